@@ -1,0 +1,86 @@
+# Everything a newcomer needs is Python 3.11 or newer and make; each target sets up .venv by itself.
+# To choose the Python: make PYTHON=/usr/bin/python3.12 test
+
+SHELL = /bin/sh
+PYTHON ?=
+CANDIDATES = $(if $(PYTHON),"$(PYTHON)",python3.13 python3.12 python3.11 python3)
+IN_VENV = .venv/bin/python
+PIP = $(IN_VENV) -m pip --disable-pip-version-check -qq install --constraint constraints.txt
+SYSTEM_TOOLS = PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+
+# They would make .venv find packages that are not its own.
+unexport PYTHONHOME PYTHONPATH
+
+.PHONY: help demo test check format setup clean smtp-sink
+
+help:
+	@echo 'make demo    show one incident from the first word to the last; nothing is sent anywhere'
+	@echo 'make test    run every test'
+	@echo 'make check   what must hold before a change lands: format, lint, types, layers, tests'
+	@echo 'make format  lay out the code and mend what can be mended by itself'
+	@echo 'make setup   make .venv ready for work'
+	@echo 'make clean   remove .venv and everything else that was made here'
+
+demo: .venv/ready
+	@.venv/bin/commcast demo
+
+test: .venv/ready-dev smtp-sink
+	$(SYSTEM_TOOLS) $(IN_VENV) -m pytest
+
+check: .venv/ready-dev smtp-sink
+	$(IN_VENV) -m ruff format --check
+	$(IN_VENV) -m ruff check
+	$(IN_VENV) -m mypy
+	.venv/bin/lint-imports --no-cache
+	$(MAKE) test
+
+format: .venv/ready-dev
+	$(IN_VENV) -m ruff format
+	$(IN_VENV) -m ruff check --fix
+
+setup: .venv/ready-dev
+
+clean:
+	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find commcast tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What `commcast` itself needs. A .venv that works is kept and brought up to date.
+.venv/ready: pyproject.toml constraints.txt
+	@if ! $(IN_VENV) -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	  found=; old=; bare=; \
+	  for python in $(CANDIDATES); do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	      if "$$python" -c 'import ensurepip, venv' 2>/dev/null; then found=$$python; break; fi; \
+	      bare=$${bare:-$$("$$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')}; \
+	    else \
+	      old=$${old:-$$("$$python" --version 2>/dev/null)}; \
+	    fi; \
+	  done; \
+	  if [ -z "$$found" ] && [ -n "$$bare" ]; then \
+	    echo "commcast: $$bare has no venv module; install it (Debian, Ubuntu: apt-get install $$bare-venv)" >&2; exit 1; \
+	  elif [ -z "$$found" ]; then \
+	    echo "commcast: needs Python 3.11 or newer, found $${old:-none}; install it (Debian, Ubuntu: apt-get install python3 python3-venv) or name it: make PYTHON=/path/to/python3" >&2; exit 1; \
+	  fi; \
+	  echo "Setting up .venv with $$found; this takes about a minute, once." >&2; \
+	  "$$found" -m venv --clear .venv; \
+	fi
+	@$(PIP) hatchling editables
+	@$(PIP) --no-build-isolation --editable .
+	@touch $@
+
+# What tests and checks need on top. It follows .venv/ready, so that two pips never work at the same time.
+.venv/ready-dev: .venv/ready
+	@$(PIP) --no-build-isolation --editable '.[dev]'
+	@touch $@
+
+# The tests send to a real SMTP server, Postfix's test sink. Nothing of Postfix is configured or started.
+smtp-sink:
+	@if ! $(SYSTEM_TOOLS) command -v smtp-sink >/dev/null; then \
+	  if [ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then \
+	    echo "commcast: the tests need smtp-sink; install Postfix (Debian, Ubuntu: sudo apt-get install postfix)" >&2; exit 1; \
+	  fi; \
+	  echo "Installing Postfix for its smtp-sink." >&2; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections; \
+	  apt-get -qq update && apt-get -qq install --yes --no-install-recommends postfix >/dev/null; \
+	fi

@@ -1,0 +1,1 @@
+"""One file a provider. Each turns finished messages into outcomes, and does nothing else."""

@@ -1,0 +1,42 @@
+"""The protocol every adapter fulfils (the contract suite in tests/adapters/contract.py checks it)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from commcast.message import HandOver, Outcome
+from commcast.model import Channel
+
+
+class Adapter(Protocol):
+    """A provider on one channel.
+
+    An adapter gets finished content. It does not render, choose recipients, retry or touch the ledger.
+
+    `batch_size` is how many recipients one request may carry: an answer that is lost makes that many
+    `unknown`. `connections` is how many `send` calls may run at the same moment.
+
+    Entering the context opens nothing that could send; leaving it closes all connections, bounded in time.
+    `send` yields exactly one `Outcome` for each hand-over of the batch, in any order, as answers come.
+    It never raises for what a provider or the network does: that is an outcome. Once any byte that could
+    complete a hand-over may have left and no answer came, the outcome is `unknown`, also when the task is
+    cancelled (a cancelled `send` may leave outcomes out; the caller then treats them as `unknown`).
+    """
+
+    channel: Channel
+    name: str
+    batch_size: int
+    connections: int
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]: ...

@@ -1,0 +1,157 @@
+"""The outbox: every message becomes a file that a person can open. Nothing is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import re
+import stat
+import tempfile
+import unicodedata
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from commcast import mime, sms
+from commcast.message import Blame, Email, HandOver, Message, Outcome, OutcomeKind, Sms
+from commcast.model import Channel
+
+_LONGEST_SLUG = 60
+_MOST_NAMESAKES = 1000  # files of other ledgers with this delivery's name, before we give up
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+
+
+class OutboxAdapter:
+    """Mails as .eml and texts as .txt files in `folder`, which is made when the first message comes.
+
+    The folder is made for its owner alone (0700), and so is each file (0600), whatever the umask. A file
+    appears whole, on disk, or not at all; the file of another delivery is never written over.
+    """
+
+    name = "outbox"
+    batch_size = 1
+    connections = 4
+
+    def __init__(self, channel: Channel, folder: Path) -> None:
+        self.channel = channel
+        self._folder = folder
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing stays open between two messages."""
+
+    async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+        """Yield one outcome for each message, once its file is on disk; `provider_id` is the file's name."""
+        wanted = Email if self.channel is Channel.EMAIL else Sms
+        for item in batch:
+            if not isinstance(item.message, wanted):
+                raise TypeError(f"this outbox takes {self.channel} only")
+            yield await asyncio.to_thread(self._keep, item)
+
+    def _keep(self, item: HandOver) -> Outcome:
+        try:
+            content, ending = _file_of(item.message)
+        except ValueError as error:
+            return Outcome(item.delivery, OutcomeKind.REJECTED, f"cannot be put into a file: {error}")
+        try:
+            _make_folder(self._folder)
+            name = _write(self._folder, file_stem(item), ending, content)
+        except OSError as error:
+            reason = f"{error.strerror or 'cannot be written'} in the outbox folder"
+            return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, reason, blame=Blame.PROVIDER)
+        return Outcome(item.delivery, OutcomeKind.ACCEPTED, provider_id=name)
+
+
+def file_stem(item: HandOver) -> str:
+    """Return a name that sorts by delivery and says to whom: "000012-dana-example-com"."""
+    message = item.message
+    address = message.to.address if isinstance(message, Email) else message.to
+    plain = unicodedata.normalize("NFKD", address).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain)[:_LONGEST_SLUG].strip("-")
+    return f"{item.delivery:06d}-{slug}".rstrip("-")
+
+
+def _file_of(message: Message) -> tuple[bytes, str]:
+    if isinstance(message, Email):
+        return mime.build(message), ".eml"
+    if not re.fullmatch(r"\+?[0-9]+", message.to):
+        raise ValueError("the number is not in international form; write it as +4930123456")
+    size = sms.measure(message.body)
+    head = f"To: {message.to}\nSegments: {size.segments} ({size.encoding})\n\n"
+    return f"{head}{message.body}\n".encode(), ".txt"
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder; refuse a link, and one that everybody may write to (a stranger may have laid it)."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700)
+        folder.chmod(0o700)
+    except FileExistsError:
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "Not a folder of its own") from None
+        if found.st_mode & stat.S_IWOTH:
+            raise PermissionError(errno.EACCES, "Everybody may write") from None
+
+
+def _write(folder: Path, stem: str, ending: str, content: bytes) -> str:
+    """Write a file that is whole or absent, and return its name. Raises OSError with nothing left behind."""
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        target = _place(Path(temporary), folder, stem, ending, content)
+        try:
+            _sync_folder(folder)
+        except OSError:
+            target.unlink()
+            raise
+        return target.name
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _place(temporary: Path, folder: Path, stem: str, ending: str, content: bytes) -> Path:
+    """Give the file its name. One that is there with the same content is this very message, from before."""
+    for number in range(1, _MOST_NAMESAKES):
+        target = folder / (f"{stem}{ending}" if number == 1 else f"{stem}-{number}{ending}")
+        try:
+            _link(temporary, target)
+        except FileExistsError:
+            if target.is_symlink() or not target.is_file() or target.read_bytes() != content:
+                continue
+        return target
+    raise FileExistsError(errno.EEXIST, "Too many files of this name")
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Name the file without replacing one; where the disk knows no hard links, by a look and a rename."""
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, "File exists") from None
+        temporary.rename(target)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

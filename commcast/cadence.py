@@ -1,0 +1,72 @@
+"""When readers hear from us again: the promise (`next_update_by`) that every message carries until the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from commcast.config import Cadence, Config
+from commcast.errors import Fault
+from commcast.model import Incident, Status, Update
+
+
+def promise(cadence: Cadence, incident: Incident, update: Update, audience: str) -> datetime | None:
+    """Return when `audience` is told to expect more, aware and on a full minute; None when this is the end.
+
+    Never later than the cadence nor than the writer's own `next_update`. A maintenance promises its window:
+    word when it starts, and word at its planned end.
+    """
+    if update.is_end:
+        return None
+    by = _window_promise(update) or update.at + interval(cadence, incident, update, audience)
+    if update.next_update is not None:
+        by = min(by, update.next_update)
+    return _full_minute(by, after=update.at)
+
+
+def promises(config: Config, incident: Incident, update: Update) -> Mapping[str, datetime | None]:
+    """Return the promise of an update for each audience of the configuration."""
+    cadence = config.cadence_of(update.severity)
+    return {name: promise(cadence, incident, update, name) for name in config.audiences}
+
+
+def interval(cadence: Cadence, incident: Incident, update: Update, audience: str) -> timedelta:
+    """Return how long an audience may be left without word after `update`: slower once the incident is old."""
+    every = cadence.audiences.get(audience, cadence.every)
+    age = update.at - incident.started
+    slower = [pace for after, pace in cadence.later if age >= after]
+    return max([every, *slower[-1:]])
+
+
+def lateness_faults(config: Config, incident: Incident) -> list[Fault]:
+    """Return a fault where an update's own `next_update` is later than the cadence of its severity allows."""
+    faults = []
+    for update in incident.updates:
+        if update.next_update is None or update.is_end or _window_promise(update):
+            continue
+        latest = update.at + interval(config.cadence_of(update.severity), incident, update, "")
+        if update.next_update > latest:
+            minutes = int((latest - update.at).total_seconds() // 60)
+            faults.append(
+                Fault(
+                    incident.path,
+                    update.line,
+                    0,
+                    f"next_update is later than the cadence of severity {update.severity} allows",
+                    f"write {minutes}m or less, or leave it out",
+                )
+            )
+    return faults
+
+
+def _window_promise(update: Update) -> datetime | None:
+    if update.window is None:
+        return None
+    if update.status in {Status.SCHEDULED, Status.RESCHEDULED}:
+        return update.window.start
+    return update.window.end if update.window.end > update.at else None
+
+
+def _full_minute(by: datetime, after: datetime) -> datetime:
+    floored = by.replace(second=0, microsecond=0)
+    return floored if floored > after else by

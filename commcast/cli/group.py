@@ -1,0 +1,31 @@
+"""Turns our errors into a line for the person on call and an exit code; the only place that does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from commcast.cli.output import say
+from commcast.errors import CommcastError, ExitCode
+
+
+class CommcastGroup(TyperGroup):
+    """The top of the command line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CommcastError as error:
+            say(str(error))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            say("Interrupted; what was not released was not sent.")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+        except BrokenPipeError:
+            # The reader of our output went away (`| head`): that is no error of ours.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(ExitCode.DONE) from None

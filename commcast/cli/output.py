@@ -1,0 +1,47 @@
+"""Prints: results to stdout, talk to stderr, nothing that a terminal would obey."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# C0 but tab and line feed, DEL, C1, and what turns the reading direction: shown, never obeyed.
+_OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+LONGEST_LINE = 2000  # characters; a longer one is cut in talk, never in a result
+
+
+def inert(text: str) -> str:
+    """Return `text` with every character that a terminal would obey shown as its number."""
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def say(text: str) -> None:
+    """Print talk to stderr: what happens, what to do next, what is wrong."""
+    for line in inert(text).split("\n"):
+        cut = line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "…"
+        print(cut, file=sys.stderr)  # noqa: T201
+
+
+def show(text: str) -> None:
+    """Print a result to stdout."""
+    print(inert(text))  # noqa: T201
+
+
+def show_json(kind: str, content: Mapping[str, Any]) -> None:
+    """Print one JSON document; `version` rises when a key changes its meaning or goes."""
+    document = {"commcast": kind, "version": 1, **content}
+    print(json.dumps(document, ensure_ascii=False, indent=2, default=str))  # noqa: T201
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return rows under a heading, in columns as wide as they need to be."""
+    cells = [list(head), *[[inert(str(cell)).replace("\n", " ") for cell in row] for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+    return "\n".join(lines)

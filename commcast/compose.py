@@ -1,0 +1,165 @@
+"""From one group's words and one reader's values to the finished message, before and after the freeze."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parseaddr
+from typing import Any
+
+from commcast.config import Config
+from commcast.errors import Fault, TemplateError
+from commcast.message import Email, Mailbox, Message, Sms
+from commcast.model import Channel
+from commcast.rendering import EmailContent, Renderer, SmsContent
+from commcast.sms import measure
+from commcast.templating import Wording
+
+Content = EmailContent | SmsContent
+
+TEST_MARK = "[TEST]"
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What a group's messages carry besides their words; frozen with them."""
+
+    sender: str
+    reply_to: str = ""
+    list_unsubscribe: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        return {"sender": self.sender, "reply_to": self.reply_to, "list_unsubscribe": self.list_unsubscribe}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Readers who get the same words: one audience, time zone and locale on one channel.
+
+    `context` is JSON only, so that a frozen group renders the same as a fresh one.
+    """
+
+    channel: Channel
+    incident: str
+    audience: str
+    zone: str
+    locale: str
+    wording: Wording
+    context: Mapping[str, Any]
+    envelope: Envelope
+    next_update_by: datetime | None
+    renderer: Renderer
+
+    def content(self, values: Mapping[str, Any], *, line: int = 0) -> Content:
+        """Return the words for one reader. Raises TemplateError, naming the `line` of their list."""
+        try:
+            if self.channel is Channel.EMAIL:
+                return self.renderer.email(self.context, values)
+            return self.renderer.sms(self.context, values)
+        except TemplateError as error:
+            raise _for_reader(error, self.audience, line) from None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryKey:
+    """What makes a delivery that one and no other; its Message-ID is derived from it."""
+
+    incident: str
+    notice: str
+    channel: Channel
+    key: str
+
+
+def envelope_of(config: Config, channel: Channel, incident: str) -> Envelope:
+    """Return the envelope that the configuration gives a channel's messages."""
+    if channel is Channel.SMS:
+        return Envelope(sender=config.channels.sms.sender if config.channels.sms else "")
+    assert config.channels.email is not None  # noqa: S101 - an audience cannot name a channel without a table
+    return Envelope(
+        sender=config.channels.email.sender,
+        reply_to=config.contact.reply_to.replace("{id}", incident),
+        list_unsubscribe=config.send.unsubscribe,
+    )
+
+
+def content_digest(content: Content) -> str:
+    """Return the digest of the words themselves: frozen, and checked again when they are handed over."""
+    parts = (
+        [content.subject, content.text, content.html] if isinstance(content, EmailContent) else [content.body]
+    )
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
+
+
+def build_message(
+    content: Content,
+    envelope: Envelope,
+    delivery: DeliveryKey,
+    *,
+    address: str,
+    name: str,
+    secret: bytes,
+    now: datetime,
+    valid_until: datetime | None = None,
+) -> Message:
+    """Return the finished message of one delivery. `secret` keys its Message-ID, `now` becomes its Date."""
+    if isinstance(content, SmsContent):
+        return Sms(to=address, body=content.body, valid_until=valid_until)
+    sender_name, sender = parseaddr(envelope.sender)
+    own_id = _keyed(secret, delivery.incident, delivery.notice, delivery.channel, delivery.key)
+    domain = sender.rpartition("@")[2]
+    return Email(
+        sender=Mailbox(sender, sender_name),
+        to=Mailbox(address, name),
+        subject=content.subject,
+        text=content.text,
+        html=content.html,
+        message_id=f"<{own_id}@{domain}>",
+        # One fixed name an incident, so that every mail of it lands in one thread (RFC 5322 3.6.4).
+        references=(f"<{delivery.incident}.{_keyed(secret, delivery.incident)}@{domain}>",),
+        reply_to=envelope.reply_to,
+        list_unsubscribe=_unsubscribe(envelope.list_unsubscribe),
+        list_id=f"<incidents.{domain}>",
+        date=now,
+    )
+
+
+def mark_test(content: Content) -> Content:
+    """Return the same words marked as a test in every place where a reader looks first."""
+    if isinstance(content, SmsContent):
+        body = f"{TEST_MARK} {content.body}"
+        return SmsContent(body, measure(body), content.replaced)
+    note = "This is a test message; nothing has happened."
+    html = content.html
+    if html:
+        head, body, rest = _after_body_tag(html)
+        html = f'{head}{body}<p style="margin:0;padding:12px;font-weight:bold">{TEST_MARK} {note}</p>{rest}'
+    return EmailContent(
+        subject=f"{TEST_MARK} {content.subject}", text=f"{TEST_MARK} {note}\n\n{content.text}", html=html
+    )
+
+
+def _after_body_tag(html: str) -> tuple[str, str, str]:
+    start = html.lower().find("<body")
+    end = html.find(">", start) + 1
+    return (html[:start], html[start:end], html[end:]) if start >= 0 else ("", "", html)
+
+
+def _keyed(secret: bytes, *parts: str) -> str:
+    return hmac.new(secret, "\0".join(parts).encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _unsubscribe(url: str) -> str:
+    if not url:
+        return ""
+    if url.startswith("mailto:") and "?" not in url:
+        url += "?subject=unsubscribe"
+    return f"<{url}>"
+
+
+def _for_reader(error: TemplateError, audience: str, line: int) -> TemplateError:
+    reader = f" (for the reader in line {line} of audience {audience})" if line else ""
+    return TemplateError(Fault(f.file, f.line, f.column, f"{f.what}{reader}", f.remedy) for f in error.faults)

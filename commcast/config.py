@@ -1,0 +1,394 @@
+"""commcast.toml as one frozen Config. Secrets come from the environment and never stand in it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import time, timedelta
+from email.utils import parseaddr
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from commcast.durations import parse_duration
+from commcast.errors import ConfigError, Fault
+from commcast.model import ID_PATTERN, Channel, Severity, View
+
+CONFIG_NAME = "commcast.toml"
+_LARGEST_CONFIG = 1 << 20  # bytes
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def _one_line(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("holds a line break or another control character; write plain text on one line")
+    return text
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(
+            f'{name!r:.60} is not a time zone; write one such as "Europe/Berlin" or "UTC"'
+        ) from None
+    return name
+
+
+def _web_url(url: str) -> str:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in {"http", "https"} or not parts.hostname or any(c.isspace() for c in url)):
+        raise ValueError(f"{url!r:.80} is not a web address; write https://…")
+    return url
+
+
+def _unsubscribe(url: str) -> str:
+    if url.startswith("mailto:") and "@" in url and not re.search(r"[\s<>,]", url):
+        return url
+    return _web_url(url)
+
+
+def _sender(text: str) -> str:
+    name, address = parseaddr(text)
+    if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", address):
+        raise ValueError('is not a sender; write "Acme Pay <status@acme.example>"')
+    if not address.isascii():
+        raise ValueError("must be an ASCII address: providers refuse others as senders")
+    del name
+    return text
+
+
+def _quiet(text: str) -> tuple[time, time] | None:
+    if not text:
+        return None
+    match = re.fullmatch(r"(\d\d):(\d\d)-(\d\d):(\d\d)", text)
+    if not match or int(match[1]) > 23 or int(match[3]) > 23 or int(match[2]) > 59 or int(match[4]) > 59:
+        raise ValueError(f'{text!r:.40} is not a span of hours; write "21:00-08:00"')
+    return time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))
+
+
+def _share(text: str) -> float:
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*%", text) if isinstance(text, str) else None
+    if not match or float(match[1]) > 100:
+        raise ValueError(f'{text!r:.40} is not a share; write "2%"')
+    return float(match[1]) / 100
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+Zone = Annotated[str, AfterValidator(_zone)]
+WebUrl = Annotated[Line, AfterValidator(_web_url)]
+Length = Annotated[timedelta, BeforeValidator(parse_duration)]
+Name = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
+SmsEvent = Literal["first", "worse", "correction", "retracted", "reopened", "resolved", "started"]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Organisation(_Table):
+    """Who speaks. `zone` gives naive local times their meaning."""
+
+    name: Line = Field(min_length=1, max_length=60)
+    zone: Zone = "UTC"
+    status_url: WebUrl = ""
+
+
+class Contact(_Table):
+    """How readers reach a person. `{id}` in `reply_to` becomes the incident's id."""
+
+    reply_to: Line = ""
+    phone: Line = ""
+    hours: Line = ""
+    after_hours: Line = ""
+
+
+class Person(_Table):
+    """Somebody who can own an incident. An address may be `env:NAME`, read only when it is needed."""
+
+    name: Line
+    email: Line = ""
+    phone: Line = ""
+
+
+class Component(_Table):
+    """A part of the service. `public` is its name for readers outside."""
+
+    public: Line
+
+
+class Audience(_Table):
+    """People who get the same words. `rank` decides where one address stands in several: the lowest wins."""
+
+    recipients: str
+    view: View = View.PUBLIC
+    rank: int = 5
+    channels: tuple[Channel, ...] = (Channel.EMAIL,)
+    severities: tuple[Severity, ...] | None = None
+
+
+class Cadence(_Table):
+    """How often one severity is spoken of. `later` holds (after this long, this often), by rising age."""
+
+    first: Length = timedelta(minutes=15)
+    every: Length = timedelta(minutes=30)
+    later: tuple[tuple[timedelta, timedelta], ...] = ()
+    audiences: Mapping[str, timedelta] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        known: dict[str, Any] = {}
+        later: list[tuple[timedelta, timedelta]] = []
+        audiences: dict[str, timedelta] = {}
+        for key, value in data.items():
+            if key in {"first", "every"}:
+                known[key] = value
+            elif key.startswith("after_"):
+                later.append((parse_duration(key.removeprefix("after_")), parse_duration(value)))
+            else:
+                audiences[key] = parse_duration(value)
+        return {**known, "later": tuple(sorted(later)), "audiences": audiences}
+
+
+class Silence(_Table):
+    """What happens when a promise is about to break; kept for `tick`, which does not send holds yet."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Nudge(_Table):
+    """How an owner is woken; kept for `tick`, which does not nudge yet."""
+
+    command: tuple[str, ...] = ()
+
+
+class EmailChannel(_Table):
+    """How mail leaves."""
+
+    provider: str = "outbox"
+    sender: Annotated[Line, AfterValidator(_sender)] = Field(alias="from")
+    fallback: str = ""
+
+
+class SmsChannel(_Table):
+    """How texts leave, for which events, and when a reader is not woken."""
+
+    provider: str = "outbox"
+    sender: Line = Field(default="", alias="from")
+    fallback: str = ""
+    events: tuple[SmsEvent, ...] = (
+        "first",
+        "worse",
+        "correction",
+        "retracted",
+        "reopened",
+        "resolved",
+        "started",
+    )
+    quiet: Annotated[tuple[time, time] | None, BeforeValidator(_quiet)] = None
+    wake_for: tuple[Severity, ...] = (1,)
+    region: Annotated[str, Field(pattern="^([A-Z]{2})?$")] = ""
+
+
+class Channels(_Table):
+    """The channels in use; a channel that is left out is not used."""
+
+    email: EmailChannel | None = None
+    sms: SmsChannel | None = None
+
+
+class SmtpProvider(_Table):
+    """An SMTP relay. The password is read from COMMCAST_SMTP_PASSWORD."""
+
+    host: Line
+    port: Annotated[int, Field(ge=1, le=65535)] = 587
+    user: Line = ""
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    ca_file: str = ""
+    connections: Annotated[int, Field(ge=1, le=64)] = 4
+    timeout: Length = timedelta(seconds=60)
+    hello: Line = ""
+
+
+class OutboxProvider(_Table):
+    """Files instead of a provider: nothing is sent."""
+
+    folder: str = "outbox"
+
+
+class Providers(_Table):
+    """Settings of each provider that is used."""
+
+    smtp: SmtpProvider | None = None
+    outbox: OutboxProvider = OutboxProvider()
+
+
+class Send(_Table):
+    """What guards a broadcast."""
+
+    confirm_above: Annotated[int, Field(ge=0)] = 1000
+    tolerate: Annotated[float, BeforeValidator(_share)] = 0.02
+    bad_rows: Literal["skip", "stop"] = "skip"
+    unsubscribe: Annotated[Line, AfterValidator(_unsubscribe)] = ""
+    sms_price: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Tick(_Table):
+    """What `tick` may take for a release."""
+
+    release: Literal["never", "committed"] = "never"
+
+
+DEFAULT_CADENCE = {
+    "1": Cadence(first="10m", every="20m", after_2h="60m"),  # type: ignore[call-arg]
+    "2": Cadence(first="15m", every="30m", after_2h="60m"),  # type: ignore[call-arg]
+    "3": Cadence(first="30m", every="60m", after_2h="2h"),  # type: ignore[call-arg]
+    "4": Cadence(first="60m", every="24h"),
+}
+
+
+class Config(_Table):
+    """All of commcast.toml. Every path in it is relative to `folder`, where it stands."""
+
+    folder: Path = Field(exclude=True, default=Path())
+    desk: Annotated[str, Field(pattern="^([0-9a-f]{16,64})?$")] = ""
+    organisation: Organisation
+    contact: Contact = Contact()
+    people: Mapping[Name, Person] = Field(default_factory=dict)
+    components: Mapping[str, Component] = Field(default_factory=dict)
+    audiences: Mapping[Name, Audience] = Field(min_length=1)
+    cadence: Mapping[Literal["1", "2", "3", "4"], Cadence] = Field(default_factory=dict)
+    silence: Silence | None = None
+    nudge: Nudge | None = None
+    channels: Channels
+    providers: Providers = Providers()
+    send: Send = Send()
+    tick: Tick = Tick()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.organisation.zone)
+
+    def cadence_of(self, severity: int) -> Cadence:
+        """Return the cadence of a severity: the folder's own, or the default (field norms, README)."""
+        own = {str(name): cadence for name, cadence in self.cadence.items()}
+        return own.get(str(severity), DEFAULT_CADENCE[str(severity)])
+
+    def audiences_for(self, severity: int) -> tuple[str, ...]:
+        """Return the names of who hears of a severity, best rank first."""
+        named = [n for n, a in self.audiences.items() if a.severities is None or severity in a.severities]
+        return tuple(sorted(named, key=lambda name: (self.audiences[name].rank, name)))
+
+
+def load_config(folder: Path) -> Config:
+    """Read and check `folder`/commcast.toml.
+
+    Raises ConfigError with every fault found. TOML keeps no line numbers: a fault names file and key path.
+    """
+    path = folder / CONFIG_NAME
+    data = _read_toml(path)
+    try:
+        config = Config.model_validate({**data, "folder": folder})
+    except ValidationError as error:
+        raise ConfigError(_faults(error)) from None
+    faults = list(_cross_faults(config))
+    if faults:
+        raise ConfigError(faults)
+    return config
+
+
+def config_schema() -> dict[str, Any]:
+    """Return the JSON Schema of commcast.toml."""
+    return Config.model_json_schema(by_alias=True)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    name = path.name
+    if not path.is_file():
+        raise ConfigError(
+            Fault(name, 0, 0, f"no {name} here or above", "go to the folder, or make one: commcast init")
+        )
+    raw = path.read_bytes()[: _LARGEST_CONFIG + 1]
+    if len(raw) > _LARGEST_CONFIG:
+        raise ConfigError(Fault(name, 0, 0, "is larger than 1 MiB", "keep recipients in audiences/*.csv"))
+    try:
+        return tomllib.loads(raw.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ConfigError(Fault(name, 0, 0, "is not UTF-8 text", "save it as UTF-8")) from None
+    except tomllib.TOMLDecodeError as error:
+        found = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
+        line, column = (int(found[1]), int(found[2])) if found else (0, 0)
+        what = re.sub(r"\s*\(at .*\)$", "", str(error))
+        raise ConfigError(Fault(name, line, column, f"is not TOML: {what}", "mend the line")) from None
+    except RecursionError:
+        raise ConfigError(Fault(name, 0, 0, "is nested too deeply", "mend the brackets")) from None
+
+
+def _faults(error: ValidationError) -> list[Fault]:
+    faults = []
+    for problem in error.errors(include_url=False, include_input=False):
+        path = ".".join(
+            str(part) for part in problem["loc"] if part not in {"function-before", "function-after"}
+        )
+        what, _, remedy = problem["msg"].removeprefix("Value error, ").partition("; ")
+        if problem["type"] == "extra_forbidden":
+            what, remedy = "unknown key", "check its spelling: commcast schema config lists all"
+        elif problem["type"] == "missing":
+            what, remedy = "is missing", "add it: commcast schema config tells what it holds"
+        faults.append(Fault(CONFIG_NAME, 0, 0, f"{path}: {what}", remedy))
+    return faults
+
+
+def _cross_faults(config: Config) -> list[Fault]:
+    found: list[tuple[str, str, str]] = []
+    known = ", ".join(config.audiences)
+    for name, audience in config.audiences.items():
+        found.extend(
+            (f"audiences.{name}.channels", f"uses {channel}, which has no table", f"add [channels.{channel}]")
+            for channel in audience.channels
+            if getattr(config.channels, channel) is None
+        )
+        if not audience.channels:
+            found.append((f"audiences.{name}.channels", "is empty", 'write ["email"], ["sms"] or both'))
+    for severity, cadence in config.cadence.items():
+        found.extend(
+            (
+                f"cadence.{severity}.{name}",
+                "is neither a known key nor an audience",
+                f"audiences are: {known}",
+            )
+            for name in cadence.audiences
+            if name not in config.audiences
+        )
+    for channel in Channel:
+        used = getattr(config.channels, channel)
+        if used is not None:
+            found.extend(_provider_faults(config, channel, used.provider))
+    return [Fault(CONFIG_NAME, 0, 0, f"{path}: {what}", remedy) for path, what, remedy in found]
+
+
+def _provider_faults(config: Config, channel: Channel, provider: str) -> list[tuple[str, str, str]]:
+    key = f"channels.{channel}.provider"
+    usable = {Channel.EMAIL: ("outbox", "smtp"), Channel.SMS: ("outbox",)}[channel]
+    if provider not in usable:
+        return [
+            (key, f"{provider!r:.40} is not a provider of {channel} here", f"write {' or '.join(usable)}")
+        ]
+    if provider == "smtp" and config.providers.smtp is None:
+        return [(key, "smtp has no settings", "add [providers.smtp] with host and port")]
+    return []

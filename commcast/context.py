@@ -1,0 +1,216 @@
+"""Facts of one update as the JSON context that one group of readers may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from commcast.clocktimes import moment
+from commcast.config import Audience, Config
+from commcast.durations import spoken_duration
+from commcast.model import (
+    Channel,
+    Incident,
+    Kind,
+    Recipient,
+    Status,
+    Timeframe,
+    Update,
+    View,
+    Window,
+    Words,
+)
+
+Moment = dict[str, str]
+Show = Callable[[datetime], Moment]
+
+
+def build_context(
+    config: Config,
+    incident: Incident,
+    update: Update,
+    audience: str,
+    *,
+    zone: ZoneInfo,
+    locale: str,
+    first: bool,
+    next_update_by: datetime | None,
+    previous: Update | None,
+) -> dict[str, Any]:
+    """Return what templates may use for the readers of `audience` in one zone and locale: plain JSON values.
+
+    `first` says that these readers hear of the incident for the first time; `previous` is the update they
+    heard last; `next_update_by` is the promise (aware), which an end does not make. The key `internal` exists
+    only for audiences whose view is internal: what is not there cannot leak.
+    Raises ValueError when an update that is no end comes without a promise.
+    """
+    if next_update_by is None and not update.is_end:
+        raise ValueError(f"update {update.number} of {incident.id} has no next update time and is no end")
+
+    def show(at: datetime) -> Moment:
+        return moment(at, zone, update.at)
+
+    view = config.audiences[audience].view
+    promised = None if update.is_end or next_update_by is None else show(next_update_by)
+    context: dict[str, Any] = {
+        "organisation": {"name": config.organisation.name, "status_url": config.organisation.status_url},
+        "contact": _contact(config, incident),
+        "incident": _incident(config, incident, update, show),
+        "update": _update(incident, update, audience, first, previous, show),
+        "next_update_by": promised,
+        "audience": {"name": audience, "view": view.value},
+        "locale": locale,
+    }
+    if view is View.INTERNAL:
+        context["internal"] = _internal(config, update)
+    return context
+
+
+def recipient_values(recipient: Recipient, audience: Audience) -> dict[str, Any]:
+    """Return what templates may use of one reader as `recipient`: plain JSON values.
+
+    The list's further columns stand beside ours and never hide them.
+    """
+    return {
+        **recipient.extra,
+        "name": recipient.name,
+        "greeting": f"Hello {recipient.name}," if recipient.name else "Hello,",
+        "email": recipient.email,
+        "locale": recipient.locale,
+        "timezone": recipient.timezone,
+        "tags": list(recipient.tags),
+        "components": list(recipient.components),
+        "by_email": bool(recipient.email) and Channel.EMAIL in audience.channels,
+    }
+
+
+def _contact(config: Config, incident: Incident) -> dict[str, str]:
+    contact = config.contact
+    return {
+        "reply_to": contact.reply_to.replace("{id}", incident.id),
+        "phone": contact.phone,
+        "hours": contact.hours,
+        "after_hours": contact.after_hours,
+    }
+
+
+def _incident(config: Config, incident: Incident, update: Update, show: Show) -> dict[str, Any]:
+    return {
+        "id": incident.id,
+        "title": incident.title,
+        "kind": incident.kind.value,
+        "started": show(incident.started),
+        "affected": _public_names(config, update.affected),
+    }
+
+
+def _public_names(config: Config, affected: tuple[str, ...]) -> list[str]:
+    """Return each name once. A component without a public name is left out: its id is an inside word."""
+    return list(dict.fromkeys(config.components[c].public for c in affected if c in config.components))
+
+
+def _update(
+    incident: Incident,
+    update: Update,
+    audience: str,
+    first: bool,
+    previous: Update | None,
+    show: Show,
+) -> dict[str, Any]:
+    return {
+        "number": update.number,
+        "status": update.status.value,
+        "phase": update.status.value.replace("_", " ").capitalize(),
+        "at": show(update.at),
+        **_words(update, update.words.get(audience)),
+        "timeframe": _timeframe(update.timeframe, show),
+        "first": first,
+        "nothing_new": update.nothing_new,
+        "unchanged_since": _unchanged_since(incident, update, show),
+        "severity_changed": _severity_changed(update, previous),
+        "ended": show(update.ended) if update.ended else None,
+        "duration": _duration(incident, update),
+        "fixed": update.fixed,
+        "remains": update.remains,
+        "if_it_persists": update.if_it_persists,
+        "because": update.because,
+        "window": _window(update.window, show),
+        "previous_window": _previous_window(update, previous, show),
+    }
+
+
+def _words(update: Update, special: Words | None) -> dict[str, str | None]:
+    special = special or Words()
+    return {
+        name: getattr(update, name) if getattr(special, name) is None else getattr(special, name)
+        for name in ("issue", "resolution", "scope", "action")
+    }
+
+
+def _timeframe(timeframe: Timeframe, show: Show) -> dict[str, Any]:
+    return {
+        "known": timeframe.known,
+        "confidence": timeframe.confidence.value,
+        "earliest": show(timeframe.earliest) if timeframe.earliest else None,
+        "latest": show(timeframe.latest) if timeframe.latest else None,
+    }
+
+
+def _unchanged_since(incident: Incident, update: Update, show: Show) -> Moment | None:
+    """Return when there was news last; updates that said "nothing new" themselves do not count."""
+    if update.nothing_new is None:
+        return None
+    news = [u.at for u in incident.updates if u.number < update.number and u.nothing_new is None]
+    return show(news[-1]) if news else None
+
+
+def _severity_changed(update: Update, previous: Update | None) -> str | None:
+    if previous is None or previous.severity == update.severity:
+        return None
+    return "worse" if update.severity < previous.severity else "better"
+
+
+def _duration(incident: Incident, update: Update) -> str | None:
+    if update.ended is None:
+        return None
+    length = update.ended - _began(incident, update)
+    return spoken_duration(length) if length >= timedelta() else None
+
+
+def _began(incident: Incident, update: Update) -> datetime:
+    """Return when it began. A maintenance is announced long before: it begins with the work."""
+    if incident.kind is not Kind.MAINTENANCE:
+        return incident.started
+    work = [u.at for u in incident.updates if u.status is Status.IN_PROGRESS]
+    if work:
+        return work[0]
+    return update.window.start if update.window else incident.started
+
+
+def _window(window: Window | None, show: Show) -> dict[str, Any] | None:
+    if window is None:
+        return None
+    return {
+        "start": show(window.start),
+        "end": show(window.end),
+        "length": spoken_duration(window.end - window.start),
+    }
+
+
+def _previous_window(update: Update, previous: Update | None, show: Show) -> dict[str, Any] | None:
+    if previous is None or previous.window == update.window:
+        return None
+    return _window(previous.window, show)
+
+
+def _internal(config: Config, update: Update) -> Mapping[str, Any]:
+    person = config.people.get(update.owner) if update.owner else None
+    return {
+        "text": update.internal,
+        "severity": update.severity,
+        "severity_label": f"SEV-{update.severity}",
+        "owner": person.name if person else update.owner,
+        "components": list(update.affected),
+    }

@@ -1,0 +1,180 @@
+"""The desk: an incident as it stands in the folder and in the ledger, and what is owed of it now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from commcast.audiences import open_recipients
+from commcast.cadence import lateness_faults
+from commcast.config import Config, load_config
+from commcast.errors import Fault, InputError
+from commcast.ledger.history import incident_standing, standings, told_people
+from commcast.ledger.releases import incidents_by_digest, record_release
+from commcast.ledger.store import Ledger
+from commcast.model import Incident
+from commcast.owed import FormerReader, Lookup, OwedDeliveries, ToldBefore, no_former_readers, nobody_told
+from commcast.plan import Due, Notice, due
+from commcast.release import Release, changed, digest, drafts
+from commcast.standing import IncidentStanding, PersonStanding
+from commcast.survey import Survey, survey_all
+from commcast.templating import Templates, shipped_templates
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A folder ready to work with at one moment, `now` (aware)."""
+
+    config: Config
+    templates: Templates
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """What is owed of one incident. `lines` says of each channel why or why not."""
+
+    incident: Incident
+    standing: IncidentStanding
+    lines: tuple[Due, ...]
+    deliveries: tuple[OwedDeliveries, ...]
+
+    @property
+    def drafts(self) -> tuple[int, ...]:
+        """The numbers of the updates that nobody has released."""
+        return drafts(self.incident, self.standing.releases)
+
+    def survey(self) -> Survey:
+        """Render every message once and count them. Raises InputError where anything is wrong."""
+        reasons = [line.reason for line in self.lines if line.owed]
+        return survey_all(zip(self.deliveries, reasons, strict=True))
+
+
+def open_desk(folder: Path, now: datetime) -> Desk:
+    """Read the configuration and find the templates. Raises ConfigError."""
+    config = load_config(folder)
+    return Desk(config, Templates(folder / "templates", shipped_templates()), now)
+
+
+def what_is_owed(
+    desk: Desk,
+    incident: Incident,
+    ledger: Ledger | None,
+    *,
+    as_if_released: bool = False,
+    late: bool = False,
+) -> Owed:
+    """Return what is owed of an incident now; `as_if_released` also counts what nobody has released yet.
+
+    Lists are opened, so that a missing or broken one is named now; they are read when the deliveries are.
+    Raises InputError.
+    """
+    standing = read_standing(ledger, incident.id)
+    planned = _with_drafts(incident, standing) if as_if_released else standing
+    lines = due(incident, planned, desk.config, desk.now, late=late)
+    deliveries = tuple(_deliveries(desk, incident, line.notice, ledger) for line in lines if line.owed)
+    _check_lists(desk.config, {name for each in deliveries for name in each.notice.audiences})
+    return Owed(incident, standing, lines, deliveries)
+
+
+def read_standing(ledger: Ledger | None, incident: str) -> IncidentStanding:
+    """Return what the ledger knows of an incident; nothing where there is no ledger."""
+    if ledger is None:
+        return IncidentStanding()
+    with ledger.read() as connection:
+        return incident_standing(connection, incident)
+
+
+def check_story(desk: Desk, incident: Incident, ledger: Ledger | None, present: Iterable[str] = ()) -> None:
+    """Refuse an incident whose promises break the cadence, whose released words changed, or that was renamed.
+
+    `present` are the ids of all incidents in the folder: words released under an id that is there no more
+    are those of a renamed file. Raises InputError with every fault.
+    """
+    standing = read_standing(ledger, incident.id)
+    faults = [*lateness_faults(desk.config, incident), *changed(incident, standing.releases)]
+    if ledger is not None and not standing.releases:
+        faults.extend(_renamed(ledger, incident, set(present)))
+    if faults:
+        raise InputError(faults)
+
+
+def release_updates(
+    desk: Desk, owed: Owed, numbers: Sequence[int], ledger: Ledger, *, how: str, by: str
+) -> None:
+    """Record a person's yes to these updates, all in one transaction."""
+    promised = [by for line in owed.lines for by in line.notice.next_update_by.values() if by]
+    with ledger.write() as connection:
+        for number in numbers:
+            record_release(
+                connection,
+                owed.incident,
+                number,
+                next_update_by=min(promised) if promised else None,
+                how=how,
+                by=by,
+                now=desk.now,
+            )
+
+
+def _with_drafts(incident: Incident, standing: IncidentStanding) -> IncidentStanding:
+    releases = dict(standing.releases)
+    for number in drafts(incident, releases):
+        update = incident.update(number)
+        releases[number] = Release(incident.id, number, digest(incident, update), update.at, "draft", "")
+    return replace(standing, releases=releases)
+
+
+def _deliveries(desk: Desk, incident: Incident, notice: Notice, ledger: Ledger | None) -> OwedDeliveries:
+    lookup: Lookup = nobody_told if ledger is None else _lookup_in(ledger)
+    told_before: ToldBefore = no_former_readers if ledger is None else _told_before_in(ledger)
+    return OwedDeliveries(desk.config, desk.templates, incident, notice, desk.now, lookup, told_before)
+
+
+def _lookup_in(ledger: Ledger) -> Lookup:
+    def lookup(notice: Notice, keys: Sequence[str]) -> Mapping[str, PersonStanding]:
+        with ledger.read() as connection:
+            return standings(connection, ledger.secret, notice.incident, notice.id, notice.channel, keys)
+
+    return lookup
+
+
+def _told_before_in(ledger: Ledger) -> ToldBefore:
+    def told_before(notice: Notice) -> Iterable[FormerReader]:
+        with ledger.read() as connection:
+            for person in told_people(connection, notice.incident, notice.channel, notice.id):
+                yield FormerReader(
+                    person.key, person.address, person.audience, person.zone, person.locale, person.recipient
+                )
+
+    return told_before
+
+
+def _check_lists(config: Config, names: Iterable[str]) -> None:
+    faults: list[Fault] = []
+    for name in sorted(names):
+        try:
+            open_recipients(name, config)
+        except InputError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise InputError(faults)
+
+
+def _renamed(ledger: Ledger, incident: Incident, present: set[str]) -> list[Fault]:
+    digests = [digest(incident, update) for update in incident.updates]
+    with ledger.read() as connection:
+        known = incidents_by_digest(connection, digests)
+    return [
+        Fault(
+            incident.path,
+            1,
+            1,
+            f"these updates were released as incident {earlier!r}, whose file is gone: a renamed file would "
+            "tell everybody again",
+            f"give the file its old name back, or write in it: id: {earlier}",
+        )
+        for earlier in sorted(known - present - {incident.id})
+    ]

@@ -1,0 +1,276 @@
+"""The verbs write incident files: new lines go in, every byte that stood there stays.
+
+The new lines are spliced into the text, and the result is read back before it replaces the file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import tempfile
+import unicodedata
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from commcast.config import Config
+from commcast.errors import Fault, InputError
+from commcast.instants import write_instant
+from commcast.model import ID_PATTERN
+from commcast.textfile import decode, read_bytes_file
+from commcast.yamlfile import Place, YamlDocument, parse
+from commcast.yamltext import as_written, in_braces, lines_of
+
+_BOM = b"\xef\xbb\xbf"
+_FILE_MODE = 0o644
+_SMALL_WORDS = frozenset(
+    ("a all an and are at by for from in is it not of on or our some slow the to we with your").split()  # noqa: SIM905
+)
+
+
+def create_incident(config: Config, incident_id: str, data: Mapping[str, Any]) -> Path:
+    """Write incidents/<id>.yaml with `data` in its order, and return its path. Readers never see half a file.
+
+    Raises InputError where the id cannot be one, or the file is there already.
+    """
+    name = f"incidents/{incident_id:.60}.yaml"
+    if not re.fullmatch(ID_PATTERN, incident_id):
+        raise InputError(
+            Fault("", 0, 0, f"{incident_id!r:.60} cannot be an id", "write a-z, 0-9, -: at most 40")
+        )
+    text = "\n".join(lines_of(data, 0)) + "\n"
+    _check(text, as_written(data), name)
+    folder = _incidents_folder(config)
+    path = folder / f"{incident_id}.yaml"
+    with _telling(name), _temporary(folder, text.encode(), _FILE_MODE) as written:
+        try:
+            os.link(written, path)  # unlike a rename, a link never replaces what is there
+        except FileExistsError:
+            raise InputError(
+                Fault(name, 0, 0, "is there already", "take another id, or write an update")
+            ) from None
+        _sync(folder)
+    return path
+
+
+def append_update(path: Path, entry: Mapping[str, Any]) -> None:
+    """Add an update below the last one. Raises InputError where the file is no YAML or cannot be written."""
+    _edit(path, lambda text: with_update(text, path.name, entry))
+
+
+def fill_at(path: Path, number: int, at: datetime) -> None:
+    """Write the `at` of update `number` (from 1) where the file has none; one that is there stays."""
+    _edit(path, lambda text: with_at(text, path.name, number, at))
+
+
+def with_update(text: str, name: str, entry: Mapping[str, Any]) -> str:
+    """Return `text` with one more update; every character of `text` stays in its order."""
+    document = parse(text, name)
+    updates = document.value(("updates",))
+    if not isinstance(updates, list) or not updates:
+        raise InputError(document.fault((), "has no updates to add to", "write updates: with a first one"))
+    wanted = {**document.data, "updates": [*updates, as_written(entry)]}
+    for candidate in _candidates(text, document, entry):
+        if _reads_as(candidate, wanted, name):
+            return candidate
+    raise InputError(document.fault(("updates",), "an update cannot be added here", "write it by hand"))
+
+
+def with_at(text: str, name: str, number: int, at: datetime) -> str:
+    """Return `text` with the `at` of update `number`, unless it has one; every character of `text` stays."""
+    document = parse(text, name)
+    entry = document.value(("updates", number - 1))
+    if not isinstance(entry, dict) or number < 1:
+        raise InputError(document.fault(("updates",), f"has no update {number}", "look at the file again"))
+    if "at" in entry:
+        return text
+    place = document.places["updates", number - 1]
+    start = _offset(text, place.line, place.column)
+    if text[start] == "{":
+        start, line = start + 1, f"at: {write_instant(at)}{', ' if entry else ''}"
+    else:
+        line = f"at: {write_instant(at)}{_line_end(text)}{' ' * (place.column - 1)}"
+    result = text[:start] + line + text[start:]
+    updates = list(document.data["updates"])
+    updates[number - 1] = {**entry, "at": write_instant(at)}
+    if not _reads_as(result, {**document.data, "updates": updates}, name):
+        raise InputError(
+            document.fault(("updates", number - 1), "`at` cannot be added here", "write it by hand")
+        )
+    return result
+
+
+def new_incident_id(title: str, taken: Container[str]) -> str:
+    """Return a free id that can be said on the phone: the first telling word of the title and a number."""
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
+    words = [word for word in re.findall(r"[a-z]{3,}", plain) if word not in _SMALL_WORDS]
+    stem = words[0][:8] if words else "incident"
+    return next(f"{stem}{number}" for number in count(1) if f"{stem}{number}" not in taken)
+
+
+def _candidates(text: str, document: YamlDocument, entry: Mapping[str, Any]) -> Iterator[str]:
+    """Yield texts with the new update, the best looking first; the caller takes the first that reads right."""
+    place = document.places["updates",]
+    if text[_offset(text, place.line, place.column)] == "[":
+        end = _offset(text, place.end_line, place.end_column) - 1
+        for comma in (", ", " "):
+            yield text[:end] + comma + in_braces(entry) + text[end:]
+        return
+    lines = text.split("\n")
+    for after in _gaps(lines, document, place):
+        yield _spliced(lines, after, _block(lines, document, place, entry), _line_end(text))
+
+
+def _gaps(lines: list[str], document: YamlDocument, place: Place) -> Iterator[int]:
+    """Yield the lines (from 1) that the update may follow: the last one's comments, its text, or the end."""
+    last = document.places["updates", len(document.value(("updates",))) - 1]
+    below = [p.key_line for loc, p in document.places.items() if len(loc) == 1 and p.key_line > place.line]
+    end = min([*below, len(lines) + 1, *_document_end(lines, last.line)]) - 1
+    text_end = end
+    while text_end > last.line and (
+        not lines[text_end - 1].strip() or lines[text_end - 1].lstrip().startswith("#")
+    ):
+        text_end -= 1
+    own = text_end
+    while own < end and re.match(rf"[ ]{{{place.column},}}#", lines[own]):
+        own += 1
+    yield own
+    yield text_end
+    while end > last.line and not lines[end - 1].strip():
+        end -= 1
+    yield end
+    yield min([*below, len(lines) + 1, *_document_end(lines, last.line)]) - 1
+
+
+def _document_end(lines: list[str], start: int) -> list[int]:
+    return [n for n, line in enumerate(lines, 1) if n > start and re.match(r"\.\.\.\s*$", line)][:1]
+
+
+def _block(lines: list[str], document: YamlDocument, place: Place, entry: Mapping[str, Any]) -> list[str]:
+    indent = " " * (place.column - 1)
+    first, *rest = lines_of(entry, place.column + 1)
+    last = document.places["updates", len(document.value(("updates",))) - 1]
+    spaced = len(document.value(("updates",))) > 1 and last.line > 1 and not lines[last.line - 2].strip()
+    return [*([""] if spaced else []), f"{indent}- {first.lstrip(' ')}", *rest]
+
+
+def _spliced(lines: list[str], after: int, new: list[str], line_end: str) -> str:
+    before, behind = lines[:after], lines[after:]
+    if behind:
+        return "\n".join(before) + "\n" + line_end.join(new) + line_end + "\n".join(behind)
+    return "\n".join(before) + line_end + line_end.join(new) + line_end  # the last line had no end
+
+
+def _offset(text: str, line: int, column: int) -> int:
+    start = 0
+    for _ in range(line - 1):
+        start = text.index("\n", start) + 1
+    return start + column - 1
+
+
+def _line_end(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
+
+
+def _check(text: str, wanted: Mapping[str, Any], name: str) -> None:
+    if not _reads_as(text, wanted, name):
+        raise InputError(
+            Fault(name, 0, 0, "cannot be written so that it reads back the same", "use plainer text")
+        )
+
+
+def _reads_as(text: str, wanted: Any, name: str) -> bool:
+    try:
+        return bool(_loose(parse(text, name).data) == _loose(wanted))
+    except InputError:
+        return False
+
+
+def _loose(value: Any) -> Any:
+    """Return `value` with True told from 1, and without the line ends behind a last block of text."""
+    if isinstance(value, dict):
+        return {key: _loose(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_loose(item) for item in value]
+    return value.rstrip("\n") if isinstance(value, str) else (type(value), repr(value))
+
+
+def _incidents_folder(config: Config) -> Path:
+    folder = config.folder / "incidents"
+    with _telling("incidents"):
+        folder.mkdir(exist_ok=True)
+        if not folder.resolve(strict=True).is_relative_to(config.folder.resolve(strict=True)):
+            raise InputError(
+                Fault("incidents", 0, 0, "leads out of the folder", "make it a plain folder there")
+            )
+    return folder
+
+
+def _edit(path: Path, change: Callable[[str], str]) -> None:
+    """Replace a file by what `change` makes of its text, at once and for good; two editors take turns."""
+    real = path.resolve()
+    with _telling(path.name), _turn(real.parent):
+        raw = read_bytes_file(real, name=path.name)
+        text = decode(raw, path.name)
+        changed = change(text)
+        if changed == text:
+            return
+        new = (_BOM if raw.startswith(_BOM) else b"") + changed.encode()
+        old = real.stat()
+        with _temporary(real.parent, new, old.st_mode & 0o7777, (old.st_uid, old.st_gid)) as written:
+            written.replace(real)
+            _sync(real.parent)
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _temporary(
+    folder: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None
+) -> Iterator[Path]:
+    """Give a file beside the target that is wholly on disk; it is gone afterwards unless it was renamed."""
+    handle, written = tempfile.mkstemp(prefix=".", suffix=".new", dir=folder)
+    path = Path(written)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if owner:
+                with suppress(PermissionError):
+                    os.fchown(file.fileno(), *owner)
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _telling(name: str) -> Iterator[None]:
+    """Turn what the disk refuses into words for the person on call."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            Fault(name, 0, 0, f"cannot be written: {error.strerror}", "make room or check rights")
+        ) from None

@@ -1,0 +1,158 @@
+"""Every error commcast raises on purpose, and the exit code each one ends in.
+
+The tree (exit code)::
+
+    CommcastError
+      InputError            files, options or configuration are wrong; nothing was sent of them   2
+        ConfigError         commcast.toml: stops everything, not only one incident                2
+        TemplateError       a template cannot be found, compiled or rendered                      2
+      LedgerError           we cannot remember safely, so we do not send                          3
+      DecisionNeeded        a person must decide: a draft, a changed plan, a missing yes          5
+      TryAgain              busy now: the ledger is locked, a provider is down                   75
+      ProviderRefused       credentials or sender refused: stops the broadcast                   78
+      Interrupted           a signal ended the run; what is unsent can be resumed           130/143
+
+What becomes of one delivery is not an exception: it is an `Outcome` (see `message.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+FAULTS_SHOWN_PER_FILE = 100
+
+
+class ExitCode(IntEnum):
+    """Exit codes of a run; where several apply the gravest of `GRAVEST_FIRST` is used."""
+
+    DONE = 0
+    UNKNOWN_OUTCOME = 1
+    INPUT = 2
+    LEDGER = 3
+    OVERDUE = 4
+    DECISION = 5
+    TRY_AGAIN = 75
+    REFUSED = 78
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+GRAVEST_FIRST = (
+    ExitCode.INTERRUPTED,
+    ExitCode.TERMINATED,
+    ExitCode.LEDGER,
+    ExitCode.INPUT,
+    ExitCode.REFUSED,
+    ExitCode.DECISION,
+    ExitCode.UNKNOWN_OUTCOME,
+    ExitCode.OVERDUE,
+    ExitCode.TRY_AGAIN,
+    ExitCode.DONE,
+)
+
+
+def gravest(codes: Iterable[ExitCode]) -> ExitCode:
+    """Return the code a run of many parts ends in: 3 over 2 over 78 over 5 over 1 over 75."""
+    found = set(codes)
+    return next((code for code in GRAVEST_FIRST if code in found), ExitCode.DONE)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong in something a person wrote.
+
+    `line` and `column` count from 1; 0 means that the place is not known.
+    `what` says what is wrong, `remedy` what to write instead.
+    """
+
+    file: str
+    line: int
+    column: int
+    what: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        place = self.file
+        if self.line:
+            place += f":{self.line}"
+            if self.column:
+                place += f":{self.column}"
+        text = f"{place}: {self.what}" if place else self.what
+        return f"{text}; {self.remedy}" if self.remedy else text
+
+
+class CommcastError(Exception):
+    """Something the person on call can act on. Never shown with a traceback."""
+
+    exit_code: ExitCode = ExitCode.UNKNOWN_OUTCOME
+
+
+class InputError(CommcastError):
+    """What a person wrote is wrong. Holds every fault found, so that one run shows them all."""
+
+    exit_code = ExitCode.INPUT
+
+    def __init__(self, faults: Iterable[Fault] | Fault | str) -> None:
+        if isinstance(faults, str):
+            faults = Fault("", 0, 0, faults)
+        if isinstance(faults, Fault):
+            faults = (faults,)
+        self.faults: tuple[Fault, ...] = tuple(faults)
+        super().__init__("\n".join(self.lines()))
+
+    def lines(self) -> list[str]:
+        """Return one line a fault: the first 100 of a file, then how many more it has."""
+        lines: list[str] = []
+        seen: dict[str, int] = {}
+        for fault in self.faults:
+            seen[fault.file] = seen.get(fault.file, 0) + 1
+            if seen[fault.file] <= FAULTS_SHOWN_PER_FILE:
+                lines.append(str(fault))
+        lines.extend(
+            f"{file}: and {count - FAULTS_SHOWN_PER_FILE} more faults, {count} in all"
+            for file, count in seen.items()
+            if count > FAULTS_SHOWN_PER_FILE
+        )
+        return lines
+
+
+class ConfigError(InputError):
+    """The configuration is wrong: nothing at all can be sent."""
+
+
+class TemplateError(InputError):
+    """A template is missing, does not compile, or fails for a recipient."""
+
+
+class LedgerError(CommcastError):
+    """The ledger is missing, foreign, damaged, newer than this program, or cannot be written."""
+
+    exit_code = ExitCode.LEDGER
+
+
+class DecisionNeeded(CommcastError):
+    """Nothing was released: a person has to say yes, or look again."""
+
+    exit_code = ExitCode.DECISION
+
+
+class TryAgain(CommcastError):
+    """Nothing is wrong for good: the same command, or the next tick, will go on."""
+
+    exit_code = ExitCode.TRY_AGAIN
+
+
+class ProviderRefused(CommcastError):
+    """The provider refused us as a whole (credentials, sender): the rest stays pending."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class Interrupted(CommcastError):
+    """A signal ended the run. `exit_code` is 130 for a person's Ctrl-C, 143 for SIGTERM."""
+
+    def __init__(self, message: str, exit_code: ExitCode) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

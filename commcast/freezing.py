@@ -1,0 +1,155 @@
+"""Freezes owed deliveries: lists and words go into the ledger by chunks, then all channels open at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+
+from sqlalchemy import Connection
+
+from commcast.compose import Group
+from commcast.errors import DecisionNeeded
+from commcast.ledger.freeze import (
+    Broadcast,
+    Composition,
+    FrozenRow,
+    HeldRow,
+    add_composition,
+    add_rows,
+    begin_freeze,
+    drop_freeze,
+    finish_freeze,
+    thaw_row,
+)
+from commcast.ledger.schema import State
+from commcast.ledger.store import Ledger
+from commcast.owed import CHUNK, OwedDeliveries, OwedRow, check_not_empty
+from commcast.plan import Action
+from commcast.survey import RowDigest
+
+_STATE_OF = {Action.SEND: State.PENDING, Action.HOLD: State.HELD, Action.SKIP: State.SKIPPED}
+
+
+@dataclass(frozen=True, slots=True)
+class Freezer:
+    """Freezes for one process. `owner` is its name in the ledger."""
+
+    ledger: Ledger
+    owner: str
+    now: datetime
+
+    def freeze(self, owed: Sequence[OwedDeliveries], *, expected: Sequence[str] | None = None) -> bool:
+        """Freeze all notices or none; return False where another living process is freezing one of them.
+
+        `expected` are the digests a person said yes to, in the same order. Raises DecisionNeeded where lists
+        or templates have changed since, InputError where one of them is wrong; both leave nothing behind.
+        """
+        mine: list[Broadcast] = []
+        try:
+            for position, deliveries in enumerate(owed):
+                broadcast, to_fill = self._begin(deliveries)
+                if not to_fill:
+                    self._drop(mine)
+                    return False
+                mine.append(broadcast)
+                digest = self._fill(broadcast, deliveries)
+                if expected is not None and digest != expected[position]:
+                    raise DecisionNeeded(
+                        "the lists, the templates or the incident have changed since you looked; nothing was "
+                        "sent: look again with the same command"
+                    )
+        except BaseException:
+            self._drop(mine)
+            raise
+        with self.ledger.write() as connection:
+            return finish_freeze(connection, mine, self.owner, self.now)
+
+    def _begin(self, owed: OwedDeliveries) -> tuple[Broadcast, bool]:
+        notice = owed.notice
+        with self.ledger.write() as connection:
+            return begin_freeze(
+                connection,
+                incident=notice.incident,
+                notice=notice.id,
+                number=notice.number,
+                channel=notice.channel,
+                owner=self.owner,
+                now=self.now,
+            )
+
+    def _fill(self, broadcast: Broadcast, owed: OwedDeliveries) -> str:
+        digest = RowDigest()
+        compositions: dict[int, int] = {}
+        rows = self._recorded(owed, digest)
+        while chunk := list(islice(rows, CHUNK)):
+            with self.ledger.write() as connection:
+                frozen = [_frozen(connection, broadcast, row, compositions) for row in chunk]
+                add_rows(connection, broadcast, frozen, self.now)
+        check_not_empty(owed.notice, owed.counts)
+        return digest.hexdigest()
+
+    def _recorded(self, owed: OwedDeliveries, digest: RowDigest) -> Iterator[OwedRow]:
+        for row in owed:
+            digest.add(row)
+            if row.decision.action is not Action.NOT_OWED:
+                yield row
+
+    def _drop(self, broadcasts: Sequence[Broadcast]) -> None:
+        if broadcasts:
+            with self.ledger.write() as connection:
+                drop_freeze(connection, broadcasts, self.owner)
+
+
+def thaw(ledger: Ledger, held: HeldRow, owed: OwedRow | None, reason: str, now: datetime) -> None:
+    """Let a held delivery go with words made now, or skip it for `reason` where there are none."""
+    with ledger.write() as connection:
+        composition = None
+        if owed is not None and owed.group is not None:
+            composition = add_composition(connection, held.broadcast, frozen_words(owed.group))
+        row = FrozenRow(
+            key=held.key,
+            address=held.address,
+            audience=held.audience,
+            composition=composition,
+            recipient=held.recipient,
+            digest=owed.digest if owed else "",
+            state=State.PENDING if owed else State.SKIPPED,
+            reason="" if owed else reason,
+            expires_at=owed.group.next_update_by if owed and owed.group else None,
+        )
+        thaw_row(connection, held, row, now)
+
+
+def _frozen(
+    connection: Connection, broadcast: Broadcast, row: OwedRow, compositions: dict[int, int]
+) -> FrozenRow:
+    group = row.group
+    if group is not None and id(group) not in compositions:
+        compositions[id(group)] = add_composition(connection, broadcast.id, frozen_words(group))
+    return FrozenRow(
+        key=row.key,
+        address=row.address,
+        audience=row.audience,
+        composition=compositions[id(group)] if group is not None else None,
+        recipient=row.values,
+        digest=row.digest,
+        state=_STATE_OF[row.decision.action],
+        reason=row.decision.reason if row.decision.action is not Action.SEND else "",
+        not_before=row.decision.until,
+        expires_at=group.next_update_by if group is not None else None,
+    )
+
+
+def frozen_words(group: Group) -> Composition:
+    """Return a group's words as the ledger keeps them."""
+    return Composition(
+        audience=group.audience,
+        zone=group.zone,
+        locale=group.locale,
+        wording=group.wording.to_json(),
+        context=group.context,
+        envelope=group.envelope.to_json(),
+        next_update_by=group.next_update_by,
+    )

@@ -1,0 +1,94 @@
+"""Incident files -> incidents, all faults of each at once; a broken file does not stop the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from commcast.config import Config
+from commcast.errors import Fault, InputError
+from commcast.incident_file import SENTENCE_KEYS, IncidentFile, check_shape
+from commcast.model import Incident
+from commcast.textfile import read_text_file
+from commcast.unfold import Unfolding
+from commcast.yamlfile import examine
+
+INCIDENTS_FOLDER = "incidents"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A folder's incidents in order of their files, and what is wrong with each of the others."""
+
+    incidents: tuple[Incident, ...]
+    broken: Mapping[str, InputError]
+
+
+def load_incidents(config: Config, now: datetime) -> Loaded:
+    """Read every incident file of the folder. One that is broken does not stop the others."""
+    incidents: dict[str, Incident] = {}
+    broken: dict[str, InputError] = {}
+    for path in incident_paths(config):
+        name = _name(path, config)
+        try:
+            incidents[name] = load_incident(path, config, now)
+        except InputError as error:
+            broken[name] = error
+    for name, others in _twins(incidents).items():
+        what = f"id {incidents[name].id!r} is also that of {', '.join(others)}"
+        broken[name] = InputError(Fault(name, 1, 1, what, "give each incident its own id"))
+    good = tuple(incident for name, incident in incidents.items() if name not in broken)
+    return Loaded(good, dict(sorted(broken.items())))
+
+
+def incident_paths(config: Config) -> list[Path]:
+    """Return the incident files of the folder by name; hidden files are those of text editors."""
+    folder = config.folder / INCIDENTS_FOLDER
+    found = (path for pattern in ("*.yaml", "*.yml") for path in folder.glob(pattern))
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
+def load_incident(path: Path, config: Config, now: datetime) -> Incident:
+    """Return the incident of one file. `now` (aware) stands for the `at` of an update not yet released.
+
+    Raises InputError with every fault of the file.
+    """
+    name = _name(path, config)
+    if path.suffix != ".yaml":
+        raise InputError(Fault(name, 0, 0, "is not read under this name", f"rename it to {path.stem}.yaml"))
+    return parse_incident(read_text_file(path, folder=config.folder, name=name), name, config, now)
+
+
+def parse_incident(text: str, name: str, config: Config, now: datetime) -> Incident:
+    """Return the incident that `text` describes; `name` is its path in the folder ("incidents/pay7.yaml").
+
+    Raises InputError with every fault of the text.
+    """
+    document = examine(text, name, sentences=SENTENCE_KEYS)
+    faults = list(document.faults)
+    incident = None
+    if document.data is not None or not faults:
+        written, wrong, spoiled = check_shape(document, IncidentFile)
+        faults.extend(wrong)
+        if written is not None:
+            reading = Unfolding(document, config, now, written, spoiled)
+            incident = reading.incident(Path(name).stem)
+            faults.extend(reading.faults)
+    if faults or incident is None:
+        raise InputError(sorted(set(faults), key=lambda fault: (fault.line, fault.column)))
+    return incident
+
+
+def _name(path: Path, config: Config) -> str:
+    return path.relative_to(config.folder).as_posix() if path.is_relative_to(config.folder) else path.name
+
+
+def _twins(incidents: Mapping[str, Incident]) -> dict[str, list[str]]:
+    by_id: dict[str, list[str]] = {}
+    for name, incident in incidents.items():
+        by_id.setdefault(incident.id, []).append(name)
+    return {
+        name: [n for n in names if n != name] for names in by_id.values() if len(names) > 1 for name in names
+    }

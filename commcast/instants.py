@@ -1,0 +1,150 @@
+"""Points in time as people write them -> aware datetimes; times that clocks skip or repeat are refused."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
+from zoneinfo import ZoneInfo
+
+from commcast.durations import parse_duration
+from commcast.model import Confidence, Timeframe
+
+FIRST_YEAR, LAST_YEAR = 2000, 2100
+_WRITTEN = re.compile(
+    r"(?P<date>[0-9]{4,6}-[0-9]{1,2}-[0-9]{1,2})[T ]"
+    r"(?P<clock>[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)"
+    r" ?(?P<offset>Z|[+-][0-9]{2}:?[0-9]{2})?"
+)
+_CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})")
+_HOW = "write it as 2026-11-21T10:05+01:00"
+
+
+def parse_instant(text: str, zone: ZoneInfo | None) -> datetime:
+    """Return the moment that `text` names: 2026-11-21T10:05+01:00, …Z; seconds optional, T may be a space.
+
+    A time without offset is in `zone`; with no zone it is refused. Raises ValueError("what; what to write").
+    """
+    found = _WRITTEN.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text!r:.60} is not a date and time; {_HOW}")
+    local = _local(text, found["date"], found["clock"])
+    if found["offset"]:
+        return local.replace(tzinfo=_offset(text, found["offset"]))
+    if zone is None:
+        raise ValueError(f"{text} has no offset from UTC; write {text}+01:00 or {text}Z")
+    return in_zone(local, zone)
+
+
+def parse_clock_time(text: str, after: datetime, zone: ZoneInfo) -> datetime:
+    """Return the first moment after `after` at which clocks in `zone` show `text` ("14:00").
+
+    Raises ValueError where `text` is no clock time, or where that day has no such time, or has it twice.
+    """
+    found = _CLOCK.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text!r:.40} is not a clock time; write 14:00")
+    if int(found[1]) > 23 or int(found[2]) > 59:
+        raise ValueError(f"{text} is not a clock time; write 00:00 to 23:59")
+    clock = time(int(found[1]), int(found[2]))
+    day = after.astimezone(zone).date()
+    for _ in range(3):
+        moment = in_zone(datetime.combine(day, clock), zone)
+        if moment > after:
+            return moment
+        day += timedelta(days=1)
+    raise ValueError(f"{text} does not come soon enough; write the date too")  # pragma: no cover
+
+
+def in_zone(local: datetime, zone: ZoneInfo) -> datetime:
+    """Return a naive local time as a moment. Raises ValueError where the clocks skip it or show it twice."""
+    early, late = local.replace(tzinfo=zone), local.replace(tzinfo=zone, fold=1)
+    if early.utcoffset() == late.utcoffset():
+        return early
+    text = local.strftime("%Y-%m-%dT%H:%M")
+    if early.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != local:
+        raise ValueError(
+            f"{text} does not exist in {zone.key}: the clocks go forward; write the offset, or another time"
+        )
+    choices = " or ".join(f"{text}{_sign(moment)}" for moment in (early, late))
+    raise ValueError(f"{text} occurs twice in {zone.key}; write the offset: {choices}")
+
+
+def write_instant(moment: datetime) -> str:
+    """Return an aware moment as incident files hold it: to the minute, or to the second."""
+    return moment.isoformat(timespec="seconds" if moment.second or moment.microsecond else "minutes")
+
+
+def parse_timeframe(
+    text: str, at: datetime, zone: ZoneInfo, confidence: Confidence = Confidence.LOW
+) -> Timeframe:
+    """Return what `text` says, anchored to `at`: unknown | 30m | 1h to 2h | by 14:00 | by 2026-11-21 14:00.
+
+    Raises ValueError("what; what to write"), also where it lies before `at`.
+    """
+    written = " ".join(text.split())
+    if written == "unknown":
+        return Timeframe(confidence=confidence)
+    if written.startswith("by "):
+        latest = _moment_after(written.removeprefix("by "), at, zone)
+        if latest <= at:
+            raise ValueError(f"{text!r:.40} is not after its own update; write a later time, or unknown")
+        return Timeframe(latest=latest, confidence=confidence)
+    try:
+        lengths = [parse_duration(part) for part in written.split(" to ", 1)]
+    except ValueError:
+        raise ValueError(
+            f"{text!r:.40} is not a timeframe; write unknown, 30m, 1h to 2h, or by 14:00"
+        ) from None
+    if len(lengths) == 1:
+        return Timeframe(latest=at + lengths[0], confidence=confidence)
+    if lengths[0] >= lengths[1]:
+        raise ValueError(f"{text!r:.40} does not grow; write the shorter time first: 1h to 2h")
+    return Timeframe(earliest=at + lengths[0], latest=at + lengths[1], confidence=confidence)
+
+
+def parse_promise(text: str, at: datetime, zone: ZoneInfo) -> datetime:
+    """Return when the next update is due: 20m after `at`, or a clock time, or a date and time.
+
+    Raises ValueError("what; what to write"), also where it is not after `at`.
+    """
+    try:
+        moment = _moment_after(text, at, zone) if ":" in text else at + parse_duration(text)
+    except ValueError as error:
+        if ":" in text:
+            raise
+        raise ValueError(str(error).partition("; ")[0] + "; write 20m, 14:00, or a date and time") from None
+    if moment <= at:
+        raise ValueError(f"{text} is not after its own update; write a later time")
+    return moment
+
+
+def _moment_after(text: str, at: datetime, zone: ZoneInfo) -> datetime:
+    return parse_clock_time(text, at, zone) if _CLOCK.fullmatch(text) else parse_instant(text, zone)
+
+
+def _local(text: str, date: str, clock: str) -> datetime:
+    year, month, day = (int(part) for part in date.split("-"))
+    hour, minute, *rest = clock.split(":")
+    second, _, fraction = (rest[0] if rest else "0").partition(".")
+    if not FIRST_YEAR <= year <= LAST_YEAR:
+        raise ValueError(f"{text} is not between the years {FIRST_YEAR} and {LAST_YEAR}; {_HOW}")
+    try:
+        return datetime(  # noqa: DTZ001 - the caller makes it aware
+            year, month, day, int(hour), int(minute), int(second), int(fraction.ljust(6, "0"))
+        )
+    except ValueError:
+        raise ValueError(f"{text} is not a moment that exists; check day, hour and minute") from None
+
+
+def _offset(text: str, offset: str) -> tzinfo:
+    if offset == "Z":
+        return UTC
+    hours, minutes = int(offset[1:3]), int(offset[-2:])
+    if hours > 14 or minutes > 59:
+        raise ValueError(f"{text} has no such offset from UTC; write -12:00 to +14:00")
+    length = timedelta(hours=hours, minutes=minutes)
+    return timezone(-length if offset[0] == "-" else length)
+
+
+def _sign(moment: datetime) -> str:
+    return moment.isoformat()[-6:]

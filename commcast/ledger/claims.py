@@ -1,0 +1,274 @@
+"""Claims: a delivery is somebody's, on disk, before its first byte leaves; its answer settles it.
+
+One transaction settles what was answered and claims the refill, so that kill -9 leaves at most one window
+of claims in doubt. Nothing ever goes from `unknown` back to `pending`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, or_, select, update
+
+from commcast.ledger import schema
+from commcast.ledger.owners import is_dead
+from commcast.ledger.schema import ALL_INCIDENTS, BroadcastState, State, insert_unless_there, stamp
+from commcast.message import Outcome, OutcomeKind
+
+_broadcast, _delivery = schema.broadcast, schema.delivery
+_suppression, _stop = schema.suppression, schema.stop
+
+NO_ANSWER = "the run ended before the provider answered"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A delivery that this process, and nobody else, may hand over now."""
+
+    delivery: int
+    channel: str
+    key: str
+    address: str
+    composition: int
+    recipient: Mapping[str, Any]
+    digest: str
+    notice: str
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one transaction gave: new claims, or why there are none.
+
+    `stopped_by` names who stopped the incident. `pending` counts what still waits, `next_try` is when the
+    first of it may be tried again; both are only looked up when nothing was claimed.
+    """
+
+    claims: tuple[Claim, ...] = ()
+    stopped_by: str = ""
+    pending: int = 0
+    next_try: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """An outcome and, where the provider did not take it, when it may be tried again."""
+
+    outcome: Outcome
+    provider: str
+    not_before: datetime | None = None
+
+
+def settle_and_claim(
+    connection: Connection,
+    broadcast: int,
+    settlements: Sequence[Settlement],
+    *,
+    count: int,
+    owner: str,
+    lease: timedelta,
+    now: datetime,
+) -> Turn:
+    """Record answers and claim up to `count` further deliveries of a frozen broadcast, in one transaction."""
+    settle(connection, settlements, owner=owner, now=now)
+    if count <= 0:
+        return Turn()
+    stopped_by = _stopped_by(connection, broadcast)
+    if stopped_by:
+        return Turn(stopped_by=stopped_by)
+    claims = _claim(connection, broadcast, count, owner, lease, now)
+    if claims:
+        return Turn(claims=claims)
+    pending, next_try = _waiting(connection, broadcast)
+    return Turn(pending=pending, next_try=next_try)
+
+
+def settle(connection: Connection, settlements: Sequence[Settlement], *, owner: str, now: datetime) -> None:
+    """Record what became of claimed deliveries.
+
+    A late answer settles a delivery that another process had to call unknown; but "not taken" comes too late
+    then, for nothing goes back from unknown to pending.
+    """
+    for kind in OutcomeKind:
+        rows = [_settled(s, now) for s in settlements if s.outcome.kind is kind]
+        if rows:
+            connection.execute(_settle_statement(kind, owner), rows)
+    _suppress(connection, [s.outcome for s in settlements if s.outcome.suppress], now)
+
+
+def settle_lost(connection: Connection, now: datetime) -> int:
+    """Call unknown what a dead process had claimed, or whose lease has run out; return how many."""
+    owners = connection.execute(
+        select(_delivery.c.owner).where(_delivery.c.state == State.CLAIMED).distinct()
+    ).scalars()
+    dead = [owner for owner in owners if is_dead(owner)]
+    lost = connection.execute(
+        update(_delivery)
+        .where(
+            _delivery.c.state == State.CLAIMED,
+            or_(_delivery.c.owner.in_(dead), _delivery.c.lease_until <= stamp(now)),
+        )
+        .values(state=State.UNKNOWN, reason=NO_ANSWER, changed_at=stamp(now))
+        .returning(_delivery.c.id)
+    )
+    return len(lost.all())
+
+
+def _settle_statement(kind: OutcomeKind, owner: str) -> Any:
+    open_states = [State.CLAIMED] if kind is OutcomeKind.NOT_TAKEN else [State.CLAIMED, State.UNKNOWN]
+    state = State.PENDING if kind is OutcomeKind.NOT_TAKEN else State(kind.value)
+    return (
+        update(_delivery)
+        .where(
+            _delivery.c.id == bindparam("delivery"),
+            _delivery.c.owner == owner,
+            or_(*(_delivery.c.state == open_state for open_state in open_states)),
+        )
+        .values(
+            state=state,
+            reason=bindparam("detail"),
+            provider=bindparam("by_provider"),
+            provider_id=bindparam("their_id"),
+            not_before=bindparam("wait_until"),
+            changed_at=bindparam("now"),
+        )
+    )
+
+
+def _settled(settlement: Settlement, now: datetime) -> dict[str, Any]:
+    outcome, wait = settlement.outcome, settlement.not_before
+    return {
+        "delivery": outcome.delivery,
+        "detail": outcome.detail,
+        "by_provider": settlement.provider,
+        "their_id": outcome.provider_id,
+        "wait_until": stamp(wait) if wait else None,
+        "now": stamp(now),
+    }
+
+
+def _suppress(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
+    if not outcomes:
+        return
+    reasons = {outcome.delivery: outcome.detail for outcome in outcomes}
+    people = connection.execute(
+        select(_delivery.c.id, _delivery.c.channel, _delivery.c.key).where(_delivery.c.id.in_(list(reasons)))
+    ).all()
+    rows = [
+        {
+            "channel": person.channel,
+            "key": person.key,
+            "reason": f"refused for good: {reasons[person.id]}",
+            "by": "provider",
+            "at": stamp(now),
+        }
+        for person in people
+    ]
+    connection.execute(insert_unless_there(connection, _suppression), rows)
+
+
+def _stopped_by(connection: Connection, broadcast: int) -> str:
+    incident = select(_broadcast.c.incident).where(_broadcast.c.id == broadcast).scalar_subquery()
+    return (
+        connection.execute(
+            select(_stop.c.by)
+            .where(
+                _stop.c.lifted_at.is_(None),
+                or_(_stop.c.incident == incident, _stop.c.incident == ALL_INCIDENTS),
+            )
+            .limit(1)
+        ).scalar_one_or_none()
+        or ""
+    )
+
+
+def _claim(
+    connection: Connection, broadcast: int, count: int, owner: str, lease: timedelta, now: datetime
+) -> tuple[Claim, ...]:
+    """Claim what may go; what may no longer (opted out since the freeze, promise passed) is skipped."""
+    while candidates := _candidates(connection, broadcast, count, now):
+        fit = [row.id for row in candidates if not row.opted_out and not _expired(row, now)]
+        _skip(connection, [row.id for row in candidates if row.opted_out], "opted out", now)
+        _skip(
+            connection,
+            [row.id for row in candidates if not row.opted_out and _expired(row, now)],
+            "expired: its promise had passed",
+            now,
+        )
+        if fit:
+            return _take(connection, fit, owner, lease, now)
+    return ()
+
+
+def _candidates(connection: Connection, broadcast: int, count: int, now: datetime) -> Sequence[Any]:
+    opted_out = (
+        select(func.count())
+        .where(_suppression.c.channel == _delivery.c.channel, _suppression.c.key == _delivery.c.key)
+        .correlate(_delivery)
+        .scalar_subquery()
+    )
+    return connection.execute(
+        select(_delivery.c.id, _delivery.c.expires_at, opted_out.label("opted_out"))
+        .join(_broadcast, _broadcast.c.id == _delivery.c.broadcast)
+        .where(
+            _delivery.c.broadcast == broadcast,
+            _broadcast.c.state == BroadcastState.FROZEN,
+            _delivery.c.state == State.PENDING,
+            or_(_delivery.c.not_before.is_(None), _delivery.c.not_before <= stamp(now)),
+        )
+        .order_by(_delivery.c.id)
+        .limit(count)
+        .with_for_update(of=_delivery, skip_locked=True)
+    ).all()
+
+
+def _take(
+    connection: Connection, ids: Sequence[int], owner: str, lease: timedelta, now: datetime
+) -> tuple[Claim, ...]:
+    taken = connection.execute(
+        update(_delivery)
+        .where(_delivery.c.id.in_(ids), _delivery.c.state == State.PENDING)
+        .values(
+            state=State.CLAIMED,
+            owner=owner,
+            lease_until=stamp(now + lease),
+            attempts=_delivery.c.attempts + 1,
+            changed_at=stamp(now),
+        )
+        .returning(
+            _delivery.c.id,
+            _delivery.c.channel,
+            _delivery.c.key,
+            _delivery.c.address,
+            _delivery.c.composition,
+            _delivery.c.recipient,
+            _delivery.c.digest,
+            _delivery.c.notice,
+            _delivery.c.attempts,
+        )
+    ).all()
+    return tuple(sorted((Claim(*row) for row in taken), key=lambda claim: claim.delivery))
+
+
+def _skip(connection: Connection, ids: Iterable[int], reason: str, now: datetime) -> None:
+    connection.execute(
+        update(_delivery)
+        .where(_delivery.c.id.in_(list(ids)), _delivery.c.state == State.PENDING)
+        .values(state=State.SKIPPED, reason=reason, changed_at=stamp(now))
+    )
+
+
+def _expired(row: Any, now: datetime) -> bool:
+    return row.expires_at is not None and row.expires_at <= stamp(now)
+
+
+def _waiting(connection: Connection, broadcast: int) -> tuple[int, datetime | None]:
+    row = connection.execute(
+        select(func.count(), func.min(_delivery.c.not_before)).where(
+            _delivery.c.broadcast == broadcast, _delivery.c.state == State.PENDING
+        )
+    ).one()
+    return int(row[0]), schema.unstamp(row[1])

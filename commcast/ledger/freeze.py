@@ -1,0 +1,331 @@
+"""Freezing: the list and words of a broadcast go in by chunks, and can be claimed only when all are in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from commcast.ledger import schema
+from commcast.ledger.owners import is_dead
+from commcast.ledger.schema import BroadcastState, State, insert_unless_there, stamp, unstamp
+
+_broadcast, _composition, _delivery = schema.broadcast, schema.composition, schema.delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Broadcast:
+    """One notice of an incident over one channel. `number` is the update it speaks of."""
+
+    id: int
+    incident: str
+    notice: str
+    number: int
+    channel: str
+    state: BroadcastState
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """One group's words as they are frozen; `wording` is JSON, `envelope` holds sender and reply-to."""
+
+    audience: str
+    zone: str
+    locale: str
+    wording: str
+    context: Mapping[str, Any]
+    envelope: Mapping[str, Any]
+    next_update_by: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenRow:
+    """One recipient of a broadcast as it goes into the ledger.
+
+    `digest` is that of the rendered content. `not_before` is set for a held row, which has no composition:
+    its words are made when it goes. `reason` tells why a row is skipped or held.
+    """
+
+    key: str
+    address: str
+    audience: str
+    composition: int | None
+    recipient: Mapping[str, Any]
+    digest: str
+    state: State
+    reason: str = ""
+    not_before: datetime | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """A delivery that waited for its reader's quiet hours to end."""
+
+    id: int
+    broadcast: int
+    number: int
+    notice: str
+    channel: str
+    key: str
+    address: str
+    audience: str
+    recipient: Mapping[str, Any]
+
+
+def begin_freeze(
+    connection: Connection,
+    *,
+    incident: str,
+    notice: str,
+    number: int,
+    channel: str,
+    owner: str,
+    now: datetime,
+) -> tuple[Broadcast, bool]:
+    """Return the broadcast and whether the caller is to fill it.
+
+    A half-filled one of a dead process is emptied and taken over. One that is frozen, or that a living
+    process is filling, is the other's.
+    """
+    existing = find_broadcast(connection, incident, notice, channel)
+    if existing is None:
+        connection.execute(
+            insert(_broadcast).values(
+                incident=incident,
+                notice=notice,
+                number=number,
+                channel=channel,
+                state=BroadcastState.FREEZING,
+                owner=owner,
+                created_at=stamp(now),
+            )
+        )
+    elif existing.state is BroadcastState.FROZEN or (existing.owner != owner and not is_dead(existing.owner)):
+        return existing, False
+    else:
+        _empty(connection, existing.id)
+        connection.execute(
+            update(_broadcast).where(_broadcast.c.id == existing.id).values(owner=owner, number=number)
+        )
+    made = find_broadcast(connection, incident, notice, channel)
+    assert made is not None  # noqa: S101 - it was inserted or found in this very transaction
+    return made, True
+
+
+def find_broadcast(connection: Connection, incident: str, notice: str, channel: str) -> Broadcast | None:
+    """Return a broadcast by its key, None where there is none."""
+    row = connection.execute(
+        select(_broadcast).where(
+            _broadcast.c.incident == incident,
+            _broadcast.c.notice == notice,
+            _broadcast.c.channel == channel,
+        )
+    ).one_or_none()
+    return _from_row(row) if row else None
+
+
+def broadcasts_of(connection: Connection, incident: str) -> tuple[Broadcast, ...]:
+    """Return an incident's broadcasts, oldest first."""
+    rows = connection.execute(
+        select(_broadcast).where(_broadcast.c.incident == incident).order_by(_broadcast.c.id)
+    )
+    return tuple(_from_row(row) for row in rows)
+
+
+def add_composition(connection: Connection, broadcast: int, composition: Composition) -> int:
+    """Put one group's words into a broadcast; return its number."""
+    by = composition.next_update_by
+    made = connection.execute(
+        insert(_composition)
+        .values(
+            broadcast=broadcast,
+            audience=composition.audience,
+            zone=composition.zone,
+            locale=composition.locale,
+            wording=composition.wording,
+            context=dict(composition.context),
+            envelope=dict(composition.envelope),
+            next_update_by=stamp(by) if by else None,
+        )
+        .returning(_composition.c.id)
+    )
+    return int(made.scalar_one())
+
+
+def add_rows(connection: Connection, broadcast: Broadcast, rows: Sequence[FrozenRow], now: datetime) -> None:
+    """Put recipients into a broadcast that is freezing.
+
+    The UNIQUE key refuses a second row for one notice, channel and address: the first one stays.
+    """
+    if rows:
+        values = [_values(broadcast, row, now) for row in rows]
+        connection.execute(insert_unless_there(connection, _delivery), values)
+
+
+def finish_freeze(connection: Connection, broadcasts: Iterable[Broadcast], owner: str, now: datetime) -> bool:
+    """Open broadcasts to claims, and end what is pending of older words to the same people.
+
+    All of them at once, so that no message leaves while another channel's list is still half in.
+    Returns False, and changes nothing, where one of them is no longer the caller's to open.
+    """
+    ids = [broadcast.id for broadcast in broadcasts]
+    mine = (
+        _broadcast.c.id.in_(ids),
+        _broadcast.c.owner == owner,
+        _broadcast.c.state == BroadcastState.FREEZING,
+    )
+    if len(connection.execute(select(_broadcast.c.id).where(*mine)).all()) != len(ids):
+        return False
+    connection.execute(update(_broadcast).where(*mine).values(state=BroadcastState.FROZEN))
+    for broadcast in broadcasts:
+        _supersede(connection, broadcast, now)
+    return True
+
+
+def read_composition(connection: Connection, composition: int) -> Composition:
+    """Return one group's frozen words."""
+    row = connection.execute(select(_composition).where(_composition.c.id == composition)).one()
+    return Composition(
+        row.audience,
+        row.zone,
+        row.locale,
+        row.wording,
+        row.context,
+        row.envelope,
+        unstamp(row.next_update_by),
+    )
+
+
+def open_broadcasts(connection: Connection, incident: str | None = None) -> tuple[Broadcast, ...]:
+    """Return frozen broadcasts with deliveries that still wait or are claimed, oldest first."""
+    waiting = (
+        select(_delivery.c.id)
+        .where(
+            _delivery.c.broadcast == _broadcast.c.id,
+            _delivery.c.state.in_([State.PENDING, State.CLAIMED, State.HELD]),
+        )
+        .exists()
+    )
+    wanted = [] if incident is None else [_broadcast.c.incident == incident]
+    rows = connection.execute(
+        select(_broadcast)
+        .where(_broadcast.c.state == BroadcastState.FROZEN, waiting, *wanted)
+        .order_by(_broadcast.c.id)
+    )
+    return tuple(_from_row(row) for row in rows)
+
+
+def held_rows(connection: Connection, incident: str, now: datetime) -> tuple[HeldRow, ...]:
+    """Return an incident's held deliveries whose time has come."""
+    rows = connection.execute(
+        select(
+            _delivery.c.id,
+            _delivery.c.broadcast,
+            _broadcast.c.number,
+            _delivery.c.notice,
+            _delivery.c.channel,
+            _delivery.c.key,
+            _delivery.c.address,
+            _delivery.c.audience,
+            _delivery.c.recipient,
+        )
+        .join(_broadcast, _broadcast.c.id == _delivery.c.broadcast)
+        .where(
+            _delivery.c.incident == incident,
+            _delivery.c.state == State.HELD,
+            _delivery.c.not_before <= stamp(now),
+        )
+        .order_by(_delivery.c.id)
+    )
+    return tuple(HeldRow(*row) for row in rows)
+
+
+def thaw_row(connection: Connection, held: HeldRow, row: FrozenRow, now: datetime) -> None:
+    """Let a held delivery go with the words made for it now, or skip it with the row's reason."""
+    connection.execute(
+        update(_delivery)
+        .where(_delivery.c.id == held.id, _delivery.c.state == State.HELD)
+        .values(
+            composition=row.composition,
+            digest=row.digest,
+            state=row.state,
+            reason=row.reason,
+            not_before=None,
+            expires_at=stamp(row.expires_at) if row.expires_at else None,
+            changed_at=stamp(now),
+        )
+    )
+
+
+def drop_freeze(connection: Connection, broadcasts: Iterable[Broadcast], owner: str) -> None:
+    """Take back broadcasts that never opened, rows and all."""
+    for broadcast in broadcasts:
+        mine = connection.execute(
+            select(_broadcast.c.id).where(
+                _broadcast.c.id == broadcast.id,
+                _broadcast.c.owner == owner,
+                _broadcast.c.state == BroadcastState.FREEZING,
+            )
+        ).scalar_one_or_none()
+        if mine is not None:
+            _empty(connection, mine)
+            connection.execute(delete(_broadcast).where(_broadcast.c.id == mine))
+
+
+def _supersede(connection: Connection, broadcast: Broadcast, now: datetime) -> None:
+    """Skip what still waits of earlier updates for people who are due these newer words on this channel."""
+    newer = select(_delivery.c.key).where(
+        _delivery.c.broadcast == broadcast.id, _delivery.c.state.in_([State.PENDING, State.HELD])
+    )
+    connection.execute(
+        update(_delivery)
+        .where(
+            _delivery.c.incident == broadcast.incident,
+            _delivery.c.channel == broadcast.channel,
+            _delivery.c.broadcast != broadcast.id,
+            _delivery.c.broadcast.in_(
+                select(_broadcast.c.id).where(
+                    _broadcast.c.incident == broadcast.incident, _broadcast.c.number < broadcast.number
+                )
+            ),
+            _delivery.c.state.in_([State.PENDING, State.HELD]),
+            _delivery.c.key.in_(newer),
+        )
+        .values(state=State.SKIPPED, reason="superseded", changed_at=stamp(now))
+    )
+
+
+def _empty(connection: Connection, broadcast: int) -> None:
+    connection.execute(delete(_delivery).where(_delivery.c.broadcast == broadcast))
+    connection.execute(delete(_composition).where(_composition.c.broadcast == broadcast))
+
+
+def _values(broadcast: Broadcast, row: FrozenRow, now: datetime) -> dict[str, Any]:
+    return {
+        "broadcast": broadcast.id,
+        "incident": broadcast.incident,
+        "notice": broadcast.notice,
+        "channel": broadcast.channel,
+        "key": row.key,
+        "address": row.address,
+        "audience": row.audience,
+        "composition": row.composition,
+        "recipient": dict(row.recipient),
+        "digest": row.digest,
+        "state": row.state,
+        "reason": row.reason,
+        "not_before": stamp(row.not_before) if row.not_before else None,
+        "expires_at": stamp(row.expires_at) if row.expires_at else None,
+        "changed_at": stamp(now),
+    }
+
+
+def _from_row(row: Any) -> Broadcast:
+    return Broadcast(
+        row.id, row.incident, row.notice, row.number, row.channel, BroadcastState(row.state), row.owner
+    )

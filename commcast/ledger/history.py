@@ -1,0 +1,227 @@
+"""What was said: to whom, of which incident, with what outcome. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from commcast.ledger import schema
+from commcast.ledger.freeze import broadcasts_of
+from commcast.ledger.releases import read_releases
+from commcast.ledger.schema import BroadcastState, State, unstamp
+from commcast.ledger.stops import stops_in_force
+from commcast.ledger.suppressions import erased_key, suppressed_among
+from commcast.model import Channel
+from commcast.standing import IncidentStanding, PersonStanding
+
+_broadcast, _composition, _delivery = schema.broadcast, schema.composition, schema.delivery
+
+# Who was, or may have been, told: an answer that was lost may well have been a yes.
+TOLD = (State.ACCEPTED, State.UNKNOWN, State.CLAIMED)
+
+
+@dataclass(frozen=True, slots=True)
+class ToldPerson:
+    """Somebody who was told of an incident, as their delivery was frozen."""
+
+    key: str
+    address: str
+    audience: str
+    zone: str
+    locale: str
+    recipient: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many deliveries of one notice over one channel to one audience are in one state, and why."""
+
+    incident: str
+    notice: str
+    number: int
+    channel: str
+    audience: str
+    state: State
+    reason: str
+    count: int
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One delivery, for the log."""
+
+    incident: str
+    notice: str
+    channel: str
+    audience: str
+    address: str
+    state: State
+    reason: str
+    provider: str
+    provider_id: str
+    attempts: int
+    changed_at: datetime
+
+
+def standings(
+    connection: Connection, secret: bytes, incident: str, notice: str, channel: str, keys: Sequence[str]
+) -> dict[str, PersonStanding]:
+    """Return what the ledger knows of each of `keys`; an erased person is found by the hash."""
+    by_hash = {erased_key(secret, key): key for key in keys}
+    rows = connection.execute(
+        select(_delivery.c.key, _delivery.c.notice, _delivery.c.state).where(
+            _delivery.c.incident == incident,
+            _delivery.c.channel == channel,
+            _delivery.c.key.in_([*keys, *by_hash]),
+        )
+    ).all()
+    states: dict[str, str] = {}
+    told: set[str] = set()
+    for row in rows:
+        key = by_hash.get(row.key, row.key)
+        if row.notice == notice:
+            states[key] = row.state
+        elif row.state in TOLD:
+            told.add(key)
+    suppressed = suppressed_among(connection, secret, channel, keys)
+    return {key: PersonStanding(states.get(key, ""), key in told, suppressed.get(key, "")) for key in keys}
+
+
+def told_people(connection: Connection, incident: str, channel: str, notice: str) -> Iterator[ToldPerson]:
+    """Yield who was told anything else of an incident on a channel, each once, as last frozen."""
+    latest = (
+        select(func.max(_delivery.c.id))
+        .where(
+            _delivery.c.incident == incident,
+            _delivery.c.channel == channel,
+            _delivery.c.notice != notice,
+            _delivery.c.address != "",
+            _delivery.c.state.in_(TOLD),
+        )
+        .group_by(_delivery.c.key)
+    )
+    rows = connection.execute(
+        select(
+            _delivery.c.key,
+            _delivery.c.address,
+            _delivery.c.audience,
+            _composition.c.zone,
+            _composition.c.locale,
+            _delivery.c.recipient,
+        )
+        .join(_composition, _composition.c.id == _delivery.c.composition)
+        .where(_delivery.c.id.in_(latest))
+        .order_by(_delivery.c.id)
+    )
+    for row in rows:
+        yield ToldPerson(*row)
+
+
+def incident_standing(connection: Connection, incident: str) -> IncidentStanding:
+    """Return what was released and said of an incident, and whether it is stopped."""
+    frozen = [b for b in broadcasts_of(connection, incident) if b.state is BroadcastState.FROZEN]
+    told_up_to: dict[Channel, int] = {}
+    for broadcast in frozen:
+        channel = Channel(broadcast.channel)
+        told_up_to[channel] = max(broadcast.number, told_up_to.get(channel, 0))
+    stops = stops_in_force(connection, incident)
+    return IncidentStanding(
+        releases=read_releases(connection, incident),
+        begun=frozenset((b.notice, Channel(b.channel)) for b in frozen),
+        told_up_to=told_up_to,
+        stopped_by=stops[0].by if stops else "",
+    )
+
+
+def tallies(connection: Connection, incident: str | None = None) -> tuple[Tally, ...]:
+    """Return counts by notice, channel, audience, state and reason, in the order things were said."""
+    d = _delivery.c
+    wanted = [] if incident is None else [d.incident == incident]
+    rows = connection.execute(
+        select(
+            d.incident,
+            d.notice,
+            _broadcast.c.number,
+            d.channel,
+            d.audience,
+            d.state,
+            d.reason,
+            func.count(),
+            func.max(d.changed_at),
+        )
+        .join(_broadcast, _broadcast.c.id == d.broadcast)
+        .where(*wanted)
+        .group_by(
+            d.broadcast, d.incident, d.notice, _broadcast.c.number, d.channel, d.audience, d.state, d.reason
+        )
+        .order_by(d.broadcast, d.audience, d.state)
+    )
+    return tuple(
+        Tally(
+            row[0],
+            row[1],
+            row[2],
+            row[3],
+            row[4],
+            State(row[5]),
+            row[6],
+            row[7],
+            datetime.fromisoformat(row[8]),
+        )
+        for row in rows
+    )
+
+
+def deliveries(
+    connection: Connection, incident: str, states: Sequence[State] = tuple(State)
+) -> Iterator[Told]:
+    """Yield an incident's deliveries in the order they were frozen."""
+    d = _delivery.c
+    rows = connection.execute(
+        select(
+            d.incident,
+            d.notice,
+            d.channel,
+            d.audience,
+            d.address,
+            d.state,
+            d.reason,
+            d.provider,
+            d.provider_id,
+            d.attempts,
+            d.changed_at,
+        )
+        .where(d.incident == incident, d.state.in_(states))
+        .order_by(d.id)
+    )
+    for row in rows:
+        yield Told(
+            *row[:5],
+            State(row[5]),
+            row[6],
+            row[7] or "",
+            row[8] or "",
+            row[9],
+            datetime.fromisoformat(row[10]),
+        )
+
+
+def promised(connection: Connection, broadcast: int) -> dict[str, datetime]:
+    """Return, by audience, when a broadcast told its readers to expect more."""
+    rows = connection.execute(
+        select(_composition.c.audience, func.min(_composition.c.next_update_by))
+        .where(_composition.c.broadcast == broadcast, _composition.c.next_update_by.is_not(None))
+        .group_by(_composition.c.audience)
+    )
+    found = {row[0]: unstamp(row[1]) for row in rows}
+    return {audience: by for audience, by in found.items() if by is not None}
+
+
+def last_tick(connection: Connection) -> datetime | None:
+    """Return when a tick last ran over this ledger."""
+    return unstamp(connection.execute(select(func.max(schema.tick.c.at))).scalar_one_or_none())

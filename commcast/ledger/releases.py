@@ -1,0 +1,95 @@
+"""Releases in the ledger: which updates somebody said yes to, with the digest of their words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select
+
+from commcast.ledger import schema
+from commcast.ledger.schema import stamp
+from commcast.model import Incident
+from commcast.release import ELSEWHERE, Release, digest, facts
+
+_release = schema.release
+
+
+def record_release(
+    connection: Connection,
+    incident: Incident,
+    number: int,
+    *,
+    next_update_by: datetime | None,
+    how: str,
+    by: str,
+    now: datetime,
+) -> None:
+    """Record a yes to update `number`. A second yes to the same update changes nothing."""
+    if number in read_releases(connection, incident.id):
+        return
+    update = incident.update(number)
+    connection.execute(
+        insert(_release).values(
+            incident=incident.id,
+            number=number,
+            digest=digest(incident, update),
+            at=stamp(update.at),
+            title=incident.title,
+            status=update.status.value,
+            severity=update.severity,
+            next_update_by=stamp(next_update_by) if next_update_by else None,
+            facts=facts(incident, update),
+            how=how,
+            by=by,
+            released_at=stamp(now),
+        )
+    )
+
+
+def record_history(connection: Connection, incidents: Iterable[Incident], by: str, now: datetime) -> int:
+    """Mark every unreleased update of `incidents` as told elsewhere; return how many there were."""
+    count = 0
+    for incident in incidents:
+        known = read_releases(connection, incident.id)
+        for update in incident.updates:
+            if update.number not in known:
+                record_release(
+                    connection, incident, update.number, next_update_by=None, how=ELSEWHERE, by=by, now=now
+                )
+                count += 1
+    return count
+
+
+def read_releases(connection: Connection, incident: str) -> dict[int, Release]:
+    """Return an incident's releases by update number."""
+    found = connection.execute(
+        select(
+            _release.c.incident,
+            _release.c.number,
+            _release.c.digest,
+            _release.c.at,
+            _release.c.how,
+            _release.c.by,
+        ).where(_release.c.incident == incident)
+    )
+    return {
+        row.number: Release(
+            row.incident, row.number, row.digest, datetime.fromisoformat(row.at), row.how, row.by
+        )
+        for row in found
+    }
+
+
+def released_incidents(connection: Connection) -> frozenset[str]:
+    """Return the ids of all incidents that anything was released of."""
+    return frozenset(connection.execute(select(_release.c.incident).distinct()).scalars())
+
+
+def incidents_by_digest(connection: Connection, digests: Iterable[str]) -> frozenset[str]:
+    """Return the ids under which updates with these words were released: how a renamed file is recognised."""
+    return frozenset(
+        connection.execute(
+            select(_release.c.incident).where(_release.c.digest.in_(list(digests))).distinct()
+        ).scalars()
+    )

@@ -1,0 +1,199 @@
+"""The ledger's tables, in SQLAlchemy Core so that SQLite and PostgreSQL share them.
+
+Times are UTC in ISO 8601 with microseconds, so that they sort as text in every database.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    Column,
+    Connection,
+    ForeignKey,
+    Index,
+    Insert,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+# The revision these tables stand for; Alembic is imported only when a ledger holds another one.
+REVISION = "0001"
+
+ALL_INCIDENTS = "*"  # in `stop`: every incident
+
+
+class State(StrEnum):
+    """The state of a delivery. Terminal but for pending, claimed and held; unknown may be settled later."""
+
+    HELD = "held"
+    PENDING = "pending"
+    CLAIMED = "claimed"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+
+
+class BroadcastState(StrEnum):
+    """freezing: rows are still going in, nobody may claim. frozen: list and words are fixed."""
+
+    FREEZING = "freezing"
+    FROZEN = "frozen"
+
+
+metadata = MetaData()
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """Return the options that make an index partial in both databases."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
+# desk: whose ledger this is. secret: keys of Message-IDs and erasure hashes; never leaves the ledger.
+meta = Table(
+    "meta", metadata, Column("name", String, primary_key=True), Column("value", String, nullable=False)
+)
+
+release = Table(
+    "release",
+    metadata,
+    Column("incident", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("digest", String, nullable=False),
+    Column("at", String, nullable=False),
+    Column("title", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("severity", Integer, nullable=False),
+    Column("next_update_by", String),
+    Column("facts", JSON, nullable=False),
+    Column("how", String, nullable=False),
+    Column("by", String, nullable=False),
+    Column("released_at", String, nullable=False),
+    Index("release_digest", "digest"),
+)
+
+# One notice over one channel to all its recipients.
+broadcast = Table(
+    "broadcast",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("incident", String, nullable=False),
+    Column("notice", String, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("channel", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("owner", String, nullable=False),
+    Column("created_at", String, nullable=False),
+    UniqueConstraint("incident", "notice", "channel"),
+    CheckConstraint("state in ('freezing', 'frozen')"),
+)
+
+# One group's words, frozen: template sources and context; what differs by person is in `delivery`.
+composition = Table(
+    "composition",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("broadcast", Integer, ForeignKey("broadcast.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("audience", String, nullable=False),
+    Column("zone", String, nullable=False),
+    Column("locale", String, nullable=False),
+    Column("wording", String, nullable=False),
+    Column("context", JSON, nullable=False),
+    Column("envelope", JSON, nullable=False),
+    Column("next_update_by", String),
+)
+
+delivery = Table(
+    "delivery",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("broadcast", Integer, ForeignKey("broadcast.id", ondelete="CASCADE"), nullable=False),
+    Column("incident", String, nullable=False),
+    Column("notice", String, nullable=False),
+    Column("channel", String, nullable=False),
+    Column("key", String, nullable=False),
+    Column("address", String, nullable=False),
+    Column("audience", String, nullable=False),
+    Column("composition", Integer, ForeignKey("composition.id")),
+    Column("recipient", JSON, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", String, nullable=False, server_default=""),
+    Column("owner", String),
+    Column("lease_until", String),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("not_before", String),
+    Column("expires_at", String),
+    Column("provider", String),
+    Column("provider_id", String),
+    Column("changed_at", String, nullable=False),
+    # Promise 1: one notice, one channel, one address. The database refuses a second, whoever runs.
+    UniqueConstraint("incident", "notice", "channel", "key", name="delivery_once"),
+    CheckConstraint(
+        "state in ('held', 'pending', 'claimed', 'accepted', 'rejected', 'unknown', 'skipped')",
+        name="delivery_state",
+    ),
+    Index("delivery_pending", "broadcast", "id", **_where("state = 'pending'")),
+    Index("delivery_open", "state", **_where("state in ('claimed', 'held')")),
+    Index("delivery_person", "channel", "key"),
+)
+
+# Addresses that must hear nothing more. After an erasure `key` is a keyed hash and `address` is empty.
+suppression = Table(
+    "suppression",
+    metadata,
+    Column("channel", String, primary_key=True),
+    Column("key", String, primary_key=True),
+    Column("reason", String, nullable=False),
+    Column("by", String, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+stop = Table(
+    "stop",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("incident", String, nullable=False),
+    Column("by", String, nullable=False),
+    Column("at", String, nullable=False),
+    Column("lifted_at", String),
+    Column("lifted_by", String),
+    Index("stop_in_force", "incident", **_where("lifted_at is null")),
+)
+
+tick = Table(
+    "tick",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", String, nullable=False),
+    Column("host", String, nullable=False),
+)
+
+
+def stamp(at: datetime) -> str:
+    """Return an aware time as the ledger keeps it."""
+    if at.tzinfo is None:
+        raise ValueError("the ledger keeps aware times only")
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def unstamp(text: str | None) -> datetime | None:
+    """Return a time of the ledger as an aware UTC datetime."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def insert_unless_there(connection: Connection, table: Table) -> Insert:
+    """Return an insert that leaves a row alone which a UNIQUE key already holds."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()

@@ -1,0 +1,50 @@
+"""The stop flag: halts an incident's deliveries, or all, at the next claim, from any host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, or_, select, update
+
+from commcast.ledger import schema
+from commcast.ledger.schema import ALL_INCIDENTS, stamp
+
+_stop = schema.stop
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A stop in force. `incident` is "*" for all incidents."""
+
+    incident: str
+    by: str
+    at: datetime
+
+
+def stop_incident(connection: Connection, incident: str, by: str, now: datetime) -> bool:
+    """Stop an incident (or ALL_INCIDENTS); return False where it was stopped already."""
+    if any(found.incident == incident for found in stops_in_force(connection, incident)):
+        return False
+    connection.execute(insert(_stop).values(incident=incident, by=by, at=stamp(now)))
+    return True
+
+
+def lift_stop(connection: Connection, incident: str, by: str, now: datetime) -> bool:
+    """Lift the stop of an incident (or of ALL_INCIDENTS); return False where there was none."""
+    lifted = connection.execute(
+        update(_stop)
+        .where(_stop.c.incident == incident, _stop.c.lifted_at.is_(None))
+        .values(lifted_at=stamp(now), lifted_by=by)
+        .returning(_stop.c.id)
+    )
+    return bool(lifted.all())
+
+
+def stops_in_force(connection: Connection, incident: str | None = None) -> tuple[Stop, ...]:
+    """Return the stops that halt `incident`, or every stop in force."""
+    wanted = (
+        [] if incident is None else [or_(_stop.c.incident == incident, _stop.c.incident == ALL_INCIDENTS)]
+    )
+    rows = connection.execute(select(_stop).where(_stop.c.lifted_at.is_(None), *wanted).order_by(_stop.c.id))
+    return tuple(Stop(row.incident, row.by, datetime.fromisoformat(row.at)) for row in rows)

@@ -1,0 +1,102 @@
+"""Who must hear nothing more: opted out, refused for good, or erased (then known only by a keyed hash)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select, update
+
+from commcast.ledger import schema
+from commcast.ledger.schema import State, insert_unless_there, stamp
+
+_suppression, _delivery = schema.suppression, schema.delivery
+ERASED = "erased"
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """One address that hears nothing more; `key` is a hash where the person was erased."""
+
+    channel: str
+    key: str
+    reason: str
+    by: str
+    at: datetime
+
+
+def suppress(connection: Connection, channel: str, key: str, *, reason: str, by: str, now: datetime) -> None:
+    """Suppress an address, and skip what is pending to it. An older entry keeps its reason."""
+    row = {"channel": channel, "key": key, "reason": reason, "by": by, "at": stamp(now)}
+    connection.execute(insert_unless_there(connection, _suppression), [row])
+    connection.execute(
+        update(_delivery)
+        .where(
+            _delivery.c.channel == channel,
+            _delivery.c.key == key,
+            _delivery.c.state.in_([State.PENDING, State.HELD]),
+        )
+        .values(state=State.SKIPPED, reason="opted out", changed_at=stamp(now))
+    )
+
+
+def unsuppress(connection: Connection, secret: bytes, channel: str, key: str) -> bool:
+    """Let an address hear again; False where it was not suppressed."""
+    gone = connection.execute(
+        delete(_suppression)
+        .where(_suppression.c.channel == channel, _suppression.c.key.in_([key, erased_key(secret, key)]))
+        .returning(_suppression.c.key)
+    )
+    return bool(gone.all())
+
+
+def erase(connection: Connection, secret: bytes, channel: str, key: str, *, by: str, now: datetime) -> int:
+    """Forget an address: in every delivery it becomes a keyed hash, and an old list cannot tell them again.
+
+    A delivery that is being handed over right now keeps its row; its address goes too. Returns how many
+    deliveries spoke to it.
+    """
+    suppress(connection, channel, key, reason=ERASED, by=by, now=now)
+    hashed = erased_key(secret, key)
+    rows = connection.execute(
+        update(_delivery)
+        .where(_delivery.c.channel == channel, _delivery.c.key == key)
+        .values(key=hashed, address="", recipient={}, changed_at=stamp(now))
+        .returning(_delivery.c.id)
+    ).all()
+    connection.execute(
+        delete(_suppression).where(_suppression.c.channel == channel, _suppression.c.key == key)
+    )
+    row = {"channel": channel, "key": hashed, "reason": ERASED, "by": by, "at": stamp(now)}
+    connection.execute(insert_unless_there(connection, _suppression), [row])
+    return len(rows)
+
+
+def suppressed_among(
+    connection: Connection, secret: bytes, channel: str, keys: Sequence[str]
+) -> dict[str, str]:
+    """Return, of these addresses, the suppressed ones and why."""
+    by_hash = {erased_key(secret, key): key for key in keys}
+    wanted = [*keys, *by_hash]
+    rows = connection.execute(
+        select(_suppression.c.key, _suppression.c.reason).where(
+            _suppression.c.channel == channel, _suppression.c.key.in_(wanted)
+        )
+    )
+    return {by_hash.get(row.key, row.key): row.reason for row in rows}
+
+
+def list_suppressions(connection: Connection) -> tuple[Suppression, ...]:
+    """Return every suppressed address, oldest first."""
+    rows = connection.execute(select(_suppression).order_by(_suppression.c.at, _suppression.c.key))
+    return tuple(
+        Suppression(row.channel, row.key, row.reason, row.by, datetime.fromisoformat(row.at)) for row in rows
+    )
+
+
+def erased_key(secret: bytes, key: str) -> str:
+    """Return the keyed hash that stands for an erased address: useless without the ledger's secret."""
+    return "erased:" + hmac.new(secret, b"erased\0" + key.encode(), hashlib.sha256).hexdigest()[:40]

@@ -1,0 +1,104 @@
+"""What is handed to an adapter, and what an adapter says became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """One address with the name a reader sees; `name` may be empty."""
+
+    address: str
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Email:
+    """One finished mail for one addressee.
+
+    `text` and `html` use "\\n" line ends; `html` is empty for a text-only mail.
+    `message_id` and `references` are complete with angle brackets. `message_id` is the same
+    whenever the same delivery is built again, so that mail systems can drop a second copy (RFC 7352).
+    """
+
+    sender: Mailbox
+    to: Mailbox
+    subject: str
+    text: str
+    html: str
+    message_id: str
+    references: tuple[str, ...] = ()
+    reply_to: str = ""
+    list_unsubscribe: str = ""
+    list_id: str = ""
+    date: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sms:
+    """One finished text message. `to` is E.164; `valid_until` (aware) is when it has become stale."""
+
+    to: str
+    body: str
+    valid_until: datetime | None = None
+
+
+Message = Email | Sms
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """One delivery's finished message on its way to a provider. `delivery` is the ledger's row number."""
+
+    delivery: int
+    message: Message
+
+
+class OutcomeKind(StrEnum):
+    """What an adapter may say of one hand-over.
+
+    accepted   the provider took responsibility (250, 202, 201); nobody says "delivered"
+    rejected   the provider said no to this recipient, for good
+    unknown    handed over, and the answer was lost: never sent again by itself
+    not_taken  the provider certainly did not take it: back to pending, a later run tries again
+    """
+
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    NOT_TAKEN = "not_taken"
+
+
+class Blame(StrEnum):
+    """Whom a refusal speaks of.
+
+    recipient  this address alone; the others do not suffer
+    provider   the provider as a whole is down or busy: the next tick tries again (exit 75)
+    account    credentials or sender are refused: the broadcast stops at once (exit 78)
+    """
+
+    RECIPIENT = "recipient"
+    PROVIDER = "provider"
+    ACCOUNT = "account"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One delivery's answer.
+
+    `provider_id` is the provider's own name for it (a queue id, a SID), empty where none was given.
+    `detail` is a short reason, safe to store and to show: no secret, no address.
+    `retry_after` is in seconds and only meant with `not_taken`; None when the provider named no time.
+    `suppress` asks that this address be told nothing more (opted out, mailbox does not exist).
+    """
+
+    delivery: int
+    kind: OutcomeKind
+    detail: str = ""
+    provider_id: str = ""
+    blame: Blame = Blame.RECIPIENT
+    retry_after: float | None = None
+    suppress: bool = False

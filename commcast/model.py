@@ -1,0 +1,218 @@
+"""The words of commcast as frozen, validated values: incident, update, recipient and their parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+WORST_SEVERITY = 1
+MILDEST_SEVERITY = 4
+Severity = Annotated[int, Field(ge=WORST_SEVERITY, le=MILDEST_SEVERITY)]
+
+# Ids and audience names become folder names, file names and parts of headers: nothing else may stand in them.
+ID_PATTERN = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
+
+
+class Channel(StrEnum):
+    """How a message reaches a reader."""
+
+    EMAIL = "email"
+    SMS = "sms"
+
+
+class View(StrEnum):
+    """What an audience may see: `public` never holds an internal field."""
+
+    PUBLIC = "public"
+    INTERNAL = "internal"
+
+
+class Kind(StrEnum):
+    """What an incident file is about."""
+
+    INCIDENT = "incident"
+    MAINTENANCE = "maintenance"
+
+
+class Status(StrEnum):
+    """Where an incident or a maintenance stands."""
+
+    EXPECTED = "expected"
+    INVESTIGATING = "investigating"
+    IDENTIFIED = "identified"
+    MONITORING = "monitoring"
+    RESOLVED = "resolved"
+    REOPENED = "reopened"
+    RETRACTED = "retracted"
+    MERGED = "merged"
+    SCHEDULED = "scheduled"
+    IN_PROGRESS = "in_progress"
+    VERIFYING = "verifying"
+    COMPLETED = "completed"
+    RESCHEDULED = "rescheduled"
+    EXTENDED = "extended"
+    CANCELLED = "cancelled"
+
+
+MAINTENANCE_STATUSES = frozenset(
+    {
+        Status.SCHEDULED,
+        Status.IN_PROGRESS,
+        Status.VERIFYING,
+        Status.COMPLETED,
+        Status.RESCHEDULED,
+        Status.EXTENDED,
+        Status.CANCELLED,
+    }
+)
+INCIDENT_STATUSES = frozenset(Status) - MAINTENANCE_STATUSES
+END_STATUSES = frozenset(
+    {Status.RESOLVED, Status.RETRACTED, Status.MERGED, Status.COMPLETED, Status.CANCELLED}
+)
+
+
+class Confidence(StrEnum):
+    """How sure the writer is of a timeframe."""
+
+    LOW = "low"
+    HIGH = "high"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Timeframe(_Frozen):
+    """When the writer expects the end. Both times are aware and were anchored to the update that states it.
+
+    unknown: both None. A range ("1h to 2h"): both set. "by 14:00" or "30m": only `latest`.
+    """
+
+    earliest: datetime | None = None
+    latest: datetime | None = None
+    confidence: Confidence = Confidence.LOW
+
+    @property
+    def known(self) -> bool:
+        return self.latest is not None
+
+
+class Window(_Frozen):
+    """The planned start and end of a maintenance, aware."""
+
+    start: datetime
+    end: datetime
+
+
+class Words(_Frozen):
+    """Other words for one audience (`for:`), the same facts. None keeps the update's own words."""
+
+    issue: str | None = None
+    resolution: str | None = None
+    scope: str | None = None
+    action: str | None = None
+
+
+class Update(_Frozen):
+    """One dated entry of an incident, with what earlier entries said carried forward.
+
+    `number` is its place in the file, from 1; `line` is where it stands there.
+    `at` is aware; where the file leaves it out it is the moment of reading and `at_written` is False.
+    `next_update` is the writer's own promise, aware; None leaves it to the cadence.
+    `internal` may reach only audiences whose view is internal.
+    """
+
+    number: int
+    line: int
+    at: datetime
+    at_written: bool
+    status: Status
+    severity: Severity
+    affected: tuple[str, ...] = ()
+    audiences: tuple[str, ...] | None = None
+    owner: str | None = None
+    backup: str | None = None
+    issue: str
+    resolution: str
+    timeframe: Timeframe
+    scope: str | None = None
+    action: str | None = None
+    next_update: datetime | None = None
+    nothing_new: str | None = None
+    internal: str | None = None
+    words: Mapping[str, Words] = Field(default_factory=dict)
+    window: Window | None = None
+    ended: datetime | None = None
+    fixed: str | None = None
+    remains: str | None = None
+    if_it_persists: str | None = None
+    because: str | None = None
+
+    @property
+    def is_end(self) -> bool:
+        return self.status in END_STATUSES
+
+
+class Incident(_Frozen):
+    """One problem or maintenance, read from one file. `updates` is never empty and is in order of time."""
+
+    id: str
+    path: str
+    title: str
+    kind: Kind = Kind.INCIDENT
+    started: datetime
+    updates: tuple[Update, ...]
+    postmortem: str | None = None
+    dedupe_key: str | None = None
+
+    @property
+    def latest(self) -> Update:
+        return self.updates[-1]
+
+    def update(self, number: int) -> Update:
+        """Return update `number` (from 1)."""
+        return self.updates[number - 1]
+
+
+class Level(StrEnum):
+    """How much a recipient wants to hear: everything, the key events, or the end only."""
+
+    ALL = "all"
+    KEY = "key"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """One row of an audience, already normalised.
+
+    `email` and `phone` are "" where the row has none; `phone` is E.164. `email_key` is the address folded
+    for comparison (lower case, IDN as punycode). `locale` and `timezone` are "" where the row leaves them
+    to the config.
+    `extra` holds the list's further columns, for templates.
+    """
+
+    line: int
+    email: str = ""
+    email_key: str = ""
+    phone: str = ""
+    name: str = ""
+    locale: str = ""
+    timezone: str = ""
+    components: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    level: Level = Level.ALL
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    def address(self, channel: Channel) -> str:
+        """Return where this recipient is reached on `channel`, "" for nowhere."""
+        return self.email if channel is Channel.EMAIL else self.phone
+
+    def key(self, channel: Channel) -> str:
+        """Return the address as the ledger compares it, "" for nowhere."""
+        return self.email_key if channel is Channel.EMAIL else self.phone

@@ -1,0 +1,217 @@
+"""The deliveries owed of one notice, as a stream: recipients, decisions, and the words rendered for each.
+
+Preview, the question before sending and the freeze all read this one stream, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from commcast.audiences import open_recipients
+from commcast.compose import Content, Group, content_digest, envelope_of
+from commcast.config import Config
+from commcast.context import build_context, recipient_values
+from commcast.errors import InputError
+from commcast.model import Incident, Recipient
+from commcast.plan import Action, Decision, Notice, decide
+from commcast.rendering import Renderer
+from commcast.standing import NOBODY_KNOWS, PersonStanding
+from commcast.templating import Templates
+
+CHUNK = 1000  # recipients looked up in the ledger at once
+
+# Ask the ledger for the standing of many addresses; and for who was told, but may be on no list any more.
+Lookup = Callable[[Notice, Sequence[str]], Mapping[str, PersonStanding]]
+ToldBefore = Callable[[Notice], Iterable["FormerReader"]]
+
+
+@dataclass(frozen=True, slots=True)
+class FormerReader:
+    """Somebody who was told of this incident: enough to tell them how it ends, whatever the lists say now."""
+
+    key: str
+    address: str
+    audience: str
+    zone: str
+    locale: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OwedRow:
+    """One recipient of a notice. `content` and `group` are there only where a message is to be sent."""
+
+    key: str
+    address: str
+    audience: str
+    decision: Decision
+    values: Mapping[str, Any]
+    group: Group | None = None
+    content: Content | None = None
+    digest: str = ""
+
+
+@dataclass(slots=True)
+class ListCount:
+    """What reading one audience's list gave."""
+
+    rows: int = 0
+    skipped: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass
+class OwedDeliveries:
+    """All owed deliveries of one notice. Iterate it once; `counts` is filled as the lists are read."""
+
+    config: Config
+    templates: Templates
+    incident: Incident
+    notice: Notice
+    now: datetime
+    lookup: Lookup
+    told_before: ToldBefore
+    counts: dict[str, ListCount] = field(default_factory=dict)
+    _groups: dict[tuple[str, str, str], Group] = field(default_factory=dict)
+    _seen: set[bytes] = field(default_factory=set)
+
+    def __iter__(self) -> Iterator[OwedRow]:
+        """Yield each address once: the audience of best rank wins.
+
+        Raises InputError or TemplateError; then nothing of the notice may leave.
+        """
+        for audience in self.notice.audiences:
+            yield from self._of_audience(audience)
+        if self.notice.is_end:
+            yield from self._former_readers()
+
+    def _of_audience(self, audience: str) -> Iterator[OwedRow]:
+        reading = open_recipients(audience, self.config)
+        people = iter(reading)
+        while chunk := list(islice(people, CHUNK)):
+            keys = [key for person in chunk if (key := person.key(self.notice.channel))]
+            standings = self.lookup(self.notice, keys)
+            for person in chunk:
+                yield self._row(audience, person, standings)
+        self.counts[audience] = ListCount(
+            reading.rows, reading.skipped, [str(fault) for fault in reading.faults]
+        )
+
+    def _row(self, audience: str, person: Recipient, standings: Mapping[str, PersonStanding]) -> OwedRow:
+        key = person.key(self.notice.channel)
+        decision = self._decide(person, key, standings.get(key, NOBODY_KNOWS))
+        values = recipient_values(person, self.config.audiences[audience])
+        zone = person.timezone or self.config.organisation.zone
+        address = person.address(self.notice.channel)
+        if decision.action is not Action.SEND:
+            return OwedRow(key, address, audience, decision, values)
+        return self.written(key, address, audience, decision, values, zone, person.locale, person.line)
+
+    def _decide(self, person: Recipient, key: str, standing: PersonStanding) -> Decision:
+        if key and _short(key) in self._seen:
+            return Decision(Action.NOT_OWED, "the same address again")
+        decision = decide(person, self.notice, standing, self.config, self.now)
+        # Who is not owed it in this audience may be in the next one.
+        if decision.action is not Action.NOT_OWED:
+            self._seen.add(_short(key))
+        return decision
+
+    def _former_readers(self) -> Iterator[OwedRow]:
+        """Yield who was told that it began and stands on no list any more: they hear how it ended."""
+        former = iter(self.told_before(self.notice))
+        while chunk := list(islice(former, CHUNK)):
+            standings = self.lookup(self.notice, [person.key for person in chunk])
+            for person in chunk:
+                standing = standings.get(person.key, NOBODY_KNOWS)
+                if standing.state or standing.suppressed or person.audience not in self.config.audiences:
+                    continue
+                if _short(person.key) not in self._seen:
+                    yield self.written(
+                        person.key,
+                        person.address,
+                        person.audience,
+                        Decision(Action.SEND, "was told that it began"),
+                        person.values,
+                        person.zone,
+                        person.locale,
+                    )
+
+    def written(
+        self,
+        key: str,
+        address: str,
+        audience: str,
+        decision: Decision,
+        values: Mapping[str, Any],
+        zone: str,
+        locale: str,
+        line: int = 0,
+    ) -> OwedRow:
+        """Return the row of one reader with the words rendered for them."""
+        group = self._group(audience, zone, locale)
+        content = group.content(values, line=line)
+        return OwedRow(key, address, audience, decision, values, group, content, content_digest(content))
+
+    def _group(self, audience: str, zone: str, locale: str) -> Group:
+        found = self._groups.get((audience, zone, locale))
+        if found is None:
+            found = self._groups[audience, zone, locale] = self._make_group(audience, zone, locale)
+        return found
+
+    def _make_group(self, audience: str, zone: str, locale: str) -> Group:
+        update = self.incident.update(self.notice.number)
+        wording = self.templates.choose(
+            audience, self.config.audiences[audience].view, update.status, locale, self.notice.channel
+        )
+        promise = self.notice.next_update_by.get(audience)
+        context = build_context(
+            self.config,
+            self.incident,
+            update,
+            audience,
+            zone=ZoneInfo(zone),
+            locale=locale,
+            first="first" in self.notice.events,
+            next_update_by=promise,
+            previous=self.incident.update(update.number - 1) if update.number > 1 else None,
+        )
+        return Group(
+            channel=self.notice.channel,
+            incident=self.incident.id,
+            audience=audience,
+            zone=zone,
+            locale=locale,
+            wording=wording,
+            context=context,
+            envelope=envelope_of(self.config, self.notice.channel, self.incident.id),
+            next_update_by=promise,
+            renderer=Renderer(wording),
+        )
+
+
+def _short(key: str) -> bytes:
+    """Return sixteen bytes for an address: a list of a million stays small, and no two share them."""
+    return hashlib.blake2b(key.encode(), digest_size=16).digest()
+
+
+def nobody_told(_notice: Notice, keys: Sequence[str]) -> Mapping[str, PersonStanding]:
+    """Be the `Lookup` where there is no ledger."""
+    return dict.fromkeys(keys, NOBODY_KNOWS)
+
+
+def no_former_readers(_notice: Notice) -> Iterable[FormerReader]:
+    """Be the `ToldBefore` where there is no ledger."""
+    return ()
+
+
+def check_not_empty(notice: Notice, counts: Mapping[str, ListCount]) -> None:
+    """Refuse a notice whose lists hold nobody at all. Raises InputError."""
+    if not any(count.rows > count.skipped for count in counts.values()):
+        lists = ", ".join(notice.audiences)
+        raise InputError(f"nobody to tell: the lists of {lists} hold no usable row")

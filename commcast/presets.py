@@ -1,0 +1,88 @@
+"""Presets: incidents one can see coming, nearly written. The user's own come first, then the shipped ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from commcast.config import Config
+from commcast.errors import Fault, InputError
+from commcast.incident_file import SENTENCE_KEYS, PresetFile, check_shape
+from commcast.model import ID_PATTERN
+from commcast.textfile import read_text_file
+from commcast.yamlfile import examine
+
+PRESETS_FOLDER = "presets"
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One preset. `data` holds the keys of an incident file as written, without id, at and started."""
+
+    name: str
+    origin: str  # "presets" (the user's folder) or "shipped"
+    about: str
+    title: str
+    data: Mapping[str, Any]
+
+
+def shipped_presets() -> Path:
+    """Return the folder of the presets that come with commcast."""
+    return Path(__file__).with_name("shipped_presets")
+
+
+def list_presets(config: Config) -> tuple[Preset, ...]:
+    """Return every preset by name; a user's own hides the shipped one of that name. Raises InputError."""
+    presets: list[Preset] = []
+    faults: list[Fault] = []
+    for name, (path, origin) in sorted(_paths(config).items()):
+        try:
+            presets.append(_load(name, path, origin, config))
+        except InputError as error:
+            faults.extend(error.faults)
+    if faults:
+        raise InputError(faults)
+    return tuple(presets)
+
+
+def find_preset(config: Config, name: str) -> Preset:
+    """Return the preset called `name`. Raises InputError with the known names, or its file's faults."""
+    paths = _paths(config)
+    if name not in paths:
+        close = get_close_matches(name, paths, 1)
+        remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(paths))}"
+        raise InputError(Fault("", 0, 0, f"there is no preset {name!r:.60}", remedy))
+    return _load(name, *paths[name], config)
+
+
+def _paths(config: Config) -> dict[str, tuple[Path, str]]:
+    found: dict[str, tuple[Path, str]] = {}
+    for folder, origin in ((shipped_presets(), "shipped"), (config.folder / PRESETS_FOLDER, PRESETS_FOLDER)):
+        for path in folder.glob("*.yaml"):
+            if re.fullmatch(ID_PATTERN, path.stem):
+                found[path.stem] = (path, origin)
+    return found
+
+
+def _load(name: str, path: Path, origin: str, config: Config) -> Preset:
+    shown = f"{origin}/{path.name}"
+    folder = shipped_presets() if origin == "shipped" else config.folder
+    document = examine(read_text_file(path, folder=folder, name=shown), shown, sentences=SENTENCE_KEYS)
+    faults = list(document.faults)
+    written = None
+    if document.data is not None or not faults:
+        written, wrong, _ = check_shape(document, PresetFile)
+        faults.extend(wrong)
+    faults.extend(
+        document.fault(("updates", number, "at"), "a preset holds no times", "take `at` out", key=True)
+        for number, entry in enumerate(written.updates if written else ())
+        if entry.at is not None
+    )
+    if faults or written is None:
+        raise InputError(sorted(faults, key=lambda fault: (fault.line, fault.column)))
+    data = {key: value for key, value in document.data.items() if key != "about"}
+    return Preset(name, origin, written.about or "", written.title, data)

@@ -1,0 +1,311 @@
+"""Wording and context to finished content: rendered within bounds, and looked at before it leaves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from types import TracebackType
+from typing import Any, NoReturn
+
+from jinja2 import Template, UndefinedError
+from jinja2.exceptions import SecurityError, TemplateNotFound, TemplateRuntimeError, TemplateSyntaxError
+from jinja2.runtime import Context
+
+from commcast.errors import Fault, TemplateError
+from commcast.metering import Budget, LimitExceeded
+from commcast.sandbox import MessageEnvironment
+from commcast.sms import MAX_CHARACTERS, SmsSize, measure, replace_lookalikes
+from commcast.templating import Wording, display_name
+
+LARGEST_HTML = 100_000  # bytes; Gmail cuts a mail at 102 KB
+LARGEST_TEXT = 50_000  # bytes
+LONGEST_SUBJECT = 255  # characters
+# Line separators, C0 and C1 (a terminal obeys them), and overrides that turn the reading direction round.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
+_LINK = re.compile(r"(?:https?://|mailto:)[^\s\x00-\x20]+", re.IGNORECASE)
+_LINKS = frozenset(("href", "xlink:href", "cite", "action", "formaction"))
+_LOADS = frozenset(("src", "srcset", "background", "poster", "data", "lowsrc", "ping", "manifest"))
+_BARRED = frozenset(
+    (
+        "applet",
+        "audio",
+        "base",
+        "button",
+        "embed",
+        "form",
+        "frame",
+        "frameset",
+        "iframe",
+        "image",
+        "img",
+        "input",
+        "link",
+        "math",
+        "object",
+        "script",
+        "svg",
+        "textarea",
+        "video",
+    )
+)
+_LOADING_STYLE = re.compile(r"url\s*\(|@import|expression\s*\(|\\", re.IGNORECASE)
+# No "<" inside a tag, and short comments: the time stays in proportion to the text. Some mail programs read
+# the inside of <!--[if …]>, so it is looked at like the rest.
+_TAG = re.compile(r"""<!--(?!\[if).{0,2000}?-->|<(?:"[^"<]*"|'[^'<]*'|[^<>"'])*+>""", re.DOTALL)
+_TAGS_KEPT = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class EmailContent:
+    """One finished mail's words. `html` is "" for a mail of text only; lines end in "\\n"."""
+
+    subject: str
+    text: str
+    html: str
+
+
+@dataclass(frozen=True, slots=True)
+class SmsContent:
+    """One finished text message. `replaced` holds (look-alike character, what stands there instead)."""
+
+    body: str
+    size: SmsSize
+    replaced: tuple[tuple[str, str], ...]
+
+
+class Renderer:
+    """Renders one wording for many readers; compiled once, used by one thread at a time.
+
+    Raises TemplateError when a template does not compile. A message has at most 2 seconds.
+    """
+
+    def __init__(self, wording: Wording) -> None:
+        self.wording = wording
+        self._text = _compile(wording, wording.text, html=False)
+        self._html = _compile(wording, wording.html, html=True) if wording.html else None
+        self._known_tags: set[str] = set()
+
+    def email(self, context: Mapping[str, Any], recipient: Mapping[str, Any], line: int = 0) -> EmailContent:
+        """Return the mail for one reader. `recipient` is what context.recipient_values gives, `line` its row.
+
+        Raises TemplateError with template, line and row: a template fails, grows without bounds or is empty;
+        a subject of several lines or over 255 characters; a control character; a link that is no web or mail
+        address, or anything that a mail program would load from elsewhere.
+        """
+        values = {**context, "recipient": recipient}
+        budget = Budget()
+        subject, text = self._text.render(values, budget, line, LARGEST_TEXT)
+        if subject is None:
+            self._text.fail("has no block subject", "begin with {% block subject %}…{% endblock %}", line)
+        html = self._html.render(values, budget, line, LARGEST_HTML)[1].strip() if self._html else ""
+        if self._html:
+            self._check_html(self._html, html, line)
+        return EmailContent(
+            self._subject(subject.strip(), line), self._body(text, line), html and html + "\n"
+        )
+
+    def sms(self, context: Mapping[str, Any], recipient: Mapping[str, Any], line: int = 0) -> SmsContent:
+        """Return the text message for one reader, on one line, look-alike characters replaced.
+
+        Raises TemplateError as `email` does, and for more than 1,600 characters: it is never cut.
+        """
+        values = {**context, "recipient": recipient}
+        _, text = self._text.render(values, Budget(), line, LARGEST_TEXT)
+        body, replaced = replace_lookalikes(" ".join(text.split()))
+        body = " ".join(body.split())
+        self._check_text("message", body, line)
+        if len(body) > MAX_CHARACTERS:
+            what = f"the text message has {len(body)} characters, more than {MAX_CHARACTERS:,}"
+            self._text.fail(what, "write shorter sentences", line)
+        return SmsContent(body, measure(body), replaced)
+
+    def _subject(self, subject: str, line: int) -> str:
+        if "\n" in subject or "\t" in subject:
+            self._text.fail("the subject has more than one line", "write it on one line", line)
+        self._check_text("subject", subject, line)
+        if len(subject) > LONGEST_SUBJECT:
+            what = f"the subject has {len(subject)} characters, more than {LONGEST_SUBJECT}"
+            self._text.fail(what, "write a shorter title", line)
+        return subject
+
+    def _body(self, text: str, line: int) -> str:
+        # A signature's "-- " keeps its space (RFC 3676 4.3).
+        lines = [row if row == "-- " else row.rstrip() for row in text.split("\n")]
+        body = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+        self._check_text("text", body, line)
+        return body + "\n"
+
+    def _check_text(self, part: str, text: str, line: int) -> None:
+        if not text:
+            self._text.fail(f"the {part} is empty", "write words for this status", line)
+        self._text.check_characters(part, text, line)
+
+    def _check_html(self, template: _Compiled, html: str, line: int) -> None:
+        if not html:
+            template.fail("the HTML part is empty", "write words for this status, or remove the file", line)
+        template.check_characters("HTML part", html, line)
+        for problem in self._html_problems(html):
+            remedy = "a mail links by http, https or mailto only, and loads nothing from elsewhere"
+            template.fail(problem, remedy, line)
+
+    def _html_problems(self, html: str) -> Iterator[str]:
+        """Yield what is wrong with the HTML. Tags seen before are known: most are alike."""
+        if _TAG.sub("", html).count("<"):
+            yield "a tag in the HTML part is never closed"
+        for style in re.split("<style", html, flags=re.IGNORECASE)[1:]:
+            if _LOADING_STYLE.search(re.split("</style", style, maxsplit=1, flags=re.IGNORECASE)[0]):
+                yield "a style in the HTML part loads something"
+        for tag in set(_TAG.findall(html)) - self._known_tags:
+            yield from _tag_problems(tag)
+            if len(self._known_tags) < _TAGS_KEPT:
+                self._known_tags.add(tag)
+
+
+class _Compiled:
+    """One template with its environment; turns every failure into a TemplateError with its place."""
+
+    def __init__(self, name: str, template: Template, environment: MessageEnvironment) -> None:
+        self._name = name
+        self._template = template
+        self._environment = environment
+
+    def render(
+        self, values: Mapping[str, Any], budget: Budget, line: int, largest: int
+    ) -> tuple[str | None, str]:
+        """Return (what the block subject wrote or None, all the rest)."""
+        self._environment.budget = budget
+        try:
+            context = self._template.new_context(dict(values))
+            subjects = _take_out(context, "subject")
+            pieces = _bounded(self._template.root_render_func(context), largest)
+            text = "".join(pieces).replace("\r\n", "\n")
+        except Exception as error:
+            raise TemplateError(self._explained(error, line)) from None
+        return (subjects[-1] if subjects else None), text
+
+    def fail(self, what: str, remedy: str, line: int) -> NoReturn:
+        raise TemplateError(Fault(display_name(self._name), 0, 0, what + _for_row(line), remedy))
+
+    def check_characters(self, part: str, text: str, line: int) -> None:
+        found = _CONTROL.search(text) or re.search("[\ud800-\udfff]", text)
+        if found:
+            what = f"the {part} holds the control character U+{ord(found[0]):04X}"
+            self.fail(what, "remove it from the incident, the template or the list", line)
+
+    def _explained(self, error: Exception, line: int) -> Fault:
+        name, at = _place(error.__traceback__) or (self._name, 0)
+        what, remedy = _reason(error)
+        return Fault(display_name(name), at, 0, what + _for_row(line), remedy)
+
+
+def _compile(wording: Wording, name: str, *, html: bool) -> _Compiled:
+    environment = MessageEnvironment(wording.sources, html=html)
+    try:
+        for each in wording.sources:
+            template = environment.get_template(each)
+        template = environment.get_template(name)
+    except TemplateSyntaxError as error:
+        where = display_name(error.name or name)
+        what = (error.message or "is no template").rstrip(".")
+        fault = Fault(where, error.lineno, 0, what, "mend the line")
+        raise TemplateError(fault) from None
+    except Exception as error:
+        what, remedy = _reason(error)
+        raise TemplateError(Fault(display_name(name), 0, 0, f"does not compile: {what}", remedy)) from None
+    return _Compiled(name, template, environment)
+
+
+def _take_out(context: Context, block: str) -> list[str]:
+    """Make `block` write into the list returned instead of into the text, wherever it is defined."""
+    taken: list[str] = []
+
+    def capture(inner: Context) -> Iterator[str]:
+        own = context.blocks[block][1]
+        taken.append("".join(own(inner)))
+        yield from ()
+
+    context.blocks.setdefault(block, []).insert(0, capture)
+    return taken
+
+
+def _bounded(pieces: Iterator[str], largest: int) -> Iterator[str]:
+    total = 0
+    for piece in pieces:
+        total += len(piece.encode("utf-8", "surrogatepass"))
+        if total > largest:
+            raise LimitExceeded(f"the message grows over {largest // 1000} KB")
+        yield piece
+
+
+def _place(trace: TracebackType | None) -> tuple[str, int] | None:
+    """Return (template, line) of the innermost frame that is a template's."""
+    place = None
+    while trace:
+        template = trace.tb_frame.f_globals.get("__jinja_template__")
+        if isinstance(template, Template):
+            place = (template.name or "", template.get_corresponding_lineno(trace.tb_lineno))
+        trace = trace.tb_next
+    return place
+
+
+def _reason(error: Exception) -> tuple[str, str]:
+    """Return (what is wrong, what to do), never in words that may quote a reader's data."""
+    if isinstance(error, UndefinedError):
+        return (
+            error.message or "something is undefined",
+            "check the spelling, and that each row has this column",
+        )
+    if isinstance(error, LimitExceeded):
+        what, _, remedy = str(error).partition("; ")
+        return what, remedy or "make the template simpler"
+    if isinstance(error, ZeroDivisionError):
+        return "divides by zero", "test the divisor first"
+    if isinstance(error, TemplateNotFound):
+        return f"the template {error.name} is not there", "check the name"
+    if isinstance(error, TemplateRuntimeError) and not isinstance(error, SecurityError):
+        return (error.message or "fails").rstrip("."), "mend the line"
+    if isinstance(error, RecursionError):
+        return "is nested too deeply", "make the template simpler"
+    if isinstance(error, TypeError):
+        return f"cannot be worked out: {error}"[:200], "check what the line is given"
+    return f"cannot be worked out ({type(error).__name__})", "check what the line is given"
+
+
+def _for_row(line: int) -> str:
+    return f", for the recipient in line {line}" if line else ""
+
+
+class _TagReader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.problems: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in _BARRED:
+            self.problems.append(f"<{tag:.20}> is not allowed in the HTML part")
+        for name, value in attrs:
+            problem = _attribute_problem(name, value or "")
+            if problem:
+                self.problems.append(f"<{tag:.20}> {problem}")
+
+
+def _attribute_problem(name: str, value: str) -> str:
+    if name in _LINKS and not _LINK.fullmatch(value):
+        return f"has a {name} that is no web or mail address"
+    if name in _LOADS or (name == "style" and _LOADING_STYLE.search(value)):
+        return f"loads something by its {name}"
+    if name.startswith("on") or (name == "http-equiv" and value.strip().lower() == "refresh"):
+        return f"runs something by its {name:.20}"
+    return ""
+
+
+def _tag_problems(tag: str) -> list[str]:
+    reader = _TagReader()
+    try:
+        reader.feed(tag)
+        reader.close()
+    except AssertionError:  # the parser's way to refuse <![…
+        return ["the HTML part holds a tag that no mail program knows"]
+    return reader.problems

@@ -1,0 +1,284 @@
+"""The Jinja environment that templates run in: a list of what they may touch, a budget for what it costs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from jinja2 import DictLoader, StrictUndefined, nodes, pass_context
+from jinja2.environment import TemplateModule
+from jinja2.filters import FILTERS
+from jinja2.runtime import Context, LoopContext, TemplateReference, Undefined, markup_join, str_join
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+
+from commcast.metering import (
+    CHARGE,
+    CONCAT,
+    DEEPEST_CALL,
+    HOLD,
+    LARGEST_NUMBER,
+    LONGEST_STRING,
+    MOST_CHARACTERS,
+    MOST_ITEMS,
+    Budget,
+    LimitExceeded,
+    Metered,
+)
+from commcast.templating import resolve_in
+
+_METHODS: tuple[tuple[type, frozenset[str]], ...] = (
+    (
+        str,
+        frozenset(("capitalize", "endswith", "lower", "lstrip", "rstrip", "split", "splitlines"))
+        | frozenset(("startswith", "strip", "title", "upper")),
+    ),
+    (Mapping, frozenset(("get", "items", "keys", "values"))),
+    (
+        LoopContext,
+        frozenset(("changed", "cycle", "depth", "depth0", "first", "index", "index0", "last"))
+        | frozenset(("length", "nextitem", "previtem", "revindex", "revindex0")),
+    ),
+)
+_LIST_FILTERS = frozenset(
+    ("first", "join", "last", "length", "list", "map", "reject", "rejectattr")
+) | frozenset(("reverse", "select", "selectattr", "sort", "unique"))
+_TEXT_FILTERS = frozenset(
+    ("abs", "capitalize", "float", "indent", "int", "lower", "replace", "string")
+) | frozenset(("title", "trim", "truncate", "upper", "urlencode", "wordcount", "wordwrap"))
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
+_OPEN = (Namespace, TemplateModule)  # their names are the template's own
+
+
+class MessageEnvironment(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, narrowed: values are JSON, and only what this module names can be reached from them.
+
+    `budget` is replaced before each message; one environment renders one message at a time.
+    """
+
+    intercepted_binops = frozenset(("+", "-", "*", "/", "//", "%", "**"))
+
+    def __init__(self, sources: Mapping[str, str], *, html: bool) -> None:
+        super().__init__(
+            loader=DictLoader(sources),
+            autoescape=html,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            optimized=False,  # folding constants would run filters while compiling
+            finalize=self._finalized,
+        )
+        self.budget = Budget()
+        self._sources = sources
+        self.globals = {"range": _range, "namespace": Namespace}
+        allowed = _LIST_FILTERS | _TEXT_FILTERS
+        self.filters = {name: self._guarded(name) for name in sorted(allowed)}
+        self.filters["count"] = self.filters["length"]
+        self.filters["default"] = self.filters["d"] = FILTERS["default"]
+        if html:
+            self.filters["e"] = self.filters["escape"] = self._guarded("escape")
+        self.filters |= {CHARGE: self._charge, CONCAT: self._concat, HOLD: self._hold}
+
+    def join_path(self, template: str, parent: str) -> str:
+        """Return the full name: names count from the root of the templates, whatever the parent."""
+        del parent
+        return resolve_in(self._sources, template)
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        tree = super()._parse(source, name, filename)
+        counted: nodes.Template = Metered(name, self.filters, self.tests).visit(tree)
+        counted.set_environment(self)
+        return counted
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return a field, or one of the few methods that templates may use; anything else is undefined."""
+        if isinstance(obj, Mapping) and attribute in obj:
+            return obj[attribute]
+        if isinstance(obj, Undefined):
+            obj._fail_with_undefined_error()
+        if isinstance(obj, TemplateReference):
+            return self._block(obj, attribute)
+        if attribute in _reachable(obj) or (isinstance(obj, _OPEN) and not attribute.startswith("_")):
+            return getattr(obj, attribute, self.undefined(name=attribute))
+        return self.undefined(name=attribute)
+
+    def _block(self, template: TemplateReference, name: str) -> Any:
+        try:
+            return template[name]
+        except KeyError:
+            return self.undefined(name=name)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Return an item; unlike in plain Jinja never an attribute."""
+        if isinstance(obj, Undefined):
+            obj._fail_with_undefined_error()
+        if isinstance(obj, (Mapping, list, tuple, str, range)):
+            try:
+                return obj[argument]
+            except (TypeError, LookupError):
+                pass
+        # The name is shown in errors: one that was worked out may be a reader's data.
+        plain = isinstance(argument, str) and _NAME.fullmatch(argument)
+        return self.undefined(name=argument if plain else "item")
+
+    def call(self, context: Context, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Call a macro, a block or an allowed method, counted, and not too deep in another."""
+        budget = self.budget
+        budget.spend()
+        if budget.depth >= DEEPEST_CALL:
+            raise LimitExceeded("a macro or block calls itself without end")
+        budget.depth += 1
+        try:
+            return self._held(super().call(context, function, *args, **kwargs))
+        finally:
+            budget.depth -= 1
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Compute with numbers of a sane size; join two texts or two lists with +, repeat a text with *."""
+        self.budget.spend()
+        if isinstance(left, Undefined) or isinstance(right, Undefined):
+            return super().call_binop(context, operator, left, right)  # which says what is undefined
+        if _are((int, float), left, right) and operator != "**":
+            result = super().call_binop(context, operator, left, right)
+            if not abs(result) <= LARGEST_NUMBER:
+                raise LimitExceeded("a number is too large")
+            return result
+        return self._joined(operator, left, right)
+
+    def _joined(self, operator: str, left: Any, right: Any) -> Any:
+        if operator == "*" and isinstance(left, str) and isinstance(right, int):
+            self._fits(len(left) * max(0, right))
+            return left * right
+        if operator == "+" and _are(str, left, right):
+            self._fits(len(left) + len(right))
+            return left + right
+        if operator == "+" and (_are(list, left, right) or _are(tuple, left, right)):
+            return self._held(left + right)
+        raise LimitExceeded(f"{operator} does not work here; it is for numbers, and ~ joins texts")
+
+    def _fits(self, characters: int) -> None:
+        if characters > LONGEST_STRING:
+            raise LimitExceeded("a text grows too long")
+        self.budget.spend(characters)
+
+    def _held(self, value: Any) -> Any:
+        """Return `value` when it is small enough to be kept; a generator becomes a list."""
+        if isinstance(value, str):
+            self._fits(len(value))
+        elif isinstance(value, Iterator):
+            value = self._held(list(self._counted(value)))
+        else:
+            self.budget.spend(_size(value))
+        return value
+
+    def _counted(self, values: Iterator[Any]) -> Iterator[Any]:
+        for number, value in enumerate(values):
+            if number >= MOST_ITEMS:
+                raise LimitExceeded("a list grows too long")
+            self.budget.spend()
+            yield value
+
+    def _printed(self, value: Any) -> Any:
+        """Let only text and numbers into a message: never "None", "True" or a list in brackets."""
+        if isinstance(value, str):
+            self.budget.spend(len(value))
+        elif not isinstance(value, Undefined) and (
+            isinstance(value, bool) or not isinstance(value, (int, float))
+        ):
+            raise LimitExceeded(f"prints {_kind(value)} where text is meant; test it first, join a list")
+        return value
+
+    @pass_context  # which also keeps Jinja from printing constants while it compiles
+    def _finalized(self, _: Context, value: Any) -> Any:
+        return self._printed(value)
+
+    @pass_context
+    def _charge(self, _: Context, characters: int) -> str:
+        self.budget.spend(max(0, characters))
+        return ""
+
+    @pass_context
+    def _hold(self, _: Context, value: Any) -> Any:
+        return self._held(value)
+
+    @pass_context
+    def _concat(self, _: Context, parts: list[Any]) -> str:
+        texts = [part if isinstance(part, str) else str(self._printed(part)) for part in parts]
+        self._fits(sum(map(len, texts)))
+        return markup_join(texts) if self.autoescape else str_join(texts)
+
+    def _guarded(self, name: str) -> Callable[..., Any]:
+        function = FILTERS[name]
+        leading = getattr(getattr(function, "jinja_pass_arg", None), "name", "")
+
+        @pass_context
+        def run(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
+            self.budget.spend()
+            if not isinstance(value, Undefined):
+                value = self._checked(name, value, [*args, *kwargs.values()])
+            given = {"context": (context,), "eval_context": (context.eval_ctx,), "environment": (self,)}
+            return self._held(function(*given.get(leading, ()), value, *args, **kwargs))
+
+        return run
+
+    def _checked(self, name: str, value: Any, settings: list[Any]) -> Any:
+        """Return the value for a filter, after a look at how much the filter could make of it."""
+        if name == "join":
+            value = [item if isinstance(item, str) else str(self._printed(item)) for item in value]
+            self._fits(sum(map(len, value)) + len(value) * max((_reach(s) for s in settings), default=0))
+        elif name in _LIST_FILTERS:
+            self.budget.spend(_size(value))
+        else:
+            self._printed(value)
+            length = len(value) if isinstance(value, str) else 20
+            if (length + 1) * max((_reach(s) for s in settings), default=1) > MOST_CHARACTERS:
+                raise LimitExceeded(f"{name} would make far more text than a message holds")
+        return value
+
+
+def _range(*bounds: int) -> range:
+    numbers = range(*bounds)
+    if len(numbers) > MOST_ITEMS:
+        raise LimitExceeded("a range is too long")
+    return numbers
+
+
+def _reachable(obj: Any) -> frozenset[str]:
+    return next((names for kind, names in _METHODS if isinstance(obj, kind)), frozenset())
+
+
+def _size(value: Any) -> int:
+    """Return what a value costs to copy or compare: its items and characters, with all that is in it."""
+    total, items, todo = 0, 0, [value]
+    while todo:
+        one = todo.pop()
+        if isinstance(one, str):
+            total += len(one)
+        elif isinstance(one, (list, tuple, range, Mapping)):
+            items += len(one)
+            if items > MOST_ITEMS:
+                raise LimitExceeded("a list grows too long")
+            todo.extend(one.values() if isinstance(one, Mapping) else one)
+    return total + items
+
+
+def _reach(setting: Any) -> int:
+    """Return how far one setting of a filter can blow its text up: a width, or the length of a text."""
+    if isinstance(setting, str):
+        return len(setting)
+    return abs(int(setting)) if isinstance(setting, (int, float)) else 1
+
+
+def _are(kind: type | tuple[type, ...], *values: Any) -> bool:
+    return all(isinstance(value, kind) for value in values)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, Mapping):
+        return "a group of fields"
+    return "a list" if isinstance(value, (list, tuple, range)) else "what is no text"

@@ -1,0 +1,104 @@
+"""The one path from released words to settled deliveries: freeze what is owed, then deliver what is open."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from commcast.delivering import Delivered, Deliverer
+from commcast.desk import Desk, Owed, what_is_owed
+from commcast.errors import TryAgain
+from commcast.freezing import Freezer, thaw
+from commcast.ledger.freeze import HeldRow, find_broadcast, held_rows
+from commcast.ledger.schema import BroadcastState
+from commcast.model import Channel, Incident
+from commcast.owed import OwedDeliveries, OwedRow, no_former_readers, nobody_told
+from commcast.plan import SEND, Notice, notice_of
+
+# How long another process may take to freeze the same notice before this one says "try again".
+FREEZE_PATIENCE = 120.0  # seconds
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Sends for one process: by hand, from cron or from a workflow, always the same way."""
+
+    desk: Desk
+    deliverer: Deliverer
+
+    def send(self, owed: Owed, *, expected: Sequence[str] | None = None) -> Delivered:
+        """Freeze what is owed of an incident, then hand over all of it that is open.
+
+        `expected` are the digests of what a person saw and released. Sending again sends nothing new.
+        Raises InputError, DecisionNeeded, LedgerError or TryAgain; then nothing of the notice has left.
+        """
+        if owed.deliveries:
+            freezer = Freezer(self.deliverer.ledger, self.deliverer.owner, self.desk.now)
+            if not freezer.freeze(owed.deliveries, expected=expected):
+                self._await_other(owed.deliveries)
+        self._thaw(owed)
+        return self.deliverer.deliver(owed.incident.id)
+
+    def send_released(self, incident: Incident, *, late: bool = False) -> Delivered:
+        """Send what is released and owed of an incident."""
+        return self.send(what_is_owed(self.desk, incident, self.deliverer.ledger, late=late))
+
+    def _await_other(self, deliveries: Sequence[OwedDeliveries]) -> None:
+        """Wait until the process that is freezing the same notice has done so; then share the work."""
+        deadline = time.monotonic() + FREEZE_PATIENCE
+        while not all(self._is_frozen(each.notice) for each in deliveries):
+            if time.monotonic() > deadline:
+                raise TryAgain("another process has been preparing this broadcast for two minutes")
+            time.sleep(0.1)
+
+    def _is_frozen(self, notice: Notice) -> bool:
+        with self.deliverer.ledger.read() as connection:
+            found = find_broadcast(connection, notice.incident, notice.id, notice.channel)
+        if found is None:
+            raise TryAgain("the other process that was preparing this broadcast gave it up")
+        return found.state is BroadcastState.FROZEN
+
+    def _thaw(self, owed: Owed) -> None:
+        """Make the words of what quiet hours held back, now that its time has come."""
+        ledger, now = self.deliverer.ledger, self.desk.now
+        with ledger.read() as connection:
+            held = held_rows(connection, owed.incident.id, now)
+        for row in held:
+            reason = self._reason_to_drop(owed, row)
+            thaw(ledger, row, None if reason else self._words_for(owed, row), reason, now)
+
+    def _reason_to_drop(self, owed: Owed, row: HeldRow) -> str:
+        newest = owed.incident.update(max(owed.standing.releases))
+        if newest.is_end and newest.number != row.number:
+            return "over by the time quiet hours ended"
+        promised = self._notice(owed, row).next_update_by.get(row.audience)
+        if promised is not None and promised <= self.desk.now:
+            return "expired: its promise passed in quiet hours"
+        return ""
+
+    def _notice(self, owed: Owed, row: HeldRow) -> Notice:
+        update = owed.incident.update(row.number)
+        return notice_of(owed.incident, update, Channel(row.channel), owed.standing, self.desk.config)
+
+    def _words_for(self, owed: Owed, row: HeldRow) -> OwedRow:
+        notice = self._notice(owed, row)
+        writer = OwedDeliveries(
+            self.desk.config,
+            self.desk.templates,
+            owed.incident,
+            notice,
+            self.desk.now,
+            nobody_told,
+            no_former_readers,
+        )
+        values = row.recipient
+        return writer.written(
+            row.key,
+            row.address,
+            row.audience,
+            SEND,
+            values,
+            str(values.get("timezone") or self.desk.config.organisation.zone),
+            str(values.get("locale") or ""),
+        )

@@ -1,0 +1,39 @@
+"""What is known of an incident and of one reader now: the ledger tells it, the plan decides by it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from commcast.model import Channel
+from commcast.release import Release
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentStanding:
+    """What was released and said of an incident.
+
+    `begun` holds (notice, channel) of every broadcast whose list is frozen. `told_up_to` is, by channel, the
+    number of the last update that was broadcast. `stopped_by` names who stopped it, "" for nobody.
+    """
+
+    releases: Mapping[int, Release] = field(default_factory=dict)
+    begun: frozenset[tuple[str, Channel]] = frozenset()
+    told_up_to: Mapping[Channel, int] = field(default_factory=dict)
+    stopped_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonStanding:
+    """What is known of one address for one notice.
+
+    `state` is that of its delivery of this notice, "" where there is none. `told` says whether it was, or may
+    have been, told anything of the incident on this channel. `suppressed` says why it hears nothing more.
+    """
+
+    state: str = ""
+    told: bool = False
+    suppressed: str = ""
+
+
+NOBODY_KNOWS = PersonStanding()

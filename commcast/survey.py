@@ -1,0 +1,119 @@
+"""What would go out, counted, with one sample an audience: for preview and the question before sending."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from commcast.owed import ListCount, OwedDeliveries, OwedRow
+from commcast.plan import Action, Notice
+from commcast.rendering import SmsContent
+
+
+@dataclass(slots=True)
+class AudienceSurvey:
+    """One audience on one channel. `segments` counts SMS parts over all its readers."""
+
+    audience: str
+    send: int = 0
+    segments: int = 0
+    held: int = 0
+    held_until: datetime | None = None
+    skipped: Counter[str] = field(default_factory=Counter)
+    not_owed: Counter[str] = field(default_factory=Counter)
+    sample: OwedRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeSurvey:
+    """One notice on one channel. `counts` tells what reading each list gave."""
+
+    notice: Notice
+    reason: str
+    audiences: Mapping[str, AudienceSurvey]
+    counts: Mapping[str, ListCount]
+    digest: str
+
+    @property
+    def send(self) -> int:
+        return sum(audience.send for audience in self.audiences.values())
+
+    @property
+    def held(self) -> int:
+        return sum(audience.held for audience in self.audiences.values())
+
+    @property
+    def segments(self) -> int:
+        return sum(audience.segments for audience in self.audiences.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Everything that one release would send. `digest` changes when any message or reader does."""
+
+    notices: tuple[NoticeSurvey, ...]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256("".join(notice.digest for notice in self.notices).encode()).hexdigest()
+
+    @property
+    def send(self) -> int:
+        return sum(notice.send for notice in self.notices)
+
+    @property
+    def held(self) -> int:
+        return sum(notice.held for notice in self.notices)
+
+
+class RowDigest:
+    """A digest over a stream of rows: equal exactly when the same people get the same words."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, row: OwedRow) -> None:
+        if row.decision.action is not Action.NOT_OWED:
+            self._hash.update(f"{row.key}\0{row.decision.action}\0{row.digest}\n".encode())
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def survey_all(owed: Iterable[tuple[OwedDeliveries, str]]) -> Survey:
+    """Read every stream to its end, so that each message is rendered once before any is sent."""
+    return Survey(tuple(_survey(deliveries, reason) for deliveries, reason in owed))
+
+
+def _survey(owed: OwedDeliveries, reason: str) -> NoticeSurvey:
+    audiences = {name: AudienceSurvey(name) for name in owed.notice.audiences}
+    digest = RowDigest()
+    for row in owed:
+        digest.add(row)
+        _count(audiences.setdefault(row.audience, AudienceSurvey(row.audience)), row)
+    return NoticeSurvey(owed.notice, reason, audiences, owed.counts, digest.hexdigest())
+
+
+def _count(audience: AudienceSurvey, row: OwedRow) -> None:
+    decision = row.decision
+    if decision.action is Action.SEND:
+        audience.send += 1
+        audience.sample = audience.sample or row
+        if isinstance(row.content, SmsContent):
+            audience.segments += row.content.size.segments
+    elif decision.action is Action.HOLD:
+        audience.held += 1
+        known = [at for at in (audience.held_until, decision.until) if at]
+        audience.held_until = min(known) if known else None
+    elif decision.action is Action.SKIP:
+        audience.skipped[decision.reason] += 1
+    else:
+        audience.not_owed[decision.reason] += 1
+
+
+def list_faults(notices: Sequence[NoticeSurvey]) -> dict[str, ListCount]:
+    """Return, by audience, the lists in which rows were left out."""
+    return {name: count for notice in notices for name, count in notice.counts.items() if count.skipped}

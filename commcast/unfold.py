@@ -1,0 +1,335 @@
+"""An incident file as written -> an incident: each update with what earlier ones said carried forward."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from commcast.config import Config
+from commcast.errors import Fault
+from commcast.incident_file import IncidentFile, UpdateEntry, WindowWritten
+from commcast.instants import parse_instant, parse_promise, parse_timeframe
+from commcast.model import (
+    END_STATUSES,
+    ID_PATTERN,
+    INCIDENT_STATUSES,
+    MAINTENANCE_STATUSES,
+    Confidence,
+    Incident,
+    Kind,
+    Status,
+    Timeframe,
+    Update,
+    Window,
+    Words,
+)
+from commcast.yamlfile import Loc, YamlDocument
+
+CLOCK_SKEW = timedelta(minutes=5)  # how far ahead of ours a writer's clock may be
+FIRST_STATUS = {Kind.INCIDENT: Status.INVESTIGATING, Kind.MAINTENANCE: Status.SCHEDULED}
+STATUSES = {Kind.INCIDENT: INCIDENT_STATUSES, Kind.MAINTENANCE: MAINTENANCE_STATUSES}
+OVER = frozenset({Status.RESOLVED, Status.COMPLETED})
+
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class _Said:
+    """What the updates so far have said, for the next one to carry forward."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    at: datetime | None = None
+    status: Status | None = None
+    ended: bool = False
+    timeframe: Timeframe | None = None
+    window: Window | None = None
+
+
+@dataclass(slots=True)
+class Unfolding:
+    """One file on its way to an incident; `faults` gathers all that is wrong on the way."""
+
+    document: YamlDocument
+    config: Config
+    now: datetime
+    written: IncidentFile
+    spoiled: frozenset[Loc]
+    faults: list[Fault] = field(default_factory=list)
+    said: _Said = field(default_factory=_Said)
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return self.config.zone
+
+    def incident(self, stem: str) -> Incident | None:
+        written = self.written
+        self._names((), written)
+        self.said.values = {
+            key: getattr(written, key) for key in ("severity", "affected", "audiences", "owner", "backup")
+        }
+        self.said.window = self._window((), written.window)
+        updates = [self._update(number, entry) for number, entry in enumerate(written.updates, 1)]
+        started = self._started(updates)
+        self._check_ends(updates, started)
+        if self.faults or self.spoiled or None in updates:
+            self._id(stem)
+            return None
+        return Incident(
+            id=self._id(stem),
+            path=self.document.name,
+            title=written.title,
+            kind=written.kind,
+            started=started,
+            updates=tuple(update for update in updates if update is not None),
+            postmortem=written.postmortem,
+            dedupe_key=written.dedupe_key,
+        )
+
+    def _fault(self, loc: Loc, what: str, remedy: str = "", *, key: bool = False) -> None:
+        self.faults.append(self.document.fault(loc, what, remedy, key=key))
+
+    def _try(self, loc: Loc, read: Callable[..., Result], *given: Any) -> Result | None:
+        """Return what `read` makes of a text, or note its complaint at `loc`."""
+        try:
+            return read(*given)
+        except ValueError as error:
+            what, _, remedy = str(error).partition("; ")
+            self._fault(loc, f"{loc[-1]}: {what}", remedy)
+            return None
+
+    def _id(self, stem: str) -> str:
+        if self.written.id:
+            return self.written.id
+        if not re.fullmatch(ID_PATTERN, stem) and ("id",) not in self.spoiled:
+            self._fault(
+                (), f"the file's name {stem!r:.60} cannot be an id", "rename it (a-z, 0-9, -), or add id: …"
+            )
+        return stem
+
+    def _started(self, updates: list[Update | None]) -> datetime:
+        first = updates[0].at if updates[0] else self.now
+        if self.written.started is None:
+            return first
+        started = self._try(("started",), parse_instant, self.written.started, self.zone) or first
+        if started > first and self.written.kind is Kind.INCIDENT and updates[0]:
+            self._fault(("started",), "started is after the first update", "write when it began")
+        return started
+
+    def _check_ends(self, updates: list[Update | None], started: datetime) -> None:
+        for update in updates:
+            if update and update.ended and update.ended < started and self.written.kind is Kind.INCIDENT:
+                loc = ("updates", update.number - 1, "ended")
+                self._fault(loc, "ended is before it started", "write when it was over")
+
+    def _update(self, number: int, entry: UpdateEntry) -> Update | None:
+        loc: Loc = ("updates", number - 1)
+        before = len(self.faults)
+        self._names(loc, entry)
+        at = self._at(loc, entry)
+        status = self._status(loc, entry)
+        self._carry(loc, entry, number, status)
+        window = self.said.window = self._window(loc, entry.window) or self.said.window
+        timeframe = self._timeframe(loc, entry, at)
+        promise = self._promise(loc, entry, at, status)
+        ended = self._ended(loc, entry, at, status)
+        self._corrects(loc, entry, number)
+        self.said.status, self.said.ended = status, status in END_STATUSES
+        if len(self.faults) > before or any(place[:2] == loc for place in self.spoiled) or timeframe is None:
+            return None
+        carried = self.said.values
+        return Update(
+            number=number,
+            line=self.document.place(loc)[0],
+            at=at,
+            at_written=entry.at is not None,
+            status=status,
+            severity=carried["severity"],
+            affected=tuple(carried["affected"] or ()),
+            audiences=None if carried["audiences"] is None else tuple(carried["audiences"]),
+            owner=carried["owner"],
+            backup=carried["backup"],
+            issue=entry.issue or (entry.fixed if status in OVER else None) or carried["issue"],
+            resolution=carried["resolution"],
+            timeframe=timeframe,
+            scope=carried.get("scope"),
+            action=carried.get("action"),
+            next_update=promise,
+            nothing_new=entry.nothing_new,
+            internal=entry.internal,
+            words={name: Words(**words.model_dump()) for name, words in (entry.words or {}).items()},
+            window=window,
+            ended=ended,
+            fixed=entry.fixed,
+            remains=entry.remains,
+            if_it_persists=entry.if_it_persists,
+            because=entry.because,
+        )
+
+    def _names(self, loc: Loc, entry: IncidentFile | UpdateEntry) -> None:
+        """Check everybody and everything that is named against commcast.toml."""
+        config = self.config
+        for key, known in (("audiences", config.audiences), ("affected", config.components)):
+            for index, name in enumerate(getattr(entry, key) or ()):
+                if name not in known and (known or key != "affected"):
+                    self._unknown(
+                        (*loc, key, index), "component" if key == "affected" else "audience", name, known
+                    )
+        for key in ("owner", "backup"):
+            name = getattr(entry, key)
+            if name is not None and name not in config.people:
+                self._unknown((*loc, key), "person", name, config.people)
+        for name in getattr(entry, "words", None) or ():
+            if name not in config.audiences:
+                self._unknown((*loc, "for", name), "audience", name, config.audiences)
+
+    def _unknown(self, loc: Loc, kind: str, name: str, known: Mapping[str, Any]) -> None:
+        names = ", ".join(list(known)[:20]) or "none yet: add it to commcast.toml"
+        self._fault(loc, f"{name!r:.60} is not a known {kind}", f"known: {names}", key=True)
+
+    def _at(self, loc: Loc, entry: UpdateEntry) -> datetime:
+        """Return the update's moment; one that was not released yet has that of the reading."""
+        earlier = self.said.at
+        loc = (*loc, "at")
+        if entry.at is None:
+            at = max(self.now, earlier) if earlier else self.now
+        else:
+            written = self._try(loc, parse_instant, entry.at, self.zone)
+            if written is None:
+                return earlier or self.now
+            at = written
+            self._check_order(loc, at, earlier)
+        self.said.at = at
+        return at
+
+    def _check_order(self, loc: Loc, at: datetime, earlier: datetime | None) -> None:
+        if at > self.now + CLOCK_SKEW:
+            self._fault(loc, "at is in the future", "write when it was said, or leave `at` out")
+        elif earlier and at < earlier:
+            self._fault(loc, "at is before the update above it", "keep updates in order of time")
+
+    def _status(self, loc: Loc, entry: UpdateEntry) -> Status:
+        kind, before = self.written.kind, self.said.status
+        status = entry.status or before or FIRST_STATUS[kind]
+        where = (*loc, "status") if entry.status else loc
+        if status not in STATUSES[kind]:
+            known = ", ".join(sorted(STATUSES[kind]))
+            self._fault(where, f"{status} is not a status of kind {kind}", f"write one of {known}")
+        elif self.said.ended and status is not Status.REOPENED:
+            self._fault(
+                where, f"nothing may follow {before} but reopened", "write status: reopened, or a new file"
+            )
+        elif status is Status.REOPENED and before is not Status.REOPENED and not self.said.ended:
+            self._fault(
+                where, "reopened follows only an end", "write investigating, identified or monitoring"
+            )
+        return status
+
+    def _carry(self, loc: Loc, entry: UpdateEntry, number: int, status: Status) -> None:
+        """Take over what this update says; ask for what must be said at first, and again after an end."""
+        afresh = number == 1 or (self.said.ended and status is Status.REOPENED)
+        if afresh:
+            for key in ("issue", "resolution", "timeframe", "scope", "action"):
+                self.said.values.pop(key, None)
+            self.said.timeframe = None
+        for key in (
+            "severity",
+            "affected",
+            "audiences",
+            "owner",
+            "backup",
+            "issue",
+            "resolution",
+            "scope",
+            "action",
+        ):
+            value = getattr(entry, key)
+            if value is not None:
+                self.said.values[key] = value
+        planned = self.written.kind is Kind.MAINTENANCE
+        needed = ("issue", "resolution") if planned else ("issue", "resolution", "timeframe")
+        for key in needed if afresh else ():
+            if getattr(entry, key) is None and (*loc, key) not in self.spoiled:
+                why = "the first update needs it" if number == 1 else "after an end it is needed anew"
+                self._fault(loc, f"'{key}' is missing: {why}", _HOW[key])
+
+    def _timeframe(self, loc: Loc, entry: UpdateEntry, at: datetime) -> Timeframe | None:
+        confidence = entry.confidence or Confidence.LOW
+        if entry.timeframe is not None:
+            found = self._try(
+                (*loc, "timeframe"), parse_timeframe, entry.timeframe, at, self.zone, confidence
+            )
+            self.said.timeframe = found
+            return found
+        if entry.confidence and (*loc, "timeframe") not in self.spoiled:
+            self._fault((*loc, "confidence"), "confidence stands without a timeframe", "add timeframe: …")
+        if self.said.timeframe is None and self.said.window is not None:
+            return Timeframe(latest=self.said.window.end)  # a maintenance lasts as long as its window
+        return self.said.timeframe
+
+    def _promise(self, loc: Loc, entry: UpdateEntry, at: datetime, status: Status) -> datetime | None:
+        if entry.next_update is None:
+            return None
+        if status in END_STATUSES:
+            self._fault((*loc, "next_update"), f"no update follows {status}", "take the line out")
+            return None
+        return self._try((*loc, "next_update"), parse_promise, entry.next_update, at, self.zone)
+
+    def _ended(self, loc: Loc, entry: UpdateEntry, at: datetime, status: Status) -> datetime | None:
+        loc = (*loc, "ended")
+        if entry.ended is None:
+            return at if status in OVER else None
+        if status not in END_STATUSES:
+            self._fault(
+                loc, f"ended stands in an update that is {status}", "write status: resolved, or take it out"
+            )
+        ended = self._try(loc, parse_instant, entry.ended, self.zone)
+        if ended is not None and ended > at:
+            self._fault(loc, "ended is after its own update", "write when it was over")
+        return ended
+
+    def _corrects(self, loc: Loc, entry: UpdateEntry, number: int) -> None:
+        if entry.corrects is not None and entry.corrects >= number:
+            self._fault(
+                (*loc, "corrects"),
+                f"there is no earlier update {entry.corrects}",
+                "write the number of one above",
+            )
+
+    def _window(self, loc: Loc, window: WindowWritten | None) -> Window | None:
+        if (
+            not loc
+            and window is None
+            and self.written.kind is Kind.MAINTENANCE
+            and ("window",) not in self.spoiled
+        ):
+            if self.written.updates[0].window is None and not any(
+                "window" in place for place in self.spoiled
+            ):
+                self._fault((), "'window' is missing: a maintenance needs it", "add window: {from: …, to: …}")
+            return None
+        if window is None:
+            return None
+        if self.written.kind is not Kind.MAINTENANCE:
+            self._fault(
+                (*loc, "window"), "only a maintenance has a window", "add kind: maintenance", key=True
+            )
+            return None
+        start = self._try((*loc, "window", "from"), parse_instant, window.start, self.zone)
+        end = self._try((*loc, "window", "to"), parse_instant, window.end, self.zone)
+        if start is None or end is None:
+            return None
+        if end <= start:
+            self._fault((*loc, "window", "to"), "the window ends before it begins", "write a later time")
+            return None
+        return Window(start=start, end=end)
+
+
+_HOW = {
+    "issue": "add issue: what readers see, in their words",
+    "resolution": "add resolution: what is being done, or may be",
+    "timeframe": "add timeframe: unknown, 30m, 1h to 2h, or by 14:00",
+}

@@ -1,0 +1,1 @@
+"""Adapters, tried against real servers on this machine."""

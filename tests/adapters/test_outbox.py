@@ -1,0 +1,257 @@
+"""The outbox writes real mails and texts, whole or not at all, for their owner alone."""
+
+from __future__ import annotations
+
+import asyncio
+import email as stdlib_email
+import errno
+import os
+import resource
+import stat
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from email import policy
+from pathlib import Path
+
+import pytest
+
+from commcast import mime, sms
+from commcast.adapters import outbox
+from commcast.adapters.base import Adapter
+from commcast.adapters.outbox import OutboxAdapter
+from commcast.message import Blame, HandOver, Outcome, OutcomeKind, Sms
+from commcast.model import Channel
+from tests.adapters.contract import AdapterContract, Arrived, Rig, collect, email, hand_overs
+
+
+class _OutboxRig(Rig):
+    @property
+    def outbox(self) -> Path:
+        return self.folder / "outbox"
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[Adapter]:
+        async with OutboxAdapter(self.channel, self.outbox) as adapter:
+            yield adapter
+
+    @asynccontextmanager
+    async def hanging(self) -> AsyncIterator[Callable[[], Adapter]]:
+        """A disk that never finishes writing."""
+        release = threading.Event()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", lambda handle: release.wait())
+            try:
+                yield lambda: OutboxAdapter(self.channel, self.outbox)
+            finally:
+                release.set()
+
+
+class _EmailRig(_OutboxRig):
+    channel = Channel.EMAIL
+
+    def arrived(self) -> Sequence[Arrived]:
+        found = []
+        for path in sorted(self.outbox.glob("*.eml")):
+            mail = stdlib_email.message_from_bytes(path.read_bytes(), policy=policy.default)
+            found.append(
+                Arrived(tuple(a.addr_spec for a in mail["To"].addresses), path.read_bytes().decode())
+            )
+        return found
+
+
+class _SmsRig(_OutboxRig):
+    channel = Channel.SMS
+
+    def arrived(self) -> Sequence[Arrived]:
+        found = []
+        for path in sorted(self.outbox.glob("*.txt")):
+            content = path.read_text()
+            found.append(Arrived((content.splitlines()[0].removeprefix("To: "),), content))
+        return found
+
+
+class TestEmailOutbox(AdapterContract):
+    """The contract, for mails."""
+
+    rig_class = _EmailRig
+
+
+class TestSmsOutbox(AdapterContract):
+    """The contract, for texts."""
+
+    rig_class = _SmsRig
+
+
+def _send(folder: Path, *items: HandOver, channel: Channel = Channel.EMAIL) -> list[Outcome]:
+    async def scenario() -> list[Outcome]:
+        async with OutboxAdapter(channel, folder) as adapter:
+            return await collect(adapter, items)
+
+    return asyncio.run(scenario())
+
+
+@pytest.fixture(params=[0o000, 0o022, 0o077, 0o777])
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def test_a_mail_is_the_bytes_that_smtp_would_send(tmp_path: Path) -> None:
+    """The .eml file is mime.build's mail, CRLF and all."""
+    item = HandOver(12, email(1, name="Dana"))
+    (outcome,) = _send(tmp_path / "outbox", item)
+    assert outcome.provider_id == "000012-reader1-private-example.eml"
+    assert (tmp_path / "outbox" / outcome.provider_id).read_bytes() == mime.build(email(1, name="Dana"))
+
+
+def test_a_text_tells_its_segments(tmp_path: Path) -> None:
+    """The .txt file begins with To and Segments, as Twilio would count them."""
+    body = "Zahlungen gehen wieder \u2713"
+    (outcome,) = _send(tmp_path, HandOver(3, Sms("+4915501234567", body)), channel=Channel.SMS)
+    size = sms.measure(body)
+    assert (tmp_path / outcome.provider_id).read_text() == (
+        f"To: +4915501234567\nSegments: {size.segments} ({size.encoding})\n\n{body}\n"
+    )
+    assert outcome.provider_id == "000003-4915501234567.txt"
+
+
+def test_only_the_owner_can_read(tmp_path: Path, umask: int) -> None:
+    """The folder is 0700 and a file 0600, whatever the umask."""
+    (outcome,) = _send(tmp_path / "outbox", HandOver(1, email(1)))
+    assert stat.S_IMODE((tmp_path / "outbox").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "outbox" / outcome.provider_id).stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("address", ["../../etc/passwd@x.example", "a/b@x.example", "..@x.example"])
+def test_a_name_cannot_leave_the_folder(tmp_path: Path, address: str) -> None:
+    """A hostile address becomes a harmless name, or no file."""
+    _send(tmp_path / "a" / "outbox", HandOver(1, email(1, address=address)))
+    assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} <= {tmp_path / "a" / "outbox"}
+
+
+def test_another_deliverys_file_stays(tmp_path: Path) -> None:
+    """A file of the same name with other content is left alone; the new one gets a number."""
+    first, second = email(1, subject="One"), email(1, subject="Two")
+    names = [_send(tmp_path, HandOver(1, each))[0].provider_id for each in (first, second)]
+    assert names == ["000001-reader1-private-example.eml", "000001-reader1-private-example-2.eml"]
+    assert [(tmp_path / name).read_bytes() for name in names] == [mime.build(first), mime.build(second)]
+
+
+def test_the_same_message_again_is_the_same_file(tmp_path: Path) -> None:
+    """Written before and answered now: one file, accepted."""
+    outcomes = [_send(tmp_path, HandOver(1, email(1)))[0] for _ in range(2)]
+    assert outcomes[0] == outcomes[1]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_link_under_the_files_name_is_not_followed(tmp_path: Path) -> None:
+    """A symbolic link laid where the file goes is left alone, and so is what it points to."""
+    target = tmp_path / "precious"
+    target.write_bytes(mime.build(email(1)))
+    folder = tmp_path / "outbox"
+    folder.mkdir(mode=0o700)
+    (folder / "000001-reader1-private-example.eml").symlink_to(target)
+    assert _send(folder, HandOver(1, email(1)))[0].provider_id == "000001-reader1-private-example-2.eml"
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
+@pytest.mark.parametrize("call", ["fsync", "link", "fchmod"])
+def test_a_failing_disk_takes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+) -> None:
+    """Disk full or broken: not taken, the provider's fault, nothing left behind."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, call, fail)
+    (outcome,) = _send(tmp_path / "outbox", HandOver(1, email(1)))
+    assert (outcome.kind, outcome.blame) == (OutcomeKind.NOT_TAKEN, Blame.PROVIDER)
+    assert os.strerror(code) in outcome.detail
+    assert list((tmp_path / "outbox").iterdir()) == []
+
+
+def test_the_folders_own_fsync_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that may not survive a power cut is taken back."""
+    real = os.fsync
+
+    def fail_on_folders(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fail_on_folders)
+    (outcome,) = _send(tmp_path / "outbox", HandOver(1, email(1)))
+    assert outcome.kind is OutcomeKind.NOT_TAKEN
+    assert list((tmp_path / "outbox").iterdir()) == []
+
+
+def test_a_write_that_stops_half_way(tmp_path: Path) -> None:
+    """The kernel's own limit cuts the write: no half file appears."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
+    try:
+        (outcome,) = _send(tmp_path / "outbox", HandOver(1, email(1)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (outcome.kind, outcome.blame) == (OutcomeKind.NOT_TAKEN, Blame.PROVIDER)
+    assert list((tmp_path / "outbox").iterdir()) == []
+
+
+def test_a_disk_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some shared folders know no hard links: the file comes all the same, and replaces none."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    names = [_send(tmp_path, HandOver(1, email(1, subject=subject)))[0].provider_id for subject in "ab"]
+    assert names == ["000001-reader1-private-example.eml", "000001-reader1-private-example-2.eml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def _linked(folder: Path) -> None:
+    (folder.parent / "elsewhere").mkdir()
+    folder.symlink_to(folder.parent / "elsewhere")
+
+
+def _open_to_all(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+
+
+def _a_file(folder: Path) -> None:
+    folder.write_text("not a folder")
+
+
+@pytest.mark.parametrize("lay", [_linked, _open_to_all, _a_file])
+def test_a_folder_laid_by_a_stranger_is_refused(tmp_path: Path, lay: Callable[[Path], None]) -> None:
+    """A link, a folder open to all, a file: nothing is written there."""
+    lay(tmp_path / "outbox")
+    (outcome,) = _send(tmp_path / "outbox", HandOver(1, email(1)))
+    assert (outcome.kind, outcome.blame) == (OutcomeKind.NOT_TAKEN, Blame.PROVIDER)
+    assert not list(tmp_path.rglob("*.eml"))
+
+
+def test_a_wrong_channel_is_a_mistake_of_ours(tmp_path: Path) -> None:
+    """A text in the mail's outbox is a programming error, never a reader's refusal."""
+    with pytest.raises(TypeError):
+        _send(tmp_path, *hand_overs(Channel.SMS, 1), channel=Channel.EMAIL)
+
+
+def test_a_name_is_never_too_long(tmp_path: Path) -> None:
+    """The longest address still gives a file name that a disk takes."""
+    address = f"{'a' * 64}@{'b' * 63}.{'c' * 63}.example"
+    item = HandOver(1, email(1, address=address))
+    assert len(outbox.file_stem(item)) < 80
+    assert _send(tmp_path, item)[0].kind is OutcomeKind.ACCEPTED
+
+
+def test_names_sort_by_delivery() -> None:
+    """A folder listing shows the order of the ledger."""
+    stems = [outbox.file_stem(HandOver(number, email(1))) for number in (9, 10, 100_000)]
+    assert stems == sorted(stems)
+    assert outbox.file_stem(HandOver(1, Sms("+49155", "x"))) == "000001-49155"
+    assert outbox.file_stem(HandOver(1, email(1, address="\u65e5\u672c@x.example"))) == "000001-x-example"

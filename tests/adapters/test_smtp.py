@@ -1,0 +1,845 @@
+"""SMTP against real servers: every line of the outcome table, and what a server can do at every point."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commcast import mime
+from commcast.adapters import smtp, smtp_dialogue, smtp_outcomes
+from commcast.adapters.base import Adapter
+from commcast.adapters.smtp import SmtpAdapter
+from commcast.adapters.smtp_outcomes import OUTCOMES, Answer, Stage, judge
+from commcast.config import SmtpProvider
+from commcast.errors import ConfigError
+from commcast.message import Blame, HandOver, Mailbox, Outcome, OutcomeKind, Sms
+from commcast.model import Channel
+from tests.adapters import servers
+from tests.adapters.contract import (
+    AdapterContract,
+    Arrived,
+    Rig,
+    collect,
+    email,
+    hand_overs,
+    send_all,
+)
+from tests.adapters.servers import (
+    CLOSE,
+    DRIP,
+    GARBAGE,
+    GOOD,
+    HOST,
+    STALL,
+    Certificate,
+    Inbox,
+    Script,
+    aiosmtpd_server,
+    make_certificate,
+    scripted_server,
+    smtp_sink,
+)
+
+PASSWORD = "correct horse battery"
+USER = "desk"
+ACCEPTED, REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
+UNKNOWN, NOT_TAKEN = OutcomeKind.UNKNOWN, OutcomeKind.NOT_TAKEN
+RECIPIENT, PROVIDER, ACCOUNT = Blame.RECIPIENT, Blame.PROVIDER, Blame.ACCOUNT
+STEP = timedelta(milliseconds=300)
+
+
+def provider(port: int, security: str = "none", **settings: Any) -> SmtpProvider:
+    return SmtpProvider.model_validate(
+        {"host": HOST, "port": port, "security": security, "timeout": timedelta(seconds=20), **settings}
+    )
+
+
+def secured(port: int, certificate: Certificate, **settings: Any) -> SmtpProvider:
+    return provider(port, "starttls", ca_file=str(certificate.pem), **settings)
+
+
+class SmtpRig(Rig):
+    """aiosmtpd with STARTTLS and a login, as a relay on the internet is."""
+
+    channel = Channel.EMAIL
+    secrets = (PASSWORD, USER)
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.inbox = Inbox()
+        self.certificate = make_certificate(folder)
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[Adapter]:
+        context = self.certificate.server_context()
+        async with aiosmtpd_server(self.inbox, tls=context, login=(USER, PASSWORD)) as port:
+            async with SmtpAdapter(secured(port, self.certificate, user=USER), PASSWORD) as adapter:
+                yield adapter
+
+    @asynccontextmanager
+    async def hanging(self) -> AsyncIterator[Callable[[], Adapter]]:
+        async with scripted_server(Script({"dot": [STALL]})) as port:
+            yield lambda: SmtpAdapter(provider(port), None)
+
+    def arrived(self) -> Sequence[Arrived]:
+        return [Arrived(message.recipients, message.raw.decode()) for message in self.inbox.messages]
+
+
+class TestSmtp(AdapterContract):
+    """The contract, against aiosmtpd."""
+
+    rig_class = SmtpRig
+
+
+def talk(
+    script: Script, *items: HandOver, user: str = "", security: str = "none", step: timedelta = STEP
+) -> list[Outcome]:
+    """Send the items one after another to a scripted server, over one adapter with one connection."""
+
+    async def scenario() -> list[Outcome]:
+        async with scripted_server(script) as port:
+            settings = provider(port, security, timeout=step, user=user, connections=1)
+            if script.certificate:
+                settings = settings.model_copy(update={"ca_file": str(script.certificate.pem)})
+            async with SmtpAdapter(settings, PASSWORD if user else None) as adapter:
+                return [outcome for item in items for outcome in await collect(adapter, [item])]
+
+    return asyncio.run(scenario())
+
+
+# --- the table ---------------------------------------------------------------------------------------------------
+
+# where, what the server says or does there, and what that must mean: kind, blame, suppress, words
+AFTER = "after the message was handed over"
+CASES: list[tuple[Stage, str, OutcomeKind, Blame, bool, str]] = [
+    *[(stage, "421 4.3.2", NOT_TAKEN, PROVIDER, False, "closing the connection") for stage in Stage if stage != "dot"],
+    *[(stage, "421", NOT_TAKEN, PROVIDER, False, "closing the connection") for stage in Stage if stage != "dot"],
+    *[(stage, "lost", NOT_TAKEN, PROVIDER, False, "broke before") for stage in Stage if stage != "dot"],
+    *[(stage, "silence", NOT_TAKEN, PROVIDER, False, "did not answer in time") for stage in Stage if stage != "dot"],
+    *[(stage, "garbage", NOT_TAKEN, PROVIDER, False, "makes no sense here") for stage in Stage if stage != "dot"],
+    *[(stage, "299", NOT_TAKEN, PROVIDER, False, "makes no sense here") for stage in Stage if stage != "dot"],
+    (Stage.CONNECT, "unresolved", NOT_TAKEN, PROVIDER, False, "name has no address"),
+    (Stage.CONNECT, "unreachable", NOT_TAKEN, PROVIDER, False, "cannot be reached"),
+    (Stage.CONNECT, "certificate", NOT_TAKEN, PROVIDER, False, "certificate is not trusted"),
+    (Stage.CONNECT, "handshake", NOT_TAKEN, PROVIDER, False, "no TLS connection"),
+    (Stage.CONNECT, "554 5.7.1", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
+    (Stage.TLS, "certificate", NOT_TAKEN, PROVIDER, False, "certificate is not trusted"),
+    (Stage.TLS, "handshake", NOT_TAKEN, PROVIDER, False, "no TLS connection"),
+    (Stage.TLS, "missing", NOT_TAKEN, PROVIDER, False, "offers no STARTTLS"),
+    (Stage.TLS, "454 4.7.0", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
+    (Stage.HELLO, "550", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
+    (Stage.AUTH, "454 4.7.0", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
+    (Stage.AUTH, "535 5.7.8", NOT_TAKEN, ACCOUNT, False, "login is refused"),
+    (Stage.AUTH, "534", NOT_TAKEN, ACCOUNT, False, "login is refused"),
+    (Stage.AUTH, "missing", NOT_TAKEN, ACCOUNT, False, "no login that we know"),
+    (Stage.MAIL, "550 5.7.1", NOT_TAKEN, ACCOUNT, False, "sender is refused"),
+    (Stage.MAIL, "530 5.7.0", NOT_TAKEN, ACCOUNT, False, "sender is refused"),
+    (Stage.MAIL, "553", NOT_TAKEN, ACCOUNT, False, "sender is refused"),
+    (Stage.MAIL, "451 4.7.1", NOT_TAKEN, PROVIDER, False, "takes no mail now"),
+    (Stage.MAIL, "452 4.3.1", NOT_TAKEN, PROVIDER, False, "takes no mail now"),
+    (Stage.MAIL, "552 5.3.4", REJECTED, RECIPIENT, False, "too large"),
+    (Stage.MAIL, "550 5.6.7", REJECTED, RECIPIENT, False, "non-ASCII address"),
+    (Stage.MAIL, "missing", REJECTED, RECIPIENT, False, "SMTPUTF8"),
+    (Stage.MAIL, "unsendable", REJECTED, RECIPIENT, False, "cannot be put into a mail"),
+    (Stage.RCPT, "450 4.2.0", NOT_TAKEN, RECIPIENT, False, "recipient is not taken now"),
+    (Stage.RCPT, "451 4.3.0", NOT_TAKEN, RECIPIENT, False, "recipient is not taken now"),
+    (Stage.RCPT, "452", NOT_TAKEN, RECIPIENT, False, "recipient is not taken now"),
+    (Stage.RCPT, "550", REJECTED, RECIPIENT, False, "recipient is refused"),
+    (Stage.RCPT, "550 5.7.1", REJECTED, RECIPIENT, False, "recipient is refused"),
+    (Stage.RCPT, "554 5.1.1", REJECTED, RECIPIENT, False, "recipient is refused"),
+    (Stage.RCPT, "552 5.2.2", REJECTED, RECIPIENT, False, "recipient is refused"),
+    (Stage.RCPT, "553 5.6.7", REJECTED, RECIPIENT, False, "non-ASCII address"),
+    (Stage.RCPT, "550 5.1.1", REJECTED, RECIPIENT, True, "no such mailbox"),
+    (Stage.RCPT, "551 5.1.6", REJECTED, RECIPIENT, True, "no such mailbox"),
+    (Stage.RCPT, "553 5.1.2", REJECTED, RECIPIENT, True, "no such mailbox"),
+    (Stage.RCPT, "553 5.1.8", NOT_TAKEN, ACCOUNT, False, "sender or login is refused"),
+    (Stage.RCPT, "550 5.1.7", NOT_TAKEN, ACCOUNT, False, "sender or login is refused"),
+    (Stage.RCPT, "530 5.7.0", NOT_TAKEN, ACCOUNT, False, "sender or login is refused"),
+    (Stage.DATA, "451 4.2.0", NOT_TAKEN, RECIPIENT, False, "message is not taken now"),
+    (Stage.DATA, "451 4.3.0", NOT_TAKEN, PROVIDER, False, "mail system is in trouble"),
+    (Stage.DATA, "554 5.5.1", REJECTED, RECIPIENT, False, "message is refused"),
+    (Stage.DATA, "250", NOT_TAKEN, PROVIDER, False, "makes no sense here"),
+    (Stage.DOT, "250 2.0.0", ACCEPTED, RECIPIENT, False, ""),
+    (Stage.DOT, "421 4.3.2", NOT_TAKEN, PROVIDER, False, "mail system is in trouble"),
+    (Stage.DOT, "452 4.3.1", NOT_TAKEN, PROVIDER, False, "mail system is in trouble"),
+    (Stage.DOT, "450", NOT_TAKEN, RECIPIENT, False, "message is not taken now"),
+    (Stage.DOT, "451 4.7.1", NOT_TAKEN, RECIPIENT, False, "message is not taken now"),
+    (Stage.DOT, "554 5.7.1", REJECTED, RECIPIENT, False, "message is refused"),
+    (Stage.DOT, "550 5.1.1", REJECTED, RECIPIENT, False, "message is refused"),
+    (Stage.DOT, "lost", UNKNOWN, RECIPIENT, False, f"connection broke {AFTER}"),
+    (Stage.DOT, "silence", UNKNOWN, RECIPIENT, False, f"no answer came {AFTER}"),
+    (Stage.DOT, "garbage", UNKNOWN, RECIPIENT, False, f"a senseless answer came {AFTER}"),
+    (Stage.DOT, "354", UNKNOWN, RECIPIENT, False, f"a senseless answer came {AFTER}"),
+    (Stage.DOT, "something new", UNKNOWN, RECIPIENT, False, "no rule speaks of this"),
+]  # fmt: skip
+
+
+def meaning(stage: Stage, said: str) -> tuple[OutcomeKind, Blame, bool, str]:
+    rule = judge(Answer(stage, said))
+    return rule.kind, rule.blame, rule.suppress, rule.words
+
+
+def wrong_cases() -> list[str]:
+    """Return the cases that the table, as it is now, does not answer as it must."""
+    wrong = []
+    for stage, said, kind, blame, suppress, words in CASES:
+        found = meaning(stage, said)
+        if found[:3] != (kind, blame, suppress) or words not in found[3]:
+            wrong.append(f"{stage} {said}: {found}")
+    return wrong
+
+
+def test_every_line_of_the_table() -> None:
+    """Each answer means what it must."""
+    assert wrong_cases() == []
+
+
+@pytest.mark.parametrize("number", range(len(OUTCOMES)), ids=lambda n: f"{n}-{OUTCOMES[n].said}")
+def test_no_line_of_the_table_is_idle(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any one line, some case above goes wrong: the cases cover the whole table."""
+    monkeypatch.setattr(smtp_outcomes, "OUTCOMES", OUTCOMES[:number] + OUTCOMES[number + 1 :])
+    assert wrong_cases() != []
+
+
+@given(
+    st.sampled_from(list(Stage)), st.integers(100, 599), st.sampled_from(["", " 5.1.1", " 4.3.0", " 2.0.0"])
+)
+def test_the_two_laws_of_the_table(stage: Stage, code: int, enhanced: str) -> None:
+    """Only a 2xx after the dot is accepted; before the dot nothing is unknown."""
+    kind = meaning(stage, f"{code}{enhanced}")[0]
+    assert (kind is ACCEPTED) == (stage is Stage.DOT and 200 <= code < 300)
+    assert kind is not UNKNOWN or stage is Stage.DOT
+
+
+# --- the same, said by a server ----------------------------------------------------------------------------------
+
+REPLIES = [
+    case for case in CASES if re.match(r"[2-5]\d\d", case[1]) and case[0] not in {"body", "reset", "tls", "auth"}
+]  # fmt: skip
+POINTS = {Stage.HELLO: "ehlo", Stage.TLS: "starttls"}
+
+
+@pytest.mark.parametrize("case", REPLIES, ids=lambda case: f"{case[0]}-{case[1].replace(' ', '-')}")
+def test_a_servers_reply(case: tuple[Stage, str, OutcomeKind, Blame, bool, str]) -> None:
+    """The reply, given on the wire at that point, becomes that outcome; the next mail goes through."""
+    stage, said, kind, blame, suppress, words = case
+    script = Script({POINTS.get(stage, stage.value): [f"{said} because"]})
+    if (stage, said) == (Stage.DOT, "250 2.0.0"):
+        script = Script()
+    first, second = talk(script, *hand_overs(Channel.EMAIL, 2))
+    assert (first.kind, first.blame, first.suppress) == (kind, blame, suppress)
+    assert words in first.detail
+    assert second.kind is ACCEPTED
+    everyone = [recipient for message in script.messages for recipient in message.recipients]
+    assert everyone == [f"reader{n}@private.example" for n in ((1, 2) if kind is ACCEPTED else (2,))]
+
+
+BEFORE_DOT = ["connect", "ehlo", "mail", "rcpt", "data"]
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        (CLOSE, "connection broke before"),
+        (STALL, "did not answer in time"),
+        (DRIP, "did not answer in time"),
+        (GARBAGE, "makes no sense here"),
+    ],
+)
+@pytest.mark.parametrize("point", BEFORE_DOT)
+def test_trouble_before_the_dot(point: str, action: str, words: str) -> None:
+    """Whatever goes wrong before the dot: certainly not taken, and the next mail goes over a new connection."""
+    script = Script({point: [action]})
+    first, second = talk(script, *hand_overs(Channel.EMAIL, 2))
+    assert (first.kind, first.blame) == (NOT_TAKEN, PROVIDER)
+    assert words in first.detail
+    assert second.kind is ACCEPTED
+    assert script.connections == 2
+    assert len(script.messages) == 1
+
+
+@pytest.mark.parametrize("action", [CLOSE, STALL, DRIP, GARBAGE])
+def test_trouble_after_the_dot(action: str) -> None:
+    """Whatever goes wrong after the dot: unknown, never sent again, and the next mail goes through."""
+    script = Script({"dot": [action]})
+    first, second = talk(script, *hand_overs(Channel.EMAIL, 2))
+    assert first.kind is UNKNOWN
+    assert "handed over" in first.detail
+    assert second.kind is ACCEPTED
+    assert [line for line in script.spoken if "reader1" in line] == ["RCPT TO:<reader1@private.example>"]
+
+
+@pytest.mark.parametrize("action", [CLOSE, STALL])
+def test_trouble_while_the_body_is_on_its_way(action: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that the server does not read to its end had no final dot written: not taken."""
+    big = b"Subject: x\r\n\r\n" + b"0123456789\r\n" * 2_000_000
+    monkeypatch.setattr(mime, "build", lambda _: big)
+    script = Script({"body": [action]})
+    (outcome,) = talk(script, *hand_overs(Channel.EMAIL, 1), step=timedelta(seconds=1))
+    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
+    assert script.messages == []
+
+
+def test_the_final_dot_is_written_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stage DOT is set before the dot can leave, and not before the body has."""
+    seen: list[tuple[Stage, bytes]] = []
+    real = smtp_dialogue.aiosmtplib.protocol.SMTPProtocol.write
+
+    def watch(self: Any, data: bytes) -> None:
+        seen.append((connection[0].stage, data[-7:]))
+        real(self, data)
+
+    connection: list[Any] = []
+    make = smtp.Connection
+
+    def remember(*args: Any) -> Any:
+        connection.append(make(*args))
+        return connection[-1]
+
+    monkeypatch.setattr(smtp, "Connection", remember)
+    monkeypatch.setattr(smtp_dialogue.aiosmtplib.protocol.SMTPProtocol, "write", watch)
+    talk(Script(), *hand_overs(Channel.EMAIL, 1))
+    assert [stage for stage, data in seen if data == b".\r\n"] == [Stage.DOT]
+    assert [stage for stage, data in seen if data.endswith(b"--\r\n")] == [Stage.BODY]
+
+
+# --- connections -------------------------------------------------------------------------------------------------
+
+
+def test_a_connection_is_used_again_and_left_politely() -> None:
+    """Many mails, one connection, one QUIT; RSET only after a refusal."""
+    script = Script({"rcpt": [GOOD, "550 5.1.1 no", "450 later"], "dot": [GOOD, "554 5.7.1 spam"]})
+    outcomes = talk(script, *hand_overs(Channel.EMAIL, 5))
+    assert [o.kind for o in outcomes] == [ACCEPTED, REJECTED, NOT_TAKEN, REJECTED, ACCEPTED]
+    assert script.connections == 1
+    assert [line.split(" ")[0] for line in script.spoken if line in {"RSET", "QUIT"}] == ["RSET"] * 3 + [
+        "QUIT"
+    ]
+    assert script.spoken[-1] == "QUIT"
+
+
+@pytest.mark.parametrize("action", ["421 4.3.2 enough for today", CLOSE])
+def test_a_server_that_ends_an_idle_connection(action: str) -> None:
+    """A used connection that is closed when the next mail begins is replaced: nobody is delayed for it."""
+    script = Script({"mail": [GOOD, action]})
+    outcomes = talk(script, *hand_overs(Channel.EMAIL, 3))
+    assert [outcome.kind for outcome in outcomes] == [ACCEPTED] * 3
+    assert script.connections == 2
+    assert len(script.messages) == 3
+
+
+@pytest.mark.parametrize("action", ["500 what", CLOSE, "421 bye"])
+def test_a_refused_rset_costs_only_the_connection(action: str) -> None:
+    """Where RSET fails the next mail goes over a new connection."""
+    script = Script({"rcpt": ["550 no"], "rset": [action]})
+    outcomes = talk(script, *hand_overs(Channel.EMAIL, 2))
+    assert [outcome.kind for outcome in outcomes] == [REJECTED, ACCEPTED]
+    assert script.connections == 2
+
+
+def test_several_connections_at_once() -> None:
+    """No more connections than asked for, each used again, everybody told once."""
+    inbox = Inbox()
+
+    async def scenario() -> list[Outcome]:
+        async with (
+            aiosmtpd_server(inbox) as port,
+            SmtpAdapter(provider(port, connections=3), None) as adapter,
+        ):
+            return await send_all(adapter, hand_overs(Channel.EMAIL, 40))
+
+    assert [outcome.kind for outcome in asyncio.run(scenario())] == [ACCEPTED] * 40
+    assert inbox.connections == 3
+    assert set(inbox.counts().values()) == {1}
+    assert len(inbox.counts()) == 40
+
+
+def test_a_closed_door_is_tried_once_a_batch() -> None:
+    """Where no connection can be opened, the rest of a batch is answered without knocking again."""
+    script = Script({"connect": ["554 5.7.1 blocked"] * 9})
+
+    async def scenario() -> list[Outcome]:
+        async with scripted_server(script) as port, SmtpAdapter(provider(port), None) as adapter:
+            return await collect(adapter, hand_overs(Channel.EMAIL, 4))
+
+    outcomes = asyncio.run(scenario())
+    assert [(o.delivery, o.kind, o.blame) for o in outcomes] == [
+        (n, NOT_TAKEN, PROVIDER) for n in (1, 2, 3, 4)
+    ]
+    assert script.connections == 1
+
+
+def test_nothing_is_opened_before_the_first_mail() -> None:
+    """Entering and leaving the context makes no connection."""
+    script = Script()
+    assert talk(script) == []
+    assert script.connections == 0
+
+
+def test_the_whole_hand_over_has_a_deadline() -> None:
+    """A server that takes nearly all the time of every step does not take all of it together."""
+    late = Script({point: [STALL] for point in ("dot",)})
+    begin = time.monotonic()
+    (outcome,) = talk(late, *hand_overs(Channel.EMAIL, 1))
+    assert outcome.kind is UNKNOWN
+    assert time.monotonic() - begin < 6
+    assert SmtpAdapter(provider(25), None).deadline == 60
+
+
+def test_the_deadline_ends_a_dialogue_of_slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The total is kept also where each step is within its own time."""
+    monkeypatch.setattr(smtp, "DEADLINE_STEPS", 0.01)
+    (outcome,) = talk(Script({"rcpt": [STALL]}), *hand_overs(Channel.EMAIL, 1), step=timedelta(seconds=30))
+    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
+
+
+@pytest.mark.parametrize("point", ["quit", "dot"])
+def test_leaving_does_not_wait_for_a_hanging_server(point: str, tmp_path: Path) -> None:
+    """A server that never answers QUIT, over TLS too, keeps us for at most the farewell."""
+    script = Script({point: [STALL] * 9}, extensions=["STARTTLS"], certificate=make_certificate(tmp_path))
+    begin = time.monotonic()
+    talk(script, *hand_overs(Channel.EMAIL, 1), security="starttls", step=timedelta(seconds=1))
+    assert time.monotonic() - begin < 6
+
+
+# --- reaching the server -----------------------------------------------------------------------------------------
+
+
+def _one(settings: SmtpProvider, password: str | None = None) -> Outcome:
+    async def scenario() -> Outcome:
+        async with SmtpAdapter(settings, password) as adapter:
+            return (await collect(adapter, hand_overs(Channel.EMAIL, 1)))[0]
+
+    return asyncio.run(scenario())
+
+
+def test_nobody_listens() -> None:
+    """Connection refused: not taken, the provider is down."""
+    with socket.socket() as taken:
+        taken.bind((HOST, 0))  # bound, but not listening
+        outcome = _one(provider(taken.getsockname()[1]))
+    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
+    assert "cannot be reached" in outcome.detail
+
+
+def test_a_name_that_nobody_has() -> None:
+    """DNS failure: not taken, the provider is down."""
+    outcome = _one(provider(25, host="mail.invalid"))
+    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
+    assert "name has no address" in outcome.detail
+
+
+def test_a_black_hole_before_a_good_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first address swallows packets, the next one gets its turn within the time."""
+    script = Script()
+
+    async def scenario() -> Outcome:
+        async with scripted_server(script) as port:
+            loop = asyncio.get_running_loop()
+            real, where = loop.sock_connect, (HOST, port)
+
+            async def two(*_: Any, **__: Any) -> list[Any]:
+                stream = socket.AF_INET, socket.SOCK_STREAM, 0, ""
+                return [(*stream, ("127.0.0.9", port)), (*stream, where)]
+
+            async def connect(sock: socket.socket, address: Any) -> None:
+                await (real(sock, address) if address == where else asyncio.Event().wait())
+
+            monkeypatch.setattr(loop, "getaddrinfo", two)
+            monkeypatch.setattr(loop, "sock_connect", connect)
+            async with SmtpAdapter(provider(port, timeout=timedelta(seconds=1)), None) as adapter:
+                return (await collect(adapter, hand_overs(Channel.EMAIL, 1)))[0]
+
+    assert asyncio.run(scenario()).kind is ACCEPTED
+
+
+@pytest.mark.parametrize(("hello", "said"), [("", "[127.0.0.1]"), ("desk.acme.example", "desk.acme.example")])
+def test_how_we_introduce_ourselves(hello: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the configured name, else by our address; our host name is never looked up."""
+
+    def fail(*_: object) -> str:
+        raise AssertionError("looked up our own name")
+
+    monkeypatch.setattr(socket, "getfqdn", fail)
+    monkeypatch.setattr(socket, "gethostname", fail)
+    script = Script()
+
+    async def scenario() -> None:
+        async with scripted_server(script) as port, SmtpAdapter(provider(port, hello=hello), None) as adapter:
+            await collect(adapter, hand_overs(Channel.EMAIL, 1))
+
+    asyncio.run(scenario())
+    assert script.spoken[0] == f"EHLO {said}"
+
+
+def test_an_old_server_without_ehlo() -> None:
+    """A server that does not know EHLO is greeted with HELO; one that refuses us is not asked twice."""
+    script = Script({"ehlo": ["502 5.5.1 what"]})
+    assert talk(script, *hand_overs(Channel.EMAIL, 1))[0].kind is ACCEPTED
+    refused = Script({"ehlo": ["550 not you"]})
+    assert talk(refused, *hand_overs(Channel.EMAIL, 1))[0].kind is NOT_TAKEN
+    assert not any(line.startswith("HELO") for line in refused.spoken)
+
+
+# --- TLS and login -----------------------------------------------------------------------------------------------
+
+
+def test_starttls_and_login(tmp_path: Path) -> None:
+    """By default the connection is encrypted before anything is said, and the server knows who we are."""
+    inbox, certificate = Inbox(), make_certificate(tmp_path)
+
+    async def scenario() -> list[Outcome]:
+        context = certificate.server_context()
+        async with aiosmtpd_server(inbox, tls=context, login=(USER, PASSWORD)) as port:
+            async with SmtpAdapter(secured(port, certificate, user=USER), PASSWORD) as adapter:
+                return await collect(adapter, hand_overs(Channel.EMAIL, 1))
+
+    (outcome,) = asyncio.run(scenario())
+    assert (outcome.kind, outcome.provider_id) == (ACCEPTED, "Q000001")
+    assert (inbox.messages[0].secure, inbox.messages[0].login) == (True, USER)
+    assert provider(1, security="starttls").security == SmtpProvider(host="x").security
+
+
+def test_a_wrong_password(tmp_path: Path) -> None:
+    """535 is the account's blame, is tried once, and tells neither user nor password."""
+    inbox, certificate = Inbox(), make_certificate(tmp_path)
+
+    async def scenario() -> list[Outcome]:
+        context = certificate.server_context()
+        async with aiosmtpd_server(inbox, tls=context, login=(USER, PASSWORD)) as port:
+            async with SmtpAdapter(secured(port, certificate, user=USER), "wrong") as adapter:
+                return await collect(adapter, hand_overs(Channel.EMAIL, 3))
+
+    outcomes = asyncio.run(scenario())
+    assert {(o.kind, o.blame) for o in outcomes} == {(NOT_TAKEN, ACCOUNT)}
+    assert inbox.connections == 1
+    assert "login is refused" in outcomes[0].detail
+    assert USER not in outcomes[0].detail
+    assert "wrong" not in outcomes[0].detail
+
+
+@pytest.mark.parametrize(
+    ("offered", "said"),
+    [("AUTH LOGIN", "AUTH LOGIN"), ("AUTH CRAM-MD5 PLAIN LOGIN", "AUTH PLAIN"), ("AUTH XOAUTH2", "")],
+)
+def test_one_way_to_log_in(tmp_path: Path, offered: str, said: str) -> None:
+    """One method is tried, once; none that we know is the account's blame."""
+    script = Script(
+        {"auth": ["535 5.7.8 no"] * 9},
+        extensions=["STARTTLS", offered],
+        certificate=make_certificate(tmp_path),
+    )
+    (outcome,) = talk(script, *hand_overs(Channel.EMAIL, 1), user=USER, security="starttls")
+    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, ACCOUNT)
+    assert [" ".join(line.split(" ")[:2]) for line in script.spoken if line.startswith("AUTH")] == [
+        said
+    ] * bool(said)
+
+
+@pytest.mark.parametrize("reply", ["454 4.7.0 later", "421 4.3.2 bye", CLOSE, STALL, GARBAGE])
+def test_a_login_that_fails_for_now(tmp_path: Path, reply: str) -> None:
+    """Trouble at the login that is not a refusal is the provider's."""
+    script = Script(
+        {"auth": [reply]}, extensions=["STARTTLS", "AUTH PLAIN"], certificate=make_certificate(tmp_path)
+    )
+    outcomes = talk(script, *hand_overs(Channel.EMAIL, 2), user=USER, security="starttls")
+    assert (outcomes[0].kind, outcomes[0].blame) == (NOT_TAKEN, PROVIDER)
+    assert outcomes[1].kind is ACCEPTED
+
+
+@pytest.mark.parametrize("reply", ["454 4.7.0 no TLS now", "501 no", "421 bye", CLOSE, STALL, GARBAGE])
+def test_starttls_refused(tmp_path: Path, reply: str) -> None:
+    """Where STARTTLS fails nothing goes out in the clear."""
+    script = Script({"starttls": [reply]}, extensions=["STARTTLS"], certificate=make_certificate(tmp_path))
+    outcomes = talk(script, *hand_overs(Channel.EMAIL, 2), security="starttls")
+    assert (outcomes[0].kind, outcomes[0].blame) == (NOT_TAKEN, PROVIDER)
+    assert outcomes[1].kind is ACCEPTED
+    assert [message.secure for message in script.messages] == [True]
+
+
+def test_starttls_not_offered() -> None:
+    """A server (or somebody in between) that offers no STARTTLS gets neither mail nor password."""
+    script = Script(extensions=["AUTH PLAIN LOGIN"])
+    (outcome,) = talk(script, *hand_overs(Channel.EMAIL, 1), user=USER, security="starttls")
+    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
+    assert "offers no STARTTLS" in outcome.detail
+    assert [line.split(" ")[0] for line in script.spoken] == ["EHLO"]
+
+
+@pytest.mark.parametrize("fault", ["unknown authority", "other host", "run out"])
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_a_certificate_we_cannot_trust(tmp_path: Path, fault: str, security: str) -> None:
+    """Self-signed, of another host, run out: refused, in both ways of TLS."""
+    (tmp_path / "other").mkdir()
+    made = {
+        "unknown authority": lambda: make_certificate(tmp_path),
+        "other host": lambda: make_certificate(tmp_path, host="mail.elsewhere.example"),
+        "run out": lambda: make_certificate(tmp_path, valid=timedelta(days=-1)),
+    }[fault]()
+    trusted = make_certificate(tmp_path / "other") if fault == "unknown authority" else made
+    outcome = _tls_only(made, trusted, security)
+    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
+    assert "certificate is not trusted" in outcome.detail
+
+
+def test_tls_from_the_first_byte(tmp_path: Path) -> None:
+    """security = "tls" speaks TLS at once."""
+    certificate = make_certificate(tmp_path)
+    assert _tls_only(certificate, certificate, "tls").kind is ACCEPTED
+
+
+def test_tls_with_a_server_that_speaks_none(tmp_path: Path) -> None:
+    """A plain server where TLS was expected: not taken."""
+    certificate = make_certificate(tmp_path)
+    outcome = talk(Script(certificate=certificate), *hand_overs(Channel.EMAIL, 1), security="tls")[0]
+    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
+    assert "no TLS connection" in outcome.detail
+
+
+def _tls_only(certificate: Certificate, trusted: Certificate, security: str) -> Outcome:
+    async def scenario() -> Outcome:
+        context = certificate.server_context()
+        inbox = Inbox()
+        async with aiosmtpd_server(inbox, tls=context) as port, _tls_in_front(port, context) as front:
+            settings = provider(
+                port if security == "starttls" else front,
+                security,
+                ca_file=str(trusted.pem),
+                timeout=timedelta(seconds=5),
+            )
+            async with SmtpAdapter(settings, None) as adapter:
+                return (await collect(adapter, hand_overs(Channel.EMAIL, 1)))[0]
+
+    return asyncio.run(scenario())
+
+
+@asynccontextmanager
+async def _tls_in_front(_: int, context: ssl.SSLContext) -> AsyncIterator[int]:
+    """A scripted server behind TLS."""
+    script = Script()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await servers._Talk(script, reader, writer).run()
+        except (OSError, servers._HangUpError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    server = await asyncio.start_server(serve, HOST, 0, ssl=context)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "password", "says"),
+    [
+        ({"user": USER, "security": "none"}, PASSWORD, "in the clear"),
+        ({"user": USER}, None, "COMMCAST_SMTP_PASSWORD"),
+        ({"user": USER}, "", "COMMCAST_SMTP_PASSWORD"),
+        ({"host": ""}, None, "host"),
+        ({"hello": "a b"}, None, "hello"),
+    ],
+)
+def test_settings_that_cannot_work(settings: dict[str, str], password: str | None, says: str) -> None:
+    """What could never work, or would send the password in the clear, is refused before anything is opened."""
+    with pytest.raises(ConfigError, match=re.escape(says)) as caught:
+        SmtpAdapter(SmtpProvider.model_validate({"host": "mail.example", **settings}), password)
+    assert PASSWORD not in str(caught.value)
+
+
+def test_a_ca_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """A missing or broken ca_file is an error of the configuration."""
+    broken = tmp_path / "broken.pem"
+    broken.write_text("no certificate")
+    for path in (broken, tmp_path / "missing.pem"):
+        with pytest.raises(ConfigError, match="ca_file"):
+            _one(provider(25, security="tls", ca_file=str(path)))
+
+
+# --- what goes over the wire -------------------------------------------------------------------------------------
+
+
+def test_the_mail_arrives_as_it_was_built() -> None:
+    """Dots at the start of a line included, byte for byte; the envelope holds one recipient."""
+    inbox = Inbox()
+
+    async def scenario() -> None:
+        async with aiosmtpd_server(inbox) as port, SmtpAdapter(provider(port), None) as adapter:
+            await collect(adapter, hand_overs(Channel.EMAIL, 2))
+
+    asyncio.run(scenario())
+    assert [message.raw for message in inbox.messages] == [
+        mime.build(email(number, name=f"Reader {number}")) for number in (1, 2)
+    ]
+    assert [message.recipients for message in inbox.messages] == [
+        ("reader1@private.example",),
+        ("reader2@private.example",),
+    ]
+    assert {message.sender for message in inbox.messages} == {"status@acme.example"}
+
+
+def test_only_what_the_server_offers_is_used() -> None:
+    """SIZE where it is offered; no BODY for a mail of seven bits; nothing where nothing is offered."""
+    size = len(mime.build(email(1))) + mime.build(email(1)).count(b"\n.")
+    for extensions, options in (["SIZE 10000000", "8BITMIME"], f" SIZE={size}"), ([], ""):
+        script = Script(extensions=extensions)
+        talk(script, HandOver(1, email(1)))
+        assert f"MAIL FROM:<status@acme.example>{options}" in script.spoken
+
+
+EAI = "d\u00e1na@m\u00fcnchen.example"
+
+
+@pytest.mark.parametrize("extensions", [["8BITMIME"], ["SMTPUTF8"], []])
+def test_a_non_ascii_address_fails_alone(extensions: list[str]) -> None:
+    """Without SMTPUTF8 (which needs 8BITMIME) that reader is refused with the reason, the others are served."""
+    script = Script(extensions=extensions)
+    outcomes = talk(script, HandOver(1, email(1, address=EAI)), HandOver(2, email(2)))
+    assert [outcome.kind for outcome in outcomes] == [REJECTED, ACCEPTED]
+    assert "SMTPUTF8" in outcomes[0].detail
+    assert script.connections == 1
+    assert not any("d\u00e1na" in line for line in script.spoken)
+
+
+def test_a_non_ascii_address_where_the_server_can() -> None:
+    """With SMTPUTF8 the local part goes as it is, the domain as punycode."""
+    inbox = Inbox()
+
+    async def scenario() -> list[Outcome]:
+        async with (
+            aiosmtpd_server(inbox, smtputf8=True) as port,
+            SmtpAdapter(provider(port), None) as adapter,
+        ):
+            return await collect(adapter, [HandOver(1, email(1, address=EAI)), HandOver(2, email(2))])
+
+    assert [outcome.kind for outcome in asyncio.run(scenario())] == [ACCEPTED, ACCEPTED]
+    assert inbox.messages[0].recipients == ("d\u00e1na@xn--mnchen-3ya.example",)
+    assert {"SMTPUTF8", "BODY=8BITMIME"} <= set(inbox.messages[0].options)
+    assert not {"SMTPUTF8", "BODY=8BITMIME"} & set(inbox.messages[1].options)
+
+
+def test_a_non_ascii_domain_alone_needs_nothing() -> None:
+    """An IDN is punycode on the wire: any server can take it."""
+    script = Script(extensions=[])
+    assert talk(script, HandOver(1, email(1, address="dana@m\u00fcnchen.example")))[0].kind is ACCEPTED
+    assert script.messages[0].recipients == ("dana@xn--mnchen-3ya.example",)
+
+
+def test_a_wrong_channel_is_a_mistake_of_ours() -> None:
+    """A text is a programming error, never a reader's refusal."""
+    with pytest.raises(TypeError):
+        talk(Script(), HandOver(1, Sms("+49155", "x")))
+
+
+# --- what is kept ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reply", "queue_id"),
+    [
+        ("2.0.0 Ok: queued as 4Vx3Pq0kXyz", "4Vx3Pq0kXyz"),
+        ("OK id=1rQabc-0001Xy-2k", "1rQabc-0001Xy-2k"),
+        ("2.0.0 3AL9x0aB012345 Message accepted for delivery", "3AL9x0aB012345"),
+        ("2.6.0 <a@b.example> [InternalId=12345, Hostname=x] Queued mail for delivery", "12345"),
+        ("2.0.0 Ok", ""),
+        ("2.0.0 queued as <eve@evil.example>", ""),
+        ("", ""),
+    ],
+)
+def test_the_servers_name_for_a_mail(reply: str, queue_id: str) -> None:
+    """The queue id is found in what the usual servers say."""
+    assert smtp_outcomes.queue_id(reply) == queue_id
+
+
+HOSTILE_REPLY = st.lists(
+    st.sampled_from(
+        ["dana.reyes@private.example", "<dana.reyes@private.example>:", "dana.reyes", "DANA", "Reyes", "private.example",
+         "dana.reyes%40private.example", "desk", "\x1b[2J", "\u202e", "ZGFuYS5yZXllc0Bwcml2YXRlLmV4YW1wbGU=", "user",
+         "unknown", "5.1.1", "x" * 500]
+    ),
+    max_size=12,
+).map(" ".join)  # fmt: skip
+
+
+@given(HOSTILE_REPLY, st.sampled_from(["550", "450", "250", "354", "421"]), st.sampled_from(list(Stage)))
+def test_a_detail_names_nobody(text: str, code: str, stage: Stage) -> None:
+    """Whatever a server says, what we keep holds no address, no part of one, no login and no control character."""
+    message = replace(email(1), to=Mailbox("dana.reyes@private.example", "Dana Reyes"))
+    said = smtp_outcomes.reply_line(int(code), text)
+    detail = smtp_outcomes.outcome(1, message, Answer(stage, said, text), "desk").detail
+    lowered = detail.lower()
+    assert not [w for w in ("dana", "reyes", "private", "desk", "zgfuys5", "@", "%40") if w in lowered]
+    assert detail.isprintable()
+    assert len(detail) < 300
+
+
+def test_a_detail_says_why() -> None:
+    """The person on call reads the code and the server's own reason."""
+    script = Script(
+        {"rcpt": ["550 5.7.1 <reader1@private.example>: rejected by policy, see https://x.example/p1"]}
+    )
+    (outcome,) = talk(script, *hand_overs(Channel.EMAIL, 1))
+    assert outcome.detail.startswith("the recipient is refused (550 5.7.1: ")
+    assert "rejected by policy" in outcome.detail
+
+
+# --- Postfix's own test server -----------------------------------------------------------------------------------
+
+
+def _to_sink(port: int, count: int, connections: int = 4) -> list[Outcome]:
+    async def scenario() -> list[Outcome]:
+        async with SmtpAdapter(provider(port, connections=connections), None) as adapter:
+            return await send_all(adapter, hand_overs(Channel.EMAIL, count))
+
+    outcomes: list[Outcome] = asyncio.run(scenario())
+    return outcomes
+
+
+def test_smtp_sink_takes_each_mail_once() -> None:
+    """Postfix's smtp-sink gets one message a recipient, with one recipient in the envelope."""
+    with smtp_sink() as sink:
+        outcomes = _to_sink(sink.port, 60)
+        received = sink.messages()
+    assert [outcome.kind for outcome in outcomes] == [ACCEPTED] * 60
+    assert sorted(message.recipients for message in received) == sorted(
+        (f"reader{number}@private.example",) for number in range(1, 61)
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "blame"),
+    [
+        (("-f", "rcpt"), REJECTED, RECIPIENT),
+        (("-r", "rcpt"), NOT_TAKEN, RECIPIENT),
+        (("-f", "mail"), NOT_TAKEN, ACCOUNT),
+        (("-r", "mail"), NOT_TAKEN, PROVIDER),
+        (("-r", "."), NOT_TAKEN, PROVIDER),  # its 450 4.3.0 speaks of the mail system
+        (("-f", "."), REJECTED, RECIPIENT),
+        (("-q", "data"), NOT_TAKEN, PROVIDER),
+        (("-Q", "rcpt"), NOT_TAKEN, PROVIDER),
+        (("-q", "."), UNKNOWN, RECIPIENT),
+        (("-e", "-f", "helo"), NOT_TAKEN, PROVIDER),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
+)
+def test_smtp_sink_refuses(options: tuple[str, ...], kind: OutcomeKind, blame: Blame) -> None:
+    """The same answers from Postfix's own code."""
+    with smtp_sink(*options) as sink:
+        outcomes = _to_sink(sink.port, 3, connections=1)
+    assert {(outcome.kind, outcome.blame) for outcome in outcomes} == {(kind, blame)}

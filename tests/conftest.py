@@ -1,0 +1,57 @@
+"""What holds for every test: no inherited settings, and no network but this machine's own."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+_INHERITED = re.compile(
+    r"(COMMCAST|SENDGRID|TWILIO)_.*|(ALL|HTTP|HTTPS|NO)_PROXY|(NO|FORCE)_COLOR|CLICOLOR.*|EDITOR|VISUAL",
+    re.IGNORECASE,
+)
+
+
+def pytest_configure() -> None:
+    """Close the network before the first test module is imported, and let slow machines be slow."""
+    sys.addaudithook(_refuse_network)
+    settings.register_profile("commcast", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("commcast")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_inherited_settings() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if _INHERITED.fullmatch(name)]:
+            patch.delenv(name)
+        yield
+
+
+def _refuse_network(event: str, args: tuple[Any, ...]) -> None:
+    """Fail the test that would reach another machine; as an audit hook, which nothing here gets round."""
+    if event in {"socket.connect", "socket.sendto", "socket.sendmsg"}:
+        address = args[1]
+        host = address[0] if isinstance(address, tuple) else "localhost"  # else a Unix socket
+    elif event == "socket.getaddrinfo":
+        host = args[0]
+    else:
+        return
+    name = host.decode() if isinstance(host, bytes) else host or "localhost"
+    if name.endswith(".invalid"):  # names no machine, by RFC 6761: any resolver says so
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    if not _is_this_machine(name):
+        pytest.fail(f"{event} to {name}: a test may only talk to 127.0.0.1")
+
+
+def _is_this_machine(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name.partition("%")[0]).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")

@@ -1,0 +1,176 @@
+"""One story told in full, and with all that is optional left out, to test the shipped templates with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+AUDIENCES = ("customers", "executives", "support", "partners", "internal")
+PUBLIC = ("customers", "partners")
+PHASES = {
+    "expected": "Expected",
+    "investigating": "Investigating",
+    "identified": "Identified",
+    "monitoring": "Monitoring",
+    "resolved": "Resolved",
+    "reopened": "Reopened",
+    "retracted": "Retracted",
+    "merged": "Merged",
+    "scheduled": "Scheduled",
+    "in_progress": "In progress",
+    "verifying": "Verifying",
+    "completed": "Completed",
+    "rescheduled": "Rescheduled",
+    "extended": "Extended",
+    "cancelled": "Cancelled",
+}
+MAINTENANCE = ("scheduled", "in_progress", "verifying", "completed", "rescheduled", "extended", "cancelled")
+ENDS = ("resolved", "retracted", "merged", "completed", "cancelled")
+
+_OPTIONAL = (
+    *("nothing_new", "unchanged_since", "severity_changed", "ended", "duration", "fixed", "remains"),
+    *("if_it_persists", "because", "window", "previous_window", "scope", "action"),
+)
+
+Context = dict[str, Any]
+
+
+def moment(clock: str, utc: str, day: str = "Sat 21 Nov 2026", *, later: bool = False) -> dict[str, str]:
+    """Return a moment in Berlin in all its forms; `later` writes the day into the short forms as well."""
+    short = f"{day[:-5]}, " if later else ""
+    return {
+        "iso": f"2026-11-21T{clock}:00+01:00",
+        "clock": f"{clock} CET",
+        "both": f"{short}{clock} CET ({utc} UTC)",
+        "full": f"{day}, {clock} CET ({utc} UTC)",
+        "sms": f"{short}{clock} CET",
+    }
+
+
+def _window(start: str, start_utc: str, end: str, end_utc: str) -> dict[str, Any]:
+    return {
+        "start": moment(start, start_utc, "Sun 29 Nov 2026", later=True),
+        "end": moment(end, end_utc, "Sun 29 Nov 2026", later=True),
+        "length": "1 hour 30 minutes",
+    }
+
+
+def _incident_words() -> Context:
+    return {
+        "issue": "Some EU customers see an error when they pay by card.",
+        "resolution": "We are rolling back the 09:45 release and checking that payments recover.",
+        "scope": "card payments in the EU; bank transfer works",
+        "action": "Please do not pay twice; we show pending payments under Orders.",
+    }
+
+
+def _maintenance_words() -> Context:
+    return {
+        "issue": "Card payments pause for up to 10 minutes within this time.",
+        "resolution": "We move the payment database to new hardware.",
+        "scope": "card payments in the EU; bank transfer works",
+        "action": "Please run your payouts before 22:00 CET.",
+    }
+
+
+def _blank_update(status: str) -> Context:
+    return {
+        "number": 2,
+        "status": status,
+        "phase": PHASES[status],
+        "at": moment("10:05", "09:05"),
+        "timeframe": {"known": False, "confidence": "low", "earliest": None, "latest": None},
+        "first": False,
+    } | dict.fromkeys(_OPTIONAL)
+
+
+def _told_in_full(status: str) -> Context:
+    ended = {
+        "ended": moment("12:10", "11:10"),
+        "duration": "2 hours 18 minutes",
+        "fixed": "We rolled back the 09:45 release.",
+        "remains": "Receipts of the last two hours arrive by tonight.",
+    }
+    estimate = {
+        "known": True,
+        "confidence": "low",
+        "earliest": moment("11:05", "10:05"),
+        "latest": moment("12:05", "11:05"),
+    }
+    return {
+        "timeframe": estimate,
+        "if_it_persists": "Sign out, sign in again, then write to us.",
+        "because": "The first check was wrong.",
+        **(ended if status in ("resolved", "completed") else {}),
+        **({"window": _window("22:00", "21:00", "23:30", "22:30")} if status in MAINTENANCE else {}),
+        **(
+            {"previous_window": _window("20:00", "19:00", "21:30", "20:30")}
+            if status in ("rescheduled", "extended")
+            else {}
+        ),
+    }
+
+
+def _internal() -> Context:
+    return {
+        "text": "db-eu-3 did not fail over; vendor case 88123",
+        "severity": 1,
+        "severity_label": "SEV-1",
+        "owner": "Dana Reyes",
+        "components": ["payments-api"],
+    }
+
+
+def full(audience: str, status: str, **changes: Any) -> Context:
+    """Return the context of `audience` with every fact; `changes` go into the update."""
+    words = _maintenance_words() if status in MAINTENANCE else _incident_words()
+    update = _blank_update(status) | words | _told_in_full(status) | changes
+    context: Context = {
+        "organisation": {"name": "Acme Pay", "status_url": "https://status.acme.example"},
+        "contact": {
+            "reply_to": "help+pay7@acme.example",
+            "phone": "+49 30 5550100",
+            "hours": "Mon-Fri 08:00-18:00",
+            "after_hours": "reply to this mail",
+        },
+        "incident": {
+            "id": "pay7",
+            "title": "Payment database moves" if status in MAINTENANCE else "Card payments fail in the EU",
+            "kind": "maintenance" if status in MAINTENANCE else "incident",
+            "started": moment("09:52", "08:52"),
+            "affected": ["Card payments", "Refunds"],
+        },
+        "update": update,
+        "next_update_by": None if status in ENDS else moment("10:25", "09:25"),
+        "audience": {"name": audience, "view": "public" if audience in PUBLIC else "internal"},
+        "recipient": {
+            "name": "Dana",
+            "greeting": "Hello Dana,",
+            "email": "dana@example.com",
+            "locale": "en",
+            "timezone": "Europe/Berlin",
+            "tags": [],
+            "components": [],
+            "by_email": True,
+        },
+    }
+    return context if audience in PUBLIC else context | {"internal": _internal()}
+
+
+def minimal(audience: str, status: str, **changes: Any) -> Context:
+    """Return the same with everything that may be missing missing."""
+    context = full(audience, status)
+    kept = {key: context["update"][key] for key in ("issue", "resolution")}
+    context["update"] = _blank_update(status) | kept | changes
+    context["organisation"]["status_url"] = ""
+    context["contact"] = dict.fromkeys(("reply_to", "phone", "hours", "after_hours"), "")
+    context["incident"]["affected"] = []
+    context["recipient"] |= {
+        "name": "",
+        "greeting": "Hello,",
+        "locale": "",
+        "timezone": "",
+        "by_email": False,
+    }
+    if "internal" in context:
+        context["internal"] |= {"text": None, "owner": None, "components": []}
+    return context

@@ -1,0 +1,232 @@
+"""Addresses: one form to send to, one to compare with, one to show."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from email_validator import validate_email
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commcast.addresses import mask, normalise_email, normalise_phone
+
+GOOD_EMAILS = [
+    # as written, address, key
+    ("dana@acme.example", "dana@acme.example", "dana@acme.example"),
+    ("  Dana@ACME.Example\t", "Dana@acme.example", "dana@acme.example"),
+    ("d.r+pay@gmail.com", "d.r+pay@gmail.com", "d.r+pay@gmail.com"),
+    ("dana@Bücher.example", "dana@xn--bcher-kva.example", "dana@xn--bcher-kva.example"),
+    ("dana@xn--bcher-kva.example", "dana@xn--bcher-kva.example", "dana@xn--bcher-kva.example"),
+    ("Jürgen@acme.example", "Jürgen@acme.example", "jürgen@acme.example"),
+    ("o'neil@acme.example", "o'neil@acme.example", "o'neil@acme.example"),
+    ("dana@acme.test", "dana@acme.test", "dana@acme.test"),
+    ("dana@acme.invalid", "dana@acme.invalid", "dana@acme.invalid"),
+    ("dana@LOCALHOST", "dana@localhost", "dana@localhost"),
+    ("dana@mail.local", "dana@mail.local", "dana@mail.local"),
+    ("a" * 64 + "@acme.example", "a" * 64 + "@acme.example", "a" * 64 + "@acme.example"),
+]
+
+BAD_EMAILS = [
+    ("", "is empty"),
+    ("dana", "is not a mail address"),
+    ("dana@@acme.example", "is not a mail address"),
+    ("dana@acme", "is not a mail address"),
+    ("dana reyes@acme.example", "is not a mail address"),
+    ("dana..r@acme.example", "is not a mail address"),
+    ("dana.@acme.example", "is not a mail address"),
+    ("dana@acme.example.", "is not a mail address"),
+    ("dana@-acme.example", "is not a mail address"),
+    ("dana@acme_pay.example", "is not a mail address"),
+    ("dana@192.0.2.1", "is not a mail address"),
+    ("dana@[192.0.2.1]", "is not a mail address"),
+    ("dana@xn--zz.example", "is not a mail address"),
+    ('"dana reyes"@acme.example', "is not a mail address"),
+    ("Dana <dana@acme.example>", "is not a mail address"),
+    ("dana@acme.example,sam@acme.example", "is not a mail address"),
+    ("dana@acme.example;sam@acme.example", "is not a mail address"),
+    ("mailto:dana@acme.example", "is not a mail address"),
+    ("dana@hidden.onion", "is not a mail address"),
+    ("a" * 65 + "@acme.example", "too long"),
+    ("a@" + "b" * 60 + ".example" * 30, "longer than 254"),
+    ("-dana@acme.example", "starts with a dash"),
+    ("da\u200bna@acme.example", "U+200B"),
+    ("\ufeffdana@acme.example", "U+FEFF"),
+    ("dana\u202e@acme.example", "U+202E"),
+    ("dana@acme.example\r\nBcc: sam@acme.example", "U+000D"),
+    ("dana@acme.example\n", "U+000A"),
+    ("dana\0@acme.example", "U+0000"),
+    ("dana\x1b[31m@acme.example", "U+001B"),
+    ("dana@acme.example\u2028", "U+2028"),
+    ("dana\ud800@acme.example", "U+D800"),
+]
+
+GOOD_PHONES = [
+    # as written, region, E.164
+    ("+491701234567", "", "+491701234567"),
+    (" +49 170 1234567 ", "", "+491701234567"),
+    ("+49 (0)170 123-45-67", "", "+491701234567"),
+    ("+1 (202) 555-0123", "", "+12025550123"),
+    ("+1.202.555.0123", "", "+12025550123"),
+    ("+390612345678", "", "+390612345678"),
+    ("+447700900123", "", "+447700900123"),
+    ("+15005550006", "", "+15005550006"),
+    ("0170 1234567", "DE", "+491701234567"),
+    ("(0170) 1234567", "DE", "+491701234567"),
+    ("0049 170 1234567", "DE", "+491701234567"),
+    ("(202) 555-0123", "US", "+12025550123"),
+    ("1 202 555 0123", "US", "+12025550123"),
+    ("06 12345678", "IT", "+390612345678"),
+    ("+491701234567", "US", "+491701234567"),
+]
+
+BAD_PHONES = [
+    ("", "", "is empty"),
+    ("0170 1234567", "", "has no country code"),
+    ("491701234567", "", "has no country code"),
+    ("491701234567", "DE", "lacks its + or its leading 0"),
+    ("1701234567", "DE", "lacks its + or its leading 0"),
+    ("1.4E+10", "", "spreadsheet"),
+    ("1,4e+10", "DE", "spreadsheet"),
+    ("4.91701E+11", "DE", "spreadsheet"),
+    ("491701234567.0", "DE", "spreadsheet"),
+    ("+1 202 555 0123 ext 5", "", "no extension"),
+    ("+1 202 555 0123 x5", "", "no extension"),
+    ("tel:+12025550123;ext=5", "", "no extension"),
+    ("1-800-FLOWERS", "US", "holds more than digits"),
+    ("+49 170 l234567", "", "holds more than digits"),
+    ("++491701234567", "", "holds more than digits"),
+    ("-1701234567", "DE", "holds more than digits"),
+    ("+٤٩١٧٠١٢٣٤٥٦٧", "", "holds more than digits"),
+    ("+49 30 5550100 / +49 30 5550101", "", "holds more than digits"),
+    ("+49 30 5550100 / 030 5550101 / 030 5550102", "", "holds more than digits"),
+    ("+491701234567\r\n", "", "U+000D"),
+    ("\u202a+491701234567\u202c", "", "U+202A"),
+    ("+4917\u200b01234567", "", "U+200B"),
+    ("+999123456789", "", "is not a phone number"),
+    ("+0491701234567", "", "is not"),
+    ("+12025", "", "is"),
+    ("+4917012345678901", "", "is"),
+    ("112", "US", "too short"),
+    ("+19005550100", "", "premium"),
+    ("+49 900 1 234567", "", "premium"),
+    ("0900 1 234567", "DE", "premium"),
+]
+
+
+@pytest.mark.parametrize(("written", "address", "key"), GOOD_EMAILS)
+def test_a_mail_address_is_sent_to_as_written_and_compared_without_case(
+    written: str, address: str, key: str
+) -> None:
+    assert normalise_email(written) == (address, key)
+
+
+@pytest.mark.parametrize(("written", "what"), BAD_EMAILS)
+def test_a_bad_mail_address_is_refused_with_a_remedy_and_without_being_shown(written: str, what: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(what)) as error:
+        normalise_email(written)
+    assert "; " in str(error.value)
+    assert str(error.value).isprintable()
+    assert "acme" not in str(error.value)
+
+
+@pytest.mark.parametrize(("written", "region", "number"), GOOD_PHONES)
+def test_a_phone_number_written_differently_is_one_number(written: str, region: str, number: str) -> None:
+    assert normalise_phone(written, region) == number
+
+
+@pytest.mark.parametrize(("written", "region", "what"), BAD_PHONES)
+def test_a_bad_phone_number_is_refused_and_never_guessed(written: str, region: str, what: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(what)) as error:
+        normalise_phone(written, region)
+    assert "; " in str(error.value)
+    assert not re.search(r"\d{5}", str(error.value))
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("dana@example.com", "d…@example.com"),
+        ("d@example.com", "d…@example.com"),
+        ("+15550100123", "…0123"),
+        ("0170 1234567", "…4567"),
+        ("112", "…"),
+        ("", "…"),
+        ("Dana Reyes", "…"),
+        ("a@b@example.com", "a…@example.com"),
+        ("\x1b]0;x\x07@example.com\r\nBcc: x", "……@example.com……Bcc:…x"),
+        ("@example.com", "…@example.com"),
+    ],
+)
+def test_mask_shows_only_what_a_log_may_hold(address: str, shown: str) -> None:
+    assert mask(address) == shown
+
+
+@given(st.text(max_size=80))
+def test_mask_never_shows_the_local_part_and_is_harmless_on_a_terminal(text: str) -> None:
+    assert mask(f"ab{text}@example.com".replace("@", "", text.count("@"))) == "a…@example.com"
+    assert mask(text).isprintable()
+
+
+label = st.from_regex(r"[A-Za-z0-9](-?[A-Za-z0-9]){0,12}", fullmatch=True)
+local = st.from_regex(r"[A-Za-z0-9_+-]{1,20}([.-][A-Za-z0-9_+äéøł]{1,20}){0,3}", fullmatch=True)
+domain = st.builds(
+    lambda labels, top: ".".join([*labels, top]),
+    st.lists(label | st.from_regex(r"[a-zäöüß]{1,10}", fullmatch=True), min_size=1, max_size=4),
+    st.sampled_from(["com", "EXAMPLE", "test", "de", "museum", "invalid", "local"]) | label,
+)
+emails = st.builds(lambda left, right: f"{left}@{right}", local, domain)
+
+
+def accepted(text: str) -> tuple[str, str] | None:
+    try:
+        return normalise_email(text)
+    except ValueError:
+        return None
+
+
+@given(emails)
+def test_a_normalised_mail_address_stays_as_it_is(text: str) -> None:
+    if found := accepted(text):
+        address, key = found
+        assert normalise_email(address) == (address, key)
+        assert normalise_email(key) == (key, key)
+        assert address.rpartition("@")[2].isascii()
+
+
+@given(st.text(max_size=60))
+def test_any_text_is_an_address_or_refused_with_a_reason(text: str) -> None:
+    for normalise in (normalise_email, lambda written: normalise_phone(written, "DE")):
+        try:
+            normalise(text)
+        except ValueError as error:
+            assert "; " in str(error)
+
+
+@given(st.from_regex(r"[A-Za-z0-9_+.-]{1,66}@[A-Za-z0-9.-]{1,30}\.[A-Za-z]{2,9}", fullmatch=True))
+def test_the_short_cut_for_plain_addresses_agrees_with_the_library(text: str) -> None:
+    try:
+        judged = validate_email(text, check_deliverability=False, test_environment=True, strict=True)
+    except ValueError:
+        assert (
+            text.startswith("-")
+            or text.lower().endswith((".local", ".invalid", ".localhost"))
+            or not accepted(text)
+        )
+    else:
+        expected = None if text.startswith("-") else f"{judged.local_part}@{judged.ascii_domain}"
+        assert (accepted(text) or (None,))[0] == expected
+
+
+@given(
+    st.from_regex(r"\+?[0-9 ()/.-]{5,20}", fullmatch=True),
+    st.sampled_from(["", "DE", "US", "IT", "GB", "FR"]),
+)
+def test_a_normalised_phone_number_is_e164_and_stays_as_it_is(text: str, region: str) -> None:
+    try:
+        number = normalise_phone(text, region)
+    except ValueError:
+        return
+    assert re.fullmatch(r"\+[1-9][0-9]{6,14}", number)
+    assert normalise_phone(number, "") == number
+    assert normalise_phone(number, "US") == number

@@ -1,0 +1,66 @@
+"""What is imported when: a quick command stays quick, and the layers are kept for every adapter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[1]
+HEAVY = {"sqlalchemy", "alembic", "aiosmtplib", "sendgrid", "twilio", "aiohttp"}
+
+# Runs `commcast` as its entry point does, then tells on the last line which of the named modules it loaded.
+WATCHED = """
+import sys
+heavy, sys.argv = sys.argv[1].split(","), ["commcast", *sys.argv[2:]]
+from commcast.cli import main
+try:
+    code = main()
+except SystemExit as end:
+    code = end.code
+print("loaded:", *sorted(set(heavy) & set(sys.modules)))
+sys.exit(code)
+"""
+
+INCIDENT = """\
+title: Card payments fail
+severity: 2
+updates:
+  - at: 2026-11-21T10:05+01:00
+    issue: Some customers see an error when they pay by card.
+    resolution: We are rolling back the last release.
+    timeframe: unknown
+"""
+
+
+def loaded_by(*arguments: str, folder: Path) -> set[str]:
+    """Return which heavy modules a command loads; it has to end well."""
+    command = [sys.executable, "-c", WATCHED, ",".join(HEAVY), *arguments]
+    done = subprocess.run(
+        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return set(done.stdout.splitlines()[-1].removeprefix("loaded:").split())
+
+
+def test_help_loads_no_provider_and_no_database(tmp_path: Path) -> None:
+    assert loaded_by("--help", folder=tmp_path) == set()
+
+
+def test_lint_loads_no_provider_and_no_database(tmp_path: Path) -> None:
+    loaded_by("init", "desk", folder=tmp_path)
+    desk = tmp_path / "desk"
+    (desk / "incidents").mkdir(exist_ok=True)
+    (desk / "incidents" / "pay7.yaml").write_text(INCIDENT)
+    assert loaded_by("lint", folder=desk) == set()
+
+
+def test_the_layer_rules_name_every_adapter() -> None:
+    """A module such as `smtp_outcomes` is a part of the adapter `smtp`."""
+    modules = {path.stem for path in (CHECKOUT / "commcast" / "adapters").glob("[a-z]*.py")} - {"base"}
+    expected = {f"commcast.adapters.{name.partition('_')[0]}" for name in modules}
+    settings = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    contracts = {contract["type"]: contract for contract in settings["contracts"]}
+    assert set(contracts["independence"]["modules"]) == expected
+    assert set(contracts["protected"]["protected_modules"]) == expected

@@ -1,0 +1,426 @@
+"""Incident files: what is carried forward, what is refused, every fault at once with its place."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commcast.config import Config
+from commcast.errors import InputError
+from commcast.incident_file import incident_schema
+from commcast.incidents import load_incident, load_incidents
+from commcast.model import Confidence, Kind, Status
+from tests.reading_desk import LEAST, NOW, faults, make_desk, read
+
+EXAMPLE = Path(__file__).parent.parent / "incidents" / "pay7.yaml"
+SECOND = "  - at: 2026-11-21T11:00+01:00\n"
+MAINTENANCE = """\
+title: Database upgrade
+kind: maintenance
+severity: 3
+window: {from: 2026-11-28T02:00, to: 2026-11-28T04:00}
+updates:
+  - at: 2026-11-21T10:05+01:00
+    issue: Payments pause for some minutes.
+    resolution: We upgrade the database.
+"""
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    return make_desk(tmp_path_factory.mktemp("desk"))
+
+
+def test_the_least_an_incident_needs(desk: Config) -> None:
+    """Title, severity and one update with three keys; the rest has a meaning when it is left out."""
+    incident = read(LEAST, desk)
+    update = incident.latest
+    assert (incident.id, incident.path, incident.kind) == ("pay7", "incidents/pay7.yaml", Kind.INCIDENT)
+    assert incident.started == update.at == datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
+    assert (update.number, update.line, update.status, update.severity) == (1, 4, Status.INVESTIGATING, 2)
+    assert update.timeframe.latest == update.at + timedelta(hours=2)
+    assert update.timeframe.confidence is Confidence.LOW
+    assert (update.audiences, update.next_update, update.at_written) == (None, None, True)
+
+
+def test_the_shipped_example_loads(desk: Config) -> None:
+    incident = read(EXAMPLE.read_text(), desk)
+    assert [update.status for update in incident.updates] == [
+        "investigating",
+        "identified",
+        "identified",
+        "monitoring",
+        "resolved",
+    ]
+    assert "executives" in incident.update(2).words
+    assert incident.update(2).internal and not incident.update(3).internal
+
+
+def test_words_are_carried_forward_but_not_what_belongs_to_one_update(desk: Config) -> None:
+    first = LEAST + (
+        "    scope: EU\n    action: Wait.\n    internal: db-3\n    nothing_new: x\n    next_update: 20m\n"
+        "    for: {executives: {issue: Revenue is down.}}\n    owner: dana\n    severity: 1\n"
+    )
+    one, two = read(first + SECOND, desk).updates
+    for key in ("issue", "resolution", "timeframe", "scope", "action", "status", "severity", "owner"):
+        assert getattr(one, key) == getattr(two, key), key
+    assert one.internal and one.nothing_new and one.words and one.next_update
+    assert not (two.internal or two.nothing_new or two.words or two.next_update)
+
+
+def test_the_end_says_what_was_not_what_is(desk: Config) -> None:
+    end = SECOND + "    status: resolved\n"
+    assert read(LEAST + end + "    fixed: We rolled back.\n", desk).latest.issue == "We rolled back."
+    assert read(LEAST + end, desk).latest.issue == "Some payments fail."
+    assert read(LEAST + end, desk).latest.ended == datetime(2026, 11, 21, 10, 0, tzinfo=UTC)
+    early = read(LEAST + end + "    ended: 2026-11-21T10:50\n", desk).latest
+    assert early.ended == datetime(2026, 11, 21, 9, 50, tzinfo=UTC)
+
+
+def test_reopened_says_anew_what_is_so(desk: Config) -> None:
+    ended = LEAST + SECOND + "    status: resolved\n" + "  - status: reopened\n"
+    assert sorted(fault.split("'")[1] for fault in faults(ended, desk)) == [
+        "issue",
+        "resolution",
+        "timeframe",
+    ]
+    again = read(ended + "    issue: Again.\n    resolution: We look.\n    timeframe: unknown\n", desk)
+    assert (again.latest.status, again.latest.timeframe.known) == (Status.REOPENED, False)
+
+
+def test_an_update_without_at_is_said_now(desk: Config) -> None:
+    update = read(LEAST + "  - issue: Most payments fail.\n", desk).latest
+    assert (update.at, update.at_written) == (NOW, False)
+
+
+def test_maintenance_lasts_as_long_as_its_window(desk: Config) -> None:
+    incident = read(MAINTENANCE, desk)
+    window = incident.latest.window
+    assert incident.latest.status is Status.SCHEDULED
+    assert window and incident.latest.timeframe.latest == window.end == datetime(
+        2026, 11, 28, 3, 0, tzinfo=UTC
+    )
+    later = SECOND + "    status: extended\n    window: {from: 2026-11-28T02:00, to: 2026-11-28T06:00}\n"
+    extended = read(MAINTENANCE + later + "    because: Copying takes longer.\n", desk).latest
+    assert extended.timeframe.latest == datetime(2026, 11, 28, 5, 0, tzinfo=UTC)
+
+
+def test_keys_of_later_verbs_are_part_of_the_format(desk: Config) -> None:
+    text = (
+        LEAST
+        + SECOND
+        + (
+            '    corrects: 1\n    wrong: "3 hours"\n    right: "30 minutes"\n    translations: {de: {issue: Ausfall}}\n'
+            "    offer: A credit.\n    merged_into: pay6\n    expected_at: 2026-11-22T10:00\n"
+        )
+    )
+    assert (
+        faults(text + "dedupe_key: alert-9\npostmortem: https://acme.example/pm\nbackup: sam\n", desk) == []
+    )
+
+
+BAD = """\
+title: Card payments # fail
+severity: big
+startd: 2026-11-21T09:52+01:00
+owner: no
+updates:
+  - at: 2026-02-30T10:05+01:00
+    issue: Cards fail: all of them
+    resoluton: We roll back
+    timeframe: 2
+    for: {executives: {issue: EU down, 40% since}, nobody: {issue: x}}
+  - at: 2026-11-21T10:05
+    status: investgating
+    issue: {a: down, 40%}
+    next_update: 20
+  - at: 2026-11-21T10:04
+    scope: false
+    issue: text
+      that goes # on
+      and on
+    next_update: 10:00x
+    internal:
+  - just words
+"""
+
+
+def test_all_faults_of_broken_entries_at_once(desk: Config) -> None:
+    """Each with line and column, what is wrong, and what to write; none of them twice in other words."""
+    assert faults(BAD, desk) == [
+        f"incidents/pay7.yaml:{line}"
+        for line in (
+            '1:22: YAML drops the rest of the line after " #"; put the sentence in quotes, or on its own lines after |',
+            "2:11: severity: must be 1 (worst) to 4, not 'big'; write one of 1, 2, 3, 4",
+            "3:1: unknown key 'startd'; did you mean 'started'?",
+            "4:1: 'no' is not a known person; known: dana, sam",
+            "6:9: at: 2026-02-30T10:05+01:00 is not a moment that exists; check day, hour and minute",
+            '7:22: ": " stands inside text without quotes; put the sentence in quotes, or on its own lines after |',
+            "8:5: unknown key 'resoluton'; did you mean 'resolution'?",
+            "9:16: timeframe: 2 has no unit; write 2m or 2h",
+            "10:40: '40% since' became a key of its own: a comma ends the text inside { }; "
+            "put the sentence in quotes, or on its own lines after |",
+            "10:52: 'nobody' is not a known audience; known: customers, executives",
+            "12:13: status: 'investgating' is not known; did you mean investigating?",
+            "13:12: issue: is not a sentence: YAML read { } or [ ] or a list; "
+            "put the sentence in quotes, or on its own lines after |",
+            "14:18: next_update: 20 has no unit; write 20m or 20h",
+            "15:9: at is before the update above it; keep updates in order of time",
+            '16:12: scope: YAML reads false as yes or no, not as text; write it in quotes: "false"',
+            '18:17: YAML drops the rest after " #"; put the sentence in quotes, or on its own lines after |',
+            "20:18: next_update: '10:00x' is not a date and time; write it as 2026-11-21T10:05+01:00",
+            "21:14: internal: has no value; write it, or take the line out",
+            "22:5: update 4: is not a group of keys; write its keys indented below it",
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "1:1: is empty"),
+        ("# only a comment\n", "1:1: is empty"),
+        ("- a\n", "1:1: is not a list of keys"),
+        ("just words\n", "1:1: is not a list of keys"),
+        ("title: x\nseverity: 1\n", "1:1: 'updates' is missing"),
+        ("title: x\nseverity: 1\nupdates: []\n", "3:10: updates: is empty"),
+        ("title: x\nseverity: 1\nupdates: soon\n", "3:10: updates: is not a list"),
+        (LEAST.replace("severity: 2", "severity: true"), "2:11: severity: must be 1"),
+        (LEAST.replace("severity: 2", "severity: '2'"), "2:11: severity: must be 1"),
+        (LEAST.replace("severity: 2\n", ""), "1:1: 'severity' is missing"),
+        (LEAST.replace("    timeframe: 1h to 2h\n", ""), "4:5: 'timeframe' is missing"),
+        (LEAST.replace("Card payments fail", "404"), "1:8: title: YAML reads 404 as a number"),
+        (LEAST.replace("Card payments fail", ".nan"), "1:8: title: YAML reads nan as a number"),
+        (LEAST.replace("Card payments fail", '"a\\nb"'), "1:8: title: holds a line break"),
+        (LEAST.replace("Card payments fail", "x" * 201), "1:8: title: is 201 characters long"),
+        (LEAST.replace("Some payments fail.", "x" * 4001), "5:12: issue: is 4001 characters long"),
+        (LEAST.replace("Some payments fail.", '" "'), "5:12: issue: is empty"),
+        (LEAST.replace("Some payments fail.", '"a\\u202eb"'), "5:12: \\u202e is a control"),
+        (LEAST + "    at: 2026-11-21T10:05+01:00\n", "8:5: 'at' stands here twice"),
+        (LEAST.replace("10:05+01:00", "13:06+01:00"), "4:9: at is in the future"),
+        (LEAST + "  - at: 2026-11-21T10:00+01:00\n", "8:9: at is before the update above it"),
+        (
+            LEAST + "    next_update: 2026-11-21T10:05+01:00\n",
+            "8:18: next_update: 2026-11-21T10:05+01:00 is not after",
+        ),
+        (LEAST + "    next_update: 20\n", "8:18: next_update: 20 has no unit; write 20m"),
+        (LEAST + "    timeframe: by 2026-11-21 10:00\n", "twice"),
+        (
+            LEAST.replace("1h to 2h", "by 2026-11-21 10:00"),
+            "7:16: timeframe: 'by 2026-11-21 10:00' is not after",
+        ),
+        (LEAST + "    status: scheduled\n", "8:13: scheduled is not a status of kind incident"),
+        (LEAST + "    status: reopened\n", "8:13: reopened follows only an end"),
+        (
+            LEAST + SECOND + "    status: resolved\n    next_update: 20m\n",
+            "10:18: no update follows resolved",
+        ),
+        (LEAST + SECOND + "    status: resolved\n  - issue: More.\n", "10:5: nothing may follow resolved"),
+        (LEAST + SECOND + "    status: resolved\n    ended: 2026-11-21T12:00\n", "10:12: ended is after"),
+        (LEAST + "    ended: 2026-11-21T10:00\n", "8:12: ended stands in an update that is investigating"),
+        (
+            LEAST + SECOND + "    status: resolved\n    ended: 2026-11-21T09:00\n",
+            "10:12: ended is before it started",
+        ),
+        (LEAST + "    audiences: [everyone]\n", "8:17: 'everyone' is not a known audience; known: customers"),
+        (LEAST + "    audiences: customers\n", "8:16: audiences: is not a list; write [customers]"),
+        (LEAST + "    audiences: []\n", "8:16: audiences: is empty"),
+        (LEAST + "    affected: [db]\n", "8:16: 'db' is not a known component; known: payments-api"),
+        (LEAST + "    owner: bob\n", "8:5: 'bob' is not a known person; known: dana, sam"),
+        (LEAST + "    corrects: 1\n", "8:15: there is no earlier update 1"),
+        (LEAST + "    confidence: sure\n", "8:17: confidence: 'sure' is not known"),
+        (
+            LEAST + "    window: {from: 2026-11-28T02:00, to: 2026-11-28T04:00}\n",
+            "8:5: only a maintenance has a window",
+        ),
+        (LEAST + "started: 2026-11-21T10:06+01:00\n", "8:10: started is after the first update"),
+        (LEAST + "id: Pay 7\n", "8:5: id: 'Pay 7' cannot be an id"),
+        (LEAST + "postmortem: javascript:alert(1)\n", "8:13: postmortem: is not a web address"),
+        (MAINTENANCE.replace("to: 2026-11-28T04:00", "to: 2026-11-28T01:00"), "4:38: the window ends before"),
+        (
+            MAINTENANCE.replace("window: {from: 2026-11-28T02:00, to: 2026-11-28T04:00}\n", ""),
+            "1:1: 'window' is missing",
+        ),
+        (
+            MAINTENANCE.replace("2026-11-28T02:00", "2026-03-29T02:30"),
+            "4:16: from: 2026-03-29T02:30 does not exist",
+        ),
+        (MAINTENANCE + "    status: resolved\n", "9:13: resolved is not a status of kind maintenance"),
+    ],
+)
+def test_what_is_refused_and_where(desk: Config, text: str, fault: str) -> None:
+    found = faults(text, desk)
+    assert any(fault in line for line in found), found
+    assert all("; " in line for line in found), found
+
+
+def test_a_clock_a_little_ahead_is_not_the_future(desk: Config) -> None:
+    assert faults(LEAST.replace("10:05+01:00", "13:04+01:00"), desk) == []
+
+
+def test_a_file_name_that_is_no_id_needs_one(desk: Config) -> None:
+    assert "cannot be an id" in faults(LEAST, desk, "incidents/Pay 7.yaml")[0]
+    assert read(LEAST + "id: pay7\n", desk, "incidents/Pay 7.yaml").id == "pay7"
+
+
+def test_the_first_hundred_faults_and_then_the_total(desk: Config) -> None:
+    with pytest.raises(InputError) as caught:
+        read(LEAST + "  - {at: x, status: y}\n" * 120, desk)
+    lines = caught.value.lines()
+    assert len(lines) == 101
+    assert "faults, 240 in all" in lines[-1]
+
+
+def test_three_broken_files_do_not_stop_the_fourth(tmp_path: Path) -> None:
+    config = make_desk(tmp_path)
+    folder = tmp_path / "incidents"
+    (folder / "good.yaml").write_text(LEAST)
+    (folder / "one.yaml").write_text(BAD)
+    (folder / "three.yaml").write_text("title: [\n")
+    (folder / "two.yaml").write_bytes(b"title: caf\xe9\n")
+    (folder / ".two.yaml.swp").write_bytes(b"\0")
+    (folder / ".#two.yaml").symlink_to("nobody@nowhere")
+    loaded = load_incidents(config, NOW)
+    assert [incident.id for incident in loaded.incidents] == ["good"]
+    assert list(loaded.broken) == ["incidents/one.yaml", "incidents/three.yaml", "incidents/two.yaml"]
+    assert len(loaded.broken["incidents/one.yaml"].faults) == 19
+
+
+def test_two_files_with_one_id_are_both_broken(tmp_path: Path) -> None:
+    config = make_desk(tmp_path)
+    for name in ("a", "b", "c"):
+        (tmp_path / "incidents" / f"{name}.yaml").write_text(LEAST + ("id: x1\n" if name != "c" else ""))
+    loaded = load_incidents(config, NOW)
+    assert [incident.id for incident in loaded.incidents] == ["c"]
+    assert "also that of incidents/b.yaml" in str(loaded.broken["incidents/a.yaml"])
+
+
+def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
+    (tmp_path / "desk").mkdir()
+    config = make_desk(tmp_path / "desk")
+    (tmp_path / "far.yaml").write_text(LEAST)
+    folder = tmp_path / "desk" / "incidents"
+    (folder / "far.yaml").symlink_to(tmp_path / "far.yaml")
+    (folder / "old.yml").write_text(LEAST)
+    os.mkfifo(folder / "pipe.yaml")
+    (folder / "folder.yaml").mkdir()
+    broken = load_incidents(config, NOW).broken
+    assert {name: error.faults[0].what for name, error in broken.items()} == {
+        "incidents/far.yaml": "leads out of its folder",
+        "incidents/folder.yaml": "is not a regular file",
+        "incidents/old.yml": "is not read under this name",
+        "incidents/pipe.yaml": "is not a regular file",
+    }
+
+
+def test_a_folder_without_incidents_has_none(tmp_path: Path) -> None:
+    config = make_desk(tmp_path)
+    (tmp_path / "incidents").rmdir()
+    assert load_incidents(config, NOW).incidents == ()
+
+
+WORST = {
+    "many updates": LEAST + "  - {}\n" * 990,
+    "many broken updates": LEAST + "  - {a: 1, b: 2, at: x}\n" * 990,
+    "too many updates": LEAST + "  - {}\n" * 9000,
+    "many unknown keys": LEAST + "".join(f"k{n}: v\n" for n in range(9_900)),
+    "many names": LEAST + "    audiences: [" + "a,\n" * 9_900 + "]\n",
+    "long names": LEAST + "    audiences: [" + ("x" * 9_000 + ",\n") * 50 + "]\n",
+    "digits": LEAST.replace("1h to 2h", "1" * 9_000) + "    next_update: " + "9h" * 4_000 + "\n",
+}
+
+LOADER = """
+import resource, sys, time
+from datetime import datetime, UTC
+from pathlib import Path
+from commcast.config import load_config
+from commcast.errors import InputError
+from commcast.incidents import load_incident
+config = load_config(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_AS, (200 << 20, 200 << 20))
+began = time.process_time()
+try:
+    load_incident(Path(sys.argv[1]) / "incidents" / "x.yaml", config, datetime(2026, 11, 21, 12, tzinfo=UTC))
+except InputError as error:
+    print(len(str(error)))
+assert time.process_time() - began < 2, time.process_time() - began
+"""
+
+
+@pytest.mark.parametrize("name", WORST)
+def test_the_worst_files_are_read_within_2_s_and_200_mb(tmp_path: Path, name: str) -> None:
+    make_desk(tmp_path)
+    (tmp_path / "incidents" / "x.yaml").write_text(WORST[name])
+    command = [sys.executable, "-c", LOADER, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+KEYS = [
+    "title",
+    "severity",
+    "updates",
+    "id",
+    "at",
+    "issue",
+    "status",
+    "timeframe",
+    "next_update",
+    "for",
+    "window",
+    "ended",
+]
+VALUES = st.recursive(
+    st.sampled_from(
+        [
+            "x",
+            "1",
+            "1h",
+            "by 14:00",
+            "resolved",
+            "2026-11-21T10:05Z",
+            "~",
+            "true",
+            ".nan",
+            '"a: b"',
+            "a #b",
+            "0m",
+        ]
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(lambda items: "[" + ", ".join(items) + "]"),
+        st.dictionaries(st.sampled_from(KEYS), inner, max_size=4).map(
+            lambda items: "{" + ", ".join(f"{key}: {value}" for key, value in items.items()) + "}"
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=8))
+def test_any_keys_and_values_are_an_incident_or_faults(desk: Config, data: dict[str, str]) -> None:
+    text = "".join(f"{key}: {value}\n" for key, value in data.items())
+    assert all(line.startswith("incidents/pay7.yaml") for line in faults(text, desk))
+
+
+def test_load_incident_names_the_file_in_its_folder(tmp_path: Path) -> None:
+    config = make_desk(tmp_path)
+    path = tmp_path / "incidents" / "pay7.yaml"
+    path.write_text(LEAST)
+    assert load_incident(path, config, NOW).path == "incidents/pay7.yaml"
+
+
+def test_the_schema_is_of_use_to_a_yaml_editor() -> None:
+    schema = incident_schema()
+    entry = schema["$defs"]["UpdateEntry"]["properties"]
+    assert set(schema["required"]) == {"title", "severity", "updates"}
+    assert entry["timeframe"]["type"] == entry["at"]["type"] == "string"
+    assert {"for", "corrects", "wrong", "right", "translations", "offer"} <= set(entry)
+    assert schema["additionalProperties"] is False
