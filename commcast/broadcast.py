@@ -12,14 +12,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from commcast.adapters.base import Adapter
-from commcast.compose import DeliveryKey, Envelope, Group, build_message, content_digest
+from commcast.compose import DeliveryKey, Envelope, Group, build_message, content_digest, renderer_for
 from commcast.errors import LedgerError
-from commcast.ledger.claims import Claim, Settlement, Turn, settle, settle_and_claim
+from commcast.ledger.claims import Claim, Settlement, Turn, settle, settle_and_claim, waiting
 from commcast.ledger.freeze import Broadcast, Composition, read_composition
 from commcast.ledger.store import Ledger
 from commcast.message import Blame, HandOver, Message, Outcome, OutcomeKind
 from commcast.model import Channel
-from commcast.rendering import Renderer
 from commcast.templating import Wording
 
 WINDOWS_A_CONNECTION = 2  # one batch in flight and one ready behind it: W = connections x 2 x batch size
@@ -84,6 +83,7 @@ class Run:
         try:
             async with self.adapter:
                 await self._loop()
+            await self._count_waiting()
         finally:
             self._thread.shutdown()
         if self._broken is not None:
@@ -153,8 +153,15 @@ class Run:
             self.ended.outcomes[settlement.outcome.kind] += 1
             self.progress(settlement.outcome.kind)
         self.ended.stopped_by = self.ended.stopped_by or turn.stopped_by
-        self.ended.waiting, self.ended.next_try = turn.pending, turn.next_try
         return turn
+
+    async def _count_waiting(self) -> None:
+        def count() -> tuple[int, datetime | None]:
+            with self.ledger.read() as connection:
+                return waiting(connection, self.broadcast.id)
+
+        found = await asyncio.get_running_loop().run_in_executor(self._thread, count)
+        self.ended.waiting, self.ended.next_try = found
 
     def _load_words(self, connection: Connection, claims: Sequence[Claim]) -> None:
         for composition in {claim.composition for claim in claims} - self._groups.keys():
@@ -274,18 +281,17 @@ class Run:
 
 def thawed_group(broadcast: Broadcast, frozen: Composition) -> Group:
     """Return a group as it was frozen."""
-    wording = Wording.from_json(frozen.wording)
     return Group(
         channel=Channel(broadcast.channel),
         incident=broadcast.incident,
         audience=frozen.audience,
         zone=frozen.zone,
         locale=frozen.locale,
-        wording=wording,
+        wording=Wording.from_json(frozen.wording),
         context=frozen.context,
         envelope=Envelope(**frozen.envelope),
         next_update_by=frozen.next_update_by,
-        renderer=Renderer(wording),
+        renderer=renderer_for(frozen.wording),
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parseaddr
+from functools import lru_cache
 from typing import Any
 
 from commcast.config import Config
@@ -72,6 +73,12 @@ class DeliveryKey:
     notice: str
     channel: Channel
     key: str
+
+
+@lru_cache(maxsize=64)
+def renderer_for(wording: str) -> Renderer:
+    """Return the renderer of a wording given as JSON, compiled once a process."""
+    return Renderer(Wording.from_json(wording))
 
 
 def envelope_of(config: Config, channel: Channel, incident: str) -> Envelope:

@@ -22,7 +22,8 @@ from commcast.errors import Fault, InputError
 from commcast.instants import write_instant
 from commcast.model import ID_PATTERN
 from commcast.textfile import decode, read_bytes_file
-from commcast.yamlfile import Place, YamlDocument, parse
+from commcast.yamldocument import Place, YamlDocument
+from commcast.yamlfile import parse
 from commcast.yamltext import as_written, in_braces, lines_of
 
 _BOM = b"\xef\xbb\xbf"
@@ -113,7 +114,7 @@ def new_incident_id(title: str, taken: Container[str]) -> str:
 
 
 def _candidates(text: str, document: YamlDocument, entry: Mapping[str, Any]) -> Iterator[str]:
-    """Yield texts with the new update, the best looking first; the caller takes the first that reads right."""
+    """Yield texts with the new update, the best looking first; the first that reads right is taken."""
     place = document.places["updates",]
     if text[_offset(text, place.line, place.column)] == "[":
         end = _offset(text, place.end_line, place.end_column) - 1
@@ -126,7 +127,7 @@ def _candidates(text: str, document: YamlDocument, entry: Mapping[str, Any]) -> 
 
 
 def _gaps(lines: list[str], document: YamlDocument, place: Place) -> Iterator[int]:
-    """Yield the lines (from 1) that the update may follow: the last one's comments, its text, or the end."""
+    """Yield the lines (from 1) that the update may follow: behind the last one's comments, text, or space."""
     last = document.places["updates", len(document.value(("updates",))) - 1]
     below = [p.key_line for loc, p in document.places.items() if len(loc) == 1 and p.key_line > place.line]
     end = min([*below, len(lines) + 1, *_document_end(lines, last.line)]) - 1

@@ -85,7 +85,7 @@ class Freezer:
         rows = self._recorded(owed, digest)
         while chunk := list(islice(rows, CHUNK)):
             with self.ledger.write() as connection:
-                frozen = [_frozen(connection, broadcast, row, compositions) for row in chunk]
+                frozen = [_frozen(connection, broadcast, row, compositions, self.now) for row in chunk]
                 add_rows(connection, broadcast, frozen, self.now)
         check_not_empty(owed.notice, owed.counts)
         return digest.hexdigest()
@@ -123,7 +123,7 @@ def thaw(ledger: Ledger, held: HeldRow, owed: OwedRow | None, reason: str, now: 
 
 
 def _frozen(
-    connection: Connection, broadcast: Broadcast, row: OwedRow, compositions: dict[int, int]
+    connection: Connection, broadcast: Broadcast, row: OwedRow, compositions: dict[int, int], now: datetime
 ) -> FrozenRow:
     group = row.group
     if group is not None and id(group) not in compositions:
@@ -138,8 +138,15 @@ def _frozen(
         state=_STATE_OF[row.decision.action],
         reason=row.decision.reason if row.decision.action is not Action.SEND else "",
         not_before=row.decision.until,
-        expires_at=group.next_update_by if group is not None else None,
+        expires_at=_expiry(group, now),
     )
+
+
+def _expiry(group: Group | None, now: datetime) -> datetime | None:
+    """Return when words become stale: at their promise, unless they are sent late on purpose."""
+    if group is None or group.next_update_by is None or group.next_update_by <= now:
+        return None
+    return group.next_update_by
 
 
 def frozen_words(group: Group) -> Composition:

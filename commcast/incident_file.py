@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from copy import deepcopy
-from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault
 from commcast.model import ID_PATTERN, Confidence, Kind, Status
 from commcast.textfile import FORBIDDEN
-from commcast.yamlfile import QUOTE, Loc, YamlDocument
 
 LONGEST_TITLE = 200
 LONGEST_SENTENCE = 4_000
@@ -179,54 +174,6 @@ def preset_schema() -> dict[str, Any]:
     return {"title": "commcast preset", **_open(PresetFile.model_json_schema(by_alias=True))}
 
 
-Shape = TypeVar("Shape", IncidentFile, PresetFile)
-
-
-def check_shape(
-    document: YamlDocument, shape: type[Shape]
-) -> tuple[Shape | None, list[Fault], frozenset[Loc]]:
-    """Return the file as written, its faults and their places, so that nobody complains twice of one place.
-
-    A faulty value is left out of what is returned, so that the rest is still checked; None where that fails.
-    """
-    if not isinstance(document.data, dict):
-        what = "is empty" if document.data is None else "is not a list of keys and values"
-        return None, [document.fault((), what, "write title, severity and updates")], frozenset()
-    problems = [(loc, _BLANK) for loc in _blanks(document.data, ())]
-    try:
-        written = shape.model_validate(document.data)
-        if not problems:
-            return written, [], frozenset()
-    except ValidationError as error:
-        found = [(_plain_loc(problem["loc"]), problem) for problem in error.errors(include_url=False)]
-        places = {loc for loc, _ in found}
-        problems = found + [(loc, problem) for loc, problem in problems if loc not in places]
-    faults = [
-        _fault(document, *problem, shape, n < FAULTS_SHOWN_PER_FILE) for n, problem in enumerate(problems)
-    ]
-    spoiled = {loc for loc, _ in problems}
-    for loc, problem in problems[:FAULTS_SHOWN_PER_FILE]:
-        spoiled.update(_meant(loc, problem, shape))
-    try:
-        rest = shape.model_validate(_without(document.data, [loc for loc, _ in problems]))
-    except ValidationError:
-        return None, faults, frozenset(spoiled)
-    return rest, faults, frozenset(spoiled)
-
-
-_BLANK: Mapping[str, Any] = {"type": "blank"}
-
-
-def _blanks(value: Any, loc: Loc) -> Iterator[Loc]:
-    """Yield where a key stands without a value: pydantic takes it for a key left out, a person may have forgotten."""
-    steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for step, inner in steps:
-        if inner is None:
-            yield (*loc, step)
-        else:
-            yield from _blanks(inner, (*loc, step))
-
-
 def _open(schema: dict[str, Any]) -> dict[str, Any]:
     """Drop what only Python needs: a null for each key that may be left out (an empty value is a fault)."""
     if isinstance(schema.get("anyOf"), list):
@@ -240,132 +187,3 @@ def _opened(value: Any) -> Any:
     if isinstance(value, dict):
         return _open(value)
     return [_opened(item) for item in value] if isinstance(value, list) else value
-
-
-def _plain_loc(loc: tuple[int | str, ...]) -> Loc:
-    """Return pydantic's path without the steps that are not in the file ("[key]" behind a bad key)."""
-    return tuple(step for step in loc if step != "[key]") if "[key]" in loc else loc
-
-
-def _fault(
-    document: YamlDocument, loc: Loc, problem: Mapping[str, Any], shape: type[BaseModel], suggest: bool
-) -> Fault:
-    kind = problem["type"]
-    if kind == "extra_forbidden":
-        what, remedy = _unknown_key(document, loc, shape, suggest)
-        return document.fault(loc, what, remedy, key=True)
-    if kind == "missing":
-        return document.fault(loc[:-1], f"'{loc[-1]}' is missing", f"add {loc[-1]}: …")
-    key = next((str(step) for step in reversed(loc) if isinstance(step, str)), "")
-    if key == "updates" and len(loc) > 1:
-        key = f"update {int(loc[1]) + 1}"
-    what, remedy = _explain(key, kind, problem, document.value(loc))
-    return document.fault(loc, f"{key}: {what}" if key else what, remedy)
-
-
-def _unknown_key(document: YamlDocument, loc: Loc, shape: type[BaseModel], suggest: bool) -> tuple[str, str]:
-    place = document.places.get(loc)
-    if place and place.flow and document.value(loc) is None:
-        return f"{str(loc[-1])!r:.60} became a key of its own: a comma ends the text inside {{ }}", QUOTE
-    known = _keys_at(loc, shape)
-    close = get_close_matches(str(loc[-1]), known, 1) if suggest else []
-    remedy = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
-    return f"unknown key {str(loc[-1])!r:.60}", remedy
-
-
-def _keys_at(loc: Loc, shape: type[BaseModel]) -> list[str]:
-    model: type[BaseModel] = shape
-    if "for" in loc[:-1]:
-        model = WordsWritten
-    elif "window" in loc[:-1]:
-        model = WindowWritten
-    elif loc[0] == "updates":
-        model = UpdateEntry
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _meant(loc: Loc, problem: Mapping[str, Any], shape: type[BaseModel]) -> Iterator[Loc]:
-    """Yield the key that a mistyped one stands for: it is not missing as well."""
-    if problem["type"] == "extra_forbidden":
-        for close in get_close_matches(str(loc[-1]), _keys_at(loc, shape), 1):
-            yield (*loc[:-1], close)
-
-
-def _explain(key: str, kind: str, problem: Mapping[str, Any], value: Any) -> tuple[str, str]:
-    if value is None or kind == "blank":
-        return "has no value", "write it, or take the line out"
-    if key in {"next_update", "timeframe"} and isinstance(value, int | float) and not isinstance(value, bool):
-        return f"{value} has no unit", f"write {value}m or {value}h"
-    if key == "severity":
-        return f"must be 1 (worst) to 4, not {value!r:.40}", "write one of 1, 2, 3, 4"
-    if key == "id":
-        return f"{value!r:.60} cannot be an id", "write a-z, 0-9 and -, at most 40 characters"
-    explain = _KINDS.get(kind)
-    if explain:
-        return explain(problem, value)
-    what, _, remedy = problem["msg"].removeprefix("Value error, ").partition("; ")
-    return what, remedy
-
-
-def _text_expected(_: Mapping[str, Any], value: Any) -> tuple[str, str]:
-    if isinstance(value, dict | list):
-        return "is not a sentence: YAML read { } or [ ] or a list", QUOTE
-    shown = str(value).lower() if isinstance(value, bool) else str(value)
-    kind = "yes or no" if isinstance(value, bool) else "a number"
-    return f"YAML reads {shown:.40} as {kind}, not as text", f'write it in quotes: "{shown:.40}"'
-
-
-def _choices(problem: Mapping[str, Any], value: Any) -> tuple[str, str]:
-    known = [name.strip("' ") for name in re.split(", | or ", problem["ctx"]["expected"])]
-    close = get_close_matches(str(value), known, 1)
-    return (
-        f"{value!r:.40} is not known",
-        f"did you mean {close[0]}?" if close else f"write one of {', '.join(known)}",
-    )
-
-
-_KINDS: dict[str, Callable[[Mapping[str, Any], Any], tuple[str, str]]] = {
-    "string_type": _text_expected,
-    "enum": _choices,
-    "string_too_long": lambda p, v: (
-        f"is {len(v)} characters long",
-        f"at most {p['ctx']['max_length']}",
-    ),
-    "list_type": lambda _, v: ("is not a list", f"write [{v}]" if isinstance(v, str) else "write [one, two]"),
-    "dict_type": lambda _, __: ("is not a group of keys", "write its keys indented below it"),
-    "model_type": lambda _, __: ("is not a group of keys", "write its keys indented below it"),
-    "too_short": lambda _, __: ("is empty", "name at least one, or take the line out"),
-    "too_long": lambda p, _: ("has too many entries", f"at most {p['ctx']['max_length']}"),
-    "int_type": lambda _, v: (f"must be a number, not {v!r:.40}", "write 1, 2 …"),
-    "greater_than_equal": lambda _, v: (f"must be a number from 1, not {v!r:.40}", "write 1, 2 …"),
-}
-
-_STAND_IN: dict[str, Any] = {"title": "?", "severity": 4}
-
-
-def _without(data: dict[str, Any], locs: list[Loc]) -> dict[str, Any]:
-    """Return `data` without the values at `locs`; what a file must have gets a stand-in."""
-    rest: dict[str, Any] = deepcopy(data)
-    for loc in sorted(locs, key=lambda loc: [str(step).zfill(6) for step in loc], reverse=True):
-        _remove(rest, loc)
-    for key, value in _STAND_IN.items():
-        rest.setdefault(key, value)
-    if not rest.get("updates"):
-        rest["updates"] = [{}]
-    return rest
-
-
-def _remove(data: Any, loc: Loc) -> None:
-    *steps, last = loc
-    for step in steps:
-        try:
-            data = data[step]
-        except (KeyError, IndexError, TypeError):
-            return
-    if isinstance(data, dict):
-        data.pop(last, None)
-    elif isinstance(data, list) and isinstance(last, int) and last < len(data):
-        if isinstance(data[last], str | int | float | bool) and steps[-1:] != ["updates"]:
-            del data[last]
-        else:
-            data[last] = {}  # an update keeps its number

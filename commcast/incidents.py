@@ -9,8 +9,9 @@ from pathlib import Path
 
 from commcast.config import Config
 from commcast.errors import Fault, InputError
-from commcast.incident_file import SENTENCE_KEYS, IncidentFile, check_shape
+from commcast.incident_file import SENTENCE_KEYS, IncidentFile
 from commcast.model import Incident
+from commcast.shape import check_shape
 from commcast.textfile import read_text_file
 from commcast.unfold import Unfolding
 from commcast.yamlfile import examine
@@ -56,6 +57,8 @@ def load_incident(path: Path, config: Config, now: datetime) -> Incident:
     Raises InputError with every fault of the file.
     """
     name = _name(path, config)
+    if not path.name.isprintable():
+        raise InputError(Fault(name, 0, 0, "holds a control character in its name", "rename it"))
     if path.suffix != ".yaml":
         raise InputError(Fault(name, 0, 0, "is not read under this name", f"rename it to {path.stem}.yaml"))
     return parse_incident(read_text_file(path, folder=config.folder, name=name), name, config, now)
@@ -82,7 +85,9 @@ def parse_incident(text: str, name: str, config: Config, now: datetime) -> Incid
 
 
 def _name(path: Path, config: Config) -> str:
-    return path.relative_to(config.folder).as_posix() if path.is_relative_to(config.folder) else path.name
+    inside = path.is_relative_to(config.folder)
+    name = path.relative_to(config.folder).as_posix() if inside else path.name
+    return "".join(character if character.isprintable() else "?" for character in name)
 
 
 def _twins(incidents: Mapping[str, Incident]) -> dict[str, list[str]]:

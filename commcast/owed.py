@@ -14,13 +14,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from commcast.audiences import open_recipients
-from commcast.compose import Content, Group, content_digest, envelope_of
+from commcast.compose import Content, Group, content_digest, envelope_of, renderer_for
 from commcast.config import Config
 from commcast.context import build_context, recipient_values
 from commcast.errors import InputError
-from commcast.model import Incident, Recipient
+from commcast.model import Channel, Incident, Recipient
 from commcast.plan import Action, Decision, Notice, decide
-from commcast.rendering import Renderer
 from commcast.standing import NOBODY_KNOWS, PersonStanding
 from commcast.templating import Templates
 
@@ -41,6 +40,12 @@ class FormerReader:
     zone: str
     locale: str
     values: Mapping[str, Any]
+
+    def as_recipient(self, channel: Channel) -> Recipient:
+        """Return this reader as one of today, so that one rule decides for all."""
+        if channel is Channel.EMAIL:
+            return Recipient(0, email=self.address, email_key=self.key, timezone=self.zone)
+        return Recipient(0, phone=self.key, timezone=self.zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +133,22 @@ class OwedDeliveries:
         while chunk := list(islice(former, CHUNK)):
             standings = self.lookup(self.notice, [person.key for person in chunk])
             for person in chunk:
-                standing = standings.get(person.key, NOBODY_KNOWS)
-                if standing.state or standing.suppressed or person.audience not in self.config.audiences:
-                    continue
-                if _short(person.key) not in self._seen:
-                    yield self.written(
-                        person.key,
-                        person.address,
-                        person.audience,
-                        Decision(Action.SEND, "was told that it began"),
-                        person.values,
-                        person.zone,
-                        person.locale,
-                    )
+                if person.audience in self.config.audiences:
+                    yield self._former_row(person, standings.get(person.key, NOBODY_KNOWS))
+
+    def _former_row(self, person: FormerReader, standing: PersonStanding) -> OwedRow:
+        decision = self._decide(person.as_recipient(self.notice.channel), person.key, standing)
+        if decision.action is not Action.SEND:
+            return OwedRow(person.key, person.address, person.audience, decision, person.values)
+        return self.written(
+            person.key,
+            person.address,
+            person.audience,
+            decision,
+            person.values,
+            person.zone,
+            person.locale,
+        )
 
     def written(
         self,
@@ -191,7 +199,7 @@ class OwedDeliveries:
             context=context,
             envelope=envelope_of(self.config, self.notice.channel, self.incident.id),
             next_update_by=promise,
-            renderer=Renderer(wording),
+            renderer=renderer_for(wording.to_json()),
         )
 
 

@@ -31,7 +31,8 @@ class Notice:
     """What is owed to readers on one channel: here an update, named "update:3" in the ledger.
 
     `events` tell what is new since this channel last spoke: first, worse, resolved … `audiences` are those
-    that use the channel, best rank first. `next_update_by` is the promise to each audience.
+    that use the channel, best rank first. `told_elsewhere` says that readers heard of the incident before this
+    ledger began. `next_update_by` is the promise to each audience.
     """
 
     incident: str
@@ -43,6 +44,7 @@ class Notice:
     affected: frozenset[str]
     severity: int
     is_end: bool
+    told_elsewhere: bool
     next_update_by: Mapping[str, datetime | None]
 
 
@@ -100,16 +102,19 @@ def notice_of(
 ) -> Notice:
     """Return the notice that `update` is on a channel."""
     hearing = audiences_of(incident, update, config)
+    elsewhere = [number for number, release in standing.releases.items() if release.how == ELSEWHERE]
+    told_up_to = max([standing.told_up_to.get(channel, 0), *elsewhere])
     return Notice(
         incident=incident.id,
         id=f"update:{update.number}",
         number=update.number,
         channel=channel,
-        events=_events(incident, update, standing.told_up_to.get(channel, 0)),
+        events=_events(incident, update, told_up_to),
         audiences=tuple(name for name in hearing if channel in config.audiences[name].channels),
         affected=frozenset(update.affected),
         severity=update.severity,
         is_end=update.is_end,
+        told_elsewhere=bool(elsewhere),
         next_update_by=promises(config, incident, update),
     )
 
@@ -178,15 +183,25 @@ def _not_owed(recipient: Recipient, notice: Notice, standing: PersonStanding) ->
         return f"has no {'mail address' if notice.channel is Channel.EMAIL else 'phone number'}"
     if standing.state:
         return f"already in the ledger: {standing.state}"
-    if recipient.components and notice.affected and notice.affected.isdisjoint(recipient.components):
+    if not standing.told and _follows_others(recipient, notice):
         return "follows other components"
-    if notice.is_end and not standing.told and recipient.level is not Level.END:
+    if _never_heard(recipient, notice, standing):
         return "was never told that it began"
     if recipient.level is Level.END and not notice.is_end:
         return "wants to hear of the end only"
     if recipient.level is Level.KEY and not notice.events:
         return "wants to hear of key events only"
     return ""
+
+
+def _follows_others(recipient: Recipient, notice: Notice) -> bool:
+    return bool(recipient.components and notice.affected and notice.affected.isdisjoint(recipient.components))
+
+
+def _never_heard(recipient: Recipient, notice: Notice, standing: PersonStanding) -> bool:
+    """Nobody hears of the end of what they never heard of, unless the end is all they asked for."""
+    heard = standing.told or notice.told_elsewhere or recipient.level is Level.END
+    return notice.is_end and not heard
 
 
 def _quiet_until(recipient: Recipient, notice: Notice, config: Config, now: datetime) -> datetime | None:

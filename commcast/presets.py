@@ -11,8 +11,9 @@ from typing import Any
 
 from commcast.config import Config
 from commcast.errors import Fault, InputError
-from commcast.incident_file import SENTENCE_KEYS, PresetFile, check_shape
+from commcast.incident_file import SENTENCE_KEYS, PresetFile
 from commcast.model import ID_PATTERN
+from commcast.shape import check_shape
 from commcast.textfile import read_text_file
 from commcast.yamlfile import examine
 

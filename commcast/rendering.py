@@ -183,7 +183,7 @@ class _Compiled:
             text = "".join(pieces).replace("\r\n", "\n")
         except Exception as error:
             raise TemplateError(self._explained(error, line)) from None
-        return (subjects[-1] if subjects else None), text
+        return (subjects[0] if subjects else None), text
 
     def fail(self, what: str, remedy: str, line: int) -> NoReturn:
         raise TemplateError(Fault(display_name(self._name), 0, 0, what + _for_row(line), remedy))
@@ -222,9 +222,11 @@ def _take_out(context: Context, block: str) -> list[str]:
     taken: list[str] = []
 
     def capture(inner: Context) -> Iterator[str]:
-        own = context.blocks[block][1]
-        taken.append("".join(own(inner)))
-        yield from ()
+        own = context.blocks[block][1](inner)
+        if taken:  # {{ self.subject() }} in the text
+            yield from own
+        else:
+            taken.append("".join(own))
 
     context.blocks.setdefault(block, []).insert(0, capture)
     return taken
@@ -254,7 +256,7 @@ def _reason(error: Exception) -> tuple[str, str]:
     """Return (what is wrong, what to do), never in words that may quote a reader's data."""
     if isinstance(error, UndefinedError):
         return (
-            error.message or "something is undefined",
+            (error.message or "something is undefined").rstrip("."),
             "check the spelling, and that each row has this column",
         )
     if isinstance(error, LimitExceeded):
@@ -266,7 +268,7 @@ def _reason(error: Exception) -> tuple[str, str]:
         return f"the template {error.name} is not there", "check the name"
     if isinstance(error, TemplateRuntimeError) and not isinstance(error, SecurityError):
         return (error.message or "fails").rstrip("."), "mend the line"
-    if isinstance(error, RecursionError):
+    if isinstance(error, (RecursionError, SyntaxError, MemoryError)):  # Python's own words for too deep
         return "is nested too deeply", "make the template simpler"
     if isinstance(error, TypeError):
         return f"cannot be worked out: {error}"[:200], "check what the line is given"

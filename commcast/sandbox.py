@@ -183,9 +183,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         """Let only text and numbers into a message: never "None", "True" or a list in brackets."""
         if isinstance(value, str):
             self.budget.spend(len(value))
-        elif not isinstance(value, Undefined) and (
-            isinstance(value, bool) or not isinstance(value, (int, float))
-        ):
+        elif not isinstance(value, Undefined) and not _is_number(value):
             raise LimitExceeded(f"prints {_kind(value)} where text is meant; test it first, join a list")
         return value
 
@@ -226,6 +224,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         """Return the value for a filter, after a look at how much the filter could make of it."""
         if name == "join":
             value = [item if isinstance(item, str) else str(self._printed(item)) for item in value]
+            settings = [self._printed(setting) for setting in settings]
             self._fits(sum(map(len, value)) + len(value) * max((_reach(s) for s in settings), default=0))
         elif name in _LIST_FILTERS:
             self.budget.spend(_size(value))
@@ -274,11 +273,19 @@ def _are(kind: type | tuple[type, ...], *values: Any) -> bool:
     return all(isinstance(value, kind) for value in values)
 
 
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return abs(value) <= LARGEST_NUMBER  # neither infinite nor NaN
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _kind(value: Any) -> str:
     if value is None:
         return "None"
     if isinstance(value, bool):
         return "true or false"
+    if isinstance(value, float):
+        return "no number"
     if isinstance(value, Mapping):
         return "a group of fields"
     return "a list" if isinstance(value, (list, tuple, range)) else "what is no text"

@@ -27,7 +27,7 @@ from commcast.model import (
     Window,
     Words,
 )
-from commcast.yamlfile import Loc, YamlDocument
+from commcast.yamldocument import Loc, YamlDocument
 
 CLOCK_SKEW = timedelta(minutes=5)  # how far ahead of ours a writer's clock may be
 FIRST_STATUS = {Kind.INCIDENT: Status.INVESTIGATING, Kind.MAINTENANCE: Status.SCHEDULED}

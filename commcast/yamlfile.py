@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -25,12 +24,13 @@ from ruamel.yaml.events import (
 
 from commcast.errors import Fault, InputError
 from commcast.textfile import FORBIDDEN, line_and_column
+from commcast.yamldocument import Loc, Place, YamlDocument
 from commcast.yamltext import plain_value
 
 # Bounds that keep the slowest text one can write within a second; 500 updates are 134 KB in 3,500 lines.
 _MOST_CHARACTERS = 1 << 19
 _MOST_LINES = 10_000
-_LONGEST_LINE = 10_000
+_LONGEST_LINE = 20_000
 _MOST_NODES = 20_000
 _DEEPEST = 16
 _LONGEST_SCALAR = 20_000
@@ -38,59 +38,6 @@ _REPAIR_BUDGET = 1 << 19  # characters read again to find the faults behind the 
 
 QUOTE = "put the sentence in quotes, or on its own lines after |"
 _NOT_IN_FILES = re.compile(FORBIDDEN.pattern + r"|\r(?!\n)")
-Loc = tuple[str | int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a value stands, from 1. `key_*`: where its key, or itself, starts; `flow`: inside { } or [ ]."""
-
-    line: int
-    column: int
-    key_line: int
-    key_column: int
-    end_line: int
-    end_column: int
-    flow: bool = False
-
-
-@dataclass(slots=True)
-class YamlDocument:
-    """A file's data (dict, list, str, int, float, bool, None), each value's place, and the text's faults."""
-
-    name: str
-    data: Any = None
-    places: dict[Loc, Place] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
-
-    def place(self, loc: Loc) -> tuple[int, int]:
-        """Return line and column of the value at `loc`, or of the nearest value around it."""
-        found = self._nearest(loc)
-        return (found.line, found.column) if found else (1, 1)
-
-    def key_place(self, loc: Loc) -> tuple[int, int]:
-        """Return line and column of the key at `loc`, or of the nearest value around it."""
-        if loc in self.places:
-            return self.places[loc].key_line, self.places[loc].key_column
-        return self.place(loc)
-
-    def value(self, loc: Loc) -> Any:
-        """Return the value at `loc`, None where there is none."""
-        value = self.data
-        for step in loc:
-            try:
-                value = value[step]
-            except (KeyError, IndexError, TypeError):
-                return None
-        return value
-
-    def fault(self, loc: Loc, what: str, remedy: str = "", *, key: bool = False) -> Fault:
-        """Return a fault at the value (or the key) of `loc`."""
-        line, column = self.key_place(loc) if key else self.place(loc)
-        return Fault(self.name, line, column, what, remedy)
-
-    def _nearest(self, loc: Loc) -> Place | None:
-        return next((self.places[loc[:n]] for n in range(len(loc), -1, -1) if loc[:n] in self.places), None)
 
 
 def parse(text: str, name: str, *, sentences: frozenset[str] = frozenset()) -> YamlDocument:
@@ -286,7 +233,7 @@ class _Builder:
     def _put(self, event: Any, loc: Loc, key: Any, end: Any, flow: bool) -> None:
         first, begin, last = event.start_mark, key.start_mark, end.end_mark
         if isinstance(event, ScalarEvent) and event.style is None and not event.value:
-            first = key.end_mark  # nothing is written: the place is behind the key's colon
+            first = key.end_mark  # nothing is written: the place is the key's colon
         self.document.places[loc] = Place(
             first.line + 1,
             first.column + 1,

@@ -17,6 +17,7 @@ from commcast.errors import InputError
 from commcast.incident_file import incident_schema
 from commcast.incidents import load_incident, load_incidents
 from commcast.model import Confidence, Kind, Status
+from commcast.yamlfile import QUOTE
 from tests.reading_desk import LEAST, NOW, faults, make_desk, read
 
 EXAMPLE = Path(__file__).parent.parent / "incidents" / "pay7.yaml"
@@ -117,7 +118,7 @@ def test_keys_of_later_verbs_are_part_of_the_format(desk: Config) -> None:
         LEAST
         + SECOND
         + (
-            '    corrects: 1\n    wrong: "3 hours"\n    right: "30 minutes"\n    translations: {de: {issue: Ausfall}}\n'
+            "    corrects: 1\n    wrong: a\n    right: b\n    translations: {de: {issue: Ausfall}}\n"
             "    offer: A credit.\n    merged_into: pay6\n    expected_at: 2026-11-22T10:00\n"
         )
     )
@@ -157,26 +158,24 @@ def test_all_faults_of_broken_entries_at_once(desk: Config) -> None:
     assert faults(BAD, desk) == [
         f"incidents/pay7.yaml:{line}"
         for line in (
-            '1:22: YAML drops the rest of the line after " #"; put the sentence in quotes, or on its own lines after |',
+            f'1:22: YAML drops the rest of the line after " #"; {QUOTE}',
             "2:11: severity: must be 1 (worst) to 4, not 'big'; write one of 1, 2, 3, 4",
             "3:1: unknown key 'startd'; did you mean 'started'?",
             "4:1: 'no' is not a known person; known: dana, sam",
             "6:9: at: 2026-02-30T10:05+01:00 is not a moment that exists; check day, hour and minute",
-            '7:22: ": " stands inside text without quotes; put the sentence in quotes, or on its own lines after |',
+            f'7:22: ": " stands inside text without quotes; {QUOTE}',
             "8:5: unknown key 'resoluton'; did you mean 'resolution'?",
             "9:16: timeframe: 2 has no unit; write 2m or 2h",
-            "10:40: '40% since' became a key of its own: a comma ends the text inside { }; "
-            "put the sentence in quotes, or on its own lines after |",
+            f"10:40: '40% since' became a key of its own: a comma ends the text inside {{ }}; {QUOTE}",
             "10:52: 'nobody' is not a known audience; known: customers, executives",
             "12:13: status: 'investgating' is not known; did you mean investigating?",
-            "13:12: issue: is not a sentence: YAML read { } or [ ] or a list; "
-            "put the sentence in quotes, or on its own lines after |",
+            f"13:12: issue: is not a sentence: YAML read {{ }} or [ ] or a list; {QUOTE}",
             "14:18: next_update: 20 has no unit; write 20m or 20h",
             "15:9: at is before the update above it; keep updates in order of time",
             '16:12: scope: YAML reads false as yes or no, not as text; write it in quotes: "false"',
-            '18:17: YAML drops the rest after " #"; put the sentence in quotes, or on its own lines after |',
+            f'18:17: YAML drops the rest after " #"; {QUOTE}',
             "20:18: next_update: '10:00x' is not a date and time; write it as 2026-11-21T10:05+01:00",
-            "21:14: internal: has no value; write it, or take the line out",
+            "21:13: internal: has no value; write it, or take the line out",
             "22:5: update 4: is not a group of keys; write its keys indented below it",
         )
     ]
@@ -408,6 +407,27 @@ VALUES = st.recursive(
 def test_any_keys_and_values_are_an_incident_or_faults(desk: Config, data: dict[str, str]) -> None:
     text = "".join(f"{key}: {value}\n" for key, value in data.items())
     assert all(line.startswith("incidents/pay7.yaml") for line in faults(text, desk))
+
+
+def test_faults_show_no_address_no_number_and_no_control(desk: Config, tmp_path: Path) -> None:
+    """They go to logs and terminals: one line each, masked, not endless."""
+    text = (
+        LEAST
+        + '    owner: dana.reyes@acme.example\n    backup: "+49 30 5550100"\n    for: {"a\\nb": 3, "\\x1b[31m": {}}\n'
+    )
+    found = faults(text + "    " + "k" * 9000 + ": v\n", desk)
+    shown = "\n".join(found)
+    assert len(shown.splitlines()) == len(found) == 6
+    assert "reyes@" not in shown and "5550100" not in shown and "\x1b" not in shown
+    assert "d…@acme.example" in shown and "…0100" in shown
+    assert max(map(len, found)) < 700
+
+
+def test_a_file_name_with_controls_is_refused(tmp_path: Path) -> None:
+    config = make_desk(tmp_path)
+    (tmp_path / "incidents" / "a\x1b[31m\n.yaml").write_text(LEAST + "id: a\n")
+    broken = load_incidents(config, NOW).broken
+    assert list(broken) == ["incidents/a?[31m?.yaml"]
 
 
 def test_load_incident_names_the_file_in_its_folder(tmp_path: Path) -> None:

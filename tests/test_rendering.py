@@ -1,4 +1,4 @@
-"""Rendered content is complete, bounded and safe; what fails says where, and for whom, without naming them."""
+"""Rendered content is complete, bounded and safe; what fails says where, in which row, and names nobody."""
 
 from __future__ import annotations
 
@@ -42,11 +42,18 @@ def test_subject_text_and_html_come_from_their_templates() -> None:
 
 def test_the_subject_may_stand_in_a_parent_and_use_what_is_set_before() -> None:
     sources = {
-        "user:base.j2": "{% set name = title|upper %}{% block subject %}{{ name }}{% endblock %}{% block body %}{% endblock %}",
-        "user:a.j2": '{% extends "base.j2" %}{% block subject %}RE {{ super() }}{% endblock %}{% block body %}b{% endblock %}',
+        "user:base.j2": "{% set name = title|upper %}{% block subject %}{{ name }}{% endblock %}"
+        "{% block body %}{% endblock %}",
+        "user:a.j2": '{% extends "base.j2" %}{% block subject %}RE {{ super() }}{% endblock %}'
+        "{% block body %}b{% endblock %}",
     }
     content = Renderer(Wording(Channel.EMAIL, "user:a.j2", "", "user", sources)).email(CONTEXT, DANA)
     assert (content.subject, content.text) == ("RE CARD PAYMENTS FAIL", "b\n")
+
+
+def test_the_text_may_repeat_the_subject() -> None:
+    content = email(SUBJECT + "{{ self.subject() }}!")
+    assert content.text == f"{content.subject}!\n"
 
 
 def test_blank_lines_that_a_template_leaves_are_collapsed() -> None:
@@ -231,8 +238,9 @@ def test_html_that_loads_runs_or_is_broken_is_refused(html: str) -> None:
 
 def test_ordinary_mail_html_is_fine() -> None:
     html = (
-        "<!DOCTYPE html><html><head><meta charset=utf-8><style>@media (prefers-color-scheme: dark) { p { color: #fff } }"
-        "</style></head><!-- don't --><body><!--[if mso]><table><![endif]--><p style='color:#111'>a &lt; b</p></body></html>"
+        "<!DOCTYPE html><html><head><meta charset=utf-8>"
+        "<style>@media (prefers-color-scheme: dark) { p { color: #fff } }</style></head><!-- don't -->"
+        "<body><!--[if mso]><table><![endif]--><p style='color:#111'>a &lt; b</p></body></html>"
     )
     assert email(SUBJECT + "t", html).html.strip() == html
 
@@ -311,6 +319,6 @@ def test_one_message_leaves_nothing_behind_for_the_next() -> None:
 
 
 def test_the_context_is_not_changed_by_rendering() -> None:
-    context = {**CONTEXT, "names": ["a"]}
+    context: dict[str, Any] = {**CONTEXT, "names": ["a"]}
     email(SUBJECT + "{% set names = names + ['b'] %}{% set title = 'x' %}{{ names|join }}", **context)
     assert context == {**CONTEXT, "names": ["a"]}

@@ -23,17 +23,7 @@ CONTEXT: dict[str, Any] = {
     "names": ["Card payments", "Refunds"],
     "nothing": None,
 }
-WRITES_NO_ESCAPE = (
-    "Popen",
-    "<class",
-    "subprocess",
-    "root:",
-    "/bin",
-    "<built-in",
-    "<function",
-    "<module",
-    "__",
-)
+INSIDES = ("Popen", "<class", "<built-in", "<function", "<module", "<bound", "Traceback", "0x")
 
 
 def render(source: str, *, html: bool = False, extra: dict[str, str] | None = None) -> str:
@@ -109,7 +99,7 @@ ESCAPES = {
 def test_no_known_way_out_of_the_sandbox_works(name: str, html: bool) -> None:
     with pytest.raises(TemplateError) as caught:
         render(ESCAPES[name], html=html)
-    assert not any(word in str(caught.value) for word in ("Traceback", "0x", "<function", "<bound"))
+    assert not any(word in str(caught.value) for word in INSIDES)
 
 
 def test_cve_2024_56201_a_hostile_name_of_a_template_is_only_a_name() -> None:
@@ -133,16 +123,24 @@ def test_a_format_text_in_data_stays_text() -> None:
     assert render("{{ facts.format }}") == "{0.__class__}"
 
 
+def grow(start: str, step: str, times: int = 99) -> str:
+    loop = f"{{% for i in range({times}) %}}{{% set ns.x = {step} %}}{{% endfor %}}"
+    return f"{{% set ns = namespace(x={start}) %}}{loop}"
+
+
 NESTED = "{% for a in range(10000) %}" * 6 + "{% endfor %}" * 6
 BOMBS = {
     "nested loops without output": NESTED,
     "nested loops that filter everything": "{% for a in range(9999) if false %}{% endfor %}" * 800,
-    "loops over loops": "{% for a in range(9999) %}{% for b in range(9999) if false %}{% endfor %}{% endfor %}",
+    "loops over loops": "{% for a in range(9999) %}"
+    + "{% for b in range(9999) if false %}{% endfor %}{% endfor %}",
     "range": "{{ range(10 ** 9)|list|length }}",
     "huge range": "{% for a in range(1000000000) %}{% endfor %}",
     "recursive macro": "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
-    "macros that call in pairs": "{% macro a(n) %}{% if n %}{{ a(n - 1) }}{{ a(n - 1) }}{% endif %}{% endmacro %}{{ a(25) }}",
-    "macros that make text": "{% macro a(n) %}xxxxxxxx{% if n %}{{ a(n-1) }}{{ a(n-1) }}{% endif %}{% endmacro %}{% set x = a(24) %}",
+    "macros that call in pairs": "{% macro a(n) %}"
+    "{% if n %}{{ a(n-1) }}{{ a(n-1) }}{% endif %}{% endmacro %}" + "{{ a(25) }}",
+    "macros that make text": "{% macro a(n) %}"
+    "xxxxxxxx{% if n %}{{ a(n-1) }}{{ a(n-1) }}{% endif %}{% endmacro %}" + "{% set x = a(24) %}",
     "macro with a large body": "{% macro m() %}" + "y" * 50_000 + "{% endmacro %}"
     "{% set x %}{% for i in range(9999) %}{{ m() }}{% endfor %}{% endset %}",
     "loop with a large body": "{% set x %}{% for i in range(9999) %}"
@@ -154,21 +152,21 @@ BOMBS = {
     "block that calls itself": "{% block b %}{{ self.b() }}{% endblock %}",
     "recursive loop": "{% for a in [[1]] recursive %}{{ loop(a) }}{% endfor %}",
     "caller in a circle": "{% macro m() %}{% call m() %}{% endcall %}{% endmacro %}{{ m() }}",
-    "doubling by ~": "{% set ns = namespace(x='a') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
-    "doubling by +": "{% set ns = namespace(x='a') %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
+    "doubling by ~": grow("'a'", "ns.x ~ ns.x"),
+    "doubling by +": grow("'a'", "ns.x + ns.x"),
     "doubling by set": "{% set x = 'aaaaaaaa' %}" + "{% set x %}{{ x }}{{ x }}{% endset %}" * 30,
-    "doubling lists": "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
-    "lists in lists": "{% set ns = namespace(x=[1]) %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}",
-    "groups in groups": "{% set ns = namespace(x={}) %}{% for i in range(99) %}{% set ns.x = {'a': ns.x, 'b': ns.x} %}{% endfor %}",
-    "doubling by join": "{% set ns = namespace(x='aa') %}{% for i in range(99) %}{% set ns.x = [ns.x, ns.x]|join(ns.x) %}{% endfor %}",
-    "doubling by replace": "{% set ns = namespace(x='aa') %}{% for i in range(99) %}{% set ns.x = ns.x|replace('a', ns.x) %}{% endfor %}",
-    "many long texts": "{% set ns = namespace(x=[]) %}{% for i in range(9999) %}{% set ns.x = ns.x + [long ~ i] %}{% endfor %}",
+    "doubling lists": grow("[1]", "ns.x + ns.x"),
+    "lists in lists": grow("[1]", "[ns.x, ns.x]") + "{{ ns.x }}",
+    "groups in groups": grow("{}", "{'a': ns.x, 'b': ns.x}"),
+    "doubling by join": grow("'aa'", "[ns.x, ns.x]|join(ns.x)"),
+    "doubling by replace": grow("'aa'", "ns.x|replace('a', ns.x)"),
+    "many long texts": grow("[]", "ns.x + [long ~ i]", 9999),
     "text times number": "{{ 'a' * 1000000000 }}",
     "list times number": "{{ [1] * 1000000000 }}",
     "number times text": "{{ 1000000000 * 'a' }}",
     "power": "{{ 9 ** 9 ** 9 ** 9 }}",
     "power of two": "{{ 2 ** 100000000 }}",
-    "squaring": "{% set ns = namespace(x=9) %}{% for i in range(99) %}{% set ns.x = ns.x * ns.x %}{% endfor %}",
+    "squaring": grow("9", "ns.x * ns.x"),
     "percent width": "{{ '%1000000000d' % 1 }}",
     "format filter": "{{ '%1000000000d'|format(1) }}",
     "format method": "{{ '{:1000000000}'.format(1) }}",
@@ -190,14 +188,18 @@ BOMBS = {
     "lipsum": "{{ lipsum(100000) }}",
     "credit by an internal filter": "{{ [-1000000000]|map('commcast charge')|list|length }}"
     "{% set x %}{% for i in range(999) %}" + "y" * 50_000 + "{% endfor %}{% endset %}",
-    "sort of copies": "{% set ns = namespace(x=[long]) %}{% for i in range(13) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x|sort|length }}",
+    "sort of copies": grow("[long]", "ns.x + ns.x", 13) + "{{ ns.x|sort|length }}",
     "long comparison": "{% if " + "names == names == " * 3000 + "names %}x{% endif %}",
     "many comparisons": "{% set a = 'x' * 99999 %}{% set b = 'x' * 99999 %}"
     + "{% if a == b and b == a and a in b %}{% endif %}" * 1000
-    + "{% for i in range(9999) %}{% for i in range(9999) %}{% if a == b %}{% endif %}{% endfor %}{% endfor %}",
+    + "{% for i in range(9999) %}{% for j in range(9999) %}"
+    "{% if a == b %}{% endif %}{% endfor %}{% endfor %}",
     "wrapping one long word": "{% set w = 'x' * 99999 %}" + "{% set v = w|wordwrap(1) %}" * 200,
     "wrapping hyphens": "{% set w = '-' * 60000 %}" + "{% set v = w|wordwrap(20) %}" * 200,
     "title of dashes": "{% set w = '(-' * 49999 %}" + "{% set v = w|title|trim('-') %}" * 200,
+    "deep sums": "{{ " + "1 + " * 300 + "1 }}",
+    "macros in macros": "{% macro m() %}" * 100 + "{% endmacro %}" * 100,
+    "number without end": "{{ " + "9" * 60_000 + " }}",
     "deep nesting": "{% if true %}" * 900 + "{% endif %}" * 900,
     "deep brackets": "{{ " + "(" * 900 + "1" + ")" * 900 + " }}",
     "output without end": "{% for i in range(9999) %}" + "y" * 500 + "{% endfor %}",
@@ -233,11 +235,14 @@ def test_a_block_filled_by_a_child_inside_a_loop_of_its_parent_is_bounded() -> N
 ORDINARY = {
     "{{ '=' * (title|length) }}": "=" * 18,
     "{{ names|join(', ') }}": "Card payments, Refunds",
-    "{% for n in names %}{{ loop.index }}. {{ n }}{% if not loop.last %}; {% endif %}{% endfor %}": "1. Card payments; 2. Refunds",
+    "{% for n in names %}{{ loop.index }}. {{ n }}{% if not loop.last %}; {% endif %}{% endfor %}": (
+        "1. Card payments; 2. Refunds"
+    ),
     "{{ title|upper }}{{ ' x '|trim }}": "CARD PAYMENTS FAILx",
     "{{ 'a' ~ 1 ~ 'b' }} {{ 7 // 2 }} {{ 7 % 2 }} {{ 2 * 3 - 1 }}": "a1b 3 1 5",
     "{{ nothing or 'none' }} {{ missing|default('d') }}": "none d",
-    "{% macro m(x) %}[{{ x }}]{{ caller() if caller is defined else '' }}{% endmacro %}{{ m(1) }}{% call m(2) %}c{% endcall %}": "[1][2]c",
+    "{% macro m(x) %}[{{ x }}]{{ caller() if caller is defined else '' }}{% endmacro %}"
+    "{{ m(1) }}{% call m(2) %}c{% endcall %}": "[1][2]c",
     "{% for k, v in [('a', title), ('b', 'x')] %}{{ k }}={{ v }} {% endfor %}": "a=Card payments fail b=x",
     "{% set ns = namespace(n=0) %}{% for n in names %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}": "2",
     "{% for k in facts.keys()|sort %}{{ k }} {% endfor %}": "format items update",
@@ -263,6 +268,8 @@ def test_what_templates_need_works(source: str) -> None:
         ("{{ facts }}", "prints a group"),
         ("{{ 'x' ~ nothing }}", "prints None"),
         ("{{ [nothing]|join }}", "prints None"),
+        ("{{ names|join(nothing) }}", "prints None"),
+        ("{{ 'nan'|float }}", "prints no number"),
         ("{{ nothing|upper }}", "prints None"),
     ],
 )
@@ -276,7 +283,46 @@ def test_what_is_no_text_is_never_printed(source: str, what: str) -> None:
 @given(
     st.lists(
         st.sampled_from(
-            ["{{", "}}", "{%", "%}", "{#", "#}", "for", "in", "range(9)", "if", "endif", "endfor", "set", "x", "=", ".", "__class__", "|", "join", "(", ")", "[", "]", "names", "title", "macro", "m", "endmacro", "call", "''", "~", "*", "self", "loop", "block", "b", "endblock", "include"]
+            [
+                "{{",
+                "}}",
+                "{%",
+                "%}",
+                "{#",
+                "#}",
+                "for",
+                "in",
+                "range(9)",
+                "if",
+                "endif",
+                "endfor",
+                "set",
+                "x",
+                "=",
+                ".",
+                "__class__",
+                "|",
+                "join",
+                "(",
+                ")",
+                "[",
+                "]",
+                "names",
+                "title",
+                "macro",
+                "m",
+                "endmacro",
+                "call",
+                "''",
+                "~",
+                "*",
+                "self",
+                "loop",
+                "block",
+                "b",
+                "endblock",
+                "include",
+            ]
         ),
         max_size=14,
     )
@@ -286,5 +332,4 @@ def test_random_templates_render_or_fail_cleanly(words: list[str]) -> None:
         text = render(" ".join(words))
     except TemplateError as error:
         text = str(error)
-        assert "shown" not in text
-    assert not any(word in text for word in WRITES_NO_ESCAPE[:-1])
+    assert not any(word in text for word in INSIDES)

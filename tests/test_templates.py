@@ -206,7 +206,7 @@ MUST = {
         *MAINTENANCE_FACTS,
         f"When: {WINDOW}",
         "Why: The first check was wrong.",
-        "If this time is bad for you: Reply to this mail or call +49 30 5550100",
+        ": Reply to this mail or call +49 30 5550100",
     ),
     "rescheduled": (*MAINTENANCE_FACTS, f"New time: {WINDOW}", f"Before it was: {WINDOW_BEFORE}", "Why:"),
     "in_progress": (*MAINTENANCE_FACTS, "has started", "Planned end: Sun 29 Nov, 23:30 CET (22:30 UTC)"),
@@ -283,6 +283,13 @@ def test_an_estimate_that_has_passed_is_owned() -> None:
     assert "Expected end" not in text
 
 
+def test_a_window_is_not_repeated_as_an_estimate() -> None:
+    context = full("customers", "scheduled")
+    context["update"]["timeframe"] |= {"earliest": None, "latest": context["update"]["window"]["end"]}
+    assert "Expected end" not in mail(context).text
+    assert "Expected end" in mail(full("customers", "scheduled")).text
+
+
 def test_times_of_two_utc_offsets_are_not_compared_as_text() -> None:
     """In the autumn night 02:45+02:00 is before 02:30+01:00."""
     now = moment("02:45", "00:45") | {"iso": "2026-10-25T02:45:00+02:00"}
@@ -297,10 +304,10 @@ def test_times_of_two_utc_offsets_are_not_compared_as_text() -> None:
 def test_holding_words_say_since_when_nothing_is_new(audience: str) -> None:
     since = moment("09:55", "08:55")
     context = full(audience, "identified", nothing_new="rollback at 60%", unchanged_since=since)
-    assert "Nothing new to report since 09:55 CET (08:55 UTC): rollback at 60%" in mail(context).text
+    assert "Nothing new to report since 09:55 CET (08:55 UTC): rollback at 60%.\n" in mail(context).text
     assert "No change since 09:55 CET: rollback at 60%." in text_message(context).body
     context["update"]["unchanged_since"] = None
-    assert "Nothing new to report: rollback at 60%" in mail(context).text
+    assert "Nothing new to report: rollback at 60%.\n" in mail(context).text
 
 
 def test_a_change_of_severity_comes_first() -> None:

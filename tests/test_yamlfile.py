@@ -208,7 +208,7 @@ HOSTILE = {
     "dash nesting": "- " * 5_000,
     "indent nesting": "".join(" " * n + "a:\n" for n in range(900)),
     "question nesting": "? " * 5_000,
-    "words": ("issue: " + "a " * 4_900 + "\n") * 50,
+    "words": ("issue: " + "a " * 9_900 + "\n") * 25,
     "long line": "a: " + "x" * 500_000,
     "many keys": "".join(f"k{n}: v\n" for n in range(9_990)),
     "same key": "k: v\n" * 9_990,
@@ -220,10 +220,10 @@ HOSTILE = {
     "quoted": 'a: "' + ("\\n" * 4_990 + "\n") * 40 + '"',
     "block": "a: |\n" + (" " + "x" * 9_900 + "\n") * 50,
     "folded": "a: >\n" + " a\n\n" * 4_900,
-    "tags": "a: " + "!" * 9_900,
+    "tags": "a: " + "!" * 19_900,
     "broken lines": "a: b: c\n" * 9_990,
     "cut lines": "issue: a # b\n  c\n" * 4_900,
-    "colons": "a:" * 4_900,
+    "colons": "a:" * 9_900,
     "percent": "%A\n" * 9_990,
 }
 

@@ -43,13 +43,12 @@ class Claim:
 class Turn:
     """What one transaction gave: new claims, or why there are none.
 
-    `stopped_by` names who stopped the incident. `pending` counts what still waits, `next_try` is when the
-    first of it may be tried again; both are only looked up when nothing was claimed.
+    `stopped_by` names who stopped the incident. `next_try` is when the first of what waits may be tried again;
+    it is only looked up when nothing was claimed.
     """
 
     claims: tuple[Claim, ...] = ()
     stopped_by: str = ""
-    pending: int = 0
     next_try: datetime | None = None
 
 
@@ -82,8 +81,7 @@ def settle_and_claim(
     claims = _claim(connection, broadcast, count, owner, lease, now)
     if claims:
         return Turn(claims=claims)
-    pending, next_try = _waiting(connection, broadcast)
-    return Turn(pending=pending, next_try=next_try)
+    return Turn(next_try=waiting(connection, broadcast)[1])
 
 
 def settle(connection: Connection, settlements: Sequence[Settlement], *, owner: str, now: datetime) -> None:
@@ -265,7 +263,8 @@ def _expired(row: Any, now: datetime) -> bool:
     return row.expires_at is not None and row.expires_at <= stamp(now)
 
 
-def _waiting(connection: Connection, broadcast: int) -> tuple[int, datetime | None]:
+def waiting(connection: Connection, broadcast: int) -> tuple[int, datetime | None]:
+    """Return how many deliveries of a broadcast wait, and when the first of them may be tried again."""
     row = connection.execute(
         select(func.count(), func.min(_delivery.c.not_before)).where(
             _delivery.c.broadcast == broadcast, _delivery.c.state == State.PENDING

@@ -255,7 +255,8 @@ def _engine(path: Path) -> Engine:
 
 def _set_pragmas(connection: Any, _record: Any) -> None:
     # FULL: a claim is on disk before the first byte leaves; NORMAL in WAL could lose it in a power cut.
-    for pragma in ("journal_mode=wal", "synchronous=full", "foreign_keys=on"):
+    # secure_delete: an erased address is overwritten, not left in a free page.
+    for pragma in ("journal_mode=wal", "synchronous=full", "foreign_keys=on", "secure_delete=on"):
         connection.execute(f"pragma {pragma}")
 
 

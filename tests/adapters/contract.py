@@ -212,7 +212,7 @@ class AdapterContract:
     def test_hostile_text_at_random(self, rig: Rig) -> None:
         """The same for any text at all."""
 
-        @settings(max_examples=25, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=15, suppress_health_check=list(HealthCheck))
         @given(st.lists(st.text(max_size=80), min_size=1, max_size=4))
         def any_text(texts: list[str]) -> None:
             items = [

@@ -61,10 +61,11 @@ RECIPIENT, PROVIDER, ACCOUNT = Blame.RECIPIENT, Blame.PROVIDER, Blame.ACCOUNT
 STEP = timedelta(milliseconds=300)
 
 
-def provider(port: int, security: str = "none", **settings: Any) -> SmtpProvider:
-    return SmtpProvider.model_validate(
-        {"host": HOST, "port": port, "security": security, "timeout": timedelta(seconds=20), **settings}
-    )
+def provider(
+    port: int, security: str = "none", timeout: timedelta = timedelta(seconds=20), **settings: Any
+) -> SmtpProvider:
+    made = SmtpProvider.model_validate({"host": HOST, "port": port, "security": security, **settings})
+    return made.model_copy(update={"timeout": timeout})  # the file's own durations begin at whole seconds
 
 
 def secured(port: int, certificate: Certificate, **settings: Any) -> SmtpProvider:
@@ -120,7 +121,7 @@ def talk(
     return asyncio.run(scenario())
 
 
-# --- the table ---------------------------------------------------------------------------------------------------
+# --- the table
 
 # where, what the server says or does there, and what that must mean: kind, blame, suppress, words
 AFTER = "after the message was handed over"
@@ -224,11 +225,15 @@ def test_the_two_laws_of_the_table(stage: Stage, code: int, enhanced: str) -> No
     assert kind is not UNKNOWN or stage is Stage.DOT
 
 
-# --- the same, said by a server ----------------------------------------------------------------------------------
+# --- the same, said by a server
 
 REPLIES = [
-    case for case in CASES if re.match(r"[2-5]\d\d", case[1]) and case[0] not in {"body", "reset", "tls", "auth"}
-]  # fmt: skip
+    case
+    for case in CASES
+    if re.match(r"[2-5]\d\d", case[1])
+    and case[0] not in {"body", "reset", "tls", "auth"}  # these have tests of their own
+    and (case[0], case[1]) not in {("mail", "299"), ("rcpt", "299"), ("hello", "299")}  # as good as 250
+]
 POINTS = {Stage.HELLO: "ehlo", Stage.TLS: "starttls"}
 
 
@@ -316,7 +321,7 @@ def test_the_final_dot_is_written_last(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [stage for stage, data in seen if data.endswith(b"--\r\n")] == [Stage.BODY]
 
 
-# --- connections -------------------------------------------------------------------------------------------------
+# --- connections
 
 
 def test_a_connection_is_used_again_and_left_politely() -> None:
@@ -415,7 +420,7 @@ def test_leaving_does_not_wait_for_a_hanging_server(point: str, tmp_path: Path) 
     assert time.monotonic() - begin < 6
 
 
-# --- reaching the server -----------------------------------------------------------------------------------------
+# --- reaching the server
 
 
 def _one(settings: SmtpProvider, password: str | None = None) -> Outcome:
@@ -494,7 +499,7 @@ def test_an_old_server_without_ehlo() -> None:
     assert not any(line.startswith("HELO") for line in refused.spoken)
 
 
-# --- TLS and login -----------------------------------------------------------------------------------------------
+# --- TLS and login
 
 
 def test_starttls_and_login(tmp_path: Path) -> None:
@@ -672,7 +677,7 @@ def test_a_ca_file_that_cannot_be_read(tmp_path: Path) -> None:
             _one(provider(25, security="tls", ca_file=str(path)))
 
 
-# --- what goes over the wire -------------------------------------------------------------------------------------
+# --- what goes over the wire
 
 
 def test_the_mail_arrives_as_it_was_built() -> None:
@@ -747,7 +752,7 @@ def test_a_wrong_channel_is_a_mistake_of_ours() -> None:
         talk(Script(), HandOver(1, Sms("+49155", "x")))
 
 
-# --- what is kept ------------------------------------------------------------------------------------------------
+# --- what is kept
 
 
 @pytest.mark.parametrize(
@@ -799,7 +804,7 @@ def test_a_detail_says_why() -> None:
     assert "rejected by policy" in outcome.detail
 
 
-# --- Postfix's own test server -----------------------------------------------------------------------------------
+# --- Postfix's own test server
 
 
 def _to_sink(port: int, count: int, connections: int = 4) -> list[Outcome]:
