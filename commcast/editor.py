@@ -60,12 +60,12 @@ def create_incident(config: Config, incident_id: str, data: Mapping[str, Any]) -
 
 def append_update(path: Path, entry: Mapping[str, Any]) -> None:
     """Add an update below the last one. Raises InputError where the file is no YAML or cannot be written."""
-    _edit(path, lambda text: with_update(text, path.name, entry))
+    _edit(path, lambda text, name: with_update(text, name, entry))
 
 
 def fill_at(path: Path, number: int, at: datetime) -> None:
     """Write the `at` of update `number` (from 1) where the file has none; one that is there stays."""
-    _edit(path, lambda text: with_at(text, path.name, number, at))
+    _edit(path, lambda text, name: with_at(text, name, number, at))
 
 
 def with_update(text: str, name: str, entry: Mapping[str, Any]) -> str:
@@ -211,13 +211,14 @@ def _incidents_folder(config: Config) -> Path:
     return folder
 
 
-def _edit(path: Path, change: Callable[[str], str]) -> None:
+def _edit(path: Path, change: Callable[[str, str], str]) -> None:
     """Replace a file by what `change` makes of its text, at once and for good; two editors take turns."""
     real = path.resolve()
-    with _telling(path.name), _turn(real.parent):
-        raw = read_bytes_file(real, name=path.name)
-        text = decode(raw, path.name)
-        changed = change(text)
+    name = f"{real.parent.name}/{real.name}"  # as `load_incident` calls it
+    with _telling(name), _turn(real.parent):
+        raw = read_bytes_file(real, name=name)
+        text = decode(raw, name)
+        changed = change(text, name)
         if changed == text:
             return
         new = (_BOM if raw.startswith(_BOM) else b"") + changed.encode()

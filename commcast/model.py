@@ -123,6 +123,7 @@ class Update(_Frozen):
 
     `number` is its place in the file, from 1; `line` is where it stands there.
     `at` is aware; where the file leaves it out it is the moment of reading and `at_written` is False.
+    `resolution` may be "" at the end, where `fixed` says what was done.
     `next_update` is the writer's own promise, aware; None leaves it to the cadence.
     `internal` may reach only audiences whose view is internal.
     """

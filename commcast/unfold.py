@@ -141,6 +141,7 @@ class Unfolding:
         if len(self.faults) > before or any(place[:2] == loc for place in self.spoiled) or timeframe is None:
             return None
         carried = self.said.values
+        is_over = status in END_STATUSES
         return Update(
             number=number,
             line=self.document.place(loc)[0],
@@ -153,10 +154,11 @@ class Unfolding:
             owner=carried["owner"],
             backup=carried["backup"],
             issue=entry.issue or (entry.fixed if status in OVER else None) or carried["issue"],
-            resolution=carried["resolution"],
+            # What was being done, and what readers were to do meanwhile, is false once it is over.
+            resolution=(entry.resolution or "") if is_over else carried["resolution"],
             timeframe=timeframe,
             scope=carried.get("scope"),
-            action=carried.get("action"),
+            action=entry.action if is_over else carried.get("action"),
             next_update=promise,
             nothing_new=entry.nothing_new,
             internal=entry.internal,

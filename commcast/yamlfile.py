@@ -183,7 +183,7 @@ class _Builder:
             if not isinstance(event, ScalarEvent):
                 self._stop(event, "a key must be one word", QUOTE)
             self._scalar(event, ())
-            key = event.value
+            key = FORBIDDEN.sub("?", event.value)
             if key in data:
                 self._fault(event, f"{key!r:.60} stands here twice", "keep one of them")
             data[key] = self._node(next(self.events), (*loc, key), event, flow)

@@ -144,7 +144,7 @@ class Connection:
         """Let `drain` wait until our buffer is empty, so that a body that stalls ends before its dot."""
         if self._transport is None or client.protocol is None:
             raise aiosmtplib.SMTPServerDisconnected("Connection lost")
-        # Not 0: asyncio's TLS transport pauses at "size >= high", and an empty buffer would then pause for ever.
+        # Not 0: asyncio's TLS transport pauses at "size >= high", with an empty buffer for ever.
         self._transport.set_write_buffer_limits(high=1, low=0)
         loop = asyncio.get_running_loop()
         self._writer = asyncio.StreamWriter(self._transport, client.protocol, None, loop)

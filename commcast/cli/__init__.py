@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from commcast.cli import commands
 from commcast.cli.group import CommcastGroup
 
 app = typer.Typer(
@@ -16,11 +17,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Tell people what broke, what happens next, and when they hear from you again.",
 )
+commands.register(app)
 
 
 def main() -> None:
     """Run the command line; ends the process with one of the documented exit codes."""
-    from commcast.cli import commands
-
-    commands.register(app)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 is no reason to fail
     sys.exit(app())

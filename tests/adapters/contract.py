@@ -197,7 +197,7 @@ class AdapterContract:
 
     @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
     def test_hostile_words_break_nothing(self, rig: Rig, text: str) -> None:
-        """Whatever a name, subject or text holds: one outcome, and one message that goes to its reader alone."""
+        """Whatever a name, subject or text holds: one outcome, one message, to its reader alone."""
         item = HandOver(1, _with_words(message(rig.channel, 1), text))
 
         async def scenario() -> list[Outcome]:

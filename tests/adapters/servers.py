@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
@@ -107,7 +107,7 @@ async def aiosmtpd_server(
         server.close()
         for connection in opened:
             if connection.transport is not None:
-                connection.transport.abort()
+                cast(asyncio.WriteTransport, connection.transport).abort()
         await asyncio.sleep(0.01)  # lets their tasks see it
 
 

@@ -1,0 +1,164 @@
+"""Makes the demo's desk: a real folder with invented people, and the shipped example incident."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from commcast.errors import Fault, InputError
+
+ZONE = ZoneInfo("Europe/Berlin")
+INCIDENT = "pay7"
+_EXAMPLE_DAY = date(2026, 11, 21)
+_MARK = ".commcast-demo"
+_INSTANT = re.compile(r"2026-11-21T(\d\d):(\d\d)\+01:00")
+
+_CONFIG = """\
+# The desk of an invented company, made by: commcast demo
+desk = "{desk}"
+
+[organisation]
+name = "Acme Pay"
+zone = "Europe/Berlin"
+status_url = "https://status.acme.example"
+
+[contact]
+reply_to = "help+{{id}}@acme.example"
+
+[people.dana]
+name = "Dana Reyes"
+
+[people.sam]
+name = "Sam Okoro"
+
+[components.payments-api]
+public = "Card payments"
+
+# The view decides what a message may hold: `public` never gets an internal fact.
+[audiences.support]
+recipients = "audiences/support.csv"
+view = "internal"
+rank = 1
+
+[audiences.executives]
+recipients = "audiences/executives.csv"
+view = "internal"
+rank = 2
+
+[audiences.customers]
+recipients = "audiences/customers.csv"
+view = "public"
+rank = 9
+channels = ["email", "sms"]
+
+[cadence.1]
+first = "10m"
+every = "30m"
+
+# The outbox writes real .eml and .txt files and sends nothing.
+[channels.email]
+provider = "outbox"
+from = "Acme Pay <status@acme.example>"
+
+[channels.sms]
+provider = "outbox"
+from = "AcmePay"
+
+[send]
+unsubscribe = "mailto:unsubscribe@acme.example"
+"""
+
+_LISTS = {
+    "support": "email,name\nada@acme.example,Ada Lind\nbo@acme.example,Bo Tran\n",
+    "executives": "email,name\nmira@acme.example,Mira Sol\n",
+    # The numbers are from ranges that Germany and the United Kingdom keep free for films and books.
+    "customers": (
+        "email,phone,name,timezone\n"
+        "kim@bakery.example,+493023125042,Kim Adler,\n"
+        "joan@surf.example,+447700900142,Joan Pike,Europe/London\n"
+        "lena@books.example,,Lena Berg,\n"
+        "bo@acme.example,,Bo Tran,\n"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DemoDesk:
+    """A demo's folder and the text of its incident file, its times moved to the day before `now` or to it."""
+
+    folder: Path
+    incident_text: str
+    now: datetime
+
+    @property
+    def incident_path(self) -> Path:
+        return self.folder / "incidents" / f"{INCIDENT}.yaml"
+
+
+def make(folder: Path, now: datetime) -> DemoDesk:
+    """Make the desk in `folder`, in place of an older demo. Raises InputError where anything else is there."""
+    text = moved(_example(), _day_of_story(now))
+    _clear(folder)
+    try:
+        for name in ("audiences", "incidents", "templates", "presets"):
+            (folder / name).mkdir(parents=True)
+        (folder / _MARK).write_text("Made by `commcast demo`, which replaces this folder when it runs again.\n")
+        (folder / ".gitignore").write_text("*\n")
+        (folder / "commcast.toml").write_text(_CONFIG.format(desk=secrets.token_hex(8)), encoding="utf-8")
+        for audience, people in _LISTS.items():
+            (folder / "audiences" / f"{audience}.csv").write_text(people, encoding="utf-8")
+    except OSError as error:
+        raise _cannot(folder, f"cannot be made: {error.strerror}") from None
+    return DemoDesk(folder, text, now)
+
+
+def moved(text: str, day: date) -> str:
+    """Return the example with its story on another day: the same times on the clock, the offset of that day."""
+
+    def instant(found: re.Match[str]) -> str:
+        at = datetime(day.year, day.month, day.day, int(found[1]), int(found[2]), tzinfo=ZONE)
+        return at.isoformat(timespec="minutes")
+
+    text = text.replace(_in_words(_EXAMPLE_DAY), _in_words(day))
+    return _INSTANT.sub(instant, text)
+
+
+def _in_words(day: date) -> str:
+    return f"{day:%A} {day.day} {day:%B %Y}"
+
+
+def _day_of_story(now: datetime) -> date:
+    """Return the last day on which the whole story, until 11:30, is over."""
+    local = now.astimezone(ZONE)
+    return local.date() if local.hour >= 12 else local.date() - timedelta(days=1)
+
+
+def _example() -> str:
+    """Return the shipped example: package data in a wheel, else the checkout's own folder."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "_data" / "incidents", package.parent / "incidents"):
+        if (folder / f"{INCIDENT}.yaml").is_file():
+            return (folder / f"{INCIDENT}.yaml").read_text(encoding="utf-8")
+    raise InputError(Fault("pay7.yaml", 0, 0, "the shipped example is missing", "install commcast again"))
+
+
+def _clear(folder: Path) -> None:
+    """Remove an older demo, and nothing but an older demo."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise _cannot(folder, "is there already and is not a folder")
+    try:
+        if folder.is_dir() and any(folder.iterdir()):
+            if not (folder / _MARK).is_file():
+                raise _cannot(folder, "is there already and was not made by a demo")
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise _cannot(folder, f"cannot be replaced: {error.strerror}") from None
+
+
+def _cannot(folder: Path, what: str) -> InputError:
+    return InputError(Fault(str(folder), 0, 0, what, "name another: commcast demo --folder DIR"))

@@ -1,0 +1,184 @@
+"""Tells the demo's story: each update goes the way of every other, and the screen shows who read what."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from commcast.cli.colour import BOLD, CYAN, DIM, paint, show_painted
+from commcast.cli.demo_desk import ZONE, DemoDesk
+from commcast.cli.output import inert
+
+if TYPE_CHECKING:
+    from commcast.desk import Desk
+    from commcast.ledger.store import Ledger
+    from commcast.model import Incident, Update
+    from commcast.survey import AudienceSurvey, Survey
+
+WIDTH = 78  # columns: fits a terminal of 80
+_LINES_ONLY_THEY_READ = 3
+_HEADINGS = {
+    1: "declared: nobody knows the cause yet, and people are told so",
+    2: "an update: the cause is found, and there is a first estimate",
+    3: "an update: nothing new, but the promise of {promise} is kept",
+    4: "an update: the fix is in place, and is being watched",
+    5: "resolved: everybody who heard that it began hears that it is over",
+}
+_SHOWN_IN_FULL = {1, 2, 5}
+
+
+def tell(demo: DemoDesk) -> None:
+    """Release the updates one by one, each at its own time, and show what readers get. Ends with what to do."""
+    from commcast.desk import open_desk
+    from commcast.incidents import parse_incident
+    from commcast.ledger.store import create_ledger, ledger_path
+
+    desk = open_desk(demo.folder, demo.now)
+    name = demo.incident_path.relative_to(demo.folder).as_posix()
+    whole = parse_incident(demo.incident_text, name, desk.config, demo.now)
+    _say_what_this_is(demo)
+    ledger = create_ledger(ledger_path(demo.folder), desk.config.desk)
+    try:
+        promise = None
+        for update in whole.updates:
+            demo.incident_path.write_text(_text_until(demo.incident_text, whole, update), encoding="utf-8")
+            promise = _one_moment(demo, replace(desk, now=update.at), ledger, update, promise)
+    finally:
+        ledger.close()
+    _show_end(demo, whole)
+
+
+def _text_until(text: str, whole: Incident, update: Update) -> str:
+    """Return the file as it stood when `update` was its last."""
+    if update.number == len(whole.updates):
+        return text
+    lines = text.splitlines()
+    return "\n".join(lines[: whole.update(update.number + 1).line - 1]).rstrip() + "\n"
+
+
+def _one_moment(
+    demo: DemoDesk, desk: Desk, ledger: Ledger, update: Update, promise: datetime | None
+) -> datetime | None:
+    """Release and send one update the way the verbs do, and show it; return what was promised."""
+    from commcast.desk import check_story, release_updates, what_is_owed
+    from commcast.incidents import load_incident
+    from commcast.wiring import make_sender
+
+    incident = load_incident(demo.incident_path, desk.config, desk.now)
+    check_story(desk, incident, ledger)
+    planned = what_is_owed(desk, incident, ledger, as_if_released=True)
+    survey = planned.survey()
+    release_updates(desk, planned, planned.drafts, ledger, how="yes", by="demo")
+    sender = make_sender(desk, ledger, clock=lambda: desk.now, progress=lambda _kind: None)
+    sender.send(
+        what_is_owed(desk, incident, ledger), expected=[notice.digest for notice in survey.notices]
+    )
+    _show_moment(update, survey, promise)
+    return min((by for n in survey.notices for by in n.notice.next_update_by.values() if by), default=None)
+
+
+def _show_moment(update: Update, survey: Survey, promise: datetime | None) -> None:
+    heading = _HEADINGS[update.number].format(promise=_clock(promise) if promise else "")
+    show_painted("")
+    show_painted(paint(f"{_clock(update.at)}  {heading}", BOLD))
+    show_painted(paint(f"       {_told(survey)}", DIM))
+    if update.number in _SHOWN_IN_FULL:
+        for heading, lines in _readings(update, survey):
+            show_painted("")
+            show_painted(paint(f"  {heading}", CYAN))
+            for line in lines:
+                show_painted("\n".join(_wrapped(inert(line))))
+
+
+def _told(survey: Survey) -> str:
+    """Return who is told by what, in one line."""
+    told = [
+        f"{notice.notice.channel.value} to " + ", ".join(f"{a.send} {a.audience}" for a in sent)
+        for notice in survey.notices
+        if (sent := [a for a in notice.audiences.values() if a.send])
+    ]
+    return "; ".join(told) + ("" if len(told) > 1 else "; a plain update is not texted")
+
+
+def _readings(update: Update, survey: Survey) -> Iterator[tuple[str, list[str]]]:
+    """Yield what each audience reads: the customers' mail first, then what only the others read."""
+    mails = {a.audience: a for n in survey.notices if n.notice.channel == "email" for a in n.audiences.values()}
+    texts = {a.audience: a for n in survey.notices if n.notice.channel == "sms" for a in n.audiences.values()}
+    customers = _body(mails["customers"])
+    yield "customers, mail: " + _subject(mails["customers"]), _telling(update, customers)
+    for audience, text in texts.items():
+        if text.sample is not None:
+            segments = text.segments // max(text.send, 1)
+            yield f"{audience}, SMS ({segments} segments)", _body(text)
+    for audience in ("executives", "support"):
+        yield f"{audience}, mail, reads instead or besides", _only_theirs(update, _body(mails[audience]), customers)
+
+
+def _telling(update: Update, lines: list[str]) -> list[str]:
+    """Return the lines that say what, what next, until when and what now: the heart of every message."""
+    words = [update.issue, update.resolution, update.fixed, update.remains, update.if_it_persists]
+    wanted = [" ".join(word.split()) for word in words if word]
+    if update.is_end:
+        wanted.remove(" ".join(update.resolution.split()))
+    wanted += ["How long:", "Expected end:", "Next update"]
+    return [line for line in lines if any(word in line for word in wanted)]
+
+
+def _only_theirs(update: Update, lines: list[str], customers: list[str]) -> list[str]:
+    """Return the lines whose words the customers do not read, the most telling ones."""
+    known = {_value(line) for line in customers}
+    theirs = [line for line in lines if _value(line) not in known and not line.startswith(("Hello", "SEV-"))]
+    inside = [line for line in theirs if update.internal and _value(update.internal) in _value(line)]
+    return [*[line for line in theirs if line not in inside][:_LINES_ONLY_THEY_READ], *inside]
+
+
+def _value(line: str) -> str:
+    """Return what a line says behind its label."""
+    return " ".join(line.partition(": ")[2].split() or line.split()).lower()
+
+
+def _subject(audience: AudienceSurvey) -> str:
+    return inert(str(getattr(_content(audience), "subject", "")))
+
+
+def _body(audience: AudienceSurvey) -> list[str]:
+    content = _content(audience)
+    text = str(getattr(content, "text", "") or getattr(content, "body", ""))
+    return [line.removeprefix("- ") for line in text.splitlines() if line.strip()]
+
+
+def _content(audience: AudienceSurvey) -> object:
+    return audience.sample.content if audience.sample else None
+
+
+def _wrapped(line: str) -> Iterable[str]:
+    return textwrap.wrap(line, WIDTH, initial_indent="  | ", subsequent_indent="  |   ")
+
+
+def _clock(at: datetime) -> str:
+    return f"{at.astimezone(ZONE):%H:%M}"
+
+
+def _say_what_this_is(demo: DemoDesk) -> None:
+    show_painted(paint("Card payments fail at Acme Pay. Watch three audiences being told.", BOLD))
+    show_painted("The clock is moved; every message is written to a file, and nothing is sent.")
+
+
+def _show_end(demo: DemoDesk, whole: Incident) -> None:
+    from commcast.cli.status import show_status
+
+    show_painted("")
+    show_painted(paint("The desk afterwards", BOLD))
+    show_status(demo.folder, now=whole.latest.at + timedelta(minutes=1), incident=None)
+    outbox = demo.folder / "outbox"
+    mails, texts = len(list(outbox.glob("*.eml"))), len(list(outbox.glob("*.txt")))
+    show_painted("")
+    show_painted(paint(f"Open them: {mails} mails and {texts} texts are in {outbox}", BOLD))
+    show_painted("")
+    show_painted(paint("And now:", BOLD))
+    show_painted(f"  cd {demo.folder}")
+    show_painted("  commcast log pay7                             who was told what, and when")
+    show_painted("  commcast declare payments --severity 2        your turn, from a preset")

@@ -1,0 +1,79 @@
+"""Finds the incident that a command means, also where its id is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from commcast.cli.output import say
+from commcast.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from commcast.desk import Desk
+    from commcast.incidents import Loaded
+    from commcast.ledger.store import Ledger
+    from commcast.model import Incident
+
+_NAMES_SHOWN = 12
+
+
+def find_incident(
+    loaded: Loaded, wanted: str | None, is_meant: Callable[[Incident], bool], what: str
+) -> Incident | None:
+    """Return the incident `wanted`; without an id the only one that `is_meant`, None where there is none.
+
+    A broken file stops this unless another incident was named. `what` says in the plural what was looked for.
+    Raises InputError.
+    """
+    if wanted is not None:
+        return _named(loaded, wanted)
+    if loaded.broken:
+        raise InputError(fault for error in loaded.broken.values() for fault in error.faults)
+    meant = [incident for incident in loaded.incidents if is_meant(incident)]
+    if len(meant) > 1:
+        raise InputError(Fault("", 0, 0, f"{len(meant)} {what}", f"say which: {_listed(meant)}"))
+    return meant[0] if meant else None
+
+
+def is_open(incident: Incident) -> bool:
+    """Return whether readers of an incident still wait for word."""
+    return not incident.latest.is_end
+
+
+def needs_sending(desk: Desk, ledger: Ledger | None) -> Callable[[Incident], bool]:
+    """Return a test for incidents that have something to release, or something released that has not gone."""
+    from commcast.desk import what_is_owed
+    from commcast.ledger.freeze import open_broadcasts
+
+    waiting: set[str] = set()
+    if ledger is not None:
+        with ledger.read() as connection:
+            waiting = {broadcast.incident for broadcast in open_broadcasts(connection)}
+
+    def test(incident: Incident) -> bool:
+        owed = what_is_owed(desk, incident, ledger)
+        # The end of what nobody ever heard of is old history, not a draft.
+        new = bool(owed.drafts) and (is_open(incident) or bool(owed.standing.releases))
+        return new or bool(owed.deliveries) or incident.id in waiting
+
+    return test
+
+
+def _named(loaded: Loaded, wanted: str) -> Incident:
+    found = next((incident for incident in loaded.incidents if incident.id == wanted), None)
+    if found is not None:
+        if loaded.broken:
+            say(f"Note: {len(loaded.broken)} other incident files are broken: commcast lint tells where.")
+        return found
+    own = [name for name in loaded.broken if name.rpartition("/")[2].removesuffix(".yaml") == wanted]
+    faults = [fault for name in own or loaded.broken for fault in loaded.broken[name].faults]
+    if not own:
+        known = _listed(loaded.incidents) or "there is none yet: commcast declare"
+        faults.append(Fault("", 0, 0, f"there is no incident {wanted!r:.60}", f"known: {known}"))
+    raise InputError(faults)
+
+
+def _listed(incidents: Iterable[Incident]) -> str:
+    names: Sequence[str] = [incident.id for incident in incidents]
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more

@@ -1,0 +1,59 @@
+"""Opens a desk and its ledger for a command: to work with it, or to read it without leaving a trace."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from commcast.cli.options import clock, find_folder
+
+if TYPE_CHECKING:
+    from commcast.desk import Desk
+    from commcast.ledger.store import Ledger
+    from commcast.sending import Sender
+
+
+@contextmanager
+def desk_to_work(folder: Path | None) -> Iterator[tuple[Desk, Ledger]]:
+    """Yield the desk as of now and its ledger, open for writing. Raises ConfigError and LedgerError."""
+    from commcast.desk import open_desk
+    from commcast.ledger.store import ledger_path, open_ledger
+
+    found = find_folder(folder)
+    desk = open_desk(found, clock())
+    ledger = open_ledger(ledger_path(found), desk.config.desk)
+    try:
+        yield desk, ledger
+    finally:
+        ledger.close()
+
+
+@contextmanager
+def desk_to_read(folder: Path | None, now: datetime) -> Iterator[tuple[Desk, Ledger | None]]:
+    """Yield the desk as of `now` and a copy of its ledger: no byte of the folder changes."""
+    from commcast.desk import open_desk
+    from commcast.ledger.store import ledger_path, open_copy
+
+    found = find_folder(folder)
+    desk = open_desk(found, now)
+    with open_copy(ledger_path(found), desk.config.desk) as ledger:
+        yield desk, ledger
+
+
+def sender_for(desk: Desk, ledger: Ledger) -> Sender:
+    """Return what sends for this process, without a progress bar."""
+    from commcast.wiring import make_sender
+
+    return make_sender(desk, ledger, clock=clock, progress=lambda _kind: None)
+
+
+def who() -> str:
+    """Return the name under which the ledger remembers this person's decisions."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container without this user's name
+        return "somebody"

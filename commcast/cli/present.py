@@ -1,0 +1,243 @@
+"""What would go out, as text for 80 columns and as JSON: for preview, --dry-run and the question."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from commcast.addresses import mask
+from commcast.cli.output import table
+
+if TYPE_CHECKING:
+    from commcast.desk import Owed
+    from commcast.owed import OwedRow
+    from commcast.rendering import SmsContent
+    from commcast.survey import AudienceSurvey, NoticeSurvey, Survey
+
+WIDTH = 78  # columns used of 80
+FAULTS_SHOWN = 3
+NAMES = {"email": "email", "sms": "SMS"}
+
+
+def headline(owed: Owed) -> str:
+    """Return which incident and update this is about."""
+    update = owed.incident.latest
+    drafts = owed.drafts
+    text = f"{owed.incident.id}  SEV-{update.severity}  update {update.number}, {update.status.replace('_', ' ')}"
+    if len(drafts) > 1:
+        text += f" (drafts: {', '.join(map(str, drafts))}; readers get the newest)"
+    return "\n".join([*wrapped(text), *wrapped(owed.incident.title, indent="  ")])
+
+
+def counts_table(survey: Survey) -> str:
+    """Return how many messages go to each audience by each channel, and how many do not."""
+    rows = [
+        [
+            audience.audience,
+            NAMES[notice.notice.channel],
+            str(audience.send),
+            str(audience.segments or ""),
+            str(audience.held or ""),
+            str(sum(audience.skipped.values()) + _left_out(notice, audience.audience) or ""),
+        ]
+        for notice in survey.notices
+        for audience in notice.audiences.values()
+    ]
+    return table(["AUDIENCE", "CHANNEL", "SEND", "SEGMENTS", "HELD", "LEFT OUT"], rows) if rows else ""
+
+
+def reasons(survey: Survey) -> Iterator[str]:
+    """Yield why readers are held, skipped or not told, and what is wrong with the lists."""
+    for notice in survey.notices:
+        channel = NAMES[notice.notice.channel]
+        for audience in notice.audiences.values():
+            if audience.held:
+                until = f" until {_clock(audience.held_until)}" if audience.held_until else ""
+                yield f"Held: {audience.held} by {channel} in {audience.audience}, quiet hours{until}"
+            for why, count in [*audience.skipped.items(), *audience.not_owed.items()]:
+                yield f"Not told: {count} by {channel} in {audience.audience}: {why}"
+    for name, count in _lists(survey).items():
+        if count.skipped:
+            yield f"Left out: {count.skipped} of {count.rows} rows of {name} are bad; the first:"
+            yield from (f"  {fault}" for fault in count.faults[:FAULTS_SHOWN])
+
+
+def not_sent(owed: Owed) -> Iterator[str]:
+    """Yield why a channel says nothing of this update."""
+    for line in owed.lines:
+        if not line.owed:
+            yield f"Nothing by {NAMES[line.notice.channel]}: {line.reason}"
+
+
+def messages(survey: Survey, *, html: bool = False, width: int | None = WIDTH) -> Iterator[str]:
+    """Yield one full message for each audience and channel; not wrapped where `width` is None."""
+    for notice in survey.notices:
+        for audience in notice.audiences.values():
+            if audience.sample is not None:
+                yield from _message(audience, audience.sample, html, width)
+
+
+def promise_line(survey: Survey) -> str:
+    """Return when readers are told to expect more."""
+    by_time: dict[datetime, list[str]] = {}
+    for notice in survey.notices:
+        for audience, by in notice.notice.next_update_by.items():
+            if by is not None and audience in notice.audiences:
+                names = by_time.setdefault(by, [])
+                if audience not in names:
+                    names.append(audience)
+    if not by_time:
+        return "Promise: this is the end; readers are told to expect no more."
+    if len(by_time) == 1:
+        return f"Promise: readers are told to expect word by {_clock(next(iter(by_time)))}."
+    parts = [f"{', '.join(names)} by {_clock(by)}" for by, names in sorted(by_time.items())]
+    return f"Promise: readers are told to expect word: {'; '.join(parts)}."
+
+
+def zoned(at: datetime, zone: Any) -> datetime:
+    """Return a moment in the desk's zone, for showing it."""
+    return at.astimezone(zone)
+
+
+def wrapped(text: str, indent: str = "", first: str | None = None) -> list[str]:
+    """Return `text` in lines of at most 78 columns."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=indent if first is None else first,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+    ) or [""]
+
+
+def survey_document(owed: Owed, survey: Survey) -> dict[str, Any]:
+    """Return what would go out as JSON; each sample holds the very text that is handed over."""
+    update = owed.incident.latest
+    return {
+        "incident": {"id": owed.incident.id, "title": owed.incident.title, "file": owed.incident.path},
+        "update": {"number": update.number, "status": str(update.status), "severity": update.severity},
+        "drafts": list(owed.drafts),
+        "send": survey.send,
+        "held": survey.held,
+        "digest": survey.digest,
+        "notices": [_notice_document(notice) for notice in survey.notices],
+        "not_sent": [
+            {"channel": str(line.notice.channel), "reason": line.reason}
+            for line in owed.lines
+            if not line.owed
+        ],
+        "lists": {
+            name: {"rows": count.rows, "left_out": count.skipped, "faults": count.faults}
+            for name, count in _lists(survey).items()
+        },
+    }
+
+
+def _notice_document(notice: NoticeSurvey) -> dict[str, Any]:
+    return {
+        "notice": notice.notice.id,
+        "channel": str(notice.notice.channel),
+        "reason": notice.reason,
+        "promise": {
+            name: by.isoformat() if by else None
+            for name, by in notice.notice.next_update_by.items()
+            if name in notice.audiences
+        },
+        "audiences": [_audience_document(audience) for audience in notice.audiences.values()],
+    }
+
+
+def _audience_document(audience: AudienceSurvey) -> dict[str, Any]:
+    return {
+        "audience": audience.audience,
+        "send": audience.send,
+        "segments": audience.segments,
+        "held": audience.held,
+        "held_until": audience.held_until.isoformat() if audience.held_until else None,
+        "skipped": dict(audience.skipped),
+        "not_owed": dict(audience.not_owed),
+        "message": _sample_document(audience.sample) if audience.sample else None,
+    }
+
+
+def _sample_document(row: OwedRow) -> dict[str, Any]:
+    from commcast.rendering import EmailContent
+
+    content = row.content
+    if isinstance(content, EmailContent):
+        return {
+            "to": mask(row.address),
+            "subject": content.subject,
+            "text": content.text,
+            "html": content.html,
+        }
+    assert content is not None  # noqa: S101 - a sample is a row that is sent
+    return {
+        "to": mask(row.address),
+        "text": content.body,
+        "segments": content.size.segments,
+        "encoding": content.size.encoding,
+        "forced_by": content.size.forced_by,
+        "replaced": [list(pair) for pair in content.replaced],
+    }
+
+
+def _message(audience: AudienceSurvey, row: OwedRow, html: bool, width: int | None) -> Iterator[str]:
+    from commcast.rendering import EmailContent
+
+    content = row.content
+    if isinstance(content, EmailContent):
+        yield rule(f"{audience.audience}, by email")
+        head = [f"To: {mask(row.address)}", f"Subject: {content.subject}", ""]
+        yield from quoted("\n".join(head) + "\n" + content.text, width)
+        if html:
+            yield rule(f"{audience.audience}, HTML part") if content.html else "  (no HTML part)"
+            yield content.html.rstrip("\n")
+    elif content is not None:
+        yield rule(f"{audience.audience}, by SMS ({_size(content)})")
+        yield from quoted(f"To: {mask(row.address)}\n\n{content.body}", width)
+        if content.replaced:
+            pairs = ", ".join(f"{was!r} by {now!r}" for was, now in content.replaced)
+            yield from wrapped(f"Look-alikes replaced: {pairs}", indent="  ")
+    yield ""
+
+
+def _size(content: SmsContent) -> str:
+    size = content.size
+    text = f"{size.segments} segment{'s' * (size.segments != 1)}, {size.encoding}"
+    return f"{text} because of {size.forced_by}" if size.forced_by else text
+
+
+def rule(title: str) -> str:
+    """Return a line across the screen that holds a title."""
+    return f"--- {title} ".ljust(WIDTH, "-")
+
+
+def quoted(text: str, width: int | None) -> Iterator[str]:
+    """Yield the lines of a message set off from our own words."""
+    for line in text.rstrip("\n").split("\n"):
+        if width is None:
+            yield f"| {line}".rstrip()
+        else:
+            parts = textwrap.wrap(
+                line, width - 2, subsequent_indent="  " * line.startswith("- "), break_on_hyphens=False
+            )
+            yield from (f"| {part}".rstrip() for part in parts or [""])
+
+
+def _left_out(notice: NoticeSurvey, audience: str) -> int:
+    found = notice.counts.get(audience)
+    return found.skipped if found else 0
+
+
+def _lists(survey: Survey) -> Mapping[str, Any]:
+    return {name: count for notice in survey.notices for name, count in notice.counts.items()}
+
+
+def _clock(at: datetime) -> str:
+    from commcast.clocktimes import moment
+
+    zone: Any = at.tzinfo
+    return moment(at, zone, None)["both"]

@@ -1,0 +1,245 @@
+"""The command tick: one pass for cron, or a bounded loop of them."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commcast.cli.opening import desk_to_read, desk_to_work, sender_for
+from commcast.cli.options import DryRunOption, FolderOption, JsonOption, NowOption, moment_or_now
+from commcast.cli.output import say, show, show_json
+from commcast.durations import parse_duration
+from commcast.errors import CommcastError, ExitCode, InputError, Interrupted, LedgerError, gravest
+
+if TYPE_CHECKING:
+    from commcast.delivering import Delivered
+    from commcast.desk import Desk
+    from commcast.ledger.store import Ledger
+    from commcast.tick import Ticked
+
+LoopOption = Annotated[
+    str | None, typer.Option("--loop", help="Run a pass each so often, such as 1m.", show_default=False)
+]
+ForOption = Annotated[
+    str | None, typer.Option("--for", help="End the loop after so long, such as 5h.", show_default=False)
+]
+
+
+def tick(
+    loop: LoopOption = None,
+    for_: ForOption = None,
+    dry_run: DryRunOption = False,
+    now: NowOption = None,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Send what is released and owed; for cron. Running it twice, or late, is safe.
+
+    It sends nothing that nobody released, and prints nothing when there is nothing to tell. A broken file
+    is named (exit 2) and stops only its own incident. A loop ends in the gravest code of its passes; "try
+    again" (75) counts only when the last pass says so.
+
+    Example: commcast tick --loop 1m --for 5h
+    """
+    if dry_run:
+        _dry_run(folder, now, as_json)
+        return
+    if now is not None:
+        raise InputError("--now only shows: write it with --dry-run; what is sent is sent now")
+    if loop is None:
+        code = _pass(folder, as_json, _Talk())
+    elif as_json:
+        raise InputError("--json tells of one pass: leave out --loop")
+    else:
+        code = _loop(folder, _length(loop, "--loop"), _length(for_, "--for") if for_ else None)
+    raise typer.Exit(code)
+
+
+@dataclass
+class _Talk:
+    """Says what is wrong once, and again only when it has changed: a loop does not repeat itself."""
+
+    last: str = field(default="")
+
+    def faults(self, text: str) -> None:
+        if text and text != self.last:
+            say(text)
+        self.last = text
+
+
+def _loop(folder: Path | None, every: float, lasting: float | None) -> ExitCode:
+    talk, codes = _Talk(), []
+    start = due = time.monotonic()
+    while True:
+        codes.append(_pass_in_loop(folder, talk))
+        if codes[-1] in {ExitCode.INTERRUPTED, ExitCode.TERMINATED}:
+            return codes[-1]
+        now = time.monotonic()
+        due = max(due + every, now)
+        if lasting is not None and due - start > lasting:
+            return loop_code(codes)
+        with _ending_on_signals():
+            time.sleep(due - now)
+
+
+def loop_code(codes: list[ExitCode]) -> ExitCode:
+    """Return what a loop ends in: the gravest of its passes, where "try again" only counts from the last."""
+    return gravest([*(code for code in codes if code is not ExitCode.TRY_AGAIN), *codes[-1:]])
+
+
+def _pass_in_loop(folder: Path | None, talk: _Talk) -> ExitCode:
+    """Run one pass; what a later one may find mended does not end the loop."""
+    try:
+        with _ending_on_signals():
+            return _pass(folder, False, talk)
+    except (LedgerError, Interrupted):
+        raise
+    except CommcastError as error:
+        talk.faults(str(error))
+        return error.exit_code
+
+
+def _pass(folder: Path | None, as_json: bool, talk: _Talk) -> ExitCode:
+    from commcast.incidents import load_incidents
+    from commcast.tick import tick as run_tick
+
+    with desk_to_work(folder) as (desk, ledger):
+        sender = sender_for(desk, ledger)
+        ticked = run_tick(sender, load_incidents(desk.config, desk.now))
+    code = ticked.exit_code(desk.config.send.tolerate)
+    talk.faults("\n".join(_in_words(path, error) for path, error in ticked.errors.items()))
+    if as_json:
+        show_json("tick", as_document(ticked, code))
+    else:
+        for incident, delivered in ticked.delivered.items():
+            if news := delivered_in_words(delivered):
+                show(f"{incident}: {news}")
+    return code
+
+
+def delivered_in_words(delivered: Delivered) -> str:
+    """Return what one run did over an incident, "" for nothing."""
+    parts = [f"{count} {kind}" for kind, count in sorted(delivered.outcomes.items())]
+    if delivered.lost:
+        parts.append(f"{delivered.lost} unknown: an earlier run ended before the answer came")
+    if delivered.waiting:
+        parts.append(f"{delivered.waiting} waiting")
+    if delivered.stopped_by and delivered.waiting:
+        parts.append(f"stopped by {delivered.stopped_by}")
+    for reason, what in ((delivered.refused, "refused by the provider"), (delivered.down, "provider down")):
+        if reason:
+            parts.append(f"{what}: {reason}")
+    return ", ".join(parts)
+
+
+def as_document(ticked: Ticked, code: ExitCode) -> dict[str, Any]:
+    """Return what a pass did as JSON."""
+    return {
+        "incidents": {name: _outcomes(done) for name, done in ticked.delivered.items()},
+        "faults": {path: str(error).splitlines() for path, error in ticked.errors.items()},
+        "exit_code": int(code),
+    }
+
+
+def _outcomes(delivered: Delivered) -> Mapping[str, Any]:
+    return {
+        "outcomes": {str(kind): count for kind, count in delivered.outcomes.items()},
+        "lost": delivered.lost,
+        "waiting": delivered.waiting,
+        "stopped_by": delivered.stopped_by,
+        "refused": delivered.refused,
+        "down": delivered.down,
+    }
+
+
+def _in_words(path: str, error: CommcastError) -> str:
+    text = str(error)
+    return text if path in text else f"{path}: {text}"
+
+
+def _dry_run(folder: Path | None, now: str | None, as_json: bool) -> None:
+    from commcast.incidents import load_incidents
+
+    with desk_to_read(folder, moment_or_now(now)) as (desk, ledger):
+        loaded = load_incidents(desk.config, desk.now)
+        faults = {path: str(error).splitlines() for path, error in loaded.broken.items()}
+        rows = _would_send(desk, ledger, loaded.incidents, faults) if ledger is not None else []
+    if as_json:
+        show_json("tick-dry-run", {"would_send": rows, "faults": faults})
+    else:
+        for row in rows:
+            show(f"{row['incident']}: would send {row['notice']} by {row['channel']} to {row['send']}")
+        if not rows:
+            show("A tick would send nothing.")
+        for lines in faults.values():
+            say("\n".join(lines))
+    raise typer.Exit(ExitCode.INPUT if faults else ExitCode.DONE)
+
+
+def _would_send(
+    desk: Desk, ledger: Ledger, incidents: tuple[Any, ...], faults: dict[str, list[str]]
+) -> list[dict[str, Any]]:
+    """Return a row for each notice and channel that a tick would send now; note what is wrong in `faults`."""
+    from commcast.desk import check_story, what_is_owed
+    from commcast.ledger.history import tallies
+    from commcast.ledger.releases import released_incidents
+    from commcast.ledger.schema import State
+
+    with ledger.read() as connection:
+        released = released_incidents(connection)
+        rows = [
+            {"incident": t.incident, "notice": t.notice, "channel": t.channel, "send": t.count}
+            for t in tallies(connection)
+            if t.state is State.PENDING
+        ]
+    present = [incident.id for incident in incidents]
+    for incident in incidents:
+        if incident.id in released:
+            try:
+                check_story(desk, incident, ledger, present)
+                survey = what_is_owed(desk, incident, ledger).survey()
+            except InputError as error:
+                faults[incident.path] = str(error).splitlines()
+                continue
+            rows.extend(
+                {
+                    "incident": incident.id,
+                    "notice": each.notice.id,
+                    "channel": each.notice.channel.value,
+                    "send": each.send,
+                }
+                for each in survey.notices
+                if each.send
+            )
+    return rows
+
+
+def _length(text: str, option: str) -> float:
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
+@contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into a documented end; deliveries have their own, gentler way meanwhile."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
+        raise Interrupted("The loop has ended on a signal; the next tick goes on where it left.", code)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,108 @@
+"""What the ledger knows of every incident at a glance: its newest release, its promise, its deliveries."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection, and_, func, select
+
+from commcast.ledger import schema
+from commcast.ledger.history import tallies
+from commcast.ledger.schema import ALL_INCIDENTS, State, unstamp
+from commcast.ledger.stops import stops_in_force
+from commcast.model import END_STATUSES, Status
+from commcast.release import ELSEWHERE
+
+_release, _broadcast, _composition = schema.release, schema.broadcast, schema.composition
+
+
+@dataclass(slots=True)
+class Overview:
+    """One incident. `number`, `title`, `status` and `severity` are those of its newest release.
+
+    `promised` is the earliest time by which any reader was told to expect more, None for an end or where
+    nothing was promised; `told_at` is when somebody was last told, `counts` the deliveries by state.
+    `elsewhere` says that another ledger, or nobody, told of it.
+    """
+
+    incident: str
+    title: str
+    status: Status
+    severity: int
+    number: int
+    elsewhere: bool
+    promised: datetime | None = None
+    told_at: datetime | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+    stopped_by: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        return self.status in END_STATUSES
+
+
+def overviews(connection: Connection) -> dict[str, Overview]:
+    """Return every incident that anything was released of, by its id."""
+    found = _newest_releases(connection)
+    for incident, promised in _promises(connection).items():
+        if incident in found and not found[incident].is_over:
+            found[incident].promised = promised
+    for tally in tallies(connection):
+        if overview := found.get(tally.incident):
+            overview.counts[tally.state] += tally.count
+            if tally.state in {State.ACCEPTED, State.UNKNOWN}:
+                overview.told_at = max(overview.told_at or tally.changed_at, tally.changed_at)
+    for stop in stops_in_force(connection):
+        for overview in found.values() if stop.incident == ALL_INCIDENTS else _one(found, stop.incident):
+            overview.stopped_by = overview.stopped_by or stop.by
+    return found
+
+
+def _one(found: dict[str, Overview], incident: str) -> list[Overview]:
+    return [found[incident]] if incident in found else []
+
+
+def _newest_releases(connection: Connection) -> dict[str, Overview]:
+    newest = (
+        select(_release.c.incident, func.max(_release.c.number).label("number"))
+        .group_by(_release.c.incident)
+        .subquery()
+    )
+    rows = connection.execute(
+        select(_release).join(
+            newest, and_(_release.c.incident == newest.c.incident, _release.c.number == newest.c.number)
+        )
+    )
+    return {
+        row.incident: Overview(
+            incident=row.incident,
+            title=row.title,
+            status=Status(row.status),
+            severity=row.severity,
+            number=row.number,
+            elsewhere=row.how == ELSEWHERE,
+            promised=None if row.status in END_STATUSES else unstamp(row.next_update_by),
+        )
+        for row in rows
+    }
+
+
+def _promises(connection: Connection) -> dict[str, datetime]:
+    """Return, by incident, the earliest promise of the newest update that was frozen."""
+    newest = (
+        select(_broadcast.c.incident, func.max(_broadcast.c.number).label("number"))
+        .group_by(_broadcast.c.incident)
+        .subquery()
+    )
+    rows = connection.execute(
+        select(_broadcast.c.incident, func.min(_composition.c.next_update_by))
+        .join(
+            newest, and_(_broadcast.c.incident == newest.c.incident, _broadcast.c.number == newest.c.number)
+        )
+        .join(_composition, _composition.c.broadcast == _broadcast.c.id)
+        .where(_composition.c.next_update_by.is_not(None))
+        .group_by(_broadcast.c.incident)
+    )
+    return {row[0]: datetime.fromisoformat(row[1]) for row in rows}
