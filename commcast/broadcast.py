@@ -24,6 +24,7 @@ from commcast.templating import Wording
 WINDOWS_A_CONNECTION = 2  # one batch in flight and one ready behind it: W = connections x 2 x batch size
 FAILURES_IN_A_ROW = 20  # a provider that takes nothing so often is down: the run ends, nothing is lost
 LONGEST_WAIT = timedelta(seconds=30)  # a run waits no longer than this for a provider to be ready again
+FIRST_REFUSALS = 20  # so many refused and none accepted: it is us, not them (a relay that is not open to us)
 DRAIN_SECONDS = 60.0  # on a signal: how long hand-overs in flight may still finish
 
 
@@ -66,6 +67,7 @@ class Run:
         self.ended = Ended()
         self._groups: dict[int, Group] = {}
         self._in_row = 0
+        self._refused_first = 0
         self._broken: Exception | None = None
         # The event loop never waits for a disk; one thread keeps the ledger's transactions in order.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
@@ -238,6 +240,7 @@ class Run:
         """Note what an outcome means for the run as a whole, and when to try again what was not taken."""
         if outcome.kind is not OutcomeKind.NOT_TAKEN:
             self._in_row = 0
+            self._heed_refusals(outcome)
             return Settlement(outcome, self.adapter.name)
         if outcome.blame is Blame.ACCOUNT:
             self.ended.refused = self.ended.refused or outcome.detail
@@ -249,6 +252,16 @@ class Run:
         return Settlement(
             outcome, self.adapter.name, self.clock() + timedelta(seconds=min(max(wait, 0), 86400))
         )
+
+    def _heed_refusals(self, outcome: Outcome) -> None:
+        """Stop where everybody is refused from the first: one message, not fifty thousand."""
+        if outcome.kind is not OutcomeKind.REJECTED:
+            return
+        self._refused_first += 1
+        if self._refused_first >= FIRST_REFUSALS and not self.ended.outcomes[OutcomeKind.ACCEPTED]:
+            self.ended.refused = (
+                f"the first {self._refused_first} recipients were all refused: {outcome.detail}"
+            )
 
     async def _worth_waiting(self, turn: Turn) -> bool:
         """Wait, within bounds, for what may be tried again soon; False when this run is at its end."""

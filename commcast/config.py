@@ -60,6 +60,13 @@ def _unsubscribe(url: str) -> str:
     return _web_url(url)
 
 
+def _short_enough(length: timedelta) -> timedelta:
+    # A claim's lease (delivering.LEASE) has to outlive the longest hand-over: three such steps, twice over.
+    if not timedelta(seconds=1) <= length <= timedelta(minutes=2):
+        raise ValueError("must be between 1s and 2m; write 60s")
+    return length
+
+
 def _sender(text: str) -> str:
     name, address = parseaddr(text)
     if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", address):
@@ -221,7 +228,7 @@ class SmtpProvider(_Table):
     security: Literal["starttls", "tls", "none"] = "starttls"
     ca_file: str = ""
     connections: Annotated[int, Field(ge=1, le=64)] = 4
-    timeout: Length = timedelta(seconds=60)
+    timeout: Annotated[Length, AfterValidator(_short_enough)] = timedelta(seconds=60)
     hello: Line = ""
 
 

@@ -24,8 +24,11 @@ def adapter_for(config: Config, channel: Channel) -> Adapter:
     if provider == "smtp":
         from commcast.adapters.smtp import SmtpAdapter
 
-        assert config.providers.smtp is not None  # noqa: S101 - load_config refuses smtp without settings
-        return SmtpAdapter(config.providers.smtp, os.environ.get(SMTP_PASSWORD))
+        smtp = config.providers.smtp
+        assert smtp is not None  # noqa: S101 - load_config refuses smtp without settings
+        if smtp.ca_file:
+            smtp = smtp.model_copy(update={"ca_file": str(config.folder.absolute() / smtp.ca_file)})
+        return SmtpAdapter(smtp, os.environ.get(SMTP_PASSWORD))
     from commcast.adapters.outbox import OutboxAdapter
 
     return OutboxAdapter(channel, config.folder / config.providers.outbox.folder)

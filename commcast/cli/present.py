@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from commcast.addresses import mask
 from commcast.cli.output import table
+from commcast.clocktimes import moment
 
 if TYPE_CHECKING:
+    from commcast.config import Config
     from commcast.desk import Owed
     from commcast.owed import OwedRow
     from commcast.rendering import SmsContent
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 WIDTH = 78  # columns used of 80
 FAULTS_SHOWN = 3
 NAMES = {"email": "email", "sms": "SMS"}
+When = Callable[[datetime], str]
 
 
 def headline(owed: Owed) -> str:
@@ -48,13 +51,22 @@ def counts_table(survey: Survey) -> str:
     return table(["AUDIENCE", "CHANNEL", "SEND", "SEGMENTS", "HELD", "LEFT OUT"], rows) if rows else ""
 
 
-def reasons(survey: Survey) -> Iterator[str]:
+def clock_of(config: Config, now: datetime) -> When:
+    """Return what writes a moment as people at this desk read it: "10:25 CET", with the day if it is another."""
+
+    def when(at: datetime) -> str:
+        return moment(at, config.zone, now)["sms"]
+
+    return when
+
+
+def reasons(survey: Survey, when: When) -> Iterator[str]:
     """Yield why readers are held, skipped or not told, and what is wrong with the lists."""
     for notice in survey.notices:
         channel = NAMES[notice.notice.channel]
         for audience in notice.audiences.values():
             if audience.held:
-                until = f" until {_clock(audience.held_until)}" if audience.held_until else ""
+                until = f" until {when(audience.held_until)}" if audience.held_until else ""
                 yield f"Held: {audience.held} by {channel} in {audience.audience}, quiet hours{until}"
             for why, count in [*audience.skipped.items(), *audience.not_owed.items()]:
                 yield f"Not told: {count} by {channel} in {audience.audience}: {why}"
@@ -79,7 +91,7 @@ def messages(survey: Survey, *, html: bool = False, width: int | None = WIDTH) -
                 yield from _message(audience, audience.sample, html, width)
 
 
-def promise_line(survey: Survey) -> str:
+def promise_line(survey: Survey, when: When) -> str:
     """Return when readers are told to expect more."""
     by_time: dict[datetime, list[str]] = {}
     for notice in survey.notices:
@@ -91,14 +103,9 @@ def promise_line(survey: Survey) -> str:
     if not by_time:
         return "Promise: this is the end; readers are told to expect no more."
     if len(by_time) == 1:
-        return f"Promise: readers are told to expect word by {_clock(next(iter(by_time)))}."
-    parts = [f"{', '.join(names)} by {_clock(by)}" for by, names in sorted(by_time.items())]
+        return f"Promise: readers are told to expect word by {when(next(iter(by_time)))}."
+    parts = [f"{', '.join(names)} by {when(by)}" for by, names in sorted(by_time.items())]
     return f"Promise: readers are told to expect word: {'; '.join(parts)}."
-
-
-def zoned(at: datetime, zone: Any) -> datetime:
-    """Return a moment in the desk's zone, for showing it."""
-    return at.astimezone(zone)
 
 
 def wrapped(text: str, indent: str = "", first: str | None = None) -> list[str]:
@@ -234,10 +241,3 @@ def _left_out(notice: NoticeSurvey, audience: str) -> int:
 
 def _lists(survey: Survey) -> Mapping[str, Any]:
     return {name: count for notice in survey.notices for name, count in notice.counts.items()}
-
-
-def _clock(at: datetime) -> str:
-    from commcast.clocktimes import moment
-
-    zone: Any = at.tzinfo
-    return moment(at, zone, None)["both"]

@@ -148,7 +148,8 @@ def _standing(incident: Incident, overview: Overview | None) -> Standing:
             severity=incident.latest.severity,
             number=0,
             drafts=drafts,
-            over=False,
+            # The end of what nobody ever heard of is old history, not news.
+            over=incident.latest.is_end,
             elsewhere=False,
             told_at=None,
             promised=None,
@@ -283,7 +284,7 @@ def _below(each: Standing) -> list[tuple[str, str]]:
         lines.append((f"also {', '.join(rest)}", ""))
     if each.counts.get("unknown"):
         lines.append((f"{each.counts['unknown']} may or may not have arrived: commcast log {each.id}", YELLOW))
-    if each.drafts:
+    if each.drafts and not each.over:
         many = "1 draft waits" if len(each.drafts) == 1 else f"{len(each.drafts)} drafts wait"
         lines.append((f"{many} for a yes: commcast send {each.id}", YELLOW))
     if each.stopped_by:

@@ -1,0 +1,130 @@
+"""What a person sees before anything is sent, and the question itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from commcast.cli import asking, present
+from commcast.errors import DecisionNeeded
+
+if TYPE_CHECKING:
+    from commcast.desk import Desk, Owed
+    from commcast.ledger.store import Ledger
+    from commcast.model import Update
+    from commcast.survey import Survey
+
+TICK_LATELY = timedelta(minutes=5)
+_TELLING = re.compile(
+    r"https?://[^\s<>\"')]+|\d{1,2}:\d{2}(?:\s?[ap]m)?|\d+(?:[.,]\d+)*\s?(?:%|[a-zA-Z]{1,7}\b)?"
+)
+
+
+def full_text(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None) -> Iterator[str]:
+    """Yield the lines to look at: every message first, then what a person decides by, next to the question."""
+    yield from present.messages(survey)
+    yield present.rule("what goes out")
+    yield from summary(desk, owed, survey)
+    warning = tick_warning(desk, ledger)
+    if warning:
+        yield from present.wrapped(warning, indent="         ", first="")
+
+
+def summary(desk: Desk, owed: Owed, survey: Survey) -> Iterator[str]:
+    """Yield what goes out, to how many, what is new in it, what it promises, and what happens then."""
+    when = present.clock_of(desk.config, desk.now)
+    yield present.headline(owed)
+    yield ""
+    if counts := present.counts_table(survey):
+        yield counts
+        yield ""
+    for line in [*present.reasons(survey, when), *present.not_sent(owed)]:
+        yield from present.wrapped(line, indent="    " if line.startswith("  ") else "  ", first="")
+    update = owed.incident.latest
+    previous = owed.incident.update(update.number - 1) if update.number > 1 else None
+    news = new_facts(previous, update)
+    if news:
+        yield from present.wrapped(f"New here, check each: {', '.join(news)}", indent="  ", first="")
+    yield from present.wrapped(present.promise_line(survey, when), indent="  ", first="")
+    if not update.is_end:
+        yield from present.wrapped(
+            "Nobody writes until then: nothing goes out by itself; tick only sends what is released.",
+            indent="  ",
+            first="",
+        )
+    if price := desk.config.send.sms_price:
+        segments = sum(notice.segments for notice in survey.notices)
+        yield f"SMS cost: {segments} segments x {price:g} = {segments * price:,.2f}"
+
+
+def new_facts(previous: Update | None, update: Update) -> list[str]:
+    """Return the numbers, times and links that this update says and the one before did not."""
+    known = set(_facts(previous)) if previous else set()
+    return [fact for fact in dict.fromkeys(_facts(update)) if fact not in known]
+
+
+def tick_warning(desk: Desk, ledger: Ledger | None) -> str:
+    """Return a warning where no tick has run lately, "" where one has."""
+    from commcast.ledger.history import last_tick
+
+    if ledger is None:
+        return ""
+    with ledger.read() as connection:
+        last = last_tick(connection)
+    if last is not None and desk.now - last < TICK_LATELY:
+        return ""
+    since = "yet" if last is None else f"since {present.clock_of(desk.config, desk.now)(last)}"
+    return f"Warning: no tick has run {since}. In another window run: commcast tick --loop 1m"
+
+
+def in_words(survey: Survey) -> str:
+    """Return how many messages go out now: "20 messages: 17 emails, 3 SMS"."""
+    parts = [
+        f"{notice.send:,} {'SMS' if notice.notice.channel == 'sms' else 'email' + 's' * (notice.send != 1)}"
+        for notice in survey.notices
+        if notice.send
+    ]
+    if len(parts) < 2:
+        return parts[0] if parts else "no message"
+    return f"{survey.send:,} messages: {', '.join(parts)}"
+
+
+def is_sure(survey: Survey, confirm_above: int) -> bool:
+    """Return whether a person says yes to this; above `confirm_above` messages their number is typed."""
+    held = f", and {survey.held:,} after quiet hours" if survey.held else ""
+    if not survey.send and not survey.held:
+        return asking.says_yes("Nobody hears of this now. Release it all the same?")
+    if survey.send <= confirm_above:
+        return asking.says_yes(f"Send {in_words(survey)}{held}?")
+    answer = asking.ask(f"Send {in_words(survey)}{held}? Type {survey.send} to send, anything else to not:")
+    return answer.replace(",", "") == str(survey.send)
+
+
+def check_still_right(asked_at: datetime, now: datetime, longest: timedelta) -> None:
+    """Refuse a yes to words whose times have grown old meanwhile. Raises DecisionNeeded."""
+    if now - asked_at > longest:
+        minutes = int((now - asked_at).total_seconds() // 60)
+        raise DecisionNeeded(
+            f"The question stood for {minutes} minutes: the times in these messages are no longer right."
+        )
+
+
+def _facts(update: Update) -> Iterator[str]:
+    texts = [
+        update.issue,
+        update.resolution,
+        update.scope,
+        update.action,
+        update.nothing_new,
+        update.fixed,
+        update.remains,
+        update.if_it_persists,
+        update.because,
+    ]
+    for words in update.words.values():
+        texts += [words.issue, words.resolution, words.scope, words.action]
+    for text in texts:
+        for found in _TELLING.findall(text or ""):
+            yield found.rstrip(".,;:").strip()

@@ -1,0 +1,327 @@
+"""The one way from a draft to settled deliveries for every verb: look, ask, release, send, tell."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from commcast.cli import asking, question
+from commcast.cli.opening import who
+from commcast.cli.options import clock
+from commcast.cli.outcomes import outcome_document, show_outcomes
+from commcast.cli.output import say, show, show_json
+from commcast.cli.present import survey_document
+from commcast.errors import CommcastError, DecisionNeeded, ExitCode, InputError, Interrupted
+
+if TYPE_CHECKING:
+    from commcast.desk import Desk, Owed
+    from commcast.ledger.store import Ledger
+    from commcast.model import Incident
+    from commcast.survey import Survey
+
+# After so long at the question the times in the messages are wrong, and some promise may have passed.
+QUESTION_STANDS = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the person said with the command: `yes` asks nothing, `late` sends what is stale as well."""
+
+    yes: bool = False
+    late: bool = False
+    as_json: bool = False
+
+
+def send_incident(desk: Desk, incident: Incident, ledger: Ledger, present: Sequence[str], wishes: Wishes) -> ExitCode:
+    """Release the drafts of an incident, if a person says yes, and send what is owed of it.
+
+    `present` are the ids of all incidents in the folder. Returns the exit code of the delivery.
+    Raises DecisionNeeded, InputError, LedgerError, TryAgain; then nothing was sent.
+    """
+    from commcast.desk import check_story, what_is_owed
+
+    check_story(desk, incident, ledger, present)
+    owed = what_is_owed(desk, incident, ledger, as_if_released=True, late=wishes.late)
+    if owed.standing.stopped_by:
+        raise DecisionNeeded(
+            f"{incident.id} is stopped by {owed.standing.stopped_by}; "
+            f"lift it with: commcast resume {incident.id}"
+        )
+    if not owed.drafts:
+        return _send_released(desk, incident, ledger, wishes)
+    with _draft_kept(incident):
+        survey = survey_of(owed)
+        _ask(desk, owed, survey, ledger, wishes)
+        checked = _as_it_will_stand(desk, incident, ledger, survey, wishes)
+        _write_times(desk, checked, owed.drafts)
+    release = question_or_yes(wishes)
+    return _release_and_deliver(desk, checked, ledger, survey, wishes, release)
+
+
+def survey_of(owed: Owed) -> Survey:
+    """Render every message of what is owed once, and count.
+
+    Raises InputError where lists hold nobody, DecisionNeeded where the words have grown stale.
+    """
+    from commcast.owed import check_not_empty
+
+    survey = owed.survey()
+    for notice in survey.notices:
+        check_not_empty(notice.notice, notice.counts)
+    stale = [line.reason for line in owed.lines if not line.owed and "--late" in line.reason]
+    if stale and not survey.notices:
+        raise DecisionNeeded(f"Update {owed.incident.latest.number} is {stale[0]}.")
+    return survey
+
+
+def show_plan(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None, *, as_json: bool) -> None:
+    """Print what a --dry-run would send: the result of the command."""
+    if as_json:
+        show_json("plan", survey_document(owed, survey))
+        return
+    for line in question.full_text(desk, owed, survey, ledger):
+        show(line)
+    show(f"Dry run: nothing was written, nothing was sent. Without it: {question.in_words(survey)}.")
+
+
+def question_or_yes(wishes: Wishes) -> str:
+    """Return by what kind of yes a release comes about, as the ledger keeps it."""
+    return "yes" if wishes.yes else "question"
+
+
+def _ask(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger, wishes: Wishes) -> None:
+    """Show what goes out and ask. Raises DecisionNeeded for anything but a yes."""
+    if wishes.yes:
+        return
+    if not asking.at_terminal():
+        raise DecisionNeeded("There is no terminal to ask at, and no --yes: nothing was released.")
+    for line in question.full_text(desk, owed, survey, ledger):
+        say(line)
+    if not question.is_sure(survey, desk.config.send.confirm_above):
+        raise DecisionNeeded("No: nothing was released.")
+    question.check_still_right(desk.now, clock(), QUESTION_STANDS)
+
+
+def _as_it_will_stand(
+    desk: Desk, incident: Incident, ledger: Ledger, survey: Survey, wishes: Wishes
+) -> Incident:
+    """Return the incident with the times that its release writes, if it still gives what was looked at.
+
+    Nothing is written yet. Raises DecisionNeeded where file, lists or templates changed since.
+    """
+    from commcast.desk import open_desk, what_is_owed
+    from commcast.editor import with_at
+    from commcast.incidents import parse_incident
+    from commcast.textfile import read_text_file
+
+    folder = desk.config.folder
+    fresh = replace(open_desk(folder, desk.now), now=desk.now)
+    text = read_text_file(folder / incident.path, folder=folder, name=incident.path)
+    for update in incident.updates:
+        if not update.at_written:
+            text = with_at(text, incident.path, update.number, desk.now)
+    checked = parse_incident(text, incident.path, fresh.config, desk.now)
+    owed = what_is_owed(fresh, checked, ledger, as_if_released=True, late=wishes.late)
+    if owed.survey().digest != survey.digest:
+        raise DecisionNeeded("The lists, the templates or the incident have changed since you looked.")
+    return checked
+
+
+def _write_times(desk: Desk, checked: Incident, drafts: Sequence[int]) -> None:
+    """Write `at` into the file where it is missing; what stands there afterwards must be what was checked."""
+    from commcast.editor import fill_at
+    from commcast.incidents import load_incident
+
+    path = desk.config.folder / checked.path
+    for number in drafts:
+        fill_at(path, number, desk.now)
+    if load_incident(path, desk.config, desk.now) != checked:
+        raise DecisionNeeded(f"{checked.path} has changed since you looked.")
+
+
+def _release_and_deliver(
+    desk: Desk, incident: Incident, ledger: Ledger, survey: Survey, wishes: Wishes, how: str
+) -> ExitCode:
+    from commcast.desk import release_updates, what_is_owed
+
+    owed = what_is_owed(desk, incident, ledger, as_if_released=True, late=wishes.late)
+    release_updates(desk, owed, owed.drafts, ledger, how=how, by=who())
+    released = list(owed.drafts)
+    with _stopping_on_doubt(desk, incident, ledger):
+        owed = what_is_owed(desk, incident, ledger, late=wishes.late)
+        seen = {(notice.notice.id, notice.notice.channel): notice.digest for notice in survey.notices}
+        expected = [seen.get((each.notice.id, each.notice.channel), "") for each in owed.deliveries]
+        return _deliver(desk, owed, ledger, wishes, released, expected)
+
+
+def _send_released(desk: Desk, incident: Incident, ledger: Ledger, wishes: Wishes) -> ExitCode:
+    """Send what was released before and has not gone yet; say so where all of it has."""
+    from commcast.desk import what_is_owed
+    from commcast.ledger.freeze import held_rows, open_broadcasts
+
+    owed = what_is_owed(desk, incident, ledger, late=wishes.late)
+    with ledger.read() as connection:
+        is_open = bool(open_broadcasts(connection, incident.id) or held_rows(connection, incident.id, desk.now))
+    if not owed.deliveries and not is_open:
+        return _nothing_to_send(owed, ledger, wishes)
+    expected = None
+    if wishes.late and owed.deliveries:
+        survey = survey_of(owed)
+        _ask(desk, owed, survey, ledger, wishes)
+        expected = [notice.digest for notice in survey.notices]
+        owed = what_is_owed(desk, incident, ledger, late=True)
+    return _deliver(desk, owed, ledger, wishes, [], expected)
+
+
+def _nothing_to_send(owed: Owed, ledger: Ledger, wishes: Wishes) -> ExitCode:
+    stale = [line.reason for line in owed.lines if "--late" in line.reason]
+    if stale:
+        raise DecisionNeeded(f"{owed.incident.id}: update {owed.incident.latest.number} is {stale[0]}")
+    if wishes.as_json:
+        show_json("send", outcome_document(owed.incident, ledger, [], ExitCode.DONE))
+    else:
+        show(f"{owed.incident.id}: update {owed.incident.latest.number} was already sent; nothing was sent now.")
+        show_outcomes(owed.incident, ledger)
+    return ExitCode.DONE
+
+
+def _deliver(
+    desk: Desk, owed: Owed, ledger: Ledger, wishes: Wishes, released: list[int], expected: list[str] | None
+) -> ExitCode:
+    from commcast.wiring import make_sender
+
+    progress = Progress()
+    sender = make_sender(desk, ledger, clock=clock, progress=progress)
+    try:
+        delivered = sender.send(owed, expected=expected)
+    finally:
+        progress.end()
+    code = delivered.exit_code(desk.config.send.tolerate)
+    if wishes.as_json:
+        show_json("send", outcome_document(owed.incident, ledger, released, code))
+    else:
+        if released:
+            show(f"{owed.incident.id}: update {', '.join(map(str, released))} released and sent.")
+        show_outcomes(owed.incident, ledger)
+    tell_trouble(owed.incident.id, delivered)
+    return code
+
+
+def tell_trouble(incident: str, delivered: Any) -> None:
+    """Say what a delivery left undone, and what to do about it."""
+    if delivered.refused:
+        say(f"The provider refused us: {delivered.refused}. Mend that, then: commcast send {incident}")
+    if delivered.down:
+        say(f"The provider is down or busy: {delivered.down}. The next tick, or commcast send {incident}, goes on.")
+    if delivered.signal:
+        say(f"Interrupted: {delivered.waiting:,} wait. commcast resume {incident} finishes it.")
+    elif delivered.stopped_by:
+        say(f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} wait. Finish: commcast resume {incident}")
+    if delivered.lost or delivered.outcomes["unknown"]:
+        say(f"Unknown: no answer came; nobody is told again by itself. Who: commcast log {incident}")
+
+
+@contextmanager
+def _draft_kept(incident: Incident) -> Iterator[None]:
+    """Say of every end before the release that the draft is kept, and how to go on."""
+    remedy = (
+        f"The draft is kept in {incident.path}.\n"
+        f"  commcast send {incident.id}       to send it\n"
+        f"  commcast discard {incident.id}    to take it back"
+    )
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("")
+        raise Interrupted(f"Interrupted: nothing was released. {remedy}", ExitCode.INTERRUPTED) from None
+    except DecisionNeeded as error:
+        raise DecisionNeeded(f"{error}\n{remedy}") from None
+    except CommcastError:
+        say(f"Nothing was released. {remedy}")
+        raise
+
+
+@contextmanager
+def _stopping_on_doubt(desk: Desk, incident: Incident, ledger: Ledger) -> Iterator[None]:
+    """Stop the incident where its released words could not be sent as they were looked at.
+
+    Without that a tick would send what nobody has seen.
+    """
+    from commcast.ledger.stops import stop_incident
+
+    remedy = f"Look again with commcast preview {incident.id}; send it with: commcast resume {incident.id}"
+    try:
+        yield
+    except KeyboardInterrupt:
+        with ledger.write() as connection:
+            stop_incident(connection, incident.id, f"{who()}, Ctrl-C", clock())
+        raise Interrupted(
+            f"Interrupted after the release; {incident.id} is stopped. {remedy}", ExitCode.INTERRUPTED
+        ) from None
+    except (DecisionNeeded, InputError) as error:
+        with ledger.write() as connection:
+            stop_incident(connection, incident.id, "a change since the question", clock())
+        say(f"{incident.id} is stopped. {remedy}")
+        raise error from None
+
+
+@dataclass
+class Progress:
+    """Counts outcomes on a terminal's stderr, at most ten times a second; silent elsewhere."""
+
+    count: int = 0
+    _shown: float = 0.0
+    _terminal: bool = field(default_factory=lambda: sys.stderr.isatty())
+
+    def __call__(self, _kind: str) -> None:
+        self.count += 1
+        if self._terminal and time.monotonic() - self._shown > 0.1:
+            self._shown = time.monotonic()
+            sys.stderr.write(f"\r{self.count:,} handed over")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r" + " " * 40 + "\r")
+            sys.stderr.flush()
+
+
+@contextmanager
+def incident_desk(folder: Path | None, *, dry_run: bool = False) -> Iterator[tuple[Desk, Ledger]]:
+    """Yield the desk as of this second, and its ledger: for a dry run a copy that leaves no trace.
+
+    Raises ConfigError, and LedgerError where a real run would.
+    """
+    from commcast.desk import open_desk
+    from commcast.ledger.store import check_file, ledger_path, open_copy, open_ledger
+
+    desk = desk_now(folder)
+    path = ledger_path(desk.config.folder)
+    check_file(path)
+    if dry_run:
+        with open_copy(path, desk.config.desk) as copy:
+            assert copy is not None  # noqa: S101 - check_file has seen it
+            yield desk, copy
+        return
+    del open_desk
+    ledger = open_ledger(path, desk.config.desk)
+    try:
+        yield desk, ledger
+    finally:
+        ledger.close()
+
+
+def desk_now(folder: Path | None) -> Desk:
+    """Return the desk as of this second: files hold no smaller times."""
+    from commcast.cli.options import find_folder
+    from commcast.desk import open_desk
+
+    return open_desk(find_folder(folder), clock().replace(microsecond=0))
+
+

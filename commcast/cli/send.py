@@ -1,0 +1,124 @@
+"""The commands send and discard: release what is drafted, or take it back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commcast.cli import asking
+from commcast.cli.finding import find_incident, is_open, needs_sending
+from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, JsonOption, YesOption
+from commcast.cli.output import say, show
+from commcast.cli.releasing import Wishes, incident_desk, send_incident, show_plan, survey_of
+from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError
+
+if TYPE_CHECKING:
+    from commcast.desk import Desk
+    from commcast.ledger.store import Ledger
+    from commcast.model import Incident
+
+LateOption = Annotated[bool, typer.Option("--late", help="Also what is older than its own promise.")]
+
+
+def send(
+    incident: IncidentArgument = None,
+    late: LateOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Release an incident's drafts after a question, and send what is owed. Twice is safe.
+
+    Example: commcast send pay7
+    """
+    wishes = Wishes(yes=yes, late=late, as_json=as_json)
+    with incident_desk(folder, dry_run=dry_run) as (desk, ledger):
+        raise typer.Exit(send_by_id(desk, ledger, incident, wishes, dry_run=dry_run))
+
+
+def send_by_id(desk: Desk, ledger: Ledger, wanted: str | None, wishes: Wishes, *, dry_run: bool) -> ExitCode:
+    """Find the incident that is meant, and send it or show what would be sent."""
+    from commcast.incidents import load_incidents
+
+    loaded = load_incidents(desk.config, desk.now)
+    what = "incidents have something to send"
+    found = find_incident(loaded, wanted, needs_sending(desk, ledger), what)
+    if found is None:
+        found = find_incident(loaded, None, is_open, "incidents are open, and all was already sent")
+    if found is None:
+        show("Nothing to send: no incident has a draft, and all was already sent.")
+        return ExitCode.DONE
+    present = [each.id for each in loaded.incidents]
+    if dry_run:
+        return plan_only(desk, found, ledger, present, wishes)
+    return send_incident(desk, found, ledger, present, wishes)
+
+
+def plan_only(
+    desk: Desk, incident: Incident, ledger: Ledger | None, present: list[str], wishes: Wishes
+) -> ExitCode:
+    """Show what would be released and sent; write and send nothing."""
+    from commcast.desk import check_story, what_is_owed
+
+    check_story(desk, incident, ledger, present)
+    owed = what_is_owed(desk, incident, ledger, as_if_released=True, late=wishes.late)
+    show_plan(desk, owed, survey_of(owed), ledger, as_json=wishes.as_json)
+    return ExitCode.DONE
+
+
+def discard(
+    incident: IncidentArgument = None, yes: YesOption = False, folder: FolderOption = None
+) -> None:
+    """Take back updates that nobody released: only their lines leave the file.
+
+    Example: commcast discard pay7
+    """
+    from commcast.desk import read_standing
+    from commcast.incidents import load_incidents
+    from commcast.release import changed, drafts
+
+    with incident_desk(folder) as (desk, ledger):
+        loaded = load_incidents(desk.config, desk.now)
+
+        def has_drafts(each: Incident) -> bool:
+            return bool(drafts(each, read_standing(ledger, each.id).releases)) and is_open(each)
+
+        found = find_incident(loaded, incident, has_drafts, "incidents have drafts")
+        if found is None:
+            show("Nothing to discard: no open incident has a draft.")
+            return
+        releases = read_standing(ledger, found.id).releases
+        numbers = drafts(found, releases)
+        if faults := changed(found, releases):
+            raise InputError(faults)
+        _discard(desk, found, numbers, whole=not releases, yes=yes)
+
+
+def _discard(desk: Desk, incident: Incident, numbers: tuple[int, ...], *, whole: bool, yes: bool) -> None:
+    from commcast.editor import remove_updates
+
+    if not numbers:
+        raise InputError(
+            Fault("", 0, 0, f"{incident.id} has no draft", "what was released stays; say more with an update")
+        )
+    path = desk.config.folder / incident.path
+    what = incident.path if whole else f"update {', '.join(map(str, numbers))} of {incident.path}"
+    if not yes:
+        _ask_to_discard(incident, numbers, what)
+    if whole:
+        path.unlink()
+    else:
+        remove_updates(path, numbers)
+    show(f"Discarded {what}; nobody was told of it.")
+
+
+def _ask_to_discard(incident: Incident, numbers: tuple[int, ...], what: str) -> None:
+    if not asking.at_terminal():
+        raise DecisionNeeded("There is no terminal to ask at, and no --yes: nothing was discarded.")
+    for number in numbers:
+        update = incident.update(number)
+        say(f"update {number}, {update.status}: {update.nothing_new or update.fixed or update.issue}")
+    if not asking.says_yes(f"Discard {what}?"):
+        raise DecisionNeeded("No: nothing was discarded.")
