@@ -68,6 +68,7 @@ class Run:
         self._groups: dict[int, Group] = {}
         self._in_row = 0
         self._refused_first = 0
+        self._accepts = False
         self._broken: Exception | None = None
         # The event loop never waits for a disk; one thread keeps the ledger's transactions in order.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
@@ -118,7 +119,7 @@ class Run:
             if self._ending:
                 _take_back(ready, answers)
             if open_claims:
-                outcomes = await self._answers(answers)
+                outcomes = await self._answers(ready, answers)
                 if not outcomes:
                     return
                 open_claims.difference_update(outcome.delivery for outcome in outcomes)
@@ -203,33 +204,45 @@ class Run:
         )
 
     async def _work(self, ready: asyncio.Queue[list[HandOver]], answers: asyncio.Queue[Outcome]) -> None:
+        def note(outcome: Outcome) -> None:
+            self._heed(outcome)  # at once: where it ends the run, this very worker begins nothing more
+            answers.put_nowait(outcome)
+
         while True:
             batch = await ready.get()
+            if self._ending:
+                _give_back(batch, answers)
+                continue
             missing = {item.delivery for item in batch}
             try:
                 async for outcome in self.adapter.send(batch):
                     missing.discard(outcome.delivery)
-                    answers.put_nowait(outcome)
+                    note(outcome)
             except Exception as error:  # an adapter must not raise; if it does, what it did is not known
                 self._broken = self._broken or error
             for delivery in missing:
-                answers.put_nowait(Outcome(delivery, OutcomeKind.UNKNOWN, "the adapter gave no answer"))
+                note(Outcome(delivery, OutcomeKind.UNKNOWN, "the adapter gave no answer"))
 
-    async def _answers(self, answers: asyncio.Queue[Outcome]) -> list[Outcome]:
+    async def _answers(
+        self, ready: asyncio.Queue[list[HandOver]], answers: asyncio.Queue[Outcome]
+    ) -> list[Outcome]:
         """Return all answers there are, waiting for the first; [] when a signal's patience has run out."""
-        first = await self._first_answer(answers)
+        first = await self._first_answer(ready, answers)
         found = [first] if first else []
         while not answers.empty():
             found.append(answers.get_nowait())
         return found
 
-    async def _first_answer(self, answers: asyncio.Queue[Outcome]) -> Outcome | None:
+    async def _first_answer(
+        self, ready: asyncio.Queue[list[HandOver]], answers: asyncio.Queue[Outcome]
+    ) -> Outcome | None:
         getting = asyncio.create_task(answers.get())
         halting = asyncio.create_task(self.halt.wait())
         try:
             if not self.halt.is_set():
                 await asyncio.wait({getting, halting}, return_when=asyncio.FIRST_COMPLETED)
             if not getting.done():
+                _take_back(ready, answers)
                 await asyncio.wait({getting}, timeout=DRAIN_SECONDS)
             return getting.result() if getting.done() else None
         finally:
@@ -237,28 +250,36 @@ class Run:
             halting.cancel()
 
     def _settlement(self, outcome: Outcome) -> Settlement:
-        """Note what an outcome means for the run as a whole, and when to try again what was not taken."""
+        """Return what is to be recorded, and when to try again what was not taken."""
         if outcome.kind is not OutcomeKind.NOT_TAKEN:
-            self._in_row = 0
-            self._heed_refusals(outcome)
             return Settlement(outcome, self.adapter.name)
-        if outcome.blame is Blame.ACCOUNT:
-            self.ended.refused = self.ended.refused or outcome.detail
-        elif outcome.blame is Blame.PROVIDER:
-            self._in_row += 1
-            if self._in_row >= min(FAILURES_IN_A_ROW, self.window):
-                self.ended.down = outcome.detail
         wait = outcome.retry_after if outcome.retry_after is not None else _backoff(outcome, self._in_row)
         return Settlement(
             outcome, self.adapter.name, self.clock() + timedelta(seconds=min(max(wait, 0), 86400))
         )
 
+    def _heed(self, outcome: Outcome) -> None:
+        """Note what an outcome means for the run as a whole."""
+        if outcome.kind is OutcomeKind.ACCEPTED:
+            self._in_row, self._accepts = 0, True
+        elif outcome.kind is OutcomeKind.REJECTED:
+            self._in_row = 0
+            self._heed_refusals(outcome)
+        elif outcome.kind is OutcomeKind.UNKNOWN or outcome.blame is Blame.PROVIDER:
+            self._heed_failure(outcome)
+        elif outcome.blame is Blame.ACCOUNT:
+            self.ended.refused = self.ended.refused or outcome.detail
+
+    def _heed_failure(self, outcome: Outcome) -> None:
+        """Stop where nothing is taken, or nothing is answered: a silent provider would cost us the list."""
+        self._in_row += 1
+        if self._in_row >= min(FAILURES_IN_A_ROW, self.window):
+            self.ended.down = outcome.detail
+
     def _heed_refusals(self, outcome: Outcome) -> None:
         """Stop where everybody is refused from the first: one message, not fifty thousand."""
-        if outcome.kind is not OutcomeKind.REJECTED:
-            return
         self._refused_first += 1
-        if self._refused_first >= FIRST_REFUSALS and not self.ended.outcomes[OutcomeKind.ACCEPTED]:
+        if self._refused_first >= FIRST_REFUSALS and not self._accepts:
             self.ended.refused = (
                 f"the first {self._refused_first} recipients were all refused: {outcome.detail}"
             )
@@ -311,12 +332,16 @@ def thawed_group(broadcast: Broadcast, frozen: Composition) -> Group:
 def _take_back(ready: asyncio.Queue[list[HandOver]], answers: asyncio.Queue[Outcome]) -> None:
     """Give back what was claimed and not yet begun."""
     while not ready.empty():
-        for item in ready.get_nowait():
-            answers.put_nowait(Outcome(item.delivery, OutcomeKind.NOT_TAKEN, "not begun"))
+        _give_back(ready.get_nowait(), answers)
+
+
+def _give_back(batch: Sequence[HandOver], answers: asyncio.Queue[Outcome]) -> None:
+    for item in batch:
+        answers.put_nowait(Outcome(item.delivery, OutcomeKind.NOT_TAKEN, "not begun"))
 
 
 def _backoff(outcome: Outcome, in_row: int) -> float:
-    """Return seconds: one recipient's refusal (greylisting) waits for a later run, a busy provider does not."""
+    """Return seconds: one reader's refusal (greylisting) waits for a later run, a busy provider does not."""
     if outcome.blame is Blame.RECIPIENT:
         return 60.0 if outcome.detail != "not begun" else 0.0
     return float(min(2 ** min(in_row, 6), 30)) / 2

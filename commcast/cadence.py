@@ -1,4 +1,4 @@
-"""When readers hear from us again: the promise (`next_update_by`) that every message carries until the end."""
+"""When readers hear from us again: the promise (`next_update_by`) that messages carry until the end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def promises(config: Config, incident: Incident, update: Update) -> Mapping[str,
 
 
 def interval(cadence: Cadence, incident: Incident, update: Update, audience: str) -> timedelta:
-    """Return how long an audience may be left without word after `update`: slower once the incident is old."""
+    """Return how long an audience may be left without word after `update`: longer once it is old."""
     every = cadence.audiences.get(audience, cadence.every)
     age = update.at - incident.started
     slower = [pace for after, pace in cadence.later if age >= after]

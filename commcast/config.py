@@ -291,6 +291,18 @@ class Config(_Table):
     def zone(self) -> ZoneInfo:
         return ZoneInfo(self.organisation.zone)
 
+    @property
+    def not_served(self) -> tuple[str, ...]:
+        """The tables and keys that are part of the format, but that this version does not act on yet."""
+        written = {
+            "silence": self.silence is not None,
+            "nudge": self.nudge is not None,
+            "channels.email.fallback": bool(self.channels.email and self.channels.email.fallback),
+            "channels.sms.fallback": bool(self.channels.sms and self.channels.sms.fallback),
+            "tick.release": self.tick.release != "never",
+        }
+        return tuple(key for key, is_set in written.items() if is_set)
+
     def cadence_of(self, severity: int) -> Cadence:
         """Return the cadence of a severity: the folder's own, or the default (field norms, README)."""
         own = {str(name): cadence for name, cadence in self.cadence.items()}

@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 import unicodedata
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import count
@@ -38,13 +38,18 @@ def create_incident(config: Config, incident_id: str, data: Mapping[str, Any]) -
 
     Raises InputError where the id cannot be one, or the file is there already.
     """
+    text = "\n".join(lines_of(data, 0)) + "\n"
+    _check(text, as_written(data), f"incidents/{incident_id:.60}.yaml")
+    return create_file(config, incident_id, text)
+
+
+def create_file(config: Config, incident_id: str, text: str) -> Path:
+    """Write incidents/<id>.yaml with `text` as it is, and return its path; otherwise as `create_incident`."""
     name = f"incidents/{incident_id:.60}.yaml"
     if not re.fullmatch(ID_PATTERN, incident_id):
         raise InputError(
             Fault("", 0, 0, f"{incident_id!r:.60} cannot be an id", "write a-z, 0-9, -: at most 40")
         )
-    text = "\n".join(lines_of(data, 0)) + "\n"
-    _check(text, as_written(data), name)
     folder = _incidents_folder(config)
     path = folder / f"{incident_id}.yaml"
     with _telling(name), _temporary(folder, text.encode(), _FILE_MODE) as written:
@@ -66,6 +71,14 @@ def append_update(path: Path, entry: Mapping[str, Any]) -> None:
 def fill_at(path: Path, number: int, at: datetime) -> None:
     """Write the `at` of update `number` (from 1) where the file has none; one that is there stays."""
     _edit(path, lambda text, name: with_at(text, name, number, at))
+
+
+def remove_updates(path: Path, numbers: Iterable[int]) -> None:
+    """Take these updates (from 1) out of a file; the lines of all others stay. One has to stay.
+
+    Raises InputError where that cannot be done without touching anything else.
+    """
+    _edit(path, lambda text, name: without_updates(text, name, numbers))
 
 
 def with_update(text: str, name: str, entry: Mapping[str, Any]) -> str:
@@ -101,6 +114,25 @@ def with_at(text: str, name: str, number: int, at: datetime) -> str:
     if not _reads_as(result, {**document.data, "updates": updates}, name):
         raise InputError(
             document.fault(("updates", number - 1), "`at` cannot be added here", "write it by hand")
+        )
+    return result
+
+
+def without_updates(text: str, name: str, numbers: Iterable[int]) -> str:
+    """Return `text` without the updates `numbers` (from 1), and without their comments; all else stays."""
+    document = parse(text, name)
+    gone = {number - 1 for number in numbers}
+    stays = [update for index, update in enumerate(document.value(("updates",))) if index not in gone]
+    lines = text.split("\n")
+    for index in sorted(gone, reverse=True):
+        first, last = _lines_of_update(lines, document, index)
+        if not stays or lines[first - 1][: document.places["updates", index].column - 1].strip(" -"):
+            break
+        del lines[first - 1 : last]
+    result = "\n".join(lines)
+    if not stays or not _reads_as(result, {**document.data, "updates": stays}, name):
+        raise InputError(
+            document.fault(("updates",), "cannot be taken out here", "take the lines out by hand")
         )
     return result
 
@@ -145,6 +177,20 @@ def _gaps(lines: list[str], document: YamlDocument, place: Place) -> Iterator[in
         end -= 1
     yield end
     yield min([*below, len(lines) + 1, *_document_end(lines, last.line)]) - 1
+
+
+def _lines_of_update(lines: list[str], document: YamlDocument, index: int) -> tuple[int, int]:
+    """Return the first and last line (from 1) of an update, with its comments and the blank line above."""
+    own = document.places["updates", index]
+    following = document.places.get(("updates", index + 1))
+    if following is None:
+        last = next(_gaps(lines, document, document.places["updates",]))
+    else:
+        last = following.line - 1
+    first = own.line
+    if following is None and first > 1 and not lines[first - 2].strip():
+        first -= 1  # the blank line that set it off
+    return first, last
 
 
 def _document_end(lines: list[str], start: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 
@@ -25,8 +25,9 @@ from commcast.ledger.freeze import (
 )
 from commcast.ledger.schema import State
 from commcast.ledger.store import Ledger
+from commcast.ledger.suppressions import erased_key
 from commcast.owed import CHUNK, OwedDeliveries, OwedRow, check_not_empty
-from commcast.plan import Action
+from commcast.plan import WAS_ERASED, Action
 from commcast.survey import RowDigest
 
 _STATE_OF = {Action.SEND: State.PENDING, Action.HOLD: State.HELD, Action.SKIP: State.SKIPPED}
@@ -89,6 +90,10 @@ class Freezer:
                 add_rows(connection, broadcast, frozen, self.now)
         check_not_empty(owed.notice, owed.counts)
         return digest.hexdigest()
+
+    def _forgotten(self, row: FrozenRow) -> FrozenRow:
+        """Return the row of somebody who was erased: an old list does not bring their address back."""
+        return replace(row, key=erased_key(self.ledger.secret, row.key), address="", recipient={})
 
     def _recorded(self, owed: OwedDeliveries, digest: RowDigest) -> Iterator[OwedRow]:
         for row in owed:

@@ -12,7 +12,7 @@ from commcast.cadence import promises
 from commcast.config import Config
 from commcast.model import Channel, Incident, Level, Recipient, Status, Update
 from commcast.release import ELSEWHERE
-from commcast.standing import IncidentStanding, PersonStanding
+from commcast.standing import ERASED, IncidentStanding, PersonStanding
 
 _EVENT_OF_STATUS = {
     Status.RESOLVED: "resolved",
@@ -31,8 +31,8 @@ class Notice:
     """What is owed to readers on one channel: here an update, named "update:3" in the ledger.
 
     `events` tell what is new since this channel last spoke: first, worse, resolved … `audiences` are those
-    that use the channel, best rank first. `told_elsewhere` says that readers heard of the incident before this
-    ledger began. `next_update_by` is the promise to each audience.
+    that use the channel, best rank first. `told_elsewhere` says that readers heard of the incident before
+    this ledger began. `next_update_by` is the promise to each audience.
     """
 
     incident: str
@@ -76,6 +76,7 @@ class Decision:
 
 
 SEND = Decision(Action.SEND)
+WAS_ERASED = Decision(Action.SKIP, f"hears nothing: {ERASED}")
 
 
 def due(
@@ -138,6 +139,8 @@ def decide(
     """Return what is to be done for one recipient of an audience that hears this notice."""
     if reason := _not_owed(recipient, notice, standing):
         return Decision(Action.NOT_OWED, reason)
+    if standing.suppressed == ERASED:
+        return WAS_ERASED
     if standing.suppressed:
         return Decision(Action.SKIP, f"hears nothing: {standing.suppressed}")
     until = _quiet_until(recipient, notice, config, now)

@@ -50,7 +50,7 @@ def digest(incident: Incident, update: Update) -> str:
 
 
 def facts(incident: Incident, update: Update) -> dict[str, Any]:
-    """Return what was known at an update as JSON: what a holding statement can say while the file is broken."""
+    """Return what was known at an update, as JSON: for holding statements while the file is broken."""
     return {
         "incident": incident.model_dump(mode="json", exclude={"updates"}),
         "update": update.model_dump(mode="json"),

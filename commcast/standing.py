@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from commcast.model import Channel
 from commcast.release import Release
 
+ERASED = "erased"  # why somebody is suppressed whose address we may not keep
+
 
 @dataclass(frozen=True, slots=True)
 class IncidentStanding:

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 import typer
 
-from commcast.cli import declare, init, preview, send, update
+from commcast.cli import (
+    declare,
+    demo,
+    doctor,
+    init,
+    lint,
+    log,
+    preview,
+    recipients,
+    schema,
+    send,
+    status,
+    stop,
+    templates,
+    tick,
+    update,
+)
 
 BAD_MINUTE = "In the bad minute"
 LOOK_FIRST = "Look first"
@@ -19,8 +35,25 @@ def register(app: typer.Typer) -> None:
     app.command("resolve", rich_help_panel=BAD_MINUTE)(update.resolve)
     app.command("send", rich_help_panel=BAD_MINUTE)(send.send)
     app.command("discard", rich_help_panel=BAD_MINUTE)(send.discard)
+    app.command("stop", rich_help_panel=BAD_MINUTE)(stop.stop)
+    app.command("resume", rich_help_panel=BAD_MINUTE)(stop.resume)
 
     app.command("preview", rich_help_panel=LOOK_FIRST)(preview.preview)
     app.command("test", rich_help_panel=LOOK_FIRST)(preview.test)
+    app.command("lint", rich_help_panel=LOOK_FIRST)(lint.lint)
+    app.command("status", rich_help_panel=LOOK_FIRST)(status.status)
+    app.command("log", rich_help_panel=LOOK_FIRST)(log.log)
+    app.command("templates", rich_help_panel=LOOK_FIRST)(templates.templates)
+
+    app.command("tick", rich_help_panel=UNATTENDED)(tick.tick)
 
     app.command("init", rich_help_panel=SET_UP)(init.init)
+    app.command("doctor", rich_help_panel=SET_UP)(doctor.doctor)
+    app.add_typer(
+        recipients.app,
+        name="recipients",
+        help="Check who is told; let an address hear nothing more; forget one.",
+        rich_help_panel=SET_UP,
+    )
+    app.command("schema", rich_help_panel=SET_UP)(schema.schema)
+    app.command("demo", rich_help_panel=SET_UP)(demo.demo)

@@ -101,13 +101,15 @@ class DemoDesk:
 
 
 def make(folder: Path, now: datetime) -> DemoDesk:
-    """Make the desk in `folder`, in place of an older demo. Raises InputError where anything else is there."""
+    """Make the desk in `folder`, in place of an older demo. Raises InputError over anything else."""
     text = moved(_example(), _day_of_story(now))
     _clear(folder)
     try:
         for name in ("audiences", "incidents", "templates", "presets"):
             (folder / name).mkdir(parents=True)
-        (folder / _MARK).write_text("Made by `commcast demo`, which replaces this folder when it runs again.\n")
+        (folder / _MARK).write_text(
+            "Made by `commcast demo`, which replaces this folder when it runs again.\n"
+        )
         (folder / ".gitignore").write_text("*\n")
         (folder / "commcast.toml").write_text(_CONFIG.format(desk=secrets.token_hex(8)), encoding="utf-8")
         for audience, people in _LISTS.items():
@@ -118,7 +120,7 @@ def make(folder: Path, now: datetime) -> DemoDesk:
 
 
 def moved(text: str, day: date) -> str:
-    """Return the example with its story on another day: the same times on the clock, the offset of that day."""
+    """Return the example with its story on another day: the same times on the clock."""
 
     def instant(found: re.Match[str]) -> str:
         at = datetime(day.year, day.month, day.day, int(found[1]), int(found[2]), tzinfo=ZONE)

@@ -27,11 +27,12 @@ _HEADINGS = {
     4: "an update: the fix is in place, and is being watched",
     5: "resolved: everybody who heard that it began hears that it is over",
 }
+_CHANNELS = {"email": "mail", "sms": "SMS"}
 _SHOWN_IN_FULL = {1, 2, 5}
 
 
 def tell(demo: DemoDesk) -> None:
-    """Release the updates one by one, each at its own time, and show what readers get. Ends with what to do."""
+    """Release the updates one by one, each at its own time, and show what readers get; then what to do."""
     from commcast.desk import open_desk
     from commcast.incidents import parse_incident
     from commcast.ledger.store import create_ledger, ledger_path
@@ -39,13 +40,13 @@ def tell(demo: DemoDesk) -> None:
     desk = open_desk(demo.folder, demo.now)
     name = demo.incident_path.relative_to(demo.folder).as_posix()
     whole = parse_incident(demo.incident_text, name, desk.config, demo.now)
-    _say_what_this_is(demo)
+    _say_what_this_is()
     ledger = create_ledger(ledger_path(demo.folder), desk.config.desk)
     try:
-        promise = None
+        promise, seen = None, set[str]()
         for update in whole.updates:
             demo.incident_path.write_text(_text_until(demo.incident_text, whole, update), encoding="utf-8")
-            promise = _one_moment(demo, replace(desk, now=update.at), ledger, update, promise)
+            promise = _one_moment(demo, replace(desk, now=update.at), ledger, update, promise, seen)
     finally:
         ledger.close()
     _show_end(demo, whole)
@@ -60,7 +61,7 @@ def _text_until(text: str, whole: Incident, update: Update) -> str:
 
 
 def _one_moment(
-    demo: DemoDesk, desk: Desk, ledger: Ledger, update: Update, promise: datetime | None
+    demo: DemoDesk, desk: Desk, ledger: Ledger, update: Update, promise: datetime | None, seen: set[str]
 ) -> datetime | None:
     """Release and send one update the way the verbs do, and show it; return what was promised."""
     from commcast.desk import check_story, release_updates, what_is_owed
@@ -73,20 +74,18 @@ def _one_moment(
     survey = planned.survey()
     release_updates(desk, planned, planned.drafts, ledger, how="yes", by="demo")
     sender = make_sender(desk, ledger, clock=lambda: desk.now, progress=lambda _kind: None)
-    sender.send(
-        what_is_owed(desk, incident, ledger), expected=[notice.digest for notice in survey.notices]
-    )
-    _show_moment(update, survey, promise)
+    sender.send(what_is_owed(desk, incident, ledger), expected=[notice.digest for notice in survey.notices])
+    _show_moment(update, survey, promise, seen)
     return min((by for n in survey.notices for by in n.notice.next_update_by.values() if by), default=None)
 
 
-def _show_moment(update: Update, survey: Survey, promise: datetime | None) -> None:
+def _show_moment(update: Update, survey: Survey, promise: datetime | None, seen: set[str]) -> None:
     heading = _HEADINGS[update.number].format(promise=_clock(promise) if promise else "")
     show_painted("")
     show_painted(paint(f"{_clock(update.at)}  {heading}", BOLD))
     show_painted(paint(f"       {_told(survey)}", DIM))
     if update.number in _SHOWN_IN_FULL:
-        for heading, lines in _readings(update, survey):
+        for heading, lines in _readings(update, survey, seen):
             show_painted("")
             show_painted(paint(f"  {heading}", CYAN))
             for line in lines:
@@ -96,43 +95,55 @@ def _show_moment(update: Update, survey: Survey, promise: datetime | None) -> No
 def _told(survey: Survey) -> str:
     """Return who is told by what, in one line."""
     told = [
-        f"{notice.notice.channel.value} to " + ", ".join(f"{a.send} {a.audience}" for a in sent)
+        f"{_CHANNELS[notice.notice.channel]} to " + ", ".join(f"{a.send} {a.audience}" for a in sent)
         for notice in survey.notices
         if (sent := [a for a in notice.audiences.values() if a.send])
     ]
-    return "; ".join(told) + ("" if len(told) > 1 else "; a plain update is not texted")
+    return "; ".join(told) + ("" if len(told) > 1 else "; plain updates: mail only")
 
 
-def _readings(update: Update, survey: Survey) -> Iterator[tuple[str, list[str]]]:
-    """Yield what each audience reads: the customers' mail first, then what only the others read."""
-    mails = {a.audience: a for n in survey.notices if n.notice.channel == "email" for a in n.audiences.values()}
-    texts = {a.audience: a for n in survey.notices if n.notice.channel == "sms" for a in n.audiences.values()}
+def _readings(update: Update, survey: Survey, seen: set[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield what each audience reads: the customers' messages first, then what only the others read."""
+    mails, texts = _by_channel(survey, "email"), _by_channel(survey, "sms")
     customers = _body(mails["customers"])
-    yield "customers, mail: " + _subject(mails["customers"]), _telling(update, customers)
+    yield f"customers, mail: {_subject(mails['customers'])}", _telling(update, customers)
     for audience, text in texts.items():
-        if text.sample is not None:
-            segments = text.segments // max(text.send, 1)
-            yield f"{audience}, SMS ({segments} segments)", _body(text)
+        yield f"{audience}, SMS of {text.segments // text.send} segments", _body(text)
     for audience in ("executives", "support"):
-        yield f"{audience}, mail, reads instead or besides", _only_theirs(update, _body(mails[audience]), customers)
+        theirs = _only_theirs(update, _body(mails[audience]), customers, seen)
+        if theirs:
+            yield f"{audience}, mail: the same facts, and what only they read", theirs
+
+
+def _by_channel(survey: Survey, channel: str) -> dict[str, AudienceSurvey]:
+    """Return the audiences that hear something on a channel."""
+    return {
+        audience.audience: audience
+        for notice in survey.notices
+        if notice.notice.channel == channel
+        for audience in notice.audiences.values()
+        if audience.sample is not None
+    }
 
 
 def _telling(update: Update, lines: list[str]) -> list[str]:
     """Return the lines that say what, what next, until when and what now: the heart of every message."""
-    words = [update.issue, update.resolution, update.fixed, update.remains, update.if_it_persists]
+    words = [update.fixed, update.remains, update.if_it_persists]
+    if not update.is_end:
+        words = [update.issue, update.resolution]
     wanted = [" ".join(word.split()) for word in words if word]
-    if update.is_end:
-        wanted.remove(" ".join(update.resolution.split()))
     wanted += ["How long:", "Expected end:", "Next update"]
     return [line for line in lines if any(word in line for word in wanted)]
 
 
-def _only_theirs(update: Update, lines: list[str], customers: list[str]) -> list[str]:
-    """Return the lines whose words the customers do not read, the most telling ones."""
-    known = {_value(line) for line in customers}
-    theirs = [line for line in lines if _value(line) not in known and not line.startswith(("Hello", "SEV-"))]
+def _only_theirs(update: Update, lines: list[str], customers: list[str], seen: set[str]) -> list[str]:
+    """Return the lines whose words the customers do not read, those the screen has not shown yet."""
+    known = {_value(line) for line in customers} | seen
+    theirs = [line for line in lines if _value(line) not in known and not line.startswith("Hello")]
     inside = [line for line in theirs if update.internal and _value(update.internal) in _value(line)]
-    return [*[line for line in theirs if line not in inside][:_LINES_ONLY_THEY_READ], *inside]
+    shown = inside or theirs[:_LINES_ONLY_THEY_READ]
+    seen.update(map(_value, shown))
+    return shown
 
 
 def _value(line: str) -> str:
@@ -162,7 +173,7 @@ def _clock(at: datetime) -> str:
     return f"{at.astimezone(ZONE):%H:%M}"
 
 
-def _say_what_this_is(demo: DemoDesk) -> None:
+def _say_what_this_is() -> None:
     show_painted(paint("Card payments fail at Acme Pay. Watch three audiences being told.", BOLD))
     show_painted("The clock is moved; every message is written to a file, and nothing is sent.")
 

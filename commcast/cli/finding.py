@@ -43,12 +43,8 @@ def is_open(incident: Incident) -> bool:
 def needs_sending(desk: Desk, ledger: Ledger | None) -> Callable[[Incident], bool]:
     """Return a test for incidents that have something to release, or something released that has not gone."""
     from commcast.desk import what_is_owed
-    from commcast.ledger.freeze import open_broadcasts
 
-    waiting: set[str] = set()
-    if ledger is not None:
-        with ledger.read() as connection:
-            waiting = {broadcast.incident for broadcast in open_broadcasts(connection)}
+    waiting = _waiting(ledger) if ledger is not None else set()
 
     def test(incident: Incident) -> bool:
         owed = what_is_owed(desk, incident, ledger)
@@ -57,6 +53,18 @@ def needs_sending(desk: Desk, ledger: Ledger | None) -> Callable[[Incident], boo
         return new or bool(owed.deliveries) or incident.id in waiting
 
     return test
+
+
+def _waiting(ledger: Ledger) -> set[str]:
+    """Return the incidents of which something frozen can go now; what quiet hours hold cannot."""
+    from commcast.ledger.freeze import open_broadcasts
+    from commcast.ledger.history import tallies
+    from commcast.ledger.schema import State
+
+    with ledger.read() as connection:
+        named = {broadcast.incident for broadcast in open_broadcasts(connection)}
+        counts = [tally for name in named for tally in tallies(connection, name)]
+    return {tally.incident for tally in counts if tally.state in {State.PENDING, State.CLAIMED}}
 
 
 def _named(loaded: Loaded, wanted: str) -> Incident:

@@ -16,12 +16,12 @@ from commcast.errors import CommcastError, ExitCode
 class CommcastGroup(TyperGroup):
     """The top of the command line; its help groups the commands by who needs them when."""
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
         panels: dict[str, list[tuple[str, str]]] = {}
         for name, command in self.commands.items():
             if not command.hidden:
                 panel = str(getattr(command, "rich_help_panel", None) or "Commands")
-                panels.setdefault(panel, []).append((name, command.get_short_help_str(formatter.width - 16)))
+                panels.setdefault(panel, []).append((name, command.get_short_help_str(200)))
         for panel, rows in panels.items():
             with formatter.section(panel):
                 formatter.write_dl(rows)

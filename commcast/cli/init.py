@@ -153,15 +153,17 @@ def init(
     Example: commcast init desk --organisation "Acme Pay" --zone Europe/Berlin
     """
     name = organisation or _name_of(folder)
-    files = {CONFIG_NAME: _config_text(name, zone or system_zone(), email or "status@desk.example")}
+    desk = secrets.token_hex(8)
+    config = _config_text(desk, name, zone or system_zone(), email or "status@desk.example")
+    files = {CONFIG_NAME: config}
     files |= {f"audiences/{audience}.csv": text for audience, text in _LISTS.items()}
-    make_desk(folder, {**files, **_NOTES})
+    make_desk(folder, desk, {**files, **_NOTES})
     show(f"Made the desk of {name} in {folder}/: its messages go to outbox/ as files, nothing leaves.")
     step = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
     say(f"Next: look at {CONFIG_NAME} and audiences/, then: {step}commcast declare payments --dry-run")
 
 
-def make_desk(folder: Path, files: dict[str, str]) -> None:
+def make_desk(folder: Path, desk: str, files: dict[str, str]) -> None:
     """Write a desk's files and its ledger; nothing that is there is replaced.
 
     The configuration is checked before, and written last: a folder that holds it is whole.
@@ -184,15 +186,13 @@ def make_desk(folder: Path, files: dict[str, str]) -> None:
                 f"bring its {CONFIG_NAME} back, or name a new folder",
             )
         )
-    desk = secrets.token_hex(8)
-    config_text = files[CONFIG_NAME].replace("{desk}", desk)
-    _check_config(config_text)
+    _check_config(files[CONFIG_NAME])
     try:
         for name, text in files.items():
             if name != CONFIG_NAME:
                 _write_new(folder / name, text)
         create_ledger(ledger_path(folder), desk).close()
-        _write_new(folder / CONFIG_NAME, config_text)
+        _write_new(folder / CONFIG_NAME, files[CONFIG_NAME])
     except OSError as error:
         raise InputError(
             Fault(str(folder), 0, 0, f"cannot be made: {error.strerror}", "check the path and its rights")
@@ -211,11 +211,15 @@ def system_zone() -> str:
         return "UTC"
 
 
-def _config_text(name: str, zone: str, email: str) -> str:
-    sender = email if "<" in email else f"{re.sub(r'[^\w .-]', '', name).strip()} <{email}>"
-    quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in {"name": name, "zone": zone, "sender": sender}.items()}
+def _config_text(desk: str, name: str, zone: str, email: str) -> str:
+    plain = re.sub(r"[^\w .-]", "", name).strip()  # a comma or a quote would be read as something else
+    sender = email if "<" in email else f"{plain} <{email}>"
+    quoted = {
+        key: json.dumps(value, ensure_ascii=False)
+        for key, value in {"name": name, "zone": zone, "sender": sender}.items()
+    }
     comment = " ".join(name.split())
-    return _CONFIG.format(desk="{desk}", comment=comment, **quoted)
+    return _CONFIG.format(desk=desk, comment=comment, **quoted)
 
 
 def _check_config(text: str) -> None:

@@ -37,7 +37,9 @@ def show_outcomes(incident: Incident, ledger: Ledger) -> None:
         show(table(["AUDIENCE", "CHANNEL", *_COLUMNS], rows))
 
 
-def outcome_document(incident: Incident, ledger: Ledger, released: list[int], code: ExitCode) -> dict[str, Any]:
+def outcome_document(
+    incident: Incident, ledger: Ledger, released: list[int], code: ExitCode
+) -> dict[str, Any]:
     """Return what became of the newest update as JSON."""
     return {
         "incident": incident.id,

@@ -22,13 +22,16 @@ WIDTH = 78  # columns used of 80
 FAULTS_SHOWN = 3
 NAMES = {"email": "email", "sms": "SMS"}
 When = Callable[[datetime], str]
+# They hear it once, which is no news to whoever decides; `recipients check` lists them.
+_SAME = "the same address again"
 
 
 def headline(owed: Owed) -> str:
     """Return which incident and update this is about."""
     update = owed.incident.latest
     drafts = owed.drafts
-    text = f"{owed.incident.id}  SEV-{update.severity}  update {update.number}, {update.status.replace('_', ' ')}"
+    status = update.status.replace("_", " ")
+    text = f"{owed.incident.id}  SEV-{update.severity}  update {update.number}, {status}"
     if len(drafts) > 1:
         text += f" (drafts: {', '.join(map(str, drafts))}; readers get the newest)"
     return "\n".join([*wrapped(text), *wrapped(owed.incident.title, indent="  ")])
@@ -52,7 +55,7 @@ def counts_table(survey: Survey) -> str:
 
 
 def clock_of(config: Config, now: datetime) -> When:
-    """Return what writes a moment as people at this desk read it: "10:25 CET", with the day if it is another."""
+    """Return what writes a moment as this desk reads it: "10:25 CET", with the day if it is another."""
 
     def when(at: datetime) -> str:
         return moment(at, config.zone, now)["sms"]
@@ -69,6 +72,8 @@ def reasons(survey: Survey, when: When) -> Iterator[str]:
                 until = f" until {when(audience.held_until)}" if audience.held_until else ""
                 yield f"Held: {audience.held} by {channel} in {audience.audience}, quiet hours{until}"
             for why, count in [*audience.skipped.items(), *audience.not_owed.items()]:
+                if why == _SAME:
+                    continue
                 yield f"Not told: {count} by {channel} in {audience.audience}: {why}"
     for name, count in _lists(survey).items():
         if count.skipped:

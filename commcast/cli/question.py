@@ -23,12 +23,13 @@ _TELLING = re.compile(
 
 
 def full_text(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None) -> Iterator[str]:
-    """Yield the lines to look at: every message first, then what a person decides by, next to the question."""
+    """Yield the lines to look at: the messages, then, next to the question, what a person decides by."""
     yield from present.messages(survey)
     yield present.rule("what goes out")
     yield from summary(desk, owed, survey)
     warning = tick_warning(desk, ledger)
     if warning:
+        yield ""
         yield from present.wrapped(warning, indent="         ", first="")
 
 
@@ -44,7 +45,9 @@ def summary(desk: Desk, owed: Owed, survey: Survey) -> Iterator[str]:
         yield from present.wrapped(line, indent="    " if line.startswith("  ") else "  ", first="")
     update = owed.incident.latest
     previous = owed.incident.update(update.number - 1) if update.number > 1 else None
-    news = new_facts(previous, update)
+    if not survey.notices:
+        return
+    news = [*new_facts(previous, update), *new_timeframe(previous, update, when)]
     if news:
         yield from present.wrapped(f"New here, check each: {', '.join(news)}", indent="  ", first="")
     yield from present.wrapped(present.promise_line(survey, when), indent="  ", first="")
@@ -63,6 +66,17 @@ def new_facts(previous: Update | None, update: Update) -> list[str]:
     """Return the numbers, times and links that this update says and the one before did not."""
     known = set(_facts(previous)) if previous else set()
     return [fact for fact in dict.fromkeys(_facts(update)) if fact not in known]
+
+
+def new_timeframe(previous: Update | None, update: Update, when: present.When) -> list[str]:
+    """Return the expected end, where this update is the first to say it."""
+    frame = update.timeframe
+    if update.is_end or (previous and previous.timeframe == frame):
+        return []
+    if frame.latest is None:
+        return ["end unknown"]
+    earliest = f"{when(frame.earliest)} to " if frame.earliest else ""
+    return [f"end expected {earliest}{when(frame.latest)}"]
 
 
 def tick_warning(desk: Desk, ledger: Ledger | None) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from commcast.cli import asking, question
 from commcast.cli.opening import who
@@ -20,6 +20,7 @@ from commcast.cli.present import survey_document
 from commcast.errors import CommcastError, DecisionNeeded, ExitCode, InputError, Interrupted
 
 if TYPE_CHECKING:
+    from commcast.delivering import Delivered
     from commcast.desk import Desk, Owed
     from commcast.ledger.store import Ledger
     from commcast.model import Incident
@@ -38,7 +39,9 @@ class Wishes:
     as_json: bool = False
 
 
-def send_incident(desk: Desk, incident: Incident, ledger: Ledger, present: Sequence[str], wishes: Wishes) -> ExitCode:
+def send_incident(
+    desk: Desk, incident: Incident, ledger: Ledger, present: Sequence[str], wishes: Wishes
+) -> ExitCode:
     """Release the drafts of an incident, if a person says yes, and send what is owed of it.
 
     `present` are the ids of all incidents in the folder. Returns the exit code of the delivery.
@@ -153,7 +156,7 @@ def _release_and_deliver(
     owed = what_is_owed(desk, incident, ledger, as_if_released=True, late=wishes.late)
     release_updates(desk, owed, owed.drafts, ledger, how=how, by=who())
     released = list(owed.drafts)
-    with _stopping_on_doubt(desk, incident, ledger):
+    with _stopping_on_doubt(incident, ledger):
         owed = what_is_owed(desk, incident, ledger, late=wishes.late)
         seen = {(notice.notice.id, notice.notice.channel): notice.digest for notice in survey.notices}
         expected = [seen.get((each.notice.id, each.notice.channel), "") for each in owed.deliveries]
@@ -167,7 +170,9 @@ def _send_released(desk: Desk, incident: Incident, ledger: Ledger, wishes: Wishe
 
     owed = what_is_owed(desk, incident, ledger, late=wishes.late)
     with ledger.read() as connection:
-        is_open = bool(open_broadcasts(connection, incident.id) or held_rows(connection, incident.id, desk.now))
+        is_open = bool(
+            open_broadcasts(connection, incident.id) or held_rows(connection, incident.id, desk.now)
+        )
     if not owed.deliveries and not is_open:
         return _nothing_to_send(owed, ledger, wishes)
     expected = None
@@ -186,7 +191,7 @@ def _nothing_to_send(owed: Owed, ledger: Ledger, wishes: Wishes) -> ExitCode:
     if wishes.as_json:
         show_json("send", outcome_document(owed.incident, ledger, [], ExitCode.DONE))
     else:
-        show(f"{owed.incident.id}: update {owed.incident.latest.number} was already sent; nothing was sent now.")
+        show(_already_sent(owed))
         show_outcomes(owed.incident, ledger)
     return ExitCode.DONE
 
@@ -206,23 +211,42 @@ def _deliver(
     if wishes.as_json:
         show_json("send", outcome_document(owed.incident, ledger, released, code))
     else:
-        if released:
-            show(f"{owed.incident.id}: update {', '.join(map(str, released))} released and sent.")
+        show(_what_happened(owed, released, delivered))
         show_outcomes(owed.incident, ledger)
     tell_trouble(owed.incident.id, delivered)
     return code
 
 
-def tell_trouble(incident: str, delivered: Any) -> None:
+def _what_happened(owed: Owed, released: list[int], delivered: Delivered) -> str:
+    numbers = ", ".join(map(str, released))
+    handed = sum(delivered.outcomes.values())
+    if released and not owed.deliveries:
+        return f"{owed.incident.id}: update {numbers} released; nobody hears of it now."
+    if released:
+        return f"{owed.incident.id}: update {numbers} released, {handed:,} handed over."
+    if handed or delivered.waiting or delivered.lost:
+        return f"{owed.incident.id}: {handed:,} handed over that were still open."
+    return _already_sent(owed)
+
+
+def _already_sent(owed: Owed) -> str:
+    return f"{owed.incident.id}: update {owed.incident.latest.number} was already sent; nothing was sent now."
+
+
+def tell_trouble(incident: str, delivered: Delivered) -> None:
     """Say what a delivery left undone, and what to do about it."""
     if delivered.refused:
         say(f"The provider refused us: {delivered.refused}. Mend that, then: commcast send {incident}")
     if delivered.down:
-        say(f"The provider is down or busy: {delivered.down}. The next tick, or commcast send {incident}, goes on.")
+        say(
+            f"The provider is down or busy: {delivered.down}. A tick goes on, or: commcast send {incident}"
+        )
     if delivered.signal:
         say(f"Interrupted: {delivered.waiting:,} wait. commcast resume {incident} finishes it.")
     elif delivered.stopped_by:
-        say(f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} wait. Finish: commcast resume {incident}")
+        say(
+            f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} wait. See: commcast resume {incident}"
+        )
     if delivered.lost or delivered.outcomes["unknown"]:
         say(f"Unknown: no answer came; nobody is told again by itself. Who: commcast log {incident}")
 
@@ -248,7 +272,7 @@ def _draft_kept(incident: Incident) -> Iterator[None]:
 
 
 @contextmanager
-def _stopping_on_doubt(desk: Desk, incident: Incident, ledger: Ledger) -> Iterator[None]:
+def _stopping_on_doubt(incident: Incident, ledger: Ledger) -> Iterator[None]:
     """Stop the incident where its released words could not be sent as they were looked at.
 
     Without that a tick would send what nobody has seen.
@@ -298,7 +322,6 @@ def incident_desk(folder: Path | None, *, dry_run: bool = False) -> Iterator[tup
 
     Raises ConfigError, and LedgerError where a real run would.
     """
-    from commcast.desk import open_desk
     from commcast.ledger.store import check_file, ledger_path, open_copy, open_ledger
 
     desk = desk_now(folder)
@@ -309,7 +332,6 @@ def incident_desk(folder: Path | None, *, dry_run: bool = False) -> Iterator[tup
             assert copy is not None  # noqa: S101 - check_file has seen it
             yield desk, copy
         return
-    del open_desk
     ledger = open_ledger(path, desk.config.desk)
     try:
         yield desk, ledger
@@ -322,6 +344,5 @@ def desk_now(folder: Path | None) -> Desk:
     from commcast.cli.options import find_folder
     from commcast.desk import open_desk
 
-    return open_desk(find_folder(folder), clock().replace(microsecond=0))
-
-
+    desk = open_desk(find_folder(folder), clock().replace(microsecond=0))
+    return replace(desk, now=desk.now.astimezone(desk.config.zone))

@@ -68,9 +68,7 @@ def plan_only(
     return ExitCode.DONE
 
 
-def discard(
-    incident: IncidentArgument = None, yes: YesOption = False, folder: FolderOption = None
-) -> None:
+def discard(incident: IncidentArgument = None, yes: YesOption = False, folder: FolderOption = None) -> None:
     """Take back updates that nobody released: only their lines leave the file.
 
     Example: commcast discard pay7
@@ -83,7 +81,8 @@ def discard(
         loaded = load_incidents(desk.config, desk.now)
 
         def has_drafts(each: Incident) -> bool:
-            return bool(drafts(each, read_standing(ledger, each.id).releases)) and is_open(each)
+            releases = read_standing(ledger, each.id).releases
+            return bool(drafts(each, releases)) and (is_open(each) or bool(releases))
 
         found = find_incident(loaded, incident, has_drafts, "incidents have drafts")
         if found is None:

@@ -283,7 +283,9 @@ def _below(each: Standing) -> list[tuple[str, str]]:
     if rest:
         lines.append((f"also {', '.join(rest)}", ""))
     if each.counts.get("unknown"):
-        lines.append((f"{each.counts['unknown']} may or may not have arrived: commcast log {each.id}", YELLOW))
+        lines.append(
+            (f"{each.counts['unknown']} may or may not have arrived: commcast log {each.id}", YELLOW)
+        )
     if each.drafts and not each.over:
         many = "1 draft waits" if len(each.drafts) == 1 else f"{len(each.drafts)} drafts wait"
         lines.append((f"{many} for a yes: commcast send {each.id}", YELLOW))

@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,22 +70,12 @@ def create_ledger(path: Path, desk: str) -> Ledger:
 
     It is made under another name and then linked, so that a crash leaves none rather than half of one.
     """
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    _check_folder(path.parent)
-    handle, name = tempfile.mkstemp(prefix=".new-", suffix=".db", dir=path.parent)
-    os.close(handle)
-    made = Path(name)
-    try:
-        engine = _engine(made)
-        with _named_errors(path), engine.begin() as connection:
-            _fill(connection, desk)
-        engine.dispose()
-        os.link(made, path)
-    except FileExistsError:
-        raise LedgerError(f"{path}: there is a ledger already; nothing was changed") from None
-    finally:
-        for left in path.parent.glob(made.name + "*"):
-            left.unlink()
+    with _named_errors(path):
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        _check_folder(path.parent)
+        handle, name = tempfile.mkstemp(prefix=".new-", suffix=".db", dir=path.parent)
+        os.close(handle)
+        _make(Path(name), path, desk)
     return open_ledger(path, desk)
 
 
@@ -111,7 +101,8 @@ def open_copy(path: Path, desk: str) -> Iterator[Ledger | None]:
     check_file(path)
     with tempfile.TemporaryDirectory(prefix="commcast-") as folder:
         copy = Path(folder) / LEDGER_NAME
-        _copy(path, copy)
+        with _named_errors(path):
+            _copy(path, copy)
         ledger = _trusted(copy, _engine(copy), desk)
         try:
             yield Ledger(path, ledger.engine, ledger.desk, ledger.secret)
@@ -148,7 +139,7 @@ def check_file(path: Path) -> None:
         raise LedgerError(f"{path}: is not a plain file; put the ledger itself there")
     if found.st_uid not in {os.getuid(), 0}:
         raise LedgerError(f"{path}: belongs to another user; run commcast as that user")
-    if stat.S_IMODE(found.st_mode) & 0o077 and os.access(path, os.W_OK):
+    if stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.getuid():
         path.chmod(0o600)
     _check_content(path, found.st_size)
 
@@ -184,28 +175,62 @@ def _check_content(path: Path, size: int) -> None:
         raise LedgerError(f"{path}: is cut short ({size} of {pages * page} bytes); {restore}")
 
 
+def _make(made: Path, path: Path, desk: str) -> None:
+    engine = _engine(made)
+    try:
+        with engine.begin() as connection:
+            _fill(connection, desk)
+        engine.dispose()
+        os.link(made, path)
+    except FileExistsError:
+        raise LedgerError(f"{path}: there is a ledger already; nothing was changed") from None
+    finally:
+        engine.dispose()
+        for left in path.parent.glob(made.name + "*"):
+            left.unlink()
+
+
 def _trusted(path: Path, engine: Engine, desk: str) -> Ledger:
-    with _named_errors(path):
-        with engine.connect() as connection:
-            connection.execution_options(commcast_reads=True)
-            revision = _revision(connection, path)
-        if revision != schema.REVISION:
-            _upgrade(engine, path, revision)
-        with engine.connect() as connection:
-            connection.execution_options(commcast_reads=True)
-            kept = {row.name: row.value for row in connection.execute(select(schema.meta))}
+    try:
+        with _named_errors(path):
+            kept = _kept(engine, path)
+        _check_desk(path, kept.get("desk", ""), desk)
+        return Ledger(path, engine, desk, _secret(path, kept))
+    except BaseException:
+        engine.dispose()  # leaves no log beside a file that is not ours
+        raise
+
+
+def _kept(engine: Engine, path: Path) -> dict[str, str]:
+    """Return what the ledger says of itself, its tables brought up to date."""
+    with engine.connect() as connection:
+        connection.execution_options(commcast_reads=True)
+        revision = _revision(connection, path)
+    if revision != schema.REVISION:
+        _upgrade(engine, path, revision)
+    with engine.connect() as connection:
+        connection.execution_options(commcast_reads=True)
+        return {row.name: row.value for row in connection.execute(select(schema.meta))}
+
+
+def _check_desk(path: Path, found: str, desk: str) -> None:
     if not desk:
         raise LedgerError(
             "commcast.toml has no desk: it does not say whose ledger to trust; "
             "mend it with: commcast doctor --adopt-ledger"
         )
-    if kept.get("desk") != desk:
-        engine.dispose()
+    if found != desk:
         raise LedgerError(
-            f"{path}: is the ledger of another desk ({kept.get('desk', '')[:8]}…, this folder's is "
-            f"{desk[:8]}…); put the right one there, or take this one with: commcast doctor --adopt-ledger"
+            f"{path}: is the ledger of another desk ({found[:8]}…, this folder's is {desk[:8]}…); "
+            "put the right one there, or take this one with: commcast doctor --adopt-ledger"
         )
-    return Ledger(path, engine, desk, bytes.fromhex(kept["secret"]))
+
+
+def _secret(path: Path, kept: Mapping[str, str]) -> bytes:
+    try:
+        return bytes.fromhex(kept["secret"])
+    except (KeyError, ValueError):
+        raise LedgerError(f"{path}: is damaged: its secret is gone; restore it from a backup") from None
 
 
 def _revision(connection: Connection, path: Path) -> str:
@@ -214,7 +239,10 @@ def _revision(connection: Connection, path: Path) -> str:
     ).scalar_one()
     if known != 2:
         raise LedgerError(f"{path}: is a database, but not a ledger of commcast; put the right file there")
-    return str(connection.execute(text("select version_num from alembic_version")).scalar_one())
+    revision = connection.execute(text("select version_num from alembic_version")).scalar_one_or_none()
+    if revision is None:
+        raise LedgerError(f"{path}: is damaged: it does not say how old it is; restore it from a backup")
+    return str(revision)
 
 
 def _upgrade(engine: Engine, path: Path, revision: str) -> None:

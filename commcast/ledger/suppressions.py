@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from commcast.ledger import schema
 from commcast.ledger.schema import State, insert_unless_there, stamp
+from commcast.model import Channel
+from commcast.standing import ERASED
 
 _suppression, _delivery = schema.suppression, schema.delivery
-ERASED = "erased"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,8 @@ def erase(connection: Connection, secret: bytes, channel: str, key: str, *, by: 
     rows = connection.execute(
         update(_delivery)
         .where(_delivery.c.channel == channel, _delivery.c.key == key)
-        .values(key=hashed, address="", recipient={}, changed_at=stamp(now))
+        # A provider's own name for a delivery may hold the address, as a file's name in the outbox does.
+        .values(key=hashed, address="", recipient={}, provider_id="", changed_at=stamp(now))
         .returning(_delivery.c.id)
     ).all()
     connection.execute(
@@ -73,6 +75,17 @@ def erase(connection: Connection, secret: bytes, channel: str, key: str, *, by: 
     row = {"channel": channel, "key": hashed, "reason": ERASED, "by": by, "at": stamp(now)}
     connection.execute(insert_unless_there(connection, _suppression), [row])
     return len(rows)
+
+
+def phones_beside(connection: Connection, addresses: Sequence[str]) -> tuple[str, ...]:
+    """Return the phone numbers whose deliveries name one of these mail addresses: the same person's."""
+    named = func.lower(_delivery.c.recipient["email"].as_string())
+    found = connection.execute(
+        select(_delivery.c.key)
+        .where(_delivery.c.channel == Channel.SMS, named.in_([address.lower() for address in addresses]))
+        .distinct()
+    )
+    return tuple(found.scalars())
 
 
 def suppressed_among(

@@ -1,0 +1,246 @@
+"""The command declare: from one line, or a preset, to an incident file and its first message."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from copy import deepcopy
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commcast.cli import asking
+from commcast.cli.options import DryRunOption, FolderOption, JsonOption, YesOption
+from commcast.cli.output import say
+from commcast.cli.releasing import Wishes, desk_now, incident_desk, send_incident
+from commcast.cli.send import plan_only
+from commcast.cli.words import (
+    MEANING,
+    ActionOption,
+    AffectedOption,
+    AudienceOption,
+    ConfidenceOption,
+    EditOption,
+    InternalOption,
+    IssueOption,
+    NextOption,
+    OwnerOption,
+    ResolutionOption,
+    ScopeOption,
+    SeverityOption,
+    StatusOption,
+    TimeframeOption,
+    in_terms_of_options,
+    missing_options,
+    update_entry,
+    written_keys,
+)
+from commcast.errors import InputError, LedgerError
+
+if TYPE_CHECKING:
+    from commcast.config import Config
+    from commcast.desk import Desk
+    from commcast.model import Incident
+
+_TOP_KEYS = (
+    "id",
+    "title",
+    "kind",
+    "severity",
+    "started",
+    "window",
+    "affected",
+    "audiences",
+    "owner",
+    "backup",
+)
+_NEEDED = ("issue", "resolution", "timeframe")
+_TRIES = 20  # other people may take the same id at the same moment
+
+
+def declare(
+    title: Annotated[
+        str | None, typer.Argument(help="A title, or a preset's name (payments).", show_default=False)
+    ] = None,
+    severity: SeverityOption = None,
+    issue: IssueOption = None,
+    resolution: ResolutionOption = None,
+    timeframe: TimeframeOption = None,
+    confidence: ConfidenceOption = None,
+    scope: ScopeOption = None,
+    action: ActionOption = None,
+    status: StatusOption = None,
+    affected: AffectedOption = None,
+    audience: AudienceOption = None,
+    owner: OwnerOption = None,
+    next_: NextOption = None,
+    internal: InternalOption = None,
+    started: Annotated[
+        str | None, typer.Option(help="When it began, such as 09:52 today.", show_default=False)
+    ] = None,
+    id: Annotated[
+        str | None, typer.Option("--id", help="A short id; default: made from the title.", show_default=False)
+    ] = None,
+    edit: EditOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Begin an incident: write its file, show what goes out, ask, and tell everybody.
+
+    What is missing is asked for on a terminal. A preset's name fills in its words.
+
+    Example: commcast declare "Card payments fail" --severity 2 --issue "Some cards are
+    refused." --resolution "We roll back the last release." --timeframe unknown
+    """
+    keys = written_keys({**locals(), "title": None})
+    desk = desk_now(folder)
+    data = complete(first_words(desk.config, title, keys), asked=not edit)
+    wishes = Wishes(yes=yes, as_json=as_json)
+    taken = ids_in_use(desk)
+    if dry_run:
+        incident = _checked(desk, data, taken, edit=edit)[0]
+        with incident_desk(folder, dry_run=True) as (_, ledger):
+            raise typer.Exit(plan_only(desk, incident, ledger, [], wishes))
+    incident = write_incident(desk, data, taken, edit=edit)
+    _send(desk, incident, wishes)
+
+
+def _send(desk: Desk, incident: Incident, wishes: Wishes) -> None:
+    from commcast.ledger.store import ledger_path, open_ledger
+
+    try:
+        ledger = open_ledger(ledger_path(desk.config.folder), desk.config.desk)
+    except LedgerError:
+        say(f"Nothing was sent. The draft is kept in {incident.path}; then: commcast send {incident.id}")
+        raise
+    try:
+        raise typer.Exit(send_incident(desk, incident, ledger, [incident.id], wishes))
+    finally:
+        ledger.close()
+
+
+def first_words(config: Config, title: str | None, keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an incident file's data from a preset or a title, with the options over it."""
+    from commcast.presets import find_preset, list_presets
+
+    names = {preset.name for preset in list_presets(config)} if title else set()
+    data = deepcopy(dict(find_preset(config, title).data)) if title and title in names else {}
+    if not data and title:
+        data["title"] = title
+    updates = data.pop("updates", [{}])
+    data.update({key: value for key, value in keys.items() if key in _TOP_KEYS})
+    updates[0] = {**updates[0], **update_entry({k: v for k, v in keys.items() if k not in _TOP_KEYS})}
+    data = {key: data[key] for key in _TOP_KEYS if key in data} | data
+    return {**data, "updates": updates}
+
+
+def complete(data: dict[str, Any], *, asked: bool) -> dict[str, Any]:
+    """Return `data` with what it needs: asked for at a terminal, else an error that lists all of it."""
+    first = data["updates"][0]
+    missing = [key for key in ("title", "severity") if key not in data]
+    missing += [key for key in _NEEDED if key not in first and data.get("kind") != "maintenance"]
+    if not missing or (not asked and asking.at_terminal()):
+        return _with_blanks(data, missing)
+    if not asking.at_terminal():
+        raise missing_options(missing)
+    say("A few words are needed; nothing is sent before you have seen all of it.")
+    for key in missing:
+        answer = asking.ask_until_good(f"{key.capitalize()} ({MEANING[key]}):", _checks(key))
+        (data if key in _TOP_KEYS else first)[key] = int(answer) if key == "severity" else answer
+    return _ordered(data)
+
+
+def ids_in_use(desk: Desk) -> set[str]:
+    """Return every id that a new incident must not take: those of files, and those the ledger remembers."""
+    from commcast.incidents import incident_paths, load_incidents
+    from commcast.ledger.releases import released_incidents
+    from commcast.ledger.store import ledger_path, open_copy
+
+    loaded = load_incidents(desk.config, desk.now)
+    taken = {path.stem for path in incident_paths(desk.config)} | {each.id for each in loaded.incidents}
+    try:
+        with open_copy(ledger_path(desk.config.folder), desk.config.desk) as ledger:
+            if ledger is not None:
+                with ledger.read() as connection:
+                    taken |= released_incidents(connection)
+    except LedgerError:
+        pass  # sending will say so; the words are kept all the same
+    return taken
+
+
+def write_incident(desk: Desk, data: dict[str, Any], taken: set[str], *, edit: bool) -> Incident:
+    """Write the file of a new incident once all of it is right. Raises InputError: nothing is written."""
+    from commcast.editor import create_file
+    from commcast.incidents import load_incident
+
+    for _ in range(_TRIES):
+        incident, text = _checked(desk, data, taken, edit=edit)
+        try:
+            path = create_file(desk.config, incident.id, text)
+        except InputError as error:
+            if "id" in data or "is there already" not in str(error):
+                raise
+            taken.add(incident.id)
+            continue
+        say(f"Wrote {path.relative_to(desk.config.folder)}.")
+        return load_incident(path, desk.config, desk.now)
+    raise InputError("no free id was found; name one with --id")
+
+
+def _checked(desk: Desk, data: dict[str, Any], taken: Container[str], *, edit: bool) -> tuple[Incident, str]:
+    """Return the incident that `data` makes, and its file's text. Raises InputError in terms of options."""
+    from commcast.desk import check_story
+    from commcast.editor import new_incident_id
+    from commcast.incidents import parse_incident
+    from commcast.yamltext import lines_of
+
+    incident_id = data.get("id") or new_incident_id(str(data.get("title", "")), taken)
+    name = f"incidents/{incident_id}.yaml"
+    text = "\n".join(lines_of({"id": incident_id, **data}, 0)) + "\n"
+    if edit:
+        text = asking.edited(text)
+    try:
+        incident = parse_incident(text, name, desk.config, desk.now)
+        check_story(desk, incident, None)
+    except InputError as error:
+        raise error if edit else in_terms_of_options(error, text, name, 1) from None
+    if incident.id in taken:
+        raise InputError(f"--id: {incident.id} is in use already; leave it out, or take another")
+    return incident, text
+
+
+def _checks(key: str) -> Any:
+    return {"severity": _check_severity, "timeframe": _check_timeframe}.get(key, lambda answer: answer)
+
+
+def _check_severity(answer: str) -> None:
+    if answer not in {"1", "2", "3", "4"}:
+        raise ValueError("is no severity; write 1 (the worst) to 4")
+
+
+def _check_timeframe(answer: str) -> None:
+    from zoneinfo import ZoneInfo
+
+    from commcast.cli.options import clock
+    from commcast.instants import parse_timeframe
+    from commcast.model import Confidence
+
+    parse_timeframe(answer, clock(), ZoneInfo("UTC"), Confidence.LOW)
+
+
+def _with_blanks(data: dict[str, Any], missing: list[str]) -> dict[str, Any]:
+    """Return `data` with an empty place for what is missing, to be filled in an editor."""
+    for key in missing:
+        (data if key in _TOP_KEYS else data["updates"][0])[key] = ""
+    return _ordered(data)
+
+
+def _ordered(data: dict[str, Any]) -> dict[str, Any]:
+    first, *others = data["updates"]
+    first = {
+        **update_entry(first),
+        **{key: value for key, value in first.items() if key not in update_entry(first)},
+    }
+    head = {key: data[key] for key in _TOP_KEYS if key in data}
+    return {**head, **data, "updates": [first, *others]}

@@ -1,0 +1,215 @@
+"""What doctor looks at, one function a matter; nothing is changed and nothing is sent."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from commcast.durations import short_duration
+from commcast.errors import CommcastError, ExitCode, InputError
+
+if TYPE_CHECKING:
+    from commcast.config import Config, SmtpProvider
+
+OK, WARN, FAIL = "ok", "warn", "FAIL"
+_TICK_LATE = timedelta(minutes=5)
+# File systems on which SQLite's locks are not to be trusted (sqlite.org/faq.html#q5).
+_REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "fuse.rclone", "afs", "ceph"}
+_HELLO_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of doctor. `exit_code` is what this finding makes of the run."""
+
+    state: str
+    about: str
+    what: str
+    remedy: str = ""
+    exit_code: ExitCode = ExitCode.DONE
+
+
+def examine(folder: Path, now: datetime, *, connect: bool) -> list[Check]:
+    """Return everything there is to say of a desk's folder."""
+    from commcast.config import load_config
+
+    try:
+        config = load_config(folder)
+    except InputError as error:
+        return [Check(FAIL, "configuration", str(fault), "", ExitCode.INPUT) for fault in error.faults]
+    looks: list[Callable[[], Iterator[Check]]] = [
+        lambda: _configuration(config),
+        lambda: _files(config, now),
+        lambda: _ledger(config, now),
+        lambda: _place(config),
+        lambda: _providers(config, connect),
+        lambda: _people(config),
+    ]
+    return [check for look in looks for check in look()]
+
+
+def _configuration(config: Config) -> Iterator[Check]:
+    yield Check(OK, "folder", str(config.folder.absolute()))
+    zone = config.zone
+    yield Check(OK, "configuration", f"{len(config.audiences)} audiences, time zone {zone.key}")
+    if config.tick.release != "never":
+        remedy = 'write release = "never" under [tick]: this version releases by a person\'s yes only'
+        yield Check(WARN, "configuration", f'release = "{config.tick.release}" has no effect yet', remedy)
+
+
+def _files(config: Config, now: datetime) -> Iterator[Check]:
+    from commcast.incidents import load_incidents
+
+    loaded = load_incidents(config, now)
+    if loaded.broken:
+        names = ", ".join(list(loaded.broken)[:5])
+        yield Check(
+            FAIL,
+            "incidents",
+            f"{len(loaded.broken)} are broken: {names}",
+            "see: commcast lint",
+            ExitCode.INPUT,
+        )
+    else:
+        yield Check(OK, "incidents", f"{len(loaded.incidents)} can be read")
+
+
+def _ledger(config: Config, now: datetime) -> Iterator[Check]:
+    from commcast.ledger.history import last_tick
+    from commcast.ledger.store import check_file, ledger_path, open_copy
+
+    path = ledger_path(config.folder)
+    try:
+        check_file(path)
+        with open_copy(path, config.desk) as ledger:
+            assert ledger is not None  # noqa: S101 - check_file has seen it
+            with ledger.read() as connection:
+                ticked = last_tick(connection)
+    except CommcastError as error:
+        yield Check(FAIL, "ledger", str(error), "", error.exit_code)
+        return
+    mode = stat.S_IMODE(path.stat().st_mode)
+    yield Check(OK, "ledger", f"{path}, of desk {config.desk[:8]}…, mode {mode:04o}")
+    yield _tick(ticked, now)
+
+
+def _tick(ticked: datetime | None, now: datetime) -> Check:
+    remedy = "let cron run it every minute, or: commcast tick --loop 1m"
+    if ticked is None:
+        return Check(WARN, "tick", "none has run yet", remedy)
+    if ticked > now + _TICK_LATE:
+        remedy = "set this machine's clock; what is sent carries its time"
+        return Check(WARN, "clock", "the last tick lies in the future", remedy)
+    ago = short_duration(max(now - ticked, timedelta()))
+    if now - ticked > _TICK_LATE:
+        return Check(WARN, "tick", f"the last one ran {ago} ago", remedy)
+    return Check(OK, "tick", f"ran {ago} ago")
+
+
+def _place(config: Config) -> Iterator[Check]:
+    """Look at the file system under the ledger, and for copies that a sync program left."""
+    from commcast.ledger.store import ledger_path
+
+    home = ledger_path(config.folder).parent
+    kind = file_system(home.absolute(), _mounts())
+    if kind in _REMOTE:
+        remedy = "keep the folder on a local disk: two hosts could both send"
+        yield Check(WARN, "disk", f"the ledger lies on {kind}, where locks cannot be trusted", remedy)
+    copies = (
+        sorted(path.name for path in home.glob("*.db") if path.name != "ledger.db") if home.is_dir() else []
+    )
+    if copies:
+        yield Check(
+            WARN, "disk", f"copies of a ledger lie beside it: {', '.join(copies[:5])}", "move them away"
+        )
+    for name in ("incidents", "."):
+        if not os.access(config.folder / name, os.W_OK):
+            shown = "the folder" if name == "." else name
+            yield Check(WARN, "disk", f"{shown} cannot be written", "the verbs need to write there")
+
+
+def file_system(path: Path, mounts: str) -> str:
+    """Return the kind of file system that holds `path`, "" where it is not known; `mounts` as in /proc."""
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        _device, place, found, *_rest = [*line.split(), "", "", ""]
+        if path.is_relative_to(place or "\0") and len(place) >= len(best):
+            best, kind = place, found
+    return kind
+
+
+def _mounts() -> str:
+    try:
+        return Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def _providers(config: Config, connect: bool) -> Iterator[Check]:
+    used = {
+        name: channel.provider
+        for name, channel in (("email", config.channels.email), ("sms", config.channels.sms))
+        if channel is not None
+    }
+    for channel, provider in used.items():
+        if provider == "outbox":
+            folder = config.folder / config.providers.outbox.folder
+            yield Check(OK, channel, f"goes to files in {folder}; nothing is sent")
+    smtp = config.providers.smtp
+    if smtp is None or "smtp" not in used.values():
+        return
+    yield Check(OK, "email", f"goes to {smtp.host}:{smtp.port} ({smtp.security})")
+    if smtp.security == "none":
+        yield Check(WARN, "email", "travels in the clear", 'write security = "starttls", or "tls"')
+    if smtp.user:
+        yield _secret("COMMCAST_SMTP_PASSWORD", f"the password of {smtp.user}")
+    if connect:
+        yield _hello(smtp)
+
+
+def _hello(smtp: SmtpProvider) -> Check:
+    """Say EHLO, STARTTLS where it is asked for, and NOOP; no login and no mail."""
+    import smtplib
+    import ssl
+
+    context = ssl.create_default_context(cafile=smtp.ca_file or None)
+    where = f"{smtp.host}:{smtp.port}"
+    try:
+        if smtp.security == "tls":
+            server: smtplib.SMTP = smtplib.SMTP_SSL(
+                smtp.host, smtp.port, timeout=_HELLO_SECONDS, context=context
+            )
+        else:
+            server = smtplib.SMTP(smtp.host, smtp.port, timeout=_HELLO_SECONDS)
+        with server:
+            server.ehlo()
+            if smtp.security == "starttls":
+                server.starttls(context=context)
+                server.ehlo()
+            server.noop()
+    except (OSError, smtplib.SMTPException, ValueError) as error:
+        what = f"{where} does not answer as it should: {error}"
+        return Check(
+            FAIL, "email", what[:200], "check host, port, security, and the way there", ExitCode.TRY_AGAIN
+        )
+    return Check(OK, "email", f"{where} answers")
+
+
+def _people(config: Config) -> Iterator[Check]:
+    for person, settings in config.people.items():
+        for value in (settings.email, settings.phone):
+            if value.startswith("env:"):
+                yield _secret(value.removeprefix("env:"), f"an address of {person}")
+
+
+def _secret(name: str, what: str) -> Check:
+    if os.environ.get(name):
+        return Check(OK, "secret", f"{name} is set")
+    return Check(
+        WARN, "secret", f"{name} is not set: {what}", f"set {name} where commcast runs, also in cron"
+    )

@@ -1,0 +1,133 @@
+"""The command log: everything that was said, to how many, when, and with what outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commcast.cli.opening import desk_to_read
+from commcast.cli.options import FolderOption, JsonOption, clock
+from commcast.cli.output import say, show, show_json, table
+from commcast.errors import InputError, LedgerError
+from commcast.model import Channel
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from commcast.ledger.history import Tally, Told
+    from commcast.ledger.store import Ledger
+
+LONGEST_REASON = 76
+
+
+def log(
+    incident: Annotated[
+        str | None, typer.Argument(metavar="[ID]", help="Only this incident.", show_default=False)
+    ] = None,
+    channel: Annotated[
+        Channel | None, typer.Option("--channel", help="Only email, or only sms.", show_default=False)
+    ] = None,
+    addresses: Annotated[
+        bool, typer.Option("--addresses", help="List every delivery, with its address in full.")
+    ] = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Show every message that was said: when, to how many, and what became of it.
+
+    A delivery of unknown outcome is listed by itself: the provider may or may not have it, and it is never
+    sent again by itself. "accepted" means that the provider took it.
+
+    Example: commcast log pay7 --channel sms
+    """
+    with desk_to_read(folder, clock()) as (desk, ledger):
+        if ledger is None:
+            raise LedgerError("there is no ledger in this folder: nothing is known of what was told")
+        said = _said(ledger, incident, channel)
+        listed = list(_listed(ledger, said, channel, addresses))
+        zone = desk.config.zone
+    if incident is not None and not said:
+        raise InputError(f"nothing was said of an incident {incident!r:.60}; commcast log lists all")
+    if as_json:
+        show_json("log", {"said": [asdict(each) for each in said], "deliveries": _masked(listed, addresses)})
+    elif not said:
+        show("Nothing was said yet.")
+    else:
+        _show(said, listed, zone, addresses)
+
+
+def _said(ledger: Ledger, incident: str | None, channel: Channel | None) -> list[Tally]:
+    from commcast.ledger.history import tallies
+
+    with ledger.read() as connection:
+        return [each for each in tallies(connection, incident) if channel in (None, each.channel)]
+
+
+def _listed(ledger: Ledger, said: Iterable[Tally], channel: Channel | None, everyone: bool) -> Iterable[Told]:
+    """Yield single deliveries: all of them where addresses are asked for, else those of unknown outcome."""
+    from commcast.ledger.history import deliveries
+    from commcast.ledger.schema import State
+
+    states = tuple(State) if everyone else (State.UNKNOWN,)
+    with ledger.read() as connection:
+        for incident in dict.fromkeys(each.incident for each in said):
+            for told in deliveries(connection, incident, states):
+                if channel in (None, told.channel):
+                    yield told
+
+
+def _masked(listed: Iterable[Told], addresses: bool) -> list[dict[str, Any]]:
+    return [{**asdict(told), "address": _address(told, addresses)} for told in listed]
+
+
+def _address(told: Told, in_full: bool) -> str:
+    from commcast.addresses import mask
+
+    if not told.address:
+        return "(erased)"
+    return told.address if in_full else mask(told.address)
+
+
+def _show(said: list[Tally], listed: list[Told], zone: ZoneInfo, addresses: bool) -> None:
+    rows = [
+        (
+            each.incident,
+            f"{each.changed_at.astimezone(zone):%Y-%m-%d %H:%M}",
+            each.notice.replace(":", " "),
+            each.channel,
+            each.audience,
+            f"{each.count} {_STATES.get(each.state, each.state)}",
+        )
+        for each in said
+    ]
+    show(table(("ID", "TIME", "NOTICE", "BY", "AUDIENCE", "OUTCOME"), rows))
+    reasons = {(each.state, each.reason): 0 for each in said if each.reason}
+    for each in said:
+        if each.reason:
+            reasons[each.state, each.reason] += each.count
+    for (state, reason), count in reasons.items():
+        show(f"  {count} {_STATES.get(state, state)}: {reason[:LONGEST_REASON]}")
+    if listed:
+        show("\n" + ("Every delivery:" if addresses else "Unknown, one by one (they may have arrived):"))
+        show("\n".join(_line(told, zone, addresses) for told in listed))
+    if any(told.state == "unknown" for told in listed):
+        say("Ask the provider, or the reader; nothing unknown is ever sent again by itself.")
+
+
+_STATES = {"pending": "waiting", "claimed": "on the way"}
+
+
+def _line(told: Told, zone: ZoneInfo, addresses: bool) -> str:
+    parts = [
+        f"{told.changed_at.astimezone(zone):%H:%M:%S}",
+        told.incident,
+        told.notice.replace(":", " "),
+        told.channel,
+        _address(told, addresses),
+        told.state,
+        *(part for part in (told.provider, told.provider_id, told.reason) if part),
+    ]
+    return "  " + "  ".join(parts)

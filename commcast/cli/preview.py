@@ -1,0 +1,279 @@
+"""The commands preview and test: look at every message, or send all of them to oneself."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commcast.cli import present, question
+from commcast.cli.finding import find_incident, is_open, needs_sending
+from commcast.cli.opening import desk_to_read
+from commcast.cli.options import FolderOption, IncidentArgument, JsonOption, NowOption, moment_or_now
+from commcast.cli.output import say, show, show_json
+from commcast.errors import ExitCode, Fault, InputError, gravest
+
+if TYPE_CHECKING:
+    from commcast.desk import Desk, Owed
+    from commcast.ledger.store import Ledger
+    from commcast.message import HandOver, Outcome
+    from commcast.model import Channel
+    from commcast.owed import OwedDeliveries, OwedRow
+    from commcast.plan import Notice
+    from commcast.survey import Survey
+
+AudienceOption = Annotated[
+    str | None, typer.Option("--audience", help="Only the messages of this audience.", show_default=False)
+]
+
+
+def preview(
+    incident: IncidentArgument = None,
+    audience: AudienceOption = None,
+    html: Annotated[bool, typer.Option("--html", help="Show the HTML part as well.")] = False,
+    eml: Annotated[
+        Path | None,
+        typer.Option("--eml", help="Write a mail of each audience into this folder.", show_default=False),
+    ] = None,
+    now: NowOption = None,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Show exactly what send would hand over, to whom and why; changes nothing, sends nothing.
+
+    Example: commcast preview pay7 --audience customers
+    """
+    moment = moment_or_now(now).replace(microsecond=0)
+    with looking_at(folder, moment, incident) as (desk, owed, ledger):
+        survey = only(owed.survey(), audience)
+        if eml is not None:
+            _write_samples(desk, owed, survey, eml, ledger)
+        if as_json:
+            show_json("preview", present.survey_document(owed, survey))
+            return
+        for line in [
+            *present.messages(survey, html=html, width=_width()),
+            *question.summary(desk, owed, survey),
+        ]:
+            show(line)
+
+
+def test(
+    incident: IncidentArgument = None,
+    to: Annotated[
+        list[str] | None,
+        typer.Option("--to", help="Your mail address, your phone (+49…); repeat it.", show_default=False),
+    ] = None,
+    folder: FolderOption = None,
+) -> None:
+    """Send every audience's newest message to yourself, marked as a test.
+
+    Nothing is released, and the ledger knows nothing of it.
+
+    Example: commcast test pay7 --to me@example.com --to +4915550100001
+    """
+    from commcast.cli.options import clock
+
+    with looking_at(folder, clock().replace(microsecond=0), incident, all_words=True) as (desk, owed, ledger):
+        addresses = own_addresses(to or [], desk)
+        outcomes = _send_tests(desk, owed, addresses, ledger)
+    raise typer.Exit(outcomes)
+
+
+@contextmanager
+def looking_at(
+    folder: Path | None, now: datetime, wanted: str | None, *, all_words: bool = False
+) -> Iterator[tuple[Desk, Owed, Ledger | None]]:
+    """Yield what would be owed of an incident; no byte of the folder changes.
+
+    `all_words`: its newest update to all its readers, whatever was sent before.
+    """
+    from commcast.desk import check_story, what_is_owed
+    from commcast.incidents import load_incidents
+
+    with desk_to_read(folder, now) as (desk, ledger):
+        if ledger is None:
+            say("Note: there is no ledger here, so this is what goes out if nobody was told before.")
+        loaded = load_incidents(desk.config, now)
+        found = find_incident(loaded, wanted, needs_sending(desk, ledger), "incidents have something to send")
+        found = found or find_incident(loaded, None, is_open, "incidents are open")
+        if found is None:
+            raise InputError("nothing to look at: no incident is open; name one, or: commcast declare")
+        if all_words:
+            yield desk, what_is_owed(desk, found, None, as_if_released=True, late=True), ledger
+            return
+        check_story(desk, found, ledger, [each.id for each in loaded.incidents])
+        yield desk, what_is_owed(desk, found, ledger, as_if_released=True), ledger
+
+
+def only(survey: Survey, audience: str | None) -> Survey:
+    """Return the part of a survey that one audience gets. Raises InputError where nobody is called so."""
+    if audience is None:
+        return survey
+    known = {name for notice in survey.notices for name in notice.audiences}
+    if audience not in known:
+        names = ", ".join(sorted(known)) or "none"
+        raise InputError(f"audience {audience!r:.60} gets nothing of this; those that do: {names}")
+    return replace(
+        survey,
+        notices=tuple(
+            replace(
+                notice, audiences={name: part for name, part in notice.audiences.items() if name == audience}
+            )
+            for notice in survey.notices
+            if audience in notice.audiences
+        ),
+    )
+
+
+def own_addresses(given: list[str], desk: Desk) -> dict[Channel, str]:
+    """Return by channel where a test goes. Raises InputError for what is no address."""
+    from commcast.addresses import normalise_email, normalise_phone
+    from commcast.model import Channel
+
+    addresses: dict[Channel, str] = {}
+    faults = [] if given else [Fault("", 0, 0, "--to is missing", "write --to me@example.com, --to +49…")]
+    region = desk.config.channels.sms.region if desk.config.channels.sms else ""
+    for text in given:
+        try:
+            if "@" in text:
+                addresses[Channel.EMAIL] = normalise_email(text)[0]
+            else:
+                addresses[Channel.SMS] = normalise_phone(text, region)
+        except ValueError as error:
+            what, _, remedy = str(error).partition("; ")
+            faults.append(Fault("--to", 0, 0, what, remedy))
+    if faults:
+        raise InputError(faults)
+    return addresses
+
+
+def _send_tests(desk: Desk, owed: Owed, addresses: dict[Channel, str], ledger: Ledger | None) -> ExitCode:
+    """Hand over each audience's message to oneself, and say what became of it."""
+    from commcast.wiring import adapter_for
+
+    codes = [ExitCode.DONE]
+    for deliveries in owed.deliveries:
+        address = addresses.get(deliveries.notice.channel)
+        rows = one_an_audience(deliveries)
+        if address is None or not rows:
+            continue
+        batch = [
+            _test_message(desk, owed, row, number, address, ledger) for number, row in enumerate(rows, 1)
+        ]
+        outcomes = asyncio.run(_hand_over(adapter_for(desk.config, deliveries.notice.channel), batch))
+        for row, over in zip(rows, batch, strict=True):
+            outcome = outcomes.get(over.delivery)
+            kind = outcome.kind.value if outcome else "unknown"
+            detail = f" ({outcome.detail})" if outcome and outcome.detail else ""
+            show(f"{row.audience}, {present.NAMES[deliveries.notice.channel]}: {kind}{detail}")
+            codes.append(_code_of(kind))
+    if len(codes) == 1:
+        say("Nothing to test: no audience hears of this update by the channels you gave.")
+        return ExitCode.INPUT
+    return gravest(codes)
+
+
+def one_an_audience(deliveries: OwedDeliveries) -> list[OwedRow]:
+    """Return one reader's message of each audience, also where quiet hours or an opt-out hold it now."""
+    from commcast.plan import SEND
+    from commcast.standing import PersonStanding
+
+    def all_told(_notice: Notice, keys: Sequence[str]) -> dict[str, PersonStanding]:
+        return dict.fromkeys(keys, PersonStanding("", True, ""))  # so that an end has its readers
+
+    found: dict[str, OwedRow] = {}
+    zone = deliveries.config.organisation.zone
+    for row in replace(deliveries, lookup=all_told):
+        if row.audience in found or not row.address:
+            continue
+        own_zone = str(row.values.get("timezone") or zone)
+        found[row.audience] = deliveries.written(
+            row.key,
+            row.address,
+            row.audience,
+            SEND,
+            row.values,
+            own_zone,
+            str(row.values.get("locale") or ""),
+        )
+    return list(found.values())
+
+
+def _code_of(kind: str) -> ExitCode:
+    known = {"accepted": ExitCode.DONE, "not_taken": ExitCode.TRY_AGAIN}
+    return known.get(kind, ExitCode.UNKNOWN_OUTCOME)
+
+
+async def _hand_over(adapter: Any, batch: list[HandOver]) -> dict[int, Outcome]:
+    outcomes: dict[int, Outcome] = {}
+    async with adapter:
+        for start in range(0, len(batch), adapter.batch_size):
+            async for outcome in adapter.send(batch[start : start + adapter.batch_size]):
+                outcomes[outcome.delivery] = outcome
+    return outcomes
+
+
+def _test_message(
+    desk: Desk, owed: Owed, row: OwedRow, number: int, address: str, ledger: Ledger | None
+) -> HandOver:
+    from secrets import token_hex
+
+    from commcast.compose import DeliveryKey, build_message, mark_test
+    from commcast.message import HandOver
+
+    assert row.group is not None and row.content is not None  # noqa: S101 - a sample is a row that is sent
+    # A name of its own each time: a mail system drops a second copy of the same Message-ID.
+    key = DeliveryKey(
+        owed.incident.id, f"test:{token_hex(8)}", row.group.channel, f"{row.audience}:{row.key}"
+    )
+    message = build_message(
+        mark_test(row.content),
+        row.group.envelope,
+        key,
+        address=address,
+        name="",
+        secret=ledger.secret if ledger else token_hex(32).encode(),
+        now=desk.now,
+    )
+    return HandOver(number, message)
+
+
+def _write_samples(desk: Desk, owed: Owed, survey: Survey, folder: Path, ledger: Ledger | None) -> None:
+    from commcast.compose import DeliveryKey, build_message
+    from commcast.message import Email
+    from commcast.mime import build
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for notice in survey.notices:
+        for name, part in notice.audiences.items():
+            row = part.sample
+            if row is None or row.group is None or row.content is None:
+                continue
+            key = DeliveryKey(owed.incident.id, notice.notice.id, notice.notice.channel, row.key)
+            message = build_message(
+                row.content,
+                row.group.envelope,
+                key,
+                address=row.address,
+                name=str(row.values.get("name") or ""),
+                secret=ledger.secret if ledger else b"preview",
+                now=desk.now,
+            )
+            if isinstance(message, Email):
+                path = folder / re.sub(r"[^a-z0-9.-]", "-", f"{owed.incident.id}-{name}.eml")
+                path.write_bytes(build(message))
+                say(f"Wrote {path}")
+
+
+def _width() -> int | None:
+    import sys
+
+    return present.WIDTH if sys.stdout.isatty() else None

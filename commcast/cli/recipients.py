@@ -1,0 +1,258 @@
+"""The commands recipients check, suppress, unsuppress, erase and suppressed: who hears, and who does not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commcast.cli.opening import desk_to_read, desk_to_work, who
+from commcast.cli.options import FolderOption, JsonOption, clock
+from commcast.cli.output import say, show, show_json, table
+from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError, LedgerError
+from commcast.model import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from commcast.config import Config
+    from commcast.ledger.store import Ledger
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+AddressArgument = Annotated[
+    str, typer.Argument(metavar="ADDRESS", help="A mail address, or a phone number such as +4930123456.")
+]
+
+
+@dataclass
+class ListCheck:
+    """What reading one list gave. `again` counts addresses that stand in an earlier row or list too."""
+
+    audience: str
+    rows: int = 0
+    left_out: int = 0
+    by_channel: Counter[str] = field(default_factory=Counter)
+    again: int = 0
+    suppressed: int = 0
+    faults: list[Fault] = field(default_factory=list)
+
+
+@app.command()
+def check(
+    audience: Annotated[
+        str | None, typer.Argument(metavar="[AUDIENCE]", help="Only this list.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Read the lists and tell how many can be reached, and which rows are left out and why.
+
+    Example: commcast recipients check customers
+    """
+    with desk_to_read(folder, clock()) as (desk, ledger):
+        suppressed = _suppressed(ledger)
+        secret = ledger.secret if ledger else b""
+        names = list(desk.config.audiences) if audience is None else [audience]
+        seen: set[tuple[str, str]] = set()
+        checks = [_check(name, desk.config, suppressed, secret, seen) for name in names]
+    if as_json:
+        show_json("recipients", {"audiences": [_document(each) for each in checks]})
+    else:
+        _show_checks(checks)
+    broken = [each for each in checks if not each.rows and each.faults]
+    raise typer.Exit(ExitCode.INPUT if broken else ExitCode.DONE)
+
+
+@app.command()
+def suppress(
+    address: AddressArgument,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for those who ask later.")] = "opted out",
+    folder: FolderOption = None,
+) -> None:
+    """Tell an address nothing more; what waits for it is skipped.
+
+    Example: commcast recipients suppress kim@bakery.example --reason "asked by phone"
+    """
+    from commcast.ledger.suppressions import suppress as suppress_in
+
+    with desk_to_work(folder) as (desk, ledger):
+        channel, key, shown = _key(address, desk.config)
+        with ledger.write() as connection:
+            suppress_in(connection, channel, key, reason=reason, by=who(), now=clock())
+    show(f"{shown} hears nothing more.")
+
+
+@app.command()
+def unsuppress(address: AddressArgument, folder: FolderOption = None) -> None:
+    """Let an address hear again.
+
+    Example: commcast recipients unsuppress kim@bakery.example
+    """
+    from commcast.ledger.suppressions import unsuppress as unsuppress_in
+
+    with desk_to_work(folder) as (desk, ledger):
+        channel, key, shown = _key(address, desk.config)
+        with ledger.write() as connection:
+            was = unsuppress_in(connection, ledger.secret, channel, key)
+    show(f"{shown} hears again." if was else f"{shown} was not suppressed.")
+
+
+@app.command()
+def erase(
+    address: AddressArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    folder: FolderOption = None,
+) -> None:
+    """Forget an address: the ledger keeps only a keyed hash, so that an old list cannot tell them again.
+
+    The phone number that was texted beside a mail address is forgotten with it. The lists in audiences/ are
+    yours: take the row out there. Message files in the outbox stay, too.
+
+    Example: commcast recipients erase kim@bakery.example
+    """
+    from commcast.addresses import mask
+    from commcast.cli.asking import at_terminal, says_yes
+    from commcast.ledger.suppressions import erase as erase_in
+    from commcast.ledger.suppressions import phones_beside
+
+    with desk_to_work(folder) as (desk, ledger):
+        channel, key, shown = _key(address, desk.config)
+        if not yes and not (at_terminal() and says_yes(f"Forget {shown} for good?")):
+            raise DecisionNeeded("Nothing was changed: this needs a yes, at a terminal or with --yes.")
+        with ledger.write() as connection:
+            phones = phones_beside(connection, [key, address]) if channel is Channel.EMAIL else ()
+            keys = [(channel, key), *((Channel.SMS, phone) for phone in phones)]
+            count = sum(erase_in(connection, ledger.secret, *each, by=who(), now=clock()) for each in keys)
+        lists = [name for name in desk.config.audiences if _is_listed(name, desk.config, channel, key)]
+    beside = f", {mask(phones[0])} of the same person" if phones else ""
+    show(f"{shown}{beside} is forgotten in {count} deliveries and hears nothing more.")
+    if lists:
+        say(f"It still stands in the lists of: {', '.join(lists)}. Take the row out there.")
+
+
+@app.command()
+def suppressed(as_json: JsonOption = False, folder: FolderOption = None) -> None:
+    """List who hears nothing more, and why.
+
+    Example: commcast recipients suppressed
+    """
+    from commcast.addresses import mask
+    from commcast.ledger.suppressions import list_suppressions
+
+    with desk_to_read(folder, clock()) as (_desk, ledger):
+        if ledger is None:
+            raise LedgerError("there is no ledger in this folder; see: commcast doctor")
+        with ledger.read() as connection:
+            found = list_suppressions(connection)
+    rows = [
+        (
+            "(erased)" if each.reason == "erased" else mask(each.key),
+            each.channel,
+            each.reason,
+            each.by,
+            f"{each.at:%Y-%m-%d}",
+        )
+        for each in found
+    ]
+    if as_json:
+        names = ("address", "channel", "reason", "by", "at")
+        show_json("suppressed", {"suppressed": [dict(zip(names, row, strict=True)) for row in rows]})
+    else:
+        show(
+            table(("ADDRESS", "CHANNEL", "REASON", "BY", "SINCE"), rows) if rows else "Nobody is suppressed."
+        )
+
+
+def _key(address: str, config: Config) -> tuple[Channel, str, str]:
+    """Return (channel, the address as the ledger compares it, what may be shown of it)."""
+    from commcast.addresses import mask, normalise_email, normalise_phone
+
+    try:
+        if "@" in address:
+            key = normalise_email(address)[1]
+            return Channel.EMAIL, key, mask(key)
+        region = config.channels.sms.region if config.channels.sms else ""
+        key = normalise_phone(address, region)
+    except ValueError as error:
+        raise InputError(f"the address {error}") from None
+    return Channel.SMS, key, mask(key)
+
+
+def _is_listed(audience: str, config: Config, channel: Channel, key: str) -> bool:
+    from commcast.audiences import open_recipients
+
+    try:
+        return any(recipient.key(channel) == key for recipient in open_recipients(audience, config))
+    except InputError:
+        return False
+
+
+def _suppressed(ledger: Ledger | None) -> Mapping[tuple[str, str], str]:
+    from commcast.ledger.suppressions import list_suppressions
+
+    if ledger is None:
+        return {}
+    with ledger.read() as connection:
+        return {(each.channel, each.key): each.reason for each in list_suppressions(connection)}
+
+
+def _check(
+    name: str,
+    config: Config,
+    suppressed: Mapping[tuple[str, str], str],
+    secret: bytes,
+    seen: set[tuple[str, str]],
+) -> ListCheck:
+    from commcast.audiences import open_recipients
+    from commcast.ledger.suppressions import erased_key
+
+    result = ListCheck(name)
+    try:
+        reading = open_recipients(name, config)
+        for recipient in reading:
+            for channel in config.audiences[name].channels:
+                if key := recipient.key(channel):
+                    result.by_channel[channel] += 1
+                    result.again += (channel, key) in seen
+                    seen.add((channel, key))
+                    hidden = [(channel, key), (channel, erased_key(secret, key))]
+                    result.suppressed += any(each in suppressed for each in hidden)
+    except InputError as error:
+        result.faults.extend(error.faults)
+        return result
+    result.rows, result.left_out = reading.rows, reading.skipped
+    result.faults.extend(reading.faults)
+    return result
+
+
+def _show_checks(checks: list[ListCheck]) -> None:
+    rows = [
+        (
+            each.audience,
+            *("broken" if not each.rows and each.faults else str(each.rows), str(each.left_out)),
+            *(str(each.by_channel[channel]) for channel in Channel),
+            str(each.again),
+            str(each.suppressed),
+        )
+        for each in checks
+    ]
+    show(table(("AUDIENCE", "ROWS", "LEFT OUT", "EMAIL", "SMS", "AGAIN", "SUPPRESSED"), rows))
+    for each in checks:
+        for fault in each.faults:
+            show(str(fault))
+    if any(each.again for each in checks):
+        say("AGAIN counts addresses that an earlier row or list holds too: each hears one story.")
+
+
+def _document(each: ListCheck) -> dict[str, object]:
+    return {
+        "audience": each.audience,
+        "rows": each.rows,
+        "left_out": each.left_out,
+        "channels": {channel.value: each.by_channel[channel] for channel in Channel},
+        "again": each.again,
+        "suppressed": each.suppressed,
+        "faults": [str(fault) for fault in each.faults],
+    }

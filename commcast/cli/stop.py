@@ -1,0 +1,153 @@
+"""The commands stop and resume: halt deliveries at the next claim, and let them go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commcast.cli.opening import desk_to_work, sender_for, who
+from commcast.cli.options import FolderOption, clock
+from commcast.cli.output import say, show
+from commcast.cli.tick import delivered_in_words
+from commcast.errors import ExitCode, InputError, gravest
+
+if TYPE_CHECKING:
+    from commcast.delivering import Delivered
+    from commcast.desk import Desk
+    from commcast.ledger.store import Ledger
+    from commcast.sending import Sender
+
+IdArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[ID]", help="The incident; may be left out when one is open.", show_default=False
+    ),
+]
+AllOption = Annotated[bool, typer.Option("--all", help="Every incident, also later ones.")]
+ByOption = Annotated[str | None, typer.Option("--by", help="Who decides this.", show_default=False)]
+
+
+def stop(
+    incident: IdArgument = None,
+    everything: AllOption = False,
+    by: ByOption = None,
+    folder: FolderOption = None,
+) -> None:
+    """Halt an incident's deliveries at the next claim, whoever is sending on whatever host.
+
+    What is on its way arrives. Until somebody resumes, no tick and no send hands anything over.
+
+    Example: commcast stop pay7 --by dana
+    """
+    from commcast.ledger.stops import stop_incident
+
+    with desk_to_work(folder) as (desk, ledger):
+        wanted = _wanted(desk, ledger, incident, everything)
+        with ledger.write() as connection:
+            is_new = stop_incident(connection, wanted, by or who(), clock())
+        waiting = _waiting(ledger, wanted)
+    name = _name(wanted)
+    show(f"{name} {'stopped' if is_new else 'was stopped already'}; {waiting} deliveries wait.")
+    say(f"Let them go on with: commcast resume {'--all' if everything else wanted}")
+
+
+def resume(
+    incident: IdArgument = None,
+    everything: AllOption = False,
+    by: ByOption = None,
+    folder: FolderOption = None,
+) -> None:
+    """Lift a stop and deliver what is still open, nobody twice.
+
+    Ends like the delivery: 0 done, 1 unknown or rejected, 75 try again. --all lifts a stop of everything,
+    but not those of single incidents.
+
+    Example: commcast resume pay7
+    """
+    from commcast.ledger.stops import lift_stop
+
+    with desk_to_work(folder) as (desk, ledger):
+        wanted = _wanted(desk, ledger, incident, everything)
+        with ledger.write() as connection:
+            lifted = lift_stop(connection, wanted, by or who(), clock())
+        say(f"{_name(wanted)} {'may go on' if lifted else 'was not stopped'}.")
+        codes = [ExitCode.DONE]
+        for one in _with_open_deliveries(ledger, wanted):
+            delivered = _deliver(desk, sender_for(desk, ledger), one)
+            show(f"{one}: {_in_words(delivered)}")
+            codes.append(delivered.exit_code(desk.config.send.tolerate))
+        if len(codes) == 1:
+            show("Nothing is open: everything released was delivered.")
+    raise typer.Exit(gravest(codes))
+
+
+def _in_words(delivered: Delivered) -> str:
+    words = delivered_in_words(delivered) or "nothing more to deliver"
+    return f"{words}, still stopped by {delivered.stopped_by}" if delivered.stopped_by else words
+
+
+def _deliver(desk: Desk, sender: Sender, incident: str) -> Delivered:
+    """Deliver what is open; where the file is in order also what is released and owed, as a tick would."""
+    from commcast.desk import check_story
+    from commcast.incidents import load_incidents
+
+    loaded = load_incidents(desk.config, desk.now)
+    found = next((each for each in loaded.incidents if each.id == incident), None)
+    if found is not None:
+        try:
+            check_story(desk, found, sender.deliverer.ledger, [each.id for each in loaded.incidents])
+            return sender.send_released(found)
+        except InputError as error:
+            say(str(error))
+    return sender.deliverer.deliver(incident)
+
+
+def _with_open_deliveries(ledger: Ledger, wanted: str) -> list[str]:
+    from commcast.ledger.freeze import open_broadcasts
+    from commcast.ledger.schema import ALL_INCIDENTS
+
+    if wanted != ALL_INCIDENTS:
+        return [wanted]
+    with ledger.read() as connection:
+        return sorted({broadcast.incident for broadcast in open_broadcasts(connection)})
+
+
+def _waiting(ledger: Ledger, wanted: str) -> int:
+    from commcast.ledger.history import tallies
+    from commcast.ledger.schema import ALL_INCIDENTS, State
+
+    with ledger.read() as connection:
+        found = tallies(connection, None if wanted == ALL_INCIDENTS else wanted)
+    return sum(each.count for each in found if each.state in {State.PENDING, State.HELD})
+
+
+def _wanted(desk: Desk, ledger: Ledger, incident: str | None, everything: bool) -> str:
+    """Return what to stop. An incident may be known to the ledger alone: its file may be broken or gone."""
+    from commcast.incidents import load_incidents
+    from commcast.ledger.overview import overviews
+    from commcast.ledger.schema import ALL_INCIDENTS
+
+    if everything and incident is not None:
+        raise InputError("write an incident or --all, not both")
+    if everything:
+        return ALL_INCIDENTS
+    with ledger.read() as connection:
+        told = overviews(connection)
+    open_ones = {
+        name for name, overview in told.items() if not overview.is_over or overview.counts["pending"]
+    }
+    if incident is None:
+        if len(open_ones) == 1:
+            return open_ones.pop()
+        raise InputError(f"say which incident, or --all; open are: {', '.join(sorted(open_ones)) or 'none'}")
+    known = told.keys() | {each.id for each in load_incidents(desk.config, desk.now).incidents}
+    if incident not in known:
+        raise InputError(f"there is no incident {incident!r:.60}; known are: {', '.join(sorted(known)[:20])}")
+    return incident
+
+
+def _name(wanted: str) -> str:
+    from commcast.ledger.schema import ALL_INCIDENTS
+
+    return "Everything" if wanted == ALL_INCIDENTS else wanted

@@ -1,0 +1,193 @@
+"""The commands update and resolve: append to the file of an open incident, then send."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commcast.cli import asking
+from commcast.cli.finding import find_incident, is_open
+from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, JsonOption, YesOption
+from commcast.cli.output import say
+from commcast.cli.releasing import Wishes, desk_now, incident_desk, send_incident
+from commcast.cli.send import plan_only
+from commcast.cli.words import (
+    MEANING,
+    ActionOption,
+    AffectedOption,
+    AudienceOption,
+    ConfidenceOption,
+    EditOption,
+    InternalOption,
+    IssueOption,
+    NextOption,
+    NothingNewOption,
+    OwnerOption,
+    ResolutionOption,
+    ScopeOption,
+    SeverityOption,
+    StatusOption,
+    TimeframeOption,
+    in_terms_of_options,
+    missing_options,
+    update_entry,
+    written_keys,
+)
+from commcast.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from commcast.desk import Desk
+    from commcast.model import Incident
+
+
+def update(
+    incident: IncidentArgument = None,
+    status: StatusOption = None,
+    issue: IssueOption = None,
+    resolution: ResolutionOption = None,
+    timeframe: TimeframeOption = None,
+    confidence: ConfidenceOption = None,
+    scope: ScopeOption = None,
+    action: ActionOption = None,
+    nothing_new: NothingNewOption = None,
+    next_: NextOption = None,
+    severity: SeverityOption = None,
+    affected: AffectedOption = None,
+    audience: AudienceOption = None,
+    owner: OwnerOption = None,
+    internal: InternalOption = None,
+    edit: EditOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Say more of an open incident; what you leave out is carried forward.
+
+    Example: commcast update --nothing-new "The rollback is at 60%." --next 20m
+    """
+    keys = written_keys(locals())
+    if not keys and not edit:
+        keys = _asked_for("nothing_new", "say what is new, with --issue, --status …, or --nothing-new")
+    _append_and_send(folder, incident, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
+
+
+def resolve(
+    incident: IncidentArgument = None,
+    fixed: Annotated[str | None, typer.Option(help="What mended it.", show_default=False)] = None,
+    remains: Annotated[
+        str | None, typer.Option(help="What readers may still notice.", show_default=False)
+    ] = None,
+    if_it_persists: Annotated[
+        str | None, typer.Option(help="What to do when it is not over.", show_default=False)
+    ] = None,
+    ended: Annotated[
+        str | None, typer.Option(help="When it was over; default: now.", show_default=False)
+    ] = None,
+    resolution: ResolutionOption = None,
+    internal: InternalOption = None,
+    edit: EditOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Say that it is over, to everybody who was told that it began.
+
+    Example: commcast resolve pay7 --fixed "We took back the 09:45 release."
+    """
+    keys = written_keys(locals())
+    if "fixed" not in keys and not edit:
+        keys |= _asked_for("fixed", "")
+    keys["status"] = "resolved"
+    _append_and_send(folder, incident, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
+
+
+def _asked_for(key: str, remedy: str) -> dict[str, str]:
+    """Return the one key that a person types when the command came without words."""
+    if not asking.at_terminal():
+        raise (
+            InputError(Fault("", 0, 0, "there is nothing to say", remedy))
+            if remedy
+            else missing_options([key])
+        )
+    meaning = MEANING.get(key, "what you would say to somebody who waits")
+    label = key.replace("_", " ").capitalize()
+    return {key: asking.ask_until_good(f"{label} ({meaning}):", lambda answer: answer)}
+
+
+def _append_and_send(
+    folder: Path | None,
+    wanted: str | None,
+    keys: Mapping[str, Any],
+    wishes: Wishes,
+    *,
+    edit: bool,
+    dry_run: bool,
+) -> None:
+    from commcast.incidents import load_incidents
+
+    desk = desk_now(folder)
+    loaded = load_incidents(desk.config, desk.now)
+    found = find_incident(loaded, wanted, is_open, "incidents are open")
+    if found is None:
+        raise InputError("no incident is open; begin one with: commcast declare")
+    present = [each.id for each in loaded.incidents]
+    entry = entry_of(keys, edit=edit)
+    incident = checked_update(desk, found, entry)
+    with incident_desk(folder, dry_run=dry_run) as (_, ledger):
+        if dry_run:
+            raise typer.Exit(plan_only(desk, incident, ledger, present, wishes))
+        written = append(desk, incident, entry)
+        raise typer.Exit(send_incident(desk, written, ledger, present, wishes))
+
+
+def entry_of(keys: Mapping[str, Any], *, edit: bool) -> dict[str, Any]:
+    """Return the update that the options make, as changed in an editor where that is wanted."""
+    entry = update_entry(keys)
+    return _edited(entry) if edit else entry
+
+
+def append(desk: Desk, checked: Incident, entry: Mapping[str, Any]) -> Incident:
+    """Write the update into the file; return the incident as the file then stands."""
+    from commcast.editor import append_update
+    from commcast.incidents import load_incident
+
+    path = desk.config.folder / checked.path
+    append_update(path, entry)
+    say(f"Wrote update {checked.latest.number} into {checked.path}.")
+    return load_incident(path, desk.config, desk.now)
+
+
+def checked_update(desk: Desk, incident: Incident, entry: Mapping[str, Any]) -> Incident:
+    """Return the incident with one more update. Nothing is written.
+
+    Raises InputError, for what an option said in terms of that option.
+    """
+    from commcast.editor import with_update
+    from commcast.incidents import parse_incident
+    from commcast.textfile import read_text_file
+    from commcast.yamlfile import examine
+
+    folder, name = desk.config.folder, incident.path
+    text = with_update(read_text_file(folder / name, folder=folder, name=name), name, entry)
+    line = examine(text, name).place(("updates", len(incident.updates)))[0]
+    try:
+        return parse_incident(text, name, desk.config, desk.now)
+    except InputError as error:
+        raise in_terms_of_options(error, text, name, line) from None
+
+
+def _edited(entry: dict[str, Any]) -> dict[str, Any]:
+    from commcast.yamlfile import parse
+    from commcast.yamltext import lines_of
+
+    shown = entry or {"status": "", "issue": "", "resolution": "", "timeframe": ""}
+    text = asking.edited("# Lines left empty are carried forward.\n" + "\n".join(lines_of(shown, 0)) + "\n")
+    data = parse(text, "the edited text").data
+    if not isinstance(data, dict):
+        raise InputError("the edited text is not a list of keys and values; nothing was written")
+    return {key: value for key, value in data.items() if value not in (None, "")}

@@ -1,0 +1,123 @@
+"""The options that hold an update's words, and how they become the keys of an incident file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+import typer
+
+from commcast.errors import Fault, InputError
+
+
+def _text(*names: str, help: str) -> Any:
+    return typer.Option(*names, help=help, show_default=False, metavar="TEXT")
+
+
+StatusOption = Annotated[str | None, _text("--status", help="investigating, identified, monitoring …")]
+SeverityOption = Annotated[
+    int | None, typer.Option("--severity", help="1 is the worst, 4 the mildest.", show_default=False)
+]
+IssueOption = Annotated[str | None, _text("--issue", help="What readers see, in their words.")]
+ResolutionOption = Annotated[str | None, _text("--resolution", help="What is being done, or may be.")]
+TimeframeOption = Annotated[str | None, _text("--timeframe", help="unknown, 30m, '1h to 2h', or 'by 14:00'.")]
+ConfidenceOption = Annotated[
+    str | None, _text("--confidence", help="How sure the timeframe is: low or high.")
+]
+ScopeOption = Annotated[str | None, _text("--scope", help="Who and what is hit, and what works.")]
+ActionOption = Annotated[str | None, _text("--action", help="What readers should do, or not do.")]
+AffectedOption = Annotated[str | None, _text("--affected", help="Components, such as payments,login.")]
+AudienceOption = Annotated[
+    list[str] | None,
+    typer.Option("--audience", help="Who is told; repeat it. Default: by severity.", show_default=False),
+]
+OwnerOption = Annotated[str | None, _text("--owner", help="The person of commcast.toml who leads.")]
+NextOption = Annotated[str | None, _text("--next", help="When readers hear more: 20m, or 14:00.")]
+InternalOption = Annotated[str | None, _text("--internal", help="Only for audiences with internal view.")]
+NothingNewOption = Annotated[
+    str | None, _text("--nothing-new", help="Say this instead of repeating all: 'rollback at 60%'.")
+]
+EditOption = Annotated[bool, typer.Option("--edit", "-e", help="Open the text in $EDITOR first.")]
+
+# Which option fills which key of the file.
+OPTION_OF = {
+    "title": "TITLE",
+    "id": "--id",
+    "severity": "--severity",
+    "started": "--started",
+    "affected": "--affected",
+    "owner": "--owner",
+    "audiences": "--audience",
+    "status": "--status",
+    "issue": "--issue",
+    "resolution": "--resolution",
+    "timeframe": "--timeframe",
+    "confidence": "--confidence",
+    "scope": "--scope",
+    "action": "--action",
+    "next_update": "--next",
+    "internal": "--internal",
+    "nothing_new": "--nothing-new",
+    "ended": "--ended",
+    "fixed": "--fixed",
+    "remains": "--remains",
+    "if_it_persists": "--if-it-persists",
+}
+_KEY_OF_PARAMETER = {"next_": "next_update", "audience": "audiences"}
+# In the order in which a person reads an update; internal words last.
+_UPDATE_KEYS = [
+    *("status", "severity", "affected", "audiences", "owner", "ended", "issue", "fixed", "resolution"),
+    *("timeframe", "confidence", "scope", "action", "nothing_new", "remains", "if_it_persists"),
+    *("next_update", "internal"),
+]
+
+
+def written_keys(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of an incident file that a command's options fill, as they are written there."""
+    keys = {_KEY_OF_PARAMETER.get(name, name): value for name, value in parameters.items()}
+    if isinstance(keys.get("affected"), str):
+        keys["affected"] = [part.strip() for part in keys["affected"].split(",") if part.strip()]
+    return {key: value for key, value in keys.items() if key in OPTION_OF and value not in (None, [], ())}
+
+
+def update_entry(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of `keys` that belongs to an update, in the order it is written."""
+    return {key: keys[key] for key in _UPDATE_KEYS if key in keys}
+
+
+def in_terms_of_options(error: InputError, text: str, name: str, first_line: int) -> InputError:
+    """Return the same faults; one in a line that an option made names the option instead of a line."""
+    lines = text.split("\n")
+    return InputError(
+        _named(fault, lines) if fault.file == name and fault.line >= first_line else fault
+        for fault in error.faults
+    )
+
+
+def missing_options(keys: Iterable[str]) -> InputError:
+    """Return the error that lists every option that has to be given."""
+    return InputError(
+        Fault("", 0, 0, f"{OPTION_OF[key]} is missing", MEANING[key].partition(" (")[0]) for key in keys
+    )
+
+
+MEANING = {
+    "title": "what is wrong, in a few words",
+    "severity": "1 is the worst, 4 the mildest",
+    "issue": "what readers see, in their words",
+    "resolution": "what is being done, or may be",
+    "timeframe": "unknown, 30m, 1h to 2h, or by 14:00",
+    "fixed": "what mended it",
+}
+
+
+def _named(fault: Fault, lines: list[str]) -> Fault:
+    if (key := fault.what.partition(" ")[0]) in OPTION_OF:
+        return Fault(OPTION_OF[key], 0, 0, fault.what, fault.remedy)
+    for line in reversed(lines[: fault.line]):
+        found = re.match(r"\s*(?:- )?\s*([a-z_]+):", line)
+        if found and found[1] in OPTION_OF:
+            what = re.sub(rf"^{found[1]}: ", "", fault.what)
+            return Fault(OPTION_OF[found[1]], 0, 0, what, fault.remedy)
+    return Fault("", 0, 0, fault.what, fault.remedy)

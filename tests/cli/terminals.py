@@ -1,0 +1,117 @@
+"""Runs commands in a test: in this process, or as a person at a real terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from commcast.cli import app, asking
+
+WORDS = (
+    "--issue",
+    "Some cards are refused.",
+    "--resolution",
+    "We roll back the last release.",
+    "--timeframe",
+    "1h to 2h",
+)
+CTRL_C, CTRL_D = b"\x03", b"\x04"
+_PATIENCE = 60.0  # seconds for the next words on the screen
+
+
+def run(folder: Path, *arguments: str, typed: str = "") -> Result:
+    """Run one command over a desk's folder; `typed` is what stands on its standard input."""
+    name, *rest = arguments
+    where = [] if name == "init" else ["--folder", str(folder)]
+    return CliRunner().invoke(app, [name, *rest, *where], input=typed)
+
+
+def make_desk(folder: Path) -> Path:
+    """Make a desk as a newcomer gets it, in UTC."""
+    done = run(folder, "init", str(folder), "--organisation", "Acme Pay", "--zone", "UTC")
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def declare(folder: Path, *more: str, title: str = "Card payments fail") -> Result:
+    """Declare a severity 1 incident, which may wake readers at any time of day."""
+    return run(folder, "declare", title, "--severity", "1", *WORDS, *more)
+
+
+def outbox(folder: Path) -> list[str]:
+    """Return the names of all messages that were handed over."""
+    return sorted(path.name for path in (folder / "outbox").glob("*")) if (folder / "outbox").exists() else []
+
+
+def everything_in(folder: Path) -> dict[str, tuple[bytes, int, int]]:
+    """Return each file's bytes, time and mode: two that are equal mean that nothing was touched."""
+    return {
+        path.relative_to(folder).as_posix(): (
+            path.read_bytes() if path.is_file() else b"",
+            path.stat().st_mtime_ns,
+            path.stat().st_mode,
+        )
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """A new desk's folder."""
+    return make_desk(tmp_path / "desk")
+
+
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody sits at the terminal: what is `typed` is asked for."""
+    monkeypatch.setattr(asking, "at_terminal", lambda: True)
+
+
+@dataclass
+class Seen:
+    """What a person saw on the screen, and the exit code."""
+
+    screen: str
+    exit_code: int
+
+
+def at_terminal(folder: Path, arguments: Sequence[str], dialogue: Sequence[tuple[str, bytes]]) -> Seen:
+    """Run a command at a pseudo terminal of 80 columns: each time its words appear, press the keys."""
+    child, terminal = pty.fork()
+    if child == 0:
+        environment = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(Path(__file__).parents[2])}
+        program = "from commcast.cli import main; main()"
+        os.execve(
+            sys.executable,
+            [sys.executable, "-c", program, *arguments, "--folder", str(folder)],
+            environment,
+        )
+    seen, answered = b"", 0
+    waiting = list(dialogue)
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        if not select.select([terminal], [], [], 1.0)[0]:
+            continue
+        try:
+            chunk = os.read(terminal, 65536)
+        except OSError:  # the other end was closed
+            break
+        if not chunk:
+            break
+        seen += chunk
+        if waiting and waiting[0][0].encode() in seen[answered:]:
+            answered = len(seen)
+            os.write(terminal, waiting.pop(0)[1])
+    _, status = os.waitpid(child, 0)
+    os.close(terminal)
+    assert not waiting, f"never asked: {waiting}\n{seen.decode()}"
+    return Seen(seen.decode().replace("\r\n", "\n"), os.waitstatus_to_exitcode(status))

@@ -1,0 +1,158 @@
+"""commcast declare: one line in the worst minute; what is wrong writes nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminals import declare, everything_in, outbox, run
+
+
+def files(desk: Path) -> list[str]:
+    return sorted(path.name for path in (desk / "incidents").glob("*.yaml"))
+
+
+def test_one_line_declares_and_tells_everybody(desk: Path) -> None:
+    done = declare(desk, "--yes")
+    assert done.exit_code == 0, done.output
+    assert files(desk) == ["card1.yaml"]
+    assert len(outbox(desk)) == 7
+    assert "card1: update 1 released, 7 handed over." in done.stdout
+
+
+def test_two_of_the_same_title_get_different_ids(desk: Path) -> None:
+    assert declare(desk, "--yes").exit_code == 0
+    assert declare(desk, "--yes").exit_code == 0
+    assert files(desk) == ["card1.yaml", "card2.yaml"]
+
+
+def test_an_id_that_the_ledger_knows_is_not_used_again(desk: Path) -> None:
+    """Under the old id everybody would already have been told."""
+    declare(desk, "--yes")
+    (desk / "incidents" / "card1.yaml").unlink()
+    assert declare(desk, "--yes", "--scope", "All cards.").exit_code == 0
+    assert files(desk) == ["card2.yaml"]
+    refused = declare(desk, "--yes", "--id", "card1")
+    assert refused.exit_code == 2
+    assert "card1 is in use already" in refused.stderr
+
+
+def test_without_a_terminal_every_missing_option_is_listed_at_once(desk: Path) -> None:
+    before = everything_in(desk)
+    done = run(desk, "declare", "Cards fail")
+    assert done.exit_code == 2
+    for option in ("--severity", "--issue", "--resolution", "--timeframe"):
+        assert f"{option} is missing" in done.stderr
+    assert everything_in(desk) == before
+
+
+@pytest.mark.usefixtures("person")
+def test_what_is_missing_is_asked_for_until_it_can_be_used(desk: Path) -> None:
+    typed = "Cards fail\n7\n1\nSome cards are refused.\nWe look.\nsoon\nunknown\ny\n"
+    done = run(desk, "declare", typed=typed)
+    assert done.exit_code == 0, done.output
+    assert "write 1 (the worst) to 4" in done.stderr
+    assert "'soon' is not a timeframe" in done.stderr
+    assert len(outbox(desk)) == 7
+
+
+@pytest.mark.usefixtures("person")
+def test_input_that_ends_while_words_are_asked_for_writes_nothing(desk: Path) -> None:
+    done = run(desk, "declare", "Cards fail", typed="1\nSome cards are refused.\n")
+    assert done.exit_code == 5
+    assert files(desk) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--timeframe", "soon", "--timeframe: 'soon' is not a timeframe"),
+        ("--next", "20", "--next: "),
+        ("--next", "9h", "--next: next_update is later than the cadence"),
+        ("--status", "broken", "--status: "),
+        ("--owner", "nobody", "--owner: "),
+        ("--audience", "martians", "--audience: "),
+        ("--started", "yesterday", "--started: "),
+        ("--issue", "a\x1b[2Jb", "--issue: "),
+        ("--confidence", "sure", "--confidence: "),
+        ("--id", "../x", "--id: "),
+    ],
+)
+def test_a_fault_names_the_option_and_writes_nothing(desk: Path, option: str, value: str, said: str) -> None:
+    before = everything_in(desk)
+    done = declare(desk, option, value, "--yes")
+    assert done.exit_code == 2, done.output
+    assert said in done.stderr, done.stderr
+    assert everything_in(desk) == before
+
+
+def test_a_title_cannot_write_on_the_terminal(desk: Path) -> None:
+    done = declare(desk, "--dry-run", title="Cards \x1b]0;owned\x07 fail")
+    assert done.exit_code == 2
+    assert "\x1b" not in done.output
+
+
+def test_a_preset_brings_its_words_and_options_go_over_them(desk: Path) -> None:
+    done = run(desk, "declare", "payments", "--severity", "2", "--timeframe", "30m", "--yes")
+    assert done.exit_code == 0, done.output
+    text = (desk / "incidents" / "card1.yaml").read_text()
+    assert "severity: 2" in text
+    assert "timeframe: 30m" in text
+    assert "Some customers see an error when they pay by card." in text
+
+
+def test_a_dry_run_shows_all_and_leaves_every_byte(desk: Path) -> None:
+    declare(desk, "--yes")
+    before = everything_in(desk)
+    done = declare(desk, "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "Some cards are refused." in done.stdout
+    assert "Dry run: nothing was written, nothing was sent." in done.stdout
+    assert everything_in(desk) == before
+
+
+def test_a_dry_run_as_json_counts_what_would_go_out(desk: Path) -> None:
+    done = declare(desk, "--dry-run", "--json")
+    document = json.loads(done.stdout)
+    assert (document["commcast"], document["version"], document["send"]) == ("plan", 1, 7)
+
+
+def test_the_editor_is_started_without_a_shell_and_its_text_is_used(
+    desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = tmp_path / "my editor"
+    editor.write_text("#!/bin/sh\nsed -i 's/Some cards/All cards/' \"$1\"\n")
+    editor.chmod(0o755)
+    monkeypatch.setenv("EDITOR", f"'{editor}'")
+    done = declare(desk, "--edit", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "All cards are refused." in (desk / "incidents" / "card1.yaml").read_text()
+
+
+def test_an_editor_that_fails_writes_nothing(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDITOR", "false")
+    assert declare(desk, "--edit", "--yes").exit_code == 2
+    assert files(desk) == []
+
+
+@pytest.mark.usefixtures("person")
+def test_an_editor_fills_what_is_missing(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled = tmp_path / "filled.yaml"
+    filled.write_text(
+        "# ours\ntitle: Cards fail\nseverity: 1\nupdates:\n  - issue: Cards fail.\n"
+        "    resolution: We look.\n    timeframe: unknown\n"
+    )
+    monkeypatch.setenv("EDITOR", f"cp {filled}")
+    assert run(desk, "declare", "Cards fail", "--edit", "--yes").exit_code == 0
+    assert "# ours" in next((desk / "incidents").glob("*.yaml")).read_text()
+
+
+def test_a_broken_ledger_keeps_the_words_and_sends_nothing(desk: Path) -> None:
+    (desk / ".commcast" / "ledger.db").unlink()
+    done = declare(desk, "--yes")
+    assert done.exit_code == 3
+    assert "The draft is kept in incidents/card1.yaml" in done.stderr
+    assert files(desk) == ["card1.yaml"]
+    assert outbox(desk) == []

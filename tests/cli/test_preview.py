@@ -1,0 +1,176 @@
+"""commcast preview and test: the very messages, and no trace."""
+
+from __future__ import annotations
+
+import json
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import pytest
+
+from commcast.config import load_config
+from commcast.ledger.history import tallies
+from commcast.ledger.releases import released_incidents
+from commcast.ledger.store import ledger_path, open_ledger
+from tests.cli.terminals import declare, everything_in, outbox, run
+
+
+def draft(desk: Path) -> None:
+    assert declare(desk).exit_code == 5  # no terminal: the draft is kept
+
+
+def test_preview_shows_what_send_hands_over(desk: Path) -> None:
+    """Subject, text and HTML of every audience's mail, and the text message, are those of the outbox."""
+    draft(desk)
+    shown = json.loads(run(desk, "preview", "card1", "--json").stdout)
+    assert run(desk, "send", "card1", "--yes").exit_code == 0
+    by_subject_and_text = set()
+    for name in outbox(desk):
+        raw = (desk / "outbox" / name).read_bytes()
+        if name.endswith(".eml"):
+            mail = message_from_bytes(raw, policy=policy.default)
+            text, html = (mail.get_body((kind,)) for kind in ("plain", "html"))
+            assert text is not None and html is not None
+            by_subject_and_text.add((str(mail["Subject"]), text.get_content(), html.get_content()))
+        else:
+            by_subject_and_text.add(("", raw.decode().partition("\n\n")[2].rstrip("\n"), ""))
+    messages = [part["message"] for notice in shown["notices"] for part in notice["audiences"]]
+    assert len(messages) == 6
+    for message in messages:
+        seen = (message.get("subject", ""), message["text"], message.get("html", ""))
+        assert clockless(seen) in {clockless(sent) for sent in by_subject_and_text}
+
+
+def clockless(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the words without their digits: a draft's times are those of its release."""
+    return tuple("".join("0" if char.isdigit() else char for char in part) for part in parts)
+
+
+def test_preview_leaves_every_byte_also_beside_a_write_ahead_log(desk: Path) -> None:
+    declare(desk, "--yes")
+    draft(desk)
+    ledger = open_ledger(ledger_path(desk), load_config(desk).desk)
+    with ledger.write() as connection:
+        connection.exec_driver_sql("create table if not exists touched (x)")
+    assert (desk / ".commcast" / "ledger.db-wal").exists()
+    before = everything_in(desk)
+    for more in ([], ["--json"], ["--html"], ["--audience", "customers"]):
+        done = run(desk, "preview", "card2", *more)
+        assert done.exit_code == 0, done.output
+    assert everything_in(desk) == before
+    ledger.close()
+
+
+def test_preview_needs_no_ledger_and_says_what_that_means(desk: Path) -> None:
+    """A reviewer's clone has none."""
+    draft(desk)
+    (desk / ".commcast" / "ledger.db").unlink()
+    done = run(desk, "preview", "card1")
+    assert done.exit_code == 0, done.output
+    assert "there is no ledger here" in done.stderr
+
+
+def test_preview_masks_addresses(desk: Path) -> None:
+    draft(desk)
+    done = run(desk, "preview", "card1")
+    assert "a…@customer.example" in done.stdout
+    assert "alex@customer.example" not in done.output
+    assert "+4915550100001" not in done.output
+
+
+def test_preview_of_one_audience_shows_only_its_messages(desk: Path) -> None:
+    draft(desk)
+    done = run(desk, "preview", "card1", "--audience", "customers")
+    assert "--- customers, by email" in done.stdout
+    assert "--- customers, by SMS" in done.stdout
+    assert "--- support" not in done.stdout
+    wrong = run(desk, "preview", "card1", "--audience", "custmers")
+    assert wrong.exit_code == 2
+    assert "those that do: customers" in wrong.stderr
+
+
+def test_preview_tells_what_forced_a_costly_text(desk: Path) -> None:
+    """A look-alike is replaced and said; an emoji is kept, and named as what makes the text costly."""
+    declare(desk, title="Card payments “fail” \N{PARTY POPPER}")
+    sms = json.loads(run(desk, "preview", "card1", "--json").stdout)["notices"][1]["audiences"][0]["message"]
+    assert sms["encoding"] == "UCS-2"
+    assert sms["forced_by"] == "\N{PARTY POPPER}"
+    assert ["“", '"'] in sms["replaced"]
+    screen = run(desk, "preview", "card1").stdout
+    assert "UCS-2 because of" in screen
+    assert "Look-alikes replaced" in screen
+
+
+def test_preview_as_of_another_time(desk: Path) -> None:
+    draft(desk)
+    done = run(desk, "preview", "card1", "--now", "2031-01-02T10:05Z")
+    assert "10:25 UTC" in done.stdout
+    assert run(desk, "preview", "card1", "--now", "10:05").exit_code == 2
+
+
+def test_preview_writes_samples_as_mails(desk: Path, tmp_path: Path) -> None:
+    draft(desk)
+    run(desk, "preview", "card1", "--eml", str(tmp_path / "mails"))
+    names = sorted(path.name for path in (tmp_path / "mails").iterdir())
+    assert "card1-customers.eml" in names
+    mail = message_from_bytes(
+        (tmp_path / "mails" / "card1-customers.eml").read_bytes(), policy=policy.default
+    )
+    assert not mail.defects
+
+
+def test_preview_of_what_was_sent_says_so(desk: Path) -> None:
+    declare(desk, "--yes")
+    done = run(desk, "preview", "card1")
+    assert done.exit_code == 0
+    assert "already sent" in done.stdout
+
+
+def test_test_sends_every_audience_to_oneself_and_leaves_no_trace_in_the_ledger(desk: Path) -> None:
+    draft(desk)
+    before = everything_in(desk)
+    done = run(desk, "test", "card1", "--to", "me@own.example", "--to", "+4915550100009")
+    assert done.exit_code == 0, done.output
+    assert len(outbox(desk)) == 6
+    for name in outbox(desk):
+        raw = (desk / "outbox" / name).read_bytes()
+        assert b"[TEST]" in raw
+        assert b"me@own.example" in raw or b"+4915550100009" in raw
+        assert b"customer.example" not in raw
+    after = {name: state for name, state in everything_in(desk).items() if not name.startswith("outbox")}
+    assert after == before
+    run(desk, "tick")
+    assert len(outbox(desk)) == 6
+
+
+def test_a_test_changes_nothing_of_what_is_owed(desk: Path) -> None:
+    draft(desk)
+    run(desk, "test", "card1", "--to", "alex@customer.example")
+    sent = len(outbox(desk))
+    assert run(desk, "send", "card1", "--yes").exit_code == 0
+    assert len(outbox(desk)) == sent + 7
+    ledger = open_ledger(ledger_path(desk), load_config(desk).desk)
+    with ledger.read() as connection:
+        assert sum(tally.count for tally in tallies(connection)) == 7
+        assert released_incidents(connection) == {"card1"}
+    ledger.close()
+
+
+def test_a_test_of_an_end_finds_its_readers_though_nobody_was_told(desk: Path) -> None:
+    declare(desk)
+    run(desk, "resolve", "card1", "--fixed", "It works again.")
+    done = run(desk, "test", "card1", "--to", "me@own.example")
+    assert done.exit_code == 0, done.output
+    assert len(outbox(desk)) == 5
+
+
+@pytest.mark.parametrize(
+    ("to", "said"),
+    [([], "--to is missing"), (["--to", "me@"], "--to: "), (["--to", "12"], "--to: ")],
+)
+def test_a_test_without_a_usable_address_sends_nothing(desk: Path, to: list[str], said: str) -> None:
+    draft(desk)
+    done = run(desk, "test", "card1", *to)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert outbox(desk) == []

@@ -1,0 +1,90 @@
+"""What stands on the screen before the question: what a person decides by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from commcast.cli.question import new_facts
+from commcast.model import Timeframe, Update
+from tests.cli.terminals import declare, run
+
+
+def update(issue: str, **more: str) -> Update:
+    from datetime import UTC, datetime
+
+    return Update(
+        number=1,
+        line=1,
+        at=datetime(2026, 11, 21, 10, tzinfo=UTC),
+        at_written=True,
+        status="investigating",
+        severity=1,
+        issue=issue,
+        resolution="We look.",
+        timeframe=Timeframe(),
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "found"),
+    [
+        ("", "About 40% fail since 09:45.", ["40%", "09:45"]),
+        ("About 40% fail.", "About 45% fail.", ["45%"]),
+        ("About 40% fail.", "Still 40% fail.", []),
+        ("", "See https://status.example/x, please.", ["https://status.example/x"]),
+        ("", "1,250 orders, 3 hours, 2.5 GB", ["1,250 orders", "3 hours", "2.5 GB"]),
+    ],
+)
+def test_new_numbers_times_and_links_are_named(before: str, now: str, found: list[str]) -> None:
+    assert new_facts(update(before) if before else None, update(now)) == found
+
+
+@pytest.mark.usefixtures("person")
+def test_the_screen_before_the_question(desk: Path) -> None:
+    """Counts, promise, what happens without a person, what is new, the messages, and the tick that misses."""
+    (desk / "audiences" / "partners.csv").write_text(
+        "email,name\nnot an address,X\nnoc@partner.example,NOC\n"
+    )
+    config = desk / "commcast.toml"
+    config.write_text(config.read_text().replace("# sms_price = 0.08 ", "sms_price = 0.08 "))
+    done = declare(desk)
+    assert done.exit_code == 5
+    screen = " ".join(done.stderr.split())
+    for words in (
+        "card1 SEV-1 update 1, investigating",
+        "SMS cost: 1 segments x 0.08 = 0.08",
+        "Left out: 1 of 2 rows of partners are bad",
+        "audiences/partners.csv:2:",
+        "readers are told to expect word by",
+        "nothing goes out by itself",
+        "no tick has run yet",
+        "commcast tick --loop 1m",
+        "end expected",
+        "| Subject: [Investigating] Card payments fail (card1)",
+        "Send 7 messages: 6 emails, 1 SMS? [y/N]",
+    ):
+        assert words in screen, f"{words}\n{done.stderr}"
+    assert done.stdout == ""
+
+
+@pytest.mark.usefixtures("person")
+def test_no_line_of_the_screen_is_wider_than_80_columns(desk: Path) -> None:
+    declare(desk, "--scope", "Payments by card " * 20)
+    done = run(desk, "send", "card1", typed="n\n")
+    assert max(len(line) for line in done.stderr.split("\n")) <= 80
+
+
+@pytest.mark.usefixtures("person")
+def test_a_tick_of_just_now_is_no_warning(desk: Path) -> None:
+    run(desk, "tick")
+    assert "no tick has run" not in declare(desk).stderr
+
+
+def test_the_help_groups_commands_and_shows_an_example_for_each(desk: Path) -> None:
+    screen = run(desk, "init", "--help").stdout
+    assert "Example: commcast init" in screen
+    for name in ("declare", "update", "resolve", "send", "discard", "preview", "test"):
+        assert f"Example: commcast {name}" in run(desk, name, "--help").stdout

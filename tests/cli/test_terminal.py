@@ -1,0 +1,42 @@
+"""The question at a real terminal: keys are pressed, and what is released is looked up afterwards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminals import CTRL_C, CTRL_D, at_terminal, declare, outbox, run
+
+QUESTION = "Send 7 messages: 6 emails, 1 SMS? [y/N]"
+
+
+@pytest.mark.parametrize(("keys", "code"), [(b"n\n", 5), (b"\n", 5), (CTRL_D, 5), (CTRL_C, 130)])
+def test_no_ctrl_d_and_ctrl_c_release_nothing(desk: Path, keys: bytes, code: int) -> None:
+    declare(desk)
+    seen = at_terminal(desk, ["send"], [(QUESTION, keys)])
+    assert seen.exit_code == code, seen.screen
+    assert "commcast send card1" in seen.screen
+    assert "Traceback" not in seen.screen
+    assert run(desk, "tick").exit_code == 0
+    assert outbox(desk) == []
+
+
+def test_y_sends(desk: Path) -> None:
+    declare(desk)
+    seen = at_terminal(desk, ["send"], [(QUESTION, b"y\n")])
+    assert seen.exit_code == 0, seen.screen
+    assert "card1: update 1 released, 7 handed over." in seen.screen
+    assert len(outbox(desk)) == 7
+
+
+def test_declare_asks_for_what_is_missing_and_ctrl_c_leaves_no_trace(desk: Path) -> None:
+    seen = at_terminal(desk, ["declare", "Cards fail"], [("Severity", b"1\n"), ("Issue", CTRL_C)])
+    assert seen.exit_code == 130
+    assert not list((desk / "incidents").glob("*.yaml"))
+
+
+def test_the_screen_fits_80_columns(desk: Path) -> None:
+    declare(desk)
+    seen = at_terminal(desk, ["send"], [(QUESTION, b"n\n")])
+    assert max(len(line) for line in seen.screen.split("\n")) <= 80

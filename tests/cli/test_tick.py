@@ -1,0 +1,150 @@
+"""tick: safe by itself, every minute, whatever lies in the folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from commcast.cli.tick import loop_code
+from commcast.errors import ExitCode
+from commcast.ledger.history import last_tick
+from commcast.ledger.stops import stop_incident
+from commcast.message import Blame, OutcomeKind
+from tests.cli.running import bench_now, every_byte, just_now, run
+from tests.desks import Bench, write_incident
+from tests.fakes import FakeAdapter, saying
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return bench_now(tmp_path)
+
+
+def break_files(folder: Path) -> None:
+    (folder / "incidents" / "a-typo.yaml").write_text("title: A\nseverity: 9\nupdates: []\n")
+    (folder / "incidents" / "b-half.yaml").write_text('title: "half typed\n')
+    (folder / "incidents" / "c-number.yaml").write_text("severity: 2\nupdates:\n  - next_update: 20\n")
+
+
+def half_sent(bench: Bench) -> None:
+    """Release and freeze an incident whose provider takes nothing yet."""
+    nothing = saying(OutcomeKind.NOT_TAKEN, Blame.ACCOUNT, retry_after=0.0)
+    bench.adapter = lambda channel: FakeAdapter(channel, answer=nothing)
+    bench.send()
+    bench.adapter = None
+    assert bench.mails() == []
+
+
+def test_sends_nothing_that_nobody_released(bench: Bench) -> None:
+    result = run("tick", folder=bench.folder)
+    assert result.output == ""
+    assert bench.mails() == []
+
+
+def test_sends_what_is_released_and_owed_once(bench: Bench) -> None:
+    bench.release()
+    assert "pay7: 5 accepted" in run("tick", folder=bench.folder).stdout
+    assert run("tick", folder=bench.folder).output == ""
+    assert (len(bench.mails()), len(bench.texts())) == (3, 2)
+
+
+def test_serves_the_good_incident_beside_three_broken_ones(bench: Bench) -> None:
+    bench.release()
+    break_files(bench.folder)
+    result = run("tick", folder=bench.folder, expect=2)
+    assert len(bench.mails()) == 3
+    for name in ("a-typo.yaml", "b-half.yaml", "c-number.yaml"):
+        assert f"incidents/{name}:" in result.stderr
+
+
+@pytest.mark.parametrize("becomes", ["broken", "gone"])
+def test_finishes_what_is_frozen_of_a_file_that_is(bench: Bench, becomes: str) -> None:
+    half_sent(bench)
+    path = bench.folder / "incidents" / "pay7.yaml"
+    path.write_text("title: [\n") if becomes == "broken" else path.unlink()
+    run("tick", folder=bench.folder, expect=2 if becomes == "broken" else 0)
+    assert len(bench.mails()) == 3
+
+
+def test_sends_nothing_of_a_stopped_incident(bench: Bench) -> None:
+    bench.release()
+    with bench.ledger.write() as connection:
+        stop_incident(connection, "pay7", "dana", bench.now)
+    run("tick", folder=bench.folder)
+    assert bench.mails() == []
+
+
+def test_refuses_a_missing_ledger(bench: Bench) -> None:
+    (bench.folder / ".commcast" / "ledger.db").unlink()
+    assert "doctor --adopt-ledger" in run("tick", folder=bench.folder, expect=3).stderr
+
+
+def test_a_dry_run_tells_what_would_go_and_leaves_every_byte(bench: Bench) -> None:
+    bench.release()
+    before = every_byte(bench.folder)
+    result = run("tick", "--dry-run", folder=bench.folder)
+    assert "pay7: would send update:1 by email to 3" in result.stdout
+    assert every_byte(bench.folder) == before
+
+
+def test_now_is_only_for_looking(bench: Bench) -> None:
+    assert "--dry-run" in run("tick", "--now", "2026-11-21T10:05Z", folder=bench.folder, expect=2).stderr
+
+
+def test_json_is_one_document(bench: Bench) -> None:
+    bench.release()
+    document = json.loads(run("tick", "--json", folder=bench.folder).stdout)
+    assert document["commcast"] == "tick"
+    assert document["incidents"]["pay7"]["outcomes"] == {"accepted": 5}
+
+
+def test_a_loop_ends_by_itself_and_says_a_fault_once(bench: Bench) -> None:
+    break_files(bench.folder)
+    result = run("tick", "--loop", "1s", "--for", "2s", folder=bench.folder, expect=2)
+    assert result.stderr.count("b-half.yaml") == 1
+
+
+def test_a_loop_sees_what_is_released_meanwhile(bench: Bench) -> None:
+    write_incident(bench.folder, "db2", at=just_now())
+    bench.release()
+    bench.release("db2")
+    result = run("tick", "--loop", "1s", "--for", "1s", folder=bench.folder)
+    assert "pay7: " in result.stdout
+    assert "db2: " in result.stdout
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_loop_well(bench: Bench, number: signal.Signals, code: int) -> None:
+    command = [sys.executable, "-c", "from commcast.cli import main; main()", "tick", "--loop", "10m"]
+    looping = subprocess.Popen(
+        [*command, "-C", str(bench.folder)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    deadline = time.monotonic() + 60
+    while not ticked(bench) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    looping.send_signal(number)
+    _, said = looping.communicate(timeout=60)
+    assert looping.returncode == code
+    assert "Traceback" not in said
+
+
+def test_the_gravest_pass_counts_and_try_again_only_at_the_end() -> None:
+    again, unknown, done = ExitCode.TRY_AGAIN, ExitCode.UNKNOWN_OUTCOME, ExitCode.DONE
+    assert loop_code([unknown, again, done]) is unknown
+    assert loop_code([again, done]) is done
+    assert loop_code([done, again]) is again
+
+
+def ticked(bench: Bench) -> bool:
+    with bench.ledger.read() as connection:
+        return last_tick(connection) is not None

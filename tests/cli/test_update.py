@@ -1,0 +1,145 @@
+"""commcast update, resolve and discard: old lines stay as they are, and only drafts are taken back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminals import declare, everything_in, outbox, run
+
+FILE = "incidents/card1.yaml"
+
+
+@pytest.fixture
+def told(desk: Path) -> Path:
+    """A desk whose customers know of one incident."""
+    assert declare(desk, "--yes").exit_code == 0
+    return desk
+
+
+def test_an_update_is_appended_below_untouched_lines_and_sent(told: Path) -> None:
+    path = told / FILE
+    path.write_text("# ours: keep me\n" + path.read_text())
+    before, sent = path.read_text(), len(outbox(told))
+    done = run(told, "update", "--nothing-new", "The rollback is at 60%.", "--next", "20m", "--yes")
+    assert done.exit_code == 0, done.output
+    assert path.read_text().startswith(before)
+    assert len(outbox(told)) == sent + 6  # a plain update is not texted
+
+
+def test_the_end_reaches_whoever_heard_the_beginning(told: Path) -> None:
+    sent = len(outbox(told))
+    done = run(told, "resolve", "--fixed", "We took back the release.", "--remains", "Receipts.", "--yes")
+    assert done.exit_code == 0, done.output
+    assert len(outbox(told)) == sent + 7
+    assert "already sent" in run(told, "send", "card1").stdout
+
+
+@pytest.mark.parametrize("verb", [["update", "--issue", "More."], ["resolve", "--fixed", "Done."]])
+def test_a_dry_run_leaves_every_byte(told: Path, verb: list[str]) -> None:
+    before = everything_in(told)
+    done = run(told, *verb, "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "nothing was sent" in done.stdout
+    assert everything_in(told) == before
+
+
+@pytest.mark.parametrize("verb", [["update", "--issue", "More."], ["resolve", "--fixed", "Done."]])
+def test_without_an_open_incident_there_is_nothing_to_say(desk: Path, verb: list[str]) -> None:
+    done = run(desk, *verb, "--yes")
+    assert done.exit_code == 2
+    assert "commcast declare" in done.stderr
+
+
+def test_without_an_id_several_open_incidents_are_listed(told: Path) -> None:
+    declare(told, "--yes", title="Sign-in fails")
+    before = everything_in(told / "incidents")
+    done = run(told, "update", "--issue", "More.", "--yes")
+    assert done.exit_code == 2
+    assert "card1, sign1" in done.stderr
+    assert everything_in(told / "incidents") == before
+
+
+def test_nothing_follows_the_end(told: Path) -> None:
+    run(told, "resolve", "--fixed", "Done.", "--yes")
+    before = everything_in(told / "incidents")
+    done = run(told, "update", "card1", "--issue", "More.", "--yes")
+    assert done.exit_code == 2
+    assert "nothing may follow resolved but reopened" in done.stderr
+    assert everything_in(told / "incidents") == before
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--timeframe", "soon"], "--timeframe: "),
+        (["--next", "8h"], "--next: "),
+        (["--status", "scheduled"], "--status: "),
+        (["--severity", "7"], "--severity: "),
+        (["--confidence", "high"], "--confidence: "),
+        ([], "there is nothing to say"),
+    ],
+)
+def test_a_fault_names_the_option_and_writes_nothing(told: Path, options: list[str], said: str) -> None:
+    before = (told / FILE).read_bytes()
+    done = run(told, "update", "card1", *options, "--yes")
+    assert done.exit_code == 2, done.output
+    assert said in done.stderr, done.stderr
+    assert (told / FILE).read_bytes() == before
+
+
+def test_resolve_without_fixed_and_without_a_terminal_is_an_error(told: Path) -> None:
+    assert "--fixed is missing" in run(told, "resolve", "--yes").stderr
+
+
+@pytest.mark.usefixtures("person")
+def test_resolve_asks_what_mended_it(told: Path) -> None:
+    done = run(told, "resolve", typed="We took back the release.\ny\n")
+    assert done.exit_code == 0, done.output
+    assert "fixed: We took back the release." in (told / FILE).read_text()
+
+
+def test_discard_gives_the_file_back_as_it_was(told: Path) -> None:
+    before = (told / FILE).read_bytes()
+    run(told, "update", "--issue", "More.")
+    assert (told / FILE).read_bytes() != before
+    done = run(told, "discard", "--yes")
+    assert done.exit_code == 0, done.output
+    assert (told / FILE).read_bytes() == before
+
+
+def test_discard_removes_the_file_where_nothing_was_released(desk: Path) -> None:
+    declare(desk)
+    assert (desk / FILE).exists()
+    assert run(desk, "discard", "card1", "--yes").exit_code == 0
+    assert not (desk / FILE).exists()
+
+
+def test_discard_takes_back_no_released_update(told: Path) -> None:
+    before = (told / FILE).read_bytes()
+    done = run(told, "discard", "card1", "--yes")
+    assert done.exit_code == 2
+    assert "card1 has no draft" in done.stderr
+    assert (told / FILE).read_bytes() == before
+
+
+@pytest.mark.usefixtures("person")
+@pytest.mark.parametrize("typed", ["n\n", ""])
+def test_discard_asks_first(told: Path, typed: str) -> None:
+    run(told, "update", "--issue", "More.", typed="n\n")
+    before = (told / FILE).read_bytes()
+    assert run(told, "discard", "card1", typed=typed).exit_code == 5
+    assert (told / FILE).read_bytes() == before
+
+
+def test_discard_without_a_terminal_needs_yes(desk: Path) -> None:
+    declare(desk)
+    assert run(desk, "discard", "card1", typed="y\n").exit_code == 5
+    assert (desk / FILE).exists()
+
+
+def test_a_discarded_end_leaves_the_incident_open(told: Path) -> None:
+    run(told, "resolve", "--fixed", "Done.")
+    assert run(told, "discard", "--yes").exit_code == 0
+    assert run(told, "update", "--issue", "More.", "--yes").exit_code == 0

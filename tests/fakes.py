@@ -1,0 +1,93 @@
+"""Adapters under a test's control, through the real protocol; nothing leaves this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from commcast.message import Blame, Email, HandOver, Outcome, OutcomeKind
+from commcast.model import Channel
+
+Answer = Callable[[HandOver], Outcome | None]
+
+
+def accepted(item: HandOver) -> Outcome:
+    """Take everything."""
+    return Outcome(item.delivery, OutcomeKind.ACCEPTED, provider_id=f"id-{item.delivery}")
+
+
+def saying(kind: OutcomeKind, blame: Blame = Blame.RECIPIENT, **more: object) -> Answer:
+    """Give everybody the same answer."""
+    return lambda item: Outcome(item.delivery, kind, f"said {kind}", blame=blame, **more)  # type: ignore[arg-type]
+
+
+def address_of(item: HandOver) -> str:
+    """Return where a hand-over goes."""
+    return item.message.to.address if isinstance(item.message, Email) else item.message.to
+
+
+@dataclass
+class FakeAdapter:
+    """Answers each hand-over by `answer`; None is no answer. `handed` keeps what was begun, in order.
+
+    `before` runs once a hand-over has begun and before it is answered. `backwards` answers a batch from its end.
+    """
+
+    channel: Channel = Channel.EMAIL
+    answer: Answer = accepted
+    before: Callable[[FakeAdapter], object] | None = None
+    batch_size: int = 1
+    connections: int = 1
+    backwards: bool = False
+    name: str = "fake"
+    handed: list[HandOver] = field(default_factory=list)
+    left: int = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.left += 1
+
+    async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+        self.handed.extend(batch)
+        if self.before is not None:
+            self.before(self)
+        await settle_down()
+        for item in reversed(batch) if self.backwards else batch:
+            outcome = self.answer(item)
+            if outcome is not None:
+                yield outcome
+
+    @property
+    def addresses(self) -> list[str]:
+        return [address_of(item) for item in self.handed]
+
+
+@dataclass
+class HeldAdapter(FakeAdapter):
+    """Begins, says so by `begun`, and answers only once `gate` is open."""
+
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+        self.handed.extend(batch)
+        self.begun.set()
+        await self.gate.wait()
+        for item in batch:
+            yield accepted(item)
+
+
+async def settle_down() -> None:
+    """Let every callback that is ready run, a signal's handler too: no time passes."""
+    for _ in range(10):
+        await asyncio.sleep(0)

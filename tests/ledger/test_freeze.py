@@ -1,0 +1,176 @@
+"""Freezing: all channels open at once or none, and a dead process's half is taken over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from commcast.ledger import freeze
+from commcast.ledger.freeze import (
+    add_composition,
+    begin_freeze,
+    broadcasts_of,
+    drop_freeze,
+    find_broadcast,
+    finish_freeze,
+    held_rows,
+    open_broadcasts,
+    read_composition,
+    thaw_row,
+)
+from commcast.ledger.history import Told, deliveries
+from commcast.ledger.schema import BroadcastState, State
+from commcast.ledger.store import Ledger
+from commcast.message import OutcomeKind
+from tests.ledgers import ME, NOW, OTHER, ROW, WORDS, answer, claim, fill, said, states, told
+
+
+def begin(ledger: Ledger, owner: str = ME) -> tuple[freeze.Broadcast, bool]:
+    with ledger.write() as connection:
+        return begin_freeze(
+            connection,
+            incident="pay7",
+            notice="update:1",
+            number=1,
+            channel="email",
+            owner=owner,
+            now=NOW,
+        )
+
+
+def all_rows(ledger: Ledger) -> list[Told]:
+    with ledger.read() as connection:
+        return list(deliveries(connection, "pay7"))
+
+
+def test_a_frozen_notice_is_not_frozen_again(ledger: Ledger) -> None:
+    made = fill(ledger, ["a"])
+    found, to_fill = begin(ledger)
+    assert (found.id, found.state, to_fill) == (made.id, BroadcastState.FROZEN, False)
+    assert states(ledger) == {"a": "pending"}
+
+
+def test_what_a_living_process_is_filling_is_left_to_it(ledger: Ledger) -> None:
+    fill(ledger, ["a"], finish=False)
+    found, to_fill = begin(ledger, OTHER)
+    assert (found.owner, to_fill) == (ME, False)
+    assert states(ledger) == {"a": "pending"}
+
+
+def test_a_dead_processs_half_is_emptied_and_taken_over(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = fill(ledger, ["a"], finish=False)
+    monkeypatch.setattr(freeze, "is_dead", lambda owner: owner == ME)
+    found, to_fill = begin(ledger, OTHER)
+    assert (found.id, found.owner, to_fill) == (half.id, OTHER, True)
+    assert states(ledger) == {}
+    with ledger.write() as connection:
+        assert not finish_freeze(connection, [half], ME, NOW)
+
+
+def test_a_process_begins_its_own_half_anew(ledger: Ledger) -> None:
+    fill(ledger, ["a"], finish=False)
+    assert begin(ledger)[1]
+    assert states(ledger) == {}
+
+
+def test_nothing_opens_unless_all_can(ledger: Ledger) -> None:
+    mine = fill(ledger, ["a"], finish=False)
+    theirs = fill(ledger, ["+1"], channel="sms", owner=OTHER, finish=False)
+    with ledger.write() as connection:
+        assert not finish_freeze(connection, [mine, theirs], ME, NOW)
+    assert claim(ledger, mine).claims == ()
+    assert claim(ledger, theirs).claims == ()
+
+
+def test_a_broadcast_is_opened_once(ledger: Ledger) -> None:
+    mine = fill(ledger, ["a"])
+    with ledger.write() as connection:
+        assert not finish_freeze(connection, [mine], ME, NOW)
+
+
+def test_dropping_takes_back_rows_and_words_of_ones_own_unopened_broadcasts(ledger: Ledger) -> None:
+    half = fill(ledger, ["a"], finish=False)
+    whole = fill(ledger, ["b"], number=2)
+    theirs = fill(ledger, ["c"], number=3, owner=OTHER, finish=False)
+    with ledger.write() as connection:
+        drop_freeze(connection, [half, whole, theirs], ME)
+    assert states(ledger) == {"b": "pending", "c": "pending"}
+    with ledger.read() as connection:
+        assert [b.number for b in broadcasts_of(connection, "pay7")] == [2, 3]
+        assert find_broadcast(connection, "pay7", "update:1", "email") is None
+
+
+def test_frozen_words_are_read_as_they_were_put_in(ledger: Ledger) -> None:
+    broadcast = fill(ledger, [])
+    with ledger.write() as connection:
+        number = add_composition(connection, broadcast.id, WORDS)
+        assert read_composition(connection, number) == WORDS
+
+
+def test_newer_words_end_what_still_waits_of_older_ones(ledger: Ledger) -> None:
+    first = fill(ledger, ["a", "b", "c", "d"])
+    taken = claim(ledger, first, 1).claims[0]
+    answer(ledger, first, [said(taken.delivery, OutcomeKind.ACCEPTED)])
+    fill(ledger, ["b"], row=replace(ROW, state=State.HELD), channel="sms")
+    second = fill(ledger, ["a", "b", "c"], number=2)
+    with ledger.read() as connection:
+        rows = [(r.notice, r.channel, r.address, r.state.value) for r in all_rows(ledger)]
+        assert [b.id for b in open_broadcasts(connection)][-1] == second.id
+    assert rows == [
+        ("update:1", "email", "a", "accepted"),
+        ("update:1", "email", "b", "skipped"),
+        ("update:1", "email", "c", "skipped"),
+        ("update:1", "email", "d", "pending"),
+        ("update:1", "sms", "b", "held"),
+        ("update:2", "email", "a", "pending"),
+        ("update:2", "email", "b", "pending"),
+        ("update:2", "email", "c", "pending"),
+    ]
+    assert {r.reason for r in all_rows(ledger) if r.state is State.SKIPPED} == {"superseded"}
+
+
+def test_older_words_frozen_late_end_nothing_newer(ledger: Ledger) -> None:
+    fill(ledger, ["a"], number=2)
+    fill(ledger, ["a"], number=1)
+    assert [r.state.value for r in all_rows(ledger)] == ["pending", "pending"]
+
+
+def test_another_incidents_deliveries_are_left_alone(ledger: Ledger) -> None:
+    fill(ledger, ["a"], incident="web1")
+    fill(ledger, ["a"], number=2)
+    assert states(ledger, "web1") == {"a": "pending"}
+
+
+def test_open_broadcasts_are_the_frozen_ones_with_something_left(ledger: Ledger) -> None:
+    done = fill(ledger, ["a"], incident="done1")
+    taken = claim(ledger, done).claims[0]
+    answer(ledger, done, [said(taken.delivery, OutcomeKind.ACCEPTED)])
+    fill(ledger, ["a"], incident="half1", finish=False)
+    for name, state in (("pend1", State.PENDING), ("held1", State.HELD), ("skip1", State.SKIPPED)):
+        fill(ledger, ["a"], incident=name, row=replace(ROW, state=state))
+    in_flight = fill(ledger, ["a"], incident="take1")
+    claim(ledger, in_flight)
+    with ledger.read() as connection:
+        assert [b.incident for b in open_broadcasts(connection)] == ["pend1", "held1", "take1"]
+        assert [b.incident for b in open_broadcasts(connection, "held1")] == ["held1"]
+
+
+def test_held_rows_come_up_at_their_time_and_thaw_once(ledger: Ledger) -> None:
+    until = NOW + timedelta(hours=5)
+    broadcast = fill(ledger, ["+1", "+2"], channel="sms", row=replace(ROW, state=State.HELD, not_before=until))
+    with ledger.write() as connection:
+        assert held_rows(connection, "pay7", until - timedelta(microseconds=1)) == ()
+        assert held_rows(connection, "web1", until) == ()
+        first, second = held_rows(connection, "pay7", until)
+        words = add_composition(connection, broadcast.id, WORDS)
+        thaw_row(connection, first, replace(ROW, composition=words), until)
+        thaw_row(connection, second, replace(ROW, state=State.SKIPPED, reason="over"), until)
+        thaw_row(connection, second, replace(ROW, composition=words), until)
+        assert held_rows(connection, "pay7", until) == ()
+    assert states(ledger) == {"+1": "pending", "+2": "skipped"}
+    assert told(ledger)["+2"].reason == "over"
+    assert [c.key for c in claim(ledger, broadcast, now=until).claims] == ["+1"]
