@@ -105,7 +105,12 @@ def release_updates(
     desk: Desk, owed: Owed, numbers: Sequence[int], ledger: Ledger, *, how: str, by: str
 ) -> None:
     """Record a person's yes to these updates, all in one transaction."""
-    promised = [by for line in owed.lines for by in line.notice.next_update_by.values() if by]
+    promised = [
+        promise
+        for line in owed.lines
+        for name in line.notice.audiences
+        if (promise := line.notice.next_update_by[name]) is not None
+    ]
     with ledger.write() as connection:
         for number in numbers:
             record_release(

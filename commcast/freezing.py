@@ -87,12 +87,14 @@ class Freezer:
         while chunk := list(islice(rows, CHUNK)):
             with self.ledger.write() as connection:
                 frozen = [_frozen(connection, broadcast, row, compositions, self.now) for row in chunk]
-                add_rows(connection, broadcast, frozen, self.now)
+                add_rows(connection, broadcast, [self._without_erased(row) for row in frozen], self.now)
         check_not_empty(owed.notice, owed.counts)
         return digest.hexdigest()
 
-    def _forgotten(self, row: FrozenRow) -> FrozenRow:
-        """Return the row of somebody who was erased: an old list does not bring their address back."""
+    def _without_erased(self, row: FrozenRow) -> FrozenRow:
+        """Return the row; that of somebody who was erased without what an old list still tells of them."""
+        if row.reason != WAS_ERASED.reason:
+            return row
         return replace(row, key=erased_key(self.ledger.secret, row.key), address="", recipient={})
 
     def _recorded(self, owed: OwedDeliveries, digest: RowDigest) -> Iterator[OwedRow]:
@@ -107,44 +109,62 @@ class Freezer:
                 drop_freeze(connection, broadcasts, self.owner)
 
 
-def thaw(ledger: Ledger, held: HeldRow, owed: OwedRow | None, reason: str, now: datetime) -> None:
-    """Let a held delivery go with words made now, or skip it for `reason` where there are none."""
+@dataclass(frozen=True, slots=True)
+class Thawed:
+    """A held delivery with the words made for it now, or the reason why it is dropped."""
+
+    held: HeldRow
+    owed: OwedRow | None
+    reason: str = ""
+
+
+def thaw(ledger: Ledger, rows: Sequence[Thawed], now: datetime) -> None:
+    """Let held deliveries go with words made now, or skip them, in one transaction."""
+    compositions: dict[int, int] = {}
     with ledger.write() as connection:
-        composition = None
-        if owed is not None and owed.group is not None:
-            composition = add_composition(connection, held.broadcast, frozen_words(owed.group))
-        row = FrozenRow(
-            key=held.key,
-            address=held.address,
-            audience=held.audience,
-            composition=composition,
-            recipient=held.recipient,
-            digest=owed.digest if owed else "",
-            state=State.PENDING if owed else State.SKIPPED,
-            reason="" if owed else reason,
-            expires_at=owed.group.next_update_by if owed and owed.group else None,
-        )
-        thaw_row(connection, held, row, now)
+        for row in rows:
+            group = row.owed.group if row.owed else None
+            frozen = FrozenRow(
+                key=row.held.key,
+                address=row.held.address,
+                audience=row.held.audience,
+                composition=_composition_of(connection, row.held.broadcast, group, compositions),
+                recipient=row.held.recipient,
+                digest=row.owed.digest if row.owed else "",
+                state=State.PENDING if row.owed else State.SKIPPED,
+                reason=row.reason,
+                expires_at=_expiry(group, now),
+            )
+            thaw_row(connection, row.held, frozen, now)
 
 
 def _frozen(
     connection: Connection, broadcast: Broadcast, row: OwedRow, compositions: dict[int, int], now: datetime
 ) -> FrozenRow:
-    group = row.group
-    if group is not None and id(group) not in compositions:
-        compositions[id(group)] = add_composition(connection, broadcast.id, frozen_words(group))
+    group = row.group if row.decision.action is Action.SEND else None
     return FrozenRow(
         key=row.key,
         address=row.address,
         audience=row.audience,
-        composition=compositions[id(group)] if group is not None else None,
+        composition=_composition_of(connection, broadcast.id, group, compositions),
         recipient=row.values,
-        digest=row.digest,
+        digest=row.digest if group is not None else "",
         state=_STATE_OF[row.decision.action],
         reason=row.decision.reason if row.decision.action is not Action.SEND else "",
         not_before=row.decision.until,
         expires_at=_expiry(group, now),
     )
+
+
+def _composition_of(
+    connection: Connection, broadcast: int, group: Group | None, compositions: dict[int, int]
+) -> int | None:
+    """Return the number of a group's frozen words, put in when the group is met first."""
+    if group is None:
+        return None
+    if id(group) not in compositions:
+        compositions[id(group)] = add_composition(connection, broadcast, frozen_words(group))
+    return compositions[id(group)]
 
 
 def _expiry(group: Group | None, now: datetime) -> datetime | None:

@@ -50,7 +50,7 @@ class FormerReader:
 
 @dataclass(frozen=True, slots=True)
 class OwedRow:
-    """One recipient of a notice. `content` and `group` are there only where a message is to be sent."""
+    """One recipient of a notice; `content` and `group` are there where a message goes, now or later."""
 
     key: str
     address: str
@@ -114,7 +114,8 @@ class OwedDeliveries:
         values = recipient_values(person, self.config.audiences[audience])
         zone = person.timezone or self.config.organisation.zone
         address = person.address(self.notice.channel)
-        if decision.action is not Action.SEND:
+        # What is held is rendered too, so that it is known to be right; its words are made anew when it goes.
+        if decision.action not in {Action.SEND, Action.HOLD}:
             return OwedRow(key, address, audience, decision, values)
         return self.written(key, address, audience, decision, values, zone, person.locale, person.line)
 
@@ -133,12 +134,12 @@ class OwedDeliveries:
         while chunk := list(islice(former, CHUNK)):
             standings = self.lookup(self.notice, [person.key for person in chunk])
             for person in chunk:
-                if person.audience in self.config.audiences:
+                if person.audience in self.config.audiences and _short(person.key) not in self._seen:
                     yield self._former_row(person, standings.get(person.key, NOBODY_KNOWS))
 
     def _former_row(self, person: FormerReader, standing: PersonStanding) -> OwedRow:
         decision = self._decide(person.as_recipient(self.notice.channel), person.key, standing)
-        if decision.action is not Action.SEND:
+        if decision.action not in {Action.SEND, Action.HOLD}:
             return OwedRow(person.key, person.address, person.audience, decision, person.values)
         return self.written(
             person.key,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo
 
@@ -219,7 +219,7 @@ def _quiet_until(recipient: Recipient, notice: Notice, config: Config, now: date
 def end_of_quiet(now: datetime, quiet: tuple[time, time], zone: ZoneInfo) -> datetime | None:
     """Return when the quiet hours that `now` falls into end for a reader in `zone`; None outside of them.
 
-    An end that falls into a DST gap is the first instant after it; one that occurs twice is the first.
+    An end that the clock leaves out is later by as much as it leaves out; one that comes twice is the first.
     """
     start, end = quiet
     local = now.astimezone(zone)
@@ -228,4 +228,5 @@ def end_of_quiet(now: datetime, quiet: tuple[time, time], zone: ZoneInfo) -> dat
     if not inside:
         return None
     day = local.date() if clock < end else local.date() + timedelta(days=1)
-    return datetime.combine(day, end, zone).astimezone(now.tzinfo)
+    until = datetime.combine(day, end, zone).astimezone(UTC)
+    return until.astimezone(now.tzinfo) if until > now.astimezone(UTC) else None

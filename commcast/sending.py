@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from commcast.delivering import Delivered, Deliverer
 from commcast.desk import Desk, Owed, what_is_owed
 from commcast.errors import TryAgain
-from commcast.freezing import Freezer, thaw
+from commcast.freezing import Freezer, Thawed, thaw
 from commcast.ledger.freeze import HeldRow, find_broadcast, held_rows
 from commcast.ledger.schema import BroadcastState
 from commcast.model import Channel, Incident
-from commcast.owed import OwedDeliveries, OwedRow, no_former_readers, nobody_told
+from commcast.owed import CHUNK, OwedDeliveries, OwedRow, no_former_readers, nobody_told
 from commcast.plan import SEND, Notice, notice_of
 
 # How long another process may take to freeze the same notice before this one says "try again".
@@ -63,10 +64,17 @@ class Sender:
         """Make the words of what quiet hours held back, now that its time has come."""
         ledger, now = self.deliverer.ledger, self.desk.now
         with ledger.read() as connection:
-            held = held_rows(connection, owed.incident.id, now)
-        for row in held:
-            reason = self._reason_to_drop(owed, row)
-            thaw(ledger, row, None if reason else self._words_for(owed, row), reason, now)
+            held = iter(held_rows(connection, owed.incident.id, now))
+        writers: dict[int, OwedDeliveries] = {}
+        while chunk := list(islice(held, CHUNK)):
+            thaw(ledger, [self._thawed(owed, row, writers) for row in chunk], now)
+
+    def _thawed(self, owed: Owed, row: HeldRow, writers: dict[int, OwedDeliveries]) -> Thawed:
+        if reason := self._reason_to_drop(owed, row):
+            return Thawed(row, None, reason)
+        if row.broadcast not in writers:
+            writers[row.broadcast] = self._writer(owed, row)
+        return Thawed(row, _words_for(writers[row.broadcast], row))
 
     def _reason_to_drop(self, owed: Owed, row: HeldRow) -> str:
         newest = owed.incident.update(max(owed.standing.releases))
@@ -81,24 +89,26 @@ class Sender:
         update = owed.incident.update(row.number)
         return notice_of(owed.incident, update, Channel(row.channel), owed.standing, self.desk.config)
 
-    def _words_for(self, owed: Owed, row: HeldRow) -> OwedRow:
-        notice = self._notice(owed, row)
-        writer = OwedDeliveries(
+    def _writer(self, owed: Owed, row: HeldRow) -> OwedDeliveries:
+        return OwedDeliveries(
             self.desk.config,
             self.desk.templates,
             owed.incident,
-            notice,
+            self._notice(owed, row),
             self.desk.now,
             nobody_told,
             no_former_readers,
         )
-        values = row.recipient
-        return writer.written(
-            row.key,
-            row.address,
-            row.audience,
-            SEND,
-            values,
-            str(values.get("timezone") or self.desk.config.organisation.zone),
-            str(values.get("locale") or ""),
-        )
+
+
+def _words_for(writer: OwedDeliveries, row: HeldRow) -> OwedRow:
+    values = row.recipient
+    return writer.written(
+        row.key,
+        row.address,
+        row.audience,
+        SEND,
+        values,
+        str(values.get("timezone") or writer.config.organisation.zone),
+        str(values.get("locale") or ""),
+    )

@@ -106,6 +106,7 @@ def _count(audience: AudienceSurvey, row: OwedRow) -> None:
             audience.segments += row.content.size.segments
     elif decision.action is Action.HOLD:
         audience.held += 1
+        audience.sample = audience.sample or row
         known = [at for at in (audience.held_until, decision.until) if at]
         audience.held_until = min(known) if known else None
     elif decision.action is Action.SKIP:

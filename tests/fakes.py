@@ -33,7 +33,8 @@ def address_of(item: HandOver) -> str:
 class FakeAdapter:
     """Answers each hand-over by `answer`; None is no answer. `handed` keeps what was begun, in order.
 
-    `before` runs once a hand-over has begun and before it is answered. `backwards` answers a batch from its end.
+    `before` runs once a hand-over has begun and before it is answered. `backwards` answers a batch from
+    its end.
     """
 
     channel: Channel = Channel.EMAIL

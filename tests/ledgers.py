@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import resource
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import Connection
 
 from commcast.ledger.claims import Settlement, Turn, settle_and_claim
 from commcast.ledger.freeze import (
@@ -17,7 +21,7 @@ from commcast.ledger.freeze import (
     finish_freeze,
 )
 from commcast.ledger.history import Told, deliveries
-from commcast.ledger.schema import State
+from commcast.ledger.schema import State, release, stamp
 from commcast.ledger.store import Ledger
 from commcast.message import Outcome, OutcomeKind
 
@@ -56,9 +60,16 @@ def fill(
     owner: str = ME,
     row: FrozenRow = ROW,
     finish: bool = True,
+    status: str = "",
+    now: datetime = NOW,
 ) -> Broadcast:
-    """Freeze an update to these addresses; without `finish` the broadcast stays half filled."""
+    """Freeze an update to these addresses; without `finish` the broadcast stays half filled.
+
+    With a `status` the update is one that was released.
+    """
     with ledger.write() as connection:
+        if status:
+            yes_to(connection, number, status)
         broadcast, to_fill = begin_freeze(
             connection,
             incident=incident,
@@ -66,7 +77,7 @@ def fill(
             number=number,
             channel=channel,
             owner=owner,
-            now=NOW,
+            now=now,
         )
         assert to_fill
         words = add_composition(connection, broadcast.id, WORDS)
@@ -77,7 +88,17 @@ def fill(
     return broadcast
 
 
-def claim(ledger: Ledger, broadcast: Broadcast, count: int = 10, *, owner: str = ME, now: datetime = NOW) -> Turn:
+def yes_to(connection: Connection, number: int, status: str, how: str = "yes") -> None:
+    """Release an update of pay7."""
+    words = {"digest": str(number), "title": "", "severity": 1, "facts": {}, "by": "dana"}
+    times = {"at": stamp(NOW), "released_at": stamp(NOW)}
+    row = {"incident": "pay7", "number": number, "status": status, "how": how, **words, **times}
+    connection.execute(release.insert(), [row])
+
+
+def claim(
+    ledger: Ledger, broadcast: Broadcast, count: int = 10, *, owner: str = ME, now: datetime = NOW
+) -> Turn:
     """Claim without settling anything."""
     return answer(ledger, broadcast, [], count, owner=owner, now=now)
 
@@ -98,7 +119,9 @@ def answer(
         )
 
 
-def said(delivery: int, kind: OutcomeKind, *, wait: timedelta | None = None, suppress: bool = False) -> Settlement:
+def said(
+    delivery: int, kind: OutcomeKind, *, wait: timedelta | None = None, suppress: bool = False
+) -> Settlement:
     """Return a provider's answer about one delivery."""
     outcome = Outcome(delivery, kind, f"said {kind}", "its-id", suppress=suppress)
     return Settlement(outcome, "fake", NOW + wait if wait is not None else None)
@@ -113,3 +136,14 @@ def told(ledger: Ledger, incident: str = "pay7") -> dict[str, Told]:
 def states(ledger: Ledger, incident: str = "pay7") -> dict[str, str]:
     """Return the state of each address of an incident."""
     return {address: row.state.value for address, row in told(ledger, incident).items()}
+
+
+@contextmanager
+def nothing_can_be_written() -> Iterator[None]:
+    """Let every write to a file fail, as on a disk that gives out; reading goes on."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -11,7 +11,8 @@ In README.md a block of commands under the comment `<!-- checked -->` is run and
 All checked blocks are one story: they run in order, in one scratch folder, without a terminal. A command is
 `commcast …` or `cd …`; a line that ends in a backslash goes on in the next. `…` stands for any text
 within a line, and alone on a line for any lines. A command ends in 0, unless the comment says otherwise:
-`<!-- checked: exit 5 -->` (of the block's last command).
+`<!-- checked: exit 5 -->` (of the block's last command). A block under `<!-- file: NAME -->` is written to
+that file first.
 """
 
 from __future__ import annotations
@@ -37,12 +38,18 @@ README = CHECKOUT / "README.md"
 BLOCK = re.compile(
     r"^<!-- checked(?:: exit (?P<exit>\d+))? -->\n+```console\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+FILE = re.compile(
+    r"^<!-- file: (?P<name>[\w./-]+) -->\n+```\w+\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 
 
 @dataclass(frozen=True)
 class Step:
-    """One command of a block, what it prints and the code it ends in. `line` is its place in README.md."""
+    """One command of a block, what it prints and the code it ends in. `line` is its place in README.md.
+
+    A block that is to be written has the command "file NAME", and its text in `printed`.
+    """
 
     line: int
     command: str
@@ -51,8 +58,11 @@ class Step:
 
 
 def steps(text: str) -> Iterator[Step]:
-    """Yield the commands of all checked blocks."""
-    for block in BLOCK.finditer(text):
+    """Yield the commands of all checked blocks, and the blocks to write, as they stand."""
+    for block in sorted([*BLOCK.finditer(text), *FILE.finditer(text)], key=lambda found: found.start()):
+        if block.re is FILE:
+            yield Step(text.count("\n", 0, block.start()) + 1, f"file {block['name']}", block["text"], 0)
+            continue
         starts = list(re.finditer(r"^\$ ((?:.*\\\n)*.*)\n?", block["text"], re.MULTILINE))
         ends = [*(start.start() for start in starts[1:]), len(block["text"])]
         for start, end in zip(starts, ends, strict=True):
@@ -77,6 +87,9 @@ def test_every_checked_block_of_the_readme_prints_what_it_shows(tmp_path: Path) 
     for step in story:
         if step.command.startswith("cd "):
             folder = folder / step.command.removeprefix("cd ").strip()
+            continue
+        if step.command.startswith("file "):
+            (folder / step.command.removeprefix("file ")).write_text(step.printed)
             continue
         code, printed = run_commcast(step.command, folder, home=tmp_path)
         place = f"README.md:{step.line}: $ {step.command}"

@@ -11,7 +11,7 @@ import typer
 from commcast.cli import asking
 from commcast.cli.options import DryRunOption, FolderOption, JsonOption, YesOption
 from commcast.cli.output import say
-from commcast.cli.releasing import Wishes, desk_now, incident_desk, send_incident
+from commcast.cli.releasing import Wishes, desk_now, ledger_for, ledger_of, send_incident
 from commcast.cli.send import plan_only
 from commcast.cli.words import (
     MEANING,
@@ -32,6 +32,7 @@ from commcast.cli.words import (
     in_terms_of_options,
     missing_options,
     update_entry,
+    with_dates,
     written_keys,
 )
 from commcast.errors import InputError, LedgerError
@@ -75,7 +76,7 @@ def declare(
     next_: NextOption = None,
     internal: InternalOption = None,
     started: Annotated[
-        str | None, typer.Option(help="When it began, such as 09:52 today.", show_default=False)
+        str | None, typer.Option(help="When it began: 09:52, or 2026-11-21T09:52Z.", show_default=False)
     ] = None,
     id: Annotated[
         str | None, typer.Option("--id", help="A short id; default: made from the title.", show_default=False)
@@ -95,29 +96,17 @@ def declare(
     """
     keys = written_keys({**locals(), "title": None})
     desk = desk_now(folder)
-    data = complete(first_words(desk.config, title, keys), asked=not edit)
+    data = complete(first_words(desk.config, title, with_dates(keys, desk)), asked=not edit)
     wishes = Wishes(yes=yes, as_json=as_json)
-    taken = ids_in_use(desk)
+    present = ids_in_folder(desk)
+    taken = present | ids_in_ledger(desk)
     if dry_run:
         incident = _checked(desk, data, taken, edit=edit)[0]
-        with incident_desk(folder, dry_run=True) as (_, ledger):
-            raise typer.Exit(plan_only(desk, incident, ledger, [], wishes))
+        with ledger_of(desk, dry_run=True) as ledger:
+            raise typer.Exit(plan_only(desk, incident, ledger, present, wishes))
     incident = write_incident(desk, data, taken, edit=edit)
-    _send(desk, incident, wishes)
-
-
-def _send(desk: Desk, incident: Incident, wishes: Wishes) -> None:
-    from commcast.ledger.store import ledger_path, open_ledger
-
-    try:
-        ledger = open_ledger(ledger_path(desk.config.folder), desk.config.desk)
-    except LedgerError:
-        say(f"Nothing was sent. The draft is kept in {incident.path}; then: commcast send {incident.id}")
-        raise
-    try:
-        raise typer.Exit(send_incident(desk, incident, ledger, [incident.id], wishes))
-    finally:
-        ledger.close()
+    with ledger_for(desk, incident) as ledger:
+        raise typer.Exit(send_incident(desk, incident, ledger, present, wishes))
 
 
 def first_words(config: Config, title: str | None, keys: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,22 +140,27 @@ def complete(data: dict[str, Any], *, asked: bool) -> dict[str, Any]:
     return _ordered(data)
 
 
-def ids_in_use(desk: Desk) -> set[str]:
-    """Return every id that a new incident must not take: those of files, and those the ledger remembers."""
+def ids_in_folder(desk: Desk) -> set[str]:
+    """Return the ids of all incident files, also of broken ones."""
     from commcast.incidents import incident_paths, load_incidents
+
+    loaded = load_incidents(desk.config, desk.now)
+    return {path.stem for path in incident_paths(desk.config)} | {each.id for each in loaded.incidents}
+
+
+def ids_in_ledger(desk: Desk) -> frozenset[str]:
+    """Return the ids that the ledger remembers: under one of them everybody would have been told already."""
     from commcast.ledger.releases import released_incidents
     from commcast.ledger.store import ledger_path, open_copy
 
-    loaded = load_incidents(desk.config, desk.now)
-    taken = {path.stem for path in incident_paths(desk.config)} | {each.id for each in loaded.incidents}
     try:
         with open_copy(ledger_path(desk.config.folder), desk.config.desk) as ledger:
-            if ledger is not None:
-                with ledger.read() as connection:
-                    taken |= released_incidents(connection)
+            if ledger is None:
+                return frozenset()
+            with ledger.read() as connection:
+                return released_incidents(connection)
     except LedgerError:
-        pass  # sending will say so; the words are kept all the same
-    return taken
+        return frozenset()  # sending will say so; the words are kept all the same
 
 
 def write_incident(desk: Desk, data: dict[str, Any], taken: set[str], *, edit: bool) -> Incident:

@@ -56,10 +56,6 @@ view = "public"
 rank = 9
 channels = ["email", "sms"]
 
-[cadence.1]
-first = "10m"
-every = "30m"
-
 # The outbox writes real .eml and .txt files and sends nothing.
 [channels.email]
 provider = "outbox"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commcast.cli.colour import BOLD, CYAN, DIM, paint, show_painted
@@ -21,13 +24,18 @@ if TYPE_CHECKING:
 WIDTH = 78  # columns: fits a terminal of 80
 _LINES_ONLY_THEY_READ = 3
 _HEADINGS = {
-    1: "declared: nobody knows the cause yet, and people are told so",
-    2: "an update: the cause is found, and there is a first estimate",
-    3: "an update: nothing new, but the promise of {promise} is kept",
-    4: "an update: the fix is in place, and is being watched",
-    5: "resolved: everybody who heard that it began hears that it is over",
+    1: "commcast declare: nobody knows the cause yet, and people are told so",
+    2: "commcast update: the cause is found, and there is a first estimate",
+    3: "commcast update: nothing new, but the promise of {promise} is kept",
+    4: "commcast update: the fix is in place, and is being watched",
+    5: "commcast resolve: who heard that it began hears that it is over",
 }
 _CHANNELS = {"email": "mail", "sms": "SMS"}
+_NEXT = (
+    ("log pay7", "who was told what, and when"),
+    ("declare payments --severity 2", "your turn, from a preset"),
+    ("init ../my-desk", "a desk of your own"),
+)
 _SHOWN_IN_FULL = {1, 2, 5}
 
 
@@ -95,11 +103,11 @@ def _show_moment(update: Update, survey: Survey, promise: datetime | None, seen:
 def _told(survey: Survey) -> str:
     """Return who is told by what, in one line."""
     told = [
-        f"{_CHANNELS[notice.notice.channel]} to " + ", ".join(f"{a.send} {a.audience}" for a in sent)
+        f"{_CHANNELS[notice.notice.channel]}: " + ", ".join(f"{a.audience} {a.send}" for a in sent)
         for notice in survey.notices
         if (sent := [a for a in notice.audiences.values() if a.send])
     ]
-    return "; ".join(told) + ("" if len(told) > 1 else "; plain updates: mail only")
+    return "; ".join(told) + ("" if len(told) > 1 else "; a plain update is not texted")
 
 
 def _readings(update: Update, survey: Survey, seen: set[str]) -> Iterator[tuple[str, list[str]]]:
@@ -191,5 +199,14 @@ def _show_end(demo: DemoDesk, whole: Incident) -> None:
     show_painted("")
     show_painted(paint("And now:", BOLD))
     show_painted(f"  cd {demo.folder}")
-    show_painted("  commcast log pay7                             who was told what, and when")
-    show_painted("  commcast declare payments --severity 2        your turn, from a preset")
+    program = program_name()
+    width = len(program) + 35
+    for rest, why in _NEXT:
+        show_painted(f"{f'  {program} {rest}'.ljust(width)}  # {why}")
+
+
+def program_name() -> str:
+    """Return what a person types to run this program: its whole path where no shell would find it."""
+    found = shutil.which("commcast")
+    started = Path(sys.argv[0])
+    return "commcast" if found or started.name != "commcast" else str(started.absolute())

@@ -98,7 +98,7 @@ from = {sender}
 provider = "outbox"
 events = ["first", "worse", "correction", "retracted", "reopened", "resolved", "started"]
 quiet = "21:00-08:00"         # in the reader's own time zone
-wake_for = [1]                # the severities that may wake a reader
+wake_for = [1, 2]             # the severities that may wake a reader
 
 # [providers.smtp]            # its password: COMMCAST_SMTP_PASSWORD
 # host = "smtp.example.com"

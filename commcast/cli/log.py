@@ -52,7 +52,8 @@ def log(
     if incident is not None and not said:
         raise InputError(f"nothing was said of an incident {incident!r:.60}; commcast log lists all")
     if as_json:
-        show_json("log", {"said": [asdict(each) for each in said], "deliveries": _masked(listed, addresses)})
+        document = {"said": [_document(each) for each in said], "deliveries": _masked(listed, addresses)}
+        show_json("log", document)
     elif not said:
         show("Nothing was said yet.")
     else:
@@ -80,7 +81,11 @@ def _listed(ledger: Ledger, said: Iterable[Tally], channel: Channel | None, ever
 
 
 def _masked(listed: Iterable[Told], addresses: bool) -> list[dict[str, Any]]:
-    return [{**asdict(told), "address": _address(told, addresses)} for told in listed]
+    return [{**_document(told), "address": _address(told, addresses)} for told in listed]
+
+
+def _document(each: Tally | Told) -> dict[str, Any]:
+    return {**asdict(each), "changed_at": each.changed_at.isoformat()}
 
 
 def _address(told: Told, in_full: bool) -> str:

@@ -20,6 +20,7 @@ def inert(text: str) -> str:
 
 def say(text: str) -> None:
     """Print talk to stderr: what happens, what to do next, what is wrong."""
+    sys.stdout.flush()  # so that a log which holds both streams keeps their order
     for line in inert(text).split("\n"):
         cut = line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "…"
         print(cut, file=sys.stderr)  # noqa: T201

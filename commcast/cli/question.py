@@ -53,7 +53,7 @@ def summary(desk: Desk, owed: Owed, survey: Survey) -> Iterator[str]:
     yield from present.wrapped(present.promise_line(survey, when), indent="  ", first="")
     if not update.is_end:
         yield from present.wrapped(
-            "Nobody writes until then: nothing goes out by itself; tick only sends what is released.",
+            "If nobody writes until then, nothing goes out by itself: tick only sends what is released.",
             indent="  ",
             first="",
         )

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +14,8 @@ from commcast.cli.opening import who
 from commcast.cli.options import clock
 from commcast.cli.outcomes import outcome_document, show_outcomes
 from commcast.cli.output import say, show, show_json
-from commcast.cli.present import survey_document
+from commcast.cli.present import clock_of, survey_document
+from commcast.cli.progress import Progress
 from commcast.errors import CommcastError, DecisionNeeded, ExitCode, InputError, Interrupted
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ class Wishes:
 
 
 def send_incident(
-    desk: Desk, incident: Incident, ledger: Ledger, present: Sequence[str], wishes: Wishes
+    desk: Desk, incident: Incident, ledger: Ledger, present: Collection[str], wishes: Wishes
 ) -> ExitCode:
     """Release the drafts of an incident, if a person says yes, and send what is owed of it.
 
@@ -51,20 +50,22 @@ def send_incident(
 
     check_story(desk, incident, ledger, present)
     owed = what_is_owed(desk, incident, ledger, as_if_released=True, late=wishes.late)
-    if owed.standing.stopped_by:
-        raise DecisionNeeded(
-            f"{incident.id} is stopped by {owed.standing.stopped_by}; "
-            f"lift it with: commcast resume {incident.id}"
-        )
     if not owed.drafts:
+        _check_not_stopped(owed)
         return _send_released(desk, incident, ledger, wishes)
-    with _draft_kept(incident):
+    with keeping_words(incident):
+        _check_not_stopped(owed)
         survey = survey_of(owed)
         _ask(desk, owed, survey, ledger, wishes)
         checked = _as_it_will_stand(desk, incident, ledger, survey, wishes)
         _write_times(desk, checked, owed.drafts)
-    release = question_or_yes(wishes)
-    return _release_and_deliver(desk, checked, ledger, survey, wishes, release)
+    return _release_and_deliver(desk, checked, ledger, survey, wishes)
+
+
+def _check_not_stopped(owed: Owed) -> None:
+    name, stopped_by = owed.incident.id, owed.standing.stopped_by
+    if stopped_by:
+        raise DecisionNeeded(f"{name} is stopped by {stopped_by}; lift it with: commcast resume {name}")
 
 
 def survey_of(owed: Owed) -> Survey:
@@ -91,11 +92,6 @@ def show_plan(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None, *, 
     for line in question.full_text(desk, owed, survey, ledger):
         show(line)
     show(f"Dry run: nothing was written, nothing was sent. Without it: {question.in_words(survey)}.")
-
-
-def question_or_yes(wishes: Wishes) -> str:
-    """Return by what kind of yes a release comes about, as the ledger keeps it."""
-    return "yes" if wishes.yes else "question"
 
 
 def _ask(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger, wishes: Wishes) -> None:
@@ -131,7 +127,8 @@ def _as_it_will_stand(
             text = with_at(text, incident.path, update.number, desk.now)
     checked = parse_incident(text, incident.path, fresh.config, desk.now)
     owed = what_is_owed(fresh, checked, ledger, as_if_released=True, late=wishes.late)
-    if owed.survey().digest != survey.digest:
+    # With --yes nobody looked for minutes: the freeze, moments from now, compares with the same digests.
+    if not wishes.yes and owed.survey().digest != survey.digest:
         raise DecisionNeeded("The lists, the templates or the incident have changed since you looked.")
     return checked
 
@@ -149,11 +146,12 @@ def _write_times(desk: Desk, checked: Incident, drafts: Sequence[int]) -> None:
 
 
 def _release_and_deliver(
-    desk: Desk, incident: Incident, ledger: Ledger, survey: Survey, wishes: Wishes, how: str
+    desk: Desk, incident: Incident, ledger: Ledger, survey: Survey, wishes: Wishes
 ) -> ExitCode:
     from commcast.desk import release_updates, what_is_owed
 
     owed = what_is_owed(desk, incident, ledger, as_if_released=True, late=wishes.late)
+    how = "yes" if wishes.yes else "question"
     release_updates(desk, owed, owed.drafts, ledger, how=how, by=who())
     released = list(owed.drafts)
     with _stopping_on_doubt(incident, ledger):
@@ -214,7 +212,18 @@ def _deliver(
         show(_what_happened(owed, released, delivered))
         show_outcomes(owed.incident, ledger)
     tell_trouble(owed.incident.id, delivered)
+    if released and code is ExitCode.DONE and not owed.incident.latest.is_end:
+        _tell_promise(desk, owed)
     return code
+
+
+def _tell_promise(desk: Desk, owed: Owed) -> None:
+    """Say by when the person on call has to write again."""
+    notices = [line.notice for line in owed.lines]
+    promised = [at for notice in notices for name in notice.audiences if (at := notice.next_update_by[name])]
+    if promised:
+        when = clock_of(desk.config, desk.now)(min(promised))
+        say(f'Next word is promised by {when}: commcast update {owed.incident.id} --nothing-new "…"')
 
 
 def _what_happened(owed: Owed, released: list[int], delivered: Delivered) -> str:
@@ -238,27 +247,19 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
     if delivered.refused:
         say(f"The provider refused us: {delivered.refused}. Mend that, then: commcast send {incident}")
     if delivered.down:
-        say(
-            f"The provider is down or busy: {delivered.down}. A tick goes on, or: commcast send {incident}"
-        )
+        say(f"The provider is down or busy: {delivered.down}. A tick goes on, or: commcast send {incident}")
     if delivered.signal:
         say(f"Interrupted: {delivered.waiting:,} wait. commcast resume {incident} finishes it.")
     elif delivered.stopped_by:
-        say(
-            f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} wait. See: commcast resume {incident}"
-        )
+        say(f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} wait. See: commcast resume {incident}")
     if delivered.lost or delivered.outcomes["unknown"]:
         say(f"Unknown: no answer came; nobody is told again by itself. Who: commcast log {incident}")
 
 
 @contextmanager
-def _draft_kept(incident: Incident) -> Iterator[None]:
+def keeping_words(incident: Incident) -> Iterator[None]:
     """Say of every end before the release that the draft is kept, and how to go on."""
-    remedy = (
-        f"The draft is kept in {incident.path}.\n"
-        f"  commcast send {incident.id}       to send it\n"
-        f"  commcast discard {incident.id}    to take it back"
-    )
+    remedy = draft_kept(incident)
     try:
         yield
     except KeyboardInterrupt:
@@ -269,6 +270,15 @@ def _draft_kept(incident: Incident) -> Iterator[None]:
     except CommcastError:
         say(f"Nothing was released. {remedy}")
         raise
+
+
+def draft_kept(incident: Incident) -> str:
+    """Return where the words of an incident are kept, and how to go on with them."""
+    return (
+        f"The draft is kept in {incident.path}.\n"
+        f"  commcast send {incident.id}       to send it\n"
+        f"  commcast discard {incident.id}    to take it back"
+    )
 
 
 @contextmanager
@@ -295,48 +305,35 @@ def _stopping_on_doubt(incident: Incident, ledger: Ledger) -> Iterator[None]:
         raise error from None
 
 
-@dataclass
-class Progress:
-    """Counts outcomes on a terminal's stderr, at most ten times a second; silent elsewhere."""
-
-    count: int = 0
-    _shown: float = 0.0
-    _terminal: bool = field(default_factory=lambda: sys.stderr.isatty())
-
-    def __call__(self, _kind: str) -> None:
-        self.count += 1
-        if self._terminal and time.monotonic() - self._shown > 0.1:
-            self._shown = time.monotonic()
-            sys.stderr.write(f"\r{self.count:,} handed over")
-            sys.stderr.flush()
-
-    def end(self) -> None:
-        if self._shown:
-            sys.stderr.write("\r" + " " * 40 + "\r")
-            sys.stderr.flush()
-
-
 @contextmanager
-def incident_desk(folder: Path | None, *, dry_run: bool = False) -> Iterator[tuple[Desk, Ledger]]:
-    """Yield the desk as of this second, and its ledger: for a dry run a copy that leaves no trace.
+def ledger_of(desk: Desk, *, dry_run: bool = False) -> Iterator[Ledger]:
+    """Yield the desk's ledger: for a dry run a copy of it, which leaves no trace.
 
-    Raises ConfigError, and LedgerError where a real run would.
+    Raises LedgerError in both cases alike.
     """
     from commcast.ledger.store import check_file, ledger_path, open_copy, open_ledger
 
-    desk = desk_now(folder)
     path = ledger_path(desk.config.folder)
-    check_file(path)
     if dry_run:
+        check_file(path)
         with open_copy(path, desk.config.desk) as copy:
             assert copy is not None  # noqa: S101 - check_file has seen it
-            yield desk, copy
+            yield copy
         return
     ledger = open_ledger(path, desk.config.desk)
     try:
-        yield desk, ledger
+        yield ledger
     finally:
         ledger.close()
+
+
+@contextmanager
+def ledger_for(desk: Desk, draft: Incident) -> Iterator[Ledger]:
+    """Yield the ledger for words just written; where it cannot be opened, say that they are kept."""
+    with ExitStack() as stack:
+        with keeping_words(draft):
+            ledger = stack.enter_context(ledger_of(desk))
+        yield ledger
 
 
 def desk_now(folder: Path | None) -> Desk:

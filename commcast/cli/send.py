@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +11,7 @@ from commcast.cli import asking
 from commcast.cli.finding import find_incident, is_open, needs_sending
 from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, JsonOption, YesOption
 from commcast.cli.output import say, show
-from commcast.cli.releasing import Wishes, incident_desk, send_incident, show_plan, survey_of
+from commcast.cli.releasing import Wishes, desk_now, ledger_of, send_incident, show_plan, survey_of
 from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def send(
     Example: commcast send pay7
     """
     wishes = Wishes(yes=yes, late=late, as_json=as_json)
-    with incident_desk(folder, dry_run=dry_run) as (desk, ledger):
+    desk = desk_now(folder)
+    with ledger_of(desk, dry_run=dry_run) as ledger:
         raise typer.Exit(send_by_id(desk, ledger, incident, wishes, dry_run=dry_run))
 
 
@@ -57,7 +59,7 @@ def send_by_id(desk: Desk, ledger: Ledger, wanted: str | None, wishes: Wishes, *
 
 
 def plan_only(
-    desk: Desk, incident: Incident, ledger: Ledger | None, present: list[str], wishes: Wishes
+    desk: Desk, incident: Incident, ledger: Ledger | None, present: Collection[str], wishes: Wishes
 ) -> ExitCode:
     """Show what would be released and sent; write and send nothing."""
     from commcast.desk import check_story, what_is_owed
@@ -77,7 +79,8 @@ def discard(incident: IncidentArgument = None, yes: YesOption = False, folder: F
     from commcast.incidents import load_incidents
     from commcast.release import changed, drafts
 
-    with incident_desk(folder) as (desk, ledger):
+    desk = desk_now(folder)
+    with ledger_of(desk) as ledger:
         loaded = load_incidents(desk.config, desk.now)
 
         def has_drafts(each: Incident) -> bool:

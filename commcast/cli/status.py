@@ -251,7 +251,7 @@ def _row(each: Standing, found: DeskStatus) -> tuple[str, ...]:
         each.status.replace("_", " "),
         _when(each.told_at, found) if each.told_at else "elsewhere" if each.elsewhere else "never",
         _next_word(each, found),
-        _main_counts(each),
+        (_counts(each) or ["none"])[0],
     )
 
 
@@ -269,19 +269,17 @@ def _when(at: datetime, found: DeskStatus) -> str:
     return f"{local:%H:%M}" if local.date() == today else f"{local.day} {local:%b %H:%M}"
 
 
-def _main_counts(each: Standing) -> str:
-    counts = [
+def _counts(each: Standing) -> list[str]:
+    return [
         f"{each.counts[state]} {_WORD_OF.get(state, state)}" for state in _COUNTED if each.counts.get(state)
     ]
-    return ", ".join(counts[:2]) + (", …" if len(counts) > 2 else "") if counts else "none"
 
 
 def _below(each: Standing) -> list[tuple[str, str]]:
     """Return the lines under an incident, each with its colour: its title, and what somebody should do."""
     lines = [(each.title if len(each.title) <= 76 else f"{each.title[:75]}…", "")]
-    rest = [f"{each.counts[s]} {_WORD_OF.get(s, s)}" for s in _COUNTED if each.counts.get(s)][2:]
-    if rest:
-        lines.append((f"also {', '.join(rest)}", ""))
+    if also := _counts(each)[1:]:
+        lines.append((f"also {', '.join(also)}", ""))
     if each.counts.get("unknown"):
         lines.append(
             (f"{each.counts['unknown']} may or may not have arrived: commcast log {each.id}", YELLOW)
@@ -307,3 +305,9 @@ def _warn(found: DeskStatus) -> None:
     elif found.now - found.last_tick > TICK_LATE:
         ago = short_duration(found.now - found.last_tick)
         say(f"The last tick ran {ago} ago. Let cron run it, or: commcast tick --loop 1m")
+    else:
+        show_painted(
+            paint(
+                f"The last tick ran {short_duration(max(found.now - found.last_tick, timedelta()))} ago.", DIM
+            )
+        )

@@ -48,7 +48,8 @@ def stop(
             is_new = stop_incident(connection, wanted, by or who(), clock())
         waiting = _waiting(ledger, wanted)
     name = _name(wanted)
-    show(f"{name} {'stopped' if is_new else 'was stopped already'}; {waiting} deliveries wait.")
+    waits = "1 delivery waits" if waiting == 1 else f"{waiting} deliveries wait"
+    show(f"{name} {'stopped' if is_new else 'was stopped already'}; {waits}.")
     say(f"Let them go on with: commcast resume {'--all' if everything else wanted}")
 
 

@@ -87,7 +87,8 @@ def _lines(groups: dict[Group, list[str]]) -> list[str]:
         which = "all" if len(statuses) == len(Status) else ", ".join(statuses)
         if len(Status) / 2 < len(statuses) < len(Status):
             which = "all others"
-        file = text.replace("shipped templates/", "shipped ") or "none"
+        origin = "shipped" if text.startswith("shipped ") else "yours"
         remark = f" ({note})" if note else ", .html" if html else ""
-        rows.append((audience, channel, which, f"{file}{remark}"))
-    return table(("AUDIENCE", "CHANNEL", "STATUS", "TEMPLATE"), rows).splitlines()
+        file = text.partition("templates/")[2] or f"for {channel}:"
+        rows.append((audience, which, origin if text else "", f"{file}{remark}"))
+    return table(("AUDIENCE", "STATUS", "FROM", "TEMPLATE"), rows).splitlines()

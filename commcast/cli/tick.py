@@ -54,6 +54,8 @@ def tick(
         return
     if now is not None:
         raise InputError("--now only shows: write it with --dry-run; what is sent is sent now")
+    if for_ is not None and loop is None:
+        raise InputError("--for bounds a loop: write it with --loop 1m")
     if loop is None:
         code = _pass(folder, as_json, _Talk())
     elif as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from commcast.cli import asking
 from commcast.cli.finding import find_incident, is_open
 from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, JsonOption, YesOption
 from commcast.cli.output import say
-from commcast.cli.releasing import Wishes, desk_now, incident_desk, send_incident
+from commcast.cli.releasing import Wishes, desk_now, ledger_for, ledger_of, send_incident
 from commcast.cli.send import plan_only
 from commcast.cli.words import (
     MEANING,
@@ -34,9 +35,10 @@ from commcast.cli.words import (
     in_terms_of_options,
     missing_options,
     update_entry,
+    with_dates,
     written_keys,
 )
-from commcast.errors import Fault, InputError
+from commcast.errors import Fault, InputError, LedgerError
 
 if TYPE_CHECKING:
     from commcast.desk import Desk
@@ -85,7 +87,7 @@ def resolve(
         str | None, typer.Option(help="What to do when it is not over.", show_default=False)
     ] = None,
     ended: Annotated[
-        str | None, typer.Option(help="When it was over; default: now.", show_default=False)
+        str | None, typer.Option(help="When it was over, such as 11:08; default: now.", show_default=False)
     ] = None,
     resolution: ResolutionOption = None,
     internal: InternalOption = None,
@@ -136,13 +138,23 @@ def _append_and_send(
     if found is None:
         raise InputError("no incident is open; begin one with: commcast declare")
     present = [each.id for each in loaded.incidents]
-    entry = entry_of(keys, edit=edit)
-    incident = checked_update(desk, found, entry)
-    with incident_desk(folder, dry_run=dry_run) as (_, ledger):
-        if dry_run:
-            raise typer.Exit(plan_only(desk, incident, ledger, present, wishes))
-        written = append(desk, incident, entry)
-        raise typer.Exit(send_incident(desk, written, ledger, present, wishes))
+    entry = entry_of(with_dates(dict(keys), desk), edit=edit)
+    checked = checked_update(desk, found, entry)
+    if dry_run:
+        with ledger_of(desk, dry_run=True) as ledger:
+            raise typer.Exit(plan_only(desk, checked, ledger, present, wishes))
+    _check_released(desk, checked, present)
+    incident = append(desk, checked, entry)
+    with ledger_for(desk, incident) as ledger:
+        raise typer.Exit(send_incident(desk, incident, ledger, present, wishes))
+
+
+def _check_released(desk: Desk, incident: Incident, present: list[str]) -> None:
+    """Refuse to add to a story whose released words changed. Without a ledger: the words are kept first."""
+    from commcast.desk import check_story
+
+    with suppress(LedgerError), ledger_of(desk) as ledger:
+        check_story(desk, incident, ledger, present)
 
 
 def entry_of(keys: Mapping[str, Any], *, edit: bool) -> dict[str, Any]:
@@ -167,6 +179,7 @@ def checked_update(desk: Desk, incident: Incident, entry: Mapping[str, Any]) -> 
 
     Raises InputError, for what an option said in terms of that option.
     """
+    from commcast.desk import check_story
     from commcast.editor import with_update
     from commcast.incidents import parse_incident
     from commcast.textfile import read_text_file
@@ -176,7 +189,9 @@ def checked_update(desk: Desk, incident: Incident, entry: Mapping[str, Any]) -> 
     text = with_update(read_text_file(folder / name, folder=folder, name=name), name, entry)
     line = examine(text, name).place(("updates", len(incident.updates)))[0]
     try:
-        return parse_incident(text, name, desk.config, desk.now)
+        checked = parse_incident(text, name, desk.config, desk.now)
+        check_story(desk, checked, None)
+        return checked
     except InputError as error:
         raise in_terms_of_options(error, text, name, line) from None
 

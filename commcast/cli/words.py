@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from commcast.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from commcast.desk import Desk
 
 
 def _text(*names: str, help: str) -> Any:
@@ -81,6 +85,12 @@ def written_keys(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in keys.items() if key in OPTION_OF and value not in (None, [], ())}
 
 
+def with_dates(keys: dict[str, Any], desk: Desk) -> dict[str, Any]:
+    """Return `keys` with a clock time of `started` and `ended` ("09:52") made its latest moment."""
+    found: dict[str, Any] = {key: _latest(keys[key], desk) for key in ("started", "ended") if key in keys}
+    return {**keys, **found}
+
+
 def update_entry(keys: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of `keys` that belongs to an update, in the order it is written."""
     return {key: keys[key] for key in _UPDATE_KEYS if key in keys}
@@ -100,6 +110,23 @@ def missing_options(keys: Iterable[str]) -> InputError:
     return InputError(
         Fault("", 0, 0, f"{OPTION_OF[key]} is missing", MEANING[key].partition(" (")[0]) for key in keys
     )
+
+
+def _latest(text: str, desk: Desk) -> str:
+    """Return when the desk's clocks last showed `text`; what is no clock time stays for its check."""
+    from commcast.instants import parse_instant, write_instant
+
+    if not re.fullmatch(r"\d{1,2}:\d{2}", text):
+        return text
+    today = desk.now.astimezone(desk.config.zone).date()
+    for day in (today, today - timedelta(days=1)):
+        try:
+            moment = parse_instant(f"{day}T{text:0>5}", desk.config.zone)
+        except ValueError:
+            return text
+        if moment <= desk.now:
+            break
+    return write_instant(moment)
 
 
 MEANING = {

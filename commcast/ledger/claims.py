@@ -43,8 +43,8 @@ class Claim:
 class Turn:
     """What one transaction gave: new claims, or why there are none.
 
-    `stopped_by` names who stopped the incident. `next_try` is when the first of what waits may be tried again;
-    it is only looked up when nothing was claimed.
+    `stopped_by` names who stopped the incident. `next_try` is when the first of what waits may be tried
+    again; it is only looked up when nothing was claimed.
     """
 
     claims: tuple[Claim, ...] = ()
@@ -188,14 +188,13 @@ def _claim(
 ) -> tuple[Claim, ...]:
     """Claim what may go; what may no longer (opted out since the freeze, promise passed) is skipped."""
     while candidates := _candidates(connection, broadcast, count, now):
-        fit = [row.id for row in candidates if not row.opted_out and not _expired(row, now)]
-        _skip(connection, [row.id for row in candidates if row.opted_out], "opted out", now)
-        _skip(
-            connection,
-            [row.id for row in candidates if not row.opted_out and _expired(row, now)],
-            "expired: its promise had passed",
-            now,
-        )
+        fit: list[int] = []
+        unfit: dict[str, list[int]] = {}
+        for row in candidates:
+            reason = _unfit(row, now)
+            (unfit.setdefault(reason, []) if reason else fit).append(row.id)
+        for reason, ids in unfit.items():
+            _skip(connection, ids, reason, now)
         if fit:
             return _take(connection, fit, owner, lease, now)
     return ()
@@ -208,8 +207,29 @@ def _candidates(connection: Connection, broadcast: int, count: int, now: datetim
         .correlate(_delivery)
         .scalar_subquery()
     )
+    # Newer words overtook these while they were in flight and came back as not taken.
+    newer, speaks_of = _delivery.alias(), _broadcast.alias()
+    overtaken = (
+        select(func.count())
+        .select_from(newer.join(speaks_of, speaks_of.c.id == newer.c.broadcast))
+        .where(
+            newer.c.channel == _delivery.c.channel,
+            newer.c.key == _delivery.c.key,
+            newer.c.incident == _delivery.c.incident,
+            speaks_of.c.number > _broadcast.c.number,
+            speaks_of.c.state == BroadcastState.FROZEN,
+            newer.c.state.not_in([State.SKIPPED, State.REJECTED]),
+        )
+        .correlate(_delivery, _broadcast)
+        .scalar_subquery()
+    )
     return connection.execute(
-        select(_delivery.c.id, _delivery.c.expires_at, opted_out.label("opted_out"))
+        select(
+            _delivery.c.id,
+            _delivery.c.expires_at,
+            opted_out.label("opted_out"),
+            overtaken.label("overtaken"),
+        )
         .join(_broadcast, _broadcast.c.id == _delivery.c.broadcast)
         .where(
             _delivery.c.broadcast == broadcast,
@@ -259,8 +279,15 @@ def _skip(connection: Connection, ids: Iterable[int], reason: str, now: datetime
     )
 
 
-def _expired(row: Any, now: datetime) -> bool:
-    return row.expires_at is not None and row.expires_at <= stamp(now)
+def _unfit(row: Any, now: datetime) -> str:
+    """Return why a delivery must not go any more, "" where it may."""
+    if row.opted_out:
+        return "opted out"
+    if row.overtaken:
+        return "superseded"
+    if row.expires_at is not None and row.expires_at <= stamp(now):
+        return "expired: its promise had passed"
+    return ""
 
 
 def waiting(connection: Connection, broadcast: int) -> tuple[int, datetime | None]:

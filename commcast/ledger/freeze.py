@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select, update
 
+from commcast.errors import TryAgain
 from commcast.ledger import schema
+from commcast.ledger.overtaking import end_older_words
 from commcast.ledger.owners import is_dead
 from commcast.ledger.schema import BroadcastState, State, insert_unless_there, stamp, unstamp
 
 _broadcast, _composition, _delivery = schema.broadcast, schema.composition, schema.delivery
+# A freeze that takes longer was given up, wherever its process ran.
+FREEZE_LEASE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +93,8 @@ def begin_freeze(
 ) -> tuple[Broadcast, bool]:
     """Return the broadcast and whether the caller is to fill it.
 
-    A half-filled one of a dead process is emptied and taken over. One that is frozen, or that a living
-    process is filling, is the other's.
+    A half-filled one of a dead process, or one that has taken longer than `FREEZE_LEASE`, is emptied and
+    taken over. One that is frozen, or that a living process is filling, is the other's.
     """
     existing = find_broadcast(connection, incident, notice, channel)
     if existing is None:
@@ -105,12 +109,14 @@ def begin_freeze(
                 created_at=stamp(now),
             )
         )
-    elif existing.state is BroadcastState.FROZEN or (existing.owner != owner and not is_dead(existing.owner)):
+    elif existing.state is BroadcastState.FROZEN or not _may_take_over(connection, existing, owner, now):
         return existing, False
     else:
         _empty(connection, existing.id)
         connection.execute(
-            update(_broadcast).where(_broadcast.c.id == existing.id).values(owner=owner, number=number)
+            update(_broadcast)
+            .where(_broadcast.c.id == existing.id)
+            .values(owner=owner, number=number, created_at=stamp(now))
         )
     made = find_broadcast(connection, incident, notice, channel)
     assert made is not None  # noqa: S101 - it was inserted or found in this very transaction
@@ -161,7 +167,11 @@ def add_rows(connection: Connection, broadcast: Broadcast, rows: Sequence[Frozen
     """Put recipients into a broadcast that is freezing.
 
     The UNIQUE key refuses a second row for one notice, channel and address: the first one stays.
+    Raises TryAgain where another process has taken the broadcast over.
     """
+    found = find_broadcast(connection, broadcast.incident, broadcast.notice, broadcast.channel)
+    if found is None or found.owner != broadcast.owner or found.state is not BroadcastState.FREEZING:
+        raise TryAgain("another process has taken this broadcast over")
     if rows:
         values = [_values(broadcast, row, now) for row in rows]
         connection.execute(insert_unless_there(connection, _delivery), values)
@@ -183,7 +193,7 @@ def finish_freeze(connection: Connection, broadcasts: Iterable[Broadcast], owner
         return False
     connection.execute(update(_broadcast).where(*mine).values(state=BroadcastState.FROZEN))
     for broadcast in broadcasts:
-        _supersede(connection, broadcast, now)
+        end_older_words(connection, broadcast, now)
     return True
 
 
@@ -277,27 +287,11 @@ def drop_freeze(connection: Connection, broadcasts: Iterable[Broadcast], owner: 
             connection.execute(delete(_broadcast).where(_broadcast.c.id == mine))
 
 
-def _supersede(connection: Connection, broadcast: Broadcast, now: datetime) -> None:
-    """Skip what still waits of earlier updates for people who are due these newer words on this channel."""
-    newer = select(_delivery.c.key).where(
-        _delivery.c.broadcast == broadcast.id, _delivery.c.state.in_([State.PENDING, State.HELD])
-    )
-    connection.execute(
-        update(_delivery)
-        .where(
-            _delivery.c.incident == broadcast.incident,
-            _delivery.c.channel == broadcast.channel,
-            _delivery.c.broadcast != broadcast.id,
-            _delivery.c.broadcast.in_(
-                select(_broadcast.c.id).where(
-                    _broadcast.c.incident == broadcast.incident, _broadcast.c.number < broadcast.number
-                )
-            ),
-            _delivery.c.state.in_([State.PENDING, State.HELD]),
-            _delivery.c.key.in_(newer),
-        )
-        .values(state=State.SKIPPED, reason="superseded", changed_at=stamp(now))
-    )
+def _may_take_over(connection: Connection, existing: Broadcast, owner: str, now: datetime) -> bool:
+    begun = connection.execute(
+        select(_broadcast.c.created_at).where(_broadcast.c.id == existing.id)
+    ).scalar_one()
+    return existing.owner == owner or is_dead(existing.owner) or begun <= stamp(now - FREEZE_LEASE)
 
 
 def _empty(connection: Connection, broadcast: int) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 from commcast.ledger import schema
 from commcast.ledger.freeze import broadcasts_of
 from commcast.ledger.releases import read_releases
-from commcast.ledger.schema import BroadcastState, State, unstamp
+from commcast.ledger.schema import MAYBE_TOLD, WAITING, BroadcastState, State, unstamp
 from commcast.ledger.stops import stops_in_force
 from commcast.ledger.suppressions import erased_key, suppressed_among
 from commcast.model import Channel
@@ -20,8 +20,9 @@ from commcast.standing import IncidentStanding, PersonStanding
 
 _broadcast, _composition, _delivery = schema.broadcast, schema.composition, schema.delivery
 
-# Who was, or may have been, told: an answer that was lost may well have been a yes.
-TOLD = (State.ACCEPTED, State.UNKNOWN, State.CLAIMED)
+# Who waits may be told at any moment by another process: the end is made ready for them too, and the freeze
+# takes it back where they were not told (`finish_freeze`).
+_TOLD_OR_WAITING = (*MAYBE_TOLD, *WAITING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +87,14 @@ def standings(
         key = by_hash.get(row.key, row.key)
         if row.notice == notice:
             states[key] = row.state
-        elif row.state in TOLD:
+        elif row.state in _TOLD_OR_WAITING:
             told.add(key)
     suppressed = suppressed_among(connection, secret, channel, keys)
     return {key: PersonStanding(states.get(key, ""), key in told, suppressed.get(key, "")) for key in keys}
 
 
 def told_people(connection: Connection, incident: str, channel: str, notice: str) -> Iterator[ToldPerson]:
-    """Yield who was told anything else of an incident on a channel, each once, as last frozen."""
+    """Yield who was told anything else of an incident on a channel, or waits to be, as last frozen."""
     latest = (
         select(func.max(_delivery.c.id))
         .where(
@@ -101,7 +102,7 @@ def told_people(connection: Connection, incident: str, channel: str, notice: str
             _delivery.c.channel == channel,
             _delivery.c.notice != notice,
             _delivery.c.address != "",
-            _delivery.c.state.in_(TOLD),
+            _delivery.c.state.in_(_TOLD_OR_WAITING),
         )
         .group_by(_delivery.c.key)
     )

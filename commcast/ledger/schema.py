@@ -44,6 +44,11 @@ class State(StrEnum):
     SKIPPED = "skipped"
 
 
+WAITING = (State.PENDING, State.HELD)
+# Who was, or may have been, told: an answer that was lost may well have been a yes.
+MAYBE_TOLD = (State.CLAIMED, State.ACCEPTED, State.UNKNOWN)
+
+
 class BroadcastState(StrEnum):
     """freezing: rows are still going in, nobody may claim. frozen: list and words are fixed."""
 

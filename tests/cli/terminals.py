@@ -90,7 +90,7 @@ def at_terminal(folder: Path, arguments: Sequence[str], dialogue: Sequence[tuple
     if child == 0:
         environment = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(Path(__file__).parents[2])}
         program = "from commcast.cli import main; main()"
-        os.execve(
+        os.execve(  # noqa: S606 - no shell is wanted
             sys.executable,
             [sys.executable, "-c", program, *arguments, "--folder", str(folder)],
             environment,

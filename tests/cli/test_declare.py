@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,12 @@ def test_a_broken_ledger_keeps_the_words_and_sends_nothing(desk: Path) -> None:
     assert "The draft is kept in incidents/card1.yaml" in done.stderr
     assert files(desk) == ["card1.yaml"]
     assert outbox(desk) == []
+
+
+def test_a_clock_time_is_the_last_one_of_the_desk(desk: Path) -> None:
+    """Whoever types 23:59 in the morning means yesterday's."""
+    local = datetime.now(UTC) + timedelta(minutes=2)
+    assert declare(desk, "--yes", "--started", f"{local:%H:%M}").exit_code == 0
+    yesterday = local - timedelta(days=1)
+    text = (desk / "incidents" / "card1.yaml").read_text()
+    assert f"started: {yesterday:%Y-%m-%dT%H:%M}+00:00" in text

@@ -12,7 +12,12 @@ import pytest
 from commcast.cli.demo_desk import moved
 from tests.cli.running import run
 
-DAYS = ["2026-11-22T09:00+00:00", "2026-11-21T11:05+00:00", "2027-07-04T06:00+00:00", "2026-03-29T12:00+00:00"]
+DAYS = [
+    "2026-11-22T09:00+00:00",
+    "2026-11-21T11:05+00:00",
+    "2027-07-04T06:00+00:00",
+    "2026-03-29T12:00+00:00",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +33,7 @@ def test_tells_the_whole_story_on_a_screen_of_eighty_columns() -> None:
     assert max(map(len, told.splitlines())) <= 80
     for moment in ("10:05", "10:24", "10:43", "11:02", "11:30"):
         assert f"\n{moment}  " in told
-    assert "2 customers" in told
+    assert "SMS: customers 2" in told
     assert "\x1b" not in told
     assert "commcast-demo/outbox" in told
 

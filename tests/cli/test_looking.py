@@ -17,8 +17,8 @@ def test_templates_says_which_file_wins_and_why_a_mail_is_text_only(tmp_path: Pa
     own.mkdir(parents=True)
     (own / "resolved.email.txt.j2").write_text("{% block subject %}Over{% endblock %}It is over.")
     lines = run("templates", "--audience", "customers", folder=folder).stdout.splitlines()
-    assert any("templates/customers/resolved.email.txt.j2" in line and "text only" in line for line in lines)
-    assert any("all others" in line and "shipped customers/email.txt.j2, .html" in line for line in lines)
+    assert any("yours    customers/resolved.email.txt.j2 (text only)" in line for line in lines)
+    assert any("all others" in line and "shipped  customers/email.txt.j2, .html" in line for line in lines)
     assert max(map(len, lines)) <= 80
     assert not any("support" in line for line in lines)
 

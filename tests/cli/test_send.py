@@ -11,6 +11,7 @@ import pytest
 
 from commcast.cli import asking, releasing
 from commcast.config import load_config
+from commcast.freezing import Freezer
 from commcast.ledger.releases import read_releases
 from commcast.ledger.store import ledger_path, open_ledger
 from tests.cli.terminals import declare, everything_in, outbox, run
@@ -350,3 +351,29 @@ def test_old_files_over_an_empty_ledger_are_neither_sent_nor_in_the_way(desk: Pa
     draft(desk)
     assert run(desk, "send", "--yes").exit_code == 0
     assert len(outbox(desk)) == 7
+
+
+@pytest.mark.usefixtures("person")
+def test_ctrl_c_after_the_yes_stops_the_incident_until_resume(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_arguments: object, **_named: object) -> None:
+        raise KeyboardInterrupt
+
+    draft(desk)
+    with monkeypatch.context() as patch:
+        patch.setattr(Freezer, "freeze", interrupted)
+        done = run(desk, "send", "card1", typed="y\n")
+    assert done.exit_code == 130, done.output
+    assert "commcast resume card1" in done.stderr
+    run(desk, "tick")
+    assert outbox(desk) == []
+    assert run(desk, "resume", "card1").exit_code == 0
+    assert len(outbox(desk)) == 7
+
+
+def test_after_sending_the_next_promise_is_named(desk: Path) -> None:
+    draft(desk)
+    done = run(desk, "send", "--yes")
+    assert "Next word is promised by" in done.stderr
+    assert "commcast update card1" in done.stderr

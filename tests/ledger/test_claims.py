@@ -12,6 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from commcast.ledger import schema
 from commcast.ledger.claims import NO_ANSWER, settle, settle_lost, waiting
 from commcast.ledger.freeze import FrozenRow, add_composition, add_rows
+from commcast.ledger.history import deliveries
 from commcast.ledger.schema import ALL_INCIDENTS, State, stamp
 from commcast.ledger.stops import lift_stop, stop_incident
 from commcast.ledger.store import Ledger, open_ledger
@@ -147,6 +148,17 @@ def test_a_claim_is_its_owners_until_the_lease_ends(ledger: Ledger) -> None:
     assert states(ledger) == {"a": "unknown"}
 
 
+@pytest.mark.parametrize("kind", list(OutcomeKind))
+def test_what_was_answered_is_not_lost_when_its_lease_ends(ledger: Ledger, kind: OutcomeKind) -> None:
+    broadcast = fill(ledger, ["a"])
+    mine = claim(ledger, broadcast).claims[0]
+    answer(ledger, broadcast, [said(mine.delivery, kind)])
+    before = told(ledger)
+    with ledger.write() as connection:
+        assert settle_lost(connection, NOW + LEASE) == 0
+    assert told(ledger) == before
+
+
 def test_a_dead_owners_claims_end_at_once_and_nobody_elses(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +227,29 @@ def test_words_whose_promise_has_passed_are_not_handed_over(ledger: Ledger) -> N
     assert len(claim(ledger, broadcast, 1, now=by - timedelta(microseconds=1)).claims) == 1
     assert claim(ledger, broadcast, now=by).claims == ()
     assert told(ledger)["b"].reason == "expired: its promise had passed"
+
+
+def test_older_words_that_were_not_taken_do_not_follow_newer_ones(ledger: Ledger) -> None:
+    first = fill(ledger, ["a", "b"])
+    mine = claim(ledger, first).claims
+    fill(ledger, ["a"], number=2)
+    answer(ledger, first, [said(each.delivery, OutcomeKind.NOT_TAKEN) for each in mine])
+    again = claim(ledger, first)
+    assert [c.key for c in again.claims] == ["b"]
+    with ledger.read() as connection:
+        found = [(t.address, t.notice, t.state.value, t.reason) for t in deliveries(connection, "pay7")]
+    assert found[0] == ("a", "update:1", "skipped", "superseded")
+
+
+def test_newer_words_that_are_not_ready_or_go_nowhere_overtake_nothing(ledger: Ledger) -> None:
+    first = fill(ledger, ["a"])
+    mine = claim(ledger, first).claims[0]
+    fill(ledger, ["a"], number=2, row=replace(ROW, state=State.SKIPPED))
+    fill(ledger, ["a"], number=3, finish=False)
+    fill(ledger, ["a"], number=4, channel="sms")
+    fill(ledger, ["a"], number=5, incident="web1")
+    answer(ledger, first, [said(mine.delivery, OutcomeKind.NOT_TAKEN)])
+    assert len(claim(ledger, first).claims) == 1
 
 
 def test_a_provider_that_names_an_address_dead_suppresses_it(ledger: Ledger) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
+from commcast.errors import TryAgain
 from commcast.ledger import freeze
 from commcast.ledger.freeze import (
     add_composition,
+    add_rows,
     begin_freeze,
     broadcasts_of,
     drop_freeze,
@@ -24,10 +26,10 @@ from commcast.ledger.history import Told, deliveries
 from commcast.ledger.schema import BroadcastState, State
 from commcast.ledger.store import Ledger
 from commcast.message import OutcomeKind
-from tests.ledgers import ME, NOW, OTHER, ROW, WORDS, answer, claim, fill, said, states, told
+from tests.ledgers import ME, NOW, OTHER, ROW, WORDS, answer, claim, fill, said, states, told, yes_to
 
 
-def begin(ledger: Ledger, owner: str = ME) -> tuple[freeze.Broadcast, bool]:
+def begin(ledger: Ledger, owner: str = ME, now: datetime = NOW) -> tuple[freeze.Broadcast, bool]:
     with ledger.write() as connection:
         return begin_freeze(
             connection,
@@ -36,7 +38,7 @@ def begin(ledger: Ledger, owner: str = ME) -> tuple[freeze.Broadcast, bool]:
             number=1,
             channel="email",
             owner=owner,
-            now=NOW,
+            now=now,
         )
 
 
@@ -139,6 +141,77 @@ def test_older_words_frozen_late_end_nothing_newer(ledger: Ledger) -> None:
     assert [r.state.value for r in all_rows(ledger)] == ["pending", "pending"]
 
 
+def by_notice(ledger: Ledger) -> dict[tuple[str, str], tuple[str, str]]:
+    return {(row.address, row.notice[-1]): (row.state.value, row.reason) for row in all_rows(ledger)}
+
+
+def test_when_it_is_over_nobody_hears_of_the_beginning_any_more(ledger: Ledger) -> None:
+    """Also not who is on no list any more, nor the words that quiet hours hold back."""
+    first = fill(ledger, ["told", "waits", "gone"])
+    taken = claim(ledger, first, 1).claims[0]
+    answer(ledger, first, [said(taken.delivery, OutcomeKind.ACCEPTED)])
+    fill(ledger, ["told", "waits"], number=2, status="resolved")
+    assert by_notice(ledger) == {
+        ("told", "1"): ("accepted", "said accepted"),
+        ("waits", "1"): ("skipped", "superseded"),
+        ("gone", "1"): ("skipped", "superseded"),
+        ("told", "2"): ("pending", ""),
+        ("waits", "2"): ("skipped", "was never told that it began"),
+    }
+
+
+def test_who_is_being_told_while_the_end_is_made_ready_gets_the_end(ledger: Ledger) -> None:
+    first = fill(ledger, ["a", "b"])
+    end = fill(ledger, ["a", "b"], number=2, finish=False, status="resolved")
+    claim(ledger, first, 1, owner=OTHER)
+    with ledger.write() as connection:
+        assert finish_freeze(connection, [end], ME, NOW)
+    assert by_notice(ledger) == {
+        ("a", "1"): ("claimed", ""),
+        ("b", "1"): ("skipped", "superseded"),
+        ("a", "2"): ("pending", ""),
+        ("b", "2"): ("skipped", "was never told that it began"),
+    }
+
+
+def test_who_heard_of_it_before_this_ledger_gets_the_end_whatever_still_waits(ledger: Ledger) -> None:
+    with ledger.write() as connection:
+        yes_to(connection, 1, "investigating", how="elsewhere")
+    fill(ledger, ["a"], number=2)
+    fill(ledger, ["a"], number=3, status="resolved")
+    assert by_notice(ledger)["a", "3"] == ("pending", "")
+
+
+def test_who_wants_the_end_only_gets_it(ledger: Ledger) -> None:
+    fill(ledger, ["a"])
+    fill(ledger, ["a", "end-only"], number=2, status="completed")
+    assert by_notice(ledger)["end-only", "2"] == ("pending", "")
+
+
+def test_a_freeze_that_never_ended_is_taken_over_wherever_it_ran(ledger: Ledger) -> None:
+    half = fill(ledger, ["a"], finish=False)
+    late = NOW + freeze.FREEZE_LEASE
+    assert not begin(ledger, OTHER, late - timedelta(microseconds=1))[1]
+    found, to_fill = begin(ledger, OTHER, late)
+    assert (found.id, found.owner, to_fill) == (half.id, OTHER, True)
+    assert not begin(ledger, ME, late)[1]
+
+
+def test_who_lost_a_broadcast_puts_nothing_more_into_it(ledger: Ledger) -> None:
+    half = fill(ledger, ["a"], finish=False)
+    begin(ledger, OTHER, NOW + freeze.FREEZE_LEASE)
+    with pytest.raises(TryAgain, match="taken this broadcast over"), ledger.write() as connection:
+        add_rows(connection, half, [replace(ROW, key="b", address="b")], NOW)
+    assert states(ledger) == {}
+
+
+def test_nothing_goes_into_a_list_that_is_frozen(ledger: Ledger) -> None:
+    whole = fill(ledger, ["a"])
+    with pytest.raises(TryAgain), ledger.write() as connection:
+        add_rows(connection, whole, [replace(ROW, key="b", address="b")], NOW)
+    assert states(ledger) == {"a": "pending"}
+
+
 def test_another_incidents_deliveries_are_left_alone(ledger: Ledger) -> None:
     fill(ledger, ["a"], incident="web1")
     fill(ledger, ["a"], number=2)
@@ -161,7 +234,9 @@ def test_open_broadcasts_are_the_frozen_ones_with_something_left(ledger: Ledger)
 
 def test_held_rows_come_up_at_their_time_and_thaw_once(ledger: Ledger) -> None:
     until = NOW + timedelta(hours=5)
-    broadcast = fill(ledger, ["+1", "+2"], channel="sms", row=replace(ROW, state=State.HELD, not_before=until))
+    broadcast = fill(
+        ledger, ["+1", "+2"], channel="sms", row=replace(ROW, state=State.HELD, not_before=until)
+    )
     with ledger.write() as connection:
         assert held_rows(connection, "pay7", until - timedelta(microseconds=1)) == ()
         assert held_rows(connection, "web1", until) == ()

@@ -43,10 +43,10 @@ def readers(ledger: Ledger, notice: str = "update:2") -> list[str]:
 
 
 @pytest.mark.parametrize("state", list(State))
-def test_told_is_who_heard_or_may_have_heard(ledger: Ledger, state: State) -> None:
+def test_told_is_who_heard_may_have_heard_or_may_hear_at_any_moment(ledger: Ledger, state: State) -> None:
     fill(ledger, ["a"])
     put(ledger, state)
-    told = state in {State.ACCEPTED, State.UNKNOWN, State.CLAIMED}
+    told = state not in {State.REJECTED, State.SKIPPED}
     assert standing_of(ledger, "a") == ("", told, "")
     assert readers(ledger) == (["a"] if told else [])
 
@@ -101,7 +101,11 @@ def test_an_incident_stands_where_its_frozen_broadcasts_stand(ledger: Ledger) ->
         stop_incident(connection, "*", "dana", NOW)
         found = incident_standing(connection, "pay7")
     assert found.told_up_to == {Channel.EMAIL: 3, Channel.SMS: 1}
-    assert found.begun == {("update:1", Channel.EMAIL), ("update:3", Channel.EMAIL), ("update:1", Channel.SMS)}
+    assert found.begun == {
+        ("update:1", Channel.EMAIL),
+        ("update:3", Channel.EMAIL),
+        ("update:1", Channel.SMS),
+    }
     assert (found.releases, found.stopped_by) == ({}, "dana")
 
 

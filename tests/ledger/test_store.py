@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import resource
 import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -16,15 +16,15 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import Connection, create_engine, text
 
 from commcast.errors import ExitCode, LedgerError, TryAgain
 from commcast.ledger import schema, store
 from commcast.ledger.migrations.upgrade import known_revisions, upgrade
 from commcast.ledger.schema import State
-from commcast.ledger.store import Ledger, adopt_ledger, create_ledger, ledger_path, open_copy, open_ledger
+from commcast.ledger.store import adopt_ledger, create_ledger, ledger_path, open_copy, open_ledger
 from tests.desks import DESK
-from tests.ledgers import NOW, claim, fill, states
+from tests.ledgers import NOW, claim, fill, nothing_can_be_written, states
 
 OTHER_DESK = "0d5e" * 4
 
@@ -63,17 +63,6 @@ def snapshot(folder: Path) -> dict[str, tuple[int, str]]:
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
-
-
-@contextmanager
-def nothing_can_be_written() -> Iterator[None]:
-    """Let every write to a file fail, as on a disk that gives out; reading goes on."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_missing_ledger_is_never_made_by_opening(tmp_path: Path) -> None:
@@ -422,7 +411,8 @@ def killed_writer(path: Path) -> None:
     """Leave the ledger as a process leaves it that was killed after its commit: with a log beside it."""
     script = (
         "import os, sys; from pathlib import Path; from commcast.ledger.store import open_ledger;"
-        "from tests.ledgers import fill; fill(open_ledger(Path(sys.argv[1]), sys.argv[2]), ['a']); os._exit(9)"
+        "from tests.ledgers import fill;"
+        "fill(open_ledger(Path(sys.argv[1]), sys.argv[2]), ['a']); os._exit(9)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", script, str(path), DESK], env=environment, check=False)
@@ -463,15 +453,15 @@ def test_a_copy_that_has_no_room_is_an_error_for_people(path: Path) -> None:
 def test_the_copy_is_gone_afterwards(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     room = tmp_path / "room"
     room.mkdir()
-    monkeypatch.setattr(store.tempfile, "tempdir", str(room))
+    monkeypatch.setattr(tempfile, "tempdir", str(room))
     with open_copy(path, DESK):
         assert [mode(found) for found in room.iterdir()] == [0o700]
     assert list(room.iterdir()) == []
 
 
-def shape(build: Callable[[store.Connection], None]) -> set[tuple[str, ...]]:
+def shape(build: Callable[[Connection], None]) -> set[tuple[str, ...]]:
     """Return every table, column and index that `build` makes, in the database's own words."""
-    engine = store.create_engine("sqlite://")
+    engine = create_engine("sqlite://")
     with engine.begin() as connection:
         build(connection)
         assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
@@ -499,7 +489,7 @@ def test_an_older_ledger_is_brought_up_to_date_when_it_is_opened(
 
     monkeypatch.setattr(schema, "REVISION", "0002")
 
-    def half(connection: store.Connection) -> None:
+    def half(connection: Connection) -> None:
         connection.execute(text("create table half (a)"))
         raise sqlite3.OperationalError("no room")
 
@@ -509,7 +499,7 @@ def test_an_older_ledger_is_brought_up_to_date_when_it_is_opened(
     with raw(path) as connection:
         assert connection.execute("select count(*) from sqlite_master where name = 'half'").fetchone() == (0,)
 
-    def whole(connection: store.Connection) -> None:
+    def whole(connection: Connection) -> None:
         connection.execute(text("update alembic_version set version_num = '0002'"))
 
     monkeypatch.setattr(steps, "upgrade", whole)

@@ -8,7 +8,6 @@ from commcast.ledger.history import standings
 from commcast.ledger.schema import State
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import (
-    ERASED,
     erase,
     erased_key,
     list_suppressions,
@@ -17,6 +16,7 @@ from commcast.ledger.suppressions import (
     unsuppress,
 )
 from commcast.message import OutcomeKind
+from commcast.standing import ERASED
 from tests.ledgers import NOW, ROW, answer, claim, fill, said, states, told
 
 

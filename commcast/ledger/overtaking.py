@@ -1,0 +1,99 @@
+"""Newer words end what still waits of older ones; after the end nobody hears of the beginning."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Protocol
+
+from sqlalchemy import Connection, select, update
+
+from commcast.ledger import schema
+from commcast.ledger.schema import MAYBE_TOLD, WAITING, State, stamp
+from commcast.model import END_STATUSES
+from commcast.release import ELSEWHERE
+
+_broadcast, _delivery, _release = schema.broadcast, schema.delivery, schema.release
+
+
+class _Words(Protocol):
+    """A broadcast, as much of it as is needed here."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def incident(self) -> str: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def channel(self) -> str: ...
+
+
+def end_older_words(connection: Connection, broadcast: _Words, now: datetime) -> None:
+    """Skip what `broadcast`, which opens now, overtakes on its channel."""
+    is_end = _is_end(connection, broadcast)
+    if is_end:
+        _spare_the_untold(connection, broadcast, now)
+    _supersede(connection, broadcast, now, everybody=is_end)
+
+
+def _supersede(connection: Connection, broadcast: _Words, now: datetime, *, everybody: bool) -> None:
+    """Skip what still waits of earlier updates for people who are due these newer words on this channel.
+
+    When it is over, `everybody` is meant: nobody hears of a beginning after the end.
+    """
+    newer = select(_delivery.c.key).where(
+        _delivery.c.broadcast == broadcast.id, _delivery.c.state.in_(WAITING)
+    )
+    connection.execute(
+        update(_delivery)
+        .where(
+            *_earlier(broadcast),
+            _delivery.c.state.in_(WAITING),
+            *([] if everybody else [_delivery.c.key.in_(newer)]),
+        )
+        .values(state=State.SKIPPED, reason="superseded", changed_at=stamp(now))
+    )
+
+
+def _spare_the_untold(connection: Connection, broadcast: _Words, now: datetime) -> None:
+    """Take the end back from those for whom all earlier words still wait: they never heard that it began."""
+    if (
+        ELSEWHERE
+        in connection.execute(
+            select(_release.c.how).where(_release.c.incident == broadcast.incident)
+        ).scalars()
+    ):
+        return
+    earlier = select(_delivery.c.key).where(*_earlier(broadcast))
+    connection.execute(
+        update(_delivery)
+        .where(
+            _delivery.c.broadcast == broadcast.id,
+            _delivery.c.state.in_(WAITING),
+            _delivery.c.key.in_(earlier.where(_delivery.c.state.in_(WAITING))),
+            _delivery.c.key.not_in(earlier.where(_delivery.c.state.in_(MAYBE_TOLD))),
+        )
+        .values(state=State.SKIPPED, reason="was never told that it began", changed_at=stamp(now))
+    )
+
+
+def _earlier(broadcast: _Words) -> tuple[Any, ...]:
+    """Return the conditions of a delivery of older words on the same channel."""
+    return (
+        _delivery.c.incident == broadcast.incident,
+        _delivery.c.channel == broadcast.channel,
+        _delivery.c.broadcast.in_(
+            select(_broadcast.c.id).where(
+                _broadcast.c.incident == broadcast.incident, _broadcast.c.number < broadcast.number
+            )
+        ),
+    )
+
+
+def _is_end(connection: Connection, broadcast: _Words) -> bool:
+    status = connection.execute(
+        select(_release.c.status).where(
+            _release.c.incident == broadcast.incident, _release.c.number == broadcast.number
+        )
+    ).scalar_one_or_none()
+    return status in END_STATUSES
