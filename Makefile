@@ -25,7 +25,7 @@ demo: .venv/ready
 	@.venv/bin/commcast demo
 
 test: .venv/ready-dev smtp-sink
-	$(SYSTEM_TOOLS) $(IN_VENV) -m pytest
+	$(SYSTEM_TOOLS) $(IN_VENV) -m pytest -n 2 --dist loadfile
 
 check: .venv/ready-dev smtp-sink
 	$(IN_VENV) -m ruff format --check

@@ -24,6 +24,7 @@ from commcast.templating import Wording
 WINDOWS_A_CONNECTION = 2  # one batch in flight and one ready behind it: W = connections x 2 x batch size
 FAILURES_IN_A_ROW = 20  # a provider that takes nothing so often is down: the run ends, nothing is lost
 LONGEST_WAIT = timedelta(seconds=30)  # a run waits no longer than this for a provider to be ready again
+NO_REASON = "it gives no reason"  # an adapter may leave it out, and the run must end all the same
 FIRST_REFUSALS = 20  # so many refused and none accepted: it is us, not them (a relay that is not open to us)
 DRAIN_SECONDS = 60.0  # on a signal: how long hand-overs in flight may still finish
 
@@ -268,13 +269,13 @@ class Run:
         elif outcome.kind is OutcomeKind.UNKNOWN or outcome.blame is Blame.PROVIDER:
             self._heed_failure(outcome)
         elif outcome.blame is Blame.ACCOUNT:
-            self.ended.refused = self.ended.refused or outcome.detail
+            self.ended.refused = self.ended.refused or outcome.detail or NO_REASON
 
     def _heed_failure(self, outcome: Outcome) -> None:
         """Stop where nothing is taken, or nothing is answered: a silent provider would cost us the list."""
         self._in_row += 1
         if self._in_row >= min(FAILURES_IN_A_ROW, self.window):
-            self.ended.down = outcome.detail
+            self.ended.down = outcome.detail or NO_REASON
 
     def _heed_refusals(self, outcome: Outcome) -> None:
         """Stop where everybody is refused from the first: one message, not fifty thousand."""

@@ -84,6 +84,7 @@ class HeldAdapter(FakeAdapter):
         self.handed.extend(batch)
         self.begun.set()
         await self.gate.wait()
+        await settle_down()
         for item in batch:
             yield accepted(item)
 

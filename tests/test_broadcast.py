@@ -227,6 +227,15 @@ def test_credentials_that_are_refused_stop_at_once_and_the_rest_waits(tmp_path: 
     assert mails(bench) == {"accepted": 30}
 
 
+@pytest.mark.parametrize("blame", [Blame.ACCOUNT, Blame.PROVIDER])
+def test_a_refusal_without_a_reason_ends_the_run_too(tmp_path: Path, blame: Blame) -> None:
+    bench = bench_of(tmp_path, 30)
+    adapter = FakeAdapter(answer=lambda item: Outcome(item.delivery, NOT_TAKEN, blame=blame))
+    ended = deliver(bench, adapter)
+    assert broadcasting.NO_REASON in {ended.refused, ended.down}
+    assert len(adapter.handed) <= broadcasting.WINDOWS_A_CONNECTION
+
+
 def test_a_key_that_is_revoked_in_the_middle_stops_there(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, 30)
 
@@ -263,6 +272,19 @@ def test_a_provider_that_never_answers_costs_few_unknowns(tmp_path: Path) -> Non
     assert delivered.exit_code(0.02) is ExitCode.UNKNOWN_OUTCOME
     assert mails(bench)["unknown"] <= broadcasting.FAILURES_IN_A_ROW
     assert mails(bench)["pending"] == 50 - mails(bench)["unknown"]
+
+
+@pytest.mark.parametrize("between", [OutcomeKind.ACCEPTED, OutcomeKind.REJECTED])
+def test_a_provider_that_fails_now_and_then_is_not_down(tmp_path: Path, between: OutcomeKind) -> None:
+    bench = bench_of(tmp_path, 20)
+
+    def every_second(item: HandOver) -> Outcome:
+        kind = between if item.delivery % 2 else UNKNOWN
+        return Outcome(item.delivery, kind)
+
+    ended = deliver(bench, FakeAdapter(answer=every_second))
+    assert ended.down == ""
+    assert mails(bench) == {between.value: 10, "unknown": 10}
 
 
 def test_a_relay_that_refuses_everybody_is_stopped_early(tmp_path: Path) -> None:
@@ -473,19 +495,19 @@ def test_where_answers_cannot_be_recorded_nothing_more_leaves(tmp_path: Path) ->
     assert set(mails(bench)) == {"accepted", "unknown"}
 
 
-def test_a_ledger_that_fails_on_one_channel_ends_the_other(tmp_path: Path) -> None:
+def test_a_failure_on_one_channel_ends_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broadcasting, "DRAIN_SECONDS", 0.01)
     bench = bench_of(tmp_path, 20)
 
     def broken(item: HandOver) -> Outcome:
         raise ZeroDivisionError
 
-    texts = FakeAdapter(Channel.SMS, answer=broken)
-    mailing = FakeAdapter()
-    bench.adapter = lambda channel: mailing if channel is Channel.EMAIL else texts
+    texts, held = FakeAdapter(Channel.SMS, answer=broken), HeldAdapter()
+    bench.adapter = lambda channel: held if channel is Channel.EMAIL else texts
     with pytest.raises(ZeroDivisionError):
         bench.sender.deliverer.deliver("pay7")
-    assert len(mailing.handed) < 20
-    assert mails(bench) == {"accepted": len(mailing.handed), "pending": 20 - len(mailing.handed)}
+    assert mails(bench) == {"unknown": len(held.handed), "pending": 20 - len(held.handed)}
+    assert len(held.handed) <= 1
 
 
 def test_progress_hears_of_each_outcome_once(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def check(world: World, before: int, deed: tuple[str, str]) -> None:
     assert not {address for address, _, _ in new} & out, "somebody was told who had opted out"
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(st.lists(DEEDS, max_size=10))
 @example([("release", ""), ("mood", "down"), ("tick", ""), ("mood", "well")])
 @example(

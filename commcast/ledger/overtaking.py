@@ -57,13 +57,9 @@ def _supersede(connection: Connection, broadcast: _Words, now: datetime, *, ever
 
 def _spare_the_untold(connection: Connection, broadcast: _Words, now: datetime) -> None:
     """Take the end back from those for whom all earlier words still wait: they never heard that it began."""
-    if (
-        ELSEWHERE
-        in connection.execute(
-            select(_release.c.how).where(_release.c.incident == broadcast.incident)
-        ).scalars()
-    ):
-        return
+    ways_of_release = select(_release.c.how).where(_release.c.incident == broadcast.incident)
+    if ELSEWHERE in connection.execute(ways_of_release).scalars():
+        return  # some were told before this ledger began, and it does not know whom
     earlier = select(_delivery.c.key).where(*_earlier(broadcast))
     connection.execute(
         update(_delivery)

@@ -174,6 +174,27 @@ def test_who_is_being_told_while_the_end_is_made_ready_gets_the_end(ledger: Ledg
     }
 
 
+def test_who_heard_some_of_it_gets_the_end_though_later_words_still_waited(ledger: Ledger) -> None:
+    first = fill(ledger, ["a"])
+    taken = claim(ledger, first).claims[0]
+    answer(ledger, first, [said(taken.delivery, OutcomeKind.UNKNOWN)])
+    fill(ledger, ["a"], number=2)
+    fill(ledger, ["a"], number=3, status="resolved")
+    assert by_notice(ledger) == {
+        ("a", "1"): ("unknown", "said unknown"),
+        ("a", "2"): ("skipped", "superseded"),
+        ("a", "3"): ("pending", ""),
+    }
+
+
+def test_the_end_of_another_channel_or_incident_ends_nothing_here(ledger: Ledger) -> None:
+    fill(ledger, ["a"], incident="web1")
+    fill(ledger, ["a"], channel="sms")
+    fill(ledger, ["a"], number=2, status="resolved")
+    assert states(ledger, "web1") == {"a": "pending"}
+    assert [row.state.value for row in all_rows(ledger)] == ["pending", "pending"]
+
+
 def test_who_heard_of_it_before_this_ledger_gets_the_end_whatever_still_waits(ledger: Ledger) -> None:
     with ledger.write() as connection:
         yes_to(connection, 1, "investigating", how="elsewhere")
@@ -230,6 +251,14 @@ def test_open_broadcasts_are_the_frozen_ones_with_something_left(ledger: Ledger)
     with ledger.read() as connection:
         assert [b.incident for b in open_broadcasts(connection)] == ["pend1", "held1", "take1"]
         assert [b.incident for b in open_broadcasts(connection, "held1")] == ["held1"]
+
+
+def test_what_waits_for_a_provider_is_not_held(ledger: Ledger) -> None:
+    broadcast = fill(ledger, ["a"])
+    mine = claim(ledger, broadcast).claims[0]
+    answer(ledger, broadcast, [said(mine.delivery, OutcomeKind.NOT_TAKEN, wait=timedelta(0))])
+    with ledger.read() as connection:
+        assert held_rows(connection, "pay7", NOW + timedelta(days=1)) == ()
 
 
 def test_held_rows_come_up_at_their_time_and_thaw_once(ledger: Ledger) -> None:
