@@ -19,7 +19,7 @@ from commcast.ledger.freeze import Broadcast, Composition, read_composition
 from commcast.ledger.store import Ledger
 from commcast.message import Blame, HandOver, Message, Outcome, OutcomeKind
 from commcast.model import Channel
-from commcast.templating import Wording
+from commcast.wording.templating import Wording
 
 WINDOWS_A_CONNECTION = 2  # one batch in flight and one ready behind it: W = connections x 2 x batch size
 FAILURES_IN_A_ROW = 20  # a provider that takes nothing so often is down: the run ends, nothing is lost

@@ -16,9 +16,9 @@ from commcast.config import Config
 from commcast.errors import Fault, TemplateError
 from commcast.message import Email, Mailbox, Message, Sms
 from commcast.model import Channel
-from commcast.rendering import EmailContent, Renderer, SmsContent
-from commcast.sms import measure
-from commcast.templating import Wording
+from commcast.wording.rendering import EmailContent, Renderer, SmsContent
+from commcast.wording.sms import measure
+from commcast.wording.templating import Wording
 
 Content = EmailContent | SmsContent
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from commcast.audiences import open_recipients
+from commcast.audiences.recipients import open_recipients
 from commcast.cadence import lateness_faults
-from commcast.config import Config, load_config
+from commcast.config import Config
+from commcast.config_file import load_config
 from commcast.errors import Fault, InputError
 from commcast.ledger.history import incident_standing, standings, told_people
 from commcast.ledger.releases import incidents_by_digest, record_release
@@ -20,7 +21,7 @@ from commcast.plan import Due, Notice, due
 from commcast.release import Release, changed, digest, drafts
 from commcast.standing import IncidentStanding, PersonStanding
 from commcast.survey import Survey, survey_all
-from commcast.templating import Templates, shipped_templates
+from commcast.wording.templating import Templates, shipped_templates
 
 
 @dataclass(frozen=True, slots=True)

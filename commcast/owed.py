@@ -13,15 +13,15 @@ from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from commcast.audiences import open_recipients
+from commcast.audiences.recipients import open_recipients
 from commcast.compose import Content, Group, content_digest, envelope_of, renderer_for
 from commcast.config import Config
-from commcast.context import build_context, recipient_values
 from commcast.errors import InputError
 from commcast.model import Channel, Incident, Recipient
 from commcast.plan import Action, Decision, Notice, decide
 from commcast.standing import NOBODY_KNOWS, PersonStanding
-from commcast.templating import Templates
+from commcast.wording.context import build_context, recipient_values
+from commcast.wording.templating import Templates
 
 CHUNK = 1000  # recipients looked up in the ledger at once
 

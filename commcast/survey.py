@@ -10,7 +10,7 @@ from datetime import datetime
 
 from commcast.owed import ListCount, OwedDeliveries, OwedRow
 from commcast.plan import Action, Notice
-from commcast.rendering import SmsContent
+from commcast.wording.rendering import SmsContent
 
 
 @dataclass(slots=True)

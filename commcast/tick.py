@@ -9,7 +9,7 @@ from sqlalchemy import delete, insert
 from commcast.delivering import Delivered
 from commcast.desk import check_story
 from commcast.errors import CommcastError, ExitCode, InputError, LedgerError, gravest
-from commcast.incidents import Loaded
+from commcast.incidents.load import Loaded
 from commcast.ledger import schema
 from commcast.ledger.freeze import open_broadcasts
 from commcast.ledger.releases import released_incidents

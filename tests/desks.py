@@ -11,7 +11,7 @@ from pathlib import Path
 from commcast.adapters.base import Adapter
 from commcast.delivering import Delivered, Deliverer
 from commcast.desk import Desk, check_story, open_desk, release_updates, what_is_owed
-from commcast.incidents import Loaded, load_incident, load_incidents
+from commcast.incidents.load import Loaded, load_incident, load_incidents
 from commcast.ledger.history import Told, deliveries
 from commcast.ledger.owners import current_owner
 from commcast.ledger.store import Ledger, create_ledger, ledger_path, open_ledger

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
-from commcast.config import Config, load_config
+from commcast.config import Config
+from commcast.config_file import load_config
 from commcast.errors import InputError
-from commcast.incidents import parse_incident
+from commcast.incidents.load import parse_incident
 from commcast.model import Incident
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)  # 13:00 in Berlin

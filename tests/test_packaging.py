@@ -77,7 +77,7 @@ def test_the_wheel_holds_all_data_files_and_nothing_else_of_the_checkout(built: 
     (wheel,) = built.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     wanted = {f"commcast/_data/{path.relative_to(CHECKOUT)}" for kind in SHIPPED for path in _files(kind)}
-    wanted |= {str(path.relative_to(CHECKOUT)) for path in _files("commcast/shipped_presets")}
+    wanted |= {str(path.relative_to(CHECKOUT)) for path in _files("commcast/incidents/shipped_presets")}
     assert wanted <= names
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"commcast"}
 
@@ -100,7 +100,7 @@ def _build_wheel(source: Path, folder: Path) -> None:
 
 
 def _templates_found(new: Environment, elsewhere: Path) -> Path:
-    code = "from commcast.templating import shipped_templates; print(shipped_templates())"
+    code = "from commcast.wording.templating import shipped_templates; print(shipped_templates())"
     found = Path(_run(str(new.python), "-c", code, folder=elsewhere).strip())
     assert (found / "customers" / "email.txt.j2").is_file()
     return found

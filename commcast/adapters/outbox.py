@@ -14,9 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from commcast import mime, sms
+from commcast.adapters import mime
 from commcast.message import Blame, Email, HandOver, Message, Outcome, OutcomeKind, Sms
 from commcast.model import Channel
+from commcast.wording import sms
 
 _LONGEST_SLUG = 60
 _MOST_NAMESAKES = 1000  # files of other ledgers with this delivery's name, before we give up

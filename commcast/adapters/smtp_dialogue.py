@@ -11,7 +11,7 @@ from typing import Self, cast
 
 import aiosmtplib
 
-from commcast import mime
+from commcast.adapters import mime
 from commcast.adapters.smtp_outcomes import OPENING, Answer, Stage, judge, reply_line
 from commcast.config import SmtpProvider
 from commcast.message import Email, OutcomeKind

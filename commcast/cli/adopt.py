@@ -14,7 +14,7 @@ from commcast.cli.output import say, show
 from commcast.errors import ConfigError, DecisionNeeded, Fault
 
 if TYPE_CHECKING:
-    from commcast.incidents import Loaded
+    from commcast.incidents.load import Loaded
 
 
 def adopt(folder: Path, *, yes: bool) -> None:
@@ -23,8 +23,8 @@ def adopt(folder: Path, *, yes: bool) -> None:
     The configuration gets its `desk` last: until then nothing can be sent from here.
     """
     from commcast.cli.asking import at_terminal, says_yes
-    from commcast.config import load_config
-    from commcast.incidents import load_incidents
+    from commcast.config_file import load_config
+    from commcast.incidents.load import load_incidents
     from commcast.ledger.releases import record_history
     from commcast.ledger.store import adopt_ledger, ledger_path
 

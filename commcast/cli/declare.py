@@ -111,7 +111,7 @@ def declare(
 
 def first_words(config: Config, title: str | None, keys: Mapping[str, Any]) -> dict[str, Any]:
     """Return an incident file's data from a preset or a title, with the options over it."""
-    from commcast.presets import find_preset, list_presets
+    from commcast.incidents.presets import find_preset, list_presets
 
     names = {preset.name for preset in list_presets(config)} if title else set()
     data = deepcopy(dict(find_preset(config, title).data)) if title and title in names else {}
@@ -142,7 +142,7 @@ def complete(data: dict[str, Any], *, asked: bool) -> dict[str, Any]:
 
 def ids_in_folder(desk: Desk) -> set[str]:
     """Return the ids of all incident files, also of broken ones."""
-    from commcast.incidents import incident_paths, load_incidents
+    from commcast.incidents.load import incident_paths, load_incidents
 
     loaded = load_incidents(desk.config, desk.now)
     return {path.stem for path in incident_paths(desk.config)} | {each.id for each in loaded.incidents}
@@ -165,8 +165,8 @@ def ids_in_ledger(desk: Desk) -> frozenset[str]:
 
 def write_incident(desk: Desk, data: dict[str, Any], taken: set[str], *, edit: bool) -> Incident:
     """Write the file of a new incident once all of it is right. Raises InputError: nothing is written."""
-    from commcast.editor import create_file
-    from commcast.incidents import load_incident
+    from commcast.incidents.editor import create_file
+    from commcast.incidents.load import load_incident
 
     for _ in range(_TRIES):
         incident, text = _checked(desk, data, taken, edit=edit)
@@ -185,9 +185,9 @@ def write_incident(desk: Desk, data: dict[str, Any], taken: set[str], *, edit: b
 def _checked(desk: Desk, data: dict[str, Any], taken: Container[str], *, edit: bool) -> tuple[Incident, str]:
     """Return the incident that `data` makes, and its file's text. Raises InputError in terms of options."""
     from commcast.desk import check_story
-    from commcast.editor import new_incident_id
-    from commcast.incidents import parse_incident
-    from commcast.yamltext import lines_of
+    from commcast.incidents.editor import new_incident_id
+    from commcast.incidents.load import parse_incident
+    from commcast.incidents.yamltext import lines_of
 
     incident_id = data.get("id") or new_incident_id(str(data.get("title", "")), taken)
     name = f"incidents/{incident_id}.yaml"

@@ -42,7 +42,7 @@ _SHOWN_IN_FULL = {1, 2, 5}
 def tell(demo: DemoDesk) -> None:
     """Release the updates one by one, each at its own time, and show what readers get; then what to do."""
     from commcast.desk import open_desk
-    from commcast.incidents import parse_incident
+    from commcast.incidents.load import parse_incident
     from commcast.ledger.store import create_ledger, ledger_path
 
     desk = open_desk(demo.folder, demo.now)
@@ -73,7 +73,7 @@ def _one_moment(
 ) -> datetime | None:
     """Release and send one update the way the verbs do, and show it; return what was promised."""
     from commcast.desk import check_story, release_updates, what_is_owed
-    from commcast.incidents import load_incident
+    from commcast.incidents.load import load_incident
     from commcast.wiring import make_sender
 
     incident = load_incident(demo.incident_path, desk.config, desk.now)

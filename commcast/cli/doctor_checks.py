@@ -36,7 +36,7 @@ class Check:
 
 def examine(folder: Path, now: datetime, *, connect: bool) -> list[Check]:
     """Return everything there is to say of a desk's folder."""
-    from commcast.config import load_config
+    from commcast.config_file import load_config
 
     try:
         config = load_config(folder)
@@ -63,7 +63,7 @@ def _configuration(config: Config) -> Iterator[Check]:
 
 
 def _files(config: Config, now: datetime) -> Iterator[Check]:
-    from commcast.incidents import load_incidents
+    from commcast.incidents.load import load_incidents
 
     loaded = load_incidents(config, now)
     if loaded.broken:

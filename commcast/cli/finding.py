@@ -10,7 +10,7 @@ from commcast.errors import Fault, InputError
 
 if TYPE_CHECKING:
     from commcast.desk import Desk
-    from commcast.incidents import Loaded
+    from commcast.incidents.load import Loaded
     from commcast.ledger.store import Ledger
     from commcast.model import Incident
 

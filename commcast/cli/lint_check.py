@@ -15,8 +15,8 @@ from commcast.errors import Fault, InputError
 if TYPE_CHECKING:
     from commcast.config import Config
     from commcast.model import Channel, Incident, Recipient
-    from commcast.rendering import Renderer
-    from commcast.templating import Templates
+    from commcast.wording.rendering import Renderer
+    from commcast.wording.templating import Templates
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Findings:
 
 def find_faults(folder: Path, files: list[Path], now: datetime) -> Findings:
     """Return all that is wrong in a folder, or in some of its incident files."""
-    from commcast.config import load_config
+    from commcast.config_file import load_config
 
     findings = Findings()
     try:
@@ -55,7 +55,7 @@ def find_faults(folder: Path, files: list[Path], now: datetime) -> Findings:
 
 
 def _incidents(config: Config, now: datetime, findings: Findings) -> list[Incident]:
-    from commcast.incidents import load_incidents
+    from commcast.incidents.load import load_incidents
 
     loaded = load_incidents(config, now)
     for error in loaded.broken.values():
@@ -65,7 +65,7 @@ def _incidents(config: Config, now: datetime, findings: Findings) -> list[Incide
 
 
 def _named_incidents(config: Config, files: list[Path], now: datetime, findings: Findings) -> list[Incident]:
-    from commcast.incidents import load_incident
+    from commcast.incidents.load import load_incident
 
     incidents = []
     for file in files:
@@ -94,7 +94,7 @@ def _keeping_the_cadence(config: Config, incidents: Iterable[Incident], findings
 
 
 def _check_presets(config: Config, findings: Findings) -> None:
-    from commcast.presets import list_presets
+    from commcast.incidents.presets import list_presets
 
     try:
         findings.count("presets", len(list_presets(config)))
@@ -121,7 +121,7 @@ def _check_lists(config: Config, findings: Findings) -> dict[str, _List]:
 
 
 def _read_list(config: Config, name: str, found: _List, findings: Findings) -> None:
-    from commcast.audiences import open_recipients
+    from commcast.audiences.recipients import open_recipients
 
     reading = open_recipients(name, config)
     for recipient in reading:
@@ -140,7 +140,7 @@ def _check_words(
     """Compile the templates of every audience, status and language; render each incident's newest words."""
     from commcast.model import Status
     from commcast.plan import audiences_of
-    from commcast.templating import Templates, shipped_templates
+    from commcast.wording.templating import Templates, shipped_templates
 
     words = _Words(config, Templates(config.folder / "templates", shipped_templates()))
     for audience, settings in config.audiences.items():
@@ -172,7 +172,7 @@ class _Words:
         return len(self._by_digest)
 
     def renderer(self, audience: str, channel: Channel, status: str, locale: str) -> Renderer:
-        from commcast.rendering import Renderer
+        from commcast.wording.rendering import Renderer
 
         place = (audience, channel.value, status, locale)
         if place not in self._by_place:
@@ -186,8 +186,8 @@ class _Words:
     def render(self, incident: Incident, audience: str, channel: Channel, reader: Recipient) -> None:
         """Render the newest update for one reader. Raises TemplateError."""
         from commcast.cadence import promises
-        from commcast.context import build_context, recipient_values
         from commcast.model import Channel
+        from commcast.wording.context import build_context, recipient_values
 
         update = incident.latest
         renderer = self.renderer(audience, channel, update.status, reader.locale)

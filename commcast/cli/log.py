@@ -89,7 +89,7 @@ def _document(each: Tally | Told) -> dict[str, Any]:
 
 
 def _address(told: Told, in_full: bool) -> str:
-    from commcast.addresses import mask
+    from commcast.audiences.addresses import mask
 
     if not told.address:
         return "(erased)"

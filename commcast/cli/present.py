@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from commcast.addresses import mask
+from commcast.audiences.addresses import mask
 from commcast.cli.output import table
-from commcast.clocktimes import moment
+from commcast.wording.clocktimes import moment
 
 if TYPE_CHECKING:
     from commcast.config import Config
     from commcast.desk import Owed
     from commcast.owed import OwedRow
-    from commcast.rendering import SmsContent
     from commcast.survey import AudienceSurvey, NoticeSurvey, Survey
+    from commcast.wording.rendering import SmsContent
 
 WIDTH = 78  # columns used of 80
 FAULTS_SHOWN = 3
@@ -175,7 +175,7 @@ def _audience_document(audience: AudienceSurvey) -> dict[str, Any]:
 
 
 def _sample_document(row: OwedRow) -> dict[str, Any]:
-    from commcast.rendering import EmailContent
+    from commcast.wording.rendering import EmailContent
 
     content = row.content
     if isinstance(content, EmailContent):
@@ -197,7 +197,7 @@ def _sample_document(row: OwedRow) -> dict[str, Any]:
 
 
 def _message(audience: AudienceSurvey, row: OwedRow, html: bool, width: int | None) -> Iterator[str]:
-    from commcast.rendering import EmailContent
+    from commcast.wording.rendering import EmailContent
 
     content = row.content
     if isinstance(content, EmailContent):

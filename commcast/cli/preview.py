@@ -96,7 +96,7 @@ def looking_at(
     `all_words`: its newest update to all its readers, whatever was sent before.
     """
     from commcast.desk import check_story, what_is_owed
-    from commcast.incidents import load_incidents
+    from commcast.incidents.load import load_incidents
 
     with desk_to_read(folder, now) as (desk, ledger):
         if ledger is None:
@@ -135,7 +135,7 @@ def only(survey: Survey, audience: str | None) -> Survey:
 
 def own_addresses(given: list[str], desk: Desk) -> dict[Channel, str]:
     """Return by channel where a test goes. Raises InputError for what is no address."""
-    from commcast.addresses import normalise_email, normalise_phone
+    from commcast.audiences.addresses import normalise_email, normalise_phone
     from commcast.model import Channel
 
     addresses: dict[Channel, str] = {}
@@ -247,9 +247,9 @@ def _test_message(
 
 
 def _write_samples(desk: Desk, owed: Owed, survey: Survey, folder: Path, ledger: Ledger | None) -> None:
+    from commcast.adapters.mime import build
     from commcast.compose import DeliveryKey, build_message
     from commcast.message import Email
-    from commcast.mime import build
 
     folder.mkdir(parents=True, exist_ok=True)
     for notice in survey.notices:

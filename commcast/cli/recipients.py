@@ -112,7 +112,7 @@ def erase(
 
     Example: commcast recipients erase kim@bakery.example
     """
-    from commcast.addresses import mask
+    from commcast.audiences.addresses import mask
     from commcast.cli.asking import at_terminal, says_yes
     from commcast.ledger.suppressions import erase as erase_in
     from commcast.ledger.suppressions import phones_beside
@@ -138,7 +138,7 @@ def suppressed(as_json: JsonOption = False, folder: FolderOption = None) -> None
 
     Example: commcast recipients suppressed
     """
-    from commcast.addresses import mask
+    from commcast.audiences.addresses import mask
     from commcast.ledger.suppressions import list_suppressions
 
     with desk_to_read(folder, clock()) as (_desk, ledger):
@@ -167,7 +167,7 @@ def suppressed(as_json: JsonOption = False, folder: FolderOption = None) -> None
 
 def _key(address: str, config: Config) -> tuple[Channel, str, str]:
     """Return (channel, the address as the ledger compares it, what may be shown of it)."""
-    from commcast.addresses import mask, normalise_email, normalise_phone
+    from commcast.audiences.addresses import mask, normalise_email, normalise_phone
 
     try:
         if "@" in address:
@@ -181,7 +181,7 @@ def _key(address: str, config: Config) -> tuple[Channel, str, str]:
 
 
 def _is_listed(audience: str, config: Config, channel: Channel, key: str) -> bool:
-    from commcast.audiences import open_recipients
+    from commcast.audiences.recipients import open_recipients
 
     try:
         return any(recipient.key(channel) == key for recipient in open_recipients(audience, config))
@@ -205,7 +205,7 @@ def _check(
     secret: bytes,
     seen: set[tuple[str, str]],
 ) -> ListCheck:
-    from commcast.audiences import open_recipients
+    from commcast.audiences.recipients import open_recipients
     from commcast.ledger.suppressions import erased_key
 
     result = ListCheck(name)

@@ -115,8 +115,8 @@ def _as_it_will_stand(
     Nothing is written yet. Raises DecisionNeeded where file, lists or templates changed since.
     """
     from commcast.desk import open_desk, what_is_owed
-    from commcast.editor import with_at
-    from commcast.incidents import parse_incident
+    from commcast.incidents.editor import with_at
+    from commcast.incidents.load import parse_incident
     from commcast.textfile import read_text_file
 
     folder = desk.config.folder
@@ -135,8 +135,8 @@ def _as_it_will_stand(
 
 def _write_times(desk: Desk, checked: Incident, drafts: Sequence[int]) -> None:
     """Write `at` into the file where it is missing; what stands there afterwards must be what was checked."""
-    from commcast.editor import fill_at
-    from commcast.incidents import load_incident
+    from commcast.incidents.editor import fill_at
+    from commcast.incidents.load import load_incident
 
     path = desk.config.folder / checked.path
     for number in drafts:

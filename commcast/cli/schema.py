@@ -31,9 +31,9 @@ def schema(
 
 def _schema(of: Document) -> dict[str, Any]:
     if of is Document.CONFIG:
-        from commcast.config import config_schema
+        from commcast.config_file import config_schema
 
         return config_schema()
-    from commcast.incident_file import incident_schema, preset_schema
+    from commcast.incidents.written import incident_schema, preset_schema
 
     return incident_schema() if of is Document.INCIDENT else preset_schema()

@@ -42,7 +42,7 @@ def send(
 
 def send_by_id(desk: Desk, ledger: Ledger, wanted: str | None, wishes: Wishes, *, dry_run: bool) -> ExitCode:
     """Find the incident that is meant, and send it or show what would be sent."""
-    from commcast.incidents import load_incidents
+    from commcast.incidents.load import load_incidents
 
     loaded = load_incidents(desk.config, desk.now)
     what = "incidents have something to send"
@@ -76,7 +76,7 @@ def discard(incident: IncidentArgument = None, yes: YesOption = False, folder: F
     Example: commcast discard pay7
     """
     from commcast.desk import read_standing
-    from commcast.incidents import load_incidents
+    from commcast.incidents.load import load_incidents
     from commcast.release import changed, drafts
 
     desk = desk_now(folder)
@@ -99,7 +99,7 @@ def discard(incident: IncidentArgument = None, yes: YesOption = False, folder: F
 
 
 def _discard(desk: Desk, incident: Incident, numbers: tuple[int, ...], *, whole: bool, yes: bool) -> None:
-    from commcast.editor import remove_updates
+    from commcast.incidents.editor import remove_updates
 
     if not numbers:
         raise InputError(

@@ -19,7 +19,7 @@ from commcast.durations import short_duration
 from commcast.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
-    from commcast.incidents import Loaded
+    from commcast.incidents.load import Loaded
     from commcast.ledger.overview import Overview
     from commcast.ledger.store import Ledger
     from commcast.model import Incident
@@ -100,7 +100,7 @@ def show_status(folder: Path | None, *, now: datetime, incident: str | None) -> 
 
 def read_status(folder: Path | None, now: datetime, incident: str | None) -> DeskStatus:
     """Read all that status shows; leaves no trace. Raises InputError for an incident nobody knows."""
-    from commcast.incidents import load_incidents
+    from commcast.incidents.load import load_incidents
 
     with desk_to_read(folder, now) as (desk, ledger):
         loaded = load_incidents(desk.config, now)

@@ -91,7 +91,7 @@ def _in_words(delivered: Delivered) -> str:
 def _deliver(desk: Desk, sender: Sender, incident: str) -> Delivered:
     """Deliver what is open; where the file is in order also what is released and owed, as a tick would."""
     from commcast.desk import check_story
-    from commcast.incidents import load_incidents
+    from commcast.incidents.load import load_incidents
 
     loaded = load_incidents(desk.config, desk.now)
     found = next((each for each in loaded.incidents if each.id == incident), None)
@@ -125,7 +125,7 @@ def _waiting(ledger: Ledger, wanted: str) -> int:
 
 def _wanted(desk: Desk, ledger: Ledger, incident: str | None, everything: bool) -> str:
     """Return what to stop. An incident may be known to the ledger alone: its file may be broken or gone."""
-    from commcast.incidents import load_incidents
+    from commcast.incidents.load import load_incidents
     from commcast.ledger.overview import overviews
     from commcast.ledger.schema import ALL_INCIDENTS
 

@@ -13,7 +13,7 @@ from commcast.model import Status
 
 if TYPE_CHECKING:
     from commcast.config import Config
-    from commcast.templating import Listed
+    from commcast.wording.templating import Listed
 
 Group = tuple[str, str, str, str, str]  # audience, channel, text, html, note
 
@@ -32,8 +32,8 @@ def templates(
 
     Example: commcast templates --audience customers
     """
-    from commcast.config import load_config
-    from commcast.templating import Templates, shipped_templates
+    from commcast.config_file import load_config
+    from commcast.wording.templating import Templates, shipped_templates
 
     config = load_config(find_folder(folder))
     if audience is not None and audience not in config.audiences:
@@ -47,7 +47,7 @@ def templates(
 
 
 def _listing(config: Config, templates: object, audience: str | None) -> list[Listed]:
-    from commcast.templating import Templates
+    from commcast.wording.templating import Templates
 
     assert isinstance(templates, Templates)  # noqa: S101 - the only caller gives one
     return [

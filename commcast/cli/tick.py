@@ -110,7 +110,7 @@ def _pass_in_loop(folder: Path | None, talk: _Talk) -> ExitCode:
 
 
 def _pass(folder: Path | None, as_json: bool, talk: _Talk) -> ExitCode:
-    from commcast.incidents import load_incidents
+    from commcast.incidents.load import load_incidents
     from commcast.tick import tick as run_tick
 
     with desk_to_work(folder) as (desk, ledger):
@@ -168,7 +168,7 @@ def _in_words(path: str, error: CommcastError) -> str:
 
 
 def _dry_run(folder: Path | None, now: str | None, as_json: bool) -> None:
-    from commcast.incidents import load_incidents
+    from commcast.incidents.load import load_incidents
 
     with desk_to_read(folder, moment_or_now(now)) as (desk, ledger):
         loaded = load_incidents(desk.config, desk.now)

@@ -130,7 +130,7 @@ def _append_and_send(
     edit: bool,
     dry_run: bool,
 ) -> None:
-    from commcast.incidents import load_incidents
+    from commcast.incidents.load import load_incidents
 
     desk = desk_now(folder)
     loaded = load_incidents(desk.config, desk.now)
@@ -165,8 +165,8 @@ def entry_of(keys: Mapping[str, Any], *, edit: bool) -> dict[str, Any]:
 
 def append(desk: Desk, checked: Incident, entry: Mapping[str, Any]) -> Incident:
     """Write the update into the file; return the incident as the file then stands."""
-    from commcast.editor import append_update
-    from commcast.incidents import load_incident
+    from commcast.incidents.editor import append_update
+    from commcast.incidents.load import load_incident
 
     path = desk.config.folder / checked.path
     append_update(path, entry)
@@ -180,10 +180,10 @@ def checked_update(desk: Desk, incident: Incident, entry: Mapping[str, Any]) -> 
     Raises InputError, for what an option said in terms of that option.
     """
     from commcast.desk import check_story
-    from commcast.editor import with_update
-    from commcast.incidents import parse_incident
+    from commcast.incidents.editor import with_update
+    from commcast.incidents.load import parse_incident
+    from commcast.incidents.yamlfile import examine
     from commcast.textfile import read_text_file
-    from commcast.yamlfile import examine
 
     folder, name = desk.config.folder, incident.path
     text = with_update(read_text_file(folder / name, folder=folder, name=name), name, entry)
@@ -197,8 +197,8 @@ def checked_update(desk: Desk, incident: Incident, entry: Mapping[str, Any]) -> 
 
 
 def _edited(entry: dict[str, Any]) -> dict[str, Any]:
-    from commcast.yamlfile import parse
-    from commcast.yamltext import lines_of
+    from commcast.incidents.yamlfile import parse
+    from commcast.incidents.yamltext import lines_of
 
     shown = entry or {"status": "", "issue": "", "resolution": "", "timeframe": ""}
     text = asking.edited("# Lines left empty are carried forward.\n" + "\n".join(lines_of(shown, 0)) + "\n")

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from commcast import mime, sms
-from commcast.adapters import outbox
+from commcast.adapters import mime, outbox
 from commcast.adapters.base import Adapter
 from commcast.adapters.outbox import OutboxAdapter
 from commcast.message import Blame, HandOver, Outcome, OutcomeKind, Sms
 from commcast.model import Channel
+from commcast.wording import sms
 from tests.adapters.contract import AdapterContract, Arrived, Rig, collect, email, hand_overs
 
 

@@ -19,8 +19,7 @@ from aiosmtplib.protocol import SMTPProtocol
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast import mime
-from commcast.adapters import smtp, smtp_outcomes
+from commcast.adapters import mime, smtp, smtp_outcomes
 from commcast.adapters.base import Adapter
 from commcast.adapters.smtp import SmtpAdapter
 from commcast.adapters.smtp_dialogue import Connection

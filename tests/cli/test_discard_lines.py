@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from commcast.editor import with_update, without_updates
 from commcast.errors import InputError
+from commcast.incidents.editor import with_update, without_updates
 
 ONE = "title: T\nseverity: 1\nupdates:\n  - issue: I\n    resolution: R\n    timeframe: unknown\n"
 SPACED = ONE + "\n  - status: identified\n    issue: J\n"

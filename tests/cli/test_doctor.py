@@ -12,7 +12,7 @@ import pytest
 
 from commcast.cli.adopt import write_desk as write_desk_line
 from commcast.cli.doctor_checks import file_system
-from commcast.config import load_config
+from commcast.config_file import load_config
 from tests.cli.running import bench_now, every_byte, just_now, run
 from tests.desks import DESK, Bench, update_text, write_desk, write_incident
 

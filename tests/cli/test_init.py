@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from commcast.config import load_config
+from commcast.config_file import load_config
 from commcast.model import View
 from tests.cli.terminals import declare, everything_in, outbox, run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from commcast.cli import asking, releasing
-from commcast.config import load_config
+from commcast.config_file import load_config
 from commcast.freezing import Freezer
 from commcast.ledger.releases import read_releases
 from commcast.ledger.store import ledger_path, open_ledger

@@ -9,11 +9,21 @@ from typing import Any
 
 import pytest
 from jinja2 import Environment, nodes
-from template_contexts import AUDIENCES, ENDS, MAINTENANCE, PHASES, PUBLIC, Context, full, minimal, moment
 
 from commcast.model import END_STATUSES, MAINTENANCE_STATUSES, Channel, Status, View
-from commcast.rendering import EmailContent, Renderer, SmsContent
-from commcast.templating import Templates, Wording, shipped_templates
+from commcast.wording.rendering import EmailContent, Renderer, SmsContent
+from commcast.wording.templating import Templates, Wording, shipped_templates
+from tests.template_contexts import (
+    AUDIENCES,
+    ENDS,
+    MAINTENANCE,
+    PHASES,
+    PUBLIC,
+    Context,
+    full,
+    minimal,
+    moment,
+)
 
 ONGOING = tuple(status for status in PHASES if status not in ENDS)
 EVERY = [(audience, status) for audience in AUDIENCES for status in PHASES]

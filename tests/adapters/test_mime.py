@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commcast.adapters.mime import LONGEST_NAME, build, wire_address
 from commcast.message import Email, Mailbox
-from commcast.mime import LONGEST_NAME, build, wire_address
 
 MAIL = Email(
     sender=Mailbox("status@acme.example", "Acme Pay"),

@@ -13,7 +13,7 @@ from jinja2.runtime import Context, LoopContext, TemplateReference, Undefined, m
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-from commcast.metering import (
+from commcast.wording.metering import (
     CHARGE,
     CONCAT,
     DEEPEST_CALL,
@@ -26,7 +26,7 @@ from commcast.metering import (
     LimitExceeded,
     Metered,
 )
-from commcast.templating import resolve_in
+from commcast.wording.templating import resolve_in
 
 _METHODS: tuple[tuple[type, frozenset[str]], ...] = (
     (

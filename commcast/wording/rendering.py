@@ -14,10 +14,10 @@ from jinja2.exceptions import SecurityError, TemplateNotFound, TemplateRuntimeEr
 from jinja2.runtime import Context
 
 from commcast.errors import Fault, TemplateError
-from commcast.metering import Budget, LimitExceeded
-from commcast.sandbox import MessageEnvironment
-from commcast.sms import MAX_CHARACTERS, SmsSize, measure, replace_lookalikes
-from commcast.templating import Wording, display_name
+from commcast.wording.metering import Budget, LimitExceeded
+from commcast.wording.sandbox import MessageEnvironment
+from commcast.wording.sms import MAX_CHARACTERS, SmsSize, measure, replace_lookalikes
+from commcast.wording.templating import Wording, display_name
 
 LARGEST_HTML = 100_000  # bytes; Gmail cuts a mail at 102 KB
 LARGEST_TEXT = 50_000  # bytes

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from commcast.addresses import normalise_email, normalise_phone
+from commcast.audiences.addresses import normalise_email, normalise_phone
+from commcast.audiences.listfile import CORE_COLUMNS, Cells, Line, check_list, find_list, read_list
 from commcast.config import CONFIG_NAME, Config
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault, InputError
-from commcast.listfile import CORE_COLUMNS, Cells, Line, check_list, find_list, read_list
 from commcast.model import Level, Recipient
 
 _LONGEST_NAME = 200

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 from commcast.config import Config
 from commcast.errors import Fault
-from commcast.incident_file import IncidentFile, UpdateEntry, WindowWritten
+from commcast.incidents.written import IncidentFile, UpdateEntry, WindowWritten
+from commcast.incidents.yamldocument import Loc, YamlDocument
 from commcast.instants import parse_instant, parse_promise, parse_timeframe
 from commcast.model import (
     END_STATUSES,
@@ -27,7 +28,6 @@ from commcast.model import (
     Window,
     Words,
 )
-from commcast.yamldocument import Loc, YamlDocument
 
 CLOCK_SKEW = timedelta(minutes=5)  # how far ahead of ours a writer's clock may be
 FIRST_STATUS = {Kind.INCIDENT: Status.INVESTIGATING, Kind.MAINTENANCE: Status.SCHEDULED}

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from commcast.errors import TemplateError
 from commcast.model import Channel
-from commcast.rendering import EmailContent, Renderer, SmsContent
-from commcast.templating import Wording
+from commcast.wording.rendering import EmailContent, Renderer, SmsContent
+from commcast.wording.templating import Wording
 
 SUBJECT = "{% block subject %}[{{ phase }}] {{ title }}{% endblock %}\n"
 CONTEXT = {"phase": "Investigating", "title": "Card payments fail", "url": "https://status.acme.example"}

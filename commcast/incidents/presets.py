@@ -11,11 +11,11 @@ from typing import Any
 
 from commcast.config import Config
 from commcast.errors import Fault, InputError
-from commcast.incident_file import SENTENCE_KEYS, PresetFile
+from commcast.incidents.shape import check_shape
+from commcast.incidents.written import SENTENCE_KEYS, PresetFile
+from commcast.incidents.yamlfile import examine
 from commcast.model import ID_PATTERN
-from commcast.shape import check_shape
 from commcast.textfile import read_text_file
-from commcast.yamlfile import examine
 
 PRESETS_FOLDER = "presets"
 

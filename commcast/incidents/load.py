@@ -9,12 +9,12 @@ from pathlib import Path
 
 from commcast.config import Config
 from commcast.errors import Fault, InputError
-from commcast.incident_file import SENTENCE_KEYS, IncidentFile
+from commcast.incidents.shape import check_shape
+from commcast.incidents.unfold import Unfolding
+from commcast.incidents.written import SENTENCE_KEYS, IncidentFile
+from commcast.incidents.yamlfile import examine
 from commcast.model import Incident
-from commcast.shape import check_shape
 from commcast.textfile import read_text_file
-from commcast.unfold import Unfolding
-from commcast.yamlfile import examine
 
 INCIDENTS_FOLDER = "incidents"
 

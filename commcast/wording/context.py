@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from commcast.clocktimes import moment
 from commcast.config import Audience, Config
 from commcast.durations import spoken_duration
 from commcast.model import (
@@ -22,6 +21,7 @@ from commcast.model import (
     Window,
     Words,
 )
+from commcast.wording.clocktimes import moment
 
 Moment = dict[str, str]
 Show = Callable[[datetime], Moment]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from commcast.errors import TemplateError
 from commcast.model import Channel
-from commcast.rendering import Renderer
-from commcast.templating import Wording
+from commcast.wording.rendering import Renderer
+from commcast.wording.templating import Wording
 
 CONTEXT: dict[str, Any] = {
     "title": "Card payments fail",

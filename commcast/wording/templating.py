@@ -222,7 +222,7 @@ def display_name(name: str) -> str:
 
 def shipped_templates() -> Path:
     """Return the folder of the shipped templates: package data in a wheel, else the checkout's own folder."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for folder in (package / "_data" / "templates", package.parent / "templates"):
         if folder.is_dir():
             return folder

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault
-from commcast.incident_file import IncidentFile, PresetFile, UpdateEntry, WindowWritten, WordsWritten
-from commcast.yamldocument import Loc, YamlDocument
-from commcast.yamlfile import QUOTE
+from commcast.incidents.written import IncidentFile, PresetFile, UpdateEntry, WindowWritten, WordsWritten
+from commcast.incidents.yamldocument import Loc, YamlDocument
+from commcast.incidents.yamlfile import QUOTE
 
 Shape = TypeVar("Shape", IncidentFile, PresetFile)
 

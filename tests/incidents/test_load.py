@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from commcast.config import Config
 from commcast.errors import InputError
-from commcast.incident_file import incident_schema
-from commcast.incidents import load_incident, load_incidents
+from commcast.incidents.load import load_incident, load_incidents
+from commcast.incidents.written import incident_schema
+from commcast.incidents.yamlfile import QUOTE
 from commcast.model import Confidence, Kind, Status
-from commcast.yamlfile import QUOTE
 from tests.reading_desk import LEAST, NOW, faults, make_desk, read
 
-EXAMPLE = Path(__file__).parent.parent / "incidents" / "pay7.yaml"
+EXAMPLE = Path(__file__).parents[2] / "incidents" / "pay7.yaml"
 SECOND = "  - at: 2026-11-21T11:00+01:00\n"
 MAINTENANCE = """\
 title: Database upgrade
@@ -339,9 +339,9 @@ LOADER = """
 import resource, sys, time
 from datetime import datetime, UTC
 from pathlib import Path
-from commcast.config import load_config
+from commcast.config_file import load_config
 from commcast.errors import InputError
-from commcast.incidents import load_incident
+from commcast.incidents.load import load_incident
 config = load_config(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_AS, (200 << 20, 200 << 20))
 began = time.process_time()

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.audiences import open_recipients
+from commcast.audiences.listfile import CORE_COLUMNS
+from commcast.audiences.recipients import open_recipients
 from commcast.config import Config
 from commcast.errors import InputError
-from commcast.listfile import CORE_COLUMNS
 from commcast.model import Level, Recipient
 
 
@@ -364,7 +364,7 @@ def test_what_a_spreadsheet_quotes_is_read_back(
 PROGRAM = """
 import resource, sys
 from pathlib import Path
-from commcast.audiences import open_recipients
+from commcast.audiences.recipients import open_recipients
 from commcast.config import Config
 
 tables = {"folder": Path(sys.argv[1]), "organisation": {"name": "A"}, "channels": {}}

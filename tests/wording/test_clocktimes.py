@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.clocktimes import moment
+from commcast.wording.clocktimes import moment
 
 BERLIN = ZoneInfo("Europe/Berlin")
 TOLD = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)

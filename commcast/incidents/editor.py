@@ -19,12 +19,12 @@ from typing import Any
 
 from commcast.config import Config
 from commcast.errors import Fault, InputError
+from commcast.incidents.yamldocument import Place, YamlDocument
+from commcast.incidents.yamlfile import parse
+from commcast.incidents.yamltext import as_written, in_braces, lines_of
 from commcast.instants import write_instant
 from commcast.model import ID_PATTERN
 from commcast.textfile import decode, read_bytes_file
-from commcast.yamldocument import Place, YamlDocument
-from commcast.yamlfile import parse
-from commcast.yamltext import as_written, in_braces, lines_of
 
 _BOM = b"\xef\xbb\xbf"
 _FILE_MODE = 0o644

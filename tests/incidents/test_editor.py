@@ -16,16 +16,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.config import Config
-from commcast.editor import append_update, create_incident, fill_at, new_incident_id, with_at, with_update
 from commcast.errors import InputError
-from commcast.incidents import load_incident
+from commcast.incidents.editor import (
+    append_update,
+    create_incident,
+    fill_at,
+    new_incident_id,
+    with_at,
+    with_update,
+)
+from commcast.incidents.load import load_incident
+from commcast.incidents.yamlfile import parse
+from commcast.incidents.yamltext import lines_of
 from commcast.model import Status
 from commcast.textfile import FORBIDDEN
-from commcast.yamlfile import parse
-from commcast.yamltext import lines_of
 from tests.reading_desk import LEAST, NOW, make_desk
 
-EXAMPLE = (Path(__file__).parent.parent / "incidents" / "pay7.yaml").read_text()
+EXAMPLE = (Path(__file__).parents[2] / "incidents" / "pay7.yaml").read_text()
 ENTRY = {
     "at": NOW,
     "status": Status.MONITORING,
@@ -275,7 +282,7 @@ def test_a_full_disk_leaves_the_old_file(desk: Config, monkeypatch: pytest.Monke
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("commcast.editor.os.fsync", full)
+    monkeypatch.setattr("commcast.incidents.editor.os.fsync", full)
     with pytest.raises(InputError, match="cannot be written: No space left"):
         append_update(path, ENTRY)
     assert path.read_text() == LEAST

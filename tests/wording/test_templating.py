@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from commcast.errors import TemplateError
 from commcast.model import Channel, View
-from commcast.templating import Templates, Wording, shipped_templates
+from commcast.wording.templating import Templates, Wording, shipped_templates
 
 
 def write(root: Path, files: dict[str, str]) -> Path:

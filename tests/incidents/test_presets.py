@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from commcast.config import Config
-from commcast.editor import append_update, create_incident, fill_at
 from commcast.errors import InputError
-from commcast.incident_file import preset_schema
-from commcast.incidents import load_incident
-from commcast.presets import find_preset, list_presets
+from commcast.incidents.editor import append_update, create_incident, fill_at
+from commcast.incidents.load import load_incident
+from commcast.incidents.presets import find_preset, list_presets
+from commcast.incidents.written import preset_schema
 from tests.reading_desk import NOW, make_desk
 
 OWN = """\

@@ -9,7 +9,7 @@ from email_validator import validate_email
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.addresses import mask, normalise_email, normalise_phone
+from commcast.audiences.addresses import mask, normalise_email, normalise_phone
 
 GOOD_EMAILS = [
     # as written, address, key

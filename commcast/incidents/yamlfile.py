@@ -23,9 +23,9 @@ from ruamel.yaml.events import (
 )
 
 from commcast.errors import Fault, InputError
+from commcast.incidents.yamldocument import Loc, Place, YamlDocument
+from commcast.incidents.yamltext import plain_value
 from commcast.textfile import FORBIDDEN, line_and_column
-from commcast.yamldocument import Loc, Place, YamlDocument
-from commcast.yamltext import plain_value
 
 # Bounds that keep the slowest text one can write within a second; 500 updates are 134 KB in 3,500 lines.
 _MOST_CHARACTERS = 1 << 19

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.config import Config
-from commcast.context import build_context, recipient_values
 from commcast.model import Incident, Kind, Recipient, Status, Timeframe, Update, Window, Words
+from commcast.wording.context import build_context, recipient_values
 
 BERLIN = ZoneInfo("Europe/Berlin")
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)

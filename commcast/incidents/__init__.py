@@ -1,0 +1,1 @@
+"""Incident files: YAML with places, its shape, updates carried forward, presets, and the editor of verbs."""
