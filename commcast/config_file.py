@@ -96,6 +96,16 @@ def _cross_faults(config: Config) -> list[Fault]:
             for name in cadence.audiences
             if name not in config.audiences
         )
+    if config.channels.sms is not None:
+        found.extend(
+            (
+                "channels.sms.events",
+                f"leaves out {event!r}",
+                "add it: who is texted that it began is texted its end",
+            )
+            for event in ("resolved", "retracted")
+            if event not in config.channels.sms.events
+        )
     for channel in Channel:
         used = getattr(config.channels, channel)
         if used is not None:
