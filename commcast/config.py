@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -24,7 +25,6 @@ from commcast.durations import parse_duration
 from commcast.model import ID_PATTERN, Channel, Severity, View
 
 CONFIG_NAME = "commcast.toml"
-_LARGEST_CONFIG = 1 << 20  # bytes
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -93,7 +93,11 @@ def _share(text: str) -> float:
 Line = Annotated[str, AfterValidator(_one_line)]
 Zone = Annotated[str, AfterValidator(_zone)]
 WebUrl = Annotated[Line, AfterValidator(_web_url)]
-Length = Annotated[timedelta, BeforeValidator(parse_duration)]
+Length = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": "string", "description": "a length of time", "examples": ["20m", "1h30m", "2d"]}),
+]
 Name = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
 SmsEvent = Literal["first", "worse", "correction", "retracted", "reopened", "resolved", "started"]
 
@@ -204,7 +208,13 @@ class SmsChannel(_Table):
         "resolved",
         "started",
     )
-    quiet: Annotated[tuple[time, time] | None, BeforeValidator(_quiet)] = None
+    quiet: Annotated[
+        tuple[time, time] | None,
+        BeforeValidator(_quiet),
+        WithJsonSchema(
+            {"type": "string", "pattern": r"^(\d\d:\d\d-\d\d:\d\d)?$", "examples": ["21:00-08:00"]}
+        ),
+    ] = None
     wake_for: tuple[Severity, ...] = (1,)
     region: Annotated[str, Field(pattern="^([A-Z]{2})?$")] = ""
 
@@ -246,7 +256,9 @@ class Send(_Table):
     """What guards a broadcast."""
 
     confirm_above: Annotated[int, Field(ge=0)] = 1000
-    tolerate: Annotated[float, BeforeValidator(_share)] = 0.02
+    tolerate: Annotated[
+        float, BeforeValidator(_share), WithJsonSchema({"type": "string", "examples": ["2%"]})
+    ] = 0.02
     bad_rows: Literal["skip", "stop"] = "skip"
     unsubscribe: Annotated[Line, AfterValidator(_unsubscribe)] = ""
     sms_price: Annotated[float, Field(ge=0)] = 0.0

@@ -23,6 +23,8 @@ def load_config(folder: Path) -> Config:
     """
     path = folder / CONFIG_NAME
     data = _read_toml(path)
+    if "folder" in data:
+        raise ConfigError(Fault(CONFIG_NAME, 0, 0, "folder: unknown key", "take it out"))
     try:
         config = Config.model_validate({**data, "folder": folder})
     except ValidationError as error:
@@ -35,7 +37,27 @@ def load_config(folder: Path) -> Config:
 
 def config_schema() -> dict[str, Any]:
     """Return the JSON Schema of commcast.toml."""
-    return Config.model_json_schema(by_alias=True)
+    schema = Config.model_json_schema(by_alias=True)
+    del schema["properties"]["folder"]  # where the file stands, not what stands in it
+    # Besides its own keys a cadence takes after_2h, after_1d … and the names of audiences.
+    cadence = schema["$defs"]["Cadence"]
+    length = cadence["properties"]["every"]
+    cadence["properties"] = {key: cadence["properties"][key] for key in ("first", "every")}
+    cadence["additionalProperties"] = {key: length[key] for key in ("type", "description", "examples")}
+    _drop_iso_defaults(schema)
+    return schema
+
+
+def _drop_iso_defaults(node: Any) -> None:
+    """Take out defaults such as PT20M: nobody may write a length of time so."""
+    if isinstance(node, dict):
+        if str(node.get("default", "")).startswith("P") and node.get("type") == "string":
+            del node["default"]
+        for value in node.values():
+            _drop_iso_defaults(value)
+    elif isinstance(node, list):
+        for value in node:
+            _drop_iso_defaults(value)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

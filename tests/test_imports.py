@@ -58,7 +58,10 @@ def test_lint_loads_no_provider_and_no_database(tmp_path: Path) -> None:
 
 def test_the_layer_rules_name_every_adapter() -> None:
     """A module such as `smtp_outcomes` is a part of the adapter `smtp`."""
-    modules = {path.stem for path in (CHECKOUT / "commcast" / "adapters").glob("[a-z]*.py")} - {"base", "mime"}
+    modules = {path.stem for path in (CHECKOUT / "commcast" / "adapters").glob("[a-z]*.py")} - {
+        "base",
+        "mime",
+    }
     expected = {f"commcast.adapters.{name.partition('_')[0]}" for name in modules}
     settings = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["importlinter"]
     contracts = {contract["type"]: contract for contract in settings["contracts"]}
