@@ -14,7 +14,15 @@ from sqlalchemy import Connection
 from commcast.adapters.base import Adapter
 from commcast.compose import DeliveryKey, Envelope, Group, build_message, content_digest, renderer_for
 from commcast.errors import LedgerError
-from commcast.ledger.claims import Claim, Settlement, Turn, settle, settle_and_claim, waiting
+from commcast.ledger.claims import (
+    Claim,
+    Settlement,
+    Turn,
+    settle,
+    settle_and_claim,
+    suppress_refused,
+    waiting,
+)
 from commcast.ledger.freeze import Broadcast, Composition, read_composition
 from commcast.ledger.store import Ledger
 from commcast.message import Blame, HandOver, Message, Outcome, OutcomeKind
@@ -70,6 +78,7 @@ class Run:
         self._in_row = 0
         self._refused_first = 0
         self._accepts = False
+        self._refused_for_good: list[Outcome] = []
         self._broken: Exception | None = None
         # The event loop never waits for a disk; one thread keeps the ledger's transactions in order.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
@@ -87,7 +96,7 @@ class Run:
         try:
             async with self.adapter:
                 await self._loop()
-            await self._count_waiting()
+            await self._conclude()
         finally:
             self._thread.shutdown()
         if self._broken is not None:
@@ -159,12 +168,19 @@ class Run:
         self.ended.stopped_by = self.ended.stopped_by or turn.stopped_by
         return turn
 
-    async def _count_waiting(self) -> None:
-        def count() -> tuple[int, datetime | None]:
-            with self.ledger.read() as connection:
+    async def _conclude(self) -> None:
+        """Suppress who was refused for good, and count what waits.
+
+        Where nobody at all was accepted, the fault is more likely ours: then nobody is suppressed for it.
+        """
+
+        def conclude() -> tuple[int, datetime | None]:
+            with self.ledger.write() as connection:
+                if self._accepts and self._refused_for_good:
+                    suppress_refused(connection, self._refused_for_good, self.clock())
                 return waiting(connection, self.broadcast.id)
 
-        found = await asyncio.get_running_loop().run_in_executor(self._thread, count)
+        found = await asyncio.get_running_loop().run_in_executor(self._thread, conclude)
         self.ended.waiting, self.ended.next_try = found
 
     def _load_words(self, connection: Connection, claims: Sequence[Claim]) -> None:
@@ -265,6 +281,8 @@ class Run:
             self._in_row, self._accepts = 0, True
         elif outcome.kind is OutcomeKind.REJECTED:
             self._in_row = 0
+            if outcome.suppress:
+                self._refused_for_good.append(outcome)
             self._heed_refusals(outcome)
         elif outcome.kind is OutcomeKind.UNKNOWN or outcome.blame is Blame.PROVIDER:
             self._heed_failure(outcome)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from commcast.adapters.base import Adapter
 from commcast.broadcast import Ended, Run
-from commcast.errors import ExitCode, gravest
+from commcast.errors import ExitCode, Interrupted, gravest
 from commcast.ledger.claims import settle_lost
 from commcast.ledger.freeze import Broadcast, open_broadcasts
 from commcast.ledger.stops import stop_incident
@@ -42,6 +43,11 @@ class Delivered:
         self.refused = self.refused or ended.refused
         self.down = self.down or ended.down
 
+    @property
+    def handed_over(self) -> int:
+        """How many messages a provider was given in this run, whatever became of them."""
+        return sum(self.outcomes.values()) - self.outcomes[OutcomeKind.NOT_TAKEN]
+
     def exit_code(self, tolerate: float) -> ExitCode:
         """Return the code this run ends in; `tolerate` is the share of rejects that is no failure."""
         codes = [ExitCode.DONE]
@@ -61,6 +67,23 @@ class Delivered:
         rejected = self.outcomes[OutcomeKind.REJECTED]
         answered = rejected + self.outcomes[OutcomeKind.ACCEPTED]
         return rejected > tolerate * answered
+
+
+@contextmanager
+def stopping_on_interrupt(ledger: Ledger, incident: str, clock: Callable[[], datetime]) -> Iterator[None]:
+    """Make a person's Ctrl-C final: the incident is stopped, so that no tick goes on with it.
+
+    Raises Interrupted.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        with ledger.write() as connection:
+            stop_incident(connection, incident, "Ctrl-C", clock())
+        raise Interrupted(
+            f"Interrupted; {incident} is stopped. commcast resume {incident} goes on with it.",
+            ExitCode.INTERRUPTED,
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,9 @@ def parse_duration(text: str) -> timedelta:
     seconds = read_seconds(text.strip())
     if not seconds:
         raise ValueError(f"{text!r} is not a length of time; write 20m, 1h30m or 2d")
-    length = timedelta(seconds=seconds)
-    if length > _LONGEST:
+    if seconds > _LONGEST.total_seconds():  # asked first: a timedelta holds no number of any size
         raise ValueError(f"{text!r} is longer than a year; write a shorter time")
-    return length
+    return timedelta(seconds=seconds)
 
 
 def short_duration(length: timedelta) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from commcast.delivering import Delivered, Deliverer
+from commcast.delivering import Delivered, Deliverer, stopping_on_interrupt
 from commcast.desk import Desk, Owed, what_is_owed
 from commcast.errors import TryAgain
 from commcast.freezing import Freezer, Thawed, thaw
@@ -34,12 +34,19 @@ class Sender:
         `expected` are the digests of what a person saw and released. Sending again sends nothing new.
         Raises InputError, DecisionNeeded, LedgerError or TryAgain; then nothing of the notice has left.
         """
-        if owed.deliveries:
-            freezer = Freezer(self.deliverer.ledger, self.deliverer.owner, self.desk.now)
-            if not freezer.freeze(owed.deliveries, expected=expected):
-                self._await_other(owed.deliveries)
-        self._thaw(owed)
-        return self.deliverer.deliver(owed.incident.id)
+        self.check_providers(owed)
+        with stopping_on_interrupt(self.deliverer.ledger, owed.incident.id, self.deliverer.clock):
+            if owed.deliveries:
+                freezer = Freezer(self.deliverer.ledger, self.deliverer.owner, self.desk.now)
+                if not freezer.freeze(owed.deliveries, expected=expected):
+                    self._await_other(owed.deliveries)
+            self._thaw(owed)
+            return self.deliverer.deliver(owed.incident.id)
+
+    def check_providers(self, owed: Owed) -> None:
+        """Refuse settings that no provider can work with, before anything is released. Raises ConfigError."""
+        for each in owed.deliveries:
+            self.deliverer.adapter_for(each.notice.channel)
 
     def send_released(self, incident: Incident, *, late: bool = False) -> Delivered:
         """Send what is released and owed of an incident."""

@@ -24,6 +24,10 @@ _MOST_NAMESAKES = 1000  # files of other ledgers with this delivery's name, befo
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 
+class _UnfitFolder(OSError):
+    """The folder is not one that we may write into; a person has to mend it."""
+
+
 class OutboxAdapter:
     """Mails as .eml and texts as .txt files in `folder`, which is made when the first message comes.
 
@@ -66,6 +70,8 @@ class OutboxAdapter:
         try:
             _make_folder(self._folder)
             name = _write(self._folder, file_stem(item), ending, content)
+        except _UnfitFolder as error:
+            return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, str(error), blame=Blame.ACCOUNT)
         except OSError as error:
             reason = f"{error.strerror or 'cannot be written'} in the outbox folder"
             return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, reason, blame=Blame.PROVIDER)
@@ -93,16 +99,24 @@ def _file_of(message: Message) -> tuple[bytes, str]:
 
 def _make_folder(folder: Path) -> None:
     """Make the folder; refuse a link, and one that everybody may write to (a stranger may have laid it)."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
         folder.chmod(0o700)
+    except NotADirectoryError:
+        raise _UnfitFolder(f"the outbox {folder} leads through a file; move that away") from None
     except FileExistsError:
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode):
-            raise NotADirectoryError(errno.ENOTDIR, "Not a folder of its own") from None
-        if found.st_mode & stat.S_IWOTH:
-            raise PermissionError(errno.EACCES, "Everybody may write") from None
+        _check_folder(folder if os.path.lexists(folder) else folder.parent)
+
+
+def _check_folder(folder: Path) -> None:
+    found = folder.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        raise _UnfitFolder(f"the outbox {folder} is a link; put a plain folder there")
+    if not stat.S_ISDIR(found.st_mode):
+        raise _UnfitFolder(f"the outbox {folder} is a file; move it away")
+    if found.st_mode & stat.S_IWOTH:
+        raise _UnfitFolder(f"anybody may write into the outbox; mend it with: chmod 700 {folder}")
 
 
 def _write(folder: Path, stem: str, ending: str, content: bytes) -> str:

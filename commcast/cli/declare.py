@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Annotated, Any
@@ -94,7 +95,8 @@ def declare(
     Example: commcast declare "Card payments fail" --severity 2 --issue "Some cards are
     refused." --resolution "We roll back the last release." --timeframe unknown
     """
-    keys = written_keys({**locals(), "title": None})
+    keys = written_keys(locals())
+    keys.pop("title", None)  # a title may be a preset's name
     desk = desk_now(folder)
     data = complete(first_words(desk.config, title, with_dates(keys, desk)), asked=not edit)
     wishes = Wishes(yes=yes, as_json=as_json)
@@ -142,8 +144,10 @@ def complete(data: dict[str, Any], *, asked: bool) -> dict[str, Any]:
 
 def ids_in_folder(desk: Desk) -> set[str]:
     """Return the ids of all incident files, also of broken ones."""
-    from commcast.incidents.load import incident_paths, load_incidents
+    from commcast.incidents.load import INCIDENTS_FOLDER, incident_paths, load_incidents
 
+    if not os.path.lexists(desk.config.folder / INCIDENTS_FOLDER):
+        return set()  # writing the first one makes the folder
     loaded = load_incidents(desk.config, desk.now)
     return {path.stem for path in incident_paths(desk.config)} | {each.id for each in loaded.incidents}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ _TICK_LATE = timedelta(minutes=5)
 # File systems on which SQLite's locks are not to be trusted (sqlite.org/faq.html#q5).
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "fuse.rclone", "afs", "ceph"}
 _HELLO_SECONDS = 10.0
+_LITTLE_ROOM = 64 << 20  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,11 @@ def _configuration(config: Config) -> Iterator[Check]:
 def _files(config: Config, now: datetime) -> Iterator[Check]:
     from commcast.incidents.load import load_incidents
 
-    loaded = load_incidents(config, now)
+    try:
+        loaded = load_incidents(config, now)
+    except InputError as error:
+        yield Check(FAIL, "incidents", str(error), "", ExitCode.INPUT)
+        return
     if loaded.broken:
         names = ", ".join(list(loaded.broken)[:5])
         yield Check(
@@ -93,6 +99,11 @@ def _ledger(config: Config, now: datetime) -> Iterator[Check]:
     except CommcastError as error:
         yield Check(FAIL, "ledger", str(error), "", error.exit_code)
         return
+    for place in (path, path.parent):
+        if not os.access(place, os.W_OK):
+            remedy = "run commcast as the user who owns it, on a disk that takes writes"
+            yield Check(FAIL, "ledger", f"{place} cannot be written", remedy, ExitCode.LEDGER)
+            return
     mode = stat.S_IMODE(path.stat().st_mode)
     yield Check(OK, "ledger", f"{path}, of desk {config.desk[:8]}…, mode {mode:04o}")
     yield _tick(ticked, now)
@@ -127,10 +138,18 @@ def _place(config: Config) -> Iterator[Check]:
         yield Check(
             WARN, "disk", f"copies of a ledger lie beside it: {', '.join(copies[:5])}", "move them away"
         )
+    yield from _room(config.folder)
     for name in ("incidents", "."):
         if not os.access(config.folder / name, os.W_OK):
             shown = "the folder" if name == "." else name
             yield Check(WARN, "disk", f"{shown} cannot be written", "the verbs need to write there")
+
+
+def _room(folder: Path) -> Iterator[Check]:
+    free = shutil.disk_usage(folder).free
+    if free < _LITTLE_ROOM:
+        remedy = "make room: on a full disk nothing can be remembered, so nothing is sent"
+        yield Check(WARN, "disk", f"is nearly full: {free >> 10:,} KiB free", remedy)
 
 
 def file_system(path: Path, mounts: str) -> str:

@@ -57,7 +57,11 @@ def find_faults(folder: Path, files: list[Path], now: datetime) -> Findings:
 def _incidents(config: Config, now: datetime, findings: Findings) -> list[Incident]:
     from commcast.incidents.load import load_incidents
 
-    loaded = load_incidents(config, now)
+    try:
+        loaded = load_incidents(config, now)
+    except InputError as error:
+        findings.add(error)
+        return []
     for error in loaded.broken.values():
         findings.add(error)
     findings.count("incidents", len(loaded.broken))

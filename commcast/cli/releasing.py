@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from commcast.desk import Desk, Owed
     from commcast.ledger.store import Ledger
     from commcast.model import Incident
+    from commcast.sending import Sender
     from commcast.survey import Survey
 
 # After so long at the question the times in the messages are wrong, and some promise may have passed.
@@ -55,7 +56,9 @@ def send_incident(
         return _send_released(desk, incident, ledger, wishes)
     with keeping_words(incident):
         _check_not_stopped(owed)
+        _sender(desk, ledger).check_providers(owed)
         survey = survey_of(owed)
+        _check_somebody_hears(owed, survey)
         _ask(desk, owed, survey, ledger, wishes)
         checked = _as_it_will_stand(desk, incident, ledger, survey, wishes)
         _write_times(desk, checked, owed.drafts)
@@ -84,6 +87,19 @@ def survey_of(owed: Owed) -> Survey:
     return survey
 
 
+def _check_somebody_hears(owed: Owed, survey: Survey) -> None:
+    """Refuse words that everybody who should read them is suppressed from. Raises InputError.
+
+    Ends are let through: whoever asked to hear nothing more does not keep an incident open.
+    """
+    suppressed = sum(sum(a.skipped.values()) for n in survey.notices for a in n.audiences.values())
+    if suppressed and not survey.send and not survey.held and not owed.incident.latest.is_end:
+        raise InputError(
+            f"nobody would hear of it: all {suppressed:,} readers are suppressed; "
+            "see who and why with: commcast recipients suppressed"
+        )
+
+
 def show_plan(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None, *, as_json: bool) -> None:
     """Print what a --dry-run would send: the result of the command."""
     if as_json:
@@ -102,9 +118,10 @@ def _ask(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger, wishes: Wishes)
         raise DecisionNeeded("There is no terminal to ask at, and no --yes: nothing was released.")
     for line in question.full_text(desk, owed, survey, ledger):
         say(line)
+    asked_at = clock()
     if not question.is_sure(survey, desk.config.send.confirm_above):
         raise DecisionNeeded("No: nothing was released.")
-    question.check_still_right(desk.now, clock(), QUESTION_STANDS)
+    question.check_still_right(asked_at, clock(), QUESTION_STANDS)
 
 
 def _as_it_will_stand(
@@ -127,7 +144,7 @@ def _as_it_will_stand(
             text = with_at(text, incident.path, update.number, desk.now)
     checked = parse_incident(text, incident.path, fresh.config, desk.now)
     owed = what_is_owed(fresh, checked, ledger, as_if_released=True, late=wishes.late)
-    # With --yes nobody looked for minutes: the freeze, moments from now, compares with the same digests.
+    # With --yes nobody looked: there is nothing to compare with.
     if not wishes.yes and owed.survey().digest != survey.digest:
         raise DecisionNeeded("The lists, the templates or the incident have changed since you looked.")
     return checked
@@ -141,7 +158,8 @@ def _write_times(desk: Desk, checked: Incident, drafts: Sequence[int]) -> None:
     path = desk.config.folder / checked.path
     for number in drafts:
         fill_at(path, number, desk.now)
-    if load_incident(path, desk.config, desk.now) != checked:
+    # Somebody may have appended since; what is released now must stand there as it was checked.
+    if load_incident(path, desk.config, desk.now).updates[: len(checked.updates)] != checked.updates:
         raise DecisionNeeded(f"{checked.path} has changed since you looked.")
 
 
@@ -150,15 +168,20 @@ def _release_and_deliver(
 ) -> ExitCode:
     from commcast.desk import release_updates, what_is_owed
 
-    owed = what_is_owed(desk, incident, ledger, as_if_released=True, late=wishes.late)
-    how = "yes" if wishes.yes else "question"
-    release_updates(desk, owed, owed.drafts, ledger, how=how, by=who())
-    released = list(owed.drafts)
     with _stopping_on_doubt(incident, ledger):
+        owed = what_is_owed(desk, incident, ledger, as_if_released=True, late=wishes.late)
+        how = "yes" if wishes.yes else "question"
+        released = list(owed.drafts)
+        release_updates(desk, owed, released, ledger, how=how, by=who())
         owed = what_is_owed(desk, incident, ledger, late=wishes.late)
-        seen = {(notice.notice.id, notice.notice.channel): notice.digest for notice in survey.notices}
-        expected = [seen.get((each.notice.id, each.notice.channel), "") for each in owed.deliveries]
+        # With --yes nobody looked at a list: what it holds now is what was meant.
+        expected = None if wishes.yes else _digests_seen(owed, survey)
         return _deliver(desk, owed, ledger, wishes, released, expected)
+
+
+def _digests_seen(owed: Owed, survey: Survey) -> list[str]:
+    seen = {(notice.notice.id, notice.notice.channel): notice.digest for notice in survey.notices}
+    return [seen.get((each.notice.id, each.notice.channel), "") for each in owed.deliveries]
 
 
 def _send_released(desk: Desk, incident: Incident, ledger: Ledger, wishes: Wishes) -> ExitCode:
@@ -197,12 +220,9 @@ def _nothing_to_send(owed: Owed, ledger: Ledger, wishes: Wishes) -> ExitCode:
 def _deliver(
     desk: Desk, owed: Owed, ledger: Ledger, wishes: Wishes, released: list[int], expected: list[str] | None
 ) -> ExitCode:
-    from commcast.wiring import make_sender
-
     progress = Progress()
-    sender = make_sender(desk, ledger, clock=clock, progress=progress)
     try:
-        delivered = sender.send(owed, expected=expected)
+        delivered = _sender(desk, ledger, progress).send(owed, expected=expected)
     finally:
         progress.end()
     code = delivered.exit_code(desk.config.send.tolerate)
@@ -217,6 +237,12 @@ def _deliver(
     return code
 
 
+def _sender(desk: Desk, ledger: Ledger, progress: Callable[[str], None] = lambda _kind: None) -> Sender:
+    from commcast.wiring import make_sender
+
+    return make_sender(desk, ledger, clock=clock, progress=progress)
+
+
 def _tell_promise(desk: Desk, owed: Owed) -> None:
     """Say by when the person on call has to write again."""
     notices = [line.notice for line in owed.lines]
@@ -228,7 +254,7 @@ def _tell_promise(desk: Desk, owed: Owed) -> None:
 
 def _what_happened(owed: Owed, released: list[int], delivered: Delivered) -> str:
     numbers = ", ".join(map(str, released))
-    handed = sum(delivered.outcomes.values())
+    handed = delivered.handed_over
     if released and not owed.deliveries:
         return f"{owed.incident.id}: update {numbers} released; nobody hears of it now."
     if released:
@@ -287,20 +313,17 @@ def _stopping_on_doubt(incident: Incident, ledger: Ledger) -> Iterator[None]:
 
     Without that a tick would send what nobody has seen.
     """
+    from commcast.delivering import stopping_on_interrupt
     from commcast.ledger.stops import stop_incident
 
     remedy = f"Look again with commcast preview {incident.id}; send it with: commcast resume {incident.id}"
     try:
-        yield
-    except KeyboardInterrupt:
-        with ledger.write() as connection:
-            stop_incident(connection, incident.id, f"{who()}, Ctrl-C", clock())
-        raise Interrupted(
-            f"Interrupted after the release; {incident.id} is stopped. {remedy}", ExitCode.INTERRUPTED
-        ) from None
+        with stopping_on_interrupt(ledger, incident.id, clock):
+            yield
     except (DecisionNeeded, InputError) as error:
+        reason = "a change since the question" if isinstance(error, DecisionNeeded) else "a fault found late"
         with ledger.write() as connection:
-            stop_incident(connection, incident.id, "a change since the question", clock())
+            stop_incident(connection, incident.id, reason, clock())
         say(f"{incident.id} is stopped. {remedy}")
         raise error from None
 

@@ -15,6 +15,10 @@ from commcast.cli.releasing import Wishes, desk_now, ledger_of, send_incident, s
 from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
     from commcast.desk import Desk
     from commcast.ledger.store import Ledger
     from commcast.model import Incident
@@ -95,12 +99,12 @@ def discard(incident: IncidentArgument = None, yes: YesOption = False, folder: F
         numbers = drafts(found, releases)
         if faults := changed(found, releases):
             raise InputError(faults)
-        _discard(desk, found, numbers, whole=not releases, yes=yes)
+        _discard(desk, found, ledger, numbers, whole=not releases, yes=yes)
 
 
-def _discard(desk: Desk, incident: Incident, numbers: tuple[int, ...], *, whole: bool, yes: bool) -> None:
-    from commcast.incidents.editor import remove_updates
-
+def _discard(
+    desk: Desk, incident: Incident, ledger: Ledger, numbers: tuple[int, ...], *, whole: bool, yes: bool
+) -> None:
     if not numbers:
         raise InputError(
             Fault("", 0, 0, f"{incident.id} has no draft", "what was released stays; say more with an update")
@@ -109,11 +113,35 @@ def _discard(desk: Desk, incident: Incident, numbers: tuple[int, ...], *, whole:
     what = incident.path if whole else f"update {', '.join(map(str, numbers))} of {incident.path}"
     if not yes:
         _ask_to_discard(incident, numbers, what)
+    with ledger.write() as connection:  # nobody can release anything while this is held
+        if _is_still_draft(connection, desk, incident, numbers, whole=whole):
+            _take_back(path, numbers, whole=whole)
+        else:
+            raise DecisionNeeded(
+                f"{incident.path} has changed or was sent since you looked; nothing was discarded."
+            )
+    show(f"Discarded {what}; nobody was told of it.")
+
+
+def _take_back(path: Path, numbers: tuple[int, ...], *, whole: bool) -> None:
+    from commcast.incidents.editor import remove_updates
+
     if whole:
         path.unlink()
     else:
         remove_updates(path, numbers)
-    show(f"Discarded {what}; nobody was told of it.")
+
+
+def _is_still_draft(
+    connection: Connection, desk: Desk, incident: Incident, numbers: tuple[int, ...], *, whole: bool
+) -> bool:
+    """Return whether ledger and file still are as they were when the person was asked."""
+    from commcast.incidents.load import load_incident
+    from commcast.ledger.releases import read_releases
+
+    releases = read_releases(connection, incident.id)
+    untold = not releases if whole else releases.keys().isdisjoint(numbers)
+    return untold and load_incident(desk.config.folder / incident.path, desk.config, desk.now) == incident
 
 
 def _ask_to_discard(incident: Incident, numbers: tuple[int, ...], what: str) -> None:

@@ -90,6 +90,13 @@ def _in_words(delivered: Delivered) -> str:
 
 def _deliver(desk: Desk, sender: Sender, incident: str) -> Delivered:
     """Deliver what is open; where the file is in order also what is released and owed, as a tick would."""
+    from commcast.delivering import stopping_on_interrupt
+
+    with stopping_on_interrupt(sender.deliverer.ledger, incident, clock):
+        return _deliver_open(desk, sender, incident)
+
+
+def _deliver_open(desk: Desk, sender: Sender, incident: str) -> Delivered:
     from commcast.desk import check_story
     from commcast.incidents.load import load_incidents
 

@@ -129,7 +129,7 @@ def _pass(folder: Path | None, as_json: bool, talk: _Talk) -> ExitCode:
 
 def delivered_in_words(delivered: Delivered) -> str:
     """Return what one run did over an incident, "" for nothing."""
-    parts = [f"{count} {kind}" for kind, count in sorted(delivered.outcomes.items())]
+    parts = [f"{count} {kind}" for kind, count in sorted(delivered.outcomes.items()) if kind != "not_taken"]
     if delivered.lost:
         parts.append(f"{delivered.lost} unknown: an earlier run ended before the answer came")
     if delivered.waiting:

@@ -38,7 +38,7 @@ from commcast.cli.words import (
     with_dates,
     written_keys,
 )
-from commcast.errors import Fault, InputError, LedgerError
+from commcast.errors import DecisionNeeded, Fault, InputError, LedgerError
 
 if TYPE_CHECKING:
     from commcast.desk import Desk
@@ -143,18 +143,32 @@ def _append_and_send(
     if dry_run:
         with ledger_of(desk, dry_run=True) as ledger:
             raise typer.Exit(plan_only(desk, checked, ledger, present, wishes))
-    _check_released(desk, checked, present)
+    _check_before_writing(desk, found, checked, present, wishes)
     incident = append(desk, checked, entry)
     with ledger_for(desk, incident) as ledger:
         raise typer.Exit(send_incident(desk, incident, ledger, present, wishes))
 
 
-def _check_released(desk: Desk, incident: Incident, present: list[str]) -> None:
-    """Refuse to add to a story whose released words changed. Without a ledger: the words are kept first."""
-    from commcast.desk import check_story
+def _check_before_writing(
+    desk: Desk, found: Incident, checked: Incident, present: list[str], wishes: Wishes
+) -> None:
+    """Refuse to add to a story whose released words changed, or unasked to a draft somebody left.
+
+    Without a ledger the words are kept first. Raises InputError and DecisionNeeded.
+    """
+    from commcast.desk import check_story, read_standing
+    from commcast.release import drafts
 
     with suppress(LedgerError), ledger_of(desk) as ledger:
-        check_story(desk, incident, ledger, present)
+        check_story(desk, checked, ledger, present)
+        left = drafts(found, read_standing(ledger, found.id).releases)
+        if left and wishes.yes:
+            # Its words would be carried forward; --yes is a yes to the words of this command alone.
+            raise DecisionNeeded(
+                f"update {left[0]} of {found.id} is a draft that nobody released; nothing was written.\n"
+                f"  commcast send {found.id}       to send it first\n"
+                f"  commcast discard {found.id}    to take it back"
+            )
 
 
 def entry_of(keys: Mapping[str, Any], *, edit: bool) -> dict[str, Any]:

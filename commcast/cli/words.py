@@ -44,6 +44,8 @@ NothingNewOption = Annotated[
 ]
 EditOption = Annotated[bool, typer.Option("--edit", "-e", help="Open the text in $EDITOR first.")]
 
+_UNDECODED = re.compile("[\ud800-\udfff]")  # how Python shows bytes of the command line that are no text
+
 # Which option fills which key of the file.
 OPTION_OF = {
     "title": "TITLE",
@@ -78,11 +80,23 @@ _UPDATE_KEYS = [
 
 
 def written_keys(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the keys of an incident file that a command's options fill, as they are written there."""
+    """Return the keys of an incident file that a command's options fill, as they are written there.
+
+    Raises InputError where what was typed is no text.
+    """
     keys = {_KEY_OF_PARAMETER.get(name, name): value for name, value in parameters.items()}
     if isinstance(keys.get("affected"), str):
         keys["affected"] = [part.strip() for part in keys["affected"].split(",") if part.strip()]
-    return {key: value for key, value in keys.items() if key in OPTION_OF and value not in (None, [], ())}
+    keys = {key: value for key, value in keys.items() if key in OPTION_OF and value not in (None, [], ())}
+    _check_decoded(keys)
+    return keys
+
+
+def _check_decoded(keys: Mapping[str, Any]) -> None:
+    texts = {key: "".join(value) if isinstance(value, list) else str(value) for key, value in keys.items()}
+    if no_text := [key for key, text in texts.items() if _UNDECODED.search(text)]:
+        what, remedy = "holds bytes that are no text", "write it in UTF-8, or in an editor with --edit"
+        raise InputError(Fault("", 0, 0, f"{OPTION_OF[key]} {what}", remedy) for key in no_text)
 
 
 def with_dates(keys: dict[str, Any], desk: Desk) -> dict[str, Any]:

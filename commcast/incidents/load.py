@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +29,10 @@ class Loaded:
 
 
 def load_incidents(config: Config, now: datetime) -> Loaded:
-    """Read every incident file of the folder. One that is broken does not stop the others."""
+    """Read every incident file of the folder. One that is broken does not stop the others.
+
+    Raises InputError where the files cannot be found, which is not the same as that there are none.
+    """
     incidents: dict[str, Incident] = {}
     broken: dict[str, InputError] = {}
     for path in incident_paths(config):
@@ -37,6 +41,9 @@ def load_incidents(config: Config, now: datetime) -> Loaded:
             incidents[name] = load_incident(path, config, now)
         except InputError as error:
             broken[name] = error
+        except Exception as error:  # a mistake of ours in one file must not silence the others
+            what = f"could not be read: {type(error).__name__}"
+            broken[name] = InputError(Fault(name, 0, 0, what, "please report it"))
     for name, others in _twins(incidents).items():
         what = f"id {incidents[name].id!r} is also that of {', '.join(others)}"
         broken[name] = InputError(Fault(name, 1, 1, what, "give each incident its own id"))
@@ -45,10 +52,31 @@ def load_incidents(config: Config, now: datetime) -> Loaded:
 
 
 def incident_paths(config: Config) -> list[Path]:
-    """Return the incident files of the folder by name; hidden files are those of text editors."""
+    """Return the incident files of the folder by name; hidden files are those of text editors.
+
+    Raises InputError where incidents/ is missing, unreadable, no folder, or a link out of the desk's folder.
+    """
     folder = config.folder / INCIDENTS_FOLDER
-    found = (path for pattern in ("*.yaml", "*.yml") for path in folder.glob(pattern))
-    return sorted(path for path in found if not path.name.startswith("."))
+    try:
+        if not folder.resolve(strict=True).is_relative_to(config.folder.resolve(strict=True)):
+            raise _unfit("leads out of the folder", "make it a plain folder there")
+        names = os.listdir(folder)  # unlike a glob it tells what it may not see
+    except FileNotFoundError:
+        raise _unfit("is missing", f"make it: mkdir {folder}") from None
+    except NotADirectoryError:
+        raise _unfit("is not a folder", f"move it away, then: mkdir {folder}") from None
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or "its links go round in a circle"
+        raise _unfit(f"cannot be read: {reason}", f"look at: ls -ld {folder}") from None
+    return [
+        folder / name
+        for name in sorted(names)
+        if name.endswith((".yaml", ".yml")) and not name.startswith(".")
+    ]
+
+
+def _unfit(what: str, remedy: str) -> InputError:
+    return InputError(Fault(f"{INCIDENTS_FOLDER}/", 0, 0, what, remedy))
 
 
 def load_incident(path: Path, config: Config, now: datetime) -> Incident:

@@ -29,7 +29,7 @@ from commcast.model import (
     Words,
 )
 
-CLOCK_SKEW = timedelta(minutes=5)  # how far ahead of ours a writer's clock may be
+CLOCK_SKEW = timedelta(minutes=15)  # how far ahead of ours a writer's clock may be
 FIRST_STATUS = {Kind.INCIDENT: Status.INVESTIGATING, Kind.MAINTENANCE: Status.SCHEDULED}
 STATUSES = {Kind.INCIDENT: INCIDENT_STATUSES, Kind.MAINTENANCE: MAINTENANCE_STATUSES}
 OVER = frozenset({Status.RESOLVED, Status.COMPLETED})
@@ -208,7 +208,9 @@ class Unfolding:
         return at
 
     def _check_order(self, loc: Loc, at: datetime, earlier: datetime | None) -> None:
-        if at > self.now + CLOCK_SKEW:
+        # What stands above the last update may be released: a clock that was set back must not refuse it.
+        is_last = loc[1] == len(self.written.updates) - 1
+        if is_last and at > self.now + CLOCK_SKEW:
             self._fault(loc, "at is in the future", "write when it was said, or leave `at` out")
         elif earlier and at < earlier:
             self._fault(loc, "at is before the update above it", "keep updates in order of time")

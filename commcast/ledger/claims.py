@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, or_, select, update
+from sqlalchemy import Connection, bindparam, case, func, or_, select, update
 
 from commcast.ledger import schema
 from commcast.ledger.owners import is_dead
@@ -94,7 +94,6 @@ def settle(connection: Connection, settlements: Sequence[Settlement], *, owner: 
         rows = [_settled(s, now) for s in settlements if s.outcome.kind is kind]
         if rows:
             connection.execute(_settle_statement(kind, owner), rows)
-    _suppress(connection, [s.outcome for s in settlements if s.outcome.suppress], now)
 
 
 def settle_lost(connection: Connection, now: datetime) -> int:
@@ -127,9 +126,10 @@ def _settle_statement(kind: OutcomeKind, owner: str) -> Any:
         )
         .values(
             state=state,
-            reason=bindparam("detail"),
+            # Somebody erased while their message was in flight stays erased: such words may hold the address.
+            reason=case((_delivery.c.address == "", ""), else_=bindparam("detail")),
             provider=bindparam("by_provider"),
-            provider_id=bindparam("their_id"),
+            provider_id=case((_delivery.c.address == "", ""), else_=bindparam("their_id")),
             not_before=bindparam("wait_until"),
             changed_at=bindparam("now"),
         )
@@ -148,9 +148,8 @@ def _settled(settlement: Settlement, now: datetime) -> dict[str, Any]:
     }
 
 
-def _suppress(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
-    if not outcomes:
-        return
+def suppress_refused(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
+    """Let addresses that were refused for good hear nothing more."""
     reasons = {outcome.delivery: outcome.detail for outcome in outcomes}
     people = connection.execute(
         select(_delivery.c.id, _delivery.c.channel, _delivery.c.key).where(_delivery.c.id.in_(list(reasons)))

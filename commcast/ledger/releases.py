@@ -48,12 +48,15 @@ def record_release(
 
 
 def record_history(connection: Connection, incidents: Iterable[Incident], by: str, now: datetime) -> int:
-    """Mark every unreleased update of `incidents` as told elsewhere; return how many there were."""
+    """Mark every unreleased update of `incidents` as told elsewhere; return how many there were.
+
+    One without an `at` is a draft that nobody has told anywhere: it stays one.
+    """
     count = 0
     for incident in incidents:
         known = read_releases(connection, incident.id)
         for update in incident.updates:
-            if update.number not in known:
+            if update.at_written and update.number not in known:
                 record_release(
                     connection, incident, update.number, next_update_by=None, how=ELSEWHERE, by=by, now=now
                 )

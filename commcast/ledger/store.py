@@ -15,17 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text, update
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from commcast.errors import LedgerError, TryAgain
 from commcast.ledger import schema
+from commcast.ledger.troubles import BUSY_SECONDS, named_errors
 
 LEDGER_FOLDER = ".commcast"
 LEDGER_NAME = "ledger.db"
-BUSY_SECONDS = 10.0  # how long a locked ledger is waited for before exit 75
 _HEADER = b"SQLite format 3\x00"
-_BUSY = {"SQLITE_BUSY", "SQLITE_LOCKED"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +44,13 @@ class Ledger:
 
         Raises TryAgain when the ledger stays locked, LedgerError when it cannot be written.
         """
-        with _named_errors(self.path), self.engine.begin() as connection:
+        with named_errors(self.path), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Yield a connection that only reads."""
-        with _named_errors(self.path), self.engine.connect() as connection:
+        with named_errors(self.path), self.engine.connect() as connection:
             connection.execution_options(commcast_reads=True)
             yield connection
 
@@ -70,7 +68,7 @@ def create_ledger(path: Path, desk: str) -> Ledger:
 
     It is made under another name and then linked, so that a crash leaves none rather than half of one.
     """
-    with _named_errors(path):
+    with named_errors(path):
         path.parent.mkdir(mode=0o700, exist_ok=True)
         _check_folder(path.parent)
         handle, name = tempfile.mkstemp(prefix=".new-", suffix=".db", dir=path.parent)
@@ -95,31 +93,48 @@ def open_copy(path: Path, desk: str) -> Iterator[Ledger | None]:
     SQLite cannot read a write-ahead log without touching its index file; so a preview reads a copy.
     Yields None where there is no ledger.
     """
-    if not path.exists():
+    if not is_there(path):
         yield None
         return
     check_file(path)
-    with tempfile.TemporaryDirectory(prefix="commcast-") as folder:
+    with _telling_of_copy(path):
+        room = tempfile.TemporaryDirectory(prefix="commcast-")
+    with room as folder:
         copy = Path(folder) / LEDGER_NAME
-        with _named_errors(path):
+        with _telling_of_copy(path):
             _copy(path, copy)
-        ledger = _trusted(copy, _engine(copy), desk)
+        ledger = _trusted(path, _engine(copy), desk)
         try:
-            yield Ledger(path, ledger.engine, ledger.desk, ledger.secret)
+            yield ledger
         finally:
             ledger.close()
 
 
 def adopt_ledger(path: Path, desk: str) -> Ledger:
     """Make the ledger at `path` this desk's own: a new one where there is none."""
-    if not path.exists():
+    if not is_there(path):
         return create_ledger(path, desk)
     check_file(path)
     engine = _engine(path)
-    with _named_errors(path), engine.begin() as connection:
+    with named_errors(path), engine.begin() as connection:
         connection.execute(update(schema.meta).where(schema.meta.c.name == "desk").values(value=desk))
     engine.dispose()
     return open_ledger(path, desk)
+
+
+def is_there(path: Path) -> bool:
+    """Return whether something lies where the ledger goes. Raises LedgerError for a link, or if unreadable."""
+    with named_errors(path):
+        if not os.path.lexists(path.parent):
+            return False
+        _check_folder(path.parent)
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            return False
+    if stat.S_ISLNK(found.st_mode):
+        raise LedgerError(f"{path}: is a link; put the ledger itself there")
+    return True
 
 
 def check_file(path: Path) -> None:
@@ -127,13 +142,12 @@ def check_file(path: Path) -> None:
 
     Raises LedgerError. Nothing is ever put in its place.
     """
-    if not path.parent.exists() or not path.exists():
+    if not is_there(path):
         raise LedgerError(
             f"{path}: there is no ledger, and commcast.toml says that this folder has one. Without it "
             "everybody could be told again: restore it from a backup, or begin anew with: "
             "commcast doctor --adopt-ledger"
         )
-    _check_folder(path.parent)
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):
         raise LedgerError(f"{path}: is not a plain file; put the ledger itself there")
@@ -192,7 +206,7 @@ def _make(made: Path, path: Path, desk: str) -> None:
 
 def _trusted(path: Path, engine: Engine, desk: str) -> Ledger:
     try:
-        with _named_errors(path):
+        with named_errors(path):
             kept = _kept(engine, path)
         _check_desk(path, kept.get("desk", ""), desk)
         return Ledger(path, engine, desk, _secret(path, kept))
@@ -294,36 +308,13 @@ def _begin(connection: Connection) -> None:
 
 
 @contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
-    """Turn what the database says into an error for the person on call."""
+def _telling_of_copy(path: Path) -> Iterator[None]:
+    """Say of a failure that it is the copy's, which lies elsewhere."""
     try:
         yield
-    except DBAPIError as error:
-        if isinstance(error.orig, sqlite3.IntegrityError):
-            raise
-        name = getattr(error.orig, "sqlite_errorname", "") or ""
-        if name.split("_SNAPSHOT")[0] in _BUSY:
-            raise TryAgain(
-                f"{path}: is in use by another process for over {BUSY_SECONDS:.0f} seconds"
-            ) from None
-        raise LedgerError(
-            f"{path}: {_trouble(path, name, str(error.orig))}; nothing unrecorded was sent"
-        ) from None
     except OSError as error:
-        raise LedgerError(f"{path}: {error.strerror or error}; nothing unrecorded was sent") from None
-
-
-def _trouble(path: Path, name: str, said: str) -> str:
-    if name.startswith("SQLITE_FULL"):
-        free = shutil.disk_usage(path.parent).free
-        return f"the disk is full ({free} bytes free); make room and run the same command again"
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return "is damaged; restore it from a backup, it is never replaced by an empty one"
-    if name.startswith("SQLITE_READONLY"):
-        return "cannot be written: file, folder or file system is read-only"
-    if name.startswith("SQLITE_IOERR"):
-        return f"reading or writing failed ({name}); look at the disk before anything else"
-    return said
+        reason = f"cannot be copied to the temporary folder to read it: {error.strerror or error}"
+        raise LedgerError(f"{path}: {reason}; make room there, or set TMPDIR to another") from None
 
 
 def _copy(path: Path, copy: Path) -> None:

@@ -131,6 +131,11 @@ class Templates:
         found = self._find(audience, view, status, locale, channel)
         if found is None:
             return Listed(audience, channel, status, locale, "", "", "no template")
+        try:
+            for name in filter(None, (found.text, found.html)):
+                self._read(f"{found.root}:{name}")
+        except TemplateError as error:
+            return Listed(audience, channel, status, locale, "", "", f"refused: {error}")
         html = display_name(f"{found.root}:{found.html}") if found.html else ""
         note = "text only" if channel is Channel.EMAIL and not html else ""
         return Listed(
@@ -138,6 +143,7 @@ class Templates:
         )
 
     def _find(self, audience: str, view: View, status: str, locale: str, channel: Channel) -> _Found | None:
+        self._check_user_folder()
         if not all(_PART.fullmatch(part) for part in (audience, status, locale)) or not audience:
             raise TemplateError(Fault("templates", 0, 0, "no file can have this name", "use a-z, 0-9 and -"))
         for root in (USER, SHIPPED):
@@ -150,12 +156,32 @@ class Templates:
                         return _Found(root, text, html if has_html else "")
         return None
 
+    def _check_user_folder(self) -> None:
+        if self.user is None:
+            return
+        try:
+            inside = self.user.resolve().is_relative_to(self.user.parent.resolve())
+        except (OSError, RuntimeError):  # links in a circle, before Python 3.13
+            inside = False
+        if not inside:
+            raise TemplateError(Fault("templates/", 0, 0, "leads out of the folder", "make it a plain folder"))
+
     def _folder(self, root: str) -> Path | None:
         return self.user if root == USER else self.shipped
 
     def _exists(self, root: str, name: str) -> bool:
         folder = self._folder(root)
-        return folder is not None and os.path.lexists(folder / name)
+        if folder is None:
+            return False
+        try:
+            os.lstat(folder / name)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:  # what cannot be seen may be there: no other words in its place
+            what = f"cannot be read: {error.strerror}"
+            shown = display_name(f"{root}:{name}").removesuffix(Path(name).name)
+            raise TemplateError(Fault(shown, 0, 0, what, f"look at: ls -ld {folder}")) from None
+        return True
 
     def _gather(self, entries: list[str]) -> dict[str, str]:
         sources: dict[str, str] = {}

@@ -1,0 +1,168 @@
+"""What a person did not mean is not sent, and what they did is not undone: interruptions, races, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from commcast.cli import asking
+from commcast.errors import Interrupted
+from commcast.freezing import Freezer
+from commcast.ledger.claims import Settlement, settle, settle_and_claim
+from commcast.ledger.freeze import open_broadcasts
+from commcast.ledger.stops import lift_stop, stop_incident, stops_in_force
+from commcast.ledger.suppressions import erase, list_suppressions
+from commcast.message import HandOver, Outcome, OutcomeKind
+from commcast.model import Channel
+from tests.cli.running import run
+from tests.desks import Bench, update_text, write_desk, write_incident
+from tests.fakes import FakeAdapter, address_of
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    write_desk(tmp_path)
+    write_incident(tmp_path)
+    return Bench(tmp_path)
+
+
+def test_ctrl_c_while_the_words_are_rendered_stops_the_incident(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Released, interrupted in the freeze: no tick may go on with it."""
+    bench.release()
+
+    def interrupted(*_: object, **__: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Freezer, "freeze", interrupted)
+        with pytest.raises(Interrupted, match="commcast resume pay7"):
+            bench.sender.send_released(bench.incident())
+    with bench.ledger.read() as connection:
+        assert [stop.by for stop in stops_in_force(connection, "pay7")] == ["Ctrl-C"]
+    bench.tick()
+    assert bench.mails() == []
+
+
+def test_an_unasked_update_does_not_publish_a_draft_somebody_left(tmp_path: Path) -> None:
+    folder = write_desk(tmp_path)
+    path = write_incident(folder)
+    bench = Bench(folder)
+    bench.now = bench.incident().updates[0].at
+    bench.send()
+    path.write_text(path.read_text() + update_text(bench.later(minutes=1), issue="WRONG WORDS"))
+    before = path.read_text()
+    result = run("update", "pay7", "--resolution", "A fix.", "--yes", folder=folder, expect=5)
+    assert "update 2 of pay7 is a draft" in result.stderr
+    assert path.read_text() == before
+
+
+def test_discard_does_not_delete_what_was_told_meanwhile(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sent_meanwhile(_question: str) -> bool:
+        bench.send()
+        return True
+
+    monkeypatch.setattr(asking, "at_terminal", lambda: True)
+    monkeypatch.setattr(asking, "says_yes", sent_meanwhile)
+    run("discard", "pay7", folder=bench.folder, expect=5)
+    assert (bench.folder / "incidents/pay7.yaml").exists()
+    assert len(bench.mails()) == 3
+
+
+def refusing(*accepted: str) -> Callable[[Channel], FakeAdapter]:
+    """Make adapters that refuse everybody for good but those named."""
+
+    def answer(item: HandOver) -> Outcome:
+        if address_of(item) in accepted:
+            return Outcome(item.delivery, OutcomeKind.ACCEPTED)
+        return Outcome(item.delivery, OutcomeKind.REJECTED, "no such mailbox", suppress=True)
+
+    return lambda channel: FakeAdapter(channel, answer)
+
+
+def suppressed(bench: Bench) -> set[str]:
+    with bench.ledger.read() as connection:
+        return {each.key for each in list_suppressions(connection)}
+
+
+def test_a_relay_that_refuses_everybody_suppresses_nobody(bench: Bench) -> None:
+    bench.adapter = refusing()
+    bench.send()
+    assert bench.states()[("email", "rejected")] == 3
+    assert suppressed(bench) == set()
+
+
+def test_one_refusal_among_acceptances_is_remembered(bench: Bench) -> None:
+    bench.adapter = refusing("bob@example.com", "help@acme.example")
+    bench.send()
+    assert suppressed(bench) == {"ann@example.com"}
+
+
+def test_words_that_everybody_is_suppressed_from_are_refused_before_the_release(tmp_path: Path) -> None:
+    folder = write_desk(tmp_path, customers=["ann@example.com,,Ann"], support=["help@acme.example,Su"])
+    for address in ("ann@example.com", "help@acme.example"):
+        run("recipients", "suppress", address, "--reason", "asked", folder=folder)
+    result = run(
+        *("declare", "Card payments fail", "--severity", "1", "--issue", "a", "--resolution", "b"),
+        *("--timeframe", "unknown", "--yes"),
+        folder=folder,
+        expect=2,
+    )
+    assert "all 2 readers are suppressed" in result.stderr
+
+
+def test_settings_that_cannot_work_are_found_before_anything_is_released(tmp_path: Path) -> None:
+    folder = write_desk(tmp_path, email="smtp")
+    config = folder / "commcast.toml"
+    config.write_text(config.read_text().replace('security = "none"', 'security = "none"\nuser = "status"'))
+    result = run(
+        *("declare", "Card payments fail", "--severity", "1", "--issue", "a", "--resolution", "b"),
+        *("--timeframe", "unknown", "--yes"),
+        folder=folder,
+        expect=2,
+    )
+    assert "providers.smtp.user" in result.stderr
+    assert not list((folder / "outbox").glob("*"))
+    assert run("status", folder=folder).stdout.count("draft")
+
+
+def test_a_draft_is_still_a_draft_after_an_adoption(tmp_path: Path) -> None:
+    folder = write_desk(tmp_path)
+    path = write_incident(folder)
+    path.write_text(
+        "".join(line for line in path.read_text().splitlines(True) if "  - at:" not in line).replace(
+            "    issue:", "  - issue:"
+        )
+    )
+    for file in (folder / ".commcast").iterdir():
+        file.unlink()
+    run("doctor", "--adopt-ledger", "--yes", folder=folder)
+    run("tick", folder=folder)
+    assert not (folder / "outbox").exists()
+    assert "draft" in run("status", folder=folder).stdout
+
+
+def test_an_answer_after_an_erasure_does_not_bring_the_address_back(bench: Bench) -> None:
+    bench.release()
+    with bench.ledger.write() as connection:
+        stop_incident(connection, "pay7", "dana", bench.now)
+    bench.sender.send_released(bench.incident())
+    with bench.ledger.write() as connection:
+        lift_stop(connection, "pay7", "dana", bench.now)
+        broadcast = next(each for each in open_broadcasts(connection, "pay7") if each.channel == "email")
+        turn = settle_and_claim(
+            connection, broadcast.id, [], count=9, owner="me|1|1", lease=timedelta(hours=1), now=bench.now
+        )
+    ann = next(claim for claim in turn.claims if claim.key == "ann@example.com")
+    with bench.ledger.write() as connection:
+        erase(connection, bench.ledger.secret, "email", "ann@example.com", by="dana", now=bench.now)
+        taken = Outcome(ann.delivery, OutcomeKind.ACCEPTED, "to ann@example.com", "ann-example-com.eml")
+        settle(connection, [Settlement(taken, "outbox")], owner="me|1|1", now=bench.now)
+    row = next(row for row in bench.rows() if row.channel == "email" and not row.address)
+    assert (row.state.value, row.reason, row.provider_id) == ("accepted", "", "")
