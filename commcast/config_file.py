@@ -62,11 +62,15 @@ def _drop_iso_defaults(node: Any) -> None:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     name = path.name
-    if not path.is_file():
-        raise ConfigError(
-            Fault(name, 0, 0, f"no {name} here or above", "go to the folder, or make one: commcast init")
-        )
-    raw = path.read_bytes()[: _LARGEST_CONFIG + 1]
+    try:
+        if not path.is_file():
+            raise ConfigError(
+                Fault(name, 0, 0, f"no {name} here or above", "go to the folder, or make one: commcast init")
+            )
+        raw = path.read_bytes()[: _LARGEST_CONFIG + 1]
+    except OSError as error:
+        remedy = f"look at: ls -l {path}"
+        raise ConfigError(Fault(name, 0, 0, f"cannot be read: {error.strerror}", remedy)) from None
     if len(raw) > _LARGEST_CONFIG:
         raise ConfigError(Fault(name, 0, 0, "is larger than 1 MiB", "keep recipients in audiences/*.csv"))
     try:

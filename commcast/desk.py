@@ -97,7 +97,7 @@ def check_story(desk: Desk, incident: Incident, ledger: Ledger | None, present: 
     standing = read_standing(ledger, incident.id)
     faults = [*lateness_faults(desk.config, incident), *changed(incident, standing.releases)]
     if ledger is not None and not standing.releases:
-        faults.extend(_renamed(ledger, incident, set(present)))
+        faults.extend(renamed_faults(ledger, incident, present))
     if faults:
         raise InputError(faults)
 
@@ -169,7 +169,8 @@ def _check_lists(config: Config, names: Iterable[str]) -> None:
         raise InputError(faults)
 
 
-def _renamed(ledger: Ledger, incident: Incident, present: set[str]) -> list[Fault]:
+def renamed_faults(ledger: Ledger, incident: Incident, present: Iterable[str]) -> list[Fault]:
+    """Return a fault where an incident nobody released holds the words of one whose file is gone."""
     digests = [digest(incident, update) for update in incident.updates]
     with ledger.read() as connection:
         known = incidents_by_digest(connection, digests)
@@ -182,5 +183,5 @@ def _renamed(ledger: Ledger, incident: Incident, present: set[str]) -> list[Faul
             "tell everybody again",
             f"give the file its old name back, or write in it: id: {earlier}",
         )
-        for earlier in sorted(known - present - {incident.id})
+        for earlier in sorted(known - set(present) - {incident.id})
     ]

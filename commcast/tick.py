@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import delete, insert
 
 from commcast.delivering import Delivered
-from commcast.desk import check_story
+from commcast.desk import check_story, renamed_faults
 from commcast.errors import CommcastError, ExitCode, InputError, LedgerError, gravest
 from commcast.incidents.load import Loaded
 from commcast.ledger import schema
@@ -57,6 +57,8 @@ def tick(sender: Sender, loaded: Loaded) -> Ticked:
                 ticked.errors[incident.path] = error
                 if isinstance(error, InputError):
                     _note(ticked, incident.id, sender.deliverer.deliver(incident.id))
+        elif faults := renamed_faults(ledger, incident, present):
+            ticked.errors[incident.path] = InputError(faults)
         if _interrupted(ticked):
             return ticked
     _finish_frozen(sender, ticked, set(present))

@@ -81,15 +81,16 @@ _SERVER, _ACCOUNT, _ONE = Blame.PROVIDER, Blame.ACCOUNT, Blame.RECIPIENT
 
 # The first line that fits counts. Sources: RFC 5321 3.8, 4.2 and 4.5.3.2; RFC 3463; RFC 4954; RFC 6531.
 # A server that judges the sender only at RCPT says 5.1.7 or 5.1.8 there: that speaks of us.
+# No STARTTLS or a certificate nobody vouches for: trying again mends neither, a person has to.
 # A 421 after the dot is a refusal like any 4xx: the server says that it did not take the message.
 # fmt: off
 OUTCOMES: tuple[Rule, ...] = (
     Rule(_BEFORE_DOT, r"421.*", _NOT_TAKEN, _SERVER, "the server is closing the connection"),
     Rule(_CONNECT, "unresolved", _NOT_TAKEN, _SERVER, "the server's name has no address"),
     Rule(_CONNECT, "unreachable", _NOT_TAKEN, _SERVER, "the server cannot be reached"),
-    Rule(_CONNECT | _TLS, "certificate", _NOT_TAKEN, _SERVER, "the server's certificate is not trusted"),
+    Rule(_CONNECT | _TLS, "certificate", _NOT_TAKEN, _ACCOUNT, "the server's certificate is not trusted"),
     Rule(_CONNECT | _TLS, "handshake", _NOT_TAKEN, _SERVER, "no TLS connection can be made"),
-    Rule(_TLS, "missing", _NOT_TAKEN, _SERVER, "the server offers no STARTTLS"),
+    Rule(_TLS, "missing", _NOT_TAKEN, _ACCOUNT, "the server offers no STARTTLS"),
     Rule(_AUTH, "missing", _NOT_TAKEN, _ACCOUNT, "the server offers no login that we know"),
     Rule(_AUTH, r"5.*", _NOT_TAKEN, _ACCOUNT, "the login is refused"),
     Rule(OPENING, r"[45].*", _NOT_TAKEN, _SERVER, "the server does not serve us now"),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
 
 from commcast.cli import commands
-from commcast.cli.group import CommcastGroup
+from commcast.cli.group import CommcastGroup, in_words
+from commcast.cli.output import finish, say
+from commcast.errors import ExitCode
 
 app = typer.Typer(
     cls=CommcastGroup,
@@ -22,7 +25,24 @@ commands.register(app)
 
 def main() -> None:
     """Run the command line; ends the process with one of the documented exit codes."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8 is no reason to fail
-    sys.exit(app())
+    _prepare_streams()
+    try:
+        sys.exit(app())
+    except KeyboardInterrupt:
+        say("Interrupted before anything was done.")
+        sys.exit(ExitCode.INTERRUPTED)
+    except OSError as error:  # outside of any command, such as a --help that cannot be written
+        say(in_words(error))
+        sys.exit(ExitCode.INPUT)
+    finally:
+        finish()
+
+
+def _prepare_streams() -> None:
+    """Make streams that are closed (`>&-`) go nowhere, and those in another encoding than ours no failure."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 - open to the end
+        how = "surrogateescape" if mode == "r" else "backslashreplace"
+        if hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(errors=how)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -12,7 +13,10 @@ from pathlib import Path
 
 from commcast.cli.output import inert, say
 from commcast.errors import DecisionNeeded, Fault, InputError
+from commcast.textfile import FORBIDDEN, read_text_file
 
+# What no incident file may hold, and what does not belong into one line of it.
+_UNFIT = re.compile(FORBIDDEN.pattern + r"|[\r\t]")
 Check = Callable[[str], object]  # raises ValueError("what is wrong; what to write")
 
 
@@ -39,11 +43,18 @@ def ask_until_good(question: str, check: Check) -> str:
         try:
             if not answer:
                 raise ValueError("is empty; it is needed, Ctrl-C ends without a trace")
+            if unfit := _UNFIT.search(answer):
+                raise ValueError(f"holds {_named(unfit[0])}; type it once more, in plain text")
             check(answer)
         except ValueError as error:
             say(f"  {error}")
         else:
             return answer
+
+
+def _named(character: str) -> str:
+    is_byte = "\ud800" <= character <= "\udfff"  # how Python shows a byte that is no text
+    return "bytes that are no text" if is_byte else f"the control character U+{ord(character):04X}"
 
 
 def says_yes(question: str) -> bool:
@@ -64,7 +75,7 @@ def edited(text: str, suffix: str = ".yaml") -> str:
             done = subprocess.run([*shlex.split(command), str(path)], check=False)
             if done.returncode:
                 raise OSError(f"it ended with {done.returncode}")
-            return path.read_text(encoding="utf-8")
+            return read_text_file(path, name="the edited text")
         except (OSError, ValueError) as error:
             what = f"the editor {command!r:.60} did not do its work ({error})"
             raise InputError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from commcast.cli.output import put
+
 BOLD, DIM, RED, GREEN, YELLOW, CYAN = "1", "2", "31", "32", "33", "36"
 
 
@@ -20,4 +22,4 @@ def paint(text: str, *codes: str) -> str:
 
 def show_painted(text: str) -> None:
     """Print a result that holds our own colours; whatever others wrote in it has been made inert before."""
-    print(text)  # noqa: T201
+    put(text)

@@ -40,6 +40,17 @@ def is_open(incident: Incident) -> bool:
     return not incident.latest.is_end
 
 
+def is_open_for_readers(ledger: Ledger | None) -> Callable[[Incident], bool]:
+    """Return a test for incidents whose readers still wait: an unreleased end has not reached them."""
+    from commcast.desk import read_standing
+
+    def test(incident: Incident) -> bool:
+        told = [n for n in read_standing(ledger, incident.id).releases if n <= len(incident.updates)]
+        return not (incident.update(max(told)) if told else incident.latest).is_end
+
+    return test
+
+
 def needs_sending(desk: Desk, ledger: Ledger | None) -> Callable[[Incident], bool]:
     """Return a test for incidents that have something to release, or something released that has not gone."""
     from commcast.desk import what_is_owed

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from commcast.cli.output import say
-from commcast.errors import CommcastError, ExitCode
+from commcast.cli.output import say, show_json, silence
+from commcast.errors import CommcastError, ExitCode, Fault, InputError
+
+_LEDGER_FOLDER = ".commcast"  # known here without the ledger's heavy imports
 
 
 class CommcastGroup(TyperGroup):
@@ -27,15 +31,43 @@ class CommcastGroup(TyperGroup):
                 formatter.write_dl(rows)
 
     def invoke(self, ctx: Any) -> Any:
+        as_json = "--json" in ctx.args
         try:
             return super().invoke(ctx)
+        except InputError as error:
+            raise _end(error.exit_code, str(error), as_json, error.faults) from None
         except CommcastError as error:
-            say(str(error))
-            raise typer.Exit(error.exit_code) from None
+            raise _end(error.exit_code, str(error), as_json) from None
         except KeyboardInterrupt:
-            say("Interrupted; what was not released was not sent.")
-            raise typer.Exit(ExitCode.INTERRUPTED) from None
+            message = "Interrupted; what was not released was not sent."
+            raise _end(ExitCode.INTERRUPTED, message, as_json) from None
         except BrokenPipeError:
             # The reader of our output went away (`| head`): that is no error of ours.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            silence(sys.stdout)
             raise typer.Exit(ExitCode.DONE) from None
+        except OSError as error:
+            raise _end(_code_of(error), in_words(error), as_json) from None
+
+
+def in_words(error: OSError) -> str:
+    """Return "path: reason" for what the operating system refused and no other place has named."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{os.fsdecode(error.filename)}: {reason}" if _has_path(error) else reason
+
+
+def _code_of(error: OSError) -> ExitCode:
+    of_ledger = _has_path(error) and _LEDGER_FOLDER in os.fsdecode(error.filename).split("/")
+    return ExitCode.LEDGER if of_ledger else ExitCode.INPUT
+
+
+def _has_path(error: OSError) -> bool:
+    return isinstance(error.filename, str | bytes | os.PathLike)
+
+
+def _end(code: ExitCode, message: str, as_json: bool, faults: Sequence[Fault] = ()) -> typer.Exit:
+    """Tell an error to people and, where JSON was asked for, to programs; return what ends the process."""
+    say(message)
+    if as_json:
+        what = {"faults": [asdict(fault) for fault in faults]} if faults else {"message": message}
+        show_json("error", {"exit_code": code, **what})
+    return typer.Exit(code)

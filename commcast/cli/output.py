@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 # C0 but tab and line feed, DEL, C1, and what turns the reading direction: shown, never obeyed.
 _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
@@ -20,21 +21,64 @@ def inert(text: str) -> str:
 
 def say(text: str) -> None:
     """Print talk to stderr: what happens, what to do next, what is wrong."""
-    sys.stdout.flush()  # so that a log which holds both streams keeps their order
+    _flush(sys.stdout)  # so that a log which holds both streams keeps their order
     for line in inert(text).split("\n"):
         cut = line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "…"
-        print(cut, file=sys.stderr)  # noqa: T201
+        put(cut, sys.stderr)
 
 
 def show(text: str) -> None:
     """Print a result to stdout."""
-    print(inert(text))  # noqa: T201
+    put(inert(text))
 
 
 def show_json(kind: str, content: Mapping[str, Any]) -> None:
     """Print one JSON document; `version` rises when a key changes its meaning or goes."""
     document = {"commcast": kind, "version": 1, **content}
-    print(json.dumps(document, ensure_ascii=False, indent=2, default=str))  # noqa: T201
+    put(json.dumps(document, ensure_ascii=False, indent=2, default=str))
+
+
+def put(text: str, stream: TextIO | None = None) -> None:
+    """Print `text` as it is, to stdout unless told otherwise; where that takes no more, say so and go on."""
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream)  # noqa: T201
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _give_up(stream, error)
+
+
+def finish() -> None:
+    """Write what still waits to be written, before the process ends. Raises nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            _flush(stream)
+        except BrokenPipeError:
+            silence(stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Let whatever is written to `stream` from now on, and waits in it, go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def _flush(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _give_up(stream, error)
+
+
+def _give_up(stream: TextIO, error: OSError) -> None:
+    """Go on without a stream that fails: a full disk under a log must not end a send half way."""
+    silence(stream)
+    if stream is sys.stdout:
+        say(f"stdout: {error.strerror or error}: not all of the output was written")
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -174,7 +176,7 @@ def _send_tests(desk: Desk, owed: Owed, addresses: dict[Channel, str], ledger: L
             kind = outcome.kind.value if outcome else "unknown"
             detail = f" ({outcome.detail})" if outcome and outcome.detail else ""
             show(f"{row.audience}, {present.NAMES[deliveries.notice.channel]}: {kind}{detail}")
-            codes.append(_code_of(kind))
+            codes.append(_code_of(outcome))
     if len(codes) == 1:
         say("Nothing to test: no audience hears of this update by the channels you gave.")
         return ExitCode.INPUT
@@ -207,9 +209,13 @@ def one_an_audience(deliveries: OwedDeliveries) -> list[OwedRow]:
     return list(found.values())
 
 
-def _code_of(kind: str) -> ExitCode:
-    known = {"accepted": ExitCode.DONE, "not_taken": ExitCode.TRY_AGAIN}
-    return known.get(kind, ExitCode.UNKNOWN_OUTCOME)
+def _code_of(outcome: Outcome | None) -> ExitCode:
+    from commcast.message import Blame, OutcomeKind
+
+    if outcome is not None and outcome.kind is OutcomeKind.NOT_TAKEN:
+        return ExitCode.REFUSED if outcome.blame is Blame.ACCOUNT else ExitCode.TRY_AGAIN
+    is_done = outcome is not None and outcome.kind is OutcomeKind.ACCEPTED
+    return ExitCode.DONE if is_done else ExitCode.UNKNOWN_OUTCOME
 
 
 async def _hand_over(adapter: Any, batch: list[HandOver]) -> dict[int, Outcome]:
@@ -251,7 +257,6 @@ def _write_samples(desk: Desk, owed: Owed, survey: Survey, folder: Path, ledger:
     from commcast.compose import DeliveryKey, build_message
     from commcast.message import Email
 
-    folder.mkdir(parents=True, exist_ok=True)
     for notice in survey.notices:
         for name, part in notice.audiences.items():
             row = part.sample
@@ -269,8 +274,28 @@ def _write_samples(desk: Desk, owed: Owed, survey: Survey, folder: Path, ledger:
             )
             if isinstance(message, Email):
                 path = folder / re.sub(r"[^a-z0-9.-]", "-", f"{owed.incident.id}-{name}.eml")
-                path.write_bytes(build(message))
+                _write_sample(path, build(message))
                 say(f"Wrote {path}")
+
+
+def _write_sample(path: Path, content: bytes) -> None:
+    """Write a file whole, for its owner alone; a link that lies under its name is replaced, never followed.
+
+    Raises InputError where the folder takes no file.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)  # 0600, and new
+        try:
+            with os.fdopen(handle, "wb") as file:
+                os.fchmod(handle, 0o600)
+                file.write(content)
+            Path(temporary).replace(path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except OSError as error:
+        what = f"{path} cannot be written: {error.strerror}"
+        raise InputError(Fault("--eml", 0, 0, what, "name a folder of your own")) from None
 
 
 def _width() -> int | None:

@@ -122,9 +122,14 @@ def _pass(folder: Path | None, as_json: bool, talk: _Talk) -> ExitCode:
         show_json("tick", as_document(ticked, code))
     else:
         for incident, delivered in ticked.delivered.items():
-            if news := delivered_in_words(delivered):
+            if _is_news(delivered) and (news := delivered_in_words(delivered)):
                 show(f"{incident}: {news}")
     return code
+
+
+def _is_news(delivered: Delivered) -> bool:
+    """Return whether something happened: that an incident is still stopped is no news every minute."""
+    return bool(delivered.handed_over or delivered.lost or delivered.refused or delivered.down)
 
 
 def delivered_in_words(delivered: Delivered) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from commcast.cli import asking
-from commcast.cli.finding import find_incident, is_open
+from commcast.cli.finding import find_incident, is_open_for_readers
 from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, JsonOption, YesOption
 from commcast.cli.output import say
 from commcast.cli.releasing import Wishes, desk_now, ledger_for, ledger_of, send_incident
@@ -42,6 +43,7 @@ from commcast.errors import DecisionNeeded, Fault, InputError, LedgerError
 
 if TYPE_CHECKING:
     from commcast.desk import Desk
+    from commcast.ledger.store import Ledger
     from commcast.model import Incident
 
 
@@ -72,9 +74,13 @@ def update(
     Example: commcast update --nothing-new "The rollback is at 60%." --next 20m
     """
     keys = written_keys(locals())
+    place = _find_open(folder, incident)
+    if status == "resolved" and not edit:
+        remedy = f'write: commcast resolve {place.incident.id} --fixed "…"'
+        raise InputError(Fault("--status", 0, 0, "resolved ends the incident without what mended it", remedy))
     if not keys and not edit:
         keys = _asked_for("nothing_new", "say what is new, with --issue, --status …, or --nothing-new")
-    _append_and_send(folder, incident, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
+    _append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
 
 
 def resolve(
@@ -101,11 +107,58 @@ def resolve(
 
     Example: commcast resolve pay7 --fixed "We took back the 09:45 release."
     """
+    from commcast.instants import write_instant
+
     keys = written_keys(locals())
+    place = _find_open(folder, incident)
     if "fixed" not in keys and not edit:
         keys |= _asked_for("fixed", "")
     keys["status"] = "resolved"
-    _append_and_send(folder, incident, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
+    # Now, not when somebody says yes to it: a draft that waits must not move the end.
+    keys.setdefault("ended", write_instant(place.desk.now))
+    _append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """An open incident, its desk, and the ids of all incidents there."""
+
+    desk: Desk
+    incident: Incident
+    present: list[str]
+
+
+def _find_open(folder: Path | None, wanted: str | None) -> _Place:
+    """Return the incident to say more of: open for its readers, and without an end that waits for a yes.
+
+    Raises InputError where there is none, DecisionNeeded where its end is a draft.
+    """
+    from commcast.incidents.load import load_incidents
+
+    desk = desk_now(folder)
+    loaded = load_incidents(desk.config, desk.now)
+    with ExitStack() as stack:
+        try:
+            ledger = stack.enter_context(ledger_of(desk, dry_run=True))
+        except LedgerError:  # the words are kept first; sending will say it
+            ledger = None
+        found = find_incident(loaded, wanted, is_open_for_readers(ledger), "incidents are open")
+        if found is None:
+            raise InputError("no incident is open; begin one with: commcast declare")
+        _refuse_drafted_end(found, ledger)
+    return _Place(desk, found, [each.id for each in loaded.incidents])
+
+
+def _refuse_drafted_end(incident: Incident, ledger: Ledger | None) -> None:
+    from commcast.desk import read_standing
+
+    last = incident.latest
+    if last.is_end and last.number not in read_standing(ledger, incident.id).releases:
+        raise DecisionNeeded(
+            f"update {last.number} ({last.status}) of {incident.id} is a draft that nobody released.\n"
+            f"  commcast send {incident.id}       to send it\n"
+            f"  commcast discard {incident.id}    to take it back and say it anew"
+        )
 
 
 def _asked_for(key: str, remedy: str) -> dict[str, str]:
@@ -122,22 +175,14 @@ def _asked_for(key: str, remedy: str) -> dict[str, str]:
 
 
 def _append_and_send(
-    folder: Path | None,
-    wanted: str | None,
+    place: _Place,
     keys: Mapping[str, Any],
     wishes: Wishes,
     *,
     edit: bool,
     dry_run: bool,
 ) -> None:
-    from commcast.incidents.load import load_incidents
-
-    desk = desk_now(folder)
-    loaded = load_incidents(desk.config, desk.now)
-    found = find_incident(loaded, wanted, is_open, "incidents are open")
-    if found is None:
-        raise InputError("no incident is open; begin one with: commcast declare")
-    present = [each.id for each in loaded.incidents]
+    desk, found, present = place.desk, place.incident, place.present
     entry = entry_of(with_dates(dict(keys), desk), edit=edit)
     checked = checked_update(desk, found, entry)
     if dry_run:

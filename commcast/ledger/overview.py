@@ -10,20 +10,21 @@ from sqlalchemy import Connection, and_, func, select
 
 from commcast.ledger import schema
 from commcast.ledger.history import tallies
-from commcast.ledger.schema import ALL_INCIDENTS, State, unstamp
+from commcast.ledger.schema import ALL_INCIDENTS, MAYBE_TOLD, WAITING, State, unstamp
 from commcast.ledger.stops import stops_in_force
 from commcast.model import END_STATUSES, Status
 from commcast.release import ELSEWHERE
 
-_release, _broadcast, _composition = schema.release, schema.broadcast, schema.composition
+_release, _broadcast = schema.release, schema.broadcast
+_composition, _delivery = schema.composition, schema.delivery
 
 
 @dataclass(slots=True)
 class Overview:
     """One incident. `number`, `title`, `status` and `severity` are those of its newest release.
 
-    `promised` is the earliest time by which any reader was told to expect more, None for an end or where
-    nothing was promised; `told_at` is when somebody was last told, `counts` the deliveries by state.
+    `promised` is the earliest time by which readers were told to expect more in the newest update that any
+    of them got, None where nothing is promised; `told_at` is when somebody was last told, `counts` the deliveries by state.
     `elsewhere` says that another ledger, or nobody, told of it.
     """
 
@@ -46,18 +47,28 @@ class Overview:
 def overviews(connection: Connection) -> dict[str, Overview]:
     """Return every incident that anything was released of, by its id."""
     found = _newest_releases(connection)
-    for incident, promised in _promises(connection).items():
-        if incident in found and not found[incident].is_over:
-            found[incident].promised = promised
     for tally in tallies(connection):
         if overview := found.get(tally.incident):
             overview.counts[tally.state] += tally.count
             if tally.state in {State.ACCEPTED, State.UNKNOWN}:
                 overview.told_at = max(overview.told_at or tally.changed_at, tally.changed_at)
+    for incident, (number, promised) in _promises(connection).items():
+        if incident in found and _still_stands(found[incident], number):
+            found[incident].promised = promised
     for stop in stops_in_force(connection):
         for overview in found.values() if stop.incident == ALL_INCIDENTS else _one(found, stop.incident):
             overview.stopped_by = overview.stopped_by or stop.by
     return found
+
+
+def _still_stands(overview: Overview, told: int) -> bool:
+    """Return whether what readers were promised in update `told` is still owed to them."""
+    if overview.number == told:
+        return not overview.is_over
+    if overview.elsewhere:
+        return False
+    # An end settles the promise when it has gone out; one that nobody is left to hear does so at once.
+    return not overview.is_over or any(overview.counts[state] for state in WAITING)
 
 
 def _one(found: dict[str, Overview], incident: str) -> list[Overview]:
@@ -83,26 +94,32 @@ def _newest_releases(connection: Connection) -> dict[str, Overview]:
             severity=row.severity,
             number=row.number,
             elsewhere=row.how == ELSEWHERE,
-            promised=None if row.status in END_STATUSES else unstamp(row.next_update_by),
         )
         for row in rows
     }
 
 
-def _promises(connection: Connection) -> dict[str, datetime]:
-    """Return, by incident, the earliest promise of the newest update that was frozen."""
+def _promises(connection: Connection) -> dict[str, tuple[int, datetime | None]]:
+    """Return, by incident, the newest update that anybody was told, and the earliest promise made in it.
+
+    What was frozen and reached nobody yet promises nothing: the word before it still stands.
+    """
+    told = _delivery.c.state.in_(MAYBE_TOLD)
     newest = (
         select(_broadcast.c.incident, func.max(_broadcast.c.number).label("number"))
+        .join(_delivery, _delivery.c.broadcast == _broadcast.c.id)
+        .where(told)
         .group_by(_broadcast.c.incident)
         .subquery()
     )
     rows = connection.execute(
-        select(_broadcast.c.incident, func.min(_composition.c.next_update_by))
+        select(_broadcast.c.incident, _broadcast.c.number, func.min(_composition.c.next_update_by))
         .join(
             newest, and_(_broadcast.c.incident == newest.c.incident, _broadcast.c.number == newest.c.number)
         )
-        .join(_composition, _composition.c.broadcast == _broadcast.c.id)
-        .where(_composition.c.next_update_by.is_not(None))
-        .group_by(_broadcast.c.incident)
+        .join(_delivery, _delivery.c.broadcast == _broadcast.c.id)
+        .join(_composition, _composition.c.id == _delivery.c.composition)
+        .where(told)
+        .group_by(_broadcast.c.incident, _broadcast.c.number)
     )
-    return {row[0]: datetime.fromisoformat(row[1]) for row in rows}
+    return {row[0]: (row[1], unstamp(row[2])) for row in rows}

@@ -138,12 +138,12 @@ CASES: list[tuple[Stage, str, OutcomeKind, Blame, bool, str]] = [
     *[(stage, "299", NOT_TAKEN, PROVIDER, False, "makes no sense here") for stage in EARLY],
     (Stage.CONNECT, "unresolved", NOT_TAKEN, PROVIDER, False, "name has no address"),
     (Stage.CONNECT, "unreachable", NOT_TAKEN, PROVIDER, False, "cannot be reached"),
-    (Stage.CONNECT, "certificate", NOT_TAKEN, PROVIDER, False, "certificate is not trusted"),
+    (Stage.CONNECT, "certificate", NOT_TAKEN, ACCOUNT, False, "certificate is not trusted"),
     (Stage.CONNECT, "handshake", NOT_TAKEN, PROVIDER, False, "no TLS connection"),
     (Stage.CONNECT, "554 5.7.1", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
-    (Stage.TLS, "certificate", NOT_TAKEN, PROVIDER, False, "certificate is not trusted"),
+    (Stage.TLS, "certificate", NOT_TAKEN, ACCOUNT, False, "certificate is not trusted"),
     (Stage.TLS, "handshake", NOT_TAKEN, PROVIDER, False, "no TLS connection"),
-    (Stage.TLS, "missing", NOT_TAKEN, PROVIDER, False, "offers no STARTTLS"),
+    (Stage.TLS, "missing", NOT_TAKEN, ACCOUNT, False, "offers no STARTTLS"),
     (Stage.TLS, "454 4.7.0", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
     (Stage.HELLO, "550", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
     (Stage.AUTH, "454 4.7.0", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
@@ -587,7 +587,7 @@ def test_starttls_not_offered() -> None:
     """A server (or somebody in between) that offers no STARTTLS gets neither mail nor password."""
     script = Script(extensions=["AUTH PLAIN LOGIN"])
     (outcome,) = talk(script, *hand_overs(Channel.EMAIL, 1), user=USER, security="starttls")
-    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
+    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, ACCOUNT)
     assert "offers no STARTTLS" in outcome.detail
     assert [line.split(" ")[0] for line in script.spoken] == ["EHLO"]
 
@@ -604,7 +604,7 @@ def test_a_certificate_we_cannot_trust(tmp_path: Path, fault: str, security: str
     }[fault]()
     trusted = make_certificate(tmp_path / "other") if fault == "unknown authority" else made
     outcome = _tls_only(made, trusted, security)
-    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
+    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, ACCOUNT)
     assert "certificate is not trusted" in outcome.detail
 
 

@@ -17,7 +17,7 @@ from commcast.ledger.stops import lift_stop, stop_incident, stops_in_force
 from commcast.ledger.suppressions import erase, list_suppressions
 from commcast.message import HandOver, Outcome, OutcomeKind
 from commcast.model import Channel
-from tests.cli.running import run
+from tests.cli.running import just_now, run
 from tests.desks import Bench, update_text, write_desk, write_incident
 from tests.fakes import FakeAdapter, address_of
 
@@ -166,3 +166,40 @@ def test_an_answer_after_an_erasure_does_not_bring_the_address_back(bench: Bench
         settle(connection, [Settlement(taken, "outbox")], owner="me|1|1", now=bench.now)
     row = next(row for row in bench.rows() if row.channel == "email" and not row.address)
     assert (row.state.value, row.reason, row.provider_id) == ("accepted", "", "")
+
+
+def told_desk(tmp_path: Path) -> Bench:
+    """A desk with an incident whose first update was told just now."""
+    folder = write_desk(tmp_path)
+    bench = Bench(folder, now=just_now())
+    write_incident(folder, at=bench.now)
+    bench.send()
+    return bench
+
+
+def test_an_end_that_nobody_released_is_named_as_a_draft(tmp_path: Path) -> None:
+    bench = told_desk(tmp_path)
+    run("resolve", "--fixed", "The release is rolled back.", folder=bench.folder, expect=5)
+    result = run("resolve", "--fixed", "Other words.", folder=bench.folder, expect=5)
+    assert "update 2 (resolved) of pay7 is a draft" in result.stderr
+    assert "commcast discard pay7" in result.stderr
+
+
+def test_a_drafted_end_does_not_move_while_it_waits(tmp_path: Path) -> None:
+    bench = told_desk(tmp_path)
+    run("resolve", "--fixed", "The release is rolled back.", folder=bench.folder, expect=5)
+    assert "ended: " in (bench.folder / "incidents/pay7.yaml").read_text()
+
+
+def test_update_does_not_end_an_incident_without_what_mended_it(tmp_path: Path) -> None:
+    bench = told_desk(tmp_path)
+    result = run("update", "--status", "resolved", "--yes", folder=bench.folder, expect=2)
+    assert "commcast resolve pay7 --fixed" in result.stderr
+
+
+def test_a_tick_names_a_renamed_file_and_is_silent_about_a_stop(tmp_path: Path) -> None:
+    bench = told_desk(tmp_path)
+    run("stop", "pay7", folder=bench.folder)
+    assert run("tick", folder=bench.folder).output == ""
+    (bench.folder / "incidents/pay7.yaml").rename(bench.folder / "incidents/pay8.yaml")
+    assert "id: pay7" in run("tick", folder=bench.folder, expect=2).output

@@ -11,7 +11,7 @@ import pytest
 
 from commcast.message import OutcomeKind
 from tests.cli.running import bench_now, every_byte, run
-from tests.desks import Bench, write_incident
+from tests.desks import Bench, update_text, write_incident
 from tests.fakes import FakeAdapter, saying
 
 
@@ -31,6 +31,29 @@ def test_a_promise_counts_down_and_is_late_when_it_has_passed(bench: Bench) -> N
     result = run("status", "--overdue", "--now", later, folder=bench.folder, expect=4)
     assert "LATE by 2" in result.stdout
     assert run("status", "--overdue", folder=bench.folder).exit_code == 0
+
+
+def test_only_what_readers_got_is_a_promise(bench: Bench) -> None:
+    """A release that reached nobody promises nothing, and leaves the promise before it standing."""
+    bench.release()
+    assert "none due" in run("status", folder=bench.folder).stdout
+    bench.send()
+    with (bench.folder / "incidents" / "pay7.yaml").open("a") as file:
+        file.write(update_text(bench.later(minutes=25), nothing_new="Still at it."))
+    bench.release()
+    late = run("status", "--now", bench.later(minutes=1).isoformat(), folder=bench.folder).stdout
+    assert "LATE by" in late
+    bench.send()
+    assert "LATE" not in run("status", "--now", bench.now.isoformat(), folder=bench.folder).stdout
+
+
+def test_an_end_settles_the_promise_when_it_has_gone_out(bench: Bench) -> None:
+    bench.send()
+    with (bench.folder / "incidents" / "pay7.yaml").open("a") as file:
+        file.write(update_text(bench.now, status="resolved", fixed="Rolled back."))
+    bench.send()
+    later = (bench.now + timedelta(hours=2)).isoformat()
+    run("status", "--overdue", "--now", later, folder=bench.folder)
 
 
 def test_leaves_every_byte_and_fits_eighty_columns(bench: Bench) -> None:

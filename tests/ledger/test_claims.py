@@ -255,7 +255,7 @@ def test_newer_words_that_are_not_ready_or_go_nowhere_overtake_nothing(ledger: L
 def test_who_a_provider_names_dead_is_suppressed(ledger: Ledger) -> None:
     mine = claim(ledger, fill(ledger, ["a"])).claims[0]
     with ledger.write() as connection:
-        suppress_refused(connection, [said(mine.delivery, OutcomeKind.REJECTED, suppress=True)], NOW)
+        suppress_refused(connection, [said(mine.delivery, OutcomeKind.REJECTED).outcome], NOW)
         found = list_suppressions(connection)
     assert [(s.channel, s.key, s.by) for s in found] == [("email", "a", "provider")]
 
