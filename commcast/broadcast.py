@@ -25,15 +25,13 @@ from commcast.ledger.claims import (
 )
 from commcast.ledger.freeze import Broadcast, Composition, read_composition
 from commcast.ledger.store import Ledger
-from commcast.message import Blame, HandOver, Message, Outcome, OutcomeKind
+from commcast.message import HandOver, Message, Outcome, OutcomeKind
 from commcast.model import Channel
+from commcast.verdict import NOT_BEGUN, Verdict
 from commcast.wording.templating import Wording
 
 WINDOWS_A_CONNECTION = 2  # one batch in flight and one ready behind it: W = connections x 2 x batch size
-FAILURES_IN_A_ROW = 20  # a provider that takes nothing so often is down: the run ends, nothing is lost
 LONGEST_WAIT = timedelta(seconds=30)  # a run waits no longer than this for a provider to be ready again
-NO_REASON = "it gives no reason"  # an adapter may leave it out, and the run must end all the same
-FIRST_REFUSALS = 20  # so many refused and none accepted: it is us, not them (a relay that is not open to us)
 DRAIN_SECONDS = 60.0  # on a signal: how long hand-overs in flight may still finish
 
 
@@ -75,10 +73,7 @@ class Run:
     def __post_init__(self) -> None:
         self.ended = Ended()
         self._groups: dict[int, Group] = {}
-        self._in_row = 0
-        self._refused_first = 0
-        self._accepts = False
-        self._refused_for_good: list[Outcome] = []
+        self._verdict = Verdict(patience=self.window)
         self._broken: Exception | None = None
         # The event loop never waits for a disk; one thread keeps the ledger's transactions in order.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
@@ -142,8 +137,9 @@ class Run:
         ended = self.ended
         if self.halt.is_set():
             ended.interrupted = True
+        ended.refused, ended.down = self._verdict.refused, self._verdict.down
         return bool(
-            ended.interrupted or ended.stopped_by or ended.refused or ended.down or self._broken is not None
+            ended.interrupted or ended.stopped_by or self._verdict.is_final or self._broken is not None
         )
 
     async def _turn(self, settled: Sequence[Settlement], count: int) -> Turn:
@@ -169,15 +165,12 @@ class Run:
         return turn
 
     async def _conclude(self) -> None:
-        """Suppress who was refused for good, and count what waits.
-
-        Where nobody at all was accepted, the fault is more likely ours: then nobody is suppressed for it.
-        """
+        """Suppress who was refused for good, and count what waits."""
 
         def conclude() -> tuple[int, datetime | None]:
             with self.ledger.write() as connection:
-                if self._accepts and self._refused_for_good:
-                    suppress_refused(connection, self._refused_for_good, self.clock())
+                if refused := self._verdict.to_suppress:
+                    suppress_refused(connection, refused, self.clock())
                 return waiting(connection, self.broadcast.id)
 
         found = await asyncio.get_running_loop().run_in_executor(self._thread, conclude)
@@ -222,7 +215,9 @@ class Run:
 
     async def _work(self, ready: asyncio.Queue[list[HandOver]], answers: asyncio.Queue[Outcome]) -> None:
         def note(outcome: Outcome) -> None:
-            self._heed(outcome)  # at once: where it ends the run, this very worker begins nothing more
+            self._verdict.heed(
+                outcome
+            )  # at once: where it ends the run, this very worker begins nothing more
             answers.put_nowait(outcome)
 
         while True:
@@ -270,38 +265,8 @@ class Run:
         """Return what is to be recorded, and when to try again what was not taken."""
         if outcome.kind is not OutcomeKind.NOT_TAKEN:
             return Settlement(outcome, self.adapter.name)
-        wait = outcome.retry_after if outcome.retry_after is not None else _backoff(outcome, self._in_row)
-        return Settlement(
-            outcome, self.adapter.name, self.clock() + timedelta(seconds=min(max(wait, 0), 86400))
-        )
-
-    def _heed(self, outcome: Outcome) -> None:
-        """Note what an outcome means for the run as a whole."""
-        if outcome.kind is OutcomeKind.ACCEPTED:
-            self._in_row, self._accepts = 0, True
-        elif outcome.kind is OutcomeKind.REJECTED:
-            self._in_row = 0
-            if outcome.suppress:
-                self._refused_for_good.append(outcome)
-            self._heed_refusals(outcome)
-        elif outcome.kind is OutcomeKind.UNKNOWN or outcome.blame is Blame.PROVIDER:
-            self._heed_failure(outcome)
-        elif outcome.blame is Blame.ACCOUNT:
-            self.ended.refused = self.ended.refused or outcome.detail or NO_REASON
-
-    def _heed_failure(self, outcome: Outcome) -> None:
-        """Stop where nothing is taken, or nothing is answered: a silent provider would cost us the list."""
-        self._in_row += 1
-        if self._in_row >= min(FAILURES_IN_A_ROW, self.window):
-            self.ended.down = outcome.detail or NO_REASON
-
-    def _heed_refusals(self, outcome: Outcome) -> None:
-        """Stop where everybody is refused from the first: one message, not fifty thousand."""
-        self._refused_first += 1
-        if self._refused_first >= FIRST_REFUSALS and not self._accepts:
-            self.ended.refused = (
-                f"the first {self._refused_first} recipients were all refused: {outcome.detail}"
-            )
+        again = self.clock() + timedelta(seconds=self._verdict.wait(outcome))
+        return Settlement(outcome, self.adapter.name, again)
 
     async def _worth_waiting(self, turn: Turn) -> bool:
         """Wait, within bounds, for what may be tried again soon; False when this run is at its end."""
@@ -356,11 +321,4 @@ def _take_back(ready: asyncio.Queue[list[HandOver]], answers: asyncio.Queue[Outc
 
 def _give_back(batch: Sequence[HandOver], answers: asyncio.Queue[Outcome]) -> None:
     for item in batch:
-        answers.put_nowait(Outcome(item.delivery, OutcomeKind.NOT_TAKEN, "not begun"))
-
-
-def _backoff(outcome: Outcome, in_row: int) -> float:
-    """Return seconds: one reader's refusal (greylisting) waits for a later run, a busy provider does not."""
-    if outcome.blame is Blame.RECIPIENT:
-        return 60.0 if outcome.detail != "not begun" else 0.0
-    return float(min(2 ** min(in_row, 6), 30)) / 2
+        answers.put_nowait(Outcome(item.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN))

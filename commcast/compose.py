@@ -22,8 +22,6 @@ from commcast.wording.templating import Wording
 
 Content = EmailContent | SmsContent
 
-TEST_MARK = "[TEST]"
-
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
@@ -134,18 +132,19 @@ def build_message(
     )
 
 
-def mark_test(content: Content) -> Content:
-    """Return the same words marked as a test in every place where a reader looks first."""
+def mark_test(content: Content, audience: str) -> Content:
+    """Return the same words marked as a test for an audience in every place where a reader looks first."""
+    mark = f"[TEST for {audience}]"
     if isinstance(content, SmsContent):
-        body = f"{TEST_MARK} {content.body}"
+        body = f"{mark} {content.body}"
         return SmsContent(body, measure(body), content.replaced)
     note = "This is a test message; nothing has happened."
     html = content.html
     if html:
         head, body, rest = _after_body_tag(html)
-        html = f'{head}{body}<p style="margin:0;padding:12px;font-weight:bold">{TEST_MARK} {note}</p>{rest}'
+        html = f'{head}{body}<p style="margin:0;padding:12px;font-weight:bold">{mark} {note}</p>{rest}'
     return EmailContent(
-        subject=f"{TEST_MARK} {content.subject}", text=f"{TEST_MARK} {note}\n\n{content.text}", html=html
+        subject=f"{mark} {content.subject}", text=f"{mark} {note}\n\n{content.text}", html=html
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
@@ -33,13 +33,18 @@ from commcast.survey import RowDigest
 _STATE_OF = {Action.SEND: State.PENDING, Action.HOLD: State.HELD, Action.SKIP: State.SKIPPED}
 
 
+def silent(_rows: int) -> None:
+    """Tell nobody how far a freeze is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Freezer:
-    """Freezes for one process. `owner` is its name in the ledger."""
+    """Freezes for one process. `owner` is its name in the ledger; `progress` hears a list's rows so far."""
 
     ledger: Ledger
     owner: str
     now: datetime
+    progress: Callable[[int], None] = silent
 
     def freeze(self, owed: Sequence[OwedDeliveries], *, expected: Sequence[str] | None = None) -> bool:
         """Freeze all notices or none; return False where another living process is freezing one of them.
@@ -84,10 +89,13 @@ class Freezer:
         digest = RowDigest()
         compositions: dict[int, int] = {}
         rows = self._recorded(owed, digest)
+        done = 0
         while chunk := list(islice(rows, CHUNK)):
             with self.ledger.write() as connection:
                 frozen = [_frozen(connection, broadcast, row, compositions, self.now) for row in chunk]
                 add_rows(connection, broadcast, [self._without_erased(row) for row in frozen], self.now)
+            done += len(chunk)
+            self.progress(done)
         check_not_empty(owed.notice, owed.counts)
         return digest.hexdigest()
 

@@ -160,13 +160,18 @@ class Update(_Frozen):
 
 
 class Incident(_Frozen):
-    """One problem or maintenance, read from one file. `updates` is never empty and is in order of time."""
+    """One problem or maintenance, read from one file. `updates` is never empty and is in order of time.
+
+    Where the file leaves `started` out it is the moment of the first update and `started_written` is False:
+    when it really began is then not known.
+    """
 
     id: str
     path: str
     title: str
     kind: Kind = Kind.INCIDENT
     started: datetime
+    started_written: bool = True
     updates: tuple[Update, ...]
     postmortem: str | None = None
     dedupe_key: str | None = None

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from commcast.delivering import Delivered, Deliverer, stopping_on_interrupt
 from commcast.desk import Desk, Owed, what_is_owed
 from commcast.errors import TryAgain
-from commcast.freezing import Freezer, Thawed, thaw
+from commcast.freezing import Freezer, Thawed, silent, thaw
 from commcast.ledger.freeze import HeldRow, find_broadcast, held_rows
 from commcast.ledger.schema import BroadcastState
 from commcast.model import Channel, Incident
@@ -27,6 +27,7 @@ class Sender:
 
     desk: Desk
     deliverer: Deliverer
+    freezing: Callable[[int], None] = silent  # hears how many rows of a list are frozen
 
     def send(self, owed: Owed, *, expected: Sequence[str] | None = None) -> Delivered:
         """Freeze what is owed of an incident, then hand over all of it that is open.
@@ -37,7 +38,7 @@ class Sender:
         self.check_providers(owed)
         with stopping_on_interrupt(self.deliverer.ledger, owed.incident.id, self.deliverer.clock):
             if owed.deliveries:
-                freezer = Freezer(self.deliverer.ledger, self.deliverer.owner, self.desk.now)
+                freezer = Freezer(self.deliverer.ledger, self.deliverer.owner, self.desk.now, self.freezing)
                 if not freezer.freeze(owed.deliveries, expected=expected):
                     self._await_other(owed.deliveries)
             self._thaw(owed)

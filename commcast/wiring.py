@@ -10,6 +10,7 @@ from commcast.adapters.base import Adapter
 from commcast.config import Config
 from commcast.delivering import Deliverer
 from commcast.desk import Desk
+from commcast.freezing import silent
 from commcast.ledger.owners import current_owner
 from commcast.ledger.store import Ledger
 from commcast.model import Channel
@@ -35,9 +36,17 @@ def adapter_for(config: Config, channel: Channel) -> Adapter:
 
 
 def make_sender(
-    desk: Desk, ledger: Ledger, *, clock: Callable[[], datetime], progress: Callable[[str], None]
+    desk: Desk,
+    ledger: Ledger,
+    *,
+    clock: Callable[[], datetime],
+    progress: Callable[[str], None],
+    freezing: Callable[[int], None] = silent,
 ) -> Sender:
-    """Return what sends for this process. `clock` gives aware now; `progress` hears each outcome's kind."""
+    """Return what sends for this process. `clock` gives aware now.
+
+    `progress` hears each outcome's kind, `freezing` how many rows of a list are frozen.
+    """
     deliverer = Deliverer(
         ledger=ledger,
         adapter_for=lambda channel: adapter_for(desk.config, channel),
@@ -45,7 +54,7 @@ def make_sender(
         clock=clock,
         progress=progress,
     )
-    return Sender(desk, deliverer)
+    return Sender(desk, deliverer, freezing)
 
 
 def _provider_of(config: Config, channel: Channel) -> str:

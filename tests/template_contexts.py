@@ -46,8 +46,22 @@ def moment(clock: str, utc: str, day: str = "Sat 21 Nov 2026", *, later: bool = 
     }
 
 
+def span(start: str, start_utc: str, end: str, end_utc: str, day: str = "") -> dict[str, str]:
+    """Return a stretch of time on one day in Berlin in all its forms; `day` is written where it is given."""
+    both = f"{start} to {end} CET ({start_utc} to {end_utc} UTC)"
+    between = f"between {start} and {end} CET ({start_utc} to {end_utc} UTC)"
+    short = day[:-5]
+    return {
+        "both": f"{short}, {both}" if day else both,
+        "between": f"on {short} {between}" if day else between,
+        "full": f"{day or 'Sat 21 Nov 2026'}, {both}",
+        "sms": f"{short} {start} to {end} CET".lstrip(),
+    }
+
+
 def _window(start: str, start_utc: str, end: str, end_utc: str) -> dict[str, Any]:
     return {
+        "span": span(start, start_utc, end, end_utc, "Sun 29 Nov 2026"),
         "start": moment(start, start_utc, "Sun 29 Nov 2026", later=True),
         "end": moment(end, end_utc, "Sun 29 Nov 2026", later=True),
         "length": "1 hour 30 minutes",
@@ -78,7 +92,7 @@ def _blank_update(status: str) -> Context:
         "status": status,
         "phase": PHASES[status],
         "at": moment("10:05", "09:05"),
-        "timeframe": {"known": False, "confidence": "low", "earliest": None, "latest": None},
+        "timeframe": {"known": False, "confidence": "low", "earliest": None, "latest": None, "span": None},
         "first": False,
     } | dict.fromkeys(_OPTIONAL)
 
@@ -95,6 +109,7 @@ def _told_in_full(status: str) -> Context:
         "confidence": "low",
         "earliest": moment("11:05", "10:05"),
         "latest": moment("12:05", "11:05"),
+        "span": span("11:05", "10:05", "12:05", "11:05"),
     }
     return {
         "timeframe": estimate,
@@ -137,7 +152,9 @@ def full(audience: str, status: str, **changes: Any) -> Context:
             "title": "Payment database moves" if status in MAINTENANCE else "Card payments fail in the EU",
             "kind": "maintenance" if status in MAINTENANCE else "incident",
             "started": moment("09:52", "08:52"),
+            "started_known": True,
             "affected": ["Card payments", "Refunds"],
+            "affected_known": True,
         },
         "update": update,
         "next_update_by": None if status in ENDS else moment("10:25", "09:25"),
@@ -163,7 +180,7 @@ def minimal(audience: str, status: str, **changes: Any) -> Context:
     context["update"] = _blank_update(status) | kept | changes
     context["organisation"]["status_url"] = ""
     context["contact"] = dict.fromkeys(("reply_to", "phone", "hours", "after_hours"), "")
-    context["incident"]["affected"] = []
+    context["incident"] |= {"started_known": False, "affected": [], "affected_known": False}
     context["recipient"] |= {
         "name": "",
         "greeting": "Hello,",

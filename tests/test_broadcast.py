@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import update
 
 from commcast import broadcast as broadcasting
+from commcast import verdict
 from commcast.broadcast import Ended, Run
 from commcast.delivering import LEASE, Delivered
 from commcast.desk import what_is_owed
@@ -232,7 +233,7 @@ def test_a_refusal_without_a_reason_ends_the_run_too(tmp_path: Path, blame: Blam
     bench = bench_of(tmp_path, 30)
     adapter = FakeAdapter(answer=lambda item: Outcome(item.delivery, NOT_TAKEN, blame=blame))
     ended = deliver(bench, adapter)
-    assert broadcasting.NO_REASON in {ended.refused, ended.down}
+    assert verdict.NO_REASON in {ended.refused, ended.down}
     assert len(adapter.handed) <= broadcasting.WINDOWS_A_CONNECTION
 
 
@@ -258,7 +259,7 @@ def test_a_provider_that_is_down_ends_the_run_and_nothing_is_lost(tmp_path: Path
     assert delivered.down == "said not_taken"
     assert delivered.exit_code(0.02) is ExitCode.TRY_AGAIN
     assert mails(bench) == {"pending": 50}
-    assert len(adapter.handed) <= broadcasting.FAILURES_IN_A_ROW
+    assert len(adapter.handed) <= verdict.FAILURES_IN_A_ROW
     bench.later(minutes=2)
     send_with(bench, FakeAdapter())
     assert mails(bench) == {"accepted": 50}
@@ -270,7 +271,7 @@ def test_a_provider_that_never_answers_costs_few_unknowns(tmp_path: Path) -> Non
     delivered = send_with(bench, FakeAdapter(answer=saying(UNKNOWN), connections=2))
     assert delivered.down == "said unknown"
     assert delivered.exit_code(0.02) is ExitCode.UNKNOWN_OUTCOME
-    assert mails(bench)["unknown"] <= broadcasting.FAILURES_IN_A_ROW
+    assert mails(bench)["unknown"] <= verdict.FAILURES_IN_A_ROW
     assert mails(bench)["pending"] == 50 - mails(bench)["unknown"]
 
 
@@ -292,8 +293,8 @@ def test_a_relay_that_refuses_everybody_is_stopped_early(tmp_path: Path) -> None
     delivered = send_with(bench, FakeAdapter(answer=saying(OutcomeKind.REJECTED)))
     assert delivered.exit_code(0.02) is ExitCode.REFUSED
     assert mails(bench) == {
-        "rejected": broadcasting.FIRST_REFUSALS,
-        "pending": 60 - broadcasting.FIRST_REFUSALS,
+        "rejected": verdict.FIRST_REFUSALS,
+        "pending": 60 - verdict.FIRST_REFUSALS,
     }
 
 

@@ -20,7 +20,7 @@ def test_a_number_with_a_unit_is_read(text: str, minutes: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "20", "1:30", "-5m", "0m", "20m ago", "soon", "m", "9999d", "1" * 50 + "m"]
+    "text", ["", "20", "1:30", "-5m", "0m", "20m ago", "soon", "m", "9999d", "1" * 50 + "m", "9" * 20 + "h"]
 )
 def test_what_can_be_misread_is_refused_with_a_remedy(text: str) -> None:
     with pytest.raises(ValueError, match="write"):

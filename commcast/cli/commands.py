@@ -53,6 +53,7 @@ def register(app: typer.Typer) -> None:
         recipients.app,
         name="recipients",
         help="Check who is told; let an address hear nothing more; forget one.",
+        epilog="Example: commcast recipients check customers",
         rich_help_panel=SET_UP,
     )
     app.command("schema", rich_help_panel=SET_UP)(schema.schema)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from commcast.cli.options import NowOption, moment_or_now
+from commcast.cli.options import moment_or_now
 
 FOLDER = "commcast-demo"
 
@@ -16,7 +16,12 @@ def demo(
     folder: Annotated[
         Path, typer.Option("--folder", "-C", help="Where the demo's desk is made; an older demo goes.")
     ] = Path(FOLDER),
-    now: NowOption = None,
+    now: Annotated[
+        str | None,
+        typer.Option(
+            "--now", help="When the story begins, such as 2026-11-21T10:05+01:00.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Watch a whole incident being told: no account, no network, no question.
 

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from commcast.cli.colour import GREEN, RED, YELLOW, paint, show_painted
-from commcast.cli.options import FolderOption, JsonOption, YesOption, clock, find_folder
+from commcast.cli.options import FolderOption, JsonOption, NoQuestionOption, clock, find_folder
 from commcast.cli.output import inert, show_json
+from commcast.cli.present import NAMES
 from commcast.errors import ExitCode, gravest
 
 _COLOUR = {"ok": GREEN, "warn": YELLOW, "FAIL": RED}
@@ -20,9 +21,9 @@ def doctor(
         bool, typer.Option("--adopt-ledger", help="Trust the ledger that is here, or begin a new one.")
     ] = False,
     connect: Annotated[
-        bool, typer.Option("--connect", help="Also say hello to the mail server; nothing is sent.")
+        bool, typer.Option("--connect", help="Also say hello to the mail server and log in; nothing is sent.")
     ] = False,
-    yes: YesOption = False,
+    yes: NoQuestionOption = False,
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
@@ -59,7 +60,7 @@ def _examine(folder: Path, connect: bool, as_json: bool) -> None:
         )
     else:
         for check in checks:
-            text = inert(f"{check.about}: {check.what}").replace("\n", "; ")
+            text = inert(f"{NAMES.get(check.about, check.about)}: {check.what}").replace("\n", "; ")
             show_painted(f"{paint(check.state.ljust(4), _COLOUR[check.state])}  {text}")
             if check.remedy:
                 show_painted(f"      {inert(check.remedy)}")

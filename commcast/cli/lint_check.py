@@ -59,8 +59,8 @@ def _incidents(config: Config, now: datetime, findings: Findings) -> list[Incide
 
     try:
         loaded = load_incidents(config, now)
-    except InputError as error:
-        findings.add(error)
+    except InputError as fault:
+        findings.add(fault)
         return []
     for error in loaded.broken.values():
         findings.add(error)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from commcast.cli.options import clock, find_folder
 
 if TYPE_CHECKING:
+    from commcast.cli.progress import Progress
     from commcast.desk import Desk
     from commcast.ledger.store import Ledger
     from commcast.sending import Sender
@@ -44,11 +45,11 @@ def desk_to_read(folder: Path | None, now: datetime) -> Iterator[tuple[Desk, Led
         yield desk, ledger
 
 
-def sender_for(desk: Desk, ledger: Ledger) -> Sender:
-    """Return what sends for this process, without a progress bar."""
+def sender_for(desk: Desk, ledger: Ledger, progress: Progress) -> Sender:
+    """Return what sends for this process, and tells `progress` how far it is."""
     from commcast.wiring import make_sender
 
-    return make_sender(desk, ledger, clock=clock, progress=lambda _kind: None)
+    return make_sender(desk, ledger, clock=clock, progress=progress, freezing=progress.freezing)
 
 
 def who() -> str:

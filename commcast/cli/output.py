@@ -42,7 +42,7 @@ def put(text: str, stream: TextIO | None = None) -> None:
     """Print `text` as it is, to stdout unless told otherwise; where that takes no more, say so and go on."""
     stream = stream or sys.stdout
     try:
-        print(text, file=stream)  # noqa: T201
+        print(text, file=stream)
     except BrokenPipeError:
         raise
     except OSError as error:

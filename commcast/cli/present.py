@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from commcast.wording.clocktimes import moment
 if TYPE_CHECKING:
     from commcast.config import Config
     from commcast.desk import Owed
+    from commcast.ledger.store import Ledger
     from commcast.owed import OwedRow
     from commcast.survey import AudienceSurvey, NoticeSurvey, Survey
     from commcast.wording.rendering import SmsContent
@@ -46,7 +48,7 @@ def counts_table(survey: Survey) -> str:
             str(audience.send),
             str(audience.segments or ""),
             str(audience.held or ""),
-            str(sum(audience.skipped.values()) + _left_out(notice, audience.audience) or ""),
+            str(_left_out(notice, audience) or ""),
         ]
         for notice in survey.notices
         for audience in notice.audiences.values()
@@ -81,11 +83,49 @@ def reasons(survey: Survey, when: When) -> Iterator[str]:
             yield from (f"  {fault}" for fault in count.faults[:FAULTS_SHOWN])
 
 
-def not_sent(owed: Owed) -> Iterator[str]:
-    """Yield why a channel says nothing of this update."""
+def not_sent(owed: Owed, ledger: Ledger | None) -> Iterator[str]:
+    """Yield why a channel says nothing of this update, and how what still waits of it goes on."""
+    waiting = _waiting(owed, ledger)
     for line in owed.lines:
-        if not line.owed:
+        if not line.owed and line.notice.channel not in waiting:
             yield f"Nothing by {NAMES[line.notice.channel]}: {line.reason}"
+    verb = "resume" if owed.standing.stopped_by else "send"
+    for channel, (waits, among) in waiting.items():
+        how = f"{waits:,} of {among:,} still wait{'s' * (waits == 1)}"
+        yield f"By {NAMES[channel]} {how}: commcast {verb} {owed.incident.id}"
+
+
+def _waiting(owed: Owed, ledger: Ledger | None) -> dict[str, tuple[int, int]]:
+    """Return, by channel, how many deliveries of the newest update wait, and of how many."""
+    from commcast.ledger.history import tallies
+    from commcast.ledger.schema import State
+
+    if ledger is None:
+        return {}
+    with ledger.read() as connection:
+        found = [each for each in tallies(connection, owed.incident.id) if each.state is not State.SKIPPED]
+    waits: Counter[str] = Counter()
+    among: Counter[str] = Counter()
+    for tally in found:
+        if tally.number == owed.incident.latest.number:
+            among[tally.channel] += tally.count
+            waits[tally.channel] += tally.count if tally.state is State.PENDING else 0
+    return {channel: (waits[channel], among[channel]) for channel in among if waits[channel]}
+
+
+def destinations(config: Config, survey: Survey) -> Iterator[str]:
+    """Yield where the messages of each channel go."""
+    for channel in dict.fromkeys(notice.notice.channel for notice in survey.notices):
+        yield f"{NAMES[channel]}: {destination(config, channel)}"
+
+
+def destination(config: Config, channel: str) -> str:
+    """Return where a channel's messages go: "through smtp.acme.example:587"."""
+    used = config.channels.email if channel == "email" else config.channels.sms
+    smtp = config.providers.smtp
+    if used is not None and used.provider == "smtp" and smtp is not None:
+        return f"through {smtp.host}:{smtp.port}"
+    return f"into files in {config.providers.outbox.folder.rstrip('/')}/ (nothing leaves)"
 
 
 def messages(survey: Survey, *, html: bool = False, width: int | None = WIDTH) -> Iterator[str]:
@@ -239,9 +279,11 @@ def quoted(text: str, width: int | None) -> Iterator[str]:
             yield from (f"| {part}".rstrip() for part in parts or [""])
 
 
-def _left_out(notice: NoticeSurvey, audience: str) -> int:
-    found = notice.counts.get(audience)
-    return found.skipped if found else 0
+def _left_out(notice: NoticeSurvey, audience: AudienceSurvey) -> int:
+    """Return how many hear nothing: all that the lines below the table give a reason for."""
+    found = notice.counts.get(audience.audience)
+    not_told = sum(count for why, count in audience.not_owed.items() if why != _SAME)
+    return sum(audience.skipped.values()) + not_told + (found.skipped if found else 0)
 
 
 def _lists(survey: Survey) -> Mapping[str, Any]:

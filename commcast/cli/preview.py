@@ -62,7 +62,8 @@ def preview(
             return
         for line in [
             *present.messages(survey, html=html, width=_width()),
-            *question.summary(desk, owed, survey),
+            *question.summary(desk, owed, survey, ledger),
+            *present.destinations(desk.config, survey),
         ]:
             show(line)
 
@@ -173,10 +174,10 @@ def _send_tests(desk: Desk, owed: Owed, addresses: dict[Channel, str], ledger: L
         outcomes = asyncio.run(_hand_over(adapter_for(desk.config, deliveries.notice.channel), batch))
         for row, over in zip(rows, batch, strict=True):
             outcome = outcomes.get(over.delivery)
-            kind = outcome.kind.value if outcome else "unknown"
-            detail = f" ({outcome.detail})" if outcome and outcome.detail else ""
-            show(f"{row.audience}, {present.NAMES[deliveries.notice.channel]}: {kind}{detail}")
+            show(f"{row.audience}, {present.NAMES[deliveries.notice.channel]}: {_in_words(outcome)}")
             codes.append(_code_of(outcome))
+        channel = deliveries.notice.channel
+        say(f"{present.NAMES[channel]}: {present.destination(desk.config, channel)}")
     if len(codes) == 1:
         say("Nothing to test: no audience hears of this update by the channels you gave.")
         return ExitCode.INPUT
@@ -207,6 +208,17 @@ def one_an_audience(deliveries: OwedDeliveries) -> list[OwedRow]:
             str(row.values.get("locale") or ""),
         )
     return list(found.values())
+
+
+def _in_words(outcome: Outcome | None) -> str:
+    from commcast.message import OutcomeKind
+
+    if outcome is None:
+        return "unknown: no answer came"
+    if outcome.kind is OutcomeKind.ACCEPTED:
+        return f"accepted, {outcome.provider_id}" if outcome.provider_id else "accepted"
+    kind = "not sent" if outcome.kind is OutcomeKind.NOT_TAKEN else outcome.kind.value
+    return f"{kind} ({outcome.detail})" if outcome.detail else kind
 
 
 def _code_of(outcome: Outcome | None) -> ExitCode:
@@ -241,7 +253,7 @@ def _test_message(
         owed.incident.id, f"test:{token_hex(8)}", row.group.channel, f"{row.audience}:{row.key}"
     )
     message = build_message(
-        mark_test(row.content),
+        mark_test(row.content, row.audience),
         row.group.envelope,
         key,
         address=address,

@@ -1,28 +1,68 @@
-"""How far a delivery is, for whoever watches it at a terminal."""
+"""How far a freeze and a delivery are, for whoever watches them or reads the log of a run."""
 
 from __future__ import annotations
 
 import sys
 import time
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from commcast.cli.output import say
+
+_AT_TERMINAL, _IN_LOG = 0.1, 5.0  # seconds from one word to the next
+_CLEAR = "\r\x1b[K"
 
 
 @dataclass
 class Progress:
-    """Counts outcomes on a terminal's stderr, at most ten times a second; silent elsewhere."""
+    """Counts on stderr: in one line of a terminal, else in a plain line every 5 seconds.
+
+    What is done sooner than that says nothing of itself.
+    """
 
     count: int = 0
-    _shown: float = 0.0
+    _shown: float = field(default_factory=time.monotonic)
+    _is_dirty: bool = False
     _terminal: bool = field(default_factory=lambda: sys.stderr.isatty())
 
     def __call__(self, _kind: str) -> None:
+        """Count one outcome."""
         self.count += 1
-        if self._terminal and time.monotonic() - self._shown > 0.1:
-            self._shown = time.monotonic()
-            sys.stderr.write(f"\r{self.count:,} handed over")
-            sys.stderr.flush()
+        self._tell(f"Sending: {self.count:,} handed over")
+
+    def freezing(self, rows: int) -> None:
+        """Hear how many rows of a list are rendered and frozen."""
+        self._tell(f"Rendering and freezing: {rows:,} done")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
 
     def end(self) -> None:
-        if self._shown:
-            sys.stderr.write("\r" + " " * 40 + "\r")
+        """Leave the terminal's line empty for what is printed next."""
+        if self._is_dirty:
+            self._write(_CLEAR)
+            self._is_dirty = False
+
+    def _tell(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._shown < (_AT_TERMINAL if self._terminal else _IN_LOG):
+            return
+        self._shown = now
+        if self._terminal:
+            self._write(f"{_CLEAR}{text}")
+            self._is_dirty = True
+        else:
+            say(text)
+
+    def _write(self, text: str) -> None:
+        try:
+            sys.stderr.write(text)
             sys.stderr.flush()
+        except OSError:  # a terminal that went away is no reason to end a send half way
+            self._terminal = False

@@ -26,14 +26,18 @@ def full_text(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None) -> 
     """Yield the lines to look at: the messages, then, next to the question, what a person decides by."""
     yield from present.messages(survey)
     yield present.rule("what goes out")
-    yield from summary(desk, owed, survey)
-    warning = tick_warning(desk, ledger)
-    if warning:
+    yield from summary(desk, owed, survey, ledger)
+    warnings = [line for line in (*reader_warnings(desk, owed), tick_warning(desk, ledger)) if line]
+    if warnings:
         yield ""
+    for warning in warnings:
         yield from present.wrapped(warning, indent="         ", first="")
+    if survey.notices:
+        yield ""
+    yield from present.destinations(desk.config, survey)
 
 
-def summary(desk: Desk, owed: Owed, survey: Survey) -> Iterator[str]:
+def summary(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None) -> Iterator[str]:
     """Yield what goes out, to how many, what is new in it, what it promises, and what happens then."""
     when = present.clock_of(desk.config, desk.now)
     yield present.headline(owed)
@@ -41,10 +45,10 @@ def summary(desk: Desk, owed: Owed, survey: Survey) -> Iterator[str]:
     if counts := present.counts_table(survey):
         yield counts
         yield ""
-    for line in [*present.reasons(survey, when), *present.not_sent(owed)]:
+    for line in [*present.reasons(survey, when), *present.not_sent(owed, ledger)]:
         yield from present.wrapped(line, indent="    " if line.startswith("  ") else "  ", first="")
     update = owed.incident.latest
-    previous = owed.incident.update(update.number - 1) if update.number > 1 else None
+    previous = _last_released(owed)
     if not survey.notices:
         return
     news = [*new_facts(previous, update), *new_timeframe(previous, update, when)]
@@ -60,6 +64,25 @@ def summary(desk: Desk, owed: Owed, survey: Survey) -> Iterator[str]:
     if price := desk.config.send.sms_price:
         segments = sum(notice.segments for notice in survey.notices)
         yield f"SMS cost: {segments} segments x {price:g} = {segments * price:,.2f}"
+
+
+def _last_released(owed: Owed) -> Update | None:
+    """Return what readers read last: a draft before this one was read by nobody."""
+    before = [number for number in owed.standing.releases if number < owed.incident.latest.number]
+    return owed.incident.update(max(before)) if before else None
+
+
+def reader_warnings(desk: Desk, owed: Owed) -> Iterator[str]:
+    """Yield what readers will miss in these messages, as long as it can still be written."""
+    incident, contact = owed.incident, desk.config.contact
+    is_first = not owed.standing.releases and incident.kind == "incident"
+    if is_first and not getattr(incident, "started_written", True):
+        yield (
+            "Warning: No start is given: readers are told since when we know. Add started: to the file, "
+            "or --started 09:52"
+        )
+    if not any((contact.reply_to, contact.phone, contact.hours, contact.after_hours)):
+        yield "Warning: Readers cannot reach you: [contact] in commcast.toml is empty"
 
 
 def new_facts(previous: Update | None, update: Update) -> list[str]:

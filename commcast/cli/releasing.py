@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commcast.cli import asking, question
-from commcast.cli.opening import who
+from commcast.cli.opening import sender_for, who
 from commcast.cli.options import clock
 from commcast.cli.outcomes import outcome_document, show_outcomes
 from commcast.cli.output import say, show, show_json
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from commcast.desk import Desk, Owed
     from commcast.ledger.store import Ledger
     from commcast.model import Incident
-    from commcast.sending import Sender
     from commcast.survey import Survey
 
 # After so long at the question the times in the messages are wrong, and some promise may have passed.
@@ -56,7 +55,7 @@ def send_incident(
         return _send_released(desk, incident, ledger, wishes)
     with keeping_words(incident):
         _check_not_stopped(owed)
-        _sender(desk, ledger).check_providers(owed)
+        sender_for(desk, ledger, Progress()).check_providers(owed)
         survey = survey_of(owed)
         _check_somebody_hears(owed, survey)
         _ask(desk, owed, survey, ledger, wishes)
@@ -220,11 +219,8 @@ def _nothing_to_send(owed: Owed, ledger: Ledger, wishes: Wishes) -> ExitCode:
 def _deliver(
     desk: Desk, owed: Owed, ledger: Ledger, wishes: Wishes, released: list[int], expected: list[str] | None
 ) -> ExitCode:
-    progress = Progress()
-    try:
-        delivered = _sender(desk, ledger, progress).send(owed, expected=expected)
-    finally:
-        progress.end()
+    with Progress() as progress:
+        delivered = sender_for(desk, ledger, progress).send(owed, expected=expected)
     code = delivered.exit_code(desk.config.send.tolerate)
     if wishes.as_json:
         show_json("send", outcome_document(owed.incident, ledger, released, code))
@@ -235,12 +231,6 @@ def _deliver(
     if released and code is ExitCode.DONE and not owed.incident.latest.is_end:
         _tell_promise(desk, owed)
     return code
-
-
-def _sender(desk: Desk, ledger: Ledger, progress: Callable[[str], None] = lambda _kind: None) -> Sender:
-    from commcast.wiring import make_sender
-
-    return make_sender(desk, ledger, clock=clock, progress=progress)
 
 
 def _tell_promise(desk: Desk, owed: Owed) -> None:

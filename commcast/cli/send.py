@@ -9,7 +9,14 @@ import typer
 
 from commcast.cli import asking
 from commcast.cli.finding import find_incident, is_open, needs_sending
-from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, JsonOption, YesOption
+from commcast.cli.options import (
+    DryRunOption,
+    FolderOption,
+    IncidentArgument,
+    JsonOption,
+    NoQuestionOption,
+    YesOption,
+)
 from commcast.cli.output import say, show
 from commcast.cli.releasing import Wishes, desk_now, ledger_of, send_incident, show_plan, survey_of
 from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError
@@ -74,7 +81,9 @@ def plan_only(
     return ExitCode.DONE
 
 
-def discard(incident: IncidentArgument = None, yes: YesOption = False, folder: FolderOption = None) -> None:
+def discard(
+    incident: IncidentArgument = None, yes: NoQuestionOption = False, folder: FolderOption = None
+) -> None:
     """Take back updates that nobody released: only their lines leave the file.
 
     Example: commcast discard pay7

@@ -9,6 +9,7 @@ import typer
 from commcast.cli.opening import desk_to_work, sender_for, who
 from commcast.cli.options import FolderOption, clock
 from commcast.cli.output import say, show
+from commcast.cli.progress import Progress
 from commcast.cli.tick import delivered_in_words
 from commcast.errors import ExitCode, InputError, gravest
 
@@ -75,7 +76,8 @@ def resume(
         say(f"{_name(wanted)} {'may go on' if lifted else 'was not stopped'}.")
         codes = [ExitCode.DONE]
         for one in _with_open_deliveries(ledger, wanted):
-            delivered = _deliver(desk, sender_for(desk, ledger), one)
+            with Progress() as progress:
+                delivered = _deliver(desk, sender_for(desk, ledger, progress), one)
             show(f"{one}: {_in_words(delivered)}")
             codes.append(delivered.exit_code(desk.config.send.tolerate))
         if len(codes) == 1:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commcast.cli.opening import desk_to_read, desk_to_work, sender_for
-from commcast.cli.options import DryRunOption, FolderOption, JsonOption, NowOption, moment_or_now
+from commcast.cli.options import DryRunOption, FolderOption, JsonOption, moment_or_now
 from commcast.cli.output import say, show, show_json
+from commcast.cli.progress import Progress
 from commcast.durations import parse_duration
 from commcast.errors import CommcastError, ExitCode, InputError, Interrupted, LedgerError, gravest
 
@@ -37,7 +38,12 @@ def tick(
     loop: LoopOption = None,
     for_: ForOption = None,
     dry_run: DryRunOption = False,
-    now: NowOption = None,
+    now: Annotated[
+        str | None,
+        typer.Option(
+            "--now", help="With --dry-run: what a tick would send at this time.", show_default=False
+        ),
+    ] = None,
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
@@ -113,8 +119,8 @@ def _pass(folder: Path | None, as_json: bool, talk: _Talk) -> ExitCode:
     from commcast.incidents.load import load_incidents
     from commcast.tick import tick as run_tick
 
-    with desk_to_work(folder) as (desk, ledger):
-        sender = sender_for(desk, ledger)
+    with desk_to_work(folder) as (desk, ledger), Progress() as progress:
+        sender = sender_for(desk, ledger, progress)
         ticked = run_tick(sender, load_incidents(desk.config, desk.now))
     code = ticked.exit_code(desk.config.send.tolerate)
     talk.faults("\n".join(_in_words(path, error) for path, error in ticked.errors.items()))

@@ -20,8 +20,24 @@ def _text(*names: str, help: str) -> Any:
 
 
 StatusOption = Annotated[str | None, _text("--status", help="investigating, identified, monitoring …")]
+
+
+def _severity(text: str) -> int:
+    if text.strip() not in {"1", "2", "3", "4"}:
+        what = f"--severity is 1, 2, 3 or 4, not {text!r:.40}"
+        raise InputError(Fault("", 0, 0, what, "1 is the worst"))
+    return int(text)
+
+
 SeverityOption = Annotated[
-    int | None, typer.Option("--severity", help="1 is the worst, 4 the mildest.", show_default=False)
+    int | None,
+    typer.Option(
+        "--severity",
+        parser=_severity,
+        metavar="1-4",
+        help="1 is the worst, 4 the mildest.",
+        show_default=False,
+    ),
 ]
 IssueOption = Annotated[str | None, _text("--issue", help="What readers see, in their words.")]
 ResolutionOption = Annotated[str | None, _text("--resolution", help="What is being done, or may be.")]

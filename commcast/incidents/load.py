@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -60,7 +59,7 @@ def incident_paths(config: Config) -> list[Path]:
     try:
         if not folder.resolve(strict=True).is_relative_to(config.folder.resolve(strict=True)):
             raise _unfit("leads out of the folder", "make it a plain folder there")
-        names = os.listdir(folder)  # unlike a glob it tells what it may not see
+        found = sorted(folder.iterdir())  # unlike a glob it tells what it may not see
     except FileNotFoundError:
         raise _unfit("is missing", f"make it: mkdir {folder}") from None
     except NotADirectoryError:
@@ -68,11 +67,7 @@ def incident_paths(config: Config) -> list[Path]:
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "its links go round in a circle"
         raise _unfit(f"cannot be read: {reason}", f"look at: ls -ld {folder}") from None
-    return [
-        folder / name
-        for name in sorted(names)
-        if name.endswith((".yaml", ".yml")) and not name.startswith(".")
-    ]
+    return [path for path in found if path.suffix in {".yaml", ".yml"} and not path.name.startswith(".")]
 
 
 def _unfit(what: str, remedy: str) -> InputError:

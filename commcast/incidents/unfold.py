@@ -84,6 +84,7 @@ class Unfolding:
             title=written.title,
             kind=written.kind,
             started=started,
+            started_written=self.written.started is not None,
             updates=tuple(update for update in updates if update is not None),
             postmortem=written.postmortem,
             dedupe_key=written.dedupe_key,
@@ -123,7 +124,10 @@ class Unfolding:
         for update in updates:
             if update and update.ended and update.ended < started and self.written.kind is Kind.INCIDENT:
                 loc = ("updates", update.number - 1, "ended")
-                self._fault(loc, "ended is before it started", "write when it was over")
+                if self.written.started is None:
+                    self._fault(loc, "ended is before the first update", "add started: when it began")
+                else:
+                    self._fault(loc, "ended is before it started", "write when it was over")
 
     def _update(self, number: int, entry: UpdateEntry) -> Update | None:
         loc: Loc = ("updates", number - 1)
@@ -133,7 +137,7 @@ class Unfolding:
         status = self._status(loc, entry)
         self._carry(loc, entry, number, status)
         window = self.said.window = self._window(loc, entry.window) or self.said.window
-        timeframe = self._timeframe(loc, entry, at)
+        timeframe = self._timeframe(loc, entry, at, status)
         promise = self._promise(loc, entry, at, status)
         ended = self._ended(loc, entry, at, status)
         self._corrects(loc, entry, number)
@@ -260,19 +264,32 @@ class Unfolding:
                 why = "the first update needs it" if number == 1 else "after an end it is needed anew"
                 self._fault(loc, f"'{key}' is missing: {why}", _HOW[key])
 
-    def _timeframe(self, loc: Loc, entry: UpdateEntry, at: datetime) -> Timeframe | None:
+    def _timeframe(self, loc: Loc, entry: UpdateEntry, at: datetime, status: Status) -> Timeframe | None:
         confidence = entry.confidence or Confidence.LOW
         if entry.timeframe is not None:
             found = self._try(
                 (*loc, "timeframe"), parse_timeframe, entry.timeframe, at, self.zone, confidence
             )
             self.said.timeframe = found
+            self._check_in_window(loc, found, status)
             return found
         if entry.confidence and (*loc, "timeframe") not in self.spoiled:
             self._fault((*loc, "confidence"), "confidence stands without a timeframe", "add timeframe: …")
+        if entry.window is not None:
+            self.said.timeframe = None  # it was said of the window before
         if self.said.timeframe is None and self.said.window is not None:
             return Timeframe(latest=self.said.window.end)  # a maintenance lasts as long as its window
         return self.said.timeframe
+
+    def _check_in_window(self, loc: Loc, timeframe: Timeframe | None, status: Status) -> None:
+        window = self.said.window
+        if window is None or timeframe is None or timeframe.latest is None:
+            return
+        if not window.start <= timeframe.latest <= window.end:
+            remedy = "leave it out: the window says it"
+            if status not in (Status.SCHEDULED, Status.RESCHEDULED):
+                remedy += ", or write status: extended and the new window"
+            self._fault((*loc, "timeframe"), "timeframe ends outside the window", remedy)
 
     def _promise(self, loc: Loc, entry: UpdateEntry, at: datetime, status: Status) -> datetime | None:
         if entry.next_update is None:

@@ -24,7 +24,8 @@ class Overview:
     """One incident. `number`, `title`, `status` and `severity` are those of its newest release.
 
     `promised` is the earliest time by which readers were told to expect more in the newest update that any
-    of them got, None where nothing is promised; `told_at` is when somebody was last told, `counts` the deliveries by state.
+    of them got, None where nothing is promised; `told_at` is when somebody was last told, `counts` the
+    deliveries by state.
     `elsewhere` says that another ledger, or nobody, told of it.
     """
 

@@ -123,7 +123,7 @@ def adopt_ledger(path: Path, desk: str) -> Ledger:
 
 
 def is_there(path: Path) -> bool:
-    """Return whether something lies where the ledger goes. Raises LedgerError for a link, or if unreadable."""
+    """Return whether something lies where the ledger goes. Raises LedgerError where it is a link."""
     with named_errors(path):
         if not os.path.lexists(path.parent):
             return False

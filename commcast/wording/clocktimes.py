@@ -39,6 +39,40 @@ def moment(at: datetime, zone: ZoneInfo, reference: datetime | None) -> dict[str
     }
 
 
+def span(start: datetime, end: datetime, zone: ZoneInfo, reference: datetime | None) -> dict[str, str]:
+    """Return the aware times `start` and `end` as one stretch of time, as `moment` shows one, in English.
+
+    both     11:05 to 12:05 CET (10:05 to 11:05 UTC)
+    between  between 11:05 and 12:05 CET (10:05 to 11:05 UTC)
+    full     Sat 21 Nov 2026, 11:05 to 12:05 CET (10:05 to 11:05 UTC)
+    sms      11:05 to 12:05 CET
+
+    The end's day is named where it is not the start's, and the zone's letters once unless its clocks change
+    in between. Raises ValueError for a time without a zone.
+    """
+    if start.utcoffset() is None or end.utcoffset() is None:
+        raise ValueError("a time without a zone cannot be shown; pass an aware datetime")
+    first, last = start.astimezone(zone), end.astimezone(zone)
+    letters = _abbreviation(first)
+    begin = f"{first:%H:%M}" if letters == _abbreviation(last) else f"{first:%H:%M} {letters}"
+    finish = f"{last:%H:%M} {_abbreviation(last)}"
+    day = _day_unless_same(first, reference.astimezone(zone) if reference else None)
+    other = _day_unless_same(last, first)
+    until = f"{other}, {finish}" if other else finish
+    utc = _both_in_utc(first, last)
+    from_day = f"{day}, {begin}" if day else begin
+    if day and not other:
+        between = f"on {day} between {begin} and {until}"
+    else:
+        between = f"between {from_day} and {until}"
+    return {
+        "both": f"{from_day} to {until}{utc}",
+        "between": between + utc,
+        "full": f"{_day(first)} {first.year}, {begin} to {until}{utc}",
+        "sms": f"{day} {begin} to ".lstrip() + f"{other} {finish}".lstrip(),
+    }
+
+
 def _day(local: datetime) -> str:
     return f"{_WEEKDAYS[local.weekday()]} {local.day} {_MONTHS[local.month - 1]}"
 
@@ -68,3 +102,12 @@ def _in_utc(local: datetime) -> str:
     utc = local.astimezone(UTC)
     day = "" if utc.date() == local.date() else f"{_WEEKDAYS[utc.weekday()]} "
     return f" ({day}{utc:%H:%M} UTC)"
+
+
+def _both_in_utc(first: datetime, last: datetime) -> str:
+    if _abbreviation(first) == _abbreviation(last) == "UTC":
+        return ""
+    start, end = first.astimezone(UTC), last.astimezone(UTC)
+    day = "" if start.date() == first.date() else f"{_WEEKDAYS[start.weekday()]} "
+    other = "" if end.date() == start.date() else f"{_WEEKDAYS[end.weekday()]} "
+    return f" ({day}{start:%H:%M} to {other}{end:%H:%M} UTC)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,10 +21,11 @@ from commcast.model import (
     Window,
     Words,
 )
-from commcast.wording.clocktimes import moment
+from commcast.wording.clocktimes import moment, span
 
 Moment = dict[str, str]
 Show = Callable[[datetime], Moment]
+ShowSpan = Callable[[datetime, datetime], dict[str, str]]
 
 
 def build_context(
@@ -52,13 +53,16 @@ def build_context(
     def show(at: datetime) -> Moment:
         return moment(at, zone, update.at)
 
+    def show_span(start: datetime, end: datetime) -> dict[str, str]:
+        return span(start, end, zone, update.at)
+
     view = config.audiences[audience].view
     promised = None if update.is_end or next_update_by is None else show(next_update_by)
     context: dict[str, Any] = {
         "organisation": {"name": config.organisation.name, "status_url": config.organisation.status_url},
         "contact": _contact(config, incident),
         "incident": _incident(config, incident, update, show),
-        "update": _update(incident, update, audience, first, previous, show),
+        "update": _update(incident, update, audience, first, previous, show, show_span),
         "next_update_by": promised,
         "audience": {"name": audience, "view": view.value},
         "locale": locale,
@@ -102,7 +106,9 @@ def _incident(config: Config, incident: Incident, update: Update, show: Show) ->
         "title": incident.title,
         "kind": incident.kind.value,
         "started": show(incident.started),
+        "started_known": incident.started_written,
         "affected": _public_names(config, update.affected),
+        "affected_known": bool(update.affected),
     }
 
 
@@ -118,6 +124,7 @@ def _update(
     first: bool,
     previous: Update | None,
     show: Show,
+    show_span: ShowSpan,
 ) -> dict[str, Any]:
     return {
         "number": update.number,
@@ -125,7 +132,7 @@ def _update(
         "phase": update.status.value.replace("_", " ").capitalize(),
         "at": show(update.at),
         **_words(update, update.words.get(audience)),
-        "timeframe": _timeframe(update.timeframe, show),
+        "timeframe": _timeframe(update.timeframe, show, show_span),
         "first": first,
         "nothing_new": update.nothing_new,
         "unchanged_since": _unchanged_since(incident, update, show),
@@ -136,8 +143,8 @@ def _update(
         "remains": update.remains,
         "if_it_persists": update.if_it_persists,
         "because": update.because,
-        "window": _window(update.window, show),
-        "previous_window": _previous_window(update, previous, show),
+        "window": _window(update.window, show, show_span),
+        "previous_window": _previous_window(update, previous, show, show_span),
     }
 
 
@@ -149,12 +156,14 @@ def _words(update: Update, special: Words | None) -> dict[str, str | None]:
     }
 
 
-def _timeframe(timeframe: Timeframe, show: Show) -> dict[str, Any]:
+def _timeframe(timeframe: Timeframe, show: Show, show_span: ShowSpan) -> dict[str, Any]:
+    earliest, latest = timeframe.earliest, timeframe.latest
     return {
         "known": timeframe.known,
         "confidence": timeframe.confidence.value,
-        "earliest": show(timeframe.earliest) if timeframe.earliest else None,
-        "latest": show(timeframe.latest) if timeframe.latest else None,
+        "earliest": show(earliest) if earliest else None,
+        "latest": show(latest) if latest else None,
+        "span": show_span(earliest, latest) if earliest and latest else None,
     }
 
 
@@ -173,36 +182,39 @@ def _severity_changed(update: Update, previous: Update | None) -> str | None:
 
 
 def _duration(incident: Incident, update: Update) -> str | None:
-    if update.ended is None:
+    began = _began(incident, update)
+    if update.ended is None or began is None or update.ended < began:
         return None
-    length = update.ended - _began(incident, update)
-    return spoken_duration(length) if length >= timedelta() else None
+    return spoken_duration(update.ended - began)
 
 
-def _began(incident: Incident, update: Update) -> datetime:
-    """Return when it began. A maintenance is announced long before: it begins with the work."""
+def _began(incident: Incident, update: Update) -> datetime | None:
+    """Return when it began, None where nobody said. A maintenance is announced long before its work."""
     if incident.kind is not Kind.MAINTENANCE:
-        return incident.started
+        return incident.started if incident.started_written else None
     work = [u.at for u in incident.updates if u.status is Status.IN_PROGRESS]
     if work:
         return work[0]
-    return update.window.start if update.window else incident.started
+    return update.window.start if update.window else None
 
 
-def _window(window: Window | None, show: Show) -> dict[str, Any] | None:
+def _window(window: Window | None, show: Show, show_span: ShowSpan) -> dict[str, Any] | None:
     if window is None:
         return None
     return {
         "start": show(window.start),
         "end": show(window.end),
+        "span": show_span(window.start, window.end),
         "length": spoken_duration(window.end - window.start),
     }
 
 
-def _previous_window(update: Update, previous: Update | None, show: Show) -> dict[str, Any] | None:
+def _previous_window(
+    update: Update, previous: Update | None, show: Show, show_span: ShowSpan
+) -> dict[str, Any] | None:
     if previous is None or previous.window == update.window:
         return None
-    return _window(previous.window, show)
+    return _window(previous.window, show, show_span)
 
 
 def _internal(config: Config, update: Update) -> Mapping[str, Any]:

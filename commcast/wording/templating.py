@@ -164,7 +164,9 @@ class Templates:
         except (OSError, RuntimeError):  # links in a circle, before Python 3.13
             inside = False
         if not inside:
-            raise TemplateError(Fault("templates/", 0, 0, "leads out of the folder", "make it a plain folder"))
+            raise TemplateError(
+                Fault("templates/", 0, 0, "leads out of the folder", "make it a plain folder")
+            )
 
     def _folder(self, root: str) -> Path | None:
         return self.user if root == USER else self.shipped

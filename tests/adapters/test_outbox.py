@@ -6,6 +6,7 @@ import asyncio
 import email as stdlib_email
 import errno
 import os
+import re
 import resource
 import stat
 import threading
@@ -226,12 +227,21 @@ def _a_file(folder: Path) -> None:
     folder.write_text("not a folder")
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_file_on_the_way_to_the_folder_is_nothing_transient(tmp_path: Path, depth: int) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    folder = tmp_path.joinpath("file", *["outbox"] * depth)
+    (outcome,) = _send(folder, HandOver(1, email(1)))
+    assert outcome.blame is Blame.ACCOUNT
+
+
 @pytest.mark.parametrize("lay", [_linked, _open_to_all, _a_file])
 def test_a_folder_laid_by_a_stranger_is_refused(tmp_path: Path, lay: Callable[[Path], None]) -> None:
-    """A link, a folder open to all, a file: nothing is written there."""
+    """A link, a folder open to all, a file: nothing is written there, and no later try will mend it."""
     lay(tmp_path / "outbox")
     (outcome,) = _send(tmp_path / "outbox", HandOver(1, email(1)))
-    assert (outcome.kind, outcome.blame) == (OutcomeKind.NOT_TAKEN, Blame.PROVIDER)
+    assert (outcome.kind, outcome.blame) == (OutcomeKind.NOT_TAKEN, Blame.ACCOUNT)
+    assert re.search("is a link; put|chmod 700|is a file; move", outcome.detail)
     assert not list(tmp_path.rglob("*.eml"))
 
 

@@ -113,5 +113,5 @@ def at_terminal(folder: Path, arguments: Sequence[str], dialogue: Sequence[tuple
             os.write(terminal, waiting.pop(0)[1])
     _, status = os.waitpid(child, 0)
     os.close(terminal)
-    assert not waiting, f"never asked: {waiting}\n{seen.decode()}"
-    return Seen(seen.decode().replace("\r\n", "\n"), os.waitstatus_to_exitcode(status))
+    assert not waiting, f"never asked: {waiting}\n{seen!r}"
+    return Seen(seen.decode(errors="replace").replace("\r\n", "\n"), os.waitstatus_to_exitcode(status))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -166,3 +167,48 @@ def test_a_clock_time_is_the_last_one_of_the_desk(desk: Path) -> None:
     yesterday = local - timedelta(days=1)
     text = (desk / "incidents" / "card1.yaml").read_text()
     assert f"started: {yesterday:%Y-%m-%dT%H:%M}+00:00" in text
+
+
+def test_the_first_incident_makes_its_folder(desk: Path) -> None:
+    (desk / "incidents" / ".gitkeep").unlink(missing_ok=True)
+    shutil.rmtree(desk / "incidents")
+    assert declare(desk, "--yes").exit_code == 0
+    assert files(desk) == ["card1.yaml"]
+
+
+def test_an_option_that_holds_no_text_is_named(desk: Path) -> None:
+    done = declare(desk, "--scope", "caf\udce9", title="Cards \udcff")
+    assert done.exit_code == 2
+    assert [line.partition(";")[0] for line in done.stderr.splitlines()] == [
+        "TITLE holds bytes that are no text",
+        "--scope holds bytes that are no text",
+    ]
+    assert files(desk) == []
+
+
+def test_an_editor_that_leaves_a_pipe_does_not_hang(
+    desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nrm "$1"; mkfifo "$1"\n')
+    editor.chmod(0o755)
+    monkeypatch.setenv("EDITOR", str(editor))
+    done = declare(desk, "--edit", "--yes")
+    assert (done.exit_code, "the edited text: is not a regular file" in done.stderr) == (2, True)
+
+
+@pytest.mark.usefixtures("person")
+@pytest.mark.parametrize(("bad", "named"), [("\x1b[A", "U+001B"), ("a\u2028b", "U+2028"), ("a\tb", "U+0009")])
+def test_an_answer_that_no_file_may_hold_is_asked_for_again(desk: Path, bad: str, named: str) -> None:
+    typed = f"1\nSome {bad} cards.\nSome cards.\nWe look.\nunknown\ny\n"
+    done = run(desk, "declare", "Cards fail", typed=typed)
+    assert done.exit_code == 0, done.output
+    assert f"holds the control character {named}; type it once more" in done.stderr
+    assert "Some cards." in (desk / "incidents" / files(desk)[0]).read_text()
+
+
+@pytest.mark.parametrize("severity", ["one", "0", "5", "1.5", ""])
+def test_a_severity_that_is_none_is_explained(desk: Path, severity: str) -> None:
+    done = run(desk, "declare", "Card payments fail", "--severity", severity)
+    assert done.exit_code == 2
+    assert f"--severity is 1, 2, 3 or 4, not {severity!r}; 1 is the worst" in done.stderr

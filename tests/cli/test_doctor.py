@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import queue
+import shutil
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +19,7 @@ import pytest
 from commcast.cli.adopt import write_desk as write_desk_line
 from commcast.cli.doctor_checks import file_system
 from commcast.config_file import load_config
+from tests.adapters.servers import Certificate, Inbox, aiosmtpd_server, make_certificate
 from tests.cli.running import bench_now, every_byte, just_now, run
 from tests.desks import DESK, Bench, update_text, write_desk, write_incident
 
@@ -130,3 +137,106 @@ def test_json_tells_the_same(bench: Bench) -> None:
     document = json.loads(run("doctor", "--json", folder=bench.folder).stdout)
     assert document["ok"]
     assert {check["about"] for check in document["checks"]} >= {"ledger", "incidents", "tick", "email"}
+
+
+def test_a_nearly_full_disk_is_a_warning(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(bench.folder)._replace(free=3 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert "warn  disk: is nearly full: 3,072 KiB free" in run("doctor", folder=bench.folder).stdout
+
+
+@pytest.mark.parametrize("place", [".commcast", ".commcast/ledger.db"])
+def test_a_ledger_that_cannot_be_written_is_three(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, how: path != bench.folder / place and real(path, how))
+    result = run("doctor", folder=bench.folder, expect=3)
+    assert f"FAIL  ledger: {bench.folder / place} cannot be written" in result.stdout
+
+
+def test_a_lost_folder_of_incidents_is_no_quiet_day(bench: Bench) -> None:
+    (bench.folder / "incidents" / "pay7.yaml").unlink()
+    (bench.folder / "incidents").rmdir()
+    assert "FAIL  incidents: incidents/: is missing" in run("doctor", folder=bench.folder, expect=2).stdout
+    for verb in ("tick", "status"):
+        assert "incidents/: is missing" in run(verb, folder=bench.folder, expect=2).stderr
+    assert "incidents/: is missing" in run("lint", folder=bench.folder, expect=2).stdout
+
+
+def test_files_are_no_sending_and_the_way_to_go_live_is_named(bench: Bench) -> None:
+    shown = run("doctor", folder=bench.folder).stdout
+    live = 'goes into files, nothing is sent; to go live: README, "SMTP", then commcast doctor --connect'
+    assert f"warn  email: {live}" in shown
+    assert "warn  SMS: goes into files, nothing is sent" in shown
+
+
+def live_desk(folder: Path, port: int, **settings: str) -> None:
+    """Write a desk that sends over SMTP with a user."""
+    write_desk(folder, email="smtp", port=port)
+    path = folder / "commcast.toml"
+    lines = "".join(f'{key} = "{value}"\n' for key, value in {"user": "desk", **settings}.items())
+    path.write_text(path.read_text().replace('security = "none"\n', lines))
+
+
+def test_a_user_without_a_password_keeps_the_desk_from_sending(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COMMCAST_SMTP_PASSWORD", raising=False)
+    live_desk(bench.folder, 25)
+    shown = run("doctor", "--connect", folder=bench.folder, expect=78).stdout
+    assert "FAIL  email: providers.smtp.user: has no password\n      set COMMCAST_SMTP_PASSWORD" in shown
+
+
+@contextmanager
+def mail_server(certificate: Certificate | None) -> Iterator[int]:
+    """Run a server that demands STARTTLS where it has a certificate, and takes one login."""
+    loop = asyncio.new_event_loop()
+    stop = asyncio.Event()
+    ready: queue.Queue[int] = queue.Queue()
+
+    async def serve() -> None:
+        tls = certificate.server_context() if certificate else None
+        async with aiosmtpd_server(Inbox(), tls=tls, login=("desk", "right") if tls else None) as port:
+            ready.put(port)
+            await stop.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        yield ready.get(timeout=20)
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+
+
+@pytest.mark.parametrize(
+    ("password", "trusted", "code", "said"),
+    [
+        ("right", True, 0, "answers and takes the login"),
+        ("wrong", True, 78, "refuses the login of desk\n      check user and COMMCAST_SMTP_PASSWORD"),
+        ("right", False, 78, 'write ca_file = "…"'),
+    ],
+)
+def test_connect_logs_in(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, password: str, trusted: bool, code: int, said: str
+) -> None:
+    monkeypatch.setenv("COMMCAST_SMTP_PASSWORD", password)
+    certificate = make_certificate(bench.folder)
+    with mail_server(certificate) as port:
+        live_desk(bench.folder, port, **({"ca_file": "certificate.pem"} if trusted else {}))
+        done = run("doctor", "--connect", folder=bench.folder, expect=code)
+    assert said in done.stdout
+    assert password not in done.stdout.replace("right name", "")
+
+
+def test_a_server_without_starttls_is_refused_with_what_to_write(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMMCAST_SMTP_PASSWORD", "right")
+    with mail_server(None) as port:
+        live_desk(bench.folder, port)
+        done = run("doctor", "--connect", folder=bench.folder, expect=78)
+    assert "offers no STARTTLS" in done.stdout
+    assert 'write security = "tls" with port = 465' in done.stdout

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -136,9 +138,13 @@ def test_test_sends_every_audience_to_oneself_and_leaves_no_trace_in_the_ledger(
     done = run(desk, "test", "card1", "--to", "me@own.example", "--to", "+4915550100009")
     assert done.exit_code == 0, done.output
     assert len(outbox(desk)) == 6
+    assert "SMS: into files in outbox/" in done.stderr
     for name in outbox(desk):
         raw = (desk / "outbox" / name).read_bytes()
-        assert b"[TEST]" in raw
+        assert re.search(
+            rb"(?m)^(Subject: )?\[TEST for (customers|support|executives|internal|partners)\]", raw
+        )
+        assert name in done.stdout
         assert b"me@own.example" in raw or b"+4915550100009" in raw
         assert b"customer.example" not in raw
     after = {name: state for name, state in everything_in(desk).items() if not name.startswith("outbox")}
@@ -178,3 +184,30 @@ def test_a_test_without_a_usable_address_sends_nothing(desk: Path, to: list[str]
     assert done.exit_code == 2
     assert said in done.stderr
     assert outbox(desk) == []
+
+
+def test_samples_are_their_owners_alone_and_follow_no_link(desk: Path, tmp_path: Path) -> None:
+    draft(desk)
+    precious, folder = tmp_path / "precious", tmp_path / "samples"
+    precious.write_text("precious")
+    folder.mkdir()
+    (folder / "card1-customers.eml").symlink_to(precious)
+    before = os.umask(0)
+    try:
+        assert run(desk, "preview", "card1", "--eml", str(folder)).exit_code == 0
+    finally:
+        os.umask(before)
+    assert precious.read_text() == "precious"
+    written = sorted(folder.iterdir())
+    assert "card1-customers.eml" in [path.name for path in written]
+    assert {(path.is_symlink(), path.stat().st_mode & 0o777) for path in written} == {(False, 0o600)}
+
+
+@pytest.mark.parametrize("below", ["", "deeper"])
+def test_samples_that_cannot_be_written_are_an_error_for_people(
+    desk: Path, tmp_path: Path, below: str
+) -> None:
+    draft(desk)
+    (tmp_path / "file").write_text("no folder")
+    done = run(desk, "preview", "card1", "--eml", str(tmp_path / "file" / below))
+    assert (done.exit_code, "--eml: " in done.stderr) == (2, True), done.output

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from commcast.cli.present import destination
 from commcast.cli.question import new_facts
+from commcast.config_file import load_config
 from commcast.model import Timeframe, Update
 from tests.cli.terminals import declare, run
+from tests.desks import write_desk
 
 
 def update(issue: str, **more: str) -> Update:
@@ -63,6 +66,9 @@ def test_the_screen_before_the_question(desk: Path) -> None:
         "no tick has run yet",
         "commcast tick --loop 1m",
         "end expected",
+        "Readers cannot reach you: [contact] in commcast.toml is empty",
+        "customers SMS 1 1 1",
+        "email: into files in outbox/ (nothing leaves) SMS: into files in outbox/ (nothing leaves) Send 7",
         "| Subject: [Investigating] Card payments fail (card1)",
         "Send 7 messages: 6 emails, 1 SMS? [y/N]",
     ):
@@ -75,6 +81,22 @@ def test_no_line_of_the_screen_is_wider_than_80_columns(desk: Path) -> None:
     declare(desk, "--scope", "Payments by card " * 20)
     done = run(desk, "send", "card1", typed="n\n")
     assert max(len(line) for line in done.stderr.split("\n")) <= 80
+
+
+@pytest.mark.usefixtures("person")
+def test_what_is_new_is_measured_by_what_readers_read(desk: Path) -> None:
+    """A draft that was never sent told nobody of its numbers."""
+    declare(desk, "--scope", "About 40% of payments.", "--yes")
+    run(desk, "update", "card1", "--scope", "About 55% of payments.", typed="n\n")
+    done = run(desk, "update", "card1", "--nothing-new", "We still roll back.", typed="n\n")
+    assert "New here, check each: 55%" in done.stderr
+
+
+def test_where_messages_go_is_named(tmp_path: Path) -> None:
+    write_desk(tmp_path, email="smtp", port=587)
+    config = load_config(tmp_path)
+    assert destination(config, "email") == "through 127.0.0.1:587"
+    assert destination(config, "sms") == "into files in outbox/ (nothing leaves)"
 
 
 @pytest.mark.usefixtures("person")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -55,6 +56,19 @@ def test_stopped_in_the_middle_and_resumed_nobody_gets_a_second_copy(tmp_path: P
     run("resume", "pay7", folder=tmp_path)
     assert len(bench.mails()) + len(bench.texts()) == 81 - handed
     assert all(state == "accepted" for _, state in bench.states())
+
+
+def test_preview_counts_what_waits_and_says_how_it_goes_on(bench: Bench) -> None:
+    bench.adapter = lambda channel: FakeAdapter(channel, before=stop_now)
+
+    def stop_now(_adapter: FakeAdapter) -> None:
+        with bench.ledger.write() as connection:
+            stop_incident(connection, "pay7", "dana", bench.now)
+
+    bench.send()
+    shown = run("preview", "pay7", folder=bench.folder).stdout
+    assert re.search(r"By email \d of 3 still waits?: commcast resume pay7", shown)
+    assert "Nothing by email" not in shown
 
 
 def test_all_stops_every_incident_and_names_who(bench: Bench) -> None:

@@ -40,3 +40,10 @@ def test_the_screen_fits_80_columns(desk: Path) -> None:
     declare(desk)
     seen = at_terminal(desk, ["send"], [(QUESTION, b"n\n")])
     assert max(len(line) for line in seen.screen.split("\n")) <= 80
+
+
+def test_bytes_that_are_no_text_are_refused_at_their_question(desk: Path) -> None:
+    dialogue = [("Severity", b"1\n"), ("Issue", b"caf\xe9\n"), ("bytes that are no text", CTRL_C)]
+    seen = at_terminal(desk, ["declare", "Cards fail"], dialogue)
+    assert seen.exit_code == 130, seen.screen
+    assert "Traceback" not in seen.screen

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,10 +16,11 @@ from hypothesis import strategies as st
 
 from commcast.config import Config
 from commcast.errors import InputError
+from commcast.incidents import load
 from commcast.incidents.load import load_incident, load_incidents
 from commcast.incidents.written import incident_schema
 from commcast.incidents.yamlfile import QUOTE
-from commcast.model import Confidence, Kind, Status
+from commcast.model import Confidence, Incident, Kind, Status
 from tests.reading_desk import LEAST, NOW, faults, make_desk, read
 
 EXAMPLE = Path(__file__).parents[2] / "incidents" / "pay7.yaml"
@@ -45,6 +48,7 @@ def test_the_least_an_incident_needs(desk: Config) -> None:
     update = incident.latest
     assert (incident.id, incident.path, incident.kind) == ("pay7", "incidents/pay7.yaml", Kind.INCIDENT)
     assert incident.started == update.at == datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
+    assert incident.started_written is False
     assert (update.number, update.line, update.status, update.severity) == (1, 4, Status.INVESTIGATING, 2)
     assert update.timeframe.latest == update.at + timedelta(hours=2)
     assert update.timeframe.confidence is Confidence.LOW
@@ -60,6 +64,7 @@ def test_the_shipped_example_loads(desk: Config) -> None:
         "monitoring",
         "resolved",
     ]
+    assert incident.started_written is True
     assert "executives" in incident.update(2).words
     assert incident.update(2).internal and not incident.update(3).internal
 
@@ -111,6 +116,13 @@ def test_maintenance_lasts_as_long_as_its_window(desk: Config) -> None:
     later = SECOND + "    status: extended\n    window: {from: 2026-11-28T02:00, to: 2026-11-28T06:00}\n"
     extended = read(MAINTENANCE + later + "    because: Copying takes longer.\n", desk).latest
     assert extended.timeframe.latest == datetime(2026, 11, 28, 5, 0, tzinfo=UTC)
+
+
+def test_an_estimate_of_the_work_is_inside_the_window_and_ends_with_it(desk: Config) -> None:
+    work = "  - at: 2026-11-21T11:00+01:00\n    status: in_progress\n    timeframe: by 2026-11-28 03:00\n"
+    assert read(MAINTENANCE + work, desk).latest.timeframe.latest == datetime(2026, 11, 28, 2, 0, tzinfo=UTC)
+    moved = work + "  - status: extended\n    window: {from: 2026-11-28T02:00, to: 2026-11-28T06:00}\n"
+    assert read(MAINTENANCE + moved, desk).latest.timeframe.latest == datetime(2026, 11, 28, 5, 0, tzinfo=UTC)
 
 
 def test_keys_of_later_verbs_are_part_of_the_format(desk: Config) -> None:
@@ -203,7 +215,7 @@ def test_all_faults_of_broken_entries_at_once(desk: Config) -> None:
         (LEAST.replace("Some payments fail.", '" "'), "5:12: issue: is empty"),
         (LEAST.replace("Some payments fail.", '"a\\u202eb"'), "5:12: \\u202e is a control"),
         (LEAST + "    at: 2026-11-21T10:05+01:00\n", "8:5: 'at' stands here twice"),
-        (LEAST.replace("10:05+01:00", "13:06+01:00"), "4:9: at is in the future"),
+        (LEAST.replace("10:05+01:00", "13:16+01:00"), "4:9: at is in the future"),
         (LEAST + "  - at: 2026-11-21T10:00+01:00\n", "8:9: at is before the update above it"),
         (
             LEAST + "    next_update: 2026-11-21T10:05+01:00\n",
@@ -226,7 +238,11 @@ def test_all_faults_of_broken_entries_at_once(desk: Config) -> None:
         (LEAST + "    ended: 2026-11-21T10:00\n", "8:12: ended stands in an update that is investigating"),
         (
             LEAST + SECOND + "    status: resolved\n    ended: 2026-11-21T09:00\n",
-            "10:12: ended is before it started",
+            "10:12: ended is before the first update; add started: when it began",
+        ),
+        (
+            LEAST + SECOND + "    status: resolved\n    ended: 2026-11-21T09:00\nstarted: 2026-11-21T09:30\n",
+            "10:12: ended is before it started; write when it was over",
         ),
         (LEAST + "    audiences: [everyone]\n", "8:17: 'everyone' is not a known audience; known: customers"),
         (LEAST + "    audiences: customers\n", "8:16: audiences: is not a list; write [customers]"),
@@ -250,6 +266,14 @@ def test_all_faults_of_broken_entries_at_once(desk: Config) -> None:
         (
             MAINTENANCE.replace("2026-11-28T02:00", "2026-03-29T02:30"),
             "4:16: from: 2026-03-29T02:30 does not exist",
+        ),
+        (
+            MAINTENANCE + "    timeframe: 2h\n",
+            "9:16: timeframe ends outside the window; leave it out: the window says it",
+        ),
+        (
+            MAINTENANCE + "    status: in_progress\n    timeframe: by 2026-11-28 05:00\n",
+            "10:16: timeframe ends outside the window; leave it out: the window says it, or write status",
         ),
         (MAINTENANCE + "    status: resolved\n", "9:13: resolved is not a status of kind maintenance"),
     ],
@@ -319,10 +343,64 @@ def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
     }
 
 
-def test_a_folder_without_incidents_has_none(tmp_path: Path) -> None:
-    config = make_desk(tmp_path)
-    (tmp_path / "incidents").rmdir()
+def test_an_empty_folder_has_none_and_one_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
+    """Else a lost folder would look like a quiet day."""
+    config, folder = make_desk(tmp_path), tmp_path / "incidents"
     assert load_incidents(config, NOW).incidents == ()
+    folder.rmdir()
+    assert "incidents/: is missing; make it: mkdir" in cannot_load(config)
+    folder.symlink_to(tmp_path / "nowhere")
+    assert "is missing" in cannot_load(config)
+    folder.unlink()
+    (tmp_path.parent / f"{tmp_path.name}-elsewhere").mkdir()
+    folder.symlink_to(tmp_path.parent / f"{tmp_path.name}-elsewhere")
+    assert "leads out of the folder" in cannot_load(config)
+    folder.unlink()
+    folder.write_text("no folder")
+    assert "is not a folder" in cannot_load(config)
+
+
+def test_a_folder_that_may_not_be_listed_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = make_desk(tmp_path)
+
+    def refuse(_: Path) -> Iterator[Path]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert "incidents/: cannot be read: Permission denied" in cannot_load(config)
+
+
+def cannot_load(config: Config) -> str:
+    with pytest.raises(InputError) as caught:
+        load_incidents(config, NOW)
+    return str(caught.value)
+
+
+def test_a_mistake_of_ours_in_one_file_does_not_silence_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_desk(tmp_path)
+    for name in ("one", "two"):
+        (tmp_path / "incidents" / f"{name}.yaml").write_text(LEAST)
+
+    def stumble(path: Path, config: Config, now: datetime) -> Incident:
+        if path.stem == "one":
+            raise OverflowError("Python int too large")
+        return load_incident(path, config, now)
+
+    monkeypatch.setattr(load, "load_incident", stumble)
+    loaded = load_incidents(config, NOW)
+    assert [incident.id for incident in loaded.incidents] == ["two"]
+    broken = loaded.broken["incidents/one.yaml"]
+    assert str(broken) == "incidents/one.yaml: could not be read: OverflowError; please report it"
+
+
+def test_a_clock_that_was_set_back_does_not_refuse_what_was_said_before(desk: Config) -> None:
+    """Only the newest update can still be a draft; a quarter of an hour ahead is another machine's clock."""
+    ahead = LEAST.replace("10:05+01:00", "14:30+01:00")  # it is 13:00
+    assert read(ahead + "  - nothing_new: Still at it.\n", desk).latest.number == 2
+    assert read(LEAST.replace("10:05+01:00", "13:14+01:00"), desk)
+    assert "at is in the future" in faults(ahead, desk)[0]
 
 
 WORST = {

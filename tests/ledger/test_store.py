@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -17,12 +19,14 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from commcast.errors import ExitCode, LedgerError, TryAgain
 from commcast.ledger import schema, store
 from commcast.ledger.migrations.upgrade import known_revisions, upgrade
 from commcast.ledger.schema import State
 from commcast.ledger.store import adopt_ledger, create_ledger, ledger_path, open_copy, open_ledger
+from commcast.ledger.troubles import named_errors
 from tests.desks import DESK
 from tests.ledgers import NOW, claim, fill, nothing_can_be_written, states
 
@@ -162,7 +166,14 @@ def test_a_link_in_place_of_the_ledger_is_refused(path: Path, tmp_path: Path) ->
     elsewhere = tmp_path / "elsewhere.db"
     path.rename(elsewhere)
     path.symlink_to(elsewhere)
-    refused(path, "not a plain file")
+    refused(path, "is a link")
+    elsewhere.unlink()  # and a link to nowhere is no missing ledger, which could be made anew
+    for refuse in (open_ledger, adopt_ledger):
+        with pytest.raises(LedgerError, match="is a link; put the ledger itself there"):
+            refuse(path, DESK)
+    with pytest.raises(LedgerError, match="is a link"), open_copy(path, DESK):
+        pass
+    assert path.is_symlink()
 
 
 def test_a_link_in_place_of_the_folder_is_refused(path: Path, tmp_path: Path) -> None:
@@ -448,6 +459,69 @@ def test_a_ledger_that_is_always_being_written_is_tried_again(
 def test_a_copy_that_has_no_room_is_an_error_for_people(path: Path) -> None:
     with pytest.raises(LedgerError), nothing_can_be_written(), open_copy(path, DESK):
         pass
+
+
+@pytest.mark.parametrize("change_to", ["foreign", "newer", "other"])
+def test_what_is_wrong_with_a_ledger_is_said_of_it_and_not_of_its_copy(path: Path, change_to: str) -> None:
+    if change_to == "foreign":
+        change(path, "drop table meta")
+    elif change_to == "newer":
+        change(path, "update alembic_version set version_num = '9999'")
+    with pytest.raises(LedgerError) as caught, open_copy(path, OTHER_DESK):
+        pass
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_folder_that_may_not_be_entered_is_an_error_for_people(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.lstat
+
+    def refuse(each: Path) -> os.stat_result:
+        if each == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(each))
+        return real(each)
+
+    monkeypatch.setattr(Path, "lstat", refuse)
+    refused_in_words(path, "Permission denied")
+
+
+def test_without_a_usable_temporary_folder_nothing_is_read(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(LedgerError, match=r"temporary folder to read it: .*TMPDIR"), open_copy(path, DESK):
+        pass
+
+
+def refused_in_words(path: Path, says: str) -> None:
+    for open_it in (open_ledger, adopt_ledger):
+        with pytest.raises(LedgerError, match=says):
+            open_it(path, DESK)
+    with pytest.raises(LedgerError, match=says), open_copy(path, DESK):
+        pass
+
+
+@pytest.mark.parametrize("name", ["SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE", "SQLITE_CANTOPEN"])
+def test_a_full_disk_is_named_whatever_the_database_calls_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    assert "disk is full" not in trouble(path, name)
+    usage = shutil.disk_usage(path.parent)._replace(free=8192)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert trouble(path, name).startswith(f"{path}: the disk is full (8192 bytes free)")
+
+
+def test_what_cannot_be_opened_is_about_rights(path: Path) -> None:
+    assert "cannot be opened: look at the rights" in trouble(path, "SQLITE_CANTOPEN")
+
+
+def trouble(path: Path, name: str) -> str:
+    said = sqlite3.OperationalError("unable")
+    said.sqlite_errorname = name
+    with pytest.raises(LedgerError) as caught, named_errors(path):
+        raise OperationalError("select 1", {}, said)
+    return str(caught.value)
 
 
 def test_the_copy_is_gone_afterwards(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

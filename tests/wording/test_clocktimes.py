@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.wording.clocktimes import moment
+from commcast.wording.clocktimes import moment, span
 
 BERLIN = ZoneInfo("Europe/Berlin")
 TOLD = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
@@ -64,6 +64,95 @@ def test_the_hour_that_occurs_twice_is_told_apart() -> None:
     first = moment(datetime(2026, 10, 25, 0, 30, tzinfo=UTC), BERLIN, None)["clock"]
     second = moment(datetime(2026, 10, 25, 1, 30, tzinfo=UTC), BERLIN, None)["clock"]
     assert (first, second) == ("02:30 CEST", "02:30 CET")
+
+
+def stretch(
+    start: str, end: str, zone: str = "Europe/Berlin", told: datetime | None = TOLD
+) -> dict[str, str]:
+    begin, finish = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (start, end))
+    return span(begin, finish, ZoneInfo(zone), told)
+
+
+def test_a_span_names_its_zone_once_and_both_ends_in_utc() -> None:
+    assert stretch("2026-11-21T03:42", "2026-11-21T04:42") == {
+        "both": "04:42 to 05:42 CET (03:42 to 04:42 UTC)",
+        "between": "between 04:42 and 05:42 CET (03:42 to 04:42 UTC)",
+        "full": "Sat 21 Nov 2026, 04:42 to 05:42 CET (03:42 to 04:42 UTC)",
+        "sms": "04:42 to 05:42 CET",
+    }
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "both", "sms"),
+    [
+        (
+            "2026-11-21T22:30",
+            "2026-11-21T23:30",
+            "23:30 to Sun 22 Nov, 00:30 CET (22:30 to 23:30 UTC)",
+            "23:30 to Sun 22 Nov 00:30 CET",
+        ),
+        (
+            "2026-11-21T23:30",
+            "2026-11-22T00:30",
+            "Sun 22 Nov, 00:30 to 01:30 CET (Sat 23:30 to Sun 00:30 UTC)",
+            "Sun 22 Nov 00:30 to 01:30 CET",
+        ),
+        (
+            "2026-11-20T22:30",
+            "2026-11-20T23:30",
+            "Fri 20 Nov, 23:30 to Sat 21 Nov, 00:30 CET (22:30 to 23:30 UTC)",
+            "Fri 20 Nov 23:30 to Sat 21 Nov 00:30 CET",
+        ),
+        (
+            "2026-12-31T22:30",
+            "2026-12-31T23:30",
+            "Thu 31 Dec, 23:30 to Fri 1 Jan 2027, 00:30 CET (22:30 to 23:30 UTC)",
+            "Thu 31 Dec 23:30 to Fri 1 Jan 2027 00:30 CET",
+        ),
+    ],
+)
+def test_a_span_names_each_day_that_the_reader_would_not_think_of(
+    start: str, end: str, both: str, sms: str
+) -> None:
+    shown = stretch(start, end)
+    assert (shown["both"], shown["sms"]) == (both, sms)
+
+
+def test_a_span_on_another_day_puts_the_day_before_between() -> None:
+    shown = stretch("2026-11-22T03:42", "2026-11-22T04:42")
+    assert shown["between"] == "on Sun 22 Nov between 04:42 and 05:42 CET (03:42 to 04:42 UTC)"
+
+
+def test_midnight_in_utc_alone_is_named_in_the_bracket() -> None:
+    shown = stretch("2026-11-21T23:30", "2026-11-22T00:30", "America/New_York")
+    assert shown["both"] == "18:30 to 19:30 EST (23:30 to Sun 00:30 UTC)"
+
+
+def test_a_change_of_the_clocks_inside_a_span_shows_both_letters() -> None:
+    told = datetime(2026, 10, 24, 23, 0, tzinfo=UTC)
+    shown = stretch("2026-10-25T00:30", "2026-10-25T01:30", told=told)
+    assert shown["both"] == "02:30 CEST to 02:30 CET (00:30 to 01:30 UTC)"
+    assert shown["between"].startswith("between 02:30 CEST and 02:30 CET (")
+    assert shown["sms"] == "02:30 CEST to 02:30 CET"
+
+
+def test_a_span_in_utc_says_so_once() -> None:
+    assert stretch("2026-11-21T23:30", "2026-11-22T00:30", "UTC") == {
+        "both": "23:30 to Sun 22 Nov, 00:30 UTC",
+        "between": "between 23:30 and Sun 22 Nov, 00:30 UTC",
+        "full": "Sat 21 Nov 2026, 23:30 to Sun 22 Nov, 00:30 UTC",
+        "sms": "23:30 to Sun 22 Nov 00:30 UTC",
+    }
+
+
+def test_a_span_without_letters_shows_its_distance_from_utc_once() -> None:
+    shown = stretch("2026-11-21T09:05", "2026-11-21T10:05", "Asia/Kathmandu")
+    assert shown["both"] == "14:50 to 15:50 UTC+5:45 (09:05 to 10:05 UTC)"
+
+
+def test_a_span_without_a_zone_is_refused() -> None:
+    with pytest.raises(ValueError, match="without a zone"):
+        span(TOLD, datetime(2026, 11, 21, 9, 5), BERLIN, TOLD)  # noqa: DTZ001
 
 
 def test_a_time_without_a_zone_is_refused() -> None:

@@ -193,12 +193,28 @@ def test_an_estimate_is_shown_as_clock_times() -> None:
     shown = context(update(timeframe=frame))["update"]["timeframe"]
     assert (shown["known"], shown["confidence"]) == (True, "low")
     assert (shown["earliest"]["clock"], shown["latest"]["clock"]) == ("11:05 CET", "12:05 CET")
-    assert context(update())["update"]["timeframe"]["known"] is False
+    assert shown["span"]["both"] == "11:05 to 12:05 CET (10:05 to 11:05 UTC)"
+    unknown = context(update())["update"]["timeframe"]
+    assert (unknown["known"], unknown["span"]) == (False, None)
+    assert context(update(timeframe=Timeframe(latest=NEXT)))["update"]["timeframe"]["span"] is None
 
 
 def test_duration_counts_from_the_beginning_not_from_our_first_word() -> None:
     told = update(status=Status.RESOLVED, ended=AT + timedelta(minutes=112))
     assert context(told)["update"]["duration"] == "2 hours 5 minutes"
+    assert context(told)["incident"]["started_known"] is True
+
+
+def test_a_start_that_nobody_wrote_gives_no_duration() -> None:
+    told = update(status=Status.RESOLVED, ended=AT + timedelta(minutes=112))
+    shown = context(told, started_written=False)
+    assert (shown["incident"]["started_known"], shown["update"]["duration"]) == (False, None)
+
+
+def test_components_without_a_public_name_are_given_but_not_named() -> None:
+    shown = context(update(affected=("db-eu-3",)))["incident"]
+    assert (shown["affected"], shown["affected_known"]) == ([], True)
+    assert context(update(affected=()))["incident"]["affected_known"] is False
 
 
 def test_a_maintenance_lasts_from_its_work_not_from_its_announcement() -> None:
@@ -214,6 +230,7 @@ def test_a_maintenance_lasts_from_its_work_not_from_its_announcement() -> None:
     shown = context(done, update(status=Status.SCHEDULED), begun, kind=Kind.MAINTENANCE)["update"]
     assert shown["duration"] == "1 hour 55 minutes"
     assert shown["window"]["length"] == "3 hours"
+    assert shown["window"]["span"]["sms"] == "10:05 to 13:05 CET"
 
 
 def test_a_moved_window_shows_the_one_it_replaces() -> None:

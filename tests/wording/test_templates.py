@@ -173,12 +173,12 @@ INCIDENT_FACTS = (
     "card payments in the EU; bank transfer works",
     "Card payments, Refunds",
     "We are rolling back the 09:45 release and checking that payments recover.",
-    "between 11:05 CET and 12:05 CET (11:05 UTC)",
+    "between 11:05 and 12:05 CET (10:05 to 11:05 UTC)",
     "Please do not pay twice; we show pending payments under Orders.",
     "Started: 09:52 CET (08:52 UTC)",
 )
-WINDOW = "Sun 29 Nov 2026, 22:00 CET (21:00 UTC) to Sun 29 Nov, 23:30 CET (22:30 UTC), 1 hour 30 minutes"
-WINDOW_BEFORE = "Sun 29 Nov 2026, 20:00 CET (19:00 UTC) to Sun 29 Nov, 21:30 CET (20:30 UTC)"
+WINDOW = "Sun 29 Nov 2026, 22:00 to 23:30 CET (21:00 to 22:30 UTC), 1 hour 30 minutes"
+WINDOW_BEFORE = "Sun 29 Nov 2026, 20:00 to 21:30 CET (19:00 to 20:30 UTC)"
 MAINTENANCE_FACTS = (
     "Card payments pause for up to 10 minutes within this time.",
     "We move the payment database to new hardware.",
@@ -264,6 +264,25 @@ def test_unknown_things_are_said_plainly() -> None:
     assert "How long: We cannot say yet." in text
 
 
+def test_who_is_affected_is_unknown_only_where_nobody_named_it() -> None:
+    """Neither a service of a public name nor one that readers have no name for."""
+    context = minimal("customers", "investigating")
+    context["incident"]["affected_known"] = True
+    assert "Who is affected" not in mail(context).text
+    assert "Who is affected" not in mail(minimal("customers", "identified")).text
+
+
+@pytest.mark.parametrize("audience", AUDIENCES)
+@pytest.mark.parametrize("status", ["investigating", "identified", "monitoring", "reopened", "resolved"])
+def test_a_start_that_nobody_wrote_is_not_claimed(audience: str, status: str) -> None:
+    context = full(audience, status, duration=None)
+    context["incident"]["started_known"] = False
+    text = mail(context).text
+    assert "Known to us since: 09:52 CET (08:52 UTC)" in text
+    assert not re.search(r"Started|counted from|\bafter \d", text)
+    assert ", after" not in text_message(context).body
+
+
 def test_the_first_message_says_sorry_and_later_ones_do_not_repeat_it() -> None:
     assert (
         "We are sorry for the trouble this causes you."
@@ -283,28 +302,46 @@ def test_the_first_message_says_sorry_and_later_ones_do_not_repeat_it() -> None:
 )
 def test_an_estimate_is_as_sure_as_its_writer(confidence: str, first: bool, said: str) -> None:
     latest = moment("12:05", "11:05")
-    timeframe = {"known": True, "confidence": confidence, "earliest": None, "latest": latest}
+    timeframe = {
+        "known": True,
+        "confidence": confidence,
+        "earliest": None,
+        "latest": latest,
+        "span": None,
+    }
     assert said in mail(minimal("customers", "identified", timeframe=timeframe, first=first)).text
 
 
 def test_an_estimate_that_has_passed_is_owned() -> None:
     text = mail(full("customers", "identified", at=moment("12:30", "11:30"))).text
-    assert "Longer than we said: our estimate was between 11:05 CET and 12:05 CET (11:05 UTC)." in text
+    assert "Longer than we said: our estimate was between 11:05 and 12:05 CET (10:05 to 11:05 UTC)." in text
     assert "Expected end" not in text
 
 
 def test_a_window_is_not_repeated_as_an_estimate() -> None:
-    context = full("customers", "scheduled")
-    context["update"]["timeframe"] |= {"earliest": None, "latest": context["update"]["window"]["end"]}
+    context = full("customers", "in_progress")
+    context["update"]["timeframe"] |= {
+        "earliest": None,
+        "latest": context["update"]["window"]["end"],
+        "span": None,
+    }
     assert "Expected end" not in mail(context).text
-    assert "Expected end" in mail(full("customers", "scheduled")).text
+    assert "Expected end" in mail(full("customers", "in_progress")).text
+
+
+@pytest.mark.parametrize("audience", AUDIENCES)
+@pytest.mark.parametrize("status", ["scheduled", "rescheduled"])
+def test_work_that_is_planned_has_its_window_and_no_estimate(audience: str, status: str) -> None:
+    context = full(audience, status)
+    assert not re.search("Expected end|How long", mail(context).text)
+    assert "Estimate" not in text_message(context).body
 
 
 def test_times_of_two_utc_offsets_are_not_compared_as_text() -> None:
     """In the autumn night 02:45+02:00 is before 02:30+01:00."""
     now = moment("02:45", "00:45") | {"iso": "2026-10-25T02:45:00+02:00"}
     latest = moment("02:30", "01:30") | {"iso": "2026-10-25T02:30:00+01:00"}
-    timeframe = {"known": True, "confidence": "high", "earliest": None, "latest": latest}
+    timeframe = {"known": True, "confidence": "high", "earliest": None, "latest": latest, "span": None}
     assert (
         "Longer than we said" not in mail(full("customers", "identified", at=now, timeframe=timeframe)).text
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -191,6 +192,43 @@ def test_a_linked_folder_out_of_the_templates_is_refused(tmp_path: Path) -> None
     write(tmp_path / "elsewhere", {"email.txt.j2": "secret"})
     (tmp_path / "user/vip").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(TemplateError, match="link out of the templates folder"):
+        choose(found)
+
+
+def test_a_templates_folder_that_is_a_link_out_of_the_desk_is_refused(tmp_path: Path) -> None:
+    elsewhere = write(tmp_path / "elsewhere", {"vip/email.txt.j2": "secret"})
+    (tmp_path / "desk").mkdir()
+    (tmp_path / "desk" / "templates").symlink_to(elsewhere)
+    shipped = write(tmp_path / "shipped", {"customers/email.txt.j2": "shipped"})
+    found = Templates(tmp_path / "desk" / "templates", shipped)
+    with pytest.raises(TemplateError, match="templates/: leads out of the folder"):
+        choose(found)
+    with pytest.raises(TemplateError, match="templates/: leads out of the folder"):
+        found.listing({"vip": View.PUBLIC})
+
+
+def test_the_listing_names_no_winner_that_rendering_refuses(tmp_path: Path) -> None:
+    found = templates(tmp_path, {"vip/x": ""}, {"customers/email.txt.j2": "shipped"})
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "user/vip/email.txt.j2").symlink_to(tmp_path / "secret")
+    (row,) = found.listing({"vip": View.PUBLIC}, [Channel.EMAIL])
+    assert row.text == ""
+    assert row.note.startswith("refused: templates/vip/email.txt.j2: is a link out")
+
+
+def test_a_folder_that_may_not_be_looked_into_never_falls_back_to_shipped_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = templates(tmp_path, {}, {"customers/email.txt.j2": "shipped"})
+    real = os.lstat
+
+    def refuse(path: Path) -> os.stat_result:
+        if tmp_path / "user" in Path(path).parents:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path)
+
+    monkeypatch.setattr(os, "lstat", refuse)
+    with pytest.raises(TemplateError, match="templates/vip/: cannot be read: Permission denied"):
         choose(found)
 
 
