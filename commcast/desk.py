@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from commcast.audiences.recipients import open_recipients
 from commcast.cadence import lateness_faults
@@ -13,12 +14,12 @@ from commcast.config import Config
 from commcast.config_file import load_config
 from commcast.errors import Fault, InputError
 from commcast.ledger.history import incident_standing, standings, told_people
-from commcast.ledger.releases import incidents_by_digest, record_release
+from commcast.ledger.releases import incidents_by_digest, record_release, released_facts
 from commcast.ledger.store import Ledger
 from commcast.model import Incident
 from commcast.owed import FormerReader, Lookup, OwedDeliveries, ToldBefore, no_former_readers, nobody_told
 from commcast.plan import Due, Notice, due
-from commcast.release import Release, changed, digest, drafts
+from commcast.release import Release, changed, digest, drafts, nothing_kept
 from commcast.standing import IncidentStanding, PersonStanding
 from commcast.survey import Survey, survey_all
 from commcast.wording.templating import Templates, shipped_templates
@@ -95,11 +96,20 @@ def check_story(desk: Desk, incident: Incident, ledger: Ledger | None, present: 
     are those of a renamed file. Raises InputError with every fault.
     """
     standing = read_standing(ledger, incident.id)
-    faults = [*lateness_faults(desk.config, incident), *changed(incident, standing.releases)]
+    facts_of = nothing_kept if ledger is None else _facts_in(ledger, incident.id)
+    faults = [*lateness_faults(desk.config, incident), *changed(incident, standing.releases, facts_of)]
     if ledger is not None and not standing.releases:
         faults.extend(renamed_faults(ledger, incident, present))
     if faults:
         raise InputError(faults)
+
+
+def _facts_in(ledger: Ledger, incident: str) -> Callable[[int], Mapping[str, Any]]:
+    def facts_of(number: int) -> Mapping[str, Any]:
+        with ledger.read() as connection:
+            return released_facts(connection, incident, number)
+
+    return facts_of
 
 
 def release_updates(

@@ -158,7 +158,7 @@ def _is_owed(
     if notice.channel is Channel.SMS and config.channels.sms is not None:
         wanted = notice.events & set(config.channels.sms.events)
         if not wanted:
-            return False, "a plain update is not texted"
+            return False, "a plain update does not go by SMS"
     if not late and _is_stale(notice, now):
         return False, "older than its own promise; send it all the same with --late"
     return True, f"update {update.number}, {' and '.join(sorted(notice.events)) or 'released'}"
@@ -183,7 +183,7 @@ def _events(incident: Incident, update: Update, told_up_to: int) -> frozenset[st
 
 def _not_owed(recipient: Recipient, notice: Notice, standing: PersonStanding) -> str:
     if not recipient.key(notice.channel):
-        return f"has no {'mail address' if notice.channel is Channel.EMAIL else 'phone number'}"
+        return f"has no {'email address' if notice.channel is Channel.EMAIL else 'phone number'}"
     if standing.state:
         return f"already in the ledger: {standing.state}"
     if not standing.told and _follows_others(recipient, notice):

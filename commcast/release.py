@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,6 +14,9 @@ from commcast.model import Incident, Update
 
 # Where it stands in the file and who is woken for it are not words that a reader gets.
 _NOT_PUBLISHED = {"number", "line", "at_written", "internal", "owner", "backup"}
+
+_PUBLISHED_OF_INCIDENT = ("title", "kind", "started")
+_LONGEST_SHOWN = 80  # characters of a value in a fault
 
 ELSEWHERE = "elsewhere"
 
@@ -42,7 +45,7 @@ def digest(incident: Incident, update: Update) -> str:
     published = {
         "title": incident.title,
         "kind": incident.kind.value,
-        "started": incident.started.isoformat(),
+        "started": incident.started.isoformat() if incident.started_written else None,
         "update": update.model_dump(mode="json", exclude=_NOT_PUBLISHED),
     }
     text = json.dumps(published, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -57,8 +60,20 @@ def facts(incident: Incident, update: Update) -> dict[str, Any]:
     }
 
 
-def changed(incident: Incident, releases: Mapping[int, Release]) -> list[Fault]:
-    """Return a fault for each released update that the file no longer holds as it was released."""
+def nothing_kept(_number: int) -> Mapping[str, Any]:
+    """Return no facts: where only the digests of what was released are at hand."""
+    return {}
+
+
+def changed(
+    incident: Incident,
+    releases: Mapping[int, Release],
+    facts_of: Callable[[int], Mapping[str, Any]] = nothing_kept,
+) -> list[Fault]:
+    """Return a fault for each released update that the file no longer holds as it was released.
+
+    `facts_of` gives the facts that an update was released with, so that the fault can say how it was.
+    """
     faults = []
     for number, release in sorted(releases.items()):
         if number > len(incident.updates):
@@ -77,12 +92,30 @@ def changed(incident: Incident, releases: Mapping[int, Release]) -> list[Fault]:
                     incident.path,
                     incident.update(number).line,
                     0,
-                    f"update {number} was released and has changed since (its own words, or the title, "
-                    "started or an earlier update that it carries forward)",
+                    f"update {number} was released and has changed since"
+                    + _how_it_was(facts_of(number), facts(incident, incident.update(number))),
                     "put it back as it was; say what is wrong in a new update",
                 )
             )
     return faults
+
+
+def _how_it_was(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return the first published key that differs, with both its values, as far as they are kept."""
+    keys = [("incident", key) for key in _PUBLISHED_OF_INCIDENT]
+    keys += [("update", key) for key in now["update"] if key not in _NOT_PUBLISHED]
+    for part, key in keys:
+        if key in was.get(part, {}) and was[part][key] != now[part][key]:
+            before, after = _short(was[part][key]), _short(now[part][key])
+            return f": {key} was {before}; now {after}" if before != after else f": {key} is another"
+    return " (its own words, or the title, started or an earlier update that it carries forward)"
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "left out"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f'"{text}"' if len(text) <= _LONGEST_SHOWN else f'"{text[: _LONGEST_SHOWN - 1]}…"'
 
 
 def drafts(incident: Incident, releases: Iterable[int]) -> tuple[int, ...]:

@@ -109,7 +109,7 @@ def test_a_plain_update_is_mailed_and_not_texted() -> None:
     plain = story(S.INVESTIGATING, S.IDENTIFIED)
     assert lines(plain, standing_of(plain, 1, 2, told=1)) == {
         "email": (True, "update 2, released"),
-        "sms": (False, "a plain update is not texted"),
+        "sms": (False, "a plain update does not go by SMS"),
     }
 
 
@@ -225,7 +225,7 @@ def test_a_reader_of_the_first_update_is_sent_it() -> None:
 @pytest.mark.parametrize(
     ("recipient", "of", "standing", "reason"),
     [
-        (replace(READER, email="", email_key=""), notice(), PersonStanding(), "has no mail address"),
+        (replace(READER, email="", email_key=""), notice(), PersonStanding(), "has no email address"),
         (replace(READER, phone=""), notice(channel=Channel.SMS), PersonStanding(), "has no phone number"),
         (READER, notice(), PersonStanding(state="pending"), "already in the ledger: pending"),
         (READER, notice(), PersonStanding(state="unknown"), "already in the ledger: unknown"),

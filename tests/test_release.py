@@ -107,3 +107,12 @@ def test_facts_hold_what_was_known_then() -> None:
     assert found["incident"]["title"] == "Cards fail"
     assert "updates" not in found["incident"]
     assert found["update"]["issue"] == "Cards fail."
+
+
+def test_a_changed_release_says_how_it_was() -> None:
+    then = with_update(issue="It is slow.")
+    now = with_update(issue="It is very slow. " + "x" * 100)
+    (fault,) = changed(now, released(then, 1), lambda _number: facts(then, then.latest))
+    assert 'has changed since: issue was "It is slow."; now "It is very slow. xxx' in fault.what
+    assert fault.what.endswith('x…"')
+    assert len(fault.what) < 200

@@ -110,7 +110,7 @@ def _validated(address: str) -> tuple[str, str]:
         )
     except EmailNotValidError as error:
         raise ValueError(
-            f"is not a mail address ({_reason(error)}); write one such as dana@example.com"
+            f"is not an email address ({_reason(error)}); write one such as dana@example.com"
         ) from None
     return judged.local_part, judged.ascii_domain.removesuffix(stand_in)
 

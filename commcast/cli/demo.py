@@ -25,7 +25,7 @@ def demo(
 ) -> None:
     """Watch a whole incident being told: no account, no network, no question.
 
-    Three audiences read of the same moments in different words, by mail and SMS, until it is over. All
+    Three audiences read of the same moments in different words, by email and SMS, until it is over. All
     messages are written to files in the demo's folder.
 
     Example: commcast demo

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from commcast.cli.colour import BOLD, CYAN, DIM, paint, show_painted
 from commcast.cli.demo_desk import ZONE, DemoDesk
 from commcast.cli.output import inert
+from commcast.cli.present import NAMES
 
 if TYPE_CHECKING:
     from commcast.desk import Desk
@@ -30,7 +31,6 @@ _HEADINGS = {
     4: "commcast update: the fix is in place, and is being watched",
     5: "commcast resolve: who heard that it began hears that it is over",
 }
-_CHANNELS = {"email": "mail", "sms": "SMS"}
 _NEXT = (
     ("log pay7", "who was told what, and when"),
     ("declare payments --severity 2", "your turn, from a preset"),
@@ -103,24 +103,24 @@ def _show_moment(update: Update, survey: Survey, promise: datetime | None, seen:
 def _told(survey: Survey) -> str:
     """Return who is told by what, in one line."""
     told = [
-        f"{_CHANNELS[notice.notice.channel]}: " + ", ".join(f"{a.audience} {a.send}" for a in sent)
+        f"{NAMES[notice.notice.channel]}: " + ", ".join(f"{a.audience} {a.send}" for a in sent)
         for notice in survey.notices
         if (sent := [a for a in notice.audiences.values() if a.send])
     ]
-    return "; ".join(told) + ("" if len(told) > 1 else "; a plain update is not texted")
+    return "; ".join(told) + ("" if len(told) > 1 else "; an update like this sends no SMS")
 
 
 def _readings(update: Update, survey: Survey, seen: set[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield what each audience reads: the customers' messages first, then what only the others read."""
     mails, texts = _by_channel(survey, "email"), _by_channel(survey, "sms")
     customers = _body(mails["customers"])
-    yield f"customers, mail: {_subject(mails['customers'])}", _telling(update, customers)
+    yield f"customers, email: {_subject(mails['customers'])}", _telling(update, customers)
     for audience, text in texts.items():
         yield f"{audience}, SMS of {text.segments // text.send} segments", _body(text)
     for audience in ("executives", "support"):
         theirs = _only_theirs(update, _body(mails[audience]), customers, seen)
         if theirs:
-            yield f"{audience}, mail: the same facts, and what only they read", theirs
+            yield f"{audience}, email: the same facts, and what only they read", theirs
 
 
 def _by_channel(survey: Survey, channel: str) -> dict[str, AudienceSurvey]:
@@ -195,7 +195,7 @@ def _show_end(demo: DemoDesk, whole: Incident) -> None:
     outbox = demo.folder / "outbox"
     mails, texts = len(list(outbox.glob("*.eml"))), len(list(outbox.glob("*.txt")))
     show_painted("")
-    show_painted(paint(f"Open them: {mails} mails and {texts} texts are in {outbox}", BOLD))
+    show_painted(paint(f"Open them: {mails} emails and {texts} SMS are in {outbox}", BOLD))
     show_painted("")
     show_painted(paint("And now:", BOLD))
     show_painted(f"  cd {demo.folder}")

@@ -250,7 +250,7 @@ def _log_in(server: smtplib.SMTP, user: str) -> None:
     """Log in by one method: the library's `login` tries all, which is several failed logins at once."""
     import smtplib
 
-    server.user, server.password = user, os.environ.get(SMTP_PASSWORD, "")  # type: ignore[attr-defined]
+    server.user, server.password = user, os.environ.get(SMTP_PASSWORD, "")
     methods: dict[str, Any] = {
         "PLAIN": server.auth_plain,
         "LOGIN": server.auth_login,

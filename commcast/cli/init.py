@@ -145,7 +145,7 @@ def init(
         str | None, typer.Option(help="Your time zone, such as Europe/Berlin.", show_default=False)
     ] = None,
     email: Annotated[
-        str | None, typer.Option(help="The address that mails come from.", show_default=False)
+        str | None, typer.Option(help="The address that emails come from.", show_default=False)
     ] = None,
 ) -> None:
     """Make a desk's folder that works at once and sends nothing outside.

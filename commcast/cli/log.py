@@ -11,6 +11,7 @@ import typer
 from commcast.cli.opening import desk_to_read
 from commcast.cli.options import FolderOption, JsonOption, clock
 from commcast.cli.output import say, show, show_json, table
+from commcast.cli.present import NAMES
 from commcast.errors import InputError, LedgerError
 from commcast.model import Channel
 
@@ -102,7 +103,7 @@ def _show(said: list[Tally], listed: list[Told], zone: ZoneInfo, addresses: bool
             each.incident,
             f"{each.changed_at.astimezone(zone):%Y-%m-%d %H:%M}",
             each.notice.replace(":", " "),
-            each.channel,
+            NAMES[each.channel],
             each.audience,
             f"{each.count} {_STATES.get(each.state, each.state)}",
         )
@@ -130,7 +131,7 @@ def _line(told: Told, zone: ZoneInfo, addresses: bool) -> str:
         f"{told.changed_at.astimezone(zone):%H:%M:%S}",
         told.incident,
         told.notice.replace(":", " "),
-        told.channel,
+        NAMES[told.channel],
         _address(told, addresses),
         told.state,
         *(part for part in (told.provider, told.provider_id, told.reason) if part),

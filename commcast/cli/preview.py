@@ -42,7 +42,7 @@ def preview(
     html: Annotated[bool, typer.Option("--html", help="Show the HTML part as well.")] = False,
     eml: Annotated[
         Path | None,
-        typer.Option("--eml", help="Write a mail of each audience into this folder.", show_default=False),
+        typer.Option("--eml", help="Write an email of each audience into this folder.", show_default=False),
     ] = None,
     now: NowOption = None,
     as_json: JsonOption = False,
@@ -72,7 +72,7 @@ def test(
     incident: IncidentArgument = None,
     to: Annotated[
         list[str] | None,
-        typer.Option("--to", help="Your mail address, your phone (+49…); repeat it.", show_default=False),
+        typer.Option("--to", help="Your email address, your phone (+49…); repeat it.", show_default=False),
     ] = None,
     folder: FolderOption = None,
 ) -> None:

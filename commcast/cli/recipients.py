@@ -11,18 +11,19 @@ import typer
 from commcast.cli.opening import desk_to_read, desk_to_work, who
 from commcast.cli.options import FolderOption, JsonOption, clock
 from commcast.cli.output import say, show, show_json, table
+from commcast.cli.present import NAMES
 from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError, LedgerError
 from commcast.model import Channel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from commcast.config import Config
     from commcast.ledger.store import Ledger
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 AddressArgument = Annotated[
-    str, typer.Argument(metavar="ADDRESS", help="A mail address, or a phone number such as +4930123456.")
+    str, typer.Argument(metavar="ADDRESS", help="An email address, or a phone number such as +4930123456.")
 ]
 
 
@@ -161,8 +162,14 @@ def suppressed(as_json: JsonOption = False, folder: FolderOption = None) -> None
         show_json("suppressed", {"suppressed": [dict(zip(names, row, strict=True)) for row in rows]})
     else:
         show(
-            table(("ADDRESS", "CHANNEL", "REASON", "BY", "SINCE"), rows) if rows else "Nobody is suppressed."
+            table(("ADDRESS", "CHANNEL", "REASON", "BY", "SINCE"), _named(rows))
+            if rows
+            else "Nobody is suppressed."
         )
+
+
+def _named(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    return [(address, NAMES[channel], *rest) for address, channel, *rest in rows]
 
 
 def _key(address: str, config: Config) -> tuple[Channel, str, str]:

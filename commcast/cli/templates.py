@@ -8,6 +8,7 @@ import typer
 
 from commcast.cli.options import FolderOption, JsonOption, find_folder
 from commcast.cli.output import show, show_json, table
+from commcast.cli.present import NAMES
 from commcast.errors import InputError
 from commcast.model import Status
 
@@ -89,6 +90,6 @@ def _lines(groups: dict[Group, list[str]]) -> list[str]:
             which = "all others"
         origin = "shipped" if text.startswith("shipped ") else "yours"
         remark = f" ({note})" if note else ", .html" if html else ""
-        file = text.partition("templates/")[2] or f"for {channel}:"
+        file = text.partition("templates/")[2] or f"for {NAMES[channel]}:"
         rows.append((audience, which, origin if text else "", f"{file}{remark}"))
     return table(("AUDIENCE", "STATUS", "FROM", "TEMPLATE"), rows).splitlines()

@@ -16,6 +16,7 @@ import typer
 from commcast.cli.opening import desk_to_read, desk_to_work, sender_for
 from commcast.cli.options import DryRunOption, FolderOption, JsonOption, moment_or_now
 from commcast.cli.output import say, show, show_json
+from commcast.cli.present import NAMES
 from commcast.cli.progress import Progress
 from commcast.durations import parse_duration
 from commcast.errors import CommcastError, ExitCode, InputError, Interrupted, LedgerError, gravest
@@ -189,7 +190,7 @@ def _dry_run(folder: Path | None, now: str | None, as_json: bool) -> None:
         show_json("tick-dry-run", {"would_send": rows, "faults": faults})
     else:
         for row in rows:
-            show(f"{row['incident']}: would send {row['notice']} by {row['channel']} to {row['send']}")
+            show(f"{row['incident']}: would send {row['notice']} by {NAMES[row['channel']]} to {row['send']}")
         if not rows:
             show("A tick would send nothing.")
         for lines in faults.values():

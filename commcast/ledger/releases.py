@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, insert, select
 
@@ -82,6 +83,14 @@ def read_releases(connection: Connection, incident: str) -> dict[int, Release]:
         )
         for row in found
     }
+
+
+def released_facts(connection: Connection, incident: str, number: int) -> Mapping[str, Any]:
+    """Return what was known when update `number` was released; empty where it was not."""
+    found = connection.execute(
+        select(_release.c.facts).where(_release.c.incident == incident, _release.c.number == number)
+    ).scalar_one_or_none()
+    return found or {}
 
 
 def released_incidents(connection: Connection) -> frozenset[str]:

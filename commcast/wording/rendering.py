@@ -117,7 +117,7 @@ class Renderer:
         body = " ".join(body.split())
         self._check_text("message", body, line)
         if len(body) > MAX_CHARACTERS:
-            what = f"the text message has {len(body)} characters, more than {MAX_CHARACTERS:,}"
+            what = f"the SMS has {len(body)} characters, more than {MAX_CHARACTERS:,}"
             self._text.fail(what, "write shorter sentences", line)
         return SmsContent(body, measure(body), replaced)
 
@@ -147,7 +147,7 @@ class Renderer:
             template.fail("the HTML part is empty", "write words for this status, or remove the file", line)
         template.check_characters("HTML part", html, line)
         for problem in self._html_problems(html):
-            remedy = "a mail links by http, https or mailto only, and loads nothing from elsewhere"
+            remedy = "an email links by http, https or mailto only, and loads nothing from elsewhere"
             template.fail(problem, remedy, line)
 
     def _html_problems(self, html: str) -> Iterator[str]:

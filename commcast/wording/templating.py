@@ -181,8 +181,9 @@ class Templates:
             return False
         except OSError as error:  # what cannot be seen may be there: no other words in its place
             what = f"cannot be read: {error.strerror}"
-            shown = display_name(f"{root}:{name}").removesuffix(Path(name).name)
-            raise TemplateError(Fault(shown, 0, 0, what, f"look at: ls -ld {folder}")) from None
+            raise TemplateError(
+                Fault(display_name(f"{root}:"), 0, 0, what, f"look at: ls -lR {folder}")
+            ) from None
         return True
 
     def _gather(self, entries: list[str]) -> dict[str, str]:

@@ -122,11 +122,11 @@ def test_a_list_can_be_read_again_with_fresh_counts(tmp_path: Path) -> None:
 # --- bad rows -----------------------------------------------------------------------------------------------
 
 BAD_ROWS = [
-    ("sam@@acme.example,,,,,,,", "1: email is not a mail address"),
+    ("sam@@acme.example,,,,,,,", "1: email is not an email address"),
     (",+1,,,,,,", "2: phone is not a phone number"),
     (",1.4E+10,,,,,,", "2: phone was turned into a sum by a spreadsheet"),
     ("dana@acme.example,12x,,,,,,", "19: phone holds more than digits"),
-    ("sam@@acme.example,+491701234567,,,,,,", "1: email is not a mail address"),
+    ("sam@@acme.example,+491701234567,,,,,,", "1: email is not an email address"),
     (",,Dana,,,,,", "1: email and phone are both empty"),
     ("d@acme.example,," + "x" * 1000 + ",,,,,", "17: name is longer than 200 characters"),
     ("d@acme.example,,Da\x1b[31mna,,,,,", "17: name holds the invisible character U+001B"),
@@ -172,7 +172,7 @@ def test_bad_rows_stop_when_asked_after_all_were_read_and_with_the_total(tmp_pat
         list(reading)
     lines = error.value.lines()
     assert lines[0].startswith("list.csv: 250 of 251 rows are bad")
-    assert lines[1].startswith("list.csv:2:1: email is not a mail address")
+    assert lines[1].startswith("list.csv:2:1: email is not an email address")
     assert len(lines) == len(reading.faults) == 100
     assert reading.rows == 251
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import queue
+import re
 import shutil
 import socket
 import threading
@@ -197,7 +198,7 @@ def mail_server(certificate: Certificate | None) -> Iterator[int]:
 
     async def serve() -> None:
         tls = certificate.server_context() if certificate else None
-        async with aiosmtpd_server(Inbox(), tls=tls, login=("desk", "right") if tls else None) as port:
+        async with aiosmtpd_server(Inbox(), tls=tls, login=("desk", "sesame") if tls else None) as port:
             ready.put(port)
             await stop.wait()
 
@@ -214,9 +215,9 @@ def mail_server(certificate: Certificate | None) -> Iterator[int]:
 @pytest.mark.parametrize(
     ("password", "trusted", "code", "said"),
     [
-        ("right", True, 0, "answers and takes the login"),
-        ("wrong", True, 78, "refuses the login of desk\n      check user and COMMCAST_SMTP_PASSWORD"),
-        ("right", False, 78, 'write ca_file = "…"'),
+        ("sesame", True, 0, "answers and takes the login"),
+        ("barley", True, 78, "refuses the login of desk\n      check user and COMMCAST_SMTP_PASSWORD"),
+        ("sesame", False, 78, 'write ca_file = "…"'),
     ],
 )
 def test_connect_logs_in(
@@ -228,7 +229,7 @@ def test_connect_logs_in(
         live_desk(bench.folder, port, **({"ca_file": "certificate.pem"} if trusted else {}))
         done = run("doctor", "--connect", folder=bench.folder, expect=code)
     assert said in done.stdout
-    assert password not in done.stdout.replace("right name", "")
+    assert password not in re.sub(r"/\S+", "", done.stdout)
 
 
 def test_a_server_without_starttls_is_refused_with_what_to_write(

@@ -228,7 +228,7 @@ def test_a_folder_that_may_not_be_looked_into_never_falls_back_to_shipped_words(
         return real(path)
 
     monkeypatch.setattr(os, "lstat", refuse)
-    with pytest.raises(TemplateError, match="templates/vip/: cannot be read: Permission denied"):
+    with pytest.raises(TemplateError, match="templates/: cannot be read: Permission denied"):
         choose(found)
 
 
