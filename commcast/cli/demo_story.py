@@ -107,7 +107,7 @@ def _told(survey: Survey) -> str:
         for notice in survey.notices
         if (sent := [a for a in notice.audiences.values() if a.send])
     ]
-    return "; ".join(told) + ("" if len(told) > 1 else "; an update like this sends no SMS")
+    return "; ".join(told) + ("" if len(told) > 1 else "; no SMS for a plain update")
 
 
 def _readings(update: Update, survey: Survey, seen: set[str]) -> Iterator[tuple[str, list[str]]]:

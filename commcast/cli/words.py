@@ -24,8 +24,8 @@ StatusOption = Annotated[str | None, _text("--status", help="investigating, iden
 
 def _severity(text: str) -> int:
     if text.strip() not in {"1", "2", "3", "4"}:
-        what = f"--severity is 1, 2, 3 or 4, not {text!r:.40}"
-        raise InputError(Fault("", 0, 0, what, "1 is the worst"))
+        what = f"severity is 1, 2, 3 or 4, not {text!r:.40}"
+        raise InputError(Fault("--severity", 0, 0, what, "1 is the worst"))
     return int(text)
 
 

@@ -211,4 +211,4 @@ def test_an_answer_that_no_file_may_hold_is_asked_for_again(desk: Path, bad: str
 def test_a_severity_that_is_none_is_explained(desk: Path, severity: str) -> None:
     done = run(desk, "declare", "Card payments fail", "--severity", severity)
     assert done.exit_code == 2
-    assert f"--severity is 1, 2, 3 or 4, not {severity!r}; 1 is the worst" in done.stderr
+    assert f"--severity: severity is 1, 2, 3 or 4, not {severity!r}; 1 is the worst" in done.stderr
