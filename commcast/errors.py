@@ -9,7 +9,6 @@ The tree (exit code)::
       LedgerError           we cannot remember safely, so we do not send                          3
       DecisionNeeded        a person must decide: a draft, a changed plan, a missing yes          5
       TryAgain              busy now: the ledger is locked, a provider is down                   75
-      ProviderRefused       credentials or sender refused: stops the broadcast                   78
       Interrupted           a signal ended the run; what is unsent can be resumed           130/143
 
 What becomes of one delivery is not an exception: it is an `Outcome` (see `message.py`).
@@ -142,12 +141,6 @@ class TryAgain(CommcastError):
     """Nothing is wrong for good: the same command, or the next tick, will go on."""
 
     exit_code = ExitCode.TRY_AGAIN
-
-
-class ProviderRefused(CommcastError):
-    """The provider refused us as a whole (credentials, sender): the rest stays pending."""
-
-    exit_code = ExitCode.REFUSED
 
 
 class Interrupted(CommcastError):

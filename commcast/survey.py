@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -113,8 +113,3 @@ def _count(audience: AudienceSurvey, row: OwedRow) -> None:
         audience.skipped[decision.reason] += 1
     else:
         audience.not_owed[decision.reason] += 1
-
-
-def list_faults(notices: Sequence[NoticeSurvey]) -> dict[str, ListCount]:
-    """Return, by audience, the lists in which rows were left out."""
-    return {name: count for notice in notices for name, count in notice.counts.items() if count.skipped}

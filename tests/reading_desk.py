@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from commcast.config import Config
 from commcast.config_file import load_config
 from commcast.errors import InputError
+from commcast.incidents.editor import create_file
 from commcast.incidents.load import parse_incident
+from commcast.incidents.yamltext import lines_of
 from commcast.model import Incident
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)  # 13:00 in Berlin
@@ -61,3 +65,8 @@ def faults(text: str, config: Config, name: str = "incidents/pay7.yaml") -> list
     except InputError as error:
         return [str(fault) for fault in error.faults]
     return []
+
+
+def create_incident(config: Config, incident_id: str, data: Mapping[str, Any]) -> Path:
+    """Write an incident file with `data` in its order, as the verbs write theirs."""
+    return create_file(config, incident_id, "\n".join(lines_of(data, 0)) + "\n")

@@ -64,9 +64,10 @@ def _configuration(config: Config) -> Iterator[Check]:
     yield Check(OK, "folder", str(config.folder.absolute()))
     zone = config.zone
     yield Check(OK, "configuration", f"{len(config.audiences)} audiences, time zone {zone.key}")
-    if config.tick.release != "never":
-        remedy = 'write release = "never" under [tick]: this version releases by a person\'s yes only'
-        yield Check(WARN, "configuration", f'release = "{config.tick.release}" has no effect yet', remedy)
+    for key in config.not_served:
+        yield Check(
+            WARN, "configuration", f"{key} has no effect yet", "this version reads it and does nothing more"
+        )
 
 
 def _files(config: Config, now: datetime) -> Iterator[Check]:

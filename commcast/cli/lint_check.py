@@ -37,6 +37,7 @@ class Findings:
 
 def find_faults(folder: Path, files: list[Path], now: datetime) -> Findings:
     """Return all that is wrong in a folder, or in some of its incident files."""
+    from commcast.config import CONFIG_NAME
     from commcast.config_file import load_config
 
     findings = Findings()
@@ -45,6 +46,10 @@ def find_faults(folder: Path, files: list[Path], now: datetime) -> Findings:
     except InputError as error:
         findings.add(error)
         return findings
+    findings.warnings.extend(
+        Fault(CONFIG_NAME, 0, 0, f"{key} has no effect yet", "this version reads it and does nothing more")
+        for key in config.not_served
+    )
     incidents = _named_incidents(config, files, now, findings) if files else _incidents(config, now, findings)
     findings.count("incidents", len(incidents))
     if not files:

@@ -77,6 +77,11 @@ def reasons(survey: Survey, when: When) -> Iterator[str]:
                 if why == _SAME:
                     continue
                 yield f"Not told: {count} by {channel} in {audience.audience}: {why}"
+    yield from rows_left_out(survey)
+
+
+def rows_left_out(survey: Survey) -> Iterator[str]:
+    """Yield, for each list, how many rows are bad and what is wrong with the first."""
     for name, count in _lists(survey).items():
         if count.skipped:
             yield f"Left out: {count.skipped} of {count.rows} rows of {name} are bad; the first:"

@@ -14,7 +14,7 @@ from commcast.cli.opening import sender_for, who
 from commcast.cli.options import clock
 from commcast.cli.outcomes import outcome_document, show_outcomes
 from commcast.cli.output import say, show, show_json
-from commcast.cli.present import clock_of, survey_document
+from commcast.cli.present import clock_of, rows_left_out, survey_document
 from commcast.cli.progress import Progress
 from commcast.errors import CommcastError, DecisionNeeded, ExitCode, InputError, Interrupted
 
@@ -112,6 +112,8 @@ def show_plan(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None, *, 
 def _ask(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger, wishes: Wishes) -> None:
     """Show what goes out and ask. Raises DecisionNeeded for anything but a yes."""
     if wishes.yes:
+        for line in rows_left_out(survey):
+            say(line)
         return
     if not asking.at_terminal():
         raise DecisionNeeded("There is no terminal to ask at, and no --yes: nothing was released.")

@@ -33,18 +33,11 @@ _SMALL_WORDS = frozenset(
 )
 
 
-def create_incident(config: Config, incident_id: str, data: Mapping[str, Any]) -> Path:
-    """Write incidents/<id>.yaml with `data` in its order, and return its path. Readers never see half a file.
+def create_file(config: Config, incident_id: str, text: str) -> Path:
+    """Write incidents/<id>.yaml with `text`, and return its path. Readers never see half a file.
 
     Raises InputError where the id cannot be one, or the file is there already.
     """
-    text = "\n".join(lines_of(data, 0)) + "\n"
-    _check(text, as_written(data), f"incidents/{incident_id:.60}.yaml")
-    return create_file(config, incident_id, text)
-
-
-def create_file(config: Config, incident_id: str, text: str) -> Path:
-    """Write incidents/<id>.yaml with `text` as it is, and return its path; otherwise as `create_incident`."""
     name = f"incidents/{incident_id:.60}.yaml"
     if not re.fullmatch(ID_PATTERN, incident_id):
         raise InputError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, date, datetime
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -27,9 +26,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_tells_the_whole_story_on_a_screen_of_eighty_columns() -> None:
-    began = time.monotonic()
     told = run("demo").stdout
-    assert time.monotonic() - began < 10
     assert max(map(len, told.splitlines())) <= 80
     for moment in ("10:05", "10:24", "10:43", "11:02", "11:30"):
         assert f"\n{moment}  " in told

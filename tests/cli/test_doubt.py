@@ -203,3 +203,11 @@ def test_a_tick_names_a_renamed_file_and_is_silent_about_a_stop(tmp_path: Path) 
     assert run("tick", folder=bench.folder).output == ""
     (bench.folder / "incidents/pay7.yaml").rename(bench.folder / "incidents/pay8.yaml")
     assert "id: pay7" in run("tick", folder=bench.folder, expect=2).output
+
+
+def test_rows_left_out_are_said_also_where_nobody_is_asked(tmp_path: Path) -> None:
+    folder = write_desk(tmp_path, customers=["ann@example.com,,Ann", "no address,,Bob"])
+    write_incident(folder, at=just_now())
+    result = run("send", "pay7", "--yes", folder=folder)
+    assert "1 of 2 rows of customers are bad" in result.stderr
+    assert "customers.csv:3" in result.stderr

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.running import bench_now, every_byte, run
 from tests.cli.test_tick import break_files
-from tests.desks import Bench, update_text, write_incident, write_list
+from tests.desks import Bench, update_text, write_desk, write_incident, write_list
 
 HEAVY = ("sqlalchemy", "alembic", "aiosmtplib", "sendgrid", "twilio", "aiohttp", "smtplib")
 
@@ -88,3 +88,8 @@ def test_json_holds_every_fault(bench: Bench) -> None:
 def test_a_broken_configuration_is_told(bench: Bench) -> None:
     (bench.folder / "commcast.toml").write_text("[organisation]\n")
     assert "commcast.toml" in run("lint", folder=bench.folder, expect=2).stdout
+
+
+def test_keys_that_have_no_effect_yet_are_named(tmp_path: Path) -> None:
+    folder = write_desk(tmp_path, extra='[silence]\ncustomers = "hold"')
+    assert "silence has no effect yet" in run("lint", folder=folder).stderr

@@ -19,7 +19,6 @@ from commcast.config import Config
 from commcast.errors import InputError
 from commcast.incidents.editor import (
     append_update,
-    create_incident,
     fill_at,
     new_incident_id,
     with_at,
@@ -30,7 +29,7 @@ from commcast.incidents.yamlfile import parse
 from commcast.incidents.yamltext import lines_of
 from commcast.model import Status
 from commcast.textfile import FORBIDDEN
-from tests.reading_desk import LEAST, NOW, make_desk
+from tests.reading_desk import LEAST, NOW, create_incident, make_desk
 
 EXAMPLE = (Path(__file__).parents[2] / "incidents" / "pay7.yaml").read_text()
 ENTRY = {
