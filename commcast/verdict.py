@@ -58,7 +58,8 @@ class Verdict:
             return min(max(outcome.retry_after, 0.0), LONGEST_RETRY)
         if outcome.blame is Blame.RECIPIENT:
             return 0.0 if outcome.detail == NOT_BEGUN else GREYLISTED
-        return float(min(2 ** min(self._in_row, 6), 30)) / 2
+        # Seconds, not minutes: somebody waits at the shell, and the next tick tries again anyway.
+        return float(min(2 ** (self._in_row // 4), 8))
 
     def _heed_failure(self, outcome: Outcome) -> None:
         """Stop where nothing is taken, or nothing is answered: a silent provider would cost us the list."""
