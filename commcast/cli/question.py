@@ -76,7 +76,7 @@ def reader_warnings(desk: Desk, owed: Owed) -> Iterator[str]:
     """Yield what readers will miss in these messages, as long as it can still be written."""
     incident, contact = owed.incident, desk.config.contact
     is_first = not owed.standing.releases and incident.kind == "incident"
-    if is_first and not getattr(incident, "started_written", True):
+    if is_first and not incident.started_written:
         yield (
             "Warning: No start is given: readers are told since when we know. Add started: to the file, "
             "or --started 09:52"
