@@ -39,16 +39,18 @@ DRAIN_SECONDS = 60.0  # on a signal: how long hand-overs in flight may still fin
 class Ended:
     """How a run over one broadcast ended. `outcomes` counts by OutcomeKind value what this run did.
 
-    `waiting` is what stays pending, `next_try` when the first of it may go. `stopped_by` says who stopped it;
-    `refused` is the provider's word where it refuses us as a whole; `down` where it takes nothing;
-    `interrupted` where a signal ended the run.
+    `expired` counts who was not told in time. `waiting` is what stays pending, `next_try` when the first of
+    it may go. `stopped_by` says who stopped it; `refused` is the provider's word where it refuses us as a
+    whole, `down` where it takes nothing; `interrupted` where a signal ended the run.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     waiting: int = 0
+    expired: int = 0
     next_try: datetime | None = None
     stopped_by: str = ""
     refused: str = ""
+    refuses_everybody: bool = False
     down: str = ""
     interrupted: bool = False
 
@@ -138,6 +140,7 @@ class Run:
         if self.halt.is_set():
             ended.interrupted = True
         ended.refused, ended.down = self._verdict.refused, self._verdict.down
+        ended.refuses_everybody = self._verdict.refuses_everybody
         return bool(
             ended.interrupted or ended.stopped_by or self._verdict.is_final or self._broken is not None
         )
@@ -162,6 +165,7 @@ class Run:
             self.ended.outcomes[settlement.outcome.kind] += 1
             self.progress(settlement.outcome.kind)
         self.ended.stopped_by = self.ended.stopped_by or turn.stopped_by
+        self.ended.expired += turn.expired
         return turn
 
     async def _conclude(self) -> None:

@@ -26,21 +26,29 @@ LEASE = timedelta(minutes=30)
 
 @dataclass(slots=True)
 class Delivered:
-    """What one run did over an incident's broadcasts. `lost` counts claims of dead runs, now unknown."""
+    """What one run did over an incident's broadcasts.
+
+    `lost` counts claims of dead runs, now unknown; `expired` those who were not told before the promise of
+    their words had passed.
+    """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     lost: int = 0
     waiting: int = 0
+    expired: int = 0
     stopped_by: str = ""
     refused: str = ""
+    refuses_everybody: bool = False
     down: str = ""
     signal: int = 0
 
     def add(self, ended: Ended) -> None:
         self.outcomes.update(ended.outcomes)
         self.waiting += ended.waiting
+        self.expired += ended.expired
         self.stopped_by = self.stopped_by or ended.stopped_by
         self.refused = self.refused or ended.refused
+        self.refuses_everybody = self.refuses_everybody or ended.refuses_everybody
         self.down = self.down or ended.down
 
     @property
@@ -55,7 +63,7 @@ class Delivered:
             codes.append(ExitCode.INTERRUPTED if self.signal == signal.SIGINT else ExitCode.TERMINATED)
         if self.refused:
             codes.append(ExitCode.REFUSED)
-        if self.stopped_by:
+        if self.stopped_by or self.expired:
             codes.append(ExitCode.DECISION)
         if self.lost or self.outcomes[OutcomeKind.UNKNOWN] or self._rejects_too_many(tolerate):
             codes.append(ExitCode.UNKNOWN_OUTCOME)
@@ -77,7 +85,9 @@ def stopping_on_interrupt(ledger: Ledger, incident: str, clock: Callable[[], dat
     """
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Interrupted) as error:
+        if isinstance(error, Interrupted) and error.exit_code is not ExitCode.INTERRUPTED:
+            raise  # SIGTERM: the next run goes on
         with ledger.write() as connection:
             stop_incident(connection, incident, "Ctrl-C", clock())
         raise Interrupted(
@@ -97,14 +107,19 @@ class Deliverer:
     progress: Callable[[str], None]
 
     def deliver(self, incident: str) -> Delivered:
-        """Deliver all frozen broadcasts of an incident. A person's Ctrl-C also stops the incident."""
+        """Deliver all frozen broadcasts of an incident.
+
+        A person's Ctrl-C stops the incident, and so does a provider that refuses everybody: each further run
+        would cost more readers.
+        """
         delivered = Delivered()
         with self.ledger.write() as connection:
             delivered.lost = settle_lost(connection, self.clock())
         asyncio.run(self._deliver(incident, delivered))
-        if delivered.signal == signal.SIGINT:
+        reason = "a provider that refused everybody" if delivered.refuses_everybody else ""
+        if reason or delivered.signal == signal.SIGINT:
             with self.ledger.write() as connection:
-                stop_incident(connection, incident, "Ctrl-C", self.clock())
+                stop_incident(connection, incident, reason or "Ctrl-C", self.clock())
         return delivered
 
     async def _deliver(self, incident: str, delivered: Delivered) -> None:

@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 
 from commcast.audiences.recipients import open_recipients
 from commcast.compose import Content, Group, content_digest, envelope_of, renderer_for
-from commcast.config import Config
-from commcast.errors import InputError
+from commcast.config import CONFIG_NAME, Config
+from commcast.errors import Fault, InputError
 from commcast.model import Channel, Incident, Recipient
 from commcast.plan import Action, Decision, Notice, decide
 from commcast.standing import NOBODY_KNOWS, PersonStanding
@@ -134,7 +134,9 @@ class OwedDeliveries:
         while chunk := list(islice(former, CHUNK)):
             standings = self.lookup(self.notice, [person.key for person in chunk])
             for person in chunk:
-                if person.audience in self.config.audiences and _short(person.key) not in self._seen:
+                if person.audience not in self.config.audiences:
+                    raise InputError(_gone(person.audience, self.notice))
+                if _short(person.key) not in self._seen:
                     yield self._former_row(person, standings.get(person.key, NOBODY_KNOWS))
 
     def _former_row(self, person: FormerReader, standing: PersonStanding) -> OwedRow:
@@ -202,6 +204,16 @@ class OwedDeliveries:
             next_update_by=promise,
             renderer=renderer_for(wording.to_json()),
         )
+
+
+def _gone(audience: str, notice: Notice) -> Fault:
+    return Fault(
+        CONFIG_NAME,
+        0,
+        0,
+        f"audience {audience} was told of {notice.incident} and is gone: its readers would hear no end",
+        f"put [audiences.{audience}] back until the end is told",
+    )
 
 
 def _short(key: str) -> bytes:

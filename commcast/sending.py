@@ -37,12 +37,20 @@ class Sender:
         """
         self.check_providers(owed)
         with stopping_on_interrupt(self.deliverer.ledger, owed.incident.id, self.deliverer.clock):
+            if owed.standing.stopped_by:
+                # Nothing is frozen of what was stopped: the list that is mended meanwhile is what goes.
+                return self._report_stop(owed)
             if owed.deliveries:
                 freezer = Freezer(self.deliverer.ledger, self.deliverer.owner, self.desk.now, self.freezing)
                 if not freezer.freeze(owed.deliveries, expected=expected):
                     self._await_other(owed.deliveries)
             self._thaw(owed)
             return self.deliverer.deliver(owed.incident.id)
+
+    def _report_stop(self, owed: Owed) -> Delivered:
+        delivered = self.deliverer.deliver(owed.incident.id)
+        delivered.stopped_by = delivered.stopped_by or owed.standing.stopped_by
+        return delivered
 
     def check_providers(self, owed: Owed) -> None:
         """Refuse settings that no provider can work with, before anything is released. Raises ConfigError."""
@@ -85,6 +93,8 @@ class Sender:
         return Thawed(row, _words_for(writers[row.broadcast], row))
 
     def _reason_to_drop(self, owed: Owed, row: HeldRow) -> str:
+        if row.audience not in self.desk.config.audiences:
+            return "its audience is gone from commcast.toml"
         newest = owed.incident.update(max(owed.standing.releases))
         if newest.is_end and newest.number != row.number:
             return "over by the time quiet hours ended"

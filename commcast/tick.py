@@ -8,7 +8,7 @@ from sqlalchemy import delete, insert
 
 from commcast.delivering import Delivered
 from commcast.desk import check_story, renamed_faults
-from commcast.errors import CommcastError, ExitCode, InputError, LedgerError, gravest
+from commcast.errors import CommcastError, ExitCode, InputError, Interrupted, LedgerError, gravest
 from commcast.incidents.load import Loaded
 from commcast.ledger import schema
 from commcast.ledger.freeze import open_broadcasts
@@ -27,9 +27,12 @@ class Ticked:
     errors: dict[str, CommcastError] = field(default_factory=dict)
 
     def exit_code(self, tolerate: float) -> ExitCode:
-        codes = [done.exit_code(tolerate) for done in self.delivered.values()]
         # A stop is somebody's decision already: it is no news to cron.
-        codes = [code for code in codes if code is not ExitCode.DECISION]
+        codes = [
+            code
+            for done in self.delivered.values()
+            if (code := done.exit_code(tolerate)) is not ExitCode.DECISION or done.expired
+        ]
         return gravest([*codes, *(error.exit_code for error in self.errors.values())])
 
 
@@ -51,7 +54,7 @@ def tick(sender: Sender, loaded: Loaded) -> Ticked:
             try:
                 check_story(sender.desk, incident, ledger, present)
                 _note(ticked, incident.id, sender.send_released(incident))
-            except LedgerError:
+            except (LedgerError, Interrupted):
                 raise
             except CommcastError as error:
                 ticked.errors[incident.path] = error

@@ -25,6 +25,7 @@ class Verdict:
     patience: int
     refused: str = ""
     down: str = ""
+    refuses_everybody: bool = False
     refused_for_good: list[Outcome] = field(default_factory=list)
     _accepts: bool = False
     _in_row: int = 0
@@ -73,4 +74,5 @@ class Verdict:
             self.refused_for_good.append(outcome)
         self._refused_first += 1
         if self._refused_first >= FIRST_REFUSALS and not self._accepts:
+            self.refuses_everybody = True
             self.refused = f"the first {self._refused_first} recipients were all refused: {outcome.detail}"

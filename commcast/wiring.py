@@ -7,9 +7,10 @@ from collections.abc import Callable
 from datetime import datetime
 
 from commcast.adapters.base import Adapter
-from commcast.config import Config
+from commcast.config import CONFIG_NAME, Config
 from commcast.delivering import Deliverer
 from commcast.desk import Desk
+from commcast.errors import ConfigError, Fault
 from commcast.freezing import silent
 from commcast.ledger.owners import current_owner
 from commcast.ledger.store import Ledger
@@ -59,4 +60,7 @@ def make_sender(
 
 def _provider_of(config: Config, channel: Channel) -> str:
     used = config.channels.email if channel is Channel.EMAIL else config.channels.sms
-    return used.provider if used is not None else "outbox"
+    if used is None:
+        what = f"messages wait for {channel}, and there is no [channels.{channel}]"
+        raise ConfigError(Fault(CONFIG_NAME, 0, 0, what, "put it back until they are delivered"))
+    return used.provider

@@ -11,6 +11,7 @@ from pathlib import Path
 from commcast.adapters.base import Adapter
 from commcast.delivering import Delivered, Deliverer
 from commcast.desk import Desk, check_story, open_desk, release_updates, what_is_owed
+from commcast.freezing import Freezer
 from commcast.incidents.load import Loaded, load_incident, load_incidents
 from commcast.ledger.history import Told, deliveries
 from commcast.ledger.owners import current_owner
@@ -160,6 +161,11 @@ class Bench:
         """Release and send an incident, as a verb with --yes does."""
         self.release(name)
         return self.sender.send_released(self.incident(name))
+
+    def freeze(self, name: str = "pay7") -> None:
+        """Freeze what is released and owed, as a run leaves it that dies before its first claim."""
+        owed = what_is_owed(self.desk, self.incident(name), self.ledger)
+        assert Freezer(self.ledger, current_owner(), self.now).freeze(owed.deliveries)
 
     def tick(self) -> Ticked:
         return tick(self.sender, self.loaded())

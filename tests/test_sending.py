@@ -138,15 +138,11 @@ def test_late_sends_it_all_the_same(bench: Bench) -> None:
 
 def test_newer_words_end_what_still_waits_of_older_ones(bench: Bench) -> None:
     bench.release()
-    with bench.ledger.write() as connection:
-        stop_incident(connection, "pay7", "dana", bench.now)
-    bench.sender.send_released(bench.incident())
+    bench.freeze()
     at = bench.later(minutes=5)
     write_incident(bench.folder, more=update_text(at, status="identified", resolution="A fix is coming."))
     bench.release()
     bench.sender.send_released(bench.incident())
-    with bench.ledger.write() as connection:
-        lift_stop(connection, "pay7", "dana", bench.now)
     bench.tick()
     assert bench.states()[("email", "skipped")] == 3
     assert bench.states(notice="update:2")[("email", "accepted")] == 3
@@ -155,11 +151,7 @@ def test_newer_words_end_what_still_waits_of_older_ones(bench: Bench) -> None:
 
 def test_what_waits_past_its_promise_expires(bench: Bench) -> None:
     bench.release()
-    with bench.ledger.write() as connection:
-        stop_incident(connection, "pay7", "dana", bench.now)
-    bench.sender.send_released(bench.incident())
-    with bench.ledger.write() as connection:
-        lift_stop(connection, "pay7", "dana", bench.now)
+    bench.freeze()
     bench.later(minutes=25)
     bench.tick()
     assert bench.mails() == []
@@ -182,12 +174,9 @@ def test_a_stopped_incident_sends_nothing_until_it_is_resumed(bench: Bench) -> N
 
 def test_an_opt_out_between_freeze_and_claim_is_honoured(bench: Bench) -> None:
     bench.release()
-    with bench.ledger.write() as connection:
-        stop_incident(connection, "pay7", "dana", bench.now)
-    bench.sender.send_released(bench.incident())
+    bench.freeze()
     with bench.ledger.write() as connection:
         suppress(connection, "email", "ann@example.com", reason="asked", by="dana", now=bench.now)
-        lift_stop(connection, "pay7", "dana", bench.now)
     bench.tick()
     assert bench.states()[("email", "accepted")] == 2
     assert bench.states()[("email", "skipped")] == 1
@@ -271,11 +260,7 @@ def test_a_broken_incident_does_not_stop_another(bench: Bench) -> None:
 
 def test_what_is_frozen_goes_out_though_the_file_broke(bench: Bench) -> None:
     bench.release()
-    with bench.ledger.write() as connection:
-        stop_incident(connection, "pay7", "dana", bench.now)
-    bench.sender.send_released(bench.incident())
-    with bench.ledger.write() as connection:
-        lift_stop(connection, "pay7", "dana", bench.now)
+    bench.freeze()
     (bench.folder / "incidents/pay7.yaml").write_text("title: [")
     ticked = bench.tick()
     assert ticked.exit_code(0.02) is ExitCode.INPUT

@@ -144,6 +144,9 @@ def _as_it_will_stand(
         if not update.at_written:
             text = with_at(text, incident.path, update.number, desk.now)
     checked = parse_incident(text, incident.path, fresh.config, desk.now)
+    if len(checked.updates) != len(incident.updates):
+        # A yes covers the words that were there; not those that somebody adds meanwhile.
+        raise DecisionNeeded(f"{incident.path} was changed by somebody meanwhile.")
     owed = what_is_owed(fresh, checked, ledger, as_if_released=True, late=wishes.late)
     # With --yes nobody looked: there is nothing to compare with.
     if not wishes.yes and owed.survey().digest != survey.digest:
@@ -263,7 +266,13 @@ def _already_sent(owed: Owed) -> str:
 def tell_trouble(incident: str, delivered: Delivered) -> None:
     """Say what a delivery left undone, and what to do about it."""
     if delivered.refused:
-        say(f"The provider refused us: {delivered.refused}. Mend that, then: commcast send {incident}")
+        verb = "resume" if delivered.refuses_everybody else "send"
+        say(f"The provider refused us: {delivered.refused}. Mend that, then: commcast {verb} {incident}")
+    if delivered.expired:
+        say(
+            f"{delivered.expired:,} were not told: the promise in these words has passed. "
+            f"Say what is true now: commcast update {incident}"
+        )
     if delivered.down:
         say(f"The provider is down or busy: {delivered.down}. A tick goes on, or: commcast send {incident}")
     if delivered.signal:

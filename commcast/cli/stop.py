@@ -80,6 +80,8 @@ def resume(
                 delivered = _deliver(desk, sender_for(desk, ledger, progress), one)
             show(f"{one}: {_in_words(delivered)}")
             codes.append(delivered.exit_code(desk.config.send.tolerate))
+            if delivered.signal:
+                break
         if len(codes) == 1:
             show("Nothing is open: everything released was delivered.")
     raise typer.Exit(gravest(codes))

@@ -136,7 +136,9 @@ def _pass(folder: Path | None, as_json: bool, talk: _Talk) -> ExitCode:
 
 def _is_news(delivered: Delivered) -> bool:
     """Return whether something happened: that an incident is still stopped is no news every minute."""
-    return bool(delivered.handed_over or delivered.lost or delivered.refused or delivered.down)
+    return bool(
+        delivered.handed_over or delivered.lost or delivered.expired or delivered.refused or delivered.down
+    )
 
 
 def delivered_in_words(delivered: Delivered) -> str:
@@ -144,6 +146,8 @@ def delivered_in_words(delivered: Delivered) -> str:
     parts = [f"{count} {kind}" for kind, count in sorted(delivered.outcomes.items()) if kind != "not_taken"]
     if delivered.lost:
         parts.append(f"{delivered.lost} unknown: an earlier run ended before the answer came")
+    if delivered.expired:
+        parts.append(f"{delivered.expired} not told: the promise in their words had passed")
     if delivered.waiting:
         parts.append(f"{delivered.waiting} waiting")
     if delivered.stopped_by and delivered.waiting:

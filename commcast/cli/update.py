@@ -184,12 +184,12 @@ def _append_and_send(
 ) -> None:
     desk, found, present = place.desk, place.incident, place.present
     entry = entry_of(with_dates(dict(keys), desk), edit=edit)
-    checked = checked_update(desk, found, entry)
+    checked, seen = checked_update(desk, found, entry)
     if dry_run:
         with ledger_of(desk, dry_run=True) as ledger:
             raise typer.Exit(plan_only(desk, checked, ledger, present, wishes))
     _check_before_writing(desk, found, checked, present, wishes)
-    incident = append(desk, checked, entry)
+    incident = append(desk, checked, entry, seen)
     with ledger_for(desk, incident) as ledger:
         raise typer.Exit(send_incident(desk, incident, ledger, present, wishes))
 
@@ -222,19 +222,27 @@ def entry_of(keys: Mapping[str, Any], *, edit: bool) -> dict[str, Any]:
     return _edited(entry) if edit else entry
 
 
-def append(desk: Desk, checked: Incident, entry: Mapping[str, Any]) -> Incident:
-    """Write the update into the file; return the incident as the file then stands."""
+def append(desk: Desk, checked: Incident, entry: Mapping[str, Any], seen: str) -> Incident:
+    """Write the update into the file whose text was `seen`; return the incident as the file then stands.
+
+    Raises InputError where somebody changed the file meanwhile, before or right after.
+    """
     from commcast.incidents.editor import append_update
     from commcast.incidents.load import load_incident
 
     path = desk.config.folder / checked.path
-    append_update(path, entry)
+    append_update(path, entry, seen=seen)
     say(f"Wrote update {checked.latest.number} into {checked.path}.")
-    return load_incident(path, desk.config, desk.now)
+    written = load_incident(path, desk.config, desk.now)
+    if len(written.updates) != len(checked.updates):
+        raise InputError(
+            Fault(checked.path, 0, 0, "was changed by somebody meanwhile", "look first, then send")
+        )
+    return written
 
 
-def checked_update(desk: Desk, incident: Incident, entry: Mapping[str, Any]) -> Incident:
-    """Return the incident with one more update. Nothing is written.
+def checked_update(desk: Desk, incident: Incident, entry: Mapping[str, Any]) -> tuple[Incident, str]:
+    """Return the incident with one more update, and the text it was checked against. Nothing is written.
 
     Raises InputError, for what an option said in terms of that option.
     """
@@ -245,12 +253,13 @@ def checked_update(desk: Desk, incident: Incident, entry: Mapping[str, Any]) -> 
     from commcast.textfile import read_text_file
 
     folder, name = desk.config.folder, incident.path
-    text = with_update(read_text_file(folder / name, folder=folder, name=name), name, entry)
+    seen = read_text_file(folder / name, folder=folder, name=name)
+    text = with_update(seen, name, entry)
     line = examine(text, name).place(("updates", len(incident.updates)))[0]
     try:
         checked = parse_incident(text, name, desk.config, desk.now)
         check_story(desk, checked, None)
-        return checked
+        return checked, seen
     except InputError as error:
         raise in_terms_of_options(error, text, name, line) from None
 

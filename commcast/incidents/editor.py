@@ -56,9 +56,21 @@ def create_file(config: Config, incident_id: str, text: str) -> Path:
     return path
 
 
-def append_update(path: Path, entry: Mapping[str, Any]) -> None:
-    """Add an update below the last one. Raises InputError where the file is no YAML or cannot be written."""
-    _edit(path, lambda text, name: with_update(text, name, entry))
+def append_update(path: Path, entry: Mapping[str, Any], *, seen: str | None = None) -> None:
+    """Add an update below the last one.
+
+    `seen` is the text that the update was checked against: where somebody has changed the file since, nothing
+    is written. Raises InputError where that is so, or the file is no YAML or cannot be written.
+    """
+
+    def added(text: str, name: str) -> str:
+        if seen is not None and text != seen:
+            raise InputError(
+                Fault(name, 0, 0, "was changed by somebody meanwhile", "say it again; see first")
+            )
+        return with_update(text, name, entry)
+
+    _edit(path, added)
 
 
 def fill_at(path: Path, number: int, at: datetime) -> None:

@@ -21,6 +21,7 @@ from commcast.message import Outcome, OutcomeKind
 _broadcast, _delivery = schema.broadcast, schema.delivery
 _suppression, _stop = schema.suppression, schema.stop
 
+EXPIRED = "expired: its promise had passed"
 NO_ANSWER = "the run ended before the provider answered"
 
 
@@ -43,11 +44,13 @@ class Claim:
 class Turn:
     """What one transaction gave: new claims, or why there are none.
 
-    `stopped_by` names who stopped the incident. `next_try` is when the first of what waits may be tried
+    `expired` counts what was skipped because its promise had passed. `stopped_by` names who stopped the
+    incident. `next_try` is when the first of what waits may be tried
     again; it is only looked up when nothing was claimed.
     """
 
     claims: tuple[Claim, ...] = ()
+    expired: int = 0
     stopped_by: str = ""
     next_try: datetime | None = None
 
@@ -78,10 +81,10 @@ def settle_and_claim(
     stopped_by = _stopped_by(connection, broadcast)
     if stopped_by:
         return Turn(stopped_by=stopped_by)
-    claims = _claim(connection, broadcast, count, owner, lease, now)
+    claims, expired = _claim(connection, broadcast, count, owner, lease, now)
     if claims:
-        return Turn(claims=claims)
-    return Turn(next_try=waiting(connection, broadcast)[1])
+        return Turn(claims=claims, expired=expired)
+    return Turn(expired=expired, next_try=waiting(connection, broadcast)[1])
 
 
 def settle(connection: Connection, settlements: Sequence[Settlement], *, owner: str, now: datetime) -> None:
@@ -184,8 +187,12 @@ def _stopped_by(connection: Connection, broadcast: int) -> str:
 
 def _claim(
     connection: Connection, broadcast: int, count: int, owner: str, lease: timedelta, now: datetime
-) -> tuple[Claim, ...]:
-    """Claim what may go; what may no longer (opted out since the freeze, promise passed) is skipped."""
+) -> tuple[tuple[Claim, ...], int]:
+    """Claim what may go; what may no longer (opted out since the freeze, promise passed) is skipped.
+
+    Returns the claims, and how many were skipped because their promise had passed.
+    """
+    expired = 0
     while candidates := _candidates(connection, broadcast, count, now):
         fit: list[int] = []
         unfit: dict[str, list[int]] = {}
@@ -194,9 +201,10 @@ def _claim(
             (unfit.setdefault(reason, []) if reason else fit).append(row.id)
         for reason, ids in unfit.items():
             _skip(connection, ids, reason, now)
+            expired += len(ids) if reason == EXPIRED else 0
         if fit:
-            return _take(connection, fit, owner, lease, now)
-    return ()
+            return _take(connection, fit, owner, lease, now), expired
+    return (), expired
 
 
 def _candidates(connection: Connection, broadcast: int, count: int, now: datetime) -> Sequence[Any]:
@@ -285,7 +293,7 @@ def _unfit(row: Any, now: datetime) -> str:
     if row.overtaken:
         return "superseded"
     if row.expires_at is not None and row.expires_at <= stamp(now):
-        return "expired: its promise had passed"
+        return EXPIRED
     return ""
 
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from commcast.cli import asking
-from commcast.errors import Interrupted
+from commcast.cli import update as update_command
+from commcast.errors import ExitCode, Interrupted
 from commcast.freezing import Freezer
 from commcast.ledger.claims import Settlement, settle, settle_and_claim
 from commcast.ledger.freeze import open_broadcasts
-from commcast.ledger.stops import lift_stop, stop_incident, stops_in_force
+from commcast.ledger.stops import stops_in_force
 from commcast.ledger.suppressions import erase, list_suppressions
 from commcast.message import HandOver, Outcome, OutcomeKind
 from commcast.model import Channel
 from tests.cli.running import just_now, run
-from tests.desks import Bench, update_text, write_desk, write_incident
+from tests.desks import Bench, update_text, write_desk, write_incident, write_list
 from tests.fakes import FakeAdapter, address_of
 
 
@@ -150,11 +152,8 @@ def test_a_draft_is_still_a_draft_after_an_adoption(tmp_path: Path) -> None:
 
 def test_an_answer_after_an_erasure_does_not_bring_the_address_back(bench: Bench) -> None:
     bench.release()
+    bench.freeze()
     with bench.ledger.write() as connection:
-        stop_incident(connection, "pay7", "dana", bench.now)
-    bench.sender.send_released(bench.incident())
-    with bench.ledger.write() as connection:
-        lift_stop(connection, "pay7", "dana", bench.now)
         broadcast = next(each for each in open_broadcasts(connection, "pay7") if each.channel == "email")
         turn = settle_and_claim(
             connection, broadcast.id, [], count=9, owner="me|1|1", lease=timedelta(hours=1), now=bench.now
@@ -211,3 +210,92 @@ def test_rows_left_out_are_said_also_where_nobody_is_asked(tmp_path: Path) -> No
     result = run("send", "pay7", "--yes", folder=folder)
     assert "1 of 2 rows of customers are bad" in result.stderr
     assert "customers.csv:3" in result.stderr
+
+
+def test_nothing_is_frozen_of_what_is_stopped(tmp_path: Path) -> None:
+    """Stopped for a wrong list, ticked, list mended, resumed: the mended list is the one that goes."""
+    folder = write_desk(tmp_path, customers=["wrong@example.com,,Wrong"])
+    bench = Bench(folder, now=just_now())
+    write_incident(folder, at=bench.now)
+    bench.release()
+    run("stop", "pay7", folder=folder)
+    run("tick", folder=folder)
+    write_list(folder, "customers", "email,phone,name", ["right@example.com,,Right"])
+    run("resume", "pay7", folder=folder)
+    assert {row.address for row in bench.rows()} == {"right@example.com", "help@acme.example"}
+
+
+def test_who_was_not_told_in_time_is_counted_and_named(bench: Bench) -> None:
+    bench.release()
+    bench.freeze()
+    bench.later(hours=3)
+    delivered = bench.sender.send_released(bench.incident())
+    assert delivered.expired == 5
+    assert delivered.exit_code(0.02) is ExitCode.DECISION
+
+
+def test_a_provider_that_refuses_everybody_is_not_asked_again_by_a_tick(tmp_path: Path) -> None:
+    write_desk(tmp_path, customers=[f"c{n}@example.com,,C" for n in range(60)])
+    write_incident(tmp_path)
+    bench = Bench(tmp_path, adapter=refusing())
+    assert bench.send().exit_code(0.02) is ExitCode.REFUSED
+    refused = bench.states()[("email", "rejected")]
+    bench.tick()
+    assert bench.states()[("email", "rejected")] == refused
+
+
+def test_ctrl_c_ends_a_tick_over_several_incidents(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_incident(bench.folder, "web1")
+    bench.release("pay7")
+    bench.release("web1")
+
+    def interrupted(*_: object, **__: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Freezer, "freeze", interrupted)
+    with pytest.raises(Interrupted):
+        bench.tick()
+    with bench.ledger.read() as connection:
+        assert [stop.incident for stop in stops_in_force(connection)] == ["pay7"]
+
+
+def test_an_audience_that_was_told_may_not_go_before_the_end_is_told(tmp_path: Path) -> None:
+    bench = told_desk(tmp_path)
+    config = bench.folder / "commcast.toml"
+    text = config.read_text()
+    start, end = text.index("[audiences.customers]"), text.index("[channels.email]")
+    config.write_text(text[:start] + text[end:])
+    result = run("resolve", "--fixed", "Done.", "--yes", folder=bench.folder, expect=2)
+    assert "put [audiences.customers] back" in result.stderr
+
+
+def test_a_channel_may_not_go_while_messages_wait_for_it(tmp_path: Path) -> None:
+    folder = write_desk(tmp_path)
+    bench = Bench(folder, now=just_now())
+    write_incident(folder, at=bench.now)
+    bench.release()
+    bench.freeze()
+    config = folder / "commcast.toml"
+    text = config.read_text().replace('channels = ["email", "sms"]', 'channels = ["email"]')
+    start, end = text.index("[channels.sms]"), text.index("[providers.smtp]")
+    config.write_text(text[:start] + text[end:])
+    assert "put it back" in run("tick", folder=folder, expect=2).stderr
+
+
+def test_an_update_does_not_go_over_what_somebody_else_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checked against one text, appended to another: nothing is written."""
+    bench = told_desk(tmp_path)
+    path = bench.folder / "incidents/pay7.yaml"
+    checked = update_command.checked_update
+
+    def meanwhile(*arguments: Any) -> Any:
+        found = checked(*arguments)
+        path.write_text(path.read_text() + update_text(bench.now, issue="THEIRS"))
+        return found
+
+    monkeypatch.setattr(update_command, "checked_update", meanwhile)
+    result = run("update", "--issue", "MINE", "--yes", folder=bench.folder, expect=2)
+    assert "changed by somebody meanwhile" in result.stderr
+    assert "MINE" not in path.read_text()

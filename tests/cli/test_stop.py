@@ -95,6 +95,7 @@ def test_what_cannot_be_meant_is_refused(bench: Bench, arguments: list[str]) -> 
 
 def test_resume_finishes_an_incident_whose_file_is_broken(bench: Bench) -> None:
     bench.release()
+    bench.freeze()
     run("stop", "pay7", folder=bench.folder)
     run("tick", folder=bench.folder)
     (bench.folder / "incidents" / "pay7.yaml").write_text("title: [\n")
