@@ -1,14 +1,16 @@
-"""What became of an incident's newest words: by audience and channel, as a table and as JSON."""
+"""What became of an incident's newest words: in a line, as a table, as JSON, and what is left to do."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from commcast.cli.output import show, table
-from commcast.cli.present import NAMES
+from commcast.cli.output import say, show, table
+from commcast.cli.present import NAMES, clock_of
 
 if TYPE_CHECKING:
+    from commcast.delivering import Delivered
+    from commcast.desk import Desk, Owed
     from commcast.errors import ExitCode
     from commcast.ledger.store import Ledger
     from commcast.model import Incident
@@ -63,3 +65,50 @@ def _counted(incident: Incident, ledger: Ledger) -> dict[tuple[str, str], Counte
         counts = counted.setdefault((tally.audience, tally.channel), Counter())
         counts[_COLUMN[tally.state.value]] += tally.count
     return counted
+
+
+def tell_promise(desk: Desk, owed: Owed) -> None:
+    """Say by when the person on call has to write again."""
+    notices = [line.notice for line in owed.lines]
+    promised = [at for notice in notices for name in notice.audiences if (at := notice.next_update_by[name])]
+    if promised:
+        when = clock_of(desk.config, desk.now)(min(promised))
+        say(f'Next word is promised by {when}: commcast update {owed.incident.id} --nothing-new "…"')
+
+
+def what_happened(owed: Owed, released: list[int], delivered: Delivered) -> str:
+    """Return in one line what a run did: what it released, and how many it handed over."""
+    numbers = ", ".join(map(str, released))
+    handed = delivered.handed_over
+    if released and not owed.deliveries:
+        return f"{owed.incident.id}: update {numbers} released; nobody hears of it now."
+    if released:
+        return f"{owed.incident.id}: update {numbers} released, {handed:,} handed over."
+    if handed or delivered.waiting or delivered.lost:
+        return f"{owed.incident.id}: {handed:,} handed over that were still open."
+    return already_sent(owed)
+
+
+def already_sent(owed: Owed) -> str:
+    """Return that there was nothing to send."""
+    return f"{owed.incident.id}: update {owed.incident.latest.number} was already sent; nothing was sent now."
+
+
+def tell_trouble(incident: str, delivered: Delivered) -> None:
+    """Say what a delivery left undone, and what to do about it."""
+    if delivered.refused:
+        verb = "resume" if delivered.refuses_everybody else "send"
+        say(f"The provider refused us: {delivered.refused}. Mend that, then: commcast {verb} {incident}")
+    if delivered.expired:
+        say(
+            f"{delivered.expired:,} were not told: the promise in these words has passed. "
+            f"Say what is true now: commcast update {incident}"
+        )
+    if delivered.down:
+        say(f"The provider is down or busy: {delivered.down}. A tick goes on, or: commcast send {incident}")
+    if delivered.signal:
+        say(f"Interrupted: {delivered.waiting:,} wait. commcast resume {incident} finishes it.")
+    elif delivered.stopped_by:
+        say(f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} wait. See: commcast resume {incident}")
+    if delivered.lost or delivered.outcomes["unknown"]:
+        say(f"Unknown: no answer came; nobody is told again by itself. Who: commcast log {incident}")

@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING
 from commcast.cli import asking, question
 from commcast.cli.opening import sender_for, who
 from commcast.cli.options import clock
-from commcast.cli.outcomes import outcome_document, show_outcomes
+from commcast.cli.outcomes import (
+    already_sent,
+    outcome_document,
+    show_outcomes,
+    tell_promise,
+    tell_trouble,
+    what_happened,
+)
 from commcast.cli.output import say, show, show_json
-from commcast.cli.present import clock_of, rows_left_out, survey_document
+from commcast.cli.present import rows_left_out, survey_document
 from commcast.cli.progress import Progress
 from commcast.errors import CommcastError, DecisionNeeded, ExitCode, InputError, Interrupted
 
 if TYPE_CHECKING:
-    from commcast.delivering import Delivered
     from commcast.desk import Desk, Owed
     from commcast.ledger.store import Ledger
     from commcast.model import Incident
@@ -216,7 +222,7 @@ def _nothing_to_send(owed: Owed, ledger: Ledger, wishes: Wishes) -> ExitCode:
     if wishes.as_json:
         show_json("send", outcome_document(owed.incident, ledger, [], ExitCode.DONE))
     else:
-        show(_already_sent(owed))
+        show(already_sent(owed))
         show_outcomes(owed.incident, ledger)
     return ExitCode.DONE
 
@@ -230,57 +236,12 @@ def _deliver(
     if wishes.as_json:
         show_json("send", outcome_document(owed.incident, ledger, released, code))
     else:
-        show(_what_happened(owed, released, delivered))
+        show(what_happened(owed, released, delivered))
         show_outcomes(owed.incident, ledger)
     tell_trouble(owed.incident.id, delivered)
     if released and code is ExitCode.DONE and not owed.incident.latest.is_end:
-        _tell_promise(desk, owed)
+        tell_promise(desk, owed)
     return code
-
-
-def _tell_promise(desk: Desk, owed: Owed) -> None:
-    """Say by when the person on call has to write again."""
-    notices = [line.notice for line in owed.lines]
-    promised = [at for notice in notices for name in notice.audiences if (at := notice.next_update_by[name])]
-    if promised:
-        when = clock_of(desk.config, desk.now)(min(promised))
-        say(f'Next word is promised by {when}: commcast update {owed.incident.id} --nothing-new "…"')
-
-
-def _what_happened(owed: Owed, released: list[int], delivered: Delivered) -> str:
-    numbers = ", ".join(map(str, released))
-    handed = delivered.handed_over
-    if released and not owed.deliveries:
-        return f"{owed.incident.id}: update {numbers} released; nobody hears of it now."
-    if released:
-        return f"{owed.incident.id}: update {numbers} released, {handed:,} handed over."
-    if handed or delivered.waiting or delivered.lost:
-        return f"{owed.incident.id}: {handed:,} handed over that were still open."
-    return _already_sent(owed)
-
-
-def _already_sent(owed: Owed) -> str:
-    return f"{owed.incident.id}: update {owed.incident.latest.number} was already sent; nothing was sent now."
-
-
-def tell_trouble(incident: str, delivered: Delivered) -> None:
-    """Say what a delivery left undone, and what to do about it."""
-    if delivered.refused:
-        verb = "resume" if delivered.refuses_everybody else "send"
-        say(f"The provider refused us: {delivered.refused}. Mend that, then: commcast {verb} {incident}")
-    if delivered.expired:
-        say(
-            f"{delivered.expired:,} were not told: the promise in these words has passed. "
-            f"Say what is true now: commcast update {incident}"
-        )
-    if delivered.down:
-        say(f"The provider is down or busy: {delivered.down}. A tick goes on, or: commcast send {incident}")
-    if delivered.signal:
-        say(f"Interrupted: {delivered.waiting:,} wait. commcast resume {incident} finishes it.")
-    elif delivered.stopped_by:
-        say(f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} wait. See: commcast resume {incident}")
-    if delivered.lost or delivered.outcomes["unknown"]:
-        say(f"Unknown: no answer came; nobody is told again by itself. Who: commcast log {incident}")
 
 
 @contextmanager
