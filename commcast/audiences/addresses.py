@@ -59,7 +59,8 @@ def normalise_phone(text: str, region: str) -> str:
     if phonenumbers.number_type(number) == phonenumbers.PhoneNumberType.PREMIUM_RATE:
         raise ValueError("is a premium-rate number, which costs us or the reader; write an ordinary number")
     normal = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    if not _E164.fullmatch(normal):
+    # Zeros upon zeros (+31 00…): what would lose another one when it is read again is nobody's number.
+    if not _E164.fullmatch(normal) or phonenumbers.parse(normal) != number:
         raise ValueError("is not a number the whole world can dial; write +, the country code and the number")
     return normal
 
