@@ -37,6 +37,10 @@ OVER = frozenset({Status.RESOLVED, Status.COMPLETED})
 Result = TypeVar("Result")
 
 
+_SAID_AFRESH = ("issue", "resolution", "scope", "action")  # what an end closes, a reopening says anew
+_CARRIED = ("severity", "affected", "audiences", "owner", "backup", *_SAID_AFRESH)
+
+
 @dataclass(slots=True)
 class _Said:
     """What the updates so far have said, for the next one to carry forward."""
@@ -240,20 +244,10 @@ class Unfolding:
         """Take over what this update says; ask for what must be said at first, and again after an end."""
         afresh = number == 1 or (self.said.ended and status is Status.REOPENED)
         if afresh:
-            for key in ("issue", "resolution", "timeframe", "scope", "action"):
+            for key in _SAID_AFRESH:
                 self.said.values.pop(key, None)
             self.said.timeframe = None
-        for key in (
-            "severity",
-            "affected",
-            "audiences",
-            "owner",
-            "backup",
-            "issue",
-            "resolution",
-            "scope",
-            "action",
-        ):
+        for key in _CARRIED:
             value = getattr(entry, key)
             if value is not None:
                 self.said.values[key] = value
