@@ -30,7 +30,6 @@ from commcast.model import Channel
 from commcast.verdict import NOT_BEGUN, Verdict
 from commcast.wording.templating import Wording
 
-WINDOWS_A_CONNECTION = 2  # one batch in flight and one ready behind it: W = connections x 2 x batch size
 LONGEST_WAIT = timedelta(seconds=30)  # a run waits no longer than this for a provider to be ready again
 DRAIN_SECONDS = 60.0  # on a signal: how long hand-overs in flight may still finish
 
@@ -83,7 +82,7 @@ class Run:
     @property
     def window(self) -> int:
         """W: how many deliveries this process may have claimed at once."""
-        return self.adapter.connections * self.adapter.batch_size * WINDOWS_A_CONNECTION
+        return self.adapter.window
 
     async def deliver(self) -> Ended:
         """Hand over all that may go; return how it ended.

@@ -112,7 +112,7 @@ def build_message(
 ) -> Message:
     """Return the finished message of one delivery. `secret` keys its Message-ID, `now` becomes its Date."""
     if isinstance(content, SmsContent):
-        return Sms(to=address, body=content.body, valid_until=valid_until)
+        return Sms(to=address, body=content.body, valid_until=valid_until, sender=envelope.sender)
     sender_name, sender = parseaddr(envelope.sender)
     own_id = _keyed(secret, delivery.incident, delivery.notice, delivery.channel, delivery.key)
     domain = sender.rpartition("@")[2]

@@ -8,60 +8,22 @@ from datetime import time, timedelta
 from email.utils import parseaddr
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from commcast.config_fields import Length, Line, Name, Table, WebUrl, Zone, web_url
+from commcast.config_providers import Providers
 from commcast.durations import parse_duration
-from commcast.model import ID_PATTERN, Channel, Severity, View
+from commcast.model import Channel, Severity, View
 
 CONFIG_NAME = "commcast.toml"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-
-
-def _one_line(text: str) -> str:
-    if _CONTROL.search(text):
-        raise ValueError("holds a line break or another control character; write plain text on one line")
-    return text
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(
-            f'{name!r:.60} is not a time zone; write one such as "Europe/Berlin" or "UTC"'
-        ) from None
-    return name
-
-
-def _web_url(url: str) -> str:
-    parts = urlsplit(url)
-    if url and (parts.scheme not in {"http", "https"} or not parts.hostname or any(c.isspace() for c in url)):
-        raise ValueError(f"{url!r:.80} is not a web address; write https://…")
-    return url
 
 
 def _unsubscribe(url: str) -> str:
     if url.startswith("mailto:") and "@" in url and not re.search(r"[\s<>,]", url):
         return url
-    return _web_url(url)
-
-
-def _short_enough(length: timedelta) -> timedelta:
-    # A claim's lease (delivering.LEASE) has to outlive the longest hand-over: three such steps, twice over.
-    if not timedelta(seconds=1) <= length <= timedelta(minutes=2):
-        raise ValueError("must be between 1s and 2m; write 60s")
-    return length
+    return web_url(url)
 
 
 def _sender(text: str) -> str:
@@ -90,23 +52,10 @@ def _share(text: str) -> float:
     return float(match[1]) / 100
 
 
-Line = Annotated[str, AfterValidator(_one_line)]
-Zone = Annotated[str, AfterValidator(_zone)]
-WebUrl = Annotated[Line, AfterValidator(_web_url)]
-Length = Annotated[
-    timedelta,
-    BeforeValidator(parse_duration),
-    WithJsonSchema({"type": "string", "description": "a length of time", "examples": ["20m", "1h30m", "2d"]}),
-]
-Name = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
 SmsEvent = Literal["first", "worse", "correction", "retracted", "reopened", "resolved", "started"]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-
-class Organisation(_Table):
+class Organisation(Table):
     """Who speaks. `zone` gives naive local times their meaning."""
 
     name: Line = Field(min_length=1, max_length=60)
@@ -114,7 +63,7 @@ class Organisation(_Table):
     status_url: WebUrl = ""
 
 
-class Contact(_Table):
+class Contact(Table):
     """How readers reach a person. `{id}` in `reply_to` becomes the incident's id."""
 
     reply_to: Line = ""
@@ -123,7 +72,7 @@ class Contact(_Table):
     after_hours: Line = ""
 
 
-class Person(_Table):
+class Person(Table):
     """Somebody who can own an incident. An address may be `env:NAME`, read only when it is needed."""
 
     name: Line
@@ -131,13 +80,13 @@ class Person(_Table):
     phone: Line = ""
 
 
-class Component(_Table):
+class Component(Table):
     """A part of the service. `public` is its name for readers outside."""
 
     public: Line
 
 
-class Audience(_Table):
+class Audience(Table):
     """People who get the same words. `rank` decides where one address stands in several: the lowest wins."""
 
     recipients: str
@@ -147,7 +96,7 @@ class Audience(_Table):
     severities: tuple[Severity, ...] | None = None
 
 
-class Cadence(_Table):
+class Cadence(Table):
     """How often one severity is spoken of. `later` holds (after this long, this often), by rising age."""
 
     first: Length = timedelta(minutes=15)
@@ -173,19 +122,19 @@ class Cadence(_Table):
         return {**known, "later": tuple(sorted(later)), "audiences": audiences}
 
 
-class Silence(_Table):
+class Silence(Table):
     """What happens when a promise is about to break; kept for `tick`, which does not send holds yet."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
 
-class Nudge(_Table):
+class Nudge(Table):
     """How an owner is woken; kept for `tick`, which does not nudge yet."""
 
     command: tuple[str, ...] = ()
 
 
-class EmailChannel(_Table):
+class EmailChannel(Table):
     """How mail leaves."""
 
     provider: str = "outbox"
@@ -193,7 +142,7 @@ class EmailChannel(_Table):
     fallback: str = ""
 
 
-class SmsChannel(_Table):
+class SmsChannel(Table):
     """How texts leave, for which events, and when a reader is not woken."""
 
     provider: str = "outbox"
@@ -219,40 +168,14 @@ class SmsChannel(_Table):
     region: Annotated[str, Field(pattern="^([A-Z]{2})?$")] = ""
 
 
-class Channels(_Table):
+class Channels(Table):
     """The channels in use; a channel that is left out is not used."""
 
     email: EmailChannel | None = None
     sms: SmsChannel | None = None
 
 
-class SmtpProvider(_Table):
-    """An SMTP relay. The password is read from COMMCAST_SMTP_PASSWORD."""
-
-    host: Line
-    port: Annotated[int, Field(ge=1, le=65535)] = 587
-    user: Line = ""
-    security: Literal["starttls", "tls", "none"] = "starttls"
-    ca_file: str = ""
-    connections: Annotated[int, Field(ge=1, le=64)] = 4
-    timeout: Annotated[Length, AfterValidator(_short_enough)] = timedelta(seconds=60)
-    hello: Line = ""
-
-
-class OutboxProvider(_Table):
-    """Files instead of a provider: nothing is sent."""
-
-    folder: str = "outbox"
-
-
-class Providers(_Table):
-    """Settings of each provider that is used."""
-
-    smtp: SmtpProvider | None = None
-    outbox: OutboxProvider = OutboxProvider()
-
-
-class Send(_Table):
+class Send(Table):
     """What guards a broadcast."""
 
     confirm_above: Annotated[int, Field(ge=0)] = 1000
@@ -264,7 +187,7 @@ class Send(_Table):
     sms_price: Annotated[float, Field(ge=0)] = 0.0
 
 
-class Tick(_Table):
+class Tick(Table):
     """What `tick` may take for a release."""
 
     release: Literal["never", "committed"] = "never"
@@ -278,7 +201,7 @@ DEFAULT_CADENCE = {
 }
 
 
-class Config(_Table):
+class Config(Table):
     """All of commcast.toml. Every path in it is relative to `folder`, where it stands."""
 
     folder: Path = Field(exclude=True, default=Path())
@@ -306,8 +229,6 @@ class Config(_Table):
         written = {
             "silence": self.silence is not None,
             "nudge": self.nudge is not None,
-            "channels.email.fallback": bool(self.channels.email and self.channels.email.fallback),
-            "channels.sms.fallback": bool(self.channels.sms and self.channels.sms.fallback),
             "tick.release": self.tick.release != "never",
         }
         return tuple(key for key, is_set in written.items() if is_set)

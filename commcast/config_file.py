@@ -13,6 +13,7 @@ from commcast.config import CONFIG_NAME, Config
 from commcast.errors import ConfigError, Fault
 from commcast.model import Channel
 
+PROVIDERS = {Channel.EMAIL: ("outbox", "smtp", "sendgrid"), Channel.SMS: ("outbox", "twilio")}
 _LARGEST_CONFIG = 1 << 20  # bytes
 
 
@@ -135,17 +136,33 @@ def _cross_faults(config: Config) -> list[Fault]:
     for channel in Channel:
         used = getattr(config.channels, channel)
         if used is not None:
-            found.extend(_provider_faults(config, channel, used.provider))
+            found.extend(_provider_faults(config, channel, "provider", used.provider))
+        if used is not None and used.fallback:
+            found.extend(_fallback_faults(config, channel, used.provider, used.fallback))
     return [Fault(CONFIG_NAME, 0, 0, f"{path}: {what}", remedy) for path, what, remedy in found]
 
 
-def _provider_faults(config: Config, channel: Channel, provider: str) -> list[tuple[str, str, str]]:
-    key = f"channels.{channel}.provider"
-    usable = {Channel.EMAIL: ("outbox", "smtp"), Channel.SMS: ("outbox",)}[channel]
-    if provider not in usable:
-        return [
-            (key, f"{provider!r:.40} is not a provider of {channel} here", f"write {' or '.join(usable)}")
-        ]
+def _provider_faults(config: Config, channel: Channel, key: str, provider: str) -> list[tuple[str, str, str]]:
+    path = f"channels.{channel}.{key}"
+    if provider not in PROVIDERS[channel]:
+        usable = " or ".join(PROVIDERS[channel])
+        return [(path, f"{provider!r:.40} is not a provider of {channel}", f"write {usable}")]
     if provider == "smtp" and config.providers.smtp is None:
-        return [(key, "smtp has no settings", "add [providers.smtp] with host and port")]
+        return [(path, "smtp has no settings", "add [providers.smtp] with host and port")]
+    sms = config.channels.sms
+    if provider == "twilio" and not (config.providers.twilio.messaging_service or (sms and sms.sender)):
+        remedy = "write from in [channels.sms], or messaging_service in [providers.twilio]"
+        return [(path, "twilio has no sender", remedy)]
     return []
+
+
+def _fallback_faults(
+    config: Config, channel: Channel, provider: str, fallback: str
+) -> list[tuple[str, str, str]]:
+    path = f"channels.{channel}.fallback"
+    if fallback == provider:
+        return [(path, "is the provider itself", "name another, or leave it out")]
+    if fallback == "outbox":
+        # What went into a file counts as told, and nobody read it.
+        return [(path, "outbox tells nobody", "name a provider that sends, or leave it out")]
+    return _provider_faults(config, channel, "fallback", fallback)

@@ -39,11 +39,15 @@ class Email:
 
 @dataclass(frozen=True, slots=True)
 class Sms:
-    """One finished text message. `to` is E.164; `valid_until` (aware) is when it has become stale."""
+    """One finished text message. `to` is E.164; `valid_until` (aware) is when it has become stale.
+
+    `sender` is a number, a name or a messaging service; "" leaves the choice to the provider's settings.
+    """
 
     to: str
     body: str
     valid_until: datetime | None = None
+    sender: str = ""
 
 
 Message = Email | Sms
@@ -93,6 +97,7 @@ class Outcome:
     `detail` is a short reason, safe to store and to show: no secret, no address.
     `retry_after` is in seconds and only meant with `not_taken`; None when the provider named no time.
     `suppress` asks that this address be told nothing more (opted out, mailbox does not exist).
+    `opted_out` says that the reader asked for silence: that speaks of nobody else.
     """
 
     delivery: int
@@ -102,3 +107,4 @@ class Outcome:
     blame: Blame = Blame.RECIPIENT
     retry_after: float | None = None
     suppress: bool = False
+    opted_out: bool = False

@@ -46,6 +46,11 @@ class FakeAdapter:
     name: str = "fake"
     handed: list[HandOver] = field(default_factory=list)
     left: int = 0
+    ready: int = 2
+
+    @property
+    def window(self) -> int:
+        return self.connections * self.batch_size * self.ready
 
     async def __aenter__(self) -> Self:
         return self

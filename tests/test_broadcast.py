@@ -172,7 +172,7 @@ def test_never_more_than_a_window_is_claimed(tmp_path: Path, connections: int, b
     """Seen from outside, while the provider holds every answer back: a kill now costs at most W unknowns."""
     bench = bench_of(tmp_path, 40)
     adapter = HeldAdapter(connections=connections, batch_size=batch_size)
-    window = connections * batch_size * broadcasting.WINDOWS_A_CONNECTION
+    window = adapter.window
     seen: list[int] = []
 
     async def look() -> None:

@@ -16,7 +16,9 @@ class Adapter(Protocol):
     An adapter gets finished content. It does not render, choose recipients, retry or touch the ledger.
 
     `batch_size` is how many recipients one request may carry: an answer that is lost makes that many
-    `unknown`. `connections` is how many `send` calls may run at the same moment.
+    `unknown`. `connections` is how many `send` calls may run at the same moment. `window` is W: how many
+    deliveries one process may have claimed at once, at least `connections` times `batch_size`; a kill
+    leaves at most so many `unknown`.
 
     Entering the context opens nothing that could send; leaving it closes all connections, bounded in time.
     `send` yields exactly one `Outcome` for each hand-over of the batch, in any order, as answers come.
@@ -29,6 +31,9 @@ class Adapter(Protocol):
     name: str
     batch_size: int
     connections: int
+
+    @property
+    def window(self) -> int: ...
 
     async def __aenter__(self) -> Self: ...
 

@@ -38,6 +38,7 @@ class OutboxAdapter:
     name = "outbox"
     batch_size = 1
     connections = 4
+    window = 8
 
     def __init__(self, channel: Channel, folder: Path) -> None:
         self.channel = channel

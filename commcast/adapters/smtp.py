@@ -11,11 +11,13 @@ from typing import Self
 
 from commcast.adapters.smtp_dialogue import Connection, Letter
 from commcast.adapters.smtp_outcomes import Answer, Stage, outcome
-from commcast.config import CONFIG_NAME, SmtpProvider
+from commcast.config import CONFIG_NAME
+from commcast.config_providers import SmtpProvider
 from commcast.errors import ConfigError, Fault
 from commcast.message import Email, HandOver, Outcome
 from commcast.model import Channel
 
+READY = 2  # deliveries claimed a connection: one in flight, and one ready behind it
 DEADLINE_STEPS = 3  # one whole hand-over, opening included, may last as long as this many steps
 FAREWELL = 2.0  # seconds that leaving waits for the servers to answer QUIT
 
@@ -35,6 +37,7 @@ class SmtpAdapter:
     def __init__(self, provider: SmtpProvider, password: str | None) -> None:
         _check(provider, password)
         self.connections = provider.connections
+        self.window = provider.connections * READY
         self.deadline = provider.timeout.total_seconds() * DEADLINE_STEPS
         self._provider, self._password = provider, password or ""
         self._context: ssl.SSLContext | None = None

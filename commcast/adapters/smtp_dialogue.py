@@ -13,7 +13,7 @@ import aiosmtplib
 
 from commcast.adapters import mime
 from commcast.adapters.smtp_outcomes import OPENING, Answer, Stage, judge, reply_line
-from commcast.config import SmtpProvider
+from commcast.config_providers import SmtpProvider
 from commcast.message import Email, OutcomeKind
 
 _FINAL_DOT = b".\r\n"

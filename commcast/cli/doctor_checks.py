@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     import smtplib
     import ssl
 
-    from commcast.config import Config, SmtpProvider
+    from commcast.config import Config
+    from commcast.config_providers import SmtpProvider
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 _TICK_LATE = timedelta(minutes=5)

@@ -24,7 +24,7 @@ from commcast.adapters.base import Adapter
 from commcast.adapters.smtp import SmtpAdapter
 from commcast.adapters.smtp_dialogue import Connection
 from commcast.adapters.smtp_outcomes import OUTCOMES, Answer, Stage, judge
-from commcast.config import SmtpProvider
+from commcast.config_providers import SmtpProvider
 from commcast.errors import ConfigError
 from commcast.message import Blame, HandOver, Mailbox, Outcome, OutcomeKind, Sms
 from commcast.model import Channel

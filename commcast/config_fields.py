@@ -1,0 +1,93 @@
+"""The kinds of values that commcast.toml holds, each with the check that its text must pass."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from ipaddress import ip_address
+from typing import Annotated
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from commcast.durations import parse_duration
+from commcast.model import ID_PATTERN
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def _one_line(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("holds a line break or another control character; write plain text on one line")
+    return text
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(
+            f'{name!r:.60} is not a time zone; write one such as "Europe/Berlin" or "UTC"'
+        ) from None
+    return name
+
+
+def web_url(url: str) -> str:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in {"http", "https"} or not parts.hostname or any(c.isspace() for c in url)):
+        raise ValueError(f"{url!r:.80} is not a web address; write https://…")
+    return url
+
+
+def _short_enough(length: timedelta) -> timedelta:
+    # A claim's lease (delivering.LEASE) has to outlive the longest hand-over: three such steps, twice over.
+    if not timedelta(seconds=1) <= length <= timedelta(minutes=2):
+        raise ValueError("must be between 1s and 2m; write 60s")
+    return length
+
+
+def _base_url(url: str) -> str:
+    parts = urlsplit(web_url(url))
+    if parts.username or parts.password or parts.query or parts.fragment or parts.path not in {"", "/"}:
+        raise ValueError(f"{url!r:.80} holds more than a server; write https://api.provider.example")
+    if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+        raise ValueError(f"{url!r:.80} would send the key in the clear; write https://…")
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _callback(url: str) -> str:
+    # Twilio refuses a host with an underscore (its API description, StatusCallback).
+    if "_" in (urlsplit(web_url(url)).hostname or ""):
+        raise ValueError(f"{url!r:.80} has an underscore in its host, which Twilio refuses; use another name")
+    return url
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+Zone = Annotated[str, AfterValidator(_zone)]
+WebUrl = Annotated[Line, AfterValidator(web_url)]
+BaseUrl = Annotated[Line, AfterValidator(_base_url)]
+Length = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": "string", "description": "a length of time", "examples": ["20m", "1h30m", "2d"]}),
+]
+Timeout = Annotated[Length, AfterValidator(_short_enough)]
+# Messages a second over all processes on one ledger; 0 is no limit of ours.
+Rate = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
+Connections = Annotated[int, Field(ge=1, le=64)]
+Name = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
+CallbackUrl = Annotated[Line, AfterValidator(_callback)]
+
+
+class Table(BaseModel):
+    """One table of commcast.toml: frozen, and no key that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)

@@ -1,0 +1,82 @@
+"""What came back over HTTP, or what came instead: the one shape in which a provider's answer is judged."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+
+LONGEST_BODY = 8 << 20  # bytes of an answer that are read; a longer one is no answer
+_LONGEST_WAIT = 86_400.0  # seconds: a provider that says "in a year" is not believed beyond a day
+_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,9})?")
+
+
+class Trouble(StrEnum):
+    """What happened where no whole answer came.
+
+    unresolved   the server's name has no address
+    unreachable  no connection: refused, no route, or not in time
+    certificate  nobody vouches for the server's certificate
+    handshake    TLS could not be agreed on
+    lost         the connection broke before the whole answer was there
+    silence      the total deadline passed
+    garbage      what came is not HTTP, or longer than LONGEST_BODY
+    """
+
+    UNRESOLVED = "unresolved"
+    UNREACHABLE = "unreachable"
+    CERTIFICATE = "certificate"
+    HANDSHAKE = "handshake"
+    LOST = "lost"
+    SILENCE = "silence"
+    GARBAGE = "garbage"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """A whole answer (`trouble` is None), or what came instead (`status` is 0).
+
+    `sent` says whether any byte of the request may have left: then a missing answer is `unknown`.
+    Names in `headers` are lower-case. `body` is text, its broken bytes replaced.
+    """
+
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str = ""
+    trouble: Trouble | None = None
+    sent: bool = True
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Return in how many seconds a provider asks to be tried again; None where it names no sensible time.
+
+    Reads Retry-After (seconds or an HTTP date, RFC 9110 10.2.3), else X-RateLimit-Reset (SendGrid: Unix
+    seconds). A negative number is nonsense: None. A moment in the past means now: 0. Never beyond a day.
+    """
+    for name, read in (("retry-after", _after), ("x-ratelimit-reset", _reset)):
+        wait = read(headers.get(name, "").strip(), now)
+        if wait is not None:
+            return min(wait, _LONGEST_WAIT)
+    return None
+
+
+def _after(text: str, now: datetime) -> float | None:
+    if _NUMBER.fullmatch(text):
+        return float(text) if float(text) >= 0 else None
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return max((at - now).total_seconds(), 0.0)
+
+
+def _reset(text: str, now: datetime) -> float | None:
+    if not _NUMBER.fullmatch(text) or not math.isfinite(float(text)) or float(text) < 0:
+        return None
+    return max(float(text) - now.timestamp(), 0.0)
