@@ -15,7 +15,7 @@ from sqlalchemy import Connection, bindparam, case, func, or_, select, update
 
 from commcast.ledger import schema
 from commcast.ledger.owners import is_dead
-from commcast.ledger.schema import ALL_INCIDENTS, BroadcastState, State, insert_unless_there, stamp
+from commcast.ledger.schema import ALL_INCIDENTS, BroadcastState, State, given_up, insert_unless_there, stamp
 from commcast.message import Outcome, OutcomeKind
 
 _broadcast, _delivery = schema.broadcast, schema.delivery
@@ -261,6 +261,7 @@ def _take(
             owner=owner,
             lease_until=stamp(now + lease),
             attempts=_delivery.c.attempts + 1,
+            claimed_at=stamp(now),
             changed_at=stamp(now),
         )
         .returning(
@@ -282,7 +283,7 @@ def _skip(connection: Connection, ids: Iterable[int], reason: str, now: datetime
     connection.execute(
         update(_delivery)
         .where(_delivery.c.id.in_(list(ids)), _delivery.c.state == State.PENDING)
-        .values(state=State.SKIPPED, reason=reason, changed_at=stamp(now))
+        .values(state=given_up(), reason=reason, changed_at=stamp(now))
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, select, update
 
 from commcast.ledger import schema
-from commcast.ledger.schema import MAYBE_TOLD, WAITING, State, stamp
+from commcast.ledger.schema import MAYBE_TOLD, WAITING, given_up, stamp
 from commcast.model import END_STATUSES
 from commcast.release import ELSEWHERE
 
@@ -51,7 +51,7 @@ def _supersede(connection: Connection, broadcast: _Words, now: datetime, *, ever
             _delivery.c.state.in_(WAITING),
             *([] if everybody else [_delivery.c.key.in_(newer)]),
         )
-        .values(state=State.SKIPPED, reason="superseded", changed_at=stamp(now))
+        .values(state=given_up(), reason="superseded", changed_at=stamp(now))
     )
 
 
@@ -69,7 +69,7 @@ def _spare_the_untold(connection: Connection, broadcast: _Words, now: datetime) 
             _delivery.c.key.in_(earlier.where(_delivery.c.state.in_(WAITING))),
             _delivery.c.key.not_in(earlier.where(_delivery.c.state.in_(MAYBE_TOLD))),
         )
-        .values(state=State.SKIPPED, reason="was never told that it began", changed_at=stamp(now))
+        .values(state=given_up(), reason="was never told that it began", changed_at=stamp(now))
     )
 
 

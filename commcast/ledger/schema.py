@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    Case,
     CheckConstraint,
     Column,
     Connection,
@@ -22,12 +23,13 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    case,
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
 # The revision these tables stand for; Alembic is imported only when a ledger holds another one.
-REVISION = "0001"
+REVISION = "0002"
 
 ALL_INCIDENTS = "*"  # in `stop`: every incident
 
@@ -142,6 +144,14 @@ delivery = Table(
     Column("provider", String),
     Column("provider_id", String),
     Column("changed_at", String, nullable=False),
+    # When it was last claimed: it was handed over, if at all, between then and changed_at.
+    Column("claimed_at", String),
+    # 1 where a person had it sent again although an earlier hand-over may have arrived.
+    Column("doubted", Integer, nullable=False, server_default="0"),
+    # What the provider said later of an accepted one: delivered (final), bounced or failed.
+    Column("receipt", String),
+    Column("receipt_at", String),
+    Column("receipt_detail", String),
     # Promise 1: one notice, one channel, one address. The database refuses a second, whoever runs.
     UniqueConstraint("incident", "notice", "channel", "key", name="delivery_once"),
     CheckConstraint(
@@ -151,6 +161,7 @@ delivery = Table(
     Index("delivery_pending", "broadcast", "id", **_where("state = 'pending'")),
     Index("delivery_open", "state", **_where("state in ('claimed', 'held')")),
     Index("delivery_person", "channel", "key"),
+    Index("delivery_receipt", "provider", "provider_id", **_where("provider_id <> ''")),
 )
 
 # Addresses that must hear nothing more. After an erasure `key` is a keyed hash and `address` is empty.
@@ -176,6 +187,28 @@ stop = Table(
     Index("stop_in_force", "incident", **_where("lifted_at is null")),
 )
 
+# What a person, or a provider's records, made of a delivery whose answer was lost.
+act = Table(
+    "act",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("delivery", Integer, ForeignKey("delivery.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("what", String, nullable=False),
+    Column("became", String, nullable=False),
+    Column("detail", String, nullable=False),
+    Column("by", String, nullable=False),
+    Column("at", String, nullable=False),
+)
+
+# How fast every process on this ledger together may hand over, and until when a provider asked for a pause.
+pace = Table(
+    "pace",
+    metadata,
+    Column("provider", String, primary_key=True),
+    Column("next_slot", String),
+    Column("closed_until", String),
+)
+
 tick = Table(
     "tick",
     metadata,
@@ -195,6 +228,14 @@ def stamp(at: datetime) -> str:
 def unstamp(text: str | None) -> datetime | None:
     """Return a time of the ledger as an aware UTC datetime."""
     return datetime.fromisoformat(text) if text else None
+
+
+def given_up() -> Case[str]:
+    """Return the state of a delivery that is not to go any more.
+
+    Who may have got an earlier hand-over of it stays `unknown`: they were not told nothing.
+    """
+    return case((delivery.c.doubted == 1, State.UNKNOWN), else_=State.SKIPPED)
 
 
 def insert_unless_there(connection: Connection, table: Table) -> Insert:

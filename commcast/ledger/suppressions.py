@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, func, select, update
 
 from commcast.ledger import schema
-from commcast.ledger.schema import State, insert_unless_there, stamp
+from commcast.ledger.schema import State, given_up, insert_unless_there, stamp
 from commcast.model import Channel
 from commcast.standing import ERASED
 
@@ -40,7 +40,7 @@ def suppress(connection: Connection, channel: str, key: str, *, reason: str, by:
             _delivery.c.key == key,
             _delivery.c.state.in_([State.PENDING, State.HELD]),
         )
-        .values(state=State.SKIPPED, reason="opted out", changed_at=stamp(now))
+        .values(state=given_up(), reason="opted out", changed_at=stamp(now))
     )
 
 

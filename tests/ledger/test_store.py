@@ -561,7 +561,7 @@ def test_an_older_ledger_is_brought_up_to_date_when_it_is_opened(
     """All or nothing: a step that fails leaves the ledger as it was."""
     from commcast.ledger.migrations import upgrade as steps
 
-    monkeypatch.setattr(schema, "REVISION", "0002")
+    monkeypatch.setattr(schema, "REVISION", "0003")
 
     def half(connection: Connection) -> None:
         connection.execute(text("create table half (a)"))
@@ -574,12 +574,12 @@ def test_an_older_ledger_is_brought_up_to_date_when_it_is_opened(
         assert connection.execute("select count(*) from sqlite_master where name = 'half'").fetchone() == (0,)
 
     def whole(connection: Connection) -> None:
-        connection.execute(text("update alembic_version set version_num = '0002'"))
+        connection.execute(text("update alembic_version set version_num = '0003'"))
 
     monkeypatch.setattr(steps, "upgrade", whole)
     open_ledger(path, DESK).close()
     with raw(path) as connection:
-        assert connection.execute("select version_num from alembic_version").fetchone() == ("0002",)
+        assert connection.execute("select version_num from alembic_version").fetchone() == ("0003",)
 
 
 def test_the_states_that_the_table_knows_are_those_of_the_code() -> None:
