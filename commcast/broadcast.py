@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-
-from sqlalchemy import Connection
+from itertools import count, zip_longest
 
 from commcast.adapters.base import Adapter
-from commcast.compose import DeliveryKey, Envelope, Group, build_message, content_digest, renderer_for
-from commcast.errors import LedgerError
 from commcast.ledger.claims import (
-    Claim,
     Settlement,
     Turn,
     settle,
@@ -23,14 +20,14 @@ from commcast.ledger.claims import (
     suppress_refused,
     waiting,
 )
-from commcast.ledger.freeze import Broadcast, Composition, read_composition
+from commcast.ledger.freeze import Broadcast
+from commcast.ledger.pacing import close
 from commcast.ledger.store import Ledger
-from commcast.message import HandOver, Message, Outcome, OutcomeKind
-from commcast.model import Channel
-from commcast.verdict import NOT_BEGUN, Verdict
-from commcast.wording.templating import Wording
+from commcast.message import Blame, HandOver, Outcome, OutcomeKind
+from commcast.thawing import FrozenWords
+from commcast.throttle import LONGEST_WAIT, Throttle
+from commcast.verdict import LOST_REQUESTS, NOT_BEGUN, Verdict
 
-LONGEST_WAIT = timedelta(seconds=30)  # a run waits no longer than this for a provider to be ready again
 DRAIN_SECONDS = 60.0  # on a signal: how long hand-overs in flight may still finish
 
 
@@ -54,12 +51,21 @@ class Ended:
     interrupted: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """One batch that is claimed; it may begin at `slot`, at once where there is none."""
+
+    batch: list[HandOver]
+    slot: datetime | None
+
+
 @dataclass
 class Run:
     """One process's run over one frozen broadcast.
 
     `clock` gives aware UTC now; `lease` is longer than the longest hand-over; `halt` is set by a signal.
-    `progress` is told each outcome's kind as it is settled.
+    `progress` is told each outcome's kind as it is settled. With `waits` unset, what another provider asked
+    to be tried later goes now: this one takes over.
     """
 
     broadcast: Broadcast
@@ -70,19 +76,19 @@ class Run:
     clock: Callable[[], datetime]
     halt: asyncio.Event
     progress: Callable[[str], None]
+    waits: bool = True
 
     def __post_init__(self) -> None:
         self.ended = Ended()
-        self._groups: dict[int, Group] = {}
-        self._verdict = Verdict(patience=self.window)
+        self._words = FrozenWords(self.broadcast, self.ledger.secret)
+        self._throttle = Throttle(self.adapter, self.clock)
+        batch = self.adapter.batch_size
+        in_flight = self._throttle.window // batch
+        self._verdict = Verdict(patience=max(in_flight, LOST_REQUESTS), batch=batch)
+        self._requests = count()
         self._broken: Exception | None = None
         # The event loop never waits for a disk; one thread keeps the ledger's transactions in order.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
-
-    @property
-    def window(self) -> int:
-        """W: how many deliveries this process may have claimed at once."""
-        return self.adapter.window
 
     async def deliver(self) -> Ended:
         """Hand over all that may go; return how it ended.
@@ -100,7 +106,7 @@ class Run:
         return self.ended
 
     async def _loop(self) -> None:
-        ready: asyncio.Queue[list[HandOver]] = asyncio.Queue()
+        ready: asyncio.Queue[_Ready] = asyncio.Queue()
         answers: asyncio.Queue[Outcome] = asyncio.Queue()
         workers = [asyncio.create_task(self._work(ready, answers)) for _ in range(self.adapter.connections)]
         open_claims: set[int] = set()
@@ -113,14 +119,14 @@ class Run:
             await self._give_up(open_claims)
 
     async def _turns(
-        self, ready: asyncio.Queue[list[HandOver]], answers: asyncio.Queue[Outcome], open_claims: set[int]
+        self, ready: asyncio.Queue[_Ready], answers: asyncio.Queue[Outcome], open_claims: set[int]
     ) -> None:
         settled: list[Settlement] = []
         while True:
-            turn = await self._turn(settled, 0 if self._ending else self.window - len(open_claims))
+            turn = await self._turn(settled, self._wanted(len(open_claims)))
             settled = []
             open_claims.update(claim.delivery for claim in turn.claims)
-            for batch in self._batches(turn.claims, answers):
+            for batch in self._batches(turn, answers):
                 ready.put_nowait(batch)
             if self._ending:
                 _take_back(ready, answers)
@@ -133,6 +139,13 @@ class Run:
             elif not await self._worth_waiting(turn):
                 return
 
+    def _wanted(self, open_claims: int) -> int:
+        """Return how many deliveries to claim: whole batches, so that requests stay few and full."""
+        if self._ending:
+            return 0
+        size = self.adapter.batch_size
+        return (self._throttle.window - open_claims) // size * size
+
     @property
     def _ending(self) -> bool:
         ended = self.ended
@@ -144,28 +157,41 @@ class Run:
             ended.interrupted or ended.stopped_by or self._verdict.is_final or self._broken is not None
         )
 
-    async def _turn(self, settled: Sequence[Settlement], count: int) -> Turn:
+    async def _turn(self, settled: Sequence[Settlement], wanted: int) -> Turn:
         def transact() -> Turn:
             with self.ledger.write() as connection:
+                if self._throttle.closed_until:
+                    close(connection, self.adapter.name, self._throttle.closed_until)
                 turn = settle_and_claim(
                     connection,
                     self.broadcast.id,
                     settled,
-                    count=count,
+                    count=wanted,
                     owner=self.owner,
                     lease=self.lease,
                     now=self.clock(),
+                    limit=self._throttle.limit,
+                    waits=self.waits,
                 )
-                self._load_words(connection, turn.claims)
+                self._words.load(connection, turn.claims)
                 return turn
 
+        began = time.monotonic()
         turn = await asyncio.get_running_loop().run_in_executor(self._thread, transact)
+        self._throttle.claimed_in(time.monotonic() - began)
         for settlement in settled:
             self.ended.outcomes[settlement.outcome.kind] += 1
             self.progress(settlement.outcome.kind)
         self.ended.stopped_by = self.ended.stopped_by or turn.stopped_by
         self.ended.expired += turn.expired
+        self._heed_pause(turn.closed_until)
         return turn
+
+    def _heed_pause(self, until: datetime | None) -> None:
+        """End the run where the provider asks for a longer pause than a person at the shell can wait."""
+        if until and self._throttle.outlasts_us(until):
+            words = f"it asks not to be tried before {until:%H:%M:%S} UTC"
+            self._verdict.down = self._verdict.down or words
 
     async def _conclude(self) -> None:
         """Suppress who was refused for good, and count what waits."""
@@ -179,68 +205,52 @@ class Run:
         found = await asyncio.get_running_loop().run_in_executor(self._thread, conclude)
         self.ended.waiting, self.ended.next_try = found
 
-    def _load_words(self, connection: Connection, claims: Sequence[Claim]) -> None:
-        for composition in {claim.composition for claim in claims} - self._groups.keys():
-            frozen = read_composition(connection, composition)
-            self._groups[composition] = thawed_group(self.broadcast, frozen)
-
-    def _batches(self, claims: Sequence[Claim], answers: asyncio.Queue[Outcome]) -> list[list[HandOver]]:
+    def _batches(self, turn: Turn, answers: asyncio.Queue[Outcome]) -> list[_Ready]:
         """Compose what was claimed. What cannot be composed as frozen is given back, and ends the run."""
         made: list[HandOver] = []
-        for claim in claims:
+        for claim in turn.claims:
             try:
-                made.append(HandOver(claim.delivery, self._message(claim)))
+                made.append(HandOver(claim.delivery, self._words.message(claim, self.clock())))
             except Exception as error:  # whatever it is, nothing of it has left
                 self._broken = self._broken or error
                 answers.put_nowait(Outcome(claim.delivery, OutcomeKind.NOT_TAKEN, "could not be composed"))
         size = self.adapter.batch_size
-        return [made[start : start + size] for start in range(0, len(made), size)]
+        batches = [made[start : start + size] for start in range(0, len(made), size)]
+        return [_Ready(batch, slot) for batch, slot in zip_longest(batches, turn.slots[: len(batches)])]
 
-    def _message(self, claim: Claim) -> Message:
-        group = self._groups[claim.composition]
-        content = group.content(claim.recipient)
-        if content_digest(content) != claim.digest:
-            raise LedgerError(
-                "the frozen words do not render as they did when they were released (another version of the "
-                "program or of Jinja?); nothing more was sent: finish with the version that froze them"
-            )
-        channel = Channel(claim.channel)
-        return build_message(
-            content,
-            group.envelope,
-            DeliveryKey(self.broadcast.incident, claim.notice, channel, claim.key),
-            address=claim.address,
-            name=str(claim.recipient.get("name", "")),
-            secret=self.ledger.secret,
-            now=self.clock(),
-            valid_until=group.next_update_by,
-        )
-
-    async def _work(self, ready: asyncio.Queue[list[HandOver]], answers: asyncio.Queue[Outcome]) -> None:
-        def note(outcome: Outcome) -> None:
-            self._verdict.heed(
-                outcome
-            )  # at once: where it ends the run, this very worker begins nothing more
-            answers.put_nowait(outcome)
-
+    async def _work(self, ready: asyncio.Queue[_Ready], answers: asyncio.Queue[Outcome]) -> None:
         while True:
-            batch = await ready.get()
-            if self._ending:
-                _give_back(batch, answers)
+            item = await ready.get()
+            if not await self._may_begin(item.slot):
+                _give_back(item.batch, answers)
                 continue
-            missing = {item.delivery for item in batch}
+            request = next(self._requests)
+            missing = {each.delivery for each in item.batch}
             try:
-                async for outcome in self.adapter.send(batch):
+                async for outcome in self.adapter.send(item.batch):
                     missing.discard(outcome.delivery)
-                    note(outcome)
+                    self._note(outcome, request, answers)
             except Exception as error:  # an adapter must not raise; if it does, what it did is not known
                 self._broken = self._broken or error
             for delivery in missing:
-                note(Outcome(delivery, OutcomeKind.UNKNOWN, "the adapter gave no answer"))
+                lost = Outcome(delivery, OutcomeKind.UNKNOWN, "the adapter gave no answer")
+                self._note(lost, request, answers)
 
-    async def _answers(
-        self, ready: asyncio.Queue[list[HandOver]], answers: asyncio.Queue[Outcome]
-    ) -> list[Outcome]:
+    def _note(self, outcome: Outcome, request: int, answers: asyncio.Queue[Outcome]) -> None:
+        """Heed an answer at once: where it ends or pauses the run, no worker begins anything more."""
+        self._verdict.heed(outcome, request)
+        is_told_when = outcome.blame is Blame.PROVIDER and outcome.retry_after is not None
+        if outcome.kind is OutcomeKind.NOT_TAKEN and is_told_when:
+            self._throttle.asked_to_pause(self._verdict.wait(outcome))
+        answers.put_nowait(outcome)
+
+    async def _may_begin(self, slot: datetime | None) -> bool:
+        """Wait for the slot; False where the run ends or pauses, or the slot was missed."""
+        if self._ending or not await self._throttle.slot_is_kept(slot, self.halt):
+            return False
+        return not self._ending and not self._throttle.is_closed
+
+    async def _answers(self, ready: asyncio.Queue[_Ready], answers: asyncio.Queue[Outcome]) -> list[Outcome]:
         """Return all answers there are, waiting for the first; [] when a signal's patience has run out."""
         first = await self._first_answer(ready, answers)
         found = [first] if first else []
@@ -249,7 +259,7 @@ class Run:
         return found
 
     async def _first_answer(
-        self, ready: asyncio.Queue[list[HandOver]], answers: asyncio.Queue[Outcome]
+        self, ready: asyncio.Queue[_Ready], answers: asyncio.Queue[Outcome]
     ) -> Outcome | None:
         getting = asyncio.create_task(answers.get())
         halting = asyncio.create_task(self.halt.wait())
@@ -279,7 +289,9 @@ class Run:
         if wait > LONGEST_WAIT:
             return False
         halted = asyncio.create_task(self.halt.wait())
-        await asyncio.wait({halted}, timeout=max(wait.total_seconds(), 0.05))
+        if turn.closed_until:
+            self._throttle.paused_for(wait)
+        await asyncio.wait({halted}, timeout=max(wait.total_seconds(), 0.01 if turn.slots else 0.05))
         halted.cancel()
         return True
 
@@ -300,26 +312,10 @@ class Run:
         self.ended.outcomes[OutcomeKind.UNKNOWN] += len(lost)
 
 
-def thawed_group(broadcast: Broadcast, frozen: Composition) -> Group:
-    """Return a group as it was frozen."""
-    return Group(
-        channel=Channel(broadcast.channel),
-        incident=broadcast.incident,
-        audience=frozen.audience,
-        zone=frozen.zone,
-        locale=frozen.locale,
-        wording=Wording.from_json(frozen.wording),
-        context=frozen.context,
-        envelope=Envelope(**frozen.envelope),
-        next_update_by=frozen.next_update_by,
-        renderer=renderer_for(frozen.wording),
-    )
-
-
-def _take_back(ready: asyncio.Queue[list[HandOver]], answers: asyncio.Queue[Outcome]) -> None:
+def _take_back(ready: asyncio.Queue[_Ready], answers: asyncio.Queue[Outcome]) -> None:
     """Give back what was claimed and not yet begun."""
     while not ready.empty():
-        _give_back(ready.get_nowait(), answers)
+        _give_back(ready.get_nowait().batch, answers)
 
 
 def _give_back(batch: Sequence[HandOver], answers: asyncio.Queue[Outcome]) -> None:

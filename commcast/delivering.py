@@ -24,12 +24,22 @@ from commcast.model import Channel
 LEASE = timedelta(minutes=30)
 
 
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """A provider that refused as a whole (`why`), and the one that took over what it had not taken."""
+
+    provider: str
+    why: str
+    by: str
+
+
 @dataclass(slots=True)
 class Delivered:
     """What one run did over an incident's broadcasts.
 
     `lost` counts claims of dead runs, now unknown; `expired` those who were not told before the promise of
-    their words had passed.
+    their words had passed. `taken_over` names where a fallback stepped in: what its provider had said is
+    then no trouble of this run, but somebody should know.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -41,6 +51,7 @@ class Delivered:
     refuses_everybody: bool = False
     down: str = ""
     signal: int = 0
+    taken_over: list[TakenOver] = field(default_factory=list)
 
     def add(self, ended: Ended) -> None:
         self.outcomes.update(ended.outcomes)
@@ -50,6 +61,12 @@ class Delivered:
         self.refused = self.refused or ended.refused
         self.refuses_everybody = self.refuses_everybody or ended.refuses_everybody
         self.down = self.down or ended.down
+
+    def hand_on(self, ended: Ended, takeover: TakenOver) -> None:
+        """Count a run whose rest another provider takes over."""
+        self.outcomes.update(ended.outcomes)
+        self.expired += ended.expired
+        self.taken_over.append(takeover)
 
     @property
     def handed_over(self) -> int:
@@ -96,15 +113,25 @@ def stopping_on_interrupt(ledger: Ledger, incident: str, clock: Callable[[], dat
         ) from None
 
 
+def no_fallback(channel: Channel) -> Adapter | None:  # noqa: ARG001 - the signature that others need
+    """Say that nobody takes over on any channel."""
+    return None
+
+
 @dataclass(frozen=True)
 class Deliverer:
-    """Delivers for one process. `adapter_for` makes a channel's adapter; `clock` gives aware now."""
+    """Delivers for one process. `clock` gives aware now.
+
+    `adapter_for` makes a channel's adapter, `fallback_for` the one that takes over where the first as a
+    whole refuses, None where there is none.
+    """
 
     ledger: Ledger
     adapter_for: Callable[[Channel], Adapter]
     owner: str
     clock: Callable[[], datetime]
     progress: Callable[[str], None]
+    fallback_for: Callable[[Channel], Adapter | None] = no_fallback
 
     def deliver(self, incident: str) -> Delivered:
         """Deliver all frozen broadcasts of an incident.
@@ -155,18 +182,39 @@ class Deliverer:
         self, broadcasts: Sequence[Broadcast], halt: asyncio.Event, delivered: Delivered
     ) -> None:
         for broadcast in broadcasts:
-            run = Run(
-                broadcast=broadcast,
-                ledger=self.ledger,
-                adapter=self.adapter_for(Channel(broadcast.channel)),
-                owner=self.owner,
-                lease=LEASE,
-                clock=self.clock,
-                halt=halt,
-                progress=self.progress,
-            )
             try:
-                delivered.add(await run.deliver())
+                await self._one_broadcast(broadcast, halt, delivered)
             except BaseException:
                 halt.set()  # a ledger that cannot be written ends the other channel too
                 raise
+
+    async def _one_broadcast(self, broadcast: Broadcast, halt: asyncio.Event, delivered: Delivered) -> None:
+        channel = Channel(broadcast.channel)
+        first = self._run(broadcast, self.adapter_for(channel), halt)
+        ended = await first.deliver()
+        fallback = self.fallback_for(channel) if _takes_nothing(ended) else None
+        if fallback is None:
+            delivered.add(ended)
+            return
+        # Only what certainly was not taken: an unknown outcome is never handed to a second provider.
+        delivered.hand_on(ended, TakenOver(first.adapter.name, ended.refused or ended.down, fallback.name))
+        delivered.add(await self._run(broadcast, fallback, halt, waits=False).deliver())
+
+    def _run(self, broadcast: Broadcast, adapter: Adapter, halt: asyncio.Event, *, waits: bool = True) -> Run:
+        return Run(
+            broadcast=broadcast,
+            ledger=self.ledger,
+            adapter=adapter,
+            owner=self.owner,
+            lease=LEASE,
+            clock=self.clock,
+            halt=halt,
+            progress=self.progress,
+            waits=waits,
+        )
+
+
+def _takes_nothing(ended: Ended) -> bool:
+    """Return whether a provider as a whole refused, and left work that another may do."""
+    refused = (ended.refused and not ended.refuses_everybody) or ended.down
+    return bool(refused and ended.waiting and not ended.stopped_by and not ended.interrupted)

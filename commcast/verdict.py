@@ -1,16 +1,20 @@
-"""What a provider's answers mean for a whole run: go on, try again later, or end it."""
+"""What a provider's answers mean for a whole run: go on, wait, try again later, or end it."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from commcast.message import Blame, Outcome, OutcomeKind
 
 FAILURES_IN_A_ROW = 20  # a provider that takes nothing so often is down: the run ends, nothing is lost
 FIRST_REFUSALS = 20  # so many refused and none accepted: it is us, not them (a relay that is not open to us)
+LOST_REQUESTS = 2  # so many whole requests unanswered in a row: each costs as many readers as it carries
 NO_REASON = "it gives no reason"  # an adapter may leave it out, and the run must end all the same
 NOT_BEGUN = "not begun"
 LONGEST_RETRY = 86_400.0  # seconds: no provider's "try again later" is believed beyond a day
+_LATEST_AFTER = 5.0  # seconds after a named time within which the processes that wait for it come back
 GREYLISTED = 60.0  # seconds: one reader's "not now" waits for a later run
 
 
@@ -18,17 +22,23 @@ GREYLISTED = 60.0  # seconds: one reader's "not now" waits for a later run
 class Verdict:
     """What the answers so far say of a run.
 
-    `patience` is how many failures in a row end it. `refused` is the provider's word where it refuses us as a
-    whole, `down` where it takes nothing; "" while neither. `refused_for_good` are those it will never serve.
+    `patience` is how many requests may fail in a row, `batch` how many readers a request carries.
+    `refused` is the provider's word where it refuses us as a whole, `down` where it takes nothing; "" while
+    neither. `chance` gives numbers from 0 to 1, so that many processes do not all come back at once.
     """
 
     patience: int
+    batch: int = 1
     refused: str = ""
     down: str = ""
     refuses_everybody: bool = False
     refused_for_good: list[Outcome] = field(default_factory=list)
+    opted_out: list[Outcome] = field(default_factory=list)
+    chance: Callable[[], float] = random.random
     _accepts: bool = False
-    _in_row: int = 0
+    _failed_in_row: int = 0
+    _unknown_in_row: int = 0
+    _last_failed: int = -1
     _refused_first: int = 0
 
     @property
@@ -38,38 +48,52 @@ class Verdict:
 
     @property
     def to_suppress(self) -> list[Outcome]:
-        """Who is to hear nothing more; nobody where all were refused, for that is more likely our fault."""
-        return self.refused_for_good if self._accepts else []
+        """Who is to hear nothing more: who asked for that, and whom the provider will never serve.
 
-    def heed(self, outcome: Outcome) -> None:
-        """Take one answer into account."""
+        Nobody of the latter where all were refused, for that is more likely our fault.
+        """
+        return [*self.opted_out, *(self.refused_for_good if self._accepts else [])]
+
+    def heed(self, outcome: Outcome, request: int) -> None:
+        """Take one answer into account. `request` numbers the hand-over that it was an answer to."""
         if outcome.kind is OutcomeKind.ACCEPTED:
-            self._in_row, self._accepts = 0, True
+            self._failed_in_row, self._unknown_in_row, self._accepts = 0, 0, True
         elif outcome.kind is OutcomeKind.REJECTED:
-            self._in_row = 0
+            self._failed_in_row = self._unknown_in_row = 0
             self._heed_refusal(outcome)
         elif outcome.kind is OutcomeKind.UNKNOWN or outcome.blame is Blame.PROVIDER:
-            self._heed_failure(outcome)
+            self._heed_failure(outcome, request)
         elif outcome.blame is Blame.ACCOUNT:
             self.refused = self.refused or outcome.detail or NO_REASON
 
     def wait(self, outcome: Outcome) -> float:
-        """Return in how many seconds what was not taken may be tried again."""
+        """Return in how many seconds what was not taken may be tried again, never before a named time."""
         if outcome.retry_after is not None:
-            return min(max(outcome.retry_after, 0.0), LONGEST_RETRY)
+            named = max(outcome.retry_after, 0.0)
+            return min(named + min(named / 10, _LATEST_AFTER) * self.chance(), LONGEST_RETRY)
         if outcome.blame is Blame.RECIPIENT:
             return 0.0 if outcome.detail == NOT_BEGUN else GREYLISTED
         # Seconds, not minutes: somebody waits at the shell, and the next tick tries again anyway.
-        return float(min(2 ** (self._in_row // 4), 8))
+        return min(2 ** (self._failed_in_row // 4), 8) * (1 + self.chance()) / 2
 
-    def _heed_failure(self, outcome: Outcome) -> None:
+    def _heed_failure(self, outcome: Outcome, request: int) -> None:
         """Stop where nothing is taken, or nothing is answered: a silent provider would cost us the list."""
-        self._in_row += 1
-        if self._in_row >= min(FAILURES_IN_A_ROW, self.patience):
+        if outcome.kind is OutcomeKind.UNKNOWN:
+            self._unknown_in_row += 1
+        if request != self._last_failed:
+            self._failed_in_row, self._last_failed = self._failed_in_row + 1, request
+        too_many_lost = max(FAILURES_IN_A_ROW, LOST_REQUESTS * self.batch) if self.batch > 1 else 0
+        if self._failed_in_row >= min(FAILURES_IN_A_ROW, self.patience) or (
+            too_many_lost and self._unknown_in_row >= too_many_lost
+        ):
             self.down = outcome.detail or NO_REASON
 
     def _heed_refusal(self, outcome: Outcome) -> None:
         """Stop where everybody is refused from the first: one message, not fifty thousand."""
+        if outcome.opted_out:
+            # A reader's own "stop" speaks of nobody else.
+            self.opted_out.append(outcome)
+            return
         if outcome.suppress:
             self.refused_for_good.append(outcome)
         self._refused_first += 1

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from commcast.adapters.base import Adapter
-from commcast.config import CONFIG_NAME, Config
+from commcast.config import CONFIG_NAME, Config, EmailChannel, SmsChannel
 from commcast.delivering import Deliverer
 from commcast.desk import Desk
 from commcast.errors import ConfigError, Fault
@@ -15,14 +15,28 @@ from commcast.freezing import silent
 from commcast.ledger.owners import current_owner
 from commcast.ledger.store import Ledger
 from commcast.model import Channel
+from commcast.providers.base import Records
 from commcast.sending import Sender
 
+SENDGRID_KEY = "SENDGRID_API_KEY"
 SMTP_PASSWORD = "COMMCAST_SMTP_PASSWORD"  # noqa: S105 - the variable's name, not a password
 
 
-def adapter_for(config: Config, channel: Channel) -> Adapter:
-    """Return the adapter that the configuration names for a channel. Nothing is opened yet."""
-    provider = _provider_of(config, channel)
+def adapter_for(config: Config, channel: Channel, clock: Callable[[], datetime]) -> Adapter:
+    """Return the adapter that the configuration names for a channel. Nothing is opened yet.
+
+    Raises ConfigError where its settings or secrets cannot work.
+    """
+    return _adapter(config, channel, _channel_settings(config, channel).provider, clock)
+
+
+def fallback_for(config: Config, channel: Channel, clock: Callable[[], datetime]) -> Adapter | None:
+    """Return the adapter that takes over where a channel's provider as a whole refuses; None for none."""
+    fallback = _channel_settings(config, channel).fallback
+    return _adapter(config, channel, fallback, clock) if fallback else None
+
+
+def _adapter(config: Config, channel: Channel, provider: str, clock: Callable[[], datetime]) -> Adapter:
     if provider == "smtp":
         from commcast.adapters.smtp import SmtpAdapter
 
@@ -31,6 +45,15 @@ def adapter_for(config: Config, channel: Channel) -> Adapter:
         if smtp.ca_file:
             smtp = smtp.model_copy(update={"ca_file": str(config.folder.absolute() / smtp.ca_file)})
         return SmtpAdapter(smtp, os.environ.get(SMTP_PASSWORD))
+    if provider == "sendgrid":
+        from commcast.adapters.sendgrid import SendGridAdapter
+
+        return SendGridAdapter(config.providers.sendgrid, os.environ.get(SENDGRID_KEY), clock)
+    if provider == "twilio":
+        from commcast.adapters.twilio import TwilioAdapter
+        from commcast.providers.twilio_client import Credentials
+
+        return TwilioAdapter(config.providers.twilio, Credentials.from_environment(os.environ), clock)
     from commcast.adapters.outbox import OutboxAdapter
 
     return OutboxAdapter(channel, config.folder / config.providers.outbox.folder)
@@ -50,7 +73,8 @@ def make_sender(
     """
     deliverer = Deliverer(
         ledger=ledger,
-        adapter_for=lambda channel: adapter_for(desk.config, channel),
+        adapter_for=lambda channel: adapter_for(desk.config, channel, clock),
+        fallback_for=lambda channel: fallback_for(desk.config, channel, clock),
         owner=current_owner(),
         clock=clock,
         progress=progress,
@@ -58,9 +82,26 @@ def make_sender(
     return Sender(desk, deliverer, freezing)
 
 
-def _provider_of(config: Config, channel: Channel) -> str:
+def records_for(config: Config, provider: str, clock: Callable[[], datetime]) -> Records | None:
+    """Return the records of a provider that keeps some; None for one that can be asked nothing.
+
+    Raises ConfigError where its secrets are missing.
+    """
+    if provider == "sendgrid":
+        from commcast.providers.sendgrid_records import SendGridRecords
+
+        return SendGridRecords(config.providers.sendgrid, os.environ.get(SENDGRID_KEY), clock)
+    if provider == "twilio":
+        from commcast.providers.twilio_client import Credentials
+        from commcast.providers.twilio_records import TwilioRecords
+
+        return TwilioRecords(config.providers.twilio, Credentials.from_environment(os.environ), clock)
+    return None
+
+
+def _channel_settings(config: Config, channel: Channel) -> EmailChannel | SmsChannel:
     used = config.channels.email if channel is Channel.EMAIL else config.channels.sms
     if used is None:
         what = f"messages wait for {channel}, and there is no [channels.{channel}]"
         raise ConfigError(Fault(CONFIG_NAME, 0, 0, what, "put it back until they are delivered"))
-    return used.provider
+    return used

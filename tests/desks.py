@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from commcast.adapters.base import Adapter
-from commcast.delivering import Delivered, Deliverer
+from commcast.delivering import Delivered, Deliverer, no_fallback
 from commcast.desk import Desk, check_story, open_desk, release_updates, what_is_owed
 from commcast.freezing import Freezer
 from commcast.incidents.load import Loaded, load_incident, load_incidents
@@ -122,6 +122,7 @@ class Bench:
     folder: Path
     now: datetime = START
     adapter: Callable[[Channel], Adapter] | None = None
+    fallback: Callable[[Channel], Adapter | None] = no_fallback
 
     def __post_init__(self) -> None:
         self.ledger: Ledger = open_ledger(ledger_path(self.folder), DESK)
@@ -135,10 +136,11 @@ class Bench:
         desk = self.desk
         deliverer = Deliverer(
             ledger=self.ledger,
-            adapter_for=self.adapter or (lambda channel: adapter_for(desk.config, channel)),
+            adapter_for=self.adapter or (lambda channel: adapter_for(desk.config, channel, lambda: self.now)),
             owner=current_owner(),
             clock=lambda: self.now,
             progress=lambda kind: None,
+            fallback_for=self.fallback,
         )
         return Sender(desk, deliverer)
 

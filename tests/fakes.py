@@ -47,6 +47,7 @@ class FakeAdapter:
     handed: list[HandOver] = field(default_factory=list)
     left: int = 0
     ready: int = 2
+    per_second: float = 0.0
 
     @property
     def window(self) -> int:

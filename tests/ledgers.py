@@ -21,6 +21,7 @@ from commcast.ledger.freeze import (
     finish_freeze,
 )
 from commcast.ledger.history import Told, deliveries
+from commcast.ledger.pacing import Pace
 from commcast.ledger.schema import State, release, stamp
 from commcast.ledger.store import Ledger
 from commcast.message import Outcome, OutcomeKind
@@ -97,10 +98,17 @@ def yes_to(connection: Connection, number: int, status: str, how: str = "yes") -
 
 
 def claim(
-    ledger: Ledger, broadcast: Broadcast, count: int = 10, *, owner: str = ME, now: datetime = NOW
+    ledger: Ledger,
+    broadcast: Broadcast,
+    count: int = 10,
+    *,
+    owner: str = ME,
+    now: datetime = NOW,
+    limit: Pace | None = None,
+    waits: bool = True,
 ) -> Turn:
     """Claim without settling anything."""
-    return answer(ledger, broadcast, [], count, owner=owner, now=now)
+    return answer(ledger, broadcast, [], count, owner=owner, now=now, limit=limit, waits=waits)
 
 
 def answer(
@@ -111,11 +119,21 @@ def answer(
     *,
     owner: str = ME,
     now: datetime = NOW,
+    limit: Pace | None = None,
+    waits: bool = True,
 ) -> Turn:
     """Settle, and claim up to `count` more."""
     with ledger.write() as connection:
         return settle_and_claim(
-            connection, broadcast.id, settlements, count=count, owner=owner, lease=LEASE, now=now
+            connection,
+            broadcast.id,
+            settlements,
+            count=count,
+            owner=owner,
+            lease=LEASE,
+            now=now,
+            limit=limit,
+            waits=waits,
         )
 
 

@@ -351,7 +351,9 @@ def test_a_providers_own_time_is_heeded_within_a_day(tmp_path: Path, asked: floa
         return Outcome(item.delivery, NOT_TAKEN, "later", blame=Blame.PROVIDER, retry_after=asked)
 
     ended = asyncio.run(run_of(bench, FakeAdapter(answer=later), halt=halt).deliver())
-    assert ended.next_try == START + timedelta(seconds=waits)
+    assert ended.next_try is not None
+    # Never before the named time, and not everybody at the same moment.
+    assert 0 <= (ended.next_try - START).total_seconds() - waits <= 5
 
 
 def test_on_a_halt_what_is_in_flight_ends_and_nothing_more_begins(tmp_path: Path) -> None:

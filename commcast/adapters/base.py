@@ -18,7 +18,8 @@ class Adapter(Protocol):
     `batch_size` is how many recipients one request may carry: an answer that is lost makes that many
     `unknown`. `connections` is how many `send` calls may run at the same moment. `window` is W: how many
     deliveries one process may have claimed at once, at least `connections` times `batch_size`; a kill
-    leaves at most so many `unknown`.
+    leaves at most so many `unknown`. `per_second` is how many messages a second it may be given by all
+    processes together, 0 for any number; then no batch is larger than a twentieth of it.
 
     Entering the context opens nothing that could send; leaving it closes all connections, bounded in time.
     `send` yields exactly one `Outcome` for each hand-over of the batch, in any order, as answers come.
@@ -31,6 +32,7 @@ class Adapter(Protocol):
     name: str
     batch_size: int
     connections: int
+    per_second: float
 
     @property
     def window(self) -> int: ...

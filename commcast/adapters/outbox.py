@@ -39,6 +39,7 @@ class OutboxAdapter:
     batch_size = 1
     connections = 4
     window = 8
+    per_second = 0.0
 
     def __init__(self, channel: Channel, folder: Path) -> None:
         self.channel = channel

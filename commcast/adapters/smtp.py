@@ -37,6 +37,7 @@ class SmtpAdapter:
     def __init__(self, provider: SmtpProvider, password: str | None) -> None:
         _check(provider, password)
         self.connections = provider.connections
+        self.per_second = provider.per_second
         self.window = provider.connections * READY
         self.deadline = provider.timeout.total_seconds() * DEADLINE_STEPS
         self._provider, self._password = provider, password or ""

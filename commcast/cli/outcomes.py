@@ -96,6 +96,8 @@ def already_sent(owed: Owed) -> str:
 
 def tell_trouble(incident: str, delivered: Delivered) -> None:
     """Say what a delivery left undone, and what to do about it."""
+    for each in delivered.taken_over:
+        say(f"{each.provider} took nothing: {each.why}. {each.by} took over. See: commcast doctor --connect")
     if delivered.refused:
         verb = "resume" if delivered.refuses_everybody else "send"
         say(f"The provider refused us: {delivered.refused}. Mend that, then: commcast {verb} {incident}")
@@ -111,4 +113,4 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
     elif delivered.stopped_by:
         say(f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} wait. See: commcast resume {incident}")
     if delivered.lost or delivered.outcomes["unknown"]:
-        say(f"Unknown: no answer came; nobody is told again by itself. Who: commcast log {incident}")
+        say(f"Unknown: no answer came; nobody is told again by itself. Next: commcast reconcile {incident}")

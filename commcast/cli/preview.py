@@ -160,6 +160,7 @@ def own_addresses(given: list[str], desk: Desk) -> dict[Channel, str]:
 
 def _send_tests(desk: Desk, owed: Owed, addresses: dict[Channel, str], ledger: Ledger | None) -> ExitCode:
     """Hand over each audience's message to oneself, and say what became of it."""
+    from commcast.cli.options import clock
     from commcast.wiring import adapter_for
 
     codes = [ExitCode.DONE]
@@ -171,7 +172,7 @@ def _send_tests(desk: Desk, owed: Owed, addresses: dict[Channel, str], ledger: L
         batch = [
             _test_message(desk, owed, row, number, address, ledger) for number, row in enumerate(rows, 1)
         ]
-        outcomes = asyncio.run(_hand_over(adapter_for(desk.config, deliveries.notice.channel), batch))
+        outcomes = asyncio.run(_hand_over(adapter_for(desk.config, deliveries.notice.channel, clock), batch))
         for row, over in zip(rows, batch, strict=True):
             outcome = outcomes.get(over.delivery)
             show(f"{row.audience}, {present.NAMES[deliveries.notice.channel]}: {_in_words(outcome)}")

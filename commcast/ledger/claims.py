@@ -7,14 +7,15 @@ of claims in doubt. Nothing ever goes from `unknown` back to `pending`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, or_, select, update
+from sqlalchemy import Connection, bindparam, case, func, or_, select, true, update
 
 from commcast.ledger import schema
 from commcast.ledger.owners import is_dead
+from commcast.ledger.pacing import Pace, closed_until, free_from, next_slot, room, take_slots
 from commcast.ledger.schema import ALL_INCIDENTS, BroadcastState, State, given_up, insert_unless_there, stamp
 from commcast.message import Outcome, OutcomeKind
 
@@ -44,14 +45,17 @@ class Claim:
 class Turn:
     """What one transaction gave: new claims, or why there are none.
 
+    `slots` are when each hand-over of the claims may begin, empty where the provider has no limit.
     `expired` counts what was skipped because its promise had passed. `stopped_by` names who stopped the
-    incident. `next_try` is when the first of what waits may be tried
-    again; it is only looked up when nothing was claimed.
+    incident, `closed_until` until when the provider asked for a pause. `next_try` is when the first of what
+    waits may be tried again; it is only looked up when nothing was claimed.
     """
 
     claims: tuple[Claim, ...] = ()
+    slots: tuple[datetime, ...] = ()
     expired: int = 0
     stopped_by: str = ""
+    closed_until: datetime | None = None
     next_try: datetime | None = None
 
 
@@ -73,18 +77,29 @@ def settle_and_claim(
     owner: str,
     lease: timedelta,
     now: datetime,
+    limit: Pace | None = None,
+    waits: bool = True,
 ) -> Turn:
-    """Record answers and claim up to `count` further deliveries of a frozen broadcast, in one transaction."""
+    """Record answers and claim up to `count` further deliveries of a frozen broadcast, in one transaction.
+
+    `limit` is the provider's. With `waits` unset, what another provider asked to be tried later may go now.
+    """
     settle(connection, settlements, owner=owner, now=now)
     if count <= 0:
         return Turn()
     stopped_by = _stopped_by(connection, broadcast)
     if stopped_by:
         return Turn(stopped_by=stopped_by)
-    claims, expired = _claim(connection, broadcast, count, owner, lease, now)
-    if claims:
-        return Turn(claims=claims, expired=expired)
-    return Turn(expired=expired, next_try=waiting(connection, broadcast)[1])
+    if limit and (until := closed_until(connection, limit.provider, now)):
+        return Turn(closed_until=until, next_try=until if waiting(connection, broadcast)[0] else None)
+    if not limit or not limit.per_second:
+        return _turn(connection, broadcast, count, owner, lease, now, waits)
+    slot = next_slot(connection, limit, now)
+    if not (free := min(count, room(limit, slot, now))):
+        again = free_from(limit, slot)
+        return Turn(next_try=again if waiting(connection, broadcast)[0] else None)
+    turn = _turn(connection, broadcast, free, owner, lease, now, waits)
+    return replace(turn, slots=take_slots(connection, limit, slot, len(turn.claims)))
 
 
 def settle(connection: Connection, settlements: Sequence[Settlement], *, owner: str, now: datetime) -> None:
@@ -185,15 +200,36 @@ def _stopped_by(connection: Connection, broadcast: int) -> str:
     )
 
 
+def _turn(
+    connection: Connection,
+    broadcast: int,
+    count: int,
+    owner: str,
+    lease: timedelta,
+    now: datetime,
+    waits: bool,
+) -> Turn:
+    claims, expired = _claim(connection, broadcast, count, owner, lease, now, waits)
+    if claims:
+        return Turn(claims=claims, expired=expired)
+    return Turn(expired=expired, next_try=waiting(connection, broadcast)[1])
+
+
 def _claim(
-    connection: Connection, broadcast: int, count: int, owner: str, lease: timedelta, now: datetime
+    connection: Connection,
+    broadcast: int,
+    count: int,
+    owner: str,
+    lease: timedelta,
+    now: datetime,
+    waits: bool,
 ) -> tuple[tuple[Claim, ...], int]:
     """Claim what may go; what may no longer (opted out since the freeze, promise passed) is skipped.
 
     Returns the claims, and how many were skipped because their promise had passed.
     """
     expired = 0
-    while candidates := _candidates(connection, broadcast, count, now):
+    while candidates := _candidates(connection, broadcast, count, now, waits):
         fit: list[int] = []
         unfit: dict[str, list[int]] = {}
         for row in candidates:
@@ -207,7 +243,10 @@ def _claim(
     return (), expired
 
 
-def _candidates(connection: Connection, broadcast: int, count: int, now: datetime) -> Sequence[Any]:
+def _candidates(
+    connection: Connection, broadcast: int, count: int, now: datetime, waits: bool
+) -> Sequence[Any]:
+    ripe = or_(_delivery.c.not_before.is_(None), _delivery.c.not_before <= stamp(now))
     opted_out = (
         select(func.count())
         .where(_suppression.c.channel == _delivery.c.channel, _suppression.c.key == _delivery.c.key)
@@ -242,7 +281,7 @@ def _candidates(connection: Connection, broadcast: int, count: int, now: datetim
             _delivery.c.broadcast == broadcast,
             _broadcast.c.state == BroadcastState.FROZEN,
             _delivery.c.state == State.PENDING,
-            or_(_delivery.c.not_before.is_(None), _delivery.c.not_before <= stamp(now)),
+            ripe if waits else true(),
         )
         .order_by(_delivery.c.id)
         .limit(count)

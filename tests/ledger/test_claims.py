@@ -41,7 +41,7 @@ def test_a_claim_that_lost_the_race_takes_nothing(ledger: Ledger, monkeypatch: p
 
     broadcast = fill(ledger, ["a"])
     with ledger.read() as connection:
-        seen = claims._candidates(connection, broadcast.id, 10, NOW)
+        seen = claims._candidates(connection, broadcast.id, 10, NOW, True)
     assert len(claim(ledger, broadcast, owner=OTHER).claims) == 1
     with ledger.write() as connection:
         assert claims._take(connection, [row.id for row in seen], ME, LEASE, NOW) == ()

@@ -1,0 +1,189 @@
+"""What a person decides of deliveries whose answer was lost: send them again, or say what became of them.
+
+A decision speaks of what the person saw: a row that was answered, or handed over once more, since then stays
+as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, select, update
+
+from commcast.errors import DecisionNeeded
+from commcast.ledger import schema
+from commcast.ledger.doubts import What, Which, chunks, put_acts, unless_erased
+from commcast.ledger.schema import BroadcastState, State, stamp
+from commcast.ledger.stops import stops_in_force
+from commcast.model import END_STATUSES
+
+_broadcast, _delivery, _release = schema.broadcast, schema.delivery, schema.release
+_suppression, _act = schema.suppression, schema.act
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An unknown delivery that a person may decide about.
+
+    `unfit` says why it must not be sent again, "" where it may. `was_asked` says whether a provider's records
+    were asked since it was handed over.
+    """
+
+    delivery: int
+    incident: str
+    notice: str
+    channel: str
+    address: str
+    provider: str
+    attempts: int
+    unfit: str
+    was_asked: bool
+
+
+def candidates(connection: Connection, which: Which, now: datetime) -> tuple[Candidate, ...]:
+    """Return the unknown deliveries that a person may decide about, in the order they were frozen."""
+    d = _delivery.c
+    asked_since = select(_act.c.id).where(
+        _act.c.delivery == d.id,
+        _act.c.what == What.RECONCILE,
+        _act.c.at >= func.coalesce(d.claimed_at, ""),
+    )
+    rows = connection.execute(
+        select(
+            d.id,
+            d.incident,
+            d.notice,
+            d.channel,
+            d.address,
+            func.coalesce(d.provider, ""),
+            d.attempts,
+            _why_unfit(now).label("unfit"),
+            asked_since.exists().label("was_asked"),
+        )
+        .join(_broadcast, _broadcast.c.id == d.broadcast)
+        .where(*which.conditions)
+        .order_by(d.id)
+    )
+    return tuple(Candidate(*row[:8], was_asked=bool(row.was_asked)) for row in rows)
+
+
+def send_again(
+    connection: Connection, chosen: Sequence[Candidate], *, by: str, now: datetime
+) -> frozenset[int]:
+    """Let what a person chose of one incident go once more, as far as it still may; return which do.
+
+    Raises DecisionNeeded where the incident is stopped: then nothing changes.
+    """
+    fit: dict[int, Candidate] = {}
+    for incident in {each.incident for each in chosen}:
+        if stops := stops_in_force(connection, incident):
+            raise DecisionNeeded(stopped_in_words(incident, stops[0].by))
+        fit |= {
+            each.delivery: each for each in candidates(connection, Which(incident), now) if not each.unfit
+        }
+    values = {
+        "state": State.PENDING,
+        "doubted": 1,
+        "reason": f"to be sent again, says {by}",
+        "not_before": None,
+        "changed_at": stamp(now),
+    }
+    going = [each for each in chosen if each.delivery in fit]
+    return _decide(connection, going, values, What.RESEND, "", by, now)
+
+
+def settle_by_hand(
+    connection: Connection,
+    chosen: Sequence[Candidate],
+    state: State,
+    *,
+    because: str,
+    by: str,
+    now: datetime,
+) -> frozenset[int]:
+    """Record what a person knows of deliveries whose answer was lost; return which of them it settled."""
+    reason = f"settled by {by}" + (f": {because}" if because else "")
+    values = {"state": state, "reason": unless_erased(reason), "changed_at": stamp(now)}
+    return _decide(connection, chosen, values, What.SETTLE, because, by, now)
+
+
+def states_of(connection: Connection, deliveries: Collection[int]) -> list[State]:
+    """Return the states that these deliveries are in."""
+    return [
+        State(state)
+        for some in chunks(sorted(deliveries))
+        for state in connection.execute(select(_delivery.c.state).where(_delivery.c.id.in_(some))).scalars()
+    ]
+
+
+def stopped_in_words(incident: str, by: str) -> str:
+    """Return why nothing of an incident can be sent again, and the way out."""
+    return f"{incident} is stopped by {by}: nothing was sent again. First: commcast resume {incident}"
+
+
+def _why_unfit(now: datetime) -> ColumnElement[str]:
+    d = _delivery.c
+    opted_out = select(_suppression.c.key).where(
+        _suppression.c.channel == d.channel, _suppression.c.key == d.key
+    )
+    newer, speaks_of = _delivery.alias(), _broadcast.alias()
+    later = and_(
+        speaks_of.c.incident == d.incident,
+        speaks_of.c.channel == d.channel,
+        speaks_of.c.number > _broadcast.c.number,
+        speaks_of.c.state == BroadcastState.FROZEN,
+    )
+    overtaken = _correlated(
+        select(newer.c.id)
+        .join(speaks_of, speaks_of.c.id == newer.c.broadcast)
+        .where(later, newer.c.key == d.key, newer.c.state.not_in([State.SKIPPED, State.REJECTED]))
+    )
+    over = _correlated(
+        select(speaks_of.c.id)
+        .join(
+            _release,
+            and_(_release.c.incident == speaks_of.c.incident, _release.c.number == speaks_of.c.number),
+        )
+        .where(later, _release.c.status.in_(sorted(END_STATUSES)))
+    )
+    return case(
+        (d.address == "", "erased"),
+        (opted_out.exists(), "opted out"),
+        (overtaken.exists(), "newer words have gone to them"),
+        (over.exists(), "it is over by now"),
+        (d.expires_at <= stamp(now), "the promise in these words has passed"),
+        else_="",
+    )
+
+
+def _correlated(query: Select[Any]) -> Select[Any]:
+    return query.correlate(_delivery, _broadcast)
+
+
+def _decide(
+    connection: Connection,
+    chosen: Sequence[Candidate],
+    values: dict[str, Any],
+    what: What,
+    detail: str,
+    by: str,
+    now: datetime,
+) -> frozenset[int]:
+    """Change what still is as the person saw it, and write down that they did."""
+    changed: list[int] = []
+    for attempts in sorted({each.attempts for each in chosen}):
+        for some in chunks([each.delivery for each in chosen if each.attempts == attempts]):
+            as_seen = (
+                _delivery.c.id.in_(some),
+                _delivery.c.attempts == attempts,
+                _delivery.c.state == State.UNKNOWN,
+            )
+            rows = connection.execute(
+                update(_delivery).where(*as_seen).values(**values).returning(_delivery.c.id)
+            )
+            changed.extend(rows.scalars())
+    put_acts(connection, changed, what, values["state"], detail, by, now)
+    return frozenset(changed)

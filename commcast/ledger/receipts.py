@@ -1,0 +1,280 @@
+"""What providers said later of accepted deliveries: joined to them, weighed, and kept beside them.
+
+A word gives way only to a stronger one: failed, bounced, delivered. So it does not matter in which order
+words come, how often, or how many processes hear them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, func, select, text, update
+
+from commcast.ledger import schema
+from commcast.ledger.schema import State, stamp, unstamp
+from commcast.ledger.suppressions import Suppression, erased_key, suppress_new
+from commcast.model import Channel
+from commcast.providers.base import Receipt, ReceiptKind
+
+_delivery = schema.delivery
+
+# How long before a word that names only an address a message to it may have been handed over.
+WITHIN = timedelta(hours=72)
+# Providers tell whole seconds, and clocks differ a little.
+GRACE = timedelta(seconds=2)
+LONGEST_WORDS = 120  # characters that are kept of what a provider says
+_STRENGTH = {ReceiptKind.FAILED: 0, ReceiptKind.BOUNCED: 1, ReceiptKind.DELIVERED: 2}
+_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+# When it was handed over; a ledger of before 0002 did not keep it by itself.
+_HANDED = func.coalesce(_delivery.c.claimed_at, _delivery.c.changed_at)
+
+
+@dataclass(slots=True)
+class Joined:
+    """What some receipts changed: deliveries by the kind they got, addresses that hear nothing more now.
+
+    `foreign` counts receipts that speak of no delivery of ours.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    suppressed: int = 0
+    foreign: int = 0
+
+    def add(self, other: Joined) -> None:
+        self.counts.update(other.counts)
+        self.suppressed += other.suppressed
+        self.foreign += other.foreign
+
+
+@dataclass(slots=True)
+class _Row:
+    """An accepted delivery with the receipt it has so far; `address` is empty where it was erased."""
+
+    id: int
+    key: str
+    address: str
+    provider_id: str
+    handed: datetime
+    receipt: str
+    at: datetime | None
+    detail: str
+
+
+def open_providers(connection: Connection, since: datetime) -> dict[tuple[str, Channel], int]:
+    """Return, by provider and channel, how many deliveries it accepted since then that have no receipt."""
+    d = _delivery.c
+    rows = connection.execute(
+        select(d.provider, d.channel, func.count())
+        .where(*_is_open(since), d.provider != "")
+        .group_by(d.provider, d.channel)
+        .order_by(d.provider, d.channel)
+    )
+    return {(row[0], Channel(row[1])): row[2] for row in rows}
+
+
+def open_ids(connection: Connection, provider: str, channel: Channel, since: datetime) -> frozenset[str]:
+    """Return the provider's own names of what it accepted since then and has no receipt."""
+    d = _delivery.c
+    rows = connection.execute(
+        select(d.provider_id)
+        .where(*_is_open(since), d.provider == provider, d.channel == channel, d.provider_id != "")
+        .distinct()
+    )
+    return frozenset(rows.scalars())
+
+
+def _is_open(since: datetime) -> tuple[Any, ...]:
+    return _delivery.c.state == State.ACCEPTED, _delivery.c.receipt.is_(None), stamp(since) <= _HANDED
+
+
+def join_receipts(
+    connection: Connection,
+    secret: bytes,
+    *,
+    provider: str,
+    channel: Channel,
+    receipts: Sequence[Receipt],
+    now: datetime,
+) -> Joined:
+    """Join receipts to the deliveries they speak of, as `Receipt` tells; return what changed.
+
+    An address is suppressed only together with a change: who was let in again by hand is not shut out by the
+    same words once more. Of an erased person only the kind is kept.
+    """
+    rows = _Rows(connection, secret, provider, channel, receipts)
+    joined, changed, silenced = Joined(), dict[int, _Row](), list[Suppression]()
+    for receipt in receipts:
+        spoken_of = [*_spoken_of(receipt, rows)]
+        joined.foreign += not spoken_of
+        for row, said in spoken_of:
+            was = row.receipt
+            if not _weigh(row, said):
+                continue
+            changed[row.id] = row
+            joined.counts[row.receipt] += row.receipt != was
+            if receipt.suppress and row.address:
+                words = f"{receipt.kind.value}: {harmless(receipt.detail)}".removesuffix(": ")
+                silenced.append(Suppression(channel, row.key, words, provider, receipt.at))
+    _keep(connection, changed.values())
+    joined.suppressed = len(suppress_new(connection, secret, channel, silenced, now))
+    return joined
+
+
+class _Rows:
+    """The deliveries that some receipts may speak of, found by provider id or by address."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        secret: bytes,
+        provider: str,
+        channel: Channel,
+        receipts: Sequence[Receipt],
+    ) -> None:
+        self._connection = connection
+        self._ours = (
+            _delivery.c.state == State.ACCEPTED,
+            _delivery.c.provider == provider,
+            _delivery.c.channel == channel,
+        )
+        self._by_id: dict[str, list[_Row]] = {}
+        self._by_key: dict[str, list[_Row]] = {}
+        self._known: dict[int, _Row] = {}
+        self._find_ids([each.provider_id for each in receipts if each.provider_id and not each.key])
+        self._find_keys(secret, [each for each in receipts if each.key])
+
+    def with_id(self, provider_id: str) -> Sequence[_Row]:
+        return self._by_id.get(provider_id, ())
+
+    def to(self, key: str) -> Sequence[_Row]:
+        """Return the deliveries to an address in the order in which they were handed over."""
+        return self._by_key.get(key, ())
+
+    def _find_ids(self, ids: Sequence[str]) -> None:
+        # Literally as in the index: only then SQLite uses one that is partial.
+        answered = text("provider_id <> ''")
+        for row in self._select(_delivery.c.provider_id.in_(ids), answered) if ids else ():
+            self._by_id.setdefault(row.provider_id, []).append(row)
+
+    def _find_keys(self, secret: bytes, receipts: Sequence[Receipt]) -> None:
+        if not receipts:
+            return
+        keys = {each.key for each in receipts}
+        by_hash = {erased_key(secret, key): key for key in keys}
+        earliest = stamp(max(min(each.at for each in receipts) - WITHIN, _BEGINNING))
+        names_one = any(each.provider_id for each in receipts)  # then it may be of any age
+        young = [] if names_one else [_HANDED >= earliest]
+        for row in self._select(_delivery.c.key.in_([*keys, *by_hash]), *young):
+            self._by_key.setdefault(by_hash.get(row.key, row.key), []).append(row)
+
+    def _select(self, *where: Any) -> Iterator[_Row]:
+        """Yield rows, locked where the database locks rows; one that is met again is the same object."""
+        d = _delivery.c
+        found = self._connection.execute(
+            select(
+                *(d.id, d.key, d.address, d.provider_id, _HANDED.label("handed")),
+                *(d.receipt, d.receipt_at, d.receipt_detail),
+            )
+            .where(*self._ours, *where)
+            .order_by(_HANDED, d.id)
+            .with_for_update()
+        )
+        for row in found:
+            yield self._known.setdefault(
+                row.id,
+                _Row(
+                    row.id,
+                    row.key,
+                    row.address,
+                    row.provider_id or "",
+                    datetime.fromisoformat(row.handed),
+                    row.receipt or "",
+                    unstamp(row.receipt_at),
+                    row.receipt_detail or "",
+                ),
+            )
+
+
+def _spoken_of(receipt: Receipt, rows: _Rows) -> Iterator[tuple[_Row, Receipt]]:
+    """Yield the deliveries that a receipt speaks of, each with what it says of that one."""
+    if receipt.provider_id:
+        found = rows.to(receipt.key) if receipt.key else rows.with_id(receipt.provider_id)
+        yield from ((row, receipt) for row in found if row.provider_id == receipt.provider_id)
+        return
+    before = [row for row in rows.to(receipt.key) if row.handed <= receipt.at + GRACE]
+    if before and before[-1].handed >= receipt.at - WITHIN:
+        yield before[-1], receipt
+    if receipt.lasting:
+        dropped = replace(receipt, kind=ReceiptKind.FAILED, detail=f"dropped: {receipt.detail}")
+        for row in rows.to(receipt.key)[len(before) :]:
+            if not row.receipt:
+                yield row, dropped
+
+
+def _weigh(row: _Row, said: Receipt) -> bool:
+    """Put into `row` what is to be kept of its receipt and this one; return whether that is news."""
+    detail = harmless(said.detail) if row.address else ""
+    if not row.receipt:
+        row.receipt, row.at, row.detail = said.kind.value, said.at, detail
+        return True
+    was, before = ReceiptKind(row.receipt), row.at or _BEGINNING
+    if was is ReceiptKind.DELIVERED:
+        if said.kind is not ReceiptKind.BOUNCED or said.at <= before:
+            return False
+        # Some servers take a mail and send it back later: delivered stays, and is no proof of a reader.
+        row.at, row.detail = said.at, _bounced_later(detail, row)
+        return True
+    if _STRENGTH[said.kind] <= _STRENGTH[was]:
+        return False
+    if was is ReceiptKind.BOUNCED and before > said.at:
+        row.receipt, row.detail = said.kind.value, _bounced_later(row.detail, row)
+    else:
+        row.receipt, row.at, row.detail = said.kind.value, said.at, detail
+    return True
+
+
+def _bounced_later(words: str, row: _Row) -> str:
+    return f"bounced later: {words}".removesuffix(": ") if row.address else ""
+
+
+def _keep(connection: Connection, rows: Any) -> None:
+    kept = [
+        {"delivery": row.id, "kind": row.receipt, "said_at": stamp(row.at), "words": row.detail}
+        for row in rows
+    ]
+    if kept:
+        connection.execute(
+            update(_delivery)
+            .where(_delivery.c.id == bindparam("delivery"), _delivery.c.state == State.ACCEPTED)
+            .values(
+                receipt=bindparam("kind"), receipt_at=bindparam("said_at"), receipt_detail=bindparam("words")
+            ),
+            kept,
+        )
+
+
+def harmless(words: str) -> str:
+    """Return a provider's words on one line, short, without addresses, numbers of people and long codes."""
+    shown = re.sub(r"\S*(?:@|%40)\S*", "*", words[:1000])
+    shown = re.sub(r"[^ -~]+", " ", shown)
+    shown = re.sub(r"\+?\d[\d ()/-]{5,}\d|\w{25,}", "*", shown)
+    return " ".join(shown.split())[:LONGEST_WORDS]
+
+
+def receipts_by_incident(connection: Connection) -> dict[str, Counter[str]]:
+    """Return, by incident, how many accepted deliveries have each kind of receipt."""
+    d = _delivery.c
+    rows = connection.execute(
+        select(d.incident, d.receipt, func.count())
+        .where(d.state == State.ACCEPTED, d.receipt.is_not(None))
+        .group_by(d.incident, d.receipt)
+    )
+    found: dict[str, Counter[str]] = {}
+    for incident, receipt, count in rows:
+        found.setdefault(incident, Counter())[receipt] = count
+    return found

@@ -1,0 +1,244 @@
+"""A run keeps to its provider's limit and pauses, and hands on to a fallback what was surely not taken."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from commcast import throttle, verdict
+from commcast.delivering import Delivered
+from commcast.errors import ExitCode
+from commcast.ledger.suppressions import list_suppressions
+from commcast.message import Blame, HandOver, Outcome, OutcomeKind
+from commcast.model import Channel
+from commcast.verdict import Verdict
+from tests.desks import START, Bench
+from tests.fakes import FakeAdapter, accepted, saying
+from tests.test_broadcast import bench_of, deliver, mails, reasons, run_of
+
+NOT_TAKEN, UNKNOWN, REJECTED = OutcomeKind.NOT_TAKEN, OutcomeKind.UNKNOWN, OutcomeKind.REJECTED
+
+
+@dataclass
+class TimedAdapter(FakeAdapter):
+    """Keeps when each hand-over began, by a clock that never goes back."""
+
+    begun: list[float] = field(default_factory=list)
+
+    async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+        self.begun.extend([time.monotonic()] * len(batch))
+        async for outcome in super().send(batch):
+            yield outcome
+
+
+def most_in_a_second(begun: Sequence[float]) -> int:
+    return max(sum(1 for other in begun if at <= other < at + 1) for at in begun)
+
+
+def going_on() -> Callable[[], datetime]:
+    """Return a clock that goes on as the real one does."""
+    begin = time.monotonic()
+    return lambda: START + timedelta(seconds=time.monotonic() - begin)
+
+
+@pytest.mark.parametrize(("per_second", "people", "batch"), [(40.0, 60, 1), (100.0, 130, 5)])
+def test_a_run_keeps_to_the_limit(tmp_path: Path, per_second: float, people: int, batch: int) -> None:
+    bench = bench_of(tmp_path, people)
+    adapter = TimedAdapter(per_second=per_second, connections=4, batch_size=batch)
+    deliver(bench, adapter, going_on())
+    assert mails(bench) == {"accepted": people}
+    assert len(adapter.begun) == people
+    assert most_in_a_second(adapter.begun) <= per_second * 1.05 + batch
+    assert adapter.begun[-1] - adapter.begun[0] >= (people - batch) / per_second - 0.05
+
+
+def test_a_hand_over_that_missed_its_slot_takes_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that jumps between claim and hand-over: nothing goes late and crowds the others."""
+    monkeypatch.setattr(throttle, "_FIRST_LEAD", 0.0)
+    bench = bench_of(tmp_path, 3)
+    looks = iter([START] * 6 + [START + timedelta(seconds=9)] * 10_000)
+    adapter = FakeAdapter(per_second=100.0)
+    deliver(bench, adapter, lambda: next(looks))
+    assert mails(bench) == {"accepted": 3}
+    assert len(adapter.handed) == 3
+
+
+def test_a_named_time_is_respected_by_everybody(tmp_path: Path) -> None:
+    """After "not for ten minutes" no run asks that provider again before, whichever process it is."""
+    bench = bench_of(tmp_path, 5)
+    busy = FakeAdapter(answer=saying(NOT_TAKEN, Blame.PROVIDER, retry_after=600.0), connections=2)
+    delivered = send_with(bench, busy)
+    assert len(busy.handed) <= 2
+    assert "not to be tried before" in delivered.down
+    assert delivered.exit_code(0.02) is ExitCode.TRY_AGAIN
+    again = FakeAdapter()
+    bench.later(minutes=5)
+    assert send_with(bench, again).waiting == 5
+    assert again.handed == []
+    bench.later(minutes=6)
+    send_with(bench, again)
+    assert mails(bench) == {"accepted": 5}
+
+
+def test_a_short_pause_is_waited_for_within_the_run(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, 4)
+
+    def once_busy(item: HandOver) -> Outcome:
+        if len(adapter.handed) == 1:
+            return Outcome(item.delivery, NOT_TAKEN, "busy", blame=Blame.PROVIDER, retry_after=0.2)
+        return accepted(item)
+
+    adapter = TimedAdapter(answer=once_busy)
+    ended = deliver(bench, adapter, going_on())
+    assert ended.down == ""
+    assert mails(bench) == {"accepted": 4}
+    assert adapter.begun[1] - adapter.begun[0] >= 0.2
+
+
+# --- whole requests
+
+
+def test_one_lost_request_does_not_end_a_broadcast(tmp_path: Path) -> None:
+    """A request of 25 that is lost costs its 25; a run does not take them for 25 failures."""
+    bench = bench_of(tmp_path, 100)
+
+    def first_is_lost(item: HandOver) -> Outcome:
+        return Outcome(item.delivery, UNKNOWN, "lost") if len(adapter.handed) <= 25 else accepted(item)
+
+    adapter = FakeAdapter(answer=first_is_lost, batch_size=25, ready=1)
+    assert deliver(bench, adapter).down == ""
+    assert mails(bench) == {"unknown": 25, "accepted": 75}
+
+
+def test_two_lost_requests_in_a_row_end_it(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, 200)
+    adapter = FakeAdapter(answer=saying(UNKNOWN), batch_size=25, ready=1)
+    assert deliver(bench, adapter).down == "said unknown"
+    assert mails(bench) == {"unknown": 50, "pending": 150}
+
+
+def test_requests_stay_full(tmp_path: Path) -> None:
+    """What is claimed is always whole batches, so that a list is not sent in crumbs."""
+    bench = bench_of(tmp_path, 95)
+    sizes: list[int] = []
+
+    @dataclass
+    class Sized(FakeAdapter):
+        async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+            sizes.append(len(batch))
+            async for outcome in super().send(batch):
+                yield outcome
+
+    deliver(bench, Sized(batch_size=10, connections=3, ready=1))
+    assert sorted(sizes) == [5, *[10] * 9]
+
+
+def test_a_reader_who_said_stop_speaks_of_nobody_else(tmp_path: Path) -> None:
+    """Twenty opt-outs are no reason to stop, and each is kept though nobody else was accepted."""
+    bench = bench_of(tmp_path, verdict.FIRST_REFUSALS)
+    stop = saying(REJECTED, suppress=True, opted_out=True)
+    ended = deliver(bench, FakeAdapter(answer=stop))
+    assert not ended.refuses_everybody
+    with bench.ledger.read() as connection:
+        assert len(list_suppressions(connection)) == verdict.FIRST_REFUSALS
+
+
+def test_waits_come_with_jitter_and_never_before_a_named_time() -> None:
+    low, high = (Verdict(patience=20, chance=lambda number=number: number) for number in (0.0, 1.0))
+    named = Outcome(1, NOT_TAKEN, blame=Blame.PROVIDER, retry_after=20.0)
+    assert (low.wait(named), high.wait(named)) == (20.0, 22.0)
+    unnamed = Outcome(1, NOT_TAKEN, blame=Blame.PROVIDER)
+    assert (low.wait(unnamed), high.wait(unnamed)) == (0.5, 1.0)
+
+
+# --- the fallback
+
+
+def send_with(bench: Bench, adapter: FakeAdapter, fallback: FakeAdapter | None = None) -> Delivered:
+    """Deliver as a verb does; texts are taken by another provider."""
+    texts = FakeAdapter(Channel.SMS, name="texts")
+    bench.adapter = lambda channel: adapter if channel is Channel.EMAIL else texts
+    bench.fallback = lambda channel: fallback if channel is Channel.EMAIL else None
+    return bench.sender.deliverer.deliver("pay7")
+
+
+@pytest.mark.parametrize(
+    ("why", "blame"),
+    [
+        ("the key is refused", Blame.ACCOUNT),
+        ("the provider cannot be reached", Blame.PROVIDER),
+    ],
+)
+def test_another_provider_takes_over_where_the_first_refuses_as_a_whole(
+    tmp_path: Path, why: str, blame: Blame
+) -> None:
+    bench = bench_of(tmp_path, 40)
+    first = FakeAdapter(answer=lambda item: Outcome(item.delivery, NOT_TAKEN, why, blame=blame))
+    second = FakeAdapter(name="other")
+    delivered = send_with(bench, first, second)
+    assert mails(bench) == {"accepted": 40}
+    assert len(second.handed) == 40
+    assert delivered.exit_code(0.02) is ExitCode.DONE
+    assert [(each.provider, each.why, each.by) for each in delivered.taken_over] == [("fake", why, "other")]
+
+
+def test_a_busy_provider_is_taken_over_from_at_its_end(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, 5)
+    busy = FakeAdapter(answer=saying(NOT_TAKEN, Blame.PROVIDER, retry_after=900.0))
+    second = FakeAdapter(name="other")
+    assert send_with(bench, busy, second).exit_code(0.02) is ExitCode.DONE
+    assert mails(bench) == {"accepted": 5}
+
+
+def test_an_unknown_outcome_is_never_handed_to_a_second_provider(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, 60)
+    second = FakeAdapter(name="other")
+    send_with(bench, FakeAdapter(answer=saying(UNKNOWN), connections=2), second)
+    counted = mails(bench)
+    assert counted["unknown"] >= 4
+    assert len(second.handed) == counted["accepted"] == 60 - counted["unknown"]
+    assert reasons(bench) >= {"said unknown"}
+
+
+@pytest.mark.parametrize(
+    "answer", [saying(REJECTED), saying(NOT_TAKEN)], ids=["refused for good", "not taken now"]
+)
+def test_one_readers_refusal_is_nothing_for_a_fallback(tmp_path: Path, answer: object) -> None:
+    bench = bench_of(tmp_path, 3)
+    second = FakeAdapter(name="other")
+    send_with(bench, FakeAdapter(answer=answer), second)  # type: ignore[arg-type]
+    assert second.handed == []
+
+
+def test_refusing_everybody_is_nothing_for_a_fallback(tmp_path: Path) -> None:
+    """Twenty readers refused one by one: the list or the words are wrong, not the provider."""
+    bench = bench_of(tmp_path, 60)
+    second = FakeAdapter(name="other")
+    delivered = send_with(bench, FakeAdapter(answer=saying(REJECTED)), second)
+    assert second.handed == []
+    assert delivered.exit_code(0.02) is ExitCode.REFUSED
+
+
+def test_both_refuse_and_nothing_is_lost(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, 30)
+    refuses = saying(NOT_TAKEN, Blame.ACCOUNT)
+    delivered = send_with(bench, FakeAdapter(answer=refuses), FakeAdapter(answer=refuses, name="other"))
+    assert mails(bench) == {"pending": 30}
+    assert delivered.exit_code(0.02) is ExitCode.REFUSED
+
+
+def test_a_signal_is_no_reason_for_a_fallback(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, 5)
+    halt = asyncio.Event()
+    halt.set()
+    run = run_of(bench, FakeAdapter(), halt=halt)
+    assert asyncio.run(run.deliver()).interrupted
+    assert mails(bench) == {"pending": 5}
