@@ -233,6 +233,12 @@ class Config(Table):
         }
         return tuple(key for key, is_set in written.items() if is_set)
 
+    def per_second(self, channel: Channel) -> float:
+        """Return how many messages a second the provider of a channel may be given, 0 for any number."""
+        used = self.channels.email if channel is Channel.EMAIL else self.channels.sms
+        settings = getattr(self.providers, used.provider, None) if used else None
+        return float(getattr(settings, "per_second", 0))
+
     def cadence_of(self, severity: int) -> Cadence:
         """Return the cadence of a severity: the folder's own, or the default (field norms, README)."""
         own = {str(name): cadence for name, cadence in self.cadence.items()}

@@ -50,9 +50,10 @@ def config_schema() -> dict[str, Any]:
 
 
 def _drop_iso_defaults(node: Any) -> None:
-    """Take out defaults such as PT20M: nobody may write a length of time so."""
+    """Take out defaults such as PT20M: nobody may write a length of time so, nor a table that holds one."""
     if isinstance(node, dict):
-        if str(node.get("default", "")).startswith("P") and node.get("type") == "string":
+        default = node.get("default", "")
+        if isinstance(default, dict) or (str(default).startswith("P") and node.get("type") == "string"):
             del node["default"]
         for value in node.values():
             _drop_iso_defaults(value)

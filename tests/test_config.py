@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from commcast.config import Config
 from commcast.config_file import config_schema, load_config
 from commcast.errors import ConfigError
+from commcast.model import Channel
 
 LEAST = """\
 [organisation]
@@ -131,3 +133,85 @@ def test_the_schema_describes_what_is_written() -> None:
     assert set(cadence["properties"]) == {"first", "every"}
     assert cadence["additionalProperties"]["type"] == "string"
     assert "PT" not in str(schema)
+
+
+SENDGRID = LEAST + 'provider = "sendgrid"\n'
+TWILIO = LEAST + '[channels.sms]\nprovider = "twilio"\nfrom = "Acme"\n'
+
+
+def loaded(folder: Path, text: str) -> Config:
+    (folder / "commcast.toml").write_text(text)
+    return load_config(folder)
+
+
+def test_providers_need_no_table_where_the_defaults_do(tmp_path: Path) -> None:
+    config = loaded(tmp_path, SENDGRID)
+    assert config.providers.sendgrid.base_url == "https://api.sendgrid.com"
+    assert config.providers.sendgrid.batch == 250
+    assert loaded(tmp_path, TWILIO).providers.twilio.base_url == "https://api.twilio.com"
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("http://api.sendgrid.com", "in the clear"),
+        ("https://user:secret@api.sendgrid.com", "more than a server"),
+        ("https://api.sendgrid.com/v3", "more than a server"),
+        ("https://api.sendgrid.com?x=1", "more than a server"),
+        ("ftp://api.sendgrid.com", "not a web address"),
+        ("", "in the clear"),
+    ],
+)
+def test_a_key_is_sent_to_a_server_only_and_never_in_the_clear(tmp_path: Path, url: str, said: str) -> None:
+    (line,) = faults(tmp_path, SENDGRID + f'[providers.sendgrid]\nbase_url = "{url}"\n')
+    assert line.startswith("commcast.toml: providers.sendgrid.base_url: ")
+    assert said in line
+    assert "user:secret" not in line or "https://user" in line  # what was written is shown, nothing else
+
+
+@pytest.mark.parametrize(
+    "url", ["https://api.eu.sendgrid.com", "http://127.0.0.1:8025", "http://[::1]:8025/"]
+)
+def test_other_servers_of_a_provider_and_stand_ins_are_allowed(tmp_path: Path, url: str) -> None:
+    config = loaded(tmp_path, SENDGRID + f'[providers.sendgrid]\nbase_url = "{url}"\n')
+    assert config.providers.sendgrid.base_url == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "said"),
+    [
+        (SENDGRID + "[providers.sendgrid]\nbatch = 1001\n", "providers.sendgrid.batch", "1000"),
+        (SENDGRID + "[providers.sendgrid]\nper_second = -1\n", "providers.sendgrid.per_second", "0"),
+        (SENDGRID + "[providers.sendgrid]\nper_second = nan\n", "providers.sendgrid.per_second", "number"),
+        (SENDGRID + 'fallback = "sendgrid"\n', "channels.email.fallback", "the provider itself"),
+        (SENDGRID + 'fallback = "outbox"\n', "channels.email.fallback", "tells nobody"),
+        (SENDGRID + 'fallback = "smtp"\n', "channels.email.fallback", "no settings"),
+        (SENDGRID + 'fallback = "twilio"\n', "channels.email.fallback", "not a provider of email"),
+        (TWILIO.replace('from = "Acme"\n', ""), "channels.sms.provider", "no sender"),
+        (
+            TWILIO + '[providers.twilio]\nmessaging_service = "MG123"\n',
+            "providers.twilio.messaging_service",
+            "pattern",
+        ),
+        (
+            TWILIO + '[providers.twilio]\nstatus_callback = "https://my_host.example/x"\n',
+            "providers.twilio.status_callback",
+            "underscore",
+        ),
+    ],
+)
+def test_what_a_provider_cannot_work_with_is_refused(tmp_path: Path, text: str, path: str, said: str) -> None:
+    if "channels.sms" in path or "[channels.sms]" in text:
+        text = text.replace(
+            '"audiences/customers.csv"\n', '"audiences/customers.csv"\nchannels = ["email", "sms"]\n'
+        )
+    (line,) = faults(tmp_path, text)
+    assert line.startswith(f"commcast.toml: {path}: ")
+    assert said in line
+
+
+def test_a_limit_is_that_of_the_provider_in_use(tmp_path: Path) -> None:
+    config = loaded(tmp_path, SENDGRID + "[providers.sendgrid]\nper_second = 12.5\n")
+    assert config.per_second(Channel.EMAIL) == 12.5
+    assert config.per_second(Channel.SMS) == 0
+    assert loaded(tmp_path, LEAST).per_second(Channel.EMAIL) == 0

@@ -91,11 +91,11 @@ every = "24h"
 
 # "outbox" writes real .eml and .txt files to outbox/ and sends nothing.
 [channels.email]
-provider = "outbox"           # or "smtp", with [providers.smtp] below
+provider = "outbox"           # or "smtp" or "sendgrid": README, "Going live"
 from = {sender}
 
 [channels.sms]
-provider = "outbox"
+provider = "outbox"           # or "twilio", with from = "+49…" or a messaging service
 events = ["first", "worse", "correction", "retracted", "reopened", "resolved", "started"]
 quiet = "21:00-08:00"         # in the reader's own time zone
 wake_for = [1, 2]             # the severities that may wake a reader
@@ -104,6 +104,11 @@ wake_for = [1, 2]             # the severities that may wake a reader
 # host = "smtp.example.com"
 # port = 587
 # user = "status"
+# [providers.sendgrid]        # its key: SENDGRID_API_KEY
+# base_url = "https://api.eu.sendgrid.com"
+# [providers.twilio]          # its secrets: TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN
+# messaging_service = "MG…"
+# per_second = 10             # messages, over all processes; any provider takes it
 
 [send]
 confirm_above = 1000          # from here on the number of messages is typed, not only "y"

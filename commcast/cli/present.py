@@ -127,10 +127,18 @@ def destinations(config: Config, survey: Survey) -> Iterator[str]:
 def destination(config: Config, channel: str) -> str:
     """Return where a channel's messages go: "through smtp.acme.example:587"."""
     used = config.channels.email if channel == "email" else config.channels.sms
+    if used is None or used.provider == "outbox":
+        return f"into files in {config.providers.outbox.folder.rstrip('/')}/ (nothing leaves)"
+    takes_over = f"; where it refuses us, through {_place(config, used.fallback)}" if used.fallback else ""
+    return f"through {_place(config, used.provider)}{takes_over}"
+
+
+def _place(config: Config, provider: str) -> str:
     smtp = config.providers.smtp
-    if used is not None and used.provider == "smtp" and smtp is not None:
-        return f"through {smtp.host}:{smtp.port}"
-    return f"into files in {config.providers.outbox.folder.rstrip('/')}/ (nothing leaves)"
+    if provider == "smtp" and smtp is not None:
+        return f"{smtp.host}:{smtp.port}"
+    url = config.providers.sendgrid.base_url if provider == "sendgrid" else config.providers.twilio.base_url
+    return f"{provider} ({url.partition('://')[2]})"
 
 
 def messages(survey: Survey, *, html: bool = False, width: int | None = WIDTH) -> Iterator[str]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from commcast.cli import asking, present
+from commcast.durations import short_duration
 from commcast.errors import DecisionNeeded
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def summary(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None) -> It
     if news:
         yield from present.wrapped(f"New here, check each: {', '.join(news)}", indent="  ", first="")
     yield from present.wrapped(present.promise_line(survey, when), indent="  ", first="")
+    for line in lasting_lines(desk, survey, when):
+        yield from present.wrapped(line, indent="  ", first="")
     if not update.is_end:
         yield from present.wrapped(
             "If nobody writes until then, nothing goes out by itself: tick only sends what is released.",
@@ -64,6 +67,37 @@ def summary(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None) -> It
     if price := desk.config.send.sms_price:
         segments = sum(notice.segments for notice in survey.notices)
         yield f"SMS cost: {segments} segments x {price:g} = {segments * price:,.2f}"
+
+
+def lasting_lines(desk: Desk, survey: Survey, when: present.When) -> Iterator[str]:
+    """Yield how long each channel takes at its provider's limit, and where that breaks the promise."""
+    from commcast.lasting import lastings
+
+    for each in lastings(desk.config, survey, desk.now):
+        name = present.NAMES[each.channel]
+        yield (
+            f"At {each.per_second:g} a second the last of {each.messages:,} {name} messages leaves by "
+            f"{when(each.last_at)}, in {short_duration(each.length)}."
+        )
+        if each.outlasts_promise and each.promised:
+            yield (
+                f"Warning: that is after {when(each.promised)}, by when these very messages promise the next "
+                "word: the last readers are told of a time that has passed."
+            )
+
+
+def check_lasts_no_longer(desk: Desk, survey: Survey) -> None:
+    """Refuse words whose promise passes before the last of them has left. Raises DecisionNeeded."""
+    from commcast.lasting import lastings
+
+    when = present.clock_of(desk.config, desk.now)
+    for each in lastings(desk.config, survey, desk.now):
+        if each.outlasts_promise and each.promised:
+            raise DecisionNeeded(
+                f"The last of {each.messages:,} {present.NAMES[each.channel]} messages leaves by "
+                f"{when(each.last_at)} at {each.per_second:g} a second, after the promised "
+                f"{when(each.promised)}. Promise a later time (--next), raise per_second, or say --yes."
+            )
 
 
 def _last_released(owed: Owed) -> Update | None:
@@ -81,8 +115,27 @@ def reader_warnings(desk: Desk, owed: Owed) -> Iterator[str]:
             "Warning: No start is given: readers are told since when we know. Add started: to the file, "
             "or --started 09:52"
         )
+    yield from _carrier_warnings(desk, owed)
     if not any((contact.reply_to, contact.phone, contact.hours, contact.after_hours)):
         yield "Warning: Readers cannot reach you: [contact] in commcast.toml is empty"
+
+
+def _carrier_warnings(desk: Desk, owed: Owed) -> Iterator[str]:
+    """Yield a warning where what carries the messages is itself said to be affected."""
+    config = desk.config
+    public = [
+        config.components[name].public for name in owed.incident.latest.affected if name in config.components
+    ]
+    affected = " ".join([*owed.incident.latest.affected, *public]).casefold()
+    smtp = config.providers.smtp
+    for channel, used in (("email", config.channels.email), ("sms", config.channels.sms)):
+        name = used.provider if used else ""
+        words = [name, *([smtp.host.casefold()] if smtp and name == "smtp" else [])]
+        if name and name != "outbox" and any(word in affected for word in words):
+            remedy = f"commcast doctor --connect tells whether {name} answers"
+            if used and not used.fallback:
+                remedy += "; a fallback in commcast.toml would take over"
+            yield f"Warning: {present.NAMES[channel]} goes through {name}, which is itself affected: {remedy}"
 
 
 def new_facts(previous: Update | None, update: Update) -> list[str]:

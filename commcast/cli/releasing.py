@@ -21,7 +21,7 @@ from commcast.cli.outcomes import (
     what_happened,
 )
 from commcast.cli.output import say, show, show_json
-from commcast.cli.present import rows_left_out, survey_document
+from commcast.cli.present import clock_of, rows_left_out, survey_document
 from commcast.cli.progress import Progress
 from commcast.errors import CommcastError, DecisionNeeded, ExitCode, InputError, Interrupted
 
@@ -118,13 +118,15 @@ def show_plan(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None, *, 
 def _ask(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger, wishes: Wishes) -> None:
     """Show what goes out and ask. Raises DecisionNeeded for anything but a yes."""
     if wishes.yes:
-        for line in rows_left_out(survey):
+        when = clock_of(desk.config, desk.now)
+        for line in [*rows_left_out(survey), *question.lasting_lines(desk, survey, when)]:
             say(line)
         return
     if not asking.at_terminal():
         raise DecisionNeeded("There is no terminal to ask at, and no --yes: nothing was released.")
     for line in question.full_text(desk, owed, survey, ledger):
         say(line)
+    question.check_lasts_no_longer(desk, survey)
     asked_at = clock()
     if not question.is_sure(survey, desk.config.send.confirm_above):
         raise DecisionNeeded("No: nothing was released.")

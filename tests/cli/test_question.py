@@ -10,8 +10,10 @@ from commcast.cli.present import destination
 from commcast.cli.question import new_facts
 from commcast.config_file import load_config
 from commcast.model import Timeframe, Update
+from tests.cli.running import just_now
+from tests.cli.running import run as plain
 from tests.cli.terminals import declare, run
-from tests.desks import write_desk
+from tests.desks import write_desk, write_incident
 
 
 def update(issue: str, **more: str) -> Update:
@@ -110,3 +112,65 @@ def test_the_help_groups_commands_and_shows_an_example_for_each(desk: Path) -> N
     assert "Example: commcast init" in screen
     for name in ("declare", "update", "resolve", "send", "discard", "preview", "test"):
         assert f"Example: commcast {name}" in run(desk, name, "--help").stdout
+
+
+LIMITED = "[providers.sendgrid]\nper_second = {per_second}\n"
+
+
+def limited_desk(
+    folder: Path, per_second: float, monkeypatch: pytest.MonkeyPatch, fallback: str = ""
+) -> Path:
+    """Return a desk whose mail goes through SendGrid at a limit; nothing listens at its address."""
+    monkeypatch.setenv("SENDGRID_API_KEY", "SG.nobody")
+    write_desk(folder, email="sendgrid", support=[], extra=LIMITED.format(per_second=per_second))
+    config = folder / "commcast.toml"
+    text = config.read_text().replace(
+        "[providers.sendgrid]\n", '[providers.sendgrid]\nbase_url = "http://127.0.0.1:9"\n'
+    )
+    if fallback:
+        text = text.replace('provider = "sendgrid"', f'provider = "sendgrid"\nfallback = "{fallback}"')
+    config.write_text(text)
+    return folder
+
+
+def test_how_long_it_takes_at_the_limit_is_said_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = limited_desk(tmp_path, 1, monkeypatch)
+    write_incident(folder, at=just_now())
+    shown = " ".join(plain("preview", "pay7", folder=folder).stdout.split())
+    assert "At 1 a second the last of 2 email messages leaves by" in shown
+    assert "promise the next word" not in shown
+    assert "email: through sendgrid (127.0.0.1:9)" in shown
+
+
+@pytest.mark.usefixtures("person")
+def test_a_promise_before_the_last_hand_over_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two mails at one in an hour, and word promised within twenty minutes: exit 5, a draft stays."""
+    folder = limited_desk(tmp_path, 1 / 3600, monkeypatch)
+    write_incident(folder, at=just_now())
+    refused = run(folder, "send", "pay7", typed="y\n")
+    assert refused.exit_code == 5
+    assert "after the promised" in refused.stderr
+    assert "--next" in refused.stderr
+    assert "1 draft waits" in plain("status", folder=folder).stdout
+
+
+def test_with_yes_the_late_promise_is_said_and_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = limited_desk(tmp_path, 1 / 3600, monkeypatch)
+    write_incident(folder, at=just_now())
+    sent = plain("send", "pay7", "--yes", folder=folder, expect=75)
+    assert "the last readers are told of a time that has passed" in " ".join(sent.stderr.split())
+
+
+def test_what_carries_the_messages_may_itself_be_affected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = limited_desk(tmp_path, 100, monkeypatch, fallback="smtp")
+    path = write_incident(folder, at=just_now())
+    path.write_text(path.read_text().replace("owner: dana\n", "owner: dana\naffected: [sendgrid-mail]\n"))
+    shown = " ".join(plain("send", "pay7", "--dry-run", folder=folder).stdout.split())
+    assert "email goes through sendgrid, which is itself affected" in shown
+    assert "through sendgrid (127.0.0.1:9); where it refuses us, through 127.0.0.1:25" in shown
