@@ -32,7 +32,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Received:
-    """One message that a server took, with its envelope."""
+    """One message that a server took, with its envelope; `at` is when, in seconds of a clock that goes on."""
 
     sender: str
     recipients: tuple[str, ...]
@@ -40,6 +40,7 @@ class Received:
     options: tuple[str, ...] = ()
     secure: bool = False
     login: str = ""
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass
