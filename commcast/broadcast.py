@@ -33,13 +33,14 @@ DRAIN_SECONDS = 60.0  # on a signal: how long hand-overs in flight may still fin
 
 @dataclass(slots=True)
 class Ended:
-    """How a run over one broadcast ended. `outcomes` counts by OutcomeKind value what this run did.
+    """How a run over one broadcast ended. `outcomes` counts by OutcomeKind value what `provider` did.
 
     `expired` counts who was not told in time. `waiting` is what stays pending, `next_try` when the first of
     it may go. `stopped_by` says who stopped it; `refused` is the provider's word where it refuses us as a
     whole, `down` where it takes nothing; `interrupted` where a signal ended the run.
     """
 
+    provider: str = ""
     outcomes: Counter[str] = field(default_factory=Counter)
     waiting: int = 0
     expired: int = 0
@@ -79,7 +80,7 @@ class Run:
     waits: bool = True
 
     def __post_init__(self) -> None:
-        self.ended = Ended()
+        self.ended = Ended(self.adapter.name)
         self._words = FrozenWords(self.broadcast, self.ledger.secret)
         self._throttle = Throttle(self.adapter, self.clock)
         batch = self.adapter.batch_size

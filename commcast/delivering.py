@@ -35,7 +35,7 @@ class TakenOver:
 
 @dataclass(slots=True)
 class Delivered:
-    """What one run did over an incident's broadcasts.
+    """What one run did over an incident's broadcasts. `trouble_with` names who `refused` us or is `down`.
 
     `lost` counts claims of dead runs, now unknown; `expired` those who were not told before the promise of
     their words had passed. `taken_over` names where a fallback stepped in: what its provider had said is
@@ -50,6 +50,7 @@ class Delivered:
     refused: str = ""
     refuses_everybody: bool = False
     down: str = ""
+    trouble_with: str = ""
     signal: int = 0
     taken_over: list[TakenOver] = field(default_factory=list)
 
@@ -58,6 +59,8 @@ class Delivered:
         self.waiting += ended.waiting
         self.expired += ended.expired
         self.stopped_by = self.stopped_by or ended.stopped_by
+        if (ended.refused and not self.refused) or (ended.down and not (self.down or self.refused)):
+            self.trouble_with = ended.provider
         self.refused = self.refused or ended.refused
         self.refuses_everybody = self.refuses_everybody or ended.refuses_everybody
         self.down = self.down or ended.down

@@ -98,16 +98,17 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
     """Say what a delivery left undone, and what to do about it."""
     for each in delivered.taken_over:
         say(f"{each.provider} took nothing: {each.why}. {each.by} took over. See: commcast doctor --connect")
+    who = delivered.trouble_with or "The provider"
     if delivered.refused:
         verb = "resume" if delivered.refuses_everybody else "send"
-        say(f"The provider refused us: {delivered.refused}. Mend that, then: commcast {verb} {incident}")
+        say(f"{who} refused us: {delivered.refused}. Mend that, then: commcast {verb} {incident}")
     if delivered.expired:
         say(
             f"{delivered.expired:,} were not told: the promise in these words has passed. "
             f"Say what is true now: commcast update {incident}"
         )
     if delivered.down:
-        say(f"The provider is down or busy: {delivered.down}. A tick goes on, or: commcast send {incident}")
+        say(f"{who} is down or busy: {delivered.down}. A tick goes on, or: commcast send {incident}")
     if delivered.signal:
         say(f"Interrupted: {delivered.waiting:,} wait. commcast resume {incident} finishes it.")
     elif delivered.stopped_by:
