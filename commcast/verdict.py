@@ -74,7 +74,7 @@ class Verdict:
         if outcome.blame is Blame.RECIPIENT:
             return 0.0 if outcome.detail == NOT_BEGUN else GREYLISTED
         # Seconds, not minutes: somebody waits at the shell, and the next tick tries again anyway.
-        return min(2 ** (self._failed_in_row // 4), 8) * (1 + self.chance()) / 2
+        return min(2.0 ** (self._failed_in_row // 4), 8.0) * (1 + self.chance()) / 2
 
     def _heed_failure(self, outcome: Outcome, request: int) -> None:
         """Stop where nothing is taken, or nothing is answered: a silent provider would cost us the list."""

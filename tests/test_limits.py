@@ -152,7 +152,7 @@ def test_a_reader_who_said_stop_speaks_of_nobody_else(tmp_path: Path) -> None:
 
 
 def test_waits_come_with_jitter_and_never_before_a_named_time() -> None:
-    low, high = (Verdict(patience=20, chance=lambda number=number: number) for number in (0.0, 1.0))
+    low, high = Verdict(patience=20, chance=lambda: 0.0), Verdict(patience=20, chance=lambda: 1.0)
     named = Outcome(1, NOT_TAKEN, blame=Blame.PROVIDER, retry_after=20.0)
     assert (low.wait(named), high.wait(named)) == (20.0, 22.0)
     unnamed = Outcome(1, NOT_TAKEN, blame=Blame.PROVIDER)

@@ -12,9 +12,13 @@ from commcast.cli import (
     lint,
     log,
     preview,
+    receipts,
     recipients,
+    reconcile,
+    resend,
     schema,
     send,
+    settle,
     status,
     stop,
     templates,
@@ -25,6 +29,7 @@ from commcast.cli import (
 BAD_MINUTE = "In the bad minute"
 LOOK_FIRST = "Look first"
 UNATTENDED = "Unattended"
+LOST_ANSWERS = "When an answer was lost"
 SET_UP = "Set up"
 
 
@@ -46,6 +51,11 @@ def register(app: typer.Typer) -> None:
     app.command("templates", rich_help_panel=LOOK_FIRST)(templates.templates)
 
     app.command("tick", rich_help_panel=UNATTENDED)(tick.tick)
+    app.command("receipts", rich_help_panel=UNATTENDED)(receipts.receipts)
+
+    app.command("reconcile", rich_help_panel=LOST_ANSWERS)(reconcile.reconcile)
+    app.command("resend", rich_help_panel=LOST_ANSWERS)(resend.resend)
+    app.command("settle", rich_help_panel=LOST_ANSWERS)(settle.settle)
 
     app.command("init", rich_help_panel=SET_UP)(init.init)
     app.command("doctor", rich_help_panel=SET_UP)(doctor.doctor)

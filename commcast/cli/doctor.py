@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from commcast.cli.output import inert, show_json
 from commcast.cli.present import NAMES
 from commcast.errors import ExitCode, gravest
 
+if TYPE_CHECKING:
+    from commcast.cli.diagnosis import Check
+
 _COLOUR = {"ok": GREEN, "warn": YELLOW, "FAIL": RED}
 
 
@@ -21,8 +24,18 @@ def doctor(
         bool, typer.Option("--adopt-ledger", help="Trust the ledger that is here, or begin a new one.")
     ] = False,
     connect: Annotated[
-        bool, typer.Option("--connect", help="Also say hello to the mail server and log in; nothing is sent.")
+        bool, typer.Option("--connect", help="Also ask the providers whether they take us; nothing is sent.")
     ] = False,
+    dns: Annotated[
+        bool,
+        typer.Option("--dns", help="Also look up SPF, DKIM and DMARC of the domain that mail comes from."),
+    ] = False,
+    dns_server: Annotated[
+        str, typer.Option("--dns-server", metavar="HOST[:PORT]", help="Ask this resolver, with --dns.")
+    ] = "",
+    dkim_selector: Annotated[
+        str, typer.Option("--dkim-selector", metavar="NAME", help="The selector of the DKIM key, with --dns.")
+    ] = "",
     yes: NoQuestionOption = False,
     as_json: JsonOption = False,
     folder: FolderOption = None,
@@ -32,6 +45,9 @@ def doctor(
     With --adopt-ledger the ledger becomes this desk's own, a new one where there is none. All that stands in
     incidents/ then counts as told elsewhere, so that old history is never sent.
 
+    --connect only asks: it logs in to a mail server, reads what SendGrid's key may do, and Twilio's account,
+    sender and balance. SendGrid's DKIM selectors (s1, s2) are known; of any other mail, name it.
+
     Example: commcast doctor --connect
     """
     found = find_folder(folder)
@@ -39,13 +55,14 @@ def doctor(
         from commcast.cli.adopt import adopt
 
         adopt(found, yes=yes)
-    _examine(found, connect, as_json)
-
-
-def _examine(folder: Path, connect: bool, as_json: bool) -> None:
     from commcast.cli.doctor_checks import examine
+    from commcast.cli.doctor_dns import DnsQuestion
 
-    checks = examine(folder, clock(), connect=connect)
+    question = DnsQuestion(dns_server, dkim_selector) if dns or dns_server or dkim_selector else None
+    _show(examine(found, clock(), connect=connect, dns=question), as_json)
+
+
+def _show(checks: Sequence[Check], as_json: bool) -> None:
     code = gravest(check.exit_code for check in checks)
     if as_json:
         show_json(

@@ -18,6 +18,7 @@ from commcast.model import Channel
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
+    from commcast.ledger.doubts import Act
     from commcast.ledger.history import Tally, Told
     from commcast.ledger.store import Ledger
 
@@ -40,7 +41,8 @@ def log(
     """Show every message that was said: when, to how many, and what became of it.
 
     A delivery of unknown outcome is listed by itself: the provider may or may not have it, and it is never
-    sent again by itself. "accepted" means that the provider took it.
+    sent again by itself. What was done about such ones is listed with who did it. "accepted" means that the
+    provider took it.
 
     Example: commcast log pay7 --channel sms
     """
@@ -49,16 +51,23 @@ def log(
             raise LedgerError("there is no ledger in this folder: nothing is known of what was told")
         said = _said(ledger, incident, channel)
         listed = list(_listed(ledger, said, channel, addresses))
+        done = list(_acts(ledger, said, channel))
         zone = desk.config.zone
     if incident is not None and not said:
         raise InputError(f"nothing was said of an incident {incident!r:.60}; commcast log lists all")
     if as_json:
-        document = {"said": [_document(each) for each in said], "deliveries": _masked(listed, addresses)}
+        document = {
+            "said": [_document(each) for each in said],
+            "deliveries": _masked(listed, addresses),
+            "acts": [_act_document(act, addresses) for act in done],
+        }
         show_json("log", document)
     elif not said:
         show("Nothing was said yet.")
     else:
         _show(said, listed, zone, addresses)
+        _show_acts(done, zone, addresses)
+        _hint(listed)
 
 
 def _said(ledger: Ledger, incident: str | None, channel: Channel | None) -> list[Tally]:
@@ -81,6 +90,19 @@ def _listed(ledger: Ledger, said: Iterable[Tally], channel: Channel | None, ever
                     yield told
 
 
+def _acts(ledger: Ledger, said: Iterable[Tally], channel: Channel | None) -> Iterable[Act]:
+    """Yield what was done about lost answers."""
+    from commcast.ledger.doubts import acts
+
+    with ledger.read() as connection:
+        for incident in dict.fromkeys(each.incident for each in said):
+            yield from (act for act in acts(connection, incident) if channel in (None, act.channel))
+
+
+def _act_document(act: Act, addresses: bool) -> dict[str, Any]:
+    return {**asdict(act), "address": _address(act, addresses), "at": act.at.isoformat()}
+
+
 def _masked(listed: Iterable[Told], addresses: bool) -> list[dict[str, Any]]:
     return [{**_document(told), "address": _address(told, addresses)} for told in listed]
 
@@ -89,7 +111,7 @@ def _document(each: Tally | Told) -> dict[str, Any]:
     return {**asdict(each), "changed_at": each.changed_at.isoformat()}
 
 
-def _address(told: Told, in_full: bool) -> str:
+def _address(told: Told | Act, in_full: bool) -> str:
     from commcast.audiences.addresses import mask
 
     if not told.address:
@@ -119,11 +141,47 @@ def _show(said: list[Tally], listed: list[Told], zone: ZoneInfo, addresses: bool
     if listed:
         show("\n" + ("Every delivery:" if addresses else "Unknown, one by one (they may have arrived):"))
         show("\n".join(_line(told, zone, addresses) for told in listed))
-    if any(told.state == "unknown" for told in listed):
-        say("Ask the provider, or the reader; nothing unknown is ever sent again by itself.")
 
 
 _STATES = {"pending": "waiting", "claimed": "on the way"}
+_DONE = {"reconcile": "asked", "resend": "sent again by", "settle": "settled by"}
+
+
+def _show_acts(done: list[Act], zone: ZoneInfo, addresses: bool) -> None:
+    """Print what was done about lost answers, what is alike in one line; with addresses, one by one."""
+    groups: dict[tuple[str, ...], list[Act]] = {}
+    for act in done:
+        alike = (act.incident, act.notice, act.channel, act.what, act.became, act.by, act.detail)
+        groups.setdefault((*alike, act.address) if addresses else alike, []).append(act)
+    if groups:
+        show("\nDone about lost answers:")
+    for some in groups.values():
+        show(_act_line(some, zone, addresses))
+
+
+def _act_line(some: list[Act], zone: ZoneInfo, addresses: bool) -> str:
+    act = some[-1]
+    to = _address(act, addresses) if len(some) == 1 else f"{len(some):,} readers"
+    became = "" if act.what == "resend" else f": {act.became}"
+    parts = [
+        f"{act.at.astimezone(zone):%Y-%m-%d %H:%M}",
+        act.incident,
+        act.notice.replace(":", " "),
+        NAMES[act.channel],
+        to,
+        f"{_DONE[act.what]} {act.by}{became}",
+        *([act.detail] if act.detail else []),
+    ]
+    return "  " + "  ".join(parts)
+
+
+def _hint(listed: list[Told]) -> None:
+    """Say what can follow for those of unknown outcome."""
+    for incident in dict.fromkeys(told.incident for told in listed if told.state == "unknown"):
+        say(
+            f"Nothing unknown is ever sent again by itself. Ask the provider: commcast reconcile {incident}\n"
+            f"What it cannot tell, a person decides: commcast resend {incident} --unknown, or commcast settle"
+        )
 
 
 def _line(told: Told, zone: ZoneInfo, addresses: bool) -> str:

@@ -12,6 +12,7 @@ from commcast.cli.opening import desk_to_read, desk_to_work, who
 from commcast.cli.options import FolderOption, JsonOption, clock
 from commcast.cli.output import say, show, show_json, table
 from commcast.cli.present import NAMES
+from commcast.cli.recipients_import import import_lists
 from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError, LedgerError
 from commcast.model import Channel
 
@@ -166,6 +167,9 @@ def suppressed(as_json: JsonOption = False, folder: FolderOption = None) -> None
             if rows
             else "Nobody is suppressed."
         )
+
+
+app.command("import")(import_lists)
 
 
 def _named(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CLOSED_SHOWN = 10
 TICK_LATE = timedelta(minutes=5)  # without a tick for so long, nothing that waits will go
 _COUNTED = ("accepted", "pending", "claimed", "held", "unknown", "rejected", "skipped")
+_RECEIPTS = ("delivered", "bounced", "failed")
 _WORD_OF = {"pending": "waiting", "claimed": "on the way"}
 
 
@@ -45,6 +46,7 @@ class Standing:
     told_at: datetime | None
     promised: datetime | None
     counts: Mapping[str, int]
+    receipts: Mapping[str, int]
     stopped_by: str
     has_file: bool
 
@@ -154,6 +156,7 @@ def _standing(incident: Incident, overview: Overview | None) -> Standing:
             told_at=None,
             promised=None,
             counts={},
+            receipts={},
             stopped_by="",
             has_file=True,
         )
@@ -178,6 +181,7 @@ def _of(overview: Overview, drafts: tuple[int, ...], has_file: bool) -> Standing
         told_at=overview.told_at,
         promised=overview.promised,
         counts=overview.counts,
+        receipts=overview.receipts,
         stopped_by=overview.stopped_by,
         has_file=has_file,
     )
@@ -208,6 +212,7 @@ def _incident_document(each: Standing, now: datetime) -> dict[str, Any]:
         "next_update_by": each.promised.isoformat() if each.promised else None,
         "overdue": each.is_late(now),
         "deliveries": {state: each.counts.get(state, 0) for state in _COUNTED},
+        "receipts": {kind: each.receipts.get(kind, 0) for kind in _RECEIPTS},
         "stopped_by": each.stopped_by or None,
         "file": each.has_file,
     }
@@ -280,6 +285,9 @@ def _below(each: Standing) -> list[tuple[str, str]]:
     lines = [(each.title if len(each.title) <= 76 else f"{each.title[:75]}…", "")]
     if also := _counts(each)[1:]:
         lines.append((f"also {', '.join(also)}", ""))
+    if each.receipts:
+        said = [f"{each.receipts[kind]:,} {kind}" for kind in _RECEIPTS if each.receipts.get(kind)]
+        lines.append((f"of {each.counts.get('accepted', 0):,} accepted: {', '.join(said)}", ""))
     if each.counts.get("unknown"):
         lines.append(
             (f"{each.counts['unknown']} may or may not have arrived: commcast log {each.id}", YELLOW)

@@ -53,12 +53,12 @@ def candidates(connection: Connection, which: Which, now: datetime) -> tuple[Can
     )
     rows = connection.execute(
         select(
-            d.id,
+            d.id.label("delivery"),
             d.incident,
             d.notice,
             d.channel,
             d.address,
-            func.coalesce(d.provider, ""),
+            func.coalesce(d.provider, "").label("provider"),
             d.attempts,
             _why_unfit(now).label("unfit"),
             asked_since.exists().label("was_asked"),
@@ -67,23 +67,22 @@ def candidates(connection: Connection, which: Which, now: datetime) -> tuple[Can
         .where(*which.conditions)
         .order_by(d.id)
     )
-    return tuple(Candidate(*row[:8], was_asked=bool(row.was_asked)) for row in rows)
+    return tuple(Candidate(**row._mapping) for row in rows)
 
 
 def send_again(
     connection: Connection, chosen: Sequence[Candidate], *, by: str, now: datetime
 ) -> frozenset[int]:
-    """Let what a person chose of one incident go once more, as far as it still may; return which do.
+    """Let what a person chose go once more, as far as it still may; return which do.
 
-    Raises DecisionNeeded where the incident is stopped: then nothing changes.
+    Raises DecisionNeeded where its incident is stopped: then nothing changes.
     """
-    fit: dict[int, Candidate] = {}
+    fit: set[int] = set()
     for incident in {each.incident for each in chosen}:
         if stops := stops_in_force(connection, incident):
             raise DecisionNeeded(stopped_in_words(incident, stops[0].by))
-        fit |= {
-            each.delivery: each for each in candidates(connection, Which(incident), now) if not each.unfit
-        }
+        now_there = candidates(connection, Which(incident), now)
+        fit.update(each.delivery for each in now_there if not each.unfit)
     values = {
         "state": State.PENDING,
         "doubted": 1,

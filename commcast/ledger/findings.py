@@ -82,13 +82,9 @@ def _noted(connection: Connection, finding: Finding, detail: str, now: datetime)
     if row is None:
         return _as_it_is(connection, finding)
     delivery = finding.doubt.claim.delivery
-    newest = connection.execute(
-        select(_act.c.what, _act.c.detail)
-        .where(_act.c.delivery == delivery)
-        .order_by(_act.c.id.desc())
-        .limit(1)
-    ).one_or_none()
-    seen_before = newest.detail if newest and newest.what == What.RECONCILE else None
+    seen_before = connection.execute(
+        select(_act.c.detail).where(_act.c.delivery == delivery).order_by(_act.c.id.desc()).limit(1)
+    ).scalar_one_or_none()
     if seen_before == detail:
         return State.UNKNOWN, detail
     if row.address:

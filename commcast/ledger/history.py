@@ -54,7 +54,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """One delivery, for the log."""
+    """One delivery, for the log. `receipt` is what its provider said later, "" for nothing yet."""
 
     incident: str
     notice: str
@@ -67,6 +67,9 @@ class Told:
     provider_id: str
     attempts: int
     changed_at: datetime
+    receipt: str = ""
+    receipt_at: datetime | None = None
+    receipt_detail: str = ""
 
 
 def standings(
@@ -196,6 +199,9 @@ def deliveries(
             d.provider_id,
             d.attempts,
             d.changed_at,
+            d.receipt,
+            d.receipt_at,
+            d.receipt_detail,
         )
         .where(d.incident == incident, d.state.in_(states))
         .order_by(d.id)
@@ -209,6 +215,9 @@ def deliveries(
             row[8] or "",
             row[9],
             datetime.fromisoformat(row[10]),
+            row[11] or "",
+            unstamp(row[12]),
+            row[13] or "",
         )
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, and_, func, select
 
 from commcast.ledger import schema
 from commcast.ledger.history import tallies
+from commcast.ledger.receipts import receipts_by_incident
 from commcast.ledger.schema import ALL_INCIDENTS, MAYBE_TOLD, WAITING, State, unstamp
 from commcast.ledger.stops import stops_in_force
 from commcast.model import END_STATUSES, Status
@@ -25,7 +26,7 @@ class Overview:
 
     `promised` is the earliest time by which readers were told to expect more in the newest update that any
     of them got, None where nothing is promised; `told_at` is when somebody was last told, `counts` the
-    deliveries by state.
+    deliveries by state, `receipts` the accepted ones by what their provider said later.
     `elsewhere` says that another ledger, or nobody, told of it.
     """
 
@@ -38,6 +39,7 @@ class Overview:
     promised: datetime | None = None
     told_at: datetime | None = None
     counts: Counter[str] = field(default_factory=Counter)
+    receipts: Counter[str] = field(default_factory=Counter)
     stopped_by: str = ""
 
     @property
@@ -53,6 +55,9 @@ def overviews(connection: Connection) -> dict[str, Overview]:
             overview.counts[tally.state] += tally.count
             if tally.state in {State.ACCEPTED, State.UNKNOWN}:
                 overview.told_at = max(overview.told_at or tally.changed_at, tally.changed_at)
+    for incident, receipts in receipts_by_incident(connection).items():
+        if incident in found:
+            found[incident].receipts = receipts
     for incident, (number, promised) in _promises(connection).items():
         if incident in found and _still_stands(found[incident], number):
             found[incident].promised = promised

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, text, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from commcast.ledger import schema
 from commcast.ledger.schema import State, stamp, unstamp
@@ -29,7 +29,8 @@ WITHIN = timedelta(hours=72)
 GRACE = timedelta(seconds=2)
 LONGEST_WORDS = 120  # characters that are kept of what a provider says
 _STRENGTH = {ReceiptKind.FAILED: 0, ReceiptKind.BOUNCED: 1, ReceiptKind.DELIVERED: 2}
-_BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+# Outside of these a time is nonsense, and nothing could be reckoned with it.
+_BEGINNING, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime(2900, 1, 1, tzinfo=UTC)
 # When it was handed over; a ledger of before 0002 did not keep it by itself.
 _HANDED = func.coalesce(_delivery.c.claimed_at, _delivery.c.changed_at)
 
@@ -106,6 +107,7 @@ def join_receipts(
     An address is suppressed only together with a change: who was let in again by hand is not shut out by the
     same words once more. Of an erased person only the kind is kept.
     """
+    receipts = [replace(each, at=min(max(each.at, _BEGINNING), _END)) for each in receipts]
     rows = _Rows(connection, secret, provider, channel, receipts)
     joined, changed, silenced = Joined(), dict[int, _Row](), list[Suppression]()
     for receipt in receipts:
@@ -118,8 +120,7 @@ def join_receipts(
             changed[row.id] = row
             joined.counts[row.receipt] += row.receipt != was
             if receipt.suppress and row.address:
-                words = f"{receipt.kind.value}: {harmless(receipt.detail)}".removesuffix(": ")
-                silenced.append(Suppression(channel, row.key, words, provider, receipt.at))
+                silenced.append(Suppression(channel, row.key, _reason(receipt), provider, receipt.at))
     _keep(connection, changed.values())
     joined.suppressed = len(suppress_new(connection, secret, channel, silenced, now))
     return joined
@@ -156,9 +157,8 @@ class _Rows:
         return self._by_key.get(key, ())
 
     def _find_ids(self, ids: Sequence[str]) -> None:
-        # Literally as in the index: only then SQLite uses one that is partial.
-        answered = text("provider_id <> ''")
-        for row in self._select(_delivery.c.provider_id.in_(ids), answered) if ids else ():
+        named = _delivery.c.provider_id != ""  # as in the index, which is partial
+        for row in self._select(_delivery.c.provider_id.in_(ids), named) if ids else ():
             self._by_id.setdefault(row.provider_id, []).append(row)
 
     def _find_keys(self, secret: bytes, receipts: Sequence[Receipt]) -> None:
@@ -166,9 +166,9 @@ class _Rows:
             return
         keys = {each.key for each in receipts}
         by_hash = {erased_key(secret, key): key for key in keys}
-        earliest = stamp(max(min(each.at for each in receipts) - WITHIN, _BEGINNING))
+        earliest = stamp(min(each.at for each in receipts) - WITHIN)
         names_one = any(each.provider_id for each in receipts)  # then it may be of any age
-        young = [] if names_one else [_HANDED >= earliest]
+        young = [] if names_one else [earliest <= _HANDED]
         for row in self._select(_delivery.c.key.in_([*keys, *by_hash]), *young):
             self._by_key.setdefault(by_hash.get(row.key, row.key), []).append(row)
 
@@ -211,9 +211,8 @@ def _spoken_of(receipt: Receipt, rows: _Rows) -> Iterator[tuple[_Row, Receipt]]:
         yield before[-1], receipt
     if receipt.lasting:
         dropped = replace(receipt, kind=ReceiptKind.FAILED, detail=f"dropped: {receipt.detail}")
-        for row in rows.to(receipt.key)[len(before) :]:
-            if not row.receipt:
-                yield row, dropped
+        # The weakest word of all: it changes nothing where there is a receipt already.
+        yield from ((row, dropped) for row in rows.to(receipt.key)[len(before) :])
 
 
 def _weigh(row: _Row, said: Receipt) -> bool:
@@ -242,6 +241,13 @@ def _bounced_later(words: str, row: _Row) -> str:
     return f"bounced later: {words}".removesuffix(": ") if row.address else ""
 
 
+def _reason(receipt: Receipt) -> str:
+    """Return why an address hears nothing more, the kind of the receipt first and once."""
+    kind = receipt.kind.value
+    words = harmless(receipt.detail).removeprefix(kind).lstrip(": ")
+    return f"{kind}: {words}" if words else kind
+
+
 def _keep(connection: Connection, rows: Any) -> None:
     kept = [
         {"delivery": row.id, "kind": row.receipt, "said_at": stamp(row.at), "words": row.detail}
@@ -263,7 +269,7 @@ def harmless(words: str) -> str:
     shown = re.sub(r"\S*(?:@|%40)\S*", "*", words[:1000])
     shown = re.sub(r"[^ -~]+", " ", shown)
     shown = re.sub(r"\+?\d[\d ()/-]{5,}\d|\w{25,}", "*", shown)
-    return " ".join(shown.split())[:LONGEST_WORDS]
+    return " ".join(shown.split())[:LONGEST_WORDS].strip()
 
 
 def receipts_by_incident(connection: Connection) -> dict[str, Counter[str]]:

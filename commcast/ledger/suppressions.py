@@ -33,11 +33,34 @@ def suppress(connection: Connection, channel: str, key: str, *, reason: str, by:
     """Suppress an address, and skip what is pending to it. An older entry keeps its reason."""
     row = {"channel": channel, "key": key, "reason": reason, "by": by, "at": stamp(now)}
     connection.execute(insert_unless_there(connection, _suppression), [row])
+    _skip_waiting(connection, channel, [key], now)
+
+
+def suppress_new(
+    connection: Connection, secret: bytes, channel: str, found: Sequence[Suppression], now: datetime
+) -> frozenset[str]:
+    """Suppress those that are not yet, each with its own reason and date, and skip what is pending to them.
+
+    Returns their keys. An older entry keeps its reason; an erased person stays a hash.
+    """
+    known = suppressed_among(connection, secret, channel, [each.key for each in found])
+    new = {each.key: each for each in reversed(found) if each.key not in known}
+    rows = [
+        {"channel": channel, "key": key, "reason": each.reason, "by": each.by, "at": stamp(each.at)}
+        for key, each in new.items()
+    ]
+    if rows:
+        connection.execute(insert_unless_there(connection, _suppression), rows)
+        _skip_waiting(connection, channel, list(new), now)
+    return frozenset(new)
+
+
+def _skip_waiting(connection: Connection, channel: str, keys: Sequence[str], now: datetime) -> None:
     connection.execute(
         update(_delivery)
         .where(
             _delivery.c.channel == channel,
-            _delivery.c.key == key,
+            _delivery.c.key.in_(keys),
             _delivery.c.state.in_([State.PENDING, State.HELD]),
         )
         .values(state=given_up(), reason="opted out", changed_at=stamp(now))
@@ -66,7 +89,14 @@ def erase(connection: Connection, secret: bytes, channel: str, key: str, *, by: 
         update(_delivery)
         .where(_delivery.c.channel == channel, _delivery.c.key == key)
         # A provider's own name for a delivery may hold the address, as a file's name in the outbox does.
-        .values(key=hashed, address="", recipient={}, provider_id="", changed_at=stamp(now))
+        .values(
+            key=hashed,
+            address="",
+            recipient={},
+            provider_id="",
+            receipt_detail="",
+            changed_at=stamp(now),
+        )
         .returning(_delivery.c.id)
     ).all()
     connection.execute(

@@ -14,7 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from commcast.ledger.history import deliveries
+from commcast.ledger.schema import State
+from commcast.ledger.store import ledger_path, open_ledger
 from tests.adapters.servers import Inbox, aiosmtpd_server
+from tests.desks import DESK
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,3 +113,12 @@ def children(log: Path) -> Iterator[Children]:
         yield started
     finally:
         started.close()
+
+
+def unknown(folder: Path) -> set[str]:
+    """The addresses whose answer was lost."""
+    ledger = open_ledger(ledger_path(folder), DESK)
+    with ledger.read() as connection:
+        found = {told.address for told in deliveries(connection, "pay7", [State.UNKNOWN])}
+    ledger.close()
+    return found

@@ -10,11 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from commcast.ledger.history import deliveries
-from commcast.ledger.schema import State
-from commcast.ledger.store import ledger_path, open_ledger
-from tests.crash.harness import Children, Receiver, children
-from tests.desks import DESK, write_desk, write_incident
+from tests.crash.harness import Children, Receiver, children, unknown
+from tests.desks import write_desk, write_incident
 
 PEOPLE = 60
 WINDOW = 4 * 2  # connections x 2, as tests/desks.py configures
@@ -41,15 +38,6 @@ def a_desk(folder: Path, port: int, people: int = PEOPLE) -> Path:
     write_desk(folder, customers=customers, support=[f"help.{tag}@acme.example,Su"], email="smtp", port=port)
     write_incident(folder, at=datetime.now(UTC).replace(microsecond=0))
     return folder
-
-
-def unknown(folder: Path) -> set[str]:
-    """The addresses whose answer was lost."""
-    ledger = open_ledger(ledger_path(folder), DESK)
-    with ledger.read() as connection:
-        found = {told.address for told in deliveries(connection, "pay7", [State.UNKNOWN])}
-    ledger.close()
-    return found
 
 
 def copies(receiver: Receiver, folder: Path) -> dict[str, int]:

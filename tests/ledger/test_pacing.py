@@ -76,7 +76,8 @@ def test_no_rolling_second_holds_more_than_the_limit(
     ledger: Ledger, per_second: float, looks: list[tuple[int, int]]
 ) -> None:
     """Whoever asks, whenever, for however many; a slot may be used LATE seconds late."""
-    now, taken = NOW, []
+    now = NOW
+    taken: list[datetime] = []
     with ledger.write() as connection:
         connection.exec_driver_sql("delete from pace")
     for milliseconds, wanted in looks:

@@ -1,0 +1,132 @@
+"""The SendGrid adapter: many readers a request, and a refused request narrowed down to whom it is about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from commcast.adapters.sendgrid_outcomes import judge, named, outcome
+from commcast.adapters.sendgrid_request import Request, requests
+from commcast.config_providers import SendGridProvider
+from commcast.message import Blame, HandOver, Outcome, OutcomeKind
+from commcast.model import Channel
+from commcast.providers.http_answer import HttpAnswer
+from commcast.providers.sendgrid_client import SendGridClient, checked_key
+
+DEADLINE = 24 * 60.0  # seconds for one whole `send`, narrowing included: a claim's lease is 30 minutes
+BATCHES_A_SECOND = 20  # a limit of messages a second is not met by one burst of all of them
+FIRST_DOUBTS = 3  # so many refused for no fault of an address and none accepted: it is us, not them
+_LONGEST_FIELDS = 100
+
+
+class SendGridAdapter:
+    """Mail through SendGrid's Web API.
+
+    `deadline` is the longest that one `send` lasts, in seconds: a lease must be longer. `clock` gives aware
+    now. Raises ConfigError where there is no usable key.
+    """
+
+    channel = Channel.EMAIL
+    name = "sendgrid"
+
+    def __init__(self, provider: SendGridProvider, key: str | None, clock: Callable[[], datetime]) -> None:
+        self.connections = provider.connections
+        self.per_second = provider.per_second
+        self.batch_size = provider.batch
+        if self.per_second:
+            self.batch_size = min(provider.batch, max(1, int(self.per_second // BATCHES_A_SECOND)))
+        self.window = self.connections * self.batch_size
+        self.deadline = DEADLINE
+        self._provider, self._clock = provider, clock
+        self._timeout = provider.timeout.total_seconds()
+        self._client = SendGridClient(provider.base_url, checked_key(key), self._timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._client.abort_all()
+        await asyncio.sleep(0)  # the turn of the loop in which those who waited go on
+
+    async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+        """Yield one outcome a mail. After an answer that is neither yes nor a refusal the rest is not tried.
+
+        Nothing is asked twice but what SendGrid surely took nothing of: a refused request, in parts.
+        """
+        loop = asyncio.get_running_loop()
+        last_begin = loop.time() + self.deadline - self._timeout
+        made, unsendable = requests(batch, self._provider)
+        for each in unsendable:
+            yield each
+        course = _Course(list(reversed(made)))
+        while course.waiting:
+            request = course.waiting.pop()
+            if loop.time() > last_begin:
+                course.end(Blame.PROVIDER, "not tried in time")
+            if course.rest is not None:
+                outcomes = course.untried(request.deliveries)
+            else:
+                answer = await self._client.post_mail(request.body)
+                outcomes = course.heed(request, answer, self._clock())
+            for each in outcomes:
+                yield each
+
+
+@dataclass(slots=True)
+class _Course:
+    """How one `send` goes. `waiting` ends with the next request; `rest` is what befalls all that wait."""
+
+    waiting: list[Request]
+    rest: Outcome | None = None
+    accepts: bool = False
+    doubts: int = 0
+
+    def heed(self, request: Request, answer: HttpAnswer, now: datetime) -> list[Outcome]:
+        """Return the outcomes that an answer to a request gives; what is to be tried in parts waits again."""
+        if answer.trouble is None and judge(answer).narrows:
+            return self._narrow(request, answer, now)
+        outcomes = [outcome(delivery, answer, now) for delivery in request.deliveries]
+        first = outcomes[0]
+        if first.kind is OutcomeKind.ACCEPTED:
+            self.accepts = True
+        elif first.kind is OutcomeKind.NOT_TAKEN:
+            self.rest = first
+        else:
+            self.end(Blame.PROVIDER, "not tried: an answer before it was lost")
+        return outcomes
+
+    def end(self, blame: Blame, words: str) -> None:
+        """Let nothing more be tried."""
+        self.rest = self.rest or Outcome(0, OutcomeKind.NOT_TAKEN, words, blame=blame)
+
+    def untried(self, deliveries: Iterable[int]) -> list[Outcome]:
+        """Return the outcomes of what is not tried any more."""
+        assert self.rest is not None  # noqa: S101 - asked only when it is set
+        return [replace(self.rest, delivery=delivery) for delivery in deliveries]
+
+    def _narrow(self, request: Request, answer: HttpAnswer, now: datetime) -> list[Outcome]:
+        count = len(request.deliveries)
+        found = named(answer, count)
+        if found.fields:
+            fields = ", ".join(found.fields)[:_LONGEST_FIELDS]
+            self.end(Blame.ACCOUNT, f"SendGrid refuses the message: {fields} ({answer.status})")
+            return self.untried(request.deliveries)
+        if not found.readers and count > 1:
+            self.waiting += [request.part(range(count // 2, count)), request.part(range(count // 2))]
+            return []
+        self.doubts += found.beyond or not found.readers
+        if self.doubts >= FIRST_DOUBTS and not self.accepts:
+            self.end(Blame.ACCOUNT, f"SendGrid refuses whatever it is handed ({answer.status})")
+        refused = found.readers or {0}
+        if len(refused) < count:
+            self.waiting.append(request.part(index for index in range(count) if index not in refused))
+        return [outcome(request.deliveries[index], answer, now) for index in sorted(refused)]

@@ -1,0 +1,274 @@
+"""What doctor says of the providers: their settings and secrets, and, asked by GET, what they think of us."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+from commcast.cli.diagnosis import FAIL, OK, SMTP_PASSWORD, WARN, Check
+from commcast.cli.options import clock
+from commcast.config_providers import SendGridProvider, SmtpProvider, TwilioProvider
+from commcast.errors import CommcastError, ExitCode, InputError, TryAgain
+from commcast.model import Channel
+
+if TYPE_CHECKING:
+    from commcast.config import Config, EmailChannel, SmsChannel
+
+_REFUSED = ExitCode.REFUSED
+KEYS_PAGE = "https://app.sendgrid.com/settings/api_keys"
+CONSOLE = "https://console.twilio.com"
+# Where a provider's own servers are; elsewhere answers somebody else, if only a stand-in for a rehearsal.
+_HOSTS = {"sendgrid": ("api.sendgrid.com", "api.eu.sendgrid.com"), "twilio": ("api.twilio.com",)}
+_TITLES = {"sendgrid": "SendGrid", "twilio": "Twilio", "smtp": "SMTP"}
+_SECRETS = {
+    "smtp": (SMTP_PASSWORD,),
+    "sendgrid": ("SENDGRID_API_KEY",),
+    "twilio": ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_API_KEY", "TWILIO_API_SECRET"),
+}
+# What SendGrid calls a right, in one of these forms, and what does not work without it.
+_READS = (
+    (
+        ("suppression.read",),
+        ("suppression.bounces.read", "suppression.blocks.read", "suppression.unsubscribes.read"),
+        "bounces and lists: commcast receipts and recipients import learn nothing",
+    ),
+    (
+        ("messages.read",),
+        (),
+        "Email Activity: commcast reconcile settles no mail, receipts hears of no delivery",
+    ),
+)
+
+
+class _SendGrid(Protocol):
+    async def scopes(self) -> tuple[str, ...]: ...
+
+
+class _Account(Protocol):
+    @property
+    def status(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+
+
+class _Twilio(Protocol):
+    async def account(self) -> _Account: ...
+    async def balance(self) -> tuple[float | Decimal, str]: ...
+    async def knows_sender(self, sender: str) -> bool | None: ...
+
+
+def providers(config: Config, *, connect: bool) -> Iterator[Check]:
+    """Yield what there is to say of each channel's provider and of the one that takes over from it."""
+    for channel in Channel:
+        settings = _settings(config, channel)
+        if settings is None:
+            continue
+        if settings.provider == "outbox":
+            yield _outbox(channel)
+        used = [name for name in (settings.provider, settings.fallback) if name and name != "outbox"]
+        for name in used:
+            yield from _written(config, channel, name, takes_over=name != settings.provider)
+        yield from _shared_fate(config, used)
+        refused = list(_refused_settings(config, channel))
+        yield from refused
+        for name in used if connect and not refused else ():
+            yield from _greeted(config, channel, name)
+
+
+def _settings(config: Config, channel: Channel) -> EmailChannel | SmsChannel | None:
+    return config.channels.email if channel is Channel.EMAIL else config.channels.sms
+
+
+def _outbox(channel: Channel) -> Check:
+    where = "SMTP" if channel is Channel.EMAIL else "Twilio"
+    remedy = f'to go live: README, "{where}", then commcast doctor --connect'
+    return Check(WARN, channel, f"goes into files, nothing is sent; {remedy}")
+
+
+def _written(config: Config, channel: Channel, name: str, *, takes_over: bool) -> Iterator[Check]:
+    """Yield what the configuration and the environment hold for one provider."""
+    provider: Any = getattr(config.providers, name)
+    role = "falls back on" if takes_over else "goes to"
+    if name == "smtp":
+        where = f"{provider.host}:{provider.port} ({provider.security})"
+    else:
+        where = urlsplit(provider.base_url).netloc
+    yield Check(OK, channel, f"{role} {where}; {_limits(provider)}")
+    if name == "smtp" and provider.security == "none":
+        yield Check(WARN, channel, "travels in the clear", 'write security = "starttls", or "tls"')
+    if name in _HOSTS:
+        yield from _own_server(channel, name, provider)
+    if name != "smtp" or provider.user:
+        yield from (Check(OK, "secret", f"{each} is set") for each in _SECRETS[name] if os.environ.get(each))
+
+
+def _limits(provider: SmtpProvider | SendGridProvider | TwilioProvider) -> str:
+    rate = f"at most {provider.per_second:g} messages a second" if provider.per_second else "no limit of ours"
+    batch = f"batches of {provider.batch}" if isinstance(provider, SendGridProvider) else ""
+    return ", ".join(filter(None, (f"{provider.connections} connections", batch, rate)))
+
+
+def _own_server(channel: Channel, name: str, provider: SendGridProvider | TwilioProvider) -> Iterator[Check]:
+    url, hosts = urlsplit(provider.base_url), _HOSTS[name]
+    if url.scheme == "https" and url.hostname in hosts and url.port in (None, 443):
+        return
+    clear = ", and the key travels in the clear" if url.scheme != "https" else ""
+    what = f"{provider.base_url} is not {_TITLES[name]} itself ({' or '.join(hosts)}){clear}"
+    remedy = f"take base_url out of [providers.{name}], unless you rehearse with a stand-in"
+    yield Check(WARN, channel, what, remedy)
+
+
+def _shared_fate(config: Config, used: Collection[str]) -> Iterator[Check]:
+    """Warn of a fallback that is down whenever the first is: another door of the same house."""
+    smtp = config.providers.smtp
+    if smtp is None or set(used) != {"smtp", "sendgrid"}:
+        return
+    relay, web = smtp.host.lower().rstrip("."), urlsplit(config.providers.sendgrid.base_url).hostname
+    if relay == web or any(
+        relay == own or relay.endswith(f".{own}") for own in ("sendgrid.net", "sendgrid.com")
+    ):
+        what = f"the fallback shares its provider's fate: {smtp.host} is SendGrid, too"
+        remedy = "name somebody else's relay as fallback, or leave it out"
+        yield Check(WARN, Channel.EMAIL, what, remedy)
+
+
+def _refused_settings(config: Config, channel: Channel) -> Iterator[Check]:
+    """Yield what keeps an adapter from being made, such as a user without a password."""
+    from commcast.wiring import adapter_for, fallback_for
+
+    for make in (adapter_for, fallback_for):
+        try:
+            make(config, channel, clock)
+        except InputError as error:
+            for fault in error.faults:
+                remedy = f"{fault.remedy}, where commcast runs, also in cron"
+                yield Check(FAIL, channel, fault.what, remedy, _REFUSED)
+
+
+def _greeted(config: Config, channel: Channel, name: str) -> Iterator[Check]:
+    """Yield what a provider says when it is asked; nothing is sent and nothing is changed there."""
+    if name == "smtp":
+        from commcast.cli.doctor_smtp import hello
+
+        assert config.providers.smtp is not None  # noqa: S101 - load_config refuses smtp without settings
+        yield hello(config.providers.smtp, config.folder)
+        return
+    asks = _ask_sendgrid if name == "sendgrid" else _ask_twilio
+    yield from asyncio.run(_asked(asks, config, channel, name))
+
+
+async def _asked(
+    asks: Callable[[Any, Config], AsyncIterator[Check]], config: Config, channel: Channel, name: str
+) -> list[Check]:
+    from commcast.providers.base import Refused
+    from commcast.wiring import records_for
+
+    page = KEYS_PAGE if name == "sendgrid" else CONSOLE
+    found: list[Check] = []
+    try:
+        records = records_for(config, name, clock)
+        assert records is not None  # noqa: S101 - both of them keep records
+        async with records:
+            async for check in asks(records, config):
+                found.append(check)
+    except Refused as refusal:
+        remedy = "" if "https://" in str(refusal) else f"look at {page}"
+        found.append(Check(FAIL, channel, str(refusal), remedy, _REFUSED))
+    except TryAgain as trouble:
+        found.append(Check(FAIL, channel, str(trouble), "try again, or look at base_url", trouble.exit_code))
+    return found
+
+
+async def _ask_sendgrid(records: _SendGrid, config: Config) -> AsyncIterator[Check]:
+    scopes = await records.scopes()
+    about = Channel.EMAIL
+    if "mail.send" not in scopes:
+        what = "the key may not send: it lacks the scope mail.send"
+        yield Check(FAIL, about, what, f"give it Mail Send: {KEYS_PAGE}", _REFUSED)
+    else:
+        yield Check(OK, about, "SendGrid takes the key, and it may send")
+    reads = [*_READS]
+    if config.providers.sendgrid.asm_group:
+        reads.append(
+            (("asm.groups.read",), (), "the unsubscribe group: recipients import does not see who left")
+        )
+    for whole, parts, without in reads:
+        if not (set(whole) <= set(scopes) or (parts and set(parts) <= set(scopes))):
+            what = f"the key may not read {without} ({whole[0]})"
+            yield Check(WARN, about, what, f"give it that scope: {KEYS_PAGE}")
+
+
+async def _ask_twilio(records: _Twilio, config: Config) -> AsyncIterator[Check]:
+    account, about = await records.account(), Channel.SMS
+    status, kind = account.status.lower(), account.type.lower()
+    if status != "active":
+        what = f"the Twilio account is {status[:40] or 'in a state that it does not name'}"
+        yield Check(FAIL, about, what, f"see why: {CONSOLE}", _REFUSED)
+        return
+    yield Check(OK, about, "Twilio takes the credentials, and the account is active")
+    if kind == "trial":
+        what = "it is a trial account: only numbers that were verified with Twilio are told"
+        yield Check(WARN, about, what, f"upgrade it: {CONSOLE}")
+    for ask in (_sender, _balance):
+        try:
+            check = await ask(records, config)
+        except CommcastError as error:
+            check = Check(
+                WARN, about, str(error), "the account is fine: this is one thing less that is known"
+            )
+        if check is not None:
+            yield check
+
+
+async def _sender(records: _Twilio, config: Config) -> Check | None:
+    from commcast.audiences.addresses import mask
+
+    sms = config.channels.sms
+    sender = config.providers.twilio.messaging_service or (sms.sender if sms else "")
+    shown = (
+        mask(sender) if sender.lstrip("+").isdigit() else f"{sender[:12]}…" if len(sender) > 12 else sender
+    )
+    known = await records.knows_sender(sender)
+    if known is None:
+        return Check(
+            OK, Channel.SMS, f"the sender {shown} is a name: whether Twilio takes it depends on the country"
+        )
+    if known:
+        return Check(OK, Channel.SMS, f"Twilio knows the sender {shown}")
+    what = f"the Twilio account has no sender {shown}"
+    remedy = f"write one of its own: {CONSOLE}/us1/develop/phone-numbers/manage/incoming"
+    return Check(FAIL, Channel.SMS, what, remedy, _REFUSED)
+
+
+async def _balance(records: _Twilio, config: Config) -> Check:
+    held_now, currency = await records.balance()
+    amount = float(held_now)
+    held = f"the Twilio balance is {amount:,.2f} {currency[:8]}"
+    remedy = f"fill it up: {CONSOLE}/us1/billing/manage-billing/billing-overview"
+    if amount <= 0:
+        return Check(WARN, Channel.SMS, f"{held}: texts may be refused", remedy)
+    price = config.send.sms_price
+    readers = await asyncio.to_thread(_readers_of_texts, config) if price else 0
+    if readers * price > amount:
+        what = f"{held}: that pays for {int(amount / price):,} texts, and {readers:,} readers get texts"
+        return Check(WARN, Channel.SMS, what, remedy)
+    return Check(OK, Channel.SMS, held)
+
+
+def _readers_of_texts(config: Config) -> int:
+    """Return how many numbers one update may go to; a list that cannot be read is doctor's other matter."""
+    from commcast.audiences.recipients import open_recipients
+
+    count = 0
+    for name, audience in config.audiences.items():
+        if Channel.SMS not in audience.channels:
+            continue
+        try:
+            count += sum(1 for recipient in open_recipients(name, config) if recipient.key(Channel.SMS))
+        except InputError:
+            continue
+    return count

@@ -1,0 +1,216 @@
+"""Twilio's official SDK over kept connections that cannot hang, follow, repeat or leak."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from twilio.rest import Client
+
+from commcast.config import CONFIG_NAME
+from commcast.errors import ConfigError, Fault
+from commcast.providers.http_answer import HttpAnswer, Trouble
+from commcast.providers.twilio_http import AnsweredError, SdkHttp
+
+GAVE_UP = frozenset({"failed", "undelivered", "canceled"})  # states of a message that did not arrive
+PAGE_SIZE = 1000  # the most that Twilio gives of a list at once
+MOST_PAGES = 1000
+_SID = r"[0-9a-fA-F]{32}"
+_MESSAGE_SID = re.compile(f"(?:SM|MM){_SID}")
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+_CODE = re.compile(r"[1-9][0-9]{0,5}")
+_SECRET = re.compile(r"[!-~]{1,500}")
+# A way to the next page. It stays at the same server: it begins with one slash and a plain name.
+_NEXT = re.compile(r"/2010-04-01/[A-Za-z0-9_.~!$&'()*+,;=:@%/-]{1,500}(?:\?[!-~]{0,4000})?")
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """Who asks Twilio: `user` is the account itself (with its token) or an API key (with its secret)."""
+
+    account_sid: str = field(repr=False)
+    user: str = field(repr=False)
+    secret: str = field(repr=False)
+
+    @property
+    def variables(self) -> str:
+        """The environment variables that hold them, for who has to mend them."""
+        keyed = self.user != self.account_sid
+        return "TWILIO_API_KEY and TWILIO_API_SECRET" if keyed else "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Credentials:
+        """Return them from the variables TWILIO_ACCOUNT_SID, and TWILIO_AUTH_TOKEN or TWILIO_API_KEY with
+        TWILIO_API_SECRET. White space around a value is no part of it. A key is used before the token.
+
+        Raises ConfigError that names each variable which is missing or cannot be right, and no value.
+        """
+        names = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_API_KEY", "TWILIO_API_SECRET")
+        account, token, key, secret = (environ.get(name, "").strip() for name in names)
+        faults = [_sid_fault("TWILIO_ACCOUNT_SID", "AC", account)]
+        if key or secret:
+            faults += [_sid_fault("TWILIO_API_KEY", "SK", key), _secret_fault("TWILIO_API_SECRET", secret)]
+        elif token:
+            faults.append(_secret_fault("TWILIO_AUTH_TOKEN", token))
+        else:
+            what = "neither TWILIO_AUTH_TOKEN nor TWILIO_API_KEY with TWILIO_API_SECRET is set"
+            faults.append(_fault(what, "set one of them"))
+        if found := [fault for fault in faults if fault is not None]:
+            raise ConfigError(found)
+        return cls(account, key or account, secret if key else token)
+
+
+class TwilioClient:
+    """The API of one account, for one event loop; its context holds the connections.
+
+    `timeout` is the total of a request in seconds, connecting and reading included; `connections` is how
+    many requests run at once, others wait for their turn. A server other than Twilio's own gets all requests.
+    A proxy is used for https alone, as urllib finds it (HTTPS_PROXY, NO_PROXY): http goes to this machine.
+    """
+
+    def __init__(self, base_url: str, credentials: Credentials, timeout: float, connections: int) -> None:
+        self._http = SdkHttp(base_url, credentials.user, credentials.secret, timeout, connections)
+        self._sdk = Client(
+            credentials.user,
+            credentials.secret,
+            credentials.account_sid,
+            http_client=self._http,
+            # An empty one is replaced by the process's own, where TWILIO_EDGE and TWILIO_REGION change hosts.
+            environment={"TWILIO_ACCOUNT_SID": credentials.account_sid},
+        )
+        self._base_url = base_url.rstrip("/")
+        self._account_sid = credentials.account_sid
+        self._sdk.api.base_url = self._base_url
+        self._sdk.messaging.base_url = _messaging_url(self._base_url)
+
+    async def __aenter__(self) -> Self:
+        await self._http.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._http.close()
+
+    async def create_message(self, **fields: Any) -> HttpAnswer:
+        """Hand over a message; the fields are those of the SDK's `messages.create`. It is asked once."""
+        return await _answered(self._sdk.messages.create_async(**fields))
+
+    async def list_messages(self, **filters: Any) -> AsyncIterator[HttpAnswer]:
+        """Yield each page of the messages; the filters are those of the SDK's `messages.list`.
+
+        An answer that is no page is the last. So is a page whose way to the next leads elsewhere, in a circle
+        or on for ever: after it comes one that is garbage.
+        """
+        page = await _answered(self._sdk.messages.page_async(page_size=PAGE_SIZE, **filters))
+        gone: set[str] = set()
+        while True:
+            yield page
+            way = _way_on(page)
+            if not way:
+                return
+            if way in gone or not self._leads_on(way) or len(gone) >= MOST_PAGES:
+                yield HttpAnswer(trouble=Trouble.GARBAGE)
+                return
+            gone.add(way)
+            page = await _answered(self._sdk.request_async("GET", self._base_url + way))
+
+    async def account(self) -> HttpAnswer:
+        """Ask for the account itself."""
+        return await _answered(self._sdk.api.v2010.accounts(self._account_sid).fetch_async())
+
+    async def balance(self) -> HttpAnswer:
+        """Ask for the account's money."""
+        return await _answered(self._sdk.balance.fetch_async())
+
+    async def numbers_like(self, number: str) -> HttpAnswer:
+        """Ask for the account's own numbers that hold this one."""
+        return await _answered(self._sdk.incoming_phone_numbers.page_async(phone_number=number))
+
+    async def messaging_service(self, sid: str) -> HttpAnswer:
+        """Ask for a messaging service."""
+        return await _answered(self._sdk.messaging.v1.services(sid).fetch_async())
+
+    def _leads_on(self, way: str) -> bool:
+        here, there = urlsplit(self._base_url), urlsplit(self._base_url + way)
+        climbs = ".." in way.partition("?")[0] or "%2e" in way.lower()
+        return bool(_NEXT.fullmatch(way)) and not climbs and here[:2] == there[:2]
+
+
+def sendable(text: str) -> str:
+    """Return the text as it can go over HTTP: lone surrogates become U+FFFD, NUL goes."""
+    return text.replace("\x00", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def is_e164(number: str) -> bool:
+    """Whether this is a number with its country code, as Twilio wants it."""
+    return bool(_E164.fullmatch(number))
+
+
+def message_sid(found: Mapping[str, Any]) -> str:
+    """Return Twilio's name for a message, "" where there is none that can be one."""
+    sid = found.get("sid")
+    return sid if isinstance(sid, str) and _MESSAGE_SID.fullmatch(sid) else ""
+
+
+def error_code(found: object) -> str:
+    """Return Twilio's number for an error, "" where this is none."""
+    code = str(found) if isinstance(found, int | str) and not isinstance(found, bool) else ""
+    return code if _CODE.fullmatch(code) else ""
+
+
+def parsed(answer: HttpAnswer) -> dict[str, Any]:
+    """Return the object that an answer holds; empty where it holds none."""
+    try:
+        found = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+async def _answered(asking: Awaitable[object]) -> HttpAnswer:
+    try:
+        await asking
+    except AnsweredError as answered:
+        return answered.answer
+    raise AssertionError("the SDK asked nothing")
+
+
+def _way_on(page: HttpAnswer) -> str:
+    """Return the way to the next page as Twilio gives it, "" where this is the last."""
+    way = parsed(page).get("next_page_uri") if page.trouble is None and page.status == 200 else None
+    return way if isinstance(way, str) else ""
+
+
+def _messaging_url(base_url: str) -> str:
+    """Return where messaging services are asked for: beside the API at Twilio, else at the same server."""
+    parts = urlsplit(base_url)
+    if re.fullmatch(r"api\.(?:[a-z0-9-]+\.)*twilio\.com", parts.netloc):
+        return f"{parts.scheme}://messaging.{parts.netloc.removeprefix('api.')}"
+    return base_url
+
+
+def _sid_fault(name: str, prefix: str, value: str) -> Fault | None:
+    if re.fullmatch(prefix + _SID, value):
+        return None
+    what = f"{name} is not {prefix} and 32 hexadecimal digits" if value else f"{name} is not set"
+    return _fault(what, "copy it from https://console.twilio.com/")
+
+
+def _secret_fault(name: str, value: str) -> Fault | None:
+    if _SECRET.fullmatch(value):
+        return None
+    what = f"{name} holds more than plain characters" if value else f"{name} is not set"
+    return _fault(what, "copy it from https://console.twilio.com/")
+
+
+def _fault(what: str, remedy: str) -> Fault:
+    return Fault(CONFIG_NAME, 0, 0, f"providers.twilio: {what}", remedy)

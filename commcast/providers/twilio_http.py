@@ -1,0 +1,225 @@
+"""HTTP under Twilio's official SDK: kept connections, one total deadline, and nothing repeated or logged."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import socket
+import ssl
+import threading
+import urllib.request
+from collections.abc import Mapping
+from typing import Any, NoReturn
+from urllib.parse import urlencode, urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from twilio.http.async_http_client import AsyncTwilioHttpClient
+from yarl import URL
+
+from commcast.config import CONFIG_NAME
+from commcast.errors import ConfigError, Fault
+from commcast.providers.http_answer import LONGEST_BODY, HttpAnswer, Trouble
+
+_FAREWELL = 2.0  # seconds that leaving waits for the connections to close
+_PIECE = 1 << 16
+# The first line that fits counts; what none fits is a lost connection.
+_TROUBLES: tuple[tuple[type[BaseException], Trouble], ...] = (
+    (aiohttp.ClientConnectorDNSError, Trouble.UNRESOLVED),
+    (aiohttp.ClientConnectorCertificateError, Trouble.CERTIFICATE),
+    (aiohttp.ClientConnectorSSLError, Trouble.HANDSHAKE),
+    (aiohttp.ClientConnectorError, Trouble.UNREACHABLE),
+    (aiohttp.ClientHttpProxyError, Trouble.UNREACHABLE),
+    (TimeoutError, Trouble.SILENCE),
+    (aiohttp.ClientPayloadError, Trouble.LOST),
+    (aiohttp.ClientConnectionError, Trouble.LOST),
+    (aiohttp.ClientError, Trouble.GARBAGE),
+    (ValueError, Trouble.GARBAGE),  # a header that is none, as aiohttp reads it
+)
+
+
+class AnsweredError(Exception):
+    """Not an error: how an answer leaves the SDK, which would read it, lose its headers, and fail on a
+    broken one."""
+
+    def __init__(self, answer: HttpAnswer) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+class _Request:
+    """One request on its way; `sent` is set before its first byte can leave."""
+
+    def __init__(self) -> None:
+        self.sent = False
+
+
+class SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no types
+    """The SDK's way out. Nothing of a request is logged: the SDK would log numbers and bodies."""
+
+    def __init__(self, base_url: str, user: str, secret: str, timeout: float, connections: int) -> None:
+        super().__init__(pool_connections=False, logger=_silent())
+        self._authorization = "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()
+        self._secure = base_url.startswith("https:")
+        self._proxy = _proxy(base_url)
+        self._deadline, self._connections = timeout, connections
+        self._slots = asyncio.Semaphore(connections)
+
+    async def open(self) -> None:
+        context = await asyncio.to_thread(ssl.create_default_context) if self._secure else None
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_mark_sent)
+        self._slots = asyncio.Semaphore(self._connections)
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._connections, resolver=_Resolver(), ssl=True if context is None else context
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+            trace_configs=[trace],
+            trust_env=False,  # it would look for a login in .netrc too
+        )
+
+    async def close(self) -> None:
+        session: aiohttp.ClientSession | None = self.session
+        self.session = None
+        if session is not None:
+            with contextlib.suppress(
+                TimeoutError
+            ):  # all sockets are closed at once, only their end is awaited
+                async with asyncio.timeout(_FAREWELL):
+                    await session.close()
+            await asyncio.sleep(0)  # the turn of the loop in which those who waited go on
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, object] | None = None,
+        data: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: object = None,  # noqa: ARG002 - aiohttp wants it as a header
+        timeout: float | None = None,  # noqa: ARG002 - the SDK passes none; ours is total
+        allow_redirects: bool = False,  # noqa: ARG002 - never
+    ) -> NoReturn:
+        """Ask once, and raise AnsweredError with whatever came."""
+        query = "?" + urlencode(params, doseq=True) if params else ""
+        head = {**(headers or {}), "Authorization": self._authorization, "Accept-Encoding": "identity"}
+        body = urlencode(data, doseq=True).encode() if data else None
+        async with self._slots:
+            answer = await self._ask(method, URL(url + query, encoded=True), head, body)
+        raise AnsweredError(answer)
+
+    async def _ask(self, method: str, url: URL, head: Mapping[str, str], body: bytes | None) -> HttpAnswer:
+        request = _Request()
+        if self.session is None:
+            return HttpAnswer(trouble=Trouble.LOST, sent=False)
+        try:
+            async with (
+                asyncio.timeout(self._deadline),
+                self.session.request(
+                    method,
+                    url,
+                    headers=head,
+                    data=body,
+                    allow_redirects=False,
+                    proxy=self._proxy,
+                    trace_request_ctx=request,
+                ) as response,
+            ):
+                return await _whole(response)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return HttpAnswer(trouble=_trouble(error), sent=request.sent)
+        except RuntimeError:
+            if self.session is not None:
+                raise
+            return HttpAnswer(trouble=Trouble.LOST, sent=request.sent)  # the context was left meanwhile
+
+
+class _Resolver(AbstractResolver):
+    """Looks names up in threads that keep no process alive: getaddrinfo cannot be cancelled."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[list[ResolveResult]] = loop.create_future()
+        threading.Thread(target=_look_up, args=(loop, found, host, port, family), daemon=True).start()
+        return await found
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def _look_up(
+    loop: asyncio.AbstractEventLoop,
+    found: asyncio.Future[list[ResolveResult]],
+    host: str,
+    port: int,
+    family: socket.AddressFamily,
+) -> None:
+    results: list[ResolveResult] = []
+    failed: OSError | None = None
+    try:
+        for kind, _, proto, _, address in socket.getaddrinfo(host, port, family, socket.SOCK_STREAM):
+            results.append(
+                ResolveResult(
+                    hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=0
+                )
+            )
+    except OSError as error:
+        failed = error
+    except UnicodeError:  # a name that cannot even be asked for
+        failed = socket.gaierror(socket.EAI_NONAME, "not a name")
+
+    def tell() -> None:
+        if found.done():
+            return
+        if failed is not None:
+            found.set_exception(failed)
+        else:
+            found.set_result(results)
+
+    try:
+        loop.call_soon_threadsafe(tell)
+    except RuntimeError:
+        return  # the loop has ended meanwhile: nobody waits
+
+
+async def _mark_sent(session: object, context: Any, params: object) -> None:  # noqa: ARG001
+    context.trace_request_ctx.sent = True
+
+
+async def _whole(response: aiohttp.ClientResponse) -> HttpAnswer:
+    body = bytearray()
+    async for piece in response.content.iter_chunked(_PIECE):
+        body += piece
+        if len(body) > LONGEST_BODY:
+            response.close()
+            return HttpAnswer(trouble=Trouble.GARBAGE)
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return HttpAnswer(response.status, headers, body.decode("utf-8", "replace"))
+
+
+def _trouble(error: BaseException) -> Trouble:
+    return next((trouble for kind, trouble in _TROUBLES if isinstance(error, kind)), Trouble.LOST)
+
+
+def _proxy(base_url: str) -> str | None:
+    parts = urlsplit(base_url)
+    if parts.scheme != "https" or urllib.request.proxy_bypass(parts.netloc):
+        return None
+    found = urllib.request.getproxies()
+    url = found.get("https") or found.get("all")
+    if url and urlsplit(url).scheme not in {"http", "https"}:
+        what = "providers.twilio: HTTPS_PROXY is no proxy that speaks HTTP"
+        raise ConfigError(Fault(CONFIG_NAME, 0, 0, what, "set it to http://…, or unset it"))
+    return url
+
+
+def _silent() -> logging.Logger:
+    logger = logging.Logger("twilio")  # no child of any: nothing switches it on
+    logger.disabled = True
+    return logger

@@ -1,0 +1,284 @@
+"""Asks providers' records what became of lost answers, and settles what they prove. It never sends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import NamedTuple, TypeVar
+
+from commcast.errors import CommcastError, ExitCode, LedgerError, gravest
+from commcast.ledger.claims import settle_lost
+from commcast.ledger.doubts import Doubt, Which, doubt_groups, doubts, ids_of_others
+from commcast.ledger.findings import Finding, record_findings
+from commcast.ledger.schema import State
+from commcast.ledger.store import Ledger
+from commcast.message import Email
+from commcast.providers.base import Asked, Records, Seen, Sighting
+from commcast.thawing import FrozenWords
+
+_A = TypeVar("_A")
+_R = TypeVar("_R")
+
+CHUNK = 500  # deliveries that a provider is asked about at a time
+_AT_ONCE = 50  # findings that one transaction records: what is proved stays proved when the run is killed
+_LONGEST_DETAIL = 120  # characters of a provider's words
+NOT_ASKED = "could not be asked"
+ERASED = "erased: nobody can be asked"
+_SEEN = {
+    Seen.TAKEN: (State.ACCEPTED, "found at {by}"),
+    Seen.REFUSED: (State.REJECTED, "{by} has it, and did not deliver it"),
+    Seen.FOREIGN: (State.UNKNOWN, "{by} has other messages to them, none with our words"),
+    Seen.NOTHING: (State.UNKNOWN, "{by} has no such message"),
+    Seen.CANNOT: (State.UNKNOWN, "{by} cannot tell"),
+}
+
+
+class Group(NamedTuple):
+    """Deliveries of one incident by one channel; `provider` is the one that is asked about them."""
+
+    incident: str
+    channel: str
+    provider: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of one group. `unknown` counts by what was seen; `meanwhile` is what others sent again."""
+
+    asked: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    meanwhile: int = 0
+    unknown: Counter[str] = field(default_factory=Counter)
+
+    def add(self, state: State, why: str) -> None:
+        if state is State.ACCEPTED:
+            self.accepted += 1
+        elif state is State.REJECTED:
+            self.rejected += 1
+        elif state is State.UNKNOWN:
+            self.unknown[why] += 1
+        else:
+            self.meanwhile += 1
+
+
+@dataclass(slots=True)
+class Reconciled:
+    """What asking gave. `troubles` says, by provider, why it could not be asked (to the end)."""
+
+    tallies: dict[Group, Tally] = field(default_factory=dict)
+    troubles: dict[str, CommcastError] = field(default_factory=dict)
+
+    @property
+    def unknown(self) -> int:
+        """How many deliveries are still unknown."""
+        return sum(tally.unknown.total() for tally in self.tallies.values())
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The code this ends in: a provider that can be asked later (75) says more than what is left (1)."""
+        if self.troubles:
+            return gravest(error.exit_code for error in self.troubles.values())
+        return ExitCode.UNKNOWN_OUTCOME if self.unknown else ExitCode.DONE
+
+    def tally(self, doubt: Doubt, provider: str) -> Tally:
+        group = Group(doubt.broadcast.incident, doubt.claim.channel, provider)
+        return self.tallies.setdefault(group, Tally())
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    """Asks for one process.
+
+    `configured` names the provider of each channel: it is asked where a run died before it could say who had
+    a delivery. `records_for` opens a provider's records, None where it keeps none; it may raise ConfigError.
+    `progress` hears a provider's name and how many of its deliveries are done.
+    """
+
+    ledger: Ledger
+    configured: Mapping[str, str]
+    records_for: Callable[[str], Records | None]
+    clock: Callable[[], datetime]
+    progress: Callable[[str, int], None]
+
+    def reconcile(self, which: Which) -> Reconciled:
+        """Ask about all unknown deliveries of these, and settle what is proved. Twice is as once.
+
+        Raises LedgerError. What a provider refuses or cannot tell now is no error: it is among the troubles.
+        """
+        with self.ledger.write() as connection:
+            settle_lost(connection, self.clock())
+        result = Reconciled()
+        with self.ledger.read() as connection:
+            groups = doubt_groups(connection, which)
+        names: dict[tuple[str, str], set[str]] = {}
+        for _, channel, named in groups:
+            names.setdefault((channel, self._provider(channel, named)), set()).add(named)
+        asyncio.run(self._ask_all(which, names, result))
+        self._count_the_rest(which, result)
+        return result
+
+    def _provider(self, channel: str, named: str) -> str:
+        return named or self.configured.get(channel, "")
+
+    async def _ask_all(
+        self, which: Which, names: Mapping[tuple[str, str], set[str]], result: Reconciled
+    ) -> None:
+        # The event loop never waits for a disk; one thread keeps the ledger's transactions in order.
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger") as thread:
+            for (channel, provider), named in names.items():
+                asking = _Asking(self, which, channel, provider, named, result, thread)
+                try:
+                    await asking.ask()
+                except LedgerError:
+                    raise
+                except CommcastError as error:
+                    result.troubles[provider] = error
+
+    def _count_the_rest(self, which: Which, result: Reconciled) -> None:
+        """Count what is still unknown because nobody could be asked about it."""
+        with self.ledger.read() as connection:
+            groups = doubt_groups(connection, which)
+        left: Counter[Group] = Counter()
+        for (incident, channel, named), count in groups.items():
+            left[Group(incident, channel, self._provider(channel, named))] += count
+        for group, count in left.items():
+            tally = result.tallies.setdefault(group, Tally())
+            if (rest := count - tally.unknown.total()) > 0:
+                tally.unknown[NOT_ASKED] += rest
+
+
+@dataclass
+class _Asking:
+    """Asks one provider about its deliveries on one channel. `named` are its names in the ledger."""
+
+    reconciler: Reconciler
+    which: Which
+    channel: str
+    provider: str
+    named: set[str]
+    result: Reconciled
+    thread: ThreadPoolExecutor
+
+    def __post_init__(self) -> None:
+        self._words: dict[int, FrozenWords] = {}
+        self._done = 0
+
+    async def ask(self) -> None:
+        """Ask about all of them. Raises what the records raise; what was found by then is recorded."""
+        records = self.reconciler.records_for(self.provider) if self.provider else None
+        if records is None or records.channel != self.channel:
+            await self._say_of_all(self._without_records)
+            return
+        async with records:
+            after = 0
+            while chunk := await self._off_loop(self._read, after):
+                after = chunk[-1].claim.delivery
+                await self._look(records, chunk)
+
+    async def _say_of_all(self, why: str) -> None:
+        after = 0
+        while chunk := await self._off_loop(self._read, after):
+            after = chunk[-1].claim.delivery
+            by = self.provider or "commcast"
+            told = [Finding(doubt, State.UNKNOWN, why, by) for doubt in self._without_erased(chunk)]
+            await self._off_loop(self._record, told)
+
+    async def _off_loop(self, work: Callable[[_A], _R], argument: _A) -> _R:
+        return await asyncio.get_running_loop().run_in_executor(self.thread, work, argument)
+
+    @property
+    def _without_records(self) -> str:
+        return (
+            f"{self.provider} keeps no records" if self.provider else f"no provider is set for {self.channel}"
+        )
+
+    async def _look(self, records: Records, chunk: Sequence[Doubt]) -> None:
+        """Ask about one chunk and record, few by few, what comes."""
+        self.reconciler.progress(self.provider, self._done)
+        asked, found, known = await self._off_loop(self._asked, chunk)
+        waiting = {doubt.claim.delivery: doubt for doubt in chunk}
+        waiting = {each.delivery: waiting[each.delivery] for each in asked}
+        try:
+            if asked:
+                async for sighting in records.look(asked, known):
+                    if doubt := waiting.pop(sighting.delivery, None):
+                        self.result.tally(doubt, self.provider).asked += 1
+                        found.append(self._finding(doubt, sighting))
+                    if len(found) >= _AT_ONCE:
+                        some, found = found, []
+                        await self._off_loop(self._record, some)
+            silence = f"{self.provider} gave no answer about it"
+            found += [Finding(each, State.UNKNOWN, silence, self.provider) for each in waiting.values()]
+        finally:
+            # Also when the asking is cut off: nothing that was proved is forgotten.
+            self.thread.submit(self._record, found).result()
+
+    def _finding(self, doubt: Doubt, sighting: Sighting) -> Finding:
+        state, words = _SEEN[sighting.seen]
+        detail = f" ({sighting.detail[:_LONGEST_DETAIL]})" if sighting.detail else ""
+        words = words.format(by=self.provider) + detail
+        return Finding(doubt, state, words, self.provider, sighting.provider_id)
+
+    def _read(self, after: int) -> tuple[Doubt, ...]:
+        which = replace(self.which, channel=self.channel)
+        with self.reconciler.ledger.read() as connection:
+            return doubts(connection, which, self.named, after=after, limit=CHUNK)
+
+    def _asked(self, chunk: Sequence[Doubt]) -> tuple[list[Asked], list[Finding], set[str]]:
+        """Return what can be asked, what cannot, and the ids that belong to other deliveries."""
+        named = self._without_erased(chunk)
+        ids = {doubt.claim.delivery for doubt in named}
+        with self.reconciler.ledger.read() as connection:
+            known = ids_of_others(connection, self.channel, {doubt.claim.key for doubt in named}, ids)
+            for doubt in named:
+                self._words_of(doubt).load(connection, [doubt.claim])
+        asked: list[Asked] = []
+        cannot: list[Finding] = []
+        for doubt in named:
+            try:
+                asked.append(self._question(doubt))
+            except CommcastError:
+                why = "its words do not render as they were frozen: there is nothing to compare with"
+                cannot.append(Finding(doubt, State.UNKNOWN, why, self.provider))
+        return asked, cannot, known
+
+    def _words_of(self, doubt: Doubt) -> FrozenWords:
+        fresh = FrozenWords(doubt.broadcast, self.reconciler.ledger.secret)
+        return self._words.setdefault(doubt.broadcast.id, fresh)
+
+    def _question(self, doubt: Doubt) -> Asked:
+        """Return what is asked of a delivery, its words as they were frozen. Raises CommcastError."""
+        claim = doubt.claim
+        message = self._words_of(doubt).message(claim, self.reconciler.clock())
+        return Asked(
+            delivery=claim.delivery,
+            address=claim.address,
+            own_id=message.message_id.strip("<>") if isinstance(message, Email) else "",
+            words=message.subject if isinstance(message, Email) else message.body,
+            begun=doubt.begun,
+            ended=doubt.ended,
+        )
+
+    def _without_erased(self, chunk: Iterable[Doubt]) -> list[Doubt]:
+        left: list[Doubt] = []
+        for doubt in chunk:
+            if doubt.claim.address:
+                left.append(doubt)
+            else:
+                self.result.tally(doubt, self.provider).unknown[ERASED] += 1
+        return left
+
+    def _record(self, findings: Sequence[Finding]) -> None:
+        if not findings:
+            return
+        with self.reconciler.ledger.write() as connection:
+            ended = record_findings(connection, findings, self.reconciler.clock())
+        for finding, (state, why) in zip(findings, ended, strict=True):
+            self.result.tally(finding.doubt, self.provider).add(state, why)
+        self._done += len(findings)
+        self.reconciler.progress(self.provider, self._done)

@@ -1,0 +1,385 @@
+"""A raw HTTP/1.1 server on 127.0.0.1 that keeps every request and misbehaves as it is told.
+
+    async with HttpStandIn(answer(202, headers={"X-Message-Id": "a"})) as server:
+        ... use server.url ...
+    assert [exchange.method for exchange in server.exchanges] == ["POST"]
+
+A handler gets the request (`Exchange`) and a `Writer`, and does what it likes; the ready ones are below.
+What a handler raises is raised again when the server's context is left. `threaded` runs it in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+import struct
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import parse_qsl, urlsplit
+
+HOST = "127.0.0.1"
+_LONGEST_HEAD = 64 << 10
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no time: closing sends a reset
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request as it came. Names in `headers` are lower-case; `connection` counts from 1."""
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes
+    connection: int = 0
+
+    @property
+    def path(self) -> str:
+        return urlsplit(self.target).path
+
+    @property
+    def query(self) -> dict[str, str]:
+        return dict(parse_qsl(urlsplit(self.target).query, keep_blank_values=True))
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The fields of a form that was posted."""
+        return dict(parse_qsl(self.body.decode(), keep_blank_values=True))
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Writer:
+    """The answering side of one connection."""
+
+    def __init__(self, stream: asyncio.StreamWriter, ended: asyncio.Event) -> None:
+        self._stream, self._ended = stream, ended
+        self.closed = False
+
+    async def raw(self, data: bytes) -> None:
+        """Write bytes as they are."""
+        self._stream.write(data)
+        await self._stream.drain()
+
+    async def answer(
+        self,
+        status: int = 200,
+        body: bytes | str | Mapping[str, Any] | list[Any] = b"",
+        headers: Mapping[str, str] | None = None,
+        length: int | None = None,
+    ) -> None:
+        """Write a whole answer. A mapping or list goes as JSON; `length` is another Content-Length."""
+        await self.raw(_answer(status, body, headers or {}, length))
+
+    async def hang(self) -> None:
+        """Say nothing until the server ends."""
+        await self._ended.wait()
+        self.close()
+
+    async def drip(self, data: bytes, pause: float = 0.05) -> None:
+        """Write one byte after another, `pause` seconds apart, until the other side or the server ends."""
+        for at in range(len(data)):
+            await self.raw(data[at : at + 1])
+            try:
+                await asyncio.wait_for(self._ended.wait(), pause)
+                break
+            except TimeoutError:
+                continue
+
+    async def endless(self, head: bytes, piece: bytes = b"x" * 65536) -> None:
+        """Write the head, and then pieces for ever."""
+        await self.raw(head)
+        while not self._ended.is_set():
+            await self.raw(piece)
+
+    def close(self) -> None:
+        """End the connection as usual (FIN)."""
+        self.closed = True
+        self._stream.close()
+
+    def reset(self) -> None:
+        """End the connection with a reset (RST)."""
+        self.closed = True
+        sock = self._stream.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._stream.transport.abort()
+
+
+Handler = Callable[[Exchange, Writer], Awaitable[None]]
+
+
+class HttpStandIn:
+    """The server. `exchanges` holds every whole request, `connections` counts what was accepted, `open` what
+    is still being served.
+
+    `tls` serves https. `take` closes each connection after so many bytes of the request have been read,
+    with a reset where `rude` is set: such a request is in no exchange, its bytes are in `pieces`.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        *,
+        tls: ssl.SSLContext | None = None,
+        take: int | None = None,
+        rude: bool = False,
+    ) -> None:
+        self.handler = handler
+        self.exchanges: list[Exchange] = []
+        self.pieces: list[bytes] = []
+        self.faults: list[BaseException] = []
+        self.connections = 0
+        self.open = 0
+        self.port = 0
+        self._tls, self._take, self._rude = tls, take, rude
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ended = asyncio.Event()
+        self._news = asyncio.Condition()
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._tls else 'http'}://{HOST}:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        self._ended, self._news = asyncio.Event(), asyncio.Condition()
+        self._server = await asyncio.start_server(self._accept, HOST, self.port, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._ended.set()
+        self._server.close()
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.faults and kind is None:
+            raise self.faults[0]
+
+    async def requested(self, count: int = 1) -> None:
+        """Wait until so many whole requests have come (from the server's own loop only)."""
+        async with self._news:
+            await self._news.wait_for(lambda: len(self.exchanges) >= count)
+
+    async def _accept(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.open += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._serve(reader, stream, self.connections)
+        except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, asyncio.CancelledError):
+            pass  # the other side went away: that is what many tests make it do
+        except Exception as error:
+            self.faults.append(error)
+        finally:
+            self._tasks.discard(task)
+            self.open -= 1
+            stream.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter, number: int) -> None:
+        writer = Writer(stream, self._ended)
+        if self._take is not None:
+            self.pieces.append(await reader.readexactly(self._take) if self._take else b"")
+            writer.reset() if self._rude else writer.close()
+            return
+        while not writer.closed:
+            exchange = await _read(reader, number)
+            async with self._news:
+                self.exchanges.append(exchange)
+                self._news.notify_all()
+            await self.handler(exchange, writer)
+            if exchange.headers.get("connection", "").lower() == "close":
+                return
+
+
+@contextmanager
+def threaded(server: HttpStandIn) -> Iterator[HttpStandIn]:
+    """Run the server in a thread of its own, for tests whose sender is another process."""
+    ready = threading.Event()
+    loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def serve() -> None:
+        end = asyncio.Event()
+        async with server:
+            loops.append((asyncio.get_running_loop(), end))
+            ready.set()
+            await end.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(_quietly(serve)), daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield server
+    finally:
+        loop, end = loops[0]
+        loop.call_soon_threadsafe(end.set)
+        thread.join(10)
+    if server.faults:
+        raise server.faults[0]
+
+
+# --- ready handlers
+
+
+def answer(
+    status: int = 200,
+    body: bytes | str | Mapping[str, Any] | list[Any] = b"",
+    headers: Mapping[str, str] | None = None,
+) -> Handler:
+    """Answer every request alike; the connection stays open unless the other side closes it."""
+
+    async def handle(exchange: Exchange, writer: Writer) -> None:
+        await writer.answer(status, body, headers)
+
+    return handle
+
+
+def in_turn(*handlers: Handler) -> Handler:
+    """Serve each request by the next handler, and all further ones by the last."""
+    waiting = list(handlers)
+
+    async def handle(exchange: Exchange, writer: Writer) -> None:
+        this = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        await this(exchange, writer)
+
+    return handle
+
+
+def redirect(url: str, status: int = 302) -> Handler:
+    """Send to another server; give it a `HttpStandIn(answer())` and look whether anything came."""
+    return answer(status, "moved", {"Location": url})
+
+
+def half(status: int = 202, body: bytes = b'{"half": ', headers: Mapping[str, str] | None = None) -> Handler:
+    """Promise more than is sent, and close."""
+
+    async def handle(exchange: Exchange, writer: Writer) -> None:
+        await writer.answer(status, body, headers, length=len(body) + 1000)
+        writer.close()
+
+    return handle
+
+
+def close_after(count: int, status: int = 202, headers: Mapping[str, str] | None = None) -> Handler:
+    """Write the first `count` bytes of an answer, and close."""
+
+    async def handle(exchange: Exchange, writer: Writer) -> None:
+        await writer.raw(_answer(status, b"{}", headers or {"X-Message-Id": "never"}, None)[:count])
+        writer.close()
+
+    return handle
+
+
+def then_close(handler: Handler) -> Handler:
+    """Answer as if the connection were kept, and close it: it dies between two requests."""
+
+    async def handle(exchange: Exchange, writer: Writer) -> None:
+        await handler(exchange, writer)
+        writer.close()
+
+    return handle
+
+
+def raw(data: bytes) -> Handler:
+    """Answer with these bytes and close."""
+
+    async def handle(exchange: Exchange, writer: Writer) -> None:
+        await writer.raw(data)
+        writer.close()
+
+    return handle
+
+
+async def hang(exchange: Exchange, writer: Writer) -> None:
+    """Never answer."""
+    await writer.hang()
+
+
+async def reset(exchange: Exchange, writer: Writer) -> None:
+    """Reset the connection when the whole request is there."""
+    writer.reset()
+
+
+async def close(exchange: Exchange, writer: Writer) -> None:
+    """Close the connection when the whole request is there."""
+    writer.close()
+
+
+async def garbage(exchange: Exchange, writer: Writer) -> None:
+    """Answer with something that is not HTTP."""
+    await writer.raw(b"\x00\xff\xfe 250 OK\r\n\x1b]0;hello\x07\r\n\r\n")
+    writer.close()
+
+
+async def endless(exchange: Exchange, writer: Writer) -> None:
+    """Answer 202 with a body that never ends."""
+    await writer.endless(b"HTTP/1.1 202 Accepted\r\nX-Message-Id: never\r\n\r\n")
+
+
+async def endless_head(exchange: Exchange, writer: Writer) -> None:
+    """Answer 202 with headers that never end."""
+    await writer.endless(b"HTTP/1.1 202 Accepted\r\n", b"X-Filler: x\r\n" * 5000)
+
+
+async def drip(exchange: Exchange, writer: Writer) -> None:
+    """Answer 202 so slowly that each single read succeeds and the whole never comes."""
+    await writer.drip(_answer(202, b"x" * 5000, {"X-Message-Id": "never"}, None))
+
+
+@asynccontextmanager
+async def nobody() -> AsyncIterator[str]:
+    """Give the URL of a port at which nobody listens."""
+    with socket.socket() as held:
+        held.bind((HOST, 0))  # bound, never listening: connections are refused, and nobody else gets it
+        yield f"http://{HOST}:{held.getsockname()[1]}"
+
+
+def _answer(status: int, body: Any, headers: Mapping[str, str], length: int | None) -> bytes:
+    if isinstance(body, (Mapping, list)):
+        headers = {"Content-Type": "application/json", **headers}
+        body = json.dumps(body)
+    data = body.encode() if isinstance(body, str) else body
+    head = {**headers, "Content-Length": str(len(data) if length is None else length)}
+    lines = [f"HTTP/1.1 {status} Words", *(f"{name}: {value}" for name, value in head.items()), "", ""]
+    return "\r\n".join(lines).encode("latin-1") + bytes(data)
+
+
+async def _read(reader: asyncio.StreamReader, number: int) -> Exchange:
+    head = (await reader.readuntil(b"\r\n\r\n"))[:_LONGEST_HEAD].decode("latin-1")
+    first, *lines = head.split("\r\n")
+    method, target, _ = first.split(" ", 2)
+    headers = {
+        name.strip().lower(): value.strip()
+        for name, _, value in (line.partition(":") for line in lines if line)
+    }
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        return Exchange(method, target, headers, await _chunks(reader), number)
+    body = await reader.readexactly(int(headers.get("content-length", "0")))
+    return Exchange(method, target, headers, body, number)
+
+
+async def _chunks(reader: asyncio.StreamReader) -> bytes:
+    whole = b""
+    while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
+        whole += (await reader.readexactly(size + 2))[:-2]
+    await reader.readuntil(b"\r\n")
+    return whole
+
+
+async def _quietly(serve: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await serve()
+    except Exception:
+        # Kept in the server's `faults`, and raised by `threaded` where the test sees it.
+        return

@@ -1,0 +1,352 @@
+"""doctor --dns over a small real DNS server: SPF, DKIM and DMARC, and answers that are none."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+import pytest
+
+from commcast.cli import doctor_dns
+from tests.cli.running import bench_now, run
+from tests.desks import Bench, write_desk
+
+Zone = Mapping[str, object]
+SPF, KEY, DMARC = "v=spf1 include:sendgrid.net ~all", "k=rsa; t=s; p=MIGfMA0", "v=DMARC1; p=reject"
+GOOD: Zone = {
+    "acme.example": ["google-site-verification=x", SPF],
+    "s1._domainkey.acme.example": [KEY],
+    "s2._domainkey.acme.example": [KEY],
+    "_dmarc.acme.example": [DMARC],
+}
+
+
+@dataclass
+class NameServer:
+    """Answers TXT questions on 127.0.0.1. A name's value is a list of texts, another name (CNAME), a return
+    code, bytes to send as they are, or None for no answer at all; a name that is not there is NXDOMAIN."""
+
+    zone: Zone
+    names: list[str] = field(default_factory=list)
+    port: int = 0
+
+    def __enter__(self) -> NameServer:
+        self._socket, self._tcp = sockets()
+        self.port = self._socket.getsockname()[1]
+        self._threads = [threading.Thread(target=each) for each in (self._serve, self._serve_tcp)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wake:
+            wake.sendto(b"end", ("127.0.0.1", self.port))
+        socket.create_connection(("127.0.0.1", self.port)).close()
+        for thread in self._threads:
+            thread.join()
+        self._socket.close()
+        self._tcp.close()
+
+    def _serve(self) -> None:
+        while (question := self._socket.recvfrom(65535))[0] != b"end":
+            asked = dns.message.from_wire(question[0])
+            reply = self._answer(asked)
+            if reply is not None:
+                wire = reply if len(reply) <= 1232 else truncated(asked)
+                self._socket.sendto(wire, question[1])
+
+    def _serve_tcp(self) -> None:
+        while True:
+            client, _ = self._tcp.accept()
+            with client, client.makefile("rb") as wire:
+                length = wire.read(2)
+                if not length:
+                    return
+                reply = self._answer(dns.message.from_wire(wire.read(int.from_bytes(length, "big"))))
+                assert reply is not None
+                client.sendall(len(reply).to_bytes(2, "big") + reply)
+
+    def _answer(self, asked: dns.message.Message) -> bytes | None:
+        name = asked.question[0].name.to_text(omit_final_dot=True)
+        self.names.append(name)
+        reply = dns.message.make_response(asked)
+        reply.flags |= dns.flags.RA
+        found: object = self.zone.get(name, dns.rcode.NXDOMAIN)
+        for _ in range(20):
+            if not isinstance(found, str):
+                break
+            reply.answer.append(dns.rrset.from_text(f"{name}.", 60, "IN", "CNAME", f"{found}."))
+            name, found = found, self.zone.get(found, dns.rcode.NXDOMAIN)
+        if found is None or isinstance(found, bytes):
+            return found
+        if isinstance(found, dns.rcode.Rcode):
+            reply.set_rcode(found)
+        elif isinstance(found, list) and found:
+            reply.answer.append(dns.rrset.from_text_list(f"{name}.", 60, "IN", "TXT", [*map(quoted, found)]))
+        return reply.to_wire(max_size=65535)
+
+
+def sockets() -> tuple[socket.socket, socket.socket]:
+    """Return a UDP and a TCP socket with the same port, which somebody else may just have taken."""
+    while True:
+        tcp = socket.create_server(("127.0.0.1", 0))
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind(tcp.getsockname())
+        except OSError:
+            tcp.close()
+            udp.close()
+        else:
+            return udp, tcp
+
+
+def truncated(asked: dns.message.Message) -> bytes:
+    reply = dns.message.make_response(asked)
+    reply.flags |= dns.flags.TC
+    return reply.to_wire()
+
+
+def quoted(text: str) -> str:
+    """Return a TXT record's text in its zone form, in strings of at most 255 bytes."""
+    pieces = [text[at : at + 255] for at in range(0, len(text), 255)] or [""]
+    return " ".join(f'"{"".join(map(escaped, piece))}"' for piece in pieces)
+
+
+def escaped(char: str) -> str:
+    return char if " " <= char <= "~" and char not in '"\\' else f"\\{ord(char):03}"
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setenv("SENDGRID_API_KEY", "SG.not-a-real-key.at-all")
+    bench = bench_now(tmp_path)
+    write_desk(tmp_path, email="sendgrid")
+    return bench
+
+
+Doctor = Callable[..., str]
+
+
+@pytest.fixture
+def doctor(bench: Bench) -> Doctor:
+    """Run doctor --dns against a zone and return what it says of the DNS."""
+
+    def ask(zone: Zone, *options: str, expect: int = 0) -> str:
+        with NameServer(zone) as server:
+            where = ("--dns-server", f"127.0.0.1:{server.port}")
+            shown = run("doctor", "--dns", *where, *options, folder=bench.folder, expect=expect).stdout
+        lines = shown.splitlines()
+        return "\n".join(line for line in lines[first_of(lines) :] if "secret:" not in line)
+
+    return ask
+
+
+def first_of(lines: list[str]) -> int:
+    return next(number for number, line in enumerate(lines) if " DNS: " in line)
+
+
+def test_a_good_domain_is_well(doctor: Doctor) -> None:
+    assert doctor(GOOD).splitlines() == [
+        f"ok    DNS: acme.example has an SPF record: {SPF}",
+        "ok    DNS: a DKIM key is at s1._domainkey.acme.example",
+        "ok    DNS: a DKIM key is at s2._domainkey.acme.example",
+        "ok    DNS: a DMARC record is at _dmarc.acme.example: p=reject",
+    ]
+
+
+def test_the_dns_is_asked_only_when_it_is_wanted(bench: Bench) -> None:
+    assert "DNS" not in run("doctor", folder=bench.folder).stdout
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        ([], "warn  DNS: acme.example has no SPF record"),
+        (["v=spf10 -all", "spf1"], "warn  DNS: acme.example has no SPF record"),
+        ([SPF, "v=spf1 -all"], "warn  DNS: acme.example has 2 SPF records: receivers then believe none"),
+        (["v=spf1 include:sendgrid.net +all"], "warn  DNS: the SPF record of acme.example lets anybody send"),
+        (["v=spf1 ALL"], "warn  DNS: the SPF record of acme.example lets anybody send"),
+        (["v=spf1 mx -all"], "warn  DNS: the SPF record of acme.example does not name SendGrid"),
+        (["v=spf1 -include:sendgrid.net ~all"], "does not name SendGrid"),
+        (["v=spf1 include:notsendgrid.net ~all"], "does not name SendGrid"),
+        (["V=SPF1 ?include:SendGrid.net -all"], "ok    DNS: acme.example has an SPF record"),
+        (
+            ["v=spf1 " + "ip4:192.0.2.1 " * 40 + "include:sendgrid.net -all"],
+            "ok    DNS: acme.example has an SPF",
+        ),
+    ],
+)
+def test_spf(doctor: Doctor, texts: list[str], said: str) -> None:
+    shown = doctor({**GOOD, "acme.example": texts})
+    assert said in shown
+    if "SendGrid" in said or "no SPF" in said:
+        assert "https://app.sendgrid.com/settings/sender_auth" in shown
+
+
+def test_a_key_that_leads_to_sendgrid_stands_for_its_return_path(doctor: Doctor) -> None:
+    """Whoever points s1 at SendGrid has its CNAME for the return path too: SPF is then SendGrid's own."""
+    zone: Zone = {
+        **GOOD,
+        "acme.example": ["v=spf1 mx -all"],
+        "s1._domainkey.acme.example": "s1.domainkey.u1.wl2.sendgrid.net",
+        "s1.domainkey.u1.wl2.sendgrid.net": [KEY],
+    }
+    shown = doctor(zone)
+    assert "ok    DNS: acme.example has an SPF record: v=spf1 mx -all" in shown
+    assert "ok    DNS: a DKIM key is at s1._domainkey.acme.example (it leads to s1.domainkey.u1" in shown
+    assert "SendGrid's return path has its own" in doctor({**zone, "acme.example": []})
+
+
+def test_a_domain_that_does_not_exist_fails(doctor: Doctor) -> None:
+    shown = doctor({}, expect=78)
+    assert "FAIL  DNS: acme.example does not exist: receivers refuse mail from it" in shown
+    assert "warn  DNS: no DKIM key is at s1._domainkey.acme.example\n" in shown
+    assert "warn  DNS: no DMARC record is at _dmarc.acme.example\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (["k=rsa; p="], "warn  DNS: the DKIM key at s1._domainkey.acme.example was revoked"),
+        (["v=DKIM1; sp=x"], "warn  DNS: no DKIM key is at s1._domainkey.acme.example\n"),
+        ([], "warn  DNS: no DKIM key is at s1._domainkey.acme.example\n"),
+        (
+            "gone.sendgrid.net",
+            "warn  DNS: no DKIM key is at s1._domainkey.acme.example (it leads to gone.sendgrid.net)",
+        ),
+        (["v=DKIM1; p = abc"], "ok    DNS: a DKIM key is at s1._domainkey.acme.example\n"),
+        (["k=rsa; p=" + "A" * 700], "ok    DNS: a DKIM key is at s1._domainkey.acme.example\n"),
+    ],
+)
+def test_dkim(doctor: Doctor, found: object, said: str) -> None:
+    assert said in doctor({**GOOD, "s1._domainkey.acme.example": found})
+
+
+def test_other_mail_needs_its_selector_named(bench: Bench, doctor: Doctor) -> None:
+    write_desk(bench.folder)
+    zone: Zone = {**GOOD, "acme.example": ["v=spf1 mx -all"], "mail26._domainkey.acme.example": [KEY]}
+    shown = doctor(zone)
+    assert "ok    DNS: acme.example has an SPF record: v=spf1 mx -all" in shown
+    assert "warn  DNS: DKIM was not looked up" in shown
+    assert "--dkim-selector NAME" in shown
+    named = doctor(zone, "--dkim-selector", "mail26")
+    assert "ok    DNS: a DKIM key is at mail26._domainkey.acme.example" in named
+    assert "s1._domainkey" not in named
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        ([], "warn  DNS: no DMARC record is at _dmarc.acme.example"),
+        (["v=DMARC2; p=none"], "warn  DNS: no DMARC record is at _dmarc.acme.example"),
+        (["v=DMARC1; sp=none"], "warn  DNS: the DMARC record at _dmarc.acme.example names no policy"),
+        (["v=DMARC1; p=some"], "names no policy"),
+        ([DMARC, DMARC + "; pct=5"], "warn  DNS: 2 DMARC records are at _dmarc.acme.example"),
+        (
+            ["v=DMARC1;p=None;rua=mailto:x@acme.example"],
+            "ok    DNS: a DMARC record is at _dmarc.acme.example: p=none",
+        ),
+    ],
+)
+def test_dmarc(doctor: Doctor, texts: list[str], said: str) -> None:
+    assert said in doctor({**GOOD, "_dmarc.acme.example": texts})
+
+
+def test_a_domain_above_may_hold_the_policy(bench: Bench, doctor: Doctor) -> None:
+    path = bench.folder / "commcast.toml"
+    path.write_text(path.read_text().replace("<status@acme.example>", "<status@mail.acme.example>"))
+    zone: Zone = {**GOOD, "mail.acme.example": [SPF]}
+    assert "ok    DNS: a DMARC record is at _dmarc.acme.example: p=reject" in doctor(zone)
+
+
+# --- answers that are none
+
+
+FAILS, SILENT = "the resolver fails at it", "no answer within 2 s"
+BOUNDED = 20.0  # seconds: generous, and below what the library would take by itself
+ROOT, S2, POLICY = "acme.example", "s2._domainkey.acme.example", "_dmarc.acme.example"
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "said"),
+    [
+        (ROOT, dns.rcode.SERVFAIL, f"SPF of {ROOT} could not be looked up: {FAILS}"),
+        (ROOT, dns.rcode.REFUSED, f"SPF of {ROOT} could not be looked up: {FAILS}"),
+        (S2, dns.rcode.SERVFAIL, f"DKIM at {S2} could not be looked up: {FAILS}"),
+        (S2, None, f"DKIM at {S2} could not be looked up: {SILENT}"),
+        (POLICY, dns.rcode.SERVFAIL, f"DMARC of {ROOT} could not be looked up: {FAILS}"),
+        (POLICY, b"\x00", f"DMARC of {ROOT} could not be looked up: {SILENT}"),
+    ],
+)
+def test_no_answer_is_no_verdict(
+    doctor: Doctor, monkeypatch: pytest.MonkeyPatch, name: str, answer: object, said: str
+) -> None:
+    monkeypatch.setattr(doctor_dns, "SECONDS", 2.0)
+    begun = time.monotonic()
+    shown = doctor({**GOOD, name: answer}, expect=75)
+    assert time.monotonic() - begun < BOUNDED
+    assert f"FAIL  DNS: {said}" in shown
+    assert shown.count("FAIL  ") == 1
+
+
+def test_nobody_at_the_port_is_no_traceback(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_dns, "SECONDS", 0.5)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as held:
+        held.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{held.getsockname()[1]}"
+        shown = run("doctor", "--dns-server", where, folder=bench.folder, expect=75).stdout
+    assert "FAIL  DNS: SPF of acme.example could not be looked up" in shown
+
+
+@pytest.mark.parametrize("loop", ["acme.example", "s1._domainkey.acme.example"])
+def test_names_that_lead_in_a_circle_end(doctor: Doctor, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_dns, "SECONDS", 0.5)
+    zone: Zone = {**GOOD, loop: "a.circle.example", "a.circle.example": loop}
+    assert "FAIL  DNS:" in doctor(zone, expect=75)
+
+
+def test_hostile_records_are_shown_harmless_and_short(doctor: Doctor) -> None:
+    record = "v=spf1 \x1b]0;owned\x07\x9b31m include:sendgrid.net " + "x" * 3000 + " -all"
+    shown = doctor({**GOOD, "acme.example": [record]})
+    assert "SPF record: v=spf1 ?]0;owned?" in shown
+    assert not any(char < " " and char != "\n" for char in shown)
+    assert max(map(len, shown.splitlines())) < 160
+
+
+@pytest.mark.parametrize(
+    "server", ["nonsense server", "127.0.0.1:0", "127.0.0.1:99999", "[::1", "dns.invalid", ":53"]
+)
+def test_what_is_no_resolver_is_refused(bench: Bench, server: str) -> None:
+    result = run("doctor", "--dns-server", server, folder=bench.folder, expect=2)
+    assert "write 9.9.9.9 or 127.0.0.1:5353" in result.stderr
+
+
+@pytest.mark.parametrize("selector", ["a..b", "a b", "x" * 64, "s1;"])
+def test_what_is_no_selector_is_refused(bench: Bench, selector: str) -> None:
+    result = run(
+        "doctor", "--dns-server", "127.0.0.1:9", "--dkim-selector", selector, folder=bench.folder, expect=2
+    )
+    assert "--dkim-selector" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("server", "place"),
+    [
+        ("9.9.9.9", ("9.9.9.9", 53)),
+        ("127.0.0.1:5353", ("127.0.0.1", 5353)),
+        ("::1", ("::1", 53)),
+        ("[::1]:5353", ("::1", 5353)),
+        ("[2620:fe::9]", ("2620:fe::9", 53)),
+    ],
+)
+def test_a_resolver_is_an_address_with_or_without_a_port(server: str, place: tuple[str, int]) -> None:
+    assert doctor_dns._place(server) == place

@@ -1,0 +1,1 @@
+"""What providers are asked, against stand-ins on this machine."""
