@@ -12,16 +12,10 @@ from datetime import datetime, timedelta
 from itertools import count, zip_longest
 
 from commcast.adapters.base import Adapter
-from commcast.ledger.claims import (
-    Settlement,
-    Turn,
-    settle,
-    settle_and_claim,
-    suppress_refused,
-    waiting,
-)
+from commcast.ledger.claims import Turn, settle_and_claim, waiting
 from commcast.ledger.freeze import Broadcast
 from commcast.ledger.pacing import close
+from commcast.ledger.settling import Settlement, settle, suppress_refused
 from commcast.ledger.store import Ledger
 from commcast.message import Blame, HandOver, Outcome, OutcomeKind
 from commcast.thawing import FrozenWords

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from commcast.adapters.base import Adapter
 from commcast.broadcast import Ended, Run
 from commcast.errors import ExitCode, Interrupted, gravest
-from commcast.ledger.claims import settle_lost
 from commcast.ledger.freeze import Broadcast, open_broadcasts
+from commcast.ledger.settling import settle_lost
 from commcast.ledger.stops import stop_incident
 from commcast.ledger.store import Ledger
 from commcast.message import OutcomeKind

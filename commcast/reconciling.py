@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import NamedTuple, TypeVar
 
 from commcast.errors import CommcastError, ExitCode, LedgerError, gravest
-from commcast.ledger.claims import settle_lost
 from commcast.ledger.doubts import Doubt, Which, doubt_groups, doubts, ids_of_others
 from commcast.ledger.findings import Finding, record_findings
 from commcast.ledger.schema import State
+from commcast.ledger.settling import settle_lost
 from commcast.ledger.store import Ledger
 from commcast.message import Email
 from commcast.providers.base import Asked, Records, Seen, Sighting

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection
 
-from commcast.ledger.claims import Settlement, Turn, settle_and_claim
+from commcast.ledger.claims import Turn, settle_and_claim
 from commcast.ledger.freeze import (
     Broadcast,
     Composition,
@@ -23,6 +23,7 @@ from commcast.ledger.freeze import (
 from commcast.ledger.history import Told, deliveries
 from commcast.ledger.pacing import Pace
 from commcast.ledger.schema import State, release, stamp
+from commcast.ledger.settling import Settlement
 from commcast.ledger.store import Ledger
 from commcast.message import Outcome, OutcomeKind
 

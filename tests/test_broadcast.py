@@ -22,9 +22,9 @@ from commcast.desk import what_is_owed
 from commcast.errors import ExitCode, LedgerError
 from commcast.freezing import Freezer
 from commcast.ledger import schema
-from commcast.ledger.claims import settle_lost
 from commcast.ledger.freeze import Broadcast, open_broadcasts
 from commcast.ledger.owners import current_owner
+from commcast.ledger.settling import settle_lost
 from commcast.ledger.stops import stop_incident, stops_in_force
 from commcast.message import Blame, Email, HandOver, Outcome, OutcomeKind
 from commcast.model import Channel

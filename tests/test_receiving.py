@@ -16,9 +16,9 @@ from sqlalchemy import Connection, event
 from commcast import importing, receiving
 from commcast.errors import CommcastError, ConfigError, ExitCode, LedgerError, TryAgain
 from commcast.importing import Imported, Importer
-from commcast.ledger.claims import Settlement
 from commcast.ledger.history import tallies
 from commcast.ledger.receipts import receipts_by_incident
+from commcast.ledger.settling import Settlement
 from commcast.ledger.store import Ledger, create_ledger, ledger_path, open_ledger
 from commcast.ledger.suppressions import Suppression, erase, erased_key, list_suppressions, suppress
 from commcast.message import Outcome, OutcomeKind

@@ -62,7 +62,7 @@ def build(email: Email) -> bytes:
     mail = EmailMessage(policy=_POLICY)
     mail["From"] = _mailbox(email.sender, "From")
     mail["To"] = _mailbox(email.to, "To")
-    mail["Subject"] = _unstructured(_one_line(email.subject), "Subject")
+    mail["Subject"] = _unstructured(one_line(email.subject), "Subject")
     _set_origin(mail, email)
     _set_body(mail, email)
     return _checked(mail)
@@ -92,7 +92,7 @@ def _punycode(domain: str) -> str:
 
 def _mailbox(mailbox: Mailbox, header: str) -> str:
     address = wire_address(mailbox.address)
-    name = _one_line(mailbox.name)[:LONGEST_NAME].strip()
+    name = one_line(mailbox.name)[:LONGEST_NAME].strip()
     if not name:
         return address
     phrase = _phrase(name, header)
@@ -120,7 +120,7 @@ def _encoded(text: str, header: str) -> str:
     return Header(text, "utf-8", maxlinelen=75, header_name=header).encode(linesep="\r\n")
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     return _UNSHOWN.sub(" ", text).strip()
 
 
@@ -129,21 +129,21 @@ def _set_origin(mail: EmailMessage, email: Email) -> None:
         if email.date.tzinfo is None:
             raise ValueError("the date has no time zone; give an aware datetime")
         mail["Date"] = format_datetime(email.date)
-    mail["Message-ID"] = _bracketed(email.message_id, "message_id")
+    mail["Message-ID"] = bracketed(email.message_id, "message_id")
     if email.references:
-        mail["In-Reply-To"] = _bracketed(email.references[-1], "references")
-        mail["References"] = "\r\n ".join(_bracketed(each, "references") for each in email.references)
+        mail["In-Reply-To"] = bracketed(email.references[-1], "references")
+        mail["References"] = "\r\n ".join(bracketed(each, "references") for each in email.references)
     if email.reply_to:
         name, address = parseaddr(email.reply_to)
         mail["Reply-To"] = _mailbox(Mailbox(address, name), "Reply-To")
     if email.list_unsubscribe:
-        mail["List-Unsubscribe"] = _bracketed(email.list_unsubscribe, "list_unsubscribe")
+        mail["List-Unsubscribe"] = bracketed(email.list_unsubscribe, "list_unsubscribe")
     if email.list_id:
-        mail["List-Id"] = _bracketed(email.list_id, "list_id")
+        mail["List-Id"] = bracketed(email.list_id, "list_id")
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation replies
 
 
-def _bracketed(text: str, field: str) -> str:
+def bracketed(text: str, field: str) -> str:
     inner = text.removeprefix("<").removesuffix(">")
     if not _TOKEN.fullmatch(inner) or len(inner) > _LONGEST_TOKEN:
         raise ValueError(f"{field} is not one word of plain characters; write it as <…>")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from email.utils import parseaddr
 from typing import Any
 
-from commcast.adapters.mime import LONGEST_NAME, _bracketed, _one_line, wire_address
+from commcast.adapters.mime import LONGEST_NAME, bracketed, one_line, wire_address
 from commcast.config_providers import SendGridProvider
 from commcast.message import Blame, Email, HandOver, Mailbox, Outcome, OutcomeKind
 from commcast.providers.sendgrid_client import OWN_ID
@@ -117,7 +117,7 @@ def _letter(item: HandOver, provider: SendGridProvider, frames: dict[object, str
     except ValueError:
         words = "the sender, reply address or a header cannot stand in a mail"
         return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, words, blame=Blame.ACCOUNT)
-    reading = Reading(_one_line(email.subject), _unbroken(email.text), _unbroken(email.html))
+    reading = Reading(one_line(email.subject), _unbroken(email.text), _unbroken(email.html))
     try:
         person = _person(email)
         if not reading.subject or not reading.text:
@@ -151,19 +151,19 @@ def _frame(email: Email, provider: SendGridProvider) -> dict[str, Any]:
 def _headers(email: Email, provider: SendGridProvider) -> dict[str, str]:
     headers = {}
     if email.references:
-        headers["In-Reply-To"] = _bracketed(email.references[-1], "references")
-        headers["References"] = " ".join(_bracketed(each, "references") for each in email.references)
+        headers["In-Reply-To"] = bracketed(email.references[-1], "references")
+        headers["References"] = " ".join(bracketed(each, "references") for each in email.references)
     if email.list_id:
-        headers["List-Id"] = _bracketed(email.list_id, "list_id")
+        headers["List-Id"] = bracketed(email.list_id, "list_id")
     if email.list_unsubscribe and not provider.asm_group:  # a group brings its own, and RFC 2369 allows one
-        headers["List-Unsubscribe"] = _bracketed(email.list_unsubscribe, "list_unsubscribe")
+        headers["List-Unsubscribe"] = bracketed(email.list_unsubscribe, "list_unsubscribe")
     headers["Auto-Submitted"] = "auto-generated"  # RFC 3834: no vacation replies
     return headers
 
 
 def _person(email: Email) -> dict[str, Any]:
     """Return the personalization of one reader. Raises ValueError without the address."""
-    own_id = _bracketed(email.message_id, "message_id")
+    own_id = bracketed(email.message_id, "message_id")
     return {
         "to": [_mailbox(email.to)],
         "headers": {"Message-ID": own_id},
@@ -178,7 +178,7 @@ def _mailbox(mailbox: Mailbox) -> dict[str, str]:
         raise ValueError("the address cannot stand in a mail; write it as name@example.com") from None
     if not address.isascii():
         raise ValueError("the address is not ASCII before its @, which SendGrid does not take")
-    name = " ".join(_SEPARATORS.sub(" ", _one_line(mailbox.name)).split())[:LONGEST_NAME].strip()
+    name = " ".join(_SEPARATORS.sub(" ", one_line(mailbox.name)).split())[:LONGEST_NAME].strip()
     return {"email": address, "name": name} if name else {"email": address}
 
 

@@ -104,7 +104,14 @@ def _act_document(act: Act, addresses: bool) -> dict[str, Any]:
 
 
 def _masked(listed: Iterable[Told], addresses: bool) -> list[dict[str, Any]]:
-    return [{**_document(told), "address": _address(told, addresses)} for told in listed]
+    return [
+        {
+            **_document(told),
+            "address": _address(told, addresses),
+            "receipt_at": told.receipt_at.isoformat() if told.receipt_at else None,
+        }
+        for told in listed
+    ]
 
 
 def _document(each: Tally | Told) -> dict[str, Any]:
@@ -193,5 +200,7 @@ def _line(told: Told, zone: ZoneInfo, addresses: bool) -> str:
         _address(told, addresses),
         told.state,
         *(part for part in (told.provider, told.provider_id, told.reason) if part),
+        *([f"then {told.receipt}"] if told.receipt else []),
+        *([told.receipt_detail] if told.receipt_detail else []),
     ]
     return "  " + "  ".join(parts)

@@ -51,9 +51,9 @@ def found_lost(
     desk: Desk, ledger: Ledger, incident: str | None, to: str | None
 ) -> tuple[Which, Sequence[Candidate]]:
     """Return what is meant, and the deliveries of it whose answer was lost; none without an incident."""
-    from commcast.ledger.claims import settle_lost
     from commcast.ledger.decisions import candidates
     from commcast.ledger.doubts import Which, doubt_groups
+    from commcast.ledger.settling import settle_lost
 
     channel, key = _channel_and_key(to, desk.config) if to is not None else (None, None)
     check_known(ledger, incident)

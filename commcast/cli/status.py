@@ -290,7 +290,7 @@ def _below(each: Standing) -> list[tuple[str, str]]:
         lines.append((f"of {each.counts.get('accepted', 0):,} accepted: {', '.join(said)}", ""))
     if each.counts.get("unknown"):
         lines.append(
-            (f"{each.counts['unknown']} may or may not have arrived: commcast log {each.id}", YELLOW)
+            (f"{each.counts['unknown']} may or may not have arrived: commcast reconcile {each.id}", YELLOW)
         )
     if each.drafts and not each.over:
         many = "1 draft waits" if len(each.drafts) == 1 else f"{len(each.drafts)} drafts wait"

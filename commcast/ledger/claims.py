@@ -1,7 +1,7 @@
-"""Claims: a delivery is somebody's, on disk, before its first byte leaves; its answer settles it.
+"""Claims: a delivery is somebody's, on disk, before its first byte leaves.
 
 One transaction settles what was answered and claims the refill, so that kill -9 leaves at most one window
-of claims in doubt. Nothing ever goes from `unknown` back to `pending`.
+of claims in doubt.
 """
 
 from __future__ import annotations
@@ -11,19 +11,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, or_, select, true, update
+from sqlalchemy import Connection, func, or_, select, true, update
 
 from commcast.ledger import schema
-from commcast.ledger.owners import is_dead
 from commcast.ledger.pacing import Pace, closed_until, free_from, next_slot, room, take_slots
-from commcast.ledger.schema import ALL_INCIDENTS, BroadcastState, State, given_up, insert_unless_there, stamp
-from commcast.message import Outcome, OutcomeKind
+from commcast.ledger.schema import ALL_INCIDENTS, BroadcastState, State, given_up, stamp
+from commcast.ledger.settling import Settlement, settle
 
 _broadcast, _delivery = schema.broadcast, schema.delivery
 _suppression, _stop = schema.suppression, schema.stop
 
 EXPIRED = "expired: its promise had passed"
-NO_ANSWER = "the run ended before the provider answered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +57,6 @@ class Turn:
     next_try: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """An outcome and, where the provider did not take it, when it may be tried again."""
-
-    outcome: Outcome
-    provider: str
-    not_before: datetime | None = None
-
-
 def settle_and_claim(
     connection: Connection,
     broadcast: int,
@@ -87,102 +76,20 @@ def settle_and_claim(
     settle(connection, settlements, owner=owner, now=now)
     if count <= 0:
         return Turn()
+    by = limit.provider if limit else None
     stopped_by = _stopped_by(connection, broadcast)
     if stopped_by:
         return Turn(stopped_by=stopped_by)
     if limit and (until := closed_until(connection, limit.provider, now)):
         return Turn(closed_until=until, next_try=until if waiting(connection, broadcast)[0] else None)
     if not limit or not limit.per_second:
-        return _turn(connection, broadcast, count, owner, lease, now, waits)
+        return _turn(connection, broadcast, count, owner, lease, now, waits, by)
     slot = next_slot(connection, limit, now)
     if not (free := min(count, room(limit, slot, now))):
         again = free_from(limit, slot)
         return Turn(next_try=again if waiting(connection, broadcast)[0] else None)
-    turn = _turn(connection, broadcast, free, owner, lease, now, waits)
+    turn = _turn(connection, broadcast, free, owner, lease, now, waits, by)
     return replace(turn, slots=take_slots(connection, limit, slot, len(turn.claims)))
-
-
-def settle(connection: Connection, settlements: Sequence[Settlement], *, owner: str, now: datetime) -> None:
-    """Record what became of claimed deliveries.
-
-    A late answer settles a delivery that another process had to call unknown; but "not taken" comes too late
-    then, for nothing goes back from unknown to pending.
-    """
-    for kind in OutcomeKind:
-        rows = [_settled(s, now) for s in settlements if s.outcome.kind is kind]
-        if rows:
-            connection.execute(_settle_statement(kind, owner), rows)
-
-
-def settle_lost(connection: Connection, now: datetime) -> int:
-    """Call unknown what a dead process had claimed, or whose lease has run out; return how many."""
-    owners = connection.execute(
-        select(_delivery.c.owner).where(_delivery.c.state == State.CLAIMED).distinct()
-    ).scalars()
-    dead = [owner for owner in owners if is_dead(owner)]
-    lost = connection.execute(
-        update(_delivery)
-        .where(
-            _delivery.c.state == State.CLAIMED,
-            or_(_delivery.c.owner.in_(dead), _delivery.c.lease_until <= stamp(now)),
-        )
-        .values(state=State.UNKNOWN, reason=NO_ANSWER, changed_at=stamp(now))
-        .returning(_delivery.c.id)
-    )
-    return len(lost.all())
-
-
-def _settle_statement(kind: OutcomeKind, owner: str) -> Any:
-    open_states = [State.CLAIMED] if kind is OutcomeKind.NOT_TAKEN else [State.CLAIMED, State.UNKNOWN]
-    state = State.PENDING if kind is OutcomeKind.NOT_TAKEN else State(kind.value)
-    return (
-        update(_delivery)
-        .where(
-            _delivery.c.id == bindparam("delivery"),
-            _delivery.c.owner == owner,
-            or_(*(_delivery.c.state == open_state for open_state in open_states)),
-        )
-        .values(
-            state=state,
-            # Somebody erased while their message was in flight stays erased: such words may hold the address.
-            reason=case((_delivery.c.address == "", ""), else_=bindparam("detail")),
-            provider=bindparam("by_provider"),
-            provider_id=case((_delivery.c.address == "", ""), else_=bindparam("their_id")),
-            not_before=bindparam("wait_until"),
-            changed_at=bindparam("now"),
-        )
-    )
-
-
-def _settled(settlement: Settlement, now: datetime) -> dict[str, Any]:
-    outcome, wait = settlement.outcome, settlement.not_before
-    return {
-        "delivery": outcome.delivery,
-        "detail": outcome.detail,
-        "by_provider": settlement.provider,
-        "their_id": outcome.provider_id,
-        "wait_until": stamp(wait) if wait else None,
-        "now": stamp(now),
-    }
-
-
-def suppress_refused(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
-    """Let addresses that were refused for good hear nothing more."""
-    reasons = {outcome.delivery: outcome.detail for outcome in outcomes}
-    people = connection.execute(
-        select(_delivery.c.id, _delivery.c.channel, _delivery.c.key).where(_delivery.c.id.in_(list(reasons)))
-    ).all()
-    rows = [
-        {
-            "channel": person.channel,
-            "key": person.key,
-            "reason": f"refused for good: {reasons[person.id]}",
-            "by": "provider",
-            "at": stamp(now),
-        }
-        for person in people
-    ]
-    connection.execute(insert_unless_there(connection, _suppression), rows)
 
 
 def _stopped_by(connection: Connection, broadcast: int) -> str:
@@ -208,8 +115,9 @@ def _turn(
     lease: timedelta,
     now: datetime,
     waits: bool,
+    by: str | None,
 ) -> Turn:
-    claims, expired = _claim(connection, broadcast, count, owner, lease, now, waits)
+    claims, expired = _claim(connection, broadcast, count, owner, lease, now, waits, by)
     if claims:
         return Turn(claims=claims, expired=expired)
     return Turn(expired=expired, next_try=waiting(connection, broadcast)[1])
@@ -223,6 +131,7 @@ def _claim(
     lease: timedelta,
     now: datetime,
     waits: bool,
+    by: str | None,
 ) -> tuple[tuple[Claim, ...], int]:
     """Claim what may go; what may no longer (opted out since the freeze, promise passed) is skipped.
 
@@ -239,7 +148,7 @@ def _claim(
             _skip(connection, ids, reason, now)
             expired += len(ids) if reason == EXPIRED else 0
         if fit:
-            return _take(connection, fit, owner, lease, now), expired
+            return _take(connection, fit, owner, lease, now, by), expired
     return (), expired
 
 
@@ -290,7 +199,12 @@ def _candidates(
 
 
 def _take(
-    connection: Connection, ids: Sequence[int], owner: str, lease: timedelta, now: datetime
+    connection: Connection,
+    ids: Sequence[int],
+    owner: str,
+    lease: timedelta,
+    now: datetime,
+    by: str | None = None,
 ) -> tuple[Claim, ...]:
     taken = connection.execute(
         update(_delivery)
@@ -301,6 +215,9 @@ def _take(
             lease_until=stamp(now + lease),
             attempts=_delivery.c.attempts + 1,
             claimed_at=stamp(now),
+            # Who is handed it, on disk before the first byte leaves: if the answer is lost, they are asked.
+            provider=by,
+            provider_id=None,
             changed_at=stamp(now),
         )
         .returning(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, or_, select, update
 
 from commcast.ledger import schema
 from commcast.ledger.schema import MAYBE_TOLD, WAITING, given_up, stamp
@@ -67,7 +67,10 @@ def _spare_the_untold(connection: Connection, broadcast: _Words, now: datetime) 
             _delivery.c.broadcast == broadcast.id,
             _delivery.c.state.in_(WAITING),
             _delivery.c.key.in_(earlier.where(_delivery.c.state.in_(WAITING))),
-            _delivery.c.key.not_in(earlier.where(_delivery.c.state.in_(MAYBE_TOLD))),
+            # Who waits to be told once more may have been told the first time.
+            _delivery.c.key.not_in(
+                earlier.where(or_(_delivery.c.state.in_(MAYBE_TOLD), _delivery.c.doubted == 1))
+            ),
         )
         .values(state=given_up(), reason="was never told that it began", changed_at=stamp(now))
     )

@@ -20,11 +20,14 @@ from commcast.providers.sendgrid_client import OWN_ID, SendGridClient, checked_k
 
 _PAGE = 500  # the most that SendGrid gives of a list at once
 _MOST_PAGES = 1000
+_OLD_PAGES = 20  # of bounces from before the time in question, at each call
 _ASKED_AT_ONCE = 20  # deliveries a question: a URL has an end, and questions a minute are few
 _MOST_FOUND = 1000
 _CLOCKS = timedelta(minutes=5)  # by how much SendGrid's clock and ours may differ
 _MANY_YEARS = 4_102_444_800  # Unix time of the year 2100
 _NO_ACTIVITY = frozenset({400, 403, 404})
+_LONGEST_ADDRESS = 320  # characters of what cannot be read as one
+_RECEIPTS = {"delivered": ReceiptKind.DELIVERED, "not_delivered": ReceiptKind.FAILED}
 _LISTS: Mapping[str, tuple[str, ...]] = {
     "bounces": ("suppression", "bounces"),
     "blocks": ("suppression", "blocks"),
@@ -86,6 +89,10 @@ class SendGridRecords:
         async for row in self._rows("bounces", start):
             if (receipt := _receipt(ReceiptKind.BOUNCED, row)) is not None:
                 yield receipt
+        # A mail to somebody who bounced long ago is accepted and dropped: the old entries count, too.
+        async for row in self._rows("bounces", {}, _OLD_PAGES):
+            if (receipt := _receipt(ReceiptKind.BOUNCED, row)) is not None and receipt.at < since:
+                yield receipt
         async for row in self._rows("blocks", start):
             if (receipt := _receipt(ReceiptKind.FAILED, row)) is not None:
                 yield receipt
@@ -94,8 +101,8 @@ class SendGridRecords:
             if messages is None:
                 return
             for message in messages:
-                if (reached := _delivered(message, open_id)) is not None:
-                    yield reached
+                if (told := _told(message, open_id)) is not None:
+                    yield told
 
     async def listed(self, names: Collection[str]) -> AsyncIterator[Entry]:
         """Yield who is on the lists "bounces", "blocks" or "unsubscribes", each address once a list.
@@ -124,10 +131,12 @@ class SendGridRecords:
             name for name in _list(names) if isinstance(name, str) and re.fullmatch(r"[\w.]{1,100}", name)
         )
 
-    async def _rows(self, name: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
+    async def _rows(
+        self, name: str, query: Mapping[str, str], most: int | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
         """Yield the rows of a list, each once; while they are read, the list may grow at its beginning."""
         seen: set[str] = set()
-        for page in range(_MOST_PAGES):
+        for page in range(_MOST_PAGES if most is None else most):
             paging = {**query, "limit": str(_PAGE), "offset": str(page * _PAGE)}
             rows = _list(_json(await self._read(_LISTS[name], paging, name, "suppression.read")))
             for row in rows:
@@ -145,7 +154,8 @@ class SendGridRecords:
         return _list(_json(await self._read(path, {}, "the unsubscribe group", "asm.groups.read")))
 
     def _entry(self, name: str, row: Mapping[str, Any]) -> Entry | None:
-        address = _key(row.get("email"))
+        # What we cannot read is passed on as it stands, so that whoever imports can count it.
+        address = _key(row.get("email")) or str(row.get("email") or "")[:_LONGEST_ADDRESS]
         at = _moment(row.get("created")) or self._clock()
         return Entry(name, address, at, _code(row)) if address else None
 
@@ -286,12 +296,14 @@ def _receipt(kind: ReceiptKind, row: Mapping[str, Any]) -> Receipt | None:
     return Receipt(kind, at, words, key=key, lasting=lasting, suppress=lasting)
 
 
-def _delivered(message: Mapping[str, Any], open_id: str) -> Receipt | None:
+def _told(message: Mapping[str, Any], open_id: str) -> Receipt | None:
     key, at = _key(message.get("to_email")), _time(message.get("last_event_time"))
     mine = str(message.get("msg_id", "")).startswith(open_id)  # "_" stands for any character in LIKE
-    if message.get("status") != "delivered" or not mine or not key or at is None:
+    kind = _RECEIPTS.get(str(message.get("status")))
+    if kind is None or not mine or not key or at is None:
         return None
-    return Receipt(ReceiptKind.DELIVERED, at, provider_id=open_id, key=key)
+    detail = "" if kind is ReceiptKind.DELIVERED else "SendGrid did not deliver it"
+    return Receipt(kind, at, detail, provider_id=open_id, key=key)
 
 
 def _key(address: object) -> str:

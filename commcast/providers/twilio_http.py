@@ -36,7 +36,6 @@ _TROUBLES: tuple[tuple[type[BaseException], Trouble], ...] = (
     (aiohttp.ClientPayloadError, Trouble.LOST),
     (aiohttp.ClientConnectionError, Trouble.LOST),
     (aiohttp.ClientError, Trouble.GARBAGE),
-    (ValueError, Trouble.GARBAGE),  # a header that is none, as aiohttp reads it
 )
 
 
@@ -114,7 +113,7 @@ class SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no typ
 
     async def _ask(self, method: str, url: URL, head: Mapping[str, str], body: bytes | None) -> HttpAnswer:
         request = _Request()
-        if self.session is None:
+        if self.session is None:  # the context was left while this waited for its turn
             return HttpAnswer(trouble=Trouble.LOST, sent=False)
         try:
             async with (
@@ -130,12 +129,8 @@ class SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no typ
                 ) as response,
             ):
                 return await _whole(response)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             return HttpAnswer(trouble=_trouble(error), sent=request.sent)
-        except RuntimeError:
-            if self.session is not None:
-                raise
-            return HttpAnswer(trouble=Trouble.LOST, sent=request.sent)  # the context was left meanwhile
 
 
 class _Resolver(AbstractResolver):

@@ -330,6 +330,18 @@ def test_a_connection_that_closes_as_we_use_it() -> None:
     assert {outcome.kind for outcome in outcomes} <= {ACCEPTED, UNKNOWN}
 
 
+def test_no_cookie_is_kept() -> None:
+    """What one answer says is not told with the next request."""
+    server = HttpStandIn(answer(201, GOOD, {"Set-Cookie": "who=desk; Path=/"}))
+
+    async def scenario() -> None:
+        async with server, adapter(server.url.replace(standins.HOST, "localhost")) as made:
+            await send_all(made, texts(3))
+
+    asyncio.run(scenario())
+    assert ["cookie" in exchange.headers for exchange in server.exchanges] == [False] * 3
+
+
 # --- leaving
 
 
@@ -472,18 +484,16 @@ def test_https_goes_through_the_proxy(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("handler", "blame"),
+    ("handler", "words"),
     [
-        (answer(407), PROVIDER),
-        (answer(502), PROVIDER),
-        (standins.close, PROVIDER),
-        (standins.redirect("http://x.invalid"), PROVIDER),
+        (answer(407), "cannot be reached"),
+        (answer(502), "cannot be reached"),
+        (standins.redirect("http://x.invalid"), "cannot be reached"),
+        (standins.close, "before the request was sent"),
     ],
-    ids=["407", "502", "close", "redirect"],
+    ids=["407", "502", "redirect", "close"],
 )
-def test_a_proxy_that_does_not_connect(
-    handler: Handler, blame: Blame, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_proxy_that_does_not_connect(handler: Handler, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the request reached Twilio, and nothing of it the proxy."""
     proxy = HttpStandIn(handler)
 
@@ -495,7 +505,8 @@ def test_a_proxy_that_does_not_connect(
                 return outcome
 
     outcome = asyncio.run(scenario())
-    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, blame)
+    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
+    assert words in outcome.detail
     assert {exchange.method for exchange in proxy.exchanges} == {"CONNECT"}
     assert not [each for each in proxy.exchanges if each.body or "authorization" in each.headers]
 

@@ -13,8 +13,9 @@ from commcast.cli import asking
 from commcast.cli import update as update_command
 from commcast.errors import ExitCode, Interrupted
 from commcast.freezing import Freezer
-from commcast.ledger.claims import Settlement, settle, settle_and_claim
+from commcast.ledger.claims import settle_and_claim
 from commcast.ledger.freeze import open_broadcasts
+from commcast.ledger.settling import Settlement, settle
 from commcast.ledger.stops import stops_in_force
 from commcast.ledger.suppressions import erase, list_suppressions
 from commcast.message import HandOver, Outcome, OutcomeKind

@@ -18,8 +18,8 @@ from sqlalchemy import update
 from commcast import delivering, wiring
 from commcast.cli import asking
 from commcast.ledger import schema
-from commcast.ledger.claims import settle_lost
 from commcast.ledger.doubts import Act, acts
+from commcast.ledger.settling import settle_lost
 from commcast.ledger.stops import stop_incident
 from commcast.message import HandOver, Outcome, OutcomeKind
 from tests.cli import terminals
@@ -238,9 +238,22 @@ def test_several_incidents_are_listed_and_none_is_guessed(bench: Bench) -> None:
 
 def test_nothing_of_a_stopped_incident_is_sent_again(bench: Bench) -> None:
     run("stop", "pay7", "--by", "kim", folder=bench.folder)
-    result = run(*RESEND, "--yes", folder=bench.folder, expect=5)
-    assert "commcast resume pay7" in result.stderr
+    for how in ("--yes", "--dry-run", "--json"):  # it is said first, before anybody is asked
+        result = run(*RESEND, how, folder=bench.folder, expect=5)
+        assert "commcast resume pay7" in result.stderr
     nothing_left(bench)
+
+
+@pytest.mark.parametrize("command", [RESEND, (*SETTLE, "accepted")])
+def test_what_a_dead_run_left_needs_no_tick_to_be_found(tmp_path: Path, command: tuple[str, ...]) -> None:
+    write_desk(tmp_path)
+    write_incident(tmp_path, at=just_now())
+    bench = Bench(tmp_path, now=datetime.now(UTC))
+    bench.release()
+    bench.freeze()
+    die_over(bench)
+    run(*command, "--yes", folder=tmp_path)
+    assert states(bench) == {"accepted": 5}
 
 
 @pytest.mark.usefixtures("person")
@@ -265,7 +278,11 @@ def test_an_answer_that_comes_at_the_question_wins(
             connection.execute(update(schema.delivery).values(state="accepted", reason="late"))
         return True
 
+    def delivered(*_: object) -> None:
+        pytest.fail("there was nothing to deliver")
+
     monkeypatch.setattr(asking, "says_yes", answered_meanwhile)
+    monkeypatch.setattr(delivering.Deliverer, "deliver", delivered)
     assert re.search("5 were answered", run(*command, folder=bench.folder).stdout)
     assert {(row.state.value, row.reason) for row in bench.rows()} == {("accepted", "late")}
     assert done(bench) == []

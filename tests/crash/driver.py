@@ -12,11 +12,10 @@ import signal
 import sys
 import time
 
-import commcast.adapters.twilio
-
 import commcast.adapters.outbox
 import commcast.adapters.sendgrid
 import commcast.adapters.smtp
+import commcast.adapters.twilio
 import commcast.sending
 import commcast.tick  # noqa: F401 - what a child would spend its first second on
 from commcast.cli import app

@@ -10,10 +10,12 @@ from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from commcast.ledger import schema
-from commcast.ledger.claims import NO_ANSWER, settle, settle_lost, suppress_refused, waiting
-from commcast.ledger.freeze import FrozenRow, add_composition, add_rows
+from commcast.ledger.claims import waiting
+from commcast.ledger.freeze import Broadcast, FrozenRow, add_composition, add_rows
 from commcast.ledger.history import deliveries
+from commcast.ledger.pacing import Pace
 from commcast.ledger.schema import ALL_INCIDENTS, State, stamp
+from commcast.ledger.settling import NO_ANSWER, settle, settle_lost, suppress_refused
 from commcast.ledger.stops import lift_stop, stop_incident
 from commcast.ledger.store import Ledger, open_ledger
 from commcast.ledger.suppressions import list_suppressions, suppress
@@ -162,12 +164,12 @@ def test_what_was_answered_is_not_lost_when_its_lease_ends(ledger: Ledger, kind:
 def test_a_dead_owners_claims_end_at_once_and_nobody_elses(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from commcast.ledger import claims
+    from commcast.ledger import settling
 
     broadcast = fill(ledger, ["a", "b", "c"])
     claim(ledger, broadcast, 1, owner=DEAD)
     claim(ledger, broadcast, 1)
-    monkeypatch.setattr(claims, "is_dead", lambda owner: owner == DEAD)
+    monkeypatch.setattr(settling, "is_dead", lambda owner: owner == DEAD)
     with ledger.write() as connection:
         assert settle_lost(connection, NOW) == 1
     assert states(ledger) == {"a": "unknown", "b": "claimed", "c": "pending"}
@@ -326,3 +328,62 @@ def test_states_in_code_and_table_are_the_same(ledger: Ledger) -> None:
                 .values(state=state)
             )
     assert states(ledger) == {state.value: state.value for state in State}
+
+
+# --- sent again by a person
+
+
+def doubt(ledger: Ledger, address: str = "a") -> int:
+    """Let a lost delivery go once more, as `resend` does; return its number."""
+    with ledger.write() as connection:
+        row = connection.execute(
+            update(schema.delivery)
+            .where(schema.delivery.c.address == address, schema.delivery.c.state == State.UNKNOWN)
+            .values(state=State.PENDING, doubted=1)
+            .returning(schema.delivery.c.id)
+        )
+        return int(row.scalar_one())
+
+
+def lost(ledger: Ledger, broadcast: Broadcast) -> None:
+    """Lose the answer of whatever can be claimed."""
+    taken = claim(ledger, broadcast).claims
+    answer(ledger, broadcast, [said(each.delivery, OutcomeKind.UNKNOWN) for each in taken])
+
+
+def test_a_second_copy_that_is_refused_does_not_say_that_the_first_was(ledger: Ledger) -> None:
+    broadcast = fill(ledger, ["a"])
+    lost(ledger, broadcast)
+    number = doubt(ledger)
+    assert claim(ledger, broadcast).claims
+    answer(ledger, broadcast, [said(number, OutcomeKind.REJECTED)])
+    assert states(ledger) == {"a": "unknown"}
+
+
+def test_a_first_answer_that_comes_after_all_keeps_the_second_copy_back(ledger: Ledger) -> None:
+    broadcast = fill(ledger, ["a"])
+    lost(ledger, broadcast)
+    number = doubt(ledger)
+    answer(ledger, broadcast, [said(number, OutcomeKind.ACCEPTED)])
+    assert states(ledger) == {"a": "accepted"}
+    assert claim(ledger, broadcast).claims == ()
+
+
+def test_who_waits_for_a_second_copy_hears_the_end(ledger: Ledger) -> None:
+    """They may have heard of the beginning: the end is owed to them, and the second copy is not."""
+    first = fill(ledger, ["a"], status="investigating")
+    lost(ledger, first)
+    doubt(ledger)
+    fill(ledger, ["a"], number=2, status="resolved")
+    with ledger.read() as connection:
+        found = [(row.notice, row.state.value) for row in deliveries(connection, "pay7")]
+    assert found == [("update:1", "unknown"), ("update:2", "pending")]
+
+
+def test_a_claim_says_who_is_handed_it(ledger: Ledger) -> None:
+    """Killed now, the delivery is asked for where it went, not where it had been before."""
+    broadcast = fill(ledger, ["a"])
+    first = claim(ledger, broadcast, limit=Pace("sendgrid", 0, 1, timedelta())).claims[0]
+    answer(ledger, broadcast, [said(first.delivery, OutcomeKind.NOT_TAKEN)])
+    claim(ledger, broadcast, limit=Pace("smtp", 0, 1, timedelta()))
+    assert told(ledger)["a"].provider == "smtp"

@@ -10,12 +10,12 @@ from sqlalchemy import select, update
 
 from commcast.errors import DecisionNeeded
 from commcast.ledger import schema
-from commcast.ledger.claims import settle_lost
 from commcast.ledger.decisions import Candidate, candidates, send_again, settle_by_hand, states_of
 from commcast.ledger.doubts import Act, Doubt, Which, acts, doubt_groups, doubts, ids_of_others
 from commcast.ledger.findings import ANOTHERS, Finding, record_findings
 from commcast.ledger.freeze import Broadcast
 from commcast.ledger.schema import ALL_INCIDENTS, State, stamp
+from commcast.ledger.settling import settle_lost
 from commcast.ledger.stops import stop_incident
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import erase, suppress
@@ -398,6 +398,15 @@ def test_whether_records_were_asked_since_the_last_hand_over_is_known(ledger: Le
     claim(ledger, broadcast, now=afterwards)
     with ledger.write() as connection:
         settle_lost(connection, afterwards + LEASE)
+    assert not offered(ledger)["a"].was_asked
+
+
+def test_a_resend_that_was_given_up_is_no_question_to_the_provider(ledger: Ledger) -> None:
+    broadcast = lost(ledger, "a")
+    again(ledger, offered(ledger)["a"])
+    with ledger.write() as connection:
+        suppress(connection, "email", "a", reason="asked", by="x", now=LATER)
+    claim(ledger, broadcast, now=LATER)
     assert not offered(ledger)["a"].was_asked
 
 

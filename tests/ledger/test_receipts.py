@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import event, update
 
 from commcast.ledger import schema
-from commcast.ledger.claims import Settlement
 from commcast.ledger.history import Told, deliveries
 from commcast.ledger.overview import overviews
 from commcast.ledger.receipts import (
@@ -22,6 +21,7 @@ from commcast.ledger.receipts import (
     open_providers,
     receipts_by_incident,
 )
+from commcast.ledger.settling import Settlement
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import erase, erased_key, list_suppressions, suppress, unsuppress
 from commcast.message import Outcome, OutcomeKind
