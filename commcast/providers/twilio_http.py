@@ -60,6 +60,7 @@ class SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no typ
 
     def __init__(self, base_url: str, user: str, secret: str, timeout: float, connections: int) -> None:
         super().__init__(pool_connections=False, logger=_silent())
+        self.session: aiohttp.ClientSession | None = None
         self._authorization = "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()
         self._secure = base_url.startswith("https:")
         self._proxy = _proxy(base_url)
@@ -82,8 +83,7 @@ class SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no typ
         )
 
     async def close(self) -> None:
-        session: aiohttp.ClientSession | None = self.session
-        self.session = None
+        session, self.session = self.session, None
         if session is not None:
             with contextlib.suppress(
                 TimeoutError
@@ -156,7 +156,7 @@ def _look_up(
     family: socket.AddressFamily,
 ) -> None:
     results: list[ResolveResult] = []
-    failed: OSError | None = None
+    failed: BaseException | None = None
     try:
         for kind, _, proto, _, address in socket.getaddrinfo(host, port, family, socket.SOCK_STREAM):
             results.append(
@@ -164,10 +164,10 @@ def _look_up(
                     hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=0
                 )
             )
-    except OSError as error:
-        failed = error
-    except UnicodeError:  # a name that cannot even be asked for
+    except ValueError:  # a name that cannot even be asked for
         failed = socket.gaierror(socket.EAI_NONAME, "not a name")
+    except BaseException as error:  # who waits hears of it: nobody hears a thread
+        failed = error
 
     def tell() -> None:
         if found.done():

@@ -28,9 +28,10 @@ from commcast.config_providers import SendGridProvider
 from commcast.errors import ConfigError
 from commcast.message import Blame, HandOver, Mailbox, Outcome, OutcomeKind, Sms
 from commcast.model import Channel
-from commcast.providers import http_answer, sendgrid_client
+from commcast.providers import http_answer, sendgrid_http
 from commcast.providers.http_answer import HttpAnswer
-from commcast.providers.sendgrid_client import SendGridClient, _CutError, _Line
+from commcast.providers.sendgrid_client import SendGridClient
+from commcast.providers.sendgrid_http import CutError, Line
 from tests.adapters import http_standins as http
 from tests.adapters.contract import (
     BOUNDED,
@@ -862,13 +863,13 @@ def test_a_line_that_was_cut_lets_nothing_begin() -> None:
     """At each point before the first byte; what was said to have left nothing leaves nothing."""
     for steps in ((), ("hold",)):
         with socket.socket() as sock:
-            line = _Line()
+            line = Line()
             if steps:
                 line.hold(sock)
             assert line.cut() is False
-            with pytest.raises(_CutError):
+            with pytest.raises(CutError):
                 line.hold(sock)
-            with pytest.raises(_CutError):
+            with pytest.raises(CutError):
                 line.speak()
             assert not line.sent
             line.close()
@@ -891,7 +892,7 @@ def test_a_dead_route_leaves_time_for_the_next_one(monkeypatch: pytest.MonkeyPat
 
 def test_a_long_answer_is_read_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
     """One byte too many is no answer, the last that fits is."""
-    monkeypatch.setattr(sendgrid_client, "LONGEST_BODY", 1000)
+    monkeypatch.setattr(sendgrid_http, "LONGEST_BODY", 1000)
     for size, kind in ((1000, ACCEPTED), (1001, UNKNOWN)):
         outcomes, _ = send(SendGrid(answers=[http.answer(202, b"x" * size, ID)]), plain(1))
         assert outcomes[1].kind is kind

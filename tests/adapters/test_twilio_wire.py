@@ -166,9 +166,10 @@ def test_nobody_listens() -> None:
     )
 
 
-def test_a_name_without_an_address() -> None:
-    """Nothing is sent to a name that nobody knows."""
-    outcome = unsent("https://api.twilio.invalid")
+@pytest.mark.parametrize("name", ["api.twilio.invalid", "a" * 70 + ".invalid", "api..invalid"])
+def test_a_name_without_an_address(name: str) -> None:
+    """Nothing is sent to a name that nobody knows, or that is none."""
+    outcome = unsent(f"https://{name}")
     assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
     assert "name has no address" in outcome.detail
 

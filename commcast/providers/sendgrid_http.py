@@ -1,0 +1,217 @@
+"""HTTP under SendGrid's official SDK: a connection a request, which can be cut and never follows a redirect."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.client
+import io
+import socket
+import ssl
+import threading
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any
+
+import python_http_client
+
+from commcast.providers.http_answer import LONGEST_BODY
+
+_PIECE = 1 << 16
+_DIAL = 10.0  # seconds for one address of the server: a dead IPv6 route leaves time for the next address
+
+
+class CutError(Exception):
+    """The request was given up before its first byte had left."""
+
+
+class _TooLongError(http.client.HTTPException):
+    """The answer is longer than any that makes sense."""
+
+
+class Line:
+    """One request's connection, as the thread that speaks on it and the loop that may cut it both see it.
+
+    After `cut` no first byte leaves.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sent = self._is_cut = False
+        # A second handle on the same connection: TLS takes the first one apart, and SSLSocket.shutdown would
+        # let a thread that is about to write go on in the clear.
+        self._handle: socket.socket | None = None
+
+    @property
+    def sent(self) -> bool:
+        """Whether any byte of the request may have left."""
+        with self._lock:
+            return self._sent
+
+    def hold(self, sock: socket.socket) -> None:
+        """Take note of the connection. Raises CutError where the request is given up."""
+        with self._lock:
+            if self._is_cut:
+                raise CutError
+            self._handle = sock.dup()
+
+    def speak(self) -> None:
+        """Say that the next byte belongs to the request. Raises CutError where the request is given up."""
+        with self._lock:
+            if self._is_cut:
+                raise CutError
+            self._sent = True
+
+    def cut(self) -> bool:
+        """End the connection; return whether any byte of the request may have left."""
+        with self._lock:
+            self._is_cut = True
+            if self._handle is not None:
+                with contextlib.suppress(OSError):  # the other side was quicker
+                    self._handle.shutdown(socket.SHUT_RDWR)
+            return self._sent
+
+    def close(self) -> None:
+        """Let go of the connection: the thread is done with it."""
+        with self._lock:
+            self._is_cut = True
+            if self._handle is not None:
+                self._handle.close()
+                self._handle = None
+
+
+class Client(python_http_client.Client):  # type: ignore[misc]
+    """The SDK's client with an opener of ours; the SDK's own follows redirects and takes the key along."""
+
+    def __init__(
+        self,
+        opener: urllib.request.OpenerDirector,
+        host: str,
+        headers: dict[str, str],
+        timeout: float,
+        path: list[str] | None = None,
+    ) -> None:
+        super().__init__(host, request_headers=headers, version=3, url_path=path, timeout=timeout)
+        self.opener_of = opener
+
+    def _build_client(self, name: str | None = None) -> Client:
+        path = [*self._url_path, name] if name else self._url_path
+        return Client(self.opener_of, self.host, self.request_headers, self.timeout, path)
+
+    def _make_request(
+        self, _theirs: object, request: urllib.request.Request, timeout: float | None = None
+    ) -> _Reply:
+        with self.opener_of.open(request, timeout=timeout or self.timeout) as response:
+            return _Reply(response.status, response.headers, _read(response))
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """A whole answer in the shape in which the SDK reads one."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+    def getcode(self) -> int:
+        return self.status
+
+    def read(self) -> bytes:
+        return self.body
+
+    def info(self) -> Message:
+        return self.headers
+
+
+class Handler(urllib.request.AbstractHTTPHandler):
+    """Opens http and https over a line; `trust` gives the authorities."""
+
+    def __init__(self, line: Line, trust: Callable[[], ssl.SSLContext]) -> None:
+        super().__init__(debuglevel=0)
+        self._line, self._trust = line, trust
+
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(functools.partial(_Connection, self._line), request)
+
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        made = functools.partial(_SecureConnection, self._line)
+        return self.do_open(made, request, context=self._trust())
+
+    http_request = https_request = urllib.request.AbstractHTTPHandler.do_request_
+
+
+class _Reader(io.BufferedReader):
+    """Reads whole lines only: http.client takes the end of a connection for the end of the headers."""
+
+    def readline(self, limit: int | None = -1) -> bytes:
+        line = super().readline(limit)
+        if not line.endswith(b"\n") and len(line) != limit:
+            raise http.client.IncompleteRead(b"")
+        return line
+
+
+class _Response(http.client.HTTPResponse):
+    """An answer whose head has to be whole."""
+
+    def __init__(self, *given: Any, **settings: Any) -> None:
+        super().__init__(*given, **settings)
+        self.fp = _Reader(self.fp.detach())
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection that asks its line before each byte of the request."""
+
+    response_class = _Response
+    _create_connection: Callable[..., socket.socket]
+
+    def __init__(self, line: Line, host: str, **settings: Any) -> None:
+        super().__init__(host, **settings)
+        self._line, self._is_open = line, False
+        self._create_connection = self._dial
+
+    def connect(self) -> None:
+        super().connect()
+        self._is_open = True
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        if self._is_open:  # until then it is the words to a proxy, which hold nothing of the request
+            self._line.speak()
+        super().send(data)
+
+    def _dial(self, address: tuple[str, int], timeout: float, source: Any = None) -> socket.socket:
+        sock = socket.create_connection(address, min(timeout, _DIAL), source)
+        try:
+            sock.settimeout(timeout)
+            self._line.hold(sock)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+
+class _SecureConnection(_Connection, http.client.HTTPSConnection):
+    """The same over TLS."""
+
+
+def opener_of(handler: Handler) -> urllib.request.OpenerDirector:
+    """Return an opener that knows proxies, and neither redirects nor logins nor any other kind of URL."""
+    opener = urllib.request.OpenerDirector()
+    opener.add_handler(urllib.request.ProxyHandler())
+    opener.add_handler(handler)
+    return opener
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    """Return the whole body. Raises IncompleteRead where less came than was promised: read(n) does not."""
+    whole = bytearray()
+    while piece := response.read(_PIECE):
+        whole += piece
+        if len(whole) > LONGEST_BODY:
+            raise _TooLongError
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
+    return bytes(whole)
