@@ -1,4 +1,4 @@
-"""HTTP under SendGrid's official SDK: a connection a request, which can be cut and never follows a redirect."""
+"""HTTP under SendGrid's official SDK: a connection a request, which can be cut and follows no redirect."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class TwilioClient:
             way = _way_on(page)
             if not way:
                 return
-            if way in gone or not self._leads_on(way) or len(gone) >= MOST_PAGES:
+            if way in gone or not _leads_on(way) or len(gone) >= MOST_PAGES:
                 yield HttpAnswer(trouble=Trouble.GARBAGE)
                 return
             gone.add(way)
@@ -139,11 +139,6 @@ class TwilioClient:
         """Ask for a messaging service."""
         return await _answered(self._sdk.messaging.v1.services(sid).fetch_async())
 
-    def _leads_on(self, way: str) -> bool:
-        here, there = urlsplit(self._base_url), urlsplit(self._base_url + way)
-        climbs = ".." in way.partition("?")[0] or "%2e" in way.lower()
-        return bool(_NEXT.fullmatch(way)) and not climbs and here[:2] == there[:2]
-
 
 def sendable(text: str) -> str:
     """Return the text as it can go over HTTP: lone surrogates become U+FFFD, NUL goes."""
@@ -163,7 +158,7 @@ def message_sid(found: Mapping[str, Any]) -> str:
 
 def error_code(found: object) -> str:
     """Return Twilio's number for an error, "" where this is none."""
-    code = str(found) if isinstance(found, int | str) and not isinstance(found, bool) else ""
+    code = str(found) if isinstance(found, int | str) else ""
     return code if _CODE.fullmatch(code) else ""
 
 
@@ -188,6 +183,11 @@ def _way_on(page: HttpAnswer) -> str:
     """Return the way to the next page as Twilio gives it, "" where this is the last."""
     way = parsed(page).get("next_page_uri") if page.trouble is None and page.status == 200 else None
     return way if isinstance(way, str) else ""
+
+
+def _leads_on(way: str) -> bool:
+    climbs = ".." in way.partition("?")[0] or "%2e" in way.lower()
+    return bool(_NEXT.fullmatch(way)) and not climbs
 
 
 def _messaging_url(base_url: str) -> str:

@@ -71,7 +71,6 @@ class SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no typ
         context = await asyncio.to_thread(ssl.create_default_context) if self._secure else None
         trace = aiohttp.TraceConfig()
         trace.on_request_headers_sent.append(_mark_sent)
-        self._slots = asyncio.Semaphore(self._connections)
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=self._connections, resolver=_Resolver(), ssl=True if context is None else context
@@ -85,9 +84,8 @@ class SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no typ
     async def close(self) -> None:
         session, self.session = self.session, None
         if session is not None:
-            with contextlib.suppress(
-                TimeoutError
-            ):  # all sockets are closed at once, only their end is awaited
+            # The sockets are closed at once; only their end is awaited.
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_FAREWELL):
                     await session.close()
             await asyncio.sleep(0)  # the turn of the loop in which those who waited go on

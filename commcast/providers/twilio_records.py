@@ -29,10 +29,8 @@ from commcast.providers.twilio_client import (
 )
 
 CONSOLE = "https://console.twilio.com/"
-_BEFORE, _AFTER = (
-    timedelta(minutes=2),
-    timedelta(minutes=10),
-)  # by how much Twilio's clock may differ, and lag
+_BEFORE = timedelta(minutes=2)  # by how much Twilio's clock may differ from ours
+_AFTER = timedelta(minutes=10)  # and how late it may make a message of a request
 _DAY = timedelta(days=1)
 _LONGEST_NAME = 120
 _TRIAL = "Sent from your Twilio trial account - "  # what a trial account writes before every text
