@@ -17,10 +17,10 @@ from commcast.ledger.freeze import Broadcast
 from commcast.ledger.pacing import close
 from commcast.ledger.settling import Settlement, settle, suppress_refused
 from commcast.ledger.store import Ledger
-from commcast.message import Blame, HandOver, Outcome, OutcomeKind
+from commcast.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind
 from commcast.thawing import FrozenWords
-from commcast.throttle import LONGEST_WAIT, Throttle
-from commcast.verdict import LOST_REQUESTS, NOT_BEGUN, Verdict
+from commcast.throttle import AFTER_SILENCE, LONGEST_WAIT, Throttle
+from commcast.verdict import LOST_REQUESTS, Verdict
 
 DRAIN_SECONDS = 60.0  # on a signal: how long hand-overs in flight may still finish
 
@@ -81,6 +81,7 @@ class Run:
         in_flight = self._throttle.window // batch
         self._verdict = Verdict(patience=max(in_flight, LOST_REQUESTS), batch=batch)
         self._requests = count()
+        self._drained_by = 0.0
         self._broken: Exception | None = None
         # The event loop never waits for a disk; one thread keeps the ledger's transactions in order.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
@@ -124,6 +125,7 @@ class Run:
             for batch in self._batches(turn, answers):
                 ready.put_nowait(batch)
             if self._ending:
+                self.adapter.halt()
                 _take_back(ready, answers)
             if open_claims:
                 outcomes = await self._answers(ready, answers)
@@ -139,6 +141,9 @@ class Run:
         if self._ending:
             return 0
         size = self.adapter.batch_size
+        if size > 1 and not self._verdict.accepts:
+            # One reader first: a provider that fails costs him his answer, and not a window of readers.
+            return 0 if open_claims else 1
         return (self._throttle.window - open_claims) // size * size
 
     @property
@@ -169,6 +174,9 @@ class Run:
                     waits=self.waits,
                 )
                 self._words.load(connection, turn.claims)
+                # A reader's "stop" is on disk with the answer that told of it.
+                if stops := [each.outcome for each in settled if each.outcome.opted_out]:
+                    suppress_refused(connection, stops, self.clock())
                 return turn
 
         began = time.monotonic()
@@ -179,13 +187,13 @@ class Run:
             self.progress(settlement.outcome.kind)
         self.ended.stopped_by = self.ended.stopped_by or turn.stopped_by
         self.ended.expired += turn.expired
-        self._heed_pause(turn.closed_until)
+        self._heed_pause(turn.closed_until if turn.next_try else None)
         return turn
 
     def _heed_pause(self, until: datetime | None) -> None:
         """End the run where the provider asks for a longer pause than a person at the shell can wait."""
         if until and self._throttle.outlasts_us(until):
-            words = f"it asks not to be tried before {until:%H:%M:%S} UTC"
+            words = f"it is not to be tried before {until:%H:%M:%S} UTC (commcast resume lifts that)"
             self._verdict.down = self._verdict.down or words
 
     async def _conclude(self) -> None:
@@ -193,6 +201,10 @@ class Run:
 
         def conclude() -> tuple[int, datetime | None]:
             with self.ledger.write() as connection:
+                if self._verdict.is_silent:
+                    self._throttle.asked_to_pause(AFTER_SILENCE)
+                if self._throttle.closed_until:
+                    close(connection, self.adapter.name, self._throttle.closed_until)
                 if refused := self._verdict.to_suppress:
                     suppress_refused(connection, refused, self.clock())
                 return waiting(connection, self.broadcast.id)
@@ -234,6 +246,8 @@ class Run:
     def _note(self, outcome: Outcome, request: int, answers: asyncio.Queue[Outcome]) -> None:
         """Heed an answer at once: where it ends or pauses the run, no worker begins anything more."""
         self._verdict.heed(outcome, request)
+        if self._verdict.is_final:
+            self.adapter.halt()
         is_told_when = outcome.blame is Blame.PROVIDER and outcome.retry_after is not None
         if outcome.kind is OutcomeKind.NOT_TAKEN and is_told_when:
             self._throttle.asked_to_pause(self._verdict.wait(outcome))
@@ -262,8 +276,10 @@ class Run:
             if not self.halt.is_set():
                 await asyncio.wait({getting, halting}, return_when=asyncio.FIRST_COMPLETED)
             if not getting.done():
+                self.adapter.halt()
                 _take_back(ready, answers)
-                await asyncio.wait({getting}, timeout=DRAIN_SECONDS)
+                self._drained_by = self._drained_by or time.monotonic() + DRAIN_SECONDS
+                await asyncio.wait({getting}, timeout=max(self._drained_by - time.monotonic(), 0))
             return getting.result() if getting.done() else None
         finally:
             getting.cancel()

@@ -16,6 +16,8 @@ from commcast.model import ID_PATTERN
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
+_SERVICE_SID = "^(MG[0-9a-fA-F]{32})?$"
+
 
 def _one_line(text: str) -> str:
     if _CONTROL.search(text):
@@ -51,16 +53,26 @@ def _base_url(url: str) -> str:
     parts = urlsplit(web_url(url))
     if parts.username or parts.password or parts.query or parts.fragment or parts.path not in {"", "/"}:
         raise ValueError(f"{url!r:.80} holds more than a server; write https://api.provider.example")
-    if parts.scheme != "https" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise ValueError(f"{url!r:.80} would send the key in the clear; write https://…")
     return url.rstrip("/")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine itself, as a stand-in for a rehearsal is."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _service_sid(sid: str) -> str:
+    if not re.fullmatch(_SERVICE_SID, sid):
+        raise ValueError(
+            "is no SID of a messaging service; write MG and its 32 hexadecimal digits, as Twilio's console "
+            "shows them"
+        )
+    return sid
 
 
 def _callback(url: str) -> str:
@@ -84,6 +96,7 @@ Timeout = Annotated[Length, AfterValidator(_short_enough)]
 Rate = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 Connections = Annotated[int, Field(ge=1, le=64)]
 Name = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
+ServiceSid = Annotated[str, AfterValidator(_service_sid), Field(json_schema_extra={"pattern": _SERVICE_SID})]
 CallbackUrl = Annotated[Line, AfterValidator(_callback)]
 
 

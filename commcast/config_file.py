@@ -8,12 +8,46 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from commcast.config import CONFIG_NAME, Config
 from commcast.errors import ConfigError, Fault
 from commcast.model import Channel
 
 PROVIDERS = {Channel.EMAIL: ("outbox", "smtp", "sendgrid"), Channel.SMS: ("outbox", "twilio")}
+# Kinds of pydantic's faults in our words, and what to write instead; braces are filled from the fault.
+_IN_OUR_WORDS = {
+    "extra_forbidden": ("unknown key", "check its spelling: commcast schema config lists all"),
+    "missing": ("is missing", "add it: commcast schema config tells what it holds"),
+    "less_than_equal": ("is too large", "write {le} or less"),
+    "greater_than_equal": ("is too small", "write {ge} or more"),
+    "finite_number": ("is no number to count with", "write one such as 10"),
+    "int_type": ("is no whole number", "write one such as 10, without quotes"),
+    "int_parsing": ("is no whole number", "write one such as 10, without quotes"),
+    "int_from_float": ("is no whole number", "write one such as 10"),
+    "float_type": ("is no number", "write one such as 2.5, without quotes"),
+    "float_parsing": ("is no number", "write one such as 2.5, without quotes"),
+    "bool_type": ("is neither true nor false", "write true or false, without quotes"),
+    "bool_parsing": ("is neither true nor false", "write true or false, without quotes"),
+    "string_type": ("is no text", "write it in quotes"),
+    "string_too_short": ("is too short", "write at least {min_length} characters"),
+    "string_too_long": ("is too long", "write at most {max_length} characters"),
+    "string_pattern_mismatch": ("is not of its form", "look it up: commcast schema config"),
+    "literal_error": ("is none that is known", "write {expected}"),
+    "tuple_type": ("is no list", 'write one such as ["email"]'),
+    "list_type": ("is no list", 'write one such as ["email"]'),
+    "mapping_type": ("is no table", "write it as [{path}]"),
+    "dict_type": ("is no table", "write it as [{path}]"),
+    "model_type": ("is no table", "write it as [{path}]"),
+    "too_short": ("is empty", "fill it in"),
+    "too_long": ("is too long", "write at most {max_length} characters"),
+}
+# Where a form has words of its own: the last part of the key path.
+_FORMS = {
+    "region": ("is no region", 'write a country in two capital letters, such as "DE"'),
+    "desk": ("is no desk's name", "write 16 to 64 hexadecimal digits, as commcast init does"),
+    "[key]": ("is no name", "write up to 40 small letters, digits and hyphens, such as big-customers"),
+}
 _LARGEST_CONFIG = 1 << 20  # bytes
 
 
@@ -94,13 +128,21 @@ def _faults(error: ValidationError) -> list[Fault]:
         path = ".".join(
             str(part) for part in problem["loc"] if part not in {"function-before", "function-after"}
         )
-        what, _, remedy = problem["msg"].removeprefix("Value error, ").partition("; ")
-        if problem["type"] == "extra_forbidden":
-            what, remedy = "unknown key", "check its spelling: commcast schema config lists all"
-        elif problem["type"] == "missing":
-            what, remedy = "is missing", "add it: commcast schema config tells what it holds"
+        what, remedy = _in_our_words(problem, path)
         faults.append(Fault(CONFIG_NAME, 0, 0, f"{path}: {what}", remedy))
     return faults
+
+
+def _in_our_words(problem: ErrorDetails, path: str) -> tuple[str, str]:
+    """Return what is wrong, and what to write instead; a validator of ours says both itself."""
+    kind, last = problem["type"], str(problem["loc"][-1])
+    if kind == "string_pattern_mismatch" and last in _FORMS:
+        return _FORMS[last]
+    if kind in _IN_OUR_WORDS:
+        what, remedy = _IN_OUR_WORDS[kind]
+        return what, remedy.format(**{**problem.get("ctx", {}), "path": path})
+    what, _, remedy = problem["msg"].removeprefix("Value error, ").partition("; ")
+    return what, remedy
 
 
 def _cross_faults(config: Config) -> list[Fault]:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from commcast.config_fields import BaseUrl, CallbackUrl, Connections, Line, Rate, Table, Timeout
+from commcast.config_fields import BaseUrl, CallbackUrl, Connections, Line, Rate, ServiceSid, Table, Timeout
 
 
 class SmtpProvider(Table):
@@ -49,7 +49,7 @@ class TwilioProvider(Table):
     """
 
     base_url: BaseUrl = "https://api.twilio.com"
-    messaging_service: Annotated[str, Field(pattern="^(MG[0-9a-fA-F]{32})?$")] = ""
+    messaging_service: ServiceSid = ""
     status_callback: CallbackUrl = ""
     connections: Connections = 16
     per_second: Rate = 0

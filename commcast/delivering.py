@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 
 from commcast.adapters.base import Adapter
 from commcast.broadcast import Ended, Run
-from commcast.errors import ExitCode, Interrupted, gravest
+from commcast.errors import ExitCode, Interrupted, ProviderError, gravest
+from commcast.ledger.claims import waiting
 from commcast.ledger.freeze import Broadcast, open_broadcasts
 from commcast.ledger.settling import settle_lost
 from commcast.ledger.stops import stop_incident
@@ -33,9 +34,18 @@ class TakenOver:
     by: str
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A provider that refuses us as a whole, which a person has to mend, or that takes nothing for now."""
+
+    provider: str
+    why: str
+    refuses: bool
+
+
 @dataclass(slots=True)
 class Delivered:
-    """What one run did over an incident's broadcasts. `trouble_with` names who `refused` us or is `down`.
+    """What one run did over an incident's broadcasts.
 
     `lost` counts claims of dead runs, now unknown; `expired` those who were not told before the promise of
     their words had passed. `taken_over` names where a fallback stepped in: what its provider had said is
@@ -47,11 +57,9 @@ class Delivered:
     waiting: int = 0
     expired: int = 0
     stopped_by: str = ""
-    refused: str = ""
     refuses_everybody: bool = False
-    down: str = ""
-    trouble_with: str = ""
     signal: int = 0
+    troubles: list[Trouble] = field(default_factory=list)
     taken_over: list[TakenOver] = field(default_factory=list)
 
     def add(self, ended: Ended) -> None:
@@ -59,17 +67,27 @@ class Delivered:
         self.waiting += ended.waiting
         self.expired += ended.expired
         self.stopped_by = self.stopped_by or ended.stopped_by
-        if (ended.refused and not self.refused) or (ended.down and not (self.down or self.refused)):
-            self.trouble_with = ended.provider
-        self.refused = self.refused or ended.refused
         self.refuses_everybody = self.refuses_everybody or ended.refuses_everybody
-        self.down = self.down or ended.down
+        for why, refuses in ((ended.refused, True), (ended.down, False)):
+            trouble = Trouble(ended.provider, why, refuses)
+            if why and trouble not in self.troubles:
+                self.troubles.append(trouble)
 
     def hand_on(self, ended: Ended, takeover: TakenOver) -> None:
         """Count a run whose rest another provider takes over."""
         self.outcomes.update(ended.outcomes)
         self.expired += ended.expired
         self.taken_over.append(takeover)
+
+    @property
+    def refused(self) -> str:
+        """Why a provider refuses us, "" where none does."""
+        return next((trouble.why for trouble in self.troubles if trouble.refuses), "")
+
+    @property
+    def down(self) -> str:
+        """Why a provider takes nothing now, "" where each does."""
+        return next((trouble.why for trouble in self.troubles if not trouble.refuses), "")
 
     @property
     def handed_over(self) -> int:
@@ -193,15 +211,30 @@ class Deliverer:
 
     async def _one_broadcast(self, broadcast: Broadcast, halt: asyncio.Event, delivered: Delivered) -> None:
         channel = Channel(broadcast.channel)
-        first = self._run(broadcast, self.adapter_for(channel), halt)
-        ended = await first.deliver()
+        ended = await self._with(lambda: self.adapter_for(channel), broadcast, halt)
         fallback = self.fallback_for(channel) if _takes_nothing(ended) else None
         if fallback is None:
             delivered.add(ended)
             return
         # Only what certainly was not taken: an unknown outcome is never handed to a second provider.
-        delivered.hand_on(ended, TakenOver(first.adapter.name, ended.refused or ended.down, fallback.name))
-        delivered.add(await self._run(broadcast, fallback, halt, waits=False).deliver())
+        delivered.hand_on(ended, TakenOver(ended.provider, ended.refused or ended.down, fallback.name))
+        delivered.add(await self._with(lambda: fallback, broadcast, halt, waits=False))
+
+    async def _with(
+        self, make: Callable[[], Adapter], broadcast: Broadcast, halt: asyncio.Event, *, waits: bool = True
+    ) -> Ended:
+        """Deliver through one provider. One that cannot be spoken to refuses us; another channel goes on."""
+        try:
+            return await self._run(broadcast, make(), halt, waits=waits).deliver()
+        except ProviderError as error:
+            with self.ledger.read() as connection:
+                count, next_try = waiting(connection, broadcast.id)
+            return Ended(
+                provider=error.provider,
+                refused="; ".join(f"{fault.what}; {fault.remedy}" for fault in error.faults),
+                waiting=count,
+                next_try=next_try,
+            )
 
     def _run(self, broadcast: Broadcast, adapter: Adapter, halt: asyncio.Event, *, waits: bool = True) -> Run:
         return Run(

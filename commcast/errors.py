@@ -5,6 +5,7 @@ The tree (exit code)::
     CommcastError
       InputError            files, options or configuration are wrong; nothing was sent of them   2
         ConfigError         commcast.toml: stops everything, not only one incident                2
+          ProviderError     a provider's settings or secrets cannot work: it is handed nothing   78
         TemplateError       a template cannot be found, compiled or rendered                      2
       LedgerError           we cannot remember safely, so we do not send                          3
       DecisionNeeded        a person must decide: a draft, a changed plan, a missing yes          5
@@ -119,6 +120,16 @@ class InputError(CommcastError):
 
 class ConfigError(InputError):
     """The configuration is wrong: nothing at all can be sent."""
+
+
+class ProviderError(ConfigError):
+    """A provider's settings or secrets cannot work: nothing can be handed to it; others go on."""
+
+    exit_code = ExitCode.REFUSED
+
+    def __init__(self, provider: str, faults: Iterable[Fault] | Fault | str) -> None:
+        super().__init__(faults)
+        self.provider = provider
 
 
 class TemplateError(InputError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 from sqlalchemy import Connection
@@ -26,10 +26,13 @@ from commcast.ledger.freeze import (
 from commcast.ledger.schema import State
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import erased_key
+from commcast.model import Channel
 from commcast.owed import CHUNK, OwedDeliveries, OwedRow, check_not_empty
 from commcast.plan import WAS_ERASED, Action
 from commcast.survey import RowDigest
 
+# How long after the promise of the mails a text may still go that states no time.
+TEXT_STANDS = timedelta(hours=2)
 _STATE_OF = {Action.SEND: State.PENDING, Action.HOLD: State.HELD, Action.SKIP: State.SKIPPED}
 
 
@@ -176,10 +179,17 @@ def _composition_of(
 
 
 def _expiry(group: Group | None, now: datetime) -> datetime | None:
-    """Return when words become stale: at their promise, unless they are sent late on purpose."""
-    if group is None or group.next_update_by is None or group.next_update_by <= now:
+    """Return when words become stale: at their promise, unless they are sent late on purpose.
+
+    A text that states no time is not false when the promise of the mails passes, and plain updates are not
+    texted: who is dropped here would hear nothing before the end. It stands for a while longer.
+    """
+    if group is None or group.next_update_by is None:
         return None
-    return group.next_update_by
+    states_no_time = "next_update_by." not in group.wording.to_json()
+    stands = TEXT_STANDS if group.channel is Channel.SMS and states_no_time else timedelta()
+    until = group.next_update_by + stands
+    return None if until <= now else until
 
 
 def frozen_words(group: Group) -> Composition:

@@ -17,7 +17,8 @@ class Lasting:
     """One channel's messages of one release, at its provider's limit.
 
     `per_second` is the limit, in messages; `last_at` (aware) is when the last of `messages` is handed over
-    at best; `promised` is the earliest time by which these messages say that more comes, None at an end.
+    at best; `promised` is the earliest time by which these mails say that more comes, None at an end, and for
+    texts, which state none.
     """
 
     channel: Channel
@@ -41,7 +42,7 @@ def lastings(config: Config, survey: Survey, now: datetime) -> Iterator[Lasting]
         channel = notice.notice.channel
         messages[channel] += notice.send
         for by in notice.notice.next_update_by.values():
-            if by is not None:
+            if by is not None and channel is Channel.EMAIL:  # texts state no time
                 promises[channel] = min(by, promises.get(channel, by))
     for channel, count in messages.items():
         if (limit := config.per_second(channel)) and count:

@@ -61,6 +61,9 @@ class HandOver:
     message: Message
 
 
+NOT_BEGUN = "not begun"  # the detail of what was given back before anything was done about it
+
+
 class OutcomeKind(StrEnum):
     """What an adapter may say of one hand-over.
 

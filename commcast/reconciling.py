@@ -27,12 +27,16 @@ CHUNK = 500  # deliveries that a provider is asked about at a time
 _AT_ONCE = 50  # findings that one transaction records: what is proved stays proved when the run is killed
 _LONGEST_DETAIL = 120  # characters of a provider's words
 NOT_ASKED = "could not be asked"
+# A provider's list lags behind what it took: what is not in it may be there in a few minutes.
+NOT_LISTED = "does not list it (yet): ask again in a few minutes"
+# Twilio's records wait for the lag, and look once more (providers/twilio_records.py).
+_NOT_LISTED_TWICE = {"twilio": "twilio does not list it, looked at twice"}
 ERASED = "erased: nobody can be asked"
 _SEEN = {
     Seen.TAKEN: (State.ACCEPTED, "found at {by}"),
     Seen.REFUSED: (State.REJECTED, "{by} has it, and did not deliver it"),
     Seen.FOREIGN: (State.UNKNOWN, "{by} has other messages to them, none with our words"),
-    Seen.NOTHING: (State.UNKNOWN, "{by} has no such message"),
+    Seen.NOTHING: (State.UNKNOWN, f"{{by}} {NOT_LISTED}"),
     Seen.CANNOT: (State.UNKNOWN, "{by} cannot tell"),
 }
 
@@ -221,7 +225,10 @@ class _Asking:
     def _finding(self, doubt: Doubt, sighting: Sighting) -> Finding:
         state, words = _SEEN[sighting.seen]
         detail = f" ({sighting.detail[:_LONGEST_DETAIL]})" if sighting.detail else ""
-        words = words.format(by=self.provider) + detail
+        words = words.format(by=self.provider)
+        if sighting.seen is Seen.NOTHING:
+            words = _NOT_LISTED_TWICE.get(self.provider, words)
+        words += detail
         return Finding(doubt, state, words, self.provider, sighting.provider_id)
 
     def _read(self, after: int) -> tuple[Doubt, ...]:

@@ -9,7 +9,7 @@ from itertools import islice
 
 from commcast.delivering import Delivered, Deliverer, stopping_on_interrupt
 from commcast.desk import Desk, Owed, what_is_owed
-from commcast.errors import TryAgain
+from commcast.errors import ProviderError, TryAgain
 from commcast.freezing import Freezer, Thawed, silent, thaw
 from commcast.ledger.freeze import HeldRow, find_broadcast, held_rows
 from commcast.ledger.schema import BroadcastState
@@ -35,7 +35,6 @@ class Sender:
         `expected` are the digests of what a person saw and released. Sending again sends nothing new.
         Raises InputError, DecisionNeeded, LedgerError or TryAgain; then nothing of the notice has left.
         """
-        self.check_providers(owed)
         with stopping_on_interrupt(self.deliverer.ledger, owed.incident.id, self.deliverer.clock):
             if owed.standing.stopped_by:
                 # Nothing is frozen of what was stopped: the list that is mended meanwhile is what goes.
@@ -53,9 +52,16 @@ class Sender:
         return delivered
 
     def check_providers(self, owed: Owed) -> None:
-        """Refuse settings that no provider can work with, before anything is released. Raises ConfigError."""
-        for each in owed.deliveries:
-            self.deliverer.adapter_for(each.notice.channel)
+        """Refuse settings that no provider can work with, while a person can mend them: nothing is released.
+
+        Raises ProviderError, or ConfigError where a channel is gone.
+        """
+        for channel in {each.notice.channel for each in owed.deliveries}:
+            try:
+                self.deliverer.adapter_for(channel)
+            except ProviderError:
+                if self.deliverer.fallback_for(channel) is None:
+                    raise
 
     def send_released(self, incident: Incident, *, late: bool = False) -> Delivered:
         """Send what is released and owed of an incident."""

@@ -11,7 +11,9 @@ from commcast.adapters.base import Adapter
 from commcast.ledger.pacing import Pace
 
 LATE = timedelta(milliseconds=50)  # a hand-over that missed its slot by more takes another one
-LONGEST_WAIT = timedelta(seconds=30)  # a run waits no longer than this for a provider to be ready again
+LATE_BATCH = timedelta(milliseconds=200)  # making a request of many readers takes its time
+AFTER_SILENCE = 120.0  # seconds a provider is left alone that answered nothing: each try costs a reader
+LONGEST_WAIT = timedelta(seconds=35)  # a run waits no longer than this for a provider to be ready again
 LONGEST_PAUSES = timedelta(seconds=60)  # all the pauses together that a run grants a provider
 _FIRST_LEAD, _LONGEST_LEAD = 0.02, 5.0  # seconds from a claim to its slot: what the disk and the loop need
 _FORGETTING = 0.9  # how much of a longer lead stays with each transaction that did not need it
@@ -77,7 +79,7 @@ class Throttle:
         halted = asyncio.create_task(halt.wait())
         await asyncio.wait({halted}, timeout=max((slot - self.clock()).total_seconds(), 0))
         halted.cancel()
-        if self.clock() <= slot + LATE:
+        if self.clock() <= slot + (LATE if self.adapter.batch_size == 1 else LATE_BATCH):
             return True
         self._lead = min(self._lead * 2, _LONGEST_LEAD)
         return False

@@ -6,14 +6,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from commcast.message import Blame, Outcome, OutcomeKind
+from commcast.message import NOT_BEGUN, Blame, Outcome, OutcomeKind
 
 FAILURES_IN_A_ROW = 20  # a provider that takes nothing so often is down: the run ends, nothing is lost
 FIRST_REFUSALS = 20  # so many refused and none accepted: it is us, not them (a relay that is not open to us)
 LOST_REQUESTS = 2  # so many whole requests unanswered in a row: each costs as many readers as it carries
 NO_REASON = "it gives no reason"  # an adapter may leave it out, and the run must end all the same
-NOT_BEGUN = "not begun"
-LONGEST_RETRY = 86_400.0  # seconds: no provider's "try again later" is believed beyond a day
+LONGEST_RETRY = 3_600.0  # seconds: no provider's "try again later" is believed beyond an hour
+SHORTEST_PAUSE = 1.0  # seconds: "at once" is not an answer to "too many"
 _LATEST_AFTER = 5.0  # seconds after a named time within which the processes that wait for it come back
 GREYLISTED = 60.0  # seconds: one reader's "not now" waits for a later run
 
@@ -24,7 +24,9 @@ class Verdict:
 
     `patience` is how many requests may fail in a row, `batch` how many readers a request carries.
     `refused` is the provider's word where it refuses us as a whole, `down` where it takes nothing; "" while
-    neither. `chance` gives numbers from 0 to 1, so that many processes do not all come back at once.
+    neither. `is_silent` says that it was down by answers that were lost, each of which costs a reader;
+    `accepts` whether anybody was accepted yet. `chance` gives numbers from 0 to 1, so that many processes do
+    not all come back at once.
     """
 
     patience: int
@@ -32,10 +34,11 @@ class Verdict:
     refused: str = ""
     down: str = ""
     refuses_everybody: bool = False
+    is_silent: bool = False
+    accepts: bool = False
     refused_for_good: list[Outcome] = field(default_factory=list)
     opted_out: list[Outcome] = field(default_factory=list)
     chance: Callable[[], float] = random.random
-    _accepts: bool = False
     _failed_in_row: int = 0
     _unknown_in_row: int = 0
     _last_failed: int = -1
@@ -52,12 +55,12 @@ class Verdict:
 
         Nobody of the latter where all were refused, for that is more likely our fault.
         """
-        return [*self.opted_out, *(self.refused_for_good if self._accepts else [])]
+        return [*self.opted_out, *(self.refused_for_good if self.accepts else [])]
 
     def heed(self, outcome: Outcome, request: int) -> None:
         """Take one answer into account. `request` numbers the hand-over that it was an answer to."""
         if outcome.kind is OutcomeKind.ACCEPTED:
-            self._failed_in_row, self._unknown_in_row, self._accepts = 0, 0, True
+            self._failed_in_row, self._unknown_in_row, self.accepts = 0, 0, True
         elif outcome.kind is OutcomeKind.REJECTED:
             self._failed_in_row = self._unknown_in_row = 0
             self._heed_refusal(outcome)
@@ -69,7 +72,7 @@ class Verdict:
     def wait(self, outcome: Outcome) -> float:
         """Return in how many seconds what was not taken may be tried again, never before a named time."""
         if outcome.retry_after is not None:
-            named = max(outcome.retry_after, 0.0)
+            named = max(outcome.retry_after, SHORTEST_PAUSE)
             return min(named + min(named / 10, _LATEST_AFTER) * self.chance(), LONGEST_RETRY)
         if outcome.blame is Blame.RECIPIENT:
             return 0.0 if outcome.detail == NOT_BEGUN else GREYLISTED
@@ -78,15 +81,23 @@ class Verdict:
 
     def _heed_failure(self, outcome: Outcome, request: int) -> None:
         """Stop where nothing is taken, or nothing is answered: a silent provider would cost us the list."""
+        if outcome.kind is OutcomeKind.NOT_TAKEN and outcome.retry_after is not None:
+            return  # it is there and says when: the pause is kept, and how long a run waits has its own bound
         if outcome.kind is OutcomeKind.UNKNOWN:
             self._unknown_in_row += 1
         if request != self._last_failed:
             self._failed_in_row, self._last_failed = self._failed_in_row + 1, request
-        too_many_lost = max(FAILURES_IN_A_ROW, LOST_REQUESTS * self.batch) if self.batch > 1 else 0
-        if self._failed_in_row >= min(FAILURES_IN_A_ROW, self.patience) or (
-            too_many_lost and self._unknown_in_row >= too_many_lost
-        ):
+        too_many_failed = self._failed_in_row >= min(FAILURES_IN_A_ROW, self.patience)
+        if too_many_failed or self._loses_too_many():
             self.down = outcome.detail or NO_REASON
+            self.is_silent = outcome.kind is OutcomeKind.UNKNOWN
+
+    def _loses_too_many(self) -> bool:
+        """Return whether requests that carry many were lost so often that it costs too many readers."""
+        if self.batch == 1:
+            return False  # each request is one reader: counted as a failure
+        allowed = max(FAILURES_IN_A_ROW, LOST_REQUESTS * self.batch) if self.accepts else LOST_REQUESTS
+        return self._unknown_in_row >= allowed
 
     def _heed_refusal(self, outcome: Outcome) -> None:
         """Stop where everybody is refused from the first: one message, not fifty thousand."""
@@ -97,6 +108,6 @@ class Verdict:
         if outcome.suppress:
             self.refused_for_good.append(outcome)
         self._refused_first += 1
-        if self._refused_first >= FIRST_REFUSALS and not self._accepts:
+        if self._refused_first >= FIRST_REFUSALS and not self.accepts:
             self.refuses_everybody = True
             self.refused = f"the first {self._refused_first} recipients were all refused: {outcome.detail}"

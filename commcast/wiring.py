@@ -25,7 +25,7 @@ SMTP_PASSWORD = "COMMCAST_SMTP_PASSWORD"  # noqa: S105 - the variable's name, no
 def adapter_for(config: Config, channel: Channel, clock: Callable[[], datetime]) -> Adapter:
     """Return the adapter that the configuration names for a channel. Nothing is opened yet.
 
-    Raises ConfigError where its settings or secrets cannot work.
+    Raises ProviderError where its settings or secrets cannot work.
     """
     return _adapter(config, channel, _channel_settings(config, channel).provider, clock)
 
@@ -85,7 +85,7 @@ def make_sender(
 def records_for(config: Config, provider: str, clock: Callable[[], datetime]) -> Records | None:
     """Return the records of a provider that keeps some; None for one that can be asked nothing.
 
-    Raises ConfigError where its secrets are missing.
+    Raises ProviderError where its secrets are missing.
     """
     if provider == "sendgrid":
         from commcast.providers.sendgrid_records import SendGridRecords

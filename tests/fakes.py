@@ -64,6 +64,9 @@ class FakeAdapter:
     ) -> None:
         self.left += 1
 
+    def halt(self) -> None:
+        """Answer what was begun all the same."""
+
     async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
         self.handed.extend(batch)
         if self.before is not None:

@@ -179,7 +179,8 @@ def test_never_more_than_a_window_is_claimed(tmp_path: Path, connections: int, b
         run = run_of(bench, adapter, progress=lambda kind: seen.append(claimed(bench)))
         running = asyncio.create_task(run.deliver())
         await adapter.begun.wait()
-        assert claimed(bench) == window
+        # Where a request carries many, one reader goes first.
+        assert claimed(bench) == (window if batch_size == 1 else 1)
         adapter.gate.set()
         await running
 
@@ -341,7 +342,7 @@ def test_a_busy_provider_is_tried_again_in_the_same_run(tmp_path: Path) -> None:
     assert ended.waiting == 0
 
 
-@pytest.mark.parametrize(("asked", "waits"), [(3600.0, 3600), (1e9, 86400), (-5.0, 0)])
+@pytest.mark.parametrize(("asked", "waits"), [(3600.0, 3600), (1e9, 3600), (-5.0, 0)])
 def test_a_providers_own_time_is_heeded_within_a_day(tmp_path: Path, asked: float, waits: int) -> None:
     bench = bench_of(tmp_path, 1)
     halt = asyncio.Event()

@@ -180,7 +180,11 @@ def test_other_servers_of_a_provider_and_stand_ins_are_allowed(tmp_path: Path, u
 @pytest.mark.parametrize(
     ("text", "path", "said"),
     [
-        (SENDGRID + "[providers.sendgrid]\nbatch = 1001\n", "providers.sendgrid.batch", "1000"),
+        (
+            SENDGRID + "[providers.sendgrid]\nbatch = 1001\n",
+            "providers.sendgrid.batch",
+            "is too large; write 1000 or less",
+        ),
         (SENDGRID + "[providers.sendgrid]\nper_second = -1\n", "providers.sendgrid.per_second", "0"),
         (SENDGRID + "[providers.sendgrid]\nper_second = nan\n", "providers.sendgrid.per_second", "number"),
         (SENDGRID + 'fallback = "sendgrid"\n', "channels.email.fallback", "the provider itself"),
@@ -191,7 +195,7 @@ def test_other_servers_of_a_provider_and_stand_ins_are_allowed(tmp_path: Path, u
         (
             TWILIO + '[providers.twilio]\nmessaging_service = "MG123"\n',
             "providers.twilio.messaging_service",
-            "pattern",
+            "is no SID of a messaging service; write MG and its 32",
         ),
         (
             TWILIO + '[providers.twilio]\nstatus_callback = "https://my_host.example/x"\n',
@@ -208,6 +212,39 @@ def test_what_a_provider_cannot_work_with_is_refused(tmp_path: Path, text: str, 
     (line,) = faults(tmp_path, text)
     assert line.startswith(f"commcast.toml: {path}: ")
     assert said in line
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (LEAST + "[send]\nconfirm_above = -1\n", "send.confirm_above: is too small; write 0 or more"),
+        (LEAST + '[send]\nconfirm_above = "many"\n', "send.confirm_above: is no whole number; write one"),
+        (LEAST + "[send]\nconfirm_above = 1.5\n", "send.confirm_above: is no whole number; write one"),
+        (LEAST + "[send]\nconfirm_above = []\n", "send.confirm_above: is no whole number; write one"),
+        (LEAST + "[send]\nsms_price = 'x'\n", "send.sms_price: is no number; write one"),
+        (LEAST + "[send]\nsms_price = []\n", "send.sms_price: is no number; write one"),
+        (LEAST + "[send]\nbad_rows = 'keep'\n", "send.bad_rows: is none that is known; write 'skip' or"),
+        (LEAST + "[providers]\nsendgrid = 5\n", "is no table; write it as [providers.sendgrid]"),
+        (LEAST + "[providers.sendgrid]\nper_second = inf\n", "per_second: is no number to count with"),
+        (LEAST + "[providers.sendgrid]\nconnections = 65\n", "connections: is too large; write 64 or less"),
+        (LEAST + "[providers.sendgrid]\ncategory = ''\n", "category: is empty; fill it in"),
+        (
+            LEAST + f"[providers.sendgrid]\ncategory = '{'x' * 256}'\n",
+            "category: is too long; write at most 255",
+        ),
+        (LEAST + "[providers.sendgrid]\ncategory = 5\n", "category: is no text; write it in quotes"),
+        (LEAST + "[channels.sms]\nregion = 'Germany'\n", "region: is no region; write a country in two"),
+        (LEAST + "[channels.sms]\nevents = 'first'\n", "channels.sms.events: is no list; write one"),
+        ("desk = 'mine'\n" + LEAST, "desk: is no desk's name; write 16 to 64"),
+        (LEAST.replace("[audiences.customers]", "[audiences.Cust_omers]"), "[key]: is no name; write up to"),
+        (LEAST.replace('name = "Acme Pay"', f'name = "{"x" * 61}"'), "is too long; write at most 60"),
+    ],
+)
+def test_no_fault_is_told_in_the_words_of_a_library(tmp_path: Path, text: str, said: str) -> None:
+    lines = "\n".join(faults(tmp_path, text))
+    assert said in lines
+    for foreign in ("Input should", "String should", "Value error", "pattern"):
+        assert foreign not in lines
 
 
 def test_a_limit_is_that_of_the_provider_in_use(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from commcast import throttle, verdict
 from commcast.delivering import Delivered
-from commcast.errors import ExitCode
+from commcast.errors import ExitCode, Fault, ProviderError
 from commcast.ledger.suppressions import list_suppressions
 from commcast.message import Blame, HandOver, Outcome, OutcomeKind
 from commcast.model import Channel
@@ -110,19 +110,37 @@ def test_one_lost_request_does_not_end_a_broadcast(tmp_path: Path) -> None:
     """A request of 25 that is lost costs its 25; a run does not take them for 25 failures."""
     bench = bench_of(tmp_path, 100)
 
-    def first_is_lost(item: HandOver) -> Outcome:
-        return Outcome(item.delivery, UNKNOWN, "lost") if len(adapter.handed) <= 25 else accepted(item)
+    def second_is_lost(item: HandOver) -> Outcome:
+        return Outcome(item.delivery, UNKNOWN, "lost") if 2 <= len(adapter.handed) <= 26 else accepted(item)
 
-    adapter = FakeAdapter(answer=first_is_lost, batch_size=25, ready=1)
+    adapter = FakeAdapter(answer=second_is_lost, batch_size=25, ready=1)
     assert deliver(bench, adapter).down == ""
     assert mails(bench) == {"unknown": 25, "accepted": 75}
 
 
 def test_two_lost_requests_in_a_row_end_it(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, 200)
-    adapter = FakeAdapter(answer=saying(UNKNOWN), batch_size=25, ready=1)
-    assert deliver(bench, adapter).down == "said unknown"
-    assert mails(bench) == {"unknown": 50, "pending": 150}
+
+    def only_the_first(item: HandOver) -> Outcome:
+        return accepted(item) if len(adapter.handed) == 1 else Outcome(item.delivery, UNKNOWN, "lost")
+
+    adapter = FakeAdapter(answer=only_the_first, batch_size=25, ready=1)
+    assert deliver(bench, adapter).down == "lost"
+    assert mails(bench) == {"accepted": 1, "unknown": 50, "pending": 149}
+
+
+def test_a_provider_that_fails_from_the_first_costs_one_or_two_readers_a_run(tmp_path: Path) -> None:
+    """Not a window of them; and cron, a minute later, does not cost the next ones."""
+    bench = bench_of(tmp_path, 200)
+    fails = FakeAdapter(answer=saying(UNKNOWN), batch_size=25, connections=4, ready=1)
+    send_with(bench, fails)
+    assert mails(bench) == {"unknown": verdict.LOST_REQUESTS, "pending": 200 - verdict.LOST_REQUESTS}
+    bench.later(minutes=1)
+    send_with(bench, fails)
+    assert mails(bench)["unknown"] == verdict.LOST_REQUESTS
+    bench.later(minutes=2)
+    send_with(bench, FakeAdapter(batch_size=25))
+    assert mails(bench)["accepted"] == 200 - verdict.LOST_REQUESTS
 
 
 def test_requests_stay_full(tmp_path: Path) -> None:
@@ -138,7 +156,52 @@ def test_requests_stay_full(tmp_path: Path) -> None:
                 yield outcome
 
     deliver(bench, Sized(batch_size=10, connections=3, ready=1))
-    assert sorted(sizes) == [5, *[10] * 9]
+    assert sizes[0] == 1, "one reader first"
+    assert sorted(sizes) == [1, 4, *[10] * 9]
+
+
+def test_a_burst_of_short_pauses_is_waited_for(tmp_path: Path) -> None:
+    """Four requests in flight are told "in a moment": that is one pause, not four failures."""
+    bench = bench_of(tmp_path, 12)
+    begun = going_on()
+
+    def busy_at_first(item: HandOver) -> Outcome:
+        if begun() < START + timedelta(seconds=0.3):
+            return Outcome(item.delivery, NOT_TAKEN, "busy", blame=Blame.PROVIDER, retry_after=0.1)
+        return accepted(item)
+
+    adapter = FakeAdapter(answer=busy_at_first, connections=4)
+    second = FakeAdapter(name="other")
+    bench.now = START
+    ended = asyncio.run(run_of(bench, adapter, clock=going_on()).deliver())
+    assert (ended.down, second.handed) == ("", [])
+    assert mails(bench) == {"accepted": 12}
+
+
+def test_a_stop_word_is_kept_with_the_answer_that_told_of_it(tmp_path: Path) -> None:
+    """Not at the end of the run: a kill would lose it, and another incident would text them meanwhile."""
+    bench = bench_of(tmp_path, 3)
+    known: list[int] = []
+
+    def first_opts_out(item: HandOver) -> Outcome:
+        with bench.ledger.read() as connection:
+            known.append(len(list_suppressions(connection)))
+        if len(adapter.handed) == 1:
+            return Outcome(item.delivery, REJECTED, "stop", suppress=True, opted_out=True)
+        return accepted(item)
+
+    adapter = FakeAdapter(answer=first_opts_out, ready=1)
+    deliver(bench, adapter)
+    assert known == [0, 1, 1]
+
+
+def test_a_greylisting_fallback_is_not_asked_again_and_again(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, 3)
+    refuses = FakeAdapter(answer=saying(NOT_TAKEN, Blame.ACCOUNT))
+    second = FakeAdapter(answer=saying(NOT_TAKEN), name="other")
+    send_with(bench, refuses, second)
+    assert len(second.handed) == 3
+    assert mails(bench) == {"pending": 3}
 
 
 def test_a_reader_who_said_stop_speaks_of_nobody_else(tmp_path: Path) -> None:
@@ -242,3 +305,59 @@ def test_a_signal_is_no_reason_for_a_fallback(tmp_path: Path) -> None:
     run = run_of(bench, FakeAdapter(), halt=halt)
     assert asyncio.run(run.deliver()).interrupted
     assert mails(bench) == {"pending": 5}
+
+
+# --- a provider that cannot even be spoken to
+
+
+def test_a_missing_key_stops_neither_the_other_channel_nor_the_fallback(tmp_path: Path) -> None:
+    """The usual mistake under cron: the key is not in its environment."""
+    bench = bench_of(tmp_path, 5)
+    texts = FakeAdapter(Channel.SMS, name="texts")
+    second = FakeAdapter(name="other")
+
+    def adapter_for(channel: Channel) -> FakeAdapter:
+        if channel is Channel.SMS:
+            return texts
+        raise ProviderError("sendgrid", Fault("commcast.toml", 0, 0, "has no key", "set SENDGRID_API_KEY"))
+
+    bench.adapter = adapter_for
+    delivered = bench.sender.deliverer.deliver("pay7")
+    assert len(texts.handed) == 5
+    assert mails(bench) == {"pending": 5}
+    assert delivered.exit_code(0.02) is ExitCode.REFUSED
+    assert [(each.provider, each.why) for each in delivered.troubles] == [
+        ("sendgrid", "has no key; set SENDGRID_API_KEY")
+    ]
+    bench.fallback = lambda channel: second if channel is Channel.EMAIL else None
+    delivered = bench.sender.deliverer.deliver("pay7")
+    assert mails(bench) == {"accepted": 5}
+    assert delivered.exit_code(0.02) is ExitCode.DONE
+    assert [each.by for each in delivered.taken_over] == ["other"]
+
+
+def test_a_tick_goes_on_where_one_provider_cannot_be_spoken_to(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, 3)
+
+    def adapter_for(channel: Channel) -> FakeAdapter:
+        if channel is Channel.SMS:
+            return FakeAdapter(Channel.SMS)
+        raise ProviderError("sendgrid", Fault("commcast.toml", 0, 0, "has no key", "set SENDGRID_API_KEY"))
+
+    bench.adapter = adapter_for
+    ticked = bench.tick()
+    assert ticked.errors == {}
+    assert ticked.exit_code(0.02) is ExitCode.REFUSED
+    assert bench.states()[("sms", "accepted")] == 3
+
+
+def test_each_provider_in_trouble_is_named(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, 3)
+    refuses = FakeAdapter(answer=saying(NOT_TAKEN, Blame.ACCOUNT), name="sendgrid")
+    breaks = FakeAdapter(Channel.SMS, answer=saying(UNKNOWN), name="twilio")
+    bench.adapter = lambda channel: refuses if channel is Channel.EMAIL else breaks
+    delivered = bench.sender.deliverer.deliver("pay7")
+    assert {(each.provider, each.refuses) for each in delivered.troubles} == {
+        ("sendgrid", True),
+        ("twilio", False),
+    }

@@ -98,7 +98,7 @@ def test_what_is_found_is_settled_and_the_rest_says_why_not(tmp_path: Path) -> N
             taken,
             seeing(Seen.REFUSED, "30006: landline"),
             seeing(Seen.FOREIGN),
-            seeing(Seen.NOTHING, "looked twice"),
+            seeing(Seen.NOTHING),
         ]
     )
     records = FakeRecords(answer=lambda asked: next(sightings)(asked))
@@ -108,7 +108,7 @@ def test_what_is_found_is_settled_and_the_rest_says_why_not(tmp_path: Path) -> N
     assert rows[0].provider_id == f"SM{records.asked[0].delivery}"
     assert rows[1].reason == "twilio has it, and did not deliver it (30006: landline)"
     assert rows[2].reason.startswith("twilio has other messages to them, none with our words; at first: ")
-    assert rows[3].reason.startswith("twilio has no such message (looked twice); at first: ")
+    assert rows[3].reason.startswith("twilio does not list it, looked at twice; at first: ")
     tally = result.tallies[SMS]
     assert (tally.asked, tally.accepted, tally.rejected, tally.unknown.total()) == (4, 1, 1, 2)
     assert result.exit_code is ExitCode.UNKNOWN_OUTCOME
@@ -280,7 +280,7 @@ def test_records_that_lie_settle_nothing_else(tmp_path: Path) -> None:
     result = ask(bench, Lying())
     assert states(bench) == {"unknown": 4}
     assert result.tallies[SMS].unknown == {
-        "twilio has no such message": 1,
+        "twilio does not list it, looked at twice": 1,
         "twilio gave no answer about it": 3,
     }
 

@@ -150,11 +150,33 @@ def test_newer_words_end_what_still_waits_of_older_ones(bench: Bench) -> None:
 
 
 def test_what_waits_past_its_promise_expires(bench: Bench) -> None:
+    """A text states no time, and no plain update is texted: it still goes."""
     bench.release()
     bench.freeze()
     bench.later(minutes=25)
     bench.tick()
     assert bench.mails() == []
+    assert bench.states() == {("email", "skipped"): 3, ("sms", "accepted"): 2}
+
+
+def test_a_text_does_not_wait_for_ever(bench: Bench) -> None:
+    bench.release()
+    bench.freeze()
+    bench.later(hours=3)
+    bench.tick()
+    assert bench.states() == {("email", "skipped"): 3, ("sms", "skipped"): 2}
+
+
+def test_a_text_of_ones_own_that_states_the_time_expires_at_it(bench: Bench) -> None:
+    template = bench.folder / "templates" / "customers" / "sms.txt.j2"
+    template.parent.mkdir(parents=True)
+    template.write_text(
+        "{{ incident.title }}{% if next_update_by %}, more by {{ next_update_by.sms }}{% endif %}"
+    )
+    bench.release()
+    bench.freeze()
+    bench.later(minutes=25)
+    bench.tick()
     assert bench.states() == {("email", "skipped"): 3, ("sms", "skipped"): 2}
 
 

@@ -56,6 +56,9 @@ class OutboxAdapter:
     ) -> None:
         """Nothing stays open between two messages."""
 
+    def halt(self) -> None:
+        """Nothing to do: one `send` is one message."""
+
     async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
         """Yield one outcome for each message, once its file is on disk; `provider_id` is the file's name."""
         wanted = Email if self.channel is Channel.EMAIL else Sms

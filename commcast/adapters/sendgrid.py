@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
@@ -12,14 +12,16 @@ from typing import Self
 from commcast.adapters.sendgrid_outcomes import judge, named, outcome
 from commcast.adapters.sendgrid_request import Request, requests
 from commcast.config_providers import SendGridProvider
-from commcast.message import Blame, HandOver, Outcome, OutcomeKind
+from commcast.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind
 from commcast.model import Channel
 from commcast.providers.http_answer import HttpAnswer
 from commcast.providers.sendgrid_client import SendGridClient, checked_key
 
-DEADLINE = 24 * 60.0  # seconds for one whole `send`, narrowing included: a claim's lease is 30 minutes
+DEADLINE = 12 * 60.0  # seconds for one `send`, narrowing included: a claim's lease outlasts two
 BATCHES_A_SECOND = 20  # a limit of messages a second is not met by one burst of all of them
 FIRST_DOUBTS = 3  # so many refused for no fault of an address and none accepted: it is us, not them
+ASK_AGAIN = 1.0  # seconds after which one such refusal is looked at again, when others may have been accepted
+MOST_CLAIMED = 20_000  # deliveries in flight: databases take statements of some tens of thousands of values
 _LONGEST_FIELDS = 100
 
 
@@ -27,14 +29,14 @@ class SendGridAdapter:
     """Mail through SendGrid's Web API.
 
     `deadline` is the longest that one `send` lasts, in seconds: a lease must be longer. `clock` gives aware
-    now. Raises ConfigError where there is no usable key.
+    now. Raises ProviderError where there is no usable key.
     """
 
     channel = Channel.EMAIL
     name = "sendgrid"
 
     def __init__(self, provider: SendGridProvider, key: str | None, clock: Callable[[], datetime]) -> None:
-        self.connections = provider.connections
+        self.connections = min(provider.connections, MOST_CLAIMED // provider.batch)
         self.per_second = provider.per_second
         self.batch_size = provider.batch
         if self.per_second:
@@ -44,6 +46,7 @@ class SendGridAdapter:
         self._provider, self._clock = provider, clock
         self._timeout = provider.timeout.total_seconds()
         self._client = SendGridClient(provider.base_url, checked_key(key), self._timeout)
+        self._standing = _Standing()
 
     async def __aenter__(self) -> Self:
         return self
@@ -57,6 +60,10 @@ class SendGridAdapter:
         self._client.abort_all()
         await asyncio.sleep(0)  # the turn of the loop in which those who waited go on
 
+    def halt(self) -> None:
+        """Begin no further request, also of a `send` that is under way."""
+        self._standing.is_halted = True
+
     async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
         """Yield one outcome a mail. After an answer that is neither yes nor a refusal the rest is not tried.
 
@@ -67,9 +74,11 @@ class SendGridAdapter:
         made, unsendable = requests(batch, self._provider)
         for each in unsendable:
             yield each
-        course = _Course(list(reversed(made)))
+        course = _Course(list(reversed(made)), self._standing)
         while course.waiting:
             request = course.waiting.pop()
+            if self._standing.is_halted:
+                course.end(Blame.RECIPIENT, NOT_BEGUN)
             if loop.time() > last_begin:
                 course.end(Blame.PROVIDER, "not tried in time")
             if course.rest is not None:
@@ -82,13 +91,21 @@ class SendGridAdapter:
 
 
 @dataclass(slots=True)
+class _Standing:
+    """How a run stands: whether anybody was accepted, and how often it is not clear who is blamed."""
+
+    accepts: bool = False
+    doubts: int = 0
+    is_halted: bool = False
+
+
+@dataclass(slots=True)
 class _Course:
     """How one `send` goes. `waiting` ends with the next request; `rest` is what befalls all that wait."""
 
     waiting: list[Request]
+    standing: _Standing
     rest: Outcome | None = None
-    accepts: bool = False
-    doubts: int = 0
 
     def heed(self, request: Request, answer: HttpAnswer, now: datetime) -> list[Outcome]:
         """Return the outcomes that an answer to a request gives; what is to be tried in parts waits again."""
@@ -97,7 +114,7 @@ class _Course:
         outcomes = [outcome(delivery, answer, now) for delivery in request.deliveries]
         first = outcomes[0]
         if first.kind is OutcomeKind.ACCEPTED:
-            self.accepts = True
+            self.standing.accepts = True
         elif first.kind is OutcomeKind.NOT_TAKEN:
             self.rest = first
         else:
@@ -123,10 +140,26 @@ class _Course:
         if not found.readers and count > 1:
             self.waiting += [request.part(range(count // 2, count)), request.part(range(count // 2))]
             return []
-        self.doubts += found.beyond or not found.readers
-        if self.doubts >= FIRST_DOUBTS and not self.accepts:
-            self.end(Blame.ACCOUNT, f"SendGrid refuses whatever it is handed ({answer.status})")
+        is_doubtful = found.beyond or not found.readers
+        self.standing.doubts += is_doubtful
         refused = found.readers or {0}
+        if is_doubtful and not self.standing.accepts:
+            # Nobody is refused for good by what may be our fault: they are asked about again.
+            return self._doubt(request, refused, answer)
         if len(refused) < count:
             self.waiting.append(request.part(index for index in range(count) if index not in refused))
         return [outcome(request.deliveries[index], answer, now) for index in sorted(refused)]
+
+    def _doubt(self, request: Request, refused: Collection[int], answer: HttpAnswer) -> list[Outcome]:
+        """Return the outcomes of a refusal that may be due to us as well as to a reader."""
+        if self.standing.doubts >= FIRST_DOUBTS:
+            self.end(Blame.ACCOUNT, f"SendGrid refuses whatever it is handed ({answer.status})")
+            return self.untried(request.deliveries)
+        others = [index for index in range(len(request.deliveries)) if index not in refused]
+        if others:
+            self.waiting.append(request.part(others))
+        words = f"SendGrid refuses the request ({answer.status})"
+        return [
+            Outcome(request.deliveries[index], OutcomeKind.NOT_TAKEN, words, retry_after=ASK_AGAIN)
+            for index in sorted(refused)
+        ]

@@ -13,7 +13,7 @@ from commcast.adapters.smtp_dialogue import Connection, Letter
 from commcast.adapters.smtp_outcomes import Answer, Stage, outcome
 from commcast.config import CONFIG_NAME
 from commcast.config_providers import SmtpProvider
-from commcast.errors import ConfigError, Fault
+from commcast.errors import Fault, ProviderError
 from commcast.message import Email, HandOver, Outcome
 from commcast.model import Channel
 
@@ -26,8 +26,8 @@ class SmtpAdapter:
     """Mail through one SMTP relay.
 
     `deadline` is the longest that one hand-over lasts, in seconds: a lease must be longer.
-    Raises ConfigError where the settings cannot work or would send a password in the clear, and, on entering,
-    where `ca_file` (relative to the current directory) cannot be read.
+    Raises ProviderError where the settings cannot work or would send a password in the clear, and, on
+    entering, where `ca_file` (relative to the current directory) cannot be read.
     """
 
     channel = Channel.EMAIL
@@ -65,6 +65,9 @@ class SmtpAdapter:
             for connection in tuple(self._open):
                 self._drop(connection)
             await asyncio.sleep(0)  # the turn of the loop in which aborted connections end
+
+    def halt(self) -> None:
+        """Nothing to do: one `send` is one message."""
 
     async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
         """Yield one outcome a mail. Where no connection can be opened, the rest of the batch is not tried."""
@@ -126,8 +129,12 @@ def _check(provider: SmtpProvider, password: str | None) -> None:
     if provider.user and not password:
         faults.append(("user", "has no password", "set COMMCAST_SMTP_PASSWORD"))
     if faults:
-        raise ConfigError(
-            Fault(CONFIG_NAME, 0, 0, f"providers.smtp.{key}: {what}", remedy) for key, what, remedy in faults
+        raise ProviderError(
+            "smtp",
+            [
+                Fault(CONFIG_NAME, 0, 0, f"providers.smtp.{key}: {what}", remedy)
+                for key, what, remedy in faults
+            ],
         )
 
 
@@ -136,4 +143,6 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=ca_file or None)
     except (OSError, ValueError):
         what = "providers.smtp.ca_file: cannot be read as certificates"
-        raise ConfigError(Fault(CONFIG_NAME, 0, 0, what, "name a PEM file, or leave it out")) from None
+        raise ProviderError(
+            "smtp", Fault(CONFIG_NAME, 0, 0, what, "name a PEM file, or leave it out")
+        ) from None

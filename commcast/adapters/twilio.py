@@ -16,6 +16,8 @@ from commcast.providers.twilio_client import Credentials, TwilioClient, is_e164,
 
 FIRST_DOUBTS = 3  # so many refused by a number that we do not know, and none accepted: it is us, not them
 LONGEST_VALIDITY = 36_000  # seconds that Twilio keeps a text in its queue, at most
+ASK_AGAIN = 1.0  # seconds after which one such refusal is looked at again, when others may have been accepted
+LATE_VALIDITY = 3600  # seconds for a text that goes after the promise on purpose
 _SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
 _SHORT_CODE = re.compile(r"[0-9]{3,8}")
 
@@ -24,7 +26,7 @@ class TwilioAdapter:
     """Texts through Twilio's Messages API.
 
     `deadline` is the longest that one hand-over lasts, in seconds: a lease must be longer. `clock` gives
-    aware now. Raises ConfigError where HTTPS_PROXY cannot work.
+    aware now. Raises ProviderError where HTTPS_PROXY cannot work.
 
     The sender: a messaging service where one is set (or where the message's sender is one), which picks a
     number for each reader; a sender beside it that is a number or a short code is the one of its pool that is
@@ -58,6 +60,9 @@ class TwilioAdapter:
     ) -> None:
         await self._client.__aexit__(kind, error, trace)
 
+    def halt(self) -> None:
+        """Nothing to do: one `send` is one message."""
+
     async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
         """Yield one outcome a text, one after another."""
         for item in batch:
@@ -76,10 +81,13 @@ class TwilioAdapter:
         found = outcome(delivery, answer, self._clock())
         self._accepts |= found.kind is OutcomeKind.ACCEPTED
         self._doubts += is_doubtful(answer)
-        if is_doubtful(answer) and self._doubts >= FIRST_DOUBTS and not self._accepts:
+        if not is_doubtful(answer) or self._accepts:
+            return found
+        if self._doubts >= FIRST_DOUBTS:
             words = f"Twilio refuses whatever it is handed ({answer.status})"
             return Outcome(delivery, OutcomeKind.NOT_TAKEN, words, blame=Blame.ACCOUNT)
-        return found
+        # Nobody is refused for good by what may be our fault: they are asked about again.
+        return Outcome(delivery, OutcomeKind.NOT_TAKEN, found.detail, retry_after=ASK_AGAIN)
 
     def _sender(self, sender: str) -> dict[str, Any]:
         service = sender if _SERVICE.fullmatch(sender) else self._provider.messaging_service
@@ -97,7 +105,7 @@ class TwilioAdapter:
         }
         if sms.valid_until is not None:
             left = int((sms.valid_until - self._clock()).total_seconds())
-            fields["validity_period"] = min(max(left, 1), LONGEST_VALIDITY)
+            fields["validity_period"] = min(left, LONGEST_VALIDITY) if left > 0 else LATE_VALIDITY
         if self._provider.status_callback:
             fields["status_callback"] = self._provider.status_callback
         return fields

@@ -49,6 +49,10 @@ def _configuration(config: Config) -> Iterator[Check]:
     yield Check(OK, "folder", str(config.folder.absolute()))
     zone = config.zone
     yield Check(OK, "configuration", f"{len(config.audiences)} audiences, time zone {zone.key}")
+    sms = config.channels.sms
+    if sms is not None and sms.quiet is None and sms.provider != "outbox":
+        remedy = 'write quiet = "21:00-08:00" in [channels.sms], the readers\' own time'
+        yield Check(WARN, "SMS", "there are no quiet hours: texts also go out at night", remedy)
     for key in config.not_served:
         yield Check(
             WARN, "configuration", f"{key} has no effect yet", "this version reads it and does nothing more"

@@ -24,6 +24,7 @@ AUTH_PAGE = "https://app.sendgrid.com/settings/sender_auth"
 _LONGEST = 4096  # characters of a record that are read; SPF, DKIM and DMARC need far less
 _SHOWN = 80
 _PARENTS = 4  # how many parent domains may hold the DMARC record
+_SURELY_THERE = "com"
 _SENDGRID_SELECTORS = ("s1", "s2")
 
 
@@ -66,6 +67,12 @@ def mail_domain(config: Config, question: DnsQuestion) -> Iterator[Check]:
         keys = {each: threads.submit(look_up, f"{each}._domainkey.{domain}") for each in selectors}
         dmarc = threads.submit(_policy, domain, look_up)
         found = {each: key.result() for each, key in keys.items()}
+        place, policy = dmarc.result()
+        is_nothing_there = not any(_is_there(each) for each in (spf.result(), policy, *found.values()))
+        if is_nothing_there and _knows_no_names(domain, look_up):
+            what, remedy = "this resolver knows no names", "ask another: --dns-server HOST"
+            yield Check(FAIL, "DNS", what, remedy, ExitCode.TRY_AGAIN)
+            return
         sendgrid = email.provider == "sendgrid"
         aligned = any(_is_sendgrid(key.alias) for key in found.values())
         yield _spf(domain, spf.result(), sendgrid=sendgrid, aligned=aligned)
@@ -74,7 +81,20 @@ def mail_domain(config: Config, question: DnsQuestion) -> Iterator[Check]:
         if not selectors:
             what = "DKIM was not looked up: only whoever signs knows the selector"
             yield Check(WARN, "DNS", what, "name it: --dkim-selector NAME")
-        yield _dmarc(domain, *dmarc.result())
+        yield _dmarc(domain, place, policy)
+
+
+def _knows_no_names(domain: str, look_up: LookUp) -> bool:
+    """Return whether a resolver denies even the top-level domain, and one that surely exists.
+
+    A resolver of an inner net says of every name outside that it does not exist: that is no verdict.
+    """
+    return not any(_is_there(look_up(name)) for name in (domain.rpartition(".")[2], _SURELY_THERE))
+
+
+def _is_there(found: Found) -> bool:
+    """Return whether a name exists, or may exist: without an answer nothing is denied."""
+    return found.exists or bool(found.trouble)
 
 
 def _selectors(question: DnsQuestion, provider: str) -> Sequence[str]:

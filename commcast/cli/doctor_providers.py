@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,9 +12,11 @@ from urllib.parse import urlsplit
 
 from commcast.cli.diagnosis import FAIL, OK, SMTP_PASSWORD, WARN, Check
 from commcast.cli.options import clock
+from commcast.config_fields import is_loopback
 from commcast.config_providers import SendGridProvider, SmtpProvider, TwilioProvider
 from commcast.errors import CommcastError, ExitCode, InputError, TryAgain
 from commcast.model import Channel
+from commcast.providers.http_answer import Trouble
 
 if TYPE_CHECKING:
     from commcast.config import Config, EmailChannel, SmsChannel
@@ -42,6 +45,20 @@ _READS = (
         "Email Activity: commcast reconcile settles no mail, receipts hears of no delivery",
     ),
 )
+
+
+_TROUBLES = {
+    Trouble.UNRESOLVED: "its name has no address",
+    Trouble.UNREACHABLE: "no connection",
+    Trouble.CERTIFICATE: "nobody vouches for its certificate",
+    Trouble.HANDSHAKE: "no TLS connection",
+    Trouble.LOST: "the connection broke",
+    Trouble.SILENCE: "no answer in time",
+    Trouble.GARBAGE: "its answer makes no sense",
+}
+_E164 = r"\+[1-9]\d{6,14}"
+_LONGEST_CODE = 8  # digits of a short code
+_LONGEST_NAME = 11  # characters of an alphanumeric sender, with at least one letter (Twilio)
 
 
 class _SendGrid(Protocol):
@@ -128,7 +145,8 @@ def _shared_fate(config: Config, used: Collection[str]) -> Iterator[Check]:
     if smtp is None or set(used) != {"smtp", "sendgrid"}:
         return
     relay, web = smtp.host.lower().rstrip("."), urlsplit(config.providers.sendgrid.base_url).hostname
-    if relay == web or any(
+    # A stand-in for a rehearsal is on this machine, as a relay may be: that says nothing of SendGrid.
+    if (relay == web and not is_loopback(relay)) or any(
         relay == own or relay.endswith(f".{own}") for own in ("sendgrid.net", "sendgrid.com")
     ):
         what = f"the fallback shares its provider's fate: {smtp.host} is SendGrid, too"
@@ -177,10 +195,20 @@ async def _asked(
                 found.append(check)
     except Refused as refusal:
         remedy = "" if "https://" in str(refusal) else f"look at {page}"
+        if name == "sendgrid" and "refuses the key" in str(refusal):
+            remedy += " (or base_url is the other region's)"
         found.append(Check(FAIL, channel, str(refusal), remedy, _REFUSED))
     except TryAgain as trouble:
-        found.append(Check(FAIL, channel, str(trouble), "try again, or look at base_url", trouble.exit_code))
+        what, remedy = _in_plain_words(str(trouble)), "try again, or look at base_url"
+        found.append(Check(FAIL, channel, what, remedy, trouble.exit_code))
     return found
+
+
+def _in_plain_words(text: str) -> str:
+    """Return what records say of trouble on the way (HttpAnswer), in words for a person."""
+    for trouble, words in _TROUBLES.items():
+        text = text.replace(f"({trouble})", f"({words})")
+    return text
 
 
 async def _ask_sendgrid(records: _SendGrid, config: Config) -> AsyncIterator[Check]:
@@ -217,9 +245,8 @@ async def _ask_twilio(records: _Twilio, config: Config) -> AsyncIterator[Check]:
         try:
             check = await ask(records, config)
         except CommcastError as error:
-            check = Check(
-                WARN, about, str(error), "the account is fine: this is one thing less that is known"
-            )
+            what = _in_plain_words(str(error))
+            check = Check(WARN, about, what, "the account is fine: this is one thing less that is known")
         if check is not None:
             yield check
 
@@ -230,8 +257,14 @@ async def _sender(records: _Twilio, config: Config) -> Check | None:
     sms = config.channels.sms
     sender = config.providers.twilio.messaging_service or (sms.sender if sms else "")
     shown = (
-        mask(sender) if sender.lstrip("+").isdigit() else f"{sender[:12]}…" if len(sender) > 12 else sender
+        mask(sender)
+        if len(sender) > _LONGEST_CODE and sender.lstrip("+").isdigit()
+        else f"{sender[:12]}…"
+        if len(sender) > 12
+        else sender
     )
+    if not config.providers.twilio.messaging_service and (check := _unasked_sender(sender, shown)):
+        return check
     known = await records.knows_sender(sender)
     if known is None:
         return Check(
@@ -242,6 +275,24 @@ async def _sender(records: _Twilio, config: Config) -> Check | None:
     what = f"the Twilio account has no sender {shown}"
     remedy = f"write one of its own: {CONSOLE}/us1/develop/phone-numbers/manage/incoming"
     return Check(FAIL, Channel.SMS, what, remedy, _REFUSED)
+
+
+def _unasked_sender(sender: str, shown: str) -> Check | None:
+    """Return what can be said of a sender that Twilio need not be asked about, None of any other.
+
+    Twilio's alphanumeric sender IDs: up to 11 letters, digits and spaces, at least one letter.
+    """
+    fault = ""
+    if sender.startswith("+"):
+        fault = "" if re.fullmatch(_E164, sender) else "is no number in full"
+    elif re.fullmatch(rf"\d{{3,{_LONGEST_CODE}}}", sender):
+        return Check(OK, Channel.SMS, f"the sender {shown} is a short code: whether it is ours was not asked")
+    elif not re.search("[A-Za-z]", sender):
+        fault = "is no number in full, no short code and, without a letter, no name"
+    elif len(sender) > _LONGEST_NAME:
+        fault = f"is longer than the {_LONGEST_NAME} characters that a name may have"
+    remedy = 'write from = "+4915799912345", or a name such as "Acme Pay", in [channels.sms]'
+    return Check(FAIL, Channel.SMS, f"the sender {shown} {fault}", remedy, _REFUSED) if fault else None
 
 
 async def _balance(records: _Twilio, config: Config) -> Check:

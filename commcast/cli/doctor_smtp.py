@@ -86,8 +86,17 @@ def _failed(smtp: SmtpProvider, where: str, error: Exception) -> Check:
         what = f"the certificate of {where} is not trusted: {error.verify_message}"
         remedy = 'write ca_file = "…" with the certificates that vouch for it, or the host\'s right name'
         return Check(FAIL, "email", what[:200], remedy, ExitCode.REFUSED)
-    what = f"{where} does not answer as it should: {error}"
+    what = f"{where} does not answer as it should: {_why(error)}"
     if isinstance(error, smtplib.SMTPAuthenticationError):
         what = f"{where} takes no login now"
     remedy = 'check host, port, security ("tls" for port 465, "starttls" for 587), and the way there'
     return Check(FAIL, "email", what[:200], remedy, ExitCode.TRY_AGAIN)
+
+
+def _why(error: Exception) -> str:
+    """Return in plain words what a library says of a broken connection."""
+    import ssl
+
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return "no TLS connection" if isinstance(error, ssl.SSLError) else str(error)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -81,10 +81,10 @@ def _channel_and_key(address: str, config: Config) -> tuple[str, str]:
         raise InputError(f"the address {error}") from None
 
 
-def tell_nothing(which: Which, as_json: bool, command: str) -> None:
-    """Say that no answer was lost."""
-    if as_json:
-        show_json(command, {"incident": which.incident, "found": 0, "exit_code": int(ExitCode.DONE)})
+def tell_nothing(which: Which, document: Mapping[str, Any] | None, command: str) -> None:
+    """Say that no answer was lost, as JSON where there is a `document` to complete."""
+    if document is not None:
+        show_json(command, {"incident": which.incident, **document, "exit_code": int(ExitCode.DONE)})
     else:
         to_them = " to this address" if which.key else ""
         show(f"Nothing{to_them} is unknown{f' of {which.incident}' if which.incident else ''}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from commcast.cli.output import say, show, table
@@ -40,7 +41,7 @@ def show_outcomes(incident: Incident, ledger: Ledger) -> None:
 
 
 def outcome_document(
-    incident: Incident, ledger: Ledger, released: list[int], code: ExitCode
+    incident: Incident, ledger: Ledger, released: list[int], delivered: Delivered, code: ExitCode
 ) -> dict[str, Any]:
     """Return what became of the newest update as JSON."""
     return {
@@ -51,7 +52,18 @@ def outcome_document(
             {"audience": audience, "channel": channel, **{c.lower(): counts[c] for c in _COLUMNS}}
             for (audience, channel), counts in _counted(incident, ledger).items()
         ],
+        "waiting": delivered.waiting,
+        "stopped_by": delivered.stopped_by or None,
+        **trouble_document(delivered),
         "exit_code": int(code),
+    }
+
+
+def trouble_document(delivered: Delivered) -> dict[str, Any]:
+    """Return which providers were in trouble, and who took over, as JSON."""
+    return {
+        "troubles": [asdict(trouble) for trouble in delivered.troubles],
+        "taken_over": [asdict(each) for each in delivered.taken_over],
     }
 
 
@@ -97,18 +109,26 @@ def already_sent(owed: Owed) -> str:
 def tell_trouble(incident: str, delivered: Delivered) -> None:
     """Say what a delivery left undone, and what to do about it."""
     for each in delivered.taken_over:
-        say(f"{each.provider} took nothing: {each.why}. {each.by} took over. See: commcast doctor --connect")
-    who = delivered.trouble_with or "The provider"
-    if delivered.refused:
+        say(
+            f"{each.provider} took no more ({each.why}); {each.by} took over the rest. "
+            "See: commcast doctor --connect"
+        )
+    for trouble in delivered.troubles:
         verb = "resume" if delivered.refuses_everybody else "send"
-        say(f"{who} refused us: {delivered.refused}. Mend that, then: commcast {verb} {incident}")
+        if trouble.refuses:
+            say(f"{trouble.provider} refused us: {trouble.why}. Mend that, then: commcast {verb} {incident}")
+        else:
+            say(
+                f"{trouble.provider} is down or busy: {trouble.why}. "
+                f"A tick goes on, or: commcast send {incident}"
+            )
+    if rejected := delivered.outcomes["rejected"]:
+        say(f"{rejected:,} were refused one by one. Why: commcast log {incident}")
     if delivered.expired:
         say(
             f"{delivered.expired:,} were not told: the promise in these words has passed. "
             f"Say what is true now: commcast update {incident}"
         )
-    if delivered.down:
-        say(f"{who} is down or busy: {delivered.down}. A tick goes on, or: commcast send {incident}")
     if delivered.signal:
         say(f"Interrupted: {delivered.waiting:,} wait. commcast resume {incident} finishes it.")
     elif delivered.stopped_by:

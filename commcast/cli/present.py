@@ -124,12 +124,16 @@ def destinations(config: Config, survey: Survey) -> Iterator[str]:
         yield f"{NAMES[channel]}: {destination(config, channel)}"
 
 
-def destination(config: Config, channel: str) -> str:
+def destination(config: Config, channel: str, *, with_fallback: bool = True) -> str:
     """Return where a channel's messages go: "through smtp.acme.example:587"."""
     used = config.channels.email if channel == "email" else config.channels.sms
     if used is None or used.provider == "outbox":
         return f"into files in {config.providers.outbox.folder.rstrip('/')}/ (nothing leaves)"
-    takes_over = f"; where it refuses us, through {_place(config, used.fallback)}" if used.fallback else ""
+    takes_over = (
+        f"; where it refuses us, through {_place(config, used.fallback)}"
+        if used.fallback and with_fallback
+        else ""
+    )
     return f"through {_place(config, used.provider)}{takes_over}"
 
 

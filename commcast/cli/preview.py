@@ -178,7 +178,7 @@ def _send_tests(desk: Desk, owed: Owed, addresses: dict[Channel, str], ledger: L
             show(f"{row.audience}, {present.NAMES[deliveries.notice.channel]}: {_in_words(outcome)}")
             codes.append(_code_of(outcome))
         channel = deliveries.notice.channel
-        say(f"{present.NAMES[channel]}: {present.destination(desk.config, channel)}")
+        say(f"{present.NAMES[channel]}: {present.destination(desk.config, channel, with_fallback=False)}")
     if len(codes) == 1:
         say("Nothing to test: no audience hears of this update by the channels you gave.")
         return ExitCode.INPUT

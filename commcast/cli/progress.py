@@ -26,9 +26,9 @@ class Progress:
     _is_dirty: bool = False
     _terminal: bool = field(default_factory=lambda: sys.stderr.isatty())
 
-    def __call__(self, _kind: str) -> None:
-        """Count one outcome."""
-        self.count += 1
+    def __call__(self, kind: str) -> None:
+        """Count one outcome, where anything was handed over."""
+        self.count += kind != "not_taken"
         self._tell(f"Sending: {self.count:,} handed over")
 
     def freezing(self, rows: int) -> None:

@@ -55,9 +55,9 @@ def summary(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None) -> It
     news = [*new_facts(previous, update), *new_timeframe(previous, update, when)]
     if news:
         yield from present.wrapped(f"New here, check each: {', '.join(news)}", indent="  ", first="")
-    yield from present.wrapped(present.promise_line(survey, when), indent="  ", first="")
     for line in lasting_lines(desk, survey, when):
         yield from present.wrapped(line, indent="  ", first="")
+    yield from present.wrapped(present.promise_line(survey, when), indent="  ", first="")
     if not update.is_end:
         yield from present.wrapped(
             "If nobody writes until then, nothing goes out by itself: tick only sends what is released.",
@@ -74,15 +74,16 @@ def lasting_lines(desk: Desk, survey: Survey, when: present.When) -> Iterator[st
     from commcast.lasting import lastings
 
     for each in lastings(desk.config, survey, desk.now):
-        name = present.NAMES[each.channel]
+        name = present.NAMES[each.channel] + (" message" if each.messages == 1 else " messages")
+        length = short_duration(each.length) if each.length >= timedelta(seconds=1) else "less than a second"
         yield (
-            f"At {each.per_second:g} a second the last of {each.messages:,} {name} messages leaves by "
-            f"{when(each.last_at)}, in {short_duration(each.length)}."
+            f"At {each.per_second:g} a second the last of {each.messages:,} {name} leaves by "
+            f"{when(each.last_at)}, in {length}."
         )
         if each.outlasts_promise and each.promised:
             yield (
                 f"Warning: that is after {when(each.promised)}, by when these very messages promise the next "
-                "word: the last readers are told of a time that has passed."
+                "word: whoever is not reached by then is dropped, unsent."
             )
 
 
@@ -96,8 +97,15 @@ def check_lasts_no_longer(desk: Desk, survey: Survey) -> None:
             raise DecisionNeeded(
                 f"The last of {each.messages:,} {present.NAMES[each.channel]} messages leaves by "
                 f"{when(each.last_at)} at {each.per_second:g} a second, after the promised "
-                f"{when(each.promised)}. Promise a later time (--next), raise per_second, or say --yes."
+                f"{when(each.promised)}. Raise per_second if {name_of(desk, each.channel)} allows it, or "
+                "lengthen the cadence in commcast.toml; with --yes whoever is not reached by then is dropped."
             )
+
+
+def name_of(desk: Desk, channel: str) -> str:
+    """Return the name of the provider of a channel."""
+    used = desk.config.channels.email if channel == "email" else desk.config.channels.sms
+    return used.provider if used else channel
 
 
 def _last_released(owed: Owed) -> Update | None:

@@ -27,9 +27,10 @@ def receipts(since: SinceOption = "3d", as_json: JsonOption = False, folder: Fol
     """Ask the providers what became of what they accepted: delivered, bounced or failed.
 
     SendGrid tells of bounces and drops (and of deliveries, where the account keeps Email Activity), Twilio
-    of every text. Who bounced for good is told nothing more: commcast recipients suppressed lists them. A
-    full mailbox or a block for a while silences nobody. Running it twice, or late, is safe; nothing is sent.
-    Where its output is no terminal, as under cron, it prints only news. commcast status shows the sums.
+    of every text. Who bounced is told nothing more: commcast recipients suppressed lists them. A full
+    mailbox, too, where SendGrid counts it as a bounce: it drops all that follows. A block for a while
+    silences nobody. Running it twice, or late, is safe; nothing is sent. Where its output is no terminal, as
+    under cron, it prints only news. commcast status shows the sums.
 
     Example: commcast receipts --since 1d
     """

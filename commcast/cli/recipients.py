@@ -12,12 +12,14 @@ from commcast.cli.opening import desk_to_read, desk_to_work, who
 from commcast.cli.options import FolderOption, JsonOption, clock
 from commcast.cli.output import say, show, show_json, table
 from commcast.cli.present import NAMES
-from commcast.cli.recipients_import import import_lists
+from commcast.cli.recipients_import import TITLES, Source, import_lists
 from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError, LedgerError
 from commcast.model import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import Connection
 
     from commcast.config import Config
     from commcast.ledger.store import Ledger
@@ -90,6 +92,8 @@ def suppress(
 def unsuppress(address: AddressArgument, folder: FolderOption = None) -> None:
     """Let an address hear again.
 
+    A provider's own list is the provider's: where the entry came from SendGrid, take it off there, too.
+
     Example: commcast recipients unsuppress kim@bakery.example
     """
     from commcast.ledger.suppressions import unsuppress as unsuppress_in
@@ -97,8 +101,13 @@ def unsuppress(address: AddressArgument, folder: FolderOption = None) -> None:
     with desk_to_work(folder) as (desk, ledger):
         channel, key, shown = _key(address, desk.config)
         with ledger.write() as connection:
+            is_theirs = _came_from_sendgrid(connection, ledger.secret, channel, key)
             was = unsuppress_in(connection, ledger.secret, channel, key)
     show(f"{shown} hears again." if was else f"{shown} was not suppressed.")
+    if is_theirs:
+        show(
+            "Also take it off SendGrid's own list (Suppressions), else SendGrid takes the mail and drops it."
+        )
 
 
 @app.command()
@@ -135,7 +144,11 @@ def erase(
 
 
 @app.command()
-def suppressed(as_json: JsonOption = False, folder: FolderOption = None) -> None:
+def suppressed(
+    addresses: Annotated[bool, typer.Option("--addresses", help="Show each address in full.")] = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
     """List who hears nothing more, and why.
 
     Example: commcast recipients suppressed
@@ -150,7 +163,7 @@ def suppressed(as_json: JsonOption = False, folder: FolderOption = None) -> None
             found = list_suppressions(connection)
     rows = [
         (
-            "(erased)" if each.reason == "erased" else mask(each.key),
+            "(erased)" if each.reason == "erased" else each.key if addresses else mask(each.key),
             each.channel,
             each.reason,
             each.by,
@@ -170,6 +183,19 @@ def suppressed(as_json: JsonOption = False, folder: FolderOption = None) -> None
 
 
 app.command("import")(import_lists)
+
+
+def _came_from_sendgrid(connection: Connection, secret: bytes, channel: Channel, key: str) -> bool:
+    """Return whether an address is suppressed because SendGrid, which keeps its own list, said so."""
+    from commcast.ledger.suppressions import erased_key, list_suppressions
+
+    keys = {key, erased_key(secret, key)}
+    return any(
+        each.channel == channel
+        and each.key in keys
+        and (each.by == Source.SENDGRID or each.reason.startswith(f"imported from {TITLES[Source.SENDGRID]}"))
+        for each in list_suppressions(connection)
+    )
 
 
 def _named(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:

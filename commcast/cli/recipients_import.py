@@ -103,7 +103,7 @@ def _read_lists(desk: Desk, ledger: Ledger, source: Source, names: list[tuple[Na
 
 def _show(found: list[Imported], dry_run: bool) -> None:
     rows = [
-        (each.list, *(f"{count:,}" for count in (each.read, each.new, each.known, each.unreadable)))
+        (each.list, *(_count(each, count) for count in (each.read, each.new, each.known, each.unreadable)))
         for each in found
     ]
     show(table(("LIST", "READ", "NEW", "KNOWN", "UNREADABLE"), rows))
@@ -117,6 +117,11 @@ def _show(found: list[Imported], dry_run: bool) -> None:
             say(f"{each.list}: {each.trouble}")
     if dry_run:
         show("Nothing was written.")
+
+
+def _count(each: Imported, count: int) -> str:
+    """Return a count; nothing is known of a list that could not be read at all."""
+    return "-" if each.trouble is not None and not each.read else f"{count:,}"
 
 
 def _document(each: Imported) -> dict[str, Any]:

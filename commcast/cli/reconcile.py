@@ -112,9 +112,21 @@ def _show(result: Reconciled) -> None:
     show(table(("ID", "BY", "PROVIDER", "ASKED", "ACCEPTED", "REJECTED", "UNKNOWN"), rows))
     for group, tally in result.tallies.items():
         for why, count in tally.unknown.items():
-            show(f"  {group.incident}, {count:,} unknown by {NAMES[group.channel]}: {why}")
+            cause = _cause(result, group) if _is_unasked(result, group, why) else ""
+            show(f"  {group.incident}, {count:,} unknown by {NAMES[group.channel]}: {why}{cause}")
         if tally.meanwhile:
             show(f"  {group.incident}, {tally.meanwhile:,} by {NAMES[group.channel]} sent again meanwhile")
+
+
+def _is_unasked(result: Reconciled, group: Group, why: str) -> bool:
+    """Return whether these are unknown because their provider could not be asked this time."""
+    from commcast.reconciling import NOT_ASKED
+
+    return why == NOT_ASKED and group.provider in result.troubles
+
+
+def _cause(result: Reconciled, group: Group) -> str:
+    return ": " + "; ".join(str(result.troubles[group.provider]).splitlines())
 
 
 def _counts(tally: Tally) -> dict[str, int]:
@@ -140,8 +152,23 @@ def _row(group: Group, tally: Tally) -> dict[str, Any]:
 
 
 def _tell_what_follows(result: Reconciled) -> None:
-    left = {group.incident: None for group, tally in result.tallies.items() if tally.unknown}
-    for incident in left:
+    from commcast.reconciling import NOT_LISTED
+
+    unasked: dict[str, bool] = {}
+    lags: set[str] = set()
+    for group, tally in result.tallies.items():
+        for why in tally.unknown:
+            is_unasked = _is_unasked(result, group, why)
+            unasked[group.incident] = unasked.get(group.incident, False) or is_unasked
+            if NOT_LISTED in why:
+                lags.add(group.incident)
+    for incident, is_unasked in unasked.items():
+        if is_unasked:
+            # Sent again, or settled, would be what an answer may yet prove.
+            say(f"{incident}: mend or wait, then: commcast reconcile {incident}")
+            continue
+        if incident in lags:
+            say(f"{incident}: in a few minutes, for a provider's list lags: commcast reconcile {incident}")
         say(
             f"{incident}: what is unknown may have arrived; nothing sends it again by itself. Who it is: "
             f"commcast log {incident}\n"

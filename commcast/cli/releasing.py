@@ -222,7 +222,9 @@ def _nothing_to_send(owed: Owed, ledger: Ledger, wishes: Wishes) -> ExitCode:
     if stale:
         raise DecisionNeeded(f"{owed.incident.id}: update {owed.incident.latest.number} is {stale[0]}")
     if wishes.as_json:
-        show_json("send", outcome_document(owed.incident, ledger, [], ExitCode.DONE))
+        from commcast.delivering import Delivered
+
+        show_json("send", outcome_document(owed.incident, ledger, [], Delivered(), ExitCode.DONE))
     else:
         show(already_sent(owed))
         show_outcomes(owed.incident, ledger)
@@ -236,7 +238,7 @@ def _deliver(
         delivered = sender_for(desk, ledger, progress).send(owed, expected=expected)
     code = delivered.exit_code(desk.config.send.tolerate)
     if wishes.as_json:
-        show_json("send", outcome_document(owed.incident, ledger, released, code))
+        show_json("send", outcome_document(owed.incident, ledger, released, delivered, code))
     else:
         show(what_happened(owed, released, delivered))
         show_outcomes(owed.incident, ledger)

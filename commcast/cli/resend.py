@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -40,7 +40,8 @@ def resend(
 
     Nothing does this by itself. A mail over SMTP has the same Message-ID as before, so that mail systems can
     drop a second copy. Who opted out, or has newer words, or whose promise has passed, is left out. Ends
-    like a delivery: 0 done, 1 unknown again or left out, 5 nobody said yes, 75 try again.
+    like a delivery: 0 done, 1 unknown again or some left out, 5 nobody said yes or all are left out, 75 try
+    again, 78 refused.
 
     Example: commcast resend pay7 --unknown
     """
@@ -50,7 +51,7 @@ def resend(
         which, found = lost.found_lost(desk, ledger, incident, to)
         going = [each for each in found if not each.unfit]
         if not found:
-            lost.tell_nothing(which, as_json, "resend")
+            lost.tell_nothing(which, _counts(found, dry_run=dry_run) if as_json else None, "resend")
             return
         assert which.incident is not None  # noqa: S101 - there is one, since something was found
         _check_not_stopped(ledger, which.incident)
@@ -85,7 +86,7 @@ def _resend_lines(config: Config, incident: str, found: Sequence[Candidate], to:
     going = [each for each in found if not each.unfit]
     providers = configured_providers(config)
     if going:
-        yield f"{incident}: sent again, although it may have arrived:"
+        yield f"{incident}: would be sent again, although it may have arrived:"
         yield from lost.people(going, to)
     for why, count in Counter(each.unfit for each in found if each.unfit).items():
         yield f"  left out: {count:,}, {why}"
@@ -120,14 +121,28 @@ def _keeps_records(config: Config, provider: str) -> bool:
 
 def _tell_plan(incident: str, found: Sequence[Candidate], lines: Sequence[str], as_json: bool) -> None:
     if not as_json:
-        show("\n".join(lines))
+        show("\n".join([*lines, "Dry run: nothing was written, nothing was sent."]))
         return
-    going = sum(not each.unfit for each in found)
-    show_json("resend-dry-run", {"incident": incident, "would_send": going, "left_out": _left_out(found)})
+    document = {"incident": incident, **_counts(found, dry_run=True), "exit_code": int(ExitCode.DONE)}
+    show_json("resend", document)
 
 
-def _left_out(found: Sequence[Candidate]) -> dict[str, int]:
-    return dict(Counter(each.unfit for each in found if each.unfit))
+def _counts(
+    found: Sequence[Candidate],
+    sent_again: int = 0,
+    became: Mapping[str, int] | None = None,
+    *,
+    dry_run: bool = False,
+) -> dict[str, Any]:
+    """Return the counts of any outcome as JSON: `chosen` may go, `sent_again` were released to go."""
+    return {
+        "found": len(found),
+        "chosen": sum(not each.unfit for each in found),
+        "sent_again": sent_again,
+        "became": dict(became or {}),
+        "left_out": dict(Counter(each.unfit for each in found if each.unfit)),
+        "dry_run": dry_run,
+    }
 
 
 def _send_again(
@@ -158,7 +173,7 @@ def _send_again(
         ]
     )
     if as_json:
-        counts = {"sent_again": len(chosen), "became": became, "left_out": _left_out(found)}
+        counts = _counts(found, len(chosen), became)
         show_json("resend", {"incident": incident, **counts, "exit_code": int(code)})
     else:
         _show_outcome(incident, len(chosen), became, len(going) - len(chosen))
@@ -169,6 +184,9 @@ def _send_again(
 def _show_outcome(incident: str, count: int, became: Counter[str], meanwhile: int) -> None:
     words = {"pending": "waiting", "claimed": "on the way"}
     outcomes = ", ".join(f"{count:,} {words.get(state, state)}" for state, count in sorted(became.items()))
-    show(f"{incident}: {lost.messages(count)} sent again" + (f": {outcomes}." if outcomes else "."))
+    none_left = "; none has left yet" if set(became) == {"pending"} else ""
+    verb = "is" if count == 1 else "are"
+    released = f"{incident}: {lost.messages(count)} {verb} released again{none_left}"
+    show(released + (f": {outcomes}." if outcomes else "."))
     if meanwhile:
         show(f"{meanwhile:,} were answered, or may not go any more, since you looked.")

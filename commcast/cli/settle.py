@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -58,7 +58,7 @@ def settle(
     with ledger_of(desk) as ledger:
         which, found = lost.found_lost(desk, ledger, incident, to)
         if not found:
-            lost.tell_nothing(which, as_json, "settle")
+            lost.tell_nothing(which, _counts(0, 0, as_) if as_json else None, "settle")
             return
         if not yes:
             say("\n".join(_settle_lines(which, found, as_, to)))
@@ -70,12 +70,26 @@ def settle(
             )
     meanwhile = len(found) - len(settled)
     if as_json:
-        document = {"incident": which.incident, "settled": len(settled), "as": as_, "meanwhile": meanwhile}
+        document = {"incident": which.incident, **_counts(len(found), len(settled), as_)}
         show_json("settle", {**document, "exit_code": int(ExitCode.DONE)})
         return
     show(f"{which.incident}: {lost.messages(len(settled))} settled as {as_}.")
     if meanwhile:
         show(f"{meanwhile:,} were answered or sent again meanwhile, and stay as they are.")
+
+
+def _counts(found: int, settled: int, as_: As) -> dict[str, Any]:
+    """Return the counts of any outcome as JSON. All that are found are chosen; there is no dry run."""
+    return {
+        "found": found,
+        "chosen": found,
+        "settled": settled,
+        "as": as_,
+        "became": {as_.value: settled} if settled else {},
+        "left_out": {},
+        "meanwhile": found - settled,
+        "dry_run": False,
+    }
 
 
 def _checked_reason(text: str) -> str:

@@ -19,6 +19,7 @@ from commcast.durations import short_duration
 from commcast.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
+    from commcast.config import Config
     from commcast.incidents.load import Loaded
     from commcast.ledger.overview import Overview
     from commcast.ledger.store import Ledger
@@ -64,6 +65,7 @@ class DeskStatus:
     broken: Mapping[str, str]
     last_tick: datetime | None
     has_ledger: bool
+    pauses: Mapping[str, datetime]
 
     @property
     def overdue(self) -> tuple[str, ...]:
@@ -91,8 +93,17 @@ def status(
     else:
         _show(found)
     if overdue and found.overdue:
-        say(f"Overdue: {', '.join(found.overdue)}. Readers were promised word; write: commcast update ID")
+        say(f"Overdue: {', '.join(found.overdue)}. Readers were promised word; {_way_out(found)}")
         raise typer.Exit(ExitCode.OVERDUE)
+
+
+def _way_out(found: DeskStatus) -> str:
+    """Return what helps: words, or, where words wait for a provider, getting them out."""
+    late = [each for each in found.standings if each.id in found.overdue]
+    name = late[0].id if len(late) == 1 else "ID"
+    if any(each.counts.get("pending") for each in late):
+        return f"what is written waits: commcast send {name}, commcast doctor --connect"
+    return f'write: commcast update {name} --nothing-new "…"'
 
 
 def show_status(folder: Path | None, *, now: datetime, incident: str | None) -> None:
@@ -107,13 +118,23 @@ def read_status(folder: Path | None, now: datetime, incident: str | None) -> Des
     with desk_to_read(folder, now) as (desk, ledger):
         loaded = load_incidents(desk.config, now)
         known, last = _known(ledger)
-        standings = _standings(loaded, known)
+        pauses = _pauses(ledger, now)
+        standings = _standings(desk.config, loaded, known)
         if incident is not None:
             standings = [each for each in standings if each.id == incident]
             if not standings and not any(Path(path).stem == incident for path in loaded.broken):
                 raise InputError(f"there is no incident {incident!r:.60}; commcast status lists all")
         broken = {path: str(error.faults[0]) for path, error in loaded.broken.items()}
-        return DeskStatus(now, desk.config.zone, tuple(standings), broken, last, ledger is not None)
+        return DeskStatus(now, desk.config.zone, tuple(standings), broken, last, ledger is not None, pauses)
+
+
+def _pauses(ledger: Ledger | None, now: datetime) -> Mapping[str, datetime]:
+    from commcast.ledger.pacing import pauses
+
+    if ledger is None:
+        return {}
+    with ledger.read() as connection:
+        return pauses(connection, now)
 
 
 def _known(ledger: Ledger | None) -> tuple[Mapping[str, Overview], datetime | None]:
@@ -126,10 +147,10 @@ def _known(ledger: Ledger | None) -> tuple[Mapping[str, Overview], datetime | No
         return overviews(connection), last_tick(connection)
 
 
-def _standings(loaded: Loaded, known: Mapping[str, Overview]) -> list[Standing]:
+def _standings(config: Config, loaded: Loaded, known: Mapping[str, Overview]) -> list[Standing]:
     files = {incident.id: incident for incident in loaded.incidents}
-    found = [_standing(each, known.get(each.id)) for each in files.values()]
-    found.extend(_without_file(overview) for name, overview in known.items() if name not in files)
+    found = [_standing(each, known.get(each.id), config) for each in files.values()]
+    found.extend(_of(overview, (), False, config) for name, overview in known.items() if name not in files)
     # What is open first, and there what is due first; what is over by when it was last told of.
     return sorted(found, key=_rank)
 
@@ -140,7 +161,7 @@ def _rank(each: Standing) -> tuple[bool, float, int, str]:
     return each.over, told if each.over else due, each.severity, each.id
 
 
-def _standing(incident: Incident, overview: Overview | None) -> Standing:
+def _standing(incident: Incident, overview: Overview | None, config: Config) -> Standing:
     if overview is None:
         drafts = tuple(update.number for update in incident.updates)
         return Standing(
@@ -161,14 +182,10 @@ def _standing(incident: Incident, overview: Overview | None) -> Standing:
             has_file=True,
         )
     drafts = tuple(update.number for update in incident.updates if update.number > overview.number)
-    return _of(overview, drafts, True)
+    return _of(overview, drafts, True, config)
 
 
-def _without_file(overview: Overview) -> Standing:
-    return _of(overview, (), False)
-
-
-def _of(overview: Overview, drafts: tuple[int, ...], has_file: bool) -> Standing:
+def _of(overview: Overview, drafts: tuple[int, ...], has_file: bool, config: Config) -> Standing:
     return Standing(
         id=overview.incident,
         title=overview.title,
@@ -179,12 +196,20 @@ def _of(overview: Overview, drafts: tuple[int, ...], has_file: bool) -> Standing
         over=overview.is_over and not drafts,
         elsewhere=overview.elsewhere,
         told_at=overview.told_at,
-        promised=overview.promised,
+        promised=overview.promised or _first_due(overview, config),
         counts=overview.counts,
         receipts=overview.receipts,
         stopped_by=overview.stopped_by,
         has_file=has_file,
     )
+
+
+def _first_due(overview: Overview, config: Config) -> datetime | None:
+    """Return when the first word was due that has reached nobody yet, None where somebody was told."""
+    waits = overview.counts["pending"] or overview.counts["claimed"]
+    if overview.told_at or overview.elsewhere or overview.is_over or not waits:
+        return None
+    return overview.released_at + config.cadence_of(overview.severity).first
 
 
 def as_document(found: DeskStatus) -> dict[str, Any]:
@@ -194,6 +219,7 @@ def as_document(found: DeskStatus) -> dict[str, Any]:
         "last_tick": found.last_tick.isoformat() if found.last_tick else None,
         "overdue": list(found.overdue),
         "broken": dict(found.broken),
+        "pauses": {name: until.isoformat() for name, until in found.pauses.items()},
         "incidents": [_incident_document(each, found.now) for each in found.standings],
     }
 
@@ -304,6 +330,8 @@ def _below(each: Standing) -> list[tuple[str, str]]:
 
 def _warn(found: DeskStatus) -> None:
     """Say what keeps promises from being kept, where anything is open."""
+    for name, until in found.pauses.items():
+        say(f"{name} is left alone until {_when(until, found)}: it asked for that, or gave no answers.")
     if not found.has_ledger:
         say("There is no ledger in this folder: nothing is known of what was told. See: commcast doctor")
     elif all(each.over for each in found.standings):

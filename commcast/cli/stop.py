@@ -8,6 +8,7 @@ import typer
 
 from commcast.cli.opening import desk_to_work, sender_for, who
 from commcast.cli.options import FolderOption, clock
+from commcast.cli.outcomes import tell_trouble
 from commcast.cli.output import say, show
 from commcast.cli.progress import Progress
 from commcast.cli.tick import delivered_in_words
@@ -63,22 +64,25 @@ def resume(
     """Lift a stop and deliver what is still open, nobody twice.
 
     Ends like the delivery: 0 done, 1 unknown or rejected, 75 try again. --all lifts a stop of everything,
-    but not those of single incidents.
+    but not those of single incidents. A pause that a provider asked for ends, too.
 
     Example: commcast resume pay7
     """
+    from commcast.ledger.pacing import reopen
     from commcast.ledger.stops import lift_stop
 
     with desk_to_work(folder) as (desk, ledger):
         wanted = _wanted(desk, ledger, incident, everything)
         with ledger.write() as connection:
             lifted = lift_stop(connection, wanted, by or who(), clock())
-        say(f"{_name(wanted)} {'may go on' if lifted else 'was not stopped'}.")
+            reopen(connection)
+        say(f"{_name(wanted)} {'may go on' if lifted else 'was not stopped; what is open goes on'}.")
         codes = [ExitCode.DONE]
         for one in _with_open_deliveries(ledger, wanted):
             with Progress() as progress:
                 delivered = _deliver(desk, sender_for(desk, ledger, progress), one)
             show(f"{one}: {_in_words(delivered)}")
+            tell_trouble(one, delivered)
             codes.append(delivered.exit_code(desk.config.send.tolerate))
             if delivered.signal:
                 break

@@ -15,6 +15,7 @@ import typer
 
 from commcast.cli.opening import desk_to_read, desk_to_work, sender_for
 from commcast.cli.options import DryRunOption, FolderOption, JsonOption, moment_or_now
+from commcast.cli.outcomes import trouble_document
 from commcast.cli.output import say, show, show_json
 from commcast.cli.present import NAMES
 from commcast.cli.progress import Progress
@@ -137,7 +138,11 @@ def _pass(folder: Path | None, as_json: bool, talk: _Talk) -> ExitCode:
 def _is_news(delivered: Delivered) -> bool:
     """Return whether something happened: that an incident is still stopped is no news every minute."""
     return bool(
-        delivered.handed_over or delivered.lost or delivered.expired or delivered.refused or delivered.down
+        delivered.handed_over
+        or delivered.lost
+        or delivered.expired
+        or delivered.troubles
+        or delivered.taken_over
     )
 
 
@@ -152,9 +157,10 @@ def delivered_in_words(delivered: Delivered) -> str:
         parts.append(f"{delivered.waiting} waiting")
     if delivered.stopped_by and delivered.waiting:
         parts.append(f"stopped by {delivered.stopped_by}")
-    for reason, what in ((delivered.refused, "refused by the provider"), (delivered.down, "provider down")):
-        if reason:
-            parts.append(f"{what}: {reason}")
+    for each in delivered.taken_over:
+        parts.append(f"{each.provider} took no more ({each.why}), {each.by} took over the rest")
+    for trouble in delivered.troubles:
+        parts.append(f"{trouble.provider} {'refuses us' if trouble.refuses else 'is down'}: {trouble.why}")
     return ", ".join(parts)
 
 
@@ -173,8 +179,7 @@ def _outcomes(delivered: Delivered) -> Mapping[str, Any]:
         "lost": delivered.lost,
         "waiting": delivered.waiting,
         "stopped_by": delivered.stopped_by,
-        "refused": delivered.refused,
-        "down": delivered.down,
+        **trouble_document(delivered),
     }
 
 

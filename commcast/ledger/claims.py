@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select, true, update
+from sqlalchemy import Connection, func, or_, select, update
 
 from commcast.ledger import schema
 from commcast.ledger.pacing import Pace, closed_until, free_from, next_slot, room, take_slots
@@ -21,6 +21,7 @@ from commcast.ledger.settling import Settlement, settle
 _broadcast, _delivery = schema.broadcast, schema.delivery
 _suppression, _stop = schema.suppression, schema.stop
 
+NO_SUCH_WAIT = timedelta(hours=2)  # longer than any wait that is ever written
 EXPIRED = "expired: its promise had passed"
 
 
@@ -74,11 +75,9 @@ def settle_and_claim(
     `limit` is the provider's. With `waits` unset, what another provider asked to be tried later may go now.
     """
     settle(connection, settlements, owner=owner, now=now)
-    if count <= 0:
-        return Turn()
     by = limit.provider if limit else None
     stopped_by = _stopped_by(connection, broadcast)
-    if stopped_by:
+    if stopped_by or count <= 0:
         return Turn(stopped_by=stopped_by)
     if limit and (until := closed_until(connection, limit.provider, now)):
         return Turn(closed_until=until, next_try=until if waiting(connection, broadcast)[0] else None)
@@ -138,7 +137,7 @@ def _claim(
     Returns the claims, and how many were skipped because their promise had passed.
     """
     expired = 0
-    while candidates := _candidates(connection, broadcast, count, now, waits):
+    while candidates := _candidates(connection, broadcast, count, now, waits, by):
         fit: list[int] = []
         unfit: dict[str, list[int]] = {}
         for row in candidates:
@@ -153,9 +152,22 @@ def _claim(
 
 
 def _candidates(
-    connection: Connection, broadcast: int, count: int, now: datetime, waits: bool
+    connection: Connection,
+    broadcast: int,
+    count: int,
+    now: datetime,
+    waits: bool = True,
+    by: str | None = None,
 ) -> Sequence[Any]:
-    ripe = or_(_delivery.c.not_before.is_(None), _delivery.c.not_before <= stamp(now))
+    # A time far off was written before this machine's clock was set back.
+    ripe = or_(
+        _delivery.c.not_before.is_(None),
+        _delivery.c.not_before <= stamp(now),
+        _delivery.c.not_before > stamp(now + NO_SUCH_WAIT),
+    )
+    if by is not None and not waits:
+        # Another provider's "later" is not this one's; its own is.
+        ripe = or_(ripe, _delivery.c.provider.is_(None), _delivery.c.provider != by)
     opted_out = (
         select(func.count())
         .where(_suppression.c.channel == _delivery.c.channel, _suppression.c.key == _delivery.c.key)
@@ -190,7 +202,7 @@ def _candidates(
             _delivery.c.broadcast == broadcast,
             _broadcast.c.state == BroadcastState.FROZEN,
             _delivery.c.state == State.PENDING,
-            ripe if waits else true(),
+            ripe,
         )
         .order_by(_delivery.c.id)
         .limit(count)

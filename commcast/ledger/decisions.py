@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, sele
 from commcast.errors import DecisionNeeded
 from commcast.ledger import schema
 from commcast.ledger.doubts import What, Which, chunks, put_acts, unless_erased
-from commcast.ledger.schema import BroadcastState, State, stamp
+from commcast.ledger.schema import WAITING, BroadcastState, State, stamp
 from commcast.ledger.stops import stops_in_force
 from commcast.model import END_STATUSES
 
@@ -135,11 +135,14 @@ def _why_unfit(now: datetime) -> ColumnElement[str]:
         speaks_of.c.number > _broadcast.c.number,
         speaks_of.c.state == BroadcastState.FROZEN,
     )
-    overtaken = _correlated(
-        select(newer.c.id)
-        .join(speaks_of, speaks_of.c.id == newer.c.broadcast)
-        .where(later, newer.c.key == d.key, newer.c.state.not_in([State.SKIPPED, State.REJECTED]))
-    )
+
+    def overtaken(*states: State) -> Select[Any]:
+        return _correlated(
+            select(newer.c.id)
+            .join(speaks_of, speaks_of.c.id == newer.c.broadcast)
+            .where(later, newer.c.key == d.key, newer.c.state.in_(states))
+        )
+
     over = _correlated(
         select(speaks_of.c.id)
         .join(
@@ -151,7 +154,8 @@ def _why_unfit(now: datetime) -> ColumnElement[str]:
     return case(
         (d.address == "", "erased"),
         (opted_out.exists(), "opted out"),
-        (overtaken.exists(), "newer words have gone to them"),
+        (overtaken(State.ACCEPTED, State.UNKNOWN).exists(), "newer words have gone to them"),
+        (overtaken(*WAITING, State.CLAIMED).exists(), "newer words are on the way to them"),
         (over.exists(), "it is over by now"),
         (d.expires_at <= stamp(now), "the promise in these words has passed"),
         else_="",

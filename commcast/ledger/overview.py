@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -27,7 +27,8 @@ class Overview:
     `promised` is the earliest time by which readers were told to expect more in the newest update that any
     of them got, None where nothing is promised; `told_at` is when somebody was last told, `counts` the
     deliveries by state, `receipts` the accepted ones by what their provider said later.
-    `elsewhere` says that another ledger, or nobody, told of it.
+    `released_at` is when somebody said yes to it. `elsewhere` says that another ledger, or nobody, told
+    of it.
     """
 
     incident: str
@@ -36,6 +37,7 @@ class Overview:
     severity: int
     number: int
     elsewhere: bool
+    released_at: datetime
     promised: datetime | None = None
     told_at: datetime | None = None
     counts: Counter[str] = field(default_factory=Counter)
@@ -58,9 +60,19 @@ def overviews(connection: Connection) -> dict[str, Overview]:
     for incident, receipts in receipts_by_incident(connection).items():
         if incident in found:
             found[incident].receipts = receipts
-    for incident, (number, promised) in _promises(connection).items():
-        if incident in found and _still_stands(found[incident], number):
-            found[incident].promised = promised
+    waiting = _waiting(connection)
+    for incident, told in _promises(connection).items():
+        if incident not in found:
+            continue
+        newest = max(told)
+        # Who still waits for the newest words was promised word by the ones before.
+        owed = {number: by for number, by in told.items() if number == newest or newest in waiting[incident]}
+        promised = [
+            by
+            for number, by in owed.items()
+            if by is not None and (number != newest or _still_stands(found[incident], number))
+        ]
+        found[incident].promised = min(promised, default=None)
     for stop in stops_in_force(connection):
         for overview in found.values() if stop.incident == ALL_INCIDENTS else _one(found, stop.incident):
             overview.stopped_by = overview.stopped_by or stop.by
@@ -100,32 +112,39 @@ def _newest_releases(connection: Connection) -> dict[str, Overview]:
             severity=row.severity,
             number=row.number,
             elsewhere=row.how == ELSEWHERE,
+            released_at=datetime.fromisoformat(row.released_at),
         )
         for row in rows
     }
 
 
-def _promises(connection: Connection) -> dict[str, tuple[int, datetime | None]]:
-    """Return, by incident, the newest update that anybody was told, and the earliest promise made in it.
+def _waiting(connection: Connection) -> defaultdict[str, set[int]]:
+    """Return, by incident, the updates that somebody still waits for."""
+    rows = connection.execute(
+        select(_broadcast.c.incident, _broadcast.c.number)
+        .join(_delivery, _delivery.c.broadcast == _broadcast.c.id)
+        .where(_delivery.c.state.in_([State.PENDING, State.CLAIMED]))
+        .distinct()
+    )
+    found: defaultdict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        found[row.incident].add(row.number)
+    return found
+
+
+def _promises(connection: Connection) -> dict[str, dict[int, datetime | None]]:
+    """Return, by incident, the two newest updates that anybody was told, with the earliest promise in each.
 
     What was frozen and reached nobody yet promises nothing: the word before it still stands.
     """
-    told = _delivery.c.state.in_(MAYBE_TOLD)
-    newest = (
-        select(_broadcast.c.incident, func.max(_broadcast.c.number).label("number"))
-        .join(_delivery, _delivery.c.broadcast == _broadcast.c.id)
-        .where(told)
-        .group_by(_broadcast.c.incident)
-        .subquery()
-    )
     rows = connection.execute(
         select(_broadcast.c.incident, _broadcast.c.number, func.min(_composition.c.next_update_by))
-        .join(
-            newest, and_(_broadcast.c.incident == newest.c.incident, _broadcast.c.number == newest.c.number)
-        )
         .join(_delivery, _delivery.c.broadcast == _broadcast.c.id)
         .join(_composition, _composition.c.id == _delivery.c.composition)
-        .where(told)
+        .where(_delivery.c.state.in_(MAYBE_TOLD))
         .group_by(_broadcast.c.incident, _broadcast.c.number)
     )
-    return {row[0]: (row[1], unstamp(row[2])) for row in rows}
+    found: dict[str, dict[int, datetime | None]] = {}
+    for row in rows:
+        found.setdefault(row[0], {})[row[1]] = unstamp(row[2])
+    return {incident: dict(sorted(told.items())[-2:]) for incident, told in found.items()}

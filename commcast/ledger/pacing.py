@@ -14,6 +14,8 @@ from sqlalchemy import Connection, select, update
 
 from commcast.ledger.schema import insert_unless_there, pace, stamp, unstamp
 
+# Nobody is believed who asks for more, nor a time that was written before this machine's clock was set back.
+LONGEST_PAUSE = timedelta(hours=1, minutes=1)
 HORIZON = timedelta(seconds=1)  # slots are given no further ahead: who comes next gets its share soon
 # Nobody is given a slot so far ahead; one that is was written before this machine's clock was set back.
 _CLOCK_WAS_WRONG = timedelta(seconds=30)
@@ -44,7 +46,7 @@ def closed_until(connection: Connection, provider: str, now: datetime) -> dateti
             select(pace.c.closed_until).where(pace.c.provider == provider)
         ).scalar_one_or_none()
     )
-    return until if until is not None and until > now else None
+    return until if until is not None and now < until <= now + LONGEST_PAUSE else None
 
 
 def close(connection: Connection, provider: str, until: datetime) -> None:
@@ -58,6 +60,17 @@ def close(connection: Connection, provider: str, until: datetime) -> None:
         )
         .values(closed_until=stamp(until))
     )
+
+
+def reopen(connection: Connection) -> None:
+    """Let every provider be asked again: a person says so."""
+    connection.execute(update(pace).values(closed_until=None))
+
+
+def pauses(connection: Connection, now: datetime) -> dict[str, datetime]:
+    """Return the providers that asked to be left alone, and until when."""
+    found = connection.execute(select(pace.c.provider)).scalars().all()
+    return {name: until for name in found if (until := closed_until(connection, name, now))}
 
 
 def next_slot(connection: Connection, limit: Pace, now: datetime) -> datetime:

@@ -19,7 +19,7 @@ from urllib.parse import quote
 import sendgrid
 
 from commcast.config import CONFIG_NAME
-from commcast.errors import ConfigError, Fault
+from commcast.errors import Fault, ProviderError
 from commcast.providers.http_answer import HttpAnswer, Trouble
 from commcast.providers.sendgrid_http import Client, CutError, Handler, Line, opener_of
 
@@ -44,12 +44,14 @@ _AFTERWARDS: tuple[tuple[type[Exception], Trouble], ...] = (
 
 
 def checked_key(key: str | None) -> str:
-    """Return the key without the white space around it. Raises ConfigError where it cannot be one."""
+    """Return the key without the white space around it. Raises ProviderError where it cannot be one."""
     key = (key or "").strip()
     if _KEY.fullmatch(key):
         return key
     what = "is not a key: it holds more than plain characters" if key else "has no key"
-    raise ConfigError(Fault(CONFIG_NAME, 0, 0, f"providers.sendgrid: {what}", "set SENDGRID_API_KEY"))
+    raise ProviderError(
+        "sendgrid", Fault(CONFIG_NAME, 0, 0, f"providers.sendgrid: {what}", "set SENDGRID_API_KEY")
+    )
 
 
 class SendGridClient:
@@ -58,7 +60,7 @@ class SendGridClient:
     `timeout` is the total of a request in seconds: an answer that comes slowly ends there as well. Each
     request has a connection of its own, since one kept from before may be closed by the other side at the
     moment it is used, which would make a whole request unknown. Proxies are found as urllib finds them.
-    Raises ConfigError where the key cannot be one.
+    Raises ProviderError where the key cannot be one.
     """
 
     def __init__(self, base_url: str, key: str, timeout: float) -> None:

@@ -40,7 +40,7 @@ _QUOTABLE = re.compile(r"[^\"'\\\x00-\x20\x7f-\x9f]{1,1000}")
 class SendGridRecords:
     """The records of one account. `clock` gives aware now.
 
-    Raises ConfigError where there is no usable key.
+    Raises ProviderError where there is no usable key.
     """
 
     channel = Channel.EMAIL

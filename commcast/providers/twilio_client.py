@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from twilio.rest import Client
 
 from commcast.config import CONFIG_NAME
-from commcast.errors import ConfigError, Fault
+from commcast.errors import Fault, ProviderError
 from commcast.providers.http_answer import HttpAnswer, Trouble
 from commcast.providers.twilio_http import AnsweredError, SdkHttp
 
@@ -48,7 +48,7 @@ class Credentials:
         """Return them from the variables TWILIO_ACCOUNT_SID, and TWILIO_AUTH_TOKEN or TWILIO_API_KEY with
         TWILIO_API_SECRET. White space around a value is no part of it. A key is used before the token.
 
-        Raises ConfigError that names each variable which is missing or cannot be right, and no value.
+        Raises ProviderError that names each variable which is missing or cannot be right, and no value.
         """
         names = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_API_KEY", "TWILIO_API_SECRET")
         account, token, key, secret = (environ.get(name, "").strip() for name in names)
@@ -61,7 +61,7 @@ class Credentials:
             what = "neither TWILIO_AUTH_TOKEN nor TWILIO_API_KEY with TWILIO_API_SECRET is set"
             faults.append(_fault(what, "set one of them"))
         if found := [fault for fault in faults if fault is not None]:
-            raise ConfigError(found)
+            raise ProviderError("twilio", found)
         return cls(account, key or account, secret if key else token)
 
 

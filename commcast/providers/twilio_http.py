@@ -20,7 +20,7 @@ from twilio.http.async_http_client import AsyncTwilioHttpClient
 from yarl import URL
 
 from commcast.config import CONFIG_NAME
-from commcast.errors import ConfigError, Fault
+from commcast.errors import Fault, ProviderError
 from commcast.providers.http_answer import LONGEST_BODY, HttpAnswer, Trouble
 
 _FAREWELL = 2.0  # seconds that leaving waits for the connections to close
@@ -208,7 +208,7 @@ def _proxy(base_url: str) -> str | None:
     url = found.get("https") or found.get("all")
     if url and urlsplit(url).scheme not in {"http", "https"}:
         what = "providers.twilio: HTTPS_PROXY is no proxy that speaks HTTP"
-        raise ConfigError(Fault(CONFIG_NAME, 0, 0, what, "set it to http://…, or unset it"))
+        raise ProviderError("twilio", Fault(CONFIG_NAME, 0, 0, what, "set it to http://…, or unset it"))
     return url
 
 

@@ -95,7 +95,7 @@ class _Text:
 class TwilioRecords:
     """The records of one account. `clock` gives aware now; `pause` is in seconds, and `sleep` waits for it.
 
-    Raises ConfigError where HTTPS_PROXY cannot work.
+    Raises ProviderError where HTTPS_PROXY cannot work.
     """
 
     channel = Channel.SMS

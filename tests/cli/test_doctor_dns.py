@@ -206,8 +206,16 @@ def test_a_key_that_leads_to_sendgrid_stands_for_its_return_path(doctor: Doctor)
     assert "SendGrid's return path has its own" in doctor({**zone, "acme.example": []})
 
 
-def test_a_domain_that_does_not_exist_fails(doctor: Doctor) -> None:
-    shown = doctor({}, expect=78)
+def test_a_resolver_that_knows_no_names_says_nothing_of_ours(doctor: Doctor) -> None:
+    assert doctor({}, expect=75).splitlines() == [
+        "FAIL  DNS: this resolver knows no names",
+        "      ask another: --dns-server HOST",
+    ]
+
+
+@pytest.mark.parametrize("there", [{"example": []}, {"com": []}, {"example": dns.rcode.SERVFAIL}])
+def test_a_domain_that_does_not_exist_fails(doctor: Doctor, there: Zone) -> None:
+    shown = doctor(there, expect=78)
     assert "FAIL  DNS: acme.example does not exist: receivers refuse mail from it" in shown
     assert "warn  DNS: no DKIM key is at s1._domainkey.acme.example\n" in shown
     assert "warn  DNS: no DMARC record is at _dmarc.acme.example\n" in shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from commcast import wiring
+from commcast.cli import doctor_providers, doctor_smtp
 from commcast.errors import ConfigError, Fault, TryAgain
 from commcast.providers.base import Refused
+from commcast.providers.http_answer import Trouble
 from tests.cli.running import bench_now, run
 from tests.desks import Bench, write_desk
 from tests.test_receiving import FakeRecords
@@ -40,7 +43,7 @@ def configure(
     bench: Bench, email: str = "outbox", sms: str = "outbox", more: str = "", sender: str = "Acme"
 ) -> None:
     """Let the channels use these providers; `more` is TOML at the end."""
-    write_desk(bench.folder, email=email, sms=f'provider = "{sms}"', extra=more)
+    write_desk(bench.folder, email=email, sms=f'provider = "{sms}"\nquiet = "21:00-08:00"', extra=more)
     path = bench.folder / "commcast.toml"
     path.write_text(path.read_text().replace('from = "Acme"', f'from = "{sender}"'))
 
@@ -183,6 +186,43 @@ def test_a_fallback_in_the_same_house_is_a_warning(
     assert ("shares its provider's fate" in doctor(bench)) == warned
 
 
+@pytest.mark.parametrize(
+    ("host", "warned"), [("127.0.0.1", False), ("localhost", False), ("smtp.sendgrid.net", True)]
+)
+def test_a_stand_in_on_this_machine_shares_no_fate(bench: Bench, host: str, warned: bool) -> None:
+    configure(
+        bench,
+        "sendgrid",
+        more=f'[providers.sendgrid]\nbase_url = "http://{host.replace("smtp.sendgrid.net", "127.0.0.1")}:9"',
+    )
+    fall_back(bench, "smtp")
+    path = bench.folder / "commcast.toml"
+    path.write_text(path.read_text().replace('host = "127.0.0.1"', f'host = "{host}"'))
+    assert ("shares its provider's fate" in doctor(bench)) == warned
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TimeoutError("timed out"), "no answer in time"),
+        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), "no TLS connection"),
+        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+    ],
+)
+def test_a_relay_that_cannot_be_talked_to_is_told_in_plain_words(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def dial(*_: object) -> None:
+        raise error
+
+    configure(bench, "smtp")
+    monkeypatch.setattr(doctor_smtp, "_dialled", dial)
+    shown = doctor(bench, "--connect", expect=75)
+    assert "FAIL  email: 127.0.0.1:25 does not answer as it should: " in shown
+    assert f"{said}\n" in shown
+    assert "SSL:" not in shown
+
+
 # --- what SendGrid says
 
 
@@ -242,7 +282,11 @@ def test_an_unsubscribe_group_has_its_own_scope(bench: Bench, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("trouble", "code", "said"),
     [
-        (Refused("SendGrid refuses the key"), 78, "https://app.sendgrid.com/settings/api_keys"),
+        (
+            Refused("SendGrid refuses the key"),
+            78,
+            "https://app.sendgrid.com/settings/api_keys (or base_url is the other region's)",
+        ),
         (TryAgain("SendGrid cannot be asked now"), 75, "try again"),
     ],
 )
@@ -255,6 +299,23 @@ def test_a_provider_that_does_not_answer_is_a_failure(
     assert f"FAIL  email: {trouble}\n" in shown
     assert said in shown
     assert "ok    SMS: Twilio takes the credentials" in shown
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [(each.value, words) for each, words in doctor_providers._TROUBLES.items()] + [("503", "503")],
+)
+def test_trouble_on_the_way_is_told_in_plain_words(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, trouble: str, said: str
+) -> None:
+    configure(bench, "sendgrid")
+    answer(monkeypatch, scopes=TryAgain(f"SendGrid cannot be asked for the key now ({trouble})"))
+    shown = doctor(bench, "--connect", expect=75)
+    assert f"FAIL  email: SendGrid cannot be asked for the key now ({said})\n" in shown
+
+
+def test_each_trouble_has_its_words() -> None:
+    assert set(doctor_providers._TROUBLES) == set(Trouble)
 
 
 # --- what Twilio says
@@ -305,6 +366,34 @@ def test_a_name_as_sender_cannot_be_asked(bench: Bench, monkeypatch: pytest.Monk
     asked = answer(monkeypatch, **{**WELL, "sender": None})
     assert "ok    SMS: the sender Acme is a name" in doctor(bench, "--connect")
     assert asked.senders == ["Acme"]
+
+
+@pytest.mark.parametrize(
+    ("sender", "code", "said"),
+    [
+        ("12345", 0, "ok    SMS: the sender 12345 is a short code"),
+        ("123", 0, "ok    SMS: the sender 123 is a short code"),
+        ("12345678", 0, "is a short code"),
+        ("12", 78, "is no number in full, no short code and, without a letter, no name"),
+        ("4915799912345", 78, "is no number in full, no short code and, without a letter, no name"),
+        ("--- ---", 78, "without a letter, no name"),
+        ("+1500", 78, "is no number in full"),
+        ("+49 15799912345", 78, "is no number in full"),
+        ("+0915799912345", 78, "is no number in full"),
+        ("Acme Payments", 78, "is longer than the 11 characters that a name may have"),
+        ("Acme Paymen", 0, "ok    SMS: the sender Acme Paymen is a name"),
+    ],
+)
+def test_a_sender_that_twilio_need_not_be_asked_about(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, sender: str, code: int, said: str
+) -> None:
+    configure(bench, sms="twilio", sender=sender)
+    asked = answer(monkeypatch, **{**WELL, "sender": None})
+    shown = doctor(bench, "--connect", expect=code)
+    assert said in shown
+    assert "99912345" not in shown.replace("+4915799912345", "")
+    assert ("is a name" in shown) == bool(asked.senders)
+    assert "the Twilio balance" in shown
 
 
 def test_a_messaging_service_is_the_sender(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

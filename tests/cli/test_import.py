@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from commcast import wiring
-from commcast.errors import ConfigError, Fault
+from commcast.errors import ConfigError, Fault, TryAgain
 from commcast.providers.base import Entry, Refused
 from tests.cli.running import bench_now, every_byte, run
 from tests.desks import Bench
@@ -99,7 +99,27 @@ def test_a_list_that_may_not_be_read_is_named(bench: Bench, monkeypatch: pytest.
     stand(monkeypatch, bounces=["ann@example.com"], unsubscribes=[Refused("the key may not read it")])
     result = run(*IMPORT, folder=bench.folder, expect=78)
     assert result.stderr == "unsubscribes: the key may not read it\n"
+    assert "unsubscribes  -     -    -      -" in result.stdout
+    assert "bounces       1     1    0      0" in result.stdout
     assert "a…@example.com" in suppressed(bench)
+
+
+def test_what_was_read_before_the_trouble_is_counted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand(monkeypatch, unsubscribes=["ann@example.com", TryAgain("is down")])
+    shown = run(*IMPORT, folder=bench.folder, expect=75).stdout
+    assert "unsubscribes  1     1    0      0" in shown
+
+
+def test_who_hears_again_is_still_on_the_list_of_sendgrid(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand(monkeypatch, bounces=["ann@example.com"])
+    run(*IMPORT, folder=bench.folder)
+    run("recipients", "suppress", "bob@example.com", folder=bench.folder)
+    theirs = "Also take it off SendGrid's own list (Suppressions)"
+    assert theirs in run("recipients", "unsuppress", "Ann@example.com", folder=bench.folder).stdout
+    assert theirs not in run("recipients", "unsuppress", "ann@example.com", folder=bench.folder).stdout
+    assert theirs not in run("recipients", "unsuppress", "bob@example.com", folder=bench.folder).stdout
 
 
 def test_a_missing_key_is_said(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

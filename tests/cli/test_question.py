@@ -154,7 +154,7 @@ def test_a_promise_before_the_last_hand_over_is_refused(
     refused = run(folder, "send", "pay7", typed="y\n")
     assert refused.exit_code == 5
     assert "after the promised" in refused.stderr
-    assert "--next" in refused.stderr
+    assert "Raise per_second" in refused.stderr
     assert "1 draft waits" in plain("status", folder=folder).stdout
 
 
@@ -162,7 +162,7 @@ def test_with_yes_the_late_promise_is_said_and_sent(tmp_path: Path, monkeypatch:
     folder = limited_desk(tmp_path, 1 / 3600, monkeypatch)
     write_incident(folder, at=just_now())
     sent = plain("send", "pay7", "--yes", folder=folder, expect=75)
-    assert "the last readers are told of a time that has passed" in " ".join(sent.stderr.split())
+    assert "whoever is not reached by then is dropped, unsent" in " ".join(sent.stderr.split())
 
 
 def test_what_carries_the_messages_may_itself_be_affected(

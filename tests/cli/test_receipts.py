@@ -77,6 +77,8 @@ def test_news_is_a_table_and_no_news_is_silence(bench: Bench, monkeypatch: pytes
     assert run("receipts", folder=bench.folder).output == ""
     listed = run("recipients", "suppressed", folder=bench.folder).stdout
     assert "bounced: 550 5.1.1 * unknown  sendgrid" in listed
+    again = run("recipients", "unsuppress", "ann@example.com", folder=bench.folder).stdout
+    assert "SendGrid's own list" in again
 
 
 def test_status_shows_what_became_of_what_was_accepted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +137,12 @@ def test_only_what_is_young_is_asked_about(bench: Bench, monkeypatch: pytest.Mon
 
 def test_a_length_that_is_none_is_refused(bench: Bench) -> None:
     assert "--since" in run("receipts", "--since", "yesterday", folder=bench.folder, expect=2).stderr
+
+
+def test_help_says_that_sendgrid_may_count_a_full_mailbox_as_a_bounce() -> None:
+    shown = " ".join(run("receipts", "--help").stdout.split())
+    assert "A full mailbox, too, where SendGrid counts it as a bounce" in shown
+    assert "A block for a while silences nobody" in shown
 
 
 def test_files_and_smtp_are_asked_nothing(bench: Bench) -> None:

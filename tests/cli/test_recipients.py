@@ -71,6 +71,18 @@ def test_suppress_and_unsuppress(bench: Bench) -> None:
     assert "was not" in run("recipients", "unsuppress", ANN_PHONE, folder=bench.folder).stdout
 
 
+def test_suppressed_addresses_are_shown_in_full_only_when_that_is_asked_for(bench: Bench) -> None:
+    run("recipients", "suppress", "ann@example.com", folder=bench.folder)
+    run("recipients", "erase", "bob@example.com", "--yes", folder=bench.folder)
+    assert "ann@example.com" not in run("recipients", "suppressed", folder=bench.folder).stdout
+    full = run("recipients", "suppressed", "--addresses", folder=bench.folder).stdout
+    assert "ann@example.com" in full
+    assert "(erased)" in full
+    assert "erased:" not in full
+    found = run("recipients", "suppressed", "--addresses", "--json", folder=bench.folder).stdout
+    assert {each["address"] for each in json.loads(found)["suppressed"]} == {"ann@example.com", "(erased)"}
+
+
 def test_check_counts_by_channel_and_names_rows_left_out(bench: Bench) -> None:
     people = ["help@acme.example,,Su Port", "bad,,Bad", f"ann@example.com,{ANN_PHONE},Ann"]
     write_list(bench.folder, "customers", "email,phone,name", people)

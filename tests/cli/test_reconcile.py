@@ -46,14 +46,14 @@ def keeping(monkeypatch: pytest.MonkeyPatch, *records: FakeRecords) -> None:
 def test_what_can_be_proved_is_settled_and_shown_and_the_rest_named(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sightings = iter([taken, seeing(Seen.NOTHING, "looked twice")])
+    sightings = iter([taken, seeing(Seen.NOTHING)])
     keeping(monkeypatch, FakeRecords(answer=lambda asked: next(sightings)(asked)))
     result = run("reconcile", "pay7", folder=bench.folder, expect=1)
     lines = [line.split() for line in result.stdout.splitlines()]
     assert lines[0] == ["ID", "BY", "PROVIDER", "ASKED", "ACCEPTED", "REJECTED", "UNKNOWN"]
     assert ["pay7", "email", "outbox", "-", "-", "-", "3"] in lines
     assert ["pay7", "SMS", "twilio", "2", "1", "-", "1"] in lines
-    assert "1 unknown by SMS: twilio has no such message (looked twice)" in result.stdout
+    assert "1 unknown by SMS: twilio does not list it, looked at twice\n" in result.stdout
     assert "3 unknown by email: outbox keeps no records" in result.stdout
     for command in ("log pay7", "resend pay7 --unknown", "settle pay7 --unknown --as accepted"):
         assert f"commcast {command}" in result.stderr
@@ -98,7 +98,10 @@ def test_sendgrid_is_asked_over_the_wire(tmp_path: Path, monkeypatch: pytest.Mon
     ann = rows["ann@example.com"]
     assert (ann.state.value, ann.provider, ann.provider_id) == ("accepted", "sendgrid", "req-1")
     assert "1 unknown by email: sendgrid has other messages to them, none with our words" in result.stdout
-    assert "1 unknown by email: sendgrid has no such message" in result.stdout
+    lagging = "1 unknown by email: sendgrid does not list it (yet): ask again in a few minutes"
+    assert lagging in result.stdout
+    again, offer = (result.stderr.index(f"commcast {each} pay7") for each in ("reconcile", "resend"))
+    assert again < offer
     assert KEY not in result.output
     assert bench.mails() == bench.texts() == []
 
@@ -128,7 +131,10 @@ def test_one_providers_trouble_is_told_and_the_other_is_asked(
     result = run("reconcile", folder=bench.folder, expect=code)
     assert f"twilio: {trouble}" in result.stderr
     assert len(mails.asked) == 3
-    assert "2 unknown by SMS: could not be asked" in result.stdout
+    assert f"2 unknown by SMS: could not be asked: {trouble}" in result.stdout
+    assert "pay7: mend or wait, then: commcast reconcile pay7" in result.stderr
+    assert "commcast resend" not in result.stderr
+    assert "commcast settle" not in result.stderr
 
 
 def test_a_missing_secret_is_told_and_ends_in_2(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,12 +185,12 @@ def test_a_broken_incident_file_does_not_keep_it_from_asking(
 
 
 def test_log_tells_who_was_asked_and_what_can_follow(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    sightings = iter([taken, seeing(Seen.NOTHING, "looked twice")])
+    sightings = iter([taken, seeing(Seen.NOTHING)])
     keeping(monkeypatch, FakeRecords(answer=lambda asked: next(sightings)(asked)))
     run("reconcile", folder=bench.folder, expect=1)
     result = run("log", "pay7", folder=bench.folder)
     assert "update 1  SMS  …5671  asked twilio: accepted  found at twilio" in result.stdout
-    assert "asked twilio: unknown  twilio has no such message (looked twice)" in result.stdout
+    assert "asked twilio: unknown  twilio does not list it, looked at twice" in result.stdout
     assert "update 1  email  3 readers  asked outbox: unknown" in result.stdout
     assert "commcast reconcile pay7" in result.stderr
     full = run("log", "pay7", "--addresses", "--channel", "sms", folder=bench.folder).stdout

@@ -21,7 +21,7 @@ from commcast.ledger import schema
 from commcast.ledger.doubts import Act, acts
 from commcast.ledger.settling import settle_lost
 from commcast.ledger.stops import stop_incident
-from commcast.message import HandOver, Outcome, OutcomeKind
+from commcast.message import Blame, HandOver, Outcome, OutcomeKind
 from tests.cli import terminals
 from tests.cli.running import every_byte, just_now, run
 from tests.crash.harness import Receiver
@@ -82,7 +82,7 @@ def lying_low(monkeypatch: pytest.MonkeyPatch, adapter: FakeAdapter) -> None:
 
 def test_a_yes_sends_once_more_through_the_one_path_and_is_remembered(bench: Bench) -> None:
     result = run(*RESEND, "--yes", "--by", "dana", folder=bench.folder)
-    assert "pay7: 5 messages sent again: 5 accepted." in result.stdout
+    assert "pay7: 5 messages are released again: 5 accepted." in result.stdout
     assert len(bench.mails()) == 3
     assert len(bench.texts()) == 2
     assert states(bench) == {"accepted": 5}
@@ -91,7 +91,7 @@ def test_a_yes_sends_once_more_through_the_one_path_and_is_remembered(bench: Ben
     again = run(*RESEND, "--yes", folder=bench.folder)
     assert "Nothing is unknown of pay7" in again.stdout
     assert len(bench.mails()) == 3
-    assert "sent again by dana" in run("log", "pay7", folder=bench.folder).stdout
+    assert "released again by dana" in run("log", "pay7", folder=bench.folder).stdout
 
 
 def test_without_a_terminal_and_without_yes_nothing_is_sent(bench: Bench) -> None:
@@ -192,9 +192,12 @@ def test_a_mail_over_smtp_has_the_same_message_id(tmp_path: Path, receiver: Rece
 
 def test_a_dry_run_changes_no_byte_and_sends_nothing(bench: Bench) -> None:
     before = every_byte(bench.folder)
-    assert "sent again, although it may have arrived" in run(*RESEND, "-n", folder=bench.folder).stdout
+    shown = run(*RESEND, "-n", folder=bench.folder).stdout.splitlines()
+    assert shown[0] == "pay7: would be sent again, although it may have arrived:"
+    assert shown[-1] == "Dry run: nothing was written, nothing was sent."
     document = json.loads(run(*RESEND, "-n", "--json", folder=bench.folder).stdout)
-    assert (document["would_send"], document["left_out"]) == (5, {})
+    assert (document["commcast"], document["dry_run"]) == ("resend", True)
+    assert (document["chosen"], document["sent_again"], document["left_out"]) == (5, 0, {})
     assert every_byte(bench.folder) == before
 
 
@@ -205,11 +208,41 @@ def test_as_json(bench: Bench) -> None:
         "commcast": "resend",
         "version": 1,
         "incident": "pay7",
+        "found": 5,
+        "chosen": 4,
         "sent_again": 4,
         "became": {"accepted": 4},
         "left_out": {"opted out": 1},
+        "dry_run": False,
         "exit_code": 1,
     }
+
+
+def test_json_has_the_same_keys_whatever_became_of_it(bench: Bench) -> None:
+    def keys(*command: str) -> list[str]:
+        return list(json.loads(run(*command, "--json", folder=bench.folder).stdout))
+
+    shared = {"incident", "found", "chosen", "became", "left_out", "dry_run", "exit_code"}
+    settled = keys(*SETTLE, "accepted", "--yes", "--to", "ann@example.com")
+    assert {*shared, "settled", "as", "meanwhile"} <= set(settled)
+    planned = keys(*RESEND, "--dry-run")
+    assert {*shared, "sent_again"} <= set(planned)
+    assert keys(*RESEND, "--yes") == planned
+    assert keys(*RESEND, "--yes") == planned  # nothing is unknown any more
+    assert keys(*RESEND, "--dry-run") == planned
+    assert keys(*SETTLE, "accepted", "--yes") == settled
+
+
+def test_what_a_provider_refuses_as_a_whole_is_released_and_has_not_left(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(item: HandOver) -> Outcome:
+        return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, "the key is wrong", blame=Blame.ACCOUNT)
+
+    monkeypatch.setattr(wiring, "adapter_for", lambda config, channel, clock: FakeAdapter(channel, refuse))
+    result = run(*RESEND, "--yes", folder=bench.folder, expect=78)
+    assert "pay7: 5 messages are released again; none has left yet: 5 waiting." in result.stdout
+    assert "sent again" not in result.stdout
 
 
 @pytest.mark.parametrize("command", ["resend", "settle"])
@@ -306,6 +339,7 @@ def test_where_nobody_may_hear_it_again_a_person_has_to_think(bench: Bench) -> N
     assert "left out: 5, the promise in these words has passed" in result.stderr
     assert "commcast settle pay7 --unknown --as accepted" in result.stderr
     nothing_left(bench)
+    assert "5 nobody said yes or all are left out" in " ".join(run("resend", "--help").stdout.split())
 
 
 def test_older_words_are_not_sent_again_after_newer_ones(bench: Bench) -> None:
@@ -331,7 +365,7 @@ def test_unknown_again_is_unknown_and_may_be_sent_a_third_time(
             wiring, "adapter_for", lambda config, channel, clock: FakeAdapter(channel, half, ready=50)
         )
         result = run(*RESEND, "--yes", folder=bench.folder, expect=1)
-    assert "5 messages sent again: 2 accepted, 3 unknown." in result.stdout
+    assert "5 messages are released again: 2 accepted, 3 unknown." in result.stdout
     assert "nobody is told again by itself" in result.stderr
     run(*RESEND, "--yes", folder=bench.folder)
     assert states(bench) == {"accepted": 5}
@@ -344,7 +378,7 @@ def test_settings_that_cannot_work_change_nothing(tmp_path: Path) -> None:
     config = bench.folder / "commcast.toml"
     text = config.read_text().replace('provider = "outbox"\nfrom', 'provider = "smtp"\nfrom')
     config.write_text(text.replace('security = "none"', 'security = "none"\nuser = "status"'))
-    run(*RESEND, "--yes", folder=bench.folder, expect=2)
+    run(*RESEND, "--yes", folder=bench.folder, expect=78)
     nothing_left(bench)
 
 
@@ -396,7 +430,13 @@ def test_only_the_address_that_is_named_is_settled(bench: Bench) -> None:
     document = json.loads(
         run(*SETTLE, "rejected", "--to", "ann@example.com", "--yes", "--json", folder=bench.folder).stdout
     )
-    assert (document["settled"], document["as"], document["meanwhile"]) == (1, "rejected", 0)
+    assert (document["found"], document["settled"], document["as"], document["meanwhile"]) == (
+        1,
+        1,
+        "rejected",
+        0,
+    )
+    assert (document["became"], document["left_out"]) == ({"rejected": 1}, {})
     assert states(bench) == {"rejected": 1, "unknown": 4}
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from commcast.message import OutcomeKind
+from commcast.message import Blame, HandOver, Outcome, OutcomeKind
 from tests.cli.running import bench_now, every_byte, run
-from tests.desks import Bench, update_text, write_incident
-from tests.fakes import FakeAdapter, saying
+from tests.desks import Bench, numbered, update_text, write_desk, write_incident
+from tests.fakes import FakeAdapter, accepted, saying
 
 
 @pytest.fixture
@@ -124,3 +124,59 @@ def test_log_counts_what_was_said(bench: Bench) -> None:
 
 def test_log_of_what_nobody_said_is_refused(bench: Bench) -> None:
     run("log", "nothing1", folder=bench.folder, expect=2)
+
+
+# --- promises while something waits
+
+
+def waiting_desk(folder: Path, told: int) -> Bench:
+    """Return a desk of which `told` readers of three got the second update; the others wait for it."""
+    write_desk(folder, customers=numbered(3), support=[])
+    write_incident(folder)
+    bench = Bench(folder)
+    bench.adapter = lambda channel: FakeAdapter(channel)
+    bench.send()
+    first = bench.now + timedelta(minutes=20)
+    bench.later(minutes=10)
+    path = folder / "incidents" / "pay7.yaml"
+    path.write_text(path.read_text() + update_text(bench.now, nothing_new="The rollback is at 60%."))
+
+    def some(item: HandOver) -> Outcome:
+        if len(adapter.handed) <= told:
+            return accepted(item)
+        return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, "busy", blame=Blame.PROVIDER, retry_after=900.0)
+
+    adapter = FakeAdapter(answer=some, ready=1)
+    bench.adapter = lambda channel: adapter
+    bench.send()
+    bench.now = first + timedelta(minutes=1)
+    return bench
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_a_promise_stands_while_somebody_still_waits_for_the_next_word(tmp_path: Path, told: int) -> None:
+    """One reader who got it does not keep the promise to the others."""
+    bench = waiting_desk(tmp_path, told)
+    late = run("status", "--overdue", "--now", bench.now.isoformat(), folder=tmp_path, expect=4)
+    assert "LATE by 1m" in late.stdout
+    assert "commcast send pay7" in late.stderr
+    bench.ledger.close()
+
+
+def test_a_promise_is_kept_when_everybody_has_the_next_word(tmp_path: Path) -> None:
+    bench = waiting_desk(tmp_path, 3)
+    run("status", "--overdue", "--now", bench.now.isoformat(), folder=tmp_path)
+
+
+def test_a_first_word_that_reaches_nobody_is_overdue(tmp_path: Path) -> None:
+    write_desk(tmp_path, customers=numbered(3), support=[])
+    write_incident(tmp_path)
+    bench = Bench(tmp_path)
+    busy = FakeAdapter(answer=saying(OutcomeKind.NOT_TAKEN, Blame.PROVIDER, retry_after=9000.0))
+    bench.adapter = lambda channel: busy
+    bench.send()
+    run("status", "--overdue", "--now", bench.now.isoformat(), folder=tmp_path)
+    later = bench.now + timedelta(minutes=11)
+    late = run("status", "--overdue", "--now", later.isoformat(), folder=tmp_path, expect=4)
+    assert "never" in late.stdout
+    assert "LATE by 1m" in late.stdout

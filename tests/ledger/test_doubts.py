@@ -344,9 +344,34 @@ def test_who_must_not_hear_it_again_is_named_with_the_reason(ledger: Ledger) -> 
         "fit": "",
         "silent": "opted out",
         "": "erased",
-        "newer": "newer words have gone to them",
+        "newer": "newer words are on the way to them",
     }
     assert again(ledger, *seen.values()) == {seen["fit"].delivery}
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (State.HELD, "newer words are on the way to them"),
+        (State.PENDING, "newer words are on the way to them"),
+        (State.CLAIMED, "newer words are on the way to them"),
+        (State.ACCEPTED, "newer words have gone to them"),
+        (State.UNKNOWN, "newer words have gone to them"),
+        (State.REJECTED, ""),
+        (State.SKIPPED, ""),
+    ],
+)
+def test_newer_words_that_wait_are_told_from_those_that_have_gone(
+    ledger: Ledger, state: State, said: str
+) -> None:
+    lost(ledger, "a")
+    newer = fill(ledger, ["a"], number=2)
+    with ledger.write() as connection:
+        connection.execute(
+            update(schema.delivery).where(schema.delivery.c.broadcast == newer.id).values(state=state)
+        )
+        found = {each.notice: each.unfit for each in candidates(connection, ALL, NOW)}
+    assert found["update:1"] == said
 
 
 def test_what_becomes_unfit_at_the_question_is_left_out(ledger: Ledger) -> None:

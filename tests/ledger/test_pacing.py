@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from commcast.ledger.pacing import Pace, close, closed_until, next_slot, room, take_slots
+from commcast.ledger.pacing import Pace, close, closed_until, next_slot, pauses, reopen, room, take_slots
 from commcast.ledger.store import Ledger
 from commcast.message import OutcomeKind
-from tests.ledgers import LEASE, ME, NOW, OTHER, answer, claim, fill, said, states
+from tests.ledgers import LEASE, NOW, OTHER, answer, claim, fill, said, states
 
 SOON = timedelta(milliseconds=20)
 
@@ -126,7 +126,29 @@ def test_who_takes_over_does_not_wait_for_the_first_providers_time(ledger: Ledge
     answer(ledger, broadcast, [said(taken.delivery, OutcomeKind.NOT_TAKEN, wait=LEASE)])
     assert states(ledger) == {"a": "pending"}
     assert claim(ledger, broadcast).claims == ()
-    assert claim(ledger, broadcast, owner=ME, waits=False).claims
+    # Its own "later" is kept: a greylisted reader is not asked for again and again.
+    assert claim(ledger, broadcast, limit=pace(0, provider="fake"), waits=False).claims == ()
+    assert claim(ledger, broadcast, limit=pace(0, provider="sendgrid"), waits=False).claims
+
+
+def test_a_wait_or_a_pause_that_no_clock_meant_is_void(ledger: Ledger) -> None:
+    """Written while this machine's clock was a month ahead: a tick is not silent for a month."""
+    broadcast = fill(ledger, ["a"])
+    taken = claim(ledger, broadcast).claims[0]
+    month = timedelta(days=30)
+    answer(ledger, broadcast, [said(taken.delivery, OutcomeKind.NOT_TAKEN, wait=month)])
+    with ledger.write() as connection:
+        close(connection, "smtp", NOW + month)
+        assert pauses(connection, NOW) == {}
+    assert claim(ledger, broadcast, limit=pace(0)).claims
+
+
+def test_a_person_lifts_a_pause(ledger: Ledger) -> None:
+    with ledger.write() as connection:
+        close(connection, "smtp", NOW + timedelta(minutes=50))
+        assert pauses(connection, NOW) == {"smtp": NOW + timedelta(minutes=50)}
+        reopen(connection)
+        assert pauses(connection, NOW) == {}
 
 
 @pytest.mark.parametrize("per_second", [20.0, 100.0])
