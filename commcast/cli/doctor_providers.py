@@ -16,7 +16,6 @@ from commcast.config_fields import is_loopback
 from commcast.config_providers import SendGridProvider, SmtpProvider, TwilioProvider
 from commcast.errors import CommcastError, ExitCode, InputError, TryAgain
 from commcast.model import Channel
-from commcast.providers.http_answer import Trouble
 
 if TYPE_CHECKING:
     from commcast.config import Config, EmailChannel, SmsChannel
@@ -47,15 +46,6 @@ _READS = (
 )
 
 
-_TROUBLES = {
-    Trouble.UNRESOLVED: "its name has no address",
-    Trouble.UNREACHABLE: "no connection",
-    Trouble.CERTIFICATE: "nobody vouches for its certificate",
-    Trouble.HANDSHAKE: "no TLS connection",
-    Trouble.LOST: "the connection broke",
-    Trouble.SILENCE: "no answer in time",
-    Trouble.GARBAGE: "its answer makes no sense",
-}
 _E164 = r"\+[1-9]\d{6,14}"
 _LONGEST_CODE = 8  # digits of a short code
 _LONGEST_NAME = 11  # characters of an alphanumeric sender, with at least one letter (Twilio)
@@ -199,16 +189,9 @@ async def _asked(
             remedy += " (or base_url is the other region's)"
         found.append(Check(FAIL, channel, str(refusal), remedy, _REFUSED))
     except TryAgain as trouble:
-        what, remedy = _in_plain_words(str(trouble)), "try again, or look at base_url"
+        what, remedy = str(trouble), "try again, or look at base_url"
         found.append(Check(FAIL, channel, what, remedy, trouble.exit_code))
     return found
-
-
-def _in_plain_words(text: str) -> str:
-    """Return what records say of trouble on the way (HttpAnswer), in words for a person."""
-    for trouble, words in _TROUBLES.items():
-        text = text.replace(f"({trouble})", f"({words})")
-    return text
 
 
 async def _ask_sendgrid(records: _SendGrid, config: Config) -> AsyncIterator[Check]:
@@ -245,7 +228,7 @@ async def _ask_twilio(records: _Twilio, config: Config) -> AsyncIterator[Check]:
         try:
             check = await ask(records, config)
         except CommcastError as error:
-            what = _in_plain_words(str(error))
+            what = str(error)
             check = Check(WARN, about, what, "the account is fine: this is one thing less that is known")
         if check is not None:
             yield check

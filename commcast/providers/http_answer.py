@@ -35,6 +35,22 @@ class Trouble(StrEnum):
     SILENCE = "silence"
     GARBAGE = "garbage"
 
+    @property
+    def words(self) -> str:
+        """What happened, for a person."""
+        return _IN_WORDS[self]
+
+
+_IN_WORDS = {
+    Trouble.UNRESOLVED: "its name has no address",
+    Trouble.UNREACHABLE: "no connection",
+    Trouble.CERTIFICATE: "nobody vouches for its certificate",
+    Trouble.HANDSHAKE: "no TLS connection",
+    Trouble.LOST: "the connection broke",
+    Trouble.SILENCE: "no answer in time",
+    Trouble.GARBAGE: "its answer makes no sense",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:

@@ -189,7 +189,7 @@ def _checked(answer: HttpAnswer, what: str, scope: str) -> HttpAnswer:
             "SendGrid's certificate is not trusted; look at base_url and this machine's authorities"
         )
     if answer.trouble is not None:
-        raise TryAgain(f"SendGrid cannot be asked for {what} now ({answer.trouble})")
+        raise TryAgain(f"SendGrid cannot be asked for {what} now ({answer.trouble.words})")
     if answer.status == 200:
         return answer
     if answer.status == 401:

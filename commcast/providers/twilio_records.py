@@ -251,7 +251,7 @@ class TwilioRecords:
                 "Twilio's certificate is not trusted; look at base_url, and at the authorities here"
             )
         if answer.trouble is not None:
-            raise TryAgain(f"Twilio cannot be asked for {what} now ({answer.trouble})")
+            raise TryAgain(f"Twilio cannot be asked for {what} now ({answer.trouble.words})")
         if answer.status in {401, 403}:
             raise Refused(
                 f"Twilio refuses to tell {what} ({answer.status}); check {self._variables} at {CONSOLE}"
