@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.providers.http_answer import retry_after
+from commcast.providers.http_answer import Trouble, retry_after
 
 NOW = datetime(2026, 11, 21, 10, 5, tzinfo=UTC)
 UNIX = int(NOW.timestamp())
@@ -110,3 +110,8 @@ def test_a_date_and_its_seconds_say_the_same(seconds: int, hours: int) -> None:
     assert retry_after({"retry-after": at.strftime("%a, %d %b %Y %H:%M:%S %z")}, NOW) == seconds
     assert retry_after({"retry-after": str(seconds)}, NOW) == seconds
     assert retry_after({"x-ratelimit-reset": str(UNIX + seconds)}, NOW) == seconds
+
+
+def test_each_trouble_has_its_words() -> None:
+    assert all(trouble.words for trouble in Trouble)
+    assert len({trouble.words for trouble in Trouble}) == len(Trouble)

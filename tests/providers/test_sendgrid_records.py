@@ -15,6 +15,7 @@ from commcast.errors import CommcastError, ConfigError, ExitCode, TryAgain
 from commcast.model import Channel
 from commcast.providers import sendgrid_records
 from commcast.providers.base import Asked, Entry, Receipt, ReceiptKind, Records, Refused, Seen, Sighting
+from commcast.providers.http_answer import Trouble
 from commcast.providers.sendgrid_records import SendGridRecords
 from tests.adapters import http_standins as http
 from tests.adapters.http_standins import Exchange, Handler, HttpStandIn, Writer
@@ -442,10 +443,10 @@ REFUSALS: list[tuple[Handler, type[CommcastError], str]] = [
     (http.answer(200, "<html>"), TryAgain, "no sense"),
     (http.answer(200, "[" * 100_000), TryAgain, "no sense"),
     (http.answer(200, "7"), TryAgain, "no sense"),
-    (http.reset, TryAgain, "lost"),
-    (http.half(200, b"[]"), TryAgain, "lost"),
-    (http.garbage, TryAgain, "garbage"),
-    (http.endless, TryAgain, "garbage"),
+    (http.reset, TryAgain, Trouble.LOST.words),
+    (http.half(200, b"[]"), TryAgain, Trouble.LOST.words),
+    (http.garbage, TryAgain, Trouble.GARBAGE.words),
+    (http.endless, TryAgain, Trouble.GARBAGE.words),
 ]
 
 
@@ -482,7 +483,7 @@ def test_nobody_listens() -> None:
         async with http.nobody() as url, SendGridRecords(provider(url), KEY, clock) as records:
             await records.scopes()
 
-    with pytest.raises(TryAgain, match="unreachable"):
+    with pytest.raises(TryAgain, match=Trouble.UNREACHABLE.words):
         asyncio.run(scenario())
 
 
