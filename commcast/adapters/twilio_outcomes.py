@@ -56,7 +56,7 @@ OUTCOMES: tuple[Rule, ...] = (
     Rule(_REFUSED + "(?:21602|21605|21617|21618|21619|21658)", _REJECTED, _ONE, "the words cannot be texted"),
     Rule(_REFUSED + "(?:21611|30001)", _NOT_TAKEN, _PROVIDER, "our sender's queue at Twilio is full"),
     Rule(_REFUSED + "(?:20429|14107|30022|30454|63038)", _NOT_TAKEN, _PROVIDER, "our limit there is reached"),
-    Rule(_REFUSED + "21408", _NOT_TAKEN, _ACCOUNT, "the account may not text this region: enable it"),
+    Rule(_REFUSED + "21408", _NOT_TAKEN, _ACCOUNT, "the account may not text this region: enable it, or suppress the number"),
     Rule(_REFUSED + "(?:21212|21267|21601|21603|21606|21607|21616|21657|21659|21660|21661|21663)",
          _NOT_TAKEN, _ACCOUNT, "the sender is refused: look at from"),
     Rule(_REFUSED + "(?:2170[1-5]|21709|2171[125])",
