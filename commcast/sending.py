@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from commcast.delivering import Delivered, Deliverer, stopping_on_interrupt
 from commcast.desk import Desk, Owed, what_is_owed
 from commcast.errors import ProviderError, TryAgain
-from commcast.freezing import Freezer, Thawed, silent, thaw
+from commcast.freezing import TEXT_STANDS, Freezer, Thawed, silent, thaw
 from commcast.ledger.freeze import HeldRow, find_broadcast, held_rows
 from commcast.ledger.schema import BroadcastState
 from commcast.model import Channel, Incident
 from commcast.owed import CHUNK, OwedDeliveries, OwedRow, no_former_readers, nobody_told
 from commcast.plan import SEND, Notice, notice_of
 
+STALE = "expired: nobody has written since, long after the promise"
 # How long another process may take to freeze the same notice before this one says "try again".
 FREEZE_PATIENCE = 120.0  # seconds
 
@@ -43,8 +44,10 @@ class Sender:
                 freezer = Freezer(self.deliverer.ledger, self.deliverer.owner, self.desk.now, self.freezing)
                 if not freezer.freeze(owed.deliveries, expected=expected):
                     self._await_other(owed.deliveries)
-            self._thaw(owed)
-            return self.deliverer.deliver(owed.incident.id)
+            stale = self._thaw(owed)
+            delivered = self.deliverer.deliver(owed.incident.id)
+            delivered.expired += stale
+            return delivered
 
     def _report_stop(self, owed: Owed) -> Delivered:
         delivered = self.deliverer.deliver(owed.incident.id)
@@ -82,14 +85,21 @@ class Sender:
             raise TryAgain("the other process that was preparing this broadcast gave it up")
         return found.state is BroadcastState.FROZEN
 
-    def _thaw(self, owed: Owed) -> None:
-        """Make the words of what quiet hours held back, now that its time has come."""
+    def _thaw(self, owed: Owed) -> int:
+        """Make the words of what quiet hours held back, now that its time has come.
+
+        Returns how many are not told because nobody has written since.
+        """
         ledger, now = self.deliverer.ledger, self.desk.now
         with ledger.read() as connection:
             held = iter(held_rows(connection, owed.incident.id, now))
         writers: dict[int, OwedDeliveries] = {}
+        stale = 0
         while chunk := list(islice(held, CHUNK)):
-            thaw(ledger, [self._thawed(owed, row, writers) for row in chunk], now)
+            rows = [self._thawed(owed, row, writers) for row in chunk]
+            thaw(ledger, rows, now)
+            stale += sum(row.reason == STALE for row in rows)
+        return stale
 
     def _thawed(self, owed: Owed, row: HeldRow, writers: dict[int, OwedDeliveries]) -> Thawed:
         if reason := self._reason_to_drop(owed, row):
@@ -105,13 +115,17 @@ class Sender:
         if newest.is_end and newest.number != row.number:
             return "over by the time quiet hours ended"
         promised = self._notice(owed, row).next_update_by.get(row.audience)
-        if promised is not None and promised <= self.desk.now:
-            return "expired: its promise passed in quiet hours"
+        if promised is not None and promised + TEXT_STANDS <= self.desk.now:
+            return STALE
         return ""
 
     def _notice(self, owed: Owed, row: HeldRow) -> Notice:
-        update = owed.incident.update(row.number)
-        return notice_of(owed.incident, update, Channel(row.channel), owed.standing, self.desk.config)
+        """Return the notice that was held, with the newest facts: what was so at night may not be so now."""
+        held, newest = owed.incident.update(row.number), owed.incident.update(max(owed.standing.releases))
+        channel, config = Channel(row.channel), self.desk.config
+        notice = notice_of(owed.incident, held, channel, owed.standing, config)
+        current = notice_of(owed.incident, newest, channel, owed.standing, config)
+        return replace(notice, number=newest.number, next_update_by=current.next_update_by)
 
     def _writer(self, owed: Owed, row: HeldRow) -> OwedDeliveries:
         return OwedDeliveries(

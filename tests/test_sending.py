@@ -306,6 +306,38 @@ def test_texts_wait_for_quiet_hours_to_end_and_go_then(tmp_path: Path) -> None:
     assert len(bench.texts()) == 2
 
 
+def held_overnight(folder: Path) -> Bench:
+    """Return a desk whose text of 3 in the morning is held until 8; word was promised every half hour."""
+    night = START.replace(hour=2)
+    write_desk(folder, sms='quiet = "21:00-08:00"')
+    write_incident(folder, at=night, severity=2)
+    bench = Bench(folder, now=night)
+    bench.send()
+    return bench
+
+
+def test_a_held_text_tells_what_is_so_when_it_goes(tmp_path: Path) -> None:
+    """Not what was so at night; and that a mail's promise passed since drops no text."""
+    bench = held_overnight(tmp_path)
+    bench.now = START.replace(hour=6, minute=45)
+    newer = update_text(bench.now, status="identified", issue="Nobody can pay by card.")
+    write_incident(tmp_path, at=START.replace(hour=2), severity=2, more=newer)
+    bench.send()
+    bench.now = START.replace(hour=7, minute=20)
+    assert bench.tick().exit_code(0.02) is ExitCode.DONE
+    assert len(bench.texts()) == 2
+    assert "Nobody can pay by card." in bench.texts()[0].read_text()
+
+
+def test_a_held_text_that_nobody_kept_true_is_dropped_and_told(tmp_path: Path) -> None:
+    bench = held_overnight(tmp_path)
+    bench.now = START.replace(hour=7, minute=5)
+    ticked = bench.tick()
+    assert bench.texts() == []
+    assert ticked.delivered["pay7"].expired == 2
+    assert ticked.exit_code(0.02) is ExitCode.DECISION
+
+
 def test_a_held_text_is_dropped_when_it_is_over_by_then(tmp_path: Path) -> None:
     night = START.replace(hour=2)
     write_desk(tmp_path, sms='quiet = "21:00-08:00"', extra='[cadence.2]\nfirst = "10m"\nevery = "12h"')

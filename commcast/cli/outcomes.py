@@ -133,5 +133,7 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
         say(f"Interrupted: {delivered.waiting:,} wait. commcast resume {incident} finishes it.")
     elif delivered.stopped_by:
         say(f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} wait. See: commcast resume {incident}")
+    elif delivered.waiting and not delivered.troubles:
+        say(f"{delivered.waiting:,} wait for their turn. A tick goes on, or: commcast send {incident}")
     if delivered.lost or delivered.outcomes["unknown"]:
         say(f"Unknown: no answer came; nobody is told again by itself. Next: commcast reconcile {incident}")
