@@ -166,7 +166,7 @@ def init(
     show(f"Made the desk of {name} in {folder}/: its messages go to outbox/ as files, nothing leaves.")
     step = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
     say(f"Next: look at {CONFIG_NAME} and audiences/, then: {step}commcast declare payments --dry-run")
-    say('To go live: README, "SMTP", then: commcast doctor --connect')
+    say('To go live: README, "Going live", then: commcast doctor --connect')
 
 
 def make_desk(folder: Path, desk: str, files: dict[str, str]) -> None:
