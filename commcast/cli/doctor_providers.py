@@ -91,8 +91,7 @@ def _settings(config: Config, channel: Channel) -> EmailChannel | SmsChannel | N
 
 
 def _outbox(channel: Channel) -> Check:
-    where = "SMTP" if channel is Channel.EMAIL else "Twilio"
-    remedy = f'to go live: README, "{where}", then commcast doctor --connect'
+    remedy = 'to go live: README, "Going live", then commcast doctor --connect'
     return Check(WARN, channel, f"goes into files, nothing is sent; {remedy}")
 
 
