@@ -58,6 +58,17 @@ class Turn:
     next_try: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Taker:
+    """Who claims, and on what terms; `by` is the provider, `waits` means what it does in settle_and_claim."""
+
+    owner: str
+    lease: timedelta
+    now: datetime
+    by: str | None = None
+    waits: bool = True
+
+
 def settle_and_claim(
     connection: Connection,
     broadcast: int,
@@ -75,19 +86,19 @@ def settle_and_claim(
     `limit` is the provider's. With `waits` unset, what another provider asked to be tried later may go now.
     """
     settle(connection, settlements, owner=owner, now=now)
-    by = limit.provider if limit else None
+    taker = _Taker(owner, lease, now, limit.provider if limit else None, waits)
     stopped_by = _stopped_by(connection, broadcast)
     if stopped_by or count <= 0:
         return Turn(stopped_by=stopped_by)
     if limit and (until := closed_until(connection, limit.provider, now)):
         return Turn(closed_until=until, next_try=until if waiting(connection, broadcast)[0] else None)
     if not limit or not limit.per_second:
-        return _turn(connection, broadcast, count, owner, lease, now, waits, by)
+        return _turn(connection, broadcast, count, taker)
     slot = next_slot(connection, limit, now)
     if not (free := min(count, room(limit, slot, now))):
         again = free_from(limit, slot)
         return Turn(next_try=again if waiting(connection, broadcast)[0] else None)
-    turn = _turn(connection, broadcast, free, owner, lease, now, waits, by)
+    turn = _turn(connection, broadcast, free, taker)
     return replace(turn, slots=take_slots(connection, limit, slot, len(turn.claims)))
 
 
@@ -106,68 +117,45 @@ def _stopped_by(connection: Connection, broadcast: int) -> str:
     )
 
 
-def _turn(
-    connection: Connection,
-    broadcast: int,
-    count: int,
-    owner: str,
-    lease: timedelta,
-    now: datetime,
-    waits: bool,
-    by: str | None,
-) -> Turn:
-    claims, expired = _claim(connection, broadcast, count, owner, lease, now, waits, by)
+def _turn(connection: Connection, broadcast: int, count: int, taker: _Taker) -> Turn:
+    claims, expired = _claim(connection, broadcast, count, taker)
     if claims:
         return Turn(claims=claims, expired=expired)
     return Turn(expired=expired, next_try=waiting(connection, broadcast)[1])
 
 
 def _claim(
-    connection: Connection,
-    broadcast: int,
-    count: int,
-    owner: str,
-    lease: timedelta,
-    now: datetime,
-    waits: bool,
-    by: str | None,
+    connection: Connection, broadcast: int, count: int, taker: _Taker
 ) -> tuple[tuple[Claim, ...], int]:
     """Claim what may go; what may no longer (opted out since the freeze, promise passed) is skipped.
 
     Returns the claims, and how many were skipped because their promise had passed.
     """
     expired = 0
-    while candidates := _candidates(connection, broadcast, count, now, waits, by):
+    while candidates := _candidates(connection, broadcast, count, taker):
         fit: list[int] = []
         unfit: dict[str, list[int]] = {}
         for row in candidates:
-            reason = _unfit(row, now)
+            reason = _unfit(row, taker.now)
             (unfit.setdefault(reason, []) if reason else fit).append(row.id)
         for reason, ids in unfit.items():
-            _skip(connection, ids, reason, now)
+            _skip(connection, ids, reason, taker.now)
             expired += len(ids) if reason == EXPIRED else 0
         if fit:
-            return _take(connection, fit, owner, lease, now, by), expired
+            return _take(connection, fit, taker), expired
     return (), expired
 
 
-def _candidates(
-    connection: Connection,
-    broadcast: int,
-    count: int,
-    now: datetime,
-    waits: bool = True,
-    by: str | None = None,
-) -> Sequence[Any]:
+def _candidates(connection: Connection, broadcast: int, count: int, taker: _Taker) -> Sequence[Any]:
     # A time far off was written before this machine's clock was set back.
     ripe = or_(
         _delivery.c.not_before.is_(None),
-        _delivery.c.not_before <= stamp(now),
-        _delivery.c.not_before > stamp(now + NO_SUCH_WAIT),
+        _delivery.c.not_before <= stamp(taker.now),
+        _delivery.c.not_before > stamp(taker.now + NO_SUCH_WAIT),
     )
-    if by is not None and not waits:
+    if taker.by is not None and not taker.waits:
         # Another provider's "later" is not this one's; its own is.
-        ripe = or_(ripe, _delivery.c.provider.is_(None), _delivery.c.provider != by)
+        ripe = or_(ripe, _delivery.c.provider.is_(None), _delivery.c.provider != taker.by)
     opted_out = (
         select(func.count())
         .where(_suppression.c.channel == _delivery.c.channel, _suppression.c.key == _delivery.c.key)
@@ -210,27 +198,20 @@ def _candidates(
     ).all()
 
 
-def _take(
-    connection: Connection,
-    ids: Sequence[int],
-    owner: str,
-    lease: timedelta,
-    now: datetime,
-    by: str | None = None,
-) -> tuple[Claim, ...]:
+def _take(connection: Connection, ids: Sequence[int], taker: _Taker) -> tuple[Claim, ...]:
     taken = connection.execute(
         update(_delivery)
         .where(_delivery.c.id.in_(ids), _delivery.c.state == State.PENDING)
         .values(
             state=State.CLAIMED,
-            owner=owner,
-            lease_until=stamp(now + lease),
+            owner=taker.owner,
+            lease_until=stamp(taker.now + taker.lease),
             attempts=_delivery.c.attempts + 1,
-            claimed_at=stamp(now),
+            claimed_at=stamp(taker.now),
             # Who is handed it, on disk before the first byte leaves: if the answer is lost, they are asked.
-            provider=by,
+            provider=taker.by,
             provider_id=None,
-            changed_at=stamp(now),
+            changed_at=stamp(taker.now),
         )
         .returning(
             _delivery.c.id,

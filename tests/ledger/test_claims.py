@@ -42,11 +42,12 @@ def test_a_claim_that_lost_the_race_takes_nothing(ledger: Ledger, monkeypatch: p
     from commcast.ledger import claims
 
     broadcast = fill(ledger, ["a"])
+    taker = claims._Taker(ME, LEASE, NOW)
     with ledger.read() as connection:
-        seen = claims._candidates(connection, broadcast.id, 10, NOW, True)
+        seen = claims._candidates(connection, broadcast.id, 10, taker)
     assert len(claim(ledger, broadcast, owner=OTHER).claims) == 1
     with ledger.write() as connection:
-        assert claims._take(connection, [row.id for row in seen], ME, LEASE, NOW) == ()
+        assert claims._take(connection, [row.id for row in seen], taker) == ()
     answer(ledger, broadcast, [said(seen[0].id, OutcomeKind.ACCEPTED)], owner=OTHER)
     assert states(ledger) == {"a": "accepted"}
 
