@@ -78,7 +78,7 @@ class Run:
         self._words = FrozenWords(self.broadcast, self.ledger.secret)
         self._throttle = Throttle(self.adapter, self.clock)
         batch = self.adapter.batch_size
-        in_flight = self._throttle.window // batch
+        in_flight = self.adapter.window // batch
         self._verdict = Verdict(patience=max(in_flight, LOST_REQUESTS), batch=batch)
         self._requests = count()
         self._drained_by = 0.0
@@ -144,7 +144,7 @@ class Run:
         if size > 1 and not self._verdict.accepts:
             # One reader first: a provider that fails costs him his answer, and not a window of readers.
             return 0 if open_claims else 1
-        return (self._throttle.window - open_claims) // size * size
+        return (self.adapter.window - open_claims) // size * size
 
     @property
     def _ending(self) -> bool:

@@ -33,16 +33,6 @@ class Throttle:
     _lead: float = _FIRST_LEAD
 
     @property
-    def window(self) -> int:
-        """W: how many deliveries this process may have claimed at once.
-
-        Where hand-overs have slots, none is claimed that would wait for a connection and miss its slot.
-        """
-        if self.adapter.per_second:
-            return self.adapter.connections * self.adapter.batch_size
-        return self.adapter.window
-
-    @property
     def limit(self) -> Pace:
         """The provider's limit, for the next claims."""
         lead = timedelta(seconds=self._lead)

@@ -51,7 +51,7 @@ class FakeAdapter:
 
     @property
     def window(self) -> int:
-        return self.connections * self.batch_size * self.ready
+        return self.connections * self.batch_size * (1 if self.per_second else self.ready)
 
     async def __aenter__(self) -> Self:
         return self

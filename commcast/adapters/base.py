@@ -19,7 +19,8 @@ class Adapter(Protocol):
     `unknown`. `connections` is how many `send` calls may run at the same moment. `window` is W: how many
     deliveries one process may have claimed at once, at least `connections` times `batch_size`; a kill
     leaves at most so many `unknown`. `per_second` is how many messages a second it may be given by all
-    processes together, 0 for any number; then no batch is larger than a twentieth of it.
+    processes together, 0 for any number; then no batch is larger than a twentieth of it,
+    and nothing is claimed that would wait for a connection and miss its slot: `window` is the least there is.
 
     Entering the context opens nothing that could send; leaving it closes all connections, bounded in time.
     `send` yields exactly one `Outcome` for each hand-over of the batch, in any order, as answers come.

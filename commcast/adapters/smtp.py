@@ -38,7 +38,7 @@ class SmtpAdapter:
         _check(provider, password)
         self.connections = provider.connections
         self.per_second = provider.per_second
-        self.window = provider.connections * READY
+        self.window = provider.connections * (1 if provider.per_second else READY)
         self.deadline = provider.timeout.total_seconds() * DEADLINE_STEPS
         self._provider, self._password = provider, password or ""
         self._context: ssl.SSLContext | None = None
