@@ -18,6 +18,7 @@ from commcast.ledger.pacing import close
 from commcast.ledger.settling import Settlement, settle, suppress_refused
 from commcast.ledger.store import Ledger
 from commcast.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind
+from commcast.progress import Progress
 from commcast.thawing import FrozenWords
 from commcast.throttle import AFTER_SILENCE, LONGEST_WAIT, Throttle
 from commcast.verdict import LOST_REQUESTS, Verdict
@@ -59,8 +60,8 @@ class Run:
     """One process's run over one frozen broadcast.
 
     `clock` gives aware UTC now; `lease` is longer than the longest hand-over; `halt` is set by a signal.
-    `progress` is told each outcome's kind as it is settled. With `waits` unset, what another provider asked
-    to be tried later goes now: this one takes over.
+    `progress` is told what waits, and what became of it as that is settled. With `waits` unset, what another
+    provider asked to be tried later goes now: this one takes over.
     """
 
     broadcast: Broadcast
@@ -70,11 +71,12 @@ class Run:
     lease: timedelta
     clock: Callable[[], datetime]
     halt: asyncio.Event
-    progress: Callable[[str], None]
+    progress: Progress
     waits: bool = True
 
     def __post_init__(self) -> None:
         self.ended = Ended(self.adapter.name)
+        self._name = f"{self.broadcast.incident} {self.broadcast.channel}"
         self._words = FrozenWords(self.broadcast, self.ledger.secret)
         self._throttle = Throttle(self.adapter, self.clock)
         batch = self.adapter.batch_size
@@ -92,6 +94,7 @@ class Run:
         Raises LedgerError or TryAgain when the ledger cannot be written: then nothing more leaves.
         """
         try:
+            self.progress.begins(self._name, (await self._waiting())[0])
             async with self.adapter:
                 await self._loop()
             await self._conclude()
@@ -182,9 +185,10 @@ class Run:
         began = time.monotonic()
         turn = await asyncio.get_running_loop().run_in_executor(self._thread, transact)
         self._throttle.claimed_in(time.monotonic() - began)
-        for settlement in settled:
-            self.ended.outcomes[settlement.outcome.kind] += 1
-            self.progress(settlement.outcome.kind)
+        if settled:
+            became = Counter(settlement.outcome.kind.value for settlement in settled)
+            self.ended.outcomes.update(became)
+            self.progress.settled(self._name, became)
         self.ended.stopped_by = self.ended.stopped_by or turn.stopped_by
         self.ended.expired += turn.expired
         self._heed_pause(turn.closed_until if turn.next_try else None)
@@ -195,6 +199,13 @@ class Run:
         if until and self._throttle.outlasts_us(until):
             words = f"it is not to be tried before {until:%H:%M:%S} UTC (commcast resume lifts that)"
             self._verdict.down = self._verdict.down or words
+
+    async def _waiting(self) -> tuple[int, datetime | None]:
+        def count() -> tuple[int, datetime | None]:
+            with self.ledger.read() as connection:
+                return waiting(connection, self.broadcast.id)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, count)
 
     async def _conclude(self) -> None:
         """Suppress who was refused for good, and count what waits."""

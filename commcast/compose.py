@@ -14,13 +14,25 @@ from typing import Any
 
 from commcast.config import Config
 from commcast.errors import Fault, TemplateError
-from commcast.message import Email, Mailbox, Message, Sms
+from commcast.message import Email, Mailbox, Message, Sms, Spliced
 from commcast.model import Channel
 from commcast.wording.rendering import EmailContent, Renderer, SmsContent
 from commcast.wording.sms import measure
 from commcast.wording.templating import Wording
 
 Content = EmailContent | SmsContent
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """One reader's words. `digest` is frozen, and compared again when they are handed over.
+
+    `spliced` tells how a mail's words came about, None where they were rendered for this reader alone.
+    """
+
+    content: Content
+    digest: str
+    spliced: Spliced | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +65,12 @@ class Group:
     next_update_by: datetime | None
     renderer: Renderer
 
-    def content(self, values: Mapping[str, Any], *, line: int = 0) -> Content:
+    def words(self, values: Mapping[str, Any], *, line: int = 0) -> Words:
         """Return the words for one reader. Raises TemplateError, naming the `line` of their list."""
+        content = self._rendered(values, line)
+        return Words(content, content_digest(content))
+
+    def _rendered(self, values: Mapping[str, Any], line: int) -> Content:
         try:
             if self.channel is Channel.EMAIL:
                 return self.renderer.email(self.context, values)
@@ -100,7 +116,7 @@ def content_digest(content: Content) -> str:
 
 
 def build_message(
-    content: Content,
+    words: Words,
     envelope: Envelope,
     delivery: DeliveryKey,
     *,
@@ -111,6 +127,7 @@ def build_message(
     valid_until: datetime | None = None,
 ) -> Message:
     """Return the finished message of one delivery. `secret` keys its Message-ID, `now` becomes its Date."""
+    content = words.content
     if isinstance(content, SmsContent):
         return Sms(to=address, body=content.body, valid_until=valid_until, sender=envelope.sender)
     sender_name, sender = parseaddr(envelope.sender)
@@ -129,23 +146,26 @@ def build_message(
         list_unsubscribe=_unsubscribe(envelope.list_unsubscribe),
         list_id=f"<incidents.{domain}>",
         date=now,
+        spliced=words.spliced,
     )
 
 
-def mark_test(content: Content, audience: str) -> Content:
+def mark_test(content: Content, audience: str) -> Words:
     """Return the same words marked as a test for an audience in every place where a reader looks first."""
     mark = f"[TEST for {audience}]"
     if isinstance(content, SmsContent):
         body = f"{mark} {content.body}"
-        return SmsContent(body, measure(body), content.replaced)
+        marked: Content = SmsContent(body, measure(body), content.replaced)
+        return Words(marked, content_digest(marked))
     note = "This is a test message; nothing has happened."
     html = content.html
     if html:
         head, body, rest = _after_body_tag(html)
         html = f'{head}{body}<p style="margin:0;padding:12px;font-weight:bold">{mark} {note}</p>{rest}'
-    return EmailContent(
+    marked = EmailContent(
         subject=f"{mark} {content.subject}", text=f"{mark} {note}\n\n{content.text}", html=html
     )
+    return Words(marked, content_digest(marked))
 
 
 def _after_body_tag(html: str) -> tuple[str, str, str]:

@@ -20,6 +20,7 @@ from commcast.ledger.stops import stop_incident
 from commcast.ledger.store import Ledger
 from commcast.message import OutcomeKind
 from commcast.model import Channel
+from commcast.progress import Progress
 
 # Longer than the longest hand-over with the one that waits before it; then another host may call it unknown.
 LEASE = timedelta(minutes=30)
@@ -151,7 +152,7 @@ class Deliverer:
     adapter_for: Callable[[Channel], Adapter]
     owner: str
     clock: Callable[[], datetime]
-    progress: Callable[[str], None]
+    progress: Progress
     fallback_for: Callable[[Channel], Adapter | None] = no_fallback
 
     def deliver(self, incident: str) -> Delivered:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -15,6 +15,36 @@ class Mailbox:
     name: str = ""
 
 
+Pieces = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Skeleton:
+    """One group's mail rendered once, cut at the places where a reader's values go.
+
+    A text among the pieces stands for itself, a number for the reader's value of that number. No text is
+    empty, and no two texts follow each other. The same object serves all readers of its group, so that what
+    is worked out of it once (a frame of encoded lines) can be kept by its identity.
+    """
+
+    subject: Pieces
+    text: Pieces
+    html: Pieces
+
+
+@dataclass(frozen=True, slots=True)
+class Spliced:
+    """How one reader's words came about: a skeleton, and the values put into it.
+
+    `escaped` are the same values as they stand in HTML. No value is empty, begins or ends with white space,
+    or holds a character that ends a line or that mails may not hold.
+    """
+
+    skeleton: Skeleton
+    values: tuple[str, ...]
+    escaped: tuple[str, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Email:
     """One finished mail for one addressee.
@@ -22,6 +52,8 @@ class Email:
     `text` and `html` use "\\n" line ends; `html` is empty for a text-only mail.
     `message_id` and `references` are complete with angle brackets. `message_id` is the same
     whenever the same delivery is built again, so that mail systems can drop a second copy (RFC 7352).
+    `spliced` tells how subject, text and html came about, where they were spliced: a short way to the same
+    bytes, never to others.
     """
 
     sender: Mailbox
@@ -35,6 +67,7 @@ class Email:
     list_unsubscribe: str = ""
     list_id: str = ""
     date: datetime | None = None
+    spliced: Spliced | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from commcast.audiences.recipients import open_recipients
-from commcast.compose import Content, Group, content_digest, envelope_of, renderer_for
+from commcast.compose import Content, Group, Words, envelope_of, renderer_for
 from commcast.config import CONFIG_NAME, Config
 from commcast.errors import Fault, InputError
 from commcast.model import Channel, Incident, Recipient
@@ -50,7 +50,7 @@ class FormerReader:
 
 @dataclass(frozen=True, slots=True)
 class OwedRow:
-    """One recipient of a notice; `content` and `group` are there where a message goes, now or later."""
+    """One recipient of a notice; `words` and `group` are there where a message goes, now or later."""
 
     key: str
     address: str
@@ -58,8 +58,17 @@ class OwedRow:
     decision: Decision
     values: Mapping[str, Any]
     group: Group | None = None
-    content: Content | None = None
-    digest: str = ""
+    words: Words | None = None
+
+    @property
+    def content(self) -> Content | None:
+        """What the reader reads, None where no message goes."""
+        return self.words.content if self.words else None
+
+    @property
+    def digest(self) -> str:
+        """The digest of the words, "" where no message goes."""
+        return self.words.digest if self.words else ""
 
 
 @dataclass(slots=True)
@@ -166,8 +175,7 @@ class OwedDeliveries:
     ) -> OwedRow:
         """Return the row of one reader with the words rendered for them."""
         group = self._group(audience, zone, locale)
-        content = group.content(values, line=line)
-        return OwedRow(key, address, audience, decision, values, group, content, content_digest(content))
+        return OwedRow(key, address, audience, decision, values, group, group.words(values, line=line))
 
     def _group(self, audience: str, zone: str, locale: str) -> Group:
         found = self._groups.get((audience, zone, locale))

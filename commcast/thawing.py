@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from commcast.compose import DeliveryKey, Envelope, Group, build_message, content_digest, renderer_for
+from commcast.compose import DeliveryKey, Envelope, Group, build_message, renderer_for
 from commcast.errors import LedgerError
 from commcast.ledger.claims import Claim
 from commcast.ledger.freeze import Broadcast, Composition, read_composition
@@ -37,14 +37,14 @@ class FrozenWords:
         Raises LedgerError where the words do not render as they did when they were released.
         """
         group = self._groups[claim.composition]
-        content = group.content(claim.recipient)
-        if content_digest(content) != claim.digest:
+        words = group.words(claim.recipient)
+        if words.digest != claim.digest:
             raise LedgerError(
                 "the frozen words do not render as they did when they were released (another version of the "
                 "program or of Jinja?); nothing more was sent: finish with the version that froze them"
             )
         return build_message(
-            content,
+            words,
             group.envelope,
             DeliveryKey(self.broadcast.incident, claim.notice, Channel(claim.channel), claim.key),
             address=claim.address,

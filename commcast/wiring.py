@@ -11,10 +11,10 @@ from commcast.config import CONFIG_NAME, Config, EmailChannel, SmsChannel
 from commcast.delivering import Deliverer
 from commcast.desk import Desk
 from commcast.errors import ConfigError, Fault
-from commcast.freezing import silent
 from commcast.ledger.owners import current_owner
 from commcast.ledger.store import Ledger
 from commcast.model import Channel
+from commcast.progress import Progress
 from commcast.providers.base import Records
 from commcast.sending import Sender
 
@@ -64,13 +64,9 @@ def make_sender(
     ledger: Ledger,
     *,
     clock: Callable[[], datetime],
-    progress: Callable[[str], None],
-    freezing: Callable[[int], None] = silent,
+    progress: Progress,
 ) -> Sender:
-    """Return what sends for this process. `clock` gives aware now.
-
-    `progress` hears each outcome's kind, `freezing` how many rows of a list are frozen.
-    """
+    """Return what sends for this process, and tells `progress` how far it is. `clock` gives aware now."""
     deliverer = Deliverer(
         ledger=ledger,
         adapter_for=lambda channel: adapter_for(desk.config, channel, clock),
@@ -79,7 +75,7 @@ def make_sender(
         clock=clock,
         progress=progress,
     )
-    return Sender(desk, deliverer, freezing)
+    return Sender(desk, deliverer, progress.freezing)
 
 
 def records_for(config: Config, provider: str, clock: Callable[[], datetime]) -> Records | None:

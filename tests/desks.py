@@ -17,6 +17,7 @@ from commcast.ledger.history import Told, deliveries
 from commcast.ledger.owners import current_owner
 from commcast.ledger.store import Ledger, create_ledger, ledger_path, open_ledger
 from commcast.model import Channel, Incident
+from commcast.progress import Unheard
 from commcast.sending import Sender
 from commcast.tick import Ticked, tick
 from commcast.wiring import adapter_for
@@ -139,7 +140,7 @@ class Bench:
             adapter_for=self.adapter or (lambda channel: adapter_for(desk.config, channel, lambda: self.now)),
             owner=current_owner(),
             clock=lambda: self.now,
-            progress=lambda kind: None,
+            progress=Unheard(),
             fallback_for=self.fallback,
         )
         return Sender(desk, deliverer)

@@ -16,14 +16,15 @@ class Adapter(Protocol):
     An adapter gets finished content. It does not render, choose recipients, retry or touch the ledger.
 
     `batch_size` is how many recipients one request may carry: an answer that is lost makes that many
-    `unknown`. `connections` is how many `send` calls may run at the same moment. `window` is W: how many
-    deliveries one process may have claimed at once, at least `connections` times `batch_size`; a kill
-    leaves at most so many `unknown`. `per_second` is how many messages a second it may be given by all
-    processes together, 0 for any number; then no batch is larger than a twentieth of it,
+    `unknown`. `window` is W: how many deliveries one process may have claimed at once, in all its calls of
+    `send` together; a kill leaves at most so many `unknown`. `per_second` is how many messages a second it
+    may be given by all processes together, 0 for any number; then no batch is larger than a twentieth of it,
     and nothing is claimed that would wait for a connection and miss its slot: `window` is the least there is.
 
     Entering the context opens nothing that could send; leaving it closes all connections, bounded in time.
-    `send` yields exactly one `Outcome` for each hand-over of the batch, in any order, as answers come.
+    `send` runs as often at the same moment as there are batches. Where `batch_size` is 1 a batch may hold as
+    many as `window` and is spread over the connections there are; else it is one request. It yields exactly
+    one `Outcome` for each hand-over of the batch, in any order, as answers come.
     It never raises for what a provider or the network does: that is an outcome. Once any byte that could
     complete a hand-over may have left and no answer came, the outcome is `unknown`, also when the task is
     cancelled (a cancelled `send` may leave outcomes out; the caller then treats them as `unknown`).

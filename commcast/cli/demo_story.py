@@ -15,6 +15,7 @@ from commcast.cli.colour import BOLD, CYAN, DIM, paint, show_painted
 from commcast.cli.demo_desk import ZONE, DemoDesk
 from commcast.cli.output import inert
 from commcast.cli.present import NAMES
+from commcast.progress import Unheard
 
 if TYPE_CHECKING:
     from commcast.desk import Desk
@@ -81,7 +82,7 @@ def _one_moment(
     planned = what_is_owed(desk, incident, ledger, as_if_released=True)
     survey = planned.survey()
     release_updates(desk, planned, planned.drafts, ledger, how="yes", by="demo")
-    sender = make_sender(desk, ledger, clock=lambda: desk.now, progress=lambda _kind: None)
+    sender = make_sender(desk, ledger, clock=lambda: desk.now, progress=Unheard())
     sender.send(what_is_owed(desk, incident, ledger), expected=[notice.digest for notice in survey.notices])
     _show_moment(update, survey, promise, seen)
     return min((by for n in survey.notices for by in n.notice.next_update_by.values() if by), default=None)

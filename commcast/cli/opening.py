@@ -49,7 +49,7 @@ def sender_for(desk: Desk, ledger: Ledger, progress: Progress) -> Sender:
     """Return what sends for this process, and tells `progress` how far it is."""
     from commcast.wiring import make_sender
 
-    return make_sender(desk, ledger, clock=clock, progress=progress, freezing=progress.freezing)
+    return make_sender(desk, ledger, clock=clock, progress=progress)
 
 
 def who() -> str:

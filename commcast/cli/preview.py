@@ -273,11 +273,11 @@ def _write_samples(desk: Desk, owed: Owed, survey: Survey, folder: Path, ledger:
     for notice in survey.notices:
         for name, part in notice.audiences.items():
             row = part.sample
-            if row is None or row.group is None or row.content is None:
+            if row is None or row.group is None or row.words is None:
                 continue
             key = DeliveryKey(owed.incident.id, notice.notice.id, notice.notice.channel, row.key)
             message = build_message(
-                row.content,
+                row.words,
                 row.group.envelope,
                 key,
                 address=row.address,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -26,14 +27,17 @@ class Progress:
     _is_dirty: bool = False
     _terminal: bool = field(default_factory=lambda: sys.stderr.isatty())
 
-    def __call__(self, kind: str) -> None:
-        """Count one outcome, where anything was handed over."""
-        self.count += kind != "not_taken"
-        self._tell(f"Sending: {self.count:,} handed over")
-
     def freezing(self, rows: int) -> None:
         """Hear how many rows of a list are rendered and frozen."""
         self._tell(f"Rendering and freezing: {rows:,} done")
+
+    def begins(self, broadcast: str, waiting: int) -> None:
+        """Hear that a broadcast begins."""
+
+    def settled(self, broadcast: str, outcomes: Mapping[str, int]) -> None:  # noqa: ARG002
+        """Hear what has become of further deliveries."""
+        self.count += sum(count for kind, count in outcomes.items() if kind != "not_taken")
+        self._tell(f"Sending: {self.count:,} handed over")
 
     def __enter__(self) -> Self:
         return self

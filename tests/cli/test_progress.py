@@ -49,7 +49,7 @@ def test_at_a_terminal_one_line_is_written_over_and_left_empty(
     monkeypatch.setattr(progress, "_AT_TERMINAL", 0.0)
     with Progress(_terminal=True) as shown:
         shown.freezing(1000)
-        shown("accepted")
+        shown.settled("pay7 email", {"accepted": 1})
     assert capsys.readouterr().err == (
         "\r\x1b[KRendering and freezing: 1,000 done\r\x1b[KSending: 1 handed over\r\x1b[K"
     )
