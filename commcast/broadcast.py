@@ -83,6 +83,10 @@ class Run:
         in_flight = self.adapter.window // batch
         self._verdict = Verdict(patience=max(in_flight, LOST_REQUESTS), batch=batch)
         self._requests = count()
+        self._open: set[int] = set()  # claimed, and not settled yet
+        self._answered: list[Outcome] = []
+        self._news = asyncio.Event()  # there are answers, or the run is to end
+        self._over = asyncio.Event()  # nothing more is to begin
         self._drained_by = 0.0
         self._broken: Exception | None = None
         # The event loop never waits for a disk; one thread keeps the ledger's transactions in order.
@@ -105,39 +109,46 @@ class Run:
         return self.ended
 
     async def _loop(self) -> None:
-        ready: asyncio.Queue[_Ready] = asyncio.Queue()
-        answers: asyncio.Queue[Outcome] = asyncio.Queue()
-        workers = [asyncio.create_task(self._work(ready, answers)) for _ in range(self.adapter.connections)]
-        open_claims: set[int] = set()
+        tasks = {asyncio.create_task(self._end_on_halt())}
         try:
-            await self._turns(ready, answers, open_claims)
+            await self._turns(tasks)
         finally:
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-            await self._give_up(open_claims)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._give_up()
 
-    async def _turns(
-        self, ready: asyncio.Queue[_Ready], answers: asyncio.Queue[Outcome], open_claims: set[int]
-    ) -> None:
+    async def _turns(self, tasks: set[asyncio.Task[None]]) -> None:
         settled: list[Settlement] = []
         while True:
-            turn = await self._turn(settled, self._wanted(len(open_claims)))
+            turn = await self._turn(settled, self._wanted(len(self._open)))
             settled = []
-            open_claims.update(claim.delivery for claim in turn.claims)
-            for batch in self._batches(turn, answers):
-                ready.put_nowait(batch)
+            self._open.update(claim.delivery for claim in turn.claims)
+            for ready in self._batches(turn):
+                task = asyncio.create_task(self._hand_over(ready))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
             if self._ending:
-                self.adapter.halt()
-                _take_back(ready, answers)
-            if open_claims:
-                outcomes = await self._answers(ready, answers)
+                self._end()
+            if self._open:
+                outcomes = await self._answers()
                 if not outcomes:
                     return
-                open_claims.difference_update(outcome.delivery for outcome in outcomes)
+                self._open.difference_update(outcome.delivery for outcome in outcomes)
                 settled = [self._settlement(outcome) for outcome in outcomes]
             elif not await self._worth_waiting(turn):
                 return
+
+    async def _end_on_halt(self) -> None:
+        await self.halt.wait()
+        self._drained_by = time.monotonic() + DRAIN_SECONDS
+        self._end()
+
+    def _end(self) -> None:
+        """Begin nothing more: what is in flight may finish."""
+        self._over.set()
+        self._news.set()
+        self.adapter.halt()
 
     def _wanted(self, open_claims: int) -> int:
         """Return how many deliveries to claim: whole batches, so that requests stay few and full."""
@@ -223,78 +234,80 @@ class Run:
         found = await asyncio.get_running_loop().run_in_executor(self._thread, conclude)
         self.ended.waiting, self.ended.next_try = found
 
-    def _batches(self, turn: Turn, answers: asyncio.Queue[Outcome]) -> list[_Ready]:
+    def _batches(self, turn: Turn) -> list[_Ready]:
         """Compose what was claimed. What cannot be composed as frozen is given back, and ends the run."""
         made: list[HandOver] = []
+        now = self.clock()
         for claim in turn.claims:
             try:
-                made.append(HandOver(claim.delivery, self._words.message(claim, self.clock())))
+                made.append(HandOver(claim.delivery, self._words.message(claim, now)))
             except Exception as error:  # whatever it is, nothing of it has left
                 self._broken = self._broken or error
-                answers.put_nowait(Outcome(claim.delivery, OutcomeKind.NOT_TAKEN, "could not be composed"))
-        size = self.adapter.batch_size
+                self._answer(Outcome(claim.delivery, OutcomeKind.NOT_TAKEN, "could not be composed"))
+        # An adapter that sends one reader a request spreads any number over its connections by itself.
+        one_request = self.adapter.batch_size > 1 or turn.slots
+        size = self.adapter.batch_size if one_request else max(len(made), 1)
         batches = [made[start : start + size] for start in range(0, len(made), size)]
         return [_Ready(batch, slot) for batch, slot in zip_longest(batches, turn.slots[: len(batches)])]
 
-    async def _work(self, ready: asyncio.Queue[_Ready], answers: asyncio.Queue[Outcome]) -> None:
-        while True:
-            item = await ready.get()
-            if not await self._may_begin(item.slot):
-                _give_back(item.batch, answers)
-                continue
-            request = next(self._requests)
-            missing = {each.delivery for each in item.batch}
-            try:
-                async for outcome in self.adapter.send(item.batch):
-                    missing.discard(outcome.delivery)
-                    self._note(outcome, request, answers)
-            except Exception as error:  # an adapter must not raise; if it does, what it did is not known
-                self._broken = self._broken or error
-            for delivery in missing:
-                lost = Outcome(delivery, OutcomeKind.UNKNOWN, "the adapter gave no answer")
-                self._note(lost, request, answers)
+    async def _hand_over(self, ready: _Ready) -> None:
+        if not await self._may_begin(ready.slot):
+            for item in ready.batch:
+                self._answer(Outcome(item.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN))
+            return
+        alone = self.adapter.batch_size == 1  # each is a request of its own
+        request = next(self._requests)
+        missing = {each.delivery for each in ready.batch}
+        try:
+            async for outcome in self.adapter.send(ready.batch):
+                missing.discard(outcome.delivery)
+                self._note(outcome, next(self._requests) if alone else request)
+        except Exception as error:  # an adapter must not raise; if it does, what it did is not known
+            self._broken = self._broken or error
+        for delivery in missing:
+            lost = Outcome(delivery, OutcomeKind.UNKNOWN, "the adapter gave no answer")
+            self._note(lost, next(self._requests) if alone else request)
 
-    def _note(self, outcome: Outcome, request: int, answers: asyncio.Queue[Outcome]) -> None:
-        """Heed an answer at once: where it ends or pauses the run, no worker begins anything more."""
+    def _note(self, outcome: Outcome, request: int) -> None:
+        """Heed an answer at once: where it ends or pauses the run, nothing more begins."""
         self._verdict.heed(outcome, request)
         if self._verdict.is_final:
-            self.adapter.halt()
+            self._end()
         is_told_when = outcome.blame is Blame.PROVIDER and outcome.retry_after is not None
         if outcome.kind is OutcomeKind.NOT_TAKEN and is_told_when:
             self._throttle.asked_to_pause(self._verdict.wait(outcome))
-        answers.put_nowait(outcome)
+            self.adapter.halt()
+        self._answer(outcome)
+
+    def _answer(self, outcome: Outcome) -> None:
+        self._answered.append(outcome)
+        self._news.set()
 
     async def _may_begin(self, slot: datetime | None) -> bool:
         """Wait for the slot; False where the run ends or pauses, or the slot was missed."""
-        if self._ending or not await self._throttle.slot_is_kept(slot, self.halt):
+        if self._ending or not await self._throttle.slot_is_kept(slot, self._over):
             return False
         return not self._ending and not self._throttle.is_closed
 
-    async def _answers(self, ready: asyncio.Queue[_Ready], answers: asyncio.Queue[Outcome]) -> list[Outcome]:
+    async def _answers(self) -> list[Outcome]:
         """Return all answers there are, waiting for the first; [] when a signal's patience has run out."""
-        first = await self._first_answer(ready, answers)
-        found = [first] if first else []
-        while not answers.empty():
-            found.append(answers.get_nowait())
+        while not self._answered:
+            self._news.clear()
+            if not self._drained_by:
+                await self._news.wait()
+            elif not await self._news_by(self._drained_by):
+                break
+        found, self._answered = self._answered, []
         return found
 
-    async def _first_answer(
-        self, ready: asyncio.Queue[_Ready], answers: asyncio.Queue[Outcome]
-    ) -> Outcome | None:
-        getting = asyncio.create_task(answers.get())
-        halting = asyncio.create_task(self.halt.wait())
+    async def _news_by(self, moment: float) -> bool:
+        """Wait for news until `moment` in monotonic seconds; False where there was none."""
         try:
-            if not self.halt.is_set():
-                await asyncio.wait({getting, halting}, return_when=asyncio.FIRST_COMPLETED)
-            if not getting.done():
-                self.adapter.halt()
-                _take_back(ready, answers)
-                self._drained_by = self._drained_by or time.monotonic() + DRAIN_SECONDS
-                await asyncio.wait({getting}, timeout=max(self._drained_by - time.monotonic(), 0))
-            return getting.result() if getting.done() else None
-        finally:
-            getting.cancel()
-            halting.cancel()
+            async with asyncio.timeout(max(moment - time.monotonic(), 0)):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _settlement(self, outcome: Outcome) -> Settlement:
         """Return what is to be recorded, and when to try again what was not taken."""
@@ -310,20 +323,19 @@ class Run:
         wait = turn.next_try - self.clock()
         if wait > LONGEST_WAIT:
             return False
-        halted = asyncio.create_task(self.halt.wait())
         if turn.closed_until:
             self._throttle.paused_for(wait)
-        await asyncio.wait({halted}, timeout=max(wait.total_seconds(), 0.01 if turn.slots else 0.05))
-        halted.cancel()
+        self._news.clear()
+        await self._news_by(time.monotonic() + max(wait.total_seconds(), 0.01 if turn.slots else 0.05))
         return True
 
-    async def _give_up(self, open_claims: set[int]) -> None:
+    async def _give_up(self) -> None:
         """Call unknown what was in flight when the run had to end."""
-        if not open_claims:
+        if not self._open:
             return
         lost = [
             Settlement(Outcome(delivery, OutcomeKind.UNKNOWN, "interrupted in flight"), self.adapter.name)
-            for delivery in sorted(open_claims)
+            for delivery in sorted(self._open)
         ]
 
         def transact() -> None:
@@ -332,14 +344,3 @@ class Run:
 
         await asyncio.get_running_loop().run_in_executor(self._thread, transact)
         self.ended.outcomes[OutcomeKind.UNKNOWN] += len(lost)
-
-
-def _take_back(ready: asyncio.Queue[_Ready], answers: asyncio.Queue[Outcome]) -> None:
-    """Give back what was claimed and not yet begun."""
-    while not ready.empty():
-        _give_back(ready.get_nowait().batch, answers)
-
-
-def _give_back(batch: Sequence[HandOver], answers: asyncio.Queue[Outcome]) -> None:
-    for item in batch:
-        answers.put_nowait(Outcome(item.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN))

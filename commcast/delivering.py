@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from commcast.adapters.base import Adapter
 from commcast.broadcast import Ended, Run
 from commcast.errors import ExitCode, Interrupted, ProviderError, gravest
+from commcast.eventloop import run
 from commcast.ledger.claims import waiting
 from commcast.ledger.freeze import Broadcast, open_broadcasts
 from commcast.ledger.settling import settle_lost
@@ -164,7 +165,7 @@ class Deliverer:
         delivered = Delivered()
         with self.ledger.write() as connection:
             delivered.lost = settle_lost(connection, self.clock())
-        asyncio.run(self._deliver(incident, delivered))
+        run(self._deliver(incident, delivered))
         reason = "a provider that refused everybody" if delivered.refuses_everybody else ""
         if reason or delivered.signal == signal.SIGINT:
             with self.ledger.write() as connection:

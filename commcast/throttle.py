@@ -62,13 +62,13 @@ class Throttle:
         """Count a pause that was kept."""
         self._paused += pause
 
-    async def slot_is_kept(self, slot: datetime | None, halt: asyncio.Event) -> bool:
-        """Wait for a slot, or for a signal; False where it was missed, for then others are crowded."""
+    async def slot_is_kept(self, slot: datetime | None, over: asyncio.Event) -> bool:
+        """Wait for a slot, or for the run's end; False where it was missed, for then others are crowded."""
         if slot is None:
             return True
-        halted = asyncio.create_task(halt.wait())
-        await asyncio.wait({halted}, timeout=max((slot - self.clock()).total_seconds(), 0))
-        halted.cancel()
+        ending = asyncio.create_task(over.wait())
+        await asyncio.wait({ending}, timeout=max((slot - self.clock()).total_seconds(), 0))
+        ending.cancel()
         if self.clock() <= slot + (LATE if self.adapter.batch_size == 1 else LATE_BATCH):
             return True
         self._lead = min(self._lead * 2, _LONGEST_LEAD)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from commcast.message import Blame, Email, HandOver, Outcome, OutcomeKind
+from commcast.message import NOT_BEGUN, Blame, Email, HandOver, Outcome, OutcomeKind
 from commcast.model import Channel
 
 Answer = Callable[[HandOver], Outcome | None]
@@ -49,6 +49,10 @@ class FakeAdapter:
     ready: int = 2
     per_second: float = 0.0
 
+    def __post_init__(self) -> None:
+        self._halted = asyncio.Event()
+        self._at_once = asyncio.Semaphore(self.connections)
+
     @property
     def window(self) -> int:
         return self.connections * self.batch_size * (1 if self.per_second else self.ready)
@@ -66,16 +70,49 @@ class FakeAdapter:
 
     def halt(self) -> None:
         """Answer what was begun all the same."""
+        self._halted.set()
+        self._halted = asyncio.Event()
 
     async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+        size = self.batch_size
+        tasks = [
+            asyncio.create_task(self._request(batch[start : start + size]))
+            for start in range(0, len(batch), size)
+        ]
+        try:
+            for done in asyncio.as_completed(tasks):
+                outcomes, began = await done
+                for outcome in outcomes:
+                    yield outcome
+                if began:  # heard before the connection is used again
+                    self._at_once.release()
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _request(self, batch: Sequence[HandOver]) -> tuple[list[Outcome], bool]:
+        if not await self._may_begin():
+            return [Outcome(item.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN) for item in batch], False
         self.handed.extend(batch)
+        return await self._handed_over(batch), True
+
+    async def _may_begin(self) -> bool:
+        """Wait for one of the connections; False where a halt comes first."""
+        free, halted = asyncio.create_task(self._at_once.acquire()), asyncio.create_task(self._halted.wait())
+        await asyncio.wait({free, halted}, return_when=asyncio.FIRST_COMPLETED)
+        is_halted = halted.done()
+        halted.cancel()
+        if free.done() and is_halted:
+            self._at_once.release()
+        free.cancel()
+        return not is_halted
+
+    async def _handed_over(self, batch: Sequence[HandOver]) -> list[Outcome]:
         if self.before is not None:
             self.before(self)
         await settle_down()
-        for item in reversed(batch) if self.backwards else batch:
-            outcome = self.answer(item)
-            if outcome is not None:
-                yield outcome
+        answers = [self.answer(item) for item in (reversed(batch) if self.backwards else batch)]
+        return [answer for answer in answers if answer is not None]
 
     @property
     def addresses(self) -> list[str]:
@@ -89,13 +126,11 @@ class HeldAdapter(FakeAdapter):
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
-        self.handed.extend(batch)
+    async def _handed_over(self, batch: Sequence[HandOver]) -> list[Outcome]:
         self.begun.set()
         await self.gate.wait()
         await settle_down()
-        for item in batch:
-            yield accepted(item)
+        return [accepted(item) for item in batch]
 
 
 async def settle_down() -> None:

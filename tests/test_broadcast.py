@@ -157,7 +157,7 @@ def test_an_adapter_that_raises_leaves_what_it_had_in_hand_unknown_and_ends_the_
     def broken(item: HandOver) -> Outcome:
         raise ZeroDivisionError
 
-    adapter = FakeAdapter(answer=broken)
+    adapter = FakeAdapter(answer=broken, ready=1)
     with pytest.raises(ZeroDivisionError):
         deliver(bench, adapter)
     assert len(adapter.handed) == 1

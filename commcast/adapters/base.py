@@ -33,7 +33,6 @@ class Adapter(Protocol):
     channel: Channel
     name: str
     batch_size: int
-    connections: int
     per_second: float
 
     @property
@@ -49,7 +48,10 @@ class Adapter(Protocol):
     ) -> None: ...
 
     def halt(self) -> None:
-        """Begin no further request; what is in flight may finish, and the rest is `not_taken`."""
+        """Give back what of the batches at hand has not begun, as `not_taken` with the detail NOT_BEGUN.
+
+        What is in flight may finish. A batch that is sent later begins as any other: after a pause.
+        """
         ...
 
     def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]: ...

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Update, bindparam, func, or_, select, update
 
 from commcast.ledger import schema
 from commcast.ledger.pacing import Pace, closed_until, free_from, next_slot, room, take_slots
-from commcast.ledger.schema import ALL_INCIDENTS, BroadcastState, State, given_up, stamp
+from commcast.ledger.prepared import Prepared, as_json, as_one, numbers
+from commcast.ledger.schema import ALL_INCIDENTS, IS_PENDING, BroadcastState, State, given_up, stamp
 from commcast.ledger.settling import Settlement, settle
 
 _broadcast, _delivery = schema.broadcast, schema.delivery
@@ -103,18 +104,7 @@ def settle_and_claim(
 
 
 def _stopped_by(connection: Connection, broadcast: int) -> str:
-    incident = select(_broadcast.c.incident).where(_broadcast.c.id == broadcast).scalar_subquery()
-    return (
-        connection.execute(
-            select(_stop.c.by)
-            .where(
-                _stop.c.lifted_at.is_(None),
-                or_(_stop.c.incident == incident, _stop.c.incident == ALL_INCIDENTS),
-            )
-            .limit(1)
-        ).scalar_one_or_none()
-        or ""
-    )
+    return str(_STOPPED_BY.run(connection, broadcast=broadcast).scalar_one_or_none() or "")
 
 
 def _turn(connection: Connection, broadcast: int, count: int, taker: _Taker) -> Turn:
@@ -133,29 +123,59 @@ def _claim(
     """
     expired = 0
     while candidates := _candidates(connection, broadcast, count, taker):
-        fit: list[int] = []
+        fit: list[Claim] = []
         unfit: dict[str, list[int]] = {}
-        for row in candidates:
-            reason = _unfit(row, taker.now)
-            (unfit.setdefault(reason, []) if reason else fit).append(row.id)
+        now = stamp(taker.now)
+        for expires_at, opted_out, overtaken, *fields in candidates:
+            reason = _unfit(expires_at, opted_out, overtaken, now)
+            if reason:
+                unfit.setdefault(reason, []).append(fields[0])
+            else:
+                fit.append(Claim(*fields))
         for reason, ids in unfit.items():
             _skip(connection, ids, reason, taker.now)
             expired += len(ids) if reason == EXPIRED else 0
         if fit:
+            fit.sort(key=lambda claim: claim.delivery)
             return _take(connection, fit, taker), expired
     return (), expired
 
 
-def _candidates(connection: Connection, broadcast: int, count: int, taker: _Taker) -> Sequence[Any]:
+def _candidates(connection: Connection, broadcast: int, count: int, taker: _Taker) -> list[list[Any]]:
+    statement = _RIPE if taker.waits or taker.by is None else _RIPE_FOR_ANOTHER
+    return statement.rows(
+        connection,
+        broadcast=broadcast,
+        now=stamp(taker.now),
+        far_off=stamp(taker.now + NO_SUCH_WAIT),
+        provider=taker.by,
+        most=count,
+    )
+
+
+def _stops() -> Select[Any]:
+    incident = (
+        select(_broadcast.c.incident).where(_broadcast.c.id == bindparam("broadcast")).scalar_subquery()
+    )
+    return (
+        select(_stop.c.by)
+        .where(
+            _stop.c.lifted_at.is_(None),
+            or_(_stop.c.incident == incident, _stop.c.incident == ALL_INCIDENTS),
+        )
+        .limit(1)
+    )
+
+
+def _ripe(*also: ColumnElement[bool]) -> Select[Any]:
+    """Return what may go now, oldest first, with all that a Claim holds, and why it may not go after all."""
     # A time far off was written before this machine's clock was set back.
     ripe = or_(
         _delivery.c.not_before.is_(None),
-        _delivery.c.not_before <= stamp(taker.now),
-        _delivery.c.not_before > stamp(taker.now + NO_SUCH_WAIT),
+        _delivery.c.not_before <= bindparam("now"),
+        _delivery.c.not_before > bindparam("far_off"),
+        *also,
     )
-    if taker.by is not None and not taker.waits:
-        # Another provider's "later" is not this one's; its own is.
-        ripe = or_(ripe, _delivery.c.provider.is_(None), _delivery.c.provider != taker.by)
     opted_out = (
         select(func.count())
         .where(_suppression.c.channel == _delivery.c.channel, _suppression.c.key == _delivery.c.key)
@@ -173,47 +193,17 @@ def _candidates(connection: Connection, broadcast: int, count: int, taker: _Take
             newer.c.incident == _delivery.c.incident,
             speaks_of.c.number > _broadcast.c.number,
             speaks_of.c.state == BroadcastState.FROZEN,
-            newer.c.state.not_in([State.SKIPPED, State.REJECTED]),
+            newer.c.state != State.SKIPPED,
+            newer.c.state != State.REJECTED,
         )
         .correlate(_delivery, _broadcast)
         .scalar_subquery()
     )
-    return connection.execute(
+    return as_one(
         select(
-            _delivery.c.id,
             _delivery.c.expires_at,
             opted_out.label("opted_out"),
             overtaken.label("overtaken"),
-        )
-        .join(_broadcast, _broadcast.c.id == _delivery.c.broadcast)
-        .where(
-            _delivery.c.broadcast == broadcast,
-            _broadcast.c.state == BroadcastState.FROZEN,
-            _delivery.c.state == State.PENDING,
-            ripe,
-        )
-        .order_by(_delivery.c.id)
-        .limit(count)
-        .with_for_update(of=_delivery, skip_locked=True)
-    ).all()
-
-
-def _take(connection: Connection, ids: Sequence[int], taker: _Taker) -> tuple[Claim, ...]:
-    taken = connection.execute(
-        update(_delivery)
-        .where(_delivery.c.id.in_(ids), _delivery.c.state == State.PENDING)
-        .values(
-            state=State.CLAIMED,
-            owner=taker.owner,
-            lease_until=stamp(taker.now + taker.lease),
-            attempts=_delivery.c.attempts + 1,
-            claimed_at=stamp(taker.now),
-            # Who is handed it, on disk before the first byte leaves: if the answer is lost, they are asked.
-            provider=taker.by,
-            provider_id=None,
-            changed_at=stamp(taker.now),
-        )
-        .returning(
             _delivery.c.id,
             _delivery.c.channel,
             _delivery.c.key,
@@ -222,10 +212,73 @@ def _take(connection: Connection, ids: Sequence[int], taker: _Taker) -> tuple[Cl
             _delivery.c.recipient,
             _delivery.c.digest,
             _delivery.c.notice,
-            _delivery.c.attempts,
+            (_delivery.c.attempts + 1).label("attempts"),
         )
-    ).all()
-    return tuple(sorted((Claim(*row) for row in taken), key=lambda claim: claim.delivery))
+        .join(_broadcast, _broadcast.c.id == _delivery.c.broadcast)
+        .where(
+            _delivery.c.broadcast == bindparam("broadcast"),
+            _broadcast.c.state == BroadcastState.FROZEN,
+            IS_PENDING,
+            ripe,
+        )
+        .order_by(_delivery.c.id)
+        .limit(bindparam("most"))
+    )
+
+
+def _ripe_for_another() -> Select[Any]:
+    """Return the same, where another provider's "later" is not this one's; its own is."""
+    return _ripe(_delivery.c.provider.is_(None), _delivery.c.provider != bindparam("provider"))
+
+
+def _take(connection: Connection, fit: Sequence[Claim], taker: _Taker) -> tuple[Claim, ...]:
+    """Claim them; what somebody else was quicker to claim is left out."""
+    ids = as_json([claim.delivery for claim in fit])
+    taken = _TAKE.run(
+        connection,
+        ids=ids,
+        by_owner=taker.owner,
+        leased=stamp(taker.now + taker.lease),
+        now=stamp(taker.now),
+        by_provider=taker.by,
+    )
+    if taken.rowcount == len(fit):
+        return tuple(fit)
+    mine = set(_MINE.run(connection, ids=ids, by_owner=taker.owner).scalars())
+    return tuple(claim for claim in fit if claim.delivery in mine)
+
+
+def _taking() -> Update:
+    return (
+        update(_delivery)
+        .where(_delivery.c.id.in_(numbers(bindparam("ids"))), IS_PENDING)
+        .values(
+            state=State.CLAIMED,
+            owner=bindparam("by_owner"),
+            lease_until=bindparam("leased"),
+            attempts=_delivery.c.attempts + 1,
+            claimed_at=bindparam("now"),
+            # Who is handed it, on disk before the first byte leaves: if the answer is lost, they are asked.
+            provider=bindparam("by_provider"),
+            provider_id=None,
+            changed_at=bindparam("now"),
+        )
+    )
+
+
+def _taken() -> Select[Any]:
+    return select(_delivery.c.id).where(
+        _delivery.c.id.in_(numbers(bindparam("ids"))),
+        _delivery.c.state == State.CLAIMED,
+        _delivery.c.owner == bindparam("by_owner"),
+    )
+
+
+_STOPPED_BY = Prepared(_stops)
+_RIPE = Prepared(_ripe)
+_RIPE_FOR_ANOTHER = Prepared(_ripe_for_another)
+_TAKE = Prepared(_taking)
+_MINE = Prepared(_taken)
 
 
 def _skip(connection: Connection, ids: Iterable[int], reason: str, now: datetime) -> None:
@@ -236,13 +289,13 @@ def _skip(connection: Connection, ids: Iterable[int], reason: str, now: datetime
     )
 
 
-def _unfit(row: Any, now: datetime) -> str:
+def _unfit(expires_at: str | None, opted_out: int, overtaken: int, now: str) -> str:
     """Return why a delivery must not go any more, "" where it may."""
-    if row.opted_out:
+    if opted_out:
         return "opted out"
-    if row.overtaken:
+    if overtaken:
         return "superseded"
-    if row.expires_at is not None and row.expires_at <= stamp(now):
+    if expires_at is not None and expires_at <= now:
         return EXPIRED
     return ""
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     case,
+    literal_column,
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -216,6 +217,10 @@ tick = Table(
     Column("at", String, nullable=False),
     Column("host", String, nullable=False),
 )
+
+
+# Written out, for a bound value would keep SQLite from the index that holds what is pending and nothing else.
+IS_PENDING = delivery.c.state == literal_column("'pending'")
 
 
 def stamp(at: datetime) -> str:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, bindparam, case, or_, select, update
+from sqlalchemy import Connection, Update, and_, bindparam, case, or_, select, update
 
 from commcast.ledger import schema
 from commcast.ledger.owners import is_dead
+from commcast.ledger.prepared import Prepared, as_json, given
 from commcast.ledger.schema import State, insert_unless_there, stamp
 from commcast.message import Outcome, OutcomeKind
 
@@ -34,10 +35,9 @@ def settle(connection: Connection, settlements: Sequence[Settlement], *, owner: 
     A late answer settles a delivery that another process had to call unknown; but "not taken" comes too late
     then, for nothing goes back from unknown to pending.
     """
-    for kind in OutcomeKind:
-        rows = [_settled(s, now) for s in settlements if s.outcome.kind is kind]
-        if rows:
-            connection.execute(_settle_statement(kind, owner), rows)
+    if settlements:
+        answers = as_json([_settled(settlement) for settlement in settlements])
+        _SETTLE.run(connection, answers=answers, by_owner=owner, now=stamp(now))
 
 
 def settle_lost(connection: Connection, now: datetime) -> int:
@@ -58,42 +58,55 @@ def settle_lost(connection: Connection, now: datetime) -> int:
     return len(lost.all())
 
 
-def _settle_statement(kind: OutcomeKind, owner: str) -> Any:
-    ours = [_delivery.c.state == State.CLAIMED]
-    if kind is not OutcomeKind.NOT_TAKEN:
-        ours.append(_delivery.c.state == State.UNKNOWN)
-    if kind is OutcomeKind.ACCEPTED:
+def _settling() -> Update:
+    columns = "delivery", "kind", "detail", "provider", "provider_id", "not_before"
+    said = given(bindparam("answers"), *columns)
+    not_taken = said["kind"] == OutcomeKind.NOT_TAKEN
+    ours = or_(
+        _delivery.c.state == State.CLAIMED,
+        and_(_delivery.c.state == State.UNKNOWN, ~not_taken),
         # A person had it sent again, and its first answer comes after all: the second one does not go.
-        ours.append(and_(_delivery.c.state == State.PENDING, _delivery.c.doubted == 1))
-    state: Any = State.PENDING if kind is OutcomeKind.NOT_TAKEN else State(kind.value)
-    if kind is OutcomeKind.REJECTED:
+        and_(
+            _delivery.c.state == State.PENDING,
+            _delivery.c.doubted == 1,
+            said["kind"] == OutcomeKind.ACCEPTED,
+        ),
+    )
+    state = case(
+        (not_taken, State.PENDING),
         # That the second one was refused does not say that the first did not arrive.
-        state = case((_delivery.c.doubted == 1, State.UNKNOWN), else_=State.REJECTED)
+        (and_(said["kind"] == OutcomeKind.REJECTED, _delivery.c.doubted == 1), State.UNKNOWN),
+        else_=said["kind"],
+    )
+    # Somebody erased while their message was in flight stays erased: such words may hold the address.
+    erased = _delivery.c.address == ""
     return (
         update(_delivery)
-        .where(_delivery.c.id == bindparam("delivery"), _delivery.c.owner == owner, or_(*ours))
+        .where(_delivery.c.id == said["delivery"], _delivery.c.owner == bindparam("by_owner"), ours)
         .values(
             state=state,
-            # Somebody erased while their message was in flight stays erased: such words may hold the address.
-            reason=case((_delivery.c.address == "", ""), else_=bindparam("detail")),
-            provider=bindparam("by_provider"),
-            provider_id=case((_delivery.c.address == "", ""), else_=bindparam("their_id")),
-            not_before=bindparam("wait_until"),
+            reason=case((erased, ""), else_=said["detail"]),
+            provider=said["provider"],
+            provider_id=case((erased, ""), else_=said["provider_id"]),
+            not_before=said["not_before"],
             changed_at=bindparam("now"),
         )
     )
 
 
-def _settled(settlement: Settlement, now: datetime) -> dict[str, Any]:
+_SETTLE = Prepared(_settling)
+
+
+def _settled(settlement: Settlement) -> list[Any]:
     outcome, wait = settlement.outcome, settlement.not_before
-    return {
-        "delivery": outcome.delivery,
-        "detail": outcome.detail,
-        "by_provider": settlement.provider,
-        "their_id": outcome.provider_id,
-        "wait_until": stamp(wait) if wait else None,
-        "now": stamp(now),
-    }
+    return [
+        outcome.delivery,
+        outcome.kind,
+        outcome.detail,
+        settlement.provider,
+        outcome.provider_id,
+        stamp(wait) if wait else None,
+    ]
 
 
 def suppress_refused(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:

@@ -109,8 +109,8 @@ async def collect(adapter: Adapter, batch: Sequence[HandOver]) -> list[Outcome]:
 
 
 async def send_all(adapter: Adapter, items: Sequence[HandOver]) -> list[Outcome]:
-    """Send as a broadcaster does: `connections` at a time, each call with at most `batch_size`."""
-    size = adapter.batch_size
+    """Send as a broadcaster does: never more than a window at once, one request or many readers a call."""
+    size = adapter.batch_size if adapter.batch_size > 1 else max(adapter.window // 2, 1)
     waiting = [items[start : start + size] for start in range(0, len(items), size)]
 
     async def work() -> list[Outcome]:
@@ -119,9 +119,8 @@ async def send_all(adapter: Adapter, items: Sequence[HandOver]) -> list[Outcome]
             done.extend(await collect(adapter, waiting.pop(0)))
         return done
 
-    return [
-        each for part in await asyncio.gather(*(work() for _ in range(adapter.connections))) for each in part
-    ]
+    calls = max(adapter.window // size, 1)
+    return [each for part in await asyncio.gather(*(work() for _ in range(calls))) for each in part]
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:

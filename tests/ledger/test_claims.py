@@ -44,11 +44,12 @@ def test_a_claim_that_lost_the_race_takes_nothing(ledger: Ledger, monkeypatch: p
     broadcast = fill(ledger, ["a"])
     taker = claims._Taker(ME, LEASE, NOW)
     with ledger.read() as connection:
-        seen = claims._candidates(connection, broadcast.id, 10, taker)
+        ((_, _, _, *fields),) = claims._candidates(connection, broadcast.id, 9, taker)
+    seen = claims.Claim(*fields)
     assert len(claim(ledger, broadcast, owner=OTHER).claims) == 1
     with ledger.write() as connection:
-        assert claims._take(connection, [row.id for row in seen], taker) == ()
-    answer(ledger, broadcast, [said(seen[0].id, OutcomeKind.ACCEPTED)], owner=OTHER)
+        assert claims._take(connection, [seen], taker) == ()
+    answer(ledger, broadcast, [said(seen.delivery, OutcomeKind.ACCEPTED)], owner=OTHER)
     assert states(ledger) == {"a": "accepted"}
 
 
