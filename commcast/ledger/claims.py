@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Update, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Update, bindparam, case, func, or_, select, update
 
 from commcast.ledger import schema
 from commcast.ledger.pacing import Pace, closed_until, free_from, next_slot, room, take_slots
@@ -21,6 +21,7 @@ from commcast.ledger.settling import Settlement, settle
 
 _broadcast, _delivery = schema.broadcast, schema.delivery
 _suppression, _stop = schema.suppression, schema.stop
+_this = _broadcast.alias()
 
 NO_SUCH_WAIT = timedelta(hours=2)  # longer than any wait that is ever written
 EXPIRED = "expired: its promise had passed"
@@ -182,7 +183,20 @@ def _ripe(*also: ColumnElement[bool]) -> Select[Any]:
         .correlate(_delivery)
         .scalar_subquery()
     )
-    # Newer words overtook these while they were in flight and came back as not taken.
+    # Newer words overtook these while they were in flight and came back as not taken. Mostly there are none,
+    # which is found out once and not for each reader.
+    speaks = _broadcast.alias()
+    there_are_newer = (
+        select(speaks.c.id)
+        .join(_this, _this.c.id == bindparam("broadcast"))
+        .where(
+            speaks.c.incident == _this.c.incident,
+            speaks.c.channel == _this.c.channel,
+            speaks.c.number > _this.c.number,
+            speaks.c.state == BroadcastState.FROZEN,
+        )
+        .exists()
+    )
     newer, speaks_of = _delivery.alias(), _broadcast.alias()
     overtaken = (
         select(func.count())
@@ -203,7 +217,7 @@ def _ripe(*also: ColumnElement[bool]) -> Select[Any]:
         select(
             _delivery.c.expires_at,
             opted_out.label("opted_out"),
-            overtaken.label("overtaken"),
+            case((there_are_newer, overtaken), else_=0).label("overtaken"),
             _delivery.c.id,
             _delivery.c.channel,
             _delivery.c.key,

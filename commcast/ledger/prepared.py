@@ -7,10 +7,10 @@ it works, Python lets the event loop go on, and waits for it again after each st
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Connection, CursorResult, Select, func, select
+from sqlalchemy import JSON, ColumnElement, Connection, CursorResult, Integer, Select, cast, func, select
 from sqlalchemy.sql import Executable
 
 
@@ -50,10 +50,10 @@ def as_one(rows: Select[Any]) -> Select[Any]:
     return select(func.json_group_array(func.json_array(*columns)))
 
 
-def given(rows: ColumnElement[Any], *names: str) -> dict[str, ColumnElement[Any]]:
-    """Return the columns of the table in a JSON parameter, by name, in the order of its lists."""
-    table = func.json_each(rows).table_valued("value")
-    return {name: func.json_extract(table.c.value, f"$[{i}]") for i, name in enumerate(names)}
+def given(texts: ColumnElement[Any]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Return the columns of the table in a JSON parameter that holds texts by number: number, text."""
+    table = func.json_each(texts).table_valued("key", "value")
+    return cast(table.c.key, Integer), table.c.value
 
 
 def numbers(parameter: ColumnElement[Any]) -> Select[Any]:
@@ -61,6 +61,6 @@ def numbers(parameter: ColumnElement[Any]) -> Select[Any]:
     return select(func.json_each(parameter).table_valued("value", joins_implicitly=True).c.value)
 
 
-def as_json(rows: Sequence[object]) -> str:
-    """Return rows as the text that `given` and `numbers` read."""
+def as_json(rows: Sequence[int] | Mapping[int, str]) -> str:
+    """Return what `given` and `numbers` read."""
     return json.dumps(rows, ensure_ascii=False, separators=(",", ":"))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Update, and_, bindparam, case, or_, select, update
+from sqlalchemy import Connection, String, Update, and_, bindparam, case, or_, select, update
 
 from commcast.ledger import schema
 from commcast.ledger.owners import is_dead
@@ -35,9 +34,22 @@ def settle(connection: Connection, settlements: Sequence[Settlement], *, owner: 
     A late answer settles a delivery that another process had to call unknown; but "not taken" comes too late
     then, for nothing goes back from unknown to pending.
     """
-    if settlements:
-        answers = as_json([_settled(settlement) for settlement in settlements])
-        _SETTLE.run(connection, answers=answers, by_owner=owner, now=stamp(now))
+    alike: dict[_Said, dict[int, str]] = {}
+    for each in settlements:
+        outcome, wait = each.outcome, each.not_before
+        said = (outcome.kind, outcome.detail, each.provider, stamp(wait) if wait else None)
+        alike.setdefault(said, {})[outcome.delivery] = outcome.provider_id
+    for (kind, detail, provider, not_before), ids in alike.items():
+        _SETTLE.run(
+            connection,
+            ids=as_json(ids),
+            kind=str(kind),
+            detail=detail,
+            by_provider=provider,
+            wait_until=not_before,
+            by_owner=owner,
+            now=stamp(now),
+        )
 
 
 def settle_lost(connection: Connection, now: datetime) -> int:
@@ -59,54 +71,39 @@ def settle_lost(connection: Connection, now: datetime) -> int:
 
 
 def _settling() -> Update:
-    columns = "delivery", "kind", "detail", "provider", "provider_id", "not_before"
-    said = given(bindparam("answers"), *columns)
-    not_taken = said["kind"] == OutcomeKind.NOT_TAKEN
+    """Return what settles deliveries of which the same was said; their provider's own ids come with them."""
+    delivery, provider_id = given(bindparam("ids"))
+    kind = bindparam("kind", type_=String)
     ours = or_(
         _delivery.c.state == State.CLAIMED,
-        and_(_delivery.c.state == State.UNKNOWN, ~not_taken),
+        and_(_delivery.c.state == State.UNKNOWN, kind != OutcomeKind.NOT_TAKEN),
         # A person had it sent again, and its first answer comes after all: the second one does not go.
-        and_(
-            _delivery.c.state == State.PENDING,
-            _delivery.c.doubted == 1,
-            said["kind"] == OutcomeKind.ACCEPTED,
-        ),
+        and_(_delivery.c.state == State.PENDING, _delivery.c.doubted == 1, kind == OutcomeKind.ACCEPTED),
     )
     state = case(
-        (not_taken, State.PENDING),
+        (kind == OutcomeKind.NOT_TAKEN, State.PENDING),
         # That the second one was refused does not say that the first did not arrive.
-        (and_(said["kind"] == OutcomeKind.REJECTED, _delivery.c.doubted == 1), State.UNKNOWN),
-        else_=said["kind"],
+        (and_(kind == OutcomeKind.REJECTED, _delivery.c.doubted == 1), State.UNKNOWN),
+        else_=kind,
     )
     # Somebody erased while their message was in flight stays erased: such words may hold the address.
     erased = _delivery.c.address == ""
     return (
         update(_delivery)
-        .where(_delivery.c.id == said["delivery"], _delivery.c.owner == bindparam("by_owner"), ours)
+        .where(_delivery.c.id == delivery, _delivery.c.owner == bindparam("by_owner"), ours)
         .values(
             state=state,
-            reason=case((erased, ""), else_=said["detail"]),
-            provider=said["provider"],
-            provider_id=case((erased, ""), else_=said["provider_id"]),
-            not_before=said["not_before"],
+            reason=case((erased, ""), else_=bindparam("detail")),
+            provider=bindparam("by_provider"),
+            provider_id=case((erased, ""), else_=provider_id),
+            not_before=bindparam("wait_until"),
             changed_at=bindparam("now"),
         )
     )
 
 
 _SETTLE = Prepared(_settling)
-
-
-def _settled(settlement: Settlement) -> list[Any]:
-    outcome, wait = settlement.outcome, settlement.not_before
-    return [
-        outcome.delivery,
-        outcome.kind,
-        outcome.detail,
-        settlement.provider,
-        outcome.provider_id,
-        stamp(wait) if wait else None,
-    ]
+_Said = tuple[OutcomeKind, str, str, str | None]  # kind, detail, provider, when it may be tried again
 
 
 def suppress_refused(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
