@@ -298,7 +298,7 @@ _MINE = Prepared(_taken)
 def _skip(connection: Connection, ids: Iterable[int], reason: str, now: datetime) -> None:
     connection.execute(
         update(_delivery)
-        .where(_delivery.c.id.in_(list(ids)), _delivery.c.state == State.PENDING)
+        .where(_delivery.c.id.in_(list(ids)), IS_PENDING)
         .values(state=given_up(), reason=reason, changed_at=stamp(now))
     )
 
@@ -318,7 +318,7 @@ def waiting(connection: Connection, broadcast: int) -> tuple[int, datetime | Non
     """Return how many deliveries of a broadcast wait, and when the first of them may be tried again."""
     row = connection.execute(
         select(func.count(), func.min(_delivery.c.not_before)).where(
-            _delivery.c.broadcast == broadcast, _delivery.c.state == State.PENDING
+            _delivery.c.broadcast == broadcast, IS_PENDING
         )
     ).one()
     return int(row[0]), schema.unstamp(row[1])

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Case,
     CheckConstraint,
     Column,
+    ColumnElement,
     Connection,
     ForeignKey,
     Index,
@@ -219,8 +220,10 @@ tick = Table(
 )
 
 
-# Written out, for a bound value would keep SQLite from the index that holds what is pending and nothing else.
-IS_PENDING = delivery.c.state == literal_column("'pending'")
+# Written out word for word as the partial indexes have them: else SQLite cannot see that it may use them,
+# and reads the whole table.
+IS_PENDING: ColumnElement[bool] = delivery.c.state == literal_column("'pending'")
+IS_OPEN: ColumnElement[bool] = delivery.c.state.in_([literal_column("'claimed'"), literal_column("'held'")])
 
 
 def stamp(at: datetime) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, String, Update, and_, bindparam, case, or_, s
 from commcast.ledger import schema
 from commcast.ledger.owners import is_dead
 from commcast.ledger.prepared import Prepared, as_json, given
-from commcast.ledger.schema import State, insert_unless_there, stamp
+from commcast.ledger.schema import IS_OPEN, State, insert_unless_there, stamp
 from commcast.message import Outcome, OutcomeKind
 
 _delivery, _suppression = schema.delivery, schema.suppression
@@ -55,12 +55,13 @@ def settle(connection: Connection, settlements: Sequence[Settlement], *, owner: 
 def settle_lost(connection: Connection, now: datetime) -> int:
     """Call unknown what a dead process had claimed, or whose lease has run out; return how many."""
     owners = connection.execute(
-        select(_delivery.c.owner).where(_delivery.c.state == State.CLAIMED).distinct()
+        select(_delivery.c.owner).where(IS_OPEN, _delivery.c.state == State.CLAIMED).distinct()
     ).scalars()
     dead = [owner for owner in owners if is_dead(owner)]
     lost = connection.execute(
         update(_delivery)
         .where(
+            IS_OPEN,
             _delivery.c.state == State.CLAIMED,
             or_(_delivery.c.owner.in_(dead), _delivery.c.lease_until <= stamp(now)),
         )

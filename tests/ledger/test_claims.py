@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from commcast.ledger import schema
@@ -389,3 +390,34 @@ def test_a_claim_says_who_is_handed_it(ledger: Ledger) -> None:
     answer(ledger, broadcast, [said(first.delivery, OutcomeKind.NOT_TAKEN)])
     claim(ledger, broadcast, limit=Pace("smtp", 0, 1, timedelta()))
     assert told(ledger)["a"].provider == "smtp"
+
+
+def test_what_a_run_asks_again_and_again_is_found_by_an_index(ledger: Ledger) -> None:
+    """A million rows that are done cost nothing: no statement reads the whole table."""
+    from commcast.ledger import claims, settling
+
+    asked: list[tuple[str, Any]] = []
+
+    def keep(*call: Any) -> None:
+        asked.append((call[2], call[3]))
+
+    event.listen(ledger.engine, "before_cursor_execute", keep)
+    broadcast = fill(ledger, ["a"])
+    asked.clear()
+    mine = claim(ledger, broadcast).claims[0]
+    answer(ledger, broadcast, [said(mine.delivery, OutcomeKind.NOT_TAKEN)])
+    with ledger.write() as connection:
+        settle_lost(connection, NOW)
+        waiting(connection, broadcast.id)
+        claims._RIPE_FOR_ANOTHER.rows(connection, broadcast=broadcast.id, now=stamp(NOW), most=1)
+        claims._MINE.run(connection, ids="[1]", by_owner=ME)
+        settling.suppress_refused(connection, [said(mine.delivery, OutcomeKind.REJECTED).outcome], NOW)
+    with ledger.read() as connection:
+        plans = [
+            step.detail
+            for sql, values in asked
+            if sql.lower().startswith(("select", "update"))
+            for step in connection.exec_driver_sql(f"explain query plan {sql}", values)
+        ]
+    assert len(plans) > 15
+    assert [plan for plan in plans if plan.startswith("SCAN delivery")] == []
