@@ -27,7 +27,7 @@ class LimitExceeded(SecurityError):
     """A template wants more than a message may cost, or what it may not touch. "what", or "what; remedy"."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Budget:
     """What is left for one message. Every step also looks at the clock, so that no template works for long.
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -14,6 +13,8 @@ from jinja2.exceptions import SecurityError, TemplateNotFound, TemplateRuntimeEr
 from jinja2.runtime import Context
 
 from commcast.errors import Fault, TemplateError
+from commcast.wording.fields import READER
+from commcast.wording.htmlcheck import HtmlCheck
 from commcast.wording.metering import Budget, LimitExceeded
 from commcast.wording.sandbox import MessageEnvironment
 from commcast.wording.sms import MAX_CHARACTERS, SmsSize, measure, replace_lookalikes
@@ -24,37 +25,10 @@ LARGEST_TEXT = 50_000  # bytes
 LONGEST_SUBJECT = 255  # characters
 # Line separators, C0 and C1 (a terminal obeys them), and overrides that turn the reading direction round.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
-_LINK = re.compile(r"(?:https?://|mailto:)[^\s\x00-\x20]+", re.IGNORECASE)
-_LINKS = frozenset(("href", "xlink:href", "cite", "action", "formaction"))
-_LOADS = frozenset(("src", "srcset", "background", "poster", "data", "lowsrc", "ping", "manifest"))
-_BARRED = frozenset(
-    (
-        "applet",
-        "audio",
-        "base",
-        "button",
-        "embed",
-        "form",
-        "frame",
-        "frameset",
-        "iframe",
-        "image",
-        "img",
-        "input",
-        "link",
-        "math",
-        "object",
-        "script",
-        "svg",
-        "textarea",
-        "video",
-    )
-)
-_LOADING_STYLE = re.compile(r"url\s*\(|@import|expression\s*\(|\\", re.IGNORECASE)
-# No "<" inside a tag, and short comments: the time stays in proportion to the text. Some mail programs read
-# the inside of <!--[if …]>, so it is looked at like the rest.
-_TAG = re.compile(r"""<!--(?!\[if).{0,2000}?-->|<(?:"[^"<]*"|'[^'<]*'|[^<>"'])*+>""", re.DOTALL)
-_TAGS_KEPT = 5_000
+_HALF = re.compile("[\ud800-\udfff]")
+_FINE = bytes((9, 10, *range(32, 127)))  # of ASCII
+
+Pieces = Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +49,19 @@ class SmsContent:
     replaced: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the templates of a mail wrote, in the pieces they wrote it in. `left` is the budget's characters.
+
+    `subject` is None where no block subject was written, `html` where there is no HTML part.
+    """
+
+    subject: Pieces | None
+    text: Pieces
+    html: Pieces | None
+    left: int
+
+
 class Renderer:
     """Renders one wording for many readers; compiled once, used by one thread at a time.
 
@@ -85,7 +72,7 @@ class Renderer:
         self.wording = wording
         self._text = _compile(wording, wording.text, html=False)
         self._html = _compile(wording, wording.html, html=True) if wording.html else None
-        self._known_tags: set[str] = set()
+        self._html_check = HtmlCheck()
 
     def email(self, context: Mapping[str, Any], recipient: Mapping[str, Any], line: int = 0) -> EmailContent:
         """Return the mail for one reader. `recipient` is what context.recipient_values gives, `line` its row.
@@ -94,16 +81,31 @@ class Renderer:
         a subject of several lines or over 255 characters; a control character; a link that is no web or mail
         address, or anything that a mail program would load from elsewhere.
         """
-        values = {**context, "recipient": recipient}
+        written = self.write(context, recipient, line)
+        return self.finish(written, line)
+
+    def write(self, context: Mapping[str, Any], recipient: Mapping[str, Any], line: int = 0) -> Written:
+        """Run the templates of a mail for one reader. Raises TemplateError as `email` does."""
+        values = {**context, READER: recipient}
         budget = Budget()
         subject, text = self._text.render(values, budget, line, LARGEST_TEXT)
         if subject is None:
             self._text.fail("has no block subject", "begin with {% block subject %}…{% endblock %}", line)
-        html = self._html.render(values, budget, line, LARGEST_HTML)[1].strip() if self._html else ""
+        html = self._html.render(values, budget, line, LARGEST_HTML)[1] if self._html else None
+        return Written(subject, text, html, budget.characters)
+
+    def finish(self, written: Written, line: int = 0, *, checked_html: str = "") -> EmailContent:
+        """Return the finished mail. Raises TemplateError as `email` does.
+
+        `checked_html` is looked at in place of the HTML where it differs in what a reader's value may fill.
+        """
+        html = "".join(written.html or ()).replace("\r\n", "\n").strip()
         if self._html:
-            self._check_html(self._html, html, line)
+            self._check_html(self._html, checked_html or html, line)
         return EmailContent(
-            self._subject(subject.strip(), line), self._body(text, line), html and html + "\n"
+            self._subject("".join(written.subject or ()).strip(), line),
+            self._body("".join(written.text).replace("\r\n", "\n"), line),
+            html and html + "\n",
         )
 
     def sms(self, context: Mapping[str, Any], recipient: Mapping[str, Any], line: int = 0) -> SmsContent:
@@ -111,9 +113,9 @@ class Renderer:
 
         Raises TemplateError as `email` does, and for more than 1,600 characters: it is never cut.
         """
-        values = {**context, "recipient": recipient}
-        _, text = self._text.render(values, Budget(), line, LARGEST_TEXT)
-        body, replaced = replace_lookalikes(" ".join(text.split()))
+        values = {**context, READER: recipient}
+        _, pieces = self._text.render(values, Budget(), line, LARGEST_TEXT)
+        body, replaced = replace_lookalikes(" ".join("".join(pieces).split()))
         body = " ".join(body.split())
         self._check_text("message", body, line)
         if len(body) > MAX_CHARACTERS:
@@ -146,21 +148,9 @@ class Renderer:
         if not html:
             template.fail("the HTML part is empty", "write words for this status, or remove the file", line)
         template.check_characters("HTML part", html, line)
-        for problem in self._html_problems(html):
+        for problem in self._html_check.problems(html):
             remedy = "an email links by http, https or mailto only, and loads nothing from elsewhere"
             template.fail(problem, remedy, line)
-
-    def _html_problems(self, html: str) -> Iterator[str]:
-        """Yield what is wrong with the HTML. Tags seen before are known: most are alike."""
-        if _TAG.sub("", html).count("<"):
-            yield "a tag in the HTML part is never closed"
-        for style in re.split("<style", html, flags=re.IGNORECASE)[1:]:
-            if _LOADING_STYLE.search(re.split("</style", style, maxsplit=1, flags=re.IGNORECASE)[0]):
-                yield "a style in the HTML part loads something"
-        for tag in set(_TAG.findall(html)) - self._known_tags:
-            yield from _tag_problems(tag)
-            if len(self._known_tags) < _TAGS_KEPT:
-                self._known_tags.add(tag)
 
 
 class _Compiled:
@@ -172,24 +162,25 @@ class _Compiled:
         self._environment = environment
 
     def render(
-        self, values: Mapping[str, Any], budget: Budget, line: int, largest: int
-    ) -> tuple[str | None, str]:
-        """Return (what the block subject wrote or None, all the rest)."""
+        self, values: dict[str, Any], budget: Budget, line: int, largest: int
+    ) -> tuple[Pieces | None, Pieces]:
+        """Return (what the block subject wrote or None, all the rest), in the pieces they are written in."""
         self._environment.budget = budget
         try:
-            context = self._template.new_context(dict(values))
+            context = self._template.new_context(values)
             subjects = _take_out(context, "subject")
             pieces = _bounded(self._template.root_render_func(context), largest)
-            text = "".join(pieces).replace("\r\n", "\n")
         except Exception as error:
             raise TemplateError(self._explained(error, line)) from None
-        return (subjects[0] if subjects else None), text
+        return (subjects[0] if subjects else None), pieces
 
     def fail(self, what: str, remedy: str, line: int) -> NoReturn:
         raise TemplateError(Fault(display_name(self._name), 0, 0, what + _for_row(line), remedy))
 
     def check_characters(self, part: str, text: str, line: int) -> None:
-        found = _CONTROL.search(text) or re.search("[\ud800-\udfff]", text)
+        if text.isascii() and not text.encode().translate(None, _FINE):
+            return
+        found = _CONTROL.search(text) or _HALF.search(text)
         if found:
             what = f"the {part} holds the control character U+{ord(found[0]):04X}"
             self.fail(what, "remove it from the incident, the template or the list", line)
@@ -217,28 +208,30 @@ def _compile(wording: Wording, name: str, *, html: bool) -> _Compiled:
     return _Compiled(name, template, environment)
 
 
-def _take_out(context: Context, block: str) -> list[str]:
+def _take_out(context: Context, block: str) -> list[Pieces]:
     """Make `block` write into the list returned instead of into the text, wherever it is defined."""
-    taken: list[str] = []
+    taken: list[Pieces] = []
 
     def capture(inner: Context) -> Iterator[str]:
         own = context.blocks[block][1](inner)
         if taken:  # {{ self.subject() }} in the text
             yield from own
         else:
-            taken.append("".join(own))
+            taken.append(list(own))
 
     context.blocks.setdefault(block, []).insert(0, capture)
     return taken
 
 
-def _bounded(pieces: Iterator[str], largest: int) -> Iterator[str]:
+def _bounded(written: Iterator[str], largest: int) -> Pieces:
+    pieces: list[str] = []
     total = 0
-    for piece in pieces:
-        total += len(piece.encode("utf-8", "surrogatepass"))
+    for piece in written:
+        total += len(piece) if piece.isascii() else len(piece.encode("utf-8", "surrogatepass"))
         if total > largest:
             raise LimitExceeded(f"the message grows over {largest // 1000} KB")
-        yield piece
+        pieces.append(piece)
+    return pieces
 
 
 def _place(trace: TracebackType | None) -> tuple[str, int] | None:
@@ -277,37 +270,3 @@ def _reason(error: Exception) -> tuple[str, str]:
 
 def _for_row(line: int) -> str:
     return f", for the recipient in line {line}" if line else ""
-
-
-class _TagReader(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.problems: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag in _BARRED:
-            self.problems.append(f"<{tag:.20}> is not allowed in the HTML part")
-        for name, value in attrs:
-            problem = _attribute_problem(name, value or "")
-            if problem:
-                self.problems.append(f"<{tag:.20}> {problem}")
-
-
-def _attribute_problem(name: str, value: str) -> str:
-    if name in _LINKS and not _LINK.fullmatch(value):
-        return f"has a {name} that is no web or mail address"
-    if name in _LOADS or (name == "style" and _LOADING_STYLE.search(value)):
-        return f"loads something by its {name}"
-    if name.startswith("on") or (name == "http-equiv" and value.strip().lower() == "refresh"):
-        return f"runs something by its {name:.20}"
-    return ""
-
-
-def _tag_problems(tag: str) -> list[str]:
-    reader = _TagReader()
-    try:
-        reader.feed(tag)
-        reader.close()
-    except AssertionError:  # the parser's way to refuse <![…
-        return ["the HTML part holds a tag that no mail program knows"]
-    return reader.problems

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 from jinja2 import DictLoader, StrictUndefined, nodes, pass_context
@@ -67,6 +67,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             trim_blocks=True,
             lstrip_blocks=True,
             optimized=False,  # folding constants would run filters while compiling
+            auto_reload=False,  # the sources never change
             finalize=self._finalized,
         )
         self.budget = Budget()
@@ -85,6 +86,10 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         del parent
         return resolve_in(self._sources, template)
 
+    def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
+        """Return a template's globals as one dict, made once and not looked through for each message."""
+        return {**self.globals, **(d or {})}
+
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
         counted: nodes.Template = Metered(name, self.filters, self.tests).visit(tree)
@@ -93,7 +98,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Return a field, or one of the few methods that templates may use; anything else is undefined."""
-        if isinstance(obj, Mapping) and attribute in obj:
+        if isinstance(obj, (dict, Mapping)) and attribute in obj:  # dict first: the cheap question
             return obj[attribute]
         if isinstance(obj, Undefined):
             obj._fail_with_undefined_error()
@@ -113,7 +118,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         """Return an item; unlike in plain Jinja never an attribute."""
         if isinstance(obj, Undefined):
             obj._fail_with_undefined_error()
-        if isinstance(obj, (Mapping, list, tuple, str, range)):
+        if isinstance(obj, (dict, list, tuple, str, range, Mapping)):
             try:
                 return obj[argument]
             except (TypeError, LookupError):
@@ -166,7 +171,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         """Return `value` when it is small enough to be kept; a generator becomes a list."""
         if isinstance(value, str):
             self._fits(len(value))
-        elif isinstance(value, Iterator):
+        elif not isinstance(value, (dict, list, tuple, int)) and isinstance(value, Iterator):
             value = self._held(list(self._counted(value)))
         else:
             self.budget.spend(_size(value))
@@ -254,11 +259,11 @@ def _size(value: Any) -> int:
         one = todo.pop()
         if isinstance(one, str):
             total += len(one)
-        elif isinstance(one, (list, tuple, range, Mapping)):
+        elif isinstance(one, (list, tuple, range, dict, Mapping)):
             items += len(one)
             if items > MOST_ITEMS:
                 raise LimitExceeded("a list grows too long")
-            todo.extend(one.values() if isinstance(one, Mapping) else one)
+            todo.extend(one if isinstance(one, (list, tuple, range)) else one.values())
     return total + items
 
 

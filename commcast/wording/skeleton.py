@@ -1,0 +1,198 @@
+"""One rendering of a mail, cut at the places where a reader's values go: for all readers it holds for.
+
+A wording is spliced only where its syntax tree says that the values are printed and nothing else depends on
+them (fields.py). The marks are the second guard: each must come out once for each time it was asked for, as
+a piece of its own, and in a place where any value that fits leaves every check of the whole mail as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from markupsafe import escape
+
+from commcast.message import Pieces, Skeleton, Spliced
+from commcast.wording.htmlmarks import Place, read_marks
+from commcast.wording.rendering import (
+    LARGEST_HTML,
+    LARGEST_TEXT,
+    LONGEST_SUBJECT,
+    EmailContent,
+    Renderer,
+    Written,
+)
+
+# Private-use characters of plane 15: escaping, trimming and looking for controls all leave them alone.
+_FIRST_MARK, _MOST_MARKS = 0xF0000, 64
+_MARK = re.compile(f"[{chr(_FIRST_MARK)}-{chr(_FIRST_MARK + _MOST_MARKS - 1)}]")
+# Controls, what ends a line, bidi and invisible marks, half characters, and our own marks.
+_UNFIT = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb"
+    f"{chr(_FIRST_MARK)}-{chr(_FIRST_MARK + _MOST_MARKS - 1)}]"
+)
+_SIGNATURE = ("-", "--")  # may make a line "-- " with what is beside it, which keeps its space
+_WIDEST_TEXT, _WIDEST_HTML = 4, 5  # bytes that one character of a value can make: 😀, and & as &amp;
+_LEFT_OVER = 1_000_000  # of the budget's characters: more than all values that fit can take together
+
+
+class CutMail:
+    """A skeleton with what tells which readers fit it. `fields` name the values, in their order."""
+
+    def __init__(
+        self, fields: Sequence[str], skeleton: Skeleton, limits: Sequence[int], places: Sequence[Place]
+    ) -> None:
+        self.fields = tuple(fields)
+        self.skeleton = skeleton
+        self._limits = tuple(limits)
+        self._links = [(n, place) for n, place in enumerate(places) if place is not Place.TEXT]
+        self._digest = sha256(repr([_parts(skeleton), str(escape("&<>\"'"))]).encode())
+
+    def values_of(self, recipient: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """Return a reader's values; None where the reader's mail has to be rendered for them alone."""
+        values = []
+        for name, limit in zip(self.fields, self._limits, strict=True):
+            value = recipient.get(name)
+            if type(value) is not str or not 0 < len(value) <= limit:
+                return None
+            if value[0].isspace() or value[-1].isspace() or value in _SIGNATURE:
+                return None
+            if not value.isprintable() and _UNFIT.search(value):
+                return None
+            values.append(value)
+        for number, place in self._links:
+            if not place.value.fullmatch(str(escape(values[number]))):
+                return None
+        return tuple(values)
+
+    def digest(self, values: tuple[str, ...]) -> str:
+        """Return a digest of the mail that these values make: the same for the same mail of this cut mail."""
+        own = self._digest.copy()
+        own.update("\0".join(values).encode())  # no value holds \0
+        return own.hexdigest()
+
+    def spliced(self, values: tuple[str, ...]) -> Spliced:
+        """Return the values as they are handed on."""
+        return Spliced(self.skeleton, values, tuple([str(escape(value)) for value in values]))
+
+    def content(self, spliced: Spliced) -> EmailContent:
+        """Return the mail that these values make: the one that is rendered for this reader alone."""
+        skeleton = self.skeleton
+        return EmailContent(
+            _joined(skeleton.subject, spliced.values),
+            _joined(skeleton.text, spliced.values),
+            _joined(skeleton.html, spliced.escaped),
+        )
+
+
+def cut_mail(
+    renderer: Renderer, context: Mapping[str, Any], recipient: Mapping[str, Any], bare: Sequence[str]
+) -> CutMail | None:
+    """Return the cut mail for all readers who differ from `recipient` in the `bare` fields only.
+
+    Return None where a mark was lost, changed, or stands where a value could change more than itself.
+    Raises TemplateError where the mail cannot be rendered with marks.
+    """
+    if len(bare) > _MOST_MARKS:
+        return None
+    marks = {name: chr(_FIRST_MARK + number) for number, name in enumerate(bare)}
+    watched = _Watched(recipient, marks)
+    written = renderer.write(context, watched)
+    came_out = _came_out(written)
+    if came_out != watched.asked or watched.seen_whole or written.left < _LEFT_OVER:
+        return None
+    return _cut_up(renderer, written, [name for name in bare if came_out[marks[name]]], marks)
+
+
+def _cut_up(
+    renderer: Renderer, written: Written, fields: Sequence[str], marks: Mapping[str, str]
+) -> CutMail | None:
+    own = [marks[name] for name in fields]
+    marked = read_marks("".join(written.html or ()).replace("\r\n", "\n").strip(), _MARK)
+    if marked is None:
+        return None
+    content = renderer.finish(written, checked_html=marked.checked)
+    numbers = {mark: number for number, mark in enumerate(own)}
+    skeleton = Skeleton(
+        subject=_cut(content.subject, numbers),
+        text=_cut(content.text, numbers),
+        html=_cut(content.html, numbers),
+    )
+    return CutMail(
+        fields,
+        skeleton,
+        [_limit(mark, written, content.subject) for mark in own],
+        [marked.places.get(mark, Place.TEXT) for mark in own],
+    )
+
+
+class _Watched(Mapping[str, Any]):
+    """A reader with marks in the place of some values, who counts how often each mark was asked for."""
+
+    def __init__(self, values: Mapping[str, Any], marks: Mapping[str, str]) -> None:
+        self._values = values
+        self._marks = marks
+        self.asked: Counter[str] = Counter()
+        self.seen_whole = False
+
+    def __getitem__(self, name: str) -> Any:
+        mark = self._marks.get(name)
+        if mark is None:
+            return self._values[name]
+        self.asked[mark] += 1
+        return mark
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._marks or name in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        self.seen_whole = True
+        return iter({**self._values, **self._marks})
+
+    def __len__(self) -> int:
+        self.seen_whole = True
+        return len({**self._values, **self._marks})
+
+
+def _came_out(written: Written) -> Counter[str] | None:
+    """Return how often each mark was written; None where one is not a piece of its own."""
+    found: Counter[str] = Counter()
+    for piece in (*(written.subject or ()), *written.text, *(written.html or ())):
+        if not piece.isascii() and _MARK.search(piece):
+            if len(piece) > 1:
+                return None
+            found[str(piece)] += 1
+    return found
+
+
+def _limit(mark: str, written: Written, subject: str) -> int:
+    """Return how many characters a value may have, whatever the other values are, for the mail to fit."""
+    text, html = "".join(written.text), "".join(written.html or ())
+    rooms = [
+        (subject, LONGEST_SUBJECT - len(subject), 1),
+        (text, LARGEST_TEXT - len(text.encode()), _WIDEST_TEXT),
+        (html, LARGEST_HTML - len(html.encode()), _WIDEST_HTML),
+    ]
+    return min(room // (widest * len(_MARK.findall(part))) for part, room, widest in rooms if mark in part)
+
+
+def _cut(text: str, numbers: Mapping[str, int]) -> Pieces:
+    pieces: list[str | int] = []
+    start = 0
+    for found in _MARK.finditer(text):
+        pieces += [text[start : found.start()], numbers[found[0]]]
+        start = found.end()
+    pieces.append(text[start:])
+    return tuple(piece for piece in pieces if piece != "")
+
+
+def _parts(skeleton: Skeleton) -> list[Pieces]:
+    return [skeleton.subject, skeleton.text, skeleton.html]
+
+
+def _joined(pieces: Pieces, values: tuple[str, ...]) -> str:
+    return "".join([piece if isinstance(piece, str) else values[piece] for piece in pieces])
