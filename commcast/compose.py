@@ -5,34 +5,67 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parseaddr
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, Self
 
 from commcast.config import Config
 from commcast.errors import Fault, TemplateError
 from commcast.message import Email, Mailbox, Message, Sms, Spliced
 from commcast.model import Channel
+from commcast.wording.fields import Fields
 from commcast.wording.rendering import EmailContent, Renderer, SmsContent
+from commcast.wording.sharing import Shared
+from commcast.wording.skeleton import CutMail, cut_mail
 from commcast.wording.sms import measure
 from commcast.wording.templating import Wording
 
 Content = EmailContent | SmsContent
 
 
-@dataclass(frozen=True, slots=True)
 class Words:
     """One reader's words. `digest` is frozen, and compared again when they are handed over.
 
-    `spliced` tells how a mail's words came about, None where they were rendered for this reader alone.
+    It is the hex digest of the words themselves or, behind "s1:", of a skeleton and of what was spliced in.
     """
 
-    content: Content
-    digest: str
-    spliced: Spliced | None = None
+    __slots__ = ("_content", "_cut", "_spliced", "_values", "digest")
+
+    def __init__(self, content: Content | None, digest: str, spliced: Spliced | None = None) -> None:
+        self._content = content
+        self._spliced = spliced
+        self._cut: CutMail | None = None
+        self._values: tuple[str, ...] = ()
+        self.digest = digest
+
+    @classmethod
+    def put_together(cls, cut: CutMail, values: tuple[str, ...], digest: str) -> Self:
+        """Return the words that `values` make of a cut mail: made only when somebody reads them."""
+        words = cls(None, digest)
+        words._cut, words._values = cut, values
+        return words
+
+    @property
+    def content(self) -> Content:
+        """What the reader reads."""
+        if self._content is None:
+            assert self._cut is not None and self.spliced is not None  # noqa: S101 - one of the two is there
+            self._content = self._cut.content(self.spliced)
+        return self._content
+
+    @property
+    def spliced(self) -> Spliced | None:
+        """How a mail's words came about, None where they were rendered for this reader alone."""
+        if self._spliced is None and self._cut is not None:
+            self._spliced = self._cut.spliced(self._values)
+        return self._spliced
+
+    def are_frozen_as(self, digest: str) -> bool:
+        """Say whether these are the words that were frozen; older versions froze only content digests."""
+        return digest == self.digest or (":" not in digest and digest == content_digest(self.content))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +97,59 @@ class Group:
     envelope: Envelope
     next_update_by: datetime | None
     renderer: Renderer
+    _shared: Shared[CutMail | Words] | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Decide on the syntax tree what may be made once for many readers."""
+        fields = self.renderer.fields
+        if fields is not None and self.channel is Channel.SMS:
+            # Look-alike characters and runs of spaces are seen across the edges of a value: no splicing.
+            fields = Fields((), (*fields.bare, *fields.keys))
+        shared = Shared(fields.keys, partial(self._make, fields.bare)) if fields else None
+        object.__setattr__(self, "_shared", shared)
 
     def words(self, values: Mapping[str, Any], *, line: int = 0) -> Words:
-        """Return the words for one reader. Raises TemplateError, naming the `line` of their list."""
-        content = self._rendered(values, line)
-        return Words(content, content_digest(content))
+        """Return the words for one reader. Raises TemplateError, naming the `line` of their list.
 
-    def _rendered(self, values: Mapping[str, Any], line: int) -> Content:
+        They are the same words, whether they are spliced, shared or rendered for this reader alone.
+        """
+        made = self._shared.get(values) if self._shared else None
+        if isinstance(made, Words):
+            return made
+        own = made.values_of(values) if made else None
+        if made is None or own is None:
+            content = self.alone(values, line)
+            return Words(content, content_digest(content))
+        if self._digests_skeleton:
+            return Words.put_together(made, own, f"s1:{made.digest(own)}")
+        words = Words.put_together(made, own, "")
+        words.digest = content_digest(words.content)
+        return words
+
+    @property
+    def _digests_skeleton(self) -> bool:
+        """Whether each reader who fits is spliced into the one skeleton, in every process and in any order.
+
+        Which of several skeletons are made depends on who came before: then the content is digested.
+        """
+        return self.renderer.fields is not None and not self.renderer.fields.keys
+
+    def _make(self, bare: Sequence[str], values: Mapping[str, Any]) -> CutMail | Words | None:
+        """Return what readers who are alike in the key fields share; None where nothing can be shared."""
+        try:
+            if self.channel is Channel.SMS:
+                content: Content = self.renderer.sms(self.context, values)
+                return Words(content, content_digest(content))
+            cut = cut_mail(self.renderer, self.context, values, bare)
+        except TemplateError:  # the reader's own rendering tells it, with their line
+            return None
+        if cut is None or cut.fields:
+            return cut
+        content = cut.content(cut.spliced(()))
+        return Words(content, content_digest(content), cut.spliced(()))
+
+    def alone(self, values: Mapping[str, Any], line: int = 0) -> Content:
+        """Return what one reader reads, rendered for them alone. Raises TemplateError as `words` does."""
         try:
             if self.channel is Channel.EMAIL:
                 return self.renderer.email(self.context, values)
@@ -130,23 +209,46 @@ def build_message(
     content = words.content
     if isinstance(content, SmsContent):
         return Sms(to=address, body=content.body, valid_until=valid_until, sender=envelope.sender)
-    sender_name, sender = parseaddr(envelope.sender)
+    fixed = _fixed_headers(envelope, delivery.incident, secret)
     own_id = _keyed(secret, delivery.incident, delivery.notice, delivery.channel, delivery.key)
-    domain = sender.rpartition("@")[2]
     return Email(
-        sender=Mailbox(sender, sender_name),
+        sender=fixed.sender,
         to=Mailbox(address, name),
         subject=content.subject,
         text=content.text,
         html=content.html,
-        message_id=f"<{own_id}@{domain}>",
-        # One fixed name an incident, so that every mail of it lands in one thread (RFC 5322 3.6.4).
-        references=(f"<{delivery.incident}.{_keyed(secret, delivery.incident)}@{domain}>",),
+        message_id=f"<{own_id}@{fixed.domain}>",
+        references=fixed.references,
         reply_to=envelope.reply_to,
-        list_unsubscribe=_unsubscribe(envelope.list_unsubscribe),
-        list_id=f"<incidents.{domain}>",
+        list_unsubscribe=fixed.list_unsubscribe,
+        list_id=fixed.list_id,
         date=now,
         spliced=words.spliced,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _FixedHeaders:
+    """What is alike in all mails of one envelope about one incident."""
+
+    sender: Mailbox
+    domain: str
+    references: tuple[str, ...]
+    list_unsubscribe: str
+    list_id: str
+
+
+@lru_cache(maxsize=64)
+def _fixed_headers(envelope: Envelope, incident: str, secret: bytes) -> _FixedHeaders:
+    name, address = parseaddr(envelope.sender)
+    domain = address.rpartition("@")[2]
+    return _FixedHeaders(
+        sender=Mailbox(address, name),
+        domain=domain,
+        # One fixed name an incident, so that every mail of it lands in one thread (RFC 5322 3.6.4).
+        references=(f"<{incident}.{_keyed(secret, incident)}@{domain}>",),
+        list_unsubscribe=_unsubscribe(envelope.list_unsubscribe),
+        list_id=f"<incidents.{domain}>",
     )
 
 
@@ -175,7 +277,7 @@ def _after_body_tag(html: str) -> tuple[str, str, str]:
 
 
 def _keyed(secret: bytes, *parts: str) -> str:
-    return hmac.new(secret, "\0".join(parts).encode(), hashlib.sha256).hexdigest()[:32]
+    return hmac.digest(secret, "\0".join(parts).encode(), "sha256").hex()[:32]
 
 
 def _unsubscribe(url: str) -> str:

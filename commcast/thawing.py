@@ -38,7 +38,7 @@ class FrozenWords:
         """
         group = self._groups[claim.composition]
         words = group.words(claim.recipient)
-        if words.digest != claim.digest:
+        if not words.are_frozen_as(claim.digest):
             raise LedgerError(
                 "the frozen words do not render as they did when they were released (another version of the "
                 "program or of Jinja?); nothing more was sent: finish with the version that froze them"

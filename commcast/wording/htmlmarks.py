@@ -24,7 +24,7 @@ class Place(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MarkedHtml:
-    """The strictest place of each mark, and the HTML with what a value may be in the place of marks in links."""
+    """The strictest place of each mark, and the HTML with plain links in the place of the marks in links."""
 
     places: Mapping[str, Place]
     checked: str

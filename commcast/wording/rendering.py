@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -13,7 +14,7 @@ from jinja2.exceptions import SecurityError, TemplateNotFound, TemplateRuntimeEr
 from jinja2.runtime import Context
 
 from commcast.errors import Fault, TemplateError
-from commcast.wording.fields import READER
+from commcast.wording.fields import READER, Fields, fields_used
 from commcast.wording.htmlcheck import HtmlCheck
 from commcast.wording.metering import Budget, LimitExceeded
 from commcast.wording.sandbox import MessageEnvironment
@@ -73,6 +74,11 @@ class Renderer:
         self._text = _compile(wording, wording.text, html=False)
         self._html = _compile(wording, wording.html, html=True) if wording.html else None
         self._html_check = HtmlCheck()
+
+    @cached_property
+    def fields(self) -> Fields | None:
+        """The fields of a reader that the wording uses; None where they cannot be listed."""
+        return fields_used(self.wording.sources)
 
     def email(self, context: Mapping[str, Any], recipient: Mapping[str, Any], line: int = 0) -> EmailContent:
         """Return the mail for one reader. `recipient` is what context.recipient_values gives, `line` its row.

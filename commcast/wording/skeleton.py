@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -41,21 +40,26 @@ _LEFT_OVER = 1_000_000  # of the budget's characters: more than all values that 
 
 
 class CutMail:
-    """A skeleton with what tells which readers fit it. `fields` name the values, in their order."""
+    """A mail cut at the places of its readers' values, and what tells which readers fit it.
+
+    `fields` name the values, in their order; none where the mail is the same for all.
+    """
 
     def __init__(
         self, fields: Sequence[str], skeleton: Skeleton, limits: Sequence[int], places: Sequence[Place]
     ) -> None:
         self.fields = tuple(fields)
         self.skeleton = skeleton
-        self._limits = tuple(limits)
+        self._limited = tuple(zip(fields, limits, strict=True))
         self._links = [(n, place) for n, place in enumerate(places) if place is not Place.TEXT]
-        self._digest = sha256(repr([_parts(skeleton), str(escape("&<>\"'"))]).encode())
+        parts = [skeleton.subject, skeleton.text, skeleton.html]
+        self._subject, self._text, self._html = map(_Filled, parts)
+        self._digest = sha256(repr([parts, str(escape("&<>\"'"))]).encode())
 
     def values_of(self, recipient: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Return a reader's values; None where the reader's mail has to be rendered for them alone."""
         values = []
-        for name, limit in zip(self.fields, self._limits, strict=True):
+        for name, limit in self._limited:
             value = recipient.get(name)
             if type(value) is not str or not 0 < len(value) <= limit:
                 return None
@@ -70,7 +74,7 @@ class CutMail:
         return tuple(values)
 
     def digest(self, values: tuple[str, ...]) -> str:
-        """Return a digest of the mail that these values make: the same for the same mail of this cut mail."""
+        """Return a digest of the mail that these values make, in hex: of what was cut and of the values."""
         own = self._digest.copy()
         own.update("\0".join(values).encode())  # no value holds \0
         return own.hexdigest()
@@ -81,12 +85,25 @@ class CutMail:
 
     def content(self, spliced: Spliced) -> EmailContent:
         """Return the mail that these values make: the one that is rendered for this reader alone."""
-        skeleton = self.skeleton
-        return EmailContent(
-            _joined(skeleton.subject, spliced.values),
-            _joined(skeleton.text, spliced.values),
-            _joined(skeleton.html, spliced.escaped),
-        )
+        values = spliced.values
+        return EmailContent(self._subject.by(values), self._text.by(values), self._html.by(spliced.escaped))
+
+
+class _Filled:
+    """One part of a mail, to be filled with values."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = [piece if isinstance(piece, str) else "" for piece in pieces]
+        self._holes = [(at, piece) for at, piece in enumerate(pieces) if isinstance(piece, int)]
+        self._same = "" if self._holes else "".join(self._pieces)
+
+    def by(self, values: tuple[str, ...]) -> str:
+        if not self._holes:
+            return self._same
+        pieces = self._pieces.copy()
+        for at, number in self._holes:
+            pieces[at] = values[number]
+        return "".join(pieces)
 
 
 def cut_mail(
@@ -188,11 +205,3 @@ def _cut(text: str, numbers: Mapping[str, int]) -> Pieces:
         start = found.end()
     pieces.append(text[start:])
     return tuple(piece for piece in pieces if piece != "")
-
-
-def _parts(skeleton: Skeleton) -> list[Pieces]:
-    return [skeleton.subject, skeleton.text, skeleton.html]
-
-
-def _joined(pieces: Pieces, values: tuple[str, ...]) -> str:
-    return "".join([piece if isinstance(piece, str) else values[piece] for piece in pieces])
