@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Shared(Generic[T]):
-    """Keeps what `make` returns by the readers' values of the fields `keys`; None, for nothing, is kept too."""
+    """Keeps what `make` returns by the readers' values of the fields `keys`; None, for nothing, too."""
 
     def __init__(self, keys: tuple[str, ...], make: Callable[[Mapping[str, Any]], T | None]) -> None:
         self._keys = keys

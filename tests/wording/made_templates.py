@@ -35,7 +35,7 @@ HOSTILE = (
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
-_ANY = (
+ANY = (
     "x",
     " ",
     "\n",
@@ -51,7 +51,7 @@ _ANY = (
     "é",
     "{# a comment #}",
 )
-_BARE = (
+BARE = (
     "{{ recipient.FIELD }}",
     '{{ recipient["FIELD"] }}',
     "{{- recipient.FIELD -}}",
@@ -60,7 +60,7 @@ _BARE = (
     "-{{ recipient.FIELD }} ",
     "\n{{ recipient.FIELD }} \n",
 )
-_USED = (
+USED = (
     "{{ recipient.FIELD|upper }}",
     "{{ recipient.FIELD|trim }}",
     "{{ recipient.FIELD|default('none') }}",
@@ -100,7 +100,7 @@ _USED = (
     "{% for x in recipient %}{{ x }}{% endfor %}",
     "{% for x in 'ab' %}{{ loop.changed(recipient.FIELD) and 'c' or 'd' }}{% endfor %}",
 )
-_ROUND = (
+ROUND = (
     "{% if recipient.FIELD %}BODY{% else %}BODY{% endif %}",
     "{% if recipient.FIELD == 'gold' %}BODY{% endif %}",
     "{% if title %}BODY{%- endif %}",
@@ -122,7 +122,7 @@ _ROUND = (
     "{% with w = title %}BODY{% endwith %}",
     "BODY BODY",
 )
-_FILES = (
+FILES = (
     '{% include "p1.j2" %}',
     '{% include "p1.j2" without context %}',
     '{% filter upper %}{% include "p1.j2" %}{% endfilter %}',
@@ -133,7 +133,7 @@ _FILES = (
     '{% import "p2.j2" as recipient with context %}{{ recipient.value }}',
     '{% from "p2.j2" import value as recipient with context %}{{ recipient }}',
 )
-_HTML = (
+HTML = (
     "<p>BODY</p>",
     "<p style='color:red'>BODY</p>",
     '<a href="https://a.example/{{ recipient.FIELD }}">BODY</a>',
@@ -181,7 +181,7 @@ def wordings(draw: st.DrawFn, channel: Channel = Channel.EMAIL) -> Wording:
     html = ""
     if channel is Channel.EMAIL and draw(st.booleans()):
         html = "user:h.j2"
-        sources[html] = _body(draw, wild, 2, _HTML) + _body(draw, wild, 2, _HTML)
+        sources[html] = _body(draw, wild, 2, HTML) + _body(draw, wild, 2, HTML)
     return Wording(channel, "user:t.j2", html, "user", sources)
 
 
@@ -203,12 +203,12 @@ def _text_file(draw: Draw, wild: bool, *, mail: bool) -> str:
 
 def _body(draw: Draw, wild: bool, depth: int, more: tuple[str, ...] = ()) -> str:
     """Return a piece of template. What is tame prints bare, and uses a field otherwise at times."""
-    kinds: list[tuple[str, ...]] = [_ANY, _BARE, _BARE, ("{{ title }}",)]
+    kinds: list[tuple[str, ...]] = [ANY, BARE, BARE, ("{{ title }}",)]
     if wild:
-        kinds += [_USED, _USED]
+        kinds += [USED, USED]
     if depth:
         kinds += [more, more, more] if more else []
-        kinds += [_ROUND, _ROUND, _FILES] if wild else [_TAME, _TAME]
+        kinds += [ROUND, ROUND, FILES] if wild else [_TAME, _TAME]
     made = str(draw(st.sampled_from(draw(st.sampled_from(kinds)))))
     while "BODY" in made:
         made = made.replace("BODY", _body(draw, wild, depth - 1, more), 1)
@@ -228,7 +228,9 @@ _TAME = (
 )
 
 
-def group_of(wording: Wording, context: dict[str, Any] | None = None) -> Group:
+def group_of(
+    wording: Wording, context: dict[str, Any] | None = None, renderer: Renderer | None = None
+) -> Group:
     """Return a group of its own for a wording. Raises TemplateError where it does not compile."""
     return Group(
         channel=wording.channel,
@@ -240,5 +242,5 @@ def group_of(wording: Wording, context: dict[str, Any] | None = None) -> Group:
         context=CONTEXT if context is None else context,
         envelope=Envelope("Acme Pay <status@acme.example>", "help@acme.example"),
         next_update_by=None,
-        renderer=Renderer(wording),
+        renderer=renderer or Renderer(wording),
     )
