@@ -46,10 +46,10 @@ DANA = {
 OWED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-def made(text: str, html: str = "", channel: Channel = Channel.EMAIL, **more: str) -> Group:
-    head = SUBJECT if channel is Channel.EMAIL and "block subject" not in text else ""
+def made(text: str, html: str = "", **more: str) -> Group:
+    head = "" if "block subject" in text else SUBJECT
     sources = {"user:t.j2": head + text, **({"user:h.j2": html} if html else {}), **more}
-    return group_of(Wording(channel, "user:t.j2", "user:h.j2" if html else "", "user", sources))
+    return group_of(Wording(Channel.EMAIL, "user:t.j2", "user:h.j2" if html else "", "user", sources))
 
 
 def outcome(render: Callable[[], Content]) -> Content | str:

@@ -24,7 +24,7 @@ CONTEXT: dict[str, Any] = {
     "number": 3,
 }
 PLAIN = ("Dana", "Hello Dana,", "Zoë", "https://a.example/u/17?x=1", "gold", "李 雷", "O'Neil & <Sons>", "😀")
-HOSTILE = (
+HOSTILE: tuple[Any, ...] = (
     *("", " ", "x ", " x", "\xa0x", "a\nb", "a\tb", "a\r\nb", "a\u2028b", "a\x00b", "\ud800", "a\x85b"),
     *("-", "--", "---", "-- ", "\U000f0000", "x\U000f0001y", "\ue000", "\u200d", "a\u200cb", "\u202ex"),
     *("<b>", "-->", "--", '"', "'", "&", "amp;", "#32;", "&amp;", "{{ x }}", "…", "’", "=?utf-8?q?x?="),
