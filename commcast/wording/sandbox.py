@@ -220,8 +220,10 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             self.budget.spend()
             if not isinstance(value, Undefined):
                 value = self._checked(name, value, [*args, *kwargs.values()])
-            given = {"context": (context,), "eval_context": (context.eval_ctx,), "environment": (self,)}
-            return self._held(function(*given.get(leading, ()), value, *args, **kwargs))
+            if not leading:
+                return self._held(function(value, *args, **kwargs))
+            given = {"context": context, "eval_context": context.eval_ctx, "environment": self}[leading]
+            return self._held(function(given, value, *args, **kwargs))
 
         return run
 
@@ -236,7 +238,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         else:
             self._printed(value)
             length = len(value) if isinstance(value, str) else 20
-            if (length + 1) * max((_reach(s) for s in settings), default=1) > MOST_CHARACTERS:
+            if (length + 1) * (max(map(_reach, settings)) if settings else 1) > MOST_CHARACTERS:
                 raise LimitExceeded(f"{name} would make far more text than a message holds")
         return value
 
