@@ -1,0 +1,1 @@
+"""Measures commcast against its peers on loopback; `python -m benchmarks --help`."""

@@ -1,0 +1,102 @@
+"""Mail to a sink on this machine: words that can be spliced, and words that need each person alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from benchmarks import corpus, desks, mailing
+from benchmarks.model import Group, Lab, Row, Side
+
+MAILS = 20_000
+# The peers' rates do not depend on the number (seen at 300 and at 20,000), and they take minutes for 20,000.
+FEWER = 2_000
+
+_UVLOOP, _PLAIN, _EIGHT = "commcast, 32 connections", "commcast without uvloop, 32", "commcast, 8 connections"
+_WHOLE, _SOURCE = "commcast send --yes", "smtp-source -s 8"
+_SMTPLIB, _MAILMERGE, _DJANGO, _APPRISE = "smtplib + EmailMessage", "mailmerge", "Django", "apprise"
+_LOOP = "the loop, from connecting until QUIT; Jinja2 templates compiled once, rendered for each reader"
+
+
+@contextmanager
+def _spliced(lab: Lab) -> Iterator[Sequence[Side]]:
+    many, fewer = lab.count(MAILS), lab.count(FEWER)
+    drafted = desks.write_desk(lab.folder / "drafted", many)
+    frozen = desks.write_desk(lab.folder / "frozen", many)
+    desks.freeze(frozen, many)
+    words = lab.folder / "peers"
+    corpus.write_for_peers(words, corpus.TEXT, corpus.HTML, fewer)
+    yield [
+        mailing.hand_over(_UVLOOP, frozen, many),
+        mailing.smtp_source(_SOURCE, many, 8),
+        mailing.hand_over(_PLAIN, frozen, many, plain_loop=True),
+        mailing.hand_over(_EIGHT, frozen, many, connections=8),
+        mailing.whole_command(_WHOLE, drafted, many),
+        mailing.script(
+            _SMTPLIB,
+            "smtplib_loop.py",
+            words,
+            fewer,
+            f"smtplib.send_message of an EmailMessage each over one connection: {_LOOP}",
+        ),
+        mailing.mailmerge(_MAILMERGE, words, fewer),
+        mailing.script(
+            _APPRISE,
+            "apprise_loop.py",
+            words,
+            fewer,
+            "the API with a mailto target a reader, one text for all: adding the targets, and notify()",
+        ),
+    ]
+
+
+@contextmanager
+def _by_person(lab: Lab) -> Iterator[Sequence[Side]]:
+    many, fewer = lab.count(MAILS), lab.count(FEWER)
+    frozen = desks.write_desk(lab.folder / "frozen", many, template=desks.Template.by_person())
+    desks.freeze(frozen, many)
+    words = lab.folder / "peers"
+    corpus.write_for_peers(words, corpus.by_person(corpus.TEXT), corpus.by_person(corpus.HTML), fewer)
+    yield [
+        mailing.hand_over(_UVLOOP, frozen, many),
+        mailing.mailmerge(_MAILMERGE, words, fewer),
+        mailing.script(
+            _DJANGO,
+            "django_loop.py",
+            words,
+            fewer,
+            f"EmailMultiAlternatives.send() each over one opened connection: {_LOOP}",
+        ),
+    ]
+
+
+SPLICED = Group(
+    "mail",
+    "Personalised mail, text and HTML, 4 KB on the wire",
+    (
+        Row("mail-uvloop", "20,000 personalised mails, against smtp-source -d -s 8", _UVLOOP, _SOURCE, 1.0),
+        Row("mail-plain", "the same without uvloop", _PLAIN, _SOURCE, 0.6),
+        Row("mail-smtplib", "the same, against smtplib and EmailMessage", _UVLOOP, _SMTPLIB, 50),
+        Row("mail-mailmerge", "the same, against mailmerge", _UVLOOP, _MAILMERGE, 70),
+        Row("mail-8", "over 8 connections, against smtp-source -d -s 8", _EIGHT, _SOURCE, None),
+        Row("mail-whole", "the whole command from the list on, against smtp-source", _WHOLE, _SOURCE, None),
+        Row("mail-apprise", "against apprise, which sends one text to all", _UVLOOP, _APPRISE, None),
+    ),
+    _spliced,
+)
+
+BY_PERSON = Group(
+    "person",
+    "Words that need each person alone: a name through a filter, a condition a person",
+    (
+        Row(
+            "person-mailmerge",
+            "templates that need person by person, against mailmerge",
+            _UVLOOP,
+            _MAILMERGE,
+            15,
+        ),
+        Row("person-django", "the same, against Django's EmailMultiAlternatives", _UVLOOP, _DJANGO, 6),
+    ),
+    _by_person,
+)

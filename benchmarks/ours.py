@@ -1,0 +1,139 @@
+"""Our side of a comparison in a process of its own, over the product's own wiring; prints JSON at the end.
+
+    python -m benchmarks.ours freeze DESK      release the incident and freeze its broadcast; nothing is sent
+    python -m benchmarks.ours deliver DESK     hand over what is frozen, until all is settled
+    python -m benchmarks.ours history DESK     let closed incidents count as told elsewhere, send the others
+
+What is timed leaves out the start of the interpreter, the imports, and reading the configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from contextlib import closing, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.profiling import all_threads, wanted
+
+
+def main() -> None:
+    """Run one step on a desk and print what was seen."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("step", choices=("freeze", "deliver", "history"))
+    parser.add_argument("desk", type=Path)
+    parser.add_argument("--plain-loop", action="store_true", help="as on a platform that has no uvloop")
+    chosen = parser.parse_args()
+    if chosen.plain_loop:
+        # An import of it now fails as where it is not installed.
+        sys.modules["uvloop"] = None  # type: ignore[assignment]
+    steps = {"freeze": freeze, "deliver": deliver, "history": history}
+    print(json.dumps(steps[chosen.step](chosen.desk)))
+
+
+def clock() -> datetime:
+    """Return aware now."""
+    return datetime.now(UTC)
+
+
+def open_folder(folder: Path) -> tuple[Any, Any]:
+    """Return a folder's desk and its ledger, made where there is none."""
+    from commcast.desk import open_desk
+    from commcast.ledger.store import create_ledger, ledger_path, open_ledger
+
+    desk = open_desk(folder, clock())
+    path = ledger_path(folder)
+    if not path.exists():
+        create_ledger(path, desk.config.desk).close()
+    return desk, open_ledger(path, desk.config.desk)
+
+
+def profiled() -> Any:
+    """Return a context that profiles all threads where a profile is wanted, and else does nothing."""
+    path = wanted()
+    return all_threads(path) if path else nullcontext()
+
+
+def freeze(folder: Path) -> dict[str, Any]:
+    """Release all drafts and freeze. Timed: from the list's first byte to the last commit."""
+    from commcast.desk import release_updates, what_is_owed
+    from commcast.freezing import Freezer
+    from commcast.incidents.load import load_incidents
+    from commcast.ledger.owners import current_owner
+
+    desk, ledger = open_folder(folder)
+    with closing(ledger):
+        (incident,) = load_incidents(desk.config, desk.now).incidents
+        owed = what_is_owed(desk, incident, ledger, as_if_released=True)
+        release_updates(desk, owed, owed.drafts, ledger, how="yes", by="benchmark")
+        with profiled():
+            start = time.perf_counter()
+            owed = what_is_owed(desk, incident, ledger)
+            frozen = Freezer(ledger, current_owner(), desk.now).freeze(owed.deliveries)
+            seconds = time.perf_counter() - start
+    return {"seconds": seconds, "frozen": frozen}
+
+
+class LoopSeen:
+    """Hears the progress of a delivery, and sees on which event loop it runs."""
+
+    loop = ""
+
+    def freezing(self, rows: int) -> None: ...
+
+    def begins(self, broadcast: str, waiting: int) -> None:  # noqa: ARG002 - the protocol's signature
+        self.loop = self.loop or type(asyncio.get_running_loop()).__module__.partition(".")[0]
+
+    def settled(self, broadcast: str, outcomes: object) -> None: ...
+
+
+def deliver(folder: Path) -> dict[str, Any]:
+    """Hand over what is frozen. Timed: from opening the first connection until all is settled and closed."""
+    from commcast.model import Channel
+    from commcast.wiring import adapter_for, make_sender
+
+    desk, ledger = open_folder(folder)
+    seen = LoopSeen()
+    with closing(ledger):
+        sender = make_sender(desk, ledger, clock=clock, progress=seen)
+        with profiled():
+            start = time.perf_counter()
+            delivered = sender.deliverer.deliver("pay7")
+            seconds = time.perf_counter() - start
+        channel = Channel(desk.config.audiences["customers"].channels[0])
+        window = adapter_for(desk.config, channel, clock).window
+    return {"seconds": seconds, "outcomes": dict(delivered.outcomes), "loop": seen.loop, "window": window}
+
+
+def history(folder: Path) -> dict[str, Any]:
+    """Let every incident that is over count as told elsewhere, and send the open ones."""
+    from commcast.desk import release_updates, what_is_owed
+    from commcast.incidents.load import load_incidents
+    from commcast.ledger.releases import record_history
+    from commcast.progress import Unheard
+    from commcast.wiring import make_sender
+
+    desk, ledger = open_folder(folder)
+    with closing(ledger):
+        incidents = load_incidents(desk.config, desk.now).incidents
+        closed = [each for each in incidents if each.latest.is_end]
+        with ledger.write() as connection:
+            record_history(connection, closed, "benchmark", desk.now)
+        sender = make_sender(desk, ledger, clock=clock, progress=Unheard())
+        still_open = [each for each in incidents if not each.latest.is_end]
+        for each in still_open:
+            owed = what_is_owed(desk, each, ledger, as_if_released=True)
+            release_updates(desk, owed, owed.drafts, ledger, how="yes", by="benchmark")
+            sender.send_released(each)
+    return {"closed": len(closed), "open": len(still_open)}
+
+
+if __name__ == "__main__":
+    main()
