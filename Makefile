@@ -11,12 +11,13 @@ SYSTEM_TOOLS = PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 # They would make .venv find packages that are not its own.
 unexport PYTHONHOME PYTHONPATH
 
-.PHONY: help demo test check format setup clean smtp-sink
+.PHONY: help demo test check bench format setup clean smtp-sink
 
 help:
 	@echo 'make demo    show one incident from the first word to the last; nothing is sent anywhere'
 	@echo 'make test    run every test'
 	@echo 'make check   what must hold before a change lands: format, lint, types, layers, tests'
+	@echo 'make bench   measure the speed beside that of others; ARGS=--write writes docs/performance.md'
 	@echo 'make format  lay out the code and mend what can be mended by itself'
 	@echo 'make setup   make .venv ready for work'
 	@echo 'make clean   remove .venv and everything else that was made here'
@@ -34,6 +35,10 @@ check: .venv/ready-dev smtp-sink
 	.venv/bin/lint-imports --no-cache
 	$(MAKE) test
 
+# It installs its peers by itself: benchmarks/.venv, Postfix, wrk. A quick look: make bench ARGS="--scale 0.05 --rounds 1"
+bench: .venv/ready smtp-sink
+	@$(IN_VENV) -m benchmarks $(ARGS)
+
 format: .venv/ready-dev
 	$(IN_VENV) -m ruff format
 	$(IN_VENV) -m ruff check --fix
@@ -41,8 +46,8 @@ format: .venv/ready-dev
 setup: .venv/ready-dev
 
 clean:
-	rm -rf .venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
-	find commcast tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf .venv benchmarks/.venv build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	find commcast tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # What `commcast` itself needs. A .venv that works is kept and brought up to date.
 .venv/ready: pyproject.toml constraints.txt

@@ -49,12 +49,12 @@ def _measure(groups: Sequence[Group], options: argparse.Namespace) -> int:
     if options.write:
         kept = results.read() | new
         results.write({g.name: kept[g.name] for g in GROUPS if g.name in kept})
-        page.PAGE.write_text(page.render(kept, page.read_notes()))
+        page.PAGE.write_text(page.render(results.read(), page.read_notes()))
         _tell(f"wrote {results.RESULTS.name} and {page.PAGE.name}")
     _tell_what_lacks_a_reason(groups, found)
     voids = [f"{each.group}: {name}" for each in found for name in each.failed]
     if voids:
-        _tell("left out or void: " + "; ".join(voids))
+        _tell("void: " + "; ".join(voids))
     return 1 if voids else 0
 
 

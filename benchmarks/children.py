@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,11 @@ class Void(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A program that ended well. `seconds` and `cpu` are of the whole process, `peak` is its RSS in bytes."""
+    """A program that ended well. `seconds` and `cpu` are of the whole process.
+
+    `peak` is its RSS in bytes, 0 where it is less than ours: what a child has of us before it becomes another
+    program counts as its own.
+    """
 
     seconds: float
     cpu: float
@@ -89,7 +94,9 @@ def run(
             said = (error.read().decode(errors="replace") or text).strip()[-600:]
             late = f" after {deadline:.0f} s" if seconds >= deadline else ""
             raise Void(f"{_short(words)} ended in {child.returncode}{late}: {said}")
-    return Ended(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * _MAXRSS_UNIT, text)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = used.ru_maxrss * _MAXRSS_UNIT if used.ru_maxrss > own else 0
+    return Ended(seconds, used.ru_utime + used.ru_stime, peak, text)
 
 
 @contextmanager

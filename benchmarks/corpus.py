@@ -45,7 +45,6 @@ Your own page shows the state of each of your payments, and which of them we try
 
 We know that this comes at a bad time for many of you. Payments by bank transfer and by direct debit
 work as usual, and so does everything else in your account: orders, invoices, refunds and reports.
-No data was lost, and none was shown to anybody who should not see it.
 
 You hear from us again when there is news, and at the latest tomorrow at this time, even if there is
 nothing new. The newest state always stands at {{ organisation.status_url }}
@@ -76,7 +75,7 @@ state of each of your payments, and which of them we try again by ourselves.</td
 <tr><td style="{_CELL}">Payments by bank transfer and by direct debit work as usual, and so does
 everything else in your account: orders, invoices, refunds and reports.</td></tr>
 <tr><td style="{_CELL}">You hear from us again when there is news, and at the latest tomorrow at this time,
-even if there is nothing new. The newest state: {{{{ organisation.status_url }}}}</td></tr>
+even if there is nothing new.</td></tr>
 <tr><td style="{_CELL}color:#46505c;">If you have questions, reply to this mail. Dana Reyes</td></tr>
 </table>
 </body>

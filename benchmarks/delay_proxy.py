@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
+from typing import cast
 
 
 class End(asyncio.Protocol):
@@ -25,8 +26,7 @@ class End(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's own, which is none by its class
 
     def data_received(self, data: bytes) -> None:
         self._later(data)

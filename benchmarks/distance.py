@@ -33,6 +33,7 @@ def _sides(lab: Lab) -> Iterator[Sequence[Side]]:
             words,
             alone,
             "smtplib.send_message of an EmailMessage each, from connecting until QUIT",
+            is_packaged=False,
             round_trip=ROUND_TRIP,
         ),
     ]

@@ -22,6 +22,7 @@ _LOOP = "the loop, from connecting until QUIT; Jinja2 templates compiled once, r
 def _spliced(lab: Lab) -> Iterator[Sequence[Side]]:
     many, fewer = lab.count(MAILS), lab.count(FEWER)
     drafted = desks.write_desk(lab.folder / "drafted", many)
+    desks.ours("new", drafted)
     frozen = desks.write_desk(lab.folder / "frozen", many)
     desks.freeze(frozen, many)
     words = lab.folder / "peers"
@@ -38,6 +39,7 @@ def _spliced(lab: Lab) -> Iterator[Sequence[Side]]:
             words,
             fewer,
             f"smtplib.send_message of an EmailMessage each over one connection: {_LOOP}",
+            is_packaged=False,
         ),
         mailing.mailmerge(_MAILMERGE, words, fewer),
         mailing.script(

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from benchmarks import corpus, desks
-from benchmarks.children import environment, run
+from benchmarks.children import PYTHON, environment, run
 from benchmarks.model import Sample, Side
 from benchmarks.sinks import relay, smtp_sink
 from benchmarks.tools import MAILMERGE, PEER_PYTHON, SCRIPTS, missing_peers, missing_tool
@@ -91,16 +91,29 @@ def smtp_source(name: str, count: int, sessions: int, *, round_trip: float = 0.0
     return Side(name, timed, once, missing_tool("smtp-source"))
 
 
-def script(name: str, file: str, folder: Path, count: int, timed: str, *, round_trip: float = 0.0) -> Side:
-    """Return a peer that is a script in peers/, run on the words in `folder`; it times itself."""
+def script(
+    name: str,
+    file: str,
+    folder: Path,
+    count: int,
+    timed: str,
+    *,
+    is_packaged: bool = True,
+    round_trip: float = 0.0,
+) -> Side:
+    """Return a peer that is a script in peers/, run on the words in `folder`; it times itself.
+
+    `is_packaged` says that it needs the peers' packages; else the standard library and Jinja2 are enough.
+    """
+    python, missing = (PEER_PYTHON, missing_peers()) if is_packaged else (PYTHON, "")
 
     def once() -> Sample:
         with smtp_sink(count) as port, _at_distance(port, round_trip) as reached:
-            command = [PEER_PYTHON, SCRIPTS / file, folder, str(reached)]
+            command = [python, SCRIPTS / file, folder, str(reached)]
             ended = run(command, env=environment(ours=False))
         return Sample(count, json.loads(ended.out.splitlines()[-1])["seconds"], ended.cpu, ended.peak)
 
-    return Side(name, f"{timed}, {count:,} mails", once, missing_peers() or missing_tool("smtp-sink"))
+    return Side(name, f"{timed}, {count:,} mails", once, missing or missing_tool("smtp-sink"))
 
 
 def mailmerge(name: str, folder: Path, count: int) -> Side:

@@ -112,13 +112,17 @@ class Spread:
 
 @dataclass(slots=True)
 class Measured:
-    """What the rounds of one group gave: the samples of each side, and why a side gave none."""
+    """What the rounds of one group gave: the samples of each side, and why a side gave none.
+
+    `missing` names sides whose programs are not here, `failed` those of which a run was void.
+    """
 
     group: str
     rounds: int
     scale: float
     timed: dict[str, str] = field(default_factory=dict)
     samples: dict[str, list[Sample | None]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     def taken(self, side: str) -> Iterator[Sample]:

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from benchmarks.model import Group, Lab, Row
+from benchmarks.rounds import scratch
 
 _LINES = 25
 _INTO = "BENCHMARK_PROFILE"  # the file into which our side writes its profile
@@ -22,7 +23,7 @@ _INTO = "BENCHMARK_PROFILE"  # the file into which our side writes its profile
 
 def profile(group: Group, row: Row, scale: float) -> str:
     """Run our side of a row once under a profiler and return what it shows."""
-    with tempfile.TemporaryDirectory(prefix="commcast-benchmark-") as folder:
+    with tempfile.TemporaryDirectory(prefix="commcast-benchmark-", dir=scratch()) as folder:
         path = Path(folder, "profile")
         os.environ[_INTO] = str(path)
         try:

@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.children import ROOT
 from benchmarks.model import Measured, Sample
+from benchmarks.rounds import filesystem, scratch
 from benchmarks.tools import versions
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -75,6 +76,7 @@ def _document(kept: Kept) -> dict[str, Any]:
         "rounds": measured.rounds,
         "scale": measured.scale,
         "timed": measured.timed,
+        "missing": measured.missing,
         "failed": measured.failed,
         "samples": {side: [_row(sample) for sample in rounds] for side, rounds in measured.samples.items()},
     }
@@ -88,7 +90,7 @@ def _row(sample: Sample | None) -> list[Any] | None:
 
 def _kept(name: str, found: Mapping[str, Any]) -> Kept:
     measured = Measured(name, found["rounds"], found["scale"], dict(found["timed"]))
-    measured.failed = dict(found["failed"])
+    measured.missing, measured.failed = dict(found["missing"]), dict(found["failed"])
     measured.samples = {side: _samples(rounds) for side, rounds in found["samples"].items()}
     return Kept(measured, Place(found["date"], found["commit"], found["machine"], found["versions"]))
 
@@ -103,6 +105,7 @@ def _machine() -> dict[str, str]:
         "processor": _processor(),
         "cores": str(os.cpu_count()),
         "memory": f"{pages / 2**30:.0f} GiB",
+        "scratch on": filesystem(scratch()) or "an unknown file system",
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "Python build": platform.python_compiler(),
     }

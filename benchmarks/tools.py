@@ -69,15 +69,11 @@ def versions() -> dict[str, str]:
     """Return the version of each program that is compared, where it is installed."""
     found = {name: importlib.metadata.version(name) for name in _OURS}
     if _is_ready():
-        listed = subprocess.run(
-            [PEER_PYTHON, "-m", "pip", "--disable-pip-version-check", "freeze"],
-            capture_output=True,
-            text=True,
-            env=environment(ours=False),
-            check=False,
-        ).stdout
         wanted = re.findall(r"^(\w+)==", _PINS.read_text(), re.MULTILINE)
-        found |= {n: v for n, v in re.findall(r"^(\w+)==(\S+)$", listed, re.MULTILINE) if n in wanted}
+        there = importlib.metadata.distributions(
+            path=[str(each) for each in _VENV.glob("lib/python*/site-packages")]
+        )
+        found |= {each.name: each.version for each in there if each.name in wanted}
     for name, command, pattern in (
         ("Postfix", ("postconf", "-dh", "mail_version"), r"(\S+)"),
         ("wrk", ("wrk", "-v"), r"wrk \D*([\d.]+)"),

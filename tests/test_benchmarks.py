@@ -1,0 +1,69 @@
+"""Every comparison of `make bench` runs from end to end, here with tiny numbers; how fast is not asked."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from benchmarks import page, results
+from benchmarks.model import Group, Measured
+from benchmarks.registry import GROUPS
+from benchmarks.rounds import ratio_of
+
+CHECKOUT = Path(__file__).parents[1]
+TINY = ("--rounds", "1", "--scale", "0.0001", "--no-install")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Measured]:
+    """What one run of each comparison gave; half of them run beside the other half, since nothing is timed."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    runs = [(_begin(GROUPS[half::2], folder / f"{half}.json"), folder / f"{half}.json") for half in (0, 1)]
+    measured: dict[str, Measured] = {}
+    for process, kept in runs:
+        said, _ = process.communicate()
+        assert kept.exists(), said
+        measured |= {name: each.measured for name, each in results.read(kept).items()}
+    return measured
+
+
+def _begin(groups: Sequence[Group], kept: Path) -> subprocess.Popen[str]:
+    names = [group.name for group in groups]
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmarks", *TINY, "--json", str(kept), "--only", *names],
+        cwd=CHECKOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=[group.name for group in GROUPS])
+def test_each_side_of_a_comparison_does_its_whole_work(group: Group, found: Mapping[str, Measured]) -> None:
+    measured = found[group.name]
+    assert measured.failed == {}
+    for row in group.rows:
+        # A peer that is not installed is left out; ours never is.
+        assert row.ours not in measured.missing
+        assert (ratio_of(measured, row) is None) == (row.peer in measured.missing)
+
+
+def test_the_page_is_what_the_kept_results_and_the_notes_give() -> None:
+    assert page.PAGE.read_text() == page.render(results.read(), page.read_notes())
+
+
+def test_the_page_has_each_row_with_its_target() -> None:
+    lines = page.PAGE.read_text().splitlines()
+    for group in GROUPS:
+        for row in group.rows:
+            if row.target is not None:
+                assert [line for line in lines if line.startswith(f"| {row.what} |")], row.key
+
+
+def test_a_note_speaks_of_a_row_that_there_is() -> None:
+    keys = {row.key for group in GROUPS for row in group.rows}
+    assert set(page.read_notes()) <= keys
