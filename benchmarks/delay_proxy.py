@@ -71,7 +71,11 @@ async def serve(port: int, delay: float) -> None:
         async def connect() -> None:
             far = End(delay)
             far.other, near.other = near, far
-            await loop.create_connection(lambda: far, "127.0.0.1", port)
+            try:
+                await loop.create_connection(lambda: far, "127.0.0.1", port)
+            except OSError:
+                if near.transport is not None:
+                    near.transport.close()
 
         task = loop.create_task(connect())
         opening.add(task)

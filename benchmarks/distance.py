@@ -44,7 +44,7 @@ GROUP = Group(
     "A relay 20 ms away (a proxy delays both ways by 10 ms; bandwidth is not limited)",
     (
         Row("relay-smtplib", "a relay 20 ms away, against one smtplib connection", _OURS, _SMTPLIB, 60),
-        Row("relay-source", "the same, against smtp-source -d -s 32", _OURS, _SOURCE, 1.5),
+        Row("relay-source", "a relay 20 ms away, against smtp-source -d -s 32", _OURS, _SOURCE, 1.5),
     ),
     _sides,
 )

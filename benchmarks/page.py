@@ -80,9 +80,21 @@ def read_notes(path: Path = NOTES) -> Notes:
 
 def render(kept: Mapping[str, Kept], notes: Notes) -> str:
     """Return the page."""
-    parts = [_HEAD, "\n".join(_table(kept)) + "\n", *_reasons(kept, notes), _METHOD, *_places(kept)]
+    parts = [
+        _HEAD,
+        *_warning(kept),
+        "\n".join(_table(kept)) + "\n",
+        *_reasons(kept, notes),
+        _METHOD,
+        *_places(kept),
+    ]
     parts += [part for group in GROUPS if group.name in kept for part in _section(group, kept[group.name])]
     return "\n".join(part.rstrip("\n") + "\n" for part in parts)
+
+
+def _warning(kept: Mapping[str, Kept]) -> Iterator[str]:
+    if any(each.measured.scale != 1 for each in kept.values()):
+        yield "**A quick look with smaller numbers than the table names: not yet the figures that count.**"
 
 
 def _table(kept: Mapping[str, Kept]) -> Iterator[str]:
@@ -96,17 +108,20 @@ def _table(kept: Mapping[str, Kept]) -> Iterator[str]:
 
 
 def _reasons(kept: Mapping[str, Kept], notes: Notes) -> Iterator[str]:
-    """Yield why rows do not hold, as a person wrote it; and what else was written about rows."""
+    """Yield why rows do not hold, as a person wrote it; what else was written; and what nobody explained."""
+    unexplained = []
     for group in GROUPS:
         for row in group.rows:
             ratio = ratio_of(kept[group.name].measured, row) if group.name in kept else None
             fails = ratio is not None and not row.holds(ratio.median)
-            note = notes.get(row.key, {})
-            if fails or note:
-                yield f"### {'Does not hold' if fails else 'Note'}: {row.what}\n"
-                yield note.get("reason", "Nobody has written yet why (`benchmarks/notes.toml`).")
+            if note := notes.get(row.key, {}):
+                yield f"### {'Does not hold' if fails else 'Note'}: {row.what}\n\n{note['reason'].strip()}"
                 if profile := note.get("profile"):
-                    yield "\n```\n" + profile.strip("\n") + "\n```"
+                    yield "```\n" + profile.strip("\n") + "\n```"
+            elif fails:
+                unexplained.append(row.key)
+    if unexplained:
+        yield f"Why these do not hold is not written yet (`benchmarks/notes.toml`): {', '.join(unexplained)}."
 
 
 def _places(kept: Mapping[str, Kept]) -> Iterator[str]:
