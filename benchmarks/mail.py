@@ -47,7 +47,7 @@ def _spliced(lab: Lab) -> Iterator[Sequence[Side]]:
             "apprise_loop.py",
             words,
             fewer,
-            "the API with a mailto target a reader, one text for all: adding the targets, and notify()",
+            "the API with one mailto service and a target a reader, one text for all: add() and notify()",
         ),
     ]
 
