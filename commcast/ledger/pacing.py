@@ -10,8 +10,9 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
+from commcast.ledger.prepared import Prepared
 from commcast.ledger.schema import insert_unless_there, pace, stamp, unstamp
 
 # Nobody is believed who asks for more, nor a time that was written before this machine's clock was set back.
@@ -41,11 +42,7 @@ class Pace:
 
 def closed_until(connection: Connection, provider: str, now: datetime) -> datetime | None:
     """Return until when a provider asked to be left alone, None where it may be asked now."""
-    until = unstamp(
-        connection.execute(
-            select(pace.c.closed_until).where(pace.c.provider == provider)
-        ).scalar_one_or_none()
-    )
+    until = unstamp(_CLOSED_UNTIL.run(connection, provider=provider).scalar_one_or_none())
     return until if until is not None and now < until <= now + LONGEST_PAUSE else None
 
 
@@ -103,6 +100,10 @@ def take_slots(connection: Connection, limit: Pace, slot: datetime, count: int) 
         after = stamp(slots[-1] + limit.spacing)
         connection.execute(update(pace).where(pace.c.provider == limit.provider).values(next_slot=after))
     return slots
+
+
+# Asked in every turn of a run.
+_CLOSED_UNTIL = Prepared(lambda: select(pace.c.closed_until).where(pace.c.provider == bindparam("provider")))
 
 
 def _ensure(connection: Connection, provider: str) -> None:
