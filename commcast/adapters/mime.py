@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
 from email.header import Header
 from email.message import EmailMessage
 from email.policy import EmailPolicy
 from email.utils import format_datetime, parseaddr
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
 import idna
 
+from commcast.adapters import mime_body
 from commcast.message import Email, Mailbox
 
-LONGEST_NAME = (
-    100  # characters; a name is only shown, so a longer one is cut rather than its reader left untold
-)
+# Characters; a name is only shown, so a longer one is cut rather than its reader left untold.
+LONGEST_NAME = 100
 _LONGEST_TOKEN = 900  # bytes of an id or link: a header line ends at 998 (RFC 5322 2.1.1)
 
 _UNSHOWN = re.compile(
@@ -28,6 +31,16 @@ _TOKEN = re.compile(r"[!-;=?-~]+")  # visible ASCII without angle brackets
 _DOT_ATOM = r"[^\s\x00-\x20\x7f-\x9f()<>\[\]:;@\\,.\"]+"
 _LOCAL_PART = re.compile(rf"{_DOT_ATOM}(?:\.{_DOT_ATOM})*")
 _ASCII_DOMAIN = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_PLAIN_ADDRESS = re.compile(
+    r"[\w!#$%&'*+/=?^`{|}~-]+(?:\.[\w!#$%&'*+/=?^`{|}~-]+)*@[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?",
+    re.ASCII,
+)
+_PLAIN_NAME = re.compile(r"[\w!#$%&'*+/^`{|}~-]+(?: [\w!#$%&'*+/^`{|}~-]+)*", re.ASCII)
+_LONGEST_PLAIN = 64  # characters of a name and its address that need no folding
+_FOLDED = re.compile(r"[^\r\n]*(?:\r\n[ \t][^\r\n]*)*")
+_UNSOUND = "the mail's headers do not come out as they were set; write a plainer name or subject"
+_END = b"--\r\n"
+_FRAMES_KEPT, _SUBJECTS_KEPT, _SECONDS_KEPT = 64, 256, 64
 _ORIGIN = {"from", "to", "subject", "date", "message-id", "in-reply-to", "references", "reply-to"}
 _OUR_HEADERS = frozenset(_ORIGIN | {"list-unsubscribe", "list-id", "auto-submitted"})
 
@@ -59,6 +72,20 @@ def build(email: Email) -> bytes:
     Control characters in a name or subject become spaces; where an address, id or link holds them, or the
     date has no zone, ValueError("what; remedy") is raised, which holds no address.
     """
+    return _assembled(email)[0]
+
+
+def wire(email: Email) -> bytes:
+    """Return what `build` returns as SMTP carries it after DATA: a dot before each dot that begins a line.
+
+    It ends in CRLF; the lone dot that ends the data is still to be written (RFC 5321 4.5.2).
+    """
+    raw, has_dots = _assembled(email)
+    return raw.replace(b"\r\n.", b"\r\n..") if has_dots else raw
+
+
+def by_stdlib(email: Email) -> bytes:
+    """Return the mail as the stdlib builds it: what `build` returns, made a hundred times slower."""
     mail = EmailMessage(policy=_POLICY)
     mail["From"] = _mailbox(email.sender, "From")
     mail["To"] = _mailbox(email.to, "To")
@@ -66,6 +93,124 @@ def build(email: Email) -> bytes:
     _set_origin(mail, email)
     _set_body(mail, email)
     return _checked(mail)
+
+
+def _assembled(email: Email) -> tuple[bytes, bool]:
+    """Return the mail's bytes, and whether a line may begin with a dot."""
+    dated, has_html = email.date is not None, bool(email.html)
+    names = email.sender.address, email.sender.name, email.reply_to
+    try:
+        frame = _frame(*names, email.references, email.list_unsubscribe, email.list_id, dated, has_html)
+        if frame is not None:
+            return frame.filled(email)
+    except ValueError:  # the stdlib's road says what is wrong
+        return by_stdlib(email), True
+    return by_stdlib(email), True
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What is alike in all mails of a sender about an incident: `before` the reader's own headers, `after`
+    them, cut where boundary and bodies go."""
+
+    before: bytes
+    after: tuple[bytes, ...]
+
+    def filled(self, email: Email) -> tuple[bytes, bool]:
+        """Return the mail's bytes, and whether a line may begin with a dot. Raises ValueError as `build`."""
+        dated = "" if email.date is None else f"Date: {_date(email.date)}\r\n"
+        own = (
+            f"To: {_to(email.to)}\r\nSubject: {_subject(email.subject)}\r\n"
+            f"{dated}Message-ID: {bracketed(email.message_id, 'message_id')}\r\n"
+        ).encode()
+        bodies = email.spliced and mime_body.spliced(email.spliced, email.text, email.html)
+        text, html, has_dots = bodies or (mime_body.encoded(email.text), b"", True)
+        if not email.html:
+            return b"".join((self.before, own, *self.after, text)), has_dots
+        html = html or mime_body.encoded(email.html)
+        line = _boundary(email.message_id).encode()
+        a, b, c, d, e, f = self.after
+        return b"".join(
+            (self.before, own, a, line, b, line, c, text, d, line, e, html, f, line, _END)
+        ), has_dots
+
+
+@lru_cache(_FRAMES_KEPT)
+def _frame(
+    address: str,
+    name: str,
+    reply_to: str,
+    references: tuple[str, ...],
+    list_unsubscribe: str,
+    list_id: str,
+    is_dated: bool,
+    has_html: bool,
+) -> _Frame | None:
+    """Cut a mail of the stdlib's into its frame; None where the mail cannot be put together again from it.
+
+    The stdlib's road has proved of that mail that no header is in it which we did not set.
+    """
+    probe = Email(
+        sender=Mailbox(address, name),
+        to=Mailbox("to@example.com"),
+        subject="subject",
+        text="text\n",
+        html="html\n" if has_html else "",
+        message_id="<id@example.com>",
+        references=references,
+        reply_to=reply_to,
+        list_unsubscribe=list_unsubscribe,
+        list_id=list_id,
+        date=datetime(2000, 1, 1, tzinfo=UTC) if is_dated else None,
+    )
+    raw = by_stdlib(probe)
+    before, to, rest = raw.partition(b"\r\nTo: to@example.com\r\n")
+    after = rest.partition(b"\r\nMessage-ID: <id@example.com>\r\n")[2]
+    cut = after.split(_boundary(probe.message_id).encode())
+    pieces = [side for piece in cut for side in re.split(b"(?<=\r\n\r\n)(?:text|html)\r\n", piece)]
+    frame = _Frame(before + to[:2], tuple(pieces[:-1]))
+    is_whole = len(pieces) == (7 if has_html else 2)
+    return frame if is_whole and frame.filled(probe)[0] == raw else None
+
+
+def _boundary(message_id: str) -> str:
+    # Quoted-printable text never holds "=_", so the boundary cannot occur in a part (RFC 2045 6.7).
+    return "=_" + sha256(message_id.encode()).hexdigest()[:32]
+
+
+def _to(mailbox: Mailbox) -> str:
+    """Return the value of To: at once where it is plain and short, else as the stdlib's road makes it."""
+    address, name = mailbox.address, mailbox.name
+    if _PLAIN_ADDRESS.fullmatch(address) and len(address) <= _LONGEST_PLAIN:
+        if not name:
+            return address
+        if _PLAIN_NAME.fullmatch(name) and len(name) + len(address) <= _LONGEST_PLAIN:
+            return f"{name} <{address}>"
+    return _sound(_mailbox(mailbox, "To"))
+
+
+@lru_cache(_SUBJECTS_KEPT)
+def _subject(text: str) -> str:
+    return _sound(_unstructured(one_line(text), "Subject"))
+
+
+def _date(date: datetime) -> str:
+    offset = date.utcoffset()
+    if offset is None:
+        raise ValueError("the date has no time zone; give an aware datetime")
+    return _formatted(date.replace(microsecond=0, tzinfo=None), offset)
+
+
+@lru_cache(_SECONDS_KEPT)
+def _formatted(second: datetime, offset: timedelta) -> str:
+    return format_datetime(second.replace(tzinfo=timezone(offset)))
+
+
+def _sound(value: str) -> str:
+    """Return a header's value, proved to begin no other header and no body."""
+    if not _FOLDED.fullmatch(value):
+        raise ValueError(_UNSOUND)
+    return value
 
 
 def wire_address(address: str) -> str:
@@ -154,8 +299,7 @@ def _set_body(mail: EmailMessage, email: Email) -> None:
     mail.set_content(email.text, subtype="plain", charset="utf-8", cte="quoted-printable")
     if email.html:
         mail.add_alternative(email.html, subtype="html", charset="utf-8", cte="quoted-printable")
-        # Quoted-printable text never holds "=_", so the boundary cannot occur in a part (RFC 2045 6.7).
-        mail.set_boundary("=_" + sha256(email.message_id.encode()).hexdigest()[:32])
+        mail.set_boundary(_boundary(email.message_id))
 
 
 def _checked(mail: EmailMessage) -> bytes:
@@ -166,7 +310,5 @@ def _checked(mail: EmailMessage) -> bytes:
         line.partition(b":")[0].decode("latin-1") for line in head.split(b"\r\n") if line[:1] not in b" \t"
     ]
     if names != mail.keys() or len(raw.replace(b"\r\n", b"").splitlines()) > 1:
-        raise ValueError(
-            "the mail's headers do not come out as they were set; write a plainer name or subject"
-        )
+        raise ValueError(_UNSOUND)
     return raw

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import email as stdlib_email
 import email.policy
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from email import quoprimime
 from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.utils import parseaddr
+from html import escape
+from types import ModuleType
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commcast.adapters.mime import LONGEST_NAME, build, wire_address
-from commcast.message import Email, Mailbox
+from commcast.adapters import mime, mime_body
+from commcast.adapters.mime import LONGEST_NAME, build, by_stdlib, wire, wire_address
+from commcast.message import Email, Mailbox, Pieces, Skeleton, Spliced
 
 MAIL = Email(
     sender=Mailbox("status@acme.example", "Acme Pay"),
@@ -201,3 +208,272 @@ def test_a_non_ascii_local_part_stays_readable() -> None:
     """Such a mail is UTF-8 in its address alone (RFC 6532): only a server with SMTPUTF8 may get it."""
     raw = build(replace(MAIL, to=Mailbox("d\u00e1na@m\u00fcnchen.example", "D\u00e1na")))
     assert "<d\u00e1na@xn--mnchen-3ya.example>".encode() in raw
+
+
+# --- the short way
+
+
+WORDS = st.text(
+    st.one_of(
+        st.sampled_from("ab=. -\t~\u00e9\U0001f6a8\u200d\u2028\x00\x0b\x85\"'&<%{}"),
+        st.characters(exclude_categories=["Cs"]),
+    ),
+    max_size=40,
+)
+PRINTABLE = st.text(st.sampled_from("ab=. ~\u00e9\U0001f6a8\"'&<%{}\u05d3\u65e5"), max_size=40)
+LENGTHS = st.sampled_from([0, 60, *range(70, 80), 150])
+LINES = st.builds(
+    lambda count, filler, words: filler * count + words,
+    LENGTHS,
+    st.sampled_from("x=\u00e9 ."),
+    st.one_of(PRINTABLE, WORDS),
+)
+BODIES = st.lists(
+    st.one_of(LINES, st.sampled_from([".", "..", "From here", "-- ", "=20", ""])), max_size=6
+).map("\n".join)
+# What a value may hold: it stands in a line and ends none.
+VALUES = LINES.map(lambda value: value.replace("\n", "").replace("\r", "").strip()).filter(bool)
+MAILBOXES = st.builds(
+    Mailbox,
+    st.sampled_from(
+        [
+            "dana@example.com",
+            f"{'d' * 60}@example.com",
+            "d\u00e1na@example.com",
+            "o'neil.x@m\u00fcnchen.example",
+        ]
+    ),
+    st.one_of(
+        st.sampled_from(["", "Dana Reyes", "Dr. Dana", 'Dana "Dee"', "x" * 60, "=?utf-8?q?x?="]), WORDS
+    ),
+)
+
+
+@st.composite
+def spliced_mails(draw: st.DrawFn) -> Email:
+    """Draw a mail as splicing makes it: pieces without an empty text, and no two texts side by side."""
+    values = tuple(draw(st.lists(VALUES, min_size=1, max_size=3)))
+    escaped = tuple(map(escape, values))
+    marks = st.integers(0, len(values) - 1)
+
+    def pieces() -> Pieces:
+        found: list[str | int] = []
+        for piece in draw(st.lists(st.one_of(marks, BODIES.filter(bool)), max_size=7)):
+            if isinstance(piece, str) and found and isinstance(found[-1], str):
+                found[-1] += piece
+            else:
+                found.append(piece)
+        return tuple(found)
+
+    skeleton = Skeleton(pieces(), pieces(), pieces())
+    return replace(
+        MAIL,
+        to=draw(MAILBOXES),
+        subject=joined(skeleton.subject, values),
+        text=joined(skeleton.text, values),
+        html=joined(skeleton.html, escaped),
+        spliced=Spliced(skeleton, values, escaped),
+    )
+
+
+def joined(pieces: Pieces, values: Sequence[str]) -> str:
+    return "".join(values[piece] if isinstance(piece, int) else piece for piece in pieces)
+
+
+def told(make: Callable[[Email], bytes], mail: Email) -> bytes | str:
+    try:
+        return make(mail)
+    except ValueError as error:
+        return str(error)
+
+
+def bodies_of(mail: Email) -> bytes:
+    """Return what follows a mail's headers, built with the stdlib's own policy and nothing of ours."""
+    built = EmailMessage(policy=email.policy.SMTP.clone(max_line_length=76))
+    built.set_content(mail.text, subtype="plain", charset="utf-8", cte="quoted-printable")
+    if mail.html:
+        built.add_alternative(mail.html, subtype="html", charset="utf-8", cte="quoted-printable")
+        built.set_boundary(parse(build(mail)).get_boundary() or "")
+    return built.as_bytes().partition(b"\r\n\r\n")[2]
+
+
+@settings(max_examples=200)
+@given(spliced_mails())
+def test_a_spliced_mail_is_the_stdlibs_byte_for_byte(mail: Email) -> None:
+    """Spliced or not, and whoever encodes the lines: the same bytes."""
+    built = build(mail)
+    assert built == build(replace(mail, spliced=None)) == by_stdlib(mail)
+    assert built.partition(b"\r\n\r\n")[2] == bodies_of(mail)
+
+
+@settings(max_examples=200)
+@given(
+    MAILBOXES,
+    MAILBOXES,
+    BODIES,
+    BODIES,
+    st.one_of(st.just(""), BODIES),
+    st.sampled_from(["<a@b.example>", "a@b", "", "<a b@c>"]),
+    st.one_of(st.none(), st.datetimes(timezones=st.timezones()), st.datetimes()),
+)
+def test_any_mail_is_the_stdlibs_or_refused_in_its_words(
+    sender: Mailbox, to: Mailbox, subject: str, text: str, html: str, message_id: str, date: datetime | None
+) -> None:
+    """Also with odd senders, ids and dates, and where a mail cannot be built."""
+    mail = replace(
+        MAIL, sender=sender, to=to, subject=subject, text=text, html=html, date=date, message_id=message_id
+    )
+    assert told(build, mail) == told(by_stdlib, mail)
+
+
+@given(spliced_mails())
+def test_on_the_wire_a_dot_that_begins_a_line_is_doubled(mail: Email) -> None:
+    """RFC 5321 4.5.2, with or without splicing; the mail ends in CRLF, ready for the lone dot."""
+    stuffed = re.sub(rb"(?m)^\.", b"..", build(mail))
+    assert wire(mail) == wire(replace(mail, spliced=None)) == stuffed
+    assert stuffed.endswith(b"\r\n")
+
+
+@pytest.mark.parametrize("value", [".hidden", "x" * 75 + ".x", "x" * 73 + ".."])
+def test_a_value_can_bring_a_dot_to_the_beginning_of_a_line(value: str) -> None:
+    """At a line's own beginning, and behind a soft break."""
+    skeleton = Skeleton(("x",), (0, " and more\n"), ("<p>\n", 0, "</p>\n"))
+    mail = replace(
+        MAIL,
+        text=f"{value} and more\n",
+        html=f"<p>\n{value}</p>\n",
+        spliced=Spliced(skeleton, (value,), (value,)),
+    )
+    assert wire(mail) == re.sub(rb"(?m)^\.", b"..", by_stdlib(mail))
+
+
+@settings(max_examples=500)
+@given(LINES.map(str.encode).map(bytes.splitlines).filter(bool).map(lambda lines: lines[0]))
+def test_a_line_is_encoded_as_the_stdlib_does(line: bytes) -> None:
+    """Long or short, plain or not, whatever it begins and ends with."""
+    wanted = quoprimime.body_encode(line.decode("latin-1"), 76, eol="\r\n").encode() + b"\r\n"
+    assert mime_body.encoded_line(line) == wanted
+
+
+@pytest.mark.parametrize("end", ["=", "\u00e9", ".", " ", "\t", "x", " x", "=x"])
+@pytest.mark.parametrize("begin", ["", ".", "=", " "])
+def test_the_borders_of_a_line(begin: str, end: str) -> None:
+    """At every length around 76, with every kind of end, in a literal and behind a value."""
+    for length in range(68, 80):
+        words = f"{begin}{'a' * length}{end}"
+        skeleton = Skeleton(("x",), (0, words, 1, words), (words, 0, "\n", words, 1))
+        values = ("b", "cc" * 40)
+        mail = replace(
+            MAIL,
+            subject="x",
+            text=joined(skeleton.text, values),
+            html=joined(skeleton.html, values),
+            spliced=Spliced(skeleton, values, values),
+        )
+        assert build(mail) == by_stdlib(mail)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a\rb",
+        "a\nb",
+        "a\n.\nb",
+        "a \nb" + "c" * 90,
+        "a\u2028b",
+        "a\x0bb",
+        "",
+        " ",
+        "a ",
+        ".",
+        "\u200d",
+        "\ud800",
+    ],
+)
+def test_a_value_that_should_not_be_breaks_no_line(value: str) -> None:
+    """Whoever made it: the bytes are those of the whole words."""
+    skeleton = Skeleton(("x",), ("Hello\n", 0), ("<p>\n", 0, "\n"))
+    mail = replace(
+        MAIL, text=f"Hello\n{value}", html=f"<p>\n{value}\n", spliced=Spliced(skeleton, (value,), (value,))
+    )
+    assert told(build, mail) == told(by_stdlib, mail)
+
+
+def test_what_was_spliced_otherwise_is_not_believed() -> None:
+    """The words that a person saw are those that go, whatever is said of how they came about."""
+    for skeleton in (
+        Skeleton(("x",), ("Hello ", 0), (MAIL.html,)),
+        Skeleton(("x",), (MAIL.text,), (0,)),
+    ):
+        mail = replace(MAIL, spliced=Spliced(skeleton, ("Eve",), ("Eve",)))
+        assert build(mail) == by_stdlib(MAIL)
+
+
+def of_one_group(count: int) -> list[Email]:
+    """So many mails of one skeleton that no test has used before."""
+    skeleton = Skeleton(("Cards fail",), ("Hello ", 0, ",\nall is well.\n"), ("<p>Hello ", 0, "</p>\n"))
+    return [
+        replace(
+            MAIL,
+            sender=Mailbox("group@acme.example", f"Group {id(skeleton)}"),
+            to=Mailbox(f"reader{number}@example.com", f"Reader {number}"),
+            text=f"Hello Reader {number},\nall is well.\n",
+            html=f"<p>Hello Reader {number}</p>\n",
+            message_id=f"<{number}@acme.example>",
+            spliced=Spliced(skeleton, (f"Reader {number}",), (f"Reader {number}",)),
+        )
+        for number in range(count)
+    ]
+
+
+class Counted:
+    """Calls something else, and counts how often."""
+
+    def __init__(self, real: Callable[[Any], Any]) -> None:
+        self.real, self.calls = real, 0
+
+    def __call__(self, given_value: Any) -> Any:
+        self.calls += 1
+        return self.real(given_value)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> Counted:
+    found = Counted(getattr(module, name))
+    monkeypatch.setattr(module, name, found)
+    return found
+
+
+def test_a_thousand_readers_of_one_skeleton_make_one_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is alike for a group is made once: one mail by the stdlib, one look at each body."""
+    by_the_stdlib = counted(monkeypatch, mime, "by_stdlib")
+    bodies = counted(monkeypatch, mime_body, "_lines")
+    built = {build(mail) for mail in of_one_group(1000)}
+    assert (len(built), by_the_stdlib.calls, bodies.calls) == (1000, 1, 2)
+
+
+def test_lines_that_readers_share_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Person by person: 100 mails with one line of their own in each body, and all else alike."""
+    encoded = counted(monkeypatch, mime_body, "b2a_qp")
+    for mail in of_one_group(100):
+        build(replace(mail, spliced=None))
+    assert encoded.calls <= 2 * 100 + 10
+
+
+def test_what_is_kept_is_bounded() -> None:
+    """Hundreds of broadcasts leave no more behind than the last ones' frames."""
+    for number in range(300):
+        (mail,) = of_one_group(1)
+        build(replace(mail, sender=Mailbox(f"sender{number}@acme.example")))
+    for kept in (mime._frame, mime._subject, mime_body._bodies, mime_body._kept):
+        found = kept.cache_info()
+        assert found.maxsize is not None
+        assert found.currsize <= found.maxsize < 10_000
+
+
+def test_nobody_gets_anothers_words() -> None:
+    """Mails of one frame differ in what is their reader's own, and in nothing else."""
+    one, two = (build(mail) for mail in of_one_group(2))
+    assert b"Reader 0" in one
+    assert b"Reader 1" not in one
+    own = re.compile(rb"[Rr]eader ?[01]|<[01]@acme.example>|=_[0-9a-f]{32}")
+    assert own.sub(b"*", one) == own.sub(b"*", two)
