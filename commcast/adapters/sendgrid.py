@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from commcast.adapters.sendgrid_outcomes import judge, named, outcome
+from commcast.adapters.sendgrid_outcomes import judge, named, outcomes
 from commcast.adapters.sendgrid_request import Request, requests
+from commcast.adapters.turns import HaltedError, Turns
 from commcast.config_providers import SendGridProvider
 from commcast.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind
 from commcast.model import Channel
@@ -47,6 +48,8 @@ class SendGridAdapter:
         self._timeout = provider.timeout.total_seconds()
         self._client = SendGridClient(provider.base_url, checked_key(key), self._timeout)
         self._standing = _Standing()
+        self._turns = Turns(self.connections)
+        self._building = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,32 +65,47 @@ class SendGridAdapter:
 
     def halt(self) -> None:
         """Begin no further request, also of a `send` that is under way."""
-        self._standing.is_halted = True
+        self._turns.halt()
 
     async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
         """Yield one outcome a mail. After an answer that is neither yes nor a refusal the rest is not tried.
 
         Nothing is asked twice but what SendGrid surely took nothing of: a refused request, in parts.
         """
-        loop = asyncio.get_running_loop()
-        last_begin = loop.time() + self.deadline - self._timeout
-        made, unsendable = requests(batch, self._provider)
+        last_begin = asyncio.get_running_loop().time() + self.deadline - self._timeout
+        made, unsendable = await self._requests(batch)
         for each in unsendable:
             yield each
         course = _Course(list(reversed(made)), self._standing)
         while course.waiting:
             request = course.waiting.pop()
-            if self._standing.is_halted:
-                course.end(Blame.RECIPIENT, NOT_BEGUN)
-            if loop.time() > last_begin:
-                course.end(Blame.PROVIDER, "not tried in time")
-            if course.rest is not None:
-                outcomes = course.untried(request.deliveries)
+            answer = await self._ask(request, course, last_begin)
+            if answer is None:
+                found = course.untried(request.deliveries)
             else:
-                answer = await self._client.post_mail(request.body)
-                outcomes = course.heed(request, answer, self._clock())
-            for each in outcomes:
+                found = course.heed(request, answer, self._clock())
+            for each in found:
                 yield each
+
+    async def _requests(self, batch: Sequence[HandOver]) -> tuple[list[Request], list[Outcome]]:
+        """Make the requests in a thread, one batch at a time: threads that compute hold up the event loop."""
+        async with self._building:
+            if not self._turns.is_halted:
+                return await asyncio.to_thread(requests, batch, self._provider)
+        return [], [Outcome(item.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN) for item in batch]
+
+    async def _ask(self, request: Request, course: _Course, last_begin: float) -> HttpAnswer | None:
+        """Return the answer to a request; None where it is not tried, which `course.rest` explains."""
+        if course.rest is not None:
+            return None
+        try:
+            async with self._turns:
+                if asyncio.get_running_loop().time() <= last_begin:
+                    return await self._client.post_mail(request.body)
+                course.end(Blame.PROVIDER, "not tried in time")
+        except HaltedError:
+            course.end(Blame.RECIPIENT, NOT_BEGUN)
+        return None
 
 
 @dataclass(slots=True)
@@ -96,7 +114,6 @@ class _Standing:
 
     accepts: bool = False
     doubts: int = 0
-    is_halted: bool = False
 
 
 @dataclass(slots=True)
@@ -111,15 +128,15 @@ class _Course:
         """Return the outcomes that an answer to a request gives; what is to be tried in parts waits again."""
         if answer.trouble is None and judge(answer).narrows:
             return self._narrow(request, answer, now)
-        outcomes = [outcome(delivery, answer, now) for delivery in request.deliveries]
-        first = outcomes[0]
+        found = outcomes(request.deliveries, answer, now)
+        first = found[0]
         if first.kind is OutcomeKind.ACCEPTED:
             self.standing.accepts = True
         elif first.kind is OutcomeKind.NOT_TAKEN:
             self.rest = first
         else:
             self.end(Blame.PROVIDER, "not tried: an answer before it was lost")
-        return outcomes
+        return found
 
     def end(self, blame: Blame, words: str) -> None:
         """Let nothing more be tried."""
@@ -128,7 +145,11 @@ class _Course:
     def untried(self, deliveries: Iterable[int]) -> list[Outcome]:
         """Return the outcomes of what is not tried any more."""
         assert self.rest is not None  # noqa: S101 - asked only when it is set
-        return [replace(self.rest, delivery=delivery) for delivery in deliveries]
+        rest = self.rest
+        return [
+            Outcome(delivery, rest.kind, rest.detail, blame=rest.blame, retry_after=rest.retry_after)
+            for delivery in deliveries
+        ]
 
     def _narrow(self, request: Request, answer: HttpAnswer, now: datetime) -> list[Outcome]:
         count = len(request.deliveries)
@@ -148,7 +169,7 @@ class _Course:
             return self._doubt(request, refused, answer)
         if len(refused) < count:
             self.waiting.append(request.part(index for index in range(count) if index not in refused))
-        return [outcome(request.deliveries[index], answer, now) for index in sorted(refused)]
+        return outcomes([request.deliveries[index] for index in sorted(refused)], answer, now)
 
     def _doubt(self, request: Request, refused: Collection[int], answer: HttpAnswer) -> list[Outcome]:
         """Return the outcomes of a refusal that may be due to us as well as to a reader."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -80,15 +80,19 @@ def judge(answer: HttpAnswer) -> Rule:
     return next((rule for rule in OUTCOMES if re.fullmatch(rule.said, said)), _UNLISTED)
 
 
-def outcome(delivery: int, answer: HttpAnswer, now: datetime) -> Outcome:
-    """Return what the answer, whole or not, means for one reader of its request."""
+def outcomes(deliveries: Iterable[int], answer: HttpAnswer, now: datetime) -> list[Outcome]:
+    """Return what the answer, whole or not, means for readers of its request."""
     if answer.trouble is not None:
-        return without_answer(delivery, answer)
+        return [without_answer(delivery, answer) for delivery in deliveries]
     rule = judge(answer)
     if rule.kind is _ACCEPTED:
-        return Outcome(delivery, rule.kind, provider_id=request_id(answer))
+        own_id = request_id(answer)
+        return [Outcome(delivery, _ACCEPTED, provider_id=own_id) for delivery in deliveries]
     wait = retry_after(answer.headers, now) if rule.blame is _PROVIDER else None
-    return Outcome(delivery, rule.kind, f"{rule.words} ({answer.status})", blame=rule.blame, retry_after=wait)
+    words = f"{rule.words} ({answer.status})"
+    return [
+        Outcome(delivery, rule.kind, words, blame=rule.blame, retry_after=wait) for delivery in deliveries
+    ]
 
 
 def request_id(answer: HttpAnswer) -> str:

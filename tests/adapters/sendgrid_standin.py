@@ -15,7 +15,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from commcast.adapters.sendgrid_request import Reading
+from commcast.adapters.sendgrid_letter import Reading
 from commcast.config_providers import SendGridProvider
 from commcast.providers.sendgrid_client import OWN_ID
 from tests.adapters.http_standins import Exchange, Handler, HttpStandIn, Writer

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.adapters import mime, sendgrid_request
-from commcast.adapters.sendgrid_request import Reading, Request, expand, requests
+from commcast.adapters.sendgrid_letter import Reading
+from commcast.adapters.sendgrid_request import Request, expand, requests
 from commcast.config_providers import SendGridProvider
 from commcast.message import Blame, Email, HandOver, Mailbox, Outcome, OutcomeKind, Sms
 from commcast.model import Channel
