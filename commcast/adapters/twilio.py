@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
+from commcast.adapters.turns import HaltedError, Turns
 from commcast.adapters.twilio_outcomes import is_doubtful, outcome
 from commcast.config_providers import TwilioProvider
-from commcast.message import Blame, HandOver, Outcome, OutcomeKind, Sms
+from commcast.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind, Sms
 from commcast.model import Channel
 from commcast.providers.twilio_client import Credentials, TwilioClient, is_e164, sendable
 
@@ -46,6 +48,7 @@ class TwilioAdapter:
         self.deadline = provider.timeout.total_seconds()
         self._provider, self._clock = provider, clock
         self._client = TwilioClient(provider.base_url, credentials, self.deadline, provider.connections)
+        self._turns = Turns(provider.connections)
         self._accepts, self._doubts = False, 0
 
     async def __aenter__(self) -> Self:
@@ -61,14 +64,31 @@ class TwilioAdapter:
         await self._client.__aexit__(kind, error, trace)
 
     def halt(self) -> None:
-        """Nothing to do: one `send` is one message."""
+        """Begin no further text; those in flight finish."""
+        self._turns.halt()
 
     async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
-        """Yield one outcome a text, one after another."""
-        for item in batch:
-            if not isinstance(item.message, Sms):
-                raise TypeError("twilio carries texts only")
-            yield await self._hand_over(item.delivery, item.message)
+        """Yield one outcome a text as answers come: as many are under way as there are connections."""
+        texts = [(item.delivery, item.message) for item in batch if isinstance(item.message, Sms)]
+        if len(texts) < len(batch):
+            raise TypeError("twilio carries texts only")
+        tasks = [asyncio.create_task(self._in_turn(*text)) for text in texts]
+        try:
+            for answered in asyncio.as_completed(tasks):
+                yield await answered
+        finally:
+            left = [task for task in tasks if not task.done()]
+            for task in left:
+                task.cancel()
+            if left:
+                await asyncio.gather(*left, return_exceptions=True)
+
+    async def _in_turn(self, delivery: int, sms: Sms) -> Outcome:
+        try:
+            async with self._turns:
+                return await self._hand_over(delivery, sms)
+        except HaltedError:
+            return Outcome(delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN)
 
     async def _hand_over(self, delivery: int, sms: Sms) -> Outcome:
         if not is_e164(sms.to):
@@ -80,8 +100,10 @@ class TwilioAdapter:
         answer = await self._client.create_message(**sender, **self._fields(sms))
         found = outcome(delivery, answer, self._clock())
         self._accepts |= found.kind is OutcomeKind.ACCEPTED
-        self._doubts += is_doubtful(answer)
-        if not is_doubtful(answer) or self._accepts:
+        if found.kind is not OutcomeKind.REJECTED or not is_doubtful(answer):
+            return found
+        self._doubts += 1
+        if self._accepts:
             return found
         if self._doubts >= FIRST_DOUBTS:
             words = f"Twilio refuses whatever it is handed ({answer.status})"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from commcast.adapters.http_outcomes import without_answer
 from commcast.message import Blame, Outcome, OutcomeKind
@@ -86,7 +88,10 @@ def said_by(answer: HttpAnswer) -> str:
 
     A 201 is "201 taken", "201 failed" with the number, or, where it names no message, "201".
     """
-    found = parsed(answer)
+    return _said(answer, parsed(answer))
+
+
+def _said(answer: HttpAnswer, found: Mapping[str, Any]) -> str:
     if answer.status != 201:
         return " ".join(filter(None, (str(answer.status), error_code(found.get("code")))))
     if not message_sid(found):
@@ -110,9 +115,10 @@ def outcome(delivery: int, answer: HttpAnswer, now: datetime) -> Outcome:
     """Return what the answer, whole or not, means for one delivery."""
     if answer.trouble is not None:
         return without_answer(delivery, answer)
-    said = said_by(answer)
+    found = parsed(answer)
+    said = _said(answer, found)
     rule = judge(said)
-    sid = message_sid(parsed(answer)) if answer.status == 201 else ""
+    sid = message_sid(found) if answer.status == 201 else ""
     if rule.kind is _ACCEPTED:
         return Outcome(delivery, rule.kind, provider_id=sid)
     wait = retry_after(answer.headers, now) if rule.blame is _PROVIDER else None
