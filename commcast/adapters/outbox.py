@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
 import stat
 import tempfile
+import threading
 import unicodedata
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from commcast.adapters import mime
-from commcast.message import Blame, Email, HandOver, Message, Outcome, OutcomeKind, Sms
+from commcast.message import NOT_BEGUN, Blame, Email, HandOver, Message, Outcome, OutcomeKind, Sms
 from commcast.model import Channel
 from commcast.wording import sms
 
@@ -44,6 +47,10 @@ class OutboxAdapter:
     def __init__(self, channel: Channel, folder: Path) -> None:
         self.channel = channel
         self._folder = folder
+        self._is_halted = False
+        # The disk takes several files almost as fast as one.
+        self._disk = ThreadPoolExecutor(self.window, "outbox")
+        self._folders = threading.Lock()  # between making a folder and opening it to ourselves
 
     async def __aenter__(self) -> Self:
         return self
@@ -54,33 +61,62 @@ class OutboxAdapter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing stays open between two messages."""
+        """Begin no further file, and wait for none: a disk that hangs holds up its own threads."""
+        self.halt()
+        self._disk.shutdown(wait=False)
 
     def halt(self) -> None:
-        """Nothing to do: one `send` is one message."""
+        """Begin no further file, also of a `send` that is under way."""
+        self._is_halted = True
 
     async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
         """Yield one outcome for each message, once its file is on disk; `provider_id` is the file's name."""
         wanted = Email if self.channel is Channel.EMAIL else Sms
-        for item in batch:
-            if not isinstance(item.message, wanted):
-                raise TypeError(f"this outbox takes {self.channel} only")
-            yield await asyncio.to_thread(self._keep, item)
+        if not all(isinstance(item.message, wanted) for item in batch):
+            raise TypeError(f"this outbox takes {self.channel} only")
+        loop = asyncio.get_running_loop()
+        found = await asyncio.gather(*(loop.run_in_executor(self._disk, self._write, each) for each in batch))
+        for outcome in await asyncio.to_thread(self._settled, batch, found):
+            yield outcome
 
-    def _keep(self, item: HandOver) -> Outcome:
+    def _settled(self, batch: Sequence[HandOver], found: Sequence[Path | Outcome]) -> list[Outcome]:
+        """Return the outcomes once the disk has the names of all files that were written."""
+        written = [each for each in found if isinstance(each, Path)]
+        error = _not_synced(self._folder) if written else None
+        if error is not None:
+            for file in written:
+                with contextlib.suppress(OSError):  # should it stay, the next try finds it
+                    file.unlink(missing_ok=True)
+        return [_outcome(item, each, error) for item, each in zip(batch, found, strict=True)]
+
+    def _write(self, item: HandOver) -> Path | Outcome:
+        if self._is_halted:
+            return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN)
         try:
             content, ending = _file_of(item.message)
         except ValueError as error:
             return Outcome(item.delivery, OutcomeKind.REJECTED, f"cannot be put into a file: {error}")
         try:
-            _make_folder(self._folder)
-            name = _write(self._folder, file_stem(item), ending, content)
-        except _UnfitFolder as error:
-            return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, str(error), blame=Blame.ACCOUNT)
+            with self._folders:
+                _make_folder(self._folder)
+            return _write(self._folder, file_stem(item), ending, content)
         except OSError as error:
-            reason = f"{error.strerror or 'cannot be written'} in the outbox folder"
-            return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, reason, blame=Blame.PROVIDER)
-        return Outcome(item.delivery, OutcomeKind.ACCEPTED, provider_id=name)
+            return _failed(item, error)
+
+
+def _outcome(item: HandOver, found: Path | Outcome, error: OSError | None) -> Outcome:
+    if isinstance(found, Outcome):
+        return found
+    if error is not None:
+        return _failed(item, error)
+    return Outcome(item.delivery, OutcomeKind.ACCEPTED, provider_id=found.name)
+
+
+def _failed(item: HandOver, error: OSError) -> Outcome:
+    if isinstance(error, _UnfitFolder):
+        return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, str(error), blame=Blame.ACCOUNT)
+    reason = f"{error.strerror or 'cannot be written'} in the outbox folder"
+    return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, reason, blame=Blame.PROVIDER)
 
 
 def file_stem(item: HandOver) -> str:
@@ -124,8 +160,11 @@ def _check_folder(folder: Path) -> None:
         raise _UnfitFolder(f"anybody may write into the outbox; mend it with: chmod 700 {folder}")
 
 
-def _write(folder: Path, stem: str, ending: str, content: bytes) -> str:
-    """Write a file that is whole or absent, and return its name. Raises OSError with nothing left behind."""
+def _write(folder: Path, stem: str, ending: str, content: bytes) -> Path:
+    """Write a file that is whole or absent. Its name is yet to reach the disk (`_not_synced`).
+
+    Raises OSError with nothing left behind.
+    """
     handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -133,13 +172,7 @@ def _write(folder: Path, stem: str, ending: str, content: bytes) -> str:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        target = _place(Path(temporary), folder, stem, ending, content)
-        try:
-            _sync_folder(folder)
-        except OSError:
-            target.unlink()
-            raise
-        return target.name
+        return _place(Path(temporary), folder, stem, ending, content)
     finally:
         Path(temporary).unlink(missing_ok=True)
 
@@ -169,9 +202,14 @@ def _link(temporary: Path, target: Path) -> None:
         temporary.rename(target)
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _not_synced(folder: Path) -> OSError | None:
+    """Wait until the disk has the folder's names; return what went wrong."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        return error
+    return None

@@ -20,7 +20,7 @@ import pytest
 from commcast.adapters import mime, outbox
 from commcast.adapters.base import Adapter
 from commcast.adapters.outbox import OutboxAdapter
-from commcast.message import Blame, HandOver, Outcome, OutcomeKind, Sms
+from commcast.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind, Sms
 from commcast.model import Channel
 from commcast.wording import sms
 from tests.adapters.contract import AdapterContract, Arrived, Rig, collect, email, hand_overs
@@ -211,6 +211,50 @@ def test_a_disk_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     names = [_send(tmp_path, HandOver(1, email(1, subject=subject)))[0].provider_id for subject in "ab"]
     assert names == ["000001-reader1-private-example.eml", "000001-reader1-private-example-2.eml"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def test_a_batch_waits_once_for_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight files are eight waits for content and one for all the names."""
+    synced: list[bool] = []
+    real = os.fsync
+
+    def counted(handle: int) -> None:
+        synced.append(stat.S_ISDIR(os.fstat(handle).st_mode))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", counted)
+    outcomes = _send(tmp_path / "outbox", *hand_overs(Channel.EMAIL, 8))
+    assert {each.kind for each in outcomes} == {OutcomeKind.ACCEPTED}
+    assert sorted(synced) == [False] * 8 + [True]
+
+
+def test_names_that_may_not_last_are_all_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a batch whose folder does not reach the disk no file stays, and nobody counts as told."""
+    real = os.fsync
+
+    def fail_on_folders(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fail_on_folders)
+    items = [*hand_overs(Channel.EMAIL, 4), HandOver(5, email(5, address="-"))]
+    outcomes = _send(tmp_path / "outbox", *items)
+    assert [each.kind for each in outcomes] == [OutcomeKind.NOT_TAKEN] * 4 + [OutcomeKind.REJECTED]
+    assert list((tmp_path / "outbox").iterdir()) == []
+
+
+def test_after_a_halt_no_file_is_begun(tmp_path: Path) -> None:
+    """What was not begun is given back at once, and says so."""
+
+    async def scenario() -> list[Outcome]:
+        async with OutboxAdapter(Channel.EMAIL, tmp_path / "outbox") as adapter:
+            adapter.halt()
+            return await collect(adapter, hand_overs(Channel.EMAIL, 5))
+
+    outcomes = asyncio.run(scenario())
+    assert {(each.kind, each.detail) for each in outcomes} == {(OutcomeKind.NOT_TAKEN, NOT_BEGUN)}
+    assert not (tmp_path / "outbox").exists()
 
 
 def _linked(folder: Path) -> None:

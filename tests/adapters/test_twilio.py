@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from commcast.adapters import twilio_outcomes
 from commcast.adapters.base import Adapter
 from commcast.adapters.twilio_outcomes import OUTCOMES, judge, said_by
-from commcast.message import Blame, HandOver, OutcomeKind, Sms
+from commcast.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind, Sms
 from commcast.model import Channel
 from commcast.providers.http_answer import HttpAnswer
 from commcast.providers.twilio_client import sendable
@@ -29,7 +30,7 @@ from tests.adapters.contract import (
     Rig,
     email,
 )
-from tests.adapters.http_standins import HttpStandIn, answer, in_turn
+from tests.adapters.http_standins import Exchange, HttpStandIn, Writer, answer, in_turn
 from tests.adapters.twilio_standin import (
     ACCOUNT,
     GOOD,
@@ -87,6 +88,110 @@ class TestContract(AdapterContract):
     """The contract, against the stand-in."""
 
     rig_class = TwilioRig
+
+
+# --- many at once
+
+
+def many(count: int) -> list[HandOver]:
+    return [HandOver(number, Sms(f"+4915500{number:06d}", WORDS)) for number in range(1, count + 1)]
+
+
+async def collected(into: list[Outcome], made: Adapter, items: Sequence[HandOver]) -> None:
+    async for outcome in made.send(items):
+        into.append(outcome)
+
+
+def test_a_batch_is_under_way_on_all_connections_at_once() -> None:
+    """Each of the connections carries one text before any is answered, none waits for another's answer."""
+
+    async def scenario() -> None:
+        everybody = asyncio.Event()
+
+        async def wait(exchange: Exchange, writer: Writer) -> None:
+            await everybody.wait()
+            await writer.answer(201, message(1, NUMBER, WORDS))
+
+        async with HttpStandIn(wait) as server, adapter(server.url, connections=16) as made:
+            outcomes: list[Outcome] = []
+            sending = asyncio.create_task(collected(outcomes, made, many(made.window)))
+            await server.requested(16)
+            assert outcomes == []
+            everybody.set()
+            await sending
+            assert {each.kind for each in outcomes} == {ACCEPTED}
+            assert server.connections == 16
+
+    asyncio.run(scenario())
+
+
+def test_no_more_texts_are_under_way_than_there_are_connections() -> None:
+    """Whoever calls how often: the others wait for their turn."""
+    most, under_way = 0, 0
+
+    async def count(exchange: Exchange, writer: Writer) -> None:
+        nonlocal most, under_way
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        await writer.answer(201, message(1, NUMBER, WORDS))
+
+    async def scenario() -> list[Outcome]:
+        async with HttpStandIn(count) as server, adapter(server.url, connections=3) as made:
+            outcomes: list[Outcome] = []
+            await asyncio.gather(*(collected(outcomes, made, many(7)) for _ in range(5)))
+            assert server.connections <= 3
+            return outcomes
+
+    assert len(asyncio.run(scenario())) == 35
+    assert most <= 3
+
+
+def test_a_halt_gives_back_at_once_what_was_not_begun() -> None:
+    """What is in flight finishes; who waits for a turn is told without waiting for it."""
+
+    async def scenario() -> list[Outcome]:
+        go_on = asyncio.Event()
+
+        async def wait(exchange: Exchange, writer: Writer) -> None:
+            await go_on.wait()
+            await writer.answer(201, message(1, NUMBER, WORDS))
+
+        async with HttpStandIn(wait) as server, adapter(server.url, connections=2) as made:
+            sending = made.send(many(6))
+            first = asyncio.ensure_future(anext(sending))
+            await server.requested(2)
+            made.halt()
+            given_back = [await first, *[await anext(sending) for _ in range(3)]]
+            assert len(server.exchanges) == 2
+            go_on.set()
+            answered = [outcome async for outcome in sending]
+            assert {each.kind for each in answered} == {ACCEPTED}
+            assert len(server.exchanges) == len(answered) == 2
+            later: list[Outcome] = []
+            await collected(later, made, many(2))
+            return given_back + later
+
+    outcomes = asyncio.run(scenario())
+    assert {(each.kind, each.detail) for each in outcomes} == {(NOT_TAKEN, NOT_BEGUN)}
+
+
+def test_a_batch_that_is_left_ends_what_it_began() -> None:
+    """Whoever stops reading the outcomes leaves no request behind."""
+
+    async def scenario() -> None:
+        async with (
+            HttpStandIn(standins.in_turn(answer(201, message(1, NUMBER, WORDS)), standins.hang)) as server,
+            adapter(server.url, connections=4) as made,
+        ):
+            sending = made.send(many(4))
+            assert (await anext(sending)).kind is ACCEPTED
+            before = asyncio.all_tasks()
+            await sending.aclose()  # type: ignore[attr-defined]
+            assert len(before - asyncio.all_tasks()) >= 3
+
+    asyncio.run(scenario())
 
 
 # --- the table
