@@ -48,10 +48,8 @@ class Letter:
         return str(self.person["to"][0]["email"]).casefold()
 
     @property
-    def shape(self) -> tuple[object, ...]:
-        """What must be alike in mails that are merged: where they are cut, else how many lines they have."""
-        if self.cut:
-            return self.frame, self.cut
+    def shape(self) -> tuple[str, int, int]:
+        """What must be alike in mails that are merged line by line."""
         return self.frame, self.reading.text.count("\n"), _line_count(self.reading.html)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from commcast.adapters.sendgrid_cut import Cut
 from commcast.adapters.sendgrid_letter import Letter, Reading, letter_of
 from commcast.config_providers import SendGridProvider
 from commcast.message import HandOver, Outcome, OutcomeKind
@@ -48,7 +49,7 @@ def requests(
     no incident text can name it.
     """
     refused: list[Outcome] = []
-    alike: dict[object, list[Letter]] = defaultdict(list)
+    alike: dict[tuple[str, int, int], list[Letter]] = defaultdict(list)
     frames: dict[object, str] = {}
     for item in batch:
         letter = letter_of(item, provider, frames)
@@ -90,7 +91,24 @@ def _make(
     letters: Sequence[Letter], draw: Callable[[], str], made: list[Request], refused: list[Outcome]
 ) -> None:
     """Make the requests for letters of one shape."""
-    request, right = (_tagged if letters[0].cut and len(letters) > 1 else _merged_right)(letters, draw)
+    by_cut: dict[Cut | None, list[Letter]] = defaultdict(list)
+    for letter in letters:
+        by_cut[letter.cut].append(letter)
+    if len(by_cut) > 1:
+        request, right = _merged_right(letters, draw)
+        if len(right) == len(letters):
+            _keep(request, made, refused)
+            return
+    for group in by_cut.values():
+        _make_alike(group, draw, made, refused)
+
+
+def _make_alike(
+    letters: Sequence[Letter], draw: Callable[[], str], made: list[Request], refused: list[Outcome]
+) -> None:
+    """Make the requests for letters that were cut at the same places, or that nobody cut."""
+    by_tags = letters[0].cut is not None and len(letters) > 1
+    request, right = (_tagged if by_tags else _merged_right)(letters, draw)
     _keep(request if len(right) == len(letters) else request.part(right), made, refused)
     # Whom substitution would not give these very words gets them as they are, with those of the same words.
     literal: dict[Reading, list[Letter]] = defaultdict(list)

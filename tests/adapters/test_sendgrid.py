@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from commcast.adapters import sendgrid, sendgrid_outcomes
+from commcast.adapters import sendgrid, sendgrid_outcomes, sendgrid_request
 from commcast.adapters.base import Adapter
 from commcast.adapters.sendgrid import SendGridAdapter
 from commcast.adapters.sendgrid_outcomes import OUTCOMES, Named, Rule, judge, named, request_id
@@ -600,6 +600,84 @@ def test_a_halt_ends_the_narrowing() -> None:
     assert asked <= 8
     assert {outcome.detail for outcome in outcomes[1:]} <= {NOT_BEGUN, ""}
     assert sum(outcome.kind is ACCEPTED for outcome in outcomes) < 64
+
+
+def test_after_a_halt_no_request_is_begun() -> None:
+    """What waits for its turn is given back at once; what is in flight finishes."""
+
+    async def scenario() -> tuple[list[Outcome], list[Outcome], int]:
+        go_on = asyncio.Event()
+
+        async def wait(exchange: http.Exchange, writer: http.Writer) -> None:
+            await go_on.wait()
+            await writer.answer(202, headers=ID)
+
+        async with HttpStandIn(wait) as server, adapter_at(server.url, connections=1) as adapter:
+            first = asyncio.create_task(collect(adapter, plain(3)))
+            await server.requested()
+            others = [asyncio.create_task(collect(adapter, plain(3))) for _ in range(4)]
+            await asyncio.sleep(0)
+            adapter.halt()
+            given_back = [each for found in await asyncio.gather(*others) for each in found]
+            given_back += await collect(adapter, plain(2))
+            go_on.set()
+            return await first, given_back, len(server.exchanges)
+
+    finished, given_back, asked = asyncio.run(scenario())
+    assert {each.kind for each in finished} == {ACCEPTED}
+    assert len(given_back) == 14
+    assert {(each.kind, each.detail) for each in given_back} == {(NOT_TAKEN, NOT_BEGUN)}
+    assert asked == 1
+
+
+def test_no_more_requests_are_under_way_than_there_are_connections() -> None:
+    """However many batches are handed over at once."""
+    most, under_way = 0, 0
+
+    async def count(exchange: http.Exchange, writer: http.Writer) -> None:
+        nonlocal most, under_way
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)  # nothing waits for it: it only lets others come meanwhile
+        under_way -= 1
+        await writer.answer(202, headers=ID)
+
+    async def scenario() -> list[list[Outcome]]:
+        async with HttpStandIn(count) as server, adapter_at(server.url, connections=3) as adapter:
+            return await asyncio.gather(*(collect(adapter, plain(4)) for _ in range(12)))
+
+    found = asyncio.run(scenario())
+    assert {each.kind for outcomes in found for each in outcomes} == {ACCEPTED}
+    assert sum(map(len, found)) == 48
+    assert most <= 3
+
+
+def test_requests_are_made_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a batch costs to compare and to merge, the loop serves others meanwhile; one at a time."""
+    threads: list[int] = []
+    most, under_way = 0, 0
+    honest = sendgrid_request.requests
+
+    def watched(*given: Any) -> Any:
+        nonlocal most, under_way
+        under_way += 1
+        most = max(most, under_way)
+        threads.append(threading.get_ident())
+        try:
+            return honest(*given)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(sendgrid, "requests", watched)
+
+    async def scenario() -> None:
+        async with SendGrid().serve() as server, adapter_at(server.url) as adapter:
+            await asyncio.gather(*(collect(adapter, plain(4)) for _ in range(6)))
+
+    asyncio.run(scenario())
+    assert len(threads) == 6
+    assert threading.get_ident() not in threads
+    assert most == 1
 
 
 @pytest.mark.parametrize(

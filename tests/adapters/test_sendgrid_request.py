@@ -7,6 +7,7 @@ import string
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from email import message_from_bytes, policy
+from html import escape
 from typing import Any
 
 import pytest
@@ -17,7 +18,18 @@ from commcast.adapters import mime, sendgrid_request
 from commcast.adapters.sendgrid_letter import Reading
 from commcast.adapters.sendgrid_request import Request, expand, requests
 from commcast.config_providers import SendGridProvider
-from commcast.message import Blame, Email, HandOver, Mailbox, Outcome, OutcomeKind, Sms
+from commcast.message import (
+    Blame,
+    Email,
+    HandOver,
+    Mailbox,
+    Outcome,
+    OutcomeKind,
+    Pieces,
+    Skeleton,
+    Sms,
+    Spliced,
+)
 from commcast.model import Channel
 from commcast.providers.sendgrid_client import OWN_ID
 from tests.adapters.contract import HOSTILE, email
@@ -59,6 +71,9 @@ def mail(number: int, text: str = "Hello,\nAll is well.\n", html: str = "", **ch
 def people(request: Request) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = request.body["personalizations"]
     return found
+
+
+LINES = st.text(st.sampled_from("ab-cn0<>&\n\r\t \u2028\U0001f6a8;,%{}"), max_size=30)
 
 
 # --- merging
@@ -141,9 +156,6 @@ def test_every_shipped_template_reaches_its_reader_word_for_word() -> None:
                     assert words == Reading(sent.subject, sent.text, sent.html)
 
 
-LINES = st.text(st.sampled_from("ab-cn0<>&\n\r\t \u2028\U0001f6a8;,%{}"), max_size=30)
-
-
 @st.composite
 def batches(draw: st.DrawFn) -> list[Email]:
     texts = draw(st.lists(LINES.filter(bool), min_size=1, max_size=3))
@@ -179,6 +191,208 @@ def test_any_mails_come_out_as_they_went_in(mails: list[Email]) -> None:
             assert person["custom_args"] == {OWN_ID: own.message_id[1:-1]}
             others = {sent.to.address for sent in mails} - {own.to.address}
             assert not [address for address in others if address in json.dumps(person)]
+
+
+# --- spliced mails
+
+
+SKELETON = Skeleton(
+    ("Cards fail for ", 0),
+    ("Hello ", 0, ",\nall is well.\n", 1, "\n"),
+    ("<p>Hello ", 0, ",</p>\n<p>all is well: ", 1, "</p>\n"),
+)
+
+
+def spliced(number: int, *values: str, skeleton: Skeleton = SKELETON, **changed: Any) -> Email:
+    """A mail as splicing makes it."""
+    how = Spliced(skeleton, values, tuple(map(escape, values)))
+    made = mail(
+        number,
+        joined(skeleton.text, how.values),
+        joined(skeleton.html, how.escaped),
+        subject=joined(skeleton.subject, how.values),
+    )
+    return replace(made, spliced=how, **changed)
+
+
+def joined(pieces: Pieces, values: Sequence[str]) -> str:
+    return "".join(values[piece] if isinstance(piece, int) else piece for piece in pieces)
+
+
+def test_the_values_of_spliced_mails_are_the_substitutions() -> None:
+    """One tag a place and context, and its value is what was put there; all else stands once."""
+    (request,), _ = made(spliced(1, "Dana & Eve", "/a"), spliced(2, "Kim", "/b"))
+    text, html = (part["value"] for part in request.body["content"])
+    own = people(request)[0]["substitutions"]
+    assert list(own.values()) == ["Dana & Eve", "Dana & Eve", "/a", "Dana &amp; Eve", "/a"]
+    subject, hello, link, markup, markup_link = own
+    assert request.body["subject"] == f"Cards fail for {subject}"
+    assert text == f"Hello {hello},\nall is well.\n{link}\n"
+    assert html == f"<p>Hello {markup},</p>\n<p>all is well: {markup_link}</p>\n"
+    assert len({tag[:35] for tag in own}) == 1
+    assert len(own) == len(set(own)) == 5
+
+
+def test_a_spliced_mail_alone_needs_no_tag() -> None:
+    (request,), _ = made(spliced(1, "Dana", "/a"))
+    assert "substitutions" not in people(request)[0]
+    assert readings([request])[1][1].text == "Hello Dana,\nall is well.\n/a\n"
+
+
+def test_a_group_without_marks_needs_no_tag() -> None:
+    skeleton = Skeleton(("x",), ("y\n",), ())
+    (request,), _ = made(*(spliced(n, skeleton=skeleton) for n in (1, 2)))
+    assert not any("substitutions" in person for person in people(request))
+
+
+def test_spliced_or_not_each_reader_gets_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both roads give each reader the same words, also when they stand in one batch."""
+    mails = [spliced(n, f"Reader {n} <&>", f"/{n}") for n in range(1, 9)]
+    mixed = [sent if number % 3 else replace(sent, spliced=None) for number, sent in enumerate(mails)]
+    plain = [replace(sent, spliced=None) for sent in mails]
+    found = [readings(made(*each)[0]) for each in (mails, mixed, plain)]
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 8
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"text": "Hello Kim,\nsomething else.\n/b\n"},
+        {"html": "<p>Hello Kin,</p>\n"},
+        {"subject": "Cards fail for K"},
+    ],
+)
+def test_what_splicing_would_not_give_goes_as_it_is(changed: dict[str, Any]) -> None:
+    """Each mail's own words are compared before it leaves: a mistake in splicing reaches nobody."""
+    mails = [spliced(1, "Dana", "/a"), spliced(2, "Kim", "/b", **changed), spliced(3, "Ann", "/c")]
+    built, _ = made(*mails)
+    found = readings(built)
+    for number, sent in enumerate(mails, 1):
+        assert found[number][1] == Reading(sent.subject, sent.text, sent.html)
+
+
+def test_what_tags_would_not_give_goes_literally(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request itself is expanded before it leaves; where that is not the mail, no tag is used."""
+    monkeypatch.setattr(sendgrid_request, "expand", lambda body, index: Reading("", "", ""))
+    built, _ = made(spliced(1, "Dana", "/a"), spliced(2, "Kim", "/b"))
+    assert [request.deliveries for request in built] == [(1,), (2,)]
+    assert not any("substitutions" in person for request in built for person in people(request))
+
+
+@pytest.mark.parametrize("where", ["value", "text"])
+def test_a_tag_that_stands_in_a_spliced_mail_is_drawn_again(where: str) -> None:
+    """In a reader's value as well as in what stands for all."""
+    tags = drawn("0" * 32, "1" * 32)
+    tag = f"-c{'0' * 32}n0-"
+    skeleton = SKELETON if where == "value" else Skeleton(("x ", 0), (tag, 0, "\n"), ())
+    names = (tag, "Kim") if where == "value" else ("Dana", "Kim")
+    batch = [HandOver(n, spliced(n, name, "/a", skeleton=skeleton)) for n, name in enumerate(names, 1)]
+    (request,), _ = requests(batch, PROVIDER, lambda: next(tags))
+    assert all(own.startswith(f"-c{'1' * 32}n") for own in people(request)[0]["substitutions"])
+    assert tag in readings([request])[1][1].text
+
+
+def test_long_values_go_literally_and_alone() -> None:
+    """The limit of 10,000 bytes is counted in JSON, and costs the others nothing."""
+    mails = [spliced(1, "Dana", "/a"), spliced(2, "\u00e9" * 900, "/b"), spliced(3, "Kim", "/c")]
+    built, _ = made(*mails)
+    assert [request.deliveries for request in built] == [(1, 3), (2,)]
+    assert readings(built)[2][1].text == mails[1].text
+
+
+def test_a_value_that_no_mail_can_hold_is_replaced() -> None:
+    """As without splicing: U+FFFD."""
+    built, _ = made(spliced(1, "Dana", "/a"), spliced(2, "a\x00\ud800b", "/b"), spliced(3, "Kim", "/c"))
+    assert readings(built)[2][1].text.startswith("Hello a\ufffd\ufffdb,")
+
+
+def test_several_groups_of_one_shape_go_together() -> None:
+    """Two time zones differ in a line: one request, as long as the lines that differ are short enough."""
+    other = Skeleton(SKELETON.subject, ("Hi ", 0, ",\nall went well.\n", 1, "\n"), SKELETON.html)
+    mails = [spliced(n, f"Reader {n}", "/a", skeleton=(SKELETON, other)[n % 2]) for n in range(1, 7)]
+    (request,), _ = made(*mails)
+    assert {n: words.text for n, (_, words) in readings([request]).items()} == {
+        number: sent.text for number, sent in enumerate(mails, 1)
+    }
+
+
+def test_several_groups_of_long_lines_go_apart_and_stay_whole() -> None:
+    """HTML on one long line cannot be merged by its lines: each group goes by its own tags."""
+    long = "x" * 12_000
+    skeletons = [Skeleton(("x",), ("Hello ", 0, "\n"), (f"<p>{zone}{long}", 0, "</p>")) for zone in "ab"]
+    mails = [spliced(n, f"Reader {n}", skeleton=skeletons[n % 2]) for n in range(1, 9)]
+    built, _ = made(*mails)
+    assert sorted(request.deliveries for request in built) == [(1, 3, 5, 7), (2, 4, 6, 8)]
+    assert all(readings(built)[n][1].html == sent.html for n, sent in enumerate(mails, 1))
+
+
+def test_groups_of_one_skeleton_with_other_frames_go_apart() -> None:
+    built, _ = made(
+        spliced(1, "Dana", "/a"),
+        spliced(2, "Kim", "/b", reply_to="other@acme.example"),
+        spliced(3, "Ann", "/c"),
+    )
+    assert [request.deliveries for request in built] == [(1, 3), (2,)]
+
+
+VALUES = st.text(st.sampled_from("ab-cn0<>&\"' .,;%{}=\u00e9\u200d\U0001f6a8\u05d3"), min_size=1, max_size=20)
+PIECES = st.lists(st.one_of(st.integers(0, 1), LINES.filter(bool)), max_size=6)
+
+
+@st.composite
+def spliced_batches(draw: st.DrawFn) -> list[Email]:
+    def pieces() -> Pieces:
+        found: list[str | int] = []
+        for piece in draw(PIECES):
+            if isinstance(piece, str) and found and isinstance(found[-1], str):
+                found[-1] += piece
+            else:
+                found.append(piece)
+        return tuple(found)
+
+    skeletons = [Skeleton(pieces(), pieces(), pieces()) for _ in range(2)]
+    return [
+        spliced(
+            draw(st.integers(1, 6)),
+            draw(VALUES),
+            draw(VALUES),
+            skeleton=draw(st.sampled_from(skeletons)),
+            message_id=f"<{number}@acme.example>",
+        )
+        for number in range(draw(st.integers(1, 8)))
+    ]
+
+
+@given(spliced_batches())
+def test_any_spliced_mails_come_out_as_they_went_in(mails: list[Email]) -> None:
+    """Whatever skeletons and values: each reader sees his mail, by the stand-in's own substitution."""
+    built, refused = made(*mails)
+    found = readings(built)
+    assert {each.kind for each in refused} <= {OutcomeKind.REJECTED}
+    for number, sent in enumerate(mails, 1):
+        if number in found:
+            address, words = found[number]
+            assert address == sent.to.address
+            assert (words.text, words.html) == (sent.text, sent.html)
+            assert words.subject == mime.one_line(sent.subject)
+
+
+def test_a_thousand_spliced_readers_are_expanded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line is compared with another reader's: one look at the request, whoever is in it."""
+    looks = []
+    honest = sendgrid_request.expand
+
+    def counted(body: Any, index: int) -> Reading:
+        looks.append(index)
+        return honest(body, index)
+
+    monkeypatch.setattr(sendgrid_request, "expand", counted)
+    (request,), _ = requests(
+        [HandOver(n, spliced(n, f"Reader {n}", f"/{n}")) for n in range(1, 1001)], PROVIDER
+    )
+    assert looks == [0]
+    assert len(request.deliveries) == 1000
 
 
 # --- what a tag is
