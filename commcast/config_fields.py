@@ -94,6 +94,7 @@ Length = Annotated[
 Timeout = Annotated[Length, AfterValidator(_short_enough)]
 # Messages a second over all processes on one ledger; 0 is no limit of ours.
 Rate = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
+# So many requests or dialogues at once; how many a kill leaves unknown grows with it.
 Connections = Annotated[int, Field(ge=1, le=64)]
 Name = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
 ServiceSid = Annotated[str, AfterValidator(_service_sid), Field(json_schema_extra={"pattern": _SERVICE_SID})]
