@@ -85,7 +85,7 @@ def wire(email: Email) -> bytes:
 
 
 def by_stdlib(email: Email) -> bytes:
-    """Return the mail as the stdlib builds it: what `build` returns, made a hundred times slower."""
+    """Return the mail as the stdlib builds it: what `build` returns, made some fifty times slower."""
     mail = EmailMessage(policy=_POLICY)
     mail["From"] = _mailbox(email.sender, "From")
     mail["To"] = _mailbox(email.to, "To")
@@ -164,11 +164,11 @@ def _frame(
         date=datetime(2000, 1, 1, tzinfo=UTC) if is_dated else None,
     )
     raw = by_stdlib(probe)
-    before, to, rest = raw.partition(b"\r\nTo: to@example.com\r\n")
+    before, _, rest = raw.partition(b"To: to@example.com\r\n")
     after = rest.partition(b"\r\nMessage-ID: <id@example.com>\r\n")[2]
     cut = after.split(_boundary(probe.message_id).encode())
     pieces = [side for piece in cut for side in re.split(b"(?<=\r\n\r\n)(?:text|html)\r\n", piece)]
-    frame = _Frame(before + to[:2], tuple(pieces[:-1]))
+    frame = _Frame(before, tuple(pieces[:-1]))
     is_whole = len(pieces) == (7 if has_html else 2)
     return frame if is_whole and frame.filled(probe)[0] == raw else None
 
