@@ -276,7 +276,6 @@ class Run:
         is_told_when = outcome.blame is Blame.PROVIDER and outcome.retry_after is not None
         if outcome.kind is OutcomeKind.NOT_TAKEN and is_told_when:
             self._throttle.asked_to_pause(self._verdict.wait(outcome))
-            self.adapter.halt()
         self._answer(outcome)
 
     def _answer(self, outcome: Outcome) -> None:

@@ -70,6 +70,10 @@ class FakeAdapter:
 
     def halt(self) -> None:
         """Answer what was begun all the same."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Let what waits for a connection wait no more."""
         self._halted.set()
         self._halted = asyncio.Event()
 
@@ -83,6 +87,8 @@ class FakeAdapter:
             for done in asyncio.as_completed(tasks):
                 outcomes, began = await done
                 for outcome in outcomes:
+                    if outcome.retry_after is not None and outcome.blame is Blame.PROVIDER:
+                        self._give_back()
                     yield outcome
                 if began:  # heard before the connection is used again
                     self._at_once.release()

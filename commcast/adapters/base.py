@@ -25,6 +25,8 @@ class Adapter(Protocol):
     `send` runs as often at the same moment as there are batches. Where `batch_size` is 1 a batch may hold as
     many as `window` and is spread over the connections there are; else it is one request. It yields exactly
     one `Outcome` for each hand-over of the batch, in any order, as answers come.
+    Once the provider has asked for a pause (`not_taken`, blame `provider`, with a `retry_after`), nothing
+    more of the batches at hand begins.
     It never raises for what a provider or the network does: that is an outcome. Once any byte that could
     complete a hand-over may have left and no answer came, the outcome is `unknown`, also when the task is
     cancelled (a cancelled `send` may leave outcomes out; the caller then treats them as `unknown`).
@@ -48,9 +50,9 @@ class Adapter(Protocol):
     ) -> None: ...
 
     def halt(self) -> None:
-        """Give back what of the batches at hand has not begun, as `not_taken` with the detail NOT_BEGUN.
+        """Begin no further request: what has not begun is given back as `not_taken`, detail NOT_BEGUN.
 
-        What is in flight may finish. A batch that is sent later begins as any other: after a pause.
+        What is in flight may finish.
         """
         ...
 
