@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Self
 
-from commcast.adapters.smtp_dialogue import Connection, Letter
+from commcast.adapters.smtp_letter import Batch, Letter
 from commcast.adapters.smtp_outcomes import Answer, Stage, outcome
+from commcast.adapters.smtp_pool import Pool
 from commcast.config import CONFIG_NAME
 from commcast.config_providers import SmtpProvider
 from commcast.errors import Fault, ProviderError
@@ -18,14 +19,15 @@ from commcast.message import Email, HandOver, Outcome
 from commcast.model import Channel
 
 READY = 2  # deliveries claimed a connection: one in flight, and one ready behind it
-DEADLINE_STEPS = 3  # one whole hand-over, opening included, may last as long as this many steps
+DEADLINE_STEPS = 3  # one whole hand-over, waiting and opening included, may last as long as this many steps
 FAREWELL = 2.0  # seconds that leaving waits for the servers to answer QUIT
 
 
 class SmtpAdapter:
     """Mail through one SMTP relay.
 
-    `deadline` is the longest that one hand-over lasts, in seconds: a lease must be longer.
+    `deadline` is the longest that one hand-over lasts, in seconds from the call of `send` on, waiting for a
+    connection included: a lease must be longer.
     Raises ProviderError where the settings cannot work or would send a password in the clear, and, on
     entering, where `ca_file` (relative to the current directory) cannot be read.
     """
@@ -41,14 +43,13 @@ class SmtpAdapter:
         self.window = provider.connections * (1 if provider.per_second else READY)
         self.deadline = provider.timeout.total_seconds() * DEADLINE_STEPS
         self._provider, self._password = provider, password or ""
-        self._context: ssl.SSLContext | None = None
-        self._slots = asyncio.Semaphore(provider.connections)
-        self._open: set[Connection] = set()
-        self._idle: list[Connection] = []
+        self._pool: Pool | None = None
 
     async def __aenter__(self) -> Self:
+        context = None
         if self._provider.security != "none":
-            self._context = await asyncio.to_thread(_tls_context, self._provider.ca_file)
+            context = await asyncio.to_thread(_tls_context, self._provider.ca_file)
+        self._pool = Pool(self._provider, self._password, context, self.deadline)
         return self
 
     async def __aexit__(
@@ -57,64 +58,40 @@ class SmtpAdapter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        idle, self._idle = self._idle, []
-        try:
-            if kind is None:
-                await asyncio.gather(*(connection.quit(FAREWELL) for connection in idle))
-        finally:
-            for connection in tuple(self._open):
-                self._drop(connection)
-            await asyncio.sleep(0)  # the turn of the loop in which aborted connections end
+        await self._open_pool().close(FAREWELL if kind is None else 0)
+        await asyncio.sleep(0)  # the turn of the loop in which aborted connections end
 
     def halt(self) -> None:
-        """Nothing to do: one `send` is one message."""
+        """Begin no further letter: those that wait are given back at once."""
+        if self._pool is not None:
+            self._pool.halt()
 
     async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
-        """Yield one outcome a mail. Where no connection can be opened, the rest of the batch is not tried."""
-        closed: Answer | None = None
-        for item in batch:
-            if not isinstance(item.message, Email):
-                raise TypeError("smtp carries mail only")
-            answer = closed or await self._hand_over(item.message)
-            if not answer.opened:
-                closed = answer
-            yield outcome(item.delivery, item.message, answer, self._provider.user)
-
-    async def _hand_over(self, email: Email) -> Answer:
+        """Yield one outcome a mail, as answers come."""
+        emails = [(item, item.message) for item in batch if isinstance(item.message, Email)]
+        if len(emails) < len(batch):
+            raise TypeError("smtp carries mail only")
+        pool, user = self._open_pool(), self._provider.user
+        due = asyncio.get_running_loop().time() + self.deadline
+        letters = Batch(len(batch), user)
         try:
-            letter = Letter.of(email)
-        except ValueError as error:
-            return Answer(Stage.MAIL, "unsendable", str(error))
-        async with self._slots:
-            until = asyncio.get_running_loop().time() + self.deadline
-            connection = self._idle.pop() if self._idle else self._connection()
-            answer = await self._carry(connection, letter, until)
-            if connection.reused and answer.was_stale:
-                # Nothing of this message was said yet: a fresh connection, not a second try.
-                answer = await self._carry(self._connection(), letter, until)
-            return answer
+            for item, email in emails:
+                try:
+                    pool.post(Letter.of(item, email, letters, due))
+                except ValueError as error:
+                    answer = Answer(Stage.MAIL, "unsendable", str(error))
+                    letters.tell(outcome(item.delivery, email, answer, user))
+            async for each in letters.answers():
+                yield each
+        finally:
+            letters.is_closed = True
+            if not letters.is_done:
+                pool.forget(letters)
 
-    async def _carry(self, connection: Connection, letter: Letter, until: float) -> Answer:
-        try:
-            answer = await connection.carry(letter, until)
-        except BaseException:
-            self._drop(connection)
-            raise
-        if answer.keeps_connection and connection in self._open:
-            connection.reused = True
-            self._idle.append(connection)
-        else:
-            self._drop(connection)
-        return answer
-
-    def _connection(self) -> Connection:
-        connection = Connection(self._provider, self._password, self._context)
-        self._open.add(connection)
-        return connection
-
-    def _drop(self, connection: Connection) -> None:
-        self._open.discard(connection)
-        connection.abort()
+    def _open_pool(self) -> Pool:
+        if self._pool is None:
+            raise RuntimeError("the adapter's context is not open")
+        return self._pool
 
 
 def _check(provider: SmtpProvider, password: str | None) -> None:

@@ -9,6 +9,9 @@ from enum import StrEnum
 from commcast.message import Blame, Email, Outcome, OutcomeKind
 
 _LONGEST_TEXT = 120  # characters of a server's words that we keep
+_QUEUE_ID = re.compile(
+    r"queued as ([\w-]+)|\bid=([\w-]+)|InternalId=(\d+)|^2\.0\.0 ([\w-]+) Message accepted", re.ASCII
+)
 
 
 class Stage(StrEnum):
@@ -131,25 +134,24 @@ def reply_line(code: int, text: str) -> str:
     return f"{code} {enhanced[0]}" if enhanced and enhanced[1] == str(code)[0] else str(code)
 
 
+def accepted(delivery: int, text: str) -> Outcome:
+    """Return what a 2xx to the final dot means, with the server's words; as the table has it, but faster."""
+    return Outcome(delivery, OutcomeKind.ACCEPTED, provider_id=queue_id(text))
+
+
 def outcome(delivery: int, email: Email, answer: Answer, user: str) -> Outcome:
     """Return what the answer means for one delivery; `user` is our login, which no detail may hold."""
     rule = judge(answer)
-    taken = rule.kind is OutcomeKind.ACCEPTED
-    return Outcome(
-        delivery,
-        rule.kind,
-        detail="" if taken else _detail(rule, email, answer, user),
-        provider_id=queue_id(answer.text) if taken else "",
-        blame=rule.blame,
-        suppress=rule.suppress,
-    )
+    if rule.kind is OutcomeKind.ACCEPTED:
+        return accepted(delivery, answer.text)
+    detail = _detail(rule, email, answer, user)
+    return Outcome(delivery, rule.kind, detail, blame=rule.blame, suppress=rule.suppress)
 
 
 def queue_id(text: str) -> str:
     """Return the server's own name for the message, as Postfix, Exim, Exchange or Sendmail put it, or ""."""
-    forms = r"queued as ([\w-]+)|\bid=([\w-]+)|InternalId=(\d+)|^2\.0\.0 ([\w-]+) Message accepted"
-    found = re.search(forms, text, re.ASCII)
-    return next(filter(None, found.groups()), "")[:100] if found else ""
+    found = _QUEUE_ID.search(text)
+    return found[found.lastindex or 0][:100] if found else ""
 
 
 def _detail(rule: Rule, email: Email, answer: Answer, user: str) -> str:

@@ -19,10 +19,10 @@ from aiosmtplib.protocol import SMTPProtocol
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.adapters import mime, smtp, smtp_outcomes
+from commcast.adapters import mime, smtp, smtp_outcomes, smtp_pool
 from commcast.adapters.base import Adapter
 from commcast.adapters.smtp import SmtpAdapter
-from commcast.adapters.smtp_dialogue import Connection
+from commcast.adapters.smtp_dialogue import Dialogue
 from commcast.adapters.smtp_outcomes import OUTCOMES, Answer, Stage, judge
 from commcast.config_providers import SmtpProvider
 from commcast.errors import ConfigError
@@ -308,17 +308,18 @@ def test_the_final_dot_is_written_last(monkeypatch: pytest.MonkeyPatch) -> None:
     real = SMTPProtocol.write
 
     def watch(self: Any, data: bytes) -> None:
-        seen.append((connection[0].stage, data[-7:]))
+        if connection:
+            seen.append((connection[0].stage, data[-7:]))
         real(self, data)
 
     connection: list[Any] = []
-    make = Connection
+    make = Dialogue
 
     def remember(*args: Any) -> Any:
         connection.append(make(*args))
         return connection[-1]
 
-    monkeypatch.setattr(smtp, "Connection", remember)
+    monkeypatch.setattr(smtp_pool, "Dialogue", remember)
     monkeypatch.setattr(SMTPProtocol, "write", watch)
     talk(Script(), *hand_overs(Channel.EMAIL, 1))
     assert [stage for stage, data in seen if data == b".\r\n"] == [Stage.DOT]

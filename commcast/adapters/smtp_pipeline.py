@@ -1,0 +1,334 @@
+"""The dialogue with a server that offers PIPELINING (RFC 2920): a state machine on the bare transport.
+
+MAIL, RCPT and DATA of a letter go in one write; the body of one letter and the envelope of the next in one
+write, where the next is at hand. At most one body is in flight, and one envelope behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import ClassVar, cast
+
+import aiosmtplib
+
+from commcast.adapters.smtp_letter import Batch, Letter
+from commcast.adapters.smtp_opening import offered
+from commcast.adapters.smtp_outcomes import Answer, Stage, reply_line
+from commcast.adapters.smtp_replies import GARBAGE, Replies
+from commcast.adapters.smtp_talk import Feeder
+
+# The body of a letter up to this size goes in one write with its dot and the next envelope: no socket's send
+# buffer is smaller once the mail before is answered. The dot of a larger one follows when the kernel has
+# taken the body, so that a body that stalls is certainly not taken.
+ONE_WRITE = 16_384  # bytes
+
+_FINAL_DOT = b".\r\n"
+
+
+class Pipeline(asyncio.Protocol):
+    """One open connection, taken over from the library that opened it.
+
+    `_front` is the letter that the next reply speaks of, `_stage` what that reply answers; `_behind` is the
+    letter whose envelope follows the body in flight. From the moment `_stage` is DOT, the final dot may have
+    left; with a `_refusal` it is the lone dot of a letter that has no recipient (RFC 2920 3.1).
+    """
+
+    def __init__(self, feeder: Feeder, client: aiosmtplib.SMTP, timeout: float) -> None:
+        self.offered = offered(client)
+        self._feeder, self._timeout = feeder, timeout
+        self._loop = asyncio.get_running_loop()
+        self._replies = Replies()
+        self._front: Letter | None = None
+        self._behind: Letter | None = None
+        self._stage = Stage.MAIL
+        self._refusal: Answer | None = None
+        self._held = self._paused = self._closed = False
+        self._reused = False  # a letter was answered here, so that the connection may have gone stale since
+        self._open_transaction = False  # the server may still hold the envelope of a refused letter
+        self._after_refused_body = False
+        self._unsent = 0  # bytes from the final dot on, in the write that holds it
+        self._expires, self._timer = math.inf, cast(asyncio.TimerHandle | None, None)
+        self._farewell: asyncio.Future[None] | None = None
+        self._transport = cast(asyncio.Transport, client.transport)
+        self._is_plain = self._transport.get_extra_info("sslcontext") is None
+        # Not 0: asyncio's TLS transport pauses at "size >= high", with an empty buffer for ever.
+        self._transport.set_write_buffer_limits(high=1, low=0)
+        self._transport.set_protocol(self)
+
+    # --- what the pool asks
+
+    def give(self, letter: Letter) -> None:
+        """Begin this letter, or send its envelope behind the body that is held or on its way."""
+        if self._front is None:
+            self._front, self._refusal = letter, None
+            self._stage = Stage.RESET if self._open_transaction else Stage.MAIL
+            reset = b"RSET\r\n" if self._open_transaction else b""
+            self._transport.write(reset + self._envelope(letter))
+            self._wait()
+            return
+        self._behind = letter
+        if self._held:
+            self._send_body()
+        else:
+            self._transport.write(self._envelope(letter))
+
+    def release(self) -> None:
+        if self._held:
+            self._send_body()
+
+    def forget(self, batch: Batch) -> None:
+        """End what is before its dot; after it the connection may live on, for the letter behind."""
+        if self._front is not None and self._front.batch is batch and self._stage is not Stage.DOT:
+            self._lose()
+
+    def abort(self) -> None:
+        if not self._closed:
+            self._lose()
+
+    async def leave(self, seconds: float) -> None:
+        if self._front is None and seconds and not self._closed:
+            self._farewell = self._loop.create_future()
+            self._transport.write(b"QUIT\r\n")
+            await asyncio.wait({self._farewell}, timeout=seconds)
+        self.abort()
+
+    # --- what the transport tells
+
+    def data_received(self, data: bytes) -> None:
+        replies = self._replies.feed(data)
+        if self._farewell is not None:
+            self._part()
+            return
+        left = len(replies)
+        for code, text in replies:
+            left -= 1
+            if self._closed:
+                return
+            if code == GARBAGE or self._front is None:
+                self._lose("garbage")
+            elif self._stage is Stage.DATA and (left or self._replies.is_amid):
+                self._lose("garbage")  # an answer to what we have not said yet: no telling what follows
+            else:
+                self._heed[self._stage](self, code, text)
+        if replies and self._front is not None:
+            self._wait()
+
+    def eof_received(self) -> None:
+        self._gone()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._gone()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if self._stage is Stage.BODY and self._front is not None and not self._held and not self._closed:
+            self._send_dot()
+
+    # --- one reply after another
+
+    def _heed_reset(self, code: int, text: bytes) -> None:
+        if 200 <= code < 300:
+            self._stage = Stage.MAIL
+            self._open_transaction = False
+        else:
+            self._end(self._answer(code, text))
+
+    def _heed_mail(self, code: int, text: bytes) -> None:
+        if 200 <= code < 300:
+            self._stage = Stage.RCPT
+        elif code == 503 and self._after_refused_body:
+            # "Nested MAIL": the server kept the refused one's envelope, though RFC 5321 4.1.1.4 clears it.
+            self._stage = Stage.RESET
+            self._end(self._answer(code, text))
+        else:
+            self._note(code, text, Stage.RCPT)
+
+    def _heed_rcpt(self, code: int, text: bytes) -> None:
+        if 200 <= code < 300:
+            self._stage = Stage.DATA
+        else:
+            self._note(code, text, Stage.DATA)
+
+    def _heed_data(self, code: int, text: bytes) -> None:
+        refusal = self._refusal
+        if 300 <= code < 400:
+            if refusal is None:
+                self._begin_body()
+            elif refusal.stage is Stage.RCPT:
+                self._stage = Stage.DOT
+                self._write_dot(b"")
+            else:  # the sender refused, but content wanted: there may be a recipient, so not even a dot
+                self._end(refusal)
+            return
+        answer = self._answer(code, text)
+        if not answer.keeps_connection:
+            self._end(answer)
+            return
+        self._open_transaction = True
+        self._finish(refusal or answer)
+
+    def _heed_body(self, code: int, text: bytes) -> None:
+        self._end(self._answer(code, text))  # before the dot there is nothing to answer
+
+    def _heed_dot(self, code: int, text: bytes) -> None:
+        front, refusal = self._front, self._refusal
+        if refusal is None and 200 <= code < 300 and front is not None:
+            front.accepted(_words(text))
+            self._after_refused_body = False
+            self._go_on()
+            return
+        answer = self._answer(code, text)
+        if not answer.keeps_connection:
+            self._end(answer)
+            return
+        self._after_refused_body = True
+        self._finish(refusal or answer)
+
+    _heed: ClassVar[dict[Stage, Callable[[Pipeline, int, bytes], None]]] = {
+        Stage.RESET: _heed_reset,
+        Stage.MAIL: _heed_mail,
+        Stage.RCPT: _heed_rcpt,
+        Stage.DATA: _heed_data,
+        Stage.BODY: _heed_body,
+        Stage.DOT: _heed_dot,
+    }
+
+    def _note(self, code: int, text: bytes, then: Stage) -> None:
+        """Keep a refusal until DATA is answered as well: that was sent already."""
+        answer = self._answer(code, text)
+        if not answer.keeps_connection:
+            self._end(answer)
+            return
+        self._refusal = self._refusal or answer
+        self._stage = then
+
+    def _answer(self, code: int, text: bytes) -> Answer:
+        words = _words(text)
+        return Answer(self._stage, reply_line(code, words), words)
+
+    # --- what goes out
+
+    def _envelope(self, letter: Letter) -> bytes:
+        return b"MAIL %b\r\nRCPT %b\r\nDATA\r\n" % (letter.from_line(self.offered.size), letter.to_line())
+
+    def _begin_body(self) -> None:
+        front = cast(Letter, self._front)
+        self._stage = Stage.BODY
+        if len(front.body) > ONE_WRITE:
+            self._transport.write(front.body)
+            if not self._paused:
+                self._send_dot()
+            return
+        self._behind = self._feeder.take(self)
+        self._held = self._behind is None and self._feeder.holds(self)
+        if not self._held:
+            self._send_body()
+
+    def _send_body(self) -> None:
+        self._held = False
+        self._stage = Stage.DOT  # first of all: from here on the dot may have left
+        self._write_dot(cast(Letter, self._front).body)
+
+    def _send_dot(self) -> None:
+        self._stage = Stage.DOT
+        self._write_dot(b"")
+
+    def _write_dot(self, body: bytes) -> None:
+        """Write the final dot, with what stands before it and the envelope of the next behind it."""
+        if self._behind is None:
+            self._behind = self._feeder.take(self)
+        after = self._envelope(self._behind) if self._behind is not None else b""
+        self._unsent = len(_FINAL_DOT) + len(after)
+        self._transport.write(b"%b.\r\n%b" % (body, after))
+        if self._behind is None:
+            self._feeder.has_room(self)
+
+    # --- ends
+
+    def _finish(self, answer: Answer) -> None:
+        if self._front is not None:
+            self._front.answered(answer)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """The letter in front is answered: the one behind comes to the front."""
+        self._reused, self._refusal = True, None
+        self._stage = Stage.MAIL
+        self._front, self._behind = self._behind, None
+        if self._front is None:
+            self._feeder.is_free(self)
+        elif self._front.batch.is_closed:
+            self._lose()
+
+    def _gone(self) -> None:
+        if self._farewell is not None:
+            self._part()
+        elif not self._closed:
+            self._lose()
+
+    def _part(self) -> None:
+        if self._farewell is not None and not self._farewell.done():
+            self._farewell.set_result(None)
+
+    def _lose(self, said: str = "lost") -> None:
+        self._end(Answer(self._stage, said))
+
+    def _end(self, answer: Answer) -> None:
+        """Give the connection up. `answer` is what became of the letter in front, unless it was refused."""
+        front, behind = self._front, self._behind
+        self._close()
+        if front is not None:
+            if self._refusal is not None:
+                front.answered(self._refusal)
+            elif self._reused and answer.was_stale:
+                self._feeder.again(front)
+            else:
+                front.answered(answer)
+        if behind is not None:
+            behind.answered(Answer(Stage.MAIL, "lost"))
+        self._feeder.is_gone(self)
+
+    def _close(self) -> None:
+        self._closed = True
+        self._front = self._behind = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._transport.abort()
+
+    # --- time
+
+    def _wait(self) -> None:
+        """Allow the next step its time; one timer a connection, moved only where it would come too late."""
+        due = cast(Letter, self._front).due
+        self._expires = min(self._loop.time() + self._timeout, due)
+        if self._timer is None or self._timer.when() > self._expires:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._expires, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        if self._front is None or self._closed:
+            return
+        if self._loop.time() < self._expires:
+            self._set_timer()
+            return
+        if self._stage is Stage.DOT and self._dot_is_ours():
+            self._stage = Stage.BODY
+        self._lose("silence")
+
+    def _dot_is_ours(self) -> bool:
+        """Whether the final dot is still in our own buffer, as far as one can know: TLS hides it."""
+        return self._is_plain and self._transport.get_write_buffer_size() >= self._unsent
+
+
+def _words(text: bytes) -> str:
+    return text.decode("utf-8", "replace").strip()
