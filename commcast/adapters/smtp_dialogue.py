@@ -34,9 +34,6 @@ class Dialogue:
         self._letter = letter
         self._task = asyncio.get_running_loop().create_task(self._carry(letter))
 
-    def release(self) -> None:
-        """Nothing is ever held here."""
-
     def forget(self, batch: Batch) -> None:
         if self._letter is not None and self._letter.batch is batch:
             self.abort()

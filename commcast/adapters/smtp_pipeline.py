@@ -44,7 +44,7 @@ class Pipeline(asyncio.Protocol):
         self._behind: Letter | None = None
         self._stage = Stage.MAIL
         self._refusal: Answer | None = None
-        self._held = self._paused = self._closed = False
+        self._paused = self._closed = False
         self._reused = False  # a letter was answered here, so that the connection may have gone stale since
         self._open_transaction = False  # the server may still hold the envelope of a refused letter
         self._after_refused_body = False
@@ -69,14 +69,7 @@ class Pipeline(asyncio.Protocol):
             self._wait()
             return
         self._behind = letter
-        if self._held:
-            self._send_body()
-        else:
-            self._transport.write(self._envelope(letter))
-
-    def release(self) -> None:
-        if self._held:
-            self._send_body()
+        self._transport.write(self._envelope(letter))
 
     def forget(self, batch: Batch) -> None:
         """End what is before its dot; after it the connection may live on, for the letter behind."""
@@ -126,8 +119,9 @@ class Pipeline(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        if self._stage is Stage.BODY and self._front is not None and not self._held and not self._closed:
-            self._send_dot()
+        if self._stage is Stage.BODY and not self._closed:
+            self._write_dot(b"")
+            self._wait()
 
     # --- one reply after another
 
@@ -160,7 +154,6 @@ class Pipeline(asyncio.Protocol):
             if refusal is None:
                 self._begin_body()
             elif refusal.stage is Stage.RCPT:
-                self._stage = Stage.DOT
                 self._write_dot(b"")
             else:  # the sender refused, but content wanted: there may be a recipient, so not even a dot
                 self._end(refusal)
@@ -217,31 +210,23 @@ class Pipeline(asyncio.Protocol):
         return b"MAIL %b\r\nRCPT %b\r\nDATA\r\n" % (letter.from_line(self.offered.size), letter.to_line())
 
     def _begin_body(self) -> None:
-        front = cast(Letter, self._front)
-        self._stage = Stage.BODY
-        if len(front.body) > ONE_WRITE:
-            self._transport.write(front.body)
-            if not self._paused:
-                self._send_dot()
+        body = cast(Letter, self._front).body
+        if len(body) <= ONE_WRITE:
+            self._write_dot(body)
             return
-        self._behind = self._feeder.take(self)
-        self._held = self._behind is None and self._feeder.holds(self)
-        if not self._held:
-            self._send_body()
-
-    def _send_body(self) -> None:
-        self._held = False
-        self._stage = Stage.DOT  # first of all: from here on the dot may have left
-        self._write_dot(cast(Letter, self._front).body)
-
-    def _send_dot(self) -> None:
-        self._stage = Stage.DOT
-        self._write_dot(b"")
+        self._stage = Stage.BODY
+        self._transport.write(body)
+        if not self._paused:
+            self._write_dot(b"")
 
     def _write_dot(self, body: bytes) -> None:
-        """Write the final dot, with what stands before it and the envelope of the next behind it."""
-        if self._behind is None:
-            self._behind = self._feeder.take(self)
+        """Write the final dot, with what stands before it and the envelope of the next behind it.
+
+        The envelope does not wait for a letter where none is there: it follows by itself when one comes.
+        Tried: a pause of 0.1 to 4 ms for it saves writes, and loses more than it saves.
+        """
+        self._stage = Stage.DOT  # first of all: from here on the dot may have left
+        self._behind = self._feeder.take(self)
         after = self._envelope(self._behind) if self._behind is not None else b""
         self._unsent = len(_FINAL_DOT) + len(after)
         self._transport.write(b"%b.\r\n%b" % (body, after))

@@ -17,14 +17,12 @@ from commcast.adapters.smtp_pipeline import Pipeline
 from commcast.adapters.smtp_talk import Talk
 from commcast.config_providers import SmtpProvider
 
-HOLD = 0.001  # seconds that a body waits for an envelope to go with it
-
 
 class Pool:
     """Spreads letters over at most `provider.connections` connections.
 
-    A letter goes to an idle connection, else behind a body that waits for one, else behind a body in flight;
-    else it waits, and another connection is opened. The first is opened alone, and so is the next after one
+    A letter goes to an idle connection, else behind a body in flight; else it waits, and another connection
+    is opened. The first is opened alone, and so is the next after one
     that failed: a door that is closed is knocked at once, and a wrong password is said once.
     """
 
@@ -39,12 +37,10 @@ class Pool:
         self._talks: set[Talk] = set()
         # Sets that keep their order: who can take a letter.
         self._idle: dict[Talk, None] = {}
-        self._holding: dict[Talk, None] = {}
         self._roomy: dict[Talk, None] = {}
         self._openings: set[asyncio.Task[None]] = set()
         self._proved = self._halted = False
         self._open_again_at = 0.0
-        self._release_timer: asyncio.TimerHandle | None = None
 
     # --- what the adapter asks
 
@@ -71,7 +67,6 @@ class Pool:
         for queue in (self._fresh, self._waiting):
             while queue:
                 queue.popleft().not_begun()
-        self._release()
 
     async def close(self, farewell: float) -> None:
         """Leave: say QUIT where nothing is under way, wait `farewell` seconds at the most, close the rest."""
@@ -109,18 +104,10 @@ class Pool:
     def has_room(self, talk: Talk) -> None:
         self._roomy[talk] = None
 
-    def holds(self, talk: Talk) -> bool:
-        if self._halted or not HOLD:
-            return False
-        self._holding[talk] = None
-        if self._release_timer is None:
-            self._release_timer = self._loop.call_later(HOLD, self._release)
-        return True
-
     def is_gone(self, talk: Talk) -> None:
         self._talks.discard(talk)
-        for takers in (self._idle, self._holding, self._roomy):
-            takers.pop(talk, None)
+        self._idle.pop(talk, None)
+        self._roomy.pop(talk, None)
         self._spread()
 
     # --- within
@@ -128,7 +115,7 @@ class Pool:
     def _spread(self) -> None:
         """Give what waits to those who can take it, and open what is missing."""
         while self._waiting:
-            takers = self._idle or self._holding or self._roomy
+            takers = self._idle or self._roomy
             if not takers:
                 break
             talk = next(iter(takers))
@@ -149,14 +136,6 @@ class Pool:
             else:
                 return letter
         return None
-
-    def _release(self) -> None:
-        if self._release_timer is not None:
-            self._release_timer.cancel()
-            self._release_timer = None
-        holding, self._holding = tuple(self._holding), {}
-        for talk in holding:
-            talk.release()
 
     def _open(self) -> None:
         opening = len(self._openings)

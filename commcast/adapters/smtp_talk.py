@@ -26,10 +26,6 @@ class Talk(Protocol):
         """Hand this letter over; only where the talk has told the pool that it can take one."""
         ...
 
-    def release(self) -> None:
-        """Wait no more for a letter to go along with the one that is held."""
-        ...
-
     def forget(self, batch: Batch) -> None:
         """Nobody waits for these answers any more: end what can still be ended."""
         ...
@@ -60,10 +56,6 @@ class Feeder(Protocol):
 
     def has_room(self, talk: Talk) -> None:
         """A body is on its way, and an envelope may be sent behind it."""
-        ...
-
-    def holds(self, talk: Talk) -> bool:
-        """The talk would like to wait a moment for an envelope; return whether it may."""
         ...
 
     def is_gone(self, talk: Talk) -> None:

@@ -28,7 +28,6 @@ from commcast.config_providers import SmtpProvider
 from commcast.errors import ConfigError
 from commcast.message import Blame, HandOver, Mailbox, Outcome, OutcomeKind, Sms
 from commcast.model import Channel
-from tests.adapters import servers
 from tests.adapters.contract import (
     AdapterContract,
     Arrived,
@@ -38,21 +37,19 @@ from tests.adapters.contract import (
     hand_overs,
     send_all,
 )
-from tests.adapters.servers import (
+from tests.adapters.postfix import smtp_sink
+from tests.adapters.scripted import (
     CLOSE,
     DRIP,
     GARBAGE,
     GOOD,
-    HOST,
     STALL,
-    Certificate,
-    Inbox,
+    HangUpError,
     Script,
-    aiosmtpd_server,
-    make_certificate,
+    Talk,
     scripted_server,
-    smtp_sink,
 )
+from tests.adapters.servers import HOST, Certificate, Inbox, aiosmtpd_server, make_certificate
 
 PASSWORD = "correct horse battery"
 USER = "desk"
@@ -647,8 +644,8 @@ async def _tls_in_front(_: int, context: ssl.SSLContext) -> AsyncIterator[int]:
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            await servers._Talk(script, reader, writer).run()
-        except (OSError, servers._HangUpError):
+            await Talk(script, reader, writer).run()
+        except (OSError, HangUpError):
             pass
         finally:
             writer.transport.abort()
