@@ -46,8 +46,7 @@ class Pipeline(asyncio.Protocol):
         self._refusal: Answer | None = None
         self._paused = self._closed = False
         self._reused = False  # a letter was answered here, so that the connection may have gone stale since
-        self._open_transaction = False  # the server may still hold the envelope of a refused letter
-        self._after_refused_body = False
+        self._needs_reset = self._follows_refusal = False
         self._unsent = 0  # bytes from the final dot on, in the write that holds it
         self._expires, self._timer = math.inf, cast(asyncio.TimerHandle | None, None)
         self._farewell: asyncio.Future[None] | None = None
@@ -63,8 +62,8 @@ class Pipeline(asyncio.Protocol):
         """Begin this letter, or send its envelope behind the body that is held or on its way."""
         if self._front is None:
             self._front, self._refusal = letter, None
-            self._stage = Stage.RESET if self._open_transaction else Stage.MAIL
-            reset = b"RSET\r\n" if self._open_transaction else b""
+            self._stage = Stage.RESET if self._needs_reset else Stage.MAIL
+            reset = b"RSET\r\n" if self._needs_reset else b""
             self._transport.write(reset + self._envelope(letter))
             self._wait()
             return
@@ -128,14 +127,14 @@ class Pipeline(asyncio.Protocol):
     def _heed_reset(self, code: int, text: bytes) -> None:
         if 200 <= code < 300:
             self._stage = Stage.MAIL
-            self._open_transaction = False
+            self._needs_reset = False
         else:
             self._end(self._answer(code, text))
 
     def _heed_mail(self, code: int, text: bytes) -> None:
         if 200 <= code < 300:
             self._stage = Stage.RCPT
-        elif code == 503 and self._after_refused_body:
+        elif code == 503 and self._follows_refusal:
             # "Nested MAIL": the server kept the refused one's envelope, though RFC 5321 4.1.1.4 clears it.
             self._stage = Stage.RESET
             self._end(self._answer(code, text))
@@ -162,7 +161,6 @@ class Pipeline(asyncio.Protocol):
         if not answer.keeps_connection:
             self._end(answer)
             return
-        self._open_transaction = True
         self._finish(refusal or answer)
 
     def _heed_body(self, code: int, text: bytes) -> None:
@@ -172,14 +170,13 @@ class Pipeline(asyncio.Protocol):
         front, refusal = self._front, self._refusal
         if refusal is None and 200 <= code < 300 and front is not None:
             front.accepted(_words(text))
-            self._after_refused_body = False
+            self._follows_refusal = False
             self._go_on()
             return
         answer = self._answer(code, text)
         if not answer.keeps_connection:
             self._end(answer)
             return
-        self._after_refused_body = True
         self._finish(refusal or answer)
 
     _heed: ClassVar[dict[Stage, Callable[[Pipeline, int, bytes], None]]] = {
@@ -236,8 +233,10 @@ class Pipeline(asyncio.Protocol):
     # --- ends
 
     def _finish(self, answer: Answer) -> None:
-        if self._front is not None:
-            self._front.answered(answer)
+        """Tell a refusal, after which the server may still hold the refused envelope."""
+        cast(Letter, self._front).answered(answer)
+        self._needs_reset = self._behind is None
+        self._follows_refusal = self._behind is not None
         self._go_on()
 
     def _go_on(self) -> None:

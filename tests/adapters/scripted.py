@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.adapters.servers import HOST, Certificate, Received
 
@@ -35,6 +35,8 @@ class Script:
     nothing was read yet, "middle" the one after the body's first line. With `wants_empty` it says 354 also
     where no recipient was taken. `pace` is how replies go out: EACH, MERGED or BYTES.
     """
+
+    also_offered: ClassVar[Sequence[str]] = ()  # beside each script's own extensions
 
     actions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     extensions: Sequence[str] = ("SIZE 30000000", "8BITMIME")
@@ -76,7 +78,7 @@ class Talk:
     async def obey(self, text: str) -> str:
         verb = text.split(" ")[0].lower()
         if verb == "ehlo":
-            offered = ["mail.example", *self.script.extensions]
+            offered = ["mail.example", *self.script.also_offered, *self.script.extensions]
             lines = [f"250{'-' if more else ' '}{word}" for more, word in _with_more(offered)]
             await self.answer("ehlo", "\r\n".join(lines))
         elif verb == "starttls":
@@ -115,7 +117,7 @@ class Talk:
 
     async def take(self) -> None:
         await self.answer("body", "")
-        raw = b""
+        raw = bytearray()
         while (line := await self.line()) != b".\r\n":
             if not line:
                 raise HangUpError
@@ -126,7 +128,7 @@ class Talk:
         answer = f"250 2.0.0 Ok: queued as S{number}" if good else "554 5.5.1 no valid recipients"
         if (await self.answer("dot", answer)).startswith("2"):
             self.script.messages.append(
-                Received(self.sender, tuple(self.recipients), raw, (), self.secure, self.login)
+                Received(self.sender, tuple(self.recipients), bytes(raw), (), self.secure, self.login)
             )
         self.sender, self.recipients = "", []
 

@@ -75,10 +75,11 @@ class SmtpRig(Rig):
 
     channel = Channel.EMAIL
     secrets = (PASSWORD, USER)
+    pipelining = False
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.inbox = Inbox()
+        self.inbox = Inbox(pipelining=self.pipelining)
         self.certificate = make_certificate(folder)
 
     @asynccontextmanager
@@ -92,7 +93,8 @@ class SmtpRig(Rig):
 
     @asynccontextmanager
     async def hanging(self) -> AsyncIterator[Callable[[], Adapter]]:
-        async with scripted_server(Script({"dot": [STALL]})) as port:
+        offered = ["PIPELINING"] if self.pipelining else []
+        async with scripted_server(Script({"dot": [STALL]}, offered)) as port:
             yield lambda: SmtpAdapter(provider(port), None)
 
     def arrived(self) -> Sequence[Arrived]:
@@ -103,6 +105,27 @@ class TestSmtp(AdapterContract):
     """The contract, against aiosmtpd."""
 
     rig_class = SmtpRig
+
+
+class PipelinedRig(SmtpRig):
+    """The same server, which also offers PIPELINING."""
+
+    pipelining = True
+
+
+class TestSmtpPipelined(AdapterContract):
+    """The contract, by the other road."""
+
+    rig_class = PipelinedRig
+
+
+@pytest.fixture(params=["plain", "pipelined"])
+def road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once with a server that offers no PIPELINING, once with one that does."""
+    monkeypatch.setattr(Script, "also_offered", ["PIPELINING"] if request.param == "pipelined" else [])
+
+
+BOTH_ROADS = pytest.mark.usefixtures("road")
 
 
 def talk(
@@ -238,6 +261,7 @@ REPLIES = [
 POINTS = {Stage.HELLO: "ehlo", Stage.TLS: "starttls"}
 
 
+@BOTH_ROADS
 @pytest.mark.parametrize("case", REPLIES, ids=lambda case: f"{case[0]}-{case[1].replace(' ', '-')}")
 def test_a_servers_reply(case: tuple[Stage, str, OutcomeKind, Blame, bool, str]) -> None:
     """The reply, given on the wire at that point, becomes that outcome; the next mail goes through."""
@@ -256,6 +280,7 @@ def test_a_servers_reply(case: tuple[Stage, str, OutcomeKind, Blame, bool, str])
 BEFORE_DOT = ["connect", "ehlo", "mail", "rcpt", "data"]
 
 
+@BOTH_ROADS
 @pytest.mark.parametrize(
     ("action", "words"),
     [
@@ -277,6 +302,7 @@ def test_trouble_before_the_dot(point: str, action: str, words: str) -> None:
     assert len(script.messages) == 1
 
 
+@BOTH_ROADS
 @pytest.mark.parametrize("action", [CLOSE, STALL, DRIP, GARBAGE])
 def test_trouble_after_the_dot(action: str) -> None:
     """Whatever goes wrong after the dot: unknown, never sent again, and the next mail goes through."""
@@ -288,6 +314,7 @@ def test_trouble_after_the_dot(action: str) -> None:
     assert [line for line in script.spoken if "reader1" in line] == ["RCPT TO:<reader1@private.example>"]
 
 
+@BOTH_ROADS
 @pytest.mark.parametrize("action", [CLOSE, STALL])
 def test_trouble_while_the_body_is_on_its_way(action: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that the server does not read to its end had no final dot written: not taken."""
@@ -326,6 +353,7 @@ def test_the_final_dot_is_written_last(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- connections
 
 
+@BOTH_ROADS
 def test_a_connection_is_used_again_and_left_politely() -> None:
     """Many mails, one connection, one QUIT; RSET only after a refusal."""
     script = Script({"rcpt": [GOOD, "550 5.1.1 no", "450 later"], "dot": [GOOD, "554 5.7.1 spam"]})
@@ -338,6 +366,7 @@ def test_a_connection_is_used_again_and_left_politely() -> None:
     assert script.spoken[-1] == "QUIT"
 
 
+@BOTH_ROADS
 @pytest.mark.parametrize("action", ["421 4.3.2 enough for today", CLOSE])
 def test_a_server_that_ends_an_idle_connection(action: str) -> None:
     """A used connection that is closed when the next mail begins is replaced: nobody is delayed for it."""
@@ -348,6 +377,7 @@ def test_a_server_that_ends_an_idle_connection(action: str) -> None:
     assert len(script.messages) == 3
 
 
+@BOTH_ROADS
 @pytest.mark.parametrize("action", ["500 what", CLOSE, "421 bye"])
 def test_a_refused_rset_costs_only_the_connection(action: str) -> None:
     """Where RSET fails the next mail goes over a new connection."""
@@ -374,6 +404,7 @@ def test_several_connections_at_once() -> None:
     assert len(inbox.counts()) == 40
 
 
+@BOTH_ROADS
 def test_a_closed_door_is_tried_once_a_batch() -> None:
     """Where no connection can be opened, the rest of a batch is answered without knocking again."""
     script = Script({"connect": ["554 5.7.1 blocked"] * 9})
@@ -389,6 +420,7 @@ def test_a_closed_door_is_tried_once_a_batch() -> None:
     assert script.connections == 1
 
 
+@BOTH_ROADS
 def test_nothing_is_opened_before_the_first_mail() -> None:
     """Entering and leaving the context makes no connection."""
     script = Script()
@@ -396,6 +428,7 @@ def test_nothing_is_opened_before_the_first_mail() -> None:
     assert script.connections == 0
 
 
+@BOTH_ROADS
 def test_the_whole_hand_over_has_a_deadline() -> None:
     """A server that takes nearly all the time of every step does not take all of it together."""
     late = Script({point: [STALL] for point in ("dot",)})
@@ -406,6 +439,7 @@ def test_the_whole_hand_over_has_a_deadline() -> None:
     assert SmtpAdapter(provider(25), None).deadline == 60
 
 
+@BOTH_ROADS
 def test_the_deadline_ends_a_dialogue_of_slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """The total is kept also where each step is within its own time."""
     monkeypatch.setattr(smtp, "DEADLINE_STEPS", 0.01)
@@ -413,6 +447,7 @@ def test_the_deadline_ends_a_dialogue_of_slow_steps(monkeypatch: pytest.MonkeyPa
     assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
 
 
+@BOTH_ROADS
 @pytest.mark.parametrize("point", ["quit", "dot"])
 def test_leaving_does_not_wait_for_a_hanging_server(point: str, tmp_path: Path) -> None:
     """A server that never answers QUIT, over TLS too, keeps us for at most the farewell."""
@@ -473,6 +508,7 @@ def test_a_black_hole_before_a_good_address(monkeypatch: pytest.MonkeyPatch) -> 
     assert asyncio.run(scenario()).kind is ACCEPTED
 
 
+@BOTH_ROADS
 @pytest.mark.parametrize(("hello", "said"), [("", "[127.0.0.1]"), ("desk.acme.example", "desk.acme.example")])
 def test_how_we_introduce_ourselves(hello: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the configured name, else by our address; our host name is never looked up."""
@@ -492,6 +528,7 @@ def test_how_we_introduce_ourselves(hello: str, said: str, monkeypatch: pytest.M
     assert script.spoken[0] == f"EHLO {said}"
 
 
+@BOTH_ROADS
 def test_an_old_server_without_ehlo() -> None:
     """A server that does not know EHLO is greeted with HELO; one that refuses us is not asked twice."""
     script = Script({"ehlo": ["502 5.5.1 what"]})
@@ -542,6 +579,7 @@ def test_a_wrong_password(tmp_path: Path) -> None:
     assert "wrong" not in outcomes[0].detail
 
 
+@BOTH_ROADS
 @pytest.mark.parametrize(
     ("offered", "said"),
     [("AUTH LOGIN", "AUTH LOGIN"), ("AUTH CRAM-MD5 PLAIN LOGIN", "AUTH PLAIN"), ("AUTH XOAUTH2", "")],
@@ -560,6 +598,7 @@ def test_one_way_to_log_in(tmp_path: Path, offered: str, said: str) -> None:
     ] * bool(said)
 
 
+@BOTH_ROADS
 @pytest.mark.parametrize("reply", ["454 4.7.0 later", "421 4.3.2 bye", CLOSE, STALL, GARBAGE])
 def test_a_login_that_fails_for_now(tmp_path: Path, reply: str) -> None:
     """Trouble at the login that is not a refusal is the provider's."""
@@ -571,6 +610,7 @@ def test_a_login_that_fails_for_now(tmp_path: Path, reply: str) -> None:
     assert outcomes[1].kind is ACCEPTED
 
 
+@BOTH_ROADS
 @pytest.mark.parametrize("reply", ["454 4.7.0 no TLS now", "501 no", "421 bye", CLOSE, STALL, GARBAGE])
 def test_starttls_refused(tmp_path: Path, reply: str) -> None:
     """Where STARTTLS fails nothing goes out in the clear."""
@@ -581,6 +621,7 @@ def test_starttls_refused(tmp_path: Path, reply: str) -> None:
     assert [message.secure for message in script.messages] == [True]
 
 
+@BOTH_ROADS
 def test_starttls_not_offered() -> None:
     """A server (or somebody in between) that offers no STARTTLS gets neither mail nor password."""
     script = Script(extensions=["AUTH PLAIN LOGIN"])
@@ -612,6 +653,7 @@ def test_tls_from_the_first_byte(tmp_path: Path) -> None:
     assert _tls_only(certificate, certificate, "tls").kind is ACCEPTED
 
 
+@BOTH_ROADS
 def test_tls_with_a_server_that_speaks_none(tmp_path: Path) -> None:
     """A plain server where TLS was expected: not taken."""
     certificate = make_certificate(tmp_path)
@@ -705,6 +747,7 @@ def test_the_mail_arrives_as_it_was_built() -> None:
     assert {message.sender for message in inbox.messages} == {"status@acme.example"}
 
 
+@BOTH_ROADS
 def test_only_what_the_server_offers_is_used() -> None:
     """SIZE where it is offered; no BODY for a mail of seven bits; nothing where nothing is offered."""
     size = len(mime.build(email(1))) + mime.build(email(1)).count(b"\n.")
@@ -717,6 +760,7 @@ def test_only_what_the_server_offers_is_used() -> None:
 EAI = "d\u00e1na@m\u00fcnchen.example"
 
 
+@BOTH_ROADS
 @pytest.mark.parametrize("extensions", [["8BITMIME"], ["SMTPUTF8"], []])
 def test_a_non_ascii_address_fails_alone(extensions: list[str]) -> None:
     """Without SMTPUTF8 (which needs 8BITMIME) that reader is refused, and the others are served."""
@@ -745,6 +789,7 @@ def test_a_non_ascii_address_where_the_server_can() -> None:
     assert not {"SMTPUTF8", "BODY=8BITMIME"} & set(inbox.messages[1].options)
 
 
+@BOTH_ROADS
 def test_a_non_ascii_domain_alone_needs_nothing() -> None:
     """An IDN is punycode on the wire: any server can take it."""
     script = Script(extensions=[])
@@ -752,6 +797,7 @@ def test_a_non_ascii_domain_alone_needs_nothing() -> None:
     assert script.messages[0].recipients == ("dana@xn--mnchen-3ya.example",)
 
 
+@BOTH_ROADS
 def test_a_wrong_channel_is_a_mistake_of_ours() -> None:
     """A text is a programming error, never a reader's refusal."""
     with pytest.raises(TypeError):
@@ -800,6 +846,7 @@ def test_a_detail_names_nobody(text: str, code: str, stage: Stage) -> None:
     assert len(detail) < 300
 
 
+@BOTH_ROADS
 def test_a_detail_says_why() -> None:
     """The person on call reads the code and the server's own reason."""
     script = Script(
