@@ -10,7 +10,7 @@ import aiosmtplib
 from commcast.adapters.smtp_letter import Batch, Letter
 from commcast.adapters.smtp_opening import close, name_of, offered, words_of
 from commcast.adapters.smtp_outcomes import Answer, Stage, judge, reply_line
-from commcast.adapters.smtp_talk import Feeder
+from commcast.adapters.smtp_talk import PIECE, Feeder
 from commcast.message import OutcomeKind
 
 FINAL_DOT = b".\r\n"
@@ -105,9 +105,10 @@ class Dialogue:
         protocol = self._client.protocol
         if protocol is None:
             raise aiosmtplib.SMTPServerDisconnected("Connection lost")
-        protocol.write(body)
         async with asyncio.timeout(self._timeout):
-            await self._writer.drain()
+            for start in range(0, len(body), PIECE):
+                protocol.write(body[start : start + PIECE])
+                await self._writer.drain()
         if not protocol.is_connected:
             raise aiosmtplib.SMTPServerDisconnected("Connection lost")
         self.stage = Stage.DOT  # first of all: from here on the dot may have left

@@ -17,7 +17,7 @@ from commcast.adapters.smtp_letter import Batch, Letter
 from commcast.adapters.smtp_opening import offered
 from commcast.adapters.smtp_outcomes import Answer, Stage, reply_line
 from commcast.adapters.smtp_replies import GARBAGE, Replies
-from commcast.adapters.smtp_talk import Feeder
+from commcast.adapters.smtp_talk import PIECE, Feeder
 
 # The body of a letter up to this size goes in one write with its dot and the next envelope: no socket's send
 # buffer is smaller once the mail before is answered. The dot of a larger one follows when the kernel has
@@ -47,6 +47,7 @@ class Pipeline(asyncio.Protocol):
         self._paused = self._closed = False
         self._reused = False  # a letter was answered here, so that the connection may have gone stale since
         self._needs_reset = self._follows_refusal = False
+        self._poured = 0  # bytes of a large body that are written
         self._unsent = 0  # bytes from the final dot on, in the write that holds it
         self._expires, self._timer = math.inf, cast(asyncio.TimerHandle | None, None)
         self._farewell: asyncio.Future[None] | None = None
@@ -59,7 +60,7 @@ class Pipeline(asyncio.Protocol):
     # --- what the pool asks
 
     def give(self, letter: Letter) -> None:
-        """Begin this letter, or send its envelope behind the body that is held or on its way."""
+        """Begin this letter, or send its envelope behind the body on its way."""
         if self._front is None:
             self._front, self._refusal = letter, None
             self._stage = Stage.RESET if self._needs_reset else Stage.MAIL
@@ -119,8 +120,7 @@ class Pipeline(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._paused = False
         if self._stage is Stage.BODY and not self._closed:
-            self._write_dot(b"")
-            self._wait()
+            self._pour()
 
     # --- one reply after another
 
@@ -210,11 +210,19 @@ class Pipeline(asyncio.Protocol):
         body = cast(Letter, self._front).body
         if len(body) <= ONE_WRITE:
             self._write_dot(body)
-            return
-        self._stage = Stage.BODY
-        self._transport.write(body)
+        else:
+            self._stage, self._poured = Stage.BODY, 0
+            self._pour()
+
+    def _pour(self) -> None:
+        """Write as much of a large body as is taken, and its dot when all of it is out of our hands."""
+        body = cast(Letter, self._front).body
+        while self._poured < len(body) and not self._paused:
+            self._transport.write(body[self._poured : self._poured + PIECE])
+            self._poured += PIECE
         if not self._paused:
             self._write_dot(b"")
+            self._wait()
 
     def _write_dot(self, body: bytes) -> None:
         """Write the final dot, with what stands before it and the envelope of the next behind it.

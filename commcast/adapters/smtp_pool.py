@@ -108,6 +108,8 @@ class Pool:
         self._talks.discard(talk)
         self._idle.pop(talk, None)
         self._roomy.pop(talk, None)
+        while self._waiting and self._waiting[0].due <= self._loop.time():
+            self._waiting.popleft().not_begun()
         self._spread()
 
     # --- within

@@ -7,6 +7,10 @@ from typing import Protocol
 
 from commcast.adapters.smtp_letter import Batch, Letter
 
+# A body is written in pieces, each when the one before is out of our hands: a TLS transport hands on whatever
+# it is given at once, and would take a dot before a body that waits in the buffer below it.
+PIECE = 65_536  # bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Offered:

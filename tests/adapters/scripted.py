@@ -149,6 +149,7 @@ class Talk:
         if action == CLOSE:
             raise HangUpError
         if action == STALL:
+            self.writer.transport.pause_reading()  # type: ignore[attr-defined]
             await asyncio.Event().wait()
         while action == DRIP:
             self.writer.write(b"2")
@@ -187,12 +188,14 @@ def _path(text: str) -> str:
 async def scripted_server(script: Script) -> AsyncIterator[int]:
     """Run a server that follows the script, and give its port."""
     talks: set[asyncio.Task[Any]] = set()
+    writers: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         script.connections += 1
         task = asyncio.current_task()
         assert task
         talks.add(task)
+        writers.append(writer)
         try:
             await Talk(script, reader, writer).run()
         except (HangUpError, OSError, ssl.SSLError, asyncio.CancelledError):
@@ -211,3 +214,6 @@ async def scripted_server(script: Script) -> AsyncIterator[int]:
         for talk in tuple(talks):
             talk.cancel()
         await asyncio.gather(*talks, return_exceptions=True)
+        for writer in writers:
+            writer.transport.abort()
+        await asyncio.sleep(0.001)  # the turn of the loop in which aborted connections end

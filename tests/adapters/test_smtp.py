@@ -315,13 +315,16 @@ def test_trouble_after_the_dot(action: str) -> None:
 
 
 @BOTH_ROADS
+@pytest.mark.parametrize("security", ["none", "starttls"])
 @pytest.mark.parametrize("action", [CLOSE, STALL])
-def test_trouble_while_the_body_is_on_its_way(action: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trouble_while_the_body_is_on_its_way(
+    action: str, security: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """A body that the server does not read to its end had no final dot written: not taken."""
     big = b"Subject: x\r\n\r\n" + b"0123456789\r\n" * 2_000_000
     monkeypatch.setattr(mime, "build", lambda _: big)
-    script = Script({"body": [action]})
-    (outcome,) = talk(script, *hand_overs(Channel.EMAIL, 1), step=timedelta(seconds=1))
+    script = Script({"body": [action]}, ["STARTTLS"], make_certificate(tmp_path))
+    (outcome,) = talk(script, *hand_overs(Channel.EMAIL, 1), security=security, step=timedelta(seconds=1))
     assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
     assert script.messages == []
 
