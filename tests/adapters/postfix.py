@@ -1,4 +1,4 @@
-"""Postfix on 127.0.0.1: its test sink, and a whole one."""
+"""Postfix on 127.0.0.1: its test sink, and a whole one in a folder of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.adapters.servers import HOST, Received
+from tests.adapters.servers import HOST, Certificate, Received
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,7 @@ class Sink:
 @contextmanager
 def smtp_sink(*options: str) -> Iterator[Sink]:
     """Run Postfix's smtp-sink, which keeps all it takes; without it the test fails."""
-    binary = shutil.which("smtp-sink", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if binary is None:
-        pytest.fail("smtp-sink is missing; install it: apt-get install --no-install-recommends postfix")
+    binary = _tool("smtp-sink")
     # Started by root it becomes nobody, who cannot look into pytest's own folders.
     user = ("-u", "nobody") if os.geteuid() == 0 else ()
     port = _free_port()
@@ -58,6 +57,105 @@ def smtp_sink(*options: str) -> Iterator[Sink]:
                 yield Sink(port, Path(name))
             finally:
                 process.terminate()
+
+
+@dataclass(frozen=True)
+class Postfix:
+    """A whole Postfix: it knows readerN@private.example, throws their mail away and keeps a log of each."""
+
+    port: int
+    folder: Path
+
+    def delivered(self, at_least: int) -> Mapping[str, int]:
+        """How often each reader's mail was delivered, once so many deliveries are logged."""
+        until, sent = time.monotonic() + 30, list[str]()
+        while len(sent) < at_least and time.monotonic() < until:
+            log = (self.folder / "log").read_text()
+            sent = re.findall(r"to=<([^>]*)>, .*status=sent", log)
+            time.sleep(0.05)
+        return Counter(sent)
+
+
+_MAIN_CF = """\
+compatibility_level = 3.6
+queue_directory = {folder}/queue
+data_directory = {folder}/data
+maillog_file = {folder}/log
+maillog_file_prefixes = {folder}
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8
+myhostname = mail.example
+mydestination =
+alias_maps =
+virtual_mailbox_domains = private.example
+virtual_mailbox_maps = regexp:{folder}/readers
+virtual_transport = discard:
+in_flow_delay = 0
+"""
+_MASTER_CF = """\
+127.0.0.1:{port} inet n - n - - smtpd
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+anvil unix - - n - 1 anvil
+proxymap unix - - n - - proxymap
+tlsmgr unix - - n 1000? 1 tlsmgr
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+@contextmanager
+def real_postfix(certificate: Certificate | None = None) -> Iterator[Postfix]:
+    """Run a Postfix that has nothing to do with the machine's own; with `certificate` it offers STARTTLS."""
+    postfix = _tool("postfix")
+    if os.geteuid() != 0:
+        pytest.fail("Postfix starts only as root; run the tests as root, as CI does")
+    port = _free_port()
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        for part in ("conf", "queue", "data"):
+            (folder / part).mkdir()
+        shutil.chown(folder / "data", "postfix")
+        (folder / "readers").write_text("/^reader[0-9]+@private\\.example$/ x\n")
+        main = _MAIN_CF.format(folder=folder)
+        if certificate:
+            main += f"smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {certificate.pem}\n"
+            main += f"smtpd_tls_key_file = {certificate.key}\n"
+        (folder / "conf" / "main.cf").write_text(main)
+        (folder / "conf" / "master.cf").write_text(_MASTER_CF.format(port=port))
+        _order(postfix, folder, "start")
+        try:
+            with socket.create_connection((HOST, port), timeout=30) as probe:
+                if not probe.recv(200).startswith(b"220 "):
+                    pytest.fail(f"Postfix does not greet: {(folder / 'log').read_text()}")
+            yield Postfix(port, folder)
+        finally:
+            _order(postfix, folder, "stop")
+
+
+def _order(postfix: str, folder: Path, order: str) -> None:
+    said = folder / f"{order}.said"
+    with said.open("w") as words:  # a file, since the daemon would keep a pipe open for ever
+        command = [postfix, "-c", str(folder / "conf"), order]
+        code = subprocess.run(command, stdout=words, stderr=words, timeout=60, check=False).returncode
+    if code:
+        log = folder / "log"
+        pytest.fail(f"postfix {order}: {said.read_text()}{log.read_text() if log.exists() else ''}")
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        pytest.fail(f"{name} is missing; install it: apt-get install --no-install-recommends postfix")
+    return found
 
 
 def _free_port() -> int:
@@ -73,4 +171,4 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
             return
         except ConnectionRefusedError:
             time.sleep(0.02)
-    pytest.fail("smtp-sink does not listen")
+    pytest.fail(f"{process.args!r} does not listen")
