@@ -78,13 +78,13 @@ clean:
 	@$(PIP) --no-build-isolation --editable '.[dev]'
 	@touch $@
 
-# The tests send to a real SMTP server, Postfix's test sink. Nothing of Postfix is configured or started.
+# The tests send to Postfix: to its test sink, and (as root only) to a whole one that they start in a folder of its own.
 smtp-sink:
 	@if ! $(SYSTEM_TOOLS) command -v smtp-sink >/dev/null; then \
 	  if [ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then \
 	    echo "commcast: the tests need smtp-sink; install Postfix (Debian, Ubuntu: sudo apt-get install postfix)" >&2; exit 1; \
 	  fi; \
-	  echo "Installing Postfix for its smtp-sink." >&2; \
+	  echo "Installing Postfix for the tests." >&2; \
 	  export DEBIAN_FRONTEND=noninteractive; \
 	  echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections; \
 	  apt-get -qq update && apt-get -qq install --yes --no-install-recommends postfix >/dev/null; \
