@@ -78,7 +78,7 @@ clean:
 	@$(PIP) --no-build-isolation --editable '.[dev]'
 	@touch $@
 
-# The tests send to Postfix: to its test sink, and (as root only) to a whole one that they start in a folder of its own.
+# The tests send to Postfix: to its test sink, and to a whole one that they start in a folder of its own (as root).
 smtp-sink:
 	@if ! $(SYSTEM_TOOLS) command -v smtp-sink >/dev/null; then \
 	  if [ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then \
