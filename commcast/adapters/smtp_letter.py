@@ -76,7 +76,7 @@ class Letter:
     @classmethod
     def of(cls, item: HandOver, email: Email, batch: Batch, due: float) -> Self:
         """Raises ValueError where the message cannot be put into a mail."""
-        body, sender = _wire(email), _sender(email.sender.address)
+        body, sender = mime.wire(email), _sender(email.sender.address)
         return cls(item.delivery, email, sender, _address(email.to.address), body, batch, due)
 
     @property
@@ -105,14 +105,6 @@ class Letter:
     def not_begun(self) -> None:
         """Give it back: nothing was done about it."""
         self.batch.tell(Outcome(self.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN))
-
-
-def _wire(email: Email) -> bytes:
-    """Return the mail as it stands between DATA and the final dot."""
-    raw = mime.build(email)
-    if raw.startswith(b".") or b"\n." in raw:
-        raw = re.sub(rb"(?m)^\.", b"..", raw)
-    return raw if raw.endswith(b"\r\n") else raw + b"\r\n"
 
 
 def _address(address: str) -> bytes:
