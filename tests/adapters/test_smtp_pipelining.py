@@ -331,7 +331,7 @@ def test_the_dot_of_a_large_body_leaves_after_the_body(
 ) -> None:
     """A larger body goes first, and its dot with the next envelope when the kernel has it all."""
     large = b"Subject: x\r\n\r\n" + (b"0123456789" * 90 + b"\r\n") * 4_000
-    monkeypatch.setattr(mime, "build", lambda _: large)
+    monkeypatch.setattr(mime, "wire", lambda _: large)
     script = Script({}, PIPELINING)
     assert said(three(script, loop_factory)) == "AAA"
     first = wire.writes.index(next(write for write in wire.writes if write.startswith(b".\r\n")))
@@ -348,7 +348,7 @@ def test_a_large_body_that_stalls_is_not_taken(
     """While a part of it is in our buffer its dot is nowhere: certainly not taken, also over TLS."""
     bodies = iter([b"Subject: x\r\n\r\n" + b"0123456789\r\n" * 2_000_000])
     small = b"Subject: y\r\n\r\nsmall\r\n"
-    monkeypatch.setattr(mime, "build", lambda _: next(bodies, small))
+    monkeypatch.setattr(mime, "wire", lambda _: next(bodies, small))
     certificate = make_certificate(tmp_path)
     script = Script({"body": [action if action == CLOSE else STALL]}, ["STARTTLS", *PIPELINING], certificate)
     if action.startswith("552"):
@@ -373,7 +373,7 @@ def test_a_small_body_stuck_in_our_own_buffer(
 
     monkeypatch.setattr(smtp_opening, "_dial", narrow)
     monkeypatch.setattr(
-        mime, "build", lambda _: b"Subject: x\r\n\r\n" + b"0123456789\r\n" * (ONE_WRITE // 12 - 3)
+        mime, "wire", lambda _: b"Subject: x\r\n\r\n" + b"0123456789\r\n" * (ONE_WRITE // 12 - 3)
     )
     script = Script({"body": [action]}, PIPELINING)
 
