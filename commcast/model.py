@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -185,6 +185,9 @@ class Incident(_Frozen):
         return self.updates[number - 1]
 
 
+_NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
 class Level(StrEnum):
     """How much a recipient wants to hear: everything, the key events, or the end only."""
 
@@ -193,8 +196,7 @@ class Level(StrEnum):
     END = "end"
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """One row of an audience, already normalised.
 
     `email` and `phone` are "" where the row has none; `phone` is E.164. `email_key` is the address folded
@@ -213,7 +215,7 @@ class Recipient:
     components: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     level: Level = Level.ALL
-    extra: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = _NOTHING
 
     def address(self, channel: Channel) -> str:
         """Return where this recipient is reached on `channel`, "" for nowhere."""

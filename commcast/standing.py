@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from commcast.model import Channel
 from commcast.release import Release
@@ -25,8 +26,7 @@ class IncidentStanding:
     stopped_by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class PersonStanding:
+class PersonStanding(NamedTuple):
     """What is known of one address for one notice.
 
     `state` is that of its delivery of this notice, "" where there is none. `told` says whether it was, or may

@@ -225,20 +225,20 @@ def test_a_reader_of_the_first_update_is_sent_it() -> None:
 @pytest.mark.parametrize(
     ("recipient", "of", "standing", "reason"),
     [
-        (replace(READER, email="", email_key=""), notice(), PersonStanding(), "has no email address"),
-        (replace(READER, phone=""), notice(channel=Channel.SMS), PersonStanding(), "has no phone number"),
+        (READER._replace(email="", email_key=""), notice(), PersonStanding(), "has no email address"),
+        (READER._replace(phone=""), notice(channel=Channel.SMS), PersonStanding(), "has no phone number"),
         (READER, notice(), PersonStanding(state="pending"), "already in the ledger: pending"),
         (READER, notice(), PersonStanding(state="unknown"), "already in the ledger: unknown"),
         (
-            replace(READER, components=("web",)),
+            READER._replace(components=("web",)),
             replace(notice(), affected=frozenset({"api"})),
             PersonStanding(),
             "follows other components",
         ),
         (READER, notice(OVER, told=1), PersonStanding(), "was never told that it began"),
-        (replace(READER, level=Level.END), notice(), PersonStanding(), "wants to hear of the end only"),
+        (READER._replace(level=Level.END), notice(), PersonStanding(), "wants to hear of the end only"),
         (
-            replace(READER, level=Level.KEY),
+            READER._replace(level=Level.KEY),
             notice(story(S.INVESTIGATING, S.IDENTIFIED), told=1),
             PersonStanding(told=True),
             "wants to hear of key events only",
@@ -254,19 +254,19 @@ def test_what_is_not_owed_leaves_no_trace_and_has_a_reason(
 @pytest.mark.parametrize(
     ("recipient", "of", "standing"),
     [
-        (replace(READER, components=("web", "api")), replace(notice(), affected=frozenset({"api"})), None),
-        (replace(READER, components=("web",)), notice(), None),
+        (READER._replace(components=("web", "api")), replace(notice(), affected=frozenset({"api"})), None),
+        (READER._replace(components=("web",)), notice(), None),
         (READER, replace(notice(), affected=frozenset({"api"})), None),
         (
-            replace(READER, components=("web",)),
+            READER._replace(components=("web",)),
             replace(notice(OVER, told=1), affected=frozenset({"api"})),
             PersonStanding(told=True),
         ),
         (READER, notice(OVER, told=1), PersonStanding(told=True)),
         (READER, replace(notice(OVER, told=1), told_elsewhere=True), None),
-        (replace(READER, level=Level.END), notice(OVER, told=1), None),
-        (replace(READER, level=Level.KEY), notice(), None),
-        (replace(READER, level=Level.KEY), notice(OVER, told=1), PersonStanding(told=True)),
+        (READER._replace(level=Level.END), notice(OVER, told=1), None),
+        (READER._replace(level=Level.KEY), notice(), None),
+        (READER._replace(level=Level.KEY), notice(OVER, told=1), PersonStanding(told=True)),
     ],
     ids=[
         "follows a component that is affected",
@@ -285,7 +285,7 @@ def test_who_is_owed_it(recipient: Recipient, of: Notice, standing: PersonStandi
 
 
 def test_who_wants_the_end_only_and_follows_other_components_hears_nothing() -> None:
-    other = replace(READER, components=("web",), level=Level.END)
+    other = READER._replace(components=("web",), level=Level.END)
     of = replace(notice(OVER, told=1), affected=frozenset({"api"}))
     assert decided(other, of) == ("not owed", "follows other components")
 
@@ -317,8 +317,8 @@ def held(
 
 def test_a_text_at_night_waits_for_the_morning_where_its_reader_is() -> None:
     assert held() == datetime(2026, 11, 21, 7, 0, tzinfo=UTC)
-    assert held(replace(READER, timezone="America/New_York")) == datetime(2026, 11, 21, 13, 0, tzinfo=UTC)
-    assert held(replace(READER, timezone="Asia/Tokyo")) is None
+    assert held(READER._replace(timezone="America/New_York")) == datetime(2026, 11, 21, 13, 0, tzinfo=UTC)
+    assert held(READER._replace(timezone="Asia/Tokyo")) is None
 
 
 def test_mail_wakes_nobody() -> None:

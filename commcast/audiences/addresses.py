@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
+
+from commcast.audiences.numbering import NumberingPlans
 
 _LONGEST_EMAIL = 254  # RFC 5321 4.5.3.1.3, without the angle brackets
 _LONGEST_PHONE = 40
 
 # The plain shape that nearly every address has. What matches is surely valid (a test compares it with the
 # library over generated addresses); all else takes the slow road. A label with two hyphens may be punycode.
-_PLAIN = re.compile(
-    r"(?=[^@]{1,64}@)[A-Za-z0-9_+]+(?:[.-][A-Za-z0-9_+]+)*@"
+_SHAPE = (
+    r"(?=[^@\n]{1,64}@)[A-Za-z0-9_+]+(?:[.-][A-Za-z0-9_+]+)*@"
     r"(?:[A-Za-z0-9]{1,30}(?:-[A-Za-z0-9]{1,30})?\.)+"
-    r"(?!(?i:alt|arpa|invalid|local|localhost|onion|test)$)[A-Za-z]{2,24}",
+    r"(?!(?i:alt|arpa|invalid|local|localhost|onion|test)$)[A-Za-z]{2,24}"
 )
+_PLAIN = re.compile(_SHAPE)
+# A column of them, empty cells too, one a line. Atomic: what does not match is given up at once.
+_PLAIN_LINES = re.compile(rf"(?>(?:{_SHAPE})?\n)*+", re.MULTILINE)
+_CAPITAL_IN_DOMAIN = re.compile(r"@[^\n]*[A-Z]")
 # Reserved for networks without the public DNS (RFC 2606, 6762): right in a rehearsal or behind one's relay.
 _PRIVATE_DOMAIN = re.compile(r"(?:.+\.)?(?:localhost|local|invalid)", re.IGNORECASE)
 _STAND_IN = ".test"  # put behind a private domain, it lets the library judge the rest
@@ -27,6 +34,7 @@ _PHONE_SHAPE = re.compile(r"[+(0-9][0-9 ()/.\-]+")
 _SPREADSHEET = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?[eE][+-]?[0-9]+|[0-9]{7,}[.,]0*")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _MASK = "…"
+_PLANS = NumberingPlans()  # learned from the library once a process, a country code at a time
 
 
 def normalise_email(text: str) -> tuple[str, str]:
@@ -46,6 +54,37 @@ def normalise_email(text: str) -> tuple[str, str]:
     return address, address.lower()
 
 
+def plain_emails(cells: Sequence[str]) -> tuple[Sequence[str], Sequence[str], frozenset[int]]:
+    """Return (addresses, keys, which cells are not plain) of a column, as `normalise_email` gives them.
+
+    A cell that is not plain is to be judged by itself; what stands in its place here means nothing. An empty
+    cell stays empty.
+    """
+    joined = "\n".join(cells) + "\n"
+    if joined.count("\n") != len(cells):
+        return cells, cells, frozenset(range(len(cells)))  # a line feed inside a cell, as JSON can write it
+    odd = _not_plain(joined, cells)
+    keys = joined.lower().split("\n")[:-1]
+    addresses = cells if _CAPITAL_IN_DOMAIN.search(joined) is None else [*map(_with_small_domain, cells)]
+    return addresses, keys, odd
+
+
+def _not_plain(joined: str, cells: Sequence[str]) -> frozenset[int]:
+    whole = _PLAIN_LINES.match(joined)
+    if whole is not None and whole.end() == len(joined) and max(map(len, cells)) <= _LONGEST_EMAIL:
+        return frozenset()
+    return frozenset(
+        index
+        for index, cell in enumerate(cells)
+        if cell and not (len(cell) <= _LONGEST_EMAIL and _PLAIN.fullmatch(cell))
+    )
+
+
+def _with_small_domain(address: str) -> str:
+    local, at, domain = address.rpartition("@")
+    return local + at + domain.lower()
+
+
 def normalise_phone(text: str, region: str) -> str:
     """Return the number as E.164 (+491701234567).
 
@@ -53,6 +92,8 @@ def normalise_phone(text: str, region: str) -> str:
     for a guess would tell a stranger. Raises ValueError("what; remedy"), without the number.
     """
     text = text.strip(" \t")
+    if _PLANS.is_plain(text):
+        return text
     if not _E164.fullmatch(text):
         _check_phone_shape(text, region)
     number = _parsed(text, region)
@@ -63,6 +104,12 @@ def normalise_phone(text: str, region: str) -> str:
     if not _E164.fullmatch(normal) or phonenumbers.parse(normal) != number:
         raise ValueError("is not a number the whole world can dial; write +, the country code and the number")
     return normal
+
+
+def odd_phones(cells: Iterable[str]) -> frozenset[int]:
+    """Return which cells of a column are neither empty nor a number that stands as it is written."""
+    is_plain = _PLANS.is_plain
+    return frozenset(index for index, cell in enumerate(cells) if cell and not is_plain(cell))
 
 
 def _parsed(text: str, region: str) -> phonenumbers.PhoneNumber:

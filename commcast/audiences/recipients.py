@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
-from zoneinfo import ZoneInfo
 
 from commcast.audiences.addresses import normalise_email, normalise_phone
-from commcast.audiences.listfile import CORE_COLUMNS, Cells, Line, check_list, find_list, read_list
+from commcast.audiences.cells import (
+    BLANKS,
+    components_of,
+    items_of,
+    level_of,
+    locale_of,
+    name_of,
+    timezone_of,
+    value_of,
+)
+from commcast.audiences.columns import Columns
+from commcast.audiences.formats import CORE_COLUMNS, Cells, Line, Rows
+from commcast.audiences.listfile import check_list, find_list, read_list
 from commcast.config import CONFIG_NAME, Config
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault, InputError
 from commcast.model import Level, Recipient
-
-_LONGEST_NAME = 200
-_LONGEST_VALUE = 1000
-_LOCALE = re.compile(r"[a-z]{2}(-[A-Z]{2})?")
-# Not posix/… and not right/…, which counts leap seconds.
-_ZONE = re.compile(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*")
-# Controls, line separators, bidi marks and overrides, zero-width characters but for the joiners of scripts,
-# and surrogates (JSON can write half of one).
-_UNFIT = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb]"
-)
 
 T = TypeVar("T")
 
@@ -32,32 +31,60 @@ T = TypeVar("T")
 class Reading:
     """One audience's list. Iterating reads the file from its start and yields the good rows in flat memory.
 
-    A broken structure raises InputError with every broken line, after the rows before it were yielded.
+    A broken structure raises InputError with every broken line, after rows before it were yielded.
     A bad row (a wrong address, zone, …) is left out and counted or, with `bad_rows = "stop"`, raises
     InputError after the whole file was read. So a list may be used only once its iteration has ended.
 
     Meanwhile and after: `rows` read that were not blank, `skipped` of them, and the first 100 `faults`.
+    `by_columns=False` reads line by line, which gives the same and takes longer.
     """
 
-    def __init__(self, path: Path, name: str, config: Config) -> None:
+    def __init__(self, path: Path, name: str, config: Config, *, by_columns: bool = True) -> None:
         self.rows = 0
         self.skipped = 0
         self.faults: list[Fault] = []
         self._path = path
         self._name = name
         self._config = config
+        self._by_columns = by_columns
+        self._columns = Columns(lambda text: components_of(text, config))
 
     def __iter__(self) -> Iterator[Recipient]:
+        return chain.from_iterable(self.chunks())
+
+    def chunks(self) -> Iterator[list[Recipient]]:
+        """Yield the good rows by the block of the file that they stand in."""
         self.rows, self.skipped, self.faults = 0, 0, []
         broken: list[Fault] = []
-        for line in read_list(self._path, self._name, broken):
-            self.rows += 1
-            recipient, problems = _recipient(line.cells, line.number, self._config)
-            if problems:
-                self._note(line, problems)
-            elif not broken:
-                yield recipient
+        for block in read_list(self._path, self._name, broken, by_columns=self._by_columns):
+            people = self._one_by_one(block) if isinstance(block, list) else self._side_by_side(block)
+            if people and not broken:
+                yield people
         self._judge(broken)
+
+    def _one_by_one(self, lines: Iterable[Line | None]) -> list[Recipient]:
+        people = (self._person(line) for line in lines if line is not None)
+        return [person for person in people if person is not None]
+
+    def _person(self, line: Line) -> Recipient | None:
+        self.rows += 1
+        recipient, problems = _recipient(line.cells, line.number, self._config)
+        if problems:
+            self._note(line, problems)
+            return None
+        return recipient
+
+    def _side_by_side(self, rows: Rows) -> list[Recipient]:
+        """Return the people of rows whose columns are judged at once; who is odd is judged by themselves."""
+        people, odd = self._columns.recipients(rows)
+        self.rows += len(people) - len(odd)
+        if not odd:
+            return people
+        found: list[Recipient | None] = [*people]
+        for index in sorted(odd):
+            line = rows.line(index)
+            found[index] = None if line is None else self._person(line)
+        return [person for person in found if person is not None]
 
     def _note(self, line: Line, problems: list[tuple[str, str]]) -> None:
         self.skipped += 1
@@ -105,7 +132,7 @@ class _Row:
     def take(self, column: str, convert: Callable[[str], T], missing: T) -> T:
         """Return the converted cell; `missing` where it is empty or, noted as a problem, refused."""
         value = self._cells.get(column, "")
-        text = ("|".join(value) if isinstance(value, tuple) else value).strip(" \t\xa0")
+        text = ("|".join(value) if isinstance(value, tuple) else value).strip(BLANKS)
         if not text:
             return missing
         try:
@@ -128,63 +155,12 @@ def _recipient(cells: Cells, line: int, config: Config) -> tuple[Recipient, list
         email=email,
         email_key=email_key,
         phone=phone,
-        name=row.take("name", _name, ""),
-        locale=row.take("locale", _locale, ""),
-        timezone=row.take("timezone", _timezone, ""),
-        components=row.take("components", lambda text: _components(text, config), ()),
-        tags=row.take("tags", _items, ()),
-        level=row.take("level", _level, Level.ALL),
-        extra={column: row.take(column, _value, "") for column in cells if column not in CORE_COLUMNS},
+        name=row.take("name", name_of, ""),
+        locale=row.take("locale", locale_of, ""),
+        timezone=row.take("timezone", timezone_of, ""),
+        components=row.take("components", lambda text: components_of(text, config), ()),
+        tags=row.take("tags", items_of, ()),
+        level=row.take("level", level_of, Level.ALL),
+        extra={column: row.take(column, value_of, "") for column in cells if column not in CORE_COLUMNS},
     )
     return recipient, row.problems
-
-
-def _name(text: str) -> str:
-    if len(text) > _LONGEST_NAME:
-        raise ValueError(f"is longer than {_LONGEST_NAME} characters; write a shorter one, it is never cut")
-    return " ".join(_value(text).split())
-
-
-def _value(text: str) -> str:
-    if found := _UNFIT.search(text):
-        raise ValueError(f"holds the invisible character U+{ord(found[0]):04X}; type the text anew")
-    if len(text) > _LONGEST_VALUE:
-        raise ValueError(f"is longer than {_LONGEST_VALUE} characters; write a shorter text")
-    return text
-
-
-def _items(text: str) -> tuple[str, ...]:
-    """Return the parts of `a|b` or `a;b`, each once."""
-    parts = (part.strip() for part in re.split(r"[|;]", _value(text)))
-    return tuple(dict.fromkeys(part for part in parts if part))
-
-
-def _components(text: str, config: Config) -> tuple[str, ...]:
-    components = _items(text)
-    if config.components and not config.components.keys() >= set(components):
-        known = ", ".join(list(config.components)[:20])
-        raise ValueError(f"names a component that commcast.toml does not know; it knows {known}")
-    return components
-
-
-def _locale(text: str) -> str:
-    if not _LOCALE.fullmatch(text):
-        raise ValueError("is not a locale; write one such as de or de-AT")
-    return text
-
-
-def _level(text: str) -> Level:
-    try:
-        return Level(text)
-    except ValueError:
-        raise ValueError(f"is not a level; write {', '.join(Level)}") from None
-
-
-@lru_cache(maxsize=1024)
-def _timezone(text: str) -> str:
-    try:
-        if _ZONE.fullmatch(text):
-            return ZoneInfo(text).key
-    except (KeyError, ValueError, OSError):
-        pass
-    raise ValueError("is not a time zone; write one such as Europe/Berlin or UTC")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.audiences.listfile import CORE_COLUMNS
+from commcast.audiences.formats import CORE_COLUMNS
 from commcast.audiences.recipients import open_recipients
 from commcast.config import Config
 from commcast.errors import InputError
