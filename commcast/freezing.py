@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 
 from sqlalchemy import Connection
 
@@ -17,23 +17,25 @@ from commcast.ledger.freeze import (
     FrozenRow,
     HeldRow,
     add_composition,
-    add_rows,
     begin_freeze,
     drop_freeze,
     finish_freeze,
     thaw_row,
 )
-from commcast.ledger.schema import State
+from commcast.ledger.gathering import GatheredRow, Gathering
+from commcast.ledger.schema import State, stamp
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import erased_key
 from commcast.model import Channel
-from commcast.owed import CHUNK, OwedDeliveries, OwedRow, check_not_empty
+from commcast.owed import OwedDeliveries, OwedRow, check_not_empty
 from commcast.plan import WAS_ERASED, Action
 from commcast.survey import RowDigest
 
 # How long after the promise of the mails a text may still go that states no time.
 TEXT_STANDS = timedelta(hours=2)
-_STATE_OF = {Action.SEND: State.PENDING, Action.HOLD: State.HELD, Action.SKIP: State.SKIPPED}
+_STATE_OF = {Action.HOLD: State.HELD, Action.SKIP: State.SKIPPED}
+_PENDING = State.PENDING.value
+_as_json = json.JSONEncoder().encode  # as SQLAlchemy writes JSON
 
 
 def silent(_rows: int) -> None:
@@ -89,30 +91,38 @@ class Freezer:
             )
 
     def _fill(self, broadcast: Broadcast, owed: OwedDeliveries) -> str:
-        digest = RowDigest()
-        compositions: dict[int, int] = {}
-        rows = self._recorded(owed, digest)
-        done = 0
-        while chunk := list(islice(rows, CHUNK)):
-            with self.ledger.write() as connection:
-                frozen = [_frozen(connection, broadcast, row, compositions, self.now) for row in chunk]
-                add_rows(connection, broadcast, [self._without_erased(row) for row in frozen], self.now)
-            done += len(chunk)
-            self.progress(done)
+        digest, words = RowDigest(), _FrozenGroups(self.ledger, broadcast.id, self.now)
+        done, audience = 0, ""
+        with Gathering(self.ledger, broadcast, self.now) as gathering:
+            for chunk in owed.chunks():
+                digest.add(chunk)
+                if chunk[0].audience != audience:
+                    gathering.end_of_part()
+                    audience = chunk[0].audience
+                rows = [
+                    self._gathered(row, words) for row in chunk if row.decision.action is not Action.NOT_OWED
+                ]
+                gathering.add(rows)
+                done += len(rows)
+                self.progress(done)
+            gathering.finish()
         check_not_empty(owed.notice, owed.counts)
         return digest.hexdigest()
 
-    def _without_erased(self, row: FrozenRow) -> FrozenRow:
-        """Return the row; that of somebody who was erased without what an old list still tells of them."""
-        if row.reason != WAS_ERASED.reason:
-            return row
-        return replace(row, key=erased_key(self.ledger.secret, row.key), address="", recipient={})
-
-    def _recorded(self, owed: OwedDeliveries, digest: RowDigest) -> Iterator[OwedRow]:
-        for row in owed:
-            digest.add(row)
-            if row.decision.action is not Action.NOT_OWED:
-                yield row
+    def _gathered(self, row: OwedRow, words: _FrozenGroups) -> GatheredRow:
+        decision = row.decision
+        if decision.action is Action.SEND and row.group is not None:
+            composition, expires_at = words.of(row.group)
+            recipient, digest = _as_json(row.values), row.digest
+            key, address, audience = row.key, row.address, row.audience
+            return (key, address, audience, composition, recipient, digest, _PENDING, "", None, expires_at)
+        until = stamp(decision.until) if decision.until else None
+        state, reason = _STATE_OF[decision.action].value, decision.reason
+        key, address, recipient = row.key, row.address, _as_json(row.values)
+        if reason == WAS_ERASED.reason:
+            # An old list still tells of somebody who was erased: nothing of it is kept.
+            key, address, recipient = erased_key(self.ledger.secret, row.key), "", _as_json({})
+        return (key, address, row.audience, None, recipient, "", state, reason, until, None)
 
     def _drop(self, broadcasts: Sequence[Broadcast]) -> None:
         if broadcasts:
@@ -149,22 +159,22 @@ def thaw(ledger: Ledger, rows: Sequence[Thawed], now: datetime) -> None:
             thaw_row(connection, row.held, frozen, now)
 
 
-def _frozen(
-    connection: Connection, broadcast: Broadcast, row: OwedRow, compositions: dict[int, int], now: datetime
-) -> FrozenRow:
-    group = row.group if row.decision.action is Action.SEND else None
-    return FrozenRow(
-        key=row.key,
-        address=row.address,
-        audience=row.audience,
-        composition=_composition_of(connection, broadcast.id, group, compositions),
-        recipient=row.values,
-        digest=row.digest if group is not None else "",
-        state=_STATE_OF[row.decision.action],
-        reason=row.decision.reason if row.decision.action is not Action.SEND else "",
-        not_before=row.decision.until,
-        expires_at=_expiry(group, now),
-    )
+class _FrozenGroups:
+    """The words of a freeze's groups, put into the ledger when a group is met first."""
+
+    def __init__(self, ledger: Ledger, broadcast: int, now: datetime) -> None:
+        self._ledger, self._broadcast, self._now = ledger, broadcast, now
+        self._known: dict[int, tuple[int, str | None]] = {}
+
+    def of(self, group: Group) -> tuple[int, str | None]:
+        """Return the number of a group's words, and when they become stale."""
+        found = self._known.get(id(group))
+        if found is None:
+            with self._ledger.write() as connection:
+                number = add_composition(connection, self._broadcast, frozen_words(group))
+            expiry = _expiry(group, self._now)
+            found = self._known[id(group)] = (number, stamp(expiry) if expiry else None)
+        return found
 
 
 def _composition_of(

@@ -5,15 +5,15 @@ Preview, the question before sending and the freeze all read this one stream, so
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
-from typing import Any
+from itertools import chain, islice
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from commcast.audiences.recipients import open_recipients
+from commcast.audiences.repeats import Repeats
 from commcast.compose import Content, Group, Words, envelope_of, renderer_for
 from commcast.config import CONFIG_NAME, Config
 from commcast.errors import Fault, InputError
@@ -23,9 +23,12 @@ from commcast.standing import NOBODY_KNOWS, PersonStanding
 from commcast.wording.context import build_context, recipient_values
 from commcast.wording.templating import Templates
 
-CHUNK = 1000  # recipients looked up in the ledger at once
+CHUNK = 1000  # former readers looked up in the ledger at once
+REPEATED = Decision(Action.NOT_OWED, "the same address again")
+_CASES_KEPT = 4096
 
-# Ask the ledger for the standing of many addresses; and for who was told, but may be on no list any more.
+# Ask the ledger for the standing of many addresses, those that it knows nothing of left out; and for who was
+# told, but may be on no list any more.
 Lookup = Callable[[Notice, Sequence[str]], Mapping[str, PersonStanding]]
 ToldBefore = Callable[[Notice], Iterable["FormerReader"]]
 
@@ -48,8 +51,7 @@ class FormerReader:
         return Recipient(0, phone=self.key, timezone=self.zone)
 
 
-@dataclass(frozen=True, slots=True)
-class OwedRow:
+class OwedRow(NamedTuple):
     """One recipient of a notice; `words` and `group` are there where a message goes, now or later."""
 
     key: str
@@ -93,51 +95,69 @@ class OwedDeliveries:
     told_before: ToldBefore
     counts: dict[str, ListCount] = field(default_factory=dict)
     _groups: dict[tuple[str, str, str], Group] = field(default_factory=dict)
-    _seen: set[bytes] = field(default_factory=set)
+    _cases: dict[tuple[Any, ...], tuple[Decision, Group | None]] = field(default_factory=dict)
+    _seen: Repeats = field(default_factory=Repeats)
 
     def __iter__(self) -> Iterator[OwedRow]:
         """Yield each address once: the audience of best rank wins.
 
         Raises InputError or TemplateError; then nothing of the notice may leave.
         """
+        return chain.from_iterable(self.chunks())
+
+    def chunks(self) -> Iterator[list[OwedRow]]:
+        """Yield the rows some hundreds at a time and never none, by audience; former readers come last."""
         for audience in self.notice.audiences:
             yield from self._of_audience(audience)
         if self.notice.is_end:
             yield from self._former_readers()
 
-    def _of_audience(self, audience: str) -> Iterator[OwedRow]:
+    def _of_audience(self, audience: str) -> Iterator[list[OwedRow]]:
         reading = open_recipients(audience, self.config)
-        people = iter(reading)
-        while chunk := list(islice(people, CHUNK)):
-            keys = [key for person in chunk if (key := person.key(self.notice.channel))]
-            standings = self.lookup(self.notice, keys)
-            for person in chunk:
-                yield self._row(audience, person, standings)
+        for people in reading.chunks():
+            keys = [person.key(self.notice.channel) for person in people]
+            standings = self.lookup(self.notice, [key for key in keys if key])
+            yield [
+                self._row(audience, person, key, standings.get(key, NOBODY_KNOWS))
+                for person, key in zip(people, keys, strict=True)
+            ]
         self.counts[audience] = ListCount(
             reading.rows, reading.skipped, [str(fault) for fault in reading.faults]
         )
 
-    def _row(self, audience: str, person: Recipient, standings: Mapping[str, PersonStanding]) -> OwedRow:
-        key = person.key(self.notice.channel)
-        decision = self._decide(person, key, standings.get(key, NOBODY_KNOWS))
+    def _row(self, audience: str, person: Recipient, key: str, standing: PersonStanding) -> OwedRow:
+        case = (audience, not key, standing, person.components, person.level, person.timezone, person.locale)
+        decision, group = self._cases.get(case) or self._decided(case, person)
+        decision = self._unless_repeated(key, decision)
         values = recipient_values(person, self.config.audiences[audience])
-        zone = person.timezone or self.config.organisation.zone
         address = person.address(self.notice.channel)
         # What is held is rendered too, so that it is known to be right; its words are made anew when it goes.
-        if decision.action not in {Action.SEND, Action.HOLD}:
+        if group is None or decision is REPEATED:
             return OwedRow(key, address, audience, decision, values)
-        return self.written(key, address, audience, decision, values, zone, person.locale, person.line)
+        words = group.words(values, line=person.line)
+        return OwedRow(key, address, audience, decision, values, group, words)
 
-    def _decide(self, person: Recipient, key: str, standing: PersonStanding) -> Decision:
-        if key and _short(key) in self._seen:
-            return Decision(Action.NOT_OWED, "the same address again")
+    def _decided(self, case: tuple[Any, ...], person: Recipient) -> tuple[Decision, Group | None]:
+        """Return what all readers alike are owed, and whose words they get: one decision for all of them."""
+        audience, _, standing, *_ = case
         decision = decide(person, self.notice, standing, self.config, self.now)
-        # Who is not owed it in this audience may be in the next one.
-        if decision.action is not Action.NOT_OWED:
-            self._seen.add(_short(key))
-        return decision
+        group = None
+        if decision.action in {Action.SEND, Action.HOLD}:
+            zone = person.timezone or self.config.organisation.zone
+            group = self._group(audience, zone, person.locale)
+        if len(self._cases) >= _CASES_KEPT:
+            self._cases.clear()
+        self._cases[case] = decision, group
+        return decision, group
 
-    def _former_readers(self) -> Iterator[OwedRow]:
+    def _unless_repeated(self, key: str, decision: Decision) -> Decision:
+        """Return the decision, or REPEATED for an address that had another one before."""
+        if decision.action is not Action.NOT_OWED:
+            return decision if self._seen.add(key) else REPEATED
+        # Who is not owed it in this audience may be in the next one.
+        return REPEATED if key and key in self._seen else decision
+
+    def _former_readers(self) -> Iterator[list[OwedRow]]:
         """Yield who was told that it began and stands on no list any more: they hear how it ended."""
         former = iter(self.told_before(self.notice))
         while chunk := list(islice(former, CHUNK)):
@@ -145,11 +165,18 @@ class OwedDeliveries:
             for person in chunk:
                 if person.audience not in self.config.audiences:
                     raise InputError(_gone(person.audience, self.notice))
-                if _short(person.key) not in self._seen:
-                    yield self._former_row(person, standings.get(person.key, NOBODY_KNOWS))
+            rows = [
+                self._former_row(person, standings.get(person.key, NOBODY_KNOWS))
+                for person in chunk
+                if person.key not in self._seen
+            ]
+            if rows:
+                yield rows
 
     def _former_row(self, person: FormerReader, standing: PersonStanding) -> OwedRow:
-        decision = self._decide(person.as_recipient(self.notice.channel), person.key, standing)
+        reader = person.as_recipient(self.notice.channel)
+        decision = decide(reader, self.notice, standing, self.config, self.now)
+        decision = self._unless_repeated(person.key, decision)
         if decision.action not in {Action.SEND, Action.HOLD}:
             return OwedRow(person.key, person.address, person.audience, decision, person.values)
         return self.written(
@@ -222,11 +249,6 @@ def _gone(audience: str, notice: Notice) -> Fault:
         f"audience {audience} was told of {notice.incident} and is gone: its readers would hear no end",
         f"put [audiences.{audience}] back until the end is told",
     )
-
-
-def _short(key: str) -> bytes:
-    """Return sixteen bytes for an address: a list of a million stays small, and no two share them."""
-    return hashlib.blake2b(key.encode(), digest_size=16).digest()
 
 
 def nobody_told(_notice: Notice, keys: Sequence[str]) -> Mapping[str, PersonStanding]:

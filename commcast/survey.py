@@ -75,9 +75,13 @@ class RowDigest:
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
 
-    def add(self, row: OwedRow) -> None:
-        if row.decision.action is not Action.NOT_OWED:
-            self._hash.update(f"{row.key}\0{row.decision.action}\0{row.digest}\n".encode())
+    def add(self, rows: Iterable[OwedRow]) -> None:
+        told = [
+            f"{key}\0{decision.action.value}\0{words.digest if words else ''}\n"
+            for key, _, _, decision, _, _, words in rows
+            if decision.action is not Action.NOT_OWED
+        ]
+        self._hash.update("".join(told).encode())
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
@@ -91,9 +95,12 @@ def survey_all(owed: Iterable[tuple[OwedDeliveries, str]]) -> Survey:
 def _survey(owed: OwedDeliveries, reason: str) -> NoticeSurvey:
     audiences = {name: AudienceSurvey(name) for name in owed.notice.audiences}
     digest = RowDigest()
-    for row in owed:
-        digest.add(row)
-        _count(audiences.setdefault(row.audience, AudienceSurvey(row.audience)), row)
+    for chunk in owed.chunks():
+        digest.add(chunk)
+        for row in chunk:
+            if row.audience not in audiences:
+                audiences[row.audience] = AudienceSurvey(row.audience)
+            _count(audiences[row.audience], row)
     return NoticeSurvey(owed.notice, reason, audiences, owed.counts, digest.hexdigest())
 
 

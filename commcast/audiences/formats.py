@@ -34,12 +34,6 @@ class Format(Protocol):
     def column(self, text: str, name: str) -> int:
         """Return where the cell `name` starts in the line, from 1; 1 where the line lacks it."""
 
-    def rows(self, block: bytes, number: int) -> Rows | None:
-        """Return the lines of a block, the first one `number`, column by column; None where any is in doubt.
-
-        What it returns holds the cells that `cells` gives line by line, and perhaps rows that are blank.
-        """
-
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -145,6 +139,10 @@ class Table:
         return dict(zip(self._columns, cells, strict=True))
 
     def rows(self, block: bytes, number: int) -> Rows | None:
+        """Return the lines of a block, the first one `number`, column by column; None where any is in doubt.
+
+        What it returns holds the cells that `cells` gives line by line, and perhaps rows that are blank.
+        """
         text = _clean(block)
         if text is None:
             return None
@@ -195,9 +193,6 @@ class JsonLines:
             key: value if type(value) is str and key in CORE_COLUMNS else self._cell(text, key, value)
             for key, value in found.items()
         }
-
-    def rows(self, block: bytes, number: int) -> Rows | None:
-        return None  # each line names its own columns
 
     def column(self, text: str, name: str) -> int:
         return text.find(json.dumps(name)) + 1 or 1

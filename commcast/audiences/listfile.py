@@ -44,8 +44,8 @@ def read_list(
 ) -> Iterator[Rows | list[Line]]:
     """Yield the rows, one block of at most 64 KiB in memory at a time; blank lines are left out of `Line`s.
 
-    A block comes as `Rows` where that surely gives what reading it line by line would, which is what happens
-    to all others, and to every one without `by_columns`.
+    A block of a table comes as `Rows` where that surely gives what reading it line by line would. All other
+    blocks are read line by line, and without `by_columns` every one.
 
     Lines that do not fit the structure are added to `broken`, at most 100: then the list must not be used.
     Raises InputError as `check_list` does.
@@ -53,7 +53,7 @@ def read_list(
     with _opened(path, name) as file:
         form, number = _format(path, name, _raw_lines(file))
         for block in _blocks(file):
-            rows = form.rows(block, number) if by_columns else None
+            rows = form.rows(block, number) if by_columns and isinstance(form, Table) else None
             if rows is not None:
                 yield rows
             else:

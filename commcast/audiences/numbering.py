@@ -1,4 +1,4 @@
-"""Which E.164 numbers stand as they are written: each country's plan as one pattern, from the phone library."""
+"""Which E.164 numbers stand as they are written: a pattern a country, from the phone library's tables."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class NumberingPlans:
         self._plans: dict[str, re.Pattern[str]] = {}
 
     def is_plain(self, text: str) -> bool:
-        """Return whether `text` is surely an ordinary number in E.164. False says nothing: ask the library."""
+        """Return whether `text` is surely an ordinary number in E.164. False says nothing: the library may."""
         head = text[: _LONGEST_CODE + 1]
         plan = self._plans.get(head)
         if plan is None:
@@ -36,9 +36,8 @@ class NumberingPlans:
     def _learn(self, head: str) -> re.Pattern[str]:
         if not re.fullmatch(r"\+[1-9][0-9]{2}", head):
             return _NOBODYS  # not kept: heads of this kind are without number
-        lengths = range(1, _LONGEST_CODE + 1)
-        known = (code for n in lengths if (code := int(head[1 : n + 1])) in COUNTRY_CODE_TO_REGION_CODE)
-        code = next(known, None)
+        codes = [int(head[1 : end + 1]) for end in range(1, _LONGEST_CODE + 1)]
+        code = next((code for code in codes if code in COUNTRY_CODE_TO_REGION_CODE), None)
         plan = self._plans[head] = _NOBODYS if code is None else _plan(code)
         return plan
 
@@ -46,7 +45,8 @@ class NumberingPlans:
 def _plan(code: int) -> re.Pattern[str]:
     """Return the pattern of the plain numbers under a country code. No country code begins another one."""
     tables = list(_tables(code))
-    lengths = tables[0].general_desc.possible_length
+    general = tables[0].general_desc
+    lengths = general.possible_length if general else ()
     if not lengths:
         return _NOBODYS
     barred = [table.premium_rate.national_number_pattern for table in tables if table.premium_rate]

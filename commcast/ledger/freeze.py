@@ -169,12 +169,17 @@ def add_rows(connection: Connection, broadcast: Broadcast, rows: Sequence[Frozen
     The UNIQUE key refuses a second row for one notice, channel and address: the first one stays.
     Raises TryAgain where another process has taken the broadcast over.
     """
-    found = find_broadcast(connection, broadcast.incident, broadcast.notice, broadcast.channel)
-    if found is None or found.owner != broadcast.owner or found.state is not BroadcastState.FREEZING:
-        raise TryAgain("another process has taken this broadcast over")
+    check_still_filling(connection, broadcast)
     if rows:
         values = [_values(broadcast, row, now) for row in rows]
         connection.execute(insert_unless_there(connection, _delivery), values)
+
+
+def check_still_filling(connection: Connection, broadcast: Broadcast) -> None:
+    """Raise TryAgain where the broadcast is no longer the caller's to fill."""
+    found = find_broadcast(connection, broadcast.incident, broadcast.notice, broadcast.channel)
+    if found is None or found.owner != broadcast.owner or found.state is not BroadcastState.FREEZING:
+        raise TryAgain("another process has taken this broadcast over")
 
 
 def finish_freeze(connection: Connection, broadcasts: Iterable[Broadcast], owner: str, now: datetime) -> bool:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, func, not_, select
 
 from commcast.ledger import schema
 from commcast.ledger.freeze import broadcasts_of
 from commcast.ledger.releases import read_releases
-from commcast.ledger.schema import MAYBE_TOLD, WAITING, BroadcastState, State, unstamp
+from commcast.ledger.schema import MAYBE_TOLD, WAITING, BroadcastState, State, one_of, unstamp
 from commcast.ledger.stops import stops_in_force
-from commcast.ledger.suppressions import erased_key, suppressed_among
+from commcast.ledger.suppressions import erased_among, suppressed_among
 from commcast.model import Channel
 from commcast.standing import IncidentStanding, PersonStanding
 
@@ -75,15 +75,27 @@ class Told:
 def standings(
     connection: Connection, secret: bytes, incident: str, notice: str, channel: str, keys: Sequence[str]
 ) -> dict[str, PersonStanding]:
-    """Return what the ledger knows of each of `keys`; an erased person is found by the hash."""
-    by_hash = {erased_key(secret, key): key for key in keys}
+    """Return what the ledger knows of those of `keys` it knows at all; the erased are found by their hash."""
+    states, told = _heard(connection, secret, incident, notice, channel, keys)
+    suppressed = suppressed_among(connection, secret, channel, keys)
+    known = states.keys() | told | suppressed.keys()
+    return {key: PersonStanding(states.get(key, ""), key in told, suppressed.get(key, "")) for key in known}
+
+
+def _heard(
+    connection: Connection, secret: bytes, incident: str, notice: str, channel: str, keys: Sequence[str]
+) -> tuple[dict[str, str], set[str]]:
+    """Return the states of this notice's deliveries by key, and who was told anything else of it."""
+    if not _was_spoken_of(connection, incident, notice, channel):
+        return {}, set()
+    by_hash = erased_among(connection, secret, channel, keys)
     rows = connection.execute(
         select(_delivery.c.key, _delivery.c.notice, _delivery.c.state).where(
             _delivery.c.incident == incident,
             _delivery.c.channel == channel,
-            _delivery.c.key.in_([*keys, *by_hash]),
+            one_of(connection, _delivery.c.key, [*keys, *by_hash]),
         )
-    ).all()
+    )
     states: dict[str, str] = {}
     told: set[str] = set()
     for row in rows:
@@ -92,8 +104,18 @@ def standings(
             states[key] = row.state
         elif row.state in _TOLD_OR_WAITING:
             told.add(key)
-    suppressed = suppressed_among(connection, secret, channel, keys)
-    return {key: PersonStanding(states.get(key, ""), key in told, suppressed.get(key, "")) for key in keys}
+    return states, told
+
+
+def _was_spoken_of(connection: Connection, incident: str, notice: str, channel: str) -> bool:
+    """Return whether there are any deliveries to look through, but for those that are being frozen now."""
+    freezing = and_(_broadcast.c.notice == notice, _broadcast.c.state == BroadcastState.FREEZING)
+    found = connection.execute(
+        select(_broadcast.c.id)
+        .where(_broadcast.c.incident == incident, _broadcast.c.channel == channel, not_(freezing))
+        .limit(1)
+    )
+    return found.one_or_none() is not None
 
 
 def told_people(connection: Connection, incident: str, channel: str, notice: str) -> Iterator[ToldPerson]:

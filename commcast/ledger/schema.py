@@ -5,6 +5,8 @@ Times are UTC in ISO 8601 with microseconds, so that they sort as text in every 
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -25,7 +27,9 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     case,
+    func,
     literal_column,
+    select,
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -251,3 +255,10 @@ def insert_unless_there(connection: Connection, table: Table) -> Insert:
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table).on_conflict_do_nothing()
     return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def one_of(connection: Connection, column: Column[str], texts: Sequence[str]) -> ColumnElement[bool]:
+    """Return the condition that a column holds one of many texts, all of them in one parameter."""
+    if connection.dialect.name == "postgresql":
+        return column.in_(texts)
+    return column.in_(select(func.json_each(json.dumps(texts)).table_valued("value").c.value))

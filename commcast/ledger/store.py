@@ -289,7 +289,7 @@ def _engine(path: Path) -> Engine:
         )
 
     # Kept open: closing the last connection would move the whole log into the ledger each time.
-    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=1, max_overflow=1)
+    engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=1, max_overflow=2)
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin)
     return engine

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +10,12 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, func, select, update
 
 from commcast.ledger import schema
-from commcast.ledger.schema import State, given_up, insert_unless_there, stamp
+from commcast.ledger.schema import State, given_up, insert_unless_there, one_of, stamp
 from commcast.model import Channel
 from commcast.standing import ERASED
 
 _suppression, _delivery = schema.suppression, schema.delivery
+_ERASED_KEY = "erased:"  # and hexadecimal digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +122,26 @@ def suppressed_among(
     connection: Connection, secret: bytes, channel: str, keys: Sequence[str]
 ) -> dict[str, str]:
     """Return, of these addresses, the suppressed ones and why."""
-    by_hash = {erased_key(secret, key): key for key in keys}
-    wanted = [*keys, *by_hash]
+    by_hash = erased_among(connection, secret, channel, keys)
     rows = connection.execute(
         select(_suppression.c.key, _suppression.c.reason).where(
-            _suppression.c.channel == channel, _suppression.c.key.in_(wanted)
+            _suppression.c.channel == channel, one_of(connection, _suppression.c.key, [*keys, *by_hash])
         )
     )
     return {by_hash.get(row.key, row.key): row.reason for row in rows}
+
+
+def erased_among(connection: Connection, secret: bytes, channel: str, keys: Sequence[str]) -> dict[str, str]:
+    """Return these addresses by the hash that they would have if erased; none where nobody ever was."""
+    erased = [
+        select(table.c.key).where(
+            table.c.channel == channel, table.c.key.between(_ERASED_KEY, _ERASED_KEY + "g")
+        )
+        for table in (_suppression, _delivery)
+    ]
+    if not any(connection.execute(query.limit(1)).all() for query in erased):
+        return {}
+    return {erased_key(secret, key): key for key in keys}
 
 
 def list_suppressions(connection: Connection) -> tuple[Suppression, ...]:
@@ -142,4 +154,4 @@ def list_suppressions(connection: Connection) -> tuple[Suppression, ...]:
 
 def erased_key(secret: bytes, key: str) -> str:
     """Return the keyed hash that stands for an erased address: useless without the ledger's secret."""
-    return "erased:" + hmac.new(secret, b"erased\0" + key.encode(), hashlib.sha256).hexdigest()[:40]
+    return _ERASED_KEY + hmac.digest(secret, b"erased\0" + key.encode(), "sha256").hex()[:40]

@@ -22,6 +22,7 @@ from commcast.ledger.stops import stop_incident, stops_in_force
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import erase
 from commcast.model import Channel
+from commcast.standing import NOBODY_KNOWS
 from tests.ledgers import NOW, ROW, WORDS, fill
 
 
@@ -33,7 +34,8 @@ def put(ledger: Ledger, state: State, **where: str) -> None:
 
 def standing_of(ledger: Ledger, key: str, notice: str = "update:2") -> tuple[str, bool, str]:
     with ledger.read() as connection:
-        found = standings(connection, ledger.secret, "pay7", notice, "email", [key])[key]
+        known = standings(connection, ledger.secret, "pay7", notice, "email", [key])
+    found = known.get(key, NOBODY_KNOWS)
     return found.state, found.told, found.suppressed
 
 
