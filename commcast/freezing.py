@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -28,14 +29,16 @@ from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import erased_key
 from commcast.model import Channel
 from commcast.owed import OwedDeliveries, OwedRow, check_not_empty
-from commcast.plan import WAS_ERASED, Action
+from commcast.plan import SEND, WAS_ERASED, Action
 from commcast.survey import RowDigest
 
 # How long after the promise of the mails a text may still go that states no time.
 TEXT_STANDS = timedelta(hours=2)
 _STATE_OF = {Action.HOLD: State.HELD, Action.SKIP: State.SKIPPED}
 _PENDING = State.PENDING.value
-_as_json = json.JSONEncoder().encode  # as SQLAlchemy writes JSON
+# Separators of two texts of JSON, and of what stands in one: JSON never holds them, not even in its texts.
+_BETWEEN, _INSIDE = "\x1f", "\x1e"
+_all_as_json = json.JSONEncoder(separators=(_INSIDE, ": ")).encode
 
 
 def silent(_rows: int) -> None:
@@ -99,9 +102,7 @@ class Freezer:
                 if chunk[0].audience != audience:
                     gathering.end_of_part()
                     audience = chunk[0].audience
-                rows = [
-                    self._gathered(row, words) for row in chunk if row.decision.action is not Action.NOT_OWED
-                ]
+                rows = self._gathered(chunk, words)
                 gathering.add(rows)
                 done += len(rows)
                 self.progress(done)
@@ -109,20 +110,28 @@ class Freezer:
         check_not_empty(owed.notice, owed.counts)
         return digest.hexdigest()
 
-    def _gathered(self, row: OwedRow, words: _FrozenGroups) -> GatheredRow:
-        decision = row.decision
-        if decision.action is Action.SEND and row.group is not None:
-            composition, expires_at = words.of(row.group)
-            recipient, digest = _as_json(row.values), row.digest
-            key, address, audience = row.key, row.address, row.audience
-            return (key, address, audience, composition, recipient, digest, _PENDING, "", None, expires_at)
-        until = stamp(decision.until) if decision.until else None
-        state, reason = _STATE_OF[decision.action].value, decision.reason
-        key, address, recipient = row.key, row.address, _as_json(row.values)
-        if reason == WAS_ERASED.reason:
+    def _gathered(self, chunk: Sequence[OwedRow], words: _FrozenGroups) -> list[GatheredRow]:
+        """Return what the ledger keeps of those who are owed something."""
+        told = [row for row in chunk if row.decision.action is not Action.NOT_OWED]
+        rows: list[GatheredRow] = []
+        for row, values in zip(told, _as_json([row.values for row in told]), strict=True):
+            key, address, audience, decision, _, group, made = row
+            if made is None or group is None or decision is not SEND:
+                rows.append(self._not_sent(row, values))
+                continue
+            composition, expires_at = words.of(group)
+            sent = (_PENDING, "", None, expires_at)
+            rows.append((key, address, audience, composition, values, made.digest, *sent))
+        return rows
+
+    def _not_sent(self, row: OwedRow, values: str) -> GatheredRow:
+        key, address, until = row.key, row.address, row.decision.until
+        if row.decision.reason == WAS_ERASED.reason:
             # An old list still tells of somebody who was erased: nothing of it is kept.
-            key, address, recipient = erased_key(self.ledger.secret, row.key), "", _as_json({})
-        return (key, address, row.audience, None, recipient, "", state, reason, until, None)
+            key, address, values = erased_key(self.ledger.secret, row.key), "", "{}"
+        state = _STATE_OF[row.decision.action].value
+        not_before = stamp(until) if until else None
+        return (key, address, row.audience, None, values, "", state, row.decision.reason, not_before, None)
 
     def _drop(self, broadcasts: Sequence[Broadcast]) -> None:
         if broadcasts:
@@ -186,6 +195,16 @@ def _composition_of(
     if id(group) not in compositions:
         compositions[id(group)] = add_composition(connection, broadcast, frozen_words(group))
     return compositions[id(group)]
+
+
+def _as_json(values: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return each as json.dumps writes it, at half the cost of calling it for each."""
+    if not values:
+        return []
+    joined = _all_as_json(values)[1:-1].replace(f"}}{_INSIDE}{{", f"}}{_BETWEEN}{{")
+    texts = joined.replace(_INSIDE, ", ").split(_BETWEEN)
+    # Where values hold objects themselves, they too were taken apart.
+    return texts if len(texts) == len(values) else [json.dumps(each) for each in values]
 
 
 def _expiry(group: Group | None, now: datetime) -> datetime | None:

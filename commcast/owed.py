@@ -115,27 +115,33 @@ class OwedDeliveries:
     def _of_audience(self, audience: str) -> Iterator[list[OwedRow]]:
         reading = open_recipients(audience, self.config)
         for people in reading.chunks():
-            keys = [person.key(self.notice.channel) for person in people]
-            standings = self.lookup(self.notice, [key for key in keys if key])
-            yield [
-                self._row(audience, person, key, standings.get(key, NOBODY_KNOWS))
-                for person, key in zip(people, keys, strict=True)
-            ]
+            yield self._rows(audience, people)
         self.counts[audience] = ListCount(
             reading.rows, reading.skipped, [str(fault) for fault in reading.faults]
         )
 
-    def _row(self, audience: str, person: Recipient, key: str, standing: PersonStanding) -> OwedRow:
-        case = (audience, not key, standing, person.components, person.level, person.timezone, person.locale)
-        decision, group = self._cases.get(case) or self._decided(case, person)
-        decision = self._unless_repeated(key, decision)
-        values = recipient_values(person, self.config.audiences[audience])
-        address = person.address(self.notice.channel)
-        # What is held is rendered too, so that it is known to be right; its words are made anew when it goes.
-        if group is None or decision is REPEATED:
-            return OwedRow(key, address, audience, decision, values)
-        words = group.words(values, line=person.line)
-        return OwedRow(key, address, audience, decision, values, group, words)
+    def _rows(self, audience: str, people: Sequence[Recipient]) -> list[OwedRow]:
+        """Return the row of each reader; the ledger is asked once for all of them."""
+        on_mail = self.notice.channel is Channel.EMAIL
+        keys = [person.email_key if on_mail else person.phone for person in people]
+        standings = self.lookup(self.notice, [key for key in keys if key])
+        known, told_of = self._cases, self.config.audiences[audience]
+        rows = []
+        for person, key in zip(people, keys, strict=True):
+            line, email, _, phone, _, locale, zone, components, _, level, _ = person
+            standing = standings.get(key, NOBODY_KNOWS) if standings else NOBODY_KNOWS
+            case = (audience, not key, standing, components, level, zone, locale)
+            decision, group = known.get(case) or self._decided(case, person)
+            decision = self._unless_repeated(key, decision)
+            values, address = recipient_values(person, told_of), email if on_mail else phone
+            # What is held is rendered too, so that it is known to be right; its words are made anew when it
+            # goes.
+            if group is None or decision is REPEATED:
+                rows.append(OwedRow(key, address, audience, decision, values))
+            else:
+                words = group.words(values, line=line)
+                rows.append(OwedRow(key, address, audience, decision, values, group, words))
+        return rows
 
     def _decided(self, case: tuple[Any, ...], person: Recipient) -> tuple[Decision, Group | None]:
         """Return what all readers alike are owed, and whose words they get: one decision for all of them."""

@@ -77,7 +77,7 @@ class RowDigest:
 
     def add(self, rows: Iterable[OwedRow]) -> None:
         told = [
-            f"{key}\0{decision.action.value}\0{words.digest if words else ''}\n"
+            f"{key}\0{decision.action}\0{words.digest if words else ''}\n"
             for key, _, _, decision, _, _, words in rows
             if decision.action is not Action.NOT_OWED
         ]

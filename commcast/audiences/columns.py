@@ -113,5 +113,8 @@ def _extras(columns: Mapping[str, Sequence[str]], odd: set[int]) -> Iterable[Map
         return repeat({})
     for cells in further.values():
         odd |= _longer(cells, LONGEST_VALUE)
+    if len(further) == 1:
+        ((name, cells),) = further.items()
+        return [{name: cell.strip(BLANKS)} for cell in cells]
     stripped = [[cell.strip(BLANKS) for cell in cells] for cells in further.values()]
     return [dict(zip(further, row, strict=True)) for row in zip(*stripped, strict=True)]

@@ -26,7 +26,7 @@ class NumberingPlans:
         self._plans: dict[str, re.Pattern[str]] = {}
 
     def is_plain(self, text: str) -> bool:
-        """Return whether `text` is surely an ordinary number in E.164. False says nothing: the library may."""
+        """Return whether `text` is surely an ordinary number in E.164. False says nothing."""
         head = text[: _LONGEST_CODE + 1]
         plan = self._plans.get(head)
         if plan is None:

@@ -24,7 +24,7 @@ class Repeats:
         """Put an address in; return whether it is new."""
         place, mark = hash(key) & _SPREAD, _mark(key)
         marks = self._marks[place]
-        if _holds(marks, mark):
+        if mark in marks and _holds(marks, mark):
             return False
         self._marks[place] = marks + mark
         return True

@@ -122,6 +122,9 @@ def suppressed_among(
     connection: Connection, secret: bytes, channel: str, keys: Sequence[str]
 ) -> dict[str, str]:
     """Return, of these addresses, the suppressed ones and why."""
+    anybody = select(_suppression.c.key).where(_suppression.c.channel == channel).limit(1)
+    if not connection.execute(anybody).all():
+        return {}
     by_hash = erased_among(connection, secret, channel, keys)
     rows = connection.execute(
         select(_suppression.c.key, _suppression.c.reason).where(

@@ -77,16 +77,17 @@ def recipient_values(recipient: Recipient, audience: Audience) -> dict[str, Any]
 
     The list's further columns stand beside ours and never hide them.
     """
+    _, email, _, _, name, locale, timezone, components, tags, _, extra = recipient
     return {
-        **recipient.extra,
-        "name": recipient.name,
-        "greeting": f"Hello {recipient.name}," if recipient.name else "Hello,",
-        "email": recipient.email,
-        "locale": recipient.locale,
-        "timezone": recipient.timezone,
-        "tags": list(recipient.tags),
-        "components": list(recipient.components),
-        "by_email": bool(recipient.email) and Channel.EMAIL in audience.channels,
+        **extra,
+        "name": name,
+        "greeting": f"Hello {name}," if name else "Hello,",
+        "email": email,
+        "locale": locale,
+        "timezone": timezone,
+        "tags": [*tags],
+        "components": [*components],
+        "by_email": bool(email) and Channel.EMAIL in audience.channels,
     }
 
 
