@@ -21,7 +21,7 @@ from commcast.model import Channel, Incident, Recipient
 from commcast.plan import Action, Decision, Notice, decide
 from commcast.standing import NOBODY_KNOWS, PersonStanding
 from commcast.wording.context import build_context, recipient_values
-from commcast.wording.templating import Templates
+from commcast.wording.templating import Templates, Wording
 
 CHUNK = 1000  # former readers looked up in the ledger at once
 REPEATED = Decision(Action.NOT_OWED, "the same address again")
@@ -95,6 +95,7 @@ class OwedDeliveries:
     told_before: ToldBefore
     counts: dict[str, ListCount] = field(default_factory=dict)
     _groups: dict[tuple[str, str, str], Group] = field(default_factory=dict)
+    _wordings: dict[tuple[str, str], Wording] = field(default_factory=dict)
     _cases: dict[tuple[Any, ...], tuple[Decision, Group | None]] = field(default_factory=dict)
     _seen: Repeats = field(default_factory=Repeats)
 
@@ -216,11 +217,20 @@ class OwedDeliveries:
             found = self._groups[audience, zone, locale] = self._make_group(audience, zone, locale)
         return found
 
+    def _wording(self, audience: str, locale: str) -> Wording:
+        found = self._wordings.get((audience, locale))
+        if found is None:
+            view, status = (
+                self.config.audiences[audience].view,
+                self.incident.update(self.notice.number).status,
+            )
+            found = self.templates.choose(audience, view, status, locale, self.notice.channel)
+            self._wordings[audience, locale] = found
+        return found
+
     def _make_group(self, audience: str, zone: str, locale: str) -> Group:
         update = self.incident.update(self.notice.number)
-        wording = self.templates.choose(
-            audience, self.config.audiences[audience].view, update.status, locale, self.notice.channel
-        )
+        wording = self._wording(audience, locale)
         promise = self.notice.next_update_by.get(audience)
         context = build_context(
             self.config,

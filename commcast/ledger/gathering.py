@@ -51,6 +51,7 @@ class Gathering:
         self._ledger, self._broadcast, self._now = ledger, broadcast, now
         self._pool = ThreadPoolExecutor(1, "gathering")
         self._under_way: deque[Future[None]] = deque()
+        self._rows: list[GatheredRow] = []
         self._gathered, self._moved = 0, 0
         self._given_up = False
 
@@ -72,11 +73,16 @@ class Gathering:
 
     def add(self, rows: Sequence[GatheredRow]) -> None:
         """Take rows. Raises what an earlier call met: LedgerError, or TryAgain where the freeze was lost."""
-        for start in range(0, len(rows), _AT_ONCE):
-            self._submit(self._gather, rows[start : start + _AT_ONCE])
+        self._rows.extend(rows)
+        while len(self._rows) >= _AT_ONCE:
+            self._submit(self._gather, self._rows[:_AT_ONCE])
+            del self._rows[:_AT_ONCE]
 
     def end_of_part(self) -> None:
         """Let what was added so far go before what follows: an audience of better rank is told first."""
+        if self._rows:
+            self._submit(self._gather, self._rows)
+            self._rows = []
         self._submit(self._move)
 
     def finish(self) -> None:
@@ -149,7 +155,7 @@ _MOVE = (
 )
 
 
-@lru_cache(maxsize=2)  # the size of most chunks; the text is long, and SQLite keeps it prepared
+@lru_cache(maxsize=2)  # one size but for the end of a part: SQLite takes long to prepare it, and keeps it
 def _gather_sql(rows: int) -> str:
     places = "(" + ", ".join("?" * len(_COLUMNS)) + ")"
     return f"insert into temp.gathered values {', '.join([places] * rows)}"  # noqa: S608
