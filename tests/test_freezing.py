@@ -1,0 +1,183 @@
+"""From lists to a frozen ledger: the survey's answer is the freeze's too; flat in memory, few questions."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event
+
+from commcast.compose import Group, Words
+from commcast.desk import what_is_owed
+from commcast.errors import InputError, LedgerError
+from commcast.freezing import Freezer, _as_json
+from commcast.ledger import gathering
+from commcast.ledger.owners import current_owner
+from commcast.model import Channel
+from commcast.owed import OwedDeliveries
+from commcast.survey import survey_all
+from commcast.wording.rendering import EmailContent
+from tests.desks import Bench, write_desk, write_incident, write_list
+
+WORDS = Words(EmailContent("s", "t\n", ""), "d" * 64)
+
+
+def same_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let rendering cost nothing: it is not what is looked at."""
+    monkeypatch.setattr(Group, "words", lambda *given, **named: WORDS)
+
+
+def bench_of(folder: Path, customers: list[str], support: list[str]) -> Bench:
+    write_desk(folder, customers=customers, support=support)
+    write_incident(folder)
+    return Bench(folder)
+
+
+def mails_owed(bench: Bench) -> OwedDeliveries:
+    owed = what_is_owed(bench.desk, bench.incident(), bench.ledger)
+    return next(each for each in owed.deliveries if each.notice.channel is Channel.EMAIL)
+
+
+def freeze(bench: Bench, owed: OwedDeliveries, expected: str = "") -> list[int]:
+    heard: list[int] = []
+    freezer = Freezer(bench.ledger, current_owner(), bench.now, heard.append)
+    assert freezer.freeze([owed], expected=[expected] if expected else None)
+    return heard
+
+
+def numbered(count: int) -> list[str]:
+    return [f"c{n}@example.com,+4915112{n:06d},Customer {n}" for n in range(count)]
+
+
+addresses = st.sampled_from([f"{name}@acme.example" for name in ("a", "A", "b", "c", "B", "d")])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(st.lists(addresses, max_size=8), st.lists(addresses, max_size=8))
+def test_an_address_hears_once_from_the_audience_of_best_rank_and_the_survey_counts_the_same(
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    customers: list[str],
+    support: list[str],
+) -> None:
+    same_words(monkeypatch)
+    if not customers + support:
+        return
+    rows = [f"{address},," for address in customers]
+    bench = bench_of(tmp_path_factory.mktemp("desk"), rows, [f"{address}," for address in support])
+    bench.release()
+    survey = survey_all([(mails_owed(bench), "")]).notices[0]
+    freeze(bench, mails_owed(bench), survey.digest)
+    told = [(row.address.lower(), row.audience) for row in bench.rows()]
+    best = {address.lower(): "customers" for address in customers}
+    best |= {address.lower(): "support" for address in support}
+    assert sorted(told) == sorted(best.items())
+    repeated = sum(each.not_owed["the same address again"] for each in survey.audiences.values())
+    assert (survey.send, repeated) == (len(best), len(customers + support) - len(best))
+
+
+def test_ten_thousand_readers_cost_a_few_questions_a_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of the ledger for each 64 KiB of the list, and not one more a reader."""
+    same_words(monkeypatch)
+    bench = bench_of(tmp_path, numbered(10_000), [])
+    bench.release()
+    owed = mails_owed(bench)
+    said: list[str] = []
+    event.listen(bench.ledger.engine, "before_cursor_execute", lambda *given: said.append(given[2].lower()))
+    heard = freeze(bench, owed)
+    blocks = (tmp_path / "audiences/customers.csv").stat().st_size / 65_536 + 1
+    selects = sum(each.startswith("select") for each in said)
+    assert heard[-1] == 10_000
+    assert len(heard) <= blocks + 1
+    assert selects <= 2 * blocks + 20
+    assert said.count("begin immediate") <= 6
+
+
+def test_a_second_update_asks_once_for_all_readers_of_a_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger knows them all by then."""
+    same_words(monkeypatch)
+    bench = bench_of(tmp_path, numbered(3_000), [])
+    bench.release()
+    owed = mails_owed(bench)
+    freeze(bench, owed)
+    said: list[str] = []
+    event.listen(bench.ledger.engine, "before_cursor_execute", lambda *given: said.append(given[2].lower()))
+    rows = list(
+        OwedDeliveries(
+            owed.config, owed.templates, owed.incident, owed.notice, owed.now, owed.lookup, owed.told_before
+        )
+    )
+    blocks = (tmp_path / "audiences/customers.csv").stat().st_size / 65_536 + 1
+    assert {row.decision.reason for row in rows} == {"already in the ledger: pending"}
+    assert sum(each.startswith("select") for each in said) <= 6 * blocks
+
+
+def test_memory_is_flat_from_two_to_twenty_thousand_readers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for some ten bytes a reader, by which a repeated address is found."""
+    same_words(monkeypatch)
+    bench = bench_of(tmp_path, numbered(100), [])
+    bench.release()
+    freeze(bench, mails_owed(bench))  # what is learned once
+
+    def peak(count: int) -> int:
+        write_list(bench.folder, "customers", "email,phone,name", numbered(count))
+        write_incident(bench.folder, f"pay{count}")
+        bench.release(f"pay{count}")
+        owed = what_is_owed(bench.desk, bench.incident(f"pay{count}"), bench.ledger)
+        tracemalloc.start()
+        freeze(bench, next(d for d in owed.deliveries if d.notice.channel is Channel.EMAIL))
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    few, many = peak(4_000), peak(20_000)
+    assert many - few < 16_000 * 64
+
+
+def test_a_list_that_is_broken_late_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    same_words(monkeypatch)
+    monkeypatch.setattr(gathering, "MOVED_AT_ONCE", 100)
+    bench = bench_of(tmp_path, [*numbered(9_000), '"never closed'], [])
+    bench.release()
+    with pytest.raises(InputError, match=r"customers\.csv:9002"):
+        freeze(bench, mails_owed(bench))
+    assert bench.rows() == []
+    with bench.ledger.read() as connection:
+        assert connection.exec_driver_sql("select count(*) from broadcast").scalar_one() == 0
+
+
+def test_a_ledger_that_fails_beneath_stops_the_freeze_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same_words(monkeypatch)
+
+    def failing(*given: object) -> None:
+        raise LedgerError("the disk is full")
+
+    monkeypatch.setattr(gathering, "check_still_filling", failing)
+    bench = bench_of(tmp_path, numbered(5_000), [])
+    bench.release()
+    with pytest.raises(LedgerError, match="the disk is full"):
+        freeze(bench, mails_owed(bench))
+    assert bench.rows() == []
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=5), values, max_size=4), max_size=5))
+def test_the_json_of_many_is_the_json_of_each(rows: list[dict[str, object]]) -> None:
+    assert _as_json(rows) == [json.dumps(row) for row in rows]
