@@ -35,7 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 # The revision these tables stand for; Alembic is imported only when a ledger holds another one.
-REVISION = "0002"
+REVISION = "0003"
 
 ALL_INCIDENTS = "*"  # in `stop`: every incident
 
@@ -73,6 +73,7 @@ def _where(condition: str) -> dict[str, Any]:
 
 
 # desk: whose ledger this is. secret: keys of Message-IDs and erasure hashes; never leaves the ledger.
+# generation: a number that rises before a run's first hand-over and after its last.
 meta = Table(
     "meta", metadata, Column("name", String, primary_key=True), Column("value", String, nullable=False)
 )
@@ -213,6 +214,16 @@ pace = Table(
     Column("provider", String, primary_key=True),
     Column("next_slot", String),
     Column("closed_until", String),
+)
+
+# Closed incident files that a tick need not parse again, as long as their digest is this one.
+judged = Table(
+    "judged",
+    metadata,
+    Column("path", String, primary_key=True),
+    Column("digest", String, nullable=False),
+    Column("incident", String, nullable=False),
+    Column("at", String, nullable=False),
 )
 
 tick = Table(

@@ -274,7 +274,7 @@ def _fill(connection: Connection, desk: str) -> None:
     schema.metadata.create_all(connection)
     connection.execute(text("create table alembic_version (version_num varchar(32) not null primary key)"))
     connection.execute(text("insert into alembic_version values (:revision)"), {"revision": schema.REVISION})
-    kept = {"desk": desk, "secret": secrets.token_hex(32)}
+    kept = {"desk": desk, "secret": secrets.token_hex(32), "generation": "0"}
     connection.execute(insert(schema.meta), [{"name": name, "value": value} for name, value in kept.items()])
 
 

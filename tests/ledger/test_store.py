@@ -561,7 +561,7 @@ def test_an_older_ledger_is_brought_up_to_date_when_it_is_opened(
     """All or nothing: a step that fails leaves the ledger as it was."""
     from commcast.ledger.migrations import upgrade as steps
 
-    monkeypatch.setattr(schema, "REVISION", "0003")
+    monkeypatch.setattr(schema, "REVISION", "9999")
 
     def half(connection: Connection) -> None:
         connection.execute(text("create table half (a)"))
@@ -574,12 +574,33 @@ def test_an_older_ledger_is_brought_up_to_date_when_it_is_opened(
         assert connection.execute("select count(*) from sqlite_master where name = 'half'").fetchone() == (0,)
 
     def whole(connection: Connection) -> None:
-        connection.execute(text("update alembic_version set version_num = '0003'"))
+        connection.execute(text("update alembic_version set version_num = '9999'"))
 
     monkeypatch.setattr(steps, "upgrade", whole)
     open_ledger(path, DESK).close()
     with raw(path) as connection:
-        assert connection.execute("select version_num from alembic_version").fetchone() == ("0003",)
+        assert connection.execute("select version_num from alembic_version").fetchone() == ("9999",)
+
+
+def test_a_ledger_of_the_tables_before_is_brought_up_to_date_with_all_its_rows(path: Path) -> None:
+    ledger = open_ledger(path, DESK)
+    broadcast = fill(ledger, ["a", "b"])
+    claim(ledger, broadcast, 1)
+    secret = ledger.secret
+    ledger.close()
+    with raw(path) as connection:
+        connection.execute("drop table judged")
+        connection.execute("delete from meta where name = 'generation'")
+        connection.execute("update alembic_version set version_num = '0002'")
+    upgraded = open_ledger(path, DESK)
+    assert states(upgraded) == {"a": "claimed", "b": "pending"}
+    assert upgraded.secret == secret
+    with upgraded.read() as connection:
+        assert connection.execute(text("select version_num from alembic_version")).scalar_one() == "0003"
+        assert connection.execute(text("select count(*) from judged")).scalar_one() == 0
+        generation = text("select value from meta where name = 'generation'")
+        assert connection.execute(generation).scalar_one() == "0"
+    upgraded.close()
 
 
 def test_the_states_that_the_table_knows_are_those_of_the_code() -> None:
