@@ -27,7 +27,7 @@ class FrozenWords:
 
     def load(self, connection: Connection, claims: Sequence[Claim]) -> None:
         """Read the words that these claims need and that are not known yet."""
-        for composition in {claim.composition for claim in claims} - self._groups.keys():
+        for composition in {claim.composition for claim in claims} - self._groups.keys() - {None}:
             frozen = read_composition(connection, composition)
             self._groups[composition] = thawed_group(self.broadcast, frozen)
 
@@ -36,7 +36,9 @@ class FrozenWords:
 
         Raises LedgerError where the words do not render as they did when they were released.
         """
-        group = self._groups[claim.composition]
+        group = self._groups.get(claim.composition)
+        if group is None:
+            raise LedgerError("its words were never made: the ledger was restored while quiet hours held it")
         words = group.words(claim.recipient)
         if not words.are_frozen_as(claim.digest):
             raise LedgerError(

@@ -1,4 +1,8 @@
-"""Adopts a ledger for a folder: all that is written there already counts as told elsewhere."""
+"""Adopts a ledger for a folder: all that is written there already counts as told elsewhere.
+
+A ledger that looks restored from a backup is taken with the rest of its broadcasts in doubt: nobody is told
+twice by it, and a provider can be asked who was told.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,8 @@ from commcast.cli.output import say, show
 from commcast.errors import ConfigError, DecisionNeeded, Fault
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from commcast.incidents.load import Loaded
 
 
@@ -26,6 +32,7 @@ def adopt(folder: Path, *, yes: bool) -> None:
     from commcast.config_file import load_config
     from commcast.incidents.load import load_incidents
     from commcast.ledger.releases import record_history
+    from commcast.ledger.restored import doubt_all_open
     from commcast.ledger.store import adopt_ledger, ledger_path
 
     config, now = load_config(folder), clock()
@@ -34,23 +41,43 @@ def adopt(folder: Path, *, yes: bool) -> None:
     loaded = load_incidents(config, now)
     if not yes and not at_terminal():
         raise DecisionNeeded("Nothing was changed: this needs a yes, at a terminal or with --yes.")
-    if not yes and not says_yes(f"{_what_happens(path, loaded)} Go on?"):
+    if not yes and not says_yes(f"{_what_happens(path, desk, loaded)} Go on?"):
         raise DecisionNeeded("Nothing was changed.")
-    ledger = adopt_ledger(path, desk)
-    try:
-        with ledger.write() as connection:
-            count = record_history(connection, loaded.incidents, who(), now)
-    finally:
-        ledger.close()
+    count = in_doubt = 0
+
+    def record(connection: Connection, doubt: str) -> None:
+        nonlocal count, in_doubt
+        if doubt:
+            in_doubt = doubt_all_open(connection, who(), now)
+        count = record_history(connection, loaded.incidents, who(), now)
+
+    adopt_ledger(path, desk, record).close()
     if not config.desk:
         write_desk(folder / CONFIG_NAME, desk)
     show(f"{path} is the ledger of desk {desk[:8]}…; {count} updates count as told elsewhere.")
+    if in_doubt:
+        say(
+            f"{in_doubt:,} deliveries that it had open are unknown now; ask the providers: commcast reconcile"
+        )
     for name in loaded.broken:
         say(f"{name} is broken and was left out: mend it, then adopt again before you send anything of it.")
 
 
-def _what_happens(path: Path, loaded: Loaded) -> str:
-    what = "The ledger that is here becomes this desk's own" if path.exists() else "A new ledger is made"
+def _what_happens(path: Path, desk: str, loaded: Loaded) -> str:
+    from commcast.ledger.restored import count_open
+    from commcast.ledger.store import open_copy
+
+    what = "A new ledger is made"
+    with open_copy(path, desk, any_desk=True) as ledger:
+        if ledger is not None:
+            what = "The ledger that is here becomes this desk's own"
+        if ledger is not None and ledger.doubt:
+            with ledger.read() as connection:
+                count = count_open(connection)
+            what = (
+                f"{ledger.doubt}\n{what}. {count:,} deliveries that it has open may have been sent since: "
+                "they become unknown, and go again only if you say so (commcast resend)"
+            )
     updates = sum(len(incident.updates) for incident in loaded.incidents)
     return (
         f"{what}. What it does not know of the {updates} updates in incidents/ counts as told elsewhere: "

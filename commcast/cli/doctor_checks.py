@@ -82,13 +82,18 @@ def _files(config: Config, now: datetime) -> Iterator[Check]:
 
 def _ledger(config: Config, now: datetime) -> Iterator[Check]:
     from commcast.ledger.history import last_tick
-    from commcast.ledger.store import check_file, ledger_path, open_copy
+    from commcast.ledger.place import check_file
+    from commcast.ledger.store import check_sound, ledger_path, open_copy
 
     path = ledger_path(config.folder)
     try:
         check_file(path)
         with open_copy(path, config.desk) as ledger:
             assert ledger is not None  # noqa: S101 - check_file has seen it
+            if ledger.doubt:
+                yield Check(FAIL, "ledger", ledger.doubt, "", ExitCode.LEDGER)
+                return
+            check_sound(ledger)
             with ledger.read() as connection:
                 ticked = last_tick(connection)
     except CommcastError as error:

@@ -151,7 +151,12 @@ def _show(said: list[Tally], listed: list[Told], zone: ZoneInfo, addresses: bool
 
 
 _STATES = {"pending": "waiting", "claimed": "on the way"}
-_DONE = {"reconcile": "asked", "resend": "released again by", "settle": "settled by"}
+_DONE = {
+    "reconcile": "asked",
+    "resend": "released again by",
+    "settle": "settled by",
+    "restore": "ledger restored by",
+}
 
 
 def _show_acts(done: list[Act], zone: ZoneInfo, addresses: bool) -> None:

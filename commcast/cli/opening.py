@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commcast.cli.options import clock, find_folder
+from commcast.cli.output import say
 
 if TYPE_CHECKING:
     from commcast.cli.progress import Progress
@@ -42,7 +43,14 @@ def desk_to_read(folder: Path | None, now: datetime) -> Iterator[tuple[Desk, Led
     found = find_folder(folder)
     desk = open_desk(found, now)
     with open_copy(ledger_path(found), desk.config.desk) as ledger:
+        tell_doubt(ledger)
         yield desk, ledger
+
+
+def tell_doubt(ledger: Ledger | None) -> None:
+    """Say of a ledger that is only read why it is not to be sent from."""
+    if ledger is not None and ledger.doubt:
+        say(ledger.doubt)
 
 
 def sender_for(desk: Desk, ledger: Ledger, progress: Progress) -> Sender:

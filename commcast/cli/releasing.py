@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commcast.cli import asking, question
-from commcast.cli.opening import sender_for, who
+from commcast.cli.opening import sender_for, tell_doubt, who
 from commcast.cli.options import clock
 from commcast.cli.outcomes import (
     already_sent,
@@ -300,13 +300,15 @@ def ledger_of(desk: Desk, *, dry_run: bool = False) -> Iterator[Ledger]:
 
     Raises LedgerError in both cases alike.
     """
-    from commcast.ledger.store import check_file, ledger_path, open_copy, open_ledger
+    from commcast.ledger.place import check_file
+    from commcast.ledger.store import ledger_path, open_copy, open_ledger
 
     path = ledger_path(desk.config.folder)
     if dry_run:
         check_file(path)
         with open_copy(path, desk.config.desk) as copy:
             assert copy is not None  # noqa: S101 - check_file has seen it
+            tell_doubt(copy)
             yield copy
         return
     ledger = open_ledger(path, desk.config.desk)

@@ -153,6 +153,7 @@ def _why_unfit(now: datetime) -> ColumnElement[str]:
     )
     return case(
         (d.address == "", "erased"),
+        (d.composition.is_(None), "its words were never made"),
         (opted_out.exists(), "opted out"),
         (overtaken(State.ACCEPTED, State.UNKNOWN).exists(), "newer words have gone to them"),
         (overtaken(*WAITING, State.CLAIMED).exists(), "newer words are on the way to them"),

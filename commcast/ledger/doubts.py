@@ -23,11 +23,15 @@ _T = TypeVar("_T")
 
 
 class What(StrEnum):
-    """What was done about a lost answer: a provider's records were asked, or a person decided."""
+    """What was done about a lost answer: a provider's records were asked, or a person decided.
+
+    restore: a person took a ledger that was older than what was sent; that is where the doubt comes from.
+    """
 
     RECONCILE = "reconcile"
     RESEND = "resend"
     SETTLE = "settle"
+    RESTORE = "restore"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,32 +4,49 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import sqlite3
-import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text, update
 from sqlalchemy.pool import QueuePool
 
-from commcast.errors import LedgerError, TryAgain
+from commcast.errors import LedgerError
 from commcast.ledger import schema
-from commcast.ledger.troubles import BUSY_SECONDS, named_errors
+from commcast.ledger.copying import copy_ledger, room_for_copy, telling_of_copy
+from commcast.ledger.generation import (
+    Mark,
+    bring_up,
+    doubt,
+    name_of,
+    new_mark,
+    places,
+    read_marks,
+    write_marks,
+)
+from commcast.ledger.identity import check_desk, read_identity, secret_of
+from commcast.ledger.place import check_file, check_folder, is_there
+from commcast.ledger.troubles import BUSY_SECONDS, FailedDisk, named_errors
+from commcast.ledger.walindex import lost_commits
 
 LEDGER_FOLDER = ".commcast"
 LEDGER_NAME = "ledger.db"
-_HEADER = b"SQLite format 3\x00"
+
+
+def nothing_more(_connection: Connection, _doubt: str) -> None:
+    """Record nothing more at an adoption."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """An open ledger. `secret` keys Message-IDs and erasure hashes.
 
+    `doubt` says why a copy for reading is not to be sent from, "" where nothing speaks against it; what is
+    open for writing has none. `file` is what is open: `path`, or its copy.
     Used from one thread at a time; `write` is one durable transaction, `read` sees one consistent state.
     """
 
@@ -37,25 +54,51 @@ class Ledger:
     engine: Engine = field(repr=False)
     desk: str
     secret: bytes = field(repr=False)
+    file: Path
+    doubt: str = ""
+    _failed: list[FailedDisk] = field(default_factory=list, repr=False)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Yield a connection in one transaction, committed with fsync at the end, undone on any error.
 
-        Raises TryAgain when the ledger stays locked, LedgerError when it cannot be written.
+        Raises TryAgain when the ledger stays locked, LedgerError when it cannot be written; once the disk has
+        failed, always.
         """
-        with named_errors(self.path), self.engine.begin() as connection:
+        if self._failed:
+            raise self._failed[0]
+        with self._named_errors(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Yield a connection that only reads."""
-        with named_errors(self.path), self.engine.connect() as connection:
+        """Yield a connection that only reads. Raises LedgerError when the ledger cannot be read."""
+        with self._named_errors(), self.engine.connect() as connection:
             connection.execution_options(commcast_reads=True)
             yield connection
 
+    def rise(self) -> None:
+        """Count one more generation, so that an older copy of this ledger is known for one.
+
+        To be called before the first message of a run leaves, and after the last. Raises as `write` does, and
+        LedgerError where the mark beside the ledger cannot be written.
+        """
+        with self.write() as connection:
+            generation = _rise(connection)
+        write_marks(self.path, new_mark(self.desk, name_of(self.secret), generation))
+
     def close(self) -> None:
         self.engine.dispose()
+
+    @contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        try:
+            with named_errors(self.path, None if self.file == self.path else self.file):
+                yield
+        except FailedDisk as error:
+            self._failed.append(error)
+            self.engine.dispose()  # what such a connection says next is not to be believed
+            raise
 
 
 def ledger_path(folder: Path) -> Path:
@@ -68,12 +111,7 @@ def create_ledger(path: Path, desk: str) -> Ledger:
 
     It is made under another name and then linked, so that a crash leaves none rather than half of one.
     """
-    with named_errors(path):
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        _check_folder(path.parent)
-        handle, name = tempfile.mkstemp(prefix=".new-", suffix=".db", dir=path.parent)
-        os.close(handle)
-        _make(Path(name), path, desk)
+    _create(path, desk, nothing_more)
     return open_ledger(path, desk)
 
 
@@ -83,117 +121,130 @@ def open_ledger(path: Path, desk: str) -> Ledger:
     Raises LedgerError where it is missing, foreign, damaged or newer than this program (exit 3).
     """
     check_file(path)
-    return _trusted(path, _engine(path), desk)
+    lost, marks = lost_commits(path), read_marks(path, desk)
+    ledger = _opened(path, path, desk)
+    try:
+        if why := _doubt(ledger, marks, lost=lost):
+            raise LedgerError(why)
+        _bring_up(ledger)
+    except BaseException:
+        ledger.close()
+        raise
+    return ledger
 
 
 @contextmanager
-def open_copy(path: Path, desk: str) -> Iterator[Ledger | None]:
+def open_copy(path: Path, desk: str, *, any_desk: bool = False) -> Iterator[Ledger | None]:
     """Yield the ledger for reading, from a private copy that leaves the folder byte-identical.
 
     SQLite cannot read a write-ahead log without touching its index file; so a preview reads a copy.
-    Yields None where there is no ledger.
+    Yields None where there is no ledger. With `any_desk` another desk's is read as well.
     """
     if not is_there(path):
         yield None
         return
     check_file(path)
-    with _telling_of_copy(path):
-        room = tempfile.TemporaryDirectory(prefix="commcast-")
-    with room as folder:
-        copy = Path(folder) / LEDGER_NAME
-        with _telling_of_copy(path):
-            _copy(path, copy)
-        ledger = _trusted(path, _engine(copy), desk)
+    lost, marks = lost_commits(path), read_marks(path, desk)
+    with room_for_copy(path) as folder:
+        copy = folder / LEDGER_NAME
+        with telling_of_copy(path):
+            copy_ledger(path, copy)
+        ledger = _opened(path, copy, None if any_desk else desk)
         try:
-            yield ledger
+            yield replace(ledger, doubt=_doubt(ledger, marks, lost=lost))
         finally:
             ledger.close()
 
 
-def adopt_ledger(path: Path, desk: str) -> Ledger:
-    """Make the ledger at `path` this desk's own: a new one where there is none."""
+def check_sound(ledger: Ledger) -> None:
+    """Read every page of a ledger. Raises LedgerError where they do not fit together."""
+    with ledger.read() as connection:
+        said = connection.execute(text("pragma quick_check(1)")).scalar_one()
+    if said != "ok":
+        raise LedgerError(f"{ledger.path}: is damaged ({said}); restore it from a backup")
+
+
+def adopt_ledger(path: Path, desk: str, record: Callable[[Connection, str], None] = nothing_more) -> Ledger:
+    """Make the ledger at `path` this desk's own: a new one where there is none.
+
+    `record` writes down, in the same transaction, what the adoption means; it is told why the ledger was not
+    to be sent from, "" where nothing speaks against it.
+    """
     if not is_there(path):
-        return create_ledger(path, desk)
+        _create(path, desk, record)
+        return open_ledger(path, desk)
     check_file(path)
-    engine = _engine(path)
-    with named_errors(path), engine.begin() as connection:
-        connection.execute(update(schema.meta).where(schema.meta.c.name == "desk").values(value=desk))
-    engine.dispose()
+    lost, marks = lost_commits(path), read_marks(path, desk)
+    ledger = _opened(path, path, None)
+    try:
+        with ledger.write() as connection:
+            connection.execute(update(schema.meta).where(schema.meta.c.name == "desk").values(value=desk))
+            name = name_of(ledger.secret)
+            why = _doubt(ledger, marks, lost=lost)
+            seen = max([mark.generation for mark in marks if mark.ledger == name], default=0)
+            generation = _rise(connection, seen)
+            record(connection, why)
+        # Last: until then a ledger that was not to be trusted is not.
+        write_marks(path, new_mark(desk, name, generation), anew=True)
+    finally:
+        ledger.close()
     return open_ledger(path, desk)
 
 
-def is_there(path: Path) -> bool:
-    """Return whether something lies where the ledger goes. Raises LedgerError where it is a link."""
-    with named_errors(path):
-        if not os.path.lexists(path.parent):
-            return False
-        _check_folder(path.parent)
-        try:
-            found = path.lstat()
-        except FileNotFoundError:
-            return False
-    if stat.S_ISLNK(found.st_mode):
-        raise LedgerError(f"{path}: is a link; put the ledger itself there")
-    return True
-
-
-def check_file(path: Path) -> None:
-    """Refuse a ledger that is missing, a link, somebody else's, empty, cut short or no database at all.
-
-    Raises LedgerError. Nothing is ever put in its place.
-    """
-    if not is_there(path):
-        raise LedgerError(
-            f"{path}: there is no ledger, and commcast.toml says that this folder has one. Without it "
-            "everybody could be told again: restore it from a backup, or begin anew with: "
-            "commcast doctor --adopt-ledger"
+def _doubt(ledger: Ledger, marks: Sequence[Mark], *, lost: bool) -> str:
+    """Return why a ledger is not to be sent from; "" where nothing speaks against it."""
+    if lost:
+        return (
+            f"{ledger.path}: its log (ledger.db-wal) is damaged or gone, and with it what was recorded last. "
+            "Who was told then would be told again: put a whole one back; or take this one, where all that "
+            "waits then counts as perhaps told, with: commcast doctor --adopt-ledger"
         )
-    found = path.lstat()
-    if not stat.S_ISREG(found.st_mode):
-        raise LedgerError(f"{path}: is not a plain file; put the ledger itself there")
-    if found.st_uid not in {os.getuid(), 0}:
-        raise LedgerError(f"{path}: belongs to another user; run commcast as that user")
-    if stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.getuid():
-        path.chmod(0o600)
-    _check_content(path, found.st_size)
+    with ledger.read() as connection:
+        generation = _generation(connection)
+    return doubt(ledger.path, marks, name_of(ledger.secret), generation)
 
 
-def _check_folder(folder: Path) -> None:
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise LedgerError(f"{folder}: is a link or not a folder; make it a folder of its own")
-    if found.st_uid not in {os.getuid(), 0}:
-        raise LedgerError(f"{folder}: belongs to another user; run commcast as that user")
-    if stat.S_IMODE(found.st_mode) & 0o002:
-        raise LedgerError(f"{folder}: anybody may write in it; mend it with: chmod 700 {folder}")
-    if stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.getuid():
-        folder.chmod(0o700)
+def _generation(connection: Connection) -> int:
+    value = connection.execute(select(schema.meta.c.value).where(schema.meta.c.name == "generation"))
+    return int(value.scalar_one())
 
 
-def _check_content(path: Path, size: int) -> None:
-    restore = "restore it from a backup; it is never replaced by an empty one"
-    try:
-        with path.open("rb") as file:
-            head = file.read(100)
-    except OSError as error:
-        raise LedgerError(f"{path}: cannot be read: {error.strerror}") from None
-    if not head:
-        raise LedgerError(f"{path}: is empty; {restore}")
-    if len(head) < 100 or not head.startswith(_HEADER):
-        raise LedgerError(f"{path}: is not a ledger (no SQLite file); {restore}")
-    page = int.from_bytes(head[16:18], "big")
-    page = 65536 if page == 1 else page
-    pages = int.from_bytes(head[28:32], "big")
-    # The page count in the header holds only where both change counters agree (SQLite file format, 1.3.7).
-    if head[24:28] == head[92:96] and pages * page > size:
-        raise LedgerError(f"{path}: is cut short ({size} of {pages * page} bytes); {restore}")
+def _rise(connection: Connection, above: int = 0) -> int:
+    """Raise the generation, over `above` too, and return it."""
+    generation = max(_generation(connection), above) + 1
+    connection.execute(
+        update(schema.meta).where(schema.meta.c.name == "generation").values(value=str(generation))
+    )
+    return generation
 
 
-def _make(made: Path, path: Path, desk: str) -> None:
+def _bring_up(ledger: Ledger) -> None:
+    """Let each mark tell of what others have sent since: of another user, or from before it was lost."""
+    with ledger.read() as connection:
+        generation = _generation(connection)
+    if generation:
+        mark = new_mark(ledger.desk, name_of(ledger.secret), generation)
+        bring_up(places(ledger.path), mark)
+
+
+def _create(path: Path, desk: str, record: Callable[[Connection, str], None]) -> None:
+    with named_errors(path):
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        check_folder(path.parent)
+        handle, name = tempfile.mkstemp(prefix=".new-", suffix=".db", dir=path.parent)
+        os.close(handle)
+        secret = _make(Path(name), path, desk, record)
+    # Also over the marks of a ledger that is no more.
+    write_marks(path, new_mark(desk, name_of(secret), 0), anew=True)
+
+
+def _make(made: Path, path: Path, desk: str, record: Callable[[Connection, str], None]) -> bytes:
     engine = _engine(made)
+    secret = secrets.token_bytes(32)
     try:
         with engine.begin() as connection:
-            _fill(connection, desk)
+            _fill(connection, desk, secret)
+            record(connection, "")
         engine.dispose()
         os.link(made, path)
     except FileExistsError:
@@ -202,79 +253,28 @@ def _make(made: Path, path: Path, desk: str) -> None:
         engine.dispose()
         for left in path.parent.glob(made.name + "*"):
             left.unlink()
+    return secret
 
 
-def _trusted(path: Path, engine: Engine, desk: str) -> Ledger:
+def _opened(path: Path, file: Path, desk: str | None) -> Ledger:
+    """Open what lies at `file` as the ledger at `path`; None for `desk` takes that of any desk."""
+    engine = _engine(file)
     try:
-        with named_errors(path):
-            kept = _kept(engine, path)
-        _check_desk(path, kept.get("desk", ""), desk)
-        return Ledger(path, engine, desk, _secret(path, kept))
+        with named_errors(path, None if file == path else file):
+            kept = read_identity(engine, path)
+        if desk is not None:
+            check_desk(path, kept.get("desk", ""), desk)
+        return Ledger(path, engine, kept.get("desk", ""), secret_of(path, kept), file)
     except BaseException:
         engine.dispose()  # leaves no log beside a file that is not ours
         raise
 
 
-def _kept(engine: Engine, path: Path) -> dict[str, str]:
-    """Return what the ledger says of itself, its tables brought up to date."""
-    with engine.connect() as connection:
-        connection.execution_options(commcast_reads=True)
-        revision = _revision(connection, path)
-    if revision != schema.REVISION:
-        _upgrade(engine, path, revision)
-    with engine.connect() as connection:
-        connection.execution_options(commcast_reads=True)
-        return {row.name: row.value for row in connection.execute(select(schema.meta))}
-
-
-def _check_desk(path: Path, found: str, desk: str) -> None:
-    if not desk:
-        raise LedgerError(
-            "commcast.toml has no desk: it does not say whose ledger to trust; "
-            "mend it with: commcast doctor --adopt-ledger"
-        )
-    if found != desk:
-        raise LedgerError(
-            f"{path}: is the ledger of another desk ({found[:8]}…, this folder's is {desk[:8]}…); "
-            "put the right one there, or take this one with: commcast doctor --adopt-ledger"
-        )
-
-
-def _secret(path: Path, kept: Mapping[str, str]) -> bytes:
-    try:
-        return bytes.fromhex(kept["secret"])
-    except (KeyError, ValueError):
-        raise LedgerError(f"{path}: is damaged: its secret is gone; restore it from a backup") from None
-
-
-def _revision(connection: Connection, path: Path) -> str:
-    known = connection.execute(
-        text("select count(*) from sqlite_master where name in ('alembic_version', 'meta')")
-    ).scalar_one()
-    if known != 2:
-        raise LedgerError(f"{path}: is a database, but not a ledger of commcast; put the right file there")
-    revision = connection.execute(text("select version_num from alembic_version")).scalar_one_or_none()
-    if revision is None:
-        raise LedgerError(f"{path}: is damaged: it does not say how old it is; restore it from a backup")
-    return str(revision)
-
-
-def _upgrade(engine: Engine, path: Path, revision: str) -> None:
-    from commcast.ledger.migrations.upgrade import known_revisions, upgrade
-
-    if revision not in known_revisions():
-        raise LedgerError(
-            f"{path}: was written by a newer commcast (tables {revision}); upgrade commcast here"
-        )
-    with engine.begin() as connection:
-        upgrade(connection)
-
-
-def _fill(connection: Connection, desk: str) -> None:
+def _fill(connection: Connection, desk: str, secret: bytes) -> None:
     schema.metadata.create_all(connection)
     connection.execute(text("create table alembic_version (version_num varchar(32) not null primary key)"))
     connection.execute(text("insert into alembic_version values (:revision)"), {"revision": schema.REVISION})
-    kept = {"desk": desk, "secret": secrets.token_hex(32), "generation": "0"}
+    kept = {"desk": desk, "secret": secret.hex(), "generation": "0"}
     connection.execute(insert(schema.meta), [{"name": name, "value": value} for name, value in kept.items()])
 
 
@@ -305,38 +305,3 @@ def _set_pragmas(connection: Any, _record: Any) -> None:
 def _begin(connection: Connection) -> None:
     reads = connection.get_execution_options().get("commcast_reads")
     connection.exec_driver_sql("begin" if reads else "begin immediate")
-
-
-@contextmanager
-def _telling_of_copy(path: Path) -> Iterator[None]:
-    """Say of a failure that it is the copy's, which lies elsewhere."""
-    try:
-        yield
-    except OSError as error:
-        reason = f"cannot be copied to the temporary folder to read it: {error.strerror or error}"
-        raise LedgerError(f"{path}: {reason}; make room there, or set TMPDIR to another") from None
-
-
-def _copy(path: Path, copy: Path) -> None:
-    """Copy a ledger and its write-ahead log as one state, also while another process writes."""
-    log, copied_log = path.with_name(path.name + "-wal"), copy.with_name(copy.name + "-wal")
-    for _ in range(20):
-        before = _state(path, log)
-        shutil.copyfile(path, copy)
-        copied_log.unlink(missing_ok=True)
-        if log.exists():
-            shutil.copyfile(log, copied_log)
-        if _state(path, log) == before:
-            return
-    raise TryAgain(f"{path}: is being written all the time; try again in a moment")
-
-
-def _state(path: Path, log: Path) -> tuple[object, ...]:
-    """Return what changes when a checkpoint moves the log into the ledger; its growth is no matter."""
-    found = path.stat()
-    try:
-        with log.open("rb") as file:
-            salt = file.read(32)
-    except FileNotFoundError:
-        salt = b""
-    return (found.st_mtime_ns, found.st_size, found.st_ino, salt)
