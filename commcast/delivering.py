@@ -6,13 +6,13 @@ import asyncio
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from commcast.adapters.base import Adapter
 from commcast.broadcast import Ended, Run
-from commcast.errors import ExitCode, Interrupted, ProviderError, gravest
+from commcast.errors import ExitCode, Interrupted, ProviderError, TryAgain, gravest
 from commcast.eventloop import run
 from commcast.ledger.claims import waiting
 from commcast.ledger.freeze import Broadcast, open_broadcasts
@@ -22,6 +22,7 @@ from commcast.ledger.store import Ledger
 from commcast.message import OutcomeKind
 from commcast.model import Channel
 from commcast.progress import Progress
+from commcast.signals import ending_in_order
 
 # Longer than the longest hand-over with the one that waits before it; then another host may call it unknown.
 LEASE = timedelta(minutes=30)
@@ -141,9 +142,13 @@ def no_fallback(channel: Channel) -> Adapter | None:  # noqa: ARG001 - the signa
     return None
 
 
+def unsaid() -> None:
+    """Tell nobody that a run comes to its end."""
+
+
 @dataclass(frozen=True)
 class Deliverer:
-    """Delivers for one process. `clock` gives aware now.
+    """Delivers for one process. `clock` gives aware now; `halting` is called when a signal ends a run.
 
     `adapter_for` makes a channel's adapter, `fallback_for` the one that takes over where the first as a
     whole refuses, None where there is none.
@@ -155,6 +160,7 @@ class Deliverer:
     clock: Callable[[], datetime]
     progress: Progress
     fallback_for: Callable[[Channel], Adapter | None] = no_fallback
+    halting: Callable[[], None] = unsaid
 
     def deliver(self, incident: str) -> Delivered:
         """Deliver all frozen broadcasts of an incident.
@@ -165,41 +171,43 @@ class Deliverer:
         delivered = Delivered()
         with self.ledger.write() as connection:
             delivered.lost = settle_lost(connection, self.clock())
-        run(self._deliver(incident, delivered))
+        with self.ledger.read() as connection:
+            broadcasts = open_broadcasts(connection, incident)
+        if not broadcasts:
+            return delivered
+        self.ledger.rise()  # before the first message leaves: a copy of before is older from now on
+        run(self._deliver(broadcasts, delivered))
+        if delivered.handed_over:
+            # So that a copy made in the middle is older, too. Who is locked out here does so at the next run.
+            with suppress(TryAgain):
+                self.ledger.rise()
         reason = "a provider that refused everybody" if delivered.refuses_everybody else ""
         if reason or delivered.signal == signal.SIGINT:
             with self.ledger.write() as connection:
                 stop_incident(connection, incident, reason or "Ctrl-C", self.clock())
         return delivered
 
-    async def _deliver(self, incident: str, delivered: Delivered) -> None:
+    async def _deliver(self, broadcasts: Sequence[Broadcast], delivered: Delivered) -> None:
         halt = asyncio.Event()
-        loop = asyncio.get_running_loop()
+        running: list[asyncio.Task[None]] = []
 
-        def caught(number: int) -> None:
-            delivered.signal = delivered.signal or number
+        def in_order(number: int) -> None:
+            delivered.signal = number
             halt.set()
+            self.halting()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, caught, number)
-        try:
-            with self.ledger.read() as connection:
-                broadcasts = open_broadcasts(connection, incident)
+        def at_once() -> None:
+            for task in running:
+                task.cancel()
+
+        with ending_in_order(asyncio.get_running_loop(), in_order, at_once):
             # Side by side: nobody's text waits behind two hundred thousand mails.
-            channels = {broadcast.channel for broadcast in broadcasts}
-            ended = await asyncio.gather(
-                *(
-                    self._one_channel([b for b in broadcasts if b.channel == channel], halt, delivered)
-                    for channel in sorted(channels)
-                ),
-                return_exceptions=True,
-            )
-            for error in ended:
-                if error is not None:
+            for channel in sorted({broadcast.channel for broadcast in broadcasts}):
+                of_channel = [broadcast for broadcast in broadcasts if broadcast.channel == channel]
+                running.append(asyncio.create_task(self._one_channel(of_channel, halt, delivered)))
+            for error in await asyncio.gather(*running, return_exceptions=True):
+                if error is not None and not isinstance(error, asyncio.CancelledError):
                     raise error
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
 
     async def _one_channel(
         self, broadcasts: Sequence[Broadcast], halt: asyncio.Event, delivered: Delivered
@@ -227,16 +235,22 @@ class Deliverer:
     ) -> Ended:
         """Deliver through one provider. One that cannot be spoken to refuses us; another channel goes on."""
         try:
-            return await self._run(broadcast, make(), halt, waits=waits).deliver()
+            run = self._run(broadcast, make(), halt, waits=waits)
         except ProviderError as error:
-            with self.ledger.read() as connection:
-                count, next_try = waiting(connection, broadcast.id)
-            return Ended(
-                provider=error.provider,
-                refused="; ".join(f"{fault.what}; {fault.remedy}" for fault in error.faults),
-                waiting=count,
-                next_try=next_try,
-            )
+            refused = "; ".join(f"{fault.what}; {fault.remedy}" for fault in error.faults)
+            return self._counted(broadcast, Ended(provider=error.provider, refused=refused))
+        try:
+            return await run.deliver()
+        except asyncio.CancelledError:
+            # Ctrl-C once more: what was open is settled as unknown; nothing is left to do but to count.
+            run.ended.interrupted = True
+            return self._counted(broadcast, run.ended)
+
+    def _counted(self, broadcast: Broadcast, ended: Ended) -> Ended:
+        """Return how a run ended that could not count what waits."""
+        with self.ledger.read() as connection:
+            ended.waiting, ended.next_try = waiting(connection, broadcast.id)
+        return ended
 
     def _run(self, broadcast: Broadcast, adapter: Adapter, halt: asyncio.Event, *, waits: bool = True) -> Run:
         return Run(

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from commcast.adapters.base import Adapter
 from commcast.config import CONFIG_NAME, Config, EmailChannel, SmsChannel
-from commcast.delivering import Deliverer
+from commcast.delivering import Deliverer, unsaid
 from commcast.desk import Desk
 from commcast.errors import ConfigError, Fault
 from commcast.ledger.owners import current_owner
@@ -65,8 +65,12 @@ def make_sender(
     *,
     clock: Callable[[], datetime],
     progress: Progress,
+    halting: Callable[[], None] = unsaid,
 ) -> Sender:
-    """Return what sends for this process, and tells `progress` how far it is. `clock` gives aware now."""
+    """Return what sends for this process, and tells `progress` how far it is. `clock` gives aware now.
+
+    `halting` is called when a signal asks a run to end.
+    """
     deliverer = Deliverer(
         ledger=ledger,
         adapter_for=lambda channel: adapter_for(desk.config, channel, clock),
@@ -74,6 +78,7 @@ def make_sender(
         owner=current_owner(),
         clock=clock,
         progress=progress,
+        halting=halting,
     )
     return Sender(desk, deliverer, progress.freezing)
 

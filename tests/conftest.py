@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ _INHERITED = re.compile(
 def pytest_configure() -> None:
     """Close the network before the first test module is imported, and let slow machines be slow."""
     sys.addaudithook(_refuse_network)
+    for number in (signal.SIGINT, signal.SIGHUP):  # ignored where tests run in a shell's background
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     settings.register_profile(
         "commcast",
         deadline=None,

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from commcast.cli.output import say, show_json, silence
 from commcast.errors import CommcastError, ExitCode, Fault, InputError
+from commcast.signals import EndedBySignal, ending_at_once
 
 _LEDGER_FOLDER = ".commcast"  # known here without the ledger's heavy imports
 
@@ -33,7 +34,8 @@ class CommcastGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         as_json = "--json" in ctx.args
         try:
-            return super().invoke(ctx)
+            with ending_at_once():
+                return super().invoke(ctx)
         except InputError as error:
             raise _end(error.exit_code, str(error), as_json, error.faults) from None
         except CommcastError as error:
@@ -41,6 +43,11 @@ class CommcastGroup(TyperGroup):
         except KeyboardInterrupt:
             message = "Interrupted; what was not released was not sent."
             raise _end(ExitCode.INTERRUPTED, message, as_json) from None
+        except EndedBySignal as ended:
+            message = (
+                f"Ended by {ended.name}: nothing more is sent. The next tick, or the same command, goes on."
+            )
+            raise _end(ExitCode.TERMINATED, message, as_json) from None
         except BrokenPipeError:
             # The reader of our output went away (`| head`): that is no error of ours.
             silence(sys.stdout)

@@ -55,9 +55,17 @@ def tell_doubt(ledger: Ledger | None) -> None:
 
 def sender_for(desk: Desk, ledger: Ledger, progress: Progress) -> Sender:
     """Return what sends for this process, and tells `progress` how far it is."""
+    from commcast.broadcast import DRAIN_SECONDS
     from commcast.wiring import make_sender
 
-    return make_sender(desk, ledger, clock=clock, progress=progress)
+    def halting() -> None:
+        progress.end()
+        say(
+            f"Nothing more is sent. What is on its way may finish, for at most {DRAIN_SECONDS:.0f} seconds; "
+            "Ctrl-C ends that at once."
+        )
+
+    return make_sender(desk, ledger, clock=clock, progress=progress, halting=halting)
 
 
 def who() -> str:

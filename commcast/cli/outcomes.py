@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -129,11 +130,24 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
             f"{delivered.expired:,} were not told: the promise in these words has passed. "
             f"Say what is true now: commcast update {incident}"
         )
-    if delivered.signal:
-        say(f"Interrupted: {delivered.waiting:,} wait. commcast resume {incident} finishes it.")
-    elif delivered.stopped_by:
+    if delivered.stopped_by and not delivered.signal:
         say(f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} wait. See: commcast resume {incident}")
-    elif delivered.waiting and not delivered.troubles:
+    elif delivered.waiting and not delivered.troubles and not delivered.signal:
         say(f"{delivered.waiting:,} wait for their turn. A tick goes on, or: commcast send {incident}")
     if delivered.lost or delivered.outcomes["unknown"]:
         say(f"Unknown: no answer came; nobody is told again by itself. Next: commcast reconcile {incident}")
+    tell_signal(incident, delivered)
+
+
+def tell_signal(incident: str, delivered: Delivered) -> None:
+    """Say of a run that a signal ended how far it came, and how it goes on; else nothing."""
+    if not delivered.signal:
+        return
+    unknown = delivered.outcomes["unknown"]
+    count = f"{delivered.handed_over:,} handed over" + (f", {unknown:,} of them unknown" if unknown else "")
+    if delivered.signal == signal.SIGINT:
+        say(f"Interrupted: {count}; {delivered.waiting:,} wait. Go on with: commcast resume {incident}")
+    else:
+        name = signal.Signals(delivered.signal).name
+        goes_on = f"A tick goes on, or: commcast send {incident}"
+        say(f"Ended by {name}: {count}; {delivered.waiting:,} wait. {goes_on}")

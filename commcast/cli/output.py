@@ -6,11 +6,14 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TextIO
 
 # C0 but tab and line feed, DEL, C1, and what turns the reading direction: shown, never obeyed.
 _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_GOES_ON: ContextVar[bool] = ContextVar("goes_on", default=False)
 LONGEST_LINE = 2000  # characters; a longer one is cut in talk, never in a result
 
 
@@ -39,12 +42,15 @@ def show_json(kind: str, content: Mapping[str, Any]) -> None:
 
 
 def put(text: str, stream: TextIO | None = None) -> None:
-    """Print `text` as it is, to stdout unless told otherwise; where that takes no more, say so and go on."""
+    """Print `text` as it is, to stdout unless told otherwise; where that takes no more, say so and go on.
+
+    Raises BrokenPipeError where nobody reads a result any more, but not where messages are being sent.
+    """
     stream = stream or sys.stdout
     try:
         print(text, file=stream)
     except BrokenPipeError:
-        raise
+        _without_reader(stream)
     except OSError as error:
         _give_up(stream, error)
 
@@ -65,11 +71,28 @@ def silence(stream: TextIO) -> None:
     os.close(nowhere)
 
 
+@contextmanager
+def going_on_unread() -> Iterator[None]:
+    """Go on where nobody reads our output any more (`| head`): they are done with it, not with sending."""
+    token = _GOES_ON.set(True)
+    try:
+        yield
+    finally:
+        _GOES_ON.reset(token)
+
+
+def _without_reader(stream: TextIO) -> None:
+    """Go on without whoever read our talk; end where nobody wants a result."""
+    if stream is sys.stdout and not _GOES_ON.get():
+        raise  # the BrokenPipeError that is being handled
+    silence(stream)
+
+
 def _flush(stream: TextIO) -> None:
     try:
         stream.flush()
     except BrokenPipeError:
-        raise
+        _without_reader(stream)
     except OSError as error:
         _give_up(stream, error)
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from commcast.cli.opening import desk_to_read, desk_to_work, sender_for
 from commcast.cli.options import DryRunOption, FolderOption, JsonOption, moment_or_now
-from commcast.cli.outcomes import trouble_document
-from commcast.cli.output import say, show, show_json
+from commcast.cli.outcomes import tell_signal, trouble_document
+from commcast.cli.output import going_on_unread, say, show, show_json
 from commcast.cli.present import NAMES
 from commcast.cli.progress import Progress
 from commcast.durations import parse_duration
@@ -69,7 +66,11 @@ def tick(
     elif as_json:
         raise InputError("--json tells of one pass: leave out --loop")
     else:
-        code = _loop(folder, _length(loop, "--loop"), _length(for_, "--for") if for_ else None)
+        try:
+            code = _loop(folder, _length(loop, "--loop"), _length(for_, "--for") if for_ else None)
+        except KeyboardInterrupt:
+            words = "Interrupted: the loop has ended; the next tick goes on where it left."
+            raise Interrupted(words, ExitCode.INTERRUPTED) from None
     raise typer.Exit(code)
 
 
@@ -96,8 +97,7 @@ def _loop(folder: Path | None, every: float, lasting: float | None) -> ExitCode:
         due = max(due + every, now)
         if lasting is not None and due - start > lasting:
             return loop_code(codes)
-        with _ending_on_signals():
-            time.sleep(due - now)
+        time.sleep(due - now)
 
 
 def loop_code(codes: list[ExitCode]) -> ExitCode:
@@ -108,8 +108,7 @@ def loop_code(codes: list[ExitCode]) -> ExitCode:
 def _pass_in_loop(folder: Path | None, talk: _Talk) -> ExitCode:
     """Run one pass; what a later one may find mended does not end the loop."""
     try:
-        with _ending_on_signals():
-            return _pass(folder, False, talk)
+        return _pass(folder, False, talk)
     except (LedgerError, Interrupted):
         raise
     except CommcastError as error:
@@ -121,9 +120,14 @@ def _pass(folder: Path | None, as_json: bool, talk: _Talk) -> ExitCode:
     from commcast.incidents.load import load_incidents
     from commcast.tick import tick as run_tick
 
-    with desk_to_work(folder) as (desk, ledger), Progress() as progress:
+    with desk_to_work(folder) as (desk, ledger), Progress() as progress, going_on_unread():
         sender = sender_for(desk, ledger, progress)
         ticked = run_tick(sender, load_incidents(desk.config, desk.now))
+    with going_on_unread():
+        return _tell(desk, ticked, as_json, talk)
+
+
+def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: _Talk) -> ExitCode:
     code = ticked.exit_code(desk.config.send.tolerate)
     talk.faults("\n".join(_in_words(path, error) for path, error in ticked.errors.items()))
     if as_json:
@@ -132,6 +136,7 @@ def _pass(folder: Path | None, as_json: bool, talk: _Talk) -> ExitCode:
         for incident, delivered in ticked.delivered.items():
             if _is_news(delivered) and (news := delivered_in_words(delivered)):
                 show(f"{incident}: {news}")
+            tell_signal(incident, delivered)
     return code
 
 
@@ -250,19 +255,3 @@ def _length(text: str, option: str) -> float:
         return parse_duration(text).total_seconds()
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
-
-
-@contextmanager
-def _ending_on_signals() -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into a documented end; deliveries have their own, gentler way meanwhile."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
-        raise Interrupted("The loop has ended on a signal; the next tick goes on where it left.", code)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
