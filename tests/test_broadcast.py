@@ -27,10 +27,11 @@ from commcast.ledger.freeze import Broadcast, open_broadcasts
 from commcast.ledger.owners import current_owner
 from commcast.ledger.settling import settle_lost
 from commcast.ledger.stops import stop_incident, stops_in_force
+from commcast.ledger.store import open_ledger
 from commcast.message import Blame, Email, HandOver, Outcome, OutcomeKind
 from commcast.model import Channel
 from commcast.progress import Progress, Unheard
-from tests.desks import START, Bench, numbered, write_desk, write_incident
+from tests.desks import DESK, START, Bench, numbered, write_desk, write_incident
 from tests.fakes import FakeAdapter, HeldAdapter, accepted, address_of, saying, settle_down
 from tests.ledgers import nothing_can_be_written
 
@@ -492,6 +493,8 @@ def test_where_answers_cannot_be_recorded_nothing_more_leaves(tmp_path: Path) ->
             deliver(bench, adapter)
     assert len(adapter.handed) <= 3 + 2
     assert mails(bench)["claimed"] <= 2
+    bench.ledger.close()
+    bench.ledger = open_ledger(bench.ledger.path, DESK)  # a new process: the one before writes no more
     with bench.ledger.write() as connection:
         settle_lost(connection, START + LEASE)
     rest = FakeAdapter()

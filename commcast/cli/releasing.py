@@ -20,7 +20,7 @@ from commcast.cli.outcomes import (
     tell_trouble,
     what_happened,
 )
-from commcast.cli.output import say, show, show_json
+from commcast.cli.output import going_on_unread, say, show, show_json
 from commcast.cli.present import clock_of, rows_left_out, survey_document
 from commcast.cli.progress import Progress
 from commcast.errors import CommcastError, DecisionNeeded, ExitCode, InputError, Interrupted
@@ -232,6 +232,13 @@ def _nothing_to_send(owed: Owed, ledger: Ledger, wishes: Wishes) -> ExitCode:
 
 
 def _deliver(
+    desk: Desk, owed: Owed, ledger: Ledger, wishes: Wishes, released: list[int], expected: list[str] | None
+) -> ExitCode:
+    with going_on_unread():
+        return _deliver_and_tell(desk, owed, ledger, wishes, released, expected)
+
+
+def _deliver_and_tell(
     desk: Desk, owed: Owed, ledger: Ledger, wishes: Wishes, released: list[int], expected: list[str] | None
 ) -> ExitCode:
     with Progress() as progress:

@@ -12,7 +12,7 @@ from commcast.cli import lost
 from commcast.cli.opening import sender_for, who
 from commcast.cli.options import DryRunOption, FolderOption, JsonOption, YesOption, clock
 from commcast.cli.outcomes import tell_trouble
-from commcast.cli.output import say, show, show_json
+from commcast.cli.output import going_on_unread, say, show, show_json
 from commcast.cli.present import NAMES
 from commcast.cli.progress import Progress
 from commcast.cli.reconcile import configured_providers
@@ -69,7 +69,8 @@ def resend(
         if not yes:
             many = f"Send {lost.messages(len(going))} again?"
             lost.ask_whether(desk, many, len(going), "nothing was sent again")
-        raise typer.Exit(_send_again(desk, ledger, which.incident, found, by or who(), as_json))
+        with going_on_unread():
+            raise typer.Exit(_send_again(desk, ledger, which.incident, found, by or who(), as_json))
 
 
 def _check_not_stopped(ledger: Ledger, incident: str) -> None:

@@ -9,7 +9,7 @@ import typer
 from commcast.cli.opening import desk_to_work, sender_for, who
 from commcast.cli.options import FolderOption, clock
 from commcast.cli.outcomes import tell_trouble
-from commcast.cli.output import say, show
+from commcast.cli.output import going_on_unread, say, show
 from commcast.cli.progress import Progress
 from commcast.cli.tick import delivered_in_words
 from commcast.errors import ExitCode, InputError, gravest
@@ -71,7 +71,7 @@ def resume(
     from commcast.ledger.pacing import reopen
     from commcast.ledger.stops import lift_stop
 
-    with desk_to_work(folder) as (desk, ledger):
+    with desk_to_work(folder) as (desk, ledger), going_on_unread():
         wanted = _wanted(desk, ledger, incident, everything)
         with ledger.write() as connection:
             lifted = lift_stop(connection, wanted, by or who(), clock())
