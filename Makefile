@@ -11,7 +11,7 @@ SYSTEM_TOOLS = PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 # They would make .venv find packages that are not its own.
 unexport PYTHONHOME PYTHONPATH
 
-.PHONY: help demo test check bench format setup clean smtp-sink
+.PHONY: help demo test check bench format setup clean system-tools
 
 help:
 	@echo 'make demo    show one incident from the first word to the last; nothing is sent anywhere'
@@ -25,10 +25,10 @@ help:
 demo: .venv/ready
 	@.venv/bin/commcast demo
 
-test: .venv/ready-dev smtp-sink
+test: .venv/ready-dev system-tools
 	$(SYSTEM_TOOLS) $(IN_VENV) -m pytest -n 2 --dist loadfile
 
-check: .venv/ready-dev smtp-sink
+check: .venv/ready-dev system-tools
 	$(IN_VENV) -m ruff format --check
 	$(IN_VENV) -m ruff check
 	$(IN_VENV) -m mypy
@@ -78,14 +78,19 @@ clean:
 	@$(PIP) --no-build-isolation --editable '.[dev]'
 	@touch $@
 
-# The tests send to Postfix: to its test sink, and to a whole one that they start in a folder of its own (as root).
-smtp-sink:
-	@if ! $(SYSTEM_TOOLS) command -v smtp-sink >/dev/null; then \
+# The tests send to Postfix: to its test sink, and to a whole one that they start in a folder of its own (as
+# root); and they let the disk fail under a run with strace.
+system-tools:
+	@missing=; \
+	for tool in smtp-sink strace; do \
+	  $(SYSTEM_TOOLS) command -v $$tool >/dev/null || missing="$$missing $$tool"; \
+	done; \
+	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then \
-	    echo "commcast: the tests need smtp-sink; install Postfix (Debian, Ubuntu: sudo apt-get install postfix)" >&2; exit 1; \
+	    echo "commcast: the tests need$$missing; install Postfix and strace (Debian, Ubuntu: sudo apt-get install postfix strace)" >&2; exit 1; \
 	  fi; \
-	  echo "Installing Postfix for the tests." >&2; \
+	  echo "Installing Postfix and strace for the tests." >&2; \
 	  export DEBIAN_FRONTEND=noninteractive; \
 	  echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections; \
-	  apt-get -qq update && apt-get -qq install --yes --no-install-recommends postfix >/dev/null; \
+	  apt-get -qq update && apt-get -qq install --yes --no-install-recommends postfix strace >/dev/null; \
 	fi
