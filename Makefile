@@ -36,7 +36,7 @@ check: .venv/ready-dev system-tools
 	$(MAKE) test
 
 # It installs its peers by itself: benchmarks/.venv, Postfix, wrk. A quick look: make bench ARGS="--scale 0.05 --rounds 1"
-bench: .venv/ready smtp-sink
+bench: .venv/ready system-tools
 	@$(IN_VENV) -m benchmarks $(ARGS)
 
 format: .venv/ready-dev

@@ -113,9 +113,7 @@ class Run:
         try:
             await self._turns(tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await _cancelled(tuple(tasks))
             await self._give_up()
 
     async def _turns(self, tasks: set[asyncio.Task[None]]) -> None:
@@ -343,3 +341,12 @@ class Run:
 
         await asyncio.get_running_loop().run_in_executor(self._thread, transact)
         self.ended.outcomes[OutcomeKind.UNKNOWN] += len(lost)
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they end: a cancellation is lost where what was waited for ends just then."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.1)
