@@ -31,7 +31,7 @@ from commcast.ledger.generation import (
 from commcast.ledger.identity import check_desk, read_identity, secret_of
 from commcast.ledger.place import check_file, check_folder, is_there
 from commcast.ledger.troubles import BUSY_SECONDS, FailedDisk, named_errors
-from commcast.ledger.walindex import lost_commits
+from commcast.ledger.wal import lost_commits
 
 LEDGER_FOLDER = ".commcast"
 LEDGER_NAME = "ledger.db"

@@ -1,4 +1,4 @@
-"""Notices a write-ahead log that lost commits: cut, damaged or taken away after a crash.
+"""Looks into a write-ahead log: which pages it holds, and whether it lost commits after a crash.
 
 SQLite reads a log up to the first frame whose checksum is wrong, and takes what follows for never written: a
 log that was damaged loses commits in silence, and who was told would be pending again. The index beside it
@@ -58,6 +58,23 @@ def lost_commits(path: Path) -> bool:
     except OSError:
         return False  # whoever opens it will say why
     return lost and _read_index(beside) == index  # else somebody has begun to work with it
+
+
+def pages_in_log(path: Path) -> set[int]:
+    """Return the numbers of the ledger's pages that its log holds; not whether they are whole."""
+    pages: set[int] = set()
+    try:
+        with path.with_name(path.name + "-wal").open("rb") as log:
+            head = log.read(_LOG_HEADER)
+            if len(head) < _LOG_HEADER or head[:4] not in _MAGIC:
+                return pages
+            page = int.from_bytes(head[8:12], "big")
+            while len(frame := log.read(_FRAME_HEADER)) == _FRAME_HEADER and frame[8:16] == head[16:24]:
+                pages.add(int.from_bytes(frame[:4], "big"))
+                log.seek(page, os.SEEK_CUR)
+    except OSError:
+        return pages
+    return pages
 
 
 def _lacks(log: IO[bytes], index: _Index) -> bool:

@@ -1,0 +1,41 @@
+"""A full disk, at whatever write it strikes: it is named, nothing unrecorded leaves, and room is enough to go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.crash.harness import Receiver
+from tests.faults.runs import SEND, Place, Runs, filled, small_disk
+
+KIB = 1024
+# From not one page left to all that is needed: reading, freezing, claiming, settling, the log and its index.
+LEFT = [0, 4, 16, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 448, 512, 640]
+
+
+def test_a_full_disk_is_named_whenever_it_strikes_and_room_is_enough_to_go_on(
+    tmp_path: Path, receiver: Receiver, runs: Runs
+) -> None:
+    struck_before_the_first, struck_in_the_middle = 0, 0
+    with small_disk(tmp_path / "disk", "4m") as disk:
+        for left in LEFT:
+            place = Place(disk / f"k{left}", receiver).write()
+            with filled(disk, left * KIB):
+                ended = runs.run(place.folder, *SEND)
+            told = len(place.told())
+            if ended.code == 3:
+                assert str(place.folder) in ended.said
+                assert "the disk is full" in ended.said, (left, ended.said)
+                assert "bytes free); make room and run the same command again" in ended.said
+                struck_before_the_first += told == 0
+                struck_in_the_middle += told > 0
+            else:
+                assert ended.code in {0, 2}, ended.said  # 2: the incident's file could not be written
+                assert ended.code == 0 or told == 0
+            place.check_all_recorded()
+            place.check_nobody_twice_nobody_lost(runs.run(place.folder, *SEND))
+            for path in sorted(place.folder.rglob("*"), reverse=True):
+                path.rmdir() if path.is_dir() else path.unlink()
+    assert struck_before_the_first >= 3
+    assert struck_in_the_middle >= 1, "no level let the disk fill up while messages were leaving"
