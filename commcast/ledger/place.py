@@ -78,7 +78,7 @@ def _check_content(path: Path, size: int) -> None:
     page = 65536 if page == 1 else page
     pages = int.from_bytes(head[28:32], "big")
     # The page count in the header holds only where both change counters agree (SQLite file format, 1.3.7).
-    # A checkpoint that was cut off (killed, or no room) has not written all pages: the log still has the rest.
+    # A checkpoint that was cut off (killed, or no room) has not written all pages: the log has the rest.
     is_short = head[24:28] == head[92:96] and pages * page > size
     if is_short and not pages_in_log(path).issuperset(range(size // page + 1, pages + 1)):
         raise LedgerError(f"{path}: is cut short ({size} of {pages * page} bytes); {restore}")

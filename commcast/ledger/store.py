@@ -121,10 +121,12 @@ def open_ledger(path: Path, desk: str) -> Ledger:
     Raises LedgerError where it is missing, foreign, damaged or newer than this program (exit 3).
     """
     check_file(path)
-    lost, marks = lost_commits(path), read_marks(path, desk)
+    if lost_commits(path):
+        raise LedgerError(_lost(path))  # SQLite would wipe out every trace of it by opening
+    marks = read_marks(path, desk)
     ledger = _opened(path, path, desk)
     try:
-        if why := _doubt(ledger, marks, lost=lost):
+        if why := _doubt(ledger, marks, lost=False):
             raise LedgerError(why)
         _bring_up(ledger)
     except BaseException:
@@ -175,6 +177,9 @@ def adopt_ledger(path: Path, desk: str, record: Callable[[Connection, str], None
         return open_ledger(path, desk)
     check_file(path)
     lost, marks = lost_commits(path), read_marks(path, desk)
+    if lost:
+        # To open it wipes out the trace: until the adoption is through, the mark keeps it from being trusted.
+        write_marks(path, new_mark(desk, "a damaged one", 0), anew=True)
     ledger = _opened(path, path, None)
     try:
         with ledger.write() as connection:
@@ -194,14 +199,18 @@ def adopt_ledger(path: Path, desk: str, record: Callable[[Connection, str], None
 def _doubt(ledger: Ledger, marks: Sequence[Mark], *, lost: bool) -> str:
     """Return why a ledger is not to be sent from; "" where nothing speaks against it."""
     if lost:
-        return (
-            f"{ledger.path}: its log (ledger.db-wal) is damaged or gone, and with it what was recorded last. "
-            "Who was told then would be told again: put a whole one back; or take this one, where all that "
-            "waits then counts as perhaps told, with: commcast doctor --adopt-ledger"
-        )
+        return _lost(ledger.path)
     with ledger.read() as connection:
         generation = _generation(connection)
     return doubt(ledger.path, marks, name_of(ledger.secret), generation)
+
+
+def _lost(path: Path) -> str:
+    return (
+        f"{path}: its log (ledger.db-wal) is damaged or gone, and with it what was recorded last. Who was "
+        "told then would be told again: put a whole one back; or take this one, where all that waits then "
+        "counts as perhaps told, with: commcast doctor --adopt-ledger"
+    )
 
 
 def _generation(connection: Connection) -> int:

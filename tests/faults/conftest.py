@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.harness import Receiver
-from tests.faults.runs import Place, Runs
+from tests.faults.runs import GatedReceiver, Place, Runs
 
 
 @pytest.fixture(scope="module")
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as started:
+def receiver() -> Iterator[GatedReceiver]:
+    with GatedReceiver() as started:
         yield started
 
 
@@ -25,5 +24,5 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, receiver: Receiver) -> Place:
+def place(tmp_path: Path, receiver: GatedReceiver) -> Place:
     return Place(tmp_path / "desk", receiver).write()

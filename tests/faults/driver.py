@@ -1,6 +1,6 @@
-"""Runs commands in forked children, as they are asked for on standard input: one start of Python for them all.
+"""Runs commands in forked children, as they are asked for on standard input: Python starts once for all.
 
-Reads one JSON object a line, see `runs.Order`; answers with the child's process id, then with its exit code.
+Reads one JSON object a line, see `runs.Runs.begin`; answers with the child's process id, then its exit code.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def child(order: dict[str, Any], go: int) -> None:
     os.dup2(out, 2)
     sys.stdin = Path("/dev/stdin").open()  # noqa: SIM115 - stays open as long as the child lives
     if order["patience"] is not None:
-        store.BUSY_SECONDS = order["patience"]
+        vars(store)["BUSY_SECONDS"] = order["patience"]
     if order["room"]:
         tempfile.tempdir = order["room"]
     if order["obeys_modes"]:

@@ -1,4 +1,4 @@
-"""Desks over a counting mail receiver, runs of the command line that meet a fault, and what became of them."""
+"""Desks over a counting mail receiver, runs of the command line that meet a fault, and how they ended."""
 
 from __future__ import annotations
 
@@ -43,13 +43,20 @@ class GatedInbox(Inbox):
         return answer
 
 
-@contextmanager
-def gated_receiver() -> Iterator[tuple[Receiver, GatedInbox]]:
-    """Give a receiver whose gate a test can shut."""
-    receiver, inbox = Receiver(), GatedInbox()
-    receiver.inbox = inbox
-    with receiver:
-        yield receiver, inbox
+class GatedReceiver(Receiver):
+    """A receiver whose gate a test can shut: mails are taken, and not answered until it opens again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = self.inbox = GatedInbox()
+
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        self.gate.is_open = False
+        try:
+            yield
+        finally:
+            self.gate.is_open = True
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,10 @@ class Runs:
         self._driver.stdin.flush()
         return int(self._answer())
 
+    def said(self) -> str:
+        """Return what the command has said so far."""
+        return self._log.read_text()
+
     def finish(self) -> Ended:
         """Wait for the command that was begun."""
         code = int(self._answer())
@@ -135,7 +146,7 @@ class Place:
     """A desk in a folder whose mail goes to a receiver: an incident that nobody has released, mail only."""
 
     folder: Path
-    receiver: Receiver
+    receiver: GatedReceiver
     people: int = PEOPLE
 
     @property
