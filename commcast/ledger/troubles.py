@@ -55,7 +55,9 @@ def named_errors(path: Path, at: Path | None = None) -> Iterator[None]:
             "nothing unrecorded was sent"
         ) from None
     except OSError as error:
-        reason = _full(at or path) if error.errno in FULL else error.strerror or error
+        reason = _full(at or path) if error.errno in FULL else error.strerror or str(error)
+        if error.errno == errno.EIO:
+            reason = _failed(reason)
         raise LedgerError(f"{path}: {reason}; nothing unrecorded was sent") from None
 
 
@@ -73,11 +75,15 @@ def _trouble(at: Path, name: str, said: str, *, is_copy: bool) -> str:
     if name.startswith("SQLITE_CANTOPEN"):
         return "cannot be opened: look at the rights of file and folder, or for a read-only file system"
     if name.startswith("SQLITE_IOERR"):
-        return (
-            f"reading or writing failed ({name}); look at the disk before anything else, then run the same "
-            "command again"
-        )
+        return _failed(name)
     return said
+
+
+def _failed(how: str) -> str:
+    return (
+        f"reading or writing failed ({how}); look at the disk before anything else, then run the same "
+        "command again"
+    )
 
 
 def _full_for_copy(copy: Path) -> str:

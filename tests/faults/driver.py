@@ -19,6 +19,7 @@ import commcast.adapters.outbox
 import commcast.adapters.smtp
 import commcast.sending
 import commcast.tick  # noqa: F401 - what a child would spend its first second on
+from commcast import signals
 from commcast.cli import main as run_cli
 from commcast.ledger import store
 
@@ -36,6 +37,8 @@ def child(order: dict[str, Any], go: int) -> None:
     sys.stdin = Path("/dev/stdin").open()  # noqa: SIM115 - stays open as long as the child lives
     if order["patience"] is not None:
         vars(store)["BUSY_SECONDS"] = order["patience"]
+    if order["again_after"] is not None:
+        signals.AGAIN_AFTER = order["again_after"]
     if order["room"]:
         tempfile.tempdir = order["room"]
     if order["obeys_modes"]:

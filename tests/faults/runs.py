@@ -87,13 +87,15 @@ class Runs:
         *command: str,
         strace: Sequence[str] = (),
         patience: float | None = None,
+        again_after: float | None = None,
         room: Path | None = None,
         obeys_modes: bool = False,
     ) -> int:
         """Start a command and return its process id.
 
-        `strace` are options for strace, `patience` is how long a locked ledger is waited for, `room` is the
-        temporary folder; with `obeys_modes` not even root may write what is not to be written.
+        `strace` are options for strace, `patience` is how long a locked ledger is waited for, `again_after`
+        how long a second signal counts as the first, `room` is the temporary folder; with `obeys_modes` not
+        even root may write what is not to be written.
         """
         order = {
             "folder": str(folder),
@@ -102,6 +104,7 @@ class Runs:
             "trace": str(self._trace),
             "strace": list(strace),
             "patience": patience,
+            "again_after": again_after,
             "room": str(room) if room else "",
             "obeys_modes": obeys_modes,
         }

@@ -36,16 +36,14 @@ def count(place: Place, runs: Runs, calls: str) -> int:
 
 @pytest.mark.parametrize(
     ("calls", "error"),
-    [(SYNCS, "EIO"), (SYNCS, "ENOSPC"), (WRITES, "EIO"), (WRITES, "ENOSPC"), (SIZES, "EIO")],
+    [(SYNCS, "EIO"), (WRITES, "EIO"), (WRITES, "ENOSPC"), (SIZES, "EIO")],
 )
 def test_a_call_that_fails_ends_the_run_and_the_next_one_finishes(
     tmp_path: Path, receiver: GatedReceiver, runs: Runs, calls: str, error: str
 ) -> None:
     whole = count(Place(tmp_path / "whole", receiver).write(), runs, calls)
     noticed = 0
-    for when in sorted(
-        {1, 2, 3, whole // 3, whole // 2, whole * 2 // 3, whole - 4, whole} & set(range(1, whole + 1))
-    ):
+    for when in sorted({1, 2, whole // 3, whole * 2 // 3, max(whole - 4, 1), whole} - {0}):
         place = Place(tmp_path / f"n{when}", receiver).write()
         ended = runs.run(place.folder, *SEND, strace=failing(place, calls, error, when))
         assert "(INJECTED)" in ended.trace or ended.code == 0
