@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from commcast import __version__
-from commcast.cli import commands
 from commcast.cli.group import CommcastGroup, in_words
 from commcast.cli.output import finish, say, show
 from commcast.errors import ExitCode
@@ -24,7 +23,6 @@ app = typer.Typer(
     help="Tell people what broke, what happens next, and when they hear from you again.",
     epilog="Example: commcast declare payments --severity 2",
 )
-commands.register(app)
 
 
 def _show_version(wanted: bool) -> None:

@@ -1,30 +1,15 @@
-"""Registers every command; command files import heavy parts only when they run."""
+"""The table of all commands: what --help says of each, and where it lives; it is read only when it runs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
 import typer
 
-from commcast.cli import (
-    declare,
-    demo,
-    doctor,
-    init,
-    lint,
-    log,
-    preview,
-    receipts,
-    recipients,
-    reconcile,
-    resend,
-    schema,
-    send,
-    settle,
-    status,
-    stop,
-    templates,
-    tick,
-    update,
-)
+if TYPE_CHECKING:
+    from typer.core import TyperCommand, TyperGroup
 
 BAD_MINUTE = "In the bad minute"
 LOOK_FIRST = "Look first"
@@ -33,38 +18,173 @@ LOST_ANSWERS = "When an answer was lost"
 SET_UP = "Set up"
 
 
-def register(app: typer.Typer) -> None:
-    """Add all commands to `app`, in the order in which --help shows them."""
-    app.command("declare", rich_help_panel=BAD_MINUTE)(declare.declare)
-    app.command("update", rich_help_panel=BAD_MINUTE)(update.update)
-    app.command("resolve", rich_help_panel=BAD_MINUTE)(update.resolve)
-    app.command("send", rich_help_panel=BAD_MINUTE)(send.send)
-    app.command("discard", rich_help_panel=BAD_MINUTE)(send.discard)
-    app.command("stop", rich_help_panel=BAD_MINUTE)(stop.stop)
-    app.command("resume", rich_help_panel=BAD_MINUTE)(stop.resume)
+class Entry(NamedTuple):
+    """One command. `place` is module:name under commcast.cli; `help` is the first sentence of its own help.
 
-    app.command("preview", rich_help_panel=LOOK_FIRST)(preview.preview)
-    app.command("test", rich_help_panel=LOOK_FIRST)(preview.test)
-    app.command("lint", rich_help_panel=LOOK_FIRST)(lint.lint)
-    app.command("status", rich_help_panel=LOOK_FIRST)(status.status)
-    app.command("log", rich_help_panel=LOOK_FIRST)(log.log)
-    app.command("templates", rich_help_panel=LOOK_FIRST)(templates.templates)
+    It stands here too so that --help need not read the code of twenty commands to list them.
+    """
 
-    app.command("tick", rich_help_panel=UNATTENDED)(tick.tick)
-    app.command("receipts", rich_help_panel=UNATTENDED)(receipts.receipts)
+    name: str
+    panel: str
+    place: str
+    help: str
 
-    app.command("reconcile", rich_help_panel=LOST_ANSWERS)(reconcile.reconcile)
-    app.command("resend", rich_help_panel=LOST_ANSWERS)(resend.resend)
-    app.command("settle", rich_help_panel=LOST_ANSWERS)(settle.settle)
 
-    app.command("init", rich_help_panel=SET_UP)(init.init)
-    app.command("doctor", rich_help_panel=SET_UP)(doctor.doctor)
-    app.add_typer(
-        recipients.app,
-        name="recipients",
-        help="Check who is told; let an address hear nothing more; forget one.",
-        epilog="Example: commcast recipients check customers",
-        rich_help_panel=SET_UP,
-    )
-    app.command("schema", rich_help_panel=SET_UP)(schema.schema)
-    app.command("demo", rich_help_panel=SET_UP)(demo.demo)
+# In the order in which --help shows them.
+TABLE = (
+    Entry(
+        "declare",
+        BAD_MINUTE,
+        "declare:declare",
+        "Begin an incident: write its file, show what goes out, ask, and tell everybody.",
+    ),
+    Entry(
+        "update",
+        BAD_MINUTE,
+        "update:update",
+        "Say more of an open incident; what you leave out is carried forward.",
+    ),
+    Entry(
+        "resolve",
+        BAD_MINUTE,
+        "update:resolve",
+        "Say that it is over, to everybody who was told that it began.",
+    ),
+    Entry(
+        "send",
+        BAD_MINUTE,
+        "send:send",
+        "Release an incident's drafts after a question, and send what is owed.",
+    ),
+    Entry(
+        "discard",
+        BAD_MINUTE,
+        "send:discard",
+        "Take back updates that nobody released: only their lines leave the file.",
+    ),
+    Entry(
+        "stop",
+        BAD_MINUTE,
+        "stop:stop",
+        "Halt an incident's deliveries at the next claim, whoever is sending on whatever host.",
+    ),
+    Entry("resume", BAD_MINUTE, "stop:resume", "Lift a stop and deliver what is still open, nobody twice."),
+    Entry(
+        "preview",
+        LOOK_FIRST,
+        "preview:preview",
+        "Show exactly what send would hand over, to whom and why; changes nothing, sends nothing.",
+    ),
+    Entry(
+        "test",
+        LOOK_FIRST,
+        "preview:test",
+        "Send every audience's newest message to yourself, marked as a test.",
+    ),
+    Entry(
+        "lint",
+        LOOK_FIRST,
+        "lint:lint",
+        "Check the configuration, incident files, presets, lists and templates; name every fault at once.",
+    ),
+    Entry(
+        "status",
+        LOOK_FIRST,
+        "status:status",
+        "Show where every incident stands: what was told to how many, and when the next word is due.",
+    ),
+    Entry(
+        "log",
+        LOOK_FIRST,
+        "log:log",
+        "Show every message that was said: when, to how many, and what became of it.",
+    ),
+    Entry(
+        "templates",
+        LOOK_FIRST,
+        "templates:templates",
+        "List which template wins for each audience, channel and status.",
+    ),
+    Entry("tick", UNATTENDED, "tick:tick", "Send what is released and owed; for cron."),
+    Entry(
+        "receipts",
+        UNATTENDED,
+        "receipts:receipts",
+        "Ask the providers what became of what they accepted: delivered, bounced or failed.",
+    ),
+    Entry(
+        "reconcile",
+        LOST_ANSWERS,
+        "reconcile:reconcile",
+        "Ask the providers what became of messages whose answer was lost.",
+    ),
+    Entry(
+        "resend",
+        LOST_ANSWERS,
+        "resend:resend",
+        "Send once more what may or may not have arrived: who did get it gets it twice.",
+    ),
+    Entry(
+        "settle",
+        LOST_ANSWERS,
+        "settle:settle",
+        "Say what became of messages whose answer was lost, as a person who knows.",
+    ),
+    Entry("init", SET_UP, "init:init", "Make a desk's folder that works at once and sends nothing outside."),
+    Entry(
+        "doctor",
+        SET_UP,
+        "doctor:doctor",
+        "Check whether this desk can send: configuration, ledger, time zones, providers, secrets, last tick.",
+    ),
+    Entry(
+        "schema",
+        SET_UP,
+        "schema:schema",
+        "Print the JSON Schema of incident files, commcast.toml, or presets.",
+    ),
+    Entry(
+        "demo",
+        SET_UP,
+        "demo:demo",
+        "Watch a whole incident being told: no account, no network, no question.",
+    ),
+    Entry(
+        "recipients",
+        SET_UP,
+        "recipients:app",
+        "Check who is told; let an address hear nothing more; forget one.",
+    ),
+)
+
+
+class Commands(Mapping[str, "TyperCommand | TyperGroup"]):
+    """All commands by name; each is imported when it is asked for, and not when it is only listed."""
+
+    def __init__(self) -> None:
+        self._entries = {entry.name: entry for entry in TABLE}
+        self._made: dict[str, TyperCommand | TyperGroup] = {}
+
+    def __getitem__(self, name: str) -> TyperCommand | TyperGroup:
+        entry = self._entries[name]
+        if name not in self._made:
+            self._made[name] = _make(entry)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def _make(entry: Entry) -> TyperCommand | TyperGroup:
+    module, _, name = entry.place.partition(":")
+    found = getattr(import_module(f"commcast.cli.{module}"), name)
+    if not isinstance(found, typer.Typer):
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(entry.name, rich_help_panel=entry.panel)(found)
+        found = alone
+    made: TyperCommand | TyperGroup = typer.main.get_command(found)  # type: ignore[assignment]
+    made.name = entry.name
+    return made

@@ -1,16 +1,16 @@
-"""Turns our errors into a line for the person on call and an exit code; the only place that does."""
+"""The top of the command line: lists the commands; turns our errors into a line and an exit code."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import typer
 from typer.core import TyperGroup
 
+from commcast.cli.commands import TABLE, Commands
 from commcast.cli.output import say, show_json, silence
 from commcast.errors import CommcastError, ExitCode, Fault, InputError
 from commcast.signals import EndedBySignal, ending_at_once
@@ -19,14 +19,19 @@ _LEDGER_FOLDER = ".commcast"  # known here without the ledger's heavy imports
 
 
 class CommcastGroup(TyperGroup):
-    """The top of the command line; its help groups the commands by who needs them when."""
+    """The top of the command line; its help groups the commands by who needs them when.
+
+    A command's code is imported when it runs, and not to list it.
+    """
+
+    def __init__(self, **attrs: Any) -> None:
+        super().__init__(**attrs)
+        self.commands = cast(Any, Commands())  # read only: there is one table of commands
 
     def format_commands(self, _ctx: Any, formatter: Any) -> None:
         panels: dict[str, list[tuple[str, str]]] = {}
-        for name, command in self.commands.items():
-            if not command.hidden:
-                panel = str(getattr(command, "rich_help_panel", None) or "Commands")
-                panels.setdefault(panel, []).append((name, command.get_short_help_str(200)))
+        for entry in TABLE:
+            panels.setdefault(entry.panel, []).append((entry.name, entry.help))
         for panel, rows in panels.items():
             with formatter.section(panel):
                 formatter.write_dl(rows)
@@ -75,6 +80,8 @@ def _end(code: ExitCode, message: str, as_json: bool, faults: Sequence[Fault] = 
     """Tell an error to people and, where JSON was asked for, to programs; return what ends the process."""
     say(message)
     if as_json:
+        from dataclasses import asdict
+
         what = {"faults": [asdict(fault) for fault in faults]} if faults else {"message": message}
         show_json("error", {"exit_code": code, **what})
     return typer.Exit(code)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -37,6 +36,8 @@ def show(text: str) -> None:
 
 def show_json(kind: str, content: Mapping[str, Any]) -> None:
     """Print one JSON document; `version` rises when a key changes its meaning or goes."""
+    import json
+
     document = {"commcast": kind, "version": 1, **content}
     put(json.dumps(document, ensure_ascii=False, indent=2, default=str))
 

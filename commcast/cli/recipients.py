@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from commcast.config import Config
     from commcast.ledger.store import Ledger
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Check who is told; let an address hear nothing more; forget one.",
+    epilog="Example: commcast recipients check customers",
+)
 AddressArgument = Annotated[
     str, typer.Argument(metavar="ADDRESS", help="An email address, or a phone number such as +4930123456.")
 ]

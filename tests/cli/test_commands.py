@@ -1,0 +1,57 @@
+"""The table of commands: --help lists from it, and it says what each command says of itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from commcast.cli import app
+from commcast.cli.commands import TABLE, Commands, Entry
+from tests.cli.running import run
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("entry", TABLE, ids=[entry.name for entry in TABLE])
+def test_the_table_says_of_a_command_what_its_own_help_says(entry: Entry) -> None:
+    assert Commands()[entry.name].get_short_help_str(200) == entry.help
+
+
+def test_help_lists_every_command_in_the_order_of_the_table() -> None:
+    lines = run("--help").stdout.splitlines()
+    listed = [line.split()[0] for line in lines if line[:2] == "  " and line[2:3].islower()]
+    assert [name for name in listed if name in Commands()] == [entry.name for entry in TABLE]
+
+
+def test_what_is_nearly_a_command_is_suggested() -> None:
+    assert "Did you mean 'status'" in run("statsu", expect=2).output
+
+
+def test_the_program_finds_the_same_commands_as_typer_does() -> None:
+    group = typer.main.get_command(app)
+    assert list(group.commands) == [entry.name for entry in TABLE]  # type: ignore[attr-defined]
+
+
+def test_help_reads_the_code_of_no_command() -> None:
+    program = (
+        "import sys; sys.argv = ['commcast', '--help']\n"
+        "from commcast.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print('read:', *sorted(name for name in sys.modules if name.startswith('commcast.')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+    read = done.stdout.splitlines()[-1].split()[1:]
+    assert read == [
+        "commcast.cli",
+        "commcast.cli.commands",
+        "commcast.cli.group",
+        "commcast.cli.output",
+        "commcast.errors",
+    ]
