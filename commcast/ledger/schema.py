@@ -25,6 +25,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    Text,
     UniqueConstraint,
     case,
     func,
@@ -232,6 +233,16 @@ tick = Table(
     Column("id", Integer, primary_key=True),
     Column("at", String, nullable=False),
     Column("host", String, nullable=False),
+)
+
+# Incident files that were found to be over, with all of it told: a tick reads one again when it changes.
+judged = Table(
+    "judged",
+    metadata,
+    Column("path", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("incident", Text, nullable=False),
+    Column("at", Text, nullable=False),
 )
 
 
