@@ -125,7 +125,7 @@ class Cadence(Table):
 class Silence(Table):
     """What happens when a promise is about to break; kept for `tick`, which does not send holds yet."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
 
 
 class Nudge(Table):

@@ -104,4 +104,4 @@ CallbackUrl = Annotated[Line, AfterValidator(_callback)]
 class Table(BaseModel):
     """One table of commcast.toml: frozen, and no key that is not known."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from commcast.audiences.recipients import open_recipients
 from commcast.cadence import lateness_faults
 from commcast.config import Config
 from commcast.config_file import load_config
@@ -17,21 +17,30 @@ from commcast.ledger.history import incident_standing, standings, told_people
 from commcast.ledger.releases import incidents_by_digest, record_release, released_facts
 from commcast.ledger.store import Ledger
 from commcast.model import Incident
-from commcast.owed import FormerReader, Lookup, OwedDeliveries, ToldBefore, no_former_readers, nobody_told
 from commcast.plan import Due, Notice, due
 from commcast.release import Release, changed, digest, drafts, nothing_kept
 from commcast.standing import IncidentStanding, PersonStanding
-from commcast.survey import Survey, survey_all
-from commcast.wording.templating import Templates, shipped_templates
+
+# Lists, templates and their words are imported where something is owed: most ticks find nothing.
+if TYPE_CHECKING:
+    from commcast.owed import FormerReader, Lookup, OwedDeliveries, ToldBefore
+    from commcast.survey import Survey
+    from commcast.wording.templating import Templates
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Desk:
     """A folder ready to work with at one moment, `now` (aware)."""
 
     config: Config
-    templates: Templates
     now: datetime
+
+    @cached_property
+    def templates(self) -> Templates:
+        """The folder's templates, over the shipped ones."""
+        from commcast.wording.templating import Templates, shipped_templates
+
+        return Templates(self.config.folder / "templates", shipped_templates())
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +59,15 @@ class Owed:
 
     def survey(self) -> Survey:
         """Render every message once and count them. Raises InputError where anything is wrong."""
+        from commcast.survey import survey_all
+
         reasons = [line.reason for line in self.lines if line.owed]
         return survey_all(zip(self.deliveries, reasons, strict=True))
 
 
 def open_desk(folder: Path, now: datetime) -> Desk:
-    """Read the configuration and find the templates. Raises ConfigError."""
-    config = load_config(folder)
-    return Desk(config, Templates(folder / "templates", shipped_templates()), now)
+    """Read the configuration. Raises ConfigError."""
+    return Desk(load_config(folder), now)
 
 
 def what_is_owed(
@@ -77,7 +87,8 @@ def what_is_owed(
     planned = _with_drafts(incident, standing) if as_if_released else standing
     lines = due(incident, planned, desk.config, desk.now, late=late)
     deliveries = tuple(_deliveries(desk, incident, line.notice, ledger) for line in lines if line.owed)
-    _check_lists(desk.config, {name for each in deliveries for name in each.notice.audiences})
+    if deliveries:
+        _check_lists(desk.config, {name for each in deliveries for name in each.notice.audiences})
     return Owed(incident, standing, lines, deliveries)
 
 
@@ -144,6 +155,8 @@ def _with_drafts(incident: Incident, standing: IncidentStanding) -> IncidentStan
 
 
 def _deliveries(desk: Desk, incident: Incident, notice: Notice, ledger: Ledger | None) -> OwedDeliveries:
+    from commcast.owed import OwedDeliveries, no_former_readers, nobody_told
+
     lookup: Lookup = nobody_told if ledger is None else _lookup_in(ledger)
     told_before: ToldBefore = no_former_readers if ledger is None else _told_before_in(ledger)
     return OwedDeliveries(desk.config, desk.templates, incident, notice, desk.now, lookup, told_before)
@@ -158,6 +171,8 @@ def _lookup_in(ledger: Ledger) -> Lookup:
 
 
 def _told_before_in(ledger: Ledger) -> ToldBefore:
+    from commcast.owed import FormerReader
+
     def told_before(notice: Notice) -> Iterable[FormerReader]:
         with ledger.read() as connection:
             for person in told_people(connection, notice.incident, notice.channel, notice.id):
@@ -169,6 +184,8 @@ def _told_before_in(ledger: Ledger) -> ToldBefore:
 
 
 def _check_lists(config: Config, names: Iterable[str]) -> None:
+    from commcast.audiences.recipients import open_recipients
+
     faults: list[Fault] = []
     for name in sorted(names):
         try:

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert
 
-from commcast.delivering import Delivered
-from commcast.desk import check_story, renamed_faults
+from commcast.desk import Desk, Owed, check_story, renamed_faults, what_is_owed
 from commcast.errors import CommcastError, ExitCode, InputError, Interrupted, LedgerError, gravest
-from commcast.incidents.load import Loaded
+from commcast.incidents.judged import Judged
+from commcast.incidents.load import Loaded, load_incidents
 from commcast.ledger import schema
-from commcast.ledger.freeze import open_broadcasts
+from commcast.ledger.judged import read_judged, replace_judged, unfinished_incidents
+from commcast.ledger.owners import current_owner
 from commcast.ledger.releases import released_incidents
 from commcast.ledger.store import Ledger
-from commcast.sending import Sender
+from commcast.model import Incident
+
+if TYPE_CHECKING:
+    from commcast.delivering import Delivered
+    from commcast.sending import Sender
 
 TICKS_KEPT = 10_000  # about a week of one a minute
 
 
 @dataclass(slots=True)
 class Ticked:
-    """What one tick did: by incident what was delivered, and what went wrong with it."""
+    """What one tick did: by incident what was delivered, and what went wrong with it.
+
+    `quiet` are the incidents that were looked at and had nothing to send, with who stopped each, "" for
+    nobody. What was found to be over in an earlier tick is in neither.
+    """
 
     delivered: dict[str, Delivered] = field(default_factory=dict)
+    quiet: dict[str, str] = field(default_factory=dict)
     errors: dict[str, CommcastError] = field(default_factory=dict)
 
     def exit_code(self, tolerate: float) -> ExitCode:
@@ -35,60 +47,117 @@ class Ticked:
         ]
         return gravest([*codes, *(error.exit_code for error in self.errors.values())])
 
+    @property
+    def is_interrupted(self) -> bool:
+        return any(done.signal for done in self.delivered.values())
 
-def tick(sender: Sender, loaded: Loaded) -> Ticked:
-    """Send what is released and owed of every incident.
+
+def tick(desk: Desk, ledger: Ledger, make_sender: Callable[[], Sender]) -> Ticked:
+    """Send what is released and owed of every incident; `make_sender` is called where anything is.
 
     What is wrong with one incident stops only that one; what is frozen of it goes out from the ledger.
-    Raises LedgerError at once when the ledger cannot be trusted.
+    Raises LedgerError at once when the ledger cannot be trusted, InputError where there are no files.
     """
-    ticked = Ticked()
-    ledger = sender.deliverer.ledger
-    record_tick(ledger, sender)
-    ticked.errors.update(loaded.broken)
-    present = [incident.id for incident in loaded.incidents]
     with ledger.read() as connection:
         released = released_incidents(connection)
-    for incident in loaded.incidents:
-        if incident.id in released:
-            try:
-                check_story(sender.desk, incident, ledger, present)
-                _note(ticked, incident.id, sender.send_released(incident))
-            except (LedgerError, Interrupted):
-                raise
-            except CommcastError as error:
-                ticked.errors[incident.path] = error
-                if isinstance(error, InputError):
-                    _note(ticked, incident.id, sender.deliverer.deliver(incident.id))
-        elif faults := renamed_faults(ledger, incident, present):
-            ticked.errors[incident.path] = InputError(faults)
-        if _interrupted(ticked):
-            return ticked
-    _finish_frozen(sender, ticked, set(present))
-    return ticked
+        unfinished = unfinished_incidents(connection)
+        judged = read_judged(connection)
+    # What waits may need its file, to say what is true by the time it goes.
+    usable = {path: each for path, each in judged.items() if each.incident not in unfinished}
+    loaded = load_incidents(desk.config, desk.now, usable)
+    record_tick(ledger, desk)
+    running = _Running(desk, ledger, make_sender, loaded, released, unfinished)
+    running.run()
+    if not running.ticked.is_interrupted:
+        _keep_judged(desk, ledger, judged, {name: judged[name] for name in loaded.over} | running.over)
+    return running.ticked
 
 
-def record_tick(ledger: Ledger, sender: Sender) -> None:
+def record_tick(ledger: Ledger, desk: Desk) -> None:
     """Record that a tick ran: `declare` and `status` warn when none has lately."""
-    now, host = schema.stamp(sender.desk.now), sender.deliverer.owner.partition("|")[0]
+    now, host = schema.stamp(desk.now), current_owner().partition("|")[0]
     with ledger.write() as connection:
         made = connection.execute(insert(schema.tick).values(at=now, host=host).returning(schema.tick.c.id))
         connection.execute(delete(schema.tick).where(schema.tick.c.id <= made.scalar_one() - TICKS_KEPT))
 
 
-def _finish_frozen(sender: Sender, ticked: Ticked, present: set[str]) -> None:
-    """Finish what is frozen of incidents whose file is broken or gone: the ledger holds all it needs."""
-    with sender.deliverer.ledger.read() as connection:
-        waiting = {broadcast.incident for broadcast in open_broadcasts(connection)}
-    for incident in sorted(waiting - present - ticked.delivered.keys()):
-        _note(ticked, incident, sender.deliverer.deliver(incident))
-        if _interrupted(ticked):
-            return
+@dataclass
+class _Running:
+    """One tick under way. `over` grows by the files that the next tick need not read."""
+
+    desk: Desk
+    ledger: Ledger
+    make_sender: Callable[[], Sender]
+    loaded: Loaded
+    released: frozenset[str]
+    unfinished: frozenset[str]
+    ticked: Ticked = field(default_factory=Ticked)
+    over: dict[str, Judged] = field(default_factory=dict)
+    _sender: Sender | None = None
+
+    @property
+    def sender(self) -> Sender:
+        self._sender = self._sender or self.make_sender()
+        return self._sender
+
+    def run(self) -> None:
+        self.ticked.errors.update(self.loaded.broken)
+        for incident in self.loaded.incidents:
+            if incident.id in self.released:
+                self._one(incident)
+            elif faults := renamed_faults(self.ledger, incident, self.loaded.ids):
+                self.ticked.errors[incident.path] = InputError(faults)
+            if self.ticked.is_interrupted:
+                return
+        self._finish_frozen()
+
+    def _one(self, incident: Incident) -> None:
+        try:
+            check_story(self.desk, incident, self.ledger, self.loaded.ids)
+            owed = what_is_owed(self.desk, incident, self.ledger)
+            if owed.deliveries or incident.id in self.unfinished:
+                self.ticked.delivered[incident.id] = self.sender.send(owed)
+                return
+            self.ticked.quiet[incident.id] = owed.standing.stopped_by
+            if _is_over(owed) and incident.path in self.loaded.digests:
+                self.over[incident.path] = Judged(self.loaded.digests[incident.path], incident.id)
+        except (LedgerError, Interrupted):
+            raise
+        except CommcastError as error:
+            self.ticked.errors[incident.path] = error
+            if isinstance(error, InputError):
+                self.ticked.delivered[incident.id] = self.sender.deliverer.deliver(incident.id)
+
+    def _finish_frozen(self) -> None:
+        """Finish what is frozen of incidents whose file is broken or gone: the ledger holds all it needs."""
+        with self.ledger.read() as connection:
+            waiting = unfinished_incidents(connection)
+        seen = {incident.id for incident in self.loaded.incidents}
+        for incident in sorted(waiting - seen):
+            self.ticked.delivered[incident] = self.sender.deliverer.deliver(incident)
+            if self.ticked.is_interrupted:
+                return
 
 
-def _note(ticked: Ticked, incident: str, delivered: Delivered) -> None:
-    ticked.delivered[incident] = delivered
+def _is_over(owed: Owed) -> bool:
+    """Return whether nothing of an incident can become due unless its file, or what it is read by, changes.
+
+    A stop is somebody's word that may be lifted; an update without a time of its own reads as now.
+    """
+    incident = owed.incident
+    return (
+        incident.latest.is_end
+        and not owed.drafts
+        and not any(line.owed for line in owed.lines)
+        and not owed.standing.stopped_by
+        and all(update.at_written for update in incident.updates)
+    )
 
 
-def _interrupted(ticked: Ticked) -> bool:
-    return any(done.signal for done in ticked.delivered.values())
+def _keep_judged(desk: Desk, ledger: Ledger, known: Mapping[str, Judged], over: Mapping[str, Judged]) -> None:
+    """Keep what was found to be over, and forget what is no more; write nothing where nothing changed."""
+    gone = known.keys() - over.keys()
+    found = {path: each for path, each in over.items() if known.get(path) != each}
+    if gone or found:
+        with ledger.write() as connection:
+            replace_judged(connection, gone, found, desk.now)

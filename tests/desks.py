@@ -171,7 +171,7 @@ class Bench:
         assert Freezer(self.ledger, current_owner(), self.now).freeze(owed.deliveries)
 
     def tick(self) -> Ticked:
-        return tick(self.sender, self.loaded())
+        return tick(self.desk, self.ledger, lambda: self.sender)
 
     def later(self, **length: float) -> datetime:
         """Move the clock on."""

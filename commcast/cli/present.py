@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from commcast.audiences.addresses import mask
 from commcast.cli.output import table
-from commcast.wording.clocktimes import moment
 
 if TYPE_CHECKING:
     from commcast.config import Config
@@ -58,6 +56,7 @@ def counts_table(survey: Survey) -> str:
 
 def clock_of(config: Config, now: datetime) -> When:
     """Return what writes a moment as this desk reads it: "10:25 CET", with the day if it is another."""
+    from commcast.wording.clocktimes import moment
 
     def when(at: datetime) -> str:
         return moment(at, config.zone, now)["sms"]
@@ -232,6 +231,7 @@ def _audience_document(audience: AudienceSurvey) -> dict[str, Any]:
 
 
 def _sample_document(row: OwedRow) -> dict[str, Any]:
+    from commcast.audiences.addresses import mask
     from commcast.wording.rendering import EmailContent
 
     content = row.content
@@ -254,6 +254,7 @@ def _sample_document(row: OwedRow) -> dict[str, Any]:
 
 
 def _message(audience: AudienceSurvey, row: OwedRow, html: bool, width: int | None) -> Iterator[str]:
+    from commcast.audiences.addresses import mask
     from commcast.wording.rendering import EmailContent
 
     content = row.content

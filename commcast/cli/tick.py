@@ -117,12 +117,10 @@ def _pass_in_loop(folder: Path | None, talk: _Talk) -> ExitCode:
 
 
 def _pass(folder: Path | None, as_json: bool, talk: _Talk) -> ExitCode:
-    from commcast.incidents.load import load_incidents
     from commcast.tick import tick as run_tick
 
     with desk_to_work(folder) as (desk, ledger), Progress() as progress, going_on_unread():
-        sender = sender_for(desk, ledger, progress)
-        ticked = run_tick(sender, load_incidents(desk.config, desk.now))
+        ticked = run_tick(desk, ledger, lambda: sender_for(desk, ledger, progress))
     with going_on_unread():
         return _tell(desk, ticked, as_json, talk)
 
@@ -172,7 +170,10 @@ def delivered_in_words(delivered: Delivered) -> str:
 def as_document(ticked: Ticked, code: ExitCode) -> dict[str, Any]:
     """Return what a pass did as JSON."""
     return {
-        "incidents": {name: _outcomes(done) for name, done in ticked.delivered.items()},
+        "incidents": {
+            **{name: _nothing(stopped_by) for name, stopped_by in ticked.quiet.items()},
+            **{name: _outcomes(done) for name, done in ticked.delivered.items()},
+        },
         "faults": {path: str(error).splitlines() for path, error in ticked.errors.items()},
         "exit_code": int(code),
     }
@@ -185,6 +186,17 @@ def _outcomes(delivered: Delivered) -> Mapping[str, Any]:
         "waiting": delivered.waiting,
         "stopped_by": delivered.stopped_by,
         **trouble_document(delivered),
+    }
+
+
+def _nothing(stopped_by: str) -> Mapping[str, Any]:
+    return {
+        "outcomes": {},
+        "lost": 0,
+        "waiting": 0,
+        "stopped_by": stopped_by,
+        "troubles": [],
+        "taken_over": [],
     }
 
 

@@ -2,52 +2,106 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from commcast.config import Config
 from commcast.errors import Fault, InputError
+from commcast.incidents.judged import Judged, digest_of, grounds, is_as_judged
 from commcast.incidents.shape import check_shape
 from commcast.incidents.unfold import Unfolding
 from commcast.incidents.written import SENTENCE_KEYS, IncidentFile
 from commcast.incidents.yamlfile import examine
 from commcast.model import Incident
-from commcast.textfile import read_text_file
+from commcast.textfile import decode, read_bytes_file
 
 INCIDENTS_FOLDER = "incidents"
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A folder's incidents in order of their files, and what is wrong with each of the others."""
+    """A folder's incidents in order of their files, and what is wrong with each of the others.
+
+    `over` are the ids, by file, of those that were not read because they were judged before; `digests` are
+    those of the files of `incidents`, to judge them by, where somebody means to.
+    """
 
     incidents: tuple[Incident, ...]
     broken: Mapping[str, InputError]
+    over: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The ids of all incidents that have a file which can be read."""
+        return (*(incident.id for incident in self.incidents), *self.over.values())
 
 
-def load_incidents(config: Config, now: datetime) -> Loaded:
+def load_incidents(config: Config, now: datetime, judged: Mapping[str, Judged] | None = None) -> Loaded:
     """Read every incident file of the folder. One that is broken does not stop the others.
 
+    A file that is `judged` to be over and holds what it held then is not read again.
     Raises InputError where the files cannot be found, which is not the same as that there are none.
     """
-    incidents: dict[str, Incident] = {}
-    broken: dict[str, InputError] = {}
+    reading = _Reading(config, now, None if judged is None else grounds(config))
+    over: dict[str, Path] = {}
     for path in incident_paths(config):
-        name = _name(path, config)
+        known = judged.get(_name(path, config)) if judged else None
+        if known and reading.is_as_judged(path, known):
+            over[_name(path, config)] = path
+        else:
+            reading.read(path)
+    ids = {name: judged[name].incident for name in over} if judged else {}
+    # An id that two files have is a fault of both: then the one that was judged is read after all.
+    taken = Counter([*ids.values(), *{incident.id for incident in reading.incidents.values()}])
+    for name in [name for name, incident in ids.items() if taken[incident] > 1]:
+        reading.read(over[name])
+        del ids[name]
+    return reading.result(ids)
+
+
+@dataclass
+class _Reading:
+    """Reads files one by one; what is wrong with one is kept, and the next one is read."""
+
+    config: Config
+    now: datetime
+    grounds: bytes | None
+    incidents: dict[str, Incident] = field(default_factory=dict)
+    broken: dict[str, InputError] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def is_as_judged(self, path: Path, judged: Judged) -> bool:
+        return self.grounds is not None and is_as_judged(path, judged, self.grounds)
+
+    def read(self, path: Path) -> None:
+        name = _name(path, self.config)
         try:
-            incidents[name] = load_incident(path, config, now)
+            raw = _read(path, name, self.config)
+            self.incidents[name] = parse_incident(decode(raw, name), name, self.config, self.now)
+            if self.grounds is not None:
+                self.digests[name] = digest_of(raw, self.grounds)
         except InputError as error:
-            broken[name] = error
+            self.broken[name] = error
         except Exception as error:  # a mistake of ours in one file must not silence the others
             what = f"could not be read: {type(error).__name__}"
-            broken[name] = InputError(Fault(name, 0, 0, what, "please report it"))
-    for name, others in _twins(incidents).items():
-        what = f"id {incidents[name].id!r} is also that of {', '.join(others)}"
-        broken[name] = InputError(Fault(name, 1, 1, what, "give each incident its own id"))
-    good = tuple(incident for name, incident in incidents.items() if name not in broken)
-    return Loaded(good, dict(sorted(broken.items())))
+            self.broken[name] = InputError(Fault(name, 0, 0, what, "please report it"))
+
+    def result(self, over: Mapping[str, str]) -> Loaded:
+        incidents = dict(sorted(self.incidents.items()))
+        for name, others in _twins(incidents).items():
+            what = f"id {incidents[name].id!r} is also that of {', '.join(others)}"
+            self.broken[name] = InputError(Fault(name, 1, 1, what, "give each incident its own id"))
+        good = {name: incident for name, incident in incidents.items() if name not in self.broken}
+        return Loaded(
+            tuple(good.values()),
+            dict(sorted(self.broken.items())),
+            over,
+            {name: digest for name, digest in self.digests.items() if name in good},
+        )
 
 
 def incident_paths(config: Config) -> list[Path]:
@@ -80,11 +134,15 @@ def load_incident(path: Path, config: Config, now: datetime) -> Incident:
     Raises InputError with every fault of the file.
     """
     name = _name(path, config)
+    return parse_incident(decode(_read(path, name, config), name), name, config, now)
+
+
+def _read(path: Path, name: str, config: Config) -> bytes:
     if not path.name.isprintable():
         raise InputError(Fault(name, 0, 0, "holds a control character in its name", "rename it"))
     if path.suffix != ".yaml":
         raise InputError(Fault(name, 0, 0, "is not read under this name", f"rename it to {path.stem}.yaml"))
-    return parse_incident(read_text_file(path, folder=config.folder, name=name), name, config, now)
+    return read_bytes_file(path, folder=config.folder, name=name)
 
 
 def parse_incident(text: str, name: str, config: Config, now: datetime) -> Incident:

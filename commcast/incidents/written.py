@@ -74,7 +74,7 @@ NumberWritten = Annotated[int, Field(strict=True, ge=1)]
 
 
 class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class WindowWritten(_Entry):

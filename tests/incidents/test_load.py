@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from commcast.config import Config
 from commcast.errors import InputError
 from commcast.incidents import load
-from commcast.incidents.load import load_incident, load_incidents
+from commcast.incidents.load import load_incident, load_incidents, parse_incident
 from commcast.incidents.written import incident_schema
 from commcast.incidents.yamlfile import QUOTE
 from commcast.model import Confidence, Incident, Kind, Status
@@ -383,12 +383,12 @@ def test_a_mistake_of_ours_in_one_file_does_not_silence_the_others(
     for name in ("one", "two"):
         (tmp_path / "incidents" / f"{name}.yaml").write_text(LEAST)
 
-    def stumble(path: Path, config: Config, now: datetime) -> Incident:
-        if path.stem == "one":
+    def stumble(text: str, name: str, config: Config, now: datetime) -> Incident:
+        if name == "incidents/one.yaml":
             raise OverflowError("Python int too large")
-        return load_incident(path, config, now)
+        return parse_incident(text, name, config, now)
 
-    monkeypatch.setattr(load, "load_incident", stumble)
+    monkeypatch.setattr(load, "parse_incident", stumble)
     loaded = load_incidents(config, NOW)
     assert [incident.id for incident in loaded.incidents] == ["two"]
     broken = loaded.broken["incidents/one.yaml"]
