@@ -193,11 +193,16 @@ class Tick(Table):
     release: Literal["never", "committed"] = "never"
 
 
+def _cadence(first: timedelta, every: timedelta, *later: tuple[timedelta, timedelta]) -> Cadence:
+    return Cadence.model_construct(first=first, every=every, later=later)
+
+
+_MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
 DEFAULT_CADENCE = {
-    "1": Cadence(first="10m", every="20m", after_2h="60m"),  # type: ignore[call-arg]
-    "2": Cadence(first="15m", every="30m", after_2h="60m"),  # type: ignore[call-arg]
-    "3": Cadence(first="30m", every="60m", after_2h="2h"),  # type: ignore[call-arg]
-    "4": Cadence(first="60m", every="24h"),
+    "1": _cadence(10 * _MINUTE, 20 * _MINUTE, (2 * _HOUR, _HOUR)),
+    "2": _cadence(15 * _MINUTE, 30 * _MINUTE, (2 * _HOUR, _HOUR)),
+    "3": _cadence(30 * _MINUTE, _HOUR, (2 * _HOUR, 2 * _HOUR)),
+    "4": _cadence(_HOUR, 24 * _HOUR),
 }
 
 
@@ -207,7 +212,7 @@ class Config(Table):
     folder: Path = Field(exclude=True, default=Path())
     desk: Annotated[str, Field(pattern="^([0-9a-f]{16,64})?$")] = ""
     organisation: Organisation
-    contact: Contact = Contact()
+    contact: Contact = Contact.model_construct()
     people: Mapping[Name, Person] = Field(default_factory=dict)
     components: Mapping[str, Component] = Field(default_factory=dict)
     audiences: Mapping[Name, Audience] = Field(min_length=1)
@@ -215,9 +220,9 @@ class Config(Table):
     silence: Silence | None = None
     nudge: Nudge | None = None
     channels: Channels
-    providers: Providers = Providers()
-    send: Send = Send()
-    tick: Tick = Tick()
+    providers: Providers = Providers.model_construct()
+    send: Send = Send.model_construct()
+    tick: Tick = Tick.model_construct()
 
     @property
     def zone(self) -> ZoneInfo:

@@ -65,7 +65,9 @@ class OutboxProvider(Table):
 class Providers(Table):
     """Settings of each provider that is used."""
 
+    # model_construct: a default needs no check, and checks are made ready only where they are used.
+
     smtp: SmtpProvider | None = None
-    sendgrid: SendGridProvider = SendGridProvider()
-    twilio: TwilioProvider = TwilioProvider()
-    outbox: OutboxProvider = OutboxProvider()
+    sendgrid: SendGridProvider = SendGridProvider.model_construct()
+    twilio: TwilioProvider = TwilioProvider.model_construct()
+    outbox: OutboxProvider = OutboxProvider.model_construct()

@@ -13,9 +13,9 @@ from commcast.cadence import lateness_faults
 from commcast.config import Config
 from commcast.config_file import load_config
 from commcast.errors import Fault, InputError
-from commcast.ledger.history import incident_standing, standings, told_people
 from commcast.ledger.releases import incidents_by_digest, record_release, released_facts
 from commcast.ledger.store import Ledger
+from commcast.ledger.story import incident_standing
 from commcast.model import Incident
 from commcast.plan import Due, Notice, due
 from commcast.release import Release, changed, digest, drafts, nothing_kept
@@ -163,6 +163,8 @@ def _deliveries(desk: Desk, incident: Incident, notice: Notice, ledger: Ledger |
 
 
 def _lookup_in(ledger: Ledger) -> Lookup:
+    from commcast.ledger.history import standings
+
     def lookup(notice: Notice, keys: Sequence[str]) -> Mapping[str, PersonStanding]:
         with ledger.read() as connection:
             return standings(connection, ledger.secret, notice.incident, notice.id, notice.channel, keys)
@@ -171,6 +173,7 @@ def _lookup_in(ledger: Ledger) -> Lookup:
 
 
 def _told_before_in(ledger: Ledger) -> ToldBefore:
+    from commcast.ledger.history import told_people
     from commcast.owed import FormerReader
 
     def told_before(notice: Notice) -> Iterable[FormerReader]:

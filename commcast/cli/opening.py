@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -70,6 +69,8 @@ def sender_for(desk: Desk, ledger: Ledger, progress: Progress) -> Sender:
 
 def who() -> str:
     """Return the name under which the ledger remembers this person's decisions."""
+    import getpass
+
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without this user's name

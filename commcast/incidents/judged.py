@@ -6,9 +6,8 @@ import hashlib
 import os
 import stat
 from dataclasses import dataclass
-from pathlib import Path
 
-from commcast import __version__
+import commcast
 from commcast.config import Config
 from commcast.textfile import LARGEST_FILE
 
@@ -26,16 +25,16 @@ class Judged:
 
 
 def grounds(config: Config) -> bytes:
-    """Return what every file is judged by besides its own bytes: all of commcast.toml, and this program."""
-    return f"{__version__}\n{config.model_dump_json()}\n".encode()
+    """Return the digest of what files are judged by besides their bytes: commcast.toml, this program."""
+    return hashlib.blake2b(f"{commcast.__version__}\n{config.model_dump_json()}\n".encode()).digest()
 
 
 def digest_of(raw: bytes, grounds: bytes) -> str:
     """Return the digest of a file's bytes, read on these grounds."""
-    return hashlib.sha256(hashlib.sha256(grounds).digest() + raw).hexdigest()
+    return hashlib.blake2b(raw, digest_size=32, key=grounds).hexdigest()
 
 
-def is_as_judged(path: Path, judged: Judged, grounds: bytes) -> bool:
+def is_as_judged(path: str, judged: Judged, grounds: bytes) -> bool:
     """Return whether a plain file holds what it held when it was judged; False where that cannot be seen.
 
     The bytes are compared, not size and time: a copy that keeps its time would be missed, and reading a
@@ -45,11 +44,13 @@ def is_as_judged(path: Path, judged: Judged, grounds: bytes) -> bool:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
-    with os.fdopen(handle, "rb", buffering=0) as file:
-        try:
-            if not stat.S_ISREG(os.fstat(handle).st_mode):
-                return False
-            raw = file.read(LARGEST_FILE + 1)
-        except OSError:
+    try:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
             return False
+        raw = os.read(handle, found.st_size + 1)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
     return digest_of(raw, grounds) == judged.digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -47,20 +48,19 @@ def load_incidents(config: Config, now: datetime, judged: Mapping[str, Judged] |
     Raises InputError where the files cannot be found, which is not the same as that there are none.
     """
     reading = _Reading(config, now, None if judged is None else grounds(config))
-    over: dict[str, Path] = {}
-    for path in incident_paths(config):
-        known = judged.get(_name(path, config)) if judged else None
-        if known and reading.is_as_judged(path, known):
-            over[_name(path, config)] = path
+    over: dict[str, str] = {}
+    for file in _incident_files(config):
+        name = f"{INCIDENTS_FOLDER}/{file}"
+        if judged and name in judged and reading.is_as_judged(name, judged[name]):
+            over[name] = judged[name].incident
         else:
-            reading.read(path)
-    ids = {name: judged[name].incident for name in over} if judged else {}
+            reading.read(config.folder / INCIDENTS_FOLDER / file)
     # An id that two files have is a fault of both: then the one that was judged is read after all.
-    taken = Counter([*ids.values(), *{incident.id for incident in reading.incidents.values()}])
-    for name in [name for name, incident in ids.items() if taken[incident] > 1]:
-        reading.read(over[name])
-        del ids[name]
-    return reading.result(ids)
+    taken = Counter([*over.values(), *{incident.id for incident in reading.incidents.values()}])
+    for name in [name for name, incident in over.items() if taken[incident] > 1]:
+        reading.read(config.folder / name)
+        del over[name]
+    return reading.result(over)
 
 
 @dataclass
@@ -74,8 +74,8 @@ class _Reading:
     broken: dict[str, InputError] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
 
-    def is_as_judged(self, path: Path, judged: Judged) -> bool:
-        return self.grounds is not None and is_as_judged(path, judged, self.grounds)
+    def is_as_judged(self, name: str, judged: Judged) -> bool:
+        return self.grounds is not None and is_as_judged(f"{self.config.folder}/{name}", judged, self.grounds)
 
     def read(self, path: Path) -> None:
         name = _name(path, self.config)
@@ -107,13 +107,21 @@ class _Reading:
 def incident_paths(config: Config) -> list[Path]:
     """Return the incident files of the folder by name; hidden files are those of text editors.
 
+    Raises InputError where the folder cannot be read.
+    """
+    return [config.folder / INCIDENTS_FOLDER / file for file in _incident_files(config)]
+
+
+def _incident_files(config: Config) -> list[str]:
+    """Return the names of the incident files, in order.
+
     Raises InputError where incidents/ is missing, unreadable, no folder, or a link out of the desk's folder.
     """
     folder = config.folder / INCIDENTS_FOLDER
     try:
         if not folder.resolve(strict=True).is_relative_to(config.folder.resolve(strict=True)):
             raise _unfit("leads out of the folder", "make it a plain folder there")
-        found = sorted(folder.iterdir())  # unlike a glob it tells what it may not see
+        found = sorted(os.listdir(folder))  # noqa: PTH208 - a thousand Paths cost more than reading the files
     except FileNotFoundError:
         raise _unfit("is missing", f"make it: mkdir {folder}") from None
     except NotADirectoryError:
@@ -121,7 +129,7 @@ def incident_paths(config: Config) -> list[Path]:
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "its links go round in a circle"
         raise _unfit(f"cannot be read: {reason}", f"look at: ls -ld {folder}") from None
-    return [path for path in found if path.suffix in {".yaml", ".yml"} and not path.name.startswith(".")]
+    return [name for name in found if name.endswith((".yaml", ".yml")) and not name.startswith(".")]
 
 
 def _unfit(what: str, remedy: str) -> InputError:
@@ -167,7 +175,12 @@ def parse_incident(text: str, name: str, config: Config, now: datetime) -> Incid
 
 def _name(path: Path, config: Config) -> str:
     inside = path.is_relative_to(config.folder)
-    name = path.relative_to(config.folder).as_posix() if inside else path.name
+    return _printable(path.relative_to(config.folder).as_posix() if inside else path.name)
+
+
+def _printable(name: str) -> str:
+    if name.isprintable():
+        return name
     return "".join(character if character.isprintable() else "?" for character in name)
 
 

@@ -10,13 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, not_, select
 
 from commcast.ledger import schema
-from commcast.ledger.freeze import broadcasts_of
-from commcast.ledger.releases import read_releases
-from commcast.ledger.schema import MAYBE_TOLD, WAITING, BroadcastState, State, one_of, unstamp
-from commcast.ledger.stops import stops_in_force
+from commcast.ledger.schema import MAYBE_TOLD, WAITING, State, one_of, unstamp
 from commcast.ledger.suppressions import erased_among, suppressed_among
-from commcast.model import Channel
-from commcast.standing import IncidentStanding, PersonStanding
+from commcast.standing import PersonStanding
 
 _broadcast, _composition, _delivery = schema.broadcast, schema.composition, schema.delivery
 
@@ -146,22 +142,6 @@ def told_people(connection: Connection, incident: str, channel: str, notice: str
     )
     for row in rows:
         yield ToldPerson(*row)
-
-
-def incident_standing(connection: Connection, incident: str) -> IncidentStanding:
-    """Return what was released and said of an incident, and whether it is stopped."""
-    frozen = [b for b in broadcasts_of(connection, incident) if b.state is BroadcastState.FROZEN]
-    told_up_to: dict[Channel, int] = {}
-    for broadcast in frozen:
-        channel = Channel(broadcast.channel)
-        told_up_to[channel] = max(broadcast.number, told_up_to.get(channel, 0))
-    stops = stops_in_force(connection, incident)
-    return IncidentStanding(
-        releases=read_releases(connection, incident),
-        begun=frozenset((b.notice, Channel(b.channel)) for b in frozen),
-        told_up_to=told_up_to,
-        stopped_by=stops[0].by if stops else "",
-    )
 
 
 def tallies(connection: Connection, incident: str | None = None) -> tuple[Tally, ...]:

@@ -254,7 +254,7 @@ IS_OPEN: ColumnElement[bool] = delivery.c.state.in_([literal_column("'claimed'")
 
 @event.listens_for(metadata, "before_create")
 def _make_partial(_metadata: MetaData, connection: Connection, **_: Any) -> None:
-    """Give indexes their condition for PostgreSQL, too: naming it above would import that dialect each time."""
+    """Make indexes partial in PostgreSQL, too: naming it above would import that dialect each time."""
     if connection.dialect.name == "postgresql":
         for table in metadata.tables.values():
             for index in table.indexes:

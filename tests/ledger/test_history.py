@@ -10,7 +10,6 @@ from sqlalchemy import update
 from commcast.ledger import schema
 from commcast.ledger.history import (
     deliveries,
-    incident_standing,
     last_tick,
     promised,
     standings,
@@ -20,6 +19,7 @@ from commcast.ledger.history import (
 from commcast.ledger.schema import State, stamp
 from commcast.ledger.stops import stop_incident, stops_in_force
 from commcast.ledger.store import Ledger
+from commcast.ledger.story import incident_standing
 from commcast.ledger.suppressions import erase
 from commcast.model import Channel
 from commcast.standing import NOBODY_KNOWS

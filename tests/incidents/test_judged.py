@@ -1,0 +1,262 @@
+"""A tick reads a file again whenever what it once found there may no longer hold, and not otherwise."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+import commcast
+from commcast.incidents import load
+from commcast.ledger import schema
+from commcast.ledger.judged import read_judged, unfinished_incidents
+from commcast.ledger.stops import lift_stop, stop_incident
+from commcast.message import Blame, OutcomeKind
+from commcast.tick import Ticked
+from tests.desks import Bench, update_text, write_desk, write_incident
+from tests.fakes import FakeAdapter, saying
+
+END = {"status": "resolved", "fixed": "Rolled back."}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(write_desk(tmp_path))
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that were parsed, in order; clear it between ticks."""
+    names: list[str] = []
+    parse = load.parse_incident
+
+    def noted(text: str, name: str, *rest: object) -> object:
+        names.append(name.removeprefix("incidents/").removesuffix(".yaml"))
+        return parse(text, name, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(load, "parse_incident", noted)
+    return names
+
+
+def close(bench: Bench, name: str, *, explicit_id: bool = False) -> Path:
+    """Tell of an incident and of its end."""
+    path = write_incident(bench.folder, name, at=bench.now)
+    if explicit_id:
+        path.write_text(f"id: {name}\n{path.read_text()}")
+    bench.send(name)
+    bench.later(minutes=1)
+    path.write_text(path.read_text() + update_text(bench.now, **END))
+    bench.send(name)
+    return path
+
+
+def tell_elsewhere(bench: Bench, count: int) -> None:
+    """Write incidents that are over, as history that another desk told."""
+    from commcast.ledger.releases import record_history
+
+    for number in range(count):
+        more = update_text(bench.now + timedelta(minutes=1), **END)
+        write_incident(bench.folder, f"old{number:04}", at=bench.now, more=more)
+    with bench.ledger.write() as connection:
+        record_history(connection, bench.loaded().incidents, "test", bench.now)
+
+
+def second_tick(bench: Bench, parsed: list[str]) -> Ticked:
+    parsed.clear()
+    bench.later(minutes=1)
+    return bench.tick()
+
+
+def test_of_a_thousand_closed_and_three_open_files_the_second_tick_parses_three(
+    bench: Bench, parsed: list[str]
+) -> None:
+    tell_elsewhere(bench, 1000)
+    for name in ("a", "b", "c"):
+        write_incident(bench.folder, name, at=bench.now)
+        bench.send(name)
+    parsed.clear()
+    bench.tick()
+    assert len(parsed) == 1003
+    second_tick(bench, parsed)
+    assert parsed == ["a", "b", "c"]
+
+
+def test_a_closed_file_is_read_once_and_not_written_down_again(bench: Bench, parsed: list[str]) -> None:
+    close(bench, "pay7")
+    bench.tick()
+    with bench.ledger.read() as connection:
+        before = connection.execute(schema.judged.select()).all()
+    second_tick(bench, parsed)
+    with bench.ledger.read() as connection:
+        assert connection.execute(schema.judged.select()).all() == before
+    assert parsed == []
+
+
+# Each of these leaves a file that a tick has to read, however often it did before.
+def open_again(bench: Bench, path: Path) -> None:
+    path.write_text(path.read_text() + update_text(bench.later(minutes=5), status="reopened"))
+
+
+def change_in_place(bench: Bench, path: Path) -> None:
+    """Change a byte and keep size, time and inode."""
+    found = path.stat()
+    path.write_bytes(path.read_bytes().replace(b"Rolled", b"rolled"))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def change_what_nobody_publishes(bench: Bench, path: Path) -> None:
+    path.write_text(f"# a comment\n{path.read_text()}")
+
+
+def change_the_config(bench: Bench, path: Path) -> None:
+    write_desk(bench.folder, extra='sms_price = 0.1\n[audiences.board]\nrecipients = "audiences/support.csv"')
+
+
+def upgrade_the_program(bench: Bench, path: Path) -> None:
+    commcast.__version__ = "9.9.9"
+
+
+def lose_what_was_kept(bench: Bench, path: Path) -> None:
+    with bench.ledger.write() as connection:
+        connection.execute(schema.judged.delete())
+
+
+def become_a_link(bench: Bench, path: Path) -> None:
+    path.rename(path.with_name("real.txt"))
+    path.symlink_to(path.with_name("real.txt"))
+
+
+def let_a_delivery_wait(bench: Bench, path: Path) -> None:
+    with bench.ledger.write() as connection:
+        connection.execute(schema.delivery.update().values(state="held", not_before="2999"))
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [
+        open_again,
+        change_in_place,
+        change_what_nobody_publishes,
+        change_the_config,
+        upgrade_the_program,
+        lose_what_was_kept,
+        become_a_link,
+        let_a_delivery_wait,
+    ],
+)
+def test_a_closed_file_is_read_again_when(
+    bench: Bench,
+    parsed: list[str],
+    happens: Callable[[Bench, Path], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(commcast, "__version__", commcast.__version__)  # put back afterwards
+    path = close(bench, "pay7")
+    bench.tick()
+    second_tick(bench, parsed)
+    assert parsed == []
+    happens(bench, path)
+    second_tick(bench, parsed)
+    assert parsed == ["pay7"]
+
+
+def test_what_is_not_over_is_read_every_time(bench: Bench, parsed: list[str]) -> None:
+    write_incident(bench.folder, "open1", at=bench.now)
+    bench.send("open1")
+    path = close(bench, "drafted")
+    path.write_text(path.read_text() + update_text(bench.later(minutes=1), status="reopened"))
+    write_incident(bench.folder, "nobody", at=bench.now, more=update_text(bench.later(minutes=1), **END))
+    close(bench, "stopped")
+    with bench.ledger.write() as connection:
+        stop_incident(connection, "stopped", "dana", bench.now)
+    for _ in range(2):
+        second_tick(bench, parsed)
+        assert parsed == ["drafted", "nobody", "open1", "stopped"]
+    with bench.ledger.write() as connection:
+        lift_stop(connection, "stopped", "dana", bench.now)
+    second_tick(bench, parsed)
+    second_tick(bench, parsed)
+    assert parsed == ["drafted", "nobody", "open1"]
+
+
+def test_a_broken_file_is_reported_on_each_tick_also_after_it_was_judged(
+    bench: Bench, parsed: list[str]
+) -> None:
+    path = close(bench, "pay7")
+    bench.tick()
+    path.write_text("title: [\n")
+    for _ in range(2):
+        assert list(second_tick(bench, parsed).errors) == ["incidents/pay7.yaml"]
+    assert parsed == ["pay7"]
+
+
+def test_released_words_that_changed_are_refused_on_each_tick(bench: Bench, parsed: list[str]) -> None:
+    path = close(bench, "pay7")
+    bench.tick()
+    path.write_text(path.read_text().replace("Rolled back.", "Mended."))
+    for _ in range(2):
+        assert "was released and has changed" in str(second_tick(bench, parsed).errors["incidents/pay7.yaml"])
+
+
+def test_a_second_file_with_the_id_of_a_judged_one_is_a_fault_of_both(
+    bench: Bench, parsed: list[str]
+) -> None:
+    path = close(bench, "pay7", explicit_id=True)
+    bench.tick()
+    path.with_name("again.yaml").write_text(path.read_text())
+    for _ in range(2):
+        assert list(second_tick(bench, parsed).errors) == ["incidents/again.yaml", "incidents/pay7.yaml"]
+    path.with_name("again.yaml").unlink()
+    assert second_tick(bench, parsed).errors == {}
+    second_tick(bench, parsed)
+    assert parsed == []
+
+
+def test_a_copy_under_another_id_does_not_pass_for_a_renamed_one(bench: Bench, parsed: list[str]) -> None:
+    path = close(bench, "pay7")
+    bench.tick()
+    path.with_name("copy.yaml").write_text(path.read_text())
+    assert second_tick(bench, parsed).errors == {}
+
+
+def test_a_renamed_file_is_named_on_each_tick(bench: Bench, parsed: list[str]) -> None:
+    path = close(bench, "pay7")
+    bench.tick()
+    path.rename(path.with_name("pay8.yaml"))
+    for _ in range(2):
+        assert "pay7" in str(second_tick(bench, parsed).errors["incidents/pay8.yaml"])
+    with bench.ledger.read() as connection:
+        assert read_judged(connection) == {}
+
+
+def test_what_a_dead_run_left_of_a_judged_one_is_finished(bench: Bench, parsed: list[str]) -> None:
+    """`resend` puts a delivery back; its process may die before it has gone."""
+    close(bench, "pay7")
+    bench.tick()
+    with bench.ledger.write() as connection:
+        which = (schema.delivery.c.key == "ann@example.com") & (schema.delivery.c.notice == "update:2")
+        connection.execute(schema.delivery.update().where(which).values(state="pending", expires_at=None))
+        assert unfinished_incidents(connection) == {"pay7"}
+    assert second_tick(bench, parsed).delivered["pay7"].outcomes == {"accepted": 1}
+    assert parsed == ["pay7"]
+
+
+def test_what_nobody_took_yet_keeps_a_closed_file_read(bench: Bench, parsed: list[str]) -> None:
+    busy = FakeAdapter(answer=saying(OutcomeKind.NOT_TAKEN, Blame.PROVIDER, retry_after=9000.0))
+    path = write_incident(bench.folder, at=bench.now)
+    bench.send()
+    bench.adapter = lambda channel: busy
+    path.write_text(path.read_text() + update_text(bench.later(minutes=1), **END))
+    bench.send()
+    for _ in range(2):
+        second_tick(bench, parsed)
+        assert parsed == ["pay7"]
+    bench.adapter = None
+    bench.later(hours=3)
+    bench.tick()
+    second_tick(bench, parsed)
+    second_tick(bench, parsed)
+    assert parsed == []
