@@ -2,42 +2,102 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from threading import Event, Lock, Thread
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from commcast.cli.output import say
+from commcast.cli.output import inert, say
+
+if TYPE_CHECKING:
+    from commcast.cli.meter import Meter, Pace
 
 _AT_TERMINAL, _IN_LOG = 0.1, 5.0  # seconds from one word to the next
-_CLEAR = "\r\x1b[K"
+_STANDING = 60.0  # and in a log, while nothing moves
+_LOOK = 0.5  # seconds until it is looked at again, whether anything was heard or not
+_COLOUR = {"rejected": "33", "unknown": "31", "not_taken": "33"}
+
+
+def _is_screen() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
 @dataclass
 class Progress:
-    """Counts on stderr: in one line of a terminal, else in a plain line every 5 seconds.
+    """Tells on stderr: a bar for each broadcast at a terminal, else a plain line each every 5 seconds.
 
-    What is done sooner than that says nothing of itself.
+    What is done sooner than that says nothing of itself. It is looked at twice a second by a thread of its
+    own, so that a pause is told without anything that happens. `clock` gives monotonic seconds.
     """
 
-    count: int = 0
-    _shown: float = field(default_factory=time.monotonic)
-    _is_dirty: bool = False
-    _terminal: bool = field(default_factory=lambda: sys.stderr.isatty())
+    clock: Callable[[], float] = time.monotonic
+    watched: bool = True  # by the thread; a test looks itself
+    _terminal: bool = field(default_factory=_is_screen)
+    _meters: dict[str, Meter] = field(default_factory=dict)
+    _frozen: Pace | None = None
+    _rows: int = 0
+    _asked: str = ""
+    _on_screen: int = 0  # lines, the cursor below them
+    _lock: Lock = field(default_factory=Lock)
+    _ended: Event = field(default_factory=Event)
+    _thread: Thread | None = None
+
+    def __post_init__(self) -> None:
+        self._shown = self._moved = self.clock()
 
     def freezing(self, rows: int) -> None:
-        """Hear how many rows of a list are rendered and frozen."""
-        self._tell(f"Rendering and freezing: {rows:,} done")
+        """Hear how many rows of the list at hand are rendered and frozen."""
+        from commcast.cli.meter import Pace
+
+        with self._lock:
+            now = self.clock()
+            if self._frozen is None or rows < self._rows:
+                self._frozen = Pace(now, rows)
+            else:
+                self._frozen.add(rows - self._rows, now)
+            self._rows = rows
+            self._heard(now)
 
     def begins(self, broadcast: str, waiting: int) -> None:
-        """Hear that a broadcast begins."""
+        """Hear that a broadcast begins, or that another provider takes over the rest of it."""
+        from commcast.cli.meter import Meter
 
-    def settled(self, broadcast: str, outcomes: Mapping[str, int]) -> None:  # noqa: ARG002
+        with self._lock:
+            now = self.clock()
+            self._frozen = None
+            if broadcast not in self._meters:
+                self._meters = {name: each for name, each in self._meters.items() if not each.is_over}
+                self._meters[broadcast] = Meter(broadcast, now)
+            self._meters[broadcast].expect(waiting)
+            self._heard(now)
+
+    def settled(self, broadcast: str, outcomes: Mapping[str, int]) -> None:
         """Hear what has become of further deliveries."""
-        self.count += sum(count for kind, count in outcomes.items() if kind != "not_taken")
-        self._tell(f"Sending: {self.count:,} handed over")
+        from commcast.cli.meter import Meter
+
+        with self._lock:
+            now = self.clock()
+            if broadcast not in self._meters:
+                self._meters[broadcast] = Meter(broadcast, now)
+            self._meters[broadcast].settle(outcomes, now)
+            self._heard(now)
+
+    def asked(self, provider: str, done: int) -> None:
+        """Hear how many deliveries a provider was asked about."""
+        with self._lock:
+            if not done and self._terminal:
+                self._shown = 0.0  # at once: a provider's list lags, and is waited for
+            self._asked = f"Asking {provider}: {done:,} done"
+            self._heard(self.clock())
+
+    def look(self) -> None:
+        """Show what is so by now, where it is time to."""
+        with self._lock:
+            self._show_if_due(self.clock())
 
     def __enter__(self) -> Self:
         return self
@@ -48,25 +108,92 @@ class Progress:
         self.end()
 
     def end(self) -> None:
-        """Leave the terminal's line empty for what is printed next."""
-        if self._is_dirty:
-            self._write(_CLEAR)
-            self._is_dirty = False
+        """Leave the screen as it was, for what is printed next."""
+        self._ended.set()
+        if self._thread is not None:
+            self._thread.join()
+        with self._lock:
+            if self._on_screen:
+                self._write(self._up())
+                self._on_screen = 0
 
-    def _tell(self, text: str) -> None:
-        now = time.monotonic()
-        if now - self._shown < (_AT_TERMINAL if self._terminal else _IN_LOG):
+    def _heard(self, now: float) -> None:
+        self._moved = now
+        self._show_if_due(now)
+        if self.watched and self._thread is None:
+            self._thread = Thread(target=self._watch, name="progress", daemon=True)
+            self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_LOOK):
+            self.look()
+
+    def _show_if_due(self, now: float) -> None:
+        often = _AT_TERMINAL if self._terminal else _IN_LOG
+        # In a log, that nothing moves is no news every five seconds.
+        if not self._terminal and self._moved <= self._shown:
+            often = max(often, _STANDING)
+        if now - self._shown < often or self._ended.is_set():
             return
         self._shown = now
         if self._terminal:
-            self._write(f"{_CLEAR}{text}")
-            self._is_dirty = True
+            self._draw(now)
         else:
-            say(text)
+            self._log(self._sentences(now))
+
+    def _sentences(self, now: float) -> list[str]:
+        return self._preparing(now) or [meter.sentence(now) for meter in self._meters.values()]
+
+    def _log(self, lines: list[str]) -> None:
+        try:
+            for line in lines:
+                say(line)
+        except OSError:  # a log that nobody reads any more: the same
+            self._ended.set()
+
+    def _draw(self, now: float) -> None:
+        width, height = _size()
+        lines = [line[:width] for line in self._preparing(now)] or [
+            meter.line(now, width, _paint) for meter in self._meters.values()
+        ]
+        lines = lines[-max(height - 1, 1) :]
+        # Each line is written over, and what is left of the last drawing below them is wiped out.
+        self._write(f"{self._up()}{''.join(f'{line}{chr(10)}' for line in lines)}")
+        self._on_screen = len(lines)
+
+    def _preparing(self, now: float) -> list[str]:
+        """Return what is told while nothing is handed over yet."""
+        if self._frozen is None:
+            return [self._asked] if self._asked else []
+        from commcast.cli.meter import per_second
+
+        rate = self._frozen.rate(now)
+        return [f"Rendering and freezing: {self._rows:,} done{f', {per_second(rate)}' if rate else ''}"]
+
+    def _up(self) -> str:
+        return f"\x1b[{self._on_screen}A\r\x1b[J" if self._on_screen else "\r\x1b[J"
 
     def _write(self, text: str) -> None:
         try:
             sys.stderr.write(text)
             sys.stderr.flush()
-        except OSError:  # a terminal that went away is no reason to end a send half way
+        except (OSError, ValueError):  # a terminal that went away is no reason to end a send half way
             self._terminal = False
+
+
+def _size() -> tuple[int, int]:
+    """Return the columns to write in, and the lines of the terminal."""
+    try:
+        found = os.get_terminal_size(sys.stderr.fileno())
+        columns, lines = found.columns, found.lines
+    except (OSError, ValueError):
+        columns, lines = 0, 0
+    if (said := os.environ.get("COLUMNS", "")).isdigit():
+        columns = int(said)
+    # One column is left free: some terminals begin a new line when the last one is written.
+    return max(20, min(columns or 80, 200)) - 1, lines or 24
+
+
+def _paint(text: str, kind: str) -> str:
+    code = "" if os.environ.get("NO_COLOR") else _COLOUR.get(kind, "")
+    return f"\x1b[{code}m{inert(text)}\x1b[0m" if code else inert(text)

@@ -26,15 +26,6 @@ LOST_ARGUMENT = typer.Argument(
 )
 
 
-class _Asking(Progress):
-    """Tells how many deliveries a provider was asked about."""
-
-    def asked(self, provider: str, done: int) -> None:
-        if not done and self._terminal:
-            self._shown = 0.0  # at once: a provider's list lags, and is waited for
-        self._tell(f"Asking {provider}: {done:,} done")
-
-
 def reconcile(
     incident: Annotated[str | None, LOST_ARGUMENT] = None,
     as_json: JsonOption = False,
@@ -53,7 +44,7 @@ def reconcile(
 
     with desk_to_work(folder) as (desk, ledger):
         check_known(ledger, incident)
-        with _Asking() as progress:
+        with Progress() as progress:
             result = _reconciled(desk, ledger, Which(incident), progress)
     for provider, error in result.troubles.items():
         say(f"{provider}: {error}")
@@ -82,7 +73,7 @@ def configured_providers(config: Config) -> Mapping[str, str]:
     return {channel: used.provider for channel, used in channels.items() if used is not None}
 
 
-def _reconciled(desk: Desk, ledger: Ledger, which: Any, progress: _Asking) -> Reconciled:
+def _reconciled(desk: Desk, ledger: Ledger, which: Any, progress: Progress) -> Reconciled:
     from commcast import wiring
     from commcast.reconciling import Reconciler
 

@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -363,10 +362,10 @@ def test_an_empty_folder_has_none_and_one_that_cannot_be_read_is_a_fault(tmp_pat
 def test_a_folder_that_may_not_be_listed_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_desk(tmp_path)
 
-    def refuse(_: Path) -> Iterator[Path]:
+    def refuse(_: Path) -> list[str]:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    monkeypatch.setattr(os, "listdir", refuse)
     assert "incidents/: cannot be read: Permission denied" in cannot_load(config)
 
 
