@@ -1,9 +1,9 @@
-"""How far one broadcast, or one freeze, is: counts, the rate of late, the time left; in a line that fits."""
+"""How far one broadcast, or one freeze, is: counts, the rate of late, the time left; in lines that fit."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -110,24 +110,24 @@ class Meter:
             self._given_back.popleft()
         return sum(count for _, count in self._given_back)
 
-    def line(self, now: float, width: int, paint: Paint = unpainted) -> str:
-        """Return the line of a terminal, at most `width` columns: what matters less goes first."""
-        parts = [(f"{self.done:,} of {self.total:,}", ""), *self._troubles(now)]
-        further = [(text, "") for text in self._going(now)]
-        while further and len(_joined(self.name, [*parts[:1], *further, *parts[1:]])) > width:
-            further.pop()
-        shown = [*parts[:1], *further, *parts[1:]]
-        room = width - len(_joined(self.name, shown)) - 2
-        bar = f"  {self._bar(min(room, _WIDEST_BAR))}" if room >= _NARROWEST_BAR else ""
-        plain = f"{self.name}{bar}  {'  '.join(text for text, _ in shown)}"
-        if len(plain) > width:
-            return f"{plain[: width - 1]}…"
-        return f"{self.name}{bar}  {'  '.join(paint(text, kind) for text, kind in shown)}"
+    def facts(self, now: float) -> list[str]:
+        """Return how far it is, the most important first: the count, the rate, the time left."""
+        return [f"{self.done:,} of {self.total:,}", *self._going(now)]
+
+    def troubles(self, now: float) -> list[tuple[str, str]]:
+        """Return what went another way than it should, each with the kind of its outcome."""
+        counts = ((self.rejected, REJECTED), (self.unknown, UNKNOWN), (self.not_taken(now), NOT_TAKEN))
+        return [(f"{count:,} {kind.replace('_', ' ')}", kind) for count, kind in counts if count]
+
+    def bar(self, width: int) -> str:
+        """Return a bar of `width` columns."""
+        inside = width - 2
+        full = min(inside * self.done // self.total if self.total else inside, inside)
+        return f"[{'=' * full}{' ' * (inside - full)}]"
 
     def sentence(self, now: float) -> str:
         """Return the same numbers for the log of a run."""
-        troubles = [text for text, _ in self._troubles(now)]
-        return f"{self.name}: {', '.join([f'{self.done:,} of {self.total:,}', *self._going(now), *troubles])}"
+        return f"{self.name}: {', '.join([*self.facts(now), *(text for text, _ in self.troubles(now))])}"
 
     def _going(self, now: float) -> list[str]:
         if self.is_over:
@@ -140,14 +140,41 @@ class Meter:
         left = timedelta(seconds=(self.total - self.done) / rate)
         return [per_second(rate), f"{_about(left)} left"]
 
-    def _troubles(self, now: float) -> list[tuple[str, str]]:
-        counts = ((self.rejected, REJECTED), (self.unknown, UNKNOWN), (self.not_taken(now), NOT_TAKEN))
-        return [(f"{count:,} {kind.replace('_', ' ')}", kind) for count, kind in counts if count]
 
-    def _bar(self, width: int) -> str:
-        inside = width - 2
-        full = inside * self.done // self.total if self.total else inside
-        return f"[{'=' * min(full, inside)}{' ' * (inside - min(full, inside))}]"
+def picture(meters: Iterable[Meter], now: float, width: int, paint: Paint = unpainted) -> list[str]:
+    """Return the lines of a terminal, none wider than `width`: the bars under each other.
+
+    Where it is narrow, what matters less goes first: the time left, the rate, the bar.
+    """
+    rows = [(meter, meter.facts(now)) for meter in meters]
+    longest = max((len(meter.name) for meter, _ in rows), default=0)
+    kept = next(
+        (count for count in (3, 2, 1) if all(_width(longest, facts[:count]) <= width for _, facts in rows)), 1
+    )
+    room = width - max((_width(longest, facts[:kept]) for _, facts in rows), default=0) - 2
+    bar = min(room, _WIDEST_BAR) if room >= _NARROWEST_BAR else 0
+    lines = []
+    for meter, facts in rows:
+        parts = [meter.name.ljust(longest), *([meter.bar(bar)] if bar else []), *facts[:kept]]
+        lines.append(_cut("  ".join(parts), width))
+        if troubles := meter.troubles(now):
+            lines.append(_beneath(troubles, width, paint))
+    return lines
+
+
+def _beneath(troubles: list[tuple[str, str]], width: int, paint: Paint) -> str:
+    plain = f"  {', '.join(text for text, _ in troubles)}"
+    if len(plain) > width:
+        return _cut(plain, width)
+    return f"  {', '.join(paint(text, kind) for text, kind in troubles)}"
+
+
+def _width(name: int, facts: list[str]) -> int:
+    return name + sum(2 + len(fact) for fact in facts)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
 def per_second(rate: float) -> str:
@@ -161,7 +188,3 @@ def _about(length: timedelta) -> str:
     if seconds < 120:
         return f"{seconds}s"
     return short_duration(timedelta(minutes=round(seconds / 60)))
-
-
-def _joined(name: str, parts: list[tuple[str, str]]) -> str:
-    return "  ".join([name, *(text for text, _ in parts)])

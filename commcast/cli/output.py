@@ -42,6 +42,14 @@ def show_json(kind: str, content: Mapping[str, Any]) -> None:
     put(json.dumps(document, ensure_ascii=False, indent=2, default=str))
 
 
+def show_json_line(kind: str, content: Mapping[str, Any]) -> None:
+    """Print one JSON document on one line, at once: one of many, for a program that reads on."""
+    import json
+
+    put(json.dumps({"commcast": kind, "version": 1, **content}, ensure_ascii=False, default=str))
+    _flush(sys.stdout)
+
+
 def put(text: str, stream: TextIO | None = None) -> None:
     """Print `text` as it is, to stdout unless told otherwise; where that takes no more, say so and go on.
 
@@ -103,6 +111,19 @@ def _give_up(stream: TextIO, error: OSError) -> None:
     silence(stream)
     if stream is sys.stdout:
         say(f"stdout: {error.strerror or error}: not all of the output was written")
+
+
+def room_of(stream: TextIO) -> tuple[int, int]:
+    """Return the columns to draw in on a terminal, at most 199, and its lines; without a size 79 and 24."""
+    try:
+        found = os.get_terminal_size(stream.fileno())
+        columns, lines = found.columns, found.lines
+    except (OSError, ValueError):
+        columns, lines = 0, 0
+    if (said := os.environ.get("COLUMNS", "")).isdigit():
+        columns = int(said)
+    # One column is left free: some terminals begin a new line when the last one is written.
+    return max(20, min(columns or 80, 200)) - 1, lines or 24
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

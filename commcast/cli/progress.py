@@ -11,7 +11,7 @@ from threading import Event, Lock, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from commcast.cli.output import inert, say
+from commcast.cli.output import inert, room_of, say
 
 if TYPE_CHECKING:
     from commcast.cli.meter import Meter, Pace
@@ -152,10 +152,12 @@ class Progress:
             self._ended.set()
 
     def _draw(self, now: float) -> None:
-        width, height = _size()
-        lines = [line[:width] for line in self._preparing(now)] or [
-            meter.line(now, width, _paint) for meter in self._meters.values()
-        ]
+        width, height = room_of(sys.stderr)
+        lines = [line[:width] for line in self._preparing(now)]
+        if not lines and self._meters:
+            from commcast.cli.meter import picture
+
+            lines = picture(self._meters.values(), now, width, _paint)
         lines = lines[-max(height - 1, 1) :]
         # Each line is written over, and what is left of the last drawing below them is wiped out.
         self._write(f"{self._up()}{''.join(f'{line}{chr(10)}' for line in lines)}")
@@ -179,19 +181,6 @@ class Progress:
             sys.stderr.flush()
         except (OSError, ValueError):  # a terminal that went away is no reason to end a send half way
             self._terminal = False
-
-
-def _size() -> tuple[int, int]:
-    """Return the columns to write in, and the lines of the terminal."""
-    try:
-        found = os.get_terminal_size(sys.stderr.fileno())
-        columns, lines = found.columns, found.lines
-    except (OSError, ValueError):
-        columns, lines = 0, 0
-    if (said := os.environ.get("COLUMNS", "")).isdigit():
-        columns = int(said)
-    # One column is left free: some terminals begin a new line when the last one is written.
-    return max(20, min(columns or 80, 200)) - 1, lines or 24
 
 
 def _paint(text: str, kind: str) -> str:

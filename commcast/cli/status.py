@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
 
-from commcast.cli.colour import BOLD, DIM, RED, YELLOW, paint, show_painted
+from commcast.cli.colour import show_painted
 from commcast.cli.opening import desk_to_read
 from commcast.cli.options import FolderOption, JsonOption, NowOption, moment_or_now
-from commcast.cli.output import inert, say, show_json
-from commcast.durations import short_duration
+from commcast.cli.output import say, show_json
+from commcast.cli.status_lines import COUNTED, RECEIPTS, last_tick_line, lines_of, warnings
 from commcast.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
     from commcast.config import Config
     from commcast.incidents.load import Loaded
-    from commcast.ledger.overview import Overview
+    from commcast.ledger.overview import Overview, UnderWay
     from commcast.ledger.store import Ledger
     from commcast.model import Incident
-
-CLOSED_SHOWN = 10
-TICK_LATE = timedelta(minutes=5)  # without a tick for so long, nothing that waits will go
-_COUNTED = ("accepted", "pending", "claimed", "held", "unknown", "rejected", "skipped")
-_RECEIPTS = ("delivered", "bounced", "failed")
-_WORD_OF = {"pending": "waiting", "claimed": "on the way"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +60,7 @@ class DeskStatus:
     last_tick: datetime | None
     has_ledger: bool
     pauses: Mapping[str, datetime]
+    sending: tuple[UnderWay, ...] = ()
 
     @property
     def overdue(self) -> tuple[str, ...]:
@@ -79,14 +74,33 @@ def status(
     overdue: Annotated[
         bool, typer.Option("--overdue", help="End with 4 when a promise to readers is broken.")
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", "-w", help="Draw it anew in place until Ctrl-C, with what is being sent."),
+    ] = False,
+    every: Annotated[
+        str, typer.Option("--every", help="With --watch: how long from one look to the next.")
+    ] = "2s",
     as_json: JsonOption = False,
     now: NowOption = None,
     folder: FolderOption = None,
 ) -> None:
     """Show where every incident stands: what was told to how many, and when the next word is due.
 
+    A watch disturbs nothing that runs: it reads a copy, and only when something has changed. Ctrl-C is how
+    it ends, so that it ends in 0. With --json it prints one line of JSON for each change, also into a pipe.
+
     Example: commcast status --overdue
+
+    Example: commcast status --watch
     """
+    if watch:
+        from commcast.cli.watch import watch_status
+
+        if overdue or now is not None:
+            raise InputError("--watch shows what is so now, and goes on: leave out --overdue and --now")
+        watch_status(folder, incident, every, as_json=as_json)
+        return
     found = read_status(folder, moment_or_now(now), incident)
     if as_json:
         show_json("status", as_document(found))
@@ -111,12 +125,20 @@ def show_status(folder: Path | None, *, now: datetime, incident: str | None) -> 
     _show(read_status(folder, now, incident))
 
 
-def read_status(folder: Path | None, now: datetime, incident: str | None) -> DeskStatus:
-    """Read all that status shows; leaves no trace. Raises InputError for an incident nobody knows."""
+def read_status(
+    folder: Path | None,
+    now: datetime,
+    incident: str | None,
+    load: Callable[[Config, datetime], Loaded] | None = None,
+) -> DeskStatus:
+    """Read all that status shows; leaves no trace. Raises InputError for an incident nobody knows.
+
+    `load` reads the incident files; a watch reads them again only where they changed.
+    """
     from commcast.incidents.load import load_incidents
 
     with desk_to_read(folder, now) as (desk, ledger):
-        loaded = load_incidents(desk.config, now)
+        loaded = (load or load_incidents)(desk.config, now)
         known, last = _known(ledger)
         pauses = _pauses(ledger, now)
         standings = _standings(desk.config, loaded, known)
@@ -125,7 +147,25 @@ def read_status(folder: Path | None, now: datetime, incident: str | None) -> Des
             if not standings and not any(Path(path).stem == incident for path in loaded.broken):
                 raise InputError(f"there is no incident {incident!r:.60}; commcast status lists all")
         broken = {path: str(error.faults[0]) for path, error in loaded.broken.items()}
-        return DeskStatus(now, desk.config.zone, tuple(standings), broken, last, ledger is not None, pauses)
+        return DeskStatus(
+            now,
+            desk.config.zone,
+            tuple(standings),
+            broken,
+            last,
+            ledger is not None,
+            pauses,
+            tuple(each for each in _sending(ledger) if incident in {None, each.incident}),
+        )
+
+
+def _sending(ledger: Ledger | None) -> tuple[UnderWay, ...]:
+    from commcast.ledger.overview import under_way
+
+    if ledger is None:
+        return ()
+    with ledger.read() as connection:
+        return under_way(connection)
 
 
 def _pauses(ledger: Ledger | None, now: datetime) -> Mapping[str, datetime]:
@@ -220,7 +260,20 @@ def as_document(found: DeskStatus) -> dict[str, Any]:
         "overdue": list(found.overdue),
         "broken": dict(found.broken),
         "pauses": {name: until.isoformat() for name, until in found.pauses.items()},
+        "sending": [_sending_document(each) for each in found.sending],
         "incidents": [_incident_document(each, found.now) for each in found.standings],
+    }
+
+
+def _sending_document(each: UnderWay) -> dict[str, Any]:
+    return {
+        "incident": each.incident,
+        "notice": each.notice,
+        "channel": each.channel,
+        "done": each.done,
+        "total": each.total,
+        "rejected": each.counts.get("rejected", 0),
+        "unknown": each.counts.get("unknown", 0),
     }
 
 
@@ -237,113 +290,17 @@ def _incident_document(each: Standing, now: datetime) -> dict[str, Any]:
         "last_told": each.told_at.isoformat() if each.told_at else None,
         "next_update_by": each.promised.isoformat() if each.promised else None,
         "overdue": each.is_late(now),
-        "deliveries": {state: each.counts.get(state, 0) for state in _COUNTED},
-        "receipts": {kind: each.receipts.get(kind, 0) for kind in _RECEIPTS},
+        "deliveries": {state: each.counts.get(state, 0) for state in COUNTED},
+        "receipts": {kind: each.receipts.get(kind, 0) for kind in RECEIPTS},
         "stopped_by": each.stopped_by or None,
         "file": each.has_file,
     }
 
 
 def _show(found: DeskStatus) -> None:
-    closed = [each for each in found.standings if each.over]
-    shown = [*(each for each in found.standings if not each.over), *closed[:CLOSED_SHOWN]]
-    if shown:
-        _show_table(found, shown)
-    elif not found.broken:
-        show_painted('No incidents yet. Declare one: commcast declare "…"')
-    if len(closed) > CLOSED_SHOWN:
-        show_painted(f"and {len(closed) - CLOSED_SHOWN} older ones that are over: commcast status --json")
-    for fault in found.broken.values():
-        show_painted(paint(inert(f"broken: {fault}"), RED))
-    _warn(found)
-
-
-def _show_table(found: DeskStatus, shown: list[Standing]) -> None:
-    rows = [_row(each, found) for each in shown]
-    head = ("ID", "SEV", "STATUS", "LAST TOLD", "NEXT WORD", "DELIVERIES")
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    show_painted(paint(_joined(head, widths), DIM))
-    for each, row in zip(shown, rows, strict=True):
-        line = _joined(row, widths)
-        codes = [RED] if each.is_late(found.now) else [] if each.over else [BOLD]
-        show_painted(paint(line, *codes) if codes else line)
-        for text, colour in _below(each):
-            show_painted(paint(inert(f"  {text}"), colour) if colour else inert(f"  {text}"))
-
-
-def _joined(cells: tuple[str, ...], widths: list[int]) -> str:
-    return "  ".join(inert(cell).ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-
-
-def _row(each: Standing, found: DeskStatus) -> tuple[str, ...]:
-    return (
-        each.id,
-        str(each.severity),
-        each.status.replace("_", " "),
-        _when(each.told_at, found) if each.told_at else "elsewhere" if each.elsewhere else "never",
-        _next_word(each, found),
-        (_counts(each) or ["none"])[0],
-    )
-
-
-def _next_word(each: Standing, found: DeskStatus) -> str:
-    if each.promised is None:
-        return "none due"
-    away = each.promised - found.now
-    if away.total_seconds() < 0:
-        return f"LATE by {short_duration(-away)}"
-    return f"{_when(each.promised, found)}, in {short_duration(away)}"
-
-
-def _when(at: datetime, found: DeskStatus) -> str:
-    local, today = at.astimezone(found.zone), found.now.astimezone(found.zone).date()
-    return f"{local:%H:%M}" if local.date() == today else f"{local.day} {local:%b %H:%M}"
-
-
-def _counts(each: Standing) -> list[str]:
-    return [
-        f"{each.counts[state]} {_WORD_OF.get(state, state)}" for state in _COUNTED if each.counts.get(state)
-    ]
-
-
-def _below(each: Standing) -> list[tuple[str, str]]:
-    """Return the lines under an incident, each with its colour: its title, and what somebody should do."""
-    lines = [(each.title if len(each.title) <= 76 else f"{each.title[:75]}…", "")]
-    if also := _counts(each)[1:]:
-        lines.append((f"also {', '.join(also)}", ""))
-    if each.receipts:
-        said = [f"{each.receipts[kind]:,} {kind}" for kind in _RECEIPTS if each.receipts.get(kind)]
-        lines.append((f"of {each.counts.get('accepted', 0):,} accepted: {', '.join(said)}", ""))
-    if each.counts.get("unknown"):
-        lines.append(
-            (f"{each.counts['unknown']} may or may not have arrived: commcast reconcile {each.id}", YELLOW)
-        )
-    if each.drafts and not each.over:
-        many = "1 draft waits" if len(each.drafts) == 1 else f"{len(each.drafts)} drafts wait"
-        lines.append((f"{many} for a yes: commcast send {each.id}", YELLOW))
-    if each.stopped_by:
-        lines.append((f"stopped by {each.stopped_by}: commcast resume {each.id}", YELLOW))
-    if not each.has_file:
-        lines.append(("its file is gone or broken; what is frozen of it still goes out", YELLOW))
-    return lines
-
-
-def _warn(found: DeskStatus) -> None:
-    """Say what keeps promises from being kept, where anything is open."""
-    for name, until in found.pauses.items():
-        say(f"{name} is left alone until {_when(until, found)}: it asked for that, or gave no answers.")
-    if not found.has_ledger:
-        say("There is no ledger in this folder: nothing is known of what was told. See: commcast doctor")
-    elif all(each.over for each in found.standings):
-        return
-    elif found.last_tick is None:
-        say("No tick has run yet. Let cron run it, or: commcast tick --loop 1m")
-    elif found.now - found.last_tick > TICK_LATE:
-        ago = short_duration(found.now - found.last_tick)
-        say(f"The last tick ran {ago} ago. Let cron run it, or: commcast tick --loop 1m")
-    else:
-        show_painted(
-            paint(
-                f"The last tick ran {short_duration(max(found.now - found.last_tick, timedelta()))} ago.", DIM
-            )
-        )
+    for line in lines_of(found):
+        show_painted(line)
+    for line in warnings(found):
+        say(line)
+    if line := last_tick_line(found):
+        show_painted(line)

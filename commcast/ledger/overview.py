@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, func, select, text, union
 
 from commcast.ledger import schema
 from commcast.ledger.history import tallies
@@ -77,6 +78,50 @@ def overviews(connection: Connection) -> dict[str, Overview]:
         for overview in found.values() if stop.incident == ALL_INCIDENTS else _one(found, stop.incident):
             overview.stopped_by = overview.stopped_by or stop.by
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class UnderWay:
+    """One broadcast of which a delivery waits to go or is on its way. Held ones wait for their hour."""
+
+    incident: str
+    notice: str
+    channel: str
+    counts: Mapping[str, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values()) - self.counts.get(State.SKIPPED, 0)
+
+    @property
+    def done(self) -> int:
+        """How many have an outcome that stays."""
+        return sum(self.counts.get(state, 0) for state in (State.ACCEPTED, State.REJECTED, State.UNKNOWN))
+
+
+def under_way(connection: Connection) -> tuple[UnderWay, ...]:
+    """Return the broadcasts that are being sent, or wait to be, oldest first."""
+    # The states stand in the text of the query: bound as values, SQLite could not use the partial indexes.
+    open_ones = union(
+        select(_broadcast.c.id).where(
+            select(_delivery.c.id)
+            .where(_delivery.c.broadcast == _broadcast.c.id, text("delivery.state = 'pending'"))
+            .exists()
+        ),
+        select(_delivery.c.broadcast).where(text("delivery.state = 'claimed'")),
+    )
+    rows = connection.execute(
+        select(_broadcast, _delivery.c.state.label("of"), func.count().label("many"))
+        .join(_delivery, _delivery.c.broadcast == _broadcast.c.id)
+        .where(_broadcast.c.id.in_(open_ones))
+        .group_by(_broadcast.c.id, _delivery.c.state)
+        .order_by(_broadcast.c.id)
+    ).all()
+    found: dict[int, Counter[str]] = {}
+    for row in rows:
+        found.setdefault(row.id, Counter())[row.of] = row.many
+    names = {row.id: (row.incident, row.notice, row.channel) for row in rows}
+    return tuple(UnderWay(*names[broadcast], counts) for broadcast, counts in found.items())
 
 
 def _still_stands(overview: Overview, told: int) -> bool:

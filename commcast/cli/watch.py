@@ -1,0 +1,199 @@
+"""status --watch: the desk drawn anew in place while somebody looks, or a line of JSON for each change."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from commcast.cli.meter import per_second
+from commcast.cli.options import CONFIG_NAME, clock, find_folder
+from commcast.cli.output import inert, put, room_of, show_json_line
+from commcast.cli.present import NAMES
+from commcast.cli.status import DeskStatus, as_document, read_status
+from commcast.cli.status_lines import lines_of, warnings
+from commcast.durations import parse_duration
+from commcast.errors import CommcastError, InputError
+
+if TYPE_CHECKING:
+    from commcast.config import Config
+    from commcast.incidents.load import Loaded
+    from commcast.ledger.overview import UnderWay
+
+# A look takes at most one part in six of the time: a copy of a large ledger is not made without end.
+_REST = 5
+_PIECES = re.compile(r"(\x1b\[[\d;]*m)|([^\x1b])")
+
+
+@dataclass
+class Watch:
+    """One watch. `seconds` is monotonic time, `now` gives aware now.
+
+    The ledger is copied, and the files are read, only when they changed since the last look.
+    """
+
+    folder: Path
+    incident: str | None
+    seconds: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = clock
+    looks: int = 0  # how often the ledger was read
+    cost: float = 0.0  # seconds that the last reading took
+    rates: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    _found: DeskStatus | None = None
+    _signs: tuple[object, object] = ((), ())
+    _loaded: tuple[object, Loaded] | None = None
+    _counted: tuple[float, Mapping[tuple[str, str, str], int]] | None = None
+
+    def look(self) -> DeskStatus:
+        """Return how the desk stands now. Raises what status raises."""
+        signs = (_sign_of_files(self.folder), _sign_of_ledger(self.folder))
+        if self._found is not None and signs == self._signs:
+            self._measure(self._found.sending)
+            return replace(self._found, now=self.now())
+        began = self.seconds()
+        self._found = read_status(self.folder, self.now(), self.incident, self._load)
+        self.cost = self.seconds() - began
+        self.looks += 1
+        self._signs = signs
+        self._measure(self._found.sending)
+        return self._found
+
+    def _load(self, config: Config, now: datetime) -> Loaded:
+        from commcast.incidents.load import load_incidents
+
+        sign = _sign_of_files(self.folder)
+        if self._loaded is None or self._loaded[0] != sign:
+            self._loaded = (sign, load_incidents(config, now))
+        return self._loaded[1]
+
+    def _measure(self, sending: tuple[UnderWay, ...]) -> None:
+        """Note how fast each broadcast went since the look before."""
+        at, counts = self.seconds(), {_key(each): each.done for each in sending}
+        if self._counted is not None:
+            before, past = self._counted
+            lasted = max(at - before, 0.001)
+            self.rates = {key: (done - past[key]) / lasted for key, done in counts.items() if key in past}
+        self._counted = (at, counts)
+
+
+def watch_status(folder: Path | None, incident: str | None, every: str, *, as_json: bool) -> None:
+    """Watch a desk until Ctrl-C. Raises InputError without a terminal, but for JSON."""
+    try:
+        pause = parse_duration(every).total_seconds()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--every") from None
+    if not as_json and not sys.stdout.isatty():
+        raise InputError("--watch draws on a terminal; for a program: commcast status --watch --json")
+    watch = Watch(find_folder(folder), incident)
+    try:
+        for _ in _changes(watch) if as_json else _pictures(watch):
+            time.sleep(max(pause, _REST * watch.cost))
+    except KeyboardInterrupt:  # how a watch ends: nothing was interrupted
+        return
+
+
+def _changes(watch: Watch) -> Iterator[None]:
+    last: Mapping[str, Any] = {}
+    while True:
+        document = as_document(watch.look())
+        said = {key: value for key, value in document.items() if key not in {"now", "last_tick"}}
+        if said != last:
+            sending = [{**each, "per_second": _rate_in(watch, each)} for each in document["sending"]]
+            show_json_line("status", {**document, "sending": sending})
+            last = said
+        yield
+
+
+def _rate_in(watch: Watch, each: Mapping[str, Any]) -> float | None:
+    rate = watch.rates.get((each["incident"], each["notice"], each["channel"]))
+    return None if rate is None else round(rate, 1)
+
+
+def _pictures(watch: Watch) -> Iterator[None]:
+    lines = picture(watch.look(), watch.rates)
+    put("\x1b[2J")
+    while True:
+        _draw(lines)
+        yield
+        try:
+            lines = picture(watch.look(), watch.rates)
+        except CommcastError as error:  # a file half written, a ledger being written: the next look may do
+            fault = f"{watch.now().astimezone():%H:%M:%S} cannot be read now: {error}"
+            lines = [
+                *(line for line in lines if "cannot be read now: " not in line),
+                inert(fault).partition("\n")[0],
+            ]
+
+
+def picture(found: DeskStatus, rates: Mapping[tuple[str, str, str], float]) -> list[str]:
+    """Return the lines of one look: what status shows, and what is being sent."""
+    local = found.now.astimezone(found.zone)
+    lines = [f"{local:%H:%M:%S %Z}. Ctrl-C ends the watch.", "", *lines_of(found)]
+    if found.sending:
+        lines += ["", "Being sent now:", *(_line(each, rates.get(_key(each))) for each in found.sending)]
+    return [*lines, "", *map(inert, warnings(found))]
+
+
+def _line(each: UnderWay, rate: float | None) -> str:
+    facts = [f"{each.done:,} of {each.total:,}"]
+    if rate is not None:
+        facts.append(per_second(rate) if rate else "nothing since the last look")
+    facts += [
+        f"{count:,} {state}" for state in ("rejected", "unknown") if (count := each.counts.get(state, 0))
+    ]
+    return inert(f"  {each.incident} {NAMES[each.channel]}, {each.notice}: {', '.join(facts)}")
+
+
+def _key(each: UnderWay) -> tuple[str, str, str]:
+    return each.incident, each.notice, each.channel
+
+
+def _draw(lines: list[str]) -> None:
+    columns, height = room_of(sys.stdout)
+    shown = [_cut(line, columns) for line in lines[: max(height - 2, 1)]]
+    put("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in shown) + "\x1b[J")
+    sys.stdout.flush()
+
+
+def _cut(line: str, width: int) -> str:
+    """Return as much of a painted line as fits, with all of its paint."""
+    kept, seen = [], 0
+    for paint, character in _PIECES.findall(line):
+        seen += bool(character)
+        if paint or seen <= width:
+            kept.append(paint or character)
+    return "".join(kept)
+
+
+def _sign_of_files(folder: Path) -> object:
+    """Return what changes when an incident file or the configuration does."""
+    from commcast.incidents.load import INCIDENTS_FOLDER
+
+    paths = [folder / CONFIG_NAME]
+    try:
+        paths += sorted((folder / INCIDENTS_FOLDER).iterdir())
+    except OSError:
+        return object()  # whatever is wrong there is told by reading it
+    return [(path.name, _sign(path)) for path in paths]
+
+
+def _sign_of_ledger(folder: Path) -> object:
+    from commcast.ledger.store import ledger_path
+
+    path = ledger_path(folder)
+    return _sign(path), _sign(path.with_name(f"{path.name}-wal"))
+
+
+def _sign(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
