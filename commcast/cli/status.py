@@ -139,7 +139,7 @@ def read_status(
 
     with desk_to_read(folder, now) as (desk, ledger):
         loaded = (load or load_incidents)(desk.config, now)
-        known, last = _known(ledger)
+        known, sending, last = _known(ledger)
         pauses = _pauses(ledger, now)
         standings = _standings(desk.config, loaded, known)
         if incident is not None:
@@ -155,17 +155,8 @@ def read_status(
             last,
             ledger is not None,
             pauses,
-            tuple(each for each in _sending(ledger) if incident in {None, each.incident}),
+            tuple(each for each in sending if incident in {None, each.incident}),
         )
-
-
-def _sending(ledger: Ledger | None) -> tuple[UnderWay, ...]:
-    from commcast.ledger.overview import under_way
-
-    if ledger is None:
-        return ()
-    with ledger.read() as connection:
-        return under_way(connection)
 
 
 def _pauses(ledger: Ledger | None, now: datetime) -> Mapping[str, datetime]:
@@ -177,14 +168,17 @@ def _pauses(ledger: Ledger | None, now: datetime) -> Mapping[str, datetime]:
         return pauses(connection, now)
 
 
-def _known(ledger: Ledger | None) -> tuple[Mapping[str, Overview], datetime | None]:
+def _known(
+    ledger: Ledger | None,
+) -> tuple[Mapping[str, Overview], tuple[UnderWay, ...], datetime | None]:
     from commcast.ledger.history import last_tick
-    from commcast.ledger.overview import overviews
+    from commcast.ledger.overview import count_broadcasts, overviews, under_way
 
     if ledger is None:
-        return {}, None
+        return {}, (), None
     with ledger.read() as connection:
-        return overviews(connection), last_tick(connection)
+        counted = count_broadcasts(connection)
+        return overviews(connection, counted), under_way(counted), last_tick(connection)
 
 
 def _standings(config: Config, loaded: Loaded, known: Mapping[str, Overview]) -> list[Standing]:

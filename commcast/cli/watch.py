@@ -55,6 +55,7 @@ class Watch:
         """Return how the desk stands now. Raises what status raises."""
         signs = (_sign_of_files(self.folder), _sign_of_ledger(self.folder))
         if self._found is not None and signs == self._signs:
+            self.cost = 0.0
             self._measure(self._found.sending)
             return replace(self._found, now=self.now())
         began = self.seconds()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, func, select, text, union
+from sqlalchemy import Connection, and_, func, select
 
 from commcast.ledger import schema
-from commcast.ledger.history import tallies
 from commcast.ledger.receipts import receipts_by_incident
 from commcast.ledger.schema import ALL_INCIDENTS, MAYBE_TOLD, WAITING, State, unstamp
 from commcast.ledger.stops import stops_in_force
@@ -50,14 +49,34 @@ class Overview:
         return self.status in END_STATUSES
 
 
-def overviews(connection: Connection) -> dict[str, Overview]:
-    """Return every incident that anything was released of, by its id."""
+def count_broadcasts(connection: Connection) -> tuple[Counted, ...]:
+    """Return the counts of every broadcast, oldest first: one look at each delivery."""
+    d = _delivery.c
+    rows = connection.execute(
+        select(d.broadcast, d.state, func.count(), func.max(d.changed_at)).group_by(d.broadcast, d.state)
+    )
+    named = connection.execute(select(_broadcast).order_by(_broadcast.c.id))
+    found = {row.id: Counted(row.incident, row.notice, row.channel) for row in named}
+    for broadcast, state, count, changed_at in rows:
+        counted = found[broadcast]
+        counted.counts[state] += count
+        if state in {State.ACCEPTED, State.UNKNOWN}:
+            at = datetime.fromisoformat(changed_at)
+            counted.told_at = max(counted.told_at or at, at)
+    return tuple(found.values())
+
+
+def overviews(connection: Connection, counted: Iterable[Counted] | None = None) -> dict[str, Overview]:
+    """Return every incident that anything was released of, by its id.
+
+    `counted` are the counts of this very moment, where the caller has them.
+    """
     found = _newest_releases(connection)
-    for tally in tallies(connection):
-        if overview := found.get(tally.incident):
-            overview.counts[tally.state] += tally.count
-            if tally.state in {State.ACCEPTED, State.UNKNOWN}:
-                overview.told_at = max(overview.told_at or tally.changed_at, tally.changed_at)
+    for each in count_broadcasts(connection) if counted is None else counted:
+        if overview := found.get(each.incident):
+            overview.counts.update(each.counts)
+            if each.told_at is not None:
+                overview.told_at = max(overview.told_at or each.told_at, each.told_at)
     for incident, receipts in receipts_by_incident(connection).items():
         if incident in found:
             found[incident].receipts = receipts
@@ -80,6 +99,17 @@ def overviews(connection: Connection) -> dict[str, Overview]:
     return found
 
 
+@dataclass(slots=True)
+class Counted:
+    """One broadcast's deliveries by state, and when one of those who were, or may have been, told changed."""
+
+    incident: str
+    notice: str
+    channel: str
+    counts: Counter[str] = field(default_factory=Counter)
+    told_at: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class UnderWay:
     """One broadcast of which a delivery waits to go or is on its way. Held ones wait for their hour."""
@@ -99,29 +129,13 @@ class UnderWay:
         return sum(self.counts.get(state, 0) for state in (State.ACCEPTED, State.REJECTED, State.UNKNOWN))
 
 
-def under_way(connection: Connection) -> tuple[UnderWay, ...]:
+def under_way(counted: Iterable[Counted]) -> tuple[UnderWay, ...]:
     """Return the broadcasts that are being sent, or wait to be, oldest first."""
-    # The states stand in the text of the query: bound as values, SQLite could not use the partial indexes.
-    open_ones = union(
-        select(_broadcast.c.id).where(
-            select(_delivery.c.id)
-            .where(_delivery.c.broadcast == _broadcast.c.id, text("delivery.state = 'pending'"))
-            .exists()
-        ),
-        select(_delivery.c.broadcast).where(text("delivery.state = 'claimed'")),
+    return tuple(
+        UnderWay(each.incident, each.notice, each.channel, each.counts)
+        for each in counted
+        if each.counts[State.PENDING] or each.counts[State.CLAIMED]
     )
-    rows = connection.execute(
-        select(_broadcast, _delivery.c.state.label("of"), func.count().label("many"))
-        .join(_delivery, _delivery.c.broadcast == _broadcast.c.id)
-        .where(_broadcast.c.id.in_(open_ones))
-        .group_by(_broadcast.c.id, _delivery.c.state)
-        .order_by(_broadcast.c.id)
-    ).all()
-    found: dict[int, Counter[str]] = {}
-    for row in rows:
-        found.setdefault(row.id, Counter())[row.of] = row.many
-    names = {row.id: (row.incident, row.notice, row.channel) for row in rows}
-    return tuple(UnderWay(*names[broadcast], counts) for broadcast, counts in found.items())
 
 
 def _still_stands(overview: Overview, told: int) -> bool:
