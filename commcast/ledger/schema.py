@@ -25,7 +25,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    Text,
     UniqueConstraint,
     case,
     event,
@@ -217,16 +216,6 @@ pace = Table(
     Column("closed_until", String),
 )
 
-# Closed incident files that a tick need not parse again, as long as their digest is this one.
-judged = Table(
-    "judged",
-    metadata,
-    Column("path", String, primary_key=True),
-    Column("digest", String, nullable=False),
-    Column("incident", String, nullable=False),
-    Column("at", String, nullable=False),
-)
-
 tick = Table(
     "tick",
     metadata,
@@ -239,10 +228,10 @@ tick = Table(
 judged = Table(
     "judged",
     metadata,
-    Column("path", Text, primary_key=True),
-    Column("digest", Text, nullable=False),
-    Column("incident", Text, nullable=False),
-    Column("at", Text, nullable=False),
+    Column("path", String, primary_key=True),
+    Column("digest", String, nullable=False),
+    Column("incident", String, nullable=False),
+    Column("at", String, nullable=False),
 )
 
 
