@@ -54,4 +54,5 @@ def test_help_reads_the_code_of_no_command() -> None:
         "commcast.cli.group",
         "commcast.cli.output",
         "commcast.errors",
+        "commcast.signals",
     ]

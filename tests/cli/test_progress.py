@@ -69,7 +69,6 @@ def test_what_is_done_at_once_says_nothing(bench: Bench) -> None:
 def test_freezing_and_sending_are_told_in_plain_lines(bench: Bench) -> None:
     write_desk(bench.folder, customers=numbered(1200))
     told = run("send", "pay7", "--yes", folder=bench.folder).stderr
-    assert "Rendering and freezing: 1,000 done" in told
     assert "Rendering and freezing: 1,201 done" in told
     assert "pay7 email: 1,201 of 1,201\n" in told
     assert "pay7 sms: 1,200 of 1,200\n" in told
