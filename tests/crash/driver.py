@@ -1,36 +1,56 @@
 """Runs the command line in forked children: a hundred runs without a hundred starts of Python.
 
-Reads one JSON object a line: {"folder", "commands": [[…], …], "kill_after": seconds or null, "log"}.
-Answers with the children's exit codes, negative for a signal.
+Reads one JSON object a line: {"folder", "log", "runs": [{"command", "kill_after", "faults", "trace"}, …]}, where
+`kill_after` is in seconds or null, `faults` are those of tests/crash/faults.py or null, and `trace` is the
+command line of a strace that is to be attached, or null.
+Answers with the children's exit codes, negative for a signal. Started with "plain" it has no uvloop.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
+
+if "plain" in sys.argv:
+    sys.modules["uvloop"] = None  # type: ignore[assignment]
 
 import commcast.adapters.outbox
 import commcast.adapters.sendgrid
 import commcast.adapters.smtp
 import commcast.adapters.twilio
+import commcast.incidents.editor
+import commcast.lasting
 import commcast.sending
 import commcast.tick  # noqa: F401 - what a child would spend its first second on
 from commcast.cli import app
+from tests.crash.faults import Faults, install
+
+_PR_SET_PTRACER = 0x59616D61  # prctl(2): who else may trace us, where the system is strict
+_ANYBODY = -1
 
 
-def child(folder: str, command: list[str], log: str) -> None:
+def child(order: dict[str, Any], run: dict[str, Any], go: int) -> None:
     """Be one run of the command line; never returns."""
-    os.chdir(folder)
-    out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.chdir(order["folder"])
+    out = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(out, 1)
     os.dup2(out, 2)
+    if run["trace"]:
+        ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANYBODY, 0, 0, 0)
+    os.read(go, 1)
     code = 99
     try:
-        app(command)
+        if run["faults"]:
+            install(Faults(**run["faults"]))
+        app(run["command"])
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 98
     except BaseException as error:
@@ -40,22 +60,47 @@ def child(folder: str, command: list[str], log: str) -> None:
     os._exit(code)
 
 
+def attach(trace: list[str], pid: int) -> subprocess.Popen[bytes]:
+    """Start strace on a child that waits, and wait until it has hold of it."""
+    tracer = subprocess.Popen([*trace, "-p", str(pid)], stdin=subprocess.DEVNULL)
+    status = Path(f"/proc/{pid}/status")
+    while "TracerPid:\t0" in status.read_text():
+        if tracer.poll() is not None:
+            raise SystemExit(f"strace cannot trace here (exit {tracer.returncode}); see what it said above")
+        time.sleep(0.002)  # between two looks; nothing depends on its length
+    return tracer
+
+
+def serve(order: dict[str, Any]) -> list[int]:
+    """Run what one order asks for; return the exit codes."""
+    pids: list[int] = []
+    tracers: list[subprocess.Popen[bytes]] = []
+    waits, go = os.pipe()
+    for run in order["runs"]:
+        pid = os.fork()
+        if pid == 0:
+            os.close(go)
+            child(order, run, waits)
+        pids.append(pid)
+        if run["trace"]:
+            tracers.append(attach(run["trace"], pid))
+    os.close(waits)
+    os.close(go)  # all begin at the same moment
+    began = time.monotonic()
+    kills = [(run["kill_after"], pid) for run, pid in zip(order["runs"], pids, strict=True)]
+    for after, pid in sorted(kill for kill in kills if kill[0] is not None):
+        time.sleep(max(began + after - time.monotonic(), 0))
+        os.kill(pid, signal.SIGKILL)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    for tracer in tracers:
+        tracer.wait(60)
+    return codes
+
+
 def main() -> None:
     """Serve until the input ends."""
     for line in sys.stdin:
-        order = json.loads(line)
-        children = []
-        for command in order["commands"]:
-            pid = os.fork()
-            if pid == 0:
-                child(order["folder"], command, order["log"])
-            children.append(pid)
-        if order["kill_after"] is not None:
-            time.sleep(order["kill_after"])
-            for pid in children:
-                os.kill(pid, signal.SIGKILL)
-        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
-        print(json.dumps(codes), flush=True)
+        print(json.dumps(serve(json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

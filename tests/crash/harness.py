@@ -1,85 +1,66 @@
-"""A counting mail receiver in a thread, and children that run the command line and can be killed."""
+"""Children that run the command line and can be killed, and what must hold after all of them have ended."""
 
 from __future__ import annotations
 
-import asyncio
 import json
+import os
 import subprocess
 import sys
-import threading
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+import pytest
 
 from commcast.ledger.history import deliveries
 from commcast.ledger.schema import State
 from commcast.ledger.store import ledger_path, open_ledger
-from tests.adapters.servers import Inbox, aiosmtpd_server
+from tests.adapters import sendgrid_standin, twilio_standin
+from tests.crash.faults import Faults
+from tests.crash.services import Desk
 from tests.desks import DESK
 
 ROOT = Path(__file__).parents[2]
+SEND = ("send", "pay7", "--yes")
+ROUNDS = float(os.environ.get("COMMCAST_CRASH_ROUNDS") or 1)
+"""How many times as many random kills as usual: COMMCAST_CRASH_ROUNDS=20 for a night; 0.2 for a quick look."""
 
 
-class Receiver:
-    """A real SMTP server in a thread of its own; `inbox` keeps all it took."""
+@dataclass(frozen=True)
+class Run:
+    """One child: its command line, the seconds after which it is killed, and what else befalls it.
 
-    def __init__(self) -> None:
-        self.inbox = Inbox()
-        self.port = 0
-        self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._end: asyncio.Event | None = None
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+    `trace` is the command line of a strace that is attached before it begins.
+    """
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._loop is not None
-        assert self._end is not None
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(10)
-
-    async def _serve(self) -> None:
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
-        async with aiosmtpd_server(self.inbox) as self.port:
-            self._ready.set()
-            await self._end.wait()
-
-    def counts(self) -> Counter[str]:
-        """Return how many mails each address got."""
-        return Counter(self.inbox.counts())
+    command: Sequence[str] = SEND
+    kill_after: float | None = None
+    faults: Faults | None = None
+    trace: Sequence[str] | None = None
 
 
 class Children:
-    """Runs of the command line in forked processes."""
+    """Runs of the command line in forked processes. With `plain` they have no uvloop."""
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, *, plain: bool = False) -> None:
         self.log = log
         self._driver = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.driver"],
+            [sys.executable, "-m", "tests.crash.driver", *(["plain"] if plain else [])],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def begin(self, folder: Path, *commands: Sequence[str], kill_after: float | None = None) -> None:
-        """Start one child a command, at the same moment."""
+    def begin(
+        self, folder: Path, *runs: Run | Sequence[str], kill_after: float | None = None
+    ) -> None:
+        """Start one child a run, all at the same moment. A bare command is killed after `kill_after`."""
         assert self._driver.stdin is not None
-        order = {
-            "folder": str(folder),
-            "commands": [list(command) for command in commands],
-            "kill_after": kill_after,
-            "log": str(self.log),
-        }
+        made = [run if isinstance(run, Run) else Run(run, kill_after) for run in runs]
+        order = {"folder": str(folder), "log": str(self.log), "runs": [asdict(run) for run in made]}
         self._driver.stdin.write(json.dumps(order) + "\n")
         self._driver.stdin.flush()
 
@@ -92,8 +73,8 @@ class Children:
         assert "TRACEBACK" not in self.log.read_text(), self.log.read_text()[-4000:]
         return codes
 
-    def run(self, folder: Path, *commands: Sequence[str], kill_after: float | None = None) -> list[int]:
-        self.begin(folder, *commands, kill_after=kill_after)
+    def run(self, folder: Path, *runs: Run | Sequence[str], kill_after: float | None = None) -> list[int]:
+        self.begin(folder, *runs, kill_after=kill_after)
         return self.finish()
 
     def close(self) -> None:
@@ -105,20 +86,63 @@ class Children:
 
 
 @contextmanager
-def children(log: Path) -> Iterator[Children]:
-    """Give children, and end their driver."""
+def children(log: Path, *, plain: bool = False) -> Iterator[Children]:
+    """Give children that know the stand-ins' secrets, and end their driver."""
     log.touch()
-    started = Children(log)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SENDGRID_API_KEY", sendgrid_standin.KEY)
+        patch.setenv("TWILIO_ACCOUNT_SID", twilio_standin.ACCOUNT)
+        patch.setenv("TWILIO_AUTH_TOKEN", twilio_standin.TOKEN)
+        started = Children(log, plain=plain)
     try:
         yield started
     finally:
         started.close()
 
 
+@contextmanager
+def quick_folder() -> Iterator[Path]:
+    """Give a folder in memory where there is one: kill -9 loses nothing that a file system was told."""
+    memory = Path("/dev/shm")
+    place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="commcast-crash-", dir=place) as name:
+        yield Path(name)
+
+
 def unknown(folder: Path) -> set[str]:
     """The addresses whose answer was lost."""
+    return _in_state(folder, [State.UNKNOWN])
+
+
+def untold(folder: Path) -> set[str]:
+    """The addresses that still wait, or are somebody's."""
+    return _in_state(folder, [State.PENDING, State.HELD, State.CLAIMED])
+
+
+def _in_state(folder: Path, states: Sequence[State]) -> set[str]:
     ledger = open_ledger(ledger_path(folder), DESK)
     with ledger.read() as connection:
-        found = {told.address for told in deliveries(connection, "pay7", [State.UNKNOWN])}
+        found = {told.address for told in deliveries(connection, "pay7", states)}
     ledger.close()
     return found
+
+
+TWICE, LOST, DOUBT, CODE = "told twice", "lost", "too many in doubt", "wrong exit code"
+
+
+def broken_rules(desk: Desk, codes: Iterable[int], *, kills: int = 1) -> list[str]:
+    """Return which promises do not hold, now that every process has ended and the last ones ran to their end.
+
+    `codes` are the exit codes of the last runs; one of them has to say so where somebody is in doubt.
+    """
+    got, lost, codes = desk.got(), unknown(desk.folder), list(codes)
+    broken = []
+    if max(got.values(), default=0) > 1:
+        broken.append(TWICE)
+    if desk.people - set(got) - lost or untold(desk.folder):
+        broken.append(LOST)
+    if len(lost) > kills * desk.service.window:
+        broken.append(DOUBT)
+    if set(codes) - {0, 1} or (1 in codes) != bool(lost):
+        broken.append(CODE)
+    return broken

@@ -1,0 +1,225 @@
+"""What counts who got what: the outbox's files, mail servers, and stand-ins for SendGrid and Twilio."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from tests.adapters import sendgrid_standin, twilio_standin
+from tests.adapters.http_standins import Exchange, Handler, HttpStandIn, Writer, threaded
+from tests.adapters.servers import HOST, Inbox
+from tests.desks import write_desk, write_incident
+
+LATENCY = 0.01  # seconds before and after a stand-in takes a request, so that a kill falls into one
+# What a message says is tested elsewhere: short words are compiled and written in no time.
+WORDS = "{% block subject %}{{ incident.title }}{% endblock %}\nDear {{ recipient.name }}, {{ update.issue }}\n"
+TEXT = "{{ incident.title }}, {{ update.issue }}\n"
+_DESKS = count()
+
+
+class Receiver:
+    """A real SMTP server in a thread of its own; `inbox` keeps all it took."""
+
+    def __init__(self, *, pipelining: bool = False) -> None:
+        self.inbox: Inbox = _Pipelining() if pipelining else Inbox()
+        self.port = 0
+        self.open = 0
+        self._ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end: asyncio.Event | None = None
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._loop is not None
+        assert self._end is not None
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join(10)
+
+    async def _serve(self) -> None:
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        server = await self._loop.create_server(lambda: _Served(self), HOST, 0)
+        self.port = server.sockets[0].getsockname()[1]
+        self._ready.set()
+        await self._end.wait()
+        server.close()
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+
+    def counts(self) -> Counter[str]:
+        """Return how many mails each address got."""
+        return Counter(self.inbox.counts())
+
+
+class _Served(SMTP):
+    """One connection, counted while it is open."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        super().__init__(receiver.inbox, hostname="mail.example", loop=asyncio.get_running_loop())
+        self._receiver = receiver
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._receiver.open += 1
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        super().connection_lost(error)
+        self._receiver.open -= 1
+
+
+class _Pipelining(Inbox):
+    """Offers PIPELINING: aiosmtpd reads line by line, also what comes ahead."""
+
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        return [*responses[:-1], "250-PIPELINING", responses[-1]]
+
+
+@dataclass(frozen=True)
+class Service:
+    """A receiver and how to make a desk that sends to it.
+
+    `window` is W. `counts` says how many messages each address got; `open` how many connections there are.
+    """
+
+    name: str
+    window: int
+    counts: Callable[[], Counter[str]]
+    open: Callable[[], int]
+    email: str = "outbox"
+    port: int = 25
+    sms: str = ""
+    extra: str = ""
+
+    def desk(self, folder: Path, people: int = 6) -> Desk:
+        """Make a desk with people of its own and an incident that nobody has released."""
+        number = next(_DESKS)
+        if self.sms:
+            addresses = [f"+49151{10_000_000 + number * 1000 + at}" for at in range(people)]
+            rows = [f",{address},Customer {at}" for at, address in enumerate(addresses)]
+        else:
+            addresses = [f"c{at}.k{number}@example.com" for at in range(people)]
+            rows = [f"{address},,Customer {at}" for at, address in enumerate(addresses)]
+        write_desk(
+            folder,
+            customers=rows,
+            support=[],
+            email=self.email,
+            port=self.port,
+            sms=self.sms,
+            extra=self.extra,
+        )
+        config = folder / "commcast.toml"
+        connections = f"connections = {self.window // 2}"  # W of SMTP is twice its connections
+        config.write_text(config.read_text().replace("connections = 4\ntimeout", f"{connections}\ntimeout"))
+        words = folder / "templates" / "customers"
+        words.mkdir(parents=True, exist_ok=True)
+        (words / "email.txt.j2").write_text(WORDS)
+        (words / "sms.txt.j2").write_text(TEXT)
+        write_incident(folder, at=datetime.now(UTC).replace(microsecond=0))
+        return Desk(folder, frozenset(addresses), self)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A desk's folder, whom it has to tell, and through which service."""
+
+    folder: Path
+    people: frozenset[str]
+    service: Service
+
+    def got(self) -> Counter[str]:
+        """Return how many messages each of this desk's people got, once all that was sent has been read."""
+        deadline = time.monotonic() + 30
+        while self.service.open():
+            assert time.monotonic() < deadline, "a connection stays open though its process has ended"
+            time.sleep(0.002)  # between two looks; nothing depends on its length
+        counted = _files(self.folder) if self.service.name == "outbox" else self.service.counts()
+        return Counter({address: counted[address] for address in self.people if counted[address]})
+
+
+def _files(folder: Path) -> Counter[str]:
+    found = (folder / "outbox").glob("*.eml")
+    return Counter(re.findall(r"^To: .*?<?([^ <>]+)>?$", path.read_text(), re.M)[0] for path in found)
+
+
+@contextmanager
+def outbox() -> Iterator[Service]:
+    yield Service("outbox", 8, Counter, lambda: 0)
+
+
+@contextmanager
+def smtp(window: int = 4, *, pipelining: bool = False) -> Iterator[Service]:
+    with Receiver(pipelining=pipelining) as receiver:
+        name = "smtp with pipelining" if pipelining else "smtp"
+        yield Service(
+            name, window, receiver.counts, lambda: receiver.open, email="smtp", port=receiver.port
+        )
+
+
+@contextmanager
+def sendgrid(batch: int = 2, connections: int = 2) -> Iterator[Service]:
+    service = sendgrid_standin.SendGrid()
+    with threaded(HttpStandIn(_slowly(service))) as server:
+        yield Service(
+            "sendgrid",
+            batch * connections,
+            lambda: Counter(taken.address for taken in service.taken),
+            lambda: server.open,
+            email="sendgrid",
+            extra=f'[providers.sendgrid]\nbase_url = "{server.url}"\nbatch = {batch}\nconnections = {connections}\n',
+        )
+
+
+@contextmanager
+def twilio(connections: int = 3) -> Iterator[Service]:
+    service = twilio_standin.Twilio()
+    with threaded(HttpStandIn(_slowly(service))) as server:
+        yield Service(
+            "twilio",
+            connections,
+            lambda: Counter(form["To"] for form in service.forms),
+            lambda: server.open,
+            sms='provider = "twilio"',
+            extra=f'[providers.twilio]\nbase_url = "{server.url}"\nconnections = {connections}\n',
+        )
+
+
+SERVICES: dict[str, Callable[[], AbstractContextManager[Service]]] = {
+    "outbox": outbox,
+    "smtp": smtp,
+    "pipelining": lambda: smtp(pipelining=True),
+    "sendgrid": sendgrid,
+    "twilio": twilio,
+}
+
+
+def _slowly(handler: Handler) -> Handler:
+    """Take a moment on both sides of the taking, as a real provider does."""
+
+    async def handle(exchange: Exchange, writer: Writer) -> None:
+        await asyncio.sleep(LATENCY)
+        await handler(exchange, writer)
+
+    return handle
