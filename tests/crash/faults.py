@@ -125,6 +125,12 @@ class _Connection(sqlite3.Connection):
     def cursor(self, _factory: object = None) -> _Cursor:  # type: ignore[override]
         return super().cursor(_Cursor)
 
+    def execute(self, sql: str, *given: Any) -> _Cursor:
+        return self.cursor().execute(sql, *given)
+
+    def executemany(self, sql: str, *given: Any) -> _Cursor:
+        return self.cursor().executemany(sql, *given)
+
     def commit(self) -> None:
         if not self.in_transaction:
             return
