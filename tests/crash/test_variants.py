@@ -1,6 +1,6 @@
 """Programs that are broken on purpose are caught by the checks that the real one passes.
 
-Sampled: each program is killed at every third of the points at which mails are on their way.
+Sampled: each program is killed at every fifth of the points at which mails are on their way.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tests.crash.harness import DOUBT, LOST, TWICE, Children, Run, broken_rules,
 from tests.crash.services import Service, smtp
 
 PEOPLE = 9  # more than twice W: a window that is none shows
-STEP = 3
+STEP = 5
 # "skips the fsync" is in test_power.py: a kill does not show it.
 CAUGHT_BY = {
     "commits late": TWICE,
