@@ -41,9 +41,7 @@ class Sender:
                 # Nothing is frozen of what was stopped: the list that is mended meanwhile is what goes.
                 return self._report_stop(owed)
             if owed.deliveries:
-                freezer = Freezer(self.deliverer.ledger, self.deliverer.owner, self.desk.now, self.freezing)
-                if not freezer.freeze(owed.deliveries, expected=expected):
-                    self._await_other(owed.deliveries)
+                self._freeze(owed.deliveries, expected)
             stale = self._thaw(owed)
             delivered = self.deliverer.deliver(owed.incident.id)
             delivered.expired += stale
@@ -70,10 +68,16 @@ class Sender:
         """Send what is released and owed of an incident."""
         return self.send(what_is_owed(self.desk, incident, self.deliverer.ledger, late=late))
 
-    def _await_other(self, deliveries: Sequence[OwedDeliveries]) -> None:
-        """Wait until the process that is freezing the same notice has done so; then share the work."""
+    def _freeze(self, deliveries: Sequence[OwedDeliveries], expected: Sequence[str] | None) -> None:
+        """Freeze, or wait for the process that is freezing the same notice; then share the work.
+
+        If that one dies meanwhile, the next attempt takes over from it.
+        """
+        freezer = Freezer(self.deliverer.ledger, self.deliverer.owner, self.desk.now, self.freezing)
         deadline = time.monotonic() + FREEZE_PATIENCE
-        while not all(self._is_frozen(each.notice) for each in deliveries):
+        while not freezer.freeze(deliveries, expected=expected):
+            if all(self._is_frozen(each.notice) for each in deliveries):
+                return
             if time.monotonic() > deadline:
                 raise TryAgain("another process has been preparing this broadcast for two minutes")
             time.sleep(0.1)

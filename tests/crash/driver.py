@@ -9,6 +9,7 @@ Answers with the children's exit codes, negative for a signal. Started with "pla
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import gc
 import json
 import os
@@ -39,6 +40,7 @@ Cli = Callable[[list[str]], object]
 
 _PR_SET_PTRACER = 0x59616D61  # prctl(2): who else may trace us, where the system is strict
 _ANYBODY = -1
+PATIENCE = 60.0  # seconds after which a child that hangs says where, and ends
 
 
 def child(cli: Cli, order: dict[str, Any], run: dict[str, Any], go: int) -> None:
@@ -50,6 +52,7 @@ def child(cli: Cli, order: dict[str, Any], run: dict[str, Any], go: int) -> None
     os.dup2(out, 2)
     if run["trace"]:
         ctypes.CDLL(None).prctl(_PR_SET_PTRACER, _ANYBODY, 0, 0, 0)
+    faulthandler.dump_traceback_later(PATIENCE, exit=True, file=2)
     os.read(go, 1)
     code = 99
     try:

@@ -32,14 +32,15 @@ _WRITES = {"insert", "update", "delete", "replace"}
 class Faults:
     """What befalls one child.
 
-    `passages` is a file that gets a line for each point passed. At passage `kill_at`, counted from 1, the
-    child kills itself; at `hold_at` it says so through the FIFO `passages`.held and waits for one byte from
-    `passages`.go. `busy` is its patience with a locked ledger, in seconds. `variant` names what is broken in it.
+    `passages` is a file that gets a line for each point passed. At passage `kill_at`, counted from 1, of the
+    point `of` (of any, where that is empty) the child kills itself; at `hold_at` it writes its process id into the FIFO `passages`.held and waits for the
+    end of what comes from `passages`.go. `busy` is its patience with a locked ledger, in seconds. `variant` names what is broken in it.
     """
 
     passages: str
     kill_at: int = 0
     hold_at: int = 0
+    of: str = ""
     busy: float | None = None
     variant: str = ""
 
@@ -58,13 +59,15 @@ class _Points:
 
     def reach(self, name: str) -> None:
         with self._lock:
-            self._passed += 1
+            self._passed += self._faults.of in {"", name}
             os.write(self._log, f"{name}\n".encode())
+            if self._faults.of not in {"", name}:
+                return
             if self._passed == self._faults.kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
                 signal.pause()  # no thread goes on until it has arrived
             if self._passed == self._faults.hold_at:
-                Path(f"{self._faults.passages}.held").write_bytes(b"!")
+                Path(f"{self._faults.passages}.held").write_text(str(os.getpid()))
                 Path(f"{self._faults.passages}.go").read_bytes()
 
     def around(

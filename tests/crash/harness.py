@@ -68,7 +68,9 @@ class Children:
         answer = self._driver.stdout.readline()
         assert answer, "the driver ended"
         codes: list[int] = json.loads(answer)
-        assert "TRACEBACK" not in self.log.read_text(), self.log.read_text()[-4000:]
+        said = self.log.read_text()
+        assert "TRACEBACK" not in said, said[-4000:]
+        assert "Timeout (" not in said, f"a child hangs: {said[-4000:]}"
         return codes
 
     def run(self, folder: Path, *runs: Run | Sequence[str], kill_after: float | None = None) -> list[int]:
@@ -81,6 +83,27 @@ class Children:
         self._driver.stdin.close()
         self._driver.wait(20)
         self._driver.stdout.close()
+
+
+class HeldChild:
+    """A child that waits at a point, until it is let go or killed."""
+
+    def __init__(self, folder: Path, name: str = "passages") -> None:
+        self._passages = folder / name
+        self._held, self._go = folder / f"{name}.held", folder / f"{name}.go"
+        os.mkfifo(self._held)
+        os.mkfifo(self._go)
+
+    def at(self, point: str, number: int, busy: float | None = None) -> Faults:
+        """Return the faults that hold a child at the `number`th passage of a point."""
+        return Faults(str(self._passages), hold_at=number, of=point, busy=busy)
+
+    def wait(self) -> int:
+        """Wait until the child is held; return its process id."""
+        return int(self._held.read_text())
+
+    def let_go(self) -> None:
+        self._go.write_bytes(b"")
 
 
 @contextmanager

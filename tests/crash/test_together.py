@@ -5,15 +5,17 @@ Sampled: who is killed where is a seeded choice (COMMCAST_CRASH_ROUNDS makes mor
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.crash.faults import Faults
-from tests.crash.harness import ROUNDS, Children, Run, broken_rules, children, quick_folder, states
-from tests.crash.services import SERVICES, Service
+from tests.crash.harness import ROUNDS, Children, HeldChild, Run, broken_rules, children, quick_folder, states
+from tests.crash.services import SERVICES, Service, outbox
 
 PEOPLE = 24
 TIMES = max(1, int(3 * ROUNDS))
@@ -72,6 +74,25 @@ def test_all_are_killed_and_all_come_again(count: int, service: Service, folder:
         codes = [code for code in codes if code != -9] + runs.run(desk.folder, *[Run()] * count)
         assert (number, broken_rules(desk, codes, kills=count)) == (number, [])
     assert killed
+
+
+def test_who_waits_for_a_freeze_takes_over_when_its_process_dies(
+    folder: Path, runs: Children, plain: Children
+) -> None:
+    """Or it would wait two minutes for a dead one, and then tell nobody."""
+    with outbox() as service:
+        desk = service.desk(folder / "frozen", PEOPLE)
+        freezing, waiting = HeldChild(desk.folder, "freezing"), HeldChild(desk.folder, "waiting")
+        plain.begin(desk.folder, Run(faults=freezing.at("after commit", 2)))  # it has said that it freezes
+        pid = freezing.wait()
+        runs.begin(desk.folder, Run(faults=waiting.at("after commit", 1)))  # it has seen that another does
+        waiting.wait()
+        os.kill(pid, signal.SIGKILL)
+        assert plain.finish() == [-signal.SIGKILL]
+        waiting.let_go()
+        codes = runs.finish()
+        assert broken_rules(desk, codes) == []
+        assert codes == [0]
 
 
 def test_together_they_tell_each_reader_once(service: Service, folder: Path, runs: Children) -> None:
