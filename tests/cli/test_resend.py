@@ -24,7 +24,7 @@ from commcast.ledger.stops import stop_incident
 from commcast.message import Blame, HandOver, Outcome, OutcomeKind
 from tests.cli import terminals
 from tests.cli.running import every_byte, just_now, run
-from tests.crash.harness import Receiver
+from tests.crash.services import Receiver
 from tests.desks import Bench, numbered, update_text, write_desk, write_incident
 from tests.fakes import FakeAdapter
 from tests.records import FakeRecords, die_over

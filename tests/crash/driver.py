@@ -1,6 +1,6 @@
 """Runs the command line in forked children: a hundred runs without a hundred starts of Python.
 
-Reads one JSON object a line: {"folder", "log", "runs": [{"command", "kill_after", "faults", "trace"}, …]}, where
+Reads one JSON object a line: {"folder", "log", "runs": [{"command", "kill_after", "faults", "trace"}, …]}.
 `kill_after` is in seconds or null, `faults` are those of tests/crash/faults.py or null, and `trace` is the
 command line of a strace that is to be attached, or null.
 Answers with the children's exit codes, negative for a signal. Started with "plain" it has no uvloop.

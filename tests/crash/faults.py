@@ -32,9 +32,10 @@ _WRITES = {"insert", "update", "delete", "replace"}
 class Faults:
     """What befalls one child.
 
-    `passages` is a file that gets a line for each point passed. At passage `kill_at`, counted from 1, of the
-    point `of` (of any, where that is empty) the child kills itself; at `hold_at` it writes its process id into the FIFO `passages`.held and waits for the
-    end of what comes from `passages`.go. `busy` is its patience with a locked ledger, in seconds. `variant` names what is broken in it.
+    `passages` is a file that gets a line for each point passed. At passage `kill_at` of the point `of` (of any,
+    where that is empty), counted from 1, the child kills itself; at `hold_at` it writes its process id into the
+    FIFO `passages`.held and waits for the end of what comes from `passages`.go. `busy` is its patience with a
+    locked ledger, in seconds. `variant` names what is broken in it.
     """
 
     passages: str
@@ -73,7 +74,7 @@ class _Points:
     def around(
         self, owner: Any, attribute: str, name: str, counts: Callable[..., bool] = lambda *_: True
     ) -> None:
-        """Put a point before and after each call of a function; `counts` says of its first argument whether."""
+        """Put a point before and after each call of a function for whose first argument `counts`."""
         original: Callable[..., Any] = getattr(owner, attribute)
 
         def wrapped(*given: Any, **named: Any) -> Any:
@@ -115,7 +116,8 @@ def _watch_ledger(points: _Points, faults: Faults) -> None:
         made.points, made.variant = points, faults.variant
         return made
 
-    sqlite3.connect = sqlite3.dbapi2.connect = connect
+    for module in (sqlite3, sqlite3.dbapi2):
+        setattr(module, "connect", connect)  # noqa: B010 - it has overloads, and this has not
 
 
 class _Connection(sqlite3.Connection):
@@ -199,7 +201,7 @@ def _on_delivery(state: str, becomes: str) -> str:
     """Return a trigger of this connection alone, which makes another state of one that is written."""
     return (
         f"create temp trigger if not exists broken_{state} after update of state on main.delivery "
-        f"when new.state = '{state}' begin update delivery set {becomes} where id = new.id; end"
+        f"when new.state = '{state}' begin update delivery set {becomes} where id = new.id; end"  # noqa: S608
     )
 
 

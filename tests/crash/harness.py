@@ -23,7 +23,7 @@ from tests.crash.services import Desk
 ROOT = Path(__file__).parents[2]
 SEND = ("send", "pay7", "--yes")
 ROUNDS = float(os.environ.get("COMMCAST_CRASH_ROUNDS") or 1)
-"""How many times as many random kills as usual: COMMCAST_CRASH_ROUNDS=20 for a night; 0.2 for a quick look."""
+"""How many times as many sampled kills as usual: COMMCAST_CRASH_ROUNDS=20 for a night, 0.2 for a look."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,7 @@ class Children:
             text=True,
         )
 
-    def begin(
-        self, folder: Path, *runs: Run | Sequence[str], kill_after: float | None = None
-    ) -> None:
+    def begin(self, folder: Path, *runs: Run | Sequence[str], kill_after: float | None = None) -> None:
         """Start one child a run, all at the same moment. A bare command is killed after `kill_after`."""
         assert self._driver.stdin is not None
         made = [run if isinstance(run, Run) else Run(run, kill_after) for run in runs]

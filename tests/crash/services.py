@@ -25,7 +25,9 @@ from tests.desks import write_desk, write_incident
 
 LATENCY = 0.01  # seconds before and after a stand-in takes a request, so that a kill falls into one
 # What a message says is tested elsewhere: short words are compiled and written in no time.
-WORDS = "{% block subject %}{{ incident.title }}{% endblock %}\nDear {{ recipient.name }}, {{ update.issue }}\n"
+WORDS = (
+    "{% block subject %}{{ incident.title }}{% endblock %}\nDear {{ recipient.name }}, {{ update.issue }}\n"
+)
 TEXT = "{{ incident.title }}, {{ update.issue }}\n"
 _DESKS = count()
 
@@ -173,14 +175,13 @@ def outbox() -> Iterator[Service]:
 def smtp(window: int = 4, *, pipelining: bool = False) -> Iterator[Service]:
     with Receiver(pipelining=pipelining) as receiver:
         name = "smtp with pipelining" if pipelining else "smtp"
-        yield Service(
-            name, window, receiver.counts, lambda: receiver.open, email="smtp", port=receiver.port
-        )
+        yield Service(name, window, receiver.counts, lambda: receiver.open, email="smtp", port=receiver.port)
 
 
 @contextmanager
 def sendgrid(batch: int = 2, connections: int = 2) -> Iterator[Service]:
     service = sendgrid_standin.SendGrid()
+    limits = f"batch = {batch}\nconnections = {connections}\n"
     with threaded(HttpStandIn(_slowly(service))) as server:
         yield Service(
             "sendgrid",
@@ -188,7 +189,7 @@ def sendgrid(batch: int = 2, connections: int = 2) -> Iterator[Service]:
             lambda: Counter(taken.address for taken in service.taken),
             lambda: server.open,
             email="sendgrid",
-            extra=f'[providers.sendgrid]\nbase_url = "{server.url}"\nbatch = {batch}\nconnections = {connections}\n',
+            extra=f'[providers.sendgrid]\nbase_url = "{server.url}"\n{limits}',
         )
 
 

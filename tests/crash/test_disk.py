@@ -23,7 +23,14 @@ import pytest
 
 from commcast.ledger.store import ledger_path
 from tests.crash.faults import Faults
-from tests.crash.harness import Children, HeldChild, Run, broken_rules, children, quick_folder, states, unknown
+from tests.crash.harness import (
+    Children,
+    HeldChild,
+    Run,
+    broken_rules,
+    states,
+    unknown,
+)
 from tests.crash.services import Desk, Service, outbox, smtp
 
 PEOPLE = 16
@@ -40,25 +47,15 @@ def service() -> Iterator[Service]:
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    with quick_folder() as made:
-        yield made
-
-
-@pytest.fixture
-def runs(folder: Path) -> Iterator[Children]:
-    with children(folder / "children.log", plain=True) as started:
-        yield started
-
-
-@pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "disk"
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "commcast-test", str(place)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        pytest.fail(f"this test mounts a small file system, and may not: {done.stderr.strip()}; run it as root")
+        pytest.fail(
+            f"this test mounts a small file system, and may not: {done.stderr.strip()}; run it as root"
+        )
     try:
         yield place
     finally:
@@ -89,7 +86,7 @@ def phase(desk: Desk) -> str:
 
 @pytest.mark.parametrize("kind", ["files", "mails"])
 def test_a_full_disk_at_any_step_loses_nobody(
-    kind: str, service: Service, small_disk: Path, folder: Path, runs: Children
+    kind: str, service: Service, small_disk: Path, folder: Path, plain: Children
 ) -> None:
     """Every second run is killed as well, on the full disk."""
     chance = random.Random(20261122)
@@ -100,15 +97,15 @@ def test_a_full_disk_at_any_step_loses_nobody(
             desk = used.desk(small_disk / f"full{number}", PEOPLE)
             filler = leave(small_disk, number * STEP)
             kill_at = chance.randint(1, 150) if number % 2 else 0
-            path = str(folder / f"{number}.passages")
-            (code,) = runs.run(desk.folder, Run(faults=Faults(path, kill_at=kill_at)))
+            path = str(folder / f"{kind}{number}.passages")
+            (code,) = plain.run(desk.folder, Run(faults=Faults(path, kill_at=kill_at)))
             filler.unlink()
             assert code in {-signal.SIGKILL, 0, 1, UNTRUSTED, TRY_AGAIN}
             phases[phase(desk)] += 1
             codes_seen[code] += 1
             if code == 0 and not kill_at:
                 break  # so much room is enough
-            codes = runs.run(desk.folder, Run())
+            codes = plain.run(desk.folder, Run())
             assert (number, code, broken_rules(desk, codes)) == (number, code, [])
             shutil.rmtree(desk.folder)
         assert phases["freeze"] > 0
@@ -119,30 +116,30 @@ def test_a_full_disk_at_any_step_loses_nobody(
 
 @pytest.mark.parametrize("killed", [False, True], ids=["patience", "killed"])
 def test_a_ledger_locked_at_any_step_loses_nobody(
-    killed: bool, service: Service, folder: Path, runs: Children
+    killed: bool, service: Service, folder: Path, plain: Children
 ) -> None:
-    """Another process takes the lock as a run is about to begin a transaction, and has it beyond all patience."""
-    whole = service.desk(folder / "whole", PEOPLE)
-    assert runs.run(whole.folder, Run(faults=Faults(str(whole.folder / "passages")))) == [0]
+    """Another process takes the lock as a run is about to begin a transaction, and keeps it."""
+    whole = service.desk(folder / f"whole-{killed}", PEOPLE)
+    assert plain.run(whole.folder, Run(faults=Faults(str(whole.folder / "passages")))) == [0]
     points = (whole.folder / "passages").read_text().splitlines()
     begins = points.count("before begin")
     assert begins >= 5
     in_doubt = 0
     for at in range(1, begins + 1):
-        desk = service.desk(folder / f"locked{at}", PEOPLE)
-        code = locked_at(at, desk, runs, killed=killed)
+        desk = service.desk(folder / f"locked{at}-{killed}", PEOPLE)
+        code = locked_at(at, desk, plain, killed=killed)
         assert (at, code) == (at, -signal.SIGKILL if killed else TRY_AGAIN)
-        codes = runs.run(desk.folder, Run())
+        codes = plain.run(desk.folder, Run())
         assert (at, broken_rules(desk, codes)) == (at, [])
         in_doubt += len(unknown(desk.folder))
     assert in_doubt > 0, "no lock fell between a hand-over and its record: the test proved nothing"
 
 
-def locked_at(at: int, desk: Desk, runs: Children, *, killed: bool) -> int:
+def locked_at(at: int, desk: Desk, plain: Children, *, killed: bool) -> int:
     """Run, and lock the ledger at a point until the run has ended; return its exit code."""
     held = HeldChild(desk.folder)
     busy = 30.0 if killed else PATIENCE
-    runs.begin(desk.folder, Run(faults=held.at("before begin", at, busy)))
+    plain.begin(desk.folder, Run(faults=held.at("before begin", at, busy)))
     pid = held.wait()
     with closing(sqlite3.connect(ledger_path(desk.folder), isolation_level=None)) as other:
         other.execute("begin immediate")
@@ -150,6 +147,6 @@ def locked_at(at: int, desk: Desk, runs: Children, *, killed: bool) -> int:
         if killed:
             time.sleep(0.05)  # so that it waits by then; what must hold does not depend on it
             os.kill(pid, signal.SIGKILL)
-        (code,) = runs.finish()
+        (code,) = plain.finish()
         other.execute("rollback")
     return code

@@ -15,7 +15,7 @@ import pytest
 
 from commcast.ledger.store import ledger_path
 from tests.crash.faults import Faults
-from tests.crash.harness import ROUNDS, TWICE, Children, Run, broken_rules, children, unknown
+from tests.crash.harness import ROUNDS, TWICE, Children, Run, broken_rules, unknown
 from tests.crash.services import Service, smtp
 from tests.crash.tracing import Disk, counting, killing, recording
 
@@ -29,18 +29,6 @@ CUTS = max(3, int(6 * ROUNDS))
 @pytest.fixture(scope="module")
 def service() -> Iterator[Service]:
     with smtp(pipelining=True) as started:
-        yield started
-
-
-@pytest.fixture
-def runs(tmp_path: Path) -> Iterator[Children]:
-    with children(tmp_path / "children.log") as started:
-        yield started
-
-
-@pytest.fixture
-def plain(tmp_path: Path) -> Iterator[Children]:
-    with children(tmp_path / "plain.log", plain=True) as started:
         yield started
 
 
@@ -69,8 +57,10 @@ def test_killed_at_system_calls_and_run_again(tmp_path: Path, service: Service, 
     assert min(killed.values()) > 0
 
 
-def after_power_cuts(variant: str, tmp_path: Path, service: Service, plain: Children) -> tuple[Counter[str], int]:
-    """Cut the power after some sends of a run each; return how often each promise was broken, and who is in doubt."""
+def after_power_cuts(
+    variant: str, tmp_path: Path, service: Service, plain: Children
+) -> tuple[Counter[str], int]:
+    """Cut the power after a send, in some runs; return the promises broken, and how many are in doubt."""
     whole = service.desk(tmp_path / "whole", PEOPLE)
     passages = whole.folder / "passages"
     assert plain.run(whole.folder, Run(faults=Faults(str(passages)))) == [0]
@@ -94,7 +84,9 @@ def after_power_cuts(variant: str, tmp_path: Path, service: Service, plain: Chil
     return broken, in_doubt
 
 
-def test_a_power_cut_after_any_send_tells_nobody_twice(tmp_path: Path, service: Service, plain: Children) -> None:
+def test_a_power_cut_after_any_send_tells_nobody_twice(
+    tmp_path: Path, service: Service, plain: Children
+) -> None:
     broken, in_doubt = after_power_cuts("", tmp_path, service, plain)
     assert not broken
     assert in_doubt > 0

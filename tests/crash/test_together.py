@@ -14,29 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.crash.faults import Faults
-from tests.crash.harness import ROUNDS, Children, HeldChild, Run, broken_rules, children, quick_folder, states
+from tests.crash.harness import ROUNDS, Children, HeldChild, Run, broken_rules, states
 from tests.crash.services import SERVICES, Service, outbox
 
 PEOPLE = 24
 TIMES = max(1, int(3 * ROUNDS))
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with quick_folder() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def runs(folder: Path) -> Iterator[Children]:
-    with children(folder / "children.log") as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def plain(folder: Path) -> Iterator[Children]:
-    with children(folder / "plain.log", plain=True) as started:
-        yield started
 
 
 @pytest.fixture(scope="module", params=SERVICES)
@@ -64,7 +46,9 @@ def test_one_is_killed_at_a_point_while_the_others_go_on(
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_all_are_killed_and_all_come_again(count: int, service: Service, folder: Path, runs: Children) -> None:
+def test_all_are_killed_and_all_come_again(
+    count: int, service: Service, folder: Path, runs: Children
+) -> None:
     chance = random.Random(count)
     killed = 0
     for number in range(TIMES):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.faults import Faults
-from tests.crash.harness import DOUBT, LOST, TWICE, Children, Run, broken_rules, children, quick_folder
+from tests.crash.harness import DOUBT, LOST, TWICE, Children, Run, broken_rules
 from tests.crash.services import Service, smtp
 
 PEOPLE = 9  # more than twice W: a window that is none shows
@@ -33,42 +33,30 @@ def service() -> Iterator[Service]:
         yield started
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with quick_folder() as made:
-        yield made
-
-
-@pytest.fixture
-def runs(folder: Path) -> Iterator[Children]:
-    with children(folder / "children.log", plain=True) as started:
-        yield started
-
-
-def found(variant: str, service: Service, folder: Path, runs: Children, *, until: str = "") -> Counter[str]:
-    """Kill and run again at many points; return how often each rule was broken, at the first `until` or at the end."""
-    whole = service.desk(folder / "whole", PEOPLE)
-    runs.run(whole.folder, Run(faults=Faults(str(whole.folder / "passages"))))
+def found(variant: str, service: Service, folder: Path, plain: Children, *, until: str = "") -> Counter[str]:
+    """Kill at many points and run again; return how often each rule was broken, up to the first `until`."""
+    whole = service.desk(folder / f"{variant}-whole", PEOPLE)
+    plain.run(whole.folder, Run(faults=Faults(str(whole.folder / "passages"))))
     points = (whole.folder / "passages").read_text().splitlines()
     first = points.index("before connect")
     broken = Counter[str]()
     for at in range(first, len(points), STEP):
-        desk = service.desk(folder / f"at{at}", PEOPLE)
+        desk = service.desk(folder / f"{variant}-at{at}", PEOPLE)
         path = str(desk.folder / "passages")
-        runs.run(desk.folder, Run(faults=Faults(path, kill_at=at, variant=variant)))
-        codes = runs.run(desk.folder, Run(faults=Faults(path, variant=variant)))
+        plain.run(desk.folder, Run(faults=Faults(path, kill_at=at, variant=variant)))
+        codes = plain.run(desk.folder, Run(faults=Faults(path, variant=variant)))
         broken.update(broken_rules(desk, codes))
         if until and broken[until]:
             break
     return broken
 
 
-def test_the_real_program_breaks_no_rule(service: Service, folder: Path, runs: Children) -> None:
-    assert not found("", service, folder, runs)
+def test_the_real_program_breaks_no_rule(service: Service, folder: Path, plain: Children) -> None:
+    assert not found("", service, folder, plain)
 
 
 @pytest.mark.parametrize(("variant", "rule"), CAUGHT_BY.items())
 def test_a_broken_program_is_caught(
-    variant: str, rule: str, service: Service, folder: Path, runs: Children
+    variant: str, rule: str, service: Service, folder: Path, plain: Children
 ) -> None:
-    assert found(variant, service, folder, runs, until=rule)[rule]
+    assert found(variant, service, folder, plain, until=rule)[rule]

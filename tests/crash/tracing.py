@@ -17,7 +17,9 @@ import pytest
 
 _CALLS = "pwrite64,pwritev,pwritev2,write,writev,ftruncate,fdatasync,fsync"
 # "1700000000.123456 pwrite64(5<\x2f…>, "\x00…", 4096, 0) = 4096"; the numbers are arguments and the result.
-_LINE = re.compile(r'^(?P<at>[\d.]+) (?P<call>\w+)\(\d+<(?P<path>[^>]*)>(?:\(deleted\))?(?P<rest>.*)\) += (?P<result>\d+)')
+_LINE = re.compile(
+    r"^(?P<at>[\d.]+) (?P<call>\w+)\(\d+<(?P<path>[^>]*)>(?:\(deleted\))?(?P<rest>.*)\) += (?P<result>\d+)"
+)
 _DATA = re.compile(r'"(?P<data>(?:\\x[0-9a-f]{2})*)"')
 
 
@@ -54,7 +56,9 @@ class Disk:
 
     def replay(self, prefix: Path) -> None:
         """Do again what strace saw, in the order of time."""
-        lines = [line for path in prefix.parent.glob(f"{prefix.name}.*") for line in path.read_text().splitlines()]
+        lines = [
+            line for path in prefix.parent.glob(f"{prefix.name}.*") for line in path.read_text().splitlines()
+        ]
         done = sorted(filter(None, map(_LINE.match, lines)), key=lambda found: float(found["at"]))
         for call in done:
             path = _plain(call["path"]).decode()
