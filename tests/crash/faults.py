@@ -32,10 +32,10 @@ _WRITES = {"insert", "update", "delete", "replace"}
 class Faults:
     """What befalls one child.
 
-    `passages` is a file that gets a line for each point passed. At passage `kill_at` of the point `of` (of any,
-    where that is empty), counted from 1, the child kills itself; at `hold_at` it writes its process id into the
-    FIFO `passages`.held and waits for the end of what comes from `passages`.go. `busy` is its patience with a
-    locked ledger, in seconds. `variant` names what is broken in it.
+    `passages` is a file that gets a line for each point passed. At passage `kill_at` of the point `of` (of
+    any, where that is empty), counted from 1, the child kills itself; at `hold_at` it writes its process id
+    into the FIFO `passages`.held and waits for the end of what comes from `passages`.go. `busy` is its
+    patience with a locked ledger, in seconds. `variant` names what is broken in it.
     """
 
     passages: str
@@ -199,10 +199,9 @@ def _broken(variant: str, word: str, sql: str) -> str:
 
 def _on_delivery(state: str, becomes: str) -> str:
     """Return a trigger of this connection alone, which makes another state of one that is written."""
-    return (
-        f"create temp trigger if not exists broken_{state} after update of state on main.delivery "
-        f"when new.state = '{state}' begin update delivery set {becomes} where id = new.id; end"  # noqa: S608
-    )
+    change = f"update delivery set {becomes} where id = new.id"  # noqa: S608 - words of this file
+    on = f"after update of state on main.delivery when new.state = '{state}'"
+    return f"create temp trigger if not exists broken_{state} {on} begin {change}; end"
 
 
 _TRIGGERS = {
