@@ -84,7 +84,10 @@ class ListCount:
 
 @dataclass
 class OwedDeliveries:
-    """All owed deliveries of one notice. Iterate it once; `counts` is filled as the lists are read."""
+    """All owed deliveries of one notice; `counts` is filled as the lists are read.
+
+    Each iteration reads the lists anew; only one at a time.
+    """
 
     config: Config
     templates: Templates
@@ -108,6 +111,7 @@ class OwedDeliveries:
 
     def chunks(self) -> Iterator[list[OwedRow]]:
         """Yield the rows some hundreds at a time and never none, by audience; former readers come last."""
+        self._seen = Repeats()
         for audience in self.notice.audiences:
             yield from self._of_audience(audience)
         if self.notice.is_end:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,12 +17,14 @@ from commcast.desk import what_is_owed
 from commcast.errors import InputError, LedgerError
 from commcast.freezing import Freezer, _as_json
 from commcast.ledger import gathering
+from commcast.ledger.freeze import begin_freeze, drop_freeze
 from commcast.ledger.owners import current_owner
 from commcast.model import Channel
 from commcast.owed import OwedDeliveries
 from commcast.survey import survey_all
 from commcast.wording.rendering import EmailContent
-from tests.desks import Bench, write_desk, write_incident, write_list
+from tests.desks import Bench, numbered, write_desk, write_incident, write_list
+from tests.ledgers import OTHER
 
 WORDS = Words(EmailContent("s", "t\n", ""), "d" * 64)
 
@@ -181,3 +184,30 @@ values = st.recursive(
 @given(st.lists(st.dictionaries(st.text(max_size=5), values, max_size=4), max_size=5))
 def test_the_json_of_many_is_the_json_of_each(rows: list[dict[str, object]]) -> None:
     assert _as_json(rows) == [json.dumps(row) for row in rows]
+
+
+def test_a_second_attempt_freezes_what_the_first_had_to_drop(tmp_path: Path) -> None:
+    """Where another process is freezing one of the notices, all are dropped and tried again, from the start."""
+    bench = bench_of(tmp_path, numbered(5), ["help@acme.example,Su"])
+    bench.release()
+    owed = what_is_owed(bench.desk, bench.incident(), bench.ledger)
+    first, second = owed.deliveries
+    with bench.ledger.write() as connection:
+        theirs, _ = begin_freeze(
+            connection,
+            incident="pay7",
+            notice=second.notice.id,
+            number=second.notice.number,
+            channel=second.notice.channel,
+            owner=OTHER,
+            now=bench.now,
+        )
+    freezer = Freezer(bench.ledger, current_owner(), bench.now)
+    assert not freezer.freeze([first, second])
+    with bench.ledger.write() as connection:
+        drop_freeze(connection, [theirs], OTHER)
+    assert freezer.freeze([first, second])
+    assert Counter((row.channel, row.state.value) for row in bench.rows()) == {
+        ("email", "pending"): 6,
+        ("sms", "pending"): 5,
+    }

@@ -23,7 +23,8 @@ from commcast.ledger.history import deliveries
 from commcast.ledger.schema import State
 from commcast.ledger.store import ledger_path, open_copy
 from tests.adapters.servers import Inbox
-from tests.crash.harness import ROOT, Receiver
+from tests.crash.harness import ROOT
+from tests.crash.services import Receiver
 from tests.desks import DESK, write_desk, write_incident
 
 PEOPLE = 40
