@@ -23,7 +23,7 @@ from commcast.model import Channel
 from commcast.owed import OwedDeliveries
 from commcast.survey import survey_all
 from commcast.wording.rendering import EmailContent
-from tests.desks import Bench, numbered, write_desk, write_incident, write_list
+from tests.desks import Bench, write_desk, write_incident, write_list
 from tests.ledgers import OTHER
 
 WORDS = Words(EmailContent("s", "t\n", ""), "d" * 64)
@@ -187,7 +187,7 @@ def test_the_json_of_many_is_the_json_of_each(rows: list[dict[str, object]]) -> 
 
 
 def test_a_second_attempt_freezes_what_the_first_had_to_drop(tmp_path: Path) -> None:
-    """Where another process is freezing one of the notices, all are dropped and tried again, from the start."""
+    """Where another process is freezing one of them, all are dropped and tried again, from the start."""
     bench = bench_of(tmp_path, numbered(5), ["help@acme.example,Su"])
     bench.release()
     owed = what_is_owed(bench.desk, bench.incident(), bench.ledger)
