@@ -35,8 +35,8 @@ _COLUMNS = (*_OWN, "not_before", "expires_at")
 _LIST = ", ".join(_COLUMNS)
 _SHARED = "broadcast, incident, notice, channel, changed_at"
 MOVED_AT_ONCE = 20_000  # rows a transaction: a quarter of a second, for which others wait
-_AT_ONCE = 2_000  # rows a statement; SQLite takes 32,766 parameters
-_UNDER_WAY = 3  # chunks that wait for the database; more would only take memory
+_AT_ONCE = 1_000  # rows a statement; SQLite takes 32,766 parameters
+_UNDER_WAY = 2  # of these wait for the database; more would only take memory
 
 
 class Gathering:

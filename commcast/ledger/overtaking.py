@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, or_, select, update
+from sqlalchemy import Connection, Select, or_, select, update
 
 from commcast.ledger import schema
 from commcast.ledger.schema import MAYBE_TOLD, WAITING, given_up, stamp
@@ -30,6 +30,8 @@ class _Words(Protocol):
 
 def end_older_words(connection: Connection, broadcast: _Words, now: datetime) -> None:
     """Skip what `broadcast`, which opens now, overtakes on its channel."""
+    if not connection.execute(_broadcasts_before(broadcast).limit(1)).all():
+        return  # and no list of a million readers is looked through for it
     is_end = _is_end(connection, broadcast)
     if is_end:
         _spare_the_untold(connection, broadcast, now)
@@ -81,11 +83,15 @@ def _earlier(broadcast: _Words) -> tuple[Any, ...]:
     return (
         _delivery.c.incident == broadcast.incident,
         _delivery.c.channel == broadcast.channel,
-        _delivery.c.broadcast.in_(
-            select(_broadcast.c.id).where(
-                _broadcast.c.incident == broadcast.incident, _broadcast.c.number < broadcast.number
-            )
-        ),
+        _delivery.c.broadcast.in_(_broadcasts_before(broadcast)),
+    )
+
+
+def _broadcasts_before(broadcast: _Words) -> Select[tuple[int]]:
+    return select(_broadcast.c.id).where(
+        _broadcast.c.incident == broadcast.incident,
+        _broadcast.c.channel == broadcast.channel,
+        _broadcast.c.number < broadcast.number,
     )
 
 
