@@ -5,7 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
+from collections.abc import Collection
+from datetime import UTC, datetime
 from pathlib import Path
+
+from tests.desks import Bench, write_desk, write_incident
 
 CHECKOUT = Path(__file__).parents[1]
 HEAVY = {"sqlalchemy", "alembic", "aiosmtplib", "sendgrid", "twilio", "aiohttp"}
@@ -34,9 +38,9 @@ updates:
 """
 
 
-def loaded_by(*arguments: str, folder: Path) -> set[str]:
-    """Return which heavy modules a command loads; it has to end well."""
-    command = [sys.executable, "-c", WATCHED, ",".join(HEAVY), *arguments]
+def loaded_by(*arguments: str, folder: Path, of: Collection[str] = HEAVY) -> set[str]:
+    """Return which of these modules a command loads; it has to end well."""
+    command = [sys.executable, "-c", WATCHED, ",".join(of), *arguments]
     done = subprocess.run(
         command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
@@ -54,6 +58,30 @@ def test_lint_loads_no_provider_and_no_database(tmp_path: Path) -> None:
     (desk / "incidents").mkdir(exist_ok=True)
     (desk / "incidents" / "pay7.yaml").write_text(INCIDENT)
     assert loaded_by("lint", folder=desk) == set()
+
+
+# What only sending, asking or showing needs.
+OF_SENDING = HEAVY - {"sqlalchemy"} | {
+    "commcast.broadcast",
+    "commcast.compose",
+    "commcast.delivering",
+    "commcast.wiring",
+    "email_validator",
+    "jinja2",
+    "phonenumbers",
+    "rich",
+    "sqlalchemy.dialects.postgresql",
+    "uvloop",
+}
+
+
+def test_a_tick_with_nothing_due_loads_nothing_that_sends(tmp_path: Path) -> None:
+    write_desk(tmp_path)
+    write_incident(tmp_path, at=datetime.now(UTC).replace(microsecond=0))
+    bench = Bench(tmp_path, now=datetime.now(UTC))
+    bench.send()
+    bench.ledger.close()
+    assert loaded_by("tick", folder=tmp_path, of=OF_SENDING) == set()
 
 
 def test_the_layer_rules_name_every_adapter() -> None:
