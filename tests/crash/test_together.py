@@ -68,9 +68,10 @@ def test_who_waits_for_a_freeze_takes_over_when_its_process_dies(
         desk = service.desk(folder / "frozen", PEOPLE)
         freezing, waiting = HeldChild(desk.folder, "freezing"), HeldChild(desk.folder, "waiting")
         plain.begin(desk.folder, Run(faults=freezing.at("after commit", 2)))  # it has said that it freezes
-        pid = freezing.wait()
+        pid = freezing.wait(plain)
+        assert pid is not None
         runs.begin(desk.folder, Run(faults=waiting.at("after commit", 1)))  # it has seen that another does
-        waiting.wait()
+        assert waiting.wait(runs) is not None
         os.kill(pid, signal.SIGKILL)
         assert plain.finish() == [-signal.SIGKILL]
         waiting.let_go()
