@@ -22,8 +22,8 @@ class Pool:
     """Spreads letters over at most `provider.connections` connections.
 
     A letter goes to an idle connection, else behind a body in flight; else it waits, and another connection
-    is opened. The first is opened alone, and so is the next after one
-    that failed: a door that is closed is knocked at once, and a wrong password is said once.
+    is opened. The first is opened alone, and so is the next after one that failed: a door that is closed is
+    knocked at once, and a wrong password is said once. Only with `per_second` each letter that waits has one.
     """
 
     def __init__(
@@ -39,6 +39,8 @@ class Pool:
         self._idle: dict[Talk, None] = {}
         self._roomy: dict[Talk, None] = {}
         self._openings: set[asyncio.Task[None]] = set()
+        # A letter that has its slot waits for nobody's opening: those that waited would go all at once.
+        self._is_paced = bool(provider.per_second)
         self._proved = self._halted = False
         self._open_again_at = 0.0
 
@@ -145,7 +147,7 @@ class Pool:
         if wanted <= 0:
             return
         free = self._provider.connections - len(self._talks) - opening
-        if not self._proved:
+        if not (self._proved or self._is_paced):
             free = min(free, 1 - opening)
         if self._talks and not self._fresh and self._loop.time() < self._open_again_at:
             return  # the server takes no more of us: those that are open serve all

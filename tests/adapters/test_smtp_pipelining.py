@@ -443,6 +443,26 @@ def test_a_letter_that_waits_too_long_is_given_back(monkeypatch: pytest.MonkeyPa
     assert script.connections == 1
 
 
+@pytest.mark.parametrize(("per_second", "became"), [(0, ""), (20, "A")])
+def test_only_where_nothing_is_paced_does_a_letter_wait_for_the_first_opening(
+    per_second: int, became: str
+) -> None:
+    """A letter that has its slot goes by a connection of its own: those that waited would go all at once."""
+    script = Script({"connect": [STALL]}, PIPELINING)
+
+    async def scenario() -> str:
+        async with adapter_for(script, connections=2, per_second=per_second) as adapter:
+            calls = [asyncio.create_task(collect(adapter, [item])) for item in hand_overs(Channel.EMAIL, 2)]
+            while not script.connections:
+                await asyncio.sleep(0.001)
+            if per_second:
+                done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+                return "".join(said(call.result()) for call in done)[:1]
+            return "A" * (script.connections - 1)
+
+    assert run(scenario()) == became
+
+
 # --- TLS, on both event loops
 
 
