@@ -72,6 +72,25 @@ class SendGridAdapter:
 
         Nothing is asked twice but what SendGrid surely took nothing of: a refused request, in parts.
         """
+        if self.batch_size > 1:
+            async for outcome in self._hand_over(batch):
+                yield outcome
+            return
+        # With one reader a request, a batch is a window of requests.
+        tasks = [asyncio.create_task(self._alone(item)) for item in batch]
+        try:
+            for answered in asyncio.as_completed(tasks):
+                for outcome in await answered:
+                    yield outcome
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _alone(self, item: HandOver) -> list[Outcome]:
+        return [outcome async for outcome in self._hand_over([item])]
+
+    async def _hand_over(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
         last_begin = asyncio.get_running_loop().time() + self.deadline - self._timeout
         made, unsendable = await self._requests(batch)
         for each in unsendable:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import typing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -69,7 +70,14 @@ def test_closed_streams_go_nowhere(bench: Bench, redirection: str, verb: str, co
     ("path", "code"), [("/desk/.commcast/ledger.db", 3), (b"/desk/.commcast", 3), ("/desk/audiences", 2)]
 )
 def test_what_nobody_else_has_named_is_told_with_its_path(path: str | bytes, code: int) -> None:
-    app = typer.Typer(cls=CommcastGroup)
+    class Stumbling(CommcastGroup):
+        """The group with commands of the test's own."""
+
+        def __init__(self, **attrs: Any) -> None:
+            super().__init__(**attrs)
+            self.commands = attrs["commands"]
+
+    app = typer.Typer(cls=Stumbling)
 
     @app.command()
     def stumble() -> None:
