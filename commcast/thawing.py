@@ -48,7 +48,7 @@ class FrozenWords:
         return build_message(
             words,
             group.envelope,
-            DeliveryKey(self.broadcast.incident, claim.notice, Channel(claim.channel), claim.key),
+            DeliveryKey(self.broadcast.incident, claim.notice, group.channel, claim.key),
             address=claim.address,
             name=str(claim.recipient.get("name", "")),
             secret=self.secret,

@@ -34,6 +34,7 @@ _UNFIT = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb"
     f"{chr(_FIRST_MARK)}-{chr(_FIRST_MARK + _MOST_MARKS - 1)}]"
 )
+_SPECIAL = re.compile("[&<>\"']")  # all that `escape` changes
 _SIGNATURE = ("-", "--")  # may make a line "-- " with what is beside it, which keeps its space
 _WIDEST_TEXT, _WIDEST_HTML = 4, 5  # bytes that one character of a value can make: 😀, and & as &amp;
 _LEFT_OVER = 1_000_000  # of the budget's characters: more than all values that fit can take together
@@ -69,7 +70,7 @@ class CutMail:
                 return None
             values.append(value)
         for number, place in self._links:
-            if not place.value.fullmatch(str(escape(values[number]))):
+            if not place.value.fullmatch(_escaped(values[number])):
                 return None
         return tuple(values)
 
@@ -81,12 +82,17 @@ class CutMail:
 
     def spliced(self, values: tuple[str, ...]) -> Spliced:
         """Return the values as they are handed on."""
-        return Spliced(self.skeleton, values, tuple([str(escape(value)) for value in values]))
+        return Spliced(self.skeleton, values, tuple([_escaped(value) for value in values]))
 
     def content(self, spliced: Spliced) -> EmailContent:
         """Return the mail that these values make: the one that is rendered for this reader alone."""
         values = spliced.values
         return EmailContent(self._subject.by(values), self._text.by(values), self._html.by(spliced.escaped))
+
+
+def _escaped(value: str) -> str:
+    """Return a value as it stands in HTML."""
+    return str(escape(value)) if _SPECIAL.search(value) else value
 
 
 class _Filled:
