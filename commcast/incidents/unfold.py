@@ -125,6 +125,8 @@ class Unfolding:
         return started
 
     def _check_ends(self, updates: list[Update | None], started: datetime) -> None:
+        if self.written.started is None and self.written.updates[0].at is None:
+            return  # nobody said when it began, and nothing is told yet: the first update is of this moment
         for update in updates:
             if update and update.ended and update.ended < started and self.written.kind is Kind.INCIDENT:
                 loc = ("updates", update.number - 1, "ended")

@@ -125,6 +125,7 @@ class _Connection(sqlite3.Connection):
 
     points: _Points
     variant = ""
+    claims = False  # whether this transaction takes deliveries
     owes_commit = False
 
     def cursor(self, _factory: object = None) -> _Cursor:  # type: ignore[override]
@@ -139,8 +140,8 @@ class _Connection(sqlite3.Connection):
     def commit(self) -> None:
         if not self.in_transaction:
             return
-        if self.variant == "commits late":
-            self.owes_commit = True
+        if self.variant == "commits late" and self.claims:
+            self.owes_commit, self.claims = True, False
             return
         self.points.reach("before commit")
         super().commit()
@@ -179,6 +180,7 @@ class _Cursor(sqlite3.Cursor):
         if word == "begin":
             connection.pay()
         kind = "begin" if word == "begin" and "immediate" in sql else "write" if word in _WRITES else ""
+        connection.claims |= word == "update" and "lease_until" in sql
         sql = _broken(connection.variant, word, sql)
         if kind:
             connection.points.reach(f"before {kind}")

@@ -15,7 +15,7 @@ import pytest
 
 from commcast.ledger.store import ledger_path
 from tests.crash.faults import Faults
-from tests.crash.harness import ROUNDS, TWICE, Children, Run, broken_rules, unknown
+from tests.crash.harness import CODE, ROUNDS, TWICE, Children, Run, broken_rules, unknown
 from tests.crash.services import Service, smtp
 from tests.crash.tracing import Disk, counting, killing, recording
 
@@ -93,5 +93,6 @@ def test_a_power_cut_after_any_send_tells_nobody_twice(
 
 
 def test_a_program_that_skips_the_fsync_is_caught(tmp_path: Path, service: Service, plain: Children) -> None:
+    """Somebody is told twice, unless the ledger's mark, which is synced by itself, shows what it lost."""
     broken, _ = after_power_cuts("skips the fsync", tmp_path, service, plain)
-    assert broken[TWICE]
+    assert broken[TWICE] + broken[CODE] > 0
