@@ -522,7 +522,7 @@ def test_the_schema_is_of_use_to_a_yaml_editor() -> None:
 
 
 def test_an_end_may_lie_before_a_first_update_that_is_not_told_yet(desk: Config) -> None:
-    """Declared and resolved as drafts: the first update is of the moment it goes, and the end stands there."""
+    """Declared and resolved as drafts: the first update is of the moment it goes, the end stands there."""
     untold = LEAST.replace("  - at: 2026-11-21T10:05+01:00\n    issue", "  - issue")
     end = "  - status: resolved\n    ended: 2026-11-21T08:00+01:00\n    fixed: It works again.\n"
     assert read(untold + end, desk).latest.is_end
