@@ -62,7 +62,7 @@ def _by_person(lab: Lab) -> Iterator[Sequence[Side]]:
     words = lab.folder / "peers"
     corpus.write_for_peers(words, corpus.by_person(corpus.TEXT), corpus.by_person(corpus.HTML), fewer)
     yield [
-        mailing.hand_over(_UVLOOP, frozen, many),
+        mailing.hand_over(_MANY, frozen, many, connections=64),
         mailing.mailmerge(_MAILMERGE, words, fewer),
         mailing.script(
             _DJANGO,
@@ -109,14 +109,14 @@ BY_PERSON = Group(
         Row(
             "person-mailmerge",
             "templates that need person by person, against mailmerge",
-            _UVLOOP,
+            _MANY,
             _MAILMERGE,
             15,
         ),
         Row(
             "person-django",
             "templates that need person by person, against Django's EmailMultiAlternatives",
-            _UVLOOP,
+            _MANY,
             _DJANGO,
             6,
         ),
