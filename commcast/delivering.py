@@ -234,17 +234,19 @@ class Deliverer:
         self, make: Callable[[], Adapter], broadcast: Broadcast, halt: asyncio.Event, *, waits: bool = True
     ) -> Ended:
         """Deliver through one provider. One that cannot be spoken to refuses us; another channel goes on."""
+        begun: Run | None = None
         try:
-            run = self._run(broadcast, make(), halt, waits=waits)
+            begun = self._run(broadcast, make(), halt, waits=waits)
+            return await begun.deliver()
         except ProviderError as error:
             refused = "; ".join(f"{fault.what}; {fault.remedy}" for fault in error.faults)
             return self._counted(broadcast, Ended(provider=error.provider, refused=refused))
-        try:
-            return await run.deliver()
         except asyncio.CancelledError:
+            if begun is None:
+                raise
             # Ctrl-C once more: what was open is settled as unknown; nothing is left to do but to count.
-            run.ended.interrupted = True
-            return self._counted(broadcast, run.ended)
+            begun.ended.interrupted = True
+            return self._counted(broadcast, begun.ended)
 
     def _counted(self, broadcast: Broadcast, ended: Ended) -> Ended:
         """Return how a run ended that could not count what waits."""

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 import pytest
 from sqlalchemy import update
@@ -20,7 +21,7 @@ from commcast import verdict
 from commcast.broadcast import Ended, Run
 from commcast.delivering import LEASE, Delivered
 from commcast.desk import what_is_owed
-from commcast.errors import ExitCode, LedgerError
+from commcast.errors import ExitCode, Fault, LedgerError, ProviderError
 from commcast.freezing import Freezer
 from commcast.ledger import schema
 from commcast.ledger.freeze import Broadcast, open_broadcasts
@@ -576,3 +577,21 @@ def test_what_a_dead_run_had_claimed_is_unknown_and_told(tmp_path: Path) -> None
     assert delivered.lost == 2
     assert delivered.exit_code(0.02) is ExitCode.UNKNOWN_OUTCOME
     assert mails(bench) == {"unknown": 2, "accepted": 3}
+
+
+class Unopened(FakeAdapter):
+    """Cannot be spoken to: its certificates cannot be read."""
+
+    async def __aenter__(self) -> Self:
+        raise ProviderError("smtp", Fault("commcast.toml", 0, 0, "ca_file cannot be read", "name a PEM file"))
+
+
+def test_a_provider_that_cannot_be_opened_refuses_us_and_the_other_channel_goes_on(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, 3)
+    texts = FakeAdapter(Channel.SMS)
+    bench.adapter = lambda channel: Unopened() if channel is Channel.EMAIL else texts
+    delivered = bench.sender.deliverer.deliver("pay7")
+    assert delivered.exit_code(0.02) is ExitCode.REFUSED
+    assert "ca_file cannot be read" in delivered.refused
+    assert mails(bench) == {"pending": 3}
+    assert len(texts.handed) > 0
