@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory, TemporaryFile, mkdtemp
 import pytest
 
 from tests.adapters.servers import HOST, Certificate, Received
+from tests.rights import as_root
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ postlog unix-dgram n - n - 1 postlogd
 @contextmanager
 def real_postfix(certificate: Certificate | None = None) -> Iterator[Postfix]:
     """Run a Postfix that has nothing to do with the machine's own; with `certificate` it offers STARTTLS."""
-    postfix, root = _tool("postfix"), _as_root()
+    postfix, root = _tool("postfix"), as_root()
     port = _free_port()
     # What Postfix leaves behind belongs to others; only root can remove it.
     with _folder(root) as name:
@@ -139,16 +140,6 @@ def real_postfix(certificate: Certificate | None = None) -> Iterator[Postfix]:
             yield Postfix(port, folder)
         finally:
             _order([*root, postfix], folder, "stop")
-
-
-def _as_root() -> tuple[str, ...]:
-    """Return what to write before a command that only root may give."""
-    if os.geteuid() == 0:
-        return ()
-    sudo = shutil.which("sudo")
-    if sudo and subprocess.run([sudo, "-n", "true"], capture_output=True, check=False).returncode == 0:
-        return (sudo, "-n")
-    pytest.fail("only root can start Postfix; run the tests as root, or where sudo asks for no password")
 
 
 @contextmanager

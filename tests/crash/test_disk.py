@@ -32,6 +32,7 @@ from tests.crash.harness import (
     unknown,
 )
 from tests.crash.services import Desk, Service, outbox, smtp
+from tests.rights import as_root, own_disk_options
 
 PEOPLE = 16
 SIZE = 4 << 20  # bytes of the small file system
@@ -50,7 +51,8 @@ def service() -> Iterator[Service]:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     place = tmp_path / "disk"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "commcast-test", str(place)]
+    options = f"size={SIZE},mode=700,{own_disk_options()}"
+    command = [*as_root(), "mount", "-t", "tmpfs", "-o", options, "commcast-test", str(place)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.fail(
@@ -59,7 +61,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield place
     finally:
-        subprocess.run(["umount", "--lazy", str(place)], check=True)
+        subprocess.run([*as_root(), "umount", "--lazy", str(place)], check=True)
 
 
 def free(place: Path) -> int:

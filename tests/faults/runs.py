@@ -26,6 +26,7 @@ from tests.adapters.servers import Inbox
 from tests.crash.harness import ROOT
 from tests.crash.services import Receiver
 from tests.desks import DESK, write_desk, write_incident
+from tests.rights import as_root, own_disk_options
 
 PEOPLE = 40
 WINDOW = 4 * 2  # connections x 2, as tests/desks.py configures
@@ -208,11 +209,11 @@ class Place:
 def small_disk(at: Path, size: str) -> Iterator[Path]:
     """Mount a file system of its own in memory, as small as a test needs it."""
     at.mkdir(parents=True)
-    _mount("-t", "tmpfs", "-o", f"size={size},mode=700", "commcast-test", str(at))
+    _mount("-t", "tmpfs", "-o", f"size={size},mode=700,{own_disk_options()}", "commcast-test", str(at))
     try:
         yield at
     finally:
-        subprocess.run(["umount", "--lazy", str(at)], check=True)
+        subprocess.run([*as_root(), "umount", "--lazy", str(at)], check=True)
 
 
 def make_read_only(disk: Path, *, read_only: bool) -> None:
@@ -221,7 +222,7 @@ def make_read_only(disk: Path, *, read_only: bool) -> None:
 
 
 def _mount(*options: str) -> None:
-    done = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
+    done = subprocess.run([*as_root(), "mount", *options], capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.fail(f"this test mounts a small disk, for which it needs root: {done.stderr.strip()}")
 
