@@ -6,19 +6,18 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count, zip_longest
 
 from commcast.adapters.base import Adapter
-from commcast.ledger.claims import Turn, settle_and_claim, waiting
+from commcast.ledger.claims import Turn
 from commcast.ledger.freeze import Broadcast
-from commcast.ledger.pacing import close
-from commcast.ledger.settling import Settlement, settle, suppress_refused
+from commcast.ledger.settling import Settlement
 from commcast.ledger.store import Ledger
 from commcast.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind
 from commcast.progress import Progress
+from commcast.recording import Recorder
 from commcast.thawing import FrozenWords
 from commcast.throttle import AFTER_SILENCE, LONGEST_WAIT, Throttle
 from commcast.verdict import LOST_REQUESTS, Verdict
@@ -89,8 +88,16 @@ class Run:
         self._over = asyncio.Event()  # nothing more is to begin
         self._drained_by = 0.0
         self._broken: Exception | None = None
-        # The event loop never waits for a disk; one thread keeps the ledger's transactions in order.
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        self._recorder = Recorder(
+            self.ledger,
+            self.broadcast,
+            self.adapter.name,
+            self.owner,
+            self.lease,
+            self.clock,
+            self._words.load,
+            self.waits,
+        )
 
     async def deliver(self) -> Ended:
         """Hand over all that may go; return how it ended.
@@ -98,12 +105,12 @@ class Run:
         Raises LedgerError or TryAgain when the ledger cannot be written: then nothing more leaves.
         """
         try:
-            self.progress.begins(self._name, (await self._waiting())[0])
+            self.progress.begins(self._name, (await self._recorder.waiting())[0])
             async with self.adapter:
                 await self._loop()
             await self._conclude()
         finally:
-            self._thread.shutdown()
+            self._recorder.end()
         if self._broken is not None:
             raise self._broken
         return self.ended
@@ -170,38 +177,20 @@ class Run:
         )
 
     async def _turn(self, settled: Sequence[Settlement], wanted: int) -> Turn:
-        def transact() -> Turn:
-            with self.ledger.write() as connection:
-                if self._throttle.closed_until:
-                    close(connection, self.adapter.name, self._throttle.closed_until)
-                turn = settle_and_claim(
-                    connection,
-                    self.broadcast.id,
-                    settled,
-                    count=wanted,
-                    owner=self.owner,
-                    lease=self.lease,
-                    now=self.clock(),
-                    limit=self._throttle.limit,
-                    waits=self.waits,
-                )
-                self._words.load(connection, turn.claims)
-                # A reader's "stop" is on disk with the answer that told of it.
-                if stops := [each.outcome for each in settled if each.outcome.opted_out]:
-                    suppress_refused(connection, stops, self.clock())
-                return turn
-
         began = time.monotonic()
-        turn = await asyncio.get_running_loop().run_in_executor(self._thread, transact)
+        turn = await self._recorder.turn(settled, wanted, self._throttle.limit, self._throttle.closed_until)
         self._throttle.claimed_in(time.monotonic() - began)
-        if settled:
-            became = Counter(settlement.outcome.kind.value for settlement in settled)
-            self.ended.outcomes.update(became)
-            self.progress.settled(self._name, became)
+        self._tell(settled)
         self.ended.stopped_by = self.ended.stopped_by or turn.stopped_by
         self.ended.expired += turn.expired
         self._heed_pause(turn.closed_until if turn.next_try else None)
         return turn
+
+    def _tell(self, settled: Sequence[Settlement]) -> None:
+        if settled:
+            became = Counter(settlement.outcome.kind.value for settlement in settled)
+            self.ended.outcomes.update(became)
+            self.progress.settled(self._name, became)
 
     def _heed_pause(self, until: datetime | None) -> None:
         """End the run where the provider asks for a longer pause than a person at the shell can wait."""
@@ -209,28 +198,12 @@ class Run:
             words = f"it is not to be tried before {until:%H:%M:%S} UTC (commcast resume lifts that)"
             self._verdict.down = self._verdict.down or words
 
-    async def _waiting(self) -> tuple[int, datetime | None]:
-        def count() -> tuple[int, datetime | None]:
-            with self.ledger.read() as connection:
-                return waiting(connection, self.broadcast.id)
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, count)
-
     async def _conclude(self) -> None:
         """Suppress who was refused for good, and count what waits."""
-
-        def conclude() -> tuple[int, datetime | None]:
-            with self.ledger.write() as connection:
-                if self._verdict.is_silent:
-                    self._throttle.asked_to_pause(AFTER_SILENCE)
-                if self._throttle.closed_until:
-                    close(connection, self.adapter.name, self._throttle.closed_until)
-                if refused := self._verdict.to_suppress:
-                    suppress_refused(connection, refused, self.clock())
-                return waiting(connection, self.broadcast.id)
-
-        found = await asyncio.get_running_loop().run_in_executor(self._thread, conclude)
-        self.ended.waiting, self.ended.next_try = found
+        if self._verdict.is_silent:
+            self._throttle.asked_to_pause(AFTER_SILENCE)
+        refused, closed_until = self._verdict.to_suppress, self._throttle.closed_until
+        self.ended.waiting, self.ended.next_try = await self._recorder.conclude(refused, closed_until)
 
     def _batches(self, turn: Turn) -> list[_Ready]:
         """Compose what was claimed. What cannot be composed as frozen is given back, and ends the run."""
@@ -327,20 +300,15 @@ class Run:
         return True
 
     async def _give_up(self) -> None:
-        """Call unknown what was in flight when the run had to end."""
-        if not self._open:
-            return
-        lost = [
-            Settlement(Outcome(delivery, OutcomeKind.UNKNOWN, "interrupted in flight"), self.adapter.name)
-            for delivery in sorted(self._open)
-        ]
-
-        def transact() -> None:
-            with self.ledger.write() as connection:
-                settle(connection, lost, owner=self.owner, now=self.clock())
-
-        await asyncio.get_running_loop().run_in_executor(self._thread, transact)
-        self.ended.outcomes[OutcomeKind.UNKNOWN] += len(lost)
+        """Record what was answered last; call unknown what was in flight when the run had to end."""
+        last = [self._settlement(outcome) for outcome in self._answered if outcome.delivery in self._open]
+        lost = self._open - {settlement.outcome.delivery for settlement in last}
+        for delivery in sorted(lost):
+            unknown = Outcome(delivery, OutcomeKind.UNKNOWN, "interrupted in flight")
+            last.append(self._settlement(unknown))
+        if last:
+            await self._recorder.settle(last)
+            self._tell(last)
 
 
 async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:

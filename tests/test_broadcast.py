@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -599,3 +599,23 @@ def test_a_provider_that_cannot_be_opened_refuses_us_and_the_other_channel_goes_
     assert "ca_file cannot be read" in delivered.refused
     assert mails(bench) == {"pending": 3}
     assert len(texts.handed) > 0
+
+
+def test_an_answer_that_came_before_a_run_was_cut_off_is_recorded(tmp_path: Path) -> None:
+    """A person presses Ctrl-C a second time: what was in flight is unknown, and not what was answered."""
+    bench = bench_of(tmp_path, 3)
+    runs: list[asyncio.Task[Ended]] = []
+
+    class CutOff(FakeAdapter):
+        async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+            async for outcome in super().send(batch):
+                yield outcome
+                runs[0].cancel()
+
+    async def cut_off() -> None:
+        runs.append(asyncio.create_task(run_of(bench, CutOff(ready=1)).deliver()))
+        with pytest.raises(asyncio.CancelledError):
+            await runs[0]
+
+    asyncio.run(cut_off())
+    assert mails(bench) == {"accepted": 1, "pending": 2}
