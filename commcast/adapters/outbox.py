@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from commcast.adapters import mime
+from commcast.durable import sync_folder
 from commcast.message import NOT_BEGUN, Blame, Email, HandOver, Message, Outcome, OutcomeKind, Sms
 from commcast.model import Channel
 from commcast.wording import sms
@@ -205,11 +206,7 @@ def _link(temporary: Path, target: Path) -> None:
 def _not_synced(folder: Path) -> OSError | None:
     """Wait until the disk has the folder's names; return what went wrong."""
     try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        sync_folder(folder)
     except OSError as error:
         return error
     return None

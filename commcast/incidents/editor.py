@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from commcast.config import Config
+from commcast.durable import sync_folder
 from commcast.errors import Fault, InputError
 from commcast.incidents.yamldocument import Place, YamlDocument
 from commcast.incidents.yamlfile import parse
@@ -52,7 +53,7 @@ def create_file(config: Config, incident_id: str, text: str) -> Path:
             raise InputError(
                 Fault(name, 0, 0, "is there already", "take another id, or write an update")
             ) from None
-        _sync(folder)
+        sync_folder(folder)
     return path
 
 
@@ -276,7 +277,7 @@ def _edit(path: Path, change: Callable[[str, str], str]) -> None:
         old = real.stat()
         with _temporary(real.parent, new, old.st_mode & 0o7777, (old.st_uid, old.st_gid)) as written:
             written.replace(real)
-            _sync(real.parent)
+            sync_folder(real.parent)
 
 
 @contextmanager
@@ -308,14 +309,6 @@ def _temporary(
         yield path
     finally:
         path.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

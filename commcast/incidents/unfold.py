@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from commcast.config import Config
 from commcast.errors import Fault
+from commcast.incidents.names import unknown_names
 from commcast.incidents.written import IncidentFile, UpdateEntry, WindowWritten
 from commcast.incidents.yamldocument import Loc, YamlDocument
 from commcast.instants import parse_instant, parse_promise, parse_timeframe
@@ -182,25 +183,8 @@ class Unfolding:
         )
 
     def _names(self, loc: Loc, entry: IncidentFile | UpdateEntry) -> None:
-        """Check everybody and everything that is named against commcast.toml."""
-        config = self.config
-        for key, known in (("audiences", config.audiences), ("affected", config.components)):
-            for index, name in enumerate(getattr(entry, key) or ()):
-                if name not in known and (known or key != "affected"):
-                    self._unknown(
-                        (*loc, key, index), "component" if key == "affected" else "audience", name, known
-                    )
-        for key in ("owner", "backup"):
-            name = getattr(entry, key)
-            if name is not None and name not in config.people:
-                self._unknown((*loc, key), "person", name, config.people)
-        for name in getattr(entry, "words", None) or ():
-            if name not in config.audiences:
-                self._unknown((*loc, "for", name), "audience", name, config.audiences)
-
-    def _unknown(self, loc: Loc, kind: str, name: str, known: Mapping[str, Any]) -> None:
-        names = ", ".join(list(known)[:20]) or "none yet: add it to commcast.toml"
-        self._fault(loc, f"{name!r:.60} is not a known {kind}", f"known: {names}", key=True)
+        for below, what, remedy in unknown_names(entry, self.config):
+            self._fault((*loc, *below), what, remedy, key=True)
 
     def _at(self, loc: Loc, entry: UpdateEntry) -> datetime:
         """Return the update's moment; one that was not released yet has that of the reading."""

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from commcast.durable import sync_folder
 from commcast.ledger.troubles import named_errors
 
 MARK_NAME = "generation"
@@ -156,16 +157,7 @@ def _write(place: Path, mark: Mark, *, anew: bool) -> None:
     finally:
         os.close(handle)
     if is_new:
-        _keep_entry(place.parent)
-
-
-def _keep_entry(folder: Path) -> None:
-    """Let a new file's name outlive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync_folder(place.parent)
 
 
 def _written(mark: Mark) -> bytes:

@@ -174,16 +174,21 @@ def test_a_failing_disk_takes_nothing(
     assert list((tmp_path / "outbox").iterdir()) == []
 
 
-def test_the_folders_own_fsync_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that may not survive a power cut is taken back."""
+def fail_on_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no folder reach the disk."""
     real = os.fsync
 
-    def fail_on_folders(handle: int) -> None:
+    def fsync(handle: int) -> None:
         if stat.S_ISDIR(os.fstat(handle).st_mode):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         real(handle)
 
-    monkeypatch.setattr(os, "fsync", fail_on_folders)
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+def test_the_folders_own_fsync_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that may not survive a power cut is taken back."""
+    fail_on_folders(monkeypatch)
     (outcome,) = _send(tmp_path / "outbox", HandOver(1, email(1)))
     assert outcome.kind is OutcomeKind.NOT_TAKEN
     assert list((tmp_path / "outbox").iterdir()) == []
@@ -230,14 +235,7 @@ def test_a_batch_waits_once_for_the_folder(tmp_path: Path, monkeypatch: pytest.M
 
 def test_names_that_may_not_last_are_all_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a batch whose folder does not reach the disk no file stays, and nobody counts as told."""
-    real = os.fsync
-
-    def fail_on_folders(handle: int) -> None:
-        if stat.S_ISDIR(os.fstat(handle).st_mode):
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        real(handle)
-
-    monkeypatch.setattr(os, "fsync", fail_on_folders)
+    fail_on_folders(monkeypatch)
     items = [*hand_overs(Channel.EMAIL, 4), HandOver(5, email(5, address="-"))]
     outcomes = _send(tmp_path / "outbox", *items)
     assert [each.kind for each in outcomes] == [OutcomeKind.NOT_TAKEN] * 4 + [OutcomeKind.REJECTED]
