@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -11,7 +12,7 @@ from typing import Self
 
 from commcast.adapters.sendgrid_outcomes import judge, named, outcomes
 from commcast.adapters.sendgrid_request import Request, requests
-from commcast.adapters.turns import HaltedError, Turns
+from commcast.adapters.turns import HaltedError, Turns, as_they_come
 from commcast.config_providers import SendGridProvider
 from commcast.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind
 from commcast.model import Channel
@@ -77,15 +78,10 @@ class SendGridAdapter:
                 yield outcome
             return
         # With one reader a request, a batch is a window of requests.
-        tasks = [asyncio.create_task(self._alone(item)) for item in batch]
-        try:
-            for answered in asyncio.as_completed(tasks):
-                for outcome in await answered:
+        async with aclosing(as_they_come(self._alone(item) for item in batch)) as answers:
+            async for told in answers:
+                for outcome in told:
                     yield outcome
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _alone(self, item: HandOver) -> list[Outcome]:
         return [outcome async for outcome in self._hand_over([item])]

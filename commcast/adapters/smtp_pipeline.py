@@ -157,11 +157,7 @@ class Pipeline(asyncio.Protocol):
             else:  # the sender refused, but content wanted: there may be a recipient, so not even a dot
                 self._end(refusal)
             return
-        answer = self._answer(code, text)
-        if not answer.keeps_connection:
-            self._end(answer)
-            return
-        self._finish(refusal or answer)
+        self._refused(self._answer(code, text))
 
     def _heed_body(self, code: int, text: bytes) -> None:
         self._end(self._answer(code, text))  # before the dot there is nothing to answer
@@ -173,11 +169,7 @@ class Pipeline(asyncio.Protocol):
             self._follows_refusal = False
             self._go_on()
             return
-        answer = self._answer(code, text)
-        if not answer.keeps_connection:
-            self._end(answer)
-            return
-        self._finish(refusal or answer)
+        self._refused(self._answer(code, text))
 
     _heed: ClassVar[dict[Stage, Callable[[Pipeline, int, bytes], None]]] = {
         Stage.RESET: _heed_reset,
@@ -187,6 +179,13 @@ class Pipeline(asyncio.Protocol):
         Stage.BODY: _heed_body,
         Stage.DOT: _heed_dot,
     }
+
+    def _refused(self, answer: Answer) -> None:
+        """End the letter in front by the first refusal of it; the connection goes on where it can."""
+        if answer.keeps_connection:
+            self._finish(self._refusal or answer)
+        else:
+            self._end(answer)
 
     def _note(self, code: int, text: bytes, then: Stage) -> None:
         """Keep a refusal until DATA is answered as well: that was sent already."""

@@ -1,10 +1,27 @@
-"""Turns at a provider: so many requests at once, and none any more once the run is halted."""
+"""Several requests at once: so many turns at a provider, none after a halt, and answers as they come."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from types import TracebackType
+from typing import Any, TypeVar
+
+Answer = TypeVar("Answer")
+
+
+async def as_they_come(work: Iterable[Coroutine[Any, Any, Answer]]) -> AsyncGenerator[Answer, None]:
+    """Do all of it at once, and yield each result as it comes; who stops asking closes it (`aclosing`)."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        for answered in asyncio.as_completed(tasks):
+            yield await answered
+    finally:
+        left = [task for task in tasks if not task.done()]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 class HaltedError(Exception):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-from commcast.adapters.turns import HaltedError, Turns
+from commcast.adapters.turns import HaltedError, Turns, as_they_come
 from commcast.adapters.twilio_outcomes import is_doubtful, outcome
 from commcast.config_providers import TwilioProvider
 from commcast.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind, Sms
@@ -72,16 +72,9 @@ class TwilioAdapter:
         texts = [(item.delivery, item.message) for item in batch if isinstance(item.message, Sms)]
         if len(texts) < len(batch):
             raise TypeError("twilio carries texts only")
-        tasks = [asyncio.create_task(self._in_turn(*text)) for text in texts]
-        try:
-            for answered in asyncio.as_completed(tasks):
-                yield await answered
-        finally:
-            left = [task for task in tasks if not task.done()]
-            for task in left:
-                task.cancel()
-            if left:
-                await asyncio.gather(*left, return_exceptions=True)
+        async with aclosing(as_they_come(self._in_turn(*text) for text in texts)) as answers:
+            async for answer in answers:
+                yield answer
 
     async def _in_turn(self, delivery: int, sms: Sms) -> Outcome:
         try:
