@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Update, bindparam, cas
 
 from commcast.ledger import schema
 from commcast.ledger.pacing import Pace, closed_until, free_from, next_slot, room, take_slots
-from commcast.ledger.prepared import Prepared, as_json, as_one, numbers
+from commcast.ledger.prepared import Prepared, as_json, as_one, listed
 from commcast.ledger.schema import ALL_INCIDENTS, IS_PENDING, BroadcastState, State, given_up, stamp
 from commcast.ledger.settling import Settlement, settle
 
@@ -265,7 +265,7 @@ def _take(connection: Connection, fit: Sequence[Claim], taker: _Taker) -> tuple[
 def _taking() -> Update:
     return (
         update(_delivery)
-        .where(_delivery.c.id.in_(numbers(bindparam("ids"))), IS_PENDING)
+        .where(_delivery.c.id.in_(listed(bindparam("ids"))), IS_PENDING)
         .values(
             state=State.CLAIMED,
             owner=bindparam("by_owner"),
@@ -282,7 +282,7 @@ def _taking() -> Update:
 
 def _taken() -> Select[Any]:
     return select(_delivery.c.id).where(
-        _delivery.c.id.in_(numbers(bindparam("ids"))),
+        _delivery.c.id.in_(listed(bindparam("ids"))),
         _delivery.c.state == State.CLAIMED,
         _delivery.c.owner == bindparam("by_owner"),
     )

@@ -7,13 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from commcast.errors import TryAgain
 from commcast.ledger import schema
 from commcast.ledger.overtaking import end_older_words
 from commcast.ledger.owners import is_dead
-from commcast.ledger.schema import BroadcastState, State, insert_unless_there, stamp, unstamp
+from commcast.ledger.schema import (
+    IS_OPEN,
+    IS_PENDING,
+    BroadcastState,
+    State,
+    insert_unless_there,
+    stamp,
+    unstamp,
+)
 
 _broadcast, _composition, _delivery = schema.broadcast, schema.composition, schema.delivery
 # A freeze that takes longer was given up, wherever its process ran.
@@ -218,13 +226,11 @@ def read_composition(connection: Connection, composition: int) -> Composition:
 
 def open_broadcasts(connection: Connection, incident: str | None = None) -> tuple[Broadcast, ...]:
     """Return frozen broadcasts with deliveries that still wait or are claimed, oldest first."""
-    waiting = (
-        select(_delivery.c.id)
-        .where(
-            _delivery.c.broadcast == _broadcast.c.id,
-            _delivery.c.state.in_([State.PENDING, State.CLAIMED, State.HELD]),
-        )
-        .exists()
+    # Two halves, for each has its index.
+    of_broadcast = select(_delivery.c.id).where(_delivery.c.broadcast == _broadcast.c.id)
+    waiting = or_(
+        of_broadcast.where(IS_PENDING).exists(),
+        _broadcast.c.id.in_(select(_delivery.c.broadcast).where(IS_OPEN)),
     )
     wanted = [] if incident is None else [_broadcast.c.incident == incident]
     rows = connection.execute(
@@ -252,6 +258,7 @@ def held_rows(connection: Connection, incident: str, now: datetime) -> tuple[Hel
         .join(_broadcast, _broadcast.c.id == _delivery.c.broadcast)
         .where(
             _delivery.c.incident == incident,
+            IS_OPEN,
             _delivery.c.state == State.HELD,
             _delivery.c.not_before <= stamp(now),
         )

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, and_, func, not_, select
 
 from commcast.ledger import schema
-from commcast.ledger.schema import MAYBE_TOLD, WAITING, BroadcastState, State, one_of, unstamp
+from commcast.ledger.prepared import one_of
+from commcast.ledger.schema import MAYBE_TOLD, WAITING, BroadcastState, State, unstamp
 from commcast.ledger.suppressions import erased_among, suppressed_among
 from commcast.standing import PersonStanding
 

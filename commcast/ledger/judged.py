@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, insert, select, text, union
+from sqlalchemy import Connection, delete, insert, select, union
 
 from commcast.incidents.judged import Judged
 from commcast.ledger import schema
-from commcast.ledger.schema import stamp
+from commcast.ledger.schema import IS_OPEN, IS_PENDING, stamp
 
 _broadcast, _delivery, _judged = schema.broadcast, schema.delivery, schema.judged
 _AT_ONCE = 500  # paths in one statement: SQLite bounds how many values one may hold
@@ -17,13 +17,10 @@ _AT_ONCE = 500  # paths in one statement: SQLite bounds how many values one may 
 
 def unfinished_incidents(connection: Connection) -> frozenset[str]:
     """Return the incidents of which a delivery waits, is held, or is claimed."""
-    # The states stand in the text of the query: bound as values, SQLite could not use the partial indexes.
     pending = select(_broadcast.c.incident).where(
-        select(_delivery.c.id)
-        .where(_delivery.c.broadcast == _broadcast.c.id, text("delivery.state = 'pending'"))
-        .exists()
+        select(_delivery.c.id).where(_delivery.c.broadcast == _broadcast.c.id, IS_PENDING).exists()
     )
-    others = select(_delivery.c.incident).where(text("delivery.state in ('claimed', 'held')"))
+    others = select(_delivery.c.incident).where(IS_OPEN)
     return frozenset(connection.execute(union(pending, others)).scalars())
 
 

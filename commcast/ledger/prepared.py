@@ -10,7 +10,19 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, Connection, CursorResult, Integer, Select, cast, func, select
+from sqlalchemy import (
+    JSON,
+    Column,
+    ColumnElement,
+    Connection,
+    CursorResult,
+    Integer,
+    Select,
+    cast,
+    func,
+    literal,
+    select,
+)
 from sqlalchemy.sql import Executable
 
 
@@ -56,11 +68,18 @@ def given(texts: ColumnElement[Any]) -> tuple[ColumnElement[Any], ColumnElement[
     return cast(table.c.key, Integer), table.c.value
 
 
-def numbers(parameter: ColumnElement[Any]) -> Select[Any]:
-    """Return the numbers in a JSON parameter, for IN."""
+def listed(parameter: ColumnElement[Any]) -> Select[Any]:
+    """Return the numbers or texts that a JSON parameter lists, for IN."""
     return select(func.json_each(parameter).table_valued("value", joins_implicitly=True).c.value)
 
 
-def as_json(rows: Sequence[int] | Mapping[int, str]) -> str:
-    """Return what `given` and `numbers` read."""
+def one_of(connection: Connection, column: Column[str], texts: Sequence[str]) -> ColumnElement[bool]:
+    """Return the condition that a column holds one of many texts, all of them in one parameter."""
+    if connection.dialect.name == "postgresql":
+        return column.in_(texts)
+    return column.in_(listed(literal(as_json(texts))))
+
+
+def as_json(rows: Sequence[int] | Sequence[str] | Mapping[int, str]) -> str:
+    """Return what `given` and `listed` read."""
     return json.dumps(rows, ensure_ascii=False, separators=(",", ":"))

@@ -5,8 +5,6 @@ Times are UTC in ISO 8601 with microseconds, so that they sort as text in every 
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -28,9 +26,7 @@ from sqlalchemy import (
     UniqueConstraint,
     case,
     event,
-    func,
     literal_column,
-    select,
     text,
 )
 
@@ -280,10 +276,3 @@ def insert_unless_there(connection: Connection, table: Table) -> Insert:
     from sqlalchemy.dialects import sqlite
 
     return sqlite.insert(table).on_conflict_do_nothing()
-
-
-def one_of(connection: Connection, column: Column[str], texts: Sequence[str]) -> ColumnElement[bool]:
-    """Return the condition that a column holds one of many texts, all of them in one parameter."""
-    if connection.dialect.name == "postgresql":
-        return column.in_(texts)
-    return column.in_(select(func.json_each(json.dumps(texts)).table_valued("value").c.value))

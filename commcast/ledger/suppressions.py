@@ -10,7 +10,8 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, func, select, update
 
 from commcast.ledger import schema
-from commcast.ledger.schema import State, given_up, insert_unless_there, one_of, stamp
+from commcast.ledger.prepared import one_of
+from commcast.ledger.schema import State, given_up, insert_unless_there, stamp
 from commcast.model import Channel
 from commcast.standing import ERASED
 

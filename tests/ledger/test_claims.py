@@ -12,8 +12,16 @@ from sqlalchemy.exc import IntegrityError
 
 from commcast.ledger import schema
 from commcast.ledger.claims import waiting
-from commcast.ledger.freeze import Broadcast, FrozenRow, add_composition, add_rows
+from commcast.ledger.freeze import (
+    Broadcast,
+    FrozenRow,
+    add_composition,
+    add_rows,
+    held_rows,
+    open_broadcasts,
+)
 from commcast.ledger.history import deliveries
+from commcast.ledger.judged import unfinished_incidents
 from commcast.ledger.pacing import Pace
 from commcast.ledger.schema import ALL_INCIDENTS, State, stamp
 from commcast.ledger.settling import NO_ANSWER, settle, settle_lost, suppress_refused
@@ -409,6 +417,9 @@ def test_what_a_run_asks_again_and_again_is_found_by_an_index(ledger: Ledger) ->
     with ledger.write() as connection:
         settle_lost(connection, NOW)
         waiting(connection, broadcast.id)
+        open_broadcasts(connection, "pay7")
+        held_rows(connection, "pay7", NOW)
+        unfinished_incidents(connection)
         claims._RIPE_FOR_ANOTHER.rows(connection, broadcast=broadcast.id, now=stamp(NOW), most=1)
         claims._MINE.run(connection, ids="[1]", by_owner=ME)
         settling.suppress_refused(connection, [said(mine.delivery, OutcomeKind.REJECTED).outcome], NOW)
