@@ -116,6 +116,7 @@ class OwedDeliveries:
             yield from self._of_audience(audience)
         if self.notice.is_end:
             yield from self._former_readers()
+        self._seen = Repeats()  # a survey that is done keeps no million of addresses beside the freeze
 
     def _of_audience(self, audience: str) -> Iterator[list[OwedRow]]:
         reading = open_recipients(audience, self.config)
