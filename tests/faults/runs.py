@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -246,3 +247,13 @@ def until(is_so: Callable[[], bool], what: str) -> None:
     while not is_so():
         assert time.monotonic() < deadline, f"never: {what}"
         time.sleep(0.01)  # between two looks; nothing depends on its length
+
+
+def half_sent(place: Place, runs: Runs) -> None:
+    """Let a run be ended in the middle."""
+    with place.receiver.shut():
+        pid = runs.begin(place.folder, *SEND)
+        until(lambda: len(place.told()) >= 4, "the first mails arrive")
+        os.kill(pid, signal.SIGTERM)
+        until(lambda: "Nothing more is sent" in runs.said(), "the signal is heard")
+    assert runs.finish().code == 143

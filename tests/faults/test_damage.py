@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from commcast.ledger.schema import State
-from tests.faults.runs import SEND, GatedReceiver, Place, Runs, make_read_only, small_disk, until
+from tests.faults.runs import SEND, GatedReceiver, Place, Runs, half_sent, make_read_only, small_disk, until
 
 
 def flipped(path: Path, start: int, length: int = 512) -> None:
@@ -40,14 +40,9 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 }
 
 
-def half_sent(place: Place, runs: Runs) -> Path:
+def kept_half_way(place: Place, runs: Runs) -> Path:
     """Let a run be ended in the middle, its ledger closed in order; return a copy of that."""
-    with place.receiver.shut():
-        pid = runs.begin(place.folder, *SEND)
-        until(lambda: len(place.told()) >= 4, "the first mails arrive")
-        os.kill(pid, signal.SIGTERM)
-        until(lambda: "Nothing more is sent" in runs.said(), "the signal is heard")
-    assert runs.finish().code == 143
+    half_sent(place, runs)
     kept = place.folder.with_name("kept.db")
     shutil.copyfile(place.ledger, kept)
     return kept
@@ -56,7 +51,7 @@ def half_sent(place: Place, runs: Runs) -> Path:
 def test_a_damaged_ledger_is_named_and_never_sent_from_and_its_backup_finishes(
     place: Place, runs: Runs
 ) -> None:
-    kept = half_sent(place, runs)
+    kept = kept_half_way(place, runs)
     told = place.told()
     assert 0 < len(told) <= place.people
     for name, damage in DAMAGE.items():

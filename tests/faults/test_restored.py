@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -14,19 +12,9 @@ import pytest
 
 from commcast.ledger.generation import places
 from tests.cli.running import every_byte
-from tests.faults.runs import SEND, Place, Runs, until
+from tests.faults.runs import SEND, Place, Runs, half_sent, until
 
 RESTORED = "it looks restored from a backup"
-
-
-def half_sent(place: Place, runs: Runs) -> None:
-    """Let a run be ended in the middle."""
-    with place.receiver.shut():
-        pid = runs.begin(place.folder, *SEND)
-        until(lambda: len(place.told()) >= 4, "the first mails arrive")
-        os.kill(pid, signal.SIGTERM)
-        until(lambda: "Nothing more is sent" in runs.said(), "the signal is heard")
-    assert runs.finish().code == 143
 
 
 def put_back(place: Place, backup: Path) -> None:
