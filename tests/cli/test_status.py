@@ -104,7 +104,10 @@ def test_an_unknown_incident_is_refused(bench: Bench) -> None:
 
 
 def test_log_lists_unknown_ones_masked_and_all_in_full_on_demand(bench: Bench) -> None:
-    bench.adapter = lambda channel: FakeAdapter(channel, answer=saying(OutcomeKind.UNKNOWN))
+    # A name for each channel: one provider that falls silent on a channel is left alone on the other, too.
+    bench.adapter = lambda channel: FakeAdapter(
+        channel, answer=saying(OutcomeKind.UNKNOWN), connections=10, name=f"fake {channel}"
+    )
     bench.send()
     shown = run("log", "pay7", folder=bench.folder).stdout
     assert "a…@example.com" in shown
