@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from datetime import time, timedelta
 from email.utils import parseaddr
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from commcast.config_fields import Length, Line, Name, Table, WebUrl, Zone, web_url
 from commcast.config_providers import Providers
@@ -70,6 +71,7 @@ class Contact(Table):
     phone: Line = ""
     hours: Line = ""
     after_hours: Line = ""
+    feedback_url: WebUrl = ""
 
 
 class Person(Table):
@@ -87,13 +89,17 @@ class Component(Table):
 
 
 class Audience(Table):
-    """People who get the same words. `rank` decides where one address stands in several: the lowest wins."""
+    """People who get the same words. `rank` decides where one address stands in several: the lowest wins.
+
+    `lead` is how long before all others they hear, where that may be (plan.lead).
+    """
 
     recipients: str
     view: View = View.PUBLIC
     rank: int = 5
     channels: tuple[Channel, ...] = (Channel.EMAIL,)
     severities: tuple[Severity, ...] | None = None
+    lead: Length | None = None
 
 
 class Cadence(Table):
@@ -122,16 +128,64 @@ class Cadence(Table):
         return {**known, "later": tuple(sorted(later)), "audiences": audiences}
 
 
-class Silence(Table):
-    """What happens when a promise is about to break; kept for `tick`, which does not send holds yet."""
+class OnSilence(StrEnum):
+    """What happens for an audience when a promise is about to break: a holding statement, or a nudge only."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", defer_build=True)
+    HOLD = "hold"
+    NUDGE = "nudge"
+
+
+class Step(NamedTuple):
+    """How long a holding statement promises to come back: a length of time, or so many cadences."""
+
+    length: timedelta = timedelta()
+    cadences: int = 0
+
+    def after(self, every: timedelta) -> timedelta:
+        """Return the length for an audience that hears every `every`."""
+        return self.cadences * every if self.cadences else self.length
+
+
+def _step(text: Any) -> Step:
+    if isinstance(text, str) and (match := re.fullmatch(r"(\d{1,2})x", text)) and int(match[1]):
+        return Step(cadences=int(match[1]))
+    return Step(parse_duration(text))
+
+
+StepWritten = Annotated[
+    Step, BeforeValidator(_step), WithJsonSchema({"type": "string", "examples": ["1x", "60m"]})
+]
+
+
+class Silence(Table):
+    """What happens when a promise is about to break: nothing is said by itself unless this table says so.
+
+    `audiences` names those that get a holding statement; all others are left to the nudge. `steps` are what
+    one holding statement after another promises, `then` what each further one does.
+    """
+
+    audiences: Mapping[str, OnSilence] = Field(default_factory=dict)
+    severities: tuple[Severity, ...] = (1, 2)
+    steps: Annotated[tuple[StepWritten, ...], Field(min_length=1, max_length=20)] = (
+        Step(cadences=1),
+        Step(cadences=2),
+        Step(timedelta(minutes=60)),
+    )
+    then: StepWritten = Step(timedelta(hours=4))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        own = {key: value for key, value in data.items() if key in {"severities", "steps", "then"}}
+        return {**own, "audiences": {key: value for key, value in data.items() if key not in own}}
 
 
 class Nudge(Table):
-    """How an owner is woken; kept for `tick`, which does not nudge yet."""
+    """How an owner is woken besides mail and text: a command that reads JSON from its standard input."""
 
-    command: tuple[str, ...] = ()
+    command: tuple[Line, ...] = ()
 
 
 class EmailChannel(Table):
@@ -166,6 +220,7 @@ class SmsChannel(Table):
     ] = None
     wake_for: tuple[Severity, ...] = (1,)
     region: Annotated[str, Field(pattern="^([A-Z]{2})?$")] = ""
+    only_sms_every: Length = timedelta(hours=2)
 
 
 class Channels(Table):
@@ -185,12 +240,26 @@ class Send(Table):
     bad_rows: Literal["skip", "stop"] = "skip"
     unsubscribe: Annotated[Line, AfterValidator(_unsubscribe)] = ""
     sms_price: Annotated[float, Field(ge=0)] = 0.0
+    most_an_hour: Annotated[int, Field(ge=1)] = 6
 
 
 class Tick(Table):
-    """What `tick` may take for a release."""
+    """What `tick` may take for a release, how long before a promise it speaks, and whom it tells it ran."""
 
     release: Literal["never", "committed"] = "never"
+    hold_before: Length = timedelta(minutes=3)
+    heartbeat_url: WebUrl = ""
+    heartbeat_private: bool = False
+
+
+class Maintenance(Table):
+    """How long before a planned work readers are reminded of it."""
+
+    reminders: Annotated[tuple[Length, ...], Field(max_length=10)] = (
+        timedelta(days=7),
+        timedelta(hours=24),
+        timedelta(hours=1),
+    )
 
 
 def _cadence(first: timedelta, every: timedelta, *later: tuple[timedelta, timedelta]) -> Cadence:
@@ -223,6 +292,7 @@ class Config(Table):
     providers: Providers = Providers.model_construct()
     send: Send = Send.model_construct()
     tick: Tick = Tick.model_construct()
+    maintenance: Maintenance = Maintenance.model_construct()
 
     @property
     def zone(self) -> ZoneInfo:
@@ -232,8 +302,6 @@ class Config(Table):
     def not_served(self) -> tuple[str, ...]:
         """The tables and keys that are part of the format, but that this version does not act on yet."""
         written = {
-            "silence": self.silence is not None,
-            "nudge": self.nudge is not None,
             "tick.release": self.tick.release != "never",
         }
         return tuple(key for key, is_set in written.items() if is_set)

@@ -79,6 +79,10 @@ def config_schema() -> dict[str, Any]:
     length = cadence["properties"]["every"]
     cadence["properties"] = {key: cadence["properties"][key] for key in ("first", "every")}
     cadence["additionalProperties"] = {key: length[key] for key in ("type", "description", "examples")}
+    # And [silence] takes the names of audiences beside its own keys.
+    silence = schema["$defs"]["Silence"]
+    del silence["properties"]["audiences"]
+    silence["additionalProperties"] = {"$ref": "#/$defs/OnSilence"}
     _drop_iso_defaults(schema)
     return schema
 
@@ -87,7 +91,10 @@ def _drop_iso_defaults(node: Any) -> None:
     """Take out defaults such as PT20M: nobody may write a length of time so, nor a table that holds one."""
     if isinstance(node, dict):
         default = node.get("default", "")
-        if isinstance(default, dict) or (str(default).startswith("P") and node.get("type") == "string"):
+        shown = str(default)
+        if isinstance(default, dict) or (shown.startswith("P") and node.get("type") == "string"):
+            del node["default"]
+        elif isinstance(default, list) and re.search(r"'P\d*[DT]|timedelta", shown):
             del node["default"]
         for value in node.values():
             _drop_iso_defaults(value)
@@ -164,6 +171,12 @@ def _cross_faults(config: Config) -> list[Fault]:
                 f"audiences are: {known}",
             )
             for name in cadence.audiences
+            if name not in config.audiences
+        )
+    if config.silence is not None:
+        found.extend(
+            (f"silence.{name}", "is neither a known key nor an audience", f"audiences are: {known}")
+            for name in config.silence.audiences
             if name not in config.audiences
         )
     if config.channels.sms is not None:

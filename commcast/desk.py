@@ -17,7 +17,8 @@ from commcast.ledger.releases import incidents_by_digest, record_release, releas
 from commcast.ledger.store import Ledger
 from commcast.ledger.story import incident_standing
 from commcast.model import Incident
-from commcast.plan import Due, Notice, due
+from commcast.plan.due import due
+from commcast.plan.notices import Due, Notice
 from commcast.release import Release, changed, digest, drafts, nothing_kept
 from commcast.standing import IncidentStanding, PersonStanding
 

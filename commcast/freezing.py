@@ -29,7 +29,7 @@ from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import erased_key
 from commcast.model import Channel
 from commcast.owed import OwedDeliveries, OwedRow, check_not_empty
-from commcast.plan import SEND, WAS_ERASED, Action
+from commcast.plan.people import SEND, WAS_ERASED, Action
 from commcast.survey import RowDigest
 
 # How long after the promise of the mails a text may still go that states no time.

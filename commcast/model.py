@@ -126,6 +126,9 @@ class Update(_Frozen):
     `resolution` may be "" at the end, where `fixed` says what was done.
     `next_update` is the writer's own promise, aware; None leaves it to the cadence.
     `internal` may reach only audiences whose view is internal.
+    `corrects` are the numbers of the updates that said `wrong`, which should have been `right`.
+    `expected_at` is when something known to be coming begins, aware; `merged_into` the id of the incident
+    that goes on instead; `check_in` the audiences that are asked on the next working day how they are.
     """
 
     number: int
@@ -153,6 +156,12 @@ class Update(_Frozen):
     remains: str | None = None
     if_it_persists: str | None = None
     because: str | None = None
+    corrects: tuple[int, ...] = ()
+    wrong: str | None = None
+    right: str | None = None
+    expected_at: datetime | None = None
+    merged_into: str | None = None
+    check_in: tuple[str, ...] = ()
 
     @property
     def is_end(self) -> bool:

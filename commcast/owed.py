@@ -18,9 +18,10 @@ from commcast.compose import Content, Group, Words, envelope_of, renderer_for
 from commcast.config import CONFIG_NAME, Config
 from commcast.errors import Fault, InputError
 from commcast.model import Channel, Incident, Recipient
-from commcast.plan import Action, Decision, Notice, decide
+from commcast.plan.notices import Notice
+from commcast.plan.people import Action, Decision, decide
 from commcast.standing import NOBODY_KNOWS, PersonStanding
-from commcast.wording.context import build_context, recipient_values
+from commcast.wording.context import Occasion, build_context, recipient_values
 from commcast.wording.templating import Templates, Wording
 
 CHUNK = 1000  # former readers looked up in the ledger at once
@@ -112,9 +113,9 @@ class OwedDeliveries:
     def chunks(self) -> Iterator[list[OwedRow]]:
         """Yield the rows some hundreds at a time and never none, by audience; former readers come last."""
         self._seen = Repeats()
-        for audience in self.notice.audiences:
+        for audience in () if self.notice.only_told else self.notice.audiences:
             yield from self._of_audience(audience)
-        if self.notice.is_end:
+        if self.notice.is_end or self.notice.only_told:
             yield from self._former_readers()
         self._seen = Repeats()  # a survey that is done keeps no million of addresses beside the freeze
 
@@ -247,6 +248,7 @@ class OwedDeliveries:
             first="first" in self.notice.events,
             next_update_by=promise,
             previous=self.incident.update(update.number - 1) if update.number > 1 else None,
+            occasion=self._occasion(audience),
         )
         return Group(
             channel=self.notice.channel,
@@ -259,6 +261,16 @@ class OwedDeliveries:
             envelope=envelope_of(self.config, self.notice.channel, self.incident.id),
             next_update_by=promise,
             renderer=renderer_for(wording.to_json()),
+        )
+
+    def _occasion(self, audience: str) -> Occasion:
+        notice = self.notice
+        return Occasion(
+            now=self.now,
+            broken=notice.broken.get(audience),
+            unchanged_since=notice.hold.since if notice.hold else None,
+            step=notice.hold.step if notice.hold else 0,
+            ahead=notice.ahead,
         )
 
 

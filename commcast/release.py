@@ -15,6 +15,9 @@ from commcast.model import Incident, Update
 # Where it stands in the file and who is woken for it are not words that a reader gets.
 _NOT_PUBLISHED = {"number", "line", "at_written", "internal", "owner", "backup"}
 
+# Keys that came later: one that says nothing changes no digest, so that older releases still match.
+_SINCE_PROMISES = {"corrects", "wrong", "right", "expected_at", "merged_into", "check_in"}
+
 _PUBLISHED_OF_INCIDENT = ("title", "kind", "started")
 _LONGEST_SHOWN = 80  # characters of a value in a fault
 
@@ -46,7 +49,11 @@ def digest(incident: Incident, update: Update) -> str:
         "title": incident.title,
         "kind": incident.kind.value,
         "started": incident.started.isoformat() if incident.started_written else None,
-        "update": update.model_dump(mode="json", exclude=_NOT_PUBLISHED),
+        "update": {
+            key: value
+            for key, value in update.model_dump(mode="json", exclude=_NOT_PUBLISHED).items()
+            if value or key not in _SINCE_PROMISES
+        },
     }
     text = json.dumps(published, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

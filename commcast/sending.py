@@ -15,7 +15,8 @@ from commcast.ledger.freeze import HeldRow, find_broadcast, held_rows
 from commcast.ledger.schema import BroadcastState
 from commcast.model import Channel, Incident
 from commcast.owed import CHUNK, OwedDeliveries, OwedRow, no_former_readers, nobody_told
-from commcast.plan import SEND, Notice, notice_of
+from commcast.plan.notices import Notice, notice_of
+from commcast.plan.people import SEND
 
 STALE = "expired: nobody has written since, long after the promise"
 # How long another process may take to freeze the same notice before this one says "try again".

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from commcast.owed import ListCount, OwedDeliveries, OwedRow
-from commcast.plan import Action, Notice
+from commcast.plan.notices import Notice
+from commcast.plan.people import Action
 from commcast.wording.rendering import SmsContent
 
 

@@ -9,7 +9,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from commcast.model import Channel, Incident, Level, Recipient, Status
-from commcast.plan import Action, Due, Notice, audiences_of, decide, due, end_of_quiet, notice_of
+from commcast.plan.due import due
+from commcast.plan.notices import Due, Notice, audiences_of, notice_of
+from commcast.plan.people import Action, decide
+from commcast.plan.quiet import end_of_quiet
 from commcast.standing import IncidentStanding, PersonStanding
 from tests.stories import AT, READER, config_of, incident_of, released, standing_of, story, update_of
 

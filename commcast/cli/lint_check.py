@@ -148,7 +148,7 @@ def _check_words(
 ) -> None:
     """Compile the templates of every audience, status and language; render each incident's newest words."""
     from commcast.model import Status
-    from commcast.plan import audiences_of
+    from commcast.plan.notices import audiences_of
     from commcast.wording.templating import Templates, shipped_templates
 
     words = _Words(config, Templates(config.folder / "templates", shipped_templates()))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from commcast.message import HandOver, Outcome
     from commcast.model import Channel
     from commcast.owed import OwedDeliveries, OwedRow
-    from commcast.plan import Notice
+    from commcast.plan.notices import Notice
     from commcast.survey import Survey
 
 AudienceOption = Annotated[
@@ -187,7 +187,7 @@ def _send_tests(desk: Desk, owed: Owed, addresses: dict[Channel, str], ledger: L
 
 def one_an_audience(deliveries: OwedDeliveries) -> list[OwedRow]:
     """Return one reader's message of each audience, also where quiet hours or an opt-out hold it now."""
-    from commcast.plan import SEND
+    from commcast.plan.people import SEND
     from commcast.standing import PersonStanding
 
     def all_told(_notice: Notice, keys: Sequence[str]) -> dict[str, PersonStanding]:

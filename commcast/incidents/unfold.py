@@ -52,6 +52,7 @@ class _Said:
     ended: bool = False
     timeframe: Timeframe | None = None
     window: Window | None = None
+    expected_at: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -77,6 +78,8 @@ class Unfolding:
             key: getattr(written, key) for key in ("severity", "affected", "audiences", "owner", "backup")
         }
         self.said.window = self._window((), written.window)
+        if written.expected_at is not None:
+            self.said.expected_at = self._try(("expected_at",), parse_instant, written.expected_at, self.zone)
         updates = [self._update(number, entry) for number, entry in enumerate(written.updates, 1)]
         started = self._started(updates)
         self._check_ends(updates, started)
@@ -148,6 +151,7 @@ class Unfolding:
         promise = self._promise(loc, entry, at, status)
         ended = self._ended(loc, entry, at, status)
         self._corrects(loc, entry, number)
+        expected_at = self._expected_at(loc, entry, status)
         self.said.status, self.said.ended = status, status in END_STATUSES
         if len(self.faults) > before or any(place[:2] == loc for place in self.spoiled) or timeframe is None:
             return None
@@ -180,6 +184,12 @@ class Unfolding:
             remains=entry.remains,
             if_it_persists=entry.if_it_persists,
             because=entry.because,
+            corrects=_numbers(entry.corrects),
+            wrong=entry.wrong,
+            right=entry.right,
+            expected_at=expected_at,
+            merged_into=entry.merged_into,
+            check_in=tuple(entry.check_in or ()),
         )
 
     def _names(self, loc: Loc, entry: IncidentFile | UpdateEntry) -> None:
@@ -293,12 +303,22 @@ class Unfolding:
         return ended
 
     def _corrects(self, loc: Loc, entry: UpdateEntry, number: int) -> None:
-        if entry.corrects is not None and entry.corrects >= number:
+        for corrected in _numbers(entry.corrects):
+            if corrected < number:
+                continue
             self._fault(
                 (*loc, "corrects"),
-                f"there is no earlier update {entry.corrects}",
+                f"there is no earlier update {corrected}",
                 "write the number of one above",
             )
+
+    def _expected_at(self, loc: Loc, entry: UpdateEntry, status: Status) -> datetime | None:
+        """Return when what is known to be coming begins: as said here, before, or at the top of the file."""
+        if entry.expected_at is not None:
+            self.said.expected_at = self._try(
+                (*loc, "expected_at"), parse_instant, entry.expected_at, self.zone
+            )
+        return self.said.expected_at if status is Status.EXPECTED else None
 
     def _window(self, loc: Loc, window: WindowWritten | None) -> Window | None:
         if (
@@ -327,6 +347,10 @@ class Unfolding:
             self._fault((*loc, "window", "to"), "the window ends before it begins", "write a later time")
             return None
         return Window(start=start, end=end)
+
+
+def _numbers(corrects: int | list[int] | None) -> tuple[int, ...]:
+    return () if corrects is None else (corrects,) if isinstance(corrects, int) else tuple(corrects)
 
 
 _HOW = {

@@ -71,6 +71,7 @@ Moment = Annotated[
 ]
 SeverityWritten = Annotated[int, Field(strict=True, ge=1, le=4, description="1 is the worst, 4 the mildest")]
 NumberWritten = Annotated[int, Field(strict=True, ge=1)]
+NumbersWritten = Annotated[list[NumberWritten], Field(min_length=1, max_length=100)]
 
 
 class _Entry(BaseModel):
@@ -132,9 +133,14 @@ class UpdateEntry(_Shared):
     remains: Sentence | None = Field(None, description="What readers may still notice")
     if_it_persists: Sentence | None = Field(None, description="What to do when it is not over for a reader")
     because: Sentence | None = Field(None, description="Why a plan changed")
-    corrects: NumberWritten | None = Field(None, description="The number of the update that was wrong")
+    corrects: NumberWritten | NumbersWritten | None = Field(
+        None, description="The number of the update that was wrong, or a list of them"
+    )
     wrong: Sentence | None = Field(None, description="The wrong words of that update")
     right: Sentence | None = Field(None, description="The right words")
+    check_in: Names | None = Field(
+        None, description="In an end: audiences to ask on the next working day whether all is well"
+    )
 
 
 class IncidentFile(_Shared):

@@ -31,9 +31,12 @@ from sqlalchemy import (
 )
 
 # The revision these tables stand for; Alembic is imported only when a ledger holds another one.
-REVISION = "0003"
+REVISION = "0004"
 
 ALL_INCIDENTS = "*"  # in `stop`: every incident
+# What the people of an incident are told themselves, nudges above all, is a story of its own: "~pay7".
+# Nothing of it counts as told to readers, and a reader's end, cap or stop does not touch it.
+OWN_STORY = "~"
 
 
 class State(StrEnum):
@@ -218,6 +221,44 @@ tick = Table(
     Column("id", Integer, primary_key=True),
     Column("at", String, nullable=False),
     Column("host", String, nullable=False),
+)
+
+# Each time the command that wakes somebody was run, by the nudge it stood for.
+call = Table(
+    "call",
+    metadata,
+    Column("incident", String, primary_key=True),
+    Column("notice", String, primary_key=True),
+    Column("at", String, nullable=False),
+    Column("ended_at", String),
+    # accepted (it ended with 0), rejected, or unknown: begun, and nothing more is known.
+    Column("state", String, nullable=False),
+    Column("detail", String, nullable=False),
+)
+
+# Who is on duty for an incident, where that was handed over: the last one that was taken counts.
+duty = Table(
+    "duty",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("incident", String, nullable=False, index=True),
+    Column("person", String, nullable=False),
+    Column("offered_by", String, nullable=False),
+    Column("offered_at", String, nullable=False),
+    Column("taken_by", String),
+    Column("taken_at", String),
+)
+
+# What readers answered to "did we keep you well informed?", counted elsewhere and entered by somebody.
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("incident", String, nullable=False, index=True),
+    Column("yes", Integer, nullable=False),
+    Column("no", Integer, nullable=False),
+    Column("by", String, nullable=False),
+    Column("at", String, nullable=False),
 )
 
 # Incident files that were found to be over, with all of it told: a tick reads one again when it changes.

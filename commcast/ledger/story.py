@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select
 
 from commcast.ledger import schema
 from commcast.ledger.releases import read_releases
-from commcast.ledger.schema import BroadcastState
+from commcast.ledger.schema import MAYBE_TOLD, WAITING, BroadcastState, unstamp
 from commcast.ledger.stops import stops_in_force
 from commcast.model import Channel
-from commcast.standing import IncidentStanding
+from commcast.standing import IncidentStanding, Said
 
-_broadcast = schema.broadcast
+_broadcast, _composition, _delivery = schema.broadcast, schema.composition, schema.delivery
 
 
 def incident_standing(connection: Connection, incident: str) -> IncidentStanding:
@@ -30,5 +32,50 @@ def incident_standing(connection: Connection, incident: str) -> IncidentStanding
         releases=read_releases(connection, incident),
         begun=frozenset((row.notice, Channel(row.channel)) for row in frozen),
         told_up_to=told_up_to,
+        said=what_was_said(connection, incident),
         stopped_by=stops[0].by if stops else "",
+    )
+
+
+def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
+    """Return what each audience was, or may yet be, told on each channel, oldest first.
+
+    Words that reached nobody, and wait for nobody, promise nothing.
+    """
+    reached = select(_delivery.c.id).where(
+        # The key's own columns, so that the database finds them by its index.
+        _delivery.c.incident == _broadcast.c.incident,
+        _delivery.c.notice == _broadcast.c.notice,
+        _delivery.c.channel == _broadcast.c.channel,
+        _delivery.c.composition == _composition.c.id,
+        _delivery.c.state.in_((*MAYBE_TOLD, *WAITING)),
+    )
+    rows = connection.execute(
+        select(
+            _broadcast.c.notice,
+            _broadcast.c.number,
+            _broadcast.c.channel,
+            _composition.c.audience,
+            _broadcast.c.created_at,
+            func.min(_composition.c.next_update_by),
+        )
+        .join(_composition, _composition.c.broadcast == _broadcast.c.id)
+        .where(
+            _broadcast.c.incident == incident,
+            _broadcast.c.state == BroadcastState.FROZEN,
+            reached.exists(),
+        )
+        .group_by(_broadcast.c.id, _composition.c.audience)
+        .order_by(_broadcast.c.id, _composition.c.audience)
+    )
+    return tuple(
+        Said(
+            row.notice,
+            row.number,
+            Channel(row.channel),
+            row.audience,
+            datetime.fromisoformat(row.created_at),
+            unstamp(row[5]),
+        )
+        for row in rows
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -28,6 +29,25 @@ Show = Callable[[datetime], Moment]
 ShowSpan = Callable[[datetime, datetime], dict[str, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What a message tells besides the facts of its update, all times aware.
+
+    `now` is when it goes. `broken` is a promise to these readers that had passed by then. A holding statement
+    tells that nothing is new since `unchanged_since`, as the `step`th in a row; a reminder tells how long
+    `ahead` of the event it is.
+    """
+
+    now: datetime | None = None
+    broken: datetime | None = None
+    unchanged_since: datetime | None = None
+    step: int = 0
+    ahead: timedelta | None = None
+
+
+NO_OCCASION = Occasion()
+
+
 def build_context(
     config: Config,
     incident: Incident,
@@ -39,6 +59,7 @@ def build_context(
     first: bool,
     next_update_by: datetime | None,
     previous: Update | None,
+    occasion: Occasion = NO_OCCASION,
 ) -> dict[str, Any]:
     """Return what templates may use for the readers of `audience` in one zone and locale: plain JSON values.
 
@@ -64,6 +85,9 @@ def build_context(
         "incident": _incident(config, incident, update, show),
         "update": _update(incident, update, audience, first, previous, show, show_span),
         "next_update_by": promised,
+        "broken_promise": _broken_promise(occasion, show),
+        "holding": _holding(occasion, show),
+        "reminder": {"ahead": spoken_duration(occasion.ahead)} if occasion.ahead else None,
         "audience": {"name": audience, "view": view.value},
         "locale": locale,
     }
@@ -88,6 +112,26 @@ def recipient_values(recipient: Recipient, audience: Audience) -> dict[str, Any]
         "tags": [*tags],
         "components": [*components],
         "by_email": bool(email) and Channel.EMAIL in audience.channels,
+    }
+
+
+def _broken_promise(occasion: Occasion, show: Show) -> dict[str, Any] | None:
+    if occasion.broken is None or occasion.now is None:
+        return None
+    return {
+        "promised": show(occasion.broken),
+        "now": show(occasion.now),
+        "late": spoken_duration(occasion.now - occasion.broken),
+    }
+
+
+def _holding(occasion: Occasion, show: Show) -> dict[str, Any] | None:
+    if occasion.unchanged_since is None or occasion.now is None:
+        return None
+    return {
+        "since": show(occasion.unchanged_since),
+        "now": show(occasion.now),
+        "step": occasion.step,
     }
 
 

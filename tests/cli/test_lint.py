@@ -91,5 +91,5 @@ def test_a_broken_configuration_is_told(bench: Bench) -> None:
 
 
 def test_keys_that_have_no_effect_yet_are_named(tmp_path: Path) -> None:
-    folder = write_desk(tmp_path, extra='[silence]\ncustomers = "hold"')
-    assert "silence has no effect yet" in run("lint", folder=folder).stderr
+    folder = write_desk(tmp_path, extra='[tick]\nrelease = "committed"')
+    assert "tick.release has no effect yet" in run("lint", folder=folder).stderr

@@ -599,14 +599,15 @@ def test_a_ledger_of_the_tables_before_is_brought_up_to_date_with_all_its_rows(p
     secret = ledger.secret
     ledger.close()
     with raw(path) as connection:
-        connection.execute("drop table judged")
+        for table in ("judged", "call", "duty", "feedback"):
+            connection.execute(f"drop table {table}")
         connection.execute("delete from meta where name = 'generation'")
         connection.execute("update alembic_version set version_num = '0002'")
     upgraded = open_ledger(path, DESK)
     assert states(upgraded) == {"a": "claimed", "b": "pending"}
     assert upgraded.secret == secret
     with upgraded.read() as connection:
-        assert connection.execute(text("select version_num from alembic_version")).scalar_one() == "0003"
+        assert connection.execute(text("select version_num from alembic_version")).scalar_one() == "0004"
         assert connection.execute(text("select count(*) from judged")).scalar_one() == 0
         generation = text("select value from meta where name = 'generation'")
         assert connection.execute(generation).scalar_one() == "0"

@@ -24,6 +24,9 @@ PUBLIC_KEYS = {
     "incident",
     "update",
     "next_update_by",
+    "broken_promise",
+    "holding",
+    "reminder",
     "audience",
     "locale",
 }

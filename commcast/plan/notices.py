@@ -1,0 +1,144 @@
+"""What may be owed to readers: a notice, its kind, and what is new in it (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from commcast.cadence import promises
+from commcast.config import Config
+from commcast.model import Channel, Incident, Status, Update
+from commcast.release import ELSEWHERE
+from commcast.standing import IncidentStanding
+
+_EVENT_OF_STATUS = {
+    Status.RESOLVED: "resolved",
+    Status.COMPLETED: "resolved",
+    Status.MERGED: "resolved",
+    Status.RETRACTED: "retracted",
+    Status.CANCELLED: "retracted",
+    Status.RESCHEDULED: "correction",
+    Status.REOPENED: "reopened",
+    Status.IN_PROGRESS: "started",
+}
+
+
+class NoticeKind(StrEnum):
+    """What a notice is; its value begins the notice's id in the ledger ("update:3")."""
+
+    UPDATE = "update"
+    HOLDING = "holding"
+    REMINDER = "reminder"
+    FOLLOW_UP = "follow-up"
+    NUDGE = "nudge"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a holding statement tells: nothing is new since `since`, and it is the `step`th in a row.
+
+    `rescues` is the promise that would break without it.
+    """
+
+    since: datetime
+    step: int
+    rescues: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What is owed to readers on one channel, named "update:3" or "holding:2026-11-21T09:25Z" in the ledger.
+
+    `number` is the update whose facts it tells. `events` tell what is new since this channel last spoke:
+    first, worse, resolved … `audiences` are those that use the channel, best rank first. `told_elsewhere`
+    says that readers heard of the incident before this ledger began. `next_update_by` is the promise to each
+    audience, `broken` the promise to each that had passed unkept when this goes. `hold` is there where it is
+    a holding statement, `ahead` (time before the event) where it is a reminder. `only_told` says that it goes
+    to those who were told before, as the ledger knows them, and to nobody else.
+    """
+
+    incident: str
+    id: str
+    number: int
+    channel: Channel
+    events: frozenset[str]
+    audiences: tuple[str, ...]
+    affected: frozenset[str]
+    severity: int
+    is_end: bool
+    told_elsewhere: bool
+    next_update_by: Mapping[str, datetime | None]
+    kind: NoticeKind = NoticeKind.UPDATE
+    broken: Mapping[str, datetime] = field(default_factory=dict)
+    hold: Hold | None = None
+    ahead: timedelta | None = None
+    only_told: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One line of the plan: a notice, whether it is owed now, and why or why not."""
+
+    notice: Notice
+    owed: bool
+    reason: str
+
+
+def kind_of(notice: str) -> NoticeKind:
+    """Return the kind of a notice by its id in the ledger."""
+    return NoticeKind(notice.partition(":")[0])
+
+
+def moment_id(at: datetime) -> str:
+    """Return a moment as it stands in a notice's id, in UTC and to the second."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def notice_of(
+    incident: Incident, update: Update, channel: Channel, standing: IncidentStanding, config: Config
+) -> Notice:
+    """Return the notice that `update` is on a channel."""
+    hearing = audiences_of(incident, update, config)
+    elsewhere = [number for number, release in standing.releases.items() if release.how == ELSEWHERE]
+    told_up_to = max([standing.told_up_to.get(channel, 0), *elsewhere])
+    return Notice(
+        incident=incident.id,
+        id=f"{NoticeKind.UPDATE}:{update.number}",
+        number=update.number,
+        channel=channel,
+        events=events_of(incident, update, told_up_to),
+        audiences=tuple(name for name in hearing if channel in config.audiences[name].channels),
+        affected=frozenset(update.affected),
+        severity=update.severity,
+        is_end=update.is_end,
+        told_elsewhere=bool(elsewhere),
+        next_update_by=promises(config, incident, update),
+    )
+
+
+def audiences_of(incident: Incident, update: Update, config: Config) -> tuple[str, ...]:
+    """Return who hears of an update, best rank first.
+
+    Whoever an earlier update went to stays: nobody is left in the middle of a story because it became milder.
+    """
+    hearing: set[str] = set()
+    for earlier in incident.updates[: update.number]:
+        hearing.update(
+            config.audiences_for(earlier.severity) if earlier.audiences is None else earlier.audiences
+        )
+    return tuple(sorted(hearing, key=lambda name: (config.audiences[name].rank, name)))
+
+
+def events_of(incident: Incident, update: Update, told_up_to: int) -> frozenset[str]:
+    """Return what is new in `update` for a channel that has told all up to update `told_up_to`."""
+    found = set()
+    if told_up_to == 0:
+        found.add("first")
+    elif told_up_to <= len(incident.updates) and update.severity < incident.update(told_up_to).severity:
+        found.add("worse")
+    for newer in incident.updates[told_up_to : update.number]:
+        if newer.status in _EVENT_OF_STATUS:
+            found.add(_EVENT_OF_STATUS[newer.status])
+    return frozenset(found)

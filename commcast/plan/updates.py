@@ -1,0 +1,52 @@
+"""Whether the newest released update is owed on each channel, and why or why not (pure)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from commcast.config import Config
+from commcast.model import Channel, Incident, Update
+from commcast.plan.notices import Due, Notice, notice_of
+from commcast.release import ELSEWHERE
+from commcast.standing import IncidentStanding
+
+
+def updates_due(
+    incident: Incident, standing: IncidentStanding, config: Config, now: datetime, *, late: bool = False
+) -> tuple[Due, ...]:
+    """Return a line for each channel: the newest released update, owed or not.
+
+    Only the newest counts: words that newer ones have overtaken are never sent as a backlog. An update older
+    than its own promise is stale; `late` sends it all the same.
+    """
+    released = [number for number, release in standing.releases.items() if number <= len(incident.updates)]
+    if not released:
+        return ()
+    update = incident.update(max(released))
+    return tuple(
+        Due(notice, *_is_owed(notice, update, standing, config, now, late=late))
+        for channel in Channel
+        if (notice := notice_of(incident, update, channel, standing, config)).audiences
+    )
+
+
+def _is_owed(
+    notice: Notice, update: Update, standing: IncidentStanding, config: Config, now: datetime, *, late: bool
+) -> tuple[bool, str]:
+    release = standing.releases[notice.number]
+    if release.how == ELSEWHERE:
+        return False, "told elsewhere, before this ledger"
+    if (notice.id, notice.channel) in standing.begun:
+        return False, "already sent"
+    if notice.channel is Channel.SMS and config.channels.sms is not None:
+        wanted = notice.events & set(config.channels.sms.events)
+        if not wanted:
+            return False, "a plain update does not go by SMS"
+    if not late and _is_stale(notice, now):
+        return False, "older than its own promise; send it all the same with --late"
+    return True, f"update {update.number}, {' and '.join(sorted(notice.events)) or 'released'}"
+
+
+def _is_stale(notice: Notice, now: datetime) -> bool:
+    promised = [by for name in notice.audiences if (by := notice.next_update_by[name]) is not None]
+    return bool(promised) and now >= max(promised)
