@@ -91,10 +91,8 @@ def _drop_iso_defaults(node: Any) -> None:
     """Take out defaults such as PT20M: nobody may write a length of time so, nor a table that holds one."""
     if isinstance(node, dict):
         default = node.get("default", "")
-        shown = str(default)
-        if isinstance(default, dict) or (shown.startswith("P") and node.get("type") == "string"):
-            del node["default"]
-        elif isinstance(default, list) and re.search(r"'P\d*[DT]|timedelta", shown):
+        is_length = re.search(r"^P|'P", str(default)) and node.get("type") in {"string", "array"}
+        if isinstance(default, dict) or is_length:
             del node["default"]
         for value in node.values():
             _drop_iso_defaults(value)
