@@ -30,10 +30,15 @@ def promises(config: Config, incident: Incident, update: Update) -> Mapping[str,
     return {name: promise(cadence, incident, update, name) for name in config.audiences}
 
 
-def interval(cadence: Cadence, incident: Incident, update: Update, audience: str) -> timedelta:
-    """Return how long an audience may be left without word after `update`: longer once it is old."""
+def interval(
+    cadence: Cadence, incident: Incident, update: Update, audience: str, *, at: datetime | None = None
+) -> timedelta:
+    """Return how long an audience may be left without word after `update`, or after `at` (aware).
+
+    It is longer once the incident is old.
+    """
     every = cadence.audiences.get(audience, cadence.every)
-    age = update.at - incident.started
+    age = (at or update.at) - incident.started
     slower = [pace for after, pace in cadence.later if age >= after]
     return max([every, *slower[-1:]])
 
@@ -57,6 +62,12 @@ def lateness_faults(config: Config, incident: Incident) -> list[Fault]:
                 )
             )
     return faults
+
+
+def window_bound(update: Update, promised: datetime) -> bool:
+    """Return whether a promise is the planned start or end of a work itself."""
+    bound = _window_promise(update)
+    return bound is not None and _full_minute(bound, after=update.at) == promised
 
 
 def _window_promise(update: Update) -> datetime | None:

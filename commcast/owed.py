@@ -175,6 +175,8 @@ class OwedDeliveries:
         former = iter(self.told_before(self.notice))
         while chunk := list(islice(former, CHUNK)):
             standings = self.lookup(self.notice, [person.key for person in chunk])
+            if self.notice.only_told:
+                chunk = [person for person in chunk if person.audience in self.notice.audiences]
             for person in chunk:
                 if person.audience not in self.config.audiences:
                     raise InputError(_gone(person.audience, self.notice))
@@ -265,11 +267,12 @@ class OwedDeliveries:
 
     def _occasion(self, audience: str) -> Occasion:
         notice = self.notice
+        hold = notice.holds.get(audience)
         return Occasion(
             now=self.now,
             broken=notice.broken.get(audience),
-            unchanged_since=notice.hold.since if notice.hold else None,
-            step=notice.hold.step if notice.hold else 0,
+            unchanged_since=hold.since if hold else None,
+            step=hold.step if hold else 0,
             ahead=notice.ahead,
         )
 
@@ -296,6 +299,8 @@ def no_former_readers(_notice: Notice) -> Iterable[FormerReader]:
 
 def check_not_empty(notice: Notice, counts: Mapping[str, ListCount]) -> None:
     """Refuse a notice whose lists hold nobody at all. Raises InputError."""
+    if notice.only_told:
+        return  # who was told before may all have asked to hear nothing more
     if not any(count.rows > count.skipped for count in counts.values()):
         lists = ", ".join(notice.audiences)
         raise InputError(f"nobody to tell: the lists of {lists} hold no usable row")

@@ -92,7 +92,15 @@ def _blank_update(status: str) -> Context:
         "status": status,
         "phase": PHASES[status],
         "at": moment("10:05", "09:05"),
-        "timeframe": {"known": False, "confidence": "low", "earliest": None, "latest": None, "span": None},
+        "timeframe": {
+            "known": False,
+            "confidence": "low",
+            "earliest": None,
+            "latest": None,
+            "span": None,
+            "passed": False,
+        },
+        "earlier_timeframe": None,
         "first": False,
     } | dict.fromkeys(_OPTIONAL)
 
@@ -110,6 +118,7 @@ def _told_in_full(status: str) -> Context:
         "earliest": moment("11:05", "10:05"),
         "latest": moment("12:05", "11:05"),
         "span": span("11:05", "10:05", "12:05", "11:05"),
+        "passed": False,
     }
     return {
         "timeframe": estimate,
@@ -158,6 +167,10 @@ def full(audience: str, status: str, **changes: Any) -> Context:
         },
         "update": update,
         "next_update_by": None if status in ENDS else moment("10:25", "09:25"),
+        "label": PHASES[status],
+        "broken_promise": None,
+        "holding": None,
+        "reminder": None,
         "audience": {"name": audience, "view": "public" if audience in PUBLIC else "internal"},
         "recipient": {
             "name": "Dana",

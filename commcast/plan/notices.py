@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import datetime, timedelta
 
 from commcast.cadence import promises
 from commcast.config import Config
 from commcast.model import Channel, Incident, Status, Update
+from commcast.plan.kinds import NoticeKind
 from commcast.release import ELSEWHERE
 from commcast.standing import IncidentStanding
 
@@ -25,26 +25,12 @@ _EVENT_OF_STATUS = {
 }
 
 
-class NoticeKind(StrEnum):
-    """What a notice is; its value begins the notice's id in the ledger ("update:3")."""
-
-    UPDATE = "update"
-    HOLDING = "holding"
-    REMINDER = "reminder"
-    FOLLOW_UP = "follow-up"
-    NUDGE = "nudge"
-
-
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What a holding statement tells: nothing is new since `since`, and it is the `step`th in a row.
-
-    `rescues` is the promise that would break without it.
-    """
+    """What a holding statement tells: nothing is new since `since`, and it is the `step`th in a row."""
 
     since: datetime
     step: int
-    rescues: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +40,9 @@ class Notice:
     `number` is the update whose facts it tells. `events` tell what is new since this channel last spoke:
     first, worse, resolved … `audiences` are those that use the channel, best rank first. `told_elsewhere`
     says that readers heard of the incident before this ledger began. `next_update_by` is the promise to each
-    audience, `broken` the promise to each that had passed unkept when this goes. `hold` is there where it is
-    a holding statement, `ahead` (time before the event) where it is a reminder. `only_told` says that it goes
-    to those who were told before, as the ledger knows them, and to nobody else.
+    audience, `broken` the promise to each that had passed unkept when this goes. `holds` tells what each
+    audience hears where it is a holding statement; `ahead` (time before the event) is set in a reminder.
+    `only_told` says that it goes to those who were told before, as the ledger knows them, and to nobody else.
     """
 
     incident: str
@@ -72,7 +58,7 @@ class Notice:
     next_update_by: Mapping[str, datetime | None]
     kind: NoticeKind = NoticeKind.UPDATE
     broken: Mapping[str, datetime] = field(default_factory=dict)
-    hold: Hold | None = None
+    holds: Mapping[str, Hold] = field(default_factory=dict)
     ahead: timedelta | None = None
     only_told: bool = False
 
@@ -84,16 +70,6 @@ class Due:
     notice: Notice
     owed: bool
     reason: str
-
-
-def kind_of(notice: str) -> NoticeKind:
-    """Return the kind of a notice by its id in the ledger."""
-    return NoticeKind(notice.partition(":")[0])
-
-
-def moment_id(at: datetime) -> str:
-    """Return a moment as it stands in a notice's id, in UTC and to the second."""
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def notice_of(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from commcast.config import Config
 from commcast.model import Channel, Incident, Update
 from commcast.plan.notices import Due, Notice, notice_of
+from commcast.plan.promised import broken_promises
 from commcast.release import ELSEWHERE
 from commcast.standing import IncidentStanding
 
@@ -23,11 +25,22 @@ def updates_due(
     if not released:
         return ()
     update = incident.update(max(released))
+    notices = [notice_of(incident, update, channel, standing, config) for channel in Channel]
     return tuple(
-        Due(notice, *_is_owed(notice, update, standing, config, now, late=late))
-        for channel in Channel
-        if (notice := notice_of(incident, update, channel, standing, config)).audiences
+        Due(owning(notice, standing, now), *_is_owed(notice, update, standing, config, now, late=late))
+        for notice in notices
+        if notice.audiences
     )
+
+
+def owning(notice: Notice, standing: IncidentStanding, now: datetime) -> Notice:
+    """Return the notice with the promises it has to own: those that had passed by `now` without a word.
+
+    Only mails state a time to everybody; a text owns what it promised itself.
+    """
+    if notice.channel is not Channel.EMAIL:
+        return notice
+    return replace(notice, broken=broken_promises(standing, notice.channel, notice.audiences, now))
 
 
 def _is_owed(

@@ -83,17 +83,23 @@ def build_context(
         "organisation": {"name": config.organisation.name, "status_url": config.organisation.status_url},
         "contact": _contact(config, incident),
         "incident": _incident(config, incident, update, show),
-        "update": _update(incident, update, audience, first, previous, show, show_span),
+        "update": _update(incident, update, audience, first, previous, show, show_span, occasion),
         "next_update_by": promised,
         "broken_promise": _broken_promise(occasion, show),
         "holding": _holding(occasion, show),
         "reminder": {"ahead": spoken_duration(occasion.ahead)} if occasion.ahead else None,
         "audience": {"name": audience, "view": view.value},
+        "label": _label(update, occasion),
         "locale": locale,
     }
     if view is View.INTERNAL:
         context["internal"] = _internal(config, update)
     return context
+
+
+def phase(status: Status) -> str:
+    """Return a status as readers see it: "In progress"."""
+    return status.value.replace("_", " ").capitalize()
 
 
 def recipient_values(recipient: Recipient, audience: Audience) -> dict[str, Any]:
@@ -115,6 +121,13 @@ def recipient_values(recipient: Recipient, audience: Audience) -> dict[str, Any]
     }
 
 
+def _label(update: Update, occasion: Occasion) -> str:
+    """Return what a subject begins with: what kind of message it is, in a word or two."""
+    if occasion.step:
+        return "No change"
+    return "Reminder" if occasion.ahead else phase(update.status)
+
+
 def _broken_promise(occasion: Occasion, show: Show) -> dict[str, Any] | None:
     if occasion.broken is None or occasion.now is None:
         return None
@@ -130,6 +143,7 @@ def _holding(occasion: Occasion, show: Show) -> dict[str, Any] | None:
         return None
     return {
         "since": show(occasion.unchanged_since),
+        "age": spoken_duration(occasion.now - occasion.unchanged_since),
         "now": show(occasion.now),
         "step": occasion.step,
     }
@@ -170,14 +184,19 @@ def _update(
     previous: Update | None,
     show: Show,
     show_span: ShowSpan,
+    occasion: Occasion,
 ) -> dict[str, Any]:
     return {
         "number": update.number,
         "status": update.status.value,
-        "phase": update.status.value.replace("_", " ").capitalize(),
+        "phase": phase(update.status),
         "at": show(update.at),
         **_words(update, update.words.get(audience)),
-        "timeframe": _timeframe(update.timeframe, show, show_span),
+        "timeframe": {
+            **_timeframe(update.timeframe, show, show_span),
+            "passed": _has_passed(update.timeframe, occasion.now or update.at),
+        },
+        "earlier_timeframe": _earlier_timeframe(update, previous, occasion, show, show_span),
         "first": first,
         "nothing_new": update.nothing_new,
         "unchanged_since": _unchanged_since(incident, update, show),
@@ -209,6 +228,24 @@ def _timeframe(timeframe: Timeframe, show: Show, show_span: ShowSpan) -> dict[st
         "earliest": show(earliest) if earliest else None,
         "latest": show(latest) if latest else None,
         "span": show_span(earliest, latest) if earliest and latest else None,
+    }
+
+
+def _has_passed(timeframe: Timeframe, now: datetime) -> bool:
+    return timeframe.latest is not None and timeframe.latest < now
+
+
+def _earlier_timeframe(
+    update: Update, previous: Update | None, occasion: Occasion, show: Show, show_span: ShowSpan
+) -> dict[str, Any] | None:
+    """Return the estimate that this one takes the place of: none is ever moved without a word."""
+    if previous is None or update.is_end or previous.window is not None:
+        return None
+    if not previous.timeframe.known or previous.timeframe.latest == update.timeframe.latest:
+        return None
+    return {
+        **_timeframe(previous.timeframe, show, show_span),
+        "passed": _has_passed(previous.timeframe, occasion.now or update.at),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from commcast.config import Config
 from commcast.model import Incident, Kind, Recipient, Status, Timeframe, Update, Window, Words
-from commcast.wording.context import build_context, recipient_values
+from commcast.wording.context import NO_OCCASION, Occasion, build_context, recipient_values
 
 BERLIN = ZoneInfo("Europe/Berlin")
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
@@ -27,6 +27,7 @@ PUBLIC_KEYS = {
     "broken_promise",
     "holding",
     "reminder",
+    "label",
     "audience",
     "locale",
 }
@@ -85,6 +86,7 @@ def context(
     *earlier: Update,
     audience: str = "customers",
     previous: Update | None = None,
+    occasion: Occasion = NO_OCCASION,
     **changes: Any,
 ) -> dict[str, Any]:
     promise = None if told.is_end else told.at + timedelta(minutes=20)
@@ -98,7 +100,28 @@ def context(
         first=not earlier,
         next_update_by=promise,
         previous=previous,
+        occasion=occasion,
     )
+
+
+def test_an_estimate_has_passed_by_the_clock_and_not_by_its_text() -> None:
+    """In the autumn night 02:45+02:00 is before 02:30+01:00."""
+    now = datetime(2026, 10, 25, 2, 45, tzinfo=timezone(timedelta(hours=2)))
+    latest = datetime(2026, 10, 25, 2, 30, tzinfo=timezone(timedelta(hours=1)))
+    told = update(at=now, timeframe=Timeframe(latest=latest))
+    assert not context(told)["update"]["timeframe"]["passed"]
+    later = Occasion(now=latest + timedelta(minutes=1))
+    assert context(told, occasion=later)["update"]["timeframe"]["passed"]
+
+
+def test_an_estimate_that_took_the_place_of_another_names_it() -> None:
+    before = update(timeframe=Timeframe(latest=AT + timedelta(minutes=30)))
+    told = update(number=2, at=AT + timedelta(hours=1), timeframe=Timeframe())
+    earlier = context(told, before, previous=before)["update"]["earlier_timeframe"]
+    assert earlier["passed"]
+    assert earlier["latest"]["both"] == "10:35 CET (09:35 UTC)"
+    same = update(number=2, timeframe=before.timeframe)
+    assert context(same, before, previous=before)["update"]["earlier_timeframe"] is None
 
 
 def test_a_public_context_has_the_public_keys_and_no_others() -> None:

@@ -308,12 +308,15 @@ def test_an_estimate_is_as_sure_as_its_writer(confidence: str, first: bool, said
         "earliest": None,
         "latest": latest,
         "span": None,
+        "passed": False,
     }
     assert said in mail(minimal("customers", "identified", timeframe=timeframe, first=first)).text
 
 
 def test_an_estimate_that_has_passed_is_owned() -> None:
-    text = mail(full("customers", "identified", at=moment("12:30", "11:30"))).text
+    context = full("customers", "identified", at=moment("12:30", "11:30"))
+    context["update"]["timeframe"]["passed"] = True
+    text = mail(context).text
     assert "Longer than we said: our estimate was between 11:05 and 12:05 CET (10:05 to 11:05 UTC)." in text
     assert "Expected end" not in text
 
@@ -337,14 +340,47 @@ def test_work_that_is_planned_has_its_window_and_no_estimate(audience: str, stat
     assert "Estimate" not in text_message(context).body
 
 
-def test_times_of_two_utc_offsets_are_not_compared_as_text() -> None:
-    """In the autumn night 02:45+02:00 is before 02:30+01:00."""
-    now = moment("02:45", "00:45") | {"iso": "2026-10-25T02:45:00+02:00"}
-    latest = moment("02:30", "01:30") | {"iso": "2026-10-25T02:30:00+01:00"}
-    timeframe = {"known": True, "confidence": "high", "earliest": None, "latest": latest, "span": None}
-    assert (
-        "Longer than we said" not in mail(full("customers", "identified", at=now, timeframe=timeframe)).text
-    )
+def test_an_estimate_is_never_moved_without_a_word() -> None:
+    before = {
+        "known": True,
+        "confidence": "low",
+        "earliest": None,
+        "latest": moment("10:00", "09:00"),
+        "span": None,
+    }
+    passed = mail(full("customers", "identified", earlier_timeframe={**before, "passed": True})).text
+    assert "Our earlier estimate, by 10:00 CET (09:00 UTC), has passed." in passed
+    moved = mail(full("customers", "identified", earlier_timeframe={**before, "passed": False})).text
+    assert "Our earlier estimate, by 10:00 CET (09:00 UTC), no longer stands." in moved
+
+
+def holding(step: int, age: str) -> dict[str, Any]:
+    return {
+        "since": moment("10:05", "09:05"),
+        "now": moment("10:22", "09:22"),
+        "age": age,
+        "step": step,
+    }
+
+
+@pytest.mark.parametrize("audience", AUDIENCES)
+def test_no_two_holding_statements_in_a_row_are_alike(audience: str) -> None:
+    said = []
+    for step in range(1, 6):
+        context = full(audience, "identified") | {"holding": holding(step, f"{20 * step} minutes")}
+        said.append(mail(context).text)
+        assert "10:05 CET (09:05 UTC)" in said[-1].partition("\n\n")[2]
+        assert "We have found" not in said[-1]  # nobody said that just now
+    assert len(set(said)) == len(said)
+
+
+@pytest.mark.parametrize("status", ["investigating", "monitoring", "resolved"])
+def test_a_broken_promise_is_owned_with_both_times(status: str) -> None:
+    broken = {"promised": moment("10:25", "09:25"), "now": moment("10:37", "09:37"), "late": "12 minutes"}
+    shown = mail(full("customers", status) | {"broken_promise": broken})
+    owned = "We had promised to write by 10:25 CET (09:25 UTC) and write only now, at 10:37 CET (09:37 UTC)"
+    assert owned in shown.text
+    assert owned in shown.html
 
 
 @pytest.mark.parametrize("audience", AUDIENCES)

@@ -1,0 +1,140 @@
+"""Holding statements: what is said by itself when a promise is about to break and nobody wrote (pure).
+
+They repeat the last released facts, promise again at growing steps, and yield to any word of a person.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from commcast.cadence import interval, window_bound
+from commcast.config import Config, OnSilence, Silence
+from commcast.model import Channel, Incident, Update
+from commcast.plan.kinds import NoticeKind, moment_id
+from commcast.plan.notices import Due, Hold, Notice, notice_of
+from commcast.plan.promised import broken_promises, holds_in_a_row, last_said
+from commcast.standing import IncidentStanding, Said
+
+_DEFAULTS = Silence()
+
+
+def holds_due(
+    incident: Incident, standing: IncidentStanding, config: Config, now: datetime, *, early: timedelta
+) -> tuple[Due, ...]:
+    """Return a line for each promise by mail that a holding statement is to rescue, now or later.
+
+    Audiences that were promised the same moment share one statement. It goes `early` before the promise, but
+    never in the first half of the wait; texts keep their own promises (plan.texts).
+    """
+    update = newest_released(incident, standing)
+    if update is None or update.is_end:
+        return ()
+    by_promise: defaultdict[datetime, list[Said]] = defaultdict(list)
+    for said in last_said(standing, Channel.EMAIL).values():
+        if said.promised is not None and said.audience in config.audiences:
+            by_promise[said.promised].append(said)
+    return tuple(
+        _line(incident, update, promised, by_promise[promised], standing, config, now, early)
+        for promised in sorted(by_promise)
+    )
+
+
+def newest_released(incident: Incident, standing: IncidentStanding) -> Update | None:
+    """Return the newest update that somebody said yes to, None where there is none."""
+    released = [number for number in standing.releases if number <= len(incident.updates)]
+    return incident.update(max(released)) if released else None
+
+
+def says_hold(config: Config, update: Update, audience: str, promised: datetime) -> bool:
+    """Return whether an audience gets a holding statement where nobody writes before `promised`.
+
+    The start and end of a planned work are always spoken of: readers wait for just that moment.
+    """
+    if window_bound(update, promised):
+        return True
+    silence = config.silence
+    return (
+        silence is not None
+        and update.severity in silence.severities
+        and silence.audiences.get(audience) is OnSilence.HOLD
+    )
+
+
+def hold_from(said: Said, promised: datetime, early: timedelta) -> datetime:
+    """Return when the statement that rescues a promise goes: `early`, but in the second half of the wait."""
+    return max(promised - early, said.at + (promised - said.at) / 2)
+
+
+def next_promise(
+    config: Config, incident: Incident, update: Update, audience: str, base: datetime, step: int
+) -> datetime:
+    """Return what the `step`th holding statement in a row promises an audience, counted from `base`."""
+    silence = config.silence or _DEFAULTS
+    every = interval(config.cadence_of(update.severity), incident, update, audience, at=base)
+    steps = [each.after(every) for each in silence.steps]
+    length = steps[step - 1] if step <= len(steps) else silence.then.after(every)
+    return (base + length).replace(second=0, microsecond=0)
+
+
+def _line(
+    incident: Incident,
+    update: Update,
+    promised: datetime,
+    waiting: list[Said],
+    standing: IncidentStanding,
+    config: Config,
+    now: datetime,
+    early: timedelta,
+) -> Due:
+    hearing = [said for said in waiting if says_hold(config, update, said.audience, promised)]
+    shown = hearing or waiting
+    notice = _notice(incident, update, promised, shown, standing, config, now)
+    if not hearing:
+        return Due(notice, False, "silence is left to the nudge (commcast.toml, [silence])")
+    if (notice.id, notice.channel) in standing.begun:
+        return Due(notice, False, "already sent")
+    since = min(hold_from(said, promised, early) for said in hearing)
+    if now < since:
+        return Due(notice, False, f"goes out by itself from {since:%H:%M} UTC if nobody writes before")
+    return Due(notice, True, "nobody wrote before the promise")
+
+
+def _notice(
+    incident: Incident,
+    update: Update,
+    promised: datetime,
+    said: list[Said],
+    standing: IncidentStanding,
+    config: Config,
+    now: datetime,
+) -> Notice:
+    names = {each.audience for each in said}
+    plain = notice_of(incident, update, Channel.EMAIL, standing, config)
+    audiences = tuple(sorted(names, key=lambda name: (config.audiences[name].rank, name)))
+    holds = {name: _hold(update, standing, name) for name in audiences}
+    return replace(
+        plain,
+        id=f"{NoticeKind.HOLDING}:{moment_id(promised)}",
+        kind=NoticeKind.HOLDING,
+        events=frozenset(),
+        audiences=audiences,
+        next_update_by=_promises(config, incident, update, holds, max(promised, now)),
+        broken=broken_promises(standing, Channel.EMAIL, audiences, now),
+        holds=holds,
+        only_told=True,
+    )
+
+
+def _hold(update: Update, standing: IncidentStanding, audience: str) -> Hold:
+    return Hold(since=update.at, step=holds_in_a_row(standing, Channel.EMAIL, audience) + 1)
+
+
+def _promises(
+    config: Config, incident: Incident, update: Update, holds: Mapping[str, Hold], base: datetime
+) -> dict[str, datetime | None]:
+    return {
+        name: next_promise(config, incident, update, name, base, hold.step) for name, hold in holds.items()
+    }
