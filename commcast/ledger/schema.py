@@ -245,6 +245,7 @@ duty = Table(
     Column("person", String, nullable=False),
     Column("offered_by", String, nullable=False),
     Column("offered_at", String, nullable=False),
+    Column("note", String, nullable=False, server_default=""),
     Column("taken_by", String),
     Column("taken_at", String),
 )

@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("person", sa.String, nullable=False),
         sa.Column("offered_by", sa.String, nullable=False),
         sa.Column("offered_at", sa.String, nullable=False),
+        sa.Column("note", sa.String, nullable=False, server_default=""),
         sa.Column("taken_by", sa.String),
         sa.Column("taken_at", sa.String),
     )
