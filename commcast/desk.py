@@ -13,7 +13,12 @@ from commcast.cadence import lateness_faults
 from commcast.config import Config
 from commcast.config_file import load_config
 from commcast.errors import Fault, InputError
-from commcast.ledger.releases import incidents_by_digest, record_release, released_facts
+from commcast.ledger.releases import (
+    incidents_by_digest,
+    record_release,
+    released_facts,
+    released_incident,
+)
 from commcast.ledger.store import Ledger
 from commcast.ledger.story import incident_standing
 from commcast.model import Incident
@@ -31,17 +36,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Desk:
-    """A folder ready to work with at one moment, `now` (aware)."""
+    """A folder ready to work with at one moment, `now` (aware). `shipped_only` leaves its templates alone."""
 
     config: Config
     now: datetime
+    shipped_only: bool = False
 
     @cached_property
     def templates(self) -> Templates:
         """The folder's templates, over the shipped ones."""
         from commcast.wording.templating import Templates, shipped_templates
 
-        return Templates(self.config.folder / "templates", shipped_templates())
+        user = None if self.shipped_only else self.config.folder / "templates"
+        return Templates(user, shipped_templates())
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +96,26 @@ def what_is_owed(
     lines = due(incident, planned, desk.config, desk.now, late=late)
     deliveries = tuple(_deliveries(desk, incident, line.notice, ledger) for line in lines if line.owed)
     if deliveries:
-        _check_lists(desk.config, {name for each in deliveries for name in each.notice.audiences})
+        listed = [each.notice for each in deliveries if not each.notice.only_told]
+        _check_lists(desk.config, {name for notice in listed for name in notice.audiences})
     return Owed(incident, standing, lines, deliveries)
+
+
+def what_the_ledger_owes(desk: Desk, incident: str, ledger: Ledger) -> Owed | None:
+    """Return what is owed of an incident by its last released words alone: its file is broken or gone.
+
+    Only what keeps a promise by itself; None where nothing was released. Shipped templates say it, so that a
+    broken template cannot silence it either.
+    """
+    with ledger.read() as connection:
+        known = released_incident(connection, incident)
+    if known is None:
+        return None
+    plain = Desk(desk.config, desk.now, shipped_only=True)
+    owed = what_is_owed(plain, known, ledger)
+    kept = [each for each in owed.deliveries if each.notice.only_told]
+    lines = tuple(line for line in owed.lines if line.notice.only_told)
+    return replace(owed, lines=lines, deliveries=tuple(kept))
 
 
 def read_standing(ledger: Ledger | None, incident: str) -> IncidentStanding:

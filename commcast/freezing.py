@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
@@ -28,7 +28,8 @@ from commcast.ledger.schema import State, stamp
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import erased_key
 from commcast.model import Channel
-from commcast.owed import OwedDeliveries, OwedRow, check_not_empty
+from commcast.owed import ListCount, OwedRow, check_not_empty
+from commcast.plan.notices import Notice
 from commcast.plan.people import SEND, WAS_ERASED, Action
 from commcast.survey import RowDigest
 
@@ -39,6 +40,16 @@ _PENDING = State.PENDING.value
 # Separators of two texts of JSON, and of what stands in one: JSON never holds them, not even in its texts.
 _BETWEEN, _INSIDE = "\x1f", "\x1e"
 _all_as_json = json.JSONEncoder(separators=(_INSIDE, ": ")).encode
+
+
+class Owed(Protocol):
+    """The deliveries owed of one notice: its rows some hundreds at a time, and what reading them counted."""
+
+    @property
+    def notice(self) -> Notice: ...
+    @property
+    def counts(self) -> Mapping[str, ListCount]: ...
+    def chunks(self) -> Iterator[list[OwedRow]]: ...
 
 
 def silent(_rows: int) -> None:
@@ -54,7 +65,7 @@ class Freezer:
     now: datetime
     progress: Callable[[int], None] = silent
 
-    def freeze(self, owed: Sequence[OwedDeliveries], *, expected: Sequence[str] | None = None) -> bool:
+    def freeze(self, owed: Sequence[Owed], *, expected: Sequence[str] | None = None) -> bool:
         """Freeze all notices or none; return False where another living process is freezing one of them.
 
         `expected` are the digests a person said yes to, in the same order. Raises DecisionNeeded where lists
@@ -80,7 +91,7 @@ class Freezer:
         with self.ledger.write() as connection:
             return finish_freeze(connection, mine, self.owner, self.now)
 
-    def _begin(self, owed: OwedDeliveries) -> tuple[Broadcast, bool]:
+    def _begin(self, owed: Owed) -> tuple[Broadcast, bool]:
         notice = owed.notice
         with self.ledger.write() as connection:
             return begin_freeze(
@@ -93,7 +104,7 @@ class Freezer:
                 now=self.now,
             )
 
-    def _fill(self, broadcast: Broadcast, owed: OwedDeliveries) -> str:
+    def _fill(self, broadcast: Broadcast, owed: Owed) -> str:
         digest, words = RowDigest(), _FrozenGroups(self.ledger, broadcast.id, self.now)
         done, audience = 0, ""
         with Gathering(self.ledger, broadcast, self.now) as gathering:

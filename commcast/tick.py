@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert
 
-from commcast.desk import Desk, Owed, check_story, renamed_faults, what_is_owed
-from commcast.errors import CommcastError, ExitCode, InputError, Interrupted, LedgerError, gravest
+from commcast.desk import (
+    Desk,
+    Owed,
+    check_story,
+    renamed_faults,
+    what_is_owed,
+    what_the_ledger_owes,
+)
+from commcast.duty import on_duty_for
+from commcast.errors import (
+    CommcastError,
+    ExitCode,
+    Fault,
+    InputError,
+    Interrupted,
+    LedgerError,
+    gravest,
+)
 from commcast.incidents.judged import Judged
 from commcast.incidents.load import Loaded, load_incidents
 from commcast.ledger import schema
+from commcast.ledger.calls import nudges_given
+from commcast.ledger.duty import handovers
 from commcast.ledger.judged import read_judged, replace_judged, unfinished_incidents
 from commcast.ledger.owners import current_owner
-from commcast.ledger.releases import released_incidents
+from commcast.ledger.releases import open_incidents, released_incidents
 from commcast.ledger.store import Ledger
-from commcast.model import Incident
+from commcast.model import Incident, Update
+from commcast.plan.nudging import Nudge, broken_file_nudge, nudges_due
+from commcast.standing import IncidentStanding
 
 if TYPE_CHECKING:
     from commcast.delivering import Delivered
+    from commcast.nudging import Nudged
     from commcast.sending import Sender
 
 TICKS_KEPT = 10_000  # about a week of one a minute
@@ -28,13 +51,14 @@ TICKS_KEPT = 10_000  # about a week of one a minute
 
 @dataclass(slots=True)
 class Ticked:
-    """What one tick did: by incident what was delivered, and what went wrong with it.
+    """What one tick did: by incident what was delivered, who was nudged, and what went wrong with it.
 
     `quiet` are the incidents that were looked at and had nothing to send, with who stopped each, "" for
     nobody. What was found to be over in an earlier tick is in neither.
     """
 
     delivered: dict[str, Delivered] = field(default_factory=dict)
+    nudged: dict[str, Nudged] = field(default_factory=dict)
     quiet: dict[str, str] = field(default_factory=dict)
     errors: dict[str, CommcastError] = field(default_factory=dict)
 
@@ -45,6 +69,8 @@ class Ticked:
             for done in self.delivered.values()
             if (code := done.exit_code(tolerate)) is not ExitCode.DECISION or done.expired
         ]
+        if any(nudged.unreached for nudged in self.nudged.values()):
+            codes.append(ExitCode.DECISION)
         return gravest([*codes, *(error.exit_code for error in self.errors.values())])
 
     @property
@@ -107,26 +133,90 @@ class _Running:
                 self._one(incident)
             elif faults := renamed_faults(self.ledger, incident, self.loaded.ids):
                 self.ticked.errors[incident.path] = InputError(faults)
+            else:
+                self._nudge_of_drafts(incident)
             if self.ticked.is_interrupted:
                 return
+        self._without_file()
         self._finish_frozen()
+
+    def _nudge_of_drafts(self, incident: Incident) -> None:
+        """Wake the people of an incident that was written down and never released."""
+        self._nudge(Owed(incident, IncidentStanding(), (), ()))
+
+    def _without_file(self) -> None:
+        """Keep the promises of open incidents whose file cannot be read, or is gone."""
+        with self.ledger.read() as connection:
+            unread = sorted(open_incidents(connection) - set(self.loaded.ids))
+        for incident in unread:
+            owed = what_the_ledger_owes(self.desk, incident, self.ledger)
+            if owed is None or not owed.standing.said:
+                continue
+            path = owed.incident.path
+            gone = InputError(Fault(path, 0, 0, "is gone, and readers wait for its end", "put the file back"))
+            error = self.ticked.errors.setdefault(path, gone)
+            if isinstance(error, InputError) and not self.ticked.is_interrupted:
+                self._keep_promises(incident, error)
 
     def _one(self, incident: Incident) -> None:
         try:
             check_story(self.desk, incident, self.ledger, self.loaded.ids)
             owed = what_is_owed(self.desk, incident, self.ledger)
-            if owed.deliveries or incident.id in self.unfinished:
-                self.ticked.delivered[incident.id] = self.sender.send(owed)
-                return
-            self.ticked.quiet[incident.id] = owed.standing.stopped_by
-            if _is_over(owed) and incident.path in self.loaded.digests:
-                self.over[incident.path] = Judged(self.loaded.digests[incident.path], incident.id)
+            self._nudge(owed)
+            self._send(owed)
         except (LedgerError, Interrupted):
             raise
         except CommcastError as error:
             self.ticked.errors[incident.path] = error
             if isinstance(error, InputError):
-                self.ticked.delivered[incident.id] = self.sender.deliverer.deliver(incident.id)
+                self._keep_promises(incident.id, error)
+
+    def _send(self, owed: Owed) -> None:
+        incident = owed.incident
+        if owed.deliveries or incident.id in self.unfinished:
+            self.ticked.delivered[incident.id] = self.sender.send(owed)
+            return
+        self.ticked.quiet[incident.id] = owed.standing.stopped_by
+        if _is_over(owed) and incident.path in self.loaded.digests:
+            self.over[incident.path] = Judged(self.loaded.digests[incident.path], incident.id)
+
+    def _keep_promises(self, incident: str, error: InputError) -> None:
+        """Keep what was promised of an incident whose file, lists or templates are wrong; wake its people.
+
+        It speaks from the ledger: the last released words, to those who were told them.
+        """
+        owed = what_the_ledger_owes(self.desk, incident, self.ledger)
+        if owed is None or owed.incident.latest.is_end:
+            self.ticked.delivered[incident] = self.sender.deliverer.deliver(incident)
+            return
+        self._nudge(owed, broken_file_nudge(owed.incident, str(error)))
+        self.ticked.delivered[incident] = self.sender.send(owed)
+
+    def _nudge(self, owed: Owed, *more: Nudge) -> None:
+        """Wake an incident's people first: a long broadcast must not keep them asleep."""
+        with self.ledger.read() as connection:
+            given = nudges_given(connection, owed.incident.id)
+            taken = handovers(connection, owed.incident.id)
+        incident = owed.incident
+        drafted = {
+            number: _drafted_at(self.desk, incident.update(number), incident.path) for number in owed.drafts
+        }
+        nudges = nudges_due(
+            incident,
+            owed.standing,
+            owed.lines,
+            self.desk.config,
+            self.desk.now,
+            drafted=drafted,
+            nudged=given,
+        )
+        wanted = [*(each for each in more if each.id not in given), *nudges]
+        if wanted:
+            from commcast.nudging import Nudger
+
+            on_duty = on_duty_for(incident, taken)
+            nudger = Nudger(self.desk, self.sender.deliverer, os.environ)
+            self.ticked.nudged[incident.id] = nudger.nudge(incident, wanted, on_duty)
 
     def _finish_frozen(self) -> None:
         """Finish what is frozen of incidents whose file is broken or gone: the ledger holds all it needs."""
@@ -137,6 +227,16 @@ class _Running:
             self.ticked.delivered[incident] = self.sender.deliverer.deliver(incident)
             if self.ticked.is_interrupted:
                 return
+
+
+def _drafted_at(desk: Desk, update: Update, path: str) -> datetime:
+    """Return since when a draft waits: when it says it was said, else when its file was written."""
+    if update.at_written:
+        return update.at
+    try:
+        return datetime.fromtimestamp((desk.config.folder / path).stat().st_mtime, UTC)
+    except OSError:
+        return desk.now
 
 
 def _is_over(owed: Owed) -> bool:

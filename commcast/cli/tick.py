@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from commcast.delivering import Delivered
     from commcast.desk import Desk
     from commcast.ledger.store import Ledger
+    from commcast.nudging import Nudged
     from commcast.tick import Ticked
 
 LoopOption = Annotated[
@@ -127,10 +128,15 @@ def _pass(folder: Path | None, as_json: bool, talk: _Talk) -> ExitCode:
 
 def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: _Talk) -> ExitCode:
     code = ticked.exit_code(desk.config.send.tolerate)
-    talk.faults("\n".join(_in_words(path, error) for path, error in ticked.errors.items()))
+    faults = [_in_words(path, error) for path, error in ticked.errors.items()]
+    faults += [f"{name}: {nudged.unreached}" for name, nudged in ticked.nudged.items() if nudged.unreached]
+    talk.faults("\n".join(faults))
     if as_json:
         show_json("tick", as_document(ticked, code))
     else:
+        for incident, nudged in ticked.nudged.items():
+            if not nudged.unreached:
+                show(f"{incident}: {nudged_in_words(nudged)}")
         for incident, delivered in ticked.delivered.items():
             if _is_news(delivered) and (news := delivered_in_words(delivered)):
                 show(f"{incident}: {news}")
@@ -147,6 +153,26 @@ def _is_news(delivered: Delivered) -> bool:
         or delivered.troubles
         or delivered.taken_over
     )
+
+
+def nudged_in_words(nudged: Nudged) -> str:
+    """Return who was woken and for what."""
+    why = " and ".join(_WHY[nudge.why] for nudge in nudged.nudges)
+    text = f"nudged {' and '.join(nudged.people)}: {why}" if nudged.people else f"nudged: {why}"
+    came = delivered_in_words(nudged.delivered) if nudged.delivered else ""
+    return f"{text} ({came})" if came else text
+
+
+_WHY = {
+    "promise": "word is due",
+    "late": "a promise is broken",
+    "held": "a holding statement goes out",
+    "draft": "a draft waits",
+    "estimate": "an estimate has passed",
+    "broken file": "its file is broken",
+    "handover": "it is handed over",
+    "taken": "it was taken over",
+}
 
 
 def delivered_in_words(delivered: Delivered) -> str:
@@ -173,6 +199,10 @@ def as_document(ticked: Ticked, code: ExitCode) -> dict[str, Any]:
         "incidents": {
             **{name: _nothing(stopped_by) for name, stopped_by in ticked.quiet.items()},
             **{name: _outcomes(done) for name, done in ticked.delivered.items()},
+        },
+        "nudged": {
+            name: {"nudges": [nudge.id for nudge in nudged.nudges], "unreached": nudged.unreached}
+            for name, nudged in ticked.nudged.items()
         },
         "faults": {path: str(error).splitlines() for path, error in ticked.errors.items()},
         "exit_code": int(code),

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, and_, func, insert, select
 
 from commcast.ledger import schema
 from commcast.ledger.schema import stamp
-from commcast.model import Incident
+from commcast.model import END_STATUSES, Incident, Update
 from commcast.release import ELSEWHERE, Release, digest, facts
 
 _release = schema.release
@@ -93,9 +93,45 @@ def released_facts(connection: Connection, incident: str, number: int) -> Mappin
     return found or {}
 
 
+def released_incident(connection: Connection, incident: str) -> Incident | None:
+    """Return an incident as it was last released, without its file; None where nothing was released.
+
+    What was never released between two updates that were stands in for by the one before.
+    """
+    rows = connection.execute(
+        select(_release.c.number, _release.c.facts)
+        .where(_release.c.incident == incident)
+        .order_by(_release.c.number)
+    ).all()
+    if not rows:
+        return None
+    updates: list[Update] = []
+    for row in rows:
+        told = Update.model_validate(row.facts["update"])
+        while len(updates) < told.number - 1:
+            updates.append(updates[-1] if updates else told)
+        updates.append(told)
+    return Incident.model_validate({**rows[-1].facts["incident"], "updates": tuple(updates)})
+
+
 def released_incidents(connection: Connection) -> frozenset[str]:
     """Return the ids of all incidents that anything was released of."""
     return frozenset(connection.execute(select(_release.c.incident).distinct()).scalars())
+
+
+def open_incidents(connection: Connection) -> frozenset[str]:
+    """Return the ids of incidents whose newest released update is no end, and was not told elsewhere."""
+    newest = (
+        select(_release.c.incident, func.max(_release.c.number).label("number"))
+        .group_by(_release.c.incident)
+        .subquery()
+    )
+    rows = connection.execute(
+        select(_release.c.incident)
+        .join(newest, and_(_release.c.incident == newest.c.incident, _release.c.number == newest.c.number))
+        .where(_release.c.status.not_in(END_STATUSES), _release.c.how != ELSEWHERE)
+    )
+    return frozenset(rows.scalars())
 
 
 def incidents_by_digest(connection: Connection, digests: Iterable[str]) -> frozenset[str]:

@@ -98,8 +98,9 @@ def _line(
         return Due(notice, False, "already sent")
     since = min(hold_from(said, promised, early) for said in hearing)
     if now < since:
-        return Due(notice, False, f"goes out by itself from {since:%H:%M} UTC if nobody writes before")
-    return Due(notice, True, "nobody wrote before the promise")
+        words = f"goes out by itself from {since.astimezone(config.zone):%H:%M %Z} if nobody writes before"
+        return Due(notice, False, words, since)
+    return Due(notice, True, "nobody wrote before the promise", since)
 
 
 def _notice(

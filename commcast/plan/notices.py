@@ -65,11 +65,15 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One line of the plan: a notice, whether it is owed now, and why or why not."""
+    """One line of the plan: a notice, whether it is owed now, and why or why not.
+
+    `from_` is when it goes by itself if nothing else is said before, None where it does not.
+    """
 
     notice: Notice
     owed: bool
     reason: str
+    from_: datetime | None = None
 
 
 def notice_of(

@@ -1,0 +1,185 @@
+"""Wakes the people of an incident: by mail and text on the one path, and by a command of theirs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from commcast.calling import call_once
+from commcast.compose import Envelope, Group, renderer_for
+from commcast.delivering import Delivered, Deliverer
+from commcast.desk import Desk
+from commcast.duty import OnDuty
+from commcast.freezing import Freezer
+from commcast.ledger.calls import begin_call, end_call
+from commcast.ledger.schema import OWN_STORY
+from commcast.model import Channel, Incident, View
+from commcast.owed import ListCount, OwedRow
+from commcast.people import Reach, reach
+from commcast.plan.kinds import NoticeKind
+from commcast.plan.notices import Notice
+from commcast.plan.nudging import Nudge
+from commcast.plan.people import SEND
+from commcast.wording.nudges import command_document, headline, nudge_context
+from commcast.wording.templating import Templates, Wording, shipped_templates
+
+AUDIENCE = "_nudge"  # no audience of a folder can be called so
+
+
+@dataclass(slots=True)
+class Nudged:
+    """What came of an incident's nudges. `unreached` says whom none could reach, and why; "" for nothing."""
+
+    nudges: list[Nudge] = field(default_factory=list)
+    people: list[str] = field(default_factory=list)
+    delivered: Delivered | None = None
+    unreached: str = ""
+
+
+@dataclass(frozen=True)
+class Nudger:
+    """Nudges for one process. `environ` holds the addresses that commcast.toml only names."""
+
+    desk: Desk
+    deliverer: Deliverer
+    environ: Mapping[str, str]
+
+    def nudge(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> Nudged:
+        """Give each of these nudges once, whoever else is about to give it, too."""
+        done = Nudged(list(nudges))
+        for nudge in nudges:
+            people = self.whom(on_duty, nudge)
+            done.people.extend(person.name for person in people if person.name not in done.people)
+            self._one(incident, nudge, people, on_duty, done)
+        done.delivered = self.deliverer.deliver(OWN_STORY + incident.id)
+        return done
+
+    def whom(self, on_duty: OnDuty, nudge: Nudge) -> list[Reach]:
+        """Return who is woken: the owner, the backup where it comes to that, everybody where there is none.
+
+        An offer that nobody took wakes both who made it and to whom it was made.
+        """
+        offered = on_duty.offered.person if on_duty.offered else None
+        backup = on_duty.backup if nudge.backup_too or on_duty.owner is None else None
+        named = [key for key in (on_duty.owner, backup, offered) if key]
+        known = [key for key in dict.fromkeys(named) if key in self.desk.config.people]
+        return [reach(key, self.desk.config, self.environ) for key in known or self.desk.config.people]
+
+    def _one(
+        self, incident: Incident, nudge: Nudge, people: Sequence[Reach], on_duty: OnDuty, done: Nudged
+    ) -> None:
+        config = self.desk.config
+        owner = config.people.get(on_duty.owner or "")
+        context = nudge_context(config, incident, nudge, owner.name if owner else "", self.desk.now)
+        sendable = [
+            owed
+            for channel in Channel
+            if (owed := _OwedNudge(self.desk, incident, nudge, channel, people, context)).rows
+        ]
+        if sendable:
+            Freezer(self.deliverer.ledger, self.deliverer.owner, self.desk.now).freeze(sendable)
+        command = config.nudge.command if config.nudge else ()
+        if command:
+            document = command_document(config, incident, nudge, context, [each.name for each in people])
+            call_once(
+                self.deliverer.ledger,
+                incident.id,
+                nudge.id,
+                command,
+                json.dumps(document, ensure_ascii=False),
+                folder=config.folder,
+                clock=self.deliverer.clock,
+            )
+        if not sendable and not command:
+            self._note_unreached(incident, nudge, people, done)
+
+    def _note_unreached(
+        self, incident: Incident, nudge: Nudge, people: Sequence[Reach], done: Nudged
+    ) -> None:
+        """Say once that nobody could be woken: whoever reads what cron printed is the nudge then."""
+        with self.deliverer.ledger.write() as connection:
+            if not begin_call(connection, incident.id, nudge.id, self.desk.now):
+                return
+            detail = "nobody can be reached"
+            end_call(connection, incident.id, nudge.id, is_accepted=False, detail=detail, now=self.desk.now)
+        named = " and ".join(each.name for each in people)
+        why = f"no address of {named} can be used" if named else "commcast.toml names no [people]"
+        done.unreached = (
+            f"{headline(self.desk.config, nudge, self.desk.now)}, and {why}; see: commcast doctor"
+        )
+
+
+@dataclass
+class _OwedNudge:
+    """One nudge over one channel, as the freeze reads it: rows that are all to be sent."""
+
+    desk: Desk
+    incident: Incident
+    nudge: Nudge
+    channel: Channel
+    people: Sequence[Reach]
+    context: Mapping[str, Any]
+    counts: dict[str, ListCount] = field(default_factory=dict)
+
+    @property
+    def notice(self) -> Notice:
+        return Notice(
+            incident=OWN_STORY + self.incident.id,
+            id=self.nudge.id,
+            number=0,
+            channel=self.channel,
+            events=frozenset(),
+            audiences=(AUDIENCE,),
+            affected=frozenset(),
+            severity=self.incident.latest.severity,
+            is_end=False,
+            told_elsewhere=False,
+            next_update_by={AUDIENCE: None},
+            kind=NoticeKind.NUDGE,
+            only_told=True,
+        )
+
+    @cached_property
+    def rows(self) -> list[OwedRow]:
+        """Everybody who has an address on this channel; nobody where the channel is not in use."""
+        if getattr(self.desk.config.channels, self.channel) is None:
+            return []
+        return list({row.key: row for row in self._rows()}.values())
+
+    def chunks(self) -> Iterator[list[OwedRow]]:
+        yield self.rows
+
+    def _rows(self) -> Iterator[OwedRow]:
+        for person in self.people:
+            address = person.email if self.channel is Channel.EMAIL else person.phone
+            if address:
+                values = {"name": person.name, "greeting": f"Hello {person.name},", "email": person.email}
+                words = self._group.words(values)
+                key = address.lower()
+                yield OwedRow(key, address, AUDIENCE, SEND, values, self._group, words)
+
+    @cached_property
+    def _group(self) -> Group:
+        config, channels = self.desk.config, self.desk.config.channels
+        used = channels.email if self.channel is Channel.EMAIL else channels.sms
+        wording = _wording(self.channel)
+        return Group(
+            channel=self.channel,
+            incident=self.incident.id,
+            audience=AUDIENCE,
+            zone=config.organisation.zone,
+            locale="",
+            wording=wording,
+            context=self.context,
+            envelope=Envelope(sender=used.sender if used else ""),
+            next_update_by=None,
+            renderer=renderer_for(wording.to_json()),
+        )
+
+
+def _wording(channel: Channel) -> Wording:
+    """Return how a nudge is worded: the folder's own templates cannot keep anybody asleep."""
+    return Templates(None, shipped_templates()).choose(AUDIENCE, View.INTERNAL, "", "", channel)

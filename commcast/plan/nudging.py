@@ -1,0 +1,185 @@
+"""Nudges: when the people of an incident are to be woken, and for what (pure).
+
+A nudge knows no quiet hours and no cap; each goes once, by its id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from commcast.cadence import interval, window_bound
+from commcast.config import Config
+from commcast.durations import short_duration
+from commcast.model import Channel, Incident, Kind, Update
+from commcast.plan.kinds import NoticeKind, moment_id
+from commcast.plan.notices import Due
+from commcast.plan.promised import holds_in_a_row, last_said
+from commcast.standing import IncidentStanding, Said
+
+LONG_WAIT = timedelta(minutes=30)  # a longer one is nudged twice
+MARKS, MARKS_OF_LONG_WAIT = (75,), (50, 85)  # percent of the wait for a promise
+BEFORE_WINDOW = (timedelta(minutes=30), timedelta(minutes=10))
+DRAFT_WAITS = timedelta(minutes=3)
+
+
+class Why(StrEnum):
+    """What a nudge is about; it is part of the JSON that the command gets."""
+
+    PROMISE = "promise"
+    LATE = "late"
+    HELD = "held"
+    DRAFT = "draft"
+    ESTIMATE = "estimate"
+    BROKEN_FILE = "broken file"
+    HANDOVER = "handover"
+    TAKEN = "taken"
+
+
+@dataclass(frozen=True, slots=True)
+class Nudge:
+    """One nudge for one incident, for all its audiences. `line` is the command to paste.
+
+    `deadline` is what it warns of (aware), None where it warns of no time; `audiences` are those that wait.
+    `held` says that a holding statement rescues the promise. `backup_too` wakes the backup as well. `note`
+    is said besides, "" for nothing.
+    """
+
+    id: str
+    why: Why
+    line: str
+    deadline: datetime | None = None
+    audiences: tuple[str, ...] = ()
+    held: bool = False
+    backup_too: bool = False
+    note: str = ""
+
+
+def nudges_due(
+    incident: Incident,
+    standing: IncidentStanding,
+    lines: Sequence[Due],
+    config: Config,
+    now: datetime,
+    *,
+    drafted: Mapping[int, datetime],
+    nudged: Collection[str],
+) -> tuple[Nudge, ...]:
+    """Return the nudges that are due now and were not given yet.
+
+    `lines` is the plan of this moment. `drafted` tells since when each unreleased update waits, `nudged` are
+    the ids of the nudges given. Of several marks that have passed only the last is given: no backlog.
+    """
+    found = [
+        *_of_drafts(incident, drafted, now),
+        *_of_promises(incident, standing, lines, config, now),
+        *_of_estimate(incident, standing, now),
+    ]
+    return tuple(nudge for nudge in found if nudge.id not in nudged)
+
+
+def broken_file_nudge(incident: Incident, faults: str) -> Nudge:
+    """Return the nudge that says that a file is broken: once for each way in which it is."""
+    digest = hashlib.sha256(faults.encode()).hexdigest()[:12]
+    note = f"{incident.path} cannot be read: readers hear no news before it is mended"
+    line = f"commcast lint {incident.path}"
+    return Nudge(nudge_id("broken", digest), Why.BROKEN_FILE, line, backup_too=False, note=note)
+
+
+def nudge_id(*parts: object) -> str:
+    """Return a nudge's id in the ledger: "nudge:2026-11-21T09:25:00Z:75"."""
+    return ":".join([NoticeKind.NUDGE, *(str(part) for part in parts)])
+
+
+def update_line(incident: Incident, update: Update, config: Config) -> str:
+    """Return the command that says that nothing is new, to be pasted and completed."""
+    every = interval(config.cadence_of(update.severity), incident, update, "")
+    return f'commcast update {incident.id} --nothing-new "…" --next {short_duration(every)}'
+
+
+def _of_drafts(incident: Incident, drafted: Mapping[int, datetime], now: datetime) -> Iterator[Nudge]:
+    if drafted and now - drafted[newest := max(drafted)] >= DRAFT_WAITS:
+        yield Nudge(nudge_id(Why.DRAFT, newest), Why.DRAFT, f"commcast send {incident.id}")
+
+
+def _of_promises(
+    incident: Incident,
+    standing: IncidentStanding,
+    lines: Sequence[Due],
+    config: Config,
+    now: datetime,
+) -> Iterator[Nudge]:
+    released = [number for number in standing.releases if number <= len(incident.updates)]
+    if not released or incident.update(max(released)).is_end:
+        return
+    update = incident.update(max(released))
+    going = {line.notice.id for line in lines if line.owed}
+    held = {line.notice.id for line in lines if line.from_ is not None}
+    by_promise: defaultdict[datetime, list[Said]] = defaultdict(list)
+    for said in _told_by(standing).values():
+        if said.promised is not None:
+            by_promise[said.promised].append(said)
+    for promised in sorted(by_promise):
+        waiting = by_promise[promised]
+        hold = f"{NoticeKind.HOLDING}:{moment_id(promised)}"
+        mark, why = _mark(update, promised, waiting, now, is_held=hold in going)
+        if not mark:
+            continue
+        rows = [holds_in_a_row(standing, said.channel, said.audience) for said in waiting]
+        yield Nudge(
+            nudge_id(moment_id(promised), mark),
+            why,
+            _line_for(incident, update, promised, config),
+            deadline=promised,
+            audiences=tuple(said.audience for said in waiting),
+            held=hold in held,
+            # At the first statement that goes by itself the owner is likely asleep: from then on both.
+            backup_too=why is not Why.PROMISE or any(rows),
+        )
+
+
+def _told_by(standing: IncidentStanding) -> Mapping[str, Said]:
+    """Return what each audience was told last, by mail where it gets mail."""
+    return {**last_said(standing, Channel.SMS), **last_said(standing, Channel.EMAIL)}
+
+
+def _mark(
+    update: Update, promised: datetime, waiting: Sequence[Said], now: datetime, *, is_held: bool
+) -> tuple[str, Why]:
+    """Return the last mark that has passed, "" where none has."""
+    if is_held:
+        return Why.HELD.value, Why.HELD
+    if now > promised:
+        return Why.LATE.value, Why.LATE
+    if window_bound(update, promised):
+        passed = [short_duration(before) for before in BEFORE_WINDOW if now >= promised - before]
+        return (passed[-1], Why.PROMISE) if passed else ("", Why.PROMISE)
+    told = min(said.at for said in waiting)
+    wait = promised - told
+    marks = MARKS_OF_LONG_WAIT if wait > LONG_WAIT else MARKS
+    reached = [mark for mark in marks if now >= told + wait * mark / 100]
+    return (str(reached[-1]), Why.PROMISE) if reached else ("", Why.PROMISE)
+
+
+def _line_for(incident: Incident, update: Update, promised: datetime, config: Config) -> str:
+    window = update.window
+    if incident.kind is Kind.MAINTENANCE and window is not None and window_bound(update, promised):
+        is_start = promised < window.end
+        return f"commcast start {incident.id}" if is_start else f"commcast complete {incident.id}"
+    return update_line(incident, update, config)
+
+
+def _of_estimate(incident: Incident, standing: IncidentStanding, now: datetime) -> Iterator[Nudge]:
+    released = [number for number in standing.releases if number <= len(incident.updates)]
+    if not released or not standing.said:
+        return
+    update = incident.update(max(released))
+    latest = update.timeframe.latest
+    if update.is_end or update.window is not None or latest is None or now < latest:
+        return
+    line = f"commcast update {incident.id} --timeframe unknown"
+    yield Nudge(nudge_id(Why.ESTIMATE, moment_id(latest)), Why.ESTIMATE, line, deadline=latest)
