@@ -126,10 +126,10 @@ def _of_promises(
     for promised in sorted(by_promise):
         waiting = by_promise[promised]
         hold = f"{NoticeKind.HOLDING}:{moment_id(promised)}"
-        mark, why = _mark(update, promised, waiting, now, is_held=hold in going)
+        is_asleep = any(holds_in_a_row(standing, said.channel, said.audience) for said in waiting)
+        mark, why = _mark(update, promised, waiting, now, is_first_hold=hold in going and not is_asleep)
         if not mark:
             continue
-        rows = [holds_in_a_row(standing, said.channel, said.audience) for said in waiting]
         yield Nudge(
             nudge_id(moment_id(promised), mark),
             why,
@@ -138,7 +138,7 @@ def _of_promises(
             audiences=tuple(said.audience for said in waiting),
             held=hold in held,
             # At the first statement that goes by itself the owner is likely asleep: from then on both.
-            backup_too=why is not Why.PROMISE or any(rows),
+            backup_too=why is not Why.PROMISE or is_asleep,
         )
 
 
@@ -148,10 +148,10 @@ def _told_by(standing: IncidentStanding) -> Mapping[str, Said]:
 
 
 def _mark(
-    update: Update, promised: datetime, waiting: Sequence[Said], now: datetime, *, is_held: bool
+    update: Update, promised: datetime, waiting: Sequence[Said], now: datetime, *, is_first_hold: bool
 ) -> tuple[str, Why]:
     """Return the last mark that has passed, "" where none has."""
-    if is_held:
+    if is_first_hold:
         return Why.HELD.value, Why.HELD
     if now > promised:
         return Why.LATE.value, Why.LATE
