@@ -89,6 +89,23 @@ after_2h = "2h"
 first = "60m"
 every = "24h"
 
+# Where nobody writes in time: "hold" lets a statement go out by itself shortly before the promise breaks,
+# with the last released facts and no news; for all others only the owner is nudged. steps: what one
+# statement after another promises ("1x" is one cadence), then: each further one, until somebody writes.
+[silence]
+customers = "hold"
+partners = "hold"
+support = "hold"
+executives = "nudge"
+internal = "nudge"
+severities = [1, 2]
+steps = ["1x", "2x", "60m"]
+then = "4h"
+
+# Besides mail and text a nudge can run a command, which reads JSON from its standard input.
+# [nudge]
+# command = ["notify-oncall"]
+
 # "outbox" writes real .eml and .txt files to outbox/ and sends nothing.
 [channels.email]
 provider = "outbox"           # or "smtp" or "sendgrid": README, "Going live"

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from commcast.cli import asking, present
+from commcast.cli.silence import silence_line
 from commcast.durations import short_duration
 from commcast.errors import DecisionNeeded
 
@@ -59,11 +60,7 @@ def summary(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None) -> It
         yield from present.wrapped(line, indent="  ", first="")
     yield from present.wrapped(present.promise_line(survey, when), indent="  ", first="")
     if not update.is_end:
-        yield from present.wrapped(
-            "If nobody writes until then, nothing goes out by itself: tick only sends what is released.",
-            indent="  ",
-            first="",
-        )
+        yield from present.wrapped(silence_line(desk, owed, survey, when), indent="  ", first="")
     if price := desk.config.send.sms_price:
         segments = sum(notice.segments for notice in survey.notices)
         yield f"SMS cost: {segments} segments x {price:g} = {segments * price:,.2f}"

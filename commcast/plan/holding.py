@@ -65,7 +65,12 @@ def says_hold(config: Config, update: Update, audience: str, promised: datetime)
 
 def hold_from(said: Said, promised: datetime, early: timedelta) -> datetime:
     """Return when the statement that rescues a promise goes: `early`, but in the second half of the wait."""
-    return max(promised - early, said.at + (promised - said.at) / 2)
+    return hold_at(said.at, promised, early)
+
+
+def hold_at(said_at: datetime, promised: datetime, early: timedelta) -> datetime:
+    """Return what `hold_from` does for words said at a moment."""
+    return max(promised - early, said_at + (promised - said_at) / 2)
 
 
 def next_promise(

@@ -82,6 +82,14 @@ def nudges_due(
     return tuple(nudge for nudge in found if nudge.id not in nudged)
 
 
+def first_nudge(update: Update, said_at: datetime, promised: datetime) -> datetime:
+    """Return when an incident's people are woken first for a promise made at `said_at`."""
+    if window_bound(update, promised):
+        return max(said_at, promised - BEFORE_WINDOW[0])
+    wait = promised - said_at
+    return said_at + wait * (MARKS_OF_LONG_WAIT if wait > LONG_WAIT else MARKS)[0] / 100
+
+
 def broken_file_nudge(incident: Incident, faults: str) -> Nudge:
     """Return the nudge that says that a file is broken: once for each way in which it is."""
     digest = hashlib.sha256(faults.encode()).hexdigest()[:12]

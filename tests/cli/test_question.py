@@ -64,7 +64,7 @@ def test_the_screen_before_the_question(desk: Path) -> None:
         "Left out: 1 of 2 rows of partners are bad",
         "audiences/partners.csv:2:",
         "readers are told to expect word by",
-        "nothing goes out by itself",
+        "get a holding statement from",
         "no tick has run yet",
         "commcast tick --loop 1m",
         "end expected",
