@@ -6,7 +6,7 @@ They repeat the last released facts, promise again at growing steps, and yield t
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -19,6 +19,9 @@ from commcast.plan.promised import broken_promises, holds_in_a_row, last_said
 from commcast.standing import IncidentStanding, Said
 
 _DEFAULTS = Silence()
+ALREADY_SENT = "already sent"
+LEFT_TO_NUDGE = "silence is left to the nudge (commcast.toml, [silence])"
+NOBODY_WROTE = "nobody wrote before the promise"
 
 
 def holds_due(
@@ -37,8 +40,9 @@ def holds_due(
         if said.promised is not None and said.audience in config.audiences:
             by_promise[said.promised].append(said)
     return tuple(
-        _line(incident, update, promised, by_promise[promised], standing, config, now, early)
+        line
         for promised in sorted(by_promise)
+        for line in _lines(incident, update, promised, by_promise[promised], standing, config, now, early)
     )
 
 
@@ -84,7 +88,7 @@ def next_promise(
     return (base + length).replace(second=0, microsecond=0)
 
 
-def _line(
+def _lines(
     incident: Incident,
     update: Update,
     promised: datetime,
@@ -93,19 +97,23 @@ def _line(
     config: Config,
     now: datetime,
     early: timedelta,
-) -> Due:
+) -> Iterator[Due]:
+    """Yield a line for those whose promise is rescued, and one for those who are left to the nudge."""
     hearing = [said for said in waiting if says_hold(config, update, said.audience, promised)]
-    shown = hearing or waiting
-    notice = _notice(incident, update, promised, shown, standing, config, now)
+    others = [said for said in waiting if said not in hearing]
+    if others:
+        yield Due(_notice(incident, update, promised, others, standing, config, now), False, LEFT_TO_NUDGE)
     if not hearing:
-        return Due(notice, False, "silence is left to the nudge (commcast.toml, [silence])")
-    if (notice.id, notice.channel) in standing.begun:
-        return Due(notice, False, "already sent")
+        return
+    notice = _notice(incident, update, promised, hearing, standing, config, now)
     since = min(hold_from(said, promised, early) for said in hearing)
-    if now < since:
+    if (notice.id, notice.channel) in standing.begun:
+        yield Due(notice, False, ALREADY_SENT)
+    elif now < since:
         words = f"goes out by itself from {since.astimezone(config.zone):%H:%M %Z} if nobody writes before"
-        return Due(notice, False, words, since)
-    return Due(notice, True, "nobody wrote before the promise", since)
+        yield Due(notice, False, words, since)
+    else:
+        yield Due(notice, True, NOBODY_WROTE, since)
 
 
 def _notice(

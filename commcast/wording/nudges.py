@@ -97,6 +97,8 @@ def headline(config: Config, nudge: Nudge, now: datetime, form: str = "both") ->
         return {"draft": "A draft waits for a yes"}.get(nudge.why, "Somebody is needed")
     by = moment(nudge.deadline, config.zone, now)[form]
     left = nudge.deadline - now
+    if nudge.why == "held" and left <= timedelta():
+        return f"Nobody wrote by {by}: a holding statement goes out late"
     away = f"in {spoken_duration(left)}" if left > timedelta() else f"{spoken_duration(-left)} ago"
     return {
         "promise": f"Word is due by {by}, {away}",
