@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, insert
-
 from commcast.desk import (
     Desk,
     Owed,
@@ -30,13 +28,12 @@ from commcast.errors import (
 )
 from commcast.incidents.judged import Judged
 from commcast.incidents.load import Loaded, load_incidents
-from commcast.ledger import schema
 from commcast.ledger.calls import nudges_given
 from commcast.ledger.duty import handovers
 from commcast.ledger.judged import read_judged, replace_judged, unfinished_incidents
-from commcast.ledger.owners import current_owner
 from commcast.ledger.releases import open_incidents, released_incidents
 from commcast.ledger.store import Ledger
+from commcast.ledger.ticks import record_tick
 from commcast.model import Incident, Update
 from commcast.plan.nudging import Nudge, broken_file_nudge, nudges_due
 from commcast.standing import IncidentStanding
@@ -45,8 +42,6 @@ if TYPE_CHECKING:
     from commcast.delivering import Delivered
     from commcast.nudging import Nudged
     from commcast.sending import Sender
-
-TICKS_KEPT = 10_000  # about a week of one a minute
 
 
 @dataclass(slots=True)
@@ -91,20 +86,13 @@ def tick(desk: Desk, ledger: Ledger, make_sender: Callable[[], Sender]) -> Ticke
     # What waits may need its file, to say what is true by the time it goes.
     usable = {path: each for path, each in judged.items() if each.incident not in unfinished}
     loaded = load_incidents(desk.config, desk.now, usable)
-    record_tick(ledger, desk)
+    with ledger.write() as connection:
+        record_tick(connection, desk.now)
     running = _Running(desk, ledger, make_sender, loaded, released, unfinished)
     running.run()
     if not running.ticked.is_interrupted:
         _keep_judged(desk, ledger, judged, {name: judged[name] for name in loaded.over} | running.over)
     return running.ticked
-
-
-def record_tick(ledger: Ledger, desk: Desk) -> None:
-    """Record that a tick ran: `declare` and `status` warn when none has lately."""
-    now, host = schema.stamp(desk.now), current_owner().partition("|")[0]
-    with ledger.write() as connection:
-        made = connection.execute(insert(schema.tick).values(at=now, host=host).returning(schema.tick.c.id))
-        connection.execute(delete(schema.tick).where(schema.tick.c.id <= made.scalar_one() - TICKS_KEPT))
 
 
 @dataclass

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from commcast.cli.diagnosis import FAIL, OK, WARN, Check, secret
 from commcast.cli.doctor_dns import DnsQuestion, mail_domain
 from commcast.cli.doctor_providers import providers
-from commcast.durations import short_duration
+from commcast.cli.ticking import LET_IT_RUN, Ticks, ran_ago, read_ticks, silence, too_late, usually
 from commcast.errors import CommcastError, ExitCode, InputError
 
 if TYPE_CHECKING:
     from commcast.config import Config
 
-_TICK_LATE = timedelta(minutes=5)
+_CLOCK_WRONG = timedelta(minutes=5)
 # File systems on which SQLite's locks are not to be trusted (sqlite.org/faq.html#q5).
 _REMOTE = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "fuse.sshfs", "fuse.rclone", "afs", "ceph"}
 _LITTLE_ROOM = 64 << 20  # bytes
@@ -81,7 +81,6 @@ def _files(config: Config, now: datetime) -> Iterator[Check]:
 
 
 def _ledger(config: Config, now: datetime) -> Iterator[Check]:
-    from commcast.ledger.history import last_tick
     from commcast.ledger.place import check_file
     from commcast.ledger.store import check_sound, ledger_path, open_copy
 
@@ -94,8 +93,7 @@ def _ledger(config: Config, now: datetime) -> Iterator[Check]:
                 yield Check(FAIL, "ledger", ledger.doubt, "", ExitCode.LEDGER)
                 return
             check_sound(ledger)
-            with ledger.read() as connection:
-                ticked = last_tick(connection)
+            ticks = read_ticks(ledger, now)
     except CommcastError as error:
         yield Check(FAIL, "ledger", str(error), "", error.exit_code)
         return
@@ -106,20 +104,26 @@ def _ledger(config: Config, now: datetime) -> Iterator[Check]:
             return
     mode = stat.S_IMODE(path.stat().st_mode)
     yield Check(OK, "ledger", f"{path}, of desk {config.desk[:8]}…, mode {mode:04o}")
-    yield _tick(ticked, now)
+    yield from _ticks(ticks, config, now)
 
 
-def _tick(ticked: datetime | None, now: datetime) -> Check:
-    remedy = "let cron run it every minute, or: commcast tick --loop 1m"
-    if ticked is None:
-        return Check(WARN, "tick", "none has run yet", remedy)
-    if ticked > now + _TICK_LATE:
+def _ticks(ticks: Ticks, config: Config, now: datetime) -> Iterator[Check]:
+    """Say when a tick last ran, how late they usually are, and which promises that can keep."""
+    if ticks.last is None:
+        yield Check(WARN, "tick", "none has run yet", LET_IT_RUN)
+    elif ticks.last > now + _CLOCK_WRONG:
         remedy = "set this machine's clock; what is sent carries its time"
-        return Check(WARN, "clock", "the last tick lies in the future", remedy)
-    ago = short_duration(max(now - ticked, timedelta()))
-    if now - ticked > _TICK_LATE:
-        return Check(WARN, "tick", f"the last one ran {ago} ago", remedy)
-    return Check(OK, "tick", f"ran {ago} ago")
+        yield Check(WARN, "clock", "the last tick lies in the future", remedy)
+    elif silence(ticks, now):
+        yield Check(WARN, "tick", f"the last one ran {ran_ago(ticks.last, now)}", LET_IT_RUN)
+    else:
+        yield Check(OK, "tick", f"ran {ran_ago(ticks.last, now)}")
+    if words := too_late(ticks.drift, config):
+        what, _, remedy = words.partition("; ")
+        yield Check(WARN, "tick", what, remedy or LET_IT_RUN)
+    elif ticks.drift is not None:
+        hosts = f", on {len(ticks.drift.hosts)} hosts" if len(ticks.drift.hosts) > 1 else ""
+        yield Check(OK, "tick", f"comes {usually(ticks.drift)}{hosts}")
 
 
 def _place(config: Config) -> Iterator[Check]:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from commcast.model import Update
     from commcast.survey import Survey
 
-TICK_LATELY = timedelta(minutes=5)
 _TELLING = re.compile(
     r"https?://[^\s<>\"')]+|\d{1,2}:\d{2}(?:\s?[ap]m)?|\d+(?:[.,]\d+)*\s?(?:%|[a-zA-Z]{1,7}\b)?"
 )
@@ -29,7 +28,7 @@ def full_text(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None) -> 
     yield from present.messages(survey)
     yield present.rule("what goes out")
     yield from summary(desk, owed, survey, ledger)
-    warnings = [line for line in (*reader_warnings(desk, owed), tick_warning(desk, ledger)) if line]
+    warnings = [*reader_warnings(desk, owed), *tick_warnings(desk, ledger)]
     if warnings:
         yield ""
     for warning in warnings:
@@ -160,18 +159,17 @@ def new_timeframe(previous: Update | None, update: Update, when: present.When) -
     return [f"end expected {earliest}{when(frame.latest)}"]
 
 
-def tick_warning(desk: Desk, ledger: Ledger | None) -> str:
-    """Return a warning where no tick has run lately, "" where one has."""
-    from commcast.ledger.history import last_tick
+def tick_warnings(desk: Desk, ledger: Ledger | None) -> Iterator[str]:
+    """Yield a warning where no tick has run lately, or where ticks are too late for what is promised."""
+    from commcast.cli.ticking import read_ticks, silence, too_late
 
     if ledger is None:
-        return ""
-    with ledger.read() as connection:
-        last = last_tick(connection)
-    if last is not None and desk.now - last < TICK_LATELY:
-        return ""
-    since = "yet" if last is None else f"since {present.clock_of(desk.config, desk.now)(last)}"
-    return f"Warning: no tick has run {since}. In another window run: commcast tick --loop 1m"
+        return
+    ticks = read_ticks(ledger, desk.now)
+    if words := silence(ticks, desk.now):
+        yield f"Warning: {words}. In another window run: commcast tick --loop 1m"
+    if words := too_late(ticks.drift, desk.config):
+        yield f"Warning: {words}"
 
 
 def in_words(survey: Survey) -> str:

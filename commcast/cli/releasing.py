@@ -119,7 +119,8 @@ def _ask(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger, wishes: Wishes)
     """Show what goes out and ask. Raises DecisionNeeded for anything but a yes."""
     if wishes.yes:
         when = clock_of(desk.config, desk.now)
-        for line in [*rows_left_out(survey), *question.lasting_lines(desk, survey, when)]:
+        lines = [*rows_left_out(survey), *question.lasting_lines(desk, survey, when)]
+        for line in [*lines, *question.tick_warnings(desk, ledger)]:
             say(line)
         return
     if not asking.at_terminal():

@@ -171,8 +171,8 @@ def _pauses(ledger: Ledger | None, now: datetime) -> Mapping[str, datetime]:
 def _known(
     ledger: Ledger | None,
 ) -> tuple[Mapping[str, Overview], tuple[UnderWay, ...], datetime | None]:
-    from commcast.ledger.history import last_tick
     from commcast.ledger.overview import count_broadcasts, overviews, under_way
+    from commcast.ledger.ticks import last_tick
 
     if ledger is None:
         return {}, (), None

@@ -233,8 +233,3 @@ def promised(connection: Connection, broadcast: int) -> dict[str, datetime]:
     )
     found = {row[0]: unstamp(row[1]) for row in rows}
     return {audience: by for audience, by in found.items() if by is not None}
-
-
-def last_tick(connection: Connection) -> datetime | None:
-    """Return when a tick last ran over this ledger."""
-    return unstamp(connection.execute(select(func.max(schema.tick.c.at))).scalar_one_or_none())

@@ -14,8 +14,8 @@ import pytest
 
 from commcast.cli.tick import loop_code
 from commcast.errors import ExitCode
-from commcast.ledger.history import last_tick
 from commcast.ledger.stops import stop_incident
+from commcast.ledger.ticks import last_tick
 from commcast.message import Blame, OutcomeKind
 from tests.cli.running import bench_now, every_byte, just_now, run
 from tests.desks import Bench, write_incident

@@ -10,13 +10,12 @@ from sqlalchemy import update
 from commcast.ledger import schema
 from commcast.ledger.history import (
     deliveries,
-    last_tick,
     promised,
     standings,
     tallies,
     told_people,
 )
-from commcast.ledger.schema import State, stamp
+from commcast.ledger.schema import State
 from commcast.ledger.stops import stop_incident, stops_in_force
 from commcast.ledger.store import Ledger
 from commcast.ledger.story import incident_standing
@@ -149,10 +148,3 @@ def test_what_was_promised_is_kept_by_audience(ledger: Ledger) -> None:
     broadcast = fill(ledger, ["a"])
     with ledger.read() as connection:
         assert promised(connection, broadcast.id) == {"customers": WORDS.next_update_by}
-
-
-def test_the_last_tick_is_the_newest(ledger: Ledger) -> None:
-    with ledger.write() as connection:
-        assert last_tick(connection) is None
-        connection.execute(schema.tick.insert(), [{"at": stamp(NOW), "host": "x"}])
-        assert last_tick(connection) == NOW
