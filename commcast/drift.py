@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
-from statistics import median
 
 from commcast.config import Config
 from commcast.durations import short_duration
@@ -53,11 +52,11 @@ def drift_of(ticks: Sequence[datetime], hosts: Sequence[str] = ()) -> Drift | No
     apart = list(_intervals(ticks))
     if len(apart) < FEWEST:
         return None
-    longest = max(_GAP, _USUAL * median(apart))
+    longest = max(_GAP, _USUAL * _middle(sorted(apart)))
     usual = sorted(each for each in apart if each <= longest)
     gaps = [each for each in apart if each > longest]
     return Drift(
-        typical=median(usual),
+        typical=_middle(usual),
         worst=usual[ceil(0.95 * len(usual)) - 1],
         seen=len(apart),
         gaps=len(gaps),
@@ -74,6 +73,10 @@ def _intervals(ticks: Sequence[datetime]) -> Iterator[timedelta]:
         elif at - last >= _TOGETHER:
             yield at - last
             last = at
+
+
+def _middle(lengths: Sequence[timedelta]) -> timedelta:
+    return lengths[(len(lengths) - 1) // 2]
 
 
 def not_kept(drift: Drift, config: Config) -> tuple[str, ...]:

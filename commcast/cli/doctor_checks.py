@@ -93,7 +93,8 @@ def _ledger(config: Config, now: datetime) -> Iterator[Check]:
                 yield Check(FAIL, "ledger", ledger.doubt, "", ExitCode.LEDGER)
                 return
             check_sound(ledger)
-            ticks = read_ticks(ledger, now)
+            with ledger.read() as connection:
+                ticks = read_ticks(connection, now)
     except CommcastError as error:
         yield Check(FAIL, "ledger", str(error), "", error.exit_code)
         return

@@ -165,7 +165,8 @@ def tick_warnings(desk: Desk, ledger: Ledger | None) -> Iterator[str]:
 
     if ledger is None:
         return
-    ticks = read_ticks(ledger, desk.now)
+    with ledger.read() as connection:
+        ticks = read_ticks(connection, desk.now)
     if words := silence(ticks, desk.now):
         yield f"Warning: {words}. In another window run: commcast tick --loop 1m"
     if words := too_late(ticks.drift, desk.config):

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from commcast.cli.colour import BOLD, DIM, RED, YELLOW, paint
+from commcast.cli.colour import BOLD, DIM, RED, paint
 from commcast.cli.output import inert
-from commcast.durations import short_duration
+from commcast.cli.status_incident import below
+from commcast.cli.status_words import counts_in_words, due_in_words, moment
+from commcast.cli.ticking import LET_IT_RUN, ran_ago, silence, usually
 
 if TYPE_CHECKING:
-    from commcast.cli.status import DeskStatus, Standing
+    from commcast.cli.standings import DeskStatus, Standing
 
 CLOSED_SHOWN = 10
-TICK_LATE = timedelta(minutes=5)  # without a tick for so long, nothing that waits will go
-COUNTED = ("accepted", "pending", "claimed", "held", "unknown", "rejected", "skipped")
-RECEIPTS = ("delivered", "bounced", "failed")
-_WORD_OF = {"pending": "waiting", "claimed": "on the way"}
 
 
 def lines_of(found: DeskStatus) -> Iterator[str]:
@@ -43,7 +40,7 @@ def _table_lines(found: DeskStatus, shown: list[Standing]) -> Iterator[str]:
         line = _joined(row, widths)
         codes = [RED] if each.is_late(found.now) else [] if each.over else [BOLD]
         yield paint(line, *codes) if codes else line
-        for text, colour in _below(each):
+        for text, colour in below(each, found):
             yield paint(inert(f"  {text}"), colour) if colour else inert(f"  {text}")
 
 
@@ -52,80 +49,36 @@ def _joined(cells: tuple[str, ...], widths: list[int]) -> str:
 
 
 def _row(each: Standing, found: DeskStatus) -> tuple[str, ...]:
+    told = moment(each.told_at, found) if each.told_at else "elsewhere" if each.elsewhere else "never"
     return (
         each.id,
         str(each.severity),
         each.status.replace("_", " "),
-        _when(each.told_at, found) if each.told_at else "elsewhere" if each.elsewhere else "never",
-        _next_word(each, found),
-        (_counts(each) or ["none"])[0],
+        told,
+        due_in_words(each.promised, found),
+        (counts_in_words(each) or ["none"])[0],
     )
-
-
-def _next_word(each: Standing, found: DeskStatus) -> str:
-    if each.promised is None:
-        return "none due"
-    away = each.promised - found.now
-    if away.total_seconds() < 0:
-        return f"LATE by {short_duration(-away)}"
-    return f"{_when(each.promised, found)}, in {short_duration(away)}"
-
-
-def _when(at: datetime, found: DeskStatus) -> str:
-    local, today = at.astimezone(found.zone), found.now.astimezone(found.zone).date()
-    return f"{local:%H:%M}" if local.date() == today else f"{local.day} {local:%b %H:%M}"
-
-
-def _counts(each: Standing) -> list[str]:
-    return [
-        f"{each.counts[state]} {_WORD_OF.get(state, state)}" for state in COUNTED if each.counts.get(state)
-    ]
-
-
-def _below(each: Standing) -> list[tuple[str, str]]:
-    """Return the lines under an incident, each with its colour: its title, and what somebody should do."""
-    lines = [(each.title if len(each.title) <= 76 else f"{each.title[:75]}…", "")]
-    if also := _counts(each)[1:]:
-        lines.append((f"also {', '.join(also)}", ""))
-    if each.receipts:
-        said = [f"{each.receipts[kind]:,} {kind}" for kind in RECEIPTS if each.receipts.get(kind)]
-        lines.append((f"of {each.counts.get('accepted', 0):,} accepted: {', '.join(said)}", ""))
-    if each.counts.get("unknown"):
-        lines.append(
-            (f"{each.counts['unknown']} may or may not have arrived: commcast reconcile {each.id}", YELLOW)
-        )
-    if each.drafts and not each.over:
-        many = "1 draft waits" if len(each.drafts) == 1 else f"{len(each.drafts)} drafts wait"
-        lines.append((f"{many} for a yes: commcast send {each.id}", YELLOW))
-    if each.stopped_by:
-        lines.append((f"stopped by {each.stopped_by}: commcast resume {each.id}", YELLOW))
-    if not each.has_file:
-        lines.append(("its file is gone or broken; what is frozen of it still goes out", YELLOW))
-    return lines
 
 
 def warnings(found: DeskStatus) -> Iterator[str]:
     """Yield what keeps promises from being kept, where anything is open."""
     for name, until in found.pauses.items():
-        yield f"{name} is left alone until {_when(until, found)}: it asked for that, or gave no answers."
+        yield f"{name} is left alone until {moment(until, found)}: it asked for that, or gave no answers."
     if not found.has_ledger:
         yield "There is no ledger in this folder: nothing is known of what was told. See: commcast doctor"
     elif all(each.over for each in found.standings):
         return
-    elif found.last_tick is None:
-        yield "No tick has run yet. Let cron run it, or: commcast tick --loop 1m"
-    elif found.now - found.last_tick > TICK_LATE:
-        ago = short_duration(found.now - found.last_tick)
-        yield f"The last tick ran {ago} ago. Let cron run it, or: commcast tick --loop 1m"
+    else:
+        if words := silence(found.ticks, found.now):
+            yield f"{words[:1].upper()}{words[1:]}. {LET_IT_RUN}"
+        if found.too_late:
+            yield found.too_late
 
 
 def last_tick_line(found: DeskStatus) -> str:
     """Return when the last tick ran, where that is as it should be and anything is open; else ""."""
-    if not found.has_ledger or found.last_tick is None or all(each.over for each in found.standings):
+    last, drift = found.ticks
+    if last is None or all(each.over for each in found.standings) or silence(found.ticks, found.now):
         return ""
-    ago = found.now - found.last_tick
-    return (
-        ""
-        if ago > TICK_LATE
-        else paint(f"The last tick ran {short_duration(max(ago, timedelta()))} ago.", DIM)
-    )
+    often = f"; they come {usually(drift)}" if drift and not found.too_late else ""
+    return paint(f"The last tick ran {ran_ago(last, found.now)}{often}.", DIM)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 from commcast.durations import short_duration
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from commcast.config import Config
     from commcast.drift import Drift
-    from commcast.ledger.store import Ledger
 
 LET_IT_RUN = "Let cron run it (commcast cron), or: commcast tick --loop 1m"
+_MINUTE, _JITTER = timedelta(minutes=1), timedelta(seconds=5)
 _NAMED = 3  # keys of the configuration in one line
 
 
@@ -23,12 +26,14 @@ class Ticks(NamedTuple):
     drift: Drift | None = None
 
 
-def read_ticks(ledger: Ledger, now: datetime) -> Ticks:
+NO_TICKS = Ticks()
+
+
+def read_ticks(connection: Connection, now: datetime) -> Ticks:
     """Return what a ledger knows of ticks."""
     from commcast.ledger.ticks import drift, last_tick
 
-    with ledger.read() as connection:
-        return Ticks(last_tick(connection), drift(connection, now))
+    return Ticks(last_tick(connection), drift(connection, now))
 
 
 def silence(ticks: Ticks, now: datetime) -> str:
@@ -48,7 +53,7 @@ def ran_ago(last: datetime, now: datetime) -> str:
 
 def usually(drift: Drift) -> str:
     """Return how far ticks are apart, without a full stop: "every 1m or so, at worst 2m apart"."""
-    words = f"every {_about(drift.typical)} or so, at worst {_about(drift.worst)} apart"
+    words = f"every {_about(drift.typical)} or so, at worst {_about(drift.worst, _JITTER)} apart"
     if drift.gaps:
         many = "a gap" if drift.gaps == 1 else f"{drift.gaps} gaps"
         words += f", and {many} of up to {short_duration(drift.longest_gap)}"
@@ -77,8 +82,8 @@ def too_late(drift: Drift | None, config: Config) -> str:
     return words
 
 
-def _about(length: timedelta) -> str:
-    """Return a length to the minute from one minute on, to the second below."""
-    if length < timedelta(minutes=1):
+def _about(length: timedelta, slack: timedelta = timedelta(seconds=30)) -> str:
+    """Return a length in full minutes from one on, rounded up but for `slack`; below, in seconds."""
+    if length < _MINUTE:
         return short_duration(length)
-    return short_duration(timedelta(minutes=round(length / timedelta(minutes=1))))
+    return short_duration(ceil((length - slack) / _MINUTE) * _MINUTE)

@@ -17,7 +17,8 @@ from commcast.cli.meter import per_second
 from commcast.cli.options import CONFIG_NAME, clock, find_folder
 from commcast.cli.output import inert, put, room_of, show_json_line
 from commcast.cli.present import NAMES
-from commcast.cli.status import DeskStatus, as_document, read_status
+from commcast.cli.standings import DeskStatus, read_status
+from commcast.cli.status_document import as_document
 from commcast.cli.status_lines import lines_of, warnings
 from commcast.durations import parse_duration
 from commcast.errors import CommcastError, InputError
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # A look takes at most one part in six of the time: a copy of a large ledger is not made without end.
 _REST = 5
+_ALWAYS_NEW = frozenset({"now", "last_tick", "ticks"})  # no change worth a line by themselves
 _PIECES = re.compile(r"(\x1b\[[\d;]*m)|([^\x1b])")
 
 
@@ -104,7 +106,7 @@ def _changes(watch: Watch) -> Iterator[None]:
     last: Mapping[str, Any] = {}
     while True:
         document = as_document(watch.look())
-        said = {key: value for key, value in document.items() if key not in {"now", "last_tick"}}
+        said = {key: value for key, value in document.items() if key not in _ALWAYS_NEW}
         if said != last:
             sending = [{**each, "per_second": _rate_in(watch, each)} for each in document["sending"]]
             show_json_line("status", {**document, "sending": sending})

@@ -9,9 +9,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, and_, func, select
 
+from commcast.heard import AudienceStanding, Heard, NewestRelease, standing_of_audience
 from commcast.ledger import schema
 from commcast.ledger.receipts import receipts_by_incident
-from commcast.ledger.schema import ALL_INCIDENTS, MAYBE_TOLD, WAITING, State, unstamp
+from commcast.ledger.schema import ALL_INCIDENTS, MAYBE_TOLD, State, unstamp
 from commcast.ledger.stops import stops_in_force
 from commcast.model import END_STATUSES, Status
 from commcast.release import ELSEWHERE
@@ -19,13 +20,15 @@ from commcast.release import ELSEWHERE
 _release, _broadcast = schema.release, schema.broadcast
 _composition, _delivery = schema.composition, schema.delivery
 
+_KNOWN_TO_BE_TOLD = (State.ACCEPTED, State.UNKNOWN)
+
 
 @dataclass(slots=True)
 class Overview:
     """One incident. `number`, `title`, `status` and `severity` are those of its newest release.
 
-    `promised` is the earliest time by which readers were told to expect more in the newest update that any
-    of them got, None where nothing is promised; `told_at` is when somebody was last told, `counts` the
+    `audiences` says where each audience stands that anything was to be told; `told_at` is when somebody was
+    last told, `first_told_at` when the first words that reached anybody were frozen. `counts` are the
     deliveries by state, `receipts` the accepted ones by what their provider said later.
     `released_at` is when somebody said yes to it. `elsewhere` says that another ledger, or nobody, told
     of it.
@@ -38,8 +41,9 @@ class Overview:
     number: int
     elsewhere: bool
     released_at: datetime
-    promised: datetime | None = None
+    audiences: tuple[AudienceStanding, ...] = ()
     told_at: datetime | None = None
+    first_told_at: datetime | None = None
     counts: Counter[str] = field(default_factory=Counter)
     receipts: Counter[str] = field(default_factory=Counter)
     stopped_by: str = ""
@@ -53,16 +57,22 @@ def count_broadcasts(connection: Connection) -> tuple[Counted, ...]:
     """Return the counts of every broadcast, oldest first: one look at each delivery."""
     d = _delivery.c
     rows = connection.execute(
-        select(d.broadcast, d.state, func.count(), func.max(d.changed_at)).group_by(d.broadcast, d.state)
+        select(
+            d.broadcast, d.audience, d.composition, d.state, func.count(), func.max(d.changed_at)
+        ).group_by(d.broadcast, d.audience, d.composition, d.state)
     )
     named = connection.execute(select(_broadcast).order_by(_broadcast.c.id))
-    found = {row.id: Counted(row.incident, row.notice, row.channel) for row in named}
-    for broadcast, state, count, changed_at in rows:
-        counted = found[broadcast]
-        counted.counts[state] += count
-        if state in {State.ACCEPTED, State.UNKNOWN}:
-            at = datetime.fromisoformat(changed_at)
-            counted.told_at = max(counted.told_at or at, at)
+    found = {
+        row.id: Counted(
+            row.incident, row.notice, row.number, row.channel, datetime.fromisoformat(row.created_at)
+        )
+        for row in named
+    }
+    promises = _promises(connection)
+    for broadcast, audience, composition, state, count, changed_at in rows:
+        told_at = datetime.fromisoformat(changed_at) if state in _KNOWN_TO_BE_TOLD else None
+        promised = promises.get(composition) if state in MAYBE_TOLD else None
+        found[broadcast].add(audience, state, count, told_at, promised)
     return tuple(found.values())
 
 
@@ -72,27 +82,22 @@ def overviews(connection: Connection, counted: Iterable[Counted] | None = None) 
     `counted` are the counts of this very moment, where the caller has them.
     """
     found = _newest_releases(connection)
+    heard: defaultdict[tuple[str, str], list[Heard]] = defaultdict(list)
     for each in count_broadcasts(connection) if counted is None else counted:
         if overview := found.get(each.incident):
             overview.counts.update(each.counts)
-            if each.told_at is not None:
-                overview.told_at = max(overview.told_at or each.told_at, each.told_at)
+            overview.told_at = _later(overview.told_at, each.told_at)
+            if each.told_at and overview.first_told_at is None:
+                overview.first_told_at = each.begun_at
+            for audience, part in each.parts.items():
+                heard[each.incident, audience].append(part.heard(each))
+    for (incident, audience), parts in heard.items():
+        overview = found[incident]
+        newest = NewestRelease(overview.number, overview.is_over, overview.elsewhere)
+        overview.audiences += (standing_of_audience(audience, parts, newest),)
     for incident, receipts in receipts_by_incident(connection).items():
         if incident in found:
             found[incident].receipts = receipts
-    waiting = _waiting(connection)
-    for incident, told in _promises(connection).items():
-        if incident not in found:
-            continue
-        newest = max(told)
-        # Who still waits for the newest words was promised word by the ones before.
-        owed = {number: by for number, by in told.items() if number == newest or newest in waiting[incident]}
-        promised = [
-            by
-            for number, by in owed.items()
-            if by is not None and (number != newest or _still_stands(found[incident], number))
-        ]
-        found[incident].promised = min(promised, default=None)
     for stop in stops_in_force(connection):
         for overview in found.values() if stop.incident == ALL_INCIDENTS else _one(found, stop.incident):
             overview.stopped_by = overview.stopped_by or stop.by
@@ -100,14 +105,49 @@ def overviews(connection: Connection, counted: Iterable[Counted] | None = None) 
 
 
 @dataclass(slots=True)
+class Part:
+    """One audience's deliveries of one broadcast, and the earliest promise to those who were told."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    told_at: datetime | None = None
+    promised: datetime | None = None
+
+    def heard(self, broadcast: Counted) -> Heard:
+        counts = self.counts
+        return Heard(
+            broadcast.notice,
+            broadcast.number,
+            broadcast.channel,
+            told=sum(counts[state] for state in MAYBE_TOLD),
+            at=self.told_at,
+            waits=counts[State.PENDING] + counts[State.CLAIMED],
+            held=counts[State.HELD],
+            promised=self.promised,
+        )
+
+
+@dataclass(slots=True)
 class Counted:
-    """One broadcast's deliveries by state, and when one of those who were, or may have been, told changed."""
+    """One broadcast's deliveries by state, when it was frozen, and when the last of its readers was told."""
 
     incident: str
     notice: str
+    number: int
     channel: str
+    begun_at: datetime
     counts: Counter[str] = field(default_factory=Counter)
     told_at: datetime | None = None
+    parts: dict[str, Part] = field(default_factory=dict)
+
+    def add(
+        self, audience: str, state: str, count: int, told_at: datetime | None, promised: datetime | None
+    ) -> None:
+        """Count some deliveries to an audience that are in one state."""
+        part = self.parts.setdefault(audience, Part())
+        self.counts[state] += count
+        part.counts[state] += count
+        self.told_at, part.told_at = _later(self.told_at, told_at), _later(part.told_at, told_at)
+        part.promised = min((at for at in (part.promised, promised) if at), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +178,8 @@ def under_way(counted: Iterable[Counted]) -> tuple[UnderWay, ...]:
     )
 
 
-def _still_stands(overview: Overview, told: int) -> bool:
-    """Return whether what readers were promised in update `told` is still owed to them."""
-    if overview.number == told:
-        return not overview.is_over
-    if overview.elsewhere:
-        return False
-    # An end settles the promise when it has gone out; one that nobody is left to hear does so at once.
-    return not overview.is_over or any(overview.counts[state] for state in WAITING)
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max((at for at in (one, other) if at), default=None)
 
 
 def _one(found: dict[str, Overview], incident: str) -> list[Overview]:
@@ -177,33 +211,11 @@ def _newest_releases(connection: Connection) -> dict[str, Overview]:
     }
 
 
-def _waiting(connection: Connection) -> defaultdict[str, set[int]]:
-    """Return, by incident, the updates that somebody still waits for."""
+def _promises(connection: Connection) -> dict[int, datetime | None]:
+    """Return, by composition, when its readers were told to expect more."""
     rows = connection.execute(
-        select(_broadcast.c.incident, _broadcast.c.number)
-        .join(_delivery, _delivery.c.broadcast == _broadcast.c.id)
-        .where(_delivery.c.state.in_([State.PENDING, State.CLAIMED]))
-        .distinct()
+        select(_composition.c.id, _composition.c.next_update_by).where(
+            _composition.c.next_update_by.is_not(None)
+        )
     )
-    found: defaultdict[str, set[int]] = defaultdict(set)
-    for row in rows:
-        found[row.incident].add(row.number)
-    return found
-
-
-def _promises(connection: Connection) -> dict[str, dict[int, datetime | None]]:
-    """Return, by incident, the two newest updates that anybody was told, with the earliest promise in each.
-
-    What was frozen and reached nobody yet promises nothing: the word before it still stands.
-    """
-    rows = connection.execute(
-        select(_broadcast.c.incident, _broadcast.c.number, func.min(_composition.c.next_update_by))
-        .join(_delivery, _delivery.c.broadcast == _broadcast.c.id)
-        .join(_composition, _composition.c.id == _delivery.c.composition)
-        .where(_delivery.c.state.in_(MAYBE_TOLD))
-        .group_by(_broadcast.c.incident, _broadcast.c.number)
-    )
-    found: dict[str, dict[int, datetime | None]] = {}
-    for row in rows:
-        found.setdefault(row[0], {})[row[1]] = unstamp(row[2])
-    return {incident: dict(sorted(told.items())[-2:]) for incident, told in found.items()}
+    return {row[0]: unstamp(row[1]) for row in rows}

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from commcast.cli import watch as watching
-from commcast.cli.status import DeskStatus
+from commcast.cli.standings import DeskStatus
 from commcast.cli.watch import Watch, picture
 from commcast.config import Config
 from commcast.incidents import load
