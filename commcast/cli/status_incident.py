@@ -36,7 +36,7 @@ def _first_word(each: Standing, found: DeskStatus) -> Iterator[Line]:
     """Say of a first word that it was late, or is: later after the start than the cadence has it."""
     if each.over or each.first_due is None or each.began is None:
         return
-    within = f"cadence.{each.severity}.first is {short_duration(each.first_due - each.began)}"
+    within = f"the cadence says within {short_duration(each.first_due - each.began)}"
     if each.first_told is not None:
         if each.first_told - each.first_due >= _ON_TIME:
             came = short_duration(each.first_told - each.began)
@@ -55,7 +55,8 @@ def _audience_lines(each: Standing, found: DeskStatus) -> Iterator[Line]:
     for one, words in zip(shown, told, strict=True):
         due = due_in_words(one.promised, found)
         text = f"{_cut(one.audience, width).ljust(width)}  {_cut(words, wide).ljust(wide)}  {due}"
-        yield text, RED if one.is_late(found.now) else ""
+        unreached = not one.notice and not one.waits
+        yield text, RED if one.is_late(found.now) else YELLOW if unreached else ""
 
 
 def _told(one: AudienceStanding, found: DeskStatus) -> str:
