@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from commcast.ledger.releases import (
 )
 from commcast.ledger.store import Ledger
 from commcast.ledger.story import incident_standing
+from commcast.ledger.ticks import drift
 from commcast.model import Incident
 from commcast.plan.due import due
 from commcast.plan.notices import Due, Notice
@@ -93,12 +94,20 @@ def what_is_owed(
     """
     standing = read_standing(ledger, incident.id)
     planned = _with_drafts(incident, standing) if as_if_released else standing
-    lines = due(incident, planned, desk.config, desk.now, late=late)
+    early = hold_before(desk, ledger) if ledger is not None and standing.said else None
+    lines = due(incident, planned, desk.config, desk.now, late=late, early=early)
     deliveries = tuple(_deliveries(desk, incident, line.notice, ledger) for line in lines if line.owed)
     if deliveries:
         listed = [each.notice for each in deliveries if not each.notice.only_told]
         _check_lists(desk.config, {name for notice in listed for name in notice.audiences})
     return Owed(incident, standing, lines, deliveries)
+
+
+def hold_before(desk: Desk, ledger: Ledger) -> timedelta:
+    """Return how long before a promise a holding statement goes: longer where ticks are seen to drift."""
+    with ledger.read() as connection:
+        seen = drift(connection, desk.now)
+    return max(desk.config.tick.hold_before, seen.hold_before if seen else timedelta())
 
 
 def what_the_ledger_owes(desk: Desk, incident: str, ledger: Ledger) -> Owed | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.desks import START, Bench, update_text
+from tests.desks import START, Bench, update_text, write_incident
 from tests.nights import OWNERS, Heard, Night, night
 
 ALL_HOLD = 'customers = "hold"\nsupport = "hold"\nexecutives = "hold"'
@@ -208,3 +208,17 @@ def test_a_broken_file_cannot_silence_a_promise(
     assert len(here.by("ann@example.com")) == 2
     broken = [heard for heard in here.by("dana@acme.example") if "cannot be read" in heard.subject]
     assert len(broken) == 1
+
+
+def test_where_ticks_come_late_holding_statements_come_early(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scheduler that comes every seven minutes keeps promises of twenty."""
+    with night(tmp_path, monkeypatch, silence=ALL_HOLD) as here:
+        here.minutes(70, every=7)
+        write_incident(tmp_path, at=here.bench.now)
+        here.send()
+        here.minutes(140, every=7)
+    assert len(here.by("ann@example.com")) >= 4
+    for reader in READERS:
+        check_no_promise_broke(here, reader)
