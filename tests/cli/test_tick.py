@@ -134,7 +134,7 @@ def test_a_signal_ends_a_loop_well(bench: Bench, number: signal.Signals, code: i
         time.sleep(0.05)
     looping.send_signal(number)
     _, said = looping.communicate(timeout=60)
-    assert looping.returncode == code
+    assert looping.returncode == code, said
     assert "Traceback" not in said
 
 
