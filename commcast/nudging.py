@@ -64,7 +64,7 @@ class Nudger:
         """
         offered = on_duty.offered.person if on_duty.offered else None
         backup = on_duty.backup if nudge.backup_too or on_duty.owner is None else None
-        named = [key for key in (on_duty.owner, backup, offered) if key]
+        named = nudge.told or [key for key in (on_duty.owner, backup, offered) if key]
         known = [key for key in dict.fromkeys(named) if key in self.desk.config.people]
         return [reach(key, self.desk.config, self.environ) for key in known or self.desk.config.people]
 

@@ -35,6 +35,7 @@ from commcast.ledger.releases import open_incidents, released_incidents
 from commcast.ledger.store import Ledger
 from commcast.ledger.ticks import record_tick
 from commcast.model import Incident, Update
+from commcast.plan.handing import handing_nudges
 from commcast.plan.nudging import Nudge, broken_file_nudge, nudges_due
 from commcast.standing import IncidentStanding
 
@@ -198,7 +199,8 @@ class _Running:
             drafted=drafted,
             nudged=given,
         )
-        wanted = [*(each for each in more if each.id not in given), *nudges]
+        handed = handing_nudges(incident, taken, self.desk.config, self.desk.now, nudged=given)
+        wanted = [*(each for each in more if each.id not in given), *handed, *nudges]
         if wanted:
             from commcast.nudging import Nudger
 

@@ -70,6 +70,18 @@ TABLE = (
     ),
     Entry("resume", BAD_MINUTE, "stop:resume", "Lift a stop and deliver what is still open, nobody twice."),
     Entry(
+        "handover",
+        BAD_MINUTE,
+        "handover:handover",
+        "Offer an incident to another person; both are told, and it moves when it is taken.",
+    ),
+    Entry(
+        "take",
+        BAD_MINUTE,
+        "handover:take",
+        "Take an incident over: from now on you are the one who is woken; both are told.",
+    ),
+    Entry(
         "preview",
         LOOK_FIRST,
         "preview:preview",

@@ -46,7 +46,7 @@ class Nudge:
 
     `deadline` is what it warns of (aware), None where it warns of no time; `audiences` are those that wait.
     `held` says that a holding statement rescues the promise. `backup_too` wakes the backup as well. `note`
-    is said besides, "" for nothing.
+    is said besides, "" for nothing. `told` are the people it is for, where that is not who is on duty.
     """
 
     id: str
@@ -57,6 +57,7 @@ class Nudge:
     held: bool = False
     backup_too: bool = False
     note: str = ""
+    told: tuple[str, ...] = ()
 
 
 def nudges_due(
