@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Line = tuple[str, str]  # the text, and its colour or ""
 _TITLE, _NAME, _TOLD = 76, 14, 36  # columns
+_MAY_HAVE_HEARD = frozenset({"accepted", "unknown", "claimed", "pending"})
 _ON_TIME = timedelta(minutes=1)  # what is later by less than this is not said to be late
 
 
@@ -88,6 +89,8 @@ def _people(each: Standing, found: DeskStatus) -> Iterator[Line]:
         yield f"offered to {person} {ago} ago, not taken yet: {take}", YELLOW
     if each.nudged is not None:
         yield _cut(f"nudged {moment(each.nudged.at, found)}: {_nudged(each.nudged)}", _TITLE), YELLOW
+        if not any(state in _MAY_HAVE_HEARD for *_, state in _ways(each.nudged)):
+            yield "nobody was woken by that: commcast doctor", RED
 
 
 def _nudged(nudged: Nudged) -> str:
@@ -97,8 +100,14 @@ def _nudged(nudged: Nudged) -> str:
         by_name.setdefault(name, []).append(f"{NAMES[channel]}{arrived}")
     parts = [f"{name} by {' and '.join(ways)}" for name, ways in by_name.items()]
     if nudged.called:
-        parts.append("by command" if nudged.called == "accepted" else f"by command ({nudged.called})")
+        parts.append(
+            "by command" if nudged.called == "accepted" else nudged.detail or f"{nudged.called} by command"
+        )
     return ", ".join(parts)
+
+
+def _ways(nudged: Nudged) -> list[tuple[str, str, str]]:
+    return [*nudged.people, ("", "command", nudged.called)]
 
 
 def _to_do(each: Standing) -> Iterator[Line]:

@@ -239,3 +239,22 @@ def test_whom_nobody_reached_and_who_waits_are_told_apart(bench: Bench) -> None:
     bench.adapter = lambda channel: FakeAdapter(channel, answer=saying(OutcomeKind.REJECTED))
     bench.send()
     assert "  partners    nobody was reached  none due" in shown(bench)
+
+
+def test_a_nudge_that_woke_nobody_says_so(bench: Bench) -> None:
+    bench.send()
+    at = stamp(bench.now)
+    row = {"incident": "pay7", "notice": "nudge:1", "at": at, "state": "rejected"}
+    with bench.ledger.write() as connection:
+        connection.execute(schema.call.insert().values(**row, detail="nobody can be reached"))
+    lines = shown(bench)
+    assert "  nudged 10:06: nobody can be reached" in lines
+    assert "  nobody was woken by that: commcast doctor" in lines
+
+
+def test_that_it_was_handed_over_is_no_nudge(bench: Bench) -> None:
+    bench.send()
+    row = {"incident": "pay7", "notice": "nudge:handover:sam:1", "at": stamp(bench.now), "state": "accepted"}
+    with bench.ledger.write() as connection:
+        connection.execute(schema.call.insert().values(**row, detail=""))
+    assert not any("nudged" in line for line in shown(bench))
