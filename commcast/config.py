@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from commcast.config_fields import Length, Line, Name, Table, WebUrl, Zone, web_url
+from commcast.config_fields import Length, Line, Name, SecretUrl, Table, WebUrl, Zone, web_url
 from commcast.config_providers import Providers
 from commcast.durations import parse_duration
 from commcast.model import Channel, Severity, View
@@ -244,11 +244,15 @@ class Send(Table):
 
 
 class Tick(Table):
-    """What `tick` may take for a release, how long before a promise it speaks, and whom it tells it ran."""
+    """What `tick` may take for a release, how long before a promise it speaks, and whom it tells it ran.
+
+    `heartbeat_url` may be `env:NAME`, for it may hold a token. `heartbeat_private` lets it be an address of
+    one's own network.
+    """
 
     release: Literal["never", "committed"] = "never"
     hold_before: Length = timedelta(minutes=3)
-    heartbeat_url: WebUrl = ""
+    heartbeat_url: SecretUrl = ""
     heartbeat_private: bool = False
 
 

@@ -42,6 +42,16 @@ def web_url(url: str) -> str:
     return url
 
 
+def _secret_url(url: str) -> str:
+    """Check an address that may hold a token: what is wrong is said without it."""
+    if re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*", url):
+        return url
+    try:
+        return web_url(url)
+    except ValueError:
+        raise ValueError('is not a web address; write "https://…", or "env:NAME" to keep it secret') from None
+
+
 def _short_enough(length: timedelta) -> timedelta:
     # A claim's lease (delivering.LEASE) has to outlive the longest hand-over: three such steps, twice over.
     if not timedelta(seconds=1) <= length <= timedelta(minutes=2):
@@ -85,6 +95,7 @@ def _callback(url: str) -> str:
 Line = Annotated[str, AfterValidator(_one_line)]
 Zone = Annotated[str, AfterValidator(_zone)]
 WebUrl = Annotated[Line, AfterValidator(web_url)]
+SecretUrl = Annotated[Line, AfterValidator(_secret_url)]
 BaseUrl = Annotated[Line, AfterValidator(_base_url)]
 Length = Annotated[
     timedelta,

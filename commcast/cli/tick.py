@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -79,12 +80,12 @@ def tick(
 class _Talk:
     """Says what is wrong once, and again only when it has changed: a loop does not repeat itself."""
 
-    last: str = field(default="")
+    last: dict[str, str] = field(default_factory=dict)
 
-    def faults(self, text: str) -> None:
-        if text and text != self.last:
+    def faults(self, text: str, about: str = "files") -> None:
+        if text and text != self.last.get(about):
             say(text)
-        self.last = text
+        self.last[about] = text
 
 
 def _loop(folder: Path | None, every: float, lasting: float | None) -> ExitCode:
@@ -123,7 +124,25 @@ def _pass(folder: Path | None, as_json: bool, talk: _Talk) -> ExitCode:
     with desk_to_work(folder) as (desk, ledger), Progress() as progress, going_on_unread():
         ticked = run_tick(desk, ledger, lambda: sender_for(desk, ledger, progress))
     with going_on_unread():
-        return _tell(desk, ticked, as_json, talk)
+        code = _tell(desk, ticked, as_json, talk)
+        talk.faults(_beat(desk, code), "heartbeat")
+        return code
+
+
+def _beat(desk: Desk, code: ExitCode) -> str:
+    """Tell the monitor that this pass went well; return what kept it from hearing, "" for nothing."""
+    settings = desk.config.tick
+    if not settings.heartbeat_url:
+        return ""
+    from commcast.heartbeat import WENT_WELL, ping, url_of
+
+    if code not in WENT_WELL:
+        return ""
+    url = url_of(settings.heartbeat_url, os.environ)
+    if not url:
+        return f"Heartbeat: {settings.heartbeat_url.removeprefix('env:')} is not set where commcast runs"
+    why = ping(url, private=settings.heartbeat_private)
+    return f"Heartbeat: {why}. The tick itself is done." if why else ""
 
 
 def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: _Talk) -> ExitCode:

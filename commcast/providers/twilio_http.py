@@ -6,21 +6,19 @@ import asyncio
 import base64
 import contextlib
 import logging
-import socket
 import ssl
-import threading
 import urllib.request
 from collections.abc import Mapping
 from typing import Any, NoReturn
 from urllib.parse import urlencode, urlsplit
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from twilio.http.async_http_client import AsyncTwilioHttpClient
 from yarl import URL
 
 from commcast.config import CONFIG_NAME
 from commcast.errors import Fault, ProviderError
+from commcast.lookups import NamesInThreads
 from commcast.providers.http_answer import LONGEST_BODY, HttpAnswer, Trouble
 
 _FAREWELL = 2.0  # seconds that leaving waits for the connections to close
@@ -73,7 +71,7 @@ class SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no typ
         trace.on_request_headers_sent.append(_mark_sent)
         self.session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=self._connections, resolver=_Resolver(), ssl=True if context is None else context
+                limit=self._connections, resolver=NamesInThreads(), ssl=True if context is None else context
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
@@ -129,56 +127,6 @@ class SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no typ
                 return await _whole(response)
         except (aiohttp.ClientError, OSError) as error:
             return HttpAnswer(trouble=_trouble(error), sent=request.sent)
-
-
-class _Resolver(AbstractResolver):
-    """Looks names up in threads that keep no process alive: getaddrinfo cannot be cancelled."""
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        found: asyncio.Future[list[ResolveResult]] = loop.create_future()
-        threading.Thread(target=_look_up, args=(loop, found, host, port, family), daemon=True).start()
-        return await found
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-
-def _look_up(
-    loop: asyncio.AbstractEventLoop,
-    found: asyncio.Future[list[ResolveResult]],
-    host: str,
-    port: int,
-    family: socket.AddressFamily,
-) -> None:
-    results: list[ResolveResult] = []
-    failed: BaseException | None = None
-    try:
-        for kind, _, proto, _, address in socket.getaddrinfo(host, port, family, socket.SOCK_STREAM):
-            results.append(
-                ResolveResult(
-                    hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=0
-                )
-            )
-    except ValueError:  # a name that cannot even be asked for
-        failed = socket.gaierror(socket.EAI_NONAME, "not a name")
-    except BaseException as error:  # who waits hears of it: nobody hears a thread
-        failed = error
-
-    def tell() -> None:
-        if found.done():
-            return
-        if failed is not None:
-            found.set_exception(failed)
-        else:
-            found.set_result(results)
-
-    try:
-        loop.call_soon_threadsafe(tell)
-    except RuntimeError:
-        return  # the loop has ended meanwhile: nobody waits
 
 
 async def _mark_sent(session: object, context: Any, params: object) -> None:  # noqa: ARG001
