@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from commcast.cli.loop import Loop
 from commcast.cli.opening import desk_to_read, desk_to_work, sender_for
 from commcast.cli.options import DryRunOption, FolderOption, JsonOption, moment_or_now
 from commcast.cli.outcomes import tell_signal, trouble_document
@@ -18,7 +18,7 @@ from commcast.cli.output import going_on_unread, say, show, show_json
 from commcast.cli.present import NAMES
 from commcast.cli.progress import Progress
 from commcast.durations import parse_duration
-from commcast.errors import CommcastError, ExitCode, InputError, Interrupted, LedgerError, gravest
+from commcast.errors import CommcastError, ExitCode, InputError, Interrupted, LedgerError
 
 if TYPE_CHECKING:
     from commcast.delivering import Delivered
@@ -34,10 +34,15 @@ ForOption = Annotated[
     str | None, typer.Option("--for", help="End the loop after so long, such as 5h.", show_default=False)
 ]
 
+UntilClosedOption = Annotated[
+    bool, typer.Option("--until-closed", help="End the loop when no incident is open and nothing waits.")
+]
+
 
 def tick(
     loop: LoopOption = None,
     for_: ForOption = None,
+    until_closed: UntilClosedOption = False,
     dry_run: DryRunOption = False,
     now: Annotated[
         str | None,
@@ -52,24 +57,28 @@ def tick(
 
     It sends nothing that nobody released, and prints nothing when there is nothing to tell. A broken file
     is named (exit 2) and stops only its own incident. A loop ends in the gravest code of its passes; "try
-    again" (75) counts only when the last pass says so.
+    again" (75) counts only when the last pass says so. A pass that takes longer than the loop's step leaves
+    out the steps it missed. A pass that ends in 0 or 1 asks heartbeat_url of commcast.toml, if there is one.
 
-    Example: commcast tick --loop 1m --for 5h
+    Example: commcast tick --loop 1m --until-closed
     """
     if dry_run:
         _dry_run(folder, now, as_json)
         return
     if now is not None:
         raise InputError("--now only shows: write it with --dry-run; what is sent is sent now")
-    if for_ is not None and loop is None:
-        raise InputError("--for bounds a loop: write it with --loop 1m")
+    if (for_ is not None or until_closed) and loop is None:
+        option = "--until-closed" if until_closed else "--for"
+        raise InputError(f"{option} bounds a loop: write it with --loop 1m")
     if loop is None:
         code = _pass(folder, as_json, _Talk())
     elif as_json:
         raise InputError("--json tells of one pass: leave out --loop")
     else:
         try:
-            code = _loop(folder, _length(loop, "--loop"), _length(for_, "--for") if for_ else None)
+            talk, lasting = _Talk(), _length(for_, "--for") if for_ else None
+            passes = Loop(lambda: _pass_in_loop(folder, talk), _length(loop, "--loop"), lasting)
+            code = passes.run(lambda: until_closed and _is_closed(folder))
         except KeyboardInterrupt:
             words = "Interrupted: the loop has ended; the next tick goes on where it left."
             raise Interrupted(words, ExitCode.INTERRUPTED) from None
@@ -88,25 +97,6 @@ class _Talk:
         self.last[about] = text
 
 
-def _loop(folder: Path | None, every: float, lasting: float | None) -> ExitCode:
-    talk, codes = _Talk(), []
-    start = due = time.monotonic()
-    while True:
-        codes.append(_pass_in_loop(folder, talk))
-        if codes[-1] in {ExitCode.INTERRUPTED, ExitCode.TERMINATED}:
-            return codes[-1]
-        now = time.monotonic()
-        due = max(due + every, now)
-        if lasting is not None and due - start > lasting:
-            return loop_code(codes)
-        time.sleep(due - now)
-
-
-def loop_code(codes: list[ExitCode]) -> ExitCode:
-    """Return what a loop ends in: the gravest of its passes, where "try again" only counts from the last."""
-    return gravest([*(code for code in codes if code is not ExitCode.TRY_AGAIN), *codes[-1:]])
-
-
 def _pass_in_loop(folder: Path | None, talk: _Talk) -> ExitCode:
     """Run one pass; what a later one may find mended does not end the loop."""
     try:
@@ -116,6 +106,22 @@ def _pass_in_loop(folder: Path | None, talk: _Talk) -> ExitCode:
     except CommcastError as error:
         talk.faults(str(error))
         return error.exit_code
+
+
+def _is_closed(folder: Path | None) -> bool:
+    """Return, and say, whether a loop has nothing to wait for any more; what cannot be read may be open."""
+    from commcast.unfinished import is_anything_open
+
+    try:
+        with desk_to_work(folder) as (desk, ledger):
+            is_open = is_anything_open(desk, ledger)
+    except LedgerError:
+        raise
+    except CommcastError:
+        return False
+    if not is_open:
+        show("No incident is open and nothing waits: the loop has ended.")
+    return not is_open
 
 
 def _pass(folder: Path | None, as_json: bool, talk: _Talk) -> ExitCode:

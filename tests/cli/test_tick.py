@@ -8,17 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from commcast.cli.tick import loop_code
+from commcast.cli.loop import loop_code, next_step
 from commcast.errors import ExitCode
 from commcast.ledger.stops import stop_incident
 from commcast.ledger.ticks import last_tick
 from commcast.message import Blame, OutcomeKind
 from tests.cli.running import bench_now, every_byte, just_now, run
-from tests.desks import Bench, write_incident
+from tests.desks import Bench, update_text, write_incident
 from tests.fakes import FakeAdapter, saying
 
 
@@ -148,3 +149,50 @@ def test_the_gravest_pass_counts_and_try_again_only_at_the_end() -> None:
 def ticked(bench: Bench) -> bool:
     with bench.ledger.read() as connection:
         return last_tick(connection) is not None
+
+
+def test_a_loop_ends_when_nothing_is_open(bench: Bench) -> None:
+    bench.release()
+    at = just_now() + timedelta(minutes=1)  # so short ago that nobody is nudged for the draft
+    path = bench.folder / "incidents" / "pay7.yaml"
+    path.write_text(path.read_text() + update_text(at, status="resolved", fixed="Rolled back."))
+    ended = "No incident is open and nothing waits: the loop has ended."
+    loop = ("tick", "--loop", "1s", "--for", "2s", "--until-closed")
+    assert ended not in run(*loop, folder=bench.folder).stdout  # the end is a draft: nobody said yes to it
+    bench.now = datetime.now(UTC)
+    bench.release()
+    assert ended in run(*loop, folder=bench.folder).stdout
+    assert bench.states(notice="update:2") == {("email", "accepted"): 3, ("sms", "accepted"): 2}
+
+
+def test_a_loop_goes_on_while_readers_wait_for_the_end(bench: Bench) -> None:
+    bench.send()
+    result = run("tick", "--loop", "1s", "--for", "1s", "--until-closed", folder=bench.folder)
+    assert "the loop has ended" not in result.stdout
+
+
+@pytest.mark.parametrize("becomes", ["broken", "gone"])
+def test_a_loop_goes_on_while_a_file_may_be_open(bench: Bench, becomes: str) -> None:
+    bench.send()
+    path = bench.folder / "incidents" / "pay7.yaml"
+    path.write_text("title: [\n") if becomes == "broken" else path.unlink()
+    result = run("tick", "--loop", "1s", "--for", "1s", "--until-closed", folder=bench.folder, expect=2)
+    assert "the loop has ended" not in result.stdout
+
+
+def test_a_desk_where_nothing_is_open_ends_the_loop_at_once(bench: Bench) -> None:
+    (bench.folder / "incidents" / "pay7.yaml").unlink()
+    assert "the loop has ended" in run("tick", "--loop", "1h", "--until-closed", folder=bench.folder).stdout
+
+
+@pytest.mark.parametrize("option", [("--until-closed",), ("--for", "1h")])
+def test_what_bounds_a_loop_wants_one(bench: Bench, option: tuple[str, ...]) -> None:
+    assert "--loop 1m" in run("tick", *option, folder=bench.folder, expect=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("passed", "due"),
+    [(0.0, 60.0), (5.0, 60.0), (59.9, 60.0), (60.0, 120.0), (61.0, 120.0), (130.0, 180.0), (600.5, 660.0)],
+)
+def test_a_loop_keeps_its_step_whatever_a_pass_takes(passed: float, due: float) -> None:
+    assert next_step(passed, 60.0) == due
