@@ -119,6 +119,12 @@ TABLE = (
     ),
     Entry("tick", UNATTENDED, "tick:tick", "Send what is released and owed; for cron."),
     Entry(
+        "cron",
+        UNATTENDED,
+        "cron:cron",
+        "Print what runs tick every minute, to copy: a crontab line, a systemd timer, an Actions workflow.",
+    ),
+    Entry(
         "receipts",
         UNATTENDED,
         "receipts:receipts",
