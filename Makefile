@@ -79,18 +79,20 @@ clean:
 	@touch $@
 
 # The tests send to Postfix: to its test sink, and to a whole one that they start in a folder of its own (as
-# root); and they let the disk fail under a run with strace.
+# root); they let the disk fail under a run with strace; and they look at a report in Chromium.
 system-tools:
 	@missing=; \
 	for tool in smtp-sink strace; do \
 	  $(SYSTEM_TOOLS) command -v $$tool >/dev/null || missing="$$missing $$tool"; \
 	done; \
+	{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
+	  || missing="$$missing chromium"; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then \
-	    echo "commcast: the tests need$$missing; install Postfix and strace (Debian, Ubuntu: sudo apt-get install postfix strace)" >&2; exit 1; \
+	    echo "commcast: the tests need$$missing; install Postfix, strace and Chromium (Debian: sudo apt-get install postfix strace chromium)" >&2; exit 1; \
 	  fi; \
-	  echo "Installing Postfix and strace for the tests." >&2; \
+	  echo "Installing Postfix, strace and Chromium for the tests." >&2; \
 	  export DEBIAN_FRONTEND=noninteractive; \
 	  echo 'postfix postfix/main_mailer_type select No configuration' | debconf-set-selections; \
-	  apt-get -qq update && apt-get -qq install --yes --no-install-recommends postfix strace >/dev/null; \
+	  apt-get -qq update && apt-get -qq install --yes --no-install-recommends postfix strace chromium >/dev/null; \
 	fi

@@ -112,6 +112,12 @@ TABLE = (
         "Show every message that was said: when, to how many, and what became of it.",
     ),
     Entry(
+        "report",
+        LOOK_FIRST,
+        "report:report",
+        "Show what was promised and kept: first word, silences, promises, estimates, outcomes.",
+    ),
+    Entry(
         "templates",
         LOOK_FIRST,
         "templates:templates",

@@ -1,0 +1,164 @@
+"""The command report: what was promised and kept, of one incident or over many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commcast.cli.colour import BOLD, DIM, RED, paint, show_painted
+from commcast.cli.opening import desk_to_read
+from commcast.cli.options import FolderOption, JsonOption, NowOption, moment_or_now
+from commcast.cli.output import inert, put, say, show_json
+from commcast.cli.wrapped import wrapped_table
+from commcast.errors import Fault, InputError, LedgerError
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from commcast.config import Config
+    from commcast.desk import Desk
+    from commcast.ledger.store import Ledger
+    from commcast.report.figures import Figures
+    from commcast.report.story import Story
+    from commcast.report.words import Table
+
+MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print Markdown, for the review.")]
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--html", metavar="FILE", help="Write one page with a timeline; - prints it.", show_default=False
+    ),
+]
+
+
+def report(
+    incident: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ID]", help="The incident; may be left out when one is open.", show_default=False
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    as_markdown: MarkdownOption = False,
+    html: HtmlOption = None,
+    now: NowOption = None,
+    folder: FolderOption = None,
+) -> None:
+    """Show what was promised and kept: first word, silences, promises, estimates, outcomes.
+
+    It is reckoned from the ledger, so it serves when the incident's file is gone.
+
+    Example: commcast report pay7 --html report.html
+    """
+    _one_way(as_json, as_markdown, html)
+    with desk_to_read(folder, moment_or_now(now)) as (desk, ledger):
+        figures = _figures(desk, _known(ledger), incident)
+    if as_json:
+        from commcast.report.document import as_document
+
+        show_json("report", as_document(figures))
+    elif as_markdown:
+        from commcast.report.markdown import as_markdown as written
+
+        put(inert(written(figures, desk.config.zone)))
+    elif html is not None:
+        from commcast.report.page import as_page
+
+        _write(as_page(figures, desk.config.zone), html)
+    else:
+        _show(figures, desk.config.zone)
+
+
+def _one_way(as_json: bool, as_markdown: bool, html: Path | None) -> None:
+    if sum((as_json, as_markdown, html is not None)) > 1:
+        raise InputError("--json, --markdown and --html are three ways to show it; choose one")
+
+
+def _known(ledger: Ledger | None) -> Ledger:
+    if ledger is None:
+        raise LedgerError("there is no ledger in this folder: nothing is known of what was told")
+    return ledger
+
+
+def _figures(desk: Desk, ledger: Ledger, incident: str | None) -> Figures:
+    from commcast.report.figures import NIGHT, figures_of
+    from commcast.report.reading import read_story
+
+    name = incident or _only_one(ledger)
+    with ledger.read() as connection:
+        story = read_story(connection, name, desk.now)
+    if story is None:
+        raise InputError(f"nothing was said of an incident {name!r:.60}; commcast log lists all")
+    quiet = desk.config.channels.sms.quiet if desk.config.channels.sms else None
+    return figures_of(
+        _with_review(story, desk.config, desk.now),
+        tolerate=desk.config.send.tolerate,
+        sms_price=desk.config.send.sms_price,
+        night=quiet or NIGHT,
+    )
+
+
+def _only_one(ledger: Ledger) -> str:
+    """Return the one incident that is open. Raises InputError where there are none or several."""
+    from commcast.ledger.overview import overviews
+
+    with ledger.read() as connection:
+        known = overviews(connection)
+    still = [name for name, overview in known.items() if not overview.is_over]
+    if len(still) == 1:
+        return still[0]
+    raise InputError(f"say which incident; known are: {', '.join(sorted(known)[:20]) or 'none'}")
+
+
+def _with_review(story: Story, config: Config, now: datetime) -> Story:
+    """Return the story with the review that its file names by now, where there is a file."""
+    from commcast.incidents.load import load_incidents
+
+    files = {each.id: each for each in load_incidents(config, now).incidents}
+    found = files.get(story.incident)
+    return replace(story, postmortem=found.postmortem) if found and found.postmortem else story
+
+
+def _write(page: str, html: Path) -> None:
+    if str(html) == "-":
+        put(page)
+        return
+    try:
+        html.write_text(page, encoding="utf-8")
+    except OSError as error:
+        what = f"cannot be written: {error.strerror or error}"
+        raise InputError(Fault(str(html), 0, 0, what, "name another: --html FILE")) from None
+    say(f"Open it in a browser: {html}")
+
+
+def _show(figures: Figures, zone: ZoneInfo) -> None:
+    from commcast.report.words import clock_of, facts, headline, subject, tables
+
+    clock = clock_of(figures, zone)
+    show_painted(paint(inert(figures.story.title), BOLD))
+    show_painted(inert(subject(figures, clock)))
+    show_painted("")
+    show_painted(paint(inert(headline(figures)), BOLD))
+    show_tables(tables(figures, clock))
+    show_painted("")
+    known = list(facts(figures))
+    width = max(len(what) for what, _ in known)
+    for what, words in known:
+        show_painted(inert(f"{what.ljust(width)}  {words}"))
+
+
+def show_tables(tables: Iterable[Table]) -> None:
+    """Print each table under its title, what went wrong in red where there is colour."""
+    for each in tables:
+        show_painted("")
+        show_painted(paint(inert(each.title), *([BOLD, RED] if each.bad else [BOLD])))
+        head, _, rest = wrapped_table([word.upper() for word in each.head], each.rows).partition("\n")
+        show_painted(paint(head, DIM))
+        show_painted(rest)
+        if each.note:
+            show_painted(paint(inert(each.note), DIM))

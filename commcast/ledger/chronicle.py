@@ -1,0 +1,279 @@
+"""What the ledger tells for a report: counted by the database, a handful of rows whatever the size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Integer, String, case, cast, func, not_, or_, select
+
+from commcast.ledger import schema
+from commcast.ledger.doubts import What
+from commcast.ledger.schema import OWN_STORY, State, stamp, unstamp
+
+_release, _broadcast, _composition = schema.release, schema.broadcast, schema.composition
+_delivery, _act = schema.delivery, schema.act
+
+_TOLD = (State.ACCEPTED, State.UNKNOWN)
+_NOBODY = "hears nothing"  # how the reasons of plan.people begin for somebody who opted out or was refused
+# Without this in its words a text states no time, so it promises none.
+_STATES_A_TIME = "%next_update_by.%"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which incidents are told of: one, or all whose first release is not before `since` (aware)."""
+
+    incident: str = ""
+    since: datetime | None = None
+
+    def holds(self, column: ColumnElement[str]) -> ColumnElement[bool]:
+        """Return the condition that an incident's id is one of these."""
+        if self.since is None:
+            return column == self.incident
+        first = func.min(_release.c.released_at) >= stamp(self.since)
+        return column.in_(select(_release.c.incident).group_by(_release.c.incident).having(first))
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """A release with all that was known then."""
+
+    incident: str
+    number: int
+    at: datetime
+    title: str
+    status: str
+    severity: int
+    how: str
+    by: str
+    released_at: datetime
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Deliveries of one broadcast to one audience that ended alike, and when the first and last did.
+
+    `reason` is there for skipped ones alone, without what differs from person to person. `number` is the
+    update that the notice speaks of.
+    """
+
+    incident: str
+    notice: str
+    number: int
+    channel: str
+    frozen_at: datetime
+    audience: str
+    state: State
+    reason: str
+    receipt: str
+    provider: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """How many readers of an audience a broadcast promised word by a time, and what came of it.
+
+    `gone` opted out or were refused for good before the next word; `in_time` had a later message accepted by
+    then, between `first_at` and `last_at` (None: no later message reached anybody).
+    """
+
+    incident: str
+    notice: str
+    channel: str
+    audience: str
+    made_at: datetime
+    promised: datetime
+    readers: int
+    gone: int
+    in_time: int
+    first_at: datetime | None
+    last_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TextsAt:
+    """How many texts readers of one zone got within one minute of UTC, `minute`."""
+
+    incident: str
+    audience: str
+    zone: str
+    minute: datetime
+    count: int
+
+
+def read_released(connection: Connection, scope: Scope) -> tuple[Released, ...]:
+    """Return the releases of incidents, oldest first."""
+    r = _release.c
+    columns = (r.incident, r.number, r.at, r.title, r.status, r.severity, r.how, r.by, r.released_at, r.facts)
+    rows = connection.execute(select(*columns).where(scope.holds(r.incident)).order_by(r.incident, r.number))
+    return tuple(
+        Released(
+            *row[:2], datetime.fromisoformat(row[2]), *row[3:8], datetime.fromisoformat(row[8]), row[9] or {}
+        )
+        for row in rows
+    )
+
+
+def read_counted(connection: Connection, scope: Scope) -> tuple[Counted, ...]:
+    """Return what became of every broadcast's deliveries, in the order things were said."""
+    d, b = _delivery.c, _broadcast.c
+    reason = case(
+        (d.state != State.SKIPPED, ""), (d.reason.like(f"{_NOBODY}%"), _NOBODY), else_=d.reason
+    ).label("reason")
+    receipt, provider = func.coalesce(d.receipt, ""), func.coalesce(d.provider, "")
+    alike = (d.broadcast, d.audience, d.state, reason, receipt, provider)
+    at = _heard_at()
+    counts = (
+        select(
+            d.broadcast,
+            d.audience,
+            d.state,
+            reason,
+            receipt.label("receipt"),
+            provider.label("provider"),
+            func.count().label("count"),
+            func.min(at).label("first_at"),
+            func.max(at).label("last_at"),
+        )
+        .where(scope.holds(d.incident))
+        .group_by(*alike)
+        .subquery()
+    )
+    rows = connection.execute(
+        select(b.incident, b.notice, b.number, b.channel, b.created_at, *counts.c[1:])
+        .join(counts, counts.c.broadcast == b.id)
+        .order_by(b.id, counts.c.audience, counts.c.state)
+    )
+    return tuple(
+        Counted(
+            row[0],
+            row[1],
+            row[2],
+            row[3],
+            _aware(row[4]),
+            row[5],
+            State(row[6]),
+            row[7],
+            row[8],
+            row[9],
+            row[10],
+            _aware(row[11]),
+            _aware(row[12]),
+        )
+        for row in rows
+    )
+
+
+def read_promised(connection: Connection, scope: Scope) -> tuple[Promised, ...]:
+    """Return every promise with how many of its readers had word in time, in the order they were made.
+
+    Reader by reader: their own next message counts, on the channel of the promise. A text promises only where
+    its words state a time, and only to readers without mail, for the others are told by mail.
+    """
+    d, c, b = _delivery.c, _composition.c, _broadcast.c
+    # From each reader's last message back to the first: what came after one is what was met before it.
+    later: dict[str, Any] = {
+        "partition_by": (d.incident, d.channel, d.key),
+        "order_by": d.broadcast.desc(),
+        "rows": (None, -1),
+    }
+    at = _heard_at()
+    next_at = func.min(case((d.state == State.ACCEPTED, at))).over(**later)
+    gone = func.max(case((d.reason.like(f"{_NOBODY}%"), 1), else_=0)).over(**later)
+    one = (
+        select(
+            d.broadcast,
+            d.composition,
+            d.audience,
+            d.state,
+            case((d.state == State.ACCEPTED, at)).label("heard_at"),
+            _only_by_text().label("only_by_text"),
+            next_at.label("next_at"),
+            gone.label("gone"),
+        )
+        .where(scope.holds(d.incident), d.state.in_((*_TOLD, State.SKIPPED)))
+        .subquery()
+    )
+    has_gone = case((one.c.next_at.is_(None), func.coalesce(one.c.gone, 0)), else_=0)
+    states_it = or_(
+        b.channel == "email", (one.c.only_by_text == 1) & cast(c.wording, String).like(_STATES_A_TIME)
+    )
+    rows = connection.execute(
+        select(
+            b.incident,
+            b.notice,
+            b.channel,
+            one.c.audience,
+            func.coalesce(func.min(one.c.heard_at), b.created_at),
+            c.next_update_by,
+            func.count(),
+            func.sum(has_gone),
+            func.sum(case((one.c.next_at <= c.next_update_by, 1), else_=0)),
+            func.min(one.c.next_at),
+            func.max(one.c.next_at),
+        )
+        .join(_composition, c.id == one.c.composition)
+        .join(_broadcast, b.id == one.c.broadcast)
+        .where(one.c.state.in_(_TOLD), c.next_update_by.is_not(None), states_it)
+        .group_by(b.id, b.incident, b.notice, b.channel, b.created_at, one.c.audience, c.next_update_by)
+        .order_by(b.id, one.c.audience, c.next_update_by)
+    )
+    return tuple(
+        Promised(
+            row[0],
+            row[1],
+            row[2],
+            row[3],
+            _aware(row[4]),
+            _aware(row[5]),
+            row[6],
+            row[7],
+            row[8],
+            unstamp(row[9]),
+            unstamp(row[10]),
+        )
+        for row in rows
+    )
+
+
+def read_texts(connection: Connection, scope: Scope) -> tuple[TextsAt, ...]:
+    """Return how many texts went to readers of which zone in which minute."""
+    d, c = _delivery.c, _composition.c
+    minute = func.substr(_heard_at(), 1, len("2026-11-21T09:05"))
+    rows = connection.execute(
+        select(d.incident, d.audience, c.zone, minute, func.count())
+        .join(_composition, c.id == d.composition)
+        .where(scope.holds(d.incident), d.channel == "sms", d.state == State.ACCEPTED)
+        .group_by(d.incident, d.audience, c.zone, minute)
+    )
+    return tuple(TextsAt(row[0], row[1], row[2], _aware(f"{row[3]}+00:00"), row[4]) for row in rows)
+
+
+def was_said_to_readers(column: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return the condition that an incident's id is not that of what its own people were told."""
+    return not_(column.startswith(OWN_STORY, autoescape=True))
+
+
+def _aware(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _heard_at() -> ColumnElement[str]:
+    """Return when a delivery was heard: when its outcome was known, or it was claimed where a person said."""
+    d = _delivery.c
+    said_later = d.id.in_(select(_act.c.delivery).where(_act.c.what.in_((What.SETTLE, What.RECONCILE))))
+    return case((said_later, func.coalesce(d.claimed_at, d.changed_at)), else_=d.changed_at)
+
+
+def _only_by_text() -> ColumnElement[int]:
+    """Return 1 for a text to a reader who gets no mail of the same."""
+    d = _delivery.c
+    by_email = func.coalesce(cast(d.recipient["by_email"].as_boolean(), Integer), 0)
+    return case((d.channel != "sms", 0), (by_email == 1, 0), else_=1)

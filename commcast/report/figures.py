@@ -1,0 +1,313 @@
+"""The figures of a report: reckoned from a story alone, each defined here with its units (pure)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from enum import StrEnum
+from itertools import pairwise
+
+from commcast.report.story import Nudged, Pledge, Shape, Stage, Story, Telling, Texts
+
+NIGHT = (time(21), time(8))  # where the configuration names no quiet hours
+# An end without a date of its own: nobody finished anything, so no estimate can be held against it.
+_NOT_AN_END = {"retracted", "merged", "cancelled"}
+
+
+class Kept(StrEnum):
+    """What became of a promise."""
+
+    KEPT = "kept"
+    PARTLY = "partly"
+    LATE = "late"
+    BROKEN = "never"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """One message's promise to one audience: word by `promised`, said at `made_at`.
+
+    `share` (0 to 1) is how many of the readers who were promised it, and could still be told, had a later
+    message accepted by then. kept: all but `tolerate` of them. partly: fewer. late: nobody by then, but
+    somebody after it. never: nobody at all, and its time has passed. open: its time is still to come.
+    `late` is from the promise until the first reader had word (partly: until the last), None where it was
+    kept or nobody ever had. `by_holding` says that a holding statement was the word.
+    """
+
+    notice: str
+    audience: str
+    made_at: datetime
+    promised: datetime
+    state: Kept
+    share: float
+    readers: int
+    late: timedelta | None
+    word_at: datetime | None
+    by_holding: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Time in which an audience had no message, from one that reached it until the next, or until the end."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def length(self) -> timedelta:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceFigures:
+    """One audience. Lengths are from the moment a message's first reader had it.
+
+    `first_at` is when its first reader had the first message, `first_all_at` the last one that message.
+    `from_start` is the time to first notice from the beginning (None: nobody knows it, or nobody was told),
+    `from_release` the same from the first yes to an update. `silence` is the longest gap, None without any.
+    `messages` counts notices that reached it, on any channel.
+    """
+
+    name: str
+    first_at: datetime | None
+    first_all_at: datetime | None
+    from_start: timedelta | None
+    from_release: timedelta | None
+    silence: Gap | None
+    messages: int
+    promises: tuple[Promise, ...]
+    outcomes: Counter[str]
+    texts_at_night: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A stated end: said at, for when (`earliest` only for a range), and when it really ended.
+
+    `off` is the real end less `latest`: above zero it took longer than was said; None while it is not over,
+    or where it was withdrawn. An estimate that later updates only carry on counts once.
+    """
+
+    number: int
+    said_at: datetime
+    earliest: datetime | None
+    latest: datetime
+    ended: datetime | None
+
+    @property
+    def off(self) -> timedelta | None:
+        return self.ended - self.latest if self.ended else None
+
+    @property
+    def held(self) -> bool | None:
+        """Whether it was over by `latest`; None where that is not known."""
+        return None if self.off is None else self.off <= timedelta()
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a report shows of one incident.
+
+    `ended` is when it was over, as the last end says; `until` the end of what is looked at: the last message,
+    or now. `holdings` and `corrections` count notices, each once for all its audiences. `cost` is segments
+    times the price of one, None where no price is set.
+    """
+
+    story: Story
+    ended: datetime | None
+    until: datetime
+    audiences: tuple[AudienceFigures, ...]
+    estimates: tuple[Estimate, ...]
+    holdings: int
+    corrections: int
+    outcomes: Counter[str]
+    nudges: tuple[Nudged, ...]
+    texts: Texts
+    cost: float | None
+
+    @property
+    def promises(self) -> tuple[Promise, ...]:
+        return tuple(promise for each in self.audiences for promise in each.promises)
+
+    @property
+    def kept(self) -> int:
+        return sum(promise.state is Kept.KEPT for promise in self.promises)
+
+    @property
+    def due(self) -> int:
+        """How many promises' time has come: all but the open ones."""
+        return sum(promise.state is not Kept.OPEN for promise in self.promises)
+
+    @property
+    def down(self) -> timedelta | None:
+        """How long it lasted: from its beginning to its end, or until now; None where nobody knows."""
+        start = self.story.started
+        if start is None or self.story.kind != "incident" or self.withdrawn:
+            return None
+        return max(timedelta(), (self.ended or self.story.now) - start)
+
+    @property
+    def withdrawn(self) -> bool:
+        """Whether it ended without having been mended: a false alarm, cancelled, or told on elsewhere."""
+        return self.story.stages[-1].status in _NOT_AN_END
+
+    @property
+    def texts_at_night(self) -> int:
+        return sum(each.texts_at_night for each in self.audiences)
+
+
+def figures_of(
+    story: Story,
+    *,
+    tolerate: float = 0.02,
+    sms_price: float = 0.0,
+    night: tuple[time, time] = NIGHT,
+) -> Figures:
+    """Return the figures of a story. `tolerate` is the share of readers that a kept promise may miss."""
+    ended = _ended(story)
+    names = dict.fromkeys(each.audience for each in story.tellings)
+    audiences = [_audience(name, story, tolerate, night) for name in names]
+    told = [each.last_at for each in story.tellings if each.last_at and each.shape is not Shape.FOLLOW_UP]
+    moments = [stage.released_at for stage in story.stages] + told + ([ended] if ended else [])
+    return Figures(
+        story=story,
+        ended=ended,
+        until=max(moments) if story.is_over else max(story.now, *moments),
+        audiences=tuple(audiences),
+        estimates=tuple(_estimates(story, ended)),
+        holdings=len({each.notice for each in story.tellings if each.shape is Shape.HOLDING}),
+        corrections=len({each.notice for each in story.tellings if each.shape is Shape.CORRECTION}),
+        outcomes=_added(each.outcomes for each in audiences),
+        nudges=story.nudges,
+        texts=story.texts,
+        cost=story.texts.segments * sms_price if sms_price else None,
+    )
+
+
+def tellings_of(story: Story, audience: str) -> list[Telling]:
+    """Return, by notice, the telling that reached an audience first, in the order in which they did."""
+    first: dict[str, Telling] = {}
+    for each in story.tellings:
+        if each.audience == audience and each.first_at is not None:
+            known = first.get(each.notice)
+            if known is None or known.first_at is None or each.first_at < known.first_at:
+                first[each.notice] = each
+    return sorted(first.values(), key=lambda each: each.first_at or each.frozen_at)
+
+
+def _audience(name: str, story: Story, tolerate: float, night: tuple[time, time]) -> AudienceFigures:
+    told = tellings_of(story, name)
+    first = told[0].first_at if told else None
+    everybody = [
+        each.last_at
+        for each in story.tellings
+        if each.audience == name and told and each.notice == told[0].notice and each.last_at
+    ]
+    return AudienceFigures(
+        name=name,
+        first_at=first,
+        first_all_at=max(everybody, default=None),
+        from_start=first - story.started if first and story.started else None,
+        from_release=first - story.first_release if first else None,
+        silence=max(gaps(story, name), key=lambda gap: gap.length, default=None),
+        messages=len(told),
+        promises=tuple(
+            _promise(each, told, story, tolerate)
+            for each in story.pledges
+            if each.audience == name and each.readers > each.gone
+        ),
+        outcomes=_added(Counter(each.outcomes) for each in story.tellings if each.audience == name),
+        texts_at_night=sum(
+            each.count
+            for each in story.nights
+            if each.audience == name and is_night(each.local.time(), night)
+        ),
+    )
+
+
+def gaps(story: Story, audience: str) -> Iterator[Gap]:
+    """Yield the times without a message to an audience, between its messages and until the end (or now).
+
+    After an end nothing is owed, so no silence begins there; what follows it (reviews, check-ins) is no word
+    that anybody waited for.
+    """
+    told = [each for each in tellings_of(story, audience) if each.shape is not Shape.FOLLOW_UP]
+    for before, after in pairwise(told):
+        if before.shape is not Shape.END and before.first_at and after.first_at:
+            yield Gap(before.first_at, after.first_at)
+    if not told or told[-1].shape is Shape.END or not (last := told[-1].first_at):
+        return
+    until = story.stages[-1].released_at if story.is_over else story.now
+    if until > last:
+        yield Gap(last, until)
+
+
+def is_night(clock: time, night: tuple[time, time]) -> bool:
+    """Return whether a clock time lies in the hours `night` (from, to), which may reach over midnight."""
+    start, end = night
+    return start <= clock < end if start <= end else clock >= start or clock < end
+
+
+def _promise(pledge: Pledge, told: list[Telling], story: Story, tolerate: float) -> Promise:
+    could = pledge.readers - pledge.gone
+    share = min(1.0, pledge.in_time / could)
+    state = _state(pledge, share, story, tolerate)
+    word_at = pledge.last_at if state is Kept.PARTLY else pledge.first_at
+    late = word_at - pledge.promised if word_at and state in {Kept.PARTLY, Kept.LATE} else None
+    next_one = next(
+        (each for each in told if each.first_at and pledge.first_at and each.first_at >= pledge.first_at),
+        None,
+    )
+    return Promise(
+        notice=pledge.notice,
+        audience=pledge.audience,
+        made_at=pledge.made_at,
+        promised=pledge.promised,
+        state=state,
+        share=share,
+        readers=pledge.readers,
+        late=late if late is None or late > timedelta() else timedelta(),
+        word_at=pledge.first_at,
+        by_holding=next_one is not None and next_one.shape is Shape.HOLDING,
+    )
+
+
+def _state(pledge: Pledge, share: float, story: Story, tolerate: float) -> Kept:
+    if pledge.in_time and share >= 1 - tolerate:
+        return Kept.KEPT
+    if pledge.promised > story.now:
+        return Kept.OPEN
+    if pledge.in_time:
+        return Kept.PARTLY
+    return Kept.LATE if pledge.first_at else Kept.BROKEN
+
+
+def _ended(story: Story) -> datetime | None:
+    """Return when it was over, by the last update: what it says itself, else when that update is of."""
+    last = story.stages[-1]
+    return (last.ended or last.at) if last.is_end else None
+
+
+def _estimates(story: Story, ended: datetime | None) -> Iterator[Estimate]:
+    known = None if story.stages[-1].status in _NOT_AN_END else ended
+    before: tuple[datetime | None, datetime | None] = (None, None)
+    for stage in story.stages:
+        stated = (stage.earliest, stage.latest)
+        if stated != before and stage.latest is not None and not stage.is_end:
+            yield Estimate(stage.number, stage.at, stage.earliest, stage.latest, known)
+        before = stated
+
+
+def _added(counts: Iterable[Counter[str]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for each in counts:
+        total.update(each)
+    return total
+
+
+def worst_severity(stages: Iterable[Stage]) -> int:
+    """Return the gravest severity that an incident had: 1 is the worst."""
+    return min(stage.severity for stage in stages)

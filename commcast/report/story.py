@@ -1,0 +1,145 @@
+"""A story as a report reads it: plain values, told by the ledger, known to no database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class Shape(StrEnum):
+    """What a message was for its readers."""
+
+    UPDATE = "update"
+    HOLDING = "holding statement"
+    CORRECTION = "correction"
+    REMINDER = "reminder"
+    FOLLOW_UP = "follow-up"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One released update: when it says it is of (`at`), and when somebody said yes to it.
+
+    `earliest` and `latest` are its estimate of the end, or the end of a planned window; None where unknown.
+    `ended` is when it says that it was over. `elsewhere` says that this ledger did not tell it.
+    """
+
+    number: int
+    at: datetime
+    released_at: datetime
+    status: str
+    severity: int
+    is_end: bool
+    earliest: datetime | None = None
+    latest: datetime | None = None
+    ended: datetime | None = None
+    corrects: tuple[int, ...] = ()
+    elsewhere: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """One notice to one audience over one channel.
+
+    `first_at` and `last_at` are when the first and the last of its readers had it (accepted by the provider),
+    None where nobody did. `outcomes` counts its deliveries: accepted (delivered, bounced and failed ones are
+    among them), delivered, bounced, failed, rejected, unknown, waiting, held, "skipped: …".
+    """
+
+    notice: str
+    shape: Shape
+    number: int
+    channel: str
+    audience: str
+    frozen_at: datetime
+    first_at: datetime | None
+    last_at: datetime | None
+    outcomes: Mapping[str, int]
+    providers: tuple[str, ...] = ()
+
+    @property
+    def reached(self) -> int:
+        """How many readers' providers took it."""
+        return self.outcomes.get("accepted", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Pledge:
+    """Word that one message promised one audience by a time.
+
+    `readers` were promised it; `gone` of them opted out or were refused for good before the next word;
+    `in_time` had a later message accepted by `promised`. `first_at` and `last_at` are when the first and the
+    last of them had their next message, None where nobody had one.
+    """
+
+    notice: str
+    audience: str
+    made_at: datetime
+    promised: datetime
+    readers: int
+    gone: int
+    in_time: int
+    first_at: datetime | None
+    last_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NightTexts:
+    """How many texts an audience got within one minute in one zone, as its readers' clocks showed it."""
+
+    audience: str
+    local: datetime
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nudged:
+    """One nudge: how it went (email, sms, command), to how many, and what became of it."""
+
+    notice: str
+    at: datetime
+    way: str
+    count: int
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Text messages: how many were handed over and their segments; `exact` is False for an estimate."""
+
+    count: int = 0
+    segments: int = 0
+    exact: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """All that a report is reckoned from. Times are aware; `now` is the moment of the report.
+
+    `started` is when it began, None where nobody knows. `feedback` is (yes, no).
+    """
+
+    incident: str
+    title: str
+    kind: str
+    now: datetime
+    started: datetime | None
+    stages: tuple[Stage, ...]
+    tellings: tuple[Telling, ...] = ()
+    pledges: tuple[Pledge, ...] = ()
+    nights: tuple[NightTexts, ...] = ()
+    nudges: tuple[Nudged, ...] = ()
+    feedback: tuple[int, int] = (0, 0)
+    texts: Texts = field(default_factory=Texts)
+    postmortem: str = ""
+
+    @property
+    def first_release(self) -> datetime:
+        return min(stage.released_at for stage in self.stages)
+
+    @property
+    def is_over(self) -> bool:
+        return self.stages[-1].is_end

@@ -1,0 +1,403 @@
+"""The timeline of a report as shapes to draw: a lane an audience, time along it, for a wide page and a tall.
+
+Along is the way time runs: to the right on a wide page, down on a tall one, so that both are legible at
+their own size. All numbers are pixels of the drawing.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+from commcast.report.figures import AudienceFigures, Figures, Gap, Kept, Promise, tellings_of
+from commcast.report.story import Shape, Telling
+from commcast.report.words import Clock, beginning, length, many, name_of, said_of
+
+_MARK = 20.0  # how far marks must be apart not to touch
+_FINE = {Kept.KEPT, Kept.OPEN}
+_LETTERS = {Shape.HOLDING: "H", Shape.REMINDER: "R", Shape.FOLLOW_UP: "F"}
+_STEPS = [timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 180, 360, 720)]
+# Time in which nothing happens for so long is drawn shorter than it is, and marked as such.
+_BREAK_ABOVE, _BREAK_SHARE, _BREAK_DRAWN = timedelta(hours=6), 0.25, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A rectangle; `what` is its class in the page's style, `title` what it tells when pointed at."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    what: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A straight line."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A word; `anchor` is start, middle or end; `turned` words run upwards."""
+
+    x: float
+    y: float
+    text: str
+    what: str
+    anchor: str = "start"
+    turned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A message: its shape by `what`, with a letter or number in it."""
+
+    x: float
+    y: float
+    what: str
+    text: str
+    title: str
+
+
+@dataclass(slots=True)
+class Drawing:
+    """All shapes of one timeline, in the order in which they are drawn within their kind."""
+
+    width: float
+    height: float = 0.0
+    bars: list[Bar] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    spans: list[Bar] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
+
+
+class Scale:
+    """From moments to pixels along. Long stretches without any event are shortened; `breaks` are those."""
+
+    def __init__(self, moments: Iterable[datetime], start: float, end: float) -> None:
+        self.moments = sorted(set(moments))
+        lengths = [after - before for before, after in pairwise(self.moments)]
+        total = sum(lengths, timedelta())
+        broken = [each > _BREAK_ABOVE and each > _BREAK_SHARE * total for each in lengths]
+        rest = sum((each for each, is_long in zip(lengths, broken, strict=True) if not is_long), timedelta())
+        drawn = [
+            _BREAK_DRAWN * (rest.total_seconds() or 1.0) if is_long else each.total_seconds()
+            for each, is_long in zip(lengths, broken, strict=True)
+        ]
+        size = (end - start) / (sum(drawn) or 1.0)
+        self.places = [start]
+        for each in drawn:
+            self.places.append(self.places[-1] + each * size)
+        self.breaks = [i for i, is_long in enumerate(broken) if is_long]
+
+    def at(self, moment: datetime) -> float:
+        """Return where a moment lies; one outside lies at the edge."""
+        i = max(0, min(bisect_right(self.moments, moment) - 1, len(self.moments) - 2))
+        if len(self.moments) < 2:
+            return self.places[0]
+        before, after = self.moments[i], self.moments[i + 1]
+        share = min(1.0, max(0.0, (moment - before) / (after - before)))
+        return self.places[i] + share * (self.places[i + 1] - self.places[i])
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Where things lie: along from `start` to `end`; lanes across, each `lane` wide from `first` on.
+
+    `base` is where a lane's line lies in it; marks lie in `levels` rows from there, `level` apart, promises
+    in `rows` rows from `span` beyond the line, `row` apart.
+    """
+
+    wide: bool
+    width: float
+    start: float
+    end: float
+    first: float
+    lane: float
+    base: float
+    levels: int
+    level: float
+    rows: int
+    span: float
+    row: float
+
+
+def wide_timeline(figures: Figures, clock: Clock) -> Drawing:
+    """Return the timeline for a page of 700 pixels and more: time runs to the right."""
+    frame = _Frame(True, 1100, 132, 1066, 58, 112, 52, 2, -21, 3, 18, 11)
+    return _Plot(figures, clock, frame).drawing()
+
+
+def tall_timeline(figures: Figures, clock: Clock) -> Drawing:
+    """Return the timeline for a phone: time runs down, in as much room as the messages need."""
+    count = max(1, len(figures.audiences))
+    lane = 306 / min(count, 5)
+    room = _room(figures)
+    frame = _Frame(False, 54 + lane * count, 66, 66 + room, 50, lane, 28, 2, -19, 2, 13, 8)
+    return _Plot(figures, clock, frame).drawing()
+
+
+def _room(figures: Figures) -> float:
+    """Return how long a tall timeline is, so that the marks of most neighbours do not touch."""
+    scale = Scale(_moments(figures), 0, 1)
+    closest = [
+        scale.at(after.first_at) - scale.at(before.first_at)
+        for each in figures.audiences
+        for before, after in pairwise(tellings_of(figures.story, each.name))
+        if before.first_at and after.first_at and after.first_at > before.first_at
+    ]
+    if not closest:
+        return 320
+    closest.sort()
+    return max(320.0, min(1400.0, (_MARK + 4) / closest[len(closest) // 10]))
+
+
+def _moments(figures: Figures) -> list[datetime]:
+    """Return every moment that the timeline shows."""
+    story = figures.story
+    moments = [beginning(story), figures.until, story.first_release]
+    moments += [each.first_at for each in story.tellings if each.first_at]
+    moments += [promise.promised for promise in figures.promises if promise.state is not Kept.OPEN]
+    moments += [promise.word_at for promise in figures.promises if promise.word_at]
+    return moments
+
+
+class _Plot:
+    def __init__(self, figures: Figures, clock: Clock, frame: _Frame) -> None:
+        self.figures, self.clock, self.frame = figures, clock, frame
+        self.scale = Scale(_moments(figures), frame.start, frame.end)
+        self.made = Drawing(frame.width)
+        self.bottom = frame.first + frame.lane * len(figures.audiences)
+
+    def drawing(self) -> Drawing:
+        """Return all shapes."""
+        self._axis()
+        self._bounds()
+        for number, each in enumerate(self.figures.audiences):
+            self._lane(number, each)
+        self.made.height = self.bottom + 8 if self.frame.wide else self.frame.end + 20
+        return self.made
+
+    def _axis(self) -> None:
+        clear = 64.0 if self.frame.wide else 30.0
+        bounds = [beginning(self.figures.story), *([self.figures.ended] if self.figures.ended else [])]
+        # On a tall page the beginning and the end are named where the hours stand.
+        taken = [] if self.frame.wide else [self.scale.at(at) for at in bounds]
+        before = -clear
+        for tick in _ticks(self.scale, (self.frame.end - self.frame.start) / clear):
+            along = self.scale.at(tick)
+            if along - before < clear:
+                continue
+            before = along
+            self._cross_line(along, "grid")
+            if any(abs(along - other) < 26 for other in taken):
+                continue
+            text = f"{tick.astimezone(self.clock.zone):%H:%M}"
+            if text == "00:00":
+                text = self.clock.day(tick)
+            self._axis_label(along, text, "tick")
+        for i in self.scale.breaks:
+            middle = (self.scale.places[i] + self.scale.places[i + 1]) / 2
+            quiet = self.scale.moments[i + 1] - self.scale.moments[i]
+            self._cross_line(middle, "break")
+            self._axis_label(middle, f"… {length(quiet)} …", "tick")
+
+    def _bounds(self) -> None:
+        """Draw when it began and when it was over, across all lanes."""
+        story, ended = self.figures.story, self.figures.ended
+        start = beginning(story)
+        self._bound(start, "began" if story.started else "first", "began", first=True)
+        if ended:
+            self._bound(ended, "over", "over")
+            a, b = self.scale.at(start), self.scale.at(ended)
+            title = f"lasted {length(max(ended - start, timedelta()))}"
+            across = self.frame.first - (8 if self.frame.wide else 6)
+            self.made.bars.append(self._bar(a, b, across, 5, "down", title))
+
+    def _bound(self, at: datetime, text: str, what: str, *, first: bool = False) -> None:
+        along = self.scale.at(at)
+        self._cross_line(along, what)
+        if self.frame.wide:
+            near_end = along > self.frame.end - 90
+            anchor = "end" if near_end and not first else "start" if first else "middle"
+            self.made.labels.append(
+                Label(along, 16, f"{text} {self.clock.time(at)}", f"bound {what}", anchor)
+            )
+            return
+        hour = f"{at.astimezone(self.clock.zone):%H:%M}"
+        self.made.labels.append(Label(42, along - 2, text, f"bound {what}", "end"))
+        self.made.labels.append(Label(42, along + 12, hour, f"bound {what}", "end"))
+
+    def _lane(self, number: int, each: AudienceFigures) -> None:
+        across = self.frame.first + number * self.frame.lane
+        base = across + self.frame.base
+        if number % 2 == 0:
+            start, end = (0.0, self.frame.width) if self.frame.wide else (0.0, self.frame.end + 20)
+            self.made.bars.insert(0, self._bar(start, end, across, self.frame.lane, "lane"))
+        self._lane_name(across, each)
+        self.made.lines.append(self._along_line(self.frame.start, self.frame.end, base, "base"))
+        told = tellings_of(self.figures.story, each.name)
+        self._promises(base + self.frame.span, each.promises)
+        if each.silence:
+            self._silence(base, each.silence)
+        self._messages(base, each, told)
+
+    def _lane_name(self, across: float, each: AudienceFigures) -> None:
+        due = [promise for promise in each.promises if promise.state is not Kept.OPEN]
+        kept = sum(promise.state is Kept.KEPT for promise in due)
+        notes = [many(each.messages, "message"), f"{kept} of {len(due)} kept" if due else ""]
+        if self.frame.wide:
+            base = across + self.frame.base
+            self.made.labels.append(Label(12, base - 8, cut(each.name, 15), "name"))
+            for i, note in enumerate(filter(None, notes)):
+                self.made.labels.append(Label(12, base + 9 + 15 * i, note, "note"))
+            return
+        fits = int(self.frame.lane / 7.5)
+        self.made.labels.append(Label(across + 6, 18, cut(each.name, fits), "name"))
+        self.made.labels.append(Label(across + 6, 34, cut(notes[1] or notes[0], fits + 2), "note"))
+
+    def _messages(self, base: float, each: AudienceFigures, told: Sequence[Telling]) -> None:
+        levels = self.frame.levels if self.frame.lane > 60 else 1
+        ends = [-_MARK * 2] * levels
+        for telling in told:
+            if telling.first_at is None:
+                continue
+            along = self.scale.at(telling.first_at)
+            free = [i for i in range(levels) if along - ends[i] >= _MARK]
+            level = free[0] if free else ends.index(min(ends))
+            ends[level] = along
+            across = base + level * self.frame.level
+            if level:
+                x1, y1 = self._point(along, base)
+                x2, y2 = self._point(along, across)
+                self.made.lines.append(Line(x1, y1, x2, y2, "stem"))
+            x, y = self._point(along, across)
+            self.made.marks.append(Mark(x, y, _class(telling), _letter(telling), self._title(telling, each)))
+
+    def _title(self, telling: Telling, each: AudienceFigures) -> str:
+        ways = [
+            t for t in self.figures.story.tellings if t.notice == telling.notice and t.audience == each.name
+        ]
+        readers = ", ".join(
+            f"{way.reached:,} by {'SMS' if way.channel == 'sms' else way.channel}" for way in ways
+        )
+        at = self.clock.time(telling.first_at) if telling.first_at else ""
+        return f"{name_of(telling)} at {at}: {each.name}, {readers}"
+
+    def _promises(self, across: float, promises: Sequence[Promise]) -> None:
+        rows = [-1.0] * self.frame.rows
+        for promise in sorted(promises, key=lambda each: (each.made_at, each.promised)):
+            start, end = self.scale.at(promise.made_at), self.scale.at(promise.promised)
+            until = max(end, self.scale.at(promise.word_at) if promise.late and promise.word_at else end)
+            if promise.state is Kept.BROKEN:
+                until = self.frame.end
+            free = [i for i, taken in enumerate(rows) if start >= taken + 2]
+            row = free[0] if free else rows.index(min(rows))
+            # Room for the words behind it.
+            rows[row] = until + (80 if self.frame.wide and promise.state not in _FINE else 0)
+            self._promise(across + row * self.frame.row, promise, start, end, until)
+
+    def _promise(self, across: float, promise: Promise, start: float, end: float, until: float) -> None:
+        title = (
+            f"promised for {self.clock.time(promise.promised)} at {self.clock.time(promise.made_at)}: "
+            f"{said_of(promise, self.clock)}"
+        )
+        what = f"span {promise.state.name.lower()}"
+        self.made.spans.append(self._bar(start, max(end, start + 2), across, 6, what, title))
+        self.made.spans.append(self._bar(end - 1, end + 1, across - 2, 10, "deadline"))
+        if promise.state in _FINE:
+            return
+        if until > end:
+            self.made.spans.append(self._bar(end, until, across - 1, 8, "span overdue", title))
+        text = "no word" if promise.late is None else f"{length(promise.late)} late"
+        if self.frame.wide:
+            near_end = until > self.frame.end - 70
+            x, anchor = (until, "end") if near_end else (until + 5, "start")
+            y = across + 18 if near_end else across + 7
+            self.made.labels.append(Label(x, y, text, "late", anchor))
+        else:
+            x, y = across + 11, (end + until) / 2 + 4
+            self.made.labels.append(Label(x, y, text.replace(" late", ""), "late"))
+
+    def _silence(self, base: float, gap: Gap) -> None:
+        start, end = self.scale.at(gap.start), self.scale.at(gap.end)
+        title = f"longest silence, {self.clock.time(gap.start)} to {self.clock.time(gap.end)}"
+        self.made.spans.append(self._bar(start, end, base - 3, 6, "silence", title))
+        text = length(gap.length)
+        middle = (start + end) / 2
+        if self.frame.wide:
+            self.made.labels.append(Label(middle, base - 14, text, "quiet", "middle"))
+        else:
+            self.made.labels.append(Label(base - 9, middle, text, "quiet", "middle", turned=True))
+
+    def _axis_label(self, along: float, text: str, what: str) -> None:
+        if self.frame.wide:
+            self.made.labels.append(Label(along, self.frame.first - 20, text, what, "middle"))
+        else:
+            self.made.labels.append(Label(42, along + 4, text, what, "end"))
+
+    def _cross_line(self, along: float, what: str) -> None:
+        """Draw a line across all lanes at one time."""
+        if self.frame.wide:
+            self.made.lines.append(Line(along, self.frame.first - 12, along, self.bottom, what))
+        else:
+            self.made.lines.append(Line(46, along, self.frame.width, along, what))
+
+    def _along_line(self, start: float, end: float, across: float, what: str) -> Line:
+        x1, y1 = self._point(start, across)
+        x2, y2 = self._point(end, across)
+        return Line(x1, y1, x2, y2, what)
+
+    def _bar(self, start: float, end: float, across: float, thick: float, what: str, title: str = "") -> Bar:
+        x, y = self._point(start, across)
+        length = max(0.0, end - start)
+        size = (length, thick) if self.frame.wide else (thick, length)
+        return Bar(x, y, *size, what, title)
+
+    def _point(self, along: float, across: float) -> tuple[float, float]:
+        return (along, across) if self.frame.wide else (across, along)
+
+
+def _ticks(scale: Scale, most: float) -> Iterator[datetime]:
+    """Yield full moments of the clock, at most so many, so that all are equally far apart."""
+    first, last = scale.moments[0], scale.moments[-1]
+    span = last - first
+    shown = span - sum((scale.moments[i + 1] - scale.moments[i] for i in scale.breaks), timedelta())
+    step = next((each for each in _STEPS if shown / each <= most), timedelta(days=1))
+    while span / step > 500:  # a story of months
+        step *= 2
+    whole = timedelta(seconds=int(first.timestamp()) % int(step.total_seconds()))
+    tick = first.replace(microsecond=0) - whole
+    while tick <= last:
+        if tick >= first and not any(scale.moments[i] < tick < scale.moments[i + 1] for i in scale.breaks):
+            yield tick
+        tick += step
+
+
+def _class(telling: Telling) -> str:
+    return telling.shape.name.lower().replace("_", "-")
+
+
+def _letter(telling: Telling) -> str:
+    if telling.shape is Shape.END:
+        return "✓"
+    if telling.shape is Shape.CORRECTION:
+        return "C"
+    return _LETTERS.get(telling.shape, str(telling.number))
+
+
+def cut(text: str, most: int) -> str:
+    """Return `text` with at most so many characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

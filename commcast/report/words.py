@@ -1,0 +1,338 @@
+"""A report's figures in words: the sentence above all, the tables, the facts. Every output shows these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from commcast.report.figures import AudienceFigures, Figures, Kept, Promise, worst_severity
+from commcast.report.story import Shape, Story, Telling
+
+_WAYS = {"email": "email", "sms": "SMS", "command": "command"}
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_FIRST_OUTCOMES = ("accepted", "delivered", "bounced", "failed", "rejected", "unknown", "waiting", "held")
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One figure that a reader should see first; `tone` is good, bad or plain."""
+
+    figure: str
+    label: str
+    note: str = ""
+    tone: str = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under a heading; `bad` are the numbers (from 0) of rows that tell of something that went wrong.
+
+    A page may set a `small` one beside another.
+    """
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    bad: frozenset[int] = frozenset()
+    small: bool = True
+
+
+class Clock:
+    """Shows times on the desk's clock; the day is named where the story is longer than one day."""
+
+    def __init__(self, zone: ZoneInfo, moments: Iterable[datetime]) -> None:
+        self.zone = zone
+        self._days = {at.astimezone(zone).date() for at in moments}
+
+    def time(self, at: datetime) -> str:
+        """Return such as 10:24, or 21 Nov 10:24."""
+        local = at.astimezone(self.zone)
+        return f"{local:%H:%M}" if len(self._days) == 1 else f"{self.day(at)} {local:%H:%M}"
+
+    def day(self, at: datetime) -> str:
+        local = at.astimezone(self.zone)
+        return f"{local.day} {_MONTHS[local.month - 1]}"
+
+    def full(self, at: datetime) -> str:
+        local = at.astimezone(self.zone)
+        return f"{self.day(at)} {local.year}, {local:%H:%M}"
+
+    def letters(self, at: datetime) -> str:
+        """Return what the zone calls itself then, such as CET."""
+        return at.astimezone(self.zone).tzname() or self.zone.key
+
+
+def clock_of(figures: Figures, zone: ZoneInfo) -> Clock:
+    """Return the clock for a story; its days are those of its messages, beginning and end."""
+    story = figures.story
+    moments = [each.first_at for each in story.tellings if each.first_at]
+    return Clock(zone, [beginning(story), figures.until, *moments])
+
+
+def beginning(story: Story) -> datetime:
+    """Return where a story begins: when it began, or where nobody knows that, the first yes to an update."""
+    return story.started or story.first_release
+
+
+def length(span: timedelta) -> str:
+    """Return a length to the minute: 34 min, 1 h 16 min, 2 d 3 h."""
+    minutes = int(span.total_seconds() // 60)
+    if minutes < 1:
+        return "under 1 min"
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def headline(figures: Figures) -> str:
+    """Return the report in one line: promises, first word, longest silence."""
+    parts = []
+    if figures.due:
+        parts.append(f"Kept {figures.kept} of {many(figures.due, 'promise')}")
+    first, _ = _first_and_last(figures)
+    if first and first.from_start is not None:
+        parts.append(f"first word after {length(first.from_start)}")
+    if (silent := _most_silent(figures)) and silent.silence:
+        parts.append(f"longest silence {length(silent.silence.length)}")
+    text = ", ".join(parts) or "Nobody was told"
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def subject(figures: Figures, clock: Clock) -> str:
+    """Return what and when it was, in one line."""
+    story = figures.story
+    parts = [story.incident, f"severity {worst_severity(story.stages)}"]
+    if story.kind != "incident":
+        parts = [story.incident, story.kind]
+    start = beginning(story)
+    until = f" to {clock.time(figures.ended)}" if figures.ended else ", not over yet"
+    parts.append(f"{clock.full(start)}{until} {clock.letters(start)}")
+    if figures.down is not None and figures.ended:
+        parts.append(length(figures.down))
+    if figures.withdrawn:
+        parts.append(story.stages[-1].status)
+    return " · ".join(parts)
+
+
+def cards(figures: Figures, clock: Clock) -> Iterator[Card]:
+    """Yield the figures that a manager looks for."""
+    if figures.due:
+        missed = figures.due - figures.kept
+        note = "every one of them" if not missed else f"{missed} not kept"
+        tone = "bad" if missed else "good"
+        yield Card(f"{figures.kept} of {figures.due}", "promises kept", note, tone)
+    first, last = _first_and_last(figures)
+    if first and last and first.from_start is not None and last.from_start is not None:
+        note = "to every audience"
+        if length(last.from_start) != length(first.from_start):
+            note = f"to {first.name}; {last.name} after {length(last.from_start)}"
+        yield Card(length(first.from_start), "until the first word", note)
+    if (silent := _most_silent(figures)) and (gap := silent.silence):
+        note = f"{silent.name}, {clock.time(gap.start)} to {clock.time(gap.end)}"
+        yield Card(length(gap.length), "longest silence", note)
+    judged = [each for each in figures.estimates if each.held is not None]
+    if judged:
+        held = sum(bool(each.held) for each in judged)
+        tone = "good" if held == len(judged) else "bad"
+        yield Card(f"{held} of {len(judged)}", "estimates held", "over by the time we named", tone)
+    yes, no = figures.story.feedback
+    if yes + no:
+        share = f"{round(100 * yes / (yes + no))}%"
+        yield Card(share, "felt well informed", f"{yes:,} yes, {no:,} no")
+
+
+def tables(figures: Figures, clock: Clock) -> Iterator[Table]:
+    """Yield the tables of a report, the most telling first; an empty one is left out."""
+    made = (
+        _audiences(figures, clock),
+        _not_kept(figures, clock),
+        _estimates(figures, clock),
+        _messages(figures, clock),
+        _deliveries(figures),
+        _nudges(figures, clock),
+    )
+    yield from (table for table in made if table.rows)
+
+
+def facts(figures: Figures) -> Iterator[tuple[str, str]]:
+    """Yield the small facts: what it is, and the figure in words."""
+    held_up = sum(promise.by_holding and promise.state is Kept.KEPT for promise in figures.promises)
+    also = f"; they kept {many(held_up, 'promise')}" if held_up else ""
+    yield "Holding statements", f"{figures.holdings}{also}" if figures.holdings else "none"
+    yield "Corrections", str(figures.corrections or "none")
+    yield "Texts", _texts(figures)
+    if figures.texts.count:
+        yield "Texts at night", f"{figures.texts_at_night:,}" if figures.texts_at_night else "none"
+    yes, no = figures.story.feedback
+    yield "Well informed?", f"{yes:,} yes, {no:,} no" if yes + no else "nobody was asked, or answered"
+    if figures.story.postmortem:
+        yield "Review", figures.story.postmortem
+
+
+def said_of(promise: Promise, clock: Clock) -> str:
+    """Return in words what came of a promise."""
+    if promise.state is Kept.OPEN:
+        return "still open"
+    if promise.state is Kept.BROKEN:
+        return "no word came"
+    how = " by a holding statement" if promise.by_holding else ""
+    if promise.state is Kept.KEPT:
+        return f"kept{how}"
+    late = length(promise.late or timedelta())
+    if promise.state is Kept.PARTLY:
+        return f"{promise.share:.0%} in time, the last {late} late{how}"
+    return f"{late} late{how}, at {clock.time(promise.word_at)}" if promise.word_at else f"{late} late"
+
+
+def name_of(telling: Telling) -> str:
+    """Return what a message was, as people call it."""
+    if telling.shape in {Shape.UPDATE, Shape.CORRECTION}:
+        return f"{telling.shape} {telling.number}"
+    return str(telling.shape)
+
+
+def many(count: int, word: str) -> str:
+    """Return a number with its word: 1 promise, 15 promises."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def _first_and_last(figures: Figures) -> tuple[AudienceFigures | None, AudienceFigures | None]:
+    """Return which audiences had the first word first, and last."""
+    told = sorted(
+        (each for each in figures.audiences if each.from_start is not None),
+        key=lambda each: each.from_start or timedelta(),
+    )
+    return (told[0], told[-1]) if told else (None, None)
+
+
+def _most_silent(figures: Figures) -> AudienceFigures | None:
+    silent = [each for each in figures.audiences if each.silence]
+    return max(silent, key=lambda each: each.silence.length if each.silence else timedelta(), default=None)
+
+
+def _audiences(figures: Figures, clock: Clock) -> Table:
+    rows = tuple(_audience(each, clock) for each in figures.audiences)
+    head = ("Audience", "First word", "After release", "Longest silence", "Messages", "Kept")
+    note = "First word: from the beginning. After release: from the first yes to an update."
+    if not figures.story.started:
+        note = "When it began is not written in its file, so the time to the first word is not known."
+    return Table("By audience", head, rows, note, small=False)
+
+
+def _audience(each: AudienceFigures, clock: Clock) -> tuple[str, ...]:
+    due = [promise for promise in each.promises if promise.state is not Kept.OPEN]
+    kept = sum(promise.state is Kept.KEPT for promise in due)
+    first = "never" if each.first_at is None else "not known"
+    silence = "none"
+    if each.silence:
+        silence = f"{length(each.silence.length)} from {clock.time(each.silence.start)}"
+    return (
+        each.name,
+        length(each.from_start) if each.from_start is not None else first,
+        length(each.from_release) if each.from_release is not None else "never",
+        silence,
+        str(each.messages),
+        f"{kept} of {len(due)}" if due else "none due",
+    )
+
+
+def _not_kept(figures: Figures, clock: Clock) -> Table:
+    fine = {Kept.KEPT, Kept.OPEN}
+    wrong: dict[tuple[str, ...], list[str]] = {}
+    for each in sorted(figures.promises, key=lambda promise: promise.promised):
+        if each.state not in fine:
+            alike = (clock.time(each.promised), clock.time(each.made_at), said_of(each, clock))
+            wrong.setdefault(alike, []).append(each.audience)
+    rows = tuple((by, ", ".join(to), said, came) for (by, said, came), to in wrong.items())
+    head = ("Promised for", "To", "Said at", "What came of it")
+    return Table("Promises that were not kept", head, rows, bad=frozenset(range(len(rows))))
+
+
+def _messages(figures: Figures, clock: Clock) -> Table:
+    """Return what was said, one row a notice."""
+    notices: dict[str, list[Telling]] = {}
+    for each in figures.story.tellings:
+        notices.setdefault(each.notice, []).append(each)
+    rows = []
+    for tellings in notices.values():
+        first = min((each.first_at for each in tellings if each.first_at), default=None)
+        if first is not None:
+            promised = [p.promised for p in figures.promises if p.notice == tellings[0].notice]
+            by = clock.time(min(promised)) if promised else "none"
+            rows.append((first, (clock.time(first), name_of(tellings[0]), _readers(tellings), by)))
+    said = tuple(row for _, row in sorted(rows, key=lambda pair: pair[0]))
+    return Table("What was said", ("At", "What", "To how many", "Next word by"), said, small=False)
+
+
+def _readers(tellings: Iterable[Telling]) -> str:
+    counts: dict[str, int] = {}
+    for each in tellings:
+        if each.reached:
+            way = f"{each.audience} SMS" if each.channel == "sms" else each.audience
+            counts[way] = counts.get(way, 0) + each.reached
+    return ", ".join(f"{way} {count:,}" for way, count in counts.items())
+
+
+def _estimates(figures: Figures, clock: Clock) -> Table:
+    rows = []
+    for each in figures.estimates:
+        given = clock.time(each.latest)
+        if each.earliest:
+            given = f"{clock.time(each.earliest)} to {given}"
+        real = clock.time(each.ended) if each.ended else "not known" if figures.withdrawn else "not over"
+        rows.append((clock.time(each.said_at), given, real, _off(each.off)))
+    late = frozenset(i for i, each in enumerate(figures.estimates) if each.held is False)
+    head = ("Said at", "Over by", "Really over", "Off by")
+    return Table("Estimates against the real end", head, tuple(rows), bad=late)
+
+
+def _off(off: timedelta | None) -> str:
+    if off is None:
+        return "open"
+    if abs(off) < timedelta(minutes=1):
+        return "on time"
+    return f"{length(abs(off))} {'later' if off > timedelta() else 'earlier'} than said"
+
+
+def _deliveries(figures: Figures) -> Table:
+    ways: dict[str, dict[str, int]] = {}
+    for each in figures.story.tellings:
+        counts = ways.setdefault(each.channel, {})
+        for outcome, count in each.outcomes.items():
+            counts[outcome] = counts.get(outcome, 0) + count
+    found = {outcome for counts in ways.values() for outcome in counts}
+    order = [*(o for o in _FIRST_OUTCOMES if o in found), *sorted(found - set(_FIRST_OUTCOMES))]
+    among = {"delivered", "bounced", "failed"}
+    rows = tuple(
+        (
+            f"of these {outcome}" if outcome in among else outcome,
+            *(f"{counts.get(outcome, 0):,}" for counts in ways.values()),
+        )
+        for outcome in order
+    )
+    head = ("Outcome", *(_WAYS[way] for way in ways))
+    return Table("Deliveries", head, rows, "Accepted: the provider took it.")
+
+
+def _nudges(figures: Figures, clock: Clock) -> Table:
+    rows = tuple(
+        (clock.time(each.at), _WAYS.get(each.way, each.way), f"{each.count:,}", each.outcome)
+        for each in figures.nudges
+    )
+    return Table("Nudges to our own people", ("At", "By", "To", "Outcome"), rows)
+
+
+def _texts(figures: Figures) -> str:
+    texts = figures.texts
+    if not texts.count:
+        return "none"
+    about = "" if texts.exact else "about "
+    cost = f", {about}{figures.cost:,.2f} in all" if figures.cost is not None else ", no price is set"
+    return f"{many(texts.count, 'text')}, {about}{many(texts.segments, 'segment')}{cost}"
