@@ -118,6 +118,12 @@ TABLE = (
         "Show what was promised and kept: first word, silences, promises, estimates, outcomes.",
     ),
     Entry(
+        "feedback",
+        LOOK_FIRST,
+        "feedback:feedback",
+        'Add what readers answered to "did we keep you well informed?"; the report shows the sum.',
+    ),
+    Entry(
         "templates",
         LOOK_FIRST,
         "templates:templates",

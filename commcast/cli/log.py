@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from commcast.cli.opening import desk_to_read
 from commcast.cli.options import FolderOption, JsonOption, clock
-from commcast.cli.output import say, show, show_json, table
+from commcast.cli.output import say, show, show_json
 from commcast.cli.present import NAMES
 from commcast.errors import InputError, LedgerError
 from commcast.model import Channel
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from commcast.ledger.doubts import Act
     from commcast.ledger.history import Tally, Told
     from commcast.ledger.store import Ledger
-
-LONGEST_REASON = 76
+    from commcast.report.story import Nudged, Telling
 
 
 def log(
@@ -40,9 +40,11 @@ def log(
 ) -> None:
     """Show every message that was said: when, to how many, and what became of it.
 
+    The times are when the first and the last reader's provider took it ("accepted"); the next word is what
+    it promised. What an incident's own people were told, such as nudges, is listed apart.
+
     A delivery of unknown outcome is listed by itself: the provider may or may not have it, and it is never
-    sent again by itself. What was done about such ones is listed with who did it. "accepted" means that the
-    provider took it.
+    sent again by itself. What was done about such ones is listed with who did it.
 
     Example: commcast log pay7 --channel sms
     """
@@ -50,6 +52,7 @@ def log(
         if ledger is None:
             raise LedgerError("there is no ledger in this folder: nothing is known of what was told")
         said = _said(ledger, incident, channel)
+        record = _record(ledger, list(dict.fromkeys(each.incident for each in said)), channel)
         listed = list(_listed(ledger, said, channel, addresses))
         done = list(_acts(ledger, said, channel))
         zone = desk.config.zone
@@ -58,6 +61,7 @@ def log(
     if as_json:
         document = {
             "said": [_document(each) for each in said],
+            **_record_document(record),
             "deliveries": _masked(listed, addresses),
             "acts": [_act_document(act, addresses) for act in done],
         }
@@ -65,9 +69,46 @@ def log(
     elif not said:
         show("Nothing was said yet.")
     else:
-        _show(said, listed, zone, addresses)
+        _show(record, listed, zone, addresses)
         _show_acts(done, zone, addresses)
         _hint(listed)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What was said of incidents, by their ids, the promises in it, and what their own people were told."""
+
+    said: Mapping[str, tuple[Telling, ...]]
+    stated: Mapping[tuple[str, str, str, str], datetime]
+    nudges: Mapping[str, tuple[Nudged, ...]]
+
+
+def _record(ledger: Ledger, incidents: Iterable[str], channel: Channel | None) -> Record:
+    """Return the full record of incidents: a few queries for each."""
+    from commcast.ledger.chronicle import Scope, read_stated
+    from commcast.report.reading import read_nudges, read_tellings
+
+    said, stated, nudges = {}, {}, {}
+    with ledger.read() as connection:
+        for name in incidents:
+            tellings = read_tellings(connection, name)
+            said[name] = tuple(each for each in tellings if channel in (None, each.channel))
+            stated.update(read_stated(connection, Scope(name)))
+            nudges[name] = read_nudges(connection, name)
+    return Record(said, stated, nudges)
+
+
+def _record_document(record: Record) -> dict[str, Any]:
+    from commcast.cli.log_lines import nudge_document, said_document
+
+    return {
+        "messages": [
+            said_document(name, each, record.stated)
+            for name, tellings in record.said.items()
+            for each in tellings
+        ],
+        "nudges": [nudge_document(name, each) for name, nudges in record.nudges.items() for each in nudges],
+    }
 
 
 def _said(ledger: Ledger, incident: str | None, channel: Channel | None) -> list[Tally]:
@@ -126,31 +167,21 @@ def _address(told: Told | Act, in_full: bool) -> str:
     return told.address if in_full else mask(told.address)
 
 
-def _show(said: list[Tally], listed: list[Told], zone: ZoneInfo, addresses: bool) -> None:
-    rows = [
-        (
-            each.incident,
-            f"{each.changed_at.astimezone(zone):%Y-%m-%d %H:%M}",
-            each.notice.replace(":", " "),
-            NAMES[each.channel],
-            each.audience,
-            f"{each.count} {_STATES.get(each.state, each.state)}",
-        )
-        for each in said
-    ]
-    show(table(("ID", "TIME", "NOTICE", "BY", "AUDIENCE", "OUTCOME"), rows))
-    reasons = {(each.state, each.reason): 0 for each in said if each.reason}
-    for each in said:
-        if each.reason:
-            reasons[each.state, each.reason] += each.count
-    for (state, reason), count in reasons.items():
-        show(f"  {count} {_STATES.get(state, state)}: {reason[:LONGEST_REASON]}")
+def _show(record: Record, listed: list[Told], zone: ZoneInfo, addresses: bool) -> None:
+    from commcast.cli.log_lines import nudge_lines, reasons, said_table
+
+    show(said_table(record.said, record.stated, zone))
+    for line in reasons(record.said):
+        show(line)
+    for incident, nudges in record.nudges.items():
+        if nudges:
+            show(f"\nTold to our own people, of {incident}:")
+            show("\n".join(nudge_lines(nudges, zone)))
     if listed:
         show("\n" + ("Every delivery:" if addresses else "Unknown, one by one (they may have arrived):"))
         show("\n".join(_line(told, zone, addresses) for told in listed))
 
 
-_STATES = {"pending": "waiting", "claimed": "on the way"}
 _DONE = {
     "reconcile": "asked",
     "resend": "released again by",

@@ -79,6 +79,12 @@ def record_answers(
     return sum(each.yes for each in answers), sum(each.no for each in answers)
 
 
+def messages_accepted(connection: Connection, incident: str) -> int:
+    """Return how many messages of an incident providers took."""
+    ours = (_delivery.c.incident == incident, _delivery.c.state == State.ACCEPTED)
+    return connection.execute(select(func.count()).where(*ours)).scalar_one()
+
+
 def read_texts_sent(connection: Connection, incident: str) -> tuple[tuple[TextSent, ...], int]:
     """Return the texts that were handed over, those of most readers first, and how many there were in all.
 

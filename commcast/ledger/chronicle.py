@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Integer, String, case, cast, func, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, Integer, String, case, cast, func, or_, select
 
 from commcast.ledger import schema
 from commcast.ledger.doubts import What
-from commcast.ledger.schema import OWN_STORY, State, stamp, unstamp
+from commcast.ledger.schema import State, stamp, unstamp
 
 _release, _broadcast, _composition = schema.release, schema.broadcast, schema.composition
 _delivery, _act = schema.delivery, schema.act
@@ -24,7 +24,10 @@ _STATES_A_TIME = "%next_update_by.%"
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which incidents are told of: one, or all whose first release is not before `since` (aware)."""
+    """Which incidents are told of: one, or all whose first release is not before `since` (aware).
+
+    What an incident's own people were told is no incident: it is told of only where it is named.
+    """
 
     incident: str = ""
     since: datetime | None = None
@@ -243,6 +246,20 @@ def read_promised(connection: Connection, scope: Scope) -> tuple[Promised, ...]:
     )
 
 
+def read_stated(connection: Connection, scope: Scope) -> dict[tuple[str, str, str, str], datetime]:
+    """Return by when word was promised, by incident, notice, channel and audience; the earliest one."""
+    b, c = _broadcast.c, _composition.c
+    whose = (b.incident, b.notice, b.channel, c.audience)
+    states_it = or_(b.channel == "email", cast(c.wording, String).like(_STATES_A_TIME))
+    rows = connection.execute(
+        select(*whose, func.min(c.next_update_by))
+        .join(_composition, c.broadcast == b.id)
+        .where(scope.holds(b.incident), c.next_update_by.is_not(None), states_it)
+        .group_by(*whose)
+    )
+    return {(row[0], row[1], row[2], row[3]): _aware(row[4]) for row in rows}
+
+
 def read_texts(connection: Connection, scope: Scope) -> tuple[TextsAt, ...]:
     """Return how many texts went to readers of which zone in which minute."""
     d, c = _delivery.c, _composition.c
@@ -254,11 +271,6 @@ def read_texts(connection: Connection, scope: Scope) -> tuple[TextsAt, ...]:
         .group_by(d.incident, d.audience, c.zone, minute)
     )
     return tuple(TextsAt(row[0], row[1], row[2], _aware(f"{row[3]}+00:00"), row[4]) for row in rows)
-
-
-def was_said_to_readers(column: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return the condition that an incident's id is not that of what its own people were told."""
-    return not_(column.startswith(OWN_STORY, autoescape=True))
 
 
 def _aware(text: str) -> datetime:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, func, not_, select
 
 from commcast.ledger import schema
 from commcast.ledger.prepared import one_of
-from commcast.ledger.schema import MAYBE_TOLD, WAITING, BroadcastState, State, unstamp
+from commcast.ledger.schema import MAYBE_TOLD, WAITING, BroadcastState, State, said_to_readers, unstamp
 from commcast.ledger.suppressions import erased_among, suppressed_among
 from commcast.standing import PersonStanding
 
@@ -146,9 +146,12 @@ def told_people(connection: Connection, incident: str, channel: str, notice: str
 
 
 def tallies(connection: Connection, incident: str | None = None) -> tuple[Tally, ...]:
-    """Return counts by notice, channel, audience, state and reason, in the order things were said."""
+    """Return counts by notice, channel, audience, state and reason, in the order things were said.
+
+    Without an incident those of all; what its own people were told is no incident, and not among them.
+    """
     d = _delivery.c
-    wanted = [] if incident is None else [d.incident == incident]
+    wanted = said_to_readers(_broadcast.c.incident) if incident is None else d.incident == incident
     rows = connection.execute(
         select(
             d.incident,
@@ -162,7 +165,7 @@ def tallies(connection: Connection, incident: str | None = None) -> tuple[Tally,
             func.max(d.changed_at),
         )
         .join(_broadcast, _broadcast.c.id == d.broadcast)
-        .where(*wanted)
+        .where(wanted)
         .group_by(
             d.broadcast, d.incident, d.notice, _broadcast.c.number, d.channel, d.audience, d.state, d.reason
         )

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, func, select
 from commcast.heard import AudienceStanding, Heard, NewestRelease, standing_of_audience
 from commcast.ledger import schema
 from commcast.ledger.receipts import receipts_by_incident
-from commcast.ledger.schema import ALL_INCIDENTS, MAYBE_TOLD, State, unstamp
+from commcast.ledger.schema import ALL_INCIDENTS, MAYBE_TOLD, State, said_to_readers, unstamp
 from commcast.ledger.stops import stops_in_force
 from commcast.model import END_STATUSES, Status
 from commcast.release import ELSEWHERE
@@ -54,14 +54,15 @@ class Overview:
 
 
 def count_broadcasts(connection: Connection) -> tuple[Counted, ...]:
-    """Return the counts of every broadcast, oldest first: one look at each delivery."""
+    """Return the counts of every broadcast to readers, oldest first: one look at each delivery."""
     d = _delivery.c
     rows = connection.execute(
         select(
             d.broadcast, d.audience, d.composition, d.state, func.count(), func.max(d.changed_at)
         ).group_by(d.broadcast, d.audience, d.composition, d.state)
     )
-    named = connection.execute(select(_broadcast).order_by(_broadcast.c.id))
+    to_readers = said_to_readers(_broadcast.c.incident)
+    named = connection.execute(select(_broadcast).where(to_readers).order_by(_broadcast.c.id))
     found = {
         row.id: Counted(
             row.incident, row.notice, row.number, row.channel, datetime.fromisoformat(row.created_at)
@@ -70,6 +71,8 @@ def count_broadcasts(connection: Connection) -> tuple[Counted, ...]:
     }
     promises = _promises(connection)
     for broadcast, audience, composition, state, count, changed_at in rows:
+        if broadcast not in found:
+            continue
         told_at = datetime.fromisoformat(changed_at) if state in _KNOWN_TO_BE_TOLD else None
         promised = promises.get(composition) if state in MAYBE_TOLD else None
         found[broadcast].add(audience, state, count, told_at, promised)

@@ -27,6 +27,7 @@ from sqlalchemy import (
     case,
     event,
     literal_column,
+    not_,
     text,
 )
 
@@ -299,6 +300,11 @@ def stamp(at: datetime) -> str:
 def unstamp(text: str | None) -> datetime | None:
     """Return a time of the ledger as an aware UTC datetime."""
     return datetime.fromisoformat(text) if text else None
+
+
+def said_to_readers(incident: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return the condition that an incident's id is not that of what its own people were told."""
+    return not_(incident.startswith(OWN_STORY, autoescape=True))
 
 
 def given_up() -> Case[str]:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from commcast.ledger.aftermath import Called, TextSent, read_answers, read_calls, read_texts_sent
+from commcast.ledger.aftermath import TextSent, read_answers, read_calls, read_texts_sent
 from commcast.ledger.chronicle import (
     Counted,
     Promised,
@@ -25,7 +25,7 @@ from commcast.ledger.chronicle import (
 )
 from commcast.ledger.schema import OWN_STORY, State
 from commcast.model import END_STATUSES
-from commcast.plan.notices import NoticeKind
+from commcast.plan.kinds import NoticeKind
 from commcast.release import ELSEWHERE
 from commcast.report.story import NightTexts, Nudged, Pledge, Shape, Stage, Story, Telling, Texts
 from commcast.wording.rendering import Renderer
@@ -48,12 +48,11 @@ def read_story(connection: Connection, incident: str, now: datetime) -> Story | 
     if not stories:
         return None
     (story,) = stories
-    own = read_counted(connection, Scope(f"{OWN_STORY}{incident}"))
     answers = read_answers(connection, incident)
     texts, count = read_texts_sent(connection, incident)
     return replace(
         story,
-        nudges=_nudges(own, read_calls(connection, incident)),
+        nudges=read_nudges(connection, incident),
         feedback=(sum(each.yes for each in answers), sum(each.no for each in answers)),
         texts=_measured(texts, count),
     )
@@ -65,6 +64,12 @@ def read_stories(connection: Connection, since: datetime, now: datetime) -> tupl
     They hold no nudges, no feedback and no segments. The number of queries is the same for any number.
     """
     return tuple(sorted(_stories(connection, Scope(since=since), now), key=lambda each: each.first_release))
+
+
+def read_tellings(connection: Connection, incident: str) -> tuple[Telling, ...]:
+    """Return all that was said of an incident, oldest first; "~pay7" is what its own people were told."""
+    stages = {each.number: _stage(each) for each in read_released(connection, Scope(incident))}
+    return _tellings(read_counted(connection, Scope(incident)), stages)
 
 
 def _stories(connection: Connection, scope: Scope, now: datetime) -> list[Story]:
@@ -205,7 +210,10 @@ def _pledges(promised: Iterable[Promised]) -> tuple[Pledge, ...]:
     )
 
 
-def _nudges(own: Iterable[Counted], calls: Iterable[Called]) -> tuple[Nudged, ...]:
+def read_nudges(connection: Connection, incident: str) -> tuple[Nudged, ...]:
+    """Return what the people of an incident were told themselves, oldest first."""
+    own = read_counted(connection, Scope(f"{OWN_STORY}{incident}"))
+    calls = read_calls(connection, incident)
     told = [Nudged(row.notice, row.last_at, row.channel, row.count, _outcome(row)) for row in own]
     told += [Nudged(call.notice, call.at, "command", 1, call.state) for call in calls]
     return tuple(sorted(told, key=lambda each: each.at))
