@@ -43,7 +43,7 @@ def said_table(said: Said, stated: Stated, zone: ZoneInfo) -> str:
                     _clock(by, at, zone) if by else "-",
                 )
             )
-    head = ("TIME", "NOTICE", "BY", "AUDIENCE", "OUTCOME", "THROUGH", "NEXT WORD")
+    head = ("TIME", "NOTICE", "BY", "AUDIENCE", "OUTCOME", "THROUGH", "NEXT BY")
     return wrapped_table((*(["ID"] if many else []), *head), rows)
 
 
@@ -113,11 +113,11 @@ def _name(notice: str) -> str:
 
 
 def _span(first: datetime, last: datetime | None, zone: ZoneInfo, *, with_year: bool) -> str:
-    """Return when the first and the last had it: 21 Nov 10:05 to 10:09."""
+    """Return when the first and the last had it: 21 Nov 10:05-10:09."""
     start = first.astimezone(zone)
     until = _clock(last, first, zone) if last else ""
     begun = f"{start:%Y-%m-%d %H:%M}" if with_year else f"{start.day} {start:%b %H:%M}"
-    return f"{begun} to {until}" if until and until != f"{start:%H:%M}" else begun
+    return f"{begun}-{until}" if until and until != f"{start:%H:%M}" else begun
 
 
 def _clock(at: datetime, reference: datetime, zone: ZoneInfo) -> str:

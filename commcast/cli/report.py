@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from commcast.cli.colour import BOLD, DIM, RED, paint, show_painted
+from commcast.cli.colour import BOLD, paint, show_painted
 from commcast.cli.opening import desk_to_read
 from commcast.cli.options import FolderOption, JsonOption, NowOption, moment_or_now
 from commcast.cli.output import inert, put, say, show_json
-from commcast.cli.wrapped import wrapped_table
+from commcast.cli.report_tables import show_tables
 from commcast.errors import Fault, InputError, LedgerError
 
 if TYPE_CHECKING:
@@ -25,7 +25,28 @@ if TYPE_CHECKING:
     from commcast.ledger.store import Ledger
     from commcast.report.figures import Figures
     from commcast.report.story import Story
-    from commcast.report.words import Table
+
+
+class By(StrEnum):
+    """What a trend may be parted by."""
+
+    AUDIENCE = "audience"
+
+
+class Per(StrEnum):
+    """How long one row of a trend is."""
+
+    WEEK = "week"
+    MONTH = "month"
+
+
+class TrendAsked(NamedTuple):
+    """What a trend is asked for: since when, parted by audience or not, how long a row is ("": as fits)."""
+
+    since: str
+    by_audience: bool
+    per: str
+
 
 MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print Markdown, for the review.")]
 HtmlOption = Annotated[
@@ -43,6 +64,19 @@ def report(
             metavar="[ID]", help="The incident; may be left out when one is open.", show_default=False
         ),
     ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since", metavar="90d", help="The trend over all incidents since then.", show_default=False
+        ),
+    ] = None,
+    by: Annotated[
+        By | None, typer.Option("--by", help="With --since: a row for each audience.", show_default=False)
+    ] = None,
+    per: Annotated[
+        Per | None,
+        typer.Option("--per", help="With --since: how long a row is; default: as fits.", show_default=False),
+    ] = None,
     as_json: JsonOption = False,
     as_markdown: MarkdownOption = False,
     html: HtmlOption = None,
@@ -51,13 +85,25 @@ def report(
 ) -> None:
     """Show what was promised and kept: first word, silences, promises, estimates, outcomes.
 
-    It is reckoned from the ledger, so it serves when the incident's file is gone.
+    It is reckoned from the ledger, so it serves when the incident's file is gone. With --since it shows the
+    trend: what was deposited with readers (promises kept, ends within the estimate) and what was withdrawn
+    (time down, promises broken, corrections, texts at night).
 
     Example: commcast report pay7 --html report.html
+
+    Example: commcast report --since 90d --by audience
     """
     _one_way(as_json, as_markdown, html)
+    if since is not None or by is not None or per is not None:
+        from commcast.cli.report_trend import show_trend
+
+        if incident is not None or html is not None or since is None:
+            raise InputError("--since shows a trend over all incidents: give it without an ID and --html")
+        asked = TrendAsked(since, by is not None, per.value if per else "")
+        show_trend(folder, moment_or_now(now), asked, as_json=as_json, as_markdown=as_markdown)
+        return
     with desk_to_read(folder, moment_or_now(now)) as (desk, ledger):
-        figures = _figures(desk, _known(ledger), incident)
+        figures = _figures(desk, known(ledger), incident)
     if as_json:
         from commcast.report.document import as_document
 
@@ -79,14 +125,13 @@ def _one_way(as_json: bool, as_markdown: bool, html: Path | None) -> None:
         raise InputError("--json, --markdown and --html are three ways to show it; choose one")
 
 
-def _known(ledger: Ledger | None) -> Ledger:
+def known(ledger: Ledger | None) -> Ledger:
     if ledger is None:
         raise LedgerError("there is no ledger in this folder: nothing is known of what was told")
     return ledger
 
 
 def _figures(desk: Desk, ledger: Ledger, incident: str | None) -> Figures:
-    from commcast.report.figures import NIGHT, figures_of
     from commcast.report.reading import read_story
 
     name = incident or _only_one(ledger)
@@ -94,13 +139,16 @@ def _figures(desk: Desk, ledger: Ledger, incident: str | None) -> Figures:
         story = read_story(connection, name, desk.now)
     if story is None:
         raise InputError(f"nothing was said of an incident {name!r:.60}; commcast log lists all")
-    quiet = desk.config.channels.sms.quiet if desk.config.channels.sms else None
-    return figures_of(
-        _with_review(story, desk.config, desk.now),
-        tolerate=desk.config.send.tolerate,
-        sms_price=desk.config.send.sms_price,
-        night=quiet or NIGHT,
-    )
+    return reckoned(_with_review(story, desk.config, desk.now), desk.config)
+
+
+def reckoned(story: Story, config: Config) -> Figures:
+    """Return the figures of a story by a folder's own tolerance, price and quiet hours."""
+    from commcast.report.figures import NIGHT, figures_of
+
+    quiet = config.channels.sms.quiet if config.channels.sms else None
+    tolerate, price = config.send.tolerate, config.send.sms_price
+    return figures_of(story, tolerate=tolerate, sms_price=price, night=quiet or NIGHT)
 
 
 def _only_one(ledger: Ledger) -> str:
@@ -150,15 +198,3 @@ def _show(figures: Figures, zone: ZoneInfo) -> None:
     width = max(len(what) for what, _ in known)
     for what, words in known:
         show_painted(inert(f"{what.ljust(width)}  {words}"))
-
-
-def show_tables(tables: Iterable[Table]) -> None:
-    """Print each table under its title, what went wrong in red where there is colour."""
-    for each in tables:
-        show_painted("")
-        show_painted(paint(inert(each.title), *([BOLD, RED] if each.bad else [BOLD])))
-        head, _, rest = wrapped_table([word.upper() for word in each.head], each.rows).partition("\n")
-        show_painted(paint(head, DIM))
-        show_painted(rest)
-        if each.note:
-            show_painted(paint(inert(each.note), DIM))

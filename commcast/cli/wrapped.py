@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from commcast.cli.output import inert
 
 COLUMNS = 79
-_NARROWEST = 12
+_NARROWEST = 8
 
 
 def wrapped_table(head: Sequence[str], rows: Sequence[Sequence[str]], room: int = COLUMNS) -> str:
@@ -19,7 +19,10 @@ def wrapped_table(head: Sequence[str], rows: Sequence[Sequence[str]], room: int 
         widths[widths.index(max(widths))] -= 1
     lines: list[str] = []
     for row in cells:
-        parts = [textwrap.wrap(cell, width) or [""] for cell, width in zip(row, widths, strict=True)]
+        parts = [
+            textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
+            for cell, width in zip(row, widths, strict=True)
+        ]
         for i in range(max(map(len, parts))):
             line = [part[i] if i < len(part) else "" for part in parts]
             padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))

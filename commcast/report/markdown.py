@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from zoneinfo import ZoneInfo
 
 from commcast.report.figures import Figures
+from commcast.report.trend import Trend, trend_headline, trend_table
 from commcast.report.words import Table, clock_of, facts, headline, subject, tables
 
 # What GitHub, GitLab or pandoc would read as markup, as HTML, as somebody's name, or as a link.
@@ -22,6 +23,12 @@ def as_markdown(figures: Figures, zone: ZoneInfo) -> str:
     for table in tables(figures, clock):
         lines += ["", f"### {plain(table.title)}", "", *table_lines(table)]
     return "\n".join(lines)
+
+
+def trend_as_markdown(trend: Trend) -> str:
+    """Return a trend as one document."""
+    lines = ["## How we communicated", "", f"**{plain(trend_headline(trend))}**", ""]
+    return "\n".join([*lines, *table_lines(trend_table(trend))])
 
 
 def table_lines(table: Table) -> Iterator[str]:

@@ -328,8 +328,11 @@ class _Plot:
             y = across + 18 if near_end else across + 7
             self.made.labels.append(Label(x, y, text, "late", anchor))
         else:
-            x, y = across + 11, (end + until) / 2 + 4
-            self.made.labels.append(Label(x, y, text.replace(" late", ""), "late"))
+            middle = (end + until) / 2
+            if until - end > 7 * len(text):  # there is room for it beside its bar
+                self.made.labels.append(Label(across + 19, middle, text, "late", "middle", turned=True))
+            else:
+                self.made.labels.append(Label(across + 11, middle + 4, text.replace(" late", ""), "late"))
 
     def _silence(self, base: float, gap: Gap) -> None:
         start, end = self.scale.at(gap.start), self.scale.at(gap.end)

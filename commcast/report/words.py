@@ -11,7 +11,7 @@ from commcast.report.figures import AudienceFigures, Figures, Kept, Promise, wor
 from commcast.report.story import Shape, Story, Telling
 
 _WAYS = {"email": "email", "sms": "SMS", "command": "command"}
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _FIRST_OUTCOMES = ("accepted", "delivered", "bounced", "failed", "rejected", "unknown", "waiting", "held")
 
 
@@ -54,7 +54,7 @@ class Clock:
 
     def day(self, at: datetime) -> str:
         local = at.astimezone(self.zone)
-        return f"{local.day} {_MONTHS[local.month - 1]}"
+        return f"{local.day} {MONTHS[local.month - 1]}"
 
     def full(self, at: datetime) -> str:
         local = at.astimezone(self.zone)

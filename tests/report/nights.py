@@ -52,10 +52,15 @@ class Night:
     """One incident on a desk, told update by update."""
 
     def __init__(
-        self, folder: Path, *, customers: int = 12, title: str = "Card payments fail in the EU"
+        self,
+        folder: Path,
+        *,
+        customers: int = 12,
+        title: str = "Card payments fail in the EU",
+        extra: str = EXTRA,
     ) -> None:
         people = [f"c{i}@example.com,+4915112{i:06d},Customer {i}" for i in range(customers)]
-        write_desk(folder, customers=people, extra=EXTRA)
+        write_desk(folder, customers=people, extra=extra)
         write_list(folder, "executives", "email,name", ["mira@acme.example,Mira Sol"])
         self.bench = Bench(folder, now=clock("10:01"))
         self.path = folder / "incidents" / "pay7.yaml"

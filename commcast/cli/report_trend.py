@@ -1,0 +1,51 @@
+"""The command report with --since: the trend over all incidents."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import typer
+
+from commcast.cli.colour import BOLD, paint, show_painted
+from commcast.cli.opening import desk_to_read
+from commcast.cli.output import inert, put, show_json
+from commcast.cli.report import TrendAsked, known, reckoned
+from commcast.cli.report_tables import show_tables
+from commcast.durations import parse_duration
+from commcast.report.markdown import trend_as_markdown
+from commcast.report.reading import read_stories
+from commcast.report.trend import Per, Trend, per_for, trend_document, trend_headline, trend_of, trend_table
+
+
+def show_trend(
+    folder: Path | None, now: datetime, asked: TrendAsked, *, as_json: bool, as_markdown: bool
+) -> None:
+    """Print the trend. Raises typer.BadParameter for a length that cannot be read."""
+    trend = _read(folder, now, asked)
+    if as_json:
+        show_json("trend", trend_document(trend))
+    elif as_markdown:
+        put(inert(trend_as_markdown(trend)))
+    else:
+        show_painted(paint(inert(trend_headline(trend)), BOLD))
+        show_tables([trend_table(trend)])
+
+
+def _read(folder: Path | None, now: datetime, asked: TrendAsked) -> Trend:
+    try:
+        span = parse_duration(asked.since)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--since") from None
+    with desk_to_read(folder, now) as (desk, ledger):
+        with known(ledger).read() as connection:
+            stories = read_stories(connection, now - span, now)
+        figures = [reckoned(story, desk.config) for story in stories]
+        return trend_of(
+            figures,
+            now - span,
+            now,
+            desk.config.zone,
+            per=Per(asked.per) if asked.per else per_for(span),
+            by_audience=asked.by_audience,
+        )

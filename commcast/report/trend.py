@@ -1,0 +1,186 @@
+"""The trend over incidents: what was deposited with readers and what was withdrawn, week by week (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from commcast.report.figures import AudienceFigures, Figures, Kept
+from commcast.report.words import MONTHS, Table, length, many
+
+_WEEKS_UP_TO = timedelta(days=92)
+
+
+class Per(StrEnum):
+    """How long one row of a trend is."""
+
+    WEEK = "week"
+    MONTH = "month"
+
+
+@dataclass(slots=True)
+class Account:
+    """Deposits and withdrawals of some incidents, or of one audience in them.
+
+    Deposited: `kept` promises, of `due` whose time has come; estimates that `held`, of those `judged` against
+    a real end. Withdrawn: time `down` (of incidents, not of planned work), promises `broken` (late, partly or
+    never kept), `corrections`, and texts `at_night`. An incident counts where its first update was released;
+    its time down, estimates and corrections count for each audience that was told anything.
+    """
+
+    incidents: int = 0
+    kept: int = 0
+    due: int = 0
+    held: int = 0
+    judged: int = 0
+    down: timedelta = field(default_factory=timedelta)
+    corrections: int = 0
+    at_night: int = 0
+
+    @property
+    def broken(self) -> int:
+        return self.due - self.kept
+
+    def add(self, figures: Figures, audiences: Iterable[AudienceFigures]) -> None:
+        """Count an incident, with the promises and texts of these of its audiences."""
+        told = list(audiences)
+        promises = [promise for each in told for promise in each.promises]
+        self.incidents += 1
+        self.kept += sum(promise.state is Kept.KEPT for promise in promises)
+        self.due += sum(promise.state is not Kept.OPEN for promise in promises)
+        self.held += sum(bool(each.held) for each in figures.estimates)
+        self.judged += sum(each.held is not None for each in figures.estimates)
+        self.down += figures.down or timedelta()
+        self.corrections += figures.corrections
+        self.at_night += sum(each.texts_at_night for each in told)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row: a stretch of time from its first day on, and an audience ("" for all of them together)."""
+
+    start: date
+    audience: str
+    account: Account
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """All rows, oldest first, and their sum. `since` is aware; rows without an incident are there too."""
+
+    since: datetime
+    per: Per
+    lines: tuple[Line, ...]
+    total: Account
+
+
+def per_for(span: timedelta) -> Per:
+    """Return how long a row is for a trend of this length: a week up to three months."""
+    return Per.WEEK if span <= _WEEKS_UP_TO else Per.MONTH
+
+
+def trend_of(
+    all_figures: Iterable[Figures],
+    since: datetime,
+    now: datetime,
+    zone: ZoneInfo,
+    *,
+    per: Per,
+    by_audience: bool = False,
+) -> Trend:
+    """Return the trend of incidents whose first update was released since then."""
+    known = list(all_figures)
+    names = sorted({each.name for figures in known for each in figures.audiences})
+    accounts: dict[tuple[date, str], Account] = {}
+    for start in _starts(since.astimezone(zone).date(), now.astimezone(zone).date(), per):
+        for name in names if by_audience else [""]:
+            accounts[start, name] = Account()
+    total = Account()
+    for figures in known:
+        start = _start(figures.story.first_release.astimezone(zone).date(), per)
+        total.add(figures, figures.audiences)
+        if not by_audience:
+            accounts.setdefault((start, ""), Account()).add(figures, figures.audiences)
+            continue
+        for each in figures.audiences:
+            if each.first_at is not None:
+                accounts.setdefault((start, each.name), Account()).add(figures, [each])
+    lines = (Line(start, name, account) for (start, name), account in accounts.items())
+    return Trend(since, per, tuple(lines), total)
+
+
+def trend_table(trend: Trend) -> Table:
+    """Return the trend as a table, its sum last."""
+    by_audience = any(line.audience for line in trend.lines)
+    title = f"By {trend.per}{' and audience' if by_audience else ''}"
+    head = ("From", *(["Audience"] if by_audience else []), "Count", "Kept", "In time")
+    head += ("Down", "Broken", "Wrong", "At night")
+    rows = []
+    for line in trend.lines:
+        if line.account.incidents or not by_audience:
+            first = [f"{line.start.day} {MONTHS[line.start.month - 1]}"]
+            rows.append((*first, *([line.audience] if by_audience else []), *_cells(line.account)))
+    rows.append(("all", *(["all"] if by_audience else []), *_cells(trend.total)))
+    note = (
+        "Deposited: promises kept; ends in time, by the latest time we named. "
+        "Withdrawn: time down, promises broken, words that were wrong (corrections), texts at night."
+    )
+    return Table(title, head, tuple(rows), note, small=False)
+
+
+def trend_headline(trend: Trend) -> str:
+    """Return the trend in one line."""
+    total = trend.total
+    if not total.incidents:
+        return "No incident was spoken of in this time."
+    kept = f"kept {total.kept} of {many(total.due, 'promise')}"
+    held = f"{total.held} of {many(total.judged, 'estimate')} held" if total.judged else "no estimate given"
+    return f"{many(total.incidents, 'incident')}: {kept}, {held}, {length(total.down)} down."
+
+
+def trend_document(trend: Trend) -> dict[str, Any]:
+    """Return the trend as JSON; lengths are whole seconds."""
+    return {
+        "since": trend.since.isoformat(),
+        "per": trend.per.value,
+        "lines": [
+            {"from": line.start.isoformat(), "audience": line.audience or None, **_values(line.account)}
+            for line in trend.lines
+        ],
+        "total": _values(trend.total),
+    }
+
+
+def _values(account: Account) -> dict[str, Any]:
+    values = {**asdict(account), "broken": account.broken}
+    values["down_seconds"] = int(values.pop("down").total_seconds())
+    return values
+
+
+def _cells(account: Account) -> tuple[str, ...]:
+    if not account.incidents:
+        return ("-",) * 7
+    return (
+        str(account.incidents),
+        f"{account.kept} of {account.due}" if account.due else "-",
+        f"{account.held} of {account.judged}" if account.judged else "-",
+        length(account.down) if account.down else "-",
+        str(account.broken or "-"),
+        str(account.corrections or "-"),
+        f"{account.at_night:,}" if account.at_night else "-",
+    )
+
+
+def _start(day: date, per: Per) -> date:
+    return day - timedelta(days=day.weekday()) if per is Per.WEEK else day.replace(day=1)
+
+
+def _starts(first: date, last: date, per: Per) -> list[date]:
+    starts = [_start(first, per)]
+    while (after := _start(starts[-1] + timedelta(days=7 if per is Per.WEEK else 31), per)) <= last:
+        starts.append(after)
+    return starts

@@ -1,0 +1,84 @@
+"""A real browser for tests: headless Chromium, which may ask for nothing but the file it is shown."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+from playwright.sync_api import Error as BrowserError
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+# It runs as root in a container, and is to talk to nobody.
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+INSTALL = "install Chromium (Debian: sudo apt-get install chromium), or: make system-tools"
+Scheme = Literal["light", "dark"]
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Start Chromium; a machine without one fails the test, and says what to install."""
+    program = next(filter(None, map(shutil.which, NAMES)), None)
+    if program is None:
+        pytest.fail(f"none of {', '.join(NAMES)} is here; {INSTALL}")
+    with sync_playwright() as playwright:
+        try:
+            browser = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        except BrowserError as error:
+            pytest.fail(f"{program} cannot be started: {str(error).splitlines()[0]}; {INSTALL}")
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Seen:
+    """One page as somebody sees it; `asked` is every address it asked for, `said` what a script said."""
+
+    page: Page
+    asked: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def grave_findings(self) -> list[str]:
+        """Return what axe finds serious or critical."""
+        found: dict[str, Any] = Axe().run(self.page).response
+        return [
+            f"{each['impact']} {each['id']}: {each['nodes'][0]['html'][:160]}"
+            for each in found["violations"]
+            if each["impact"] in {"serious", "critical"}
+        ]
+
+    @property
+    def overflow(self) -> int:
+        """How many pixels the page is wider than the window."""
+        return int(self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
+
+
+@contextmanager
+def shown(browser: Browser, file: Path, width: int, scheme: Scheme = "light") -> Iterator[Seen]:
+    """Show a file in a window of this width."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    seen = Seen(page)
+    page.on("request", lambda request: seen.asked.append(request.url))
+
+    def hear(dialog: Dialog) -> None:
+        seen.said.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", hear)
+    page.goto(file.as_uri())
+    yield seen
+    page.close()

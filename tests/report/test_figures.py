@@ -1,0 +1,185 @@
+"""The figures of a report, each by its definition: pure, so a story is a handful of values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+
+import pytest
+
+from commcast.report.figures import Kept, figures_of, gaps, is_night
+from commcast.report.story import NightTexts, Pledge, Shape, Stage, Story, Telling, Texts
+
+BEGAN = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
+
+
+def at(minutes: float) -> datetime:
+    return BEGAN + timedelta(minutes=minutes)
+
+
+def stage(number: int, minutes: float, status: str = "investigating", **more: object) -> Stage:
+    values: dict[str, object] = {"severity": 1, "is_end": status in {"resolved", "retracted"}, **more}
+    return Stage(number, at(minutes), at(minutes), status, **values)  # type: ignore[arg-type]
+
+
+def telling(number: int, minutes: float, shape: Shape = Shape.UPDATE, audience: str = "customers") -> Telling:
+    name = f"holding:{minutes}" if shape is Shape.HOLDING else f"update:{number}"
+    return Telling(
+        name, shape, number, "email", audience, at(minutes), at(minutes), at(minutes + 1), {"accepted": 10}
+    )
+
+
+def pledge(
+    made: float, promised: float, in_time: int, first: float | None, last: float | None, **more: int
+) -> Pledge:
+    readers, gone = more.get("readers", 100), more.get("gone", 0)
+    first_at, last_at = (at(first) if first is not None else None), (at(last) if last is not None else None)
+    return Pledge("update:1", "customers", at(made), at(promised), readers, gone, in_time, first_at, last_at)
+
+
+def story(
+    tellings: Sequence[Telling] = (),
+    pledges: Sequence[Pledge] = (),
+    stages: Sequence[Stage] = (stage(1, 10),),
+    now: float = 600,
+) -> Story:
+    return Story(
+        "pay7",
+        "Cards fail",
+        "incident",
+        at(now),
+        BEGAN,
+        tuple(stages),
+        tuple(tellings),
+        tuple(pledges),
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "state", "late"),
+    [
+        (pledge(10, 30, 100, 29, 30), Kept.KEPT, None),
+        (pledge(10, 30, 99, 29, 55), Kept.KEPT, None),  # within what is tolerated
+        (pledge(10, 30, 90, 29, 35), Kept.PARTLY, 5),  # until the last of them had word
+        (pledge(10, 30, 0, 41, 60), Kept.LATE, 11),  # until the first had word
+        (pledge(10, 30, 0, None, None), Kept.BROKEN, None),
+        (pledge(10, 700, 0, None, None), Kept.OPEN, None),
+        (pledge(10, 700, 40, 29, 35), Kept.OPEN, None),  # the others may still have it in time
+        (pledge(10, 30, 60, 29, 30, gone=40), Kept.KEPT, None),  # who opted out waits for nothing
+    ],
+)
+def test_a_promise_is_kept_by_what_its_readers_had_in_time(
+    made: Pledge, state: Kept, late: int | None
+) -> None:
+    (audience,) = figures_of(story([telling(1, 10)], [made])).audiences
+    (promise,) = audience.promises
+    assert promise.state is state
+    assert promise.late == (None if late is None else timedelta(minutes=late))
+
+
+def test_a_promise_to_nobody_who_is_left_is_none() -> None:
+    made = pledge(10, 30, 0, None, None, readers=3, gone=3)
+    (audience,) = figures_of(story([telling(1, 10)], [made])).audiences
+    assert audience.promises == ()
+
+
+def test_what_is_tolerated_is_the_folders_own() -> None:
+    told = story([telling(1, 10)], [pledge(10, 30, 90, 29, 35)])
+    assert figures_of(told, tolerate=0.02).kept == 0
+    assert figures_of(told, tolerate=0.1).kept == 1
+
+
+def test_a_holding_statement_keeps_a_promise_and_is_named() -> None:
+    told = [telling(1, 10), telling(1, 28, Shape.HOLDING)]
+    figures = figures_of(story(told, [pledge(10, 30, 100, 28, 28)]))
+    (promise,) = figures.promises
+    assert (promise.state, promise.by_holding) == (Kept.KEPT, True)
+    assert figures.holdings == 1
+
+
+def test_first_words_are_reckoned_from_the_beginning_and_from_the_first_yes() -> None:
+    told = story([telling(1, 13), telling(1, 15, audience="executives")], stages=[stage(1, 10)])
+    customers, executives = figures_of(told).audiences
+    assert (customers.from_start, customers.from_release) == (timedelta(minutes=13), timedelta(minutes=3))
+    assert executives.from_start == timedelta(minutes=15)
+    assert customers.first_all_at == at(14)
+
+
+def test_nobody_knows_the_time_to_the_first_word_where_the_beginning_is_not_known() -> None:
+    (audience,) = figures_of(replace(story([telling(1, 13)]), started=None)).audiences
+    assert (audience.from_start, audience.from_release) == (None, timedelta(minutes=3))
+
+
+def test_a_silence_is_between_messages_and_until_the_end_or_now() -> None:
+    told = [telling(1, 10), telling(2, 30), telling(3, 90)]
+    (audience,) = figures_of(story(told, now=100)).audiences
+    assert audience.silence is not None
+    assert audience.silence.length == timedelta(minutes=60)
+    (audience,) = figures_of(story(told, now=200)).audiences
+    assert audience.silence is not None
+    assert (audience.silence.start, audience.silence.end) == (at(90), at(200))
+
+
+def test_an_audience_that_never_heard_of_the_end_is_silent_until_it() -> None:
+    stages = [stage(1, 10), stage(2, 120, "resolved")]
+    found = list(gaps(story([telling(1, 10)], stages=stages), "customers"))
+    assert [gap.end for gap in found] == [at(120)]
+
+
+def test_after_an_end_nobody_waits_for_word() -> None:
+    stages = [stage(1, 10), stage(2, 60, "resolved"), stage(3, 500, "reopened"), stage(4, 520, "resolved")]
+    told = [
+        telling(1, 10),
+        telling(2, 60, Shape.END),
+        telling(3, 500),
+        telling(4, 520, Shape.END),
+        telling(4, 900, Shape.FOLLOW_UP),
+    ]
+    lengths = [gap.length for gap in gaps(story(told, stages=stages), "customers")]
+    assert lengths == [timedelta(minutes=50), timedelta(minutes=20)]
+
+
+def test_estimates_are_held_against_the_real_end_and_count_once() -> None:
+    stages = [
+        stage(1, 10),
+        stage(2, 20, earliest=at(40), latest=at(60)),
+        stage(3, 30, earliest=at(40), latest=at(60)),  # carried on
+        stage(4, 70, latest=at(100)),
+        stage(5, 95, "resolved", latest=at(100), ended=at(90)),
+    ]
+    first, second = figures_of(story([telling(1, 10)], stages=stages)).estimates
+    assert (first.number, first.off, first.held) == (2, timedelta(minutes=30), False)
+    assert (second.number, second.off, second.held) == (4, timedelta(minutes=-10), True)
+
+
+def test_an_estimate_of_what_was_no_incident_is_not_judged() -> None:
+    stages = [stage(1, 10, latest=at(60)), stage(2, 20, "retracted")]
+    figures = figures_of(story([telling(1, 10)], stages=stages))
+    assert [each.held for each in figures.estimates] == [None]
+    assert figures.down is None
+
+
+def test_cost_is_segments_times_the_price_and_nothing_without_one() -> None:
+    told = replace(story([telling(1, 10)]), texts=Texts(10, 20))
+    assert figures_of(told, sms_price=0.5).cost == 10
+    assert figures_of(told).cost is None
+
+
+def test_texts_at_night_are_counted_by_the_readers_own_clock() -> None:
+    berlin, tokyo = datetime(2026, 11, 21, 20, 59), datetime(2026, 11, 22, 4, 59)  # noqa: DTZ001 - as shown
+    told = replace(
+        story([telling(1, 10)]),
+        nights=(NightTexts("customers", berlin, 3), NightTexts("customers", tokyo, 4)),
+    )
+    assert figures_of(told).texts_at_night == 4
+
+
+@pytest.mark.parametrize(
+    ("clock", "expected"),
+    [((20, 59), False), ((21, 0), True), ((3, 0), True), ((7, 59), True), ((8, 0), False)],
+)
+def test_the_night_reaches_over_midnight(clock: tuple[int, int], expected: bool) -> None:
+    assert is_night(time(*clock), (time(21), time(8))) is expected
+    assert not is_night(time(12), (time(21), time(8)))
+    assert is_night(time(12), (time(11), time(13)))

@@ -1,0 +1,143 @@
+"""The page in a real browser: legible, accessible, silent on every network, and hostile words inert."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from playwright.sync_api import Browser
+
+from commcast.report.figures import Figures, figures_of
+from commcast.report.page import as_page
+from commcast.report.reading import read_story
+from commcast.report.story import Shape
+from tests.report.browsing import Scheme, chromium, shown
+from tests.report.nights import clock, night_of_pay7
+
+BERLIN = ZoneInfo("Europe/Berlin")
+HOSTILE = (
+    "</title></svg></style><script>alert(1)</script><img src=//evil.example/x onerror=alert(2)>\"'&{{ 7*7 }}"
+)
+LIGHT_AND_DARK: tuple[tuple[int, Scheme], ...] = (
+    (1280, "light"),
+    (1280, "dark"),
+    (390, "light"),
+    (390, "dark"),
+)
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> Figures:
+    night = night_of_pay7(tmp_path_factory.mktemp("desk"))
+    with night.bench.ledger.read() as connection:
+        story = read_story(connection, "pay7", clock("18:00"))
+    night.close()
+    assert story is not None
+    return figures_of(story)
+
+
+@pytest.fixture(scope="module")
+def browser(figures: Figures) -> Iterator[Browser]:
+    """Start it when the story is told: the browser's driver and the engine want an event loop each."""
+    del figures
+    with chromium() as started:
+        yield started
+
+
+def written(figures: Figures, folder: Path) -> Path:
+    page = folder / "report.html"
+    page.write_text(as_page(figures, BERLIN), encoding="utf-8")
+    return page
+
+
+@pytest.mark.parametrize(("width", "scheme"), LIGHT_AND_DARK)
+def test_the_page_is_legible_accessible_and_silent(
+    width: int, scheme: Scheme, browser: Browser, figures: Figures, tmp_path: Path
+) -> None:
+    page = written(figures, tmp_path)
+    with shown(browser, page, width, scheme) as seen:
+        assert seen.grave_findings() == []
+        assert seen.overflow <= 0
+        assert seen.asked == [page.as_uri()]
+        assert seen.page.evaluate("document.scripts.length") == 0
+        drawn = seen.page.locator("svg[role=img]:visible")
+        assert drawn.count() == 1
+        # No word of the timeline is drawn smaller than this, whatever the page's width.
+        small = drawn.evaluate(
+            "svg => Math.min(...[...svg.querySelectorAll('text')].map(each =>"
+            " parseFloat(getComputedStyle(each).fontSize)"
+            " * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width))"
+        )
+        assert small >= 10.5
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_two_messages_of_a_lane_lie_on_each_other(
+    width: int, browser: Browser, figures: Figures, tmp_path: Path
+) -> None:
+    with shown(browser, written(figures, tmp_path), width) as seen:
+        boxes = seen.page.locator("svg[role=img]:visible .mark").evaluate_all(
+            "marks => marks.map(mark => { const b = mark.querySelector('path').getBoundingClientRect();"
+            " return [b.left + b.width / 2, b.top + b.height / 2] })"
+        )
+    assert len(boxes) == 24
+    for i, (x, y) in enumerate(boxes):
+        for other_x, other_y in boxes[i + 1 :]:
+            assert max(abs(x - other_x), abs(y - other_y)) > 15
+
+
+def test_dark_is_dark_and_light_is_light(browser: Browser, figures: Figures, tmp_path: Path) -> None:
+    page = written(figures, tmp_path)
+    sums = {}
+    schemes: tuple[Scheme, ...] = ("light", "dark")
+    for scheme in schemes:
+        with shown(browser, page, 1280, scheme) as seen:
+            colour = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
+            sums[scheme] = sum(map(int, re.findall(r"\d+", colour)[:3]))
+    assert sums["dark"] < 150 < 600 < sums["light"]
+
+
+def test_hostile_words_are_inert(browser: Browser, figures: Figures, tmp_path: Path) -> None:
+    story = figures.story
+    reason = f"skipped: {HOSTILE}"
+    tellings = [replace(each, outcomes={**each.outcomes, reason: 1}) for each in story.tellings]
+    tellings[0] = replace(tellings[0], notice=HOSTILE, audience=HOSTILE)
+    nudges = tuple(replace(each, outcome=HOSTILE) for each in story.nudges)
+    hostile = replace(
+        story,
+        title=HOSTILE * 3,
+        postmortem=HOSTILE,
+        tellings=tuple(tellings),
+        nudges=nudges,
+        incident=HOSTILE,
+    )
+    page = written(figures_of(hostile), tmp_path)
+    assert "<script" not in page.read_text().lower()
+    with shown(browser, page, 390) as seen:
+        assert seen.page.locator("h1").inner_text() == HOSTILE * 3
+        assert seen.page.locator("script, img").count() == 0
+        assert (seen.asked, seen.said) == ([page.as_uri()], [])
+        assert seen.overflow <= 0
+
+
+def test_every_kind_of_message_has_a_shape_of_its_own(figures: Figures) -> None:
+    """Not by colour alone: no two kinds are drawn alike."""
+    shapes = list(Shape)
+    some = figures.story.tellings[: len(shapes)]
+    tellings = tuple(replace(each, shape=shape) for each, shape in zip(some, shapes, strict=True))
+    page = as_page(figures_of(replace(figures.story, tellings=tellings)), BERLIN)
+    paths = dict(re.findall(r'<g class="mark ([\w-]+)"[^>]*>(?:<title>.*?</title>)?(<path[^>]*>)', page))
+    assert len(paths) == len(shapes)
+    assert len(set(paths.values())) == len(shapes)
+
+
+def test_days_of_nothing_are_drawn_shorter_and_marked(figures: Figures) -> None:
+    story = figures.story
+    first = min(each.first_at for each in story.tellings if each.first_at)
+    early = replace(story.stages[0], released_at=first.replace(day=14))
+    page = as_page(figures_of(replace(story, started=None, stages=(early, *story.stages[1:]))), BERLIN)
+    assert "… 7 d …" in page
