@@ -84,7 +84,8 @@ class Envelope:
 class Group:
     """Readers who get the same words: one audience, time zone and locale on one channel.
 
-    `context` is JSON only, so that a frozen group renders the same as a fresh one.
+    `context` is JSON only, so that a frozen group renders the same as a fresh one. `next_update_by` is the
+    promise that the words make; where they make none, they are right until `stands_until`.
     """
 
     channel: Channel
@@ -97,6 +98,7 @@ class Group:
     envelope: Envelope
     next_update_by: datetime | None
     renderer: Renderer
+    stands_until: datetime | None = None
     _shared: Shared[CutMail | Words] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -26,7 +26,7 @@ from commcast.model import Incident
 from commcast.plan.due import due
 from commcast.plan.notices import Due, Notice
 from commcast.release import Release, changed, digest, drafts, nothing_kept
-from commcast.standing import IncidentStanding, PersonStanding
+from commcast.standing import NOBODY_KNOWS, IncidentStanding, PersonStanding
 
 # Lists, templates and their words are imported where something is owed: most ticks find nothing.
 if TYPE_CHECKING:
@@ -192,17 +192,34 @@ def _with_drafts(incident: Incident, standing: IncidentStanding) -> IncidentStan
 def _deliveries(desk: Desk, incident: Incident, notice: Notice, ledger: Ledger | None) -> OwedDeliveries:
     from commcast.owed import OwedDeliveries, no_former_readers, nobody_told
 
-    lookup: Lookup = nobody_told if ledger is None else _lookup_in(ledger)
+    lookup: Lookup = nobody_told if ledger is None else _lookup_in(ledger, desk.config, desk.now)
     told_before: ToldBefore = no_former_readers if ledger is None else _told_before_in(ledger)
     return OwedDeliveries(desk.config, desk.templates, incident, notice, desk.now, lookup, told_before)
 
 
-def _lookup_in(ledger: Ledger) -> Lookup:
+def _lookup_in(ledger: Ledger, config: Config, now: datetime) -> Lookup:
     from commcast.ledger.history import standings
+    from commcast.ledger.recent import Recently, held_back_since, look_back, messages_lately
+    from commcast.plan.people import is_never_held_back
+    from commcast.plan.reasons import HELD_BACK
+
+    recently: dict[str, Recently] = {}  # one notice is looked up: what spoke lately is found out once
 
     def lookup(notice: Notice, keys: Sequence[str]) -> Mapping[str, PersonStanding]:
+        incident, channel = notice.incident, notice.channel
         with ledger.read() as connection:
-            return standings(connection, ledger.secret, notice.incident, notice.id, notice.channel, keys)
+            found = standings(connection, ledger.secret, incident, notice.id, channel, keys)
+            if notice.id not in recently:
+                cap = None if is_never_held_back(notice) else config.send.most_an_hour
+                recently[notice.id] = look_back(connection, incident, notice.id, channel, now, cap=cap)
+            if recently[notice.id].is_quiet:
+                return found
+            lately = messages_lately(connection, recently[notice.id], incident, keys)
+            held_back = held_back_since(connection, recently[notice.id], keys, HELD_BACK)
+        for key in lately.keys() | held_back.keys():
+            standing = found.get(key, NOBODY_KNOWS)
+            found[key] = standing._replace(lately=lately.get(key, 0), held_back=held_back[key])
+        return found
 
     return lookup
 

@@ -24,16 +24,18 @@ from commcast.ledger.freeze import (
     thaw_row,
 )
 from commcast.ledger.gathering import GatheredRow, Gathering
+from commcast.ledger.recent import note_held_back
 from commcast.ledger.schema import State, stamp
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import erased_key
-from commcast.model import Channel
+from commcast.model import Channel, NextWord
 from commcast.owed import ListCount, OwedRow, check_not_empty
 from commcast.plan.notices import Notice
-from commcast.plan.people import SEND, WAS_ERASED, Action
+from commcast.plan.people import WAS_ERASED, Action
+from commcast.plan.reasons import HELD_BACK
 from commcast.survey import RowDigest
 
-# How long after the promise of the mails a text may still go that states no time.
+# How long after the promise of the others words may still go that state no time.
 TEXT_STANDS = timedelta(hours=2)
 _STATE_OF = {Action.HOLD: State.HELD, Action.SKIP: State.SKIPPED}
 _PENDING = State.PENDING.value
@@ -106,7 +108,7 @@ class Freezer:
 
     def _fill(self, broadcast: Broadcast, owed: Owed) -> str:
         digest, words = RowDigest(), _FrozenGroups(self.ledger, broadcast.id, self.now)
-        done, audience = 0, ""
+        done, audience, held_back = 0, "", False
         with Gathering(self.ledger, broadcast, self.now) as gathering:
             for chunk in owed.chunks():
                 digest.add(chunk)
@@ -115,9 +117,13 @@ class Freezer:
                     audience = chunk[0].audience
                 rows = self._gathered(chunk, words)
                 gathering.add(rows)
+                held_back = held_back or any(row.decision.reason == HELD_BACK for row in chunk)
                 done += len(rows)
                 self.progress(done)
             gathering.finish()
+        if held_back:
+            with self.ledger.write() as connection:
+                note_held_back(connection, broadcast.channel, self.now)
         check_not_empty(owed.notice, owed.counts)
         return digest.hexdigest()
 
@@ -127,11 +133,12 @@ class Freezer:
         rows: list[GatheredRow] = []
         for row, values in zip(told, _as_json([row.values for row in told]), strict=True):
             key, address, audience, decision, _, group, made = row
-            if made is None or group is None or decision is not SEND:
+            if made is None or group is None or decision.action is not Action.SEND:
                 rows.append(self._not_sent(row, values))
                 continue
             composition, expires_at = words.of(group)
-            sent = (_PENDING, "", None, expires_at)
+            later = stamp(decision.until) if decision.until else None
+            sent = (_PENDING, decision.reason, later, expires_at)
             rows.append((key, address, audience, composition, values, made.digest, *sent))
         return rows
 
@@ -221,15 +228,19 @@ def _as_json(values: Sequence[Mapping[str, Any]]) -> list[str]:
 def _expiry(group: Group | None, now: datetime) -> datetime | None:
     """Return when words become stale: at their promise, unless they are sent late on purpose.
 
-    A text that states no time is not false when the promise of the mails passes, and plain updates are not
-    texted: who is dropped here would hear nothing before the end. It stands for a while longer.
+    Words that state no time are not false when the promise to the others passes, and who is dropped here
+    would hear nothing before the end: plain updates are not texted, nor sent to who wants key events only.
+    They stand for a while longer.
     """
-    if group is None or group.next_update_by is None:
+    if group is None:
         return None
-    states_no_time = "next_update_by." not in group.wording.to_json()
-    stands = TEXT_STANDS if group.channel is Channel.SMS and states_no_time else timedelta()
-    until = group.next_update_by + stands
-    return None if until <= now else until
+    until = group.next_update_by
+    if until is None:
+        until = group.stands_until + TEXT_STANDS if group.stands_until else None
+    elif group.channel is Channel.SMS and group.context["next_word"] == NextWord.EMAIL:
+        states_no_time = "next_update_by." not in group.wording.to_json()
+        until += TEXT_STANDS if states_no_time else timedelta()
+    return None if until is None or until <= now else until
 
 
 def frozen_words(group: Group) -> Composition:

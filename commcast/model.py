@@ -205,6 +205,21 @@ class Level(StrEnum):
     END = "end"
 
 
+class NextWord(StrEnum):
+    """How readers hear more after a message that is no end.
+
+    update  at the promised time, on this channel
+    email   at the promised time, by email: this is a text
+    key     when something important changes, and at the end; they are promised no time
+    end     when it is over; they are promised no time
+    """
+
+    UPDATE = "update"
+    EMAIL = "email"
+    KEY = "key"
+    END = "end"
+
+
 class Recipient(NamedTuple):
     """One row of an audience, already normalised.
 

@@ -17,15 +17,17 @@ from commcast.audiences.repeats import Repeats
 from commcast.compose import Content, Group, Words, envelope_of, renderer_for
 from commcast.config import CONFIG_NAME, Config
 from commcast.errors import Fault, InputError
-from commcast.model import Channel, Incident, Recipient
+from commcast.model import Channel, Incident, Level, NextWord, Recipient
+from commcast.plan import reasons
 from commcast.plan.notices import Notice
 from commcast.plan.people import Action, Decision, decide
+from commcast.plan.texts import text_promise
 from commcast.standing import NOBODY_KNOWS, PersonStanding
-from commcast.wording.context import Occasion, build_context, recipient_values
+from commcast.wording.context import Occasion, build_context, next_word, recipient_values
 from commcast.wording.templating import Templates, Wording
 
 CHUNK = 1000  # former readers looked up in the ledger at once
-REPEATED = Decision(Action.NOT_OWED, "the same address again")
+REPEATED = Decision(Action.NOT_OWED, reasons.SAME_ADDRESS)
 _CASES_KEPT = 4096
 
 # Ask the ledger for the standing of many addresses, those that it knows nothing of left out; and for who was
@@ -47,9 +49,24 @@ class FormerReader:
 
     def as_recipient(self, channel: Channel) -> Recipient:
         """Return this reader as one of today, so that one rule decides for all."""
+        level = level_of(self.values)
         if channel is Channel.EMAIL:
-            return Recipient(0, email=self.address, email_key=self.key, timezone=self.zone)
-        return Recipient(0, phone=self.key, timezone=self.zone)
+            return Recipient(0, email=self.address, email_key=self.key, timezone=self.zone, level=level)
+        return Recipient(0, phone=self.key, timezone=self.zone, level=level)
+
+
+class Listener(NamedTuple):
+    """What makes readers of one audience read the same words.
+
+    They hear more as `next_word` says; a cap `held_back` so many messages to them; the promise of the last
+    text to them was `broken`.
+    """
+
+    zone: str
+    locale: str
+    next_word: NextWord = NextWord.UPDATE
+    held_back: int = 0
+    broken: datetime | None = None
 
 
 class OwedRow(NamedTuple):
@@ -98,7 +115,7 @@ class OwedDeliveries:
     lookup: Lookup
     told_before: ToldBefore
     counts: dict[str, ListCount] = field(default_factory=dict)
-    _groups: dict[tuple[str, str, str], Group] = field(default_factory=dict)
+    _groups: dict[tuple[str, Listener], Group] = field(default_factory=dict)
     _wordings: dict[tuple[str, str], Wording] = field(default_factory=dict)
     _cases: dict[tuple[Any, ...], tuple[Decision, Group | None]] = field(default_factory=dict)
     _seen: Repeats = field(default_factory=Repeats)
@@ -133,11 +150,13 @@ class OwedDeliveries:
         keys = [person.email_key if on_mail else person.phone for person in people]
         standings = self.lookup(self.notice, [key for key in keys if key])
         known, told_of = self._cases, self.config.audiences[audience]
+        mails = Channel.EMAIL in told_of.channels
         rows = []
         for person, key in zip(people, keys, strict=True):
             line, email, _, phone, _, locale, zone, components, _, level, _ = person
             standing = standings.get(key, NOBODY_KNOWS) if standings else NOBODY_KNOWS
-            case = (audience, not key, standing, components, level, zone, locale)
+            by_email = on_mail or (bool(email) and mails)
+            case = (audience, not key, standing, components, level, zone, locale, by_email)
             decision, group = known.get(case) or self._decided(case, person)
             decision = self._unless_repeated(key, decision)
             values, address = recipient_values(person, told_of), email if on_mail else phone
@@ -152,12 +171,13 @@ class OwedDeliveries:
 
     def _decided(self, case: tuple[Any, ...], person: Recipient) -> tuple[Decision, Group | None]:
         """Return what all readers alike are owed, and whose words they get: one decision for all of them."""
-        audience, _, standing, *_ = case
-        decision = decide(person, self.notice, standing, self.config, self.now)
+        audience, _, standing, *_, by_email = case
+        decision = decide(person, self.notice, standing, self.config, self.now, audience=audience)
         group = None
         if decision.action in {Action.SEND, Action.HOLD}:
             zone = person.timezone or self.config.organisation.zone
-            group = self._group(audience, zone, person.locale)
+            word = next_word(person.level, self.notice.channel, by_email=by_email)
+            group = self._group(audience, self._listener(zone, person.locale, word, standing))
         if len(self._cases) >= _CASES_KEPT:
             self._cases.clear()
         self._cases[case] = decision, group
@@ -190,7 +210,7 @@ class OwedDeliveries:
 
     def _former_row(self, person: FormerReader, standing: PersonStanding) -> OwedRow:
         reader = person.as_recipient(self.notice.channel)
-        decision = decide(reader, self.notice, standing, self.config, self.now)
+        decision = decide(reader, self.notice, standing, self.config, self.now, audience=person.audience)
         decision = self._unless_repeated(person.key, decision)
         if decision.action not in {Action.SEND, Action.HOLD}:
             return OwedRow(person.key, person.address, person.audience, decision, person.values)
@@ -202,6 +222,7 @@ class OwedDeliveries:
             person.values,
             person.zone,
             person.locale,
+            standing=standing,
         )
 
     def written(
@@ -214,15 +235,22 @@ class OwedDeliveries:
         zone: str,
         locale: str,
         line: int = 0,
+        standing: PersonStanding = NOBODY_KNOWS,
     ) -> OwedRow:
         """Return the row of one reader with the words rendered for them."""
-        group = self._group(audience, zone, locale)
+        by_email = bool(values.get("by_email"))
+        word = next_word(level_of(values), self.notice.channel, by_email=by_email)
+        group = self._group(audience, self._listener(zone, locale, word, standing))
         return OwedRow(key, address, audience, decision, values, group, group.words(values, line=line))
 
-    def _group(self, audience: str, zone: str, locale: str) -> Group:
-        found = self._groups.get((audience, zone, locale))
+    def _listener(self, zone: str, locale: str, word: NextWord, standing: PersonStanding) -> Listener:
+        broken = standing.promised if standing.promised and standing.promised < self.now else None
+        return Listener(zone, locale, word, standing.held_back, broken)
+
+    def _group(self, audience: str, listener: Listener) -> Group:
+        found = self._groups.get((audience, listener))
         if found is None:
-            found = self._groups[audience, zone, locale] = self._make_group(audience, zone, locale)
+            found = self._groups[audience, listener] = self._make_group(audience, listener)
         return found
 
     def _wording(self, audience: str, locale: str) -> Wording:
@@ -236,10 +264,11 @@ class OwedDeliveries:
             self._wordings[audience, locale] = found
         return found
 
-    def _make_group(self, audience: str, zone: str, locale: str) -> Group:
+    def _make_group(self, audience: str, listener: Listener) -> Group:
         update = self.incident.update(self.notice.number)
+        zone, locale = listener.zone, listener.locale
         wording = self._wording(audience, locale)
-        promise = self.notice.next_update_by.get(audience)
+        promise = self._promise(audience, listener)
         context = build_context(
             self.config,
             self.incident,
@@ -250,7 +279,7 @@ class OwedDeliveries:
             first="first" in self.notice.events,
             next_update_by=promise,
             previous=self.incident.update(update.number - 1) if update.number > 1 else None,
-            occasion=self._occasion(audience),
+            occasion=self._occasion(audience, listener),
         )
         return Group(
             channel=self.notice.channel,
@@ -263,18 +292,43 @@ class OwedDeliveries:
             envelope=envelope_of(self.config, self.notice.channel, self.incident.id),
             next_update_by=promise,
             renderer=renderer_for(wording.to_json()),
+            stands_until=self.notice.next_update_by.get(audience),
         )
 
-    def _occasion(self, audience: str) -> Occasion:
+    def _promise(self, audience: str, listener: Listener) -> datetime | None:
+        """Return the time that these words promise; None for an end, and for who is promised no time."""
+        by, sms = self.notice.next_update_by.get(audience), self.config.channels.sms
+        if by is None or listener.next_word in {NextWord.KEY, NextWord.END}:
+            return None
+        if self.notice.channel is Channel.EMAIL or listener.next_word is NextWord.EMAIL or sms is None:
+            return by
+        return text_promise(by, sms, self.notice.severity, ZoneInfo(listener.zone), self.now)
+
+    def _broken(self, audience: str, listener: Listener) -> datetime | None:
+        """Return the promise to these readers that passed unkept: of a text, only what a text promised."""
+        if listener.next_word in {NextWord.KEY, NextWord.END}:
+            return None
+        return listener.broken if self.notice.channel is Channel.SMS else self.notice.broken.get(audience)
+
+    def _occasion(self, audience: str, listener: Listener) -> Occasion:
         notice = self.notice
         hold = notice.holds.get(audience)
+        is_late = notice.keeps is not None and hold is None
         return Occasion(
             now=self.now,
-            broken=notice.broken.get(audience),
+            broken=self._broken(audience, listener),
             unchanged_since=hold.since if hold else None,
             step=hold.step if hold else 0,
             ahead=notice.ahead,
+            next_word=listener.next_word,
+            held_back=listener.held_back,
+            facts_from=self.incident.update(notice.number).at if is_late else None,
         )
+
+
+def level_of(values: Mapping[str, Any]) -> Level:
+    """Return how much a reader wants to hear, by their values; those of older versions do not tell."""
+    return Level(values.get("level", Level.ALL))
 
 
 def _gone(audience: str, notice: Notice) -> Fault:

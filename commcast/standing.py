@@ -18,7 +18,8 @@ class Said:
     """What one audience was told on one channel: a notice, the update it spoke of, and the promise it made.
 
     `at` is when it was frozen, `promised` when readers were told to expect more (None: nothing). Where
-    readers of several zones were promised different times it is the earliest.
+    readers of several zones were promised different times it is the earliest. `text_promises` are all times
+    by which readers who only get texts were promised the next one.
     """
 
     notice: str
@@ -27,6 +28,7 @@ class Said:
     audience: str
     at: datetime
     promised: datetime | None
+    text_promises: tuple[datetime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class IncidentStanding:
 
     `begun` holds (notice, channel) of every broadcast whose list is frozen. `told_up_to` is, by channel, the
     number of the last update that was broadcast. `said` is what was, or may have been, heard, oldest first.
-    `stopped_by` names who stopped it, "" for nobody.
+    `stopped_by` names who stopped it, "" for nobody. `last_tick` is when a tick last ran over the ledger.
     """
 
     releases: Mapping[int, Release] = field(default_factory=dict)
@@ -43,6 +45,7 @@ class IncidentStanding:
     told_up_to: Mapping[Channel, int] = field(default_factory=dict)
     said: tuple[Said, ...] = ()
     stopped_by: str = ""
+    last_tick: datetime | None = None
 
 
 class PersonStanding(NamedTuple):
@@ -50,11 +53,17 @@ class PersonStanding(NamedTuple):
 
     `state` is that of its delivery of this notice, "" where there is none. `told` says whether it was, or may
     have been, told anything of the incident on this channel. `suppressed` says why it hears nothing more.
+    `lately` counts what it got on this channel within the last hour, of all incidents, as far as that is
+    near the cap; `held_back` what a cap held back since it last got anything. `promised` is when the last
+    text to somebody who only gets texts told them to expect the next one.
     """
 
     state: str = ""
     told: bool = False
     suppressed: str = ""
+    lately: int = 0
+    held_back: int = 0
+    promised: datetime | None = None
 
 
 NOBODY_KNOWS = PersonStanding()

@@ -168,6 +168,9 @@ def full(audience: str, status: str, **changes: Any) -> Context:
         "update": update,
         "next_update_by": None if status in ENDS else moment("10:25", "09:25"),
         "label": PHASES[status],
+        "next_word": None if status in ENDS else "update",
+        "held_back": None,
+        "facts_from": None,
         "broken_promise": None,
         "holding": None,
         "reminder": None,
@@ -181,6 +184,7 @@ def full(audience: str, status: str, **changes: Any) -> Context:
             "tags": [],
             "components": [],
             "by_email": True,
+            "level": "all",
         },
     }
     return context if audience in PUBLIC else context | {"internal": _internal()}

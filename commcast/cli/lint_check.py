@@ -196,10 +196,11 @@ class _Words:
         """Render the newest update for one reader. Raises TemplateError."""
         from commcast.cadence import promises
         from commcast.model import Channel
-        from commcast.wording.context import build_context, recipient_values
+        from commcast.wording.context import Occasion, build_context, next_word, recipient_values
 
         update = incident.latest
         renderer = self.renderer(audience, channel, update.status, reader.locale)
+        values = recipient_values(reader, self._config.audiences[audience])
         context = build_context(
             self._config,
             incident,
@@ -210,8 +211,8 @@ class _Words:
             first=update.number == 1,
             next_update_by=promises(self._config, incident, update).get(audience),
             previous=incident.update(update.number - 1) if update.number > 1 else None,
+            occasion=Occasion(next_word=next_word(reader.level, channel, by_email=values["by_email"])),
         )
-        values = recipient_values(reader, self._config.audiences[audience])
         if channel is Channel.EMAIL:
             renderer.email(context, values)
         else:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from commcast.cli.output import table
+from commcast.plan.reasons import SAME_ADDRESS
 
 if TYPE_CHECKING:
     from commcast.config import Config
@@ -23,7 +24,7 @@ FAULTS_SHOWN = 3
 NAMES = {"email": "email", "sms": "SMS"}
 When = Callable[[datetime], str]
 # They hear it once, which is no news to whoever decides; `recipients check` lists them.
-_SAME = "the same address again"
+_SAME = SAME_ADDRESS
 
 
 def headline(owed: Owed) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, not_, select
+from sqlalchemy import ColumnElement, Connection, and_, func, not_, select
 
 from commcast.ledger import schema
 from commcast.ledger.prepared import one_of
 from commcast.ledger.schema import MAYBE_TOLD, WAITING, BroadcastState, State, said_to_readers, unstamp
 from commcast.ledger.suppressions import erased_among, suppressed_among
+from commcast.model import Channel, NextWord
 from commcast.standing import PersonStanding
 
 _broadcast, _composition, _delivery = schema.broadcast, schema.composition, schema.delivery
@@ -73,35 +74,76 @@ def standings(
     connection: Connection, secret: bytes, incident: str, notice: str, channel: str, keys: Sequence[str]
 ) -> dict[str, PersonStanding]:
     """Return what the ledger knows of those of `keys` it knows at all; the erased are found by their hash."""
-    states, told = _heard(connection, secret, incident, notice, channel, keys)
+    heard = _heard(connection, secret, incident, notice, channel, keys)
     suppressed = suppressed_among(connection, secret, channel, keys)
-    known = states.keys() | told | suppressed.keys()
-    return {key: PersonStanding(states.get(key, ""), key in told, suppressed.get(key, "")) for key in known}
+    known = heard.states.keys() | heard.told | suppressed.keys()
+    return {
+        key: PersonStanding(
+            heard.states.get(key, ""),
+            key in heard.told,
+            suppressed.get(key, ""),
+            promised=heard.promised.get(key),
+        )
+        for key in known
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """By key: the state of this notice's delivery, who was told anything else of it, what texts promised."""
+
+    states: dict[str, str] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
+    promised: dict[str, datetime] = field(default_factory=dict)
 
 
 def _heard(
     connection: Connection, secret: bytes, incident: str, notice: str, channel: str, keys: Sequence[str]
-) -> tuple[dict[str, str], set[str]]:
-    """Return the states of this notice's deliveries by key, and who was told anything else of it."""
+) -> _Heard:
+    """Return what these readers heard of the incident on this channel."""
+    heard = _Heard()
     if not _was_spoken_of(connection, incident, notice, channel):
-        return {}, set()
+        return heard
     by_hash = erased_among(connection, secret, channel, keys)
     rows = connection.execute(
-        select(_delivery.c.key, _delivery.c.notice, _delivery.c.state).where(
+        select(_delivery.c.key, _delivery.c.notice, _delivery.c.state, _delivery.c.composition)
+        .where(
             _delivery.c.incident == incident,
             _delivery.c.channel == channel,
             one_of(connection, _delivery.c.key, [*keys, *by_hash]),
         )
+        .order_by(*([_delivery.c.id] if channel == Channel.SMS else []))
     )
-    states: dict[str, str] = {}
-    told: set[str] = set()
+    latest: dict[str, int | None] = {}
     for row in rows:
         key = by_hash.get(row.key, row.key)
         if row.notice == notice:
-            states[key] = row.state
+            heard.states[key] = row.state
         elif row.state in _TOLD_OR_WAITING:
-            told.add(key)
-    return states, told
+            heard.told.add(key)
+            latest[key] = row.composition
+    if channel == Channel.SMS and latest:
+        promises = _text_promises(connection, incident)
+        heard.promised.update((key, at) for key, made in latest.items() if (at := promises.get(made)))
+    return heard
+
+
+def _text_promises(connection: Connection, incident: str) -> dict[int | None, datetime]:
+    """Return, by the number of their words, when those who only get texts were promised the next one."""
+    rows = connection.execute(
+        select(_composition.c.id, _composition.c.next_update_by)
+        .join(_broadcast, _broadcast.c.id == _composition.c.broadcast)
+        .where(_broadcast.c.incident == incident, _broadcast.c.channel == Channel.SMS, is_text_promise())
+    )
+    return {row.id: datetime.fromisoformat(row.next_update_by) for row in rows}
+
+
+def is_text_promise() -> ColumnElement[bool]:
+    """Return the condition that words on SMS promise a text: readers of these get no mail."""
+    return and_(
+        _composition.c.next_update_by.is_not(None),
+        _composition.c.context["next_word"].as_string() == NextWord.UPDATE.value,
+    )
 
 
 def _was_spoken_of(connection: Connection, incident: str, notice: str, channel: str) -> bool:
@@ -124,6 +166,8 @@ def told_people(connection: Connection, incident: str, channel: str, notice: str
             _delivery.c.channel == channel,
             _delivery.c.notice != notice,
             _delivery.c.address != "",
+            # What quiet hours hold has no words yet: those before it tell how to speak to this reader.
+            _delivery.c.composition.is_not(None),
             _delivery.c.state.in_(_TOLD_OR_WAITING),
         )
         .group_by(_delivery.c.key)

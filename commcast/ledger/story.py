@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, select
 
 from commcast.ledger import schema
+from commcast.ledger.history import is_text_promise, last_tick
 from commcast.ledger.releases import read_releases
 from commcast.ledger.schema import MAYBE_TOLD, WAITING, BroadcastState, unstamp
 from commcast.ledger.stops import stops_in_force
@@ -34,6 +35,7 @@ def incident_standing(connection: Connection, incident: str) -> IncidentStanding
         told_up_to=told_up_to,
         said=what_was_said(connection, incident),
         stopped_by=stops[0].by if stops else "",
+        last_tick=last_tick(connection),
     )
 
 
@@ -58,6 +60,8 @@ def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
             _composition.c.audience,
             _broadcast.c.created_at,
             func.min(_composition.c.next_update_by),
+            # No comma stands in a time of the ledger.
+            func.group_concat(case((is_text_promise(), _composition.c.next_update_by)).distinct()),
         )
         .join(_composition, _composition.c.broadcast == _broadcast.c.id)
         .where(
@@ -76,6 +80,11 @@ def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
             row.audience,
             datetime.fromisoformat(row.created_at),
             unstamp(row[5]),
+            _text_promises(row[6]) if row.channel == Channel.SMS else (),
         )
         for row in rows
     )
+
+
+def _text_promises(listed: str | None) -> tuple[datetime, ...]:
+    return tuple(datetime.fromisoformat(at) for at in sorted((listed or "").split(",")) if at)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from commcast.config import Config
 from commcast.model import Channel, Incident
 from commcast.plan.holding import holds_due
+from commcast.plan.lead import others_wait
 from commcast.plan.notices import Due
+from commcast.plan.texts import texts_due
 from commcast.plan.updates import updates_due
 from commcast.standing import IncidentStanding
 
@@ -26,8 +29,16 @@ def due(
     Holding statements go `early` before their promise, by default as long as the configuration says. Where a
     person's words are owed, nothing is said by itself.
     """
-    updates = updates_due(incident, standing, config, now, late=late)
-    if any(line.owed and line.notice.channel is Channel.EMAIL for line in updates):
-        return updates
     before = config.tick.hold_before if early is None else early
-    return (*updates, *holds_due(incident, standing, config, now, early=before))
+    lines = updates_due(incident, standing, config, now, late=late)
+    owed = {line.notice.channel for line in lines if line.owed}
+    if Channel.EMAIL not in owed:
+        lines = (*lines, *holds_due(incident, standing, config, now, early=before))
+    if Channel.SMS not in owed:
+        lines = (*lines, *texts_due(incident, standing, config, now, early=before))
+    return tuple(
+        replace(line, notice=replace(line.notice, not_before=waits))
+        if line.owed and (waits := others_wait(line.notice, incident, standing, config, now))
+        else line
+        for line in lines
+    )

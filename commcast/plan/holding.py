@@ -13,15 +13,13 @@ from datetime import datetime, timedelta
 from commcast.cadence import interval, window_bound
 from commcast.config import Config, OnSilence, Silence
 from commcast.model import Channel, Incident, Update
+from commcast.plan import reasons
 from commcast.plan.kinds import NoticeKind, moment_id
 from commcast.plan.notices import Due, Hold, Notice, notice_of
 from commcast.plan.promised import broken_promises, holds_in_a_row, last_said
 from commcast.standing import IncidentStanding, Said
 
 _DEFAULTS = Silence()
-ALREADY_SENT = "already sent"
-LEFT_TO_NUDGE = "silence is left to the nudge (commcast.toml, [silence])"
-NOBODY_WROTE = "nobody wrote before the promise"
 
 
 def holds_due(
@@ -102,18 +100,18 @@ def _lines(
     hearing = [said for said in waiting if says_hold(config, update, said.audience, promised)]
     others = [said for said in waiting if said not in hearing]
     if others:
-        yield Due(_notice(incident, update, promised, others, standing, config, now), False, LEFT_TO_NUDGE)
+        yield Due(_notice(incident, update, promised, others, standing, config, now), False, reasons.LEFT_TO_NUDGE)
     if not hearing:
         return
     notice = _notice(incident, update, promised, hearing, standing, config, now)
     since = min(hold_from(said, promised, early) for said in hearing)
     if (notice.id, notice.channel) in standing.begun:
-        yield Due(notice, False, ALREADY_SENT)
+        yield Due(notice, False, reasons.ALREADY_SENT)
     elif now < since:
-        words = f"goes out by itself from {since.astimezone(config.zone):%H:%M %Z} if nobody writes before"
+        words = reasons.HOLD_LATER.format(time=f"{since.astimezone(config.zone):%H:%M %Z}")
         yield Due(notice, False, words, since)
     else:
-        yield Due(notice, True, NOBODY_WROTE, since)
+        yield Due(notice, True, reasons.NOBODY_WROTE, since)
 
 
 def _notice(

@@ -43,6 +43,8 @@ class Notice:
     audience, `broken` the promise to each that had passed unkept when this goes. `holds` tells what each
     audience hears where it is a holding statement; `ahead` (time before the event) is set in a reminder.
     `only_told` says that it goes to those who were told before, as the ledger knows them, and to nobody else.
+    `keeps` is the promise of a text that this one keeps: it goes to those whose last text made it, and to
+    nobody else. `not_before` is when each audience hears that is not the first to hear (plan.lead).
     """
 
     incident: str
@@ -61,6 +63,8 @@ class Notice:
     holds: Mapping[str, Hold] = field(default_factory=dict)
     ahead: timedelta | None = None
     only_told: bool = False
+    keeps: datetime | None = None
+    not_before: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

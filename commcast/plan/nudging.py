@@ -126,8 +126,9 @@ def _of_promises(
     if not released or incident.update(max(released)).is_end:
         return
     update = incident.update(max(released))
-    going = {line.notice.id for line in lines if line.owed}
-    held = {line.notice.id for line in lines if line.from_ is not None}
+    # A text that keeps a promise is named by its audience, too: "holding:…/customers".
+    going = {line.notice.id.partition("/")[0] for line in lines if line.owed}
+    held = {line.notice.id.partition("/")[0] for line in lines if line.from_ is not None}
     by_promise: defaultdict[datetime, list[Said]] = defaultdict(list)
     for said in _told_by(standing).values():
         if said.promised is not None:

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 from commcast.config import Config
 from commcast.model import Channel, Level, Recipient
+from commcast.plan import reasons
 from commcast.plan.notices import Notice
 from commcast.plan.quiet import end_of_quiet
 from commcast.standing import ERASED, PersonStanding
@@ -25,7 +26,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done for one recipient, and why. `until` is set for a hold."""
+    """What is to be done for one recipient, and why. `until` is when a message goes that does not go now."""
 
     action: Action
     reason: str = ""
@@ -33,11 +34,22 @@ class Decision:
 
 
 SEND = Decision(Action.SEND)
-WAS_ERASED = Decision(Action.SKIP, f"hears nothing: {ERASED}")
+WAS_ERASED = Decision(Action.SKIP, reasons.HEARS_NOTHING.format(why=ERASED))
+HELD_BACK = Decision(Action.SKIP, reasons.HELD_BACK)
+# What changes what a reader believes goes out however much they got lately.
+NEVER_HELD_BACK = frozenset({"first", "worse", "correction", "retracted", "reopened", "resolved"})
+# Whoever asked for the end only, and was told it, must not go on believing what is not so.
+_UNDOES_THE_END = frozenset({"correction", "retracted", "reopened"})
 
 
 def decide(
-    recipient: Recipient, notice: Notice, standing: PersonStanding, config: Config, now: datetime
+    recipient: Recipient,
+    notice: Notice,
+    standing: PersonStanding,
+    config: Config,
+    now: datetime,
+    *,
+    audience: str = "",
 ) -> Decision:
     """Return what is to be done for one recipient of an audience that hears this notice."""
     if reason := _not_owed(recipient, notice, standing):
@@ -45,25 +57,53 @@ def decide(
     if standing.suppressed == ERASED:
         return WAS_ERASED
     if standing.suppressed:
-        return Decision(Action.SKIP, f"hears nothing: {standing.suppressed}")
-    until = _quiet_until(recipient, notice, config, now)
-    return Decision(Action.HOLD, "quiet hours", until) if until else SEND
+        return Decision(Action.SKIP, reasons.HEARS_NOTHING.format(why=standing.suppressed))
+    if _has_had_enough(notice, standing, config):
+        return HELD_BACK
+    if until := _quiet_until(recipient, notice, config, now):
+        return Decision(Action.HOLD, reasons.QUIET_HOURS, until)
+    later = notice.not_before.get(audience) if notice.not_before else None
+    return Decision(Action.SEND, reasons.AFTER_LEAD, later) if later else SEND
+
+
+def is_never_held_back(notice: Notice) -> bool:
+    """Return whether no cap holds back this notice, whoever it goes to."""
+    return notice.is_end or not NEVER_HELD_BACK.isdisjoint(notice.events)
+
+
+def _has_had_enough(notice: Notice, standing: PersonStanding, config: Config) -> bool:
+    """Return whether a cap holds this back: never what is first to this reader, nor what they must know."""
+    if not standing.told or is_never_held_back(notice):
+        return False
+    return standing.lately >= config.send.most_an_hour
 
 
 def _not_owed(recipient: Recipient, notice: Notice, standing: PersonStanding) -> str:
     if not recipient.key(notice.channel):
-        return f"has no {'email address' if notice.channel is Channel.EMAIL else 'phone number'}"
+        return reasons.NO_EMAIL if notice.channel is Channel.EMAIL else reasons.NO_PHONE
     if standing.state:
-        return f"already in the ledger: {standing.state}"
+        return reasons.IN_LEDGER.format(state=standing.state)
     if not standing.told and _follows_others(recipient, notice):
-        return "follows other components"
+        return reasons.OTHER_COMPONENTS
     if _never_heard(recipient, notice, standing):
-        return "was never told that it began"
-    if recipient.level is Level.END and not notice.is_end:
-        return "wants to hear of the end only"
-    if recipient.level is Level.KEY and not notice.events:
-        return "wants to hear of key events only"
-    return ""
+        return reasons.NEVER_TOLD
+    if notice.keeps is not None and standing.promised != notice.keeps:
+        return reasons.NO_TEXT_PROMISED
+    return _below_level(recipient.level, notice, standing)
+
+
+def _below_level(level: Level, notice: Notice, standing: PersonStanding) -> str:
+    """Return why a reader who wants less than all does not hear this, "" where they do.
+
+    What is first to them is a key event. A reminder and a holding statement tell nothing new: they are none.
+    """
+    if level is Level.ALL:
+        return ""
+    if level is Level.KEY:
+        is_first = not standing.told and not notice.told_elsewhere
+        return "" if notice.events or notice.is_end or is_first else reasons.KEY_ONLY
+    undone = standing.told and not _UNDOES_THE_END.isdisjoint(notice.events)
+    return "" if notice.is_end or undone else reasons.END_ONLY
 
 
 def _follows_others(recipient: Recipient, notice: Notice) -> bool:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from commcast.config import Config
 from commcast.model import Channel, Incident, Update
+from commcast.plan import reasons
 from commcast.plan.notices import Due, Notice, notice_of
 from commcast.plan.promised import broken_promises
 from commcast.release import ELSEWHERE
@@ -48,16 +49,17 @@ def _is_owed(
 ) -> tuple[bool, str]:
     release = standing.releases[notice.number]
     if release.how == ELSEWHERE:
-        return False, "told elsewhere, before this ledger"
+        return False, reasons.UPDATE_TOLD_ELSEWHERE
     if (notice.id, notice.channel) in standing.begun:
-        return False, "already sent"
+        return False, reasons.ALREADY_SENT
     if notice.channel is Channel.SMS and config.channels.sms is not None:
         wanted = notice.events & set(config.channels.sms.events)
         if not wanted:
-            return False, "a plain update does not go by SMS"
+            return False, reasons.UPDATE_NOT_TEXTED
     if not late and _is_stale(notice, now):
-        return False, "older than its own promise; send it all the same with --late"
-    return True, f"update {update.number}, {' and '.join(sorted(notice.events)) or 'released'}"
+        return False, reasons.UPDATE_STALE
+    events = " and ".join(sorted(notice.events)) or "released"
+    return True, reasons.UPDATE_OWED.format(number=update.number, events=events)
 
 
 def _is_stale(notice: Notice, now: datetime) -> bool:

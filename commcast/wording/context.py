@@ -14,6 +14,8 @@ from commcast.model import (
     Channel,
     Incident,
     Kind,
+    Level,
+    NextWord,
     Recipient,
     Status,
     Timeframe,
@@ -29,13 +31,21 @@ Show = Callable[[datetime], Moment]
 ShowSpan = Callable[[datetime, datetime], dict[str, str]]
 
 
+def next_word(level: Level, channel: Channel, *, by_email: bool) -> NextWord:
+    """Return how a reader hears more; `by_email` says that mail reaches them, too."""
+    if level is not Level.ALL:
+        return NextWord.KEY if level is Level.KEY else NextWord.END
+    return NextWord.EMAIL if channel is Channel.SMS and by_email else NextWord.UPDATE
+
+
 @dataclass(frozen=True, slots=True)
 class Occasion:
     """What a message tells besides the facts of its update, all times aware.
 
     `now` is when it goes. `broken` is a promise to these readers that had passed by then. A holding statement
     tells that nothing is new since `unchanged_since`, as the `step`th in a row; a reminder tells how long
-    `ahead` of the event it is.
+    `ahead` of the event it is. `next_word` is how they hear more; a cap `held_back` so many messages to them.
+    `facts_from` is set where the facts are told later than others heard them.
     """
 
     now: datetime | None = None
@@ -43,6 +53,9 @@ class Occasion:
     unchanged_since: datetime | None = None
     step: int = 0
     ahead: timedelta | None = None
+    next_word: NextWord = NextWord.UPDATE
+    held_back: int = 0
+    facts_from: datetime | None = None
 
 
 NO_OCCASION = Occasion()
@@ -68,7 +81,9 @@ def build_context(
     only for audiences whose view is internal: what is not there cannot leak.
     Raises ValueError when an update that is no end comes without a promise.
     """
-    if next_update_by is None and not update.is_end:
+    word = None if update.is_end else occasion.next_word
+    is_promised = word in {NextWord.UPDATE, NextWord.EMAIL}
+    if next_update_by is None and is_promised:
         raise ValueError(f"update {update.number} of {incident.id} has no next update time and is no end")
 
     def show(at: datetime) -> Moment:
@@ -78,13 +93,15 @@ def build_context(
         return span(start, end, zone, update.at)
 
     view = config.audiences[audience].view
-    promised = None if update.is_end or next_update_by is None else show(next_update_by)
     context: dict[str, Any] = {
         "organisation": {"name": config.organisation.name, "status_url": config.organisation.status_url},
         "contact": _contact(config, incident),
         "incident": _incident(config, incident, update, show),
         "update": _update(incident, update, audience, first, previous, show, show_span, occasion),
-        "next_update_by": promised,
+        "next_update_by": show(next_update_by) if next_update_by and is_promised else None,
+        "next_word": word.value if word else None,
+        "held_back": occasion.held_back or None,
+        "facts_from": show(occasion.facts_from) if occasion.facts_from else None,
         "broken_promise": _broken_promise(occasion, show),
         "holding": _holding(occasion, show),
         "reminder": {"ahead": spoken_duration(occasion.ahead)} if occasion.ahead else None,
@@ -107,7 +124,7 @@ def recipient_values(recipient: Recipient, audience: Audience) -> dict[str, Any]
 
     The list's further columns stand beside ours and never hide them.
     """
-    _, email, _, _, name, locale, timezone, components, tags, _, extra = recipient
+    _, email, _, _, name, locale, timezone, components, tags, level, extra = recipient
     return {
         **extra,
         "name": name,
@@ -117,6 +134,7 @@ def recipient_values(recipient: Recipient, audience: Audience) -> dict[str, Any]
         "timezone": timezone,
         "tags": [*tags],
         "components": [*components],
+        "level": level.value,
         "by_email": bool(email) and Channel.EMAIL in audience.channels,
     }
 

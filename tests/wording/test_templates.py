@@ -49,6 +49,8 @@ def mail(context: Context) -> EmailContent:
 
 
 def text_message(context: Context) -> SmsContent:
+    if context["next_word"] == "update" and context["recipient"]["by_email"]:
+        context = context | {"next_word": "email"}
     chosen = renderer(context["audience"]["name"], context["update"]["status"], Channel.SMS)
     return chosen.sms(context, context["recipient"])
 
@@ -134,9 +136,10 @@ class TestEveryMessage:
         assert PHASES[status].upper() + ":" in content.body
         assert content.size.encoding == "GSM-7" and content.size.segments <= 2
         assert content.replaced == ()
-        assert "10:25" not in content.body, "the next update is not texted, so its time is no promise to make"
-        promises = ("Updates by email.", "Updates: https://", "We text you when it is over.")
+        promises = ("Updates by email.", "Next text by 10:25 CET.", "We text you when it is over.")
         assert sum(promise in content.body for promise in promises) == (status not in ENDS)
+        by_email = make(audience, status)["recipient"]["by_email"]
+        assert ("10:25" in content.body) == (status not in ENDS and not by_email)
         assert not re.search(r"None|\.\.|  |: \.", content.body)
 
     def test_the_inside_stays_inside(self, audience: str, status: str, make: Any) -> None:
@@ -429,18 +432,44 @@ def test_who_still_sees_it_is_sent_only_where_somebody_reads() -> None:
 
 
 @pytest.mark.parametrize(
-    ("by_email", "status_url", "promise"),
+    ("next_word", "status_url", "promise"),
     [
-        (True, "https://status.acme.example", "Updates by email."),
-        (False, "https://status.acme.example", "Updates: https://status.acme.example"),
-        (False, "", "We text you when it is over."),
+        ("email", "https://status.acme.example", "Updates by email."),
+        ("update", "https://status.acme.example", "Next text by 10:25 CET. https://status.acme.example"),
+        ("update", "", "Next text by 10:25 CET."),
+        ("key", "", "We text you when something important changes."),
+        ("end", "", "We text you when it is over."),
     ],
 )
-def test_a_text_message_names_where_updates_really_are(by_email: bool, status_url: str, promise: str) -> None:
+def test_a_text_message_promises_what_its_reader_gets(next_word: str, status_url: str, promise: str) -> None:
     context = full("customers", "investigating")
-    context["recipient"]["by_email"] = by_email
     context["organisation"]["status_url"] = status_url
-    assert text_message(context).body.endswith(promise)
+    context["recipient"]["by_email"] = next_word == "email"
+    assert text_message(context | {"next_word": next_word}).body.endswith(promise)
+
+
+@pytest.mark.parametrize(
+    ("next_word", "promise"),
+    [("key", "when something important changes, and when it is over."), ("end", "when it is over.")],
+)
+@pytest.mark.parametrize("audience", AUDIENCES)
+def test_a_mail_promises_no_time_to_who_wants_less_than_all(
+    audience: str, next_word: str, promise: str
+) -> None:
+    context = full(audience, "identified") | {"next_word": next_word, "next_update_by": None}
+    content = mail(context)
+    assert f"Next update: {promise}" in content.text
+    assert promise in content.html
+    assert "10:25" not in content.text + content.html
+
+
+def test_what_a_cap_held_back_is_one_line_in_the_next_message() -> None:
+    for held_back, said in ((1, "We held back 1 message to you"), (2, "We held back 2 messages to you")):
+        content = mail(full("customers", "identified") | {"held_back": held_back})
+        assert said in content.text and said in content.html
+    assert text_message(full("customers", "identified") | {"held_back": 2}).body.endswith(
+        "2 texts held back before."
+    )
 
 
 def test_a_text_message_of_short_facts_is_one_segment() -> None:

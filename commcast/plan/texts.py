@@ -1,0 +1,147 @@
+"""The promise of texts to readers who only get texts, and the text that keeps it (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from commcast.config import Config, SmsChannel
+from commcast.model import Channel, Incident, Update
+from commcast.plan import reasons
+from commcast.plan.holding import hold_from, newest_released, next_promise, says_hold
+from commcast.plan.kinds import NoticeKind, kind_of, moment_id
+from commcast.plan.notices import Due, Hold, notice_of
+from commcast.plan.quiet import end_of_quiet
+from commcast.standing import IncidentStanding, Said
+
+# How long after quiet hours a promise that would fall into them stands: a few ticks, each a minute.
+AFTER_QUIET = timedelta(minutes=5)
+
+
+def text_promise(by: datetime, sms: SmsChannel, severity: int, zone: ZoneInfo, now: datetime) -> datetime:
+    """Return when readers in `zone` who only get texts are told to expect the next one.
+
+    Plain updates are not texted, so it is later than `by`, the promise of the mails: `only_sms_every` from
+    now. It is on a full minute and never in their quiet hours, unless the severity wakes.
+    """
+    promised = max(by, now + sms.only_sms_every)
+    promised = max(promised.replace(second=0, microsecond=0), by)
+    if sms.quiet is None or severity in sms.wake_for:
+        return promised
+    # The text goes shortly before its promise: that too is after the quiet hours.
+    for moment in (promised, promised - AFTER_QUIET):
+        if until := end_of_quiet(moment, sms.quiet, zone):
+            later = until + AFTER_QUIET
+            return until if end_of_quiet(later, sms.quiet, zone) else later
+    return promised
+
+
+def texts_due(
+    incident: Incident, standing: IncidentStanding, config: Config, now: datetime, *, early: timedelta
+) -> tuple[Due, ...]:
+    """Return a line for each promise of a text that is not kept yet, now or later.
+
+    It goes `early` before the promise. Whoever gets mail as well is promised nothing by a text.
+    """
+    newest = newest_released(incident, standing)
+    if config.channels.sms is None or newest is None or newest.is_end:
+        return ()
+    return tuple(
+        _line(incident, newest, promised, audience, standing, config, now, early)
+        for audience, promised in _open_promises(standing.said)
+        if audience in config.audiences
+        and (_notice_id(promised, audience), Channel.SMS) not in standing.begun
+    )
+
+
+def _open_promises(said: Iterable[Said]) -> Iterator[tuple[str, datetime]]:
+    """Yield (audience, promise) of the texts that readers wait for.
+
+    What goes to all of an audience keeps every promise to it, one that keeps a promise keeps that one only.
+    """
+    waiting: dict[str, set[datetime]] = {}
+    for each in said:
+        if each.channel is not Channel.SMS:
+            continue
+        if kind_of(each.notice) is not NoticeKind.HOLDING:
+            waiting[each.audience] = set()
+        own = waiting.setdefault(each.audience, set())
+        own -= {promised for promised in own if _notice_id(promised, each.audience) == each.notice}
+        own |= set(each.text_promises)
+    for audience, promises in waiting.items():
+        for promised in sorted(promises):
+            yield audience, promised
+
+
+def _notice_id(promised: datetime, audience: str) -> str:
+    return f"{NoticeKind.HOLDING}:{moment_id(promised)}/{audience}"
+
+
+def _line(
+    incident: Incident,
+    newest: Update,
+    promised: datetime,
+    audience: str,
+    standing: IncidentStanding,
+    config: Config,
+    now: datetime,
+    early: timedelta,
+) -> Due:
+    """Return the text that keeps a promise to an audience: newer facts, or that nothing is new."""
+    made = _maker(promised, audience, standing.said)
+    told = {"promise": f"{promised.astimezone(config.zone):%H:%M}", "number": newest.number}
+    notice = replace(
+        notice_of(incident, newest, Channel.SMS, standing, config),
+        id=_notice_id(promised, audience),
+        kind=NoticeKind.HOLDING,
+        events=frozenset(),
+        audiences=(audience,),
+        only_told=True,
+        keeps=promised,
+    )
+    goes = hold_from(made, promised, early)
+    if made.number < newest.number:
+        reason = reasons.TEXT_OWED if now >= goes else reasons.TEXT_LATER
+        return Due(notice, now >= goes, reason.format(**told), goes)
+    if not says_hold(config, newest, audience, promised):
+        return Due(notice, False, reasons.TEXT_LEFT_TO_NUDGE.format(**told))
+    step = _step(made, audience, standing.said)
+    by = next_promise(config, incident, newest, audience, max(promised, now), step)
+    notice = replace(
+        notice,
+        holds={audience: Hold(_last_news(incident, newest), step)},
+        next_update_by={**notice.next_update_by, audience: by},
+    )
+    reason = reasons.TEXT_HOLDS if now >= goes else reasons.TEXT_LATER
+    return Due(notice, now >= goes, reason.format(**told), goes)
+
+
+def _maker(promised: datetime, audience: str, said: Iterable[Said]) -> Said:
+    """Return the last words on SMS that made this promise to an audience."""
+    return [
+        each
+        for each in said
+        if each.channel is Channel.SMS and each.audience == audience and promised in each.text_promises
+    ][-1]
+
+
+def _step(made: Said, audience: str, said: tuple[Said, ...]) -> int:
+    """Return how many texts in a row, with the next one, say that nothing is new."""
+    step, kept = 1, made
+    before = {
+        _notice_id(promised, audience): each
+        for each in said
+        if each.channel is Channel.SMS and each.audience == audience
+        for promised in each.text_promises
+    }
+    while (earlier := before.get(kept.notice)) is not None and earlier.number == kept.number:
+        step, kept = step + 1, earlier
+    return step
+
+
+def _last_news(incident: Incident, newest: Update) -> datetime:
+    """Return when there was news last; updates that said "nothing new" themselves do not count."""
+    news = [update.at for update in incident.updates[: newest.number] if update.nothing_new is None]
+    return news[-1] if news else newest.at
