@@ -17,7 +17,7 @@ from commcast.ledger.settling import Settlement
 from commcast.ledger.store import Ledger
 from commcast.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind
 from commcast.progress import Progress
-from commcast.recording import Recorder
+from commcast.recording import Left, Recorder
 from commcast.thawing import FrozenWords
 from commcast.throttle import AFTER_SILENCE, LONGEST_WAIT, Throttle
 from commcast.verdict import LOST_REQUESTS, Verdict
@@ -30,8 +30,9 @@ class Ended:
     """How a run over one broadcast ended. `outcomes` counts by OutcomeKind value what `provider` did.
 
     `expired` counts who was not told in time. `waiting` is what stays pending, `next_try` when the first of
-    it may go. `stopped_by` says who stopped it; `refused` is the provider's word where it refuses us as a
-    whole, `down` where it takes nothing; `interrupted` where a signal ended the run.
+    it may go; `planned` of it waits because others hear first, until `planned_at`. `stopped_by` says who
+    stopped it; `refused` is the provider's word where it refuses us as a whole, `down` where it takes
+    nothing; `interrupted` where a signal ended the run.
     """
 
     provider: str = ""
@@ -39,11 +40,17 @@ class Ended:
     waiting: int = 0
     expired: int = 0
     next_try: datetime | None = None
+    planned: int = 0
+    planned_at: datetime | None = None
     stopped_by: str = ""
     refused: str = ""
     refuses_everybody: bool = False
     down: str = ""
     interrupted: bool = False
+
+    def count(self, left: Left) -> None:
+        """Note what waits."""
+        self.waiting, self.next_try, self.planned, self.planned_at = left
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +210,7 @@ class Run:
         if self._verdict.is_silent:
             self._throttle.asked_to_pause(AFTER_SILENCE)
         refused, closed_until = self._verdict.to_suppress, self._throttle.closed_until
-        self.ended.waiting, self.ended.next_try = await self._recorder.conclude(refused, closed_until)
+        self.ended.count(await self._recorder.conclude(refused, closed_until))
 
     def _batches(self, turn: Turn) -> list[_Ready]:
         """Compose what was claimed. What cannot be composed as frozen is given back, and ends the run."""

@@ -14,7 +14,6 @@ from commcast.adapters.base import Adapter
 from commcast.broadcast import Ended, Run
 from commcast.errors import ExitCode, Interrupted, ProviderError, TryAgain, gravest
 from commcast.eventloop import run
-from commcast.ledger.claims import waiting
 from commcast.ledger.freeze import Broadcast, open_broadcasts
 from commcast.ledger.settling import settle_lost
 from commcast.ledger.stops import stop_incident
@@ -22,6 +21,7 @@ from commcast.ledger.store import Ledger
 from commcast.message import OutcomeKind
 from commcast.model import Channel
 from commcast.progress import Progress
+from commcast.recording import what_is_left
 from commcast.signals import ending_in_order
 
 # Longer than the longest hand-over with the one that waits before it; then another host may call it unknown.
@@ -51,13 +51,16 @@ class Delivered:
     """What one run did over an incident's broadcasts.
 
     `lost` counts claims of dead runs, now unknown; `expired` those who were not told before the promise of
-    their words had passed. `taken_over` names where a fallback stepped in: what its provider had said is
+    their words had passed. `planned` of those waiting wait because others hear first; a tick sends to them
+    from `planned_at`. `taken_over` names where a fallback stepped in: what its provider had said is
     then no trouble of this run, but somebody should know.
     """
 
     outcomes: Counter[str] = field(default_factory=Counter)
     lost: int = 0
     waiting: int = 0
+    planned: int = 0
+    planned_at: datetime | None = None
     expired: int = 0
     stopped_by: str = ""
     refuses_everybody: bool = False
@@ -68,6 +71,8 @@ class Delivered:
     def add(self, ended: Ended) -> None:
         self.outcomes.update(ended.outcomes)
         self.waiting += ended.waiting
+        self.planned += ended.planned
+        self.planned_at = min(filter(None, (self.planned_at, ended.planned_at)), default=None)
         self.expired += ended.expired
         self.stopped_by = self.stopped_by or ended.stopped_by
         self.refuses_everybody = self.refuses_everybody or ended.refuses_everybody
@@ -108,7 +113,7 @@ class Delivered:
             codes.append(ExitCode.DECISION)
         if self.lost or self.outcomes[OutcomeKind.UNKNOWN] or self._rejects_too_many(tolerate):
             codes.append(ExitCode.UNKNOWN_OUTCOME)
-        if self.waiting and not self.stopped_by:
+        if self.waiting > self.planned and not self.stopped_by:
             codes.append(ExitCode.TRY_AGAIN)
         return gravest(codes)
 
@@ -251,7 +256,7 @@ class Deliverer:
     def _counted(self, broadcast: Broadcast, ended: Ended) -> Ended:
         """Return how a run ended that could not count what waits."""
         with self.ledger.read() as connection:
-            ended.waiting, ended.next_try = waiting(connection, broadcast.id)
+            ended.count(what_is_left(connection, broadcast.id, self.clock()))
         return ended
 
     def _run(self, broadcast: Broadcast, adapter: Adapter, halt: asyncio.Event, *, waits: bool = True) -> Run:
@@ -271,4 +276,5 @@ class Deliverer:
 def _takes_nothing(ended: Ended) -> bool:
     """Return whether a provider as a whole refused, and left work that another may do."""
     refused = (ended.refused and not ended.refuses_everybody) or ended.down
-    return bool(refused and ended.waiting and not ended.stopped_by and not ended.interrupted)
+    left = ended.waiting - ended.planned
+    return bool(refused and left and not ended.stopped_by and not ended.interrupted)

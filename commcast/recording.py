@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
-from commcast.ledger.claims import Claim, Turn, settle_and_claim, waiting
+from commcast.ledger.claims import Claim, Turn, planned, settle_and_claim, waiting
 from commcast.ledger.freeze import Broadcast
 from commcast.ledger.pacing import Pace, close
 from commcast.ledger.settling import Settlement, settle, suppress_refused
@@ -19,6 +19,23 @@ from commcast.ledger.store import Ledger
 from commcast.message import Outcome
 
 Result = TypeVar("Result")
+
+
+class Left(NamedTuple):
+    """What of a broadcast waits: how many, and when the first may be tried again.
+
+    `planned` of them wait because others hear first, until `planned_at`.
+    """
+
+    waiting: int
+    next_try: datetime | None
+    planned: int
+    planned_at: datetime | None
+
+
+def what_is_left(connection: Connection, broadcast: int, now: datetime) -> Left:
+    """Return what of a broadcast waits."""
+    return Left(*waiting(connection, broadcast), *planned(connection, broadcast, now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +102,14 @@ class Recorder:
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, count)
 
-    async def conclude(
-        self, refused: Sequence[Outcome], closed_until: datetime | None
-    ) -> tuple[int, datetime | None]:
-        """Suppress who was refused for good; return what `waiting` does."""
+    async def conclude(self, refused: Sequence[Outcome], closed_until: datetime | None) -> Left:
+        """Suppress who was refused for good; return what is left."""
 
-        def transact(connection: Connection) -> tuple[int, datetime | None]:
+        def transact(connection: Connection) -> Left:
             self._close(connection, closed_until)
             if refused:
                 suppress_refused(connection, refused, self.clock())
-            return waiting(connection, self.broadcast.id)
+            return what_is_left(connection, self.broadcast.id, self.clock())
 
         return await self._write(transact)
 

@@ -16,11 +16,16 @@ from commcast.wording.rendering import SmsContent
 
 @dataclass(slots=True)
 class AudienceSurvey:
-    """One audience on one channel. `segments` counts SMS parts over all its readers."""
+    """One audience on one channel. `segments` counts SMS parts over all its readers.
+
+    `later` of those that are sent go at `later_at`, because others hear first.
+    """
 
     audience: str
     send: int = 0
     segments: int = 0
+    later: int = 0
+    later_at: datetime | None = None
     held: int = 0
     held_until: datetime | None = None
     skipped: Counter[str] = field(default_factory=Counter)
@@ -110,6 +115,9 @@ def _count(audience: AudienceSurvey, row: OwedRow) -> None:
     if decision.action is Action.SEND:
         audience.send += 1
         audience.sample = audience.sample or row
+        if decision.until is not None:
+            audience.later += 1
+            audience.later_at = decision.until
         if isinstance(row.content, SmsContent):
             audience.segments += row.content.size.segments
     elif decision.action is Action.HOLD:

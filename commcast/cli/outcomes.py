@@ -54,6 +54,8 @@ def outcome_document(
             for (audience, channel), counts in _counted(incident, ledger).items()
         ],
         "waiting": delivered.waiting,
+        "planned": delivered.planned,
+        "planned_at": delivered.planned_at.isoformat() if delivered.planned_at else None,
         "stopped_by": delivered.stopped_by or None,
         **trouble_document(delivered),
         "exit_code": int(code),
@@ -78,6 +80,14 @@ def _counted(incident: Incident, ledger: Ledger) -> dict[tuple[str, str], Counte
         counts = counted.setdefault((tally.audience, tally.channel), Counter())
         counts[_COLUMN[tally.state.value]] += tally.count
     return counted
+
+
+def tell_planned(desk: Desk, delivered: Delivered) -> None:
+    """Say how many follow later, because others hear first, and who sends to them; else nothing."""
+    if delivered.planned and delivered.planned_at and not delivered.stopped_by:
+        when = clock_of(desk.config, desk.now)(delivered.planned_at)
+        follow = "follows" if delivered.planned == 1 else "follow"
+        say(f"{delivered.planned:,} {follow} at {when}, sent by tick.")
 
 
 def tell_promise(desk: Desk, owed: Owed) -> None:
@@ -132,8 +142,9 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
         )
     if delivered.stopped_by and not delivered.signal:
         say(f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} wait. See: commcast resume {incident}")
-    elif delivered.waiting and not delivered.troubles and not delivered.signal:
-        say(f"{delivered.waiting:,} wait for their turn. A tick goes on, or: commcast send {incident}")
+    elif delivered.waiting > delivered.planned and not delivered.troubles and not delivered.signal:
+        left = delivered.waiting - delivered.planned
+        say(f"{left:,} wait for their turn. A tick goes on, or: commcast send {incident}")
     if delivered.lost or delivered.outcomes["unknown"]:
         say(f"Unknown: no answer came; nobody is told again by itself. Next: commcast reconcile {incident}")
     tell_signal(incident, delivered)

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from commcast.cli.output import table
-from commcast.plan.reasons import SAME_ADDRESS
+from commcast.plan.reasons import AFTER_LEAD, QUIET_HOURS, SAME_ADDRESS
 
 if TYPE_CHECKING:
     from commcast.config import Config
@@ -70,9 +70,14 @@ def reasons(survey: Survey, when: When) -> Iterator[str]:
     for notice in survey.notices:
         channel = NAMES[notice.notice.channel]
         for audience in notice.audiences.values():
+            if audience.later and audience.later_at:
+                yield (
+                    f"Later: {audience.later} by {channel} in {audience.audience} at "
+                    f"{when(audience.later_at)}, {AFTER_LEAD}; a tick sends them"
+                )
             if audience.held:
                 until = f" until {when(audience.held_until)}" if audience.held_until else ""
-                yield f"Held: {audience.held} by {channel} in {audience.audience}, quiet hours{until}"
+                yield f"Held: {audience.held} by {channel} in {audience.audience}, {QUIET_HOURS}{until}"
             for why, count in [*audience.skipped.items(), *audience.not_owed.items()]:
                 if why == _SAME:
                     continue
@@ -223,6 +228,8 @@ def _audience_document(audience: AudienceSurvey) -> dict[str, Any]:
         "audience": audience.audience,
         "send": audience.send,
         "segments": audience.segments,
+        "later": audience.later,
+        "later_at": audience.later_at.isoformat() if audience.later_at else None,
         "held": audience.held,
         "held_until": audience.held_until.isoformat() if audience.held_until else None,
         "skipped": dict(audience.skipped),

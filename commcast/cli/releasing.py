@@ -16,6 +16,7 @@ from commcast.cli.outcomes import (
     already_sent,
     outcome_document,
     show_outcomes,
+    tell_planned,
     tell_promise,
     tell_trouble,
     what_happened,
@@ -251,6 +252,7 @@ def _deliver_and_tell(
         show(what_happened(owed, released, delivered))
         show_outcomes(owed.incident, ledger)
     tell_trouble(owed.incident.id, delivered)
+    tell_planned(desk, delivered)
     if released and code is ExitCode.DONE and not owed.incident.latest.is_end:
         tell_promise(desk, owed)
     return code

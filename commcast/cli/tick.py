@@ -207,8 +207,10 @@ def delivered_in_words(delivered: Delivered) -> str:
         parts.append(f"{delivered.lost} unknown: an earlier run ended before the answer came")
     if delivered.expired:
         parts.append(f"{delivered.expired} not told: the promise in their words had passed")
-    if delivered.waiting:
-        parts.append(f"{delivered.waiting} waiting")
+    if left := delivered.waiting - delivered.planned:
+        parts.append(f"{left} waiting")
+    if delivered.planned and delivered.planned_at:
+        parts.append(f"{delivered.planned} to follow at {delivered.planned_at:%H:%M} UTC")
     if delivered.stopped_by and delivered.waiting:
         parts.append(f"stopped by {delivered.stopped_by}")
     for each in delivered.taken_over:
@@ -239,6 +241,7 @@ def _outcomes(delivered: Delivered) -> Mapping[str, Any]:
         "outcomes": {str(kind): count for kind, count in delivered.outcomes.items()},
         "lost": delivered.lost,
         "waiting": delivered.waiting,
+        "planned": delivered.planned,
         "stopped_by": delivered.stopped_by,
         **trouble_document(delivered),
     }
@@ -249,6 +252,7 @@ def _nothing(stopped_by: str) -> Mapping[str, Any]:
         "outcomes": {},
         "lost": 0,
         "waiting": 0,
+        "planned": 0,
         "stopped_by": stopped_by,
         "troubles": [],
         "taken_over": [],

@@ -11,7 +11,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Update, bindparam, case, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Update,
+    and_,
+    bindparam,
+    case,
+    func,
+    or_,
+    select,
+    update,
+)
 
 from commcast.ledger import schema
 from commcast.ledger.pacing import Pace, closed_until, free_from, next_slot, room, take_slots
@@ -241,8 +253,10 @@ def _ripe(*also: ColumnElement[bool]) -> Select[Any]:
 
 
 def _ripe_for_another() -> Select[Any]:
-    """Return the same, where another provider's "later" is not this one's; its own is."""
-    return _ripe(_delivery.c.provider.is_(None), _delivery.c.provider != bindparam("provider"))
+    """Return the same, where another provider's "later" is not this one's; its own is, and so is a plan's."""
+    was_tried = _delivery.c.attempts > 0
+    no_provider, another = _delivery.c.provider.is_(None), _delivery.c.provider != bindparam("provider")
+    return _ripe(and_(was_tried, or_(no_provider, another)))
 
 
 def _take(connection: Connection, fit: Sequence[Claim], taker: _Taker) -> tuple[Claim, ...]:
@@ -319,6 +333,19 @@ def waiting(connection: Connection, broadcast: int) -> tuple[int, datetime | Non
     row = connection.execute(
         select(func.count(), func.min(_delivery.c.not_before)).where(
             _delivery.c.broadcast == broadcast, IS_PENDING
+        )
+    ).one()
+    return int(row[0]), schema.unstamp(row[1])
+
+
+def planned(connection: Connection, broadcast: int, now: datetime) -> tuple[int, datetime | None]:
+    """Return how many deliveries of a broadcast wait because others hear first, and until when."""
+    row = connection.execute(
+        select(func.count(), func.min(_delivery.c.not_before)).where(
+            _delivery.c.broadcast == broadcast,
+            IS_PENDING,
+            _delivery.c.attempts == 0,
+            _delivery.c.not_before > stamp(now),
         )
     ).one()
     return int(row[0]), schema.unstamp(row[1])
