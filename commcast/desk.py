@@ -30,7 +30,9 @@ from commcast.standing import NOBODY_KNOWS, IncidentStanding, PersonStanding
 
 # Lists, templates and their words are imported where something is owed: most ticks find nothing.
 if TYPE_CHECKING:
-    from commcast.owed import FormerReader, Lookup, OwedDeliveries, ToldBefore
+    from commcast.following import Following
+    from commcast.listeners import FormerReader
+    from commcast.owed import Lookup, OwedDeliveries, ToldBefore
     from commcast.survey import Survey
     from commcast.wording.templating import Templates
 
@@ -54,12 +56,16 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """What is owed of one incident. `lines` says of each channel why or why not."""
+    """What is owed of one incident. `lines` says of each channel why or why not.
+
+    `following` counts, as the messages are surveyed, who follows another incident already.
+    """
 
     incident: Incident
     standing: IncidentStanding
     lines: tuple[Due, ...]
     deliveries: tuple[OwedDeliveries, ...]
+    following: Following | None = None
 
     @property
     def drafts(self) -> tuple[int, ...]:
@@ -71,7 +77,8 @@ class Owed:
         from commcast.survey import survey_all
 
         reasons = [line.reason for line in self.lines if line.owed]
-        return survey_all(zip(self.deliveries, reasons, strict=True))
+        owed = zip(self.deliveries, reasons, strict=True)
+        return survey_all(owed, self.following.look) if self.following else survey_all(owed)
 
 
 def open_desk(folder: Path, now: datetime) -> Desk:
@@ -100,7 +107,13 @@ def what_is_owed(
     if deliveries:
         listed = [each.notice for each in deliveries if not each.notice.only_told]
         _check_lists(desk.config, {name for notice in listed for name in notice.audiences})
-    return Owed(incident, standing, lines, deliveries)
+    return Owed(incident, standing, lines, deliveries, _following(ledger, incident) if deliveries else None)
+
+
+def _following(ledger: Ledger | None, incident: Incident) -> Following | None:
+    from commcast.following import Following
+
+    return None if ledger is None else Following(ledger, incident.id)
 
 
 def hold_before(desk: Desk, ledger: Ledger) -> timedelta:
@@ -226,7 +239,7 @@ def _lookup_in(ledger: Ledger, config: Config, now: datetime) -> Lookup:
 
 def _told_before_in(ledger: Ledger) -> ToldBefore:
     from commcast.ledger.history import told_people
-    from commcast.owed import FormerReader
+    from commcast.listeners import FormerReader
 
     def told_before(notice: Notice) -> Iterable[FormerReader]:
         with ledger.read() as connection:

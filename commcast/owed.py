@@ -17,7 +17,8 @@ from commcast.audiences.repeats import Repeats
 from commcast.compose import Content, Group, Words, envelope_of, renderer_for
 from commcast.config import CONFIG_NAME, Config
 from commcast.errors import Fault, InputError
-from commcast.model import Channel, Incident, Level, NextWord, Recipient
+from commcast.listeners import FormerReader, Listener, level_of
+from commcast.model import Channel, Incident, NextWord, Recipient
 from commcast.plan import reasons
 from commcast.plan.notices import Notice
 from commcast.plan.people import Action, Decision, decide
@@ -33,40 +34,7 @@ _CASES_KEPT = 4096
 # Ask the ledger for the standing of many addresses, those that it knows nothing of left out; and for who was
 # told, but may be on no list any more.
 Lookup = Callable[[Notice, Sequence[str]], Mapping[str, PersonStanding]]
-ToldBefore = Callable[[Notice], Iterable["FormerReader"]]
-
-
-@dataclass(frozen=True, slots=True)
-class FormerReader:
-    """Somebody who was told of this incident: enough to tell them how it ends, whatever the lists say now."""
-
-    key: str
-    address: str
-    audience: str
-    zone: str
-    locale: str
-    values: Mapping[str, Any]
-
-    def as_recipient(self, channel: Channel) -> Recipient:
-        """Return this reader as one of today, so that one rule decides for all."""
-        level = level_of(self.values)
-        if channel is Channel.EMAIL:
-            return Recipient(0, email=self.address, email_key=self.key, timezone=self.zone, level=level)
-        return Recipient(0, phone=self.key, timezone=self.zone, level=level)
-
-
-class Listener(NamedTuple):
-    """What makes readers of one audience read the same words.
-
-    They hear more as `next_word` says; a cap `held_back` so many messages to them; the promise of the last
-    text to them was `broken`.
-    """
-
-    zone: str
-    locale: str
-    next_word: NextWord = NextWord.UPDATE
-    held_back: int = 0
-    broken: datetime | None = None
+ToldBefore = Callable[[Notice], Iterable[FormerReader]]
 
 
 class OwedRow(NamedTuple):
@@ -302,7 +270,10 @@ class OwedDeliveries:
             return None
         if self.notice.channel is Channel.EMAIL or listener.next_word is NextWord.EMAIL or sms is None:
             return by
-        return text_promise(by, sms, self.notice.severity, ZoneInfo(listener.zone), self.now)
+        at = max(
+            self.now, self.notice.keeps or self.now
+        )  # the time that was promised, not a little before it
+        return text_promise(by, sms, self.notice.severity, ZoneInfo(listener.zone), at)
 
     def _broken(self, audience: str, listener: Listener) -> datetime | None:
         """Return the promise to these readers that passed unkept: of a text, only what a text promised."""
@@ -324,11 +295,6 @@ class OwedDeliveries:
             held_back=listener.held_back,
             facts_from=self.incident.update(notice.number).at if is_late else None,
         )
-
-
-def level_of(values: Mapping[str, Any]) -> Level:
-    """Return how much a reader wants to hear, by their values; those of older versions do not tell."""
-    return Level(values.get("level", Level.ALL))
 
 
 def _gone(audience: str, notice: Notice) -> Fault:

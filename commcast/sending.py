@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import islice
 
 from commcast.delivering import Delivered, Deliverer, stopping_on_interrupt
@@ -119,10 +120,20 @@ class Sender:
         newest = owed.incident.update(max(owed.standing.releases))
         if newest.is_end and newest.number != row.number:
             return "over by the time quiet hours ended"
-        promised = self._notice(owed, row).next_update_by.get(row.audience)
+        promised = self._promised(owed, row)
         if promised is not None and promised + TEXT_STANDS <= self.desk.now:
             return STALE
         return ""
+
+    def _promised(self, owed: Owed, row: HeldRow) -> datetime | None:
+        """Return until when the facts stand: holding statements by mail keep them true, too."""
+        mailed = [
+            said.promised
+            for said in owed.standing.said
+            if said.audience == row.audience and said.channel is Channel.EMAIL
+        ]
+        known = [self._notice(owed, row).next_update_by.get(row.audience), *mailed]
+        return max(filter(None, known), default=None)
 
     def _notice(self, owed: Owed, row: HeldRow) -> Notice:
         """Return the notice that was held, with the newest facts: what was so at night may not be so now."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from commcast.compose import Group
+from commcast.model import NextWord
 from commcast.owed import ListCount, OwedDeliveries, OwedRow
 from commcast.plan.notices import Notice
 from commcast.plan.people import Action
@@ -18,7 +20,8 @@ from commcast.wording.rendering import SmsContent
 class AudienceSurvey:
     """One audience on one channel. `segments` counts SMS parts over all its readers.
 
-    `later` of those that are sent go at `later_at`, because others hear first.
+    `later` of those that are sent go at `later_at`, because others hear first. `text_by` is the first time by
+    which readers who only get texts are promised the next one.
     """
 
     audience: str
@@ -26,6 +29,7 @@ class AudienceSurvey:
     segments: int = 0
     later: int = 0
     later_at: datetime | None = None
+    text_by: datetime | None = None
     held: int = 0
     held_until: datetime | None = None
     skipped: Counter[str] = field(default_factory=Counter)
@@ -93,16 +97,26 @@ class RowDigest:
         return self._hash.hexdigest()
 
 
-def survey_all(owed: Iterable[tuple[OwedDeliveries, str]]) -> Survey:
-    """Read every stream to its end, so that each message is rendered once before any is sent."""
-    return Survey(tuple(_survey(deliveries, reason) for deliveries, reason in owed))
+def unseen(_notice: Notice, _keys: Sequence[str]) -> None:
+    """Look nobody up."""
 
 
-def _survey(owed: OwedDeliveries, reason: str) -> NoticeSurvey:
+def survey_all(
+    owed: Iterable[tuple[OwedDeliveries, str]], look: Callable[[Notice, Sequence[str]], None] = unseen
+) -> Survey:
+    """Read every stream to its end, so that each message is rendered once before any is sent.
+
+    `look` hears the addresses of who is to be told, some hundreds at a time.
+    """
+    return Survey(tuple(_survey(deliveries, reason, look) for deliveries, reason in owed))
+
+
+def _survey(owed: OwedDeliveries, reason: str, look: Callable[[Notice, Sequence[str]], None]) -> NoticeSurvey:
     audiences = {name: AudienceSurvey(name) for name in owed.notice.audiences}
     digest = RowDigest()
     for chunk in owed.chunks():
         digest.add(chunk)
+        look(owed.notice, [row.key for row in chunk if row.words is not None])
         for row in chunk:
             if row.audience not in audiences:
                 audiences[row.audience] = AudienceSurvey(row.audience)
@@ -120,6 +134,7 @@ def _count(audience: AudienceSurvey, row: OwedRow) -> None:
             audience.later_at = decision.until
         if isinstance(row.content, SmsContent):
             audience.segments += row.content.size.segments
+            audience.text_by = _earlier(audience.text_by, row.group)
     elif decision.action is Action.HOLD:
         audience.held += 1
         audience.sample = audience.sample or row
@@ -129,3 +144,9 @@ def _count(audience: AudienceSurvey, row: OwedRow) -> None:
         audience.skipped[decision.reason] += 1
     else:
         audience.not_owed[decision.reason] += 1
+
+
+def _earlier(known: datetime | None, group: Group | None) -> datetime | None:
+    if group is None or group.next_update_by is None or group.context["next_word"] != NextWord.UPDATE:
+        return known
+    return min(known or group.next_update_by, group.next_update_by)

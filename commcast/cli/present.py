@@ -14,6 +14,7 @@ from commcast.plan.reasons import AFTER_LEAD, QUIET_HOURS, SAME_ADDRESS
 if TYPE_CHECKING:
     from commcast.config import Config
     from commcast.desk import Owed
+    from commcast.following import Follows
     from commcast.ledger.store import Ledger
     from commcast.owed import OwedRow
     from commcast.survey import AudienceSurvey, NoticeSurvey, Survey
@@ -105,6 +106,16 @@ def not_sent(owed: Owed, ledger: Ledger | None) -> Iterator[str]:
         yield f"By {NAMES[channel]} {how}: commcast {verb} {owed.incident.id}"
 
 
+def following(owed: Owed, when: When) -> Iterator[str]:
+    """Yield how many of the readers already follow another open incident, and what it last told them."""
+    for each in owed.following.found() if owed.following else ():
+        many = f"{'At least ' if each.at_least else ''}{each.readers:,} of those by {NAMES[each.channel]}"
+        were = "was" if each.readers == 1 else "were"
+        status = each.status.replace("_", " ").capitalize()
+        promised = f", next update by {when(each.promised)}" if each.promised else ""
+        yield f"{many} {were} told of {each.incident} at {when(each.at)}: {status}, {each.title}{promised}."
+
+
 def _waiting(owed: Owed, ledger: Ledger | None) -> dict[str, tuple[int, int]]:
     """Return, by channel, how many deliveries of the newest update wait, and of how many."""
     from commcast.ledger.history import tallies
@@ -167,12 +178,14 @@ def promise_line(survey: Survey, when: When) -> str:
                 names = by_time.setdefault(by, [])
                 if audience not in names:
                     names.append(audience)
+    texts = [a.text_by for notice in survey.notices for a in notice.audiences.values() if a.text_by]
+    also = f"; who only gets texts: the next one by {when(min(texts))}" if texts else ""
     if not by_time:
         return "Promise: this is the end; readers are told to expect no more."
     if len(by_time) == 1:
-        return f"Promise: readers are told to expect word by {when(next(iter(by_time)))}."
+        return f"Promise: readers are told to expect word by {when(next(iter(by_time)))}{also}."
     parts = [f"{', '.join(names)} by {when(by)}" for by, names in sorted(by_time.items())]
-    return f"Promise: readers are told to expect word: {'; '.join(parts)}."
+    return f"Promise: readers are told to expect word: {'; '.join(parts)}{also}."
 
 
 def wrapped(text: str, indent: str = "", first: str | None = None) -> list[str]:
@@ -197,6 +210,7 @@ def survey_document(owed: Owed, survey: Survey) -> dict[str, Any]:
         "held": survey.held,
         "digest": survey.digest,
         "notices": [_notice_document(notice) for notice in survey.notices],
+        "following": [_follows_document(each) for each in (owed.following.found() if owed.following else ())],
         "not_sent": [
             {"channel": str(line.notice.channel), "reason": line.reason}
             for line in owed.lines
@@ -206,6 +220,18 @@ def survey_document(owed: Owed, survey: Survey) -> dict[str, Any]:
             name: {"rows": count.rows, "left_out": count.skipped, "faults": count.faults}
             for name, count in _lists(survey).items()
         },
+    }
+
+
+def _follows_document(each: Follows) -> dict[str, Any]:
+    return {
+        "incident": each.incident,
+        "channel": each.channel,
+        "readers": each.readers,
+        "at_least": each.at_least,
+        "status": each.status,
+        "told_at": each.at.isoformat(),
+        "next_update_by": each.promised.isoformat() if each.promised else None,
     }
 
 

@@ -48,6 +48,8 @@ def summary(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None) -> It
         yield ""
     for line in [*present.reasons(survey, when), *present.not_sent(owed, ledger)]:
         yield from present.wrapped(line, indent="    " if line.startswith("  ") else "  ", first="")
+    for line in present.following(owed, when):
+        yield from present.wrapped(line, indent="  ", first="")
     update = owed.incident.latest
     previous = _last_released(owed)
     if not survey.notices:

@@ -1,0 +1,223 @@
+"""Readers who only get texts: what a text promises them, and that it is kept."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commcast.config import SmsChannel
+from commcast.ledger.story import incident_standing
+from commcast.plan.quiet import end_of_quiet
+from commcast.plan.texts import AFTER_QUIET, text_promise
+from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
+
+BERLIN = ZoneInfo("Europe/Berlin")
+YEAR = datetime(2026, 3, 1, 0, 0, 17, tzinfo=UTC)
+ZONES = ("Europe/Berlin", "America/New_York", "Asia/Tokyo", "Australia/Lord_Howe", "UTC")
+HOUR = timedelta(hours=1)
+MOMENTS = st.integers(0, 270 * 24 * 60).map(lambda minutes: YEAR + timedelta(minutes=minutes))
+SILENCE = '[silence]\ncustomers = "hold"\nsteps = ["1x", "2x", "60m"]\nthen = "4h"\n'
+EVERYBODY = ("ann@example.com,+4915112345671,Ann", ",+4915112345672,Bob")
+
+
+@given(
+    now=MOMENTS,
+    after=st.integers(1, 30 * 60),
+    zone=st.sampled_from(ZONES),
+    every=st.integers(1, 600),
+    quiet=st.sampled_from(
+        [(time(21), time(8)), (time(12), time(13)), (time(0), time(23)), (time(8), time(7, 59))]
+    ),
+)
+def test_a_text_never_promises_a_time_of_quiet_nor_one_too_soon(
+    now: datetime, after: int, zone: str, every: int, quiet: tuple[time, time]
+) -> None:
+    at = now
+    sms = SmsChannel(quiet=None, only_sms_every=f"{every}m").model_copy(update={"quiet": quiet})
+    by = at + timedelta(minutes=after)
+    promised = text_promise(by, sms, 2, ZoneInfo(zone), at)
+    assert promised >= by
+    assert promised > at + timedelta(minutes=every - 1)
+    assert end_of_quiet(promised, quiet, ZoneInfo(zone)) is None
+
+
+@given(now=MOMENTS, zone=st.sampled_from(ZONES))
+def test_a_text_that_keeps_a_promise_goes_outside_of_quiet_hours_too(now: datetime, zone: str) -> None:
+    at, quiet = now, (time(21), time(8))
+    sms = SmsChannel().model_copy(update={"quiet": quiet})
+    promised = text_promise(at, sms, 2, ZoneInfo(zone), at)
+    assert end_of_quiet(promised - AFTER_QUIET, quiet, ZoneInfo(zone)) is None
+
+
+def test_the_severities_that_wake_are_promised_the_plain_time() -> None:
+    sms = SmsChannel().model_copy(update={"quiet": (time(21), time(8))})
+    night = datetime(2026, 11, 21, 22, 0, 30, tzinfo=UTC)
+    assert text_promise(night, sms, 1, BERLIN, night) == datetime(2026, 11, 22, 0, 0, tzinfo=UTC)
+    assert text_promise(night, sms, 2, BERLIN, night) == datetime(2026, 11, 22, 7, 5, tzinfo=UTC)
+
+
+# Through the engine
+
+
+def desk(folder: Path, *, sms: str = "", extra: str = "", severity: int = 1) -> Bench:
+    write_desk(
+        folder,
+        customers=EVERYBODY,
+        sms=sms,
+        extra=f"[cadence.1]\nevery = '4h'\n[cadence.2]\nevery = '4h'\n{extra}",
+    )
+    text = (folder / "commcast.toml").read_text().replace("'4h'", '"20m"')
+    (folder / "commcast.toml").write_text(text)
+    write_incident(folder, severity=severity)
+    return Bench(folder)
+
+
+def texts_to(bench: Bench, who: str) -> list[str]:
+    """Return the texts that somebody got, oldest first."""
+    return [path.read_text() for path in bench.texts() if who in path.read_text()]
+
+
+def ticks(bench: Bench, until: datetime, every: float = 1) -> None:
+    while bench.now < until:
+        bench.later(minutes=every)
+        bench.tick()
+
+
+def told_by_text(bench: Bench) -> list[tuple[str, str, datetime]]:
+    return [
+        (row.notice, row.address, row.changed_at)
+        for row in bench.rows()
+        if row.channel == "sms" and row.state == "accepted"
+    ]
+
+
+ANN, BOB = "+4915112345671", "+4915112345672"
+
+
+def test_a_text_to_who_gets_no_mail_promises_the_next_text(tmp_path: Path) -> None:
+    bench = desk(tmp_path)
+    bench.send()
+    assert "Updates by email." in texts_to(bench, ANN)[0]
+    assert "Next text by 12:05 CET. https://status.acme.example" in texts_to(bench, BOB)[0]
+    with bench.ledger.read() as connection:
+        said = incident_standing(connection, "pay7").said
+    assert [each.text_promises for each in said if each.channel == "sms"] == [(START + 2 * HOUR,)]
+    assert [each.text_promises for each in said if each.channel == "email"] == [(), ()]
+
+
+def test_the_promised_text_tells_the_newest_facts_to_whom_it_was_promised(tmp_path: Path) -> None:
+    bench = desk(tmp_path)
+    bench.send()
+    more = update_text(bench.later(minutes=30), status="identified", resolution="A fix is on its way.")
+    write_incident(tmp_path, more=more)
+    bench.send()
+    assert len(told_by_text(bench)) == 2, "a plain update is not texted"
+    ticks(bench, START + 2 * HOUR + timedelta(minutes=5))
+    notice, address, at = told_by_text(bench)[-1]
+    assert len(told_by_text(bench)) == 3
+    assert (notice, address) == ("holding:2026-11-21T11:05:00Z/customers", BOB)
+    assert START + 2 * HOUR - timedelta(minutes=3) <= at <= START + 2 * HOUR
+    text = texts_to(bench, BOB)[-1]
+    assert "IDENTIFIED: As of 10:35 CET." in text
+    assert "Next text by 14:05 CET." in text
+
+
+def test_where_nothing_is_new_silence_says_what_happens(tmp_path: Path) -> None:
+    bench = desk(tmp_path)
+    bench.send()
+    ticks(bench, START + 4 * HOUR)
+    assert len(told_by_text(bench)) == 2, "nobody may speak by itself"
+    (tmp_path / "loud").mkdir()
+    loud = desk(tmp_path / "loud", extra=SILENCE)
+    loud.send()
+    ticks(loud, START + 7 * HOUR)
+    notices = [notice for notice, address, _ in told_by_text(loud) if address == BOB]
+    assert len(notices) == 4
+    assert "No change since 10:05 CET." in texts_to(loud, BOB)[1]
+    assert [row for row in told_by_text(loud) if row[1] == ANN][1:] == [], "who gets mail hears by mail"
+
+
+def test_a_broken_promise_of_a_text_is_owned(tmp_path: Path) -> None:
+    bench = desk(tmp_path)
+    bench.send()
+    bench.later(hours=3)
+    write_incident(tmp_path, more=update_text(bench.now, status="identified", resolution="A fix is here."))
+    bench.send()
+    text = texts_to(bench, BOB)[-1]
+    assert "Later than we promised, 12:05 CET." in text
+    assert "Next text by 15:05 CET." in text
+
+
+def test_an_update_that_is_texted_keeps_the_promise(tmp_path: Path) -> None:
+    bench = desk(tmp_path, severity=2)
+    bench.send()
+    write_incident(tmp_path, severity=2, more=update_text(bench.later(minutes=60), severity="1"))
+    bench.send()
+    ticks(bench, START + timedelta(hours=2, minutes=30), every=5)
+    assert [notice for notice, who, _ in told_by_text(bench) if who == BOB] == ["update:1", "update:2"]
+
+
+def test_the_end_ends_all_promises_of_texts(tmp_path: Path) -> None:
+    bench = desk(tmp_path, extra=SILENCE)
+    bench.send()
+    end = update_text(bench.later(minutes=60), status="resolved", fixed="Rolled back.", remains="nothing")
+    write_incident(tmp_path, more=end)
+    bench.send()
+    ticks(bench, START + 5 * HOUR, every=10)
+    assert [notice for notice, who, _ in told_by_text(bench) if who == BOB] == ["update:1", "update:2"]
+    assert "Next text" not in texts_to(bench, BOB)[-1]
+
+
+def test_a_promise_that_would_fall_into_quiet_hours_moves_to_their_end_by_zone(tmp_path: Path) -> None:
+    bench = desk(tmp_path, sms='quiet = "21:00-08:00"', severity=2)
+    rows = [",+4915112345672,Bob,", ",+12025550123,Joe,America/New_York"]
+    write_list(tmp_path, "customers", "email,phone,name,timezone", rows)
+    bench.now = START + timedelta(hours=10, minutes=30)  # 20:35 in Berlin, 14:35 in New York
+    write_incident(tmp_path, severity=2, at=bench.now)
+    bench.send()
+    assert "Next text by Sun 22 Nov 08:05 CET." in texts_to(bench, BOB)[0]
+    assert "Next text by 16:35 EST." in texts_to(bench, "+12025550123")[0]
+    with bench.ledger.read() as connection:
+        said = [each for each in incident_standing(connection, "pay7").said if each.channel == "sms"]
+    assert said[0].text_promises == (
+        datetime(2026, 11, 21, 21, 35, tzinfo=UTC),
+        datetime(2026, 11, 22, 7, 5, tzinfo=UTC),
+    )
+    more = update_text(bench.later(minutes=15), status="identified", resolution="A fix is on its way.")
+    write_incident(tmp_path, severity=2, at=START + timedelta(hours=10, minutes=30), more=more)
+    bench.send()
+    ticks(bench, datetime(2026, 11, 22, 7, 30, tzinfo=UTC), every=1)
+    told = {
+        (who, at.astimezone(UTC).strftime("%d %H:%M"))
+        for notice, who, at in told_by_text(bench)
+        if "holding" in notice
+    }
+    assert told == {("+12025550123", "21 21:32"), (BOB, "22 07:02")}
+
+
+@pytest.mark.parametrize("level", ["key", "end"])
+def test_who_wants_less_than_all_is_promised_no_time(tmp_path: Path, level: str) -> None:
+    bench = desk(tmp_path, extra=SILENCE)
+    rows = [f"kim@example.com,+4915112345673,Kim,{level}", f",+4915112345674,Kay,{level}"]
+    write_list(tmp_path, "customers", "email,phone,name,level", rows)
+    bench.send()
+    ticks(bench, START + 5 * HOUR, every=10)
+    more = update_text(bench.now, status="identified", resolution="A fix is on its way.")
+    end = update_text(bench.later(minutes=5), status="resolved", fixed="Rolled back.", remains="nothing")
+    write_incident(tmp_path, more=more + end)
+    bench.send()
+    got = sorted(
+        row.notice for row in bench.rows() if row.audience == "customers" and row.state == "accepted"
+    )
+    # Kim by mail and text, Kay by text: the beginning where it is a key event, and the end.
+    assert got == (["update:1"] * 3 if level == "key" else []) + ["update:3"] * 3
+    kim = [path.read_text() for path in bench.mails() if "kim@example.com" in path.read_text()]
+    assert len(kim) == (2 if level == "key" else 1)
+    assert not any("Next update: by" in text for text in kim)
+    for text in texts_to(bench, "+4915112345674"):
+        assert "Next text" not in text
