@@ -7,10 +7,11 @@ from datetime import datetime
 from sqlalchemy import Connection, case, func, select
 
 from commcast.ledger import schema
-from commcast.ledger.history import is_text_promise, last_tick
+from commcast.ledger.history import is_text_promise
 from commcast.ledger.releases import read_releases
 from commcast.ledger.schema import MAYBE_TOLD, WAITING, BroadcastState, unstamp
 from commcast.ledger.stops import stops_in_force
+from commcast.ledger.ticks import last_tick
 from commcast.model import Channel
 from commcast.standing import IncidentStanding, Said
 

@@ -100,7 +100,9 @@ def _lines(
     hearing = [said for said in waiting if says_hold(config, update, said.audience, promised)]
     others = [said for said in waiting if said not in hearing]
     if others:
-        yield Due(_notice(incident, update, promised, others, standing, config, now), False, reasons.LEFT_TO_NUDGE)
+        yield Due(
+            _notice(incident, update, promised, others, standing, config, now), False, reasons.LEFT_TO_NUDGE
+        )
     if not hearing:
         return
     notice = _notice(incident, update, promised, hearing, standing, config, now)
