@@ -46,6 +46,12 @@ def _quiet(text: str) -> tuple[time, time] | None:
     return time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))
 
 
+def _short_lead(length: timedelta) -> timedelta:
+    if length > timedelta(hours=1):
+        raise ValueError("is longer than an hour, for which nobody may wait; write 5m")
+    return length
+
+
 def _share(text: str) -> float:
     match = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*%", text) if isinstance(text, str) else None
     if not match or float(match[1]) > 100:
@@ -53,6 +59,7 @@ def _share(text: str) -> float:
     return float(match[1]) / 100
 
 
+Lead = Annotated[Length, AfterValidator(_short_lead)]
 SmsEvent = Literal["first", "worse", "correction", "retracted", "reopened", "resolved", "started"]
 
 
@@ -99,7 +106,7 @@ class Audience(Table):
     rank: int = 5
     channels: tuple[Channel, ...] = (Channel.EMAIL,)
     severities: tuple[Severity, ...] | None = None
-    lead: Length | None = None
+    lead: Lead | None = None
 
 
 class Cadence(Table):

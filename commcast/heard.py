@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from commcast.model import Channel
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
@@ -59,12 +61,15 @@ class NewestRelease:
 def standing_of_audience(audience: str, heard: Sequence[Heard], newest: NewestRelease) -> AudienceStanding:
     """Return where an audience stands. `heard` is in the order in which things were said.
 
-    A promise is kept by any newer notice to the audience. Who still waits for the newest one was promised
-    word by the one before: that promise stands, too. The end settles what was promised once it is told, and
-    at once where nobody of the audience is left to hear it.
+    A promise is kept by any newer notice to the audience; what a text promised to readers who only get texts
+    is kept by a newer text, and a text that goes only to those (its notice names the audience) keeps no other
+    promise. Who still waits for the newest one was promised word by the one before: that promise stands, too.
+    The end settles what was promised once it is told, and at once where nobody of the audience is left to
+    hear it.
     """
     waits = sum(each.waits for each in heard)
-    told = [each for each in heard if each.told]
+    told = [each for each in heard if each.told and not _is_for_some(each)]
+    texts = [each for each in heard if each.told and each.channel == Channel.SMS]
     if not told:
         return AudienceStanding(audience, waits=waits)
     last = [each for each in told if each.notice == told[-1].notice]
@@ -74,6 +79,9 @@ def standing_of_audience(audience: str, heard: Sequence[Heard], newest: NewestRe
         owed += last
     if before and any(each.waits for each in last):
         owed += [each for each in before if each.notice == before[-1].notice]
+    owed = [each for each in owed if each.channel != Channel.SMS]
+    if texts and _stands(texts[-1].number, heard, newest):
+        owed += texts[-2:] if texts[-1].waits else texts[-1:]
     return AudienceStanding(
         audience=audience,
         notice=told[-1].notice,
@@ -83,6 +91,11 @@ def standing_of_audience(audience: str, heard: Sequence[Heard], newest: NewestRe
         promised=min((each.promised for each in owed if each.promised), default=None),
         waits=waits,
     )
+
+
+def _is_for_some(heard: Heard) -> bool:
+    """Return whether a notice goes only to those of an audience whom a text promised one."""
+    return "/" in heard.notice
 
 
 def _stands(told: int, heard: Sequence[Heard], newest: NewestRelease) -> bool:

@@ -27,6 +27,10 @@ def holding(number: int, promised: int, **more: int | str) -> Heard:
     return update(number, promised, notice=f"holding:{promised}", **more)
 
 
+def text(number: int, promised: int) -> Heard:
+    return update(number, promised, notice=f"holding:{promised}/customers", channel="sms")
+
+
 OPEN, SECOND, ENDED = NewestRelease(1, False), NewestRelease(2, False), NewestRelease(2, True)
 
 
@@ -42,10 +46,28 @@ OPEN, SECOND, ENDED = NewestRelease(1, False), NewestRelease(2, False), NewestRe
             [update(1, 20), update(1, 25, channel="sms")], OPEN, 20, id="the earliest of its channels"
         ),
         pytest.param(
-            [update(1, 20), update(1, 20, channel="sms"), update(2, 40)],
+            [update(1, 20), update(1, 120, channel="sms"), update(2, 40)],
             SECOND,
             40,
-            id="words on one channel keep the promise made on another",
+            id="a mail keeps what mails promised",
+        ),
+        pytest.param(
+            [update(1, 20), update(1, 30, channel="sms"), update(2, 40)],
+            SECOND,
+            30,
+            id="and not what a text promised to who gets no mail",
+        ),
+        pytest.param(
+            [update(1, 20), update(1, 15, channel="sms"), text(1, 90), update(2)],
+            SECOND,
+            90,
+            id="a text keeps that",
+        ),
+        pytest.param(
+            [update(1, 20), update(1, 15, channel="sms"), text(1, 90)],
+            OPEN,
+            20,
+            id="and keeps nothing that mails promised",
         ),
         pytest.param(
             [update(1, 20), update(2, 40, told=0)], SECOND, 20, id="refused by everybody: it stands"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from commcast.errors import ExitCode
 from commcast.ledger.stops import lift_stop, stop_incident
 from commcast.model import Channel, Incident, Status
-from commcast.plan.lead import LONGEST_LEAD, TICK_IS_GONE, others_wait
+from commcast.plan.lead import TICK_IS_GONE, others_wait
 from commcast.plan.notices import notice_of
 from commcast.standing import IncidentStanding, Said
 from tests.desks import START, Bench, update_text, write_desk, write_incident
@@ -105,7 +105,7 @@ def test_nobody_waits_past_half_of_what_the_words_promise() -> None:
 
 
 @given(
-    lead=st.integers(1, 600),
+    lead=st.integers(1, 60),
     promised=st.none() | st.integers(-60, 600),
     severity=st.integers(1, 4),
     tick=st.none() | st.integers(0, 30),
@@ -126,8 +126,13 @@ def test_a_wait_is_short_and_ends_before_any_promise(
     assert found.keys() <= {"customers"}
     for wait in found.values():
         assert severity > 2 and tick is not None and tick < 10
-        assert timedelta() < wait <= min(lead * MINUTE, LONGEST_LEAD)
+        assert timedelta() < wait <= lead * MINUTE
         assert promised is None or wait < promised * MINUTE
+
+
+def test_a_lead_of_more_than_an_hour_is_refused() -> None:
+    with pytest.raises(ValueError, match="longer than an hour"):
+        config("61m")
 
 
 # Through the engine

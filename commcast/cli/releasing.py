@@ -25,6 +25,7 @@ from commcast.cli.output import going_on_unread, say, show, show_json
 from commcast.cli.present import clock_of, rows_left_out, survey_document
 from commcast.cli.progress import Progress
 from commcast.errors import CommcastError, DecisionNeeded, ExitCode, InputError, Interrupted
+from commcast.plan.reasons import HELD_BACK
 
 if TYPE_CHECKING:
     from commcast.desk import Desk, Owed
@@ -96,9 +97,13 @@ def survey_of(owed: Owed) -> Survey:
 def _check_somebody_hears(owed: Owed, survey: Survey) -> None:
     """Refuse words that everybody who should read them is suppressed from. Raises InputError.
 
-    Ends are let through: whoever asked to hear nothing more does not keep an incident open.
+    Ends are let through: whoever asked to hear nothing more does not keep an incident open. So is what a cap
+    holds back: it is released, and the next message to each says so.
     """
-    suppressed = sum(sum(a.skipped.values()) for n in survey.notices for a in n.audiences.values())
+    skipped = [a.skipped for n in survey.notices for a in n.audiences.values()]
+    if any(HELD_BACK in each for each in skipped):
+        return
+    suppressed = sum(sum(each.values()) for each in skipped)
     if suppressed and not survey.send and not survey.held and not owed.incident.latest.is_end:
         raise InputError(
             f"nobody would hear of it: all {suppressed:,} readers are suppressed; "

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import Connection, and_, func, or_, select
 
 from commcast.heard import AudienceStanding, Heard, NewestRelease, standing_of_audience
 from commcast.ledger import schema
 from commcast.ledger.receipts import receipts_by_incident
 from commcast.ledger.schema import ALL_INCIDENTS, MAYBE_TOLD, State, said_to_readers, unstamp
 from commcast.ledger.stops import stops_in_force
-from commcast.model import END_STATUSES, Status
+from commcast.model import END_STATUSES, Channel, NextWord, Status
 from commcast.release import ELSEWHERE
 
 _release, _broadcast = schema.release, schema.broadcast
@@ -215,10 +215,17 @@ def _newest_releases(connection: Connection) -> dict[str, Overview]:
 
 
 def _promises(connection: Connection) -> dict[int, datetime | None]:
-    """Return, by composition, when its readers were told to expect more."""
+    """Return, by composition, when its readers were told to expect more, and on that channel.
+
+    A text to who gets mail as well names no time of its own: the mail beside it does.
+    """
+    word = func.coalesce(_composition.c.context["next_word"].as_string(), "")
     rows = connection.execute(
-        select(_composition.c.id, _composition.c.next_update_by).where(
-            _composition.c.next_update_by.is_not(None)
+        select(_composition.c.id, _composition.c.next_update_by)
+        .join(_broadcast, _broadcast.c.id == _composition.c.broadcast)
+        .where(
+            _composition.c.next_update_by.is_not(None),
+            or_(_broadcast.c.channel != Channel.SMS, word != NextWord.EMAIL.value),
         )
     )
     return {row[0]: unstamp(row[1]) for row in rows}

@@ -13,7 +13,6 @@ from commcast.standing import IncidentStanding, Said
 
 # Without a tick for so long nobody would send the rest: then everybody hears at once.
 TICK_IS_GONE = timedelta(minutes=10)
-LONGEST_LEAD = timedelta(hours=1)
 # The worst ones wait for nobody.
 _NO_LEAD = frozenset({1, 2})
 # Wrong words are out, or readers wait for the end, or they know since long: nothing is won by their waiting.
@@ -25,7 +24,7 @@ def others_wait(
 ) -> Mapping[str, datetime]:
     """Return, by audience, when those hear of a notice that another audience hears before; {} for now.
 
-    Nobody waits longer than an hour, nor past the time shortly before a promise made to them, nor past half
+    Nobody waits past the time shortly before a promise made to them, nor past half
     of the time for which the notice's own words are right.
     """
     if not _may_wait(notice, standing, now):
@@ -34,7 +33,7 @@ def others_wait(
     leads = {name: lead for name in hearing if (lead := config.audiences[name].lead)}
     if not leads:
         return {}
-    at = now + min(max(leads.values()), LONGEST_LEAD)
+    at = now + max(leads.values())
     waits: dict[str, datetime] = {}
     for name in notice.audiences:
         latest = [at, *_bounds(notice, name, standing.said, config, now)]
