@@ -157,7 +157,7 @@ def _in_unit(text: str) -> str:
 
 
 def _command_in_unit(arguments: list[str]) -> str:
-    """Return a command line for ExecStart: $ begins a variable in its arguments, not in the program's path."""
+    """Return a command line for ExecStart: in arguments $ begins a variable, in the program's path not."""
     program, *others = (_in_unit(each).replace("\\", "\\\\").replace('"', '\\"') for each in arguments)
     return " ".join(f'"{each}"' for each in (program, *(other.replace("$", "$$") for other in others)))
 

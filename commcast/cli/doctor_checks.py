@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from commcast.cli.diagnosis import FAIL, OK, WARN, Check, secret
+from commcast.cli.diagnosis import FAIL, OK, WARN, Check
 from commcast.cli.doctor_dns import DnsQuestion, mail_domain
+from commcast.cli.doctor_people import heartbeat, people
 from commcast.cli.doctor_providers import providers
 from commcast.cli.ticking import LET_IT_RUN, Ticks, ran_ago, read_ticks, silence, too_late, usually
 from commcast.errors import CommcastError, ExitCode, InputError
 
 if TYPE_CHECKING:
     from commcast.config import Config
+    from commcast.duty import HandOver
+    from commcast.model import Incident
 
 _CLOCK_WRONG = timedelta(minutes=5)
 # File systems on which SQLite's locks are not to be trusted (sqlite.org/faq.html#q5).
@@ -40,7 +43,8 @@ def examine(folder: Path, now: datetime, *, connect: bool, dns: DnsQuestion | No
         lambda: _place(config),
         lambda: providers(config, connect=connect),
         lambda: mail_domain(config, dns) if dns else iter(()),
-        lambda: _people(config),
+        lambda: people(config, *_open_incidents(config, now)),
+        lambda: heartbeat(config),
     ]
     return [check for look in looks for check in look()]
 
@@ -78,6 +82,28 @@ def _files(config: Config, now: datetime) -> Iterator[Check]:
         )
     else:
         yield Check(OK, "incidents", f"{len(loaded.incidents)} can be read")
+
+
+def _open_incidents(
+    config: Config, now: datetime
+) -> tuple[Sequence[Incident], Mapping[str, Sequence[HandOver]]]:
+    """Return what is open and its hand-overs, as far as can be read: what cannot be was told of before."""
+    from commcast.incidents.load import load_incidents
+    from commcast.ledger.duty import handovers_of_all
+    from commcast.ledger.store import ledger_path, open_copy
+
+    try:
+        incidents = load_incidents(config, now).incidents
+    except InputError:
+        return (), {}
+    try:
+        with open_copy(ledger_path(config.folder), config.desk) as ledger:
+            if ledger is None or ledger.doubt:
+                return incidents, {}
+            with ledger.read() as connection:
+                return incidents, handovers_of_all(connection)
+    except CommcastError:
+        return incidents, {}
 
 
 def _ledger(config: Config, now: datetime) -> Iterator[Check]:
@@ -172,10 +198,3 @@ def _mounts() -> str:
         return Path("/proc/mounts").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
-
-
-def _people(config: Config) -> Iterator[Check]:
-    for person, settings in config.people.items():
-        for value in (settings.email, settings.phone):
-            if value.startswith("env:"):
-                yield secret(value.removeprefix("env:"), f"an address of {person}")

@@ -130,7 +130,7 @@ def test_all_formats_come_one_after_another(bench: Bench) -> None:
 
 
 def test_it_says_why_no_lock_is_needed(bench: Bench) -> None:
-    assert "no flock is needed" in printed(bench, "crontab")
+    assert "No flock is needed" in printed(bench, "crontab")
 
 
 def test_a_folder_with_a_line_break_is_refused(tmp_path: Path) -> None:
