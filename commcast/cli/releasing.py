@@ -125,8 +125,7 @@ def _ask(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger, wishes: Wishes)
     """Show what goes out and ask. Raises DecisionNeeded for anything but a yes."""
     if wishes.yes:
         when = clock_of(desk.config, desk.now)
-        lines = [*rows_left_out(survey), *question.lasting_lines(desk, survey, when)]
-        for line in [*lines, *question.tick_warnings(desk, ledger)]:
+        for line in [*rows_left_out(survey), *question.lasting_lines(desk, survey, when)]:
             say(line)
         return
     if not asking.at_terminal():
@@ -259,6 +258,9 @@ def _deliver_and_tell(
     tell_trouble(owed.incident.id, delivered)
     tell_planned(desk, delivered)
     if released and code is ExitCode.DONE and not owed.incident.latest.is_end:
+        # Where a question was asked it has said so.
+        for line in question.tick_warnings(desk, ledger) if wishes.yes else ():
+            say(line)
         tell_promise(desk, owed)
     return code
 
