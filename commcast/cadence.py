@@ -14,7 +14,7 @@ def promise(cadence: Cadence, incident: Incident, update: Update, audience: str)
     """Return when `audience` is told to expect more, aware and on a full minute; None when this is the end.
 
     Never later than the cadence nor than the writer's own `next_update`. A maintenance promises its window:
-    word when it starts, and word at its planned end.
+    word when it starts, and word at its planned end; what is expected promises word when it is to begin.
     """
     if update.is_end:
         return None
@@ -70,10 +70,18 @@ def window_bound(update: Update, promised: datetime) -> bool:
     return bound is not None and _full_minute(bound, after=update.at) == promised
 
 
+def since_window(update: Update, promised: datetime) -> bool:
+    """Return whether a promise is the planned start or end of a work, or one made since that has passed."""
+    bound = _window_promise(update)
+    return bound is not None and _full_minute(bound, after=update.at) <= promised
+
+
 def _window_promise(update: Update) -> datetime | None:
+    if update.status is Status.EXPECTED and update.expected_at is not None:
+        return update.expected_at if update.expected_at > update.at else None
     if update.window is None:
         return None
-    if update.status in {Status.SCHEDULED, Status.RESCHEDULED}:
+    if update.status in {Status.SCHEDULED, Status.RESCHEDULED} and update.window.start > update.at:
         return update.window.start
     return update.window.end if update.window.end > update.at else None
 

@@ -60,7 +60,7 @@ def _share(text: str) -> float:
 
 
 Lead = Annotated[Length, AfterValidator(_short_lead)]
-SmsEvent = Literal["first", "worse", "correction", "retracted", "reopened", "resolved", "started"]
+SmsEvent = Literal["first", "worse", "correction", "retracted", "reopened", "resolved", "started", "reminder"]
 
 
 class Organisation(Table):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 from commcast.durations import parse_duration
-from commcast.model import Confidence, Timeframe
+from commcast.model import Confidence, Timeframe, Window
 
 FIRST_YEAR, LAST_YEAR = 2000, 2100
 _WRITTEN = re.compile(
@@ -16,7 +16,9 @@ _WRITTEN = re.compile(
     r" ?(?P<offset>Z|[+-][0-9]{2}:?[0-9]{2})?"
 )
 _CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})")
+_CLOCK_AND_OFFSET = re.compile(r"([0-9]{1,2}:[0-9]{2}) ?(Z|[+-][0-9]{2}:?[0-9]{2})")
 _HOW = "write it as 2026-11-21T10:05+01:00"
+_HOW_WINDOW = 'write "2026-12-05 02:00/04:00", or "2026-12-05 22:00/2026-12-06 02:00"'
 
 
 def parse_instant(text: str, zone: ZoneInfo | None) -> datetime:
@@ -45,21 +47,71 @@ def parse_clock_time(text: str, after: datetime, zone: ZoneInfo) -> datetime:
         raise ValueError(f"{text!r:.40} is not a clock time; write 14:00")
     if int(found[1]) > 23 or int(found[2]) > 59:
         raise ValueError(f"{text} is not a clock time; write 00:00 to 23:59")
-    clock = time(int(found[1]), int(found[2]))
-    day = after.astimezone(zone).date()
+    clock, day = time(int(found[1]), int(found[2])), after.astimezone(zone).date()
     for _ in range(3):
-        moment = in_zone(datetime.combine(day, clock), zone)
-        if moment > after:
-            return moment
+        local = datetime.combine(day, clock)
+        # A day whose such time is over is left alone, also where its clocks skipped it or showed it twice.
+        if any(_at_offset(local.replace(tzinfo=zone, fold=fold)) > after for fold in (0, 1)):
+            moment = in_zone(local, zone)
+            if moment > after:
+                return moment
         day += timedelta(days=1)
     raise ValueError(f"{text} does not come soon enough; write the date too")  # pragma: no cover
+
+
+def parse_window(text: str, after: datetime, zone: ZoneInfo) -> Window:
+    """Return the stretch of time that `text` names: 2026-12-05 02:00/04:00, or with a date at its end too.
+
+    A start without a date is the first such time after `after`, an end without one the first after the start.
+    Raises ValueError("what; what to write"), also where it ends before it begins.
+    """
+    first, _, last = (part.strip() for part in text.partition("/"))
+    if not first or not last:
+        raise ValueError(f"{text!r:.60} is not a window; {_HOW_WINDOW}")
+    start = parse_clock_time(first, after, zone) if _CLOCK.fullmatch(first) else parse_instant(first, zone)
+    end = parse_end(last, start, zone)
+    if end <= start:
+        raise ValueError("the window ends before it begins; write a later end, with its date")
+    return Window(start=start, end=end)
+
+
+def parse_end(text: str, start: datetime, zone: ZoneInfo) -> datetime:
+    """Return when something that begins at `start` ends: 04:00 after it, 04:00+01:00, or a date and time.
+
+    Raises ValueError("what; what to write").
+    """
+    if found := _CLOCK_AND_OFFSET.fullmatch(text):
+        day = start.astimezone(_offset(text, found[2])).date()
+        moments = (parse_instant(f"{day + timedelta(days=n)} {found[1]}{found[2]}", None) for n in (0, 1))
+        return next(moment for moment in moments if moment > start)
+    if not _CLOCK.fullmatch(text):
+        return parse_instant(text, zone)
+    end = parse_clock_time(text, start, zone)
+    if end.astimezone(zone).time() == start.astimezone(zone).time():
+        raise ValueError(f"{text} is when it begins; write a later end, with its date")
+    return end
+
+
+def at_offset_of(zone: ZoneInfo, moment: datetime) -> datetime:
+    """Return the same moment as clocks in `zone` show it, with their distance from UTC and not their rules.
+
+    Python adds and compares times of one zone as its clocks show them: an hour too much or too little in the
+    nights in which they change.
+    """
+    return _at_offset(moment.astimezone(zone))
+
+
+def _at_offset(moment: datetime) -> datetime:
+    offset = moment.utcoffset()
+    assert offset is not None  # noqa: S101 - aware, as all times here
+    return moment.replace(tzinfo=timezone(offset), fold=0)
 
 
 def in_zone(local: datetime, zone: ZoneInfo) -> datetime:
     """Return a naive local time as a moment. Raises ValueError where the clocks skip it or show it twice."""
     early, late = local.replace(tzinfo=zone), local.replace(tzinfo=zone, fold=1)
     if early.utcoffset() == late.utcoffset():
-        return early
+        return _at_offset(early)
     text = local.strftime("%Y-%m-%dT%H:%M")
     if early.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != local:
         raise ValueError(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typer.core import TyperCommand, TyperGroup
 
 BAD_MINUTE = "In the bad minute"
+PLANNED_WORK = "Planned work"
 LOOK_FIRST = "Look first"
 UNATTENDED = "Unattended"
 LOST_ANSWERS = "When an answer was lost"
@@ -80,6 +81,27 @@ TABLE = (
         BAD_MINUTE,
         "handover:take",
         "Take an incident over: from now on you are the one who is woken; both are told.",
+    ),
+    Entry(
+        "schedule",
+        PLANNED_WORK,
+        "maintenance:schedule",
+        "Announce planned work: write its file, show what goes out, ask, and tell everybody.",
+    ),
+    Entry("start", PLANNED_WORK, "maintenance:start", "Say that the planned work has begun."),
+    Entry("extend", PLANNED_WORK, "maintenance:extend", "Say that the work takes longer than planned."),
+    Entry(
+        "reschedule",
+        PLANNED_WORK,
+        "maintenance:reschedule",
+        "Move planned work to another time; calendars and reminders move with it.",
+    ),
+    Entry("complete", PLANNED_WORK, "maintenance:complete", "Say that the work is done, and what remains."),
+    Entry(
+        "cancel",
+        PLANNED_WORK,
+        "maintenance:cancel",
+        "Call off planned work, or what was expected and will not come.",
     ),
     Entry(
         "preview",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,6 +41,7 @@ from commcast.errors import InputError, LedgerError
 if TYPE_CHECKING:
     from commcast.config import Config
     from commcast.desk import Desk
+    from commcast.errors import ExitCode
     from commcast.model import Incident
 
 _TOP_KEYS = (
@@ -76,6 +77,10 @@ def declare(
     owner: OwnerOption = None,
     next_: NextOption = None,
     internal: InternalOption = None,
+    expected: Annotated[
+        str | None,
+        typer.Option(help='It is only known to be coming, at "2026-12-05 02:00".', show_default=False),
+    ] = None,
     started: Annotated[
         str | None, typer.Option(help="When it began: 09:52, or 2026-11-21T09:52Z.", show_default=False)
     ] = None,
@@ -97,18 +102,36 @@ def declare(
     """
     keys = written_keys(locals())
     keys.pop("title", None)  # a title may be a preset's name
+    if expected:
+        keys.setdefault("status", "expected")
     desk = desk_now(folder)
     data = complete(first_words(desk.config, title, with_dates(keys, desk)), asked=not edit)
     wishes = Wishes(yes=yes, as_json=as_json)
+    raise typer.Exit(begin(desk, data, wishes, edit=edit, dry_run=dry_run))
+
+
+def begin(
+    desk: Desk,
+    data: dict[str, Any],
+    wishes: Wishes,
+    *,
+    edit: bool,
+    dry_run: bool,
+    check: Callable[[Incident], None] = lambda _: None,
+) -> ExitCode:
+    """Write the file that `data` makes, and send it; return how that ended.
+
+    `check` refuses by InputError an incident that this verb does not begin: then nothing is written.
+    """
     present = ids_in_folder(desk)
     taken = present | ids_in_ledger(desk)
     if dry_run:
-        incident = _checked(desk, data, taken, edit=edit)[0]
+        incident = _checked(desk, data, taken, check, edit=edit)[0]
         with ledger_of(desk, dry_run=True) as ledger:
-            raise typer.Exit(plan_only(desk, incident, ledger, present, wishes))
-    incident = write_incident(desk, data, taken, edit=edit)
+            return plan_only(desk, incident, ledger, present, wishes)
+    incident = write_incident(desk, data, taken, check, edit=edit)
     with ledger_for(desk, incident) as ledger:
-        raise typer.Exit(send_incident(desk, incident, ledger, present, wishes))
+        return send_incident(desk, incident, ledger, present, wishes)
 
 
 def first_words(config: Config, title: str | None, keys: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,8 +152,9 @@ def first_words(config: Config, title: str | None, keys: Mapping[str, Any]) -> d
 def complete(data: dict[str, Any], *, asked: bool) -> dict[str, Any]:
     """Return `data` with what it needs: asked for at a terminal, else an error that lists all of it."""
     first = data["updates"][0]
-    missing = [key for key in ("title", "severity") if key not in data]
-    missing += [key for key in _NEEDED if key not in first and data.get("kind") != "maintenance"]
+    planned = data.get("kind") == "maintenance"
+    missing = [key for key in ("title", "severity", *(["window"] if planned else [])) if key not in data]
+    missing += [key for key in (_NEEDED[:2] if planned else _NEEDED) if key not in first]
     if not missing or (not asked and asking.at_terminal()):
         return _with_blanks(data, missing)
     if not asking.at_terminal():
@@ -167,13 +191,15 @@ def ids_in_ledger(desk: Desk) -> frozenset[str]:
         return frozenset()  # sending will say so; the words are kept all the same
 
 
-def write_incident(desk: Desk, data: dict[str, Any], taken: set[str], *, edit: bool) -> Incident:
+def write_incident(
+    desk: Desk, data: dict[str, Any], taken: set[str], check: Callable[[Incident], None], *, edit: bool
+) -> Incident:
     """Write the file of a new incident once all of it is right. Raises InputError: nothing is written."""
     from commcast.incidents.editor import create_file
     from commcast.incidents.load import load_incident
 
     for _ in range(_TRIES):
-        incident, text = _checked(desk, data, taken, edit=edit)
+        incident, text = _checked(desk, data, taken, check, edit=edit)
         try:
             path = create_file(desk.config, incident.id, text)
         except InputError as error:
@@ -186,7 +212,9 @@ def write_incident(desk: Desk, data: dict[str, Any], taken: set[str], *, edit: b
     raise InputError("no free id was found; name one with --id")
 
 
-def _checked(desk: Desk, data: dict[str, Any], taken: Container[str], *, edit: bool) -> tuple[Incident, str]:
+def _checked(
+    desk: Desk, data: dict[str, Any], taken: Container[str], check: Callable[[Incident], None], *, edit: bool
+) -> tuple[Incident, str]:
     """Return the incident that `data` makes, and its file's text. Raises InputError in terms of options."""
     from commcast.desk import check_story
     from commcast.incidents.editor import new_incident_id
@@ -205,11 +233,22 @@ def _checked(desk: Desk, data: dict[str, Any], taken: Container[str], *, edit: b
         raise error if edit else in_terms_of_options(error, text, name, 1) from None
     if incident.id in taken:
         raise InputError(f"--id: {incident.id} is in use already; leave it out, or take another")
+    check(incident)
     return incident, text
 
 
 def _checks(key: str) -> Any:
-    return {"severity": _check_severity, "timeframe": _check_timeframe}.get(key, lambda answer: answer)
+    known = {"severity": _check_severity, "timeframe": _check_timeframe, "window": _check_window}
+    return known.get(key, lambda answer: answer)
+
+
+def _check_window(answer: str) -> None:
+    from zoneinfo import ZoneInfo
+
+    from commcast.cli.options import clock
+    from commcast.instants import parse_window
+
+    parse_window(answer, clock(), ZoneInfo("UTC"))
 
 
 def _check_severity(answer: str) -> None:

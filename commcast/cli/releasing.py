@@ -348,6 +348,7 @@ def desk_now(folder: Path | None) -> Desk:
     """Return the desk as of this second: files hold no smaller times."""
     from commcast.cli.options import find_folder
     from commcast.desk import open_desk
+    from commcast.instants import at_offset_of
 
     desk = open_desk(find_folder(folder), clock().replace(microsecond=0))
-    return replace(desk, now=desk.now.astimezone(desk.config.zone))
+    return replace(desk, now=at_offset_of(desk.config.zone, desk.now))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +47,16 @@ if TYPE_CHECKING:
     from commcast.model import Incident
 
 
+# What an update alone would say without what belongs to it.
+_OWN_VERBS = {
+    "resolved": ('resolve {id} --fixed "…"', "ends the incident without what mended it"),
+    "completed": ('complete {id} --fixed "…"', "ends the maintenance without what was done"),
+    "cancelled": ('cancel {id} --because "…"', "ends the maintenance without saying why"),
+    "rescheduled": ('reschedule {id} --window "…"', "needs the new window"),
+    "extended": ('extend {id} --until "…"', "needs the new end"),
+}
+
+
 def update(
     incident: IncidentArgument = None,
     status: StatusOption = None,
@@ -74,13 +84,14 @@ def update(
     Example: commcast update --nothing-new "The rollback is at 60%." --next 20m
     """
     keys = written_keys(locals())
-    place = _find_open(folder, incident)
-    if status == "resolved" and not edit:
-        remedy = f'write: commcast resolve {place.incident.id} --fixed "…"'
-        raise InputError(Fault("--status", 0, 0, "resolved ends the incident without what mended it", remedy))
+    place = find_open(folder, incident)
+    if status in _OWN_VERBS and not edit:
+        verb, why = _OWN_VERBS[status]
+        remedy = f"write: commcast {verb.format(id=place.incident.id)}"
+        raise InputError(Fault("--status", 0, 0, f"{status} {why}", remedy))
     if not keys and not edit:
-        keys = _asked_for("nothing_new", "say what is new, with --issue, --status …, or --nothing-new")
-    _append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
+        keys = asked_for("nothing_new", "say what is new, with --issue, --status …, or --nothing-new")
+    append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
 
 
 def resolve(
@@ -110,17 +121,17 @@ def resolve(
     from commcast.instants import write_instant
 
     keys = written_keys(locals())
-    place = _find_open(folder, incident)
+    place = find_open(folder, incident)
     if "fixed" not in keys and not edit:
-        keys |= _asked_for("fixed", "")
+        keys |= asked_for("fixed", "")
     keys["status"] = "resolved"
     # Now, not when somebody says yes to it: a draft that waits must not move the end.
     keys.setdefault("ended", write_instant(place.desk.now))
-    _append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
+    append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """An open incident, its desk, and the ids of all incidents there."""
 
     desk: Desk
@@ -128,10 +139,18 @@ class _Place:
     present: list[str]
 
 
-def _find_open(folder: Path | None, wanted: str | None) -> _Place:
+def find_open(
+    folder: Path | None,
+    wanted: str | None,
+    *,
+    is_meant: Callable[[Incident], bool] = lambda _: True,
+    what: str = "incidents are open",
+    none: str = "no incident is open; begin one with: commcast declare",
+) -> Place:
     """Return the incident to say more of: open for its readers, and without an end that waits for a yes.
 
-    Raises InputError where there is none, DecisionNeeded where its end is a draft.
+    Where no id was `wanted` it is the only one that `is_meant`; `what` and `none` are said of several and of
+    none. Raises InputError where there is none, DecisionNeeded where its end is a draft.
     """
     from commcast.incidents.load import load_incidents
 
@@ -142,11 +161,12 @@ def _find_open(folder: Path | None, wanted: str | None) -> _Place:
             ledger = stack.enter_context(ledger_of(desk, dry_run=True))
         except LedgerError:  # the words are kept first; sending will say it
             ledger = None
-        found = find_incident(loaded, wanted, is_open_for_readers(ledger), "incidents are open")
+        is_open = is_open_for_readers(ledger)
+        found = find_incident(loaded, wanted, lambda each: is_meant(each) and is_open(each), what)
         if found is None:
-            raise InputError("no incident is open; begin one with: commcast declare")
+            raise InputError(none)
         _refuse_drafted_end(found, ledger)
-    return _Place(desk, found, [each.id for each in loaded.incidents])
+    return Place(desk, found, [each.id for each in loaded.incidents])
 
 
 def _refuse_drafted_end(incident: Incident, ledger: Ledger | None) -> None:
@@ -161,7 +181,7 @@ def _refuse_drafted_end(incident: Incident, ledger: Ledger | None) -> None:
         )
 
 
-def _asked_for(key: str, remedy: str) -> dict[str, str]:
+def asked_for(key: str, remedy: str) -> dict[str, str]:
     """Return the one key that a person types when the command came without words."""
     if not asking.at_terminal():
         raise (
@@ -174,8 +194,8 @@ def _asked_for(key: str, remedy: str) -> dict[str, str]:
     return {key: asking.ask_until_good(f"{label} ({meaning}):", lambda answer: answer)}
 
 
-def _append_and_send(
-    place: _Place,
+def append_and_send(
+    place: Place,
     keys: Mapping[str, Any],
     wishes: Wishes,
     *,

@@ -58,6 +58,13 @@ InternalOption = Annotated[str | None, _text("--internal", help="Only for audien
 NothingNewOption = Annotated[
     str | None, _text("--nothing-new", help="Say this instead of repeating all: 'rollback at 60%'.")
 ]
+WindowOption = Annotated[
+    str | None,
+    _text("--window", help='"2026-12-05 02:00/04:00", "2026-12-05 22:00/2026-12-06 02:00", "22:00/02:00".'),
+]
+BecauseOption = Annotated[str | None, _text("--because", help="Why the plan changed, in readers' words.")]
+FixedOption = Annotated[str | None, _text("--fixed", help="What was done.")]
+RemainsOption = Annotated[str | None, _text("--remains", help="What readers may still notice.")]
 EditOption = Annotated[bool, typer.Option("--edit", "-e", help="Open the text in $EDITOR first.")]
 
 _UNDECODED = re.compile("[\ud800-\udfff]")  # how Python shows bytes of the command line that are no text
@@ -68,6 +75,8 @@ OPTION_OF = {
     "id": "--id",
     "severity": "--severity",
     "started": "--started",
+    "window": "--window",
+    "expected_at": "--expected",
     "affected": "--affected",
     "owner": "--owner",
     "audiences": "--audience",
@@ -81,15 +90,17 @@ OPTION_OF = {
     "next_update": "--next",
     "internal": "--internal",
     "nothing_new": "--nothing-new",
+    "because": "--because",
     "ended": "--ended",
     "fixed": "--fixed",
     "remains": "--remains",
     "if_it_persists": "--if-it-persists",
 }
-_KEY_OF_PARAMETER = {"next_": "next_update", "audience": "audiences"}
+_KEY_OF_PARAMETER = {"next_": "next_update", "audience": "audiences", "expected": "expected_at"}
 # In the order in which a person reads an update; internal words last.
 _UPDATE_KEYS = [
-    *("status", "severity", "affected", "audiences", "owner", "ended", "issue", "fixed", "resolution"),
+    *("status", "expected_at", "window", "because", "severity", "affected", "audiences", "owner", "ended"),
+    *("issue", "fixed", "resolution"),
     *("timeframe", "confidence", "scope", "action", "nothing_new", "remains", "if_it_persists"),
     *("next_update", "internal"),
 ]
@@ -116,8 +127,13 @@ def _check_decoded(keys: Mapping[str, Any]) -> None:
 
 
 def with_dates(keys: dict[str, Any], desk: Desk) -> dict[str, Any]:
-    """Return `keys` with a clock time of `started` and `ended` ("09:52") made its latest moment."""
+    """Return `keys` with a clock time of `started` and `ended` ("09:52") made its latest moment.
+
+    One of `expected_at` becomes the next such moment, and what it names is written with its distance from UTC.
+    """
     found: dict[str, Any] = {key: _latest(keys[key], desk) for key in ("started", "ended") if key in keys}
+    if "expected_at" in keys:
+        found["expected_at"] = _ahead(keys["expected_at"], desk)
     return {**keys, **found}
 
 
@@ -159,6 +175,20 @@ def _latest(text: str, desk: Desk) -> str:
     return write_instant(moment)
 
 
+def _ahead(text: str, desk: Desk) -> str:
+    """Return the moment to come that `text` names. Raises InputError where it names none."""
+    from commcast.instants import parse_clock_time, parse_instant, write_instant
+
+    zone = desk.config.zone
+    try:
+        is_clock = re.fullmatch(r"\d{1,2}:\d{2}", text)
+        moment = parse_clock_time(text, desk.now, zone) if is_clock else parse_instant(text, zone)
+    except ValueError as error:
+        what, _, remedy = str(error).partition("; ")
+        raise InputError(Fault("--expected", 0, 0, what, remedy)) from None
+    return write_instant(moment)
+
+
 MEANING = {
     "title": "what is wrong, in a few words",
     "severity": "1 is the worst, 4 the mildest",
@@ -166,6 +196,8 @@ MEANING = {
     "resolution": "what is being done, or may be",
     "timeframe": "unknown, 30m, 1h to 2h, or by 14:00",
     "fixed": "what mended it",
+    "window": 'from when to when: "2026-12-05 02:00/04:00"',
+    "because": "why, in readers' words",
 }
 
 

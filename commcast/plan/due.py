@@ -10,6 +10,7 @@ from commcast.model import Channel, Incident
 from commcast.plan.holding import holds_due
 from commcast.plan.lead import others_wait
 from commcast.plan.notices import Due
+from commcast.plan.reminders import reminders_due
 from commcast.plan.texts import texts_due
 from commcast.plan.updates import updates_due
 from commcast.standing import IncidentStanding
@@ -32,6 +33,8 @@ def due(
     before = config.tick.hold_before if early is None else early
     lines = updates_due(incident, standing, config, now, late=late)
     owed = {line.notice.channel for line in lines if line.owed}
+    if not owed:
+        lines = (*lines, *reminders_due(incident, standing, config, now))
     if Channel.EMAIL not in owed:
         lines = (*lines, *holds_due(incident, standing, config, now, early=before))
     if Channel.SMS not in owed:

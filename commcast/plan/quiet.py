@@ -11,12 +11,30 @@ def end_of_quiet(now: datetime, quiet: tuple[time, time], zone: ZoneInfo) -> dat
 
     An end that the clock leaves out is later by as much as it leaves out; one that comes twice is the first.
     """
-    start, end = quiet
+    end = quiet[1]
     local = now.astimezone(zone)
     clock = local.time()
-    inside = start <= clock < end if start <= end else clock >= start or clock < end
-    if not inside:
+    if not _is_inside(clock, quiet):
         return None
     day = local.date() if clock < end else local.date() + timedelta(days=1)
     until = datetime.combine(day, end, zone).astimezone(UTC)
     return until.astimezone(now.tzinfo) if until > now.astimezone(UTC) else None
+
+
+def start_of_quiet(moment: datetime, quiet: tuple[time, time], zone: ZoneInfo) -> datetime | None:
+    """Return when the quiet hours that `moment` falls into began in `zone`, in UTC; None outside of them.
+
+    A beginning that comes twice is the first.
+    """
+    start = quiet[0]
+    local = moment.astimezone(zone)
+    clock = local.time()
+    if not _is_inside(clock, quiet):
+        return None
+    day = local.date() if clock >= start else local.date() - timedelta(days=1)
+    return min(datetime.combine(day, start, zone).astimezone(UTC), moment.astimezone(UTC))
+
+
+def _is_inside(clock: time, quiet: tuple[time, time]) -> bool:
+    start, end = quiet
+    return start <= clock < end if start <= end else clock >= start or clock < end

@@ -1,0 +1,376 @@
+"""The commands for planned work: schedule, start, extend, reschedule, complete and cancel."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from commcast.cli import asking
+from commcast.cli.declare import begin, first_words
+from commcast.cli.declare import complete as filled_in
+from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, JsonOption, YesOption
+from commcast.cli.output import say
+from commcast.cli.releasing import Wishes, desk_now
+from commcast.cli.update import Place, append_and_send, asked_for, find_open
+from commcast.cli.words import (
+    ActionOption,
+    AffectedOption,
+    AudienceOption,
+    BecauseOption,
+    EditOption,
+    FixedOption,
+    InternalOption,
+    IssueOption,
+    NextOption,
+    OwnerOption,
+    RemainsOption,
+    ResolutionOption,
+    ScopeOption,
+    SeverityOption,
+    WindowOption,
+    written_keys,
+)
+from commcast.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from commcast.desk import Desk
+    from commcast.model import Incident, Window
+
+DEFAULT_SEVERITY = 2  # customers hear of it, and of its end where nobody writes
+EARLY = timedelta(minutes=15)  # how long before its time work may begin without being moved
+_BEGUN = frozenset({"in_progress", "verifying", "extended"})
+
+
+def schedule(
+    title: Annotated[
+        str | None, typer.Argument(help="A title, or a preset's name.", show_default=False)
+    ] = None,
+    window: WindowOption = None,
+    severity: SeverityOption = None,
+    issue: IssueOption = None,
+    resolution: ResolutionOption = None,
+    scope: ScopeOption = None,
+    action: ActionOption = None,
+    affected: AffectedOption = None,
+    audience: AudienceOption = None,
+    owner: OwnerOption = None,
+    internal: InternalOption = None,
+    id: Annotated[
+        str | None, typer.Option("--id", help="A short id; default: made from the title.", show_default=False)
+    ] = None,
+    edit: EditOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Announce planned work: write its file, show what goes out, ask, and tell everybody.
+
+    Readers are reminded before it begins, and their calendars move with it. Severity 2 unless you say so.
+
+    Example: commcast schedule "Database moves" --window "2026-12-05 02:00/04:00"
+    --issue "Payments pause for 10 minutes." --resolution "We move the database."
+    """
+    keys = written_keys(locals())
+    desk = desk_now(folder)
+    keys.pop("title", None)
+    if "window" in keys:
+        keys["window"] = _written(_read_window(desk, keys["window"]))
+    data = first_words(desk.config, title, keys)
+    data = filled_in({"severity": DEFAULT_SEVERITY, **data, "kind": "maintenance"}, asked=not edit)
+    if isinstance(data["window"], str) and data["window"]:
+        data["window"] = _written(_read_window(desk, data["window"]))
+    wishes = Wishes(yes=yes, as_json=as_json)
+    raise typer.Exit(begin(desk, data, wishes, edit=edit, dry_run=dry_run, check=_announced(desk)))
+
+
+def start(
+    incident: IncidentArgument = None,
+    issue: IssueOption = None,
+    resolution: ResolutionOption = None,
+    scope: ScopeOption = None,
+    action: ActionOption = None,
+    next_: NextOption = None,
+    internal: InternalOption = None,
+    edit: EditOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Say that the planned work has begun.
+
+    Example: commcast start database1
+    """
+    keys = written_keys(locals())
+    place = _find_maintenance(folder, incident)
+    window, name = _window_of(place.incident), place.incident.id
+    if place.incident.latest.status in _BEGUN:
+        _refuse("", f"{name} has begun already", f"say more with: commcast update {name}")
+    if place.desk.now >= window.end:
+        _refuse("", f"the window of {name} is over ({_shown(place, window)})", _move(name))
+    if place.desk.now < window.start - EARLY:
+        _refuse("", f"readers expect {name} later ({_shown(place, window)})", _move(name))
+    keys["status"] = "in_progress"
+    append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
+
+
+def extend(
+    incident: IncidentArgument = None,
+    until: Annotated[
+        str | None,
+        typer.Option(help="The new end: 05:00, or 2026-12-05 05:00.", show_default=False, metavar="TEXT"),
+    ] = None,
+    because: BecauseOption = None,
+    issue: IssueOption = None,
+    resolution: ResolutionOption = None,
+    scope: ScopeOption = None,
+    action: ActionOption = None,
+    next_: NextOption = None,
+    internal: InternalOption = None,
+    edit: EditOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Say that the work takes longer than planned.
+
+    Example: commcast extend --until 05:00 --because "Copying takes longer than planned."
+    """
+    keys = written_keys(locals())
+    place = _find_maintenance(folder, incident)
+    if until is None:
+        _refuse("", "--until is missing", "write the new end: --until 05:00")
+    window = _longer(place, until)
+    keys |= {"status": "extended", "window": _written(window)}
+    _say_window(place.desk, window)
+    append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
+
+
+def reschedule(
+    incident: IncidentArgument = None,
+    window: WindowOption = None,
+    because: BecauseOption = None,
+    issue: IssueOption = None,
+    resolution: ResolutionOption = None,
+    scope: ScopeOption = None,
+    action: ActionOption = None,
+    internal: InternalOption = None,
+    edit: EditOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Move planned work to another time; calendars and reminders move with it.
+
+    Example: commcast reschedule database1 --window "2026-12-06 02:00/04:00"
+    """
+    keys = written_keys(locals())
+    place = _find_maintenance(folder, incident)
+    if window is None:
+        _refuse("", "--window is missing", 'write the new time: --window "2026-12-06 02:00/04:00"')
+    found, old = _read_window(place.desk, window), _window_of(place.incident)
+    _check_ahead(place.desk, found)
+    if (found.start, found.end) == (old.start, old.end):
+        _refuse("--window", "that is the window already", "give the new one")
+    keys |= {"status": "rescheduled", "window": _written(found)}
+    _say_window(place.desk, found)
+    append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
+
+
+def complete(
+    incident: IncidentArgument = None,
+    fixed: FixedOption = None,
+    remains: RemainsOption = None,
+    if_it_persists: Annotated[
+        str | None, typer.Option(help="What to do when something is not right.", show_default=False)
+    ] = None,
+    ended: Annotated[
+        str | None, typer.Option(help="When it was over, such as 03:40; default: now.", show_default=False)
+    ] = None,
+    internal: InternalOption = None,
+    edit: EditOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Say that the work is done, and what remains.
+
+    Example: commcast complete database1 --fixed "The database runs on new hardware."
+    """
+    from commcast.instants import write_instant
+
+    keys = written_keys(locals())
+    place = _find_maintenance(folder, incident)
+    latest, window, name = place.incident.latest, _window_of(place.incident), place.incident.id
+    if latest.status not in _BEGUN and place.desk.now < window.start:
+        remedy = f'call it off with: commcast cancel {name} --because "…"'
+        _refuse("", f"{name} has not begun ({_shown(place, window)})", remedy)
+    if "fixed" not in keys and not edit:
+        keys |= asked_for("fixed", "")
+        keys |= _what_remains(keys)
+    keys["status"] = "completed"
+    keys.setdefault("ended", write_instant(place.desk.now))
+    append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
+
+
+def cancel(
+    incident: IncidentArgument = None,
+    because: BecauseOption = None,
+    internal: InternalOption = None,
+    edit: EditOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Call off planned work, or what was expected and will not come.
+
+    Example: commcast cancel database1 --because "The new hardware came damaged."
+    """
+    keys = written_keys(locals())
+    place = find_open(
+        folder,
+        incident,
+        is_meant=lambda each: _is_planned(each) or _is_expected(each),
+        what="maintenances or expected incidents are open",
+        none="nothing is planned or expected: there is nothing to cancel",
+    )
+    found = place.incident
+    if not (_is_planned(found) or _is_expected(found)):
+        remedy = f'end it with: commcast resolve {found.id} --fixed "…"'
+        _refuse("", f"{found.id} is an incident that has begun", remedy)
+    if "because" not in keys and not edit:
+        keys |= asked_for("because", "")
+    keys["status"] = "cancelled" if _is_planned(found) else "retracted"
+    append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
+
+
+def _find_maintenance(folder: Path | None, wanted: str | None) -> Place:
+    place = find_open(
+        folder,
+        wanted,
+        is_meant=_is_planned,
+        what="maintenances are open",
+        none="no maintenance is open; plan one with: commcast schedule",
+    )
+    found = place.incident
+    if not _is_planned(found):
+        _refuse("", f"{found.id} is an incident, no maintenance", f"say more with: commcast update {found.id}")
+    if found.latest.is_end:
+        _refuse("", f"{found.id} is {found.latest.status} already", "plan it anew with: commcast schedule")
+    return place
+
+
+def _is_planned(incident: Incident) -> bool:
+    return incident.kind == "maintenance"
+
+
+def _is_expected(incident: Incident) -> bool:
+    return incident.latest.status == "expected"
+
+
+def _window_of(incident: Incident) -> Window:
+    window = incident.latest.window
+    assert window is not None  # noqa: S101 - the reading refuses a maintenance without one
+    return window
+
+
+def _read_window(desk: Desk, text: str) -> Window:
+    from commcast.instants import parse_window
+
+    return _read(lambda: parse_window(text, desk.now, desk.config.zone), "--window")
+
+
+def _read(read: Callable[[], Any], option: str) -> Any:
+    """Return what is read; what is wrong with it becomes a fault of the option."""
+    try:
+        return read()
+    except ValueError as error:
+        what, _, remedy = str(error).partition("; ")
+        _refuse(option, what, remedy)
+
+
+def _longer(place: Place, until: str) -> Window:
+    """Return the window with its new end. Raises InputError where it has not begun, or does not get longer."""
+    from commcast.instants import parse_end
+    from commcast.model import Window
+
+    zone, old, name = place.desk.config.zone, _window_of(place.incident), place.incident.id
+    end: datetime = _read(lambda: parse_end(until, old.start, zone), "--until")
+    if place.incident.latest.status not in _BEGUN and place.desk.now < old.start:
+        _refuse("", f"{name} has not begun ({_shown(place, old)})", _move(name))
+    if end <= old.end:
+        what = f"that is not later than the end that was said ({_shown(place, old)})"
+        _refuse("--until", what, "write a later end, with its date where that is another day")
+    if end <= place.desk.now:
+        _refuse("--until", "that has passed", "write an end that is still to come")
+    return Window(start=old.start, end=end)
+
+
+def _announced(desk: Desk) -> Callable[[Incident], None]:
+    """Return a check of new work: its window is still to come. It is told to the person, too."""
+
+    def check(incident: Incident) -> None:
+        window = _window_of(incident)
+        _check_ahead(desk, window)
+        _say_window(desk, window)
+
+    return check
+
+
+def _check_ahead(desk: Desk, window: Window) -> None:
+    if window.start <= desk.now:
+        _refuse("--window", f"it has begun already ({_in_words(desk, window)})", "give a start to come")
+
+
+def _say_window(desk: Desk, window: Window) -> None:
+    """Say the window with weekday, zone and UTC, as it was read."""
+    say(f"Window: {_in_words(desk, window)}; zone {desk.config.organisation.zone}.")
+
+
+def _in_words(desk: Desk, window: Window) -> str:
+    from commcast.durations import spoken_duration
+    from commcast.wording.clocktimes import span
+
+    zone = desk.config.zone
+    offsets = {moment.astimezone(zone).utcoffset() for moment in (window.start, window.end)}
+    changes = ", the clocks change within it" if len(offsets) > 1 else ""
+    shown = span(window.start, window.end, zone, None)["full"]
+    return f"{shown}, {spoken_duration(window.end - window.start)}{changes}"
+
+
+def _shown(place: Place, window: Window) -> str:
+    from commcast.wording.clocktimes import span
+
+    return span(window.start, window.end, place.desk.config.zone, None)["full"]
+
+
+def _written(window: Window) -> dict[str, str]:
+    from commcast.instants import write_instant
+
+    return {"from": write_instant(window.start), "to": write_instant(window.end)}
+
+
+def _what_remains(keys: dict[str, Any]) -> dict[str, str]:
+    """Return what a person at a terminal says of what readers may still notice; nothing for an empty line."""
+    if "remains" in keys or not asking.at_terminal():
+        return {}
+    answer = asking.ask("What may readers still notice? (empty: nothing)")
+    return {"remains": answer} if answer else {}
+
+
+def _move(name: str) -> str:
+    return f'move it first: commcast reschedule {name} --window "…"'
+
+
+def _refuse(option: str, what: str, remedy: str) -> NoReturn:
+    raise InputError(Fault(option, 0, 0, what, remedy))

@@ -1,0 +1,152 @@
+"""Reminders of planned work, and when its owner is nudged: moments before both ends of its window (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from commcast.config import Config
+from commcast.durations import parse_duration, short_duration
+from commcast.model import Channel, Incident, Status, Update, Window
+from commcast.plan.kinds import NoticeKind
+from commcast.plan.notices import Due, Notice, notice_of
+from commcast.plan.quiet import end_of_quiet, start_of_quiet
+from commcast.plan.updates import updates_due
+from commcast.standing import IncidentStanding
+
+TO_COME = frozenset({Status.SCHEDULED, Status.RESCHEDULED})
+BEFORE_QUIET = timedelta(minutes=30)  # for ticks that come late
+NUDGES_BEFORE = (timedelta(minutes=30), timedelta(minutes=10))
+_PUNCTUAL = timedelta(minutes=15)  # a reminder so little late still says the length it was planned for
+
+
+class Reminder(NamedTuple):
+    """One reminder: `offset` before the start it is due, `at` it goes; a moment it must precede is `until`."""
+
+    offset: timedelta
+    at: datetime
+    until: datetime
+
+
+def reminders_due(
+    incident: Incident, standing: IncidentStanding, config: Config, now: datetime
+) -> tuple[Due, ...]:
+    """Return a line for each channel on which a reminder of planned work is due now.
+
+    Only the newest released update counts: what an earlier window promised is gone. One that was due before
+    that release, or that the next one has overtaken, is not made up for.
+    """
+    number = max((n for n in standing.releases if n <= len(incident.updates)), default=0)
+    if not number:
+        return ()
+    update = incident.update(number)
+    if update.window is None or update.status not in TO_COME:
+        return ()
+    going = {line.notice.channel for line in updates_due(incident, standing, config, now) if line.owed}
+    lines = []
+    for channel in Channel:
+        for reminder in reminders_of(update, update.window, channel, config):
+            if not standing.releases[number].at < reminder.at <= now < reminder.until:
+                continue
+            notice = reminder_notice(incident, number, channel, standing, config, reminder.offset, now)
+            if notice.audiences:
+                lines.append(Due(notice, *_is_owed(notice, reminder, standing, config, now, channel in going)))
+    return tuple(lines)
+
+
+def reminders_of(update: Update, window: Window, channel: Channel, config: Config) -> tuple[Reminder, ...]:
+    """Return the reminders of a window on a channel in order of time.
+
+    A text that would fall into quiet hours, by the organisation's clocks, goes before they begin. Where two
+    meet, the one nearer to the start stays.
+    """
+    offsets = sorted(set(config.maintenance.reminders), reverse=True)
+    moments = [_awake(window.start - offset, update, channel, config) for offset in offsets]
+    ends = [*moments[1:], window.start]
+    return tuple(map(Reminder, offsets, moments, ends))
+
+
+def ahead(window: Window, offset: timedelta, now: datetime) -> timedelta:
+    """Return how long before the start a reader is told it is: as planned, or what is left, in round numbers."""
+    left = window.start - now
+    if abs(left - offset) <= _PUNCTUAL:
+        return offset
+    step = timedelta(minutes=5) if left < timedelta(hours=2) else timedelta(hours=1)
+    return max(left // step * step, timedelta(minutes=1))
+
+
+def reminder_notice(
+    incident: Incident,
+    number: int,
+    channel: Channel,
+    standing: IncidentStanding,
+    config: Config,
+    offset: timedelta,
+    now: datetime,
+) -> Notice:
+    """Return the notice of one reminder as it reads at `now`."""
+    update = incident.update(number)
+    assert update.window is not None  # noqa: S101 - what has no window has no reminder
+    notice = notice_of(incident, update, channel, standing, config)
+    return replace(
+        notice,
+        id=f"{NoticeKind.REMINDER}:{number}:{short_duration(offset)}",
+        kind=NoticeKind.REMINDER,
+        events=frozenset(),
+        ahead=ahead(update.window, offset, now),
+    )
+
+
+def offset_of(notice: str) -> timedelta:
+    """Return how long before the start the reminder of this id is due."""
+    return parse_duration(notice.rpartition(":")[2])
+
+
+def window_nudges(incident: Incident, update: Update, config: Config) -> tuple[datetime, ...]:
+    """Return when the owner of planned work is nudged: before its start, and once it runs before its end.
+
+    Only moments after the update: whoever has just written knows what comes next.
+    """
+    del incident, config  # the same for all; a caller need not know that
+    if update.window is None or update.is_end:
+        return ()
+    end = update.window.start if update.status in TO_COME else update.window.end
+    return tuple(at for before in NUDGES_BEFORE if (at := end - before) > update.at)
+
+
+def _is_owed(
+    notice: Notice,
+    reminder: Reminder,
+    standing: IncidentStanding,
+    config: Config,
+    now: datetime,
+    update_goes: bool,
+) -> tuple[bool, str]:
+    if (notice.id, notice.channel) in standing.begun:
+        return False, "already sent"
+    if notice.channel is Channel.SMS:
+        sms = config.channels.sms
+        if sms is None or "reminder" not in sms.events:
+            return False, "reminders do not go by SMS"
+        until = _quiet_until(now, notice.severity, config)
+        if until is not None and until >= reminder.until:
+            return False, "quiet hours last until it would be too late"
+    if update_goes:
+        return False, "the announcement itself goes now"
+    return True, f"reminder, {short_duration(reminder.offset)} before the start"
+
+
+def _awake(moment: datetime, update: Update, channel: Channel, config: Config) -> datetime:
+    sms = config.channels.sms
+    if channel is not Channel.SMS or sms is None or sms.quiet is None or update.severity in sms.wake_for:
+        return moment
+    begins = start_of_quiet(moment, sms.quiet, config.zone)
+    return moment if begins is None else begins - BEFORE_QUIET
+
+
+def _quiet_until(now: datetime, severity: int, config: Config) -> datetime | None:
+    sms = config.channels.sms
+    if sms is None or sms.quiet is None or severity in sms.wake_for:
+        return None
+    return end_of_quiet(now, sms.quiet, config.zone)
