@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from commcast.config import Config
 from commcast.errors import Fault, TemplateError
-from commcast.message import Email, Mailbox, Message, Sms, Spliced
+from commcast.message import CalendarFile, Email, Mailbox, Message, Sms, Spliced
 from commcast.model import Channel
 from commcast.wording.fields import Fields
 from commcast.wording.rendering import EmailContent, Renderer, SmsContent
@@ -99,10 +99,12 @@ class Group:
     next_update_by: datetime | None
     renderer: Renderer
     stands_until: datetime | None = None
+    calendar: CalendarFile | None = field(init=False, repr=False, compare=False)
     _shared: Shared[CutMail | Words] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Decide on the syntax tree what may be made once for many readers."""
+        object.__setattr__(self, "calendar", _calendar_in(self.context))
         fields = self.renderer.fields
         if fields is not None and self.channel is Channel.SMS:
             # Look-alike characters and runs of spaces are seen across the edges of a value: no splicing.
@@ -206,6 +208,7 @@ def build_message(
     secret: bytes,
     now: datetime,
     valid_until: datetime | None = None,
+    calendar: CalendarFile | None = None,
 ) -> Message:
     """Return the finished message of one delivery. `secret` keys its Message-ID, `now` becomes its Date."""
     content = words.content
@@ -225,6 +228,7 @@ def build_message(
         list_unsubscribe=fixed.list_unsubscribe,
         list_id=fixed.list_id,
         date=now,
+        calendar=calendar,
         spliced=words.spliced,
     )
 
@@ -252,6 +256,11 @@ def _fixed_headers(envelope: Envelope, incident: str, secret: bytes) -> _FixedHe
         list_unsubscribe=_unsubscribe(envelope.list_unsubscribe),
         list_id=f"<incidents.{domain}>",
     )
+
+
+def _calendar_in(context: Mapping[str, Any]) -> CalendarFile | None:
+    found = context.get("calendar")
+    return CalendarFile(found["name"], found["text"]) if found else None
 
 
 def mark_test(content: Content, audience: str) -> Words:

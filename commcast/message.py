@@ -46,6 +46,14 @@ class Spliced:
 
 
 @dataclass(frozen=True, slots=True)
+class CalendarFile:
+    """A calendar entry that goes with a mail; the lines of `text` end in CRLF (RFC 5545)."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Email:
     """One finished mail for one addressee.
 
@@ -67,6 +75,7 @@ class Email:
     list_unsubscribe: str = ""
     list_id: str = ""
     date: datetime | None = None
+    calendar: CalendarFile | None = None
     spliced: Spliced | None = field(default=None, compare=False, repr=False)
 
 

@@ -248,6 +248,7 @@ class OwedDeliveries:
             next_update_by=promise,
             previous=self.incident.update(update.number - 1) if update.number > 1 else None,
             occasion=self._occasion(audience, listener),
+            with_calendar=self.notice.channel is Channel.EMAIL,
         )
         return Group(
             channel=self.notice.channel,

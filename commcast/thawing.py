@@ -54,6 +54,7 @@ class FrozenWords:
             secret=self.secret,
             now=now,
             valid_until=group.next_update_by,
+            calendar=group.calendar,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from email.header import Header
@@ -16,7 +17,7 @@ from typing import Any
 import idna
 
 from commcast.adapters import mime_body
-from commcast.message import Email, Mailbox
+from commcast.message import CalendarFile, Email, Mailbox
 
 # Characters; a name is only shown, so a longer one is cut rather than its reader left untold.
 LONGEST_NAME = 100
@@ -39,7 +40,7 @@ _PLAIN_NAME = re.compile(r"[\w!#$%&'*+/^`{|}~-]+(?: [\w!#$%&'*+/^`{|}~-]+)*", re
 _LONGEST_PLAIN = 64  # characters of a name and its address that need no folding
 _FOLDED = re.compile(r"[^\r\n]*(?:\r\n[ \t][^\r\n]*)*")
 _UNSOUND = "the mail's headers do not come out as they were set; write a plainer name or subject"
-_END = b"--\r\n"
+_TEXT, _HTML = 0, 1  # what a number in a frame stands for; 2 and 3 are the boundaries
 _FRAMES_KEPT, _SUBJECTS_KEPT, _SECONDS_KEPT = 64, 256, 64
 _ORIGIN = {"from", "to", "subject", "date", "message-id", "in-reply-to", "references", "reply-to"}
 _OUR_HEADERS = frozenset(_ORIGIN | {"list-unsubscribe", "list-id", "auto-submitted"})
@@ -99,8 +100,9 @@ def _assembled(email: Email) -> tuple[bytes, bool]:
     """Return the mail's bytes, and whether a line may begin with a dot."""
     dated, has_html = email.date is not None, bool(email.html)
     names = email.sender.address, email.sender.name, email.reply_to
+    listed = email.references, email.list_unsubscribe, email.list_id
     try:
-        frame = _frame(*names, email.references, email.list_unsubscribe, email.list_id, dated, has_html)
+        frame = _frame(*names, *listed, dated, has_html, email.calendar)
         if frame is not None:
             return frame.filled(email)
     except ValueError:  # the stdlib's road says what is wrong
@@ -110,11 +112,13 @@ def _assembled(email: Email) -> tuple[bytes, bool]:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """What is alike in all mails of a sender about an incident: `before` the reader's own headers, `after`
-    them, cut where boundary and bodies go."""
+    """What is alike in all mails of a sender about an incident, `before` its reader's headers and `after`.
+
+    There a number stands for what is a mail's own: its text, its HTML, its two boundaries.
+    """
 
     before: bytes
-    after: tuple[bytes, ...]
+    after: tuple[bytes | int, ...]
 
     def filled(self, email: Email) -> tuple[bytes, bool]:
         """Return the mail's bytes, and whether a line may begin with a dot. Raises ValueError as `build`."""
@@ -125,14 +129,14 @@ class _Frame:
         ).encode()
         bodies = email.spliced and mime_body.spliced(email.spliced, email.text, email.html)
         text, html, has_dots = bodies or (mime_body.encoded(email.text), b"", True)
-        if not email.html:
-            return b"".join((self.before, own, *self.after, text)), has_dots
-        html = html or mime_body.encoded(email.html)
-        line = _boundary(email.message_id).encode()
-        a, b, c, d, e, f = self.after
-        return b"".join(
-            (self.before, own, a, line, b, line, c, text, d, line, e, html, f, line, _END)
-        ), has_dots
+        if email.html:
+            html = html or mime_body.encoded(email.html)
+        line, outer = _boundary(email.message_id).encode(), b""
+        if email.calendar is not None:
+            outer = _outer_boundary(email.message_id).encode()
+        parts = text, html, line, outer
+        after = [parts[piece] if type(piece) is int else piece for piece in self.after]
+        return b"".join((self.before, own, *after)), has_dots  # type: ignore[arg-type]
 
 
 @lru_cache(_FRAMES_KEPT)
@@ -145,6 +149,7 @@ def _frame(
     list_id: str,
     is_dated: bool,
     has_html: bool,
+    calendar: CalendarFile | None,
 ) -> _Frame | None:
     """Cut a mail of the stdlib's into its frame; None where the mail cannot be put together again from it.
 
@@ -162,20 +167,37 @@ def _frame(
         list_unsubscribe=list_unsubscribe,
         list_id=list_id,
         date=datetime(2000, 1, 1, tzinfo=UTC) if is_dated else None,
+        calendar=calendar,
     )
     raw = by_stdlib(probe)
     before, _, rest = raw.partition(b"To: to@example.com\r\n")
     after = rest.partition(b"\r\nMessage-ID: <id@example.com>\r\n")[2]
-    cut = after.split(_boundary(probe.message_id).encode())
-    pieces = [side for piece in cut for side in re.split(b"(?<=\r\n\r\n)(?:text|html)\r\n", piece)]
-    frame = _Frame(before, tuple(pieces[:-1]))
-    is_whole = len(pieces) == (7 if has_html else 2)
+    frame = _Frame(before, tuple(_pieces(after, probe.message_id)))
+    slots = [piece for piece in frame.after if isinstance(piece, int)]
+    is_whole = slots.count(_TEXT) == 1 and slots.count(_HTML) == has_html
     return frame if is_whole and frame.filled(probe)[0] == raw else None
 
 
+def _pieces(after: bytes, message_id: str) -> Iterator[bytes | int]:
+    """Yield what follows the headers, with a number where a body or a boundary goes."""
+    boundaries = [re.escape(made(message_id).encode()) for made in (_boundary, _outer_boundary)]
+    own = b"((?<=\r\n\r\n)text\r\n)|((?<=\r\n\r\n)html\r\n)|(%b)|(%b)" % tuple(boundaries)
+    at = 0
+    for found in re.finditer(own, after):
+        yield after[at : found.start()]
+        yield (found.lastindex or 1) - 1
+        at = found.end()
+    yield after[at:]
+
+
 def _boundary(message_id: str) -> str:
-    # Quoted-printable text never holds "=_", so the boundary cannot occur in a part (RFC 2045 6.7).
+    # Quoted-printable and base64 never hold "=_", so the boundary cannot occur in a part (RFC 2045 6.7, 6.8).
     return "=_" + sha256(message_id.encode()).hexdigest()[:32]
+
+
+def _outer_boundary(message_id: str) -> str:
+    """Return the boundary between the words and what is attached to them."""
+    return "=_" + sha256(f"{message_id} attached".encode()).hexdigest()[:32]
 
 
 def _to(mailbox: Mailbox) -> str:
@@ -300,6 +322,20 @@ def _set_body(mail: EmailMessage, email: Email) -> None:
     if email.html:
         mail.add_alternative(email.html, subtype="html", charset="utf-8", cte="quoted-printable")
         mail.set_boundary(_boundary(email.message_id))
+    if email.calendar is not None:
+        _attach(mail, email.calendar)
+        mail.set_boundary(_outer_boundary(email.message_id))
+
+
+def _attach(mail: EmailMessage, calendar: CalendarFile) -> None:
+    """Add a calendar file as mail programs and calendars know it (RFC 6047)."""
+    mail.add_attachment(
+        calendar.text.encode(),
+        maintype="text",
+        subtype="calendar",
+        filename=calendar.name,
+        params={"charset": "utf-8", "method": "PUBLISH", "name": calendar.name},
+    )
 
 
 def _checked(mail: EmailMessage) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from dataclasses import dataclass
 from email.utils import parseaddr
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from commcast.adapters.mime import LONGEST_NAME, bracketed, one_line, wire_address
 from commcast.adapters.sendgrid_cut import Cut, cut_of
 from commcast.config_providers import SendGridProvider
-from commcast.message import Blame, Email, HandOver, Mailbox, Outcome, OutcomeKind
+from commcast.message import Blame, CalendarFile, Email, HandOver, Mailbox, Outcome, OutcomeKind
 from commcast.providers.sendgrid_client import OWN_ID
 
 _BROKEN = re.compile(r"[\x00\ud800-\udfff]")  # what no JSON text or mail can hold
@@ -58,7 +59,8 @@ def letter_of(item: HandOver, provider: SendGridProvider, frames: dict[object, s
     email = item.message
     if not isinstance(email, Email):
         raise TypeError("sendgrid carries mail only")
-    shared = (email.sender, email.reply_to, email.references, email.list_id, email.list_unsubscribe)
+    listed = email.references, email.list_id, email.list_unsubscribe
+    shared = (email.sender, email.reply_to, *listed, email.calendar)
     try:
         if shared not in frames:
             frames[shared] = json.dumps(_frame(email, provider))
@@ -86,6 +88,8 @@ def _frame(email: Email, provider: SendGridProvider) -> dict[str, Any]:
         name, address = parseaddr(email.reply_to)
         frame["reply_to"] = _mailbox(Mailbox(address, name))
     frame["headers"] = _headers(email, provider)
+    if email.calendar is not None:
+        frame["attachments"] = [_attachment(email.calendar)]
     frame["categories"] = [provider.category]
     if provider.asm_group:
         frame["asm"] = {"group_id": provider.asm_group}
@@ -98,6 +102,15 @@ def _frame(email: Email, provider: SendGridProvider) -> dict[str, Any]:
         "ganalytics": _OFF,
     }
     return frame
+
+
+def _attachment(calendar: CalendarFile) -> dict[str, str]:
+    return {
+        "content": b64encode(calendar.text.encode()).decode(),
+        "type": "text/calendar",  # a parameter is refused; the method stands in the file
+        "filename": calendar.name,
+        "disposition": "attachment",
+    }
 
 
 def _headers(email: Email, provider: SendGridProvider) -> dict[str, str]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,9 +11,22 @@ from commcast.cli import asking
 from commcast.cli.declare import begin, first_words
 from commcast.cli.declare import complete as filled_in
 from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, JsonOption, YesOption
-from commcast.cli.output import say
 from commcast.cli.releasing import Wishes, desk_now
 from commcast.cli.update import Place, append_and_send, asked_for, find_open
+from commcast.cli.windows import (
+    BEGUN,
+    EARLY,
+    check_ahead,
+    how_to_move,
+    longer,
+    read_window,
+    refuse,
+    say_window,
+    shown,
+    still_to_come,
+    window_of,
+    written,
+)
 from commcast.cli.words import (
     ActionOption,
     AffectedOption,
@@ -33,17 +45,11 @@ from commcast.cli.words import (
     WindowOption,
     written_keys,
 )
-from commcast.errors import Fault, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from commcast.desk import Desk
-    from commcast.model import Incident, Window
+    from commcast.model import Incident
 
 DEFAULT_SEVERITY = 2  # customers hear of it, and of its end where nobody writes
-EARLY = timedelta(minutes=15)  # how long before its time work may begin without being moved
-_BEGUN = frozenset({"in_progress", "verifying", "extended"})
 
 
 def schedule(
@@ -80,13 +86,13 @@ def schedule(
     desk = desk_now(folder)
     keys.pop("title", None)
     if "window" in keys:
-        keys["window"] = _written(_read_window(desk, keys["window"]))
+        keys["window"] = written(read_window(desk, keys["window"]))
     data = first_words(desk.config, title, keys)
     data = filled_in({"severity": DEFAULT_SEVERITY, **data, "kind": "maintenance"}, asked=not edit)
     if isinstance(data["window"], str) and data["window"]:
-        data["window"] = _written(_read_window(desk, data["window"]))
+        data["window"] = written(read_window(desk, data["window"]))
     wishes = Wishes(yes=yes, as_json=as_json)
-    raise typer.Exit(begin(desk, data, wishes, edit=edit, dry_run=dry_run, check=_announced(desk)))
+    raise typer.Exit(begin(desk, data, wishes, edit=edit, dry_run=dry_run, check=still_to_come(desk)))
 
 
 def start(
@@ -109,13 +115,13 @@ def start(
     """
     keys = written_keys(locals())
     place = _find_maintenance(folder, incident)
-    window, name = _window_of(place.incident), place.incident.id
-    if place.incident.latest.status in _BEGUN:
-        _refuse("", f"{name} has begun already", f"say more with: commcast update {name}")
+    window, name = window_of(place.incident), place.incident.id
+    if place.incident.latest.status in BEGUN:
+        refuse("", f"{name} has begun already", f"say more with: commcast update {name}")
     if place.desk.now >= window.end:
-        _refuse("", f"the window of {name} is over ({_shown(place, window)})", _move(name))
+        refuse("", f"the window of {name} is over ({shown(place.desk, window)})", how_to_move(name))
     if place.desk.now < window.start - EARLY:
-        _refuse("", f"readers expect {name} later ({_shown(place, window)})", _move(name))
+        refuse("", f"readers expect {name} later ({shown(place.desk, window)})", how_to_move(name))
     keys["status"] = "in_progress"
     append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
 
@@ -146,10 +152,10 @@ def extend(
     keys = written_keys(locals())
     place = _find_maintenance(folder, incident)
     if until is None:
-        _refuse("", "--until is missing", "write the new end: --until 05:00")
-    window = _longer(place, until)
-    keys |= {"status": "extended", "window": _written(window)}
-    _say_window(place.desk, window)
+        refuse("", "--until is missing", "write the new end: --until 05:00")
+    window = longer(place.desk, place.incident, until)
+    keys |= {"status": "extended", "window": written(window)}
+    say_window(place.desk, window)
     append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
 
 
@@ -175,13 +181,13 @@ def reschedule(
     keys = written_keys(locals())
     place = _find_maintenance(folder, incident)
     if window is None:
-        _refuse("", "--window is missing", 'write the new time: --window "2026-12-06 02:00/04:00"')
-    found, old = _read_window(place.desk, window), _window_of(place.incident)
-    _check_ahead(place.desk, found)
+        refuse("", "--window is missing", 'write the new time: --window "2026-12-06 02:00/04:00"')
+    found, old = read_window(place.desk, window), window_of(place.incident)
+    check_ahead(place.desk, found)
     if (found.start, found.end) == (old.start, old.end):
-        _refuse("--window", "that is the window already", "give the new one")
-    keys |= {"status": "rescheduled", "window": _written(found)}
-    _say_window(place.desk, found)
+        refuse("--window", "that is the window already", "give the new one")
+    keys |= {"status": "rescheduled", "window": written(found)}
+    say_window(place.desk, found)
     append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
 
 
@@ -210,10 +216,10 @@ def complete(
 
     keys = written_keys(locals())
     place = _find_maintenance(folder, incident)
-    latest, window, name = place.incident.latest, _window_of(place.incident), place.incident.id
-    if latest.status not in _BEGUN and place.desk.now < window.start:
+    latest, window, name = place.incident.latest, window_of(place.incident), place.incident.id
+    if latest.status not in BEGUN and place.desk.now < window.start:
         remedy = f'call it off with: commcast cancel {name} --because "…"'
-        _refuse("", f"{name} has not begun ({_shown(place, window)})", remedy)
+        refuse("", f"{name} has not begun ({shown(place.desk, window)})", remedy)
     if "fixed" not in keys and not edit:
         keys |= asked_for("fixed", "")
         keys |= _what_remains(keys)
@@ -247,7 +253,7 @@ def cancel(
     found = place.incident
     if not (_is_planned(found) or _is_expected(found)):
         remedy = f'end it with: commcast resolve {found.id} --fixed "…"'
-        _refuse("", f"{found.id} is an incident that has begun", remedy)
+        refuse("", f"{found.id} is an incident that has begun", remedy)
     if "because" not in keys and not edit:
         keys |= asked_for("because", "")
     keys["status"] = "cancelled" if _is_planned(found) else "retracted"
@@ -264,9 +270,9 @@ def _find_maintenance(folder: Path | None, wanted: str | None) -> Place:
     )
     found = place.incident
     if not _is_planned(found):
-        _refuse("", f"{found.id} is an incident, no maintenance", f"say more with: commcast update {found.id}")
+        refuse("", f"{found.id} is an incident, no maintenance", f"say more with: commcast update {found.id}")
     if found.latest.is_end:
-        _refuse("", f"{found.id} is {found.latest.status} already", "plan it anew with: commcast schedule")
+        refuse("", f"{found.id} is {found.latest.status} already", "plan it anew with: commcast schedule")
     return place
 
 
@@ -278,99 +284,9 @@ def _is_expected(incident: Incident) -> bool:
     return incident.latest.status == "expected"
 
 
-def _window_of(incident: Incident) -> Window:
-    window = incident.latest.window
-    assert window is not None  # noqa: S101 - the reading refuses a maintenance without one
-    return window
-
-
-def _read_window(desk: Desk, text: str) -> Window:
-    from commcast.instants import parse_window
-
-    return _read(lambda: parse_window(text, desk.now, desk.config.zone), "--window")
-
-
-def _read(read: Callable[[], Any], option: str) -> Any:
-    """Return what is read; what is wrong with it becomes a fault of the option."""
-    try:
-        return read()
-    except ValueError as error:
-        what, _, remedy = str(error).partition("; ")
-        _refuse(option, what, remedy)
-
-
-def _longer(place: Place, until: str) -> Window:
-    """Return the window with its new end. Raises InputError where it has not begun, or does not get longer."""
-    from commcast.instants import parse_end
-    from commcast.model import Window
-
-    zone, old, name = place.desk.config.zone, _window_of(place.incident), place.incident.id
-    end: datetime = _read(lambda: parse_end(until, old.start, zone), "--until")
-    if place.incident.latest.status not in _BEGUN and place.desk.now < old.start:
-        _refuse("", f"{name} has not begun ({_shown(place, old)})", _move(name))
-    if end <= old.end:
-        what = f"that is not later than the end that was said ({_shown(place, old)})"
-        _refuse("--until", what, "write a later end, with its date where that is another day")
-    if end <= place.desk.now:
-        _refuse("--until", "that has passed", "write an end that is still to come")
-    return Window(start=old.start, end=end)
-
-
-def _announced(desk: Desk) -> Callable[[Incident], None]:
-    """Return a check of new work: its window is still to come. It is told to the person, too."""
-
-    def check(incident: Incident) -> None:
-        window = _window_of(incident)
-        _check_ahead(desk, window)
-        _say_window(desk, window)
-
-    return check
-
-
-def _check_ahead(desk: Desk, window: Window) -> None:
-    if window.start <= desk.now:
-        _refuse("--window", f"it has begun already ({_in_words(desk, window)})", "give a start to come")
-
-
-def _say_window(desk: Desk, window: Window) -> None:
-    """Say the window with weekday, zone and UTC, as it was read."""
-    say(f"Window: {_in_words(desk, window)}; zone {desk.config.organisation.zone}.")
-
-
-def _in_words(desk: Desk, window: Window) -> str:
-    from commcast.durations import spoken_duration
-    from commcast.wording.clocktimes import span
-
-    zone = desk.config.zone
-    offsets = {moment.astimezone(zone).utcoffset() for moment in (window.start, window.end)}
-    changes = ", the clocks change within it" if len(offsets) > 1 else ""
-    shown = span(window.start, window.end, zone, None)["full"]
-    return f"{shown}, {spoken_duration(window.end - window.start)}{changes}"
-
-
-def _shown(place: Place, window: Window) -> str:
-    from commcast.wording.clocktimes import span
-
-    return span(window.start, window.end, place.desk.config.zone, None)["full"]
-
-
-def _written(window: Window) -> dict[str, str]:
-    from commcast.instants import write_instant
-
-    return {"from": write_instant(window.start), "to": write_instant(window.end)}
-
-
 def _what_remains(keys: dict[str, Any]) -> dict[str, str]:
     """Return what a person at a terminal says of what readers may still notice; nothing for an empty line."""
     if "remains" in keys or not asking.at_terminal():
         return {}
     answer = asking.ask("What may readers still notice? (empty: nothing)")
     return {"remains": answer} if answer else {}
-
-
-def _move(name: str) -> str:
-    return f'move it first: commcast reschedule {name} --window "…"'
-
-
-def _refuse(option: str, what: str, remedy: str) -> NoReturn:
-    raise InputError(Fault(option, 0, 0, what, remedy))

@@ -275,6 +275,7 @@ def _sample_document(row: OwedRow) -> dict[str, Any]:
             "subject": content.subject,
             "text": content.text,
             "html": content.html,
+            "calendar": row.group.context["calendar"] if row.group else None,
         }
     assert content is not None  # noqa: S101 - a sample is a row that is sent
     return {
@@ -296,6 +297,8 @@ def _message(audience: AudienceSurvey, row: OwedRow, html: bool, width: int | No
         yield rule(f"{audience.audience}, by email")
         head = [f"To: {mask(row.address)}", f"Subject: {content.subject}", ""]
         yield from quoted("\n".join(head) + "\n" + content.text, width)
+        if row.group and (calendar := row.group.context["calendar"]):
+            yield f"  Attached: {calendar['name']}, {calendar['status']}, sequence {calendar['sequence']}"
         if html:
             yield rule(f"{audience.audience}, HTML part") if content.html else "  (no HTML part)"
             yield content.html.rstrip("\n")

@@ -25,7 +25,7 @@ from commcast.errors import ExitCode, Fault, InputError, gravest
 if TYPE_CHECKING:
     from commcast.desk import Desk, Owed
     from commcast.ledger.store import Ledger
-    from commcast.message import HandOver, Outcome
+    from commcast.message import CalendarFile, HandOver, Outcome
     from commcast.model import Channel
     from commcast.owed import OwedDeliveries, OwedRow
     from commcast.plan.notices import Notice
@@ -261,8 +261,16 @@ def _test_message(
         name="",
         secret=ledger.secret if ledger else token_hex(32).encode(),
         now=desk.now,
+        calendar=_test_calendar(row),
     )
     return HandOver(number, message)
+
+
+def _test_calendar(row: OwedRow) -> CalendarFile | None:
+    from commcast.wording.calendars import as_test
+
+    found = row.group.calendar if row.group else None
+    return replace(found, text=as_test(found.text, f"[TEST for {row.audience}]")) if found else None
 
 
 def _write_samples(desk: Desk, owed: Owed, survey: Survey, folder: Path, ledger: Ledger | None) -> None:
@@ -284,6 +292,7 @@ def _write_samples(desk: Desk, owed: Owed, survey: Survey, folder: Path, ledger:
                 name=str(row.values.get("name") or ""),
                 secret=ledger.secret if ledger else b"preview",
                 now=desk.now,
+                calendar=row.group.calendar,
             )
             if isinstance(message, Email):
                 path = folder / re.sub(r"[^a-z0-9.-]", "-", f"{owed.incident.id}-{name}.eml")

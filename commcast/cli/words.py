@@ -129,7 +129,7 @@ def _check_decoded(keys: Mapping[str, Any]) -> None:
 def with_dates(keys: dict[str, Any], desk: Desk) -> dict[str, Any]:
     """Return `keys` with a clock time of `started` and `ended` ("09:52") made its latest moment.
 
-    One of `expected_at` becomes the next such moment, and what it names is written with its distance from UTC.
+    One of `expected_at` becomes the next such moment, written with its distance from UTC.
     """
     found: dict[str, Any] = {key: _latest(keys[key], desk) for key in ("started", "ended") if key in keys}
     if "expected_at" in keys:

@@ -22,7 +22,7 @@ _PUNCTUAL = timedelta(minutes=15)  # a reminder so little late still says the le
 
 
 class Reminder(NamedTuple):
-    """One reminder: `offset` before the start it is due, `at` it goes; a moment it must precede is `until`."""
+    """One reminder: due `offset` before the start, it goes `at` a moment, and `until` another one at most."""
 
     offset: timedelta
     at: datetime
@@ -51,7 +51,8 @@ def reminders_due(
                 continue
             notice = reminder_notice(incident, number, channel, standing, config, reminder.offset, now)
             if notice.audiences:
-                lines.append(Due(notice, *_is_owed(notice, reminder, standing, config, now, channel in going)))
+                owed = _is_owed(notice, reminder, standing, config, now, channel in going)
+                lines.append(Due(notice, *owed))
     return tuple(lines)
 
 
@@ -68,7 +69,7 @@ def reminders_of(update: Update, window: Window, channel: Channel, config: Confi
 
 
 def ahead(window: Window, offset: timedelta, now: datetime) -> timedelta:
-    """Return how long before the start a reader is told it is: as planned, or what is left, in round numbers."""
+    """Return how far off readers are told the start is: as planned, or what is left in round numbers."""
     left = window.start - now
     if abs(left - offset) <= _PUNCTUAL:
         return offset

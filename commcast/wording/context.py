@@ -73,11 +73,13 @@ def build_context(
     next_update_by: datetime | None,
     previous: Update | None,
     occasion: Occasion = NO_OCCASION,
+    with_calendar: bool = False,
 ) -> dict[str, Any]:
     """Return what templates may use for the readers of `audience` in one zone and locale: plain JSON values.
 
     `first` says that these readers hear of the incident for the first time; `previous` is the update they
-    heard last; `next_update_by` is the promise (aware), which an end does not make. The key `internal` exists
+    heard last; `next_update_by` is the promise (aware), which an end does not make; `with_calendar` tells
+    that a calendar file may go with the words. The key `internal` exists
     only for audiences whose view is internal: what is not there cannot leak.
     Raises ValueError when an update that is no end comes without a promise.
     """
@@ -104,6 +106,7 @@ def build_context(
         "facts_from": show(occasion.facts_from) if occasion.facts_from else None,
         "broken_promise": _broken_promise(occasion, show),
         "holding": _holding(occasion, show),
+        "calendar": _calendar(config, incident, update, audience) if with_calendar else None,
         "reminder": {"ahead": spoken_duration(occasion.ahead)} if occasion.ahead else None,
         "audience": {"name": audience, "view": view.value},
         "label": _label(update, occasion),
@@ -137,6 +140,12 @@ def recipient_values(recipient: Recipient, audience: Audience) -> dict[str, Any]
         "level": level.value,
         "by_email": bool(email) and Channel.EMAIL in audience.channels,
     }
+
+
+def _calendar(config: Config, incident: Incident, update: Update, audience: str) -> dict[str, Any] | None:
+    from commcast.wording.calendars import calendar_of  # most messages carry none
+
+    return calendar_of(config, incident, update, _words(update, update.words.get(audience)))
 
 
 def _label(update: Update, occasion: Occasion) -> str:
