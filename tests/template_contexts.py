@@ -28,7 +28,7 @@ ENDS = ("resolved", "retracted", "merged", "completed", "cancelled")
 
 _OPTIONAL = (
     *("nothing_new", "unchanged_since", "severity_changed", "ended", "duration", "fixed", "remains"),
-    *("if_it_persists", "because", "window", "previous_window", "scope", "action"),
+    *("if_it_persists", "because", "window", "previous_window", "expected", "scope", "action"),
 )
 
 Context = dict[str, Any]
@@ -65,6 +65,8 @@ def _window(start: str, start_utc: str, end: str, end_utc: str) -> dict[str, Any
         "start": moment(start, start_utc, "Sun 29 Nov 2026", later=True),
         "end": moment(end, end_utc, "Sun 29 Nov 2026", later=True),
         "length": "1 hour 30 minutes",
+        "has_begun": False,
+        "is_over": False,
     }
 
 
@@ -174,6 +176,7 @@ def full(audience: str, status: str, **changes: Any) -> Context:
         "broken_promise": None,
         "holding": None,
         "reminder": None,
+        "calendar": None,
         "audience": {"name": audience, "view": "public" if audience in PUBLIC else "internal"},
         "recipient": {
             "name": "Dana",

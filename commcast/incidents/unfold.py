@@ -120,7 +120,9 @@ class Unfolding:
         return stem
 
     def _started(self, updates: list[Update | None]) -> datetime:
-        first = updates[0].at if updates[0] else self.now
+        # What was only expected had not begun: it is older than its own beginning.
+        begun = [each for each in updates if each and each.status is not Status.EXPECTED]
+        first = (begun or updates)[0].at if updates[0] else self.now  # type: ignore[union-attr]
         if self.written.started is None:
             return first
         started = self._try(("started",), parse_instant, self.written.started, self.zone) or first

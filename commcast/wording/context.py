@@ -152,7 +152,7 @@ def _label(update: Update, occasion: Occasion) -> str:
     """Return what a subject begins with: what kind of message it is, in a word or two."""
     if occasion.step:
         return "No change"
-    return "Reminder" if occasion.ahead else phase(update.status)
+    return f"Reminder: in {spoken_duration(occasion.ahead)}" if occasion.ahead else phase(update.status)
 
 
 def _broken_promise(occasion: Occasion, show: Show) -> dict[str, Any] | None:
@@ -234,7 +234,8 @@ def _update(
         "remains": update.remains,
         "if_it_persists": update.if_it_persists,
         "because": update.because,
-        "window": _window(update.window, show, show_span),
+        "window": _window(update.window, show, show_span, occasion.now or update.at),
+        "expected": _expected(update, previous, show, occasion.now or update.at),
         "previous_window": _previous_window(update, previous, show, show_span),
     }
 
@@ -301,13 +302,15 @@ def _began(incident: Incident, update: Update) -> datetime | None:
     """Return when it began, None where nobody said. A maintenance is announced long before its work."""
     if incident.kind is not Kind.MAINTENANCE:
         return incident.started if incident.started_written else None
-    work = [u.at for u in incident.updates if u.status is Status.IN_PROGRESS]
+    # What began before it was moved is not what this is about.
+    moved = max((u.number for u in incident.updates if u.status is Status.RESCHEDULED), default=0)
+    work = [u.at for u in incident.updates[moved:] if u.status is Status.IN_PROGRESS]
     if work:
         return work[0]
     return update.window.start if update.window else None
 
 
-def _window(window: Window | None, show: Show, show_span: ShowSpan) -> dict[str, Any] | None:
+def _window(window: Window | None, show: Show, show_span: ShowSpan, now: datetime) -> dict[str, Any] | None:
     if window is None:
         return None
     return {
@@ -315,6 +318,8 @@ def _window(window: Window | None, show: Show, show_span: ShowSpan) -> dict[str,
         "end": show(window.end),
         "span": show_span(window.start, window.end),
         "length": spoken_duration(window.end - window.start),
+        "has_begun": window.start <= now,
+        "is_over": window.end <= now,
     }
 
 
@@ -323,7 +328,15 @@ def _previous_window(
 ) -> dict[str, Any] | None:
     if previous is None or previous.window == update.window:
         return None
-    return _window(previous.window, show, show_span)
+    return _window(previous.window, show, show_span, update.at)
+
+
+def _expected(update: Update, previous: Update | None, show: Show, now: datetime) -> dict[str, Any] | None:
+    """Return when what is known to be coming begins; also where it is taken back before it came."""
+    told = previous if update.status is Status.RETRACTED else update
+    if told is None or told.status is not Status.EXPECTED or told.expected_at is None:
+        return None
+    return {"at": show(told.expected_at), "passed": told.expected_at <= now}
 
 
 def _internal(config: Config, update: Update) -> Mapping[str, Any]:

@@ -30,7 +30,7 @@ PUBLIC_KEYS = {
     "broken_promise",
     "holding",
     "reminder",
-    "label",
+    "calendar", "label",
     "audience",
     "locale",
 }

@@ -227,7 +227,8 @@ MUST = {
     "extended": (
         *MAINTENANCE_FACTS,
         "New end: Sun 29 Nov, 23:30 CET (22:30 UTC)",
-        "Before it was: Sun 29 Nov, 21:30 CET (20:30 UTC)",
+        f"Now planned for: {WINDOW}",
+        f"Before it was: {WINDOW_BEFORE}",
         "Why: The first check was wrong.",
     ),
     "completed": (*ENDED_FACTS, "The planned work is complete."),
