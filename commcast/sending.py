@@ -16,8 +16,10 @@ from commcast.ledger.freeze import HeldRow, find_broadcast, held_rows
 from commcast.ledger.schema import BroadcastState
 from commcast.model import Channel, Incident
 from commcast.owed import CHUNK, OwedDeliveries, OwedRow, no_former_readers, nobody_told
+from commcast.plan.kinds import NoticeKind, kind_of
 from commcast.plan.notices import Notice, notice_of
 from commcast.plan.people import SEND
+from commcast.plan.reminders import offset_of, reminder_notice, still_ahead
 
 STALE = "expired: nobody has written since, long after the promise"
 # How long another process may take to freeze the same notice before this one says "try again".
@@ -120,6 +122,10 @@ class Sender:
         newest = owed.incident.update(max(owed.standing.releases))
         if newest.is_end and newest.number != row.number:
             return "over by the time quiet hours ended"
+        if kind_of(row.notice) is NoticeKind.REMINDER and not still_ahead(
+            owed.incident, row.number, newest, self.desk.now
+        ):
+            return "begun, or moved, by the time quiet hours ended"
         promised = self._promised(owed, row)
         if promised is not None and promised + TEXT_STANDS <= self.desk.now:
             return STALE
@@ -139,6 +145,9 @@ class Sender:
         """Return the notice that was held, with the newest facts: what was so at night may not be so now."""
         held, newest = owed.incident.update(row.number), owed.incident.update(max(owed.standing.releases))
         channel, config = Channel(row.channel), self.desk.config
+        if kind_of(row.notice) is NoticeKind.REMINDER:
+            ahead, now = offset_of(row.notice), self.desk.now
+            return reminder_notice(owed.incident, newest.number, channel, owed.standing, config, ahead, now)
         notice = notice_of(owed.incident, held, channel, owed.standing, config)
         current = notice_of(owed.incident, newest, channel, owed.standing, config)
         return replace(notice, number=newest.number, next_update_by=current.next_update_by)

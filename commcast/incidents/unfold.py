@@ -153,7 +153,7 @@ class Unfolding:
         promise = self._promise(loc, entry, at, status)
         ended = self._ended(loc, entry, at, status)
         self._corrects(loc, entry, number)
-        expected_at = self._expected_at(loc, entry, status)
+        expected_at = self._expected_at(loc, entry, status, at)
         self.said.status, self.said.ended = status, status in END_STATUSES
         if len(self.faults) > before or any(place[:2] == loc for place in self.spoiled) or timeframe is None:
             return None
@@ -314,12 +314,17 @@ class Unfolding:
                 "write the number of one above",
             )
 
-    def _expected_at(self, loc: Loc, entry: UpdateEntry, status: Status) -> datetime | None:
+    def _expected_at(self, loc: Loc, entry: UpdateEntry, status: Status, at: datetime) -> datetime | None:
         """Return when what is known to be coming begins: as said here, before, or at the top of the file."""
         if entry.expected_at is not None:
-            self.said.expected_at = self._try(
-                (*loc, "expected_at"), parse_instant, entry.expected_at, self.zone
-            )
+            loc = (*loc, "expected_at")
+            found = self.said.expected_at = self._try(loc, parse_instant, entry.expected_at, self.zone)
+            if status is not Status.EXPECTED:
+                self._fault(
+                    loc, f"expected_at stands in an update that is {status}", "write status: expected"
+                )
+            elif found is not None and found <= at:
+                self._fault(loc, "expected_at is not after its own update", "write when it will begin")
         return self.said.expected_at if status is Status.EXPECTED else None
 
     def _window(self, loc: Loc, window: WindowWritten | None) -> Window | None:

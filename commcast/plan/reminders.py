@@ -104,6 +104,12 @@ def offset_of(notice: str) -> timedelta:
     return parse_duration(notice.rpartition(":")[2])
 
 
+def still_ahead(incident: Incident, number: int, newest: Update, now: datetime) -> bool:
+    """Return whether the work that update `number` reminded of is still to come, at the time it named."""
+    window = incident.update(number).window
+    return newest.status in TO_COME and newest.window == window and window is not None and now < window.start
+
+
 def window_nudges(incident: Incident, update: Update, config: Config) -> tuple[datetime, ...]:
     """Return when the owner of planned work is nudged: before its start, and once it runs before its end.
 

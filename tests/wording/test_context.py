@@ -30,7 +30,8 @@ PUBLIC_KEYS = {
     "broken_promise",
     "holding",
     "reminder",
-    "calendar", "label",
+    "calendar",
+    "label",
     "audience",
     "locale",
 }

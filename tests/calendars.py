@@ -1,0 +1,73 @@
+"""A reader's calendar, as far as it matters here: it takes the entries that come with mails."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+from icalendar import Calendar, Event
+
+
+def parsed(path: Path) -> EmailMessage:
+    """Return a mail of the outbox as a mail program reads it."""
+    mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+    assert isinstance(mail, EmailMessage)
+    assert not mail.defects
+    return mail
+
+
+def words(mail: EmailMessage) -> str:
+    """Return the text of a mail on one line."""
+    part = mail.get_body(("plain",))
+    assert part is not None
+    return " ".join(part.get_content().split())
+
+
+def calendar_file(mail: EmailMessage) -> bytes | None:
+    """Return the calendar file that came with a mail, None where none did."""
+    found = [part for part in mail.walk() if part.get_content_type() == "text/calendar"]
+    assert len(found) <= 1
+    if not found:
+        return None
+    content = found[0].get_payload(decode=True)
+    assert isinstance(content, bytes)
+    return content
+
+
+def event_in(content: bytes) -> Event:
+    """Return the one entry of a calendar file."""
+    calendar = Calendar.from_ical(content)
+    assert calendar["method"] == "PUBLISH"
+    (event,) = calendar.walk("VEVENT")
+    assert isinstance(event, Event)
+    return event
+
+
+@dataclass
+class ReaderCalendar:
+    """Takes calendar files in the order in which they come; one that is older than what it knows is ignored."""
+
+    entries: dict[str, Event] = field(default_factory=dict)
+    _known: dict[str, tuple[int, datetime]] = field(default_factory=dict)
+
+    def take(self, content: bytes) -> None:
+        event: Any = event_in(content)
+        uid, version = str(event["uid"]), (int(event["sequence"]), event["dtstamp"].dt)
+        if uid in self._known and version < self._known[uid]:
+            return
+        self._known[uid] = version
+        if event["status"] == "CANCELLED":
+            self.entries.pop(uid, None)
+        else:
+            self.entries[uid] = event
+
+    @property
+    def times(self) -> list[tuple[datetime, datetime]]:
+        """Return from when to when each entry lasts."""
+        events: list[Any] = list(self.entries.values())
+        return [(event["dtstart"].dt, event["dtend"].dt) for event in events]
