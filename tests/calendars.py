@@ -48,9 +48,15 @@ def event_in(content: bytes) -> Event:
     return event
 
 
+def sequence(content: bytes) -> int:
+    """Return the number of the version that a calendar file holds."""
+    number: Any = event_in(content)["sequence"]
+    return int(number)
+
+
 @dataclass
 class ReaderCalendar:
-    """Takes calendar files in the order in which they come; one that is older than what it knows is ignored."""
+    """Takes calendar files in the order in which they come; one older than what it knows is ignored."""
 
     entries: dict[str, Event] = field(default_factory=dict)
     _known: dict[str, tuple[int, datetime]] = field(default_factory=dict)

@@ -36,7 +36,7 @@ from commcast.cli.words import (
     with_dates,
     written_keys,
 )
-from commcast.errors import InputError, LedgerError
+from commcast.errors import Fault, InputError, LedgerError
 
 if TYPE_CHECKING:
     from commcast.config import Config
@@ -102,8 +102,8 @@ def declare(
     """
     keys = written_keys(locals())
     keys.pop("title", None)  # a title may be a preset's name
-    if expected:
-        keys.setdefault("status", "expected")
+    if expected and keys.setdefault("status", "expected") != "expected":
+        raise InputError(Fault("--expected", 0, 0, f"what is {status} has begun", "leave --status out"))
     desk = desk_now(folder)
     data = complete(first_words(desk.config, title, with_dates(keys, desk)), asked=not edit)
     wishes = Wishes(yes=yes, as_json=as_json)

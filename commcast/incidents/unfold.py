@@ -319,11 +319,7 @@ class Unfolding:
         if entry.expected_at is not None:
             loc = (*loc, "expected_at")
             found = self.said.expected_at = self._try(loc, parse_instant, entry.expected_at, self.zone)
-            if status is not Status.EXPECTED:
-                self._fault(
-                    loc, f"expected_at stands in an update that is {status}", "write status: expected"
-                )
-            elif found is not None and found <= at:
+            if status is Status.EXPECTED and found is not None and found <= at:
                 self._fault(loc, "expected_at is not after its own update", "write when it will begin")
         return self.said.expected_at if status is Status.EXPECTED else None
 
