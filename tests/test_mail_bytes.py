@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from commcast.adapters import mime
 from commcast.compose import DeliveryKey, Group, Words, build_message
 from commcast.errors import TemplateError
-from commcast.message import Email
+from commcast.message import CalendarFile, Email
 from commcast.model import Channel
 from commcast.wording.templating import Wording
 from tests.desks import Bench, write_desk, write_incident
@@ -25,7 +25,12 @@ NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 NAMES = st.sampled_from(["", "Dana", "Zoë Ünal", "李 雷", 'O"Neil, Sons', "x" * 90, "=?utf-8?q?x?="])
 
 
-def mail_of(words: Words, group: Group, name: str) -> Email:
+CALENDARS = st.none() | st.builds(
+    CalendarFile, st.just("move1.ics"), st.text(min_size=1, alphabet=st.characters(codec="utf-8"))
+)
+
+
+def mail_of(words: Words, group: Group, name: str, calendar: CalendarFile | None = None) -> Email:
     message = build_message(
         words,
         group.envelope,
@@ -34,6 +39,7 @@ def mail_of(words: Words, group: Group, name: str) -> Email:
         name=name,
         secret=b"secret",
         now=NOW,
+        calendar=calendar,
     )
     assert isinstance(message, Email)
     return message
@@ -45,9 +51,9 @@ def stuffed(raw: bytes) -> bytes:
 
 
 @settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-@given(wordings(), st.lists(readers(), min_size=1, max_size=4), NAMES)
+@given(wordings(), st.lists(readers(), min_size=1, max_size=4), NAMES, CALENDARS)
 def test_spliced_bytes_are_those_the_stdlib_makes_for_that_reader_alone(
-    wording: Wording, people: list[Mapping[str, Any]], name: str
+    wording: Wording, people: list[Mapping[str, Any]], name: str, calendar: CalendarFile | None
 ) -> None:
     try:
         group = group_of(wording)
@@ -58,8 +64,8 @@ def test_spliced_bytes_are_those_the_stdlib_makes_for_that_reader_alone(
             alone = group.alone(reader)
         except TemplateError:
             continue
-        mail = mail_of(group.words(reader), group, name)
-        own = mime.by_stdlib(mail_of(Words(alone, ""), group, name))
+        mail = mail_of(group.words(reader), group, name, calendar)
+        own = mime.by_stdlib(mail_of(Words(alone, ""), group, name, calendar))
         event(f"spliced: {mail.spliced is not None}")
         assert mime.build(mail) == own
         assert mime.wire(mail) == stuffed(own)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from commcast.adapters import mime, mime_body
 from commcast.adapters.mime import LONGEST_NAME, build, by_stdlib, wire, wire_address
-from commcast.message import Email, Mailbox, Pieces, Skeleton, Spliced
+from commcast.message import CalendarFile, Email, Mailbox, Pieces, Skeleton, Spliced
 
 MAIL = Email(
     sender=Mailbox("status@acme.example", "Acme Pay"),
@@ -37,6 +37,8 @@ MAIL = Email(
     list_id="incidents.acme.example",
     date=datetime(2026, 11, 21, 10, 5, tzinfo=UTC),
 )
+CALENDAR = CalendarFile("move1.ics", "BEGIN:VCALENDAR\r\nMETHOD:PUBLISH\r\nEND:VCALENDAR\r\n")
+CALENDARS = st.none() | st.builds(CalendarFile, st.just("move1.ics"), st.text(max_size=200))
 LINE = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Cf", "Zl", "Zp")), max_size=300)
 
 
@@ -87,6 +89,29 @@ def test_a_mail_without_html_has_one_part() -> None:
     mail = parse(build(replace(MAIL, html="")))
     assert mail.get_content_type() == "text/plain"
     assert mail.get_content().replace("\r\n", "\n") == MAIL.text
+
+
+@pytest.mark.parametrize("html", ["<p>Hello</p>\n", ""])
+def test_a_calendar_file_is_attached_beside_the_words(html: str) -> None:
+    """Words first, as they are without it; then the file, whole, with the method that its content names."""
+    mail = parse(build(replace(MAIL, html=html, calendar=CALENDAR)))
+    words, file = mail.iter_parts()
+    assert mail.get_content_type() == "multipart/mixed"
+    assert words.get_content_type() == ("multipart/alternative" if html else "text/plain")
+    assert file["Content-Type"].params == {"charset": "utf-8", "method": "PUBLISH", "name": "move1.ics"}
+    assert (file.get_content_type(), file.get_content_disposition()) == ("text/calendar", "attachment")
+    assert file.get_filename() == "move1.ics"
+    assert file.get_payload(decode=True) == CALENDAR.text.encode()
+    assert not mail.defects
+    body = mail.get_body(("plain",))
+    assert body is not None
+    assert body.get_content().replace("\r\n", "\n") == MAIL.text
+
+
+def test_lines_stay_short_beside_a_calendar_file() -> None:
+    raw = build(replace(MAIL, calendar=CalendarFile("move1.ics", "x" * 5000)))
+    assert max(map(len, raw.split(b"\r\n"))) <= 76
+    assert raw.isascii()
 
 
 def test_what_is_empty_has_no_header() -> None:
@@ -273,6 +298,7 @@ def spliced_mails(draw: st.DrawFn) -> Email:
         text=joined(skeleton.text, values),
         html=joined(skeleton.html, escaped),
         spliced=Spliced(skeleton, values, escaped),
+        calendar=draw(CALENDARS),
     )
 
 
@@ -293,6 +319,17 @@ def bodies_of(mail: Email) -> bytes:
     built.set_content(mail.text, subtype="plain", charset="utf-8", cte="quoted-printable")
     if mail.html:
         built.add_alternative(mail.html, subtype="html", charset="utf-8", cte="quoted-printable")
+        own = parse(build(mail))
+        words = own if mail.calendar is None else next(iter(own.iter_parts()))
+        built.set_boundary(words.get_boundary() or "")
+    if mail.calendar is not None:
+        built.add_attachment(
+            mail.calendar.text.encode(),
+            maintype="text",
+            subtype="calendar",
+            filename=mail.calendar.name,
+            params={"charset": "utf-8", "method": "PUBLISH", "name": mail.calendar.name},
+        )
         built.set_boundary(parse(build(mail)).get_boundary() or "")
     return built.as_bytes().partition(b"\r\n\r\n")[2]
 
@@ -315,14 +352,23 @@ def test_a_spliced_mail_is_the_stdlibs_byte_for_byte(mail: Email) -> None:
     st.one_of(st.just(""), BODIES),
     st.sampled_from(["<a@b.example>", "a@b", "", "<a b@c>"]),
     st.one_of(st.none(), st.datetimes(timezones=st.timezones()), st.datetimes()),
+    CALENDARS,
 )
 def test_any_mail_is_the_stdlibs_or_refused_in_its_words(
-    sender: Mailbox, to: Mailbox, subject: str, text: str, html: str, message_id: str, date: datetime | None
+    sender: Mailbox,
+    to: Mailbox,
+    subject: str,
+    text: str,
+    html: str,
+    message_id: str,
+    date: datetime | None,
+    calendar: CalendarFile | None,
 ) -> None:
     """Also with odd senders, ids and dates, and where a mail cannot be built."""
     mail = replace(
         MAIL, sender=sender, to=to, subject=subject, text=text, html=html, date=date, message_id=message_id
     )
+    mail = replace(mail, calendar=calendar)
     assert told(build, mail) == told(by_stdlib, mail)
 
 

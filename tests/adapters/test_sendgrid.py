@@ -26,7 +26,7 @@ from commcast.adapters.sendgrid import SendGridAdapter
 from commcast.adapters.sendgrid_outcomes import OUTCOMES, Named, Rule, judge, named, request_id
 from commcast.config_providers import SendGridProvider
 from commcast.errors import ConfigError
-from commcast.message import NOT_BEGUN, Blame, HandOver, Mailbox, Outcome, OutcomeKind, Sms
+from commcast.message import NOT_BEGUN, Blame, CalendarFile, HandOver, Mailbox, Outcome, OutcomeKind, Sms
 from commcast.model import Channel
 from commcast.providers import http_answer, sendgrid_http
 from commcast.providers.http_answer import HttpAnswer
@@ -1019,7 +1019,8 @@ def test_requests_are_what_the_official_description_says(capsys: pytest.CaptureF
     send(service, batch(20))
     send(service, batch(3), asm_group=7)
     send(service, [HandOver(1, replace(email(1), html="", reply_to="", references=()))])
-    assert len(service.bodies) >= 4
+    send(service, [HandOver(1, replace(email(1), calendar=CalendarFile("move1.ics", "BEGIN:VCALENDAR")))])
+    assert len(service.bodies) >= 5
     if official() is None:
         with capsys.disabled():
             print("official descriptions not here: checked against our own schema only")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import string
+from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from email import message_from_bytes, policy
@@ -20,6 +21,7 @@ from commcast.adapters.sendgrid_request import Request, expand, requests
 from commcast.config_providers import SendGridProvider
 from commcast.message import (
     Blame,
+    CalendarFile,
     Email,
     HandOver,
     Mailbox,
@@ -71,6 +73,22 @@ def mail(number: int, text: str = "Hello,\nAll is well.\n", html: str = "", **ch
 def people(request: Request) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = request.body["personalizations"]
     return found
+
+
+def test_a_calendar_file_goes_with_each_reader_of_its_words() -> None:
+    """Mails with another file, or none, are a request of their own."""
+    first, moved = CalendarFile("move1.ics", "BEGIN:1\r\n"), CalendarFile("move1.ics", "BEGIN:2\r\n")
+    built, refused = made(
+        mail(1, calendar=first), mail(2), mail(3, calendar=first), mail(4, calendar=moved), mail(5)
+    )
+    assert refused == []
+    attached = {
+        number: [b64decode(each["content"]) for each in request.body.get("attachments", [])]
+        for request in built
+        for number in request.deliveries
+    }
+    assert attached == {1: [b"BEGIN:1\r\n"], 2: [], 3: [b"BEGIN:1\r\n"], 4: [b"BEGIN:2\r\n"], 5: []}
+    assert len(built) == 3
 
 
 LINES = st.text(st.sampled_from("ab-cn0<>&\n\r\t \u2028\U0001f6a8;,%{}"), max_size=30)
