@@ -1,6 +1,6 @@
 """The nights in which clocks change: windows, reminders and follow-ups come once, at the promised instant.
 
-The rule: a length of time is that long, whatever clocks show meanwhile (two hours, or a day of 24 hours).
+The rule: a length of time is that long, whatever clocks show meanwhile (three hours, or a day of 24 hours).
 A clock time is refused where that night's clocks skip it or show it twice, unless it names its offset.
 """
 
@@ -24,7 +24,7 @@ Heard = tuple[str, datetime, datetime | None]  # what a mail is labelled, when i
 STEP = timedelta(minutes=5)
 EXTRA = """\
 [cadence.2]
-every = "2h"
+every = "3h"
 [silence]
 customers = "hold"
 steps = ["1x"]
@@ -87,24 +87,24 @@ def steps(start: datetime, end: datetime) -> Iterable[datetime]:
 def test_each_follow_up_comes_once_at_the_promised_instant(
     tmp_path: Path, zone: str, evening: str, minutes: int
 ) -> None:
-    """Told at 23:30 by local time without an offset: word every two hours of real time, all night."""
-    began = local(zone, evening, 23, 30)
+    """Told at 00:30 by local time without an offset: word every three hours of real time, all night."""
+    began = local(zone, evening, 0, 30, days=1)
+    written = began.astimezone(ZoneInfo(zone)).replace(tzinfo=None)
     bench = desk_in(tmp_path, zone, began)
     (tmp_path / "incidents" / "pay7.yaml").write_text(
-        f"title: Cards fail\nseverity: 2\nupdates:\n  - at: {evening}T23:30\n"
+        f"title: Cards fail\nseverity: 2\nupdates:\n  - at: {written.isoformat()}\n"
         "    issue: Cards fail.\n    resolution: We look.\n    timeframe: unknown\n"
     )
     bench.release()
-    hours = timedelta(hours=2)
-    assert ticked(bench, "pay7", steps(began, began + 4 * hours)) == [
-        ("Investigating", began, began + hours),
-        ("No change", began + hours - STEP, began + 2 * hours),
-        ("No change", began + 2 * hours - STEP, began + 3 * hours),
-        ("No change", began + 3 * hours - STEP, began + 4 * hours),
-        ("No change", began + 4 * hours - STEP, began + 5 * hours),
+    pace = timedelta(hours=3)
+    assert ticked(bench, "pay7", steps(began, began + 3 * pace)) == [
+        ("Investigating", began, began + pace),
+        ("No change", began + pace - STEP, began + 2 * pace),
+        ("No change", began + 2 * pace - STEP, began + 3 * pace),
+        ("No change", began + 3 * pace - STEP, began + 4 * pace),
     ]
-    shown = (began + 4 * hours).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
-    assert shown - datetime.fromisoformat(f"{evening}T23:30") == 4 * hours - timedelta(minutes=minutes)
+    shown = (began + pace).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
+    assert shown - written == pace - timedelta(minutes=minutes)
 
 
 @pytest.mark.parametrize(("zone", "evening", "minutes"), NIGHTS)
@@ -141,7 +141,7 @@ def test_planned_work_over_the_change_is_reminded_of_begun_and_asked_for_once(
     night = ticked(bench, "move1", steps(start + STEP, end + 2 * STEP), len(heard))
     assert night == [
         ("In progress", start + STEP, end),  # taken note of at the tick after it
-        ("No change", end - STEP, end + timedelta(hours=2)),
+        ("No change", end - STEP, end + timedelta(hours=3)),
     ]
     check_calendars(bench, start, end)
 
