@@ -38,7 +38,9 @@ def interval(
     It is longer once the incident is old.
     """
     every = cadence.audiences.get(audience, cadence.every)
-    age = (at or update.at) - incident.started
+    # Planned work is announced long before it begins, and is young when it does.
+    began = update.window.start if update.window else incident.started
+    age = (at or update.at) - began
     slower = [pace for after, pace in cadence.later if age >= after]
     return max([every, *slower[-1:]])
 

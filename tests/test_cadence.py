@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -121,3 +121,35 @@ def test_what_is_no_fault(update: Update) -> None:
 def test_every_late_update_is_named() -> None:
     late = [update_of(n, next_update=AT + timedelta(hours=9)) for n in (1, 2)]
     assert [fault.line for fault in lateness_faults(config_of(), incident_of(*late))] == [6, 7]
+
+
+def test_what_is_expected_promises_word_when_it_is_to_begin() -> None:
+    """Nobody is told every twenty minutes for five days that a storm is coming; the writer may promise more."""
+    coming = AT + timedelta(days=5)
+    assert promise_of(update_of(1, S.EXPECTED, expected_at=coming)) == coming
+    sooner = update_of(1, S.EXPECTED, expected_at=coming, next_update=AT + timedelta(days=1))
+    assert promise_of(sooner) == AT + timedelta(days=1)
+
+
+def test_what_was_expected_by_now_is_spoken_of_at_the_cadence() -> None:
+    assert promise_of(update_of(1, S.EXPECTED, expected_at=AT)) == AT + timedelta(minutes=20)
+
+
+def test_work_that_should_have_begun_promises_word_at_its_end() -> None:
+    """Somebody adds a word to planned work whose start nobody confirmed."""
+    late = update_of(1, S.SCHEDULED, at=WINDOW.start + timedelta(minutes=10), window=WINDOW)
+    assert promise_of(late) == WINDOW.end
+
+
+def test_planned_work_is_young_when_it_begins() -> None:
+    """It was announced two weeks before: the pace is that of what began just now."""
+    begun = update_of(1, S.IN_PROGRESS, at=WINDOW.start, window=WINDOW)
+    incident = incident_of(begun, kind=Kind.MAINTENANCE, started=AT - timedelta(days=14))
+    assert interval(PACE, incident, begun, "customers", at=WINDOW.end - timedelta(minutes=30)) == timedelta(
+        minutes=20
+    )
+    assert interval(PACE, incident, begun, "customers", at=WINDOW.end) == timedelta(minutes=60)
+
+
+def promise_of(update: Update) -> datetime | None:
+    return promise(PACE, incident_of(update), update, "customers")

@@ -11,7 +11,7 @@ from commcast.config import Config
 from commcast.model import Channel, Incident, Kind, Status, Update, Window
 from commcast.plan.due import due
 from commcast.plan.notices import Due
-from commcast.plan.reminders import ahead, offset_of, reminders_due, window_nudges
+from commcast.plan.reminders import ahead, offset_of, reminders_due
 from commcast.release import Release, digest
 from commcast.standing import IncidentStanding
 from tests.stories import config_of, incident_of, update_of
@@ -203,24 +203,3 @@ def test_a_reminder_is_known_by_its_id(offset: timedelta) -> None:
     config = config_of(maintenance={"reminders": [f"{int(offset.total_seconds() // 60)}m"]})
     (line,) = reminders_due(planned(told()), known(planned(told())), config, START - offset)[:1]
     assert offset_of(line.notice.id) == offset
-
-
-@pytest.mark.parametrize(
-    ("status", "said", "moments"),
-    [
-        (S.SCHEDULED, ANNOUNCED, [START - timedelta(minutes=30), START - timedelta(minutes=10)]),
-        (S.RESCHEDULED, START - timedelta(minutes=20), [START - timedelta(minutes=10)]),
-        (S.IN_PROGRESS, START, [WINDOW.end - timedelta(minutes=30), WINDOW.end - timedelta(minutes=10)]),
-        (S.EXTENDED, WINDOW.end - timedelta(minutes=5), []),
-        (S.COMPLETED, WINDOW.end, []),
-    ],
-)
-def test_the_owner_is_nudged_before_both_ends_of_the_window(
-    status: Status, said: datetime, moments: list[datetime]
-) -> None:
-    update = told(status=status, at=said)
-    assert list(window_nudges(planned(update), update, TEXTED)) == moments
-
-
-def test_work_without_a_window_of_its_own_nudges_nobody() -> None:
-    assert window_nudges(incident_of(update_of(1)), update_of(1), TEXTED) == ()

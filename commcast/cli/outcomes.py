@@ -96,7 +96,18 @@ def tell_promise(desk: Desk, owed: Owed) -> None:
     promised = [at for notice in notices for name in notice.audiences if (at := notice.next_update_by[name])]
     if promised:
         when = clock_of(desk.config, desk.now)(min(promised))
-        say(f'Next word is promised by {when}: commcast update {owed.incident.id} --nothing-new "…"')
+        say(f"Next word is promised by {when}: commcast {_next_words(owed.incident)}")
+
+
+def _next_words(incident: Incident) -> str:
+    """Return what is to be said by then: that the work has begun or is done, or what is new."""
+    if incident.latest.status in {"scheduled", "rescheduled"}:
+        return f"start {incident.id}"
+    if incident.kind == "maintenance":
+        return f"complete {incident.id}"
+    if incident.latest.status == "expected":
+        return f"update {incident.id} --status investigating"
+    return f'update {incident.id} --nothing-new "…"'
 
 
 def what_happened(owed: Owed, released: list[int], delivered: Delivered) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from commcast.cadence import interval, window_bound
+from commcast.cadence import interval, since_window
 from commcast.config import Config, OnSilence, Silence
 from commcast.model import Channel, Incident, Update
 from commcast.plan import reasons
@@ -53,9 +53,10 @@ def newest_released(incident: Incident, standing: IncidentStanding) -> Update | 
 def says_hold(config: Config, update: Update, audience: str, promised: datetime) -> bool:
     """Return whether an audience gets a holding statement where nobody writes before `promised`.
 
-    The start and end of a planned work are always spoken of: readers wait for just that moment.
+    The start and end of a planned work are always spoken of, and what is promised of them since: readers
+    wait for just that moment.
     """
-    if window_bound(update, promised):
+    if since_window(update, promised):
         return True
     silence = config.silence
     return (

@@ -1,4 +1,4 @@
-"""Reminders of planned work, and when its owner is nudged: moments before both ends of its window (pure)."""
+"""Reminders of planned work: which of them is due, and how far off the work then is (pure)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from commcast.standing import IncidentStanding
 
 TO_COME = frozenset({Status.SCHEDULED, Status.RESCHEDULED})
 BEFORE_QUIET = timedelta(minutes=30)  # for ticks that come late
-NUDGES_BEFORE = (timedelta(minutes=30), timedelta(minutes=10))
 _PUNCTUAL = timedelta(minutes=15)  # a reminder so little late still says the length it was planned for
 
 
@@ -108,18 +107,6 @@ def still_ahead(incident: Incident, number: int, newest: Update, now: datetime) 
     """Return whether the work that update `number` reminded of is still to come, at the time it named."""
     window = incident.update(number).window
     return newest.status in TO_COME and newest.window == window and window is not None and now < window.start
-
-
-def window_nudges(incident: Incident, update: Update, config: Config) -> tuple[datetime, ...]:
-    """Return when the owner of planned work is nudged: before its start, and once it runs before its end.
-
-    Only moments after the update: whoever has just written knows what comes next.
-    """
-    del incident, config  # the same for all; a caller need not know that
-    if update.window is None or update.is_end:
-        return ()
-    end = update.window.start if update.status in TO_COME else update.window.end
-    return tuple(at for before in NUDGES_BEFORE if (at := end - before) > update.at)
 
 
 def _is_owed(
