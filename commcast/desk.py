@@ -93,16 +93,18 @@ def what_is_owed(
     *,
     as_if_released: bool = False,
     late: bool = False,
+    unaided: bool = False,
 ) -> Owed:
     """Return what is owed of an incident now; `as_if_released` also counts what nobody has released yet.
 
-    Lists are opened, so that a missing or broken one is named now; they are read when the deliveries are.
+    `unaided` is only what the ledger can say alone. Lists are opened, so that a missing or broken one is
+    named now; they are read when the deliveries are.
     Raises InputError.
     """
     standing = read_standing(ledger, incident.id)
     planned = _with_drafts(incident, standing) if as_if_released else standing
     early = hold_before(desk, ledger) if ledger is not None and standing.said else None
-    lines = due(incident, planned, desk.config, desk.now, late=late, early=early)
+    lines = due(incident, planned, desk.config, desk.now, late=late, early=early, unaided=unaided)
     deliveries = tuple(_deliveries(desk, incident, line.notice, ledger) for line in lines if line.owed)
     if deliveries:
         listed = [each.notice for each in deliveries if not each.notice.only_told]
@@ -134,10 +136,7 @@ def what_the_ledger_owes(desk: Desk, incident: str, ledger: Ledger) -> Owed | No
     if known is None:
         return None
     plain = Desk(desk.config, desk.now, shipped_only=True)
-    owed = what_is_owed(plain, known, ledger)
-    kept = [each for each in owed.deliveries if each.notice.only_told]
-    lines = tuple(line for line in owed.lines if line.notice.only_told)
-    return replace(owed, lines=lines, deliveries=tuple(kept))
+    return what_is_owed(plain, known, ledger, unaided=True)
 
 
 def read_standing(ledger: Ledger | None, incident: str) -> IncidentStanding:

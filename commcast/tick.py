@@ -175,7 +175,7 @@ class _Running:
         It speaks from the ledger: the last released words, to those who were told them.
         """
         owed = what_the_ledger_owes(self.desk, incident, self.ledger)
-        if owed is None or owed.incident.latest.is_end:
+        if owed is None or _end_is_told(owed):
             self.ticked.delivered[incident] = self.sender.deliverer.deliver(incident)
             return
         self._nudge(owed, broken_file_nudge(owed.incident, str(error)))
@@ -227,6 +227,13 @@ def _drafted_at(desk: Desk, update: Update, path: str) -> datetime:
         return datetime.fromtimestamp((desk.config.folder / path).stat().st_mtime, UTC)
     except OSError:
         return desk.now
+
+
+def _end_is_told(owed: Owed) -> bool:
+    """Return whether an incident is over for its readers: what is wrong with its file now harms nobody."""
+    latest = owed.incident.latest
+    told = {notice for notice, _ in owed.standing.begun}
+    return latest.is_end and (f"update:{latest.number}" in told or not told)
 
 
 def _is_over(owed: Owed) -> bool:

@@ -124,7 +124,7 @@ def test_every_late_update_is_named() -> None:
 
 
 def test_what_is_expected_promises_word_when_it_is_to_begin() -> None:
-    """Nobody is told every twenty minutes for five days that a storm is coming; the writer may promise more."""
+    """Nobody hears every twenty minutes for five days that a storm is coming; a writer may promise more."""
     coming = AT + timedelta(days=5)
     assert promise_of(update_of(1, S.EXPECTED, expected_at=coming)) == coming
     sooner = update_of(1, S.EXPECTED, expected_at=coming, next_update=AT + timedelta(days=1))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.desks import START, Bench, update_text, write_incident
+from tests.desks import START, Bench, update_text, write_incident, write_list
 from tests.nights import OWNERS, Heard, Night, night
 
 ALL_HOLD = 'customers = "hold"\nsupport = "hold"\nexecutives = "hold"'
@@ -222,3 +222,24 @@ def test_where_ticks_come_late_holding_statements_come_early(
     assert len(here.by("ann@example.com")) >= 4
     for reader in READERS:
         check_no_promise_broke(here, reader)
+
+
+def test_a_broken_list_cannot_silence_a_promise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its news waits for the list; those who were told hear by what the ledger knows of them."""
+    with night(tmp_path, monkeypatch) as here:
+        here.send()
+        here.bench.later(minutes=5)
+        path = tmp_path / "incidents" / "pay7.yaml"
+        path.write_text(path.read_text() + update_text(here.bench.now, issue="It is the switch."))
+        here.bench.release()
+        (tmp_path / "audiences" / "customers.csv").write_text("no such columns\n")
+        for _ in range(16):
+            here.bench.later(minutes=1)
+            assert here.bench.tick().exit_code(0.02) == 2
+            here.listen()
+        first, hold = here.by("ann@example.com")
+        assert (first.subject[:5], hold.subject[:11]) == ("[Inve", "[No change]")
+        assert hold.at <= START + timedelta(minutes=20)
+        write_list(tmp_path, "customers", "email,phone,name", ["ann@example.com,+4915112345671,Ann"])
+        here.minutes(1)
+        assert "It is the switch." in here.by("ann@example.com")[-1].text

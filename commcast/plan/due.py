@@ -24,16 +24,18 @@ def due(
     *,
     late: bool = False,
     early: timedelta | None = None,
+    unaided: bool = False,
 ) -> tuple[Due, ...]:
     """Return a line for each notice that may be owed now. `late` sends an update that is stale, too.
 
     Holding statements go `early` before their promise, by default as long as the configuration says. Where a
-    person's words are owed, nothing is said by itself.
+    person's words are owed, nothing is said by itself. `unaided` leaves out all that needs files: what is
+    left is said from the ledger alone.
     """
     before = config.tick.hold_before if early is None else early
-    lines = updates_due(incident, standing, config, now, late=late)
+    lines = () if unaided else updates_due(incident, standing, config, now, late=late)
     owed = {line.notice.channel for line in lines if line.owed}
-    if not owed:
+    if not owed and not unaided:
         lines = (*lines, *reminders_due(incident, standing, config, now))
     if Channel.EMAIL not in owed:
         lines = (*lines, *holds_due(incident, standing, config, now, early=before))

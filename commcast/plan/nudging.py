@@ -19,6 +19,7 @@ from commcast.model import Channel, Incident, Kind, Update
 from commcast.plan.kinds import NoticeKind, moment_id
 from commcast.plan.notices import Due
 from commcast.plan.promised import holds_in_a_row, last_said
+from commcast.plan.reasons import UPDATE_STALE
 from commcast.standing import IncidentStanding, Said
 
 LONG_WAIT = timedelta(minutes=30)  # a longer one is nudged twice
@@ -79,6 +80,7 @@ def nudges_due(
         *_of_drafts(incident, drafted, now),
         *_of_promises(incident, standing, lines, config, now),
         *_of_estimate(incident, standing, now),
+        *_of_stale(incident, lines),
     ]
     return tuple(nudge for nudge in found if nudge.id not in nudged)
 
@@ -127,8 +129,9 @@ def _of_promises(
         return
     update = incident.update(max(released))
     # A text that keeps a promise is named by its audience, too: "holding:…/customers".
-    going = {line.notice.id.partition("/")[0] for line in lines if line.owed}
-    held = {line.notice.id.partition("/")[0] for line in lines if line.from_ is not None}
+    spoken = [] if standing.stopped_by else lines  # nothing goes by itself of what somebody stopped
+    going = {line.notice.id.partition("/")[0] for line in spoken if line.owed}
+    held = {line.notice.id.partition("/")[0] for line in spoken if line.from_ is not None}
     by_promise: defaultdict[datetime, list[Said]] = defaultdict(list)
     for said in _told_by(standing).values():
         if said.promised is not None:
@@ -147,9 +150,25 @@ def _of_promises(
             deadline=promised,
             audiences=tuple(said.audience for said in waiting),
             held=hold in held,
+            note=_stop_note(incident, standing),
             # At the first statement that goes by itself the owner is likely asleep: from then on both.
             backup_too=why is not Why.PROMISE or is_asleep,
         )
+
+
+def _stop_note(incident: Incident, standing: IncidentStanding) -> str:
+    by = standing.stopped_by
+    return f"It is stopped by {by}; commcast resume {incident.id} lifts that." if by else ""
+
+
+def _of_stale(incident: Incident, lines: Sequence[Due]) -> Iterator[Nudge]:
+    """Wake for words that somebody released and that went to nobody before their own promise had passed."""
+    stale = [line.notice for line in lines if line.reason == UPDATE_STALE]
+    if stale:
+        number = stale[0].number
+        note = f"Update {number} was released and never sent: it is older than its own promise"
+        line = f"commcast send {incident.id} --late"
+        yield Nudge(nudge_id("stale", number), Why.LATE, line, backup_too=True, note=note)
 
 
 def _told_by(standing: IncidentStanding) -> Mapping[str, Said]:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commcast.config import Config
@@ -163,7 +163,8 @@ def test_the_window_of_a_planned_work_is_spoken_of_without_any_table() -> None:
     told.tick(AT)
     window = told.incident.latest.window
     assert window is not None
-    assert told.tick(window.start - 10 * MINUTE) == []
+    told.tick(window.start - 10 * MINUTE)
+    assert holds(told) == []
     (line,) = [each for each in told.tick(window.start) if each.notice.kind is NoticeKind.HOLDING]
     assert line.notice.id.startswith("holding:")
 
@@ -175,6 +176,7 @@ def nights(draw: st.DrawFn) -> tuple[list[int], set[int]]:
     return gaps, draw(st.sets(st.integers(0, len(gaps) - 1), max_size=6))
 
 
+@settings(max_examples=40)
 @given(nights())
 def test_whatever_happens(night: tuple[list[int], set[int]]) -> None:
     """No promise passes that a tick could keep; nothing twice; what is late is owned; a person takes over."""
@@ -198,10 +200,11 @@ def test_whatever_happens(night: tuple[list[int], set[int]]) -> None:
     assert len(set(ids)) == len(ids)
 
 
-@given(st.sets(st.integers(1, 600), max_size=8))
+@settings(max_examples=15)
+@given(st.sets(st.integers(1, 300), max_size=8))
 def test_with_a_tick_every_minute_no_promise_breaks(writing: set[int]) -> None:
     told = begun()
-    for minute in range(1, 601):
+    for minute in range(1, 301):
         now = AT + minute * MINUTE
         told.write(now) if minute in writing else told.tick(now)
     for name in ("customers", "support"):

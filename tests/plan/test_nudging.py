@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commcast.model import Channel, Status, Timeframe
@@ -138,7 +138,8 @@ def test_a_file_is_nudged_for_once_for_each_way_in_which_it_is_broken() -> None:
     assert broken_file_nudge(incident, "a").id == broken_file_nudge(incident, "a").id
 
 
-@given(st.lists(st.integers(1, 90), max_size=30), st.booleans())
+@settings(max_examples=40)
+@given(st.lists(st.integers(1, 90), max_size=20), st.booleans())
 def test_no_promise_passes_without_a_nudge(gaps: list[int], holds: bool) -> None:
     """Whenever a tick looks after three quarters of a wait, somebody was or is woken; nothing twice."""
     told = begun(HOLDS if holds else config_of())
@@ -155,3 +156,18 @@ def test_no_promise_passes_without_a_nudge(gaps: list[int], holds: bool) -> None
             ]
             if said.promised and now > said.promised and not newer and said.channel is Channel.EMAIL:
                 assert any(said.promised.strftime("%Y-%m-%dT%H:%M:%SZ:") in each for each in seen)
+
+
+def test_what_somebody_stopped_is_said_to_be_so() -> None:
+    told = begun()
+    told.standing = replace(told.standing, stopped_by="dana")
+    (nudge,) = [each for each in nudges(told, AT + 17 * MINUTE) if "customers" in each.audiences]
+    assert (nudge.why, nudge.held) == (Why.PROMISE, False)
+    assert nudge.note == "It is stopped by dana; commcast resume pay7 lifts that."
+
+
+def test_words_that_were_released_and_never_sent_wake_both() -> None:
+    told = Told(story(S.INVESTIGATING), config_of())
+    told.release()
+    (nudge,) = nudges(told, AT + 21 * MINUTE)
+    assert (nudge.why, nudge.backup_too, nudge.line) == (Why.LATE, True, "commcast send pay7 --late")
