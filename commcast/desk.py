@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from commcast.cadence import lateness_faults
 from commcast.config import Config
 from commcast.config_file import load_config
+from commcast.duty import on_duty_for
 from commcast.errors import Fault, InputError
+from commcast.ledger.duty import handovers
 from commcast.ledger.releases import (
     incidents_by_digest,
     record_release,
@@ -206,7 +208,18 @@ def _deliveries(desk: Desk, incident: Incident, notice: Notice, ledger: Ledger |
 
     lookup: Lookup = nobody_told if ledger is None else _lookup_in(ledger, desk.config, desk.now)
     told_before: ToldBefore = no_former_readers if ledger is None else _told_before_in(ledger)
-    return OwedDeliveries(desk.config, desk.templates, incident, notice, desk.now, lookup, told_before)
+    led = incident if ledger is None else _led_by_who_has_it(incident, ledger)
+    return OwedDeliveries(desk.config, desk.templates, led, notice, desk.now, lookup, told_before)
+
+
+def _led_by_who_has_it(incident: Incident, ledger: Ledger) -> Incident:
+    """Return the incident with whoever took it over as its owner: readers inside are told who leads."""
+    with ledger.read() as connection:
+        owner = on_duty_for(incident, handovers(connection, incident.id)).owner
+    if owner == incident.latest.owner:
+        return incident
+    updates = tuple(update.model_copy(update={"owner": owner}) for update in incident.updates)
+    return incident.model_copy(update={"updates": updates})
 
 
 def _lookup_in(ledger: Ledger, config: Config, now: datetime) -> Lookup:

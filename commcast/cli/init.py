@@ -106,6 +106,10 @@ then = "4h"
 # [nudge]
 # command = ["notify-oncall"]
 
+# What notices that ticks have stopped: a monitor that is asked after every tick that went well.
+# [tick]
+# heartbeat_url = "env:HEARTBEAT_URL"     # its address, or env:NAME where it holds a token
+
 # "outbox" writes real .eml and .txt files to outbox/ and sends nothing.
 [channels.email]
 provider = "outbox"           # or "smtp" or "sendgrid": README, "Going live"

@@ -61,7 +61,7 @@ def summary(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None) -> It
         yield from present.wrapped(line, indent="  ", first="")
     yield from present.wrapped(present.promise_line(survey, when), indent="  ", first="")
     if not update.is_end:
-        yield from present.wrapped(silence_line(desk, owed, survey, when), indent="  ", first="")
+        yield from present.wrapped(silence_line(desk, owed, survey, when, ledger), indent="  ", first="")
     if price := desk.config.send.sms_price:
         segments = sum(notice.segments for notice in survey.notices)
         yield f"SMS cost: {segments} segments x {price:g} = {segments * price:,.2f}"

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from commcast.cli.present import When
     from commcast.desk import Desk, Owed
+    from commcast.duty import OnDuty
+    from commcast.ledger.store import Ledger
     from commcast.survey import Survey
 
 
-def silence_line(desk: Desk, owed: Owed, survey: Survey, when: When) -> str:
-    """Return what happens if nobody writes before the promise of these words: what is sent, who is woken."""
+def silence_line(desk: Desk, owed: Owed, survey: Survey, when: When, ledger: Ledger | None) -> str:
+    """Return what happens if nobody writes before the promise of these words: what is sent, who is woken.
+
+    The ledger knows who has taken the incident over, and how late ticks are.
+    """
+    from commcast.desk import hold_before
     from commcast.plan.holding import hold_at, says_hold
 
     update, config = owed.incident.latest, desk.config
@@ -23,13 +29,26 @@ def silence_line(desk: Desk, owed: Owed, survey: Survey, when: When) -> str:
     if not promised:
         return "Nobody here is promised a time."
     if holding:
-        first = min(hold_at(desk.now, by, config.tick.hold_before) for by in holding.values())
+        early = hold_before(desk, ledger) if ledger is not None else config.tick.hold_before
+        first = min(hold_at(desk.now, by, early) for by in holding.values())
         others = [name for name in promised if name not in holding]
         said = f"{_listed(holding)} get a holding statement from {when(first)} on"
         said += f", {_listed(others)} nothing" if others else ""
     else:
         said = "nothing goes out by itself ([silence] in commcast.toml)"
-    return f"If nobody writes until then, {said}. {_nudge_sentence(desk, owed, min(promised.values()), when)}"
+    nudge = _nudge_sentence(desk, owed, _on_duty(owed, ledger), min(promised.values()), when)
+    return f"If nobody writes until then, {said}. {nudge}"
+
+
+def _on_duty(owed: Owed, ledger: Ledger | None) -> OnDuty:
+    from commcast.duty import OnDuty, on_duty_for
+
+    if ledger is None:
+        return OnDuty(owed.incident.latest.owner, owed.incident.latest.backup)
+    from commcast.ledger.duty import handovers
+
+    with ledger.read() as connection:
+        return on_duty_for(owed.incident, handovers(connection, owed.incident.id))
 
 
 def _promised(survey: Survey) -> dict[str, datetime]:
@@ -43,13 +62,13 @@ def _promised(survey: Survey) -> dict[str, datetime]:
     }
 
 
-def _nudge_sentence(desk: Desk, owed: Owed, promised: datetime, when: When) -> str:
+def _nudge_sentence(desk: Desk, owed: Owed, on_duty: OnDuty, promised: datetime, when: When) -> str:
     from commcast.people import reach
     from commcast.plan.nudging import first_nudge
 
     latest, config = owed.incident.latest, desk.config
     at = when(first_nudge(latest, desk.now, promised))
-    keys = [key for key in (latest.owner, latest.backup) if key in config.people][:1] or list(config.people)
+    keys = [key for key in (on_duty.owner, on_duty.backup) if key in config.people][:1] or list(config.people)
     reachable = [
         found.name
         for found in (reach(key, config, os.environ) for key in keys if key)

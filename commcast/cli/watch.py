@@ -19,7 +19,7 @@ from commcast.cli.output import inert, put, room_of, show_json_line
 from commcast.cli.present import NAMES
 from commcast.cli.standings import DeskStatus, read_status
 from commcast.cli.status_document import as_document
-from commcast.cli.status_lines import lines_of, warnings
+from commcast.cli.status_lines import last_tick_line, lines_of, warnings
 from commcast.durations import parse_duration
 from commcast.errors import CommcastError, InputError
 
@@ -141,7 +141,8 @@ def picture(found: DeskStatus, rates: Mapping[tuple[str, str, str], float]) -> l
     lines = [f"{local:%H:%M:%S %Z}. Ctrl-C ends the watch.", "", *lines_of(found)]
     if found.sending:
         lines += ["", "Being sent now:", *(_line(each, rates.get(_key(each))) for each in found.sending)]
-    return [*lines, "", *map(inert, warnings(found))]
+    ticked = last_tick_line(found)
+    return [*lines, "", *map(inert, warnings(found)), *([ticked] if ticked else [])]
 
 
 def _line(each: UnderWay, rate: float | None) -> str:

@@ -158,3 +158,15 @@ def test_a_note_is_one_sentence(bench: Bench) -> None:
 def test_json_says_who_has_it(bench: Bench) -> None:
     document = json.loads(run("handover", "pay7", "--to", "sam", "--json", folder=bench.folder).stdout)
     assert (document["commcast"], document["owner"], document["offered_to"]) == ("duty", "dana", "sam")
+
+
+def test_readers_inside_are_told_who_leads_now(bench: Bench) -> None:
+    """The file still names dana: what support reads names who took it over."""
+    config = bench.folder / "commcast.toml"
+    config.write_text(config.read_text().replace("[audiences.support]", "[audiences.internal]"))
+    run("take", "pay7", "--as", "sam", folder=bench.folder)
+    path = bench.folder / "incidents" / "pay7.yaml"
+    path.write_text(path.read_text() + update_text(just_now(), nothing_new="Still at it."))
+    shown = run("preview", "pay7", folder=bench.folder).stdout
+    assert "Sam Okafor" in shown
+    assert "Dana Reyes" not in shown

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -195,3 +195,15 @@ def test_a_reader_that_goes_away_ends_the_lines_quietly(bench: Bench) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (0, "")
+
+
+def test_the_last_tick_is_shown_and_its_silence_grows_without_reading(bench: Bench) -> None:
+    bench.send()
+    at = datetime.now(UTC).isoformat(timespec="microseconds")
+    with bench.ledger.write() as connection:
+        connection.execute(schema.tick.insert().values(at=at, host="here"))
+    watch, _ = watch_of(bench)
+    assert "The last tick ran" in drawn(watch.look(), watch)
+    watch.now = lambda: datetime.now(UTC) + timedelta(minutes=11)
+    assert "No tick has run for 1" in drawn(watch.look(), watch)
+    assert watch.looks == 1
