@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Integer, String, case, cast, func, or_, select
+from sqlalchemy import ColumnElement, Connection, case, func, or_, select
 
 from commcast.ledger import schema
 from commcast.ledger.doubts import What
 from commcast.ledger.schema import State, stamp, unstamp
+from commcast.model import Channel, NextWord
 
 _release, _broadcast, _composition = schema.release, schema.broadcast, schema.composition
 _delivery, _act = schema.delivery, schema.act
 
 _TOLD = (State.ACCEPTED, State.UNKNOWN)
 _NOBODY = "hears nothing"  # how the reasons of plan.people begin for somebody who opted out or was refused
-# Without this in its words a text states no time, so it promises none.
-_STATES_A_TIME = "%next_update_by.%"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +176,7 @@ def read_counted(connection: Connection, scope: Scope) -> tuple[Counted, ...]:
 def read_promised(connection: Connection, scope: Scope) -> tuple[Promised, ...]:
     """Return every promise with how many of its readers had word in time, in the order they were made.
 
-    Reader by reader: their own next message counts, on the channel of the promise. A text promises only where
-    its words state a time, and only to readers without mail, for the others are told by mail.
+    Reader by reader: their own next message counts, on the channel of the promise.
     """
     d, c, b = _delivery.c, _composition.c, _broadcast.c
     # From each reader's last message back to the first: what came after one is what was met before it.
@@ -197,7 +195,6 @@ def read_promised(connection: Connection, scope: Scope) -> tuple[Promised, ...]:
             d.audience,
             d.state,
             case((d.state == State.ACCEPTED, at)).label("heard_at"),
-            _only_by_text().label("only_by_text"),
             next_at.label("next_at"),
             gone.label("gone"),
         )
@@ -205,9 +202,6 @@ def read_promised(connection: Connection, scope: Scope) -> tuple[Promised, ...]:
         .subquery()
     )
     has_gone = case((one.c.next_at.is_(None), func.coalesce(one.c.gone, 0)), else_=0)
-    states_it = or_(
-        b.channel == "email", (one.c.only_by_text == 1) & cast(c.wording, String).like(_STATES_A_TIME)
-    )
     rows = connection.execute(
         select(
             b.incident,
@@ -224,7 +218,7 @@ def read_promised(connection: Connection, scope: Scope) -> tuple[Promised, ...]:
         )
         .join(_composition, c.id == one.c.composition)
         .join(_broadcast, b.id == one.c.broadcast)
-        .where(one.c.state.in_(_TOLD), c.next_update_by.is_not(None), states_it)
+        .where(one.c.state.in_(_TOLD), c.next_update_by.is_not(None), _promises_time())
         .group_by(b.id, b.incident, b.notice, b.channel, b.created_at, one.c.audience, c.next_update_by)
         .order_by(b.id, one.c.audience, c.next_update_by)
     )
@@ -250,11 +244,10 @@ def read_stated(connection: Connection, scope: Scope) -> dict[tuple[str, str, st
     """Return by when word was promised, by incident, notice, channel and audience; the earliest one."""
     b, c = _broadcast.c, _composition.c
     whose = (b.incident, b.notice, b.channel, c.audience)
-    states_it = or_(b.channel == "email", cast(c.wording, String).like(_STATES_A_TIME))
     rows = connection.execute(
         select(*whose, func.min(c.next_update_by))
         .join(_composition, c.broadcast == b.id)
-        .where(scope.holds(b.incident), c.next_update_by.is_not(None), states_it)
+        .where(scope.holds(b.incident), c.next_update_by.is_not(None), _promises_time())
         .group_by(*whose)
     )
     return {(row[0], row[1], row[2], row[3]): _aware(row[4]) for row in rows}
@@ -284,8 +277,7 @@ def _heard_at() -> ColumnElement[str]:
     return case((said_later, func.coalesce(d.claimed_at, d.changed_at)), else_=d.changed_at)
 
 
-def _only_by_text() -> ColumnElement[int]:
-    """Return 1 for a text to a reader who gets no mail of the same."""
-    d = _delivery.c
-    by_email = func.coalesce(cast(d.recipient["by_email"].as_boolean(), Integer), 0)
-    return case((d.channel != "sms", 0), (by_email == 1, 0), else_=1)
+def _promises_time() -> ColumnElement[bool]:
+    """Return the condition that words promise a time: of texts only those to who gets no mail beside them."""
+    word = func.coalesce(_composition.c.context["next_word"].as_string(), "")
+    return or_(_broadcast.c.channel == Channel.EMAIL, word == NextWord.UPDATE.value)

@@ -14,6 +14,8 @@ from commcast.report.story import Nudged, Pledge, Shape, Stage, Story, Telling, 
 NIGHT = (time(21), time(8))  # where the configuration names no quiet hours
 # An end without a date of its own: nobody finished anything, so no estimate can be held against it.
 _NOT_AN_END = {"retracted", "merged", "cancelled"}
+# Nothing has happened yet: readers wait for the promised hour, not for word.
+_STILL_AHEAD = {"expected", "scheduled", "rescheduled"}
 
 
 class Kept(StrEnum):
@@ -232,13 +234,22 @@ def gaps(story: Story, audience: str) -> Iterator[Gap]:
     """Yield the times without a message to an audience, between its messages and until the end (or now).
 
     After an end nothing is owed, so no silence begins there; what follows it (reviews, check-ins) is no word
-    that anybody waited for.
+    that anybody waited for, and what goes to some readers alone breaks no silence of the rest. Nor does one
+    begin with what only announces: planned work, or what is known to be coming.
     """
-    told = [each for each in tellings_of(story, audience) if each.shape is not Shape.FOLLOW_UP]
+    told = [
+        each
+        for each in tellings_of(story, audience)
+        if each.shape is not Shape.FOLLOW_UP and not each.is_for_some
+    ]
+    still_ahead = {stage.number for stage in story.stages if stage.status in _STILL_AHEAD}
     for before, after in pairwise(told):
-        if before.shape is not Shape.END and before.first_at and after.first_at:
+        waits = before.shape is not Shape.END and before.number not in still_ahead
+        if waits and before.first_at and after.first_at:
             yield Gap(before.first_at, after.first_at)
     if not told or told[-1].shape is Shape.END or not (last := told[-1].first_at):
+        return
+    if told[-1].number in still_ahead:
         return
     until = story.stages[-1].released_at if story.is_over else story.now
     if until > last:

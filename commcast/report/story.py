@@ -61,6 +61,11 @@ class Telling:
     providers: tuple[str, ...] = ()
 
     @property
+    def is_for_some(self) -> bool:
+        """Whether it went only to those of the audience whom a text had promised one."""
+        return "/" in self.notice
+
+    @property
     def reached(self) -> int:
         """How many readers' providers took it."""
         return self.outcomes.get("accepted", 0)

@@ -58,8 +58,9 @@ class Night:
         customers: int = 12,
         title: str = "Card payments fail in the EU",
         extra: str = EXTRA,
+        rows: tuple[str, ...] = (),
     ) -> None:
-        people = [f"c{i}@example.com,+4915112{i:06d},Customer {i}" for i in range(customers)]
+        people = [*rows, *(f"c{i}@example.com,+4915112{i:06d},Customer {i}" for i in range(customers))]
         write_desk(folder, customers=people, extra=extra)
         write_list(folder, "executives", "email,name", ["mira@acme.example,Mira Sol"])
         self.bench = Bench(folder, now=clock("10:01"))

@@ -140,6 +140,23 @@ def test_after_an_end_nobody_waits_for_word() -> None:
     assert lengths == [timedelta(minutes=50), timedelta(minutes=20)]
 
 
+def test_no_silence_begins_with_what_is_only_announced() -> None:
+    stages = [
+        stage(1, 0, "scheduled"),
+        stage(2, 1000, "in_progress"),
+        stage(3, 1100, "completed", is_end=True),
+    ]
+    told = [
+        telling(1, 0),
+        replace(telling(1, 940, Shape.REMINDER), notice="reminder:1:1h"),
+        telling(2, 1000),
+        telling(3, 1100, Shape.END),
+    ]
+    work = replace(story(told, stages=stages), kind="maintenance", started=None)
+    assert [gap.length for gap in gaps(work, "customers")] == [timedelta(minutes=100)]
+    assert figures_of(work).down is None
+
+
 def test_estimates_are_held_against_the_real_end_and_count_once() -> None:
     stages = [
         stage(1, 10),

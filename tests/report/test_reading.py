@@ -130,6 +130,24 @@ def test_a_text_that_states_no_time_promises_none(tmp_path: Path) -> None:
     assert promise.readers == 12
 
 
+def test_a_text_promises_for_itself_to_who_gets_no_mail(tmp_path: Path) -> None:
+    """Texts come every two hours at the latest: that is another promise than the one of the mails."""
+    night = Night(tmp_path, rows=(",+4915112999999,Only Text",))
+    night.say("10:01", **FIRST)
+    night.say("10:19", nothing_new="We look on.")
+    night.say(
+        "12:06", status="resolved", ended=clock("12:01").isoformat(), fixed="Done.", if_it_persists="Call us."
+    )
+    of_text = [
+        each
+        for each in figures_after(night).promises
+        if (each.audience, each.readers, each.notice) == ("customers", 1, "update:1")
+    ]
+    assert [(each.promised, each.state, each.late) for each in of_text] == [
+        (clock("12:01"), Kept.LATE, timedelta(minutes=5))
+    ]
+
+
 def test_what_a_person_settled_later_was_heard_when_it_was_handed_over(tmp_path: Path) -> None:
     night = Night(tmp_path, customers=1)
     night.say("10:01", **FIRST)
