@@ -168,6 +168,7 @@ delivery = Table(
     Index("delivery_pending", "broadcast", "id", **_where("state = 'pending'")),
     Index("delivery_open", "state", **_where("state in ('claimed', 'held')")),
     Index("delivery_person", "channel", "key"),
+    Index("delivery_composition", "composition"),
     Index("delivery_receipt", "provider", "provider_id", **_where("provider_id <> ''")),
 )
 

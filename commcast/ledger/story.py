@@ -46,10 +46,6 @@ def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
     Words that reached nobody, and wait for nobody, promise nothing.
     """
     reached = select(_delivery.c.id).where(
-        # The key's own columns, so that the database finds them by its index.
-        _delivery.c.incident == _broadcast.c.incident,
-        _delivery.c.notice == _broadcast.c.notice,
-        _delivery.c.channel == _broadcast.c.channel,
         _delivery.c.composition == _composition.c.id,
         _delivery.c.state.in_((*MAYBE_TOLD, *WAITING)),
     )

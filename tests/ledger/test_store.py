@@ -601,6 +601,7 @@ def test_a_ledger_of_the_tables_before_is_brought_up_to_date_with_all_its_rows(p
     with raw(path) as connection:
         for table in ("judged", "call", "duty", "feedback"):
             connection.execute(f"drop table {table}")
+        connection.execute("drop index delivery_composition")
         connection.execute("delete from meta where name = 'generation'")
         connection.execute("update alembic_version set version_num = '0002'")
     upgraded = open_ledger(path, DESK)

@@ -39,3 +39,4 @@ def upgrade() -> None:
         sa.Column("by", sa.String, nullable=False),
         sa.Column("at", sa.String, nullable=False),
     )
+    op.create_index("delivery_composition", "delivery", ["composition"])
