@@ -15,6 +15,8 @@ from commcast.config_file import load_config
 from commcast.duty import on_duty_for
 from commcast.errors import Fault, InputError
 from commcast.ledger.duty import handovers
+from commcast.ledger.freeze import broadcasts_of
+from commcast.ledger.merged import merged_into, title_of
 from commcast.ledger.releases import (
     incidents_by_digest,
     record_release,
@@ -24,8 +26,10 @@ from commcast.ledger.releases import (
 from commcast.ledger.store import Ledger
 from commcast.ledger.story import incident_standing
 from commcast.ledger.ticks import drift
-from commcast.model import Incident
+from commcast.model import Channel, Incident
+from commcast.plan.corrections import correcting
 from commcast.plan.due import due
+from commcast.plan.holding import newest_released
 from commcast.plan.notices import Due, Notice
 from commcast.release import Release, changed, digest, drafts, nothing_kept
 from commcast.standing import NOBODY_KNOWS, IncidentStanding, PersonStanding
@@ -105,13 +109,17 @@ def what_is_owed(
     """
     standing = read_standing(ledger, incident.id)
     planned = _with_drafts(incident, standing) if as_if_released else standing
+    if not _is_begun(incident, planned):
+        planned = _with_merged(incident, with_mistakes(desk, incident, planned, ledger), ledger)
     early = hold_before(desk, ledger) if ledger is not None and standing.said else None
     lines = due(incident, planned, desk.config, desk.now, late=late, early=early, unaided=unaided)
     deliveries = tuple(_deliveries(desk, incident, line.notice, ledger) for line in lines if line.owed)
     if deliveries:
         listed = [each.notice for each in deliveries if not each.notice.only_told]
         _check_lists(desk.config, {name for notice in listed for name in notice.audiences})
-    return Owed(incident, standing, lines, deliveries, _following(ledger, incident) if deliveries else None)
+    following = _following(ledger, incident) if deliveries else None
+    said = replace(standing, misstated=planned.misstated)
+    return Owed(incident, said, lines, deliveries, following)
 
 
 def _following(ledger: Ledger | None, incident: Incident) -> Following | None:
@@ -195,6 +203,25 @@ def release_updates(
             )
 
 
+def _is_begun(incident: Incident, standing: IncidentStanding) -> bool:
+    """Return whether the newest words are frozen already, on all channels that they go by."""
+    newest = newest_released(incident, standing)
+    return newest is None or any(f"update:{newest.number}" == notice for notice, _ in standing.begun)
+
+
+def with_mistakes(
+    desk: Desk, incident: Incident, standing: IncidentStanding, ledger: Ledger | None
+) -> IncidentStanding:
+    """Return the standing with the frozen words that were corrected since."""
+    corrections = correcting(incident, standing)
+    if ledger is None or not corrections:
+        return standing
+    from commcast.tracing import trace
+
+    with ledger.read() as connection:
+        return replace(standing, misstated=trace(connection, incident, corrections, desk.config.zone))
+
+
 def _with_drafts(incident: Incident, standing: IncidentStanding) -> IncidentStanding:
     releases = dict(standing.releases)
     for number in drafts(incident, releases):
@@ -206,7 +233,10 @@ def _with_drafts(incident: Incident, standing: IncidentStanding) -> IncidentStan
 def _deliveries(desk: Desk, incident: Incident, notice: Notice, ledger: Ledger | None) -> OwedDeliveries:
     from commcast.owed import OwedDeliveries, no_former_readers, nobody_told
 
-    lookup: Lookup = nobody_told if ledger is None else _lookup_in(ledger, desk.config, desk.now)
+    if ledger is not None and (into := incident.update(notice.number).merged_into):
+        with ledger.read() as connection:
+            notice = replace(notice, goes_on_as=title_of(connection, into))
+    lookup: Lookup = nobody_told if ledger is None else lookup_in(ledger, desk.config, desk.now)
     told_before: ToldBefore = no_former_readers if ledger is None else _told_before_in(ledger)
     led = incident if ledger is None else _led_by_who_has_it(incident, ledger)
     return OwedDeliveries(desk.config, desk.templates, led, notice, desk.now, lookup, told_before)
@@ -222,7 +252,21 @@ def _led_by_who_has_it(incident: Incident, ledger: Ledger) -> Incident:
     return incident.model_copy(update={"updates": updates})
 
 
-def _lookup_in(ledger: Ledger, config: Config, now: datetime) -> Lookup:
+def _with_merged(incident: Incident, standing: IncidentStanding, ledger: Ledger | None) -> IncidentStanding:
+    """Return the standing with the incidents that go on as this one, where its end is to be told."""
+    newest = newest_released(incident, standing)
+    if ledger is None or newest is None or not newest.is_end:
+        return standing
+    with ledger.read() as connection:
+        merged = merged_into(connection, incident.id)
+        channels = frozenset(
+            Channel(each.channel) for name in merged for each in broadcasts_of(connection, name)
+        )
+    return replace(standing, merged=merged, merged_on=channels)
+
+
+def lookup_in(ledger: Ledger, config: Config, now: datetime) -> Lookup:
+    """Return what asks a ledger for the standing of many addresses."""
     from commcast.ledger.history import standings
     from commcast.ledger.recent import Recently, held_back_since, look_back, messages_lately
     from commcast.plan.people import is_never_held_back
@@ -233,7 +277,16 @@ def _lookup_in(ledger: Ledger, config: Config, now: datetime) -> Lookup:
     def lookup(notice: Notice, keys: Sequence[str]) -> Mapping[str, PersonStanding]:
         incident, channel = notice.incident, notice.channel
         with ledger.read() as connection:
-            found = standings(connection, ledger.secret, incident, notice.id, channel, keys)
+            found = standings(
+                connection,
+                ledger.secret,
+                incident,
+                notice.id,
+                channel,
+                keys,
+                notice.misstated,
+                notice.merged,
+            )
             if notice.id not in recently:
                 cap = None if is_never_held_back(notice) else config.send.most_an_hour
                 recently[notice.id] = look_back(connection, incident, notice.id, channel, now, cap=cap)
@@ -255,7 +308,8 @@ def _told_before_in(ledger: Ledger) -> ToldBefore:
 
     def told_before(notice: Notice) -> Iterable[FormerReader]:
         with ledger.read() as connection:
-            for person in told_people(connection, notice.incident, notice.channel, notice.id):
+            people = told_people(connection, notice.incident, notice.channel, notice.id, notice.merged)
+            for person in people:
                 yield FormerReader(
                     person.key, person.address, person.audience, person.zone, person.locale, person.recipient
                 )

@@ -24,6 +24,7 @@ from commcast.ledger.freeze import (
     thaw_row,
 )
 from commcast.ledger.gathering import GatheredRow, Gathering
+from commcast.ledger.misheard import end_wrong_words
 from commcast.ledger.recent import note_held_back
 from commcast.ledger.schema import State, stamp
 from commcast.ledger.store import Ledger
@@ -33,6 +34,7 @@ from commcast.owed import ListCount, OwedRow, check_not_empty
 from commcast.plan.notices import Notice
 from commcast.plan.people import WAS_ERASED, Action
 from commcast.plan.reasons import HELD_BACK
+from commcast.standing import Misstated
 from commcast.survey import RowDigest
 
 # How long after the promise of the others words may still go that state no time.
@@ -67,9 +69,16 @@ class Freezer:
     now: datetime
     progress: Callable[[int], None] = silent
 
-    def freeze(self, owed: Sequence[Owed], *, expected: Sequence[str] | None = None) -> bool:
+    def freeze(
+        self,
+        owed: Sequence[Owed],
+        *,
+        expected: Sequence[str] | None = None,
+        misstated: Sequence[Misstated] = (),
+    ) -> bool:
         """Freeze all notices or none; return False where another living process is freezing one of them.
 
+        What waits of `misstated` words ends in the same moment: nobody gets them after their correction.
         `expected` are the digests a person said yes to, in the same order. Raises DecisionNeeded where lists
         or templates have changed since, InputError where one of them is wrong; both leave nothing behind.
         """
@@ -91,7 +100,10 @@ class Freezer:
             self._drop(mine)
             raise
         with self.ledger.write() as connection:
-            return finish_freeze(connection, mine, self.owner, self.now)
+            is_open = finish_freeze(connection, mine, self.owner, self.now)
+            if is_open and misstated:
+                end_wrong_words(connection, {each.composition for each in misstated}, self.now)
+            return is_open
 
     def _begin(self, owed: Owed) -> tuple[Broadcast, bool]:
         notice = owed.notice

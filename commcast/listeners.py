@@ -8,13 +8,15 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from commcast.model import Channel, Level, NextWord, Recipient
+from commcast.standing import Misstated
 
 
 class Listener(NamedTuple):
     """What makes readers of one audience read the same words.
 
     They hear more as `next_word` says; a cap `held_back` so many messages to them; the promise of the last
-    text to them was `broken`.
+    text to them was `broken`. They `misheard` what was wrong in words of ours; `is_new` says that they hear
+    of this for the first time, though others were told before.
     """
 
     zone: str
@@ -22,6 +24,8 @@ class Listener(NamedTuple):
     next_word: NextWord = NextWord.UPDATE
     held_back: int = 0
     broken: datetime | None = None
+    misheard: tuple[Misstated, ...] = ()
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True)

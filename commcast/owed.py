@@ -18,13 +18,14 @@ from commcast.compose import Content, Group, Words, envelope_of, renderer_for
 from commcast.config import CONFIG_NAME, Config
 from commcast.errors import Fault, InputError
 from commcast.listeners import FormerReader, Listener, level_of
-from commcast.model import Channel, Incident, NextWord, Recipient
+from commcast.model import Channel, Incident, NextWord, Recipient, Update
 from commcast.plan import reasons
+from commcast.plan.corrections import is_for_former_reader, is_newcomer
 from commcast.plan.notices import Notice
 from commcast.plan.people import Action, Decision, decide
 from commcast.plan.texts import text_promise
-from commcast.standing import NOBODY_KNOWS, PersonStanding
-from commcast.wording.context import Occasion, build_context, next_word, recipient_values
+from commcast.standing import NOBODY_KNOWS, Misstated, PersonStanding
+from commcast.wording.context import Correction, Occasion, build_context, next_word, recipient_values
 from commcast.wording.templating import Templates, Wording
 
 CHUNK = 1000  # former readers looked up in the ledger at once
@@ -52,6 +53,11 @@ class OwedRow(NamedTuple):
     def content(self) -> Content | None:
         """What the reader reads, None where no message goes."""
         return self.words.content if self.words else None
+
+    @property
+    def is_correction(self) -> bool:
+        """Whether the reader reads that earlier words of ours were wrong."""
+        return self.group is not None and bool(self.group.context.get("corrections"))
 
     @property
     def digest(self) -> str:
@@ -100,7 +106,7 @@ class OwedDeliveries:
         self._seen = Repeats()
         for audience in () if self.notice.only_told else self.notice.audiences:
             yield from self._of_audience(audience)
-        if self.notice.is_end or self.notice.only_told:
+        if self.notice.is_end or self.notice.only_told or self.notice.misstated:
             yield from self._former_readers()
         self._seen = Repeats()  # a survey that is done keeps no million of addresses beside the freeze
 
@@ -163,6 +169,11 @@ class OwedDeliveries:
         former = iter(self.told_before(self.notice))
         while chunk := list(islice(former, CHUNK)):
             standings = self.lookup(self.notice, [person.key for person in chunk])
+            chunk = [
+                person
+                for person in chunk
+                if is_for_former_reader(self.notice, standings.get(person.key, NOBODY_KNOWS))
+            ]
             if self.notice.only_told:
                 chunk = [person for person in chunk if person.audience in self.notice.audiences]
             for person in chunk:
@@ -213,7 +224,8 @@ class OwedDeliveries:
 
     def _listener(self, zone: str, locale: str, word: NextWord, standing: PersonStanding) -> Listener:
         broken = standing.promised if standing.promised and standing.promised < self.now else None
-        return Listener(zone, locale, word, standing.held_back, broken)
+        is_new = is_newcomer(self.notice, standing)
+        return Listener(zone, locale, word, standing.held_back, broken, standing.misheard, is_new)
 
     def _group(self, audience: str, listener: Listener) -> Group:
         found = self._groups.get((audience, listener))
@@ -244,9 +256,9 @@ class OwedDeliveries:
             audience,
             zone=ZoneInfo(zone),
             locale=locale,
-            first="first" in self.notice.events,
+            first="first" in self.notice.events or listener.is_new,
             next_update_by=promise,
-            previous=self.incident.update(update.number - 1) if update.number > 1 else None,
+            previous=self._heard_before(update, listener),
             occasion=self._occasion(audience, listener),
             with_calendar=self.notice.channel is Channel.EMAIL,
         )
@@ -282,6 +294,12 @@ class OwedDeliveries:
             return None
         return listener.broken if self.notice.channel is Channel.SMS else self.notice.broken.get(audience)
 
+    def _heard_before(self, update: Update, listener: Listener) -> Update | None:
+        """Return the update to compare with: nothing for a newcomer, nor with words that are corrected."""
+        if update.number == 1 or update.corrects or listener.is_new:
+            return None
+        return self.incident.update(update.number - 1)
+
     def _occasion(self, audience: str, listener: Listener) -> Occasion:
         notice = self.notice
         hold = notice.holds.get(audience)
@@ -295,7 +313,22 @@ class OwedDeliveries:
             next_word=listener.next_word,
             held_back=listener.held_back,
             facts_from=self.incident.update(notice.number).at if is_late else None,
+            corrections=tuple(correction_of(self.incident, each) for each in listener.misheard),
+            catches_up=listener.is_new,
+            goes_on_as=notice.goes_on_as,
         )
+
+
+def correction_of(incident: Incident, misstated: Misstated) -> Correction:
+    """Return what a reader is told of words that were wrong."""
+    update = incident.update(misstated.by)
+    return Correction(
+        at=misstated.at,
+        wrong=misstated.said,
+        right=update.right or "",
+        timeframe=update.timeframe if misstated.is_timeframe else None,
+        is_short=misstated.channel is Channel.SMS,
+    )
 
 
 def _gone(audience: str, notice: Notice) -> Fault:
@@ -320,7 +353,7 @@ def no_former_readers(_notice: Notice) -> Iterable[FormerReader]:
 
 def check_not_empty(notice: Notice, counts: Mapping[str, ListCount]) -> None:
     """Refuse a notice whose lists hold nobody at all. Raises InputError."""
-    if notice.only_told:
+    if notice.only_told or not notice.audiences:
         return  # who was told before may all have asked to hear nothing more
     if not any(count.rows > count.skipped for count in counts.values()):
         lists = ", ".join(notice.audiences)

@@ -101,7 +101,8 @@ def changed(
                     0,
                     f"update {number} was released and has changed since"
                     + _how_it_was(facts_of(number), facts(incident, incident.update(number))),
-                    "put it back as it was; say what is wrong in a new update",
+                    "put it back as it was; right what was wrong with: "
+                    f'commcast correct {incident.id} --wrong "…" --right "…"',
                 )
             )
     return faults

@@ -6,20 +6,23 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import islice
+from itertools import groupby
 
 from commcast.delivering import Delivered, Deliverer, stopping_on_interrupt
-from commcast.desk import Desk, Owed, what_is_owed
+from commcast.desk import Desk, Owed, lookup_in, what_is_owed, with_mistakes
 from commcast.errors import ProviderError, TryAgain
 from commcast.freezing import TEXT_STANDS, Freezer, Thawed, silent, thaw
 from commcast.ledger.freeze import HeldRow, find_broadcast, held_rows
 from commcast.ledger.schema import BroadcastState
+from commcast.ledger.stops import lift_stop_to_correct
 from commcast.model import Channel, Incident
-from commcast.owed import CHUNK, OwedDeliveries, OwedRow, no_former_readers, nobody_told
+from commcast.owed import CHUNK, OwedDeliveries, OwedRow, no_former_readers
+from commcast.plan.holding import newest_released
 from commcast.plan.kinds import NoticeKind, kind_of
 from commcast.plan.notices import Notice, notice_of
 from commcast.plan.people import SEND
 from commcast.plan.reminders import offset_of, reminder_notice, still_ahead
+from commcast.standing import NOBODY_KNOWS, PersonStanding
 
 STALE = "expired: nobody has written since, long after the promise"
 # How long another process may take to freeze the same notice before this one says "try again".
@@ -41,15 +44,29 @@ class Sender:
         Raises InputError, DecisionNeeded, LedgerError or TryAgain; then nothing of the notice has left.
         """
         with stopping_on_interrupt(self.deliverer.ledger, owed.incident.id, self.deliverer.clock):
-            if owed.standing.stopped_by:
+            if owed.standing.stopped_by and not self._ends_with_correction(owed):
                 # Nothing is frozen of what was stopped: the list that is mended meanwhile is what goes.
                 return self._report_stop(owed)
             if owed.deliveries:
-                self._freeze(owed.deliveries, expected)
+                self._freeze(owed, expected)
+            self._go_on(owed)
             stale = self._thaw(owed)
             delivered = self.deliverer.deliver(owed.incident.id)
             delivered.expired += stale
             return delivered
+
+    def _ends_with_correction(self, owed: Owed) -> bool:
+        """Return whether the stop was put only until the correction, which is released now, is ready."""
+        newest = newest_released(owed.incident, owed.standing)
+        return owed.standing.correcting and newest is not None and bool(newest.corrects)
+
+    def _go_on(self, owed: Owed) -> None:
+        """Lift the stop that a correction put: no wrong words wait any more."""
+        if owed.standing.correcting:
+            with self.deliverer.ledger.write() as connection:
+                lift_stop_to_correct(
+                    connection, owed.incident.id, self.deliverer.owner, self.deliverer.clock()
+                )
 
     def _report_stop(self, owed: Owed) -> Delivered:
         delivered = self.deliverer.deliver(owed.incident.id)
@@ -72,14 +89,15 @@ class Sender:
         """Send what is released and owed of an incident."""
         return self.send(what_is_owed(self.desk, incident, self.deliverer.ledger, late=late))
 
-    def _freeze(self, deliveries: Sequence[OwedDeliveries], expected: Sequence[str] | None) -> None:
+    def _freeze(self, owed: Owed, expected: Sequence[str] | None) -> None:
         """Freeze, or wait for the process that is freezing the same notice; then share the work.
 
         If that one dies meanwhile, the next attempt takes over from it.
         """
+        deliveries, misstated = owed.deliveries, owed.standing.misstated
         freezer = Freezer(self.deliverer.ledger, self.deliverer.owner, self.desk.now, self.freezing)
         deadline = time.monotonic() + FREEZE_PATIENCE
-        while not freezer.freeze(deliveries, expected=expected):
+        while not freezer.freeze(deliveries, expected=expected, misstated=misstated):
             if all(self._is_frozen(each.notice) for each in deliveries):
                 return
             if time.monotonic() > deadline:
@@ -100,27 +118,35 @@ class Sender:
         """
         ledger, now = self.deliverer.ledger, self.desk.now
         with ledger.read() as connection:
-            held = iter(held_rows(connection, owed.incident.id, now))
-        writers: dict[int, OwedDeliveries] = {}
+            held = held_rows(connection, owed.incident.id, now)
+        if not held:
+            return 0
+        standing = with_mistakes(self.desk, owed.incident, owed.standing, ledger)
+        owed = replace(owed, standing=standing)
         stale = 0
-        while chunk := list(islice(held, CHUNK)):
-            rows = [self._thawed(owed, row, writers) for row in chunk]
-            thaw(ledger, rows, now)
-            stale += sum(row.reason == STALE for row in rows)
+        for _, rows in groupby(held, key=lambda row: row.broadcast):
+            of_one = list(rows)
+            writer = self._writer(owed, of_one[0])
+            for start in range(0, len(of_one), CHUNK):
+                thawed = self._thawed(owed, of_one[start : start + CHUNK], writer)
+                thaw(ledger, thawed, now)
+                stale += sum(row.reason == STALE for row in thawed)
         return stale
 
-    def _thawed(self, owed: Owed, row: HeldRow, writers: dict[int, OwedDeliveries]) -> Thawed:
-        if reason := self._reason_to_drop(owed, row):
-            return Thawed(row, None, reason)
-        if row.broadcast not in writers:
-            writers[row.broadcast] = self._writer(owed, row)
-        return Thawed(row, _words_for(writers[row.broadcast], row))
+    def _thawed(self, owed: Owed, rows: Sequence[HeldRow], writer: OwedDeliveries) -> list[Thawed]:
+        standings = writer.lookup(writer.notice, [row.key for row in rows])
+        return [
+            Thawed(row, None, reason)
+            if (reason := self._reason_to_drop(owed, row))
+            else Thawed(row, _words_for(writer, row, standings.get(row.key, NOBODY_KNOWS)))
+            for row in rows
+        ]
 
     def _reason_to_drop(self, owed: Owed, row: HeldRow) -> str:
         if row.audience not in self.desk.config.audiences:
             return "its audience is gone from commcast.toml"
         newest = owed.incident.update(max(owed.standing.releases))
-        if newest.is_end and newest.number != row.number:
+        if newest.is_end and not owed.incident.update(row.number).is_end:
             return "over by the time quiet hours ended"
         if kind_of(row.notice) is NoticeKind.REMINDER and not still_ahead(
             owed.incident, row.number, newest, self.desk.now
@@ -159,12 +185,12 @@ class Sender:
             owed.incident,
             self._notice(owed, row),
             self.desk.now,
-            nobody_told,
+            lookup_in(self.deliverer.ledger, self.desk.config, self.desk.now),
             no_former_readers,
         )
 
 
-def _words_for(writer: OwedDeliveries, row: HeldRow) -> OwedRow:
+def _words_for(writer: OwedDeliveries, row: HeldRow, standing: PersonStanding) -> OwedRow:
     values = row.recipient
     return writer.written(
         row.key,
@@ -174,4 +200,5 @@ def _words_for(writer: OwedDeliveries, row: HeldRow) -> OwedRow:
         values,
         str(values.get("timezone") or writer.config.organisation.zone),
         str(values.get("locale") or ""),
+        standing=standing,
     )

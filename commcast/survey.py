@@ -21,7 +21,8 @@ class AudienceSurvey:
     """One audience on one channel. `segments` counts SMS parts over all its readers.
 
     `later` of those that are sent go at `later_at`, because others hear first. `text_by` is the first time by
-    which readers who only get texts are promised the next one.
+    which readers who only get texts are promised the next one. `corrected` counts those, sent or held, who
+    read that earlier words of ours were wrong: `correction` is one of them, `sample` one of the others.
     """
 
     audience: str
@@ -35,6 +36,8 @@ class AudienceSurvey:
     skipped: Counter[str] = field(default_factory=Counter)
     not_owed: Counter[str] = field(default_factory=Counter)
     sample: OwedRow | None = None
+    corrected: int = 0
+    correction: OwedRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ def _count(audience: AudienceSurvey, row: OwedRow) -> None:
     decision = row.decision
     if decision.action is Action.SEND:
         audience.send += 1
-        audience.sample = audience.sample or row
+        _sample(audience, row)
         if decision.until is not None:
             audience.later += 1
             audience.later_at = decision.until
@@ -137,7 +140,7 @@ def _count(audience: AudienceSurvey, row: OwedRow) -> None:
             audience.text_by = _earlier(audience.text_by, row.group)
     elif decision.action is Action.HOLD:
         audience.held += 1
-        audience.sample = audience.sample or row
+        _sample(audience, row)
         known = [at for at in (audience.held_until, decision.until) if at]
         audience.held_until = min(known) if known else None
     elif decision.action is Action.SKIP:
@@ -150,3 +153,11 @@ def _earlier(known: datetime | None, group: Group | None) -> datetime | None:
     if group is None or group.next_update_by is None or group.context["next_word"] != NextWord.UPDATE:
         return known
     return min(known or group.next_update_by, group.next_update_by)
+
+
+def _sample(audience: AudienceSurvey, row: OwedRow) -> None:
+    if row.is_correction:
+        audience.corrected += 1
+        audience.correction = audience.correction or row
+    else:
+        audience.sample = audience.sample or row

@@ -177,6 +177,9 @@ def full(audience: str, status: str, **changes: Any) -> Context:
         "holding": None,
         "reminder": None,
         "calendar": None,
+        "corrections": [],
+        "catch_up": None,
+        "merged_into": {"id": "net3", "title": "The network is slow"} if status == "merged" else None,
         "audience": {"name": audience, "view": "public" if audience in PUBLIC else "internal"},
         "recipient": {
             "name": "Dana",

@@ -52,6 +52,30 @@ TABLE = (
         "Say that it is over, to everybody who was told that it began.",
     ),
     Entry(
+        "correct",
+        BAD_MINUTE,
+        "correct:correct",
+        "Put wrong words right: whoever got them is told so, everybody else gets the right words.",
+    ),
+    Entry(
+        "retract",
+        BAD_MINUTE,
+        "endings:retract",
+        "Take a false alarm back: exactly those who heard of it are told so.",
+    ),
+    Entry(
+        "reopen",
+        BAD_MINUTE,
+        "endings:reopen",
+        "Say that it is not over after all, with what is seen and done now.",
+    ),
+    Entry(
+        "merge",
+        BAD_MINUTE,
+        "endings:merge",
+        "End an incident that is part of another, with one last message that names it.",
+    ),
+    Entry(
         "send",
         BAD_MINUTE,
         "send:send",

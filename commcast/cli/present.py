@@ -79,6 +79,12 @@ def reasons(survey: Survey, when: When) -> Iterator[str]:
             if audience.held:
                 until = f" until {when(audience.held_until)}" if audience.held_until else ""
                 yield f"Held: {audience.held} by {channel} in {audience.audience}, {QUIET_HOURS}{until}"
+            if audience.corrected:
+                only_right = audience.send + audience.held - audience.corrected
+                yield (
+                    f"Corrected: {audience.corrected:,} by {channel} in {audience.audience} got the wrong "
+                    f"words and are told so; {only_right:,} get only the right words"
+                )
             for why, count in [*audience.skipped.items(), *audience.not_owed.items()]:
                 if why == _SAME:
                     continue
@@ -165,8 +171,11 @@ def messages(survey: Survey, *, html: bool = False, width: int | None = WIDTH) -
     """Yield one full message for each audience and channel; not wrapped where `width` is None."""
     for notice in survey.notices:
         for audience in notice.audiences.values():
+            if audience.correction is not None:
+                name = f"{audience.audience}, who got the wrong words"
+                yield from _message(name, audience.correction, html, width)
             if audience.sample is not None:
-                yield from _message(audience, audience.sample, html, width)
+                yield from _message(audience.audience, audience.sample, html, width)
 
 
 def promise_line(survey: Survey, when: When) -> str:
@@ -261,6 +270,8 @@ def _audience_document(audience: AudienceSurvey) -> dict[str, Any]:
         "skipped": dict(audience.skipped),
         "not_owed": dict(audience.not_owed),
         "message": _sample_document(audience.sample) if audience.sample else None,
+        "corrected": audience.corrected,
+        "correction": _sample_document(audience.correction) if audience.correction else None,
     }
 
 
@@ -288,22 +299,22 @@ def _sample_document(row: OwedRow) -> dict[str, Any]:
     }
 
 
-def _message(audience: AudienceSurvey, row: OwedRow, html: bool, width: int | None) -> Iterator[str]:
+def _message(audience: str, row: OwedRow, html: bool, width: int | None) -> Iterator[str]:
     from commcast.audiences.addresses import mask
     from commcast.wording.rendering import EmailContent
 
     content = row.content
     if isinstance(content, EmailContent):
-        yield rule(f"{audience.audience}, by email")
+        yield rule(f"{audience}, by email")
         head = [f"To: {mask(row.address)}", f"Subject: {content.subject}", ""]
         yield from quoted("\n".join(head) + "\n" + content.text, width)
         if row.group and (calendar := row.group.context["calendar"]):
             yield f"  Attached: {calendar['name']}, {calendar['status']}, sequence {calendar['sequence']}"
         if html:
-            yield rule(f"{audience.audience}, HTML part") if content.html else "  (no HTML part)"
+            yield rule(f"{audience}, HTML part") if content.html else "  (no HTML part)"
             yield content.html.rstrip("\n")
     elif content is not None:
-        yield rule(f"{audience.audience}, by SMS ({_size(content)})")
+        yield rule(f"{audience}, by SMS ({_size(content)})")
         yield from quoted(f"To: {mask(row.address)}\n\n{content.body}", width)
         if content.replaced:
             pairs = ", ".join(f"{was!r} by {now!r}" for was, now in content.replaced)

@@ -74,6 +74,8 @@ def send_incident(
 
 def _check_not_stopped(owed: Owed) -> None:
     name, stopped_by = owed.incident.id, owed.standing.stopped_by
+    if owed.standing.correcting and owed.incident.latest.corrects:
+        return  # it ends as soon as these words are ready to go
     if stopped_by:
         raise DecisionNeeded(f"{name} is stopped by {stopped_by}; lift it with: commcast resume {name}")
 

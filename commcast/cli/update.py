@@ -208,13 +208,13 @@ def append_and_send(
     if dry_run:
         with ledger_of(desk, dry_run=True) as ledger:
             raise typer.Exit(plan_only(desk, checked, ledger, present, wishes))
-    _check_before_writing(desk, found, checked, present, wishes)
+    check_before_writing(desk, found, checked, present, wishes)
     incident = append(desk, checked, entry, seen)
     with ledger_for(desk, incident) as ledger:
         raise typer.Exit(send_incident(desk, incident, ledger, present, wishes))
 
 
-def _check_before_writing(
+def check_before_writing(
     desk: Desk, found: Incident, checked: Incident, present: list[str], wishes: Wishes
 ) -> None:
     """Refuse to add to a story whose released words changed, or unasked to a draft somebody left.

@@ -95,6 +95,10 @@ OPTION_OF = {
     "fixed": "--fixed",
     "remains": "--remains",
     "if_it_persists": "--if-it-persists",
+    "wrong": "--wrong",
+    "right": "--right",
+    "merged_into": "--into",
+    "check_in": "--check-in",
 }
 _KEY_OF_PARAMETER = {"next_": "next_update", "audience": "audiences", "expected": "expected_at"}
 # In the order in which a person reads an update; internal words last.
@@ -102,7 +106,8 @@ _UPDATE_KEYS = [
     *("status", "expected_at", "window", "because", "severity", "affected", "audiences", "owner", "ended"),
     *("issue", "fixed", "resolution"),
     *("timeframe", "confidence", "scope", "action", "nothing_new", "remains", "if_it_persists"),
-    *("next_update", "internal"),
+    *("merged_into", "check_in", "next_update", "corrects", "wrong", "right", "for"),
+    "internal",
 ]
 
 

@@ -228,7 +228,7 @@ class Unfolding:
         if status not in STATUSES[kind]:
             known = ", ".join(sorted(STATUSES[kind]))
             self._fault(where, f"{status} is not a status of kind {kind}", f"write one of {known}")
-        elif self.said.ended and status is not Status.REOPENED:
+        elif self.said.ended and status is not Status.REOPENED and not _rights_the_end(entry, before, status):
             self._fault(
                 where, f"nothing may follow {before} but reopened", "write status: reopened, or a new file"
             )
@@ -350,6 +350,11 @@ class Unfolding:
             self._fault((*loc, "window", "to"), "the window ends before it begins", "write a later time")
             return None
         return Window(start=start, end=end)
+
+
+def _rights_the_end(entry: UpdateEntry, before: Status | None, status: Status) -> bool:
+    """Return whether an update says an end once more, for what was wrong in its words."""
+    return entry.corrects is not None and status is before
 
 
 def _numbers(corrects: int | list[int] | None) -> tuple[int, ...]:

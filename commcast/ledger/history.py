@@ -7,14 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, not_, select
+from sqlalchemy import ColumnElement, Connection, and_, func, not_, or_, select
 
 from commcast.ledger import schema
+from commcast.ledger.misheard import NOTHING_HEARD, misheard
 from commcast.ledger.prepared import one_of
 from commcast.ledger.schema import MAYBE_TOLD, WAITING, BroadcastState, State, said_to_readers, unstamp
 from commcast.ledger.suppressions import erased_among, suppressed_among
 from commcast.model import Channel, NextWord
-from commcast.standing import PersonStanding
+from commcast.standing import Misstated, PersonStanding
 
 _broadcast, _composition, _delivery = schema.broadcast, schema.composition, schema.delivery
 
@@ -71,18 +72,34 @@ class Told:
 
 
 def standings(
-    connection: Connection, secret: bytes, incident: str, notice: str, channel: str, keys: Sequence[str]
+    connection: Connection,
+    secret: bytes,
+    incident: str,
+    notice: str,
+    channel: str,
+    keys: Sequence[str],
+    misstated: Sequence[Misstated] = (),
+    merged: Sequence[str] = (),
 ) -> dict[str, PersonStanding]:
-    """Return what the ledger knows of those of `keys` it knows at all; the erased are found by their hash."""
-    heard = _heard(connection, secret, incident, notice, channel, keys)
+    """Return what the ledger knows of those of `keys` it knows at all; the erased are found by their hash.
+
+    `misstated` is what was said wrongly on this channel; whoever heard of the incidents that were `merged`
+    into this one heard of this one.
+    """
+    heard = _heard(connection, secret, (incident, *merged), notice, channel, keys)
     suppressed = suppressed_among(connection, secret, channel, keys)
-    known = heard.states.keys() | heard.told | suppressed.keys()
+    known = heard.states.keys() | heard.earlier | suppressed.keys()
+    wrong = misheard(connection, incident, channel, keys, misstated)
     return {
         key: PersonStanding(
             heard.states.get(key, ""),
             key in heard.told,
             suppressed.get(key, ""),
             promised=heard.promised.get(key),
+            is_known=key in heard.earlier,
+            misheard=wrong.get(key, NOTHING_HEARD).wrong,
+            waits=wrong.get(key, NOTHING_HEARD).waits,
+            heard=wrong.get(key, NOTHING_HEARD).up_to,
         )
         for key in known
     }
@@ -90,25 +107,40 @@ def standings(
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """By key: the state of this notice's delivery, who was told anything else of it, what texts promised."""
+    """By key: the state of this notice's delivery, who was told anything else of it, what texts promised.
+
+    `earlier` are those who were to be told anything else of it, whatever became of that.
+    """
 
     states: dict[str, str] = field(default_factory=dict)
     told: set[str] = field(default_factory=set)
+    earlier: set[str] = field(default_factory=set)
     promised: dict[str, datetime] = field(default_factory=dict)
 
 
 def _heard(
-    connection: Connection, secret: bytes, incident: str, notice: str, channel: str, keys: Sequence[str]
+    connection: Connection,
+    secret: bytes,
+    incidents: Sequence[str],
+    notice: str,
+    channel: str,
+    keys: Sequence[str],
 ) -> _Heard:
-    """Return what these readers heard of the incident on this channel."""
+    """Return what these readers heard of the first of these incidents, and those merged into it."""
     heard = _Heard()
-    if not _was_spoken_of(connection, incident, notice, channel):
+    if not _was_spoken_of(connection, incidents, notice, channel):
         return heard
     by_hash = erased_among(connection, secret, channel, keys)
     rows = connection.execute(
-        select(_delivery.c.key, _delivery.c.notice, _delivery.c.state, _delivery.c.composition)
+        select(
+            _delivery.c.key,
+            _delivery.c.incident,
+            _delivery.c.notice,
+            _delivery.c.state,
+            _delivery.c.composition,
+        )
         .where(
-            _delivery.c.incident == incident,
+            _delivery.c.incident.in_(incidents),
             _delivery.c.channel == channel,
             one_of(connection, _delivery.c.key, [*keys, *by_hash]),
         )
@@ -117,13 +149,15 @@ def _heard(
     latest: dict[str, int | None] = {}
     for row in rows:
         key = by_hash.get(row.key, row.key)
-        if row.notice == notice:
+        if row.notice == notice and row.incident == incidents[0]:
             heard.states[key] = row.state
-        elif row.state in _TOLD_OR_WAITING:
+            continue
+        heard.earlier.add(key)
+        if row.state in _TOLD_OR_WAITING:
             heard.told.add(key)
             latest[key] = row.composition
     if channel == Channel.SMS and latest:
-        promises = _text_promises(connection, incident)
+        promises = _text_promises(connection, incidents[0])
         heard.promised.update((key, at) for key, made in latest.items() if (at := promises.get(made)))
     return heard
 
@@ -146,25 +180,30 @@ def is_text_promise() -> ColumnElement[bool]:
     )
 
 
-def _was_spoken_of(connection: Connection, incident: str, notice: str, channel: str) -> bool:
+def _was_spoken_of(connection: Connection, incidents: Sequence[str], notice: str, channel: str) -> bool:
     """Return whether there are any deliveries to look through, but for those that are being frozen now."""
     freezing = and_(_broadcast.c.notice == notice, _broadcast.c.state == BroadcastState.FREEZING)
     found = connection.execute(
         select(_broadcast.c.id)
-        .where(_broadcast.c.incident == incident, _broadcast.c.channel == channel, not_(freezing))
+        .where(_broadcast.c.incident.in_(incidents), _broadcast.c.channel == channel, not_(freezing))
         .limit(1)
     )
     return found.one_or_none() is not None
 
 
-def told_people(connection: Connection, incident: str, channel: str, notice: str) -> Iterator[ToldPerson]:
-    """Yield who was told anything else of an incident on a channel, or waits to be, as last frozen."""
+def told_people(
+    connection: Connection, incident: str, channel: str, notice: str, merged: Sequence[str] = ()
+) -> Iterator[ToldPerson]:
+    """Yield who was told anything else of an incident on a channel, or waits to be, as last frozen.
+
+    Whoever heard of those that were `merged` into it heard of it.
+    """
     latest = (
         select(func.max(_delivery.c.id))
         .where(
-            _delivery.c.incident == incident,
+            _delivery.c.incident.in_((incident, *merged)),
             _delivery.c.channel == channel,
-            _delivery.c.notice != notice,
+            or_(_delivery.c.notice != notice, _delivery.c.incident != incident),
             _delivery.c.address != "",
             # What quiet hours hold has no words yet: those before it tell how to speak to this reader.
             _delivery.c.composition.is_not(None),

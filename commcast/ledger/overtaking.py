@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Select, or_, select, update
 
 from commcast.ledger import schema
+from commcast.ledger.merged import merged_into
 from commcast.ledger.schema import MAYBE_TOLD, WAITING, given_up, stamp
 from commcast.model import END_STATUSES
 from commcast.release import ELSEWHERE
@@ -69,12 +71,22 @@ def _spare_the_untold(connection: Connection, broadcast: _Words, now: datetime) 
             _delivery.c.broadcast == broadcast.id,
             _delivery.c.state.in_(WAITING),
             _delivery.c.key.in_(earlier.where(_delivery.c.state.in_(WAITING))),
+            _delivery.c.key.not_in(_told_of(broadcast, merged_into(connection, broadcast.incident))),
             # Who waits to be told once more may have been told the first time.
             _delivery.c.key.not_in(
                 earlier.where(or_(_delivery.c.state.in_(MAYBE_TOLD), _delivery.c.doubted == 1))
             ),
         )
         .values(state=given_up(), reason="was never told that it began", changed_at=stamp(now))
+    )
+
+
+def _told_of(broadcast: _Words, incidents: Sequence[str]) -> Select[tuple[str]]:
+    """Return who heard of incidents that go on as this one."""
+    return select(_delivery.c.key).where(
+        _delivery.c.incident.in_(incidents),
+        _delivery.c.channel == broadcast.channel,
+        _delivery.c.state.in_(MAYBE_TOLD),
     )
 
 

@@ -11,6 +11,7 @@ from commcast.ledger import schema
 from commcast.ledger.schema import ALL_INCIDENTS, stamp
 
 _stop = schema.stop
+_CORRECTING = ", until the correction is ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,11 @@ class Stop:
     by: str
     at: datetime
 
+    @property
+    def is_for_correction(self) -> bool:
+        """Whether it ends by itself as soon as a correction is ready to go."""
+        return self.by.endswith(_CORRECTING)
+
 
 def stop_incident(connection: Connection, incident: str, by: str, now: datetime) -> bool:
     """Stop an incident (or ALL_INCIDENTS); return False where it was stopped already."""
@@ -28,6 +34,26 @@ def stop_incident(connection: Connection, incident: str, by: str, now: datetime)
         return False
     connection.execute(insert(_stop).values(incident=incident, by=by, at=stamp(now)))
     return True
+
+
+def stop_to_correct(connection: Connection, incident: str, by: str, now: datetime) -> str:
+    """Stop an incident until a correction is ready; return who had stopped it before, "" for nobody.
+
+    It takes the place of their stop: whoever corrects decides that the right words go.
+    """
+    found = [stop for stop in stops_in_force(connection, incident) if stop.incident == incident]
+    lift_stop(connection, incident, by, now)
+    connection.execute(insert(_stop).values(incident=incident, by=by + _CORRECTING, at=stamp(now)))
+    return next((stop.by for stop in found if not stop.is_for_correction), "")
+
+
+def lift_stop_to_correct(connection: Connection, incident: str, by: str, now: datetime) -> None:
+    """Lift what `stop_to_correct` put on an incident; a person's own stop stays."""
+    connection.execute(
+        update(_stop)
+        .where(_stop.c.incident == incident, _stop.c.lifted_at.is_(None), _stop.c.by.endswith(_CORRECTING))
+        .values(lifted_at=stamp(now), lifted_by=by)
+    )
 
 
 def lift_stop(connection: Connection, incident: str, by: str, now: datetime) -> bool:

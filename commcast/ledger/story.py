@@ -37,6 +37,7 @@ def incident_standing(connection: Connection, incident: str) -> IncidentStanding
         said=what_was_said(connection, incident),
         stopped_by=stops[0].by if stops else "",
         last_tick=last_tick(connection),
+        correcting=bool(stops) and all(stop.is_for_correction for stop in stops),
     )
 
 

@@ -47,6 +47,8 @@ def _may_wait(notice: Notice, standing: IncidentStanding, now: datetime) -> bool
         return False
     if notice.is_end or not _AT_ONCE.isdisjoint(notice.events):
         return False
+    if any(each.by == notice.number for each in notice.misstated):
+        return False
     return standing.last_tick is not None and now - standing.last_tick < TICK_IS_GONE
 
 

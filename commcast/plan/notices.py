@@ -11,7 +11,7 @@ from commcast.config import Config
 from commcast.model import Channel, Incident, Status, Update
 from commcast.plan.kinds import NoticeKind
 from commcast.release import ELSEWHERE
-from commcast.standing import IncidentStanding
+from commcast.standing import IncidentStanding, Misstated
 
 _EVENT_OF_STATUS = {
     Status.RESOLVED: "resolved",
@@ -45,6 +45,9 @@ class Notice:
     `only_told` says that it goes to those who were told before, as the ledger knows them, and to nobody else.
     `keeps` is the promise of a text that this one keeps: it goes to those whose last text made it, and to
     nobody else. `not_before` is when each audience hears that is not the first to hear (plan.lead).
+    `misstated` is what was said wrongly on this channel. `is_plain` says that nothing in it is an event for
+    a text: it goes only to those for whom it is more than a plain update. `merged` are the incidents that go
+    on as this one, whose readers count as told of it; `goes_on_as` is the title it goes on under itself.
     """
 
     incident: str
@@ -65,6 +68,10 @@ class Notice:
     only_told: bool = False
     keeps: datetime | None = None
     not_before: Mapping[str, datetime] = field(default_factory=dict)
+    misstated: tuple[Misstated, ...] = ()
+    is_plain: bool = False
+    merged: tuple[str, ...] = ()
+    goes_on_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,8 @@ def notice_of(
         is_end=update.is_end,
         told_elsewhere=bool(elsewhere),
         next_update_by=promises(config, incident, update),
+        misstated=tuple(each for each in standing.misstated if each.channel is channel),
+        merged=standing.merged if update.is_end else (),
     )
 
 
@@ -123,6 +132,11 @@ def events_of(incident: Incident, update: Update, told_up_to: int) -> frozenset[
     elif told_up_to <= len(incident.updates) and update.severity < incident.update(told_up_to).severity:
         found.add("worse")
     for newer in incident.updates[told_up_to : update.number]:
-        if newer.status in _EVENT_OF_STATUS:
+        if newer.status in _EVENT_OF_STATUS and not _says_again(incident, newer):
             found.add(_EVENT_OF_STATUS[newer.status])
     return frozenset(found)
+
+
+def _says_again(incident: Incident, update: Update) -> bool:
+    """Return whether an update only puts right how the one before it was said."""
+    return bool(update.corrects) and update.status is incident.update(update.number - 1).status

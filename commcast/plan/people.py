@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from commcast.config import Config
 from commcast.model import Channel, Level, Recipient
 from commcast.plan import reasons
+from commcast.plan.corrections import has_right_words, is_for_others
 from commcast.plan.notices import Notice
 from commcast.plan.quiet import end_of_quiet
 from commcast.standing import ERASED, PersonStanding
@@ -73,7 +74,7 @@ def is_never_held_back(notice: Notice) -> bool:
 
 def _has_had_enough(notice: Notice, standing: PersonStanding, config: Config) -> bool:
     """Return whether a cap holds this back: never what is first to this reader, nor what they must know."""
-    if not standing.told or is_never_held_back(notice):
+    if not standing.told or standing.misheard or standing.waits or is_never_held_back(notice):
         return False
     return standing.lately >= config.send.most_an_hour
 
@@ -89,7 +90,13 @@ def _not_owed(recipient: Recipient, notice: Notice, standing: PersonStanding) ->
         return reasons.NEVER_TOLD
     if notice.keeps is not None and standing.promised != notice.keeps:
         return reasons.NO_TEXT_PROMISED
-    return _below_level(recipient.level, notice, standing)
+    if standing.misheard:
+        return ""  # whoever read wrong words reads the right ones
+    return (
+        _below_level(recipient.level, notice, standing)
+        or is_for_others(notice, standing)
+        or has_right_words(notice, standing)
+    )
 
 
 def _below_level(level: Level, notice: Notice, standing: PersonStanding) -> str:

@@ -28,6 +28,7 @@ OTHER_COMPONENTS = "follows other components"
 NEVER_TOLD = "was never told that it began"
 NO_TEXT_PROMISED = "was promised no text by this time"
 END_ONLY = "wants to hear of the end only"
+RIGHT_END_TOLD = "was told the end, in words that were right"
 KEY_ONLY = "wants to hear of key events only"
 
 # Why a reader is skipped: the ledger keeps that.

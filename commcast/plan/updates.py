@@ -8,6 +8,7 @@ from datetime import datetime
 from commcast.config import Config
 from commcast.model import Channel, Incident, Update
 from commcast.plan import reasons
+from commcast.plan.corrections import corrects_here
 from commcast.plan.notices import Due, Notice, notice_of
 from commcast.plan.promised import broken_promises
 from commcast.release import ELSEWHERE
@@ -26,11 +27,13 @@ def updates_due(
     if not released:
         return ()
     update = incident.update(max(released))
-    notices = [notice_of(incident, update, channel, standing, config) for channel in Channel]
+    notices = [
+        _as_texted(notice_of(incident, update, channel, standing, config), config) for channel in Channel
+    ]
     return tuple(
-        Due(owning(notice, standing, now), *_is_owed(notice, update, standing, config, now, late=late))
+        Due(owning(notice, standing, now), *_is_owed(notice, update, standing, now, late=late))
         for notice in notices
-        if notice.audiences
+        if notice.audiences or (notice.merged and notice.channel in standing.merged_on)
     )
 
 
@@ -45,21 +48,27 @@ def owning(notice: Notice, standing: IncidentStanding, now: datetime) -> Notice:
 
 
 def _is_owed(
-    notice: Notice, update: Update, standing: IncidentStanding, config: Config, now: datetime, *, late: bool
+    notice: Notice, update: Update, standing: IncidentStanding, now: datetime, *, late: bool
 ) -> tuple[bool, str]:
     release = standing.releases[notice.number]
     if release.how == ELSEWHERE:
         return False, reasons.UPDATE_TOLD_ELSEWHERE
     if (notice.id, notice.channel) in standing.begun:
         return False, reasons.ALREADY_SENT
-    if notice.channel is Channel.SMS and config.channels.sms is not None:
-        wanted = notice.events & set(config.channels.sms.events)
-        if not wanted:
-            return False, reasons.UPDATE_NOT_TEXTED
+    if notice.is_plain and not corrects_here(notice, standing):
+        return False, reasons.UPDATE_NOT_TEXTED
     if not late and _is_stale(notice, now):
         return False, reasons.UPDATE_STALE
-    events = " and ".join(sorted(notice.events)) or "released"
+    new = notice.events | ({"correction"} if notice.misstated else set())
+    events = " and ".join(sorted(new)) or "released"
     return True, reasons.UPDATE_OWED.format(number=update.number, events=events)
+
+
+def _as_texted(notice: Notice, config: Config) -> Notice:
+    """Return the notice, marked where nothing in it is worth a text by itself."""
+    if notice.channel is not Channel.SMS or config.channels.sms is None:
+        return notice
+    return replace(notice, is_plain=notice.events.isdisjoint(config.channels.sms.events))
 
 
 def _is_stale(notice: Notice, now: datetime) -> bool:

@@ -25,6 +25,7 @@ from commcast.model import (
     Words,
 )
 from commcast.wording.clocktimes import moment, span
+from commcast.wording.wrong import put_right
 
 Moment = dict[str, str]
 Show = Callable[[datetime], Moment]
@@ -39,13 +40,29 @@ def next_word(level: Level, channel: Channel, *, by_email: bool) -> NextWord:
 
 
 @dataclass(frozen=True, slots=True)
+class Correction:
+    """Words that these readers got, at the moment their message bears, and what is right instead.
+
+    `timeframe` is the right one where the wrong words were the expected end. `is_short` is for a text.
+    """
+
+    at: datetime
+    wrong: str
+    right: str
+    timeframe: Timeframe | None = None
+    is_short: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Occasion:
     """What a message tells besides the facts of its update, all times aware.
 
     `now` is when it goes. `broken` is a promise to these readers that had passed by then. A holding statement
     tells that nothing is new since `unchanged_since`, as the `step`th in a row; a reminder tells how long
     `ahead` of the event it is. `next_word` is how they hear more; a cap `held_back` so many messages to them.
-    `facts_from` is set where the facts are told later than others heard them.
+    `facts_from` is set where the facts are told later than others heard them. `corrections` are of what these
+    very readers were told; `catches_up` says that others heard of it before. `goes_on_as` is the title of the
+    incident that goes on instead.
     """
 
     now: datetime | None = None
@@ -56,6 +73,9 @@ class Occasion:
     next_word: NextWord = NextWord.UPDATE
     held_back: int = 0
     facts_from: datetime | None = None
+    corrections: tuple[Correction, ...] = ()
+    catches_up: bool = False
+    goes_on_as: str = ""
 
 
 NO_OCCASION = Occasion()
@@ -108,6 +128,9 @@ def build_context(
         "holding": _holding(occasion, show),
         "calendar": _calendar(config, incident, update, audience) if with_calendar else None,
         "reminder": {"ahead": spoken_duration(occasion.ahead)} if occasion.ahead else None,
+        "corrections": [_correction(each, show, show_span) for each in occasion.corrections],
+        "merged_into": _merged_into(update, occasion),
+        "catch_up": {"since": show(incident.updates[0].at)} if occasion.catches_up else None,
         "audience": {"name": audience, "view": view.value},
         "label": _label(update, occasion),
         "locale": locale,
@@ -152,6 +175,8 @@ def _label(update: Update, occasion: Occasion) -> str:
     """Return what a subject begins with: what kind of message it is, in a word or two."""
     if occasion.step:
         return "No change"
+    if occasion.corrections:
+        return "Correction"
     return f"Reminder: in {spoken_duration(occasion.ahead)}" if occasion.ahead else phase(update.status)
 
 
@@ -176,6 +201,22 @@ def _holding(occasion: Occasion, show: Show) -> dict[str, Any] | None:
     }
 
 
+def _correction(correction: Correction, show: Show, show_span: ShowSpan) -> dict[str, Any]:
+    frame, right = correction.timeframe, correction.right
+    if frame is not None and frame.latest is not None:
+        if frame.earliest is not None:
+            right = show_span(frame.earliest, frame.latest)["sms" if correction.is_short else "between"]
+        else:
+            right = f"by {show(frame.latest)['sms' if correction.is_short else 'both']}"
+    return {"at": show(correction.at), "wrong": correction.wrong, "right": right}
+
+
+def _merged_into(update: Update, occasion: Occasion) -> dict[str, str] | None:
+    if update.merged_into is None:
+        return None
+    return {"id": update.merged_into, "title": occasion.goes_on_as}
+
+
 def _contact(config: Config, incident: Incident) -> dict[str, str]:
     contact = config.contact
     return {
@@ -189,13 +230,22 @@ def _contact(config: Config, incident: Incident) -> dict[str, str]:
 def _incident(config: Config, incident: Incident, update: Update, show: Show) -> dict[str, Any]:
     return {
         "id": incident.id,
-        "title": incident.title,
+        "title": _title(incident, update),
         "kind": incident.kind.value,
         "started": show(incident.started),
         "started_known": incident.started_written,
         "affected": _public_names(config, update.affected),
         "affected_known": bool(update.affected),
     }
+
+
+def _title(incident: Incident, update: Update) -> str:
+    """Return the title as it reads from the first correction of its words on; the file's own stays."""
+    title = incident.title
+    for each in incident.updates[: update.number]:
+        if each.corrects and each.wrong and each.right:
+            title = put_right(title, each.wrong, each.right)
+    return title
 
 
 def _public_names(config: Config, affected: tuple[str, ...]) -> list[str]:

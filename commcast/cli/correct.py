@@ -1,0 +1,240 @@
+"""The command correct: puts wrong words right for those who got them, and for the rest before they do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commcast.cli.finding import find_incident, is_open_for_readers
+from commcast.cli.opening import who
+from commcast.cli.options import (
+    DryRunOption,
+    FolderOption,
+    IncidentArgument,
+    JsonOption,
+    YesOption,
+    clock,
+)
+from commcast.cli.output import say
+from commcast.cli.releasing import Wishes, desk_now, ledger_of, send_incident
+from commcast.cli.send import plan_only
+from commcast.cli.update import Place, append, check_before_writing, checked_update
+from commcast.cli.words import (
+    ActionOption,
+    InternalOption,
+    TimeframeOption,
+    update_entry,
+    written_keys,
+)
+from commcast.errors import Fault, InputError
+from commcast.textfile import FORBIDDEN
+
+if TYPE_CHECKING:
+    from commcast.desk import Desk
+    from commcast.ledger.store import Ledger
+    from commcast.model import Incident, Update
+    from commcast.tracing import Words
+
+# How long what is with a provider at the moment of the stop may take to be answered.
+_PATIENCE = 30.0  # seconds
+_BETWEEN_LOOKS = 0.1
+
+WrongOption = Annotated[
+    str, typer.Option("--wrong", help="The wrong words, as they were sent: '3 hours'.", metavar="TEXT")
+]
+RightOption = Annotated[
+    str, typer.Option("--right", help="What is right instead: '30 minutes'.", metavar="TEXT")
+]
+UpdateOption = Annotated[
+    list[int] | None,
+    typer.Option("--update", help="Only the words of this update; repeat it.", show_default=False),
+]
+
+
+def correct(
+    wrong: WrongOption,
+    right: RightOption,
+    incident: IncidentArgument = None,
+    number: UpdateOption = None,
+    action: ActionOption = None,
+    timeframe: TimeframeOption = None,
+    internal: InternalOption = None,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Put wrong words right: whoever got them is told so, everybody else gets the right words.
+
+    What is still going out stops at once, whoever sends it. Who got the wrong words by a channel, or may have
+    got them, reads there what was wrong and what is right; for all others the right words take their place.
+
+    Example: commcast correct pay7 --wrong "3 hours" --right "30 minutes"
+    """
+    keys = {key: text for key, text in written_keys(locals()).items() if key not in {"wrong", "right"}}
+    _check(wrong, right)
+    desk = desk_now(folder)
+    wishes = Wishes(yes=yes, as_json=as_json)
+    with ledger_of(desk, dry_run=dry_run) as ledger:
+        place = _find(desk, ledger, incident)
+        found = _found(place, ledger, wrong.strip(), number or [])
+        entry = update_entry(_entry(place, found, wrong.strip(), right.strip()) | keys)
+        checked, seen = checked_update(desk, place.incident, entry)
+        _tell(place.incident, wrong, right)
+        if dry_run:
+            raise typer.Exit(plan_only(desk, checked, ledger, place.present, wishes))
+        check_before_writing(desk, place.incident, checked, place.present, wishes)
+        _halt(ledger, place.incident.id)
+        written = append(desk, checked, entry, seen)
+        raise typer.Exit(send_incident(desk, written, ledger, place.present, wishes))
+
+
+def _check(wrong: str, right: str) -> None:
+    words = {"--wrong": wrong.strip(), "--right": right.strip()}
+    faults = [
+        Fault(option, 0, 0, "is empty" if not text else "holds a control character", "write plain words")
+        for option, text in words.items()
+        if not text or FORBIDDEN.search(text)
+    ]
+    if not faults and words["--wrong"] == words["--right"]:
+        faults = [Fault("--right", 0, 0, "says the same as --wrong", "write what is right instead")]
+    if faults:
+        raise InputError(faults)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Where wrong words stand: the updates whose frozen messages hold them, and whether as expected end."""
+
+    numbers: tuple[int, ...]
+    as_timeframe: bool
+
+
+def _find(desk: Desk, ledger: Ledger, wanted: str | None) -> Place:
+    from commcast.incidents.load import load_incidents
+
+    loaded = load_incidents(desk.config, desk.now)
+    found = find_incident(loaded, wanted, is_open_for_readers(ledger), "incidents are open")
+    if found is None:
+        raise InputError("no incident is open; name the one whose words were wrong: commcast correct ID …")
+    return Place(desk, found, [each.id for each in loaded.incidents])
+
+
+def _found(place: Place, ledger: Ledger, wrong: str, only: Sequence[int]) -> _Found:
+    """Return where the wrong words stand. Raises InputError, with what comes nearest, where nowhere."""
+    from commcast.tracing import words_of, wrong_in
+
+    incident = place.incident
+    if unknown := [number for number in only if not 1 <= number <= len(incident.updates)]:
+        remedy = f"write a number from 1 to {len(incident.updates)}"
+        raise InputError(Fault("--update", 0, 0, f"{incident.id} has no update {unknown[0]}", remedy))
+    with ledger.read() as connection:
+        said = [words for words in words_of(connection, incident.id) if not only or words.number in only]
+    before = _corrected_before(incident, wrong)
+    holding = {
+        words.number: is_timeframe
+        for words in said
+        if words.number not in before and (hit := wrong_in(words, incident, wrong, place.desk.config.zone))
+        for is_timeframe in [hit[1]]
+    }
+    if not holding and (said or not _stands_in(incident.latest, wrong)):
+        raise InputError(_nowhere(incident, wrong, said, before))
+    return _Found(tuple(sorted(holding)), bool(holding) and all(holding.values()))
+
+
+def _corrected_before(incident: Incident, wrong: str) -> Mapping[int, Update]:
+    """Return, by the updates that said `wrong`, the one that has corrected them already."""
+    same = [update for update in incident.updates if (update.wrong or "").casefold() == wrong.casefold()]
+    return {number: update for update in same for number in update.corrects}
+
+
+def _stands_in(update: Update, wrong: str) -> bool:
+    """Return whether words that nobody was told yet hold what is wrong: then they are simply put right."""
+    from commcast.plan.corrections import corrected
+
+    plain = corrected(update, wrong, "")
+    return plain.keys() != corrected(update, "", "").keys() or (update.is_end or bool(update.words))
+
+
+def _nowhere(incident: Incident, wrong: str, said: Iterable[Words], before: Mapping[int, Update]) -> Fault:
+    from commcast.wording.wrong import nearest
+
+    what = f"no message of {incident.id} says {wrong!r:.80}"
+    if before:
+        done = next(iter(before.values()))
+        what = f"{wrong!r:.80} was corrected already, to {done.right!r:.80}, by update {done.number}"
+        return Fault("--wrong", 0, 0, what, "where that is wrong too, write it with --wrong")
+    near = nearest(wrong, [text for words in said for text in words.texts])
+    remedy = f"the nearest is {near!r:.80}" if near else f"see what was said: commcast log {incident.id}"
+    return Fault("--wrong", 0, 0, what, remedy)
+
+
+def _entry(place: Place, found: _Found, wrong: str, right: str) -> dict[str, Any]:
+    """Return the keys of the update that corrects."""
+    from commcast.instants import write_instant
+    from commcast.plan.corrections import corrected
+
+    keys = corrected(place.incident.latest, wrong, right)
+    if keys.get("ended"):
+        keys["ended"] = write_instant(keys["ended"])
+    if found.as_timeframe:
+        keys["timeframe"] = _timeframe(place, found.numbers[0], right)
+    if found.numbers:
+        keys |= {"corrects": list(found.numbers), "wrong": wrong, "right": right}
+    return {key: value for key, value in keys.items() if value not in (None, "", {})}
+
+
+def _timeframe(place: Place, number: int, right: str) -> str:
+    """Return the right expected end as the file takes it: counted, as the wrong one was, from its message."""
+    from commcast.instants import parse_timeframe, write_instant
+
+    desk, update = place.desk, place.incident.update(number)
+    try:
+        meant = parse_timeframe(right, update.at, desk.config.zone)
+    except ValueError:
+        remedy = "write --right as 30 minutes, 1h to 2h, by 14:00 or unknown, or add --timeframe"
+        raise InputError(Fault("--right", 0, 0, f"{right!r:.80} is no expected end", remedy)) from None
+    if meant.latest is None:
+        return "unknown"
+    if meant.earliest is not None or meant.latest <= desk.now:
+        return right  # counted from now: a stretch, or an end that would be over
+    return f"by {write_instant(meant.latest)}"
+
+
+def _tell(incident: Incident, wrong: str, right: str) -> None:
+    """Say what stays as it is though it holds the wrong words."""
+    from commcast.wording.wrong import holds, put_right
+
+    if holds(incident.title, wrong):
+        title = put_right(incident.title, wrong, right)
+        say(
+            f"The title holds it too: from now on readers read {title!r:.120}; the title in the file stays, "
+            "for it was released."
+        )
+
+
+def _halt(ledger: Ledger, incident: str) -> None:
+    """Stop what is going out, and wait for the answers to what is on its way: who got it is then known."""
+    from commcast.ledger.misheard import on_their_way
+    from commcast.ledger.settling import settle_lost
+    from commcast.ledger.stops import stop_to_correct
+
+    with ledger.write() as connection:
+        stopped_by = stop_to_correct(connection, incident, who(), clock())
+    before = f" It was stopped by {stopped_by}; the correction lifts that." if stopped_by else ""
+    say(f"{incident} is stopped until the correction is released.{before}")
+    deadline, has_said = time.monotonic() + _PATIENCE, False
+    while True:
+        with ledger.write() as connection:
+            settle_lost(connection, clock())
+            waits = on_their_way(connection, incident)
+        if not waits or time.monotonic() > deadline:
+            return
+        if not has_said:
+            say(f"Waiting for the answers to {waits:,} messages that are on their way …")
+            has_said = True
+        time.sleep(_BETWEEN_LOOKS)

@@ -1,0 +1,94 @@
+"""Corrections: who reads that earlier words were wrong, and who only the right ones (pure).
+
+Whoever was, or may have been, told the wrong words on a channel is told so there, and nobody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from commcast.model import Incident, Update, Words
+from commcast.plan import reasons
+from commcast.plan.kinds import NoticeKind
+from commcast.plan.notices import Notice
+from commcast.standing import IncidentStanding, PersonStanding
+from commcast.wording.wrong import holds, put_right
+
+# What an update may say anew; what it leaves out is carried forward, but for what only an end says.
+_WORDS = ("issue", "resolution", "scope", "action", "nothing_new", "internal")
+_OF_AN_END = ("resolution", "action", "fixed", "remains", "if_it_persists", "because", "merged_into")
+
+
+def correcting(incident: Incident, standing: IncidentStanding) -> tuple[Update, ...]:
+    """Return the released updates that correct earlier ones."""
+    return tuple(
+        update
+        for update in incident.updates
+        if update.corrects and update.wrong and update.number in standing.releases
+    )
+
+
+def corrects_here(notice: Notice, standing: IncidentStanding) -> bool:
+    """Return whether this notice is the first on its channel that corrects something said there."""
+    return any(
+        each.by == notice.number or (f"{NoticeKind.UPDATE}:{each.by}", notice.channel) not in standing.begun
+        for each in notice.misstated
+    )
+
+
+def is_for_others(notice: Notice, standing: PersonStanding) -> str:
+    """Return why a text whose words are no event does not go to this reader, "" where it does."""
+    return reasons.UPDATE_NOT_TEXTED if notice.is_plain and not (notice.misstated and standing.waits) else ""
+
+
+def is_newcomer(notice: Notice, standing: PersonStanding) -> bool:
+    """Return whether a reader hears of this for the first time, though others were told before."""
+    if notice.is_end or notice.told_elsewhere or "first" in notice.events:
+        return False
+    return not standing.told and not standing.is_known
+
+
+def has_right_words(notice: Notice, standing: PersonStanding) -> str:
+    """Return why a corrected end does not go to a reader who knows of the end, and read nothing wrong."""
+    if not notice.misstated or not notice.is_end or standing.waits:
+        return ""
+    return reasons.RIGHT_END_TOLD if standing.heard >= notice.number - 1 else ""
+
+
+def is_for_former_reader(notice: Notice, standing: PersonStanding) -> bool:
+    """Return whether somebody who stands on no list any more is told all the same."""
+    return notice.is_end or notice.only_told or bool(standing.misheard)
+
+
+def corrected(update: Update, wrong: str, right: str) -> dict[str, Any]:
+    """Return the keys of the update that says `right` where `update`, the newest, says `wrong`.
+
+    Words that hold nothing wrong are carried forward by themselves; an end, which carries nothing, and words
+    for one audience are said once more.
+    """
+
+    def mended(text: str) -> str:
+        return put_right(text, wrong, right)
+
+    keys: dict[str, Any] = {}
+    for key in _WORDS:
+        text = getattr(update, key)
+        if text and holds(text, wrong):
+            keys[key] = mended(text)
+    if update.is_end:
+        keys |= _end(update, mended)
+    if update.words:
+        keys["for"] = {name: _words(words, mended) for name, words in update.words.items()}
+    return keys
+
+
+def _end(update: Update, mended: Any) -> dict[str, Any]:
+    said = {key: mended(text) for key in _OF_AN_END if (text := getattr(update, key))}
+    if update.issue != update.fixed:
+        said["issue"] = mended(update.issue)
+    return {"status": update.status.value, "ended": update.ended, **said}
+
+
+def _words(words: Words, mended: Any) -> Mapping[str, str]:
+    return {key: mended(text) for key, text in words.model_dump().items() if text}

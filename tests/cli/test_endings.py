@@ -1,0 +1,148 @@
+"""retract, reopen and merge: who hears, what is asked for, and that two stories become one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.terminals import declare, everything_in, outbox, run
+
+ANEW = ("--issue", "Cards are refused again.", "--resolution", "We look into it.", "--timeframe", "unknown")
+
+
+@pytest.fixture
+def told(desk: Path) -> Path:
+    """A desk whose customers know of one incident."""
+    assert declare(desk, "--yes").exit_code == 0
+    return desk
+
+
+def bodies(desk: Path, before: list[str]) -> list[str]:
+    return [(desk / "outbox" / name).read_text() for name in outbox(desk) if name not in before]
+
+
+def customers(desk: Path, *rows: str) -> None:
+    head, *_ = (desk / "audiences/customers.csv").read_text().splitlines()
+    (desk / "audiences/customers.csv").write_text("\n".join([head, *rows]) + "\n")
+
+
+def test_a_false_alarm_is_taken_back_from_those_who_heard_it(told: Path) -> None:
+    before = outbox(told)
+    customers(told, "new@example.com,,New,")
+    done = run(told, "retract", "--because", "Our monitor was wrong.", "--yes")
+    assert done.exit_code == 0, done.output
+    new = bodies(told, before)
+    assert len(new) == 7
+    assert all("Our monitor was wrong." in " ".join(text.replace("=\n", "").split()) for text in new)
+    assert not any("new@example.com" in text for text in new)
+    assert run(told, "send", "card1").stdout.count("already sent")
+
+
+@pytest.mark.usefixtures("person")
+def test_retract_asks_why(told: Path) -> None:
+    done = run(told, "retract", typed="Our monitor was wrong.\ny\n")
+    assert done.exit_code == 0, done.output
+    assert "because: Our monitor was wrong." in (told / "incidents/card1.yaml").read_text()
+
+
+def test_reopen_needs_what_is_seen_and_done_anew(told: Path) -> None:
+    run(told, "resolve", "--fixed", "Done.", "--yes")
+    done = run(told, "reopen", "card1", "--issue", "Again.", "--yes")
+    assert done.exit_code == 2
+    assert "--resolution is missing" in done.stderr
+    assert "--timeframe is missing" in done.stderr
+    before = outbox(told)
+    done = run(told, "reopen", *ANEW, "--yes")
+    assert done.exit_code == 0, done.output
+    assert len(outbox(told)) == len(before) + 7
+    assert run(told, "update", "--nothing-new", "We look.", "--yes").exit_code == 0
+
+
+@pytest.mark.usefixtures("person")
+def test_reopen_asks_for_what_is_needed(told: Path) -> None:
+    run(told, "resolve", "--fixed", "Done.", "--yes")
+    done = run(told, "reopen", "card1", typed="Again.\nWe look into it.\nsoon\nunknown\ny\n")
+    assert done.exit_code == 0, done.output
+    assert "is not a timeframe" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("reopen", "card1", *ANEW), "card1 is not over"),
+        (("reopen", *ANEW), "no incident is over"),
+        (("reopen", "nope", *ANEW), "there is no incident 'nope'"),
+        (("retract",), "--because is missing"),
+        (("merge", "card1", "--into", "card1"), "cannot be part of itself"),
+        (("merge", "card1", "--into", "nope"), "there is no incident 'nope'"),
+        (("merge", "nope", "--into", "card1"), "there is no incident 'nope'"),
+    ],
+)
+def test_a_fault_is_named_and_writes_nothing(told: Path, command: tuple[str, ...], said: str) -> None:
+    before = everything_in(told / "incidents"), outbox(told)
+    done = run(told, *command, "--yes")
+    assert done.exit_code == 2, done.output
+    assert said in done.stderr, done.stderr
+    assert (everything_in(told / "incidents"), outbox(told)) == before
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_nothing_is_merged_into_what_is_over_or_untold(told: Path, over: bool) -> None:
+    declare(told, *(["--yes"] if over else []), title="Sign-in fails")
+    if over:
+        run(told, "resolve", "sign1", "--fixed", "Done.", "--yes")
+    done = run(told, "merge", "card1", "--into", "sign1", "--yes")
+    assert done.exit_code == 2
+    assert ("sign1 is over" if over else "nobody was told of sign1") in done.stderr
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("retract", "--because", "A false alarm."),
+        ("resolve", "--fixed", "Done."),
+    ],
+)
+def test_a_dry_run_of_each_leaves_every_byte(told: Path, verb: tuple[str, ...]) -> None:
+    before = everything_in(told)
+    assert run(told, *verb, "--dry-run").exit_code == 0
+    assert everything_in(told) == before
+
+
+def test_two_stories_become_one_and_its_end_reaches_the_readers_of_both(told: Path) -> None:
+    """Who heard of the one, and stands on no list of the other, hears how the other one ends: once."""
+    run(told, "declare", "The network is slow", "--severity", "1", *ANEW, "--audience", "internal", "--yes")
+    before = outbox(told)
+    done = run(told, "merge", "card1", "--into", "network1", "--yes")
+    assert done.exit_code == 0, done.output
+    last = bodies(told, before)
+    assert len(last) == 7
+    mails = [" ".join(text.replace("=\n", "").split()) for text in last if "MIME-Version" in text]
+    assert all("The network is slow" in mail and "(network1)" in mail for mail in mails)
+    before = outbox(told)
+    run(told, "update", "network1", "--nothing-new", "We look.", "--yes")
+    assert len(outbox(told)) == len(before) + 1, "the story goes on for its own readers"
+    before = outbox(told)
+    done = run(told, "resolve", "network1", "--fixed", "The switch is replaced.", "--yes")
+    assert done.exit_code == 0, done.output
+    ends = [name for name in outbox(told) if name not in before]
+    assert len(ends) == 7
+    assert run(told, "tick").exit_code == 0
+    assert len(outbox(told)) == len(before) + 7
+
+
+def test_a_chain_of_merges_ends_for_all(told: Path) -> None:
+    run(told, "declare", "The network is slow", "--severity", "1", *ANEW, "--audience", "internal", "--yes")
+    run(told, "declare", "Power is out", "--severity", "1", *ANEW, "--audience", "support", "--yes")
+    assert run(told, "merge", "card1", "--into", "network1", "--yes").exit_code == 0
+    assert run(told, "merge", "network1", "--into", "power1", "--yes").exit_code == 0
+    before = outbox(told)
+    run(told, "resolve", "power1", "--fixed", "It is back.", "--yes")
+    assert len(outbox(told)) == len(before) + 7
+
+
+def test_merge_without_an_id_means_the_other_one(told: Path) -> None:
+    declare(told, "--yes", title="Sign-in fails")
+    assert run(told, "merge", "--into", "sign1", "--yes").exit_code == 0
+    assert "merged_into: sign1" in (told / "incidents/card1.yaml").read_text()
