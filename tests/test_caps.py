@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
@@ -67,7 +68,7 @@ def say(bench: Bench, name: str, minutes: int, more: str = "") -> None:
     bench.now = START + timedelta(minutes=minutes)
     if not path.exists():
         write_incident(bench.folder, name, at=bench.now)
-    else:
+    elif more or bench.rows(name):
         more = more or update_text(bench.now, resolution=f"We try what we know after {minutes} minutes.")
         path.write_text(path.read_text() + more)
     bench.send(name)
@@ -173,3 +174,61 @@ def test_who_is_counted_is_found_by_an_index(bench: Bench, statements: list[Stat
     steps = [str(row[3]).lower() for row in plan]
     assert any("search delivery using index sqlite_autoindex_delivery" in step for step in steps), steps
     assert not any("scan delivery" in step for step in steps), steps
+
+
+# Over random histories
+
+MOVES = st.lists(
+    st.tuples(
+        st.sampled_from(["pay7", "net3"]), st.integers(1, 40), st.sampled_from(["plain", "worse", "end"])
+    ),
+    min_size=3,
+    max_size=10,
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(moves=MOVES, cap=st.integers(1, 3))
+def test_no_hour_holds_more_than_the_cap_but_for_what_none_holds_back(
+    moves: list[tuple[str, int, str]], cap: int
+) -> None:
+    with TemporaryDirectory() as folder:
+        write_desk(Path(folder), extra=f"most_an_hour = {cap}")
+        bench = Bench(Path(folder))
+        exempt: dict[tuple[str, str], bool] = {}
+        severity, minute = {}, 0
+        for name, after, move in moves:
+            minute += after
+            if severity.get(name) == 0:
+                continue  # it is over
+            number = sum(key[0] == name for key in exempt) + 1
+            at = START + timedelta(minutes=minute)
+            more = {
+                "plain": update_text(at, resolution=f"Way {number}."),
+                "worse": update_text(at, severity=str(max(1, severity.get(name, 3) - 1))),
+                "end": update_text(at, status="resolved", fixed="Rolled back.", remains="nothing"),
+            }[move]
+            is_worse = move == "worse" and severity.get(name, 3) > 1
+            exempt[name, f"update:{number}"] = number == 1 or is_worse or move == "end"
+            first = name not in severity
+            severity[name] = 3 if first else 0 if move == "end" else severity[name] - is_worse
+            if first:
+                write_list_of_all(bench, name, at)
+            say(bench, name, minute, "" if first else more)
+        told: dict[str, list[datetime]] = {}
+        rows = [row for name in severity for row in bench.rows(name) if row.channel == "email"]
+        for row in sorted(rows, key=lambda each: each.changed_at):
+            lately = [at for at in told.get(row.address, []) if row.changed_at - at < timedelta(hours=1)]
+            if row.state == "accepted":
+                assert exempt[row.incident, row.notice] or len(lately) < cap
+                told.setdefault(row.address, []).append(row.changed_at)
+            else:
+                assert row.reason == CAPPED
+                assert not exempt[row.incident, row.notice] and len(lately) >= cap
+        bench.ledger.close()
+
+
+def write_list_of_all(bench: Bench, name: str, at: datetime) -> None:
+    """Write an incident of severity 3 that all audiences hear of."""
+    path = write_incident(bench.folder, name, at=at, severity=3)
+    path.write_text(path.read_text().replace("severity: 3", "severity: 3\naudiences: [support, customers]"))

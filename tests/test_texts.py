@@ -221,3 +221,31 @@ def test_who_wants_less_than_all_is_promised_no_time(tmp_path: Path, level: str)
     assert not any("Next update: by" in text for text in kim)
     for text in texts_to(bench, "+4915112345674"):
         assert "Next text" not in text
+
+
+def test_a_text_held_for_the_night_promises_from_when_it_goes(tmp_path: Path) -> None:
+    """Nobody wrote since; the holding statements by mail keep its facts true."""
+    bench = desk(tmp_path, sms='quiet = "21:00-08:00"', extra=SILENCE, severity=2)
+    bench.now = START + timedelta(hours=20)  # 06:05 in Berlin
+    write_incident(tmp_path, severity=2, at=bench.now)
+    bench.send()
+    assert bench.texts() == []
+    ticks(bench, datetime(2026, 11, 22, 7, 5, tzinfo=UTC))
+    assert "Next text by 10:00 CET." in texts_to(bench, BOB)[0]
+    assert "Updates by email." in texts_to(bench, ANN)[0]
+    ticks(bench, datetime(2026, 11, 22, 9, 5, tzinfo=UTC))
+    assert "No change since" in texts_to(bench, BOB)[1]
+
+
+def test_a_text_held_for_the_night_counts_as_one_that_is_to_come(tmp_path: Path) -> None:
+    bench = desk(tmp_path, sms='quiet = "21:00-08:00"', severity=2)
+    bench.now = START + timedelta(hours=14)
+    write_incident(tmp_path, severity=2, at=bench.now)
+    bench.send()
+    end = update_text(bench.later(minutes=30), status="resolved", fixed="Rolled back.", remains="nothing")
+    write_incident(tmp_path, severity=2, at=START + timedelta(hours=14), more=end)
+    bench.send()
+    bench.now = datetime(2026, 11, 22, 7, 1, tzinfo=UTC)
+    bench.tick()
+    assert bench.texts() == [], "nobody is woken to what is over"
+    assert {row.state.value for row in bench.rows() if row.channel == "sms"} <= {"skipped"}

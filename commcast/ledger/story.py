@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, and_, case, func, select
 
 from commcast.ledger import schema
 from commcast.ledger.history import is_text_promise
@@ -50,6 +50,7 @@ def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
         _delivery.c.composition == _composition.c.id,
         _delivery.c.state.in_((*MAYBE_TOLD, *WAITING)),
     )
+    by_text = and_(_broadcast.c.channel == Channel.SMS, is_text_promise())
     rows = connection.execute(
         select(
             _broadcast.c.notice,
@@ -59,7 +60,7 @@ def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
             _broadcast.c.created_at,
             func.min(_composition.c.next_update_by),
             # No comma stands in a time of the ledger.
-            func.group_concat(case((is_text_promise(), _composition.c.next_update_by)).distinct()),
+            func.group_concat(case((by_text, _composition.c.next_update_by)).distinct()),
         )
         .join(_composition, _composition.c.broadcast == _broadcast.c.id)
         .where(
@@ -78,7 +79,7 @@ def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
             row.audience,
             datetime.fromisoformat(row.created_at),
             unstamp(row[5]),
-            _text_promises(row[6]) if row.channel == Channel.SMS else (),
+            _text_promises(row[6]),
         )
         for row in rows
     )

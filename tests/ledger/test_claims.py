@@ -11,7 +11,7 @@ from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from commcast.ledger import schema
-from commcast.ledger.claims import waiting
+from commcast.ledger.claims import planned, waiting
 from commcast.ledger.freeze import (
     Broadcast,
     FrozenRow,
@@ -432,3 +432,17 @@ def test_what_a_run_asks_again_and_again_is_found_by_an_index(ledger: Ledger) ->
         ]
     assert len(plans) > 15
     assert [plan for plan in plans if plan.startswith("SCAN delivery")] == []
+
+
+def test_what_waits_by_plan_waits_for_another_provider_too(ledger: Ledger) -> None:
+    """That one was told "later" is not another's business; that others hear first is everybody's."""
+    later = NOW + timedelta(minutes=5)
+    broadcast = fill(ledger, ["a", "b"], row=replace(ROW, not_before=later))
+    with ledger.read() as connection:
+        assert planned(connection, broadcast.id, NOW) == (2, later)
+    limit = Pace("fake", 0, 1, timedelta())
+    assert claim(ledger, broadcast, limit=limit, waits=False).claims == ()
+    (first, _) = claim(ledger, broadcast, now=later, limit=limit, waits=False).claims
+    answer(ledger, broadcast, [said(first.delivery, OutcomeKind.NOT_TAKEN, wait=timedelta(minutes=20))])
+    with ledger.read() as connection:
+        assert planned(connection, broadcast.id, NOW) == (0, None), "this one waits for a provider"

@@ -93,6 +93,17 @@ def test_who_was_told_twice_is_one_reader_as_last_frozen(ledger: Ledger) -> None
     ]
 
 
+def test_who_waits_for_quiet_hours_to_end_is_spoken_to_as_before(ledger: Ledger) -> None:
+    """What is held has no words yet; the end still has to find its reader."""
+    fill(ledger, ["a"])
+    put(ledger, State.ACCEPTED)
+    fill(ledger, ["a"], number=2, row=replace(ROW, state=State.HELD))
+    with ledger.write() as connection:
+        held = schema.delivery.c.state == State.HELD
+        connection.execute(update(schema.delivery).where(held).values(composition=None))
+    assert readers(ledger, "update:3") == ["a"]
+
+
 def test_an_incident_stands_where_its_frozen_broadcasts_stand(ledger: Ledger) -> None:
     fill(ledger, ["a"])
     fill(ledger, ["a"], number=3)
