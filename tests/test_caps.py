@@ -196,7 +196,8 @@ def test_no_hour_holds_more_than_the_cap_but_for_what_none_holds_back(
         write_desk(Path(folder), extra=f"most_an_hour = {cap}")
         bench = Bench(Path(folder))
         exempt: dict[tuple[str, str], bool] = {}
-        severity, minute = {}, 0
+        severity: dict[str, int] = {}
+        minute = 0
         for name, after, move in moves:
             minute += after
             if severity.get(name) == 0:
