@@ -122,7 +122,7 @@ class _Running:
                 self._one(incident)
             elif faults := renamed_faults(self.ledger, incident, self.loaded.ids):
                 self.ticked.errors[incident.path] = InputError(faults)
-            else:
+            elif not incident.latest.is_end:  # the end of what nobody ever heard of is old history
                 self._nudge_of_drafts(incident)
             if self.ticked.is_interrupted:
                 return

@@ -44,7 +44,8 @@ def nothing_went_out(desk: Path) -> None:
     """Neither now, nor by any tick that comes later."""
     assert releases(desk) == []
     done = run(desk, "tick")
-    assert done.exit_code in {0, 2}, done.output
+    # 5: a draft of long ago is to wake somebody, and these desks name nobody.
+    assert done.exit_code in {0, 2, 5}, done.output
     assert outbox(desk) == []
 
 
