@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from commcast.cli.options import FolderOption, find_folder
-from commcast.cli.output import put
+from commcast.cli.output import inert, put
 from commcast.errors import InputError
 
 _RECEIPTS = frozenset({"sendgrid", "twilio"})  # who can be asked what became of what they took
@@ -29,7 +29,6 @@ _OF_ACTIONS = (
     "# days without activity in a public repository. So each run ticks every minute for 20",
     "# minutes. commcast doctor says how late ticks come, and which promises that can keep.",
 )
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Format(StrEnum):
@@ -97,7 +96,7 @@ def installation(folder: Path, secrets: Path) -> Installation:
     script = Path(sys.executable).parent / "commcast"
     program = (str(script),) if script.is_file() else (sys.executable, "-m", "commcast")
     for path in (*program, str(here), str(secrets)):
-        if _CONTROL.search(path):
+        if inert(path) != path or "\n" in path or "\t" in path:
             raise InputError(f"{path!r:.80} holds a control character, which no crontab can; rename it")
     used = {each.provider for each in (config.channels.email, config.channels.sms) if each}
     return Installation(program, here, _owner(here), secrets.absolute(), bool(used & _RECEIPTS))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,7 @@ from commcast.cli import asking
 from commcast.cli.finding import find_incident, is_open
 from commcast.cli.opening import desk_to_work, sender_for, who
 from commcast.cli.options import FolderOption, IncidentArgument, JsonOption, clock
-from commcast.cli.output import going_on_unread, say, show, show_json
+from commcast.cli.output import going_on_unread, inert, say, show, show_json
 from commcast.cli.progress import Progress
 from commcast.duty import OnDuty, on_duty_for
 from commcast.errors import InputError
@@ -134,7 +133,7 @@ def _who_takes(config: Config, named: str | None) -> str:
 
 def _one_line(note: str) -> str:
     said = note.strip()
-    if re.search(r"[\x00-\x1f\x7f]", said) or len(said) > _LONGEST_NOTE:
+    if inert(said) != said or "\n" in said or "\t" in said or len(said) > _LONGEST_NOTE:
         raise InputError(f"--note is more than one line of {_LONGEST_NOTE} characters; write one sentence")
     return said
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +91,10 @@ def tell_planned(desk: Desk, delivered: Delivered) -> None:
         say(f"{delivered.planned:,} {follow} at {when}, sent by tick.")
 
 
-def tell_promise(desk: Desk, owed: Owed) -> None:
-    """Say by when the person on call has to write again."""
+def tell_promise(desk: Desk, owed: Owed, warnings: Iterable[str] = ()) -> None:
+    """Say by when the person on call has to write again, after what endangers that."""
+    for warning in warnings:
+        say(warning)
     notices = [line.notice for line in owed.lines]
     promised = [at for notice in notices for name in notice.audiences if (at := notice.next_update_by[name])]
     if promised:

@@ -211,10 +211,8 @@ def _send_released(desk: Desk, incident: Incident, ledger: Ledger, wishes: Wishe
 
     owed = what_is_owed(desk, incident, ledger, late=wishes.late)
     with ledger.read() as connection:
-        is_open = bool(
-            open_broadcasts(connection, incident.id) or held_rows(connection, incident.id, desk.now)
-        )
-    if not owed.deliveries and not is_open:
+        waits = open_broadcasts(connection, incident.id) or held_rows(connection, incident.id, desk.now)
+    if not owed.deliveries and not waits:
         return _nothing_to_send(owed, ledger, wishes)
     expected = None
     if wishes.late and owed.deliveries:
@@ -260,10 +258,8 @@ def _deliver_and_tell(
     tell_trouble(owed.incident.id, delivered)
     tell_planned(desk, delivered)
     if released and code is ExitCode.DONE and not owed.incident.latest.is_end:
-        # Where a question was asked it has said so.
-        for line in question.tick_warnings(desk, ledger) if wishes.yes else ():
-            say(line)
-        tell_promise(desk, owed)
+        # A question has warned of ticks before.
+        tell_promise(desk, owed, question.tick_warnings(desk, ledger) if wishes.yes else ())
     return code
 
 

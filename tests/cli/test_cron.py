@@ -133,7 +133,8 @@ def test_it_says_why_no_lock_is_needed(bench: Bench) -> None:
     assert "No flock is needed" in printed(bench, "crontab")
 
 
-def test_a_folder_with_a_line_break_is_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "a\nb"
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "a\x1b[2Jb", "a\u202eb"])
+def test_a_folder_whose_name_cannot_be_copied_is_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
     write_desk(folder)
     assert "control character" in run("cron", folder=folder, expect=2).stderr

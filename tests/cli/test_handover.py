@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from commcast.cli import asking
 from tests.cli.running import just_now, run
+from tests.cli.terminals import run as at_desk
 from tests.desks import Bench, update_text, write_desk, write_incident
 
 PEOPLE = """\
@@ -151,8 +153,8 @@ def test_what_is_over_needs_nobody(bench: Bench) -> None:
 
 
 def test_a_note_is_one_sentence(bench: Bench) -> None:
-    run("handover", "pay7", "--to", "sam", "--note", "a\nb", folder=bench.folder, expect=2)
-    run("handover", "pay7", "--to", "sam", "--note", "a" * 201, folder=bench.folder, expect=2)
+    for note in ("a\nb", "a\tb", "a\x1b[31mb", "a\u202eb", "a" * 201):
+        run("handover", "pay7", "--to", "sam", "--note", note, folder=bench.folder, expect=2)
 
 
 def test_json_says_who_has_it(bench: Bench) -> None:
@@ -170,3 +172,14 @@ def test_readers_inside_are_told_who_leads_now(bench: Bench) -> None:
     shown = run("preview", "pay7", folder=bench.folder).stdout
     assert "Sam Okafor" in shown
     assert "Dana Reyes" not in shown
+
+
+def test_who_is_nobody_known_is_asked_for_at_a_terminal(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(getpass, "getuser", lambda: "root")
+    monkeypatch.setattr(asking, "at_terminal", lambda: True)
+    done = at_desk(bench.folder, "take", "pay7", typed="alex\n\nsam\n")
+    assert (done.exit_code, done.stdout) == (0, "sam now has pay7.\n")
+    assert "Who are you? (dana, sam, kim)" in done.stderr
+    assert "'alex' is not a known person" in done.stderr
