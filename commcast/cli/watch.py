@@ -129,20 +129,19 @@ def _pictures(watch: Watch) -> Iterator[None]:
             lines = picture(watch.look(), watch.rates)
         except CommcastError as error:  # a file half written, a ledger being written: the next look may do
             fault = f"{watch.now().astimezone():%H:%M:%S} cannot be read now: {error}"
-            lines = [
-                *(line for line in lines if "cannot be read now: " not in line),
-                inert(fault).partition("\n")[0],
-            ]
+            head, *rest = (line for line in lines if "cannot be read now: " not in line)
+            lines = [head, inert(fault).partition("\n")[0], *rest]
 
 
 def picture(found: DeskStatus, rates: Mapping[tuple[str, str, str], float]) -> list[str]:
-    """Return the lines of one look: what status shows, and what is being sent."""
+    """Return the lines of one look: what is wrong and what is being sent stand above the table."""
     local = found.now.astimezone(found.zone)
-    lines = [f"{local:%H:%M:%S %Z}. Ctrl-C ends the watch.", "", *lines_of(found)]
+    lines = [f"{local:%H:%M:%S %Z}. Ctrl-C ends the watch.", *map(inert, warnings(found))]
+    if ticked := last_tick_line(found):
+        lines.append(ticked)
     if found.sending:
         lines += ["", "Being sent now:", *(_line(each, rates.get(_key(each))) for each in found.sending)]
-    ticked = last_tick_line(found)
-    return [*lines, "", *map(inert, warnings(found)), *([ticked] if ticked else [])]
+    return [*lines, "", *lines_of(found)]
 
 
 def _line(each: UnderWay, rate: float | None) -> str:
@@ -161,7 +160,11 @@ def _key(each: UnderWay) -> tuple[str, str, str]:
 
 def _draw(lines: list[str]) -> None:
     columns, height = room_of(sys.stdout)
-    shown = [_cut(line, columns) for line in lines[: max(height - 2, 1)]]
+    room = max(height - 2, 2)
+    if len(lines) > room:
+        more = len(lines) - room + 1
+        lines = [*lines[: room - 1], f"… {more} more lines: a taller window or commcast status shows them"]
+    shown = [_cut(line, columns) for line in lines]
     put("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in shown) + "\x1b[J")
     sys.stdout.flush()
 

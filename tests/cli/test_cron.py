@@ -22,7 +22,9 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     folder = tmp_path / request.param
     write_desk(folder)
     write_incident(folder, at=just_now())
-    return Bench(folder, now=just_now())
+    bench = Bench(folder, now=just_now())
+    bench.send()  # a draft would wake somebody soon
+    return bench
 
 
 def printed(bench: Bench, form: str, *more: str) -> str:

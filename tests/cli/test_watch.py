@@ -207,3 +207,16 @@ def test_the_last_tick_is_shown_and_its_silence_grows_without_reading(bench: Ben
     watch.now = lambda: datetime.now(UTC) + timedelta(minutes=11)
     assert "No tick has run for 1" in drawn(watch.look(), watch)
     assert watch.looks == 1
+
+
+def test_a_window_too_low_says_how_many_lines_are_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "room_of", lambda _stream: (79, 12))
+    watching._draw([f"line {number}" for number in range(1, 11)])
+    assert "more lines" not in capsys.readouterr().out
+    watching._draw([f"line {number}" for number in range(1, 31)])
+    drawn = capsys.readouterr().out
+    assert "line 9\x1b" in drawn
+    assert "line 10\x1b" not in drawn
+    assert "… 21 more lines: a taller window or commcast status shows them" in drawn
