@@ -94,7 +94,8 @@ def _record(ledger: Ledger, incidents: Iterable[str], channel: Channel | None) -
             tellings = read_tellings(connection, name)
             said[name] = tuple(each for each in tellings if channel in (None, each.channel))
             stated.update(read_stated(connection, Scope(name)))
-            nudges[name] = read_nudges(connection, name)
+            told = read_nudges(connection, name)
+            nudges[name] = tuple(each for each in told if channel in (None, each.way))
     return Record(said, stated, nudges)
 
 

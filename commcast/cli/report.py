@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -15,6 +16,7 @@ from commcast.cli.opening import desk_to_read
 from commcast.cli.options import FolderOption, JsonOption, NowOption, moment_or_now
 from commcast.cli.output import inert, put, say, show_json
 from commcast.cli.report_tables import show_tables
+from commcast.cli.wrapped import COLUMNS
 from commcast.errors import Fault, InputError, LedgerError
 
 if TYPE_CHECKING:
@@ -41,11 +43,14 @@ class Per(StrEnum):
 
 
 class TrendAsked(NamedTuple):
-    """What a trend is asked for: since when, parted by audience or not, how long a row is ("": as fits)."""
+    """What a trend is asked for: since when, by audience or not, how long a row is ("": as fits), and how."""
 
     since: str
     by_audience: bool
     per: str
+    as_json: bool
+    as_markdown: bool
+    html: Path | None
 
 
 MarkdownOption = Annotated[bool, typer.Option("--markdown", help="Print Markdown, for the review.")]
@@ -97,10 +102,12 @@ def report(
     if since is not None or by is not None or per is not None:
         from commcast.cli.report_trend import show_trend
 
-        if incident is not None or html is not None or since is None:
-            raise InputError("--since shows a trend over all incidents: give it without an ID and --html")
-        asked = TrendAsked(since, by is not None, per.value if per else "")
-        show_trend(folder, moment_or_now(now), asked, as_json=as_json, as_markdown=as_markdown)
+        if incident is not None or since is None:
+            raise InputError(
+                "--since shows a trend over all incidents; --by and --per belong to it, an ID does not"
+            )
+        asked = TrendAsked(since, by is not None, per.value if per else "", as_json, as_markdown, html)
+        show_trend(folder, moment_or_now(now), asked)
         return
     with desk_to_read(folder, moment_or_now(now)) as (desk, ledger):
         figures = _figures(desk, known(ledger), incident)
@@ -115,7 +122,7 @@ def report(
     elif html is not None:
         from commcast.report.page import as_page
 
-        _write(as_page(figures, desk.config.zone), html)
+        write_page(as_page(figures, desk.config.zone), html)
     else:
         _show(figures, desk.config.zone)
 
@@ -172,7 +179,9 @@ def _with_review(story: Story, config: Config, now: datetime) -> Story:
     return replace(story, postmortem=found.postmortem) if found and found.postmortem else story
 
 
-def _write(page: str, html: Path) -> None:
+def write_page(page: str, html: Path) -> None:
+    """Write a page to a file, or print it where that is called "-". Raises InputError."""
+    page = inert(page)
     if str(html) == "-":
         put(page)
         return
@@ -188,10 +197,12 @@ def _show(figures: Figures, zone: ZoneInfo) -> None:
     from commcast.report.words import clock_of, facts, headline, subject, tables
 
     clock = clock_of(figures, zone)
-    show_painted(paint(inert(figures.story.title), BOLD))
+    for line in textwrap.wrap(inert(figures.story.title), COLUMNS):
+        show_painted(paint(line, BOLD))
     show_painted(inert(subject(figures, clock)))
     show_painted("")
-    show_painted(paint(inert(headline(figures)), BOLD))
+    for line in textwrap.wrap(inert(headline(figures)), COLUMNS):
+        show_painted(paint(line, BOLD))
     show_tables(tables(figures, clock))
     show_painted("")
     known = list(facts(figures))

@@ -10,29 +10,30 @@ import typer
 from commcast.cli.colour import BOLD, paint, show_painted
 from commcast.cli.opening import desk_to_read
 from commcast.cli.output import inert, put, show_json
-from commcast.cli.report import TrendAsked, known, reckoned
+from commcast.cli.report import TrendAsked, known, reckoned, write_page
 from commcast.cli.report_tables import show_tables
 from commcast.durations import parse_duration
 from commcast.report.markdown import trend_as_markdown
+from commcast.report.page import trend_page
 from commcast.report.reading import read_stories
 from commcast.report.trend import Per, Trend, per_for, trend_document, trend_headline, trend_of, trend_table
 
 
-def show_trend(
-    folder: Path | None, now: datetime, asked: TrendAsked, *, as_json: bool, as_markdown: bool
-) -> None:
+def show_trend(folder: Path | None, now: datetime, asked: TrendAsked) -> None:
     """Print the trend. Raises typer.BadParameter for a length that cannot be read."""
-    trend = _read(folder, now, asked)
-    if as_json:
+    trend, organisation = _read(folder, now, asked)
+    if asked.as_json:
         show_json("trend", trend_document(trend))
-    elif as_markdown:
+    elif asked.as_markdown:
         put(inert(trend_as_markdown(trend)))
+    elif asked.html is not None:
+        write_page(trend_page(trend, organisation), asked.html)
     else:
         show_painted(paint(inert(trend_headline(trend)), BOLD))
         show_tables([trend_table(trend)])
 
 
-def _read(folder: Path | None, now: datetime, asked: TrendAsked) -> Trend:
+def _read(folder: Path | None, now: datetime, asked: TrendAsked) -> tuple[Trend, str]:
     try:
         span = parse_duration(asked.since)
     except ValueError as error:
@@ -41,7 +42,7 @@ def _read(folder: Path | None, now: datetime, asked: TrendAsked) -> Trend:
         with known(ledger).read() as connection:
             stories = read_stories(connection, now - span, now)
         figures = [reckoned(story, desk.config) for story in stories]
-        return trend_of(
+        trend = trend_of(
             figures,
             now - span,
             now,
@@ -49,3 +50,4 @@ def _read(folder: Path | None, now: datetime, asked: TrendAsked) -> Trend:
             per=Per(asked.per) if asked.per else per_for(span),
             by_audience=asked.by_audience,
         )
+        return trend, desk.config.organisation.name

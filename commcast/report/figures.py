@@ -147,7 +147,7 @@ class Figures:
     def down(self) -> timedelta | None:
         """How long it lasted: from its beginning to its end, or until now; None where nobody knows."""
         start = self.story.started
-        if start is None or self.story.kind != "incident" or self.withdrawn:
+        if start is None or self.story.is_planned or self.withdrawn:
             return None
         return max(timedelta(), (self.ended or self.story.now) - start)
 

@@ -8,8 +8,10 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from commcast import __version__
+from commcast.report.chart import trend_chart
 from commcast.report.figures import Figures
 from commcast.report.timeline import tall_timeline, wide_timeline
+from commcast.report.trend import Trend, trend_cards, trend_headline, trend_table
 from commcast.report.words import cards, clock_of, facts, headline, subject, tables
 
 # The program's own page, not a message: nothing in a user's templates/ changes it.
@@ -32,6 +34,21 @@ def as_page(figures: Figures, zone: ZoneInfo) -> str:
         facts=list(facts(figures)),
         tables=list(tables(figures, clock)),
         made=f"{clock.full(figures.story.now)} {clock.letters(figures.story.now)}",
+    )
+
+
+def trend_page(trend: Trend, organisation: str) -> str:
+    """Return the page of a trend as HTML."""
+    return _render(
+        "trend.html.j2",
+        title=f"How {organisation} communicated",
+        since=f"{trend.since:%Y-%m-%d}",
+        headline=trend_headline(trend),
+        cards=list(trend_cards(trend)),
+        wide=trend_chart(trend, 1100),
+        narrow=trend_chart(trend, 360),
+        per=trend.per.value,
+        table=trend_table(trend),
     )
 
 

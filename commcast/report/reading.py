@@ -24,7 +24,7 @@ from commcast.ledger.chronicle import (
     read_texts,
 )
 from commcast.ledger.schema import OWN_STORY, State
-from commcast.model import END_STATUSES
+from commcast.model import END_STATUSES, Kind
 from commcast.plan.kinds import NoticeKind
 from commcast.release import ELSEWHERE
 from commcast.report.story import NightTexts, Nudged, Pledge, Shape, Stage, Story, Telling, Texts
@@ -102,13 +102,14 @@ def _story(
     newest = released[-1]
     about: Mapping[str, Any] = newest.facts.get("incident", {})
     stages = tuple(_stage(each) for each in released)
-    started = _time(about.get("started")) if about.get("started_written", True) else None
+    kind = about.get("kind", Kind.INCIDENT.value)
+    knows = kind == Kind.INCIDENT.value and about.get("started_written", True)
     return Story(
         incident=newest.incident,
         title=newest.title,
-        kind=about.get("kind", "incident"),
+        kind=kind,
         now=now,
-        started=started,
+        started=_time(about.get("started")) if knows else None,
         stages=stages,
         tellings=_tellings(counted, {stage.number: stage for stage in stages}),
         pledges=_pledges(promised),

@@ -124,7 +124,8 @@ class Texts:
 class Story:
     """All that a report is reckoned from. Times are aware; `now` is the moment of the report.
 
-    `started` is when it began, None where nobody knows. `feedback` is (yes, no).
+    `started` is when an incident began, None where nobody knows, and for planned work, which is announced
+    long before it begins. `feedback` is (yes, no).
     """
 
     incident: str
@@ -143,7 +144,18 @@ class Story:
 
     @property
     def first_release(self) -> datetime:
-        return min(stage.released_at for stage in self.stages)
+        """When somebody first said yes to an update here; what others told before counts only alone."""
+        ours = [stage.released_at for stage in self.stages if not stage.elsewhere]
+        return min(ours or [stage.released_at for stage in self.stages])
+
+    @property
+    def is_planned(self) -> bool:
+        return self.kind != "incident"
+
+    @property
+    def work_at(self) -> datetime | None:
+        """When planned work began, as its updates say; None before that, and for an incident."""
+        return next((stage.at for stage in self.stages if stage.status == "in_progress"), None)
 
     @property
     def is_over(self) -> bool:

@@ -6,110 +6,22 @@ their own size. All numbers are pixels of the drawing.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
 from commcast.report.figures import AudienceFigures, Figures, Gap, Kept, Promise, tellings_of
+from commcast.report.scale import Scale, ticks
+from commcast.report.shapes import Bar, Drawing, Label, Line, Mark
+from commcast.report.spoken import Clock, length, many, roughly
 from commcast.report.story import Shape, Telling
-from commcast.report.words import Clock, beginning, length, many, name_of, said_of
+from commcast.report.words import beginning, name_of, said_of
 
 _MARK = 20.0  # how far marks must be apart not to touch
 _FINE = {Kept.KEPT, Kept.OPEN}
 _LETTERS = {Shape.HOLDING: "H", Shape.REMINDER: "R", Shape.FOLLOW_UP: "F"}
-_STEPS = [timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 180, 360, 720)]
-# Time in which nothing happens for so long is drawn shorter than it is, and marked as such.
-_BREAK_ABOVE, _BREAK_SHARE, _BREAK_DRAWN = timedelta(hours=6), 0.25, 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A rectangle; `what` is its class in the page's style, `title` what it tells when pointed at."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-    what: str
-    title: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A straight line."""
-
-    x1: float
-    y1: float
-    x2: float
-    y2: float
-    what: str
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """A word; `anchor` is start, middle or end; `turned` words run upwards."""
-
-    x: float
-    y: float
-    text: str
-    what: str
-    anchor: str = "start"
-    turned: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A message: its shape by `what`, with a letter or number in it."""
-
-    x: float
-    y: float
-    what: str
-    text: str
-    title: str
-
-
-@dataclass(slots=True)
-class Drawing:
-    """All shapes of one timeline, in the order in which they are drawn within their kind."""
-
-    width: float
-    height: float = 0.0
-    bars: list[Bar] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
-    spans: list[Bar] = field(default_factory=list)
-    marks: list[Mark] = field(default_factory=list)
-    labels: list[Label] = field(default_factory=list)
-
-
-class Scale:
-    """From moments to pixels along. Long stretches without any event are shortened; `breaks` are those."""
-
-    def __init__(self, moments: Iterable[datetime], start: float, end: float) -> None:
-        self.moments = sorted(set(moments))
-        lengths = [after - before for before, after in pairwise(self.moments)]
-        total = sum(lengths, timedelta())
-        broken = [each > _BREAK_ABOVE and each > _BREAK_SHARE * total for each in lengths]
-        rest = sum((each for each, is_long in zip(lengths, broken, strict=True) if not is_long), timedelta())
-        drawn = [
-            _BREAK_DRAWN * (rest.total_seconds() or 1.0) if is_long else each.total_seconds()
-            for each, is_long in zip(lengths, broken, strict=True)
-        ]
-        size = (end - start) / (sum(drawn) or 1.0)
-        self.places = [start]
-        for each in drawn:
-            self.places.append(self.places[-1] + each * size)
-        self.breaks = [i for i, is_long in enumerate(broken) if is_long]
-
-    def at(self, moment: datetime) -> float:
-        """Return where a moment lies; one outside lies at the edge."""
-        i = max(0, min(bisect_right(self.moments, moment) - 1, len(self.moments) - 2))
-        if len(self.moments) < 2:
-            return self.places[0]
-        before, after = self.moments[i], self.moments[i + 1]
-        share = min(1.0, max(0.0, (moment - before) / (after - before)))
-        return self.places[i] + share * (self.places[i + 1] - self.places[i])
+_ROOMY = 80  # a lane so wide has room for words beside its line
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +48,7 @@ class _Frame:
 
 def wide_timeline(figures: Figures, clock: Clock) -> Drawing:
     """Return the timeline for a page of 700 pixels and more: time runs to the right."""
-    frame = _Frame(True, 1100, 132, 1066, 58, 112, 52, 2, -21, 3, 18, 11)
+    frame = _Frame(True, 1100, 144, 1066, 58, 116, 52, 2, -21, 3, 18, 13)
     return _Plot(figures, clock, frame).drawing()
 
 
@@ -192,53 +104,56 @@ class _Plot:
 
     def _axis(self) -> None:
         clear = 64.0 if self.frame.wide else 30.0
-        bounds = [beginning(self.figures.story), *([self.figures.ended] if self.figures.ended else [])]
+        breaks = [(self.scale.places[i] + self.scale.places[i + 1]) / 2 for i in self.scale.breaks]
         # On a tall page the beginning and the end are named where the hours stand.
-        taken = [] if self.frame.wide else [self.scale.at(at) for at in bounds]
-        before = -clear
-        for tick in _ticks(self.scale, (self.frame.end - self.frame.start) / clear):
+        taken = [] if self.frame.wide else [(self.scale.at(at), 26.0) for at in self._ends]
+        taken += [(along, 56.0 if self.frame.wide else 16.0) for along in breaks]
+        shown: datetime | None = None
+        for tick in ticks(self.scale, (self.frame.end - self.frame.start) / clear):
             along = self.scale.at(tick)
-            if along - before < clear:
-                continue
-            before = along
             self._cross_line(along, "grid")
-            if any(abs(along - other) < 26 for other in taken):
+            if any(abs(along - other) < room for other, room in taken):
                 continue
-            text = f"{tick.astimezone(self.clock.zone):%H:%M}"
-            if text == "00:00":
-                text = self.clock.day(tick)
-            self._axis_label(along, text, "tick")
-        for i in self.scale.breaks:
-            middle = (self.scale.places[i] + self.scale.places[i + 1]) / 2
-            quiet = self.scale.moments[i + 1] - self.scale.moments[i]
-            self._cross_line(middle, "break")
-            self._axis_label(middle, f"… {length(quiet)} …", "tick")
+            taken.append((along, clear - 1))
+            self._axis_label(along, self.clock.hour_or_day(tick, shown), "tick")
+            shown = tick
+        for i, along in zip(self.scale.breaks, breaks, strict=True):
+            self._cross_line(along, "break")
+            quiet = roughly(self.scale.moments[i + 1] - self.scale.moments[i])
+            self._axis_label(along, f"… {quiet} …" if self.frame.wide else quiet, "tick")
+
+    @property
+    def _ends(self) -> list[datetime]:
+        """When it began (planned work: when that did) and, where it is over, when it was."""
+        story, ended = self.figures.story, self.figures.ended
+        return [story.work_at or beginning(story), *([ended] if ended else [])]
 
     def _bounds(self) -> None:
         """Draw when it began and when it was over, across all lanes."""
         story, ended = self.figures.story, self.figures.ended
-        start = beginning(story)
-        self._bound(start, "began" if story.started else "first", "began", first=True)
-        if ended:
-            self._bound(ended, "over", "over")
-            a, b = self.scale.at(start), self.scale.at(ended)
+        start = story.work_at or beginning(story)
+        began, over = self.scale.at(start), self.scale.at(ended) if ended else None
+        close = over is not None and over - began < (250 if self.frame.wide else 34)
+        word = "began" if story.started or story.work_at else "first"
+        self._bound(start, word, "began", "end" if close else "start")
+        if ended and over is not None:
+            room = over < self.frame.end - 160
+            self._bound(ended, "over", "over", "start" if room else "end", 14 if close else 0)
             title = f"lasted {length(max(ended - start, timedelta()))}"
             across = self.frame.first - (8 if self.frame.wide else 6)
-            self.made.bars.append(self._bar(a, b, across, 5, "down", title))
+            what = "work" if story.is_planned else "down"
+            self.made.bars.append(self._bar(began, over, across, 5, what, title))
 
-    def _bound(self, at: datetime, text: str, what: str, *, first: bool = False) -> None:
-        along = self.scale.at(at)
+    def _bound(self, at: datetime, text: str, what: str, anchor: str, lower: float = 0) -> None:
+        """Draw one of the two; on a tall page its words stand where the hours do, by `lower` more below."""
+        along, kind = self.scale.at(at), f"bound {what}"
         self._cross_line(along, what)
         if self.frame.wide:
-            near_end = along > self.frame.end - 90
-            anchor = "end" if near_end and not first else "start" if first else "middle"
-            self.made.labels.append(
-                Label(along, 16, f"{text} {self.clock.time(at)}", f"bound {what}", anchor)
-            )
+            self.made.labels.append(Label(along, 16, f"{text} {self.clock.time(at)}", kind, anchor))
             return
         hour = f"{at.astimezone(self.clock.zone):%H:%M}"
-        self.made.labels.append(Label(42, along - 2, text, f"bound {what}", "end"))
-        self.made.labels.append(Label(42, along + 12, hour, f"bound {what}", "end"))
+        self.made.labels.append(Label(42, along - 2 + lower, text, kind, "end"))
+        self.made.labels.append(Label(42, along + 12 + lower, hour, kind, "end"))
 
     def _lane(self, number: int, each: AudienceFigures) -> None:
         across = self.frame.first + number * self.frame.lane
@@ -257,10 +172,11 @@ class _Plot:
     def _lane_name(self, across: float, each: AudienceFigures) -> None:
         due = [promise for promise in each.promises if promise.state is not Kept.OPEN]
         kept = sum(promise.state is Kept.KEPT for promise in due)
-        notes = [many(each.messages, "message"), f"{kept} of {len(due)} kept" if due else ""]
+        of = " of " if self.frame.lane > _ROOMY else "/"
+        notes = [many(each.messages, "message"), f"{kept}{of}{len(due)} kept" if due else ""]
         if self.frame.wide:
             base = across + self.frame.base
-            self.made.labels.append(Label(12, base - 8, cut(each.name, 15), "name"))
+            self.made.labels.append(Label(12, base - 8, cut(each.name, 14), "name"))
             for i, note in enumerate(filter(None, notes)):
                 self.made.labels.append(Label(12, base + 9 + 15 * i, note, "note"))
             return
@@ -269,7 +185,7 @@ class _Plot:
         self.made.labels.append(Label(across + 6, 34, cut(notes[1] or notes[0], fits + 2), "note"))
 
     def _messages(self, base: float, each: AudienceFigures, told: Sequence[Telling]) -> None:
-        levels = self.frame.levels if self.frame.lane > 60 else 1
+        levels = self.frame.levels if self.frame.lane > _ROOMY else 1
         ends = [-_MARK * 2] * levels
         for telling in told:
             if telling.first_at is None:
@@ -277,6 +193,7 @@ class _Plot:
             along = self.scale.at(telling.first_at)
             free = [i for i in range(levels) if along - ends[i] >= _MARK]
             level = free[0] if free else ends.index(min(ends))
+            along = max(along, ends[level] + _MARK - 2)  # better a little later than on top of another
             ends[level] = along
             across = base + level * self.frame.level
             if level:
@@ -300,7 +217,7 @@ class _Plot:
         rows = [-1.0] * self.frame.rows
         for promise in sorted(promises, key=lambda each: (each.made_at, each.promised)):
             start, end = self.scale.at(promise.made_at), self.scale.at(promise.promised)
-            until = max(end, self.scale.at(promise.word_at) if promise.late and promise.word_at else end)
+            until = self.scale.at(promise.promised + promise.late) if promise.late else end
             if promise.state is Kept.BROKEN:
                 until = self.frame.end
             free = [i for i, taken in enumerate(rows) if start >= taken + 2]
@@ -331,7 +248,7 @@ class _Plot:
             middle = (end + until) / 2
             if until - end > 7 * len(text):  # there is room for it beside its bar
                 self.made.labels.append(Label(across + 19, middle, text, "late", "middle", turned=True))
-            else:
+            elif self.frame.lane > _ROOMY:
                 self.made.labels.append(Label(across + 11, middle + 4, text.replace(" late", ""), "late"))
 
     def _silence(self, base: float, gap: Gap) -> None:
@@ -341,7 +258,8 @@ class _Plot:
         text = length(gap.length)
         middle = (start + end) / 2
         if self.frame.wide:
-            self.made.labels.append(Label(middle, base - 14, text, "quiet", "middle"))
+            said = f"{text} of silence" if end - start > 130 else text
+            self.made.labels.append(Label(middle, base - 14, said, "quiet", "middle"))
         else:
             self.made.labels.append(Label(base - 9, middle, text, "quiet", "middle", turned=True))
 
@@ -371,22 +289,6 @@ class _Plot:
 
     def _point(self, along: float, across: float) -> tuple[float, float]:
         return (along, across) if self.frame.wide else (across, along)
-
-
-def _ticks(scale: Scale, most: float) -> Iterator[datetime]:
-    """Yield full moments of the clock, at most so many, so that all are equally far apart."""
-    first, last = scale.moments[0], scale.moments[-1]
-    span = last - first
-    shown = span - sum((scale.moments[i + 1] - scale.moments[i] for i in scale.breaks), timedelta())
-    step = next((each for each in _STEPS if shown / each <= most), timedelta(days=1))
-    while span / step > 500:  # a story of months
-        step *= 2
-    whole = timedelta(seconds=int(first.timestamp()) % int(step.total_seconds()))
-    tick = first.replace(microsecond=0) - whole
-    while tick <= last:
-        if tick >= first and not any(scale.moments[i] < tick < scale.moments[i + 1] for i in scale.breaks):
-            yield tick
-        tick += step
 
 
 def _class(telling: Telling) -> str:

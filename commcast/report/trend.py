@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from commcast.report.figures import AudienceFigures, Figures, Kept
-from commcast.report.words import MONTHS, Table, length, many
+from commcast.report.spoken import MONTHS, length, many
+from commcast.report.words import Card, Table
 
 _WEEKS_UP_TO = timedelta(days=92)
 
@@ -44,6 +45,11 @@ class Account:
     @property
     def broken(self) -> int:
         return self.due - self.kept
+
+    def join(self, other: Account) -> None:
+        """Add another account to this one."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
     def add(self, figures: Figures, audiences: Iterable[AudienceFigures]) -> None:
         """Count an incident, with the promises and texts of these of its audiences."""
@@ -118,7 +124,7 @@ def trend_table(trend: Trend) -> Table:
     by_audience = any(line.audience for line in trend.lines)
     title = f"By {trend.per}{' and audience' if by_audience else ''}"
     head = ("From", *(["Audience"] if by_audience else []), "Count", "Kept", "In time")
-    head += ("Down", "Broken", "Wrong", "At night")
+    head += ("Down", "Broken", "Wrong", "Night")
     rows = []
     for line in trend.lines:
         if line.account.incidents or not by_audience:
@@ -140,6 +146,20 @@ def trend_headline(trend: Trend) -> str:
     kept = f"kept {total.kept} of {many(total.due, 'promise')}"
     held = f"{total.held} of {many(total.judged, 'estimate')} held" if total.judged else "no estimate given"
     return f"{many(total.incidents, 'incident')}: {kept}, {held}, {length(total.down)} down."
+
+
+def trend_cards(trend: Trend) -> Iterator[Card]:
+    """Yield the figures that a manager looks for: deposits, then withdrawals."""
+    total = trend.total
+    if total.due:
+        tone = "bad" if total.broken else "good"
+        yield Card(f"{total.kept} of {total.due}", "promises kept", f"{total.broken} not kept", tone)
+    if total.judged:
+        tone = "good" if total.held == total.judged else "bad"
+        yield Card(f"{total.held} of {total.judged}", "ends in time", "by the latest time we named", tone)
+    yield Card(length(total.down), "down", many(total.incidents, "incident") + " and planned works")
+    yield Card(str(total.corrections), "corrections", "words that were wrong")
+    yield Card(f"{total.at_night:,}", "texts at night", "by the readers' own clocks")
 
 
 def trend_document(trend: Trend) -> dict[str, Any]:

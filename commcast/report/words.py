@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from commcast.report.figures import AudienceFigures, Figures, Kept, Promise, worst_severity
+from commcast.report.spoken import Clock, length, many
 from commcast.report.story import Shape, Story, Telling
 
 _WAYS = {"email": "email", "sms": "SMS", "command": "command"}
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _FIRST_OUTCOMES = ("accepted", "delivered", "bounced", "failed", "rejected", "unknown", "waiting", "held")
 
 
@@ -40,31 +40,6 @@ class Table:
     small: bool = True
 
 
-class Clock:
-    """Shows times on the desk's clock; the day is named where the story is longer than one day."""
-
-    def __init__(self, zone: ZoneInfo, moments: Iterable[datetime]) -> None:
-        self.zone = zone
-        self._days = {at.astimezone(zone).date() for at in moments}
-
-    def time(self, at: datetime) -> str:
-        """Return such as 10:24, or 21 Nov 10:24."""
-        local = at.astimezone(self.zone)
-        return f"{local:%H:%M}" if len(self._days) == 1 else f"{self.day(at)} {local:%H:%M}"
-
-    def day(self, at: datetime) -> str:
-        local = at.astimezone(self.zone)
-        return f"{local.day} {MONTHS[local.month - 1]}"
-
-    def full(self, at: datetime) -> str:
-        local = at.astimezone(self.zone)
-        return f"{self.day(at)} {local.year}, {local:%H:%M}"
-
-    def letters(self, at: datetime) -> str:
-        """Return what the zone calls itself then, such as CET."""
-        return at.astimezone(self.zone).tzname() or self.zone.key
-
-
 def clock_of(figures: Figures, zone: ZoneInfo) -> Clock:
     """Return the clock for a story; its days are those of its messages, beginning and end."""
     story = figures.story
@@ -77,20 +52,6 @@ def beginning(story: Story) -> datetime:
     return story.started or story.first_release
 
 
-def length(span: timedelta) -> str:
-    """Return a length to the minute: 34 min, 1 h 16 min, 2 d 3 h."""
-    minutes = int(span.total_seconds() // 60)
-    if minutes < 1:
-        return "under 1 min"
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, rest = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {rest} min" if rest else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
-
-
 def headline(figures: Figures) -> str:
     """Return the report in one line: promises, first word, longest silence."""
     parts = []
@@ -99,6 +60,8 @@ def headline(figures: Figures) -> str:
     first, _ = _first_and_last(figures)
     if first and first.from_start is not None:
         parts.append(f"first word after {length(first.from_start)}")
+    if (ahead := _ahead(figures)) is not None:
+        parts.append(f"announced {length(ahead)} before it began")
     if (silent := _most_silent(figures)) and silent.silence:
         parts.append(f"longest silence {length(silent.silence.length)}")
     text = ", ".join(parts) or "Nobody was told"
@@ -109,7 +72,7 @@ def subject(figures: Figures, clock: Clock) -> str:
     """Return what and when it was, in one line."""
     story = figures.story
     parts = [story.incident, f"severity {worst_severity(story.stages)}"]
-    if story.kind != "incident":
+    if story.is_planned:
         parts = [story.incident, story.kind]
     start = beginning(story)
     until = f" to {clock.time(figures.ended)}" if figures.ended else ", not over yet"
@@ -134,6 +97,8 @@ def cards(figures: Figures, clock: Clock) -> Iterator[Card]:
         if length(last.from_start) != length(first.from_start):
             note = f"to {first.name}; {last.name} after {length(last.from_start)}"
         yield Card(length(first.from_start), "until the first word", note)
+    if (ahead := _ahead(figures)) is not None:
+        yield Card(length(ahead), "notice of the work", "from the first word to its beginning")
     if (silent := _most_silent(figures)) and (gap := silent.silence):
         note = f"{silent.name}, {clock.time(gap.start)} to {clock.time(gap.end)}"
         yield Card(length(gap.length), "longest silence", note)
@@ -198,11 +163,6 @@ def name_of(telling: Telling) -> str:
     return str(telling.shape)
 
 
-def many(count: int, word: str) -> str:
-    """Return a number with its word: 1 promise, 15 promises."""
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
 def _first_and_last(figures: Figures) -> tuple[AudienceFigures | None, AudienceFigures | None]:
     """Return which audiences had the first word first, and last."""
     told = sorted(
@@ -212,6 +172,13 @@ def _first_and_last(figures: Figures) -> tuple[AudienceFigures | None, AudienceF
     return (told[0], told[-1]) if told else (None, None)
 
 
+def _ahead(figures: Figures) -> timedelta | None:
+    """Return how long before planned work began its first reader knew; None for an incident."""
+    told = [each.first_at for each in figures.audiences if each.first_at]
+    work = figures.story.work_at
+    return work - min(told) if figures.story.is_planned and work and told and work > min(told) else None
+
+
 def _most_silent(figures: Figures) -> AudienceFigures | None:
     silent = [each for each in figures.audiences if each.silence]
     return max(silent, key=lambda each: each.silence.length if each.silence else timedelta(), default=None)
@@ -219,9 +186,11 @@ def _most_silent(figures: Figures) -> AudienceFigures | None:
 
 def _audiences(figures: Figures, clock: Clock) -> Table:
     rows = tuple(_audience(each, clock) for each in figures.audiences)
-    head = ("Audience", "First word", "After release", "Longest silence", "Messages", "Kept")
-    note = "First word: from the beginning. After release: from the first yes to an update."
-    if not figures.story.started:
+    head = ("Audience", "First word", "After yes", "Longest silence", "Messages", "Kept")
+    note = "First word: from the beginning. After yes: from the first yes to an update."
+    if figures.story.is_planned:
+        note = "After yes: from the first yes to an update."
+    elif not figures.story.started:
         note = "When it began is not written in its file, so the time to the first word is not known."
     return Table("By audience", head, rows, note, small=False)
 
@@ -229,7 +198,7 @@ def _audiences(figures: Figures, clock: Clock) -> Table:
 def _audience(each: AudienceFigures, clock: Clock) -> tuple[str, ...]:
     due = [promise for promise in each.promises if promise.state is not Kept.OPEN]
     kept = sum(promise.state is Kept.KEPT for promise in due)
-    first = "never" if each.first_at is None else "not known"
+    first = "never" if each.first_at is None else clock.time(each.first_at)
     silence = "none"
     if each.silence:
         silence = f"{length(each.silence.length)} from {clock.time(each.silence.start)}"

@@ -117,6 +117,11 @@ def test_the_trend_by_audience_and_month(told: Path) -> None:
     assert "| 1 Nov | customers |" in run(*asked, "--markdown", folder=told).stdout
 
 
+def test_the_trend_as_a_page(told: Path, tmp_path: Path) -> None:
+    run("report", "--since", "30d", "--now", NOW, "--html", tmp_path / "t.html", folder=told)
+    assert "How Acme Pay communicated" in (tmp_path / "t.html").read_text()
+
+
 def test_a_trend_over_nothing_says_so(told: Path) -> None:
     shown = run("report", "--since", "2d", "--now", NOW, folder=told).stdout
     assert "No incident" in shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -12,9 +13,10 @@ import pytest
 from playwright.sync_api import Browser
 
 from commcast.report.figures import Figures, figures_of
-from commcast.report.page import as_page
+from commcast.report.page import as_page, trend_page
 from commcast.report.reading import read_story
 from commcast.report.story import Shape
+from commcast.report.trend import Per, trend_of
 from tests.report.browsing import Scheme, chromium, shown
 from tests.report.nights import clock, night_of_pay7
 
@@ -122,6 +124,22 @@ def test_hostile_words_are_inert(browser: Browser, figures: Figures, tmp_path: P
         assert seen.page.locator("script, img").count() == 0
         assert (seen.asked, seen.said) == ([page.as_uri()], [])
         assert seen.overflow <= 0
+
+
+@pytest.mark.parametrize(("width", "scheme"), LIGHT_AND_DARK)
+def test_the_page_of_a_trend_is_so_too(
+    width: int, scheme: Scheme, browser: Browser, figures: Figures, tmp_path: Path
+) -> None:
+    now = clock("18:00")
+    since = now - timedelta(days=90)
+    trend = trend_of([figures], since, now, BERLIN, per=Per.WEEK, by_audience=True)
+    page = tmp_path / "trend.html"
+    page.write_text(trend_page(trend, HOSTILE), encoding="utf-8")
+    with shown(browser, page, width, scheme) as seen:
+        assert seen.grave_findings() == []
+        assert seen.overflow <= 0
+        assert (seen.asked, seen.said) == ([page.as_uri()], [])
+        assert seen.page.locator("svg[role=img]:visible").count() == 1
 
 
 def test_every_kind_of_message_has_a_shape_of_its_own(figures: Figures) -> None:
