@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from commcast.ledger.aftermath import TextSent, read_answers, read_calls, read_texts_sent
+from commcast.ledger.aftermath import Called, TextSent, read_answers, read_calls, read_texts_sent
 from commcast.ledger.chronicle import (
     Counted,
     Promised,
@@ -216,8 +216,12 @@ def read_nudges(connection: Connection, incident: str) -> tuple[Nudged, ...]:
     own = read_counted(connection, Scope(f"{OWN_STORY}{incident}"))
     calls = read_calls(connection, incident)
     told = [Nudged(row.notice, row.last_at, row.channel, row.count, _outcome(row)) for row in own]
-    told += [Nudged(call.notice, call.at, "command", 1, call.state) for call in calls]
+    told += [Nudged(call.notice, call.at, "command", 1, _called(call)) for call in calls]
     return tuple(sorted(told, key=lambda each: each.at))
+
+
+def _called(call: Called) -> str:
+    return f"{call.state}: {call.detail}" if call.detail else call.state
 
 
 def _measured(texts: Sequence[TextSent], count: int) -> Texts:

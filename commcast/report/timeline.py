@@ -215,7 +215,11 @@ class _Plot:
 
     def _promises(self, across: float, promises: Sequence[Promise]) -> None:
         rows = [-1.0] * self.frame.rows
+        drawn: set[tuple[datetime, Kept]] = set()
         for promise in sorted(promises, key=lambda each: (each.made_at, each.promised)):
+            if (promise.promised, promise.state) in drawn:
+                continue  # said once more, as a reminder does
+            drawn.add((promise.promised, promise.state))
             start, end = self.scale.at(promise.made_at), self.scale.at(promise.promised)
             until = self.scale.at(promise.promised + promise.late) if promise.late else end
             if promise.state is Kept.BROKEN:

@@ -74,7 +74,7 @@ def subject(figures: Figures, clock: Clock) -> str:
     parts = [story.incident, f"severity {worst_severity(story.stages)}"]
     if story.is_planned:
         parts = [story.incident, story.kind]
-    start = beginning(story)
+    start = story.work_at or beginning(story)
     until = f" to {clock.time(figures.ended)}" if figures.ended else ", not over yet"
     parts.append(f"{clock.full(start)}{until} {clock.letters(start)}")
     if figures.down is not None and figures.ended:
