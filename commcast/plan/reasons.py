@@ -18,6 +18,9 @@ TEXT_OWED = "the text promised by {promise}, with the facts of update {number}"
 TEXT_HOLDS = "the text promised by {promise}: nothing is new since update {number}"
 TEXT_LATER = "the text promised by {promise} goes out by itself shortly before"
 TEXT_LEFT_TO_NUDGE = "nothing is new for the text promised by {promise}, and [silence] leaves that to a nudge"
+REMINDER_OWED = "reminder, {offset} before the start"
+REMINDER_NOT_TEXTED = "reminders do not go by SMS"
+REMINDER_TOO_LATE = "quiet hours last until it would be too late for this reminder"
 
 # Why a reader is not told: no trace of it is kept.
 NO_EMAIL = "has no email address"

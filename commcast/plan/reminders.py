@@ -9,10 +9,10 @@ from typing import NamedTuple
 from commcast.config import Config
 from commcast.durations import parse_duration, short_duration
 from commcast.model import Channel, Incident, Status, Update, Window
+from commcast.plan import reasons
 from commcast.plan.kinds import NoticeKind
 from commcast.plan.notices import Due, Notice, notice_of
 from commcast.plan.quiet import end_of_quiet, start_of_quiet
-from commcast.plan.updates import updates_due
 from commcast.standing import IncidentStanding
 
 TO_COME = frozenset({Status.SCHEDULED, Status.RESCHEDULED})
@@ -34,7 +34,8 @@ def reminders_due(
     """Return a line for each channel on which a reminder of planned work is due now.
 
     Only the newest released update counts: what an earlier window promised is gone. One that was due before
-    that release, or that the next one has overtaken, is not made up for.
+    that release, or that the next one has overtaken, is not made up for. It is asked only where no update is
+    owed, which says all that a reminder would.
     """
     number = max((n for n in standing.releases if n <= len(incident.updates)), default=0)
     if not number:
@@ -42,7 +43,6 @@ def reminders_due(
     update = incident.update(number)
     if update.window is None or update.status not in TO_COME:
         return ()
-    going = {line.notice.channel for line in updates_due(incident, standing, config, now) if line.owed}
     lines = []
     for channel in Channel:
         for reminder in reminders_of(update, update.window, channel, config):
@@ -50,7 +50,7 @@ def reminders_due(
                 continue
             notice = reminder_notice(incident, number, channel, standing, config, reminder.offset, now)
             if notice.audiences:
-                owed = _is_owed(notice, reminder, standing, config, now, channel in going)
+                owed = _is_owed(notice, reminder, standing, config, now)
                 lines.append(Due(notice, *owed))
     return tuple(lines)
 
@@ -115,20 +115,17 @@ def _is_owed(
     standing: IncidentStanding,
     config: Config,
     now: datetime,
-    update_goes: bool,
 ) -> tuple[bool, str]:
     if (notice.id, notice.channel) in standing.begun:
-        return False, "already sent"
+        return False, reasons.ALREADY_SENT
     if notice.channel is Channel.SMS:
         sms = config.channels.sms
         if sms is None or "reminder" not in sms.events:
-            return False, "reminders do not go by SMS"
+            return False, reasons.REMINDER_NOT_TEXTED
         until = _quiet_until(now, notice.severity, config)
         if until is not None and until >= reminder.until:
-            return False, "quiet hours last until it would be too late"
-    if update_goes:
-        return False, "the announcement itself goes now"
-    return True, f"reminder, {short_duration(reminder.offset)} before the start"
+            return False, reasons.REMINDER_TOO_LATE
+    return True, reasons.REMINDER_OWED.format(offset=short_duration(reminder.offset))
 
 
 def _awake(moment: datetime, update: Update, channel: Channel, config: Config) -> datetime:

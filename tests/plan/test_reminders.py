@@ -145,7 +145,7 @@ def test_a_text_that_missed_its_evening_does_not_wake_readers() -> None:
     lines = reminders_due(planned(told()), known(planned(told())), TEXTED, START - timedelta(hours=4))
     texts = [line for line in lines if line.notice.channel is Channel.SMS]
     assert [(line.owed, line.reason) for line in texts] == [
-        (False, "quiet hours last until it would be too late")
+        (False, "quiet hours last until it would be too late for this reminder")
     ]
 
 
@@ -165,7 +165,8 @@ def test_after_a_move_the_old_reminders_are_gone() -> None:
 def test_an_update_that_is_yet_to_go_says_it_all() -> None:
     incident = planned(told())
     fresh = IncidentStanding(releases=known(incident).releases)
-    assert owed(incident, START - timedelta(days=6), standing=fresh) == {}
+    lines = due(incident, fresh, TEXTED, START - timedelta(days=6))
+    assert {line.notice.id for line in lines if line.owed} == {"update:1"}
 
 
 def test_nothing_is_owed_of_what_nobody_released_or_is_no_planned_work() -> None:
