@@ -260,7 +260,8 @@ class OwedDeliveries:
             next_update_by=promise,
             previous=self._heard_before(update, listener),
             occasion=self._occasion(audience, listener),
-            with_calendar=self.notice.channel is Channel.EMAIL,
+            # What is said by itself changes no plan: it brings no entry for a calendar.
+            with_calendar=self.notice.channel is Channel.EMAIL and not self.notice.holds,
         )
         return Group(
             channel=self.notice.channel,

@@ -125,6 +125,7 @@ def test_work_whose_start_nobody_confirms_is_not_called_begun(tmp_path: Path) ->
     what = "The planned start (Sat 5 Dec, 02:00 CET (01:00 UTC)) is near"
     assert f"{what}; we have not confirmed that the work has begun." in newest(bench)
     assert "has started" not in newest(bench)
+    assert calendar_file(parsed(bench.mails()[-1])) is None
 
 
 def test_work_whose_end_nobody_confirms_is_not_called_complete(tmp_path: Path) -> None:
