@@ -132,6 +132,8 @@ def events_of(incident: Incident, update: Update, told_up_to: int) -> frozenset[
     elif told_up_to <= len(incident.updates) and update.severity < incident.update(told_up_to).severity:
         found.add("worse")
     for newer in incident.updates[told_up_to : update.number]:
+        if newer.number > 1 and _has_begun(incident.update(newer.number - 1), newer):
+            found.add("started")
         if newer.status in _EVENT_OF_STATUS and not _says_again(incident, newer):
             found.add(_EVENT_OF_STATUS[newer.status])
     return frozenset(found)
@@ -140,3 +142,8 @@ def events_of(incident: Incident, update: Update, told_up_to: int) -> frozenset[
 def _says_again(incident: Incident, update: Update) -> bool:
     """Return whether an update only puts right how the one before it was said."""
     return bool(update.corrects) and update.status is incident.update(update.number - 1).status
+
+
+def _has_begun(before: Update, newer: Update) -> bool:
+    """Return whether what was only expected is an incident by now."""
+    return before.status is Status.EXPECTED and newer.status is not Status.EXPECTED and not newer.is_end

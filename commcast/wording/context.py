@@ -382,8 +382,8 @@ def _previous_window(
 
 
 def _expected(update: Update, previous: Update | None, show: Show, now: datetime) -> dict[str, Any] | None:
-    """Return when what is known to be coming begins; also where it is taken back before it came."""
-    told = previous if update.status is Status.RETRACTED else update
+    """Return when what is known to be coming begins; also where it has just begun, or is taken back."""
+    told = update if update.status is Status.EXPECTED else previous
     if told is None or told.status is not Status.EXPECTED or told.expected_at is None:
         return None
     return {"at": show(told.expected_at), "passed": told.expected_at <= now}

@@ -306,7 +306,12 @@ def test_what_is_expected_is_told_before_and_becomes_the_incident(desk: Path) ->
     assert "We expect trouble from " in words(first) and "so that you can prepare." in words(first)
     done = run(desk, "update", "--status", "investigating", "--issue", "Payments fail.", "--yes")
     assert done.exit_code == 0, done.output
-    assert parsed(mails_to(desk, "kim-customer-example")[1])["subject"].startswith("[Investigating] ")
+    second = parsed(mails_to(desk, "kim-customer-example")[1])
+    assert second["subject"].startswith("[Investigating] ")
+    assert "What we expected has begun. We are looking into this." in words(second)
+    texts = [path.read_text() for path in sorted((desk / "outbox").glob("*.txt"))]
+    assert "Acme Pay EXPECTED: From " in texts[0]
+    assert "Acme Pay INVESTIGATING: What we expected has begun. Payments fail." in texts[1]
     assert run(desk, "cancel", "storm1", "--because", "x", "--yes").exit_code == 2
 
 
