@@ -21,6 +21,7 @@ from commcast.cli.words import (
     AudienceOption,
     ConfidenceOption,
     EditOption,
+    ExpectedOption,
     InternalOption,
     IssueOption,
     NextOption,
@@ -77,10 +78,7 @@ def declare(
     owner: OwnerOption = None,
     next_: NextOption = None,
     internal: InternalOption = None,
-    expected: Annotated[
-        str | None,
-        typer.Option(help='It is only known to be coming, at "2026-12-05 02:00".', show_default=False),
-    ] = None,
+    expected: ExpectedOption = None,
     started: Annotated[
         str | None, typer.Option(help="When it began: 09:52, or 2026-11-21T09:52Z.", show_default=False)
     ] = None,

@@ -23,6 +23,7 @@ from commcast.cli.words import (
     AudienceOption,
     ConfidenceOption,
     EditOption,
+    ExpectedOption,
     InternalOption,
     IssueOption,
     NextOption,
@@ -67,6 +68,7 @@ def update(
     scope: ScopeOption = None,
     action: ActionOption = None,
     nothing_new: NothingNewOption = None,
+    expected: ExpectedOption = None,
     next_: NextOption = None,
     severity: SeverityOption = None,
     affected: AffectedOption = None,
@@ -89,6 +91,9 @@ def update(
         verb, why = _OWN_VERBS[status]
         remedy = f"write: commcast {verb.format(id=place.incident.id)}"
         raise InputError(Fault("--status", 0, 0, f"{status} {why}", remedy))
+    if expected and place.incident.latest.status != "expected":
+        what = f"{place.incident.id} has begun: it is {place.incident.latest.status}"
+        raise InputError(Fault("--expected", 0, 0, what, "leave it out"))
     if not keys and not edit:
         keys = asked_for("nothing_new", "say what is new, with --issue, --status …, or --nothing-new")
     append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)

@@ -62,6 +62,9 @@ WindowOption = Annotated[
     str | None,
     _text("--window", help='"2026-12-05 02:00/04:00", "2026-12-05 22:00/2026-12-06 02:00", "22:00/02:00".'),
 ]
+ExpectedOption = Annotated[
+    str | None, _text("--expected", help='It is only known to be coming, at "2026-12-05 02:00".')
+]
 BecauseOption = Annotated[str | None, _text("--because", help="Why the plan changed, in readers' words.")]
 FixedOption = Annotated[str | None, _text("--fixed", help="What was done.")]
 RemainsOption = Annotated[str | None, _text("--remains", help="What readers may still notice.")]

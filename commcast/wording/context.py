@@ -386,7 +386,12 @@ def _expected(update: Update, previous: Update | None, show: Show, now: datetime
     told = update if update.status is Status.EXPECTED else previous
     if told is None or told.status is not Status.EXPECTED or told.expected_at is None:
         return None
-    return {"at": show(told.expected_at), "passed": told.expected_at <= now}
+    moved = previous.expected_at if previous and previous.expected_at != told.expected_at else None
+    return {
+        "at": show(told.expected_at),
+        "passed": told.expected_at <= now,
+        "was": show(moved) if moved else None,
+    }
 
 
 def _internal(config: Config, update: Update) -> Mapping[str, Any]:

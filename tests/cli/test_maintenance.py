@@ -315,6 +315,18 @@ def test_what_is_expected_is_told_before_and_becomes_the_incident(desk: Path) ->
     assert run(desk, "cancel", "storm1", "--because", "x", "--yes").exit_code == 2
 
 
+def test_what_is_expected_at_another_time_is_said_with_both(desk: Path) -> None:
+    run(desk, "declare", "Storm over Berlin", *EXPECTED, "--expected", f"{DAY} 02:00", "--yes")
+    done = run(desk, "update", "--expected", f"{DAY} 05:00", "--yes")
+    assert done.exit_code == 0, done.output
+    said = words(parsed(mails_to(desk, "noc-partner-example")[-1]))
+    assert "This is expected at another time now. We expect trouble from " in said
+    assert "Before it was: " in said
+    run(desk, "update", "--status", "investigating", "--yes")
+    refused = run(desk, "update", "--expected", f"{DAY} 06:00", "--yes")
+    assert (refused.exit_code, "storm1 has begun: it is investigating" in refused.stderr) == (2, True)
+
+
 def test_what_was_expected_and_does_not_come_is_called_off(desk: Path) -> None:
     run(desk, "declare", "Storm over Berlin", *EXPECTED, "--expected", f"{DAY} 02:00", "--yes")
     done = run(desk, "cancel", "--because", "The storm turned north.", "--yes")
