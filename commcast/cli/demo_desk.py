@@ -32,9 +32,12 @@ reply_to = "help+{{id}}@acme.example"
 
 [people.dana]
 name = "Dana Reyes"
+email = "dana@acme.example"
+phone = "+493023125001"
 
 [people.sam]
 name = "Sam Okoro"
+email = "sam@acme.example"
 
 [components.payments-api]
 public = "Card payments"
@@ -55,6 +58,15 @@ recipients = "audiences/customers.csv"
 view = "public"
 rank = 9
 channels = ["email", "sms"]
+
+# Where nobody writes in time, a statement goes out by itself; Dana is nudged before.
+[silence]
+customers = "hold"
+executives = "hold"
+support = "hold"
+
+[tick]
+hold_before = "1m"
 
 # The outbox writes real .eml and .txt files and sends nothing.
 [channels.email]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from commcast.cli.colour import BOLD, CYAN, DIM, paint, show_painted
 from commcast.cli.demo_desk import ZONE, DemoDesk
+from commcast.cli.demo_ticks import wait
 from commcast.cli.output import inert
 from commcast.cli.present import NAMES
 from commcast.progress import Unheard
@@ -33,6 +34,7 @@ _HEADINGS = {
     5: "commcast resolve: who heard that it began hears that it is over",
 }
 _NEXT = (
+    ("report pay7", "what was promised, and what was kept"),
     ("log pay7", "who was told what, and when"),
     ("declare payments --severity 2", "your turn, from a preset"),
     ("init ../my-desk", "a desk of your own"),
@@ -54,6 +56,8 @@ def tell(demo: DemoDesk) -> None:
     try:
         promise, seen = None, set[str]()
         for update in whole.updates:
+            if update.number > 1:
+                wait(replace(desk, now=whole.update(update.number - 1).at), ledger, update.at)
             demo.incident_path.write_text(_text_until(demo.incident_text, whole, update), encoding="utf-8")
             promise = _one_moment(demo, replace(desk, now=update.at), ledger, update, promise, seen)
     finally:

@@ -182,10 +182,15 @@ def _is_news(delivered: Delivered) -> bool:
 
 def nudged_in_words(nudged: Nudged) -> str:
     """Return who was woken and for what."""
-    why = " and ".join(_WHY[nudge.why] for nudge in nudged.nudges)
+    why = why_in_words(nudged)
     text = f"nudged {' and '.join(nudged.people)}: {why}" if nudged.people else f"nudged: {why}"
     came = delivered_in_words(nudged.delivered) if nudged.delivered else ""
     return f"{text} ({came})" if came else text
+
+
+def why_in_words(nudged: Nudged) -> str:
+    """Return what somebody was woken for."""
+    return " and ".join(_WHY[nudge.why] for nudge in nudged.nudges)
 
 
 _WHY = {
