@@ -29,6 +29,7 @@ from commcast.ledger.ticks import drift
 from commcast.model import Channel, Incident
 from commcast.plan.corrections import correcting
 from commcast.plan.due import due
+from commcast.plan.follow_ups import REVIEW
 from commcast.plan.holding import newest_released
 from commcast.plan.notices import Due, Notice
 from commcast.release import Release, changed, digest, drafts, nothing_kept
@@ -78,6 +79,11 @@ class Owed:
         """The numbers of the updates that nobody has released."""
         return drafts(self.incident, self.standing.releases)
 
+    @property
+    def review(self) -> bool:
+        """Whether the review of an incident that is over goes now, or waits for a person's yes."""
+        return any(line.notice.id == REVIEW for line in self.lines)
+
     def survey(self) -> Survey:
         """Render every message once and count them. Raises InputError where anything is wrong."""
         from commcast.survey import survey_all
@@ -100,15 +106,18 @@ def what_is_owed(
     as_if_released: bool = False,
     late: bool = False,
     unaided: bool = False,
+    asked: bool = False,
 ) -> Owed:
     """Return what is owed of an incident now; `as_if_released` also counts what nobody has released yet.
 
+    `asked` says that a person has said yes to it: then a review that waited goes.
     `unaided` is only what the ledger can say alone. Lists are opened, so that a missing or broken one is
     named now; they are read when the deliveries are.
     Raises InputError.
     """
     standing = read_standing(ledger, incident.id)
     planned = _with_drafts(incident, standing) if as_if_released else standing
+    planned = replace(planned, asked=asked or as_if_released)
     if not _is_begun(incident, planned):
         planned = _with_merged(incident, with_mistakes(desk, incident, planned, ledger), ledger)
     early = hold_before(desk, ledger) if ledger is not None and standing.said else None
@@ -308,7 +317,9 @@ def _told_before_in(ledger: Ledger) -> ToldBefore:
 
     def told_before(notice: Notice) -> Iterable[FormerReader]:
         with ledger.read() as connection:
-            people = told_people(connection, notice.incident, notice.channel, notice.id, notice.merged)
+            people = told_people(
+                connection, notice.incident, notice.channel, notice.id, notice.merged, notice.told_from
+            )
             for person in people:
                 yield FormerReader(
                     person.key, person.address, person.audience, person.zone, person.locale, person.recipient

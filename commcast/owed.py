@@ -21,6 +21,7 @@ from commcast.listeners import FormerReader, Listener, level_of
 from commcast.model import Channel, Incident, NextWord, Recipient, Update
 from commcast.plan import reasons
 from commcast.plan.corrections import is_for_former_reader, is_newcomer
+from commcast.plan.kinds import NoticeKind
 from commcast.plan.notices import Notice
 from commcast.plan.people import Action, Decision, decide
 from commcast.plan.texts import text_promise
@@ -317,6 +318,7 @@ class OwedDeliveries:
             corrections=tuple(correction_of(self.incident, each) for each in listener.misheard),
             catches_up=listener.is_new,
             goes_on_as=notice.goes_on_as,
+            follow_up=notice.id.partition(":")[2] if notice.kind is NoticeKind.FOLLOW_UP else "",
         )
 
 

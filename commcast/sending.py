@@ -17,6 +17,7 @@ from commcast.ledger.schema import BroadcastState
 from commcast.ledger.stops import lift_stop_to_correct
 from commcast.model import Channel, Incident
 from commcast.owed import CHUNK, OwedDeliveries, OwedRow, no_former_readers
+from commcast.plan.follow_ups import follow_up_notice
 from commcast.plan.holding import newest_released
 from commcast.plan.kinds import NoticeKind, kind_of
 from commcast.plan.notices import Notice, notice_of
@@ -146,6 +147,8 @@ class Sender:
         if row.audience not in self.desk.config.audiences:
             return "its audience is gone from commcast.toml"
         newest = owed.incident.update(max(owed.standing.releases))
+        if kind_of(row.notice) is NoticeKind.FOLLOW_UP and not newest.is_end:
+            return "not over after all"
         if newest.is_end and not owed.incident.update(row.number).is_end:
             return "over by the time quiet hours ended"
         if kind_of(row.notice) is NoticeKind.REMINDER and not still_ahead(
@@ -174,6 +177,8 @@ class Sender:
         if kind_of(row.notice) is NoticeKind.REMINDER:
             ahead, now = offset_of(row.notice), self.desk.now
             return reminder_notice(owed.incident, newest.number, channel, owed.standing, config, ahead, now)
+        if kind_of(row.notice) is NoticeKind.FOLLOW_UP:
+            return follow_up_notice(row.notice, owed.incident, held, owed.standing, config)
         notice = notice_of(owed.incident, held, channel, owed.standing, config)
         current = notice_of(owed.incident, newest, channel, owed.standing, config)
         return replace(notice, number=newest.number, next_update_by=current.next_update_by)

@@ -56,7 +56,8 @@ class IncidentStanding:
     `stopped_by` names who stopped it, "" for nobody; `correcting` says that it is halted only until a
     correction is ready to go. `misstated` is what was said wrongly, by the corrections that were released.
     `merged` are the incidents that go on as this one, `merged_on` the channels their readers were told on.
-    `last_tick` is when a tick last ran over the ledger.
+    `last_tick` is when a tick last ran over the ledger. `asked` says that a person is sending, or looks at
+    what they would send.
     """
 
     releases: Mapping[int, Release] = field(default_factory=dict)
@@ -65,6 +66,7 @@ class IncidentStanding:
     said: tuple[Said, ...] = ()
     stopped_by: str = ""
     last_tick: datetime | None = None
+    asked: bool = False
     correcting: bool = False
     misstated: tuple[Misstated, ...] = ()
     merged: tuple[str, ...] = ()

@@ -245,7 +245,7 @@ def _is_over(owed: Owed) -> bool:
     return (
         incident.latest.is_end
         and not owed.drafts
-        and not any(line.owed for line in owed.lines)
+        and not any(line.owed or line.from_ for line in owed.lines)
         and not owed.standing.stopped_by
         and all(update.at_written for update in incident.updates)
     )

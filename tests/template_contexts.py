@@ -179,6 +179,8 @@ def full(audience: str, status: str, **changes: Any) -> Context:
         "calendar": None,
         "corrections": [],
         "catch_up": None,
+        "follow_up": None,
+        "feedback": None,
         "merged_into": {"id": "net3", "title": "The network is slow"} if status == "merged" else None,
         "audience": {"name": audience, "view": "public" if audience in PUBLIC else "internal"},
         "recipient": {

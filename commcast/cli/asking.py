@@ -36,11 +36,16 @@ def ask(question: str) -> str:
     return answer.strip()
 
 
-def ask_until_good(question: str, check: Check) -> str:
-    """Return an answer that `check` takes; what is wrong with the others is said."""
+def ask_until_good(question: str, check: Check, *, is_needed: bool = True) -> str:
+    """Return an answer that `check` takes; what is wrong with the others is said.
+
+    Where it is not needed, nothing is an answer, too.
+    """
     while True:
         answer = ask(question)
         try:
+            if not answer and not is_needed:
+                return answer
             if not answer:
                 raise ValueError("is empty; it is needed, Ctrl-C ends without a trace")
             if unfit := _UNFIT.search(answer):

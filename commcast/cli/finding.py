@@ -61,7 +61,7 @@ def needs_sending(desk: Desk, ledger: Ledger | None) -> Callable[[Incident], boo
         owed = what_is_owed(desk, incident, ledger)
         # The end of what nobody ever heard of is old history, not a draft.
         new = bool(owed.drafts) and (is_open(incident) or bool(owed.standing.releases))
-        return new or bool(owed.deliveries) or incident.id in waiting
+        return new or owed.review or bool(owed.deliveries) or incident.id in waiting
 
     return test
 

@@ -58,7 +58,7 @@ def send_incident(
 
     check_story(desk, incident, ledger, present)
     owed = what_is_owed(desk, incident, ledger, as_if_released=True, late=wishes.late)
-    if not owed.drafts:
+    if not owed.drafts and not owed.review:
         _check_not_stopped(owed)
         return _send_released(desk, incident, ledger, wishes)
     with keeping_words(incident):
@@ -193,7 +193,7 @@ def _release_and_deliver(
         how = "yes" if wishes.yes else "question"
         released = list(owed.drafts)
         release_updates(desk, owed, released, ledger, how=how, by=who())
-        owed = what_is_owed(desk, incident, ledger, late=wishes.late)
+        owed = what_is_owed(desk, incident, ledger, late=wishes.late, asked=True)
         # With --yes nobody looked at a list: what it holds now is what was meant.
         expected = None if wishes.yes else _digests_seen(owed, survey)
         return _deliver(desk, owed, ledger, wishes, released, expected)

@@ -192,12 +192,20 @@ def _was_spoken_of(connection: Connection, incidents: Sequence[str], notice: str
 
 
 def told_people(
-    connection: Connection, incident: str, channel: str, notice: str, merged: Sequence[str] = ()
+    connection: Connection,
+    incident: str,
+    channel: str,
+    notice: str,
+    merged: Sequence[str] = (),
+    told_from: int = 0,
 ) -> Iterator[ToldPerson]:
     """Yield who was told anything else of an incident on a channel, or waits to be, as last frozen.
 
-    Whoever heard of those that were `merged` into it heard of it.
+    Whoever heard of those that were `merged` into it heard of it. With `told_from` only those count who were
+    told words of that update or a newer one.
     """
+    states = MAYBE_TOLD if told_from else _TOLD_OR_WAITING
+    newer = select(_broadcast.c.id).where(_broadcast.c.incident == incident, _broadcast.c.number >= told_from)
     latest = (
         select(func.max(_delivery.c.id))
         .where(
@@ -207,7 +215,8 @@ def told_people(
             _delivery.c.address != "",
             # What quiet hours hold has no words yet: those before it tell how to speak to this reader.
             _delivery.c.composition.is_not(None),
-            _delivery.c.state.in_(_TOLD_OR_WAITING),
+            _delivery.c.state.in_(states),
+            *([_delivery.c.broadcast.in_(newer)] if told_from else []),
         )
         .group_by(_delivery.c.key)
     )

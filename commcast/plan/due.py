@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from commcast.config import Config
 from commcast.model import Channel, Incident
+from commcast.plan.follow_ups import follow_ups_due
 from commcast.plan.holding import holds_due
 from commcast.plan.lead import others_wait
 from commcast.plan.notices import Due
@@ -41,6 +42,8 @@ def due(
         lines = (*lines, *holds_due(incident, standing, config, now, early=before))
     if Channel.SMS not in owed:
         lines = (*lines, *texts_due(incident, standing, config, now, early=before))
+    if not unaided:
+        lines = (*lines, *follow_ups_due(incident, standing, config, now))
     return tuple(
         replace(line, notice=replace(line.notice, not_before=waits))
         if line.owed and (waits := others_wait(line.notice, incident, standing, config, now))

@@ -48,6 +48,8 @@ class Notice:
     `misstated` is what was said wrongly on this channel. `is_plain` says that nothing in it is an event for
     a text: it goes only to those for whom it is more than a plain update. `merged` are the incidents that go
     on as this one, whose readers count as told of it; `goes_on_as` is the title it goes on under itself.
+    A follow-up goes to those who were told words of update `told_from` or newer; one that `asks_after` an end
+    comes on the reader's next working day.
     """
 
     incident: str
@@ -72,6 +74,8 @@ class Notice:
     is_plain: bool = False
     merged: tuple[str, ...] = ()
     goes_on_as: str = ""
+    told_from: int = 0
+    asks_after: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from commcast.model import Channel, Level, Recipient
 from commcast.plan import reasons
 from commcast.plan.corrections import has_right_words, is_for_others
 from commcast.plan.notices import Notice
-from commcast.plan.quiet import end_of_quiet
+from commcast.plan.quiet import end_of_quiet, next_morning
 from commcast.standing import ERASED, PersonStanding
 
 
@@ -61,6 +61,8 @@ def decide(
         return Decision(Action.SKIP, reasons.HEARS_NOTHING.format(why=standing.suppressed))
     if _has_had_enough(notice, standing, config):
         return HELD_BACK
+    if until := _morning(recipient, notice, config, now):
+        return Decision(Action.HOLD, reasons.UNTIL_MORNING, until)
     if until := _quiet_until(recipient, notice, config, now):
         return Decision(Action.HOLD, reasons.QUIET_HOURS, until)
     later = notice.not_before.get(audience) if notice.not_before else None
@@ -121,6 +123,14 @@ def _never_heard(recipient: Recipient, notice: Notice, standing: PersonStanding)
     """Nobody hears of the end of what they never heard of, unless the end is all they asked for."""
     heard = standing.told or notice.told_elsewhere or recipient.level is Level.END
     return notice.is_end and not heard
+
+
+def _morning(recipient: Recipient, notice: Notice, config: Config, now: datetime) -> datetime | None:
+    """Return when a reader is asked how it is, None for now and for what asks nothing."""
+    if notice.asks_after is None:
+        return None
+    until = next_morning(notice.asks_after, ZoneInfo(recipient.timezone or config.organisation.zone))
+    return until if until > now else None
 
 
 def _quiet_until(recipient: Recipient, notice: Notice, config: Config, now: datetime) -> datetime | None:

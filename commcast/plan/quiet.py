@@ -5,6 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+MORNING = time(9)  # when a reader is asked how it is
+_SATURDAY = 5
+
 
 def end_of_quiet(now: datetime, quiet: tuple[time, time], zone: ZoneInfo) -> datetime | None:
     """Return when the quiet hours that `now` falls into end for a reader in `zone`; None outside of them.
@@ -38,3 +41,11 @@ def start_of_quiet(moment: datetime, quiet: tuple[time, time], zone: ZoneInfo) -
 def _is_inside(clock: time, quiet: tuple[time, time]) -> bool:
     start, end = quiet
     return start <= clock < end if start <= end else clock >= start or clock < end
+
+
+def next_morning(after: datetime, zone: ZoneInfo) -> datetime:
+    """Return 09:00 in `zone` on the first working day, Monday to Friday, after the day of `after`."""
+    day = after.astimezone(zone).date() + timedelta(days=1)
+    while day.weekday() >= _SATURDAY:
+        day += timedelta(days=1)
+    return datetime.combine(day, MORNING, zone).astimezone(UTC)

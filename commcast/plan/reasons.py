@@ -22,6 +22,11 @@ REMINDER_OWED = "reminder, {offset} before the start"
 REMINDER_NOT_TEXTED = "reminders do not go by SMS"
 REMINDER_TOO_LATE = "quiet hours last until it would be too late for this reminder"
 
+REVIEW_OWED = "the review, to those who were told the end"
+REVIEW_WAITS = "the review waits for a person: commcast send {incident}"
+CHECK_IN_OWED = "asks how it is, on the working day after the end"
+CHECK_IN_LATER = "asks how it is, from {time} on"
+
 # Why a reader is not told: no trace of it is kept.
 NO_EMAIL = "has no email address"
 NO_PHONE = "has no phone number"
@@ -39,5 +44,6 @@ HEARS_NOTHING = "hears nothing: {why}"
 HELD_BACK = "held back: as many messages as one address gets in an hour"
 
 # Why a message goes later.
+UNTIL_MORNING = "until 09:00 of their next working day"
 QUIET_HOURS = "quiet hours"
 AFTER_LEAD = "after those who hear first"

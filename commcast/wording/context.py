@@ -27,6 +27,7 @@ from commcast.model import (
 from commcast.wording.clocktimes import moment, span
 from commcast.wording.wrong import put_right
 
+_ASKED_AT = frozenset({Status.RESOLVED, Status.COMPLETED})
 Moment = dict[str, str]
 Show = Callable[[datetime], Moment]
 ShowSpan = Callable[[datetime, datetime], dict[str, str]]
@@ -62,7 +63,7 @@ class Occasion:
     `ahead` of the event it is. `next_word` is how they hear more; a cap `held_back` so many messages to them.
     `facts_from` is set where the facts are told later than others heard them. `corrections` are of what these
     very readers were told; `catches_up` says that others heard of it before. `goes_on_as` is the title of the
-    incident that goes on instead.
+    incident that goes on instead. `follow_up` is "review" or "check-in" where it comes after the end.
     """
 
     now: datetime | None = None
@@ -76,6 +77,7 @@ class Occasion:
     corrections: tuple[Correction, ...] = ()
     catches_up: bool = False
     goes_on_as: str = ""
+    follow_up: str = ""
 
 
 NO_OCCASION = Occasion()
@@ -129,6 +131,10 @@ def build_context(
         "calendar": _calendar(config, incident, update, audience) if with_calendar else None,
         "reminder": {"ahead": spoken_duration(occasion.ahead)} if occasion.ahead else None,
         "corrections": [_correction(each, show, show_span) for each in occasion.corrections],
+        "follow_up": {"kind": occasion.follow_up, "review": incident.postmortem}
+        if occasion.follow_up
+        else None,
+        "feedback": _feedback(config, incident, update, occasion),
         "merged_into": _merged_into(update, occasion),
         "catch_up": {"since": show(incident.updates[0].at)} if occasion.catches_up else None,
         "audience": {"name": audience, "view": view.value},
@@ -175,6 +181,8 @@ def _label(update: Update, occasion: Occasion) -> str:
     """Return what a subject begins with: what kind of message it is, in a word or two."""
     if occasion.step:
         return "No change"
+    if occasion.follow_up:
+        return {"review": "Review", "check-in": "How is it now?"}[occasion.follow_up]
     if occasion.corrections:
         return "Correction"
     return f"Reminder: in {spoken_duration(occasion.ahead)}" if occasion.ahead else phase(update.status)
@@ -209,6 +217,18 @@ def _correction(correction: Correction, show: Show, show_span: ShowSpan) -> dict
         else:
             right = f"by {show(frame.latest)['sms' if correction.is_short else 'both']}"
     return {"at": show(correction.at), "wrong": correction.wrong, "right": right}
+
+
+def _feedback(
+    config: Config, incident: Incident, update: Update, occasion: Occasion
+) -> dict[str, str] | None:
+    """Return where readers say whether they were kept well informed: of the incident, never of themselves."""
+    url = config.contact.feedback_url
+    if not url or occasion.follow_up or update.status not in _ASKED_AT:
+        return None
+    url, mark, fragment = url.partition("#")
+    start = f"{url}{'&' if '?' in url else '?'}incident={incident.id}&answer="
+    return {answer: f"{start}{answer}{mark}{fragment}" for answer in ("yes", "no")}
 
 
 def _merged_into(update: Update, occasion: Occasion) -> dict[str, str] | None:

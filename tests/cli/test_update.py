@@ -95,9 +95,21 @@ def test_resolve_without_fixed_and_without_a_terminal_is_an_error(told: Path) ->
 
 @pytest.mark.usefixtures("person")
 def test_resolve_asks_what_mended_it(told: Path) -> None:
-    done = run(told, "resolve", typed="We took back the release.\ny\n")
+    done = run(told, "resolve", typed="We took back the release.\nReceipts.\n\n\ny\n")
     assert done.exit_code == 0, done.output
     assert "fixed: We took back the release." in (told / FILE).read_text()
+    assert "remains: Receipts." in (told / FILE).read_text()
+    assert "if_it_persists" not in (told / FILE).read_text()
+
+
+@pytest.mark.usefixtures("person")
+def test_resolve_asks_when_it_ended_and_says_how_long_it_was(desk: Path) -> None:
+    assert declare(desk, "--started", "2026-01-01T10:00Z", "--yes").exit_code == 0
+    done = run(desk, "resolve", typed="Done.\n\n\nsoon\n2025-12-31T10:00Z\n2026-01-01T11:30Z\ny\n")
+    assert done.exit_code == 0, done.output
+    assert "is no time" in done.stderr
+    assert "before it began" in done.stderr
+    assert "It lasted 1 hour 30 minutes." in done.stderr
 
 
 def test_discard_gives_the_file_back_as_it_was(told: Path) -> None:

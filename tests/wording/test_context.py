@@ -33,6 +33,8 @@ PUBLIC_KEYS = {
     "calendar",
     "corrections",
     "catch_up",
+    "follow_up",
+    "feedback",
     "merged_into",
     "label",
     "audience",
