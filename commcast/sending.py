@@ -155,6 +155,8 @@ class Sender:
             owed.incident, row.number, newest, self.desk.now
         ):
             return "begun, or moved, by the time quiet hours ended"
+        if newest.is_end:
+            return ""  # an end, and what follows it, promises nothing that could pass
         promised = self._promised(owed, row)
         if promised is not None and promised + TEXT_STANDS <= self.desk.now:
             return STALE
