@@ -170,7 +170,7 @@ def tick_warnings(desk: Desk, ledger: Ledger | None) -> Iterator[str]:
     with ledger.read() as connection:
         ticks = read_ticks(connection, desk.now)
     if words := silence(ticks, desk.now):
-        yield f"Warning: {words}. In another window run: commcast tick --loop 1m"
+        yield f"Warning: {words}. In another window run: commcast tick --loop 1m --until-closed"
     if words := too_late(ticks.drift, desk.config):
         yield f"Warning: {words}"
 

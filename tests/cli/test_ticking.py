@@ -39,7 +39,8 @@ def test_no_tick_for_ten_minutes_is_said_everywhere(bench: Bench) -> None:
     assert "the last one ran 12m ago" in in_one(run("doctor", folder=bench.folder).stdout)
     bench.now = datetime.now(UTC)
     (warning,) = tick_warnings(bench.desk, bench.ledger)
-    assert warning == "Warning: no tick has run for 12m. In another window run: commcast tick --loop 1m"
+    remedy = "In another window run: commcast tick --loop 1m --until-closed"
+    assert warning == f"Warning: no tick has run for 12m. {remedy}"
 
 
 def test_a_tick_of_nine_minutes_ago_is_recent(bench: Bench) -> None:
