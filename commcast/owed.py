@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 from commcast.audiences.recipients import open_recipients
 from commcast.audiences.repeats import Repeats
+from commcast.cadence import window_bound
 from commcast.compose import Content, Group, Words, envelope_of, renderer_for
 from commcast.config import CONFIG_NAME, Config
 from commcast.errors import Fault, InputError
@@ -287,8 +288,10 @@ class OwedDeliveries:
             return by
         at = max(
             self.now, self.notice.keeps or self.now
-        )  # the time that was promised, not a little before it
-        return text_promise(by, sms, self.notice.severity, ZoneInfo(listener.zone), at)
+        )  # from the time that was promised, not from before it
+        is_awaited = window_bound(self.incident.update(self.notice.number), by)
+        zone = ZoneInfo(listener.zone)
+        return text_promise(by, sms, self.notice.severity, zone, at, is_awaited=is_awaited)
 
     def _broken(self, audience: str, listener: Listener) -> datetime | None:
         """Return the promise to these readers that passed unkept: of a text, only what a text promised."""

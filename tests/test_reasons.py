@@ -27,10 +27,21 @@ def test_every_reason_of_the_plan_is_in_the_table_once_and_the_reverse() -> None
     assert sorted(table) == sorted(GIVEN.values())
 
 
+def is_verdict(value: ast.expr | None) -> bool:
+    """Return whether this is "owed or not, and why", with the reason written out."""
+    if not isinstance(value, ast.Tuple) or len(value.elts) != 2:
+        return False
+    owed, why = value.elts
+    is_text = isinstance(why, ast.JoinedStr) or (isinstance(why, ast.Constant) and isinstance(why.value, str))
+    return is_text and isinstance(owed, ast.Constant) and isinstance(owed.value, bool)
+
+
 def literal_reasons() -> Iterator[str]:
     """Yield where the plan gives a reason that is not one of the constants."""
     for path in sorted(PLAN.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Return) and is_verdict(node.value):
+                yield f"{path.name}:{node.lineno}"
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
             place = {"Due": 2, "Decision": 1}.get(node.func.id)

@@ -61,6 +61,15 @@ def test_the_severities_that_wake_are_promised_the_plain_time() -> None:
     assert text_promise(night, sms, 2, BERLIN, night) == datetime(2026, 11, 22, 7, 5, tzinfo=UTC)
 
 
+def test_a_text_promises_the_very_start_and_end_of_planned_work() -> None:
+    sms = SmsChannel().model_copy(update={"quiet": (time(21), time(8))})
+    day, night = YEAR.replace(hour=12, second=0), YEAR.replace(hour=23, second=0)
+    assert text_promise(day, sms, 3, BERLIN, day - HOUR, is_awaited=True) == day
+    assert text_promise(night, sms, 3, BERLIN, night - HOUR, is_awaited=True) == night + timedelta(
+        hours=8, minutes=5
+    )
+
+
 # Through the engine
 
 
@@ -249,3 +258,22 @@ def test_a_text_held_for_the_night_counts_as_one_that_is_to_come(tmp_path: Path)
     bench.tick()
     assert bench.texts() == [], "nobody is woken to what is over"
     assert {row.state.value for row in bench.rows() if row.channel == "sms"} <= {"skipped"}
+
+
+def test_who_only_gets_texts_hears_that_nobody_confirmed_the_end_of_planned_work(tmp_path: Path) -> None:
+    bench = desk(tmp_path)
+    path = tmp_path / "incidents" / "db2.yaml"
+    window = "window: {from: 2026-11-21T12:00Z, to: 2026-11-21T13:00Z}"
+    path.write_text(
+        "kind: maintenance\ntitle: Payment database moves\nseverity: 3\nowner: dana\n"
+        f"audiences: [customers]\n{window}\nupdates:\n"
+        "  - at: 2026-11-21T09:05Z\n    status: scheduled\n    issue: Cards pause for ten minutes.\n"
+        "    resolution: We move the database.\n"
+        "  - at: 2026-11-21T12:00Z\n    status: in_progress\n"
+    )
+    bench.now = datetime(2026, 11, 21, 12, 0, 30, tzinfo=UTC)
+    bench.send("db2")
+    assert "Next text by 14:00 CET." in texts_to(bench, BOB)[-1]
+    ticks(bench, datetime(2026, 11, 21, 13, 5, tzinfo=UTC))
+    text = texts_to(bench, BOB)[-1]
+    assert "Planned end 14:00 CET is near, not confirmed yet that the work is complete." in text

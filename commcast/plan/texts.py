@@ -20,13 +20,16 @@ from commcast.standing import IncidentStanding, Said
 AFTER_QUIET = timedelta(minutes=5)
 
 
-def text_promise(by: datetime, sms: SmsChannel, severity: int, zone: ZoneInfo, now: datetime) -> datetime:
+def text_promise(
+    by: datetime, sms: SmsChannel, severity: int, zone: ZoneInfo, now: datetime, *, is_awaited: bool = False
+) -> datetime:
     """Return when readers in `zone` who only get texts are told to expect the next one.
 
     Plain updates are not texted, so it is later than `by`, the promise of the mails: `only_sms_every` from
-    now. It is on a full minute and never in their quiet hours, unless the severity wakes.
+    now, unless `by` is a time that readers wait for (`is_awaited`: a planned work begins or ends). It is on a
+    full minute and never in their quiet hours, unless the severity wakes.
     """
-    promised = max(by, now + sms.only_sms_every)
+    promised = by if is_awaited else max(by, now + sms.only_sms_every)
     promised = max(promised.replace(second=0, microsecond=0), by)
     if sms.quiet is None or severity in sms.wake_for:
         return promised
@@ -105,7 +108,9 @@ def _line(
     if made.number < newest.number:
         reason = reasons.TEXT_OWED if now >= goes else reasons.TEXT_LATER
         return Due(notice, now >= goes, reason.format(**told), goes)
-    if not says_hold(config, newest, audience, promised):
+    # Quiet hours may have moved the promise away from the start or end of the work that it stood for.
+    awaited = notice.next_update_by.get(audience) or promised
+    if not any(says_hold(config, newest, audience, by) for by in (promised, awaited)):
         return Due(notice, False, reasons.TEXT_LEFT_TO_NUDGE.format(**told))
     step = _step(made, audience, standing.said)
     by = next_promise(config, incident, newest, audience, max(promised, now), step)
