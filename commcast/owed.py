@@ -286,9 +286,8 @@ class OwedDeliveries:
             return None
         if self.notice.channel is Channel.EMAIL or listener.next_word is NextWord.EMAIL or sms is None:
             return by
-        at = max(
-            self.now, self.notice.keeps or self.now
-        )  # from the time that was promised, not from before it
+        # From the time that was promised, not from shortly before it.
+        at = max(self.now, self.notice.keeps or self.now)
         is_awaited = window_bound(self.incident.update(self.notice.number), by)
         zone = ZoneInfo(listener.zone)
         return text_promise(by, sms, self.notice.severity, zone, at, is_awaited=is_awaited)

@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.config import SmsChannel
+from commcast.config import Silence, SmsChannel
 from commcast.ledger.story import incident_standing
+from commcast.model import Channel, Incident, Status
 from commcast.plan.quiet import end_of_quiet
-from commcast.plan.texts import AFTER_QUIET, text_promise
+from commcast.plan.texts import AFTER_QUIET, text_promise, texts_due
+from commcast.standing import IncidentStanding, Said
 from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
+from tests.stories import AT, config_of, incident_of, released, story
 
 BERLIN = ZoneInfo("Europe/Berlin")
 YEAR = datetime(2026, 3, 1, 0, 0, 17, tzinfo=UTC)
@@ -68,6 +71,84 @@ def test_a_text_promises_the_very_start_and_end_of_planned_work() -> None:
     assert text_promise(night, sms, 3, BERLIN, night - HOUR, is_awaited=True) == night + timedelta(
         hours=8, minutes=5
     )
+
+
+# Which promises of texts are due
+
+
+TEXTED = config_of(channels={"email": {"from": "a@acme.example"}, "sms": {}})
+
+
+def due_texts(
+    incident: Incident, *said: Said, now: datetime, silence: bool = False, early: int = 3
+) -> dict[str, tuple[bool, str]]:
+    standing = IncidentStanding(
+        releases=released(incident, len(incident.updates)),
+        said=said,
+        begun=frozenset((each.notice, each.channel) for each in said),
+    )
+    config = TEXTED
+    if silence:
+        config = config.model_copy(update={"silence": Silence.model_validate({"customers": "hold"})})
+    lines = texts_due(incident, standing, config, now, early=timedelta(minutes=early))
+    return {line.notice.id: (line.owed, line.reason) for line in lines}
+
+
+def texted(number: int, *promised: int, notice: str = "", channel: Channel = Channel.SMS) -> Said:
+    """Return an update's words, said when it was, that promise texts so many minutes after AT."""
+    at = AT + timedelta(minutes=10 * (number - 1))
+    by = tuple(AT + timedelta(minutes=minutes) for minutes in promised)
+    return Said(notice or f"update:{number}", number, channel, "customers", at, min(by, default=None), by)
+
+
+ONE, TWO = story(Status.INVESTIGATING), story(Status.INVESTIGATING, Status.IDENTIFIED)
+FIRST, SECOND = "holding:2026-11-21T11:05:00Z/customers", "holding:2026-11-21T12:05:00Z/customers"
+
+
+def test_newer_facts_go_shortly_before_the_promise() -> None:
+    early, now = AT + timedelta(minutes=116), AT + timedelta(minutes=117)
+    later = "the text promised by 12:05 goes out by itself shortly before"
+    owed = "the text promised by 12:05, with the facts of update 2"
+    assert due_texts(TWO, texted(1, 120), now=early) == {FIRST: (False, later)}
+    assert due_texts(TWO, texted(1, 120), now=now) == {FIRST: (True, owed)}
+    assert due_texts(TWO, texted(1, 120), now=now + HOUR) == {FIRST: (True, owed)}
+    assert due_texts(TWO, texted(1, 120), now=early, early=5) == {FIRST: (True, owed)}
+
+
+def test_old_facts_go_only_where_silence_may_be_held() -> None:
+    now = AT + timedelta(minutes=118)
+    (left,) = due_texts(ONE, texted(1, 120), now=now).values()
+    assert left == (
+        False,
+        "nothing is new for the text promised by 12:05, and [silence] leaves that to a nudge",
+    )
+    (held,) = due_texts(ONE, texted(1, 120), now=now, silence=True).values()
+    assert held == (True, "the text promised by 12:05: nothing is new since update 1")
+
+
+def test_each_promise_is_kept_for_itself() -> None:
+    """Two zones were promised two times; a text that keeps one leaves the other."""
+    now = AT + timedelta(minutes=200)
+    assert due_texts(TWO, texted(1, 120, 180), now=now).keys() == {FIRST, SECOND}
+    kept = texted(2, 240, notice=FIRST)
+    assert due_texts(TWO, texted(1, 120, 180), kept, now=now).keys() == {
+        SECOND,
+        "holding:2026-11-21T13:05:00Z/customers",
+    }
+
+
+def test_words_to_all_keep_every_promise_and_a_correction_only_of_those_it_reaches() -> None:
+    now = AT + timedelta(minutes=200)
+    assert due_texts(TWO, texted(1, 120), texted(2, 180), now=now).keys() == {SECOND}
+    corrected = incident_of(TWO.update(1), TWO.update(2).model_copy(update={"corrects": (1,)}))
+    assert due_texts(corrected, texted(1, 120), texted(2, 180), now=now).keys() == {FIRST, SECOND}
+
+
+def test_nothing_is_due_by_text_after_the_end_nor_to_who_gets_mail() -> None:
+    now = AT + timedelta(minutes=200)
+    assert due_texts(story(Status.INVESTIGATING, Status.RESOLVED), texted(1, 120), now=now) == {}
+    assert due_texts(TWO, texted(1), now=now) == {}
+    assert due_texts(TWO, texted(1, 120, channel=Channel.EMAIL), now=now) == {}
 
 
 # Through the engine

@@ -114,7 +114,8 @@ def not_sent(owed: Owed, ledger: Ledger | None) -> Iterator[str]:
 
 def following(owed: Owed, when: When) -> Iterator[str]:
     """Yield how many of the readers already follow another open incident, and what it last told them."""
-    for each in owed.following.found() if owed.following else ():
+    found = owed.following.found() if owed.following else ()
+    for each in sorted(found, key=lambda one: one.channel):
         many = f"{'At least ' if each.at_least else ''}{each.readers:,} of those by {NAMES[each.channel]}"
         were = "was" if each.readers == 1 else "were"
         status = each.status.replace("_", " ").capitalize()

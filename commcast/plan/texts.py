@@ -53,22 +53,24 @@ def texts_due(
         return ()
     return tuple(
         _line(incident, newest, promised, audience, standing, config, now, early)
-        for audience, promised in _open_promises(standing.said)
+        for audience, promised in _open_promises(standing.said, incident)
         if audience in config.audiences
         and (_notice_id(promised, audience), Channel.SMS) not in standing.begun
     )
 
 
-def _open_promises(said: Iterable[Said]) -> Iterator[tuple[str, datetime]]:
+def _open_promises(said: Iterable[Said], incident: Incident) -> Iterator[tuple[str, datetime]]:
     """Yield (audience, promise) of the texts that readers wait for.
 
-    What goes to all of an audience keeps every promise to it, one that keeps a promise keeps that one only.
+    What goes to all of an audience keeps every promise to it; one that keeps a promise keeps that one only. A
+    correction may go to some: the others still wait, and who does is decided reader by reader.
     """
     waiting: dict[str, set[datetime]] = {}
     for each in said:
         if each.channel is not Channel.SMS:
             continue
-        if kind_of(each.notice) is not NoticeKind.HOLDING:
+        told = incident.updates[each.number - 1 : each.number]
+        if kind_of(each.notice) is not NoticeKind.HOLDING and not any(one.corrects for one in told):
             waiting[each.audience] = set()
         own = waiting.setdefault(each.audience, set())
         own -= {promised for promised in own if _notice_id(promised, each.audience) == each.notice}
