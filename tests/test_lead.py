@@ -204,3 +204,31 @@ def test_a_stop_halts_those_who_wait(bench: Bench) -> None:
         lift_stop(connection, "pay7", "dana", bench.now)
     bench.tick()
     assert len(bench.mails()) == 3
+
+
+def test_a_correction_reaches_those_who_wait_before_the_wrong_words_do(bench: Bench) -> None:
+    """Support read the wrong words and is told so; the customers read the right ones only, and at once."""
+    bench.send()
+    right = update_text(
+        bench.later(minutes=2),
+        issue="Some customers see an error when they pay by voucher.",
+        corrects="1",
+        wrong="by card",
+        right="by voucher",
+    )
+    write_incident(bench.folder, severity=3, more=right)
+    bench.send()
+    bench.later(minutes=10)
+    bench.tick()
+    told = {(row.notice, row.audience, row.channel) for row in bench.rows() if row.state == "accepted"}
+    assert told == {
+        ("update:1", "support", "email"),
+        ("update:2", "support", "email"),
+        ("update:2", "customers", "email"),
+        ("update:2", "customers", "sms"),
+    }
+    assert not any(
+        "by card" in path.read_text()
+        for path in [*bench.mails(), *bench.texts()]
+        if "@example.com" in path.read_text()
+    )
