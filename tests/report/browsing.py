@@ -62,6 +62,16 @@ class Seen:
         ]
 
     @property
+    def smallest_word(self) -> float:
+        """How many pixels high the letters of the smallest word in the drawing are, as it is shown."""
+        found = self.page.locator("svg[role=img]:visible").evaluate(
+            "svg => Math.min(...[...svg.querySelectorAll('text')].map(each =>"
+            " parseFloat(getComputedStyle(each).fontSize)"
+            " * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width))"
+        )
+        return float(found)
+
+    @property
     def overflow(self) -> int:
         """How many pixels the page is wider than the window."""
         return int(self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))

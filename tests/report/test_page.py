@@ -68,13 +68,7 @@ def test_the_page_is_legible_accessible_and_silent(
         assert seen.page.evaluate("document.scripts.length") == 0
         drawn = seen.page.locator("svg[role=img]:visible")
         assert drawn.count() == 1
-        # No word of the timeline is drawn smaller than this, whatever the page's width.
-        small = drawn.evaluate(
-            "svg => Math.min(...[...svg.querySelectorAll('text')].map(each =>"
-            " parseFloat(getComputedStyle(each).fontSize)"
-            " * svg.getBoundingClientRect().width / svg.viewBox.baseVal.width))"
-        )
-        assert small >= 10.5
+        assert seen.smallest_word >= 10.5
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -92,6 +86,15 @@ def test_no_two_messages_of_a_lane_lie_on_each_other(
             assert max(abs(x - other_x), abs(y - other_y)) > 15
 
 
+@pytest.mark.parametrize("width", [360, 700, 1019, 1020, 1100])
+def test_between_phone_and_desk_words_stay_legible(
+    width: int, browser: Browser, figures: Figures, tmp_path: Path
+) -> None:
+    with shown(browser, written(figures, tmp_path), width) as seen:
+        assert seen.overflow <= 0
+        assert seen.smallest_word >= 9.5
+
+
 def test_dark_is_dark_and_light_is_light(browser: Browser, figures: Figures, tmp_path: Path) -> None:
     page = written(figures, tmp_path)
     sums = {}
@@ -101,6 +104,23 @@ def test_dark_is_dark_and_light_is_light(browser: Browser, figures: Figures, tmp
             colour = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
             sums[scheme] = sum(map(int, re.findall(r"\d+", colour)[:3]))
     assert sums["dark"] < 150 < 600 < sums["light"]
+
+
+def test_it_is_printed_dark_on_white_whatever_the_screen(
+    browser: Browser, figures: Figures, tmp_path: Path
+) -> None:
+    with shown(browser, written(figures, tmp_path), 720, "dark") as seen:
+        seen.page.emulate_media(media="print", color_scheme="dark")
+        paper, ink = (
+            sum(
+                map(
+                    int, re.findall(r"\d+", seen.page.evaluate(f"getComputedStyle(document.body).{name}"))[:3]
+                )
+            )
+            for name in ("backgroundColor", "color")
+        )
+        assert ink < 200 < 700 < paper
+        assert seen.page.locator("svg.wide").is_visible()
 
 
 def test_hostile_words_are_inert(browser: Browser, figures: Figures, tmp_path: Path) -> None:
