@@ -242,14 +242,12 @@ def gaps(story: Story, audience: str) -> Iterator[Gap]:
         for each in tellings_of(story, audience)
         if each.shape is not Shape.FOLLOW_UP and not each.is_for_some
     ]
-    still_ahead = {stage.number for stage in story.stages if stage.status in _STILL_AHEAD}
+    # An end that corrects an earlier one is an end, too.
+    nothing_owed = {s.number for s in story.stages if s.is_end or s.status in _STILL_AHEAD}
     for before, after in pairwise(told):
-        waits = before.shape is not Shape.END and before.number not in still_ahead
-        if waits and before.first_at and after.first_at:
+        if before.number not in nothing_owed and before.first_at and after.first_at:
             yield Gap(before.first_at, after.first_at)
-    if not told or told[-1].shape is Shape.END or not (last := told[-1].first_at):
-        return
-    if told[-1].number in still_ahead:
+    if not told or told[-1].number in nothing_owed or not (last := told[-1].first_at):
         return
     until = story.stages[-1].released_at if story.is_over else story.now
     if until > last:

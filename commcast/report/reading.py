@@ -185,9 +185,9 @@ def _shape(notice: str, stage: Stage | None) -> Shape:
         return Shape.CORRECTION
     if kind in _SHAPES:
         return _SHAPES[NoticeKind(kind)]
-    if stage is not None and stage.is_end:
-        return Shape.END
-    return Shape.CORRECTION if stage is not None and stage.corrects else Shape.UPDATE
+    if stage is not None and stage.corrects:
+        return Shape.CORRECTION
+    return Shape.END if stage is not None and stage.is_end else Shape.UPDATE
 
 
 def _pledges(promised: Iterable[Promised]) -> tuple[Pledge, ...]:

@@ -140,6 +140,21 @@ def test_after_an_end_nobody_waits_for_word() -> None:
     assert lengths == [timedelta(minutes=50), timedelta(minutes=20)]
 
 
+def test_an_end_that_corrects_an_earlier_one_ends_the_silence_and_is_a_correction() -> None:
+    stages = [stage(1, 10), stage(2, 60, "resolved"), stage(3, 80, "resolved"), stage(4, 500, "reopened")]
+    told = [
+        telling(1, 10),
+        telling(2, 60, Shape.END),
+        telling(3, 80, Shape.CORRECTION),
+        telling(4, 500),
+    ]
+    figures = figures_of(story(told, stages=stages, now=510))
+    assert figures.corrections == 1
+    (audience,) = figures.audiences
+    assert audience.silence is not None
+    assert audience.silence.length == timedelta(minutes=50)
+
+
 def test_no_silence_begins_with_what_is_only_announced() -> None:
     stages = [
         stage(1, 0, "scheduled"),
