@@ -300,9 +300,9 @@ class OwedDeliveries:
 
     def _heard_before(self, update: Update, listener: Listener) -> Update | None:
         """Return the update to compare with: nothing for a newcomer, nor with words that are corrected."""
-        if update.number == 1 or update.corrects or listener.is_new:
+        if not self.notice.after or update.corrects or listener.is_new:
             return None
-        return self.incident.update(update.number - 1)
+        return self.incident.update(self.notice.after)
 
     def _occasion(self, audience: str, listener: Listener) -> Occasion:
         notice = self.notice

@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.desks import Bench, write_desk, write_incident
 
 CHECKOUT = Path(__file__).parents[1]
-HEAVY = {"sqlalchemy", "alembic", "aiosmtplib", "sendgrid", "twilio", "aiohttp"}
+HEAVY = {"sqlalchemy", "alembic", "aiosmtplib", "sendgrid", "twilio", "aiohttp", "icalendar"}
 
 # Runs `commcast` as its entry point does, then tells on the last line which of the named modules it loaded.
 WATCHED = """

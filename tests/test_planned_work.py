@@ -117,6 +117,21 @@ def test_after_a_move_nobody_is_reminded_of_the_old_time(tmp_path: Path) -> None
     assert "When: Sat 12 Dec 2026" in newest(bench)
 
 
+def test_a_move_that_nobody_was_told_of_is_not_what_it_was_before(tmp_path: Path) -> None:
+    """Moved twice before somebody said yes: readers know the first window alone."""
+    bench = desk(tmp_path)
+    bench.send("move1")
+    bench.later(days=1)
+    for days in (7, 9):
+        start = START + timedelta(days=days)
+        window = f"{{from: {start.isoformat()}, to: {(start + timedelta(hours=2)).isoformat()}}}"
+        with (tmp_path / "incidents" / "move1.yaml").open("a") as file:
+            file.write(update_text(bench.now, status="rescheduled", window=window))
+    bench.send("move1")
+    assert "New time: Mon 14 Dec 2026, 02:00 to 04:00 CET" in newest(bench)
+    assert "Before it was: Sat 5 Dec 2026, 02:00 to 04:00 CET" in newest(bench)
+
+
 def test_work_whose_start_nobody_confirms_is_not_called_begun(tmp_path: Path) -> None:
     bench = desk(tmp_path)
     bench.send("move1")

@@ -37,19 +37,20 @@ class Hold:
 class Notice:
     """What is owed to readers on one channel, named "update:3" or "holding:2026-11-21T09:25Z" in the ledger.
 
-    `number` is the update whose facts it tells. `events` tell what is new since this channel last spoke:
-    first, worse, resolved … `audiences` are those that use the channel, best rank first. `told_elsewhere`
-    says that readers heard of the incident before this ledger began. `next_update_by` is the promise to each
-    audience, `broken` the promise to each that had passed unkept when this goes. `holds` tells what each
-    audience hears where it is a holding statement; `ahead` (time before the event) is set in a reminder.
-    `only_told` says that it goes to those who were told before, as the ledger knows them, and to nobody else.
-    `keeps` is the promise of a text that this one keeps: it goes to those whose last text made it, and to
-    nobody else. `not_before` is when each audience hears that is not the first to hear (plan.lead).
-    `misstated` is what was said wrongly on this channel. `is_plain` says that nothing in it is an event for
-    a text: it goes only to those for whom it is more than a plain update. `merged` are the incidents that go
-    on as this one, whose readers count as told of it; `goes_on_as` is the title it goes on under itself.
-    A follow-up goes to those who were told words of update `told_from` or newer; one that `asks_after` an end
-    comes on the reader's next working day.
+    `number` is the update whose facts it tells, `after` the one that this channel told before it, 0 for none.
+    `events` tell what is new since this channel last spoke: first, worse, resolved … `audiences` are those
+    that use the channel, best rank first. `told_elsewhere` says that readers heard of the incident before
+    this ledger began. `next_update_by` is the promise to each audience, `broken` the promise to each that had
+    passed unkept when this goes. `holds` tells what each audience hears where it is a holding statement;
+    `ahead` (time before the event) is set in a reminder. `only_told` says that it goes to those who were told
+    before, as the ledger knows them, and to nobody else. `keeps` is the promise of a text that this one
+    keeps: it goes to those whose last text made it, and to nobody else. `not_before` is when each audience
+    hears that is not the first to hear (plan.lead). `misstated` is what was said wrongly on this channel.
+    `is_plain` says that nothing in it is an event for a text: it goes only to those for whom it is more than
+    a plain update. `merged` are the incidents that go on as this one, whose readers count as told of it;
+    `goes_on_as` is the title it goes on under itself.
+    A follow-up goes to those who were told words of update `told_from` or newer; one that `asks_after` an
+    end comes on the reader's next working day.
     """
 
     incident: str
@@ -67,6 +68,7 @@ class Notice:
     broken: Mapping[str, datetime] = field(default_factory=dict)
     holds: Mapping[str, Hold] = field(default_factory=dict)
     ahead: timedelta | None = None
+    after: int = 0
     only_told: bool = False
     keeps: datetime | None = None
     not_before: Mapping[str, datetime] = field(default_factory=dict)
@@ -103,6 +105,7 @@ def notice_of(
         id=f"{NoticeKind.UPDATE}:{update.number}",
         number=update.number,
         channel=channel,
+        after=told_up_to if told_up_to < update.number else update.number - 1,
         events=events_of(incident, update, told_up_to),
         audiences=tuple(name for name in hearing if channel in config.audiences[name].channels),
         affected=frozenset(update.affected),
