@@ -179,6 +179,24 @@ def test_nobody_is_corrected_twice(bench: Bench, channels: Channels) -> None:
     assert said(channels.mail, "ann@example.com")[2] == "A fix is near."
 
 
+def test_the_end_after_a_correction_is_told_to_everybody(bench: Bench, channels: Channels) -> None:
+    """Only an end that is itself the correction leaves out who knows of the end and read nothing wrong."""
+    bench.send()
+    correct(bench)
+    path = bench.folder / "incidents" / "pay7.yaml"
+    end = update_text(
+        bench.later(minutes=5),
+        status="resolved",
+        issue="It is over.",
+        fixed="We took the release back.",
+        if_it_persists="Call us.",
+    )
+    path.write_text(path.read_text() + end)
+    bench.send()
+    for address in ("ann@example.com", "bob@example.com", "help@acme.example"):
+        assert "It is over" in said(channels.mail, address)[-1]
+
+
 def test_a_text_is_corrected_though_its_channel_carries_no_corrections(tmp_path: Path) -> None:
     write_desk(tmp_path, sms='events = ["first", "resolved", "retracted"]')
     first_words(tmp_path)

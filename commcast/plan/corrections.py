@@ -51,7 +51,8 @@ def is_newcomer(notice: Notice, standing: PersonStanding) -> bool:
 
 def has_right_words(notice: Notice, standing: PersonStanding) -> str:
     """Return why a corrected end does not go to a reader who knows of the end, and read nothing wrong."""
-    if not notice.misstated or not notice.is_end or standing.waits:
+    is_correction = any(each.by == notice.number for each in notice.misstated)
+    if not is_correction or not notice.is_end or standing.waits:
         return ""
     return reasons.RIGHT_END_TOLD if standing.heard >= notice.number - 1 else ""
 
