@@ -194,7 +194,7 @@ def write_page(page: str, html: Path) -> None:
 
 
 def _show(figures: Figures, zone: ZoneInfo) -> None:
-    from commcast.report.words import clock_of, facts, headline, subject, tables
+    from commcast.report.words import clock_of, facts, headline, people_table, subject, tables
 
     clock = clock_of(figures, zone)
     for line in textwrap.wrap(inert(figures.story.title), COLUMNS):
@@ -209,3 +209,5 @@ def _show(figures: Figures, zone: ZoneInfo) -> None:
     width = max(len(what) for what, _ in known)
     for what, words in known:
         show_painted(inert(f"{what.ljust(width)}  {words}"))
+    if (people := people_table(figures, clock)).rows:
+        show_tables([people])

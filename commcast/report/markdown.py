@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from commcast.report.figures import Figures
 from commcast.report.trend import Trend, trend_headline, trend_table
-from commcast.report.words import Table, clock_of, facts, headline, subject, tables
+from commcast.report.words import Table, clock_of, facts, headline, people_table, subject, tables
 
 # What GitHub, GitLab or pandoc would read as markup, as HTML, as somebody's name, or as a link.
 _MARKUP = re.compile(r"[\\`*_{}\[\]()#+!|~<>&$@]|(?<=[a-z]):(?=//)")
@@ -20,7 +20,8 @@ def as_markdown(figures: Figures, zone: ZoneInfo) -> str:
     lines = [f"## How we communicated: {plain(figures.story.title)}", ""]
     lines += [plain(subject(figures, clock)), "", f"**{plain(headline(figures))}**", ""]
     lines += [f"- {plain(what)}: {plain(words)}" for what, words in facts(figures)]
-    for table in tables(figures, clock):
+    people = people_table(figures, clock)
+    for table in [*tables(figures, clock), *([people] if people.rows else [])]:
         lines += ["", f"### {plain(table.title)}", "", *table_lines(table)]
     return "\n".join(lines)
 

@@ -12,7 +12,7 @@ from commcast.report.chart import trend_chart
 from commcast.report.figures import Figures
 from commcast.report.timeline import tall_timeline, wide_timeline
 from commcast.report.trend import Trend, trend_cards, trend_headline, trend_table
-from commcast.report.words import cards, clock_of, facts, headline, subject, tables
+from commcast.report.words import cards, clock_of, facts, headline, people_table, subject, tables
 
 # The program's own page, not a message: nothing in a user's templates/ changes it.
 _HERE = Path(__file__).parent
@@ -33,6 +33,7 @@ def as_page(figures: Figures, zone: ZoneInfo) -> str:
         zone=zone.key,
         facts=list(facts(figures)),
         tables=list(tables(figures, clock)),
+        people=people_table(figures, clock),
         made=f"{clock.full(figures.story.now)} {clock.letters(figures.story.now)}",
     )
 

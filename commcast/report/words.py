@@ -121,7 +121,6 @@ def tables(figures: Figures, clock: Clock) -> Iterator[Table]:
         _estimates(figures, clock),
         _messages(figures, clock),
         _deliveries(figures),
-        _nudges(figures, clock),
     )
     yield from (table for table in made if table.rows)
 
@@ -290,12 +289,17 @@ def _deliveries(figures: Figures) -> Table:
     return Table("Deliveries", head, rows, "Accepted: the provider took it.")
 
 
-def _nudges(figures: Figures, clock: Clock) -> Table:
+def people_table(figures: Figures, clock: Clock) -> Table:
+    """Return what the people of an incident were told themselves, one row a nudge and outcome."""
+    alike: dict[tuple[str, str, str], dict[str, int]] = {}
+    for each in figures.nudges:
+        ways = alike.setdefault((clock.time(each.at), each.notice, each.outcome), {})
+        ways[each.way] = ways.get(each.way, 0) + each.count
     rows = tuple(
-        (clock.time(each.at), _WAYS.get(each.way, each.way), f"{each.count:,}", each.outcome)
-        for each in figures.nudges
+        (at, ", ".join(f"{_WAYS.get(way, way)} {count:,}" for way, count in ways.items()), outcome)
+        for (at, _, outcome), ways in alike.items()
     )
-    return Table("Nudges to our own people", ("At", "By", "To", "Outcome"), rows)
+    return Table("Nudges to our own people", ("At", "By", "Outcome"), rows)
 
 
 def _texts(figures: Figures) -> str:
