@@ -149,11 +149,12 @@ class Unfolding:
         status = self._status(loc, entry)
         self._carry(loc, entry, number, status)
         window = self.said.window = self._window(loc, entry.window) or self.said.window
-        timeframe = self._timeframe(loc, entry, at, status)
+        expected_at = self._expected_at(loc, entry, status, at)
+        # How long a storm takes is counted from when it comes.
+        timeframe = self._timeframe(loc, entry, max(expected_at or at, at), status)
         promise = self._promise(loc, entry, at, status)
         ended = self._ended(loc, entry, at, status)
         self._corrects(loc, entry, number)
-        expected_at = self._expected_at(loc, entry, status, at)
         self.said.status, self.said.ended = status, status in END_STATUSES
         if len(self.faults) > before or any(place[:2] == loc for place in self.spoiled) or timeframe is None:
             return None

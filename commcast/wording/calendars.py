@@ -75,7 +75,7 @@ def _event(
         ("dtstamp", update.at.astimezone(UTC).replace(microsecond=0)),
         ("dtstart", window.start.astimezone(UTC)),
         ("dtend", window.end.astimezone(UTC)),
-        ("summary", f"{config.organisation.name}: {incident.title}"),
+        ("summary", _summary(config, incident, status)),
         ("description", _description(config, incident, update, words)),
         ("status", status),
         ("transp", "TRANSPARENT"),  # our work does not keep its readers busy
@@ -86,6 +86,12 @@ def _event(
     if config.organisation.status_url:
         event.add("url", config.organisation.status_url)
     return event
+
+
+def _summary(config: Config, incident: Incident, status: str) -> str:
+    # For whoever's calendar keeps what was cancelled.
+    called_off = "Cancelled: " if status == "CANCELLED" else ""
+    return f"{called_off}{config.organisation.name}: {incident.title}"
 
 
 def _organizer(sender: str) -> Any:

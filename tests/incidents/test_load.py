@@ -526,3 +526,28 @@ def test_an_end_may_lie_before_a_first_update_that_is_not_told_yet(desk: Config)
     untold = LEAST.replace("  - at: 2026-11-21T10:05+01:00\n    issue", "  - issue")
     end = "  - status: resolved\n    ended: 2026-11-21T08:00+01:00\n    fixed: It works again.\n"
     assert read(untold + end, desk).latest.is_end
+
+
+def test_how_long_what_is_expected_takes_is_counted_from_when_it_comes(desk: Config) -> None:
+    text = (
+        "title: Storm\nseverity: 2\nupdates:\n  - at: 2026-11-21T10:05+01:00\n    status: expected\n"
+        "    expected_at: 2026-11-24T18:00+01:00\n    issue: Cards may fail.\n    resolution: We watch.\n"
+        "    timeframe: 1h to 2h\n"
+    )
+    frame = read(text, desk).latest.timeframe
+    assert frame.earliest == datetime(2026, 11, 24, 18, 0, tzinfo=UTC)
+    assert frame.latest == datetime(2026, 11, 24, 19, 0, tzinfo=UTC)
+    later = text + "  - at: 2026-11-24T18:10+01:00\n    status: investigating\n"
+    begun = parse_incident(later, "incidents/pay7.yaml", desk, datetime(2026, 11, 24, 18, tzinfo=UTC))
+    assert begun.started == datetime(2026, 11, 24, 17, 10, tzinfo=UTC)
+    assert begun.latest.timeframe == frame
+
+
+def test_what_is_expected_lies_after_its_update(desk: Config) -> None:
+    text = (
+        "title: Storm\nseverity: 2\nupdates:\n  - at: 2026-11-21T10:05+01:00\n    status: expected\n"
+        "    expected_at: 2026-11-21T10:00+01:00\n    issue: Cards may fail.\n    resolution: We watch.\n"
+        "    timeframe: unknown\n"
+    )
+    with pytest.raises(InputError, match="expected_at is not after its own update"):
+        read(text, desk)
