@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 from commcast.config import Config
 from commcast.errors import Fault
 from commcast.incidents.names import unknown_names
-from commcast.incidents.written import IncidentFile, UpdateEntry, WindowWritten
+from commcast.incidents.planned import check_in_window, read_expected, read_window
+from commcast.incidents.written import IncidentFile, UpdateEntry
 from commcast.incidents.yamldocument import Loc, YamlDocument
 from commcast.instants import parse_instant, parse_promise, parse_timeframe
 from commcast.model import (
@@ -77,9 +78,10 @@ class Unfolding:
         self.said.values = {
             key: getattr(written, key) for key in ("severity", "affected", "audiences", "owner", "backup")
         }
-        self.said.window = self._window((), written.window)
+        self.said.window = read_window(self, (), written.window)
         if written.expected_at is not None:
-            self.said.expected_at = self._try(("expected_at",), parse_instant, written.expected_at, self.zone)
+            at = written.expected_at
+            self.said.expected_at = self.attempt(("expected_at",), parse_instant, at, self.zone)
         updates = [self._update(number, entry) for number, entry in enumerate(written.updates, 1)]
         started = self._started(updates)
         self._check_ends(updates, started)
@@ -98,23 +100,23 @@ class Unfolding:
             dedupe_key=written.dedupe_key,
         )
 
-    def _fault(self, loc: Loc, what: str, remedy: str = "", *, key: bool = False) -> None:
+    def fault(self, loc: Loc, what: str, remedy: str = "", *, key: bool = False) -> None:
         self.faults.append(self.document.fault(loc, what, remedy, key=key))
 
-    def _try(self, loc: Loc, read: Callable[..., Result], *given: Any) -> Result | None:
+    def attempt(self, loc: Loc, read: Callable[..., Result], *given: Any) -> Result | None:
         """Return what `read` makes of a text, or note its complaint at `loc`."""
         try:
             return read(*given)
         except ValueError as error:
             what, _, remedy = str(error).partition("; ")
-            self._fault(loc, f"{loc[-1]}: {what}", remedy)
+            self.fault(loc, f"{loc[-1]}: {what}", remedy)
             return None
 
     def _id(self, stem: str) -> str:
         if self.written.id:
             return self.written.id
         if not re.fullmatch(ID_PATTERN, stem) and ("id",) not in self.spoiled:
-            self._fault(
+            self.fault(
                 (), f"the file's name {stem!r:.60} cannot be an id", "rename it (a-z, 0-9, -), or add id: …"
             )
         return stem
@@ -125,9 +127,9 @@ class Unfolding:
         first = (begun or updates)[0].at if updates[0] else self.now  # type: ignore[union-attr]
         if self.written.started is None:
             return first
-        started = self._try(("started",), parse_instant, self.written.started, self.zone) or first
+        started = self.attempt(("started",), parse_instant, self.written.started, self.zone) or first
         if started > first and self.written.kind is Kind.INCIDENT and updates[0]:
-            self._fault(("started",), "started is after the first update", "write when it began")
+            self.fault(("started",), "started is after the first update", "write when it began")
         return started
 
     def _check_ends(self, updates: list[Update | None], started: datetime) -> None:
@@ -137,9 +139,9 @@ class Unfolding:
             if update and update.ended and update.ended < started and self.written.kind is Kind.INCIDENT:
                 loc = ("updates", update.number - 1, "ended")
                 if self.written.started is None:
-                    self._fault(loc, "ended is before the first update", "add started: when it began")
+                    self.fault(loc, "ended is before the first update", "add started: when it began")
                 else:
-                    self._fault(loc, "ended is before it started", "write when it was over")
+                    self.fault(loc, "ended is before it started", "write when it was over")
 
     def _update(self, number: int, entry: UpdateEntry) -> Update | None:
         loc: Loc = ("updates", number - 1)
@@ -148,7 +150,7 @@ class Unfolding:
         at = self._at(loc, entry)
         status = self._status(loc, entry)
         self._carry(loc, entry, number, status)
-        window = self.said.window = self._window(loc, entry.window) or self.said.window
+        window = self.said.window = read_window(self, loc, entry.window) or self.said.window
         expected_at = self._expected_at(loc, entry, status, at)
         # How long a storm takes is counted from when it comes.
         timeframe = self._timeframe(loc, entry, max(expected_at or at, at), status)
@@ -197,7 +199,7 @@ class Unfolding:
 
     def _names(self, loc: Loc, entry: IncidentFile | UpdateEntry) -> None:
         for below, what, remedy in unknown_names(entry, self.config):
-            self._fault((*loc, *below), what, remedy, key=True)
+            self.fault((*loc, *below), what, remedy, key=True)
 
     def _at(self, loc: Loc, entry: UpdateEntry) -> datetime:
         """Return the update's moment; one that was not released yet has that of the reading."""
@@ -206,7 +208,7 @@ class Unfolding:
         if entry.at is None:
             at = max(self.now, earlier) if earlier else self.now
         else:
-            written = self._try(loc, parse_instant, entry.at, self.zone)
+            written = self.attempt(loc, parse_instant, entry.at, self.zone)
             if written is None:
                 return earlier or self.now
             at = written
@@ -218,9 +220,9 @@ class Unfolding:
         # What stands above the last update may be released: a clock that was set back must not refuse it.
         is_last = loc[1] == len(self.written.updates) - 1
         if is_last and at > self.now + CLOCK_SKEW:
-            self._fault(loc, "at is in the future", "write when it was said, or leave `at` out")
+            self.fault(loc, "at is in the future", "write when it was said, or leave `at` out")
         elif earlier and at < earlier:
-            self._fault(loc, "at is before the update above it", "keep updates in order of time")
+            self.fault(loc, "at is before the update above it", "keep updates in order of time")
 
     def _status(self, loc: Loc, entry: UpdateEntry) -> Status:
         kind, before = self.written.kind, self.said.status
@@ -228,15 +230,13 @@ class Unfolding:
         where = (*loc, "status") if entry.status else loc
         if status not in STATUSES[kind]:
             known = ", ".join(sorted(STATUSES[kind]))
-            self._fault(where, f"{status} is not a status of kind {kind}", f"write one of {known}")
+            self.fault(where, f"{status} is not a status of kind {kind}", f"write one of {known}")
         elif self.said.ended and status is not Status.REOPENED and not _rights_the_end(entry, before, status):
-            self._fault(
+            self.fault(
                 where, f"nothing may follow {before} but reopened", "write status: reopened, or a new file"
             )
         elif status is Status.REOPENED and before is not Status.REOPENED and not self.said.ended:
-            self._fault(
-                where, "reopened follows only an end", "write investigating, identified or monitoring"
-            )
+            self.fault(where, "reopened follows only an end", "write investigating, identified or monitoring")
         return status
 
     def _carry(self, loc: Loc, entry: UpdateEntry, number: int, status: Status) -> None:
@@ -255,61 +255,51 @@ class Unfolding:
         for key in needed if afresh else ():
             if getattr(entry, key) is None and (*loc, key) not in self.spoiled:
                 why = "the first update needs it" if number == 1 else "after an end it is needed anew"
-                self._fault(loc, f"'{key}' is missing: {why}", _HOW[key])
+                self.fault(loc, f"'{key}' is missing: {why}", _HOW[key])
 
     def _timeframe(self, loc: Loc, entry: UpdateEntry, at: datetime, status: Status) -> Timeframe | None:
         confidence = entry.confidence or Confidence.LOW
         if entry.timeframe is not None:
-            found = self._try(
+            found = self.attempt(
                 (*loc, "timeframe"), parse_timeframe, entry.timeframe, at, self.zone, confidence
             )
             self.said.timeframe = found
-            self._check_in_window(loc, found, status)
+            check_in_window(self, loc, self.said.window, found, status)
             return found
         if entry.confidence and (*loc, "timeframe") not in self.spoiled:
-            self._fault((*loc, "confidence"), "confidence stands without a timeframe", "add timeframe: …")
+            self.fault((*loc, "confidence"), "confidence stands without a timeframe", "add timeframe: …")
         if entry.window is not None:
             self.said.timeframe = None  # it was said of the window before
         if self.said.timeframe is None and self.said.window is not None:
             return Timeframe(latest=self.said.window.end)  # a maintenance lasts as long as its window
         return self.said.timeframe
 
-    def _check_in_window(self, loc: Loc, timeframe: Timeframe | None, status: Status) -> None:
-        window = self.said.window
-        if window is None or timeframe is None or timeframe.latest is None:
-            return
-        if not window.start <= timeframe.latest <= window.end:
-            remedy = "leave it out: the window says it"
-            if status not in (Status.SCHEDULED, Status.RESCHEDULED):
-                remedy += ", or write status: extended and the new window"
-            self._fault((*loc, "timeframe"), "timeframe ends outside the window", remedy)
-
     def _promise(self, loc: Loc, entry: UpdateEntry, at: datetime, status: Status) -> datetime | None:
         if entry.next_update is None:
             return None
         if status in END_STATUSES:
-            self._fault((*loc, "next_update"), f"no update follows {status}", "take the line out")
+            self.fault((*loc, "next_update"), f"no update follows {status}", "take the line out")
             return None
-        return self._try((*loc, "next_update"), parse_promise, entry.next_update, at, self.zone)
+        return self.attempt((*loc, "next_update"), parse_promise, entry.next_update, at, self.zone)
 
     def _ended(self, loc: Loc, entry: UpdateEntry, at: datetime, status: Status) -> datetime | None:
         loc = (*loc, "ended")
         if entry.ended is None:
             return at if status in OVER else None
         if status not in END_STATUSES:
-            self._fault(
+            self.fault(
                 loc, f"ended stands in an update that is {status}", "write status: resolved, or take it out"
             )
-        ended = self._try(loc, parse_instant, entry.ended, self.zone)
+        ended = self.attempt(loc, parse_instant, entry.ended, self.zone)
         if ended is not None and ended > at:
-            self._fault(loc, "ended is after its own update", "write when it was over")
+            self.fault(loc, "ended is after its own update", "write when it was over")
         return ended
 
     def _corrects(self, loc: Loc, entry: UpdateEntry, number: int) -> None:
         for corrected in _numbers(entry.corrects):
             if corrected < number:
                 continue
-            self._fault(
+            self.fault(
                 (*loc, "corrects"),
                 f"there is no earlier update {corrected}",
                 "write the number of one above",
@@ -318,39 +308,8 @@ class Unfolding:
     def _expected_at(self, loc: Loc, entry: UpdateEntry, status: Status, at: datetime) -> datetime | None:
         """Return when what is known to be coming begins: as said here, before, or at the top of the file."""
         if entry.expected_at is not None:
-            loc = (*loc, "expected_at")
-            found = self.said.expected_at = self._try(loc, parse_instant, entry.expected_at, self.zone)
-            if status is Status.EXPECTED and found is not None and found <= at:
-                self._fault(loc, "expected_at is not after its own update", "write when it will begin")
+            self.said.expected_at = read_expected(self, loc, entry.expected_at, status, at)
         return self.said.expected_at if status is Status.EXPECTED else None
-
-    def _window(self, loc: Loc, window: WindowWritten | None) -> Window | None:
-        if (
-            not loc
-            and window is None
-            and self.written.kind is Kind.MAINTENANCE
-            and ("window",) not in self.spoiled
-        ):
-            if self.written.updates[0].window is None and not any(
-                "window" in place for place in self.spoiled
-            ):
-                self._fault((), "'window' is missing: a maintenance needs it", "add window: {from: …, to: …}")
-            return None
-        if window is None:
-            return None
-        if self.written.kind is not Kind.MAINTENANCE:
-            self._fault(
-                (*loc, "window"), "only a maintenance has a window", "add kind: maintenance", key=True
-            )
-            return None
-        start = self._try((*loc, "window", "from"), parse_instant, window.start, self.zone)
-        end = self._try((*loc, "window", "to"), parse_instant, window.end, self.zone)
-        if start is None or end is None:
-            return None
-        if end <= start:
-            self._fault((*loc, "window", "to"), "the window ends before it begins", "write a later time")
-            return None
-        return Window(start=start, end=end)
 
 
 def _rights_the_end(entry: UpdateEntry, before: Status | None, status: Status) -> bool:
