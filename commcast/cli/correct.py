@@ -22,7 +22,7 @@ from commcast.cli.options import (
 from commcast.cli.output import say
 from commcast.cli.releasing import Wishes, desk_now, ledger_of, send_incident
 from commcast.cli.send import plan_only
-from commcast.cli.update import Place, append, check_before_writing, checked_update
+from commcast.cli.update import Place, append, check_unchanged, checked_update
 from commcast.cli.words import (
     ActionOption,
     InternalOption,
@@ -87,7 +87,7 @@ def correct(
         _tell(place.incident, wrong, right)
         if dry_run:
             raise typer.Exit(plan_only(desk, checked, ledger, place.present, wishes))
-        check_before_writing(desk, place.incident, checked, place.present, wishes)
+        check_unchanged(desk, place.incident, checked, place.present, wishes, ledger)
         _halt(ledger, place.incident.id)
         written = append(desk, checked, entry, seen)
         raise typer.Exit(send_incident(desk, written, ledger, place.present, wishes))

@@ -284,19 +284,26 @@ def check_before_writing(
 
     Without a ledger the words are kept first. Raises InputError and DecisionNeeded.
     """
+    with suppress(LedgerError), ledger_of(desk) as ledger:
+        check_unchanged(desk, found, checked, present, wishes, ledger)
+
+
+def check_unchanged(
+    desk: Desk, found: Incident, checked: Incident, present: list[str], wishes: Wishes, ledger: Ledger
+) -> None:
+    """Do the same over a ledger that is open: no process may open it twice. Raises the same."""
     from commcast.desk import check_story, read_standing
     from commcast.release import drafts
 
-    with suppress(LedgerError), ledger_of(desk) as ledger:
-        check_story(desk, checked, ledger, present)
-        left = drafts(found, read_standing(ledger, found.id).releases)
-        if left and wishes.yes:
-            # Its words would be carried forward; --yes is a yes to the words of this command alone.
-            raise DecisionNeeded(
-                f"update {left[0]} of {found.id} is a draft that nobody released; nothing was written.\n"
-                f"  commcast send {found.id}       to send it first\n"
-                f"  commcast discard {found.id}    to take it back"
-            )
+    check_story(desk, checked, ledger, present)
+    left = drafts(found, read_standing(ledger, found.id).releases)
+    if left and wishes.yes:
+        # Its words would be carried forward; --yes is a yes to the words of this command alone.
+        raise DecisionNeeded(
+            f"update {left[0]} of {found.id} is a draft that nobody released; nothing was written.\n"
+            f"  commcast send {found.id}       to send it first\n"
+            f"  commcast discard {found.id}    to take it back"
+        )
 
 
 def entry_of(keys: Mapping[str, Any], *, edit: bool) -> dict[str, Any]:
