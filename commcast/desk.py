@@ -32,6 +32,7 @@ from commcast.plan.due import due
 from commcast.plan.follow_ups import REVIEW
 from commcast.plan.holding import newest_released
 from commcast.plan.notices import Due, Notice
+from commcast.plan.reasons import UPDATE_NOT_TEXTED, UPDATE_TO_NEWCOMERS
 from commcast.release import Release, changed, digest, drafts, nothing_kept
 from commcast.standing import NOBODY_KNOWS, IncidentStanding, PersonStanding
 
@@ -122,13 +123,51 @@ def what_is_owed(
         planned = _with_merged(incident, with_mistakes(desk, incident, planned, ledger), ledger)
     early = hold_before(desk, ledger) if ledger is not None and standing.said else None
     lines = due(incident, planned, desk.config, desk.now, late=late, early=early, unaided=unaided)
-    deliveries = tuple(_deliveries(desk, incident, line.notice, ledger) for line in lines if line.owed)
+    if ledger is not None and not unaided:
+        lines = with_newcomers(desk, incident, lines, planned, ledger)
+    deliveries = tuple(deliveries_of(desk, incident, line.notice, ledger) for line in lines if line.owed)
     if deliveries:
         listed = [each.notice for each in deliveries if not each.notice.only_told]
         _check_lists(desk.config, {name for notice in listed for name in notice.audiences})
     following = _following(ledger, incident) if deliveries else None
     said = replace(standing, misstated=planned.misstated)
     return Owed(incident, said, lines, deliveries, following)
+
+
+def with_newcomers(
+    desk: Desk, incident: Incident, lines: tuple[Due, ...], standing: IncidentStanding, ledger: Ledger
+) -> tuple[Due, ...]:
+    """Return the plan with the text of a plain update owed, where a list has changed and somebody comes late.
+
+    It goes with the mail of the same update: a list that changes later is looked through at the next one.
+    """
+    if not any(
+        line.owed and line.notice.channel is Channel.EMAIL and not line.notice.only_told for line in lines
+    ):
+        return lines
+    return tuple(
+        replace(line, owed=True, reason=UPDATE_TO_NEWCOMERS.format(number=line.notice.number))
+        if line.reason == UPDATE_NOT_TEXTED
+        and _somebody_comes_late(desk, incident, line.notice, standing, ledger)
+        else line
+        for line in lines
+    )
+
+
+def _somebody_comes_late(
+    desk: Desk, incident: Incident, notice: Notice, standing: IncidentStanding, ledger: Ledger
+) -> bool:
+    from commcast.audiences.recipients import changed_since
+    from commcast.plan.people import Action
+
+    sms = desk.config.channels.sms
+    texted = [said.at for said in standing.said if said.channel is Channel.SMS]
+    if sms is None or "first" not in sms.events or notice.is_end or notice.told_elsewhere or not texted:
+        return False
+    if not any(changed_since(name, desk.config, max(texted)) for name in notice.audiences):
+        return False
+    rows = deliveries_of(desk, incident, notice, ledger)
+    return any(row.decision.action in {Action.SEND, Action.HOLD} for row in rows)
 
 
 def _following(ledger: Ledger | None, incident: Incident) -> Following | None:
@@ -239,7 +278,7 @@ def _with_drafts(incident: Incident, standing: IncidentStanding) -> IncidentStan
     return replace(standing, releases=releases)
 
 
-def _deliveries(desk: Desk, incident: Incident, notice: Notice, ledger: Ledger | None) -> OwedDeliveries:
+def deliveries_of(desk: Desk, incident: Incident, notice: Notice, ledger: Ledger | None) -> OwedDeliveries:
     from commcast.owed import OwedDeliveries, no_former_readers, nobody_told
 
     if ledger is not None and (into := incident.update(notice.number).merged_into):

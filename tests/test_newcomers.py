@@ -64,7 +64,7 @@ def test_a_newcomer_gets_the_next_update_in_full_and_reads_that_it_is_not_new(be
     assert len(texts) == 3
     for name, text in texts.items():
         is_new = "new-example" in name
-        assert ("This began before you were on our list" in text) == is_new, name
+        assert ("before you were on our list" in text) == is_new, name
         assert "see an error when they pay by card" in text
     write_incident(bench.folder, more=more + update_text(bench.later(minutes=10), issue="It is nearly over."))
     before = bench.mails()
@@ -85,3 +85,39 @@ def test_nobody_is_a_newcomer_where_all_hear_of_it_for_the_first_time(bench: Ben
     bench.send()
     assert not any("on our list" in path.read_text() for path in bench.mails())
     assert bench.later(minutes=1) > START
+
+
+def test_a_newcomer_is_texted_at_the_next_update_and_hears_the_end(bench: Bench) -> None:
+    bench.send()
+    write_list(
+        bench.folder,
+        "customers",
+        HEAD,
+        ["ann@example.com,+4915112345671,Ann", "new@example.com,+4915112345679,New"],
+    )
+    more = update_text(bench.later(minutes=10), nothing_new="The rollback is at 60%.")
+    write_incident(bench.folder, more=more)
+    bench.send()
+    texted = [row.address for row in bench.rows() if row.notice == "update:2" and row.channel == "sms"]
+    assert texted == ["+4915112345679"]
+    assert "see an error" in bench.texts()[-1].read_text()
+    assert "No change" not in bench.texts()[-1].read_text()
+    more += update_text(bench.later(minutes=10), nothing_new="The rollback is at 80%.")
+    write_incident(bench.folder, more=more)
+    bench.send()
+    assert len(bench.texts()) == 3, "once is enough"
+    write_incident(
+        bench.folder, more=more + update_text(bench.later(minutes=10), status="resolved", fixed="Done.")
+    )
+    bench.send()
+    ends = {row.address for row in bench.rows() if row.notice == "update:4" and row.channel == "sms"}
+    assert ends == {"+4915112345671", "+4915112345672", "+4915112345679"}
+
+
+def test_without_newcomers_a_plain_update_is_texted_to_nobody(bench: Bench) -> None:
+    bench.send()
+    write_list(bench.folder, "customers", HEAD, ["ann@example.com,+4915112345671,Ann"])
+    write_incident(bench.folder, more=update_text(bench.later(minutes=10), issue="It is nearly over."))
+    bench.send()
+    assert len(bench.texts()) == 2
+    assert not any(row.notice == "update:2" and row.channel == "sms" for row in bench.rows())

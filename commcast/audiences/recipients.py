@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
@@ -102,6 +103,16 @@ class Reading:
             bad = [Fault(self._name, 0, 0, what, remedy), *bad]
         if broken or bad:
             raise InputError([*broken, *bad][:FAULTS_SHOWN_PER_FILE])
+
+
+def changed_since(name: str, config: Config, moment: datetime) -> bool:
+    """Return whether an audience's list was written, or put in its place, after `moment` (aware)."""
+    try:
+        return (
+            find_list(config.folder, config.audiences[name].recipients).stat().st_ctime > moment.timestamp()
+        )
+    except (OSError, InputError):
+        return False  # reading it says what is wrong with it
 
 
 def open_recipients(name: str, config: Config) -> Reading:

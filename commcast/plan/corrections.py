@@ -39,7 +39,9 @@ def corrects_here(notice: Notice, standing: IncidentStanding) -> bool:
 
 def is_for_others(notice: Notice, standing: PersonStanding) -> str:
     """Return why a text whose words are no event does not go to this reader, "" where it does."""
-    return reasons.UPDATE_NOT_TEXTED if notice.is_plain and not (notice.misstated and standing.waits) else ""
+    if not notice.is_plain or (notice.misstated and standing.waits) or is_newcomer(notice, standing):
+        return ""
+    return reasons.UPDATE_NOT_TEXTED
 
 
 def is_newcomer(notice: Notice, standing: PersonStanding) -> bool:
