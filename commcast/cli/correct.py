@@ -126,6 +126,7 @@ def _find(desk: Desk, ledger: Ledger, wanted: str | None) -> Place:
 
 def _found(place: Place, ledger: Ledger, wrong: str, only: Sequence[int]) -> _Found:
     """Return where the wrong words stand. Raises InputError, with what comes nearest, where nowhere."""
+    from commcast.plan.corrections import says
     from commcast.tracing import words_of, wrong_in
 
     incident = place.incident
@@ -141,7 +142,7 @@ def _found(place: Place, ledger: Ledger, wrong: str, only: Sequence[int]) -> _Fo
         if words.number not in before and (hit := wrong_in(words, incident, wrong, place.desk.config.zone))
         for is_timeframe in [hit[1]]
     }
-    if not holding and (said or not _stands_in(incident.latest, wrong)):
+    if not holding and (said or not says(incident.latest, wrong)):
         raise InputError(_nowhere(incident, wrong, said, before))
     return _Found(tuple(sorted(holding)), bool(holding) and all(holding.values()))
 
@@ -150,14 +151,6 @@ def _corrected_before(incident: Incident, wrong: str) -> Mapping[int, Update]:
     """Return, by the updates that said `wrong`, the one that has corrected them already."""
     same = [update for update in incident.updates if (update.wrong or "").casefold() == wrong.casefold()]
     return {number: update for update in same for number in update.corrects}
-
-
-def _stands_in(update: Update, wrong: str) -> bool:
-    """Return whether words that nobody was told yet hold what is wrong: then they are simply put right."""
-    from commcast.plan.corrections import corrected
-
-    plain = corrected(update, wrong, "")
-    return plain.keys() != corrected(update, "", "").keys() or (update.is_end or bool(update.words))
 
 
 def _nowhere(incident: Incident, wrong: str, said: Iterable[Words], before: Mapping[int, Update]) -> Fault:

@@ -64,6 +64,13 @@ def is_for_former_reader(notice: Notice, standing: PersonStanding) -> bool:
     return notice.is_end or notice.only_told or bool(standing.misheard)
 
 
+def says(update: Update, wrong: str) -> bool:
+    """Return whether any words of an update hold what is wrong."""
+    texts = [getattr(update, key) for key in {*_WORDS, *_OF_AN_END}]
+    texts += [text for words in update.words.values() for text in words.model_dump().values()]
+    return any(holds(text, wrong) for text in texts if text)
+
+
 def corrected(update: Update, wrong: str, right: str) -> dict[str, Any]:
     """Return the keys of the update that says `right` where `update`, the newest, says `wrong`.
 

@@ -1,0 +1,149 @@
+"""The rules of corrections, follow-ups and newcomers, each on its own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commcast.model import Channel, Status, Timeframe, Update, Words
+from commcast.plan import reasons
+from commcast.plan.corrections import (
+    corrected,
+    has_right_words,
+    is_for_former_reader,
+    is_for_others,
+    is_newcomer,
+    says,
+)
+from commcast.plan.notices import Notice
+from commcast.standing import Misstated, PersonStanding
+from commcast.wording.wrong import holds
+
+AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
+WRONG = Misstated(7, Channel.SMS, "customers", 2, "3 hours", AT)
+
+
+def notice(**changes: object) -> Notice:
+    values = {
+        "incident": "pay7",
+        "id": "update:2",
+        "number": 2,
+        "channel": Channel.SMS,
+        "events": frozenset(),
+        "audiences": ("customers",),
+        "affected": frozenset(),
+        "severity": 1,
+        "is_end": False,
+        "told_elsewhere": False,
+        "next_update_by": {},
+    }
+    return Notice(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def update(**changes: object) -> Update:
+    values = {
+        "number": 1,
+        "line": 5,
+        "at": AT,
+        "at_written": True,
+        "status": Status.INVESTIGATING,
+        "severity": 1,
+        "issue": "It takes 3 hours.",
+        "resolution": "We look into it.",
+        "timeframe": Timeframe(),
+    }
+    return Update(**{**values, **changes})
+
+
+TOLD = PersonStanding(told=True, is_known=True, heard=1)
+
+
+@pytest.mark.parametrize(
+    ("plain", "wrong", "standing", "told"),
+    [
+        (True, (), TOLD, False),
+        (True, (WRONG,), TOLD, False),
+        (True, (WRONG,), TOLD._replace(waits=True), True),
+        (True, (), PersonStanding(), True),
+        (False, (), TOLD, True),
+    ],
+)
+def test_a_plain_text_goes_to_those_whose_words_were_wrong_and_to_newcomers(
+    plain: bool, wrong: tuple[Misstated, ...], standing: PersonStanding, told: bool
+) -> None:
+    assert (is_for_others(notice(is_plain=plain, misstated=wrong), standing) == "") == told
+
+
+def test_a_corrected_end_is_not_told_again_to_who_read_it_right() -> None:
+    end = notice(number=3, is_end=True, misstated=(WRONG,))
+    assert has_right_words(end, TOLD._replace(heard=2)) == reasons.RIGHT_END_TOLD
+    assert has_right_words(end, TOLD) == "", "they know of the beginning only"
+    assert has_right_words(end, TOLD._replace(heard=2, waits=True)) == ""
+    assert has_right_words(notice(number=3, is_end=True), TOLD._replace(heard=2)) == ""
+
+
+@given(
+    told=st.booleans(),
+    known=st.booleans(),
+    is_end=st.booleans(),
+    elsewhere=st.booleans(),
+    first=st.booleans(),
+)
+def test_a_newcomer_is_whom_nothing_was_ever_meant_for(
+    told: bool, known: bool, is_end: bool, elsewhere: bool, first: bool
+) -> None:
+    events = frozenset({"first"} if first else ())
+    about = notice(is_end=is_end, told_elsewhere=elsewhere, events=events)
+    is_new = is_newcomer(about, PersonStanding(told=told, is_known=known))
+    assert is_new == (not any((told, known, is_end, elsewhere, first)))
+
+
+def test_a_former_reader_hears_ends_and_corrections_of_what_they_read() -> None:
+    assert not is_for_former_reader(notice(), TOLD)
+    assert is_for_former_reader(notice(), TOLD._replace(misheard=(WRONG,)))
+    assert is_for_former_reader(notice(is_end=True), TOLD)
+    assert is_for_former_reader(notice(only_told=True), TOLD)
+
+
+def test_only_what_holds_wrong_words_is_said_anew() -> None:
+    assert corrected(update(), "3 hours", "1 hour") == {"issue": "It takes 1 hour."}
+    words = {"executives": Words(issue="Down for 3 hours."), "support": Words(scope="EU")}
+    keys = corrected(update(words=words), "3 hours", "1 hour")
+    assert keys["for"] == {"executives": {"issue": "Down for 1 hour."}, "support": {"scope": "EU"}}
+
+
+def test_an_end_is_said_once_more_as_a_whole() -> None:
+    end = update(
+        status=Status.RESOLVED,
+        issue="Done after 3 hours.",
+        fixed="Done after 3 hours.",
+        resolution="",
+        remains="Receipts.",
+        ended=AT,
+    )
+    assert corrected(end, "3 hours", "1 hour") == {
+        "status": "resolved",
+        "ended": AT,
+        "fixed": "Done after 1 hour.",
+        "issue": "Done after 1 hour.",
+        "remains": "Receipts.",
+    }
+
+
+SENTENCE = st.text("abc 123.,", min_size=1, max_size=40).map(str.strip).filter(bool)
+
+
+@given(issue=SENTENCE, resolution=SENTENCE, fixed=SENTENCE, wrong=SENTENCE)
+def test_nothing_that_is_said_anew_holds_the_wrong_words(
+    issue: str, resolution: str, fixed: str, wrong: str
+) -> None:
+    for status in (Status.INVESTIGATING, Status.RESOLVED):
+        mended = fixed if status is Status.RESOLVED else None
+        said = update(status=status, issue=issue, resolution=resolution, fixed=mended)
+        keys = corrected(said, wrong, "RIGHT")
+        texts = [text for text in keys.values() if isinstance(text, str)]
+        assert not any(holds(text, wrong) for text in texts)
+        assert says(said, wrong) == any("RIGHT" in text for text in texts)
