@@ -48,7 +48,7 @@ TABLE = (
     Entry(
         "resolve",
         BAD_MINUTE,
-        "update:resolve",
+        "resolve:resolve",
         "Say that it is over, to everybody who was told that it began.",
     ),
     Entry(

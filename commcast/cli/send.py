@@ -114,6 +114,8 @@ def discard(
 def _discard(
     desk: Desk, incident: Incident, ledger: Ledger, numbers: tuple[int, ...], *, whole: bool, yes: bool
 ) -> None:
+    from commcast.ledger.stops import stops_in_force
+
     if not numbers:
         raise InputError(
             Fault("", 0, 0, f"{incident.id} has no draft", "what was released stays; say more with an update")
@@ -130,6 +132,9 @@ def _discard(
                 f"{incident.path} has changed or was sent since you looked; nothing was discarded."
             )
     show(f"Discarded {what}; nobody was told of it.")
+    with ledger.read() as connection:
+        if stops := stops_in_force(connection, incident.id):
+            say(f"{incident.id} is still stopped by {stops[0].by}: commcast resume {incident.id}")
 
 
 def _take_back(path: Path, numbers: tuple[int, ...], *, whole: bool) -> None:

@@ -29,9 +29,14 @@ class Stop:
 
 
 def stop_incident(connection: Connection, incident: str, by: str, now: datetime) -> bool:
-    """Stop an incident (or ALL_INCIDENTS); return False where it was stopped already."""
-    if any(found.incident == incident for found in stops_in_force(connection, incident)):
+    """Stop an incident (or ALL_INCIDENTS); return False where it was stopped already.
+
+    A stop that only waits for a correction gives way: it would end by itself, and a person's must not.
+    """
+    found = [stop for stop in stops_in_force(connection, incident) if stop.incident == incident]
+    if any(not stop.is_for_correction for stop in found):
         return False
+    lift_stop(connection, incident, by, now)
     connection.execute(insert(_stop).values(incident=incident, by=by, at=stamp(now)))
     return True
 

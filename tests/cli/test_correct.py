@@ -160,6 +160,17 @@ def test_a_no_keeps_all_stopped_until_the_correction_goes(told: Path) -> None:
     assert stops(told) == []
 
 
+@pytest.mark.usefixtures("person")
+def test_who_stops_it_meanwhile_is_not_overruled(told: Path) -> None:
+    before = outbox(told)
+    assert run(told, *WRONG, typed="n\n").exit_code == 5
+    assert "card1 stopped" in run(told, "stop", "card1", "--by", "sam").stdout
+    assert run(told, "send", "card1", "--yes").exit_code == 5
+    assert outbox(told) == before
+    done = run(told, "discard", "card1", "--yes")
+    assert "still stopped by sam" in done.stderr
+
+
 def test_a_persons_own_stop_ends_with_the_correction(told: Path) -> None:
     run(told, "stop", "card1", "--by", "dana")
     done = run(told, *WRONG, "--yes")

@@ -1,0 +1,109 @@
+"""The command resolve: what mended it, what remains, when it ended; asked for where nobody wrote it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from commcast.cli import asking
+from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, JsonOption, YesOption
+from commcast.cli.output import say
+from commcast.cli.releasing import Wishes
+from commcast.cli.update import Place, append_and_send, asked_for, find_open
+from commcast.cli.words import EditOption, InternalOption, ResolutionOption, with_dates, written_keys
+
+
+def resolve(
+    incident: IncidentArgument = None,
+    fixed: Annotated[str | None, typer.Option(help="What mended it.", show_default=False)] = None,
+    remains: Annotated[
+        str | None, typer.Option(help="What readers may still notice.", show_default=False)
+    ] = None,
+    if_it_persists: Annotated[
+        str | None, typer.Option(help="What to do when it is not over.", show_default=False)
+    ] = None,
+    ended: Annotated[
+        str | None, typer.Option(help="When it was over, such as 11:08; default: now.", show_default=False)
+    ] = None,
+    resolution: ResolutionOption = None,
+    check_in: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--check-in",
+            help="An audience to ask on the next working day whether all is well; repeat it.",
+            show_default=False,
+        ),
+    ] = None,
+    internal: InternalOption = None,
+    edit: EditOption = False,
+    yes: YesOption = False,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Say that it is over, to everybody who was told that it began.
+
+    Without words it asks for them: what mended it, what remains, what to do if it persists, when it ended.
+
+    Example: commcast resolve pay7 --fixed "We took back the 09:45 release."
+    """
+    from commcast.instants import write_instant
+
+    keys = written_keys(locals())
+    place = find_open(folder, incident)
+    if "fixed" not in keys and not edit:
+        keys |= asked_for("fixed", "") | _asked_of_the_end(place, keys)
+    keys["status"] = "resolved"
+    # Now, not when somebody says yes to it: a draft that waits must not move the end.
+    keys.setdefault("ended", write_instant(place.desk.now))
+    _tell_duration(place, keys["ended"])
+    append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
+
+
+_QUESTIONS = {
+    "remains": "What remains (what readers may still notice; Enter for nothing):",
+    "if_it_persists": "If it persists (what to do when it is not over for somebody; Enter for nothing):",
+    "ended": "Ended (such as 11:08; Enter for now):",
+}
+
+
+def _asked_of_the_end(place: Place, given: Mapping[str, Any]) -> dict[str, str]:
+    """Return what else a person types about the end; all of it may be left empty."""
+
+    def check(answer: str) -> None:
+        ended = _moment(place, answer)
+        if ended is None:
+            raise ValueError("is no time; write 11:08, or 2026-11-21T11:08")
+        if ended > place.desk.now or (place.incident.started_written and ended < place.incident.started):
+            raise ValueError("is in the future, or before it began; write when it was over")
+
+    answers = {
+        key: asking.ask_until_good(
+            question, check if key == "ended" else lambda answer: answer, is_needed=False
+        )
+        for key, question in _QUESTIONS.items()
+        if key not in given
+    }
+    return {key: answer for key, answer in answers.items() if answer}
+
+
+def _tell_duration(place: Place, ended: str) -> None:
+    """Say how long it lasted, as readers will read it: a wrong time is seen before it is sent."""
+    from commcast.durations import spoken_duration
+
+    moment, incident = _moment(place, ended), place.incident
+    if moment is not None and incident.started_written and moment >= incident.started:
+        say(f"It lasted {spoken_duration(moment - incident.started)}.")
+
+
+def _moment(place: Place, text: str) -> datetime | None:
+    """Return the moment that a time of the end means, None where it is none."""
+    from commcast.instants import parse_instant
+
+    try:
+        return parse_instant(str(with_dates({"ended": text}, place.desk)["ended"]), place.desk.config.zone)
+    except ValueError:
+        return None
