@@ -13,10 +13,10 @@ from commcast.cadence import lateness_faults
 from commcast.config import Config
 from commcast.config_file import load_config
 from commcast.duty import on_duty_for
+from commcast.earlier import lookup_in, told_before_in, with_earlier_words
 from commcast.errors import Fault, InputError
 from commcast.ledger.duty import handovers
-from commcast.ledger.freeze import broadcasts_of
-from commcast.ledger.merged import merged_into, title_of
+from commcast.ledger.merged import title_of
 from commcast.ledger.releases import (
     incidents_by_digest,
     record_release,
@@ -27,19 +27,16 @@ from commcast.ledger.store import Ledger
 from commcast.ledger.story import incident_standing
 from commcast.ledger.ticks import drift
 from commcast.model import Channel, Incident
-from commcast.plan.corrections import correcting
 from commcast.plan.due import due
 from commcast.plan.follow_ups import REVIEW
-from commcast.plan.holding import newest_released
 from commcast.plan.notices import Due, Notice
 from commcast.plan.reasons import UPDATE_NOT_TEXTED, UPDATE_TO_NEWCOMERS
 from commcast.release import Release, changed, digest, drafts, nothing_kept
-from commcast.standing import NOBODY_KNOWS, IncidentStanding, PersonStanding
+from commcast.standing import IncidentStanding
 
 # Lists, templates and their words are imported where something is owed: most ticks find nothing.
 if TYPE_CHECKING:
     from commcast.following import Following
-    from commcast.listeners import FormerReader
     from commcast.owed import Lookup, OwedDeliveries, ToldBefore
     from commcast.survey import Survey
     from commcast.wording.templating import Templates
@@ -119,8 +116,7 @@ def what_is_owed(
     standing = read_standing(ledger, incident.id)
     planned = _with_drafts(incident, standing) if as_if_released else standing
     planned = replace(planned, asked=asked or as_if_released)
-    if not _is_begun(incident, planned):
-        planned = _with_merged(incident, with_mistakes(desk, incident, planned, ledger), ledger)
+    planned = with_earlier_words(desk.config, incident, planned, ledger)
     early = hold_before(desk, ledger) if ledger is not None and standing.said else None
     lines = due(incident, planned, desk.config, desk.now, late=late, early=early, unaided=unaided)
     if ledger is not None and not unaided:
@@ -251,25 +247,6 @@ def release_updates(
             )
 
 
-def _is_begun(incident: Incident, standing: IncidentStanding) -> bool:
-    """Return whether the newest words are frozen already, on all channels that they go by."""
-    newest = newest_released(incident, standing)
-    return newest is None or any(f"update:{newest.number}" == notice for notice, _ in standing.begun)
-
-
-def with_mistakes(
-    desk: Desk, incident: Incident, standing: IncidentStanding, ledger: Ledger | None
-) -> IncidentStanding:
-    """Return the standing with the frozen words that were corrected since."""
-    corrections = correcting(incident, standing)
-    if ledger is None or not corrections:
-        return standing
-    from commcast.tracing import trace
-
-    with ledger.read() as connection:
-        return replace(standing, misstated=trace(connection, incident, corrections, desk.config.zone))
-
-
 def _with_drafts(incident: Incident, standing: IncidentStanding) -> IncidentStanding:
     releases = dict(standing.releases)
     for number in drafts(incident, releases):
@@ -285,7 +262,7 @@ def deliveries_of(desk: Desk, incident: Incident, notice: Notice, ledger: Ledger
         with ledger.read() as connection:
             notice = replace(notice, goes_on_as=title_of(connection, into))
     lookup: Lookup = nobody_told if ledger is None else lookup_in(ledger, desk.config, desk.now)
-    told_before: ToldBefore = no_former_readers if ledger is None else _told_before_in(ledger)
+    told_before: ToldBefore = no_former_readers if ledger is None else told_before_in(ledger)
     led = incident if ledger is None else _led_by_who_has_it(incident, ledger)
     return OwedDeliveries(desk.config, desk.templates, led, notice, desk.now, lookup, told_before)
 
@@ -298,73 +275,6 @@ def _led_by_who_has_it(incident: Incident, ledger: Ledger) -> Incident:
         return incident
     updates = tuple(update.model_copy(update={"owner": owner}) for update in incident.updates)
     return incident.model_copy(update={"updates": updates})
-
-
-def _with_merged(incident: Incident, standing: IncidentStanding, ledger: Ledger | None) -> IncidentStanding:
-    """Return the standing with the incidents that go on as this one, where its end is to be told."""
-    newest = newest_released(incident, standing)
-    if ledger is None or newest is None or not newest.is_end:
-        return standing
-    with ledger.read() as connection:
-        merged = merged_into(connection, incident.id)
-        channels = frozenset(
-            Channel(each.channel) for name in merged for each in broadcasts_of(connection, name)
-        )
-    return replace(standing, merged=merged, merged_on=channels)
-
-
-def lookup_in(ledger: Ledger, config: Config, now: datetime) -> Lookup:
-    """Return what asks a ledger for the standing of many addresses."""
-    from commcast.ledger.history import standings
-    from commcast.ledger.recent import Recently, held_back_since, look_back, messages_lately
-    from commcast.plan.people import is_never_held_back
-    from commcast.plan.reasons import HELD_BACK
-
-    recently: dict[str, Recently] = {}  # one notice is looked up: what spoke lately is found out once
-
-    def lookup(notice: Notice, keys: Sequence[str]) -> Mapping[str, PersonStanding]:
-        incident, channel = notice.incident, notice.channel
-        with ledger.read() as connection:
-            found = standings(
-                connection,
-                ledger.secret,
-                incident,
-                notice.id,
-                channel,
-                keys,
-                notice.misstated,
-                notice.merged,
-            )
-            if notice.id not in recently:
-                cap = None if is_never_held_back(notice) else config.send.most_an_hour
-                recently[notice.id] = look_back(connection, incident, notice.id, channel, now, cap=cap)
-            if recently[notice.id].is_quiet:
-                return found
-            lately = messages_lately(connection, recently[notice.id], incident, keys)
-            held_back = held_back_since(connection, recently[notice.id], keys, HELD_BACK)
-        for key in lately.keys() | held_back.keys():
-            standing = found.get(key, NOBODY_KNOWS)
-            found[key] = standing._replace(lately=lately.get(key, 0), held_back=held_back[key])
-        return found
-
-    return lookup
-
-
-def _told_before_in(ledger: Ledger) -> ToldBefore:
-    from commcast.ledger.history import told_people
-    from commcast.listeners import FormerReader
-
-    def told_before(notice: Notice) -> Iterable[FormerReader]:
-        with ledger.read() as connection:
-            people = told_people(
-                connection, notice.incident, notice.channel, notice.id, notice.merged, notice.told_from
-            )
-            for person in people:
-                yield FormerReader(
-                    person.key, person.address, person.audience, person.zone, person.locale, person.recipient
-                )
-
-    return told_before
 
 
 def _check_lists(config: Config, names: Iterable[str]) -> None:

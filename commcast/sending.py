@@ -9,7 +9,8 @@ from datetime import datetime
 from itertools import groupby
 
 from commcast.delivering import Delivered, Deliverer, stopping_on_interrupt
-from commcast.desk import Desk, Owed, lookup_in, what_is_owed, with_mistakes
+from commcast.desk import Desk, Owed, what_is_owed
+from commcast.earlier import lookup_in, with_mistakes
 from commcast.errors import ProviderError, TryAgain
 from commcast.freezing import TEXT_STANDS, Freezer, Thawed, silent, thaw
 from commcast.ledger.freeze import HeldRow, find_broadcast, held_rows
@@ -122,7 +123,7 @@ class Sender:
             held = held_rows(connection, owed.incident.id, now)
         if not held:
             return 0
-        standing = with_mistakes(self.desk, owed.incident, owed.standing, ledger)
+        standing = with_mistakes(self.desk.config, owed.incident, owed.standing, ledger)
         owed = replace(owed, standing=standing)
         stale = 0
         for _, rows in groupby(held, key=lambda row: row.broadcast):
