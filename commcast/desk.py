@@ -256,7 +256,8 @@ def _with_drafts(incident: Incident, standing: IncidentStanding) -> IncidentStan
 
 
 def deliveries_of(desk: Desk, incident: Incident, notice: Notice, ledger: Ledger | None) -> OwedDeliveries:
-    from commcast.owed import OwedDeliveries, no_former_readers, nobody_told
+    from commcast.listeners import no_former_readers, nobody_told
+    from commcast.owed import OwedDeliveries
 
     if ledger is not None and (into := incident.update(notice.number).merged_into):
         with ledger.read() as connection:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from commcast.model import Channel, Level, NextWord, Recipient
-from commcast.standing import Misstated
+from commcast.standing import NOBODY_KNOWS, Misstated, PersonStanding
 
 
 class Listener(NamedTuple):
@@ -50,3 +50,13 @@ class FormerReader:
 def level_of(values: Mapping[str, Any]) -> Level:
     """Return how much a reader wants to hear, by their values; those of older versions do not tell."""
     return Level(values.get("level", Level.ALL))
+
+
+def nobody_told(_notice: object, keys: Sequence[str]) -> Mapping[str, PersonStanding]:
+    """Be who is asked for the standing of readers where there is no ledger."""
+    return dict.fromkeys(keys, NOBODY_KNOWS)
+
+
+def no_former_readers(_notice: object) -> Iterable[FormerReader]:
+    """Be who is asked for those who were told before where there is no ledger."""
+    return ()

@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 from commcast.audiences.recipients import open_recipients
 from commcast.audiences.repeats import Repeats
-from commcast.cadence import window_bound
 from commcast.compose import Content, Group, Words, envelope_of, renderer_for
 from commcast.config import CONFIG_NAME, Config
 from commcast.errors import Fault, InputError
@@ -25,7 +24,7 @@ from commcast.plan.corrections import is_for_former_reader, is_newcomer
 from commcast.plan.kinds import NoticeKind
 from commcast.plan.notices import Notice
 from commcast.plan.people import Action, Decision, decide
-from commcast.plan.texts import text_promise
+from commcast.plan.texts import promise_to
 from commcast.standing import NOBODY_KNOWS, Misstated, PersonStanding
 from commcast.wording.context import Correction, Occasion, build_context, next_word, recipient_values
 from commcast.wording.templating import Templates, Wording
@@ -250,7 +249,9 @@ class OwedDeliveries:
         update = self.incident.update(self.notice.number)
         zone, locale = listener.zone, listener.locale
         wording = self._wording(audience, locale)
-        promise = self._promise(audience, listener)
+        promise = promise_to(
+            self.notice, audience, listener.next_word, update, self.config, ZoneInfo(zone), self.now
+        )
         context = build_context(
             self.config,
             self.incident,
@@ -278,19 +279,6 @@ class OwedDeliveries:
             renderer=renderer_for(wording.to_json()),
             stands_until=self.notice.next_update_by.get(audience),
         )
-
-    def _promise(self, audience: str, listener: Listener) -> datetime | None:
-        """Return the time that these words promise; None for an end, and for who is promised no time."""
-        by, sms = self.notice.next_update_by.get(audience), self.config.channels.sms
-        if by is None or listener.next_word in {NextWord.KEY, NextWord.END}:
-            return None
-        if self.notice.channel is Channel.EMAIL or listener.next_word is NextWord.EMAIL or sms is None:
-            return by
-        # From the time that was promised, not from shortly before it.
-        at = max(self.now, self.notice.keeps or self.now)
-        is_awaited = window_bound(self.incident.update(self.notice.number), by)
-        zone = ZoneInfo(listener.zone)
-        return text_promise(by, sms, self.notice.severity, zone, at, is_awaited=is_awaited)
 
     def _broken(self, audience: str, listener: Listener) -> datetime | None:
         """Return the promise to these readers that passed unkept: of a text, only what a text promised."""
@@ -344,16 +332,6 @@ def _gone(audience: str, notice: Notice) -> Fault:
         f"audience {audience} was told of {notice.incident} and is gone: its readers would hear no end",
         f"put [audiences.{audience}] back until the end is told",
     )
-
-
-def nobody_told(_notice: Notice, keys: Sequence[str]) -> Mapping[str, PersonStanding]:
-    """Be the `Lookup` where there is no ledger."""
-    return dict.fromkeys(keys, NOBODY_KNOWS)
-
-
-def no_former_readers(_notice: Notice) -> Iterable[FormerReader]:
-    """Be the `ToldBefore` where there is no ledger."""
-    return ()
 
 
 def check_not_empty(notice: Notice, counts: Mapping[str, ListCount]) -> None:

@@ -11,11 +11,12 @@ from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
-from commcast.ledger.claims import Claim, Turn, planned, settle_and_claim, waiting
+from commcast.ledger.claims import Claim, Turn, settle_and_claim
 from commcast.ledger.freeze import Broadcast
 from commcast.ledger.pacing import Pace, close
 from commcast.ledger.settling import Settlement, settle, suppress_refused
 from commcast.ledger.store import Ledger
+from commcast.ledger.waits import planned, waiting
 from commcast.message import Outcome
 
 Result = TypeVar("Result")

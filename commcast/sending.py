@@ -16,8 +16,9 @@ from commcast.freezing import TEXT_STANDS, Freezer, Thawed, silent, thaw
 from commcast.ledger.freeze import HeldRow, find_broadcast, held_rows
 from commcast.ledger.schema import BroadcastState
 from commcast.ledger.stops import lift_stop_to_correct
+from commcast.listeners import no_former_readers
 from commcast.model import Channel, Incident
-from commcast.owed import CHUNK, OwedDeliveries, OwedRow, no_former_readers
+from commcast.owed import CHUNK, OwedDeliveries, OwedRow
 from commcast.plan.follow_ups import follow_up_notice
 from commcast.plan.holding import newest_released
 from commcast.plan.kinds import NoticeKind, kind_of

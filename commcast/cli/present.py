@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from commcast.cli.others import others_document
 from commcast.cli.output import table
 from commcast.plan.reasons import AFTER_LEAD, QUIET_HOURS, SAME_ADDRESS
 
 if TYPE_CHECKING:
     from commcast.config import Config
     from commcast.desk import Owed
-    from commcast.following import Follows
     from commcast.ledger.store import Ledger
     from commcast.owed import OwedRow
     from commcast.survey import AudienceSurvey, NoticeSurvey, Survey
@@ -110,17 +110,6 @@ def not_sent(owed: Owed, ledger: Ledger | None) -> Iterator[str]:
     for channel, (waits, among) in waiting.items():
         how = f"{waits:,} of {among:,} still wait{'s' * (waits == 1)}"
         yield f"By {NAMES[channel]} {how}: commcast {verb} {owed.incident.id}"
-
-
-def following(owed: Owed, when: When) -> Iterator[str]:
-    """Yield how many of the readers already follow another open incident, and what it last told them."""
-    found = owed.following.found() if owed.following else ()
-    for each in sorted(found, key=lambda one: one.channel):
-        many = f"{'At least ' if each.at_least else ''}{each.readers:,} of those by {NAMES[each.channel]}"
-        were = "was" if each.readers == 1 else "were"
-        status = each.status.replace("_", " ").capitalize()
-        promised = f", next update by {when(each.promised)}" if each.promised else ""
-        yield f"{many} {were} told of {each.incident} at {when(each.at)}: {status}, {each.title}{promised}."
 
 
 def _waiting(owed: Owed, ledger: Ledger | None) -> dict[str, tuple[int, int]]:
@@ -220,7 +209,7 @@ def survey_document(owed: Owed, survey: Survey) -> dict[str, Any]:
         "held": survey.held,
         "digest": survey.digest,
         "notices": [_notice_document(notice) for notice in survey.notices],
-        "following": [_follows_document(each) for each in (owed.following.found() if owed.following else ())],
+        "following": others_document(owed),
         "not_sent": [
             {"channel": str(line.notice.channel), "reason": line.reason}
             for line in owed.lines
@@ -230,18 +219,6 @@ def survey_document(owed: Owed, survey: Survey) -> dict[str, Any]:
             name: {"rows": count.rows, "left_out": count.skipped, "faults": count.faults}
             for name, count in _lists(survey).items()
         },
-    }
-
-
-def _follows_document(each: Follows) -> dict[str, Any]:
-    return {
-        "incident": each.incident,
-        "channel": each.channel,
-        "readers": each.readers,
-        "at_least": each.at_least,
-        "status": each.status,
-        "told_at": each.at.isoformat(),
-        "next_update_by": each.promised.isoformat() if each.promised else None,
     }
 
 

@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from commcast.cli import asking, present
+from commcast.cli.others import other_stories
 from commcast.cli.silence import silence_line
 from commcast.durations import short_duration
-from commcast.errors import DecisionNeeded
+from commcast.errors import DecisionNeeded, InputError
+from commcast.plan.reasons import HELD_BACK
 
 if TYPE_CHECKING:
     from commcast.desk import Desk, Owed
@@ -48,7 +50,7 @@ def summary(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None) -> It
         yield ""
     for line in [*present.reasons(survey, when), *present.not_sent(owed, ledger)]:
         yield from present.wrapped(line, indent="    " if line.startswith("  ") else "  ", first="")
-    for line in present.following(owed, when):
+    for line in other_stories(owed, when):
         yield from present.wrapped(line, indent="  ", first="")
     update = owed.incident.latest
     previous = _last_released(owed)
@@ -98,6 +100,23 @@ def check_lasts_no_longer(desk: Desk, survey: Survey) -> None:
                 f"{when(each.promised)}. Raise per_second if {name_of(desk, each.channel)} allows it, or "
                 "lengthen the cadence in commcast.toml; with --yes whoever is not reached by then is dropped."
             )
+
+
+def check_somebody_hears(owed: Owed, survey: Survey) -> None:
+    """Refuse words that everybody who should read them is suppressed from. Raises InputError.
+
+    Ends are let through: whoever asked to hear nothing more does not keep an incident open. So is what a cap
+    holds back: it is released, and the next message to each says so.
+    """
+    skipped = [a.skipped for n in survey.notices for a in n.audiences.values()]
+    if any(HELD_BACK in each for each in skipped):
+        return
+    suppressed = sum(sum(each.values()) for each in skipped)
+    if suppressed and not survey.send and not survey.held and not owed.incident.latest.is_end:
+        raise InputError(
+            f"nobody would hear of it: all {suppressed:,} readers are suppressed; "
+            "see who and why with: commcast recipients suppressed"
+        )
 
 
 def name_of(desk: Desk, channel: str) -> str:

@@ -25,7 +25,6 @@ from commcast.cli.output import going_on_unread, say, show, show_json
 from commcast.cli.present import clock_of, rows_left_out, survey_document
 from commcast.cli.progress import Progress
 from commcast.errors import CommcastError, DecisionNeeded, ExitCode, InputError, Interrupted
-from commcast.plan.reasons import HELD_BACK
 
 if TYPE_CHECKING:
     from commcast.desk import Desk, Owed
@@ -65,7 +64,7 @@ def send_incident(
         _check_not_stopped(owed)
         sender_for(desk, ledger, Progress()).check_providers(owed)
         survey = survey_of(owed)
-        _check_somebody_hears(owed, survey)
+        question.check_somebody_hears(owed, survey)
         _ask(desk, owed, survey, ledger, wishes)
         checked = _as_it_will_stand(desk, incident, ledger, survey, wishes)
         _write_times(desk, checked, owed.drafts)
@@ -94,23 +93,6 @@ def survey_of(owed: Owed) -> Survey:
     if stale and not survey.notices:
         raise DecisionNeeded(f"Update {owed.incident.latest.number} is {stale[0]}.")
     return survey
-
-
-def _check_somebody_hears(owed: Owed, survey: Survey) -> None:
-    """Refuse words that everybody who should read them is suppressed from. Raises InputError.
-
-    Ends are let through: whoever asked to hear nothing more does not keep an incident open. So is what a cap
-    holds back: it is released, and the next message to each says so.
-    """
-    skipped = [a.skipped for n in survey.notices for a in n.audiences.values()]
-    if any(HELD_BACK in each for each in skipped):
-        return
-    suppressed = sum(sum(each.values()) for each in skipped)
-    if suppressed and not survey.send and not survey.held and not owed.incident.latest.is_end:
-        raise InputError(
-            f"nobody would hear of it: all {suppressed:,} readers are suppressed; "
-            "see who and why with: commcast recipients suppressed"
-        )
 
 
 def show_plan(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None, *, as_json: bool) -> None:

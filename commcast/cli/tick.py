@@ -293,16 +293,19 @@ def _would_send(
 ) -> list[dict[str, Any]]:
     """Return a row for each notice and channel that a tick would send now; note what is wrong in `faults`."""
     from commcast.desk import check_story, what_is_owed
-    from commcast.ledger.history import tallies
     from commcast.ledger.releases import released_incidents
-    from commcast.ledger.schema import State
+    from commcast.ledger.waits import ripe_now
 
     with ledger.read() as connection:
         released = released_incidents(connection)
         rows = [
-            {"incident": t.incident, "notice": t.notice, "channel": t.channel, "send": t.count}
-            for t in tallies(connection)
-            if t.state is State.PENDING
+            {
+                "incident": ripe.incident,
+                "notice": ripe.notice,
+                "channel": ripe.channel,
+                "send": ripe.deliveries,
+            }
+            for ripe in ripe_now(connection, desk.now)
         ]
     present = [incident.id for incident in incidents]
     for incident in incidents:

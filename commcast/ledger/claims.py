@@ -30,6 +30,7 @@ from commcast.ledger.pacing import Pace, closed_until, free_from, next_slot, roo
 from commcast.ledger.prepared import Prepared, as_json, as_one, listed
 from commcast.ledger.schema import ALL_INCIDENTS, IS_PENDING, BroadcastState, State, given_up, stamp
 from commcast.ledger.settling import Settlement, settle
+from commcast.ledger.waits import waiting
 
 _broadcast, _delivery = schema.broadcast, schema.delivery
 _suppression, _stop = schema.suppression, schema.stop
@@ -326,26 +327,3 @@ def _unfit(expires_at: str | None, opted_out: int, overtaken: int, now: str) -> 
     if expires_at is not None and expires_at <= now:
         return EXPIRED
     return ""
-
-
-def waiting(connection: Connection, broadcast: int) -> tuple[int, datetime | None]:
-    """Return how many deliveries of a broadcast wait, and when the first of them may be tried again."""
-    row = connection.execute(
-        select(func.count(), func.min(_delivery.c.not_before)).where(
-            _delivery.c.broadcast == broadcast, IS_PENDING
-        )
-    ).one()
-    return int(row[0]), schema.unstamp(row[1])
-
-
-def planned(connection: Connection, broadcast: int, now: datetime) -> tuple[int, datetime | None]:
-    """Return how many deliveries of a broadcast wait because others hear first, and until when."""
-    row = connection.execute(
-        select(func.count(), func.min(_delivery.c.not_before)).where(
-            _delivery.c.broadcast == broadcast,
-            IS_PENDING,
-            _delivery.c.attempts == 0,
-            _delivery.c.not_before > stamp(now),
-        )
-    ).one()
-    return int(row[0]), schema.unstamp(row[1])

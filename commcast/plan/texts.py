@@ -7,17 +7,41 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from commcast.cadence import window_bound
 from commcast.config import Config, SmsChannel
-from commcast.model import Channel, Incident, Update
+from commcast.model import Channel, Incident, NextWord, Update
 from commcast.plan import reasons
 from commcast.plan.holding import hold_from, newest_released, next_promise, says_hold
 from commcast.plan.kinds import NoticeKind, kind_of, moment_id
-from commcast.plan.notices import Due, Hold, notice_of
+from commcast.plan.notices import Due, Hold, Notice, notice_of
 from commcast.plan.quiet import end_of_quiet
 from commcast.standing import IncidentStanding, Said
 
 # How long after quiet hours a promise that would fall into them stands: a few ticks, each a minute.
 AFTER_QUIET = timedelta(minutes=5)
+
+
+def promise_to(
+    notice: Notice,
+    audience: str,
+    word: NextWord,
+    update: Update,
+    config: Config,
+    zone: ZoneInfo,
+    now: datetime,
+) -> datetime | None:
+    """Return the time that a notice promises readers of an audience in `zone` who hear more as `word` says.
+
+    None for an end, and for who is promised no time.
+    """
+    by, sms = notice.next_update_by.get(audience), config.channels.sms
+    if by is None or word in {NextWord.KEY, NextWord.END}:
+        return None
+    if notice.channel is Channel.EMAIL or word is NextWord.EMAIL or sms is None:
+        return by
+    # From the time that was promised, not from shortly before it.
+    at = max(now, notice.keeps or now)
+    return text_promise(by, sms, notice.severity, zone, at, is_awaited=window_bound(update, by))
 
 
 def text_promise(

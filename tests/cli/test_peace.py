@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -72,6 +72,10 @@ def test_a_lead_is_shown_before_and_after_and_is_no_failure(bench: Bench) -> Non
     assert "pay7: update 1 released, 1 handed over." in done.stdout
     assert "4 follow at " in done.stderr and ", sent by tick." in done.stderr
     assert "wait for their turn" not in done.stderr
+    assert "would send nothing" in run("tick", "--dry-run", folder=bench.folder).stdout
+    later = (datetime.now(UTC) + timedelta(minutes=6)).isoformat(timespec="minutes")
+    shown = run("tick", "--dry-run", "--now", later, folder=bench.folder).stdout
+    assert "pay7: would send update:1 by email to 2" in shown
     told = json.loads(run("send", "pay7", "--json", folder=bench.folder, expect=0).stdout)
     assert (told["planned"], told["waiting"]) == (4, 4)
 

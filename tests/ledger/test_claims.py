@@ -11,7 +11,6 @@ from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from commcast.ledger import schema
-from commcast.ledger.claims import planned, waiting
 from commcast.ledger.freeze import (
     Broadcast,
     FrozenRow,
@@ -28,6 +27,7 @@ from commcast.ledger.settling import NO_ANSWER, settle, settle_lost, suppress_re
 from commcast.ledger.stops import lift_stop, stop_incident
 from commcast.ledger.store import Ledger, open_ledger
 from commcast.ledger.suppressions import list_suppressions, suppress
+from commcast.ledger.waits import planned, waiting
 from commcast.message import OutcomeKind
 from tests.desks import DESK
 from tests.ledgers import LEASE, ME, NOW, OTHER, ROW, WORDS, answer, claim, fill, said, states, told
