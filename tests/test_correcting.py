@@ -343,3 +343,16 @@ def test_what_is_put_right_says_the_right_words_and_the_wrong_no_more(
 def test_any_text_can_be_looked_through(text: str, wrong: str, right: str) -> None:
     mended = put_right(text, wrong, right)
     assert holds(text, wrong) or mended == text
+
+
+@pytest.mark.parametrize("status", ["resolved", "retracted"])
+def test_whoever_was_corrected_hears_the_end_like_everybody(
+    bench: Bench, channels: Channels, status: str
+) -> None:
+    bench.send()
+    correct(bench)
+    path = bench.folder / "incidents" / "pay7.yaml"
+    words = {"fixed": "The switch."} if status == "resolved" else {"because": "A false alarm."}
+    path.write_text(path.read_text() + update_text(bench.later(minutes=5), status=status, **words))
+    bench.send()
+    assert bench.states(notice="update:3") == {("email", "accepted"): 3, ("sms", "accepted"): 2}

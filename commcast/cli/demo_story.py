@@ -34,7 +34,7 @@ _HEADINGS = {
     5: "commcast resolve: who heard that it began hears that it is over",
 }
 _NEXT = (
-    ("report pay7", "what was promised, and what was kept"),
+    ("report pay7", "what was promised, and what kept"),
     ("log pay7", "who was told what, and when"),
     ("declare payments --severity 2", "your turn, from a preset"),
     ("init ../my-desk", "a desk of your own"),

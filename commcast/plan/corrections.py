@@ -56,6 +56,8 @@ def has_right_words(notice: Notice, standing: PersonStanding) -> str:
     is_correction = any(each.by == notice.number for each in notice.misstated)
     if not is_correction or not notice.is_end or standing.waits:
         return ""
+    if notice.events & {"resolved", "retracted"}:
+        return ""  # it is over only now: words before the end were corrected, and the end is news
     return reasons.RIGHT_END_TOLD if standing.heard >= notice.number - 1 else ""
 
 
