@@ -64,6 +64,7 @@ class World:
     opted_out: dict[str, int] = field(default_factory=dict)
     stopped: bool = False
     said_at: datetime = START
+    corrected: dict[str, int] = field(default_factory=dict)
     late: list[tuple[Said, datetime]] = field(default_factory=list)
 
     def adapter(self, channel: Channel) -> FakeAdapter:
@@ -98,6 +99,18 @@ class World:
         self.statuses.append(keys.get("status", "investigating"))
         self.bench.send()
 
+    def correct(self) -> None:
+        """Put right what the newest update said of its stage."""
+        number = len(self.statuses)
+        wrong = f"stage {number:02d}"
+        if wrong not in self.path.read_text().rpartition("  - at:")[2]:
+            return
+        right = f"step {number:02d}"
+        words = {"issue": f"Cards fail at {right}.", "corrects": str(number)}
+        before = len(self.left)
+        self.say(**words, wrong=f'"{wrong}"', right=f'"{right}"')
+        self.corrected[wrong] = before
+
     def readers(self) -> Iterator[Left]:
         return (left for left in self.left if left.to not in OWNERS)
 
@@ -107,12 +120,14 @@ def act(world: World, deed: tuple[str, str | int]) -> None:
     verb, what = deed
     bench = world.bench
     bench.later(minutes=1)
-    if verb in {"say", "end", "reopen"} and world.stopped:
+    if verb in {"say", "end", "reopen", "correct"} and world.stopped:
         return  # a verb refuses to add to what is stopped
     if verb == "say" and not world.is_over:
         world.say(issue=f"Cards fail at stage {len(world.statuses) + 1:02d}.")
     elif verb == "end" and world.statuses and not world.is_over:
         world.say(status="resolved", fixed="The switch is replaced.")
+    elif verb == "correct" and not world.is_over:
+        world.correct()
     elif verb == "reopen" and world.is_over:
         words = {"issue": "It is back.", "resolution": "We work.", "timeframe": "unknown"}
         world.say(status="reopened", **words)
@@ -154,7 +169,7 @@ def note_late(world: World) -> None:
 
 DEEDS = st.one_of(
     st.tuples(st.just("tick"), st.sampled_from([0, 1, 1, 2, 5, 15, 40, 200])),
-    st.tuples(st.sampled_from(["say", "end", "reopen", "stop", "resume"]), st.just("")),
+    st.tuples(st.sampled_from(["say", "correct", "end", "reopen", "stop", "resume"]), st.just("")),
     st.tuples(st.just("list"), st.sampled_from(["abcd", "ab", "cd", "a"])),
     st.tuples(st.just("opt out"), st.sampled_from(PEOPLE)),
     st.tuples(st.just("clock back"), st.sampled_from([1, 7])),
@@ -179,6 +194,10 @@ def check(world: World) -> None:
     """What must hold at any moment."""
     texts = [(left.to, left.channel, left.subject, left.text) for left in world.left]
     assert len(set(texts)) == len(texts), "somebody was told the same twice"
+    for wrong, count in world.corrected.items():
+        for left in world.left[count:]:
+            text = left.text.replace(f"“{wrong}”", "").replace(f'"{wrong}"', "")
+            assert wrong not in text, "wrong words went out after they were put right"
     for name, count in world.opted_out.items():
         assert MAIL[name] not in [left.to for left in world.left[count:]], "somebody heard who had opted out"
 
@@ -194,6 +213,7 @@ def by_address(world: World) -> dict[str, list[Left]]:
 @settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(st.lists(DEEDS, max_size=12))
 @example([("tick", 15), ("tick", 2), ("tick", 200), ("say", ""), ("end", ""), ("tick", 40), ("reopen", "")])
+@example([("say", ""), ("list", "ab"), ("correct", ""), ("tick", 15), ("tick", 5), ("end", "")])
 @example([("stop", ""), ("tick", 40), ("resume", ""), ("tick", 1), ("clock back", 7), ("tick", 15)])
 def test_promises_are_kept_or_their_breach_is_seen(deeds: list[tuple[str, str | int]]) -> None:
     world = lived(deeds)
