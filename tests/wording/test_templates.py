@@ -214,7 +214,7 @@ MUST = {
         "Some EU customers see an error",
     ),
     "retracted": ("We withdraw what we told you", "Why: The first check was wrong."),
-    "merged": ("This is part of another incident", "Messages under pay7 end here.", *INCIDENT_FACTS[:3]),
+    "merged": ("This is part of another incident", "Messages under pay7 end here", *INCIDENT_FACTS[:3]),
     "scheduled": (
         *MAINTENANCE_FACTS,
         f"When: {WINDOW}",
