@@ -78,11 +78,13 @@ def test_a_plain_text_goes_to_those_whose_words_were_wrong_and_to_newcomers(
 
 
 def test_a_corrected_end_is_not_told_again_to_who_read_it_right() -> None:
-    end = notice(number=3, is_end=True, misstated=(WRONG,))
+    end = notice(number=3, is_end=True, misstated=(WRONG._replace(by=3),))
     assert has_right_words(end, TOLD._replace(heard=2)) == reasons.RIGHT_END_TOLD
     assert has_right_words(end, TOLD) == "", "they know of the beginning only"
     assert has_right_words(end, TOLD._replace(heard=2, waits=True)) == ""
     assert has_right_words(notice(number=3, is_end=True), TOLD._replace(heard=2)) == ""
+    after = notice(number=3, is_end=True, misstated=(WRONG,))
+    assert has_right_words(after, TOLD._replace(heard=2)) == "", "words before the end were corrected"
 
 
 @given(
