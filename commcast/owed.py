@@ -26,7 +26,8 @@ from commcast.plan.notices import Notice
 from commcast.plan.people import Action, Decision, decide
 from commcast.plan.texts import promise_to
 from commcast.standing import NOBODY_KNOWS, Misstated, PersonStanding
-from commcast.wording.context import Correction, Occasion, build_context, next_word, recipient_values
+from commcast.wording.context import build_context, recipient_values
+from commcast.wording.occasions import Correction, Occasion, next_word
 from commcast.wording.templating import Templates, Wording
 
 CHUNK = 1000  # former readers looked up in the ledger at once

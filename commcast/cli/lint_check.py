@@ -196,7 +196,8 @@ class _Words:
         """Render the newest update for one reader. Raises TemplateError."""
         from commcast.cadence import promises
         from commcast.model import Channel
-        from commcast.wording.context import Occasion, build_context, next_word, recipient_values
+        from commcast.wording.context import build_context, recipient_values
+        from commcast.wording.occasions import Occasion, next_word
 
         update = incident.latest
         renderer = self.renderer(audience, channel, update.status, reader.locale)

@@ -13,7 +13,7 @@ from commcast.plan.kinds import NoticeKind
 from commcast.plan.notices import Notice, notice_of
 from commcast.plan.people import Action, decide
 from commcast.standing import PersonStanding
-from commcast.wording.context import next_word
+from commcast.wording.occasions import next_word
 from tests.stories import AT, READER, config_of, standing_of, story
 
 S = Status

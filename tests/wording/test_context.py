@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from commcast.config import Config
 from commcast.model import Incident, Kind, Recipient, Status, Timeframe, Update, Window, Words
-from commcast.wording.context import NO_OCCASION, Occasion, build_context, recipient_values
+from commcast.wording.context import build_context, recipient_values
+from commcast.wording.occasions import NO_OCCASION, Occasion
 
 BERLIN = ZoneInfo("Europe/Berlin")
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from commcast.model import MAINTENANCE_STATUSES, Channel, Incident, Kind, Recipient, Status, View, Window
-from commcast.wording.context import NO_OCCASION, Occasion, build_context, recipient_values
+from commcast.wording.context import build_context, recipient_values
+from commcast.wording.occasions import NO_OCCASION, Occasion
 from commcast.wording.rendering import Renderer
 from commcast.wording.templating import Templates, Wording, shipped_templates
 from tests.stories import AT, config_of, incident_of, update_of
