@@ -15,6 +15,7 @@ from commcast.broadcast import Ended, Run
 from commcast.errors import ExitCode, Interrupted, ProviderError, TryAgain, gravest
 from commcast.eventloop import run
 from commcast.ledger.freeze import Broadcast, open_broadcasts
+from commcast.ledger.schema import OWN_STORY
 from commcast.ledger.settling import settle_lost
 from commcast.ledger.stops import stop_incident
 from commcast.ledger.store import Ledger
@@ -187,7 +188,9 @@ class Deliverer:
             with suppress(TryAgain):
                 self.ledger.rise()
         reason = "a provider that refused everybody" if delivered.refuses_everybody else ""
-        if reason or delivered.signal == signal.SIGINT:
+        # The people of an incident are woken the next time all the same: nothing stops their own story.
+        stops = not incident.startswith(OWN_STORY)
+        if stops and (reason or delivered.signal == signal.SIGINT):
             with self.ledger.write() as connection:
                 stop_incident(connection, incident, reason or "Ctrl-C", self.clock())
         return delivered

@@ -67,11 +67,14 @@ class Ticked:
         ]
         if any(nudged.unreached for nudged in self.nudged.values()):
             codes.append(ExitCode.DECISION)
+        woken = (nudged.delivered for nudged in self.nudged.values() if nudged.delivered)
+        codes.extend(done.exit_code(tolerate) for done in woken if done.signal)
         return gravest([*codes, *(error.exit_code for error in self.errors.values())])
 
     @property
     def is_interrupted(self) -> bool:
-        return any(done.signal for done in self.delivered.values())
+        woken = (nudged.delivered for nudged in self.nudged.values() if nudged.delivered)
+        return any(done.signal for done in (*self.delivered.values(), *woken))
 
 
 def tick(desk: Desk, ledger: Ledger, make_sender: Callable[[], Sender]) -> Ticked:
@@ -152,7 +155,8 @@ class _Running:
             check_story(self.desk, incident, self.ledger, self.loaded.ids)
             owed = what_is_owed(self.desk, incident, self.ledger)
             self._nudge(owed)
-            self._send(owed)
+            if not self.ticked.is_interrupted:
+                self._send(owed)
         except (LedgerError, Interrupted):
             raise
         except CommcastError as error:
@@ -206,7 +210,12 @@ class _Running:
 
             on_duty = on_duty_for(incident, taken)
             nudger = Nudger(self.desk, self.sender.deliverer, os.environ)
-            self.ticked.nudged[incident.id] = nudger.nudge(incident, wanted, on_duty)
+            try:
+                self.ticked.nudged[incident.id] = nudger.nudge(incident, wanted, on_duty)
+            except (LedgerError, Interrupted):
+                raise
+            except CommcastError as error:  # what keeps its people asleep must not keep readers waiting
+                self.ticked.errors[incident.path] = error
 
     def _finish_frozen(self) -> None:
         """Finish what is frozen of incidents whose file is broken or gone: the ledger holds all it needs."""

@@ -1,0 +1,74 @@
+"""Nudging: what happens to a tick while it wakes an incident's people."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from commcast.errors import ExitCode, TryAgain
+from commcast.ledger.stops import stops_in_force
+from commcast.model import Channel
+from commcast.nudging import Nudger
+from tests.desks import Bench, update_text, write_desk, write_incident
+from tests.fakes import FakeAdapter
+
+OWNER = '[people.sam]\nname = "Sam Oyo"\nemail = "sam@acme.example"\n'
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    write_desk(tmp_path, extra=OWNER)
+    path = write_incident(tmp_path)
+    path.write_text(path.read_text().replace("owner: dana", "owner: sam"))
+    return Bench(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)],
+)
+def test_a_signal_ends_the_tick_and_stops_no_later_nudge(
+    bench: Bench, number: signal.Signals, code: ExitCode
+) -> None:
+    bench.send()
+    path = bench.folder / "incidents" / "pay7.yaml"
+    path.write_text(path.read_text() + update_text(bench.later(minutes=1), issue="It is the switch."))
+    bench.release()
+    bench.later(minutes=15)  # a nudge is due, and words of a person, which are not sent after the signal
+    handed: list[str] = []
+
+    def wired(channel: Channel) -> FakeAdapter:
+        return FakeAdapter(channel, before=lambda adapter: signal.raise_signal(number))
+
+    bench.adapter = wired
+    ticked = bench.tick()
+    assert ticked.exit_code(0.02) is code
+    assert ticked.delivered == {}
+    with bench.ledger.read() as connection:
+        assert [stop.incident for stop in stops_in_force(connection)] == []
+    bench.adapter = lambda channel: FakeAdapter(
+        channel, before=lambda adapter: handed.extend(adapter.addresses)
+    )
+    bench.later(minutes=2)
+    bench.tick()
+    assert "ann@example.com" in handed
+
+
+def test_what_keeps_its_people_asleep_keeps_no_reader_waiting(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.send()
+    path = bench.folder / "incidents" / "pay7.yaml"
+    path.write_text(path.read_text() + update_text(bench.later(minutes=1), issue="It is the switch."))
+    bench.later(minutes=15)
+    bench.release()
+
+    def fails(*_: object) -> None:
+        raise TryAgain("somebody else is at it")
+
+    monkeypatch.setattr(Nudger, "nudge", fails)
+    ticked = bench.tick()
+    assert ticked.exit_code(0.02) is ExitCode.TRY_AGAIN
+    assert bench.states(notice="update:2") == {("email", "accepted"): 3}
