@@ -26,7 +26,7 @@ demo: .venv/ready
 	@.venv/bin/commcast demo
 
 test: .venv/ready-dev system-tools
-	$(SYSTEM_TOOLS) $(IN_VENV) -m pytest -n 2 --dist loadfile
+	$(SYSTEM_TOOLS) $(IN_VENV) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready-dev system-tools
 	$(IN_VENV) -m ruff format --check

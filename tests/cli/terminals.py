@@ -88,7 +88,12 @@ def at_terminal(folder: Path, arguments: Sequence[str], dialogue: Sequence[tuple
     """Run a command at a pseudo terminal of 80 columns: each time its words appear, press the keys."""
     child, terminal = pty.fork()
     if child == 0:
-        environment = {**os.environ, "COLUMNS": "80", "PYTHONPATH": str(Path(__file__).parents[2])}
+        environment = {
+            **os.environ,
+            "TERM": "xterm",
+            "COLUMNS": "80",
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        }
         program = "from commcast.cli import main; main()"
         os.execve(  # noqa: S606 - no shell is wanted
             sys.executable,

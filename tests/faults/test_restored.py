@@ -90,7 +90,9 @@ def test_a_backup_of_an_older_version_is_noticed_too(place: Place, runs: Runs) -
     backup = place.folder.with_name("backup.db")
     shutil.copyfile(place.ledger, backup)
     with closing(sqlite3.connect(backup, isolation_level=None)) as connection:
-        connection.execute("drop table judged")
+        for table in ("judged", "call", "duty", "feedback"):
+            connection.execute(f"drop table {table}")
+        connection.execute("drop index delivery_composition")
         connection.execute("delete from meta where name = 'generation'")
         connection.execute("update alembic_version set version_num = '0002'")
     assert runs.run(place.folder, *SEND).code == 0
