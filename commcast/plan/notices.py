@@ -147,8 +147,11 @@ def events_of(incident: Incident, update: Update, told_up_to: int) -> frozenset[
 
 
 def _says_again(incident: Incident, update: Update) -> bool:
-    """Return whether an update only puts right how the one before it was said."""
-    return bool(update.corrects) and update.status is incident.update(update.number - 1).status
+    """Return whether an update stays at the status before it, and only puts that right or says more of it."""
+    if update.number == 1 or update.status is not incident.update(update.number - 1).status:
+        return False
+    moves = update.window != incident.update(update.number - 1).window
+    return bool(update.corrects) or not (update.is_end or moves)
 
 
 def _has_begun(before: Update, newer: Update) -> bool:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from commcast.model import Channel, Incident, Level, Recipient, Status
+from commcast.model import Channel, Incident, Level, Recipient, Status, Window
 from commcast.plan.due import due
 from commcast.plan.notices import Due, Notice, audiences_of, notice_of
 from commcast.plan.people import Action, decide
@@ -173,6 +173,28 @@ def test_events_are_what_is_new_since_a_channel_last_spoke(
     statuses: tuple[Status, ...], told: int, events: set[str]
 ) -> None:
     assert notice(story(*statuses), told=told).events == events
+
+
+@pytest.mark.parametrize(
+    ("statuses", "event"),
+    [
+        ((S.INVESTIGATING, S.RESOLVED, S.REOPENED), "reopened"),
+        ((S.SCHEDULED, S.IN_PROGRESS), "started"),
+        ((S.SCHEDULED, S.RESCHEDULED), "correction"),
+    ],
+)
+def test_what_only_stays_as_it_was_is_no_event_again(statuses: tuple[Status, ...], event: str) -> None:
+    stays = story(*statuses, statuses[-1])
+    assert notice(stays, told=len(statuses)).events == set()
+    assert notice(stays, told=len(statuses) - 1).events == {event}
+
+
+def test_a_window_that_moves_once_more_is_an_event_once_more() -> None:
+    moved = story(S.SCHEDULED, S.RESCHEDULED, S.RESCHEDULED)
+    later = Window(start=AT + timedelta(days=3), end=AT + timedelta(days=3, hours=2))
+    again = update_of(3, S.RESCHEDULED, window=later)
+    moved = incident_of(*moved.updates[:2], again, kind=moved.kind)
+    assert notice(moved, told=2).events == {"correction"}
 
 
 @pytest.mark.parametrize(
