@@ -38,7 +38,8 @@ def handover(
     """Offer an incident to another person; both are told, and it moves when it is taken.
 
     Until then who has it keeps it, and is woken as before. A second offer replaces the first; an offer to who
-    has it already withdraws the one that waits. Readers are told the desk's name, never a person's.
+    has it already withdraws the one that waits. Readers outside
+    are told the desk's name, never a person's.
 
     Example: commcast handover pay7 --to sam --note "the rollback runs, watch db-eu-3"
     """

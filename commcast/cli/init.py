@@ -30,8 +30,9 @@ zone = {zone}                  # gives times without an offset their meaning
 # phone = "+49 30 5550100"
 # hours = "Mon-Fri 08:00-18:00"
 # after_hours = "reply to this mail"
+# feedback_url = "https://example.com/informed"   # the end asks "did we keep you well informed?"
 
-# People who own an incident (owner: dana). env:NAME is read from the environment.
+# People to wake: an incident's file says owner: dana, and backup: sam. env:NAME is from the environment.
 # [people.dana]
 # name = "Dana Reyes"
 # email = "env:DANA_MAIL"

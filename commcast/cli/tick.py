@@ -55,10 +55,11 @@ def tick(
 ) -> None:
     """Send what is released and owed; for cron. Running it twice, or late, is safe.
 
-    It sends nothing that nobody released, and prints nothing when there is nothing to tell. A broken file
-    is named (exit 2) and stops only its own incident. A loop ends in the gravest code of its passes; "try
-    again" (75) counts only when the last pass says so. A pass that takes longer than the loop's step leaves
-    out the steps it missed. A pass that ends in 0 or 1 asks heartbeat_url of commcast.toml, if there is one.
+    It sends what was released, reminders, nudges, and where [silence] says so holding statements of
+    released words; never a draft. It prints nothing when there is nothing to tell. A broken file is named
+    (exit 2) and stops only its own incident. A loop ends in the gravest code of its passes; "try again" (75)
+    counts only when the last pass says so. A pass that takes longer than the loop's step leaves out the steps
+    it missed. A pass that ends in 0 or 1 asks heartbeat_url of commcast.toml, if there is one.
 
     Example: commcast tick --loop 1m --until-closed
     """
