@@ -162,7 +162,7 @@ def _nowhere(incident: Incident, wrong: str, said: Iterable[Words], before: Mapp
         what = f"{wrong!r:.80} was corrected already, to {done.right!r:.80}, by update {done.number}"
         return Fault("--wrong", 0, 0, what, "where that is wrong too, write it with --wrong")
     near = nearest(wrong, [text for words in said for text in words.texts])
-    remedy = f"the nearest is {near!r:.80}" if near else f"see what was said: commcast log {incident.id}"
+    remedy = f"the nearest is {near!r:.80}" if near else f"see what was said, in {incident.path}"
     return Fault("--wrong", 0, 0, what, remedy)
 
 

@@ -74,7 +74,8 @@ def nudge_lines(nudges: Iterable[Nudged], zone: ZoneInfo) -> Iterator[str]:
     """Yield what the people of an incident were told themselves."""
     for each in nudges:
         at, by = each.at.astimezone(zone), NAMES.get(each.way, each.way)
-        yield f"  {at.day} {at:%b %H:%M}  {_name(each.notice)}  {by}  {each.count:,} {each.outcome}"
+        name = _nudge_name(each.notice)
+        yield f"  {at.day:2} {at:%b %H:%M}  {name:<8}  {by:<7}  {each.count:,} {each.outcome}"
 
 
 def said_document(incident: str, each: Telling, stated: Stated) -> dict[str, Any]:
@@ -110,6 +111,12 @@ def _name(notice: str) -> str:
     """Return a notice as people call it: update 3, holding."""
     kind, _, rest = notice.partition(":")
     return f"{kind} {rest}" if rest.isdigit() else kind
+
+
+def _nudge_name(notice: str) -> str:
+    """Return what one's own people were told: a nudge, or that somebody hands over or has taken over."""
+    why = notice.split(":")[1] if ":" in notice else ""
+    return why if why in {"handover", "taken"} else _name(notice)
 
 
 def _span(first: datetime, last: datetime | None, zone: ZoneInfo, *, with_year: bool) -> str:

@@ -32,7 +32,7 @@ def silence_line(desk: Desk, owed: Owed, survey: Survey, when: When, ledger: Led
         early = hold_before(desk, ledger) if ledger is not None else config.tick.hold_before
         first = min(hold_at(desk.now, by, early) for by in holding.values())
         others = [name for name in promised if name not in holding]
-        said = f"{_listed(holding)} get a holding statement from {when(first)} on"
+        said = f"{_listed(holding)} get{'s' * (len(holding) == 1)} a holding statement from {when(first)} on"
         said += f", {_listed(others)} nothing" if others else ""
     else:
         said = "nothing goes out by itself ([silence] in commcast.toml)"

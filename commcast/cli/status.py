@@ -68,12 +68,17 @@ def status(
         raise typer.Exit(ExitCode.OVERDUE)
 
 
+_PLANNED = frozenset({"scheduled", "rescheduled", "in_progress", "extended", "verifying"})
+
+
 def _way_out(found: DeskStatus) -> str:
     """Return what helps: words, or, where words wait for a provider, getting them out."""
     late = [each for each in found.standings if each.id in found.overdue]
     name = late[0].id if len(late) == 1 else "ID"
     if any(each.counts.get("pending") for each in late):
         return f"what is written waits: commcast send {name}, commcast doctor --connect"
+    if all(each.status in _PLANNED for each in late):
+        return f"say that it has begun or is done: commcast start {name}, commcast complete {name}"
     return f'write: commcast update {name} --nothing-new "…"'
 
 

@@ -60,11 +60,17 @@ def nudge_context(
             "waiting": ", ".join(nudge.audiences),
             "says": _says(nudge),
             "on_duty": on_duty,
-            "hint": _HINTS[nudge.why],
+            "hint": _hint(nudge),
             "line": nudge.line,
             "line_sms": nudge.line.replace("…", "..."),
         },
     }
+
+
+def _hint(nudge: Nudge) -> str:
+    """Return what to do with the line; one without "…" is whole as it stands."""
+    hint = _HINTS[nudge.why]
+    return hint if "…" in nudge.line else hint.replace(" and finish the sentence", "")
 
 
 def command_document(
