@@ -66,7 +66,9 @@ def report(
     incident: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ID]", help="The incident; may be left out when one is open.", show_default=False
+            metavar="[ID]",
+            help="The incident; may be left out when one is open, or only one known.",
+            show_default=False,
         ),
     ] = None,
     since: Annotated[
@@ -159,14 +161,15 @@ def reckoned(story: Story, config: Config) -> Figures:
 
 
 def _only_one(ledger: Ledger) -> str:
-    """Return the one incident that is open. Raises InputError where there are none or several."""
+    """Return the one incident that is open, else the only one. Raises InputError where there are several."""
     from commcast.ledger.overview import overviews
 
     with ledger.read() as connection:
         known = overviews(connection)
     still = [name for name, overview in known.items() if not overview.is_over]
-    if len(still) == 1:
-        return still[0]
+    for names in (still, list(known)):
+        if len(names) == 1:
+            return names[0]
     raise InputError(f"say which incident; known are: {', '.join(sorted(known)[:20]) or 'none'}")
 
 

@@ -87,8 +87,8 @@ def test_two_ways_at_once_are_refused(told: Path) -> None:
     run("report", "--by", "audience", folder=told, expect=2)
 
 
-def test_which_incident_is_asked_where_none_is_open(told: Path) -> None:
-    assert "known are: pay7" in run("report", folder=told, expect=2).stderr
+def test_the_only_incident_needs_no_id_when_it_is_over(told: Path) -> None:
+    assert run("report", folder=told).stdout == run("report", "pay7", folder=told).stdout
 
 
 # --- the trend
