@@ -72,7 +72,7 @@ class Organisation(Table):
 
 
 class Contact(Table):
-    """How readers reach a person. `{id}` in `reply_to` becomes the incident's id."""
+    """How readers reach a person. `{id}` in `reply_to` and `feedback_url` becomes the incident's id."""
 
     reply_to: Line = ""
     phone: Line = ""

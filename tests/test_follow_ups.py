@@ -132,7 +132,7 @@ def test_a_check_in_that_comes_days_too_late_is_left_out(bench: Bench) -> None:
 def test_the_last_mail_asks_once_whether_readers_were_kept_informed(tmp_path: Path) -> None:
     write_desk(tmp_path)
     config = tmp_path / "commcast.toml"
-    url = 'feedback_url = "https://acme.example/f?from=mail"'
+    url = 'feedback_url = "https://acme.example/f/{id}?from=mail"'
     config.write_text(config.read_text().replace("[contact]\n", f"[contact]\n{url}\n"))
     write_incident(tmp_path)
     bench = Bench(tmp_path)
@@ -144,7 +144,7 @@ def test_the_last_mail_asks_once_whether_readers_were_kept_informed(tmp_path: Pa
     bench.send()
     for path in bench.mails()[3:]:
         mail = path.read_text().replace("=\n", "").replace("=3D", "=")
-        assert "https://acme.example/f?from=mail&incident=pay7&answer=yes" in mail
+        assert "https://acme.example/f/pay7?from=mail&incident=pay7&answer=yes" in mail
         assert "from=mail&amp;incident=pay7&amp;answer=no" in mail
         links = [word for word in mail.split() if "acme.example/f" in word]
         assert not any("@" in link for link in links)

@@ -141,7 +141,7 @@ def _feedback(
     config: Config, incident: Incident, update: Update, occasion: Occasion
 ) -> dict[str, str] | None:
     """Return where readers say whether they were kept well informed: of the incident, never of themselves."""
-    url = config.contact.feedback_url
+    url = config.contact.feedback_url.replace("{id}", incident.id)
     if not url or occasion.follow_up or update.status not in _ASKED_AT:
         return None
     url, mark, fragment = url.partition("#")
