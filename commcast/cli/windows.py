@@ -39,6 +39,9 @@ def _read(read: Callable[[], Result], option: str) -> Result:
         refuse(option, what, remedy)
 
 
+_MOST_BY_CLOCK = timedelta(hours=12)  # a clock time beyond is rather one that has passed today
+
+
 def longer(desk: Desk, incident: Incident, until: str) -> Window:
     """Return the window with a new end. Raises InputError where it has not begun, or gets no longer."""
     from commcast.instants import parse_end
@@ -51,6 +54,10 @@ def longer(desk: Desk, incident: Incident, until: str) -> Window:
     if end <= old.end:
         what = f"that is not later than the end that was said ({shown(desk, old)})"
         refuse("--until", what, "write a later end, with its date where that is another day")
+    if len(until) <= len("05:00") and end - old.end > _MOST_BY_CLOCK:
+        said = end.astimezone(zone)
+        what = f"{until} is on {said:%a} {said.day} {said:%b}, long after the end that was said"
+        refuse("--until", what, f"where that is meant, write its date: --until {said:%Y-%m-%dT%H:%M}")
     if end <= desk.now:
         refuse("--until", "that has passed", "write an end that is still to come")
     return Window(start=old.start, end=end)

@@ -268,6 +268,16 @@ def test_what_cannot_be_said_of_planned_work_is_refused(
     assert path.read_bytes() == before
 
 
+def test_a_clock_time_that_has_passed_is_no_new_end_tomorrow(desk: Path) -> None:
+    path = running(desk, "in_progress", began=30, lasts=60)
+    before = path.read_bytes()
+    passed = datetime.now(UTC) - timedelta(minutes=40)
+    done = run(desk, "extend", "--until", f"{passed:%H:%M}", "--yes")
+    assert done.exit_code == 2
+    assert "where that is meant, write its date: --until " in done.stderr
+    assert path.read_bytes() == before
+
+
 def test_moving_work_to_its_own_window_is_refused(desk: Path) -> None:
     schedule(desk, f"{DAY} 02:00/04:00", "--yes")
     done = run(desk, "reschedule", "--window", f"{DAY} 02:00/04:00", "--yes")
