@@ -16,6 +16,7 @@ from commcast.cli.outcomes import (
     already_sent,
     outcome_document,
     show_outcomes,
+    tell_held_back,
     tell_planned,
     tell_promise,
     tell_trouble,
@@ -239,6 +240,8 @@ def _deliver_and_tell(
         show_outcomes(owed.incident, ledger)
     tell_trouble(owed.incident.id, delivered)
     tell_planned(desk, delivered)
+    if released:
+        tell_held_back(owed.incident, ledger)
     if released and code is ExitCode.DONE and not owed.incident.latest.is_end:
         # A question has warned of ticks before.
         tell_promise(desk, owed, question.tick_warnings(desk, ledger) if wishes.yes else ())

@@ -99,4 +99,5 @@ def test_what_a_cap_holds_back_is_shown_and_released_all_the_same(bench: Bench) 
     assert f"Not told: 2 by email in customers: {HELD_BACK}" in words(shown)
     done = run("send", "pay7", "--yes", folder=bench.folder)
     assert "update 2 released, 0 handed over." in done.stdout
+    assert f"3 skipped: {HELD_BACK}.\nSee [send] most_an_hour" in done.stderr
     assert "held back" in run("log", "pay7", folder=bench.folder).stdout
