@@ -12,8 +12,9 @@ from commcast.cli import asking
 from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, JsonOption, YesOption
 from commcast.cli.output import say
 from commcast.cli.releasing import Wishes
-from commcast.cli.update import Place, append_and_send, asked_for, find_open
+from commcast.cli.update import Place, append_and_send, asked_for, find_open, refuse_over
 from commcast.cli.words import EditOption, InternalOption, ResolutionOption, with_dates, written_keys
+from commcast.errors import Fault, InputError
 
 
 def resolve(
@@ -54,11 +55,13 @@ def resolve(
 
     keys = written_keys(locals())
     place = find_open(folder, incident)
+    refuse_over(place, 'complete {id} --fixed "…"')
     if "fixed" not in keys and not edit:
         keys |= asked_for("fixed", "") | _asked_of_the_end(place, keys)
     keys["status"] = "resolved"
     # Now, not when somebody says yes to it: a draft that waits must not move the end.
     keys.setdefault("ended", write_instant(place.desk.now))
+    _check_not_ahead(place, keys["ended"])
     _tell_duration(place, keys["ended"])
     append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
 
@@ -88,6 +91,15 @@ def _asked_of_the_end(place: Place, given: Mapping[str, Any]) -> dict[str, str]:
         if key not in given
     }
     return {key: answer for key, answer in answers.items() if answer}
+
+
+def _check_not_ahead(place: Place, ended: str) -> None:
+    """Refuse a clock time that is still to come: the day before is not what was meant. Raises InputError."""
+    moment, first = _moment(place, ended), place.incident.updates[0].at
+    if moment is not None and ":" in ended[:3] and moment < min(first, place.incident.started):
+        when = moment.astimezone(place.desk.config.zone)
+        what = f"{ended} was last on {when:%a} {when.day} {when:%b}, before it began"
+        raise InputError(Fault("--ended", 0, 0, what, "write when it was over, or leave it out: now"))
 
 
 def _tell_duration(place: Place, ended: str) -> None:

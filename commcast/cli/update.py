@@ -87,6 +87,8 @@ def update(
     """
     keys = written_keys(locals())
     place = find_open(folder, incident)
+    if status is None and not edit:
+        refuse_over(place)
     if status in _OWN_VERBS and not edit:
         verb, why = _OWN_VERBS[status]
         remedy = f"write: commcast {verb.format(id=place.incident.id)}"
@@ -136,6 +138,21 @@ def find_open(
             raise InputError(none)
         _refuse_drafted_end(found, ledger)
     return Place(desk, found, [each.id for each in loaded.incidents])
+
+
+def refuse_over(place: Place, of_maintenance: str = "") -> None:
+    """Refuse to go on with what is over, and to end planned work with a verb for incidents.
+
+    `of_maintenance` is the verb that ends planned work, "" where this verb fits both. Raises InputError.
+    """
+    found = place.incident
+    if found.latest.status == "resolved":
+        again = f'commcast reopen {found.id} --issue "…"'
+        remedy = f"if it is not: {again}; if words were wrong: commcast correct {found.id}"
+        raise InputError(Fault("", 0, 0, f"{found.id} is over (resolved)", remedy))
+    if of_maintenance and found.kind == "maintenance" and not found.latest.is_end:
+        remedy = f"write: commcast {of_maintenance.format(id=found.id)}"
+        raise InputError(Fault("", 0, 0, f"{found.id} is planned work, no incident", remedy))
 
 
 def _refuse_drafted_end(incident: Incident, ledger: Ledger | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -61,12 +62,28 @@ def test_without_an_id_several_open_incidents_are_listed(told: Path) -> None:
     assert everything_in(told / "incidents") == before
 
 
+@pytest.mark.parametrize("verb", [["resolve", "--fixed", "Again."], ["retract", "--because", "No."]])
+def test_what_is_over_is_told_the_verbs_that_go_on(told: Path, verb: list[str]) -> None:
+    run(told, "resolve", "--fixed", "Done.", "--yes")
+    done = run(told, verb[0], "card1", *verb[1:], "--yes")
+    assert done.exit_code == 2
+    assert "commcast reopen card1" in done.stderr
+
+
+def test_a_clock_time_to_come_is_no_end(told: Path) -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=2)
+    done = run(told, "resolve", "--fixed", "Done.", "--ended", f"{ahead:%H:%M}", "--yes")
+    assert done.exit_code == 2
+    assert "--ended: " in done.stderr
+    assert "before it began; write when it was over" in done.stderr
+
+
 def test_nothing_follows_the_end(told: Path) -> None:
     run(told, "resolve", "--fixed", "Done.", "--yes")
     before = everything_in(told / "incidents")
     done = run(told, "update", "card1", "--issue", "More.", "--yes")
     assert done.exit_code == 2
-    assert "nothing may follow resolved but reopened" in done.stderr
+    assert "card1 is over (resolved); if it is not: commcast reopen card1 --issue" in done.stderr
     assert everything_in(told / "incidents") == before
 
 
