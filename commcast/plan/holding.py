@@ -14,9 +14,9 @@ from commcast.cadence import interval, since_window
 from commcast.config import Config, OnSilence, Silence
 from commcast.model import Channel, Incident, Update
 from commcast.plan import reasons
-from commcast.plan.kinds import NoticeKind, moment_id
+from commcast.plan.kinds import NoticeKind
 from commcast.plan.notices import Due, Hold, Notice, notice_of
-from commcast.plan.promised import broken_promises, holds_in_a_row, last_said
+from commcast.plan.promised import broken_promises, holds_in_a_row, last_said, name_of_promise
 from commcast.standing import IncidentStanding, Said
 
 _DEFAULTS = Silence()
@@ -132,7 +132,7 @@ def _notice(
     holds = {name: _hold(update, standing, name) for name in audiences}
     return replace(
         plain,
-        id=f"{NoticeKind.HOLDING}:{moment_id(promised)}",
+        id=f"{NoticeKind.HOLDING}:{name_of_promise(promised, said, standing.said)}",
         kind=NoticeKind.HOLDING,
         events=frozenset(),
         audiences=audiences,

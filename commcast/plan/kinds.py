@@ -24,3 +24,18 @@ def kind_of(notice: str) -> NoticeKind:
 def moment_id(at: datetime) -> str:
     """Return a moment as it stands in a notice's id, in UTC and to the second."""
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def promise_id(at: datetime, again: int = 0) -> str:
+    """Return a promise as it stands in the id of what keeps it: its moment.
+
+    `again` is the number of the update that promised a moment which an older one had promised before, 0 for
+    none: what kept the older promise does not keep this one.
+    """
+    return f"{moment_id(at)}:{again}" if again else moment_id(at)
+
+
+def is_named_for(notice: str, at: datetime) -> bool:
+    """Return whether a holding statement, by its id, keeps a promise of this moment."""
+    named = notice.partition("/")[0].split(":", 1)[1]
+    return kind_of(notice) is NoticeKind.HOLDING and f"{named}:".startswith(f"{moment_id(at)}:")

@@ -16,9 +16,9 @@ from commcast.cadence import interval, window_bound
 from commcast.config import Config
 from commcast.durations import short_duration
 from commcast.model import Channel, Incident, Kind, Update
-from commcast.plan.kinds import NoticeKind, moment_id
+from commcast.plan.kinds import NoticeKind, is_named_for, moment_id
 from commcast.plan.notices import Due
-from commcast.plan.promised import holds_in_a_row, last_said
+from commcast.plan.promised import holds_in_a_row, last_said, name_of_promise
 from commcast.plan.reasons import UPDATE_STALE
 from commcast.standing import IncidentStanding, Said
 
@@ -128,28 +128,27 @@ def _of_promises(
     if not released or incident.update(max(released)).is_end:
         return
     update = incident.update(max(released))
-    # A text that keeps a promise is named by its audience, too: "holding:…/customers".
     spoken = [] if standing.stopped_by else lines  # nothing goes by itself of what somebody stopped
-    going = {line.notice.id.partition("/")[0] for line in spoken if line.owed}
-    held = {line.notice.id.partition("/")[0] for line in spoken if line.from_ is not None}
+    going = {line.notice.id for line in spoken if line.owed}
+    held = {line.notice.id for line in spoken if line.from_ is not None}
     by_promise: defaultdict[datetime, list[Said]] = defaultdict(list)
     for said in _told_by(standing).values():
         if said.promised is not None:
             by_promise[said.promised].append(said)
     for promised in sorted(by_promise):
         waiting = by_promise[promised]
-        hold = f"{NoticeKind.HOLDING}:{moment_id(promised)}"
+        is_going = any(is_named_for(notice, promised) for notice in going)
         is_asleep = any(holds_in_a_row(standing, said.channel, said.audience) for said in waiting)
-        mark, why = _mark(update, promised, waiting, now, is_first_hold=hold in going and not is_asleep)
+        mark, why = _mark(update, promised, waiting, now, is_first_hold=is_going and not is_asleep)
         if not mark:
             continue
         yield Nudge(
-            nudge_id(moment_id(promised), mark),
+            nudge_id(name_of_promise(promised, waiting, standing.said), mark),
             why,
             _line_for(incident, update, promised, config),
             deadline=promised,
             audiences=tuple(said.audience for said in waiting),
-            held=hold in held,
+            held=any(is_named_for(notice, promised) for notice in held),
             note=_stop_note(incident, standing),
             # At the first statement that goes by itself the owner is likely asleep: from then on both.
             backup_too=why is not Why.PROMISE or is_asleep,

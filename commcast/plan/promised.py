@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from commcast.model import Channel
-from commcast.plan.kinds import NoticeKind, kind_of
+from commcast.plan.kinds import NoticeKind, kind_of, promise_id
 from commcast.standing import IncidentStanding, Said
 
 
@@ -34,3 +34,17 @@ def holds_in_a_row(standing: IncidentStanding, channel: Channel, audience: str) 
         if said.channel is channel and said.audience == audience:
             count = count + 1 if kind_of(said.notice) is NoticeKind.HOLDING else 0
     return count
+
+
+def name_of_promise(promised: datetime, made: Iterable[Said], said: Collection[Said]) -> str:
+    """Return how the promise that `made` made is named; `said` is all that was said of the incident.
+
+    A moment may be promised twice: shortly before it a holding statement goes, and a person who speaks then
+    may name the same moment.
+    """
+    number = max(each.number for each in made)
+    first = min(
+        (each.number for each in said if promised == each.promised or promised in each.text_promises),
+        default=number,
+    )
+    return promise_id(promised, number if number > first else 0)

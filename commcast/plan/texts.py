@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -12,8 +12,9 @@ from commcast.config import Config, SmsChannel
 from commcast.model import Channel, Incident, NextWord, Update
 from commcast.plan import reasons
 from commcast.plan.holding import hold_from, newest_released, next_promise, says_hold
-from commcast.plan.kinds import NoticeKind, kind_of, moment_id
+from commcast.plan.kinds import NoticeKind, is_named_for, kind_of
 from commcast.plan.notices import Due, Hold, Notice, notice_of
+from commcast.plan.promised import name_of_promise
 from commcast.plan.quiet import end_of_quiet
 from commcast.standing import IncidentStanding, Said
 
@@ -79,7 +80,8 @@ def texts_due(
         _line(incident, newest, promised, audience, standing, config, now, early)
         for audience, promised in _open_promises(standing.said, incident)
         if audience in config.audiences
-        and (_notice_id(promised, audience), Channel.SMS) not in standing.begun
+        and (_notice_id(promised, _maker(promised, audience, standing.said), standing.said), Channel.SMS)
+        not in standing.begun
     )
 
 
@@ -97,15 +99,15 @@ def _open_promises(said: Iterable[Said], incident: Incident) -> Iterator[tuple[s
         if kind_of(each.notice) is not NoticeKind.HOLDING and not any(one.corrects for one in told):
             waiting[each.audience] = set()
         own = waiting.setdefault(each.audience, set())
-        own -= {promised for promised in own if _notice_id(promised, each.audience) == each.notice}
+        own -= {promised for promised in own if is_named_for(each.notice, promised)}
         own |= set(each.text_promises)
     for audience, promises in waiting.items():
         for promised in sorted(promises):
             yield audience, promised
 
 
-def _notice_id(promised: datetime, audience: str) -> str:
-    return f"{NoticeKind.HOLDING}:{moment_id(promised)}/{audience}"
+def _notice_id(promised: datetime, made: Said, said: Sequence[Said]) -> str:
+    return f"{NoticeKind.HOLDING}:{name_of_promise(promised, [made], said)}/{made.audience}"
 
 
 def _line(
@@ -123,7 +125,7 @@ def _line(
     told = {"promise": f"{promised.astimezone(config.zone):%H:%M}", "number": newest.number}
     notice = replace(
         notice_of(incident, newest, Channel.SMS, standing, config),
-        id=_notice_id(promised, audience),
+        id=_notice_id(promised, made, standing.said),
         kind=NoticeKind.HOLDING,
         events=frozenset(),
         audiences=(audience,),
@@ -162,7 +164,7 @@ def _step(made: Said, audience: str, said: tuple[Said, ...]) -> int:
     """Return how many texts in a row, with the next one, say that nothing is new."""
     step, kept = 1, made
     before = {
-        _notice_id(promised, audience): each
+        _notice_id(promised, each, said): each
         for each in said
         if each.channel is Channel.SMS and each.audience == audience
         for promised in each.text_promises

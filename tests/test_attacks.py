@@ -1,0 +1,108 @@
+"""Things that happen at once, or in an order that nobody has in mind: promises are kept all the same."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from commcast.message import Email, HandOver, Outcome
+from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
+from tests.fakes import FakeAdapter, accepted, address_of
+
+HOLDS = '[silence]\ncustomers = "hold"\nsupport = "hold"\n'
+SAM = '[people.sam]\nname = "Sam Oyo"\nemail = "sam@acme.example"\n'
+ANN = "ann@example.com"
+
+
+class Story:
+    """A desk, and what each address was handed: minutes since the start, and the kind of mail."""
+
+    def __init__(self, folder: Path, *, extra: str = HOLDS, start: datetime = START) -> None:
+        write_desk(folder, extra=extra + SAM)
+        self.start, self.folder = start, folder
+        self.bench = Bench(folder, start)
+        self.bench.adapter = lambda channel: FakeAdapter(channel, answer=self._hear, connections=2)
+        self.heard: dict[str, list[tuple[int, str]]] = {}
+        self.words: dict[str, list[str]] = {}
+
+    @property
+    def minute(self) -> int:
+        return (self.bench.now - self.start) // timedelta(minutes=1)
+
+    def _hear(self, item: HandOver) -> Outcome:
+        message, to = item.message, address_of(item)
+        kind = message.subject.partition("]")[0][1:] if isinstance(message, Email) else "text"
+        self.heard.setdefault(to, []).append((self.minute, kind))
+        self.words.setdefault(to, []).append(message.text if isinstance(message, Email) else message.body)
+        return accepted(item)
+
+    def declare(self, owner: str = "sam") -> None:
+        path = write_incident(self.folder, at=self.bench.now)
+        path.write_text(path.read_text().replace("owner: dana", f"owner: {owner}"))
+        self.bench.send()
+
+    def write(self, **keys: str) -> None:
+        """Append an update of this moment; nobody has said yes to it yet."""
+        with (self.folder / "incidents" / "pay7.yaml").open("a") as file:
+            file.write(update_text(self.bench.now, **keys))
+
+    def say(self, **keys: str) -> None:
+        """Append an update and send it, as a verb with --yes does."""
+        self.write(**keys)
+        self.bench.check()
+        self.bench.send()
+
+    def minutes(self, count: int) -> None:
+        """Tick every minute."""
+        for _ in range(count):
+            self.bench.later(minutes=1)
+            self.bench.tick()
+
+    def at(self, minute: int) -> str:
+        return (self.start + timedelta(minutes=minute)).astimezone(UTC).isoformat()
+
+
+def test_a_moment_that_a_person_promises_again_is_kept_again(tmp_path: Path) -> None:
+    """The holding statement for 20 went at 17; at 18 a person says "nothing new" and names 20, too."""
+    story = Story(tmp_path)
+    story.declare()
+    story.minutes(18)
+    story.say(nothing_new="we still look", next_update=f'"{story.at(20)}"')
+    story.minutes(20)
+    hold = "No change"
+    assert story.heard[ANN] == [
+        (0, "Investigating"),
+        (17, hold),
+        (18, "Investigating"),
+        (19, hold),
+        (37, hold),
+    ]
+
+
+def test_a_person_is_woken_again_for_a_moment_promised_again(tmp_path: Path) -> None:
+    story = Story(tmp_path, extra="")
+    story.declare()
+    story.minutes(15)
+    assert story.heard["sam@acme.example"] == [(15, "Nudge")]
+    story.say(nothing_new="we still look", next_update=f'"{story.at(20)}"')
+    story.minutes(4)
+    assert story.heard["sam@acme.example"] == [(15, "Nudge"), (19, "Nudge")]
+
+
+def test_a_text_that_is_promised_again_is_kept_again(tmp_path: Path) -> None:
+    """Texts promise the end of planned work, too: who speaks shortly before it names it once more."""
+    story = Story(tmp_path)
+    write_list(tmp_path, "customers", "phone,name", ["+4915112345671,Ann"])
+    end = START + timedelta(hours=2)
+    (tmp_path / "incidents" / "pay7.yaml").write_text(
+        "title: Database moves\nkind: maintenance\nseverity: 2\n"
+        f"window: {{from: {START.isoformat()}, to: {end.isoformat()}}}\nupdates:\n"
+        + update_text(START, status="in_progress", issue="Payments pause.", resolution="We move it.")
+    )
+    story.bench.send()
+    for minute in (117, 118, 119):
+        story.bench.later(minutes=minute - story.minute)
+        story.bench.tick()
+        if minute == 118:
+            story.say(severity="1", issue="One disk is slow, and all payments pause.")
+    assert story.heard["+4915112345671"] == [(0, "text"), (117, "text"), (118, "text"), (119, "text")]
