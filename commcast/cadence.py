@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import datetime, timedelta
 
 from commcast.config import Cadence, Config
@@ -45,11 +45,21 @@ def interval(
     return max([every, *slower[-1:]])
 
 
-def lateness_faults(config: Config, incident: Incident) -> list[Fault]:
-    """Return a fault where an update's own `next_update` is later than the cadence of its severity allows."""
+def lateness_faults(
+    config: Config, incident: Incident, released: Container[int] = frozenset()
+) -> list[Fault]:
+    """Return a fault where an update's own `next_update` is later than the cadence of its severity allows.
+
+    What is `released` already, by its number, keeps its words: a cadence made shorter binds the next ones.
+    """
     faults = []
     for update in incident.updates:
-        if update.next_update is None or update.is_end or _window_promise(update):
+        if (
+            update.number in released
+            or update.next_update is None
+            or update.is_end
+            or _window_promise(update)
+        ):
             continue
         latest = update.at + interval(config.cadence_of(update.severity), incident, update, "")
         if update.next_update > latest:

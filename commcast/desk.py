@@ -209,7 +209,8 @@ def check_story(desk: Desk, incident: Incident, ledger: Ledger | None, present: 
     """
     standing = read_standing(ledger, incident.id)
     facts_of = nothing_kept if ledger is None else _facts_in(ledger, incident.id)
-    faults = [*lateness_faults(desk.config, incident), *changed(incident, standing.releases, facts_of)]
+    late = lateness_faults(desk.config, incident, standing.releases)
+    faults = [*late, *changed(incident, standing.releases, facts_of)]
     if ledger is not None and not standing.releases:
         faults.extend(renamed_faults(ledger, incident, present))
     if faults:

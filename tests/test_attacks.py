@@ -106,3 +106,25 @@ def test_a_text_that_is_promised_again_is_kept_again(tmp_path: Path) -> None:
         if minute == 118:
             story.say(severity="1", issue="One disk is slow, and all payments pause.")
     assert story.heard["+4915112345671"] == [(0, "text"), (117, "text"), (118, "text"), (119, "text")]
+
+
+def test_a_cadence_made_shorter_locks_nobody_out(tmp_path: Path) -> None:
+    """What was released under the old one cannot be changed any more, and must not have to be."""
+    slow = '[cadence.1]\nfirst = "10m"\nevery = "60m"\n'
+    story = Story(tmp_path, extra=HOLDS + slow)
+    story.declare()
+    story.minutes(5)
+    story.say(nothing_new="we still look", next_update="50m")
+    config = tmp_path / "commcast.toml"
+    config.write_text(config.read_text().replace('every = "60m"', 'every = "20m"'))
+    assert not story.bench.tick().errors
+    story.minutes(5)
+    story.say(status="resolved", fixed="We rolled back.")
+    assert story.heard[ANN][-1] == (10, "Resolved")
+
+
+def test_the_cadence_still_binds_what_nobody_has_released(tmp_path: Path) -> None:
+    story = Story(tmp_path)
+    story.declare()
+    story.write(nothing_new="we still look", next_update="50m")
+    assert "later than the cadence" in str(story.bench.tick().errors["incidents/pay7.yaml"])
