@@ -108,6 +108,20 @@ def test_a_text_that_is_promised_again_is_kept_again(tmp_path: Path) -> None:
     assert story.heard["+4915112345671"] == [(0, "text"), (117, "text"), (118, "text"), (119, "text")]
 
 
+def test_who_is_held_only_since_others_were_is_not_left_in_silence(tmp_path: Path) -> None:
+    """Somebody sees at 30 that support hears nothing, and lets holding statements go to support, too."""
+    story = Story(tmp_path, extra='[silence]\ncustomers = "hold"\nsupport = "nudge"\n')
+    story.declare()
+    story.minutes(30)
+    config = tmp_path / "commcast.toml"
+    config.write_text(config.read_text().replace('support = "nudge"', 'support = "hold"'))
+    story.minutes(30)
+    hold = "No change"
+    assert story.heard["help@acme.example"] == [(0, "Investigating"), (31, hold), (48, hold)]
+    assert "We had promised to write by 10:25" in story.words["help@acme.example"][1]
+    assert story.heard[ANN] == [(0, "Investigating"), (17, hold), (37, hold)]
+
+
 def test_a_cadence_made_shorter_locks_nobody_out(tmp_path: Path) -> None:
     """What was released under the old one cannot be changed any more, and must not have to be."""
     slow = '[cadence.1]\nfirst = "10m"\nevery = "60m"\n'

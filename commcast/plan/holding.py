@@ -107,6 +107,9 @@ def _lines(
     if not hearing:
         return
     notice = _notice(incident, update, promised, hearing, standing, config, now)
+    if (notice.id, notice.channel) in standing.begun:
+        # It went to others: these were left to the nudge then, and [silence] says otherwise by now.
+        notice = replace(notice, id=":".join([notice.id, *notice.audiences]))
     since = min(hold_from(said, promised, early) for said in hearing)
     if (notice.id, notice.channel) in standing.begun:
         yield Due(notice, False, reasons.ALREADY_SENT)
