@@ -19,7 +19,8 @@ class Said:
 
     `at` is when it was frozen, `promised` when readers were told to expect more (None: nothing). Where
     readers of several zones were promised different times it is the earliest. `text_promises` are all times
-    by which readers who only get texts were promised the next one.
+    by which readers who only get texts were promised the next one. `heard` is False while it still waits for
+    everybody: nobody knows of what it promises.
     """
 
     notice: str
@@ -29,6 +30,7 @@ class Said:
     at: datetime
     promised: datetime | None
     text_promises: tuple[datetime, ...] = ()
+    heard: bool = True
 
 
 class Misstated(NamedTuple):

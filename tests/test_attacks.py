@@ -122,6 +122,30 @@ def test_who_is_held_only_since_others_were_is_not_left_in_silence(tmp_path: Pat
     assert story.heard[ANN] == [(0, "Investigating"), (17, hold), (37, hold)]
 
 
+def test_a_holding_statement_that_never_left_has_promised_nothing(tmp_path: Path) -> None:
+    """Frozen at 17, promising 40, and killed; the next tick comes at 47, and owns the promise of 20."""
+    story = Story(tmp_path)
+    story.declare()
+    story.bench.later(minutes=17)
+    story.bench.freeze()
+    story.bench.later(minutes=29)
+    story.minutes(1)
+    assert story.heard[ANN] == [(0, "Investigating"), (47, "No change")]
+    assert "We had promised to write by 10:25 CET" in story.words[ANN][1]
+
+
+def test_a_holding_statement_that_waits_yields_to_the_next_one(tmp_path: Path) -> None:
+    """Frozen at 17 and killed; at 38, when the next one is due, readers get one message: the newest."""
+    story = Story(tmp_path)
+    story.declare()
+    story.bench.later(minutes=17)
+    story.bench.freeze()
+    story.bench.later(minutes=20)
+    story.minutes(2)
+    assert story.heard[ANN] == [(0, "Investigating"), (38, "No change")]
+    assert "We had promised to write by 10:25 CET" in story.words[ANN][1]
+
+
 def test_a_cadence_made_shorter_locks_nobody_out(tmp_path: Path) -> None:
     """What was released under the old one cannot be changed any more, and must not have to be."""
     slow = '[cadence.1]\nfirst = "10m"\nevery = "60m"\n'

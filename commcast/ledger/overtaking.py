@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, Select, or_, select, update
+from sqlalchemy import Connection, Select, and_, or_, select, update
 
 from commcast.ledger import schema
 from commcast.ledger.merged import merged_into
@@ -100,10 +100,16 @@ def _earlier(broadcast: _Words) -> tuple[Any, ...]:
 
 
 def _broadcasts_before(broadcast: _Words) -> Select[tuple[int]]:
+    """Return the broadcasts of older words; of holding statements of one update the newest is what counts."""
+    older_holding = and_(
+        _broadcast.c.number == broadcast.number,
+        _broadcast.c.id < broadcast.id,
+        _broadcast.c.notice.like("holding:%"),
+    )
     return select(_broadcast.c.id).where(
         _broadcast.c.incident == broadcast.incident,
         _broadcast.c.channel == broadcast.channel,
-        _broadcast.c.number < broadcast.number,
+        or_(_broadcast.c.number < broadcast.number, older_holding),
     )
 
 

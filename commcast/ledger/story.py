@@ -46,10 +46,9 @@ def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
 
     Words that reached nobody, and wait for nobody, promise nothing.
     """
-    reached = select(_delivery.c.id).where(
-        _delivery.c.composition == _composition.c.id,
-        _delivery.c.state.in_((*MAYBE_TOLD, *WAITING)),
-    )
+    of_these = select(_delivery.c.id).where(_delivery.c.composition == _composition.c.id)
+    reached = of_these.where(_delivery.c.state.in_((*MAYBE_TOLD, *WAITING)))
+    told = of_these.where(_delivery.c.state.in_(MAYBE_TOLD))
     by_text = and_(_broadcast.c.channel == Channel.SMS, is_text_promise())
     rows = connection.execute(
         select(
@@ -61,6 +60,7 @@ def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
             func.min(_composition.c.next_update_by),
             # No comma stands in a time of the ledger.
             func.group_concat(case((by_text, _composition.c.next_update_by)).distinct()),
+            func.max(case((told.exists(), 1), else_=0)),
         )
         .join(_composition, _composition.c.broadcast == _broadcast.c.id)
         .where(
@@ -80,6 +80,7 @@ def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
             datetime.fromisoformat(row.created_at),
             unstamp(row[5]),
             _text_promises(row[6]),
+            bool(row[7]),
         )
         for row in rows
     )

@@ -18,8 +18,11 @@ def last_said(standing: IncidentStanding, channel: Channel) -> dict[str, Said]:
 def broken_promises(
     standing: IncidentStanding, channel: Channel, audiences: Iterable[str], now: datetime
 ) -> Mapping[str, datetime]:
-    """Return, by audience, the promise that had passed by `now` without a word; none where all were kept."""
-    last = last_said(standing, channel)
+    """Return, by audience, the promise that had passed by `now` without a word; none where all were kept.
+
+    Words that a run which died, or a provider that is down, left waiting have told nobody anything.
+    """
+    last = {said.audience: said for said in standing.said if said.channel is channel and said.heard}
     return {
         name: promised
         for name in audiences
