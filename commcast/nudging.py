@@ -14,7 +14,7 @@ from commcast.delivering import Delivered, Deliverer
 from commcast.desk import Desk
 from commcast.duty import OnDuty
 from commcast.freezing import Freezer
-from commcast.ledger.calls import begin_call, end_call
+from commcast.ledger.calls import begin_call, end_call, failures
 from commcast.ledger.schema import OWN_STORY
 from commcast.model import Channel, Incident, View
 from commcast.owed import ListCount, OwedRow
@@ -55,7 +55,18 @@ class Nudger:
             done.people.extend(person.name for person in people if person.name not in done.people)
             self._one(incident, nudge, people, on_duty, done)
         done.delivered = self.deliverer.deliver(OWN_STORY + incident.id)
+        done.unreached = done.unreached or self._failed(incident, nudges)
         return done
+
+    def _failed(self, incident: Incident, nudges: Sequence[Nudge]) -> str:
+        """Say which nudge was given and woke nobody: its mail was refused, its command cannot be run."""
+        with self.deliverer.ledger.read() as connection:
+            for nudge in nudges:
+                why = failures(connection, incident.id, nudge.id)
+                if why is not None:
+                    said = headline(self.desk.config, nudge, self.desk.now)
+                    return f"{said}, and the nudge reached nobody: {'; '.join(why)}; see: commcast doctor"
+        return ""
 
     def whom(self, on_duty: OnDuty, nudge: Nudge) -> list[Reach]:
         """Return who is woken: the owner, the backup where it comes to that, everybody where there is none.

@@ -11,8 +11,10 @@ import pytest
 
 from commcast import calling
 from commcast.calling import call_once
+from commcast.errors import ExitCode
 from commcast.ledger.calls import Call, begin_call, calls
 from commcast.ledger.schema import State
+from commcast.ledger.suppressions import suppress
 from tests.desks import START, Bench, update_text, write_desk, write_incident
 
 WRITES = """
@@ -116,3 +118,29 @@ def test_an_update_that_nobody_released_is_nudged_for(bench: Bench) -> None:
     path.write_text(path.read_text() + update_text(bench.now, issue="More of it."))
     bench.later(minutes=3)
     assert [nudge.id for nudge in bench.tick().nudged["pay7"].nudges] == ["nudge:draft:2"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "why"),
+    [
+        ('[nudge]\ncommand = ["no-such-pager"]\n', "no-such-pager cannot be run: No such file or directory"),
+        ('[people.sam]\nname = "Sam"\nemail = "sam@acme.example"\n', "opted out"),
+    ],
+)
+def test_a_nudge_that_woke_nobody_is_told_to_whoever_reads_crons_mail(
+    tmp_path: Path, extra: str, why: str
+) -> None:
+    """A pager that is not there, or an owner who once asked to hear nothing at that address."""
+    write_desk(tmp_path, extra=extra)
+    path = write_incident(tmp_path)
+    if "sam" in extra:
+        path.write_text(path.read_text().replace("owner: dana", "owner: sam"))
+    bench = Bench(tmp_path)
+    with bench.ledger.write() as connection:
+        suppress(connection, "email", "sam@acme.example", reason="asked", by="x", now=bench.now)
+    bench.send()
+    bench.later(minutes=16)
+    ticked = bench.tick()
+    assert f"the nudge reached nobody: {why}" in ticked.nudged["pay7"].unreached
+    assert ticked.exit_code(0.02) is ExitCode.DECISION
+    assert bench.tick().nudged == {}

@@ -62,6 +62,20 @@ def calls(connection: Connection, incident: str) -> tuple[Call, ...]:
     )
 
 
+def failures(connection: Connection, incident: str, nudge: str) -> tuple[str, ...] | None:
+    """Return why a nudge reached nobody by any way, None where it did, may have, or may yet."""
+    sent = select(schema.delivery.c.state, schema.delivery.c.reason).where(
+        schema.delivery.c.incident == schema.OWN_STORY + incident, schema.delivery.c.notice == nudge
+    )
+    called = select(_call.c.state, _call.c.detail).where(
+        _call.c.incident == incident, _call.c.notice == nudge
+    )
+    rows = connection.execute(sent.union_all(called)).all()
+    if any(state not in {State.REJECTED, State.SKIPPED} for state, _ in rows):
+        return None
+    return tuple(dict.fromkeys(why for _, why in rows if why))
+
+
 def nudges_given(connection: Connection, incident: str) -> frozenset[str]:
     """Return the ids of the nudges that were given for an incident, by whatever way."""
     own = schema.OWN_STORY + incident
