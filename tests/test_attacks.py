@@ -146,6 +146,16 @@ def test_a_holding_statement_that_waits_yields_to_the_next_one(tmp_path: Path) -
     assert "We had promised to write by 10:25 CET" in story.words[ANN][1]
 
 
+def test_what_is_said_after_midnight_names_the_day_before(tmp_path: Path) -> None:
+    """At a quarter past, "since 23:58" would be a time that is still to come."""
+    story = Story(tmp_path, start=datetime(2026, 11, 21, 22, 58, tzinfo=UTC))
+    story.declare()
+    story.minutes(17)
+    told = story.words[ANN][1]
+    assert "since Sat 21 Nov, 23:58 CET" in told
+    assert "Next update: by Sun 22 Nov, 00:38 CET" in told
+
+
 def test_a_cadence_made_shorter_locks_nobody_out(tmp_path: Path) -> None:
     """What was released under the old one cannot be changed any more, and must not have to be."""
     slow = '[cadence.1]\nfirst = "10m"\nevery = "60m"\n'

@@ -62,11 +62,16 @@ def build_context(
     if next_update_by is None and is_promised:
         raise ValueError(f"update {update.number} of {incident.id} has no next update time and is no end")
 
+    # What repeats the words of another day names the day of each time, lest a reader takes it for today's.
+    told_at = occasion.now or update.at
+    is_same_day = told_at.astimezone(zone).date() == update.at.astimezone(zone).date()
+    reference = update.at if is_same_day else None
+
     def show(at: datetime) -> Moment:
-        return moment(at, zone, update.at)
+        return moment(at, zone, reference)
 
     def show_span(start: datetime, end: datetime) -> dict[str, str]:
-        return span(start, end, zone, update.at)
+        return span(start, end, zone, reference)
 
     view = config.audiences[audience].view
     context: dict[str, Any] = {
