@@ -20,7 +20,7 @@ from commcast.errors import Fault, InputError
 from commcast.listeners import FormerReader, Listener, level_of
 from commcast.model import Channel, Incident, NextWord, Recipient, Update
 from commcast.plan import reasons
-from commcast.plan.corrections import is_for_former_reader, is_newcomer
+from commcast.plan.corrections import goes_to_former_readers, is_for_former_reader, is_newcomer
 from commcast.plan.kinds import NoticeKind
 from commcast.plan.notices import Notice
 from commcast.plan.people import Action, Decision, decide
@@ -108,7 +108,7 @@ class OwedDeliveries:
         self._seen = Repeats()
         for audience in () if self.notice.only_told else self.notice.audiences:
             yield from self._of_audience(audience)
-        if self.notice.is_end or self.notice.only_told or self.notice.misstated:
+        if goes_to_former_readers(self.notice):
             yield from self._former_readers()
         self._seen = Repeats()  # a survey that is done keeps no million of addresses beside the freeze
 

@@ -182,7 +182,10 @@ class _Running:
         if owed is None or _end_is_told(owed):
             self.ticked.delivered[incident] = self.sender.deliverer.deliver(incident)
             return
-        self._nudge(owed, broken_file_nudge(owed.incident, str(error)))
+        self._nudge(
+            owed,
+            broken_file_nudge(owed.incident, str(error), next((fault.file for fault in error.faults), "")),
+        )
         self.ticked.delivered[incident] = self.sender.send(owed)
 
     def _nudge(self, owed: Owed, *more: Nudge) -> None:

@@ -176,3 +176,20 @@ def test_the_cadence_still_binds_what_nobody_has_released(tmp_path: Path) -> Non
     story.declare()
     story.write(nothing_new="we still look", next_update="50m")
     assert "later than the cadence" in str(story.bench.tick().errors["incidents/pay7.yaml"])
+
+
+def test_whoever_left_the_list_and_heard_the_end_hears_that_it_is_not_over(tmp_path: Path) -> None:
+    write_desk(tmp_path, support=[])
+    write_incident(tmp_path)
+    bench = Bench(tmp_path)
+    bench.send()
+    path = tmp_path / "incidents" / "pay7.yaml"
+    end = update_text(bench.later(minutes=5), status="resolved", fixed="The switch.")
+    path.write_text(path.read_text() + end)
+    bench.send()
+    write_list(tmp_path, "customers", "email,phone,name", ["ann@example.com,+4915112345671,Ann"])
+    words = {"issue": "It is back.", "resolution": "We work.", "timeframe": "unknown"}
+    path.write_text(path.read_text() + update_text(bench.later(minutes=5), status="reopened", **words))
+    bench.send()
+    told = {row.address for row in bench.rows() if row.notice == "update:3" and row.channel == "email"}
+    assert told == {"ann@example.com", "bob@example.com"}

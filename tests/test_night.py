@@ -119,11 +119,11 @@ def test_four_ticks_at_once_say_nothing_twice(tmp_path: Path, monkeypatch: pytes
     with night(tmp_path, monkeypatch) as here:
         evening(here)
         with multiprocessing.get_context("spawn").Pool(4) as pool:
-            for _ in range(80):
+            for _ in range(40):
                 here.bench.later(minutes=1)
                 pool.starmap(tick_there, [(str(here.bench.folder), here.bench.now)] * 4, chunksize=1)
                 here.listen()
-    assert [minute for minute, _ in kinds(here, "ann@example.com")] == [0, 14, 30, 47, 67, 107]
+    assert [minute for minute, _ in kinds(here, "ann@example.com")] == [0, 14, 30, 47, 67]
     assert here.minutes_of("dana@acme.example")[:3] == [29, 45, 47]
 
 
@@ -206,7 +206,7 @@ def test_a_broken_file_cannot_silence_a_promise(
     assert hold.subject.startswith("[No change]")
     assert "Some customers see an error when they pay by card." in hold.text
     assert len(here.by("ann@example.com")) == 2
-    broken = [heard for heard in here.by("dana@acme.example") if "cannot be read" in heard.subject]
+    broken = [heard for heard in here.by("dana@acme.example") if "is broken:" in heard.subject]
     assert len(broken) == 1
 
 

@@ -6,7 +6,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from hypothesis import Phase, example, given, settings
@@ -40,6 +40,7 @@ customers = "hold"
 name = "Sam Oyo"
 email = "sam@acme.example"
 """
+SKEW = timedelta(minutes=10)  # a file whose newest update is further ahead than 15 minutes is refused
 OWNERS = {"sam@acme.example"}
 
 
@@ -149,7 +150,7 @@ def act(world: World, deed: tuple[str, str | int]) -> None:
         bench.later(minutes=int(what))
         bench.tick()
         note_late(world)
-    elif verb == "clock back":
+    elif verb == "clock back" and bench.now - timedelta(minutes=int(what)) > world.said_at - SKEW:
         bench.later(minutes=-int(what))
 
 
@@ -210,7 +211,7 @@ def by_address(world: World) -> dict[str, list[Left]]:
     return found
 
 
-@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.generate])
+@settings(max_examples=12, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(st.lists(DEEDS, max_size=12))
 @example([("tick", 15), ("tick", 2), ("tick", 200), ("say", ""), ("end", ""), ("tick", 40), ("reopen", "")])
 @example([("say", ""), ("list", "ab"), ("correct", ""), ("tick", 15), ("tick", 5), ("end", "")])
@@ -225,4 +226,5 @@ def test_promises_are_kept_or_their_breach_is_seen(deeds: list[tuple[str, str | 
             assert ended[-1] == len(heard) - 1, f"{address} heard more after the end"
         for number in ended:
             after = heard[number + 1 : number + 2]
+            # A check or a correction of the end aside, only its undoing may follow.
             assert not after or after[0].subject.startswith("[Reopened]"), after

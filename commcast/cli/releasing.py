@@ -242,7 +242,8 @@ def _deliver_and_tell(
     tell_planned(desk, delivered)
     if released:
         tell_held_back(owed.incident, ledger)
-    if released and code is ExitCode.DONE and not owed.incident.latest.is_end:
+    is_heard = delivered.handed_over or delivered.waiting or delivered.planned
+    if released and is_heard and code is ExitCode.DONE and not owed.incident.latest.is_end:
         # A question has warned of ticks before.
         tell_promise(desk, owed, question.tick_warnings(desk, ledger) if wishes.yes else ())
     return code

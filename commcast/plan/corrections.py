@@ -62,8 +62,20 @@ def has_right_words(notice: Notice, standing: PersonStanding) -> str:
 
 
 def is_for_former_reader(notice: Notice, standing: PersonStanding) -> bool:
-    """Return whether somebody who stands on no list any more is told all the same."""
-    return notice.is_end or notice.only_told or bool(standing.misheard)
+    """Return whether somebody who stands on no list any more is told all the same.
+
+    Whoever was told that it is over hears that it is not: the end they know has become wrong.
+    """
+    return _is_for_all(notice) or bool(standing.misheard)
+
+
+def goes_to_former_readers(notice: Notice) -> bool:
+    """Return whether anybody who stands on no list any more may be told."""
+    return _is_for_all(notice) or bool(notice.misstated)
+
+
+def _is_for_all(notice: Notice) -> bool:
+    return notice.is_end or notice.only_told or "reopened" in notice.events
 
 
 def says(update: Update, wrong: str) -> bool:

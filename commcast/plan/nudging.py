@@ -93,10 +93,13 @@ def first_nudge(update: Update, said_at: datetime, promised: datetime) -> dateti
     return said_at + wait * (MARKS_OF_LONG_WAIT if wait > LONG_WAIT else MARKS)[0] / 100
 
 
-def broken_file_nudge(incident: Incident, faults: str) -> Nudge:
-    """Return the nudge that says that a file is broken: once for each way in which it is."""
+def broken_file_nudge(incident: Incident, faults: str, where: str = "") -> Nudge:
+    """Return the nudge that says that a file is broken: once for each way in which it is.
+
+    `where` is the file that is wrong, where it is not the incident's own: a list, a template.
+    """
     digest = hashlib.sha256(faults.encode()).hexdigest()[:12]
-    note = f"{incident.path} cannot be read: readers hear no news before it is mended"
+    note = f"{where or incident.path} is broken: readers hear no news before it is mended"
     line = f"commcast lint {incident.path}"
     return Nudge(nudge_id("broken", digest), Why.BROKEN_FILE, line, backup_too=False, note=note)
 

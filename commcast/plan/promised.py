@@ -21,12 +21,14 @@ def broken_promises(
     """Return, by audience, the promise that had passed by `now` without a word; none where all were kept.
 
     Words that a run which died, or a provider that is down, left waiting have told nobody anything.
+    Readers see minutes: word within the promised minute came in time.
     """
+    minute = now.replace(second=0, microsecond=0)
     last = {said.audience: said for said in standing.said if said.channel is channel and said.heard}
     return {
         name: promised
         for name in audiences
-        if name in last and (promised := last[name].promised) is not None and promised < now
+        if name in last and (promised := last[name].promised) is not None and promised < minute
     }
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from commcast.config import Config
 from commcast.durations import spoken_duration
-from commcast.model import Channel, Incident, Level, NextWord, Status, Timeframe, Update
+from commcast.model import END_STATUSES, Channel, Incident, Level, NextWord, Status, Timeframe, Update
 
+_TURNS = END_STATUSES | {Status.REOPENED}
 _ASKED_AT = frozenset({Status.RESOLVED, Status.COMPLETED})
 Moment = dict[str, str]
 Show = Callable[[datetime], Moment]
@@ -97,8 +98,8 @@ def _label(update: Update, occasion: Occasion) -> str:
         return "No change"
     if occasion.follow_up:
         return {"review": "Review", "check-in": "How is it now?"}[occasion.follow_up]
-    if occasion.corrections:
-        return "Correction"
+    if occasion.corrections and (update.corrects or update.status not in _TURNS):
+        return "Correction"  # one that comes along with an end, or with its undoing, does not hide that
     return f"Reminder: in {spoken_duration(occasion.ahead)}" if occasion.ahead else phase(update.status)
 
 

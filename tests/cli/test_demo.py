@@ -13,7 +13,6 @@ from tests.cli.running import run
 
 DAYS = [
     "2026-11-22T09:00+00:00",
-    "2026-11-21T11:05+00:00",
     "2027-07-04T06:00+00:00",
     "2026-03-29T12:00+00:00",
 ]
@@ -23,6 +22,13 @@ DAYS = [
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run where no configuration is, here or above."""
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A demo that was run once: what it told, and its folder."""
+    folder = tmp_path_factory.mktemp("demo") / "commcast-demo"
+    return run("demo", "--folder", str(folder)).stdout, folder
 
 
 def test_tells_the_whole_story_on_a_screen_of_eighty_columns() -> None:
@@ -35,8 +41,8 @@ def test_tells_the_whole_story_on_a_screen_of_eighty_columns() -> None:
     assert "commcast-demo/outbox" in told
 
 
-def test_audiences_read_different_words() -> None:
-    told = run("demo").stdout
+def test_audiences_read_different_words(once: tuple[str, Path]) -> None:
+    told = once[0]
     assert told.count("Impact: EU card revenue is down by about 40%") == 1
     assert told.count("case 88123;\n") == 1
     assert told.count("customers, SMS") == 2
@@ -61,9 +67,8 @@ def test_works_on_every_day_also_in_summer(now: str) -> None:
     assert "11:21  tick: nobody wrote, and a holding statement goes out by itself" in told
 
 
-def test_no_customer_reads_an_internal_word() -> None:
-    run("demo")
-    for path in Path("commcast-demo/outbox").glob("*.eml"):
+def test_no_customer_reads_an_internal_word(once: tuple[str, Path]) -> None:
+    for path in (once[1] / "outbox").glob("*.eml"):
         mail = message_from_bytes(path.read_bytes(), policy=policy.default)
         body = mail.get_body(("plain",))
         assert body is not None

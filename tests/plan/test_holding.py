@@ -213,3 +213,14 @@ def test_with_a_tick_every_minute_no_promise_breaks(writing: set[int]) -> None:
             assert last.promised is None or new.at <= last.promised
     for _, line in told.log:
         assert not line.notice.broken.keys() & {"customers", "support"}
+
+
+def test_word_within_the_promised_minute_is_not_called_late() -> None:
+    told = begun(config_of())
+    within = told.incident.latest.at + EVERY + timedelta(seconds=42)
+    told.write(within)
+    assert told.log[-1][1].notice.broken == {}
+    late = begun(config_of())
+    late.write(late.incident.latest.at + EVERY + timedelta(seconds=60))
+    mails = [line.notice for _, line in late.log if line.notice.channel is Channel.EMAIL]
+    assert set(mails[-1].broken) == {"board", "customers", "support"}
