@@ -187,7 +187,7 @@ MOVES = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(moves=MOVES, cap=st.integers(1, 3))
 def test_no_hour_holds_more_than_the_cap_but_for_what_none_holds_back(
     moves: list[tuple[str, int, str]], cap: int
