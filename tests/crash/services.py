@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -64,6 +64,11 @@ class Receiver:
         self._ready.set()
         await self._end.wait()
         server.close()
+        # A client that is gone is noticed a moment later; a connection left open fails whatever comes next.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2):
+                while self.open:
+                    await asyncio.sleep(0.001)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
