@@ -47,6 +47,33 @@ def ending_at_once() -> Iterator[None]:
 
 
 @contextmanager
+def never_lost() -> Iterator[Callable[[], None]]:
+    """Yield what raises again a signal that came in the meantime and ended nothing.
+
+    Its exception may come up where a library, or a finalizer, swallows whatever comes up there.
+    """
+    heard: list[tuple[int, FrameType | None]] = []
+    numbers = [number for number in (signal.SIGINT, *_RESUMABLE) if _is_ours(number)]
+    before = {int(number): handler for number in numbers if callable(handler := signal.getsignal(number))}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        heard.append((number, frame))
+        before[number](number, frame)
+
+    def again() -> None:
+        for number, frame in heard[:1]:
+            before[number](number, frame)
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield again
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def ending_in_order(
     loop: AbstractEventLoop, halt: Callable[[int], None], at_once: Callable[[], None]
 ) -> Iterator[None]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from commcast.errors import ExitCode, gravest
+from commcast.signals import never_lost
 
 _ENDED_BY_SIGNAL = frozenset({ExitCode.INTERRUPTED, ExitCode.TERMINATED})
 
@@ -26,14 +27,16 @@ class Loop:
         """Run passes until the time is over, `is_closed`, or a signal came; return what they end in."""
         codes: list[ExitCode] = []
         start = time.monotonic()
-        while True:
-            codes.append(self.one_pass())
-            if codes[-1] in _ENDED_BY_SIGNAL:
-                return codes[-1]
-            due = next_step(time.monotonic() - start, self.every)
-            if is_closed() or (self.lasting is not None and due > self.lasting):
-                return loop_code(codes)
-            time.sleep(max(start + due - time.monotonic(), 0.0))
+        with never_lost() as raise_again:
+            while True:
+                codes.append(self.one_pass())
+                if codes[-1] in _ENDED_BY_SIGNAL:
+                    return codes[-1]
+                due = next_step(time.monotonic() - start, self.every)
+                if is_closed() or (self.lasting is not None and due > self.lasting):
+                    return loop_code(codes)
+                raise_again()
+                time.sleep(max(start + due - time.monotonic(), 0.0))
 
 
 def next_step(passed: float, every: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import sqlite3
@@ -299,6 +300,8 @@ def _engine(path: Path) -> Engine:
 
     # Kept open: closing the last connection would move the whole log into the ledger each time.
     engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=1, max_overflow=2)
+    # A signal that comes while a connection is given back comes up all the same: its traceback is noise.
+    logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin)
     return engine

@@ -8,16 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from commcast.cli.loop import loop_code, next_step
+from commcast.cli.loop import Loop, loop_code, next_step
 from commcast.errors import ExitCode
 from commcast.ledger.stops import stop_incident
 from commcast.ledger.ticks import last_tick
 from commcast.message import Blame, OutcomeKind
+from commcast.signals import EndedBySignal, ending_at_once
 from tests.cli.running import bench_now, every_byte, just_now, run
 from tests.desks import Bench, update_text, write_incident
 from tests.fakes import FakeAdapter, saying
@@ -121,10 +123,20 @@ def test_a_loop_sees_what_is_released_meanwhile(bench: Bench) -> None:
     assert "db2: " in result.stdout
 
 
-def cpu_of(process: int) -> int:
-    """Return how much time a process has spent, in ticks of the clock: it stands still between two passes."""
-    spent = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return sum(map(int, spent))
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_a_pass_swallowed_ends_the_loop(number: signal.Signals) -> None:
+    """A finalizer, or a library that catches whatever comes up, must not keep a loop alive."""
+    passes = []
+
+    def one_pass() -> ExitCode:
+        passes.append(number)
+        with suppress(BaseException):
+            signal.raise_signal(number)
+        return ExitCode.DONE
+
+    with ending_at_once(), pytest.raises((KeyboardInterrupt, EndedBySignal)):
+        Loop(one_pass, every=600).run(lambda: False)
+    assert len(passes) == 1
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
@@ -139,10 +151,6 @@ def test_a_signal_ends_a_loop_well(bench: Bench, number: signal.Signals, code: i
     deadline = time.monotonic() + 60
     while not ticked(bench) and time.monotonic() < deadline:
         time.sleep(0.05)
-    before = -1
-    while (spent := cpu_of(looping.pid)) != before and time.monotonic() < deadline:
-        before = spent
-        time.sleep(0.3)
     looping.send_signal(number)
     _, said = looping.communicate(timeout=60)
     assert looping.returncode == code, said
