@@ -16,6 +16,7 @@ from commcast.cli.update import Place, append_and_send, asked_for, find_open, re
 from commcast.cli.words import (
     MEANING,
     ActionOption,
+    BecauseOption,
     ConfidenceOption,
     InternalOption,
     IssueOption,
@@ -34,11 +35,6 @@ if TYPE_CHECKING:
     from commcast.model import Incident
 
 _NEEDED_ANEW = ("issue", "resolution", "timeframe")
-
-BecauseOption = Annotated[
-    str | None,
-    typer.Option("--because", help="Why, in readers' words.", show_default=False, metavar="TEXT"),
-]
 
 
 def retract(

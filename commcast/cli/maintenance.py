@@ -33,11 +33,13 @@ from commcast.cli.words import (
     AudienceOption,
     BecauseOption,
     EditOption,
+    EndedOption,
     FixedOption,
     InternalOption,
     IssueOption,
     NextOption,
     OwnerOption,
+    PersistsOption,
     RemainsOption,
     ResolutionOption,
     ScopeOption,
@@ -195,12 +197,8 @@ def complete(
     incident: IncidentArgument = None,
     fixed: FixedOption = None,
     remains: RemainsOption = None,
-    if_it_persists: Annotated[
-        str | None, typer.Option(help="What to do when something is not right.", show_default=False)
-    ] = None,
-    ended: Annotated[
-        str | None, typer.Option(help="When it was over, such as 03:40; default: now.", show_default=False)
-    ] = None,
+    if_it_persists: PersistsOption = None,
+    ended: EndedOption = None,
     internal: InternalOption = None,
     edit: EditOption = False,
     yes: YesOption = False,

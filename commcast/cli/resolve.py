@@ -13,22 +13,26 @@ from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, J
 from commcast.cli.output import say
 from commcast.cli.releasing import Wishes
 from commcast.cli.update import Place, append_and_send, asked_for, find_open, refuse_over
-from commcast.cli.words import EditOption, InternalOption, ResolutionOption, with_dates, written_keys
+from commcast.cli.words import (
+    EditOption,
+    EndedOption,
+    FixedOption,
+    InternalOption,
+    PersistsOption,
+    RemainsOption,
+    ResolutionOption,
+    with_dates,
+    written_keys,
+)
 from commcast.errors import Fault, InputError
 
 
 def resolve(
     incident: IncidentArgument = None,
-    fixed: Annotated[str | None, typer.Option(help="What mended it.", show_default=False)] = None,
-    remains: Annotated[
-        str | None, typer.Option(help="What readers may still notice.", show_default=False)
-    ] = None,
-    if_it_persists: Annotated[
-        str | None, typer.Option(help="What to do when it is not over.", show_default=False)
-    ] = None,
-    ended: Annotated[
-        str | None, typer.Option(help="When it was over, such as 11:08; default: now.", show_default=False)
-    ] = None,
+    fixed: FixedOption = None,
+    remains: RemainsOption = None,
+    if_it_persists: PersistsOption = None,
+    ended: EndedOption = None,
     resolution: ResolutionOption = None,
     check_in: Annotated[
         list[str] | None,

@@ -65,9 +65,13 @@ WindowOption = Annotated[
 ExpectedOption = Annotated[
     str | None, _text("--expected", help='It is only known to be coming, at "2026-12-05 02:00".')
 ]
-BecauseOption = Annotated[str | None, _text("--because", help="Why the plan changed, in readers' words.")]
-FixedOption = Annotated[str | None, _text("--fixed", help="What was done.")]
+BecauseOption = Annotated[str | None, _text("--because", help="Why, in readers' words.")]
+FixedOption = Annotated[str | None, _text("--fixed", help="What mended it, or what was done.")]
 RemainsOption = Annotated[str | None, _text("--remains", help="What readers may still notice.")]
+PersistsOption = Annotated[
+    str | None, _text("--if-it-persists", help="What to do when it is not over for a reader.")
+]
+EndedOption = Annotated[str | None, _text("--ended", help="When it was over, such as 11:08; default: now.")]
 EditOption = Annotated[bool, typer.Option("--edit", "-e", help="Open the text in $EDITOR first.")]
 
 _UNDECODED = re.compile("[\ud800-\udfff]")  # how Python shows bytes of the command line that are no text
