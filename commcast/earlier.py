@@ -13,8 +13,7 @@ from commcast.ledger.merged import merged_into
 from commcast.ledger.store import Ledger
 from commcast.model import Channel, Incident, Update
 from commcast.plan.corrections import correcting
-from commcast.plan.holding import newest_released
-from commcast.plan.notices import Notice
+from commcast.plan.notices import Notice, newest_released
 from commcast.standing import NOBODY_KNOWS, IncidentStanding, PersonStanding
 
 # Lists and words are imported where something is owed: most ticks find nothing.

@@ -20,9 +20,8 @@ from commcast.listeners import no_former_readers
 from commcast.model import Channel, Incident
 from commcast.owed import CHUNK, OwedDeliveries, OwedRow
 from commcast.plan.follow_ups import follow_up_notice
-from commcast.plan.holding import newest_released
 from commcast.plan.kinds import NoticeKind, kind_of
-from commcast.plan.notices import Notice, notice_of
+from commcast.plan.notices import Notice, newest_released, notice_of
 from commcast.plan.people import SEND
 from commcast.plan.reminders import offset_of, reminder_notice, still_ahead
 from commcast.standing import NOBODY_KNOWS, PersonStanding

@@ -13,9 +13,8 @@ from zoneinfo import ZoneInfo
 from commcast.config import Config
 from commcast.model import Channel, Incident, Update
 from commcast.plan import reasons
-from commcast.plan.holding import newest_released
 from commcast.plan.kinds import NoticeKind
-from commcast.plan.notices import Due, Notice, notice_of
+from commcast.plan.notices import Due, Notice, newest_released, notice_of
 from commcast.plan.quiet import next_morning
 from commcast.standing import IncidentStanding
 

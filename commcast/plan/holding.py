@@ -15,7 +15,7 @@ from commcast.config import Config, OnSilence, Silence
 from commcast.model import Channel, Incident, Update
 from commcast.plan import reasons
 from commcast.plan.kinds import NoticeKind
-from commcast.plan.notices import Due, Hold, Notice, notice_of
+from commcast.plan.notices import Due, Hold, Notice, newest_released, notice_of
 from commcast.plan.promised import broken_promises, holds_in_a_row, last_said, name_of_promise
 from commcast.standing import IncidentStanding, Said
 
@@ -42,12 +42,6 @@ def holds_due(
         for promised in sorted(by_promise)
         for line in _lines(incident, update, promised, by_promise[promised], standing, config, now, early)
     )
-
-
-def newest_released(incident: Incident, standing: IncidentStanding) -> Update | None:
-    """Return the newest update that somebody said yes to, None where there is none."""
-    released = [number for number in standing.releases if number <= len(incident.updates)]
-    return incident.update(max(released)) if released else None
 
 
 def says_hold(config: Config, update: Update, audience: str, promised: datetime) -> bool:

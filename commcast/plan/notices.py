@@ -93,6 +93,12 @@ class Due:
     from_: datetime | None = None
 
 
+def newest_released(incident: Incident, standing: IncidentStanding) -> Update | None:
+    """Return the newest update that somebody said yes to, None where there is none."""
+    released = [number for number in standing.releases if number <= len(incident.updates)]
+    return incident.update(max(released)) if released else None
+
+
 def notice_of(
     incident: Incident, update: Update, channel: Channel, standing: IncidentStanding, config: Config
 ) -> Notice:

@@ -17,7 +17,7 @@ from commcast.config import Config
 from commcast.durations import short_duration
 from commcast.model import Channel, Incident, Kind, Update
 from commcast.plan.kinds import NoticeKind, is_named_for, moment_id
-from commcast.plan.notices import Due
+from commcast.plan.notices import Due, newest_released
 from commcast.plan.promised import holds_in_a_row, last_said, name_of_promise
 from commcast.plan.reasons import UPDATE_STALE
 from commcast.standing import IncidentStanding, Said
@@ -127,10 +127,9 @@ def _of_promises(
     config: Config,
     now: datetime,
 ) -> Iterator[Nudge]:
-    released = [number for number in standing.releases if number <= len(incident.updates)]
-    if not released or incident.update(max(released)).is_end:
+    update = newest_released(incident, standing)
+    if update is None or update.is_end:
         return
-    update = incident.update(max(released))
     spoken = [] if standing.stopped_by else lines  # nothing goes by itself of what somebody stopped
     going = {line.notice.id for line in spoken if line.owed}
     held = {line.notice.id for line in spoken if line.from_ is not None}
@@ -205,10 +204,9 @@ def _line_for(incident: Incident, update: Update, promised: datetime, config: Co
 
 
 def _of_estimate(incident: Incident, standing: IncidentStanding, now: datetime) -> Iterator[Nudge]:
-    released = [number for number in standing.releases if number <= len(incident.updates)]
-    if not released or not standing.said:
+    update = newest_released(incident, standing)
+    if update is None or not standing.said:
         return
-    update = incident.update(max(released))
     latest = update.timeframe.latest
     if update.is_end or update.window is not None or latest is None or now < latest:
         return

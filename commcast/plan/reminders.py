@@ -11,7 +11,7 @@ from commcast.durations import parse_duration, short_duration
 from commcast.model import Channel, Incident, Status, Update, Window
 from commcast.plan import reasons
 from commcast.plan.kinds import NoticeKind
-from commcast.plan.notices import Due, Notice, notice_of
+from commcast.plan.notices import Due, Notice, newest_released, notice_of
 from commcast.plan.quiet import end_of_quiet, start_of_quiet
 from commcast.standing import IncidentStanding
 
@@ -37,12 +37,10 @@ def reminders_due(
     that release, or that the next one has overtaken, is not made up for. It is asked only where no update is
     owed, which says all that a reminder would.
     """
-    number = max((n for n in standing.releases if n <= len(incident.updates)), default=0)
-    if not number:
+    update = newest_released(incident, standing)
+    if update is None or update.window is None or update.status not in TO_COME:
         return ()
-    update = incident.update(number)
-    if update.window is None or update.status not in TO_COME:
-        return ()
+    number = update.number
     lines = []
     for channel in Channel:
         for reminder in reminders_of(update, update.window, channel, config):

@@ -11,9 +11,9 @@ from commcast.cadence import window_bound
 from commcast.config import Config, SmsChannel
 from commcast.model import Channel, Incident, NextWord, Update
 from commcast.plan import reasons
-from commcast.plan.holding import hold_from, newest_released, next_promise, says_hold
+from commcast.plan.holding import hold_from, next_promise, says_hold
 from commcast.plan.kinds import NoticeKind, is_named_for, kind_of
-from commcast.plan.notices import Due, Hold, Notice, notice_of
+from commcast.plan.notices import Due, Hold, Notice, newest_released, notice_of
 from commcast.plan.promised import name_of_promise
 from commcast.plan.quiet import end_of_quiet
 from commcast.standing import IncidentStanding, Said

@@ -9,7 +9,7 @@ from commcast.config import Config
 from commcast.model import Channel, Incident, Update
 from commcast.plan import reasons
 from commcast.plan.corrections import corrects_here
-from commcast.plan.notices import Due, Notice, notice_of
+from commcast.plan.notices import Due, Notice, newest_released, notice_of
 from commcast.plan.promised import broken_promises
 from commcast.release import ELSEWHERE
 from commcast.standing import IncidentStanding
@@ -23,10 +23,9 @@ def updates_due(
     Only the newest counts: words that newer ones have overtaken are never sent as a backlog. An update older
     than its own promise is stale; `late` sends it all the same.
     """
-    released = [number for number, release in standing.releases.items() if number <= len(incident.updates)]
-    if not released:
+    update = newest_released(incident, standing)
+    if update is None:
         return ()
-    update = incident.update(max(released))
     notices = [
         _as_texted(notice_of(incident, update, channel, standing, config), config) for channel in Channel
     ]
