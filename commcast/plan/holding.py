@@ -70,6 +70,12 @@ def hold_at(said_at: datetime, promised: datetime, early: timedelta) -> datetime
     return max(promised - early, said_at + (promised - said_at) / 2)
 
 
+def last_news(incident: Incident, newest: Update) -> datetime:
+    """Return when there was news last; updates that said "nothing new" themselves do not count."""
+    news = [update.at for update in incident.updates[: newest.number] if update.nothing_new is None]
+    return news[-1] if news else newest.at
+
+
 def next_promise(
     config: Config, incident: Incident, update: Update, audience: str, base: datetime, step: int
 ) -> datetime:
@@ -126,7 +132,8 @@ def _notice(
     names = {each.audience for each in said}
     plain = notice_of(incident, update, Channel.EMAIL, standing, config)
     audiences = tuple(sorted(names, key=lambda name: (config.audiences[name].rank, name)))
-    holds = {name: _hold(update, standing, name) for name in audiences}
+    since = last_news(incident, update)
+    holds = {name: Hold(since, holds_in_a_row(standing, Channel.EMAIL, name) + 1) for name in audiences}
     return replace(
         plain,
         id=f"{NoticeKind.HOLDING}:{name_of_promise(promised, said, standing.said)}",
@@ -138,10 +145,6 @@ def _notice(
         holds=holds,
         only_told=True,
     )
-
-
-def _hold(update: Update, standing: IncidentStanding, audience: str) -> Hold:
-    return Hold(since=update.at, step=holds_in_a_row(standing, Channel.EMAIL, audience) + 1)
 
 
 def _promises(

@@ -11,7 +11,7 @@ from commcast.cadence import window_bound
 from commcast.config import Config, SmsChannel
 from commcast.model import Channel, Incident, NextWord, Update
 from commcast.plan import reasons
-from commcast.plan.holding import hold_from, next_promise, says_hold
+from commcast.plan.holding import hold_from, last_news, next_promise, says_hold
 from commcast.plan.kinds import NoticeKind, is_named_for, kind_of
 from commcast.plan.notices import Due, Hold, Notice, newest_released, notice_of
 from commcast.plan.promised import name_of_promise
@@ -144,7 +144,7 @@ def _line(
     by = next_promise(config, incident, newest, audience, max(promised, now), step)
     notice = replace(
         notice,
-        holds={audience: Hold(_last_news(incident, newest), step)},
+        holds={audience: Hold(last_news(incident, newest), step)},
         next_update_by={**notice.next_update_by, audience: by},
     )
     reason = reasons.TEXT_HOLDS if now >= goes else reasons.TEXT_LATER
@@ -172,9 +172,3 @@ def _step(made: Said, audience: str, said: tuple[Said, ...]) -> int:
     while (earlier := before.get(kept.notice)) is not None and earlier.number == kept.number:
         step, kept = step + 1, earlier
     return step
-
-
-def _last_news(incident: Incident, newest: Update) -> datetime:
-    """Return when there was news last; updates that said "nothing new" themselves do not count."""
-    news = [update.at for update in incident.updates[: newest.number] if update.nothing_new is None]
-    return news[-1] if news else newest.at

@@ -224,3 +224,14 @@ def test_word_within_the_promised_minute_is_not_called_late() -> None:
     late.write(late.incident.latest.at + EVERY + timedelta(seconds=60))
     mails = [line.notice for _, line in late.log if line.notice.channel is Channel.EMAIL]
     assert set(mails[-1].broken) == {"board", "customers", "support"}
+
+
+def test_since_when_nothing_is_new_is_when_there_was_news_last() -> None:
+    """By mail as by text: an update that said "nothing new" was none."""
+    told = begun()
+    quiet = update_of(2, S.INVESTIGATING, at=AT + 15 * MINUTE, nothing_new="The rollback is at 60%.")
+    told.incident = told.incident.model_copy(update={"updates": (*told.incident.updates, quiet)})
+    told.release()
+    told.tick(AT + 15 * MINUTE)
+    (line,) = told.tick(AT + 32 * MINUTE)
+    assert {hold.since for hold in line.notice.holds.values()} == {AT}
