@@ -1,4 +1,4 @@
-"""What surrounds an incident's messages: who was nudged, what readers answered, which texts were sent."""
+"""What surrounds an incident's messages: what readers answered, and which texts were sent."""
 
 from __future__ import annotations
 
@@ -10,24 +10,12 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, or_, select
 
 from commcast.ledger import schema
-from commcast.ledger.schema import OWN_STORY, State, stamp, unstamp
+from commcast.ledger.schema import State, stamp
 
-_call, _feedback, _delivery = schema.call, schema.feedback, schema.delivery
+_feedback, _delivery = schema.feedback, schema.delivery
 _composition = schema.composition
 
 _TEXTS_MEASURED = 500  # different texts that are measured; of more, those that most readers got
-
-
-@dataclass(frozen=True, slots=True)
-class Called:
-    """One run of the command that wakes somebody, by the nudge it stood for."""
-
-    incident: str
-    notice: str
-    at: datetime
-    ended_at: datetime | None
-    state: str
-    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +38,6 @@ class TextSent:
     wording: str
     context: Mapping[str, Any]
     recipient: Mapping[str, Any]
-
-
-def read_calls(connection: Connection, incident: str) -> tuple[Called, ...]:
-    """Return whom the nudge command was run for, oldest first."""
-    c = _call.c
-    rows = connection.execute(
-        select(c.incident, c.notice, c.at, c.ended_at, c.state, c.detail)
-        .where(c.incident.in_([incident, f"{OWN_STORY}{incident}"]))
-        .order_by(c.at)
-    )
-    return tuple(Called(*row[:2], datetime.fromisoformat(row[2]), unstamp(row[3]), *row[4:]) for row in rows)
 
 
 def read_answers(connection: Connection, incident: str) -> tuple[Answered, ...]:

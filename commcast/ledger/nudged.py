@@ -64,7 +64,7 @@ def last_nudges(connection: Connection) -> Mapping[str, Nudged]:
         who = (str(row.recipient.get("name") or row.audience), row.channel, row.state)
         found[name] = Nudged(row.notice, max(at, last.at), (*last.people, who))
     for row in connection.execute(_OF_CALLS):
-        name, at = row.incident.removeprefix(OWN_STORY), datetime.fromisoformat(row.at)
+        name, at = row.incident, datetime.fromisoformat(row.at)
         last = found.get(name)
         if last is not None and last.notice == row.notice:
             found[name] = Nudged(last.notice, max(at, last.at), last.people, row.state, row.detail)

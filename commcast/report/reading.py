@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from commcast.ledger.aftermath import Called, TextSent, read_answers, read_calls, read_texts_sent
+from commcast.ledger.aftermath import TextSent, read_answers, read_texts_sent
+from commcast.ledger.calls import Call, calls
 from commcast.ledger.chronicle import (
     Counted,
     Promised,
@@ -214,13 +215,12 @@ def _pledges(promised: Iterable[Promised]) -> tuple[Pledge, ...]:
 def read_nudges(connection: Connection, incident: str) -> tuple[Nudged, ...]:
     """Return what the people of an incident were told themselves, oldest first."""
     own = read_counted(connection, Scope(f"{OWN_STORY}{incident}"))
-    calls = read_calls(connection, incident)
     told = [Nudged(row.notice, row.last_at, row.channel, row.count, _outcome(row)) for row in own]
-    told += [Nudged(call.notice, call.at, "command", 1, _called(call)) for call in calls]
+    told += [Nudged(call.nudge, call.at, "command", 1, _called(call)) for call in calls(connection, incident)]
     return tuple(sorted(told, key=lambda each: each.at))
 
 
-def _called(call: Called) -> str:
+def _called(call: Call) -> str:
     return f"{call.state}: {call.detail}" if call.detail else call.state
 
 

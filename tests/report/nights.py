@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, insert, select
 
 from commcast.ledger import schema
+from commcast.ledger.calls import begin_call, end_call
 from commcast.ledger.schema import OWN_STORY, stamp
 from tests.desks import Bench, update_text, write_desk, write_list
 
@@ -87,11 +88,8 @@ class Night:
             notice = f"nudge:{clock(at):%Y-%m-%dT%H:%M:%SZ}:1"
             own = f"{OWN_STORY}pay7"
             _copy_last(connection, "pay7", notice, clock(at), None, into=own, most=1)
-            connection.execute(
-                insert(schema.call).values(
-                    incident=own, notice=notice, at=stamp(clock(at)), state="accepted", detail=""
-                )
-            )
+            begin_call(connection, "pay7", notice, clock(at))
+            end_call(connection, "pay7", notice, is_accepted=True, detail="", now=clock(at))
 
     def close(self) -> None:
         self.bench.ledger.close()
