@@ -27,7 +27,10 @@ def window_of(incident: Incident) -> Window:
 def read_window(desk: Desk, text: str) -> Window:
     from commcast.instants import parse_window
 
-    return _read(lambda: parse_window(text, desk.now, desk.config.zone), "--window")
+    window: Window = _read(lambda: parse_window(text, desk.now, desk.config.zone), "--window")
+    until = text.rpartition("/")[2].strip()
+    _check_not_far(desk, "--window", until, window.end, window.start, "its beginning")
+    return window
 
 
 def _read(read: Callable[[], Result], option: str) -> Result:
@@ -54,13 +57,20 @@ def longer(desk: Desk, incident: Incident, until: str) -> Window:
     if end <= old.end:
         what = f"that is not later than the end that was said ({shown(desk, old)})"
         refuse("--until", what, "write a later end, with its date where that is another day")
-    if len(until) <= len("05:00") and end - old.end > _MOST_BY_CLOCK:
-        said = end.astimezone(zone)
-        what = f"{until} is on {said:%a} {said.day} {said:%b}, long after the end that was said"
-        refuse("--until", what, f"where that is meant, write its date: --until {said:%Y-%m-%dT%H:%M}")
+    _check_not_far(desk, "--until", until, end, old.end, "the end that was said")
     if end <= desk.now:
         refuse("--until", "that has passed", "write an end that is still to come")
     return Window(start=old.start, end=end)
+
+
+def _check_not_far(desk: Desk, option: str, until: str, end: datetime, since: datetime, name: str) -> None:
+    """Refuse a clock time without a date that is far off: one that has passed today is no time tomorrow."""
+    if len(until) <= len("05:00") and end - since > _MOST_BY_CLOCK:
+        said = end.astimezone(desk.config.zone)
+        what = f"{until} is on {said:%a} {said.day} {said:%b}, long after {name}"
+        dated = f"{said:%Y-%m-%dT%H:%M}"
+        dated = f'"…/{dated}"' if option == "--window" else dated
+        refuse(option, what, f"where that is meant, write its date: {option} {dated}")
 
 
 def still_to_come(desk: Desk) -> Callable[[Incident], None]:

@@ -112,6 +112,7 @@ def test_customers_hear_of_planned_work_unless_another_severity_is_given(desk: P
 @pytest.mark.parametrize(
     ("window", "said"),
     [
+        (f"{DAY} 04:00/02:00", "--window: 02:00 is on "),
         ("tomorrow", "--window: 'tomorrow' is not a window; write \"2026-12-05 02:00/04:00\""),
         (f"{DAY} 04:00", "is not a window"),
         (f"{DAY} 04:00/{DAY} 02:00", "--window: the window ends before it begins; write a later end"),
