@@ -11,11 +11,13 @@ import aiosmtplib
 
 from commcast.adapters.smtp_dialogue import Dialogue
 from commcast.adapters.smtp_letter import Batch, Letter
-from commcast.adapters.smtp_opening import Opening, name_of, offered, words_of
+from commcast.adapters.smtp_opening import Opening, close, name_of, offered, words_of
 from commcast.adapters.smtp_outcomes import Answer, Stage
 from commcast.adapters.smtp_pipeline import Pipeline
 from commcast.adapters.smtp_talk import Talk
 from commcast.config_providers import SmtpProvider
+
+_CANCEL_AGAIN = 0.05  # seconds
 
 
 class Pool:
@@ -73,14 +75,25 @@ class Pool:
     async def close(self, farewell: float) -> None:
         """Leave: say QUIT where nothing is under way, wait `farewell` seconds at the most, close the rest."""
         self.halt()
-        openings, talks = tuple(self._openings), tuple(self._talks)
-        for opening in openings:
-            opening.cancel()
+        talks = tuple(self._talks)
         try:
-            await asyncio.gather(*openings, *(talk.leave(farewell) for talk in talks), return_exceptions=True)
+            leaving = (talk.leave(farewell) for talk in talks)
+            await asyncio.gather(self._end_openings(), *leaving, return_exceptions=True)
         finally:
             for talk in talks:
                 talk.abort()
+
+    async def _end_openings(self) -> None:
+        """Cancel what is being opened until it has ended.
+
+        Once is not enough: asyncio.wait_for of Python 3.11, in which the library waits for a reply, forgets a
+        cancellation that comes together with that reply.
+        """
+        while self._openings:
+            for opening in self._openings:
+                opening.cancel()
+            await asyncio.wait(self._openings, timeout=_CANCEL_AGAIN)
+            self._openings = {opening for opening in self._openings if not opening.done()}
 
     # --- what the talks ask
 
@@ -173,6 +186,9 @@ class Pool:
         self._openings.discard(cast(asyncio.Task[None], asyncio.current_task()))
 
     def _opened(self, client: aiosmtplib.SMTP) -> None:
+        if self._halted:
+            close(client, cast(asyncio.WriteTransport, client.transport))
+            return
         self._proved = True
         talk: Talk
         if offered(client).pipelining:

@@ -72,12 +72,12 @@ def tick(
         option = "--until-closed" if until_closed else "--for"
         raise InputError(f"{option} bounds a loop: write it with --loop 1m")
     if loop is None:
-        code = _pass(folder, as_json, _Talk())
+        code = _pass(folder, as_json, Talk())
     elif as_json:
         raise InputError("--json tells of one pass: leave out --loop")
     else:
         try:
-            talk, lasting = _Talk(), _length(for_, "--for") if for_ else None
+            talk, lasting = Talk(), _length(for_, "--for") if for_ else None
             passes = Loop(lambda: _pass_in_loop(folder, talk), _length(loop, "--loop"), lasting)
             code = passes.run(lambda: until_closed and _is_closed(folder))
         except KeyboardInterrupt:
@@ -87,18 +87,20 @@ def tick(
 
 
 @dataclass
-class _Talk:
-    """Says what is wrong once, and again only when it has changed: a loop does not repeat itself."""
+class Talk:
+    """Says each thing that is wrong once, and again only when it was gone: a loop does not repeat itself."""
 
-    last: dict[str, str] = field(default_factory=dict)
+    last: dict[str, list[str]] = field(default_factory=dict)
 
     def faults(self, text: str, about: str = "files") -> None:
-        if text and text != self.last.get(about):
-            say(text)
-        self.last[about] = text
+        lines = text.splitlines()
+        before = self.last.get(about, [])
+        if news := [line for line in lines if line not in before]:
+            say("\n".join(news))
+        self.last[about] = lines
 
 
-def _pass_in_loop(folder: Path | None, talk: _Talk) -> ExitCode:
+def _pass_in_loop(folder: Path | None, talk: Talk) -> ExitCode:
     """Run one pass; what a later one may find mended does not end the loop."""
     try:
         return _pass(folder, False, talk)
@@ -125,7 +127,7 @@ def _is_closed(folder: Path | None) -> bool:
     return not is_open
 
 
-def _pass(folder: Path | None, as_json: bool, talk: _Talk) -> ExitCode:
+def _pass(folder: Path | None, as_json: bool, talk: Talk) -> ExitCode:
     from commcast.tick import tick as run_tick
 
     with desk_to_work(folder) as (desk, ledger), Progress() as progress, going_on_unread():
@@ -152,7 +154,7 @@ def _beat(desk: Desk, code: ExitCode) -> str:
     return f"Heartbeat: {why}. The tick itself is done." if why else ""
 
 
-def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: _Talk) -> ExitCode:
+def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: Talk) -> ExitCode:
     code = ticked.exit_code(desk.config.send.tolerate)
     faults = [_in_words(path, error) for path, error in ticked.errors.items()]
     faults += [f"{name}: {nudged.unreached}" for name, nudged in ticked.nudged.items() if nudged.unreached]

@@ -46,6 +46,7 @@ class Script:
     messages: list[Received] = field(default_factory=list)
     spoken: list[str] = field(default_factory=list)
     connections: int = 0
+    ended: int = 0  # of them
     used: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def next(self, point: str) -> str:
@@ -202,6 +203,7 @@ async def scripted_server(script: Script) -> AsyncIterator[int]:
             pass
         finally:
             talks.discard(task)
+            script.ended += 1
             writer.transport.close()
 
     listener = socket.create_server((HOST, 0))

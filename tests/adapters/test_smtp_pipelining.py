@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import aiosmtplib
 import pytest
 import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.adapters import mime, smtp_letter, smtp_opening, smtp_pipeline
+from commcast.adapters import mime, smtp_letter, smtp_opening, smtp_pipeline, smtp_pool
 from commcast.adapters.smtp import SmtpAdapter
 from commcast.adapters.smtp_pipeline import ONE_WRITE
 from commcast.adapters.smtp_replies import GARBAGE as NO_REPLY
@@ -404,6 +405,45 @@ def test_a_halt_gives_back_what_is_not_begun() -> None:
     assert {outcome.detail for outcome in later} == {NOT_BEGUN}
     assert [outcome.delivery for outcome in outcomes if outcome.detail == NOT_BEGUN] == [3, 4, 5, 6]
     assert said(sorted(outcomes, key=lambda each: each.delivery)) == "UNNNNN"
+
+
+class Late(smtp_opening.Opening):
+    """A connection that is there in the moment in which it is cancelled: asyncio.wait_for of Python 3.11,
+    which the library uses, gives the answer and forgets the cancellation when both come in one turn."""
+
+    ready = asyncio.Event()
+
+    async def run(self) -> aiosmtplib.SMTP:
+        client = await super().run()
+        Late.ready.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return client
+
+
+@pytest.mark.parametrize("extensions", [PIPELINING, ()])
+def test_a_connection_that_comes_while_we_leave_is_closed(
+    extensions: Sequence[str], loop_factory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would end it any more: it would stand open until the loop is torn down around it."""
+    monkeypatch.setattr(smtp_pool, "Opening", Late)
+    monkeypatch.setattr(Late, "ready", asyncio.Event())
+    script = Script({}, extensions)
+
+    async def scenario() -> list[Outcome]:
+        async with scripted_server(script) as port:
+            async with SmtpAdapter(settings(port), None) as adapter:
+                call = asyncio.create_task(collect(adapter, hand_overs(Channel.EMAIL, 1)))
+                await Late.ready.wait()
+                adapter.halt()
+                outcomes = await call
+            while not script.ended:
+                await asyncio.sleep(0.001)
+            return outcomes
+
+    outcomes = run(asyncio.wait_for(scenario(), PATIENT.total_seconds()), loop_factory)
+    assert [outcome.detail for outcome in outcomes] == [NOT_BEGUN]
+    assert script.ended == script.connections == 1
 
 
 @pytest.mark.parametrize("point", ["connect", "mail", "rcpt", "data", "dot"])

@@ -21,8 +21,8 @@ def run(*arguments: str | Path, folder: Path | None = None, expect: int = 0) -> 
 
 
 def just_now() -> datetime:
-    """Return a full minute shortly ago: the commands read the real clock."""
-    return (datetime.now(UTC) - timedelta(minutes=2)).replace(second=0, microsecond=0)
+    """Return a full minute shortly ago: the commands read the real clock, and a draft nudges after three."""
+    return (datetime.now(UTC) - timedelta(minutes=1)).replace(second=0, microsecond=0)
 
 
 def bench_now(folder: Path) -> Bench:

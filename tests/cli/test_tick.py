@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from commcast.cli.loop import Loop, loop_code, next_step
+from commcast.cli.tick import Talk
 from commcast.errors import ExitCode
 from commcast.ledger.stops import stop_incident
 from commcast.ledger.ticks import last_tick
@@ -112,6 +113,14 @@ def test_a_loop_ends_by_itself_and_says_a_fault_once(bench: Bench) -> None:
     break_files(bench.folder)
     result = run("tick", "--loop", "1s", "--for", "2s", folder=bench.folder, expect=2)
     assert result.stderr.count("b-half.yaml") == 1
+
+
+def test_what_is_wrong_is_said_again_only_when_it_was_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    """One more fault does not repeat those that were said in the pass before."""
+    talk = Talk()
+    for text in ("a: one", "a: one\nb: two", "", "a: one", "a: one"):
+        talk.faults(text)
+    assert capsys.readouterr().err.splitlines() == ["a: one", "b: two", "a: one"]
 
 
 def test_a_loop_sees_what_is_released_meanwhile(bench: Bench) -> None:
