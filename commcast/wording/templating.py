@@ -9,6 +9,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Self
 
@@ -276,7 +277,8 @@ def _nothing_fits(audience: str, view: View, status: str, channel: Channel) -> F
     return Fault(f"templates/{audience}", 0, 0, what, remedy)
 
 
-def _references(name: str, source: str) -> list[tuple[str, int, bool]]:
+@lru_cache(maxsize=MOST_TEMPLATES * 4)  # each audience, channel and notice asks again for the same few files
+def _references(name: str, source: str) -> tuple[tuple[str, int, bool], ...]:
     """Return (name as written, line, may be missing) of every template that `source` pulls in."""
     try:
         tree = Environment(autoescape=True).parse(source)
@@ -286,7 +288,7 @@ def _references(name: str, source: str) -> list[tuple[str, int, bool]]:
     except (RecursionError, ValueError):
         raise TemplateError(Fault(display_name(name), 0, 0, "is nested too deeply", "split it up")) from None
     kinds = (nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)
-    return [_reference(name, node) for node in tree.find_all(kinds)]
+    return tuple(_reference(name, node) for node in tree.find_all(kinds))
 
 
 def _reference(name: str, node: nodes.Node) -> tuple[str, int, bool]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import Environment, nodes
 
 from commcast.errors import TemplateError
 from commcast.model import Channel, View
@@ -138,6 +139,30 @@ def test_only_plain_written_names_inside_the_folder_can_be_included(
     found = templates(tmp_path, {"vip/email.txt.j2": "{% " + verb.format(written) + " %}"})
     with pytest.raises(TemplateError, match=r"templates/vip/email\.txt\.j2:1: "):
         choose(found)
+
+
+def test_a_file_is_parsed_once_however_often_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each audience, channel and notice of a tick asks again; what changed meanwhile is seen all the same."""
+    parsed: list[str] = []
+    parse = Environment.parse
+
+    def noting(self: Environment, source: str, *more: str | None) -> nodes.Template:
+        parsed.append(source)
+        return parse(self, source, *more)
+
+    monkeypatch.setattr(Environment, "parse", noting)
+    user = {
+        "vip/email.txt.j2": f"{tmp_path} {{% include 'vip/foot.j2' %}}",
+        "vip/foot.j2": f"{tmp_path} foot",
+    }
+    found = templates(tmp_path, user)
+    wordings = {choose(found).digest for _ in range(5)}
+    assert (len(wordings), len(parsed)) == (1, 2)
+    write(tmp_path / "user", {"vip/foot.j2": f"{tmp_path} another foot"})
+    assert choose(found).digest not in wordings
+    assert len(parsed) == 3
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "x" * 65, "a\0b", "a.b", "é"])
