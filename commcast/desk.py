@@ -29,7 +29,7 @@ from commcast.ledger.ticks import drift
 from commcast.model import Channel, Incident
 from commcast.plan.due import due
 from commcast.plan.follow_ups import REVIEW
-from commcast.plan.notices import Due, Notice
+from commcast.plan.notices import Due, Notice, newest_released
 from commcast.plan.reasons import UPDATE_NOT_TEXTED, UPDATE_TO_NEWCOMERS
 from commcast.release import Release, changed, digest, drafts, nothing_kept
 from commcast.standing import IncidentStanding
@@ -76,6 +76,13 @@ class Owed:
     def drafts(self) -> tuple[int, ...]:
         """The numbers of the updates that nobody has released."""
         return drafts(self.incident, self.standing.releases)
+
+    @property
+    def halted_by(self) -> str:
+        """Who stopped it, "" for nobody; a stop put only until the correction, released by now, is over."""
+        newest = newest_released(self.incident, self.standing)
+        ends = self.standing.correcting and newest is not None and bool(newest.corrects)
+        return "" if ends else self.standing.stopped_by
 
     @property
     def review(self) -> bool:

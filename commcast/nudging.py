@@ -39,6 +39,18 @@ class Nudged:
     unreached: str = ""
 
 
+def whom(desk: Desk, on_duty: OnDuty, nudge: Nudge, environ: Mapping[str, str]) -> list[Reach]:
+    """Return who is woken: the owner, the backup where it comes to that, everybody where there is none.
+
+    An offer that nobody took wakes both who made it and to whom it was made.
+    """
+    offered = on_duty.offered.person if on_duty.offered else None
+    backup = on_duty.backup if nudge.backup_too or on_duty.owner is None else None
+    named = nudge.told or [key for key in (on_duty.owner, backup, offered) if key]
+    known = [key for key in dict.fromkeys(named) if key in desk.config.people]
+    return [reach(key, desk.config, environ) for key in known or desk.config.people]
+
+
 @dataclass(frozen=True)
 class Nudger:
     """Nudges for one process. `environ` holds the addresses that commcast.toml only names."""
@@ -51,7 +63,7 @@ class Nudger:
         """Give each of these nudges once, whoever else is about to give it, too."""
         done = Nudged(list(nudges))
         for nudge in nudges:
-            people = self.whom(on_duty, nudge)
+            people = whom(self.desk, on_duty, nudge, self.environ)
             done.people.extend(person.name for person in people if person.name not in done.people)
             self._one(incident, nudge, people, on_duty, done)
         done.delivered = self.deliverer.deliver(OWN_STORY + incident.id)
@@ -67,17 +79,6 @@ class Nudger:
                     said = headline(self.desk.config, nudge, self.desk.now)
                     return f"{said}, and the nudge reached nobody: {'; '.join(why)}; see: commcast doctor"
         return ""
-
-    def whom(self, on_duty: OnDuty, nudge: Nudge) -> list[Reach]:
-        """Return who is woken: the owner, the backup where it comes to that, everybody where there is none.
-
-        An offer that nobody took wakes both who made it and to whom it was made.
-        """
-        offered = on_duty.offered.person if on_duty.offered else None
-        backup = on_duty.backup if nudge.backup_too or on_duty.owner is None else None
-        named = nudge.told or [key for key in (on_duty.owner, backup, offered) if key]
-        known = [key for key in dict.fromkeys(named) if key in self.desk.config.people]
-        return [reach(key, self.desk.config, self.environ) for key in known or self.desk.config.people]
 
     def _one(
         self, incident: Incident, nudge: Nudge, people: Sequence[Reach], on_duty: OnDuty, done: Nudged

@@ -21,7 +21,7 @@ from commcast.model import Channel, Incident
 from commcast.owed import CHUNK, OwedDeliveries, OwedRow
 from commcast.plan.follow_ups import follow_up_notice
 from commcast.plan.kinds import NoticeKind, kind_of
-from commcast.plan.notices import Notice, newest_released, notice_of
+from commcast.plan.notices import Notice, notice_of
 from commcast.plan.people import SEND
 from commcast.plan.reminders import offset_of, reminder_notice, still_ahead
 from commcast.standing import NOBODY_KNOWS, PersonStanding
@@ -46,7 +46,7 @@ class Sender:
         Raises InputError, DecisionNeeded, LedgerError or TryAgain; then nothing of the notice has left.
         """
         with stopping_on_interrupt(self.deliverer.ledger, owed.incident.id, self.deliverer.clock):
-            if owed.standing.stopped_by and not self._ends_with_correction(owed):
+            if owed.halted_by:
                 # Nothing is frozen of what was stopped: the list that is mended meanwhile is what goes.
                 return self._report_stop(owed)
             if owed.deliveries:
@@ -56,11 +56,6 @@ class Sender:
             delivered = self.deliverer.deliver(owed.incident.id)
             delivered.expired += stale
             return delivered
-
-    def _ends_with_correction(self, owed: Owed) -> bool:
-        """Return whether the stop was put only until the correction, which is released now, is ready."""
-        newest = newest_released(owed.incident, owed.standing)
-        return owed.standing.correcting and newest is not None and bool(newest.corrects)
 
     def _go_on(self, owed: Owed) -> None:
         """Lift the stop that a correction put: no wrong words wait any more."""
@@ -72,7 +67,7 @@ class Sender:
 
     def _report_stop(self, owed: Owed) -> Delivered:
         delivered = self.deliverer.deliver(owed.incident.id)
-        delivered.stopped_by = delivered.stopped_by or owed.standing.stopped_by
+        delivered.stopped_by = delivered.stopped_by or owed.halted_by
         return delivered
 
     def check_providers(self, owed: Owed) -> None:

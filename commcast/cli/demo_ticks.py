@@ -39,10 +39,10 @@ def wait(desk: Desk, ledger: Ledger, until: datetime) -> None:
 def _lines(desk: Desk, ticked: Ticked) -> Iterator[str]:
     at = f"{desk.now.astimezone(ZONE):%H:%M}"
     if nudged := ticked.nudged.get(INCIDENT):
-        from commcast.cli.tick import why_in_words
+        from commcast.cli.tick_words import why_in_words
 
         yield ""
-        yield paint(f"{at}  tick nudges {' and '.join(nudged.people)}: {why_in_words(nudged)}", BOLD)
+        yield paint(f"{at}  tick nudges {' and '.join(nudged.people)}: {why_in_words(nudged.nudges)}", BOLD)
         yield paint(f"       the line to paste: {inert(nudged.nudges[0].line)}", DIM)
     done = ticked.delivered.get(INCIDENT)
     if done is not None and done.handed_over:

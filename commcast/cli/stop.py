@@ -11,7 +11,7 @@ from commcast.cli.options import FolderOption, clock
 from commcast.cli.outcomes import tell_trouble
 from commcast.cli.output import going_on_unread, say, show
 from commcast.cli.progress import Progress
-from commcast.cli.tick import delivered_in_words
+from commcast.cli.tick_words import delivered_in_words
 from commcast.errors import ExitCode, InputError, gravest
 
 if TYPE_CHECKING:

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from commcast.cli.loop import Loop
-from commcast.cli.opening import desk_to_read, desk_to_work, sender_for
+from commcast.cli.opening import desk_to_work, sender_for
 from commcast.cli.options import DryRunOption, FolderOption, JsonOption, moment_or_now
-from commcast.cli.outcomes import tell_signal, trouble_document
+from commcast.cli.outcomes import tell_signal
 from commcast.cli.output import going_on_unread, say, show, show_json
-from commcast.cli.present import NAMES
 from commcast.cli.progress import Progress
+from commcast.cli.tick_words import as_document, delivered_in_words, fault_in_words, nudged_in_words
 from commcast.durations import parse_duration
 from commcast.errors import CommcastError, ExitCode, InputError, Interrupted, LedgerError
 
 if TYPE_CHECKING:
     from commcast.delivering import Delivered
     from commcast.desk import Desk
-    from commcast.ledger.store import Ledger
-    from commcast.nudging import Nudged
     from commcast.tick import Ticked
 
 LoopOption = Annotated[
@@ -64,8 +61,9 @@ def tick(
     Example: commcast tick --loop 1m --until-closed
     """
     if dry_run:
-        _dry_run(folder, now, as_json)
-        return
+        from commcast.cli.tick_foreseen import show_foreseen
+
+        raise typer.Exit(show_foreseen(folder, moment_or_now(now), as_json))
     if now is not None:
         raise InputError("--now only shows: write it with --dry-run; what is sent is sent now")
     if (for_ is not None or until_closed) and loop is None:
@@ -156,7 +154,7 @@ def _beat(desk: Desk, code: ExitCode) -> str:
 
 def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: Talk) -> ExitCode:
     code = ticked.exit_code(desk.config.send.tolerate)
-    faults = [_in_words(path, error) for path, error in ticked.errors.items()]
+    faults = [fault_in_words(path, error) for path, error in ticked.errors.items()]
     faults += [f"{name}: {nudged.unreached}" for name, nudged in ticked.nudged.items() if nudged.unreached]
     talk.faults("\n".join(faults))
     if as_json:
@@ -181,155 +179,6 @@ def _is_news(delivered: Delivered) -> bool:
         or delivered.troubles
         or delivered.taken_over
     )
-
-
-def nudged_in_words(nudged: Nudged) -> str:
-    """Return who was woken and for what."""
-    why = why_in_words(nudged)
-    text = f"nudged {' and '.join(nudged.people)}: {why}" if nudged.people else f"nudged: {why}"
-    came = delivered_in_words(nudged.delivered) if nudged.delivered else ""
-    return f"{text} ({came})" if came else text
-
-
-def why_in_words(nudged: Nudged) -> str:
-    """Return what somebody was woken for."""
-    return " and ".join(_WHY[nudge.why] for nudge in nudged.nudges)
-
-
-_WHY = {
-    "promise": "word is due",
-    "late": "a promise is broken",
-    "held": "a holding statement goes out",
-    "draft": "a draft waits",
-    "estimate": "an estimate has passed",
-    "broken file": "its file is broken",
-    "handover": "it is handed over",
-    "taken": "it was taken over",
-}
-
-
-def delivered_in_words(delivered: Delivered) -> str:
-    """Return what one run did over an incident, "" for nothing."""
-    parts = [f"{count} {kind}" for kind, count in sorted(delivered.outcomes.items()) if kind != "not_taken"]
-    if delivered.lost:
-        parts.append(f"{delivered.lost} unknown: an earlier run ended before the answer came")
-    if delivered.expired:
-        parts.append(f"{delivered.expired} not told: the promise in their words had passed")
-    if left := delivered.waiting - delivered.planned:
-        parts.append(f"{left} waiting")
-    if delivered.planned and delivered.planned_at:
-        parts.append(f"{delivered.planned} to follow at {delivered.planned_at:%H:%M} UTC")
-    if delivered.stopped_by and delivered.waiting:
-        parts.append(f"stopped by {delivered.stopped_by}")
-    for each in delivered.taken_over:
-        parts.append(f"{each.provider} took no more ({each.why}), {each.by} took over the rest")
-    for trouble in delivered.troubles:
-        parts.append(f"{trouble.provider} {'refuses us' if trouble.refuses else 'is down'}: {trouble.why}")
-    return ", ".join(parts)
-
-
-def as_document(ticked: Ticked, code: ExitCode) -> dict[str, Any]:
-    """Return what a pass did as JSON."""
-    return {
-        "incidents": {
-            **{name: _nothing(stopped_by) for name, stopped_by in ticked.quiet.items()},
-            **{name: _outcomes(done) for name, done in ticked.delivered.items()},
-        },
-        "nudged": {
-            name: {"nudges": [nudge.id for nudge in nudged.nudges], "unreached": nudged.unreached}
-            for name, nudged in ticked.nudged.items()
-        },
-        "faults": {path: str(error).splitlines() for path, error in ticked.errors.items()},
-        "exit_code": int(code),
-    }
-
-
-def _outcomes(delivered: Delivered) -> Mapping[str, Any]:
-    return {
-        "outcomes": {str(kind): count for kind, count in delivered.outcomes.items()},
-        "lost": delivered.lost,
-        "waiting": delivered.waiting,
-        "planned": delivered.planned,
-        "stopped_by": delivered.stopped_by,
-        **trouble_document(delivered),
-    }
-
-
-def _nothing(stopped_by: str) -> Mapping[str, Any]:
-    return {
-        "outcomes": {},
-        "lost": 0,
-        "waiting": 0,
-        "planned": 0,
-        "stopped_by": stopped_by,
-        "troubles": [],
-        "taken_over": [],
-    }
-
-
-def _in_words(path: str, error: CommcastError) -> str:
-    text = str(error)
-    return text if path in text else f"{path}: {text}"
-
-
-def _dry_run(folder: Path | None, now: str | None, as_json: bool) -> None:
-    from commcast.incidents.load import load_incidents
-
-    with desk_to_read(folder, moment_or_now(now)) as (desk, ledger):
-        loaded = load_incidents(desk.config, desk.now)
-        faults = {path: str(error).splitlines() for path, error in loaded.broken.items()}
-        rows = _would_send(desk, ledger, loaded.incidents, faults) if ledger is not None else []
-    if as_json:
-        show_json("tick-dry-run", {"would_send": rows, "faults": faults})
-    else:
-        for row in rows:
-            show(f"{row['incident']}: would send {row['notice']} by {NAMES[row['channel']]} to {row['send']}")
-        if not rows:
-            show("A tick would send nothing.")
-        for lines in faults.values():
-            say("\n".join(lines))
-    raise typer.Exit(ExitCode.INPUT if faults else ExitCode.DONE)
-
-
-def _would_send(
-    desk: Desk, ledger: Ledger, incidents: tuple[Any, ...], faults: dict[str, list[str]]
-) -> list[dict[str, Any]]:
-    """Return a row for each notice and channel that a tick would send now; note what is wrong in `faults`."""
-    from commcast.desk import check_story, what_is_owed
-    from commcast.ledger.releases import released_incidents
-    from commcast.ledger.waits import ripe_now
-
-    with ledger.read() as connection:
-        released = released_incidents(connection)
-        rows = [
-            {
-                "incident": ripe.incident,
-                "notice": ripe.notice,
-                "channel": ripe.channel,
-                "send": ripe.deliveries,
-            }
-            for ripe in ripe_now(connection, desk.now)
-        ]
-    present = [incident.id for incident in incidents]
-    for incident in incidents:
-        if incident.id in released:
-            try:
-                check_story(desk, incident, ledger, present)
-                survey = what_is_owed(desk, incident, ledger).survey()
-            except InputError as error:
-                faults[incident.path] = str(error).splitlines()
-                continue
-            rows.extend(
-                {
-                    "incident": incident.id,
-                    "notice": each.notice.id,
-                    "channel": each.notice.channel.value,
-                    "send": each.send,
-                }
-                for each in survey.notices
-                if each.send
-            )
-    return rows
 
 
 def _length(text: str, option: str) -> float:

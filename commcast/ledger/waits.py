@@ -19,6 +19,7 @@ class Ripe(NamedTuple):
 
     incident: str
     notice: str
+    number: int
     channel: str
     deliveries: int
 
@@ -49,7 +50,13 @@ def planned(connection: Connection, broadcast: int, now: datetime) -> tuple[int,
 def ripe_now(connection: Connection, now: datetime) -> Iterator[Ripe]:
     """Yield, in the order they were frozen, the broadcasts of which something may go now."""
     rows = connection.execute(
-        select(_broadcast.c.incident, _broadcast.c.notice, _broadcast.c.channel, func.count())
+        select(
+            _broadcast.c.incident,
+            _broadcast.c.notice,
+            _broadcast.c.number,
+            _broadcast.c.channel,
+            func.count(),
+        )
         .join(_delivery, _delivery.c.broadcast == _broadcast.c.id)
         .where(
             _broadcast.c.state == BroadcastState.FROZEN,

@@ -94,8 +94,31 @@ def test_a_dry_run_tells_what_would_go_and_leaves_every_byte(bench: Bench) -> No
     bench.release()
     before = every_byte(bench.folder)
     result = run("tick", "--dry-run", folder=bench.folder)
-    assert "pay7: would send update:1 by email to 3" in result.stdout
+    assert "pay7: would send update 1 by email to 3\n" in result.stdout
     assert every_byte(bench.folder) == before
+
+
+def test_a_dry_run_tells_whom_a_tick_would_wake(bench: Bench) -> None:
+    later = (just_now() + timedelta(minutes=10)).isoformat()
+    result = run("tick", "--dry-run", "--now", later, folder=bench.folder)
+    assert result.stdout == "pay7: would nudge Dana Reyes: a draft waits\n"
+    document = json.loads(run("tick", "--dry-run", "--json", "--now", later, folder=bench.folder).stdout)
+    assert document["would_send"] == []
+    (waking,) = document["would_nudge"]
+    assert (waking["why"], waking["people"], waking["line"]) == (
+        "draft",
+        ["Dana Reyes"],
+        "commcast send pay7",
+    )
+
+
+def test_a_dry_run_tells_what_is_stopped(bench: Bench) -> None:
+    bench.release()
+    with bench.ledger.write() as connection:
+        stop_incident(connection, "pay7", "dana", bench.now)
+    result = run("tick", "--dry-run", folder=bench.folder)
+    assert "pay7: stopped by dana; go on with: commcast resume pay7\n" in result.stdout
+    assert "would send update" not in result.stdout
 
 
 def test_now_is_only_for_looking(bench: Bench) -> None:

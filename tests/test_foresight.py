@@ -1,0 +1,121 @@
+"""The dry run of a tick tells beforehand what that very tick then does, whatever state a desk is in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from commcast.foresight import Foreseen, foresee
+from commcast.ledger.schema import State
+from commcast.ledger.stops import lift_stop, stop_incident
+from commcast.tick import Ticked
+from tests.desks import Bench, update_text, write_desk, write_incident
+from tests.nights import night
+
+
+def told(bench: Bench) -> Counter[tuple[str, str]]:
+    """Count what readers were told, by notice and channel."""
+    return Counter((row.notice, row.channel) for row in bench.rows() if row.state is State.ACCEPTED)
+
+
+def foreseen_and_done(bench: Bench) -> tuple[Foreseen, Ticked]:
+    """Tick after a dry run, and check that it did what the dry run had said."""
+    before = told(bench)
+    found = foresee(bench.desk, bench.ledger)
+    assert told(bench) == before
+    ticked = bench.tick()
+    coming = Counter({(each.notice, each.channel): each.deliveries for each in found.coming})
+    assert told(bench) - before == coming
+    woken = {name: [nudge.id for nudge in done.nudges] for name, done in ticked.nudged.items()}
+    wakes = {each.incident: [one.nudge.id for one in found.waking] for each in found.waking}
+    assert wakes == woken
+    people = {name for each in found.waking for name in each.people}
+    assert people == {name for done in ticked.nudged.values() for name in done.people}
+    assert {path: str(error) for path, error in found.errors.items()} == {
+        path: str(error) for path, error in ticked.errors.items()
+    }
+    return found, ticked
+
+
+def broken(bench: Bench) -> None:
+    path = bench.folder / "incidents" / "pay7.yaml"
+    path.write_text(path.read_text().replace("severity: 1", "severity: 9"))
+
+
+def mended(bench: Bench) -> None:
+    path = bench.folder / "incidents" / "pay7.yaml"
+    path.write_text(path.read_text().replace("severity: 9", "severity: 1"))
+
+
+def gone(bench: Bench) -> None:
+    (bench.folder / "incidents" / "pay7.yaml").rename(bench.folder / "away.yaml")
+
+
+def drafted(bench: Bench) -> None:
+    with (bench.folder / "incidents" / "pay7.yaml").open("a") as file:
+        file.write(update_text(bench.now, nothing_new="rollback at 60%"))
+
+
+def released(bench: Bench) -> None:
+    drafted(bench)
+    bench.release()
+
+
+def stopped(bench: Bench) -> None:
+    with bench.ledger.write() as connection:
+        stop_incident(connection, "pay7", "dana", bench.now)
+
+
+def resumed(bench: Bench) -> None:
+    with bench.ledger.write() as connection:
+        lift_stop(connection, "pay7", "dana", bench.now)
+
+
+def frozen(bench: Bench) -> None:
+    released(bench)
+    bench.freeze()
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [
+        {},
+        {6: broken, 30: mended},
+        {18: gone},
+        {9: drafted},
+        {9: released},
+        {9: stopped, 24: resumed},
+        {9: frozen},
+        {9: stopped, 12: released},
+    ],
+    ids=lambda happens: " ".join(f"{at}:{what.__name__}" for at, what in happens.items()) or "nothing",
+)
+def test_a_dry_run_says_what_the_tick_does(
+    happens: dict[int, Callable[[Bench], None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every third minute of a time in which nobody writes, and something goes wrong."""
+    with night(tmp_path, monkeypatch) as here:
+        here.bench.send()
+        sent, woken = 0, 0
+        for minute in range(3, 46, 3):
+            here.bench.later(minutes=3)
+            if minute in happens:
+                happens[minute](here.bench)
+            found, _ = foreseen_and_done(here.bench)
+            sent += sum(each.deliveries for each in found.coming)
+            woken += len(found.waking)
+        assert woken
+        assert sent or "stopped" in {what.__name__ for what in happens.values()}
+
+
+def test_a_draft_that_nobody_released_wakes_and_is_not_sent(tmp_path: Path) -> None:
+    write_desk(tmp_path)
+    write_incident(tmp_path)
+    bench = Bench(tmp_path)
+    bench.later(minutes=5)
+    found, _ = foreseen_and_done(bench)
+    assert [each.nudge.why for each in found.waking] == ["draft"]
+    assert found.coming == []
