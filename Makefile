@@ -25,8 +25,9 @@ help:
 demo: .venv/ready
 	@.venv/bin/commcast demo
 
+# Three at a time on two cores: much of the crash suite waits.
 test: .venv/ready-dev system-tools
-	$(SYSTEM_TOOLS) $(IN_VENV) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(SYSTEM_TOOLS) $(IN_VENV) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready-dev system-tools
 	$(IN_VENV) -m ruff format --check

@@ -220,12 +220,12 @@ def test_the_promised_text_tells_the_newest_facts_to_whom_it_was_promised(tmp_pa
 def test_where_nothing_is_new_silence_says_what_happens(tmp_path: Path) -> None:
     bench = desk(tmp_path)
     bench.send()
-    ticks(bench, START + 4 * HOUR)
+    ticks(bench, START + 4 * HOUR, every=3)
     assert len(told_by_text(bench)) == 2, "nobody may speak by itself"
     (tmp_path / "loud").mkdir()
     loud = desk(tmp_path / "loud", extra=SILENCE)
     loud.send()
-    ticks(loud, START + 7 * HOUR)
+    ticks(loud, START + 7 * HOUR, every=3)
     notices = [notice for notice, address, _ in told_by_text(loud) if address == BOB]
     assert len(notices) == 4
     assert "No change since 10:05 CET." in texts_to(loud, BOB)[1]
@@ -281,7 +281,7 @@ def test_a_promise_that_would_fall_into_quiet_hours_moves_to_their_end_by_zone(t
     more = update_text(bench.later(minutes=15), status="identified", resolution="A fix is on its way.")
     write_incident(tmp_path, severity=2, at=START + timedelta(hours=10, minutes=30), more=more)
     bench.send()
-    ticks(bench, datetime(2026, 11, 22, 7, 30, tzinfo=UTC), every=1)
+    ticks(bench, datetime(2026, 11, 22, 7, 30, tzinfo=UTC), every=2)
     told = {
         (who, at.astimezone(UTC).strftime("%d %H:%M"))
         for notice, who, at in told_by_text(bench)

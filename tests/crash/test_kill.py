@@ -1,6 +1,6 @@
 """Killed at random and run again, stopped in the middle: nobody twice, nobody lost.
 
-Random, with a seed: 30 kills of each service, on the loop that production runs on; COMMCAST_CRASH_ROUNDS
+Random, with a seed: 20 kills of each service, on the loop that production runs on; COMMCAST_CRASH_ROUNDS
 makes more of them. tests/crash/points.py has the kills at each step.
 """
 
@@ -18,7 +18,7 @@ from tests.crash import services
 from tests.crash.harness import ROUNDS, SEND, Children, Run, broken_rules, children, unknown
 from tests.crash.services import Desk, Service
 
-KILLS = max(2, int(30 * ROUNDS))
+KILLS = max(2, int(20 * ROUNDS))
 WINDOW = 8
 PEOPLE = 60
 LARGE: dict[str, Callable[[], AbstractContextManager[Service]]] = {
