@@ -75,7 +75,7 @@ def test_a_lead_is_shown_before_and_after_and_is_no_failure(bench: Bench) -> Non
     assert "would send nothing" in run("tick", "--dry-run", folder=bench.folder).stdout
     later = (datetime.now(UTC) + timedelta(minutes=6)).isoformat(timespec="minutes")
     shown = run("tick", "--dry-run", "--now", later, folder=bench.folder).stdout
-    assert "pay7: would send update:1 by email to 2" in shown
+    assert "pay7: would send update 1 by email to 2" in shown
     told = json.loads(run("send", "pay7", "--json", folder=bench.folder, expect=0).stdout)
     assert (told["planned"], told["waiting"]) == (4, 4)
 
