@@ -112,15 +112,17 @@ def what_is_owed(
     late: bool = False,
     unaided: bool = False,
     asked: bool = False,
+    standing: IncidentStanding | None = None,
 ) -> Owed:
     """Return what is owed of an incident now; `as_if_released` also counts what nobody has released yet.
 
+    `standing` is what the ledger knows of it, where that was read a moment ago.
     `asked` says that a person has said yes to it: then a review that waited goes.
     `unaided` is only what the ledger can say alone. Lists are opened, so that a missing or broken one is
     named now; they are read when the deliveries are.
     Raises InputError.
     """
-    standing = read_standing(ledger, incident.id)
+    standing = standing or read_standing(ledger, incident.id)
     planned = _with_drafts(incident, standing) if as_if_released else standing
     planned = replace(planned, asked=asked or as_if_released)
     planned = with_earlier_words(desk.config, incident, planned, ledger)
@@ -208,9 +210,12 @@ def read_standing(ledger: Ledger | None, incident: str) -> IncidentStanding:
         return incident_standing(connection, incident)
 
 
-def check_story(desk: Desk, incident: Incident, ledger: Ledger | None, present: Iterable[str] = ()) -> None:
-    """Refuse an incident whose promises break the cadence, whose released words changed, or that was renamed.
+def check_story(
+    desk: Desk, incident: Incident, ledger: Ledger | None, present: Iterable[str] = ()
+) -> IncidentStanding:
+    """Return what the ledger knows of an incident, where its file may be used.
 
+    Refused is one whose promises break the cadence, whose released words changed, or that was renamed.
     `present` are the ids of all incidents in the folder: words released under an id that is there no more
     are those of a renamed file. Raises InputError with every fault.
     """
@@ -222,6 +227,7 @@ def check_story(desk: Desk, incident: Incident, ledger: Ledger | None, present: 
         faults.extend(renamed_faults(ledger, incident, present))
     if faults:
         raise InputError(faults)
+    return standing
 
 
 def _facts_in(ledger: Ledger, incident: str) -> Callable[[int], Mapping[str, Any]]:

@@ -112,8 +112,8 @@ class Round:
 
     def _one(self, incident: Incident, hands: Hands) -> None:
         try:
-            check_story(self.desk, incident, self.ledger, self.loaded.ids)
-            owed = what_is_owed(self.desk, incident, self.ledger)
+            standing = check_story(self.desk, incident, self.ledger, self.loaded.ids)
+            owed = what_is_owed(self.desk, incident, self.ledger, standing=standing)
             self._nudge(owed, hands)
             if not hands.is_interrupted:
                 self._send(owed, hands)
