@@ -258,8 +258,10 @@ def _make(entry: Entry) -> TyperCommand | TyperGroup:
     module, _, name = entry.place.partition(":")
     found = getattr(import_module(f"commcast.cli.{module}"), name)
     if not isinstance(found, typer.Typer):
+        from commcast.cli.command import CommcastCommand
+
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-        alone.command(entry.name, rich_help_panel=entry.panel)(found)
+        alone.command(entry.name, cls=CommcastCommand, rich_help_panel=entry.panel)(found)
         found = alone
     made: TyperCommand | TyperGroup = typer.main.get_command(found)  # type: ignore[assignment]
     made.name = entry.name

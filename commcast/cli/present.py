@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from commcast.cli.others import others_document
 from commcast.cli.output import table
+from commcast.cli.status_words import notice_in_words
+from commcast.plan.kinds import NoticeKind, kind_of
 from commcast.plan.reasons import AFTER_LEAD, QUIET_HOURS, SAME_ADDRESS
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from commcast.desk import Owed
     from commcast.ledger.store import Ledger
     from commcast.owed import OwedRow
+    from commcast.plan.notices import Notice
     from commcast.survey import AudienceSurvey, NoticeSurvey, Survey
     from commcast.wording.rendering import SmsContent
 
@@ -105,11 +108,18 @@ def not_sent(owed: Owed, ledger: Ledger | None) -> Iterator[str]:
     waiting = _waiting(owed, ledger)
     for line in owed.lines:
         if not line.owed and line.notice.channel not in waiting:
-            yield f"Nothing by {NAMES[line.notice.channel]}: {line.reason}"
+            yield f"{_notice_by_channel(line.notice)}: {line.reason}"
     verb = "resume" if owed.standing.stopped_by else "send"
     for channel, (waits, among) in waiting.items():
         how = f"{waits:,} of {among:,} still wait{'s' * (waits == 1)}"
         yield f"By {NAMES[channel]} {how}: commcast {verb} {owed.incident.id}"
+
+
+def _notice_by_channel(notice: Notice) -> str:
+    """Return what is not sent now: "Update 2 by SMS", "Holding statement by email to customers"."""
+    name = f"{notice_in_words(notice.id, notice.number).capitalize()} by {NAMES[notice.channel]}"
+    to = "" if kind_of(notice.id) is NoticeKind.UPDATE else f" to {', '.join(notice.audiences)}"
+    return name + to
 
 
 def _waiting(owed: Owed, ledger: Ledger | None) -> dict[str, tuple[int, int]]:

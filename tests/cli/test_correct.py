@@ -119,6 +119,14 @@ def test_a_fault_names_the_option_and_stops_nothing(told: Path, options: list[st
     assert stops(told) == []
 
 
+def test_all_options_that_are_missing_are_named_at_once(told: Path) -> None:
+    done = run(told, "correct", "card1")
+    assert done.exit_code == 2
+    assert "2 options are missing:\n  --wrong  The wrong words, as they were sent" in done.stderr
+    assert "\n  --right  What is right instead" in done.stderr
+    assert "Missing option '--right'." in run(told, "correct", "card1", "--wrong", "x").stderr
+
+
 def test_a_dry_run_leaves_every_byte(told: Path) -> None:
     before = everything_in(told)
     done = run(told, *WRONG, "--dry-run")

@@ -129,7 +129,15 @@ def test_preview_of_what_was_sent_says_so(desk: Path) -> None:
     declare(desk, "--yes")
     done = run(desk, "preview", "card1")
     assert done.exit_code == 0
-    assert "already sent" in done.stdout
+    assert "Update 1 by email: already sent\n" in done.stdout
+
+
+def test_preview_says_to_whom_a_holding_statement_goes_and_when(desk: Path) -> None:
+    """A line without its notice would read as if nothing at all went by mail."""
+    declare(desk, "--yes")
+    shown = " ".join(run(desk, "preview", "card1").stdout.split())
+    assert "Holding statement by email to executives, internal: silence is left to the nudge" in shown
+    assert "Holding statement by email to support, partners, customers: goes out by itself from" in shown
 
 
 def test_test_sends_every_audience_to_oneself_and_leaves_no_trace_in_the_ledger(desk: Path) -> None:

@@ -68,7 +68,7 @@ def test_preview_counts_what_waits_and_says_how_it_goes_on(bench: Bench) -> None
     bench.send()
     shown = run("preview", "pay7", folder=bench.folder).stdout
     assert re.search(r"By email \d of 3 still waits?: commcast resume pay7", shown)
-    assert "Nothing by email" not in shown
+    assert "Update 1 by email: " not in shown
 
 
 def test_all_stops_every_incident_and_names_who(bench: Bench) -> None:
