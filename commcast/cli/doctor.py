@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +11,14 @@ import typer
 from commcast.cli.colour import GREEN, RED, YELLOW, paint, show_painted
 from commcast.cli.options import FolderOption, JsonOption, NoQuestionOption, clock, find_folder
 from commcast.cli.output import inert, show_json
-from commcast.cli.present import NAMES
+from commcast.cli.present import NAMES, wrapped
 from commcast.errors import ExitCode, gravest
 
 if TYPE_CHECKING:
     from commcast.cli.diagnosis import Check
 
 _COLOUR = {"ok": GREEN, "warn": YELLOW, "FAIL": RED}
+_INDENT = " " * 6
 
 
 def doctor(
@@ -78,7 +80,13 @@ def _show(checks: Sequence[Check], as_json: bool) -> None:
     else:
         for check in checks:
             text = inert(f"{NAMES.get(check.about, check.about)}: {check.what}").replace("\n", "; ")
-            show_painted(f"{paint(check.state.ljust(4), _COLOUR[check.state])}  {text}")
-            if check.remedy:
-                show_painted(f"      {inert(check.remedy)}")
+            first, *more = _lines(_INDENT + text)
+            show_painted(paint(check.state.ljust(4), _COLOUR[check.state]) + first[4:])
+            for line in [*more, *(_lines(_INDENT + inert(check.remedy)) if check.remedy else [])]:
+                show_painted(line)
     raise typer.Exit(code)
+
+
+def _lines(text: str) -> list[str]:
+    """Return a line as a terminal shows it, in 78 columns; whole where a program reads it."""
+    return wrapped(text.strip(), indent=_INDENT) if sys.stdout.isatty() else [text]

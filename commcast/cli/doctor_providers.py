@@ -92,7 +92,7 @@ def _settings(config: Config, channel: Channel) -> EmailChannel | SmsChannel | N
 
 def _outbox(channel: Channel) -> Check:
     remedy = 'to go live: README, "Going live", then commcast doctor --connect'
-    return Check(WARN, channel, f"goes into files, nothing is sent; {remedy}")
+    return Check(WARN, channel, "goes into files, nothing is sent", remedy)
 
 
 def _written(config: Config, channel: Channel, name: str, *, takes_over: bool) -> Iterator[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,17 @@ def test_the_screen_fits_80_columns(desk: Path) -> None:
     declare(desk)
     seen = at_terminal(desk, ["send"], [(QUESTION, b"n\n")])
     assert max(len(line) for line in seen.screen.split("\n")) <= 80
+
+
+def test_what_doctor_finds_fits_80_columns_and_is_one_line_for_a_program(desk: Path) -> None:
+    settings = desk / "commcast.toml"
+    settings.write_text(settings.read_text() + f"[people.dana]\nname = 'Dana'\nemail = 'env:{'D' * 60}'\n")
+    seen = re.sub("\x1b\\[[0-9;]*m", "", at_terminal(desk, ["doctor"], []).screen)
+    assert max(len(line) for line in seen.split("\n")) <= 80
+    long = f"warn  secret: {'D' * 60} is not set: the email of dana"
+    assert long in run(desk, "doctor").stdout.splitlines()
+    assert long not in seen
+    assert long in " ".join(seen.split()).replace("warn ", "warn  ")
 
 
 def test_bytes_that_are_no_text_are_refused_at_their_question(desk: Path) -> None:
