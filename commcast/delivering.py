@@ -66,6 +66,8 @@ class Delivered:
     stopped_by: str = ""
     refuses_everybody: bool = False
     signal: int = 0
+    frozen: list[tuple[str, int]] = field(default_factory=list)
+    held_back: int = 0
     troubles: list[Trouble] = field(default_factory=list)
     taken_over: list[TakenOver] = field(default_factory=list)
 
@@ -103,6 +105,11 @@ class Delivered:
         """How many messages a provider was given in this run, whatever became of them."""
         return sum(self.outcomes.values()) - self.outcomes[OutcomeKind.NOT_TAKEN]
 
+    @property
+    def nobody_heard(self) -> bool:
+        """Whether the cap kept these words from everybody who was to read them."""
+        return bool(self.held_back and not self.handed_over and not self.waiting)
+
     def exit_code(self, tolerate: float) -> ExitCode:
         """Return the code this run ends in; `tolerate` is the share of rejects that is no failure."""
         codes = [ExitCode.DONE]
@@ -110,7 +117,7 @@ class Delivered:
             codes.append(ExitCode.INTERRUPTED if self.signal == signal.SIGINT else ExitCode.TERMINATED)
         if self.refused:
             codes.append(ExitCode.REFUSED)
-        if self.stopped_by or self.expired:
+        if self.stopped_by or self.expired or self.nobody_heard:
             codes.append(ExitCode.DECISION)
         if self.lost or self.outcomes[OutcomeKind.UNKNOWN] or self._rejects_too_many(tolerate):
             codes.append(ExitCode.UNKNOWN_OUTCOME)

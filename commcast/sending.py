@@ -14,6 +14,7 @@ from commcast.earlier import lookup_in, with_mistakes
 from commcast.errors import ProviderError, TryAgain
 from commcast.freezing import TEXT_STANDS, Freezer, Thawed, silent, thaw
 from commcast.ledger.freeze import HeldRow, find_broadcast, held_rows
+from commcast.ledger.history import count_skipped
 from commcast.ledger.schema import BroadcastState
 from commcast.ledger.stops import lift_stop_to_correct
 from commcast.listeners import no_former_readers
@@ -23,6 +24,7 @@ from commcast.plan.follow_ups import follow_up_notice
 from commcast.plan.kinds import NoticeKind, kind_of
 from commcast.plan.notices import Notice, notice_of
 from commcast.plan.people import SEND
+from commcast.plan.reasons import HELD_BACK
 from commcast.plan.reminders import offset_of, reminder_notice, still_ahead
 from commcast.standing import NOBODY_KNOWS, PersonStanding
 
@@ -55,7 +57,17 @@ class Sender:
             stale = self._thaw(owed)
             delivered = self.deliverer.deliver(owed.incident.id)
             delivered.expired += stale
+            self._note_frozen(owed, delivered)
             return delivered
+
+    def _note_frozen(self, owed: Owed, delivered: Delivered) -> None:
+        """Note what this run was about, and how many hear nothing of it because they heard so much lately."""
+        notices = [each.notice for each in owed.deliveries]
+        delivered.frozen = list(dict.fromkeys((notice.id, notice.number) for notice in notices))
+        if notices:
+            ids = {notice.id for notice in notices}
+            with self.deliverer.ledger.read() as connection:
+                delivered.held_back = count_skipped(connection, owed.incident.id, ids, HELD_BACK)
 
     def _go_on(self, owed: Owed) -> None:
         """Lift the stop that a correction put: no wrong words wait any more."""

@@ -42,7 +42,9 @@ class Ticked:
         codes = [
             code
             for done in self.delivered.values()
-            if (code := done.exit_code(tolerate)) is not ExitCode.DECISION or done.expired
+            if (code := done.exit_code(tolerate)) is not ExitCode.DECISION
+            or done.expired
+            or done.nobody_heard
         ]
         if any(nudged.unreached for nudged in self.nudged.values()):
             codes.append(ExitCode.DECISION)

@@ -91,15 +91,19 @@ def tell_planned(desk: Desk, delivered: Delivered) -> None:
         say(f"{delivered.planned:,} {follow} at {when}, sent by tick.")
 
 
-def tell_held_back(incident: Incident, ledger: Ledger) -> None:
+def tell_held_back(desk: Desk, delivered: Delivered) -> None:
     """Say how many do not hear the newest words because they heard so much within the hour; else nothing."""
-    from commcast.ledger.history import tallies
     from commcast.plan.reasons import HELD_BACK
 
-    with ledger.read() as connection:
-        found = [t for t in tallies(connection, incident.id) if t.number == incident.latest.number]
-    if held_back := sum(tally.count for tally in found if tally.reason == HELD_BACK):
-        say(f"{held_back:,} skipped: {HELD_BACK}.\nSee [send] most_an_hour in commcast.toml.")
+    count, most = delivered.held_back, desk.config.send.most_an_hour
+    if delivered.nobody_heard:
+        say(
+            f"NOBODY WAS TOLD: all {count:,} had as many messages within the hour as one address gets.\n"
+            f"To tell them now, raise most_an_hour = {most} under [send] in commcast.toml and say it\n"
+            "again; else their next message says that this one was held back."
+        )
+    elif count:
+        say(f"{count:,} skipped: {HELD_BACK}.\nSee [send] most_an_hour in commcast.toml.")
 
 
 def tell_promise(desk: Desk, owed: Owed, warnings: Iterable[str] = ()) -> None:

@@ -180,6 +180,8 @@ def messages(survey: Survey, *, html: bool = False, width: int | None = WIDTH) -
 
 def promise_line(survey: Survey, when: When) -> str:
     """Return when readers are told to expect more."""
+    if not survey.send and not survey.held:
+        return "Promise: none; nobody hears of it now."
     by_time: dict[datetime, list[str]] = {}
     for notice in survey.notices:
         for audience, by in notice.notice.next_update_by.items():

@@ -241,7 +241,7 @@ def _deliver_and_tell(
     tell_trouble(owed.incident.id, delivered)
     tell_planned(desk, delivered)
     if released:
-        tell_held_back(owed.incident, ledger)
+        tell_held_back(desk, delivered)
     is_heard = delivered.handed_over or delivered.waiting or delivered.planned
     if released and is_heard and code is ExitCode.DONE and not owed.incident.latest.is_end:
         # A question has warned of ticks before.

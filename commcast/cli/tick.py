@@ -176,6 +176,7 @@ def _is_news(delivered: Delivered) -> bool:
         delivered.handed_over
         or delivered.lost
         or delivered.expired
+        or delivered.held_back
         or delivered.troubles
         or delivered.taken_over
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from commcast.cli.outcomes import trouble_document
+from commcast.cli.status_words import notice_in_words
 from commcast.errors import CommcastError, ExitCode
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ def delivered_in_words(delivered: Delivered) -> str:
     parts = [f"{count} {kind}" for kind, count in sorted(delivered.outcomes.items()) if kind != "not_taken"]
     if delivered.lost:
         parts.append(f"{delivered.lost} unknown: an earlier run ended before the answer came")
+    if delivered.held_back:
+        all_of_them = "nobody hears it: all " if delivered.nobody_heard else ""
+        parts.append(f"{all_of_them}{delivered.held_back} had as many messages as an hour allows")
     if delivered.expired:
         parts.append(f"{delivered.expired} not told: the promise in their words had passed")
     if left := delivered.waiting - delivered.planned:
@@ -57,7 +61,8 @@ def delivered_in_words(delivered: Delivered) -> str:
         parts.append(f"{each.provider} took no more ({each.why}), {each.by} took over the rest")
     for trouble in delivered.troubles:
         parts.append(f"{trouble.provider} {'refuses us' if trouble.refuses else 'is down'}: {trouble.why}")
-    return ", ".join(parts)
+    about = dict.fromkeys(notice_in_words(notice, number) for notice, number in delivered.frozen)
+    return f"{', '.join(about)}: {', '.join(parts)}" if about and parts else ", ".join(parts)
 
 
 def as_document(ticked: Ticked, code: ExitCode) -> dict[str, Any]:

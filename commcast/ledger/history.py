@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -235,6 +235,13 @@ def told_people(
     )
     for row in rows:
         yield ToldPerson(*row)
+
+
+def count_skipped(connection: Connection, incident: str, notices: Collection[str], reason: str) -> int:
+    """Return how many deliveries of these notices were skipped for this reason."""
+    d = _delivery.c
+    wanted = (d.incident == incident, d.notice.in_(notices), d.state == State.SKIPPED, d.reason == reason)
+    return connection.execute(select(func.count()).where(*wanted)).scalar_one()
 
 
 def tallies(connection: Connection, incident: str | None = None) -> tuple[Tally, ...]:

@@ -31,7 +31,7 @@ def test_a_stopped_incident_sends_nothing_until_it_is_resumed(bench: Bench) -> N
     assert "pay7 stopped" in run("stop", "pay7", folder=bench.folder).stdout
     run("tick", folder=bench.folder)
     assert bench.mails() == []
-    assert "pay7: 5 accepted" in run("resume", "pay7", folder=bench.folder).stdout
+    assert "pay7: update 1: 5 accepted" in run("resume", "pay7", folder=bench.folder).stdout
     assert set(told(bench).values()) == {1}
 
 

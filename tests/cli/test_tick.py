@@ -54,7 +54,7 @@ def test_sends_nothing_that_nobody_released(bench: Bench) -> None:
 
 def test_sends_what_is_released_and_owed_once(bench: Bench) -> None:
     bench.release()
-    assert "pay7: 5 accepted" in run("tick", folder=bench.folder).stdout
+    assert "pay7: update 1: 5 accepted" in run("tick", folder=bench.folder).stdout
     assert run("tick", folder=bench.folder).output == ""
     assert (len(bench.mails()), len(bench.texts())) == (3, 2)
 
