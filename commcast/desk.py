@@ -63,7 +63,8 @@ class Desk:
 class Owed:
     """What is owed of one incident. `lines` says of each channel why or why not.
 
-    `following` counts, as the messages are surveyed, who follows another incident already.
+    `following` counts, as the messages are surveyed, who follows another incident already. `templates` are
+    those that say it, where not the folder's own.
     """
 
     incident: Incident
@@ -71,6 +72,7 @@ class Owed:
     lines: tuple[Due, ...]
     deliveries: tuple[OwedDeliveries, ...]
     following: Following | None = None
+    templates: Templates | None = None
 
     @property
     def drafts(self) -> tuple[int, ...]:
@@ -199,7 +201,7 @@ def what_the_ledger_owes(desk: Desk, incident: str, ledger: Ledger) -> Owed | No
     if known is None:
         return None
     plain = Desk(desk.config, desk.now, shipped_only=True)
-    return what_is_owed(plain, known, ledger, unaided=True)
+    return replace(what_is_owed(plain, known, ledger, unaided=True), templates=plain.templates)
 
 
 def read_standing(ledger: Ledger | None, incident: str) -> IncidentStanding:

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from commcast.desk import Desk, Owed
 from commcast.duty import OnDuty
 from commcast.errors import CommcastError
+from commcast.held import reason_to_drop
 from commcast.ledger.freeze import held_rows
 from commcast.ledger.stops import stops_in_force
 from commcast.ledger.store import Ledger
 from commcast.ledger.waits import ripe_now
-from commcast.model import Incident
+from commcast.model import Channel, Incident
 from commcast.nudging import whom
+from commcast.plan.kinds import NoticeKind, kind_of
 from commcast.plan.nudging import Nudge
 from commcast.rounds import make_round
+
+_NEWS = {NoticeKind.UPDATE}  # what ends older words that still wait
 
 
 class Coming(NamedTuple):
@@ -76,16 +80,18 @@ class _Noting:
         return False
 
     def send(self, owed: Owed) -> None:
+        incident = owed.incident.id
         if owed.halted_by:
-            self.foreseen.stopped[owed.incident.id] = owed.halted_by
+            self.foreseen.stopped[incident] = owed.halted_by
             return
-        self._note_frozen(owed.incident.id)
-        if owed.deliveries:
-            self.foreseen.coming += [
-                Coming(found.incident, found.id, found.number, found.channel, each.send)
-                for each in owed.survey().notices
-                if each.send and (found := each.notice)
-            ]
+        found = owed.survey().notices if owed.deliveries else ()
+        newer = {each.notice.channel for each in found if each.send and kind_of(each.notice.id) in _NEWS}
+        self._note_ripe(incident, overtaken_on=newer)
+        self._note_thawing(owed)
+        for each in found:
+            now = each.send - sum(audience.later for audience in each.audiences.values())
+            if now:
+                self._note(each.notice.incident, each.notice.id, each.notice.number, each.notice.channel, now)
 
     def finish(self, incident: str) -> None:
         with self.ledger.read() as connection:
@@ -93,21 +99,27 @@ class _Noting:
         if stops:
             self.foreseen.stopped[incident] = stops[0].by
         else:
-            self._note_frozen(incident)
+            self._note_ripe(incident)
 
-    def _note_frozen(self, incident: str) -> None:
-        """Note what waits and may go now; what quiet hours held is looked at once more when it goes."""
+    def _note_ripe(self, incident: str, overtaken_on: Collection[Channel] = ()) -> None:
+        """Note what is frozen and waits; newer words for a channel take its place there."""
         with self.ledger.read() as connection:
-            ripe = Counter(
-                {
-                    (each.notice, each.number, each.channel): each.deliveries
-                    for each in ripe_now(connection, self.desk.now)
-                    if each.incident == incident
-                }
-            )
-            held = held_rows(connection, incident, self.desk.now)
-        ripe.update((row.notice, row.number, row.channel) for row in held)
-        self.foreseen.coming += [Coming(incident, *key, count) for key, count in ripe.items()]
+            for each in ripe_now(connection, self.desk.now):
+                if each.incident == incident and each.channel not in overtaken_on:
+                    self._note(incident, each.notice, each.number, each.channel, each.deliveries)
+
+    def _note_thawing(self, owed: Owed) -> None:
+        """Note what quiet hours held back until now, where it still stands."""
+        with self.ledger.read() as connection:
+            rows = held_rows(connection, owed.incident.id, self.desk.now)
+        standing = [row for row in rows if not reason_to_drop(self.desk, owed, row)]
+        for (notice, number, channel), count in Counter(
+            (row.notice, row.number, row.channel) for row in standing
+        ).items():
+            self._note(owed.incident.id, notice, number, channel, count)
+
+    def _note(self, incident: str, notice: str, number: int, channel: str, deliveries: int) -> None:
+        self.foreseen.coming.append(Coming(incident, notice, number, channel, deliveries))
 
     def wake(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
         self.foreseen.waking += [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -60,7 +60,7 @@ class Round:
 
     `judged` are the files found to be over in earlier rounds, `over` those that the next one need not read.
     `errors` is what went wrong by file. `quiet` are the incidents that were looked at and had nothing to
-    send, with who stopped each, "" for nobody.
+    send, with who stopped each, "" for nobody; `kept` are those whose promises were kept from the ledger.
     """
 
     desk: Desk
@@ -72,6 +72,7 @@ class Round:
     errors: dict[str, CommcastError] = field(default_factory=dict)
     quiet: dict[str, str] = field(default_factory=dict)
     over: dict[str, Judged] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)
 
     def go(self, hands: Hands) -> None:
         """Look at each incident and give what is due to `hands`.
@@ -113,6 +114,7 @@ class Round:
     def _one(self, incident: Incident, hands: Hands) -> None:
         try:
             standing = check_story(self.desk, incident, self.ledger, self.loaded.ids)
+            standing = replace(standing, last_tick=self.desk.now)  # this very round is a tick
             owed = what_is_owed(self.desk, incident, self.ledger, standing=standing)
             self._nudge(owed, hands)
             if not hands.is_interrupted:
@@ -138,23 +140,32 @@ class Round:
 
         It speaks from the ledger: the last released words, to those who were told them.
         """
+        self.kept.add(incident)
         owed = what_the_ledger_owes(self.desk, incident, self.ledger)
-        if owed is None or _end_is_told(owed):
-            hands.finish(incident)
-            return
-        where = next((fault.file for fault in error.faults), "")
-        self._nudge(owed, hands, broken_file_nudge(owed.incident, str(error), where))
+        if owed is not None and not _end_is_told(owed):
+            where = next((fault.file for fault in error.faults), "")
+            self._nudge(owed, hands, broken_file_nudge(owed.incident, str(error), where))
+        self._from_ledger(incident, owed, hands)
+
+    def _from_ledger(self, incident: str, owed: Owed | None, hands: Hands) -> None:
+        """Send what the ledger alone can say of an incident; what is wrong with that stops no other."""
         try:
-            hands.send(owed)
+            if owed is None:
+                hands.finish(incident)
+            else:
+                hands.send(owed)
         except (LedgerError, Interrupted):
             raise
         except CommcastError as worse:
-            self.errors[f"{owed.incident.path} (what it promised)"] = worse
+            path = owed.incident.path if owed else incident
+            if str(worse) != str(self.errors.get(path)):
+                self.errors[f"{path} (from the ledger)" if path in self.errors else path] = worse
 
     def _nudge(self, owed: Owed, hands: Hands, *more: Nudge) -> None:
         """Wake an incident's people first: a long broadcast must not keep them asleep."""
+        calls = bool(self.desk.config.nudge and self.desk.config.nudge.command)
         with self.ledger.read() as connection:
-            given = nudges_given(connection, owed.incident.id)
+            given = nudges_given(connection, owed.incident.id, with_command=calls)
             taken = handovers(connection, owed.incident.id)
         incident, config, now = owed.incident, self.desk.config, self.desk.now
         drafted = {
@@ -172,12 +183,12 @@ class Round:
                 self.errors[incident.path] = error
 
     def _finish_frozen(self, hands: Hands) -> None:
-        """Finish what is frozen of incidents whose file is broken or gone: the ledger holds all it needs."""
+        """Finish what is frozen, or held, of incidents whose file is broken or gone, and that are over."""
         with self.ledger.read() as connection:
             waiting = unfinished_incidents(connection)
         seen = {incident.id for incident in self.loaded.incidents}
-        for incident in sorted(waiting - seen):
-            hands.finish(incident)
+        for incident in sorted(waiting - seen - self.kept):
+            self._from_ledger(incident, what_the_ledger_owes(self.desk, incident, self.ledger), hands)
             if hands.is_interrupted:
                 return
 

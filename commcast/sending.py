@@ -5,30 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from itertools import groupby
 
 from commcast.delivering import Delivered, Deliverer, stopping_on_interrupt
 from commcast.desk import Desk, Owed, what_is_owed
 from commcast.earlier import lookup_in, with_mistakes
 from commcast.errors import ProviderError, TryAgain
-from commcast.freezing import TEXT_STANDS, Freezer, Thawed, silent, thaw
+from commcast.freezing import Freezer, Thawed, silent, thaw
+from commcast.held import STALE, held_notice, reason_to_drop
 from commcast.ledger.freeze import HeldRow, find_broadcast, held_rows
 from commcast.ledger.history import count_skipped
 from commcast.ledger.schema import BroadcastState
 from commcast.ledger.stops import lift_stop_to_correct
 from commcast.listeners import no_former_readers
-from commcast.model import Channel, Incident
+from commcast.model import Incident
 from commcast.owed import CHUNK, OwedDeliveries, OwedRow
-from commcast.plan.follow_ups import follow_up_notice
-from commcast.plan.kinds import NoticeKind, kind_of
-from commcast.plan.notices import Notice, notice_of
+from commcast.plan.notices import Notice
 from commcast.plan.people import SEND
 from commcast.plan.reasons import HELD_BACK
-from commcast.plan.reminders import offset_of, reminder_notice, still_ahead
 from commcast.standing import NOBODY_KNOWS, PersonStanding
 
-STALE = "expired: nobody has written since, long after the promise"
 # How long another process may take to freeze the same notice before this one says "try again".
 FREEZE_PATIENCE = 120.0  # seconds
 
@@ -146,59 +142,17 @@ class Sender:
         standings = writer.lookup(writer.notice, [row.key for row in rows])
         return [
             Thawed(row, None, reason)
-            if (reason := self._reason_to_drop(owed, row))
+            if (reason := reason_to_drop(self.desk, owed, row))
             else Thawed(row, _words_for(writer, row, standings.get(row.key, NOBODY_KNOWS)))
             for row in rows
         ]
 
-    def _reason_to_drop(self, owed: Owed, row: HeldRow) -> str:
-        if row.audience not in self.desk.config.audiences:
-            return "its audience is gone from commcast.toml"
-        newest = owed.incident.update(max(owed.standing.releases))
-        if kind_of(row.notice) is NoticeKind.FOLLOW_UP and not newest.is_end:
-            return "not over after all"
-        if newest.is_end and not owed.incident.update(row.number).is_end:
-            return "over by the time quiet hours ended"
-        if kind_of(row.notice) is NoticeKind.REMINDER and not still_ahead(
-            owed.incident, row.number, newest, self.desk.now
-        ):
-            return "begun, or moved, by the time quiet hours ended"
-        if newest.is_end:
-            return ""  # an end, and what follows it, promises nothing that could pass
-        promised = self._promised(owed, row)
-        if promised is not None and promised + TEXT_STANDS <= self.desk.now:
-            return STALE
-        return ""
-
-    def _promised(self, owed: Owed, row: HeldRow) -> datetime | None:
-        """Return until when the facts stand: holding statements by mail keep them true, too."""
-        mailed = [
-            said.promised
-            for said in owed.standing.said
-            if said.audience == row.audience and said.channel is Channel.EMAIL
-        ]
-        known = [self._notice(owed, row).next_update_by.get(row.audience), *mailed]
-        return max(filter(None, known), default=None)
-
-    def _notice(self, owed: Owed, row: HeldRow) -> Notice:
-        """Return the notice that was held, with the newest facts: what was so at night may not be so now."""
-        held, newest = owed.incident.update(row.number), owed.incident.update(max(owed.standing.releases))
-        channel, config = Channel(row.channel), self.desk.config
-        if kind_of(row.notice) is NoticeKind.REMINDER:
-            ahead, now = offset_of(row.notice), self.desk.now
-            return reminder_notice(owed.incident, newest.number, channel, owed.standing, config, ahead, now)
-        if kind_of(row.notice) is NoticeKind.FOLLOW_UP:
-            return follow_up_notice(row.notice, owed.incident, held, owed.standing, config)
-        notice = notice_of(owed.incident, held, channel, owed.standing, config)
-        current = notice_of(owed.incident, newest, channel, owed.standing, config)
-        return replace(notice, number=newest.number, next_update_by=current.next_update_by)
-
     def _writer(self, owed: Owed, row: HeldRow) -> OwedDeliveries:
         return OwedDeliveries(
             self.desk.config,
-            self.desk.templates,
+            owed.templates or self.desk.templates,
             owed.incident,
-            self._notice(owed, row),
+            held_notice(self.desk, owed, row),
             self.desk.now,
             lookup_in(self.deliverer.ledger, self.desk.config, self.desk.now),
             no_former_readers,

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
+from commcast.errors import Fault, ProviderError
 from commcast.message import Email, HandOver, Outcome
+from commcast.model import Channel
+from commcast.plan.nudging import Nudge
 from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
 from tests.fakes import FakeAdapter, accepted, address_of
 
@@ -193,3 +199,158 @@ def test_whoever_left_the_list_and_heard_the_end_hears_that_it_is_not_over(tmp_p
     bench.send()
     told = {row.address for row in bench.rows() if row.notice == "update:3" and row.channel == "email"}
     assert told == {"ann@example.com", "bob@example.com"}
+
+
+NIGHT = datetime(2026, 11, 21, 18, tzinfo=UTC)  # 19:00 in Berlin
+MORNING = datetime(2026, 11, 22, 7, tzinfo=UTC)
+QUIET = 'quiet = "21:00-08:00"\nwake_for = [1]'
+
+
+def held_end(folder: Path) -> Bench:
+    """Return a desk whose end, said at 21:30, waits for eight o'clock as a text."""
+    write_desk(folder, sms=QUIET, customers=["ann@example.com,+4915112345671,Ann"])
+    write_incident(folder, severity=2, at=NIGHT)
+    bench = Bench(folder, NIGHT)
+    bench.send()
+    at = bench.later(hours=2, minutes=30)
+    end = update_text(at, status="resolved", fixed="It works again.", ended=at.isoformat())
+    write_incident(folder, severity=2, at=NIGHT, more=end)
+    bench.send()
+    assert len(bench.texts()) == 1
+    bench.now = MORNING
+    return bench
+
+
+def archived(folder: Path) -> None:
+    (folder / "incidents" / "pay7.yaml").rename(folder / "pay7.yaml")
+
+
+def broken_file(folder: Path) -> None:
+    path = folder / "incidents" / "pay7.yaml"
+    path.write_text(path.read_text() + "  - bad: [\n")
+
+
+def broken_template(folder: Path) -> None:
+    (folder / "templates" / "customers").mkdir(parents=True)
+    (folder / "templates" / "customers" / "sms.txt.j2").write_text("{% if %}")
+
+
+@pytest.mark.parametrize("happens", [archived, broken_file, broken_template])
+def test_an_end_that_waited_for_the_morning_goes_whatever_became_of_its_file(
+    tmp_path: Path, happens: Callable[[Path], None]
+) -> None:
+    """Who was told by text that it began is told by text how it ended."""
+    bench = held_end(tmp_path)
+    happens(tmp_path)
+    for _ in range(2):
+        bench.tick()
+        bench.later(minutes=1)
+    assert len(bench.texts()) == 2
+    assert "RESOLVED" in bench.texts()[-1].read_text()
+
+
+def test_an_audience_that_is_gone_from_the_configuration_stops_no_tick(tmp_path: Path) -> None:
+    """Its file is refused, its other readers and all other incidents get their statements."""
+    write_desk(tmp_path, extra=HOLDS)
+    path = write_incident(tmp_path)
+    path.write_text(path.read_text().replace("updates:", "audiences: [support, customers]\nupdates:", 1))
+    write_incident(tmp_path, "pay8")
+    bench = Bench(tmp_path)
+    for name in ("pay7", "pay8"):
+        bench.send(name)
+    config = tmp_path / "commcast.toml"
+    text = config.read_text()
+    gone = text[text.index("[audiences.support]") : text.index("[audiences.customers]")]
+    config.write_text(text.replace(gone, "").replace('support = "hold"\n', ""))
+    bench.later(minutes=18)
+    ticked = bench.tick()
+    assert "'support' is not a known audience" in str(ticked.errors["incidents/pay7.yaml"])
+    for name in ("pay7", "pay8"):
+        assert ticked.delivered[name].outcomes == {"accepted": 2}, "customers, by mail"
+
+
+def test_a_channel_that_is_gone_stops_only_what_waits_for_it(tmp_path: Path) -> None:
+    """A text of an incident that is over waits, and SMS is taken out of the configuration."""
+    write_desk(tmp_path, extra=HOLDS)
+    ended = write_incident(tmp_path, "aaa")
+    write_incident(tmp_path, "pay8")
+    bench = Bench(tmp_path)
+    for name in ("aaa", "pay8"):
+        bench.send(name)
+    at = bench.later(minutes=5)
+    end = update_text(at, status="resolved", fixed="It works again.", ended=at.isoformat())
+    ended.write_text(ended.read_text() + end)
+    bench.release("aaa")
+    bench.freeze("aaa")
+    config = tmp_path / "commcast.toml"
+    text = config.read_text()
+    gone = text[text.index("[channels.sms]") : text.index("[providers.smtp]")]
+    config.write_text(text.replace(gone, "").replace('"email", "sms"', '"email"'))
+    bench.later(minutes=13)
+    ticked = bench.tick()
+    assert [path for path, error in ticked.errors.items() if "no [channels.sms]" in str(error)] == [
+        "incidents/aaa.yaml"
+    ]
+    assert ticked.delivered["pay8"].outcomes["accepted"] == 3
+
+
+def test_news_that_nobody_got_is_never_called_no_change(tmp_path: Path) -> None:
+    """The provider refuses us from before the news on until its promise has passed, and takes us again."""
+    story = Story(tmp_path)
+    story.declare()
+    story.bench.later(minutes=10)
+    works = story.bench.adapter
+    story.bench.adapter = refusing
+    story.say(issue="Cards fail everywhere in Europe.")
+    nudges: list[str] = []
+    for _ in range(31):
+        story.bench.later(minutes=1)
+        for nudged in story.bench.tick().nudged.values():
+            nudges += [nudge.id for nudge in nudged.nudges]
+    assert story.heard[ANN] == [(0, "Investigating")]
+    assert "nudge:2026-11-21T09:25:00Z:late" in nudges, "what readers were promised, and heard"
+    story.bench.adapter = works
+    story.minutes(2)
+    (_, (_, kind)) = story.heard[ANN]
+    assert kind == "Investigating"
+    assert "Cards fail everywhere in Europe." in story.words[ANN][1]
+    assert "We had promised to write by 10:25 CET" in story.words[ANN][1]
+    assert "nothing new to report" not in story.words[ANN][1]
+
+
+def refusing(channel: Channel) -> FakeAdapter:
+    raise ProviderError("smtp", Fault("commcast.toml", 0, 0, "the password is refused", "mend it"))
+
+
+def test_a_promise_of_texts_that_nothing_keeps_wakes_somebody(tmp_path: Path) -> None:
+    """Bob gets mail, Ann only texts; silence is left to people."""
+    rows = ["bob@example.com,,Bob", ",+4915112345671,Ann"]
+    silence = '[silence]\ncustomers = "nudge"\nsupport = "nudge"\n'
+    write_desk(tmp_path, customers=rows, extra=silence)
+    write_incident(tmp_path)
+    bench = Bench(tmp_path)
+    bench.send()
+    assert "Next text by 12:05 CET" in bench.texts()[0].read_text()
+    nudges = [n.id for _ in range(42) for n in nudged_after(bench, minutes=3)]
+    assert [each for each in nudges if "11:05" in each] == [
+        f"nudge:2026-11-21T11:05:00Z:{mark}" for mark in ("50", "85", "late")
+    ]
+
+
+def nudged_after(bench: Bench, minutes: float) -> Iterator[Nudge]:
+    bench.later(minutes=minutes)
+    for nudged in bench.tick().nudged.values():
+        yield from nudged.nudges
+
+
+def test_words_that_reached_nobody_wake_somebody_once(tmp_path: Path) -> None:
+    """All readers get texts only, in their night: nobody has heard a word when the promise passes."""
+    write_desk(tmp_path, sms=QUIET, customers=[",+4915112345671,Ann"], support=["help@acme.example,Su"])
+    at = datetime(2026, 11, 21, 21, tzinfo=UTC)  # 22:00 in Berlin
+    path = write_incident(tmp_path, severity=2, at=at)
+    path.write_text(path.read_text().replace("updates:", "audiences: [customers]\nupdates:", 1))
+    bench = Bench(tmp_path, at)
+    bench.send()
+    nudges = [each for _ in range(60) for each in nudged_after(bench, minutes=15)]
+    assert [each.id for each in nudges] == ["nudge:unheard:1"]
+    assert "update 1 reached no reader" in nudges[0].note

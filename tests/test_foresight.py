@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -118,4 +119,61 @@ def test_a_draft_that_nobody_released_wakes_and_is_not_sent(tmp_path: Path) -> N
     bench.later(minutes=5)
     found, _ = foreseen_and_done(bench)
     assert [each.nudge.why for each in found.waking] == ["draft"]
+    assert found.coming == []
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    write_desk(tmp_path)
+    write_incident(tmp_path)
+    return Bench(tmp_path)
+
+
+def test_what_has_expired_meanwhile_does_not_go(bench: Bench) -> None:
+    bench.release()
+    bench.freeze()
+    bench.later(hours=3)
+    found, _ = foreseen_and_done(bench)
+    assert found.coming == []
+
+
+def test_newer_words_take_the_place_of_those_that_wait(bench: Bench) -> None:
+    """The mails of the first are overtaken; its texts go, since the second is not texted."""
+    bench.release()
+    bench.freeze()
+    bench.later(minutes=5)
+    released(bench)
+    found, _ = foreseen_and_done(bench)
+    going = {(each.notice, each.channel) for each in found.coming}
+    assert going == {("update:1", "sms"), ("update:2", "email")}
+
+
+def test_who_waits_for_others_to_hear_first_is_not_counted(bench: Bench) -> None:
+    config = bench.folder / "commcast.toml"
+    config.write_text(config.read_text().replace("rank = 1\n", 'rank = 1\nlead = "10m"\n'))
+    path = write_incident(bench.folder, severity=3)
+    path.write_text(path.read_text().replace("updates:", "audiences: [support, customers]\nupdates:", 1))
+    bench.release()
+    bench.later(minutes=1)
+    found, _ = foreseen_and_done(bench)
+    assert [each.deliveries for each in found.coming] == [1]
+
+
+def test_what_waits_of_a_file_that_is_gone_is_counted_once(bench: Bench) -> None:
+    bench.release()
+    bench.freeze()
+    gone(bench)
+    bench.later(minutes=1)
+    found, _ = foreseen_and_done(bench)
+    assert sum(each.deliveries for each in found.coming) == 5
+
+
+def test_a_text_that_the_night_made_stale_is_not_counted(tmp_path: Path) -> None:
+    write_desk(tmp_path, sms='quiet = "21:00-08:00"\nwake_for = [1]', customers=[",+4915112345671,Ann"])
+    at = datetime(2026, 11, 21, 21, tzinfo=UTC)
+    write_incident(tmp_path, severity=2, at=at)
+    bench = Bench(tmp_path, at)
+    bench.send()
+    bench.now = datetime(2026, 11, 22, 7, tzinfo=UTC)
+    found, _ = foreseen_and_done(bench)
     assert found.coming == []

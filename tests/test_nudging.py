@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from commcast import nudging
 from commcast.errors import ExitCode, TryAgain
+from commcast.ledger.calls import begin_call
 from commcast.ledger.stops import stops_in_force
+from commcast.ledger.store import Ledger
 from commcast.model import Channel
 from commcast.nudging import Nudger
-from tests.desks import Bench, update_text, write_desk, write_incident
+from tests.desks import START, Bench, update_text, write_desk, write_incident
 from tests.fakes import FakeAdapter
 
 OWNER = '[people.sam]\nname = "Sam Oyo"\nemail = "sam@acme.example"\n'
@@ -72,3 +75,33 @@ def test_what_keeps_its_people_asleep_keeps_no_reader_waiting(
     ticked = bench.tick()
     assert ticked.exit_code(0.02) is ExitCode.TRY_AGAIN
     assert bench.states(notice="update:2") == {("email", "accepted"): 3}
+
+
+def test_a_pager_is_called_though_the_run_died_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nudge's mail is frozen, and what wakes those who sleep was not begun: the next tick begins it."""
+    called: list[str] = []
+
+    def dies(*_: object, **__: object) -> None:
+        raise TryAgain("the ledger is locked")
+
+    def calls(ledger: Ledger, incident: str, nudge: str, *_: object, **__: object) -> None:
+        with ledger.write() as connection:
+            if begin_call(connection, incident, nudge, START):
+                called.append(nudge)
+
+    write_desk(tmp_path, extra=OWNER + '[nudge]\ncommand = ["page"]\n')
+    path = write_incident(tmp_path)
+    path.write_text(path.read_text().replace("owner: dana", "owner: sam"))
+    bench = Bench(tmp_path)
+    bench.send()
+    bench.later(minutes=25)
+    monkeypatch.setattr(nudging, "call_once", dies)
+    bench.tick()
+    monkeypatch.setattr(nudging, "call_once", calls)
+    for _ in range(3):
+        bench.later(minutes=1)
+        bench.tick()
+    assert called == ["nudge:2026-11-21T09:25:00Z:late"]
+    assert len([mail for mail in bench.mails() if "sam-acme" in mail.name]) == 1

@@ -76,11 +76,16 @@ def failures(connection: Connection, incident: str, nudge: str) -> tuple[str, ..
     return tuple(dict.fromkeys(why for _, why in rows if why))
 
 
-def nudges_given(connection: Connection, incident: str) -> frozenset[str]:
-    """Return the ids of the nudges that were given for an incident, by whatever way."""
+def nudges_given(connection: Connection, incident: str, *, with_command: bool = False) -> frozenset[str]:
+    """Return the ids of the nudges that were given for an incident, by whatever way.
+
+    `with_command` leaves out those whose command nobody has begun to run: a run that died between a nudge's
+    messages and its command has woken nobody who sleeps.
+    """
     own = schema.OWN_STORY + incident
     by_message = select(schema.broadcast.c.notice).where(
         schema.broadcast.c.incident == own, schema.broadcast.c.state == schema.BroadcastState.FROZEN
     )
     by_call = select(_call.c.notice).where(_call.c.incident == incident)
-    return frozenset(connection.execute(by_message.union(by_call)).scalars())
+    given = by_call if with_command else by_message.union(by_call)
+    return frozenset(connection.execute(given).scalars())

@@ -62,6 +62,7 @@ def ripe_now(connection: Connection, now: datetime) -> Iterator[Ripe]:
             _broadcast.c.state == BroadcastState.FROZEN,
             IS_PENDING,
             or_(_delivery.c.not_before.is_(None), _delivery.c.not_before <= stamp(now)),
+            or_(_delivery.c.expires_at.is_(None), _delivery.c.expires_at > stamp(now)),
         )
         .group_by(_broadcast.c.id)
         .order_by(_broadcast.c.id)

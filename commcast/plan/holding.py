@@ -14,7 +14,7 @@ from commcast.cadence import interval, since_window
 from commcast.config import Config, OnSilence, Silence
 from commcast.model import Channel, Incident, Update
 from commcast.plan import reasons
-from commcast.plan.kinds import NoticeKind
+from commcast.plan.kinds import NoticeKind, kind_of
 from commcast.plan.notices import Due, Hold, Notice, newest_released, notice_of
 from commcast.plan.promised import broken_promises, holds_in_a_row, last_said, name_of_promise
 from commcast.standing import IncidentStanding, Said
@@ -28,14 +28,16 @@ def holds_due(
     """Return a line for each promise by mail that a holding statement is to rescue, now or later.
 
     Audiences that were promised the same moment share one statement. It goes `early` before the promise, but
-    never in the first half of the wait; texts keep their own promises (plan.texts).
+    never in the first half of the wait; texts keep their own promises (plan.texts). Where news still waits
+    for all of an audience, as while a provider is down, that goes first.
     """
     update = newest_released(incident, standing)
     if update is None or update.is_end:
         return ()
     by_promise: defaultdict[datetime, list[Said]] = defaultdict(list)
     for said in last_said(standing, Channel.EMAIL).values():
-        if said.promised is not None and said.audience in config.audiences:
+        news_waits = not said.heard and kind_of(said.notice) is not NoticeKind.HOLDING
+        if said.promised is not None and not news_waits and said.audience in config.audiences:
             by_promise[said.promised].append(said)
     return tuple(
         line
@@ -133,23 +135,28 @@ def _notice(
     plain = notice_of(incident, update, Channel.EMAIL, standing, config)
     audiences = tuple(sorted(names, key=lambda name: (config.audiences[name].rank, name)))
     since = last_news(incident, update)
-    holds = {name: Hold(since, holds_in_a_row(standing, Channel.EMAIL, name) + 1) for name in audiences}
+    steps = {name: holds_in_a_row(standing, Channel.EMAIL, name) + 1 for name in audiences}
+    # Who never got the newest words reads those: to them nothing has stayed as it was.
+    knowing = {each.audience for each in said if not _has_news(incident, each.number, update.number)}
     return replace(
         plain,
         id=f"{NoticeKind.HOLDING}:{name_of_promise(promised, said, standing.said)}",
         kind=NoticeKind.HOLDING,
         events=frozenset(),
         audiences=audiences,
-        next_update_by=_promises(config, incident, update, holds, max(promised, now)),
+        next_update_by=_promises(config, incident, update, steps, max(promised, now)),
         broken=broken_promises(standing, Channel.EMAIL, audiences, now),
-        holds=holds,
+        holds={name: Hold(since, step) for name, step in steps.items() if name in knowing},
         only_told=True,
     )
 
 
 def _promises(
-    config: Config, incident: Incident, update: Update, holds: Mapping[str, Hold], base: datetime
+    config: Config, incident: Incident, update: Update, steps: Mapping[str, int], base: datetime
 ) -> dict[str, datetime | None]:
-    return {
-        name: next_promise(config, incident, update, name, base, hold.step) for name, hold in holds.items()
-    }
+    return {name: next_promise(config, incident, update, name, base, step) for name, step in steps.items()}
+
+
+def _has_news(incident: Incident, heard: int, newest: int) -> bool:
+    """Return whether anything new was said after the update numbered `heard`."""
+    return any(update.nothing_new is None for update in incident.updates[heard:newest])

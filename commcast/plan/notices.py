@@ -128,13 +128,15 @@ def audiences_of(incident: Incident, update: Update, config: Config) -> tuple[st
     """Return who hears of an update, best rank first.
 
     Whoever an earlier update went to stays: nobody is left in the middle of a story because it became milder.
+    An audience that is gone from commcast.toml has no list, and no words, any more.
     """
     hearing: set[str] = set()
     for earlier in incident.updates[: update.number]:
         hearing.update(
             config.audiences_for(earlier.severity) if earlier.audiences is None else earlier.audiences
         )
-    return tuple(sorted(hearing, key=lambda name: (config.audiences[name].rank, name)))
+    known = hearing & config.audiences.keys()
+    return tuple(sorted(known, key=lambda name: (config.audiences[name].rank, name)))
 
 
 def events_of(incident: Incident, update: Update, told_up_to: int) -> frozenset[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,7 +18,7 @@ from commcast.durations import short_duration
 from commcast.model import Channel, Incident, Kind, Update
 from commcast.plan.kinds import NoticeKind, is_named_for, moment_id
 from commcast.plan.notices import Due, newest_released
-from commcast.plan.promised import holds_in_a_row, last_said, name_of_promise
+from commcast.plan.promised import holds_in_a_row, name_of_promise
 from commcast.plan.reasons import UPDATE_STALE
 from commcast.standing import IncidentStanding, Said
 
@@ -81,6 +81,7 @@ def nudges_due(
         *_of_promises(incident, standing, lines, config, now),
         *_of_estimate(incident, standing, now),
         *_of_stale(incident, lines),
+        *_of_unheard(incident, standing, lines, config, now),
     ]
     return tuple(nudge for nudge in found if nudge.id not in nudged)
 
@@ -134,9 +135,8 @@ def _of_promises(
     going = {line.notice.id for line in spoken if line.owed}
     held = {line.notice.id for line in spoken if line.from_ is not None}
     by_promise: defaultdict[datetime, list[Said]] = defaultdict(list)
-    for said in _told_by(standing).values():
-        if said.promised is not None:
-            by_promise[said.promised].append(said)
+    for promised, said in _awaited(standing, lines):
+        by_promise[promised].append(said)
     for promised in sorted(by_promise):
         waiting = by_promise[promised]
         is_going = any(is_named_for(notice, promised) for notice in going)
@@ -149,7 +149,7 @@ def _of_promises(
             why,
             _line_for(incident, update, promised, config),
             deadline=promised,
-            audiences=tuple(said.audience for said in waiting),
+            audiences=tuple(dict.fromkeys(said.audience for said in waiting)),
             held=any(is_named_for(notice, promised) for notice in held),
             note=_stop_note(incident, standing),
             # At the first statement that goes by itself the owner is likely asleep: from then on both.
@@ -172,9 +172,48 @@ def _of_stale(incident: Incident, lines: Sequence[Due]) -> Iterator[Nudge]:
         yield Nudge(nudge_id("stale", number), Why.LATE, line, backup_too=True, note=note)
 
 
-def _told_by(standing: IncidentStanding) -> Mapping[str, Said]:
+def _of_unheard(
+    incident: Incident, standing: IncidentStanding, lines: Sequence[Due], config: Config, now: datetime
+) -> Iterator[Nudge]:
+    """Wake where all there was to say reached nobody: held for a night and dropped, or nobody may hear it."""
+    update = newest_released(incident, standing)
+    if update is None or update.is_end or standing.said:
+        return
+    frozen = [line.notice for line in lines if (line.notice.id, line.notice.channel) in standing.begun]
+    promised = [by for notice in frozen for name in notice.audiences if (by := notice.next_update_by[name])]
+    if promised and now >= max(promised):
+        note = f"Nobody has heard of it yet: update {update.number} reached no reader (commcast log says why)"
+        line = update_line(incident, update, config)
+        yield Nudge(nudge_id("unheard", update.number), Why.LATE, line, backup_too=True, note=note)
+
+
+def _awaited(standing: IncidentStanding, lines: Sequence[Due]) -> Iterator[tuple[datetime, Said]]:
+    """Yield each promise that readers wait for, and the words that made it.
+
+    Words that reached nobody yet make a promise, and leave the one before them standing. A promise of texts
+    that nothing keeps by itself is a person's to keep.
+    """
+    told = _told_by(standing.said)
+    heard = _told_by([said for said in standing.said if said.heard])
+    for said in (*told.values(), *(said for name, said in heard.items() if not told[name].heard)):
+        if said.promised is not None:
+            yield said.promised, said
+    for line in lines:
+        promised = line.notice.keeps
+        by_itself = not standing.stopped_by and (line.owed or line.from_ is not None)
+        if promised is not None and not by_itself:
+            made = [each for each in standing.said if promised in each.text_promises]
+            yield promised, next(each for each in reversed(made) if each.audience in line.notice.audiences)
+
+
+def _told_by(said: Iterable[Said]) -> Mapping[str, Said]:
     """Return what each audience was told last, by mail where it gets mail."""
-    return {**last_said(standing, Channel.SMS), **last_said(standing, Channel.EMAIL)}
+    return {
+        each.audience: each
+        for channel in (Channel.SMS, Channel.EMAIL)
+        for each in said
+        if each.channel is channel
+    }
 
 
 def _mark(
