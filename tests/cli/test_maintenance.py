@@ -85,6 +85,18 @@ def test_work_that_is_moved_twice_and_cancelled_leaves_every_calendar_empty(desk
         assert seen == [(0, 1), (1, 1), (2, 1), (3, 0)]
 
 
+def test_work_that_is_cancelled_names_the_window_that_readers_were_told(desk: Path) -> None:
+    """A move that was only drafted reached nobody: nobody waits for that time."""
+    schedule(desk, f"{DAY} 02:00/04:00", "--yes")
+    run(desk, "reschedule", "--window", f"{DAY} 13:00/15:00")
+    draft = run(desk, "cancel", "--because", "No need.")
+    assert draft.exit_code == 5
+    done = run(desk, "send", "database1", "--yes")
+    assert done.exit_code == 0, done.output
+    mail = parsed(mails_to(desk, "alex-customer-example")[-1])
+    assert "02:00 to 04:00 UTC" in fact(mail, "It was planned for")
+
+
 def test_a_calendar_that_gets_the_files_in_another_order_ends_the_same(desk: Path) -> None:
     schedule(desk, f"{DAY} 02:00/04:00", "--yes")
     run(desk, "reschedule", "--window", f"{DAY} 03:00/05:00", "--yes")
