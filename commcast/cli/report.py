@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -42,6 +43,18 @@ class Per(StrEnum):
     MONTH = "month"
 
 
+def _choice(option: str, choices: type[StrEnum]) -> Callable[[str], StrEnum]:
+    """Return what reads one of `choices` and says in plain words what may be written instead."""
+
+    def read(text: str) -> StrEnum:
+        if text not in set(choices):
+            remedy = f"write {' or '.join(f'{option} {each}' for each in choices)}"
+            raise InputError(Fault(option, 0, 0, f"{text!r:.40} is not known", remedy))
+        return choices(text)
+
+    return read
+
+
 class TrendAsked(NamedTuple):
     """What a trend is asked for: since when, by audience or not, how long a row is ("": as fits), and how."""
 
@@ -78,11 +91,24 @@ def report(
         ),
     ] = None,
     by: Annotated[
-        By | None, typer.Option("--by", help="With --since: a row for each audience.", show_default=False)
+        By | None,
+        typer.Option(
+            "--by",
+            parser=_choice("--by", By),
+            metavar="audience",
+            help="With --since: a row for each audience.",
+            show_default=False,
+        ),
     ] = None,
     per: Annotated[
         Per | None,
-        typer.Option("--per", help="With --since: how long a row is; default: as fits.", show_default=False),
+        typer.Option(
+            "--per",
+            parser=_choice("--per", Per),
+            metavar="week|month",
+            help="With --since: how long a row is; default: as fits.",
+            show_default=False,
+        ),
     ] = None,
     as_json: JsonOption = False,
     as_markdown: MarkdownOption = False,

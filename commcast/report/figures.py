@@ -89,8 +89,9 @@ class AudienceFigures:
 class Estimate:
     """A stated end: said at, for when (`earliest` only for a range), and when it really ended.
 
-    `off` is the real end less `latest`: above zero it took longer than was said; None while it is not over,
-    or where it was withdrawn. An estimate that later updates only carry on counts once.
+    `off` is the real end less `latest`: above zero it took longer than was said. Of a range it is
+    zero within, and the real end less `earliest` before it. None while it is not over, or where it was
+    withdrawn. An estimate that later updates only carry on counts once.
     """
 
     number: int
@@ -101,7 +102,11 @@ class Estimate:
 
     @property
     def off(self) -> timedelta | None:
-        return self.ended - self.latest if self.ended else None
+        if self.ended is None:
+            return None
+        if self.earliest is None or self.ended > self.latest:
+            return self.ended - self.latest
+        return min(timedelta(), self.ended - self.earliest)
 
     @property
     def held(self) -> bool | None:
@@ -150,6 +155,11 @@ class Figures:
         if start is None or self.story.is_planned or self.withdrawn:
             return None
         return max(timedelta(), (self.ended or self.story.now) - start)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is an incident, not planned work, that is not over: its time down goes on."""
+        return not self.story.is_planned and not self.story.is_over
 
     @property
     def withdrawn(self) -> bool:

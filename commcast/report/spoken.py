@@ -17,9 +17,9 @@ class Clock:
         self._days = {at.astimezone(zone).date() for at in moments}
 
     def time(self, at: datetime) -> str:
-        """Return such as 10:24, or 21 Nov 10:24."""
+        """Return such as 10:24, or 21 Nov 10:24; a day on which nothing of the story was is named always."""
         local = at.astimezone(self.zone)
-        return f"{local:%H:%M}" if len(self._days) == 1 else f"{self.day(at)} {local:%H:%M}"
+        return f"{local:%H:%M}" if self._days == {local.date()} else f"{self.day(at)} {local:%H:%M}"
 
     def day(self, at: datetime) -> str:
         local = at.astimezone(self.zone)

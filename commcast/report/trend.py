@@ -30,7 +30,8 @@ class Account:
     Deposited: `kept` promises, of `due` whose time has come; estimates that `held`, of those `judged` against
     a real end. Withdrawn: time `down` (of incidents, not of planned work), promises `broken` (late, partly or
     never kept), `corrections`, and texts `at_night`. An incident counts where its first update was released;
-    its time down, estimates and corrections count for each audience that was told anything.
+    its time down, estimates and corrections count for each audience that was told anything. `still_open` are
+    the incidents whose time down goes on.
     """
 
     incidents: int = 0
@@ -39,6 +40,7 @@ class Account:
     held: int = 0
     judged: int = 0
     down: timedelta = field(default_factory=timedelta)
+    still_open: int = 0
     corrections: int = 0
     at_night: int = 0
 
@@ -61,6 +63,7 @@ class Account:
         self.held += sum(bool(each.held) for each in figures.estimates)
         self.judged += sum(each.held is not None for each in figures.estimates)
         self.down += figures.down or timedelta()
+        self.still_open += figures.is_open
         self.corrections += figures.corrections
         self.at_night += sum(each.texts_at_night for each in told)
 
@@ -145,7 +148,15 @@ def trend_headline(trend: Trend) -> str:
         return "No incident was spoken of in this time."
     kept = f"kept {total.kept} of {many(total.due, 'promise')}"
     held = f"{total.held} of {many(total.judged, 'estimate')} held" if total.judged else "no estimate given"
-    return f"{many(total.incidents, 'incident')}: {kept}, {held}, {length(total.down)} down."
+    return f"{many(total.incidents, 'incident')}: {kept}, {held}, {_down(total)}."
+
+
+def _down(total: Account) -> str:
+    """Return how long incidents lasted, and that some of them still do."""
+    if not total.still_open:
+        return f"{length(total.down)} down"
+    still = "still open" if total.incidents == 1 else f"{total.still_open:,} of them still open"
+    return f"{length(total.down)} down so far, {still}"
 
 
 def trend_cards(trend: Trend) -> Iterator[Card]:
@@ -157,7 +168,8 @@ def trend_cards(trend: Trend) -> Iterator[Card]:
     if total.judged:
         tone = "good" if total.held == total.judged else "bad"
         yield Card(f"{total.held} of {total.judged}", "ends in time", "by the latest time we named", tone)
-    yield Card(length(total.down), "down", many(total.incidents, "incident") + " and planned works")
+    still = f", {total.still_open:,} still open" if total.still_open else ""
+    yield Card(length(total.down), "down", f"{many(total.incidents, 'incident')} and planned works{still}")
     yield Card(str(total.corrections), "corrections", "words that were wrong")
     yield Card(f"{total.at_night:,}", "texts at night", "by the readers' own clocks")
 

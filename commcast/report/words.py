@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from commcast.report.figures import AudienceFigures, Figures, Kept, Promise, worst_severity
+from commcast.report.figures import AudienceFigures, Estimate, Figures, Kept, Promise, worst_severity
 from commcast.report.spoken import Clock, length, many
 from commcast.report.story import Shape, Story, Telling
 
@@ -75,8 +75,9 @@ def subject(figures: Figures, clock: Clock) -> str:
     if story.is_planned:
         parts = [story.incident, story.kind]
     start = story.work_at or beginning(story)
-    until = f" to {clock.time(figures.ended)}" if figures.ended else ", not over yet"
-    parts.append(f"{clock.full(start)}{until} {clock.letters(start)}")
+    until = f" to {clock.time(figures.ended)}" if figures.ended else ""
+    still = "" if figures.ended else ", not over yet"
+    parts.append(f"{clock.full(start)}{until} {clock.letters(start)}{still}")
     if figures.down is not None and figures.ended:
         parts.append(length(figures.down))
     if figures.withdrawn:
@@ -255,15 +256,18 @@ def _estimates(figures: Figures, clock: Clock) -> Table:
         if each.earliest:
             given = f"{clock.time(each.earliest)} to {given}"
         real = clock.time(each.ended) if each.ended else "not known" if figures.withdrawn else "not over"
-        rows.append((clock.time(each.said_at), given, real, _off(each.off)))
+        rows.append((clock.time(each.said_at), given, real, _off(each)))
     late = frozenset(i for i, each in enumerate(figures.estimates) if each.held is False)
     head = ("Said at", "Over by", "Really over", "Off by")
     return Table("Estimates against the real end", head, tuple(rows), bad=late)
 
 
-def _off(off: timedelta | None) -> str:
+def _off(estimate: Estimate) -> str:
+    off = estimate.off
     if off is None:
         return "open"
+    if estimate.earliest and not off:
+        return "within what was said"
     if abs(off) < timedelta(minutes=1):
         return "on time"
     return f"{length(abs(off))} {'later' if off > timedelta() else 'earlier'} than said"

@@ -128,6 +128,13 @@ def test_a_trend_over_nothing_says_so(told: Path) -> None:
     run("report", "--since", "soon", folder=told, expect=2)
 
 
+def test_a_choice_that_is_none_is_said_in_plain_words(told: Path) -> None:
+    done = run("report", "--since", "30d", "--by", "audence", folder=told, expect=2)
+    assert "--by: 'audence' is not known; write --by audience" in done.stderr
+    done = run("report", "--since", "30d", "--per", "day", folder=told, expect=2)
+    assert "--per: 'day' is not known; write --per week or --per month" in done.stderr
+
+
 # --- feedback
 
 

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from commcast.report.document import as_document
 from commcast.report.figures import Kept, figures_of, gaps, is_night
 from commcast.report.story import NightTexts, Pledge, Shape, Stage, Story, Telling, Texts
+from commcast.report.trend import Per, trend_document, trend_headline, trend_of
+from commcast.report.words import clock_of, subject, tables
+
+UTC_ZONE = ZoneInfo("UTC")
 
 BEGAN = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 
@@ -183,6 +189,51 @@ def test_estimates_are_held_against_the_real_end_and_count_once() -> None:
     first, second = figures_of(story([telling(1, 10)], stages=stages)).estimates
     assert (first.number, first.off, first.held) == (2, timedelta(minutes=30), False)
     assert (second.number, second.off, second.held) == (4, timedelta(minutes=-10), True)
+
+
+@pytest.mark.parametrize(
+    ("ended", "off", "held", "said"),
+    [
+        (39, -1, True, "1 min earlier than said"),
+        (40, 0, True, "within what was said"),
+        (50, 0, True, "within what was said"),
+        (60, 0, True, "within what was said"),
+        (61, 1, False, "1 min later than said"),
+    ],
+)
+def test_an_end_within_a_stated_range_is_what_was_said(ended: int, off: int, held: bool, said: str) -> None:
+    stages = [stage(1, 10, earliest=at(40), latest=at(60)), stage(2, 70, "resolved", ended=at(ended))]
+    figures = figures_of(story([telling(1, 10)], stages=stages))
+    (estimate,) = figures.estimates
+    assert (estimate.off, estimate.held) == (timedelta(minutes=off), held)
+    (table,) = [each for each in tables(figures, clock_of(figures, UTC_ZONE)) if "Estimates" in each.title]
+    assert table.rows[0][-1] == said
+    assert as_document(figures)["estimates"][0]["off_seconds"] == off * 60
+
+
+def test_an_estimate_for_another_day_names_its_day() -> None:
+    stages = [stage(1, 10, latest=at(10 + 24 * 60))]
+    figures = figures_of(story([telling(1, 10)], stages=stages, now=20))
+    (table,) = [each for each in tables(figures, clock_of(figures, UTC_ZONE)) if "Estimates" in each.title]
+    assert table.rows == (("09:10", "22 Nov 09:10", "not over", "open"),)
+
+
+def test_what_is_open_says_so_behind_its_time_and_zone() -> None:
+    figures = figures_of(story([telling(1, 10)], now=20))
+    assert subject(figures, clock_of(figures, UTC_ZONE)).endswith("21 Nov 2026, 09:00 UTC, not over yet")
+
+
+def test_the_time_down_of_a_trend_says_what_is_still_open() -> None:
+    still = figures_of(story([telling(1, 10)], now=20))
+    over = figures_of(story([telling(1, 10)], stages=[stage(1, 10), stage(2, 70, "resolved")]))
+    for all_figures, said in [
+        ([over], "1 h 10 min down."),
+        ([still], "20 min down so far, still open."),
+        ([still, over], "1 h 30 min down so far, 1 of them still open."),
+    ]:
+        trend = trend_of(all_figures, BEGAN, at(600), UTC_ZONE, per=Per.WEEK)
+        assert trend_headline(trend).endswith(said)
+    assert trend_document(trend)["total"]["still_open"] == 1
 
 
 def test_an_estimate_of_what_was_no_incident_is_not_judged() -> None:
