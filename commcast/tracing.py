@@ -15,7 +15,7 @@ from commcast.model import Channel, Incident, Timeframe, Update
 from commcast.standing import Misstated
 from commcast.thawing import thawed_group
 from commcast.wording.rendering import EmailContent
-from commcast.wording.wrong import holds
+from commcast.wording.wrong import as_said, holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def wrong_in(words: Words, incident: Incident, wrong: str | None, zone: ZoneInfo
     if not wrong:
         return None
     if any(holds(text, wrong) for text in words.texts):
-        return wrong, False
+        return as_said(words.texts, wrong), False
     frame = timeframe_meant(incident, words.number, wrong, zone)
     shown = [form for form in _forms(words, frame) if any(holds(text, form) for text in words.texts)]
     return (shown[0], True) if shown else None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from functools import lru_cache
 
 from commcast.wording.sms import replace_lookalikes
 
 _NEAR_ENOUGH = 0.6  # of 1, which is the same
+_STOPS = ".!?,;:"
 _LONGEST_SEARCHED = 20_000  # characters of a text in which the nearest words are looked for
 
 
@@ -21,13 +22,26 @@ def holds(text: str, wrong: str) -> bool:
     return bool(_pattern(wrong).search(_plain(text)))
 
 
+def as_said(texts: Sequence[str], wrong: str) -> str:
+    """Return `wrong` in the letter case in which one of these texts says it; as it is where none does."""
+    if any(wrong in " ".join(text.split()) for text in texts):
+        return wrong
+    found = next((hit for text in texts if (hit := _pattern(wrong).search(text))), None)
+    return " ".join(found[0].split()) if found else wrong
+
+
 def put_right(text: str, wrong: str, right: str) -> str:
-    """Return the text with `right` in every place where it says `wrong`; else just as it was."""
+    """Return the text with `right` in every place where it says `wrong`; else just as it was.
+
+    Where a stop follows already, the one that `right` ends in is left out.
+    """
     pattern = _pattern(wrong)
 
     def instead(found: re.Match[str]) -> str:
         begins_sentence = found[0][:1].isupper() and not wrong.strip()[:1].isupper()
-        return right[:1].upper() + right[1:] if begins_sentence else right
+        words = right[:1].upper() + right[1:] if begins_sentence else right
+        behind = found.string[found.end() : found.end() + 1]
+        return words[:-1] if behind and behind in _STOPS and words[-1:] in {".", "!", "?"} else words
 
     if pattern.search(text):
         return pattern.sub(instead, text)

@@ -127,6 +127,20 @@ def test_all_options_that_are_missing_are_named_at_once(told: Path) -> None:
     assert "Missing option '--right'." in run(told, "correct", "card1", "--wrong", "x").stderr
 
 
+def test_no_stop_is_doubled_and_what_was_said_is_quoted_as_it_stood(desk: Path) -> None:
+    declared(desk, "--yes", issue="Cards fail again.")
+    before = outbox(desk)
+    done = run(desk, "correct", "--wrong", "cards fail again", "--right", "Cards fail.", "--yes")
+    assert done.exit_code == 0, done.output
+    assert "issue: Cards fail.\n" in (desk / FILE).read_text()
+    mails, texts = texts_since(desk, before)
+    assert len(mails) == 6
+    assert all(
+        "we said “Cards fail again”. That was wrong; right is: “Cards fail.” " in mail for mail in mails
+    )
+    assert not any(doubled in text for text in [*mails, *texts] for doubled in ("..", '.".', ".”."))
+
+
 def test_a_dry_run_leaves_every_byte(told: Path) -> None:
     before = everything_in(told)
     done = run(told, *WRONG, "--dry-run")

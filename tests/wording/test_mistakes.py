@@ -38,6 +38,15 @@ def test_a_correction_says_what_was_wrong_when_and_what_is_right(audience: str, 
 
 
 @pytest.mark.parametrize("audience", AUDIENCES)
+def test_quoted_words_that_end_in_a_stop_get_no_second_one(audience: str) -> None:
+    quote = QUOTE | {"wrong": "Cards fail again.", "right": "Cards fail."}
+    mail, text = rendered(audience, "investigating", corrections=[quote], label="Correction")
+    said = " ".join(mail.text.split())
+    assert "we said “Cards fail again.” That was wrong; right is: “Cards fail.” " in said
+    assert 'we said "Cards fail again.", right is "Cards fail." ' in text.body
+
+
+@pytest.mark.parametrize("audience", AUDIENCES)
 def test_a_newcomer_reads_that_it_is_not_new(audience: str) -> None:
     mail, text = rendered(audience, "identified", catch_up={"since": moment("10:05", "09:05")})
     assert "our first message about it was of 10:05 CET (09:05 UTC)" in " ".join(mail.text.split())
