@@ -12,7 +12,7 @@ from commcast.cli import asking
 from commcast.cli.finding import find_incident, is_open_for_readers
 from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, JsonOption, YesOption
 from commcast.cli.releasing import Wishes, desk_now, ledger_of
-from commcast.cli.update import Place, append_and_send, asked_for, find_open, refuse_over
+from commcast.cli.update import Place, append_and_send, asked_for, find_open, refuse_over, refuse_untold
 from commcast.cli.words import (
     MEANING,
     ActionOption,
@@ -54,6 +54,7 @@ def retract(
     keys = written_keys(locals())
     place = find_open(folder, incident)
     refuse_over(place, 'cancel {id} --because "…"')
+    refuse_untold(place)
     if "because" not in keys:
         keys |= asked_for("because", "")
     _send(place, {**keys, "status": "retracted"}, yes=yes, dry_run=dry_run, as_json=as_json)

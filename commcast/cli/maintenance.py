@@ -12,7 +12,7 @@ from commcast.cli.declare import begin, first_words
 from commcast.cli.declare import complete as filled_in
 from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, JsonOption, YesOption
 from commcast.cli.releasing import Wishes, desk_now
-from commcast.cli.update import Place, append_and_send, asked_for, find_open
+from commcast.cli.update import Place, append_and_send, asked_for, find_open, refuse_untold
 from commcast.cli.windows import (
     BEGUN,
     EARLY,
@@ -252,6 +252,8 @@ def cancel(
     if not (_is_planned(found) or _is_expected(found)):
         remedy = f'end it with: commcast resolve {found.id} --fixed "…"'
         refuse("", f"{found.id} is an incident that has begun", remedy)
+    if not found.latest.is_end:
+        refuse_untold(place)
     if "because" not in keys and not edit:
         keys |= asked_for("because", "")
     keys["status"] = "cancelled" if _is_planned(found) else "retracted"

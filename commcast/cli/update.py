@@ -96,9 +96,24 @@ def update(
     if expected and place.incident.latest.status != "expected":
         what = f"{place.incident.id} has begun: it is {place.incident.latest.status}"
         raise InputError(Fault("--expected", 0, 0, what, "leave it out"))
+    _refuse_news_without_news(place.incident, keys)
     if not keys and not edit:
         keys = asked_for("nothing_new", "say what is new, with --issue, --status …, or --nothing-new")
     append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
+
+
+def _refuse_news_without_news(incident: Incident, keys: Mapping[str, Any]) -> None:
+    """Refuse to say that nothing is new above words that are. Raises InputError."""
+    new = [
+        f"--{key}"
+        for key in ("issue", "resolution")
+        if key in keys and str(keys[key]).strip() != getattr(incident.latest, key)
+    ]
+    if "nothing_new" in keys and new:
+        said = " and ".join(new)
+        what = f"readers would read that nothing is new, and new words of {said} below it"
+        remedy = f"leave --nothing-new out and write what is new in {said}, or leave {said} out"
+        raise InputError(Fault("--nothing-new", 0, 0, what, remedy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,13 +161,34 @@ def refuse_over(place: Place, of_maintenance: str = "") -> None:
     `of_maintenance` is the verb that ends planned work, "" where this verb fits both. Raises InputError.
     """
     found = place.incident
-    if found.latest.status == "resolved":
-        again = f'commcast reopen {found.id} --issue "…"'
-        remedy = f"if it is not: {again}; if words were wrong: commcast correct {found.id}"
-        raise InputError(Fault("", 0, 0, f"{found.id} is over (resolved)", remedy))
+    if found.latest.is_end:
+        raise InputError(_over(found))
     if of_maintenance and found.kind == "maintenance" and not found.latest.is_end:
         remedy = f"write: commcast {of_maintenance.format(id=found.id)}"
         raise InputError(Fault("", 0, 0, f"{found.id} is planned work, no incident", remedy))
+
+
+def _over(incident: Incident) -> Fault:
+    """Return that an incident is over, with the commands that can go on all the same."""
+    last, name = incident.latest, incident.id
+    what, again = f"{name} is over ({last.status})", f'commcast reopen {name} --issue "…"'
+    remedy = f"if it is not: {again}; if words were wrong: commcast correct {name}"
+    if incident.kind == "maintenance":
+        remedy = f"plan it anew with: commcast schedule; if words were wrong: commcast correct {name}"
+    elif last.merged_into:
+        what = f"{name} is part of {last.merged_into}"
+        remedy = f"say more there: commcast update {last.merged_into}; if it is no part of it: {again}"
+    return Fault("", 0, 0, what, remedy)
+
+
+def refuse_untold(place: Place) -> None:
+    """Refuse to take back what nobody was ever told. Raises InputError."""
+    from commcast.desk import read_standing
+
+    name = place.incident.id
+    with suppress(LedgerError), ledger_of(place.desk, dry_run=True) as ledger:
+        if not read_standing(ledger, name).releases:
+            raise InputError(Fault("", 0, 0, f"nobody was told of {name}", f"write: commcast discard {name}"))
 
 
 def _refuse_drafted_end(incident: Incident, ledger: Ledger | None) -> None:

@@ -39,6 +39,21 @@ def test_a_false_alarm_is_taken_back_from_those_who_heard_it(told: Path) -> None
     assert run(told, "send", "card1").stdout.count("already sent")
 
 
+@pytest.mark.parametrize("verb", ["retract", "cancel"])
+def test_what_nobody_was_told_is_not_taken_back(desk: Path, verb: str) -> None:
+    if verb == "retract":
+        declare(desk)
+    else:
+        window = ("--window", "2099-12-05 02:00/04:00")
+        run(desk, "schedule", "Cards move", *window, *ANEW[:4], "--id", "card1")
+    before = everything_in(desk / "incidents")
+    done = run(desk, verb, "card1", "--because", "Our monitor was wrong.", "--yes")
+    assert done.exit_code == 2, done.output
+    assert "nobody was told of card1; write: commcast discard card1" in done.stderr
+    assert everything_in(desk / "incidents") == before
+    assert run(desk, "discard", "card1", "--yes").exit_code == 0
+
+
 @pytest.mark.usefixtures("person")
 def test_retract_asks_why(told: Path) -> None:
     done = run(told, "retract", typed="Our monitor was wrong.\ny\n")
@@ -130,6 +145,17 @@ def test_two_stories_become_one_and_its_end_reaches_the_readers_of_both(told: Pa
     assert len(ends) == 7
     assert run(told, "tick").exit_code == 0
     assert len(outbox(told)) == len(before) + 7
+
+
+@pytest.mark.parametrize("verb", [("update", "--issue", "More."), ("resolve", "--fixed", "Done.")])
+def test_what_is_merged_is_told_where_to_say_more(told: Path, verb: tuple[str, ...]) -> None:
+    declare(told, "--yes", title="Sign-in fails")
+    assert run(told, "merge", "card1", "--into", "sign1", "--yes").exit_code == 0
+    done = run(told, verb[0], "card1", *verb[1:], "--yes")
+    assert done.exit_code == 2
+    assert "card1 is part of sign1; say more there: commcast update sign1; " in done.stderr
+    assert "commcast reopen card1" in done.stderr
+    assert "status:" not in done.stderr
 
 
 def test_a_chain_of_merges_ends_for_all(told: Path) -> None:

@@ -106,6 +106,16 @@ def test_a_fault_names_the_option_and_writes_nothing(told: Path, options: list[s
     assert (told / FILE).read_bytes() == before
 
 
+@pytest.mark.parametrize("option", ["--issue", "--resolution"])
+def test_nothing_new_is_not_said_above_new_words(told: Path, option: str) -> None:
+    before = (told / FILE).read_bytes()
+    words = ("--nothing-new", "At 60%.", option, "Cards fail in all of Europe.")
+    done = run(told, "update", "card1", *words, "--yes")
+    assert done.exit_code == 2, done.output
+    assert f"leave --nothing-new out and write what is new in {option}, or leave {option} out" in done.stderr
+    assert (told / FILE).read_bytes() == before
+
+
 def test_resolve_without_fixed_and_without_a_terminal_is_an_error(told: Path) -> None:
     assert "--fixed is missing" in run(told, "resolve", "--yes").stderr
 
