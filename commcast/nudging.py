@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -85,11 +85,17 @@ class Nudger:
     ) -> None:
         config = self.desk.config
         owner = config.people.get(on_duty.owner or "")
-        context = nudge_context(config, incident, nudge, owner.name if owner else "", self.desk.now)
+        of_others = replace(nudge, line=nudge.line_of_others or nudge.line)
+        context, context_of_others = (
+            nudge_context(config, incident, each, owner.name if owner else "", self.desk.now)
+            for each in (nudge, of_others)
+        )
         sendable = [
             owed
             for channel in Channel
-            if (owed := _OwedNudge(self.desk, incident, nudge, channel, people, context)).rows
+            if (
+                owed := _OwedNudge(self.desk, incident, nudge, channel, people, context, context_of_others)
+            ).rows
         ]
         if sendable:
             Freezer(self.deliverer.ledger, self.deliverer.owner, self.desk.now).freeze(sendable)
@@ -126,7 +132,10 @@ class Nudger:
 
 @dataclass
 class _OwedNudge:
-    """One nudge over one channel, as the freeze reads it: rows that are all to be sent."""
+    """One nudge over one channel, as the freeze reads it: rows that are all to be sent.
+
+    `context_of_others` is for those whom its line is not for (Nudge.line_for).
+    """
 
     desk: Desk
     incident: Incident
@@ -134,6 +143,7 @@ class _OwedNudge:
     channel: Channel
     people: Sequence[Reach]
     context: Mapping[str, Any]
+    context_of_others: Mapping[str, Any]
     counts: dict[str, ListCount] = field(default_factory=dict)
 
     @property
@@ -169,12 +179,20 @@ class _OwedNudge:
             address = person.email if self.channel is Channel.EMAIL else person.phone
             if address:
                 values = {"name": person.name, "greeting": f"Hello {person.name},", "email": person.email}
-                words = self._group.words(values)
+                is_for_them = self.nudge.line_for in {"", person.key}
+                group = self._group if is_for_them else self._group_of_others
                 key = address.lower()
-                yield OwedRow(key, address, AUDIENCE, SEND, values, self._group, words)
+                yield OwedRow(key, address, AUDIENCE, SEND, values, group, group.words(values))
 
     @cached_property
     def _group(self) -> Group:
+        return self._worded(self.context)
+
+    @cached_property
+    def _group_of_others(self) -> Group:
+        return self._worded(self.context_of_others)
+
+    def _worded(self, context: Mapping[str, Any]) -> Group:
         config, channels = self.desk.config, self.desk.config.channels
         used = channels.email if self.channel is Channel.EMAIL else channels.sms
         wording = _wording(self.channel)
@@ -185,7 +203,7 @@ class _OwedNudge:
             zone=config.organisation.zone,
             locale="",
             wording=wording,
-            context=self.context,
+            context=context,
             envelope=Envelope(sender=used.sender if used else ""),
             next_update_by=None,
             renderer=renderer_for(wording.to_json()),

@@ -12,11 +12,15 @@ _FROM_ENVIRONMENT = "env:"
 
 
 class Reach(NamedTuple):
-    """Somebody of commcast.toml: `email` and `phone` (E.164) are "" where there is none that can be used."""
+    """Somebody of commcast.toml: `email` and `phone` (E.164) are "" where there is none that can be used.
+
+    `key` is theirs in [people].
+    """
 
     name: str
     email: str = ""
     phone: str = ""
+    key: str = ""
 
 
 def reach(person: str, config: Config, environ: Mapping[str, str]) -> Reach:
@@ -52,7 +56,7 @@ def _resolve(person: str, config: Config, environ: Mapping[str, str]) -> tuple[R
     settings = config.people.get(person)
     if settings is None:
         known = ", ".join(list(config.people)[:20]) or "nobody yet"
-        return Reach(person), (f"{person!r:.60} is not a known person; known: {known}",)
+        return Reach(person, key=person), (f"{person!r:.60} is not a known person; known: {known}",)
     faults: list[str] = []
     region = config.channels.sms.region if config.channels.sms else ""
 
@@ -71,4 +75,4 @@ def _resolve(person: str, config: Config, environ: Mapping[str, str]) -> tuple[R
 
     email = read("email", settings.email, lambda text: normalise_email(text)[0])
     phone = read("phone", settings.phone, lambda text: normalise_phone(text, region))
-    return Reach(settings.name, email, phone), tuple(faults)
+    return Reach(settings.name, email, phone, person), tuple(faults)

@@ -25,8 +25,9 @@ def nudges(*handovers: HandOver, after: int = 1, nudged: Sequence[str] = ()) -> 
 
 def test_an_offer_is_told_to_both_once_and_once_more_when_nobody_takes_it() -> None:
     (first,) = nudges(OFFERED)
-    assert (first.told, first.note) == (("dana", "sam"), "Dana Reyes hands this over to Sam Oyo")
+    assert (first.told, first.note) == (("dana", "sam"), "Dana Reyes offers this to Sam Oyo")
     assert first.line == "commcast take pay7 --as sam"
+    assert (first.line_for, first.line_of_others) == ("sam", "commcast status pay7")
     assert nudges(OFFERED, nudged=[first.id]) == ()
     (again,) = nudges(OFFERED, after=10, nudged=[first.id])
     assert again.note == "Sam Oyo has not taken this over yet"
@@ -37,7 +38,7 @@ def test_a_third_one_who_hands_it_over_is_told_as_well() -> None:
     (first,) = nudges(HandOver("sam", "kim", AT))
     assert first.told == ("dana", "sam", "kim")
     (first,) = nudges(HandOver("sam", "root", AT))
-    assert (first.told, first.note) == (("dana", "sam"), "root hands this over to Sam Oyo")
+    assert (first.told, first.note) == (("dana", "sam"), "root offers this to Sam Oyo")
 
 
 def test_that_it_was_taken_is_told_to_both_and_the_offer_no_more() -> None:

@@ -32,12 +32,12 @@ def config_with(**person: str) -> Config:
 def test_an_address_stands_in_the_file_or_in_the_environment(
     person: Mapping[str, str], email: str, phone: str
 ) -> None:
-    assert reach("dana", config_with(**person), SET) == Reach("Dana Reyes", email, phone)
+    assert reach("dana", config_with(**person), SET) == Reach("Dana Reyes", email, phone, "dana")
 
 
 def test_whom_nobody_knows_is_called_by_the_key() -> None:
     config = config_of()
-    assert reach("kim", config, {}) == Reach("kim")
+    assert reach("kim", config, {}) == Reach("kim", key="kim")
     assert unreachable("kim", config, {}) == ("'kim' is not a known person; known: nobody yet",)
 
 

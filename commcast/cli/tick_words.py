@@ -36,7 +36,7 @@ _WHY = {
     "draft": "a draft waits",
     "estimate": "an estimate has passed",
     "broken file": "its file is broken",
-    "handover": "it is handed over",
+    "handover": "it is offered to somebody else",
     "taken": "it was taken over",
 }
 

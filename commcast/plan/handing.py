@@ -48,10 +48,19 @@ def _offered(
     to, by = _name(last.person, config), _name(last.offered_by, config)
     word = f": {last.note}" if last.note else ""
     offered = nudge_id(Why.HANDOVER, last.person, moment_id(last.offered_at))
-    yield Nudge(offered, Why.HANDOVER, line, note=f"{by} hands this over to {to}{word}", told=told)
+    notes = {offered: f"{by} offers this to {to}{word}"}
     if now - last.offered_at >= NOT_TAKEN:
-        note = f"{to} has not taken this over yet"
-        yield Nudge(f"{offered}:again", Why.HANDOVER, line, note=note, told=told)
+        notes[f"{offered}:again"] = f"{to} has not taken this over yet"
+    for name, note in notes.items():
+        yield Nudge(
+            name,
+            Why.HANDOVER,
+            line,
+            note=note,
+            told=told,
+            line_for=last.person,
+            line_of_others=f"commcast status {incident.id}",
+        )
 
 
 def _taken(

@@ -47,7 +47,8 @@ class Nudge:
 
     `deadline` is what it warns of (aware), None where it warns of no time; `audiences` are those that wait.
     `held` says that a holding statement rescues the promise. `backup_too` wakes the backup as well. `note`
-    is said besides, "" for nothing. `told` are the people it is for, where that is not who is on duty.
+    is said besides, "" for nothing. `told` are the people it is for, where that is not who is on duty. Where
+    the line is for one of them alone, `line_for`, the rest read `line_of_others`.
     """
 
     id: str
@@ -59,6 +60,8 @@ class Nudge:
     backup_too: bool = False
     note: str = ""
     told: tuple[str, ...] = ()
+    line_for: str = ""
+    line_of_others: str = ""
 
 
 def nudges_due(

@@ -59,7 +59,7 @@ def test_an_incident_moves_when_it_is_taken_and_both_are_told(bench: Bench) -> N
         "pay7 is offered to sam. Until it is taken (commcast take pay7 --as sam) dana has it.\n"
     )
     assert "Told: Dana Reyes and Sam Okafor." in done.stderr
-    subject = "[Nudge] Dana Reyes hands this over to Sam Okafor: watch db-eu-3 (pay7)"
+    subject = "[Nudge] Dana Reyes offers this to Sam Okafor: watch db-eu-3 (pay7)"
     assert {each for each in told(bench) if each[0] != "text"} == {
         ("dana@acme.example", subject),
         ("sam@acme.example", subject),
@@ -75,6 +75,19 @@ def test_an_incident_moves_when_it_is_taken_and_both_are_told(bench: Bench) -> N
     assert "  sam has it" in run("status", folder=bench.folder).stdout
 
 
+def test_only_whom_it_is_offered_to_reads_the_line_that_takes_it(bench: Bench) -> None:
+    run("handover", "pay7", "--to", "sam", folder=bench.folder)
+    mails = {
+        to[1]: mail
+        for path in (bench.folder / "outbox").iterdir()
+        if "[Nudge]" in (mail := path.read_text())
+        and (to := re.search(r"^To: .*?([\w.]+@[\w.]+)", mail, re.MULTILINE))
+    }
+    assert "    commcast take pay7 --as sam" in mails["sam@acme.example"]
+    assert "commcast take" not in mails["dana@acme.example"]
+    assert "    commcast status pay7" in mails["dana@acme.example"]
+
+
 def test_a_tick_tells_nothing_of_it_twice(bench: Bench) -> None:
     run("handover", "pay7", "--to", "sam", folder=bench.folder)
     before = told(bench)
@@ -88,7 +101,10 @@ def test_what_a_crash_kept_from_being_told_the_next_tick_tells(
     monkeypatch.setattr("commcast.cli.handover._tell", lambda *_: None)
     run("handover", "pay7", "--to", "sam", folder=bench.folder)
     assert told(bench) == []
-    assert "nudged Dana Reyes and Sam Okafor: it is handed over" in run("tick", folder=bench.folder).stdout
+    assert (
+        "nudged Dana Reyes and Sam Okafor: it is offered to somebody else"
+        in run("tick", folder=bench.folder).stdout
+    )
     assert len(told(bench)) == 3
 
 
