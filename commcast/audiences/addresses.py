@@ -54,6 +54,21 @@ def normalise_email(text: str) -> tuple[str, str]:
     return address, address.lower()
 
 
+def normalise_any(text: str, region: str) -> tuple[bool, str, str]:
+    """Return (whether it is a mail address, the address, key to compare with) of what may be mail or phone.
+
+    Raises ValueError("what; remedy"), without the address.
+    """
+    if "@" in text:
+        return True, *normalise_email(text)
+    if not re.search("[0-9]", text):
+        raise ValueError(
+            "is neither a mail address nor a phone number; write one such as dana@example.com or +49 30 23125"
+        )
+    phone = normalise_phone(text, region)
+    return False, phone, phone
+
+
 def plain_emails(cells: Sequence[str]) -> tuple[Sequence[str], Sequence[str], frozenset[int]]:
     """Return (addresses, keys, which cells are not plain) of a column, as `normalise_email` gives them.
 

@@ -15,7 +15,6 @@ from commcast.cli.output import say
 from commcast.cli.releasing import Wishes, desk_now, ledger_for, ledger_of, send_incident
 from commcast.cli.send import plan_only
 from commcast.cli.words import (
-    MEANING,
     ActionOption,
     AffectedOption,
     AudienceOption,
@@ -32,6 +31,7 @@ from commcast.cli.words import (
     StatusOption,
     TimeframeOption,
     in_terms_of_options,
+    meaning,
     missing_options,
     update_entry,
     with_dates,
@@ -156,10 +156,10 @@ def complete(data: dict[str, Any], *, asked: bool) -> dict[str, Any]:
     if not missing or (not asked and asking.at_terminal()):
         return _with_blanks(data, missing)
     if not asking.at_terminal():
-        raise missing_options(missing)
+        raise missing_options(missing, planned=planned)
     say("A few words are needed; nothing is sent before you have seen all of it.")
     for key in missing:
-        answer = asking.ask_until_good(f"{key.capitalize()} ({MEANING[key]}):", _checks(key))
+        answer = asking.ask_until_good(f"{key.capitalize()} ({meaning(key, planned=planned)}):", _checks(key))
         (data if key in _TOP_KEYS else first)[key] = int(answer) if key == "severity" else answer
     return _ordered(data)
 

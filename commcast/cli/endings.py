@@ -14,7 +14,6 @@ from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, J
 from commcast.cli.releasing import Wishes, desk_now, ledger_of
 from commcast.cli.update import Place, append_and_send, asked_for, find_open, refuse_over, refuse_untold
 from commcast.cli.words import (
-    MEANING,
     ActionOption,
     BecauseOption,
     ConfidenceOption,
@@ -25,6 +24,7 @@ from commcast.cli.words import (
     ScopeOption,
     SeverityOption,
     TimeframeOption,
+    meaning,
     missing_options,
     written_keys,
 )
@@ -92,7 +92,7 @@ def reopen(
     if missing and not asking.at_terminal():
         raise missing_options(missing)
     for key in missing:
-        keys[key] = asking.ask_until_good(f"{key.capitalize()} ({MEANING[key]}):", _check(key, place))
+        keys[key] = asking.ask_until_good(f"{key.capitalize()} ({meaning(key)}):", _check(key, place))
     _send(place, {**keys, "status": "reopened"}, yes=yes, dry_run=dry_run, as_json=as_json)
 
 

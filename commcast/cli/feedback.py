@@ -41,7 +41,10 @@ def feedback(
             raise InputError(f"nobody was told of an incident {incident!r:.60}; commcast log lists all")
         if sum(sums) > told:
             what = f"that makes {sum(sums):,} answers to {told:,} messages"
-            raise InputError(Fault("", 0, 0, what, "give only what came in since the last time"))
+            remedy = "give only what came in since the last time"
+            if not before:
+                remedy = f"write how many answered yes and no, {told:,} in all at most"
+            raise InputError(Fault("", 0, 0, what, remedy))
         if yes or no:
             with ledger.write() as connection:
                 sums = record_answers(connection, incident, yes=yes, no=no, by=who(), now=clock())

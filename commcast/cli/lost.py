@@ -71,14 +71,13 @@ def found_lost(
 
 def _channel_and_key(address: str, config: Config) -> tuple[str, str]:
     """Return the channel of an address and how the ledger compares it. Raises InputError."""
-    from commcast.audiences.addresses import normalise_email, normalise_phone
+    from commcast.audiences.addresses import normalise_any
 
     try:
-        if "@" in address:
-            return "email", normalise_email(address)[1]
-        return "sms", normalise_phone(address, config.channels.sms.region if config.channels.sms else "")
+        is_mail, _, key = normalise_any(address, config.channels.sms.region if config.channels.sms else "")
     except ValueError as error:
         raise InputError(f"the address {error}") from None
+    return "email" if is_mail else "sms", key
 
 
 def tell_nothing(which: Which, document: Mapping[str, Any] | None, command: str) -> None:

@@ -219,7 +219,7 @@ def complete(
         remedy = f'call it off with: commcast cancel {name} --because "…"'
         refuse("", f"{name} has not begun ({shown(place.desk, window)})", remedy)
     if "fixed" not in keys and not edit:
-        keys |= asked_for("fixed", "")
+        keys |= asked_for("fixed", "", planned=True)
         keys |= _what_remains(keys)
     keys["status"] = "completed"
     keys.setdefault("ended", write_instant(place.desk.now))

@@ -138,7 +138,7 @@ def only(survey: Survey, audience: str | None) -> Survey:
 
 def own_addresses(given: list[str], desk: Desk) -> dict[Channel, str]:
     """Return by channel where a test goes. Raises InputError for what is no address."""
-    from commcast.audiences.addresses import normalise_email, normalise_phone
+    from commcast.audiences.addresses import normalise_any
     from commcast.model import Channel
 
     addresses: dict[Channel, str] = {}
@@ -146,10 +146,8 @@ def own_addresses(given: list[str], desk: Desk) -> dict[Channel, str]:
     region = desk.config.channels.sms.region if desk.config.channels.sms else ""
     for text in given:
         try:
-            if "@" in text:
-                addresses[Channel.EMAIL] = normalise_email(text)[0]
-            else:
-                addresses[Channel.SMS] = normalise_phone(text, region)
+            is_mail, address, _ = normalise_any(text, region)
+            addresses[Channel.EMAIL if is_mail else Channel.SMS] = address
         except ValueError as error:
             what, _, remedy = str(error).partition("; ")
             faults.append(Fault("--to", 0, 0, what, remedy))

@@ -210,17 +210,13 @@ def _named(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 def _key(address: str, config: Config) -> tuple[Channel, str, str]:
     """Return (channel, the address as the ledger compares it, what may be shown of it)."""
-    from commcast.audiences.addresses import mask, normalise_email, normalise_phone
+    from commcast.audiences.addresses import mask, normalise_any
 
     try:
-        if "@" in address:
-            key = normalise_email(address)[1]
-            return Channel.EMAIL, key, mask(key)
-        region = config.channels.sms.region if config.channels.sms else ""
-        key = normalise_phone(address, region)
+        is_mail, _, key = normalise_any(address, config.channels.sms.region if config.channels.sms else "")
     except ValueError as error:
         raise InputError(f"the address {error}") from None
-    return Channel.SMS, key, mask(key)
+    return Channel.EMAIL if is_mail else Channel.SMS, key, mask(key)
 
 
 def _is_listed(audience: str, config: Config, channel: Channel, key: str) -> bool:

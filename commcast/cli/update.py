@@ -17,7 +17,6 @@ from commcast.cli.output import say
 from commcast.cli.releasing import Wishes, desk_now, ledger_for, ledger_of, send_incident
 from commcast.cli.send import plan_only
 from commcast.cli.words import (
-    MEANING,
     ActionOption,
     AffectedOption,
     AudienceOption,
@@ -35,6 +34,7 @@ from commcast.cli.words import (
     StatusOption,
     TimeframeOption,
     in_terms_of_options,
+    meaning,
     missing_options,
     update_entry,
     with_dates,
@@ -203,17 +203,17 @@ def _refuse_drafted_end(incident: Incident, ledger: Ledger | None) -> None:
         )
 
 
-def asked_for(key: str, remedy: str) -> dict[str, str]:
+def asked_for(key: str, remedy: str, *, planned: bool = False) -> dict[str, str]:
     """Return the one key that a person types when the command came without words."""
     if not asking.at_terminal():
         raise (
             InputError(Fault("", 0, 0, "there is nothing to say", remedy))
             if remedy
-            else missing_options([key])
+            else missing_options([key], planned=planned)
         )
-    meaning = MEANING.get(key, "what you would say to somebody who waits")
     label = key.replace("_", " ").capitalize()
-    return {key: asking.ask_until_good(f"{label} ({meaning}):", lambda answer: answer)}
+    question = f"{label} ({meaning(key, planned=planned)}):"
+    return {key: asking.ask_until_good(question, lambda answer: answer)}
 
 
 def append_and_send(

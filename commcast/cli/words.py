@@ -163,11 +163,18 @@ def in_terms_of_options(error: InputError, text: str, name: str, first_line: int
     )
 
 
-def missing_options(keys: Iterable[str]) -> InputError:
-    """Return the error that lists every option that has to be given."""
+def missing_options(keys: Iterable[str], *, planned: bool = False) -> InputError:
+    """Return the error that lists every option that has to be given; `planned` says that it is for work."""
     return InputError(
-        Fault("", 0, 0, f"{OPTION_OF[key]} is missing", MEANING[key].partition(" (")[0]) for key in keys
+        Fault("", 0, 0, f"{OPTION_OF[key]} is missing", meaning(key, planned=planned).partition(" (")[0])
+        for key in keys
     )
+
+
+def meaning(key: str, *, planned: bool = False) -> str:
+    """Return what is to be said under a key: of an incident, or of `planned` work."""
+    said = _MEANING | _MEANING_OF_WORK if planned else _MEANING
+    return said.get(key, "what you would say to somebody who waits")
 
 
 def _latest(text: str, desk: Desk) -> str:
@@ -201,7 +208,7 @@ def _ahead(text: str, desk: Desk) -> str:
     return write_instant(moment)
 
 
-MEANING = {
+_MEANING = {
     "title": "what is wrong, in a few words",
     "severity": "1 is the worst, 4 the mildest",
     "issue": "what readers see, in their words",
@@ -211,14 +218,25 @@ MEANING = {
     "window": 'from when to when: "2026-12-05 02:00/04:00"',
     "because": "why, in readers' words",
 }
+_MEANING_OF_WORK = {
+    "title": "what will be done, in a few words",
+    "issue": "what readers may notice, in their words",
+    "resolution": "what will be done, and why",
+    "fixed": "what was done",
+}
 
 
 def _named(fault: Fault, lines: list[str]) -> Fault:
     if (key := fault.what.partition(" ")[0]) in OPTION_OF:
-        return Fault(OPTION_OF[key], 0, 0, fault.what, fault.remedy)
+        return _of_option(OPTION_OF[key], fault.what, fault.remedy)
     for line in reversed(lines[: fault.line]):
         found = re.match(r"\s*(?:- )?\s*([a-z_]+):", line)
         if found and found[1] in OPTION_OF:
             what = re.sub(rf"^{found[1]}: ", "", fault.what)
-            return Fault(OPTION_OF[found[1]], 0, 0, what, fault.remedy)
+            return _of_option(OPTION_OF[found[1]], what, fault.remedy)
     return Fault("", 0, 0, fault.what, fault.remedy)
+
+
+def _of_option(option: str, what: str, remedy: str) -> Fault:
+    """Return a fault of a line as one of the option that made it: there is no line to take out."""
+    return Fault(option, 0, 0, what, remedy.replace("take the line out", f"leave {option} out"))

@@ -180,6 +180,8 @@ def test_what_is_missing_is_named_at_once(desk: Path) -> None:
     assert done.exit_code == 2
     for option in ("--window", "--issue", "--resolution"):
         assert f"{option} is missing" in done.stderr
+    done = run(desk, "schedule", "--window", f"{DAY} 02:00/04:00", *PLAN, "--yes")
+    assert "TITLE is missing; what will be done, in a few words" in done.stderr
 
 
 @pytest.mark.usefixtures("person")
@@ -231,7 +233,7 @@ def test_work_begins_takes_longer_and_is_done(desk: Path) -> None:
         (70, 60, "scheduled", ["start"], "the window of database1 is over"),
         (10, 60, "in_progress", ["start"], "database1 has begun already"),
         (-120, 60, "scheduled", ["complete", "--fixed", "x"], "database1 has not begun"),
-        (10, 60, "in_progress", ["complete"], "--fixed is missing"),
+        (10, 60, "in_progress", ["complete"], "--fixed is missing; what was done"),
         (10, 60, "in_progress", ["extend"], "--until is missing"),
         (10, 60, "in_progress", ["extend", "--until", "soon"], "--until: 'soon' is not a date and time"),
         (

@@ -99,3 +99,9 @@ def test_check_counts_by_channel_and_names_rows_left_out(bench: Bench) -> None:
 def test_what_is_no_address_is_refused(bench: Bench, address: str) -> None:
     result = run("recipients", "suppress", "-C", str(bench.folder), "--", address, expect=2)
     assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", [("recipients", "suppress", "alex"), ("test", "--to", "alex")])
+def test_what_holds_no_digit_is_neither_mail_nor_phone(bench: Bench, command: tuple[str, ...]) -> None:
+    said = run(*command, folder=bench.folder, expect=2).stderr
+    assert "is neither a mail address nor a phone number; write one such as " in " ".join(said.split())

@@ -156,6 +156,16 @@ def test_absurd_counts_are_refused_and_change_nothing(counts: tuple[str, str], t
     assert "0 yes, 0 no" in run("feedback", "pay7", folder=told).stdout
 
 
+def test_more_answers_than_messages_are_refused_by_what_was_entered_before(tmp_path: Path) -> None:
+    night_of_pay7(tmp_path).close()
+    first = run("feedback", "pay7", "--yes", "200", folder=tmp_path, expect=2).stderr
+    assert "write how many answered yes and no, " in first
+    assert "last time" not in first
+    run("feedback", "pay7", "--yes", "4", folder=tmp_path)
+    again = run("feedback", "pay7", "--yes", "200", folder=tmp_path, expect=2).stderr
+    assert "give only what came in since the last time" in again
+
+
 def test_feedback_on_what_nobody_was_told_is_refused(told: Path) -> None:
     run("feedback", "nothing1", "--yes", "1", folder=told, expect=2)
 

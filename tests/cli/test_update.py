@@ -116,6 +116,12 @@ def test_nothing_new_is_not_said_above_new_words(told: Path, option: str) -> Non
     assert (told / FILE).read_bytes() == before
 
 
+def test_an_empty_option_is_left_out_there_is_no_line_to_take_out(told: Path) -> None:
+    done = run(told, "resolve", "card1", "--fixed", "Done.", "--remains", "", "--yes")
+    assert done.exit_code == 2
+    assert "--remains: is empty; write it, or leave --remains out" in done.stderr
+
+
 def test_resolve_without_fixed_and_without_a_terminal_is_an_error(told: Path) -> None:
     assert "--fixed is missing" in run(told, "resolve", "--yes").stderr
 
