@@ -200,10 +200,10 @@ def _timeframe(place: Place, number: int, right: str) -> str:
 
 def _tell(incident: Incident, wrong: str, right: str) -> None:
     """Say what stays as it is though it holds the wrong words."""
-    from commcast.wording.wrong import holds, put_right
+    from commcast.wording.wrong import holds, put_title_right
 
     if holds(incident.title, wrong):
-        title = put_right(incident.title, wrong, right)
+        title = put_title_right(incident.title, wrong, right)
         say(
             f"The title holds it too: from now on readers read {title!r:.120}; the title in the file stays, "
             "for it was released."

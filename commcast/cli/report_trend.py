@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from datetime import datetime
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from commcast.cli.opening import desk_to_read
 from commcast.cli.output import inert, put, show_json
 from commcast.cli.report import TrendAsked, known, reckoned, write_page
 from commcast.cli.report_tables import show_tables
+from commcast.cli.wrapped import COLUMNS
 from commcast.durations import parse_duration
 from commcast.report.markdown import trend_as_markdown
 from commcast.report.page import trend_page
@@ -29,7 +31,8 @@ def show_trend(folder: Path | None, now: datetime, asked: TrendAsked) -> None:
     elif asked.html is not None:
         write_page(trend_page(trend, organisation), asked.html)
     else:
-        show_painted(paint(inert(trend_headline(trend)), BOLD))
+        for line in textwrap.wrap(inert(trend_headline(trend)), COLUMNS):
+            show_painted(paint(line, BOLD))
         show_tables([trend_table(trend)])
 
 

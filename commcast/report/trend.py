@@ -154,9 +154,9 @@ def trend_headline(trend: Trend) -> str:
 def _down(total: Account) -> str:
     """Return how long incidents lasted, and that some of them still do."""
     if not total.still_open:
-        return f"{length(total.down)} down"
+        return f"{length(total.down)} down" if total.down else "no time down known"
     still = "still open" if total.incidents == 1 else f"{total.still_open:,} of them still open"
-    return f"{length(total.down)} down so far, {still}"
+    return f"{length(total.down)} down so far, {still}" if total.down else still
 
 
 def trend_cards(trend: Trend) -> Iterator[Card]:
@@ -169,7 +169,8 @@ def trend_cards(trend: Trend) -> Iterator[Card]:
         tone = "good" if total.held == total.judged else "bad"
         yield Card(f"{total.held} of {total.judged}", "ends in time", "by the latest time we named", tone)
     still = f", {total.still_open:,} still open" if total.still_open else ""
-    yield Card(length(total.down), "down", f"{many(total.incidents, 'incident')} and planned works{still}")
+    down = length(total.down) if total.down else "not known"
+    yield Card(down, "down", f"{many(total.incidents, 'incident')} and planned works{still}")
     yield Card(str(total.corrections), "corrections", "words that were wrong")
     yield Card(f"{total.at_night:,}", "texts at night", "by the readers' own clocks")
 

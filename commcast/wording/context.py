@@ -32,7 +32,7 @@ from commcast.wording.occasions import (
     occasion_facts,
     phase,
 )
-from commcast.wording.wrong import put_right
+from commcast.wording.wrong import put_title_right
 
 
 def build_context(
@@ -144,7 +144,7 @@ def _title(incident: Incident, update: Update) -> str:
     title = incident.title
     for each in incident.updates[: update.number]:
         if each.corrects and each.wrong and each.right:
-            title = put_right(title, each.wrong, each.right)
+            title = put_title_right(title, each.wrong, each.right)
     return title
 
 

@@ -48,6 +48,12 @@ def put_right(text: str, wrong: str, right: str) -> str:
     return pattern.sub(instead, _plain(text)) if pattern.search(_plain(text)) else text
 
 
+def put_title_right(title: str, wrong: str, right: str) -> str:
+    """Return the title with `right` for `wrong`; the stop of a sentence does not go into a title."""
+    is_sentence = right.endswith(".") and right.count(".") == 1  # "at 3 p.m." keeps its own
+    return put_right(title, wrong, right[:-1] if is_sentence else right)
+
+
 def nearest(wrong: str, texts: Iterable[str]) -> str:
     """Return the words of `texts` that come nearest to `wrong`, "" where none do."""
     count = len(wrong.split())

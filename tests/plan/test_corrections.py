@@ -20,7 +20,7 @@ from commcast.plan.corrections import (
 )
 from commcast.plan.notices import Notice
 from commcast.standing import Misstated, PersonStanding
-from commcast.wording.wrong import as_said, holds, put_right
+from commcast.wording.wrong import as_said, holds, put_right, put_title_right
 
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 WRONG = Misstated(7, Channel.SMS, "customers", 2, "3 hours", AT)
@@ -163,6 +163,11 @@ def test_nothing_that_is_said_anew_holds_the_wrong_words(
 )
 def test_a_stop_that_follows_the_wrong_words_is_not_doubled(text: str, right: str, found: str) -> None:
     assert put_right(text, "cards fail again", right) == found
+
+
+def test_a_title_gets_no_stop() -> None:
+    assert put_title_right("Cards fail again", "cards fail again", "Cards fail.") == "Cards fail"
+    assert put_title_right("Cards fail now", "now", "at 3 p.m.") == "Cards fail at 3 p.m."
 
 
 def test_wrong_words_are_quoted_in_the_letter_case_they_had() -> None:

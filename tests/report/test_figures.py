@@ -234,6 +234,9 @@ def test_the_time_down_of_a_trend_says_what_is_still_open() -> None:
         trend = trend_of(all_figures, BEGAN, at(600), UTC_ZONE, per=Per.WEEK)
         assert trend_headline(trend).endswith(said)
     assert trend_document(trend)["total"]["still_open"] == 1
+    unknown = [replace(each, story=replace(each.story, started=None)) for each in (still, over)]
+    for figures, said in zip(unknown, ["given, still open.", "given, no time down known."], strict=True):
+        assert trend_headline(trend_of([figures], BEGAN, at(600), UTC_ZONE, per=Per.WEEK)).endswith(said)
 
 
 def test_an_estimate_of_what_was_no_incident_is_not_judged() -> None:
