@@ -214,6 +214,7 @@ def _checked(
     desk: Desk, data: dict[str, Any], taken: Container[str], check: Callable[[Incident], None], *, edit: bool
 ) -> tuple[Incident, str]:
     """Return the incident that `data` makes, and its file's text. Raises InputError in terms of options."""
+    from commcast.cli.clocks import check_estimate
     from commcast.desk import check_story
     from commcast.incidents.editor import new_incident_id
     from commcast.incidents.load import parse_incident
@@ -227,6 +228,7 @@ def _checked(
     try:
         incident = parse_incident(text, name, desk.config, desk.now)
         check_story(desk, incident, None)
+        check_estimate(desk, data["updates"][0].get("timeframe") if not edit else None, incident)
     except InputError as error:
         raise error if edit else in_terms_of_options(error, text, name, 1) from None
     if incident.id in taken:

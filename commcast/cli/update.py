@@ -295,6 +295,7 @@ def checked_update(desk: Desk, incident: Incident, entry: Mapping[str, Any]) -> 
 
     Raises InputError, for what an option said in terms of that option.
     """
+    from commcast.cli.clocks import check_estimate
     from commcast.desk import check_story
     from commcast.incidents.editor import with_update
     from commcast.incidents.load import parse_incident
@@ -308,6 +309,7 @@ def checked_update(desk: Desk, incident: Incident, entry: Mapping[str, Any]) -> 
     try:
         checked = parse_incident(text, name, desk.config, desk.now)
         check_story(desk, checked, None)
+        check_estimate(desk, entry.get("timeframe"), checked)
         return checked, seen
     except InputError as error:
         raise in_terms_of_options(error, text, name, line) from None

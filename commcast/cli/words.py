@@ -141,9 +141,14 @@ def _check_decoded(keys: Mapping[str, Any]) -> None:
 def with_dates(keys: dict[str, Any], desk: Desk) -> dict[str, Any]:
     """Return `keys` with a clock time of `started` and `ended` ("09:52") made its latest moment.
 
-    One of `expected_at` becomes the next such moment, written with its distance from UTC.
+    One of `expected_at` becomes the next such moment, written with its distance from UTC. Raises InputError
+    where it began so long ago that another time is meant.
     """
+    from commcast.cli.clocks import check_past
+
     found: dict[str, Any] = {key: _latest(keys[key], desk) for key in ("started", "ended") if key in keys}
+    if "started" in keys:
+        check_past(desk, OPTION_OF["started"], keys["started"], found["started"])
     if "expected_at" in keys:
         found["expected_at"] = _ahead(keys["expected_at"], desk)
     return {**keys, **found}

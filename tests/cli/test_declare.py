@@ -162,11 +162,10 @@ def test_a_broken_ledger_keeps_the_words_and_sends_nothing(desk: Path) -> None:
 
 def test_a_clock_time_is_the_last_one_of_the_desk(desk: Path) -> None:
     """Whoever types 23:59 in the morning means yesterday's."""
-    local = datetime.now(UTC) + timedelta(minutes=2)
-    assert declare(desk, "--yes", "--started", f"{local:%H:%M}").exit_code == 0
-    yesterday = local - timedelta(days=1)
+    began = datetime.now(UTC) - timedelta(hours=11)
+    assert declare(desk, "--yes", "--started", f"{began:%H:%M}").exit_code == 0
     text = (desk / "incidents" / "card1.yaml").read_text()
-    assert f"started: {yesterday:%Y-%m-%dT%H:%M}+00:00" in text
+    assert f"started: {began:%Y-%m-%dT%H:%M}+00:00" in text
 
 
 def test_the_first_incident_makes_its_folder(desk: Path) -> None:
@@ -212,3 +211,13 @@ def test_a_severity_that_is_none_is_explained(desk: Path, severity: str) -> None
     done = run(desk, "declare", "Card payments fail", "--severity", severity)
     assert done.exit_code == 2
     assert f"--severity: severity is 1, 2, 3 or 4, not {severity!r}; 1 is the worst" in done.stderr
+
+
+def test_a_start_that_is_still_to_come_was_not_yesterday(desk: Path) -> None:
+    """A slip of the finger is not told to readers as an outage of a day."""
+    ahead = datetime.now(UTC) + timedelta(minutes=30)
+    done = declare(desk, "--started", f"{ahead:%H:%M}", "--yes")
+    assert done.exit_code == 2
+    last = ahead - timedelta(days=1)
+    assert f"--started: {ahead:%H:%M} was last on {last:%a} {last.day} {last:%b}" in done.stderr
+    assert outbox(desk) == []

@@ -78,6 +78,21 @@ def test_a_clock_time_to_come_is_no_end(told: Path) -> None:
     assert "before it began; write when it was over" in done.stderr
 
 
+def test_an_estimate_that_has_just_passed_is_no_time_tomorrow(told: Path) -> None:
+    """Typed a few minutes late: readers would be told a time that nobody means."""
+    now = datetime.now(UTC)
+    before = everything_in(told)
+    gone = now - timedelta(minutes=5)
+    done = run(told, "update", "--timeframe", f"by {gone:%H:%M}", "--yes")
+    assert done.exit_code == 2
+    tomorrow = gone + timedelta(days=1)
+    assert f"--timeframe: by {gone:%H:%M} is on {tomorrow:%a} {tomorrow.day} {tomorrow:%b}" in done.stderr
+    assert f"'by {tomorrow:%Y-%m-%dT%H:%M}'" in done.stderr
+    assert everything_in(told) == before
+    meant = run(told, "update", "--timeframe", f"by {tomorrow:%Y-%m-%dT%H:%M}", "--yes")
+    assert meant.exit_code == 0, meant.output
+
+
 def test_nothing_follows_the_end(told: Path) -> None:
     run(told, "resolve", "--fixed", "Done.", "--yes")
     before = everything_in(told / "incidents")

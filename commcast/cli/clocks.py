@@ -1,0 +1,41 @@
+"""Clock times without a date that are far off: one that has just passed is no time tomorrow."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from commcast.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from commcast.desk import Desk
+    from commcast.model import Incident
+
+_MOST = timedelta(hours=12)
+_BY_CLOCK = re.compile(r"\s*by\s+\d{1,2}:\d{2}\s*", re.IGNORECASE)
+
+
+def check_estimate(desk: Desk, timeframe: object, incident: Incident) -> None:
+    """Refuse "by 16:30" of a minute ago: readers would be told a time tomorrow. Raises InputError."""
+    latest = incident.latest.timeframe.latest
+    if latest is not None and _BY_CLOCK.fullmatch(str(timeframe or "")) and latest - desk.now > _MOST:
+        local = latest.astimezone(desk.config.zone)
+        meant = f"by {local:%Y-%m-%dT%H:%M}"
+        raise InputError(_far("--timeframe", str(timeframe).strip(), "is on", latest, desk, meant))
+
+
+def check_past(desk: Desk, option: str, text: str, written: str) -> None:
+    """Refuse a clock time last shown so long ago, at `written`, that another is meant. Raises InputError."""
+    if written == text:
+        return  # it was no clock time
+    moment = datetime.fromisoformat(written)
+    if desk.now - moment > _MOST:
+        local = moment.astimezone(desk.config.zone)
+        raise InputError(_far(option, text, "was last on", moment, desk, f"{local:%Y-%m-%dT%H:%M}"))
+
+
+def _far(option: str, text: str, verb: str, moment: datetime, desk: Desk, meant: str) -> Fault:
+    day = moment.astimezone(desk.config.zone)
+    what = f"{text} {verb} {day:%a} {day.day} {day:%b}, more than {_MOST.seconds // 3600} hours away"
+    return Fault(option, 0, 0, what, f"write its date if that is meant: {meant!r}")
