@@ -92,7 +92,15 @@ class Owed:
         return any(line.notice.id == REVIEW for line in self.lines)
 
     def survey(self) -> Survey:
-        """Render every message once and count them. Raises InputError where anything is wrong."""
+        """Render every message once and count them. Raises InputError with the faults of every audience."""
+        from commcast.trial import faults_in
+
+        try:
+            return self._survey()
+        except InputError as error:
+            raise InputError(faults_in(self.deliveries, error, whole=True)) from None
+
+    def _survey(self) -> Survey:
         from commcast.survey import survey_all
 
         reasons = [line.reason for line in self.lines if line.owed]
@@ -134,8 +142,7 @@ def what_is_owed(
         lines = with_newcomers(desk, incident, lines, planned, ledger)
     deliveries = tuple(deliveries_of(desk, incident, line.notice, ledger) for line in lines if line.owed)
     if deliveries:
-        listed = [each.notice for each in deliveries if not each.notice.only_told]
-        _check_lists(desk.config, {name for notice in listed for name in notice.audiences})
+        _check_lists(desk.config, deliveries)
     following = _following(ledger, incident) if deliveries else None
     said = replace(standing, misstated=planned.misstated)
     return Owed(incident, said, lines, deliveries, following)
@@ -294,17 +301,17 @@ def _led_by_who_has_it(incident: Incident, ledger: Ledger) -> Incident:
     return incident.model_copy(update={"updates": updates})
 
 
-def _check_lists(config: Config, names: Iterable[str]) -> None:
+def _check_lists(config: Config, owed: Iterable[OwedDeliveries]) -> None:
+    """Open every list that is owed something. Raises InputError, also with what is wrong with the words."""
     from commcast.audiences.recipients import open_recipients
+    from commcast.trial import faults_in
 
-    faults: list[Fault] = []
-    for name in sorted(names):
+    listed = [each.notice for each in owed if not each.notice.only_told]
+    for name in sorted({name for notice in listed for name in notice.audiences}):
         try:
             open_recipients(name, config)
         except InputError as error:
-            faults.extend(error.faults)
-    if faults:
-        raise InputError(faults)
+            raise InputError(faults_in(owed, error)) from None
 
 
 def renamed_faults(ledger: Ledger, incident: Incident, present: Iterable[str]) -> list[Fault]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commcast.cli import asking
+from commcast.cli.keeping import check_can_go
 from commcast.cli.options import DryRunOption, FolderOption, JsonOption, YesOption
 from commcast.cli.output import say
 from commcast.cli.releasing import Wishes, desk_now, ledger_for, ledger_of, send_incident
@@ -127,7 +128,12 @@ def begin(
         incident = _checked(desk, data, taken, check, edit=edit)[0]
         with ledger_of(desk, dry_run=True) as ledger:
             return plan_only(desk, incident, ledger, present, wishes)
-    incident = write_incident(desk, data, taken, check, edit=edit)
+
+    def refuse(incident: Incident) -> None:
+        check(incident)
+        check_can_go(desk, incident, None, edit=edit)
+
+    incident = write_incident(desk, data, taken, refuse, edit=edit)
     with ledger_for(desk, incident) as ledger:
         return send_incident(desk, incident, ledger, present, wishes)
 

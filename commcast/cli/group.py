@@ -42,9 +42,9 @@ class CommcastGroup(TyperGroup):
             with ending_at_once():
                 return super().invoke(ctx)
         except InputError as error:
-            raise _end(error.exit_code, str(error), as_json, error.faults) from None
+            raise _end(error.exit_code, str(error), as_json, error.faults, _notes(error)) from None
         except CommcastError as error:
-            raise _end(error.exit_code, str(error), as_json) from None
+            raise _end(error.exit_code, str(error), as_json, notes=_notes(error)) from None
         except KeyboardInterrupt:
             message = "Interrupted; what was not released was not sent."
             raise _end(ExitCode.INTERRUPTED, message, as_json) from None
@@ -76,9 +76,16 @@ def _has_path(error: OSError) -> bool:
     return isinstance(error.filename, str | bytes | os.PathLike)
 
 
-def _end(code: ExitCode, message: str, as_json: bool, faults: Sequence[Fault] = ()) -> typer.Exit:
+def _notes(error: CommcastError) -> Sequence[str]:
+    """Return how to go on, as noted on the error on its way up."""
+    return getattr(error, "__notes__", ())
+
+
+def _end(
+    code: ExitCode, message: str, as_json: bool, faults: Sequence[Fault] = (), notes: Sequence[str] = ()
+) -> typer.Exit:
     """Tell an error to people and, where JSON was asked for, to programs; return what ends the process."""
-    say(message)
+    say("\n".join([message, *notes]))
     if as_json:
         from dataclasses import asdict
 

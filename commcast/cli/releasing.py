@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from commcast.cli import asking, question
+from commcast.cli.keeping import keeping_words
 from commcast.cli.opening import sender_for, tell_doubt, who
 from commcast.cli.options import clock
 from commcast.cli.outcomes import (
@@ -25,7 +26,7 @@ from commcast.cli.outcomes import (
 from commcast.cli.output import going_on_unread, say, show, show_json
 from commcast.cli.present import clock_of, rows_left_out, survey_document
 from commcast.cli.progress import Progress
-from commcast.errors import CommcastError, DecisionNeeded, ExitCode, InputError, Interrupted
+from commcast.errors import DecisionNeeded, ExitCode, InputError
 
 if TYPE_CHECKING:
     from commcast.desk import Desk, Owed
@@ -55,9 +56,12 @@ def send_incident(
     Raises DecisionNeeded, InputError, LedgerError, TryAgain; then nothing was sent.
     """
     from commcast.desk import check_story, what_is_owed
+    from commcast.release import drafts
 
-    check_story(desk, incident, ledger, present)
-    owed = what_is_owed(desk, incident, ledger, as_if_released=True, late=wishes.late)
+    standing = check_story(desk, incident, ledger, present)
+    is_draft = bool(drafts(incident, standing.releases))
+    with keeping_words(incident) if is_draft else nullcontext():
+        owed = what_is_owed(desk, incident, ledger, as_if_released=True, late=wishes.late)
     if not owed.drafts and not owed.review:
         _check_not_stopped(owed)
         return _send_released(desk, incident, ledger, wishes)
@@ -247,31 +251,6 @@ def _deliver_and_tell(
         # A question has warned of ticks before.
         tell_promise(desk, owed, question.tick_warnings(desk, ledger) if wishes.yes else ())
     return code
-
-
-@contextmanager
-def keeping_words(incident: Incident) -> Iterator[None]:
-    """Say of every end before the release that the draft is kept, and how to go on."""
-    remedy = draft_kept(incident)
-    try:
-        yield
-    except KeyboardInterrupt:
-        say("")
-        raise Interrupted(f"Interrupted: nothing was released. {remedy}", ExitCode.INTERRUPTED) from None
-    except DecisionNeeded as error:
-        raise DecisionNeeded(f"{error}\n{remedy}") from None
-    except CommcastError:
-        say(f"Nothing was released. {remedy}")
-        raise
-
-
-def draft_kept(incident: Incident) -> str:
-    """Return where the words of an incident are kept, and how to go on with them."""
-    return (
-        f"The draft is kept in {incident.path}.\n"
-        f"  commcast send {incident.id}       to send it\n"
-        f"  commcast discard {incident.id}    to take it back"
-    )
 
 
 @contextmanager

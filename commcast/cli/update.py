@@ -12,6 +12,7 @@ import typer
 
 from commcast.cli import asking
 from commcast.cli.finding import find_incident, is_open_for_readers
+from commcast.cli.keeping import check_can_go
 from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, JsonOption, YesOption
 from commcast.cli.output import say
 from commcast.cli.releasing import Wishes, desk_now, ledger_for, ledger_of, send_incident
@@ -230,21 +231,22 @@ def append_and_send(
     if dry_run:
         with ledger_of(desk, dry_run=True) as ledger:
             raise typer.Exit(plan_only(desk, checked, ledger, present, wishes))
-    check_before_writing(desk, found, checked, present, wishes)
+    check_before_writing(desk, found, checked, present, wishes, edit=edit)
     incident = append(desk, checked, entry, seen)
     with ledger_for(desk, incident) as ledger:
         raise typer.Exit(send_incident(desk, incident, ledger, present, wishes))
 
 
 def check_before_writing(
-    desk: Desk, found: Incident, checked: Incident, present: list[str], wishes: Wishes
+    desk: Desk, found: Incident, checked: Incident, present: list[str], wishes: Wishes, *, edit: bool
 ) -> None:
-    """Refuse to add to a story whose released words changed, or unasked to a draft somebody left.
+    """Refuse to add to a story whose released words changed, unasked to a draft somebody left, or in vain.
 
     Without a ledger the words are kept first. Raises InputError and DecisionNeeded.
     """
     with suppress(LedgerError), ledger_of(desk) as ledger:
         check_unchanged(desk, found, checked, present, wishes, ledger)
+        check_can_go(desk, checked, ledger, edit=edit)
 
 
 def check_unchanged(
