@@ -211,7 +211,7 @@ TABLE = (
         "doctor",
         SET_UP,
         "doctor:doctor",
-        "Check whether this desk can send: configuration, ledger, time zones, providers, secrets, last tick.",
+        "Check whether this desk can send: configuration, lists, templates, ledger, providers, last tick.",
     ),
     Entry(
         "schema",

@@ -42,7 +42,7 @@ def doctor(
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """Check whether this desk can send: configuration, ledger, time zones, providers, secrets, last tick.
+    """Check whether this desk can send: configuration, lists, templates, ledger, providers, last tick.
 
     With --adopt-ledger the ledger becomes this desk's own, a new one where there is none. All that stands in
     incidents/ then counts as told elsewhere, so that old history is never sent.

@@ -14,6 +14,7 @@ from commcast.cli.diagnosis import FAIL, OK, WARN, Check
 from commcast.cli.doctor_dns import DnsQuestion, mail_domain
 from commcast.cli.doctor_people import heartbeat, people
 from commcast.cli.doctor_providers import providers
+from commcast.cli.doctor_words import lists_and_templates
 from commcast.cli.ticking import LET_IT_RUN, Ticks, ran_ago, read_ticks, silence, too_late, usually
 from commcast.errors import CommcastError, ExitCode, InputError
 
@@ -39,6 +40,7 @@ def examine(folder: Path, now: datetime, *, connect: bool, dns: DnsQuestion | No
     looks: list[Callable[[], Iterator[Check]]] = [
         lambda: _configuration(config),
         lambda: _files(config, now),
+        lambda: lists_and_templates(config, _open_incidents(config, now)[0]),
         lambda: _ledger(config, now),
         lambda: _place(config),
         lambda: providers(config, connect=connect),

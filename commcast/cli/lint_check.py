@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -55,7 +55,7 @@ def find_faults(folder: Path, files: list[Path], now: datetime) -> Findings:
     if not files:
         _check_presets(config, findings)
     lists = _check_lists(config, findings)
-    _check_words(config, incidents, lists, findings)
+    check_words(config, incidents, lists, findings)
     return findings
 
 
@@ -112,24 +112,24 @@ def _check_presets(config: Config, findings: Findings) -> None:
 
 
 @dataclass
-class _List:
+class Listed:
     """What the words are tried on: the first good row of a list, and all languages in it."""
 
     sample: Recipient | None = None
     locales: set[str] = field(default_factory=lambda: {""})
 
 
-def _check_lists(config: Config, findings: Findings) -> dict[str, _List]:
+def _check_lists(config: Config, findings: Findings) -> dict[str, Listed]:
     lists = {}
     for name in config.audiences:
-        lists[name] = _List()
+        lists[name] = Listed()
         findings.count("audiences", 1)
         with _noting(findings):
             _read_list(config, name, lists[name], findings)
     return lists
 
 
-def _read_list(config: Config, name: str, found: _List, findings: Findings) -> None:
+def _read_list(config: Config, name: str, found: Listed, findings: Findings) -> None:
     from commcast.audiences.recipients import open_recipients
 
     reading = open_recipients(name, config)
@@ -143,8 +143,8 @@ def _read_list(config: Config, name: str, found: _List, findings: Findings) -> N
         findings.warnings.append(Fault(config.audiences[name].recipients, 0, 0, what, "add a row"))
 
 
-def _check_words(
-    config: Config, incidents: Iterable[Incident], lists: dict[str, _List], findings: Findings
+def check_words(
+    config: Config, incidents: Iterable[Incident], lists: Mapping[str, Listed], findings: Findings
 ) -> None:
     """Compile the templates of every audience, status and language; render each incident's newest words."""
     from commcast.model import Status
