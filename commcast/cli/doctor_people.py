@@ -20,12 +20,20 @@ _FROM_ENVIRONMENT = "env:"
 def people(
     config: Config, incidents: Sequence[Incident], handovers: Mapping[str, Sequence[HandOver]]
 ) -> Iterator[Check]:
-    """Yield whether the variables with people's addresses are set, and who on duty cannot be woken.
+    """Yield whether anybody can be woken, which variables with addresses are set, and who on duty cannot be.
 
     No value of the environment is shown.
     """
     from commcast.people import reach, unreachable, variables_of
 
+    if not config.people and not (config.nudge and config.nudge.command):
+        remedy = (
+            "write [people.dana] in commcast.toml, with name, email and phone, and in the incident's file: "
+            "owner: dana"
+        )
+        yield Check(
+            WARN, "people", "nobody can be woken before a promise breaks: there is no [people]", remedy
+        )
     for name, what in variables_of(config).items():
         yield secret(name, what)
     for person, what in _on_duty(incidents, handovers).items():

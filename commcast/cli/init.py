@@ -36,6 +36,7 @@ zone = {zone}                  # gives times without an offset their meaning
 # [people.dana]
 # name = "Dana Reyes"
 # email = "env:DANA_MAIL"
+# phone = "env:DANA_PHONE"
 
 # What can break, with its name for readers outside (affected: [payments]).
 # [components.payments]

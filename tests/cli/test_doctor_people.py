@@ -85,3 +85,15 @@ def test_the_heartbeat_is_known_by_its_host_alone(bench: Bench, monkeypatch: pyt
         monkeypatch.setenv("BEAT", odd)
         assert checks(bench, "heartbeat") == [("warn", "goes to no web address")]
     assert "t0ken" not in run("doctor", folder=bench.folder).output
+
+
+def test_a_desk_without_people_is_told_how_to_name_one(desk: Path) -> None:
+    found = json.loads(run("doctor", "--json", folder=desk).stdout)["checks"]
+    ((what, remedy),) = [(each["what"], each["remedy"]) for each in found if each["about"] == "people"]
+    assert what == "nobody can be woken before a promise breaks: there is no [people]"
+    assert "[people.dana]" in remedy
+    assert "name, email and phone" in remedy
+    assert "owner: dana" in remedy
+    path = desk / "commcast.toml"
+    path.write_text(path.read_text() + '[nudge]\ncommand = ["notify-oncall"]\n')
+    assert "[people.dana]" not in run("doctor", folder=desk).stdout
