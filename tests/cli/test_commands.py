@@ -11,7 +11,7 @@ import typer
 
 from commcast.cli import app
 from commcast.cli.commands import TABLE, Commands, Entry
-from tests.cli.running import run
+from tests.cli.running import bench_now, run
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -29,6 +29,28 @@ def test_help_lists_every_command_in_the_order_of_the_table() -> None:
 
 def test_what_is_nearly_a_command_is_suggested() -> None:
     assert "Did you mean 'status'" in run("statsu", expect=2).output
+
+
+def test_a_title_without_quotes_is_shown_in_quotes() -> None:
+    said = run("declare", "Card", "payments", "fail\x1b", "--severity", "1", expect=2).output
+    assert "Put the words in quotes: commcast declare 'Card payments fail\\u001b'" in said
+
+
+@pytest.mark.parametrize(
+    ("verb", "option"),
+    [
+        ("update", '--nothing-new "…" (or --issue "…")'),
+        ("resolve", '--fixed "…"'),
+        ("retract", '--because "…"'),
+        ("reopen", '--issue "…"'),
+    ],
+)
+def test_words_in_the_place_of_an_id_are_told_where_they_go(verb: str, option: str, tmp_path: Path) -> None:
+    bench_now(tmp_path)
+    remedy = f"Words go behind an option: commcast {verb} {option}"
+    for words in (["Still broken"], ["Still", "broken"]):
+        assert remedy in run(verb, *words, folder=tmp_path, expect=2).output
+    assert remedy not in run(verb, "pay8", folder=tmp_path, expect=2).output
 
 
 def test_the_program_finds_the_same_commands_as_typer_does() -> None:
