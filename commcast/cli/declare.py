@@ -104,7 +104,8 @@ def declare(
     if expected and keys.setdefault("status", "expected") != "expected":
         raise InputError(Fault("--expected", 0, 0, f"what is {status} has begun", "leave --status out"))
     desk = desk_now(folder)
-    data = complete(first_words(desk.config, title, with_dates(keys, desk)), asked=not edit)
+    data = first_words(desk.config, title, with_dates(keys, desk))
+    data = complete(data, asked=not edit, hint=preset_hint(desk.config, title))
     wishes = Wishes(yes=yes, as_json=as_json)
     raise typer.Exit(begin(desk, data, wishes, edit=edit, dry_run=dry_run))
 
@@ -153,8 +154,27 @@ def first_words(config: Config, title: str | None, keys: Mapping[str, Any]) -> d
     return {**data, "updates": updates}
 
 
-def complete(data: dict[str, Any], *, asked: bool) -> dict[str, Any]:
-    """Return `data` with what it needs: asked for at a terminal, else an error that lists all of it."""
+def preset_hint(config: Config, title: str | None) -> str:
+    """Return which presets there are or, where one was probably meant, which one; "" for any other title."""
+    from difflib import get_close_matches
+
+    from commcast.incidents.presets import preset_names
+
+    names = preset_names(config)
+    if title is None:
+        return f"Presets are nearly written already: commcast declare {' | '.join(names)}" if names else ""
+    word = title.strip().lower()
+    close = get_close_matches(word, names, 1)
+    if title in names or not close or " " in word:
+        return ""
+    return f"{title!r:.60} is no preset; did you mean: commcast declare {close[0]}"
+
+
+def complete(data: dict[str, Any], *, asked: bool, hint: str = "") -> dict[str, Any]:
+    """Return `data` with what it needs: asked for at a terminal, else an error that lists all of it.
+
+    `hint` says, where anything is missing, what else could have been meant.
+    """
     first = data["updates"][0]
     planned = data.get("kind") == "maintenance"
     missing = [key for key in ("title", "severity", *(["window"] if planned else [])) if key not in data]
@@ -162,7 +182,12 @@ def complete(data: dict[str, Any], *, asked: bool) -> dict[str, Any]:
     if not missing or (not asked and asking.at_terminal()):
         return _with_blanks(data, missing)
     if not asking.at_terminal():
-        raise missing_options(missing, planned=planned)
+        error = missing_options(missing, planned=planned)
+        if hint:
+            error.add_note(hint)
+        raise error
+    if hint:
+        say(hint)
     say("A few words are needed; nothing is sent before you have seen all of it.")
     for key in missing:
         answer = asking.ask_until_good(f"{key.capitalize()} ({meaning(key, planned=planned)}):", _checks(key))

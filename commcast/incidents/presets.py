@@ -60,6 +60,11 @@ def find_preset(config: Config, name: str) -> Preset:
     return _load(name, *paths[name], config)
 
 
+def preset_names(config: Config) -> tuple[str, ...]:
+    """Return the name of every preset, also of broken ones."""
+    return tuple(sorted(_paths(config)))
+
+
 def _paths(config: Config) -> dict[str, tuple[Path, str]]:
     found: dict[str, tuple[Path, str]] = {}
     for folder, origin in ((shipped_presets(), "shipped"), (config.folder / PRESETS_FOLDER, PRESETS_FOLDER)):

@@ -221,3 +221,27 @@ def test_a_start_that_is_still_to_come_was_not_yesterday(desk: Path) -> None:
     last = ahead - timedelta(days=1)
     assert f"--started: {ahead:%H:%M} was last on {last:%a} {last.day} {last:%b}" in done.stderr
     assert outbox(desk) == []
+
+
+@pytest.mark.parametrize("typed", ["paymets", "Payments", " payment"])
+def test_what_is_nearly_a_preset_is_told_which(desk: Path, typed: str) -> None:
+    done = run(desk, "declare", typed)
+    assert done.exit_code == 2
+    assert "--severity is missing" in done.stderr
+    assert done.stderr.endswith("is no preset; did you mean: commcast declare payments\n")
+
+
+@pytest.mark.usefixtures("person")
+def test_at_a_terminal_it_is_told_before_anything_is_asked(desk: Path) -> None:
+    done = run(desk, "declare", "paymets")
+    assert done.stderr.startswith("'paymets' is no preset; did you mean: commcast declare payments\n")
+
+
+def test_a_title_that_is_far_from_any_preset_is_left_alone(desk: Path) -> None:
+    assert "preset" not in run(desk, "declare", "Card payments fail").stderr.lower()
+
+
+def test_without_any_word_the_presets_are_listed(desk: Path) -> None:
+    (desk / "presets" / "warehouse.yaml").write_text("title: [\n")
+    said = run(desk, "declare").stderr
+    assert said.endswith("commcast declare dependency | login | payments | slow | warehouse\n")
