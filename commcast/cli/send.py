@@ -121,7 +121,8 @@ def _discard(
             Fault("", 0, 0, f"{incident.id} has no draft", "what was released stays; say more with an update")
         )
     path = desk.config.folder / incident.path
-    what = incident.path if whole else f"update {', '.join(map(str, numbers))} of {incident.path}"
+    several = "update" if len(numbers) == 1 else "updates"
+    what = incident.path if whole else f"{several} {', '.join(map(str, numbers))} of {incident.path}"
     if not yes:
         _ask_to_discard(incident, numbers, what)
     with ledger.write() as connection:  # nobody can release anything while this is held
@@ -131,7 +132,7 @@ def _discard(
             raise DecisionNeeded(
                 f"{incident.path} has changed or was sent since you looked; nothing was discarded."
             )
-    show(f"Discarded {what}; nobody was told of it.")
+    show(f"Discarded {what}; nobody was told of {'it' if whole or len(numbers) == 1 else 'them'}.")
     with ledger.read() as connection:
         if stops := stops_in_force(connection, incident.id):
             say(f"{incident.id} is still stopped by {stops[0].by}: commcast resume {incident.id}")
@@ -160,7 +161,7 @@ def _is_still_draft(
 
 def _ask_to_discard(incident: Incident, numbers: tuple[int, ...], what: str) -> None:
     if not asking.at_terminal():
-        raise DecisionNeeded("There is no terminal to ask at, and no --yes: nothing was discarded.")
+        raise DecisionNeeded("Nothing was discarded: this needs a yes, at a terminal or with --yes.")
     for number in numbers:
         update = incident.update(number)
         say(f"update {number}, {update.status}: {update.nothing_new or update.fixed or update.issue}")

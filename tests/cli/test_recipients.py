@@ -58,7 +58,8 @@ def test_an_old_list_cannot_tell_an_erased_person_again(bench: Bench) -> None:
 
 def test_erase_asks_first(bench: Bench) -> None:
     bench.send()
-    run("recipients", "erase", "ann@example.com", folder=bench.folder, expect=5)
+    said = run("recipients", "erase", "ann@example.com", folder=bench.folder, expect=5).stderr
+    assert "--yes" in said
     assert "ann@example.com" in rows(bench)
 
 

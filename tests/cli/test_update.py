@@ -195,8 +195,18 @@ def test_discard_asks_first(told: Path, typed: str) -> None:
 
 def test_discard_without_a_terminal_needs_yes(desk: Path) -> None:
     declare(desk)
-    assert run(desk, "discard", "card1", typed="y\n").exit_code == 5
+    done = run(desk, "discard", "card1", typed="y\n")
+    assert (done.exit_code, "with --yes" in done.stderr) == (5, True), done.output
     assert (desk / FILE).exists()
+
+
+def test_several_updates_are_discarded_in_the_plural(told: Path) -> None:
+    for words in ("More.", "Still more."):
+        run(told, "update", "--issue", words)
+    done = run(told, "discard", "--yes")
+    assert done.stdout == f"Discarded updates 2, 3 of {FILE}; nobody was told of them.\n"
+    run(told, "update", "--issue", "More.")
+    assert run(told, "discard", "--yes").stdout == f"Discarded update 2 of {FILE}; nobody was told of it.\n"
 
 
 def test_a_discarded_end_leaves_the_incident_open(told: Path) -> None:
