@@ -162,7 +162,7 @@ def preset_hint(config: Config, title: str | None) -> str:
 
     names = preset_names(config)
     if title is None:
-        return f"Presets are nearly written already: commcast declare {' | '.join(names)}" if names else ""
+        return f"Presets, nearly written already:\n  commcast declare {' | '.join(names)}"
     word = title.strip().lower()
     close = get_close_matches(word, names, 1)
     if title in names or not close or " " in word:

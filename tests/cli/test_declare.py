@@ -244,4 +244,7 @@ def test_a_title_that_is_far_from_any_preset_is_left_alone(desk: Path) -> None:
 def test_without_any_word_the_presets_are_listed(desk: Path) -> None:
     (desk / "presets" / "warehouse.yaml").write_text("title: [\n")
     said = run(desk, "declare").stderr
-    assert said.endswith("commcast declare dependency | login | payments | slow | warehouse\n")
+    assert said.endswith(
+        "Presets, nearly written already:\n"
+        "  commcast declare dependency | login | payments | slow | warehouse\n"
+    )
