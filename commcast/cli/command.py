@@ -34,9 +34,10 @@ class CommcastCommand(TyperCommand):
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
             missing = self._missing(ctx, given) if getattr(error, "param_type", self) is None else []
-            if len(missing) < 2:
+            if not missing:
                 raise
-            cast(typer.Context, ctx).fail("\n".join([f"{len(missing)} options are missing:", *missing]))
+            count = "an option is" if len(missing) == 1 else f"{len(missing)} options are"
+            cast(typer.Context, ctx).fail("\n".join([f"{count} missing:", *missing]))
         except TyperException as error:
             what = str(getattr(error, "message", ""))
             remedy = self._meant(ctx, given) if what.startswith("Got unexpected extra argument") else ""

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from commcast.cli.commands import TABLE, Commands
 from commcast.cli.output import say, show_json, silence
@@ -41,6 +42,9 @@ class CommcastGroup(TyperGroup):
         try:
             with ending_at_once():
                 return super().invoke(ctx)
+        except TyperException as error:
+            _tell_program(error, as_json)
+            raise
         except InputError as error:
             raise _end(error.exit_code, str(error), as_json, error.faults, _notes(error)) from None
         except CommcastError as error:
@@ -92,3 +96,9 @@ def _end(
         what = {"faults": [asdict(fault) for fault in faults]} if faults else {"message": message}
         show_json("error", {"exit_code": code, **what})
     return typer.Exit(code)
+
+
+def _tell_program(error: TyperException, as_json: bool) -> None:
+    """Show the library's usage error as JSON where that was asked for; people read it from the library."""
+    if as_json and hasattr(error, "format_message"):
+        show_json("error", {"exit_code": ExitCode.INPUT, "message": error.format_message()})

@@ -124,7 +124,15 @@ def test_all_options_that_are_missing_are_named_at_once(told: Path) -> None:
     assert done.exit_code == 2
     assert "2 options are missing:\n  --wrong  The wrong words, as they were sent" in done.stderr
     assert "\n  --right  What is right instead" in done.stderr
-    assert "Missing option '--right'." in run(told, "correct", "card1", "--wrong", "x").stderr
+    one = run(told, "correct", "card1", "--wrong", "x").stderr
+    assert "an option is missing:\n  --right  What is right instead" in one
+
+
+def test_a_program_that_asked_for_json_gets_a_document_of_a_wrong_line_too(told: Path) -> None:
+    done = run(told, "correct", "card1", "--json")
+    document = json.loads(done.stdout)
+    assert (document["commcast"], document["exit_code"]) == ("error", 2)
+    assert document["message"].startswith("2 options are missing:")
 
 
 def test_no_stop_is_doubled_and_what_was_said_is_quoted_as_it_stood(desk: Path) -> None:
