@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from jinja2 import Environment, nodes
 from jinja2.exceptions import TemplateError
@@ -35,14 +36,9 @@ def fields_used(sources: Mapping[str, str]) -> Fields | None:
     Return None where they cannot be listed: the reader as a whole is passed on, compared, looped over or
     asked for a field by a name worked out, or something else takes its name.
     """
-    found = {}
-    for name, source in sources.items():
-        try:
-            tree = Environment(autoescape=True).parse(source)
-            found[name] = _read(tree)
-        except (_NotListed, TemplateError, RecursionError, ValueError):
-            return None
-    return _sorted_out(found, sources)
+    found = {name: _found_in(source) for name, source in sources.items()}
+    listed = {name: each for name, each in found.items() if each is not None}
+    return _sorted_out(listed, sources) if len(listed) == len(found) else None
 
 
 class _NotListed(Exception):
@@ -66,6 +62,15 @@ class _Found:
     names: list[tuple[type[nodes.Node], str, _Place]] = field(default_factory=list)
     # What a block writes may be read back: it stands in a captured place, or is asked for by self or super.
     blocks_are_read: bool = False
+
+
+@lru_cache(maxsize=500)  # audiences and channels share their parts
+def _found_in(source: str) -> _Found | None:
+    """Return what one template holds; None where its fields cannot be listed."""
+    try:
+        return _read(Environment(autoescape=True).parse(source))
+    except (_NotListed, TemplateError, RecursionError, ValueError):
+        return None
 
 
 def _read(tree: nodes.Template) -> _Found:

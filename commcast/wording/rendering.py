@@ -19,7 +19,7 @@ from commcast.wording.htmlcheck import HtmlCheck
 from commcast.wording.metering import Budget, LimitExceeded
 from commcast.wording.sandbox import MessageEnvironment
 from commcast.wording.sms import MAX_CHARACTERS, SmsSize, measure, replace_lookalikes
-from commcast.wording.templating import Wording, display_name
+from commcast.wording.templating import Wording, display_name, reached
 
 LARGEST_HTML = 100_000  # bytes; Gmail cuts a mail at 102 KB
 LARGEST_TEXT = 50_000  # bytes
@@ -200,14 +200,16 @@ class _Compiled:
 def _compile(wording: Wording, name: str, *, html: bool) -> _Compiled:
     environment = MessageEnvironment(wording.sources, html=html)
     try:
-        for each in wording.sources:
-            template = environment.get_template(each)
+        for each in reached(wording.sources, name):
+            environment.get_template(each)
         template = environment.get_template(name)
     except TemplateSyntaxError as error:
         where = display_name(error.name or name)
         what = (error.message or "is no template").rstrip(".")
         fault = Fault(where, error.lineno, 0, what, "mend the line")
         raise TemplateError(fault) from None
+    except TemplateError:
+        raise
     except Exception as error:
         what, remedy = _reason(error)
         raise TemplateError(Fault(display_name(name), 0, 0, f"does not compile: {what}", remedy)) from None

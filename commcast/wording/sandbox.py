@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from types import CodeType
 from typing import Any
 
-from jinja2 import DictLoader, StrictUndefined, nodes, pass_context
+from jinja2 import BytecodeCache, DictLoader, StrictUndefined, nodes, pass_context
+from jinja2.bccache import Bucket
 from jinja2.environment import TemplateModule
 from jinja2.filters import FILTERS
 from jinja2.runtime import Context, LoopContext, TemplateReference, Undefined, markup_join, str_join
@@ -48,7 +50,28 @@ _TEXT_FILTERS = frozenset(
     ("abs", "capitalize", "float", "indent", "int", "lower", "replace", "string")
 ) | frozenset(("title", "trim", "truncate", "upper", "urlencode", "wordcount", "wordwrap"))
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
+_MOST_CODES = 500
 _OPEN = (Namespace, TemplateModule)  # their names are the template's own
+
+
+class _Codes(BytecodeCache):
+    """What templates compile to, for the life of this process: audiences and channels share their parts."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._kept.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        if bucket.code is not None:
+            if len(self._kept) >= _MOST_CODES:
+                self._kept.clear()
+            self._kept[bucket.key, bucket.checksum] = bucket.code
+
+
+# By whether the text is escaped: the same source compiles to something else then.
+_CODES = {html: _Codes() for html in (False, True)}
 
 
 class MessageEnvironment(ImmutableSandboxedEnvironment):
@@ -69,6 +92,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             optimized=False,  # folding constants would run filters while compiling
             auto_reload=False,  # the sources never change
             finalize=self._finalized,
+            bytecode_cache=_CODES[html],
         )
         self.budget = Budget()
         self._sources = sources

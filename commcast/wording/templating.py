@@ -244,6 +244,21 @@ def resolve_in(sources: Mapping[str, str], written: str) -> str:
     return f"{USER}:{written}" if f"{USER}:{written}" in sources else f"{SHIPPED}:{written}"
 
 
+def reached(sources: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """Return the names in `sources` that `name` pulls in by any way, itself first.
+
+    Raises TemplateError: a template does not parse, or names another in a way that nobody can look up.
+    """
+    found, todo = dict.fromkeys([name]), [name]
+    while todo:
+        each = todo.pop()
+        named = (resolve_in(sources, written) for written, _, _ in _references(each, sources[each]))
+        new = [one for one in named if one in sources and one not in found]
+        found.update(dict.fromkeys(new))
+        todo += new
+    return tuple(found)
+
+
 def display_name(name: str) -> str:
     """Return a template's name as people know it: templates/… in their folder, or one of the shipped."""
     root, _, relative = name.partition(":")

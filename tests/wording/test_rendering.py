@@ -166,6 +166,12 @@ def test_an_included_text_template_is_escaped_in_html_too() -> None:
     assert content.html.strip() == "&lt;b&gt;&lt;b&gt;"
 
 
+def test_html_may_escape_by_hand() -> None:
+    """What only the HTML part pulls in is not asked to be a template of plain text as well."""
+    content = email(SUBJECT + "t", "<p>{{ issue | e }} {{ issue | escape }}</p>", issue="<b>")
+    assert content.html == "<p>&lt;b&gt; &lt;b&gt;</p>\n"
+
+
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp", "Cf"]), min_size=1).map(str.strip))
 def test_no_data_can_open_a_tag_or_leave_its_attribute(text: str) -> None:
     content = email(SUBJECT + "x{{ issue }}", '<p title="{{ issue }}">{{ issue }}</p>', issue=text)

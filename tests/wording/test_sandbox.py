@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import jinja2
 import pytest
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from commcast.errors import TemplateError
 from commcast.model import Channel
 from commcast.wording.rendering import Renderer
+from commcast.wording.sandbox import MessageEnvironment
 from commcast.wording.templating import Wording
 
 CONTEXT: dict[str, Any] = {
@@ -110,9 +111,26 @@ def test_cve_2024_56201_a_hostile_name_of_a_template_is_only_a_name() -> None:
         Renderer(wording).email(CONTEXT, {})
 
 
-def test_cve_2014_0012_no_cache_of_code_is_kept_on_disk() -> None:
-    wording = Wording(Channel.EMAIL, "a", "", "user", {"a": "x"})
-    assert Renderer(wording)._text._environment.bytecode_cache is None
+def test_cve_2014_0012_no_cache_of_code_is_kept_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What compiled once is kept in memory alone: no file is read or written for it."""
+
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("a template's code was looked for in a file")
+
+    made: list[object] = []
+    compile_one = MessageEnvironment.compile
+
+    def count(environment: MessageEnvironment, *source: Any) -> Any:
+        made.append(source)
+        return compile_one(environment, *source)
+
+    monkeypatch.setattr(MessageEnvironment, "compile", count)
+    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr("os.open", refuse)
+    wording = Wording(Channel.EMAIL, "a", "", "user", {"a": "kept in memory {{ 1 }}"})
+    for _ in range(3):
+        Renderer(wording)
+    assert len(made) == 1
 
 
 def test_a_column_hides_a_method_of_the_same_name() -> None:
