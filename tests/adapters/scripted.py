@@ -154,7 +154,7 @@ class Talk:
             await asyncio.Event().wait()
         while action == DRIP:
             self.writer.write(b"2")
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.4)
         reply = {GOOD: good, GARBAGE: "\x00\x1b[2J what?"}.get(action, action)
         if reply:
             await self.say(reply)
@@ -208,6 +208,7 @@ async def scripted_server(script: Script) -> AsyncIterator[int]:
 
     listener = socket.create_server((HOST, 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # so that a body can stall
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio itself does it for some sockets
     server = await asyncio.start_server(serve, sock=listener, limit=1 << 16)
     try:
         yield listener.getsockname()[1]
@@ -218,4 +219,5 @@ async def scripted_server(script: Script) -> AsyncIterator[int]:
         await asyncio.gather(*talks, return_exceptions=True)
         for writer in writers:
             writer.transport.abort()
-        await asyncio.sleep(0.001)  # the turn of the loop in which aborted connections end
+        for _ in range(3):
+            await asyncio.sleep(0)  # the turns of the loop in which aborted connections end

@@ -6,7 +6,6 @@ import asyncio
 import re
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -28,6 +27,7 @@ from commcast.config_providers import SmtpProvider
 from commcast.errors import ConfigError
 from commcast.message import Blame, HandOver, Mailbox, Outcome, OutcomeKind, Sms
 from commcast.model import Channel
+from tests.adapters import idle_clock
 from tests.adapters.contract import (
     AdapterContract,
     Arrived,
@@ -56,7 +56,7 @@ USER = "desk"
 ACCEPTED, REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
 UNKNOWN, NOT_TAKEN = OutcomeKind.UNKNOWN, OutcomeKind.NOT_TAKEN
 RECIPIENT, PROVIDER, ACCOUNT = Blame.RECIPIENT, Blame.PROVIDER, Blame.ACCOUNT
-STEP = timedelta(milliseconds=300)
+STEP = timedelta(seconds=1)  # of a clock that stands still while anything happens
 
 
 def provider(
@@ -128,20 +128,31 @@ def road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 BOTH_ROADS = pytest.mark.usefixtures("road")
 
 
-def talk(
+def timed_talk(
     script: Script, *items: HandOver, user: str = "", security: str = "none", step: timedelta = STEP
-) -> list[Outcome]:
-    """Send the items one after another to a scripted server, over one adapter with one connection."""
+) -> tuple[list[Outcome], float]:
+    """Send the items one after another to a scripted server, over one adapter with one connection.
 
-    async def scenario() -> list[Outcome]:
+    Returns the outcomes, and the seconds it took by a clock that moves only while nothing happens.
+    """
+
+    async def scenario() -> tuple[list[Outcome], float]:
+        loop = asyncio.get_running_loop()
         async with scripted_server(script) as port:
             settings = provider(port, security, timeout=step, user=user, connections=1)
             if script.certificate:
                 settings = settings.model_copy(update={"ca_file": str(script.certificate.pem)})
+            begin = loop.time()
             async with SmtpAdapter(settings, PASSWORD if user else None) as adapter:
-                return [outcome for item in items for outcome in await collect(adapter, [item])]
+                outcomes = [outcome for item in items for outcome in await collect(adapter, [item])]
+            return outcomes, loop.time() - begin
 
-    return asyncio.run(scenario())
+    done: tuple[list[Outcome], float] = idle_clock.run(scenario())
+    return done
+
+
+def talk(script: Script, *items: HandOver, **how: Any) -> list[Outcome]:
+    return timed_talk(script, *items, **how)[0]
 
 
 # --- the table
@@ -324,7 +335,7 @@ def test_trouble_while_the_body_is_on_its_way(
     big = b"Subject: x\r\n\r\n" + b"0123456789\r\n" * 2_000_000
     monkeypatch.setattr(mime, "wire", lambda _: big)
     script = Script({"body": [action]}, ["STARTTLS"], make_certificate(tmp_path))
-    (outcome,) = talk(script, *hand_overs(Channel.EMAIL, 1), security=security, step=timedelta(seconds=1))
+    (outcome,) = talk(script, *hand_overs(Channel.EMAIL, 1), security=security)
     assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
     assert script.messages == []
 
@@ -435,10 +446,9 @@ def test_nothing_is_opened_before_the_first_mail() -> None:
 def test_the_whole_hand_over_has_a_deadline() -> None:
     """A server that takes nearly all the time of every step does not take all of it together."""
     late = Script({point: [STALL] for point in ("dot",)})
-    begin = time.monotonic()
-    (outcome,) = talk(late, *hand_overs(Channel.EMAIL, 1))
+    (outcome,), seconds = timed_talk(late, *hand_overs(Channel.EMAIL, 1))
     assert outcome.kind is UNKNOWN
-    assert time.monotonic() - begin < 6
+    assert STEP.total_seconds() <= seconds < smtp.DEADLINE_STEPS * STEP.total_seconds() + smtp.FAREWELL
     assert SmtpAdapter(provider(25), None).deadline == 60
 
 
@@ -455,9 +465,8 @@ def test_the_deadline_ends_a_dialogue_of_slow_steps(monkeypatch: pytest.MonkeyPa
 def test_leaving_does_not_wait_for_a_hanging_server(point: str, tmp_path: Path) -> None:
     """A server that never answers QUIT, over TLS too, keeps us for at most the farewell."""
     script = Script({point: [STALL] * 9}, extensions=["STARTTLS"], certificate=make_certificate(tmp_path))
-    begin = time.monotonic()
-    talk(script, *hand_overs(Channel.EMAIL, 1), security="starttls", step=timedelta(seconds=1))
-    assert time.monotonic() - begin < 6
+    _, seconds = timed_talk(script, *hand_overs(Channel.EMAIL, 1), security="starttls")
+    assert seconds <= STEP.total_seconds() + smtp.FAREWELL
 
 
 # --- reaching the server
@@ -505,10 +514,10 @@ def test_a_black_hole_before_a_good_address(monkeypatch: pytest.MonkeyPatch) -> 
 
             monkeypatch.setattr(loop, "getaddrinfo", two)
             monkeypatch.setattr(loop, "sock_connect", connect)
-            async with SmtpAdapter(provider(port, timeout=timedelta(seconds=1)), None) as adapter:
+            async with SmtpAdapter(provider(port, timeout=STEP), None) as adapter:
                 return (await collect(adapter, hand_overs(Channel.EMAIL, 1)))[0]
 
-    assert asyncio.run(scenario()).kind is ACCEPTED
+    assert idle_clock.run(scenario()).kind is ACCEPTED
 
 
 @BOTH_ROADS

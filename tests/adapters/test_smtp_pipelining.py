@@ -27,6 +27,7 @@ from commcast.config_providers import SmtpProvider
 from commcast.message import NOT_BEGUN, HandOver, Outcome, OutcomeKind
 from commcast.model import Channel
 from tests.adapters.contract import collect, email, hand_overs
+from tests.adapters.idle_clock import IdleClockLoop
 from tests.adapters.scripted import (
     BYTES,
     CLOSE,
@@ -42,7 +43,8 @@ from tests.adapters.scripted import (
 )
 from tests.adapters.servers import HOST, make_certificate
 
-STEP = timedelta(milliseconds=300)  # where something stalls
+# Where something stalls. The idle clock does not let it pass while anything happens; uvloop has a real clock.
+STEP = timedelta(seconds=1.5)
 PATIENT = timedelta(seconds=20)
 LETTERS = {
     OutcomeKind.ACCEPTED: "A",
@@ -51,7 +53,7 @@ LETTERS = {
     OutcomeKind.NOT_TAKEN: "N",
 }
 PIPELINING = ("PIPELINING", "SIZE 30000000", "8BITMIME")
-LOOPS: dict[str, Any] = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+LOOPS: dict[str, Any] = {"asyncio": IdleClockLoop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(params=list(LOOPS.values()), ids=list(LOOPS))
@@ -59,7 +61,7 @@ def loop_factory(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-def run(coroutine: Coroutine[Any, Any, Any], factory: Any = asyncio.new_event_loop) -> Any:
+def run(coroutine: Coroutine[Any, Any, Any], factory: Any = IdleClockLoop) -> Any:
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(coroutine)
 
@@ -84,7 +86,7 @@ async def in_two_calls(adapter: SmtpAdapter, items: Sequence[HandOver]) -> list[
     return sorted((each for part in found for each in part), key=lambda each: each.delivery)
 
 
-def three(script: Script, factory: Any = asyncio.new_event_loop, **more: Any) -> list[Outcome]:
+def three(script: Script, factory: Any = IdleClockLoop, **more: Any) -> list[Outcome]:
     """Send three mails through one connection: the second always stands behind the first."""
 
     stalls = {STALL, DRIP} & {action for actions in script.actions.values() for action in actions}
@@ -354,7 +356,7 @@ def test_a_large_body_that_stalls_is_not_taken(
     script = Script({"body": [action if action == CLOSE else STALL]}, ["STARTTLS", *PIPELINING], certificate)
     if action.startswith("552"):
         script.actions = {"body": [action]}
-    more: dict[str, Any] = {"security": security, "timeout": timedelta(seconds=1)}
+    more: dict[str, Any] = {"security": security, "timeout": STEP}
     if security == "starttls":
         more["ca_file"] = str(certificate.pem)
     assert (said(three(script, loop_factory, **more)), got(script)) == ("NAA", "23")
@@ -379,7 +381,7 @@ def test_a_small_body_stuck_in_our_own_buffer(
     script = Script({"body": [action]}, PIPELINING)
 
     async def scenario() -> list[Outcome]:
-        async with adapter_for(script, timeout=timedelta(seconds=1)) as adapter:
+        async with adapter_for(script, timeout=STEP) as adapter:
             return await collect(adapter, hand_overs(Channel.EMAIL, 1))
 
     assert said(run(scenario(), loop_factory)) == became
@@ -522,9 +524,7 @@ def test_a_connection_lost_over_tls(tmp_path: Path, loop_factory: Any, point: st
     """The same outcomes as in the clear."""
     certificate = make_certificate(tmp_path)
     script = Script({point: [action]}, ["STARTTLS", *PIPELINING], certificate)
-    outcomes = three(
-        script, loop_factory, security="starttls", ca_file=str(certificate.pem), timeout=timedelta(seconds=1)
-    )
+    outcomes = three(script, loop_factory, security="starttls", ca_file=str(certificate.pem), timeout=STEP)
     assert said(outcomes) == ("UNA" if point == "dot" else "NAA")
 
 
