@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import re
@@ -71,3 +72,9 @@ def _is_this_machine(name: str) -> bool:
         return ipaddress.ip_address(name.partition("%")[0]).is_loopback
     except ValueError:
         return name == "localhost" or name.endswith(".localhost")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what stays to the end: modules and thousands of tests, looked through each time."""
+    gc.collect()
+    gc.freeze()

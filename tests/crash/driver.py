@@ -26,6 +26,7 @@ from typing import Any
 if "plain" in sys.argv:
     sys.modules["uvloop"] = None  # type: ignore[assignment]
 
+import twilio.rest.api  # noqa: F401
 import typer.main
 
 import commcast.adapters.sendgrid
