@@ -104,8 +104,8 @@ class _Noting:
     def _note_ripe(self, incident: str, overtaken_on: Collection[Channel] = ()) -> None:
         """Note what is frozen and waits; newer words for a channel take its place there."""
         with self.ledger.read() as connection:
-            for each in ripe_now(connection, self.desk.now):
-                if each.incident == incident and each.channel not in overtaken_on:
+            for each in ripe_now(connection, self.desk.now, incident):
+                if each.channel not in overtaken_on:
                     self._note(incident, each.notice, each.number, each.channel, each.deliveries)
 
     def _note_thawing(self, owed: Owed) -> None:

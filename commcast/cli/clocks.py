@@ -16,10 +16,15 @@ _MOST = timedelta(hours=12)
 _BY_CLOCK = re.compile(r"\s*by\s+\d{1,2}:\d{2}\s*", re.IGNORECASE)
 
 
+def is_far(moment: datetime, since: datetime) -> bool:
+    """Whether a clock time without a date was read as a moment so far from `since` that another is meant."""
+    return abs(moment - since) > _MOST
+
+
 def check_estimate(desk: Desk, timeframe: object, incident: Incident) -> None:
     """Refuse "by 16:30" of a minute ago: readers would be told a time tomorrow. Raises InputError."""
     latest = incident.latest.timeframe.latest
-    if latest is not None and _BY_CLOCK.fullmatch(str(timeframe or "")) and latest - desk.now > _MOST:
+    if latest is not None and _BY_CLOCK.fullmatch(str(timeframe or "")) and is_far(latest, desk.now):
         local = latest.astimezone(desk.config.zone)
         meant = f"by {local:%Y-%m-%dT%H:%M}"
         raise InputError(_far("--timeframe", str(timeframe).strip(), "is on", latest, desk, meant))
@@ -30,7 +35,7 @@ def check_past(desk: Desk, option: str, text: str, written: str) -> None:
     if written == text:
         return  # it was no clock time
     moment = datetime.fromisoformat(written)
-    if desk.now - moment > _MOST:
+    if is_far(moment, desk.now):
         local = moment.astimezone(desk.config.zone)
         raise InputError(_far(option, text, "was last on", moment, desk, f"{local:%Y-%m-%dT%H:%M}"))
 

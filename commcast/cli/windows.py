@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+from commcast.cli.clocks import is_far
 from commcast.cli.output import say
 from commcast.errors import Fault, InputError
 
@@ -42,9 +43,6 @@ def _read(read: Callable[[], Result], option: str) -> Result:
         refuse(option, what, remedy)
 
 
-_MOST_BY_CLOCK = timedelta(hours=12)  # a clock time beyond is rather one that has passed today
-
-
 def longer(desk: Desk, incident: Incident, until: str) -> Window:
     """Return the window with a new end. Raises InputError where it has not begun, or gets no longer."""
     from commcast.instants import parse_end
@@ -65,7 +63,7 @@ def longer(desk: Desk, incident: Incident, until: str) -> Window:
 
 def _check_not_far(desk: Desk, option: str, until: str, end: datetime, since: datetime, name: str) -> None:
     """Refuse a clock time without a date that is far off: one that has passed today is no time tomorrow."""
-    if len(until) <= len("05:00") and end - since > _MOST_BY_CLOCK:
+    if len(until) <= len("05:00") and is_far(end, since):
         said = end.astimezone(desk.config.zone)
         what = f"{until} is on {said:%a} {said.day} {said:%b}, long after {name}"
         dated = f"{said:%Y-%m-%dT%H:%M}"

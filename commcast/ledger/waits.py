@@ -47,9 +47,9 @@ def planned(connection: Connection, broadcast: int, now: datetime) -> tuple[int,
     return int(row[0]), schema.unstamp(row[1])
 
 
-def ripe_now(connection: Connection, now: datetime) -> Iterator[Ripe]:
-    """Yield, in the order they were frozen, the broadcasts of which something may go now."""
-    rows = connection.execute(
+def ripe_now(connection: Connection, now: datetime, incident: str = "") -> Iterator[Ripe]:
+    """Yield, in the order they were frozen, the broadcasts (of one incident) of which some may go now."""
+    asked = (
         select(
             _broadcast.c.incident,
             _broadcast.c.notice,
@@ -67,5 +67,7 @@ def ripe_now(connection: Connection, now: datetime) -> Iterator[Ripe]:
         .group_by(_broadcast.c.id)
         .order_by(_broadcast.c.id)
     )
-    for row in rows:
+    if incident:
+        asked = asked.where(_broadcast.c.incident == incident)
+    for row in connection.execute(asked):
         yield Ripe(*row)
