@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from commcast.model import Incident
 
 _MOST = timedelta(hours=12)
+_CLOCK = re.compile(r"\s*(?P<by>by\s+)?(?P<clock>\d{1,2}:\d{2})\s*")
 _BY_CLOCK = re.compile(r"\s*by\s+\d{1,2}:\d{2}\s*", re.IGNORECASE)
 
 
@@ -21,13 +22,30 @@ def is_far(moment: datetime, since: datetime) -> bool:
     return abs(moment - since) > _MOST
 
 
+def with_its_date(desk: Desk, text: str) -> str:
+    """Return "by 16:30", or "16:30", with the date it has now: a draft released later must not mean another.
+
+    What is no clock time, or none that there is, stays for its check. Raises InputError where it is far off.
+    """
+    from commcast.instants import parse_clock_time, write_instant
+
+    found = _CLOCK.fullmatch(text)
+    if not found:
+        return text
+    try:
+        moment = parse_clock_time(found["clock"], desk.now, desk.config.zone)
+    except ValueError:
+        return text
+    if found["by"] and is_far(moment, desk.now):
+        raise InputError(_far("--timeframe", text.strip(), "is on", moment, desk))
+    return f"{'by ' if found['by'] else ''}{write_instant(moment)}"
+
+
 def check_estimate(desk: Desk, timeframe: object, incident: Incident) -> None:
     """Refuse "by 16:30" of a minute ago: readers would be told a time tomorrow. Raises InputError."""
     latest = incident.latest.timeframe.latest
     if latest is not None and _BY_CLOCK.fullmatch(str(timeframe or "")) and is_far(latest, desk.now):
-        local = latest.astimezone(desk.config.zone)
-        meant = f"by {local:%Y-%m-%dT%H:%M}"
-        raise InputError(_far("--timeframe", str(timeframe).strip(), "is on", latest, desk, meant))
+        raise InputError(_far("--timeframe", str(timeframe).strip(), "is on", latest, desk))
 
 
 def check_past(desk: Desk, option: str, text: str, written: str) -> None:
@@ -36,11 +54,11 @@ def check_past(desk: Desk, option: str, text: str, written: str) -> None:
         return  # it was no clock time
     moment = datetime.fromisoformat(written)
     if is_far(moment, desk.now):
-        local = moment.astimezone(desk.config.zone)
-        raise InputError(_far(option, text, "was last on", moment, desk, f"{local:%Y-%m-%dT%H:%M}"))
+        raise InputError(_far(option, text, "was last on", moment, desk))
 
 
-def _far(option: str, text: str, verb: str, moment: datetime, desk: Desk, meant: str) -> Fault:
+def _far(option: str, text: str, verb: str, moment: datetime, desk: Desk) -> Fault:
     day = moment.astimezone(desk.config.zone)
+    meant = f"{'by ' if _BY_CLOCK.fullmatch(text) else ''}{day:%Y-%m-%dT%H:%M}"
     what = f"{text} {verb} {day:%a} {day.day} {day:%b}, more than {_MOST.seconds // 3600} hours away"
     return Fault(option, 0, 0, what, f"write its date if that is meant: {meant!r}")

@@ -82,7 +82,8 @@ def correct(
     with ledger_of(desk, dry_run=dry_run) as ledger:
         place = _find(desk, ledger, incident)
         found = _found(place, ledger, wrong.strip(), number or [])
-        entry = update_entry(_entry(place, found, wrong.strip(), right.strip()) | keys)
+        times = {} if found.in_words or "timeframe" in keys else _times(place, wrong, right)
+        entry = update_entry(_entry(place, found, wrong.strip(), right.strip()) | times | keys)
         checked, seen = checked_update(desk, place.incident, entry)
         _tell(place.incident, wrong, right)
         if dry_run:
@@ -108,10 +109,14 @@ def _check(wrong: str, right: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Where wrong words stand: the updates whose frozen messages hold them, and whether as expected end."""
+    """Where wrong words stand: the updates whose frozen messages hold them, and how.
+
+    As the expected end; `in_words` that somebody wrote; else as a time that messages reckon.
+    """
 
     numbers: tuple[int, ...]
     as_timeframe: bool
+    in_words: bool
 
 
 def _find(desk: Desk, ledger: Ledger, wanted: str | None) -> Place:
@@ -144,7 +149,16 @@ def _found(place: Place, ledger: Ledger, wrong: str, only: Sequence[int]) -> _Fo
     }
     if not holding and (said or not says(incident.latest, wrong)):
         raise InputError(_nowhere(incident, wrong, said, before))
-    return _Found(tuple(sorted(holding)), bool(holding) and all(holding.values()))
+    as_timeframe = bool(holding) and all(holding.values())
+    written = any(says(incident.update(number), wrong) for number in holding)
+    return _Found(tuple(sorted(holding)), as_timeframe, written or as_timeframe or not holding)
+
+
+def _times(place: Place, wrong: str, right: str) -> dict[str, Any]:
+    from commcast.cli.reckoned import right_times
+    from commcast.wording.wrong import holds
+
+    return {} if holds(place.incident.title, wrong) else right_times(place.desk, place.incident, wrong, right)
 
 
 def _corrected_before(incident: Incident, wrong: str) -> Mapping[int, Update]:

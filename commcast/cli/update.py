@@ -56,6 +56,8 @@ _OWN_VERBS = {
     "cancelled": ('cancel {id} --because "…"', "ends the maintenance without saying why"),
     "rescheduled": ('reschedule {id} --window "…"', "needs the new window"),
     "extended": ('extend {id} --until "…"', "needs the new end"),
+    "retracted": ('retract {id} --because "…"', "takes all of it back without saying why"),
+    "merged": ("merge {id} --into ID", "ends it without naming the incident that goes on"),
 }
 
 
@@ -94,6 +96,9 @@ def update(
         verb, why = _OWN_VERBS[status]
         remedy = f"write: commcast {verb.format(id=place.incident.id)}"
         raise InputError(Fault("--status", 0, 0, f"{status} {why}", remedy))
+    if status == "expected" != place.incident.latest.status and not edit:
+        what = f"readers were told that {place.incident.id} has begun: it is {place.incident.latest.status}"
+        raise InputError(Fault("--status", 0, 0, what, "leave it out"))
     if expected and place.incident.latest.status != "expected":
         what = f"{place.incident.id} has begun: it is {place.incident.latest.status}"
         raise InputError(Fault("--expected", 0, 0, what, "leave it out"))
@@ -226,7 +231,8 @@ def append_and_send(
     dry_run: bool,
 ) -> None:
     desk, found, present = place.desk, place.incident, place.present
-    entry = entry_of(with_dates(dict(keys), desk), edit=edit)
+    is_expected = keys.get("status", found.latest.status) == "expected"
+    entry = entry_of(with_dates(dict(keys), desk, is_expected=is_expected), edit=edit)
     checked, seen = checked_update(desk, found, entry)
     if dry_run:
         with ledger_of(desk, dry_run=True) as ledger:

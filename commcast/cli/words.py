@@ -138,19 +138,22 @@ def _check_decoded(keys: Mapping[str, Any]) -> None:
         raise InputError(Fault("", 0, 0, f"{OPTION_OF[key]} {what}", remedy) for key in no_text)
 
 
-def with_dates(keys: dict[str, Any], desk: Desk) -> dict[str, Any]:
+def with_dates(keys: dict[str, Any], desk: Desk, *, is_expected: bool = False) -> dict[str, Any]:
     """Return `keys` with a clock time of `started` and `ended` ("09:52") made its latest moment.
 
-    One of `expected_at` becomes the next such moment, written with its distance from UTC. Raises InputError
-    where it began so long ago that another time is meant.
+    One of `expected_at`, `timeframe` ("by 16:30") and `next_update` becomes the next such moment, with its
+    distance from UTC; but how long what `is_expected` lasts is counted from its beginning. Raises InputError
+    where it is so far off that another time is meant.
     """
-    from commcast.cli.clocks import check_past
+    from commcast.cli.clocks import check_past, with_its_date
 
     found: dict[str, Any] = {key: _latest(keys[key], desk) for key in ("started", "ended") if key in keys}
     if "started" in keys:
         check_past(desk, OPTION_OF["started"], keys["started"], found["started"])
     if "expected_at" in keys:
         found["expected_at"] = _ahead(keys["expected_at"], desk)
+    dated = {"next_update"} if is_expected or "expected_at" in keys else {"next_update", "timeframe"}
+    found |= {key: with_its_date(desk, keys[key]) for key in keys.keys() & dated}
     return {**keys, **found}
 
 

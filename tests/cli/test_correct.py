@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import json
+from datetime import UTC, datetime, timedelta
 from email import policy
 from pathlib import Path
 
@@ -305,3 +306,65 @@ def test_nothing_of_it_waits_afterwards(told: Path) -> None:
         assert ledger is not None
         with ledger.read() as connection:
             assert {row.state for row in deliveries(connection, "card1")} == {State.ACCEPTED}
+
+
+def clock_in(minutes: int) -> str:
+    """Return what the desk's clocks (UTC) show so many minutes from now."""
+    return f"{datetime.now(UTC) + timedelta(minutes=minutes):%H:%M}"
+
+
+def test_a_wrong_time_that_messages_reckon_is_put_right_below_as_well(desk: Path) -> None:
+    """The expected end is nobody's words: quoted as wrong and shown again below it would help nobody."""
+    wrong, right = clock_in(180), clock_in(150)
+    declared(desk, "--yes", "--timeframe", f"by {wrong}", issue="Cards fail.")
+    before = outbox(desk)
+    done = run(desk, "correct", "card1", "--wrong", wrong, "--right", right, "--yes")
+    assert done.exit_code == 0, done.output
+    mails, _ = texts_since(desk, before)
+    assert mails
+    for said in mails:
+        quoted, _, below = said.partition(f"“{right}”")
+        assert f"“{wrong}”" in quoted
+        assert wrong not in below
+        assert right in below.partition("Expected end:")[2]
+
+
+def test_a_wrong_end_is_put_right_below_as_well(desk: Path) -> None:
+    began, wrong, right = clock_in(-60), clock_in(-20), clock_in(-10)
+    declared(desk, "--yes", "--started", began, issue="Cards fail.")
+    assert run(desk, "resolve", "--fixed", "We repaired it.", "--ended", wrong, "--yes").exit_code == 0
+    before = outbox(desk)
+    done = run(desk, "correct", "card1", "--wrong", wrong, "--right", right, "--yes")
+    assert done.exit_code == 0, done.output
+    mails, texts = texts_since(desk, before)
+    assert mails
+    for said in (*mails, *texts):
+        assert wrong not in said.partition(right)[2]
+        assert said.count(right) > 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [("02:00", "commcast reschedule card1"), ("04:00", "commcast reschedule card1")],
+)
+def test_a_wrong_window_is_moved_by_its_own_verb(desk: Path, wrong: str, says: str) -> None:
+    day = f"{datetime.now(UTC) + timedelta(days=9):%Y-%m-%d}"
+    done = run(
+        desk,
+        *("schedule", "Card database", "--id", "card1", "--window", f"{day} 02:00/04:00"),
+        *("--issue", "Payments pause.", "--resolution", "We move it.", "--yes"),
+    )
+    assert done.exit_code == 0, done.output
+    before = outbox(desk), everything_in(desk / "incidents")
+    done = run(desk, "correct", "card1", "--wrong", wrong, "--right", "05:00", "--yes")
+    assert done.exit_code == 2
+    assert says in done.stderr
+    assert (outbox(desk), everything_in(desk / "incidents")) == before
+
+
+def test_when_it_began_is_no_word_to_correct(desk: Path) -> None:
+    began = clock_in(-30)
+    declared(desk, "--yes", "--started", began, issue="Cards fail.")
+    done = run(desk, "correct", "card1", "--wrong", began, "--right", clock_in(-20), "--yes")
+    assert done.exit_code == 2
+    assert "when it began" in done.stderr

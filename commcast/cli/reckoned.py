@@ -1,0 +1,76 @@
+"""Wrong times that no words hold: what messages reckon from an estimate, an end, a window or a beginning."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, time, tzinfo
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from commcast.errors import Fault, InputError
+
+if TYPE_CHECKING:
+    from commcast.desk import Desk
+    from commcast.model import Incident
+
+_CLOCK = re.compile(r"(?<![\d:])(\d{1,2}):(\d{2})(?![\d:])")
+
+
+def right_times(desk: Desk, incident: Incident, wrong: str, right: str) -> dict[str, Any]:
+    """Return the keys that put right what `wrong` names, where it is a time that messages reckon.
+
+    To say what is right and to show the wrong time below it would help nobody. Raises InputError where
+    another command says such a time.
+    """
+    from commcast.instants import write_instant
+
+    for key, shown, zone in _named(incident, wrong, desk):
+        is_stretch = key == "timeframe" and incident.latest.timeframe.earliest is not None
+        meant = None if is_stretch else _instead(shown, right, zone)
+        if key == "timeframe" and meant is None:
+            _refuse(
+                f"the expected end is reckoned, and {right!r:.40} names no one time", 'add: --timeframe "…"'
+            )
+        if key == "ended" and meant is None:
+            _refuse(f"{right!r:.40} names no one time of the end", "write its clock time: --right 10:01")
+        if key == "window":
+            move = f'commcast reschedule {incident.id} --window "…"'
+            if incident.latest.status in {"in_progress", "verifying", "extended"}:
+                move = f'commcast extend {incident.id} --until "…"'
+            _refuse("this is a time of the planned window", f"{move} tells both windows")
+        if key == "started":
+            remedy = f'tell it in words: commcast update {incident.id} --issue "…"'
+            _refuse("this is when it began, which was released and stays", remedy)
+        if meant is not None:
+            return {key: f"by {write_instant(meant)}" if key == "timeframe" else write_instant(meant)}
+    return {}
+
+
+def _named(incident: Incident, wrong: str, desk: Desk) -> Iterator[tuple[str, datetime, tzinfo]]:
+    """Yield key, moment and zone of each time that messages reckon and `wrong` names by its clock time."""
+    latest, clocks = incident.latest, {f"{int(found[1]):02}:{found[2]}" for found in _CLOCK.finditer(wrong)}
+    moments: list[tuple[str, datetime | None]] = [
+        ("ended", latest.ended),
+        ("window", latest.window.start if latest.window else None),
+        ("window", latest.window.end if latest.window else None),
+        ("timeframe", None if latest.is_end or latest.window else latest.timeframe.latest),
+        ("timeframe", None if latest.is_end or latest.window else latest.timeframe.earliest),
+        ("started", None if latest.window else incident.started),
+    ]
+    for zone in (desk.config.zone, UTC):
+        for key, moment in moments:
+            if moment is not None and f"{moment.astimezone(zone):%H:%M}" in clocks:
+                yield key, moment, zone
+
+
+def _instead(wrong: datetime, right: str, zone: tzinfo) -> datetime | None:
+    """Return the one clock time that `right` names, on the day of the wrong one; None for none or several."""
+    clocks = _CLOCK.findall(right)
+    if len(clocks) != 1 or int(clocks[0][0]) > 23 or int(clocks[0][1]) > 59:
+        return None
+    clock = time(int(clocks[0][0]), int(clocks[0][1]))
+    return datetime.combine(wrong.astimezone(zone).date(), clock, zone)
+
+
+def _refuse(what: str, remedy: str) -> NoReturn:
+    raise InputError(Fault("--wrong", 0, 0, what, remedy))
