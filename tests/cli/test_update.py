@@ -213,3 +213,33 @@ def test_a_discarded_end_leaves_the_incident_open(told: Path) -> None:
     run(told, "resolve", "--fixed", "Done.")
     assert run(told, "discard", "--yes").exit_code == 0
     assert run(told, "update", "--issue", "More.", "--yes").exit_code == 0
+
+
+def test_a_clock_time_is_written_with_its_date(told: Path) -> None:
+    """A draft that is released after that time would mean the next day."""
+    soon = datetime.now(UTC) + timedelta(minutes=18)
+    done = run(
+        told, "update", "--issue", "More.", "--timeframe", f"by {soon:%H:%M}", "--next", f"{soon:%H:%M}"
+    )
+    assert done.exit_code == 5, done.output
+    text = (told / FILE).read_text()
+    assert f"timeframe: by {soon:%Y-%m-%dT%H:%M}+00:00\n" in text
+    assert f"next_update: {soon:%Y-%m-%dT%H:%M}+00:00\n" in text.replace('"', "").replace("'", "")
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        ("merged", "commcast merge card1 --into ID"),
+        ("retracted", 'commcast retract card1 --because "…"'),
+        ("expected", "readers were told that card1 has begun"),
+    ],
+)
+def test_what_has_a_verb_of_its_own_or_has_begun_is_not_said_by_a_status(
+    told: Path, status: str, says: str
+) -> None:
+    before = everything_in(told / "incidents")
+    done = run(told, "update", "--status", status, "--yes")
+    assert done.exit_code == 2
+    assert says in done.stderr
+    assert everything_in(told / "incidents") == before
