@@ -175,22 +175,27 @@ def _check_goes_on(place: Place, into: str) -> None:
             ledger = stack.enter_context(ledger_of(place.desk, dry_run=True))
         except LedgerError:
             return  # sending will say it
-        status = _last_told(ledger, into)
-    if status is None:
+        told = _last_told(ledger, into)
+    if told is None:
         remedy = f"first: commcast send {into}"
         raise InputError(Fault("--into", 0, 0, f"nobody was told of {into} yet", remedy))
-    if status:
+    if told.kind == "maintenance" or told.latest.status == "expected":
+        # It may never take place, and until then nobody would hear a word.
+        what = f"{into} is planned work" if told.kind == "maintenance" else f"{into} has not begun"
+        raise InputError(
+            Fault("--into", 0, 0, what, f"go on with {place.incident.id}, and name {into} in its words")
+        )
+    if told.latest.is_end:
         remedy = f'end this one by itself: commcast resolve {place.incident.id} --fixed "…"'
         raise InputError(Fault("--into", 0, 0, f"{into} is over", remedy))
 
 
-def _last_told(ledger: Ledger, incident: str) -> bool | None:
-    """Return whether the last words released of an incident were its end; None where none were."""
+def _last_told(ledger: Ledger, incident: str) -> Incident | None:
+    """Return an incident as it was released; None where nothing of it was."""
     from commcast.ledger.releases import released_incident
 
     with ledger.read() as connection:
-        known = released_incident(connection, incident)
-    return None if known is None else known.latest.is_end
+        return released_incident(connection, incident)
 
 
 def _check(key: str, place: Place) -> asking.Check:

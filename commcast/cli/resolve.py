@@ -60,6 +60,7 @@ def resolve(
     keys = written_keys(locals())
     place = find_open(folder, incident)
     refuse_over(place, 'complete {id} --fixed "…"')
+    _refuse_not_begun(place)
     if "fixed" not in keys and not edit:
         keys |= asked_for("fixed", "") | _asked_of_the_end(place, keys)
     keys["status"] = "resolved"
@@ -68,6 +69,15 @@ def resolve(
     _check_not_ahead(place, keys["ended"])
     _tell_duration(place, keys["ended"])
     append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
+
+
+def _refuse_not_begun(place: Place) -> None:
+    """Refuse to end what was only expected: readers would be told of an end without a beginning."""
+    name = place.incident.id
+    if place.incident.latest.status == "expected":
+        remedy = f'if it will not come: commcast cancel {name} --because "…"; if it has begun: '
+        remedy += f"commcast update {name} --status investigating"
+        raise InputError(Fault("", 0, 0, f"{name} is only expected, and has not begun", remedy))
 
 
 _QUESTIONS = {

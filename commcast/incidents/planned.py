@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from commcast.incidents.written import IncidentFile, WindowWritten
 from commcast.incidents.yamldocument import Loc
-from commcast.instants import parse_instant
+from commcast.instants import parse_instant, parse_timeframe
 from commcast.model import Kind, Status, Timeframe, Window
 
 Result = TypeVar("Result")
@@ -66,6 +66,20 @@ def read_expected(reading: Reading, loc: Loc, text: str, status: Status, at: dat
     if status is Status.EXPECTED and found is not None and found <= at:
         reading.fault(loc, "expected_at is not after its own update", "write when it will begin")
     return found
+
+
+def moved_estimate(
+    said: Timeframe | None, stretch: str | None, begins: datetime, zone: ZoneInfo
+) -> Timeframe | None:
+    """Return the estimate of what was expected, and begins at another time than was said.
+
+    A `stretch` as somebody wrote it ("2h") lasts as long from then on; a moment before it begins is moot.
+    """
+    if said is None or said.latest is None:
+        return said
+    if stretch is None:
+        return said if said.latest > begins else Timeframe(confidence=said.confidence)
+    return parse_timeframe(stretch, begins, zone, said.confidence)
 
 
 def _check_not_missing(reading: Reading) -> None:

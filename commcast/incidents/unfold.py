@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from commcast.config import Config
 from commcast.errors import Fault
 from commcast.incidents.names import unknown_names
-from commcast.incidents.planned import check_in_window, read_expected, read_window
+from commcast.incidents.planned import check_in_window, moved_estimate, read_expected, read_window
 from commcast.incidents.written import IncidentFile, UpdateEntry
 from commcast.incidents.yamldocument import Loc, YamlDocument
 from commcast.instants import parse_instant, parse_promise, parse_timeframe
@@ -39,6 +39,7 @@ OVER = frozenset({Status.RESOLVED, Status.COMPLETED})
 Result = TypeVar("Result")
 
 
+_NOT_BEGUN = END_STATUSES | {Status.EXPECTED}
 _SAID_AFRESH = ("issue", "resolution", "scope", "action")  # what an end closes, a reopening says anew
 _CARRIED = ("severity", "affected", "audiences", "owner", "backup", *_SAID_AFRESH)
 
@@ -52,6 +53,7 @@ class _Said:
     status: Status | None = None
     ended: bool = False
     timeframe: Timeframe | None = None
+    stretch: str | None = None  # the timeframe as written, where it is counted from a beginning
     window: Window | None = None
     expected_at: datetime | None = None
 
@@ -123,7 +125,7 @@ class Unfolding:
 
     def _started(self, updates: list[Update | None]) -> datetime:
         # What was only expected had not begun: it is older than its own beginning.
-        begun = [each for each in updates if each and each.status is not Status.EXPECTED]
+        begun = [each for each in updates if each and each.status not in _NOT_BEGUN]
         first = (begun or updates)[0].at if updates[0] else self.now  # type: ignore[union-attr]
         if self.written.started is None:
             return first
@@ -151,9 +153,13 @@ class Unfolding:
         status = self._status(loc, entry)
         self._carry(loc, entry, number, status)
         window = self.said.window = read_window(self, loc, entry.window) or self.said.window
+        was_expected = self.said.expected_at if self.said.status is Status.EXPECTED else None
         expected_at = self._expected_at(loc, entry, status, at)
         # How long a storm takes is counted from when it comes.
-        timeframe = self._timeframe(loc, entry, max(expected_at or at, at), status)
+        begins = max(expected_at or at, at)
+        if was_expected and expected_at and was_expected != expected_at:
+            self.said.timeframe = moved_estimate(self.said.timeframe, self.said.stretch, begins, self.zone)
+        timeframe = self._timeframe(loc, entry, begins, status)
         promise = self._promise(loc, entry, at, status)
         ended = self._ended(loc, entry, at, status)
         self._corrects(loc, entry, number)
@@ -264,6 +270,8 @@ class Unfolding:
                 (*loc, "timeframe"), parse_timeframe, entry.timeframe, at, self.zone, confidence
             )
             self.said.timeframe = found
+            self.said.stretch = None if entry.timeframe.startswith("by ") else entry.timeframe
+
             check_in_window(self, loc, self.said.window, found, status)
             return found
         if entry.confidence and (*loc, "timeframe") not in self.spoiled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,24 @@ def test_nothing_is_merged_into_what_is_over_or_untold(told: Path, over: bool) -
     done = run(told, "merge", "card1", "--into", "sign1", "--yes")
     assert done.exit_code == 2
     assert ("sign1 is over" if over else "nobody was told of sign1") in done.stderr
+
+
+@pytest.mark.parametrize("ahead", ["planned work", "what is expected"])
+def test_nothing_is_merged_into_what_may_never_begin(told: Path, ahead: str) -> None:
+    """Whoever was told that something is down would hear nothing until then, and no end of it."""
+    day = f"{datetime.now(UTC) + timedelta(days=3):%Y-%m-%d}"
+    words = ("--issue", "Payments pause.", "--resolution", "We move it.", "--id", "db1", "--yes")
+    if ahead == "planned work":
+        done = run(told, "schedule", "Database", "--window", f"{day} 02:00/04:00", *words)
+    else:
+        more = ("--severity", "2", "--timeframe", "2h", "--expected", f"{day} 02:00")
+        done = run(told, "declare", "Database", *more, *words)
+    assert done.exit_code == 0, done.output
+    before = outbox(told)
+    done = run(told, "merge", "card1", "--into", "db1", "--yes")
+    assert done.exit_code == 2
+    assert "--into: db1 " in done.stderr
+    assert outbox(told) == before
 
 
 @pytest.mark.parametrize(

@@ -363,6 +363,13 @@ def test_what_was_expected_and_does_not_come_is_called_off(desk: Path) -> None:
     assert "Next update" not in said and "sorry" not in said
 
 
+def test_what_is_only_expected_is_not_resolved(desk: Path) -> None:
+    run(desk, "declare", "Storm over Berlin", *EXPECTED, "--expected", f"{DAY} 02:00", "--yes")
+    done = run(desk, "resolve", "--fixed", "It went by.", "--yes")
+    assert done.exit_code == 2
+    assert "commcast cancel storm1" in done.stderr
+
+
 def test_what_has_begun_is_not_expected(desk: Path) -> None:
     done = run(
         desk, "declare", "Storm", *EXPECTED, "--expected", f"{DAY} 02:00", "--status", "identified", "--yes"

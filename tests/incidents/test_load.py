@@ -543,6 +543,34 @@ def test_how_long_what_is_expected_takes_is_counted_from_when_it_comes(desk: Con
     assert begun.latest.timeframe == frame
 
 
+@pytest.mark.parametrize(
+    ("said", "moved"), [("2h", datetime(2026, 11, 25, 19, 0, tzinfo=UTC)), ("by 2026-11-24T20:00", None)]
+)
+def test_an_estimate_follows_what_is_expected_to_its_new_time(
+    desk: Config, said: str, moved: datetime | None
+) -> None:
+    """It would end before it begins: a stretch lasts as long from then on, a moment is moot."""
+    text = (
+        "title: Storm\nseverity: 2\nupdates:\n  - at: 2026-11-21T10:05+01:00\n    status: expected\n"
+        "    expected_at: 2026-11-24T18:00+01:00\n    issue: Cards may fail.\n    resolution: We watch.\n"
+        f"    timeframe: {said}\n"
+        "  - at: 2026-11-21T10:10+01:00\n    expected_at: 2026-11-25T18:00+01:00\n"
+    )
+    assert read(text, desk).latest.timeframe.latest == moved
+
+
+def test_what_was_taken_back_began_when_it_was_reopened(desk: Config) -> None:
+    text = (
+        "title: Storm\nseverity: 2\nupdates:\n  - at: 2026-11-21T10:05+01:00\n    status: expected\n"
+        "    expected_at: 2026-11-24T18:00+01:00\n    issue: Cards may fail.\n    resolution: We watch.\n"
+        "    timeframe: 2h\n"
+        "  - at: 2026-11-21T10:10+01:00\n    status: retracted\n    because: It turned north.\n"
+        "  - at: 2026-11-21T10:20+01:00\n    status: reopened\n    issue: Cards fail.\n"
+        "    resolution: We look.\n    timeframe: unknown\n"
+    )
+    assert read(text, desk).started == datetime(2026, 11, 21, 9, 20, tzinfo=UTC)
+
+
 def test_what_is_expected_lies_after_its_update(desk: Config) -> None:
     text = (
         "title: Storm\nseverity: 2\nupdates:\n  - at: 2026-11-21T10:05+01:00\n    status: expected\n"

@@ -358,6 +358,21 @@ def test_an_estimate_is_never_moved_without_a_word() -> None:
     assert "Our earlier estimate, by 10:00 CET (09:00 UTC), no longer stands." in moved
 
 
+def test_an_estimate_that_has_passed_is_no_estimate_in_a_text() -> None:
+    context = full("customers", "investigating")
+    assert "Estimate: " in text_message(context).body
+    context["update"]["timeframe"]["passed"] = True
+    body = text_message(context).body
+    assert "Estimate" not in body
+    assert re.search(r"Longer than we said \(.*\d\d:\d\d.*\), no new estimate yet\.", body)
+
+
+def test_the_end_by_text_says_on_which_condition_to_act() -> None:
+    context = full("customers", "resolved")
+    context["update"]["if_it_persists"] = "Call us."
+    assert "If it persists: Call us." in text_message(context).body
+
+
 def holding(step: int, age: str) -> dict[str, Any]:
     return {
         "since": moment("10:05", "09:05"),
