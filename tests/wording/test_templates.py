@@ -412,6 +412,18 @@ def test_holding_words_say_since_when_nothing_is_new(audience: str) -> None:
     assert "Nothing new to report: rollback at 60%.\n" in mail(context).text
 
 
+@pytest.mark.parametrize("audience", AUDIENCES)
+def test_a_holding_statement_keeps_what_a_person_said_last(audience: str) -> None:
+    """That the rollback was at 60% is no news, and still the last word of somebody."""
+    context = full(audience, "identified", nothing_new="rollback at 60%") | {
+        "holding": holding(1, "20 minutes")
+    }
+    content = mail(context)
+    said = f"Our last word, of {context['update']['at']['both']}: rollback at 60%"
+    assert said in " ".join(content.text.split())
+    assert "rollback at 60%" in content.html
+
+
 def test_a_change_of_severity_comes_first() -> None:
     worse = full("customers", "identified", severity_changed="worse")
     assert "\n\nThis is worse than we told you before. We have found" in mail(worse).text
