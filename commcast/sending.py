@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from commcast.adapters.base import Adapter
 from commcast.delivering import Delivered, Deliverer, stopping_on_interrupt
 from commcast.desk import Desk, Owed, what_is_owed
 from commcast.earlier import lookup_in, with_mistakes
@@ -18,7 +19,7 @@ from commcast.ledger.history import count_skipped
 from commcast.ledger.schema import BroadcastState
 from commcast.ledger.stops import lift_stop_to_correct
 from commcast.listeners import no_former_readers
-from commcast.model import Incident
+from commcast.model import Channel, Incident
 from commcast.owed import CHUNK, OwedDeliveries, OwedRow
 from commcast.plan.notices import Notice
 from commcast.plan.people import SEND
@@ -83,12 +84,10 @@ class Sender:
 
         Raises ProviderError, or ConfigError where a channel is gone.
         """
-        for channel in {each.notice.channel for each in owed.deliveries}:
-            try:
-                self.deliverer.adapter_for(channel)
-            except ProviderError:
-                if self.deliverer.fallback_for(channel) is None:
-                    raise
+        deliverer = self.deliverer
+        found = [error for _, error in unusable(owed, deliverer.adapter_for, deliverer.fallback_for)]
+        if found:
+            raise ProviderError(found[0].provider, [fault for error in found for fault in error.faults])
 
     def send_released(self, incident: Incident, *, late: bool = False) -> Delivered:
         """Send what is released and owed of an incident."""
@@ -157,6 +156,24 @@ class Sender:
             lookup_in(self.deliverer.ledger, self.desk.config, self.desk.now),
             no_former_readers,
         )
+
+
+def unusable(
+    owed: Owed, adapter_for: Callable[[Channel], Adapter], fallback_for: Callable[[Channel], Adapter | None]
+) -> Iterator[tuple[Channel, ProviderError]]:
+    """Yield each channel of what is owed that no provider can serve, and why; nothing is opened.
+
+    Raises ConfigError where a channel is gone.
+    """
+    for channel in dict.fromkeys(each.notice.channel for each in owed.deliveries):
+        try:
+            adapter_for(channel)
+        except ProviderError as error:
+            try:
+                if fallback_for(channel) is None:
+                    yield channel, error
+            except ProviderError as second:
+                yield channel, ProviderError(error.provider, [*error.faults, *second.faults])
 
 
 def _words_for(writer: OwedDeliveries, row: HeldRow, standing: PersonStanding) -> OwedRow:

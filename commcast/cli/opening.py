@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from commcast.cli.options import clock, find_folder
 from commcast.cli.output import say
+from commcast.cli.present import NAMES
+from commcast.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
     from commcast.cli.progress import Progress
-    from commcast.desk import Desk
+    from commcast.desk import Desk, Owed
     from commcast.ledger.store import Ledger
     from commcast.sending import Sender
 
@@ -65,6 +67,30 @@ def sender_for(desk: Desk, ledger: Ledger, progress: Progress) -> Sender:
         )
 
     return make_sender(desk, ledger, clock=clock, progress=progress, halting=halting)
+
+
+def tell_unusable(desk: Desk, owed: Owed) -> ExitCode:
+    """Warn of each channel of what is owed that cannot be served, a missing secret above all.
+
+    Returns the exit code that the real run would end in for it. Nothing connects.
+    """
+    from commcast.sending import unusable
+    from commcast.wiring import adapter_for, fallback_for
+
+    code = ExitCode.DONE
+    try:
+        for channel, error in unusable(
+            owed,
+            lambda channel: adapter_for(desk.config, channel, clock),
+            lambda channel: fallback_for(desk.config, channel, clock),
+        ):
+            for fault in error.faults:
+                say(f"Warning: {NAMES[channel]} cannot be sent: {fault}")
+            code = error.exit_code
+    except ConfigError as error:  # a channel is gone
+        say(f"Warning: {error}")
+        code = error.exit_code
+    return code
 
 
 def who() -> str:

@@ -17,7 +17,7 @@ import typer
 
 from commcast.cli import present, question
 from commcast.cli.finding import find_incident, is_open, needs_sending
-from commcast.cli.opening import desk_to_read
+from commcast.cli.opening import desk_to_read, tell_unusable
 from commcast.cli.options import FolderOption, IncidentArgument, JsonOption, NowOption, moment_or_now
 from commcast.cli.output import say, show, show_json
 from commcast.errors import ExitCode, Fault, InputError, gravest
@@ -59,6 +59,7 @@ def preview(
             _write_samples(desk, owed, survey, eml, ledger)
         if as_json:
             show_json("preview", present.survey_document(owed, survey))
+            tell_unusable(desk, owed)
             return
         for line in [
             *present.messages(survey, html=html, width=_width()),
@@ -66,6 +67,7 @@ def preview(
             *present.destinations(desk.config, survey),
         ]:
             show(line)
+        tell_unusable(desk, owed)
 
 
 def test(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from commcast.cli import asking, question
 from commcast.cli.keeping import keeping_words
-from commcast.cli.opening import sender_for, tell_doubt, who
+from commcast.cli.opening import sender_for, tell_doubt, tell_unusable, who
 from commcast.cli.options import clock
 from commcast.cli.outcomes import (
     already_sent,
@@ -100,14 +100,17 @@ def survey_of(owed: Owed) -> Survey:
     return survey
 
 
-def show_plan(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None, *, as_json: bool) -> None:
-    """Print what a --dry-run would send: the result of the command."""
+def show_plan(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None, *, as_json: bool) -> ExitCode:
+    """Print what a --dry-run would send: the result of the command. Returns 78 where that cannot be sent."""
     if as_json:
         show_json("plan", survey_document(owed, survey))
-        return
+        return tell_unusable(desk, owed)
     for line in question.full_text(desk, owed, survey, ledger):
         show(line)
-    show(f"Dry run: nothing was written, nothing was sent. Without it: {question.in_words(survey)}.")
+    code = tell_unusable(desk, owed)
+    without = "it would be refused" if code else question.in_words(survey)
+    show(f"Dry run: nothing was written, nothing was sent. Without it: {without}.")
+    return code
 
 
 def _ask(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger, wishes: Wishes) -> None:

@@ -72,13 +72,12 @@ def send_by_id(desk: Desk, ledger: Ledger, wanted: str | None, wishes: Wishes, *
 def plan_only(
     desk: Desk, incident: Incident, ledger: Ledger | None, present: Collection[str], wishes: Wishes
 ) -> ExitCode:
-    """Show what would be released and sent; write and send nothing."""
+    """Show what would be released and sent; write and send nothing. Returns 78 where that cannot be sent."""
     from commcast.desk import check_story, what_is_owed
 
     check_story(desk, incident, ledger, present)
     owed = what_is_owed(desk, incident, ledger, as_if_released=True, late=wishes.late)
-    show_plan(desk, owed, survey_of(owed), ledger, as_json=wishes.as_json)
-    return ExitCode.DONE
+    return show_plan(desk, owed, survey_of(owed), ledger, as_json=wishes.as_json)
 
 
 def discard(
