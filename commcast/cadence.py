@@ -64,16 +64,17 @@ def lateness_faults(
         latest = update.at + interval(config.cadence_of(update.severity), incident, update, "")
         if update.next_update > latest:
             minutes = int((latest - update.at).total_seconds() // 60)
-            faults.append(
-                Fault(
-                    incident.path,
-                    update.line,
-                    0,
-                    f"next_update is later than the cadence of severity {update.severity} allows",
-                    f"write {minutes}m or less, or leave it out",
-                )
-            )
+            what = f"next_update is later than the cadence of severity {update.severity} allows"
+            remedy = f"write {minutes}m or less, or leave it out"
+            if update.next_clock and _is_tomorrow(update.next_update, update.at, config):
+                what = f"next_update {update.next_clock} has passed (it was read as tomorrow)"
+                remedy = f"write a new time, or {minutes}m"
+            faults.append(Fault(incident.path, update.line, 0, what, remedy))
     return faults
+
+
+def _is_tomorrow(moment: datetime, at: datetime, config: Config) -> bool:
+    return moment.astimezone(config.zone).date() > at.astimezone(config.zone).date()
 
 
 def window_bound(update: Update, promised: datetime) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
+from typing import TypeGuard
 from zoneinfo import ZoneInfo
 
 from commcast.durations import parse_duration
@@ -35,6 +36,11 @@ def parse_instant(text: str, zone: ZoneInfo | None) -> datetime:
     if zone is None:
         raise ValueError(f"{text} has no offset from UTC; write {text}+01:00 or {text}Z")
     return in_zone(local, zone)
+
+
+def is_clock_time(text: str | None) -> TypeGuard[str]:
+    """Return whether `text` is written as a time of day without its date: "14:00"."""
+    return text is not None and _CLOCK.fullmatch(text) is not None
 
 
 def parse_clock_time(text: str, after: datetime, zone: ZoneInfo) -> datetime:

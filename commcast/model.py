@@ -124,7 +124,8 @@ class Update(_Frozen):
     `number` is its place in the file, from 1; `line` is where it stands there.
     `at` is aware; where the file leaves it out it is the moment of reading and `at_written` is False.
     `resolution` may be "" at the end, where `fixed` says what was done.
-    `next_update` is the writer's own promise, aware; None leaves it to the cadence.
+    `next_update` is the writer's own promise, aware; None leaves it to the cadence. `next_clock` is how it
+    was written where that was a clock time without a date, else ""; no reader gets it, no ledger keeps it.
     `internal` may reach only audiences whose view is internal.
     `corrects` are the numbers of the updates that said `wrong`, which should have been `right`.
     `expected_at` is when something known to be coming begins, aware; `merged_into` the id of the incident
@@ -147,6 +148,7 @@ class Update(_Frozen):
     scope: str | None = None
     action: str | None = None
     next_update: datetime | None = None
+    next_clock: str = Field("", exclude=True)
     nothing_new: str | None = None
     internal: str | None = None
     words: Mapping[str, Words] = Field(default_factory=dict)

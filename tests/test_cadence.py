@@ -104,6 +104,20 @@ def test_a_next_update_later_than_the_cadence_is_a_fault_with_what_to_write() ->
     assert fault.remedy == "write 20m or less, or leave it out"
 
 
+def test_a_clock_time_that_has_passed_is_said_to_have_passed() -> None:
+    """It was read as tomorrow; "later than the cadence allows" tells nobody that a draft has grown old."""
+    late = update_of(1, next_update=AT + timedelta(hours=23, minutes=59), next_clock="10:04")
+    [fault] = lateness_faults(config_of(), incident_of(late))
+    assert fault.what == "next_update 10:04 has passed (it was read as tomorrow)"
+    assert fault.remedy == "write a new time, or 20m"
+
+
+def test_a_clock_time_still_to_come_today_is_only_too_late() -> None:
+    late = update_of(1, next_update=AT + timedelta(hours=2), next_clock="12:05")
+    [fault] = lateness_faults(config_of(), incident_of(late))
+    assert "later than the cadence" in fault.what
+
+
 @pytest.mark.parametrize(
     "update",
     [

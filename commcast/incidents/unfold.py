@@ -15,7 +15,7 @@ from commcast.incidents.names import unknown_names
 from commcast.incidents.planned import check_in_window, moved_estimate, read_expected, read_window
 from commcast.incidents.written import IncidentFile, UpdateEntry
 from commcast.incidents.yamldocument import Loc, YamlDocument
-from commcast.instants import parse_instant, parse_promise, parse_timeframe
+from commcast.instants import is_clock_time, parse_instant, parse_promise, parse_timeframe
 from commcast.model import (
     END_STATUSES,
     ID_PATTERN,
@@ -186,6 +186,7 @@ class Unfolding:
             scope=carried.get("scope"),
             action=entry.action if is_over else carried.get("action"),
             next_update=promise,
+            next_clock=entry.next_update if is_clock_time(entry.next_update) else "",
             nothing_new=entry.nothing_new,
             internal=entry.internal,
             words={name: Words(**words.model_dump()) for name, words in (entry.words or {}).items()},

@@ -20,6 +20,7 @@ from commcast.incidents.load import load_incident, load_incidents, parse_inciden
 from commcast.incidents.written import incident_schema
 from commcast.incidents.yamlfile import QUOTE
 from commcast.model import Confidence, Incident, Kind, Status
+from commcast.release import digest, facts
 from tests.reading_desk import LEAST, NOW, faults, make_desk, read
 
 EXAMPLE = Path(__file__).parents[2] / "incidents" / "pay7.yaml"
@@ -39,6 +40,15 @@ updates:
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return make_desk(tmp_path_factory.mktemp("desk"))
+
+
+def test_how_a_clock_time_was_written_is_kept_for_faults_and_published_nowhere(desk: Config) -> None:
+    """A digest that held it would make every release of an older version look changed."""
+    clock = read(LEAST + "    next_update: 10:20\n", desk)
+    dated = read(LEAST + "    next_update: 2026-11-21T10:20+01:00\n", desk)
+    assert (clock.latest.next_clock, dated.latest.next_clock) == ("10:20", "")
+    assert digest(clock, clock.latest) == digest(dated, dated.latest)
+    assert "next_clock" not in facts(clock, clock.latest)["update"]
 
 
 def test_the_least_an_incident_needs(desk: Config) -> None:
