@@ -36,16 +36,22 @@ def with_its_date(desk: Desk, text: str) -> str:
         moment = parse_clock_time(found["clock"], desk.now, desk.config.zone)
     except ValueError:
         return text
-    if found["by"] and is_far(moment, desk.now):
-        raise InputError(_far("--timeframe", text.strip(), "is on", moment, desk))
+    if fault := far_estimate(desk, text, moment):
+        raise InputError(fault)
     return f"{'by ' if found['by'] else ''}{write_instant(moment)}"
 
 
 def check_estimate(desk: Desk, timeframe: object, incident: Incident) -> None:
     """Refuse "by 16:30" of a minute ago: readers would be told a time tomorrow. Raises InputError."""
-    latest = incident.latest.timeframe.latest
-    if latest is not None and _BY_CLOCK.fullmatch(str(timeframe or "")) and is_far(latest, desk.now):
-        raise InputError(_far("--timeframe", str(timeframe).strip(), "is on", latest, desk))
+    if fault := far_estimate(desk, str(timeframe or ""), incident.latest.timeframe.latest):
+        raise InputError(fault)
+
+
+def far_estimate(desk: Desk, timeframe: str, latest: datetime | None) -> Fault | None:
+    """Return what is wrong with "by 16:30" where that is so far off that another time is meant."""
+    if latest is None or not _BY_CLOCK.fullmatch(timeframe) or not is_far(latest, desk.now):
+        return None
+    return _far("--timeframe", timeframe.strip(), "is on", latest, desk)
 
 
 def check_past(desk: Desk, option: str, text: str, written: str) -> None:

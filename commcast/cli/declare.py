@@ -15,6 +15,7 @@ from commcast.cli.options import DryRunOption, FolderOption, JsonOption, YesOpti
 from commcast.cli.output import say
 from commcast.cli.releasing import Wishes, desk_now, ledger_for, ledger_of, send_incident
 from commcast.cli.send import plan_only
+from commcast.cli.windows import check_ahead, read_window, written
 from commcast.cli.words import (
     ActionOption,
     AffectedOption,
@@ -105,7 +106,7 @@ def declare(
         raise InputError(Fault("--expected", 0, 0, f"what is {status} has begun", "leave --status out"))
     desk = desk_now(folder)
     data = first_words(desk.config, title, with_dates(keys, desk))
-    data = complete(data, asked=not edit, hint=preset_hint(desk.config, title))
+    data = complete(desk, data, asked=not edit, hint=preset_hint(desk.config, title))
     wishes = Wishes(yes=yes, as_json=as_json)
     raise typer.Exit(begin(desk, data, wishes, edit=edit, dry_run=dry_run))
 
@@ -170,11 +171,14 @@ def preset_hint(config: Config, title: str | None) -> str:
     return f"{title!r:.60} is no preset; did you mean: commcast declare {close[0]}"
 
 
-def complete(data: dict[str, Any], *, asked: bool, hint: str = "") -> dict[str, Any]:
+def complete(desk: Desk, data: dict[str, Any], *, asked: bool, hint: str = "") -> dict[str, Any]:
     """Return `data` with what it needs: asked for at a terminal, else an error that lists all of it.
 
-    `hint` says, where anything is missing, what else could have been meant.
+    `hint` says, where anything is missing, what else could have been meant. What could not be said is asked
+    for again at once: a later refusal would lose the other answers.
     """
+    from commcast.cli.clocks import with_its_date
+
     first = data["updates"][0]
     planned = data.get("kind") == "maintenance"
     missing = [key for key in ("title", "severity", *(["window"] if planned else [])) if key not in data]
@@ -190,8 +194,11 @@ def complete(data: dict[str, Any], *, asked: bool, hint: str = "") -> dict[str, 
         say(hint)
     say("A few words are needed; nothing is sent before you have seen all of it.")
     for key in missing:
-        answer = asking.ask_until_good(f"{key.capitalize()} ({meaning(key, planned=planned)}):", _checks(key))
-        (data if key in _TOP_KEYS else first)[key] = int(answer) if key == "severity" else answer
+        question = f"{key.capitalize()} ({meaning(key, planned=planned)}):"
+        answer = asking.ask_until_good(question, _checks(desk, key))
+        (data if key in _TOP_KEYS else first)[key] = _as_written(desk, key, answer)
+    if "timeframe" in missing and "expected_at" not in {**data, **first}:
+        first["timeframe"] = with_its_date(desk, first["timeframe"])
     return _ordered(data)
 
 
@@ -268,18 +275,28 @@ def _checked(
     return incident, text
 
 
-def _checks(key: str) -> Any:
-    known = {"severity": _check_severity, "timeframe": _check_timeframe, "window": _check_window}
+def _checks(desk: Desk, key: str) -> asking.Check:
+    known: dict[str, asking.Check] = {
+        "severity": _check_severity,
+        "timeframe": lambda answer: _check_timeframe(desk, answer),
+        "window": lambda answer: _check_window(desk, answer),
+    }
     return known.get(key, lambda answer: answer)
 
 
-def _check_window(answer: str) -> None:
-    from zoneinfo import ZoneInfo
+def _as_written(desk: Desk, key: str, answer: str) -> Any:
+    """Return a checked answer as an incident file holds it."""
+    if key == "window":
+        return written(read_window(desk, answer))
+    return int(answer) if key == "severity" else answer
 
-    from commcast.cli.options import clock
-    from commcast.instants import parse_window
 
-    parse_window(answer, clock(), ZoneInfo("UTC"))
+def _check_window(desk: Desk, answer: str) -> None:
+    try:
+        check_ahead(desk, read_window(desk, answer))
+    except InputError as error:
+        [fault] = error.faults
+        raise ValueError(f"{fault.what}; {fault.remedy.replace('--window ', '')}") from None
 
 
 def _check_severity(answer: str) -> None:
@@ -287,14 +304,13 @@ def _check_severity(answer: str) -> None:
         raise ValueError("is no severity; write 1 (the worst) to 4")
 
 
-def _check_timeframe(answer: str) -> None:
-    from zoneinfo import ZoneInfo
-
-    from commcast.cli.options import clock
+def _check_timeframe(desk: Desk, answer: str) -> None:
+    from commcast.cli.clocks import far_estimate
     from commcast.instants import parse_timeframe
-    from commcast.model import Confidence
 
-    parse_timeframe(answer, clock(), ZoneInfo("UTC"), Confidence.LOW)
+    latest = parse_timeframe(answer, desk.now, desk.config.zone).latest
+    if fault := far_estimate(desk, answer, latest):
+        raise ValueError(f"{fault.what}; {fault.remedy}")
 
 
 def _with_blanks(data: dict[str, Any], missing: list[str]) -> dict[str, Any]:

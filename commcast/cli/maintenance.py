@@ -90,9 +90,7 @@ def schedule(
     if "window" in keys:
         keys["window"] = written(read_window(desk, keys["window"]))
     data = first_words(desk.config, title, keys)
-    data = filled_in({"severity": DEFAULT_SEVERITY, **data, "kind": "maintenance"}, asked=not edit)
-    if isinstance(data["window"], str) and data["window"]:
-        data["window"] = written(read_window(desk, data["window"]))
+    data = filled_in(desk, {"severity": DEFAULT_SEVERITY, **data, "kind": "maintenance"}, asked=not edit)
     wishes = Wishes(yes=yes, as_json=as_json)
     raise typer.Exit(begin(desk, data, wishes, edit=edit, dry_run=dry_run, check=still_to_come(desk)))
 

@@ -61,6 +61,15 @@ def test_what_is_missing_is_asked_for_until_it_can_be_used(desk: Path) -> None:
 
 
 @pytest.mark.usefixtures("person")
+def test_an_estimate_that_has_just_passed_is_asked_for_again(desk: Path) -> None:
+    """It would be read as tomorrow, and refused once everything else was answered, too."""
+    passed = f"by {datetime.now(UTC) - timedelta(minutes=5):%H:%M}"
+    done = run(desk, "declare", typed=f"Cards fail\n1\nSome fail.\nWe look.\n{passed}\nunknown\ny\n")
+    assert done.exit_code == 0, done.output
+    assert f"{passed} is on " in done.stderr
+
+
+@pytest.mark.usefixtures("person")
 def test_input_that_ends_while_words_are_asked_for_writes_nothing(desk: Path) -> None:
     done = run(desk, "declare", "Cards fail", typed="1\nSome cards are refused.\n")
     assert done.exit_code == 5

@@ -193,6 +193,24 @@ def test_what_is_missing_is_asked_for(desk: Path) -> None:
     assert f"from: {DAY}T02:00+00:00" in (desk / FILE).read_text()
 
 
+@pytest.mark.usefixtures("person")
+@pytest.mark.parametrize(
+    ("window", "said"),
+    [
+        (f"{DAY} 04:00/02:00", "long after its beginning; where that is meant, write its date"),
+        ("2020-01-01 02:00/04:00", "it has begun already"),
+        (f"{DAY}T04:00Z/{DAY}T02:00Z", "the window ends before it begins"),
+    ],
+)
+def test_a_window_that_would_be_refused_later_is_asked_for_again(desk: Path, window: str, said: str) -> None:
+    """A person who answered everything else must not lose it to the first answer."""
+    typed = f"{window}\n{DAY} 02:00/04:00\nPayments pause.\nWe move the database.\ny\n"
+    done = run(desk, "schedule", "Database moves", typed=typed)
+    assert done.exit_code == 0, done.output
+    assert said in done.stderr
+    assert f"from: {DAY}T02:00+00:00" in (desk / FILE).read_text()
+
+
 def test_a_dry_run_writes_nothing(desk: Path) -> None:
     before = everything_in(desk)
     assert schedule(desk, f"{DAY} 02:00/04:00", "--dry-run").exit_code == 0
