@@ -17,6 +17,7 @@ from commcast.cli.windows import (
     BEGUN,
     EARLY,
     check_ahead,
+    how_to_go_on,
     how_to_move,
     longer,
     read_window,
@@ -119,7 +120,7 @@ def start(
     if place.incident.latest.status in BEGUN:
         refuse("", f"{name} has begun already", f"say more with: commcast update {name}")
     if place.desk.now >= window.end:
-        refuse("", f"the window of {name} is over ({shown(place.desk, window)})", how_to_move(name))
+        refuse("", f"the window of {name} is over ({shown(place.desk, window)})", how_to_go_on(name))
     if place.desk.now < window.start - EARLY:
         refuse("", f"readers expect {name} later ({shown(place.desk, window)})", how_to_move(name))
     keys["status"] = "in_progress"

@@ -119,5 +119,15 @@ def how_to_move(name: str) -> str:
     return f'move it first: commcast reschedule {name} --window "…"'
 
 
+def how_to_go_on(name: str) -> str:
+    """Return the ways on from a window that passed without a word: only what did not happen is moved."""
+    return (
+        "say what became of it:\n"
+        f'  it is done:       commcast complete {name} --ended HH:MM --fixed "…"\n'
+        f"  it goes on:       commcast extend {name} --until HH:MM\n"
+        f'  it did not begin: commcast reschedule {name} --window "…"'
+    )
+
+
 def refuse(option: str, what: str, remedy: str) -> NoReturn:
     raise InputError(Fault(option, 0, 0, what, remedy))

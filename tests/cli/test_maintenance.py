@@ -211,6 +211,18 @@ def test_a_window_that_would_be_refused_later_is_asked_for_again(desk: Path, win
     assert f"from: {DAY}T02:00+00:00" in (desk / FILE).read_text()
 
 
+def test_a_window_that_passed_without_a_word_has_three_ways_on(desk: Path) -> None:
+    """Work that ran on time is not moved: it is done, or takes longer."""
+    running(desk, began=70, lasts=60)
+    said = run(desk, "start").stderr
+    assert 'complete database1 --ended HH:MM --fixed "…"' in said
+    assert "extend database1 --until HH:MM" in said
+    assert 'reschedule database1 --window "…"' in said
+    ended = f"{datetime.now(UTC) - timedelta(minutes=12):%H:%M}"
+    done = run(desk, "complete", "--ended", ended, "--fixed", "It moved.", "--yes")
+    assert done.exit_code == 0, done.output
+
+
 def test_a_dry_run_writes_nothing(desk: Path) -> None:
     before = everything_in(desk)
     assert schedule(desk, f"{DAY} 02:00/04:00", "--dry-run").exit_code == 0
