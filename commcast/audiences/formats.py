@@ -21,6 +21,7 @@ CORE_COLUMNS = ("email", "phone", "name", "locale", "timezone", "components", "t
 _TAKEN = frozenset({"greeting", "by_email", "email_key", "line", "extra"}) | frozenset(dir(dict))
 _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MOST_COLUMNS = 100
+_SLIP = 0.8  # how like a known column a name is that is surely a slip for it
 
 Cells = Mapping[str, str | tuple[str, ...]]
 
@@ -242,16 +243,27 @@ def _column_problem(column: str) -> tuple[str, str]:
     if "@" in column:
         return "an address where a column's name should be", "start with a line such as email,name"
     if not _COLUMN.fullmatch(column):
-        better = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")[:40]
         if "|" in column:
             return "columns separated by |", "separate them by a comma, a semicolon or a tab"
-        hint = f"write {better}" if _COLUMN.fullmatch(better) else "use a-z, 0-9 and _, a letter first"
-        return f"{column[:40]!a} is not a column name", hint
+        return f"{column[:40]!a} is not a column name", _better(column)
     if column in _TAKEN:
         return f"{column} already has a meaning in templates", "rename the column"
-    if near := difflib.get_close_matches(column, CORE_COLUMNS, n=1, cutoff=0.8):
+    if near := difflib.get_close_matches(column, CORE_COLUMNS, n=1, cutoff=_SLIP):
         return f"unknown column {column}", f"did you mean {near[0]}? if not, rename it"
     return "", ""
+
+
+def _better(column: str) -> str:
+    """Return what to write for a name that is none; writing that is not refused again."""
+    better = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")[:40]
+    whole = better.replace("_", "")
+    if whole in CORE_COLUMNS:
+        return f"write {whole}"
+    if near := difflib.get_close_matches(better, CORE_COLUMNS, n=1, cutoff=_SLIP):
+        return f"write {near[0]}, or rename it"
+    if better in _TAKEN:
+        return f"rename it, such as customer_{better}"
+    return f"write {better}" if _COLUMN.fullmatch(better) else "use a-z, 0-9 and _, a letter first"
 
 
 def _split(text: str, delimiter: str) -> list[str]:

@@ -198,6 +198,11 @@ BROKEN_TABLES = [
     ("email,name,email\n", "list.csv:1:12: column email stands twice"),
     ("email,,name\n", "list.csv:1:7: '' is not a column name"),
     ("email,Full Name\n", "list.csv:1:7: 'Full Name' is not a column name; write full_name"),
+    # What is written first as told must not be refused again.
+    ("E-Mail\n", "list.csv:1:1: 'E-Mail' is not a column name; write email"),
+    ("email,Time-Zone\n", "list.csv:1:7: 'Time-Zone' is not a column name; write timezone"),
+    ("email,Emial!\n", "list.csv:1:7: 'Emial!' is not a column name; write email, or rename it"),
+    ("email,Greeting\n", "list.csv:1:7: 'Greeting' is not a column name; rename it, such as"),
     ("Email\n", "list.csv:1:1: 'Email' is not a column name; write email"),
     ("email|name\n", "list.csv:1:1: columns separated by |"),
     ("email,\u202ex\n", "list.csv:1:7: '\\u202ex' is not a column name"),
