@@ -22,7 +22,7 @@ from commcast.audiences.cells import (
 from commcast.audiences.columns import Columns
 from commcast.audiences.formats import CORE_COLUMNS, Cells, Line, Rows
 from commcast.audiences.listfile import check_list, find_list, read_list
-from commcast.config import CONFIG_NAME, Config
+from commcast.config import CONFIG_NAME, Audience, Config
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault, InputError
 from commcast.model import Level, Recipient
 
@@ -124,13 +124,18 @@ def open_recipients(name: str, config: Config) -> Reading:
     Raises InputError for an unknown audience, a broken header, and a file that is missing, special or
     outside the folder.
     """
-    audience = config.audiences.get(name)
-    if audience is None:
-        known = ", ".join(config.audiences)
-        raise InputError(Fault(CONFIG_NAME, 0, 0, f"no audience {name!r:.60}", f"audiences are: {known}"))
+    audience = known_audience(name, config)
     path = find_list(config.folder, audience.recipients)
     check_list(path, audience.recipients)
     return Reading(path, audience.recipients, config)
+
+
+def known_audience(name: str, config: Config) -> Audience:
+    """Return the settings of an audience. Raises InputError where none is called so."""
+    if name not in config.audiences:
+        known = ", ".join(config.audiences)
+        raise InputError(Fault(CONFIG_NAME, 0, 0, f"no audience {name!r:.60}", f"audiences are: {known}"))
+    return config.audiences[name]
 
 
 class _Row:

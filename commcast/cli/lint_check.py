@@ -132,15 +132,32 @@ def _check_lists(config: Config, findings: Findings) -> dict[str, Listed]:
 def _read_list(config: Config, name: str, found: Listed, findings: Findings) -> None:
     from commcast.audiences.recipients import open_recipients
 
-    reading = open_recipients(name, config)
+    reading, channels, is_reached = open_recipients(name, config), config.audiences[name].channels, False
     for recipient in reading:
         found.sample = found.sample or recipient
         found.locales.add(recipient.locale)
+        is_reached = is_reached or any(recipient.key(channel) for channel in channels)
     findings.count("recipients", reading.rows - reading.skipped)
     findings.warnings.extend(fault for fault in reading.faults if fault not in findings.warnings)
     if reading.rows == reading.skipped:
         what = f"audience {name} has nobody who can be told"
         findings.warnings.append(Fault(config.audiences[name].recipients, 0, 0, what, "add a row"))
+    elif not is_reached:
+        findings.warnings.append(reaches_nobody(config, name))
+
+
+def reaches_nobody(config: Config, name: str) -> Fault:
+    """Return the warning of a list whose readers have nothing that their audience's channels could use."""
+    from commcast.model import Channel
+
+    audience = config.audiences[name]
+    by = " and ".join("email" if channel is Channel.EMAIL else "SMS" for channel in audience.channels)
+    columns = {Channel.EMAIL: "an email", Channel.SMS: "a phone"}
+    column = " or ".join(columns[channel] for channel in audience.channels)
+    others = [channel for channel in Channel if channel not in audience.channels]
+    what = f"no reader of it can be reached by {by}, which is how audience {name} is told"
+    more = f", or {others[0]} to the channels of audience {name}" if others else ""
+    return Fault(audience.recipients, 0, 0, what, f"add {column} column{more}")
 
 
 def check_words(

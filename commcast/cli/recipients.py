@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commcast.cli.lint_check import reaches_nobody
 from commcast.cli.opening import desk_to_read, desk_to_work, who
 from commcast.cli.options import FolderOption, JsonOption, clock
 from commcast.cli.output import say, show, show_json, table
@@ -47,6 +48,7 @@ class ListCheck:
     again: int = 0
     suppressed: int = 0
     faults: list[Fault] = field(default_factory=list)
+    warnings: list[Fault] = field(default_factory=list)
 
 
 @app.command()
@@ -61,7 +63,11 @@ def check(
 
     Example: commcast recipients check customers
     """
+    from commcast.audiences.recipients import known_audience
+
     with desk_to_read(folder, clock()) as (desk, ledger):
+        if audience is not None:
+            known_audience(audience, desk.config)
         suppressed = _suppressed(ledger)
         secret = ledger.secret if ledger else b""
         names = list(desk.config.audiences) if audience is None else [audience]
@@ -263,6 +269,8 @@ def _check(
         return result
     result.rows, result.left_out = reading.rows, reading.skipped
     result.faults.extend(reading.faults)
+    if result.rows > result.left_out and not result.by_channel:
+        result.warnings.append(reaches_nobody(config, name))
     return result
 
 
@@ -281,6 +289,8 @@ def _show_checks(checks: list[ListCheck]) -> None:
     for each in checks:
         for fault in each.faults:
             show(str(fault))
+        for warning in each.warnings:
+            say(f"warning: {warning}")
     if any(each.again for each in checks):
         say("AGAIN counts addresses that an earlier row or list holds too: each hears one story.")
 
@@ -294,4 +304,5 @@ def _document(each: ListCheck) -> dict[str, object]:
         "again": each.again,
         "suppressed": each.suppressed,
         "faults": [str(fault) for fault in each.faults],
+        "warnings": [str(fault) for fault in each.warnings],
     }

@@ -68,6 +68,21 @@ def test_a_bad_row_is_a_warning(bench: Bench) -> None:
     assert "warning: audiences/support.csv:3" in result.stderr
 
 
+def test_a_list_that_no_channel_of_its_audience_reaches_is_a_warning(bench: Bench) -> None:
+    """Every row is good, and nobody would ever hear."""
+    write_list(bench.folder, "support", "name,phone", ["Su,+4915112345679"])
+    result = run("lint", folder=bench.folder)
+    said = "warning: audiences/support.csv: no reader of it can be reached by email"
+    assert said in result.stderr
+    assert "add an email column, or sms to the channels of audience support" in result.stderr
+    assert result.stdout.startswith("OK: ")
+
+
+def test_a_list_that_one_of_two_channels_reaches_is_none(bench: Bench) -> None:
+    write_list(bench.folder, "customers", "name,phone", ["Su,+4915112345679"])
+    assert "warning" not in run("lint", folder=bench.folder).stderr
+
+
 def test_one_file_may_be_named(bench: Bench) -> None:
     break_files(bench.folder)
     run("lint", bench.folder / "incidents" / "pay7.yaml", folder=bench.folder)

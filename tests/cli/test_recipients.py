@@ -63,6 +63,23 @@ def test_erase_asks_first(bench: Bench) -> None:
     assert "ann@example.com" in rows(bench)
 
 
+def test_a_list_that_no_channel_of_its_audience_reaches_is_warned_of(bench: Bench) -> None:
+    write_list(bench.folder, "support", "name,phone", ["Su,+4915112345679"])
+    result = run("recipients", "check", folder=bench.folder)
+    assert "no reader of it can be reached by email" in result.stderr
+    assert "customers" in result.stdout and "warning" not in result.stdout
+    document = json.loads(run("recipients", "check", "--json", folder=bench.folder).stdout)
+    warned = {each["audience"]: each["warnings"] for each in document["audiences"]}
+    assert warned["customers"] == []
+    assert "no reader" in warned["support"][0]
+
+
+def test_an_audience_that_is_none_gives_the_error_and_no_row(bench: Bench) -> None:
+    result = run("recipients", "check", "vip", folder=bench.folder, expect=2)
+    assert result.stdout == ""
+    assert "no audience 'vip'; audiences are: support, customers" in result.stderr
+
+
 def test_suppress_and_unsuppress(bench: Bench) -> None:
     run("recipients", "suppress", ANN_PHONE, "--reason", "asked by phone", folder=bench.folder)
     assert "asked by phone" in run("recipients", "suppressed", folder=bench.folder).stdout
