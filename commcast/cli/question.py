@@ -50,7 +50,7 @@ def summary(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None) -> It
         yield ""
     for line in [*present.reasons(survey, when), *present.not_sent(owed, ledger)]:
         yield from present.wrapped(line, indent="    " if line.startswith("  ") else "  ", first="")
-    for line in other_stories(owed, when):
+    for line in [*_not_told_so_mild(desk, owed, survey), *other_stories(owed, when)]:
         yield from present.wrapped(line, indent="  ", first="")
     update = owed.incident.latest
     previous = _last_released(owed)
@@ -67,6 +67,18 @@ def summary(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None) -> It
     if price := desk.config.send.sms_price:
         segments = sum(notice.segments for notice in survey.notices)
         yield f"SMS cost: {segments} segments x {price:g} = {segments * price:,.2f}"
+
+
+def _not_told_so_mild(desk: Desk, owed: Owed, survey: Survey) -> Iterator[str]:
+    """Yield which audiences hear nothing because of the severity alone; whoever names them knows it."""
+    from commcast.plan.notices import audiences_of
+
+    update = owed.incident.latest
+    if update.audiences is not None or not (owed.drafts or survey.notices):
+        return
+    hearing = audiences_of(owed.incident, update, desk.config)
+    if silent := [name for name in desk.config.audiences if name not in hearing]:
+        yield f"Not told at severity {update.severity}: {', '.join(silent)} (severities in commcast.toml)"
 
 
 def lasting_lines(desk: Desk, survey: Survey, when: present.When) -> Iterator[str]:

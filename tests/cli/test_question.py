@@ -12,7 +12,7 @@ from commcast.config_file import load_config
 from commcast.model import Timeframe, Update
 from tests.cli.running import just_now
 from tests.cli.running import run as plain
-from tests.cli.terminals import declare, run
+from tests.cli.terminals import WORDS, declare, run
 from tests.desks import write_desk, write_incident
 
 
@@ -174,3 +174,19 @@ def test_what_carries_the_messages_may_itself_be_affected(
     shown = " ".join(plain("send", "pay7", "--dry-run", folder=folder).stdout.split())
     assert "email goes through sendgrid, which is itself affected" in shown
     assert "through sendgrid (127.0.0.1:9); where it refuses us, through 127.0.0.1:25" in shown
+
+
+@pytest.mark.parametrize("command", [("send", "login1", "--dry-run"), ("preview", "login1")])
+def test_whom_a_mild_severity_leaves_out_is_said(desk: Path, command: tuple[str, ...]) -> None:
+    """Nothing else would tell that whole audiences hear nothing."""
+    run(desk, "declare", "Login is slow", "--severity", "3", *WORDS)
+    shown = " ".join(run(desk, *command).stdout.split())
+    assert "Not told at severity 3: executives, partners, customers (severities in commcast.toml)" in shown
+
+
+def test_who_is_named_by_hand_leaves_nobody_out_unsaid(desk: Path) -> None:
+    """Whoever names audiences knows whom they leave out; and a severity that all hear has no such line."""
+    run(desk, "declare", "Login is slow", "--severity", "3", "--audience", "support", *WORDS)
+    assert "Not told at severity" not in run(desk, "preview", "login1").stdout
+    declare(desk)
+    assert "Not told at severity" not in run(desk, "preview", "card1").stdout
