@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from commcast.config import CONFIG_NAME, Config
-from commcast.errors import ConfigError, Fault
+from commcast.errors import FAULTS_SHOWN_PER_FILE, ConfigError, Fault
 from commcast.model import Channel
 
 PROVIDERS = {Channel.EMAIL: ("outbox", "smtp", "sendgrid"), Channel.SMS: ("outbox", "twilio")}
@@ -128,14 +131,54 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 
 def _faults(error: ValidationError) -> list[Fault]:
+    problems = error.errors(include_url=False, include_input=False)
+    unknown = [_plain(problem["loc"]) for problem in problems if problem["type"] == "extra_forbidden"]
+    meant = {loc: close for loc in unknown[:FAULTS_SHOWN_PER_FILE] if (close := _close(loc))}
+    taken = {(*loc[:-1], close) for loc, close in meant.items()}  # such a key is not missing as well
     faults = []
-    for problem in error.errors(include_url=False, include_input=False):
-        path = ".".join(
-            str(part) for part in problem["loc"] if part not in {"function-before", "function-after"}
-        )
+    for problem in problems:
+        loc = _plain(problem["loc"])
+        if problem["type"] == "missing" and loc in taken:
+            continue
+        path = ".".join(loc)
         what, remedy = _in_our_words(problem, path)
+        if loc in meant:
+            remedy = f"did you mean {meant[loc]}?"
         faults.append(Fault(CONFIG_NAME, 0, 0, f"{path}: {what}", remedy))
     return faults
+
+
+def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    return tuple(str(part) for part in loc if part not in {"function-before", "function-after"})
+
+
+def _close(loc: tuple[str, ...]) -> str:
+    """Return the key that an unknown one at `loc` probably stands for, "" for none."""
+    node = _schema()
+    for step in loc[:-1]:
+        named = [*node.get("patternProperties", {}).values(), node.get("additionalProperties")]
+        node = _resolved(node.get("properties", {}).get(step) or named[0])
+    return _nearest(loc[-1], node.get("properties", {}))
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    return next(iter(get_close_matches(key, known, 1)), "")
+
+
+def _resolved(node: Any) -> dict[str, Any]:
+    """Return the table that a place of the schema takes; {} where it takes none."""
+    if not isinstance(node, dict):
+        return {}
+    for choice in [node, *node.get("anyOf", []), *node.get("allOf", [])]:
+        if "$ref" in choice:
+            found: dict[str, Any] = _schema()["$defs"][choice["$ref"].rpartition("/")[2]]
+            return found
+    return node
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    return config_schema()
 
 
 def _in_our_words(problem: ErrorDetails, path: str) -> tuple[str, str]:
@@ -152,7 +195,6 @@ def _in_our_words(problem: ErrorDetails, path: str) -> tuple[str, str]:
 
 def _cross_faults(config: Config) -> list[Fault]:
     found: list[tuple[str, str, str]] = []
-    known = ", ".join(config.audiences)
     for name, audience in config.audiences.items():
         found.extend(
             (f"audiences.{name}.channels", f"uses {channel}, which has no table", f"add [channels.{channel}]")
@@ -162,20 +204,10 @@ def _cross_faults(config: Config) -> list[Fault]:
         if not audience.channels:
             found.append((f"audiences.{name}.channels", "is empty", 'write ["email"], ["sms"] or both'))
     for severity, cadence in config.cadence.items():
-        found.extend(
-            (
-                f"cadence.{severity}.{name}",
-                "is neither a known key nor an audience",
-                f"audiences are: {known}",
-            )
-            for name in cadence.audiences
-            if name not in config.audiences
-        )
+        found.extend(_not_audiences(config, f"cadence.{severity}", cadence.audiences, ("first", "every")))
     if config.silence is not None:
         found.extend(
-            (f"silence.{name}", "is neither a known key nor an audience", f"audiences are: {known}")
-            for name in config.silence.audiences
-            if name not in config.audiences
+            _not_audiences(config, "silence", config.silence.audiences, ("severities", "steps", "then"))
         )
     if config.channels.sms is not None:
         found.extend(
@@ -194,6 +226,17 @@ def _cross_faults(config: Config) -> list[Fault]:
         if used is not None and used.fallback:
             found.extend(_fallback_faults(config, channel, used.provider, used.fallback))
     return [Fault(CONFIG_NAME, 0, 0, f"{path}: {what}", remedy) for path, what, remedy in found]
+
+
+def _not_audiences(
+    config: Config, path: str, names: Iterable[str], own: Iterable[str]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield a fault for each key of a table that is no audience; `own` are the table's other keys."""
+    for name in names:
+        if name not in config.audiences:
+            close = _nearest(name, [*own, *config.audiences])
+            remedy = f"did you mean {close}?" if close else f"audiences are: {', '.join(config.audiences)}"
+            yield f"{path}.{name}", "is neither a known key nor an audience", remedy
 
 
 def _provider_faults(config: Config, channel: Channel, key: str, provider: str) -> list[tuple[str, str, str]]:

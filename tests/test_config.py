@@ -52,6 +52,30 @@ def test_a_cadence_slows_with_age_and_may_differ_by_audience(tmp_path: Path) -> 
     assert cadence.audiences == {"customers": timedelta(minutes=15)}
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ('veiw = "internal"\n', "audiences.customers.veiw: unknown key; did you mean view?"),
+        ("[organisatoin]\n", "organisatoin: unknown key; did you mean organisation?"),
+        ("[people.dana]\nemial = 'd@x.org'\n", "people.dana.emial: unknown key; did you mean email"),
+        ("[channels.sms]\nform = 'Acme'\n", "channels.sms.form: unknown key; did you mean from?"),
+        ("[providers.smtp]\nhost = 'x'\nport = 25\nsecurty = 'tls'\n", "did you mean security?"),
+        ("[cadence.1]\nevry = '10m'\n", "cadence.1.evry: is neither a known key nor an audience; did you"),
+        ("[cadence.1]\ncustomer = '10m'\n", "did you mean customers?"),
+        ("[silence]\nstep = 'hold'\n", "did you mean steps?"),
+        ("[send]\nzzz = 1\n", "send.zzz: unknown key; check its spelling: commcast schema config lists all"),
+    ],
+)
+def test_a_key_that_is_nearly_known_is_told_which_was_meant(tmp_path: Path, more: str, said: str) -> None:
+    text = LEAST.replace("[channels.email]", f"{more}[channels.email]") if "veiw" in more else LEAST + more
+    assert said in "\n".join(faults(tmp_path, text))
+
+
+def test_the_key_that_was_meant_is_not_said_to_be_missing_as_well(tmp_path: Path) -> None:
+    said = faults(tmp_path, LEAST.replace("recipients =", "recipents ="))
+    assert said == ["commcast.toml: audiences.customers.recipents: unknown key; did you mean recipients?"]
+
+
 def test_quiet_hours_and_shares_are_read(tmp_path: Path) -> None:
     text = LEAST + '[channels.sms]\nquiet = "21:00-08:00"\n[send]\ntolerate = "2.5%"\n'
     (tmp_path / "commcast.toml").write_text(text)
