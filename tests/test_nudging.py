@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
 import signal
 from pathlib import Path
 
@@ -105,3 +107,59 @@ def test_a_pager_is_called_though_the_run_died_before_it(
         bench.tick()
     assert called == ["nudge:2026-11-21T09:25:00Z:late"]
     assert len([mail for mail in bench.mails() if "sam-acme" in mail.name]) == 1
+
+
+def nudge_mails(bench: Bench) -> list[tuple[str, str]]:
+    """Return the nudges by mail, oldest first: subject and body, each line break a space."""
+    mails = [
+        email.message_from_bytes(each.read_bytes(), policy=email.policy.default) for each in bench.mails()
+    ]
+    found = []
+    for mail in mails:
+        if str(mail["subject"]).startswith("[Nudge]"):
+            body = mail.get_body(("plain",))
+            assert body is not None
+            found.append((str(mail["subject"]), " ".join(body.get_content().split())))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("silence", "says", "not_says"),
+    [
+        ("", "nothing goes out and the promise is broken", "holding statement"),
+        ('customers = "hold"\nsupport = "hold"', "goes out by itself shortly before", "hear nothing"),
+        (
+            'customers = "hold"',
+            "shortly before. It goes only to: customers "
+            "Without word from you these hear nothing, and the promise is broken: support",
+            "nothing goes out",
+        ),
+    ],
+)
+def test_a_nudge_says_who_hears_something_by_itself_and_who_nothing(
+    tmp_path: Path, silence: str, says: str, not_says: str
+) -> None:
+    """`[silence]` may hold for some of those who wait: nobody leans back for the rest."""
+    write_desk(tmp_path, extra=OWNER + f"[silence]\n{silence}\n")
+    path = write_incident(tmp_path)
+    path.write_text(path.read_text().replace("owner: dana", "owner: sam"))
+    bench = Bench(tmp_path)
+    bench.send()
+    bench.later(minutes=15.5)
+    bench.tick()
+    ((_, body),) = nudge_mails(bench)
+    assert says in body
+    assert not_says not in body
+
+
+def test_a_nudge_over_a_statement_that_goes_only_to_some_says_so(tmp_path: Path) -> None:
+    write_desk(tmp_path, extra=OWNER + '[silence]\ncustomers = "hold"\n')
+    path = write_incident(tmp_path)
+    path.write_text(path.read_text().replace("owner: dana", "owner: sam"))
+    bench = Bench(tmp_path)
+    bench.send()
+    bench.later(minutes=18)
+    bench.tick()
+    ((subject, body),) = nudge_mails(bench)
+    assert "a holding statement goes out to some before 10:25 CET" in subject
+    assert "the promise is broken: support" in body

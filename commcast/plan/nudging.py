@@ -17,7 +17,7 @@ from commcast.config import Config
 from commcast.durations import short_duration
 from commcast.model import Channel, Incident, Kind, Update
 from commcast.plan.kinds import NoticeKind, is_named_for, moment_id
-from commcast.plan.notices import Due, newest_released
+from commcast.plan.notices import Due, Notice, newest_released
 from commcast.plan.promised import holds_in_a_row, name_of_promise
 from commcast.plan.reasons import UPDATE_STALE
 from commcast.standing import IncidentStanding, Said
@@ -46,9 +46,10 @@ class Nudge:
     """One nudge for one incident, for all its audiences. `line` is the command to paste.
 
     `deadline` is what it warns of (aware), None where it warns of no time; `audiences` are those that wait.
-    `held` says that a holding statement rescues the promise. `backup_too` wakes the backup as well. `note`
-    is said besides, "" for nothing. `told` are the people it is for, where that is not who is on duty. Where
-    the line is for one of them alone, `line_for`, the rest read `line_of_others`.
+    `held` are those of them to whom a holding statement goes by itself: nobody else hears anything if nobody
+    writes. `backup_too` wakes the backup as well. `note` is said besides, "" for nothing. `told` are the
+    people it is for, where that is not who is on duty. Where the line is for one of them alone, `line_for`,
+    the rest read `line_of_others`.
     """
 
     id: str
@@ -56,7 +57,7 @@ class Nudge:
     line: str
     deadline: datetime | None = None
     audiences: tuple[str, ...] = ()
-    held: bool = False
+    held: tuple[str, ...] = ()
     backup_too: bool = False
     note: str = ""
     told: tuple[str, ...] = ()
@@ -136,7 +137,7 @@ def _of_promises(
         return
     spoken = [] if standing.stopped_by else lines  # nothing goes by itself of what somebody stopped
     going = {line.notice.id for line in spoken if line.owed}
-    held = {line.notice.id for line in spoken if line.from_ is not None}
+    by_itself = [line.notice for line in spoken if line.from_ is not None]
     by_promise: defaultdict[datetime, list[Said]] = defaultdict(list)
     for promised, said in _awaited(standing, lines):
         by_promise[promised].append(said)
@@ -147,17 +148,29 @@ def _of_promises(
         mark, why = _mark(update, promised, waiting, now, is_first_hold=is_going and not is_asleep)
         if not mark:
             continue
+        audiences = tuple(dict.fromkeys(said.audience for said in waiting))
+        unheld = {said.audience for said in waiting if not _is_held(said, promised, by_itself)}
         yield Nudge(
             nudge_id(name_of_promise(promised, waiting, standing.said), mark),
             why,
             _line_for(incident, update, promised, config),
             deadline=promised,
-            audiences=tuple(dict.fromkeys(said.audience for said in waiting)),
-            held=any(is_named_for(notice, promised) for notice in held),
+            audiences=audiences,
+            held=tuple(name for name in audiences if name not in unheld),
             note=_stop_note(incident, standing),
             # At the first statement that goes by itself the owner is likely asleep: from then on both.
             backup_too=why is not Why.PROMISE or is_asleep,
         )
+
+
+def _is_held(said: Said, promised: datetime, by_itself: Iterable[Notice]) -> bool:
+    """Return whether one of these statements, which go by themselves, keeps what these words promised."""
+    return any(
+        notice.channel is said.channel
+        and said.audience in notice.audiences
+        and is_named_for(notice.id, promised)
+        for notice in by_itself
+    )
 
 
 def _stop_note(incident: Incident, standing: IncidentStanding) -> str:

@@ -37,7 +37,7 @@ class Nudge(Protocol):
     @property
     def audiences(self) -> tuple[str, ...]: ...
     @property
-    def held(self) -> bool: ...
+    def held(self) -> tuple[str, ...]: ...
     @property
     def note(self) -> str: ...
 
@@ -103,23 +103,28 @@ def headline(config: Config, nudge: Nudge, now: datetime, form: str = "both") ->
         return {"draft": "A draft waits for a yes"}.get(nudge.why, "Somebody is needed")
     by = moment(nudge.deadline, config.zone, now)[form]
     left = nudge.deadline - now
+    some = "" if set(nudge.audiences) <= set(nudge.held) else " to some"
     if nudge.why == "held" and left <= timedelta():
-        return f"Nobody wrote by {by}: a holding statement goes out late"
+        return f"Nobody wrote by {by}: a holding statement goes out late{some}"
     away = f"in {spoken_duration(left)}" if left > timedelta() else f"{spoken_duration(-left)} ago"
     return {
         "promise": f"Word is due by {by}, {away}",
-        "held": f"Nobody wrote: a holding statement goes out before {by}",
+        "held": f"Nobody wrote: a holding statement goes out{some} before {by}",
         "late": f"The promise of {by} is broken, {away}",
         "estimate": f"Our estimate of {by} has passed",
     }[nudge.why]
 
 
 def _says(nudge: Nudge) -> list[str]:
+    """Return what else is so, and what becomes of those who wait if nobody writes."""
     found = [nudge.note] if nudge.note and nudge.deadline is not None else []
-    if nudge.why == "promise":
-        found.append(
-            "If nobody writes, a holding statement goes out by itself shortly before."
-            if nudge.held
-            else "If nobody writes, nothing goes out and the promise is broken."
-        )
+    left = [name for name in nudge.audiences if name not in nudge.held]
+    held, nothing = ", ".join(nudge.held), ", ".join(left)
+    if nudge.why == "promise" and not nudge.held:
+        found.append("If nobody writes, nothing goes out and the promise is broken.")
+    elif nudge.why == "promise":
+        found.append("If nobody writes, a holding statement goes out by itself shortly before.")
+    if nudge.held and left and nudge.why in {"promise", "held"}:
+        found.append(f"It goes only to: {held}")
+        found.append(f"Without word from you these hear nothing, and the promise is broken: {nothing}")
     return found

@@ -63,7 +63,20 @@ def test_the_first_holding_statement_wakes_both_and_from_then_on_both_are_nudged
     ]
     told.tick(AT + 17 * MINUTE)
     later = [nudge for nudge in nudges(told, AT + 36 * MINUTE) if "customers" in nudge.audiences]
-    assert [(nudge.why, nudge.backup_too, nudge.held) for nudge in later] == [(Why.PROMISE, True, True)]
+    assert [(nudge.why, nudge.backup_too, nudge.held) for nudge in later] == [
+        (Why.PROMISE, True, ("customers", "support"))
+    ]
+
+
+def test_a_nudge_names_those_whom_a_holding_statement_rescues() -> None:
+    """Only what `[silence]` has on "hold", and only in its severities: the rest hear nothing by itself."""
+    told = begun()
+    (nudge,) = nudges(told, AT + 15 * MINUTE)
+    assert set(nudge.audiences) == {"board", "customers", "support"}
+    assert set(nudge.held) == {"customers", "support"}
+    told.config = config_of(silence={"customers": "hold", "severities": [2]})
+    (nudge,) = nudges(told, AT + 15 * MINUTE)
+    assert nudge.held == ()
 
 
 def test_each_is_given_once() -> None:
@@ -162,7 +175,7 @@ def test_what_somebody_stopped_is_said_to_be_so() -> None:
     told = begun()
     told.standing = replace(told.standing, stopped_by="dana")
     (nudge,) = [each for each in nudges(told, AT + 17 * MINUTE) if "customers" in each.audiences]
-    assert (nudge.why, nudge.held) == (Why.PROMISE, False)
+    assert (nudge.why, nudge.held) == (Why.PROMISE, ())
     assert nudge.note == "It is stopped by dana; commcast resume pay7 lifts that."
 
 
