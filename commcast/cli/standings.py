@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -96,7 +96,7 @@ class DeskStatus:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the ledger knows, all of one moment."""
+    """What the ledger knows, all of one moment. `unread` are the open incidents that no file tells of now."""
 
     overviews: Mapping[str, Overview] = field(default_factory=dict)
     sending: tuple[UnderWay, ...] = ()
@@ -104,6 +104,7 @@ class _Known:
     pauses: Mapping[str, datetime] = field(default_factory=dict)
     handovers: Mapping[str, tuple[HandOver, ...]] = field(default_factory=dict)
     nudges: Mapping[str, Nudged] = field(default_factory=dict)
+    unread: Mapping[str, Incident] = field(default_factory=dict)
 
 
 def read_status(
@@ -120,7 +121,7 @@ def read_status(
 
     with desk_to_read(folder, now) as (desk, ledger):
         loaded = (load or load_incidents)(desk.config, now)
-        known = _known(ledger, now)
+        known = _known(ledger, now, loaded.ids)
         standings = _standings(desk.config, loaded, known)
         if incident is not None:
             standings = [each for each in standings if each.id == incident]
@@ -139,11 +140,12 @@ def read_status(
         )
 
 
-def _known(ledger: Ledger | None, now: datetime) -> _Known:
+def _known(ledger: Ledger | None, now: datetime, read: Collection[str]) -> _Known:
     from commcast.ledger.duty import handovers_of_all
     from commcast.ledger.nudged import last_nudges
     from commcast.ledger.overview import count_broadcasts, overviews, under_way
     from commcast.ledger.pacing import pauses
+    from commcast.ledger.releases import released_incident
     from commcast.ledger.schema import OWN_STORY
 
     if ledger is None:
@@ -151,13 +153,16 @@ def _known(ledger: Ledger | None, now: datetime) -> _Known:
     with ledger.read() as connection:
         counted = count_broadcasts(connection)
         told = [each for each in counted if not each.incident.startswith(OWN_STORY)]
+        found = overviews(connection, told)
+        open_ones = [name for name, each in found.items() if name not in read and not each.is_over]
         return _Known(
-            overviews(connection, told),
+            found,
             under_way(told),
             read_ticks(connection, now),
             pauses(connection, now),
             handovers_of_all(connection),
             last_nudges(connection),
+            {name: known for name in open_ones if (known := released_incident(connection, name))},
         )
 
 
@@ -204,7 +209,7 @@ def _of_file(incident: Incident, known: _Known, config: Config) -> Standing:
 
 
 def _of_ledger(overview: Overview, known: _Known, config: Config) -> Standing:
-    handovers = known.handovers.get(overview.incident, ())
+    handovers, told = known.handovers.get(overview.incident, ()), known.unread.get(overview.incident)
     return Standing(
         id=overview.incident,
         title=overview.title,
@@ -220,7 +225,7 @@ def _of_ledger(overview: Overview, known: _Known, config: Config) -> Standing:
         stopped_by=overview.stopped_by,
         has_file=False,
         first_told=overview.first_told_at,
-        duty=who_is_on_duty(None, None, handovers),
+        duty=on_duty_for(told, handovers) if told else who_is_on_duty(None, None, handovers),
         nudged=known.nudges.get(overview.incident),
     )
 

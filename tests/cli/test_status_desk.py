@@ -162,6 +162,21 @@ def test_who_is_on_duty_and_an_offer_that_waits_are_shown(bench: Bench) -> None:
     assert incident["on_duty"] == {"owner": "sam", "backup": None, "offered_to": None, "offered_at": None}
 
 
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_who_is_on_duty_is_known_though_the_file_is_broken_or_gone(bench: Bench, is_gone: bool) -> None:
+    """A tick wakes that owner from the ledger: status asks nobody to name one."""
+    bench.send()
+    path = bench.folder / "incidents" / "pay7.yaml"
+    path.unlink() if is_gone else path.write_text("updates: [")
+    lines = shown(bench, minutes=1)
+    assert "  dana has it" in lines
+    assert "  its file is gone or broken; what is frozen of it still goes out" in lines
+    with bench.ledger.write() as connection:
+        take(connection, "pay7", "sam", by="sam", now=bench.now)
+    assert "  sam has it" in shown(bench)
+    assert document(bench)["incidents"][0]["on_duty"]["owner"] == "sam"
+
+
 def nudged(bench: Bench, minute: int, states: dict[str, str], called: str = "") -> None:
     """Leave a nudge in the ledger as one is told: a story of the incident's own people."""
     at, notice = stamp(bench.now + timedelta(minutes=minute)), f"nudge:{minute}"
