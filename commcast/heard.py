@@ -63,13 +63,15 @@ def standing_of_audience(audience: str, heard: Sequence[Heard], newest: NewestRe
 
     A promise is kept by any newer notice to the audience; what a text promised to readers who only get texts
     is kept by a newer text, and a text that goes only to those (its notice names the audience) keeps no other
-    promise. Who still waits for the newest one was promised word by the one before: that promise stands, too.
-    The end settles what was promised once it is told, and at once where nobody of the audience is left to
-    hear it.
+    promise, and is what the audience was told last only where nobody of it gets mail. Who still waits for the
+    newest one was promised word by the one before: that promise stands, too. The end settles what was
+    promised once it is told, and at once where nobody of the audience is left to hear it.
     """
     waits = sum(each.waits for each in heard)
-    told = [each for each in heard if each.told and not _is_for_some(each)]
-    texts = [each for each in heard if each.told and each.channel == Channel.SMS]
+    reached = [each for each in heard if each.told]
+    by_mail = any(each.channel == Channel.EMAIL for each in reached)
+    told = [each for each in reached if not (by_mail and _is_for_some(each))]
+    texts = [each for each in reached if each.channel == Channel.SMS]
     if not told:
         return AudienceStanding(audience, waits=waits)
     last = [each for each in told if each.notice == told[-1].notice]

@@ -103,3 +103,13 @@ def test_the_newest_notice_that_reached_somebody_is_what_it_was_told() -> None:
         at(10),
         3,
     )
+
+
+def test_who_only_gets_texts_was_told_by_the_text_that_kept_a_promise() -> None:
+    """It is the last word to an audience without mail; one with mail knows newer words, or these as well."""
+    first, kept = update(1, 15, channel="sms"), text(2, 90)
+    found = standing_of_audience("customers", [first, kept], SECOND)
+    assert (found.notice, found.number, found.told_at) == ("holding:90/customers", 2, at(20))
+    assert found.promised == at(90)
+    found = standing_of_audience("customers", [update(1, 20), first, kept], SECOND)
+    assert (found.notice, found.told_at) == ("update:1", at(10))

@@ -72,6 +72,21 @@ def test_each_audience_has_what_it_was_told_and_its_own_promise(bench: Bench) ->
     ]
 
 
+def test_the_last_word_to_who_only_gets_texts_is_their_last_text(tmp_path: Path) -> None:
+    only_texts = [",+4915112345671,Ann", ",+4915112345672,Bob"]
+    write_desk(tmp_path, customers=only_texts, extra='[silence]\ncustomers = "hold"\n')
+    write_incident(tmp_path)
+    bench = Bench(tmp_path)
+    bench.send()
+    bench.later(hours=1, minutes=58)
+    bench.tick()
+    (line,) = [each for each in shown(bench) if each.startswith("  customers")]
+    assert line.startswith("  customers  promised text 12:03 by SMS")
+    customers = document(bench)["incidents"][0]["audiences"][1]
+    assert customers["notice"].startswith("holding:")
+    assert customers["last_told"] == bench.now.isoformat()
+
+
 def test_json_has_the_promise_of_each_audience(bench: Bench) -> None:
     bench.send()
     (incident,) = document(bench, minutes=21)["incidents"]
