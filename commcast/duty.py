@@ -47,7 +47,7 @@ def who_is_on_duty(
     """Return who is on duty. `handovers` are in the order in which they were made.
 
     The last one that was taken counts, and only the last one waits: a second offer replaces the first. What
-    the file says counts again where it named another owner later, at `owner_since`. Where the backup takes
+    the file says counts again where it named an owner later, at `owner_since`. Where the backup takes
     over, whoever had it becomes the backup: two people stay two.
     """
     counting = [each for each in handovers if owner_since is None or _moved_at(each) >= owner_since]
@@ -70,9 +70,9 @@ def on_duty_for(incident: Incident, handovers: Sequence[HandOver]) -> OnDuty:
 
 
 def owner_since(incident: Incident) -> datetime | None:
-    """Return when an update of the file named its owner anew, None where that is its first owner."""
+    """Return when an update after the first last named an owner, the same or another; None where none did."""
     updates = incident.updates
     for before, after in zip(reversed(updates[:-1]), reversed(updates[1:]), strict=True):
-        if before.owner != after.owner:
+        if after.owner_named or before.owner != after.owner:
             return after.at
     return None

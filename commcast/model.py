@@ -123,6 +123,7 @@ class Update(_Frozen):
 
     `number` is its place in the file, from 1; `line` is where it stands there.
     `at` is aware; where the file leaves it out it is the moment of reading and `at_written` is False.
+    `owner` may be carried forward, too; `owner_named` says that this entry itself names it.
     `resolution` may be "" at the end, where `fixed` says what was done.
     `next_update` is the writer's own promise, aware; None leaves it to the cadence. `next_clock` is how it
     was written where that was a clock time without a date, else ""; no reader gets it, no ledger keeps it.
@@ -141,6 +142,7 @@ class Update(_Frozen):
     affected: tuple[str, ...] = ()
     audiences: tuple[str, ...] | None = None
     owner: str | None = None
+    owner_named: bool = False
     backup: str | None = None
     issue: str
     resolution: str

@@ -13,7 +13,7 @@ from commcast.errors import Fault
 from commcast.model import Incident, Update
 
 # Where it stands in the file and who is woken for it are not words that a reader gets.
-_NOT_PUBLISHED = {"number", "line", "at_written", "internal", "owner", "backup"}
+_NOT_PUBLISHED = {"number", "line", "at_written", "internal", "owner", "owner_named", "backup"}
 
 # Keys that came later: one that says nothing changes no digest, so that older releases still match.
 _SINCE_PROMISES = {"corrects", "wrong", "right", "expected_at", "merged_into", "check_in"}

@@ -74,3 +74,15 @@ def test_the_file_names_an_owner_anew_where_an_update_changes_it() -> None:
     assert owner_since(changed) == two.at
     before = HandOver("sam", "dana", two.at - timedelta(minutes=2), "sam", two.at - timedelta(minutes=1))
     assert on_duty_for(changed, [before]).owner == "kim"
+
+
+def test_the_file_names_an_owner_anew_where_an_update_names_the_same_one() -> None:
+    """dana, whom the file names, lost it to sam and is named once more: she has it again."""
+    told = story(Status.INVESTIGATING, Status.IDENTIFIED, Status.MONITORING)
+    updates = [each.model_copy(update={"owner": "dana"}) for each in told.updates]
+    updates[1] = updates[1].model_copy(update={"owner_named": True})
+    named = told.model_copy(update={"updates": tuple(updates)})
+    before = HandOver("sam", "dana", AT, "sam", updates[1].at - timedelta(minutes=1))
+    assert on_duty_for(named, [before]).owner == "dana"
+    after = HandOver("sam", "dana", AT, "sam", updates[1].at + timedelta(minutes=1))
+    assert on_duty_for(named, [after]).owner == "sam"

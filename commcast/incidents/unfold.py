@@ -178,6 +178,7 @@ class Unfolding:
             affected=tuple(carried["affected"] or ()),
             audiences=None if carried["audiences"] is None else tuple(carried["audiences"]),
             owner=carried["owner"],
+            owner_named=entry.owner is not None,
             backup=carried["backup"],
             issue=entry.issue or (entry.fixed if status in OVER else None) or carried["issue"],
             # What was being done, and what readers were to do meanwhile, is false once it is over.

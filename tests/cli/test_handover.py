@@ -5,11 +5,13 @@ from __future__ import annotations
 import getpass
 import json
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from commcast.cli import asking
+from commcast.ledger.duty import take as record
 from tests.cli.running import just_now, run
 from tests.cli.terminals import run as at_desk
 from tests.desks import Bench, update_text, write_desk, write_incident
@@ -159,6 +161,19 @@ def test_the_file_of_an_incident_may_be_broken(bench: Bench) -> None:
     (bench.folder / "incidents" / "pay7.yaml").write_text("title: [\n")
     done = run("take", "pay7", "--as", "sam", folder=bench.folder)
     assert "sam now has pay7" in done.stdout
+
+
+def test_an_owner_named_after_it_was_taken_has_it(bench: Bench) -> None:
+    """The file names dana from the beginning: naming her once more gives it back to her."""
+    with bench.ledger.write() as connection:
+        record(connection, "pay7", "sam", by="sam", now=just_now() + timedelta(seconds=20))
+    assert "  sam has it" in run("status", folder=bench.folder).stdout
+    more = ["update", "pay7", "--nothing-new", "Still at it.", "--next", "20m"]
+    run(*more, "--owner", "dana", "--yes", folder=bench.folder)
+    assert "  dana has it" in run("status", folder=bench.folder).stdout
+    run("take", "pay7", "--as", "sam", folder=bench.folder)
+    run(*more, "--yes", folder=bench.folder)
+    assert "  sam has it" in run("status", folder=bench.folder).stdout
 
 
 def test_what_is_over_needs_nobody(bench: Bench) -> None:
