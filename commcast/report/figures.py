@@ -118,9 +118,9 @@ class Estimate:
 class Figures:
     """What a report shows of one incident.
 
-    `ended` is when it was over, as the last end says; `until` the end of what is looked at: the last message,
-    or now. `holdings` and `corrections` count notices, each once for all its audiences. `cost` is segments
-    times the price of one, None where no price is set.
+    `ended` is when it was over, as the last end, or what put it right, says; `until` the end of what is
+    looked at: the last message, or now. `holdings` and `corrections` count notices, each once for all its
+    audiences. `cost` is segments times the price of one, None where no price is set.
     """
 
     story: Story
@@ -305,9 +305,19 @@ def _state(pledge: Pledge, share: float, story: Story, tolerate: float) -> Kept:
 
 
 def _ended(story: Story) -> datetime | None:
-    """Return when it was over, by the last update: what it says itself, else when that update is of."""
-    last = story.stages[-1]
-    return (last.ended or last.at) if last.is_end else None
+    """Return when it was over, by the last end: what it says itself, else when that update is of.
+
+    What follows an end only puts its words right: the end stays, unless that says another one.
+    """
+    found = None
+    for before, stage in zip((None, *story.stages), story.stages, strict=False):
+        if not stage.is_end:
+            found = None
+        elif before is None or not before.is_end:
+            found = stage.ended or stage.at
+        elif stage.ended not in {None, stage.at}:
+            found = stage.ended
+    return found
 
 
 def _estimates(story: Story, ended: datetime | None) -> Iterator[Estimate]:

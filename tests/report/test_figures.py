@@ -246,6 +246,19 @@ def test_an_estimate_of_what_was_no_incident_is_not_judged() -> None:
     assert figures.down is None
 
 
+@pytest.mark.parametrize("status", ["retracted", "cancelled", "resolved"])
+def test_an_end_stays_when_its_words_are_put_right_later(status: str) -> None:
+    """Only what says another end moves it; and what is opened again ends by its own last word."""
+    end = stage(2, 70, status, is_end=True, ended=at(70) if status == "resolved" else None)
+    later = stage(3, 200, status, is_end=True, corrects=(2,), ended=at(200) if end.ended else None)
+    assert figures_of(story([telling(1, 10)], stages=[stage(1, 10), end, later])).ended == at(70)
+    other = replace(later, ended=at(60))
+    assert figures_of(story([telling(1, 10)], stages=[stage(1, 10), end, other])).ended == at(60)
+    again = [stage(4, 300, "reopened"), stage(5, 400, "resolved")]
+    assert figures_of(story([telling(1, 10)], stages=[stage(1, 10), end, later, *again])).ended == at(400)
+    assert figures_of(story([telling(1, 10)], stages=[stage(1, 10), end, again[0]])).ended is None
+
+
 def test_cost_is_segments_times_the_price_and_nothing_without_one() -> None:
     told = replace(story([telling(1, 10)]), texts=Texts(10, 20))
     assert figures_of(told, sms_price=0.5).cost == 10
