@@ -25,6 +25,7 @@ from commcast.cli.words import (
     written_keys,
 )
 from commcast.errors import Fault, InputError
+from commcast.model import Incident, Status
 
 
 def resolve(
@@ -94,7 +95,8 @@ def _asked_of_the_end(place: Place, given: Mapping[str, Any]) -> dict[str, str]:
         ended = _moment(place, answer)
         if ended is None:
             raise ValueError("is no time; write 11:08, or 2026-11-21T11:08")
-        if ended > place.desk.now or (place.incident.started_written and ended < place.incident.started):
+        began = _began(place.incident)
+        if ended > place.desk.now or (began is not None and ended < began):
             raise ValueError("is in the future, or before it began; write when it was over")
 
     answers = {
@@ -105,6 +107,14 @@ def _asked_of_the_end(place: Place, given: Mapping[str, Any]) -> dict[str, str]:
         if key not in given
     }
     return {key: answer for key, answer in answers.items() if answer}
+
+
+def _began(incident: Incident) -> datetime | None:
+    """Return when it began, last if it was reopened; None where nobody knows."""
+    reopened = [each.at for each in incident.updates if each.status is Status.REOPENED]
+    if reopened:
+        return reopened[-1].replace(second=0, microsecond=0)
+    return incident.started if incident.started_written else None
 
 
 def _check_not_ahead(place: Place, ended: str) -> None:

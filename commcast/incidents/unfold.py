@@ -137,9 +137,18 @@ class Unfolding:
     def _check_ends(self, updates: list[Update | None], started: datetime) -> None:
         if self.written.started is None and self.written.updates[0].at is None:
             return  # nobody said when it began, and nothing is told yet: the first update is of this moment
+        reopened: datetime | None = None
         for update in updates:
-            if update and update.ended and update.ended < started and self.written.kind is Kind.INCIDENT:
-                loc = ("updates", update.number - 1, "ended")
+            if update is None:
+                continue
+            reopened = update.at if update.status is Status.REOPENED else reopened
+            loc = ("updates", update.number - 1, "ended")
+            # Its `at` may bear seconds that nobody types.
+            if update.ended and reopened and update.ended < reopened.replace(second=0, microsecond=0):
+                at = f"{reopened.astimezone(self.zone):%Y-%m-%dT%H:%M}"
+                what = f"ended is before it was reopened, at {at}"
+                self.fault(loc, what, "write when it was over this time, or leave it out")
+            elif update.ended and update.ended < started and self.written.kind is Kind.INCIDENT:
                 if self.written.started is None:
                     self.fault(loc, "ended is before the first update", "add started: when it began")
                 else:

@@ -75,6 +75,20 @@ def test_reopen_needs_what_is_seen_and_done_anew(told: Path) -> None:
     assert run(told, "update", "--nothing-new", "We look.", "--yes").exit_code == 0
 
 
+def test_an_end_before_the_last_reopening_is_refused(told: Path) -> None:
+    """It would say of what is new that it was over before it began."""
+    run(told, "resolve", "--fixed", "Done.", "--yes")
+    run(told, "reopen", *ANEW, "--yes")
+    text, before = (told / "incidents/card1.yaml").read_text(), outbox(told)
+    ended = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
+    done = run(told, "resolve", "--fixed", "Done.", "--ended", ended, "--yes")
+    assert done.exit_code == 2
+    assert "ended is before it was reopened" in done.stderr
+    assert (told / "incidents/card1.yaml").read_text() == text
+    assert outbox(told) == before
+    assert run(told, "resolve", "--fixed", "Done.", "--yes").exit_code == 0
+
+
 @pytest.mark.usefixtures("person")
 def test_reopen_asks_for_what_is_needed(told: Path) -> None:
     run(told, "resolve", "--fixed", "Done.", "--yes")

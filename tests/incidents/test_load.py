@@ -25,6 +25,20 @@ from tests.reading_desk import LEAST, NOW, faults, make_desk, read
 
 EXAMPLE = Path(__file__).parents[2] / "incidents" / "pay7.yaml"
 SECOND = "  - at: 2026-11-21T11:00+01:00\n"
+REOPENED = (
+    LEAST
+    + SECOND
+    + """\
+    status: resolved
+  - at: 2026-11-21T11:30:40+01:00
+    status: reopened
+    issue: Again.
+    resolution: We look.
+    timeframe: unknown
+  - at: 2026-11-21T12:00+01:00
+    status: resolved
+"""
+)
 MAINTENANCE = """\
 title: Database upgrade
 kind: maintenance
@@ -62,6 +76,11 @@ def test_the_least_an_incident_needs(desk: Config) -> None:
     assert update.timeframe.latest == update.at + timedelta(hours=2)
     assert update.timeframe.confidence is Confidence.LOW
     assert (update.audiences, update.next_update, update.at_written) == (None, None, True)
+
+
+def test_what_was_reopened_may_end_in_the_same_minute(desk: Config) -> None:
+    incident = read(REOPENED + "    ended: 2026-11-21T11:30\n", desk)
+    assert incident.latest.ended == datetime(2026, 11, 21, 10, 30, tzinfo=UTC)
 
 
 def test_the_shipped_example_loads(desk: Config) -> None:
@@ -252,6 +271,11 @@ def test_all_faults_of_broken_entries_at_once(desk: Config) -> None:
         (
             LEAST + SECOND + "    status: resolved\n    ended: 2026-11-21T09:00\nstarted: 2026-11-21T09:30\n",
             "10:12: ended is before it started; write when it was over",
+        ),
+        (
+            REOPENED + "    ended: 2026-11-21T11:29\n",
+            "17:12: ended is before it was reopened, at 2026-11-21T11:30; "
+            "write when it was over this time, or leave it out",
         ),
         (LEAST + "    audiences: [everyone]\n", "8:17: 'everyone' is not a known audience; known: customers"),
         (LEAST + "    audiences: customers\n", "8:16: audiences: is not a list; write [customers]"),
