@@ -190,7 +190,7 @@ def figures_of(
         until=max(moments) if story.is_over else max(story.now, *moments),
         audiences=tuple(audiences),
         estimates=tuple(_estimates(story, ended)),
-        holdings=len({each.notice for each in story.tellings if each.shape is Shape.HOLDING}),
+        holdings=len({each.statement for each in story.tellings if each.shape is Shape.HOLDING}),
         corrections=len({each.notice for each in story.tellings if each.shape is Shape.CORRECTION}),
         outcomes=_added(each.outcomes for each in audiences),
         nudges=story.nudges,

@@ -66,6 +66,12 @@ class Telling:
         return "/" in self.notice
 
     @property
+    def statement(self) -> str:
+        """Its notice, without the audience that the notice of a promised text names."""
+        said, to_some, _ = self.notice.partition("/")
+        return said + to_some
+
+    @property
     def reached(self) -> int:
         """How many readers' providers took it."""
         return self.outcomes.get("accepted", 0)

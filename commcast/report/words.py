@@ -225,15 +225,16 @@ def _not_kept(figures: Figures, clock: Clock) -> Table:
 
 
 def _messages(figures: Figures, clock: Clock) -> Table:
-    """Return what was said, one row a notice."""
+    """Return what was said, one row a notice; texts that keep promises of one moment share theirs."""
     notices: dict[str, list[Telling]] = {}
     for each in figures.story.tellings:
-        notices.setdefault(each.notice, []).append(each)
+        notices.setdefault(each.statement, []).append(each)
     rows = []
     for tellings in notices.values():
+        names = {each.notice for each in tellings}
         first = min((each.first_at for each in tellings if each.first_at), default=None)
         if first is not None:
-            promised = [p.promised for p in figures.promises if p.notice == tellings[0].notice]
+            promised = [p.promised for p in figures.promises if p.notice in names]
             by = clock.time(min(promised)) if promised else "none"
             rows.append((first, (clock.time(first), name_of(tellings[0]), _readers(tellings), by)))
     said = tuple(row for _, row in sorted(rows, key=lambda pair: pair[0]))

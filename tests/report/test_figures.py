@@ -246,6 +246,22 @@ def test_an_estimate_of_what_was_no_incident_is_not_judged() -> None:
     assert figures.down is None
 
 
+def test_a_statement_counts_once_for_all_its_audiences_by_mail_and_by_text() -> None:
+    """The notice of a promised text names its audience; those of one moment are one statement."""
+    mails = [telling(1, 30, Shape.HOLDING, name) for name in ("customers", "vips", "board")]
+    texts = [
+        replace(each, notice=f"holding:130/{each.audience}", channel="sms", first_at=at(130))
+        for each in mails[:2]
+    ]
+    figures = figures_of(story([telling(1, 10), *mails, *texts]))
+    assert figures.holdings == 2
+    (said,) = [each for each in tables(figures, clock_of(figures, UTC_ZONE)) if each.title == "What was said"]
+    assert [row[:3] for row in said.rows[1:]] == [
+        ("09:30", "holding statement", "customers 10, vips 10, board 10"),
+        ("11:10", "holding statement", "customers SMS 10, vips SMS 10"),
+    ]
+
+
 @pytest.mark.parametrize("status", ["retracted", "cancelled", "resolved"])
 def test_an_end_stays_when_its_words_are_put_right_later(status: str) -> None:
     """Only what says another end moves it; and what is opened again ends by its own last word."""
