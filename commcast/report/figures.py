@@ -68,9 +68,9 @@ class AudienceFigures:
     """One audience. Lengths are from the moment a message's first reader had it.
 
     `first_at` is when its first reader had the first message, `first_all_at` the last one that message.
-    `from_start` is the time to first notice from the beginning (None: nobody knows it, or nobody was told),
-    `from_release` the same from the first yes to an update. `silence` is the longest gap, None without any.
-    `messages` counts notices that reached it, on any channel.
+    `from_start` is the time to first notice from the beginning (None: nobody knows it, nobody was told, or it
+    was announced before), `from_release` the same from the first yes to an update. `silence` is the longest
+    gap, None without any. `messages` counts notices that reached it, on any channel.
     """
 
     name: str
@@ -213,6 +213,7 @@ def tellings_of(story: Story, audience: str) -> list[Telling]:
 def _audience(name: str, story: Story, tolerate: float, night: tuple[time, time]) -> AudienceFigures:
     told = tellings_of(story, name)
     first = told[0].first_at if told else None
+    announced = bool(story.was_expected and first and story.began_at and first < story.began_at)
     everybody = [
         each.last_at
         for each in story.tellings
@@ -222,7 +223,7 @@ def _audience(name: str, story: Story, tolerate: float, night: tuple[time, time]
         name=name,
         first_at=first,
         first_all_at=max(everybody, default=None),
-        from_start=first - story.started if first and story.started else None,
+        from_start=first - story.started if first and story.started and not announced else None,
         from_release=first - story.first_release if first else None,
         silence=max(gaps(story, name), key=lambda gap: gap.length, default=None),
         messages=len(told),

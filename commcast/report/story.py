@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+_EXPECTED = "expected"
+
 
 class Shape(StrEnum):
     """What a message was for its readers."""
@@ -159,9 +161,18 @@ class Story:
         return self.kind != "incident"
 
     @property
-    def work_at(self) -> datetime | None:
-        """When planned work began, as its updates say; None before that, and for an incident."""
-        return next((stage.at for stage in self.stages if stage.status == "in_progress"), None)
+    def was_expected(self) -> bool:
+        """Whether it was first spoken of as known to be coming."""
+        return self.stages[0].status == _EXPECTED
+
+    @property
+    def began_at(self) -> datetime | None:
+        """When what was announced, planned or expected, began; None before that, and for other incidents."""
+        if self.is_planned:
+            return next((stage.at for stage in self.stages if stage.status == "in_progress"), None)
+        begun = (stage.at for stage in self.stages if stage.status != _EXPECTED and not stage.is_end)
+        known = next(begun, None) if self.was_expected else None
+        return known and (self.started or known)
 
     @property
     def is_over(self) -> bool:

@@ -124,17 +124,17 @@ class _Plot:
 
     @property
     def _ends(self) -> list[datetime]:
-        """When it began (planned work: when that did) and, where it is over, when it was."""
+        """When it began (what was announced: when that did) and, where it is over, when it was."""
         story, ended = self.figures.story, self.figures.ended
-        return [story.work_at or beginning(story), *([ended] if ended else [])]
+        return [story.began_at or beginning(story), *([ended] if ended else [])]
 
     def _bounds(self) -> None:
         """Draw when it began and when it was over, across all lanes."""
         story, ended = self.figures.story, self.figures.ended
-        start = story.work_at or beginning(story)
+        start = story.began_at or beginning(story)
         began, over = self.scale.at(start), self.scale.at(ended) if ended else None
         close = over is not None and over - began < (250 if self.frame.wide else 34)
-        word = "began" if story.started or story.work_at else "first"
+        word = "began" if story.started or story.began_at else "first"
         self._bound(start, word, "began", "end" if close else "start")
         if ended and over is not None:
             room = over < self.frame.end - 160

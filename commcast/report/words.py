@@ -74,7 +74,7 @@ def subject(figures: Figures, clock: Clock) -> str:
     parts = [story.incident, f"severity {worst_severity(story.stages)}"]
     if story.is_planned:
         parts = [story.incident, story.kind]
-    start = story.work_at or beginning(story)
+    start = story.began_at or beginning(story)
     until = f" to {clock.time(figures.ended)}" if figures.ended else ""
     still = "" if figures.ended else ", not over yet"
     parts.append(f"{clock.full(start)}{until} {clock.letters(start)}{still}")
@@ -99,7 +99,8 @@ def cards(figures: Figures, clock: Clock) -> Iterator[Card]:
             note = f"to {first.name}; {last.name} after {length(last.from_start)}"
         yield Card(length(first.from_start), "until the first word", note)
     if (ahead := _ahead(figures)) is not None:
-        yield Card(length(ahead), "notice of the work", "from the first word to its beginning")
+        label = "notice of the work" if figures.story.is_planned else "known ahead"
+        yield Card(length(ahead), label, "from the first word to its beginning")
     if (silent := _most_silent(figures)) and (gap := silent.silence):
         note = f"{silent.name}, {clock.time(gap.start)} to {clock.time(gap.end)}"
         yield Card(length(gap.length), "longest silence", note)
@@ -173,10 +174,10 @@ def _first_and_last(figures: Figures) -> tuple[AudienceFigures | None, AudienceF
 
 
 def _ahead(figures: Figures) -> timedelta | None:
-    """Return how long before planned work began its first reader knew; None for an incident."""
+    """Return how long before what was announced began its first reader knew; None for what was not."""
     told = [each.first_at for each in figures.audiences if each.first_at]
-    work = figures.story.work_at
-    return work - min(told) if figures.story.is_planned and work and told and work > min(told) else None
+    began = figures.story.began_at
+    return began - min(told) if began and told and began > min(told) else None
 
 
 def _most_silent(figures: Figures) -> AudienceFigures | None:
@@ -188,7 +189,7 @@ def _audiences(figures: Figures, clock: Clock) -> Table:
     rows = tuple(_audience(each, clock) for each in figures.audiences)
     head = ("Audience", "First word", "After yes", "Longest silence", "Messages", "Kept")
     note = "First word: from the beginning. After yes: from the first yes to an update."
-    if figures.story.is_planned:
+    if figures.story.is_planned or (figures.story.was_expected and not figures.story.started):
         note = "After yes: from the first yes to an update."
     elif not figures.story.started:
         note = "When it began is not written in its file, so the time to the first word is not known."

@@ -13,7 +13,7 @@ from commcast.report.document import as_document
 from commcast.report.figures import Kept, figures_of, gaps, is_night
 from commcast.report.story import NightTexts, Pledge, Shape, Stage, Story, Telling, Texts
 from commcast.report.trend import Per, trend_document, trend_headline, trend_of
-from commcast.report.words import clock_of, subject, tables
+from commcast.report.words import clock_of, headline, subject, tables
 
 UTC_ZONE = ZoneInfo("UTC")
 
@@ -221,6 +221,33 @@ def test_an_estimate_for_another_day_names_its_day() -> None:
 def test_what_is_open_says_so_behind_its_time_and_zone() -> None:
     figures = figures_of(story([telling(1, 10)], now=20))
     assert subject(figures, clock_of(figures, UTC_ZONE)).endswith("21 Nov 2026, 09:00 UTC, not over yet")
+
+
+def expected(*more: Stage) -> Story:
+    """Return what was said to be coming at 9:10, and then `more`; nobody wrote when it began."""
+    tellings = [telling(1, 10), telling(2, 3000)]
+    known = story(tellings, stages=[stage(1, 10, "expected"), *more], now=5000)
+    return replace(known, started=None)
+
+
+def test_what_was_expected_begins_when_it_came() -> None:
+    """As for planned work: what was said before is an announcement, and no beginning."""
+    came = expected(stage(2, 3000), stage(3, 3100, "resolved"))
+    figures = figures_of(came)
+    assert "23 Nov 2026, 11:00 to 23 Nov 12:40" in subject(figures, clock_of(figures, UTC_ZONE))
+    assert "announced 2 d 1 h before it began" in headline(figures).lower()
+    assert figures.down is None
+    figures = figures_of(replace(came, started=at(2990)))
+    assert "23 Nov 2026, 10:50 to" in subject(figures, clock_of(figures, UTC_ZONE))
+    assert figures.audiences[0].from_start is None
+    assert figures.down == timedelta(minutes=110)
+
+
+def test_what_was_expected_and_never_came_has_no_beginning_but_its_announcement() -> None:
+    for story_of in (expected(), expected(stage(2, 3000, "retracted"))):
+        figures = figures_of(story_of)
+        assert "21 Nov 2026, 09:10" in subject(figures, clock_of(figures, UTC_ZONE))
+        assert "before it began" not in headline(figures)
 
 
 def test_the_time_down_of_a_trend_says_what_is_still_open() -> None:
