@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from commcast.cli.present import When
+    from commcast.config import Config
     from commcast.desk import Desk, Owed
     from commcast.duty import OnDuty
     from commcast.ledger.store import Ledger
     from commcast.survey import Survey
+
+_MOST_NAMED = 3  # people; commcast doctor names all
 
 
 def silence_line(desk: Desk, owed: Owed, survey: Survey, when: When, ledger: Ledger | None) -> str:
@@ -76,9 +79,25 @@ def _nudge_sentence(desk: Desk, owed: Owed, on_duty: OnDuty, promised: datetime,
     ]
     if config.nudge and config.nudge.command:
         reachable.append(f"the command {config.nudge.command[0]}")
+    if not reachable and keys:
+        return f"Nobody can be nudged: {_without_address([key for key in keys if key], config)}."
     if not reachable:
         return f"Nobody can be nudged: write [people] in commcast.toml, and owner in {owed.incident.path}."
     return f"{_listed(reachable)} {'is' if len(reachable) == 1 else 'are'} nudged at {at}."
+
+
+def _without_address(keys: Sequence[str], config: Config) -> str:
+    """Return that none of these people can be reached, and what helps, as doctor says it."""
+    from commcast.people import unreachable
+
+    # Whose address is not written at all is told only what to write.
+    faults = [
+        fault.removeprefix(f"{key} has no address; ")
+        for key in keys[:_MOST_NAMED]
+        for fault in unreachable(key, config, os.environ)
+    ]
+    has = "has" if len(keys) == 1 else "have"
+    return f"{_listed(keys)} {has} no address that can be used ({'; '.join(faults)})"
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -140,6 +140,33 @@ def test_preview_says_to_whom_a_holding_statement_goes_and_when(desk: Path) -> N
     assert "Holding statement by email to support, partners, customers: goes out by itself from" in shown
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        (
+            'email = "env:DANA_MAIL"',
+            "Nobody can be nudged: dana has no address that can be used "
+            "(DANA_MAIL is not set: the email of dana; set it where commcast runs).",
+        ),
+        (
+            "",
+            "Nobody can be nudged: dana has no address that can be used "
+            "(write email or phone in [people.dana] of commcast.toml).",
+        ),
+    ],
+)
+def test_preview_says_what_keeps_the_owner_from_being_woken(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, address: str, said: str
+) -> None:
+    """Not that [people] and an owner are missing, where both are there."""
+    monkeypatch.delenv("DANA_MAIL", raising=False)
+    config = desk / "commcast.toml"
+    config.write_text(config.read_text() + f'\n[people.dana]\nname = "Dana Reyes"\n{address}\n')
+    assert "write [people]" not in " ".join(declare(desk, "--owner", "dana", "--dry-run").output.split())
+    declare(desk, "--owner", "dana")
+    assert said in " ".join(run(desk, "preview", "card1").output.split())
+
+
 def test_test_sends_every_audience_to_oneself_and_leaves_no_trace_in_the_ledger(desk: Path) -> None:
     draft(desk)
     before = everything_in(desk)
