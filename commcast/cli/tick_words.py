@@ -25,8 +25,8 @@ def nudged_in_words(nudged: Nudged) -> str:
 
 
 def why_in_words(nudges: Iterable[Nudge]) -> str:
-    """Return what somebody is woken for."""
-    return " and ".join(_WHY[nudge.why] for nudge in nudges)
+    """Return what somebody is woken for, each reason once."""
+    return " and ".join(dict.fromkeys(_WHY[nudge.why] for nudge in nudges))
 
 
 _WHY = {

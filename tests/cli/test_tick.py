@@ -16,10 +16,12 @@ import pytest
 
 from commcast.cli.loop import Loop, loop_code, next_step
 from commcast.cli.tick import Talk
+from commcast.cli.tick_words import why_in_words
 from commcast.errors import ExitCode
 from commcast.ledger.stops import stop_incident
 from commcast.ledger.ticks import last_tick
 from commcast.message import Blame, OutcomeKind
+from commcast.plan.nudging import Nudge, Why
 from commcast.signals import EndedBySignal, ending_at_once
 from tests.cli.running import bench_now, every_byte, just_now, run
 from tests.desks import Bench, update_text, write_incident
@@ -44,6 +46,12 @@ def half_sent(bench: Bench) -> None:
     bench.send()
     bench.adapter = None
     assert bench.mails() == []
+
+
+def test_each_reason_for_which_somebody_is_woken_is_said_once() -> None:
+    """Two audiences may have been promised two times, both of which have passed."""
+    nudges = [Nudge(str(i), why, "") for i, why in enumerate((Why.LATE, Why.LATE, Why.ESTIMATE, Why.LATE))]
+    assert why_in_words(nudges) == "a promise is broken and an estimate has passed"
 
 
 def test_sends_nothing_that_nobody_released(bench: Bench) -> None:
