@@ -288,7 +288,9 @@ def deliveries_of(desk: Desk, incident: Incident, notice: Notice, ledger: Ledger
     lookup: Lookup = nobody_told if ledger is None else lookup_in(ledger, desk.config, desk.now)
     told_before: ToldBefore = no_former_readers if ledger is None else told_before_in(ledger)
     led = incident if ledger is None else _led_by_who_has_it(incident, ledger)
-    return OwedDeliveries(desk.config, desk.templates, led, notice, desk.now, lookup, told_before)
+    # Only texts promise a time that has to leave room for it.
+    early = None if ledger is None or notice.channel is not Channel.SMS else hold_before(desk, ledger)
+    return OwedDeliveries(desk.config, desk.templates, led, notice, desk.now, lookup, told_before, early)
 
 
 def _led_by_who_has_it(incident: Incident, ledger: Ledger) -> Incident:

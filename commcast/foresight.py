@@ -6,12 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import NamedTuple
 
 from commcast.desk import Desk, Owed
 from commcast.duty import OnDuty
 from commcast.errors import CommcastError
-from commcast.held import reason_to_drop
+from commcast.held import readers_of, reason_to_drop
 from commcast.ledger.freeze import held_rows
 from commcast.ledger.stops import stops_in_force
 from commcast.ledger.store import Ledger
@@ -112,10 +113,16 @@ class _Noting:
         """Note what quiet hours held back until now, where it still stands."""
         with self.ledger.read() as connection:
             rows = held_rows(connection, owed.incident.id, self.desk.now)
-        standing = [row for row in rows if not reason_to_drop(self.desk, owed, row)]
-        for (notice, number, channel), count in Counter(
-            (row.notice, row.number, row.channel) for row in standing
-        ).items():
+        standing: Counter[tuple[str, int, str]] = Counter()
+        for (notice, number, channel, _), of_one in groupby(
+            rows, key=lambda row: (row.notice, row.number, row.channel, row.audience)
+        ):
+            held = list(of_one)
+            standing_of = readers_of(self.desk, owed, held, self.ledger)
+            standing[notice, number, channel] += sum(
+                not reason_to_drop(self.desk, owed, row, standing_of(row.key)) for row in held
+            )
+        for (notice, number, channel), count in (+standing).items():
             self._note(owed.incident.id, notice, number, channel, count)
 
     def _note(self, incident: str, notice: str, number: int, channel: str, deliveries: int) -> None:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 
+from commcast.cadence import promises
 from commcast.desk import Desk, Owed
+from commcast.earlier import lookup_in
 from commcast.freezing import TEXT_STANDS
 from commcast.ledger.freeze import HeldRow
+from commcast.ledger.store import Ledger
 from commcast.model import Channel
 from commcast.plan.follow_ups import follow_up_notice
+from commcast.plan.holding import last_news
 from commcast.plan.kinds import NoticeKind, kind_of
-from commcast.plan.notices import Notice, notice_of
+from commcast.plan.notices import Hold, Notice, notice_of
 from commcast.plan.reminders import offset_of, reminder_notice, still_ahead
+from commcast.plan.texts import promised_text
+from commcast.standing import NOBODY_KNOWS, PersonStanding
 
 STALE = "expired: nobody has written since, long after the promise"
 
 
-def reason_to_drop(desk: Desk, owed: Owed, row: HeldRow) -> str:
-    """Return why a held text goes to nobody any more, "" where it still stands."""
+def reason_to_drop(desk: Desk, owed: Owed, row: HeldRow, standing: PersonStanding) -> str:
+    """Return why a held text does not go to its reader any more, "" where it still stands.
+
+    Whoever was promised a text gets it, however old the facts are: it says from when they are.
+    """
     if row.audience not in desk.config.audiences:
         return "its audience is gone from commcast.toml"
     newest = owed.incident.update(max(owed.standing.releases))
@@ -32,10 +41,17 @@ def reason_to_drop(desk: Desk, owed: Owed, row: HeldRow) -> str:
         return "begun, or moved, by the time quiet hours ended"
     if newest.is_end:
         return ""  # an end, and what follows it, promises nothing that could pass
-    promised = _promised(desk, owed, row)
-    if promised is not None and promised + TEXT_STANDS <= desk.now:
-        return STALE
-    return ""
+    return STALE if standing.promised is None and _is_old(desk, owed, row) else ""
+
+
+def readers_of(
+    desk: Desk, owed: Owed, rows: Sequence[HeldRow], ledger: Ledger
+) -> Callable[[str], PersonStanding]:
+    """Return what tells the standing of the readers of held rows, all of one notice and audience, by key."""
+    found = lookup_in(ledger, desk.config, desk.now)(
+        held_notice(desk, owed, rows[0]), [row.key for row in rows]
+    )
+    return lambda key: found.get(key, NOBODY_KNOWS)
 
 
 def held_notice(desk: Desk, owed: Owed, row: HeldRow) -> Notice:
@@ -47,17 +63,31 @@ def held_notice(desk: Desk, owed: Owed, row: HeldRow) -> Notice:
         return reminder_notice(owed.incident, newest.number, channel, owed.standing, config, ahead, desk.now)
     if kind_of(row.notice) is NoticeKind.FOLLOW_UP:
         return follow_up_notice(row.notice, owed.incident, held, owed.standing, config)
+    if kind_of(row.notice) is NoticeKind.HOLDING:
+        text = promised_text(row.notice, row.audience, owed.incident, owed.standing, config, desk.now)
+        if text is not None:
+            return text
     notice = notice_of(owed.incident, held, channel, owed.standing, config)
     current = notice_of(owed.incident, newest, channel, owed.standing, config)
-    return replace(notice, number=newest.number, next_update_by=current.next_update_by)
+    notice = replace(notice, number=newest.number, next_update_by=current.next_update_by)
+    if not _is_old(desk, owed, row):
+        return notice
+    if newest.window is None:
+        return replace(notice, keeps=desk.now)
+    # Of planned work the times that it names have passed.
+    return replace(notice, holds={row.audience: Hold(last_news(owed.incident, newest), 1)})
 
 
-def _promised(desk: Desk, owed: Owed, row: HeldRow) -> datetime | None:
-    """Return until when the facts stand: holding statements by mail keep them true, too."""
+def _is_old(desk: Desk, owed: Owed, row: HeldRow) -> bool:
+    """Return whether nobody stands for the facts any more; holding statements by mail keep them true, too."""
+    if kind_of(row.notice) is NoticeKind.HOLDING:
+        return False  # it says itself from when its facts are
+    newest = owed.incident.update(max(owed.standing.releases))
     mailed = [
         said.promised
         for said in owed.standing.said
         if said.audience == row.audience and said.channel is Channel.EMAIL
     ]
-    known = [held_notice(desk, owed, row).next_update_by.get(row.audience), *mailed]
-    return max(filter(None, known), default=None)
+    known = [promises(desk.config, owed.incident, newest).get(row.audience), *mailed]
+    promised = max(filter(None, known), default=None)
+    return promised is not None and promised + TEXT_STANDS <= desk.now

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import chain, islice
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
@@ -80,6 +80,7 @@ class ListCount:
 class OwedDeliveries:
     """All owed deliveries of one notice; `counts` is filled as the lists are read.
 
+    `early` is how long before their promise texts go by themselves, None for as long as commcast.toml says.
     Each iteration reads the lists anew; only one at a time.
     """
 
@@ -90,6 +91,7 @@ class OwedDeliveries:
     now: datetime
     lookup: Lookup
     told_before: ToldBefore
+    early: timedelta | None = None
     counts: dict[str, ListCount] = field(default_factory=dict)
     _groups: dict[tuple[str, Listener], Group] = field(default_factory=dict)
     _wordings: dict[tuple[str, str], Wording] = field(default_factory=dict)
@@ -250,9 +252,8 @@ class OwedDeliveries:
         update = self.incident.update(self.notice.number)
         zone, locale = listener.zone, listener.locale
         wording = self._wording(audience, locale)
-        promise = promise_to(
-            self.notice, audience, listener.next_word, update, self.config, ZoneInfo(zone), self.now
-        )
+        word, at, now = listener.next_word, ZoneInfo(zone), self.now
+        promise = promise_to(self.notice, audience, word, update, self.config, at, now, early=self.early)
         context = build_context(
             self.config,
             self.incident,

@@ -9,11 +9,11 @@ from itertools import groupby
 
 from commcast.adapters.base import Adapter
 from commcast.delivering import Delivered, Deliverer, stopping_on_interrupt
-from commcast.desk import Desk, Owed, what_is_owed
+from commcast.desk import Desk, Owed, hold_before, what_is_owed
 from commcast.earlier import lookup_in, with_mistakes
 from commcast.errors import ProviderError, TryAgain
 from commcast.freezing import Freezer, Thawed, silent, thaw
-from commcast.held import STALE, held_notice, reason_to_drop
+from commcast.held import STALE, held_notice, readers_of, reason_to_drop
 from commcast.ledger.freeze import HeldRow, find_broadcast, held_rows
 from commcast.ledger.history import count_skipped
 from commcast.ledger.schema import BroadcastState
@@ -24,7 +24,7 @@ from commcast.owed import CHUNK, OwedDeliveries, OwedRow
 from commcast.plan.notices import Notice
 from commcast.plan.people import SEND
 from commcast.plan.reasons import HELD_BACK
-from commcast.standing import NOBODY_KNOWS, PersonStanding
+from commcast.standing import PersonStanding
 
 # How long another process may take to freeze the same notice before this one says "try again".
 FREEZE_PATIENCE = 120.0  # seconds
@@ -128,7 +128,7 @@ class Sender:
         standing = with_mistakes(self.desk.config, owed.incident, owed.standing, ledger)
         owed = replace(owed, standing=standing)
         stale = 0
-        for _, rows in groupby(held, key=lambda row: row.broadcast):
+        for _, rows in groupby(held, key=lambda row: (row.broadcast, row.audience)):
             of_one = list(rows)
             writer = self._writer(owed, of_one[0])
             for start in range(0, len(of_one), CHUNK):
@@ -138,11 +138,11 @@ class Sender:
         return stale
 
     def _thawed(self, owed: Owed, rows: Sequence[HeldRow], writer: OwedDeliveries) -> list[Thawed]:
-        standings = writer.lookup(writer.notice, [row.key for row in rows])
+        standing_of = readers_of(self.desk, owed, rows, self.deliverer.ledger)
         return [
             Thawed(row, None, reason)
-            if (reason := reason_to_drop(self.desk, owed, row))
-            else Thawed(row, _words_for(writer, row, standings.get(row.key, NOBODY_KNOWS)))
+            if (reason := reason_to_drop(self.desk, owed, row, standing_of(row.key)))
+            else Thawed(row, _words_for(writer, row, standing_of(row.key)))
             for row in rows
         ]
 
@@ -155,6 +155,7 @@ class Sender:
             self.desk.now,
             lookup_in(self.deliverer.ledger, self.desk.config, self.desk.now),
             no_former_readers,
+            hold_before(self.desk, self.deliverer.ledger),
         )
 
 

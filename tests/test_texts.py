@@ -61,7 +61,7 @@ def test_the_severities_that_wake_are_promised_the_plain_time() -> None:
     sms = SmsChannel().model_copy(update={"quiet": (time(21), time(8))})
     night = datetime(2026, 11, 21, 22, 0, 30, tzinfo=UTC)
     assert text_promise(night, sms, 1, BERLIN, night) == datetime(2026, 11, 22, 0, 0, tzinfo=UTC)
-    assert text_promise(night, sms, 2, BERLIN, night) == datetime(2026, 11, 22, 7, 5, tzinfo=UTC)
+    assert text_promise(night, sms, 2, BERLIN, night) == datetime(2026, 11, 22, 7, 10, tzinfo=UTC)
 
 
 def test_a_text_promises_the_very_start_and_end_of_planned_work() -> None:
@@ -69,7 +69,7 @@ def test_a_text_promises_the_very_start_and_end_of_planned_work() -> None:
     day, night = YEAR.replace(hour=12, second=0), YEAR.replace(hour=23, second=0)
     assert text_promise(day, sms, 3, BERLIN, day - HOUR, is_awaited=True) == day
     assert text_promise(night, sms, 3, BERLIN, night - HOUR, is_awaited=True) == night + timedelta(
-        hours=8, minutes=5
+        hours=8, minutes=10
     )
 
 
@@ -270,13 +270,13 @@ def test_a_promise_that_would_fall_into_quiet_hours_moves_to_their_end_by_zone(t
     bench.now = START + timedelta(hours=10, minutes=30)  # 20:35 in Berlin, 14:35 in New York
     write_incident(tmp_path, severity=2, at=bench.now)
     bench.send()
-    assert "Next text by Sun 22 Nov 08:05 CET." in texts_to(bench, BOB)[0]
+    assert "Next text by Sun 22 Nov 08:10 CET." in texts_to(bench, BOB)[0]
     assert "Next text by 16:35 EST." in texts_to(bench, "+12025550123")[0]
     with bench.ledger.read() as connection:
         said = [each for each in incident_standing(connection, "pay7").said if each.channel == "sms"]
     assert said[0].text_promises == (
         datetime(2026, 11, 21, 21, 35, tzinfo=UTC),
-        datetime(2026, 11, 22, 7, 5, tzinfo=UTC),
+        datetime(2026, 11, 22, 7, 10, tzinfo=UTC),
     )
     more = update_text(bench.later(minutes=15), status="identified", resolution="A fix is on its way.")
     write_incident(tmp_path, severity=2, at=START + timedelta(hours=10, minutes=30), more=more)
@@ -287,7 +287,7 @@ def test_a_promise_that_would_fall_into_quiet_hours_moves_to_their_end_by_zone(t
         for notice, who, at in told_by_text(bench)
         if "holding" in notice
     }
-    assert told == {("+12025550123", "21 21:32"), (BOB, "22 07:02")}
+    assert told == {("+12025550123", "21 21:32"), (BOB, "22 07:08")}
 
 
 @pytest.mark.parametrize("level", ["key", "end"])

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from math import ceil
 from zoneinfo import ZoneInfo
 
-from commcast.cadence import window_bound
+from commcast.cadence import promises, window_bound
 from commcast.config import Config, SmsChannel
 from commcast.model import Channel, Incident, NextWord, Update
 from commcast.plan import reasons
@@ -18,8 +19,9 @@ from commcast.plan.promised import name_of_promise
 from commcast.plan.quiet import end_of_quiet
 from commcast.standing import IncidentStanding, Said
 
-# How long after quiet hours a promise that would fall into them stands: a few ticks, each a minute.
-AFTER_QUIET = timedelta(minutes=5)
+# How long after quiet hours a promise that would fall into them stands, at the least: ticks may turn out to
+# come every ten minutes. What is longer is rounded up.
+AFTER_QUIET, _ROUND = timedelta(minutes=10), timedelta(minutes=5)
 
 
 def promise_to(
@@ -30,10 +32,13 @@ def promise_to(
     config: Config,
     zone: ZoneInfo,
     now: datetime,
+    *,
+    early: timedelta | None = None,
 ) -> datetime | None:
     """Return the time that a notice promises readers of an audience in `zone` who hear more as `word` says.
 
-    None for an end, and for who is promised no time.
+    None for an end, and for who is promised no time. The next text goes `early` before it, by default as long
+    as the configuration says.
     """
     by, sms = notice.next_update_by.get(audience), config.channels.sms
     if by is None or word in {NextWord.KEY, NextWord.END}:
@@ -42,26 +47,37 @@ def promise_to(
         return by
     # From the time that was promised, not from shortly before it.
     at = max(now, notice.keeps or now)
-    return text_promise(by, sms, notice.severity, zone, at, is_awaited=window_bound(update, by))
+    before = config.tick.hold_before if early is None else early
+    is_awaited = window_bound(update, by) and by > at
+    return text_promise(by, sms, notice.severity, zone, at, early=before, is_awaited=is_awaited)
 
 
 def text_promise(
-    by: datetime, sms: SmsChannel, severity: int, zone: ZoneInfo, now: datetime, *, is_awaited: bool = False
+    by: datetime,
+    sms: SmsChannel,
+    severity: int,
+    zone: ZoneInfo,
+    now: datetime,
+    *,
+    early: timedelta = AFTER_QUIET,
+    is_awaited: bool = False,
 ) -> datetime:
     """Return when readers in `zone` who only get texts are told to expect the next one.
 
     Plain updates are not texted, so it is later than `by`, the promise of the mails: `only_sms_every` from
     now, unless `by` is a time that readers wait for (`is_awaited`: a planned work begins or ends). It is on a
-    full minute and never in their quiet hours, unless the severity wakes.
+    full minute and never in their quiet hours, nor so soon after these that a text which goes `early` before
+    it would fall into them, unless the severity wakes.
     """
     promised = by if is_awaited else max(by, now + sms.only_sms_every)
     promised = max(promised.replace(second=0, microsecond=0), by)
     if sms.quiet is None or severity in sms.wake_for:
         return promised
     # The text goes shortly before its promise: that too is after the quiet hours.
-    for moment in (promised, promised - AFTER_QUIET):
+    room = max(AFTER_QUIET, ceil(early / _ROUND) * _ROUND)
+    for moment in (promised, promised - room):
         if until := end_of_quiet(moment, sms.quiet, zone):
-            later = until + AFTER_QUIET
+            later = until + room
             return until if end_of_quiet(later, sms.quiet, zone) else later
     return promised
 
@@ -101,8 +117,8 @@ def _open_promises(said: Iterable[Said], incident: Incident) -> Iterator[tuple[s
         own = waiting.setdefault(each.audience, set())
         own -= {promised for promised in own if is_named_for(each.notice, promised)}
         own |= set(each.text_promises)
-    for audience, promises in waiting.items():
-        for promised in sorted(promises):
+    for audience, open_ones in waiting.items():
+        for promised in sorted(open_ones):
             yield audience, promised
 
 
@@ -123,32 +139,64 @@ def _line(
     """Return the text that keeps a promise to an audience: newer facts, or that nothing is new."""
     made = _maker(promised, audience, standing.said)
     told = {"promise": f"{promised.astimezone(config.zone):%H:%M}", "number": newest.number}
+    notice = _text(incident, newest, promised, made, standing, config, now)
+    goes = hold_from(made, promised, early)
+    if not notice.holds:
+        reason = reasons.TEXT_OWED if now >= goes else reasons.TEXT_LATER
+        return Due(notice, now >= goes, reason.format(**told), goes)
+    # Quiet hours may have moved the promise away from the start or end of the work that it stood for.
+    awaited = promises(config, incident, newest).get(audience) or promised
+    if not any(says_hold(config, newest, audience, by) for by in (promised, awaited)):
+        return Due(notice, False, reasons.TEXT_LEFT_TO_NUDGE.format(**told))
+    reason = reasons.TEXT_HOLDS if now >= goes else reasons.TEXT_LATER
+    return Due(notice, now >= goes, reason.format(**told), goes)
+
+
+def promised_text(
+    notice: str, audience: str, incident: Incident, standing: IncidentStanding, config: Config, now: datetime
+) -> Notice | None:
+    """Return the text that keeps a promise to an audience, by its id in the ledger, as it is to be told now.
+
+    None where the ledger knows nothing any more of the words that promised it.
+    """
+    newest = newest_released(incident, standing)
+    for made in standing.said:
+        if made.channel is not Channel.SMS or made.audience != audience or newest is None:
+            continue
+        for promised in made.text_promises:
+            if _notice_id(promised, made, standing.said) == notice:
+                return _text(incident, newest, promised, made, standing, config, now)
+    return None
+
+
+def _text(
+    incident: Incident,
+    newest: Update,
+    promised: datetime,
+    made: Said,
+    standing: IncidentStanding,
+    config: Config,
+    now: datetime,
+) -> Notice:
+    """Return the text that keeps a promise that was made: a holding statement where nothing is newer."""
     notice = replace(
         notice_of(incident, newest, Channel.SMS, standing, config),
         id=_notice_id(promised, made, standing.said),
         kind=NoticeKind.HOLDING,
         events=frozenset(),
-        audiences=(audience,),
+        audiences=(made.audience,),
         only_told=True,
         keeps=promised,
     )
-    goes = hold_from(made, promised, early)
     if made.number < newest.number:
-        reason = reasons.TEXT_OWED if now >= goes else reasons.TEXT_LATER
-        return Due(notice, now >= goes, reason.format(**told), goes)
-    # Quiet hours may have moved the promise away from the start or end of the work that it stood for.
-    awaited = notice.next_update_by.get(audience) or promised
-    if not any(says_hold(config, newest, audience, by) for by in (promised, awaited)):
-        return Due(notice, False, reasons.TEXT_LEFT_TO_NUDGE.format(**told))
-    step = _step(made, audience, standing.said)
-    by = next_promise(config, incident, newest, audience, max(promised, now), step)
-    notice = replace(
+        return notice
+    step = _step(made, made.audience, standing.said)
+    by = next_promise(config, incident, newest, made.audience, max(promised, now), step)
+    return replace(
         notice,
-        holds={audience: Hold(last_news(incident, newest), step)},
-        next_update_by={**notice.next_update_by, audience: by},
+        holds={made.audience: Hold(last_news(incident, newest), step)},
+        next_update_by={**notice.next_update_by, made.audience: by},
     )
-    reason = reasons.TEXT_HOLDS if now >= goes else reasons.TEXT_LATER
-    return Due(notice, now >= goes, reason.format(**told), goes)
 
 
 def _maker(promised: datetime, audience: str, said: Iterable[Said]) -> Said:
