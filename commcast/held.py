@@ -18,7 +18,7 @@ from commcast.plan.kinds import NoticeKind, kind_of
 from commcast.plan.notices import Hold, Notice, notice_of
 from commcast.plan.reminders import offset_of, reminder_notice, still_ahead
 from commcast.plan.texts import promised_text
-from commcast.standing import NOBODY_KNOWS, PersonStanding
+from commcast.standing import NOBODY_KNOWS, PersonStanding, Said
 
 STALE = "expired: nobody has written since, long after the promise"
 
@@ -39,8 +39,6 @@ def reason_to_drop(desk: Desk, owed: Owed, row: HeldRow, standing: PersonStandin
         owed.incident, row.number, newest, desk.now
     ):
         return "begun, or moved, by the time quiet hours ended"
-    if newest.is_end:
-        return ""  # an end, and what follows it, promises nothing that could pass
     return STALE if standing.promised is None and _is_old(desk, owed, row) else ""
 
 
@@ -69,7 +67,13 @@ def held_notice(desk: Desk, owed: Owed, row: HeldRow) -> Notice:
             return text
     notice = notice_of(owed.incident, held, channel, owed.standing, config)
     current = notice_of(owed.incident, newest, channel, owed.standing, config)
-    notice = replace(notice, number=newest.number, next_update_by=current.next_update_by)
+    before = [said.number for said in owed.standing.said if _is_before(said, row)]
+    notice = replace(
+        notice,
+        number=newest.number,
+        next_update_by=current.next_update_by,
+        after=max(before, default=0),
+    )
     if not _is_old(desk, owed, row):
         return notice
     if newest.window is None:
@@ -78,11 +82,16 @@ def held_notice(desk: Desk, owed: Owed, row: HeldRow) -> Notice:
     return replace(notice, holds={row.audience: Hold(last_news(owed.incident, newest), 1)})
 
 
+def _is_before(said: Said, row: HeldRow) -> bool:
+    """Return whether a held row's readers were told this before it, on its channel."""
+    return (said.channel, said.audience) == (row.channel, row.audience) and said.number < row.number
+
+
 def _is_old(desk: Desk, owed: Owed, row: HeldRow) -> bool:
     """Return whether nobody stands for the facts any more; holding statements by mail keep them true, too."""
-    if kind_of(row.notice) is NoticeKind.HOLDING:
-        return False  # it says itself from when its facts are
     newest = owed.incident.update(max(owed.standing.releases))
+    if newest.is_end or kind_of(row.notice) is NoticeKind.HOLDING:
+        return False  # an end promises nothing that could pass; the other says itself from when its facts are
     mailed = [
         said.promised
         for said in owed.standing.said

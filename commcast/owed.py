@@ -309,6 +309,8 @@ class OwedDeliveries:
             facts_from=self.incident.update(notice.number).at if is_late else None,
             corrections=tuple(correction_of(self.incident, each) for each in listener.misheard),
             catches_up=listener.is_new,
+            # Not every update is texted.
+            knows_up_to=notice.after if notice.channel is Channel.SMS else None,
             goes_on_as=notice.goes_on_as,
             follow_up=notice.id.partition(":")[2] if notice.kind is NoticeKind.FOLLOW_UP else "",
         )

@@ -105,6 +105,32 @@ def test_who_waits_for_planned_work_at_night_hears_of_it_in_the_morning(tmp_path
     assert "Later than" not in text
 
 
+@pytest.mark.parametrize("is_done", [True, False])
+def test_what_is_said_of_planned_work_at_night_is_told_in_the_morning(tmp_path: Path, is_done: bool) -> None:
+    """That it is complete, or that nobody said so by the time at which it was to end."""
+    write_desk(tmp_path, customers=(f",{BOB},Bob",), sms=QUIET)
+    path = tmp_path / "incidents" / "db2.yaml"
+    path.write_text(WORK)
+    bench = Bench(tmp_path, datetime(2026, 12, 4, 11, 0, 10, tzinfo=UTC))
+    bench.send("db2")
+    bench.now = datetime(2026, 12, 5, 0, 30, tzinfo=UTC)
+    path.write_text(path.read_text() + update_text(bench.now, status="in_progress"))
+    bench.send("db2")
+    if is_done:
+        more = update_text(bench.later(hours=1), status="completed", fixed="It has moved.", remains="nothing")
+        path.write_text(path.read_text() + more)
+        bench.send("db2")
+    bench.now = MORNING - timedelta(minutes=3)
+    ticks(bench, MORNING + timedelta(minutes=57), every=10)
+    first, text = texts_to(bench, BOB)
+    assert "Next text by Sat 5 Dec 08:10 CET" in first
+    if is_done:
+        assert "COMPLETED: Over" in text
+    else:
+        assert "Planned end 03:30 CET has passed, not confirmed yet" in text
+        assert "Next text by 10:07 CET" in text
+
+
 def slower(bench: Bench) -> None:
     """Ticks come farther apart than when the promise was made: its text falls due in quiet hours."""
     path = bench.folder / "commcast.toml"
@@ -191,3 +217,29 @@ def test_what_became_worse_at_night_keeps_the_promise_in_the_morning(tmp_path: P
     assert "As of Fri 4 Dec 22:00 CET. Worse than before. All cards fail." in text
     assert came(bench) == [EVENING, MORNING + timedelta(minutes=7)]
     assert "Later than we promised" not in text
+
+
+def test_what_a_held_text_says_is_new_is_so_to_who_reads_it(tmp_path: Path) -> None:
+    bench = evening(tmp_path)
+    say(bench, EVENING + timedelta(hours=1), issue="All cards fail")
+    say(bench, EVENING + timedelta(hours=3), severity="2", nothing_new="the restart is at 60%")
+    bench.now = MORNING
+    bench.tick()
+    text = texts_to(bench, BOB)[-1]
+    assert "Worse than before. Latest: the restart is at 60%. All cards fail." in text
+
+
+def test_who_hears_first_in_the_morning_is_not_told_what_changed_at_night(tmp_path: Path) -> None:
+    """The first text was held, and another took its place, before any of them went."""
+    write_desk(tmp_path, customers=(f",{BOB},Bob",), sms=QUIET)
+    at = MORNING - timedelta(hours=2)
+    write_incident(tmp_path, severity=3, at=at)
+    path = tmp_path / "incidents" / "pay7.yaml"
+    path.write_text(path.read_text().replace("updates:", "audiences: [customers]\nupdates:", 1))
+    bench = Bench(tmp_path, at)
+    bench.send()
+    say(bench, at + timedelta(minutes=90), severity="2", nothing_new="we are still looking")
+    bench.now = MORNING
+    bench.tick()
+    (text,) = texts_to(bench, BOB)
+    assert "INVESTIGATING: Latest: we are still looking. Some customers" in text

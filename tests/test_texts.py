@@ -217,6 +217,53 @@ def test_the_promised_text_tells_the_newest_facts_to_whom_it_was_promised(tmp_pa
     assert "Next text by 14:05 CET." in text
 
 
+def updated(bench: Bench, at: datetime, **keys: str) -> None:
+    """Append an update of a moment and send it."""
+    bench.now = at
+    with (bench.folder / "incidents" / "pay7.yaml").open("a") as file:
+        file.write(update_text(at, **keys))
+    bench.send()
+
+
+def test_the_promised_text_says_no_change_only_to_who_knows_what_has_not_changed(tmp_path: Path) -> None:
+    """What others heard by mail is news to who only gets texts, also where nothing was new since."""
+    bench = desk(tmp_path, extra=SILENCE)
+    bench.send()
+    updated(bench, START + timedelta(minutes=15), status="identified", issue="A restart fails.")
+    updated(bench, START + timedelta(minutes=30), nothing_new="the restart is at 60%")
+    ticks(bench, START + 2 * HOUR)
+    text = texts_to(bench, BOB)[-1]
+    assert "IDENTIFIED: As of 10:35 CET. Latest: the restart is at 60%. A restart fails." in text
+    assert "No change" not in text
+    updated(bench, START + timedelta(minutes=150), nothing_new="the restart is at 90%")
+    ticks(bench, START + 4 * HOUR)
+    text = texts_to(bench, BOB)[-1]
+    assert "As of 12:35 CET. No change since 10:20 CET: the restart is at 90%. A restart fails." in text
+    ticks(bench, START + 6 * HOUR)
+    text = texts_to(bench, BOB)[-1]
+    assert "No change since 10:20 CET. Latest: the restart is at 90%. A restart fails." in text
+
+
+def test_a_text_says_what_is_worse_only_once(tmp_path: Path) -> None:
+    """A holding statement has nothing changed since the words before it, its severity included."""
+    bench = desk(tmp_path, severity=2, extra=SILENCE)
+    bench.send()
+    updated(bench, START + timedelta(minutes=15), severity="1", nothing_new="we are still looking")
+    assert "Worse than before. No change since 10:05 CET: we are still looking." in texts_to(bench, BOB)[-1]
+    ticks(bench, START + timedelta(minutes=136))
+    text = texts_to(bench, BOB)[-1]
+    assert "No change since 10:05 CET. Latest: we are still looking." in text
+    assert "Worse" not in text
+
+
+def test_what_became_worse_says_no_change_only_to_who_knows_what_has_not_changed(tmp_path: Path) -> None:
+    bench = desk(tmp_path, severity=2)
+    bench.send()
+    updated(bench, START + timedelta(minutes=10), issue="A restart fails.")
+    updated(bench, START + timedelta(minutes=15), severity="1", nothing_new="the restart is at 60%")
+    assert "Worse than before. Latest: the restart is at 60%." in texts_to(bench, BOB)[-1]
+
+
 def test_where_nothing_is_new_silence_says_what_happens(tmp_path: Path) -> None:
     bench = desk(tmp_path)
     bench.send()

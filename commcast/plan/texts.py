@@ -187,6 +187,7 @@ def _text(
         audiences=(made.audience,),
         only_told=True,
         keeps=promised,
+        after=made.number,
     )
     if made.number < newest.number:
         return notice

@@ -176,7 +176,7 @@ def _update(
         "earlier_timeframe": _earlier_timeframe(update, previous, occasion, show, show_span),
         "first": first,
         "nothing_new": update.nothing_new,
-        "unchanged_since": _unchanged_since(incident, update, show),
+        "unchanged_since": _unchanged_since(incident, update, occasion.knows_up_to, show),
         "severity_changed": _severity_changed(update, previous),
         "ended": show(update.ended) if update.ended else None,
         "duration": _duration(incident, update),
@@ -227,12 +227,16 @@ def _earlier_timeframe(
     }
 
 
-def _unchanged_since(incident: Incident, update: Update, show: Show) -> Moment | None:
-    """Return when there was news last; updates that said "nothing new" themselves do not count."""
+def _unchanged_since(incident: Incident, update: Update, knows: int | None, show: Show) -> Moment | None:
+    """Return when there was news last; updates that said "nothing new" themselves do not count.
+
+    None to readers who know of the updates up to `knows` only, where there was news after these.
+    """
     if update.nothing_new is None:
         return None
-    news = [u.at for u in incident.updates if u.number < update.number and u.nothing_new is None]
-    return show(news[-1]) if news else None
+    news = [u for u in incident.updates if u.number < update.number and u.nothing_new is None]
+    is_known = bool(news) and (knows is None or news[-1].number <= knows)
+    return show(news[-1].at) if is_known else None
 
 
 def _severity_changed(update: Update, previous: Update | None) -> str | None:

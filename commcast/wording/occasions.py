@@ -47,7 +47,8 @@ class Occasion:
     tells that nothing is new since `unchanged_since`, as the `step`th in a row; a reminder tells how long
     `ahead` of the event it is. `next_word` is how they hear more; a cap `held_back` so many messages to them.
     `facts_from` is set where the facts are told later than others heard them. `corrections` are of what these
-    very readers were told; `catches_up` says that others heard of it before. `goes_on_as` is the title of the
+    very readers were told; `catches_up` says that others heard of it before. They know of the updates up to
+    `knows_up_to` at the most, None for all. `goes_on_as` is the title of the
     incident that goes on instead. `follow_up` is "review" or "check-in" where it comes after the end.
     """
 
@@ -61,6 +62,7 @@ class Occasion:
     facts_from: datetime | None = None
     corrections: tuple[Correction, ...] = ()
     catches_up: bool = False
+    knows_up_to: int | None = None
     goes_on_as: str = ""
     follow_up: str = ""
 
