@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from pydantic_core import ErrorDetails
 from commcast.config import CONFIG_NAME, Config
 from commcast.errors import FAULTS_SHOWN_PER_FILE, ConfigError, Fault
 from commcast.model import Channel
+from commcast.tomlplaces import Places
 
 PROVIDERS = {Channel.EMAIL: ("outbox", "smtp", "sendgrid"), Channel.SMS: ("outbox", "twilio")}
 # Kinds of pydantic's faults in our words, and what to write instead; braces are filled from the fault.
@@ -57,20 +59,29 @@ _LARGEST_CONFIG = 1 << 20  # bytes
 def load_config(folder: Path) -> Config:
     """Read and check `folder`/commcast.toml.
 
-    Raises ConfigError with every fault found. TOML keeps no line numbers: a fault names file and key path.
+    Raises ConfigError with every fault found, each with its key path and where that stands.
     """
-    path = folder / CONFIG_NAME
-    data = _read_toml(path)
+    text, data = _read_toml(folder / CONFIG_NAME)
     if "folder" in data:
-        raise ConfigError(Fault(CONFIG_NAME, 0, 0, "folder: unknown key", "take it out"))
+        raise _placed([Fault(CONFIG_NAME, 0, 0, "folder: unknown key", "take it out")], text)
     try:
         config = Config.model_validate({**data, "folder": folder})
     except ValidationError as error:
-        raise ConfigError(_faults(error)) from None
+        raise _placed(_faults(error), text) from None
     faults = list(_cross_faults(config))
     if faults:
-        raise ConfigError(faults)
+        raise _placed(faults, text)
     return config
+
+
+def _placed(faults: Iterable[Fault], text: str) -> ConfigError:
+    """Return the error of these faults, each "key.path: what is wrong", in the order of the file."""
+    places = Places(text)
+    placed = []
+    for fault in faults:
+        line, column = places.of(fault.what.partition(": ")[0])
+        placed.append(replace(fault, line=line, column=column))
+    return ConfigError(sorted(placed, key=lambda fault: fault.line))
 
 
 def config_schema() -> dict[str, Any]:
@@ -104,7 +115,7 @@ def _drop_iso_defaults(node: Any) -> None:
             _drop_iso_defaults(value)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     name = path.name
     try:
         if not path.is_file():
@@ -118,7 +129,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
     if len(raw) > _LARGEST_CONFIG:
         raise ConfigError(Fault(name, 0, 0, "is larger than 1 MiB", "keep recipients in audiences/*.csv"))
     try:
-        return tomllib.loads(raw.decode("utf-8-sig"))
+        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
+        return text, tomllib.loads(text)
     except UnicodeDecodeError:
         raise ConfigError(Fault(name, 0, 0, "is not UTF-8 text", "save it as UTF-8")) from None
     except tomllib.TOMLDecodeError as error:
