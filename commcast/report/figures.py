@@ -245,13 +245,15 @@ def gaps(story: Story, audience: str) -> Iterator[Gap]:
     """Yield the times without a message to an audience, between its messages and until the end (or now).
 
     After an end nothing is owed, so no silence begins there; what follows it (reviews, check-ins) is no word
-    that anybody waited for, and what goes to some readers alone breaks no silence of the rest. Nor does one
-    begin with what only announces: planned work, or what is known to be coming.
+    that anybody waited for, and what goes to some readers alone breaks no silence of the rest: a promised
+    text, where others get mail. Nor does one begin with what only announces: planned work, or what is known
+    to be coming.
     """
+    by_mail = any(t.audience == audience and t.channel == "email" and t.first_at for t in story.tellings)
     told = [
         each
         for each in tellings_of(story, audience)
-        if each.shape is not Shape.FOLLOW_UP and not each.is_for_some
+        if each.shape is not Shape.FOLLOW_UP and not (by_mail and each.is_for_some)
     ]
     # An end that corrects an earlier one is an end, too.
     nothing_owed = {s.number for s in story.stages if s.is_end or s.status in _STILL_AHEAD}

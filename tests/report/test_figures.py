@@ -127,6 +127,16 @@ def test_a_silence_is_between_messages_and_until_the_end_or_now() -> None:
     assert (audience.silence.start, audience.silence.end) == (at(90), at(200))
 
 
+def test_a_promised_text_ends_the_silence_of_an_audience_that_only_gets_texts() -> None:
+    """Where others of it get mail, the text went to some readers alone, and breaks no silence of the rest."""
+    first, kept = replace(telling(1, 10), channel="sms"), telling(1, 120, Shape.HOLDING)
+    kept = replace(kept, channel="sms", notice="holding:130/customers")
+    ends = [gap.end for gap in gaps(story([first, kept], now=200), "customers")]
+    assert ends == [at(120), at(200)]
+    ends = [gap.end for gap in gaps(story([telling(1, 10), first, kept], now=200), "customers")]
+    assert ends == [at(200)]
+
+
 def test_an_audience_that_never_heard_of_the_end_is_silent_until_it() -> None:
     stages = [stage(1, 10), stage(2, 120, "resolved")]
     found = list(gaps(story([telling(1, 10)], stages=stages), "customers"))
