@@ -405,3 +405,38 @@ def test_who_only_gets_texts_hears_that_nobody_confirmed_the_end_of_planned_work
     ticks(bench, datetime(2026, 11, 21, 13, 5, tzinfo=UTC))
     text = texts_to(bench, BOB)[-1]
     assert "Planned end 14:00 CET is near, not confirmed yet that the work is complete." in text
+
+
+EXPECTED = (
+    "title: The provider works on its lines\nseverity: 3\nowner: dana\naudiences: [customers]\n"
+    "expected_at: 2026-11-21T20:00Z\nupdates:\n"
+    "  - at: 2026-11-21T09:05Z\n    status: expected\n    issue: Cards may fail for an hour.\n"
+    "    resolution: We watch it.\n    timeframe: unknown\n"
+)
+
+
+def test_a_new_time_of_what_is_expected_is_texted_as_that_of_planned_work_is(tmp_path: Path) -> None:
+    bench = desk(tmp_path)
+    path = tmp_path / "incidents" / "exp.yaml"
+    path.write_text(EXPECTED)
+    bench.send("exp")
+    more = update_text(bench.later(minutes=30), expected_at="2026-11-22T09:00Z")
+    path.write_text(path.read_text() + more)
+    bench.send("exp")
+    assert "EXPECTED: From Sun 22 Nov 10:00 CET (was 21:00 CET)." in texts_to(bench, BOB)[-1]
+    assert len(texts_to(bench, BOB)) == len(texts_to(bench, ANN)) == 2
+    plain = update_text(bench.later(minutes=30), issue="Cards may fail for two hours.")
+    path.write_text(path.read_text() + plain)
+    bench.send("exp")
+    assert len(texts_to(bench, BOB)) == 2, "what does not move it is plain"
+
+
+def test_who_has_sms_for_other_events_only_is_not_texted_a_new_time(tmp_path: Path) -> None:
+    bench = desk(tmp_path, sms='events = ["first", "retracted", "reopened", "resolved"]')
+    path = tmp_path / "incidents" / "exp.yaml"
+    path.write_text(EXPECTED)
+    bench.send("exp")
+    more = update_text(bench.later(minutes=30), expected_at="2026-11-22T09:00Z")
+    path.write_text(path.read_text() + more)
+    bench.send("exp")
+    assert len(texts_to(bench, BOB)) == 1

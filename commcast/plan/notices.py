@@ -149,6 +149,8 @@ def events_of(incident: Incident, update: Update, told_up_to: int) -> frozenset[
     for newer in incident.updates[told_up_to : update.number]:
         if newer.number > 1 and _has_begun(incident.update(newer.number - 1), newer):
             found.add("started")
+        if newer.number > 1 and _is_moved(incident.update(newer.number - 1), newer):
+            found.add(_EVENT_OF_STATUS[Status.RESCHEDULED])
         if newer.status in _EVENT_OF_STATUS and not _says_again(incident, newer):
             found.add(_EVENT_OF_STATUS[newer.status])
     return frozenset(found)
@@ -165,3 +167,9 @@ def _says_again(incident: Incident, update: Update) -> bool:
 def _has_begun(before: Update, newer: Update) -> bool:
     """Return whether what was only expected is an incident by now."""
     return before.status is Status.EXPECTED and newer.status is not Status.EXPECTED and not newer.is_end
+
+
+def _is_moved(before: Update, newer: Update) -> bool:
+    """Return whether what is expected gets another time: news of the same kind as that of planned work."""
+    is_expected = before.status is newer.status is Status.EXPECTED
+    return is_expected and before.expected_at != newer.expected_at and not newer.corrects
