@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from commcast.cli.opening import who
 from commcast.cli.options import CONFIG_NAME, clock
-from commcast.cli.output import say, show
+from commcast.cli.output import say, show_prose
 from commcast.errors import ConfigError, DecisionNeeded, Fault
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def adopt(folder: Path, *, yes: bool) -> None:
     adopt_ledger(path, desk, record).close()
     if not config.desk:
         write_desk(folder / CONFIG_NAME, desk)
-    show(f"{path} is the ledger of desk {desk[:8]}…; {count} updates count as told elsewhere.")
+    show_prose(f"{path} is the ledger of desk {desk[:8]}…; {count} updates count as told elsewhere.")
     if in_doubt:
         say(
             f"{in_doubt:,} deliveries that it had open are unknown now; ask the providers: commcast reconcile"

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from commcast.cli.options import CONFIG_NAME
-from commcast.cli.output import say, show
+from commcast.cli.output import say, show_prose
 from commcast.errors import Fault, InputError
 
 _CONFIG = """\
@@ -186,7 +186,7 @@ def init(
     files = {CONFIG_NAME: config}
     files |= {f"audiences/{audience}.csv": text for audience, text in _LISTS.items()}
     make_desk(folder, desk, {**files, **_NOTES})
-    show(f"Made the desk of {name} in {folder}/: its messages go to outbox/ as files, nothing leaves.")
+    show_prose(f"Made the desk of {name} in {folder}/: its messages go to outbox/ as files, nothing leaves.")
     step = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
     say(f"Next: look at {CONFIG_NAME} and audiences/, then: {step}commcast declare payments --dry-run")
     say('To go live: README, "Going live", then: commcast doctor --connect')

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commcast.cli.options import FolderOption, JsonOption, clock, find_folder
-from commcast.cli.output import say, show, show_json
+from commcast.cli.output import say, show_json, show_prose
 from commcast.errors import ExitCode, Fault, InputError
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ def _show(found: Findings) -> None:
     for warning in InputError(found.warnings).lines():
         say(f"warning: {warning}")
     for fault in InputError(found.faults).lines():
-        show(fault)
+        show_prose(fault)
     if found.faults:
         say(f"{counted({'faults': len(found.faults)})}; nothing of these files is sent.")
     else:
-        show(f"OK: {counted(found.checked)}")
+        show_prose(f"OK: {counted(found.checked)}")
 
 
 def counted(checked: dict[str, int]) -> str:

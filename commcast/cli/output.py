@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +14,10 @@ from typing import Any, TextIO
 # C0 but tab and line feed, DEL, C1, and what turns the reading direction: shown, never obeyed.
 _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _GOES_ON: ContextVar[bool] = ContextVar("goes_on", default=False)
+# A command or a quoted line at the beginning; the columns of a table, a tab.
+_AS_IT_IS = re.compile(r"^\s*(?:commcast|\$|\||>) |\S {2,}\S|\t")
+_LAST_COMMAND = re.compile(r"(?<=: )(?:cd \S+ && )?commcast [^;]{,60}$")
+PROSE = 78  # columns used of 80
 LONGEST_LINE = 2000  # characters; a longer one is cut in talk, never in a result
 
 
@@ -26,12 +31,36 @@ def say(text: str) -> None:
     _flush(sys.stdout)  # so that a log which holds both streams keeps their order
     for line in inert(text).split("\n"):
         cut = line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "…"
-        put(cut, sys.stderr)
+        put(_folded(cut, sys.stderr), sys.stderr)
 
 
 def show(text: str) -> None:
     """Print a result to stdout."""
     put(inert(text))
+
+
+def show_prose(text: str) -> None:
+    """Print a result that is sentences: folded at a terminal, as it is for a program that reads it."""
+    for line in inert(text).split("\n"):
+        put(_folded(line, sys.stdout))
+
+
+def _folded(line: str, stream: TextIO) -> str:
+    """Return a line of prose as a terminal shows it whole; tables, and commands to copy, stay as they are."""
+    if len(line) <= PROSE or not stream.isatty() or _AS_IT_IS.search(line):
+        return line
+    indent = line[: len(line) - len(line.lstrip())]
+    # What inert() leaves holds no NUL: it keeps a command together.
+    whole = _LAST_COMMAND.sub(lambda found: found[0].replace(" ", "\0"), line)
+    lines = textwrap.wrap(
+        whole.replace("commcast ", "commcast\0"),
+        min(PROSE, room_of(stream)[0]),
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(lines).replace("\0", " ")
 
 
 def show_json(kind: str, content: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ import typer
 from commcast.cli.lint_check import reaches_nobody
 from commcast.cli.opening import desk_to_read, desk_to_work, who
 from commcast.cli.options import FolderOption, JsonOption, clock
-from commcast.cli.output import say, show, show_json, table
+from commcast.cli.output import say, show, show_json, show_prose, table
 from commcast.cli.present import NAMES
 from commcast.cli.recipients_import import TITLES, Source, import_lists
 from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError, LedgerError
@@ -117,7 +117,7 @@ def unsuppress(address: AddressArgument, folder: FolderOption = None) -> None:
             was = unsuppress_in(connection, ledger.secret, channel, key)
     show(f"{shown} hears again." if was else f"{shown} was not suppressed.")
     if is_theirs:
-        show(
+        show_prose(
             "Also take it off SendGrid's own list (Suppressions), else SendGrid takes the mail and drops it."
         )
 
@@ -150,7 +150,7 @@ def erase(
             count = sum(erase_in(connection, ledger.secret, *each, by=who(), now=clock()) for each in keys)
         lists = [name for name in desk.config.audiences if _is_listed(name, desk.config, channel, key)]
     beside = f", {mask(phones[0])} of the same person" if phones else ""
-    show(f"{shown}{beside} is forgotten in {count} deliveries and hears nothing more.")
+    show_prose(f"{shown}{beside} is forgotten in {count} deliveries and hears nothing more.")
     if lists:
         say(f"It still stands in the lists of: {', '.join(lists)}. Take the row out there.")
 
@@ -288,7 +288,7 @@ def _show_checks(checks: list[ListCheck]) -> None:
     show(table(("AUDIENCE", "ROWS", "LEFT OUT", "EMAIL", "SMS", "AGAIN", "SUPPRESSED"), rows))
     for each in checks:
         for fault in each.faults:
-            show(str(fault))
+            show_prose(str(fault))
         for warning in each.warnings:
             say(f"warning: {warning}")
     if any(each.again for each in checks):

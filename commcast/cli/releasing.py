@@ -23,7 +23,7 @@ from commcast.cli.outcomes import (
     tell_trouble,
     what_happened,
 )
-from commcast.cli.output import going_on_unread, say, show, show_json
+from commcast.cli.output import going_on_unread, say, show, show_json, show_prose
 from commcast.cli.present import clock_of, rows_left_out, survey_document
 from commcast.cli.progress import Progress
 from commcast.errors import DecisionNeeded, ExitCode, InputError
@@ -109,7 +109,7 @@ def show_plan(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None, *, 
         show(line)
     code = tell_unusable(desk, owed)
     without = "it would be refused" if code else question.in_words(survey)
-    show(f"Dry run: nothing was written, nothing was sent. Without it: {without}.")
+    show_prose(f"Dry run: nothing was written, nothing was sent. Without it: {without}.")
     return code
 
 
@@ -222,7 +222,7 @@ def _nothing_to_send(owed: Owed, ledger: Ledger, wishes: Wishes) -> ExitCode:
 
         show_json("send", outcome_document(owed.incident, ledger, [], Delivered(), ExitCode.DONE))
     else:
-        show(already_sent(owed))
+        show_prose(already_sent(owed))
         show_outcomes(owed.incident, ledger)
     return ExitCode.DONE
 
@@ -243,7 +243,7 @@ def _deliver_and_tell(
     if wishes.as_json:
         show_json("send", outcome_document(owed.incident, ledger, released, delivered, code))
     else:
-        show(what_happened(owed, released, delivered))
+        show_prose(what_happened(owed, released, delivered))
         show_outcomes(owed.incident, ledger)
     tell_trouble(owed.incident.id, delivered)
     tell_planned(desk, delivered)

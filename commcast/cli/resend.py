@@ -12,7 +12,7 @@ from commcast.cli import lost
 from commcast.cli.opening import sender_for, who
 from commcast.cli.options import DryRunOption, FolderOption, JsonOption, YesOption, clock
 from commcast.cli.outcomes import tell_trouble
-from commcast.cli.output import going_on_unread, say, show, show_json
+from commcast.cli.output import going_on_unread, say, show, show_json, show_prose
 from commcast.cli.present import NAMES
 from commcast.cli.progress import Progress
 from commcast.cli.reconcile import configured_providers
@@ -188,6 +188,6 @@ def _show_outcome(incident: str, count: int, became: Counter[str], meanwhile: in
     none_left = "; none has left yet" if set(became) == {"pending"} else ""
     verb = "is" if count == 1 else "are"
     released = f"{incident}: {lost.messages(count)} {verb} released again{none_left}"
-    show(released + (f": {outcomes}." if outcomes else "."))
+    show_prose(released + (f": {outcomes}." if outcomes else "."))
     if meanwhile:
-        show(f"{meanwhile:,} were answered, or may not go any more, since you looked.")
+        show_prose(f"{meanwhile:,} were answered, or may not go any more, since you looked.")

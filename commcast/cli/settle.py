@@ -12,7 +12,7 @@ import typer
 from commcast.cli import lost
 from commcast.cli.opening import who
 from commcast.cli.options import FolderOption, JsonOption, NoQuestionOption, clock
-from commcast.cli.output import inert, say, show, show_json
+from commcast.cli.output import inert, say, show_json, show_prose
 from commcast.cli.releasing import desk_now, ledger_of
 from commcast.errors import ExitCode, Fault, InputError
 
@@ -73,9 +73,9 @@ def settle(
         document = {"incident": which.incident, **_counts(len(found), len(settled), as_)}
         show_json("settle", {**document, "exit_code": int(ExitCode.DONE)})
         return
-    show(f"{which.incident}: {lost.messages(len(settled))} settled as {as_}.")
+    show_prose(f"{which.incident}: {lost.messages(len(settled))} settled as {as_}.")
     if meanwhile:
-        show(f"{meanwhile:,} were answered or sent again meanwhile, and stay as they are.")
+        show_prose(f"{meanwhile:,} were answered or sent again meanwhile, and stay as they are.")
 
 
 def _counts(found: int, settled: int, as_: As) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import typer
 from commcast.cli.opening import desk_to_work, sender_for, who
 from commcast.cli.options import FolderOption, clock
 from commcast.cli.outcomes import tell_trouble
-from commcast.cli.output import going_on_unread, say, show
+from commcast.cli.output import going_on_unread, say, show, show_prose
 from commcast.cli.progress import Progress
 from commcast.cli.tick_words import delivered_in_words
 from commcast.errors import ExitCode, InputError, gravest
@@ -51,7 +51,7 @@ def stop(
         waiting = _waiting(ledger, wanted)
     name = _name(wanted)
     waits = "1 delivery waits" if waiting == 1 else f"{waiting} deliveries wait"
-    show(f"{name} {'stopped' if is_new else 'was stopped already'}; {waits}.")
+    show_prose(f"{name} {'stopped' if is_new else 'was stopped already'}; {waits}.")
     say(f"Let them go on with: commcast resume {'--all' if everything else wanted}")
 
 
@@ -81,7 +81,7 @@ def resume(
         for one in _with_open_deliveries(ledger, wanted):
             with Progress() as progress:
                 delivered = _deliver(desk, sender_for(desk, ledger, progress), one)
-            show(f"{one}: {_in_words(delivered)}")
+            show_prose(f"{one}: {_in_words(delivered)}")
             tell_trouble(one, delivered)
             codes.append(delivered.exit_code(desk.config.send.tolerate))
             if delivered.signal:

@@ -13,7 +13,7 @@ from commcast.cli.loop import Loop
 from commcast.cli.opening import desk_to_work, sender_for
 from commcast.cli.options import DryRunOption, FolderOption, JsonOption, moment_or_now
 from commcast.cli.outcomes import tell_signal
-from commcast.cli.output import going_on_unread, say, show, show_json
+from commcast.cli.output import going_on_unread, say, show, show_json, show_prose
 from commcast.cli.progress import Progress
 from commcast.cli.tick_words import as_document, delivered_in_words, fault_in_words, nudged_in_words
 from commcast.durations import parse_duration
@@ -162,10 +162,10 @@ def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: Talk) -> ExitCode:
     else:
         for incident, nudged in ticked.nudged.items():
             if not nudged.unreached:
-                show(f"{incident}: {nudged_in_words(nudged)}")
+                show_prose(f"{incident}: {nudged_in_words(nudged)}")
         for incident, delivered in ticked.delivered.items():
             if _is_news(delivered) and (news := delivered_in_words(delivered)):
-                show(f"{incident}: {news}")
+                show_prose(f"{incident}: {news}")
             tell_signal(incident, delivered)
     return code
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from commcast.cli.opening import desk_to_read
-from commcast.cli.output import say, show, show_json
+from commcast.cli.output import say, show_json, show_prose
 from commcast.cli.present import NAMES
 from commcast.cli.status_words import notice_in_words
 from commcast.cli.tick_words import fault_in_words, why_in_words
@@ -32,7 +32,7 @@ def show_foreseen(folder: Path | None, now: datetime, as_json: bool) -> ExitCode
         show_json("tick-dry-run", _document(found))
     else:
         for line in _lines(found):
-            show(line)
+            show_prose(line)
         for path, error in found.errors.items():
             say(fault_in_words(path, error))
     return gravest(error.exit_code for error in found.errors.values())

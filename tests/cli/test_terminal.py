@@ -43,6 +43,25 @@ def test_the_screen_fits_80_columns(desk: Path) -> None:
     assert max(len(line) for line in seen.screen.split("\n")) <= 80
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("status",), "No tick has run yet"),
+        (("update", "card1", "--status", "broken"), "--status: 'broken' is not known"),
+        (("update", "card1", "--issue", "More cards fail.", "--dry-run"), "Dry run: nothing was written"),
+        (("update", "card1", "--issue", "More cards fail.", "--yes"), "no tick has run yet"),
+        (("lint",), "audience support has nobody who can be told"),
+        (("recipients", "check", "no-such-audience-at-all-whatever-it-may-be"), "audiences are: "),
+    ],
+)
+def test_sentences_fit_80_columns(desk: Path, arguments: tuple[str, ...], said: str) -> None:
+    (desk / "audiences" / "support.csv").write_text("email,name\n")
+    declare(desk, "--audience", "customers", "--yes")
+    seen = re.sub("\x1b\\[[0-9;]*m", "", at_terminal(desk, arguments, []).screen)
+    assert max(len(line.rstrip()) for line in seen.split("\n")) <= 80
+    assert said in " ".join(seen.split())
+
+
 def test_what_doctor_finds_fits_80_columns_and_is_one_line_for_a_program(desk: Path) -> None:
     settings = desk / "commcast.toml"
     settings.write_text(settings.read_text() + f"[people.dana]\nname = 'Dana'\nemail = 'env:{'D' * 60}'\n")
