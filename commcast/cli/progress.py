@@ -64,25 +64,21 @@ class Progress:
 
     def begins(self, broadcast: str, waiting: int) -> None:
         """Hear that a broadcast begins, or that another provider takes over the rest of it."""
-        from commcast.cli.meter import Meter
-
         with self._lock:
             now = self.clock()
             self._frozen = None
             if broadcast not in self._meters:
                 self._meters = {name: each for name, each in self._meters.items() if not each.is_over}
-                self._meters[broadcast] = Meter(broadcast, now)
+                self._meters[broadcast] = _meter(broadcast, now)
             self._meters[broadcast].expect(waiting)
             self._heard(now)
 
     def settled(self, broadcast: str, outcomes: Mapping[str, int]) -> None:
         """Hear what has become of further deliveries."""
-        from commcast.cli.meter import Meter
-
         with self._lock:
             now = self.clock()
             if broadcast not in self._meters:
-                self._meters[broadcast] = Meter(broadcast, now)
+                self._meters[broadcast] = _meter(broadcast, now)
             self._meters[broadcast].settle(outcomes, now)
             self._heard(now)
 
@@ -181,6 +177,17 @@ class Progress:
             sys.stderr.flush()
         except (OSError, ValueError):  # a terminal that went away is no reason to end a send half way
             self._terminal = False
+
+
+def _meter(broadcast: str, now: float) -> Meter:
+    """Return the meter of a broadcast; what goes to an incident's own people says so in words."""
+    from commcast.cli.meter import Meter
+    from commcast.ledger.schema import OWN_STORY
+
+    if not broadcast.startswith(OWN_STORY):
+        return Meter(broadcast, now)
+    incident, _, channel = broadcast.removeprefix(OWN_STORY).partition(" ")
+    return Meter(f"{incident}'s own people, {channel}", now)
 
 
 def _paint(text: str, kind: str) -> str:

@@ -75,6 +75,17 @@ def test_freezing_and_sending_are_told_in_plain_lines(bench: Bench) -> None:
     assert "\x1b" not in told
 
 
+def test_what_goes_to_an_incidents_own_people_says_so(shown: Show) -> None:
+    """The ledger's name of their story, ~pay7, means nothing to whoever looks at the screen."""
+    clock = Clock()
+    told = watched(clock)
+    told.begins("~pay7 email", 2)
+    told.settled("~pay7 email", {"accepted": 1})
+    clock.now += 10
+    told.look()
+    assert shown()[0].startswith("pay7's own people, email  [")
+
+
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("command", [["tick"], ["resume", "pay7"]])
 def test_tick_and_resume_tell_it_too(bench: Bench, command: list[str]) -> None:
