@@ -8,7 +8,7 @@ import typer
 
 from commcast.cli.opening import desk_to_work
 from commcast.cli.options import FolderOption, JsonOption, clock
-from commcast.cli.output import say, show, show_json, table
+from commcast.cli.output import say, show, show_json, show_prose, table
 from commcast.cli.present import NAMES
 from commcast.cli.progress import Progress
 from commcast.errors import InputError
@@ -104,7 +104,7 @@ def _show(result: Reconciled) -> None:
     for group, tally in result.tallies.items():
         for why, count in tally.unknown.items():
             cause = _cause(result, group) if _is_unasked(result, group, why) else ""
-            show(f"  {group.incident}, {count:,} unknown by {NAMES[group.channel]}: {why}{cause}")
+            show_prose(f"  {group.incident}, {count:,} unknown by {NAMES[group.channel]}: {why}{cause}")
         if tally.meanwhile:
             show(f"  {group.incident}, {tally.meanwhile:,} by {NAMES[group.channel]} sent again meanwhile")
 
