@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -115,7 +116,27 @@ def looking_at(
             yield desk, what_is_owed(desk, found, None, as_if_released=True, late=True), ledger
             return
         check_story(desk, found, ledger, [each.id for each in loaded.incidents])
-        yield desk, what_is_owed(desk, found, ledger, as_if_released=True), ledger
+        yield desk, _with_held(what_is_owed(desk, found, ledger, as_if_released=True), ledger), ledger
+
+
+def _with_held(owed: Owed, ledger: Ledger | None) -> Owed:
+    """Return what is owed, where it says how much of what is frozen quiet hours hold."""
+    from commcast.ledger.history import tallies
+    from commcast.ledger.schema import State
+    from commcast.model import Channel
+    from commcast.plan.updates import with_held
+
+    if ledger is None:
+        return owed
+    held: Counter[tuple[str, Channel]] = Counter()
+    going: Counter[tuple[str, Channel]] = Counter()
+    with ledger.read() as connection:
+        for each in tallies(connection, owed.incident.id):
+            notice = (each.notice, Channel(each.channel))
+            held[notice] += each.count * (each.state is State.HELD)
+            going[notice] += each.count * (each.state is not State.SKIPPED)
+    waiting = {notice: (count, going[notice]) for notice, count in (+held).items()}
+    return replace(owed, lines=with_held(owed.lines, waiting))
 
 
 def only(survey: Survey, audience: str | None) -> Survey:

@@ -9,6 +9,7 @@ from __future__ import annotations
 UPDATE_OWED = "update {number}, {events}"
 UPDATE_TOLD_ELSEWHERE = "told elsewhere, before this ledger"
 ALREADY_SENT = "already sent"
+HELD_FOR_THE_NIGHT = "quiet hours hold back {held} of {number} until they end"
 UPDATE_TO_NEWCOMERS = "update {number}, to those who come late and were never told"
 UPDATE_NOT_TEXTED = "a plain update does not go by SMS"
 UPDATE_STALE = "older than its own promise; send it all the same with --late"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -33,6 +34,19 @@ def updates_due(
         Due(owning(notice, standing, now), *_is_owed(notice, update, standing, now, late=late))
         for notice in notices
         if notice.audiences or (notice.merged and notice.channel in standing.merged_on)
+    )
+
+
+def with_held(lines: Iterable[Due], held: Mapping[tuple[str, Channel], tuple[int, int]]) -> tuple[Due, ...]:
+    """Return the plan that says of what is frozen how much of it quiet hours hold.
+
+    `held` counts that by notice and channel, and all texts of it.
+    """
+    return tuple(
+        replace(line, reason=reasons.HELD_FOR_THE_NIGHT.format(held=found[0], number=found[1]))
+        if line.reason == reasons.ALREADY_SENT and (found := held.get((line.notice.id, line.notice.channel)))
+        else line
+        for line in lines
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
 
@@ -130,6 +130,19 @@ def test_preview_of_what_was_sent_says_so(desk: Path) -> None:
     done = run(desk, "preview", "card1")
     assert done.exit_code == 0
     assert "Update 1 by email: already sent\n" in done.stdout
+
+
+def test_preview_of_what_quiet_hours_hold_says_so(desk: Path) -> None:
+    """It was not sent, and status counts it as held."""
+    path = desk / "commcast.toml"
+    now = datetime.now(UTC).astimezone(load_config(desk).zone)
+    quiet = f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=2):%H:%M}"
+    night = path.read_text().replace('quiet = "21:00-08:00"', f'quiet = "{quiet}"')
+    path.write_text(night.replace("wake_for = [1, 2]", "wake_for = []"))
+    declare(desk, "--yes")
+    shown = run(desk, "preview", "card1").stdout
+    assert "Update 1 by email: already sent\n" in shown
+    assert "Update 1 by SMS: quiet hours hold back 1 of 1 until they end\n" in shown
 
 
 def test_preview_says_to_whom_a_holding_statement_goes_and_when(desk: Path) -> None:
