@@ -144,6 +144,16 @@ def test_words_to_all_keep_every_promise_and_a_correction_only_of_those_it_reach
     assert due_texts(corrected, texted(1, 120), texted(2, 180), now=now).keys() == {FIRST, SECOND}
 
 
+def test_where_some_who_wait_for_one_moment_know_less_than_others_it_tells_the_facts() -> None:
+    """A correction went to some, and promised what the text before it had promised to all."""
+    now = AT + timedelta(minutes=118)
+    corrected = incident_of(TWO.update(1), TWO.update(2).model_copy(update={"corrects": (1,)}))
+    (line,) = due_texts(corrected, texted(1, 120), texted(2, 120), now=now, silence=True).values()
+    assert line == (True, "the text promised by 12:05, with the facts of update 2")
+    (line,) = due_texts(TWO, texted(1, 120), texted(2, 120), now=now, silence=True).values()
+    assert line == (True, "the text promised by 12:05: nothing is new since update 2")
+
+
 def test_nothing_is_due_by_text_after_the_end_nor_to_who_gets_mail() -> None:
     now = AT + timedelta(minutes=200)
     assert due_texts(story(Status.INVESTIGATING, Status.RESOLVED), texted(1, 120), now=now) == {}

@@ -111,8 +111,7 @@ def _open_promises(said: Iterable[Said], incident: Incident) -> Iterator[tuple[s
     for each in said:
         if each.channel is not Channel.SMS:
             continue
-        told = incident.updates[each.number - 1 : each.number]
-        if kind_of(each.notice) is not NoticeKind.HOLDING and not any(one.corrects for one in told):
+        if _is_for_all(each, incident):
             waiting[each.audience] = set()
         own = waiting.setdefault(each.audience, set())
         own -= {promised for promised in own if is_named_for(each.notice, promised)}
@@ -120,6 +119,24 @@ def _open_promises(said: Iterable[Said], incident: Incident) -> Iterator[tuple[s
     for audience, open_ones in waiting.items():
         for promised in sorted(open_ones):
             yield audience, promised
+
+
+def _is_for_all(said: Said, incident: Incident) -> bool:
+    told = incident.updates[said.number - 1 : said.number]
+    return kind_of(said.notice) is not NoticeKind.HOLDING and not any(one.corrects for one in told)
+
+
+def _known_to_all(promised: datetime, audience: str, said: Iterable[Said], incident: Incident) -> int:
+    """Return the last update that everybody knows who waits for this promise: some may know more."""
+    known: list[int] = []
+    for each in said:
+        if each.channel is not Channel.SMS or each.audience != audience:
+            continue
+        if _is_for_all(each, incident):
+            known.clear()
+        if promised in each.text_promises:
+            known.append(each.number)
+    return min(known, default=0)
 
 
 def _notice_id(promised: datetime, made: Said, said: Sequence[Said]) -> str:
@@ -179,6 +196,7 @@ def _text(
     now: datetime,
 ) -> Notice:
     """Return the text that keeps a promise that was made: a holding statement where nothing is newer."""
+    known = _known_to_all(promised, made.audience, standing.said, incident)
     notice = replace(
         notice_of(incident, newest, Channel.SMS, standing, config),
         id=_notice_id(promised, made, standing.said),
@@ -187,9 +205,10 @@ def _text(
         audiences=(made.audience,),
         only_told=True,
         keeps=promised,
-        after=made.number,
+        after=known,
     )
-    if made.number < newest.number:
+    # Of planned work it tells that nobody has confirmed its start or end, and that to all alike.
+    if made.number < newest.number or (known < newest.number and newest.window is None):
         return notice
     step = _step(made, made.audience, standing.said)
     by = next_promise(config, incident, newest, made.audience, max(promised, now), step)
