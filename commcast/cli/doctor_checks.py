@@ -78,7 +78,7 @@ def _files(config: Config, now: datetime) -> Iterator[Check]:
         yield Check(
             FAIL,
             "incidents",
-            f"{len(loaded.broken)} are broken: {names}",
+            f"{len(loaded.broken)} {'is' if len(loaded.broken) == 1 else 'are'} broken: {names}",
             "see: commcast lint",
             ExitCode.INPUT,
         )

@@ -82,7 +82,9 @@ def _named(loaded: Loaded, wanted: str) -> Incident:
     found = next((incident for incident in loaded.incidents if incident.id == wanted), None)
     if found is not None:
         if loaded.broken:
-            say(f"Note: {len(loaded.broken)} other incident files are broken: commcast lint tells where.")
+            count = len(loaded.broken)
+            files = "incident file is" if count == 1 else "incident files are"
+            say(f"Note: {count} other {files} broken: commcast lint tells where.")
         return found
     own = [name for name in loaded.broken if name.rpartition("/")[2].removesuffix(".yaml") == wanted]
     faults = [fault for name in own or loaded.broken for fault in loaded.broken[name].faults]
