@@ -56,7 +56,14 @@ def outcome(render: Callable[[], Content]) -> Content | str:
     try:
         return render()
     except TemplateError as error:
-        return str(error)
+        return said(error)
+
+
+def said(error: TemplateError) -> str:
+    """Return what an error says; of templates in a circle, which are refused where files are gathered, the
+    depth of Python's stack decides which one is named."""
+    text = str(error)
+    return text.partition(": ")[2] if "is nested too deeply" in text else text
 
 
 def assert_both_ways_agree(group: Group, people: Sequence[Mapping[str, Any]]) -> int:
@@ -75,7 +82,7 @@ def read(group: Group, reader: Mapping[str, Any], line: int) -> tuple[Words | No
     try:
         words = group.words(reader, line=line)
     except TemplateError as error:
-        return None, str(error)
+        return None, said(error)
     return words, words.content
 
 
