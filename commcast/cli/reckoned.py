@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, time, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from commcast.errors import Fault, InputError
@@ -26,7 +26,7 @@ def right_times(desk: Desk, incident: Incident, wrong: str, right: str) -> dict[
 
     for key, shown, zone in _named(incident, wrong, desk):
         is_stretch = key == "timeframe" and incident.latest.timeframe.earliest is not None
-        meant = None if is_stretch else _instead(shown, right, zone)
+        meant = None if is_stretch else clock_near(shown, right, zone)
         if key == "timeframe" and meant is None:
             _refuse(
                 f"the expected end is reckoned, and {right!r:.40} names no one time", 'add: --timeframe "…"'
@@ -63,13 +63,17 @@ def _named(incident: Incident, wrong: str, desk: Desk) -> Iterator[tuple[str, da
                 yield key, moment, zone
 
 
-def _instead(wrong: datetime, right: str, zone: tzinfo) -> datetime | None:
-    """Return the one clock time that `right` names, on the day of the wrong one; None for none or several."""
-    clocks = _CLOCK.findall(right)
+def clock_near(moment: datetime, text: str, zone: tzinfo) -> datetime | None:
+    """Return the moment next to `moment` at which clocks in `zone` show the one time that `text` names.
+
+    None where it names none or several.
+    """
+    clocks = _CLOCK.findall(text)
     if len(clocks) != 1 or int(clocks[0][0]) > 23 or int(clocks[0][1]) > 59:
         return None
-    clock = time(int(clocks[0][0]), int(clocks[0][1]))
-    return datetime.combine(wrong.astimezone(zone).date(), clock, zone)
+    clock, day = time(int(clocks[0][0]), int(clocks[0][1])), moment.astimezone(zone).date()
+    days = (day + timedelta(days=number) for number in (-1, 0, 1))  # ten to twelve is the day before
+    return min((datetime.combine(each, clock, zone) for each in days), key=lambda found: abs(found - moment))
 
 
 def _refuse(what: str, remedy: str) -> NoReturn:

@@ -7,9 +7,11 @@ import json
 from datetime import UTC, datetime, timedelta
 from email import policy
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from commcast.cli.reckoned import clock_near
 from commcast.ledger.history import deliveries
 from commcast.ledger.schema import State
 from commcast.ledger.stops import stops_in_force
@@ -327,6 +329,23 @@ def test_a_wrong_time_that_messages_reckon_is_put_right_below_as_well(desk: Path
         assert f"“{wrong}”" in quoted
         assert wrong not in below
         assert right in below.partition("Expected end:")[2]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right", "meant"),
+    [
+        ("2026-11-23T00:20", "23:50", "2026-11-22T23:50"),
+        ("2026-11-22T23:50", "00:20", "2026-11-23T00:20"),
+        ("2026-11-22T23:50", "by 23:20", "2026-11-22T23:20"),
+        ("2026-11-22T23:50", "22:00 or 23:00", None),
+        ("2026-11-22T23:50", "in an hour", None),
+    ],
+)
+def test_the_right_time_is_the_one_next_to_the_wrong_one(wrong: str, right: str, meant: str | None) -> None:
+    """Over midnight it is another day's."""
+    berlin = ZoneInfo("Europe/Berlin")
+    found = clock_near(datetime.fromisoformat(wrong).replace(tzinfo=berlin), right, berlin)
+    assert found == (datetime.fromisoformat(meant).replace(tzinfo=berlin) if meant else None)
 
 
 def test_a_wrong_end_is_put_right_below_as_well(desk: Path) -> None:
