@@ -129,7 +129,7 @@ def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     if len(raw) > _LARGEST_CONFIG:
         raise ConfigError(Fault(name, 0, 0, "is larger than 1 MiB", "keep recipients in audiences/*.csv"))
     try:
-        text = raw.decode("utf-8-sig").replace("\r\n", "\n")
+        text = raw.decode("utf-8-sig")
         return text, tomllib.loads(text)
     except UnicodeDecodeError:
         raise ConfigError(Fault(name, 0, 0, "is not UTF-8 text", "save it as UTF-8")) from None

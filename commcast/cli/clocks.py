@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 _MOST = timedelta(hours=12)
 _CLOCK = re.compile(r"\s*(?P<by>by\s+)?(?P<clock>\d{1,2}:\d{2})\s*")
-_BY_CLOCK = re.compile(r"\s*by\s+\d{1,2}:\d{2}\s*", re.IGNORECASE)
 
 
 def is_far(moment: datetime, since: datetime) -> bool:
@@ -38,7 +37,7 @@ def with_its_date(desk: Desk, text: str) -> str:
         return text
     if fault := far_estimate(desk, text, moment):
         raise InputError(fault)
-    return f"{'by ' if found['by'] else ''}{write_instant(moment)}"
+    return f"{_by(text)}{write_instant(moment)}"
 
 
 def check_estimate(desk: Desk, timeframe: object, incident: Incident) -> None:
@@ -49,7 +48,7 @@ def check_estimate(desk: Desk, timeframe: object, incident: Incident) -> None:
 
 def far_estimate(desk: Desk, timeframe: str, latest: datetime | None) -> Fault | None:
     """Return what is wrong with "by 16:30" where that is so far off that another time is meant."""
-    if latest is None or not _BY_CLOCK.fullmatch(timeframe) or not is_far(latest, desk.now):
+    if latest is None or not _by(timeframe) or not is_far(latest, desk.now):
         return None
     return _far("--timeframe", timeframe.strip(), "is on", latest, desk)
 
@@ -65,6 +64,12 @@ def check_past(desk: Desk, option: str, text: str, written: str) -> None:
 
 def _far(option: str, text: str, verb: str, moment: datetime, desk: Desk) -> Fault:
     day = moment.astimezone(desk.config.zone)
-    meant = f"{'by ' if _BY_CLOCK.fullmatch(text) else ''}{day:%Y-%m-%dT%H:%M}"
+    meant = f"{_by(text)}{day:%Y-%m-%dT%H:%M}"
     what = f"{text} {verb} {day:%a} {day.day} {day:%b}, more than {_MOST.seconds // 3600} hours away"
     return Fault(option, 0, 0, what, f"write its date if that is meant: {meant!r}")
+
+
+def _by(text: str) -> str:
+    """Return "by " for a clock time that is an estimate ("by 16:30"), "" for anything else."""
+    found = _CLOCK.fullmatch(text)
+    return "by " if found and found["by"] else ""

@@ -24,26 +24,25 @@ def right_times(desk: Desk, incident: Incident, wrong: str, right: str) -> dict[
     """
     from commcast.instants import write_instant
 
-    for key, shown, zone in _named(incident, wrong, desk):
-        is_stretch = key == "timeframe" and incident.latest.timeframe.earliest is not None
-        meant = None if is_stretch else clock_near(shown, right, zone)
-        if key == "timeframe" and meant is None:
-            _refuse(
-                f"the expected end is reckoned, and {right!r:.40} names no one time", 'add: --timeframe "…"'
-            )
-        if key == "ended" and meant is None:
+    key, shown, zone = next(_named(incident, wrong, desk), ("", desk.now, desk.config.zone))
+    if not key:
+        return {}
+    if key == "window":
+        move = f'commcast reschedule {incident.id} --window "…"'
+        if incident.latest.status in {"in_progress", "verifying", "extended"}:
+            move = f'commcast extend {incident.id} --until "…"'
+        _refuse("this is a time of the planned window", f"{move} tells both windows")
+    if key == "started":
+        remedy = f'tell it in words: commcast update {incident.id} --issue "…"'
+        _refuse("this is when it began, which was released and stays", remedy)
+    meant = clock_near(shown, right, zone)
+    if key == "ended":
+        if meant is None:
             _refuse(f"{right!r:.40} names no one time of the end", "write its clock time: --right 10:01")
-        if key == "window":
-            move = f'commcast reschedule {incident.id} --window "…"'
-            if incident.latest.status in {"in_progress", "verifying", "extended"}:
-                move = f'commcast extend {incident.id} --until "…"'
-            _refuse("this is a time of the planned window", f"{move} tells both windows")
-        if key == "started":
-            remedy = f'tell it in words: commcast update {incident.id} --issue "…"'
-            _refuse("this is when it began, which was released and stays", remedy)
-        if meant is not None:
-            return {key: f"by {write_instant(meant)}" if key == "timeframe" else write_instant(meant)}
-    return {}
+        return {key: write_instant(meant)}
+    if meant is None or incident.latest.timeframe.earliest is not None:
+        _refuse("this is a time of the expected end", 'say the right one as well: --timeframe "…"')
+    return {key: f"by {write_instant(meant)}"}
 
 
 def _named(incident: Incident, wrong: str, desk: Desk) -> Iterator[tuple[str, datetime, tzinfo]]:
