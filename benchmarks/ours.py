@@ -46,8 +46,8 @@ def clock() -> datetime:
 
 def open_folder(folder: Path) -> tuple[Any, Any]:
     """Return a folder's desk and its ledger, made where there is none."""
-    from commcast.desk import open_desk
     from commcast.ledger.store import create_ledger, ledger_path, open_ledger
+    from commcast.operations.desk import open_desk
 
     desk = open_desk(folder, clock())
     path = ledger_path(folder)
@@ -71,10 +71,11 @@ def new(folder: Path) -> dict[str, Any]:
 
 def freeze(folder: Path) -> dict[str, Any]:
     """Release all drafts and freeze. Timed: from the list's first byte to the last commit."""
-    from commcast.desk import release_updates, what_is_owed
-    from commcast.freezing import Freezer
+    from commcast.delivery.freeze import Freezer
     from commcast.incidents.load import load_incidents
-    from commcast.ledger.owners import current_owner
+    from commcast.ledger.settle import current_owner
+    from commcast.operations.desk import what_is_owed
+    from commcast.operations.release import release_updates
 
     desk, ledger = open_folder(folder)
     with closing(ledger):
@@ -104,8 +105,9 @@ class LoopSeen:
 
 def deliver(folder: Path) -> dict[str, Any]:
     """Hand over what is frozen. Timed: from opening the first connection until all is settled and closed."""
-    from commcast.model import Channel
-    from commcast.wiring import adapter_for, make_sender
+    from commcast.model.incident import Channel
+    from commcast.operations.send import make_sender
+    from commcast.providers.registry import adapter_for
 
     desk, ledger = open_folder(folder)
     seen = LoopSeen()
@@ -123,11 +125,12 @@ def deliver(folder: Path) -> dict[str, Any]:
 
 def history(folder: Path) -> dict[str, Any]:
     """Let every incident that is over count as told elsewhere, and send the open ones."""
-    from commcast.desk import release_updates, what_is_owed
     from commcast.incidents.load import load_incidents
     from commcast.ledger.releases import record_history
-    from commcast.progress import Unheard
-    from commcast.wiring import make_sender
+    from commcast.model.message import Unheard
+    from commcast.operations.desk import what_is_owed
+    from commcast.operations.release import release_updates
+    from commcast.operations.send import make_sender
 
     desk, ledger = open_folder(folder)
     with closing(ledger):

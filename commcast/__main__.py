@@ -1,5 +1,7 @@
 """The program `commcast`, also as `python -m commcast`."""
 
+from __future__ import annotations
+
 import gc
 import os
 import sys

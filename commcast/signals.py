@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
+
 # A wrapper that passes on what the terminal has sent to us too makes two of one: so long they count as one.
 AGAIN_AFTER = 0.5  # seconds
 _RESUMABLE = (signal.SIGTERM, signal.SIGHUP)

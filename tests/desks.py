@@ -8,19 +8,20 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from commcast.adapters.base import Adapter
-from commcast.delivering import Delivered, Deliverer, no_fallback
-from commcast.desk import Desk, check_story, open_desk, release_updates, what_is_owed
-from commcast.freezing import Freezer
+from commcast.delivery.deliver import Delivered, Deliverer, no_fallback
+from commcast.delivery.freeze import Freezer
 from commcast.incidents.load import Loaded, load_incident, load_incidents
 from commcast.ledger.history import Told, deliveries
-from commcast.ledger.owners import current_owner
+from commcast.ledger.settle import current_owner
 from commcast.ledger.store import Ledger, create_ledger, ledger_path, open_ledger
-from commcast.model import Channel, Incident
-from commcast.progress import Unheard
-from commcast.sending import Sender
-from commcast.tick import Ticked, tick
-from commcast.wiring import adapter_for
+from commcast.model.incident import Channel, Incident
+from commcast.model.message import Unheard
+from commcast.operations.desk import Desk, check_story, open_desk, what_is_owed
+from commcast.operations.release import release_updates
+from commcast.operations.send import Sender
+from commcast.operations.tick import Ticked, tick
+from commcast.providers.base import Adapter
+from commcast.providers.registry import adapter_for
 
 DESK = "9f3c" * 4
 START = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from commcast.message import NOT_BEGUN, Blame, Email, HandOver, Outcome, OutcomeKind
-from commcast.model import Channel
+from commcast.model.incident import Channel
+from commcast.model.message import NOT_BEGUN, Blame, Email, HandOver, Outcome, OutcomeKind
 
 Answer = Callable[[HandOver], Outcome | None]
 

@@ -21,11 +21,10 @@ from commcast.ledger.freeze import (
     finish_freeze,
 )
 from commcast.ledger.history import Told, deliveries
-from commcast.ledger.pacing import Pace
 from commcast.ledger.schema import State, release, stamp
-from commcast.ledger.settling import Settlement
+from commcast.ledger.settle import Pace, Settlement
 from commcast.ledger.store import Ledger
-from commcast.message import Outcome, OutcomeKind
+from commcast.model.message import Outcome, OutcomeKind
 
 NOW = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 LEASE = timedelta(minutes=30)

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from commcast.config import Config
-from commcast.config_file import load_config
+from commcast.config.load import load_config
+from commcast.config.settings import Config
 from commcast.errors import InputError
 from commcast.incidents.editor import create_file
 from commcast.incidents.load import parse_incident
-from commcast.incidents.yamltext import lines_of
-from commcast.model import Incident
+from commcast.incidents.yaml_lines import lines_of
+from commcast.model.incident import Incident
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)  # 13:00 in Berlin
 

@@ -11,9 +11,10 @@ from typing import Self
 
 from commcast.ledger.claims import settle_and_claim
 from commcast.ledger.freeze import open_broadcasts
-from commcast.ledger.owners import current_owner
-from commcast.model import Channel
-from commcast.providers.base import Asked, Receipt, Seen, Sighting
+from commcast.ledger.settle import current_owner
+from commcast.model.incident import Channel
+from commcast.model.message import Receipt
+from commcast.providers.base import Asked, Seen, Sighting
 from tests.desks import Bench
 
 DEAD = current_owner().rpartition("|")[0] + "|1"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from commcast.config import Config
-from commcast.model import Channel, Incident, Kind, Recipient, Status, Timeframe, Update, Window
-from commcast.release import Release, digest
-from commcast.standing import IncidentStanding
+from commcast.config.settings import Config
+from commcast.model.incident import Channel, Incident, Kind, Recipient, Status, Timeframe, Update, Window
+from commcast.model.release import Release, digest
+from commcast.model.standing import IncidentStanding
 
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 

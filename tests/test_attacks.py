@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from commcast.errors import Fault, ProviderError
-from commcast.message import Email, HandOver, Outcome
-from commcast.model import Channel
-from commcast.plan.nudging import Nudge
+from commcast.model.incident import Channel
+from commcast.model.message import Email, HandOver, Outcome
+from commcast.oncall.nudges import Nudge
 from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
 from tests.fakes import FakeAdapter, accepted, address_of
 

@@ -16,22 +16,20 @@ from typing import Self
 import pytest
 from sqlalchemy import update
 
-from commcast import broadcast as broadcasting
-from commcast import verdict
-from commcast.broadcast import Ended, Run
-from commcast.delivering import LEASE, Delivered
-from commcast.desk import what_is_owed
+from commcast.delivery import breaker as verdict
+from commcast.delivery import worker as broadcasting
+from commcast.delivery.deliver import LEASE, Delivered
+from commcast.delivery.freeze import Freezer
+from commcast.delivery.worker import Ended, Run
 from commcast.errors import ExitCode, Fault, LedgerError, ProviderError
-from commcast.freezing import Freezer
 from commcast.ledger import schema
 from commcast.ledger.freeze import Broadcast, open_broadcasts
-from commcast.ledger.owners import current_owner
-from commcast.ledger.settling import settle_lost
-from commcast.ledger.stops import stop_incident, stops_in_force
+from commcast.ledger.releases import stop_incident, stops_in_force
+from commcast.ledger.settle import current_owner, settle_lost
 from commcast.ledger.store import open_ledger
-from commcast.message import Blame, Email, HandOver, Outcome, OutcomeKind
-from commcast.model import Channel
-from commcast.progress import Progress, Unheard
+from commcast.model.incident import Channel
+from commcast.model.message import Blame, Email, HandOver, Outcome, OutcomeKind, Progress, Unheard
+from commcast.operations.desk import what_is_owed
 from tests.desks import DESK, START, Bench, numbered, write_desk, write_incident
 from tests.fakes import FakeAdapter, HeldAdapter, accepted, address_of, saying, settle_down
 from tests.ledgers import nothing_can_be_written

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from commcast.cadence import interval, lateness_faults, promise, promises
-from commcast.config import Cadence
-from commcast.model import Kind, Status, Update, Window
+from commcast.config.settings import Cadence
+from commcast.model.incident import Kind, Status, Update, Window
+from commcast.plan.cadence import interval, lateness_faults, promise, promises
 from tests.stories import AT, config_of, incident_of, story, update_of
 
 PACE = Cadence.model_validate({"every": "20m", "after_2h": "60m", "after_1d": "4h", "board": "45m"})

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from commcast import calling
-from commcast.calling import call_once
 from commcast.errors import ExitCode
-from commcast.ledger.calls import Call, begin_call, calls
+from commcast.ledger.oncall import Call, begin_call, calls
 from commcast.ledger.schema import State
 from commcast.ledger.suppressions import suppress
+from commcast.operations import wake as calling
+from commcast.operations.wake import call_once
 from tests.desks import START, Bench, update_text, write_desk, write_incident
 
 WRITES = """

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from commcast.model import Channel, Level, Status
+from commcast.model.incident import Channel, Level, Status
+from commcast.model.standing import PersonStanding
 from commcast.plan import reasons
 from commcast.plan.notices import notice_of
-from commcast.plan.people import Action, decide
-from commcast.standing import PersonStanding
+from commcast.plan.readers import Action, decide
 from tests.desks import START, Bench, update_text, write_desk, write_incident
 from tests.stories import AT, READER, config_of, standing_of, story
 

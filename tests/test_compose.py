@@ -14,13 +14,21 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from commcast.compose import Content, DeliveryKey, Group, Words, build_message, content_digest, renderer_for
 from commcast.errors import TemplateError
-from commcast.message import Email, Skeleton, Sms
-from commcast.model import Channel, View
-from commcast.wording.rendering import EmailContent, Renderer
-from commcast.wording.sharing import MOST_KEPT, TRIED
-from commcast.wording.templating import Templates, Wording, shipped_templates
+from commcast.model.incident import Channel, View
+from commcast.model.message import Email, Skeleton, Sms
+from commcast.rendering.compose import (
+    Content,
+    DeliveryKey,
+    Group,
+    Words,
+    build_message,
+    content_digest,
+    renderer_for,
+)
+from commcast.rendering.render import EmailContent, Renderer
+from commcast.rendering.splice import MOST_KEPT, TRIED
+from commcast.rendering.templates import Templates, Wording, shipped_templates
 from tests.template_contexts import AUDIENCES, PHASES, PUBLIC, full, minimal
 from tests.wording.made_templates import (
     BARE,

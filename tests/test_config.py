@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from commcast.config import Config
-from commcast.config_file import config_schema, load_config
+from commcast.config.load import config_schema, load_config
+from commcast.config.settings import Config
 from commcast.errors import ConfigError
-from commcast.model import Channel
+from commcast.model.incident import Channel
 
 LEAST = """\
 [organisation]

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast import wiring
-from commcast.ledger.stops import stop_incident
-from commcast.message import Email, HandOver, Outcome, OutcomeKind
-from commcast.model import Channel
-from commcast.wording.wrong import holds, nearest, put_right
+from commcast.ledger.releases import stop_incident
+from commcast.model.incident import Channel
+from commcast.model.message import Email, HandOver, Outcome, OutcomeKind
+from commcast.model.text import holds, nearest, put_right
+from commcast.providers import registry as wiring
 from tests.cli.running import run
 from tests.desks import START, Bench, numbered, update_text, write_desk, write_incident, write_list
 from tests.fakes import Answer, FakeAdapter, accepted, address_of, saying

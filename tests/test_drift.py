@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from commcast.drift import Drift, drift_of, not_kept
+from commcast.model.drift import Drift, drift_of
+from commcast.oncall.ticks import not_kept
 from tests.stories import config_of
 
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)

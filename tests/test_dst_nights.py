@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from commcast.instants import at_offset_of, in_zone, parse_clock_time, parse_window
-from commcast.ledger.story import what_was_said
-from commcast.model import Channel
+from commcast.ledger.history import what_was_said
+from commcast.model.incident import Channel
+from commcast.model.times import at_offset_of, in_zone, parse_clock_time, parse_window
 from tests.calendars import calendar_file, event_in, parsed
 from tests.desks import Bench, update_text, write_desk
 

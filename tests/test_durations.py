@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.durations import parse_duration, short_duration, spoken_duration
+from commcast.model.times import parse_duration, short_duration, spoken_duration
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from commcast.duty import HandOver, OnDuty, on_duty_for, owner_since, who_is_on_duty
-from commcast.model import Status
+from commcast.model.duty import HandOver, OnDuty, on_duty_for, owner_since, who_is_on_duty
+from commcast.model.incident import Status
 from tests.stories import story
 
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)

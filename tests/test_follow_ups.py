@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.plan.quiet import next_morning
+from commcast.plan.reminders import next_morning
 from tests.cli.running import run
 from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from commcast.foresight import Foreseen, foresee
+from commcast.ledger.releases import lift_stop, stop_incident
 from commcast.ledger.schema import State
-from commcast.ledger.stops import lift_stop, stop_incident
-from commcast.tick import Ticked
+from commcast.operations.foresee import Foreseen, foresee
+from commcast.operations.tick import Ticked
 from tests.desks import Bench, update_text, write_desk, write_incident
 from tests.nights import night
 

@@ -12,17 +12,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from commcast.compose import Group, Words
-from commcast.desk import what_is_owed
+from commcast.delivery.freeze import Freezer, _as_json
+from commcast.delivery.rows import OwedDeliveries
+from commcast.delivery.survey import survey_all
 from commcast.errors import InputError, LedgerError
-from commcast.freezing import Freezer, _as_json
-from commcast.ledger import gathering
+from commcast.ledger import bulk as gathering
 from commcast.ledger.freeze import begin_freeze, drop_freeze
-from commcast.ledger.owners import current_owner
-from commcast.model import Channel
-from commcast.owed import OwedDeliveries
-from commcast.survey import survey_all
-from commcast.wording.rendering import EmailContent
+from commcast.ledger.settle import current_owner
+from commcast.model.incident import Channel
+from commcast.operations.desk import what_is_owed
+from commcast.rendering.compose import Group, Words
+from commcast.rendering.render import EmailContent
 from tests.desks import Bench, write_desk, write_incident, write_list
 from tests.ledgers import OTHER
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from commcast.duty import HandOver
-from commcast.model import Status
-from commcast.plan.handing import handing_nudges
-from commcast.plan.nudging import Nudge
+from commcast.model.duty import HandOver
+from commcast.model.incident import Status
+from commcast.oncall.nudges import Nudge, handing_nudges
 from tests.stories import AT, config_of, incident_of, story, update_of
 
 CONFIG = config_of(

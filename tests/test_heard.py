@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from commcast.heard import Heard, NewestRelease, standing_of_audience
+from commcast.model.standing import Heard, NewestRelease, standing_of_audience
 
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 

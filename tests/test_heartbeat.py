@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from commcast.heartbeat import ping, url_of
+from commcast.oncall.heartbeat import ping, url_of
 from tests.adapters import http_standins
 from tests.adapters.http_standins import HttpStandIn, answer, redirect, threaded
 from tests.adapters.servers import make_certificate
@@ -159,7 +159,7 @@ def test_the_certificate_is_that_of_the_name(tmp_path: Path, monkeypatch: pytest
 
 _STUCK = """
 import socket, sys, threading
-from commcast.heartbeat import ping
+from commcast.oncall.heartbeat import ping
 socket.getaddrinfo = lambda *a, **k: threading.Event().wait()
 print(ping("https://beat.invalid/", private=False, seconds=0.3))
 """

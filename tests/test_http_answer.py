@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.providers.http_answer import Trouble, retry_after
+from commcast.providers.http import Trouble, retry_after
 
 NOW = datetime(2026, 11, 21, 10, 5, tzinfo=UTC)
 UNIX = int(NOW.timestamp())

@@ -62,10 +62,10 @@ def test_lint_loads_no_provider_and_no_database(tmp_path: Path) -> None:
 
 # What only sending, asking or showing needs.
 OF_SENDING = HEAVY - {"sqlalchemy"} | {
-    "commcast.broadcast",
-    "commcast.compose",
-    "commcast.delivering",
-    "commcast.wiring",
+    "commcast.delivery.worker",
+    "commcast.rendering.compose",
+    "commcast.delivery.deliver",
+    "commcast.providers.registry",
     "email_validator",
     "jinja2",
     "phonenumbers",
@@ -84,18 +84,12 @@ def test_a_tick_with_nothing_due_loads_nothing_that_sends(tmp_path: Path) -> Non
     assert loaded_by("tick", folder=tmp_path, of=OF_SENDING) == set()
 
 
-def test_the_layer_rules_name_every_adapter() -> None:
-    """A module such as `smtp_outcomes` is a part of the adapter `smtp`."""
-    modules = {path.stem for path in (CHECKOUT / "commcast" / "adapters").glob("[a-z]*.py")} - {
-        "base",
-        "mime",
-        "mime_body",
-        "http_outcomes",
-        "turns",
-    }
-    expected = {f"commcast.adapters.{name.partition('_')[0]}" for name in modules}
+def test_the_layer_rules_name_every_provider() -> None:
+    """A provider is a package of its own, or, like the outbox, one file."""
+    folder = CHECKOUT / "commcast" / "providers"
+    packages = {path.name for path in folder.iterdir() if (path / "__init__.py").exists()}
+    expected = {f"commcast.providers.{name}" for name in packages | {"outbox"}}
     settings = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["importlinter"]
     contracts = {contract["type"]: contract for contract in settings["contracts"]}
     assert set(contracts["independence"]["modules"]) == expected
-    records = {f"commcast.providers.{name}_records" for name in ("sendgrid", "twilio")}
-    assert set(contracts["protected"]["protected_modules"]) == expected | records
+    assert set(contracts["protected"]["protected_modules"]) == expected

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.instants import (
+from commcast.model.times import (
     parse_clock_time,
     parse_instant,
     parse_promise,

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.errors import ExitCode
-from commcast.ledger.stops import lift_stop, stop_incident
-from commcast.model import Channel, Incident, Status
-from commcast.plan.lead import TICK_IS_GONE, others_wait
+from commcast.ledger.releases import lift_stop, stop_incident
+from commcast.model.incident import Channel, Incident, Status
+from commcast.model.standing import IncidentStanding, Said
+from commcast.plan.due import TICK_IS_GONE, others_wait
 from commcast.plan.notices import notice_of
-from commcast.standing import IncidentStanding, Said
 from tests.desks import START, Bench, update_text, write_desk, write_incident
 from tests.stories import AT, config_of, released, story
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from commcast import throttle, verdict
-from commcast.delivering import Delivered
+from commcast.delivery import breaker as throttle
+from commcast.delivery import breaker as verdict
+from commcast.delivery.breaker import Verdict
+from commcast.delivery.deliver import Delivered
 from commcast.errors import ExitCode, Fault, ProviderError
 from commcast.ledger.suppressions import list_suppressions
-from commcast.message import Blame, HandOver, Outcome, OutcomeKind
-from commcast.model import Channel
-from commcast.verdict import Verdict
+from commcast.model.incident import Channel
+from commcast.model.message import Blame, HandOver, Outcome, OutcomeKind
 from tests.desks import START, Bench
 from tests.fakes import FakeAdapter, accepted, saying
 from tests.test_broadcast import bench_of, deliver, mails, reasons, run_of

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from commcast.adapters import mime
-from commcast.compose import DeliveryKey, Group, Words, build_message
 from commcast.errors import TemplateError
-from commcast.message import CalendarFile, Email
-from commcast.model import Channel
-from commcast.wording.templating import Wording
+from commcast.model.incident import Channel
+from commcast.model.message import CalendarFile, Email
+from commcast.providers import mime
+from commcast.rendering.compose import DeliveryKey, Group, Words, build_message
+from commcast.rendering.templates import Wording
 from tests.desks import Bench, write_desk, write_incident
 from tests.wording.made_templates import group_of, readers, wordings
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from commcast import nudging
 from commcast.errors import ExitCode, TryAgain
-from commcast.ledger.calls import begin_call
-from commcast.ledger.stops import stops_in_force
+from commcast.ledger.oncall import begin_call
+from commcast.ledger.releases import stops_in_force
 from commcast.ledger.store import Ledger
-from commcast.model import Channel
-from commcast.nudging import Nudger
+from commcast.model.incident import Channel
+from commcast.operations import wake as nudging
+from commcast.operations.wake import Nudger
 from tests.desks import START, Bench, update_text, write_desk, write_incident
 from tests.fakes import FakeAdapter
 

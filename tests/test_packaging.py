@@ -101,7 +101,7 @@ def _build_wheel(source: Path, folder: Path) -> None:
 
 
 def _templates_found(new: Environment, elsewhere: Path) -> Path:
-    code = "from commcast.wording.templating import shipped_templates; print(shipped_templates())"
+    code = "from commcast.rendering.templates import shipped_templates; print(shipped_templates())"
     found = Path(_run(str(new.python), "-c", code, folder=elsewhere).strip())
     assert (found / "customers" / "email.txt.j2").is_file()
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from commcast.model import Channel
+from commcast.model.incident import Channel
 from tests.calendars import calendar_file, event_in, parsed, words
 from tests.desks import Bench, update_text, write_desk
 

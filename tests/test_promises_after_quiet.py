@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from commcast.config import SmsChannel
-from commcast.foresight import foresee
-from commcast.ledger.ticks import record_tick
-from commcast.plan.texts import text_promise
+from commcast.config.settings import SmsChannel
+from commcast.ledger.oncall import record_tick
+from commcast.operations.foresee import foresee
+from commcast.plan.promises import text_promise
 from tests.desks import Bench, update_text, write_desk, write_incident, write_list
 from tests.test_texts import BERLIN, SILENCE, texts_to, ticks
 

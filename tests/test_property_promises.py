@@ -12,14 +12,14 @@ from pathlib import Path
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from commcast.ledger.calls import nudges_given
-from commcast.ledger.stops import lift_stop, stop_incident
-from commcast.ledger.story import incident_standing
+from commcast.ledger.history import incident_standing
+from commcast.ledger.oncall import nudges_given
+from commcast.ledger.releases import lift_stop, stop_incident
 from commcast.ledger.suppressions import suppress
-from commcast.message import Email, HandOver, Outcome
-from commcast.model import Channel
-from commcast.plan.kinds import moment_id
-from commcast.standing import Said
+from commcast.model.incident import Channel
+from commcast.model.message import Email, HandOver, Outcome
+from commcast.model.standing import Said
+from commcast.plan.notices import moment_id
 from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
 from tests.fakes import FakeAdapter, accepted, address_of
 

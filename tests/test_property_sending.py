@@ -12,10 +12,10 @@ from pathlib import Path
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from commcast.ledger.stops import lift_stop, stop_incident
+from commcast.ledger.releases import lift_stop, stop_incident
 from commcast.ledger.suppressions import suppress
-from commcast.message import Blame, Email, HandOver, Outcome, OutcomeKind
-from commcast.model import Channel
+from commcast.model.incident import Channel
+from commcast.model.message import Blame, Email, HandOver, Outcome, OutcomeKind
 from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
 from tests.fakes import FakeAdapter, accepted, address_of
 

@@ -13,18 +13,19 @@ from typing import Self
 import pytest
 from sqlalchemy import Connection, event
 
-from commcast import importing, receiving
 from commcast.errors import CommcastError, ConfigError, ExitCode, LedgerError, TryAgain
-from commcast.importing import Imported, Importer
 from commcast.ledger.history import tallies
 from commcast.ledger.receipts import receipts_by_incident
-from commcast.ledger.settling import Settlement
+from commcast.ledger.settle import Settlement
 from commcast.ledger.store import Ledger, create_ledger, ledger_path, open_ledger
 from commcast.ledger.suppressions import Suppression, erase, erased_key, list_suppressions, suppress
-from commcast.message import Outcome, OutcomeKind
-from commcast.model import Channel
-from commcast.providers.base import Asked, Entry, Receipt, ReceiptKind, Records, Refused, Sighting
-from commcast.receiving import Received, Receiver
+from commcast.model.incident import Channel
+from commcast.model.message import Outcome, OutcomeKind, Receipt, ReceiptKind
+from commcast.operations import reconcile as receiving
+from commcast.operations import suppress as importing
+from commcast.operations.reconcile import Received, Receiver
+from commcast.operations.suppress import Imported, Importer
+from commcast.providers.base import Asked, Entry, Records, Refused, Sighting
 from tests.desks import DESK
 from tests.ledgers import NOW, answer, claim, fill, nothing_can_be_written
 
@@ -157,7 +158,7 @@ def test_one_providers_trouble_is_not_the_others(
 
 
 def test_receipts_are_joined_by_chunks(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiving, "CHUNK", 10)
+    monkeypatch.setattr(receiving, "RECEIPTS_AT_ONCE", 10)
     keys = [f"k{number}" for number in range(25)]
     accept(ledger, *keys)
     seen_at: list[int] = []
@@ -173,7 +174,7 @@ def test_receipts_are_joined_by_chunks(ledger: Ledger, monkeypatch: pytest.Monke
 
 
 def test_a_full_last_chunk_is_no_trouble(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiving, "CHUNK", 2)
+    monkeypatch.setattr(receiving, "RECEIPTS_AT_ONCE", 2)
     accept(ledger, "a", "b")
     (received,) = receive(ledger, sendgrid=FakeRecords(arrived("a", "b")))
     assert (received.trouble, received.joined.counts) == (None, {"delivered": 2})
@@ -187,7 +188,7 @@ def test_a_ledger_that_cannot_be_written_ends_the_run(ledger: Ledger) -> None:
 
 
 def test_two_at_once_are_one(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiving, "CHUNK", 3)
+    monkeypatch.setattr(receiving, "RECEIPTS_AT_ONCE", 3)
     keys = [f"k{number}" for number in range(60)]
     accept(ledger, *keys)
     bounces = [

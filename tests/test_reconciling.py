@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from commcast import reconciling
 from commcast.errors import CommcastError, ConfigError, ExitCode, LedgerError, TryAgain
 from commcast.ledger import schema
-from commcast.ledger.doubts import Which, acts
 from commcast.ledger.history import Told
-from commcast.ledger.owners import current_owner
+from commcast.ledger.settle import current_owner
 from commcast.ledger.suppressions import erase
-from commcast.message import Email, OutcomeKind, Sms
-from commcast.model import Channel
+from commcast.ledger.unknowns import Which, acts
+from commcast.model.incident import Channel
+from commcast.model.message import Email, OutcomeKind, Sms
+from commcast.operations import reconcile as reconciling
+from commcast.operations.reconcile import ERASED, NOT_ASKED, Group, Reconciled, Reconciler
 from commcast.providers.base import Asked, Records, Refused, Seen, Sighting
-from commcast.reconciling import ERASED, NOT_ASKED, Group, Reconciled, Reconciler
 from tests.desks import Bench, numbered, write_desk, write_incident
 from tests.fakes import FakeAdapter, saying
 from tests.ledgers import nothing_can_be_written
@@ -340,7 +340,7 @@ def test_words_that_do_not_render_as_they_were_frozen_are_not_compared(tmp_path:
 
 
 def test_many_are_asked_about_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconciling, "CHUNK", 3)
+    monkeypatch.setattr(reconciling, "ASKED_AT_ONCE", 3)
     monkeypatch.setattr(reconciling, "_AT_ONCE", 2)
     bench = desk_of(tmp_path, customers=10)
     records = FakeRecords(answer=lambda a: taken(a) if a.delivery % 2 else seeing(Seen.NOTHING)(a))

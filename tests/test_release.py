@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from commcast.model import Incident, Status, Timeframe, Window, Words
-from commcast.release import changed, digest, drafts, facts
+from commcast.model.incident import Incident, Status, Timeframe, Window, Words
+from commcast.model.release import changed, digest, drafts, facts
 from tests.stories import AT, incident_of, released, story, update_of
 
 BASE = incident_of(update_of(1, ended=None))
@@ -80,7 +80,7 @@ def test_the_files_name_may_change(more: dict[str, Any]) -> None:
 
 def test_every_field_of_an_update_was_thought_of() -> None:
     """A new field is published and so in the digest, unless it is named as internal here and there."""
-    from commcast.release import _NOT_PUBLISHED
+    from commcast.model.release import _NOT_PUBLISHED
 
     assert set(type(BASE.latest).model_fields) >= _NOT_PUBLISHED
     internal = {"internal", "owner", "owner_named", "backup", "number", "line", "at_written"}

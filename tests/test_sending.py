@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from commcast.errors import DecisionNeeded, ExitCode, InputError
-from commcast.ledger.stops import lift_stop, stop_incident
+from commcast.ledger.releases import lift_stop, stop_incident
 from commcast.ledger.suppressions import erase, suppress
 from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
 
@@ -245,7 +245,7 @@ def test_a_tick_does_not_send_a_renamed_file_again(bench: Bench) -> None:
 
 
 def test_a_list_that_changed_since_it_was_looked_at_stops_the_send(bench: Bench) -> None:
-    from commcast.desk import what_is_owed
+    from commcast.operations.desk import what_is_owed
 
     owed = what_is_owed(bench.desk, bench.incident(), bench.ledger, as_if_released=True)
     seen = [notice.digest for notice in owed.survey().notices]

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.config import Silence, SmsChannel
-from commcast.ledger.story import incident_standing
-from commcast.model import Channel, Incident, Status
-from commcast.plan.quiet import end_of_quiet
-from commcast.plan.texts import AFTER_QUIET, text_promise, texts_due
-from commcast.standing import IncidentStanding, Said
+from commcast.config.settings import Silence, SmsChannel
+from commcast.ledger.history import incident_standing
+from commcast.model.incident import Channel, Incident, Status
+from commcast.model.standing import IncidentStanding, Said
+from commcast.plan.promises import AFTER_QUIET, text_promise, texts_due
+from commcast.plan.reminders import end_of_quiet
 from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
 from tests.stories import AT, config_of, incident_of, released, story
 

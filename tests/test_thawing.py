@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from commcast.compose import content_digest, renderer_for
-from commcast.desk import what_is_owed
 from commcast.errors import LedgerError
 from commcast.ledger import schema
+from commcast.operations.desk import what_is_owed
+from commcast.rendering.compose import content_digest, renderer_for
 from tests.desks import Bench, numbered, write_desk, write_incident
 
 USER_MAIL = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from commcast.tomlplaces import Places
+from commcast.config.load import Places
 
 TEXT = """\
 # most_an_hour = 1

@@ -1,18 +1,110 @@
-"""The command line: parse, call, print, exit. One file a group of commands."""
+"""The app: errors become a line and an exit code."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from commcast import __version__
-from commcast.cli.group import CommcastGroup, in_words
-from commcast.cli.output import finish, say, show
-from commcast.errors import ExitCode
+from commcast.cli.commands import TABLE, Commands
+from commcast.cli.output import finish, say, show, show_json, silence
+from commcast.errors import CommcastError, ExitCode, Fault, InputError
+from commcast.signals import EndedBySignal, ending_at_once
+
+_LEDGER_FOLDER = ".commcast"  # known here without the ledger's heavy imports
+
+
+class CommcastGroup(TyperGroup):
+    """The top of the command line; its help groups the commands by who needs them when.
+
+    A command's code is imported when it runs, and not to list it.
+    """
+
+    def __init__(self, **attrs: Any) -> None:
+        super().__init__(**attrs)
+        self.commands = cast(Any, Commands())  # read only: there is one table of commands
+
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for entry in TABLE:
+            panels.setdefault(entry.panel, []).append((entry.name, entry.help))
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl(rows)
+
+    def invoke(self, ctx: Any) -> Any:
+        as_json = "--json" in ctx.args
+        try:
+            with ending_at_once():
+                return super().invoke(ctx)
+        except TyperException as error:
+            _tell_program(error, as_json)
+            raise
+        except InputError as error:
+            raise _end(error.exit_code, str(error), as_json, error.faults, _notes(error)) from None
+        except CommcastError as error:
+            raise _end(error.exit_code, str(error), as_json, notes=_notes(error)) from None
+        except KeyboardInterrupt:
+            message = "Interrupted; what was not released was not sent."
+            raise _end(ExitCode.INTERRUPTED, message, as_json) from None
+        except EndedBySignal as ended:
+            message = (
+                f"Ended by {ended.name}: nothing more is sent. The next tick, or the same command, goes on."
+            )
+            raise _end(ExitCode.TERMINATED, message, as_json) from None
+        except BrokenPipeError:
+            # The reader of our output went away (`| head`): that is no error of ours.
+            silence(sys.stdout)
+            raise typer.Exit(ExitCode.DONE) from None
+        except OSError as error:
+            raise _end(_code_of(error), in_words(error), as_json) from None
+
+
+def in_words(error: OSError) -> str:
+    """Return "path: reason" for what the operating system refused and no other place has named."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{os.fsdecode(error.filename)}: {reason}" if _has_path(error) else reason
+
+
+def _code_of(error: OSError) -> ExitCode:
+    of_ledger = _has_path(error) and _LEDGER_FOLDER in os.fsdecode(error.filename).split("/")
+    return ExitCode.LEDGER if of_ledger else ExitCode.INPUT
+
+
+def _has_path(error: OSError) -> bool:
+    return isinstance(error.filename, str | bytes | os.PathLike)
+
+
+def _notes(error: CommcastError) -> Sequence[str]:
+    """Return how to go on, as noted on the error on its way up."""
+    return getattr(error, "__notes__", ())
+
+
+def _end(
+    code: ExitCode, message: str, as_json: bool, faults: Sequence[Fault] = (), notes: Sequence[str] = ()
+) -> typer.Exit:
+    """Tell an error to people and, where JSON was asked for, to programs; return what ends the process."""
+    say("\n".join([message, *notes]))
+    if as_json:
+        from dataclasses import asdict
+
+        what = {"faults": [asdict(fault) for fault in faults]} if faults else {"message": message}
+        show_json("error", {"exit_code": code, **what})
+    return typer.Exit(code)
+
+
+def _tell_program(error: TyperException, as_json: bool) -> None:
+    """Show the library's usage error as JSON where that was asked for; people read it from the library."""
+    if as_json and hasattr(error, "format_message"):
+        show_json("error", {"exit_code": ExitCode.INPUT, "message": error.format_message()})
+
 
 app = typer.Typer(
     cls=CommcastGroup,

@@ -1,15 +1,22 @@
-"""The table of all commands: what --help says of each, and where it lives; it is read only when it runs."""
+"""The table of all commands, and how each is parsed."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import typer
+from typer.core import TyperCommand
+from typer.exceptions import TyperException
+
+from commcast.cli.output import inert
+from commcast.errors import InputError
 
 if TYPE_CHECKING:
     from typer.core import TyperCommand, TyperGroup
+
 
 BAD_MINUTE = "In the bad minute"
 PLANNED_WORK = "Planned work"
@@ -48,7 +55,7 @@ TABLE = (
     Entry(
         "resolve",
         BAD_MINUTE,
-        "resolve:resolve",
+        "end:resolve",
         "Say that it is over, to everybody who was told that it began.",
     ),
     Entry(
@@ -60,19 +67,19 @@ TABLE = (
     Entry(
         "retract",
         BAD_MINUTE,
-        "endings:retract",
+        "end:retract",
         "Take a false alarm back: exactly those who heard of it are told so.",
     ),
     Entry(
         "reopen",
         BAD_MINUTE,
-        "endings:reopen",
+        "end:reopen",
         "Say that it is not over after all, with what is seen and done now.",
     ),
     Entry(
         "merge",
         BAD_MINUTE,
-        "endings:merge",
+        "end:merge",
         "End an incident that is part of another, with one last message that names it.",
     ),
     Entry(
@@ -166,13 +173,13 @@ TABLE = (
     Entry(
         "feedback",
         LOOK_FIRST,
-        "feedback:feedback",
+        "report:feedback",
         'Add what readers answered to "did we keep you well informed?"; the report shows the sum.',
     ),
     Entry(
         "templates",
         LOOK_FIRST,
-        "templates:templates",
+        "lint:templates",
         "List which template wins for each audience, channel and status.",
     ),
     Entry("tick", UNATTENDED, "tick:tick", "Send what is released and owed; for cron."),
@@ -185,7 +192,7 @@ TABLE = (
     Entry(
         "receipts",
         UNATTENDED,
-        "receipts:receipts",
+        "reconcile:receipts",
         "Ask the providers what became of what they accepted: delivered, bounced or failed.",
     ),
     Entry(
@@ -197,13 +204,13 @@ TABLE = (
     Entry(
         "resend",
         LOST_ANSWERS,
-        "resend:resend",
+        "unknown:resend",
         "Send once more what may or may not have arrived: who did get it gets it twice.",
     ),
     Entry(
         "settle",
         LOST_ANSWERS,
-        "settle:settle",
+        "unknown:settle",
         "Say what became of messages whose answer was lost, as a person who knows.",
     ),
     Entry("init", SET_UP, "init:init", "Make a desk's folder that works at once and sends nothing outside."),
@@ -216,7 +223,7 @@ TABLE = (
     Entry(
         "schema",
         SET_UP,
-        "schema:schema",
+        "lint:schema",
         "Print the JSON Schema of incident files, commcast.toml, or presets.",
     ),
     Entry(
@@ -258,11 +265,72 @@ def _make(entry: Entry) -> TyperCommand | TyperGroup:
     module, _, name = entry.place.partition(":")
     found = getattr(import_module(f"commcast.cli.{module}"), name)
     if not isinstance(found, typer.Typer):
-        from commcast.cli.command import CommcastCommand
-
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)
         alone.command(entry.name, cls=CommcastCommand, rich_help_panel=entry.panel)(found)
         found = alone
     made: TyperCommand | TyperGroup = typer.main.get_command(found)  # type: ignore[assignment]
     made.name = entry.name
     return made
+
+
+_TITLED = ("declare", "schedule")
+# Where the words belong that somebody wrote in the place of an incident's id.
+_WORDS_GO_TO = {
+    "update": '--nothing-new "…" (or --issue "…")',
+    "resolve": '--fixed "…"',
+    "complete": '--fixed "…"',
+    "cancel": '--because "…"',
+    "retract": '--because "…"',
+    "reopen": '--issue "…"',
+}
+
+
+class CommcastCommand(TyperCommand):
+    """A command that tells a person all that is missing, not one option after another."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Return what is left of `args`. Raises the library's usage error, which ends in exit code 2."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            missing = self._missing(ctx, given) if getattr(error, "param_type", self) is None else []
+            if not missing:
+                raise
+            count = "an option is" if len(missing) == 1 else f"{len(missing)} options are"
+            cast(typer.Context, ctx).fail("\n".join([f"{count} missing:", *missing]))
+        except TyperException as error:
+            what = str(getattr(error, "message", ""))
+            remedy = self._meant(ctx, given) if what.startswith("Got unexpected extra argument") else ""
+            if not remedy:
+                raise
+            cast(typer.Context, ctx).fail(f"{what}\n{remedy}")
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Of an id that holds spaces it is said where words go."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            if " " in str(ctx.params.get("incident") or "") and (remedy := self._place_of_words()):
+                error.add_note(remedy)
+            raise
+
+    def _missing(self, ctx: Any, args: list[str]) -> list[str]:
+        given, _, _ = self.make_parser(ctx).parse_args(args=args)
+        return [
+            f"  {param.opts[0]}  {getattr(param, 'help', '')}".rstrip()
+            for param in self.get_params(ctx)
+            if param.required and param.name not in given
+        ]
+
+    def _meant(self, ctx: Any, args: list[str]) -> str:
+        """Return what was probably meant by more words than a command takes, "" where nobody knows."""
+        given, more, _ = self.make_parser(ctx).parse_args(args=args)
+        if self.name in _TITLED:
+            title = shlex.quote(inert(" ".join([str(given.get("title", "")), *more])))
+            return f"Put the words in quotes: commcast {self.name} {title}"
+        return self._place_of_words()
+
+    def _place_of_words(self) -> str:
+        option = _WORDS_GO_TO.get(self.name or "")
+        return f"Words go behind an option: commcast {self.name} {option}" if option else ""

@@ -1,43 +1,44 @@
-"""The command correct: puts wrong words right for those who got them, and for the rest before they do."""
+"""Correct."""
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import time as time_of_day
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from commcast.cli.finding import find_incident, is_open_for_readers
-from commcast.cli.opening import who
 from commcast.cli.options import (
+    ActionOption,
     DryRunOption,
     FolderOption,
     IncidentArgument,
+    InternalOption,
     JsonOption,
+    TimeframeOption,
     YesOption,
     clock,
-)
-from commcast.cli.output import say
-from commcast.cli.releasing import Wishes, desk_now, ledger_of, send_incident
-from commcast.cli.send import plan_only
-from commcast.cli.update import Place, append, check_unchanged, checked_update
-from commcast.cli.words import (
-    ActionOption,
-    InternalOption,
-    TimeframeOption,
     update_entry,
     written_keys,
 )
+from commcast.cli.output import say
+from commcast.cli.release import Wishes, desk_now, ledger_of, send_incident
+from commcast.cli.send import plan_only
+from commcast.cli.session import find_incident, is_open_for_readers, who
+from commcast.cli.update import Place, append, check_unchanged, checked_update
 from commcast.errors import Fault, InputError
-from commcast.textfile import FORBIDDEN
+from commcast.files import FORBIDDEN
 
 if TYPE_CHECKING:
-    from commcast.desk import Desk
     from commcast.ledger.store import Ledger
-    from commcast.model import Incident, Update
-    from commcast.tracing import Words
+    from commcast.model.incident import Incident, Update
+    from commcast.operations.desk import Desk
+    from commcast.operations.earlier_words import Words
+
 
 # How long what is with a provider at the moment of the stop may take to be answered.
 _PATIENCE = 30.0  # seconds
@@ -131,8 +132,8 @@ def _find(desk: Desk, ledger: Ledger, wanted: str | None) -> Place:
 
 def _found(place: Place, ledger: Ledger, wrong: str, only: Sequence[int]) -> _Found:
     """Return where the wrong words stand. Raises InputError, with what comes nearest, where nowhere."""
+    from commcast.operations.earlier_words import words_of, wrong_in
     from commcast.plan.corrections import says
-    from commcast.tracing import words_of, wrong_in
 
     incident = place.incident
     if unknown := [number for number in only if not 1 <= number <= len(incident.updates)]:
@@ -155,8 +156,7 @@ def _found(place: Place, ledger: Ledger, wrong: str, only: Sequence[int]) -> _Fo
 
 
 def _times(place: Place, wrong: str, right: str) -> dict[str, Any]:
-    from commcast.cli.reckoned import right_times
-    from commcast.wording.wrong import holds
+    from commcast.model.text import holds
 
     return {} if holds(place.incident.title, wrong) else right_times(place.desk, place.incident, wrong, right)
 
@@ -168,7 +168,7 @@ def _corrected_before(incident: Incident, wrong: str) -> Mapping[int, Update]:
 
 
 def _nowhere(incident: Incident, wrong: str, said: Iterable[Words], before: Mapping[int, Update]) -> Fault:
-    from commcast.wording.wrong import nearest
+    from commcast.model.text import nearest
 
     what = f"no message of {incident.id} says {wrong!r:.80}"
     if before:
@@ -182,7 +182,7 @@ def _nowhere(incident: Incident, wrong: str, said: Iterable[Words], before: Mapp
 
 def _entry(place: Place, found: _Found, wrong: str, right: str) -> dict[str, Any]:
     """Return the keys of the update that corrects."""
-    from commcast.instants import write_instant
+    from commcast.model.times import write_instant
     from commcast.plan.corrections import corrected
 
     keys = corrected(place.incident.latest, wrong, right)
@@ -197,7 +197,7 @@ def _entry(place: Place, found: _Found, wrong: str, right: str) -> dict[str, Any
 
 def _timeframe(place: Place, number: int, right: str) -> str:
     """Return the right expected end as the file takes it: counted, as the wrong one was, from its message."""
-    from commcast.instants import parse_timeframe, write_instant
+    from commcast.model.times import parse_timeframe, write_instant
 
     desk, update = place.desk, place.incident.update(number)
     try:
@@ -214,7 +214,7 @@ def _timeframe(place: Place, number: int, right: str) -> str:
 
 def _tell(incident: Incident, wrong: str, right: str) -> None:
     """Say what stays as it is though it holds the wrong words."""
-    from commcast.wording.wrong import holds, put_title_right
+    from commcast.model.text import holds, put_title_right
 
     if holds(incident.title, wrong):
         title = put_title_right(incident.title, wrong, right)
@@ -226,9 +226,9 @@ def _tell(incident: Incident, wrong: str, right: str) -> None:
 
 def _halt(ledger: Ledger, incident: str) -> None:
     """Stop what is going out, and wait for the answers to what is on its way: who got it is then known."""
-    from commcast.ledger.misheard import on_their_way
-    from commcast.ledger.settling import settle_lost
-    from commcast.ledger.stops import stop_to_correct
+    from commcast.ledger.corrections import on_their_way
+    from commcast.ledger.releases import stop_to_correct
+    from commcast.ledger.settle import settle_lost
 
     with ledger.write() as connection:
         stopped_by = stop_to_correct(connection, incident, who(), clock())
@@ -245,3 +245,69 @@ def _halt(ledger: Ledger, incident: str) -> None:
             say(f"Waiting for the answers to {waits:,} messages that are on their way …")
             has_said = True
         time.sleep(_BETWEEN_LOOKS)
+
+
+_CLOCK = re.compile(r"(?<![\d:])(\d{1,2}):(\d{2})(?![\d:])")
+
+
+def right_times(desk: Desk, incident: Incident, wrong: str, right: str) -> dict[str, Any]:
+    """Return the keys that put right what `wrong` names, where it is a time that messages reckon.
+
+    To say what is right and to show the wrong time below it would help nobody. Raises InputError where
+    another command says such a time.
+    """
+    from commcast.model.times import write_instant
+
+    key, shown, zone = next(_named(incident, wrong, desk), ("", desk.now, desk.config.zone))
+    if not key:
+        return {}
+    if key == "window":
+        move = f'commcast reschedule {incident.id} --window "…"'
+        if incident.latest.status in {"in_progress", "verifying", "extended"}:
+            move = f'commcast extend {incident.id} --until "…"'
+        _refuse("this is a time of the planned window", f"{move} tells both windows")
+    if key == "started":
+        remedy = f'tell it in words: commcast update {incident.id} --issue "…"'
+        _refuse("this is when it began, which was released and stays", remedy)
+    meant = clock_near(shown, right, zone)
+    if key == "ended":
+        if meant is None:
+            _refuse(f"{right!r:.40} names no one time of the end", "write its clock time: --right 10:01")
+        return {key: write_instant(meant)}
+    if meant is None or incident.latest.timeframe.earliest is not None:
+        _refuse("this is a time of the expected end", 'say the right one as well: --timeframe "…"')
+    return {key: f"by {write_instant(meant)}"}
+
+
+def _named(incident: Incident, wrong: str, desk: Desk) -> Iterator[tuple[str, datetime, tzinfo]]:
+    """Yield key, moment and zone of each time that messages reckon and `wrong` names by its clock time."""
+    latest, clocks = incident.latest, {f"{int(found[1]):02}:{found[2]}" for found in _CLOCK.finditer(wrong)}
+    moments: list[tuple[str, datetime | None]] = [
+        ("ended", latest.ended),
+        ("window", latest.window.start if latest.window else None),
+        ("window", latest.window.end if latest.window else None),
+        ("timeframe", None if latest.is_end or latest.window else latest.timeframe.latest),
+        ("timeframe", None if latest.is_end or latest.window else latest.timeframe.earliest),
+        ("started", None if latest.window else incident.started),
+    ]
+    for zone in (desk.config.zone, UTC):
+        for key, moment in moments:
+            if moment is not None and f"{moment.astimezone(zone):%H:%M}" in clocks:
+                yield key, moment, zone
+
+
+def clock_near(moment: datetime, text: str, zone: tzinfo) -> datetime | None:
+    """Return the moment next to `moment` at which clocks in `zone` show the one time that `text` names.
+
+    None where it names none or several.
+    """
+    clocks = _CLOCK.findall(text)
+    if len(clocks) != 1 or int(clocks[0][0]) > 23 or int(clocks[0][1]) > 59:
+        return None
+    clock, day = time_of_day(int(clocks[0][0]), int(clocks[0][1])), moment.astimezone(zone).date()
+    days = (day + timedelta(days=number) for number in (-1, 0, 1))  # ten to twelve is the day before
+    return min((datetime.combine(each, clock, zone) for each in days), key=lambda found: abs(found - moment))
+
+
+def _refuse(what: str, remedy: str) -> NoReturn:
+    raise InputError(Fault("--wrong", 0, 0, what, remedy))

@@ -89,7 +89,7 @@ def cron(
 
 def installation(folder: Path, secrets: Path) -> Installation:
     """Return what runs here, over which folder. Raises InputError for a path that no format can hold."""
-    from commcast.config_file import load_config
+    from commcast.config.load import load_config
 
     config = load_config(folder)
     here = folder.absolute()

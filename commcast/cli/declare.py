@@ -9,22 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commcast.cli import asking
-from commcast.cli.keeping import check_can_go
-from commcast.cli.options import DryRunOption, FolderOption, JsonOption, YesOption
-from commcast.cli.output import say
-from commcast.cli.releasing import Wishes, desk_now, ledger_for, ledger_of, send_incident
-from commcast.cli.send import plan_only
-from commcast.cli.windows import check_ahead, read_window, written
-from commcast.cli.words import (
+from commcast.cli import prompt
+from commcast.cli.options import (
     ActionOption,
     AffectedOption,
     AudienceOption,
     ConfidenceOption,
+    DryRunOption,
     EditOption,
     ExpectedOption,
+    FolderOption,
     InternalOption,
     IssueOption,
+    JsonOption,
     NextOption,
     OwnerOption,
     ResolutionOption,
@@ -32,6 +29,7 @@ from commcast.cli.words import (
     SeverityOption,
     StatusOption,
     TimeframeOption,
+    YesOption,
     in_terms_of_options,
     meaning,
     missing_options,
@@ -39,13 +37,19 @@ from commcast.cli.words import (
     with_dates,
     written_keys,
 )
+from commcast.cli.output import say
+from commcast.cli.question import check_can_go
+from commcast.cli.release import Wishes, desk_now, ledger_for, ledger_of, send_incident
+from commcast.cli.send import plan_only
+from commcast.cli.times import check_ahead, read_window, written
 from commcast.errors import Fault, InputError, LedgerError
 
 if TYPE_CHECKING:
-    from commcast.config import Config
-    from commcast.desk import Desk
+    from commcast.config.settings import Config
     from commcast.errors import ExitCode
-    from commcast.model import Incident
+    from commcast.model.incident import Incident
+    from commcast.operations.desk import Desk
+
 
 _TOP_KEYS = (
     "id",
@@ -177,15 +181,15 @@ def complete(desk: Desk, data: dict[str, Any], *, asked: bool, hint: str = "") -
     `hint` says, where anything is missing, what else could have been meant. What could not be said is asked
     for again at once: a later refusal would lose the other answers.
     """
-    from commcast.cli.clocks import with_its_date
+    from commcast.cli.times import with_its_date
 
     first = data["updates"][0]
     planned = data.get("kind") == "maintenance"
     missing = [key for key in ("title", "severity", *(["window"] if planned else [])) if key not in data]
     missing += [key for key in (_NEEDED[:2] if planned else _NEEDED) if key not in first]
-    if not missing or (not asked and asking.at_terminal()):
+    if not missing or (not asked and prompt.at_terminal()):
         return _with_blanks(data, missing)
-    if not asking.at_terminal():
+    if not prompt.at_terminal():
         error = missing_options(missing, planned=planned)
         if hint:
             error.add_note(hint)
@@ -195,7 +199,7 @@ def complete(desk: Desk, data: dict[str, Any], *, asked: bool, hint: str = "") -
     say("A few words are needed; nothing is sent before you have seen all of it.")
     for key in missing:
         question = f"{key.capitalize()} ({meaning(key, planned=planned)}):"
-        answer = asking.ask_until_good(question, _checks(desk, key))
+        answer = prompt.ask_until_good(question, _checks(desk, key))
         (data if key in _TOP_KEYS else first)[key] = _as_written(desk, key, answer)
     if "timeframe" in missing and "expected_at" not in {**data, **first}:
         first["timeframe"] = with_its_date(desk, first["timeframe"])
@@ -252,17 +256,17 @@ def _checked(
     desk: Desk, data: dict[str, Any], taken: Container[str], check: Callable[[Incident], None], *, edit: bool
 ) -> tuple[Incident, str]:
     """Return the incident that `data` makes, and its file's text. Raises InputError in terms of options."""
-    from commcast.cli.clocks import check_estimate
-    from commcast.desk import check_story
+    from commcast.cli.times import check_estimate
     from commcast.incidents.editor import new_incident_id
     from commcast.incidents.load import parse_incident
-    from commcast.incidents.yamltext import lines_of
+    from commcast.incidents.yaml_lines import lines_of
+    from commcast.operations.desk import check_story
 
     incident_id = data.get("id") or new_incident_id(str(data.get("title", "")), taken)
     name = f"incidents/{incident_id}.yaml"
     text = "\n".join(lines_of({"id": incident_id, **data}, 0)) + "\n"
     if edit:
-        text = asking.edited(text)
+        text = prompt.edited(text)
     try:
         incident = parse_incident(text, name, desk.config, desk.now)
         check_story(desk, incident, None)
@@ -275,8 +279,8 @@ def _checked(
     return incident, text
 
 
-def _checks(desk: Desk, key: str) -> asking.Check:
-    known: dict[str, asking.Check] = {
+def _checks(desk: Desk, key: str) -> prompt.Check:
+    known: dict[str, prompt.Check] = {
         "severity": _check_severity,
         "timeframe": lambda answer: _check_timeframe(desk, answer),
         "window": lambda answer: _check_window(desk, answer),
@@ -305,8 +309,8 @@ def _check_severity(answer: str) -> None:
 
 
 def _check_timeframe(desk: Desk, answer: str) -> None:
-    from commcast.cli.clocks import far_estimate
-    from commcast.instants import parse_timeframe
+    from commcast.cli.times import far_estimate
+    from commcast.model.times import parse_timeframe
 
     latest = parse_timeframe(answer, desk.now, desk.config.zone).latest
     if fault := far_estimate(desk, answer, latest):

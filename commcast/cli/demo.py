@@ -1,13 +1,30 @@
-"""The command demo: a whole incident told in a folder of its own, with the clock moved."""
+"""Demo: tells the story."""
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commcast.cli.demo_desk import ZONE, DemoDesk, wait
 from commcast.cli.options import moment_or_now
+from commcast.cli.output import BOLD, CYAN, DIM, inert, paint, show_painted
+from commcast.cli.present import NAMES
+from commcast.model.message import Unheard
+
+if TYPE_CHECKING:
+    from commcast.delivery.survey import AudienceSurvey, Survey
+    from commcast.ledger.store import Ledger
+    from commcast.model.incident import Incident, Update
+    from commcast.operations.desk import Desk
+
 
 FOLDER = "commcast-demo"
 
@@ -30,7 +47,201 @@ def demo(
 
     Example: commcast demo
     """
-    from commcast.cli import demo_desk, demo_story
+    from commcast.cli import demo_desk
 
     desk = demo_desk.make(folder, moment_or_now(now))
-    demo_story.tell(desk)
+    tell(desk)
+
+
+WIDTH = 78  # columns: fits a terminal of 80
+_LINES_ONLY_THEY_READ = 3
+_HEADINGS = {
+    1: "commcast declare: nobody knows the cause yet, and people are told so",
+    2: "commcast update: the cause is found, and there is a first estimate",
+    3: "commcast update: nothing new, but the promise of {promise} is kept",
+    4: "commcast update: the fix is in place, and is being watched",
+    5: "commcast resolve: who heard that it began hears that it is over",
+}
+_NEXT = (
+    ("report pay7", "what was promised, and what kept"),
+    ("log pay7", "who was told what, and when"),
+    ("declare payments --severity 2", "your turn, from a preset"),
+    ("init ../my-desk", "a desk of your own"),
+)
+_SHOWN_IN_FULL = {1, 2, 5}
+
+
+def tell(demo: DemoDesk) -> None:
+    """Release the updates one by one, each at its own time, and show what readers get; then what to do."""
+    from commcast.incidents.load import parse_incident
+    from commcast.ledger.store import create_ledger, ledger_path
+    from commcast.operations.desk import open_desk
+
+    desk = open_desk(demo.folder, demo.now)
+    name = demo.incident_path.relative_to(demo.folder).as_posix()
+    whole = parse_incident(demo.incident_text, name, desk.config, demo.now)
+    _say_what_this_is()
+    ledger = create_ledger(ledger_path(demo.folder), desk.config.desk)
+    try:
+        promise, seen = None, set[str]()
+        for update in whole.updates:
+            if update.number > 1:
+                wait(replace(desk, now=whole.update(update.number - 1).at), ledger, update.at)
+            demo.incident_path.write_text(_text_until(demo.incident_text, whole, update), encoding="utf-8")
+            promise = _one_moment(demo, replace(desk, now=update.at), ledger, update, promise, seen)
+    finally:
+        ledger.close()
+    _show_end(demo, whole)
+
+
+def _text_until(text: str, whole: Incident, update: Update) -> str:
+    """Return the file as it stood when `update` was its last."""
+    if update.number == len(whole.updates):
+        return text
+    lines = text.splitlines()
+    return "\n".join(lines[: whole.update(update.number + 1).line - 1]).rstrip() + "\n"
+
+
+def _one_moment(
+    demo: DemoDesk, desk: Desk, ledger: Ledger, update: Update, promise: datetime | None, seen: set[str]
+) -> datetime | None:
+    """Release and send one update the way the verbs do, and show it; return what was promised."""
+    from commcast.incidents.load import load_incident
+    from commcast.operations.desk import check_story, what_is_owed
+    from commcast.operations.release import release_updates
+    from commcast.operations.send import make_sender
+
+    incident = load_incident(demo.incident_path, desk.config, desk.now)
+    check_story(desk, incident, ledger)
+    planned = what_is_owed(desk, incident, ledger, as_if_released=True)
+    survey = planned.survey()
+    release_updates(desk, planned, planned.drafts, ledger, how="yes", by="demo")
+    sender = make_sender(desk, ledger, clock=lambda: desk.now, progress=Unheard())
+    sender.send(what_is_owed(desk, incident, ledger), expected=[notice.digest for notice in survey.notices])
+    _show_moment(update, survey, promise, seen)
+    return min((by for n in survey.notices for by in n.notice.next_update_by.values() if by), default=None)
+
+
+def _show_moment(update: Update, survey: Survey, promise: datetime | None, seen: set[str]) -> None:
+    heading = _HEADINGS[update.number].format(promise=_clock(promise) if promise else "")
+    show_painted("")
+    show_painted(paint(f"{_clock(update.at)}  {heading}", BOLD))
+    show_painted(paint(f"       {_told(survey)}", DIM))
+    if update.number in _SHOWN_IN_FULL:
+        for heading, lines in _readings(update, survey, seen):
+            show_painted("")
+            show_painted(paint(f"  {heading}", CYAN))
+            for line in lines:
+                show_painted("\n".join(_wrapped(inert(line))))
+
+
+def _told(survey: Survey) -> str:
+    """Return who is told by what, in one line."""
+    told = [
+        f"{NAMES[notice.notice.channel]}: " + ", ".join(f"{a.audience} {a.send}" for a in sent)
+        for notice in survey.notices
+        if (sent := [a for a in notice.audiences.values() if a.send])
+    ]
+    return "; ".join(told) + ("" if len(told) > 1 else "; no SMS for a plain update")
+
+
+def _readings(update: Update, survey: Survey, seen: set[str]) -> Iterator[tuple[str, list[str]]]:
+    """Yield what each audience reads: the customers' messages first, then what only the others read."""
+    mails, texts = _by_channel(survey, "email"), _by_channel(survey, "sms")
+    customers = _body(mails["customers"])
+    yield f"customers, email: {_subject(mails['customers'])}", _telling(update, customers)
+    for audience, text in texts.items():
+        yield f"{audience}, SMS of {text.segments // text.send} segments", _body(text)
+    for audience in ("executives", "support"):
+        theirs = _only_theirs(update, _body(mails[audience]), customers, seen)
+        if theirs:
+            yield f"{audience}, email: the same facts, and what only they read", theirs
+
+
+def _by_channel(survey: Survey, channel: str) -> dict[str, AudienceSurvey]:
+    """Return the audiences that hear something on a channel."""
+    return {
+        audience.audience: audience
+        for notice in survey.notices
+        if notice.notice.channel == channel
+        for audience in notice.audiences.values()
+        if audience.sample is not None
+    }
+
+
+def _telling(update: Update, lines: list[str]) -> list[str]:
+    """Return the lines that say what, what next, until when and what now: the heart of every message."""
+    words = [update.fixed, update.remains, update.if_it_persists]
+    if not update.is_end:
+        words = [update.issue, update.resolution]
+    wanted = [" ".join(word.split()) for word in words if word]
+    wanted += ["How long:", "Expected end:", "Next update"]
+    return [line for line in lines if any(word in line for word in wanted)]
+
+
+def _only_theirs(update: Update, lines: list[str], customers: list[str], seen: set[str]) -> list[str]:
+    """Return the lines whose words the customers do not read, those the screen has not shown yet."""
+    known = {_value(line) for line in customers} | seen
+    theirs = [line for line in lines if _value(line) not in known and not line.startswith("Hello")]
+    inside = [line for line in theirs if update.internal and _value(update.internal) in _value(line)]
+    shown = inside or theirs[:_LINES_ONLY_THEY_READ]
+    seen.update(map(_value, shown))
+    return shown
+
+
+def _value(line: str) -> str:
+    """Return what a line says behind its label."""
+    return " ".join(line.partition(": ")[2].split() or line.split()).lower()
+
+
+def _subject(audience: AudienceSurvey) -> str:
+    return inert(str(getattr(_content(audience), "subject", "")))
+
+
+def _body(audience: AudienceSurvey) -> list[str]:
+    content = _content(audience)
+    text = str(getattr(content, "text", "") or getattr(content, "body", ""))
+    return [line.removeprefix("- ") for line in text.splitlines() if line.strip()]
+
+
+def _content(audience: AudienceSurvey) -> object:
+    return audience.sample.content if audience.sample else None
+
+
+def _wrapped(line: str) -> Iterable[str]:
+    return textwrap.wrap(line, WIDTH, initial_indent="  | ", subsequent_indent="  |   ")
+
+
+def _clock(at: datetime) -> str:
+    return f"{at.astimezone(ZONE):%H:%M}"
+
+
+def _say_what_this_is() -> None:
+    show_painted(paint("Card payments fail at Acme Pay. Watch three audiences being told.", BOLD))
+    show_painted("The clock is moved; every message is written to a file, and nothing is sent.")
+
+
+def _show_end(demo: DemoDesk, whole: Incident) -> None:
+    from commcast.cli.status import show_status
+
+    show_painted("")
+    show_painted(paint("The desk afterwards", BOLD))
+    show_status(demo.folder, now=whole.latest.at + timedelta(minutes=1), incident=None)
+    outbox = demo.folder / "outbox"
+    mails, texts = len(list(outbox.glob("*.eml"))), len(list(outbox.glob("*.txt")))
+    show_painted("")
+    show_painted(paint(f"Open them: {mails} emails and {texts} SMS are in {outbox}", BOLD))
+    show_painted("")
+    show_painted(paint("And now:", BOLD))
+    show_painted(f"  cd {demo.folder}")
+    program = program_name()
+    width = len(program) + 35
+    for rest, why in _NEXT:
+        show_painted(f"{f'  {program} {rest}'.ljust(width)}  # {why}")
+
+
+def program_name() -> str:
+    """Return what a person types to run this program: its whole path where no shell would find it."""
+    found = shutil.which("commcast")
+    started = Path(sys.argv[0])
+    return "commcast" if found or started.name != "commcast" else str(started.absolute())

@@ -1,16 +1,28 @@
-"""Makes the demo's desk: a real folder with invented people, and the shipped example incident."""
+"""Demo: its folder, and its clock that moves."""
 
 from __future__ import annotations
 
 import re
 import secrets
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from email import message_from_bytes, policy
 from pathlib import Path
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from commcast.cli.output import BOLD, DIM, inert, paint, show_painted
+from commcast.cli.present import wrapped
 from commcast.errors import Fault, InputError
+from commcast.model.message import Unheard
+
+if TYPE_CHECKING:
+    from commcast.ledger.store import Ledger
+    from commcast.operations.desk import Desk
+    from commcast.operations.tick import Ticked
+
 
 ZONE = ZoneInfo("Europe/Berlin")
 INCIDENT = "pay7"
@@ -172,3 +184,45 @@ def _clear(folder: Path) -> None:
 
 def _cannot(folder: Path, what: str) -> InputError:
     return InputError(Fault(str(folder), 0, 0, what, "name another: commcast demo --folder DIR"))
+
+
+_MINUTE = timedelta(minutes=1)
+
+
+def wait(desk: Desk, ledger: Ledger, until: datetime) -> None:
+    """Tick at each minute between the desk's moment and `until`, and show who was woken and what went out."""
+    from commcast.operations.send import make_sender
+    from commcast.operations.tick import tick
+
+    now = desk.now + _MINUTE
+    while now < until:
+        moment = replace(desk, now=now)
+        sender = make_sender(moment, ledger, clock=lambda now=now: now, progress=Unheard())  # type: ignore[misc]
+        for line in _lines(moment, tick(moment, ledger, lambda sender=sender: sender)):  # type: ignore[misc]
+            show_painted(line)
+        now += _MINUTE
+
+
+def _lines(desk: Desk, ticked: Ticked) -> Iterator[str]:
+    at = f"{desk.now.astimezone(ZONE):%H:%M}"
+    if nudged := ticked.nudged.get(INCIDENT):
+        from commcast.cli.tick import why_in_words
+
+        yield ""
+        yield paint(f"{at}  tick nudges {' and '.join(nudged.people)}: {why_in_words(nudged.nudges)}", BOLD)
+        yield paint(f"       the line to paste: {inert(nudged.nudges[0].line)}", DIM)
+    done = ticked.delivered.get(INCIDENT)
+    if done is not None and done.handed_over:
+        yield ""
+        yield paint(f"{at}  tick: nobody wrote, and a holding statement goes out by itself", BOLD)
+        for text in _newest_mail(desk):
+            yield from wrapped(inert(text), "  |   ", "  | ")
+
+
+def _newest_mail(desk: Desk) -> list[str]:
+    """Return the lines of the last mail to a customer: what is so, and when they hear next."""
+    mails = sorted((desk.config.folder / "outbox").glob("*-kim-bakery-example.eml"))
+    mail = message_from_bytes(mails[-1].read_bytes(), policy=policy.default) if mails else None
+    body = mail.get_body(("plain",)) if mail else None
+    lines = body.get_content().splitlines() if body else []
+    return [line for line in lines if line.startswith(("We have nothing new", "Next update"))]

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commcast.cli import asking
-from commcast.cli.finding import find_incident, is_open
-from commcast.cli.opening import desk_to_work, sender_for, who
+from commcast.cli import prompt
 from commcast.cli.options import FolderOption, IncidentArgument, JsonOption, clock
 from commcast.cli.output import going_on_unread, inert, say, show, show_json
 from commcast.cli.progress import Progress
-from commcast.duty import OnDuty, on_duty_for
+from commcast.cli.session import desk_to_work, find_incident, is_open, sender_for, who
 from commcast.errors import InputError
+from commcast.model.duty import OnDuty, on_duty_for
 
 if TYPE_CHECKING:
-    from commcast.config import Config, Person
-    from commcast.desk import Desk
+    from commcast.config.settings import Config, Person
     from commcast.ledger.store import Ledger
-    from commcast.model import Incident
+    from commcast.model.incident import Incident
+    from commcast.operations.desk import Desk
+
 
 _LONGEST_NOTE = 200  # characters; it goes into a text message
 
@@ -43,7 +43,7 @@ def handover(
 
     Example: commcast handover pay7 --to sam --note "the rollback runs, watch db-eu-3"
     """
-    from commcast.ledger.duty import offer
+    from commcast.ledger.oncall import offer
 
     with desk_to_work(folder) as (desk, ledger), going_on_unread():
         person, said = known_person(desk.config, to), _one_line(note)
@@ -73,7 +73,7 @@ def take(
 
     Example: commcast take pay7 --as sam
     """
-    from commcast.ledger.duty import take as record
+    from commcast.ledger.oncall import take as record
 
     with desk_to_work(folder) as (desk, ledger), going_on_unread():
         person = _who_takes(desk.config, as_)
@@ -119,7 +119,7 @@ def _who_takes(config: Config, named: str | None) -> str:
         return known_person(config, named)
     if (found := _person_of_login(config.people, who())) is not None:
         return found
-    if not config.people or not asking.at_terminal():
+    if not config.people or not prompt.at_terminal():
         known = ", ".join(config.people) or "nobody yet: write [people] in commcast.toml"
         raise InputError(f"{who()!r:.60} is nobody of [people]; say who you are with --as; known: {known}")
 
@@ -129,7 +129,7 @@ def _who_takes(config: Config, named: str | None) -> str:
         except InputError as error:
             raise ValueError(str(error)) from None
 
-    return known_person(config, asking.ask_until_good(f"Who are you? ({', '.join(config.people)})", check))
+    return known_person(config, prompt.ask_until_good(f"Who are you? ({', '.join(config.people)})", check))
 
 
 def _one_line(note: str) -> str:
@@ -160,7 +160,7 @@ def _incident(desk: Desk, ledger: Ledger, wanted: str | None) -> Incident:
 
 
 def _on_duty(incident: Incident, ledger: Ledger) -> OnDuty:
-    from commcast.ledger.duty import handovers
+    from commcast.ledger.oncall import handovers
 
     with ledger.read() as connection:
         return on_duty_for(incident, handovers(connection, incident.id))
@@ -168,10 +168,9 @@ def _on_duty(incident: Incident, ledger: Ledger) -> OnDuty:
 
 def _tell(desk: Desk, ledger: Ledger, incident: Incident, on_duty: OnDuty) -> None:
     """Tell both, on the one path of nudges; what cannot be told now the next tick tells."""
-    from commcast.ledger.calls import nudges_given
-    from commcast.ledger.duty import handovers
-    from commcast.nudging import Nudger
-    from commcast.plan.handing import handing_nudges
+    from commcast.ledger.oncall import handovers, nudges_given
+    from commcast.oncall.nudges import handing_nudges
+    from commcast.operations.wake import Nudger
 
     with ledger.read() as connection:
         given = nudges_given(connection, incident.id)
@@ -219,7 +218,7 @@ def _show_standing(incident: Incident, after: OnDuty, as_json: bool, text: str) 
 
 def _warn_of_addresses(config: Config, person: str) -> None:
     """Say what would keep a person asleep."""
-    from commcast.people import unreachable
+    from commcast.oncall.people import unreachable
 
     for fault in unreachable(person, config, os.environ):
         say(f"Note: {fault}")

@@ -198,7 +198,7 @@ def make_desk(folder: Path, desk: str, files: dict[str, str]) -> None:
     The configuration is checked before, and written last: a folder that holds it is whole.
     Raises InputError.
     """
-    from commcast.config_file import load_config
+    from commcast.config.load import load_config
     from commcast.ledger.store import create_ledger, ledger_path
 
     if (folder / CONFIG_NAME).exists():
@@ -255,7 +255,7 @@ def _check_config(text: str) -> None:
     """Raise ConfigError where the options cannot stand in a configuration, before anything is written."""
     import tempfile
 
-    from commcast.config_file import load_config
+    from commcast.config.load import load_config
 
     with tempfile.TemporaryDirectory(prefix="commcast-") as folder:
         (Path(folder) / CONFIG_NAME).write_text(text, encoding="utf-8")

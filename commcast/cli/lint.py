@@ -1,19 +1,26 @@
-"""The command lint: everything that is wrong in the folder, at once; opens no ledger and no network."""
+"""Lint, schema, templates."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from commcast.cli.options import FolderOption, JsonOption, clock, find_folder
-from commcast.cli.output import say, show_json, show_prose
+from commcast.cli.output import say, show, show_json, show_prose, table
+from commcast.cli.present import NAMES
 from commcast.errors import ExitCode, Fault, InputError
+from commcast.model.incident import Status
 
 if TYPE_CHECKING:
-    from commcast.cli.lint_check import Findings
+    from commcast.config.settings import Config
+    from commcast.doctor.lint import Findings
+    from commcast.rendering.templates import Listed
+
 
 FilesArgument = Annotated[
     list[Path] | None,
@@ -28,7 +35,7 @@ def lint(files: FilesArgument = None, as_json: JsonOption = False, folder: Folde
 
     Example: commcast lint incidents/pay7.yaml
     """
-    from commcast.cli.lint_check import find_faults
+    from commcast.doctor.lint import find_faults
 
     found = find_faults(find_folder(folder), files or [], clock())
     if as_json:
@@ -68,3 +75,112 @@ def _faults(faults: Iterable[Fault]) -> list[dict[str, Any]]:
         {"file": f.file, "line": f.line, "column": f.column, "what": f.what, "remedy": f.remedy}
         for f in faults
     ]
+
+
+class Document(StrEnum):
+    """What a schema can be had of."""
+
+    INCIDENT = "incident"
+    CONFIG = "config"
+    PRESET = "preset"
+
+
+def schema(
+    of: Annotated[Document, typer.Argument(metavar="incident|config|preset", help="Which kind of file.")],
+) -> None:
+    """Print the JSON Schema of incident files, commcast.toml, or presets.
+
+    Example: commcast schema incident > incident.schema.json
+    """
+    show(json.dumps(_schema(of), indent=2, ensure_ascii=False))
+
+
+def _schema(of: Document) -> dict[str, Any]:
+    if of is Document.CONFIG:
+        from commcast.config.load import config_schema
+
+        return config_schema()
+    from commcast.incidents.schema import incident_schema, preset_schema
+
+    return incident_schema() if of is Document.INCIDENT else preset_schema()
+
+
+Group = tuple[str, str, str, str, str]  # audience, channel, text, html, note
+
+
+def templates(
+    audience: Annotated[
+        str | None, typer.Option("--audience", help="Only this audience.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """List which template wins for each audience, channel and status.
+
+    The first that is there: in templates/ of this folder, then among the shipped ones; there the folder of
+    the audience, then customers/ (public view) or internal/; there the file of the status, then the general.
+
+    Example: commcast templates --audience customers
+    """
+    from commcast.config.load import load_config
+    from commcast.rendering.templates import Templates, shipped_templates
+
+    config = load_config(find_folder(folder))
+    if audience is not None and audience not in config.audiences:
+        raise InputError(f"no audience {audience!r:.60}; audiences are: {', '.join(config.audiences)}")
+    found = Templates(config.folder / "templates", shipped_templates())
+    rows = grouped(_listing(config, found, audience))
+    if as_json:
+        show_json(
+            "templates", {"templates": [_template_document(group, names) for group, names in rows.items()]}
+        )
+    else:
+        show("\n".join(_lines(rows)))
+
+
+def _listing(config: Config, templates: object, audience: str | None) -> list[Listed]:
+    from commcast.rendering.templates import Templates
+
+    assert isinstance(templates, Templates)  # noqa: S101 - the only caller gives one
+    return [
+        row
+        for name, settings in config.audiences.items()
+        if audience in (None, name)
+        for row in templates.listing(
+            {name: settings.view}, settings.channels, [status.value for status in Status]
+        )
+    ]
+
+
+def grouped(rows: list[Listed]) -> dict[Group, list[str]]:
+    """Return the statuses that share one winner, by audience and channel."""
+    groups: dict[Group, list[str]] = {}
+    for row in rows:
+        key = (row.audience, row.channel.value, row.text, row.html, row.note)
+        groups.setdefault(key, []).append(row.status)
+    return groups
+
+
+def _template_document(group: Group, statuses: list[str]) -> dict[str, object]:
+    audience, channel, text, html, note = group
+    return {
+        "audience": audience,
+        "channel": channel,
+        "statuses": statuses,
+        "text": text,
+        "html": html or None,
+        "note": note or None,
+    }
+
+
+def _lines(groups: dict[Group, list[str]]) -> list[str]:
+    rows = []
+    for (audience, channel, text, html, note), statuses in groups.items():
+        which = "all" if len(statuses) == len(Status) else ", ".join(statuses)
+        if len(Status) / 2 < len(statuses) < len(Status):
+            which = "all others"
+        origin = "shipped" if text.startswith("shipped ") else "yours"
+        remark = f" ({note})" if note else ", .html" if html else ""
+        file = text.partition("templates/")[2] or f"for {NAMES[channel]}:"
+        rows.append((audience, which, origin if text else "", f"{file}{remark}"))
+    return table(("AUDIENCE", "STATUS", "FROM", "TEMPLATE"), rows).splitlines()

@@ -7,13 +7,36 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commcast.cli import asking
+from commcast.cli import prompt
 from commcast.cli.declare import begin, first_words
 from commcast.cli.declare import complete as filled_in
-from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, JsonOption, YesOption
-from commcast.cli.releasing import Wishes, desk_now
-from commcast.cli.update import Place, append_and_send, asked_for, find_open, refuse_untold
-from commcast.cli.windows import (
+from commcast.cli.options import (
+    ActionOption,
+    AffectedOption,
+    AudienceOption,
+    BecauseOption,
+    DryRunOption,
+    EditOption,
+    EndedOption,
+    FixedOption,
+    FolderOption,
+    IncidentArgument,
+    InternalOption,
+    IssueOption,
+    JsonOption,
+    NextOption,
+    OwnerOption,
+    PersistsOption,
+    RemainsOption,
+    ResolutionOption,
+    ScopeOption,
+    SeverityOption,
+    WindowOption,
+    YesOption,
+    written_keys,
+)
+from commcast.cli.release import Wishes, desk_now
+from commcast.cli.times import (
     BEGUN,
     EARLY,
     check_ahead,
@@ -28,29 +51,11 @@ from commcast.cli.windows import (
     window_of,
     written,
 )
-from commcast.cli.words import (
-    ActionOption,
-    AffectedOption,
-    AudienceOption,
-    BecauseOption,
-    EditOption,
-    EndedOption,
-    FixedOption,
-    InternalOption,
-    IssueOption,
-    NextOption,
-    OwnerOption,
-    PersistsOption,
-    RemainsOption,
-    ResolutionOption,
-    ScopeOption,
-    SeverityOption,
-    WindowOption,
-    written_keys,
-)
+from commcast.cli.update import Place, append_and_send, asked_for, find_open, refuse_untold
 
 if TYPE_CHECKING:
-    from commcast.model import Incident
+    from commcast.model.incident import Incident
+
 
 DEFAULT_SEVERITY = 2  # customers hear of it, and of its end where nobody writes
 
@@ -209,7 +214,7 @@ def complete(
 
     Example: commcast complete database1 --fixed "The database runs on new hardware."
     """
-    from commcast.instants import write_instant
+    from commcast.model.times import write_instant
 
     keys = written_keys(locals())
     place = _find_maintenance(folder, incident)
@@ -285,7 +290,7 @@ def _is_expected(incident: Incident) -> bool:
 
 def _what_remains(keys: dict[str, Any]) -> dict[str, str]:
     """Return what a person at a terminal says of what readers may still notice; nothing for an empty line."""
-    if "remains" in keys or not asking.at_terminal():
+    if "remains" in keys or not prompt.at_terminal():
         return {}
-    answer = asking.ask("What may readers still notice? (empty: nothing)")
+    answer = prompt.ask("What may readers still notice? (empty: nothing)")
     return {"remains": answer} if answer else {}

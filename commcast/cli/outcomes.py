@@ -12,11 +12,12 @@ from commcast.cli.output import say, show, table
 from commcast.cli.present import NAMES, clock_of
 
 if TYPE_CHECKING:
-    from commcast.delivering import Delivered
-    from commcast.desk import Desk, Owed
+    from commcast.delivery.deliver import Delivered
     from commcast.errors import ExitCode
     from commcast.ledger.store import Ledger
-    from commcast.model import Incident
+    from commcast.model.incident import Incident
+    from commcast.operations.desk import Desk, Owed
+
 
 # The column of each state of a delivery; the order in which a person looks at them.
 _COLUMN = {

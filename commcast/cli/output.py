@@ -1,4 +1,4 @@
-"""Prints: results to stdout, talk to stderr, nothing that a terminal would obey."""
+"""Result to stdout, talk to stderr, tables, colour, nothing foreign raw."""
 
 from __future__ import annotations
 
@@ -163,4 +163,45 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     ]
+    return "\n".join(lines)
+
+
+BOLD, DIM, RED, GREEN, YELLOW, CYAN = "1", "2", "31", "32", "33", "36"
+
+
+def has_colour() -> bool:
+    """Return whether stdout shows colour: a terminal that can, and whose owner has not said no."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, *codes: str) -> str:
+    """Return `text` in colour where stdout shows it. Make it inert first; print it with `show_painted`."""
+    return f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if has_colour() and text else text
+
+
+def show_painted(text: str) -> None:
+    """Print a result that holds our own colours; whatever others wrote in it has been made inert before."""
+    put(text)
+
+
+COLUMNS = 79
+_NARROWEST = 8
+
+
+def wrapped_table(head: Sequence[str], rows: Sequence[Sequence[str]], room: int = COLUMNS) -> str:
+    """Return rows under a heading, at most `room` characters wide where their columns can be made so."""
+    cells = [list(head), *[[inert(str(cell)).replace("\n", " ") for cell in row] for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+    while sum(widths) + 2 * (len(widths) - 1) > room and max(widths) > _NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+    lines: list[str] = []
+    for row in cells:
+        parts = [
+            textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        for i in range(max(map(len, parts))):
+            line = [part[i] if i < len(part) else "" for part in parts]
+            padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            lines.append("  ".join(padded).rstrip())
     return "\n".join(lines)

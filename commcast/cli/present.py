@@ -1,4 +1,4 @@
-"""What would go out, as text for 80 columns and as JSON: for preview, --dry-run and the question."""
+"""What would go out, as text and JSON."""
 
 from __future__ import annotations
 
@@ -8,20 +8,59 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from commcast.cli.others import others_document
 from commcast.cli.output import table
-from commcast.cli.status_words import notice_in_words
-from commcast.plan.kinds import NoticeKind, kind_of
+from commcast.plan.notices import NoticeKind, kind_of
 from commcast.plan.reasons import AFTER_LEAD, QUIET_HOURS, SAME_ADDRESS
 
 if TYPE_CHECKING:
-    from commcast.config import Config
-    from commcast.desk import Owed
+    from commcast.config.settings import Config
+    from commcast.delivery.rows import OwedRow
+    from commcast.delivery.survey import AudienceSurvey, NoticeSurvey, Survey
     from commcast.ledger.store import Ledger
-    from commcast.owed import OwedRow
+    from commcast.operations.desk import Owed
     from commcast.plan.notices import Notice
-    from commcast.survey import AudienceSurvey, NoticeSurvey, Survey
-    from commcast.wording.rendering import SmsContent
+    from commcast.rendering.render import SmsContent
+_NOTICES = {
+    "holding": "holding statement",
+    "reminder": "reminder",
+    "follow-up": "follow-up",
+}
+
+
+def notice_in_words(notice: str, number: int) -> str:
+    """Return what a notice is to people: "update 3", "holding statement"."""
+    return _NOTICES.get(notice.partition(":")[0], f"update {number}")
+
+
+_NAMES = {"email": "email", "sms": "SMS"}
+
+
+def other_stories(owed: Owed, when: Callable[[datetime], str]) -> Iterator[str]:
+    """Yield how many of the readers already follow another open incident, and what it last told them."""
+    found = owed.following.found() if owed.following else ()
+    for each in sorted(found, key=lambda one: one.channel):
+        many = f"{'At least ' if each.at_least else ''}{each.readers:,} of those by {_NAMES[each.channel]}"
+        were = "was" if each.readers == 1 else "were"
+        status = each.status.replace("_", " ").capitalize()
+        promised = f", next update by {when(each.promised)}" if each.promised else ""
+        yield f"{many} {were} told of {each.incident} at {when(each.at)}: {status}, {each.title}{promised}."
+
+
+def others_document(owed: Owed) -> list[dict[str, Any]]:
+    """Return the same as JSON."""
+    return [
+        {
+            "incident": each.incident,
+            "channel": each.channel,
+            "readers": each.readers,
+            "at_least": each.at_least,
+            "status": each.status,
+            "told_at": each.at.isoformat(),
+            "next_update_by": each.promised.isoformat() if each.promised else None,
+        }
+        for each in (owed.following.found() if owed.following else ())
+    ]
+
 
 WIDTH = 78  # columns used of 80
 FAULTS_SHOWN = 3
@@ -61,7 +100,7 @@ def counts_table(survey: Survey) -> str:
 
 def clock_of(config: Config, now: datetime) -> When:
     """Return what writes a moment as this desk reads it: "10:25 CET", with the day if it is another."""
-    from commcast.wording.clocktimes import moment
+    from commcast.model.times import moment
 
     def when(at: datetime) -> str:
         return moment(at, config.zone, now)["sms"]
@@ -266,8 +305,8 @@ def _audience_document(audience: AudienceSurvey) -> dict[str, Any]:
 
 
 def _sample_document(row: OwedRow) -> dict[str, Any]:
-    from commcast.audiences.addresses import mask
-    from commcast.wording.rendering import EmailContent
+    from commcast.recipients.addresses import mask
+    from commcast.rendering.render import EmailContent
 
     content = row.content
     if isinstance(content, EmailContent):
@@ -290,8 +329,8 @@ def _sample_document(row: OwedRow) -> dict[str, Any]:
 
 
 def _message(audience: str, row: OwedRow, html: bool, width: int | None) -> Iterator[str]:
-    from commcast.audiences.addresses import mask
-    from commcast.wording.rendering import EmailContent
+    from commcast.recipients.addresses import mask
+    from commcast.rendering.render import EmailContent
 
     content = row.content
     if isinstance(content, EmailContent):

@@ -17,20 +17,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commcast.cli import present, question
-from commcast.cli.finding import find_incident, is_open, needs_sending
-from commcast.cli.opening import desk_to_read, tell_unusable
 from commcast.cli.options import FolderOption, IncidentArgument, JsonOption, NowOption, moment_or_now
 from commcast.cli.output import say, show, show_json
+from commcast.cli.session import desk_to_read, find_incident, is_open, needs_sending, tell_unusable
 from commcast.errors import ExitCode, Fault, InputError, gravest
 
 if TYPE_CHECKING:
-    from commcast.desk import Desk, Owed
+    from commcast.delivery.rows import OwedDeliveries, OwedRow
+    from commcast.delivery.survey import Survey
     from commcast.ledger.store import Ledger
-    from commcast.message import CalendarFile, HandOver, Outcome
-    from commcast.model import Channel
-    from commcast.owed import OwedDeliveries, OwedRow
+    from commcast.model.incident import Channel
+    from commcast.model.message import CalendarFile, HandOver, Outcome
+    from commcast.operations.desk import Desk, Owed
     from commcast.plan.notices import Notice
-    from commcast.survey import Survey
+
 
 AudienceOption = Annotated[
     str | None, typer.Option("--audience", help="Only the messages of this audience.", show_default=False)
@@ -101,8 +101,8 @@ def looking_at(
 
     `all_words`: its newest update to all its readers, whatever was sent before.
     """
-    from commcast.desk import check_story, what_is_owed
     from commcast.incidents.load import load_incidents
+    from commcast.operations.desk import check_story, what_is_owed
 
     with desk_to_read(folder, now) as (desk, ledger):
         if ledger is None:
@@ -123,8 +123,8 @@ def _with_held(owed: Owed, ledger: Ledger | None) -> Owed:
     """Return what is owed, where it says how much of what is frozen quiet hours hold."""
     from commcast.ledger.history import tallies
     from commcast.ledger.schema import State
-    from commcast.model import Channel
-    from commcast.plan.updates import with_held
+    from commcast.model.incident import Channel
+    from commcast.plan.due import with_held
 
     if ledger is None:
         return owed
@@ -161,8 +161,8 @@ def only(survey: Survey, audience: str | None) -> Survey:
 
 def own_addresses(given: list[str], desk: Desk) -> dict[Channel, str]:
     """Return by channel where a test goes. Raises InputError for what is no address."""
-    from commcast.audiences.addresses import normalise_any
-    from commcast.model import Channel
+    from commcast.model.incident import Channel
+    from commcast.recipients.addresses import normalise_any
 
     addresses: dict[Channel, str] = {}
     faults = [] if given else [Fault("", 0, 0, "--to is missing", "write --to me@example.com, --to +49…")]
@@ -182,7 +182,7 @@ def own_addresses(given: list[str], desk: Desk) -> dict[Channel, str]:
 def _send_tests(desk: Desk, owed: Owed, addresses: dict[Channel, str], ledger: Ledger | None) -> ExitCode:
     """Hand over each audience's message to oneself, and say what became of it."""
     from commcast.cli.options import clock
-    from commcast.wiring import adapter_for
+    from commcast.providers.registry import adapter_for
 
     codes = [ExitCode.DONE]
     for deliveries in owed.deliveries:
@@ -208,8 +208,8 @@ def _send_tests(desk: Desk, owed: Owed, addresses: dict[Channel, str], ledger: L
 
 def one_an_audience(deliveries: OwedDeliveries) -> list[OwedRow]:
     """Return one reader's message of each audience, also where quiet hours or an opt-out hold it now."""
-    from commcast.plan.people import SEND
-    from commcast.standing import PersonStanding
+    from commcast.model.standing import PersonStanding
+    from commcast.plan.readers import SEND
 
     def all_told(_notice: Notice, keys: Sequence[str]) -> dict[str, PersonStanding]:
         return dict.fromkeys(keys, PersonStanding("", True, ""))  # so that an end has its readers
@@ -233,7 +233,7 @@ def one_an_audience(deliveries: OwedDeliveries) -> list[OwedRow]:
 
 
 def _in_words(outcome: Outcome | None) -> str:
-    from commcast.message import OutcomeKind
+    from commcast.model.message import OutcomeKind
 
     if outcome is None:
         return "unknown: no answer came"
@@ -244,7 +244,7 @@ def _in_words(outcome: Outcome | None) -> str:
 
 
 def _code_of(outcome: Outcome | None) -> ExitCode:
-    from commcast.message import Blame, OutcomeKind
+    from commcast.model.message import Blame, OutcomeKind
 
     if outcome is not None and outcome.kind is OutcomeKind.NOT_TAKEN:
         return ExitCode.REFUSED if outcome.blame is Blame.ACCOUNT else ExitCode.TRY_AGAIN
@@ -266,8 +266,8 @@ def _test_message(
 ) -> HandOver:
     from secrets import token_hex
 
-    from commcast.compose import DeliveryKey, build_message, mark_test
-    from commcast.message import HandOver
+    from commcast.model.message import HandOver
+    from commcast.rendering.compose import DeliveryKey, build_message, mark_test
 
     assert row.group is not None and row.content is not None  # noqa: S101 - a sample is a row that is sent
     # A name of its own each time: a mail system drops a second copy of the same Message-ID.
@@ -288,16 +288,16 @@ def _test_message(
 
 
 def _test_calendar(row: OwedRow) -> CalendarFile | None:
-    from commcast.wording.calendars import as_test
+    from commcast.rendering.calendars import as_test
 
     found = row.group.calendar if row.group else None
     return replace(found, text=as_test(found.text, f"[TEST for {row.audience}]")) if found else None
 
 
 def _write_samples(desk: Desk, owed: Owed, survey: Survey, folder: Path, ledger: Ledger | None) -> None:
-    from commcast.adapters.mime import build
-    from commcast.compose import DeliveryKey, build_message
-    from commcast.message import Email
+    from commcast.model.message import Email
+    from commcast.providers.mime import build
+    from commcast.rendering.compose import DeliveryKey, build_message
 
     for notice in survey.notices:
         for name, part in notice.audiences.items():

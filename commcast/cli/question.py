@@ -1,24 +1,171 @@
-"""What a person sees before anything is sent, and the question itself."""
+"""What a person sees before anything goes, and the question."""
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from commcast.cli import asking, present
-from commcast.cli.others import other_stories
-from commcast.cli.silence import silence_line
-from commcast.durations import short_duration
-from commcast.errors import DecisionNeeded, InputError
+from commcast.cli import present, prompt
+from commcast.cli.output import say
+from commcast.cli.present import other_stories
+from commcast.errors import CommcastError, DecisionNeeded, ExitCode, InputError, Interrupted
+from commcast.model.times import short_duration
 from commcast.plan.reasons import HELD_BACK
 
 if TYPE_CHECKING:
-    from commcast.desk import Desk, Owed
+    from commcast.cli.present import When
+    from commcast.config.settings import Config
+    from commcast.delivery.survey import Survey
     from commcast.ledger.store import Ledger
-    from commcast.model import Update
-    from commcast.survey import Survey
+    from commcast.model.duty import OnDuty
+    from commcast.model.incident import Incident, Update
+    from commcast.operations.desk import Desk, Owed
+
+
+def check_can_go(desk: Desk, incident: Incident, ledger: Ledger | None, *, edit: bool) -> None:
+    """Refuse words, before they are written, that broken lists or templates keep from going.
+
+    Words that a person may have typed, in an editor or at a terminal, are not refused: they are kept as a
+    draft. Raises InputError with the faults of all lists and templates.
+    """
+    if edit or prompt.at_terminal():
+        return
+    from commcast.delivery.survey import faults_in
+    from commcast.operations.desk import what_is_owed
+
+    remedy = "Nothing was written, nothing was sent. Mend that, then give the same command again."
+    with _adding(remedy):
+        owed = what_is_owed(desk, incident, ledger, as_if_released=True)
+        if faults := faults_in(owed.deliveries):
+            raise InputError(faults)
+
+
+@contextmanager
+def keeping_words(incident: Incident) -> Iterator[None]:
+    """Say of every end before the release, after what is wrong, that the draft is kept, and how to go on."""
+    remedy = draft_kept(incident)
+    try:
+        with _adding(f"Nothing was released. {remedy}"):
+            yield
+    except KeyboardInterrupt:
+        say("")
+        raise Interrupted(f"Interrupted: nothing was released. {remedy}", ExitCode.INTERRUPTED) from None
+    except DecisionNeeded as error:
+        raise DecisionNeeded(f"{error}\n{remedy}") from None
+
+
+def draft_kept(incident: Incident) -> str:
+    """Return where the words of an incident are kept, and how to go on with them."""
+    return (
+        f"The draft is kept in {incident.path}.\n"
+        f"  commcast send {incident.id}       to send it\n"
+        f"  commcast discard {incident.id}    to take it back"
+    )
+
+
+@contextmanager
+def _adding(remedy: str) -> Iterator[None]:
+    """Note on what goes wrong how to go on: it is said below the faults."""
+    try:
+        yield
+    except CommcastError as error:
+        error.add_note(remedy)
+        raise
+
+
+_MOST_NAMED = 3  # people; commcast doctor names all
+
+
+def silence_line(desk: Desk, owed: Owed, survey: Survey, when: When, ledger: Ledger | None) -> str:
+    """Return what happens if nobody writes before the promise of these words: what is sent, who is woken.
+
+    The ledger knows who has taken the incident over, and how late ticks are.
+    """
+    from commcast.operations.desk import hold_before
+    from commcast.plan.promises import hold_at, says_hold
+
+    update, config = owed.incident.latest, desk.config
+    promised = _promised(survey)
+    holding = {name: by for name, by in promised.items() if says_hold(config, update, name, by)}
+    if not promised:
+        return "Nobody here is promised a time."
+    if holding:
+        early = hold_before(desk, ledger) if ledger is not None else config.tick.hold_before
+        first = min(hold_at(desk.now, by, early) for by in holding.values())
+        others = [name for name in promised if name not in holding]
+        said = f"{_listed(holding)} get{'s' * (len(holding) == 1)} a holding statement from {when(first)} on"
+        said += f", {_listed(others)} nothing" if others else ""
+    else:
+        said = "nothing goes out by itself ([silence] in commcast.toml)"
+    nudge = _nudge_sentence(desk, owed, _on_duty(owed, ledger), min(promised.values()), when)
+    return f"If nobody writes until then, {said}. {nudge}"
+
+
+def _on_duty(owed: Owed, ledger: Ledger | None) -> OnDuty:
+    from commcast.model.duty import OnDuty, on_duty_for
+
+    if ledger is None:
+        return OnDuty(owed.incident.latest.owner, owed.incident.latest.backup)
+    from commcast.ledger.oncall import handovers
+
+    with ledger.read() as connection:
+        return on_duty_for(owed.incident, handovers(connection, owed.incident.id))
+
+
+def _promised(survey: Survey) -> dict[str, datetime]:
+    """Return, by audience, the promise that these mails make."""
+    return {
+        name: by
+        for each in survey.notices
+        if each.notice.channel == "email"
+        for name in each.notice.audiences
+        if (by := each.notice.next_update_by.get(name)) is not None
+    }
+
+
+def _nudge_sentence(desk: Desk, owed: Owed, on_duty: OnDuty, promised: datetime, when: When) -> str:
+    from commcast.oncall.nudges import first_nudge
+    from commcast.oncall.people import reach
+
+    latest, config = owed.incident.latest, desk.config
+    at = when(first_nudge(latest, desk.now, promised))
+    keys = [key for key in (on_duty.owner, on_duty.backup) if key in config.people][:1] or list(config.people)
+    reachable = [
+        found.name
+        for found in (reach(key, config, os.environ) for key in keys if key)
+        if found.email or found.phone
+    ]
+    if config.nudge and config.nudge.command:
+        reachable.append(f"the command {config.nudge.command[0]}")
+    if not reachable and keys:
+        return f"Nobody can be nudged: {_without_address([key for key in keys if key], config)}."
+    if not reachable:
+        return f"Nobody can be nudged: write [people] in commcast.toml, and owner in {owed.incident.path}."
+    return f"{_listed(reachable)} {'is' if len(reachable) == 1 else 'are'} nudged at {at}."
+
+
+def _without_address(keys: Sequence[str], config: Config) -> str:
+    """Return that none of these people can be reached, and what helps, as doctor says it."""
+    from commcast.oncall.people import unreachable
+
+    # Whose address is not written at all is told only what to write.
+    faults = [
+        fault.removeprefix(f"{key} has no address; ")
+        for key in keys[:_MOST_NAMED]
+        for fault in unreachable(key, config, os.environ)
+    ]
+    has = "has" if len(keys) == 1 else "have"
+    return f"{_listed(keys)} {has} no address that can be used ({'; '.join(faults)})"
+
+
+def _listed(names: Iterable[str]) -> str:
+    *most, last = list(names)
+    return f"{', '.join(most)} and {last}" if most else last
+
 
 _TELLING = re.compile(
     r"https?://[^\s<>\"')]+|\d{1,2}:\d{2}(?:\s?[ap]m)?|\d+(?:[.,]\d+)*\s?(?:%|[a-zA-Z]{1,7}\b)?"
@@ -83,7 +230,7 @@ def _not_told_so_mild(desk: Desk, owed: Owed, survey: Survey) -> Iterator[str]:
 
 def lasting_lines(desk: Desk, survey: Survey, when: present.When) -> Iterator[str]:
     """Yield how long each channel takes at its provider's limit, and where that breaks the promise."""
-    from commcast.lasting import lastings
+    from commcast.delivery.survey import lastings
 
     for each in lastings(desk.config, survey, desk.now):
         name = present.NAMES[each.channel] + (" message" if each.messages == 1 else " messages")
@@ -101,7 +248,7 @@ def lasting_lines(desk: Desk, survey: Survey, when: present.When) -> Iterator[st
 
 def check_lasts_no_longer(desk: Desk, survey: Survey) -> None:
     """Refuse words whose promise passes before the last of them has left. Raises DecisionNeeded."""
-    from commcast.lasting import lastings
+    from commcast.delivery.survey import lastings
 
     when = present.clock_of(desk.config, desk.now)
     for each in lastings(desk.config, survey, desk.now):
@@ -194,7 +341,7 @@ def new_timeframe(previous: Update | None, update: Update, when: present.When) -
 
 def tick_warnings(desk: Desk, ledger: Ledger | None) -> Iterator[str]:
     """Yield a warning where no tick has run lately, or where ticks are too late for what is promised."""
-    from commcast.cli.ticking import read_ticks, silence, too_late
+    from commcast.oncall.ticks import read_ticks, silence, too_late
 
     if ledger is None:
         return
@@ -222,10 +369,10 @@ def is_sure(survey: Survey, confirm_above: int) -> bool:
     """Return whether a person says yes to this; above `confirm_above` messages their number is typed."""
     held = f", and {survey.held:,} after quiet hours" if survey.held else ""
     if not survey.send and not survey.held:
-        return asking.says_yes("Nobody hears of this now. Release it all the same?")
+        return prompt.says_yes("Nobody hears of this now. Release it all the same?")
     if survey.send <= confirm_above:
-        return asking.says_yes(f"Send {in_words(survey)}{held}?")
-    answer = asking.ask(f"Send {in_words(survey)}{held}? Type {survey.send} to send, anything else to not:")
+        return prompt.says_yes(f"Send {in_words(survey)}{held}?")
+    answer = prompt.ask(f"Send {in_words(survey)}{held}? Type {survey.send} to send, anything else to not:")
     return answer.replace(",", "") == str(survey.send)
 
 

@@ -1,29 +1,150 @@
-"""The commands recipients check, suppress, unsuppress, erase and suppressed: who hears, and who does not."""
+"""Recipients check, suppress, import, erase."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from commcast.cli.lint_check import reaches_nobody
-from commcast.cli.opening import desk_to_read, desk_to_work, who
 from commcast.cli.options import FolderOption, JsonOption, clock
 from commcast.cli.output import say, show, show_json, show_prose, table
 from commcast.cli.present import NAMES
-from commcast.cli.recipients_import import TITLES, Source, import_lists
-from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError, LedgerError
-from commcast.model import Channel
+from commcast.cli.session import desk_to_read, desk_to_work, who
+from commcast.doctor.lint import reaches_nobody
+from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError, LedgerError, gravest
+from commcast.model.incident import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
 
-    from commcast.config import Config
+    from commcast.config.settings import Config
     from commcast.ledger.store import Ledger
+    from commcast.operations.desk import Desk
+    from commcast.operations.suppress import Imported
+
+
+class Source(StrEnum):
+    """The providers that keep such lists."""
+
+    SENDGRID = "sendgrid"
+
+
+class Name(StrEnum):
+    """The lists, as SendGrid calls them. A reader's own no comes first: its reason is then kept."""
+
+    UNSUBSCRIBES = "unsubscribes"
+    BOUNCES = "bounces"
+    BLOCKS = "blocks"
+
+
+TITLES = {Source.SENDGRID: "SendGrid"}
+# Read and counted by default, too; suppressed only when it is named.
+ONLY_COUNTED = Name.BLOCKS
+ListOption = Annotated[
+    list[Name] | None,
+    typer.Option(
+        "--list",
+        metavar="LIST",
+        help="Only this one: unsubscribes, bounces or blocks; may be given again.",
+        show_default=False,
+    ),
+]
+
+
+def import_lists(
+    source: Annotated[Source, typer.Option("--from", help="Whose lists to read.")],
+    lists: ListOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", "-n", help="Read the lists and count; write nothing.")
+    ] = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Let those hear nothing more whom SendGrid serves no more: its unsubscribes and its bounces.
+
+    SendGrid accepts mail to them and drops it, which looks as if they had been told. Each entry keeps
+    SendGrid's reason and date; one that is here already stays as it is. Blocks are counted and, unless you
+    name them with --list blocks, left alone: SendGrid goes on delivering to a blocked address, and silence
+    is worse than a mail that is refused. What waits for a suppressed address is skipped.
+
+    Example: commcast recipients import --from sendgrid --dry-run
+    """
+    names = [(each, True) for each in Name if each in lists] if lists else _default_lists()
+    found = _bring_in(folder, source, names, dry_run)
+    code = gravest(each.exit_code for each in found)
+    if as_json:
+        document = {"from": source, "dry_run": dry_run, "lists": [_import_document(each) for each in found]}
+        show_json("import", {**document, "exit_code": int(code)})
+    else:
+        _show(found, dry_run)
+    raise typer.Exit(code)
+
+
+def _default_lists() -> list[tuple[Name, bool]]:
+    return [(each, each is not ONLY_COUNTED) for each in Name]
+
+
+def _bring_in(
+    folder: Path | None, source: Source, names: list[tuple[Name, bool]], dry_run: bool
+) -> list[Imported]:
+    if not dry_run:
+        with desk_to_work(folder) as (desk, ledger):
+            return _read_lists(desk, ledger, source, names)
+    with desk_to_read(folder, clock()) as (desk, copy):
+        if copy is None:
+            raise LedgerError("there is no ledger in this folder; see: commcast doctor")
+        # The very same work over a copy that is thrown away: the counts are those of a real run.
+        return _read_lists(desk, copy, source, names)
+
+
+def _read_lists(desk: Desk, ledger: Ledger, source: Source, names: list[tuple[Name, bool]]) -> list[Imported]:
+    from commcast.operations.suppress import Importer, Lists
+    from commcast.providers.registry import records_for
+
+    lists = cast(Lists, records_for(desk.config, source, clock))
+    return Importer(ledger, TITLES[source], who(), clock).bring_in(lists, names)
+
+
+def _show(found: list[Imported], dry_run: bool) -> None:
+    rows = [
+        (each.list, *(_count(each, count) for count in (each.read, each.new, each.known, each.unreadable)))
+        for each in found
+    ]
+    show(table(("LIST", "READ", "NEW", "KNOWN", "UNREADABLE"), rows))
+    for each in found:
+        if each.new and not each.suppresses:
+            show(
+                f"{each.new:,} new on the list {each.list}: they hear on, for SendGrid goes on delivering to "
+                f"them.\nTo suppress them, too: --list {each.list}"
+            )
+        if each.trouble is not None:
+            say(f"{each.list}: {each.trouble}")
+    if dry_run:
+        show("Nothing was written.")
+
+
+def _count(each: Imported, count: int) -> str:
+    """Return a count; nothing is known of a list that could not be read at all."""
+    return "-" if each.trouble is not None and not each.read else f"{count:,}"
+
+
+def _import_document(each: Imported) -> dict[str, Any]:
+    return {
+        "list": each.list,
+        "suppresses": each.suppresses,
+        "read": each.read,
+        "new": each.new,
+        "known": each.known,
+        "unreadable": each.unreadable,
+        "trouble": str(each.trouble) if each.trouble else None,
+    }
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -63,7 +184,7 @@ def check(
 
     Example: commcast recipients check customers
     """
-    from commcast.audiences.recipients import known_audience
+    from commcast.recipients.lists import known_audience
 
     with desk_to_read(folder, clock()) as (desk, ledger):
         if audience is not None:
@@ -135,10 +256,10 @@ def erase(
 
     Example: commcast recipients erase kim@bakery.example
     """
-    from commcast.audiences.addresses import mask
-    from commcast.cli.asking import at_terminal, says_yes
+    from commcast.cli.prompt import at_terminal, says_yes
     from commcast.ledger.suppressions import erase as erase_in
     from commcast.ledger.suppressions import phones_beside
+    from commcast.recipients.addresses import mask
 
     with desk_to_work(folder) as (desk, ledger):
         channel, key, shown = _key(address, desk.config)
@@ -165,8 +286,8 @@ def suppressed(
 
     Example: commcast recipients suppressed
     """
-    from commcast.audiences.addresses import mask
     from commcast.ledger.suppressions import list_suppressions
+    from commcast.recipients.addresses import mask
 
     with desk_to_read(folder, clock()) as (_desk, ledger):
         if ledger is None:
@@ -216,7 +337,7 @@ def _named(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 def _key(address: str, config: Config) -> tuple[Channel, str, str]:
     """Return (channel, the address as the ledger compares it, what may be shown of it)."""
-    from commcast.audiences.addresses import mask, normalise_any
+    from commcast.recipients.addresses import mask, normalise_any
 
     try:
         is_mail, _, key = normalise_any(address, config.channels.sms.region if config.channels.sms else "")
@@ -226,7 +347,7 @@ def _key(address: str, config: Config) -> tuple[Channel, str, str]:
 
 
 def _is_listed(audience: str, config: Config, channel: Channel, key: str) -> bool:
-    from commcast.audiences.recipients import open_recipients
+    from commcast.recipients.lists import open_recipients
 
     try:
         return any(recipient.key(channel) == key for recipient in open_recipients(audience, config))
@@ -250,8 +371,8 @@ def _check(
     secret: bytes,
     seen: set[tuple[str, str]],
 ) -> ListCheck:
-    from commcast.audiences.recipients import open_recipients
     from commcast.ledger.suppressions import erased_key
+    from commcast.recipients.lists import open_recipients
 
     result = ListCheck(name)
     try:

@@ -1,25 +1,30 @@
-"""The command reconcile: ask the providers what became of lost answers. It never sends."""
+"""Reconcile, receipts."""
 
 from __future__ import annotations
 
+import sys
+from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commcast.cli.opening import desk_to_work
 from commcast.cli.options import FolderOption, JsonOption, clock
 from commcast.cli.output import say, show, show_json, show_prose, table
 from commcast.cli.present import NAMES
 from commcast.cli.progress import Progress
-from commcast.errors import InputError
+from commcast.cli.session import desk_to_work
+from commcast.errors import InputError, gravest
+from commcast.model.times import parse_duration, short_duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from commcast.config import Config
-    from commcast.desk import Desk
+    from commcast.config.settings import Config
     from commcast.ledger.store import Ledger
-    from commcast.reconciling import Group, Reconciled, Tally
+    from commcast.operations.desk import Desk
+    from commcast.operations.reconcile import Group, Received, Reconciled, Tally
+
 
 LOST_ARGUMENT = typer.Argument(
     metavar="[ID]", help="The incident; left out, every one with a lost answer.", show_default=False
@@ -40,7 +45,7 @@ def reconcile(
 
     Example: commcast reconcile pay7
     """
-    from commcast.ledger.doubts import Which
+    from commcast.ledger.unknowns import Which
 
     with desk_to_work(folder) as (desk, ledger):
         check_known(ledger, incident)
@@ -74,13 +79,13 @@ def configured_providers(config: Config) -> Mapping[str, str]:
 
 
 def _reconciled(desk: Desk, ledger: Ledger, which: Any, progress: Progress) -> Reconciled:
-    from commcast import wiring
-    from commcast.reconciling import Reconciler
+    from commcast.operations.reconcile import Reconciler
+    from commcast.providers import registry
 
     reconciler = Reconciler(
         ledger=ledger,
         configured=configured_providers(desk.config),
-        records_for=lambda provider: wiring.records_for(desk.config, provider, clock),
+        records_for=lambda provider: registry.records_for(desk.config, provider, clock),
         clock=clock,
         progress=progress.asked,
     )
@@ -111,7 +116,7 @@ def _show(result: Reconciled) -> None:
 
 def _is_unasked(result: Reconciled, group: Group, why: str) -> bool:
     """Return whether these are unknown because their provider could not be asked this time."""
-    from commcast.reconciling import NOT_ASKED
+    from commcast.operations.reconcile import NOT_ASKED
 
     return why == NOT_ASKED and group.provider in result.troubles
 
@@ -143,7 +148,7 @@ def _row(group: Group, tally: Tally) -> dict[str, Any]:
 
 
 def _tell_what_follows(result: Reconciled) -> None:
-    from commcast.reconciling import NOT_LISTED
+    from commcast.operations.reconcile import NOT_LISTED
 
     unasked: dict[str, bool] = {}
     lags: set[str] = set()
@@ -166,3 +171,77 @@ def _tell_what_follows(result: Reconciled) -> None:
             f"  commcast resend {incident} --unknown                to send it again, whoever gets it twice\n"
             f"  commcast settle {incident} --unknown --as accepted  to say that they have it (or rejected)"
         )
+
+
+SinceOption = Annotated[
+    str, typer.Option("--since", metavar="LENGTH", help="Ask about what was handed over so lately.")
+]
+
+
+def receipts(since: SinceOption = "3d", as_json: JsonOption = False, folder: FolderOption = None) -> None:
+    """Ask the providers what became of what they accepted: delivered, bounced or failed.
+
+    SendGrid tells of bounces and drops (and of deliveries, where the account keeps Email Activity), Twilio
+    of every text. Who bounced is told nothing more: commcast recipients suppressed lists them. A full
+    mailbox, too, where SendGrid counts it as a bounce: it drops all that follows. A block for a while
+    silences nobody. Running it twice, or late, is safe; nothing is sent. Where its output is no terminal, as
+    under cron, it prints only news. commcast status shows the sums.
+
+    Example: commcast receipts --since 1d
+    """
+    length = _length(since)
+    found = _ask(folder, length)
+    code = gravest(each.exit_code for each in found)
+    if as_json:
+        show_json(
+            "receipts", {"providers": [_receipts_document(each) for each in found], "exit_code": int(code)}
+        )
+    else:
+        _show_receipts(found, length)
+    raise typer.Exit(code)
+
+
+def _ask(folder: Path | None, length: timedelta) -> list[Received]:
+    from commcast.operations.reconcile import Receiver
+    from commcast.providers.registry import records_for
+
+    with desk_to_work(folder) as (desk, ledger):
+        receiver = Receiver(ledger, lambda provider: records_for(desk.config, provider, clock), clock)
+        return receiver.receive(clock() - length)
+
+
+def _length(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--since") from None
+
+
+def _show_receipts(found: list[Received], length: timedelta) -> None:
+    watched = sys.stdout.isatty()
+    if not found:
+        if watched:
+            show(f"Nothing to ask: no provider owes a receipt of the last {short_duration(length)}.")
+    elif watched or any(each.is_news for each in found):
+        head = ("PROVIDER", "ASKED", "DELIVERED", "BOUNCED", "FAILED", "SUPPRESSED")
+        show(table(head, [_receipts_row(each) for each in found]))
+    for each in found:
+        if each.trouble is not None:
+            say(f"{each.provider}: {each.trouble}")
+
+
+def _receipts_row(each: Received) -> tuple[str, ...]:
+    counts = [each.joined.counts[kind] for kind in ("delivered", "bounced", "failed")]
+    return (each.provider, *(f"{count:,}" for count in (each.asked, *counts, each.joined.suppressed)))
+
+
+def _receipts_document(each: Received) -> dict[str, Any]:
+    return {
+        "provider": each.provider,
+        "channel": each.channel,
+        "asked": each.asked,
+        **{kind: each.joined.counts[kind] for kind in ("delivered", "bounced", "failed")},
+        "suppressed": each.joined.suppressed,
+        "foreign": each.joined.foreign,
+        "trouble": str(each.trouble) if each.trouble else None,
+    }

@@ -1,9 +1,9 @@
-"""The command report: what was promised and kept, of one incident or over many."""
+"""Report, feedback."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -12,31 +12,58 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from commcast.cli.colour import BOLD, paint, show_painted
-from commcast.cli.opening import desk_to_read
-from commcast.cli.options import FolderOption, JsonOption, NowOption, moment_or_now
-from commcast.cli.output import inert, put, say, show_json
-from commcast.cli.report_tables import show_tables
-from commcast.cli.wrapped import COLUMNS
+from commcast.cli.options import FolderOption, JsonOption, NowOption, clock, moment_or_now
+from commcast.cli.output import (
+    BOLD,
+    COLUMNS,
+    DIM,
+    RED,
+    inert,
+    paint,
+    put,
+    say,
+    show,
+    show_json,
+    show_painted,
+    wrapped_table,
+)
+from commcast.cli.session import desk_to_read, desk_to_work, who
 from commcast.errors import Fault, InputError, LedgerError
+from commcast.model.times import parse_duration
+from commcast.report.output import trend_as_markdown, trend_page
+from commcast.report.reading import read_stories
+from commcast.report.trend import Per, Trend, per_for, trend_document, trend_headline, trend_of, trend_table
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from commcast.config import Config
-    from commcast.desk import Desk
+    from commcast.config.settings import Config
     from commcast.ledger.store import Ledger
+    from commcast.operations.desk import Desk
     from commcast.report.figures import Figures
     from commcast.report.story import Story
+    from commcast.report.words import Table
 
 
-class By(StrEnum):
+def show_tables(tables: Iterable[Table]) -> None:
+    """Print each table under its title, in red where it tells of what went wrong."""
+    for each in tables:
+        show_painted("")
+        show_painted(paint(inert(each.title), *([BOLD, RED] if each.bad else [BOLD])))
+        head, _, rest = wrapped_table([word.upper() for word in each.head], each.rows).partition("\n")
+        show_painted(paint(head, DIM))
+        show_painted(rest)
+        for line in textwrap.wrap(inert(each.note), COLUMNS):
+            show_painted(paint(line, DIM))
+
+
+class ByChoice(StrEnum):
     """What a trend may be parted by."""
 
     AUDIENCE = "audience"
 
 
-class Per(StrEnum):
+class PerChoice(StrEnum):
     """How long one row of a trend is."""
 
     WEEK = "week"
@@ -91,20 +118,20 @@ def report(
         ),
     ] = None,
     by: Annotated[
-        By | None,
+        ByChoice | None,
         typer.Option(
             "--by",
-            parser=_choice("--by", By),
+            parser=_choice("--by", ByChoice),
             metavar="audience",
             help="With --since: a row for each audience.",
             show_default=False,
         ),
     ] = None,
     per: Annotated[
-        Per | None,
+        PerChoice | None,
         typer.Option(
             "--per",
-            parser=_choice("--per", Per),
+            parser=_choice("--per", PerChoice),
             metavar="week|month",
             help="With --since: how long a row is; default: as fits.",
             show_default=False,
@@ -128,8 +155,6 @@ def report(
     """
     _one_way(as_json, as_markdown, html)
     if since is not None or by is not None or per is not None:
-        from commcast.cli.report_trend import show_trend
-
         if incident is not None or since is None:
             raise InputError(
                 "--since shows a trend over all incidents; --by and --per belong to it, an ID does not"
@@ -140,15 +165,15 @@ def report(
     with desk_to_read(folder, moment_or_now(now)) as (desk, ledger):
         figures = _figures(desk, known(ledger), incident)
     if as_json:
-        from commcast.report.document import as_document
+        from commcast.report.output import as_document
 
         show_json("report", as_document(figures))
     elif as_markdown:
-        from commcast.report.markdown import as_markdown as written
+        from commcast.report.output import as_markdown as written
 
         put(inert(written(figures, desk.config.zone)))
     elif html is not None:
-        from commcast.report.page import as_page
+        from commcast.report.output import as_page
 
         write_page(as_page(figures, desk.config.zone), html)
     else:
@@ -240,3 +265,91 @@ def _show(figures: Figures, zone: ZoneInfo) -> None:
         show_painted(inert(f"{what.ljust(width)}  {words}"))
     if (people := people_table(figures, clock)).rows:
         show_tables([people])
+
+
+def show_trend(folder: Path | None, now: datetime, asked: TrendAsked) -> None:
+    """Print the trend. Raises typer.BadParameter for a length that cannot be read."""
+    trend, organisation = _read(folder, now, asked)
+    if asked.as_json:
+        show_json("trend", trend_document(trend))
+    elif asked.as_markdown:
+        put(inert(trend_as_markdown(trend)))
+    elif asked.html is not None:
+        write_page(trend_page(trend, organisation), asked.html)
+    else:
+        for line in textwrap.wrap(inert(trend_headline(trend)), COLUMNS):
+            show_painted(paint(line, BOLD))
+        show_tables([trend_table(trend)])
+
+
+def _read(folder: Path | None, now: datetime, asked: TrendAsked) -> tuple[Trend, str]:
+    try:
+        span = parse_duration(asked.since)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--since") from None
+    with desk_to_read(folder, now) as (desk, ledger):
+        with known(ledger).read() as connection:
+            stories = read_stories(connection, now - span, now)
+        figures = [reckoned(story, desk.config) for story in stories]
+        trend = trend_of(
+            figures,
+            now - span,
+            now,
+            desk.config.zone,
+            per=Per(asked.per) if asked.per else per_for(span),
+            by_audience=asked.by_audience,
+        )
+        return trend, desk.config.organisation.name
+
+
+_LARGEST = 100_000_000
+
+
+def feedback(
+    incident: Annotated[
+        str, typer.Argument(metavar="ID", help="The incident that readers were asked about.")
+    ],
+    yes: Annotated[int, typer.Option("--yes", metavar="N", help="How many more said yes.")] = 0,
+    no: Annotated[int, typer.Option("--no", metavar="N", help="How many more said no.")] = 0,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Add what readers answered to "did we keep you well informed?"; the report shows the sum.
+
+    What is given is added to what was entered before; without --yes and --no the sum is shown.
+
+    Example: commcast feedback pay7 --yes 41 --no 3
+    """
+    _check(yes, no)
+    from commcast.ledger.chronicle import messages_accepted, read_answers, record_answers
+
+    with desk_to_work(folder) as (_, ledger):
+        with ledger.read() as connection:
+            told = messages_accepted(connection, incident)
+            before = read_answers(connection, incident)
+        sums = sum(each.yes for each in before) + yes, sum(each.no for each in before) + no
+        if not told:
+            raise InputError(f"nobody was told of an incident {incident!r:.60}; commcast log lists all")
+        if sum(sums) > told:
+            what = f"that makes {sum(sums):,} answers to {told:,} messages"
+            remedy = "give only what came in since the last time"
+            if not before:
+                remedy = f"write how many answered yes and no, {told:,} in all at most"
+            raise InputError(Fault("", 0, 0, what, remedy))
+        if yes or no:
+            with ledger.write() as connection:
+                sums = record_answers(connection, incident, yes=yes, no=no, by=who(), now=clock())
+    if as_json:
+        show_json("feedback", {"incident": incident, "yes": sums[0], "no": sums[1]})
+    else:
+        show(f"{incident}: {sums[0]:,} yes, {sums[1]:,} no in all.")
+
+
+def _check(yes: int, no: int) -> None:
+    faults = [
+        Fault(option, 0, 0, f"{count} is no count of answers", "write how many more came in, such as 12")
+        for option, count in (("--yes", yes), ("--no", no))
+        if not 0 <= count <= _LARGEST
+    ]
+    if faults:
+        raise InputError(faults)

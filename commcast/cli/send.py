@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commcast.cli import asking
-from commcast.cli.finding import find_incident, is_open, needs_sending
+from commcast.cli import prompt
 from commcast.cli.options import (
     DryRunOption,
     FolderOption,
@@ -18,7 +17,8 @@ from commcast.cli.options import (
     YesOption,
 )
 from commcast.cli.output import say, show
-from commcast.cli.releasing import Wishes, desk_now, ledger_of, send_incident, show_plan, survey_of
+from commcast.cli.release import Wishes, desk_now, ledger_of, send_incident, show_plan, survey_of
+from commcast.cli.session import find_incident, is_open, needs_sending
 from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from commcast.desk import Desk
     from commcast.ledger.store import Ledger
-    from commcast.model import Incident
+    from commcast.model.incident import Incident
+    from commcast.operations.desk import Desk
+
 
 LateOption = Annotated[bool, typer.Option("--late", help="Also what is older than its own promise.")]
 
@@ -73,7 +74,7 @@ def plan_only(
     desk: Desk, incident: Incident, ledger: Ledger | None, present: Collection[str], wishes: Wishes
 ) -> ExitCode:
     """Show what would be released and sent; write and send nothing. Returns 78 where that cannot be sent."""
-    from commcast.desk import check_story, what_is_owed
+    from commcast.operations.desk import check_story, what_is_owed
 
     check_story(desk, incident, ledger, present)
     owed = what_is_owed(desk, incident, ledger, as_if_released=True, late=wishes.late)
@@ -87,9 +88,9 @@ def discard(
 
     Example: commcast discard pay7
     """
-    from commcast.desk import read_standing
     from commcast.incidents.load import load_incidents
-    from commcast.release import changed, drafts
+    from commcast.model.release import changed, drafts
+    from commcast.operations.desk import read_standing
 
     desk = desk_now(folder)
     with ledger_of(desk) as ledger:
@@ -113,7 +114,7 @@ def discard(
 def _discard(
     desk: Desk, incident: Incident, ledger: Ledger, numbers: tuple[int, ...], *, whole: bool, yes: bool
 ) -> None:
-    from commcast.ledger.stops import stops_in_force
+    from commcast.ledger.releases import stops_in_force
 
     if not numbers:
         raise InputError(
@@ -159,10 +160,10 @@ def _is_still_draft(
 
 
 def _ask_to_discard(incident: Incident, numbers: tuple[int, ...], what: str) -> None:
-    if not asking.at_terminal():
+    if not prompt.at_terminal():
         raise DecisionNeeded("Nothing was discarded: this needs a yes, at a terminal or with --yes.")
     for number in numbers:
         update = incident.update(number)
         say(f"update {number}, {update.status}: {update.nothing_new or update.fixed or update.issue}")
-    if not asking.says_yes(f"Discard {what}?"):
+    if not prompt.says_yes(f"Discard {what}?"):
         raise DecisionNeeded("No: nothing was discarded.")

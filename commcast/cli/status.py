@@ -1,20 +1,40 @@
-"""The command status: every incident at a glance, the open ones first."""
+"""Status, --watch."""
 
 from __future__ import annotations
 
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commcast.cli.colour import show_painted
-from commcast.cli.options import FolderOption, JsonOption, NowOption, moment_or_now
-from commcast.cli.output import say, show_json
-from commcast.cli.standings import DeskStatus, read_status
-from commcast.cli.status_document import as_document
-from commcast.cli.status_lines import last_tick_line, lines_of, warnings
-from commcast.errors import ExitCode, InputError
+from commcast.cli.options import (
+    CONFIG_NAME,
+    FolderOption,
+    JsonOption,
+    NowOption,
+    clock,
+    find_folder,
+    moment_or_now,
+)
+from commcast.cli.output import inert, put, room_of, say, show_json, show_json_line, show_painted
+from commcast.cli.present import NAMES
+from commcast.cli.progress import per_second
+from commcast.cli.session import desk_to_read
+from commcast.cli.status_text import as_document, last_tick_line, lines_of, warnings
+from commcast.errors import CommcastError, ExitCode, InputError
+from commcast.model.times import parse_duration
+from commcast.operations.status import DeskStatus, read_status
+
+if TYPE_CHECKING:
+    from commcast.config.settings import Config
+    from commcast.incidents.load import Loaded
+    from commcast.ledger.overview import UnderWay
 
 
 def status(
@@ -50,13 +70,11 @@ def status(
     Example: commcast status --watch
     """
     if watch:
-        from commcast.cli.watch import watch_status
-
         if overdue or now is not None:
             raise InputError("--watch shows what is so now, and goes on: leave out --overdue and --now")
         watch_status(folder, incident, every, as_json=as_json)
         return
-    found = read_status(folder, moment_or_now(now), incident)
+    found = _read(folder, moment_or_now(now), incident)
     if overdue:
         found = found.only_late()
     if as_json:
@@ -84,7 +102,17 @@ def _way_out(found: DeskStatus) -> str:
 
 def show_status(folder: Path | None, *, now: datetime, incident: str | None) -> None:
     """Show the table of a folder as of `now`."""
-    _show(read_status(folder, now, incident))
+    _show(_read(folder, now, incident))
+
+
+def _read(
+    folder: Path | None,
+    now: datetime,
+    incident: str | None,
+    load: Callable[[Config, datetime], Loaded] | None = None,
+) -> DeskStatus:
+    with desk_to_read(folder, now) as (desk, ledger):
+        return read_status(desk, ledger, incident, load)
 
 
 def _show(found: DeskStatus) -> None:
@@ -94,3 +122,181 @@ def _show(found: DeskStatus) -> None:
         say(line)
     if line := last_tick_line(found):
         show_painted(line)
+
+
+# A look takes at most one part in six of the time: a copy of a large ledger is not made without end.
+_REST = 5
+_ALWAYS_NEW = frozenset({"now", "last_tick", "ticks"})  # no change worth a line by themselves
+_PIECES = re.compile(r"(\x1b\[[\d;]*m)|([^\x1b])")
+
+
+@dataclass
+class Watch:
+    """One watch. `seconds` is monotonic time, `now` gives aware now.
+
+    The ledger is copied, and the files are read, only when they changed since the last look.
+    """
+
+    folder: Path
+    incident: str | None
+    seconds: Callable[[], float] = time.monotonic
+    now: Callable[[], datetime] = clock
+    looks: int = 0  # how often the ledger was read
+    cost: float = 0.0  # seconds that the last reading took
+    rates: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    _found: DeskStatus | None = None
+    _signs: tuple[object, object] = ((), ())
+    _loaded: tuple[object, Loaded] | None = None
+    _counted: tuple[float, Mapping[tuple[str, str, str], int]] | None = None
+
+    def look(self) -> DeskStatus:
+        """Return how the desk stands now. Raises what status raises."""
+        signs = (_sign_of_files(self.folder), _sign_of_ledger(self.folder))
+        if self._found is not None and signs == self._signs:
+            self.cost = 0.0
+            self._measure(self._found.sending)
+            return replace(self._found, now=self.now())
+        began = self.seconds()
+        self._found = _read(self.folder, self.now(), self.incident, self._load)
+        self.cost = self.seconds() - began
+        self.looks += 1
+        self._signs = signs
+        self._measure(self._found.sending)
+        return self._found
+
+    def _load(self, config: Config, now: datetime) -> Loaded:
+        from commcast.incidents.load import load_incidents
+
+        sign = _sign_of_files(self.folder)
+        if self._loaded is None or self._loaded[0] != sign:
+            self._loaded = (sign, load_incidents(config, now))
+        return self._loaded[1]
+
+    def _measure(self, sending: tuple[UnderWay, ...]) -> None:
+        """Note how fast each broadcast went since the look before."""
+        at, counts = self.seconds(), {_key(each): each.done for each in sending}
+        if self._counted is not None:
+            before, past = self._counted
+            lasted = max(at - before, 0.001)
+            self.rates = {key: (done - past[key]) / lasted for key, done in counts.items() if key in past}
+        self._counted = (at, counts)
+
+
+def watch_status(folder: Path | None, incident: str | None, every: str, *, as_json: bool) -> None:
+    """Watch a desk until Ctrl-C. Raises InputError without a terminal, but for JSON."""
+    try:
+        pause = parse_duration(every).total_seconds()
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--every") from None
+    if not as_json and not sys.stdout.isatty():
+        raise InputError("--watch draws on a terminal; for a program: commcast status --watch --json")
+    watch = Watch(find_folder(folder), incident)
+    try:
+        for _ in _changes(watch) if as_json else _pictures(watch):
+            time.sleep(max(pause, _REST * watch.cost))
+    except KeyboardInterrupt:  # how a watch ends: nothing was interrupted
+        return
+
+
+def _changes(watch: Watch) -> Iterator[None]:
+    last: Mapping[str, Any] = {}
+    while True:
+        document = as_document(watch.look())
+        said = {key: value for key, value in document.items() if key not in _ALWAYS_NEW}
+        if said != last:
+            sending = [{**each, "per_second": _rate_in(watch, each)} for each in document["sending"]]
+            show_json_line("status", {**document, "sending": sending})
+            last = said
+        yield
+
+
+def _rate_in(watch: Watch, each: Mapping[str, Any]) -> float | None:
+    rate = watch.rates.get((each["incident"], each["notice"], each["channel"]))
+    return None if rate is None else round(rate, 1)
+
+
+def _pictures(watch: Watch) -> Iterator[None]:
+    lines = picture(watch.look(), watch.rates)
+    put("\x1b[2J")
+    while True:
+        _draw(lines)
+        yield
+        try:
+            lines = picture(watch.look(), watch.rates)
+        except CommcastError as error:  # a file half written, a ledger being written: the next look may do
+            fault = f"{watch.now().astimezone():%H:%M:%S} cannot be read now: {error}"
+            head, *rest = (line for line in lines if "cannot be read now: " not in line)
+            lines = [head, inert(fault).partition("\n")[0], *rest]
+
+
+def picture(found: DeskStatus, rates: Mapping[tuple[str, str, str], float]) -> list[str]:
+    """Return the lines of one look: what is wrong and what is being sent stand above the table."""
+    local = found.now.astimezone(found.zone)
+    lines = [f"{local:%H:%M:%S %Z}. Ctrl-C ends the watch.", *map(inert, warnings(found))]
+    if ticked := last_tick_line(found):
+        lines.append(ticked)
+    if found.sending:
+        lines += ["", "Being sent now:", *(_line(each, rates.get(_key(each))) for each in found.sending)]
+    return [*lines, "", *lines_of(found)]
+
+
+def _line(each: UnderWay, rate: float | None) -> str:
+    facts = [f"{each.done:,} of {each.total:,}"]
+    if rate is not None:
+        facts.append(per_second(rate) if rate else "nothing since the last look")
+    facts += [
+        f"{count:,} {state}" for state in ("rejected", "unknown") if (count := each.counts.get(state, 0))
+    ]
+    return inert(f"  {each.incident} {NAMES[each.channel]}, {each.notice}: {', '.join(facts)}")
+
+
+def _key(each: UnderWay) -> tuple[str, str, str]:
+    return each.incident, each.notice, each.channel
+
+
+def _draw(lines: list[str]) -> None:
+    columns, height = room_of(sys.stdout)
+    room = max(height - 2, 2)
+    if len(lines) > room:
+        more = len(lines) - room + 1
+        lines = [*lines[: room - 1], f"… {more} more lines: a taller window or commcast status shows them"]
+    shown = [_cut(line, columns) for line in lines]
+    put("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in shown) + "\x1b[J")
+    sys.stdout.flush()
+
+
+def _cut(line: str, width: int) -> str:
+    """Return as much of a painted line as fits, with all of its paint."""
+    kept, seen = [], 0
+    for paint, character in _PIECES.findall(line):
+        seen += bool(character)
+        if paint or seen <= width:
+            kept.append(paint or character)
+    return "".join(kept)
+
+
+def _sign_of_files(folder: Path) -> object:
+    """Return what changes when an incident file or the configuration does."""
+    from commcast.incidents.load import INCIDENTS_FOLDER
+
+    paths = [folder / CONFIG_NAME]
+    try:
+        paths += sorted((folder / INCIDENTS_FOLDER).iterdir())
+    except OSError:
+        return object()  # whatever is wrong there is told by reading it
+    return [(path.name, _sign(path)) for path in paths]
+
+
+def _sign_of_ledger(folder: Path) -> object:
+    from commcast.ledger.store import ledger_path
+
+    path = ledger_path(folder)
+    return _sign(path), _sign(path.with_name(f"{path.name}-wal"))
+
+
+def _sign(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commcast.cli.opening import desk_to_work, sender_for, who
 from commcast.cli.options import FolderOption, clock
 from commcast.cli.outcomes import tell_trouble
 from commcast.cli.output import going_on_unread, say, show, show_prose
 from commcast.cli.progress import Progress
-from commcast.cli.tick_words import delivered_in_words
+from commcast.cli.session import desk_to_work, sender_for, who
+from commcast.cli.tick import delivered_in_words
 from commcast.errors import ExitCode, InputError, gravest
 
 if TYPE_CHECKING:
-    from commcast.delivering import Delivered
-    from commcast.desk import Desk
+    from commcast.delivery.deliver import Delivered
     from commcast.ledger.store import Ledger
-    from commcast.sending import Sender
+    from commcast.operations.desk import Desk
+    from commcast.operations.send import Sender
+
 
 IdArgument = Annotated[
     str | None,
@@ -42,7 +43,7 @@ def stop(
 
     Example: commcast stop pay7 --by dana
     """
-    from commcast.ledger.stops import stop_incident
+    from commcast.ledger.releases import stop_incident
 
     with desk_to_work(folder) as (desk, ledger):
         wanted = _wanted(desk, ledger, incident, everything)
@@ -68,8 +69,8 @@ def resume(
 
     Example: commcast resume pay7
     """
-    from commcast.ledger.pacing import reopen
-    from commcast.ledger.stops import lift_stop
+    from commcast.ledger.releases import lift_stop
+    from commcast.ledger.settle import reopen
 
     with desk_to_work(folder) as (desk, ledger), going_on_unread():
         wanted = _wanted(desk, ledger, incident, everything)
@@ -98,15 +99,15 @@ def _in_words(delivered: Delivered) -> str:
 
 def _deliver(desk: Desk, sender: Sender, incident: str) -> Delivered:
     """Deliver what is open; where the file is in order also what is released and owed, as a tick would."""
-    from commcast.delivering import stopping_on_interrupt
+    from commcast.delivery.deliver import stopping_on_interrupt
 
     with stopping_on_interrupt(sender.deliverer.ledger, incident, clock):
         return _deliver_open(desk, sender, incident)
 
 
 def _deliver_open(desk: Desk, sender: Sender, incident: str) -> Delivered:
-    from commcast.desk import check_story
     from commcast.incidents.load import load_incidents
+    from commcast.operations.desk import check_story
 
     loaded = load_incidents(desk.config, desk.now)
     found = next((each for each in loaded.incidents if each.id == incident), None)

@@ -10,22 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from commcast.cli import asking
-from commcast.cli.finding import find_incident, is_open_for_readers
-from commcast.cli.keeping import check_can_go
-from commcast.cli.options import DryRunOption, FolderOption, IncidentArgument, JsonOption, YesOption
-from commcast.cli.output import say
-from commcast.cli.releasing import Wishes, desk_now, ledger_for, ledger_of, send_incident
-from commcast.cli.send import plan_only
-from commcast.cli.words import (
+from commcast.cli import prompt
+from commcast.cli.options import (
     ActionOption,
     AffectedOption,
     AudienceOption,
     ConfidenceOption,
+    DryRunOption,
     EditOption,
     ExpectedOption,
+    FolderOption,
+    IncidentArgument,
     InternalOption,
     IssueOption,
+    JsonOption,
     NextOption,
     NothingNewOption,
     OwnerOption,
@@ -34,6 +32,7 @@ from commcast.cli.words import (
     SeverityOption,
     StatusOption,
     TimeframeOption,
+    YesOption,
     in_terms_of_options,
     meaning,
     missing_options,
@@ -41,12 +40,17 @@ from commcast.cli.words import (
     with_dates,
     written_keys,
 )
+from commcast.cli.output import say
+from commcast.cli.question import check_can_go
+from commcast.cli.release import Wishes, desk_now, ledger_for, ledger_of, send_incident
+from commcast.cli.send import plan_only
+from commcast.cli.session import find_incident, is_open_for_readers
 from commcast.errors import DecisionNeeded, Fault, InputError, LedgerError
 
 if TYPE_CHECKING:
-    from commcast.desk import Desk
     from commcast.ledger.store import Ledger
-    from commcast.model import Incident
+    from commcast.model.incident import Incident
+    from commcast.operations.desk import Desk
 
 
 # What an update alone would say without what belongs to it.
@@ -189,7 +193,7 @@ def _over(incident: Incident) -> Fault:
 
 def refuse_untold(place: Place) -> None:
     """Refuse to take back what nobody was ever told. Raises InputError."""
-    from commcast.desk import read_standing
+    from commcast.operations.desk import read_standing
 
     name = place.incident.id
     with suppress(LedgerError), ledger_of(place.desk, dry_run=True) as ledger:
@@ -198,7 +202,7 @@ def refuse_untold(place: Place) -> None:
 
 
 def _refuse_drafted_end(incident: Incident, ledger: Ledger | None) -> None:
-    from commcast.desk import read_standing
+    from commcast.operations.desk import read_standing
 
     last = incident.latest
     if last.is_end and last.number not in read_standing(ledger, incident.id).releases:
@@ -211,7 +215,7 @@ def _refuse_drafted_end(incident: Incident, ledger: Ledger | None) -> None:
 
 def asked_for(key: str, remedy: str, *, planned: bool = False) -> dict[str, str]:
     """Return the one key that a person types when the command came without words."""
-    if not asking.at_terminal():
+    if not prompt.at_terminal():
         raise (
             InputError(Fault("", 0, 0, "there is nothing to say", remedy))
             if remedy
@@ -219,7 +223,7 @@ def asked_for(key: str, remedy: str, *, planned: bool = False) -> dict[str, str]
         )
     label = key.replace("_", " ").capitalize()
     question = f"{label} ({meaning(key, planned=planned)}):"
-    return {key: asking.ask_until_good(question, lambda answer: answer)}
+    return {key: prompt.ask_until_good(question, lambda answer: answer)}
 
 
 def append_and_send(
@@ -259,8 +263,8 @@ def check_unchanged(
     desk: Desk, found: Incident, checked: Incident, present: list[str], wishes: Wishes, ledger: Ledger
 ) -> None:
     """Do the same over a ledger that is open: no process may open it twice. Raises the same."""
-    from commcast.desk import check_story, read_standing
-    from commcast.release import drafts
+    from commcast.model.release import drafts
+    from commcast.operations.desk import check_story, read_standing
 
     check_story(desk, checked, ledger, present)
     left = drafts(found, read_standing(ledger, found.id).releases)
@@ -303,12 +307,12 @@ def checked_update(desk: Desk, incident: Incident, entry: Mapping[str, Any]) -> 
 
     Raises InputError, for what an option said in terms of that option.
     """
-    from commcast.cli.clocks import check_estimate
-    from commcast.desk import check_story
+    from commcast.cli.times import check_estimate
+    from commcast.files import read_text_file
     from commcast.incidents.editor import with_update
     from commcast.incidents.load import parse_incident
-    from commcast.incidents.yamlfile import examine
-    from commcast.textfile import read_text_file
+    from commcast.incidents.yaml import examine
+    from commcast.operations.desk import check_story
 
     folder, name = desk.config.folder, incident.path
     seen = read_text_file(folder / name, folder=folder, name=name)
@@ -324,11 +328,11 @@ def checked_update(desk: Desk, incident: Incident, entry: Mapping[str, Any]) -> 
 
 
 def _edited(entry: dict[str, Any]) -> dict[str, Any]:
-    from commcast.incidents.yamlfile import parse
-    from commcast.incidents.yamltext import lines_of
+    from commcast.incidents.yaml import parse
+    from commcast.incidents.yaml_lines import lines_of
 
     shown = entry or {"status": "", "issue": "", "resolution": "", "timeframe": ""}
-    text = asking.edited("# Lines left empty are carried forward.\n" + "\n".join(lines_of(shown, 0)) + "\n")
+    text = prompt.edited("# Lines left empty are carried forward.\n" + "\n".join(lines_of(shown, 0)) + "\n")
     data = parse(text, "the edited text").data
     if not isinstance(data, dict):
         raise InputError("the edited text is not a list of keys and values; nothing was written")

@@ -17,15 +17,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from commcast.config import Config
-from commcast.durable import sync_folder
+from commcast.config.settings import Config
 from commcast.errors import Fault, InputError
-from commcast.incidents.yamldocument import Place, YamlDocument
-from commcast.incidents.yamlfile import parse
-from commcast.incidents.yamltext import as_written, in_braces, lines_of
-from commcast.instants import write_instant
-from commcast.model import ID_PATTERN
-from commcast.textfile import decode, read_bytes_file
+from commcast.files import decode, read_bytes_file, sync_folder
+from commcast.incidents.yaml import Place, YamlDocument, parse
+from commcast.incidents.yaml_lines import as_written, in_braces, lines_of
+from commcast.model.incident import ID_PATTERN
+from commcast.model.times import write_instant
 
 _BOM = b"\xef\xbb\xbf"
 _FILE_MODE = 0o644

@@ -9,13 +9,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from commcast.config import Config
+from commcast.config.settings import Config
 from commcast.errors import Fault, InputError
-from commcast.incidents.shape import check_shape
-from commcast.incidents.written import SENTENCE_KEYS, PresetFile
-from commcast.incidents.yamlfile import examine
-from commcast.model import ID_PATTERN
-from commcast.textfile import read_text_file
+from commcast.files import read_text_file
+from commcast.incidents.schema import SENTENCE_KEYS, PresetFile, check_shape
+from commcast.incidents.yaml import examine
+from commcast.model.incident import ID_PATTERN
 
 PRESETS_FOLDER = "presets"
 

@@ -1,15 +1,11 @@
-"""Claims: a delivery is somebody's, on disk, before its first byte leaves.
-
-One transaction settles what was answered and claims the refill, so that kill -9 leaves at most one window
-of claims in doubt.
-"""
+"""A delivery is somebody's, on disk, before its first byte leaves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -26,13 +22,91 @@ from sqlalchemy import (
 )
 
 from commcast.ledger import schema
-from commcast.ledger.pacing import Pace, closed_until, free_from, next_slot, room, take_slots
-from commcast.ledger.prepared import Prepared, as_json, as_one, listed
-from commcast.ledger.schema import ALL_INCIDENTS, IS_PENDING, BroadcastState, State, given_up, stamp
-from commcast.ledger.settling import Settlement, settle
-from commcast.ledger.waits import waiting
+from commcast.ledger.schema import (
+    ALL_INCIDENTS,
+    IS_PENDING,
+    BroadcastState,
+    Prepared,
+    State,
+    as_json,
+    as_one,
+    given_up,
+    listed,
+    stamp,
+)
+from commcast.ledger.settle import (
+    Pace,
+    Settlement,
+    closed_until,
+    free_from,
+    next_slot,
+    room,
+    settle,
+    take_slots,
+)
 
 _broadcast, _delivery = schema.broadcast, schema.delivery
+
+
+class Ripe(NamedTuple):
+    """How many deliveries of one notice over one channel may go now."""
+
+    incident: str
+    notice: str
+    number: int
+    channel: str
+    deliveries: int
+
+
+def waiting(connection: Connection, broadcast: int) -> tuple[int, datetime | None]:
+    """Return how many deliveries of a broadcast wait, and when the first of them may be tried again."""
+    row = connection.execute(
+        select(func.count(), func.min(_delivery.c.not_before)).where(
+            _delivery.c.broadcast == broadcast, IS_PENDING
+        )
+    ).one()
+    return int(row[0]), schema.unstamp(row[1])
+
+
+def planned(connection: Connection, broadcast: int, now: datetime) -> tuple[int, datetime | None]:
+    """Return how many deliveries of a broadcast wait because others hear first, and until when."""
+    row = connection.execute(
+        select(func.count(), func.min(_delivery.c.not_before)).where(
+            _delivery.c.broadcast == broadcast,
+            IS_PENDING,
+            _delivery.c.attempts == 0,
+            _delivery.c.not_before > stamp(now),
+        )
+    ).one()
+    return int(row[0]), schema.unstamp(row[1])
+
+
+def ripe_now(connection: Connection, now: datetime, incident: str = "") -> Iterator[Ripe]:
+    """Yield, in the order they were frozen, the broadcasts (of one incident) of which some may go now."""
+    asked = (
+        select(
+            _broadcast.c.incident,
+            _broadcast.c.notice,
+            _broadcast.c.number,
+            _broadcast.c.channel,
+            func.count(),
+        )
+        .join(_delivery, _delivery.c.broadcast == _broadcast.c.id)
+        .where(
+            _broadcast.c.state == BroadcastState.FROZEN,
+            IS_PENDING,
+            or_(_delivery.c.not_before.is_(None), _delivery.c.not_before <= stamp(now)),
+            or_(_delivery.c.expires_at.is_(None), _delivery.c.expires_at > stamp(now)),
+        )
+        .group_by(_broadcast.c.id)
+        .order_by(_broadcast.c.id)
+    )
+    if incident:
+        asked = asked.where(_broadcast.c.incident == incident)
+    for row in connection.execute(asked):
+        yield Ripe(*row)
+
+
 _suppression, _stop = schema.suppression, schema.stop
 _this = _broadcast.alias()
 

@@ -1,4 +1,4 @@
-"""What was said: to whom, of which incident, with what outcome. Reads only."""
+"""What was said, to whom, with what outcome."""
 
 from __future__ import annotations
 
@@ -7,15 +7,24 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, or_, select
 
 from commcast.ledger import schema
-from commcast.ledger.misheard import NOTHING_HEARD, misheard
-from commcast.ledger.prepared import one_of
-from commcast.ledger.schema import MAYBE_TOLD, WAITING, BroadcastState, State, said_to_readers, unstamp
+from commcast.ledger.corrections import NOTHING_HEARD, misheard
+from commcast.ledger.oncall import last_tick
+from commcast.ledger.releases import read_releases, stops_in_force
+from commcast.ledger.schema import (
+    MAYBE_TOLD,
+    WAITING,
+    BroadcastState,
+    State,
+    one_of,
+    said_to_readers,
+    unstamp,
+)
 from commcast.ledger.suppressions import erased_among, suppressed_among
-from commcast.model import Channel, NextWord
-from commcast.standing import Misstated, PersonStanding
+from commcast.model.incident import Channel, NextWord
+from commcast.model.standing import IncidentStanding, Misstated, PersonStanding, Said
 
 _broadcast, _composition, _delivery = schema.broadcast, schema.composition, schema.delivery
 
@@ -335,3 +344,75 @@ def promised(connection: Connection, broadcast: int) -> dict[str, datetime]:
     )
     found = {row[0]: unstamp(row[1]) for row in rows}
     return {audience: by for audience, by in found.items() if by is not None}
+
+
+def incident_standing(connection: Connection, incident: str) -> IncidentStanding:
+    """Return what was released and said of an incident, and whether it is stopped."""
+    frozen = connection.execute(
+        select(_broadcast.c.notice, _broadcast.c.channel, _broadcast.c.number).where(
+            _broadcast.c.incident == incident, _broadcast.c.state == BroadcastState.FROZEN
+        )
+    ).all()
+    told_up_to: dict[Channel, int] = {}
+    for row in frozen:
+        channel = Channel(row.channel)
+        told_up_to[channel] = max(row.number, told_up_to.get(channel, 0))
+    stops = stops_in_force(connection, incident)
+    return IncidentStanding(
+        releases=read_releases(connection, incident),
+        begun=frozenset((row.notice, Channel(row.channel)) for row in frozen),
+        told_up_to=told_up_to,
+        said=what_was_said(connection, incident),
+        stopped_by=stops[0].by if stops else "",
+        last_tick=last_tick(connection),
+        correcting=bool(stops) and all(stop.is_for_correction for stop in stops),
+    )
+
+
+def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
+    """Return what each audience was, or may yet be, told on each channel, oldest first.
+
+    Words that reached nobody, and wait for nobody, promise nothing.
+    """
+    of_these = select(_delivery.c.id).where(_delivery.c.composition == _composition.c.id)
+    reached = of_these.where(_delivery.c.state.in_((*MAYBE_TOLD, *WAITING)))
+    told = of_these.where(_delivery.c.state.in_(MAYBE_TOLD))
+    by_text = and_(_broadcast.c.channel == Channel.SMS, is_text_promise())
+    rows = connection.execute(
+        select(
+            _broadcast.c.notice,
+            _broadcast.c.number,
+            _broadcast.c.channel,
+            _composition.c.audience,
+            _broadcast.c.created_at,
+            func.min(_composition.c.next_update_by),
+            # No comma stands in a time of the ledger.
+            func.group_concat(case((by_text, _composition.c.next_update_by)).distinct()),
+            func.max(case((told.exists(), 1), else_=0)),
+        )
+        .join(_composition, _composition.c.broadcast == _broadcast.c.id)
+        .where(
+            _broadcast.c.incident == incident,
+            _broadcast.c.state == BroadcastState.FROZEN,
+            reached.exists(),
+        )
+        .group_by(_broadcast.c.id, _composition.c.audience)
+        .order_by(_broadcast.c.id, _composition.c.audience)
+    )
+    return tuple(
+        Said(
+            row.notice,
+            row.number,
+            Channel(row.channel),
+            row.audience,
+            datetime.fromisoformat(row.created_at),
+            unstamp(row[5]),
+            _split_times(row[6]),
+            bool(row[7]),
+        )
+        for row in rows
+    )
+
+
+def _split_times(listed: str | None) -> tuple[datetime, ...]:
+    return tuple(datetime.fromisoformat(at) for at in sorted((listed or "").split(",")) if at)

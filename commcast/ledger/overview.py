@@ -9,13 +9,13 @@ from datetime import datetime
 
 from sqlalchemy import Connection, and_, func, or_, select
 
-from commcast.heard import AudienceStanding, Heard, NewestRelease, standing_of_audience
 from commcast.ledger import schema
 from commcast.ledger.receipts import receipts_by_incident
+from commcast.ledger.releases import stops_in_force
 from commcast.ledger.schema import ALL_INCIDENTS, MAYBE_TOLD, State, said_to_readers, unstamp
-from commcast.ledger.stops import stops_in_force
-from commcast.model import END_STATUSES, Channel, NextWord, Status
-from commcast.release import ELSEWHERE
+from commcast.model.incident import END_STATUSES, Channel, NextWord, Status
+from commcast.model.release import ELSEWHERE
+from commcast.model.standing import AudienceStanding, Heard, NewestRelease, standing_of_audience
 
 _release, _broadcast = schema.release, schema.broadcast
 _composition, _delivery = schema.composition, schema.delivery

@@ -18,8 +18,8 @@ from sqlalchemy import Connection, bindparam, func, select, update
 from commcast.ledger import schema
 from commcast.ledger.schema import State, stamp, unstamp
 from commcast.ledger.suppressions import Suppression, erased_key, suppress_new
-from commcast.model import Channel
-from commcast.providers.base import Receipt, ReceiptKind
+from commcast.model.incident import Channel
+from commcast.model.message import Receipt, ReceiptKind
 
 _delivery = schema.delivery
 

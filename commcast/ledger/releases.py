@@ -1,17 +1,20 @@
-"""Releases in the ledger: which updates somebody said yes to, with the digest of their words."""
+"""What somebody said yes to, what is stopped, merged, judged over."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, insert, select
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, union, update
 
+from commcast.incidents.load import Judged
 from commcast.ledger import schema
-from commcast.ledger.schema import stamp
-from commcast.model import END_STATUSES, Incident, Update
-from commcast.release import ELSEWHERE, Release, digest, facts
+from commcast.ledger.schema import ALL_INCIDENTS, IS_OPEN, IS_PENDING, stamp
+from commcast.model.incident import END_STATUSES, Incident, Status, Update
+from commcast.model.release import ELSEWHERE, Release, digest, facts
 
 _release = schema.release
 
@@ -56,10 +59,10 @@ def record_history(connection: Connection, incidents: Iterable[Incident], by: st
     count = 0
     for incident in incidents:
         known = read_releases(connection, incident.id)
-        for update in incident.updates:
-            if update.at_written and update.number not in known:
+        for each in incident.updates:
+            if each.at_written and each.number not in known:
                 record_release(
-                    connection, incident, update.number, next_update_by=None, how=ELSEWHERE, by=by, now=now
+                    connection, incident, each.number, next_update_by=None, how=ELSEWHERE, by=by, now=now
                 )
                 count += 1
     return count
@@ -141,3 +144,136 @@ def incidents_by_digest(connection: Connection, digests: Iterable[str]) -> froze
             select(_release.c.incident).where(_release.c.digest.in_(list(digests))).distinct()
         ).scalars()
     )
+
+
+_stop = schema.stop
+_CORRECTING = ", until the correction is ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A stop in force. `incident` is "*" for all incidents."""
+
+    incident: str
+    by: str
+    at: datetime
+
+    @property
+    def is_for_correction(self) -> bool:
+        """Whether it ends by itself as soon as a correction is ready to go."""
+        return self.by.endswith(_CORRECTING)
+
+
+def stop_incident(connection: Connection, incident: str, by: str, now: datetime) -> bool:
+    """Stop an incident (or ALL_INCIDENTS); return False where it was stopped already.
+
+    A stop that only waits for a correction gives way: it would end by itself, and a person's must not.
+    """
+    found = [stop for stop in stops_in_force(connection, incident) if stop.incident == incident]
+    if any(not stop.is_for_correction for stop in found):
+        return False
+    lift_stop(connection, incident, by, now)
+    connection.execute(insert(_stop).values(incident=incident, by=by, at=stamp(now)))
+    return True
+
+
+def stop_to_correct(connection: Connection, incident: str, by: str, now: datetime) -> str:
+    """Stop an incident until a correction is ready; return who had stopped it before, "" for nobody.
+
+    It takes the place of their stop: whoever corrects decides that the right words go.
+    """
+    found = [stop for stop in stops_in_force(connection, incident) if stop.incident == incident]
+    lift_stop(connection, incident, by, now)
+    connection.execute(insert(_stop).values(incident=incident, by=by + _CORRECTING, at=stamp(now)))
+    return next((stop.by for stop in found if not stop.is_for_correction), "")
+
+
+def lift_stop_to_correct(connection: Connection, incident: str, by: str, now: datetime) -> None:
+    """Lift what `stop_to_correct` put on an incident; a person's own stop stays."""
+    connection.execute(
+        update(_stop)
+        .where(_stop.c.incident == incident, _stop.c.lifted_at.is_(None), _stop.c.by.endswith(_CORRECTING))
+        .values(lifted_at=stamp(now), lifted_by=by)
+    )
+
+
+def lift_stop(connection: Connection, incident: str, by: str, now: datetime) -> bool:
+    """Lift the stop of an incident (or of ALL_INCIDENTS); return False where there was none."""
+    lifted = connection.execute(
+        update(_stop)
+        .where(_stop.c.incident == incident, _stop.c.lifted_at.is_(None))
+        .values(lifted_at=stamp(now), lifted_by=by)
+        .returning(_stop.c.id)
+    )
+    return bool(lifted.all())
+
+
+def stops_in_force(connection: Connection, incident: str | None = None) -> tuple[Stop, ...]:
+    """Return the stops that halt `incident`, or every stop in force."""
+    wanted = (
+        [] if incident is None else [or_(_stop.c.incident == incident, _stop.c.incident == ALL_INCIDENTS)]
+    )
+    rows = connection.execute(select(_stop).where(_stop.c.lifted_at.is_(None), *wanted).order_by(_stop.c.id))
+    return tuple(Stop(row.incident, row.by, datetime.fromisoformat(row.at)) for row in rows)
+
+
+def merged_into(connection: Connection, incident: str) -> tuple[str, ...]:
+    """Return the incidents that go on as this one, also by way of others."""
+    rows = connection.execute(
+        select(_release.c.incident, _release.c.facts["update"]["merged_into"].as_string()).where(
+            _release.c.status == Status.MERGED
+        )
+    )
+    parts = defaultdict(set)
+    for part, whole in rows:
+        parts[whole].add(part)
+    found: list[str] = []
+    waiting = [incident]
+    while waiting:
+        for part in sorted(parts[waiting.pop()]):
+            if part not in found and part != incident:
+                found.append(part)
+                waiting.append(part)
+    return tuple(found)
+
+
+def title_of(connection: Connection, incident: str) -> str:
+    """Return an incident's title as it was released, "" where it never was."""
+    title = connection.execute(
+        select(_release.c.title).where(_release.c.incident == incident).order_by(_release.c.number).limit(1)
+    ).scalar_one_or_none()
+    return title or ""
+
+
+_broadcast, _delivery, _judged = schema.broadcast, schema.delivery, schema.judged
+_AT_ONCE = 500  # paths in one statement: SQLite bounds how many values one may hold
+
+
+def unfinished_incidents(connection: Connection) -> frozenset[str]:
+    """Return the incidents of which a delivery waits, is held, or is claimed."""
+    pending = select(_broadcast.c.incident).where(
+        select(_delivery.c.id).where(_delivery.c.broadcast == _broadcast.c.id, IS_PENDING).exists()
+    )
+    others = select(_delivery.c.incident).where(IS_OPEN)
+    return frozenset(connection.execute(union(pending, others)).scalars())
+
+
+def read_judged(connection: Connection) -> dict[str, Judged]:
+    """Return what was judged, by the path of the file."""
+    rows = connection.execute(select(_judged.c.path, _judged.c.digest, _judged.c.incident))
+    return {path: Judged(digest, incident) for path, digest, incident in rows}
+
+
+def replace_judged(
+    connection: Connection, gone: Collection[str], found: Mapping[str, Judged], now: datetime
+) -> None:
+    """Forget the files that are `gone` or no longer over, and note the ones that were `found` to be."""
+    paths = sorted({*gone, *found})
+    for start in range(0, len(paths), _AT_ONCE):
+        connection.execute(delete(_judged).where(_judged.c.path.in_(paths[start : start + _AT_ONCE])))
+    if found:
+        rows = [
+            {"path": path, "digest": each.digest, "incident": each.incident, "at": stamp(now)}
+            for path, each in found.items()
+        ]
+        connection.execute(insert(_judged), rows)

@@ -1,4 +1,4 @@
-"""Opens, makes and adopts a ledger; refuses any that cannot be trusted. The only place that knows SQLite."""
+"""Opens, makes and adopts a ledger; refuses any that cannot be trusted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import secrets
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,21 +18,80 @@ from sqlalchemy.pool import QueuePool
 
 from commcast.errors import LedgerError
 from commcast.ledger import schema
-from commcast.ledger.copying import copy_ledger, room_for_copy, telling_of_copy
-from commcast.ledger.generation import (
-    Mark,
-    bring_up,
-    doubt,
-    name_of,
-    new_mark,
-    places,
-    read_marks,
-    write_marks,
+from commcast.ledger.backups import Mark, bring_up, doubt, name_of, new_mark, places, read_marks, write_marks
+from commcast.ledger.files import (
+    BUSY_SECONDS,
+    FailedDisk,
+    check_file,
+    check_folder,
+    copy_ledger,
+    is_there,
+    lost_commits,
+    named_errors,
+    room_for_copy,
+    telling_of_copy,
 )
-from commcast.ledger.identity import check_desk, read_identity, secret_of
-from commcast.ledger.place import check_file, check_folder, is_there
-from commcast.ledger.troubles import BUSY_SECONDS, FailedDisk, named_errors
-from commcast.ledger.wal import lost_commits
+
+
+def read_identity(engine: Engine, path: Path) -> dict[str, str]:
+    """Return what the ledger says of itself, its tables brought up to date."""
+    with engine.connect() as connection:
+        connection.execution_options(commcast_reads=True)
+        revision = _revision(connection, path)
+    if revision != schema.REVISION:
+        _upgrade(engine, path, revision)
+    with engine.connect() as connection:
+        connection.execution_options(commcast_reads=True)
+        kept = {row.name: row.value for row in connection.execute(select(schema.meta))}
+    if not kept.get("generation", "").isdecimal():
+        raise LedgerError(f"{path}: is damaged: its generation is gone; restore it from a backup")
+    return kept
+
+
+def check_desk(path: Path, found: str, desk: str) -> None:
+    """Refuse another desk's ledger, and any where the folder does not say whose it is. Raises LedgerError."""
+    if not desk:
+        raise LedgerError(
+            "commcast.toml has no desk: it does not say whose ledger to trust; "
+            "mend it with: commcast doctor --adopt-ledger"
+        )
+    if found != desk:
+        raise LedgerError(
+            f"{path}: is the ledger of another desk ({found[:8]}…, this folder's is {desk[:8]}…); "
+            "put the right one there, or take this one with: commcast doctor --adopt-ledger"
+        )
+
+
+def secret_of(path: Path, kept: Mapping[str, str]) -> bytes:
+    """Return a ledger's secret. Raises LedgerError where it is gone."""
+    try:
+        return bytes.fromhex(kept["secret"])
+    except (KeyError, ValueError):
+        raise LedgerError(f"{path}: is damaged: its secret is gone; restore it from a backup") from None
+
+
+def _revision(connection: Connection, path: Path) -> str:
+    known = connection.execute(
+        text("select count(*) from sqlite_master where name in ('alembic_version', 'meta')")
+    ).scalar_one()
+    if known != 2:
+        raise LedgerError(f"{path}: is a database, but not a ledger of commcast; put the right file there")
+    revision = connection.execute(text("select version_num from alembic_version")).scalar_one_or_none()
+    if revision is None:
+        raise LedgerError(f"{path}: is damaged: it does not say how old it is; restore it from a backup")
+    return str(revision)
+
+
+def _upgrade(engine: Engine, path: Path, revision: str) -> None:
+    from commcast.ledger.migrations.upgrade import known_revisions, upgrade
+
+    if revision not in known_revisions():
+        raise LedgerError(
+            f"{path}: was written by a newer commcast (tables {revision}); upgrade commcast here"
+        )
+    with engine.begin() as connection:
+        upgrade(connection)
+
 
 LEDGER_FOLDER = ".commcast"
 LEDGER_NAME = "ledger.db"

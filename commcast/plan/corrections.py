@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from commcast.model import Incident, Update, Words
+from commcast.model.incident import Incident, Update, Words
+from commcast.model.standing import IncidentStanding, PersonStanding
+from commcast.model.text import holds, put_right
 from commcast.plan import reasons
-from commcast.plan.kinds import NoticeKind
-from commcast.plan.notices import Notice
-from commcast.standing import IncidentStanding, PersonStanding
-from commcast.wording.wrong import holds, put_right
+from commcast.plan.notices import Notice, NoticeKind
 
 # What an update may say anew; what it leaves out is carried forward, but for what only an end says.
 _WORDS = ("issue", "resolution", "scope", "action", "nothing_new", "internal")

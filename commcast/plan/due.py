@@ -1,20 +1,234 @@
-"""The plan of one incident: every notice that may be owed now, each with why or why not (pure)."""
+"""The plan of one incident: updates, follow-ups, who hears first."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
-from commcast.config import Config
-from commcast.model import Channel, Incident
-from commcast.plan.follow_ups import follow_ups_due
-from commcast.plan.holding import holds_due
-from commcast.plan.lead import others_wait
-from commcast.plan.notices import Due
-from commcast.plan.reminders import reminders_due
-from commcast.plan.texts import texts_due
-from commcast.plan.updates import updates_due
-from commcast.standing import IncidentStanding
+from commcast.config.settings import Config
+from commcast.model.incident import Channel, Incident, Update
+from commcast.model.release import ELSEWHERE
+from commcast.model.standing import IncidentStanding, Said
+from commcast.plan import reasons
+from commcast.plan.corrections import corrects_here
+from commcast.plan.notices import (
+    Due,
+    Notice,
+    NoticeKind,
+    audiences_of,
+    broken_promises,
+    newest_released,
+    notice_of,
+)
+from commcast.plan.promises import holds_due, texts_due
+from commcast.plan.reminders import next_morning, reminders_due
+
+
+def updates_due(
+    incident: Incident, standing: IncidentStanding, config: Config, now: datetime, *, late: bool = False
+) -> tuple[Due, ...]:
+    """Return a line for each channel: the newest released update, owed or not.
+
+    Only the newest counts: words that newer ones have overtaken are never sent as a backlog. An update older
+    than its own promise is stale; `late` sends it all the same.
+    """
+    update = newest_released(incident, standing)
+    if update is None:
+        return ()
+    notices = [
+        _as_texted(notice_of(incident, update, channel, standing, config), config) for channel in Channel
+    ]
+    return tuple(
+        Due(owning(notice, standing, now), *_is_owed(notice, update, standing, now, late=late))
+        for notice in notices
+        if notice.audiences or (notice.merged and notice.channel in standing.merged_on)
+    )
+
+
+def with_held(lines: Iterable[Due], held: Mapping[tuple[str, Channel], tuple[int, int]]) -> tuple[Due, ...]:
+    """Return the plan that says of what is frozen how much of it quiet hours hold.
+
+    `held` counts that by notice and channel, and all texts of it.
+    """
+    return tuple(
+        replace(line, reason=reasons.HELD_FOR_THE_NIGHT.format(held=found[0], number=found[1]))
+        if line.reason == reasons.ALREADY_SENT and (found := held.get((line.notice.id, line.notice.channel)))
+        else line
+        for line in lines
+    )
+
+
+def owning(notice: Notice, standing: IncidentStanding, now: datetime) -> Notice:
+    """Return the notice with the promises it has to own: those that had passed by `now` without a word.
+
+    Only mails state a time to everybody; a text owns what it promised itself.
+    """
+    if notice.channel is not Channel.EMAIL:
+        return notice
+    return replace(notice, broken=broken_promises(standing, notice.channel, notice.audiences, now))
+
+
+def _is_owed(
+    notice: Notice, update: Update, standing: IncidentStanding, now: datetime, *, late: bool
+) -> tuple[bool, str]:
+    release = standing.releases[notice.number]
+    if release.how == ELSEWHERE:
+        return False, reasons.UPDATE_TOLD_ELSEWHERE
+    if (notice.id, notice.channel) in standing.begun:
+        return False, reasons.ALREADY_SENT
+    if notice.is_plain and not corrects_here(notice, standing):
+        return False, reasons.UPDATE_NOT_TEXTED
+    if not late and _is_stale(notice, now):
+        return False, reasons.UPDATE_STALE
+    new = notice.events | ({"correction"} if notice.misstated else set())
+    events = " and ".join(sorted(new)) or "released"
+    return True, reasons.UPDATE_OWED.format(number=update.number, events=events)
+
+
+def _as_texted(notice: Notice, config: Config) -> Notice:
+    """Return the notice, marked where nothing in it is worth a text by itself."""
+    if notice.channel is not Channel.SMS or config.channels.sms is None:
+        return notice
+    return replace(notice, is_plain=notice.events.isdisjoint(config.channels.sms.events))
+
+
+def _is_stale(notice: Notice, now: datetime) -> bool:
+    promised = [by for name in notice.audiences if (by := notice.next_update_by[name]) is not None]
+    return bool(promised) and now >= max(promised)
+
+
+# Without a tick for so long nobody would send the rest: then everybody hears at once.
+TICK_IS_GONE = timedelta(minutes=10)
+# The worst ones wait for nobody.
+_NO_LEAD = frozenset({1, 2})
+# Wrong words are out, or readers wait for the end, or they know since long: nothing is won by their waiting.
+_AT_ONCE = frozenset({"correction", "retracted", "resolved", "started"})
+
+
+def others_wait(
+    notice: Notice, incident: Incident, standing: IncidentStanding, config: Config, now: datetime
+) -> Mapping[str, datetime]:
+    """Return, by audience, when those hear of a notice that another audience hears before; {} for now.
+
+    Nobody waits past the time shortly before a promise made to them, nor past half
+    of the time for which the notice's own words are right.
+    """
+    if not _may_wait(notice, standing, now):
+        return {}
+    hearing = audiences_of(incident, incident.update(notice.number), config)
+    leads = {name: lead for name in hearing if (lead := config.audiences[name].lead)}
+    if not leads:
+        return {}
+    at = now + max(leads.values())
+    waits: dict[str, datetime] = {}
+    for name in notice.audiences:
+        latest = [at, *_bounds(notice, name, standing.said, config, now)]
+        if name not in leads and min(latest) > now:
+            waits[name] = min(latest)
+    return waits
+
+
+def _may_wait(notice: Notice, standing: IncidentStanding, now: datetime) -> bool:
+    if notice.kind is not NoticeKind.UPDATE or notice.severity in _NO_LEAD:
+        return False
+    if notice.is_end or not _AT_ONCE.isdisjoint(notice.events):
+        return False
+    if any(each.by == notice.number for each in notice.misstated):
+        return False
+    return standing.last_tick is not None and now - standing.last_tick < TICK_IS_GONE
+
+
+def _bounds(
+    notice: Notice, audience: str, said: Iterable[Said], config: Config, now: datetime
+) -> Iterable[datetime]:
+    """Yield what an audience may at the latest wait for."""
+    if (own := notice.next_update_by.get(audience)) is not None:
+        yield now + (own - now) / 2
+    promised = [each.promised for each in said if (each.audience, each.channel) == (audience, notice.channel)]
+    if promised and promised[-1] is not None:
+        yield promised[-1] - config.tick.hold_before
+
+
+REVIEW = f"{NoticeKind.FOLLOW_UP}:review"
+CHECK_IN = f"{NoticeKind.FOLLOW_UP}:check-in"
+
+_EARLIEST_ZONE = ZoneInfo("Etc/GMT-14")  # where each day begins first
+ASKED_FOR = timedelta(days=3)  # so long after its morning a check-in is no more than a nuisance
+REVIEW_IS_NEWS = timedelta(days=90)  # a later one is not sent by mail
+
+
+def follow_ups_due(
+    incident: Incident, standing: IncidentStanding, config: Config, now: datetime
+) -> Iterator[Due]:
+    """Yield a line for each follow-up that is due, or will be. The review waits for a person's yes."""
+    end = newest_released(incident, standing)
+    if end is None or not end.is_end:
+        return
+    review = follow_up_notice(REVIEW, incident, end, standing, config)
+    check_in = follow_up_notice(CHECK_IN, incident, end, standing, config)
+    for line in (_review(review, incident, end, standing, now), _check_in(check_in, end, config, now)):
+        if (
+            line is not None
+            and line.notice.audiences
+            and (line.notice.id, Channel.EMAIL) not in standing.begun
+        ):
+            yield line
+
+
+def follow_up_notice(
+    kind: str, incident: Incident, end: Update, standing: IncidentStanding, config: Config
+) -> Notice:
+    """Return a follow-up (REVIEW or CHECK_IN) of an incident that ended with `end`."""
+    ends = _ends(incident, end)
+    wanted = {name for update in ends for name in update.check_in}
+    told = _told(ends[0], standing) & config.audiences.keys()
+    hearing = told & wanted if kind == CHECK_IN else told
+    audiences = sorted(hearing, key=lambda name: (config.audiences[name].rank, name))
+    return replace(
+        notice_of(incident, end, Channel.EMAIL, standing, config),
+        id=kind,
+        kind=NoticeKind.FOLLOW_UP,
+        events=frozenset(),
+        audiences=tuple(audiences),
+        only_told=True,
+        told_from=ends[0].number,
+        asks_after=end.at if kind == CHECK_IN else None,
+    )
+
+
+def _told(end: Update, standing: IncidentStanding) -> set[str]:
+    """Return the audiences that were told an end by mail."""
+    return {
+        said.audience for said in standing.said if said.channel is Channel.EMAIL and said.number >= end.number
+    }
+
+
+def _ends(incident: Incident, end: Update) -> list[Update]:
+    """Return the end, and the same end as it stood before it was corrected, oldest first."""
+    found = [end]
+    while found[0].corrects and found[0].number > 1 and incident.update(found[0].number - 1).is_end:
+        found.insert(0, incident.update(found[0].number - 1))
+    return found
+
+
+def _review(
+    notice: Notice, incident: Incident, end: Update, standing: IncidentStanding, now: datetime
+) -> Due | None:
+    if not incident.postmortem or now - end.at > REVIEW_IS_NEWS:
+        return None
+    if standing.asked:
+        return Due(notice, True, reasons.REVIEW_OWED)
+    return Due(notice, False, reasons.REVIEW_WAITS.format(incident=incident.id))
+
+
+def _check_in(notice: Notice, end: Update, config: Config, now: datetime) -> Due | None:
+    first = next_morning(end.at, _EARLIEST_ZONE)
+    if now < first:
+        when = f"{first.astimezone(config.zone):%a %H:%M %Z}"
+        return Due(notice, False, reasons.CHECK_IN_LATER.format(time=when), first)
+    return Due(notice, True, reasons.CHECK_IN_OWED) if now < first + ASKED_FOR else None
 
 
 def due(

@@ -1,17 +1,53 @@
-"""What may be owed to readers: a notice, its kind, and what is new in it (pure)."""
+"""What may be owed to readers: a notice, its kind, what is new in it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
-from commcast.cadence import promises
-from commcast.config import Config
-from commcast.model import Channel, Incident, Status, Update
-from commcast.plan.kinds import NoticeKind
-from commcast.release import ELSEWHERE
-from commcast.standing import IncidentStanding, Misstated
+from commcast.config.settings import Config
+from commcast.model.incident import Channel, Incident, Status, Update
+from commcast.model.release import ELSEWHERE
+from commcast.model.standing import IncidentStanding, Misstated, Said
+from commcast.plan.cadence import promises
+
+
+class NoticeKind(StrEnum):
+    """What a notice is; its value begins the notice's id in the ledger ("update:3")."""
+
+    UPDATE = "update"
+    HOLDING = "holding"
+    REMINDER = "reminder"
+    FOLLOW_UP = "follow-up"
+    NUDGE = "nudge"
+
+
+def kind_of(notice: str) -> NoticeKind:
+    """Return the kind of a notice by its id in the ledger."""
+    return NoticeKind(notice.partition(":")[0])
+
+
+def moment_id(at: datetime) -> str:
+    """Return a moment as it stands in a notice's id, in UTC and to the second."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def promise_id(at: datetime, again: int = 0) -> str:
+    """Return a promise as it stands in the id of what keeps it: its moment.
+
+    `again` is the number of the update that promised a moment which an older one had promised before, 0 for
+    none: what kept the older promise does not keep this one.
+    """
+    return f"{moment_id(at)}:{again}" if again else moment_id(at)
+
+
+def is_named_for(notice: str, at: datetime) -> bool:
+    """Return whether a holding statement, by its id, keeps a promise of this moment."""
+    named = notice.partition("/")[0].split(":", 1)[1]
+    return kind_of(notice) is NoticeKind.HOLDING and f"{named}:".startswith(f"{moment_id(at)}:")
+
 
 _EVENT_OF_STATUS = {
     Status.RESOLVED: "resolved",
@@ -173,3 +209,48 @@ def _is_moved(before: Update, newer: Update) -> bool:
     """Return whether what is expected gets another time: news of the same kind as that of planned work."""
     is_expected = before.status is newer.status is Status.EXPECTED
     return is_expected and before.expected_at != newer.expected_at and not newer.corrects
+
+
+def last_said(standing: IncidentStanding, channel: Channel) -> dict[str, Said]:
+    """Return, by audience, what it was told last on a channel."""
+    return {said.audience: said for said in standing.said if said.channel is channel}
+
+
+def broken_promises(
+    standing: IncidentStanding, channel: Channel, audiences: Iterable[str], now: datetime
+) -> Mapping[str, datetime]:
+    """Return, by audience, the promise that had passed by `now` without a word; none where all were kept.
+
+    Words that a run which died, or a provider that is down, left waiting have told nobody anything.
+    Readers see minutes: word within the promised minute came in time.
+    """
+    minute = now.replace(second=0, microsecond=0)
+    last = {said.audience: said for said in standing.said if said.channel is channel and said.heard}
+    return {
+        name: promised
+        for name in audiences
+        if name in last and (promised := last[name].promised) is not None and promised < minute
+    }
+
+
+def holds_in_a_row(standing: IncidentStanding, channel: Channel, audience: str) -> int:
+    """Return how many holding statements an audience got since a person spoke last."""
+    count = 0
+    for said in standing.said:
+        if said.channel is channel and said.audience == audience:
+            count = count + 1 if kind_of(said.notice) is NoticeKind.HOLDING else 0
+    return count
+
+
+def name_of_promise(promised: datetime, made: Iterable[Said], said: Collection[Said]) -> str:
+    """Return how the promise that `made` made is named; `said` is all that was said of the incident.
+
+    A moment may be promised twice: shortly before it a holding statement goes, and a person who speaks then
+    may name the same moment.
+    """
+    number = max(each.number for each in made)
+    first = min(
+        (each.number for each in said if promised == each.promised or promised in each.text_promises),
+        default=number,
+    )
+    return promise_id(promised, number if number > first else 0)

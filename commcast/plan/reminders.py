@@ -1,19 +1,64 @@
-"""Reminders of planned work: which of them is due, and how far off the work then is (pure)."""
+"""Reminders of planned work, and quiet hours."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import NamedTuple
+from zoneinfo import ZoneInfo
 
-from commcast.config import Config
-from commcast.durations import parse_duration, short_duration
-from commcast.model import Channel, Incident, Status, Update, Window
+from commcast.config.settings import Config
+from commcast.model.incident import Channel, Incident, Status, Update, Window
+from commcast.model.standing import IncidentStanding
+from commcast.model.times import parse_duration, short_duration
 from commcast.plan import reasons
-from commcast.plan.kinds import NoticeKind
-from commcast.plan.notices import Due, Notice, newest_released, notice_of
-from commcast.plan.quiet import end_of_quiet, start_of_quiet
-from commcast.standing import IncidentStanding
+from commcast.plan.notices import Due, Notice, NoticeKind, newest_released, notice_of
+
+MORNING = time(9)  # when a reader is asked how it is
+_SATURDAY = 5
+
+
+def end_of_quiet(now: datetime, quiet: tuple[time, time], zone: ZoneInfo) -> datetime | None:
+    """Return when the quiet hours that `now` falls into end for a reader in `zone`; None outside of them.
+
+    An end that the clock leaves out is later by as much as it leaves out; one that comes twice is the first.
+    """
+    end = quiet[1]
+    local = now.astimezone(zone)
+    clock = local.time()
+    if not _is_inside(clock, quiet):
+        return None
+    day = local.date() if clock < end else local.date() + timedelta(days=1)
+    until = datetime.combine(day, end, zone).astimezone(UTC)
+    return until.astimezone(now.tzinfo) if until > now.astimezone(UTC) else None
+
+
+def start_of_quiet(moment: datetime, quiet: tuple[time, time], zone: ZoneInfo) -> datetime | None:
+    """Return when the quiet hours that `moment` falls into began in `zone`, in UTC; None outside of them.
+
+    A beginning that comes twice is the first.
+    """
+    start = quiet[0]
+    local = moment.astimezone(zone)
+    clock = local.time()
+    if not _is_inside(clock, quiet):
+        return None
+    day = local.date() if clock >= start else local.date() - timedelta(days=1)
+    return min(datetime.combine(day, start, zone).astimezone(UTC), moment.astimezone(UTC))
+
+
+def _is_inside(clock: time, quiet: tuple[time, time]) -> bool:
+    start, end = quiet
+    return start <= clock < end if start <= end else clock >= start or clock < end
+
+
+def next_morning(after: datetime, zone: ZoneInfo) -> datetime:
+    """Return 09:00 in `zone` on the first working day, Monday to Friday, after the day of `after`."""
+    day = after.astimezone(zone).date() + timedelta(days=1)
+    while day.weekday() >= _SATURDAY:
+        day += timedelta(days=1)
+    return datetime.combine(day, MORNING, zone).astimezone(UTC)
+
 
 TO_COME = frozenset({Status.SCHEDULED, Status.RESCHEDULED})
 BEFORE_QUIET = timedelta(minutes=30)  # for ticks that come late

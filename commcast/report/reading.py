@@ -11,26 +11,28 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from commcast.ledger.aftermath import TextSent, read_answers, read_texts_sent
-from commcast.ledger.calls import Call, calls
 from commcast.ledger.chronicle import (
     Counted,
     Promised,
     Released,
     Scope,
     TextsAt,
+    TextSent,
+    read_answers,
     read_counted,
     read_promised,
     read_released,
     read_texts,
+    read_texts_sent,
 )
+from commcast.ledger.oncall import Call, calls
 from commcast.ledger.schema import OWN_STORY, State
-from commcast.model import END_STATUSES, Kind
-from commcast.plan.kinds import NoticeKind
-from commcast.release import ELSEWHERE
+from commcast.model.incident import END_STATUSES, Kind
+from commcast.model.release import ELSEWHERE
+from commcast.plan.notices import NoticeKind
+from commcast.rendering.render import Renderer
+from commcast.rendering.templates import Wording
 from commcast.report.story import NightTexts, Nudged, Pledge, Shape, Stage, Story, Telling, Texts
-from commcast.wording.rendering import Renderer
-from commcast.wording.templating import Wording
 
 _WAITING = {State.PENDING: "waiting", State.CLAIMED: "waiting", State.HELD: "held"}
 _SHAPES = {

@@ -10,8 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from commcast.report.figures import AudienceFigures, Figures, Kept
-from commcast.report.spoken import MONTHS, length, many
-from commcast.report.words import Card, Table
+from commcast.report.words import MONTHS, Card, Table, length, many
 
 _WEEKS_UP_TO = timedelta(days=92)
 

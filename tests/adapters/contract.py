@@ -23,9 +23,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from commcast.adapters.base import Adapter
-from commcast.message import Email, HandOver, Mailbox, Message, Outcome, OutcomeKind, Sms
-from commcast.model import Channel
+from commcast.model.incident import Channel
+from commcast.model.message import Email, HandOver, Mailbox, Message, Outcome, OutcomeKind, Sms
+from commcast.providers.base import Adapter
 
 BOUNDED = 8.0  # seconds in which a context must be left, whatever the provider does
 

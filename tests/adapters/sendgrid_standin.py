@@ -15,9 +15,9 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from commcast.adapters.sendgrid_letter import Reading
-from commcast.config_providers import SendGridProvider
-from commcast.providers.sendgrid_client import OWN_ID
+from commcast.config.settings import SendGridProvider
+from commcast.providers.sendgrid.client import OWN_ID
+from commcast.providers.sendgrid.letter import Reading
 from tests.adapters.http_standins import Exchange, Handler, HttpStandIn, Writer
 
 KEY = "SG.kept-secret_key.0123456789abcdef"

@@ -20,9 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commcast.adapters import mime, mime_body
-from commcast.adapters.mime import LONGEST_NAME, build, by_stdlib, wire, wire_address
-from commcast.message import CalendarFile, Email, Mailbox, Pieces, Skeleton, Spliced
+from commcast.model.message import CalendarFile, Email, Mailbox, Pieces, Skeleton, Spliced
+from commcast.providers import mime
+from commcast.providers import quoted_printable as mime_body
+from commcast.providers.mime import LONGEST_NAME, build, by_stdlib, wire, wire_address
 
 MAIL = Email(
     sender=Mailbox("status@acme.example", "Acme Pay"),

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from commcast.adapters import mime, outbox
-from commcast.adapters.base import Adapter
-from commcast.adapters.outbox import OutboxAdapter
-from commcast.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind, Sms
-from commcast.model import Channel
-from commcast.wording import sms
+from commcast.model import text as sms
+from commcast.model.incident import Channel
+from commcast.model.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind, Sms
+from commcast.providers import mime, outbox
+from commcast.providers.base import Adapter
+from commcast.providers.outbox import OutboxAdapter
 from tests.adapters.contract import AdapterContract, Arrived, Rig, collect, email, hand_overs
 
 

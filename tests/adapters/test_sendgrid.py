@@ -20,18 +20,29 @@ from typing import Any
 
 import pytest
 
-from commcast.adapters import sendgrid, sendgrid_outcomes, sendgrid_request
-from commcast.adapters.base import Adapter
-from commcast.adapters.sendgrid import SendGridAdapter
-from commcast.adapters.sendgrid_outcomes import OUTCOMES, Named, Rule, judge, named, request_id
-from commcast.config_providers import SendGridProvider
+from commcast.config.settings import SendGridProvider
 from commcast.errors import ConfigError
-from commcast.message import NOT_BEGUN, Blame, CalendarFile, HandOver, Mailbox, Outcome, OutcomeKind, Sms
-from commcast.model import Channel
-from commcast.providers import http_answer, sendgrid_http
-from commcast.providers.http_answer import HttpAnswer
-from commcast.providers.sendgrid_client import SendGridClient
-from commcast.providers.sendgrid_http import CutError, Line
+from commcast.model.incident import Channel
+from commcast.model.message import (
+    NOT_BEGUN,
+    Blame,
+    CalendarFile,
+    HandOver,
+    Mailbox,
+    Outcome,
+    OutcomeKind,
+    Sms,
+)
+from commcast.providers import http as http_answer
+from commcast.providers.base import Adapter
+from commcast.providers.http import HttpAnswer
+from commcast.providers.sendgrid import adapter as sendgrid
+from commcast.providers.sendgrid import client as sendgrid_http
+from commcast.providers.sendgrid import outcomes as sendgrid_outcomes
+from commcast.providers.sendgrid import request as sendgrid_request
+from commcast.providers.sendgrid.adapter import SendGridAdapter
+from commcast.providers.sendgrid.client import CutError, Line, SendGridClient
+from commcast.providers.sendgrid.outcomes import OUTCOMES, Named, Rule, judge, named, request_id
 from tests.adapters import http_standins as http
 from tests.adapters.contract import (
     BOUNDED,
@@ -938,7 +949,7 @@ def test_no_thread_keeps_the_program_alive() -> None:
 import asyncio, socket, threading
 from tests.adapters.contract import collect, hand_overs
 from tests.adapters.test_sendgrid import adapter_at
-from commcast.model import Channel
+from commcast.model.incident import Channel
 
 dialling = threading.Event()
 

@@ -15,11 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.adapters import mime, sendgrid_request
-from commcast.adapters.sendgrid_letter import Reading
-from commcast.adapters.sendgrid_request import Request, expand, requests
-from commcast.config_providers import SendGridProvider
-from commcast.message import (
+from commcast.config.settings import SendGridProvider
+from commcast.model.incident import Channel
+from commcast.model.message import (
     Blame,
     CalendarFile,
     Email,
@@ -32,8 +30,11 @@ from commcast.message import (
     Sms,
     Spliced,
 )
-from commcast.model import Channel
-from commcast.providers.sendgrid_client import OWN_ID
+from commcast.providers import mime
+from commcast.providers.sendgrid import request as sendgrid_request
+from commcast.providers.sendgrid.client import OWN_ID
+from commcast.providers.sendgrid.letter import Reading
+from commcast.providers.sendgrid.request import Request, expand, requests
 from tests.adapters.contract import HOSTILE, email
 from tests.adapters.sendgrid_standin import check_body, seen
 from tests.template_contexts import AUDIENCES, PHASES, full, minimal

@@ -18,25 +18,20 @@ from aiosmtplib.protocol import SMTPProtocol
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.adapters import mime, smtp, smtp_outcomes, smtp_pool
-from commcast.adapters.base import Adapter
-from commcast.adapters.smtp import SmtpAdapter
-from commcast.adapters.smtp_dialogue import Dialogue
-from commcast.adapters.smtp_outcomes import OUTCOMES, Answer, Stage, judge
-from commcast.config_providers import SmtpProvider
+from commcast.config.settings import SmtpProvider
 from commcast.errors import ConfigError
-from commcast.message import Blame, HandOver, Mailbox, Outcome, OutcomeKind, Sms
-from commcast.model import Channel
+from commcast.model.incident import Channel
+from commcast.model.message import Blame, HandOver, Mailbox, Outcome, OutcomeKind, Sms
+from commcast.providers import mime
+from commcast.providers.base import Adapter
+from commcast.providers.smtp import adapter as smtp
+from commcast.providers.smtp import adapter as smtp_pool
+from commcast.providers.smtp import outcomes as smtp_outcomes
+from commcast.providers.smtp.adapter import SmtpAdapter
+from commcast.providers.smtp.dialogue import Dialogue
+from commcast.providers.smtp.outcomes import OUTCOMES, Answer, Stage, judge
 from tests.adapters import idle_clock
-from tests.adapters.contract import (
-    AdapterContract,
-    Arrived,
-    Rig,
-    collect,
-    email,
-    hand_overs,
-    send_all,
-)
+from tests.adapters.contract import AdapterContract, Arrived, Rig, collect, email, hand_overs, send_all
 from tests.adapters.postfix import smtp_sink
 from tests.adapters.scripted import (
     CLOSE,

@@ -18,14 +18,17 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.adapters import mime, smtp_letter, smtp_opening, smtp_pipeline, smtp_pool
-from commcast.adapters.smtp import SmtpAdapter
-from commcast.adapters.smtp_pipeline import ONE_WRITE
-from commcast.adapters.smtp_replies import GARBAGE as NO_REPLY
-from commcast.adapters.smtp_replies import LONGEST_LINE, LONGEST_REPLY, Replies
-from commcast.config_providers import SmtpProvider
-from commcast.message import NOT_BEGUN, HandOver, Outcome, OutcomeKind
-from commcast.model import Channel
+from commcast.config.settings import SmtpProvider
+from commcast.model.incident import Channel
+from commcast.model.message import NOT_BEGUN, HandOver, Outcome, OutcomeKind
+from commcast.providers import mime
+from commcast.providers.smtp import adapter as smtp_pool
+from commcast.providers.smtp import letter as smtp_letter
+from commcast.providers.smtp import opening as smtp_opening
+from commcast.providers.smtp import pipeline as smtp_pipeline
+from commcast.providers.smtp.adapter import SmtpAdapter
+from commcast.providers.smtp.pipeline import GARBAGE as NO_REPLY
+from commcast.providers.smtp.pipeline import LONGEST_LINE, LONGEST_REPLY, ONE_WRITE, Replies
 from tests.adapters.contract import collect, email, hand_overs
 from tests.adapters.idle_clock import IdleClockLoop
 from tests.adapters.scripted import (
@@ -472,7 +475,7 @@ def test_a_cancelled_call_hurts_no_other(point: str, loop_factory: Any) -> None:
 
 def test_a_letter_that_waits_too_long_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadline counts from the call of `send`, waiting for a connection included."""
-    monkeypatch.setattr("commcast.adapters.smtp.DEADLINE_STEPS", 1)
+    monkeypatch.setattr("commcast.providers.smtp.adapter.DEADLINE_STEPS", 1)
     script = Script({"dot": [STALL] * 9}, PIPELINING)
 
     async def scenario() -> list[Outcome]:

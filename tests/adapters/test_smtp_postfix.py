@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import uvloop
 
-from commcast.adapters import smtp_pool
-from commcast.adapters.smtp import SmtpAdapter
-from commcast.adapters.smtp_dialogue import Dialogue
-from commcast.adapters.smtp_pipeline import Pipeline
-from commcast.config_providers import SmtpProvider
-from commcast.message import HandOver, Outcome, OutcomeKind
-from commcast.model import Channel
+from commcast.config.settings import SmtpProvider
+from commcast.model.incident import Channel
+from commcast.model.message import HandOver, Outcome, OutcomeKind
+from commcast.providers.smtp import adapter as smtp_pool
+from commcast.providers.smtp.adapter import SmtpAdapter
+from commcast.providers.smtp.dialogue import Dialogue
+from commcast.providers.smtp.pipeline import Pipeline
 from tests.adapters.contract import collect, email, hand_overs
 from tests.adapters.postfix import real_postfix, smtp_sink
 from tests.adapters.servers import HOST, make_certificate

@@ -16,20 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.adapters import twilio_outcomes
-from commcast.adapters.base import Adapter
-from commcast.adapters.twilio_outcomes import OUTCOMES, judge, said_by
-from commcast.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind, Sms
-from commcast.model import Channel
-from commcast.providers.http_answer import HttpAnswer
-from commcast.providers.twilio_client import sendable
+from commcast.model.incident import Channel
+from commcast.model.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind, Sms
+from commcast.providers.base import Adapter
+from commcast.providers.http import HttpAnswer
+from commcast.providers.twilio import outcomes as twilio_outcomes
+from commcast.providers.twilio.client import sendable
+from commcast.providers.twilio.outcomes import OUTCOMES, judge, said_by
 from tests.adapters import http_standins as standins
-from tests.adapters.contract import (
-    AdapterContract,
-    Arrived,
-    Rig,
-    email,
-)
+from tests.adapters.contract import AdapterContract, Arrived, Rig, email
 from tests.adapters.http_standins import Exchange, HttpStandIn, Writer, answer, in_turn
 from tests.adapters.twilio_standin import (
     ACCOUNT,

@@ -21,9 +21,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commcast.adapters.twilio import TwilioAdapter
 from commcast.errors import ConfigError
-from commcast.message import Blame, HandOver, Outcome, OutcomeKind, Sms
+from commcast.model.message import Blame, HandOver, Outcome, OutcomeKind, Sms
+from commcast.providers.twilio.adapter import TwilioAdapter
 from tests.adapters import http_standins as standins
 from tests.adapters.contract import BOUNDED, collect, send_all
 from tests.adapters.http_standins import Exchange, Handler, HttpStandIn, Writer, answer, in_turn
@@ -391,10 +391,10 @@ def test_a_resolver_that_hangs_keeps_nobody(monkeypatch: pytest.MonkeyPatch) -> 
 _STUCK = """
 import asyncio, socket, threading
 from datetime import UTC, datetime, timedelta
-from commcast.adapters.twilio import TwilioAdapter
-from commcast.config_providers import TwilioProvider
-from commcast.message import HandOver, Sms
-from commcast.providers.twilio_client import Credentials
+from commcast.providers.twilio.adapter import TwilioAdapter
+from commcast.config.settings import TwilioProvider
+from commcast.model.message import HandOver, Sms
+from commcast.providers.twilio.client import Credentials
 
 socket.getaddrinfo = lambda *a, **k: threading.Event().wait()
 

@@ -19,11 +19,11 @@ from urllib.parse import urlencode
 
 from jsonschema import Draft202012Validator
 
-from commcast.adapters.twilio import TwilioAdapter
-from commcast.config_providers import TwilioProvider
-from commcast.message import HandOver, Outcome
-from commcast.model import Channel
-from commcast.providers.twilio_client import Credentials
+from commcast.config.settings import TwilioProvider
+from commcast.model.incident import Channel
+from commcast.model.message import HandOver, Outcome
+from commcast.providers.twilio.adapter import TwilioAdapter
+from commcast.providers.twilio.client import Credentials
 from tests.adapters.contract import collect, hand_overs
 from tests.adapters.http_standins import Exchange, Handler, HttpStandIn, Writer
 

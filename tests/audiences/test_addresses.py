@@ -9,7 +9,7 @@ from email_validator import validate_email
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from commcast.audiences.addresses import mask, normalise_email, normalise_phone
+from commcast.recipients.addresses import mask, normalise_email, normalise_phone
 
 GOOD_EMAILS = [
     # as written, address, key

@@ -12,13 +12,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from commcast.audiences.addresses import normalise_email, normalise_phone, odd_phones, plain_emails
-from commcast.audiences.formats import LONGEST_LINE
-from commcast.audiences.numbering import NumberingPlans
-from commcast.audiences.recipients import Reading
-from commcast.audiences.repeats import Repeats
 from commcast.errors import InputError
-from commcast.model import Recipient
+from commcast.model.incident import Recipient
+from commcast.recipients.addresses import (
+    NumberingPlans,
+    normalise_email,
+    normalise_phone,
+    odd_phones,
+    plain_emails,
+)
+from commcast.recipients.files import LONGEST_LINE
+from commcast.recipients.lists import Reading, Repeats
 from tests.audiences.test_recipients import desk
 
 Read = tuple[list[Recipient], int, int, list[str], list[str]]

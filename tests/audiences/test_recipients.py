@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.audiences.formats import CORE_COLUMNS
-from commcast.audiences.recipients import open_recipients
-from commcast.config import Config
+from commcast.config.settings import Config
 from commcast.errors import InputError
-from commcast.model import Level, Recipient
+from commcast.model.incident import Level, Recipient
+from commcast.recipients.files import CORE_COLUMNS
+from commcast.recipients.lists import open_recipients
 
 
 def desk(folder: Path, recipients: str = "list.csv", **changes: Any) -> Config:
@@ -369,8 +369,8 @@ def test_what_a_spreadsheet_quotes_is_read_back(
 PROGRAM = """
 import resource, sys
 from pathlib import Path
-from commcast.audiences.recipients import open_recipients
-from commcast.config import Config
+from commcast.recipients.lists import open_recipients
+from commcast.config.settings import Config
 
 tables = {"folder": Path(sys.argv[1]), "organisation": {"name": "A"}, "channels": {}}
 tables["audiences"] = {"all": {"recipients": sys.argv[2]}}

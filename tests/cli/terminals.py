@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from commcast.cli import app, asking
+from commcast.cli import app
+from commcast.cli import prompt as asking
 
 WORDS = (
     "--issue",

@@ -73,7 +73,6 @@ def test_help_reads_the_code_of_no_command() -> None:
     assert read == [
         "commcast.cli",
         "commcast.cli.commands",
-        "commcast.cli.group",
         "commcast.cli.output",
         "commcast.errors",
         "commcast.signals",

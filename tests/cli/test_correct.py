@@ -11,10 +11,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from commcast.cli.reckoned import clock_near
+from commcast.cli.correct import clock_near
 from commcast.ledger.history import deliveries
+from commcast.ledger.releases import stops_in_force
 from commcast.ledger.schema import State
-from commcast.ledger.stops import stops_in_force
 from commcast.ledger.store import ledger_path, open_copy
 from tests.cli.terminals import everything_in, outbox, run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from commcast.ledger.ticks import last_tick
+from commcast.ledger.oncall import last_tick
 from tests.cli.running import just_now, run
 from tests.desks import Bench, write_desk, write_incident
 

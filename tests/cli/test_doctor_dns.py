@@ -16,7 +16,7 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from commcast.cli import doctor_dns
+from commcast.doctor import dns as doctor_dns
 from tests.cli.running import bench_now, run
 from tests.desks import Bench, write_desk
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from commcast.ledger.duty import take
+from commcast.ledger.oncall import take
 from tests.cli.running import bench_now, run
 from tests.desks import Bench, update_text
 

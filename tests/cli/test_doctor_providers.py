@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from commcast import wiring
-from commcast.cli import doctor_smtp
+from commcast.doctor import providers as doctor_smtp
 from commcast.errors import ConfigError, Fault, TryAgain
+from commcast.providers import registry as wiring
 from commcast.providers.base import Refused
 from tests.cli.running import bench_now, run
 from tests.desks import Bench, write_desk

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from commcast.cli import asking
+from commcast.cli import prompt as asking
 from commcast.cli import update as update_command
+from commcast.delivery.freeze import Freezer
 from commcast.errors import ExitCode, Interrupted
-from commcast.freezing import Freezer
 from commcast.ledger.claims import settle_and_claim
 from commcast.ledger.freeze import open_broadcasts
-from commcast.ledger.settling import Settlement, settle
-from commcast.ledger.stops import stops_in_force
+from commcast.ledger.releases import stops_in_force
+from commcast.ledger.settle import Settlement, settle
 from commcast.ledger.suppressions import erase, list_suppressions
-from commcast.message import HandOver, Outcome, OutcomeKind
-from commcast.model import Channel
+from commcast.model.incident import Channel
+from commcast.model.message import HandOver, Outcome, OutcomeKind
 from tests.cli.running import just_now, run
 from tests.desks import Bench, update_text, write_desk, write_incident, write_list
 from tests.fakes import FakeAdapter, address_of

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from commcast.cli import asking
-from commcast.ledger.duty import take as record
+from commcast.cli import prompt as asking
+from commcast.ledger.oncall import take as record
 from tests.cli.running import just_now, run
 from tests.cli.terminals import run as at_desk
 from tests.desks import Bench, update_text, write_desk, write_incident

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from commcast import wiring
 from commcast.errors import ConfigError, Fault, TryAgain
+from commcast.providers import registry as wiring
 from commcast.providers.base import Entry, Refused
 from tests.cli.running import bench_now, every_byte, run
 from tests.desks import Bench

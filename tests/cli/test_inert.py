@@ -64,7 +64,7 @@ def _leave_a_log(folder: Path) -> None:
     """Change the ledger in a process that is killed: its write-ahead log stays."""
     script = (
         "import os, sys; sys.path.insert(0, sys.argv[2])\n"
-        "from pathlib import Path; from tests.desks import Bench; from commcast.ledger.stops import *\n"
+        "from pathlib import Path; from tests.desks import Bench; from commcast.ledger.releases import *\n"
         "bench = Bench(Path(sys.argv[1]))\n"
         "with bench.ledger.write() as connection: stop_incident(connection, 'other', 'dana', bench.now)\n"
         "os._exit(0)\n"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from commcast.config_file import load_config
-from commcast.model import View
+from commcast.config.load import load_config
+from commcast.model.incident import View
 from tests.cli.terminals import declare, everything_in, outbox, run
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from commcast.providers import twilio_records
-from commcast.providers.twilio_records import TwilioRecords
+from commcast.providers.twilio import records as twilio_records
+from commcast.providers.twilio.records import TwilioRecords
 from tests.adapters.http_standins import Exchange, HttpStandIn, Writer, threaded
 from tests.adapters.twilio_standin import ACCOUNT, TOKEN, Twilio, message, sent
 from tests.cli.running import bench_now, run

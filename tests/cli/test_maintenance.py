@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from commcast.instants import write_instant
+from commcast.model.times import write_instant
 from tests.calendars import ReaderCalendar, calendar_file, event_in, parsed, sequence, words
 from tests.cli.terminals import everything_in, outbox, run
 from tests.desks import Bench, write_desk

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from commcast.config_file import load_config
+from commcast.config.load import load_config
 from commcast.ledger.history import tallies
 from commcast.ledger.releases import released_incidents
 from commcast.ledger.store import ledger_path, open_ledger

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from commcast.cli import progress
-from commcast.cli.meter import QUIET, SPAN, Meter
-from commcast.cli.progress import Progress
+from commcast.cli.progress import QUIET, SPAN, Meter, Progress
 from tests.cli.running import bench_now, run
 from tests.cli.screens import screen
 from tests.cli.terminals import at_terminal

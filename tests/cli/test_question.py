@@ -8,8 +8,8 @@ import pytest
 
 from commcast.cli.present import destination
 from commcast.cli.question import new_facts
-from commcast.config_file import load_config
-from commcast.model import Timeframe, Update
+from commcast.config.load import load_config
+from commcast.model.incident import Timeframe, Update
 from tests.cli.running import just_now
 from tests.cli.running import run as plain
 from tests.cli.terminals import WORDS, declare, run

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from commcast import wiring
 from commcast.errors import ConfigError, TryAgain
-from commcast.model import Channel
-from commcast.providers.base import Receipt, ReceiptKind, Refused
+from commcast.model.incident import Channel
+from commcast.model.message import Receipt, ReceiptKind
+from commcast.providers import registry as wiring
+from commcast.providers.base import Refused
 from tests.cli.running import bench_now, every_byte, run
 from tests.cli.terminals import at_terminal
 from tests.desks import Bench, write_incident

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from commcast import wiring
-from commcast.config import Config
+from commcast.config.settings import Config
 from commcast.errors import ConfigError, TryAgain
-from commcast.model import Channel
+from commcast.model.incident import Channel
+from commcast.providers import registry as wiring
 from commcast.providers.base import Records, Refused, Seen
 from tests.adapters.http_standins import Exchange, HttpStandIn, Writer, threaded
 from tests.adapters.sendgrid_standin import KEY

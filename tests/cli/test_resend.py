@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from commcast import delivering, wiring
-from commcast.cli import asking
+from commcast.cli import prompt as asking
+from commcast.delivery import deliver as delivering
 from commcast.ledger import schema
-from commcast.ledger.doubts import Act, acts
-from commcast.ledger.settling import settle_lost
-from commcast.ledger.stops import stop_incident
-from commcast.message import Blame, HandOver, Outcome, OutcomeKind
+from commcast.ledger.releases import stop_incident
+from commcast.ledger.settle import settle_lost
+from commcast.ledger.unknowns import Act, acts
+from commcast.model.message import Blame, HandOver, Outcome, OutcomeKind
+from commcast.providers import registry as wiring
 from tests.cli import terminals
 from tests.cli.running import every_byte, just_now, run
 from tests.crash.services import Receiver

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from commcast.cli import asking, releasing
-from commcast.config_file import load_config
-from commcast.freezing import Freezer
+from commcast.cli import prompt as asking
+from commcast.cli import release as releasing
+from commcast.config.load import load_config
+from commcast.delivery.freeze import Freezer
 from commcast.ledger.releases import read_releases
 from commcast.ledger.store import ledger_path, open_ledger
 from tests.cli.terminals import declare, everything_in, outbox, run

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from commcast.message import Blame, HandOver, Outcome, OutcomeKind
+from commcast.model.message import Blame, HandOver, Outcome, OutcomeKind
 from tests.cli.running import bench_now, every_byte, run
 from tests.desks import Bench, numbered, update_text, write_desk, write_incident
 from tests.fakes import FakeAdapter, accepted, saying

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from commcast.ledger import schema
-from commcast.ledger.duty import offer, take
+from commcast.ledger.oncall import offer, take
 from commcast.ledger.schema import stamp
-from commcast.message import OutcomeKind
+from commcast.model.message import OutcomeKind
 from tests.cli.running import run
 from tests.desks import Bench, update_text, write_desk, write_incident, write_list
 from tests.fakes import FakeAdapter, saying

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from commcast.ledger.releases import stop_incident
 from commcast.ledger.schema import ALL_INCIDENTS
-from commcast.ledger.stops import stop_incident
 from tests.cli.running import bench_now, run
 from tests.desks import Bench, numbered, write_desk
 from tests.fakes import FakeAdapter

@@ -17,7 +17,7 @@ import typer
 from typer.testing import CliRunner
 
 from commcast import __main__, cli
-from commcast.cli.group import CommcastGroup
+from commcast.cli import CommcastGroup
 from commcast.errors import LedgerError
 from tests.cli.running import bench_now
 from tests.cli.running import run as run_quietly

@@ -14,14 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from commcast.cli.loop import Loop, loop_code, next_step
-from commcast.cli.tick import Talk
-from commcast.cli.tick_words import why_in_words
+from commcast.cli.tick import Loop, Talk, loop_code, next_step, why_in_words
 from commcast.errors import ExitCode
-from commcast.ledger.stops import stop_incident
-from commcast.ledger.ticks import last_tick
-from commcast.message import Blame, OutcomeKind
-from commcast.plan.nudging import Nudge, Why
+from commcast.ledger.oncall import last_tick
+from commcast.ledger.releases import stop_incident
+from commcast.model.message import Blame, OutcomeKind
+from commcast.oncall.nudges import Nudge, Why
 from commcast.signals import EndedBySignal, ending_at_once
 from tests.cli.running import bench_now, every_byte, just_now, run
 from tests.desks import Bench, update_text, write_incident

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from commcast.cli import watch as watching
-from commcast.cli.standings import DeskStatus
-from commcast.cli.watch import Watch, picture
-from commcast.config import Config
+from commcast.cli import status as watching
+from commcast.cli.status import Watch, picture
+from commcast.config.settings import Config
 from commcast.incidents import load
 from commcast.ledger import schema
-from commcast.model import Incident
+from commcast.model.incident import Incident
+from commcast.operations.status import DeskStatus
 from tests.cli.running import bench_now, every_byte, run
 from tests.cli.screens import screen
 from tests.cli.terminals import CTRL_C, at_terminal

@@ -29,10 +29,7 @@ if "plain" in sys.argv:
 import twilio.rest.api  # noqa: F401
 import typer.main
 
-import commcast.adapters.sendgrid
-import commcast.adapters.smtp
-import commcast.adapters.twilio
-import commcast.tick  # noqa: F401 - what a child would spend its first second on
+import commcast.operations.tick  # noqa: F401 - what a child would spend its first second on
 from commcast.cli import app
 from tests.crash.faults import Faults, install
 from tests.crash.services import outbox

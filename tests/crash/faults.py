@@ -218,6 +218,6 @@ VARIANTS = ("commits late", "skips the fsync", "claims without bound", *_TRIGGER
 
 def _claim_without_bound() -> None:
     """Let an adapter's window be no window."""
-    from commcast.adapters.smtp import SmtpAdapter
+    from commcast.providers.smtp.adapter import SmtpAdapter
 
     SmtpAdapter.window = property(lambda adapter: 10_000, lambda adapter, window: None)  # type: ignore[assignment]

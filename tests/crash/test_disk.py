@@ -23,14 +23,7 @@ import pytest
 
 from commcast.ledger.store import ledger_path
 from tests.crash.faults import Faults
-from tests.crash.harness import (
-    Children,
-    HeldChild,
-    Run,
-    broken_rules,
-    states,
-    unknown,
-)
+from tests.crash.harness import Children, HeldChild, Run, broken_rules, states, unknown
 from tests.crash.services import Desk, Service, outbox, smtp
 from tests.rights import as_root, own_disk_options
 

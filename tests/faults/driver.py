@@ -15,10 +15,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import commcast.adapters.outbox
-import commcast.adapters.smtp
-import commcast.sending
-import commcast.tick  # noqa: F401 - what a child would spend its first second on
+import commcast.operations.send
+import commcast.operations.tick  # noqa: F401 - what a child would spend its first second on
 from commcast import signals
 from commcast.cli import main as run_cli
 from commcast.ledger import store

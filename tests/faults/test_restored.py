@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from commcast.ledger.generation import places
+from commcast.ledger.backups import places
 from tests.cli.running import every_byte
 from tests.faults.runs import SEND, Place, Runs, half_sent, until
 

@@ -15,20 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.config import Config
+from commcast.config.settings import Config
 from commcast.errors import InputError
-from commcast.incidents.editor import (
-    append_update,
-    fill_at,
-    new_incident_id,
-    with_at,
-    with_update,
-)
+from commcast.files import FORBIDDEN
+from commcast.incidents.editor import append_update, fill_at, new_incident_id, with_at, with_update
 from commcast.incidents.load import load_incident
-from commcast.incidents.yamlfile import parse
-from commcast.incidents.yamltext import lines_of
-from commcast.model import Status
-from commcast.textfile import FORBIDDEN
+from commcast.incidents.yaml import parse
+from commcast.incidents.yaml_lines import lines_of
+from commcast.model.incident import Status
 from tests.reading_desk import LEAST, NOW, create_incident, make_desk
 
 EXAMPLE = (Path(__file__).parents[2] / "incidents" / "pay7.yaml").read_text()

@@ -12,10 +12,9 @@ import pytest
 import commcast
 from commcast.incidents import load
 from commcast.ledger import schema
-from commcast.ledger.judged import read_judged, unfinished_incidents
-from commcast.ledger.stops import lift_stop, stop_incident
-from commcast.message import Blame, OutcomeKind
-from commcast.tick import Ticked
+from commcast.ledger.releases import lift_stop, read_judged, stop_incident, unfinished_incidents
+from commcast.model.message import Blame, OutcomeKind
+from commcast.operations.tick import Ticked
 from tests.desks import Bench, update_text, write_desk, write_incident
 from tests.fakes import FakeAdapter, saying
 

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.config import Config
+from commcast.config.settings import Config
 from commcast.errors import InputError
 from commcast.incidents import load
 from commcast.incidents.load import load_incident, load_incidents, parse_incident
-from commcast.incidents.written import incident_schema
-from commcast.incidents.yamlfile import QUOTE
-from commcast.model import Confidence, Incident, Kind, Status
-from commcast.release import digest, facts
+from commcast.incidents.schema import incident_schema
+from commcast.incidents.yaml import QUOTE
+from commcast.model.incident import Confidence, Incident, Kind, Status
+from commcast.model.release import digest, facts
 from tests.reading_desk import LEAST, NOW, faults, make_desk, read
 
 EXAMPLE = Path(__file__).parents[2] / "incidents" / "pay7.yaml"
@@ -450,7 +450,7 @@ LOADER = """
 import resource, sys, time
 from datetime import datetime, UTC
 from pathlib import Path
-from commcast.config_file import load_config
+from commcast.config.load import load_config
 from commcast.errors import InputError
 from commcast.incidents.load import load_incident
 config = load_config(Path(sys.argv[1]))

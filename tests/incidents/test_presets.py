@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from commcast.config import Config
+from commcast.config.settings import Config
 from commcast.errors import InputError
 from commcast.incidents.editor import append_update, fill_at
 from commcast.incidents.load import load_incident
 from commcast.incidents.presets import find_preset, list_presets
-from commcast.incidents.written import preset_schema
+from commcast.incidents.schema import preset_schema
 from tests.reading_desk import NOW, create_incident, make_desk
 
 OWN = """\

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.errors import InputError
-from commcast.incidents.yamlfile import examine, parse
-from commcast.textfile import read_text_file
+from commcast.files import read_text_file
+from commcast.incidents.yaml import examine, parse
 
 SENTENCES = frozenset({"issue", "title"})
 MIB = 1 << 20
@@ -23,8 +23,8 @@ READER = """
 import resource, sys, time
 from pathlib import Path
 from commcast.errors import InputError
-from commcast.textfile import read_text_file
-from commcast.incidents.yamlfile import parse
+from commcast.files import read_text_file
+from commcast.incidents.yaml import parse
 resource.setrlimit(resource.RLIMIT_AS, (200 << 20, 200 << 20))
 began = time.process_time()
 try:

@@ -11,24 +11,15 @@ from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from commcast.ledger import schema
-from commcast.ledger.freeze import (
-    Broadcast,
-    FrozenRow,
-    add_composition,
-    add_rows,
-    held_rows,
-    open_broadcasts,
-)
+from commcast.ledger.claims import planned, waiting
+from commcast.ledger.freeze import Broadcast, FrozenRow, add_composition, add_rows, held_rows, open_broadcasts
 from commcast.ledger.history import deliveries
-from commcast.ledger.judged import unfinished_incidents
-from commcast.ledger.pacing import Pace
+from commcast.ledger.releases import lift_stop, stop_incident, unfinished_incidents
 from commcast.ledger.schema import ALL_INCIDENTS, State, stamp
-from commcast.ledger.settling import NO_ANSWER, settle, settle_lost, suppress_refused
-from commcast.ledger.stops import lift_stop, stop_incident
+from commcast.ledger.settle import NO_ANSWER, Pace, settle, settle_lost, suppress_refused
 from commcast.ledger.store import Ledger, open_ledger
 from commcast.ledger.suppressions import list_suppressions, suppress
-from commcast.ledger.waits import planned, waiting
-from commcast.message import OutcomeKind
+from commcast.model.message import OutcomeKind
 from tests.desks import DESK
 from tests.ledgers import LEASE, ME, NOW, OTHER, ROW, WORDS, answer, claim, fill, said, states, told
 
@@ -175,7 +166,7 @@ def test_what_was_answered_is_not_lost_when_its_lease_ends(ledger: Ledger, kind:
 def test_a_dead_owners_claims_end_at_once_and_nobody_elses(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from commcast.ledger import settling
+    from commcast.ledger import settle as settling
 
     broadcast = fill(ledger, ["a", "b", "c"])
     claim(ledger, broadcast, 1, owner=DEAD)
@@ -402,7 +393,8 @@ def test_a_claim_says_who_is_handed_it(ledger: Ledger) -> None:
 
 def test_what_a_run_asks_again_and_again_is_found_by_an_index(ledger: Ledger) -> None:
     """A million rows that are done cost nothing: no statement reads the whole table."""
-    from commcast.ledger import claims, settling
+    from commcast.ledger import claims
+    from commcast.ledger import settle as settling
 
     asked: list[tuple[str, Any]] = []
 

@@ -10,16 +10,24 @@ from sqlalchemy import select, update
 
 from commcast.errors import DecisionNeeded
 from commcast.ledger import schema
-from commcast.ledger.decisions import Candidate, candidates, send_again, settle_by_hand, states_of
-from commcast.ledger.doubts import Act, Doubt, Which, acts, doubt_groups, doubts, ids_of_others
-from commcast.ledger.findings import ANOTHERS, Finding, record_findings
 from commcast.ledger.freeze import Broadcast
+from commcast.ledger.releases import stop_incident
+from commcast.ledger.resolutions import (
+    ANOTHERS,
+    Candidate,
+    Finding,
+    candidates,
+    record_findings,
+    send_again,
+    settle_by_hand,
+    states_of,
+)
 from commcast.ledger.schema import ALL_INCIDENTS, State, stamp
-from commcast.ledger.settling import settle_lost
-from commcast.ledger.stops import stop_incident
+from commcast.ledger.settle import settle_lost
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import erase, suppress
-from commcast.message import OutcomeKind
+from commcast.ledger.unknowns import Act, Doubt, Which, acts, doubt_groups, doubts, ids_of_others
+from commcast.model.message import OutcomeKind
 from tests.ledgers import LEASE, ME, NOW, OTHER, ROW, answer, claim, fill, said, states, told, yes_to
 
 LATER = NOW + timedelta(minutes=40)

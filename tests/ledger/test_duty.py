@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from commcast.duty import HandOver
-from commcast.ledger.duty import handovers, handovers_of_all, offer, take
+from commcast.ledger.oncall import handovers, handovers_of_all, offer, take
 from commcast.ledger.store import Ledger
+from commcast.model.duty import HandOver
 from tests.ledgers import NOW
 
 LATER = NOW + timedelta(minutes=3)

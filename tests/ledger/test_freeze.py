@@ -25,7 +25,7 @@ from commcast.ledger.freeze import (
 from commcast.ledger.history import Told, deliveries
 from commcast.ledger.schema import BroadcastState, State
 from commcast.ledger.store import Ledger
-from commcast.message import OutcomeKind
+from commcast.model.message import OutcomeKind
 from tests.ledgers import ME, NOW, OTHER, ROW, WORDS, answer, claim, fill, said, states, told, yes_to
 
 

@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import event, text
 
 from commcast.errors import TryAgain
-from commcast.ledger import gathering, schema
+from commcast.ledger import bulk as gathering
+from commcast.ledger import schema
+from commcast.ledger.bulk import GatheredRow, Gathering, add_in_order
 from commcast.ledger.freeze import FREEZE_LEASE, Broadcast, add_composition, begin_freeze, finish_freeze
-from commcast.ledger.gathering import GatheredRow, Gathering, add_in_order
 from commcast.ledger.history import deliveries
 from commcast.ledger.store import Ledger, open_ledger
 from commcast.ledger.suppressions import suppress

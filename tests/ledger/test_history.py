@@ -8,20 +8,13 @@ import pytest
 from sqlalchemy import update
 
 from commcast.ledger import schema
-from commcast.ledger.history import (
-    deliveries,
-    promised,
-    standings,
-    tallies,
-    told_people,
-)
+from commcast.ledger.history import deliveries, incident_standing, promised, standings, tallies, told_people
+from commcast.ledger.releases import stop_incident, stops_in_force
 from commcast.ledger.schema import State
-from commcast.ledger.stops import stop_incident, stops_in_force
 from commcast.ledger.store import Ledger
-from commcast.ledger.story import incident_standing
 from commcast.ledger.suppressions import erase
-from commcast.model import Channel
-from commcast.standing import NOBODY_KNOWS
+from commcast.model.incident import Channel
+from commcast.model.standing import NOBODY_KNOWS
 from tests.ledgers import NOW, ROW, WORDS, fill
 
 

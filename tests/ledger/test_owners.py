@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from commcast.ledger import owners
-from commcast.ledger.owners import current_owner, is_dead
+from commcast.ledger import settle as owners
+from commcast.ledger.settle import current_owner, is_dead
 
 
 def renamed(owner: str, **parts: str) -> str:
@@ -23,7 +23,7 @@ def renamed(owner: str, **parts: str) -> str:
 def gone() -> str:
     """The name of a process of this machine that ran and has ended."""
     done = subprocess.run(
-        [sys.executable, "-c", "from commcast.ledger.owners import current_owner as o; print(o())"],
+        [sys.executable, "-c", "from commcast.ledger.settle import current_owner as o; print(o())"],
         capture_output=True,
         text=True,
         check=True,

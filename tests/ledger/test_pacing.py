@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from commcast.ledger.pacing import Pace, close, closed_until, next_slot, pauses, reopen, room, take_slots
+from commcast.ledger.settle import Pace, close, closed_until, next_slot, pauses, reopen, room, take_slots
 from commcast.ledger.store import Ledger
-from commcast.message import OutcomeKind
+from commcast.model.message import OutcomeKind
 from tests.ledgers import LEASE, NOW, OTHER, answer, claim, fill, said, states
 
 SOON = timedelta(milliseconds=20)

@@ -21,12 +21,11 @@ from commcast.ledger.receipts import (
     open_providers,
     receipts_by_incident,
 )
-from commcast.ledger.settling import Settlement
+from commcast.ledger.settle import Settlement
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import erase, erased_key, list_suppressions, suppress, unsuppress
-from commcast.message import Outcome, OutcomeKind
-from commcast.model import Channel
-from commcast.providers.base import Receipt, ReceiptKind
+from commcast.model.incident import Channel
+from commcast.model.message import Outcome, OutcomeKind, Receipt, ReceiptKind
 from tests.ledgers import NOW, answer, claim, fill, told
 
 DELIVERED, BOUNCED, FAILED = ReceiptKind.DELIVERED, ReceiptKind.BOUNCED, ReceiptKind.FAILED

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from commcast.ledger.story import what_was_said
+from commcast.ledger.history import what_was_said
 from tests.desks import Bench, numbered, update_text, write_desk, write_incident
 
 

@@ -15,8 +15,8 @@ from commcast.ledger.suppressions import (
     suppressed_among,
     unsuppress,
 )
-from commcast.message import OutcomeKind
-from commcast.standing import ERASED
+from commcast.model.message import OutcomeKind
+from commcast.model.standing import ERASED
 from tests.ledgers import NOW, ROW, answer, claim, fill, said, states, told
 
 

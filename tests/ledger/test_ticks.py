@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from commcast.ledger import schema
+from commcast.ledger.oncall import TICKS_KEPT, drift, last_tick, record_tick
 from commcast.ledger.schema import stamp
 from commcast.ledger.store import Ledger
-from commcast.ledger.ticks import TICKS_KEPT, drift, last_tick, record_tick
 from tests.ledgers import NOW
 
 MINUTE = timedelta(minutes=1)

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.model import Channel, Status, Timeframe, Update, Words
+from commcast.model.incident import Channel, Status, Timeframe, Update, Words
+from commcast.model.standing import Misstated, PersonStanding
+from commcast.model.text import as_said, holds, put_right, put_title_right
 from commcast.plan import reasons
 from commcast.plan.corrections import (
     corrected,
@@ -19,8 +21,6 @@ from commcast.plan.corrections import (
     says,
 )
 from commcast.plan.notices import Notice
-from commcast.standing import Misstated, PersonStanding
-from commcast.wording.wrong import as_said, holds, put_right, put_title_right
 
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 WRONG = Misstated(7, Channel.SMS, "customers", 2, "3 hours", AT)

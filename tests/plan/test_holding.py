@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commcast.config import Config
-from commcast.model import Channel, Incident, Status
+from commcast.config.settings import Config
+from commcast.model.incident import Channel, Incident, Status
+from commcast.model.standing import IncidentStanding, Said
 from commcast.plan.due import due
-from commcast.plan.holding import hold_at
-from commcast.plan.kinds import NoticeKind
-from commcast.plan.notices import Due
-from commcast.standing import IncidentStanding, Said
+from commcast.plan.notices import Due, NoticeKind
+from commcast.plan.promises import hold_at
 from tests.stories import AT, config_of, released, story, update_of
 
 S = Status

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.model import Channel, Level, NextWord, Status
-from commcast.plan.kinds import NoticeKind
-from commcast.plan.notices import Notice, notice_of
-from commcast.plan.people import Action, decide
-from commcast.standing import PersonStanding
-from commcast.wording.occasions import next_word
+from commcast.model.incident import Channel, Level, NextWord, Status
+from commcast.model.standing import PersonStanding
+from commcast.plan.notices import Notice, NoticeKind, notice_of
+from commcast.plan.readers import Action, decide
+from commcast.rendering.context import next_word
 from tests.stories import AT, READER, config_of, standing_of, story
 
 S = Status

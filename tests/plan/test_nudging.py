@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commcast.model import Channel, Status, Timeframe
+from commcast.model.incident import Channel, Status, Timeframe
+from commcast.model.standing import IncidentStanding, Said
+from commcast.oncall.nudges import Nudge, Why, broken_file_nudge, first_nudge, nudges_due
 from commcast.plan.due import due
-from commcast.plan.nudging import Nudge, Why, broken_file_nudge, first_nudge, nudges_due
-from commcast.standing import IncidentStanding, Said
 from tests.plan.test_holding import HOLDS, MINUTE, Told, begun
 from tests.stories import AT, config_of, incident_of, story, update_of
 

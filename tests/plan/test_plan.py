@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from commcast.model import Channel, Incident, Level, Recipient, Status, Window
+from commcast.model.incident import Channel, Incident, Level, Recipient, Status, Window
+from commcast.model.standing import IncidentStanding, PersonStanding
 from commcast.plan.due import due
 from commcast.plan.notices import Due, Notice, audiences_of, notice_of
-from commcast.plan.people import Action, decide
-from commcast.plan.quiet import end_of_quiet
-from commcast.standing import IncidentStanding, PersonStanding
+from commcast.plan.readers import Action, decide
+from commcast.plan.reminders import end_of_quiet
 from tests.stories import AT, READER, config_of, incident_of, released, standing_of, story, update_of
 
 S = Status

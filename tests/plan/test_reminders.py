@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from commcast.config import Config
-from commcast.model import Channel, Incident, Kind, Status, Update, Window
+from commcast.config.settings import Config
+from commcast.model.incident import Channel, Incident, Kind, Status, Update, Window
+from commcast.model.release import Release, digest
+from commcast.model.standing import IncidentStanding
 from commcast.plan.due import due
 from commcast.plan.notices import Due
 from commcast.plan.reminders import ahead, offset_of, reminders_due
-from commcast.release import Release, digest
-from commcast.standing import IncidentStanding
 from tests.stories import config_of, incident_of, update_of
 
 S = Status

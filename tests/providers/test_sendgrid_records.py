@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from commcast.config_providers import SendGridProvider
+from commcast.config.settings import SendGridProvider
 from commcast.errors import CommcastError, ConfigError, ExitCode, TryAgain
-from commcast.model import Channel
-from commcast.providers import sendgrid_records
-from commcast.providers.base import Asked, Entry, Receipt, ReceiptKind, Records, Refused, Seen, Sighting
-from commcast.providers.http_answer import Trouble
-from commcast.providers.sendgrid_records import SendGridRecords
+from commcast.model.incident import Channel
+from commcast.model.message import Receipt, ReceiptKind
+from commcast.providers.base import Asked, Entry, Records, Refused, Seen, Sighting
+from commcast.providers.http import Trouble
+from commcast.providers.sendgrid import records as sendgrid_records
+from commcast.providers.sendgrid.records import SendGridRecords
 from tests.adapters import http_standins as http
 from tests.adapters.http_standins import Exchange, Handler, HttpStandIn, Writer
 from tests.adapters.sendgrid_standin import KEY, NOW, clock, official_faults, provider

@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commcast.errors import TryAgain
-from commcast.model import Channel
-from commcast.providers.base import Asked, Receipt, ReceiptKind, Records, Refused, Seen, Sighting
-from commcast.providers.twilio_client import Credentials
-from commcast.providers.twilio_records import Account, TwilioRecords
+from commcast.model.incident import Channel
+from commcast.model.message import Receipt, ReceiptKind
+from commcast.providers.base import Asked, Records, Refused, Seen, Sighting
+from commcast.providers.twilio.client import Credentials
+from commcast.providers.twilio.records import Account, TwilioRecords
 from tests.adapters import http_standins as standins
 from tests.adapters.contract import BOUNDED
 from tests.adapters.http_standins import Exchange, Handler, HttpStandIn, Writer, answer
@@ -402,7 +403,7 @@ def test_a_circle_of_pages_ends() -> None:
 
 def test_pages_without_end_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor one whose pages never end."""
-    monkeypatch.setattr("commcast.providers.twilio_client.MOST_PAGES", 7)
+    monkeypatch.setattr("commcast.providers.twilio.client.MOST_PAGES", 7)
     pages = 0
 
     async def endless(exchange: Exchange, writer: Writer) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, insert, select
 
 from commcast.ledger import schema
-from commcast.ledger.calls import begin_call, end_call
+from commcast.ledger.oncall import begin_call, end_call
 from commcast.ledger.schema import OWN_STORY, stamp
 from tests.desks import Bench, update_text, write_desk, write_list
 

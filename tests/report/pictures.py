@@ -7,7 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from commcast.report.figures import figures_of
-from commcast.report.page import as_page
+from commcast.report.output import as_page
 from commcast.report.reading import read_story
 from tests.report.browsing import Scheme, chromium, shown
 from tests.report.nights import clock, night_of_pay7

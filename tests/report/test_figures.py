@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from commcast.report.document import as_document
 from commcast.report.figures import Kept, figures_of, gaps, is_night
+from commcast.report.output import as_document
 from commcast.report.story import NightTexts, Pledge, Shape, Stage, Story, Telling, Texts
 from commcast.report.trend import Per, trend_document, trend_headline, trend_of
 from commcast.report.words import clock_of, headline, subject, tables

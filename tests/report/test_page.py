@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from commcast.report.figures import Figures, figures_of
-from commcast.report.page import as_page, trend_page
+from commcast.report.output import as_page, trend_page
 from commcast.report.reading import read_story
 from commcast.report.story import Shape
 from commcast.report.trend import Per, trend_of

@@ -10,10 +10,10 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from commcast.compose import Envelope, Group
-from commcast.model import Channel
-from commcast.wording.rendering import Renderer
-from commcast.wording.templating import Wording
+from commcast.model.incident import Channel
+from commcast.rendering.compose import Envelope, Group
+from commcast.rendering.render import Renderer
+from commcast.rendering.templates import Wording
 
 FIELDS = ("name", "greeting", "link", "plan", "tags")
 CONTEXT: dict[str, Any] = {

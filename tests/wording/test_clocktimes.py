@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.wording.clocktimes import moment, span
+from commcast.model.times import moment, span
 
 BERLIN = ZoneInfo("Europe/Berlin")
 TOLD = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)

@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.config import Config
-from commcast.model import Incident, Kind, Recipient, Status, Timeframe, Update, Window, Words
-from commcast.wording.context import build_context, recipient_values
-from commcast.wording.occasions import NO_OCCASION, Occasion
+from commcast.config.settings import Config
+from commcast.model.incident import Incident, Kind, Recipient, Status, Timeframe, Update, Window, Words
+from commcast.rendering.context import NO_OCCASION, Occasion, build_context, recipient_values
 
 BERLIN = ZoneInfo("Europe/Berlin")
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from commcast.model import Channel, Status, View
-from commcast.wording.rendering import EmailContent, Renderer, SmsContent
-from commcast.wording.templating import Templates, shipped_templates
+from commcast.model.incident import Channel, Status, View
+from commcast.rendering.render import EmailContent, Renderer, SmsContent
+from commcast.rendering.templates import Templates, shipped_templates
 from tests.template_contexts import AUDIENCES, PUBLIC, full, moment
 
 SHIPPED = Templates(None, shipped_templates())

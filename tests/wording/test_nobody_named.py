@@ -10,11 +10,19 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from commcast.model import MAINTENANCE_STATUSES, Channel, Incident, Kind, Recipient, Status, View, Window
-from commcast.wording.context import build_context, recipient_values
-from commcast.wording.occasions import NO_OCCASION, Occasion
-from commcast.wording.rendering import Renderer
-from commcast.wording.templating import Templates, Wording, shipped_templates
+from commcast.model.incident import (
+    MAINTENANCE_STATUSES,
+    Channel,
+    Incident,
+    Kind,
+    Recipient,
+    Status,
+    View,
+    Window,
+)
+from commcast.rendering.context import NO_OCCASION, Occasion, build_context, recipient_values
+from commcast.rendering.render import Renderer
+from commcast.rendering.templates import Templates, Wording, shipped_templates
 from tests.stories import AT, config_of, incident_of, update_of
 
 CHANNELS = ("email", "sms")

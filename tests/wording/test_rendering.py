@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.errors import TemplateError
-from commcast.model import Channel
-from commcast.wording.rendering import EmailContent, Renderer, SmsContent
-from commcast.wording.templating import Wording
+from commcast.model.incident import Channel
+from commcast.rendering.render import EmailContent, Renderer, SmsContent
+from commcast.rendering.templates import Wording
 
 SUBJECT = "{% block subject %}[{{ phase }}] {{ title }}{% endblock %}\n"
 CONTEXT = {"phase": "Investigating", "title": "Card payments fail", "url": "https://status.acme.example"}

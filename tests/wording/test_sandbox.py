@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commcast.errors import TemplateError
-from commcast.model import Channel
-from commcast.wording.rendering import Renderer
-from commcast.wording.sandbox import MessageEnvironment
-from commcast.wording.templating import Wording
+from commcast.model.incident import Channel
+from commcast.rendering.render import Renderer
+from commcast.rendering.sandbox import MessageEnvironment
+from commcast.rendering.templates import Wording
 
 CONTEXT: dict[str, Any] = {
     "title": "Card payments fail",

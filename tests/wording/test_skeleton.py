@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from commcast.model import Channel
-from commcast.wording.rendering import Renderer
-from commcast.wording.skeleton import CutMail, cut_mail
-from commcast.wording.templating import Wording
+from commcast.model.incident import Channel
+from commcast.rendering.render import Renderer
+from commcast.rendering.splice import CutMail, cut_mail
+from commcast.rendering.templates import Wording
 
 SUBJECT = "{% block subject %}s{% endblock %}"
 CONTEXT: dict[str, Any] = {"title": "Card payments fail", "mark": "\U000f0000", "facts": {"x": "y"}}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.wording.sms import MAX_CHARACTERS, SmsSize, measure, replace_lookalikes
+from commcast.model.text import MAX_CHARACTERS, SmsSize, measure, replace_lookalikes
 
 SIZES = [
     # text, encoding, units, segments, forced by; compared with Twilio's own calculator

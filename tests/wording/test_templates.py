@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from jinja2 import Environment, nodes
 
-from commcast.model import END_STATUSES, MAINTENANCE_STATUSES, Channel, Status, View
-from commcast.wording.rendering import EmailContent, Renderer, SmsContent
-from commcast.wording.templating import Templates, Wording, shipped_templates
+from commcast.model.incident import END_STATUSES, MAINTENANCE_STATUSES, Channel, Status, View
+from commcast.rendering.render import EmailContent, Renderer, SmsContent
+from commcast.rendering.templates import Templates, Wording, shipped_templates
 from tests.template_contexts import (
     AUDIENCES,
     ENDS,

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from jinja2 import Environment, nodes
 
 from commcast.errors import TemplateError
-from commcast.model import Channel, View
-from commcast.wording.templating import Templates, Wording, shipped_templates
+from commcast.model.incident import Channel, View
+from commcast.rendering.templates import Templates, Wording, shipped_templates
 
 
 def write(root: Path, files: dict[str, str]) -> Path:

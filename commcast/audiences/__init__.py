@@ -1,1 +1,0 @@
-"""Who is told: recipient lists, streamed and checked, and the addresses in them."""

@@ -1,0 +1,88 @@
+"""Asks a person at a terminal: one line, yes or no, or a text in their editor. Questions go to stderr."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from commcast.cli.output import inert, say
+from commcast.errors import DecisionNeeded, Fault, InputError
+from commcast.files import FORBIDDEN, read_text_file
+
+# What no incident file may hold, and what does not belong into one line of it.
+_UNFIT = re.compile(FORBIDDEN.pattern + r"|[\r\t]")
+Check = Callable[[str], object]  # raises ValueError("what is wrong; what to write")
+
+
+def at_terminal() -> bool:
+    """Return whether a person can be asked: questions are seen, and answers can be typed."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def ask(question: str) -> str:
+    """Return the line typed after `question`. Raises DecisionNeeded when the input ends without an answer."""
+    sys.stderr.write(inert(question) + " ")
+    sys.stderr.flush()
+    answer = sys.stdin.readline()
+    if not answer:
+        sys.stderr.write("\n")
+        raise DecisionNeeded("There was no answer.")
+    return answer.strip()
+
+
+def ask_until_good(question: str, check: Check, *, is_needed: bool = True) -> str:
+    """Return an answer that `check` takes; what is wrong with the others is said.
+
+    Where it is not needed, nothing is an answer, too.
+    """
+    while True:
+        answer = ask(question)
+        try:
+            if not answer and not is_needed:
+                return answer
+            if not answer:
+                raise ValueError("is empty; it is needed, Ctrl-C ends without a trace")
+            if unfit := _UNFIT.search(answer):
+                raise ValueError(f"holds {_named(unfit[0])}; type it once more, in plain text")
+            check(answer)
+        except ValueError as error:
+            say(f"  {error}")
+        else:
+            return answer
+
+
+def _named(character: str) -> str:
+    is_byte = "\ud800" <= character <= "\udfff"  # how Python shows a byte that is no text
+    return "bytes that are no text" if is_byte else f"the control character U+{ord(character):04X}"
+
+
+def says_yes(question: str) -> bool:
+    """Return whether the answer is yes; anything else, also nothing, is no."""
+    return ask(f"{question} [y/N]").lower() in {"y", "yes"}
+
+
+def edited(text: str, suffix: str = ".yaml") -> str:
+    """Return `text` as changed in $VISUAL or $EDITOR (else vi).
+
+    Raises InputError where no editor runs, or it ends with an error: then nothing was changed.
+    """
+    command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
+    with tempfile.TemporaryDirectory(prefix="commcast-") as folder:
+        path = Path(folder) / f"incident{suffix}"
+        path.write_text(text, encoding="utf-8")
+        try:
+            done = subprocess.run([*shlex.split(command), str(path)], check=False)
+            if done.returncode:
+                raise OSError(f"it ended with {done.returncode}")
+            return read_text_file(path, name="the edited text")
+        except (OSError, ValueError) as error:
+            what = f"the editor {command!r:.60} did not do its work ({error})"
+            raise InputError(
+                Fault("", 0, 0, what, "set EDITOR to one that runs here, or use options")
+            ) from None

@@ -1,0 +1,329 @@
+"""Status as lines and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from commcast.cli.output import BOLD, DIM, RED, YELLOW, inert, paint
+from commcast.cli.present import NAMES, notice_in_words
+from commcast.model.times import short_duration
+from commcast.oncall.ticks import LET_IT_RUN, ran_ago, silence, usually
+
+if TYPE_CHECKING:
+    from commcast.ledger.oncall import Nudged
+    from commcast.ledger.overview import UnderWay
+    from commcast.model.drift import Drift
+    from commcast.model.standing import AudienceStanding
+    from commcast.operations.status import DeskStatus, Standing
+
+
+COUNTED = ("accepted", "pending", "claimed", "held", "unknown", "rejected", "skipped")
+RECEIPTS = ("delivered", "bounced", "failed")
+_WORD_OF = {"pending": "waiting", "claimed": "on the way"}
+
+
+def moment(at: datetime, found: DeskStatus) -> str:
+    """Return a moment as the desk's clocks show it; with its day where that is not today."""
+    local, today = at.astimezone(found.zone), found.now.astimezone(found.zone).date()
+    return f"{local:%H:%M}" if local.date() == today else f"{local.day} {local:%b %H:%M}"
+
+
+def due_in_words(promised: datetime | None, found: DeskStatus) -> str:
+    """Return a deadline with how long it is away: "11:25, in 12m", "LATE by 3m"."""
+    if promised is None:
+        return "none due"
+    away = promised - found.now
+    if away.total_seconds() < 0:
+        return f"LATE by {short_duration(-away)}"
+    return f"{moment(promised, found)}, in {short_duration(away)}"
+
+
+def counts_in_words(each: Standing) -> list[str]:
+    """Return how many deliveries are in each state, those of no state left out."""
+    return [
+        f"{each.counts[state]} {_WORD_OF.get(state, state)}" for state in COUNTED if each.counts.get(state)
+    ]
+
+
+Line = tuple[str, str]  # the text, and its colour or ""
+_TITLE, _NAME, _TOLD = 76, 14, 36  # columns
+_MAY_HAVE_HEARD = frozenset({"accepted", "unknown", "claimed", "pending"})
+_ON_TIME = timedelta(minutes=1)  # what is later by less than this is not said to be late
+
+
+def below(each: Standing, found: DeskStatus) -> Iterator[Line]:
+    """Yield the lines under an incident."""
+    yield _cut(each.title, _TITLE), ""
+    yield from _first_word(each, found)
+    yield from _audience_lines(each, found)
+    yield from _deliveries(each)
+    if not each.over:
+        yield from _people(each, found)
+    yield from _to_do(each)
+
+
+def _first_word(each: Standing, found: DeskStatus) -> Iterator[Line]:
+    """Say of a first word that it was late, or is: later after the start than the cadence has it."""
+    if each.over or each.first_due is None or each.began is None:
+        return
+    within = f"the cadence says within {short_duration(each.first_due - each.began)}"
+    if each.first_told is not None:
+        if each.first_told - each.first_due >= _ON_TIME:
+            came = short_duration(each.first_told - each.began)
+            yield f"the first word came {came} after the start; {within}", ""
+    elif not each.audiences:
+        colour = RED if each.first_due < found.now else ""
+        yield f"first word to anybody: {due_in_words(each.first_due, found)}; {within}", colour
+
+
+def _audience_lines(each: Standing, found: DeskStatus) -> Iterator[Line]:
+    """Yield what each audience was told last, and when it expects more; of what is over, what is owed."""
+    shown = [one for one in each.audiences if not each.over or one.promised or one.waits]
+    width = min(max((len(one.audience) for one in shown), default=0), _NAME)
+    told = [_told(one, found) for one in shown]
+    wide = min(max(map(len, told), default=0), _TOLD)
+    for one, words in zip(shown, told, strict=True):
+        due = due_in_words(one.promised, found)
+        text = f"{_cut(one.audience, width).ljust(width)}  {_cut(words, wide).ljust(wide)}  {due}"
+        unreached = not one.notice and not one.waits
+        yield text, RED if one.is_late(found.now) else YELLOW if unreached else ""
+
+
+def _told(one: AudienceStanding, found: DeskStatus) -> str:
+    if not one.notice:
+        return f"nobody told yet, {one.waits:,} wait" if one.waits else "nobody was reached"
+    at = f" {moment(one.told_at, found)}" if one.told_at else ""
+    by = ", ".join(NAMES[channel] for channel in dict.fromkeys(one.channels))
+    # It may hold newer facts, or say that nothing is new: its notice does not tell.
+    notice = "promised text" if "/" in one.notice else notice_in_words(one.notice, one.number)
+    return f"{notice}{at} by {by}"
+
+
+def _deliveries(each: Standing) -> Iterator[Line]:
+    if also := counts_in_words(each)[1:]:
+        yield f"also {', '.join(also)}", ""
+    if each.receipts:
+        said = [f"{each.receipts[kind]:,} {kind}" for kind in RECEIPTS if each.receipts.get(kind)]
+        yield f"of {each.counts.get('accepted', 0):,} accepted: {', '.join(said)}", ""
+
+
+def _people(each: Standing, found: DeskStatus) -> Iterator[Line]:
+    """Say who is on duty, whom the incident was offered to, and who was nudged last."""
+    duty = each.duty
+    has_it = f"{duty.owner} has it" if duty.owner else "nobody owns it: name an owner, or commcast take"
+    backup = f", backup {duty.backup}" if duty.backup else ""
+    yield f"{has_it}{backup}", "" if duty.owner else YELLOW
+    if duty.offered is not None:
+        ago = short_duration(max(found.now - duty.offered.offered_at, timedelta()))
+        person = duty.offered.person
+        take = f"commcast take {each.id} --as {person}"
+        yield f"offered to {person} {ago} ago, not taken yet: {take}", YELLOW
+    if each.nudged is not None:
+        yield _cut(f"nudged {moment(each.nudged.at, found)}: {_nudged(each.nudged)}", _TITLE), YELLOW
+        if not any(state in _MAY_HAVE_HEARD for *_, state in _ways(each.nudged)):
+            yield "nobody was woken by that: commcast doctor", RED
+
+
+def _nudged(nudged: Nudged) -> str:
+    by_name: dict[str, list[str]] = {}
+    for name, channel, state in nudged.people:
+        arrived = "" if state == "accepted" else f" ({state})"
+        by_name.setdefault(name, []).append(f"{NAMES[channel]}{arrived}")
+    parts = [f"{name} by {' and '.join(ways)}" for name, ways in by_name.items()]
+    if nudged.called:
+        parts.append(
+            "by command" if nudged.called == "accepted" else nudged.detail or f"{nudged.called} by command"
+        )
+    return ", ".join(parts)
+
+
+def _ways(nudged: Nudged) -> list[tuple[str, str, str]]:
+    return [*nudged.people, ("", "command", nudged.called)]
+
+
+def _to_do(each: Standing) -> Iterator[Line]:
+    if each.counts.get("unknown"):
+        yield f"{each.counts['unknown']} may or may not have arrived: commcast reconcile {each.id}", YELLOW
+    if each.drafts and not each.over:
+        many = "1 draft waits" if len(each.drafts) == 1 else f"{len(each.drafts)} drafts wait"
+        yield f"{many} for a yes: commcast send {each.id}", YELLOW
+    if each.stopped_by:
+        yield f"stopped by {each.stopped_by}: commcast resume {each.id}", YELLOW
+    if not each.has_file:
+        yield "its file is gone or broken; what is frozen of it still goes out", YELLOW
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+CLOSED_SHOWN = 10
+
+
+def lines_of(found: DeskStatus) -> Iterator[str]:
+    """Yield the table and what is broken, in our colours where stdout shows them."""
+    closed = [each for each in found.standings if each.over]
+    shown = [*(each for each in found.standings if not each.over), *closed[:CLOSED_SHOWN]]
+    if shown:
+        yield from _table_lines(found, shown)
+    elif not found.broken:
+        yield 'No incidents yet. Declare one: commcast declare "…"'
+    if len(closed) > CLOSED_SHOWN:
+        yield f"and {len(closed) - CLOSED_SHOWN} older ones that are over: commcast status --json"
+    for fault in found.broken.values():
+        yield paint(inert(f"broken: {fault}"), RED)
+
+
+def _table_lines(found: DeskStatus, shown: list[Standing]) -> Iterator[str]:
+    rows = [_row(each, found) for each in shown]
+    head = ("ID", "SEV", "STATUS", "LAST TOLD", "NEXT WORD", "DELIVERIES")
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    yield paint(_joined(head, widths), DIM)
+    for each, row in zip(shown, rows, strict=True):
+        line = _joined(row, widths)
+        codes = [RED] if each.is_late(found.now) else [] if each.over else [BOLD]
+        yield paint(line, *codes) if codes else line
+        for text, colour in below(each, found):
+            yield paint(inert(f"  {text}"), colour) if colour else inert(f"  {text}")
+
+
+def _joined(cells: tuple[str, ...], widths: list[int]) -> str:
+    return "  ".join(inert(cell).ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _row(each: Standing, found: DeskStatus) -> tuple[str, ...]:
+    told = moment(each.told_at, found) if each.told_at else "elsewhere" if each.elsewhere else "never"
+    return (
+        each.id,
+        str(each.severity),
+        each.status.replace("_", " "),
+        told,
+        due_in_words(each.promised, found),
+        (counts_in_words(each) or ["none"])[0],
+    )
+
+
+def warnings(found: DeskStatus) -> Iterator[str]:
+    """Yield what keeps promises from being kept, where anything is open."""
+    for name, until in found.pauses.items():
+        yield f"{name} is left alone until {moment(until, found)}: it asked for that, or gave no answers."
+    if not found.has_ledger:
+        yield "There is no ledger in this folder: nothing is known of what was told. See: commcast doctor"
+    elif all(each.over for each in found.standings):
+        return
+    else:
+        if words := silence(found.ticks, found.now):
+            yield f"{words[:1].upper()}{words[1:]}. {LET_IT_RUN}"
+        if found.too_late:
+            yield found.too_late
+
+
+def last_tick_line(found: DeskStatus) -> str:
+    """Return when the last tick ran, where that is as it should be and anything is open; else ""."""
+    last, drift = found.ticks
+    if last is None or all(each.over for each in found.standings) or silence(found.ticks, found.now):
+        return ""
+    often = f"; they come {usually(drift)}" if drift and not found.too_late else ""
+    return paint(f"The last tick ran {ran_ago(last, found.now)}{often}.", DIM)
+
+
+def as_document(found: DeskStatus) -> dict[str, Any]:
+    """Return the status as JSON."""
+    return {
+        "now": found.now.isoformat(),
+        "last_tick": _iso(found.ticks.last),
+        "ticks": _ticks_document(found.ticks.drift),
+        "overdue": list(found.overdue),
+        "broken": dict(found.broken),
+        "pauses": {name: until.isoformat() for name, until in found.pauses.items()},
+        "sending": [_sending_document(each) for each in found.sending],
+        "incidents": [_incident_document(each, found.now) for each in found.standings],
+    }
+
+
+def _sending_document(each: UnderWay) -> dict[str, Any]:
+    return {
+        "incident": each.incident,
+        "notice": each.notice,
+        "channel": each.channel,
+        "done": each.done,
+        "total": each.total,
+        "rejected": each.counts.get("rejected", 0),
+        "unknown": each.counts.get("unknown", 0),
+    }
+
+
+def _incident_document(each: Standing, now: datetime) -> dict[str, Any]:
+    return {
+        "id": each.id,
+        "title": each.title,
+        "status": each.status,
+        "severity": each.severity,
+        "update": each.number,
+        "drafts": list(each.drafts),
+        "over": each.over,
+        "told_elsewhere": each.elsewhere,
+        "last_told": _iso(each.told_at),
+        "next_update_by": _iso(each.promised),
+        "overdue": each.is_late(now),
+        "deliveries": {state: each.counts.get(state, 0) for state in COUNTED},
+        "receipts": {kind: each.receipts.get(kind, 0) for kind in RECEIPTS},
+        "stopped_by": each.stopped_by or None,
+        "file": each.has_file,
+        "first_word_due": _iso(each.first_due),
+        "first_word": _iso(each.first_told),
+        "audiences": [_audience_document(one, now) for one in each.audiences],
+        "on_duty": _duty_document(each),
+        "nudged": _nudged_document(each.nudged) if each.nudged else None,
+    }
+
+
+def _audience_document(each: AudienceStanding, now: datetime) -> dict[str, Any]:
+    return {
+        "audience": each.audience,
+        "last_told": _iso(each.told_at),
+        "notice": each.notice or None,
+        "update": each.number or None,
+        "channels": list(each.channels),
+        "next_update_by": _iso(each.promised),
+        "overdue": each.is_late(now),
+        "waiting": each.waits,
+    }
+
+
+def _duty_document(each: Standing) -> dict[str, Any]:
+    offered = each.duty.offered
+    return {
+        "owner": each.duty.owner,
+        "backup": each.duty.backup,
+        "offered_to": offered.person if offered else None,
+        "offered_at": _iso(offered.offered_at) if offered else None,
+    }
+
+
+def _nudged_document(each: Nudged) -> dict[str, Any]:
+    return {
+        "notice": each.notice,
+        "at": _iso(each.at),
+        "people": [{"name": name, "channel": by, "state": state} for name, by, state in each.people],
+        "command": each.called or None,
+    }
+
+
+def _ticks_document(drift: Drift | None) -> dict[str, Any] | None:
+    """Return how far ticks are apart, in seconds; None where there were too few to tell."""
+    if drift is None:
+        return None
+    return {
+        "typical_seconds": round(drift.typical.total_seconds()),
+        "worst_seconds": round(drift.worst.total_seconds()),
+        "shortest_promise_seconds": round(drift.shortest_promise.total_seconds()),
+        "gaps": drift.gaps,
+        "hosts": list(drift.hosts),
+    }
+
+
+def _iso(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None

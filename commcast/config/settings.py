@@ -1,0 +1,509 @@
+"""Commcast.toml as one frozen Config."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import time, timedelta
+from email.utils import parseaddr
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
+
+from commcast.model.incident import ID_PATTERN, Channel, Severity, View
+from commcast.model.times import parse_duration
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+_SERVICE_SID = "^(MG[0-9a-fA-F]{32})?$"
+
+
+def _one_line(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("holds a line break or another control character; write plain text on one line")
+    return text
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(
+            f'{name!r:.60} is not a time zone; write one such as "Europe/Berlin" or "UTC"'
+        ) from None
+    return name
+
+
+def web_url(url: str) -> str:
+    parts = urlsplit(url)
+    if url and (parts.scheme not in {"http", "https"} or not parts.hostname or any(c.isspace() for c in url)):
+        raise ValueError(f"{url!r:.80} is not a web address; write https://…")
+    return url
+
+
+def _secret_url(url: str) -> str:
+    """Check an address that may hold a token: what is wrong is said without it."""
+    if re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*", url):
+        return url
+    try:
+        return web_url(url)
+    except ValueError:
+        raise ValueError('is not a web address; write "https://…", or "env:NAME" to keep it secret') from None
+
+
+def _short_enough(length: timedelta) -> timedelta:
+    # A claim's lease (delivering.LEASE) has to outlive the longest hand-over: three such steps, twice over.
+    if not timedelta(seconds=1) <= length <= timedelta(minutes=2):
+        raise ValueError("must be between 1s and 2m; write 60s")
+    return length
+
+
+def _base_url(url: str) -> str:
+    parts = urlsplit(web_url(url))
+    if parts.username or parts.password or parts.query or parts.fragment or parts.path not in {"", "/"}:
+        raise ValueError(f"{url!r:.80} holds more than a server; write https://api.provider.example")
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise ValueError(f"{url!r:.80} would send the key in the clear; write https://…")
+    return url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine itself, as a stand-in for a rehearsal is."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _service_sid(sid: str) -> str:
+    if not re.fullmatch(_SERVICE_SID, sid):
+        raise ValueError(
+            "is no SID of a messaging service; write MG and its 32 hexadecimal digits, as Twilio's console "
+            "shows them"
+        )
+    return sid
+
+
+def _callback(url: str) -> str:
+    # Twilio refuses a host with an underscore (its API description, StatusCallback).
+    if "_" in (urlsplit(web_url(url)).hostname or ""):
+        raise ValueError(f"{url!r:.80} has an underscore in its host, which Twilio refuses; use another name")
+    return url
+
+
+Line = Annotated[str, AfterValidator(_one_line)]
+Zone = Annotated[str, AfterValidator(_zone)]
+WebUrl = Annotated[Line, AfterValidator(web_url)]
+SecretUrl = Annotated[Line, AfterValidator(_secret_url)]
+BaseUrl = Annotated[Line, AfterValidator(_base_url)]
+Length = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": "string", "description": "a length of time", "examples": ["20m", "1h30m", "2d"]}),
+]
+Timeout = Annotated[Length, AfterValidator(_short_enough)]
+# Messages a second over all processes on one ledger; 0 is no limit of ours.
+Rate = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
+# So many requests or dialogues at once; how many a kill leaves unknown grows with it.
+Connections = Annotated[int, Field(ge=1, le=64)]
+Name = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
+ServiceSid = Annotated[str, AfterValidator(_service_sid), Field(json_schema_extra={"pattern": _SERVICE_SID})]
+CallbackUrl = Annotated[Line, AfterValidator(_callback)]
+
+
+class Table(BaseModel):
+    """One table of commcast.toml: frozen, and no key that is not known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
+
+
+class SmtpProvider(Table):
+    """An SMTP relay. The password is read from COMMCAST_SMTP_PASSWORD."""
+
+    host: Line
+    port: Annotated[int, Field(ge=1, le=65535)] = 587
+    user: Line = ""
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    ca_file: str = ""
+    connections: Connections = 4
+    per_second: Rate = 0
+    timeout: Timeout = timedelta(seconds=60)
+    hello: Line = ""
+
+
+class SendGridProvider(Table):
+    """SendGrid's Web API. The key is read from SENDGRID_API_KEY.
+
+    `batch` is how many readers one request carries; an answer that is lost makes so many unknown.
+    `timeout` is for a whole request. `asm_group` is an unsubscribe group of the account, 0 for none.
+    """
+
+    base_url: BaseUrl = "https://api.sendgrid.com"
+    batch: Annotated[int, Field(ge=1, le=1000)] = 250
+    connections: Connections = 4
+    per_second: Rate = 0
+    timeout: Timeout = timedelta(seconds=60)
+    category: Annotated[Line, Field(min_length=1, max_length=255)] = "incidents"
+    asm_group: Annotated[int, Field(ge=0)] = 0
+
+
+class TwilioProvider(Table):
+    """Twilio's Messages API. Secrets: TWILIO_ACCOUNT_SID, and TWILIO_AUTH_TOKEN or TWILIO_API_KEY with its
+    TWILIO_API_SECRET.
+
+    `messaging_service` is the SID of a service that picks the sender; without it, `from` in [channels.sms]
+    is the sender. `status_callback` is the page that Twilio tells what became of each text.
+    """
+
+    base_url: BaseUrl = "https://api.twilio.com"
+    messaging_service: ServiceSid = ""
+    status_callback: CallbackUrl = ""
+    connections: Connections = 16
+    per_second: Rate = 0
+    timeout: Timeout = timedelta(seconds=30)
+
+
+class OutboxProvider(Table):
+    """Files instead of a provider: nothing is sent."""
+
+    folder: str = "outbox"
+
+
+class Providers(Table):
+    """Settings of each provider that is used."""
+
+    # model_construct: a default needs no check, and checks are made ready only where they are used.
+
+    smtp: SmtpProvider | None = None
+    sendgrid: SendGridProvider = SendGridProvider.model_construct()
+    twilio: TwilioProvider = TwilioProvider.model_construct()
+    outbox: OutboxProvider = OutboxProvider.model_construct()
+
+
+CONFIG_NAME = "commcast.toml"
+
+
+def _unsubscribe(url: str) -> str:
+    if url.startswith("mailto:") and "@" in url and not re.search(r"[\s<>,]", url):
+        return url
+    return web_url(url)
+
+
+def _sender(text: str) -> str:
+    name, address = parseaddr(text)
+    if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", address):
+        raise ValueError('is not a sender; write "Acme Pay <status@acme.example>"')
+    if not address.isascii():
+        raise ValueError("must be an ASCII address: providers refuse others as senders")
+    del name
+    return text
+
+
+def _quiet(text: str) -> tuple[time, time] | None:
+    if not text:
+        return None
+    match = re.fullmatch(r"(\d\d):(\d\d)-(\d\d):(\d\d)", text)
+    if not match or int(match[1]) > 23 or int(match[3]) > 23 or int(match[2]) > 59 or int(match[4]) > 59:
+        raise ValueError(f'{text!r:.40} is not a span of hours; write "21:00-08:00"')
+    return time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))
+
+
+def _short_lead(length: timedelta) -> timedelta:
+    if length > timedelta(hours=1):
+        raise ValueError("is longer than an hour, for which nobody may wait; write 5m")
+    return length
+
+
+def _share(text: str) -> float:
+    match = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*%", text) if isinstance(text, str) else None
+    if not match or float(match[1]) > 100:
+        raise ValueError(f'{text!r:.40} is not a share; write "2%"')
+    return float(match[1]) / 100
+
+
+Lead = Annotated[Length, AfterValidator(_short_lead)]
+SmsEvent = Literal["first", "worse", "correction", "retracted", "reopened", "resolved", "started", "reminder"]
+
+
+class Organisation(Table):
+    """Who speaks. `zone` gives naive local times their meaning."""
+
+    name: Line = Field(min_length=1, max_length=60)
+    zone: Zone = "UTC"
+    status_url: WebUrl = ""
+
+
+class Contact(Table):
+    """How readers reach a person. `{id}` in `reply_to` and `feedback_url` becomes the incident's id."""
+
+    reply_to: Line = ""
+    phone: Line = ""
+    hours: Line = ""
+    after_hours: Line = ""
+    feedback_url: WebUrl = ""
+
+
+class Person(Table):
+    """Somebody who can own an incident. An address may be `env:NAME`, read only when it is needed."""
+
+    name: Line
+    email: Line = ""
+    phone: Line = ""
+
+
+class Component(Table):
+    """A part of the service. `public` is its name for readers outside."""
+
+    public: Line
+
+
+class Audience(Table):
+    """People who get the same words. `rank` decides where one address stands in several: the lowest wins.
+
+    `lead` is how long before all others they hear, where that may be (plan.lead).
+    """
+
+    recipients: str
+    view: View = View.PUBLIC
+    rank: int = 5
+    channels: tuple[Channel, ...] = (Channel.EMAIL,)
+    severities: tuple[Severity, ...] | None = None
+    lead: Lead | None = None
+
+
+class Cadence(Table):
+    """How often one severity is spoken of. `later` holds (after this long, this often), by rising age."""
+
+    first: Length = timedelta(minutes=15)
+    every: Length = timedelta(minutes=30)
+    later: tuple[tuple[timedelta, timedelta], ...] = ()
+    audiences: Mapping[str, timedelta] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        known: dict[str, Any] = {}
+        later: list[tuple[timedelta, timedelta]] = []
+        audiences: dict[str, timedelta] = {}
+        for key, value in data.items():
+            if key in {"first", "every"}:
+                known[key] = value
+            elif key.startswith("after_"):
+                later.append((parse_duration(key.removeprefix("after_")), parse_duration(value)))
+            else:
+                audiences[key] = parse_duration(value)
+        return {**known, "later": tuple(sorted(later)), "audiences": audiences}
+
+
+class OnSilence(StrEnum):
+    """What happens for an audience when a promise is about to break: a holding statement, or a nudge only."""
+
+    HOLD = "hold"
+    NUDGE = "nudge"
+
+
+class Step(NamedTuple):
+    """How long a holding statement promises to come back: a length of time, or so many cadences."""
+
+    length: timedelta = timedelta()
+    cadences: int = 0
+
+    def after(self, every: timedelta) -> timedelta:
+        """Return the length for an audience that hears every `every`."""
+        return self.cadences * every if self.cadences else self.length
+
+
+def _step(text: Any) -> Step:
+    if isinstance(text, str) and (match := re.fullmatch(r"(\d{1,2})x", text)) and int(match[1]):
+        return Step(cadences=int(match[1]))
+    return Step(parse_duration(text))
+
+
+StepWritten = Annotated[
+    Step, BeforeValidator(_step), WithJsonSchema({"type": "string", "examples": ["1x", "60m"]})
+]
+
+
+class Silence(Table):
+    """What happens when a promise is about to break: nothing is said by itself unless this table says so.
+
+    `audiences` names those that get a holding statement; all others are left to the nudge. `steps` are what
+    one holding statement after another promises, `then` what each further one does.
+    """
+
+    audiences: Mapping[str, OnSilence] = Field(default_factory=dict)
+    severities: tuple[Severity, ...] = (1, 2)
+    steps: Annotated[tuple[StepWritten, ...], Field(min_length=1, max_length=20)] = (
+        Step(cadences=1),
+        Step(cadences=2),
+        Step(timedelta(minutes=60)),
+    )
+    then: StepWritten = Step(timedelta(hours=4))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        own = {key: value for key, value in data.items() if key in {"severities", "steps", "then"}}
+        return {**own, "audiences": {key: value for key, value in data.items() if key not in own}}
+
+
+class Nudge(Table):
+    """How an owner is woken besides mail and text: a command that reads JSON from its standard input."""
+
+    command: tuple[Line, ...] = ()
+
+
+class EmailChannel(Table):
+    """How mail leaves."""
+
+    provider: str = "outbox"
+    sender: Annotated[Line, AfterValidator(_sender)] = Field(alias="from")
+    fallback: str = ""
+
+
+class SmsChannel(Table):
+    """How texts leave, for which events, and when a reader is not woken."""
+
+    provider: str = "outbox"
+    sender: Line = Field(default="", alias="from")
+    fallback: str = ""
+    events: tuple[SmsEvent, ...] = (
+        "first",
+        "worse",
+        "correction",
+        "retracted",
+        "reopened",
+        "resolved",
+        "started",
+    )
+    quiet: Annotated[
+        tuple[time, time] | None,
+        BeforeValidator(_quiet),
+        WithJsonSchema(
+            {"type": "string", "pattern": r"^(\d\d:\d\d-\d\d:\d\d)?$", "examples": ["21:00-08:00"]}
+        ),
+    ] = None
+    wake_for: tuple[Severity, ...] = (1,)
+    region: Annotated[str, Field(pattern="^([A-Z]{2})?$")] = ""
+    only_sms_every: Length = timedelta(hours=2)
+
+
+class Channels(Table):
+    """The channels in use; a channel that is left out is not used."""
+
+    email: EmailChannel | None = None
+    sms: SmsChannel | None = None
+
+
+class Send(Table):
+    """What guards a broadcast."""
+
+    confirm_above: Annotated[int, Field(ge=0)] = 1000
+    tolerate: Annotated[
+        float, BeforeValidator(_share), WithJsonSchema({"type": "string", "examples": ["2%"]})
+    ] = 0.02
+    bad_rows: Literal["skip", "stop"] = "skip"
+    unsubscribe: Annotated[Line, AfterValidator(_unsubscribe)] = ""
+    sms_price: Annotated[float, Field(ge=0)] = 0.0
+    most_an_hour: Annotated[int, Field(ge=1)] = 6
+
+
+class Tick(Table):
+    """What `tick` may take for a release, how long before a promise it speaks, and whom it tells it ran.
+
+    `heartbeat_url` may be `env:NAME`, for it may hold a token. `heartbeat_private` lets it be an address of
+    one's own network.
+    """
+
+    release: Literal["never", "committed"] = "never"
+    hold_before: Length = timedelta(minutes=3)
+    heartbeat_url: SecretUrl = ""
+    heartbeat_private: bool = False
+
+
+class Maintenance(Table):
+    """How long before a planned work readers are reminded of it."""
+
+    reminders: Annotated[tuple[Length, ...], Field(max_length=10)] = (
+        timedelta(days=7),
+        timedelta(hours=24),
+        timedelta(hours=1),
+    )
+
+
+def _cadence(first: timedelta, every: timedelta, *later: tuple[timedelta, timedelta]) -> Cadence:
+    return Cadence.model_construct(first=first, every=every, later=later)
+
+
+_MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
+DEFAULT_CADENCE = {
+    "1": _cadence(10 * _MINUTE, 20 * _MINUTE, (2 * _HOUR, _HOUR)),
+    "2": _cadence(15 * _MINUTE, 30 * _MINUTE, (2 * _HOUR, _HOUR)),
+    "3": _cadence(30 * _MINUTE, _HOUR, (2 * _HOUR, 2 * _HOUR)),
+    "4": _cadence(_HOUR, 24 * _HOUR),
+}
+
+
+class Config(Table):
+    """All of commcast.toml. Every path in it is relative to `folder`, where it stands."""
+
+    folder: Path = Field(exclude=True, default=Path())
+    desk: Annotated[str, Field(pattern="^([0-9a-f]{16,64})?$")] = ""
+    organisation: Organisation
+    contact: Contact = Contact.model_construct()
+    people: Mapping[Name, Person] = Field(default_factory=dict)
+    components: Mapping[str, Component] = Field(default_factory=dict)
+    audiences: Mapping[Name, Audience] = Field(min_length=1)
+    cadence: Mapping[Literal["1", "2", "3", "4"], Cadence] = Field(default_factory=dict)
+    silence: Silence | None = None
+    nudge: Nudge | None = None
+    channels: Channels
+    providers: Providers = Providers.model_construct()
+    send: Send = Send.model_construct()
+    tick: Tick = Tick.model_construct()
+    maintenance: Maintenance = Maintenance.model_construct()
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.organisation.zone)
+
+    @property
+    def not_served(self) -> tuple[str, ...]:
+        """The tables and keys that are part of the format, but that this version does not act on yet."""
+        written = {
+            "tick.release": self.tick.release != "never",
+        }
+        return tuple(key for key, is_set in written.items() if is_set)
+
+    def per_second(self, channel: Channel) -> float:
+        """Return how many messages a second the provider of a channel may be given, 0 for any number."""
+        used = self.channels.email if channel is Channel.EMAIL else self.channels.sms
+        settings = getattr(self.providers, used.provider, None) if used else None
+        return float(getattr(settings, "per_second", 0))
+
+    def cadence_of(self, severity: int) -> Cadence:
+        """Return the cadence of a severity: the folder's own, or the default (field norms, README)."""
+        own = {str(name): cadence for name, cadence in self.cadence.items()}
+        return own.get(str(severity), DEFAULT_CADENCE[str(severity)])
+
+    def audiences_for(self, severity: int) -> tuple[str, ...]:
+        """Return the names of who hears of a severity, best rank first."""
+        named = [n for n, a in self.audiences.items() if a.severities is None or severity in a.severities]
+        return tuple(sorted(named, key=lambda name: (self.audiences[name].rank, name)))

@@ -1,0 +1,86 @@
+"""What the ledger knows of each reader of a notice, and who was told before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from commcast.config.settings import Config
+from commcast.ledger.store import Ledger
+from commcast.model.standing import NOBODY_KNOWS, FormerReader, PersonStanding
+from commcast.plan.notices import Notice
+
+if TYPE_CHECKING:
+    from commcast.model.standing import FormerReader
+
+
+def nobody_told(_notice: object, keys: Sequence[str]) -> Mapping[str, PersonStanding]:
+    """Be who is asked for the standing of readers where there is no ledger."""
+    return dict.fromkeys(keys, NOBODY_KNOWS)
+
+
+def no_former_readers(_notice: object) -> Iterable[FormerReader]:
+    """Be who is asked for those who were told before where there is no ledger."""
+    return ()
+
+
+# Ask the ledger for the standing of many addresses, those that it knows nothing of left out; and for who was
+# told, but may be on no list any more.
+Lookup = Callable[[Notice, Sequence[str]], Mapping[str, PersonStanding]]
+ToldBefore = Callable[[Notice], Iterable[FormerReader]]
+
+
+def lookup_in(ledger: Ledger, config: Config, now: datetime) -> Lookup:
+    """Return what asks a ledger for the standing of many addresses."""
+    from commcast.ledger.history import standings
+    from commcast.ledger.suppressions import Recently, held_back_since, look_back, messages_lately
+    from commcast.plan.readers import is_never_held_back
+    from commcast.plan.reasons import HELD_BACK
+
+    recently: dict[str, Recently] = {}  # one notice is looked up: what spoke lately is found out once
+
+    def lookup(notice: Notice, keys: Sequence[str]) -> Mapping[str, PersonStanding]:
+        incident, channel = notice.incident, notice.channel
+        with ledger.read() as connection:
+            found = standings(
+                connection,
+                ledger.secret,
+                incident,
+                notice.id,
+                channel,
+                keys,
+                notice.misstated,
+                notice.merged,
+            )
+            if notice.id not in recently:
+                cap = None if is_never_held_back(notice) else config.send.most_an_hour
+                recently[notice.id] = look_back(connection, incident, notice.id, channel, now, cap=cap)
+            if recently[notice.id].is_quiet:
+                return found
+            lately = messages_lately(connection, recently[notice.id], incident, keys)
+            held_back = held_back_since(connection, recently[notice.id], keys, HELD_BACK)
+        for key in lately.keys() | held_back.keys():
+            standing = found.get(key, NOBODY_KNOWS)
+            found[key] = standing._replace(lately=lately.get(key, 0), held_back=held_back[key])
+        return found
+
+    return lookup
+
+
+def told_before_in(ledger: Ledger) -> ToldBefore:
+    """Return what asks a ledger for those who were told before."""
+    from commcast.ledger.history import told_people
+    from commcast.model.standing import FormerReader
+
+    def told_before(notice: Notice) -> Iterable[FormerReader]:
+        with ledger.read() as connection:
+            people = told_people(
+                connection, notice.incident, notice.channel, notice.id, notice.merged, notice.told_from
+            )
+            for person in people:
+                yield FormerReader(
+                    person.key, person.address, person.audience, person.zone, person.locale, person.recipient
+                )
+
+    return told_before

@@ -1,0 +1,342 @@
+"""The deliveries owed of one notice, as a stream: recipients, decisions, and the words rendered for each.
+
+Preview, the question before sending and the freeze all read this one stream, so they cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+from commcast.config.settings import CONFIG_NAME, Config
+from commcast.errors import Fault, InputError
+from commcast.model.incident import Channel, Incident, NextWord, Recipient, Update
+from commcast.model.standing import NOBODY_KNOWS, FormerReader, Listener, Misstated, PersonStanding, level_of
+from commcast.plan import reasons
+from commcast.plan.corrections import goes_to_former_readers, is_for_former_reader, is_newcomer
+from commcast.plan.notices import Notice, NoticeKind
+from commcast.plan.promises import promise_to
+from commcast.plan.readers import Action, Decision, decide
+from commcast.recipients.lists import Repeats, open_recipients
+from commcast.rendering.compose import Content, Group, Words, envelope_of, renderer_for
+from commcast.rendering.context import Correction, Occasion, build_context, next_word, recipient_values
+from commcast.rendering.templates import Templates, Wording
+
+if TYPE_CHECKING:
+    from commcast.delivery.readers import Lookup, ToldBefore
+
+
+CHUNK = 1000  # former readers looked up in the ledger at once
+REPEATED = Decision(Action.NOT_OWED, reasons.SAME_ADDRESS)
+_CASES_KEPT = 4096
+
+
+class OwedRow(NamedTuple):
+    """One recipient of a notice; `words` and `group` are there where a message goes, now or later."""
+
+    key: str
+    address: str
+    audience: str
+    decision: Decision
+    values: Mapping[str, Any]
+    group: Group | None = None
+    words: Words | None = None
+
+    @property
+    def content(self) -> Content | None:
+        """What the reader reads, None where no message goes."""
+        return self.words.content if self.words else None
+
+    @property
+    def is_correction(self) -> bool:
+        """Whether the reader reads that earlier words of ours were wrong."""
+        return self.group is not None and bool(self.group.context.get("corrections"))
+
+    @property
+    def digest(self) -> str:
+        """The digest of the words, "" where no message goes."""
+        return self.words.digest if self.words else ""
+
+
+@dataclass(slots=True)
+class ListCount:
+    """What reading one audience's list gave."""
+
+    rows: int = 0
+    skipped: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass
+class OwedDeliveries:
+    """All owed deliveries of one notice; `counts` is filled as the lists are read.
+
+    `early` is how long before their promise texts go by themselves, None for as long as commcast.toml says.
+    Each iteration reads the lists anew; only one at a time.
+    """
+
+    config: Config
+    templates: Templates
+    incident: Incident
+    notice: Notice
+    now: datetime
+    lookup: Lookup
+    told_before: ToldBefore
+    early: timedelta | None = None
+    counts: dict[str, ListCount] = field(default_factory=dict)
+    _groups: dict[tuple[str, Listener], Group] = field(default_factory=dict)
+    _wordings: dict[tuple[str, str], Wording] = field(default_factory=dict)
+    _cases: dict[tuple[Any, ...], tuple[Decision, Group | None]] = field(default_factory=dict)
+    _seen: Repeats = field(default_factory=Repeats)
+
+    def __iter__(self) -> Iterator[OwedRow]:
+        """Yield each address once: the audience of best rank wins.
+
+        Raises InputError or TemplateError; then nothing of the notice may leave.
+        """
+        return chain.from_iterable(self.chunks())
+
+    def chunks(self) -> Iterator[list[OwedRow]]:
+        """Yield the rows some hundreds at a time and never none, by audience; former readers come last."""
+        self._seen = Repeats()
+        for audience in () if self.notice.only_told else self.notice.audiences:
+            yield from self._of_audience(audience)
+        if goes_to_former_readers(self.notice):
+            yield from self._former_readers()
+        self._seen = Repeats()  # a survey that is done keeps no million of addresses beside the freeze
+
+    def _of_audience(self, audience: str) -> Iterator[list[OwedRow]]:
+        reading = open_recipients(audience, self.config)
+        for people in reading.chunks():
+            yield self._rows(audience, people)
+        self.counts[audience] = ListCount(
+            reading.rows, reading.skipped, [str(fault) for fault in reading.faults]
+        )
+
+    def _rows(self, audience: str, people: Sequence[Recipient]) -> list[OwedRow]:
+        """Return the row of each reader; the ledger is asked once for all of them."""
+        on_mail = self.notice.channel is Channel.EMAIL
+        keys = [person.email_key if on_mail else person.phone for person in people]
+        standings = self.lookup(self.notice, [key for key in keys if key])
+        known, told_of = self._cases, self.config.audiences[audience]
+        mails = Channel.EMAIL in told_of.channels
+        rows = []
+        for person, key in zip(people, keys, strict=True):
+            line, email, _, phone, _, locale, zone, components, _, level, _ = person
+            standing = standings.get(key, NOBODY_KNOWS) if standings else NOBODY_KNOWS
+            by_email = on_mail or (bool(email) and mails)
+            case = (audience, not key, standing, components, level, zone, locale, by_email)
+            decision, group = known.get(case) or self._decided(case, person)
+            decision = self._unless_repeated(key, decision)
+            values, address = recipient_values(person, told_of), email if on_mail else phone
+            # What is held is rendered too, so that it is known to be right; its words are made anew when it
+            # goes.
+            if group is None or decision is REPEATED:
+                rows.append(OwedRow(key, address, audience, decision, values))
+            else:
+                words = group.words(values, line=line)
+                rows.append(OwedRow(key, address, audience, decision, values, group, words))
+        return rows
+
+    def _decided(self, case: tuple[Any, ...], person: Recipient) -> tuple[Decision, Group | None]:
+        """Return what all readers alike are owed, and whose words they get: one decision for all of them."""
+        audience, _, standing, *_, by_email = case
+        decision = decide(person, self.notice, standing, self.config, self.now, audience=audience)
+        group = None
+        if decision.action in {Action.SEND, Action.HOLD}:
+            zone = person.timezone or self.config.organisation.zone
+            word = next_word(person.level, self.notice.channel, by_email=by_email)
+            group = self._group(audience, self._listener(zone, person.locale, word, standing))
+        if len(self._cases) >= _CASES_KEPT:
+            self._cases.clear()
+        self._cases[case] = decision, group
+        return decision, group
+
+    def _unless_repeated(self, key: str, decision: Decision) -> Decision:
+        """Return the decision, or REPEATED for an address that had another one before."""
+        if decision.action is not Action.NOT_OWED:
+            return decision if self._seen.add(key) else REPEATED
+        # Who is not owed it in this audience may be in the next one.
+        return REPEATED if key and key in self._seen else decision
+
+    def _former_readers(self) -> Iterator[list[OwedRow]]:
+        """Yield who was told that it began and stands on no list any more: they hear how it ended."""
+        former = iter(self.told_before(self.notice))
+        while chunk := list(islice(former, CHUNK)):
+            standings = self.lookup(self.notice, [person.key for person in chunk])
+            chunk = [
+                person
+                for person in chunk
+                if is_for_former_reader(self.notice, standings.get(person.key, NOBODY_KNOWS))
+            ]
+            if self.notice.only_told:
+                chunk = [person for person in chunk if person.audience in self.notice.audiences]
+            for person in chunk:
+                if person.audience not in self.config.audiences:
+                    raise InputError(_gone(person.audience, self.notice))
+            rows = [
+                self._former_row(person, standings.get(person.key, NOBODY_KNOWS))
+                for person in chunk
+                if person.key not in self._seen
+            ]
+            if rows:
+                yield rows
+
+    def _former_row(self, person: FormerReader, standing: PersonStanding) -> OwedRow:
+        reader = person.as_recipient(self.notice.channel)
+        decision = decide(reader, self.notice, standing, self.config, self.now, audience=person.audience)
+        decision = self._unless_repeated(person.key, decision)
+        if decision.action not in {Action.SEND, Action.HOLD}:
+            return OwedRow(person.key, person.address, person.audience, decision, person.values)
+        return self.written(
+            person.key,
+            person.address,
+            person.audience,
+            decision,
+            person.values,
+            person.zone,
+            person.locale,
+            standing=standing,
+        )
+
+    def written(
+        self,
+        key: str,
+        address: str,
+        audience: str,
+        decision: Decision,
+        values: Mapping[str, Any],
+        zone: str,
+        locale: str,
+        line: int = 0,
+        standing: PersonStanding = NOBODY_KNOWS,
+    ) -> OwedRow:
+        """Return the row of one reader with the words rendered for them."""
+        by_email = bool(values.get("by_email"))
+        word = next_word(level_of(values), self.notice.channel, by_email=by_email)
+        group = self._group(audience, self._listener(zone, locale, word, standing))
+        return OwedRow(key, address, audience, decision, values, group, group.words(values, line=line))
+
+    def _listener(self, zone: str, locale: str, word: NextWord, standing: PersonStanding) -> Listener:
+        broken = standing.promised if standing.promised and standing.promised < self.now else None
+        is_new = is_newcomer(self.notice, standing)
+        return Listener(zone, locale, word, standing.held_back, broken, standing.misheard, is_new)
+
+    def _group(self, audience: str, listener: Listener) -> Group:
+        found = self._groups.get((audience, listener))
+        if found is None:
+            found = self._groups[audience, listener] = self._make_group(audience, listener)
+        return found
+
+    def _wording(self, audience: str, locale: str) -> Wording:
+        found = self._wordings.get((audience, locale))
+        if found is None:
+            view, status = (
+                self.config.audiences[audience].view,
+                self.incident.update(self.notice.number).status,
+            )
+            found = self.templates.choose(audience, view, status, locale, self.notice.channel)
+            self._wordings[audience, locale] = found
+        return found
+
+    def _make_group(self, audience: str, listener: Listener) -> Group:
+        update = self.incident.update(self.notice.number)
+        zone, locale = listener.zone, listener.locale
+        wording = self._wording(audience, locale)
+        word, at, now = listener.next_word, ZoneInfo(zone), self.now
+        promise = promise_to(self.notice, audience, word, update, self.config, at, now, early=self.early)
+        context = build_context(
+            self.config,
+            self.incident,
+            update,
+            audience,
+            zone=ZoneInfo(zone),
+            locale=locale,
+            first="first" in self.notice.events or listener.is_new,
+            next_update_by=promise,
+            previous=self._heard_before(update, listener),
+            occasion=self._occasion(audience, listener),
+            # What is said by itself changes no plan: it brings no entry for a calendar.
+            with_calendar=self.notice.channel is Channel.EMAIL and not self.notice.holds,
+        )
+        return Group(
+            channel=self.notice.channel,
+            incident=self.incident.id,
+            audience=audience,
+            zone=zone,
+            locale=locale,
+            wording=wording,
+            context=context,
+            envelope=envelope_of(self.config, self.notice.channel, self.incident.id),
+            next_update_by=promise,
+            renderer=renderer_for(wording.to_json()),
+            stands_until=self.notice.next_update_by.get(audience),
+        )
+
+    def _broken(self, audience: str, listener: Listener) -> datetime | None:
+        """Return the promise to these readers that passed unkept: of a text, only what a text promised."""
+        if listener.next_word in {NextWord.KEY, NextWord.END}:
+            return None
+        return listener.broken if self.notice.channel is Channel.SMS else self.notice.broken.get(audience)
+
+    def _heard_before(self, update: Update, listener: Listener) -> Update | None:
+        """Return the update to compare with: nothing for a newcomer, nor with words that are corrected."""
+        if not self.notice.after or update.corrects or listener.is_new:
+            return None
+        return self.incident.update(self.notice.after)
+
+    def _occasion(self, audience: str, listener: Listener) -> Occasion:
+        notice = self.notice
+        hold = notice.holds.get(audience)
+        is_late = notice.keeps is not None and hold is None
+        return Occasion(
+            now=self.now,
+            broken=self._broken(audience, listener),
+            unchanged_since=hold.since if hold else None,
+            step=hold.step if hold else 0,
+            ahead=notice.ahead,
+            next_word=listener.next_word,
+            held_back=listener.held_back,
+            facts_from=self.incident.update(notice.number).at if is_late else None,
+            corrections=tuple(correction_of(self.incident, each) for each in listener.misheard),
+            catches_up=listener.is_new,
+            # Not every update is texted.
+            knows_up_to=notice.after if notice.channel is Channel.SMS else None,
+            goes_on_as=notice.goes_on_as,
+            follow_up=notice.id.partition(":")[2] if notice.kind is NoticeKind.FOLLOW_UP else "",
+        )
+
+
+def correction_of(incident: Incident, misstated: Misstated) -> Correction:
+    """Return what a reader is told of words that were wrong."""
+    update = incident.update(misstated.by)
+    return Correction(
+        at=misstated.at,
+        wrong=misstated.said,
+        right=update.right or "",
+        timeframe=update.timeframe if misstated.is_timeframe else None,
+        is_short=misstated.channel is Channel.SMS,
+    )
+
+
+def _gone(audience: str, notice: Notice) -> Fault:
+    return Fault(
+        CONFIG_NAME,
+        0,
+        0,
+        f"audience {audience} was told of {notice.incident} and is gone: its readers would hear no end",
+        f"put [audiences.{audience}] back until the end is told",
+    )
+
+
+def check_not_empty(notice: Notice, counts: Mapping[str, ListCount]) -> None:
+    """Refuse a notice whose lists hold nobody at all. Raises InputError."""
+    if notice.only_told or not notice.audiences:
+        return  # who was told before may all have asked to hear nothing more
+    if not any(count.rows > count.skipped for count in counts.values()):
+        lists = ", ".join(notice.audiences)
+        raise InputError(f"nobody to tell: the lists of {lists} hold no usable row")

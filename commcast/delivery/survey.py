@@ -1,0 +1,318 @@
+"""That stream counted, with a sample an audience; or only tried."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from commcast.config.settings import Config
+from commcast.delivery.rows import ListCount, OwedDeliveries, OwedRow
+from commcast.errors import Fault, InputError, TemplateError
+from commcast.ledger.corrections import OtherStory, other_stories, told_among
+from commcast.ledger.store import Ledger
+from commcast.model.incident import Channel, NextWord
+from commcast.plan.notices import Notice
+from commcast.plan.readers import Action
+from commcast.rendering.compose import Group, renderer_for
+from commcast.rendering.render import SmsContent
+
+
+@dataclass(slots=True)
+class AudienceSurvey:
+    """One audience on one channel. `segments` counts SMS parts over all its readers.
+
+    `later` of those that are sent go at `later_at`, because others hear first. `text_by` is the first time by
+    which readers who only get texts are promised the next one. `corrected` counts those, sent or held, who
+    read that earlier words of ours were wrong: `correction` is one of them, `sample` one of the others.
+    """
+
+    audience: str
+    send: int = 0
+    segments: int = 0
+    later: int = 0
+    later_at: datetime | None = None
+    text_by: datetime | None = None
+    held: int = 0
+    held_until: datetime | None = None
+    skipped: Counter[str] = field(default_factory=Counter)
+    not_owed: Counter[str] = field(default_factory=Counter)
+    sample: OwedRow | None = None
+    corrected: int = 0
+    correction: OwedRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeSurvey:
+    """One notice on one channel. `counts` tells what reading each list gave."""
+
+    notice: Notice
+    reason: str
+    audiences: Mapping[str, AudienceSurvey]
+    counts: Mapping[str, ListCount]
+    digest: str
+
+    @property
+    def send(self) -> int:
+        return sum(audience.send for audience in self.audiences.values())
+
+    @property
+    def held(self) -> int:
+        return sum(audience.held for audience in self.audiences.values())
+
+    @property
+    def segments(self) -> int:
+        return sum(audience.segments for audience in self.audiences.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Everything that one release would send. `digest` changes when any message or reader does."""
+
+    notices: tuple[NoticeSurvey, ...]
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256("".join(notice.digest for notice in self.notices).encode()).hexdigest()
+
+    @property
+    def send(self) -> int:
+        return sum(notice.send for notice in self.notices)
+
+    @property
+    def held(self) -> int:
+        return sum(notice.held for notice in self.notices)
+
+
+class RowDigest:
+    """A digest over a stream of rows: equal exactly when the same people get the same words."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def add(self, rows: Iterable[OwedRow]) -> None:
+        told = [
+            f"{key}\0{decision.action}\0{words.digest if words else ''}\n"
+            for key, _, _, decision, _, _, words in rows
+            if decision.action is not Action.NOT_OWED
+        ]
+        self._hash.update("".join(told).encode())
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def unseen(_notice: Notice, _keys: Sequence[str]) -> None:
+    """Look nobody up."""
+
+
+def survey_all(
+    owed: Iterable[tuple[OwedDeliveries, str]], look: Callable[[Notice, Sequence[str]], None] = unseen
+) -> Survey:
+    """Read every stream to its end, so that each message is rendered once before any is sent.
+
+    `look` hears the addresses of who is to be told, some hundreds at a time.
+    """
+    return Survey(tuple(_survey(deliveries, reason, look) for deliveries, reason in owed))
+
+
+def _survey(owed: OwedDeliveries, reason: str, look: Callable[[Notice, Sequence[str]], None]) -> NoticeSurvey:
+    audiences = {name: AudienceSurvey(name) for name in owed.notice.audiences}
+    digest = RowDigest()
+    for chunk in owed.chunks():
+        digest.add(chunk)
+        look(owed.notice, [row.key for row in chunk if row.words is not None])
+        for row in chunk:
+            if row.audience not in audiences:
+                audiences[row.audience] = AudienceSurvey(row.audience)
+            _count(audiences[row.audience], row)
+    return NoticeSurvey(owed.notice, reason, audiences, owed.counts, digest.hexdigest())
+
+
+def _count(audience: AudienceSurvey, row: OwedRow) -> None:
+    decision = row.decision
+    if decision.action is Action.SEND:
+        audience.send += 1
+        _sample(audience, row)
+        if decision.until is not None:
+            audience.later += 1
+            audience.later_at = decision.until
+        if isinstance(row.content, SmsContent):
+            audience.segments += row.content.size.segments
+            audience.text_by = _earlier(audience.text_by, row.group)
+    elif decision.action is Action.HOLD:
+        audience.held += 1
+        _sample(audience, row)
+        known = [at for at in (audience.held_until, decision.until) if at]
+        audience.held_until = min(known) if known else None
+    elif decision.action is Action.SKIP:
+        audience.skipped[decision.reason] += 1
+    else:
+        audience.not_owed[decision.reason] += 1
+
+
+def _earlier(known: datetime | None, group: Group | None) -> datetime | None:
+    if group is None or group.next_update_by is None or group.context["next_word"] != NextWord.UPDATE:
+        return known
+    return min(known or group.next_update_by, group.next_update_by)
+
+
+def _sample(audience: AudienceSurvey, row: OwedRow) -> None:
+    if row.is_correction:
+        audience.corrected += 1
+        audience.correction = audience.correction or row
+    else:
+        audience.sample = audience.sample or row
+
+
+def faults_in(
+    owed: Iterable[OwedDeliveries], known: InputError | None = None, *, whole: bool = False
+) -> tuple[Fault, ...]:
+    """Return the faults of every audience's list and templates, each once, after those `known` already.
+
+    Each list is read until its first readers have their words, and to its end only where the `whole` is asked
+    for; what is wrong below what was read stays unseen.
+    """
+    found: dict[Hashable, Fault] = {}
+    errors = [known] if known else []
+    for deliveries in owed:
+        for audience in deliveries.notice.audiences:
+            errors.extend(_errors_of(deliveries, audience, whole=whole))
+    for error in errors:
+        for fault in error.faults:
+            # A template that many audiences share names another reader in each of them.
+            is_same = (fault.file, fault.line, fault.column) if isinstance(error, TemplateError) else fault
+            found.setdefault(is_same, fault)
+    return tuple(found.values())
+
+
+def _errors_of(deliveries: OwedDeliveries, audience: str, *, whole: bool) -> list[InputError]:
+    only = replace(deliveries, notice=replace(deliveries.notice, audiences=(audience,)))
+    try:
+        for _ in only.chunks():
+            if not whole:
+                break
+        return []
+    except TemplateError as error:
+        return [error]
+    except InputError as error:
+        return [error, *_errors_of_template(deliveries, audience)]
+
+
+def _errors_of_template(deliveries: OwedDeliveries, audience: str) -> list[InputError]:
+    """Return what keeps the words of an audience from being made whose readers nobody can know."""
+    told = deliveries.config.audiences.get(audience)
+    if told is None:
+        return []
+    status = deliveries.incident.update(deliveries.notice.number).status
+    try:
+        chosen = deliveries.templates.choose(audience, told.view, status, "", deliveries.notice.channel)
+        renderer_for(chosen.to_json())
+    except InputError as error:
+        return [error]
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """One channel's messages of one release, at its provider's limit.
+
+    `per_second` is the limit, in messages; `last_at` (aware) is when the last of `messages` is handed over
+    at best; `promised` is the earliest time by which these mails say that more comes, None at an end, and for
+    texts, which state none.
+    """
+
+    channel: Channel
+    messages: int
+    per_second: float
+    length: timedelta
+    last_at: datetime
+    promised: datetime | None
+
+    @property
+    def outlasts_promise(self) -> bool:
+        """Whether the last reader would be told of a time that has already passed."""
+        return self.promised is not None and self.last_at > self.promised
+
+
+def lastings(config: Config, survey: Survey, now: datetime) -> Iterator[Lasting]:
+    """Yield how long each channel takes that has a limit. Channels are delivered side by side."""
+    messages: Counter[Channel] = Counter()
+    promises: dict[Channel, datetime] = {}
+    for notice in survey.notices:
+        channel = notice.notice.channel
+        messages[channel] += notice.send
+        for by in notice.notice.next_update_by.values():
+            if by is not None and channel is Channel.EMAIL:  # texts state no time
+                promises[channel] = min(by, promises.get(channel, by))
+    for channel, count in messages.items():
+        if (limit := config.per_second(channel)) and count:
+            length = timedelta(seconds=count / limit)
+            yield Lasting(channel, count, limit, length, now + length, promises.get(channel))
+
+
+LOOKED_AT = 50_000  # readers of one channel: a preview of a million does not wait for a count
+
+
+@dataclass(frozen=True, slots=True)
+class Follows:
+    """So many readers of one channel were told of another incident, and what that was.
+
+    `at_least` says that not all readers were looked at.
+    """
+
+    channel: str
+    readers: int
+    at_least: bool
+    incident: str
+    title: str
+    status: str
+    at: datetime
+    promised: datetime | None
+
+
+@dataclass
+class Following:
+    """Counts while the lists are read; where no other incident is open nobody is looked up."""
+
+    ledger: Ledger
+    incident: str
+    _stories: tuple[OtherStory, ...] | None = None
+    _told: Counter[int] = field(default_factory=Counter)
+    _looked_at: Counter[str] = field(default_factory=Counter)
+    _cut: set[str] = field(default_factory=set)
+
+    def look(self, notice: Notice, keys: Sequence[str]) -> None:
+        """Look up some readers of a notice."""
+        if self._stories is None:
+            with self.ledger.read() as connection:
+                self._stories = other_stories(connection, self.incident)
+        stories = [story for story in self._stories if story.channel == notice.channel]
+        if not stories or not keys:
+            return
+        if self._looked_at[notice.channel] >= LOOKED_AT:
+            self._cut.add(notice.channel)
+            return
+        self._looked_at[notice.channel] += len(keys)
+        with self.ledger.read() as connection:
+            for story in stories:
+                self._told[story.broadcast] += told_among(connection, story, keys)
+
+    def found(self) -> tuple[Follows, ...]:
+        """Return what was counted."""
+        return tuple(
+            Follows(
+                story.channel,
+                self._told[story.broadcast],
+                story.channel in self._cut,
+                story.incident,
+                story.title,
+                story.status,
+                story.at,
+                story.promised,
+            )
+            for story in self._stories or ()
+            if self._told[story.broadcast]
+        )

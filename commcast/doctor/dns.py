@@ -1,0 +1,273 @@
+"""What doctor finds in the DNS of the domain that mail comes from: SPF, DKIM and DMARC."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from email.utils import parseaddr
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from commcast.doctor.check import FAIL, OK, WARN, Check
+from commcast.errors import ExitCode, InputError
+
+if TYPE_CHECKING:
+    import dns.resolver
+
+    from commcast.config.settings import Config
+
+
+SECONDS = 5.0  # for one name, all tries together
+AUTH_PAGE = "https://app.sendgrid.com/settings/sender_auth"
+_LONGEST = 4096  # characters of a record that are read; SPF, DKIM and DMARC need far less
+_SHOWN = 80
+_PARENTS = 4  # how many parent domains may hold the DMARC record
+_SURELY_THERE = "com"
+_SENDGRID_SELECTORS = ("s1", "s2")
+
+
+@dataclass(frozen=True, slots=True)
+class DnsQuestion:
+    """How to ask. `server` is HOST or HOST:PORT of a resolver, "" for this machine's own; `selector` is the
+    DKIM selector where the provider does not tell it."""
+
+    server: str = ""
+    selector: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the DNS says of one name: its TXT records, and the name that it is another name for.
+
+    `absent` says that there is nothing of it (no such name, or no such record), `exists` that the name is
+    there. `trouble` tells why nothing could be learnt.
+    """
+
+    texts: tuple[str, ...] = ()
+    alias: str = ""
+    exists: bool = True
+    trouble: str = ""
+
+
+LookUp = Callable[[str], Found]
+
+
+def mail_domain(config: Config, question: DnsQuestion) -> Iterator[Check]:
+    """Yield what receivers of our mail find. Raises InputError for a resolver that cannot be one."""
+    email = config.channels.email
+    if email is None:
+        return
+    domain = parseaddr(email.sender)[1].rpartition("@")[2].lower()
+    look_up = _resolver(question.server)
+    selectors = _selectors(question, email.provider)
+    with ThreadPoolExecutor(max_workers=4, thread_name_prefix="dns") as threads:
+        spf = threads.submit(look_up, domain)
+        keys = {each: threads.submit(look_up, f"{each}._domainkey.{domain}") for each in selectors}
+        dmarc = threads.submit(_policy, domain, look_up)
+        found = {each: key.result() for each, key in keys.items()}
+        place, policy = dmarc.result()
+        is_nothing_there = not any(_is_there(each) for each in (spf.result(), policy, *found.values()))
+        if is_nothing_there and _knows_no_names(domain, look_up):
+            what, remedy = "this resolver knows no names", "ask another: --dns-server HOST"
+            yield Check(FAIL, "DNS", what, remedy, ExitCode.TRY_AGAIN)
+            return
+        sendgrid = email.provider == "sendgrid"
+        aligned = any(_is_sendgrid(key.alias) for key in found.values())
+        yield _spf(domain, spf.result(), sendgrid=sendgrid, aligned=aligned)
+        for selector, key in found.items():
+            yield _dkim(f"{selector}._domainkey.{domain}", key, sendgrid=sendgrid)
+        if not selectors:
+            what = "DKIM was not looked up: only whoever signs knows the selector"
+            yield Check(WARN, "DNS", what, "name it: --dkim-selector NAME")
+        yield _dmarc(domain, place, policy)
+
+
+def _knows_no_names(domain: str, look_up: LookUp) -> bool:
+    """Return whether a resolver denies even the top-level domain, and one that surely exists.
+
+    A resolver of an inner net says of every name outside that it does not exist: that is no verdict.
+    """
+    return not any(_is_there(look_up(name)) for name in (domain.rpartition(".")[2], _SURELY_THERE))
+
+
+def _is_there(found: Found) -> bool:
+    """Return whether a name exists, or may exist: without an answer nothing is denied."""
+    return found.exists or bool(found.trouble)
+
+
+def _selectors(question: DnsQuestion, provider: str) -> Sequence[str]:
+    if not question.selector:
+        return _SENDGRID_SELECTORS if provider == "sendgrid" else ()
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63}){0,5}", question.selector):
+        what = f"--dkim-selector {question.selector!r:.80} is no selector; write one such as s1 or mail2026"
+        raise InputError(what)
+    return (question.selector,)
+
+
+def _spf(domain: str, found: Found, *, sendgrid: bool, aligned: bool) -> Check:
+    """Judge the SPF record (RFC 7208 4.5: exactly one)."""
+    page = f"see {AUTH_PAGE}" if sendgrid else "ask whoever runs your mail what it has to name"
+    if found.trouble:
+        return _untold(f"SPF of {domain}", found.trouble)
+    if not found.exists:
+        what = f"{domain} does not exist: receivers refuse mail from it"
+        return Check(FAIL, "DNS", what, "check from in [channels.email], or register it", ExitCode.REFUSED)
+    records = [text for text in found.texts if re.match(r"v=spf1(?: |$)", text, re.IGNORECASE)]
+    if not records:
+        if aligned:
+            return Check(OK, "DNS", f"{domain} has no SPF record; SendGrid's return path has its own")
+        return Check(WARN, "DNS", f"{domain} has no SPF record (TXT v=spf1 …)", page)
+    if len(records) > 1:
+        what = f"{domain} has {len(records)} SPF records: receivers then believe none"
+        return Check(WARN, "DNS", what, "join them into one")
+    terms = records[0].lower().split()
+    if {"all", "+all"} & set(terms):
+        what = f"the SPF record of {domain} lets anybody send in its name (+all)"
+        return Check(WARN, "DNS", what, "end it with ~all or -all")
+    if sendgrid and not aligned and "sendgrid.net" not in _included(terms):
+        what = f"the SPF record of {domain} does not name SendGrid (include:sendgrid.net)"
+        return Check(WARN, "DNS", what, f"authenticate the domain: {AUTH_PAGE}")
+    return Check(OK, "DNS", f"{domain} has an SPF record: {_shown(records[0])}")
+
+
+def _included(terms: Sequence[str]) -> set[str]:
+    return {term.lstrip("+?~").removeprefix("include:") for term in terms if "include:" in term}
+
+
+def _dkim(name: str, found: Found, *, sendgrid: bool) -> Check:
+    """Judge a DKIM key (RFC 6376 3.6.1: p= is the key, and empty where it was revoked)."""
+    page = f"see {AUTH_PAGE}" if sendgrid else "ask whoever signs your mail for the record"
+    if found.trouble:
+        return _untold(f"DKIM at {name}", found.trouble)
+    leads = f" (it leads to {_shown(found.alias)})" if found.alias else ""
+    keys = [match[1] for text in found.texts if (match := re.search(r"(?:^|;)\s*p\s*=\s*([^;]*)", text))]
+    if not keys:
+        return Check(WARN, "DNS", f"no DKIM key is at {name}{leads}", page)
+    if not any(key.strip() for key in keys):
+        return Check(WARN, "DNS", f"the DKIM key at {name} was revoked{leads}", page)
+    return Check(OK, "DNS", f"a DKIM key is at {name}{leads}")
+
+
+def _is_sendgrid(alias: str) -> bool:
+    return alias.rstrip(".").lower().endswith(".sendgrid.net")
+
+
+def _policy(domain: str, look_up: LookUp) -> tuple[str, Found]:
+    """Return where the DMARC record is, and what is there: of the domain, else of a domain above it."""
+    labels = domain.split(".")
+    first: Found | None = None
+    for above in range(min(len(labels) - 1, _PARENTS) or 1):
+        name = ".".join(labels[above:])
+        found = look_up(f"_dmarc.{name}")
+        if found.trouble or _dmarc_records(found):
+            return name, found
+        first = first or found
+    assert first is not None  # noqa: S101 - the domain itself is always looked up
+    return domain, first
+
+
+def _dmarc_records(found: Found) -> list[str]:
+    return [text for text in found.texts if re.match(r"v\s*=\s*DMARC1\s*(?:;|$)", text)]
+
+
+def _dmarc(domain: str, place: str, found: Found) -> Check:
+    """Judge the DMARC record (RFC 7489 6.3: p= is required; 6.6.3: exactly one)."""
+    if found.trouble:
+        return _untold(f"DMARC of {place}", found.trouble)
+    records, name = _dmarc_records(found), f"_dmarc.{place}"
+    write = f'write TXT "v=DMARC1; p=none; rua=mailto:you@{domain}" there, and sharpen it later'
+    if not records:
+        return Check(WARN, "DNS", f"no DMARC record is at _dmarc.{domain}", write)
+    if len(records) > 1:
+        return Check(
+            WARN, "DNS", f"{len(records)} DMARC records are at {name}: receivers then believe none", write
+        )
+    policy = re.search(r";\s*p\s*=\s*(none|quarantine|reject)\s*(?:;|$)", records[0], re.IGNORECASE)
+    if not policy:
+        return Check(WARN, "DNS", f"the DMARC record at {name} names no policy (p=)", write)
+    return Check(OK, "DNS", f"a DMARC record is at {name}: p={policy[1].lower()}")
+
+
+def _untold(what: str, trouble: str) -> Check:
+    remedy = "try again, or ask another resolver: --dns-server HOST"
+    return Check(FAIL, "DNS", f"{what} could not be looked up: {trouble}", remedy, ExitCode.TRY_AGAIN)
+
+
+def _shown(text: str) -> str:
+    """Return what somebody wrote into the DNS, short and fit for one line."""
+    clean = "".join(char if char.isascii() and char.isprintable() else "?" for char in text[: _SHOWN + 1])
+    return clean if len(clean) <= _SHOWN else f"{clean[:_SHOWN]}…"
+
+
+def _resolver(server: str) -> LookUp:
+    """Return what looks up one name. Raises InputError where there is no resolver to ask."""
+    import dns.nameserver
+    import dns.resolver
+
+    try:
+        resolver = dns.resolver.Resolver(configure=not server)
+    except dns.resolver.NoResolverConfiguration:
+        raise InputError("this machine names no resolver; name one: --dns-server HOST") from None
+    if server:
+        host, port = _place(server)
+        resolver.nameservers = [dns.nameserver.Do53Nameserver(host, port)]
+    resolver.cache = None
+    resolver.lifetime = SECONDS
+    resolver.timeout = min(resolver.timeout, SECONDS)
+    return lambda name: _found(name, resolver)
+
+
+def _place(server: str) -> tuple[str, int]:
+    """Return address and port of a resolver given as HOST, HOST:PORT, an IPv6 address or [IPv6]:PORT."""
+    match = re.fullmatch(r"\[([^\]]+)\](?::(\d{1,5}))?|([\w.-]+)(?::(\d{1,5}))?|([0-9a-fA-F:.]+)", server)
+    try:
+        if match is None:
+            raise ValueError
+        port = int(match[2] or match[4] or 53)
+        if not 0 < port < 65536:
+            raise ValueError
+        return _address(match[1] or match[5] or "", match[3] or "", port), port
+    except (ValueError, OSError):
+        raise InputError(
+            f"--dns-server {server!r:.80} is no resolver; write 9.9.9.9 or 127.0.0.1:5353"
+        ) from None
+
+
+def _address(numeric: str, host: str, port: int) -> str:
+    """Return an IP address, looked up where a name was given. Raises ValueError or OSError."""
+    try:
+        return str(ip_address(numeric or host))
+    except ValueError:
+        if numeric:
+            raise
+        return str(socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0][4][0])
+
+
+def _found(name: str, resolver: dns.resolver.Resolver) -> Found:
+    """Look up a name's TXT records, within SECONDS; an answer is data, and never trusted further."""
+    import dns.exception
+    import dns.name
+    import dns.resolver
+
+    try:
+        answer = resolver.resolve(dns.name.from_text(name), "TXT", search=False, raise_on_no_answer=False)
+    except dns.resolver.NXDOMAIN as error:
+        alias = _alias(name, error.canonical_name)
+        return Found(alias=alias, exists=bool(alias))
+    except dns.exception.Timeout:
+        return Found(trouble=f"no answer within {SECONDS:g} s")
+    except dns.resolver.NoNameservers:
+        return Found(trouble="the resolver fails at it (SERVFAIL, or it refuses)")
+    except (dns.exception.DNSException, OSError, ValueError) as error:
+        return Found(trouble=f"{type(error).__name__}")
+    records = answer.rrset or ()
+    texts = (b"".join(record.strings)[:_LONGEST].decode("ascii", "replace") for record in records)
+    return Found(tuple(texts), _alias(name, answer.canonical_name))
+
+
+def _alias(name: str, canonical: object) -> str:
+    alias = str(canonical).rstrip(".").lower()
+    return "" if alias == name.rstrip(".").lower() else alias[:_LONGEST]

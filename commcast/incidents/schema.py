@@ -1,0 +1,381 @@
+"""The incident file as a person writes it, and each fault of its shape in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from difflib import get_close_matches
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault
+from commcast.files import FORBIDDEN
+from commcast.incidents.yaml import QUOTE, Loc, YamlDocument
+from commcast.model.incident import ID_PATTERN, Confidence, Kind, Status
+
+LONGEST_TITLE = 200
+LONGEST_SENTENCE = 4_000
+MOST_UPDATES = 1_000
+
+# Keys whose value is a sentence: YAML must not cut it at " #" (see yamlfile).
+SENTENCE_KEYS = frozenset(
+    [
+        "title",
+        "issue",
+        "resolution",
+        "scope",
+        "action",
+        "internal",
+        "nothing_new",
+        "because",
+        "wrong",
+        "right",
+        "fixed",
+        "remains",
+        "if_it_persists",
+        "offer",
+    ]
+)
+
+
+def _sentence(text: str) -> str:
+    found = FORBIDDEN.search(text) or re.search("\r", text)
+    if found:
+        raise ValueError(f"holds the control character U+{ord(found[0]):04X}; write plain text")
+    if not text.strip():
+        raise ValueError("is empty; write it, or take the line out")
+    return text.strip()
+
+
+def _one_line(text: str) -> str:
+    text = _sentence(text)
+    if re.search(r"[\n\t]", text):
+        raise ValueError("holds a line break or a tab; write it on one line")
+    return text
+
+
+def _link_or_words(text: str) -> str:
+    text = _one_line(text)
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:\S", text) and not re.match(r"https?://[^/\s]", text):
+        raise ValueError("is not a web address; write https://…, or words")
+    return text
+
+
+def _once(names: list[str]) -> list[str]:
+    return list(dict.fromkeys(names))
+
+
+Sentence = Annotated[str, Field(max_length=LONGEST_SENTENCE), AfterValidator(_sentence)]
+OneLine = Annotated[str, Field(max_length=LONGEST_TITLE), AfterValidator(_one_line)]
+Name = Annotated[str, Field(max_length=80), AfterValidator(_one_line)]
+Names = Annotated[list[Name], Field(min_length=1, max_length=200), AfterValidator(_once)]
+Moment = Annotated[
+    OneLine, Field(description="Date and time with offset from UTC: 2026-11-21T10:05+01:00, or …Z")
+]
+SeverityWritten = Annotated[int, Field(strict=True, ge=1, le=4, description="1 is the worst, 4 the mildest")]
+NumberWritten = Annotated[int, Field(strict=True, ge=1)]
+NumbersWritten = Annotated[list[NumberWritten], Field(min_length=1, max_length=100)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+class WindowWritten(_Entry):
+    """The planned start and end of a maintenance."""
+
+    start: Moment = Field(alias="from")
+    end: Moment = Field(alias="to")
+
+
+class WordsWritten(_Entry):
+    """Other words for one audience; the facts stay the same."""
+
+    issue: Sentence | None = None
+    resolution: Sentence | None = None
+    scope: Sentence | None = None
+    action: Sentence | None = None
+
+
+class _Shared(_Entry):
+    """What may stand at the top of the file and be changed by an update."""
+
+    affected: Names | None = Field(None, description="Components of commcast.toml that are hit")
+    audiences: Names | None = Field(None, description="Who is told; left out, commcast.toml decides")
+    owner: Name | None = Field(None, description="The person of commcast.toml who leads")
+    backup: Name | None = Field(None, description="Who is woken when the owner does not answer")
+    window: WindowWritten | None = None
+    translations: dict[Name, dict[Name, Sentence]] | None = Field(
+        None, description="A locale's words: {de: {issue: …}}"
+    )
+    offer: Sentence | None = Field(None, description="What those hit are offered")
+    merged_into: Name | None = Field(None, description="The id of the incident that goes on instead")
+    expected_at: Moment | None = Field(None, description="When an expected incident will begin")
+
+
+class UpdateEntry(_Shared):
+    """One dated update. What is left out is carried forward from the update before."""
+
+    at: Moment | None = Field(None, description="When it is said: 2026-11-21T10:05+01:00; filled at release")
+    status: Status | None = None
+    severity: SeverityWritten | None = None
+    issue: Sentence | None = Field(None, description="What readers see, in their words")
+    resolution: Sentence | None = Field(None, description="What is being done, or may be")
+    timeframe: OneLine | None = Field(None, description="unknown | 30m | 1h to 2h | by 14:00")
+    confidence: Confidence | None = Field(None, description="How sure the timeframe is")
+    scope: Sentence | None = Field(None, description="Who and what is hit, and what works")
+    action: Sentence | None = Field(None, description="What readers should do, or not do")
+    next_update: OneLine | None = Field(None, description="When readers hear more: 20m, or 14:00")
+    nothing_new: Sentence | None = Field(None, description="Said instead of repeating the words before")
+    internal: Sentence | None = Field(None, description="For internal audiences only; never carried forward")
+    words: dict[Name, WordsWritten] | None = Field(
+        None, alias="for", description="Other words for one audience: {executives: {issue: …}}"
+    )
+    ended: Moment | None = Field(None, description="When it was over; left out: `at`")
+    fixed: Sentence | None = Field(None, description="What mended it")
+    remains: Sentence | None = Field(None, description="What readers may still notice")
+    if_it_persists: Sentence | None = Field(None, description="What to do when it is not over for a reader")
+    because: Sentence | None = Field(None, description="Why a plan changed")
+    corrects: NumberWritten | NumbersWritten | None = Field(
+        None, description="The number of the update that was wrong, or a list of them"
+    )
+    wrong: Sentence | None = Field(None, description="The wrong words of that update")
+    right: Sentence | None = Field(None, description="The right words")
+    check_in: Names | None = Field(
+        None, description="In an end: audiences to ask on the next working day whether all is well"
+    )
+
+
+class IncidentFile(_Shared):
+    """An incident or a maintenance: one file, its updates a dated list that is appended to."""
+
+    id: Annotated[str, Field(pattern=f"^{ID_PATTERN}$")] | None = Field(
+        None, description="Short enough to say on the phone; left out: the file's name"
+    )
+    title: OneLine
+    kind: Kind = Kind.INCIDENT
+    severity: SeverityWritten
+    started: Moment | None = Field(None, description="When it began; left out: the first update's `at`")
+    postmortem: Annotated[OneLine, AfterValidator(_link_or_words)] | None = Field(
+        None, description="Where the review stands, or when it will"
+    )
+    dedupe_key: OneLine | None = Field(None, description="The alert that opened it, so that it opens once")
+    updates: list[UpdateEntry] = Field(min_length=1, max_length=MOST_UPDATES)
+
+
+class PresetFile(_Shared):
+    """An incident one can see coming: an incident file without id, at and started, nearly written."""
+
+    about: OneLine | None = Field(None, description="When to take this preset")
+    title: OneLine
+    kind: Kind = Kind.INCIDENT
+    severity: SeverityWritten
+    updates: list[UpdateEntry] = Field(min_length=1, max_length=MOST_UPDATES)
+
+
+def incident_schema() -> dict[str, Any]:
+    """Return the JSON Schema of an incident file, for editors that complete and check YAML."""
+    return {"title": "commcast incident", **_open(IncidentFile.model_json_schema(by_alias=True))}
+
+
+def preset_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a preset file."""
+    return {"title": "commcast preset", **_open(PresetFile.model_json_schema(by_alias=True))}
+
+
+def _open(schema: dict[str, Any]) -> dict[str, Any]:
+    """Drop what only Python needs: a null for each key that may be left out (an empty value is a fault)."""
+    if isinstance(schema.get("anyOf"), list):
+        kinds = [kind for kind in schema["anyOf"] if kind != {"type": "null"}]
+        schema = {k: v for k, v in schema.items() if k not in {"anyOf", "default"}}
+        schema = {**schema, **kinds[0]} if len(kinds) == 1 else {**schema, "anyOf": kinds}
+    return {key: _opened(value) for key, value in schema.items()}
+
+
+def _opened(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _open(value)
+    return [_opened(item) for item in value] if isinstance(value, list) else value
+
+
+Shape = TypeVar("Shape", IncidentFile, PresetFile)
+
+
+def check_shape(
+    document: YamlDocument, shape: type[Shape]
+) -> tuple[Shape | None, list[Fault], frozenset[Loc]]:
+    """Return the file as written, its faults and their places, so that nobody complains twice of one place.
+
+    A faulty value is left out of what is returned, so that the rest is still checked; None where that fails.
+    """
+    if not isinstance(document.data, dict):
+        what = "is empty" if document.data is None else "is not a list of keys and values"
+        return None, [document.fault((), what, "write title, severity and updates")], frozenset()
+    problems = [(loc, _BLANK) for loc in _blanks(document.data, ())]
+    try:
+        written = shape.model_validate(document.data)
+        if not problems:
+            return written, [], frozenset()
+    except ValidationError as error:
+        found = [(_plain_loc(problem["loc"]), problem) for problem in error.errors(include_url=False)]
+        places = {loc for loc, _ in found}
+        problems = found + [problem for problem in problems if not _inside(problem[0], places)]
+    faults = [
+        _fault(document, *problem, shape, n < FAULTS_SHOWN_PER_FILE) for n, problem in enumerate(problems)
+    ]
+    spoiled = {loc for loc, _ in problems}
+    for loc, problem in problems[:FAULTS_SHOWN_PER_FILE]:
+        spoiled.update(_meant(loc, problem, shape))
+    try:
+        rest = shape.model_validate(_without(document.data, [loc for loc, _ in problems]))
+    except ValidationError:
+        return None, faults, frozenset(spoiled)
+    return rest, faults, frozenset(spoiled)
+
+
+def _inside(loc: Loc, places: set[Loc]) -> bool:
+    return any(loc[:length] in places for length in range(1, len(loc) + 1))
+
+
+_BLANK: Mapping[str, Any] = {"type": "blank"}
+
+
+def _blanks(value: Any, loc: Loc) -> Iterator[Loc]:
+    """Yield where a key stands without a value: to pydantic it is left out, to a person unfinished."""
+    steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for step, inner in steps:
+        if inner is None:
+            yield (*loc, step)
+        else:
+            yield from _blanks(inner, (*loc, step))
+
+
+def _plain_loc(loc: tuple[int | str, ...]) -> Loc:
+    """Return pydantic's path without the steps that are not in the file ("[key]" behind a bad key)."""
+    return tuple(step for step in loc if step != "[key]") if "[key]" in loc else loc
+
+
+def _fault(
+    document: YamlDocument, loc: Loc, problem: Mapping[str, Any], shape: type[BaseModel], suggest: bool
+) -> Fault:
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        what, remedy = _unknown_key(document, loc, shape, suggest)
+        return document.fault(loc, what, remedy, key=True)
+    if kind == "missing":
+        return document.fault(loc[:-1], f"'{loc[-1]}' is missing", f"add {loc[-1]}: …")
+    key = next((str(step) for step in reversed(loc) if isinstance(step, str)), "")
+    if key == "updates" and len(loc) > 1:
+        key = f"update {int(loc[1]) + 1}"
+    what, remedy = _explain(key, kind, problem, document.value(loc))
+    return document.fault(loc, f"{key}: {what}" if key else what, remedy)
+
+
+def _unknown_key(document: YamlDocument, loc: Loc, shape: type[BaseModel], suggest: bool) -> tuple[str, str]:
+    place = document.places.get(loc)
+    if place and place.flow and document.value(loc) is None:
+        return f"{str(loc[-1])!r:.60} became a key of its own: a comma ends the text inside {{ }}", QUOTE
+    known = _keys_at(loc, shape)
+    close = get_close_matches(str(loc[-1]), known, 1) if suggest else []
+    remedy = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
+    return f"unknown key {str(loc[-1])!r:.60}", remedy
+
+
+def _keys_at(loc: Loc, shape: type[BaseModel]) -> list[str]:
+    model: type[BaseModel] = shape
+    if "for" in loc[:-1]:
+        model = WordsWritten
+    elif "window" in loc[:-1]:
+        model = WindowWritten
+    elif loc[0] == "updates":
+        model = UpdateEntry
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _meant(loc: Loc, problem: Mapping[str, Any], shape: type[BaseModel]) -> Iterator[Loc]:
+    """Yield the key that a mistyped one stands for: it is not missing as well."""
+    if problem["type"] == "extra_forbidden":
+        for close in get_close_matches(str(loc[-1]), _keys_at(loc, shape), 1):
+            yield (*loc[:-1], close)
+
+
+def _explain(key: str, kind: str, problem: Mapping[str, Any], value: Any) -> tuple[str, str]:
+    if value is None or kind == "blank":
+        return "has no value", "write it, or take the line out"
+    if key in {"next_update", "timeframe"} and isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value} has no unit", f"write {value}m or {value}h"
+    if key == "severity":
+        return f"must be 1 (worst) to 4, not {value!r:.40}", "write one of 1, 2, 3, 4"
+    if key == "id":
+        return f"{value!r:.60} cannot be an id", "write a-z, 0-9 and -, at most 40 characters"
+    explain = _KINDS.get(kind)
+    if explain:
+        return explain(problem, value)
+    what, _, remedy = problem["msg"].removeprefix("Value error, ").partition("; ")
+    return what, remedy
+
+
+def _text_expected(_: Mapping[str, Any], value: Any) -> tuple[str, str]:
+    if isinstance(value, dict | list):
+        return "is not a sentence: YAML read { } or [ ] or a list", QUOTE
+    shown = str(value).lower() if isinstance(value, bool) else str(value)
+    kind = "yes or no" if isinstance(value, bool) else "a number"
+    return f"YAML reads {shown:.40} as {kind}, not as text", f'write it in quotes: "{shown:.40}"'
+
+
+def _choices(problem: Mapping[str, Any], value: Any) -> tuple[str, str]:
+    known = [name.strip("' ") for name in re.split(", | or ", problem["ctx"]["expected"])]
+    close = get_close_matches(str(value), known, 1)
+    return (
+        f"{value!r:.40} is not known",
+        f"did you mean {close[0]}?" if close else f"write one of {', '.join(known)}",
+    )
+
+
+_KINDS: dict[str, Callable[[Mapping[str, Any], Any], tuple[str, str]]] = {
+    "string_type": _text_expected,
+    "enum": _choices,
+    "string_too_long": lambda p, v: (
+        f"is {len(v)} characters long",
+        f"at most {p['ctx']['max_length']}",
+    ),
+    "list_type": lambda _, v: ("is not a list", f"write [{v}]" if isinstance(v, str) else "write [one, two]"),
+    "dict_type": lambda _, __: ("is not a group of keys", "write its keys indented below it"),
+    "model_type": lambda _, __: ("is not a group of keys", "write its keys indented below it"),
+    "too_short": lambda _, __: ("is empty", "name at least one, or take the line out"),
+    "too_long": lambda p, _: ("has too many entries", f"at most {p['ctx']['max_length']}"),
+    "int_type": lambda _, v: (f"must be a number, not {v!r:.40}", "write 1, 2 …"),
+    "greater_than_equal": lambda _, v: (f"must be a number from 1, not {v!r:.40}", "write 1, 2 …"),
+}
+
+_STAND_IN: dict[str, Any] = {"title": "?", "severity": 4}
+
+
+def _without(data: dict[str, Any], locs: list[Loc]) -> dict[str, Any]:
+    """Return `data` without the values at `locs`; what a file must have gets a stand-in."""
+    rest: dict[str, Any] = deepcopy(data)
+    for loc in sorted(locs, key=lambda loc: [str(step).zfill(6) for step in loc], reverse=True):
+        _remove(rest, loc)
+    for key, value in _STAND_IN.items():
+        rest.setdefault(key, value)
+    if not rest.get("updates"):
+        rest["updates"] = [{}]
+    return rest
+
+
+def _remove(data: Any, loc: Loc) -> None:
+    *steps, last = loc
+    for step in steps:
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            return
+    if isinstance(data, dict):
+        data.pop(last, None)
+    elif isinstance(data, list) and isinstance(last, int) and last < len(data):
+        if isinstance(data[last], str | int | float | bool) and steps[-1:] != ["updates"]:
+            del data[last]
+        else:
+            data[last] = {}  # an update keeps its number

@@ -1,0 +1,385 @@
+"""YAML from a person -> data that knows its places; hostile files refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+)
+
+from commcast.errors import Fault, InputError
+from commcast.files import FORBIDDEN, line_and_column
+from commcast.incidents.yaml_lines import plain_value
+
+_LONGEST_FAULT = 300
+
+Loc = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value stands, from 1. `key_*`: where its key, or itself, starts; `flow`: inside { } or [ ]."""
+
+    line: int
+    column: int
+    key_line: int
+    key_column: int
+    end_line: int
+    end_column: int
+    flow: bool = False
+
+
+@dataclass(slots=True)
+class YamlDocument:
+    """A file's data (dict, list, str, int, float, bool, None), each value's place, and the text's faults."""
+
+    name: str
+    data: Any = None
+    places: dict[Loc, Place] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+
+    def place(self, loc: Loc) -> tuple[int, int]:
+        """Return line and column of the value at `loc`, or of the nearest value around it."""
+        found = self._nearest(loc)
+        return (found.line, found.column) if found else (1, 1)
+
+    def key_place(self, loc: Loc) -> tuple[int, int]:
+        """Return line and column of the key at `loc`, or of the nearest value around it."""
+        if loc in self.places:
+            return self.places[loc].key_line, self.places[loc].key_column
+        return self.place(loc)
+
+    def value(self, loc: Loc) -> Any:
+        """Return the value at `loc`, None where there is none."""
+        value = self.data
+        for step in loc:
+            try:
+                value = value[step]
+            except (KeyError, IndexError, TypeError):
+                return None
+        return value
+
+    def fault(self, loc: Loc, what: str, remedy: str = "", *, key: bool = False) -> Fault:
+        """Return a fault at the value (or the key) of `loc`."""
+        line, column = self.key_place(loc) if key else self.place(loc)
+        return Fault(self.name, line, column, _shown(what), _shown(remedy))
+
+    def _nearest(self, loc: Loc) -> Place | None:
+        return next((self.places[loc[:n]] for n in range(len(loc), -1, -1) if loc[:n] in self.places), None)
+
+
+def _shown(text: str) -> str:
+    """Return `text` fit for a terminal and a log: one line, not endless, no whole address or number."""
+    text = " ".join(text.split())[:_LONGEST_FAULT]
+    text = re.sub(r"([^\s@'\"])[^\s@'\"]*@(?=\S)", r"\1…@", text)
+    return re.sub(r"\+[0-9 ]{5,}(?=[0-9]{4})", "…", text)
+
+
+# Bounds that keep the slowest text one can write within a second; 500 updates are 134 KB in 3,500 lines.
+_MOST_CHARACTERS = 1 << 19
+_MOST_LINES = 10_000
+_LONGEST_LINE = 20_000
+_MOST_NODES = 20_000
+_DEEPEST = 16
+_LONGEST_SCALAR = 20_000
+_REPAIR_BUDGET = 1 << 19  # characters read again to find the faults behind the first broken line
+
+QUOTE = "put the sentence in quotes, or on its own lines after |"
+_NOT_IN_FILES = re.compile(FORBIDDEN.pattern + r"|\r(?!\n)")
+
+
+def parse(text: str, name: str, *, sentences: frozenset[str] = frozenset()) -> YamlDocument:
+    """Return the one document of `text`. Raises InputError with every fault of the text."""
+    document = examine(text, name, sentences=sentences)
+    if document.faults:
+        raise InputError(document.faults)
+    return document
+
+
+def examine(text: str, name: str, *, sentences: frozenset[str] = frozenset()) -> YamlDocument:
+    """Return the document of `text` with `.faults` filled, not raised, so that a caller can add its own.
+
+    Under a key of `sentences` a comment behind unquoted text is a fault: mostly it is a sentence with " #".
+    A line that is no YAML is mended in memory to find the faults behind it; `data` is None where that fails.
+    """
+    refused = _refuse(text, name)
+    if refused:
+        return YamlDocument(name, faults=[refused])
+    faults: list[Fault] = []
+    budget = _REPAIR_BUDGET
+    while True:
+        builder = _Builder(text, name, sentences)
+        mended = builder.run()
+        budget -= len(text)
+        if mended is None or budget < len(text):
+            break
+        faults.append(builder.broken[0])
+        text = mended
+    document = builder.document
+    document.faults = sorted({*faults, *builder.broken, *builder.faults}, key=lambda f: (f.line, f.column))
+    return document
+
+
+def _refuse(text: str, name: str) -> Fault | None:
+    """Return why this text is not even scanned: too large, or holding what no sentence may hold."""
+    if len(text) > _MOST_CHARACTERS:
+        return Fault(name, 0, 0, f"is larger than {_MOST_CHARACTERS >> 10} Ki characters", "shorten it")
+    found = _NOT_IN_FILES.search(text)
+    if found:
+        hint = "save it as UTF-8" if found[0] == "\0" else "delete it"
+        return Fault(
+            name,
+            *line_and_column(text, found.start()),
+            f"control character U+{ord(found[0]):04X} is not allowed",
+            hint,
+        )
+    lines = text.split("\n")
+    if len(lines) > _MOST_LINES:
+        return Fault(name, _MOST_LINES, 1, f"has more than {_MOST_LINES} lines", "shorten it")
+    for number, line in enumerate(lines, 1):
+        if len(line) > _LONGEST_LINE:
+            return Fault(
+                name, number, _LONGEST_LINE, f"is longer than {_LONGEST_LINE} characters", "break it"
+            )
+    return _refuse_directive(lines, name)
+
+
+def _refuse_directive(lines: list[str], name: str) -> Fault | None:
+    for number, line in enumerate(lines, 1):
+        if line.startswith("%"):
+            return Fault(name, number, 1, "YAML directives (%…) are not used here", "delete the line")
+        if line.strip() and not line.lstrip().startswith("#"):
+            return None
+    return None
+
+
+class _Stop(Exception):
+    """Reading cannot go on; the fault is already noted."""
+
+
+class _Builder:
+    """Builds the data from parser events, so that every bound holds before anything large exists."""
+
+    def __init__(self, text: str, name: str, sentences: frozenset[str]) -> None:
+        self.text = text
+        self.lines = text.split("\n")
+        self.sentences = sentences
+        self.document = YamlDocument(name)
+        self.faults: list[Fault] = []
+        self.broken: list[Fault] = []
+        self.nodes = 0
+        self.scalar: ScalarEvent | None = None
+        self.events: Iterator[Any] = iter(())
+
+    def run(self) -> str | None:
+        """Read the text. Return it mended where a line is no YAML but can be read on behind it, else None."""
+        self.events = iter(YAML(typ="safe", pure=True).parse(self.text))
+        try:
+            self._documents()
+        except _Stop:
+            self.document.data = None
+        except MarkedYAMLError as error:
+            self.document.data = None
+            return self._broken(error)
+        except (YAMLError, ValueError, OverflowError):
+            self.document.data = None
+            mark = self.scalar.end_mark if self.scalar else None
+            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+            self.broken.append(Fault(self.document.name, line, column, "is not YAML from here on", QUOTE))
+        return None
+
+    def _documents(self) -> None:
+        documents = 0
+        for event in self.events:
+            if isinstance(event, DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    self._stop(
+                        event, "a second document starts here", "one file holds one incident: delete ---"
+                    )
+            elif isinstance(event, ScalarEvent | MappingStartEvent | SequenceStartEvent | AliasEvent):
+                self.document.data = self._node(event, (), event)
+
+    def _node(self, event: Any, loc: Loc, key: Any, flow: bool = False) -> Any:
+        self.nodes += 1
+        if self.nodes > _MOST_NODES:
+            self._stop(event, f"has more than {_MOST_NODES} values", "shorten it")
+        if len(loc) > _DEEPEST:
+            self._stop(event, "is nested too deeply", "no incident needs that: check the brackets and dashes")
+        if isinstance(event, AliasEvent):
+            return self._refused(event, loc, key, flow, f"*{event.anchor} is a YAML alias")
+        if event.anchor is not None:
+            self._fault(event, f"&{event.anchor} is a YAML anchor, which is not used here", QUOTE)
+        if event.tag is not None:
+            self._fault(event, "a YAML tag (!…) is not used here", QUOTE)
+        value: Any
+        if isinstance(event, MappingStartEvent):
+            value, end = self._mapping(event, loc, flow)
+        elif isinstance(event, SequenceStartEvent):
+            value, end = self._sequence(event, loc, flow)
+        else:
+            value, end = self._scalar(event, loc), event
+        self._put(event, loc, key, end, flow)
+        return value
+
+    def _mapping(self, start: Any, loc: Loc, flow: bool) -> tuple[dict[str, Any], Any]:
+        data: dict[str, Any] = {}
+        flow = flow or bool(start.flow_style)
+        for event in self.events:
+            if isinstance(event, MappingEndEvent):
+                return data, event
+            if not isinstance(event, ScalarEvent):
+                self._stop(event, "a key must be one word", QUOTE)
+            self._scalar(event, ())
+            key = FORBIDDEN.sub("?", event.value)
+            if key in data:
+                self._fault(event, f"{key!r:.60} stands here twice", "keep one of them")
+            data[key] = self._node(next(self.events), (*loc, key), event, flow)
+        raise _Stop
+
+    def _sequence(self, start: Any, loc: Loc, flow: bool) -> tuple[list[Any], Any]:
+        data: list[Any] = []
+        flow = flow or bool(start.flow_style)
+        for event in self.events:
+            if isinstance(event, SequenceEndEvent):
+                return data, event
+            data.append(self._node(event, (*loc, len(data)), event, flow))
+        raise _Stop
+
+    def _scalar(self, event: Any, loc: Loc) -> str | int | float | bool | None:
+        self.scalar = event
+        text: str = event.value
+        if len(text) > _LONGEST_SCALAR:
+            self._stop(event, f"is longer than {_LONGEST_SCALAR} characters", "shorten it")
+        found = FORBIDDEN.search(text) or ("\r" in text and re.search("\r", text))
+        if found:
+            self._fault(event, f"\\u{ord(found[0]):04x} is a control character", "write plain text")
+        if event.style is not None:
+            return FORBIDDEN.sub("?", text)
+        comment = self._comment_behind(event)
+        if comment and loc and loc[-1] in self.sentences:
+            self._note_comment(event, comment)
+        return plain_value(text)
+
+    def _comment_behind(self, event: Any) -> int:
+        """Return the column of a comment on the line where this unquoted text ends, 0 for none."""
+        mark = event.end_mark
+        line = self.lines[mark.line] if mark.line < len(self.lines) else ""
+        found = re.compile(r"[ ,\]}]*[ \t]#").match(line, mark.column)
+        return found.end() if found else 0
+
+    def _note_comment(self, event: Any, column: int) -> None:
+        line = event.end_mark.line + 1
+        self.faults.append(
+            Fault(self.document.name, line, column, 'YAML drops the rest of the line after " #"', QUOTE)
+        )
+
+    def _refused(self, event: Any, loc: Loc, key: Any, flow: bool, what: str) -> None:
+        self._fault(event, f"{what}, which is not used here", QUOTE)
+        self._put(event, loc, key, event, flow)
+
+    def _put(self, event: Any, loc: Loc, key: Any, end: Any, flow: bool) -> None:
+        first, begin, last = event.start_mark, key.start_mark, end.end_mark
+        if isinstance(event, ScalarEvent) and event.style is None and not event.value:
+            first = key.end_mark  # nothing is written: the place is the key's colon
+        self.document.places[loc] = Place(
+            first.line + 1,
+            first.column + 1,
+            begin.line + 1,
+            begin.column + 1,
+            last.line + 1,
+            last.column + 1,
+            flow or bool(getattr(event, "flow_style", False)),
+        )
+
+    def _fault(self, event: Any, what: str, remedy: str) -> None:
+        mark = event.start_mark
+        self.faults.append(Fault(self.document.name, mark.line + 1, mark.column + 1, what, remedy))
+
+    def _stop(self, event: Any, what: str, remedy: str) -> None:
+        self._fault(event, what, remedy)
+        raise _Stop
+
+    def _broken(self, error: MarkedYAMLError) -> str | None:
+        """Note why the text is no YAML. Return it with the one character that breaks it covered, or None."""
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line, mark.column) if mark else (0, 0)
+        problem = error.problem or "unreadable"
+        here = self.lines[line][column : column + 1] if line < len(self.lines) else ""
+        if here == ":":
+            self._break(line, column, self._colon_words(line), QUOTE)
+            return self._covered(line, column)
+        if "expected <block end>, but found '<scalar>'" in problem and self.scalar is not None:
+            return self._broken_scalar(self.scalar, line, column)
+        what, remedy, place = _explain(error, here, (line, column))
+        self._break(*place, what, remedy)
+        return None
+
+    def _colon_words(self, line: int) -> str:
+        start = self.scalar.start_mark.line if self.scalar is not None else line
+        if start == line:
+            return '": " stands inside text without quotes'
+        return f'": " stands inside the text that began in line {start + 1} (or a key there lacks its colon)'
+
+    def _broken_scalar(self, scalar: ScalarEvent, line: int, column: int) -> str | None:
+        comment = self._comment_behind(scalar) if scalar.style is None else 0
+        if comment:
+            self._break(scalar.end_mark.line, comment - 1, 'YAML drops the rest after " #"', QUOTE)
+            return self._covered(scalar.end_mark.line, comment - 1)
+        if scalar.style in ("'", '"') and scalar.end_mark.line == line:
+            self._break(
+                line, column, "text stands behind the closing quote", "put all of it in quotes, or after |"
+            )
+        else:
+            self._break(
+                line, column, "text stands where a key is expected", "check the indentation, or " + QUOTE
+            )
+        return None
+
+    def _break(self, line: int, column: int, what: str, remedy: str) -> None:
+        self.broken.append(Fault(self.document.name, line + 1, column + 1, what, remedy))
+
+    def _covered(self, line: int, column: int) -> str:
+        old = self.lines[line]
+        return "\n".join((*self.lines[:line], f"{old[:column]}_{old[column + 1 :]}", *self.lines[line + 1 :]))
+
+
+def _explain(error: MarkedYAMLError, here: str, place: tuple[int, int]) -> tuple[str, str, tuple[int, int]]:
+    """Return what a person needs to hear of a parser's error, the remedy, and its better place (from 0)."""
+    problem, context = error.problem or "", error.context or ""
+    opened = (error.context_mark.line, error.context_mark.column) if error.context_mark else place
+    if "quoted scalar" in context and "end of stream" in problem:
+        return "this quote is never closed", "close it", opened
+    if "unknown escape" in problem:
+        return (
+            f"\\{here} means nothing in double quotes",
+            "write \\\\ for a backslash, or use single quotes",
+            place,
+        )
+    if here == "\t":
+        return "a tab stands where YAML wants spaces", "write spaces", place
+    if "cannot start any token" in problem:
+        return f"text without quotes cannot start with {here}", QUOTE, place
+    if "could not find expected ':'" in problem:
+        return "this line has no colon", "write key: value, or " + QUOTE, opened
+    if "block scalar" in context:
+        return "text stands behind | or >", "write it on the next lines, indented", place
+    if "flow" in context:
+        return "this bracket is never closed", "close it, or " + QUOTE, opened
+    if "sequence entries" in problem:
+        return "a list cannot start here", "put it on the next line, or " + QUOTE, place
+    if "anchor" in context or "alias" in context or "tag" in context:
+        return f"text without quotes cannot start with {here or '&, * or !'}", QUOTE, opened
+    return "is not YAML from here on", "check indentation, quotes and brackets", place

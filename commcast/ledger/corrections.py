@@ -1,0 +1,208 @@
+"""Who was told wrong words, and who follows another open incident."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, func, select, update
+
+from commcast.ledger import schema
+from commcast.ledger.freeze import Broadcast, Composition, broadcasts_of, read_composition
+from commcast.ledger.releases import open_incidents
+from commcast.ledger.schema import (
+    IS_OPEN,
+    MAYBE_TOLD,
+    WAITING,
+    BroadcastState,
+    State,
+    given_up,
+    one_of,
+    stamp,
+    unstamp,
+)
+from commcast.model.standing import Misstated
+
+_broadcast, _composition, _delivery = schema.broadcast, schema.composition, schema.delivery
+
+
+class Misheard(NamedTuple):
+    """What one address heard: wrong words not yet put right, whether some wait, and up to which update."""
+
+    wrong: tuple[Misstated, ...] = ()
+    waits: bool = False
+    up_to: int = 0
+
+
+NOTHING_HEARD = Misheard()
+
+
+@dataclass(frozen=True, slots=True)
+class Frozen:
+    """One group's frozen words, with the values of one of its readers."""
+
+    id: int
+    broadcast: Broadcast
+    composition: Composition
+    recipient: Mapping[str, Any]
+
+
+def frozen_words(connection: Connection, incident: str) -> Iterator[Frozen]:
+    """Yield all frozen words of an incident that were made for anybody, oldest first."""
+    for broadcast in broadcasts_of(connection, incident):
+        if broadcast.state is not BroadcastState.FROZEN:
+            continue
+        ids = select(_composition.c.id).where(_composition.c.broadcast == broadcast.id)
+        for number in connection.execute(ids.order_by(_composition.c.id)).scalars():
+            sample = connection.execute(
+                select(_delivery.c.recipient)
+                .where(
+                    # The key's own columns, so that the database finds it by its index.
+                    _delivery.c.incident == broadcast.incident,
+                    _delivery.c.notice == broadcast.notice,
+                    _delivery.c.channel == broadcast.channel,
+                    _delivery.c.composition == number,
+                    _delivery.c.address != "",
+                )
+                .limit(1)
+            ).scalar_one_or_none()
+            if sample is not None:
+                yield Frozen(number, broadcast, read_composition(connection, number), sample)
+
+
+def misheard(
+    connection: Connection, incident: str, channel: str, keys: Sequence[str], misstated: Sequence[Misstated]
+) -> dict[str, Misheard]:
+    """Return what those of `keys` heard of wrong words that the ledger knows of at all."""
+    if not misstated:
+        return {}
+    rows = connection.execute(
+        select(
+            _delivery.c.key,
+            _delivery.c.composition,
+            _delivery.c.state,
+            _delivery.c.doubted,
+            _broadcast.c.number,
+        )
+        .join(_broadcast, _broadcast.c.id == _delivery.c.broadcast)
+        .where(
+            _delivery.c.incident == incident,
+            _delivery.c.channel == channel,
+            one_of(connection, _delivery.c.key, keys),
+        )
+        .order_by(_delivery.c.id)
+    )
+    by_key = defaultdict(list)
+    for row in rows:
+        by_key[row.key].append(row)
+    wrong = defaultdict(list)
+    for each in misstated:
+        wrong[each.composition].append(each)
+    return {key: _misheard(heard, wrong) for key, heard in by_key.items()}
+
+
+def _misheard(rows: Sequence[Any], wrong: Mapping[int, Sequence[Misstated]]) -> Misheard:
+    # Who waits to be told once more may have been told the first time.
+    told = [row for row in rows if row.state in MAYBE_TOLD or row.doubted]
+    up_to = max((row.number for row in told), default=0)
+    found = {each.by: each for row in told for each in wrong.get(row.composition, ()) if each.by > up_to}
+    waits = any(
+        row.state == State.HELD or (row.state in WAITING and row.composition in wrong) for row in rows
+    )
+    return Misheard(tuple(found[by] for by in sorted(found)), waits, up_to)
+
+
+def end_wrong_words(connection: Connection, compositions: Collection[int], now: datetime) -> None:
+    """Skip what still waits of words that were corrected: nobody hears them any more."""
+    connection.execute(
+        update(_delivery)
+        .where(_delivery.c.composition.in_(sorted(compositions)), _delivery.c.state.in_(WAITING))
+        .values(state=given_up(), reason="superseded", changed_at=stamp(now))
+    )
+
+
+def on_their_way(connection: Connection, incident: str) -> int:
+    """Return how many deliveries of an incident are with a provider at this moment."""
+    return connection.execute(
+        select(func.count()).where(
+            IS_OPEN, _delivery.c.state == State.CLAIMED, _delivery.c.incident == incident
+        )
+    ).scalar_one()
+
+
+_release = schema.release
+
+MOST_STORIES = 5  # the ones that spoke last; more would be no help to who decides
+
+
+@dataclass(frozen=True, slots=True)
+class OtherStory:
+    """What another open incident last told on a channel: broadcast, words, and when it promised more."""
+
+    broadcast: int
+    incident: str
+    title: str
+    status: str
+    channel: str
+    at: datetime
+    promised: datetime | None
+
+
+def other_stories(connection: Connection, incident: str) -> tuple[OtherStory, ...]:
+    """Return what the other open incidents last told on each channel, the newest first."""
+    others = open_incidents(connection) - {incident}
+    if not others:
+        return ()
+    last = (
+        select(func.max(_broadcast.c.id))
+        .where(_broadcast.c.incident.in_(others), _broadcast.c.state == BroadcastState.FROZEN)
+        .group_by(_broadcast.c.incident, _broadcast.c.channel)
+    )
+    promised = (
+        select(func.min(_composition.c.next_update_by))
+        .where(_composition.c.broadcast == _broadcast.c.id)
+        .scalar_subquery()
+    )
+    rows = connection.execute(
+        select(
+            _broadcast.c.id,
+            _broadcast.c.incident,
+            _release.c.title,
+            _release.c.status,
+            _broadcast.c.channel,
+            _broadcast.c.created_at,
+            promised,
+        )
+        .join(
+            _release,
+            (_release.c.incident == _broadcast.c.incident) & (_release.c.number == _broadcast.c.number),
+        )
+        .where(_broadcast.c.id.in_(last))
+        .order_by(_broadcast.c.id.desc())
+        .limit(MOST_STORIES)
+    )
+    return tuple(OtherStory(*row[:5], datetime.fromisoformat(row[5]), unstamp(row[6])) for row in rows)
+
+
+def told_among(connection: Connection, story: OtherStory, keys: Sequence[str]) -> int:
+    """Return how many of `keys` the last words of another incident reached, or may have reached."""
+    counted = connection.execute(
+        select(func.count())
+        .select_from(_broadcast)
+        .join(
+            _delivery,
+            # The key's own columns, so that the database finds them by its index.
+            (_delivery.c.incident == _broadcast.c.incident)
+            & (_delivery.c.notice == _broadcast.c.notice)
+            & (_delivery.c.channel == _broadcast.c.channel),
+        )
+        .where(
+            _broadcast.c.id == story.broadcast,
+            one_of(connection, _delivery.c.key, keys),
+            _delivery.c.state.in_(MAYBE_TOLD),
+        )
+    )
+    return int(counted.scalar_one())

@@ -1,0 +1,382 @@
+"""Where it lies, how it is copied, what the disk says in words."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import sqlite3
+import stat
+import struct
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from sqlalchemy.exc import DBAPIError
+
+from commcast.errors import LedgerError, TryAgain
+
+BUSY_SECONDS = 10.0  # how long a locked ledger is waited for before exit 75
+_BUSY = {"SQLITE_BUSY", "SQLITE_LOCKED"}
+FULL = {errno.ENOSPC, errno.EDQUOT}
+# SQLite tells some full disks as failed reads and writes, or as a file that cannot be opened: below so many
+# bytes it may not have found room for the index of its log (32 KiB a piece) beside the ledger.
+_NEXT_TO_NOTHING = 128 << 10
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+_FAILED = ("SQLITE_IOERR", *_DAMAGED)
+
+
+class FailedDisk(LedgerError):
+    """Reading or writing failed below the database, or it is damaged: it is not to be believed any more.
+
+    After a failed fsync the system may have dropped what was to be written, and the next fsync succeeds all
+    the same. So whoever gets this writes no more: a new process looks at what really is on the disk.
+    """
+
+
+@contextmanager
+def named_errors(path: Path, at: Path | None = None) -> Iterator[None]:
+    """Turn what goes wrong with the ledger at `path` into LedgerError, or TryAgain where it is only busy.
+
+    `at` is where the file lies that is open, where that is a copy of the ledger.
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        if isinstance(error.orig, sqlite3.IntegrityError):
+            raise
+        name = getattr(error.orig, "sqlite_errorname", "") or ""
+        if name.split("_SNAPSHOT")[0] in _BUSY:
+            raise TryAgain(
+                f"{path}: is in use by another process for over {BUSY_SECONDS:.0f} seconds; nothing is wrong "
+                "with it: the next tick, or the same command, goes on"
+            ) from None
+        kind = FailedDisk if name.startswith(_FAILED) else LedgerError
+        raise kind(
+            f"{path}: {_trouble(at or path, name, str(error.orig), is_copy=at is not None)}; "
+            "nothing unrecorded was sent"
+        ) from None
+    except OSError as error:
+        reason = _full(at or path) if error.errno in FULL else error.strerror or str(error)
+        if error.errno == errno.EIO:
+            reason = _failed(reason)
+        raise LedgerError(f"{path}: {reason}; nothing unrecorded was sent") from None
+
+
+def _trouble(at: Path, name: str, said: str, *, is_copy: bool) -> str:
+    nameless = name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN"))
+    if name.startswith("SQLITE_FULL") or (nameless and _has_next_to_nothing(at)):
+        return _full_for_copy(at) if is_copy else _full(at)
+    if name.startswith(_DAMAGED):
+        return (
+            "is damaged; restore it from a backup, it is never replaced by an empty one. Keep the damaged "
+            "one: it may still tell who was told"
+        )
+    if name.startswith("SQLITE_READONLY"):
+        return "cannot be written: file, folder or file system is read-only"
+    if name.startswith("SQLITE_CANTOPEN"):
+        return "cannot be opened: look at the rights of file and folder, or for a read-only file system"
+    if name.startswith("SQLITE_IOERR"):
+        return _failed(name)
+    return said
+
+
+def _failed(how: str) -> str:
+    return (
+        f"reading or writing failed ({how}); look at the disk before anything else, then run the same "
+        "command again"
+    )
+
+
+def _full_for_copy(copy: Path) -> str:
+    return (
+        f"there is no room to read it: its copy goes to {copy.parent.parent} ({_free_words(copy)}); "
+        "make room there, or set TMPDIR to another"
+    )
+
+
+def _full(path: Path) -> str:
+    return f"the disk is full ({_free_words(path)}); make room and run the same command again"
+
+
+def _free_words(path: Path) -> str:
+    free = free_bytes(path.parent if os.path.lexists(path.parent) else path.parents[1])
+    return "nobody knows how much is free" if free is None else f"{free} bytes free"
+
+
+def _has_next_to_nothing(path: Path) -> bool:
+    free = free_bytes(path.parent if os.path.lexists(path.parent) else path.parents[1])
+    return free is not None and free < _NEXT_TO_NOTHING
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Return how many bytes are free on a folder's disk, None where that is not known."""
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+@contextmanager
+def room_for_copy(path: Path) -> Iterator[Path]:
+    """Yield a private folder for a copy of the ledger at `path`. Raises LedgerError where there is none."""
+    with telling_of_copy(path):
+        room = tempfile.TemporaryDirectory(prefix="commcast-")
+    with room as folder:
+        yield Path(folder)
+
+
+@contextmanager
+def telling_of_copy(path: Path) -> Iterator[None]:
+    """Say of a failure that it is the copy's, which lies elsewhere."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EIO:
+            raise LedgerError(f"{path}: reading it failed; look at the disk before anything else") from None
+        reason = f"cannot be copied to the temporary folder to read it: {_reason(path, error)}"
+        raise LedgerError(f"{path}: {reason}; make room there, or set TMPDIR to another") from None
+
+
+def _reason(path: Path, error: OSError) -> str:
+    if error.errno not in FULL:
+        return error.strerror or str(error)
+    room = tempfile.gettempdir()
+    needs = sum(each.stat().st_size for each in (path, _log(path)) if each.exists())
+    return f"it takes {needs} bytes, and {room} has {free_bytes(Path(room))} left"
+
+
+def copy_ledger(path: Path, copy: Path) -> None:
+    """Copy a ledger and its write-ahead log as one state, also while another process writes."""
+    log, copied_log = _log(path), _log(copy)
+    for _ in range(20):
+        before = _state(path, log)
+        shutil.copyfile(path, copy)
+        copied_log.unlink(missing_ok=True)
+        if log.exists():
+            shutil.copyfile(log, copied_log)
+        if _state(path, log) == before:
+            return
+    raise TryAgain(f"{path}: is being written all the time; try again in a moment")
+
+
+def _log(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _state(path: Path, log: Path) -> tuple[object, ...]:
+    """Return what changes when a checkpoint moves the log into the ledger; its growth is no matter."""
+    found = path.stat()
+    try:
+        with log.open("rb") as file:
+            salt = file.read(32)
+    except FileNotFoundError:
+        salt = b""
+    return (found.st_mtime_ns, found.st_size, found.st_ino, salt)
+
+
+_WAL_HEADER = struct.Struct("=3I2BH6I2I")  # the first of two alike, in the byte order of the machine
+_VERSION = 3007000
+_DEAD_MAN = 128  # the byte of the index that every open connection holds a lock on
+_MAGIC = {b"\x37\x7f\x06\x82": "<", b"\x37\x7f\x06\x83": ">"}  # the byte order of a log's checksums
+_LOG_HEADER, _FRAME_HEADER = 32, 24  # bytes
+_FLOCK = struct.Struct("hhqqi4x")  # fcntl(2), Linux
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """How far a log was committed: `frames` of them, `moved` of these already in the ledger itself."""
+
+    salt: bytes
+    page: int
+    frames: int
+    moved: int
+    checksum: tuple[int, int]
+    written_at: float
+
+
+def lost_commits(path: Path) -> bool:
+    """Return whether the log of the ledger at `path` is without commits that it had.
+
+    False where another process has the ledger open, or this one: then the log is in good use. Linux only;
+    elsewhere nothing is known.
+    """
+    beside = path.with_name(path.name + "-shm")
+    if sys.platform != "linux" or not beside.exists() or _is_open_here(beside):
+        return False
+    index = _read_index(beside)
+    if index is None or index.frames <= index.moved:
+        return False
+    log = path.with_name(path.name + "-wal")
+    try:
+        with log.open("rb") as file:
+            lost = _lacks(file, index)
+    except FileNotFoundError:
+        lost = _is_of_this_boot(index)
+    except OSError:
+        return False  # whoever opens it will say why
+    return lost and _read_index(beside) == index  # else somebody has begun to work with it
+
+
+def pages_in_log(path: Path) -> set[int]:
+    """Return the numbers of the ledger's pages that its log holds; not whether they are whole."""
+    pages: set[int] = set()
+    try:
+        with path.with_name(path.name + "-wal").open("rb") as log:
+            head = log.read(_LOG_HEADER)
+            if len(head) < _LOG_HEADER or head[:4] not in _MAGIC:
+                return pages
+            page = int.from_bytes(head[8:12], "big")
+            while len(frame := log.read(_FRAME_HEADER)) == _FRAME_HEADER and frame[8:16] == head[16:24]:
+                pages.add(int.from_bytes(frame[:4], "big"))
+                log.seek(page, os.SEEK_CUR)
+    except OSError:
+        return pages
+    return pages
+
+
+def _lacks(log: IO[bytes], index: _Index) -> bool:
+    head = log.read(_LOG_HEADER)
+    if len(head) < _LOG_HEADER or head[16:24] != index.salt:
+        return _is_of_this_boot(index)
+    order = _MAGIC.get(head[:4])
+    if order is None:
+        return True
+    found = struct.unpack(">2I", head[24:32])
+    for _ in range(index.frames):
+        frame = log.read(_FRAME_HEADER + index.page)
+        if len(frame) < _FRAME_HEADER + index.page or frame[8:16] != index.salt:
+            return True
+        found = _checksum(frame[:8] + frame[_FRAME_HEADER:], order, found)
+    return found != index.checksum
+
+
+def _is_of_this_boot(index: _Index) -> bool:
+    """Return whether the machine has run since; after a power cut the index may be of an earlier log."""
+    return index.written_at > time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _read_index(path: Path) -> _Index | None:
+    """Return what an index says; None where there is none, it is not whole, or somebody has it open."""
+    try:
+        with path.open("rb") as file:
+            if _is_locked(file):
+                return None
+            head, written_at = file.read(2 * _WAL_HEADER.size + 4), os.fstat(file.fileno()).st_mtime
+    except OSError:
+        return None
+    size = _WAL_HEADER.size
+    if len(head) < 2 * size + 4 or head[:size] != head[size : 2 * size]:
+        return None
+    version, _, _, is_ready, _, page, frames, _, *rest = _WAL_HEADER.unpack(head[:size])
+    checksum, own = (rest[0], rest[1]), (rest[4], rest[5])
+    if version != _VERSION or not is_ready or own != _checksum(head[: size - 8], "=", (0, 0)):
+        return None
+    moved = struct.unpack("=I", head[2 * size :])[0]
+    return _Index(head[32:40], 65536 if page == 1 else page, frames, moved, checksum, written_at)
+
+
+def _is_locked(file: IO[bytes]) -> bool:
+    """Return whether another process has the ledger open. Locks of our own are not seen by this."""
+    asked = fcntl.fcntl(file, fcntl.F_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _DEAD_MAN, 1, 0))
+    return bool(_FLOCK.unpack(asked)[0] != fcntl.F_UNLCK)
+
+
+def _is_open_here(path: Path) -> bool:
+    """Return whether this process has a file open: to open and close it again would drop SQLite's locks."""
+    for handle in Path("/proc/self/fd").iterdir():
+        try:
+            if handle.samefile(path):
+                return True
+        except OSError:
+            continue  # closed meanwhile, or there is no such file
+    return False
+
+
+def _checksum(data: bytes, order: str, start: tuple[int, int]) -> tuple[int, int]:
+    first, second = start
+    words = iter(struct.unpack(f"{order}{len(data) // 4}I", data))
+    for one, two in zip(words, words, strict=True):
+        first = (first + one + second) & 0xFFFFFFFF
+        second = (second + two + first) & 0xFFFFFFFF
+    return first, second
+
+
+_DATABASE_HEADER = b"SQLite format 3\x00"
+
+
+def is_there(path: Path) -> bool:
+    """Return whether something lies where the ledger goes. Raises LedgerError where it is a link."""
+    with named_errors(path):
+        if not os.path.lexists(path.parent):
+            return False
+        check_folder(path.parent)
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            return False
+    if stat.S_ISLNK(found.st_mode):
+        raise LedgerError(f"{path}: is a link; put the ledger itself there")
+    return True
+
+
+def check_file(path: Path) -> None:
+    """Refuse a ledger that is missing, a link, somebody else's, empty, cut short or no database at all.
+
+    Raises LedgerError. Nothing is ever put in its place.
+    """
+    if not is_there(path):
+        raise LedgerError(
+            f"{path}: there is no ledger, and commcast.toml says that this folder has one. Without it "
+            "everybody could be told again: restore it from a backup, or begin anew with: "
+            "commcast doctor --adopt-ledger"
+        )
+    with named_errors(path):
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):
+            raise LedgerError(f"{path}: is not a plain file; put the ledger itself there")
+        if found.st_uid not in {os.getuid(), 0}:
+            raise LedgerError(f"{path}: belongs to another user; run commcast as that user")
+        if stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.getuid():
+            path.chmod(0o600)
+    _check_content(path, found.st_size)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that is a link, somebody else's, or that anybody may write in. Raises LedgerError."""
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise LedgerError(f"{folder}: is a link or not a folder; make it a folder of its own")
+    if found.st_uid not in {os.getuid(), 0}:
+        raise LedgerError(f"{folder}: belongs to another user; run commcast as that user")
+    if stat.S_IMODE(found.st_mode) & 0o002:
+        raise LedgerError(f"{folder}: anybody may write in it; mend it with: chmod 700 {folder}")
+    if stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.getuid():
+        folder.chmod(0o700)
+
+
+def _check_content(path: Path, size: int) -> None:
+    restore = "restore it from a backup; it is never replaced by an empty one"
+    try:
+        with path.open("rb") as file:
+            head = file.read(100)
+    except OSError as error:
+        raise LedgerError(f"{path}: cannot be read: {error.strerror}") from None
+    if not head:
+        raise LedgerError(f"{path}: is empty; {restore}")
+    if len(head) < 100 or not head.startswith(_DATABASE_HEADER):
+        raise LedgerError(f"{path}: is not a ledger (no SQLite file); {restore}")
+    page = int.from_bytes(head[16:18], "big")
+    page = 65536 if page == 1 else page
+    pages = int.from_bytes(head[28:32], "big")
+    # The page count in the header holds only where both change counters agree (SQLite file format, 1.3.7).
+    # A checkpoint that was cut off (killed, or no room) has not written all pages: the log has the rest.
+    is_short = head[24:28] == head[92:96] and pages * page > size
+    if is_short and not pages_in_log(path).issuperset(range(size // page + 1, pages + 1)):
+        raise LedgerError(f"{path}: is cut short ({size} of {pages * page} bytes); {restore}")

@@ -1,0 +1,250 @@
+"""Hand-overs, calls of the pager, nudges given, ticks."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, not_, or_, select, update
+
+from commcast.ledger import schema
+from commcast.ledger.schema import OWN_STORY, State, insert_unless_there, stamp, unstamp
+from commcast.ledger.settle import current_owner
+from commcast.model.drift import Drift, drift_of
+from commcast.model.duty import HandOver
+
+_duty = schema.duty
+
+
+def offer(
+    connection: Connection, incident: str, person: str, *, by: str, now: datetime, note: str = ""
+) -> None:
+    """Record that an incident is offered to a person; an earlier offer that nobody took is replaced."""
+    connection.execute(
+        insert(_duty).values(
+            incident=incident, person=person, offered_by=by, offered_at=stamp(now), note=note
+        )
+    )
+
+
+def take(connection: Connection, incident: str, person: str, *, by: str, now: datetime) -> bool:
+    """Record that a person takes an incident; return whether it had been offered to that person."""
+    newest = connection.execute(
+        select(_duty).where(_duty.c.incident == incident).order_by(_duty.c.id.desc()).limit(1)
+    ).one_or_none()
+    if newest is not None and newest.taken_at is None and newest.person == person:
+        taken = connection.execute(
+            update(_duty)
+            .where(_duty.c.id == newest.id, _duty.c.taken_at.is_(None))
+            .values(taken_by=by, taken_at=stamp(now))
+        )
+        return taken.rowcount > 0
+    at = stamp(now)
+    connection.execute(
+        insert(_duty).values(
+            incident=incident, person=person, offered_by="", offered_at=at, taken_by=by, taken_at=at
+        )
+    )
+    return False
+
+
+def handovers(connection: Connection, incident: str) -> tuple[HandOver, ...]:
+    """Return an incident's hand-overs in the order in which they were made."""
+    rows = connection.execute(select(_duty).where(_duty.c.incident == incident).order_by(_duty.c.id))
+    return tuple(_hand_over(row) for row in rows)
+
+
+def handovers_of_all(connection: Connection) -> Mapping[str, tuple[HandOver, ...]]:
+    """Return the hand-overs of every incident that has any."""
+    found: defaultdict[str, list[HandOver]] = defaultdict(list)
+    for row in connection.execute(select(_duty).order_by(_duty.c.id)):
+        found[row.incident].append(_hand_over(row))
+    return {incident: tuple(each) for incident, each in found.items()}
+
+
+def _hand_over(row: Row[Any]) -> HandOver:
+    return HandOver(
+        person=row.person,
+        offered_by=row.offered_by,
+        offered_at=datetime.fromisoformat(row.offered_at),
+        taken_by=row.taken_by or "",
+        taken_at=unstamp(row.taken_at),
+        note=row.note,
+    )
+
+
+_call = schema.call
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One run of the command. `state` is accepted, rejected, or unknown while nothing more is known."""
+
+    nudge: str
+    at: datetime
+    ended_at: datetime | None
+    state: State
+    detail: str
+
+
+def begin_call(connection: Connection, incident: str, nudge: str, now: datetime) -> bool:
+    """Record that the command is about to run; False where somebody has begun it before."""
+    made = connection.execute(
+        insert_unless_there(connection, _call)
+        .values(incident=incident, notice=nudge, at=stamp(now), state=State.UNKNOWN, detail="")
+        .returning(_call.c.notice)
+    )
+    return made.one_or_none() is not None
+
+
+def end_call(
+    connection: Connection, incident: str, nudge: str, *, is_accepted: bool, detail: str, now: datetime
+) -> None:
+    """Record how the command ended."""
+    connection.execute(
+        update(_call)
+        .where(_call.c.incident == incident, _call.c.notice == nudge)
+        .values(state=State.ACCEPTED if is_accepted else State.REJECTED, detail=detail, ended_at=stamp(now))
+    )
+
+
+def calls(connection: Connection, incident: str) -> tuple[Call, ...]:
+    """Return an incident's calls, oldest first."""
+    rows = connection.execute(
+        select(_call).where(_call.c.incident == incident).order_by(_call.c.at, _call.c.notice)
+    )
+    return tuple(
+        Call(
+            row.notice,
+            datetime.fromisoformat(row.at),
+            unstamp(row.ended_at),
+            State(row.state),
+            row.detail,
+        )
+        for row in rows
+    )
+
+
+def failures(connection: Connection, incident: str, nudge: str) -> tuple[str, ...] | None:
+    """Return why a nudge reached nobody by any way, None where it did, may have, or may yet."""
+    sent = select(schema.delivery.c.state, schema.delivery.c.reason).where(
+        schema.delivery.c.incident == schema.OWN_STORY + incident, schema.delivery.c.notice == nudge
+    )
+    called = select(_call.c.state, _call.c.detail).where(
+        _call.c.incident == incident, _call.c.notice == nudge
+    )
+    rows = connection.execute(sent.union_all(called)).all()
+    if any(state not in {State.REJECTED, State.SKIPPED} for state, _ in rows):
+        return None
+    return tuple(dict.fromkeys(why for _, why in rows if why))
+
+
+def nudges_given(connection: Connection, incident: str, *, with_command: bool = False) -> frozenset[str]:
+    """Return the ids of the nudges that were given for an incident, by whatever way.
+
+    `with_command` leaves out those whose command nobody has begun to run: a run that died between a nudge's
+    messages and its command has woken nobody who sleeps.
+    """
+    own = schema.OWN_STORY + incident
+    by_message = select(schema.broadcast.c.notice).where(
+        schema.broadcast.c.incident == own, schema.broadcast.c.state == schema.BroadcastState.FROZEN
+    )
+    by_call = select(_call.c.notice).where(_call.c.incident == incident)
+    given = by_call if with_command else by_message.union(by_call)
+    return frozenset(connection.execute(given).scalars())
+
+
+_delivery, _call = schema.delivery, schema.call
+
+
+def _is_nudge(notice: ColumnElement[str]) -> ColumnElement[bool]:
+    """Return whether somebody was woken by it: that an incident was handed over is told, and wakes nobody."""
+    handed = [notice.like("nudge:handover:%"), notice.like("nudge:taken:%")]
+    return and_(notice.like("nudge:%"), not_(or_(*handed)))
+
+
+# Oldest first; what was never to go is nobody's nudge. A range, not a pattern, so that the index serves it.
+_OF_NUDGES = (
+    select(
+        _delivery.c.incident,
+        _delivery.c.notice,
+        _delivery.c.channel,
+        _delivery.c.audience,
+        _delivery.c.recipient,
+        _delivery.c.state,
+        _delivery.c.changed_at,
+    )
+    .where(_delivery.c.incident >= OWN_STORY, _delivery.c.incident < chr(ord(OWN_STORY) + 1))
+    .where(_is_nudge(_delivery.c.notice), _delivery.c.state != State.SKIPPED)
+    .order_by(_delivery.c.id)
+)
+_OF_CALLS = select(_call).where(_is_nudge(_call.c.notice)).order_by(_call.c.at)
+
+
+@dataclass(frozen=True, slots=True)
+class Nudged:
+    """The last nudge of an incident: who was to hear of it over which channel, and what became of that.
+
+    `people` are (name, channel, state); `called` is the state of the command that wakes somebody, "" where it
+    was not run, and `detail` what went wrong with it.
+    """
+
+    notice: str
+    at: datetime
+    people: tuple[tuple[str, str, str], ...] = ()
+    called: str = ""
+    detail: str = ""
+
+
+def last_nudges(connection: Connection) -> Mapping[str, Nudged]:
+    """Return the last nudge of every incident that had one, by the incident's id."""
+    found: dict[str, Nudged] = {}
+    for row in connection.execute(_OF_NUDGES):
+        name, at = row.incident.removeprefix(OWN_STORY), datetime.fromisoformat(row.changed_at)
+        last = found.get(name)
+        if last is None or last.notice != row.notice:
+            last = Nudged(row.notice, at)
+        who = (str(row.recipient.get("name") or row.audience), row.channel, row.state)
+        found[name] = Nudged(row.notice, max(at, last.at), (*last.people, who))
+    for row in connection.execute(_OF_CALLS):
+        name, at = row.incident, datetime.fromisoformat(row.at)
+        last = found.get(name)
+        if last is not None and last.notice == row.notice:
+            found[name] = Nudged(last.notice, max(at, last.at), last.people, row.state, row.detail)
+        elif last is None or last.at < at:
+            found[name] = Nudged(row.notice, at, (), row.state, row.detail)
+    return found
+
+
+TICKS_KEPT = 10_000  # about a week of one a minute
+LOOKED_BACK, MOST_LOOKED_AT = timedelta(days=1), 500
+
+_tick = schema.tick
+
+
+def record_tick(connection: Connection, now: datetime) -> None:
+    """Record that a tick ran on this host."""
+    host = current_owner().partition("|")[0]
+    made = connection.execute(insert(_tick).values(at=stamp(now), host=host).returning(_tick.c.id))
+    connection.execute(delete(_tick).where(_tick.c.id <= made.scalar_one() - TICKS_KEPT))
+
+
+def last_tick(connection: Connection) -> datetime | None:
+    """Return when a tick last ran over this ledger."""
+    return unstamp(connection.execute(select(func.max(_tick.c.at))).scalar_one_or_none())
+
+
+def drift(connection: Connection, now: datetime) -> Drift | None:
+    """Return how far apart the ticks of the last day were, None where there were too few to tell."""
+    rows = connection.execute(
+        select(_tick.c.at, _tick.c.host)
+        .where(_tick.c.at > stamp(now - LOOKED_BACK), _tick.c.at <= stamp(now))
+        .order_by(_tick.c.id.desc())
+        .limit(MOST_LOOKED_AT)
+    ).all()
+    # A clock that was set back leaves them out of order.
+    ticks = sorted(datetime.fromisoformat(row.at) for row in rows)
+    return drift_of(ticks, sorted({row.host for row in rows}))

@@ -1,0 +1,289 @@
+"""What became of a claimed delivery; how fast a provider may be given more."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+from sqlalchemy import Connection, String, Update, and_, bindparam, case, or_, select, update
+
+from commcast.ledger import schema
+from commcast.ledger.schema import (
+    IS_OPEN,
+    Prepared,
+    State,
+    as_json,
+    given,
+    insert_unless_there,
+    pace,
+    stamp,
+    unstamp,
+)
+from commcast.model.message import Outcome, OutcomeKind
+
+# Nobody is believed who asks for more, nor a time that was written before this machine's clock was set back.
+LONGEST_PAUSE = timedelta(hours=1, minutes=1)
+HORIZON = timedelta(seconds=1)  # slots are given no further ahead: who comes next gets its share soon
+# Nobody is given a slot so far ahead; one that is was written before this machine's clock was set back.
+_CLOCK_WAS_WRONG = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """A provider's limit. `per_second` is in messages, 0 for none; `batch` is how many go in one hand-over.
+
+    `lead` is how long before its slot a claim has to be on disk.
+    """
+
+    provider: str
+    per_second: float
+    batch: int
+    lead: timedelta
+
+    @property
+    def spacing(self) -> timedelta:
+        """The time from one hand-over to the next, never rounded down."""
+        return timedelta(microseconds=math.ceil(1e6 * self.batch / self.per_second))
+
+
+def closed_until(connection: Connection, provider: str, now: datetime) -> datetime | None:
+    """Return until when a provider asked to be left alone, None where it may be asked now."""
+    until = unstamp(_CLOSED_UNTIL.run(connection, provider=provider).scalar_one_or_none())
+    return until if until is not None and now < until <= now + LONGEST_PAUSE else None
+
+
+def close(connection: Connection, provider: str, until: datetime) -> None:
+    """Let no process ask a provider before `until`; a later time that is known already stays."""
+    _ensure(connection, provider)
+    connection.execute(
+        update(pace)
+        .where(
+            pace.c.provider == provider,
+            (pace.c.closed_until.is_(None)) | (pace.c.closed_until < stamp(until)),
+        )
+        .values(closed_until=stamp(until))
+    )
+
+
+def reopen(connection: Connection) -> None:
+    """Let every provider be asked again: a person says so."""
+    connection.execute(update(pace).values(closed_until=None))
+
+
+def pauses(connection: Connection, now: datetime) -> dict[str, datetime]:
+    """Return the providers that asked to be left alone, and until when."""
+    found = connection.execute(select(pace.c.provider)).scalars().all()
+    return {name: until for name in found if (until := closed_until(connection, name, now))}
+
+
+def next_slot(connection: Connection, limit: Pace, now: datetime) -> datetime:
+    """Return when the next hand-over may begin."""
+    _ensure(connection, limit.provider)
+    row = connection.execute(
+        select(pace.c.next_slot).where(pace.c.provider == limit.provider).with_for_update()
+    ).scalar_one()
+    kept, soonest = unstamp(row), now + limit.lead
+    if kept is None or kept > now + max(_CLOCK_WAS_WRONG, 2 * limit.spacing):
+        return soonest
+    return max(kept, soonest)
+
+
+def room(limit: Pace, slot: datetime, now: datetime) -> int:
+    """Return how many deliveries may be claimed now, the first of them for `slot`; 0 where it is far off."""
+    ahead = now + limit.lead + max(HORIZON, limit.spacing) - slot
+    return max(int(ahead / limit.spacing), 0) * limit.batch
+
+
+def free_from(limit: Pace, slot: datetime) -> datetime:
+    """Return from when on there is room, where `slot` is the next."""
+    return slot + limit.spacing - limit.lead - max(HORIZON, limit.spacing)
+
+
+def take_slots(connection: Connection, limit: Pace, slot: datetime, count: int) -> tuple[datetime, ...]:
+    """Take a slot for each hand-over of `count` deliveries, from `slot` on, and return them."""
+    slots = tuple(slot + number * limit.spacing for number in range(-(-count // limit.batch)))
+    if slots:
+        after = stamp(slots[-1] + limit.spacing)
+        connection.execute(update(pace).where(pace.c.provider == limit.provider).values(next_slot=after))
+    return slots
+
+
+# Asked in every turn of a run.
+_CLOSED_UNTIL = Prepared(lambda: select(pace.c.closed_until).where(pace.c.provider == bindparam("provider")))
+
+
+def _ensure(connection: Connection, provider: str) -> None:
+    connection.execute(insert_unless_there(connection, pace), [{"provider": provider}])
+
+
+def current_owner() -> str:
+    """Return this process's name in claims."""
+    pid = os.getpid()
+    return f"{_here()}|{pid}|{_started(pid)}"
+
+
+def is_dead(owner: str) -> bool:
+    """Return True where `owner` ran on this host and surely runs no more.
+
+    False for a living process, and for another host's or container's: those claims end by their lease.
+    """
+    here, pid, started = owner.rsplit("|", 2)
+    host, boot, space = here.split("|")
+    own_host, own_boot, own_space = _here().split("|")
+    if host != own_host:
+        return False
+    if boot != own_boot:
+        return bool(boot and own_boot)
+    return space == own_space and _started(int(pid)) != started
+
+
+@cache
+def _here() -> str:
+    return f"{socket.gethostname()}|{_read('/proc/sys/kernel/random/boot_id')}|{_process_space()}"
+
+
+def _process_space() -> str:
+    """Return this process id namespace: the same number is another process in each container."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """Return when a process began, in its system's own unit; "" when there is no such process."""
+    if Path("/proc/self/stat").exists():
+        # The name in brackets may hold anything; the start time is the 20th field after it (proc(5)).
+        _, _, rest = _read(f"/proc/{pid}/stat").rpartition(")")
+        fields = rest.split()
+        return fields[19] if len(fields) > 19 and fields[0] not in {"Z", "X"} else ""
+    found = subprocess.run(
+        ["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip()
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""
+
+
+_delivery, _suppression = schema.delivery, schema.suppression
+
+NO_ANSWER = "the run ended before the provider answered"
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """An outcome and, where the provider did not take it, when it may be tried again."""
+
+    outcome: Outcome
+    provider: str
+    not_before: datetime | None = None
+
+
+def settle(connection: Connection, settlements: Sequence[Settlement], *, owner: str, now: datetime) -> None:
+    """Record what became of claimed deliveries.
+
+    A late answer settles a delivery that another process had to call unknown; but "not taken" comes too late
+    then, for nothing goes back from unknown to pending.
+    """
+    alike: dict[_Said, dict[int, str]] = {}
+    for each in settlements:
+        outcome, wait = each.outcome, each.not_before
+        said = (outcome.kind, outcome.detail, each.provider, stamp(wait) if wait else None)
+        alike.setdefault(said, {})[outcome.delivery] = outcome.provider_id
+    for (kind, detail, provider, not_before), ids in alike.items():
+        _SETTLE.run(
+            connection,
+            ids=as_json(ids),
+            kind=str(kind),
+            detail=detail,
+            by_provider=provider,
+            wait_until=not_before,
+            by_owner=owner,
+            now=stamp(now),
+        )
+
+
+def settle_lost(connection: Connection, now: datetime) -> int:
+    """Call unknown what a dead process had claimed, or whose lease has run out; return how many."""
+    owners = connection.execute(
+        select(_delivery.c.owner).where(IS_OPEN, _delivery.c.state == State.CLAIMED).distinct()
+    ).scalars()
+    dead = [owner for owner in owners if is_dead(owner)]
+    lost = connection.execute(
+        update(_delivery)
+        .where(
+            IS_OPEN,
+            _delivery.c.state == State.CLAIMED,
+            or_(_delivery.c.owner.in_(dead), _delivery.c.lease_until <= stamp(now)),
+        )
+        .values(state=State.UNKNOWN, reason=NO_ANSWER, changed_at=stamp(now))
+        .returning(_delivery.c.id)
+    )
+    return len(lost.all())
+
+
+def _settling() -> Update:
+    """Return what settles deliveries of which the same was said; their provider's own ids come with them."""
+    delivery, provider_id = given(bindparam("ids"))
+    kind = bindparam("kind", type_=String)
+    ours = or_(
+        _delivery.c.state == State.CLAIMED,
+        and_(_delivery.c.state == State.UNKNOWN, kind != OutcomeKind.NOT_TAKEN),
+        # A person had it sent again, and its first answer comes after all: the second one does not go.
+        and_(_delivery.c.state == State.PENDING, _delivery.c.doubted == 1, kind == OutcomeKind.ACCEPTED),
+    )
+    state = case(
+        (kind == OutcomeKind.NOT_TAKEN, State.PENDING),
+        # That the second one was refused does not say that the first did not arrive.
+        (and_(kind == OutcomeKind.REJECTED, _delivery.c.doubted == 1), State.UNKNOWN),
+        else_=kind,
+    )
+    # Somebody erased while their message was in flight stays erased: such words may hold the address.
+    erased = _delivery.c.address == ""
+    return (
+        update(_delivery)
+        .where(_delivery.c.id == delivery, _delivery.c.owner == bindparam("by_owner"), ours)
+        .values(
+            state=state,
+            reason=case((erased, ""), else_=bindparam("detail")),
+            provider=bindparam("by_provider"),
+            provider_id=case((erased, ""), else_=provider_id),
+            not_before=bindparam("wait_until"),
+            changed_at=bindparam("now"),
+        )
+    )
+
+
+_SETTLE = Prepared(_settling)
+_Said = tuple[OutcomeKind, str, str, str | None]  # kind, detail, provider, when it may be tried again
+
+
+def suppress_refused(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
+    """Let addresses that were refused for good hear nothing more."""
+    reasons = {outcome.delivery: outcome.detail for outcome in outcomes}
+    people = connection.execute(
+        select(_delivery.c.id, _delivery.c.channel, _delivery.c.key).where(_delivery.c.id.in_(list(reasons)))
+    ).all()
+    rows = [
+        {
+            "channel": person.channel,
+            "key": person.key,
+            "reason": f"refused for good: {reasons[person.id]}",
+            "by": "provider",
+            "at": stamp(now),
+        }
+        for person in people
+    ]
+    connection.execute(insert_unless_there(connection, _suppression), rows)

@@ -1,0 +1,132 @@
+"""Release: a person's yes to one update, held as its number and the digest of its words (pure)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from commcast.errors import Fault
+from commcast.model.incident import Incident, Update
+
+# Where it stands in the file and who is woken for it are not words that a reader gets.
+_NOT_PUBLISHED = {"number", "line", "at_written", "internal", "owner", "owner_named", "backup"}
+
+# Keys that came later: one that says nothing changes no digest, so that older releases still match.
+_SINCE_PROMISES = {"corrects", "wrong", "right", "expected_at", "merged_into", "check_in"}
+
+_PUBLISHED_OF_INCIDENT = ("title", "kind", "started")
+_LONGEST_SHOWN = 80  # characters of a value in a fault
+
+ELSEWHERE = "elsewhere"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One released update as the ledger knows it.
+
+    `how` says by what kind of yes: question, yes, or elsewhere (it was history when the ledger was adopted,
+    so nobody is told of it by this ledger).
+    """
+
+    incident: str
+    number: int
+    digest: str
+    at: datetime
+    how: str
+    by: str
+
+
+def digest(incident: Incident, update: Update) -> str:
+    """Return the digest of all that readers may get of an update; `internal` and the incident's id left out.
+
+    The id is left out so that a renamed file is recognised by what it already said.
+    """
+    published = {
+        "title": incident.title,
+        "kind": incident.kind.value,
+        "started": incident.started.isoformat() if incident.started_written else None,
+        "update": {
+            key: value
+            for key, value in update.model_dump(mode="json", exclude=_NOT_PUBLISHED).items()
+            if value or key not in _SINCE_PROMISES
+        },
+    }
+    text = json.dumps(published, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def facts(incident: Incident, update: Update) -> dict[str, Any]:
+    """Return what was known at an update, as JSON: for holding statements while the file is broken."""
+    return {
+        "incident": incident.model_dump(mode="json", exclude={"updates"}),
+        "update": update.model_dump(mode="json"),
+    }
+
+
+def nothing_kept(_number: int) -> Mapping[str, Any]:
+    """Return no facts: where only the digests of what was released are at hand."""
+    return {}
+
+
+def changed(
+    incident: Incident,
+    releases: Mapping[int, Release],
+    facts_of: Callable[[int], Mapping[str, Any]] = nothing_kept,
+) -> list[Fault]:
+    """Return a fault for each released update that the file no longer holds as it was released.
+
+    `facts_of` gives the facts that an update was released with, so that the fault can say how it was.
+    """
+    faults = []
+    for number, release in sorted(releases.items()):
+        if number > len(incident.updates):
+            faults.append(
+                Fault(
+                    incident.path,
+                    0,
+                    0,
+                    f"update {number} was released and is no longer in the file",
+                    "put it back as it was; say what is wrong in a new update",
+                )
+            )
+        elif digest(incident, incident.update(number)) != release.digest:
+            faults.append(
+                Fault(
+                    incident.path,
+                    incident.update(number).line,
+                    0,
+                    f"update {number} was released and has changed since"
+                    + _how_it_was(facts_of(number), facts(incident, incident.update(number))),
+                    "put it back as it was; right what was wrong with: "
+                    f'commcast correct {incident.id} --wrong "…" --right "…"',
+                )
+            )
+    return faults
+
+
+def _how_it_was(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Return the first published key that differs, with both its values, as far as they are kept."""
+    keys = [("incident", key) for key in _PUBLISHED_OF_INCIDENT]
+    keys += [("update", key) for key in now["update"] if key not in _NOT_PUBLISHED]
+    for part, key in keys:
+        if key in was.get(part, {}) and was[part][key] != now[part][key]:
+            before, after = _short(was[part][key]), _short(now[part][key])
+            return f": {key} was {before}; now {after}" if before != after else f": {key} is another"
+    return " (its own words, or the title, started or an earlier update that it carries forward)"
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "left out"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f'"{text}"' if len(text) <= _LONGEST_SHOWN else f'"{text[: _LONGEST_SHOWN - 1]}…"'
+
+
+def drafts(incident: Incident, releases: Iterable[int]) -> tuple[int, ...]:
+    """Return the numbers of the updates that nobody has released."""
+    released = set(releases)
+    return tuple(update.number for update in incident.updates if update.number not in released)

@@ -1,0 +1,360 @@
+"""Points and lengths of time: read as people write them, shown as readers see them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
+from typing import TypeGuard
+from zoneinfo import ZoneInfo
+
+from pytimeparse.timeparse import timeparse as read_seconds
+
+from commcast.model.incident import Confidence, Timeframe, Window
+
+# Only what cannot be misread: "90" has no unit and "1:30" may be minutes or hours.
+_DURATION = re.compile(
+    r"\s*(?:\d+(?:\.\d+)?\s*(?:w|d|h|m|s|min|mins|hours?|days?|minutes?|weeks?)\s*)+", re.IGNORECASE
+)
+_LONGEST = timedelta(days=366)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return the length that `text` means.
+
+    Raises ValueError, with what to write instead, for anything but a number with a unit, repeated.
+    """
+    if not isinstance(text, str) or len(text) > 40 or not _DURATION.fullmatch(text):
+        raise ValueError(f"{text!r:.40} is not a length of time; write 20m, 1h30m or 2d")
+    seconds = read_seconds(text.strip())
+    if not seconds:
+        raise ValueError(f"{text!r} is not a length of time; write 20m, 1h30m or 2d")
+    if seconds > _LONGEST.total_seconds():  # asked first: a timedelta holds no number of any size
+        raise ValueError(f"{text!r} is longer than a year; write a shorter time")
+    return timedelta(seconds=seconds)
+
+
+def short_duration(length: timedelta) -> str:
+    """Return `length` as it is written in files: 20m, 1h30m, 2d. Below a minute: seconds."""
+    seconds = int(length.total_seconds())
+    if seconds < 60:
+        return f"{seconds}s"
+    days, rest = divmod(seconds // 60, 1440)
+    hours, minutes = divmod(rest, 60)
+    parts = [f"{days}d" if days else "", f"{hours}h" if hours else "", f"{minutes}m" if minutes else ""]
+    return "".join(parts)
+
+
+def spoken_duration(length: timedelta) -> str:
+    """Return `length` to the minute in words: "2 hours 5 minutes", "less than a minute"."""
+    minutes = int(length.total_seconds() // 60)
+    if minutes < 1:
+        return "less than a minute"
+    days, rest = divmod(minutes, 1440)
+    hours, minutes = divmod(rest, 60)
+    named = [(days, "day"), (hours, "hour"), (minutes, "minute")]
+    return " ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in named if count)
+
+
+FIRST_YEAR, LAST_YEAR = 2000, 2100
+_INSTANT = re.compile(
+    r"(?P<date>[0-9]{4,6}-[0-9]{1,2}-[0-9]{1,2})[T ]"
+    r"(?P<clock>[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?)"
+    r" ?(?P<offset>Z|[+-][0-9]{2}:?[0-9]{2})?"
+)
+_CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})")
+_CLOCK_AND_OFFSET = re.compile(r"([0-9]{1,2}:[0-9]{2}) ?(Z|[+-][0-9]{2}:?[0-9]{2})")
+_HOW = "write it as 2026-11-21T10:05+01:00"
+_HOW_WINDOW = 'write "2026-12-05 02:00/04:00", or "2026-12-05 22:00/2026-12-06 02:00"'
+
+
+def parse_instant(text: str, zone: ZoneInfo | None) -> datetime:
+    """Return the moment that `text` names: 2026-11-21T10:05+01:00, …Z; seconds optional, T may be a space.
+
+    A time without offset is in `zone`; with no zone it is refused. Raises ValueError("what; what to write").
+    """
+    found = _INSTANT.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text!r:.60} is not a date and time; {_HOW}")
+    local = _local(text, found["date"], found["clock"])
+    if found["offset"]:
+        return local.replace(tzinfo=_offset(text, found["offset"]))
+    if zone is None:
+        raise ValueError(f"{text} has no offset from UTC; write {text}+01:00 or {text}Z")
+    return in_zone(local, zone)
+
+
+def is_clock_time(text: str | None) -> TypeGuard[str]:
+    """Return whether `text` is written as a time of day without its date: "14:00"."""
+    return text is not None and _CLOCK.fullmatch(text) is not None
+
+
+def parse_clock_time(text: str, after: datetime, zone: ZoneInfo) -> datetime:
+    """Return the first moment after `after` at which clocks in `zone` show `text` ("14:00").
+
+    Raises ValueError where `text` is no clock time, or where that day has no such time, or has it twice.
+    """
+    found = _CLOCK.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text!r:.40} is not a clock time; write 14:00")
+    if int(found[1]) > 23 or int(found[2]) > 59:
+        raise ValueError(f"{text} is not a clock time; write 00:00 to 23:59")
+    clock, day = time(int(found[1]), int(found[2])), after.astimezone(zone).date()
+    for _ in range(3):
+        local = datetime.combine(day, clock)
+        # A day whose such time is over is left alone, also where its clocks skipped it or showed it twice.
+        if any(_at_offset(local.replace(tzinfo=zone, fold=fold)) > after for fold in (0, 1)):
+            moment = in_zone(local, zone)
+            if moment > after:
+                return moment
+        day += timedelta(days=1)
+    raise ValueError(f"{text} does not come soon enough; write the date too")  # pragma: no cover
+
+
+def parse_window(text: str, after: datetime, zone: ZoneInfo) -> Window:
+    """Return the stretch of time that `text` names: 2026-12-05 02:00/04:00, or with a date at its end too.
+
+    A start without a date is the first such time after `after`, an end without one the first after the start.
+    Raises ValueError("what; what to write"), also where it ends before it begins.
+    """
+    first, _, last = (part.strip() for part in text.partition("/"))
+    if not first or not last:
+        raise ValueError(f"{text!r:.60} is not a window; {_HOW_WINDOW}")
+    start = parse_clock_time(first, after, zone) if _CLOCK.fullmatch(first) else parse_instant(first, zone)
+    end = parse_end(last, start, zone)
+    if end <= start:
+        raise ValueError("the window ends before it begins; write a later end, with its date")
+    return Window(start=start, end=end)
+
+
+def parse_end(text: str, start: datetime, zone: ZoneInfo) -> datetime:
+    """Return when something that begins at `start` ends: 04:00 after it, 04:00+01:00, or a date and time.
+
+    Raises ValueError("what; what to write").
+    """
+    if found := _CLOCK_AND_OFFSET.fullmatch(text):
+        day = start.astimezone(_offset(text, found[2])).date()
+        moments = (parse_instant(f"{day + timedelta(days=n)} {found[1]}{found[2]}", None) for n in (0, 1))
+        return next(moment for moment in moments if moment > start)
+    if not _CLOCK.fullmatch(text):
+        return parse_instant(text, zone)
+    end = parse_clock_time(text, start, zone)
+    if end.astimezone(zone).time() == start.astimezone(zone).time():
+        raise ValueError(f"{text} is when it begins; write a later end, with its date")
+    return end
+
+
+def at_offset_of(zone: ZoneInfo, moment: datetime) -> datetime:
+    """Return the same moment as clocks in `zone` show it, with their distance from UTC and not their rules.
+
+    Python adds and compares times of one zone as its clocks show them: an hour too much or too little in the
+    nights in which they change.
+    """
+    return _at_offset(moment.astimezone(zone))
+
+
+def _at_offset(moment: datetime) -> datetime:
+    offset = moment.utcoffset()
+    assert offset is not None  # noqa: S101 - aware, as all times here
+    return moment.replace(tzinfo=timezone(offset), fold=0)
+
+
+def in_zone(local: datetime, zone: ZoneInfo) -> datetime:
+    """Return a naive local time as a moment. Raises ValueError where the clocks skip it or show it twice."""
+    early, late = local.replace(tzinfo=zone), local.replace(tzinfo=zone, fold=1)
+    if early.utcoffset() == late.utcoffset():
+        return _at_offset(early)
+    text = local.strftime("%Y-%m-%dT%H:%M")
+    if early.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != local:
+        raise ValueError(
+            f"{text} does not exist in {zone.key}: the clocks go forward; write the offset, or another time"
+        )
+    choices = " or ".join(f"{text}{_sign(moment)}" for moment in (early, late))
+    raise ValueError(f"{text} occurs twice in {zone.key}; write the offset: {choices}")
+
+
+def write_instant(moment: datetime) -> str:
+    """Return an aware moment as incident files hold it: to the minute, or to the second."""
+    return moment.isoformat(timespec="seconds" if moment.second or moment.microsecond else "minutes")
+
+
+def parse_timeframe(
+    text: str, at: datetime, zone: ZoneInfo, confidence: Confidence = Confidence.LOW
+) -> Timeframe:
+    """Return what `text` says, anchored to `at`: unknown | 30m | 1h to 2h | by 14:00 | by 2026-11-21 14:00.
+
+    Raises ValueError("what; what to write"), also where it lies before `at`.
+    """
+    written = " ".join(text.split())
+    if written == "unknown":
+        return Timeframe(confidence=confidence)
+    if written.startswith("by "):
+        latest = _moment_after(written.removeprefix("by "), at, zone)
+        if latest <= at:
+            raise ValueError(f"{text!r:.40} is not after its own update; write a later time, or unknown")
+        return Timeframe(latest=latest, confidence=confidence)
+    try:
+        lengths = [parse_duration(part) for part in written.split(" to ", 1)]
+    except ValueError:
+        raise ValueError(
+            f"{text!r:.40} is not a timeframe; write unknown, 30m, 1h to 2h, or by 14:00"
+        ) from None
+    if len(lengths) == 1:
+        return Timeframe(latest=at + lengths[0], confidence=confidence)
+    if lengths[0] >= lengths[1]:
+        raise ValueError(f"{text!r:.40} does not grow; write the shorter time first: 1h to 2h")
+    return Timeframe(earliest=at + lengths[0], latest=at + lengths[1], confidence=confidence)
+
+
+def parse_promise(text: str, at: datetime, zone: ZoneInfo) -> datetime:
+    """Return when the next update is due: 20m after `at`, or a clock time, or a date and time.
+
+    Raises ValueError("what; what to write"), also where it is not after `at`.
+    """
+    try:
+        moment = _moment_after(text, at, zone) if ":" in text else at + parse_duration(text)
+    except ValueError as error:
+        if ":" in text:
+            raise
+        raise ValueError(str(error).partition("; ")[0] + "; write 20m, 14:00, or a date and time") from None
+    if moment <= at:
+        raise ValueError(f"{text} is not after its own update; write a later time")
+    return moment
+
+
+def _moment_after(text: str, at: datetime, zone: ZoneInfo) -> datetime:
+    return parse_clock_time(text, at, zone) if _CLOCK.fullmatch(text) else parse_instant(text, zone)
+
+
+def _local(text: str, date: str, clock: str) -> datetime:
+    year, month, day = (int(part) for part in date.split("-"))
+    hour, minute, *rest = clock.split(":")
+    second, _, fraction = (rest[0] if rest else "0").partition(".")
+    if not FIRST_YEAR <= year <= LAST_YEAR:
+        raise ValueError(f"{text} is not between the years {FIRST_YEAR} and {LAST_YEAR}; {_HOW}")
+    try:
+        return datetime(  # noqa: DTZ001 - the caller makes it aware
+            year, month, day, int(hour), int(minute), int(second), int(fraction.ljust(6, "0"))
+        )
+    except ValueError:
+        raise ValueError(f"{text} is not a moment that exists; check day, hour and minute") from None
+
+
+def _offset(text: str, offset: str) -> tzinfo:
+    if offset == "Z":
+        return UTC
+    hours, minutes = int(offset[1:3]), int(offset[-2:])
+    if hours > 14 or minutes > 59:
+        raise ValueError(f"{text} has no such offset from UTC; write -12:00 to +14:00")
+    length = timedelta(hours=hours, minutes=minutes)
+    return timezone(-length if offset[0] == "-" else length)
+
+
+def _sign(moment: datetime) -> str:
+    return moment.isoformat()[-6:]
+
+
+# Written out here: strftime would follow the locale of the machine that happens to send.
+_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_LETTERS = re.compile(r"[A-Z]{2,6}")
+
+
+def moment(at: datetime, zone: ZoneInfo, reference: datetime | None) -> dict[str, str]:
+    """Return the aware time `at` in the forms that templates use, cut to the minute, in English.
+
+    iso    2026-11-21T11:05:00+01:00
+    clock  11:05 CET
+    both   11:05 CET (10:05 UTC)
+    full   Sat 21 Nov 2026, 11:05 CET (10:05 UTC)
+    sms    11:05 CET
+
+    `both` and `sms` name the day where it differs, in `zone`, from the day of `reference` (when the reader is
+    told), or where there is no reference. UTC is not said twice. Raises ValueError for a time without a zone.
+    """
+    if at.utcoffset() is None:
+        raise ValueError("a time without a zone cannot be shown; pass an aware datetime")
+    local = at.astimezone(zone)
+    clock = f"{local:%H:%M} {_abbreviation(local)}"
+    both = clock + _in_utc(local)
+    day = _day_unless_same(local, reference.astimezone(zone) if reference else None)
+    return {
+        "iso": local.isoformat(timespec="seconds"),
+        "clock": clock,
+        "both": f"{day}, {both}" if day else both,
+        "full": f"{_day(local)} {local.year}, {both}",
+        "sms": f"{day} {clock}" if day else clock,
+    }
+
+
+def span(start: datetime, end: datetime, zone: ZoneInfo, reference: datetime | None) -> dict[str, str]:
+    """Return the aware times `start` and `end` as one stretch of time, as `moment` shows one, in English.
+
+    both     11:05 to 12:05 CET (10:05 to 11:05 UTC)
+    between  between 11:05 and 12:05 CET (10:05 to 11:05 UTC)
+    full     Sat 21 Nov 2026, 11:05 to 12:05 CET (10:05 to 11:05 UTC)
+    sms      11:05 to 12:05 CET
+
+    The end's day is named where it is not the start's, and the zone's letters once unless its clocks change
+    in between. Raises ValueError for a time without a zone.
+    """
+    if start.utcoffset() is None or end.utcoffset() is None:
+        raise ValueError("a time without a zone cannot be shown; pass an aware datetime")
+    first, last = start.astimezone(zone), end.astimezone(zone)
+    letters = _abbreviation(first)
+    begin = f"{first:%H:%M}" if letters == _abbreviation(last) else f"{first:%H:%M} {letters}"
+    finish = f"{last:%H:%M} {_abbreviation(last)}"
+    day = _day_unless_same(first, reference.astimezone(zone) if reference else None)
+    other = _day_unless_same(last, first)
+    until = f"{other}, {finish}" if other else finish
+    utc = _both_in_utc(first, last)
+    from_day = f"{day}, {begin}" if day else begin
+    if day and not other:
+        between = f"on {day} between {begin} and {until}"
+    else:
+        between = f"between {from_day} and {until}"
+    return {
+        "both": f"{from_day} to {until}{utc}",
+        "between": between + utc,
+        "full": f"{_day(first)} {first.year}, {begin} to {until}{utc}",
+        "sms": f"{day} {begin} to ".lstrip() + f"{other} {finish}".lstrip(),
+    }
+
+
+def _day(local: datetime) -> str:
+    return f"{_WEEKDAYS[local.weekday()]} {local.day} {_MONTHS[local.month - 1]}"
+
+
+def _day_unless_same(local: datetime, reference: datetime | None) -> str:
+    if reference is None:
+        return _day(local)
+    if local.date() == reference.date():
+        return ""
+    return _day(local) if local.year == reference.year else f"{_day(local)} {local.year}"
+
+
+def _abbreviation(local: datetime) -> str:
+    """Return the zone's letters, or its distance from UTC: many zones have only that ("+04" in tzdata)."""
+    name = local.tzname() or ""
+    if _LETTERS.fullmatch(name):
+        return name
+    minutes = int((local.utcoffset() or timedelta()).total_seconds() // 60)
+    hours, rest = divmod(abs(minutes), 60)
+    sign = "-" if minutes < 0 else "+"
+    return f"UTC{sign}{hours}:{rest:02d}" if rest else f"UTC{sign}{hours}"
+
+
+def _in_utc(local: datetime) -> str:
+    if _abbreviation(local) == "UTC":
+        return ""
+    utc = local.astimezone(UTC)
+    day = "" if utc.date() == local.date() else f"{_WEEKDAYS[utc.weekday()]} "
+    return f" ({day}{utc:%H:%M} UTC)"
+
+
+def _both_in_utc(first: datetime, last: datetime) -> str:
+    if _abbreviation(first) == _abbreviation(last) == "UTC":
+        return ""
+    start, end = first.astimezone(UTC), last.astimezone(UTC)
+    day = "" if start.date() == first.date() else f"{_WEEKDAYS[start.weekday()]} "
+    other = "" if end.date() == start.date() else f"{_WEEKDAYS[end.weekday()]} "
+    return f" ({day}{start:%H:%M} to {other}{end:%H:%M} UTC)"

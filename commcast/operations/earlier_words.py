@@ -1,0 +1,156 @@
+"""What earlier words still matter: mistakes traced through what was frozen, merged incidents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+
+from commcast.config.settings import Config
+from commcast.ledger.corrections import Frozen, frozen_words
+from commcast.ledger.freeze import broadcasts_of
+from commcast.ledger.releases import merged_into
+from commcast.ledger.store import Ledger
+from commcast.model.incident import Channel, Incident, Timeframe, Update
+from commcast.model.standing import IncidentStanding, Misstated
+from commcast.model.text import as_said, holds
+from commcast.model.times import parse_timeframe
+from commcast.plan.corrections import correcting
+from commcast.plan.notices import newest_released
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What one group of readers was made to read: of update `number`, at the moment `at` that it bears."""
+
+    frozen: Frozen
+    number: int
+    at: datetime
+    texts: tuple[str, ...]
+
+    @property
+    def channel(self) -> Channel:
+        return Channel(self.frozen.broadcast.channel)
+
+
+def words_of(connection: Connection, incident: str) -> Iterator[Words]:
+    """Yield all that was frozen of an incident as one reader of each group reads it, oldest first.
+
+    What a correction quotes of earlier words is left out, what it says instead is not.
+    """
+    from commcast.delivery.freeze import thawed_group
+    from commcast.rendering.render import EmailContent
+
+    for frozen in frozen_words(connection, incident):
+        context = frozen.composition.context
+        quotes = context.get("corrections") or []
+        plain = replace(frozen.composition, context={**context, "corrections": []})
+        content = thawed_group(frozen.broadcast, plain).alone(frozen.recipient, 0)
+        said = (content.subject, content.text) if isinstance(content, EmailContent) else (content.body,)
+        itself = context.get("holding")
+        at = itself["now"] if itself else context["update"]["at"]
+        texts = (*said, *(each["right"] for each in quotes))
+        yield Words(frozen, context["update"]["number"], datetime.fromisoformat(at["iso"]), texts)
+
+
+def trace(
+    connection: Connection, incident: Incident, corrections: Sequence[Update], zone: ZoneInfo
+) -> tuple[Misstated, ...]:
+    """Return the frozen words that these updates correct."""
+    earliest = min(min(update.corrects) for update in corrections)
+    found = []
+    for words in words_of(connection, incident.id):
+        if words.number < earliest:
+            continue
+        for update in corrections:
+            if words.number in update.corrects and (said := wrong_in(words, incident, update.wrong, zone)):
+                found.append(_misstated(words, update.number, *said))
+    return tuple(found)
+
+
+def wrong_in(words: Words, incident: Incident, wrong: str | None, zone: ZoneInfo) -> tuple[str, bool] | None:
+    """Return what of these words is wrong, as they put it, and whether it is the expected end."""
+    if not wrong:
+        return None
+    if any(holds(text, wrong) for text in words.texts):
+        return as_said(words.texts, wrong), False
+    frame = timeframe_meant(incident, words.number, wrong, zone)
+    shown = [form for form in _forms(words, frame) if any(holds(text, form) for text in words.texts)]
+    return (shown[0], True) if shown else None
+
+
+def timeframe_meant(incident: Incident, number: int, wrong: str, zone: ZoneInfo) -> Timeframe | None:
+    """Return the timeframe of update `number` where `wrong` is what it, or an update before, wrote of it.
+
+    Readers got clock times of it; whoever notices that it is wrong says "3 hours".
+    """
+    said = incident.update(number).timeframe
+    for update in incident.updates[:number]:
+        try:
+            meant = parse_timeframe(wrong, update.at, zone)
+        except ValueError:
+            continue
+        if meant.known and (meant.earliest, meant.latest) == (said.earliest, said.latest):
+            return said
+    return None
+
+
+def _forms(words: Words, frame: Timeframe | None) -> list[str]:
+    """Return how a timeframe may stand in these words."""
+    shown = words.frozen.composition.context["update"]["timeframe"]
+    if frame is None or not shown["known"]:
+        return []
+    if span := shown.get("span"):
+        return [span["between"], span["both"], span["sms"]]
+    return [f"by {shown['latest'][form]}" for form in ("both", "sms")]
+
+
+def _misstated(words: Words, by: int, said: str, is_timeframe: bool) -> Misstated:
+    return Misstated(
+        composition=words.frozen.id,
+        channel=words.channel,
+        audience=words.frozen.composition.audience,
+        by=by,
+        said=said,
+        at=words.at,
+        is_timeframe=is_timeframe,
+    )
+
+
+def with_earlier_words(
+    config: Config, incident: Incident, standing: IncidentStanding, ledger: Ledger | None
+) -> IncidentStanding:
+    """Return the standing with what of earlier words matters to the newest, where these are still to go."""
+    newest = newest_released(incident, standing)
+    if newest is None or any(f"update:{newest.number}" == notice for notice, _ in standing.begun):
+        return standing
+    return _with_merged(newest, incident, with_mistakes(config, incident, standing, ledger), ledger)
+
+
+def with_mistakes(
+    config: Config, incident: Incident, standing: IncidentStanding, ledger: Ledger | None
+) -> IncidentStanding:
+    """Return the standing with the frozen words that were corrected since."""
+    corrections = correcting(incident, standing)
+    if ledger is None or not corrections:
+        return standing
+
+    with ledger.read() as connection:
+        return replace(standing, misstated=trace(connection, incident, corrections, config.zone))
+
+
+def _with_merged(
+    newest: Update, incident: Incident, standing: IncidentStanding, ledger: Ledger | None
+) -> IncidentStanding:
+    """Return the standing with the incidents that go on as this one, where its end is to be told."""
+    if ledger is None or not newest.is_end:
+        return standing
+    with ledger.read() as connection:
+        merged = merged_into(connection, incident.id)
+        channels = frozenset(
+            Channel(each.channel) for name in merged for each in broadcasts_of(connection, name)
+        )
+    return replace(standing, merged=merged, merged_on=channels)

@@ -1,0 +1,139 @@
+"""What a tick would do now: the same round, in hands that only note what they are given."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import NamedTuple
+
+from commcast.errors import CommcastError
+from commcast.ledger.claims import ripe_now
+from commcast.ledger.freeze import held_rows
+from commcast.ledger.releases import stops_in_force
+from commcast.ledger.store import Ledger
+from commcast.model.duty import OnDuty
+from commcast.model.incident import Channel, Incident
+from commcast.oncall.nudges import Nudge
+from commcast.operations.desk import Desk, Owed
+from commcast.operations.quiet_hours import readers_of, reason_to_drop
+from commcast.operations.tick import make_round
+from commcast.operations.wake import whom
+from commcast.plan.notices import NoticeKind, kind_of
+
+_NEWS = {NoticeKind.UPDATE}  # what ends older words that still wait
+
+
+class Coming(NamedTuple):
+    """How many deliveries of one notice over one channel a tick would hand over."""
+
+    incident: str
+    notice: str
+    number: int
+    channel: str
+    deliveries: int
+
+
+class Waking(NamedTuple):
+    """A nudge that a tick would give, and the names of those whom it would wake."""
+
+    incident: str
+    nudge: Nudge
+    people: tuple[str, ...]
+
+
+@dataclass
+class Foreseen:
+    """What a tick would send, whom it would wake, what it leaves since somebody stopped it, what is wrong.
+
+    `stopped` has who stopped it by incident, `errors` what is wrong by file.
+    """
+
+    coming: list[Coming] = field(default_factory=list)
+    waking: list[Waking] = field(default_factory=list)
+    stopped: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, CommcastError] = field(default_factory=dict)
+
+
+def foresee(desk: Desk, ledger: Ledger) -> Foreseen:
+    """Return what a tick would do at the desk's now. Nothing is written.
+
+    Raises InputError where there are no files.
+    """
+    look = make_round(desk, ledger)
+    hands = _Noting(desk, ledger, Foreseen(errors=look.errors))
+    look.go(hands)
+    return hands.foreseen
+
+
+@dataclass
+class _Noting:
+    """The hands of a dry run."""
+
+    desk: Desk
+    ledger: Ledger
+    foreseen: Foreseen
+
+    @property
+    def is_interrupted(self) -> bool:
+        return False
+
+    def send(self, owed: Owed) -> None:
+        incident = owed.incident.id
+        if owed.halted_by:
+            self.foreseen.stopped[incident] = owed.halted_by
+            return
+        found = owed.survey().notices if owed.deliveries else ()
+        newer = {each.notice.channel for each in found if each.send and kind_of(each.notice.id) in _NEWS}
+        self._note_ripe(incident, overtaken_on=newer)
+        self._note_thawing(owed)
+        for each in found:
+            now = each.send - sum(audience.later for audience in each.audiences.values())
+            if now:
+                self._note(each.notice.incident, each.notice.id, each.notice.number, each.notice.channel, now)
+
+    def finish(self, incident: str) -> None:
+        with self.ledger.read() as connection:
+            stops = stops_in_force(connection, incident)
+        if stops:
+            self.foreseen.stopped[incident] = stops[0].by
+        else:
+            self._note_ripe(incident)
+
+    def _note_ripe(self, incident: str, overtaken_on: Collection[Channel] = ()) -> None:
+        """Note what is frozen and waits; newer words for a channel take its place there."""
+        with self.ledger.read() as connection:
+            for each in ripe_now(connection, self.desk.now, incident):
+                if each.channel not in overtaken_on:
+                    self._note(incident, each.notice, each.number, each.channel, each.deliveries)
+
+    def _note_thawing(self, owed: Owed) -> None:
+        """Note what quiet hours held back until now, where it still stands."""
+        with self.ledger.read() as connection:
+            rows = held_rows(connection, owed.incident.id, self.desk.now)
+        standing: Counter[tuple[str, int, str]] = Counter()
+        for (notice, number, channel, _), of_one in groupby(
+            rows, key=lambda row: (row.notice, row.number, row.channel, row.audience)
+        ):
+            held = list(of_one)
+            standing_of = readers_of(self.desk, owed, held, self.ledger)
+            standing[notice, number, channel] += sum(
+                not reason_to_drop(self.desk, owed, row, standing_of(row.key)) for row in held
+            )
+        for (notice, number, channel), count in (+standing).items():
+            self._note(owed.incident.id, notice, number, channel, count)
+
+    def _note(self, incident: str, notice: str, number: int, channel: str, deliveries: int) -> None:
+        self.foreseen.coming.append(Coming(incident, notice, number, channel, deliveries))
+
+    def wake(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
+        self.foreseen.waking += [
+            Waking(
+                incident.id,
+                nudge,
+                tuple(each.name for each in whom(self.desk, on_duty, nudge, os.environ)),
+            )
+            for nudge in nudges
+        ]

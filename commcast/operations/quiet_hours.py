@@ -1,0 +1,100 @@
+"""What quiet hours held back, when its time has come: whether it still stands, and which notice it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from commcast.delivery.freeze import TEXT_STANDS
+from commcast.delivery.readers import lookup_in
+from commcast.ledger.freeze import HeldRow
+from commcast.ledger.store import Ledger
+from commcast.model.incident import Channel
+from commcast.model.standing import NOBODY_KNOWS, PersonStanding, Said
+from commcast.operations.desk import Desk, Owed
+from commcast.plan.cadence import promises
+from commcast.plan.due import follow_up_notice
+from commcast.plan.notices import Hold, Notice, NoticeKind, kind_of, notice_of
+from commcast.plan.promises import last_news, promised_text
+from commcast.plan.reminders import offset_of, reminder_notice, still_ahead
+
+STALE = "expired: nobody has written since, long after the promise"
+
+
+def reason_to_drop(desk: Desk, owed: Owed, row: HeldRow, standing: PersonStanding) -> str:
+    """Return why a held text does not go to its reader any more, "" where it still stands.
+
+    Whoever was promised a text gets it, however old the facts are: it says from when they are.
+    """
+    if row.audience not in desk.config.audiences:
+        return "its audience is gone from commcast.toml"
+    newest = owed.incident.update(max(owed.standing.releases))
+    if kind_of(row.notice) is NoticeKind.FOLLOW_UP and not newest.is_end:
+        return "not over after all"
+    if newest.is_end and not owed.incident.update(row.number).is_end:
+        return "over by the time quiet hours ended"
+    if kind_of(row.notice) is NoticeKind.REMINDER and not still_ahead(
+        owed.incident, row.number, newest, desk.now
+    ):
+        return "begun, or moved, by the time quiet hours ended"
+    return STALE if standing.promised is None and _is_old(desk, owed, row) else ""
+
+
+def readers_of(
+    desk: Desk, owed: Owed, rows: Sequence[HeldRow], ledger: Ledger
+) -> Callable[[str], PersonStanding]:
+    """Return what tells the standing of the readers of held rows, all of one notice and audience, by key."""
+    found = lookup_in(ledger, desk.config, desk.now)(
+        held_notice(desk, owed, rows[0]), [row.key for row in rows]
+    )
+    return lambda key: found.get(key, NOBODY_KNOWS)
+
+
+def held_notice(desk: Desk, owed: Owed, row: HeldRow) -> Notice:
+    """Return the notice that was held, with the newest facts: what was so at night may not be so now."""
+    held, newest = owed.incident.update(row.number), owed.incident.update(max(owed.standing.releases))
+    channel, config = Channel(row.channel), desk.config
+    if kind_of(row.notice) is NoticeKind.REMINDER:
+        ahead = offset_of(row.notice)
+        return reminder_notice(owed.incident, newest.number, channel, owed.standing, config, ahead, desk.now)
+    if kind_of(row.notice) is NoticeKind.FOLLOW_UP:
+        return follow_up_notice(row.notice, owed.incident, held, owed.standing, config)
+    if kind_of(row.notice) is NoticeKind.HOLDING:
+        text = promised_text(row.notice, row.audience, owed.incident, owed.standing, config, desk.now)
+        if text is not None:
+            return text
+    notice = notice_of(owed.incident, held, channel, owed.standing, config)
+    current = notice_of(owed.incident, newest, channel, owed.standing, config)
+    before = [said.number for said in owed.standing.said if _is_before(said, row)]
+    notice = replace(
+        notice,
+        number=newest.number,
+        next_update_by=current.next_update_by,
+        after=max(before, default=0),
+    )
+    if not _is_old(desk, owed, row):
+        return notice
+    if newest.window is None:
+        return replace(notice, keeps=desk.now)
+    # Of planned work the times that it names have passed.
+    return replace(notice, holds={row.audience: Hold(last_news(owed.incident, newest), 1)})
+
+
+def _is_before(said: Said, row: HeldRow) -> bool:
+    """Return whether a held row's readers were told this before it, on its channel."""
+    return (said.channel, said.audience) == (row.channel, row.audience) and said.number < row.number
+
+
+def _is_old(desk: Desk, owed: Owed, row: HeldRow) -> bool:
+    """Return whether nobody stands for the facts any more; holding statements by mail keep them true, too."""
+    newest = owed.incident.update(max(owed.standing.releases))
+    if newest.is_end or kind_of(row.notice) is NoticeKind.HOLDING:
+        return False  # an end promises nothing that could pass; the other says itself from when its facts are
+    mailed = [
+        said.promised
+        for said in owed.standing.said
+        if said.audience == row.audience and said.channel is Channel.EMAIL
+    ]
+    known = [promises(desk.config, owed.incident, newest).get(row.audience), *mailed]
+    promised = max(filter(None, known), default=None)
+    return promised is not None and promised + TEXT_STANDS <= desk.now

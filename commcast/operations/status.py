@@ -1,0 +1,254 @@
+"""What status shows, read from the folder and the ledger: where every incident and every audience stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from commcast.errors import InputError
+from commcast.model.duty import HandOver, OnDuty, on_duty_for, who_is_on_duty
+from commcast.model.incident import Incident, Kind, Status
+from commcast.model.standing import AudienceStanding
+from commcast.oncall.ticks import NO_TICKS, Ticks, read_ticks, too_late
+
+if TYPE_CHECKING:
+    from commcast.config.settings import Config
+    from commcast.incidents.load import Loaded
+    from commcast.ledger.oncall import Nudged
+    from commcast.ledger.overview import Overview, UnderWay
+    from commcast.ledger.store import Ledger
+    from commcast.operations.desk import Desk
+
+
+NOBODY = OnDuty(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One incident as the folder and the ledger know it. `drafts` are update numbers.
+
+    `audiences` come best rank first. `first_due` is when the first word was due by the cadence, None where
+    that does not apply; `first_told` is when it came.
+    """
+
+    id: str
+    title: str
+    status: str
+    severity: int
+    number: int = 0
+    drafts: tuple[int, ...] = ()
+    over: bool = False
+    elsewhere: bool = False
+    told_at: datetime | None = None
+    audiences: tuple[AudienceStanding, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+    receipts: Mapping[str, int] = field(default_factory=dict)
+    stopped_by: str = ""
+    has_file: bool = True
+    began: datetime | None = None
+    first_due: datetime | None = None
+    first_told: datetime | None = None
+    duty: OnDuty = NOBODY
+    nudged: Nudged | None = None
+
+    @property
+    def promised(self) -> datetime | None:
+        """When the next word is due to whoever waits for it soonest, None where nobody was promised any."""
+        return min((each.promised for each in self.audiences if each.promised), default=None)
+
+    def is_late(self, now: datetime) -> bool:
+        return self.promised is not None and self.promised < now
+
+
+@dataclass(frozen=True, slots=True)
+class DeskStatus:
+    """What status shows. `broken` holds, by file, the first fault of each file that cannot be read.
+
+    `too_late` says which promises the ticks cannot keep, "" where they can.
+    """
+
+    now: datetime
+    zone: ZoneInfo
+    standings: tuple[Standing, ...]
+    broken: Mapping[str, str]
+    ticks: Ticks
+    has_ledger: bool
+    pauses: Mapping[str, datetime]
+    sending: tuple[UnderWay, ...] = ()
+    too_late: str = ""
+
+    @property
+    def overdue(self) -> tuple[str, ...]:
+        return tuple(each.id for each in self.standings if each.is_late(self.now))
+
+    def only_late(self) -> DeskStatus:
+        """Return this with nothing in it but what is late."""
+        late = (
+            replace(each, audiences=tuple(one for one in each.audiences if one.is_late(self.now)))
+            for each in self.standings
+            if each.is_late(self.now)
+        )
+        return replace(self, standings=tuple(late))
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the ledger knows, all of one moment. `unread` are the open incidents that no file tells of now."""
+
+    overviews: Mapping[str, Overview] = field(default_factory=dict)
+    sending: tuple[UnderWay, ...] = ()
+    ticks: Ticks = NO_TICKS
+    pauses: Mapping[str, datetime] = field(default_factory=dict)
+    handovers: Mapping[str, tuple[HandOver, ...]] = field(default_factory=dict)
+    nudges: Mapping[str, Nudged] = field(default_factory=dict)
+    unread: Mapping[str, Incident] = field(default_factory=dict)
+
+
+def read_status(
+    desk: Desk,
+    ledger: Ledger | None,
+    incident: str | None,
+    load: Callable[[Config, datetime], Loaded] | None = None,
+) -> DeskStatus:
+    """Read all that status shows; leaves no trace. Raises InputError for an incident nobody knows.
+
+    `load` reads the incident files; a watch reads them again only where they changed.
+    """
+    from commcast.incidents.load import load_incidents
+
+    loaded = (load or load_incidents)(desk.config, desk.now)
+    known = _known(ledger, desk.now, loaded.ids)
+    standings = _standings(desk.config, loaded, known)
+    if incident is not None:
+        standings = [each for each in standings if each.id == incident]
+        if not standings and not any(Path(path).stem == incident for path in loaded.broken):
+            raise InputError(f"there is no incident {incident!r:.60}; commcast status lists all")
+    return DeskStatus(
+        now=desk.now,
+        zone=desk.config.zone,
+        standings=tuple(standings),
+        broken={path: str(error.faults[0]) for path, error in loaded.broken.items()},
+        ticks=known.ticks,
+        has_ledger=ledger is not None,
+        pauses=known.pauses,
+        sending=tuple(each for each in known.sending if incident in {None, each.incident}),
+        too_late=too_late(known.ticks.drift, desk.config),
+    )
+
+
+def _known(ledger: Ledger | None, now: datetime, read: Collection[str]) -> _Known:
+    from commcast.ledger.oncall import handovers_of_all, last_nudges
+    from commcast.ledger.overview import count_broadcasts, overviews, under_way
+    from commcast.ledger.releases import released_incident
+    from commcast.ledger.schema import OWN_STORY
+    from commcast.ledger.settle import pauses
+
+    if ledger is None:
+        return _Known()
+    with ledger.read() as connection:
+        counted = count_broadcasts(connection)
+        told = [each for each in counted if not each.incident.startswith(OWN_STORY)]
+        found = overviews(connection, told)
+        open_ones = [name for name, each in found.items() if name not in read and not each.is_over]
+        return _Known(
+            found,
+            under_way(told),
+            read_ticks(connection, now),
+            pauses(connection, now),
+            handovers_of_all(connection),
+            last_nudges(connection),
+            {name: known for name in open_ones if (known := released_incident(connection, name))},
+        )
+
+
+def _standings(config: Config, loaded: Loaded, known: _Known) -> list[Standing]:
+    files = {incident.id: incident for incident in loaded.incidents}
+    found = [_of_file(each, known, config) for each in files.values()]
+    found += [_of_ledger(each, known, config) for name, each in known.overviews.items() if name not in files]
+    # What is open first, and there what is due first; what is over by when it was last told of.
+    return sorted(found, key=_rank)
+
+
+def _rank(each: Standing) -> tuple[bool, float, int, str]:
+    due = each.promised.timestamp() if each.promised else float("inf")
+    told = -each.told_at.timestamp() if each.told_at else 0.0
+    return each.over, told if each.over else due, each.severity, each.id
+
+
+def _of_file(incident: Incident, known: _Known, config: Config) -> Standing:
+    overview = known.overviews.get(incident.id)
+    latest, duty = incident.latest, on_duty_for(incident, known.handovers.get(incident.id, ()))
+    if overview is None:
+        return Standing(
+            id=incident.id,
+            title=incident.title,
+            status="draft",
+            severity=latest.severity,
+            drafts=tuple(update.number for update in incident.updates),
+            # The end of what nobody ever heard of is old history, not news.
+            over=latest.is_end,
+            began=incident.started,
+            first_due=_first_due(incident, config),
+            duty=duty,
+        )
+    drafts = tuple(update.number for update in incident.updates if update.number > overview.number)
+    return replace(
+        _of_ledger(overview, known, config),
+        drafts=drafts,
+        over=overview.is_over and not drafts,
+        has_file=True,
+        began=incident.started,
+        first_due=None if overview.elsewhere else _first_due(incident, config),
+        duty=duty,
+    )
+
+
+def _of_ledger(overview: Overview, known: _Known, config: Config) -> Standing:
+    handovers, told = known.handovers.get(overview.incident, ()), known.unread.get(overview.incident)
+    return Standing(
+        id=overview.incident,
+        title=overview.title,
+        status=overview.status.value,
+        severity=overview.severity,
+        number=overview.number,
+        over=overview.is_over,
+        elsewhere=overview.elsewhere,
+        told_at=overview.told_at,
+        audiences=_audiences(overview, config),
+        counts=overview.counts,
+        receipts=overview.receipts,
+        stopped_by=overview.stopped_by,
+        has_file=False,
+        first_told=overview.first_told_at,
+        duty=on_duty_for(told, handovers) if told else who_is_on_duty(None, None, handovers),
+        nudged=known.nudges.get(overview.incident),
+    )
+
+
+def _audiences(overview: Overview, config: Config) -> tuple[AudienceStanding, ...]:
+    """Return where each audience stands, best rank first; who was told nothing yet has a first word due."""
+    due = overview.released_at + config.cadence_of(overview.severity).first
+    is_due = not overview.elsewhere and not overview.is_over
+    found = [
+        replace(each, promised=due) if is_due and not each.notice and each.waits else each
+        for each in overview.audiences
+    ]
+
+    def rank(each: AudienceStanding) -> tuple[float, str]:
+        known = config.audiences.get(each.audience)
+        return known.rank if known else float("inf"), each.audience
+
+    return tuple(sorted(found, key=rank))
+
+
+def _first_due(incident: Incident, config: Config) -> datetime | None:
+    """Return when the first word was due by the cadence; what is planned or expected has no such hour."""
+    first = incident.updates[0]
+    if incident.kind is Kind.MAINTENANCE or first.status is Status.EXPECTED:
+        return None
+    due: timedelta = config.cadence_of(first.severity).first
+    return incident.started + due

@@ -1,0 +1,355 @@
+"""One pass over all incidents: send what is owed, wake who must be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol
+
+from commcast.errors import CommcastError, ExitCode, Fault, InputError, Interrupted, LedgerError, gravest
+from commcast.incidents.load import Judged, Loaded, load_incidents
+from commcast.ledger.oncall import handovers, nudges_given, record_tick
+from commcast.ledger.releases import (
+    open_incidents,
+    read_judged,
+    released_incidents,
+    replace_judged,
+    unfinished_incidents,
+)
+from commcast.ledger.store import Ledger
+from commcast.model.duty import OnDuty, on_duty_for
+from commcast.model.incident import Incident, Update
+from commcast.model.release import drafts
+from commcast.model.standing import IncidentStanding
+from commcast.oncall.nudges import Nudge, broken_file_nudge, handing_nudges, nudges_due
+from commcast.operations.desk import (
+    Desk,
+    Owed,
+    check_story,
+    read_standing,
+    renamed_faults,
+    what_is_owed,
+    what_the_ledger_owes,
+)
+
+if TYPE_CHECKING:
+    from commcast.delivery.deliver import Delivered
+    from commcast.operations.send import Sender
+    from commcast.operations.wake import Nudged
+
+
+class Hands(Protocol):
+    """What becomes of what a round finds: a tick does it, its dry run notes it.
+
+    What one of these raises is the fault of that incident alone, but for LedgerError and Interrupted.
+    """
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether a signal came: nothing more is begun."""
+        ...
+
+    def send(self, owed: Owed) -> None:
+        """Send what is owed of an incident, and all that is frozen of it and open."""
+        ...
+
+    def finish(self, incident: str) -> None:
+        """Send what is frozen of an incident: the ledger holds all it needs."""
+        ...
+
+    def wake(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
+        """Wake an incident's people, once for each of these."""
+        ...
+
+
+@dataclass
+class Round:
+    """One look over all incidents, and what it found.
+
+    `judged` are the files found to be over in earlier rounds, `over` those that the next one need not read.
+    `errors` is what went wrong by file. `quiet` are the incidents that were looked at and had nothing to
+    send, with who stopped each, "" for nobody; `kept` are those whose promises were kept from the ledger.
+    """
+
+    desk: Desk
+    ledger: Ledger
+    loaded: Loaded
+    judged: dict[str, Judged]
+    released: frozenset[str]
+    unfinished: frozenset[str]
+    errors: dict[str, CommcastError] = field(default_factory=dict)
+    quiet: dict[str, str] = field(default_factory=dict)
+    over: dict[str, Judged] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)
+
+    def go(self, hands: Hands) -> None:
+        """Look at each incident and give what is due to `hands`.
+
+        What is wrong with one incident stops only that one; what is frozen of it goes out from the ledger.
+        """
+        self.over.update({path: self.judged[path] for path in self.loaded.over})
+        self.errors.update(self.loaded.broken)
+        for incident in self.loaded.incidents:
+            if incident.id in self.released:
+                self._one(incident, hands)
+            elif faults := renamed_faults(self.ledger, incident, self.loaded.ids):
+                self.errors[incident.path] = InputError(faults)
+            elif not incident.latest.is_end:  # the end of what nobody ever heard of is old history
+                self._nudge_of_drafts(incident, hands)
+            if hands.is_interrupted:
+                return
+        self._without_file(hands)
+        self._finish_frozen(hands)
+
+    def _nudge_of_drafts(self, incident: Incident, hands: Hands) -> None:
+        """Wake the people of an incident that was written down and never released."""
+        self._nudge(Owed(incident, IncidentStanding(), (), ()), hands)
+
+    def _without_file(self, hands: Hands) -> None:
+        """Keep the promises of open incidents whose file cannot be read, or is gone."""
+        with self.ledger.read() as connection:
+            unread = sorted(open_incidents(connection) - set(self.loaded.ids))
+        for incident in unread:
+            owed = what_the_ledger_owes(self.desk, incident, self.ledger)
+            if owed is None or not owed.standing.said:
+                continue
+            path = owed.incident.path
+            gone = InputError(Fault(path, 0, 0, "is gone, and readers wait for its end", "put the file back"))
+            error = self.errors.setdefault(path, gone)
+            if isinstance(error, InputError) and not hands.is_interrupted:
+                self._keep_promises(incident, error, hands)
+
+    def _one(self, incident: Incident, hands: Hands) -> None:
+        try:
+            standing = check_story(self.desk, incident, self.ledger, self.loaded.ids)
+            standing = replace(standing, last_tick=self.desk.now)  # this very round is a tick
+            owed = what_is_owed(self.desk, incident, self.ledger, standing=standing)
+            self._nudge(owed, hands)
+            if not hands.is_interrupted:
+                self._send(owed, hands)
+        except (LedgerError, Interrupted):
+            raise
+        except CommcastError as error:
+            self.errors[incident.path] = error
+            if isinstance(error, InputError):
+                self._keep_promises(incident.id, error, hands)
+
+    def _send(self, owed: Owed, hands: Hands) -> None:
+        incident = owed.incident
+        if owed.deliveries or incident.id in self.unfinished:
+            hands.send(owed)
+            return
+        self.quiet[incident.id] = owed.standing.stopped_by
+        if _is_over(owed) and incident.path in self.loaded.digests:
+            self.over[incident.path] = Judged(self.loaded.digests[incident.path], incident.id)
+
+    def _keep_promises(self, incident: str, error: InputError, hands: Hands) -> None:
+        """Keep what was promised of an incident whose file, lists or templates are wrong; wake its people.
+
+        It speaks from the ledger: the last released words, to those who were told them.
+        """
+        self.kept.add(incident)
+        owed = what_the_ledger_owes(self.desk, incident, self.ledger)
+        if owed is not None and not _end_is_told(owed):
+            where = next((fault.file for fault in error.faults), "")
+            self._nudge(owed, hands, broken_file_nudge(owed.incident, str(error), where))
+        self._from_ledger(incident, owed, hands)
+
+    def _from_ledger(self, incident: str, owed: Owed | None, hands: Hands) -> None:
+        """Send what the ledger alone can say of an incident; what is wrong with that stops no other."""
+        try:
+            if owed is None:
+                hands.finish(incident)
+            else:
+                hands.send(owed)
+        except (LedgerError, Interrupted):
+            raise
+        except CommcastError as worse:
+            path = owed.incident.path if owed else incident
+            if str(worse) != str(self.errors.get(path)):
+                self.errors[f"{path} (from the ledger)" if path in self.errors else path] = worse
+
+    def _nudge(self, owed: Owed, hands: Hands, *more: Nudge) -> None:
+        """Wake an incident's people first: a long broadcast must not keep them asleep."""
+        calls = bool(self.desk.config.nudge and self.desk.config.nudge.command)
+        with self.ledger.read() as connection:
+            given = nudges_given(connection, owed.incident.id, with_command=calls)
+            taken = handovers(connection, owed.incident.id)
+        incident, config, now = owed.incident, self.desk.config, self.desk.now
+        drafted = {
+            number: _drafted_at(self.desk, incident.update(number), incident.path) for number in owed.drafts
+        }
+        nudges = nudges_due(incident, owed.standing, owed.lines, config, now, drafted=drafted, nudged=given)
+        handed = handing_nudges(incident, taken, config, now, nudged=given)
+        wanted = [*(each for each in more if each.id not in given), *handed, *nudges]
+        if wanted:
+            try:
+                hands.wake(incident, wanted, on_duty_for(incident, taken))
+            except (LedgerError, Interrupted):
+                raise
+            except CommcastError as error:  # what keeps its people asleep must not keep readers waiting
+                self.errors[incident.path] = error
+
+    def _finish_frozen(self, hands: Hands) -> None:
+        """Finish what is frozen, or held, of incidents whose file is broken or gone, and that are over."""
+        with self.ledger.read() as connection:
+            waiting = unfinished_incidents(connection)
+        seen = {incident.id for incident in self.loaded.incidents}
+        for incident in sorted(waiting - seen - self.kept):
+            self._from_ledger(incident, what_the_ledger_owes(self.desk, incident, self.ledger), hands)
+            if hands.is_interrupted:
+                return
+
+
+def make_round(desk: Desk, ledger: Ledger) -> Round:
+    """Read all incidents and what the ledger knows of them. Raises InputError where there are no files."""
+    with ledger.read() as connection:
+        released = released_incidents(connection)
+        unfinished = unfinished_incidents(connection)
+        judged = read_judged(connection)
+    # What waits may need its file, to say what is true by the time it goes.
+    usable = {path: each for path, each in judged.items() if each.incident not in unfinished}
+    loaded = load_incidents(desk.config, desk.now, usable)
+    return Round(desk, ledger, loaded, dict(judged), released, unfinished)
+
+
+def _drafted_at(desk: Desk, update: Update, path: str) -> datetime:
+    """Return since when a draft waits: when it says it was said, else when its file was written."""
+    if update.at_written:
+        return update.at
+    try:
+        return datetime.fromtimestamp((desk.config.folder / path).stat().st_mtime, UTC)
+    except OSError:
+        return desk.now
+
+
+def _end_is_told(owed: Owed) -> bool:
+    """Return whether an incident is over for its readers: what is wrong with its file now harms nobody."""
+    latest = owed.incident.latest
+    told = {notice for notice, _ in owed.standing.begun}
+    return latest.is_end and (f"update:{latest.number}" in told or not told)
+
+
+def _is_over(owed: Owed) -> bool:
+    """Return whether nothing of an incident can become due unless its file, or what it is read by, changes.
+
+    A stop is somebody's word that may be lifted; an update without a time of its own reads as now.
+    """
+    incident = owed.incident
+    return (
+        incident.latest.is_end
+        and not owed.drafts
+        and not any(line.owed or line.from_ for line in owed.lines)
+        and not owed.standing.stopped_by
+        and all(update.at_written for update in incident.updates)
+    )
+
+
+@dataclass(slots=True)
+class Ticked:
+    """What one tick did: by incident what was delivered, who was nudged, and what went wrong with it.
+
+    `quiet` are the incidents that were looked at and had nothing to send, with who stopped each, "" for
+    nobody. What was found to be over in an earlier tick is in neither.
+    """
+
+    delivered: dict[str, Delivered] = field(default_factory=dict)
+    nudged: dict[str, Nudged] = field(default_factory=dict)
+    quiet: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, CommcastError] = field(default_factory=dict)
+
+    def exit_code(self, tolerate: float) -> ExitCode:
+        # A stop is somebody's decision already: it is no news to cron.
+        codes = [
+            code
+            for done in self.delivered.values()
+            if (code := done.exit_code(tolerate)) is not ExitCode.DECISION
+            or done.expired
+            or done.nobody_heard
+        ]
+        if any(nudged.unreached for nudged in self.nudged.values()):
+            codes.append(ExitCode.DECISION)
+        woken = (nudged.delivered for nudged in self.nudged.values() if nudged.delivered)
+        codes.extend(done.exit_code(tolerate) for done in woken if done.signal)
+        return gravest([*codes, *(error.exit_code for error in self.errors.values())])
+
+    @property
+    def is_interrupted(self) -> bool:
+        woken = (nudged.delivered for nudged in self.nudged.values() if nudged.delivered)
+        return any(done.signal for done in (*self.delivered.values(), *woken))
+
+
+def tick(desk: Desk, ledger: Ledger, make_sender: Callable[[], Sender]) -> Ticked:
+    """Send what is released and owed of every incident; `make_sender` is called where anything is.
+
+    What is wrong with one incident stops only that one.
+    Raises LedgerError at once when the ledger cannot be trusted, InputError where there are no files.
+    """
+    look = make_round(desk, ledger)
+    with ledger.write() as connection:
+        record_tick(connection, desk.now)
+    hands = _Sending(desk, make_sender, Ticked(quiet=look.quiet, errors=look.errors))
+    look.go(hands)
+    if not hands.is_interrupted:
+        _keep_judged(desk, ledger, look.judged, look.over)
+    return hands.ticked
+
+
+@dataclass
+class _Sending:
+    """The hands of a tick: they send, and wake people."""
+
+    desk: Desk
+    make_sender: Callable[[], Sender]
+    ticked: Ticked
+    _sender: Sender | None = None
+
+    @property
+    def sender(self) -> Sender:
+        self._sender = self._sender or self.make_sender()
+        return self._sender
+
+    @property
+    def is_interrupted(self) -> bool:
+        return self.ticked.is_interrupted
+
+    def send(self, owed: Owed) -> None:
+        self.ticked.delivered[owed.incident.id] = self.sender.send(owed)
+
+    def finish(self, incident: str) -> None:
+        self.ticked.delivered[incident] = self.sender.deliverer.deliver(incident)
+
+    def wake(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
+        from commcast.operations.wake import Nudger
+
+        nudger = Nudger(self.desk, self.sender.deliverer, os.environ)
+        self.ticked.nudged[incident.id] = nudger.nudge(incident, nudges, on_duty)
+
+
+def _keep_judged(desk: Desk, ledger: Ledger, known: Mapping[str, Judged], over: Mapping[str, Judged]) -> None:
+    """Keep what was found to be over, and forget what is no more; write nothing where nothing changed."""
+    gone = known.keys() - over.keys()
+    found = {path: each for path, each in over.items() if known.get(path) != each}
+    if gone or found:
+        with ledger.write() as connection:
+            replace_judged(connection, gone, found, desk.now)
+
+
+def is_anything_open(desk: Desk, ledger: Ledger) -> bool:
+    """Return whether somebody may have to hear anything more: a reader, or the people of an incident.
+
+    A file that cannot be read may be open: it counts. The end of what nobody ever heard of does not.
+    """
+    with ledger.read() as connection:
+        if open_incidents(connection) or unfinished_incidents(connection):
+            return True
+        judged = read_judged(connection)
+    loaded = load_incidents(desk.config, desk.now, judged)
+    return bool(loaded.broken) or any(_waits_for_a_yes(each, ledger) for each in loaded.incidents)
+
+
+def _waits_for_a_yes(incident: Incident, ledger: Ledger) -> bool:
+    releases = read_standing(ledger, incident.id).releases
+    return bool(drafts(incident, releases)) and (bool(releases) or not incident.latest.is_end)

@@ -1,0 +1,265 @@
+"""Wakes an incident's people: mail, text, command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from commcast.delivery.deliver import Delivered, Deliverer
+from commcast.delivery.freeze import Freezer
+from commcast.delivery.rows import ListCount, OwedRow
+from commcast.ledger.oncall import begin_call, end_call, failures
+from commcast.ledger.schema import OWN_STORY
+from commcast.ledger.store import Ledger
+from commcast.model.duty import OnDuty
+from commcast.model.incident import Channel, Incident, View
+from commcast.oncall.nudges import Nudge
+from commcast.oncall.people import Reach, reach
+from commcast.oncall.words import command_document, headline, nudge_context
+from commcast.operations.desk import Desk
+from commcast.plan.notices import Notice, NoticeKind
+from commcast.plan.readers import SEND
+from commcast.rendering.compose import Envelope, Group, renderer_for
+from commcast.rendering.templates import Templates, Wording, shipped_templates
+
+LONGEST_CALL = 20.0  # seconds: a pager that takes longer is not waited for
+LONGEST_DETAIL = 200  # characters of what the command complained of
+
+
+def call_once(
+    ledger: Ledger,
+    incident: str,
+    nudge: str,
+    command: Sequence[str],
+    document: str,
+    *,
+    folder: Path,
+    clock: Callable[[], datetime],
+) -> None:
+    """Run the command for this nudge, unless some process has begun to; record what came of it.
+
+    No shell reads it, and what it prints goes nowhere but for the last line of a complaint.
+    """
+    with ledger.write() as connection:
+        if not begin_call(connection, incident, nudge, clock()):
+            return
+    is_accepted, detail = _run(command, document, folder)
+    with ledger.write() as connection:
+        end_call(connection, incident, nudge, is_accepted=is_accepted, detail=detail, now=clock())
+
+
+def _run(command: Sequence[str], document: str, folder: Path) -> tuple[bool, str]:
+    try:
+        done = subprocess.run(
+            list(command),
+            input=document.encode(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            cwd=folder,
+            timeout=LONGEST_CALL,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False, f"{command[0]} took longer than {LONGEST_CALL:.0f} seconds and was ended"
+    except OSError as error:
+        return False, f"{command[0]} cannot be run: {error.strerror}"
+    if done.returncode == 0:
+        return True, ""
+    complaint = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+    said = f": {complaint[0][:LONGEST_DETAIL]}" if complaint else ""
+    return False, f"{command[0]} ended with {done.returncode}{said}"
+
+
+AUDIENCE = "_nudge"  # no audience of a folder can be called so
+
+
+@dataclass(slots=True)
+class Nudged:
+    """What came of an incident's nudges. `unreached` says whom none could reach, and why; "" for nothing."""
+
+    nudges: list[Nudge] = field(default_factory=list)
+    people: list[str] = field(default_factory=list)
+    delivered: Delivered | None = None
+    unreached: str = ""
+
+
+def whom(desk: Desk, on_duty: OnDuty, nudge: Nudge, environ: Mapping[str, str]) -> list[Reach]:
+    """Return who is woken: the owner, the backup where it comes to that, everybody where there is none.
+
+    An offer that nobody took wakes both who made it and to whom it was made.
+    """
+    offered = on_duty.offered.person if on_duty.offered else None
+    backup = on_duty.backup if nudge.backup_too or on_duty.owner is None else None
+    named = nudge.told or [key for key in (on_duty.owner, backup, offered) if key]
+    known = [key for key in dict.fromkeys(named) if key in desk.config.people]
+    return [reach(key, desk.config, environ) for key in known or desk.config.people]
+
+
+@dataclass(frozen=True)
+class Nudger:
+    """Nudges for one process. `environ` holds the addresses that commcast.toml only names."""
+
+    desk: Desk
+    deliverer: Deliverer
+    environ: Mapping[str, str]
+
+    def nudge(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> Nudged:
+        """Give each of these nudges once, whoever else is about to give it, too."""
+        done = Nudged(list(nudges))
+        for nudge in nudges:
+            people = whom(self.desk, on_duty, nudge, self.environ)
+            done.people.extend(person.name for person in people if person.name not in done.people)
+            self._one(incident, nudge, people, on_duty, done)
+        done.delivered = self.deliverer.deliver(OWN_STORY + incident.id)
+        done.unreached = done.unreached or self._failed(incident, nudges)
+        return done
+
+    def _failed(self, incident: Incident, nudges: Sequence[Nudge]) -> str:
+        """Say which nudge was given and woke nobody: its mail was refused, its command cannot be run."""
+        with self.deliverer.ledger.read() as connection:
+            for nudge in nudges:
+                why = failures(connection, incident.id, nudge.id)
+                if why is not None:
+                    said = headline(self.desk.config, nudge, self.desk.now)
+                    return f"{said}, and the nudge reached nobody: {'; '.join(why)}; see: commcast doctor"
+        return ""
+
+    def _one(
+        self, incident: Incident, nudge: Nudge, people: Sequence[Reach], on_duty: OnDuty, done: Nudged
+    ) -> None:
+        config = self.desk.config
+        owner = config.people.get(on_duty.owner or "")
+        of_others = replace(nudge, line=nudge.line_of_others or nudge.line)
+        context, context_of_others = (
+            nudge_context(config, incident, each, owner.name if owner else "", self.desk.now)
+            for each in (nudge, of_others)
+        )
+        sendable = [
+            owed
+            for channel in Channel
+            if (
+                owed := _OwedNudge(self.desk, incident, nudge, channel, people, context, context_of_others)
+            ).rows
+        ]
+        if sendable:
+            Freezer(self.deliverer.ledger, self.deliverer.owner, self.desk.now).freeze(sendable)
+        command = config.nudge.command if config.nudge else ()
+        if command:
+            document = command_document(config, incident, nudge, context, [each.name for each in people])
+            call_once(
+                self.deliverer.ledger,
+                incident.id,
+                nudge.id,
+                command,
+                json.dumps(document, ensure_ascii=False),
+                folder=config.folder,
+                clock=self.deliverer.clock,
+            )
+        if not sendable and not command:
+            self._note_unreached(incident, nudge, people, done)
+
+    def _note_unreached(
+        self, incident: Incident, nudge: Nudge, people: Sequence[Reach], done: Nudged
+    ) -> None:
+        """Say once that nobody could be woken: whoever reads what cron printed is the nudge then."""
+        with self.deliverer.ledger.write() as connection:
+            if not begin_call(connection, incident.id, nudge.id, self.desk.now):
+                return
+            detail = "nobody can be reached"
+            end_call(connection, incident.id, nudge.id, is_accepted=False, detail=detail, now=self.desk.now)
+        named = " and ".join(each.name for each in people)
+        why = f"no address of {named} can be used" if named else "commcast.toml names no [people]"
+        done.unreached = (
+            f"{headline(self.desk.config, nudge, self.desk.now)}, and {why}; see: commcast doctor"
+        )
+
+
+@dataclass
+class _OwedNudge:
+    """One nudge over one channel, as the freeze reads it: rows that are all to be sent.
+
+    `context_of_others` is for those whom its line is not for (Nudge.line_for).
+    """
+
+    desk: Desk
+    incident: Incident
+    nudge: Nudge
+    channel: Channel
+    people: Sequence[Reach]
+    context: Mapping[str, Any]
+    context_of_others: Mapping[str, Any]
+    counts: dict[str, ListCount] = field(default_factory=dict)
+
+    @property
+    def notice(self) -> Notice:
+        return Notice(
+            incident=OWN_STORY + self.incident.id,
+            id=self.nudge.id,
+            number=0,
+            channel=self.channel,
+            events=frozenset(),
+            audiences=(AUDIENCE,),
+            affected=frozenset(),
+            severity=self.incident.latest.severity,
+            is_end=False,
+            told_elsewhere=False,
+            next_update_by={AUDIENCE: None},
+            kind=NoticeKind.NUDGE,
+            only_told=True,
+        )
+
+    @cached_property
+    def rows(self) -> list[OwedRow]:
+        """Everybody who has an address on this channel; nobody where the channel is not in use."""
+        if getattr(self.desk.config.channels, self.channel) is None:
+            return []
+        return list({row.key: row for row in self._rows()}.values())
+
+    def chunks(self) -> Iterator[list[OwedRow]]:
+        yield self.rows
+
+    def _rows(self) -> Iterator[OwedRow]:
+        for person in self.people:
+            address = person.email if self.channel is Channel.EMAIL else person.phone
+            if address:
+                values = {"name": person.name, "greeting": f"Hello {person.name},", "email": person.email}
+                is_for_them = self.nudge.line_for in {"", person.key}
+                group = self._group if is_for_them else self._group_of_others
+                key = address.lower()
+                yield OwedRow(key, address, AUDIENCE, SEND, values, group, group.words(values))
+
+    @cached_property
+    def _group(self) -> Group:
+        return self._worded(self.context)
+
+    @cached_property
+    def _group_of_others(self) -> Group:
+        return self._worded(self.context_of_others)
+
+    def _worded(self, context: Mapping[str, Any]) -> Group:
+        config, channels = self.desk.config, self.desk.config.channels
+        used = channels.email if self.channel is Channel.EMAIL else channels.sms
+        wording = _wording(self.channel)
+        return Group(
+            channel=self.channel,
+            incident=self.incident.id,
+            audience=AUDIENCE,
+            zone=config.organisation.zone,
+            locale="",
+            wording=wording,
+            context=context,
+            envelope=Envelope(sender=used.sender if used else ""),
+            next_update_by=None,
+            renderer=renderer_for(wording.to_json()),
+        )
+
+
+def _wording(channel: Channel) -> Wording:
+    """Return how a nudge is worded: the folder's own templates cannot keep anybody asleep."""
+    return Templates(None, shipped_templates()).choose(AUDIENCE, View.INTERNAL, "", "", channel)

@@ -1,0 +1,142 @@
+"""What is to be done for one reader of a notice: send, hold, skip or nothing, with the reason (pure)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from zoneinfo import ZoneInfo
+
+from commcast.config.settings import Config
+from commcast.model.incident import Channel, Level, Recipient
+from commcast.model.standing import ERASED, PersonStanding
+from commcast.plan import reasons
+from commcast.plan.corrections import has_right_words, is_for_others
+from commcast.plan.notices import Notice
+from commcast.plan.reminders import end_of_quiet, next_morning
+
+
+class Action(StrEnum):
+    """What is to be done for one recipient. not_owed leaves no trace in the ledger; the others do."""
+
+    SEND = "send"
+    SKIP = "skip"
+    HOLD = "hold"
+    NOT_OWED = "not owed"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be done for one recipient, and why. `until` is when a message goes that does not go now."""
+
+    action: Action
+    reason: str = ""
+    until: datetime | None = None
+
+
+SEND = Decision(Action.SEND)
+WAS_ERASED = Decision(Action.SKIP, reasons.HEARS_NOTHING.format(why=ERASED))
+HELD_BACK = Decision(Action.SKIP, reasons.HELD_BACK)
+# What changes what a reader believes goes out however much they got lately.
+NEVER_HELD_BACK = frozenset({"first", "worse", "correction", "retracted", "reopened", "resolved"})
+# Whoever asked for the end only, and was told it, must not go on believing what is not so.
+_UNDOES_THE_END = frozenset({"correction", "retracted", "reopened"})
+
+
+def decide(
+    recipient: Recipient,
+    notice: Notice,
+    standing: PersonStanding,
+    config: Config,
+    now: datetime,
+    *,
+    audience: str = "",
+) -> Decision:
+    """Return what is to be done for one recipient of an audience that hears this notice."""
+    if reason := _not_owed(recipient, notice, standing):
+        return Decision(Action.NOT_OWED, reason)
+    if standing.suppressed == ERASED:
+        return WAS_ERASED
+    if standing.suppressed:
+        return Decision(Action.SKIP, reasons.HEARS_NOTHING.format(why=standing.suppressed))
+    if _has_had_enough(notice, standing, config):
+        return HELD_BACK
+    if until := _morning(recipient, notice, config, now):
+        return Decision(Action.HOLD, reasons.UNTIL_MORNING, until)
+    if until := _quiet_until(recipient, notice, config, now):
+        return Decision(Action.HOLD, reasons.QUIET_HOURS, until)
+    later = notice.not_before.get(audience) if notice.not_before else None
+    return Decision(Action.SEND, reasons.AFTER_LEAD, later) if later else SEND
+
+
+def is_never_held_back(notice: Notice) -> bool:
+    """Return whether no cap holds back this notice, whoever it goes to."""
+    return notice.is_end or not NEVER_HELD_BACK.isdisjoint(notice.events)
+
+
+def _has_had_enough(notice: Notice, standing: PersonStanding, config: Config) -> bool:
+    """Return whether a cap holds this back: never what is first to this reader, nor what they must know."""
+    if not standing.told or standing.misheard or standing.waits or is_never_held_back(notice):
+        return False
+    return standing.lately >= config.send.most_an_hour
+
+
+def _not_owed(recipient: Recipient, notice: Notice, standing: PersonStanding) -> str:
+    if not recipient.key(notice.channel):
+        return reasons.NO_EMAIL if notice.channel is Channel.EMAIL else reasons.NO_PHONE
+    if standing.state:
+        return reasons.IN_LEDGER.format(state=standing.state)
+    if not standing.told and _follows_others(recipient, notice):
+        return reasons.OTHER_COMPONENTS
+    if _never_heard(recipient, notice, standing):
+        return reasons.NEVER_TOLD
+    if notice.keeps is not None and standing.promised != notice.keeps:
+        return reasons.NO_TEXT_PROMISED
+    if standing.misheard:
+        return ""  # whoever read wrong words reads the right ones
+    return (
+        _below_level(recipient.level, notice, standing)
+        or is_for_others(notice, standing)
+        or has_right_words(notice, standing)
+    )
+
+
+def _below_level(level: Level, notice: Notice, standing: PersonStanding) -> str:
+    """Return why a reader who wants less than all does not hear this, "" where they do.
+
+    What is first to them is a key event. A reminder and a holding statement tell nothing new: they are none.
+    """
+    if level is Level.ALL:
+        return ""
+    if level is Level.KEY:
+        is_first = not standing.told and not notice.told_elsewhere
+        return "" if notice.events or notice.is_end or is_first else reasons.KEY_ONLY
+    undone = standing.told and not _UNDOES_THE_END.isdisjoint(notice.events)
+    return "" if notice.is_end or undone else reasons.END_ONLY
+
+
+def _follows_others(recipient: Recipient, notice: Notice) -> bool:
+    return bool(recipient.components and notice.affected and notice.affected.isdisjoint(recipient.components))
+
+
+def _never_heard(recipient: Recipient, notice: Notice, standing: PersonStanding) -> bool:
+    """Nobody hears of the end of what they never heard of, unless the end is all they asked for."""
+    heard = standing.told or notice.told_elsewhere or recipient.level is Level.END
+    return notice.is_end and not heard
+
+
+def _morning(recipient: Recipient, notice: Notice, config: Config, now: datetime) -> datetime | None:
+    """Return when a reader is asked how it is, None for now and for what asks nothing."""
+    if notice.asks_after is None:
+        return None
+    until = next_morning(notice.asks_after, ZoneInfo(recipient.timezone or config.organisation.zone))
+    return until if until > now else None
+
+
+def _quiet_until(recipient: Recipient, notice: Notice, config: Config, now: datetime) -> datetime | None:
+    sms = config.channels.sms
+    if notice.channel is not Channel.SMS or sms is None or sms.quiet is None:
+        return None
+    if notice.severity in sms.wake_for:
+        return None
+    return end_of_quiet(now, sms.quiet, ZoneInfo(recipient.timezone or config.organisation.zone))

@@ -1,0 +1,212 @@
+"""The outbox: every message becomes a file that a person can open. Nothing is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import re
+import stat
+import tempfile
+import threading
+import unicodedata
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from commcast.files import sync_folder
+from commcast.model import text
+from commcast.model.incident import Channel
+from commcast.model.message import NOT_BEGUN, Blame, Email, HandOver, Message, Outcome, OutcomeKind, Sms
+from commcast.providers import mime
+
+_LONGEST_SLUG = 60
+_MOST_NAMESAKES = 1000  # files of other ledgers with this delivery's name, before we give up
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
+
+
+class _UnfitFolder(OSError):
+    """The folder is not one that we may write into; a person has to mend it."""
+
+
+class OutboxAdapter:
+    """Mails as .eml and texts as .txt files in `folder`, which is made when the first message comes.
+
+    The folder is made for its owner alone (0700), and so is each file (0600), whatever the umask. A file
+    appears whole, on disk, or not at all; the file of another delivery is never written over.
+    """
+
+    name = "outbox"
+    batch_size = 1
+    connections = 4
+    window = 8
+    per_second = 0.0
+
+    def __init__(self, channel: Channel, folder: Path) -> None:
+        self.channel = channel
+        self._folder = folder
+        self._is_halted = False
+        # The disk takes several files almost as fast as one.
+        self._disk = ThreadPoolExecutor(self.window, "outbox")
+        self._folders = threading.Lock()  # between making a folder and opening it to ourselves
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Begin no further file, and wait for none: a disk that hangs holds up its own threads."""
+        self.halt()
+        self._disk.shutdown(wait=False)
+
+    def halt(self) -> None:
+        """Begin no further file, also of a `send` that is under way."""
+        self._is_halted = True
+
+    async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+        """Yield one outcome for each message, once its file is on disk; `provider_id` is the file's name."""
+        wanted = Email if self.channel is Channel.EMAIL else Sms
+        if not all(isinstance(item.message, wanted) for item in batch):
+            raise TypeError(f"this outbox takes {self.channel} only")
+        loop = asyncio.get_running_loop()
+        found = await asyncio.gather(*(loop.run_in_executor(self._disk, self._write, each) for each in batch))
+        for outcome in await asyncio.to_thread(self._settled, batch, found):
+            yield outcome
+
+    def _settled(self, batch: Sequence[HandOver], found: Sequence[Path | Outcome]) -> list[Outcome]:
+        """Return the outcomes once the disk has the names of all files that were written."""
+        written = [each for each in found if isinstance(each, Path)]
+        error = _not_synced(self._folder) if written else None
+        if error is not None:
+            for file in written:
+                with contextlib.suppress(OSError):  # should it stay, the next try finds it
+                    file.unlink(missing_ok=True)
+        return [_outcome(item, each, error) for item, each in zip(batch, found, strict=True)]
+
+    def _write(self, item: HandOver) -> Path | Outcome:
+        if self._is_halted:
+            return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN)
+        try:
+            content, ending = _file_of(item.message)
+        except ValueError as error:
+            return Outcome(item.delivery, OutcomeKind.REJECTED, f"cannot be put into a file: {error}")
+        try:
+            with self._folders:
+                _make_folder(self._folder)
+            return _write(self._folder, file_stem(item), ending, content)
+        except OSError as error:
+            return _failed(item, error)
+
+
+def _outcome(item: HandOver, found: Path | Outcome, error: OSError | None) -> Outcome:
+    if isinstance(found, Outcome):
+        return found
+    if error is not None:
+        return _failed(item, error)
+    return Outcome(item.delivery, OutcomeKind.ACCEPTED, provider_id=found.name)
+
+
+def _failed(item: HandOver, error: OSError) -> Outcome:
+    if isinstance(error, _UnfitFolder):
+        return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, str(error), blame=Blame.ACCOUNT)
+    reason = f"{error.strerror or 'cannot be written'} in the outbox folder"
+    return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, reason, blame=Blame.PROVIDER)
+
+
+def file_stem(item: HandOver) -> str:
+    """Return a name that sorts by delivery and says to whom: "000012-dana-example-com"."""
+    message = item.message
+    address = message.to.address if isinstance(message, Email) else message.to
+    plain = unicodedata.normalize("NFKD", address).encode("ascii", "ignore").decode().lower()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain)[:_LONGEST_SLUG].strip("-")
+    return f"{item.delivery:06d}-{slug}".rstrip("-")
+
+
+def _file_of(message: Message) -> tuple[bytes, str]:
+    if isinstance(message, Email):
+        return mime.build(message), ".eml"
+    if not re.fullmatch(r"\+?[0-9]+", message.to):
+        raise ValueError("the number is not in international form; write it as +4930123456")
+    size = text.measure(message.body)
+    head = f"To: {message.to}\nSegments: {size.segments} ({size.encoding})\n\n"
+    return f"{head}{message.body}\n".encode(), ".txt"
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder; refuse a link, and one that everybody may write to (a stranger may have laid it)."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700)
+        folder.chmod(0o700)
+    except NotADirectoryError:
+        raise _UnfitFolder(f"the outbox {folder} leads through a file; move that away") from None
+    except FileExistsError:
+        _check_folder(folder if os.path.lexists(folder) else folder.parent)
+
+
+def _check_folder(folder: Path) -> None:
+    found = folder.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        raise _UnfitFolder(f"the outbox {folder} is a link; put a plain folder there")
+    if not stat.S_ISDIR(found.st_mode):
+        raise _UnfitFolder(f"the outbox {folder} is a file; move it away")
+    if found.st_mode & stat.S_IWOTH:
+        raise _UnfitFolder(f"anybody may write into the outbox; mend it with: chmod 700 {folder}")
+
+
+def _write(folder: Path, stem: str, ending: str, content: bytes) -> Path:
+    """Write a file that is whole or absent. Its name is yet to reach the disk (`_not_synced`).
+
+    Raises OSError with nothing left behind.
+    """
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        return _place(Path(temporary), folder, stem, ending, content)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _place(temporary: Path, folder: Path, stem: str, ending: str, content: bytes) -> Path:
+    """Give the file its name. One that is there with the same content is this very message, from before."""
+    for number in range(1, _MOST_NAMESAKES):
+        target = folder / (f"{stem}{ending}" if number == 1 else f"{stem}-{number}{ending}")
+        try:
+            _link(temporary, target)
+        except FileExistsError:
+            if target.is_symlink() or not target.is_file() or target.read_bytes() != content:
+                continue
+        return target
+    raise FileExistsError(errno.EEXIST, "Too many files of this name")
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Name the file without replacing one; where the disk knows no hard links, by a look and a rename."""
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, "File exists") from None
+        temporary.rename(target)
+
+
+def _not_synced(folder: Path) -> OSError | None:
+    """Wait until the disk has the folder's names; return what went wrong."""
+    try:
+        sync_folder(folder)
+    except OSError as error:
+        return error
+    return None

@@ -1,0 +1,201 @@
+"""The SendGrid adapter: many readers a request, and a refused request narrowed down to whom it is about."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from commcast.config.settings import SendGridProvider
+from commcast.model.incident import Channel
+from commcast.model.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind
+from commcast.providers.http import HttpAnswer
+from commcast.providers.sendgrid.client import SendGridClient, checked_key
+from commcast.providers.sendgrid.outcomes import judge, named, outcomes
+from commcast.providers.sendgrid.request import Request, requests
+from commcast.providers.turns import HaltedError, Turns, as_they_come
+
+DEADLINE = 12 * 60.0  # seconds for one `send`, narrowing included: a claim's lease outlasts two
+BATCHES_A_SECOND = 20  # a limit of messages a second is not met by one burst of all of them
+FIRST_DOUBTS = 3  # so many refused for no fault of an address and none accepted: it is us, not them
+ASK_AGAIN = 1.0  # seconds after which one such refusal is looked at again, when others may have been accepted
+MOST_CLAIMED = 20_000  # deliveries in flight: databases take statements of some tens of thousands of values
+_LONGEST_FIELDS = 100
+
+
+class SendGridAdapter:
+    """Mail through SendGrid's Web API.
+
+    `deadline` is the longest that one `send` lasts, in seconds: a lease must be longer. `clock` gives aware
+    now. Raises ProviderError where there is no usable key.
+    """
+
+    channel = Channel.EMAIL
+    name = "sendgrid"
+
+    def __init__(self, provider: SendGridProvider, key: str | None, clock: Callable[[], datetime]) -> None:
+        self.connections = min(provider.connections, MOST_CLAIMED // provider.batch)
+        self.per_second = provider.per_second
+        self.batch_size = provider.batch
+        if self.per_second:
+            self.batch_size = min(provider.batch, max(1, int(self.per_second // BATCHES_A_SECOND)))
+        self.window = self.connections * self.batch_size
+        self.deadline = DEADLINE
+        self._provider, self._clock = provider, clock
+        self._timeout = provider.timeout.total_seconds()
+        self._client = SendGridClient(provider.base_url, checked_key(key), self._timeout)
+        self._standing = _Standing()
+        self._turns = Turns(self.connections)
+        self._building = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._client.abort_all()
+        await asyncio.sleep(0)  # the turn of the loop in which those who waited go on
+
+    def halt(self) -> None:
+        """Begin no further request, also of a `send` that is under way."""
+        self._turns.halt()
+
+    async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+        """Yield one outcome a mail. After an answer that is neither yes nor a refusal the rest is not tried.
+
+        Nothing is asked twice but what SendGrid surely took nothing of: a refused request, in parts.
+        """
+        if self.batch_size > 1:
+            async for outcome in self._hand_over(batch):
+                yield outcome
+            return
+        # With one reader a request, a batch is a window of requests.
+        async with aclosing(as_they_come(self._alone(item) for item in batch)) as answers:
+            async for told in answers:
+                for outcome in told:
+                    yield outcome
+
+    async def _alone(self, item: HandOver) -> list[Outcome]:
+        return [outcome async for outcome in self._hand_over([item])]
+
+    async def _hand_over(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+        last_begin = asyncio.get_running_loop().time() + self.deadline - self._timeout
+        made, unsendable = await self._requests(batch)
+        for each in unsendable:
+            yield each
+        course = _Course(list(reversed(made)), self._standing)
+        while course.waiting:
+            request = course.waiting.pop()
+            answer = await self._ask(request, course, last_begin)
+            if answer is None:
+                found = course.untried(request.deliveries)
+            else:
+                found = course.heed(request, answer, self._clock())
+            for each in found:
+                yield each
+
+    async def _requests(self, batch: Sequence[HandOver]) -> tuple[list[Request], list[Outcome]]:
+        """Make the requests in a thread, one batch at a time: threads that compute hold up the event loop."""
+        async with self._building:
+            if not self._turns.is_halted:
+                return await asyncio.to_thread(requests, batch, self._provider)
+        return [], [Outcome(item.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN) for item in batch]
+
+    async def _ask(self, request: Request, course: _Course, last_begin: float) -> HttpAnswer | None:
+        """Return the answer to a request; None where it is not tried, which `course.rest` explains."""
+        if course.rest is not None:
+            return None
+        try:
+            async with self._turns:
+                if asyncio.get_running_loop().time() <= last_begin:
+                    return await self._client.post_mail(request.body)
+                course.end(Blame.PROVIDER, "not tried in time")
+        except HaltedError:
+            course.end(Blame.RECIPIENT, NOT_BEGUN)
+        return None
+
+
+@dataclass(slots=True)
+class _Standing:
+    """How a run stands: whether anybody was accepted, and how often it is not clear who is blamed."""
+
+    accepts: bool = False
+    doubts: int = 0
+
+
+@dataclass(slots=True)
+class _Course:
+    """How one `send` goes. `waiting` ends with the next request; `rest` is what befalls all that wait."""
+
+    waiting: list[Request]
+    standing: _Standing
+    rest: Outcome | None = None
+
+    def heed(self, request: Request, answer: HttpAnswer, now: datetime) -> list[Outcome]:
+        """Return the outcomes that an answer to a request gives; what is to be tried in parts waits again."""
+        if answer.trouble is None and judge(answer).narrows:
+            return self._narrow(request, answer, now)
+        found = outcomes(request.deliveries, answer, now)
+        first = found[0]
+        if first.kind is OutcomeKind.ACCEPTED:
+            self.standing.accepts = True
+        elif first.kind is OutcomeKind.NOT_TAKEN:
+            self.rest = first
+        else:
+            self.end(Blame.PROVIDER, "not tried: an answer before it was lost")
+        return found
+
+    def end(self, blame: Blame, words: str) -> None:
+        """Let nothing more be tried."""
+        self.rest = self.rest or Outcome(0, OutcomeKind.NOT_TAKEN, words, blame=blame)
+
+    def untried(self, deliveries: Iterable[int]) -> list[Outcome]:
+        """Return the outcomes of what is not tried any more."""
+        assert self.rest is not None  # noqa: S101 - asked only when it is set
+        rest = self.rest
+        return [
+            Outcome(delivery, rest.kind, rest.detail, blame=rest.blame, retry_after=rest.retry_after)
+            for delivery in deliveries
+        ]
+
+    def _narrow(self, request: Request, answer: HttpAnswer, now: datetime) -> list[Outcome]:
+        count = len(request.deliveries)
+        found = named(answer, count)
+        if found.fields:
+            fields = ", ".join(found.fields)[:_LONGEST_FIELDS]
+            self.end(Blame.ACCOUNT, f"SendGrid refuses the message: {fields} ({answer.status})")
+            return self.untried(request.deliveries)
+        if not found.readers and count > 1:
+            self.waiting += [request.part(range(count // 2, count)), request.part(range(count // 2))]
+            return []
+        is_doubtful = found.beyond or not found.readers
+        self.standing.doubts += is_doubtful
+        refused = found.readers or {0}
+        if is_doubtful and not self.standing.accepts:
+            # Nobody is refused for good by what may be our fault: they are asked about again.
+            return self._doubt(request, refused, answer)
+        if len(refused) < count:
+            self.waiting.append(request.part(index for index in range(count) if index not in refused))
+        return outcomes([request.deliveries[index] for index in sorted(refused)], answer, now)
+
+    def _doubt(self, request: Request, refused: Collection[int], answer: HttpAnswer) -> list[Outcome]:
+        """Return the outcomes of a refusal that may be due to us as well as to a reader."""
+        if self.standing.doubts >= FIRST_DOUBTS:
+            self.end(Blame.ACCOUNT, f"SendGrid refuses whatever it is handed ({answer.status})")
+            return self.untried(request.deliveries)
+        others = [index for index in range(len(request.deliveries)) if index not in refused]
+        if others:
+            self.waiting.append(request.part(others))
+        words = f"SendGrid refuses the request ({answer.status})"
+        return [
+            Outcome(request.deliveries[index], OutcomeKind.NOT_TAKEN, words, retry_after=ASK_AGAIN)
+            for index in sorted(refused)
+        ]

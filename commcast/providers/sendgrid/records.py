@@ -1,0 +1,335 @@
+"""What SendGrid can be asked: Email Activity, bounces, blocks, unsubscribes, and what the key may do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from commcast.config.settings import SendGridProvider
+from commcast.errors import TryAgain
+from commcast.model.incident import Channel
+from commcast.model.message import Receipt, ReceiptKind
+from commcast.providers.base import Asked, Entry, Refused, Seen, Sighting
+from commcast.providers.http import HttpAnswer, Trouble
+from commcast.providers.sendgrid.client import OWN_ID, SendGridClient, checked_key
+from commcast.recipients.addresses import normalise_email
+
+_PAGE = 500  # the most that SendGrid gives of a list at once
+_MOST_PAGES = 1000
+_OLD_PAGES = 20  # of bounces from before the time in question, at each call
+_ASKED_AT_ONCE = 20  # deliveries a question: a URL has an end, and questions a minute are few
+_MOST_FOUND = 1000
+_CLOCKS = timedelta(minutes=5)  # by how much SendGrid's clock and ours may differ
+_MANY_YEARS = 4_102_444_800  # Unix time of the year 2100
+_NO_ACTIVITY = frozenset({400, 403, 404})
+_LONGEST_ADDRESS = 320  # characters of what cannot be read as one
+_RECEIPTS = {"delivered": ReceiptKind.DELIVERED, "not_delivered": ReceiptKind.FAILED}
+_LISTS: Mapping[str, tuple[str, ...]] = {
+    "bounces": ("suppression", "bounces"),
+    "blocks": ("suppression", "blocks"),
+    "unsubscribes": ("suppression", "unsubscribes"),
+}
+_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+_QUOTABLE = re.compile(r"[^\"'\\\x00-\x20\x7f-\x9f]{1,1000}")
+
+
+class SendGridRecords:
+    """The records of one account. `clock` gives aware now.
+
+    Raises ProviderError where there is no usable key.
+    """
+
+    channel = Channel.EMAIL
+    name = "sendgrid"
+
+    def __init__(self, provider: SendGridProvider, key: str | None, clock: Callable[[], datetime]) -> None:
+        timeout = provider.timeout.total_seconds()
+        self._client = SendGridClient(provider.base_url, checked_key(key), timeout)
+        self._group, self._clock = provider.asm_group, clock
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._client.abort_all()
+        await asyncio.sleep(0)  # the turn of the loop in which those who waited go on
+
+    async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:  # noqa: ARG002
+        """Yield what Email Activity says; not every account has it, and a mail is in it after a minute or so.
+
+        Our own name tells a mail from any other, so that `known` is not needed.
+        """
+        waiting = [each for each in asked if _is_quotable(each)]
+        for each in asked:
+            if not _is_quotable(each):
+                yield Sighting(each.delivery, Seen.CANNOT, detail="its address or id cannot be asked for")
+        while waiting:
+            part, waiting = _next_part(waiting)
+            found = await self._activity(" OR ".join(f"({_is_own(each)})" for each in part))
+            lost = [] if found is None else [each for each in part if not _of(each, found)]
+            others = await self._activity(_to_any(lost, self._clock())) if lost else []
+            for each in part:
+                yield _sighting(each, found, others)
+
+    async def receipts(self, since: datetime, open_ids: Collection[str]) -> AsyncIterator[Receipt]:
+        """Yield bounces and blocks, and who of `open_ids` was reached where the account has Email Activity.
+
+        How often Activity may be asked is limited: what is left out comes with a later call.
+        """
+        start = {"start_time": str(int(since.timestamp()))}
+        async for row in self._rows("bounces", start):
+            if (receipt := _receipt(ReceiptKind.BOUNCED, row)) is not None:
+                yield receipt
+        # A mail to somebody who bounced long ago is accepted and dropped: the old entries count, too.
+        async for row in self._rows("bounces", {}, _OLD_PAGES):
+            if (receipt := _receipt(ReceiptKind.BOUNCED, row)) is not None and receipt.at < since:
+                yield receipt
+        async for row in self._rows("blocks", start):
+            if (receipt := _receipt(ReceiptKind.FAILED, row)) is not None:
+                yield receipt
+        for open_id in self._by_turns(open_ids):
+            messages = await self._activity(f'msg_id LIKE "{open_id}%"', patient=False)
+            if messages is None:
+                return
+            for message in messages:
+                if (told := _told(message, open_id)) is not None:
+                    yield told
+
+    async def listed(self, names: Collection[str]) -> AsyncIterator[Entry]:
+        """Yield who is on the lists "bounces", "blocks" or "unsubscribes", each address once a list.
+
+        Who has left our unsubscribe group counts as unsubscribed. Entries without a date are dated now.
+        """
+        for name in _LISTS:
+            if name not in names:
+                continue
+            seen: set[str] = set()
+            async for row in self._rows(name, {}):
+                if (entry := self._entry(name, row)) is not None and entry.address not in seen:
+                    seen.add(entry.address)
+                    yield entry
+            for address in await self._left_group() if name == "unsubscribes" else ():
+                row = {"email": address}
+                if (entry := self._entry(name, row)) is not None and entry.address not in seen:
+                    seen.add(entry.address)
+                    yield entry
+
+    async def scopes(self) -> tuple[str, ...]:
+        """Return what the key may do, as SendGrid names it ("mail.send")."""
+        found = _json(await self._read(("scopes",), {}, "its own scopes", "a working key"))
+        names = found.get("scopes") if isinstance(found, dict) else None
+        return tuple(
+            name for name in _list(names) if isinstance(name, str) and re.fullmatch(r"[\w.]{1,100}", name)
+        )
+
+    async def _rows(
+        self, name: str, query: Mapping[str, str], most: int | None = None
+    ) -> AsyncIterator[dict[str, Any]]:
+        """Yield the rows of a list, each once; while they are read, the list may grow at its beginning."""
+        seen: set[str] = set()
+        for page in range(_MOST_PAGES if most is None else most):
+            paging = {**query, "limit": str(_PAGE), "offset": str(page * _PAGE)}
+            rows = _list(_json(await self._read(_LISTS[name], paging, name, "suppression.read")))
+            for row in rows:
+                mark = json.dumps(row, sort_keys=True)
+                if isinstance(row, dict) and mark not in seen:
+                    seen.add(mark)
+                    yield row
+            if len(rows) < _PAGE:
+                return
+
+    async def _left_group(self) -> list[Any]:
+        if not self._group:
+            return []
+        path = ("asm", "groups", str(self._group), "suppressions")
+        return _list(_json(await self._read(path, {}, "the unsubscribe group", "asm.groups.read")))
+
+    def _entry(self, name: str, row: Mapping[str, Any]) -> Entry | None:
+        # What we cannot read is passed on as it stands, so that whoever imports can count it.
+        address = _key(row.get("email")) or str(row.get("email") or "")[:_LONGEST_ADDRESS]
+        at = _moment(row.get("created")) or self._clock()
+        return Entry(name, address, at, _code(row)) if address else None
+
+    def _by_turns(self, open_ids: Collection[str]) -> list[str]:
+        """Return the ids that can be asked for, beginning elsewhere each minute: none is starved."""
+        known = sorted(each for each in open_ids if re.fullmatch(r"[A-Za-z0-9._-]{1,100}", each))
+        start = int(self._clock().timestamp() // 60) % len(known) if known else 0
+        return known[start:] + known[:start]
+
+    async def _activity(self, query: str, *, patient: bool = True) -> list[dict[str, Any]] | None:
+        """Return what Email Activity finds; None where the account has none, or, if not patient, is asked too
+        often."""
+        answer = await self._client.get(("messages",), {"query": query, "limit": str(_MOST_FOUND)})
+        unasked = _NO_ACTIVITY if patient else _NO_ACTIVITY | {429}
+        if answer.trouble is None and answer.status in unasked:
+            return None
+        found = _json(_checked(answer, "Email Activity", "messages.read"))
+        messages = found.get("messages") if isinstance(found, dict) else None
+        if not isinstance(messages, list):
+            return None
+        return [message for message in messages if isinstance(message, dict)]
+
+    async def _read(self, path: Sequence[str], query: Mapping[str, str], what: str, scope: str) -> HttpAnswer:
+        return _checked(await self._client.get(path, query), what, scope)
+
+
+def _checked(answer: HttpAnswer, what: str, scope: str) -> HttpAnswer:
+    """Return a good answer. Raises Refused or TryAgain for any other."""
+    if answer.trouble is Trouble.CERTIFICATE:
+        raise Refused(
+            "SendGrid's certificate is not trusted; look at base_url and this machine's authorities"
+        )
+    if answer.trouble is not None:
+        raise TryAgain(f"SendGrid cannot be asked for {what} now ({answer.trouble.words})")
+    if answer.status == 200:
+        return answer
+    if answer.status == 401:
+        raise Refused("SendGrid refuses the key; set SENDGRID_API_KEY to one that works")
+    if answer.status == 403:
+        raise Refused(f"the key may not read {what}; give it the scope {scope}")
+    if answer.status == 429 or answer.status >= 500:
+        raise TryAgain(f"SendGrid cannot be asked for {what} now ({answer.status})")
+    raise Refused(f"SendGrid does not tell {what} ({answer.status}); look at base_url")
+
+
+def _json(answer: HttpAnswer) -> Any:
+    try:
+        return json.loads(answer.body)
+    except (ValueError, RecursionError):
+        raise TryAgain("SendGrid's answer makes no sense; nothing was learnt from it") from None
+
+
+def _list(found: Any) -> list[Any]:
+    if not isinstance(found, list):
+        raise TryAgain("SendGrid's answer makes no sense; nothing was learnt from it")
+    return found
+
+
+def _is_quotable(asked: Asked) -> bool:
+    return bool(_QUOTABLE.fullmatch(asked.address) and _QUOTABLE.fullmatch(asked.own_id))
+
+
+def _is_own(asked: Asked) -> str:
+    own_id = asked.own_id.removeprefix("<").removesuffix(">")
+    # What mail/send calls a custom argument is a unique argument here.
+    return f'unique_args[\'{OWN_ID}\']="{own_id}" AND to_email="{asked.address}"'
+
+
+def _to_any(asked: Sequence[Asked], now: datetime) -> str:
+    """Return the question for all mails to these people since the first of ours can have gone."""
+    people = " OR ".join(f'to_email="{each.address}"' for each in asked)
+    begun, ended = _stamp(min(each.begun for each in asked) - _CLOCKS), _stamp(now + _CLOCKS)
+    return f'({people}) AND last_event_time BETWEEN TIMESTAMP "{begun}" AND TIMESTAMP "{ended}"'
+
+
+def _stamp(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def _next_part(waiting: Sequence[Asked]) -> tuple[list[Asked], list[Asked]]:
+    """Return who is asked for next, and the others. No address stands twice in one question: by it alone an
+    answer is told apart."""
+    part: dict[str, Asked] = {}
+    others = []
+    for each in waiting:
+        key = each.address.casefold()
+        if len(part) < _ASKED_AT_ONCE and key not in part:
+            part[key] = each
+        else:
+            others.append(each)
+    return list(part.values()), others
+
+
+def _of(asked: Asked, messages: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    key = _key(asked.address) or asked.address.casefold()
+    return [message for message in messages if _key(message.get("to_email")) == key]
+
+
+def _sighting(
+    asked: Asked, found: Sequence[Mapping[str, Any]] | None, others: Sequence[Mapping[str, Any]] | None
+) -> Sighting:
+    if found is None or others is None:
+        return Sighting(
+            asked.delivery, Seen.CANNOT, detail="the account has no Email Activity that the key may read"
+        )
+    ours = _of(asked, found)
+    same = [message for message in ours if _squeezed(message.get("subject")) == _squeezed(asked.words)]
+    if not same:
+        return Sighting(asked.delivery, Seen.FOREIGN if ours or _of(asked, others) else Seen.NOTHING)
+    # Delivered once is taken, whatever became of a second one.
+    best = min(same, key=lambda message: message.get("status") == "not_delivered")
+    refused = best.get("status") == "not_delivered"
+    return Sighting(
+        asked.delivery,
+        Seen.REFUSED if refused else Seen.TAKEN,
+        _request_id(best.get("msg_id")),
+        "SendGrid did not deliver it" if refused else "",
+    )
+
+
+def _squeezed(words: object) -> str:
+    return " ".join(re.sub(r"[\W_]+", " ", str(words)).split())
+
+
+def _request_id(msg_id: object) -> str:
+    """Return the X-Message-Id that a message's own id begins with."""
+    return re.sub(r"[^A-Za-z0-9_-]", "", str(msg_id or "").partition(".")[0])[:100]
+
+
+def _receipt(kind: ReceiptKind, row: Mapping[str, Any]) -> Receipt | None:
+    key, at = _key(row.get("email")), _moment(row.get("created"))
+    if not key or at is None:
+        return None
+    lasting = (
+        kind is ReceiptKind.BOUNCED
+    )  # SendGrid drops what goes to a bounced address, a blocked one it tries
+    words = " ".join(filter(None, ("bounced" if lasting else "blocked", _code(row))))
+    return Receipt(kind, at, words, key=key, lasting=lasting, suppress=lasting)
+
+
+def _told(message: Mapping[str, Any], open_id: str) -> Receipt | None:
+    key, at = _key(message.get("to_email")), _time(message.get("last_event_time"))
+    mine = str(message.get("msg_id", "")).startswith(open_id)  # "_" stands for any character in LIKE
+    kind = _RECEIPTS.get(str(message.get("status")))
+    if kind is None or not mine or not key or at is None:
+        return None
+    detail = "" if kind is ReceiptKind.DELIVERED else "SendGrid did not deliver it"
+    return Receipt(kind, at, detail, provider_id=open_id, key=key)
+
+
+def _key(address: object) -> str:
+    """Return the address as the ledger compares it, or "" where it is none."""
+    try:
+        return normalise_email(address)[1] if isinstance(address, str) else ""
+    except ValueError:
+        return ""
+
+
+def _code(row: Mapping[str, Any]) -> str:
+    """Return the enhanced code of a bounce: its words may hold the address."""
+    found = _CODE.match(str(row.get("status", "")))
+    return found[0] if found else ""
+
+
+def _moment(seconds: object) -> datetime | None:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < _MANY_YEARS:
+        return None
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _time(text: object) -> datetime | None:
+    try:
+        at = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

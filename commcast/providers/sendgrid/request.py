@@ -1,0 +1,222 @@
+"""Finished mails -> the fewest mail/send requests that give each reader exactly these words."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from commcast.config.settings import SendGridProvider
+from commcast.model.message import HandOver, Outcome, OutcomeKind
+from commcast.providers.sendgrid.letter import Cut, Letter, Reading, letter_of
+
+# SendGrid's mail/send: at most 1,000 personalizations, under 30 MB, 10,000 bytes of substitutions a person.
+MOST_READERS = 1000
+LARGEST_REQUEST = 29_900_000  # bytes
+MOST_SUBSTITUTED = 10_000  # bytes
+_MOST_BESIDE = 6_000  # bytes that a personalization takes besides: address, name, id twice
+_LONGEST_ESCAPE = 12  # bytes that JSON writes for one character at most
+_BETWEEN = 8  # bytes that JSON writes around a name and its value
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One body for mail/send. `deliveries` are in the order of its personalizations."""
+
+    body: dict[str, Any]
+    deliveries: tuple[int, ...]
+
+    def part(self, indices: Iterable[int]) -> Request:
+        """Return the request for some of its readers only."""
+        kept = list(indices)
+        everybody = self.body["personalizations"]
+        body = {**self.body, "personalizations": [everybody[index] for index in kept]}
+        return Request(body, tuple(self.deliveries[index] for index in kept))
+
+
+def requests(
+    batch: Sequence[HandOver],
+    provider: SendGridProvider,
+    draw: Callable[[], str] = lambda: secrets.token_hex(16),
+) -> tuple[list[Request], list[Outcome]]:
+    """Return the requests for a batch, and the outcomes of the mails that can be in none.
+
+    `draw` gives 128 random bits in hexadecimal: what stands for a reader's own line cannot be foreseen, so
+    no incident text can name it.
+    """
+    refused: list[Outcome] = []
+    alike: dict[tuple[str, int, int], list[Letter]] = defaultdict(list)
+    frames: dict[object, str] = {}
+    for item in batch:
+        letter = letter_of(item, provider, frames)
+        if isinstance(letter, Outcome):
+            refused.append(letter)
+        else:
+            alike[letter.shape].append(letter)
+    made: list[Request] = []
+    for letters in alike.values():
+        for group in _groups(letters):
+            _make(group, draw, made, refused)
+    return made, refused
+
+
+def expand(body: Mapping[str, Any], index: int) -> Reading:
+    """Return what the reader of a personalization will see, as SendGrid's substitution makes it."""
+    own = body["personalizations"][index].get("substitutions", {})
+    content = {part["type"]: part["value"] for part in body["content"]}
+    parts = [body["subject"], content["text/plain"], content.get("text/html", "")]
+    for tag, value in own.items():
+        parts = [part.replace(tag, value) for part in parts]
+    return Reading(*parts)
+
+
+def _groups(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
+    """Yield the letters in groups in which no address stands twice, and none is too large."""
+    times: Counter[str] = Counter()
+    rounds: dict[int, list[Letter]] = defaultdict(list)
+    for letter in letters:
+        address = letter.address
+        rounds[times[address]].append(letter)
+        times[address] += 1
+    for group in rounds.values():
+        for start in range(0, len(group), MOST_READERS):
+            yield group[start : start + MOST_READERS]
+
+
+def _make(
+    letters: Sequence[Letter], draw: Callable[[], str], made: list[Request], refused: list[Outcome]
+) -> None:
+    """Make the requests for letters of one shape."""
+    by_cut: dict[Cut | None, list[Letter]] = defaultdict(list)
+    for letter in letters:
+        by_cut[letter.cut].append(letter)
+    if len(by_cut) > 1:
+        request, right = _merged_right(letters, draw)
+        if len(right) == len(letters):
+            _keep(request, made, refused)
+            return
+    for group in by_cut.values():
+        _make_alike(group, draw, made, refused)
+
+
+def _make_alike(
+    letters: Sequence[Letter], draw: Callable[[], str], made: list[Request], refused: list[Outcome]
+) -> None:
+    """Make the requests for letters that were cut at the same places, or that nobody cut."""
+    by_tags = letters[0].cut is not None and len(letters) > 1
+    request, right = (_tagged if by_tags else _merged_right)(letters, draw)
+    _keep(request if len(right) == len(letters) else request.part(right), made, refused)
+    # Whom substitution would not give these very words gets them as they are, with those of the same words.
+    literal: dict[Reading, list[Letter]] = defaultdict(list)
+    for index in sorted(set(range(len(letters))).difference(right)):
+        literal[letters[index].reading].append(letters[index])
+    for group in literal.values():
+        _keep(_merged(group, draw), made, refused)
+
+
+def _tagged(letters: Sequence[Letter], draw: Callable[[], str]) -> tuple[Request, list[int]]:
+    """Return one request for letters that were cut at the same places, and whom it gives their very words.
+
+    Each letter's words are known to be what its cut gives with its own texts. No text holds a tag, so that
+    substitution gives the same; which is looked at for the first of them, and holds for all or none.
+    """
+    cut = letters[0].cut
+    assert cut is not None  # noqa: S101 - asked only for letters that are cut
+    own = "\n".join([text for letter in letters for text in letter.own])
+    mark = _mark([own, *cut.literals], draw)
+    tags = [f"{mark}{place}-" for place in range(cut.places)]
+    substitutions = [dict(zip(tags, letter.own, strict=True)) for letter in letters]
+    request = _request(letters, Reading(*cut.filled(tags)), substitutions)
+    if expand(request.body, 0) != letters[0].reading:
+        return request, []
+    return request, [index for index, values in enumerate(substitutions) if _is_short(values)]
+
+
+def _merged_right(letters: Sequence[Letter], draw: Callable[[], str]) -> tuple[Request, list[int]]:
+    """Return the letters merged line by line, and whom the request gives their very words."""
+    request = _merged(letters, draw)
+    people = request.body["personalizations"]
+    return request, [
+        index
+        for index, letter in enumerate(letters)
+        if _is_short(people[index].get("substitutions", {})) and expand(request.body, index) == letter.reading
+    ]
+
+
+def _is_short(values: Mapping[str, str]) -> bool:
+    characters = sum(map(len, values)) + sum(map(len, values.values()))
+    if characters * _LONGEST_ESCAPE + len(values) * _BETWEEN <= MOST_SUBSTITUTED:
+        return True
+    return len(json.dumps(values)) <= MOST_SUBSTITUTED
+
+
+def _keep(request: Request, made: list[Request], refused: list[Outcome]) -> None:
+    count = len(request.deliveries)
+    if not count:
+        return
+    if _is_small(request.body):
+        made.append(request)
+    elif count == 1:
+        words = "the mail is too large for SendGrid"
+        refused.append(Outcome(request.deliveries[0], OutcomeKind.REJECTED, words))
+    else:
+        _keep(request.part(range(count // 2)), made, refused)
+        _keep(request.part(range(count // 2, count)), made, refused)
+
+
+def _is_small(body: Mapping[str, Any]) -> bool:
+    people = len(body["personalizations"]) * (MOST_SUBSTITUTED + _MOST_BESIDE)
+    shared = len(json.dumps({name: value for name, value in body.items() if name != "personalizations"}))
+    return people + shared < LARGEST_REQUEST or len(json.dumps(body)) < LARGEST_REQUEST
+
+
+def _merged(letters: Sequence[Letter], draw: Callable[[], str]) -> Request:
+    """Return one request: lines that are alike in all mails as they are, any other as a tag."""
+    readings = [letter.reading for letter in letters]
+    mark = _mark({part for each in readings for part in (each.subject, each.text, each.html)}, draw)
+    own: list[dict[str, str]] = [{} for _ in letters]
+    subject, text, html = (
+        "\n".join(_lines([getattr(reading, part).split("\n") for reading in readings], mark, own))
+        for part in ("subject", "text", "html")
+    )
+    return _request(letters, Reading(subject, text, html), own)
+
+
+def _request(letters: Sequence[Letter], shared: Reading, own: Sequence[Mapping[str, str]]) -> Request:
+    persons = [
+        {**letter.person, "substitutions": values} if values else letter.person
+        for letter, values in zip(letters, own, strict=True)
+    ]
+    content = [{"type": "text/plain", "value": shared.text}]
+    if shared.html:
+        content.append({"type": "text/html", "value": shared.html})
+    body = {
+        "personalizations": persons,
+        **json.loads(letters[0].frame),
+        "subject": shared.subject,
+        "content": content,
+    }
+    return Request(body, tuple(letter.delivery for letter in letters))
+
+
+def _mark(texts: Iterable[str], draw: Callable[[], str]) -> str:
+    """Return how this request's tags begin; no text holds what is random in them."""
+    while True:
+        drawn = draw()
+        if not any(drawn in text for text in texts):
+            return f"-c{drawn}n"
+
+
+def _lines(mails: Sequence[Sequence[str]], mark: str, own: Sequence[dict[str, str]]) -> Iterator[str]:
+    """Yield the lines that stand for all mails; note in `own` what each reader's tags become."""
+    for lines in zip(*mails, strict=True):
+        if lines.count(lines[0]) == len(lines):
+            yield lines[0]
+            continue
+        tag = f"{mark}{len(own[0])}-"
+        for values, line in zip(own, lines, strict=True):
+            values[tag] = line
+        yield tag

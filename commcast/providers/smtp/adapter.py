@@ -1,0 +1,327 @@
+"""The SMTP adapter and its pool of connections."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Self, cast
+
+import aiosmtplib
+
+from commcast.config.settings import CONFIG_NAME, SmtpProvider
+from commcast.errors import Fault, ProviderError
+from commcast.model.incident import Channel
+from commcast.model.message import Email, HandOver, Outcome
+from commcast.providers.smtp.dialogue import Dialogue
+from commcast.providers.smtp.letter import Batch, Letter, Talk
+from commcast.providers.smtp.opening import Opening, close, name_of, offered, words_of
+from commcast.providers.smtp.outcomes import Answer, Stage, outcome
+from commcast.providers.smtp.pipeline import Pipeline
+
+_CANCEL_AGAIN = 0.05  # seconds
+
+
+class Pool:
+    """Spreads letters over at most `provider.connections` connections.
+
+    A letter goes to an idle connection, else behind a body in flight; else it waits, and another connection
+    is opened. The first is opened alone, and so is the next after one that failed: a door that is closed is
+    knocked at once, and a wrong password is said once. Only with `per_second` each letter that waits has one.
+    """
+
+    def __init__(
+        self, provider: SmtpProvider, password: str, context: ssl.SSLContext | None, deadline: float
+    ) -> None:
+        self._provider, self._password, self._context = provider, password, context
+        self._deadline, self._timeout = deadline, provider.timeout.total_seconds()
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Letter] = deque()
+        self._fresh: deque[Letter] = deque()  # only for connections that nothing went over yet
+        self._talks: set[Talk] = set()
+        # Sets that keep their order: who can take a letter.
+        self._idle: dict[Talk, None] = {}
+        self._roomy: dict[Talk, None] = {}
+        self._openings: set[asyncio.Task[None]] = set()
+        # A letter that has its slot waits for nobody's opening: those that waited would go all at once.
+        self._is_paced = bool(provider.per_second)
+        self._proved = self._halted = False
+        self._open_again_at = 0.0
+
+    # --- what the adapter asks
+
+    def post(self, letter: Letter) -> None:
+        """Take a letter in; it is answered in its time, whatever happens."""
+        if self._halted:
+            letter.not_begun()
+            return
+        self._waiting.append(letter)
+        self._spread()
+
+    def forget(self, batch: Batch) -> None:
+        """Nobody waits for these letters any more: begin none of them, and end what can be ended."""
+        for queue in (self._waiting, self._fresh):
+            kept = [letter for letter in queue if letter.batch is not batch]
+            queue.clear()
+            queue.extend(kept)
+        for talk in tuple(self._talks):
+            talk.forget(batch)
+
+    def halt(self) -> None:
+        """Give back at once what is not begun, and take nothing more."""
+        self._halted = True
+        for queue in (self._fresh, self._waiting):
+            while queue:
+                queue.popleft().not_begun()
+
+    async def close(self, farewell: float) -> None:
+        """Leave: say QUIT where nothing is under way, wait `farewell` seconds at the most, close the rest."""
+        self.halt()
+        talks = tuple(self._talks)
+        try:
+            leaving = (talk.leave(farewell) for talk in talks)
+            await asyncio.gather(self._end_openings(), *leaving, return_exceptions=True)
+        finally:
+            for talk in talks:
+                talk.abort()
+
+    async def _end_openings(self) -> None:
+        """Cancel what is being opened until it has ended.
+
+        Once is not enough: asyncio.wait_for of Python 3.11, in which the library waits for a reply, forgets a
+        cancellation that comes together with that reply.
+        """
+        while self._openings:
+            for opening in self._openings:
+                opening.cancel()
+            await asyncio.wait(self._openings, timeout=_CANCEL_AGAIN)
+            self._openings = {opening for opening in self._openings if not opening.done()}
+
+    # --- what the talks ask
+
+    def take(self, talk: Talk) -> Letter | None:
+        return self._take(self._waiting, talk) if self._waiting else None
+
+    def again(self, letter: Letter) -> None:
+        if letter.batch.is_closed:
+            return
+        if self._halted:
+            letter.not_begun()
+        else:
+            self._fresh.append(letter)
+
+    def is_free(self, talk: Talk) -> None:
+        self._roomy.pop(talk, None)
+        letter = self.take(talk)
+        if letter is not None:
+            talk.give(letter)
+        else:
+            self._idle[talk] = None
+
+    def has_room(self, talk: Talk) -> None:
+        self._roomy[talk] = None
+
+    def is_gone(self, talk: Talk) -> None:
+        self._talks.discard(talk)
+        self._idle.pop(talk, None)
+        self._roomy.pop(talk, None)
+        while self._waiting and self._waiting[0].due <= self._loop.time():
+            self._waiting.popleft().not_begun()
+        self._spread()
+
+    # --- within
+
+    def _spread(self) -> None:
+        """Give what waits to those who can take it, and open what is missing."""
+        while self._waiting:
+            takers = self._idle or self._roomy
+            if not takers:
+                break
+            talk = next(iter(takers))
+            letter = self._take(self._waiting, talk)
+            if letter is not None:
+                del takers[talk]
+                talk.give(letter)
+        self._open()
+
+    def _take(self, queue: deque[Letter], talk: Talk) -> Letter | None:
+        """Return the next letter that this talk can hand over; answer those that nobody can."""
+        while queue:
+            letter = queue.popleft()
+            if letter.due <= self._loop.time():
+                letter.not_begun()
+            elif letter.needs_smtputf8 and not talk.offered.smtputf8:
+                letter.answered(Answer(Stage.MAIL, "missing"))
+            else:
+                return letter
+        return None
+
+    def _open(self) -> None:
+        opening = len(self._openings)
+        wanted = len(self._waiting) + len(self._fresh) - opening
+        if wanted <= 0:
+            return
+        free = self._provider.connections - len(self._talks) - opening
+        if not (self._proved or self._is_paced):
+            free = min(free, 1 - opening)
+        if self._talks and not self._fresh and self._loop.time() < self._open_again_at:
+            return  # the server takes no more of us: those that are open serve all
+        for _ in range(min(wanted, free)):
+            task = self._loop.create_task(self._run(Opening(self._provider, self._password, self._context)))
+            self._openings.add(task)
+
+    async def _run(self, opening: Opening) -> None:
+        try:
+            async with asyncio.timeout(self._deadline):
+                client = await opening.run()
+        except Exception as error:  # whatever the library makes of what a server sends: it is one answer
+            self._leave_opening()
+            self._failed(Answer(opening.stage, name_of(error, opening.stage), words_of(error)))
+        except BaseException:
+            self._leave_opening()
+            raise
+        else:
+            self._leave_opening()
+            self._opened(client)
+
+    def _leave_opening(self) -> None:
+        self._openings.discard(cast(asyncio.Task[None], asyncio.current_task()))
+
+    def _opened(self, client: aiosmtplib.SMTP) -> None:
+        if self._halted:
+            close(client, cast(asyncio.WriteTransport, client.transport))
+            return
+        self._proved = True
+        talk: Talk
+        if offered(client).pipelining:
+            talk = Pipeline(self, client, self._timeout)
+        else:
+            talk = Dialogue(self, client, self._timeout)
+        self._talks.add(talk)
+        letter = self._take(self._fresh, talk)
+        if letter is not None:
+            talk.give(letter)
+        else:
+            self.is_free(talk)
+        self._open()
+
+    def _failed(self, answer: Answer) -> None:
+        """Tell those who needed this connection; all, where there is no other to serve them."""
+        self._proved = False
+        self._open_again_at = self._loop.time() + self._timeout
+        for _ in range(1 if self._openings else len(self._fresh)):
+            if self._fresh:
+                self._fresh.popleft().answered(answer)
+        while self._waiting and not self._talks and not self._openings:
+            self._waiting.popleft().answered(answer)
+        self._open()
+
+
+READY = 2  # deliveries claimed a connection: one in flight, and one ready behind it
+DEADLINE_STEPS = 3  # one whole hand-over, waiting and opening included, may last as long as this many steps
+FAREWELL = 2.0  # seconds that leaving waits for the servers to answer QUIT
+
+
+class SmtpAdapter:
+    """Mail through one SMTP relay.
+
+    `deadline` is the longest that one hand-over lasts, in seconds from the call of `send` on, waiting for a
+    connection included: a lease must be longer.
+    Raises ProviderError where the settings cannot work or would send a password in the clear, and, on
+    entering, where `ca_file` (relative to the current directory) cannot be read.
+    """
+
+    channel = Channel.EMAIL
+    name = "smtp"
+    batch_size = 1
+
+    def __init__(self, provider: SmtpProvider, password: str | None) -> None:
+        _check(provider, password)
+        self.connections = provider.connections
+        self.per_second = provider.per_second
+        self.window = provider.connections * (1 if provider.per_second else READY)
+        self.deadline = provider.timeout.total_seconds() * DEADLINE_STEPS
+        self._provider, self._password = provider, password or ""
+        self._pool: Pool | None = None
+
+    async def __aenter__(self) -> Self:
+        context = None
+        if self._provider.security != "none":
+            context = await asyncio.to_thread(_tls_context, self._provider.ca_file)
+        self._pool = Pool(self._provider, self._password, context, self.deadline)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._open_pool().close(FAREWELL if kind is None else 0)
+        await asyncio.sleep(0)  # the turn of the loop in which aborted connections end
+
+    def halt(self) -> None:
+        """Begin no further letter: those that wait are given back at once."""
+        if self._pool is not None:
+            self._pool.halt()
+
+    async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+        """Yield one outcome a mail, as answers come."""
+        emails = [(item, item.message) for item in batch if isinstance(item.message, Email)]
+        if len(emails) < len(batch):
+            raise TypeError("smtp carries mail only")
+        pool, user = self._open_pool(), self._provider.user
+        due = asyncio.get_running_loop().time() + self.deadline
+        letters = Batch(len(batch), user)
+        try:
+            for item, email in emails:
+                try:
+                    pool.post(Letter.of(item, email, letters, due))
+                except ValueError as error:
+                    answer = Answer(Stage.MAIL, "unsendable", str(error))
+                    letters.tell(outcome(item.delivery, email, answer, user))
+            async for each in letters.answers():
+                yield each
+        finally:
+            letters.is_closed = True
+            if not letters.is_done:
+                pool.forget(letters)
+
+    def _open_pool(self) -> Pool:
+        if self._pool is None:
+            raise RuntimeError("the adapter's context is not open")
+        return self._pool
+
+
+def _check(provider: SmtpProvider, password: str | None) -> None:
+    faults = []
+    if not provider.host:
+        faults.append(("host", "is empty", "write the server's name"))
+    if provider.hello and not re.fullmatch(r"[A-Za-z0-9.:\[\]-]+", provider.hello):
+        faults.append(("hello", "is not a host name", "write this machine's name, or leave it out"))
+    if provider.user and provider.security == "none":
+        what = "would send the password in the clear"
+        faults.append(("user", what, 'write security = "starttls" or "tls", or leave user out'))
+    if provider.user and not password:
+        faults.append(("user", "has no password", "set COMMCAST_SMTP_PASSWORD"))
+    if faults:
+        raise ProviderError(
+            "smtp",
+            [
+                Fault(CONFIG_NAME, 0, 0, f"providers.smtp.{key}: {what}", remedy)
+                for key, what, remedy in faults
+            ],
+        )
+
+
+def _tls_context(ca_file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file or None)
+    except (OSError, ValueError):
+        what = "providers.smtp.ca_file: cannot be read as certificates"
+        raise ProviderError(
+            "smtp", Fault(CONFIG_NAME, 0, 0, what, "name a PEM file, or leave it out")
+        ) from None

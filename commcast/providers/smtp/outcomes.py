@@ -1,0 +1,175 @@
+"""What each answer of an SMTP server means for one hand-over: the table OUTCOMES, and how it is read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from commcast.model.message import Blame, Email, Outcome, OutcomeKind
+
+_LONGEST_TEXT = 120  # characters of a server's words that we keep
+_QUEUE_ID = re.compile(
+    r"queued as ([\w-]+)|\bid=([\w-]+)|InternalId=(\d+)|^2\.0\.0 ([\w-]+) Message accepted", re.ASCII
+)
+
+
+class Stage(StrEnum):
+    """How far the dialogue has come. From DOT on, the server may have the message."""
+
+    CONNECT = "connect"
+    TLS = "tls"
+    HELLO = "hello"
+    AUTH = "auth"
+    RESET = "reset"
+    MAIL = "mail"
+    RCPT = "rcpt"
+    DATA = "data"
+    BODY = "body"
+    DOT = "dot"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a hand-over ended: the stage, the reply or what came instead of one, and the server's words.
+
+    `said` is a reply as "550 5.1.1" (code, and enhanced code where given), or one of unresolved, unreachable,
+    certificate, handshake, missing (an extension), silence, lost, garbage, unsendable.
+    """
+
+    stage: Stage
+    said: str
+    text: str = ""
+
+    @property
+    def opened(self) -> bool:
+        return self.stage not in OPENING
+
+    @property
+    def keeps_connection(self) -> bool:
+        """Whether the dialogue can go on: both sides know where they are."""
+        if self.stage in OPENING or self.stage is Stage.RESET:
+            return False
+        clear = self.said == "missing" or re.fullmatch(r"[45](?!21).*", self.said)
+        return bool(clear) or (self.stage is Stage.DOT and self.said.startswith("2"))
+
+    @property
+    def was_stale(self) -> bool:
+        """Whether a connection that lay idle turned out dead before this transaction had begun."""
+        gone = self.said == "lost" or self.said.startswith("421")
+        return self.stage is Stage.RESET or (self.stage is Stage.MAIL and gone)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What an answer means at some stages; `said` is a pattern for the whole of `Answer.said`."""
+
+    stages: frozenset[Stage]
+    said: str
+    kind: OutcomeKind
+    blame: Blame
+    words: str
+    suppress: bool = False
+
+
+OPENING = frozenset({Stage.CONNECT, Stage.TLS, Stage.HELLO, Stage.AUTH})
+_BEFORE_DOT = frozenset(Stage) - {Stage.DOT}
+_CONNECT, _TLS, _AUTH = frozenset({Stage.CONNECT}), frozenset({Stage.TLS}), frozenset({Stage.AUTH})
+_MAIL, _RCPT, _DOT = frozenset({Stage.MAIL}), frozenset({Stage.RCPT}), frozenset({Stage.DOT})
+_CONTENT = frozenset({Stage.DATA, Stage.DOT})
+
+_ACCEPTED, _REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
+_UNKNOWN, _NOT_TAKEN = OutcomeKind.UNKNOWN, OutcomeKind.NOT_TAKEN
+_SERVER, _ACCOUNT, _ONE = Blame.PROVIDER, Blame.ACCOUNT, Blame.RECIPIENT
+
+# The first line that fits counts. Sources: RFC 5321 3.8, 4.2 and 4.5.3.2; RFC 3463; RFC 4954; RFC 6531.
+# A server that judges the sender only at RCPT says 5.1.7 or 5.1.8 there: that speaks of us.
+# No STARTTLS or a certificate nobody vouches for: trying again mends neither, a person has to.
+# A 421 after the dot is a refusal like any 4xx: the server says that it did not take the message.
+# fmt: off
+OUTCOMES: tuple[Rule, ...] = (
+    Rule(_BEFORE_DOT, r"421.*", _NOT_TAKEN, _SERVER, "the server is closing the connection"),
+    Rule(_CONNECT, "unresolved", _NOT_TAKEN, _SERVER, "the server's name has no address"),
+    Rule(_CONNECT, "unreachable", _NOT_TAKEN, _SERVER, "the server cannot be reached"),
+    Rule(_CONNECT | _TLS, "certificate", _NOT_TAKEN, _ACCOUNT, "the server's certificate is not trusted"),
+    Rule(_CONNECT | _TLS, "handshake", _NOT_TAKEN, _SERVER, "no TLS connection can be made"),
+    Rule(_TLS, "missing", _NOT_TAKEN, _ACCOUNT, "the server offers no STARTTLS"),
+    Rule(_AUTH, "missing", _NOT_TAKEN, _ACCOUNT, "the server offers no login that we know"),
+    Rule(_AUTH, r"5.*", _NOT_TAKEN, _ACCOUNT, "the login is refused"),
+    Rule(OPENING, r"[45].*", _NOT_TAKEN, _SERVER, "the server does not serve us now"),
+    Rule(_MAIL, "missing", _REJECTED, _ONE, "the address needs SMTPUTF8, which the server does not offer"),
+    Rule(_MAIL, "unsendable", _REJECTED, _ONE, "the message cannot be put into a mail"),
+    Rule(_MAIL | _RCPT, r"5\d\d 5\.6\.7", _REJECTED, _ONE, "the server does not take this non-ASCII address"),
+    Rule(_MAIL, r"552.*", _REJECTED, _ONE, "the message is too large for the server"),
+    Rule(_MAIL, r"5.*", _NOT_TAKEN, _ACCOUNT, "the sender is refused"),
+    Rule(_MAIL, r"4.*", _NOT_TAKEN, _SERVER, "the server takes no mail now"),
+    Rule(_RCPT, r"530.*|5\d\d 5\.1\.[78]", _NOT_TAKEN, _ACCOUNT, "the sender or login is refused"),
+    Rule(_RCPT, r"55[013] 5\.1\.\d+", _REJECTED, _ONE, "there is no such mailbox", suppress=True),
+    Rule(_RCPT, r"5.*", _REJECTED, _ONE, "the recipient is refused"),
+    Rule(_RCPT, r"4.*", _NOT_TAKEN, _ONE, "the recipient is not taken now"),
+    Rule(_CONTENT, r"421.*|4\d\d 4\.3\.\d+", _NOT_TAKEN, _SERVER, "the server's mail system is in trouble"),
+    Rule(_CONTENT, r"4.*", _NOT_TAKEN, _ONE, "the message is not taken now"),
+    Rule(_CONTENT, r"5.*", _REJECTED, _ONE, "the message is refused"),
+    Rule(_DOT, r"2.*", _ACCEPTED, _ONE, ""),
+    Rule(_DOT, "lost", _UNKNOWN, _ONE, "the connection broke after the message was handed over"),
+    Rule(_DOT, "silence", _UNKNOWN, _ONE, "no answer came after the message was handed over"),
+    Rule(_DOT, r"garbage|\d.*", _UNKNOWN, _ONE, "a senseless answer came after the message was handed over"),
+    Rule(_BEFORE_DOT, "lost", _NOT_TAKEN, _SERVER, "the connection broke before the message was handed over"),
+    Rule(_BEFORE_DOT, "silence", _NOT_TAKEN, _SERVER, "the server did not answer in time"),
+    Rule(_BEFORE_DOT, r"garbage|\d.*", _NOT_TAKEN, _SERVER, "the server's answer makes no sense here"),
+)
+# fmt: on
+_UNLISTED = Rule(frozenset(Stage), "", _UNKNOWN, _ONE, "no rule speaks of this answer")
+
+
+def judge(answer: Answer) -> Rule:
+    """Return the rule for an answer. What no line speaks of is unknown, so that nobody is told twice."""
+    fits = (rule for rule in OUTCOMES if answer.stage in rule.stages and re.fullmatch(rule.said, answer.said))
+    return next(fits, _UNLISTED)
+
+
+def reply_line(code: int, text: str) -> str:
+    """Return a reply as `Answer.said` has it; an enhanced code of another class than the code is left out."""
+    enhanced = re.match(r"([245])\.\d{1,3}\.\d{1,3}(?=\s|$)", text)
+    return f"{code} {enhanced[0]}" if enhanced and enhanced[1] == str(code)[0] else str(code)
+
+
+def accepted(delivery: int, text: str) -> Outcome:
+    """Return what a 2xx to the final dot means, with the server's words; as the table has it, but faster."""
+    return Outcome(delivery, OutcomeKind.ACCEPTED, provider_id=queue_id(text))
+
+
+def outcome(delivery: int, email: Email, answer: Answer, user: str) -> Outcome:
+    """Return what the answer means for one delivery; `user` is our login, which no detail may hold."""
+    rule = judge(answer)
+    if rule.kind is OutcomeKind.ACCEPTED:
+        return accepted(delivery, answer.text)
+    detail = _detail(rule, email, answer, user)
+    return Outcome(delivery, rule.kind, detail, blame=rule.blame, suppress=rule.suppress)
+
+
+def queue_id(text: str) -> str:
+    """Return the server's own name for the message, as Postfix, Exim, Exchange or Sendmail put it, or ""."""
+    found = _QUEUE_ID.search(text)
+    return found[found.lastindex or 0][:100] if found else ""
+
+
+def _detail(rule: Rule, email: Email, answer: Answer, user: str) -> str:
+    code = answer.said if answer.said[0].isdigit() else ""
+    words = ""
+    if answer.stage is not Stage.AUTH:  # what a server says to a login may hold the login
+        words = _harmless(answer.text.removeprefix(code.partition(" ")[2]), email, user)
+    said = ": ".join(filter(None, (code, words)))
+    return f"{rule.words} ({said})" if said else rule.words
+
+
+def _harmless(text: str, email: Email, user: str) -> str:
+    """Return a server's words without control characters, addresses, long codes and parts of known names."""
+    known = f"{email.to.address} {email.to.name} {email.sender.address} {user}"
+    secret = {part.casefold() for part in re.split(r"[\W_]+", known)}
+    shown = re.sub(r"\S*(?:@|%40)\S*", "*", text[:1000])
+    shown = re.sub(r"[^ -~]+", " ", shown)
+    shown = re.sub(
+        r"[^\W_]+", lambda word: "*" if word[0].casefold() in secret or len(word[0]) > 24 else word[0], shown
+    )
+    return " ".join(shown.split())[:_LONGEST_TEXT]

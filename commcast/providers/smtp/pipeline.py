@@ -1,0 +1,374 @@
+"""The transaction, pipelined (RFC 2920)."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import ClassVar, cast
+
+import aiosmtplib
+
+from commcast.providers.smtp.letter import PIECE, Batch, Feeder, Letter
+from commcast.providers.smtp.opening import offered
+from commcast.providers.smtp.outcomes import Answer, Stage, reply_line
+
+GARBAGE = 0  # stands in place of a code where the bytes are no reply; nothing after them counts
+
+# Far more than RFC 5321 4.5.3.1.5 allows (512), and little enough that no server can fill our memory.
+LONGEST_LINE = 8_192  # bytes
+LONGEST_REPLY = 32_768  # bytes, all lines of it
+
+_LAST = frozenset({b" ", b"\r", b""})  # what follows the code on the last line; "-" on the others
+
+
+class Replies:
+    """Takes bytes in pieces of any size and gives whole replies, each a code and its words."""
+
+    __slots__ = ("_begun", "_code", "_rest", "_size")
+
+    def __init__(self) -> None:
+        self._rest = b""  # a line that has no end yet
+        self._begun: list[bytes] = []  # the lines so far of a reply that goes on
+        self._code, self._size = b"", 0
+
+    @property
+    def is_amid(self) -> bool:
+        """Whether a part of a reply is in that has no end yet."""
+        return bool(self._rest or self._begun)
+
+    def feed(self, data: bytes) -> list[tuple[int, bytes]]:
+        """Return the replies that these bytes complete; (GARBAGE, b"") ends the list where they are none."""
+        lines = (self._rest + data if self._rest else data).split(b"\n")
+        self._rest = lines.pop()
+        found: list[tuple[int, bytes]] = []
+        for line in lines:
+            code, mark = line[:3], line[3:4]
+            if not self._is_sane(code, line):
+                return [*found, (GARBAGE, b"")]
+            if mark in _LAST:
+                found.append((int(code), self._whole(line[4:]) if self._begun else line[4:]))
+            elif mark == b"-":
+                self._begun.append(line[4:])
+                self._code, self._size = code, self._size + len(line)
+            else:
+                return [*found, (GARBAGE, b"")]
+        if len(self._rest) > LONGEST_LINE:
+            found.append((GARBAGE, b""))
+        return found
+
+    def _is_sane(self, code: bytes, line: bytes) -> bool:
+        if not (code.isdigit() and b"100" <= code < b"600") or len(line) > LONGEST_LINE:
+            return False
+        return not self._begun or (code == self._code and self._size + len(line) <= LONGEST_REPLY)
+
+    def _whole(self, last: bytes) -> bytes:
+        text = b"\n".join((*self._begun, last))
+        self._begun, self._size = [], 0
+        return text
+
+
+# The body of a letter up to this size goes in one write with its dot and the next envelope: no socket's send
+# buffer is smaller once the mail before is answered. The dot of a larger one follows when the kernel has
+# taken the body, so that a body that stalls is certainly not taken.
+ONE_WRITE = 16_384  # bytes
+
+_FINAL_DOT = b".\r\n"
+
+
+class Pipeline(asyncio.Protocol):
+    """One open connection, taken over from the library that opened it.
+
+    `_front` is the letter that the next reply speaks of, `_stage` what that reply answers; `_behind` is the
+    letter whose envelope follows the body in flight. From the moment `_stage` is DOT, the final dot may have
+    left; with a `_refusal` it is the lone dot of a letter that has no recipient (RFC 2920 3.1).
+    """
+
+    def __init__(self, feeder: Feeder, client: aiosmtplib.SMTP, timeout: float) -> None:
+        self.offered = offered(client)
+        self._feeder, self._timeout = feeder, timeout
+        self._loop = asyncio.get_running_loop()
+        self._replies = Replies()
+        self._front: Letter | None = None
+        self._behind: Letter | None = None
+        self._stage = Stage.MAIL
+        self._refusal: Answer | None = None
+        self._paused = self._closed = False
+        self._reused = False  # a letter was answered here, so that the connection may have gone stale since
+        self._needs_reset = self._follows_refusal = False
+        self._poured = 0  # bytes of a large body that are written
+        self._unsent = 0  # bytes from the final dot on, in the write that holds it
+        self._expires, self._timer = math.inf, cast(asyncio.TimerHandle | None, None)
+        self._farewell: asyncio.Future[None] | None = None
+        self._transport = cast(asyncio.Transport, client.transport)
+        self._is_plain = self._transport.get_extra_info("sslcontext") is None
+        # Not 0: asyncio's TLS transport pauses at "size >= high", with an empty buffer for ever.
+        self._transport.set_write_buffer_limits(high=1, low=0)
+        self._transport.set_protocol(self)
+
+    # --- what the pool asks
+
+    def give(self, letter: Letter) -> None:
+        """Begin this letter, or send its envelope behind the body on its way."""
+        if self._front is None:
+            self._front, self._refusal = letter, None
+            self._stage = Stage.RESET if self._needs_reset else Stage.MAIL
+            reset = b"RSET\r\n" if self._needs_reset else b""
+            self._transport.write(reset + self._envelope(letter))
+            self._wait()
+            return
+        self._behind = letter
+        self._transport.write(self._envelope(letter))
+
+    def forget(self, batch: Batch) -> None:
+        """End what is before its dot; after it the connection may live on, for the letter behind."""
+        if self._front is not None and self._front.batch is batch and self._stage is not Stage.DOT:
+            self._lose()
+
+    def abort(self) -> None:
+        if not self._closed:
+            self._lose()
+
+    async def leave(self, seconds: float) -> None:
+        if self._front is None and seconds and not self._closed:
+            self._farewell = self._loop.create_future()
+            self._transport.write(b"QUIT\r\n")
+            await asyncio.wait({self._farewell}, timeout=seconds)
+        self.abort()
+
+    # --- what the transport tells
+
+    def data_received(self, data: bytes) -> None:
+        replies = self._replies.feed(data)
+        if self._farewell is not None:
+            self._part()
+            return
+        left = len(replies)
+        for code, text in replies:
+            left -= 1
+            if self._closed:
+                return
+            if code == GARBAGE or self._front is None:
+                self._lose("garbage")
+            elif self._stage is Stage.DATA and (left or self._replies.is_amid):
+                self._lose("garbage")  # an answer to what we have not said yet: no telling what follows
+            else:
+                self._heed[self._stage](self, code, text)
+        if replies and self._front is not None:
+            self._wait()
+
+    def eof_received(self) -> None:
+        self._gone()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._gone()
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if self._stage is Stage.BODY and not self._closed:
+            self._pour()
+
+    # --- one reply after another
+
+    def _heed_reset(self, code: int, text: bytes) -> None:
+        if 200 <= code < 300:
+            self._stage = Stage.MAIL
+            self._needs_reset = False
+        else:
+            self._end(self._answer(code, text))
+
+    def _heed_mail(self, code: int, text: bytes) -> None:
+        if 200 <= code < 300:
+            self._stage = Stage.RCPT
+        elif code == 503 and self._follows_refusal:
+            # "Nested MAIL": the server kept the refused one's envelope, though RFC 5321 4.1.1.4 clears it.
+            self._stage = Stage.RESET
+            self._end(self._answer(code, text))
+        else:
+            self._note(code, text, Stage.RCPT)
+
+    def _heed_rcpt(self, code: int, text: bytes) -> None:
+        if 200 <= code < 300:
+            self._stage = Stage.DATA
+        else:
+            self._note(code, text, Stage.DATA)
+
+    def _heed_data(self, code: int, text: bytes) -> None:
+        refusal = self._refusal
+        if 300 <= code < 400:
+            if refusal is None:
+                self._begin_body()
+            elif refusal.stage is Stage.RCPT:
+                self._write_dot(b"")
+            else:  # the sender refused, but content wanted: there may be a recipient, so not even a dot
+                self._end(refusal)
+            return
+        self._refused(self._answer(code, text))
+
+    def _heed_body(self, code: int, text: bytes) -> None:
+        self._end(self._answer(code, text))  # before the dot there is nothing to answer
+
+    def _heed_dot(self, code: int, text: bytes) -> None:
+        front, refusal = self._front, self._refusal
+        if refusal is None and 200 <= code < 300 and front is not None:
+            front.accepted(_words(text))
+            self._follows_refusal = False
+            self._go_on()
+            return
+        self._refused(self._answer(code, text))
+
+    _heed: ClassVar[dict[Stage, Callable[[Pipeline, int, bytes], None]]] = {
+        Stage.RESET: _heed_reset,
+        Stage.MAIL: _heed_mail,
+        Stage.RCPT: _heed_rcpt,
+        Stage.DATA: _heed_data,
+        Stage.BODY: _heed_body,
+        Stage.DOT: _heed_dot,
+    }
+
+    def _refused(self, answer: Answer) -> None:
+        """End the letter in front by the first refusal of it; the connection goes on where it can."""
+        if answer.keeps_connection:
+            self._finish(self._refusal or answer)
+        else:
+            self._end(answer)
+
+    def _note(self, code: int, text: bytes, then: Stage) -> None:
+        """Keep a refusal until DATA is answered as well: that was sent already."""
+        answer = self._answer(code, text)
+        if not answer.keeps_connection:
+            self._end(answer)
+            return
+        self._refusal = self._refusal or answer
+        self._stage = then
+
+    def _answer(self, code: int, text: bytes) -> Answer:
+        words = _words(text)
+        return Answer(self._stage, reply_line(code, words), words)
+
+    # --- what goes out
+
+    def _envelope(self, letter: Letter) -> bytes:
+        return b"MAIL %b\r\nRCPT %b\r\nDATA\r\n" % (letter.from_line(self.offered.size), letter.to_line())
+
+    def _begin_body(self) -> None:
+        body = cast(Letter, self._front).body
+        if len(body) <= ONE_WRITE:
+            self._write_dot(body)
+        else:
+            self._stage, self._poured = Stage.BODY, 0
+            self._pour()
+
+    def _pour(self) -> None:
+        """Write as much of a large body as is taken, and its dot when all of it is out of our hands."""
+        body = cast(Letter, self._front).body
+        while self._poured < len(body) and not self._paused:
+            self._transport.write(body[self._poured : self._poured + PIECE])
+            self._poured += PIECE
+        if not self._paused:
+            self._write_dot(b"")
+            self._wait()
+
+    def _write_dot(self, body: bytes) -> None:
+        """Write the final dot, with what stands before it and the envelope of the next behind it.
+
+        The envelope does not wait for a letter where none is there: it follows by itself when one comes.
+        Tried: a pause of 0.1 to 4 ms for it saves writes, and loses more than it saves.
+        """
+        self._stage = Stage.DOT  # first of all: from here on the dot may have left
+        self._behind = self._feeder.take(self)
+        after = self._envelope(self._behind) if self._behind is not None else b""
+        self._unsent = len(_FINAL_DOT) + len(after)
+        self._transport.write(b"%b.\r\n%b" % (body, after))
+        if self._behind is None:
+            self._feeder.has_room(self)
+
+    # --- ends
+
+    def _finish(self, answer: Answer) -> None:
+        """Tell a refusal, after which the server may still hold the refused envelope."""
+        cast(Letter, self._front).answered(answer)
+        self._needs_reset = self._behind is None
+        self._follows_refusal = self._behind is not None
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """The letter in front is answered: the one behind comes to the front."""
+        self._reused, self._refusal = True, None
+        self._stage = Stage.MAIL
+        self._front, self._behind = self._behind, None
+        if self._front is None:
+            self._feeder.is_free(self)
+        elif self._front.batch.is_closed:
+            self._lose()
+
+    def _gone(self) -> None:
+        if self._farewell is not None:
+            self._part()
+        elif not self._closed:
+            self._lose()
+
+    def _part(self) -> None:
+        if self._farewell is not None and not self._farewell.done():
+            self._farewell.set_result(None)
+
+    def _lose(self, said: str = "lost") -> None:
+        self._end(Answer(self._stage, said))
+
+    def _end(self, answer: Answer) -> None:
+        """Give the connection up. `answer` is what became of the letter in front, unless it was refused."""
+        front, behind = self._front, self._behind
+        self._close()
+        if front is not None:
+            if self._refusal is not None:
+                front.answered(self._refusal)
+            elif self._reused and answer.was_stale:
+                self._feeder.again(front)
+            else:
+                front.answered(answer)
+        if behind is not None:
+            behind.answered(Answer(Stage.MAIL, "lost"))
+        self._feeder.is_gone(self)
+
+    def _close(self) -> None:
+        self._closed = True
+        self._front = self._behind = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._transport.abort()
+
+    # --- time
+
+    def _wait(self) -> None:
+        """Allow the next step its time; one timer a connection, moved only where it would come too late."""
+        due = cast(Letter, self._front).due
+        self._expires = min(self._loop.time() + self._timeout, due)
+        if self._timer is None or self._timer.when() > self._expires:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._expires, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        if self._front is None or self._closed:
+            return
+        if self._loop.time() < self._expires:
+            self._set_timer()
+            return
+        if self._stage is Stage.DOT and self._dot_is_ours():
+            self._stage = Stage.BODY
+        self._lose("silence")
+
+    def _dot_is_ours(self) -> bool:
+        """Whether the final dot is still in our own buffer, as far as one can know: TLS hides it."""
+        return self._is_plain and self._transport.get_write_buffer_size() >= self._unsent
+
+
+def _words(text: bytes) -> str:
+    return text.decode("utf-8", "replace").strip()

@@ -1,0 +1,126 @@
+"""The Twilio adapter: one request a text, over kept connections."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+
+from commcast.config.settings import TwilioProvider
+from commcast.model.incident import Channel
+from commcast.model.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind, Sms
+from commcast.providers.turns import HaltedError, Turns, as_they_come
+from commcast.providers.twilio.client import Credentials, TwilioClient, is_e164, sendable
+from commcast.providers.twilio.outcomes import is_doubtful, outcome
+
+FIRST_DOUBTS = 3  # so many refused by a number that we do not know, and none accepted: it is us, not them
+LONGEST_VALIDITY = 36_000  # seconds that Twilio keeps a text in its queue, at most
+ASK_AGAIN = 1.0  # seconds after which one such refusal is looked at again, when others may have been accepted
+LATE_VALIDITY = 3600  # seconds for a text that goes after the promise on purpose
+_SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
+_SHORT_CODE = re.compile(r"[0-9]{3,8}")
+
+
+class TwilioAdapter:
+    """Texts through Twilio's Messages API.
+
+    `deadline` is the longest that one hand-over lasts, in seconds: a lease must be longer. `clock` gives
+    aware now. Raises ProviderError where HTTPS_PROXY cannot work.
+
+    The sender: a messaging service where one is set (or where the message's sender is one), which picks a
+    number for each reader; a sender beside it that is a number or a short code is the one of its pool that is
+    used. A name beside a service is left out: where a country takes no names, the service has a number.
+    """
+
+    channel = Channel.SMS
+    name = "twilio"
+    batch_size = 1
+
+    def __init__(
+        self, provider: TwilioProvider, credentials: Credentials, clock: Callable[[], datetime]
+    ) -> None:
+        self.connections = provider.connections
+        self.per_second = provider.per_second
+        self.window = provider.connections
+        self.deadline = provider.timeout.total_seconds()
+        self._provider, self._clock = provider, clock
+        self._client = TwilioClient(provider.base_url, credentials, self.deadline, provider.connections)
+        self._turns = Turns(provider.connections)
+        self._accepts, self._doubts = False, 0
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._client.__aexit__(kind, error, trace)
+
+    def halt(self) -> None:
+        """Begin no further text; those in flight finish."""
+        self._turns.halt()
+
+    async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+        """Yield one outcome a text as answers come: as many are under way as there are connections."""
+        texts = [(item.delivery, item.message) for item in batch if isinstance(item.message, Sms)]
+        if len(texts) < len(batch):
+            raise TypeError("twilio carries texts only")
+        async with aclosing(as_they_come(self._in_turn(*text) for text in texts)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def _in_turn(self, delivery: int, sms: Sms) -> Outcome:
+        try:
+            async with self._turns:
+                return await self._hand_over(delivery, sms)
+        except HaltedError:
+            return Outcome(delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN)
+
+    async def _hand_over(self, delivery: int, sms: Sms) -> Outcome:
+        if not is_e164(sms.to):
+            return Outcome(delivery, OutcomeKind.REJECTED, "it is not a number with a country code")
+        sender = self._sender(sms.sender)
+        if not sender:
+            words = "there is no sender: set messaging_service or from"
+            return Outcome(delivery, OutcomeKind.NOT_TAKEN, words, blame=Blame.ACCOUNT)
+        answer = await self._client.create_message(**sender, **self._fields(sms))
+        found = outcome(delivery, answer, self._clock())
+        self._accepts |= found.kind is OutcomeKind.ACCEPTED
+        if found.kind is not OutcomeKind.REJECTED or not is_doubtful(answer):
+            return found
+        self._doubts += 1
+        if self._accepts:
+            return found
+        if self._doubts >= FIRST_DOUBTS:
+            words = f"Twilio refuses whatever it is handed ({answer.status})"
+            return Outcome(delivery, OutcomeKind.NOT_TAKEN, words, blame=Blame.ACCOUNT)
+        # Nobody is refused for good by what may be our fault: they are asked about again.
+        return Outcome(delivery, OutcomeKind.NOT_TAKEN, found.detail, retry_after=ASK_AGAIN)
+
+    def _sender(self, sender: str) -> dict[str, Any]:
+        service = sender if _SERVICE.fullmatch(sender) else self._provider.messaging_service
+        if not service:
+            return {"from_": sendable(sender)} if sender else {}
+        is_number = is_e164(sender) or _SHORT_CODE.fullmatch(sender)
+        return {"messaging_service_sid": service, **({"from_": sender} if is_number else {})}
+
+    def _fields(self, sms: Sms) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "to": sms.to,
+            "body": sendable(sms.body),
+            # Look-alikes are replaced before a person sees the preview: what was shown is what goes.
+            "smart_encoded": False,
+        }
+        if sms.valid_until is not None:
+            left = int((sms.valid_until - self._clock()).total_seconds())
+            fields["validity_period"] = min(left, LONGEST_VALIDITY) if left > 0 else LATE_VALIDITY
+        if self._provider.status_callback:
+            fields["status_callback"] = self._provider.status_callback
+        return fields

@@ -1,0 +1,328 @@
+"""What Twilio can be asked: which texts it has, what became of them, and what the account is."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from commcast.config.settings import TwilioProvider
+from commcast.errors import TryAgain
+from commcast.model.incident import Channel
+from commcast.model.message import Receipt, ReceiptKind
+from commcast.providers.base import Asked, Refused, Seen, Sighting
+from commcast.providers.http import HttpAnswer, Trouble
+from commcast.providers.twilio.client import (
+    GAVE_UP,
+    Credentials,
+    TwilioClient,
+    error_code,
+    is_e164,
+    message_sid,
+    parsed,
+    sendable,
+)
+
+CONSOLE = "https://console.twilio.com/"
+_BEFORE = timedelta(minutes=2)  # by how much Twilio's clock may differ from ours
+_AFTER = timedelta(minutes=10)  # and how late it may make a message of a request
+_DAY = timedelta(days=1)
+_LONGEST_NAME = 120
+_TRIAL = "Sent from your Twilio trial account - "  # what a trial account writes before every text
+_ARRIVED = frozenset({"delivered", "read"})
+# What a later error number says, and whether the number should be told nothing more. Sources: one page a
+# number under https://www.twilio.com/docs/api/errors. Unreachable today (30003, 30005, 30008) says nothing of
+# tomorrow. 21610 comes late where a messaging service sends.
+_LATER: Mapping[str, tuple[str, bool]] = {
+    "21610": ("opted out", True),
+    "30001": ("the queue was full", False),
+    "30002": ("the account is suspended", False),
+    "30003": ("unreachable", False),
+    "30004": ("blocked", True),
+    "30005": ("unknown number", False),
+    "30006": ("landline", True),
+    "30007": ("filtered", False),
+    "30008": ("unknown error", False),
+}
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The account as Twilio names it: `status` is "active" where it may send, `type` is "Trial" or "Full"."""
+
+    status: str
+    type: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """One outbound message of the account's list."""
+
+    sid: str
+    to: str
+    words: str
+    state: str
+    code: str
+    created: datetime | None
+    changed: datetime | None
+
+    @property
+    def gave_up(self) -> bool:
+        return self.state in GAVE_UP
+
+    @property
+    def reason(self) -> str:
+        """Why it did not arrive, in few words."""
+        words = _LATER[self.code][0] if self.code in _LATER else self.state
+        return ": ".join(filter(None, (self.code, words)))
+
+    def says(self, words: str) -> bool:
+        return words in {self.words, self.words.removeprefix(_TRIAL)}
+
+    def is_of(self, asked: Asked) -> bool:
+        """Whether it was made when this delivery was handed over."""
+        at = self.created
+        return at is not None and asked.begun - _BEFORE <= at <= asked.ended + _AFTER
+
+
+class TwilioRecords:
+    """The records of one account. `clock` gives aware now; `pause` is in seconds, and `sleep` waits for it.
+
+    Raises ProviderError where HTTPS_PROXY cannot work.
+    """
+
+    channel = Channel.SMS
+    name = "twilio"
+
+    def __init__(
+        self,
+        provider: TwilioProvider,
+        credentials: Credentials,
+        clock: Callable[[], datetime],
+        pause: float = 10.0,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        timeout = provider.timeout.total_seconds()
+        self._client = TwilioClient(provider.base_url, credentials, timeout, provider.connections)
+        self._variables, self._at_once, self._clock = credentials.variables, provider.connections, clock
+        self._pause, self._sleep = pause, sleep
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._client.__aexit__(kind, error, trace)
+
+    async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:
+        """Yield what the list of messages says. What is not in it is looked for again after the pause: the
+        list lags. The second look goes without dates: a text that still waits in the queue was not sent yet.
+        """
+        given = set(known)
+        groups: dict[str, list[Asked]] = {}
+        for each in sorted(asked, key=lambda each: each.begun):
+            if is_e164(each.address):
+                groups.setdefault(each.address, []).append(each)
+            else:
+                yield Sighting(each.delivery, Seen.CANNOT, detail="it is not a number that can be asked for")
+        lost: dict[str, list[Asked]] = {}
+        async for group, texts in self._ask(groups, is_dated=True):
+            for each in group:
+                if (found := _found(each, texts, given)) is not None:
+                    yield found
+                else:
+                    lost.setdefault(each.address, []).append(each)
+        if not lost:
+            return
+        await self._sleep(self._pause)
+        async for group, texts in self._ask(lost, is_dated=False):
+            for each in group:
+                yield _found(each, texts, given) or _missed(each, texts)
+
+    async def receipts(self, since: datetime, open_ids: Collection[str]) -> AsyncIterator[Receipt]:
+        """Yield what became of these messages, each once; nothing of what is still on its way."""
+        waiting = set(open_ids)
+        if not waiting:
+            return
+        async for page in self._client.list_messages(date_sent_after=_day(since - _DAY)):
+            for text in self._texts(page):
+                if text.sid in waiting:
+                    waiting.discard(text.sid)
+                    if text.gave_up or text.state in _ARRIVED:
+                        yield self._receipt(text)
+            if not waiting:
+                return
+
+    async def account(self) -> Account:
+        """Return what the account is. Raises Refused or TryAgain."""
+        found = self._checked(await self._client.account(), "the account")
+        words = (_shown(found.get(name)) for name in ("status", "type", "friendly_name"))
+        return Account(*words)
+
+    async def balance(self) -> tuple[Decimal, str]:
+        """Return the account's money and its currency ("USD"). Raises Refused or TryAgain."""
+        found = self._checked(await self._client.balance(), "the balance")
+        try:
+            amount = Decimal(str(found.get("balance")))
+        except InvalidOperation:
+            amount = Decimal("NaN")
+        if not amount.is_finite():
+            raise TryAgain("Twilio's answer makes no sense; nothing was learnt from it")
+        return amount, _shown(found.get("currency"))
+
+    async def knows_sender(self, sender: str) -> bool | None:
+        """Return whether a number or a messaging service is the account's own; None for any other sender.
+
+        A name or a short code cannot be asked for in one way. Raises Refused or TryAgain.
+        """
+        if re.fullmatch("MG[0-9a-fA-F]{32}", sender):
+            answer = await self._client.messaging_service(sender)
+            if answer.trouble is None and answer.status == 404:
+                return False
+            return self._checked(answer, "the messaging service").get("sid") == sender
+        if not is_e164(sender):
+            return None
+        found = self._checked(await self._client.numbers_like(sender), "the account's numbers")
+        return any(row.get("phone_number") == sender for row in _rows(found, "incoming_phone_numbers"))
+
+    async def _ask(
+        self, groups: Mapping[str, list[Asked]], *, is_dated: bool
+    ) -> AsyncIterator[tuple[list[Asked], list[_Text]]]:
+        """Yield each number's deliveries with the number's messages; several numbers are asked at once."""
+        waiting = list(groups.values())
+        for start in range(0, len(waiting), self._at_once):
+            part = waiting[start : start + self._at_once]
+            for group, texts in zip(
+                part, await _together([self._texts_to(group, is_dated) for group in part]), strict=True
+            ):
+                yield group, texts
+
+    async def _texts_to(self, group: Sequence[Asked], is_dated: bool) -> list[_Text]:
+        begun, ended = min(each.begun for each in group), max(each.ended for each in group)
+        # Whole days, one more on each side: Twilio sends for up to ten hours, and reads a bound by the day.
+        dates = {"date_sent_after": _day(begun - _DAY), "date_sent_before": _day(ended + 2 * _DAY)}
+        to = group[0].address
+        texts: list[_Text] = []
+        async for page in self._client.list_messages(to=to, **(dates if is_dated else {})):
+            these = list(self._texts(page))
+            texts += [text for text in these if text.to == to]
+            # The newest come first: nothing of that time is on a later page.
+            if these and all(text.created and text.created < begun - _DAY for text in these):
+                break
+        return texts
+
+    def _texts(self, page: HttpAnswer) -> Iterator[_Text]:
+        for row in _rows(self._checked(page, "its messages"), "messages"):
+            sid = message_sid(row)
+            if sid and str(row.get("direction")).startswith("outbound"):
+                yield _Text(
+                    sid,
+                    str(row.get("to")),
+                    _words(str(row.get("body") or "")),
+                    _shown(row.get("status")),
+                    error_code(row.get("error_code")),
+                    _time(row.get("date_created")),
+                    _time(row.get("date_updated")) or _time(row.get("date_sent")),
+                )
+
+    def _receipt(self, text: _Text) -> Receipt:
+        at = text.changed or self._clock()
+        if not text.gave_up:
+            return Receipt(ReceiptKind.DELIVERED, at, provider_id=text.sid)
+        suppress = text.code in _LATER and _LATER[text.code][1]
+        return Receipt(ReceiptKind.FAILED, at, text.reason, provider_id=text.sid, suppress=suppress)
+
+    def _checked(self, answer: HttpAnswer, what: str) -> dict[str, Any]:
+        """Return the object in a good answer. Raises Refused or TryAgain for any other."""
+        if answer.trouble is Trouble.CERTIFICATE:
+            raise Refused(
+                "Twilio's certificate is not trusted; look at base_url, and at the authorities here"
+            )
+        if answer.trouble is not None:
+            raise TryAgain(f"Twilio cannot be asked for {what} now ({answer.trouble.words})")
+        if answer.status in {401, 403}:
+            raise Refused(
+                f"Twilio refuses to tell {what} ({answer.status}); check {self._variables} at {CONSOLE}"
+            )
+        if answer.status in {408, 425, 429} or answer.status >= 500:
+            raise TryAgain(f"Twilio cannot be asked for {what} now ({answer.status})")
+        if answer.status != 200:
+            where = f"check TWILIO_ACCOUNT_SID at {CONSOLE} and base_url"
+            raise Refused(f"Twilio does not tell {what} ({answer.status}); {where}")
+        if not (found := parsed(answer)):
+            raise TryAgain("Twilio's answer makes no sense; nothing was learnt from it")
+        return found
+
+
+async def _together(asking: Sequence[Awaitable[_R]]) -> list[_R]:
+    """Return what all of these give; where one fails, the others are ended first."""
+    tasks = [asyncio.ensure_future(each) for each in asking]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _found(asked: Asked, texts: Sequence[_Text], given: set[str]) -> Sighting | None:
+    """Return the sighting of our very words; `given` are messages that belong to other deliveries."""
+    words = _words(sendable(asked.words))
+    same = [text for text in texts if text.is_of(asked) and text.says(words) and text.sid not in given]
+    if not same:
+        return None
+    # Sent once is taken, whatever became of a second one.
+    first = min(same, key=lambda text: (text.gave_up, text.created))
+    given.add(first.sid)
+    many = f"{len(same)} messages have our words" if len(same) > 1 else ""
+    detail = "; ".join(filter(None, (first.reason if first.gave_up else "", many)))
+    return Sighting(asked.delivery, Seen.REFUSED if first.gave_up else Seen.TAKEN, first.sid, detail)
+
+
+def _missed(asked: Asked, texts: Sequence[_Text]) -> Sighting:
+    others = sum(text.is_of(asked) for text in texts)
+    if not others:
+        return Sighting(asked.delivery, Seen.NOTHING)
+    return Sighting(asked.delivery, Seen.FOREIGN, detail=f"other messages at that time: {others}")
+
+
+def _rows(found: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    rows = found.get(name)
+    if not isinstance(rows, list):
+        raise TryAgain("Twilio's answer makes no sense; nothing was learnt from it")
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _words(text: str) -> str:
+    return text.replace("\r\n", "\n")
+
+
+def _shown(found: object) -> str:
+    """Return words of Twilio's as they can be shown: on one line, not long, and without an address."""
+    text = "".join(letter if letter.isprintable() else " " for letter in str(found or "")[:1000])
+    return " ".join(re.sub(r"\S*@\S*|\+?\d{7,}", "*", text).split())[:_LONGEST_NAME]
+
+
+def _day(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%d")
+
+
+def _time(text: object) -> datetime | None:
+    try:
+        at = parsedate_to_datetime(str(text))
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

@@ -1,0 +1,271 @@
+"""Mail addresses and phone numbers: what to send to, compare, and log."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+
+import phonenumbers
+from email_validator import EmailNotValidError, validate_email
+from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
+
+_LONGEST_CODE = 3
+_E164_DIGITS = range(7, 16)  # as many as addresses.py takes, the country code among them
+_OUTSIDE_COUNTRIES = "001"  # the library's region of codes that no country has: satellites, +800
+_NOBODYS = re.compile("(?!)")
+
+
+class NumberingPlans:
+    """Judges E.164 numbers without parsing them.
+
+    The library's verdict on a number written as + and digits depends on its country's tables alone: what a
+    national prefix looks like, how long a number is, and which ones are premium-rate. Where no prefix can be
+    stripped, the first digit is no zero, the length is possible and no premium-rate plan of that country code
+    matches, the library returns the very same digits. A test compares the two over numbers of every country.
+    """
+
+    def __init__(self) -> None:
+        self._plans: dict[str, re.Pattern[str]] = {}
+
+    def is_plain(self, text: str) -> bool:
+        """Return whether `text` is surely an ordinary number in E.164. False says nothing."""
+        head = text[: _LONGEST_CODE + 1]
+        plan = self._plans.get(head)
+        if plan is None:
+            plan = self._learn(head)
+        return plan.fullmatch(text) is not None
+
+    def _learn(self, head: str) -> re.Pattern[str]:
+        if not re.fullmatch(r"\+[1-9][0-9]{2}", head):
+            return _NOBODYS  # not kept: heads of this kind are without number
+        codes = [int(head[1 : end + 1]) for end in range(1, _LONGEST_CODE + 1)]
+        code = next((code for code in codes if code in COUNTRY_CODE_TO_REGION_CODE), None)
+        plan = self._plans[head] = _NOBODYS if code is None else _plan(code)
+        return plan
+
+
+def _plan(code: int) -> re.Pattern[str]:
+    """Return the pattern of the plain numbers under a country code. No country code begins another one."""
+    tables = list(_tables(code))
+    general = tables[0].general_desc
+    lengths = general.possible_length if general else ()
+    if not lengths:
+        return _NOBODYS
+    barred = [table.premium_rate.national_number_pattern for table in tables if table.premium_rate]
+    refused = "".join(f"(?!(?:{pattern})$)" for pattern in barred if pattern)
+    prefix = tables[0].national_prefix_for_parsing
+    stripped = f"(?!{prefix})" if prefix else ""
+    digits = "|".join(
+        f"[1-9][0-9]{{{length - 1}}}" for length in lengths if len(str(code)) + length in _E164_DIGITS
+    )
+    return re.compile(rf"\+{code}{stripped}{refused}(?:{digits or '(?!)'})", re.ASCII)
+
+
+def _tables(code: int) -> Iterator[PhoneMetadata]:
+    """Yield the tables of all that share a country code, the main one first."""
+    for region in COUNTRY_CODE_TO_REGION_CODE[code]:
+        if region == _OUTSIDE_COUNTRIES:
+            table = PhoneMetadata.metadata_for_nongeo_region(code)
+        else:
+            table = PhoneMetadata.metadata_for_region(region)
+        if table is not None:
+            yield table
+
+
+_LONGEST_EMAIL = 254  # RFC 5321 4.5.3.1.3, without the angle brackets
+_LONGEST_PHONE = 40
+
+# The plain shape that nearly every address has. What matches is surely valid (a test compares it with the
+# library over generated addresses); all else takes the slow road. A label with two hyphens may be punycode.
+_SHAPE = (
+    r"(?=[^@\n]{1,64}@)[A-Za-z0-9_+]+(?:[.-][A-Za-z0-9_+]+)*@"
+    r"(?:[A-Za-z0-9]{1,30}(?:-[A-Za-z0-9]{1,30})?\.)+"
+    r"(?!(?i:alt|arpa|invalid|local|localhost|onion|test)$)[A-Za-z]{2,24}"
+)
+_PLAIN = re.compile(_SHAPE)
+# A column of them, empty cells too, one a line. Atomic: what does not match is given up at once.
+_PLAIN_LINES = re.compile(rf"(?>(?:{_SHAPE})?\n)*+", re.MULTILINE)
+_CAPITAL_IN_DOMAIN = re.compile(r"@[^\n]*[A-Z]")
+# Reserved for networks without the public DNS (RFC 2606, 6762): right in a rehearsal or behind one's relay.
+_PRIVATE_DOMAIN = re.compile(r"(?:.+\.)?(?:localhost|local|invalid)", re.IGNORECASE)
+_STAND_IN = ".test"  # put behind a private domain, it lets the library judge the rest
+
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+_PHONE_SHAPE = re.compile(r"[+(0-9][0-9 ()/.\-]+")
+_SPREADSHEET = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?[eE][+-]?[0-9]+|[0-9]{7,}[.,]0*")
+_INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_MASK = "…"
+_PLANS = NumberingPlans()  # learned from the library once a process, a country code at a time
+
+
+def normalise_email(text: str) -> tuple[str, str]:
+    """Return (address to send to, key to compare with).
+
+    The domain of both is lower case and ASCII (punycode), as it goes on the wire; the key is lower case
+    throughout. A local part outside ASCII is kept: only a server with SMTPUTF8 takes it.
+    Dots and "+tags" are kept: to most providers they name another mailbox.
+    Raises ValueError("what; remedy"), without the address.
+    """
+    address = text.strip(" \t")
+    if len(address) <= _LONGEST_EMAIL and _PLAIN.fullmatch(address):
+        local, _, domain = address.rpartition("@")
+    else:
+        local, domain = _validated(address)
+    address = f"{local}@{domain.lower()}"
+    return address, address.lower()
+
+
+def normalise_any(text: str, region: str) -> tuple[bool, str, str]:
+    """Return (whether it is a mail address, the address, key to compare with) of what may be mail or phone.
+
+    Raises ValueError("what; remedy"), without the address.
+    """
+    if "@" in text:
+        return True, *normalise_email(text)
+    if not re.search("[0-9]", text):
+        raise ValueError(
+            "is neither a mail address nor a phone number; write one such as dana@example.com or +49 30 23125"
+        )
+    phone = normalise_phone(text, region)
+    return False, phone, phone
+
+
+def plain_emails(cells: Sequence[str]) -> tuple[Sequence[str], Sequence[str], frozenset[int]]:
+    """Return (addresses, keys, which cells are not plain) of a column, as `normalise_email` gives them.
+
+    A cell that is not plain is to be judged by itself; what stands in its place here means nothing. An empty
+    cell stays empty.
+    """
+    joined = "\n".join(cells) + "\n"
+    if joined.count("\n") != len(cells):
+        return cells, cells, frozenset(range(len(cells)))  # a line feed inside a cell, as JSON can write it
+    odd = _not_plain(joined, cells)
+    keys = joined.lower().split("\n")[:-1]
+    addresses = cells if _CAPITAL_IN_DOMAIN.search(joined) is None else [*map(_with_small_domain, cells)]
+    return addresses, keys, odd
+
+
+def _not_plain(joined: str, cells: Sequence[str]) -> frozenset[int]:
+    whole = _PLAIN_LINES.match(joined)
+    if whole is not None and whole.end() == len(joined) and max(map(len, cells)) <= _LONGEST_EMAIL:
+        return frozenset()
+    return frozenset(
+        index
+        for index, cell in enumerate(cells)
+        if cell and not (len(cell) <= _LONGEST_EMAIL and _PLAIN.fullmatch(cell))
+    )
+
+
+def _with_small_domain(address: str) -> str:
+    local, at, domain = address.rpartition("@")
+    return local + at + domain.lower()
+
+
+def normalise_phone(text: str, region: str) -> str:
+    """Return the number as E.164 (+491701234567).
+
+    A national number is read as one of `region` (a country such as "DE"); without a region it is refused,
+    for a guess would tell a stranger. Raises ValueError("what; remedy"), without the number.
+    """
+    text = text.strip(" \t")
+    if _PLANS.is_plain(text):
+        return text
+    if not _E164.fullmatch(text):
+        _check_phone_shape(text, region)
+    number = _parsed(text, region)
+    if phonenumbers.number_type(number) == phonenumbers.PhoneNumberType.PREMIUM_RATE:
+        raise ValueError("is a premium-rate number, which costs us or the reader; write an ordinary number")
+    normal = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    # Zeros upon zeros (+31 00…): what would lose another one when it is read again is nobody's number.
+    if not _E164.fullmatch(normal) or phonenumbers.parse(normal) != number:
+        raise ValueError("is not a number the whole world can dial; write +, the country code and the number")
+    return normal
+
+
+def odd_phones(cells: Iterable[str]) -> frozenset[int]:
+    """Return which cells of a column are neither empty nor a number that stands as it is written."""
+    is_plain = _PLANS.is_plain
+    return frozenset(index for index, cell in enumerate(cells) if cell and not is_plain(cell))
+
+
+def _parsed(text: str, region: str) -> phonenumbers.PhoneNumber:
+    try:
+        number = phonenumbers.parse(text, region or None)
+    except phonenumbers.NumberParseException:
+        raise ValueError("is not a phone number; write +, the country code and the number") from None
+    # Without + and without a trunk zero only full validity tells a number from one that lost its +49 or +33.
+    certain = phonenumbers.is_possible_number if text[0] in "+0" else phonenumbers.is_valid_number
+    if not certain(number):
+        raise ValueError("is too short or too long for its country; check it against its source")
+    return number
+
+
+def mask(address: str) -> str:
+    """Return what may stand in a log or an error: d…@example.com for mail, …0123 for a phone, else only "…".
+
+    The result is harmless on a terminal, whatever was put in.
+    """
+    local, at, domain = address.strip().rpartition("@")
+    if at:
+        return f"{_shown(local[:1])}{_MASK}@{_shown(domain[:60])}"
+    digits = re.sub(r"[^0-9]", "", address)
+    return f"{_MASK}{digits[-4:]}" if len(digits) >= 7 else _MASK
+
+
+def _shown(text: str) -> str:
+    return "".join(char if char.isprintable() and char != " " else _MASK for char in text)
+
+
+def _validated(address: str) -> tuple[str, str]:
+    """Return (local part, ASCII domain) of an address that the library has judged."""
+    if not address:
+        raise ValueError("is empty; write an address such as dana@example.com")
+    if len(address) > _LONGEST_EMAIL:
+        raise ValueError(f"is longer than {_LONGEST_EMAIL} characters; write one address")
+    if (found := _invisible(address)) is not None:
+        raise ValueError(f"holds the invisible character {found}; type the address anew")
+    if address.startswith("-"):
+        raise ValueError("starts with a dash, which mail programs take for an option; write another address")
+    domain = address.rpartition("@")[2]
+    stand_in = _STAND_IN if _PRIVATE_DOMAIN.fullmatch(domain) else ""
+    try:
+        judged = validate_email(
+            address + stand_in, check_deliverability=False, test_environment=True, strict=True
+        )
+    except EmailNotValidError as error:
+        raise ValueError(
+            f"is not an email address ({_reason(error)}); write one such as dana@example.com"
+        ) from None
+    return judged.local_part, judged.ascii_domain.removesuffix(stand_in)
+
+
+def _reason(error: EmailNotValidError) -> str:
+    """Return the library's reason, fit for a sentence; it names characters, never the address."""
+    text = "".join(char if char.isprintable() else _MASK for char in str(error))[:120]
+    return text[:1].lower() + text[1:].rstrip(".").replace(";", ",")
+
+
+def _check_phone_shape(text: str, region: str) -> None:
+    """Raise ValueError for anything that the phone library would read with too much good will."""
+    if not text:
+        raise ValueError("is empty; write +, the country code and the number")
+    if (found := _invisible(text)) is not None:
+        raise ValueError(f"holds the invisible character {found}; type the number anew")
+    if _SPREADSHEET.fullmatch(text):
+        raise ValueError("was turned into a sum by a spreadsheet; format its column as text and export again")
+    if len(text) > _LONGEST_PHONE or not _PHONE_SHAPE.fullmatch(text):
+        raise ValueError(
+            "holds more than digits, spaces and ( ) / . -; write +, country code and number, no extension"
+        )
+    if not text.startswith("+") and not region:
+        raise ValueError("has no country code; write it with one (+49…), or set region under [channels.sms]")
+    if text[0] not in "+0(" and phonenumbers.ndd_prefix_for_region(region, True) == "0":
+        raise ValueError(
+            "lacks its + or its leading 0, as spreadsheets do to it; write +, the country code and the number"
+        )
+
+
+def _invisible(text: str) -> str | None:
+    """Return the code point (U+200B) of the first character of `text` that nobody can see."""
+    return next((f"U+{ord(char):04X}" for char in text if unicodedata.category(char) in _INVISIBLE), None)

@@ -1,0 +1,429 @@
+"""CSV and JSON Lines -> named cells by blocks, with places; hostile files refused."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import repeat
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault, InputError
+
+LONGEST_LINE = 64 * 1024  # bytes
+CORE_COLUMNS = ("email", "phone", "name", "locale", "timezone", "components", "tags", "level")
+
+# Names that templates already read as recipient.<name>, or that Jinja finds on a mapping before its items.
+_TAKEN = frozenset({"greeting", "by_email", "email_key", "line", "extra"}) | frozenset(dir(dict))
+_COLUMN = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_MOST_COLUMNS = 100
+_SLIP = 0.8  # how like a known column a name is that is surely a slip for it
+
+Cells = Mapping[str, str | tuple[str, ...]]
+
+
+class Format(Protocol):
+    """How one line of a list becomes named cells."""
+
+    def cells(self, text: str) -> Cells | None:
+        """Return the line's cells by column, None for a blank line. Raises Broken."""
+
+    def column(self, text: str, name: str) -> int:
+        """Return where the cell `name` starts in the line, from 1; 1 where the line lacks it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row of a list and its place in the file."""
+
+    number: int
+    cells: Cells
+    text: str
+    format: Format
+
+    def column(self, name: str) -> int:
+        """Return where the cell `name` starts, from 1."""
+        return self.format.column(self.text, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Many rows of a list side by side: of each column the cells, one a row. Every cell is text."""
+
+    numbers: Sequence[int]
+    texts: Sequence[str]
+    columns: Mapping[str, Sequence[str]]
+    format: Format
+
+    def line(self, index: int) -> Line | None:
+        """Return one row by itself, None where it is blank."""
+        text = self.texts[index]
+        cells = self.format.cells(text)
+        return None if cells is None else Line(self.numbers[index], cells, text, self.format)
+
+
+class Broken(Exception):
+    """A line that does not fit the file's structure: then no row of the file can be trusted."""
+
+    def __init__(self, column: int, what: str, remedy: str) -> None:
+        super().__init__(what)
+        self.column, self.what, self.remedy = column, what, remedy
+
+    def fault(self, name: str, number: int) -> Fault:
+        return Fault(name, number, self.column, self.what, self.remedy)
+
+
+def _clean(block: bytes) -> str | None:
+    """Return a block as text with lines that end in LF alone; None where any of its lines is in doubt."""
+    block = block.replace(b"\r\n", b"\n").removesuffix(b"\r")
+    if len(block) > LONGEST_LINE or b"\r" in block or b"\0" in block:
+        return None
+    try:
+        return block.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def decoded(raw: bytes) -> str:
+    if len(raw) > LONGEST_LINE:
+        raise Broken(1, "the line is longer than 64 KiB", "write one recipient a line")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise Broken(1, "this is UTF-16", "save the file as UTF-8")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        column = len(raw[: error.start].decode("utf-8")) + 1
+        raise Broken(column, "this is not UTF-8 text", "save the file as UTF-8") from None
+    if "\0" in text:
+        raise Broken(text.index("\0") + 1, "holds a NUL character", "save the file as UTF-8 text")
+    if "\r" in text:
+        raise Broken(text.index("\r") + 1, "holds a lone carriage return", "end each line with LF or CRLF")
+    return text
+
+
+class Table:
+    """Lines of cells under a header. A quoted cell ends on its line: an open quote cannot swallow people."""
+
+    def __init__(self, columns: tuple[str, ...], delimiter: str) -> None:
+        self._columns, self._delimiter = columns, delimiter
+
+    @classmethod
+    def from_header(cls, text: str, delimiter: str) -> Table:
+        delimiter = delimiter or max(",;\t", key=text.count)
+        columns = tuple(cell.strip() for cell in _split(text, delimiter))
+        places = _starts(text, delimiter)
+        if len(columns) > _MOST_COLUMNS:
+            raise Broken(1, f"more than {_MOST_COLUMNS} columns", "keep those that templates use")
+        for index, column in enumerate(columns):
+            _check_column(column, places[index])
+            if column in columns[:index]:
+                raise Broken(places[index], f"column {column} stands twice", "remove or rename one of them")
+        if not {"email", "phone"} & set(columns):
+            raise Broken(1, "neither an email nor a phone column", "add one to the header line")
+        return cls(columns, delimiter)
+
+    def cells(self, text: str) -> Cells | None:
+        if not text.strip(self._delimiter + " \t"):
+            return None
+        cells = _split(text, self._delimiter)
+        if len(cells) != len(self._columns):
+            starts = [*_starts(text, self._delimiter), len(text) + 1]
+            raise Broken(
+                starts[min(len(cells), len(self._columns))],
+                f"{len(cells)} cells, but the header has {len(self._columns)} columns",
+                f"add or remove cells, and quote a cell that holds {self._delimiter!r}",
+            )
+        return dict(zip(self._columns, cells, strict=True))
+
+    def rows(self, block: bytes, number: int) -> Rows | None:
+        """Return the lines of a block, the first one `number`, column by column; None where any is in doubt.
+
+        What it returns holds the cells that `cells` gives line by line, and perhaps rows that are blank.
+        """
+        text = _clean(block)
+        if text is None:
+            return None
+        lines = text.split("\n")
+        width = len(self._columns)
+        if '"' in text or {*map(str.count, lines, repeat(self._delimiter))} != {width - 1}:
+            return self._rows_one_by_one(lines, number)
+        cells = text.replace("\n", self._delimiter).split(self._delimiter)
+        columns = {column: cells[place::width] for place, column in enumerate(self._columns)}
+        return Rows(range(number, number + len(lines)), lines, columns, self)
+
+    def _rows_one_by_one(self, lines: Sequence[str], first: int) -> Rows | None:
+        """Return rows of which some have quotes or are blank."""
+        blank = self._delimiter + " \t"
+        kept = [(number, line) for number, line in enumerate(lines, first) if line.strip(blank)]
+        if not kept:
+            return None
+        numbers, texts = zip(*kept, strict=True)
+        try:
+            cells = [_split(text, self._delimiter) for text in texts]
+        except Broken:
+            return None
+        if {*map(len, cells)} != {len(self._columns)}:
+            return None
+        columns = dict(zip(self._columns, zip(*cells, strict=True), strict=True))
+        return Rows(numbers, texts, columns, self)
+
+    def column(self, text: str, name: str) -> int:
+        return _starts(text, self._delimiter)[self._columns.index(name)] if name in self._columns else 1
+
+
+class JsonLines:
+    """One flat JSON object a line. Numbers stay as they are written; true and false are refused."""
+
+    def cells(self, text: str) -> Cells | None:
+        if not text.strip(" \t"):
+            return None
+        try:
+            # json.loads has a word of its own about a byte order mark, and then refuses it.
+            found = json.loads(text) if text.startswith("\ufeff") else _JSON.decode(text)
+        except json.JSONDecodeError as error:
+            raise Broken(error.colno, f"is not JSON: {error.msg}", "write one object a line") from None
+        except RecursionError:
+            raise Broken(1, "is nested too deeply", "write one flat object a line") from None
+        if not isinstance(found, dict):
+            raise Broken(1, "is not an object", 'write {"email": "…"}')
+        return {
+            key: value if type(value) is str and key in CORE_COLUMNS else self._cell(text, key, value)
+            for key, value in found.items()
+        }
+
+    def column(self, text: str, name: str) -> int:
+        return text.find(json.dumps(name)) + 1 or 1
+
+    def _cell(self, text: str, key: str, value: object) -> str | tuple[str, ...]:
+        what, remedy = _column_problem(key)
+        if what:
+            raise Broken(self.column(text, key), what, remedy)
+        if value is None:
+            return ""
+        if isinstance(value, str):
+            return value
+        if isinstance(value, list) and key in {"components", "tags"}:
+            texts = tuple(item for item in value if isinstance(item, str))
+            if len(texts) == len(value):
+                return texts
+        raise Broken(self.column(text, key), f"{key} is not text", "put the value in quotes")
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Broken(1, "a key stands twice", "remove one of them")
+    if len(found) > _MOST_COLUMNS:
+        raise Broken(1, f"more than {_MOST_COLUMNS} keys", "keep those that templates use")
+    return found
+
+
+def _no_constant(name: str) -> str:
+    raise Broken(1, f"{name} is not JSON", "write a number, or a text in quotes")
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str, parse_constant=_no_constant)
+
+
+def _check_column(column: str, place: int) -> None:
+    """Raise Broken for a name that no template can use, or that is surely a slip for one we know."""
+    what, remedy = _column_problem(column)
+    if what:
+        raise Broken(place, what, remedy)
+
+
+@lru_cache(maxsize=256)  # JSON names its columns anew on every line
+def _column_problem(column: str) -> tuple[str, str]:
+    if column in CORE_COLUMNS:
+        return "", ""
+    if "@" in column:
+        return "an address where a column's name should be", "start with a line such as email,name"
+    if not _COLUMN.fullmatch(column):
+        if "|" in column:
+            return "columns separated by |", "separate them by a comma, a semicolon or a tab"
+        return f"{column[:40]!a} is not a column name", _better(column)
+    if column in _TAKEN:
+        return f"{column} already has a meaning in templates", "rename the column"
+    if near := difflib.get_close_matches(column, CORE_COLUMNS, n=1, cutoff=_SLIP):
+        return f"unknown column {column}", f"did you mean {near[0]}? if not, rename it"
+    return "", ""
+
+
+def _better(column: str) -> str:
+    """Return what to write for a name that is none; writing that is not refused again."""
+    better = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")[:40]
+    whole = better.replace("_", "")
+    if whole in CORE_COLUMNS:
+        return f"write {whole}"
+    if near := difflib.get_close_matches(better, CORE_COLUMNS, n=1, cutoff=_SLIP):
+        return f"write {near[0]}, or rename it"
+    if better in _TAKEN:
+        return f"rename it, such as customer_{better}"
+    return f"write {better}" if _COLUMN.fullmatch(better) else "use a-z, 0-9 and _, a letter first"
+
+
+def _split(text: str, delimiter: str) -> list[str]:
+    if '"' not in text:
+        return text.split(delimiter)
+    try:
+        return next(csv.reader([text], delimiter=delimiter, strict=True, skipinitialspace=True))
+    except csv.Error:
+        place = _starts(text, delimiter)[-1]
+        what, remedy = (
+            "a quote that is not closed where its cell ends",
+            'close it; a quote inside is written ""',
+        )
+        raise Broken(place, what, remedy) from None
+
+
+def _starts(text: str, delimiter: str) -> list[int]:
+    """Return where each cell starts, from 1. It ends with the cell whose quotes are broken, where one is."""
+    starts, fresh, quoted, inside = [1], True, False, False
+    for place, char in enumerate(text, 1):
+        if char == '"' and (fresh or quoted):
+            quoted, inside = True, not inside
+        elif char == delimiter and not inside:
+            starts.append(place + 1)
+            fresh, quoted = True, False
+            continue
+        elif quoted and not inside:
+            break
+        fresh = fresh and char == " "
+    return starts
+
+
+_MARK = b"\xef\xbb\xbf"  # the byte order mark that some programs write
+_JSON_SUFFIXES = frozenset({".jsonl", ".ndjson"})
+_SUFFIXES = _JSON_SUFFIXES | {".csv", ".tsv"}
+
+
+def find_list(folder: Path, name: str) -> Path:
+    """Return the list's real path. Raises InputError where it leads out of `folder`, by `..` or a link."""
+    try:
+        path = (folder / name).resolve(strict=True)
+        inside = path.is_relative_to(folder.resolve(strict=True))
+    except (OSError, ValueError, RuntimeError):
+        remedy = "make it, or name another file under [audiences]"
+        raise InputError(Fault(name, 0, 0, "is not there", remedy)) from None
+    if not inside:
+        raise InputError(Fault(name, 0, 0, "lies outside this folder", "copy it into audiences/"))
+    if path.suffix.lower() not in _SUFFIXES:
+        remedy = "write a .csv, .tsv, .jsonl or .ndjson file"
+        raise InputError(Fault(name, 0, 0, "is not a list that is understood", remedy))
+    return path
+
+
+def check_list(path: Path, name: str) -> None:
+    """Raise InputError if the file cannot be opened, is no regular file, or its header is broken."""
+    with _opened(path, name) as file:
+        _format(path, name, _raw_lines(file))
+
+
+def read_list(
+    path: Path, name: str, broken: list[Fault], *, by_columns: bool = True
+) -> Iterator[Rows | list[Line]]:
+    """Yield the rows, one block of at most 64 KiB in memory at a time; blank lines are left out of `Line`s.
+
+    A block of a table comes as `Rows` where that surely gives what reading it line by line would. All other
+    blocks are read line by line, and without `by_columns` every one.
+
+    Lines that do not fit the structure are added to `broken`, at most 100: then the list must not be used.
+    Raises InputError as `check_list` does.
+    """
+    with _opened(path, name) as file:
+        form, number = _format(path, name, _raw_lines(file))
+        for block in _blocks(file):
+            rows = form.rows(block, number) if by_columns and isinstance(form, Table) else None
+            if rows is not None:
+                yield rows
+            else:
+                yield _lines(block, number, form, name, broken)
+                if len(broken) >= FAULTS_SHOWN_PER_FILE or any(map(_is_too_long, block.split(b"\n"))):
+                    return
+            number += block.count(b"\n") + 1
+
+
+def _lines(block: bytes, first: int, form: Format, name: str, broken: list[Fault]) -> list[Line]:
+    """Return the rows of a block, and put into `broken` what ails the others."""
+    found = []
+    for number, raw in enumerate(block.split(b"\n"), first):
+        try:
+            text = decoded(raw.removesuffix(b"\r"))
+            cells = form.cells(text)
+        except Broken as error:
+            broken.append(error.fault(name, number))
+            if len(broken) >= FAULTS_SHOWN_PER_FILE or _is_too_long(raw):
+                break
+            continue
+        if cells is not None:
+            found.append(Line(number, cells, text, form))
+    return found
+
+
+def _is_too_long(raw: bytes) -> bool:
+    return len(raw.removesuffix(b"\r")) > LONGEST_LINE
+
+
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[BinaryIO]:
+    """Open a file without waiting: a FIFO or a device would hang or never end."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            remedy = "write the list into a file of its own"
+            raise InputError(Fault(name, 0, 0, "is not a regular file", remedy))
+        with os.fdopen(handle, "rb", buffering=1 << 16) as file:
+            yield file
+    except OSError as error:
+        raise InputError(Fault(name, 0, 0, f"cannot be read: {error.strerror}")) from None
+
+
+def _raw_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines without a byte order mark and their ends; one that is too long comes in pieces."""
+    line = file.readline(LONGEST_LINE + 2).removeprefix(_MARK)
+    while line:
+        yield line.removesuffix(b"\n").removesuffix(b"\r")
+        line = file.readline(LONGEST_LINE + 2)
+
+
+def _blocks(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the rest of a file by whole lines, without the last line end of each block.
+
+    A block is longer than 64 KiB only where one of its lines is; such a line ends the reading.
+    """
+    rest = b"" if file.tell() else file.read(len(_MARK)).removeprefix(_MARK)
+    while read := file.read(max(LONGEST_LINE - len(rest), 1 << 10)):
+        head, end, tail = (rest + read).rpartition(b"\n")
+        if end:
+            yield head
+        rest = tail
+        if len(rest) > LONGEST_LINE + 1:  # its CR may be the last byte
+            yield rest
+            return
+    if rest:
+        yield rest
+
+
+def _format(path: Path, name: str, lines: Iterator[bytes]) -> tuple[Format, int]:
+    """Return how the file's lines are read, and the number of the first line that is a row."""
+    suffix = path.suffix.lower()
+    if suffix in _JSON_SUFFIXES:
+        return JsonLines(), 1
+    for number, raw in enumerate(lines, 1):
+        try:
+            text = decoded(raw)
+            if text.strip():
+                return Table.from_header(text, "\t" if suffix == ".tsv" else ""), number + 1
+        except Broken as error:
+            raise InputError(error.fault(name, number)) from None
+    remedy = "write a header line such as email,name and a row a recipient"
+    raise InputError(Fault(name, 0, 0, "is empty", remedy))

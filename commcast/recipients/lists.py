@@ -1,0 +1,376 @@
+"""A list, streamed: each row a checked Recipient or a fault with its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import lru_cache, partial
+from itertools import chain, repeat
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from commcast.config.settings import CONFIG_NAME, Audience, Config
+from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault, InputError
+from commcast.model.incident import Level, Recipient
+from commcast.recipients.addresses import normalise_email, normalise_phone, odd_phones, plain_emails
+from commcast.recipients.files import CORE_COLUMNS, Cells, Line, Rows, check_list, find_list, read_list
+
+BLANKS = " \t\xa0"  # what stands around a cell's text without belonging to it
+LONGEST_NAME = 200
+LONGEST_VALUE = 1000
+_LOCALE = re.compile(r"[a-z]{2}(-[A-Z]{2})?")
+# Not posix/… and not right/…, which counts leap seconds.
+_ZONE = re.compile(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*")
+# Controls, line separators, bidi marks and overrides, zero-width characters but for the joiners of scripts,
+# and surrogates (JSON can write half of one).
+UNFIT = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb]"
+)
+
+
+def name_of(text: str) -> str:
+    if len(text) > LONGEST_NAME:
+        raise ValueError(f"is longer than {LONGEST_NAME} characters; write a shorter one, it is never cut")
+    return " ".join(value_of(text).split())
+
+
+def value_of(text: str) -> str:
+    if found := UNFIT.search(text):
+        raise ValueError(f"holds the invisible character U+{ord(found[0]):04X}; type the text anew")
+    if len(text) > LONGEST_VALUE:
+        raise ValueError(f"is longer than {LONGEST_VALUE} characters; write a shorter text")
+    return text
+
+
+def items_of(text: str) -> tuple[str, ...]:
+    """Return the parts of `a|b` or `a;b`, each once."""
+    parts = (part.strip() for part in re.split(r"[|;]", value_of(text)))
+    return tuple(dict.fromkeys(part for part in parts if part))
+
+
+def components_of(text: str, config: Config) -> tuple[str, ...]:
+    components = items_of(text)
+    if config.components and not config.components.keys() >= set(components):
+        known = ", ".join(list(config.components)[:20])
+        raise ValueError(f"names a component that commcast.toml does not know; it knows {known}")
+    return components
+
+
+def locale_of(text: str) -> str:
+    if not _LOCALE.fullmatch(text):
+        raise ValueError("is not a locale; write one such as de or de-AT")
+    return text
+
+
+def level_of(text: str) -> Level:
+    try:
+        return Level(text)
+    except ValueError:
+        raise ValueError(f"is not a level; write {', '.join(Level)}") from None
+
+
+@lru_cache(maxsize=1024)
+def timezone_of(text: str) -> str:
+    try:
+        if _ZONE.fullmatch(text):
+            return ZoneInfo(text).key
+    except (KeyError, ValueError, OSError):
+        pass
+    raise ValueError("is not a time zone; write one such as Europe/Berlin or UTC")
+
+
+_TEXTS_KEPT = 4096  # of each column: most cells of a locale, a zone or a plan are alike
+_made: Callable[[tuple[Any, ...]], Recipient] = partial(tuple.__new__, Recipient)
+
+
+class Columns:
+    """Makes recipients of rows. What it returns for a row that is not odd is what reading it alone gives."""
+
+    def __init__(self, components: Callable[[str], tuple[str, ...]]) -> None:
+        self._known = {
+            "locale": _Kept(locale_of, ""),
+            "timezone": _Kept(timezone_of, ""),
+            "components": _Kept(components, ()),
+            "tags": _Kept(items_of, ()),
+            "level": _Kept(level_of, Level.ALL),
+        }
+
+    def recipients(self, rows: Rows) -> tuple[list[Recipient], set[int]]:
+        """Return a recipient for each row, and which rows are odd: theirs mean nothing."""
+        columns, count = rows.columns, len(rows.texts)
+        odd: set[int] = set()
+        if _holds_unfit(columns):
+            odd.update(range(count))
+        nothing = [""] * count
+        addresses, keys, strange = plain_emails(columns.get("email", nothing))
+        odd |= strange
+        phones = columns.get("phone", nothing)
+        odd |= odd_phones(phones)
+        if "" in keys:
+            odd.update(index for index, key in enumerate(keys) if not (key or phones[index]))
+        names = columns.get("name")
+        if names is not None:
+            odd |= _longer(names, LONGEST_NAME)
+            names = [" ".join(name.split()) for name in names]
+        people = zip(
+            rows.numbers,
+            addresses,
+            keys,
+            phones,
+            names or nothing,
+            *(kept.column(columns.get(name), odd) for name, kept in self._known.items()),
+            _extras(columns, odd),
+            strict=False,  # a column that is not there goes on for ever
+        )
+        return [*map(_made, people)], odd
+
+
+class _Kept:
+    """One column's texts, each converted once."""
+
+    def __init__(self, convert: Callable[[str], Any], missing: Any) -> None:
+        self._convert, self._missing = convert, missing
+        self._values: dict[str, Any] = {}
+
+    def column(self, cells: Sequence[str] | None, odd: set[int]) -> Iterable[Any]:
+        """Return the values of a column, and put into `odd` which cells are refused."""
+        if cells is None:
+            return repeat(self._missing)
+        if len(self._values) > _TEXTS_KEPT:
+            self._values.clear()
+        refused = {text for text in {*cells} - self._values.keys() if not self._learn(text)}
+        if refused:
+            odd.update(index for index, text in enumerate(cells) if text in refused)
+        return [self._values.get(text) for text in cells]
+
+    def _learn(self, cell: str) -> bool:
+        text = cell.strip(BLANKS)
+        try:
+            self._values[cell] = self._convert(text) if text else self._missing
+        except ValueError:
+            return False
+        return True
+
+
+def _holds_unfit(columns: Mapping[str, Sequence[str]]) -> bool:
+    """Return whether any cell holds a character that no text may: all of those are unprintable."""
+    text = "".join(map("".join, columns.values()))
+    return not text.isprintable() and UNFIT.search(text) is not None
+
+
+def _longer(cells: Sequence[str], most: int) -> set[int]:
+    if max(map(len, cells)) <= most:
+        return set()
+    return {index for index, cell in enumerate(cells) if len(cell) > most}
+
+
+def _extras(columns: Mapping[str, Sequence[str]], odd: set[int]) -> Iterable[Mapping[str, str]]:
+    """Return the cells of the list's further columns, by row."""
+    further = {name: cells for name, cells in columns.items() if name not in CORE_COLUMNS}
+    if not further:
+        return repeat({})
+    for cells in further.values():
+        odd |= _longer(cells, LONGEST_VALUE)
+    if len(further) == 1:
+        ((name, cells),) = further.items()
+        return [{name: cell.strip(BLANKS)} for cell in cells]
+    stripped = [[cell.strip(BLANKS) for cell in cells] for cells in further.values()]
+    return [dict(zip(further, row, strict=True)) for row in zip(*stripped, strict=True)]
+
+
+T = TypeVar("T")
+
+
+class Reading:
+    """One audience's list. Iterating reads the file from its start and yields the good rows in flat memory.
+
+    A broken structure raises InputError with every broken line, after rows before it were yielded.
+    A bad row (a wrong address, zone, …) is left out and counted or, with `bad_rows = "stop"`, raises
+    InputError after the whole file was read. So a list may be used only once its iteration has ended.
+
+    Meanwhile and after: `rows` read that were not blank, `skipped` of them, and the first 100 `faults`.
+    `by_columns=False` reads line by line, which gives the same and takes longer.
+    """
+
+    def __init__(self, path: Path, name: str, config: Config, *, by_columns: bool = True) -> None:
+        self.rows = 0
+        self.skipped = 0
+        self.faults: list[Fault] = []
+        self._path = path
+        self._name = name
+        self._config = config
+        self._by_columns = by_columns
+        self._columns = Columns(lambda text: components_of(text, config))
+
+    def __iter__(self) -> Iterator[Recipient]:
+        return chain.from_iterable(self.chunks())
+
+    def chunks(self) -> Iterator[list[Recipient]]:
+        """Yield the good rows by the block of the file that they stand in."""
+        self.rows, self.skipped, self.faults = 0, 0, []
+        broken: list[Fault] = []
+        for block in read_list(self._path, self._name, broken, by_columns=self._by_columns):
+            people = self._one_by_one(block) if isinstance(block, list) else self._side_by_side(block)
+            if people and not broken:
+                yield people
+        self._judge(broken)
+
+    def _one_by_one(self, lines: Iterable[Line | None]) -> list[Recipient]:
+        people = (self._person(line) for line in lines if line is not None)
+        return [person for person in people if person is not None]
+
+    def _person(self, line: Line) -> Recipient | None:
+        self.rows += 1
+        recipient, problems = _recipient(line.cells, line.number, self._config)
+        if problems:
+            self._note(line, problems)
+            return None
+        return recipient
+
+    def _side_by_side(self, rows: Rows) -> list[Recipient]:
+        """Return the people of rows whose columns are judged at once; who is odd is judged by themselves."""
+        people, odd = self._columns.recipients(rows)
+        self.rows += len(people) - len(odd)
+        if not odd:
+            return people
+        found: list[Recipient | None] = [*people]
+        for index in sorted(odd):
+            line = rows.line(index)
+            found[index] = None if line is None else self._person(line)
+        return [person for person in found if person is not None]
+
+    def _note(self, line: Line, problems: list[tuple[str, str]]) -> None:
+        self.skipped += 1
+        for column, message in problems[: FAULTS_SHOWN_PER_FILE - len(self.faults)]:
+            what, _, remedy = message.partition("; ")
+            self.faults.append(
+                Fault(self._name, line.number, line.column(column), f"{column} {what}", remedy)
+            )
+
+    def _judge(self, broken: list[Fault]) -> None:
+        bad = self.faults if self._config.send.bad_rows == "stop" else []
+        if bad:
+            what = f"{self.skipped} of {self.rows} rows are bad"
+            remedy = 'mend them, or write bad_rows = "skip" under [send]'
+            bad = [Fault(self._name, 0, 0, what, remedy), *bad]
+        if broken or bad:
+            raise InputError([*broken, *bad][:FAULTS_SHOWN_PER_FILE])
+
+
+def changed_since(name: str, config: Config, moment: datetime) -> bool:
+    """Return whether an audience's list was written, or put in its place, after `moment` (aware)."""
+    try:
+        return (
+            find_list(config.folder, config.audiences[name].recipients).stat().st_ctime > moment.timestamp()
+        )
+    except (OSError, InputError):
+        return False  # reading it says what is wrong with it
+
+
+def open_recipients(name: str, config: Config) -> Reading:
+    """Return the list of audience `name`, its place and header already checked.
+
+    A .csv has a header line and commas, semicolons or tabs; .tsv tabs; .jsonl and .ndjson an object a line.
+    Columns: email, phone, name, locale, timezone, components, tags, level; others go to `Recipient.extra`.
+    components and tags hold several values as `a|b` or `a;b` (in JSON also as a list).
+    Raises InputError for an unknown audience, a broken header, and a file that is missing, special or
+    outside the folder.
+    """
+    audience = known_audience(name, config)
+    path = find_list(config.folder, audience.recipients)
+    check_list(path, audience.recipients)
+    return Reading(path, audience.recipients, config)
+
+
+def known_audience(name: str, config: Config) -> Audience:
+    """Return the settings of an audience. Raises InputError where none is called so."""
+    if name not in config.audiences:
+        known = ", ".join(config.audiences)
+        raise InputError(Fault(CONFIG_NAME, 0, 0, f"no audience {name!r:.60}", f"audiences are: {known}"))
+    return config.audiences[name]
+
+
+class _Row:
+    """The cells of one row; `problems` gathers (column, "what; remedy")."""
+
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+        self.problems: list[tuple[str, str]] = []
+
+    def take(self, column: str, convert: Callable[[str], T], missing: T) -> T:
+        """Return the converted cell; `missing` where it is empty or, noted as a problem, refused."""
+        value = self._cells.get(column, "")
+        text = ("|".join(value) if isinstance(value, tuple) else value).strip(BLANKS)
+        if not text:
+            return missing
+        try:
+            return convert(text)
+        except ValueError as error:
+            self.problems.append((column, str(error)))
+            return missing
+
+
+def _recipient(cells: Cells, line: int, config: Config) -> tuple[Recipient, list[tuple[str, str]]]:
+    """Return the recipient, and all that is wrong with its row: then it must not be used."""
+    row = _Row(cells)
+    region = config.channels.sms.region if config.channels.sms else ""
+    email, email_key = row.take("email", normalise_email, ("", ""))
+    phone = row.take("phone", lambda text: normalise_phone(text, region), "")
+    if not (email or phone or row.problems):
+        row.problems.append(("email", "and phone are both empty; write at least one of them"))
+    recipient = Recipient(
+        line=line,
+        email=email,
+        email_key=email_key,
+        phone=phone,
+        name=row.take("name", name_of, ""),
+        locale=row.take("locale", locale_of, ""),
+        timezone=row.take("timezone", timezone_of, ""),
+        components=row.take("components", lambda text: components_of(text, config), ()),
+        tags=row.take("tags", items_of, ()),
+        level=row.take("level", level_of, Level.ALL),
+        extra={column: row.take(column, value_of, "") for column in cells if column not in CORE_COLUMNS},
+    )
+    return recipient, row.problems
+
+
+_SPREAD = 0xFFFF
+_WIDTH = 8  # bytes kept of each address
+_ALL_BITS = (1 << 8 * _WIDTH) - 1
+
+
+class Repeats:
+    """A set of addresses that keeps 80 bits of each: a million of them take some 12 MB.
+
+    The bits come from Python's own hash of strings, which is keyed anew for each process. That two of a
+    million addresses share them has a chance of one in 10^12.
+    """
+
+    def __init__(self) -> None:
+        self._marks = [b""] * (_SPREAD + 1)
+
+    def __contains__(self, key: str) -> bool:
+        return _holds(self._marks[hash(key) & _SPREAD], _mark(key))
+
+    def add(self, key: str) -> bool:
+        """Put an address in; return whether it is new."""
+        place, mark = hash(key) & _SPREAD, _mark(key)
+        marks = self._marks[place]
+        if mark in marks and _holds(marks, mark):
+            return False
+        self._marks[place] = marks + mark
+        return True
+
+
+def _mark(key: str) -> bytes:
+    # Of another text than the place: so the two tell 80 bits together, and not 64.
+    return (hash(key + "\n") & _ALL_BITS).to_bytes(_WIDTH, "little")
+
+
+def _holds(marks: bytes, mark: bytes) -> bool:
+    at = marks.find(mark)
+    while at > 0 and at % _WIDTH:  # found across two marks
+        at = marks.find(mark, at + 1)
+    return at >= 0

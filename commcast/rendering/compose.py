@@ -1,0 +1,303 @@
+"""From one group's words and one reader's values to the finished message, before and after the freeze."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from email.utils import parseaddr
+from functools import lru_cache, partial
+from typing import Any, Self
+
+from commcast.config.settings import Config
+from commcast.errors import Fault, TemplateError
+from commcast.model.incident import Channel
+from commcast.model.message import CalendarFile, Email, Mailbox, Message, Sms, Spliced
+from commcast.model.text import measure
+from commcast.rendering.fields import Fields
+from commcast.rendering.render import EmailContent, Renderer, SmsContent
+from commcast.rendering.splice import CutMail, Shared, cut_mail
+from commcast.rendering.templates import Wording
+
+Content = EmailContent | SmsContent
+
+
+class Words:
+    """One reader's words. `digest` is frozen, and compared again when they are handed over.
+
+    It is the hex digest of the words themselves or, behind "s1:", of a skeleton and of what was spliced in.
+    """
+
+    __slots__ = ("_content", "_cut", "_spliced", "_values", "digest")
+
+    def __init__(self, content: Content | None, digest: str, spliced: Spliced | None = None) -> None:
+        self._content = content
+        self._spliced = spliced
+        self._cut: CutMail | None = None
+        self._values: tuple[str, ...] = ()
+        self.digest = digest
+
+    @classmethod
+    def put_together(cls, cut: CutMail, values: tuple[str, ...], digest: str) -> Self:
+        """Return the words that `values` make of a cut mail: made only when somebody reads them."""
+        words = cls(None, digest)
+        words._cut, words._values = cut, values
+        return words
+
+    @property
+    def content(self) -> Content:
+        """What the reader reads."""
+        if self._content is None:
+            assert self._cut is not None and self.spliced is not None  # noqa: S101 - one of the two is there
+            self._content = self._cut.content(self.spliced)
+        return self._content
+
+    @property
+    def spliced(self) -> Spliced | None:
+        """How a mail's words came about, None where they were rendered for this reader alone."""
+        if self._spliced is None and self._cut is not None:
+            self._spliced = self._cut.spliced(self._values)
+        return self._spliced
+
+    def are_frozen_as(self, digest: str) -> bool:
+        """Say whether these are the words that were frozen; older versions froze only content digests."""
+        return digest == self.digest or (":" not in digest and digest == content_digest(self.content))
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What a group's messages carry besides their words; frozen with them."""
+
+    sender: str
+    reply_to: str = ""
+    list_unsubscribe: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        return {"sender": self.sender, "reply_to": self.reply_to, "list_unsubscribe": self.list_unsubscribe}
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Readers who get the same words: one audience, time zone and locale on one channel.
+
+    `context` is JSON only, so that a frozen group renders the same as a fresh one. `next_update_by` is the
+    promise that the words make; where they make none, they are right until `stands_until`.
+    """
+
+    channel: Channel
+    incident: str
+    audience: str
+    zone: str
+    locale: str
+    wording: Wording
+    context: Mapping[str, Any]
+    envelope: Envelope
+    next_update_by: datetime | None
+    renderer: Renderer
+    stands_until: datetime | None = None
+    calendar: CalendarFile | None = field(init=False, repr=False, compare=False)
+    _shared: Shared[CutMail | Words] | None = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Decide on the syntax tree what may be made once for many readers."""
+        object.__setattr__(self, "calendar", _calendar_in(self.context))
+        fields = self.renderer.fields
+        if fields is not None and self.channel is Channel.SMS:
+            # Look-alike characters and runs of spaces are seen across the edges of a value: no splicing.
+            fields = Fields((), (*fields.bare, *fields.keys))
+        shared = Shared(fields.keys, partial(self._make, fields.bare)) if fields else None
+        object.__setattr__(self, "_shared", shared)
+
+    def words(self, values: Mapping[str, Any], *, line: int = 0) -> Words:
+        """Return the words for one reader. Raises TemplateError, naming the `line` of their list.
+
+        They are the same words, whether they are spliced, shared or rendered for this reader alone.
+        """
+        made = self._shared.get(values) if self._shared else None
+        if isinstance(made, Words):
+            return made
+        own = made.values_of(values) if made else None
+        if made is None or own is None:
+            content = self.alone(values, line)
+            return Words(content, content_digest(content))
+        if self._digests_skeleton:
+            return Words.put_together(made, own, f"s1:{made.digest(own)}")
+        words = Words.put_together(made, own, "")
+        words.digest = content_digest(words.content)
+        return words
+
+    @property
+    def _digests_skeleton(self) -> bool:
+        """Whether each reader who fits is spliced into the one skeleton, in every process and in any order.
+
+        Which of several skeletons are made depends on who came before: then the content is digested.
+        """
+        return self.renderer.fields is not None and not self.renderer.fields.keys
+
+    def _make(self, bare: Sequence[str], values: Mapping[str, Any]) -> CutMail | Words | None:
+        """Return what readers who are alike in the key fields share; None where nothing can be shared."""
+        try:
+            if self.channel is Channel.SMS:
+                content: Content = self.renderer.sms(self.context, values)
+                return Words(content, content_digest(content))
+            cut = cut_mail(self.renderer, self.context, values, bare)
+        except TemplateError:  # the reader's own rendering tells it, with their line
+            return None
+        if cut is None or cut.fields:
+            return cut
+        content = cut.content(cut.spliced(()))
+        return Words(content, content_digest(content), cut.spliced(()))
+
+    def alone(self, values: Mapping[str, Any], line: int = 0) -> Content:
+        """Return what one reader reads, rendered for them alone. Raises TemplateError as `words` does."""
+        try:
+            if self.channel is Channel.EMAIL:
+                return self.renderer.email(self.context, values)
+            return self.renderer.sms(self.context, values)
+        except TemplateError as error:
+            raise _for_reader(error, self.audience, line) from None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryKey:
+    """What makes a delivery that one and no other; its Message-ID is derived from it."""
+
+    incident: str
+    notice: str
+    channel: Channel
+    key: str
+
+
+@lru_cache(maxsize=64)
+def renderer_for(wording: str) -> Renderer:
+    """Return the renderer of a wording given as JSON, compiled once a process."""
+    return Renderer(Wording.from_json(wording))
+
+
+def envelope_of(config: Config, channel: Channel, incident: str) -> Envelope:
+    """Return the envelope that the configuration gives a channel's messages."""
+    if channel is Channel.SMS:
+        return Envelope(sender=config.channels.sms.sender if config.channels.sms else "")
+    assert config.channels.email is not None  # noqa: S101 - an audience cannot name a channel without a table
+    return Envelope(
+        sender=config.channels.email.sender,
+        reply_to=config.contact.reply_to.replace("{id}", incident),
+        list_unsubscribe=config.send.unsubscribe,
+    )
+
+
+def content_digest(content: Content) -> str:
+    """Return the digest of the words themselves: frozen, and checked again when they are handed over."""
+    parts = (
+        [content.subject, content.text, content.html] if isinstance(content, EmailContent) else [content.body]
+    )
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
+
+
+def build_message(
+    words: Words,
+    envelope: Envelope,
+    delivery: DeliveryKey,
+    *,
+    address: str,
+    name: str,
+    secret: bytes,
+    now: datetime,
+    valid_until: datetime | None = None,
+    calendar: CalendarFile | None = None,
+) -> Message:
+    """Return the finished message of one delivery. `secret` keys its Message-ID, `now` becomes its Date."""
+    content = words.content
+    if isinstance(content, SmsContent):
+        return Sms(to=address, body=content.body, valid_until=valid_until, sender=envelope.sender)
+    fixed = _fixed_headers(envelope, delivery.incident, secret)
+    own_id = _keyed(secret, delivery.incident, delivery.notice, delivery.channel, delivery.key)
+    return Email(
+        sender=fixed.sender,
+        to=Mailbox(address, name),
+        subject=content.subject,
+        text=content.text,
+        html=content.html,
+        message_id=f"<{own_id}@{fixed.domain}>",
+        references=fixed.references,
+        reply_to=envelope.reply_to,
+        list_unsubscribe=fixed.list_unsubscribe,
+        list_id=fixed.list_id,
+        date=now,
+        calendar=calendar,
+        spliced=words.spliced,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _FixedHeaders:
+    """What is alike in all mails of one envelope about one incident."""
+
+    sender: Mailbox
+    domain: str
+    references: tuple[str, ...]
+    list_unsubscribe: str
+    list_id: str
+
+
+@lru_cache(maxsize=64)
+def _fixed_headers(envelope: Envelope, incident: str, secret: bytes) -> _FixedHeaders:
+    name, address = parseaddr(envelope.sender)
+    domain = address.rpartition("@")[2]
+    return _FixedHeaders(
+        sender=Mailbox(address, name),
+        domain=domain,
+        # One fixed name an incident, so that every mail of it lands in one thread (RFC 5322 3.6.4).
+        references=(f"<{incident}.{_keyed(secret, incident)}@{domain}>",),
+        list_unsubscribe=_unsubscribe(envelope.list_unsubscribe),
+        list_id=f"<incidents.{domain}>",
+    )
+
+
+def _calendar_in(context: Mapping[str, Any]) -> CalendarFile | None:
+    found = context.get("calendar")
+    return CalendarFile(found["name"], found["text"]) if found else None
+
+
+def mark_test(content: Content, audience: str) -> Words:
+    """Return the same words marked as a test for an audience in every place where a reader looks first."""
+    mark = f"[TEST for {audience}]"
+    if isinstance(content, SmsContent):
+        body = f"{mark} {content.body}"
+        marked: Content = SmsContent(body, measure(body), content.replaced)
+        return Words(marked, content_digest(marked))
+    note = "This is a test message; nothing has happened."
+    html = content.html
+    if html:
+        head, body, rest = _after_body_tag(html)
+        html = f'{head}{body}<p style="margin:0;padding:12px;font-weight:bold">{mark} {note}</p>{rest}'
+    marked = EmailContent(
+        subject=f"{mark} {content.subject}", text=f"{mark} {note}\n\n{content.text}", html=html
+    )
+    return Words(marked, content_digest(marked))
+
+
+def _after_body_tag(html: str) -> tuple[str, str, str]:
+    start = html.lower().find("<body")
+    end = html.find(">", start) + 1
+    return (html[:start], html[start:end], html[end:]) if start >= 0 else ("", "", html)
+
+
+def _keyed(secret: bytes, *parts: str) -> str:
+    return hmac.digest(secret, "\0".join(parts).encode(), "sha256").hex()[:32]
+
+
+def _unsubscribe(url: str) -> str:
+    if not url:
+        return ""
+    if url.startswith("mailto:") and "?" not in url:
+        url += "?subject=unsubscribe"
+    return f"<{url}>"
+
+
+def _for_reader(error: TemplateError, audience: str, line: int) -> TemplateError:
+    reader = f" (for the reader in line {line} of audience {audience})" if line else ""
+    return TemplateError(Fault(f.file, f.line, f.column, f"{f.what}{reader}", f.remedy) for f in error.faults)

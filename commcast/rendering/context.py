@@ -1,0 +1,448 @@
+"""The facts of one update that one group of readers may see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from commcast.config.settings import Audience, Config
+from commcast.model.incident import (
+    END_STATUSES,
+    Channel,
+    Incident,
+    Kind,
+    Level,
+    NextWord,
+    Recipient,
+    Status,
+    Timeframe,
+    Update,
+    View,
+    Window,
+    Words,
+)
+from commcast.model.text import put_title_right
+from commcast.model.times import moment, span, spoken_duration
+
+_TURNS = END_STATUSES | {Status.REOPENED}
+_ASKED_AT = frozenset({Status.RESOLVED, Status.COMPLETED})
+Moment = dict[str, str]
+Show = Callable[[datetime], Moment]
+ShowSpan = Callable[[datetime, datetime], dict[str, str]]
+
+
+def next_word(level: Level, channel: Channel, *, by_email: bool) -> NextWord:
+    """Return how a reader hears more; `by_email` says that mail reaches them, too."""
+    if level is not Level.ALL:
+        return NextWord.KEY if level is Level.KEY else NextWord.END
+    return NextWord.EMAIL if channel is Channel.SMS and by_email else NextWord.UPDATE
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """Words that these readers got, at the moment their message bears, and what is right instead.
+
+    `timeframe` is the right one where the wrong words were the expected end. `is_short` is for a text.
+    """
+
+    at: datetime
+    wrong: str
+    right: str
+    timeframe: Timeframe | None = None
+    is_short: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What a message tells besides the facts of its update, all times aware.
+
+    `now` is when it goes. `broken` is a promise to these readers that had passed by then. A holding statement
+    tells that nothing is new since `unchanged_since`, as the `step`th in a row; a reminder tells how long
+    `ahead` of the event it is. `next_word` is how they hear more; a cap `held_back` so many messages to them.
+    `facts_from` is set where the facts are told later than others heard them. `corrections` are of what these
+    very readers were told; `catches_up` says that others heard of it before. They know of the updates up to
+    `knows_up_to` at the most, None for all. `goes_on_as` is the title of the
+    incident that goes on instead. `follow_up` is "review" or "check-in" where it comes after the end.
+    """
+
+    now: datetime | None = None
+    broken: datetime | None = None
+    unchanged_since: datetime | None = None
+    step: int = 0
+    ahead: timedelta | None = None
+    next_word: NextWord = NextWord.UPDATE
+    held_back: int = 0
+    facts_from: datetime | None = None
+    corrections: tuple[Correction, ...] = ()
+    catches_up: bool = False
+    knows_up_to: int | None = None
+    goes_on_as: str = ""
+    follow_up: str = ""
+
+
+NO_OCCASION = Occasion()
+
+
+def occasion_facts(
+    config: Config, incident: Incident, update: Update, occasion: Occasion, show: Show, show_span: ShowSpan
+) -> dict[str, Any]:
+    """Return what templates may use of an occasion: plain JSON values, None for what does not apply."""
+    return {
+        "held_back": occasion.held_back or None,
+        "facts_from": show(occasion.facts_from) if occasion.facts_from else None,
+        "broken_promise": _broken_promise(occasion, show),
+        "holding": _holding(occasion, show),
+        "reminder": {"ahead": spoken_duration(occasion.ahead)} if occasion.ahead else None,
+        "corrections": [_correction(each, show, show_span) for each in occasion.corrections],
+        "follow_up": _follow_up(incident, occasion),
+        "feedback": _feedback(config, incident, update, occasion),
+        "merged_into": _merged_into(update, occasion),
+        "catch_up": {"since": show(incident.updates[0].at)} if occasion.catches_up else None,
+        "label": _label(update, occasion),
+    }
+
+
+def phase(status: Status) -> str:
+    """Return a status as readers see it: "In progress"."""
+    return status.value.replace("_", " ").capitalize()
+
+
+def _label(update: Update, occasion: Occasion) -> str:
+    """Return what a subject begins with: what kind of message it is, in a word or two."""
+    if occasion.step:
+        return "No change"
+    if occasion.follow_up:
+        return {"review": "Review", "check-in": "How is it now?"}[occasion.follow_up]
+    if occasion.corrections and (update.corrects or update.status not in _TURNS):
+        return "Correction"  # one that comes along with an end, or with its undoing, does not hide that
+    return f"Reminder: in {spoken_duration(occasion.ahead)}" if occasion.ahead else phase(update.status)
+
+
+def _broken_promise(occasion: Occasion, show: Show) -> dict[str, Any] | None:
+    if occasion.broken is None or occasion.now is None:
+        return None
+    return {
+        "promised": show(occasion.broken),
+        "now": show(occasion.now),
+        "late": spoken_duration(occasion.now - occasion.broken),
+    }
+
+
+def _holding(occasion: Occasion, show: Show) -> dict[str, Any] | None:
+    if occasion.unchanged_since is None or occasion.now is None:
+        return None
+    return {
+        "since": show(occasion.unchanged_since),
+        "age": spoken_duration(occasion.now - occasion.unchanged_since),
+        "now": show(occasion.now),
+        "step": occasion.step,
+    }
+
+
+def _correction(correction: Correction, show: Show, show_span: ShowSpan) -> dict[str, Any]:
+    frame, right = correction.timeframe, correction.right
+    if frame is not None and frame.latest is not None:
+        if frame.earliest is not None:
+            right = show_span(frame.earliest, frame.latest)["sms" if correction.is_short else "between"]
+        else:
+            right = f"by {show(frame.latest)['sms' if correction.is_short else 'both']}"
+    return {"at": show(correction.at), "wrong": correction.wrong, "right": right}
+
+
+def _follow_up(incident: Incident, occasion: Occasion) -> dict[str, str | None] | None:
+    return {"kind": occasion.follow_up, "review": incident.postmortem} if occasion.follow_up else None
+
+
+def _feedback(
+    config: Config, incident: Incident, update: Update, occasion: Occasion
+) -> dict[str, str] | None:
+    """Return where readers say whether they were kept well informed: of the incident, never of themselves."""
+    url = config.contact.feedback_url.replace("{id}", incident.id)
+    if not url or occasion.follow_up or update.status not in _ASKED_AT:
+        return None
+    url, mark, fragment = url.partition("#")
+    start = f"{url}{'&' if '?' in url else '?'}incident={incident.id}&answer="
+    return {answer: f"{start}{answer}{mark}{fragment}" for answer in ("yes", "no")}
+
+
+def _merged_into(update: Update, occasion: Occasion) -> dict[str, str] | None:
+    if update.merged_into is None:
+        return None
+    return {"id": update.merged_into, "title": occasion.goes_on_as}
+
+
+def build_context(
+    config: Config,
+    incident: Incident,
+    update: Update,
+    audience: str,
+    *,
+    zone: ZoneInfo,
+    locale: str,
+    first: bool,
+    next_update_by: datetime | None,
+    previous: Update | None,
+    occasion: Occasion = NO_OCCASION,
+    with_calendar: bool = False,
+) -> dict[str, Any]:
+    """Return what templates may use for the readers of `audience` in one zone and locale: plain JSON values.
+
+    `first` says that these readers hear of the incident for the first time; `previous` is the update they
+    heard last; `next_update_by` is the promise (aware), which an end does not make; `with_calendar` tells
+    that a calendar file may go with the words. The key `internal` exists
+    only for audiences whose view is internal: what is not there cannot leak.
+    Raises ValueError when an update that is no end comes without a promise.
+    """
+    word = None if update.is_end else occasion.next_word
+    is_promised = word in {NextWord.UPDATE, NextWord.EMAIL}
+    if next_update_by is None and is_promised:
+        raise ValueError(f"update {update.number} of {incident.id} has no next update time and is no end")
+
+    # What repeats the words of another day names the day of each time, lest a reader takes it for today's.
+    told_at = occasion.now or update.at
+    is_same_day = told_at.astimezone(zone).date() == update.at.astimezone(zone).date()
+    reference = update.at if is_same_day else None
+
+    def show(at: datetime) -> Moment:
+        return moment(at, zone, reference)
+
+    def show_span(start: datetime, end: datetime) -> dict[str, str]:
+        return span(start, end, zone, reference)
+
+    view = config.audiences[audience].view
+    context: dict[str, Any] = {
+        "organisation": {"name": config.organisation.name, "status_url": config.organisation.status_url},
+        "contact": _contact(config, incident),
+        "incident": _incident(config, incident, update, show),
+        "update": _update(incident, update, audience, first, previous, show, show_span, occasion),
+        "next_update_by": show(next_update_by) if next_update_by and is_promised else None,
+        "next_word": word.value if word else None,
+        "calendar": _calendar(config, incident, update, audience) if with_calendar else None,
+        **occasion_facts(config, incident, update, occasion, show, show_span),
+        "audience": {"name": audience, "view": view.value},
+        "locale": locale,
+    }
+    if view is View.INTERNAL:
+        context["internal"] = _internal(config, update)
+    return context
+
+
+def recipient_values(recipient: Recipient, audience: Audience) -> dict[str, Any]:
+    """Return what templates may use of one reader as `recipient`: plain JSON values.
+
+    The list's further columns stand beside ours and never hide them.
+    """
+    _, email, _, _, name, locale, timezone, components, tags, level, extra = recipient
+    return {
+        **extra,
+        "name": name,
+        "greeting": f"Hello {name}," if name else "Hello,",
+        "email": email,
+        "locale": locale,
+        "timezone": timezone,
+        "tags": [*tags],
+        "components": [*components],
+        "level": level.value,
+        "by_email": bool(email) and Channel.EMAIL in audience.channels,
+    }
+
+
+def _calendar(config: Config, incident: Incident, update: Update, audience: str) -> dict[str, Any] | None:
+    from commcast.rendering.calendars import calendar_of  # most messages carry none
+
+    return calendar_of(config, incident, update, _words(update, update.words.get(audience)))
+
+
+def _contact(config: Config, incident: Incident) -> dict[str, str]:
+    contact = config.contact
+    return {
+        "reply_to": contact.reply_to.replace("{id}", incident.id),
+        "phone": contact.phone,
+        "hours": contact.hours,
+        "after_hours": contact.after_hours,
+    }
+
+
+def _incident(config: Config, incident: Incident, update: Update, show: Show) -> dict[str, Any]:
+    return {
+        "id": incident.id,
+        "title": _title(incident, update),
+        "kind": incident.kind.value,
+        "started": show(incident.started),
+        "started_known": incident.started_written,
+        "affected": _public_names(config, update.affected),
+        "affected_known": bool(update.affected),
+    }
+
+
+def _title(incident: Incident, update: Update) -> str:
+    """Return the title as it reads from the first correction of its words on; the file's own stays."""
+    title = incident.title
+    for each in incident.updates[: update.number]:
+        if each.corrects and each.wrong and each.right:
+            title = put_title_right(title, each.wrong, each.right)
+    return title
+
+
+def _public_names(config: Config, affected: tuple[str, ...]) -> list[str]:
+    """Return each name once. A component without a public name is left out: its id is an inside word."""
+    return list(dict.fromkeys(config.components[c].public for c in affected if c in config.components))
+
+
+def _update(
+    incident: Incident,
+    update: Update,
+    audience: str,
+    first: bool,
+    previous: Update | None,
+    show: Show,
+    show_span: ShowSpan,
+    occasion: Occasion,
+) -> dict[str, Any]:
+    return {
+        "number": update.number,
+        "status": update.status.value,
+        "phase": phase(update.status),
+        "at": show(update.at),
+        **_words(update, update.words.get(audience)),
+        "timeframe": {
+            **_timeframe(update.timeframe, show, show_span),
+            "passed": _has_passed(update.timeframe, occasion.now or update.at),
+        },
+        "earlier_timeframe": _earlier_timeframe(update, previous, occasion, show, show_span),
+        "first": first,
+        "nothing_new": update.nothing_new,
+        "unchanged_since": _unchanged_since(incident, update, occasion.knows_up_to, show),
+        "severity_changed": _severity_changed(update, previous),
+        "ended": show(update.ended) if update.ended else None,
+        "duration": _duration(incident, update),
+        "fixed": update.fixed,
+        "remains": update.remains,
+        "if_it_persists": update.if_it_persists,
+        "because": update.because,
+        "window": _window(update.window, show, show_span, occasion.now or update.at),
+        "expected": _expected(update, previous, show, occasion.now or update.at),
+        "previous_window": _previous_window(update, previous, show, show_span),
+    }
+
+
+def _words(update: Update, special: Words | None) -> dict[str, str | None]:
+    special = special or Words()
+    return {
+        name: getattr(update, name) if getattr(special, name) is None else getattr(special, name)
+        for name in ("issue", "resolution", "scope", "action")
+    }
+
+
+def _timeframe(timeframe: Timeframe, show: Show, show_span: ShowSpan) -> dict[str, Any]:
+    earliest, latest = timeframe.earliest, timeframe.latest
+    return {
+        "known": timeframe.known,
+        "confidence": timeframe.confidence.value,
+        "earliest": show(earliest) if earliest else None,
+        "latest": show(latest) if latest else None,
+        "span": show_span(earliest, latest) if earliest and latest else None,
+    }
+
+
+def _has_passed(timeframe: Timeframe, now: datetime) -> bool:
+    return timeframe.latest is not None and timeframe.latest < now
+
+
+def _earlier_timeframe(
+    update: Update, previous: Update | None, occasion: Occasion, show: Show, show_span: ShowSpan
+) -> dict[str, Any] | None:
+    """Return the estimate that this one takes the place of: none is ever moved without a word."""
+    if previous is None or update.is_end or previous.window is not None:
+        return None
+    if not previous.timeframe.known or previous.timeframe.latest == update.timeframe.latest:
+        return None
+    return {
+        **_timeframe(previous.timeframe, show, show_span),
+        "passed": _has_passed(previous.timeframe, occasion.now or update.at),
+    }
+
+
+def _unchanged_since(incident: Incident, update: Update, knows: int | None, show: Show) -> Moment | None:
+    """Return when there was news last; updates that said "nothing new" themselves do not count.
+
+    None to readers who know of the updates up to `knows` only, where there was news after these.
+    """
+    if update.nothing_new is None:
+        return None
+    news = [u for u in incident.updates if u.number < update.number and u.nothing_new is None]
+    is_known = bool(news) and (knows is None or news[-1].number <= knows)
+    return show(news[-1].at) if is_known else None
+
+
+def _severity_changed(update: Update, previous: Update | None) -> str | None:
+    if previous is None or previous.severity == update.severity:
+        return None
+    return "worse" if update.severity < previous.severity else "better"
+
+
+def _duration(incident: Incident, update: Update) -> str | None:
+    began = _began(incident, update)
+    if update.ended is None or began is None or update.ended < began:
+        return None
+    return spoken_duration(update.ended - began)
+
+
+def _began(incident: Incident, update: Update) -> datetime | None:
+    """Return when it began, None where nobody said. A maintenance is announced long before its work."""
+    if incident.kind is not Kind.MAINTENANCE:
+        return incident.started if incident.started_written else None
+    # What began before it was moved is not what this is about.
+    moved = max((u.number for u in incident.updates if u.status is Status.RESCHEDULED), default=0)
+    work = [u.at for u in incident.updates[moved:] if u.status is Status.IN_PROGRESS]
+    if work:
+        return work[0]
+    return update.window.start if update.window else None
+
+
+def _window(window: Window | None, show: Show, show_span: ShowSpan, now: datetime) -> dict[str, Any] | None:
+    if window is None:
+        return None
+    return {
+        "start": show(window.start),
+        "end": show(window.end),
+        "span": show_span(window.start, window.end),
+        "length": spoken_duration(window.end - window.start),
+        "has_begun": window.start <= now,
+        "is_over": window.end <= now,
+    }
+
+
+def _previous_window(
+    update: Update, previous: Update | None, show: Show, show_span: ShowSpan
+) -> dict[str, Any] | None:
+    if previous is None or previous.window == update.window:
+        return None
+    return _window(previous.window, show, show_span, update.at)
+
+
+def _expected(update: Update, previous: Update | None, show: Show, now: datetime) -> dict[str, Any] | None:
+    """Return when what is known to be coming begins; also where it has just begun, or is taken back."""
+    told = update if update.status is Status.EXPECTED else previous
+    if told is None or told.status is not Status.EXPECTED or told.expected_at is None:
+        return None
+    moved = previous.expected_at if previous and previous.expected_at != told.expected_at else None
+    return {
+        "at": show(told.expected_at),
+        "passed": told.expected_at <= now,
+        "was": show(moved) if moved else None,
+    }
+
+
+def _internal(config: Config, update: Update) -> Mapping[str, Any]:
+    person = config.people.get(update.owner) if update.owner else None
+    return {
+        "text": update.internal,
+        "severity": update.severity,
+        "severity_label": f"SEV-{update.severity}",
+        "owner": person.name if person else update.owner,
+        "components": list(update.affected),
+    }

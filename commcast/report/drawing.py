@@ -1,0 +1,462 @@
+"""Timeline and chart as shapes."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from itertools import pairwise
+
+from commcast.report.figures import AudienceFigures, Figures, Gap, Kept, Promise, tellings_of
+from commcast.report.story import Shape, Telling
+from commcast.report.trend import Account, Trend
+from commcast.report.words import MONTHS, Clock, beginning, length, many, name_of, roughly, said_of
+
+_STEPS = [timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 180, 360, 720)]
+# Time in which nothing happens for so long is drawn shorter than it is, and marked as such.
+_BREAK_ABOVE, _BREAK_SHARE, _BREAK_DRAWN = timedelta(hours=6), 0.25, 0.1
+
+
+class Scale:
+    """From moments to pixels along. Long stretches without any event are shortened; `breaks` are those."""
+
+    def __init__(self, moments: Iterable[datetime], start: float, end: float) -> None:
+        self.moments = sorted(set(moments))
+        lengths = [after - before for before, after in pairwise(self.moments)]
+        rest, broken = sum(lengths, timedelta()), [False] * len(lengths)
+        for i in sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True):
+            if lengths[i] > _BREAK_ABOVE and lengths[i] > _BREAK_SHARE * rest:
+                rest, broken[i] = rest - lengths[i], True
+        drawn = [
+            _BREAK_DRAWN * (rest.total_seconds() or 1.0) if is_long else each.total_seconds()
+            for each, is_long in zip(lengths, broken, strict=True)
+        ]
+        size = (end - start) / (sum(drawn) or 1.0)
+        self.places = [start]
+        for each in drawn:
+            self.places.append(self.places[-1] + each * size)
+        self.breaks = [i for i, is_long in enumerate(broken) if is_long]
+
+    def at(self, moment: datetime) -> float:
+        """Return where a moment lies; one outside lies at the edge."""
+        i = max(0, min(bisect_right(self.moments, moment) - 1, len(self.moments) - 2))
+        if len(self.moments) < 2:
+            return self.places[0]
+        before, after = self.moments[i], self.moments[i + 1]
+        share = min(1.0, max(0.0, (moment - before) / (after - before)))
+        return self.places[i] + share * (self.places[i + 1] - self.places[i])
+
+
+def ticks(scale: Scale, most: float) -> Iterator[datetime]:
+    """Yield full moments of the clock, at most so many, so that all are equally far apart."""
+    first, last = scale.moments[0], scale.moments[-1]
+    span = last - first
+    shown = span - sum((scale.moments[i + 1] - scale.moments[i] for i in scale.breaks), timedelta())
+    step = next((each for each in _STEPS if shown / each <= most), timedelta(days=1))
+    while span / step > 500:  # a story of months
+        step *= 2
+    whole = timedelta(seconds=int(first.timestamp()) % int(step.total_seconds()))
+    tick = first.replace(microsecond=0) - whole
+    while tick <= last:
+        if tick >= first and not any(scale.moments[i] < tick < scale.moments[i + 1] for i in scale.breaks):
+            yield tick
+        tick += step
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A rectangle; `what` is its class in the page's style, `title` what it tells when pointed at."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    what: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A straight line."""
+
+    x1: float
+    y1: float
+    x2: float
+    y2: float
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A word; `anchor` is start, middle or end; `turned` words run upwards."""
+
+    x: float
+    y: float
+    text: str
+    what: str
+    anchor: str = "start"
+    turned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A message: its shape by `what`, with a letter or number in it."""
+
+    x: float
+    y: float
+    what: str
+    text: str
+    title: str
+
+
+@dataclass(slots=True)
+class Drawing:
+    """All shapes of one timeline, in the order in which they are drawn within their kind."""
+
+    width: float
+    height: float = 0.0
+    bars: list[Bar] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    spans: list[Bar] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
+
+
+_MARK = 20.0  # how far marks must be apart not to touch
+_FINE = {Kept.KEPT, Kept.OPEN}
+_LETTERS = {Shape.HOLDING: "H", Shape.REMINDER: "R", Shape.FOLLOW_UP: "F"}
+_ROOMY = 80  # a lane so wide has room for words beside its line
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Where things lie: along from `start` to `end`; lanes across, each `lane` wide from `first` on.
+
+    `base` is where a lane's line lies in it; marks lie in `levels` rows from there, `level` apart, promises
+    in `rows` rows from `span` beyond the line, `row` apart.
+    """
+
+    wide: bool
+    width: float
+    start: float
+    end: float
+    first: float
+    lane: float
+    base: float
+    levels: int
+    level: float
+    rows: int
+    span: float
+    row: float
+
+
+def wide_timeline(figures: Figures, clock: Clock) -> Drawing:
+    """Return the timeline for a page of 700 pixels and more: time runs to the right."""
+    frame = _Frame(True, 1100, 144, 1066, 58, 116, 52, 2, -21, 3, 18, 13)
+    return _Plot(figures, clock, frame).drawing()
+
+
+def tall_timeline(figures: Figures, clock: Clock) -> Drawing:
+    """Return the timeline for a phone: time runs down, in as much room as the messages need."""
+    count = max(1, len(figures.audiences))
+    lane = 306 / min(count, 5)
+    room = _room(figures)
+    frame = _Frame(False, 54 + lane * count, 66, 66 + room, 50, lane, 28, 2, -19, 2, 13, 8)
+    return _Plot(figures, clock, frame).drawing()
+
+
+def _room(figures: Figures) -> float:
+    """Return how long a tall timeline is, so that the marks of most neighbours do not touch."""
+    scale = Scale(_moments(figures), 0, 1)
+    closest = [
+        scale.at(after.first_at) - scale.at(before.first_at)
+        for each in figures.audiences
+        for before, after in pairwise(tellings_of(figures.story, each.name))
+        if before.first_at and after.first_at and after.first_at > before.first_at
+    ]
+    if not closest:
+        return 320
+    closest.sort()
+    return max(320.0, min(1400.0, (_MARK + 4) / closest[len(closest) // 10]))
+
+
+def _moments(figures: Figures) -> list[datetime]:
+    """Return every moment that the timeline shows."""
+    story = figures.story
+    moments = [beginning(story), figures.until, story.first_release]
+    moments += [each.first_at for each in story.tellings if each.first_at]
+    moments += [promise.promised for promise in figures.promises if promise.state is not Kept.OPEN]
+    moments += [promise.word_at for promise in figures.promises if promise.word_at]
+    return moments
+
+
+class _Plot:
+    def __init__(self, figures: Figures, clock: Clock, frame: _Frame) -> None:
+        self.figures, self.clock, self.frame = figures, clock, frame
+        self.scale = Scale(_moments(figures), frame.start, frame.end)
+        self.made = Drawing(frame.width)
+        self.bottom = frame.first + frame.lane * len(figures.audiences)
+
+    def drawing(self) -> Drawing:
+        """Return all shapes."""
+        self._axis()
+        self._bounds()
+        for number, each in enumerate(self.figures.audiences):
+            self._lane(number, each)
+        self.made.height = self.bottom + 8 if self.frame.wide else self.frame.end + 20
+        return self.made
+
+    def _axis(self) -> None:
+        clear = 64.0 if self.frame.wide else 30.0
+        breaks = [(self.scale.places[i] + self.scale.places[i + 1]) / 2 for i in self.scale.breaks]
+        # On a tall page the beginning and the end are named where the hours stand.
+        taken = [] if self.frame.wide else [(self.scale.at(at), 26.0) for at in self._ends]
+        taken += [(along, 56.0 if self.frame.wide else 16.0) for along in breaks]
+        shown: datetime | None = None
+        for tick in ticks(self.scale, (self.frame.end - self.frame.start) / clear):
+            along = self.scale.at(tick)
+            self._cross_line(along, "grid")
+            if any(abs(along - other) < room for other, room in taken):
+                continue
+            taken.append((along, clear - 1))
+            self._axis_label(along, self.clock.hour_or_day(tick, shown), "tick")
+            shown = tick
+        for i, along in zip(self.scale.breaks, breaks, strict=True):
+            self._cross_line(along, "break")
+            quiet = roughly(self.scale.moments[i + 1] - self.scale.moments[i])
+            self._axis_label(along, f"… {quiet} …" if self.frame.wide else quiet, "tick")
+
+    @property
+    def _ends(self) -> list[datetime]:
+        """When it began (what was announced: when that did) and, where it is over, when it was."""
+        story, ended = self.figures.story, self.figures.ended
+        return [story.began_at or beginning(story), *([ended] if ended else [])]
+
+    def _bounds(self) -> None:
+        """Draw when it began and when it was over, across all lanes."""
+        story, ended = self.figures.story, self.figures.ended
+        start = story.began_at or beginning(story)
+        began, over = self.scale.at(start), self.scale.at(ended) if ended else None
+        close = over is not None and over - began < (250 if self.frame.wide else 34)
+        word = "began" if story.started or story.began_at else "first"
+        self._bound(start, word, "began", "end" if close else "start")
+        if ended and over is not None:
+            room = over < self.frame.end - 160
+            self._bound(ended, "over", "over", "start" if room else "end", 14 if close else 0)
+            title = f"lasted {length(max(ended - start, timedelta()))}"
+            across = self.frame.first - (8 if self.frame.wide else 6)
+            what = "work" if story.is_planned else "down"
+            self.made.bars.append(self._bar(began, over, across, 5, what, title))
+
+    def _bound(self, at: datetime, text: str, what: str, anchor: str, lower: float = 0) -> None:
+        """Draw one of the two; on a tall page its words stand where the hours do, by `lower` more below."""
+        along, kind = self.scale.at(at), f"bound {what}"
+        self._cross_line(along, what)
+        if self.frame.wide:
+            self.made.labels.append(Label(along, 16, f"{text} {self.clock.time(at)}", kind, anchor))
+            return
+        hour = f"{at.astimezone(self.clock.zone):%H:%M}"
+        self.made.labels.append(Label(42, along - 2 + lower, text, kind, "end"))
+        self.made.labels.append(Label(42, along + 12 + lower, hour, kind, "end"))
+
+    def _lane(self, number: int, each: AudienceFigures) -> None:
+        across = self.frame.first + number * self.frame.lane
+        base = across + self.frame.base
+        if number % 2 == 0:
+            start, end = (0.0, self.frame.width) if self.frame.wide else (0.0, self.frame.end + 20)
+            self.made.bars.insert(0, self._bar(start, end, across, self.frame.lane, "lane"))
+        self._lane_name(across, each)
+        self.made.lines.append(self._along_line(self.frame.start, self.frame.end, base, "base"))
+        told = tellings_of(self.figures.story, each.name)
+        self._promises(base + self.frame.span, each.promises)
+        if each.silence:
+            self._silence(base, each.silence, [self.scale.at(one.first_at) for one in told if one.first_at])
+        self._messages(base, each, told)
+
+    def _lane_name(self, across: float, each: AudienceFigures) -> None:
+        due = [promise for promise in each.promises if promise.state is not Kept.OPEN]
+        kept = sum(promise.state is Kept.KEPT for promise in due)
+        of = " of " if self.frame.lane > _ROOMY else "/"
+        notes = [many(each.messages, "message"), f"{kept}{of}{len(due)} kept" if due else ""]
+        if self.frame.wide:
+            base = across + self.frame.base
+            self.made.labels.append(Label(12, base - 8, cut(each.name, 14), "name"))
+            for i, note in enumerate(filter(None, notes)):
+                self.made.labels.append(Label(12, base + 9 + 15 * i, note, "note"))
+            return
+        fits = int(self.frame.lane / 7.5)
+        self.made.labels.append(Label(across + 6, 18, cut(each.name, fits), "name"))
+        self.made.labels.append(Label(across + 6, 34, cut(notes[1] or notes[0], fits + 2), "note"))
+
+    def _messages(self, base: float, each: AudienceFigures, told: Sequence[Telling]) -> None:
+        levels = self.frame.levels if self.frame.lane > _ROOMY else 1
+        ends = [-_MARK * 2] * levels
+        for telling in told:
+            if telling.first_at is None:
+                continue
+            along = self.scale.at(telling.first_at)
+            free = [i for i in range(levels) if along - ends[i] >= _MARK]
+            level = free[0] if free else ends.index(min(ends))
+            along = max(along, ends[level] + _MARK - 2)  # better a little later than on top of another
+            ends[level] = along
+            across = base + level * self.frame.level
+            if level:
+                x1, y1 = self._point(along, base)
+                x2, y2 = self._point(along, across)
+                self.made.lines.append(Line(x1, y1, x2, y2, "stem"))
+            x, y = self._point(along, across)
+            self.made.marks.append(Mark(x, y, _class(telling), _letter(telling), self._title(telling, each)))
+
+    def _title(self, telling: Telling, each: AudienceFigures) -> str:
+        ways = [
+            t for t in self.figures.story.tellings if t.notice == telling.notice and t.audience == each.name
+        ]
+        readers = ", ".join(
+            f"{way.reached:,} by {'SMS' if way.channel == 'sms' else way.channel}" for way in ways
+        )
+        at = self.clock.time(telling.first_at) if telling.first_at else ""
+        return f"{name_of(telling)} at {at}: {each.name}, {readers}"
+
+    def _promises(self, across: float, promises: Sequence[Promise]) -> None:
+        rows = [-1.0] * self.frame.rows
+        drawn: set[tuple[datetime, Kept]] = set()
+        for promise in sorted(promises, key=lambda each: (each.made_at, each.promised)):
+            if (promise.promised, promise.state) in drawn:
+                continue  # said once more, as a reminder does
+            drawn.add((promise.promised, promise.state))
+            start, end = self.scale.at(promise.made_at), self.scale.at(promise.promised)
+            until = self.scale.at(promise.promised + promise.late) if promise.late else end
+            if promise.state is Kept.BROKEN:
+                until = self.frame.end
+            free = [i for i, taken in enumerate(rows) if start >= taken + 2]
+            row = free[0] if free else rows.index(min(rows))
+            # Room for the words behind it.
+            rows[row] = until + (80 if self.frame.wide and promise.state not in _FINE else 0)
+            self._promise(across + row * self.frame.row, promise, start, end, until)
+
+    def _promise(self, across: float, promise: Promise, start: float, end: float, until: float) -> None:
+        title = (
+            f"promised for {self.clock.time(promise.promised)} at {self.clock.time(promise.made_at)}: "
+            f"{said_of(promise, self.clock)}"
+        )
+        what = f"span {promise.state.name.lower()}"
+        self.made.spans.append(self._bar(start, max(end, start + 2), across, 6, what, title))
+        self.made.spans.append(self._bar(end - 1, end + 1, across - 2, 10, "deadline"))
+        if promise.state in _FINE:
+            return
+        if until > end:
+            self.made.spans.append(self._bar(end, until, across - 1, 8, "span overdue", title))
+        text = "no word" if promise.late is None else f"{length(promise.late)} late"
+        if self.frame.wide:
+            near_end = until > self.frame.end - 70
+            x, anchor = (until, "end") if near_end else (until + 5, "start")
+            y = across + 18 if near_end else across + 7
+            self.made.labels.append(Label(x, y, text, "late", anchor))
+        else:
+            middle = (end + until) / 2
+            if until - end > 7 * len(text):  # there is room for it beside its bar
+                self.made.labels.append(Label(across + 19, middle, text, "late", "middle", turned=True))
+            elif self.frame.lane > _ROOMY:
+                self.made.labels.append(Label(across + 11, middle + 4, text.replace(" late", ""), "late"))
+
+    def _silence(self, base: float, gap: Gap, marks: Sequence[float]) -> None:
+        start, end = self.scale.at(gap.start), self.scale.at(gap.end)
+        title = f"longest silence, {self.clock.time(gap.start)} to {self.clock.time(gap.end)}"
+        self.made.spans.append(self._bar(start, end, base - 3, 6, "silence", title))
+        text = length(gap.length)
+        if self.frame.wide and end - start > 130:
+            text += " of silence"
+        # What goes to some readers alone may stand within it: the words keep clear of that.
+        places = [start + share * (end - start) for share in (0.5, 0.25, 0.75)]
+        room = 3.6 * len(text) + _MARK / 2
+        along = next((at for at in places if all(abs(at - mark) > room for mark in marks)), places[0])
+        if self.frame.wide:
+            self.made.labels.append(Label(along, base - 14, text, "quiet", "middle"))
+        else:
+            self.made.labels.append(Label(base - 9, along, text, "quiet", "middle", turned=True))
+
+    def _axis_label(self, along: float, text: str, what: str) -> None:
+        if self.frame.wide:
+            self.made.labels.append(Label(along, self.frame.first - 20, text, what, "middle"))
+        else:
+            self.made.labels.append(Label(42, along + 4, text, what, "end"))
+
+    def _cross_line(self, along: float, what: str) -> None:
+        """Draw a line across all lanes at one time."""
+        if self.frame.wide:
+            self.made.lines.append(Line(along, self.frame.first - 12, along, self.bottom, what))
+        else:
+            self.made.lines.append(Line(46, along, self.frame.width, along, what))
+
+    def _along_line(self, start: float, end: float, across: float, what: str) -> Line:
+        x1, y1 = self._point(start, across)
+        x2, y2 = self._point(end, across)
+        return Line(x1, y1, x2, y2, what)
+
+    def _bar(self, start: float, end: float, across: float, thick: float, what: str, title: str = "") -> Bar:
+        x, y = self._point(start, across)
+        length = max(0.0, end - start)
+        size = (length, thick) if self.frame.wide else (thick, length)
+        return Bar(x, y, *size, what, title)
+
+    def _point(self, along: float, across: float) -> tuple[float, float]:
+        return (along, across) if self.frame.wide else (across, along)
+
+
+def _class(telling: Telling) -> str:
+    return telling.shape.name.lower().replace("_", "-")
+
+
+def _letter(telling: Telling) -> str:
+    if telling.shape is Shape.END:
+        return "✓"
+    if telling.shape is Shape.CORRECTION:
+        return "C"
+    return _LETTERS.get(telling.shape, str(telling.number))
+
+
+def cut(text: str, most: int) -> str:
+    """Return `text` with at most so many characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+_EDGE = 12.0
+_MIDDLE, _UP = 160.0, 130.0  # where the line is, and how high the largest bar reaches
+_WIDEST = 64.0
+
+
+def trend_chart(trend: Trend, room: float) -> Drawing:
+    """Return promises kept above a line and promises broken below it, over all audiences, `room` wide."""
+    accounts: dict[date, Account] = {}
+    for line in trend.lines:
+        accounts.setdefault(line.start, Account()).join(line.account)
+    step = (room - 2 * _EDGE) / max(1, len(accounts))
+    most = max([each.kept for each in accounts.values()] + [each.broken for each in accounts.values()] + [1])
+    depth = _UP * max([each.broken for each in accounts.values()], default=0) / most
+    made = Drawing(room, _MIDDLE + depth + 54)
+    width = min(_WIDEST, step * 0.62)
+    shown = max(1, round(58 / step + 0.5))
+    for i, (start, account) in enumerate(accounts.items()):
+        middle = _EDGE + (i + 0.5) * step
+        _bars(made, middle, width, account, most, start)
+        if i % shown == 0:
+            day = f"{start.day} {MONTHS[start.month - 1]}"
+            made.labels.append(Label(middle, _MIDDLE + depth + 44, day, "tick", "middle"))
+    made.lines.append(Line(_EDGE, _MIDDLE, room - _EDGE, _MIDDLE, "base"))
+    return made
+
+
+def _bars(made: Drawing, middle: float, width: float, account: Account, most: int, start: date) -> None:
+    title = (
+        f"from {start.day} {MONTHS[start.month - 1]}: kept {account.kept} of {many(account.due, 'promise')}, "
+        f"{length(account.down)} down"
+    )
+    up, down = _UP * account.kept / most, _UP * account.broken / most
+    left = middle - width / 2
+    if account.kept:
+        made.spans.append(Bar(left, _MIDDLE - up, width, up, "span kept", title))
+        made.labels.append(Label(middle, _MIDDLE - up - 6, str(account.kept), "name", "middle"))
+    if account.broken:
+        made.spans.append(Bar(left, _MIDDLE, width, down, "span overdue", title))
+        made.labels.append(Label(middle, _MIDDLE + down + 15, str(account.broken), "late", "middle"))

@@ -1,0 +1,229 @@
+"""As page, Markdown, JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from commcast import __version__
+from commcast.report.drawing import tall_timeline, trend_chart, wide_timeline
+from commcast.report.figures import AudienceFigures, Estimate, Figures, Gap, Promise, worst_severity
+from commcast.report.story import Nudged, Telling
+from commcast.report.trend import Trend, trend_cards, trend_headline, trend_table
+from commcast.report.words import Table, cards, clock_of, facts, headline, people_table, subject, tables
+
+# The program's own page, not a message: nothing in a user's templates/ changes it.
+_HERE = Path(__file__).parent
+
+
+def as_page(figures: Figures, zone: ZoneInfo) -> str:
+    """Return the whole page as HTML."""
+    clock = clock_of(figures, zone)
+    return _render(
+        "page.html.j2",
+        title=figures.story.title,
+        subject=subject(figures, clock),
+        headline=headline(figures),
+        cards=list(cards(figures, clock)),
+        wide=wide_timeline(figures, clock),
+        tall=tall_timeline(figures, clock),
+        letters=clock.letters(figures.until),
+        zone=zone.key,
+        facts=list(facts(figures)),
+        tables=list(tables(figures, clock)),
+        people=people_table(figures, clock),
+        made=f"{clock.full(figures.story.now)} {clock.letters(figures.story.now)}",
+    )
+
+
+def trend_page(trend: Trend, organisation: str) -> str:
+    """Return the page of a trend as HTML."""
+    return _render(
+        "trend.html.j2",
+        title=f"How {organisation} communicated",
+        since=f"{trend.since:%Y-%m-%d}",
+        headline=trend_headline(trend),
+        cards=list(trend_cards(trend)),
+        wide=trend_chart(trend, 1100),
+        narrow=trend_chart(trend, 360),
+        per=trend.per.value,
+        table=trend_table(trend),
+    )
+
+
+def _render(name: str, **values: object) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(name).render(version=__version__, **values)
+
+
+# What GitHub, GitLab or pandoc would read as markup, as HTML, as somebody's name, or as a link.
+_MARKUP = re.compile(r"[\\`*_{}\[\]()#+!|~<>&$@]|(?<=[a-z]):(?=//)")
+
+
+def as_markdown(figures: Figures, zone: ZoneInfo) -> str:
+    """Return the whole report as one document."""
+    clock = clock_of(figures, zone)
+    lines = [f"## How we communicated: {plain(figures.story.title)}", ""]
+    lines += [plain(subject(figures, clock)), "", f"**{plain(headline(figures))}**", ""]
+    lines += [f"- {plain(what)}: {plain(words)}" for what, words in facts(figures)]
+    people = people_table(figures, clock)
+    for table in [*tables(figures, clock), *([people] if people.rows else [])]:
+        lines += ["", f"### {plain(table.title)}", "", *table_lines(table)]
+    return "\n".join(lines)
+
+
+def trend_as_markdown(trend: Trend) -> str:
+    """Return a trend as one document."""
+    lines = ["## How we communicated", "", f"**{plain(trend_headline(trend))}**", ""]
+    return "\n".join([*lines, *table_lines(trend_table(trend))])
+
+
+def table_lines(table: Table) -> Iterator[str]:
+    """Yield a table as Markdown writes it."""
+    yield _row(table.head)
+    yield _row("---" for _ in table.head)
+    for row in table.rows:
+        yield _row(map(plain, row))
+    if table.note:
+        yield ""
+        yield plain(table.note)
+
+
+def plain(text: str) -> str:
+    """Return `text` with all that Markdown would read as markup written out."""
+    return _MARKUP.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def as_document(figures: Figures) -> dict[str, Any]:
+    """Return all figures of one incident."""
+    story = figures.story
+    yes, no = story.feedback
+    return {
+        "incident": story.incident,
+        "title": story.title,
+        "kind": story.kind,
+        "severity": worst_severity(story.stages),
+        "status": story.stages[-1].status,
+        "now": _at(story.now),
+        "started": _at(story.started),
+        "first_release": _at(story.first_release),
+        "ended": _at(figures.ended),
+        "down_seconds": _seconds(figures.down),
+        "promises": {
+            "made": len(figures.promises),
+            "due": figures.due,
+            "kept": figures.kept,
+            "each": [_promise(each) for each in figures.promises],
+        },
+        "audiences": [_audience(each) for each in figures.audiences],
+        "messages": [_telling(each) for each in story.tellings],
+        "holding_statements": figures.holdings,
+        "corrections": figures.corrections,
+        "estimates": [_estimate(each) for each in figures.estimates],
+        "deliveries": dict(figures.outcomes),
+        "texts": {
+            "count": figures.texts.count,
+            "segments": figures.texts.segments,
+            "exact": figures.texts.exact,
+            "cost": figures.cost,
+            "at_night": figures.texts_at_night,
+        },
+        "nudges": [_nudge(each) for each in figures.nudges],
+        "feedback": {"yes": yes, "no": no},
+        "postmortem": story.postmortem or None,
+    }
+
+
+def _audience(each: AudienceFigures) -> dict[str, Any]:
+    return {
+        "audience": each.name,
+        "first_at": _at(each.first_at),
+        "first_all_at": _at(each.first_all_at),
+        "first_after_start_seconds": _seconds(each.from_start),
+        "first_after_release_seconds": _seconds(each.from_release),
+        "longest_silence": _gap(each.silence),
+        "messages": each.messages,
+        "deliveries": dict(each.outcomes),
+        "texts_at_night": each.texts_at_night,
+    }
+
+
+def _gap(gap: Gap | None) -> dict[str, Any] | None:
+    if gap is None:
+        return None
+    return {"start": _at(gap.start), "end": _at(gap.end), "seconds": _seconds(gap.length)}
+
+
+def _promise(each: Promise) -> dict[str, Any]:
+    return {
+        "notice": each.notice,
+        "audience": each.audience,
+        "made_at": _at(each.made_at),
+        "promised": _at(each.promised),
+        "state": each.state.value,
+        "share": round(each.share, 4),
+        "readers": each.readers,
+        "late_seconds": _seconds(each.late),
+        "word_at": _at(each.word_at),
+        "by_holding_statement": each.by_holding,
+    }
+
+
+def _telling(each: Telling) -> dict[str, Any]:
+    return {
+        "notice": each.notice,
+        "what": each.shape.value,
+        "update": each.number,
+        "channel": each.channel,
+        "audience": each.audience,
+        "first_at": _at(each.first_at),
+        "last_at": _at(each.last_at),
+        "deliveries": dict(each.outcomes),
+        "providers": list(each.providers),
+    }
+
+
+def _estimate(each: Estimate) -> dict[str, Any]:
+    return {
+        "update": each.number,
+        "said_at": _at(each.said_at),
+        "earliest": _at(each.earliest),
+        "latest": _at(each.latest),
+        "ended": _at(each.ended),
+        "off_seconds": _seconds(each.off),
+        "held": each.held,
+    }
+
+
+def _nudge(each: Nudged) -> dict[str, Any]:
+    return {
+        "notice": each.notice,
+        "at": _at(each.at),
+        "by": each.way,
+        "count": each.count,
+        "outcome": each.outcome,
+    }
+
+
+def _at(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+def _seconds(length: timedelta | None) -> int | None:
+    return None if length is None else int(length.total_seconds())
