@@ -74,18 +74,18 @@ def freeze(folder: Path) -> dict[str, Any]:
     from commcast.delivery.freeze import Freezer
     from commcast.incidents.load import load_incidents
     from commcast.ledger.settle import current_owner
-    from commcast.operations.desk import what_is_owed
+    from commcast.operations.desk import make_plan
     from commcast.operations.release import release_updates
 
     desk, ledger = open_folder(folder)
     with closing(ledger):
         (incident,) = load_incidents(desk.config, desk.now).incidents
-        owed = what_is_owed(desk, incident, ledger, as_if_released=True)
-        release_updates(desk, owed, owed.drafts, ledger, how="yes", by="benchmark")
+        plan = make_plan(desk, incident, ledger, as_if_released=True)
+        release_updates(desk, plan, plan.drafts, ledger, how="yes", by="benchmark")
         with profiled():
             start = time.perf_counter()
-            owed = what_is_owed(desk, incident, ledger)
-            frozen = Freezer(ledger, current_owner(), desk.now).freeze(owed.deliveries)
+            plan = make_plan(desk, incident, ledger)
+            frozen = Freezer(ledger, current_owner(), desk.now).freeze(plan.deliveries)
             seconds = time.perf_counter() - start
     return {"seconds": seconds, "frozen": frozen}
 
@@ -128,7 +128,7 @@ def history(folder: Path) -> dict[str, Any]:
     from commcast.incidents.load import load_incidents
     from commcast.ledger.releases import record_history
     from commcast.model.message import Unheard
-    from commcast.operations.desk import what_is_owed
+    from commcast.operations.desk import make_plan
     from commcast.operations.release import release_updates
     from commcast.operations.send import make_sender
 
@@ -141,8 +141,8 @@ def history(folder: Path) -> dict[str, Any]:
         sender = make_sender(desk, ledger, clock=clock, progress=Unheard())
         still_open = [each for each in incidents if not each.latest.is_end]
         for each in still_open:
-            owed = what_is_owed(desk, each, ledger, as_if_released=True)
-            release_updates(desk, owed, owed.drafts, ledger, how="yes", by="benchmark")
+            plan = make_plan(desk, each, ledger, as_if_released=True)
+            release_updates(desk, plan, plan.drafts, ledger, how="yes", by="benchmark")
             sender.send_released(each)
     return {"closed": len(closed), "open": len(still_open)}
 

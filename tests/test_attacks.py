@@ -10,10 +10,10 @@ import pytest
 
 from commcast.errors import Fault, ProviderError
 from commcast.model.incident import Channel
-from commcast.model.message import Email, HandOver, Outcome
+from commcast.model.message import Delivery, Email, Outcome
 from commcast.oncall.nudges import Nudge
-from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
-from tests.fakes import FakeAdapter, accepted, address_of
+from tests.support.desk import START, Bench, update_text, write_desk, write_incident, write_list
+from tests.support.providers import FakeAdapter, accepted, address_of
 
 HOLDS = '[silence]\ncustomers = "hold"\nsupport = "hold"\n'
 SAM = '[people.sam]\nname = "Sam Oyo"\nemail = "sam@acme.example"\n'
@@ -35,7 +35,7 @@ class Story:
     def minute(self) -> int:
         return (self.bench.now - self.start) // timedelta(minutes=1)
 
-    def _hear(self, item: HandOver) -> Outcome:
+    def _hear(self, item: Delivery) -> Outcome:
         message, to = item.message, address_of(item)
         kind = message.subject.partition("]")[0][1:] if isinstance(message, Email) else "text"
         self.heard.setdefault(to, []).append((self.minute, kind))

@@ -22,17 +22,24 @@ from commcast.delivery.deliver import LEASE, Delivered
 from commcast.delivery.freeze import Freezer
 from commcast.delivery.worker import Ended, Run
 from commcast.errors import ExitCode, Fault, LedgerError, ProviderError
-from commcast.ledger import schema
-from commcast.ledger.freeze import Broadcast, open_broadcasts
+from commcast.ledger import tables as schema
+from commcast.ledger.broadcasts import Broadcast, open_broadcasts
 from commcast.ledger.releases import stop_incident, stops_in_force
 from commcast.ledger.settle import current_owner, settle_lost
 from commcast.ledger.store import open_ledger
 from commcast.model.incident import Channel
-from commcast.model.message import Blame, Email, HandOver, Outcome, OutcomeKind, Progress, Unheard
-from commcast.operations.desk import what_is_owed
-from tests.desks import DESK, START, Bench, numbered, write_desk, write_incident
-from tests.fakes import FakeAdapter, HeldAdapter, accepted, address_of, saying, settle_down
-from tests.ledgers import nothing_can_be_written
+from commcast.model.message import Blame, Delivery, DeliveryProgress, Email, Outcome, OutcomeKind, Unheard
+from commcast.operations.desk import make_plan
+from tests.support.desk import (
+    DESK,
+    START,
+    Bench,
+    nothing_can_be_written,
+    numbered,
+    write_desk,
+    write_incident,
+)
+from tests.support.providers import FakeAdapter, HeldAdapter, accepted, address_of, saying, settle_down
 
 NOT_TAKEN, UNKNOWN = OutcomeKind.NOT_TAKEN, OutcomeKind.UNKNOWN
 
@@ -54,8 +61,8 @@ def bench_of(folder: Path, people: int) -> Bench:
     write_incident(folder)
     bench = Bench(folder)
     bench.release()
-    owed = what_is_owed(bench.desk, bench.incident(), bench.ledger)
-    assert Freezer(bench.ledger, current_owner(), bench.now).freeze(owed.deliveries)
+    plan = make_plan(bench.desk, bench.incident(), bench.ledger)
+    assert Freezer(bench.ledger, current_owner(), bench.now).freeze(plan.deliveries)
     return bench
 
 
@@ -70,7 +77,7 @@ def run_of(
     *,
     halt: asyncio.Event | None = None,
     clock: Callable[[], datetime] | None = None,
-    progress: Progress | None = None,
+    progress: DeliveryProgress | None = None,
 ) -> Run:
     return Run(
         broadcast=frozen(bench, adapter.channel),
@@ -127,7 +134,7 @@ def test_each_answer_has_its_state_and_exit_code(
 def test_answers_in_any_order_find_their_own_delivery(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, 7)
 
-    def odd_ones_out(item: HandOver) -> Outcome:
+    def odd_ones_out(item: Delivery) -> Outcome:
         kind = OutcomeKind.REJECTED if item.delivery % 2 else OutcomeKind.ACCEPTED
         return Outcome(item.delivery, kind, provider_id=address_of(item))
 
@@ -154,7 +161,7 @@ def test_no_answer_is_unknown_and_is_not_tried_again(tmp_path: Path) -> None:
 def test_an_adapter_that_raises_leaves_what_it_had_in_hand_unknown_and_ends_the_run(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, 6)
 
-    def broken(item: HandOver) -> Outcome:
+    def broken(item: Delivery) -> Outcome:
         raise ZeroDivisionError
 
     adapter = FakeAdapter(answer=broken, ready=1)
@@ -242,7 +249,7 @@ def test_a_refusal_without_a_reason_ends_the_run_too(tmp_path: Path, blame: Blam
 def test_a_key_that_is_revoked_in_the_middle_stops_there(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, 30)
 
-    def until_ten(item: HandOver) -> Outcome:
+    def until_ten(item: Delivery) -> Outcome:
         if len(adapter.handed) < 10:
             return accepted(item)
         return Outcome(item.delivery, NOT_TAKEN, "revoked", blame=Blame.ACCOUNT)
@@ -281,7 +288,7 @@ def test_a_provider_that_never_answers_costs_few_unknowns(tmp_path: Path) -> Non
 def test_a_provider_that_fails_now_and_then_is_not_down(tmp_path: Path, between: OutcomeKind) -> None:
     bench = bench_of(tmp_path, 20)
 
-    def every_second(item: HandOver) -> Outcome:
+    def every_second(item: Delivery) -> Outcome:
         kind = between if item.delivery % 2 else UNKNOWN
         return Outcome(item.delivery, kind)
 
@@ -304,7 +311,7 @@ def test_many_refusals_beside_acceptances_are_no_refusal_of_us(tmp_path: Path) -
     """Also where all answers come at once, before the ledger has counted the first."""
     bench = bench_of(tmp_path, 60)
 
-    def most_refused(item: HandOver) -> Outcome:
+    def most_refused(item: Delivery) -> Outcome:
         kind = OutcomeKind.ACCEPTED if item.delivery % 10 == 0 else OutcomeKind.REJECTED
         return Outcome(item.delivery, kind, "no such mailbox")
 
@@ -316,7 +323,7 @@ def test_many_refusals_beside_acceptances_are_no_refusal_of_us(tmp_path: Path) -
 def test_one_readers_refusal_for_now_does_not_hold_up_the_others(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, 30)
 
-    def one_greylisted(item: HandOver) -> Outcome:
+    def one_greylisted(item: Delivery) -> Outcome:
         greylisted = address_of(item).startswith("c10000003@")
         return Outcome(item.delivery, NOT_TAKEN, "greylisted") if greylisted else accepted(item)
 
@@ -330,7 +337,7 @@ def test_a_busy_provider_is_tried_again_in_the_same_run(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, 3)
     busy: set[int] = set()
 
-    def busy_once(item: HandOver) -> Outcome:
+    def busy_once(item: Delivery) -> Outcome:
         if item.delivery in busy or len(adapter.handed) > 1:
             return accepted(item)
         busy.add(item.delivery)
@@ -348,7 +355,7 @@ def test_a_providers_own_time_is_heeded_within_a_day(tmp_path: Path, asked: floa
     bench = bench_of(tmp_path, 1)
     halt = asyncio.Event()
 
-    def later(item: HandOver) -> Outcome:
+    def later(item: Delivery) -> Outcome:
         halt.set()
         return Outcome(item.delivery, NOT_TAKEN, "later", blame=Blame.PROVIDER, retry_after=asked)
 
@@ -509,7 +516,7 @@ def test_a_failure_on_one_channel_ends_the_other(tmp_path: Path, monkeypatch: py
     class Broken(FakeAdapter):
         """Fails once a mail is on its way."""
 
-        async def _handed_over(self, batch: Sequence[HandOver]) -> list[Outcome]:
+        async def _handed_over(self, batch: Sequence[Delivery]) -> list[Outcome]:
             await held.begun.wait()
             raise ZeroDivisionError
 
@@ -562,7 +569,7 @@ def test_the_same_delivery_has_the_same_message_id_when_it_is_made_again(tmp_pat
 def test_a_tolerated_share_of_refusals_is_no_failure(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, 10)
 
-    def one_refused(item: HandOver) -> Outcome:
+    def one_refused(item: Delivery) -> Outcome:
         refused = address_of(item).startswith("c10000003@")
         return Outcome(item.delivery, OutcomeKind.REJECTED) if refused else accepted(item)
 
@@ -605,7 +612,7 @@ def test_an_answer_that_came_before_a_run_was_cut_off_is_recorded(tmp_path: Path
     runs: list[asyncio.Task[Ended]] = []
 
     class CutOff(FakeAdapter):
-        async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+        async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
             async for outcome in super().send(batch):
                 yield outcome
                 runs[0].cancel()

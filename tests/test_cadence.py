@@ -9,7 +9,7 @@ import pytest
 from commcast.config.settings import Cadence
 from commcast.model.incident import Kind, Status, Update, Window
 from commcast.plan.cadence import interval, lateness_faults, promise, promises
-from tests.stories import AT, config_of, incident_of, story, update_of
+from tests.support.values import AT, config_of, incident_of, story, update_of
 
 PACE = Cadence.model_validate({"every": "20m", "after_2h": "60m", "after_1d": "4h", "board": "45m"})
 WINDOW = Window(start=AT + timedelta(hours=20), end=AT + timedelta(hours=22))

@@ -11,11 +11,11 @@ import pytest
 
 from commcast.errors import ExitCode
 from commcast.ledger.oncall import Call, begin_call, calls
-from commcast.ledger.schema import State
 from commcast.ledger.suppressions import suppress
+from commcast.ledger.tables import State
 from commcast.operations import wake as calling
 from commcast.operations.wake import call_once
-from tests.desks import START, Bench, update_text, write_desk, write_incident
+from tests.support.desk import START, Bench, update_text, write_desk, write_incident
 
 WRITES = """
 import pathlib, sys

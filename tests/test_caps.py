@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
+from commcast.model.history import ReaderHistory
 from commcast.model.incident import Channel, Level, Status
-from commcast.model.standing import PersonStanding
 from commcast.plan import reasons
 from commcast.plan.notices import notice_of
 from commcast.plan.readers import Action, decide
-from tests.desks import START, Bench, update_text, write_desk, write_incident
-from tests.stories import AT, READER, config_of, standing_of, story
+from tests.support.desk import START, Bench, update_text, write_desk, write_incident
+from tests.support.values import AT, READER, config_of, standing_of, story
 
 S = Status
 AGAIN = {
@@ -46,7 +46,7 @@ def test_a_cap_holds_back_only_what_can_wait(
     incident = story(S.INVESTIGATING, status, severities=severities)
     config = config_of(send={"most_an_hour": cap}, channels={"email": {"from": "a@acme.example"}, "sms": {}})
     notice = notice_of(incident, incident.latest, channel, standing_of(incident, 2, told=1), config)
-    found = decide(READER, notice, PersonStanding(told=told, lately=lately), config, AT)
+    found = decide(READER, notice, ReaderHistory(told=told, lately=lately), config, AT)
     can_wait = told and not incident.latest.is_end and severities[1] >= severities[0]
     assert (found.reason == CAPPED) == (can_wait and lately >= cap)
     assert found.action is (Action.SKIP if found.reason == CAPPED else found.action)
@@ -55,7 +55,7 @@ def test_a_cap_holds_back_only_what_can_wait(
 def test_no_cap_holds_back_what_a_level_asks_for() -> None:
     notice = notice_of(PLAIN, PLAIN.latest, Channel.EMAIL, standing_of(PLAIN, 2, told=1), config_of())
     key = READER._replace(level=Level.KEY)
-    found = decide(key, notice, PersonStanding(told=True, lately=99), config_of(), AT)
+    found = decide(key, notice, ReaderHistory(told=True, lately=99), config_of(), AT)
     assert found.reason == reasons.KEY_ONLY, "what is not owed is not held back"
 
 

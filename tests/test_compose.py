@@ -20,8 +20,8 @@ from commcast.model.message import Email, Skeleton, Sms
 from commcast.rendering.compose import (
     Content,
     DeliveryKey,
-    Group,
-    Words,
+    ReaderGroup,
+    ReaderWords,
     build_message,
     content_digest,
     renderer_for,
@@ -29,8 +29,7 @@ from commcast.rendering.compose import (
 from commcast.rendering.render import EmailContent, Renderer
 from commcast.rendering.splice import MOST_KEPT, TRIED
 from commcast.rendering.templates import Templates, Wording, shipped_templates
-from tests.template_contexts import AUDIENCES, PHASES, PUBLIC, full, minimal
-from tests.wording.made_templates import (
+from tests.support.templates import (
     BARE,
     FILES,
     HOSTILE,
@@ -42,6 +41,7 @@ from tests.wording.made_templates import (
     readers,
     wordings,
 )
+from tests.support.values import AUDIENCES, PHASES, PUBLIC, full, minimal
 
 SUBJECT = "{% block subject %}{{ title }}{% endblock %}\n"
 DANA = {
@@ -54,7 +54,7 @@ DANA = {
 OWED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-def made(text: str, html: str = "", **more: str) -> Group:
+def made(text: str, html: str = "", **more: str) -> ReaderGroup:
     head = "" if "block subject" in text else SUBJECT
     sources = {"user:t.j2": head + text, **({"user:h.j2": html} if html else {}), **more}
     return group_of(Wording(Channel.EMAIL, "user:t.j2", "user:h.j2" if html else "", "user", sources))
@@ -74,7 +74,7 @@ def said(error: TemplateError) -> str:
     return text.partition(": ")[2] if "is nested too deeply" in text else text
 
 
-def assert_both_ways_agree(group: Group, people: Sequence[Mapping[str, Any]]) -> int:
+def assert_both_ways_agree(group: ReaderGroup, people: Sequence[Mapping[str, Any]]) -> int:
     """Return how many were spliced, once all words and errors were the same as for each reader alone."""
     spliced = 0
     for line, reader in enumerate(people, 2):
@@ -86,7 +86,9 @@ def assert_both_ways_agree(group: Group, people: Sequence[Mapping[str, Any]]) ->
     return spliced
 
 
-def read(group: Group, reader: Mapping[str, Any], line: int) -> tuple[Words | None, Content | str]:
+def read(
+    group: ReaderGroup, reader: Mapping[str, Any], line: int
+) -> tuple[ReaderWords | None, Content | str]:
     try:
         words = group.words(reader, line=line)
     except TemplateError as error:
@@ -94,7 +96,7 @@ def read(group: Group, reader: Mapping[str, Any], line: int) -> tuple[Words | No
     return words, words.content
 
 
-def assert_spliced_well(words: Words) -> None:
+def assert_spliced_well(words: ReaderWords) -> None:
     """The pieces with the values in them are the words, and are cut as adapters may rely on."""
     assert isinstance(words.content, EmailContent) and words.spliced
     skeleton, values, escaped = words.spliced.skeleton, words.spliced.values, words.spliced.escaped
@@ -186,7 +188,7 @@ def test_a_missing_column_is_an_error_of_that_reader_only() -> None:
     assert group.words(DANA).spliced
 
 
-def shipped(audience: str, status: str, channel: Channel, context: Mapping[str, Any]) -> Group:
+def shipped(audience: str, status: str, channel: Channel, context: Mapping[str, Any]) -> ReaderGroup:
     view = View.PUBLIC if audience in PUBLIC else View.INTERNAL
     wording = Templates(None, shipped_templates()).choose(audience, view, status, "", channel)
     own = {key: value for key, value in context.items() if key != "recipient"}
@@ -317,7 +319,7 @@ KEY = DeliveryKey("pay7", "update:1", Channel.EMAIL, "dana@example.com")
 NOW = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 
 
-def message_of(group: Group, key: DeliveryKey = KEY) -> Email | Sms:
+def message_of(group: ReaderGroup, key: DeliveryKey = KEY) -> Email | Sms:
     return build_message(
         group.words(DANA),
         group.envelope,

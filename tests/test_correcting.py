@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from commcast.ledger.releases import stop_incident
 from commcast.model.incident import Channel
-from commcast.model.message import Email, HandOver, Outcome, OutcomeKind
+from commcast.model.message import Delivery, Email, Outcome, OutcomeKind
 from commcast.model.text import holds, nearest, put_right
 from commcast.providers import registry as wiring
-from tests.cli.running import run
-from tests.desks import START, Bench, numbered, update_text, write_desk, write_incident, write_list
-from tests.fakes import Answer, FakeAdapter, accepted, address_of, saying
+from tests.support.desk import START, Bench, numbered, update_text, write_desk, write_incident, write_list
+from tests.support.providers import Answer, FakeAdapter, accepted, address_of, saying
+from tests.support.terminal import run
 
 WRONG, RIGHT = "3 hours", "30 minutes"
 PEOPLE, NOTICED = 40_000, 9_000
@@ -47,7 +47,7 @@ def said(adapter: Counting, address: str) -> list[str]:
     return [text_of(item) for item in adapter.handed if address_of(item) == address]
 
 
-def text_of(item: HandOver) -> str:
+def text_of(item: Delivery) -> str:
     return (item.message.text if isinstance(item.message, Email) else item.message.body).strip()
 
 
@@ -58,7 +58,7 @@ class Counting:
     channel: Channel = Channel.EMAIL
     answer: Answer = accepted
     before: Callable[[FakeAdapter], object] | None = None
-    handed: list[HandOver] = field(default_factory=list)
+    handed: list[Delivery] = field(default_factory=list)
 
     def adapter(self) -> FakeAdapter:
         return FakeAdapter(
@@ -287,7 +287,7 @@ def test_noticed_at_9_000_of_40_000_one_command_puts_it_right(tmp_path: Path, wi
             with other.ledger.write() as connection:
                 stop_incident(connection, "pay7", "dana", datetime.now(UTC))
 
-    def losing_some(item: HandOver) -> Outcome | None:
+    def losing_some(item: Delivery) -> Outcome | None:
         return saying(OutcomeKind.UNKNOWN)(item) if item.delivery % 1000 == 7 else accepted(item)
 
     wired.before, wired.answer = noticed, losing_some

@@ -9,7 +9,7 @@ import pytest
 
 from commcast.model.drift import Drift, drift_of
 from commcast.oncall.ticks import not_kept
-from tests.stories import config_of
+from tests.support.values import config_of
 
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 

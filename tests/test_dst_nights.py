@@ -17,8 +17,8 @@ import pytest
 from commcast.ledger.history import what_was_said
 from commcast.model.incident import Channel
 from commcast.model.times import at_offset_of, in_zone, parse_clock_time, parse_window
-from tests.calendars import calendar_file, event_in, parsed
-from tests.desks import Bench, update_text, write_desk
+from tests.support.desk import Bench, update_text, write_desk
+from tests.support.reader import calendar_file, event_in, parsed
 
 Heard = tuple[str, datetime, datetime | None]  # what a mail is labelled, when it went, what it promised
 STEP = timedelta(minutes=5)

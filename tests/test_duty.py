@@ -6,20 +6,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from commcast.model.duty import HandOver, OnDuty, on_duty_for, owner_since, who_is_on_duty
+from commcast.model.duty import Handover, OnDuty, on_duty_for, owner_since, who_is_on_duty
 from commcast.model.incident import Status
-from tests.stories import story
+from tests.support.values import story
 
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 
 
-def offered(person: str, minute: int = 0) -> HandOver:
-    return HandOver(person, "dana", AT + timedelta(minutes=minute))
+def offered(person: str, minute: int = 0) -> Handover:
+    return Handover(person, "dana", AT + timedelta(minutes=minute))
 
 
-def taken(person: str, minute: int = 0, after: int = 1) -> HandOver:
+def taken(person: str, minute: int = 0, after: int = 1) -> Handover:
     at = AT + timedelta(minutes=minute)
-    return HandOver(person, "dana", at, taken_by=person, taken_at=at + timedelta(minutes=after))
+    return Handover(person, "dana", at, taken_by=person, taken_at=at + timedelta(minutes=after))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def taken(person: str, minute: int = 0, after: int = 1) -> HandOver:
     ],
 )
 def test_the_last_hand_over_that_was_taken_counts(
-    handovers: list[HandOver], owner: str, backup: str, waits_for: str | None
+    handovers: list[Handover], owner: str, backup: str, waits_for: str | None
 ) -> None:
     found = who_is_on_duty("dana", "sam", handovers)
     assert (found.owner, found.backup) == (owner, backup)
@@ -72,7 +72,7 @@ def test_the_file_names_an_owner_anew_where_an_update_changes_it() -> None:
         }
     )
     assert owner_since(changed) == two.at
-    before = HandOver("sam", "dana", two.at - timedelta(minutes=2), "sam", two.at - timedelta(minutes=1))
+    before = Handover("sam", "dana", two.at - timedelta(minutes=2), "sam", two.at - timedelta(minutes=1))
     assert on_duty_for(changed, [before]).owner == "kim"
 
 
@@ -82,7 +82,7 @@ def test_the_file_names_an_owner_anew_where_an_update_names_the_same_one() -> No
     updates = [each.model_copy(update={"owner": "dana"}) for each in told.updates]
     updates[1] = updates[1].model_copy(update={"owner_named": True})
     named = told.model_copy(update={"updates": tuple(updates)})
-    before = HandOver("sam", "dana", AT, "sam", updates[1].at - timedelta(minutes=1))
+    before = Handover("sam", "dana", AT, "sam", updates[1].at - timedelta(minutes=1))
     assert on_duty_for(named, [before]).owner == "dana"
-    after = HandOver("sam", "dana", AT, "sam", updates[1].at + timedelta(minutes=1))
+    after = Handover("sam", "dana", AT, "sam", updates[1].at + timedelta(minutes=1))
     assert on_duty_for(named, [after]).owner == "sam"

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.plan.reminders import next_morning
-from tests.cli.running import run
-from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
+from tests.support.desk import START, Bench, update_text, write_desk, write_incident, write_list
+from tests.support.terminal import run
 
 LINK = "https://acme.example/reviews/pay7"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from commcast.ledger.releases import lift_stop, stop_incident
-from commcast.ledger.schema import State
-from commcast.operations.foresee import Foreseen, foresee
+from commcast.ledger.tables import State
+from commcast.operations.dry_run import Foreseen, foresee
 from commcast.operations.tick import Ticked
-from tests.desks import Bench, update_text, write_desk, write_incident
-from tests.nights import night
+from tests.support.desk import Bench, update_text, write_desk, write_incident
+from tests.support.scenario import night
 
 
 def told(bench: Bench) -> Counter[tuple[str, str]]:

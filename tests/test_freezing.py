@@ -13,25 +13,24 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from commcast.delivery.freeze import Freezer, _as_json
-from commcast.delivery.rows import OwedDeliveries
-from commcast.delivery.survey import survey_all
+from commcast.delivery.rows import PendingRows
+from commcast.delivery.tally import tally_all
 from commcast.errors import InputError, LedgerError
 from commcast.ledger import bulk as gathering
-from commcast.ledger.freeze import begin_freeze, drop_freeze
+from commcast.ledger.broadcasts import begin_freeze, drop_freeze
 from commcast.ledger.settle import current_owner
 from commcast.model.incident import Channel
-from commcast.operations.desk import what_is_owed
-from commcast.rendering.compose import Group, Words
+from commcast.operations.desk import make_plan
+from commcast.rendering.compose import ReaderGroup, ReaderWords
 from commcast.rendering.render import EmailContent
-from tests.desks import Bench, write_desk, write_incident, write_list
-from tests.ledgers import OTHER
+from tests.support.desk import OTHER, Bench, write_desk, write_incident, write_list
 
-WORDS = Words(EmailContent("s", "t\n", ""), "d" * 64)
+WORDS = ReaderWords(EmailContent("s", "t\n", ""), "d" * 64)
 
 
 def same_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let rendering cost nothing: it is not what is looked at."""
-    monkeypatch.setattr(Group, "words", lambda *given, **named: WORDS)
+    monkeypatch.setattr(ReaderGroup, "words", lambda *given, **named: WORDS)
 
 
 def bench_of(folder: Path, customers: list[str], support: list[str]) -> Bench:
@@ -40,15 +39,15 @@ def bench_of(folder: Path, customers: list[str], support: list[str]) -> Bench:
     return Bench(folder)
 
 
-def mails_owed(bench: Bench) -> OwedDeliveries:
-    owed = what_is_owed(bench.desk, bench.incident(), bench.ledger)
-    return next(each for each in owed.deliveries if each.notice.channel is Channel.EMAIL)
+def mails_owed(bench: Bench) -> PendingRows:
+    pending = make_plan(bench.desk, bench.incident(), bench.ledger)
+    return next(each for each in pending.deliveries if each.notice.channel is Channel.EMAIL)
 
 
-def freeze(bench: Bench, owed: OwedDeliveries, expected: str = "") -> list[int]:
+def freeze(bench: Bench, pending: PendingRows, expected: str = "") -> list[int]:
     heard: list[int] = []
     freezer = Freezer(bench.ledger, current_owner(), bench.now, heard.append)
-    assert freezer.freeze([owed], expected=[expected] if expected else None)
+    assert freezer.freeze([pending], expected=[expected] if expected else None)
     return heard
 
 
@@ -73,14 +72,14 @@ def test_an_address_hears_once_from_the_audience_of_best_rank_and_the_survey_cou
     rows = [f"{address},," for address in customers]
     bench = bench_of(tmp_path_factory.mktemp("desk"), rows, [f"{address}," for address in support])
     bench.release()
-    survey = survey_all([(mails_owed(bench), "")]).notices[0]
-    freeze(bench, mails_owed(bench), survey.digest)
+    tally = tally_all([(mails_owed(bench), "")]).notices[0]
+    freeze(bench, mails_owed(bench), tally.digest)
     told = [(row.address.lower(), row.audience) for row in bench.rows()]
     best = {address.lower(): "customers" for address in customers}
     best |= {address.lower(): "support" for address in support}
     assert sorted(told) == sorted(best.items())
-    repeated = sum(each.not_owed["the same address again"] for each in survey.audiences.values())
-    assert (survey.send, repeated) == (len(best), len(customers + support) - len(best))
+    repeated = sum(each.not_owed["the same address again"] for each in tally.audiences.values())
+    assert (tally.send, repeated) == (len(best), len(customers + support) - len(best))
 
 
 def test_ten_thousand_readers_cost_a_few_questions_a_block(
@@ -90,10 +89,10 @@ def test_ten_thousand_readers_cost_a_few_questions_a_block(
     same_words(monkeypatch)
     bench = bench_of(tmp_path, numbered(10_000), [])
     bench.release()
-    owed = mails_owed(bench)
+    pending = mails_owed(bench)
     said: list[str] = []
     event.listen(bench.ledger.engine, "before_cursor_execute", lambda *given: said.append(given[2].lower()))
-    heard = freeze(bench, owed)
+    heard = freeze(bench, pending)
     blocks = (tmp_path / "audiences/customers.csv").stat().st_size / 65_536 + 1
     selects = sum(each.startswith("select") for each in said)
     assert heard[-1] == 10_000
@@ -109,13 +108,19 @@ def test_a_second_update_asks_once_for_all_readers_of_a_block(
     same_words(monkeypatch)
     bench = bench_of(tmp_path, numbered(3_000), [])
     bench.release()
-    owed = mails_owed(bench)
-    freeze(bench, owed)
+    pending = mails_owed(bench)
+    freeze(bench, pending)
     said: list[str] = []
     event.listen(bench.ledger.engine, "before_cursor_execute", lambda *given: said.append(given[2].lower()))
     rows = list(
-        OwedDeliveries(
-            owed.config, owed.templates, owed.incident, owed.notice, owed.now, owed.lookup, owed.told_before
+        PendingRows(
+            pending.config,
+            pending.templates,
+            pending.incident,
+            pending.notice,
+            pending.now,
+            pending.lookup,
+            pending.told_before,
         )
     )
     blocks = (tmp_path / "audiences/customers.csv").stat().st_size / 65_536 + 1
@@ -136,9 +141,9 @@ def test_memory_is_flat_from_two_to_twenty_thousand_readers(
         write_list(bench.folder, "customers", "email,phone,name", numbered(count))
         write_incident(bench.folder, f"pay{count}")
         bench.release(f"pay{count}")
-        owed = what_is_owed(bench.desk, bench.incident(f"pay{count}"), bench.ledger)
+        pending = make_plan(bench.desk, bench.incident(f"pay{count}"), bench.ledger)
         tracemalloc.start()
-        freeze(bench, next(d for d in owed.deliveries if d.notice.channel is Channel.EMAIL))
+        freeze(bench, next(d for d in pending.deliveries if d.notice.channel is Channel.EMAIL))
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found
@@ -190,8 +195,8 @@ def test_a_second_attempt_freezes_what_the_first_had_to_drop(tmp_path: Path) -> 
     """Where another process is freezing one of them, all are dropped and tried again, from the start."""
     bench = bench_of(tmp_path, numbered(5), ["help@acme.example,Su"])
     bench.release()
-    owed = what_is_owed(bench.desk, bench.incident(), bench.ledger)
-    first, second = owed.deliveries
+    pending = make_plan(bench.desk, bench.incident(), bench.ledger)
+    first, second = pending.deliveries
     with bench.ledger.write() as connection:
         theirs, _ = begin_freeze(
             connection,

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from commcast.model.duty import HandOver
+from commcast.model.duty import Handover
 from commcast.model.incident import Status
 from commcast.oncall.nudges import Nudge, handing_nudges
-from tests.stories import AT, config_of, incident_of, story, update_of
+from tests.support.values import AT, config_of, incident_of, story, update_of
 
 CONFIG = config_of(
     people={"dana": {"name": "Dana Reyes"}, "sam": {"name": "Sam Oyo"}, "kim": {"name": "Kim"}}
 )
 OWNED = incident_of(update_of(1, owner="dana"))
-OFFERED = HandOver("sam", "dana", AT)
-TAKEN = HandOver("sam", "dana", AT, taken_by="sam", taken_at=AT + timedelta(minutes=2))
+OFFERED = Handover("sam", "dana", AT)
+TAKEN = Handover("sam", "dana", AT, taken_by="sam", taken_at=AT + timedelta(minutes=2))
 
 
-def nudges(*handovers: HandOver, after: int = 1, nudged: Sequence[str] = ()) -> tuple[Nudge, ...]:
+def nudges(*handovers: Handover, after: int = 1, nudged: Sequence[str] = ()) -> tuple[Nudge, ...]:
     return handing_nudges(OWNED, handovers, CONFIG, AT + timedelta(minutes=after), nudged=nudged)
 
 
@@ -34,9 +34,9 @@ def test_an_offer_is_told_to_both_once_and_once_more_when_nobody_takes_it() -> N
 
 
 def test_a_third_one_who_hands_it_over_is_told_as_well() -> None:
-    (first,) = nudges(HandOver("sam", "kim", AT))
+    (first,) = nudges(Handover("sam", "kim", AT))
     assert first.told == ("dana", "sam", "kim")
-    (first,) = nudges(HandOver("sam", "root", AT))
+    (first,) = nudges(Handover("sam", "root", AT))
     assert (first.told, first.note) == (("dana", "sam"), "root offers this to Sam Oyo")
 
 
@@ -46,13 +46,13 @@ def test_that_it_was_taken_is_told_to_both_and_the_offer_no_more() -> None:
 
 
 def test_only_the_last_hand_over_is_news() -> None:
-    (offered,) = nudges(TAKEN, HandOver("kim", "sam", AT + timedelta(minutes=5)))
+    (offered,) = nudges(TAKEN, Handover("kim", "sam", AT + timedelta(minutes=5)))
     assert offered.told == ("sam", "kim")
 
 
 def test_what_moves_nothing_is_told_to_nobody() -> None:
     assert nudges() == ()
-    assert nudges(HandOver("dana", "dana", AT)) == ()
-    assert nudges(HandOver("dana", "", AT, taken_by="dana", taken_at=AT)) == ()
+    assert nudges(Handover("dana", "dana", AT)) == ()
+    assert nudges(Handover("dana", "", AT, taken_by="dana", taken_at=AT)) == ()
     ended = story(Status.INVESTIGATING, Status.RESOLVED)
     assert handing_nudges(ended, [OFFERED], CONFIG, AT, nudged=()) == ()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from commcast.model.standing import Heard, NewestRelease, standing_of_audience
+from commcast.model.history import Heard, NewestRelease, audience_progress
 
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 
@@ -89,14 +89,14 @@ OPEN, SECOND, ENDED = NewestRelease(1, False), NewestRelease(2, False), NewestRe
 def test_a_promise_stands_until_something_newer_is_told(
     heard: Sequence[Heard], newest: NewestRelease, promised: int | None
 ) -> None:
-    found = standing_of_audience("customers", heard, newest)
+    found = audience_progress("customers", heard, newest)
     assert found.promised == (None if promised is None else at(promised))
     assert found.is_late(at(100)) is (promised is not None)
 
 
 def test_the_newest_notice_that_reached_somebody_is_what_it_was_told() -> None:
     heard = [update(1, 20), holding(1, 40), holding(1, 40, channel="sms"), update(2, 60, told=0, waits=3)]
-    found = standing_of_audience("customers", heard, SECOND)
+    found = audience_progress("customers", heard, SECOND)
     assert (found.notice, found.channels, found.told_at, found.waits) == (
         "holding:40",
         ("email", "sms"),
@@ -108,8 +108,8 @@ def test_the_newest_notice_that_reached_somebody_is_what_it_was_told() -> None:
 def test_who_only_gets_texts_was_told_by_the_text_that_kept_a_promise() -> None:
     """It is the last word to an audience without mail; one with mail knows newer words, or these as well."""
     first, kept = update(1, 15, channel="sms"), text(2, 90)
-    found = standing_of_audience("customers", [first, kept], SECOND)
+    found = audience_progress("customers", [first, kept], SECOND)
     assert (found.notice, found.number, found.told_at) == ("holding:90/customers", 2, at(20))
     assert found.promised == at(90)
-    found = standing_of_audience("customers", [update(1, 20), first, kept], SECOND)
+    found = audience_progress("customers", [update(1, 20), first, kept], SECOND)
     assert (found.notice, found.told_at) == ("update:1", at(10))

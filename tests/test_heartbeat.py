@@ -11,9 +11,8 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from commcast.oncall.heartbeat import ping, url_of
-from tests.adapters import http_standins
-from tests.adapters.http_standins import HttpStandIn, answer, redirect, threaded
-from tests.adapters.servers import make_certificate
+from tests.support.servers import http as http_standins
+from tests.support.servers.http import HttpStandIn, answer, make_certificate, redirect, threaded
 
 SOON = 0.5  # seconds: long enough for an answer of this machine, and for no other
 

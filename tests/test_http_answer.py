@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.providers.http import Trouble, retry_after
+from commcast.providers.http import NoAnswer, retry_after
 
 NOW = datetime(2026, 11, 21, 10, 5, tzinfo=UTC)
 UNIX = int(NOW.timestamp())
@@ -113,5 +113,5 @@ def test_a_date_and_its_seconds_say_the_same(seconds: int, hours: int) -> None:
 
 
 def test_each_trouble_has_its_words() -> None:
-    assert all(trouble.words for trouble in Trouble)
-    assert len({trouble.words for trouble in Trouble}) == len(Trouble)
+    assert all(trouble.words for trouble in NoAnswer)
+    assert len({trouble.words for trouble in NoAnswer}) == len(NoAnswer)

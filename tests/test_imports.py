@@ -9,7 +9,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.desks import Bench, write_desk, write_incident
+from tests.support.desk import Bench, write_desk, write_incident
 
 CHECKOUT = Path(__file__).parents[1]
 HEAVY = {"sqlalchemy", "alembic", "aiosmtplib", "sendgrid", "twilio", "aiohttp", "icalendar"}

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from commcast.errors import ExitCode
 from commcast.ledger.releases import lift_stop, stop_incident
+from commcast.model.history import History, Said
 from commcast.model.incident import Channel, Incident, Status
-from commcast.model.standing import IncidentStanding, Said
 from commcast.plan.due import TICK_IS_GONE, others_wait
 from commcast.plan.notices import notice_of
-from tests.desks import START, Bench, update_text, write_desk, write_incident
-from tests.stories import AT, config_of, released, story
+from tests.support.desk import START, Bench, update_text, write_desk, write_incident
+from tests.support.values import AT, config_of, released, story
 
 S = Status
 MINUTE = timedelta(minutes=1)
@@ -43,14 +43,14 @@ def waits(
 ) -> dict[str, timedelta]:
     settings = config(lead)
     said = (Said("update:1", 1, channel, "customers", AT, promised),) if promised else ()
-    standing = IncidentStanding(
+    history = History(
         releases=released(incident, len(incident.updates)),
         told_up_to=dict.fromkeys(Channel, told) if told else {},
         said=said,
         last_tick=now - tick if tick is not None else None,
     )
-    notice = notice_of(incident, incident.latest, channel, standing, settings)  # type: ignore[arg-type]
-    found = others_wait(notice, incident, standing, settings, now)  # type: ignore[arg-type]
+    notice = notice_of(incident, incident.latest, channel, history, settings)  # type: ignore[arg-type]
+    found = others_wait(notice, incident, history, settings, now)  # type: ignore[arg-type]
     return {name: at - now for name, at in found.items()}
 
 

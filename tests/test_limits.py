@@ -13,14 +13,14 @@ import pytest
 
 from commcast.delivery import breaker as throttle
 from commcast.delivery import breaker as verdict
-from commcast.delivery.breaker import Verdict
+from commcast.delivery.breaker import CircuitBreaker
 from commcast.delivery.deliver import Delivered
 from commcast.errors import ExitCode, Fault, ProviderError
 from commcast.ledger.suppressions import list_suppressions
 from commcast.model.incident import Channel
-from commcast.model.message import Blame, HandOver, Outcome, OutcomeKind
-from tests.desks import START, Bench
-from tests.fakes import FakeAdapter, accepted, saying
+from commcast.model.message import Blame, Delivery, Outcome, OutcomeKind
+from tests.support.desk import START, Bench
+from tests.support.providers import FakeAdapter, accepted, saying
 from tests.test_broadcast import bench_of, deliver, mails, reasons, run_of
 
 NOT_TAKEN, UNKNOWN, REJECTED = OutcomeKind.NOT_TAKEN, OutcomeKind.UNKNOWN, OutcomeKind.REJECTED
@@ -32,7 +32,7 @@ class TimedAdapter(FakeAdapter):
 
     begun: list[float] = field(default_factory=list)
 
-    async def _handed_over(self, batch: Sequence[HandOver]) -> list[Outcome]:
+    async def _handed_over(self, batch: Sequence[Delivery]) -> list[Outcome]:
         self.begun.extend([time.monotonic()] * len(batch))
         return await super()._handed_over(batch)
 
@@ -91,7 +91,7 @@ def test_a_named_time_is_respected_by_everybody(tmp_path: Path) -> None:
 def test_a_short_pause_is_waited_for_within_the_run(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, 4)
 
-    def once_busy(item: HandOver) -> Outcome:
+    def once_busy(item: Delivery) -> Outcome:
         if len(adapter.handed) == 1:
             return Outcome(item.delivery, NOT_TAKEN, "busy", blame=Blame.PROVIDER, retry_after=0.2)
         return accepted(item)
@@ -110,7 +110,7 @@ def test_one_lost_request_does_not_end_a_broadcast(tmp_path: Path) -> None:
     """A request of 25 that is lost costs its 25; a run does not take them for 25 failures."""
     bench = bench_of(tmp_path, 100)
 
-    def second_is_lost(item: HandOver) -> Outcome:
+    def second_is_lost(item: Delivery) -> Outcome:
         return Outcome(item.delivery, UNKNOWN, "lost") if 2 <= len(adapter.handed) <= 26 else accepted(item)
 
     adapter = FakeAdapter(answer=second_is_lost, batch_size=25, ready=1)
@@ -121,7 +121,7 @@ def test_one_lost_request_does_not_end_a_broadcast(tmp_path: Path) -> None:
 def test_two_lost_requests_in_a_row_end_it(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, 200)
 
-    def only_the_first(item: HandOver) -> Outcome:
+    def only_the_first(item: Delivery) -> Outcome:
         return accepted(item) if len(adapter.handed) == 1 else Outcome(item.delivery, UNKNOWN, "lost")
 
     adapter = FakeAdapter(answer=only_the_first, batch_size=25, ready=1)
@@ -150,7 +150,7 @@ def test_requests_stay_full(tmp_path: Path) -> None:
 
     @dataclass
     class Sized(FakeAdapter):
-        async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+        async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
             sizes.append(len(batch))
             async for outcome in super().send(batch):
                 yield outcome
@@ -165,7 +165,7 @@ def test_a_burst_of_short_pauses_is_waited_for(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, 12)
     begun = going_on()
 
-    def busy_at_first(item: HandOver) -> Outcome:
+    def busy_at_first(item: Delivery) -> Outcome:
         if begun() < START + timedelta(seconds=0.3):
             return Outcome(item.delivery, NOT_TAKEN, "busy", blame=Blame.PROVIDER, retry_after=0.1)
         return accepted(item)
@@ -183,7 +183,7 @@ def test_a_stop_word_is_kept_with_the_answer_that_told_of_it(tmp_path: Path) -> 
     bench = bench_of(tmp_path, 3)
     known: list[int] = []
 
-    def first_opts_out(item: HandOver) -> Outcome:
+    def first_opts_out(item: Delivery) -> Outcome:
         with bench.ledger.read() as connection:
             known.append(len(list_suppressions(connection)))
         if len(adapter.handed) == 1:
@@ -215,7 +215,10 @@ def test_a_reader_who_said_stop_speaks_of_nobody_else(tmp_path: Path) -> None:
 
 
 def test_waits_come_with_jitter_and_never_before_a_named_time() -> None:
-    low, high = Verdict(patience=20, chance=lambda: 0.0), Verdict(patience=20, chance=lambda: 1.0)
+    low, high = (
+        CircuitBreaker(patience=20, chance=lambda: 0.0),
+        CircuitBreaker(patience=20, chance=lambda: 1.0),
+    )
     named = Outcome(1, NOT_TAKEN, blame=Blame.PROVIDER, retry_after=20.0)
     assert (low.wait(named), high.wait(named)) == (20.0, 22.0)
     unnamed = Outcome(1, NOT_TAKEN, blame=Blame.PROVIDER)

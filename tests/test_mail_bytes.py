@@ -16,10 +16,10 @@ from commcast.errors import TemplateError
 from commcast.model.incident import Channel
 from commcast.model.message import CalendarFile, Email
 from commcast.providers import mime
-from commcast.rendering.compose import DeliveryKey, Group, Words, build_message
+from commcast.rendering.compose import DeliveryKey, ReaderGroup, ReaderWords, build_message
 from commcast.rendering.templates import Wording
-from tests.desks import Bench, write_desk, write_incident
-from tests.wording.made_templates import group_of, readers, wordings
+from tests.support.desk import Bench, write_desk, write_incident
+from tests.support.templates import group_of, readers, wordings
 
 NOW = datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
 NAMES = st.sampled_from(["", "Dana", "Zoë Ünal", "李 雷", 'O"Neil, Sons', "x" * 90, "=?utf-8?q?x?="])
@@ -30,7 +30,7 @@ CALENDARS = st.none() | st.builds(
 )
 
 
-def mail_of(words: Words, group: Group, name: str, calendar: CalendarFile | None = None) -> Email:
+def mail_of(words: ReaderWords, group: ReaderGroup, name: str, calendar: CalendarFile | None = None) -> Email:
     message = build_message(
         words,
         group.envelope,
@@ -65,7 +65,7 @@ def test_spliced_bytes_are_those_the_stdlib_makes_for_that_reader_alone(
         except TemplateError:
             continue
         mail = mail_of(group.words(reader), group, name, calendar)
-        own = mime.by_stdlib(mail_of(Words(alone, ""), group, name, calendar))
+        own = mime.by_stdlib(mail_of(ReaderWords(alone, ""), group, name, calendar))
         event(f"spliced: {mail.spliced is not None}")
         assert mime.build(mail) == own
         assert mime.wire(mail) == stuffed(own)

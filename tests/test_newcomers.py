@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
+from tests.support.desk import START, Bench, update_text, write_desk, write_incident, write_list
 
 WINDOW = "{from: 2026-11-21T12:00Z, to: 2026-11-21T14:00Z}"
 HEAD = "email,phone,name"

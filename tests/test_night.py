@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.desks import START, Bench, update_text, write_incident, write_list
-from tests.nights import OWNERS, Heard, Night, night
+from tests.support.desk import START, Bench, update_text, write_incident, write_list
+from tests.support.scenario import OWNERS, Heard, Night, night
 
 ALL_HOLD = 'customers = "hold"\nsupport = "hold"\nexecutives = "hold"'
 READERS = ("ann@example.com", "help@acme.example", "chief@acme.example")

@@ -16,8 +16,8 @@ from commcast.ledger.store import Ledger
 from commcast.model.incident import Channel
 from commcast.operations import wake as nudging
 from commcast.operations.wake import Nudger
-from tests.desks import START, Bench, update_text, write_desk, write_incident
-from tests.fakes import FakeAdapter
+from tests.support.desk import START, Bench, update_text, write_desk, write_incident
+from tests.support.providers import FakeAdapter
 
 OWNER = '[people.sam]\nname = "Sam Oyo"\nemail = "sam@acme.example"\n'
 

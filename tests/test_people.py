@@ -8,7 +8,7 @@ import pytest
 
 from commcast.config.settings import Config
 from commcast.oncall.people import Reach, reach, unreachable, variables_of
-from tests.stories import config_of
+from tests.support.values import config_of
 
 SET = {"DANA_MAIL": "Dana@Acme.example", "DANA_PHONE": "+4915112345671", "ODD": "dana at acme"}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from commcast.model.incident import Channel
-from tests.calendars import calendar_file, event_in, parsed, words
-from tests.desks import Bench, update_text, write_desk
+from tests.support.desk import Bench, update_text, write_desk
+from tests.support.reader import calendar_file, event_in, parsed, words
 
 START = datetime(2026, 12, 5, 1, 0, tzinfo=UTC)  # 02:00 in Berlin
 END = START + timedelta(hours=2)

@@ -9,9 +9,9 @@ import pytest
 
 from commcast.config.settings import SmsChannel
 from commcast.ledger.oncall import record_tick
-from commcast.operations.foresee import foresee
+from commcast.operations.dry_run import foresee
 from commcast.plan.promises import text_promise
-from tests.desks import Bench, update_text, write_desk, write_incident, write_list
+from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
 from tests.test_texts import BERLIN, SILENCE, texts_to, ticks
 
 BOB, ANN, LIZ = "+4915112345672", "+4915112345671", "+442071234567"

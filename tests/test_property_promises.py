@@ -12,16 +12,16 @@ from pathlib import Path
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
-from commcast.ledger.history import incident_standing
+from commcast.ledger.history import incident_history
 from commcast.ledger.oncall import nudges_given
 from commcast.ledger.releases import lift_stop, stop_incident
 from commcast.ledger.suppressions import suppress
+from commcast.model.history import Said
 from commcast.model.incident import Channel
-from commcast.model.message import Email, HandOver, Outcome
-from commcast.model.standing import Said
+from commcast.model.message import Delivery, Email, Outcome
 from commcast.plan.notices import moment_id
-from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
-from tests.fakes import FakeAdapter, accepted, address_of
+from tests.support.desk import START, Bench, update_text, write_desk, write_incident, write_list
+from tests.support.providers import FakeAdapter, accepted, address_of
 
 PEOPLE = ["ann", "bob", "cyd", "dee"]
 MAIL = {name: f"{name}@example.com" for name in PEOPLE}
@@ -71,7 +71,7 @@ class World:
     def adapter(self, channel: Channel) -> FakeAdapter:
         return FakeAdapter(channel, answer=lambda item: self.hear(channel, item), connections=2)
 
-    def hear(self, channel: Channel, item: HandOver) -> Outcome:
+    def hear(self, channel: Channel, item: Delivery) -> Outcome:
         message = item.message
         subject, text = (message.subject, message.text) if isinstance(message, Email) else ("", message.body)
         self.left.append(Left(address_of(item), channel, self.bench.now, subject, text))
@@ -157,10 +157,10 @@ def act(world: World, deed: tuple[str, str | int]) -> None:
 def note_late(world: World) -> None:
     """Remember what a tick left overdue: it has to have woken somebody for it."""
     with world.bench.ledger.read() as connection:
-        standing = incident_standing(connection, "pay7")
+        history = incident_history(connection, "pay7")
         given_ = nudges_given(connection, "pay7")
-    last = {said.audience: said for said in standing.said if said.channel is Channel.EMAIL}
-    newest = max(standing.releases, default=0)
+    last = {said.audience: said for said in history.said if said.channel is Channel.EMAIL}
+    newest = max(history.releases, default=0)
     over = newest and world.statuses[newest - 1] == "resolved"
     for said in last.values():
         if said.promised is not None and said.promised < world.bench.now and not over:

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from commcast.ledger.releases import lift_stop, stop_incident
 from commcast.ledger.suppressions import suppress
 from commcast.model.incident import Channel
-from commcast.model.message import Blame, Email, HandOver, Outcome, OutcomeKind
-from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
-from tests.fakes import FakeAdapter, accepted, address_of
+from commcast.model.message import Blame, Delivery, Email, Outcome, OutcomeKind
+from tests.support.desk import START, Bench, update_text, write_desk, write_incident, write_list
+from tests.support.providers import FakeAdapter, accepted, address_of
 
 PEOPLE = ["ann", "bob", "cyd", "dee"]
 KEYS = {name: (f"{name}@example.com", f"+4915112345{n}71") for n, name in enumerate(PEOPLE)}
@@ -40,7 +40,7 @@ class World:
     def adapter(self, channel: Channel) -> FakeAdapter:
         return FakeAdapter(channel, answer=lambda item: self.hear(channel, item), connections=2)
 
-    def hear(self, channel: Channel, item: HandOver) -> Outcome:
+    def hear(self, channel: Channel, item: Delivery) -> Outcome:
         """Be the provider: what it took, or may have taken, has left."""
         if self.mood == "down":
             return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, "down", blame=Blame.PROVIDER, retry_after=60)
@@ -51,7 +51,7 @@ class World:
             return Outcome(item.delivery, OutcomeKind.UNKNOWN, "no answer")
         return accepted(item)
 
-    def number_in(self, item: HandOver) -> int:
+    def number_in(self, item: Delivery) -> int:
         """Return which update a message speaks of: each one names itself in its words."""
         text = item.message.text if isinstance(item.message, Email) else item.message.body
         return max(int(number) for number in re.findall(r"stage (\d\d)", text))

@@ -31,9 +31,9 @@ def is_verdict(value: ast.expr | None) -> bool:
     """Return whether this is "owed or not, and why", with the reason written out."""
     if not isinstance(value, ast.Tuple) or len(value.elts) != 2:
         return False
-    owed, why = value.elts
+    plan, why = value.elts
     is_text = isinstance(why, ast.JoinedStr) or (isinstance(why, ast.Constant) and isinstance(why.value, str))
-    return is_text and isinstance(owed, ast.Constant) and isinstance(owed.value, bool)
+    return is_text and isinstance(plan, ast.Constant) and isinstance(plan.value, bool)
 
 
 def literal_reasons() -> Iterator[str]:

@@ -25,9 +25,8 @@ from commcast.operations import reconcile as receiving
 from commcast.operations import suppress as importing
 from commcast.operations.reconcile import Received, Receiver
 from commcast.operations.suppress import Imported, Importer
-from commcast.providers.base import Asked, Entry, Records, Refused, Sighting
-from tests.desks import DESK
-from tests.ledgers import NOW, answer, claim, fill, nothing_can_be_written
+from commcast.providers.base import Asked, Records, Refused, Sighting, SuppressionEntry
+from tests.support.desk import DESK, NOW, answer, claim, fill, nothing_can_be_written
 
 LATER = NOW + timedelta(minutes=5)
 SINCE = NOW - timedelta(days=3)
@@ -218,9 +217,9 @@ def test_two_at_once_are_one(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) ->
 class FakeLists(FakeRecords):
     """Lists by name."""
 
-    lists: dict[str, Sequence[Entry | Exception]] = field(default_factory=dict)
+    lists: dict[str, Sequence[SuppressionEntry | Exception]] = field(default_factory=dict)
 
-    async def listed(self, names: Collection[str]) -> AsyncIterator[Entry]:
+    async def listed(self, names: Collection[str]) -> AsyncIterator[SuppressionEntry]:
         for name in names:
             for each in self.lists[name]:
                 if isinstance(each, Exception):
@@ -231,11 +230,13 @@ class FakeLists(FakeRecords):
 THEN = NOW - timedelta(days=400)
 
 
-def entry(address: str, name: str = "bounces", reason: str = "550 5.1.1 unknown") -> Entry:
-    return Entry(name, address, THEN, reason)
+def entry(address: str, name: str = "bounces", reason: str = "550 5.1.1 unknown") -> SuppressionEntry:
+    return SuppressionEntry(name, address, THEN, reason)
 
 
-def bring_in(ledger: Ledger, *marked: bool, **lists: Sequence[Entry | Exception]) -> list[Imported]:
+def bring_in(
+    ledger: Ledger, *marked: bool, **lists: Sequence[SuppressionEntry | Exception]
+) -> list[Imported]:
     names = [(name, not marked or marked[at]) for at, name in enumerate(lists)]
     importer = Importer(ledger, "SendGrid", "dana", lambda: NOW)
     return importer.bring_in(FakeLists(lists=dict(lists)), names)

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import update
 
 from commcast.errors import CommcastError, ConfigError, ExitCode, LedgerError, TryAgain
-from commcast.ledger import schema
+from commcast.ledger import tables as schema
 from commcast.ledger.history import Told
 from commcast.ledger.settle import current_owner
 from commcast.ledger.suppressions import erase
@@ -20,12 +20,10 @@ from commcast.ledger.unknowns import Which, acts
 from commcast.model.incident import Channel
 from commcast.model.message import Email, OutcomeKind, Sms
 from commcast.operations import reconcile as reconciling
-from commcast.operations.reconcile import ERASED, NOT_ASKED, Group, Reconciled, Reconciler
+from commcast.operations.reconcile import ERASED, NOT_ASKED, Reconciled, Reconciler, UnknownGroup
 from commcast.providers.base import Asked, Records, Refused, Seen, Sighting
-from tests.desks import Bench, numbered, write_desk, write_incident
-from tests.fakes import FakeAdapter, saying
-from tests.ledgers import nothing_can_be_written
-from tests.records import FakeRecords, die_over, seeing, taken
+from tests.support.desk import Bench, nothing_can_be_written, numbered, write_desk, write_incident
+from tests.support.providers import FakeAdapter, FakeRecords, die_over, saying, seeing, taken
 
 ALL = Which()
 
@@ -86,8 +84,8 @@ def count_acts(bench: Bench) -> int:
         return len(list(acts(connection, "pay7")))
 
 
-SMS = Group("pay7", "sms", "twilio")
-MAIL = Group("pay7", "email", "outbox")
+SMS = UnknownGroup("pay7", "sms", "twilio")
+MAIL = UnknownGroup("pay7", "email", "outbox")
 
 
 def test_what_is_found_is_settled_and_the_rest_says_why_not(tmp_path: Path) -> None:
@@ -180,7 +178,7 @@ def test_where_a_dead_run_named_no_provider_the_configured_one_is_asked(tmp_path
 def test_a_channel_that_nobody_serves_any_more_is_said_so(tmp_path: Path) -> None:
     bench = desk_of(tmp_path)
     result = ask(bench, FakeRecords(), default="")
-    assert result.tallies[Group("pay7", "sms", "")].unknown == {"no provider is set for sms": 4}
+    assert result.tallies[UnknownGroup("pay7", "sms", "")].unknown == {"no provider is set for sms": 4}
 
 
 def test_records_of_another_channel_are_not_asked(tmp_path: Path) -> None:
@@ -221,7 +219,7 @@ def test_the_ids_of_other_deliveries_are_told_and_none_is_taken_twice(tmp_path: 
     bench.send("web1")
     result = ask(bench, one, which=Which(channel="sms"))
     assert one.known == [set(), {"SM1"}]
-    assert result.tallies[Group("web1", "sms", "twilio")].unknown == {
+    assert result.tallies[UnknownGroup("web1", "sms", "twilio")].unknown == {
         "what was found there is another delivery's": 1
     }
 
@@ -233,7 +231,7 @@ def test_a_look_that_is_cut_short_keeps_what_it_proved_and_the_other_provider_is
     mails = FakeRecords(Channel.EMAIL, "sendgrid", trouble=TryAgain("busy"), until=2)
     result = ask(bench, mails, FakeRecords())
     assert states(bench) == {"accepted": 4}
-    tally = result.tallies[Group("pay7", "email", "sendgrid")]
+    tally = result.tallies[UnknownGroup("pay7", "email", "sendgrid")]
     assert (tally.accepted, tally.unknown) == (2, {NOT_ASKED: 3})
     assert {name: str(error) for name, error in result.troubles.items()} == {"sendgrid": "busy"}
     assert result.exit_code is ExitCode.TRY_AGAIN

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from commcast.model.incident import Incident, Status, Timeframe, Window, Words
+from commcast.model.incident import AudienceWords, Incident, Status, Timeframe, Window
 from commcast.model.release import changed, digest, drafts, facts
-from tests.stories import AT, incident_of, released, story, update_of
+from tests.support.values import AT, incident_of, released, story, update_of
 
 BASE = incident_of(update_of(1, ended=None))
 
@@ -33,7 +33,7 @@ def with_update(**more: Any) -> Incident:
         {"action": "x"},
         {"next_update": AT + timedelta(minutes=5)},
         {"nothing_new": "x"},
-        {"words": {"board": Words(issue="x")}},
+        {"words": {"board": AudienceWords(issue="x")}},
         {"window": Window(start=AT, end=AT + timedelta(hours=1))},
         {"ended": AT},
         {"fixed": "x"},

@@ -11,7 +11,7 @@ import pytest
 from commcast.errors import DecisionNeeded, ExitCode, InputError
 from commcast.ledger.releases import lift_stop, stop_incident
 from commcast.ledger.suppressions import erase, suppress
-from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
+from tests.support.desk import START, Bench, update_text, write_desk, write_incident, write_list
 
 RESOLVED = {"status": "resolved", "fixed": "The release is rolled back.", "remains": "nothing"}
 
@@ -245,15 +245,15 @@ def test_a_tick_does_not_send_a_renamed_file_again(bench: Bench) -> None:
 
 
 def test_a_list_that_changed_since_it_was_looked_at_stops_the_send(bench: Bench) -> None:
-    from commcast.operations.desk import what_is_owed
+    from commcast.operations.desk import make_plan
 
-    owed = what_is_owed(bench.desk, bench.incident(), bench.ledger, as_if_released=True)
-    seen = [notice.digest for notice in owed.survey().notices]
+    plan = make_plan(bench.desk, bench.incident(), bench.ledger, as_if_released=True)
+    seen = [notice.digest for notice in plan.tally().notices]
     write_list(bench.folder, "customers", "email,phone,name", ["eve@example.com,,Eve"])
     bench.release()
-    owed = what_is_owed(bench.desk, bench.incident(), bench.ledger)
+    plan = make_plan(bench.desk, bench.incident(), bench.ledger)
     with pytest.raises(DecisionNeeded, match="changed since you looked"):
-        bench.sender.send(owed, expected=seen)
+        bench.sender.send(plan, expected=seen)
     assert bench.rows() == []
     assert bench.mails() == []
 

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.config.settings import Silence, SmsChannel
-from commcast.ledger.history import incident_standing
+from commcast.ledger.history import incident_history
+from commcast.model.history import History, Said
 from commcast.model.incident import Channel, Incident, Status
-from commcast.model.standing import IncidentStanding, Said
 from commcast.plan.promises import AFTER_QUIET, text_promise, texts_due
 from commcast.plan.reminders import end_of_quiet
-from tests.desks import START, Bench, update_text, write_desk, write_incident, write_list
-from tests.stories import AT, config_of, incident_of, released, story
+from tests.support.desk import START, Bench, update_text, write_desk, write_incident, write_list
+from tests.support.values import AT, config_of, incident_of, released, story
 
 BERLIN = ZoneInfo("Europe/Berlin")
 YEAR = datetime(2026, 3, 1, 0, 0, 17, tzinfo=UTC)
@@ -82,7 +82,7 @@ TEXTED = config_of(channels={"email": {"from": "a@acme.example"}, "sms": {}})
 def due_texts(
     incident: Incident, *said: Said, now: datetime, silence: bool = False, early: int = 3
 ) -> dict[str, tuple[bool, str]]:
-    standing = IncidentStanding(
+    history = History(
         releases=released(incident, len(incident.updates)),
         said=said,
         begun=frozenset((each.notice, each.channel) for each in said),
@@ -90,8 +90,8 @@ def due_texts(
     config = TEXTED
     if silence:
         config = config.model_copy(update={"silence": Silence.model_validate({"customers": "hold"})})
-    lines = texts_due(incident, standing, config, now, early=timedelta(minutes=early))
-    return {line.notice.id: (line.owed, line.reason) for line in lines}
+    lines = texts_due(incident, history, config, now, early=timedelta(minutes=early))
+    return {line.notice.id: (line.is_due, line.reason) for line in lines}
 
 
 def texted(number: int, *promised: int, notice: str = "", channel: Channel = Channel.SMS) -> Said:
@@ -108,11 +108,11 @@ FIRST, SECOND = "holding:2026-11-21T11:05:00Z/customers", "holding:2026-11-21T12
 def test_newer_facts_go_shortly_before_the_promise() -> None:
     early, now = AT + timedelta(minutes=116), AT + timedelta(minutes=117)
     later = "the text promised by 12:05 goes out by itself shortly before"
-    owed = "the text promised by 12:05, with the facts of update 2"
+    plan = "the text promised by 12:05, with the facts of update 2"
     assert due_texts(TWO, texted(1, 120), now=early) == {FIRST: (False, later)}
-    assert due_texts(TWO, texted(1, 120), now=now) == {FIRST: (True, owed)}
-    assert due_texts(TWO, texted(1, 120), now=now + HOUR) == {FIRST: (True, owed)}
-    assert due_texts(TWO, texted(1, 120), now=early, early=5) == {FIRST: (True, owed)}
+    assert due_texts(TWO, texted(1, 120), now=now) == {FIRST: (True, plan)}
+    assert due_texts(TWO, texted(1, 120), now=now + HOUR) == {FIRST: (True, plan)}
+    assert due_texts(TWO, texted(1, 120), now=early, early=5) == {FIRST: (True, plan)}
 
 
 def test_old_facts_go_only_where_silence_may_be_held() -> None:
@@ -205,7 +205,7 @@ def test_a_text_to_who_gets_no_mail_promises_the_next_text(tmp_path: Path) -> No
     assert "Updates by email." in texts_to(bench, ANN)[0]
     assert "Next text by 12:05 CET. https://status.acme.example" in texts_to(bench, BOB)[0]
     with bench.ledger.read() as connection:
-        said = incident_standing(connection, "pay7").said
+        said = incident_history(connection, "pay7").said
     assert [each.text_promises for each in said if each.channel == "sms"] == [(START + 2 * HOUR,)]
     assert [each.text_promises for each in said if each.channel == "email"] == [(), ()]
 
@@ -330,7 +330,7 @@ def test_a_promise_that_would_fall_into_quiet_hours_moves_to_their_end_by_zone(t
     assert "Next text by Sun 22 Nov 08:10 CET." in texts_to(bench, BOB)[0]
     assert "Next text by 16:35 EST." in texts_to(bench, "+12025550123")[0]
     with bench.ledger.read() as connection:
-        said = [each for each in incident_standing(connection, "pay7").said if each.channel == "sms"]
+        said = [each for each in incident_history(connection, "pay7").said if each.channel == "sms"]
     assert said[0].text_promises == (
         datetime(2026, 11, 21, 21, 35, tzinfo=UTC),
         datetime(2026, 11, 22, 7, 10, tzinfo=UTC),

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import select, update
 
 from commcast.errors import LedgerError
-from commcast.ledger import schema
-from commcast.operations.desk import what_is_owed
+from commcast.ledger import tables as schema
+from commcast.operations.desk import make_plan
 from commcast.rendering.compose import content_digest, renderer_for
-from tests.desks import Bench, numbered, write_desk, write_incident
+from tests.support.desk import Bench, numbered, write_desk, write_incident
 
 USER_MAIL = (
     "{% block subject %}{{ incident.title }}{% endblock %}Dear {{ recipient.name|upper }}, {{ update.issue }}"
@@ -27,8 +27,8 @@ def frozen_bench(folder: Path, mail: str) -> tuple[Bench, dict[str, str]]:
         (folder / "templates/customers/email.txt.j2").write_text(mail)
     bench = Bench(folder)
     bench.release()
-    owed = what_is_owed(bench.desk, bench.incident(), bench.ledger).deliveries
-    contents = {row.key: row.content for deliveries in owed for row in deliveries}
+    plan = make_plan(bench.desk, bench.incident(), bench.ledger).deliveries
+    contents = {row.key: row.content for deliveries in plan for row in deliveries}
     bench.freeze()
     return bench, {key: content_digest(content) for key, content in contents.items() if content}
 

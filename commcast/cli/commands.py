@@ -26,7 +26,7 @@ LOST_ANSWERS = "When an answer was lost"
 SET_UP = "Set up"
 
 
-class Entry(NamedTuple):
+class CommandEntry(NamedTuple):
     """One command. `place` is module:name under commcast.cli; `help` is the first sentence of its own help.
 
     It stands here too so that --help need not read the code of twenty commands to list them.
@@ -40,199 +40,207 @@ class Entry(NamedTuple):
 
 # In the order in which --help shows them.
 TABLE = (
-    Entry(
+    CommandEntry(
         "declare",
         BAD_MINUTE,
         "declare:declare",
         "Begin an incident: write its file, show what goes out, ask, and tell everybody.",
     ),
-    Entry(
+    CommandEntry(
         "update",
         BAD_MINUTE,
         "update:update",
         "Say more of an open incident; what you leave out is carried forward.",
     ),
-    Entry(
+    CommandEntry(
         "resolve",
         BAD_MINUTE,
         "end:resolve",
         "Say that it is over, to everybody who was told that it began.",
     ),
-    Entry(
+    CommandEntry(
         "correct",
         BAD_MINUTE,
         "correct:correct",
         "Put wrong words right: whoever got them is told so, everybody else gets the right words.",
     ),
-    Entry(
+    CommandEntry(
         "retract",
         BAD_MINUTE,
         "end:retract",
         "Take a false alarm back: exactly those who heard of it are told so.",
     ),
-    Entry(
+    CommandEntry(
         "reopen",
         BAD_MINUTE,
         "end:reopen",
         "Say that it is not over after all, with what is seen and done now.",
     ),
-    Entry(
+    CommandEntry(
         "merge",
         BAD_MINUTE,
         "end:merge",
         "End an incident that is part of another, with one last message that names it.",
     ),
-    Entry(
+    CommandEntry(
         "send",
         BAD_MINUTE,
         "send:send",
         "Release an incident's drafts after a question, and send what is owed.",
     ),
-    Entry(
+    CommandEntry(
         "discard",
         BAD_MINUTE,
         "send:discard",
         "Take back updates that nobody released: only their lines leave the file.",
     ),
-    Entry(
+    CommandEntry(
         "stop",
         BAD_MINUTE,
         "stop:stop",
         "Halt an incident's deliveries at the next claim, whoever is sending on whatever host.",
     ),
-    Entry("resume", BAD_MINUTE, "stop:resume", "Lift a stop and deliver what is still open, nobody twice."),
-    Entry(
+    CommandEntry(
+        "resume", BAD_MINUTE, "stop:resume", "Lift a stop and deliver what is still open, nobody twice."
+    ),
+    CommandEntry(
         "handover",
         BAD_MINUTE,
         "handover:handover",
         "Offer an incident to another person; both are told, and it moves when it is taken.",
     ),
-    Entry(
+    CommandEntry(
         "take",
         BAD_MINUTE,
         "handover:take",
         "Take an incident over: from now on you are the one who is woken; both are told.",
     ),
-    Entry(
+    CommandEntry(
         "schedule",
         PLANNED_WORK,
         "maintenance:schedule",
         "Announce planned work: write its file, show what goes out, ask, and tell everybody.",
     ),
-    Entry("start", PLANNED_WORK, "maintenance:start", "Say that the planned work has begun."),
-    Entry("extend", PLANNED_WORK, "maintenance:extend", "Say that the work takes longer than planned."),
-    Entry(
+    CommandEntry("start", PLANNED_WORK, "maintenance:start", "Say that the planned work has begun."),
+    CommandEntry(
+        "extend", PLANNED_WORK, "maintenance:extend", "Say that the work takes longer than planned."
+    ),
+    CommandEntry(
         "reschedule",
         PLANNED_WORK,
         "maintenance:reschedule",
         "Move planned work to another time; calendars and reminders move with it.",
     ),
-    Entry("complete", PLANNED_WORK, "maintenance:complete", "Say that the work is done, and what remains."),
-    Entry(
+    CommandEntry(
+        "complete", PLANNED_WORK, "maintenance:complete", "Say that the work is done, and what remains."
+    ),
+    CommandEntry(
         "cancel",
         PLANNED_WORK,
         "maintenance:cancel",
         "Call off planned work, or what was expected and will not come.",
     ),
-    Entry(
+    CommandEntry(
         "preview",
         LOOK_FIRST,
         "preview:preview",
         "Show exactly what send would hand over, to whom and why; changes nothing, sends nothing.",
     ),
-    Entry(
+    CommandEntry(
         "test",
         LOOK_FIRST,
         "preview:test",
         "Send every audience's newest message to yourself, marked as a test.",
     ),
-    Entry(
+    CommandEntry(
         "lint",
         LOOK_FIRST,
         "lint:lint",
         "Check the configuration, incident files, presets, lists and templates; name every fault at once.",
     ),
-    Entry(
+    CommandEntry(
         "status",
         LOOK_FIRST,
         "status:status",
         "Show where every incident stands: what was told to how many, and when the next word is due.",
     ),
-    Entry(
+    CommandEntry(
         "log",
         LOOK_FIRST,
         "log:log",
         "Show every message that was said: when, to how many, and what became of it.",
     ),
-    Entry(
+    CommandEntry(
         "report",
         LOOK_FIRST,
         "report:report",
         "Show what was promised and kept: first word, silences, promises, estimates, outcomes.",
     ),
-    Entry(
+    CommandEntry(
         "feedback",
         LOOK_FIRST,
         "report:feedback",
         'Add what readers answered to "did we keep you well informed?"; the report shows the sum.',
     ),
-    Entry(
+    CommandEntry(
         "templates",
         LOOK_FIRST,
         "lint:templates",
         "List which template wins for each audience, channel and status.",
     ),
-    Entry("tick", UNATTENDED, "tick:tick", "Send what is released and owed; for cron."),
-    Entry(
+    CommandEntry("tick", UNATTENDED, "tick:tick", "Send what is released and owed; for cron."),
+    CommandEntry(
         "cron",
         UNATTENDED,
         "cron:cron",
         "Print what runs tick every minute, to copy: a crontab line, a systemd timer, an Actions workflow.",
     ),
-    Entry(
+    CommandEntry(
         "receipts",
         UNATTENDED,
         "reconcile:receipts",
         "Ask the providers what became of what they accepted: delivered, bounced or failed.",
     ),
-    Entry(
+    CommandEntry(
         "reconcile",
         LOST_ANSWERS,
         "reconcile:reconcile",
         "Ask the providers what became of messages whose answer was lost.",
     ),
-    Entry(
+    CommandEntry(
         "resend",
         LOST_ANSWERS,
         "unknown:resend",
         "Send once more what may or may not have arrived: who did get it gets it twice.",
     ),
-    Entry(
+    CommandEntry(
         "settle",
         LOST_ANSWERS,
         "unknown:settle",
         "Say what became of messages whose answer was lost, as a person who knows.",
     ),
-    Entry("init", SET_UP, "init:init", "Make a desk's folder that works at once and sends nothing outside."),
-    Entry(
+    CommandEntry(
+        "init", SET_UP, "init:init", "Make a desk's folder that works at once and sends nothing outside."
+    ),
+    CommandEntry(
         "doctor",
         SET_UP,
         "doctor:doctor",
         "Check whether this desk can send: configuration, lists, templates, ledger, providers, last tick.",
     ),
-    Entry(
+    CommandEntry(
         "schema",
         SET_UP,
         "lint:schema",
         "Print the JSON Schema of incident files, commcast.toml, or presets.",
     ),
-    Entry(
+    CommandEntry(
         "demo",
         SET_UP,
         "demo:demo",
         "Watch a whole incident being told: no account, no network, no question.",
     ),
-    Entry(
+    CommandEntry(
         "recipients",
         SET_UP,
         "recipients:app",
@@ -261,7 +269,7 @@ class Commands(Mapping[str, "TyperCommand | TyperGroup"]):
         return len(self._entries)
 
 
-def _make(entry: Entry) -> TyperCommand | TyperGroup:
+def _make(entry: CommandEntry) -> TyperCommand | TyperGroup:
     module, _, name = entry.place.partition(":")
     found = getattr(import_module(f"commcast.cli.{module}"), name)
     if not isinstance(found, typer.Typer):

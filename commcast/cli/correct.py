@@ -29,7 +29,7 @@ from commcast.cli.output import say
 from commcast.cli.release import Wishes, desk_now, ledger_of, send_incident
 from commcast.cli.send import plan_only
 from commcast.cli.session import find_incident, is_open_for_readers, who
-from commcast.cli.update import Place, append, check_unchanged, checked_update
+from commcast.cli.update import OpenIncident, append, check_unchanged, checked_update
 from commcast.errors import Fault, InputError
 from commcast.files import FORBIDDEN
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from commcast.ledger.store import Ledger
     from commcast.model.incident import Incident, Update
     from commcast.operations.desk import Desk
-    from commcast.operations.earlier_words import Words
+    from commcast.operations.earlier_words import EarlierWords
 
 
 # How long what is with a provider at the moment of the stop may take to be answered.
@@ -120,17 +120,17 @@ class _Found:
     in_words: bool
 
 
-def _find(desk: Desk, ledger: Ledger, wanted: str | None) -> Place:
+def _find(desk: Desk, ledger: Ledger, wanted: str | None) -> OpenIncident:
     from commcast.incidents.load import load_incidents
 
     loaded = load_incidents(desk.config, desk.now)
     found = find_incident(loaded, wanted, is_open_for_readers(ledger), "incidents are open")
     if found is None:
         raise InputError("no incident is open; name the one whose words were wrong: commcast correct ID …")
-    return Place(desk, found, [each.id for each in loaded.incidents])
+    return OpenIncident(desk, found, [each.id for each in loaded.incidents])
 
 
-def _found(place: Place, ledger: Ledger, wrong: str, only: Sequence[int]) -> _Found:
+def _found(place: OpenIncident, ledger: Ledger, wrong: str, only: Sequence[int]) -> _Found:
     """Return where the wrong words stand. Raises InputError, with what comes nearest, where nowhere."""
     from commcast.operations.earlier_words import words_of, wrong_in
     from commcast.plan.corrections import says
@@ -155,7 +155,7 @@ def _found(place: Place, ledger: Ledger, wrong: str, only: Sequence[int]) -> _Fo
     return _Found(tuple(sorted(holding)), as_timeframe, written or as_timeframe or not holding)
 
 
-def _times(place: Place, wrong: str, right: str) -> dict[str, Any]:
+def _times(place: OpenIncident, wrong: str, right: str) -> dict[str, Any]:
     from commcast.model.text import holds
 
     return {} if holds(place.incident.title, wrong) else right_times(place.desk, place.incident, wrong, right)
@@ -167,7 +167,9 @@ def _corrected_before(incident: Incident, wrong: str) -> Mapping[int, Update]:
     return {number: update for update in same for number in update.corrects}
 
 
-def _nowhere(incident: Incident, wrong: str, said: Iterable[Words], before: Mapping[int, Update]) -> Fault:
+def _nowhere(
+    incident: Incident, wrong: str, said: Iterable[EarlierWords], before: Mapping[int, Update]
+) -> Fault:
     from commcast.model.text import nearest
 
     what = f"no message of {incident.id} says {wrong!r:.80}"
@@ -180,7 +182,7 @@ def _nowhere(incident: Incident, wrong: str, said: Iterable[Words], before: Mapp
     return Fault("--wrong", 0, 0, what, remedy)
 
 
-def _entry(place: Place, found: _Found, wrong: str, right: str) -> dict[str, Any]:
+def _entry(place: OpenIncident, found: _Found, wrong: str, right: str) -> dict[str, Any]:
     """Return the keys of the update that corrects."""
     from commcast.model.times import write_instant
     from commcast.plan.corrections import corrected
@@ -195,7 +197,7 @@ def _entry(place: Place, found: _Found, wrong: str, right: str) -> dict[str, Any
     return {key: value for key, value in keys.items() if value not in (None, "", {})}
 
 
-def _timeframe(place: Place, number: int, right: str) -> str:
+def _timeframe(place: OpenIncident, number: int, right: str) -> str:
     """Return the right expected end as the file takes it: counted, as the wrong one was, from its message."""
     from commcast.model.times import parse_timeframe, write_instant
 
@@ -226,9 +228,9 @@ def _tell(incident: Incident, wrong: str, right: str) -> None:
 
 def _halt(ledger: Ledger, incident: str) -> None:
     """Stop what is going out, and wait for the answers to what is on its way: who got it is then known."""
-    from commcast.ledger.corrections import on_their_way
     from commcast.ledger.releases import stop_to_correct
     from commcast.ledger.settle import settle_lost
+    from commcast.ledger.wrong_words import on_their_way
 
     with ledger.write() as connection:
         stopped_by = stop_to_correct(connection, incident, who(), clock())

@@ -31,7 +31,7 @@ _OF_ACTIONS = (
 )
 
 
-class Format(StrEnum):
+class CronFormat(StrEnum):
     """What can start a tick."""
 
     CRONTAB = "crontab"
@@ -69,7 +69,7 @@ class Installation:
 
 
 def cron(
-    form: Annotated[Format, typer.Option("--format", help="Only this one.")] = Format.ALL,
+    form: Annotated[CronFormat, typer.Option("--format", help="Only this one.")] = CronFormat.ALL,
     env_file: Annotated[
         Path, typer.Option("--env-file", help="The file that sets the secrets, as lines NAME=value.")
     ] = Path("/etc/commcast.env"),
@@ -83,7 +83,7 @@ def cron(
     Example: commcast cron --format systemd
     """
     found = installation(find_folder(folder), env_file)
-    wanted = [each for each in Format if each is not Format.ALL and form in {each, Format.ALL}]
+    wanted = [each for each in CronFormat if each is not CronFormat.ALL and form in {each, CronFormat.ALL}]
     put("\n\n".join("\n".join(_WRITERS[each](found)) for each in wanted))
 
 
@@ -185,8 +185,8 @@ def actions(found: Installation) -> Iterator[str]:
     yield f"          {script}"
 
 
-_WRITERS: Mapping[Format, Callable[[Installation], Iterator[str]]] = {
-    Format.CRONTAB: crontab,
-    Format.SYSTEMD: systemd,
-    Format.ACTIONS: actions,
+_WRITERS: Mapping[CronFormat, Callable[[Installation], Iterator[str]]] = {
+    CronFormat.CRONTAB: crontab,
+    CronFormat.SYSTEMD: systemd,
+    CronFormat.ACTIONS: actions,
 }

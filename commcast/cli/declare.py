@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commcast.cli import prompt
+from commcast.cli.clock_times import check_ahead, read_window, written
 from commcast.cli.options import (
     ActionOption,
     AffectedOption,
@@ -41,7 +42,6 @@ from commcast.cli.output import say
 from commcast.cli.question import check_can_go
 from commcast.cli.release import Wishes, desk_now, ledger_for, ledger_of, send_incident
 from commcast.cli.send import plan_only
-from commcast.cli.times import check_ahead, read_window, written
 from commcast.errors import Fault, InputError, LedgerError
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def complete(desk: Desk, data: dict[str, Any], *, asked: bool, hint: str = "") -
     `hint` says, where anything is missing, what else could have been meant. What could not be said is asked
     for again at once: a later refusal would lose the other answers.
     """
-    from commcast.cli.times import with_its_date
+    from commcast.cli.clock_times import with_its_date
 
     first = data["updates"][0]
     planned = data.get("kind") == "maintenance"
@@ -256,7 +256,7 @@ def _checked(
     desk: Desk, data: dict[str, Any], taken: Container[str], check: Callable[[Incident], None], *, edit: bool
 ) -> tuple[Incident, str]:
     """Return the incident that `data` makes, and its file's text. Raises InputError in terms of options."""
-    from commcast.cli.times import check_estimate
+    from commcast.cli.clock_times import check_estimate
     from commcast.incidents.editor import new_incident_id
     from commcast.incidents.load import parse_incident
     from commcast.incidents.yaml_lines import lines_of
@@ -309,7 +309,7 @@ def _check_severity(answer: str) -> None:
 
 
 def _check_timeframe(desk: Desk, answer: str) -> None:
-    from commcast.cli.times import far_estimate
+    from commcast.cli.clock_times import far_estimate
     from commcast.model.times import parse_timeframe
 
     latest = parse_timeframe(answer, desk.now, desk.config.zone).latest

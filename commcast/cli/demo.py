@@ -20,7 +20,7 @@ from commcast.cli.present import NAMES
 from commcast.model.message import Unheard
 
 if TYPE_CHECKING:
-    from commcast.delivery.survey import AudienceSurvey, Survey
+    from commcast.delivery.tally import AudienceTally, Tally
     from commcast.ledger.store import Ledger
     from commcast.model.incident import Incident, Update
     from commcast.operations.desk import Desk
@@ -107,47 +107,47 @@ def _one_moment(
 ) -> datetime | None:
     """Release and send one update the way the verbs do, and show it; return what was promised."""
     from commcast.incidents.load import load_incident
-    from commcast.operations.desk import check_story, what_is_owed
+    from commcast.operations.desk import check_story, make_plan
     from commcast.operations.release import release_updates
     from commcast.operations.send import make_sender
 
     incident = load_incident(demo.incident_path, desk.config, desk.now)
     check_story(desk, incident, ledger)
-    planned = what_is_owed(desk, incident, ledger, as_if_released=True)
-    survey = planned.survey()
+    planned = make_plan(desk, incident, ledger, as_if_released=True)
+    tally = planned.tally()
     release_updates(desk, planned, planned.drafts, ledger, how="yes", by="demo")
     sender = make_sender(desk, ledger, clock=lambda: desk.now, progress=Unheard())
-    sender.send(what_is_owed(desk, incident, ledger), expected=[notice.digest for notice in survey.notices])
-    _show_moment(update, survey, promise, seen)
-    return min((by for n in survey.notices for by in n.notice.next_update_by.values() if by), default=None)
+    sender.send(make_plan(desk, incident, ledger), expected=[notice.digest for notice in tally.notices])
+    _show_moment(update, tally, promise, seen)
+    return min((by for n in tally.notices for by in n.notice.next_update_by.values() if by), default=None)
 
 
-def _show_moment(update: Update, survey: Survey, promise: datetime | None, seen: set[str]) -> None:
+def _show_moment(update: Update, tally: Tally, promise: datetime | None, seen: set[str]) -> None:
     heading = _HEADINGS[update.number].format(promise=_clock(promise) if promise else "")
     show_painted("")
     show_painted(paint(f"{_clock(update.at)}  {heading}", BOLD))
-    show_painted(paint(f"       {_told(survey)}", DIM))
+    show_painted(paint(f"       {_told(tally)}", DIM))
     if update.number in _SHOWN_IN_FULL:
-        for heading, lines in _readings(update, survey, seen):
+        for heading, lines in _readings(update, tally, seen):
             show_painted("")
             show_painted(paint(f"  {heading}", CYAN))
             for line in lines:
                 show_painted("\n".join(_wrapped(inert(line))))
 
 
-def _told(survey: Survey) -> str:
+def _told(tally: Tally) -> str:
     """Return who is told by what, in one line."""
     told = [
         f"{NAMES[notice.notice.channel]}: " + ", ".join(f"{a.audience} {a.send}" for a in sent)
-        for notice in survey.notices
+        for notice in tally.notices
         if (sent := [a for a in notice.audiences.values() if a.send])
     ]
     return "; ".join(told) + ("" if len(told) > 1 else "; no SMS for a plain update")
 
 
-def _readings(update: Update, survey: Survey, seen: set[str]) -> Iterator[tuple[str, list[str]]]:
+def _readings(update: Update, tally: Tally, seen: set[str]) -> Iterator[tuple[str, list[str]]]:
     """Yield what each audience reads: the customers' messages first, then what only the others read."""
-    mails, texts = _by_channel(survey, "email"), _by_channel(survey, "sms")
+    mails, texts = _by_channel(tally, "email"), _by_channel(tally, "sms")
     customers = _body(mails["customers"])
     yield f"customers, email: {_subject(mails['customers'])}", _telling(update, customers)
     for audience, text in texts.items():
@@ -158,11 +158,11 @@ def _readings(update: Update, survey: Survey, seen: set[str]) -> Iterator[tuple[
             yield f"{audience}, email: the same facts, and what only they read", theirs
 
 
-def _by_channel(survey: Survey, channel: str) -> dict[str, AudienceSurvey]:
+def _by_channel(tally: Tally, channel: str) -> dict[str, AudienceTally]:
     """Return the audiences that hear something on a channel."""
     return {
         audience.audience: audience
-        for notice in survey.notices
+        for notice in tally.notices
         if notice.notice.channel == channel
         for audience in notice.audiences.values()
         if audience.sample is not None
@@ -194,17 +194,17 @@ def _value(line: str) -> str:
     return " ".join(line.partition(": ")[2].split() or line.split()).lower()
 
 
-def _subject(audience: AudienceSurvey) -> str:
+def _subject(audience: AudienceTally) -> str:
     return inert(str(getattr(_content(audience), "subject", "")))
 
 
-def _body(audience: AudienceSurvey) -> list[str]:
+def _body(audience: AudienceTally) -> list[str]:
     content = _content(audience)
     text = str(getattr(content, "text", "") or getattr(content, "body", ""))
     return [line.removeprefix("- ") for line in text.splitlines() if line.strip()]
 
 
-def _content(audience: AudienceSurvey) -> object:
+def _content(audience: AudienceTally) -> object:
     return audience.sample.content if audience.sample else None
 
 

@@ -40,7 +40,14 @@ from commcast.cli.options import (
 from commcast.cli.output import say
 from commcast.cli.release import Wishes, desk_now, ledger_of
 from commcast.cli.session import find_incident, is_open_for_readers
-from commcast.cli.update import Place, append_and_send, asked_for, find_open, refuse_over, refuse_untold
+from commcast.cli.update import (
+    OpenIncident,
+    append_and_send,
+    asked_for,
+    find_open,
+    refuse_over,
+    refuse_untold,
+)
 from commcast.errors import DecisionNeeded, Fault, InputError, LedgerError
 from commcast.model.incident import Incident, Status
 
@@ -142,14 +149,14 @@ def merge(
     _send(place, words, yes=yes, dry_run=dry_run, as_json=as_json)
 
 
-def _send(place: Place, keys: dict[str, Any], *, yes: bool, dry_run: bool, as_json: bool) -> None:
+def _send(place: OpenIncident, keys: dict[str, Any], *, yes: bool, dry_run: bool, as_json: bool) -> None:
     append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=False, dry_run=dry_run)
 
 
-def _find_over(folder: Path | None, wanted: str | None) -> Place:
+def _find_over(folder: Path | None, wanted: str | None) -> OpenIncident:
     """Return the incident to reopen: one whose end readers heard."""
     from commcast.incidents.load import load_incidents
-    from commcast.operations.desk import read_standing
+    from commcast.operations.desk import read_history
 
     desk = desk_now(folder)
     loaded = load_incidents(desk.config, desk.now)
@@ -157,13 +164,13 @@ def _find_over(folder: Path | None, wanted: str | None) -> Place:
         is_open = is_open_for_readers(ledger)
 
         def is_over(each: Incident) -> bool:
-            return not is_open(each) and bool(read_standing(ledger, each.id).releases)
+            return not is_open(each) and bool(read_history(ledger, each.id).releases)
 
         found = find_incident(loaded, wanted, is_over, "incidents are over")
         if found is None:
             raise InputError("no incident is over: there is nothing to reopen")
         _refuse_open(found, is_over=is_over(found))
-    return Place(desk, found, [each.id for each in loaded.incidents])
+    return OpenIncident(desk, found, [each.id for each in loaded.incidents])
 
 
 def _refuse_open(incident: Incident, *, is_over: bool) -> None:
@@ -178,7 +185,7 @@ def _refuse_open(incident: Incident, *, is_over: bool) -> None:
         )
 
 
-def _check_goes_on(place: Place, into: str) -> None:
+def _check_goes_on(place: OpenIncident, into: str) -> None:
     """Refuse to send readers to an incident that is none, is over, or that nobody was told of."""
     if into == place.incident.id:
         raise InputError(Fault("--into", 0, 0, f"{into} cannot be part of itself", "name the other one"))
@@ -213,7 +220,7 @@ def _last_told(ledger: Ledger, incident: str) -> Incident | None:
         return released_incident(connection, incident)
 
 
-def _check(key: str, place: Place) -> prompt.Check:
+def _check(key: str, place: OpenIncident) -> prompt.Check:
     def check(answer: str) -> None:
         from commcast.model.times import parse_timeframe
 
@@ -267,7 +274,7 @@ def resolve(
     append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
 
 
-def _refuse_not_begun(place: Place) -> None:
+def _refuse_not_begun(place: OpenIncident) -> None:
     """Refuse to end what was only expected: readers would be told of an end without a beginning."""
     name = place.incident.id
     if place.incident.latest.status == "expected":
@@ -283,7 +290,7 @@ _QUESTIONS = {
 }
 
 
-def _asked_of_the_end(place: Place, given: Mapping[str, Any]) -> dict[str, str]:
+def _asked_of_the_end(place: OpenIncident, given: Mapping[str, Any]) -> dict[str, str]:
     """Return what else a person types about the end; all of it may be left empty."""
 
     def check(answer: str) -> None:
@@ -312,7 +319,7 @@ def _began(incident: Incident) -> datetime | None:
     return incident.started if incident.started_written else None
 
 
-def _check_not_ahead(place: Place, ended: str) -> None:
+def _check_not_ahead(place: OpenIncident, ended: str) -> None:
     """Refuse a clock time that is still to come: the day before is not what was meant. Raises InputError."""
     moment, first = _moment(place, ended), place.incident.updates[0].at
     if moment is not None and ":" in ended[:3] and moment < min(first, place.incident.started):
@@ -321,7 +328,7 @@ def _check_not_ahead(place: Place, ended: str) -> None:
         raise InputError(Fault("--ended", 0, 0, what, "write when it was over, or leave it out: now"))
 
 
-def _tell_duration(place: Place, ended: str) -> None:
+def _tell_duration(place: OpenIncident, ended: str) -> None:
     """Say how long it lasted, as readers will read it: a wrong time is seen before it is sent."""
     from commcast.model.times import spoken_duration
 
@@ -330,7 +337,7 @@ def _tell_duration(place: Place, ended: str) -> None:
         say(f"It lasted {spoken_duration(moment - incident.started)}.")
 
 
-def _moment(place: Place, text: str) -> datetime | None:
+def _moment(place: OpenIncident, text: str) -> datetime | None:
     """Return the moment that a time of the end means, None where it is none."""
     from commcast.model.times import parse_instant
 

@@ -11,7 +11,7 @@ import typer
 from commcast.cli import prompt
 from commcast.cli.options import FolderOption, IncidentArgument, JsonOption, clock
 from commcast.cli.output import going_on_unread, inert, say, show, show_json
-from commcast.cli.progress import Progress
+from commcast.cli.progress import ProgressBar
 from commcast.cli.session import desk_to_work, find_incident, is_open, sender_for, who
 from commcast.errors import InputError
 from commcast.model.duty import OnDuty, on_duty_for
@@ -178,7 +178,7 @@ def _tell(desk: Desk, ledger: Ledger, incident: Incident, on_duty: OnDuty) -> No
     nudges = handing_nudges(incident, moved, desk.config, desk.now, nudged=given)
     if not nudges:
         return
-    with Progress() as progress:
+    with ProgressBar() as progress:
         nudger = Nudger(desk, sender_for(desk, ledger, progress).deliverer, os.environ)
         told = nudger.nudge(incident, nudges, on_duty)
     if told.unreached:

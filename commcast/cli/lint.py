@@ -19,7 +19,7 @@ from commcast.model.incident import Status
 if TYPE_CHECKING:
     from commcast.config.settings import Config
     from commcast.doctor.lint import Findings
-    from commcast.rendering.templates import Listed
+    from commcast.rendering.templates import TemplateRow
 
 
 FilesArgument = Annotated[
@@ -138,7 +138,7 @@ def templates(
         show("\n".join(_lines(rows)))
 
 
-def _listing(config: Config, templates: object, audience: str | None) -> list[Listed]:
+def _listing(config: Config, templates: object, audience: str | None) -> list[TemplateRow]:
     from commcast.rendering.templates import Templates
 
     assert isinstance(templates, Templates)  # noqa: S101 - the only caller gives one
@@ -152,7 +152,7 @@ def _listing(config: Config, templates: object, audience: str | None) -> list[Li
     ]
 
 
-def grouped(rows: list[Listed]) -> dict[Group, list[str]]:
+def grouped(rows: list[TemplateRow]) -> dict[Group, list[str]]:
     """Return the statuses that share one winner, by audience and channel."""
     groups: dict[Group, list[str]] = {}
     for row in rows:

@@ -19,10 +19,10 @@ from commcast.model.incident import Channel
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from commcast.ledger.history import Tally, Told
+    from commcast.ledger.history import OutcomeTally, Told
     from commcast.ledger.store import Ledger
     from commcast.ledger.unknowns import Act
-    from commcast.report.story import Nudged, Telling
+    from commcast.report.story import StoryNudge, Telling
 
 
 def log(
@@ -80,7 +80,7 @@ class Record:
 
     said: Mapping[str, tuple[Telling, ...]]
     stated: Mapping[tuple[str, str, str, str], datetime]
-    nudges: Mapping[str, tuple[Nudged, ...]]
+    nudges: Mapping[str, tuple[StoryNudge, ...]]
 
 
 def _record(ledger: Ledger, incidents: Iterable[str], channel: Channel | None) -> Record:
@@ -111,17 +111,19 @@ def _record_document(record: Record) -> dict[str, Any]:
     }
 
 
-def _said(ledger: Ledger, incident: str | None, channel: Channel | None) -> list[Tally]:
+def _said(ledger: Ledger, incident: str | None, channel: Channel | None) -> list[OutcomeTally]:
     from commcast.ledger.history import tallies
 
     with ledger.read() as connection:
         return [each for each in tallies(connection, incident) if channel in (None, each.channel)]
 
 
-def _listed(ledger: Ledger, said: Iterable[Tally], channel: Channel | None, everyone: bool) -> Iterable[Told]:
+def _listed(
+    ledger: Ledger, said: Iterable[OutcomeTally], channel: Channel | None, everyone: bool
+) -> Iterable[Told]:
     """Yield single deliveries: all of them where addresses are asked for, else those of unknown outcome."""
     from commcast.ledger.history import deliveries
-    from commcast.ledger.schema import State
+    from commcast.ledger.tables import State
 
     states = tuple(State) if everyone else (State.UNKNOWN,)
     with ledger.read() as connection:
@@ -131,7 +133,7 @@ def _listed(ledger: Ledger, said: Iterable[Tally], channel: Channel | None, ever
                     yield told
 
 
-def _acts(ledger: Ledger, said: Iterable[Tally], channel: Channel | None) -> Iterable[Act]:
+def _acts(ledger: Ledger, said: Iterable[OutcomeTally], channel: Channel | None) -> Iterable[Act]:
     """Yield what was done about lost answers."""
     from commcast.ledger.unknowns import acts
 
@@ -155,7 +157,7 @@ def _masked(listed: Iterable[Told], addresses: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _document(each: Tally | Told) -> dict[str, Any]:
+def _document(each: OutcomeTally | Told) -> dict[str, Any]:
     return {**asdict(each), "changed_at": each.changed_at.isoformat()}
 
 
@@ -296,7 +298,7 @@ def reasons(said: Said) -> Iterator[str]:
         yield f"  {count:,} {outcome[:LONGEST_REASON]}"
 
 
-def nudge_lines(nudges: Iterable[Nudged], zone: ZoneInfo) -> Iterator[str]:
+def nudge_lines(nudges: Iterable[StoryNudge], zone: ZoneInfo) -> Iterator[str]:
     """Yield what the people of an incident were told themselves."""
     for each in nudges:
         at, by = each.at.astimezone(zone), NAMES.get(each.way, each.way)
@@ -321,7 +323,7 @@ def said_document(incident: str, each: Telling, stated: Stated) -> dict[str, Any
     }
 
 
-def nudge_document(incident: str, each: Nudged) -> dict[str, Any]:
+def nudge_document(incident: str, each: StoryNudge) -> dict[str, Any]:
     """Return one nudge as JSON."""
     return {
         "incident": incident,

@@ -8,6 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commcast.cli import prompt
+from commcast.cli.clock_times import (
+    BEGUN,
+    EARLY,
+    check_ahead,
+    how_to_go_on,
+    how_to_move,
+    longer,
+    read_window,
+    refuse,
+    say_window,
+    shown,
+    still_to_come,
+    window_of,
+    written,
+)
 from commcast.cli.declare import begin, first_words
 from commcast.cli.declare import complete as filled_in
 from commcast.cli.options import (
@@ -36,22 +51,7 @@ from commcast.cli.options import (
     written_keys,
 )
 from commcast.cli.release import Wishes, desk_now
-from commcast.cli.times import (
-    BEGUN,
-    EARLY,
-    check_ahead,
-    how_to_go_on,
-    how_to_move,
-    longer,
-    read_window,
-    refuse,
-    say_window,
-    shown,
-    still_to_come,
-    window_of,
-    written,
-)
-from commcast.cli.update import Place, append_and_send, asked_for, find_open, refuse_untold
+from commcast.cli.update import OpenIncident, append_and_send, asked_for, find_open, refuse_untold
 
 if TYPE_CHECKING:
     from commcast.model.incident import Incident
@@ -264,7 +264,7 @@ def cancel(
     append_and_send(place, keys, Wishes(yes=yes, as_json=as_json), edit=edit, dry_run=dry_run)
 
 
-def _find_maintenance(folder: Path | None, wanted: str | None) -> Place:
+def _find_maintenance(folder: Path | None, wanted: str | None) -> OpenIncident:
     place = find_open(
         folder,
         wanted,

@@ -210,7 +210,7 @@ def with_dates(keys: dict[str, Any], desk: Desk, *, is_expected: bool = False) -
     distance from UTC; but how long what `is_expected` lasts is counted from its beginning. Raises InputError
     where it is so far off that another time is meant.
     """
-    from commcast.cli.times import check_past, with_its_date
+    from commcast.cli.clock_times import check_past, with_its_date
 
     found: dict[str, Any] = {key: _latest(keys[key], desk) for key in ("started", "ended") if key in keys}
     if "started" in keys:

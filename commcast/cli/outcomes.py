@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from commcast.errors import ExitCode
     from commcast.ledger.store import Ledger
     from commcast.model.incident import Incident
-    from commcast.operations.desk import Desk, Owed
+    from commcast.operations.desk import Desk, Plan
 
 
 # The column of each state of a delivery; the order in which a person looks at them.
@@ -107,15 +107,15 @@ def tell_held_back(desk: Desk, delivered: Delivered) -> None:
         say(f"{count:,} skipped: {HELD_BACK}.\nSee [send] most_an_hour in commcast.toml.")
 
 
-def tell_promise(desk: Desk, owed: Owed, warnings: Iterable[str] = ()) -> None:
+def tell_promise(desk: Desk, plan: Plan, warnings: Iterable[str] = ()) -> None:
     """Say by when the person on call has to write again, after what endangers that."""
     for warning in warnings:
         say(warning)
-    notices = [line.notice for line in owed.lines]
+    notices = [line.notice for line in plan.lines]
     promised = [at for notice in notices for name in notice.audiences if (at := notice.next_update_by[name])]
     if promised:
         when = clock_of(desk.config, desk.now)(min(promised))
-        say(f"Next word is promised by {when}: commcast {_next_words(owed.incident)}")
+        say(f"Next word is promised by {when}: commcast {_next_words(plan.incident)}")
 
 
 def _next_words(incident: Incident) -> str:
@@ -129,22 +129,22 @@ def _next_words(incident: Incident) -> str:
     return f'update {incident.id} --nothing-new "…"'
 
 
-def what_happened(owed: Owed, released: list[int], delivered: Delivered) -> str:
+def what_happened(plan: Plan, released: list[int], delivered: Delivered) -> str:
     """Return in one line what a run did: what it released, and how many it handed over."""
     numbers = ", ".join(map(str, released))
     handed = delivered.handed_over
-    if released and not owed.deliveries:
-        return f"{owed.incident.id}: update {numbers} released; nobody hears of it now."
+    if released and not plan.deliveries:
+        return f"{plan.incident.id}: update {numbers} released; nobody hears of it now."
     if released:
-        return f"{owed.incident.id}: update {numbers} released, {handed:,} handed over."
+        return f"{plan.incident.id}: update {numbers} released, {handed:,} handed over."
     if handed or delivered.waiting or delivered.lost:
-        return f"{owed.incident.id}: {handed:,} handed over that were still open."
-    return already_sent(owed)
+        return f"{plan.incident.id}: {handed:,} handed over that were still open."
+    return already_sent(plan)
 
 
-def already_sent(owed: Owed) -> str:
+def already_sent(plan: Plan) -> str:
     """Return that there was nothing to send."""
-    return f"{owed.incident.id}: update {owed.incident.latest.number} was already sent; nothing was sent now."
+    return f"{plan.incident.id}: update {plan.incident.latest.number} was already sent; nothing was sent now."
 
 
 def tell_trouble(incident: str, delivered: Delivered) -> None:

@@ -14,10 +14,10 @@ from commcast.plan.reasons import AFTER_LEAD, QUIET_HOURS, SAME_ADDRESS
 
 if TYPE_CHECKING:
     from commcast.config.settings import Config
-    from commcast.delivery.rows import OwedRow
-    from commcast.delivery.survey import AudienceSurvey, NoticeSurvey, Survey
+    from commcast.delivery.rows import PendingRow
+    from commcast.delivery.tally import AudienceTally, NoticeTally, Tally
     from commcast.ledger.store import Ledger
-    from commcast.operations.desk import Owed
+    from commcast.operations.desk import Plan
     from commcast.plan.notices import Notice
     from commcast.rendering.render import SmsContent
 _NOTICES = {
@@ -35,9 +35,9 @@ def notice_in_words(notice: str, number: int) -> str:
 _NAMES = {"email": "email", "sms": "SMS"}
 
 
-def other_stories(owed: Owed, when: Callable[[datetime], str]) -> Iterator[str]:
+def other_stories(plan: Plan, when: Callable[[datetime], str]) -> Iterator[str]:
     """Yield how many of the readers already follow another open incident, and what it last told them."""
-    found = owed.following.found() if owed.following else ()
+    found = plan.following.found() if plan.following else ()
     for each in sorted(found, key=lambda one: one.channel):
         many = f"{'At least ' if each.at_least else ''}{each.readers:,} of those by {_NAMES[each.channel]}"
         were = "was" if each.readers == 1 else "were"
@@ -46,7 +46,7 @@ def other_stories(owed: Owed, when: Callable[[datetime], str]) -> Iterator[str]:
         yield f"{many} {were} told of {each.incident} at {when(each.at)}: {status}, {each.title}{promised}."
 
 
-def others_document(owed: Owed) -> list[dict[str, Any]]:
+def others_document(plan: Plan) -> list[dict[str, Any]]:
     """Return the same as JSON."""
     return [
         {
@@ -58,7 +58,7 @@ def others_document(owed: Owed) -> list[dict[str, Any]]:
             "told_at": each.at.isoformat(),
             "next_update_by": each.promised.isoformat() if each.promised else None,
         }
-        for each in (owed.following.found() if owed.following else ())
+        for each in (plan.following.found() if plan.following else ())
     ]
 
 
@@ -70,18 +70,18 @@ When = Callable[[datetime], str]
 _SAME = SAME_ADDRESS
 
 
-def headline(owed: Owed) -> str:
+def headline(plan: Plan) -> str:
     """Return which incident and update this is about."""
-    update = owed.incident.latest
-    drafts = owed.drafts
+    update = plan.incident.latest
+    drafts = plan.drafts
     status = update.status.replace("_", " ")
-    text = f"{owed.incident.id}  SEV-{update.severity}  update {update.number}, {status}"
+    text = f"{plan.incident.id}  SEV-{update.severity}  update {update.number}, {status}"
     if len(drafts) > 1:
         text += f" (drafts: {', '.join(map(str, drafts))}; readers get the newest)"
-    return "\n".join([*wrapped(text), *wrapped(owed.incident.title, indent="  ")])
+    return "\n".join([*wrapped(text), *wrapped(plan.incident.title, indent="  ")])
 
 
-def counts_table(survey: Survey) -> str:
+def counts_table(tally: Tally) -> str:
     """Return how many messages go to each audience by each channel, and how many do not."""
     rows = [
         [
@@ -92,7 +92,7 @@ def counts_table(survey: Survey) -> str:
             str(audience.held or ""),
             str(_left_out(notice, audience) or ""),
         ]
-        for notice in survey.notices
+        for notice in tally.notices
         for audience in notice.audiences.values()
     ]
     return table(["AUDIENCE", "CHANNEL", "SEND", "SEGMENTS", "HELD", "LEFT OUT"], rows) if rows else ""
@@ -108,9 +108,9 @@ def clock_of(config: Config, now: datetime) -> When:
     return when
 
 
-def reasons(survey: Survey, when: When) -> Iterator[str]:
+def reasons(tally: Tally, when: When) -> Iterator[str]:
     """Yield why readers are held, skipped or not told, and what is wrong with the lists."""
-    for notice in survey.notices:
+    for notice in tally.notices:
         channel = NAMES[notice.notice.channel]
         for audience in notice.audiences.values():
             if audience.later and audience.later_at:
@@ -131,27 +131,27 @@ def reasons(survey: Survey, when: When) -> Iterator[str]:
                 if why == _SAME:
                     continue
                 yield f"Not told: {count} by {channel} in {audience.audience}: {why}"
-    yield from rows_left_out(survey)
+    yield from rows_left_out(tally)
 
 
-def rows_left_out(survey: Survey) -> Iterator[str]:
+def rows_left_out(tally: Tally) -> Iterator[str]:
     """Yield, for each list, how many rows are bad and what is wrong with the first."""
-    for name, count in _lists(survey).items():
+    for name, count in _lists(tally).items():
         if count.skipped:
             yield f"Left out: {count.skipped} of {count.rows} rows of {name} are bad; the first:"
             yield from (f"  {fault}" for fault in count.faults[:FAULTS_SHOWN])
 
 
-def not_sent(owed: Owed, ledger: Ledger | None) -> Iterator[str]:
+def not_sent(plan: Plan, ledger: Ledger | None) -> Iterator[str]:
     """Yield why a channel says nothing of this update, and how what still waits of it goes on."""
-    waiting = _waiting(owed, ledger)
-    for line in owed.lines:
-        if not line.owed and line.notice.channel not in waiting:
+    waiting = _waiting(plan, ledger)
+    for line in plan.lines:
+        if not line.is_due and line.notice.channel not in waiting:
             yield f"{_notice_by_channel(line.notice)}: {line.reason}"
-    verb = "resume" if owed.standing.stopped_by else "send"
+    verb = "resume" if plan.history.stopped_by else "send"
     for channel, (waits, among) in waiting.items():
         how = f"{waits:,} of {among:,} still wait{'s' * (waits == 1)}"
-        yield f"By {NAMES[channel]} {how}: commcast {verb} {owed.incident.id}"
+        yield f"By {NAMES[channel]} {how}: commcast {verb} {plan.incident.id}"
 
 
 def _notice_by_channel(notice: Notice) -> str:
@@ -161,27 +161,27 @@ def _notice_by_channel(notice: Notice) -> str:
     return name + to
 
 
-def _waiting(owed: Owed, ledger: Ledger | None) -> dict[str, tuple[int, int]]:
+def _waiting(plan: Plan, ledger: Ledger | None) -> dict[str, tuple[int, int]]:
     """Return, by channel, how many deliveries of the newest update wait, and of how many."""
     from commcast.ledger.history import tallies
-    from commcast.ledger.schema import State
+    from commcast.ledger.tables import State
 
     if ledger is None:
         return {}
     with ledger.read() as connection:
-        found = [each for each in tallies(connection, owed.incident.id) if each.state is not State.SKIPPED]
+        found = [each for each in tallies(connection, plan.incident.id) if each.state is not State.SKIPPED]
     waits: Counter[str] = Counter()
     among: Counter[str] = Counter()
     for tally in found:
-        if tally.number == owed.incident.latest.number:
+        if tally.number == plan.incident.latest.number:
             among[tally.channel] += tally.count
             waits[tally.channel] += tally.count if tally.state is State.PENDING else 0
     return {channel: (waits[channel], among[channel]) for channel in among if waits[channel]}
 
 
-def destinations(config: Config, survey: Survey) -> Iterator[str]:
+def destinations(config: Config, tally: Tally) -> Iterator[str]:
     """Yield where the messages of each channel go."""
-    for channel in dict.fromkeys(notice.notice.channel for notice in survey.notices):
+    for channel in dict.fromkeys(notice.notice.channel for notice in tally.notices):
         yield f"{NAMES[channel]}: {destination(config, channel)}"
 
 
@@ -206,9 +206,9 @@ def _place(config: Config, provider: str) -> str:
     return f"{provider} ({url.partition('://')[2]})"
 
 
-def messages(survey: Survey, *, html: bool = False, width: int | None = WIDTH) -> Iterator[str]:
+def messages(tally: Tally, *, html: bool = False, width: int | None = WIDTH) -> Iterator[str]:
     """Yield one full message for each audience and channel; not wrapped where `width` is None."""
-    for notice in survey.notices:
+    for notice in tally.notices:
         for audience in notice.audiences.values():
             if audience.correction is not None:
                 name = f"{audience.audience}, who got the wrong words"
@@ -217,18 +217,18 @@ def messages(survey: Survey, *, html: bool = False, width: int | None = WIDTH) -
                 yield from _message(audience.audience, audience.sample, html, width)
 
 
-def promise_line(survey: Survey, when: When) -> str:
+def promise_line(tally: Tally, when: When) -> str:
     """Return when readers are told to expect more."""
-    if not survey.send and not survey.held:
+    if not tally.send and not tally.held:
         return "Promise: none; nobody hears of it now."
     by_time: dict[datetime, list[str]] = {}
-    for notice in survey.notices:
+    for notice in tally.notices:
         for audience, by in notice.notice.next_update_by.items():
             if by is not None and audience in notice.audiences:
                 names = by_time.setdefault(by, [])
                 if audience not in names:
                     names.append(audience)
-    texts = [a.text_by for notice in survey.notices for a in notice.audiences.values() if a.text_by]
+    texts = [a.text_by for notice in tally.notices for a in notice.audiences.values() if a.text_by]
     also = f"; who only gets texts: the next one by {when(min(texts))}" if texts else ""
     if not by_time:
         return "Promise: this is the end; readers are told to expect no more."
@@ -249,31 +249,31 @@ def wrapped(text: str, indent: str = "", first: str | None = None) -> list[str]:
     ) or [""]
 
 
-def survey_document(owed: Owed, survey: Survey) -> dict[str, Any]:
+def tally_document(plan: Plan, tally: Tally) -> dict[str, Any]:
     """Return what would go out as JSON; each sample holds the very text that is handed over."""
-    update = owed.incident.latest
+    update = plan.incident.latest
     return {
-        "incident": {"id": owed.incident.id, "title": owed.incident.title, "file": owed.incident.path},
+        "incident": {"id": plan.incident.id, "title": plan.incident.title, "file": plan.incident.path},
         "update": {"number": update.number, "status": str(update.status), "severity": update.severity},
-        "drafts": list(owed.drafts),
-        "send": survey.send,
-        "held": survey.held,
-        "digest": survey.digest,
-        "notices": [_notice_document(notice) for notice in survey.notices],
-        "following": others_document(owed),
+        "drafts": list(plan.drafts),
+        "send": tally.send,
+        "held": tally.held,
+        "digest": tally.digest,
+        "notices": [_notice_document(notice) for notice in tally.notices],
+        "following": others_document(plan),
         "not_sent": [
             {"channel": str(line.notice.channel), "reason": line.reason}
-            for line in owed.lines
-            if not line.owed
+            for line in plan.lines
+            if not line.is_due
         ],
         "lists": {
             name: {"rows": count.rows, "left_out": count.skipped, "faults": count.faults}
-            for name, count in _lists(survey).items()
+            for name, count in _lists(tally).items()
         },
     }
 
 
-def _notice_document(notice: NoticeSurvey) -> dict[str, Any]:
+def _notice_document(notice: NoticeTally) -> dict[str, Any]:
     return {
         "notice": notice.notice.id,
         "channel": str(notice.notice.channel),
@@ -287,7 +287,7 @@ def _notice_document(notice: NoticeSurvey) -> dict[str, Any]:
     }
 
 
-def _audience_document(audience: AudienceSurvey) -> dict[str, Any]:
+def _audience_document(audience: AudienceTally) -> dict[str, Any]:
     return {
         "audience": audience.audience,
         "send": audience.send,
@@ -304,7 +304,7 @@ def _audience_document(audience: AudienceSurvey) -> dict[str, Any]:
     }
 
 
-def _sample_document(row: OwedRow) -> dict[str, Any]:
+def _sample_document(row: PendingRow) -> dict[str, Any]:
     from commcast.recipients.addresses import mask
     from commcast.rendering.render import EmailContent
 
@@ -328,7 +328,7 @@ def _sample_document(row: OwedRow) -> dict[str, Any]:
     }
 
 
-def _message(audience: str, row: OwedRow, html: bool, width: int | None) -> Iterator[str]:
+def _message(audience: str, row: PendingRow, html: bool, width: int | None) -> Iterator[str]:
     from commcast.recipients.addresses import mask
     from commcast.rendering.render import EmailContent
 
@@ -374,12 +374,12 @@ def quoted(text: str, width: int | None) -> Iterator[str]:
             yield from (f"| {part}".rstrip() for part in parts or [""])
 
 
-def _left_out(notice: NoticeSurvey, audience: AudienceSurvey) -> int:
+def _left_out(notice: NoticeTally, audience: AudienceTally) -> int:
     """Return how many hear nothing: all that the lines below the table give a reason for."""
     found = notice.counts.get(audience.audience)
     not_told = sum(count for why, count in audience.not_owed.items() if why != _SAME)
     return sum(audience.skipped.values()) + not_told + (found.skipped if found else 0)
 
 
-def _lists(survey: Survey) -> Mapping[str, Any]:
-    return {name: count for notice in survey.notices for name, count in notice.counts.items()}
+def _lists(tally: Tally) -> Mapping[str, Any]:
+    return {name: count for notice in tally.notices for name, count in notice.counts.items()}

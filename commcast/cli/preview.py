@@ -23,12 +23,12 @@ from commcast.cli.session import desk_to_read, find_incident, is_open, needs_sen
 from commcast.errors import ExitCode, Fault, InputError, gravest
 
 if TYPE_CHECKING:
-    from commcast.delivery.rows import OwedDeliveries, OwedRow
-    from commcast.delivery.survey import Survey
+    from commcast.delivery.rows import PendingRow, PendingRows
+    from commcast.delivery.tally import Tally
     from commcast.ledger.store import Ledger
     from commcast.model.incident import Channel
-    from commcast.model.message import CalendarFile, HandOver, Outcome
-    from commcast.operations.desk import Desk, Owed
+    from commcast.model.message import CalendarFile, Delivery, Outcome
+    from commcast.operations.desk import Desk, Plan
     from commcast.plan.notices import Notice
 
 
@@ -54,21 +54,21 @@ def preview(
     Example: commcast preview pay7 --audience customers
     """
     moment = moment_or_now(now).replace(microsecond=0)
-    with looking_at(folder, moment, incident) as (desk, owed, ledger):
-        survey = only(owed.survey(), audience)
+    with looking_at(folder, moment, incident) as (desk, plan, ledger):
+        tally = only(plan.tally(), audience)
         if eml is not None:
-            _write_samples(desk, owed, survey, eml, ledger)
+            _write_samples(desk, plan, tally, eml, ledger)
         if as_json:
-            show_json("preview", present.survey_document(owed, survey))
-            tell_unusable(desk, owed)
+            show_json("preview", present.tally_document(plan, tally))
+            tell_unusable(desk, plan)
             return
         for line in [
-            *present.messages(survey, html=html, width=_width()),
-            *question.summary(desk, owed, survey, ledger),
-            *present.destinations(desk.config, survey),
+            *present.messages(tally, html=html, width=_width()),
+            *question.summary(desk, plan, tally, ledger),
+            *present.destinations(desk.config, tally),
         ]:
             show(line)
-        tell_unusable(desk, owed)
+        tell_unusable(desk, plan)
 
 
 def test(
@@ -87,22 +87,22 @@ def test(
     """
     from commcast.cli.options import clock
 
-    with looking_at(folder, clock().replace(microsecond=0), incident, all_words=True) as (desk, owed, ledger):
+    with looking_at(folder, clock().replace(microsecond=0), incident, all_words=True) as (desk, plan, ledger):
         addresses = own_addresses(to or [], desk)
-        outcomes = _send_tests(desk, owed, addresses, ledger)
+        outcomes = _send_tests(desk, plan, addresses, ledger)
     raise typer.Exit(outcomes)
 
 
 @contextmanager
 def looking_at(
     folder: Path | None, now: datetime, wanted: str | None, *, all_words: bool = False
-) -> Iterator[tuple[Desk, Owed, Ledger | None]]:
+) -> Iterator[tuple[Desk, Plan, Ledger | None]]:
     """Yield what would be owed of an incident; no byte of the folder changes.
 
     `all_words`: its newest update to all its readers, whatever was sent before.
     """
     from commcast.incidents.load import load_incidents
-    from commcast.operations.desk import check_story, what_is_owed
+    from commcast.operations.desk import check_story, make_plan
 
     with desk_to_read(folder, now) as (desk, ledger):
         if ledger is None:
@@ -113,47 +113,47 @@ def looking_at(
         if found is None:
             raise InputError("nothing to look at: no incident is open; name one, or: commcast declare")
         if all_words:
-            yield desk, what_is_owed(desk, found, None, as_if_released=True, late=True), ledger
+            yield desk, make_plan(desk, found, None, as_if_released=True, late=True), ledger
             return
         check_story(desk, found, ledger, [each.id for each in loaded.incidents])
-        yield desk, _with_held(what_is_owed(desk, found, ledger, as_if_released=True), ledger), ledger
+        yield desk, _with_held(make_plan(desk, found, ledger, as_if_released=True), ledger), ledger
 
 
-def _with_held(owed: Owed, ledger: Ledger | None) -> Owed:
+def _with_held(plan: Plan, ledger: Ledger | None) -> Plan:
     """Return what is owed, where it says how much of what is frozen quiet hours hold."""
     from commcast.ledger.history import tallies
-    from commcast.ledger.schema import State
+    from commcast.ledger.tables import State
     from commcast.model.incident import Channel
     from commcast.plan.due import with_held
 
     if ledger is None:
-        return owed
+        return plan
     held: Counter[tuple[str, Channel]] = Counter()
     going: Counter[tuple[str, Channel]] = Counter()
     with ledger.read() as connection:
-        for each in tallies(connection, owed.incident.id):
+        for each in tallies(connection, plan.incident.id):
             notice = (each.notice, Channel(each.channel))
             held[notice] += each.count * (each.state is State.HELD)
             going[notice] += each.count * (each.state is not State.SKIPPED)
     waiting = {notice: (count, going[notice]) for notice, count in (+held).items()}
-    return replace(owed, lines=with_held(owed.lines, waiting))
+    return replace(plan, lines=with_held(plan.lines, waiting))
 
 
-def only(survey: Survey, audience: str | None) -> Survey:
+def only(tally: Tally, audience: str | None) -> Tally:
     """Return the part of a survey that one audience gets. Raises InputError where nobody is called so."""
     if audience is None:
-        return survey
-    known = {name for notice in survey.notices for name in notice.audiences}
+        return tally
+    known = {name for notice in tally.notices for name in notice.audiences}
     if audience not in known:
         names = ", ".join(sorted(known)) or "none"
         raise InputError(f"audience {audience!r:.60} gets nothing of this; those that do: {names}")
     return replace(
-        survey,
+        tally,
         notices=tuple(
             replace(
                 notice, audiences={name: part for name, part in notice.audiences.items() if name == audience}
             )
-            for notice in survey.notices
+            for notice in tally.notices
             if audience in notice.audiences
         ),
     )
@@ -179,19 +179,19 @@ def own_addresses(given: list[str], desk: Desk) -> dict[Channel, str]:
     return addresses
 
 
-def _send_tests(desk: Desk, owed: Owed, addresses: dict[Channel, str], ledger: Ledger | None) -> ExitCode:
+def _send_tests(desk: Desk, plan: Plan, addresses: dict[Channel, str], ledger: Ledger | None) -> ExitCode:
     """Hand over each audience's message to oneself, and say what became of it."""
     from commcast.cli.options import clock
     from commcast.providers.registry import adapter_for
 
     codes = [ExitCode.DONE]
-    for deliveries in owed.deliveries:
+    for deliveries in plan.deliveries:
         address = addresses.get(deliveries.notice.channel)
         rows = one_an_audience(deliveries)
         if address is None or not rows:
             continue
         batch = [
-            _test_message(desk, owed, row, number, address, ledger) for number, row in enumerate(rows, 1)
+            _test_message(desk, plan, row, number, address, ledger) for number, row in enumerate(rows, 1)
         ]
         outcomes = asyncio.run(_hand_over(adapter_for(desk.config, deliveries.notice.channel, clock), batch))
         for row, over in zip(rows, batch, strict=True):
@@ -206,15 +206,15 @@ def _send_tests(desk: Desk, owed: Owed, addresses: dict[Channel, str], ledger: L
     return gravest(codes)
 
 
-def one_an_audience(deliveries: OwedDeliveries) -> list[OwedRow]:
+def one_an_audience(deliveries: PendingRows) -> list[PendingRow]:
     """Return one reader's message of each audience, also where quiet hours or an opt-out hold it now."""
-    from commcast.model.standing import PersonStanding
+    from commcast.model.history import ReaderHistory
     from commcast.plan.readers import SEND
 
-    def all_told(_notice: Notice, keys: Sequence[str]) -> dict[str, PersonStanding]:
-        return dict.fromkeys(keys, PersonStanding("", True, ""))  # so that an end has its readers
+    def all_told(_notice: Notice, keys: Sequence[str]) -> dict[str, ReaderHistory]:
+        return dict.fromkeys(keys, ReaderHistory("", True, ""))  # so that an end has its readers
 
-    found: dict[str, OwedRow] = {}
+    found: dict[str, PendingRow] = {}
     zone = deliveries.config.organisation.zone
     for row in replace(deliveries, lookup=all_told):
         if row.audience in found or not row.address:
@@ -252,7 +252,7 @@ def _code_of(outcome: Outcome | None) -> ExitCode:
     return ExitCode.DONE if is_done else ExitCode.UNKNOWN_OUTCOME
 
 
-async def _hand_over(adapter: Any, batch: list[HandOver]) -> dict[int, Outcome]:
+async def _hand_over(adapter: Any, batch: list[Delivery]) -> dict[int, Outcome]:
     outcomes: dict[int, Outcome] = {}
     async with adapter:
         for start in range(0, len(batch), adapter.batch_size):
@@ -262,17 +262,17 @@ async def _hand_over(adapter: Any, batch: list[HandOver]) -> dict[int, Outcome]:
 
 
 def _test_message(
-    desk: Desk, owed: Owed, row: OwedRow, number: int, address: str, ledger: Ledger | None
-) -> HandOver:
+    desk: Desk, plan: Plan, row: PendingRow, number: int, address: str, ledger: Ledger | None
+) -> Delivery:
     from secrets import token_hex
 
-    from commcast.model.message import HandOver
+    from commcast.model.message import Delivery
     from commcast.rendering.compose import DeliveryKey, build_message, mark_test
 
     assert row.group is not None and row.content is not None  # noqa: S101 - a sample is a row that is sent
     # A name of its own each time: a mail system drops a second copy of the same Message-ID.
     key = DeliveryKey(
-        owed.incident.id, f"test:{token_hex(8)}", row.group.channel, f"{row.audience}:{row.key}"
+        plan.incident.id, f"test:{token_hex(8)}", row.group.channel, f"{row.audience}:{row.key}"
     )
     message = build_message(
         mark_test(row.content, row.audience),
@@ -284,27 +284,27 @@ def _test_message(
         now=desk.now,
         calendar=_test_calendar(row),
     )
-    return HandOver(number, message)
+    return Delivery(number, message)
 
 
-def _test_calendar(row: OwedRow) -> CalendarFile | None:
+def _test_calendar(row: PendingRow) -> CalendarFile | None:
     from commcast.rendering.calendars import as_test
 
     found = row.group.calendar if row.group else None
     return replace(found, text=as_test(found.text, f"[TEST for {row.audience}]")) if found else None
 
 
-def _write_samples(desk: Desk, owed: Owed, survey: Survey, folder: Path, ledger: Ledger | None) -> None:
+def _write_samples(desk: Desk, plan: Plan, tally: Tally, folder: Path, ledger: Ledger | None) -> None:
     from commcast.model.message import Email
     from commcast.providers.mime import build
     from commcast.rendering.compose import DeliveryKey, build_message
 
-    for notice in survey.notices:
+    for notice in tally.notices:
         for name, part in notice.audiences.items():
             row = part.sample
             if row is None or row.group is None or row.words is None:
                 continue
-            key = DeliveryKey(owed.incident.id, notice.notice.id, notice.notice.channel, row.key)
+            key = DeliveryKey(plan.incident.id, notice.notice.id, notice.notice.channel, row.key)
             message = build_message(
                 row.words,
                 row.group.envelope,
@@ -316,7 +316,7 @@ def _write_samples(desk: Desk, owed: Owed, survey: Survey, folder: Path, ledger:
                 calendar=row.group.calendar,
             )
             if isinstance(message, Email):
-                path = folder / re.sub(r"[^a-z0-9.-]", "-", f"{owed.incident.id}-{name}.eml")
+                path = folder / re.sub(r"[^a-z0-9.-]", "-", f"{plan.incident.id}-{name}.eml")
                 _write_sample(path, build(message))
                 say(f"Wrote {path}")
 

@@ -27,7 +27,7 @@ def _is_screen() -> bool:
 
 
 @dataclass
-class Progress:
+class ProgressBar:
     """Tells on stderr: a bar for each broadcast at a terminal, else a plain line each every 5 seconds.
 
     What is done sooner than that says nothing of itself. It is looked at twice a second by a thread of its
@@ -38,7 +38,7 @@ class Progress:
     watched: bool = True  # by the thread; a test looks itself
     _terminal: bool = field(default_factory=_is_screen)
     _meters: dict[str, Meter] = field(default_factory=dict)
-    _frozen: Pace | None = None
+    _frozen: CountingPace | None = None
     _rows: int = 0
     _asked: str = ""
     _on_screen: int = 0  # lines, the cursor below them
@@ -55,7 +55,7 @@ class Progress:
         with self._lock:
             now = self.clock()
             if self._frozen is None or rows < self._rows:
-                self._frozen = Pace(now, rows)
+                self._frozen = CountingPace(now, rows)
             else:
                 self._frozen.add(rows - self._rows, now)
             self._rows = rows
@@ -177,7 +177,7 @@ class Progress:
 
 def _meter(broadcast: str, now: float) -> Meter:
     """Return the meter of a broadcast; what goes to an incident's own people says so in words."""
-    from commcast.ledger.schema import OWN_STORY
+    from commcast.ledger.tables import OWN_STORY
 
     if not broadcast.startswith(OWN_STORY):
         return Meter(broadcast, now)
@@ -206,7 +206,7 @@ def unpainted(text: str, _kind: str) -> str:
 
 
 @dataclass
-class Pace:
+class CountingPace:
     """How fast something goes that is only counted upwards. Times are seconds of one monotonic clock."""
 
     began: float
@@ -256,11 +256,11 @@ class Meter:
     total: int = 0
     rejected: int = 0
     unknown: int = 0
-    pace: Pace = field(init=False)
+    pace: CountingPace = field(init=False)
     _given_back: deque[tuple[float, int]] = field(default_factory=deque)
 
     def __post_init__(self) -> None:
-        self.pace = Pace(self.began)
+        self.pace = CountingPace(self.began)
 
     @property
     def done(self) -> int:

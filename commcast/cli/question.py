@@ -19,11 +19,11 @@ from commcast.plan.reasons import HELD_BACK
 if TYPE_CHECKING:
     from commcast.cli.present import When
     from commcast.config.settings import Config
-    from commcast.delivery.survey import Survey
+    from commcast.delivery.tally import Tally
     from commcast.ledger.store import Ledger
     from commcast.model.duty import OnDuty
     from commcast.model.incident import Incident, Update
-    from commcast.operations.desk import Desk, Owed
+    from commcast.operations.desk import Desk, Plan
 
 
 def check_can_go(desk: Desk, incident: Incident, ledger: Ledger | None, *, edit: bool) -> None:
@@ -34,13 +34,13 @@ def check_can_go(desk: Desk, incident: Incident, ledger: Ledger | None, *, edit:
     """
     if edit or prompt.at_terminal():
         return
-    from commcast.delivery.survey import faults_in
-    from commcast.operations.desk import what_is_owed
+    from commcast.delivery.tally import faults_in
+    from commcast.operations.desk import make_plan
 
     remedy = "Nothing was written, nothing was sent. Mend that, then give the same command again."
     with _adding(remedy):
-        owed = what_is_owed(desk, incident, ledger, as_if_released=True)
-        if faults := faults_in(owed.deliveries):
+        plan = make_plan(desk, incident, ledger, as_if_released=True)
+        if faults := faults_in(plan.deliveries):
             raise InputError(faults)
 
 
@@ -80,7 +80,7 @@ def _adding(remedy: str) -> Iterator[None]:
 _MOST_NAMED = 3  # people; commcast doctor names all
 
 
-def silence_line(desk: Desk, owed: Owed, survey: Survey, when: When, ledger: Ledger | None) -> str:
+def silence_line(desk: Desk, plan: Plan, tally: Tally, when: When, ledger: Ledger | None) -> str:
     """Return what happens if nobody writes before the promise of these words: what is sent, who is woken.
 
     The ledger knows who has taken the incident over, and how late ticks are.
@@ -88,8 +88,8 @@ def silence_line(desk: Desk, owed: Owed, survey: Survey, when: When, ledger: Led
     from commcast.operations.desk import hold_before
     from commcast.plan.promises import hold_at, says_hold
 
-    update, config = owed.incident.latest, desk.config
-    promised = _promised(survey)
+    update, config = plan.incident.latest, desk.config
+    promised = _promised(tally)
     holding = {name: by for name, by in promised.items() if says_hold(config, update, name, by)}
     if not promised:
         return "Nobody here is promised a time."
@@ -101,37 +101,37 @@ def silence_line(desk: Desk, owed: Owed, survey: Survey, when: When, ledger: Led
         said += f", {_listed(others)} nothing" if others else ""
     else:
         said = "nothing goes out by itself ([silence] in commcast.toml)"
-    nudge = _nudge_sentence(desk, owed, _on_duty(owed, ledger), min(promised.values()), when)
+    nudge = _nudge_sentence(desk, plan, _on_duty(plan, ledger), min(promised.values()), when)
     return f"If nobody writes until then, {said}. {nudge}"
 
 
-def _on_duty(owed: Owed, ledger: Ledger | None) -> OnDuty:
+def _on_duty(plan: Plan, ledger: Ledger | None) -> OnDuty:
     from commcast.model.duty import OnDuty, on_duty_for
 
     if ledger is None:
-        return OnDuty(owed.incident.latest.owner, owed.incident.latest.backup)
+        return OnDuty(plan.incident.latest.owner, plan.incident.latest.backup)
     from commcast.ledger.oncall import handovers
 
     with ledger.read() as connection:
-        return on_duty_for(owed.incident, handovers(connection, owed.incident.id))
+        return on_duty_for(plan.incident, handovers(connection, plan.incident.id))
 
 
-def _promised(survey: Survey) -> dict[str, datetime]:
+def _promised(tally: Tally) -> dict[str, datetime]:
     """Return, by audience, the promise that these mails make."""
     return {
         name: by
-        for each in survey.notices
+        for each in tally.notices
         if each.notice.channel == "email"
         for name in each.notice.audiences
         if (by := each.notice.next_update_by.get(name)) is not None
     }
 
 
-def _nudge_sentence(desk: Desk, owed: Owed, on_duty: OnDuty, promised: datetime, when: When) -> str:
+def _nudge_sentence(desk: Desk, plan: Plan, on_duty: OnDuty, promised: datetime, when: When) -> str:
     from commcast.oncall.nudges import first_nudge
     from commcast.oncall.people import reach
 
-    latest, config = owed.incident.latest, desk.config
+    latest, config = plan.incident.latest, desk.config
     at = when(first_nudge(latest, desk.now, promised))
     keys = [key for key in (on_duty.owner, on_duty.backup) if key in config.people][:1] or list(config.people)
     reachable = [
@@ -144,7 +144,7 @@ def _nudge_sentence(desk: Desk, owed: Owed, on_duty: OnDuty, promised: datetime,
     if not reachable and keys:
         return f"Nobody can be nudged: {_without_address([key for key in keys if key], config)}."
     if not reachable:
-        return f"Nobody can be nudged: write [people] in commcast.toml, and owner in {owed.incident.path}."
+        return f"Nobody can be nudged: write [people] in commcast.toml, and owner in {plan.incident.path}."
     return f"{_listed(reachable)} {'is' if len(reachable) == 1 else 'are'} nudged at {at}."
 
 
@@ -172,67 +172,67 @@ _TELLING = re.compile(
 )
 
 
-def full_text(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None) -> Iterator[str]:
+def full_text(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> Iterator[str]:
     """Yield the lines to look at: the messages, then, next to the question, what a person decides by."""
-    yield from present.messages(survey)
+    yield from present.messages(tally)
     yield present.rule("what goes out")
-    yield from summary(desk, owed, survey, ledger)
-    warnings = [*reader_warnings(desk, owed), *tick_warnings(desk, ledger)]
+    yield from summary(desk, plan, tally, ledger)
+    warnings = [*reader_warnings(desk, plan), *tick_warnings(desk, ledger)]
     if warnings:
         yield ""
     for warning in warnings:
         yield from present.wrapped(warning, indent="         ", first="")
-    if survey.notices:
+    if tally.notices:
         yield ""
-    yield from present.destinations(desk.config, survey)
+    yield from present.destinations(desk.config, tally)
 
 
-def summary(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None) -> Iterator[str]:
+def summary(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> Iterator[str]:
     """Yield what goes out, to how many, what is new in it, what it promises, and what happens then."""
     when = present.clock_of(desk.config, desk.now)
-    yield present.headline(owed)
+    yield present.headline(plan)
     yield ""
-    if counts := present.counts_table(survey):
+    if counts := present.counts_table(tally):
         yield counts
         yield ""
-    for line in [*present.reasons(survey, when), *present.not_sent(owed, ledger)]:
+    for line in [*present.reasons(tally, when), *present.not_sent(plan, ledger)]:
         yield from present.wrapped(line, indent="    " if line.startswith("  ") else "  ", first="")
-    for line in [*_not_told_so_mild(desk, owed, survey), *other_stories(owed, when)]:
+    for line in [*_not_told_so_mild(desk, plan, tally), *other_stories(plan, when)]:
         yield from present.wrapped(line, indent="  ", first="")
-    update = owed.incident.latest
-    previous = _last_released(owed)
-    if not survey.notices:
+    update = plan.incident.latest
+    previous = _last_released(plan)
+    if not tally.notices:
         return
     news = [*new_facts(previous, update), *new_timeframe(previous, update, when)]
     if news:
         yield from present.wrapped(f"New here, check each: {', '.join(news)}", indent="  ", first="")
-    for line in lasting_lines(desk, survey, when):
+    for line in lasting_lines(desk, tally, when):
         yield from present.wrapped(line, indent="  ", first="")
-    yield from present.wrapped(present.promise_line(survey, when), indent="  ", first="")
+    yield from present.wrapped(present.promise_line(tally, when), indent="  ", first="")
     if not update.is_end:
-        yield from present.wrapped(silence_line(desk, owed, survey, when, ledger), indent="  ", first="")
+        yield from present.wrapped(silence_line(desk, plan, tally, when, ledger), indent="  ", first="")
     if price := desk.config.send.sms_price:
-        segments = sum(notice.segments for notice in survey.notices)
+        segments = sum(notice.segments for notice in tally.notices)
         yield f"SMS cost: {segments} segments x {price:g} = {segments * price:,.2f}"
 
 
-def _not_told_so_mild(desk: Desk, owed: Owed, survey: Survey) -> Iterator[str]:
+def _not_told_so_mild(desk: Desk, plan: Plan, tally: Tally) -> Iterator[str]:
     """Yield which audiences hear nothing because of the severity alone; whoever names them knows it."""
     from commcast.plan.notices import audiences_of
 
-    update = owed.incident.latest
-    if update.audiences is not None or not (owed.drafts or survey.notices):
+    update = plan.incident.latest
+    if update.audiences is not None or not (plan.drafts or tally.notices):
         return
-    hearing = audiences_of(owed.incident, update, desk.config)
+    hearing = audiences_of(plan.incident, update, desk.config)
     if silent := [name for name in desk.config.audiences if name not in hearing]:
         yield f"Not told at severity {update.severity}: {', '.join(silent)} (severities in commcast.toml)"
 
 
-def lasting_lines(desk: Desk, survey: Survey, when: present.When) -> Iterator[str]:
+def lasting_lines(desk: Desk, tally: Tally, when: present.When) -> Iterator[str]:
     """Yield how long each channel takes at its provider's limit, and where that breaks the promise."""
-    from commcast.delivery.survey import lastings
+    from commcast.delivery.tally import lastings
 
-    for each in lastings(desk.config, survey, desk.now):
+    for each in lastings(desk.config, tally, desk.now):
         name = present.NAMES[each.channel] + (" message" if each.messages == 1 else " messages")
         length = short_duration(each.length) if each.length >= timedelta(seconds=1) else "less than a second"
         yield (
@@ -246,12 +246,12 @@ def lasting_lines(desk: Desk, survey: Survey, when: present.When) -> Iterator[st
             )
 
 
-def check_lasts_no_longer(desk: Desk, survey: Survey) -> None:
+def check_lasts_no_longer(desk: Desk, tally: Tally) -> None:
     """Refuse words whose promise passes before the last of them has left. Raises DecisionNeeded."""
-    from commcast.delivery.survey import lastings
+    from commcast.delivery.tally import lastings
 
     when = present.clock_of(desk.config, desk.now)
-    for each in lastings(desk.config, survey, desk.now):
+    for each in lastings(desk.config, tally, desk.now):
         if each.outlasts_promise and each.promised:
             raise DecisionNeeded(
                 f"The last of {each.messages:,} {present.NAMES[each.channel]} messages leaves by "
@@ -261,17 +261,17 @@ def check_lasts_no_longer(desk: Desk, survey: Survey) -> None:
             )
 
 
-def check_somebody_hears(owed: Owed, survey: Survey) -> None:
+def check_somebody_hears(plan: Plan, tally: Tally) -> None:
     """Refuse words that everybody who should read them is suppressed from. Raises InputError.
 
     Ends are let through: whoever asked to hear nothing more does not keep an incident open. So is what a cap
     holds back: it is released, and the next message to each says so.
     """
-    skipped = [a.skipped for n in survey.notices for a in n.audiences.values()]
+    skipped = [a.skipped for n in tally.notices for a in n.audiences.values()]
     if any(HELD_BACK in each for each in skipped):
         return
     suppressed = sum(sum(each.values()) for each in skipped)
-    if suppressed and not survey.send and not survey.held and not owed.incident.latest.is_end:
+    if suppressed and not tally.send and not tally.held and not plan.incident.latest.is_end:
         raise InputError(
             f"nobody would hear of it: all {suppressed:,} readers are suppressed; "
             "see who and why with: commcast recipients suppressed"
@@ -284,33 +284,33 @@ def name_of(desk: Desk, channel: str) -> str:
     return used.provider if used else channel
 
 
-def _last_released(owed: Owed) -> Update | None:
+def _last_released(plan: Plan) -> Update | None:
     """Return what readers read last: a draft before this one was read by nobody."""
-    before = [number for number in owed.standing.releases if number < owed.incident.latest.number]
-    return owed.incident.update(max(before)) if before else None
+    before = [number for number in plan.history.releases if number < plan.incident.latest.number]
+    return plan.incident.update(max(before)) if before else None
 
 
-def reader_warnings(desk: Desk, owed: Owed) -> Iterator[str]:
+def reader_warnings(desk: Desk, plan: Plan) -> Iterator[str]:
     """Yield what readers will miss in these messages, as long as it can still be written."""
-    incident, contact = owed.incident, desk.config.contact
-    is_first = not owed.standing.releases and incident.kind == "incident"
+    incident, contact = plan.incident, desk.config.contact
+    is_first = not plan.history.releases and incident.kind == "incident"
     if is_first and not incident.started_written:
         yield (
             "Warning: No start is given: readers are told since when we know. Add started: to the file, "
             "or --started 09:52"
         )
-    yield from _carrier_warnings(desk, owed)
+    yield from _carrier_warnings(desk, plan)
     if not any((contact.reply_to, contact.phone, contact.hours, contact.after_hours)):
         yield "Warning: Readers cannot reach you: [contact] in commcast.toml is empty"
 
 
-def _carrier_warnings(desk: Desk, owed: Owed) -> Iterator[str]:
+def _carrier_warnings(desk: Desk, plan: Plan) -> Iterator[str]:
     """Yield a warning where what carries the messages is itself said to be affected."""
     config = desk.config
     public = [
-        config.components[name].public for name in owed.incident.latest.affected if name in config.components
+        config.components[name].public for name in plan.incident.latest.affected if name in config.components
     ]
-    affected = " ".join([*owed.incident.latest.affected, *public]).casefold()
+    affected = " ".join([*plan.incident.latest.affected, *public]).casefold()
     smtp = config.providers.smtp
     for channel, used in (("email", config.channels.email), ("sms", config.channels.sms)):
         name = used.provider if used else ""
@@ -353,27 +353,27 @@ def tick_warnings(desk: Desk, ledger: Ledger | None) -> Iterator[str]:
         yield f"Warning: {words}"
 
 
-def in_words(survey: Survey) -> str:
+def in_words(tally: Tally) -> str:
     """Return how many messages go out now: "20 messages: 17 emails, 3 SMS"."""
     parts = [
         f"{notice.send:,} {'SMS' if notice.notice.channel == 'sms' else 'email' + 's' * (notice.send != 1)}"
-        for notice in survey.notices
+        for notice in tally.notices
         if notice.send
     ]
     if len(parts) < 2:
         return parts[0] if parts else "no message"
-    return f"{survey.send:,} messages: {', '.join(parts)}"
+    return f"{tally.send:,} messages: {', '.join(parts)}"
 
 
-def is_sure(survey: Survey, confirm_above: int) -> bool:
+def is_sure(tally: Tally, confirm_above: int) -> bool:
     """Return whether a person says yes to this; above `confirm_above` messages their number is typed."""
-    held = f", and {survey.held:,} after quiet hours" if survey.held else ""
-    if not survey.send and not survey.held:
+    held = f", and {tally.held:,} after quiet hours" if tally.held else ""
+    if not tally.send and not tally.held:
         return prompt.says_yes("Nobody hears of this now. Release it all the same?")
-    if survey.send <= confirm_above:
-        return prompt.says_yes(f"Send {in_words(survey)}{held}?")
-    answer = prompt.ask(f"Send {in_words(survey)}{held}? Type {survey.send} to send, anything else to not:")
-    return answer.replace(",", "") == str(survey.send)
+    if tally.send <= confirm_above:
+        return prompt.says_yes(f"Send {in_words(tally)}{held}?")
+    answer = prompt.ask(f"Send {in_words(tally)}{held}? Type {tally.send} to send, anything else to not:")
+    return answer.replace(",", "") == str(tally.send)
 
 
 def check_still_right(asked_at: datetime, now: datetime, longest: timedelta) -> None:

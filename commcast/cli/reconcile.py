@@ -12,7 +12,7 @@ import typer
 from commcast.cli.options import FolderOption, JsonOption, clock
 from commcast.cli.output import say, show, show_json, show_prose, table
 from commcast.cli.present import NAMES
-from commcast.cli.progress import Progress
+from commcast.cli.progress import ProgressBar
 from commcast.cli.session import desk_to_work
 from commcast.errors import InputError, gravest
 from commcast.model.times import parse_duration, short_duration
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from commcast.config.settings import Config
     from commcast.ledger.store import Ledger
     from commcast.operations.desk import Desk
-    from commcast.operations.reconcile import Group, Received, Reconciled, Tally
+    from commcast.operations.reconcile import Received, Reconciled, ReconcileTally, UnknownGroup
 
 
 LOST_ARGUMENT = typer.Argument(
@@ -49,7 +49,7 @@ def reconcile(
 
     with desk_to_work(folder) as (desk, ledger):
         check_known(ledger, incident)
-        with Progress() as progress:
+        with ProgressBar() as progress:
             result = _reconciled(desk, ledger, Which(incident), progress)
     for provider, error in result.troubles.items():
         say(f"{provider}: {error}")
@@ -63,7 +63,7 @@ def reconcile(
 
 def check_known(ledger: Ledger, incident: str | None) -> None:
     """Refuse an incident of which nothing was ever said. Raises InputError."""
-    from commcast.ledger.freeze import broadcasts_of
+    from commcast.ledger.broadcasts import broadcasts_of
 
     if incident is None:
         return
@@ -78,7 +78,7 @@ def configured_providers(config: Config) -> Mapping[str, str]:
     return {channel: used.provider for channel, used in channels.items() if used is not None}
 
 
-def _reconciled(desk: Desk, ledger: Ledger, which: Any, progress: Progress) -> Reconciled:
+def _reconciled(desk: Desk, ledger: Ledger, which: Any, progress: ProgressBar) -> Reconciled:
     from commcast.operations.reconcile import Reconciler
     from commcast.providers import registry
 
@@ -114,18 +114,18 @@ def _show(result: Reconciled) -> None:
             show(f"  {group.incident}, {tally.meanwhile:,} by {NAMES[group.channel]} sent again meanwhile")
 
 
-def _is_unasked(result: Reconciled, group: Group, why: str) -> bool:
+def _is_unasked(result: Reconciled, group: UnknownGroup, why: str) -> bool:
     """Return whether these are unknown because their provider could not be asked this time."""
     from commcast.operations.reconcile import NOT_ASKED
 
     return why == NOT_ASKED and group.provider in result.troubles
 
 
-def _cause(result: Reconciled, group: Group) -> str:
+def _cause(result: Reconciled, group: UnknownGroup) -> str:
     return ": " + "; ".join(str(result.troubles[group.provider]).splitlines())
 
 
-def _counts(tally: Tally) -> dict[str, int]:
+def _counts(tally: ReconcileTally) -> dict[str, int]:
     return {
         "asked": tally.asked,
         "accepted": tally.accepted,
@@ -143,7 +143,7 @@ def _document(result: Reconciled) -> dict[str, Any]:
     }
 
 
-def _row(group: Group, tally: Tally) -> dict[str, Any]:
+def _row(group: UnknownGroup, tally: ReconcileTally) -> dict[str, Any]:
     return {**group._asdict(), **_counts(tally), "meanwhile": tally.meanwhile, "why": dict(tally.unknown)}
 
 

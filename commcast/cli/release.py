@@ -22,17 +22,17 @@ from commcast.cli.outcomes import (
     what_happened,
 )
 from commcast.cli.output import going_on_unread, say, show, show_json, show_prose
-from commcast.cli.present import clock_of, rows_left_out, survey_document
-from commcast.cli.progress import Progress
+from commcast.cli.present import clock_of, rows_left_out, tally_document
+from commcast.cli.progress import ProgressBar
 from commcast.cli.question import keeping_words
 from commcast.cli.session import sender_for, tell_doubt, tell_unusable, who
 from commcast.errors import DecisionNeeded, ExitCode, InputError
 
 if TYPE_CHECKING:
-    from commcast.delivery.survey import Survey
+    from commcast.delivery.tally import Tally
     from commcast.ledger.store import Ledger
     from commcast.model.incident import Incident
-    from commcast.operations.desk import Desk, Owed
+    from commcast.operations.desk import Desk, Plan
 
 
 # After so long at the question the times in the messages are wrong, and some promise may have passed.
@@ -57,83 +57,83 @@ def send_incident(
     Raises DecisionNeeded, InputError, LedgerError, TryAgain; then nothing was sent.
     """
     from commcast.model.release import drafts
-    from commcast.operations.desk import check_story, what_is_owed
+    from commcast.operations.desk import check_story, make_plan
 
-    standing = check_story(desk, incident, ledger, present)
-    is_draft = bool(drafts(incident, standing.releases))
+    history = check_story(desk, incident, ledger, present)
+    is_draft = bool(drafts(incident, history.releases))
     with keeping_words(incident) if is_draft else nullcontext():
-        owed = what_is_owed(desk, incident, ledger, as_if_released=True, late=wishes.late)
-    if not owed.drafts and not owed.review:
-        _check_not_stopped(owed)
+        plan = make_plan(desk, incident, ledger, as_if_released=True, late=wishes.late)
+    if not plan.drafts and not plan.review:
+        _check_not_stopped(plan)
         return _send_released(desk, incident, ledger, wishes)
     with keeping_words(incident):
-        _check_not_stopped(owed)
-        sender_for(desk, ledger, Progress()).check_providers(owed)
-        survey = survey_of(owed)
-        question.check_somebody_hears(owed, survey)
-        _ask(desk, owed, survey, ledger, wishes)
-        checked = _as_it_will_stand(desk, incident, ledger, survey, wishes)
-        _write_times(desk, checked, owed.drafts)
-    return _release_and_deliver(desk, checked, ledger, survey, wishes)
+        _check_not_stopped(plan)
+        sender_for(desk, ledger, ProgressBar()).check_providers(plan)
+        tally = tally_of(plan)
+        question.check_somebody_hears(plan, tally)
+        _ask(desk, plan, tally, ledger, wishes)
+        checked = _as_it_will_stand(desk, incident, ledger, tally, wishes)
+        _write_times(desk, checked, plan.drafts)
+    return _release_and_deliver(desk, checked, ledger, tally, wishes)
 
 
-def _check_not_stopped(owed: Owed) -> None:
-    name, stopped_by = owed.incident.id, owed.standing.stopped_by
-    if owed.standing.correcting and owed.incident.latest.corrects:
+def _check_not_stopped(plan: Plan) -> None:
+    name, stopped_by = plan.incident.id, plan.history.stopped_by
+    if plan.history.correcting and plan.incident.latest.corrects:
         return  # it ends as soon as these words are ready to go
     if stopped_by:
         raise DecisionNeeded(f"{name} is stopped by {stopped_by}; lift it with: commcast resume {name}")
 
 
-def survey_of(owed: Owed) -> Survey:
+def tally_of(plan: Plan) -> Tally:
     """Render every message of what is owed once, and count.
 
     Raises InputError where lists hold nobody, DecisionNeeded where the words have grown stale.
     """
     from commcast.delivery.rows import check_not_empty
 
-    survey = owed.survey()
-    for notice in survey.notices:
+    tally = plan.tally()
+    for notice in tally.notices:
         check_not_empty(notice.notice, notice.counts)
-    stale = [line.reason for line in owed.lines if not line.owed and "--late" in line.reason]
-    if stale and not survey.notices:
-        raise DecisionNeeded(f"Update {owed.incident.latest.number} is {stale[0]}.")
-    return survey
+    stale = [line.reason for line in plan.lines if not line.is_due and "--late" in line.reason]
+    if stale and not tally.notices:
+        raise DecisionNeeded(f"Update {plan.incident.latest.number} is {stale[0]}.")
+    return tally
 
 
-def show_plan(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger | None, *, as_json: bool) -> ExitCode:
+def show_plan(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None, *, as_json: bool) -> ExitCode:
     """Print what a --dry-run would send: the result of the command. Returns 78 where that cannot be sent."""
     if as_json:
-        show_json("plan", survey_document(owed, survey))
-        return tell_unusable(desk, owed)
-    for line in question.full_text(desk, owed, survey, ledger):
+        show_json("plan", tally_document(plan, tally))
+        return tell_unusable(desk, plan)
+    for line in question.full_text(desk, plan, tally, ledger):
         show(line)
-    code = tell_unusable(desk, owed)
-    without = "it would be refused" if code else question.in_words(survey)
+    code = tell_unusable(desk, plan)
+    without = "it would be refused" if code else question.in_words(tally)
     show_prose(f"Dry run: nothing was written, nothing was sent. Without it: {without}.")
     return code
 
 
-def _ask(desk: Desk, owed: Owed, survey: Survey, ledger: Ledger, wishes: Wishes) -> None:
+def _ask(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger, wishes: Wishes) -> None:
     """Show what goes out and ask. Raises DecisionNeeded for anything but a yes."""
     if wishes.yes:
         when = clock_of(desk.config, desk.now)
-        for line in [*rows_left_out(survey), *question.lasting_lines(desk, survey, when)]:
+        for line in [*rows_left_out(tally), *question.lasting_lines(desk, tally, when)]:
             say(line)
         return
     if not prompt.at_terminal():
         raise DecisionNeeded("There is no terminal to ask at, and no --yes: nothing was released.")
-    for line in question.full_text(desk, owed, survey, ledger):
+    for line in question.full_text(desk, plan, tally, ledger):
         say(line)
-    question.check_lasts_no_longer(desk, survey)
+    question.check_lasts_no_longer(desk, tally)
     asked_at = clock()
-    if not question.is_sure(survey, desk.config.send.confirm_above):
+    if not question.is_sure(tally, desk.config.send.confirm_above):
         raise DecisionNeeded("No: nothing was released.")
     question.check_still_right(asked_at, clock(), QUESTION_STANDS)
 
 
 def _as_it_will_stand(
-    desk: Desk, incident: Incident, ledger: Ledger, survey: Survey, wishes: Wishes
+    desk: Desk, incident: Incident, ledger: Ledger, tally: Tally, wishes: Wishes
 ) -> Incident:
     """Return the incident with the times that its release writes, if it still gives what was looked at.
 
@@ -142,7 +142,7 @@ def _as_it_will_stand(
     from commcast.files import read_text_file
     from commcast.incidents.editor import with_at
     from commcast.incidents.load import parse_incident
-    from commcast.operations.desk import open_desk, what_is_owed
+    from commcast.operations.desk import make_plan, open_desk
 
     folder = desk.config.folder
     fresh = replace(open_desk(folder, desk.now), now=desk.now)
@@ -154,9 +154,9 @@ def _as_it_will_stand(
     if len(checked.updates) != len(incident.updates):
         # A yes covers the words that were there; not those that somebody adds meanwhile.
         raise DecisionNeeded(f"{incident.path} was changed by somebody meanwhile.")
-    owed = what_is_owed(fresh, checked, ledger, as_if_released=True, late=wishes.late)
+    plan = make_plan(fresh, checked, ledger, as_if_released=True, late=wishes.late)
     # With --yes nobody looked: there is nothing to compare with.
-    if not wishes.yes and owed.survey().digest != survey.digest:
+    if not wishes.yes and plan.tally().digest != tally.digest:
         raise DecisionNeeded("The lists, the templates or the incident have changed since you looked.")
     return checked
 
@@ -175,86 +175,86 @@ def _write_times(desk: Desk, checked: Incident, drafts: Sequence[int]) -> None:
 
 
 def _release_and_deliver(
-    desk: Desk, incident: Incident, ledger: Ledger, survey: Survey, wishes: Wishes
+    desk: Desk, incident: Incident, ledger: Ledger, tally: Tally, wishes: Wishes
 ) -> ExitCode:
-    from commcast.operations.desk import what_is_owed
+    from commcast.operations.desk import make_plan
     from commcast.operations.release import release_updates
 
     with _stopping_on_doubt(incident, ledger):
-        owed = what_is_owed(desk, incident, ledger, as_if_released=True, late=wishes.late)
+        plan = make_plan(desk, incident, ledger, as_if_released=True, late=wishes.late)
         how = "yes" if wishes.yes else "question"
-        released = list(owed.drafts)
-        release_updates(desk, owed, released, ledger, how=how, by=who())
-        owed = what_is_owed(desk, incident, ledger, late=wishes.late, asked=True)
+        released = list(plan.drafts)
+        release_updates(desk, plan, released, ledger, how=how, by=who())
+        plan = make_plan(desk, incident, ledger, late=wishes.late, asked=True)
         # With --yes nobody looked at a list: what it holds now is what was meant.
-        expected = None if wishes.yes else _digests_seen(owed, survey)
-        return _deliver(desk, owed, ledger, wishes, released, expected)
+        expected = None if wishes.yes else _digests_seen(plan, tally)
+        return _deliver(desk, plan, ledger, wishes, released, expected)
 
 
-def _digests_seen(owed: Owed, survey: Survey) -> list[str]:
-    seen = {(notice.notice.id, notice.notice.channel): notice.digest for notice in survey.notices}
-    return [seen.get((each.notice.id, each.notice.channel), "") for each in owed.deliveries]
+def _digests_seen(plan: Plan, tally: Tally) -> list[str]:
+    seen = {(notice.notice.id, notice.notice.channel): notice.digest for notice in tally.notices}
+    return [seen.get((each.notice.id, each.notice.channel), "") for each in plan.deliveries]
 
 
 def _send_released(desk: Desk, incident: Incident, ledger: Ledger, wishes: Wishes) -> ExitCode:
     """Send what was released before and has not gone yet; say so where all of it has."""
-    from commcast.ledger.freeze import held_rows, open_broadcasts
-    from commcast.operations.desk import what_is_owed
+    from commcast.ledger.broadcasts import held_rows, open_broadcasts
+    from commcast.operations.desk import make_plan
 
-    owed = what_is_owed(desk, incident, ledger, late=wishes.late)
+    plan = make_plan(desk, incident, ledger, late=wishes.late)
     with ledger.read() as connection:
         waits = open_broadcasts(connection, incident.id) or held_rows(connection, incident.id, desk.now)
-    if not owed.deliveries and not waits:
-        return _nothing_to_send(owed, ledger, wishes)
+    if not plan.deliveries and not waits:
+        return _nothing_to_send(plan, ledger, wishes)
     expected = None
-    if wishes.late and owed.deliveries:
-        survey = survey_of(owed)
-        _ask(desk, owed, survey, ledger, wishes)
-        expected = [notice.digest for notice in survey.notices]
-        owed = what_is_owed(desk, incident, ledger, late=True)
-    return _deliver(desk, owed, ledger, wishes, [], expected)
+    if wishes.late and plan.deliveries:
+        tally = tally_of(plan)
+        _ask(desk, plan, tally, ledger, wishes)
+        expected = [notice.digest for notice in tally.notices]
+        plan = make_plan(desk, incident, ledger, late=True)
+    return _deliver(desk, plan, ledger, wishes, [], expected)
 
 
-def _nothing_to_send(owed: Owed, ledger: Ledger, wishes: Wishes) -> ExitCode:
-    stale = [line.reason for line in owed.lines if "--late" in line.reason]
+def _nothing_to_send(plan: Plan, ledger: Ledger, wishes: Wishes) -> ExitCode:
+    stale = [line.reason for line in plan.lines if "--late" in line.reason]
     if stale:
-        raise DecisionNeeded(f"{owed.incident.id}: update {owed.incident.latest.number} is {stale[0]}")
+        raise DecisionNeeded(f"{plan.incident.id}: update {plan.incident.latest.number} is {stale[0]}")
     if wishes.as_json:
         from commcast.delivery.deliver import Delivered
 
-        show_json("send", outcome_document(owed.incident, ledger, [], Delivered(), ExitCode.DONE))
+        show_json("send", outcome_document(plan.incident, ledger, [], Delivered(), ExitCode.DONE))
     else:
-        show_prose(already_sent(owed))
-        show_outcomes(owed.incident, ledger)
+        show_prose(already_sent(plan))
+        show_outcomes(plan.incident, ledger)
     return ExitCode.DONE
 
 
 def _deliver(
-    desk: Desk, owed: Owed, ledger: Ledger, wishes: Wishes, released: list[int], expected: list[str] | None
+    desk: Desk, plan: Plan, ledger: Ledger, wishes: Wishes, released: list[int], expected: list[str] | None
 ) -> ExitCode:
     with going_on_unread():
-        return _deliver_and_tell(desk, owed, ledger, wishes, released, expected)
+        return _deliver_and_tell(desk, plan, ledger, wishes, released, expected)
 
 
 def _deliver_and_tell(
-    desk: Desk, owed: Owed, ledger: Ledger, wishes: Wishes, released: list[int], expected: list[str] | None
+    desk: Desk, plan: Plan, ledger: Ledger, wishes: Wishes, released: list[int], expected: list[str] | None
 ) -> ExitCode:
-    with Progress() as progress:
-        delivered = sender_for(desk, ledger, progress).send(owed, expected=expected)
+    with ProgressBar() as progress:
+        delivered = sender_for(desk, ledger, progress).send(plan, expected=expected)
     code = delivered.exit_code(desk.config.send.tolerate)
     if wishes.as_json:
-        show_json("send", outcome_document(owed.incident, ledger, released, delivered, code))
+        show_json("send", outcome_document(plan.incident, ledger, released, delivered, code))
     else:
-        show_prose(what_happened(owed, released, delivered))
-        show_outcomes(owed.incident, ledger)
-    tell_trouble(owed.incident.id, delivered)
+        show_prose(what_happened(plan, released, delivered))
+        show_outcomes(plan.incident, ledger)
+    tell_trouble(plan.incident.id, delivered)
     tell_planned(desk, delivered)
     if released:
         tell_held_back(desk, delivered)
     is_heard = delivered.handed_over or delivered.waiting or delivered.planned
-    if released and is_heard and code is ExitCode.DONE and not owed.incident.latest.is_end:
+    if released and is_heard and code is ExitCode.DONE and not plan.incident.latest.is_end:
         # A question has warned of ticks before.
-        tell_promise(desk, owed, question.tick_warnings(desk, ledger) if wishes.yes else ())
+        tell_promise(desk, plan, question.tick_warnings(desk, ledger) if wishes.yes else ())
     return code
 
 
@@ -285,7 +285,7 @@ def ledger_of(desk: Desk, *, dry_run: bool = False) -> Iterator[Ledger]:
 
     Raises LedgerError in both cases alike.
     """
-    from commcast.ledger.files import check_file
+    from commcast.ledger.location import check_file
     from commcast.ledger.store import ledger_path, open_copy, open_ledger
 
     path = ledger_path(desk.config.folder)

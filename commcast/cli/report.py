@@ -30,7 +30,7 @@ from commcast.cli.output import (
 from commcast.cli.session import desk_to_read, desk_to_work, who
 from commcast.errors import Fault, InputError, LedgerError
 from commcast.model.times import parse_duration
-from commcast.report.output import trend_as_markdown, trend_page
+from commcast.report.documents import trend_as_markdown, trend_page
 from commcast.report.reading import read_stories
 from commcast.report.trend import Per, Trend, per_for, trend_document, trend_headline, trend_of, trend_table
 
@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from commcast.operations.desk import Desk
     from commcast.report.figures import Figures
     from commcast.report.story import Story
-    from commcast.report.words import Table
+    from commcast.report.words import ReportTable
 
 
-def show_tables(tables: Iterable[Table]) -> None:
+def show_tables(tables: Iterable[ReportTable]) -> None:
     """Print each table under its title, in red where it tells of what went wrong."""
     for each in tables:
         show_painted("")
@@ -165,15 +165,15 @@ def report(
     with desk_to_read(folder, moment_or_now(now)) as (desk, ledger):
         figures = _figures(desk, known(ledger), incident)
     if as_json:
-        from commcast.report.output import as_document
+        from commcast.report.documents import as_document
 
         show_json("report", as_document(figures))
     elif as_markdown:
-        from commcast.report.output import as_markdown as written
+        from commcast.report.documents import as_markdown as written
 
         put(inert(written(figures, desk.config.zone)))
     elif html is not None:
-        from commcast.report.output import as_page
+        from commcast.report.documents import as_page
 
         write_page(as_page(figures, desk.config.zone), html)
     else:

@@ -17,7 +17,7 @@ from commcast.cli.options import (
     YesOption,
 )
 from commcast.cli.output import say, show
-from commcast.cli.release import Wishes, desk_now, ledger_of, send_incident, show_plan, survey_of
+from commcast.cli.release import Wishes, desk_now, ledger_of, send_incident, show_plan, tally_of
 from commcast.cli.session import find_incident, is_open, needs_sending
 from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError
 
@@ -74,11 +74,11 @@ def plan_only(
     desk: Desk, incident: Incident, ledger: Ledger | None, present: Collection[str], wishes: Wishes
 ) -> ExitCode:
     """Show what would be released and sent; write and send nothing. Returns 78 where that cannot be sent."""
-    from commcast.operations.desk import check_story, what_is_owed
+    from commcast.operations.desk import check_story, make_plan
 
     check_story(desk, incident, ledger, present)
-    owed = what_is_owed(desk, incident, ledger, as_if_released=True, late=wishes.late)
-    return show_plan(desk, owed, survey_of(owed), ledger, as_json=wishes.as_json)
+    plan = make_plan(desk, incident, ledger, as_if_released=True, late=wishes.late)
+    return show_plan(desk, plan, tally_of(plan), ledger, as_json=wishes.as_json)
 
 
 def discard(
@@ -90,21 +90,21 @@ def discard(
     """
     from commcast.incidents.load import load_incidents
     from commcast.model.release import changed, drafts
-    from commcast.operations.desk import read_standing
+    from commcast.operations.desk import read_history
 
     desk = desk_now(folder)
     with ledger_of(desk) as ledger:
         loaded = load_incidents(desk.config, desk.now)
 
         def has_drafts(each: Incident) -> bool:
-            releases = read_standing(ledger, each.id).releases
+            releases = read_history(ledger, each.id).releases
             return bool(drafts(each, releases)) and (is_open(each) or bool(releases))
 
         found = find_incident(loaded, incident, has_drafts, "incidents have drafts")
         if found is None:
             show("Nothing to discard: no open incident has a draft.")
             return
-        releases = read_standing(ledger, found.id).releases
+        releases = read_history(ledger, found.id).releases
         numbers = drafts(found, releases)
         if faults := changed(found, releases):
             raise InputError(faults)

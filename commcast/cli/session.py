@@ -14,11 +14,11 @@ from commcast.cli.present import NAMES
 from commcast.errors import ConfigError, ExitCode, Fault, InputError
 
 if TYPE_CHECKING:
-    from commcast.cli.progress import Progress
+    from commcast.cli.progress import ProgressBar
     from commcast.incidents.load import Loaded
     from commcast.ledger.store import Ledger
     from commcast.model.incident import Incident
-    from commcast.operations.desk import Desk, Owed
+    from commcast.operations.desk import Desk, Plan
     from commcast.operations.send import Sender
 
 
@@ -56,7 +56,7 @@ def tell_doubt(ledger: Ledger | None) -> None:
         say(ledger.doubt)
 
 
-def sender_for(desk: Desk, ledger: Ledger, progress: Progress) -> Sender:
+def sender_for(desk: Desk, ledger: Ledger, progress: ProgressBar) -> Sender:
     """Return what sends for this process, and tells `progress` how far it is."""
     from commcast.delivery.worker import DRAIN_SECONDS
     from commcast.operations.send import make_sender
@@ -71,7 +71,7 @@ def sender_for(desk: Desk, ledger: Ledger, progress: Progress) -> Sender:
     return make_sender(desk, ledger, clock=clock, progress=progress, halting=halting)
 
 
-def tell_unusable(desk: Desk, owed: Owed) -> ExitCode:
+def tell_unusable(desk: Desk, plan: Plan) -> ExitCode:
     """Warn of each channel of what is owed that cannot be served, a missing secret above all.
 
     Returns the exit code that the real run would end in for it. Nothing connects.
@@ -82,7 +82,7 @@ def tell_unusable(desk: Desk, owed: Owed) -> ExitCode:
     code = ExitCode.DONE
     try:
         for channel, error in unusable(
-            owed,
+            plan,
             lambda channel: adapter_for(desk.config, channel, clock),
             lambda channel: fallback_for(desk.config, channel, clock),
         ):
@@ -133,10 +133,10 @@ def is_open(incident: Incident) -> bool:
 
 def is_open_for_readers(ledger: Ledger | None) -> Callable[[Incident], bool]:
     """Return a test for incidents whose readers still wait: an unreleased end has not reached them."""
-    from commcast.operations.desk import read_standing
+    from commcast.operations.desk import read_history
 
     def test(incident: Incident) -> bool:
-        told = [n for n in read_standing(ledger, incident.id).releases if n <= len(incident.updates)]
+        told = [n for n in read_history(ledger, incident.id).releases if n <= len(incident.updates)]
         return not (incident.update(max(told)) if told else incident.latest).is_end
 
     return test
@@ -144,24 +144,24 @@ def is_open_for_readers(ledger: Ledger | None) -> Callable[[Incident], bool]:
 
 def needs_sending(desk: Desk, ledger: Ledger | None) -> Callable[[Incident], bool]:
     """Return a test for incidents that have something to release, or something released that has not gone."""
-    from commcast.operations.desk import what_is_owed
+    from commcast.operations.desk import make_plan
 
     waiting = _waiting(ledger) if ledger is not None else set()
 
     def test(incident: Incident) -> bool:
-        owed = what_is_owed(desk, incident, ledger)
+        plan = make_plan(desk, incident, ledger)
         # The end of what nobody ever heard of is old history, not a draft.
-        new = bool(owed.drafts) and (is_open(incident) or bool(owed.standing.releases))
-        return new or owed.review or bool(owed.deliveries) or incident.id in waiting
+        new = bool(plan.drafts) and (is_open(incident) or bool(plan.history.releases))
+        return new or plan.review or bool(plan.deliveries) or incident.id in waiting
 
     return test
 
 
 def _waiting(ledger: Ledger) -> set[str]:
     """Return the incidents of which something frozen can go now; what quiet hours hold cannot."""
-    from commcast.ledger.freeze import open_broadcasts
+    from commcast.ledger.broadcasts import open_broadcasts
     from commcast.ledger.history import tallies
-    from commcast.ledger.schema import State
+    from commcast.ledger.tables import State
 
     with ledger.read() as connection:
         named = {broadcast.incident for broadcast in open_broadcasts(connection)}

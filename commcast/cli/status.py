@@ -91,7 +91,7 @@ _PLANNED = frozenset({"scheduled", "rescheduled", "in_progress", "extended", "ve
 
 def _way_out(found: DeskStatus) -> str:
     """Return what helps: words, or, where words wait for a provider, getting them out."""
-    late = [each for each in found.standings if each.id in found.overdue]
+    late = [each for each in found.histories if each.id in found.overdue]
     name = late[0].id if len(late) == 1 else "ID"
     if any(each.counts.get("pending") for each in late):
         return f"what is written waits: commcast send {name}, commcast doctor --connect"

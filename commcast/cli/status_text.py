@@ -12,11 +12,11 @@ from commcast.model.times import short_duration
 from commcast.oncall.ticks import LET_IT_RUN, ran_ago, silence, usually
 
 if TYPE_CHECKING:
-    from commcast.ledger.oncall import Nudged
+    from commcast.ledger.oncall import LastNudge
     from commcast.ledger.overview import UnderWay
     from commcast.model.drift import Drift
-    from commcast.model.standing import AudienceStanding
-    from commcast.operations.status import DeskStatus, Standing
+    from commcast.model.history import AudienceProgress
+    from commcast.operations.status import DeskStatus, IncidentProgress
 
 
 COUNTED = ("accepted", "pending", "claimed", "held", "unknown", "rejected", "skipped")
@@ -40,7 +40,7 @@ def due_in_words(promised: datetime | None, found: DeskStatus) -> str:
     return f"{moment(promised, found)}, in {short_duration(away)}"
 
 
-def counts_in_words(each: Standing) -> list[str]:
+def counts_in_words(each: IncidentProgress) -> list[str]:
     """Return how many deliveries are in each state, those of no state left out."""
     return [
         f"{each.counts[state]} {_WORD_OF.get(state, state)}" for state in COUNTED if each.counts.get(state)
@@ -53,7 +53,7 @@ _MAY_HAVE_HEARD = frozenset({"accepted", "unknown", "claimed", "pending"})
 _ON_TIME = timedelta(minutes=1)  # what is later by less than this is not said to be late
 
 
-def below(each: Standing, found: DeskStatus) -> Iterator[Line]:
+def below(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
     """Yield the lines under an incident."""
     yield _cut(each.title, _TITLE), ""
     yield from _first_word(each, found)
@@ -64,7 +64,7 @@ def below(each: Standing, found: DeskStatus) -> Iterator[Line]:
     yield from _to_do(each)
 
 
-def _first_word(each: Standing, found: DeskStatus) -> Iterator[Line]:
+def _first_word(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
     """Say of a first word that it was late, or is: later after the start than the cadence has it."""
     if each.over or each.first_due is None or each.began is None:
         return
@@ -78,7 +78,7 @@ def _first_word(each: Standing, found: DeskStatus) -> Iterator[Line]:
         yield f"first word to anybody: {due_in_words(each.first_due, found)}; {within}", colour
 
 
-def _audience_lines(each: Standing, found: DeskStatus) -> Iterator[Line]:
+def _audience_lines(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
     """Yield what each audience was told last, and when it expects more; of what is over, what is owed."""
     shown = [one for one in each.audiences if not each.over or one.promised or one.waits]
     width = min(max((len(one.audience) for one in shown), default=0), _NAME)
@@ -91,7 +91,7 @@ def _audience_lines(each: Standing, found: DeskStatus) -> Iterator[Line]:
         yield text, RED if one.is_late(found.now) else YELLOW if unreached else ""
 
 
-def _told(one: AudienceStanding, found: DeskStatus) -> str:
+def _told(one: AudienceProgress, found: DeskStatus) -> str:
     if not one.notice:
         return f"nobody told yet, {one.waits:,} wait" if one.waits else "nobody was reached"
     at = f" {moment(one.told_at, found)}" if one.told_at else ""
@@ -101,7 +101,7 @@ def _told(one: AudienceStanding, found: DeskStatus) -> str:
     return f"{notice}{at} by {by}"
 
 
-def _deliveries(each: Standing) -> Iterator[Line]:
+def _deliveries(each: IncidentProgress) -> Iterator[Line]:
     if also := counts_in_words(each)[1:]:
         yield f"also {', '.join(also)}", ""
     if each.receipts:
@@ -109,7 +109,7 @@ def _deliveries(each: Standing) -> Iterator[Line]:
         yield f"of {each.counts.get('accepted', 0):,} accepted: {', '.join(said)}", ""
 
 
-def _people(each: Standing, found: DeskStatus) -> Iterator[Line]:
+def _people(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
     """Say who is on duty, whom the incident was offered to, and who was nudged last."""
     duty = each.duty
     has_it = f"{duty.owner} has it" if duty.owner else "nobody owns it: name an owner, or commcast take"
@@ -126,7 +126,7 @@ def _people(each: Standing, found: DeskStatus) -> Iterator[Line]:
             yield "nobody was woken by that: commcast doctor", RED
 
 
-def _nudged(nudged: Nudged) -> str:
+def _nudged(nudged: LastNudge) -> str:
     by_name: dict[str, list[str]] = {}
     for name, channel, state in nudged.people:
         arrived = "" if state == "accepted" else f" ({state})"
@@ -139,11 +139,11 @@ def _nudged(nudged: Nudged) -> str:
     return ", ".join(parts)
 
 
-def _ways(nudged: Nudged) -> list[tuple[str, str, str]]:
+def _ways(nudged: LastNudge) -> list[tuple[str, str, str]]:
     return [*nudged.people, ("", "command", nudged.called)]
 
 
-def _to_do(each: Standing) -> Iterator[Line]:
+def _to_do(each: IncidentProgress) -> Iterator[Line]:
     if each.counts.get("unknown"):
         yield f"{each.counts['unknown']} may or may not have arrived: commcast reconcile {each.id}", YELLOW
     if each.drafts and not each.over:
@@ -164,8 +164,8 @@ CLOSED_SHOWN = 10
 
 def lines_of(found: DeskStatus) -> Iterator[str]:
     """Yield the table and what is broken, in our colours where stdout shows them."""
-    closed = [each for each in found.standings if each.over]
-    shown = [*(each for each in found.standings if not each.over), *closed[:CLOSED_SHOWN]]
+    closed = [each for each in found.histories if each.over]
+    shown = [*(each for each in found.histories if not each.over), *closed[:CLOSED_SHOWN]]
     if shown:
         yield from _table_lines(found, shown)
     elif not found.broken:
@@ -176,7 +176,7 @@ def lines_of(found: DeskStatus) -> Iterator[str]:
         yield paint(inert(f"broken: {fault}"), RED)
 
 
-def _table_lines(found: DeskStatus, shown: list[Standing]) -> Iterator[str]:
+def _table_lines(found: DeskStatus, shown: list[IncidentProgress]) -> Iterator[str]:
     rows = [_row(each, found) for each in shown]
     head = ("ID", "SEV", "STATUS", "LAST TOLD", "NEXT WORD", "DELIVERIES")
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
@@ -193,7 +193,7 @@ def _joined(cells: tuple[str, ...], widths: list[int]) -> str:
     return "  ".join(inert(cell).ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
 
 
-def _row(each: Standing, found: DeskStatus) -> tuple[str, ...]:
+def _row(each: IncidentProgress, found: DeskStatus) -> tuple[str, ...]:
     told = moment(each.told_at, found) if each.told_at else "elsewhere" if each.elsewhere else "never"
     return (
         each.id,
@@ -211,7 +211,7 @@ def warnings(found: DeskStatus) -> Iterator[str]:
         yield f"{name} is left alone until {moment(until, found)}: it asked for that, or gave no answers."
     if not found.has_ledger:
         yield "There is no ledger in this folder: nothing is known of what was told. See: commcast doctor"
-    elif all(each.over for each in found.standings):
+    elif all(each.over for each in found.histories):
         return
     else:
         if words := silence(found.ticks, found.now):
@@ -223,7 +223,7 @@ def warnings(found: DeskStatus) -> Iterator[str]:
 def last_tick_line(found: DeskStatus) -> str:
     """Return when the last tick ran, where that is as it should be and anything is open; else ""."""
     last, drift = found.ticks
-    if last is None or all(each.over for each in found.standings) or silence(found.ticks, found.now):
+    if last is None or all(each.over for each in found.histories) or silence(found.ticks, found.now):
         return ""
     often = f"; they come {usually(drift)}" if drift and not found.too_late else ""
     return paint(f"The last tick ran {ran_ago(last, found.now)}{often}.", DIM)
@@ -239,7 +239,7 @@ def as_document(found: DeskStatus) -> dict[str, Any]:
         "broken": dict(found.broken),
         "pauses": {name: until.isoformat() for name, until in found.pauses.items()},
         "sending": [_sending_document(each) for each in found.sending],
-        "incidents": [_incident_document(each, found.now) for each in found.standings],
+        "incidents": [_incident_document(each, found.now) for each in found.histories],
     }
 
 
@@ -255,7 +255,7 @@ def _sending_document(each: UnderWay) -> dict[str, Any]:
     }
 
 
-def _incident_document(each: Standing, now: datetime) -> dict[str, Any]:
+def _incident_document(each: IncidentProgress, now: datetime) -> dict[str, Any]:
     return {
         "id": each.id,
         "title": each.title,
@@ -280,7 +280,7 @@ def _incident_document(each: Standing, now: datetime) -> dict[str, Any]:
     }
 
 
-def _audience_document(each: AudienceStanding, now: datetime) -> dict[str, Any]:
+def _audience_document(each: AudienceProgress, now: datetime) -> dict[str, Any]:
     return {
         "audience": each.audience,
         "last_told": _iso(each.told_at),
@@ -293,7 +293,7 @@ def _audience_document(each: AudienceStanding, now: datetime) -> dict[str, Any]:
     }
 
 
-def _duty_document(each: Standing) -> dict[str, Any]:
+def _duty_document(each: IncidentProgress) -> dict[str, Any]:
     offered = each.duty.offered
     return {
         "owner": each.duty.owner,
@@ -303,7 +303,7 @@ def _duty_document(each: Standing) -> dict[str, Any]:
     }
 
 
-def _nudged_document(each: Nudged) -> dict[str, Any]:
+def _nudged_document(each: LastNudge) -> dict[str, Any]:
     return {
         "notice": each.notice,
         "at": _iso(each.at),

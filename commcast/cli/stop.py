@@ -9,7 +9,7 @@ import typer
 from commcast.cli.options import FolderOption, clock
 from commcast.cli.outcomes import tell_trouble
 from commcast.cli.output import going_on_unread, say, show, show_prose
-from commcast.cli.progress import Progress
+from commcast.cli.progress import ProgressBar
 from commcast.cli.session import desk_to_work, sender_for, who
 from commcast.cli.tick import delivered_in_words
 from commcast.errors import ExitCode, InputError, gravest
@@ -80,7 +80,7 @@ def resume(
         say(f"{_name(wanted)} {'may go on' if lifted else 'was not stopped; what is open goes on'}.")
         codes = [ExitCode.DONE]
         for one in _with_open_deliveries(ledger, wanted):
-            with Progress() as progress:
+            with ProgressBar() as progress:
                 delivered = _deliver(desk, sender_for(desk, ledger, progress), one)
             show_prose(f"{one}: {_in_words(delivered)}")
             tell_trouble(one, delivered)
@@ -121,8 +121,8 @@ def _deliver_open(desk: Desk, sender: Sender, incident: str) -> Delivered:
 
 
 def _with_open_deliveries(ledger: Ledger, wanted: str) -> list[str]:
-    from commcast.ledger.freeze import open_broadcasts
-    from commcast.ledger.schema import ALL_INCIDENTS
+    from commcast.ledger.broadcasts import open_broadcasts
+    from commcast.ledger.tables import ALL_INCIDENTS
 
     if wanted != ALL_INCIDENTS:
         return [wanted]
@@ -132,7 +132,7 @@ def _with_open_deliveries(ledger: Ledger, wanted: str) -> list[str]:
 
 def _waiting(ledger: Ledger, wanted: str) -> int:
     from commcast.ledger.history import tallies
-    from commcast.ledger.schema import ALL_INCIDENTS, State
+    from commcast.ledger.tables import ALL_INCIDENTS, State
 
     with ledger.read() as connection:
         found = tallies(connection, None if wanted == ALL_INCIDENTS else wanted)
@@ -143,7 +143,7 @@ def _wanted(desk: Desk, ledger: Ledger, incident: str | None, everything: bool) 
     """Return what to stop. An incident may be known to the ledger alone: its file may be broken or gone."""
     from commcast.incidents.load import load_incidents
     from commcast.ledger.overview import overviews
-    from commcast.ledger.schema import ALL_INCIDENTS
+    from commcast.ledger.tables import ALL_INCIDENTS
 
     if everything and incident is not None:
         raise InputError("write an incident or --all, not both")
@@ -165,6 +165,6 @@ def _wanted(desk: Desk, ledger: Ledger, incident: str | None, everything: bool) 
 
 
 def _name(wanted: str) -> str:
-    from commcast.ledger.schema import ALL_INCIDENTS
+    from commcast.ledger.tables import ALL_INCIDENTS
 
     return "Everything" if wanted == ALL_INCIDENTS else wanted

@@ -16,7 +16,7 @@ from commcast.cli.options import DryRunOption, FolderOption, JsonOption, moment_
 from commcast.cli.outcomes import tell_signal, trouble_document
 from commcast.cli.output import going_on_unread, say, show, show_json, show_prose
 from commcast.cli.present import NAMES, notice_in_words
-from commcast.cli.progress import Progress
+from commcast.cli.progress import ProgressBar
 from commcast.cli.session import desk_to_read, desk_to_work, sender_for
 from commcast.errors import CommcastError, ExitCode, InputError, Interrupted, LedgerError, gravest
 from commcast.model.incident import Channel
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from commcast.delivery.deliver import Delivered
     from commcast.oncall.nudges import Nudge
     from commcast.operations.desk import Desk
-    from commcast.operations.foresee import Foreseen
+    from commcast.operations.dry_run import Foreseen
     from commcast.operations.tick import Ticked
-    from commcast.operations.wake import Nudged
+    from commcast.operations.wake import NudgeResult
 
 
-def nudged_in_words(nudged: Nudged) -> str:
+def nudged_in_words(nudged: NudgeResult) -> str:
     """Return who was woken and for what."""
     why = why_in_words(nudged.nudges)
     text = f"nudged {' and '.join(nudged.people)}: {why}" if nudged.people else f"nudged: {why}"
@@ -130,7 +130,7 @@ def show_foreseen(folder: Path | None, now: datetime, as_json: bool) -> ExitCode
 
     Raises what opening a desk raises, and InputError where there are no files.
     """
-    from commcast.operations.foresee import Foreseen, foresee
+    from commcast.operations.dry_run import Foreseen, foresee
 
     with desk_to_read(folder, now) as (desk, ledger):
         found = foresee(desk, ledger) if ledger is not None else Foreseen()
@@ -268,12 +268,12 @@ def tick(
         option = "--until-closed" if until_closed else "--for"
         raise InputError(f"{option} bounds a loop: write it with --loop 1m")
     if loop is None:
-        code = _pass(folder, as_json, Talk())
+        code = _pass(folder, as_json, RepeatFilter())
     elif as_json:
         raise InputError("--json tells of one pass: leave out --loop")
     else:
         try:
-            talk, lasting = Talk(), _length(for_, "--for") if for_ else None
+            talk, lasting = RepeatFilter(), _length(for_, "--for") if for_ else None
             passes = Loop(lambda: _pass_in_loop(folder, talk), _length(loop, "--loop"), lasting)
             code = passes.run(lambda: until_closed and _is_closed(folder))
         except KeyboardInterrupt:
@@ -283,7 +283,7 @@ def tick(
 
 
 @dataclass
-class Talk:
+class RepeatFilter:
     """Says each thing that is wrong once, and again only when it was gone: a loop does not repeat itself."""
 
     last: dict[str, list[str]] = field(default_factory=dict)
@@ -296,7 +296,7 @@ class Talk:
         self.last[about] = lines
 
 
-def _pass_in_loop(folder: Path | None, talk: Talk) -> ExitCode:
+def _pass_in_loop(folder: Path | None, talk: RepeatFilter) -> ExitCode:
     """Run one pass; what a later one may find mended does not end the loop."""
     try:
         return _pass(folder, False, talk)
@@ -323,10 +323,10 @@ def _is_closed(folder: Path | None) -> bool:
     return not is_open
 
 
-def _pass(folder: Path | None, as_json: bool, talk: Talk) -> ExitCode:
+def _pass(folder: Path | None, as_json: bool, talk: RepeatFilter) -> ExitCode:
     from commcast.operations.tick import tick as run_tick
 
-    with desk_to_work(folder) as (desk, ledger), Progress() as progress, going_on_unread():
+    with desk_to_work(folder) as (desk, ledger), ProgressBar() as progress, going_on_unread():
         ticked = run_tick(desk, ledger, lambda: sender_for(desk, ledger, progress))
     with going_on_unread():
         code = _tell(desk, ticked, as_json, talk)
@@ -350,7 +350,7 @@ def _beat(desk: Desk, code: ExitCode) -> str:
     return f"Heartbeat: {why}. The tick itself is done." if why else ""
 
 
-def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: Talk) -> ExitCode:
+def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: RepeatFilter) -> ExitCode:
     code = ticked.exit_code(desk.config.send.tolerate)
     faults = [fault_in_words(path, error) for path, error in ticked.errors.items()]
     faults += [f"{name}: {nudged.unreached}" for name, nudged in ticked.nudged.items() if nudged.unreached]

@@ -15,7 +15,7 @@ from commcast.cli.options import DryRunOption, FolderOption, JsonOption, NoQuest
 from commcast.cli.outcomes import tell_trouble
 from commcast.cli.output import going_on_unread, inert, say, show, show_json, show_prose
 from commcast.cli.present import NAMES, wrapped
-from commcast.cli.progress import Progress
+from commcast.cli.progress import ProgressBar
 from commcast.cli.reconcile import check_known, configured_providers
 from commcast.cli.release import desk_now, ledger_of
 from commcast.cli.session import sender_for, who
@@ -261,11 +261,11 @@ def _send_again(
     """Write down the decision, deliver by the one path, and show what became of it."""
     from commcast.delivery.deliver import Delivered, stopping_on_interrupt
     from commcast.ledger.resolutions import send_again, states_of
-    from commcast.ledger.schema import State
+    from commcast.ledger.tables import State
     from commcast.model.incident import Channel
 
     going = [each for each in found if not each.unfit]
-    with Progress() as progress:
+    with ProgressBar() as progress:
         deliverer = sender_for(desk, ledger, progress).deliverer
         for channel in sorted({each.channel for each in going}):
             deliverer.adapter_for(Channel(channel))  # raises ConfigError before anything is decided
@@ -332,7 +332,7 @@ def settle(
     Example: commcast settle pay7 --unknown --as accepted --because "the relay's log shows all of them"
     """
     from commcast.ledger.resolutions import settle_by_hand
-    from commcast.ledger.schema import State
+    from commcast.ledger.tables import State
 
     check_named(unknown, "settle")
     reason = _checked_reason(because)

@@ -127,7 +127,7 @@ def _refuse_news_without_news(incident: Incident, keys: Mapping[str, Any]) -> No
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class OpenIncident:
     """An open incident, its desk, and the ids of all incidents there."""
 
     desk: Desk
@@ -142,7 +142,7 @@ def find_open(
     is_meant: Callable[[Incident], bool] = lambda _: True,
     what: str = "incidents are open",
     none: str = "no incident is open; begin one with: commcast declare",
-) -> Place:
+) -> OpenIncident:
     """Return the incident to say more of: open for its readers, and without an end that waits for a yes.
 
     Where no id was `wanted` it is the only one that `is_meant`; `what` and `none` are said of several and of
@@ -162,10 +162,10 @@ def find_open(
         if found is None:
             raise InputError(none)
         _refuse_drafted_end(found, ledger)
-    return Place(desk, found, [each.id for each in loaded.incidents])
+    return OpenIncident(desk, found, [each.id for each in loaded.incidents])
 
 
-def refuse_over(place: Place, of_maintenance: str = "") -> None:
+def refuse_over(place: OpenIncident, of_maintenance: str = "") -> None:
     """Refuse to go on with what is over, and to end planned work with a verb for incidents.
 
     `of_maintenance` is the verb that ends planned work, "" where this verb fits both. Raises InputError.
@@ -191,21 +191,21 @@ def _over(incident: Incident) -> Fault:
     return Fault("", 0, 0, what, remedy)
 
 
-def refuse_untold(place: Place) -> None:
+def refuse_untold(place: OpenIncident) -> None:
     """Refuse to take back what nobody was ever told. Raises InputError."""
-    from commcast.operations.desk import read_standing
+    from commcast.operations.desk import read_history
 
     name = place.incident.id
     with suppress(LedgerError), ledger_of(place.desk, dry_run=True) as ledger:
-        if not read_standing(ledger, name).releases:
+        if not read_history(ledger, name).releases:
             raise InputError(Fault("", 0, 0, f"nobody was told of {name}", f"write: commcast discard {name}"))
 
 
 def _refuse_drafted_end(incident: Incident, ledger: Ledger | None) -> None:
-    from commcast.operations.desk import read_standing
+    from commcast.operations.desk import read_history
 
     last = incident.latest
-    if last.is_end and last.number not in read_standing(ledger, incident.id).releases:
+    if last.is_end and last.number not in read_history(ledger, incident.id).releases:
         raise DecisionNeeded(
             f"update {last.number} ({last.status}) of {incident.id} is a draft that nobody released.\n"
             f"  commcast send {incident.id}       to send it\n"
@@ -227,7 +227,7 @@ def asked_for(key: str, remedy: str, *, planned: bool = False) -> dict[str, str]
 
 
 def append_and_send(
-    place: Place,
+    place: OpenIncident,
     keys: Mapping[str, Any],
     wishes: Wishes,
     *,
@@ -264,10 +264,10 @@ def check_unchanged(
 ) -> None:
     """Do the same over a ledger that is open: no process may open it twice. Raises the same."""
     from commcast.model.release import drafts
-    from commcast.operations.desk import check_story, read_standing
+    from commcast.operations.desk import check_story, read_history
 
     check_story(desk, checked, ledger, present)
-    left = drafts(found, read_standing(ledger, found.id).releases)
+    left = drafts(found, read_history(ledger, found.id).releases)
     if left and wishes.yes:
         # Its words would be carried forward; --yes is a yes to the words of this command alone.
         raise DecisionNeeded(
@@ -307,7 +307,7 @@ def checked_update(desk: Desk, incident: Incident, entry: Mapping[str, Any]) -> 
 
     Raises InputError, for what an option said in terms of that option.
     """
-    from commcast.cli.times import check_estimate
+    from commcast.cli.clock_times import check_estimate
     from commcast.files import read_text_file
     from commcast.incidents.editor import with_update
     from commcast.incidents.load import parse_incident

@@ -124,13 +124,13 @@ ServiceSid = Annotated[str, AfterValidator(_service_sid), Field(json_schema_extr
 CallbackUrl = Annotated[Line, AfterValidator(_callback)]
 
 
-class Table(BaseModel):
+class ConfigTable(BaseModel):
     """One table of commcast.toml: frozen, and no key that is not known."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
 
-class SmtpProvider(Table):
+class SmtpProvider(ConfigTable):
     """An SMTP relay. The password is read from COMMCAST_SMTP_PASSWORD."""
 
     host: Line
@@ -144,7 +144,7 @@ class SmtpProvider(Table):
     hello: Line = ""
 
 
-class SendGridProvider(Table):
+class SendGridProvider(ConfigTable):
     """SendGrid's Web API. The key is read from SENDGRID_API_KEY.
 
     `batch` is how many readers one request carries; an answer that is lost makes so many unknown.
@@ -160,7 +160,7 @@ class SendGridProvider(Table):
     asm_group: Annotated[int, Field(ge=0)] = 0
 
 
-class TwilioProvider(Table):
+class TwilioProvider(ConfigTable):
     """Twilio's Messages API. Secrets: TWILIO_ACCOUNT_SID, and TWILIO_AUTH_TOKEN or TWILIO_API_KEY with its
     TWILIO_API_SECRET.
 
@@ -176,13 +176,13 @@ class TwilioProvider(Table):
     timeout: Timeout = timedelta(seconds=30)
 
 
-class OutboxProvider(Table):
+class OutboxProvider(ConfigTable):
     """Files instead of a provider: nothing is sent."""
 
     folder: str = "outbox"
 
 
-class Providers(Table):
+class Providers(ConfigTable):
     """Settings of each provider that is used."""
 
     # model_construct: a default needs no check, and checks are made ready only where they are used.
@@ -238,7 +238,7 @@ Lead = Annotated[Length, AfterValidator(_short_lead)]
 SmsEvent = Literal["first", "worse", "correction", "retracted", "reopened", "resolved", "started", "reminder"]
 
 
-class Organisation(Table):
+class Organisation(ConfigTable):
     """Who speaks. `zone` gives naive local times their meaning."""
 
     name: Line = Field(min_length=1, max_length=60)
@@ -246,7 +246,7 @@ class Organisation(Table):
     status_url: WebUrl = ""
 
 
-class Contact(Table):
+class Contact(ConfigTable):
     """How readers reach a person. `{id}` in `reply_to` and `feedback_url` becomes the incident's id."""
 
     reply_to: Line = ""
@@ -256,7 +256,7 @@ class Contact(Table):
     feedback_url: WebUrl = ""
 
 
-class Person(Table):
+class Person(ConfigTable):
     """Somebody who can own an incident. An address may be `env:NAME`, read only when it is needed."""
 
     name: Line
@@ -264,13 +264,13 @@ class Person(Table):
     phone: Line = ""
 
 
-class Component(Table):
+class Component(ConfigTable):
     """A part of the service. `public` is its name for readers outside."""
 
     public: Line
 
 
-class Audience(Table):
+class Audience(ConfigTable):
     """People who get the same words. `rank` decides where one address stands in several: the lowest wins.
 
     `lead` is how long before all others they hear, where that may be (plan.lead).
@@ -284,7 +284,7 @@ class Audience(Table):
     lead: Lead | None = None
 
 
-class Cadence(Table):
+class Cadence(ConfigTable):
     """How often one severity is spoken of. `later` holds (after this long, this often), by rising age."""
 
     first: Length = timedelta(minutes=15)
@@ -339,7 +339,7 @@ StepWritten = Annotated[
 ]
 
 
-class Silence(Table):
+class Silence(ConfigTable):
     """What happens when a promise is about to break: nothing is said by itself unless this table says so.
 
     `audiences` names those that get a holding statement; all others are left to the nudge. `steps` are what
@@ -364,13 +364,13 @@ class Silence(Table):
         return {**own, "audiences": {key: value for key, value in data.items() if key not in own}}
 
 
-class Nudge(Table):
+class NudgeSettings(ConfigTable):
     """How an owner is woken besides mail and text: a command that reads JSON from its standard input."""
 
     command: tuple[Line, ...] = ()
 
 
-class EmailChannel(Table):
+class EmailChannel(ConfigTable):
     """How mail leaves."""
 
     provider: str = "outbox"
@@ -378,7 +378,7 @@ class EmailChannel(Table):
     fallback: str = ""
 
 
-class SmsChannel(Table):
+class SmsChannel(ConfigTable):
     """How texts leave, for which events, and when a reader is not woken."""
 
     provider: str = "outbox"
@@ -405,14 +405,14 @@ class SmsChannel(Table):
     only_sms_every: Length = timedelta(hours=2)
 
 
-class Channels(Table):
+class Channels(ConfigTable):
     """The channels in use; a channel that is left out is not used."""
 
     email: EmailChannel | None = None
     sms: SmsChannel | None = None
 
 
-class Send(Table):
+class Send(ConfigTable):
     """What guards a broadcast."""
 
     confirm_above: Annotated[int, Field(ge=0)] = 1000
@@ -425,7 +425,7 @@ class Send(Table):
     most_an_hour: Annotated[int, Field(ge=1)] = 6
 
 
-class Tick(Table):
+class Tick(ConfigTable):
     """What `tick` may take for a release, how long before a promise it speaks, and whom it tells it ran.
 
     `heartbeat_url` may be `env:NAME`, for it may hold a token. `heartbeat_private` lets it be an address of
@@ -438,7 +438,7 @@ class Tick(Table):
     heartbeat_private: bool = False
 
 
-class Maintenance(Table):
+class Maintenance(ConfigTable):
     """How long before a planned work readers are reminded of it."""
 
     reminders: Annotated[tuple[Length, ...], Field(max_length=10)] = (
@@ -461,7 +461,7 @@ DEFAULT_CADENCE = {
 }
 
 
-class Config(Table):
+class Config(ConfigTable):
     """All of commcast.toml. Every path in it is relative to `folder`, where it stands."""
 
     folder: Path = Field(exclude=True, default=Path())
@@ -473,7 +473,7 @@ class Config(Table):
     audiences: Mapping[Name, Audience] = Field(min_length=1)
     cadence: Mapping[Literal["1", "2", "3", "4"], Cadence] = Field(default_factory=dict)
     silence: Silence | None = None
-    nudge: Nudge | None = None
+    nudge: NudgeSettings | None = None
     channels: Channels
     providers: Providers = Providers.model_construct()
     send: Send = Send.model_construct()

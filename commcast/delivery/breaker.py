@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from commcast.ledger.settle import Pace
+from commcast.ledger.settle import SendLimit
 from commcast.model.message import NOT_BEGUN, Blame, Outcome, OutcomeKind
 from commcast.providers.base import Adapter
 
@@ -23,7 +23,7 @@ GREYLISTED = 60.0  # seconds: one reader's "not now" waits for a later run
 
 
 @dataclass(slots=True)
-class Verdict:
+class CircuitBreaker:
     """What the answers so far say of a run.
 
     `patience` is how many requests may fail in a row, `batch` how many readers a request carries.
@@ -127,7 +127,7 @@ _FORGETTING = 0.9  # how much of a longer lead stays with each transaction that 
 
 
 @dataclass(slots=True)
-class Throttle:
+class RateLimiter:
     """What one run has to respect at one provider. `clock` gives aware now.
 
     `closed_until` is until when the provider asked to be left alone, None while it did not.
@@ -140,10 +140,10 @@ class Throttle:
     _lead: float = _FIRST_LEAD
 
     @property
-    def limit(self) -> Pace:
+    def limit(self) -> SendLimit:
         """The provider's limit, for the next claims."""
         lead = timedelta(seconds=self._lead)
-        return Pace(self.adapter.name, self.adapter.per_second, self.adapter.batch_size, lead)
+        return SendLimit(self.adapter.name, self.adapter.per_second, self.adapter.batch_size, lead)
 
     @property
     def is_closed(self) -> bool:

@@ -15,13 +15,13 @@ from typing import Any
 from commcast.delivery.recorder import what_is_left
 from commcast.delivery.worker import Ended, Run
 from commcast.errors import ExitCode, Interrupted, ProviderError, TryAgain, gravest
-from commcast.ledger.freeze import Broadcast, open_broadcasts
+from commcast.ledger.broadcasts import Broadcast, open_broadcasts
 from commcast.ledger.releases import stop_incident
-from commcast.ledger.schema import OWN_STORY
 from commcast.ledger.settle import settle_lost
 from commcast.ledger.store import Ledger
+from commcast.ledger.tables import OWN_STORY
 from commcast.model.incident import Channel
-from commcast.model.message import OutcomeKind, Progress
+from commcast.model.message import DeliveryProgress, OutcomeKind
 from commcast.providers.base import Adapter
 from commcast.signals import ending_in_order
 
@@ -191,7 +191,7 @@ class Deliverer:
     adapter_for: Callable[[Channel], Adapter]
     owner: str
     clock: Callable[[], datetime]
-    progress: Progress
+    progress: DeliveryProgress
     fallback_for: Callable[[Channel], Adapter | None] = no_fallback
     halting: Callable[[], None] = unsaid
 

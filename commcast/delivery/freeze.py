@@ -10,13 +10,10 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection
 
-from commcast.delivery.rows import ListCount, OwedRow, check_not_empty
-from commcast.delivery.survey import RowDigest
+from commcast.delivery.rows import ListCount, PendingRow, check_not_empty
+from commcast.delivery.tally import RowDigest
 from commcast.errors import DecisionNeeded, LedgerError
-from commcast.ledger.bulk import GatheredRow, Gathering
-from commcast.ledger.claims import Claim
-from commcast.ledger.corrections import end_wrong_words
-from commcast.ledger.freeze import (
+from commcast.ledger.broadcasts import (
     Broadcast,
     Composition,
     FrozenRow,
@@ -28,16 +25,19 @@ from commcast.ledger.freeze import (
     read_composition,
     thaw_row,
 )
-from commcast.ledger.schema import State, stamp
+from commcast.ledger.bulk import GatheredRow, Gathering
+from commcast.ledger.claims import Claim
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import erased_key, note_held_back
+from commcast.ledger.tables import State, stamp
+from commcast.ledger.wrong_words import end_wrong_words
+from commcast.model.history import WrongWords
 from commcast.model.incident import Channel, NextWord
 from commcast.model.message import Message
-from commcast.model.standing import Misstated
 from commcast.plan.notices import Notice
 from commcast.plan.readers import WAS_ERASED, Action
 from commcast.plan.reasons import HELD_BACK
-from commcast.rendering.compose import DeliveryKey, Envelope, Group, build_message, renderer_for
+from commcast.rendering.compose import DeliveryKey, Envelope, ReaderGroup, build_message, renderer_for
 from commcast.rendering.templates import Wording
 
 # How long after the promise of the others words may still go that state no time.
@@ -49,14 +49,14 @@ _BETWEEN, _INSIDE = "\x1f", "\x1e"
 _all_as_json = json.JSONEncoder(separators=(_INSIDE, ": ")).encode
 
 
-class Owed(Protocol):
+class RowStream(Protocol):
     """The deliveries owed of one notice: its rows some hundreds at a time, and what reading them counted."""
 
     @property
     def notice(self) -> Notice: ...
     @property
     def counts(self) -> Mapping[str, ListCount]: ...
-    def chunks(self) -> Iterator[list[OwedRow]]: ...
+    def chunks(self) -> Iterator[list[PendingRow]]: ...
 
 
 def silent(_rows: int) -> None:
@@ -74,10 +74,10 @@ class Freezer:
 
     def freeze(
         self,
-        owed: Sequence[Owed],
+        pending: Sequence[RowStream],
         *,
         expected: Sequence[str] | None = None,
-        misstated: Sequence[Misstated] = (),
+        wrong_words: Sequence[WrongWords] = (),
     ) -> bool:
         """Freeze all notices or none; return False where another living process is freezing one of them.
 
@@ -87,7 +87,7 @@ class Freezer:
         """
         mine: list[Broadcast] = []
         try:
-            for position, deliveries in enumerate(owed):
+            for position, deliveries in enumerate(pending):
                 broadcast, to_fill = self._begin(deliveries)
                 if not to_fill:
                     self._drop(mine)
@@ -104,12 +104,12 @@ class Freezer:
             raise
         with self.ledger.write() as connection:
             is_open = finish_freeze(connection, mine, self.owner, self.now)
-            if is_open and misstated:
-                end_wrong_words(connection, {each.composition for each in misstated}, self.now)
+            if is_open and wrong_words:
+                end_wrong_words(connection, {each.composition for each in wrong_words}, self.now)
             return is_open
 
-    def _begin(self, owed: Owed) -> tuple[Broadcast, bool]:
-        notice = owed.notice
+    def _begin(self, pending: RowStream) -> tuple[Broadcast, bool]:
+        notice = pending.notice
         with self.ledger.write() as connection:
             return begin_freeze(
                 connection,
@@ -121,11 +121,11 @@ class Freezer:
                 now=self.now,
             )
 
-    def _fill(self, broadcast: Broadcast, owed: Owed) -> str:
+    def _fill(self, broadcast: Broadcast, pending: RowStream) -> str:
         digest, words = RowDigest(), _FrozenGroups(self.ledger, broadcast.id, self.now)
         done, audience, held_back = 0, "", False
         with Gathering(self.ledger, broadcast, self.now) as gathering:
-            for chunk in owed.chunks():
+            for chunk in pending.chunks():
                 digest.add(chunk)
                 if chunk[0].audience != audience:
                     gathering.end_of_part()
@@ -139,12 +139,12 @@ class Freezer:
         if held_back:
             with self.ledger.write() as connection:
                 note_held_back(connection, broadcast.channel, self.now)
-        check_not_empty(owed.notice, owed.counts)
+        check_not_empty(pending.notice, pending.counts)
         return digest.hexdigest()
 
-    def _gathered(self, chunk: Sequence[OwedRow], words: _FrozenGroups) -> list[GatheredRow]:
+    def _gathered(self, chunk: Sequence[PendingRow], words: _FrozenGroups) -> list[GatheredRow]:
         """Return what the ledger keeps of those who are owed something."""
-        told = [row for row in chunk if row.decision.action is not Action.NOT_OWED]
+        told = [row for row in chunk if row.decision.action is not Action.NOT_DUE]
         rows: list[GatheredRow] = []
         for row, values in zip(told, _as_json([row.values for row in told]), strict=True):
             key, address, audience, decision, _, group, made = row
@@ -157,7 +157,7 @@ class Freezer:
             rows.append((key, address, audience, composition, values, made.digest, *sent))
         return rows
 
-    def _not_sent(self, row: OwedRow, values: str) -> GatheredRow:
+    def _not_sent(self, row: PendingRow, values: str) -> GatheredRow:
         key, address, until = row.key, row.address, row.decision.until
         if row.decision.reason == WAS_ERASED.reason:
             # An old list still tells of somebody who was erased: nothing of it is kept.
@@ -177,7 +177,7 @@ class Thawed:
     """A held delivery with the words made for it now, or the reason why it is dropped."""
 
     held: HeldRow
-    owed: OwedRow | None
+    written: PendingRow | None
     reason: str = ""
 
 
@@ -186,15 +186,15 @@ def thaw(ledger: Ledger, rows: Sequence[Thawed], now: datetime) -> None:
     compositions: dict[int, int] = {}
     with ledger.write() as connection:
         for row in rows:
-            group = row.owed.group if row.owed else None
+            group = row.written.group if row.written else None
             frozen = FrozenRow(
                 key=row.held.key,
                 address=row.held.address,
                 audience=row.held.audience,
                 composition=_composition_of(connection, row.held.broadcast, group, compositions),
                 recipient=row.held.recipient,
-                digest=row.owed.digest if row.owed else "",
-                state=State.PENDING if row.owed else State.SKIPPED,
+                digest=row.written.digest if row.written else "",
+                state=State.PENDING if row.written else State.SKIPPED,
                 reason=row.reason,
                 expires_at=_expiry(group, now),
             )
@@ -208,7 +208,7 @@ class _FrozenGroups:
         self._ledger, self._broadcast, self._now = ledger, broadcast, now
         self._known: dict[int, tuple[int, str | None]] = {}
 
-    def of(self, group: Group) -> tuple[int, str | None]:
+    def of(self, group: ReaderGroup) -> tuple[int, str | None]:
         """Return the number of a group's words, and when they become stale."""
         found = self._known.get(id(group))
         if found is None:
@@ -220,7 +220,7 @@ class _FrozenGroups:
 
 
 def _composition_of(
-    connection: Connection, broadcast: int, group: Group | None, compositions: dict[int, int]
+    connection: Connection, broadcast: int, group: ReaderGroup | None, compositions: dict[int, int]
 ) -> int | None:
     """Return the number of a group's frozen words, put in when the group is met first."""
     if group is None:
@@ -240,7 +240,7 @@ def _as_json(values: Sequence[Mapping[str, Any]]) -> list[str]:
     return texts if len(texts) == len(values) else [json.dumps(each) for each in values]
 
 
-def _expiry(group: Group | None, now: datetime) -> datetime | None:
+def _expiry(group: ReaderGroup | None, now: datetime) -> datetime | None:
     """Return when words become stale: at their promise, unless they are sent late on purpose.
 
     Words that state no time are not false when the promise to the others passes, and who is dropped here
@@ -258,7 +258,7 @@ def _expiry(group: Group | None, now: datetime) -> datetime | None:
     return None if until is None or until <= now else until
 
 
-def frozen_words(group: Group) -> Composition:
+def frozen_words(group: ReaderGroup) -> Composition:
     """Return a group's words as the ledger keeps them."""
     return Composition(
         audience=group.audience,
@@ -277,7 +277,7 @@ class FrozenWords:
 
     broadcast: Broadcast
     secret: bytes = field(repr=False)
-    _groups: dict[int, Group] = field(default_factory=dict)
+    _groups: dict[int, ReaderGroup] = field(default_factory=dict)
 
     def load(self, connection: Connection, claims: Sequence[Claim]) -> None:
         """Read the words that these claims need and that are not known yet."""
@@ -312,9 +312,9 @@ class FrozenWords:
         )
 
 
-def thawed_group(broadcast: Broadcast, frozen: Composition) -> Group:
+def thawed_group(broadcast: Broadcast, frozen: Composition) -> ReaderGroup:
     """Return a group as it was frozen."""
-    return Group(
+    return ReaderGroup(
         channel=Channel(broadcast.channel),
         incident=broadcast.incident,
         audience=frozen.audience,

@@ -11,9 +11,9 @@ from typing import NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
+from commcast.ledger.broadcasts import Broadcast
 from commcast.ledger.claims import Claim, Turn, planned, settle_and_claim, waiting
-from commcast.ledger.freeze import Broadcast
-from commcast.ledger.settle import Pace, Settlement, close, settle, suppress_refused
+from commcast.ledger.settle import SendLimit, Settlement, close, settle, suppress_refused
 from commcast.ledger.store import Ledger
 from commcast.model.message import Outcome
 
@@ -63,7 +63,7 @@ class Recorder:
         self._thread.shutdown()
 
     async def turn(
-        self, settled: Sequence[Settlement], wanted: int, limit: Pace, closed_until: datetime | None
+        self, settled: Sequence[Settlement], wanted: int, limit: SendLimit, closed_until: datetime | None
     ) -> Turn:
         """Record answers, and the pause a provider asked for, and claim up to `wanted` further deliveries."""
 

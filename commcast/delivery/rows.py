@@ -14,28 +14,28 @@ from zoneinfo import ZoneInfo
 
 from commcast.config.settings import CONFIG_NAME, Config
 from commcast.errors import Fault, InputError
+from commcast.model.history import NOBODY_KNOWS, FormerReader, Listener, ReaderHistory, WrongWords, level_of
 from commcast.model.incident import Channel, Incident, NextWord, Recipient, Update
-from commcast.model.standing import NOBODY_KNOWS, FormerReader, Listener, Misstated, PersonStanding, level_of
 from commcast.plan import reasons
 from commcast.plan.corrections import goes_to_former_readers, is_for_former_reader, is_newcomer
 from commcast.plan.notices import Notice, NoticeKind
 from commcast.plan.promises import promise_to
 from commcast.plan.readers import Action, Decision, decide
 from commcast.recipients.lists import Repeats, open_recipients
-from commcast.rendering.compose import Content, Group, Words, envelope_of, renderer_for
+from commcast.rendering.compose import Content, ReaderGroup, ReaderWords, envelope_of, renderer_for
 from commcast.rendering.context import Correction, Occasion, build_context, next_word, recipient_values
 from commcast.rendering.templates import Templates, Wording
 
 if TYPE_CHECKING:
-    from commcast.delivery.readers import Lookup, ToldBefore
+    from commcast.delivery.lookups import Lookup, ToldBefore
 
 
 CHUNK = 1000  # former readers looked up in the ledger at once
-REPEATED = Decision(Action.NOT_OWED, reasons.SAME_ADDRESS)
+REPEATED = Decision(Action.NOT_DUE, reasons.SAME_ADDRESS)
 _CASES_KEPT = 4096
 
 
-class OwedRow(NamedTuple):
+class PendingRow(NamedTuple):
     """One recipient of a notice; `words` and `group` are there where a message goes, now or later."""
 
     key: str
@@ -43,8 +43,8 @@ class OwedRow(NamedTuple):
     audience: str
     decision: Decision
     values: Mapping[str, Any]
-    group: Group | None = None
-    words: Words | None = None
+    group: ReaderGroup | None = None
+    words: ReaderWords | None = None
 
     @property
     def content(self) -> Content | None:
@@ -72,7 +72,7 @@ class ListCount:
 
 
 @dataclass
-class OwedDeliveries:
+class PendingRows:
     """All owed deliveries of one notice; `counts` is filled as the lists are read.
 
     `early` is how long before their promise texts go by themselves, None for as long as commcast.toml says.
@@ -88,19 +88,19 @@ class OwedDeliveries:
     told_before: ToldBefore
     early: timedelta | None = None
     counts: dict[str, ListCount] = field(default_factory=dict)
-    _groups: dict[tuple[str, Listener], Group] = field(default_factory=dict)
+    _groups: dict[tuple[str, Listener], ReaderGroup] = field(default_factory=dict)
     _wordings: dict[tuple[str, str], Wording] = field(default_factory=dict)
-    _cases: dict[tuple[Any, ...], tuple[Decision, Group | None]] = field(default_factory=dict)
+    _cases: dict[tuple[Any, ...], tuple[Decision, ReaderGroup | None]] = field(default_factory=dict)
     _seen: Repeats = field(default_factory=Repeats)
 
-    def __iter__(self) -> Iterator[OwedRow]:
+    def __iter__(self) -> Iterator[PendingRow]:
         """Yield each address once: the audience of best rank wins.
 
         Raises InputError or TemplateError; then nothing of the notice may leave.
         """
         return chain.from_iterable(self.chunks())
 
-    def chunks(self) -> Iterator[list[OwedRow]]:
+    def chunks(self) -> Iterator[list[PendingRow]]:
         """Yield the rows some hundreds at a time and never none, by audience; former readers come last."""
         self._seen = Repeats()
         for audience in () if self.notice.only_told else self.notice.audiences:
@@ -109,7 +109,7 @@ class OwedDeliveries:
             yield from self._former_readers()
         self._seen = Repeats()  # a survey that is done keeps no million of addresses beside the freeze
 
-    def _of_audience(self, audience: str) -> Iterator[list[OwedRow]]:
+    def _of_audience(self, audience: str) -> Iterator[list[PendingRow]]:
         reading = open_recipients(audience, self.config)
         for people in reading.chunks():
             yield self._rows(audience, people)
@@ -117,40 +117,40 @@ class OwedDeliveries:
             reading.rows, reading.skipped, [str(fault) for fault in reading.faults]
         )
 
-    def _rows(self, audience: str, people: Sequence[Recipient]) -> list[OwedRow]:
+    def _rows(self, audience: str, people: Sequence[Recipient]) -> list[PendingRow]:
         """Return the row of each reader; the ledger is asked once for all of them."""
         on_mail = self.notice.channel is Channel.EMAIL
         keys = [person.email_key if on_mail else person.phone for person in people]
-        standings = self.lookup(self.notice, [key for key in keys if key])
+        histories = self.lookup(self.notice, [key for key in keys if key])
         known, told_of = self._cases, self.config.audiences[audience]
         mails = Channel.EMAIL in told_of.channels
         rows = []
         for person, key in zip(people, keys, strict=True):
             line, email, _, phone, _, locale, zone, components, _, level, _ = person
-            standing = standings.get(key, NOBODY_KNOWS) if standings else NOBODY_KNOWS
+            history = histories.get(key, NOBODY_KNOWS) if histories else NOBODY_KNOWS
             by_email = on_mail or (bool(email) and mails)
-            case = (audience, not key, standing, components, level, zone, locale, by_email)
+            case = (audience, not key, history, components, level, zone, locale, by_email)
             decision, group = known.get(case) or self._decided(case, person)
             decision = self._unless_repeated(key, decision)
             values, address = recipient_values(person, told_of), email if on_mail else phone
             # What is held is rendered too, so that it is known to be right; its words are made anew when it
             # goes.
             if group is None or decision is REPEATED:
-                rows.append(OwedRow(key, address, audience, decision, values))
+                rows.append(PendingRow(key, address, audience, decision, values))
             else:
                 words = group.words(values, line=line)
-                rows.append(OwedRow(key, address, audience, decision, values, group, words))
+                rows.append(PendingRow(key, address, audience, decision, values, group, words))
         return rows
 
-    def _decided(self, case: tuple[Any, ...], person: Recipient) -> tuple[Decision, Group | None]:
+    def _decided(self, case: tuple[Any, ...], person: Recipient) -> tuple[Decision, ReaderGroup | None]:
         """Return what all readers alike are owed, and whose words they get: one decision for all of them."""
-        audience, _, standing, *_, by_email = case
-        decision = decide(person, self.notice, standing, self.config, self.now, audience=audience)
+        audience, _, history, *_, by_email = case
+        decision = decide(person, self.notice, history, self.config, self.now, audience=audience)
         group = None
         if decision.action in {Action.SEND, Action.HOLD}:
             zone = person.timezone or self.config.organisation.zone
             word = next_word(person.level, self.notice.channel, by_email=by_email)
-            group = self._group(audience, self._listener(zone, person.locale, word, standing))
+            group = self._group(audience, self._listener(zone, person.locale, word, history))
         if len(self._cases) >= _CASES_KEPT:
             self._cases.clear()
         self._cases[case] = decision, group
@@ -158,20 +158,20 @@ class OwedDeliveries:
 
     def _unless_repeated(self, key: str, decision: Decision) -> Decision:
         """Return the decision, or REPEATED for an address that had another one before."""
-        if decision.action is not Action.NOT_OWED:
+        if decision.action is not Action.NOT_DUE:
             return decision if self._seen.add(key) else REPEATED
         # Who is not owed it in this audience may be in the next one.
         return REPEATED if key and key in self._seen else decision
 
-    def _former_readers(self) -> Iterator[list[OwedRow]]:
+    def _former_readers(self) -> Iterator[list[PendingRow]]:
         """Yield who was told that it began and stands on no list any more: they hear how it ended."""
         former = iter(self.told_before(self.notice))
         while chunk := list(islice(former, CHUNK)):
-            standings = self.lookup(self.notice, [person.key for person in chunk])
+            histories = self.lookup(self.notice, [person.key for person in chunk])
             chunk = [
                 person
                 for person in chunk
-                if is_for_former_reader(self.notice, standings.get(person.key, NOBODY_KNOWS))
+                if is_for_former_reader(self.notice, histories.get(person.key, NOBODY_KNOWS))
             ]
             if self.notice.only_told:
                 chunk = [person for person in chunk if person.audience in self.notice.audiences]
@@ -179,19 +179,19 @@ class OwedDeliveries:
                 if person.audience not in self.config.audiences:
                     raise InputError(_gone(person.audience, self.notice))
             rows = [
-                self._former_row(person, standings.get(person.key, NOBODY_KNOWS))
+                self._former_row(person, histories.get(person.key, NOBODY_KNOWS))
                 for person in chunk
                 if person.key not in self._seen
             ]
             if rows:
                 yield rows
 
-    def _former_row(self, person: FormerReader, standing: PersonStanding) -> OwedRow:
+    def _former_row(self, person: FormerReader, history: ReaderHistory) -> PendingRow:
         reader = person.as_recipient(self.notice.channel)
-        decision = decide(reader, self.notice, standing, self.config, self.now, audience=person.audience)
+        decision = decide(reader, self.notice, history, self.config, self.now, audience=person.audience)
         decision = self._unless_repeated(person.key, decision)
         if decision.action not in {Action.SEND, Action.HOLD}:
-            return OwedRow(person.key, person.address, person.audience, decision, person.values)
+            return PendingRow(person.key, person.address, person.audience, decision, person.values)
         return self.written(
             person.key,
             person.address,
@@ -200,7 +200,7 @@ class OwedDeliveries:
             person.values,
             person.zone,
             person.locale,
-            standing=standing,
+            history=history,
         )
 
     def written(
@@ -213,20 +213,20 @@ class OwedDeliveries:
         zone: str,
         locale: str,
         line: int = 0,
-        standing: PersonStanding = NOBODY_KNOWS,
-    ) -> OwedRow:
+        history: ReaderHistory = NOBODY_KNOWS,
+    ) -> PendingRow:
         """Return the row of one reader with the words rendered for them."""
         by_email = bool(values.get("by_email"))
         word = next_word(level_of(values), self.notice.channel, by_email=by_email)
-        group = self._group(audience, self._listener(zone, locale, word, standing))
-        return OwedRow(key, address, audience, decision, values, group, group.words(values, line=line))
+        group = self._group(audience, self._listener(zone, locale, word, history))
+        return PendingRow(key, address, audience, decision, values, group, group.words(values, line=line))
 
-    def _listener(self, zone: str, locale: str, word: NextWord, standing: PersonStanding) -> Listener:
-        broken = standing.promised if standing.promised and standing.promised < self.now else None
-        is_new = is_newcomer(self.notice, standing)
-        return Listener(zone, locale, word, standing.held_back, broken, standing.misheard, is_new)
+    def _listener(self, zone: str, locale: str, word: NextWord, history: ReaderHistory) -> Listener:
+        broken = history.promised if history.promised and history.promised < self.now else None
+        is_new = is_newcomer(self.notice, history)
+        return Listener(zone, locale, word, history.held_back, broken, history.told_wrong, is_new)
 
-    def _group(self, audience: str, listener: Listener) -> Group:
+    def _group(self, audience: str, listener: Listener) -> ReaderGroup:
         found = self._groups.get((audience, listener))
         if found is None:
             found = self._groups[audience, listener] = self._make_group(audience, listener)
@@ -243,7 +243,7 @@ class OwedDeliveries:
             self._wordings[audience, locale] = found
         return found
 
-    def _make_group(self, audience: str, listener: Listener) -> Group:
+    def _make_group(self, audience: str, listener: Listener) -> ReaderGroup:
         update = self.incident.update(self.notice.number)
         zone, locale = listener.zone, listener.locale
         wording = self._wording(audience, locale)
@@ -263,7 +263,7 @@ class OwedDeliveries:
             # What is said by itself changes no plan: it brings no entry for a calendar.
             with_calendar=self.notice.channel is Channel.EMAIL and not self.notice.holds,
         )
-        return Group(
+        return ReaderGroup(
             channel=self.notice.channel,
             incident=self.incident.id,
             audience=audience,
@@ -302,7 +302,7 @@ class OwedDeliveries:
             next_word=listener.next_word,
             held_back=listener.held_back,
             facts_from=self.incident.update(notice.number).at if is_late else None,
-            corrections=tuple(correction_of(self.incident, each) for each in listener.misheard),
+            corrections=tuple(correction_of(self.incident, each) for each in listener.told_wrong),
             catches_up=listener.is_new,
             # Not every update is texted.
             knows_up_to=notice.after if notice.channel is Channel.SMS else None,
@@ -311,15 +311,15 @@ class OwedDeliveries:
         )
 
 
-def correction_of(incident: Incident, misstated: Misstated) -> Correction:
+def correction_of(incident: Incident, wrong_words: WrongWords) -> Correction:
     """Return what a reader is told of words that were wrong."""
-    update = incident.update(misstated.by)
+    update = incident.update(wrong_words.by)
     return Correction(
-        at=misstated.at,
-        wrong=misstated.said,
+        at=wrong_words.at,
+        wrong=wrong_words.said,
         right=update.right or "",
-        timeframe=update.timeframe if misstated.is_timeframe else None,
-        is_short=misstated.channel is Channel.SMS,
+        timeframe=update.timeframe if wrong_words.is_timeframe else None,
+        is_short=wrong_words.channel is Channel.SMS,
     )
 
 

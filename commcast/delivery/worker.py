@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count, zip_longest
 
-from commcast.delivery.breaker import AFTER_SILENCE, LONGEST_WAIT, LOST_REQUESTS, Throttle, Verdict
+from commcast.delivery.breaker import AFTER_SILENCE, LONGEST_WAIT, LOST_REQUESTS, CircuitBreaker, RateLimiter
 from commcast.delivery.freeze import FrozenWords
 from commcast.delivery.recorder import Left, Recorder
+from commcast.ledger.broadcasts import Broadcast
 from commcast.ledger.claims import Turn
-from commcast.ledger.freeze import Broadcast
 from commcast.ledger.settle import Settlement
 from commcast.ledger.store import Ledger
-from commcast.model.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind, Progress
+from commcast.model.message import NOT_BEGUN, Blame, Delivery, DeliveryProgress, Outcome, OutcomeKind
 from commcast.providers.base import Adapter
 
 DRAIN_SECONDS = 60.0  # on a signal: how long hand-overs in flight may still finish
@@ -55,7 +55,7 @@ class Ended:
 class _Ready:
     """One batch that is claimed; it may begin at `slot`, at once where there is none."""
 
-    batch: list[HandOver]
+    batch: list[Delivery]
     slot: datetime | None
 
 
@@ -75,17 +75,17 @@ class Run:
     lease: timedelta
     clock: Callable[[], datetime]
     halt: asyncio.Event
-    progress: Progress
+    progress: DeliveryProgress
     waits: bool = True
 
     def __post_init__(self) -> None:
         self.ended = Ended(self.adapter.name)
         self._name = f"{self.broadcast.incident} {self.broadcast.channel}"
         self._words = FrozenWords(self.broadcast, self.ledger.secret)
-        self._throttle = Throttle(self.adapter, self.clock)
+        self._throttle = RateLimiter(self.adapter, self.clock)
         batch = self.adapter.batch_size
         in_flight = self.adapter.window // batch
-        self._verdict = Verdict(patience=max(in_flight, LOST_REQUESTS), batch=batch)
+        self._verdict = CircuitBreaker(patience=max(in_flight, LOST_REQUESTS), batch=batch)
         self._requests = count()
         self._open: set[int] = set()  # claimed, and not settled yet
         self._answered: list[Outcome] = []
@@ -212,11 +212,11 @@ class Run:
 
     def _batches(self, turn: Turn) -> list[_Ready]:
         """Compose what was claimed. What cannot be composed as frozen is given back, and ends the run."""
-        made: list[HandOver] = []
+        made: list[Delivery] = []
         now = self.clock()
         for claim in turn.claims:
             try:
-                made.append(HandOver(claim.delivery, self._words.message(claim, now)))
+                made.append(Delivery(claim.delivery, self._words.message(claim, now)))
             except Exception as error:  # whatever it is, nothing of it has left
                 self._broken = self._broken or error
                 self._answer(Outcome(claim.delivery, OutcomeKind.NOT_TAKEN, "could not be composed"))

@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 
 from commcast.doctor.check import FAIL, OK, WARN, Check, secret
 from commcast.doctor.dns import DnsQuestion, mail_domain
-from commcast.doctor.lint import Findings, Listed, check_words
+from commcast.doctor.lint import Findings, SampleRow, check_words
 from commcast.doctor.providers import providers
 from commcast.errors import CommcastError, ExitCode, InputError
 from commcast.oncall.ticks import LET_IT_RUN, Ticks, ran_ago, read_ticks, silence, too_late, usually
 
 if TYPE_CHECKING:
     from commcast.config.settings import Config
-    from commcast.model.duty import HandOver
+    from commcast.model.duty import Handover
     from commcast.model.incident import Incident
 
 
@@ -35,7 +35,7 @@ def lists_and_templates(config: Config, incidents: Sequence[Incident]) -> Iterat
     yield _check("templates", broken, f"{broken.checked['templates']} can be used")
 
 
-def _opened(name: str, config: Config, broken: Findings) -> Listed:
+def _opened(name: str, config: Config, broken: Findings) -> SampleRow:
     """Return the first good reader of a list; what keeps it from being opened goes to `broken`."""
     from commcast.recipients.lists import open_recipients
 
@@ -43,12 +43,12 @@ def _opened(name: str, config: Config, broken: Findings) -> Listed:
         reading = open_recipients(name, config)
     except InputError as error:
         broken.add(error)
-        return Listed()
+        return SampleRow()
     try:
         first = next(iter(reading), None)
     except InputError:  # rows are for lint to judge
         first = None
-    return Listed(first, {"", first.locale} if first else {""})
+    return SampleRow(first, {"", first.locale} if first else {""})
 
 
 def _check(about: str, broken: Findings, good: str) -> Check:
@@ -63,7 +63,7 @@ _FROM_ENVIRONMENT = "env:"
 
 
 def people(
-    config: Config, incidents: Sequence[Incident], handovers: Mapping[str, Sequence[HandOver]]
+    config: Config, incidents: Sequence[Incident], handovers: Mapping[str, Sequence[Handover]]
 ) -> Iterator[Check]:
     """Yield whether anybody can be woken, which variables with addresses are set, and who on duty cannot be.
 
@@ -92,7 +92,7 @@ def people(
             yield Check(WARN, "people", f"{problem}, and {what}", remedy or "write one in commcast.toml")
 
 
-def _on_duty(incidents: Sequence[Incident], handovers: Mapping[str, Sequence[HandOver]]) -> Mapping[str, str]:
+def _on_duty(incidents: Sequence[Incident], handovers: Mapping[str, Sequence[Handover]]) -> Mapping[str, str]:
     """Return who answers for an open incident, each with what for."""
     from commcast.model.duty import on_duty_for
 
@@ -201,7 +201,7 @@ def _files(config: Config, now: datetime) -> Iterator[Check]:
 
 def _open_incidents(
     config: Config, now: datetime
-) -> tuple[Sequence[Incident], Mapping[str, Sequence[HandOver]]]:
+) -> tuple[Sequence[Incident], Mapping[str, Sequence[Handover]]]:
     """Return what is open and its hand-overs, as far as can be read: what cannot be was told of before."""
     from commcast.incidents.load import load_incidents
     from commcast.ledger.oncall import handovers_of_all
@@ -222,7 +222,7 @@ def _open_incidents(
 
 
 def _ledger(config: Config, now: datetime) -> Iterator[Check]:
-    from commcast.ledger.files import check_file
+    from commcast.ledger.location import check_file
     from commcast.ledger.store import check_sound, ledger_path, open_copy
 
     path = ledger_path(config.folder)

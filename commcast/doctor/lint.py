@@ -112,24 +112,24 @@ def _check_presets(config: Config, findings: Findings) -> None:
 
 
 @dataclass
-class Listed:
+class SampleRow:
     """What the words are tried on: the first good row of a list, and all languages in it."""
 
     sample: Recipient | None = None
     locales: set[str] = field(default_factory=lambda: {""})
 
 
-def _check_lists(config: Config, findings: Findings) -> dict[str, Listed]:
+def _check_lists(config: Config, findings: Findings) -> dict[str, SampleRow]:
     lists = {}
     for name in config.audiences:
-        lists[name] = Listed()
+        lists[name] = SampleRow()
         findings.count("audiences", 1)
         with _noting(findings):
             _read_list(config, name, lists[name], findings)
     return lists
 
 
-def _read_list(config: Config, name: str, found: Listed, findings: Findings) -> None:
+def _read_list(config: Config, name: str, found: SampleRow, findings: Findings) -> None:
     from commcast.recipients.lists import open_recipients
 
     reading, channels, is_reached = open_recipients(name, config), config.audiences[name].channels, False
@@ -161,14 +161,14 @@ def reaches_nobody(config: Config, name: str) -> Fault:
 
 
 def check_words(
-    config: Config, incidents: Iterable[Incident], lists: Mapping[str, Listed], findings: Findings
+    config: Config, incidents: Iterable[Incident], lists: Mapping[str, SampleRow], findings: Findings
 ) -> None:
     """Compile the templates of every audience, status and language; render each incident's newest words."""
     from commcast.model.incident import Status
     from commcast.plan.notices import audiences_of
     from commcast.rendering.templates import Templates, shipped_templates
 
-    words = _Words(config, Templates(config.folder / "templates", shipped_templates()))
+    words = _TrialRenderer(config, Templates(config.folder / "templates", shipped_templates()))
     for audience, settings in config.audiences.items():
         for channel in settings.channels:
             for status in Status:
@@ -184,7 +184,7 @@ def check_words(
     findings.count("templates", words.compiled)
 
 
-class _Words:
+class _TrialRenderer:
     """Renders as a broadcast would; each wording is compiled once."""
 
     def __init__(self, config: Config, templates: Templates) -> None:

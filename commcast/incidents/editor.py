@@ -20,7 +20,7 @@ from typing import Any
 from commcast.config.settings import Config
 from commcast.errors import Fault, InputError
 from commcast.files import decode, read_bytes_file, sync_folder
-from commcast.incidents.yaml import Place, YamlDocument, parse
+from commcast.incidents.yaml import YamlDocument, YamlPlace, parse
 from commcast.incidents.yaml_lines import as_written, in_braces, lines_of
 from commcast.model.incident import ID_PATTERN
 from commcast.model.times import write_instant
@@ -162,7 +162,7 @@ def _candidates(text: str, document: YamlDocument, entry: Mapping[str, Any]) -> 
         yield _spliced(lines, after, _block(lines, document, place, entry), _line_end(text))
 
 
-def _gaps(lines: list[str], document: YamlDocument, place: Place) -> Iterator[int]:
+def _gaps(lines: list[str], document: YamlDocument, place: YamlPlace) -> Iterator[int]:
     """Yield the lines (from 1) that the update may follow: behind the last one's comments, text, or space."""
     last = document.places["updates", len(document.value(("updates",))) - 1]
     below = [p.key_line for loc, p in document.places.items() if len(loc) == 1 and p.key_line > place.line]
@@ -201,7 +201,7 @@ def _document_end(lines: list[str], start: int) -> list[int]:
     return [n for n, line in enumerate(lines, 1) if n > start and re.match(r"\.\.\.\s*$", line)][:1]
 
 
-def _block(lines: list[str], document: YamlDocument, place: Place, entry: Mapping[str, Any]) -> list[str]:
+def _block(lines: list[str], document: YamlDocument, place: YamlPlace, entry: Mapping[str, Any]) -> list[str]:
     indent = " " * (place.column - 1)
     first, *rest = lines_of(entry, place.column + 1)
     last = document.places["updates", len(document.value(("updates",))) - 1]

@@ -18,6 +18,7 @@ from commcast.model.incident import (
     ID_PATTERN,
     INCIDENT_STATUSES,
     MAINTENANCE_STATUSES,
+    AudienceWords,
     Confidence,
     Incident,
     Kind,
@@ -25,14 +26,13 @@ from commcast.model.incident import (
     Timeframe,
     Update,
     Window,
-    Words,
 )
 from commcast.model.times import is_clock_time, parse_instant, parse_promise, parse_timeframe
 
 Result = TypeVar("Result")
 
 
-class Reading(Protocol):
+class FaultSink(Protocol):
     """A file that is being read: what is wrong is noted at its place."""
 
     written: IncidentFile
@@ -44,7 +44,7 @@ class Reading(Protocol):
     def attempt(self, loc: Loc, read: Callable[..., Result], *given: Any) -> Result | None: ...
 
 
-def read_window(reading: Reading, loc: Loc, window: WindowWritten | None) -> Window | None:
+def read_window(reading: FaultSink, loc: Loc, window: WindowWritten | None) -> Window | None:
     """Return the window that stands at `loc`, None where none does or it is wrong, which is noted."""
     if window is None:
         if not loc:
@@ -64,7 +64,7 @@ def read_window(reading: Reading, loc: Loc, window: WindowWritten | None) -> Win
 
 
 def check_in_window(
-    reading: Reading, loc: Loc, window: Window | None, timeframe: Timeframe | None, status: Status
+    reading: FaultSink, loc: Loc, window: Window | None, timeframe: Timeframe | None, status: Status
 ) -> None:
     """Note an estimate that the window of planned work does not hold."""
     if window is None or timeframe is None or timeframe.latest is None:
@@ -76,7 +76,7 @@ def check_in_window(
         reading.fault((*loc, "timeframe"), "timeframe ends outside the window", remedy)
 
 
-def read_expected(reading: Reading, loc: Loc, text: str, status: Status, at: datetime) -> datetime | None:
+def read_expected(reading: FaultSink, loc: Loc, text: str, status: Status, at: datetime) -> datetime | None:
     """Return when something is expected; that it does not lie after its own update is noted."""
     loc = (*loc, "expected_at")
     found = reading.attempt(loc, parse_instant, text, reading.zone)
@@ -99,7 +99,7 @@ def moved_estimate(
     return parse_timeframe(stretch, begins, zone, said.confidence)
 
 
-def _check_not_missing(reading: Reading) -> None:
+def _check_not_missing(reading: FaultSink) -> None:
     written = reading.written
     is_needed = written.kind is Kind.MAINTENANCE and written.updates[0].window is None
     if is_needed and not any("window" in place for place in reading.spoiled):
@@ -298,7 +298,7 @@ class Unfolding:
             next_clock=entry.next_update if is_clock_time(entry.next_update) else "",
             nothing_new=entry.nothing_new,
             internal=entry.internal,
-            words={name: Words(**words.model_dump()) for name, words in (entry.words or {}).items()},
+            words={name: AudienceWords(**words.model_dump()) for name, words in (entry.words or {}).items()},
             window=window,
             ended=ended,
             fixed=entry.fixed,

@@ -29,7 +29,7 @@ Loc = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class YamlPlace:
     """Where a value stands, from 1. `key_*`: where its key, or itself, starts; `flow`: inside { } or [ ]."""
 
     line: int
@@ -47,7 +47,7 @@ class YamlDocument:
 
     name: str
     data: Any = None
-    places: dict[Loc, Place] = field(default_factory=dict)
+    places: dict[Loc, YamlPlace] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
 
     def place(self, loc: Loc) -> tuple[int, int]:
@@ -76,7 +76,7 @@ class YamlDocument:
         line, column = self.key_place(loc) if key else self.place(loc)
         return Fault(self.name, line, column, _shown(what), _shown(remedy))
 
-    def _nearest(self, loc: Loc) -> Place | None:
+    def _nearest(self, loc: Loc) -> YamlPlace | None:
         return next((self.places[loc[:n]] for n in range(len(loc), -1, -1) if loc[:n] in self.places), None)
 
 
@@ -294,7 +294,7 @@ class _Builder:
         first, begin, last = event.start_mark, key.start_mark, end.end_mark
         if isinstance(event, ScalarEvent) and event.style is None and not event.value:
             first = key.end_mark  # nothing is written: the place is the key's colon
-        self.document.places[loc] = Place(
+        self.document.places[loc] = YamlPlace(
             first.line + 1,
             first.column + 1,
             begin.line + 1,

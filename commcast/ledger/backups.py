@@ -18,14 +18,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from commcast.files import sync_folder
-from commcast.ledger.files import named_errors
+from commcast.ledger.location import named_errors
 
 MARK_NAME = "generation"
 _LONGEST = 4096  # bytes of a mark that are read
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class BackupMark:
     """The highest generation that was seen of a desk's ledger, `at` (ISO 8601, UTC) and on which `host`.
 
     `ledger` names it, see `name_of`.
@@ -43,9 +43,11 @@ def name_of(secret: bytes) -> str:
     return hashlib.sha256(b"name of the ledger\0" + secret).hexdigest()[:16]
 
 
-def new_mark(desk: str, name: str, generation: int) -> Mark:
+def new_mark(desk: str, name: str, generation: int) -> BackupMark:
     """Return the mark of a generation that was committed just now on this host."""
-    return Mark(desk, name, generation, datetime.now(UTC).isoformat(timespec="seconds"), socket.gethostname())
+    return BackupMark(
+        desk, name, generation, datetime.now(UTC).isoformat(timespec="seconds"), socket.gethostname()
+    )
 
 
 def places(path: Path) -> tuple[Path, ...]:
@@ -62,7 +64,7 @@ def places(path: Path) -> tuple[Path, ...]:
     return (beside, state / "commcast" / "generations" / key)
 
 
-def read_marks(path: Path, desk: str) -> tuple[Mark, ...]:
+def read_marks(path: Path, desk: str) -> tuple[BackupMark, ...]:
     """Return the marks of this desk that can be read.
 
     They are to be read before the ledger is, which may come further meanwhile.
@@ -71,7 +73,7 @@ def read_marks(path: Path, desk: str) -> tuple[Mark, ...]:
     return tuple(mark for mark in found if mark is not None and mark.desk == desk)
 
 
-def write_marks(path: Path, mark: Mark, *, anew: bool = False) -> None:
+def write_marks(path: Path, mark: BackupMark, *, anew: bool = False) -> None:
     """Write a mark, durably; a higher one of the same ledger stays, unless it is set `anew`.
 
     Raises LedgerError where the one beside the ledger cannot be written. The other one is written where that
@@ -83,7 +85,7 @@ def write_marks(path: Path, mark: Mark, *, anew: bool = False) -> None:
     bring_up(others, mark, anew=anew)
 
 
-def bring_up(marks: Iterable[Path], mark: Mark, *, anew: bool = False) -> None:
+def bring_up(marks: Iterable[Path], mark: BackupMark, *, anew: bool = False) -> None:
     """Write a mark to each of these places that takes it."""
     for place in marks:
         if not mark.generation and not place.exists():
@@ -95,7 +97,7 @@ def bring_up(marks: Iterable[Path], mark: Mark, *, anew: bool = False) -> None:
             continue  # a second pair of eyes; doctor tells where it is missing
 
 
-def doubt(path: Path, marks: Iterable[Mark], name: str, generation: int) -> str:
+def doubt(path: Path, marks: Iterable[BackupMark], name: str, generation: int) -> str:
     """Return why a ledger is not the one that sent from here last, "" where nothing speaks against it."""
     for mark in marks:
         seen = f"seen {mark.at.replace('T', ' ').replace('+00:00', ' UTC')} on {mark.host}"
@@ -127,7 +129,7 @@ def _state_folder() -> Path | None:
         return None
 
 
-def _read(place: Path) -> Mark | None:
+def _read(place: Path) -> BackupMark | None:
     try:
         handle = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -140,7 +142,7 @@ def _read(place: Path) -> Mark | None:
         os.close(handle)
 
 
-def _write(place: Path, mark: Mark, *, anew: bool) -> None:
+def _write(place: Path, mark: BackupMark, *, anew: bool) -> None:
     """Write in place: less than a sector, its checksum tells where it was torn, and no other file is left."""
     is_new = not place.exists()
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -160,17 +162,17 @@ def _write(place: Path, mark: Mark, *, anew: bool) -> None:
         sync_folder(place.parent)
 
 
-def _written(mark: Mark) -> bytes:
+def _written(mark: BackupMark) -> bytes:
     line = json.dumps(asdict(mark))
     return f"{line}\n{_sum(line)}\n".encode()
 
 
-def _parsed(content: bytes) -> Mark | None:
+def _parsed(content: bytes) -> BackupMark | None:
     line, _, rest = content.decode("utf-8", "replace").partition("\n")
     if rest.strip() != _sum(line):
         return None
     try:
-        return Mark(**json.loads(line))
+        return BackupMark(**json.loads(line))
     except (TypeError, ValueError):
         return None  # written by a later version, which knows more
 

@@ -21,11 +21,11 @@ from typing import Any, Self
 
 from sqlalchemy import Connection
 
-from commcast.ledger import schema
-from commcast.ledger.files import named_errors
-from commcast.ledger.freeze import Broadcast, check_still_filling
-from commcast.ledger.schema import insert_unless_there, stamp
+from commcast.ledger import tables
+from commcast.ledger.broadcasts import Broadcast, check_still_filling
+from commcast.ledger.location import named_errors
 from commcast.ledger.store import Ledger
+from commcast.ledger.tables import insert_unless_there, stamp
 
 # key, address, audience, composition, recipient as JSON, digest, state, reason, not_before, expires_at
 GatheredRow = tuple[str, str, str, int | None, str, str, str, str, str | None, str | None]
@@ -178,4 +178,4 @@ def add_in_order(
         for row in sorted(rows)
     ]
     if values:
-        connection.execute(insert_unless_there(connection, schema.delivery), values)
+        connection.execute(insert_unless_there(connection, tables.delivery), values)

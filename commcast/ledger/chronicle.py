@@ -9,13 +9,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, insert, or_, select
 
-from commcast.ledger import schema
-from commcast.ledger.schema import State, stamp, unstamp
+from commcast.ledger import tables
+from commcast.ledger.tables import State, stamp, unstamp
 from commcast.ledger.unknowns import What
 from commcast.model.incident import Channel, NextWord
 
-_release, _broadcast, _composition = schema.release, schema.broadcast, schema.composition
-_delivery, _act = schema.delivery, schema.act
+_release, _broadcast, _composition = tables.release, tables.broadcast, tables.composition
+_delivery, _act = tables.delivery, tables.act
 
 _TOLD = (State.ACCEPTED, State.UNKNOWN)
 _NOBODY = "hears nothing"  # how the reasons of plan.people begin for somebody who opted out or was refused
@@ -56,7 +56,7 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class CountedOutcome:
     """Deliveries of one broadcast to one audience that ended alike, and when the first and last did.
 
     `reason` is there for skipped ones alone, without what differs from person to person. `number` is the
@@ -123,7 +123,7 @@ def read_released(connection: Connection, scope: Scope) -> tuple[Released, ...]:
     )
 
 
-def read_counted(connection: Connection, scope: Scope) -> tuple[Counted, ...]:
+def read_counted(connection: Connection, scope: Scope) -> tuple[CountedOutcome, ...]:
     """Return what became of every broadcast's deliveries, in the order things were said."""
     d, b = _delivery.c, _broadcast.c
     reason = case(
@@ -154,7 +154,7 @@ def read_counted(connection: Connection, scope: Scope) -> tuple[Counted, ...]:
         .order_by(b.id, counts.c.audience, counts.c.state)
     )
     return tuple(
-        Counted(
+        CountedOutcome(
             row[0],
             row[1],
             row[2],
@@ -283,8 +283,8 @@ def _promises_time() -> ColumnElement[bool]:
     return or_(_broadcast.c.channel == Channel.EMAIL, word == NextWord.UPDATE.value)
 
 
-_feedback, _delivery = schema.feedback, schema.delivery
-_composition = schema.composition
+_feedback, _delivery = tables.feedback, tables.delivery
+_composition = tables.composition
 
 _TEXTS_MEASURED = 500  # different texts that are measured; of more, those that most readers got
 

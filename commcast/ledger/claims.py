@@ -21,8 +21,18 @@ from sqlalchemy import (
     update,
 )
 
-from commcast.ledger import schema
-from commcast.ledger.schema import (
+from commcast.ledger import tables
+from commcast.ledger.settle import (
+    SendLimit,
+    Settlement,
+    closed_until,
+    free_from,
+    next_slot,
+    room,
+    settle,
+    take_slots,
+)
+from commcast.ledger.tables import (
     ALL_INCIDENTS,
     IS_PENDING,
     BroadcastState,
@@ -34,18 +44,8 @@ from commcast.ledger.schema import (
     listed,
     stamp,
 )
-from commcast.ledger.settle import (
-    Pace,
-    Settlement,
-    closed_until,
-    free_from,
-    next_slot,
-    room,
-    settle,
-    take_slots,
-)
 
-_broadcast, _delivery = schema.broadcast, schema.delivery
+_broadcast, _delivery = tables.broadcast, tables.delivery
 
 
 class Ripe(NamedTuple):
@@ -65,7 +65,7 @@ def waiting(connection: Connection, broadcast: int) -> tuple[int, datetime | Non
             _delivery.c.broadcast == broadcast, IS_PENDING
         )
     ).one()
-    return int(row[0]), schema.unstamp(row[1])
+    return int(row[0]), tables.unstamp(row[1])
 
 
 def planned(connection: Connection, broadcast: int, now: datetime) -> tuple[int, datetime | None]:
@@ -78,7 +78,7 @@ def planned(connection: Connection, broadcast: int, now: datetime) -> tuple[int,
             _delivery.c.not_before > stamp(now),
         )
     ).one()
-    return int(row[0]), schema.unstamp(row[1])
+    return int(row[0]), tables.unstamp(row[1])
 
 
 def ripe_now(connection: Connection, now: datetime, incident: str = "") -> Iterator[Ripe]:
@@ -107,7 +107,7 @@ def ripe_now(connection: Connection, now: datetime, incident: str = "") -> Itera
         yield Ripe(*row)
 
 
-_suppression, _stop = schema.suppression, schema.stop
+_suppression, _stop = tables.suppression, tables.stop
 _this = _broadcast.alias()
 
 NO_SUCH_WAIT = timedelta(hours=2)  # longer than any wait that is ever written
@@ -167,7 +167,7 @@ def settle_and_claim(
     owner: str,
     lease: timedelta,
     now: datetime,
-    limit: Pace | None = None,
+    limit: SendLimit | None = None,
     waits: bool = True,
 ) -> Turn:
     """Record answers and claim up to `count` further deliveries of a frozen broadcast, in one transaction.

@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, or_, select
 
-from commcast.ledger import schema
-from commcast.ledger.corrections import NOTHING_HEARD, misheard
+from commcast.ledger import tables
 from commcast.ledger.oncall import last_tick
 from commcast.ledger.releases import read_releases, stops_in_force
-from commcast.ledger.schema import (
+from commcast.ledger.suppressions import erased_among, suppressed_among
+from commcast.ledger.tables import (
     MAYBE_TOLD,
     WAITING,
     BroadcastState,
@@ -22,11 +22,11 @@ from commcast.ledger.schema import (
     said_to_readers,
     unstamp,
 )
-from commcast.ledger.suppressions import erased_among, suppressed_among
+from commcast.ledger.wrong_words import NOTHING_HEARD, told_wrong
+from commcast.model.history import History, ReaderHistory, Said, WrongWords
 from commcast.model.incident import Channel, NextWord
-from commcast.model.standing import IncidentStanding, Misstated, PersonStanding, Said
 
-_broadcast, _composition, _delivery = schema.broadcast, schema.composition, schema.delivery
+_broadcast, _composition, _delivery = tables.broadcast, tables.composition, tables.delivery
 
 # Who waits may be told at any moment by another process: the end is made ready for them too, and the freeze
 # takes it back where they were not told (`finish_freeze`).
@@ -46,7 +46,7 @@ class ToldPerson:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class OutcomeTally:
     """How many deliveries of one notice over one channel to one audience are in one state, and why."""
 
     incident: str
@@ -80,16 +80,16 @@ class Told:
     receipt_detail: str = ""
 
 
-def standings(
+def histories(
     connection: Connection,
     secret: bytes,
     incident: str,
     notice: str,
     channel: str,
     keys: Sequence[str],
-    misstated: Sequence[Misstated] = (),
+    wrong_words: Sequence[WrongWords] = (),
     merged: Sequence[str] = (),
-) -> dict[str, PersonStanding]:
+) -> dict[str, ReaderHistory]:
     """Return what the ledger knows of those of `keys` it knows at all; the erased are found by their hash.
 
     `misstated` is what was said wrongly on this channel; whoever heard of the incidents that were `merged`
@@ -98,15 +98,15 @@ def standings(
     heard = _heard(connection, secret, (incident, *merged), notice, channel, keys)
     suppressed = suppressed_among(connection, secret, channel, keys)
     known = heard.states.keys() | heard.earlier | suppressed.keys()
-    wrong = misheard(connection, incident, channel, keys, misstated)
+    wrong = told_wrong(connection, incident, channel, keys, wrong_words)
     return {
-        key: PersonStanding(
+        key: ReaderHistory(
             heard.states.get(key, ""),
             key in heard.told,
             suppressed.get(key, ""),
             promised=heard.promised.get(key),
             is_known=key in heard.earlier,
-            misheard=wrong.get(key, NOTHING_HEARD).wrong,
+            told_wrong=wrong.get(key, NOTHING_HEARD).wrong,
             waits=wrong.get(key, NOTHING_HEARD).waits,
             heard=wrong.get(key, NOTHING_HEARD).up_to,
         )
@@ -253,7 +253,7 @@ def count_skipped(connection: Connection, incident: str, notices: Collection[str
     return connection.execute(select(func.count()).where(*wanted)).scalar_one()
 
 
-def tallies(connection: Connection, incident: str | None = None) -> tuple[Tally, ...]:
+def tallies(connection: Connection, incident: str | None = None) -> tuple[OutcomeTally, ...]:
     """Return counts by notice, channel, audience, state and reason, in the order things were said.
 
     Without an incident those of all; what its own people were told is no incident, and not among them.
@@ -280,7 +280,7 @@ def tallies(connection: Connection, incident: str | None = None) -> tuple[Tally,
         .order_by(d.broadcast, d.audience, d.state)
     )
     return tuple(
-        Tally(
+        OutcomeTally(
             row[0],
             row[1],
             row[2],
@@ -346,7 +346,7 @@ def promised(connection: Connection, broadcast: int) -> dict[str, datetime]:
     return {audience: by for audience, by in found.items() if by is not None}
 
 
-def incident_standing(connection: Connection, incident: str) -> IncidentStanding:
+def incident_history(connection: Connection, incident: str) -> History:
     """Return what was released and said of an incident, and whether it is stopped."""
     frozen = connection.execute(
         select(_broadcast.c.notice, _broadcast.c.channel, _broadcast.c.number).where(
@@ -358,7 +358,7 @@ def incident_standing(connection: Connection, incident: str) -> IncidentStanding
         channel = Channel(row.channel)
         told_up_to[channel] = max(row.number, told_up_to.get(channel, 0))
     stops = stops_in_force(connection, incident)
-    return IncidentStanding(
+    return History(
         releases=read_releases(connection, incident),
         begun=frozenset((row.notice, Channel(row.channel)) for row in frozen),
         told_up_to=told_up_to,

@@ -10,13 +10,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, not_, or_, select, update
 
-from commcast.ledger import schema
-from commcast.ledger.schema import OWN_STORY, State, insert_unless_there, stamp, unstamp
+from commcast.ledger import tables
 from commcast.ledger.settle import current_owner
+from commcast.ledger.tables import OWN_STORY, State, insert_unless_there, stamp, unstamp
 from commcast.model.drift import Drift, drift_of
-from commcast.model.duty import HandOver
+from commcast.model.duty import Handover
 
-_duty = schema.duty
+_duty = tables.duty
 
 
 def offer(
@@ -51,22 +51,22 @@ def take(connection: Connection, incident: str, person: str, *, by: str, now: da
     return False
 
 
-def handovers(connection: Connection, incident: str) -> tuple[HandOver, ...]:
+def handovers(connection: Connection, incident: str) -> tuple[Handover, ...]:
     """Return an incident's hand-overs in the order in which they were made."""
     rows = connection.execute(select(_duty).where(_duty.c.incident == incident).order_by(_duty.c.id))
     return tuple(_hand_over(row) for row in rows)
 
 
-def handovers_of_all(connection: Connection) -> Mapping[str, tuple[HandOver, ...]]:
+def handovers_of_all(connection: Connection) -> Mapping[str, tuple[Handover, ...]]:
     """Return the hand-overs of every incident that has any."""
-    found: defaultdict[str, list[HandOver]] = defaultdict(list)
+    found: defaultdict[str, list[Handover]] = defaultdict(list)
     for row in connection.execute(select(_duty).order_by(_duty.c.id)):
         found[row.incident].append(_hand_over(row))
     return {incident: tuple(each) for incident, each in found.items()}
 
 
-def _hand_over(row: Row[Any]) -> HandOver:
-    return HandOver(
+def _hand_over(row: Row[Any]) -> Handover:
+    return Handover(
         person=row.person,
         offered_by=row.offered_by,
         offered_at=datetime.fromisoformat(row.offered_at),
@@ -76,7 +76,7 @@ def _hand_over(row: Row[Any]) -> HandOver:
     )
 
 
-_call = schema.call
+_call = tables.call
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +130,8 @@ def calls(connection: Connection, incident: str) -> tuple[Call, ...]:
 
 def failures(connection: Connection, incident: str, nudge: str) -> tuple[str, ...] | None:
     """Return why a nudge reached nobody by any way, None where it did, may have, or may yet."""
-    sent = select(schema.delivery.c.state, schema.delivery.c.reason).where(
-        schema.delivery.c.incident == schema.OWN_STORY + incident, schema.delivery.c.notice == nudge
+    sent = select(tables.delivery.c.state, tables.delivery.c.reason).where(
+        tables.delivery.c.incident == tables.OWN_STORY + incident, tables.delivery.c.notice == nudge
     )
     called = select(_call.c.state, _call.c.detail).where(
         _call.c.incident == incident, _call.c.notice == nudge
@@ -148,16 +148,16 @@ def nudges_given(connection: Connection, incident: str, *, with_command: bool = 
     `with_command` leaves out those whose command nobody has begun to run: a run that died between a nudge's
     messages and its command has woken nobody who sleeps.
     """
-    own = schema.OWN_STORY + incident
-    by_message = select(schema.broadcast.c.notice).where(
-        schema.broadcast.c.incident == own, schema.broadcast.c.state == schema.BroadcastState.FROZEN
+    own = tables.OWN_STORY + incident
+    by_message = select(tables.broadcast.c.notice).where(
+        tables.broadcast.c.incident == own, tables.broadcast.c.state == tables.BroadcastState.FROZEN
     )
     by_call = select(_call.c.notice).where(_call.c.incident == incident)
     given = by_call if with_command else by_message.union(by_call)
     return frozenset(connection.execute(given).scalars())
 
 
-_delivery, _call = schema.delivery, schema.call
+_delivery, _call = tables.delivery, tables.call
 
 
 def _is_nudge(notice: ColumnElement[str]) -> ColumnElement[bool]:
@@ -185,7 +185,7 @@ _OF_CALLS = select(_call).where(_is_nudge(_call.c.notice)).order_by(_call.c.at)
 
 
 @dataclass(frozen=True, slots=True)
-class Nudged:
+class LastNudge:
     """The last nudge of an incident: who was to hear of it over which channel, and what became of that.
 
     `people` are (name, channel, state); `called` is the state of the command that wakes somebody, "" where it
@@ -199,30 +199,30 @@ class Nudged:
     detail: str = ""
 
 
-def last_nudges(connection: Connection) -> Mapping[str, Nudged]:
+def last_nudges(connection: Connection) -> Mapping[str, LastNudge]:
     """Return the last nudge of every incident that had one, by the incident's id."""
-    found: dict[str, Nudged] = {}
+    found: dict[str, LastNudge] = {}
     for row in connection.execute(_OF_NUDGES):
         name, at = row.incident.removeprefix(OWN_STORY), datetime.fromisoformat(row.changed_at)
         last = found.get(name)
         if last is None or last.notice != row.notice:
-            last = Nudged(row.notice, at)
+            last = LastNudge(row.notice, at)
         who = (str(row.recipient.get("name") or row.audience), row.channel, row.state)
-        found[name] = Nudged(row.notice, max(at, last.at), (*last.people, who))
+        found[name] = LastNudge(row.notice, max(at, last.at), (*last.people, who))
     for row in connection.execute(_OF_CALLS):
         name, at = row.incident, datetime.fromisoformat(row.at)
         last = found.get(name)
         if last is not None and last.notice == row.notice:
-            found[name] = Nudged(last.notice, max(at, last.at), last.people, row.state, row.detail)
+            found[name] = LastNudge(last.notice, max(at, last.at), last.people, row.state, row.detail)
         elif last is None or last.at < at:
-            found[name] = Nudged(row.notice, at, (), row.state, row.detail)
+            found[name] = LastNudge(row.notice, at, (), row.state, row.detail)
     return found
 
 
 TICKS_KEPT = 10_000  # about a week of one a minute
 LOOKED_BACK, MOST_LOOKED_AT = timedelta(days=1), 500
 
-_tick = schema.tick
+_tick = tables.tick
 
 
 def record_tick(connection: Connection, now: datetime) -> None:

@@ -9,16 +9,16 @@ from datetime import datetime
 
 from sqlalchemy import Connection, and_, func, or_, select
 
-from commcast.ledger import schema
+from commcast.ledger import tables
 from commcast.ledger.receipts import receipts_by_incident
 from commcast.ledger.releases import stops_in_force
-from commcast.ledger.schema import ALL_INCIDENTS, MAYBE_TOLD, State, said_to_readers, unstamp
+from commcast.ledger.tables import ALL_INCIDENTS, MAYBE_TOLD, State, said_to_readers, unstamp
+from commcast.model.history import AudienceProgress, Heard, NewestRelease, audience_progress
 from commcast.model.incident import END_STATUSES, Channel, NextWord, Status
 from commcast.model.release import ELSEWHERE
-from commcast.model.standing import AudienceStanding, Heard, NewestRelease, standing_of_audience
 
-_release, _broadcast = schema.release, schema.broadcast
-_composition, _delivery = schema.composition, schema.delivery
+_release, _broadcast = tables.release, tables.broadcast
+_composition, _delivery = tables.composition, tables.delivery
 
 _KNOWN_TO_BE_TOLD = (State.ACCEPTED, State.UNKNOWN)
 
@@ -41,7 +41,7 @@ class Overview:
     number: int
     elsewhere: bool
     released_at: datetime
-    audiences: tuple[AudienceStanding, ...] = ()
+    audiences: tuple[AudienceProgress, ...] = ()
     told_at: datetime | None = None
     first_told_at: datetime | None = None
     counts: Counter[str] = field(default_factory=Counter)
@@ -53,7 +53,7 @@ class Overview:
         return self.status in END_STATUSES
 
 
-def count_broadcasts(connection: Connection) -> tuple[Counted, ...]:
+def count_broadcasts(connection: Connection) -> tuple[BroadcastCounts, ...]:
     """Return the counts of every broadcast to readers, oldest first: one look at each delivery."""
     d = _delivery.c
     rows = connection.execute(
@@ -64,7 +64,7 @@ def count_broadcasts(connection: Connection) -> tuple[Counted, ...]:
     to_readers = said_to_readers(_broadcast.c.incident)
     named = connection.execute(select(_broadcast).where(to_readers).order_by(_broadcast.c.id))
     found = {
-        row.id: Counted(
+        row.id: BroadcastCounts(
             row.incident, row.notice, row.number, row.channel, datetime.fromisoformat(row.created_at)
         )
         for row in named
@@ -79,7 +79,9 @@ def count_broadcasts(connection: Connection) -> tuple[Counted, ...]:
     return tuple(found.values())
 
 
-def overviews(connection: Connection, counted: Iterable[Counted] | None = None) -> dict[str, Overview]:
+def overviews(
+    connection: Connection, counted: Iterable[BroadcastCounts] | None = None
+) -> dict[str, Overview]:
     """Return every incident that anything was released of, by its id.
 
     `counted` are the counts of this very moment, where the caller has them.
@@ -97,7 +99,7 @@ def overviews(connection: Connection, counted: Iterable[Counted] | None = None) 
     for (incident, audience), parts in heard.items():
         overview = found[incident]
         newest = NewestRelease(overview.number, overview.is_over, overview.elsewhere)
-        overview.audiences += (standing_of_audience(audience, parts, newest),)
+        overview.audiences += (audience_progress(audience, parts, newest),)
     for incident, receipts in receipts_by_incident(connection).items():
         if incident in found:
             found[incident].receipts = receipts
@@ -115,7 +117,7 @@ class Part:
     told_at: datetime | None = None
     promised: datetime | None = None
 
-    def heard(self, broadcast: Counted) -> Heard:
+    def heard(self, broadcast: BroadcastCounts) -> Heard:
         counts = self.counts
         return Heard(
             broadcast.notice,
@@ -130,7 +132,7 @@ class Part:
 
 
 @dataclass(slots=True)
-class Counted:
+class BroadcastCounts:
     """One broadcast's deliveries by state, when it was frozen, and when the last of its readers was told."""
 
     incident: str
@@ -172,7 +174,7 @@ class UnderWay:
         return sum(self.counts.get(state, 0) for state in (State.ACCEPTED, State.REJECTED, State.UNKNOWN))
 
 
-def under_way(counted: Iterable[Counted]) -> tuple[UnderWay, ...]:
+def under_way(counted: Iterable[BroadcastCounts]) -> tuple[UnderWay, ...]:
     """Return the broadcasts that are being sent, or wait to be, oldest first."""
     return tuple(
         UnderWay(each.incident, each.notice, each.channel, each.counts)

@@ -15,13 +15,13 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
-from commcast.ledger import schema
-from commcast.ledger.schema import State, stamp, unstamp
+from commcast.ledger import tables
 from commcast.ledger.suppressions import Suppression, erased_key, suppress_new
+from commcast.ledger.tables import State, stamp, unstamp
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
 
-_delivery = schema.delivery
+_delivery = tables.delivery
 
 # How long before a word that names only an address a message to it may have been handed over.
 WITHIN = timedelta(hours=72)
@@ -53,7 +53,7 @@ class Joined:
 
 
 @dataclass(slots=True)
-class _Row:
+class _AcceptedRow:
     """An accepted delivery with the receipt it has so far; `address` is empty where it was erased."""
 
     id: int
@@ -109,7 +109,7 @@ def join_receipts(
     """
     receipts = [replace(each, at=min(max(each.at, _BEGINNING), _END)) for each in receipts]
     rows = _Rows(connection, secret, provider, channel, receipts)
-    joined, changed, silenced = Joined(), dict[int, _Row](), list[Suppression]()
+    joined, changed, silenced = Joined(), dict[int, _AcceptedRow](), list[Suppression]()
     for receipt in receipts:
         spoken_of = [*_spoken_of(receipt, rows)]
         joined.foreign += not spoken_of
@@ -143,16 +143,16 @@ class _Rows:
             _delivery.c.provider == provider,
             _delivery.c.channel == channel,
         )
-        self._by_id: dict[str, list[_Row]] = {}
-        self._by_key: dict[str, list[_Row]] = {}
-        self._known: dict[int, _Row] = {}
+        self._by_id: dict[str, list[_AcceptedRow]] = {}
+        self._by_key: dict[str, list[_AcceptedRow]] = {}
+        self._known: dict[int, _AcceptedRow] = {}
         self._find_ids([each.provider_id for each in receipts if each.provider_id and not each.key])
         self._find_keys(secret, [each for each in receipts if each.key])
 
-    def with_id(self, provider_id: str) -> Sequence[_Row]:
+    def with_id(self, provider_id: str) -> Sequence[_AcceptedRow]:
         return self._by_id.get(provider_id, ())
 
-    def to(self, key: str) -> Sequence[_Row]:
+    def to(self, key: str) -> Sequence[_AcceptedRow]:
         """Return the deliveries to an address in the order in which they were handed over."""
         return self._by_key.get(key, ())
 
@@ -172,7 +172,7 @@ class _Rows:
         for row in self._select(_delivery.c.key.in_([*keys, *by_hash]), *young):
             self._by_key.setdefault(by_hash.get(row.key, row.key), []).append(row)
 
-    def _select(self, *where: Any) -> Iterator[_Row]:
+    def _select(self, *where: Any) -> Iterator[_AcceptedRow]:
         """Yield rows, locked where the database locks rows; one that is met again is the same object."""
         d = _delivery.c
         found = self._connection.execute(
@@ -187,7 +187,7 @@ class _Rows:
         for row in found:
             yield self._known.setdefault(
                 row.id,
-                _Row(
+                _AcceptedRow(
                     row.id,
                     row.key,
                     row.address,
@@ -200,7 +200,7 @@ class _Rows:
             )
 
 
-def _spoken_of(receipt: Receipt, rows: _Rows) -> Iterator[tuple[_Row, Receipt]]:
+def _spoken_of(receipt: Receipt, rows: _Rows) -> Iterator[tuple[_AcceptedRow, Receipt]]:
     """Yield the deliveries that a receipt speaks of, each with what it says of that one."""
     if receipt.provider_id:
         found = rows.to(receipt.key) if receipt.key else rows.with_id(receipt.provider_id)
@@ -215,7 +215,7 @@ def _spoken_of(receipt: Receipt, rows: _Rows) -> Iterator[tuple[_Row, Receipt]]:
         yield from ((row, dropped) for row in rows.to(receipt.key)[len(before) :])
 
 
-def _weigh(row: _Row, said: Receipt) -> bool:
+def _weigh(row: _AcceptedRow, said: Receipt) -> bool:
     """Put into `row` what is to be kept of its receipt and this one; return whether that is news."""
     detail = harmless(said.detail) if row.address else ""
     if not row.receipt:
@@ -237,7 +237,7 @@ def _weigh(row: _Row, said: Receipt) -> bool:
     return True
 
 
-def _bounced_later(words: str, row: _Row) -> str:
+def _bounced_later(words: str, row: _AcceptedRow) -> str:
     return f"bounced later: {words}".removesuffix(": ") if row.address else ""
 
 

@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, union, update
 
 from commcast.incidents.load import Judged
-from commcast.ledger import schema
-from commcast.ledger.schema import ALL_INCIDENTS, IS_OPEN, IS_PENDING, stamp
+from commcast.ledger import tables
+from commcast.ledger.tables import ALL_INCIDENTS, IS_OPEN, IS_PENDING, stamp
 from commcast.model.incident import END_STATUSES, Incident, Status, Update
 from commcast.model.release import ELSEWHERE, Release, digest, facts
 
-_release = schema.release
+_release = tables.release
 
 
 def record_release(
@@ -146,7 +146,7 @@ def incidents_by_digest(connection: Connection, digests: Iterable[str]) -> froze
     )
 
 
-_stop = schema.stop
+_stop = tables.stop
 _CORRECTING = ", until the correction is ready"
 
 
@@ -245,7 +245,7 @@ def title_of(connection: Connection, incident: str) -> str:
     return title or ""
 
 
-_broadcast, _delivery, _judged = schema.broadcast, schema.delivery, schema.judged
+_broadcast, _delivery, _judged = tables.broadcast, tables.delivery, tables.judged
 _AT_ONCE = 500  # paths in one statement: SQLite bounds how many values one may hold
 
 

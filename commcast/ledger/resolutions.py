@@ -10,14 +10,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, select, update
 
 from commcast.errors import DecisionNeeded
-from commcast.ledger import schema
+from commcast.ledger import tables
 from commcast.ledger.releases import stops_in_force
-from commcast.ledger.schema import WAITING, BroadcastState, State, stamp
+from commcast.ledger.tables import WAITING, BroadcastState, State, stamp
 from commcast.ledger.unknowns import Doubt, What, Which, chunks, put_acts, unless_erased
 from commcast.model.incident import END_STATUSES
 
-_broadcast, _delivery, _release = schema.broadcast, schema.delivery, schema.release
-_suppression, _act = schema.suppression, schema.act
+_broadcast, _delivery, _release = tables.broadcast, tables.delivery, tables.release
+_suppression, _act = tables.suppression, tables.act
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ def _decide(
     return frozenset(changed)
 
 
-_delivery, _act = schema.delivery, schema.act
+_delivery, _act = tables.delivery, tables.act
 
 ANOTHERS = "what was found there is another delivery's"
 _FIRST = "; at first: "  # in a reason: what was known before anybody asked

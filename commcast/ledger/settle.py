@@ -14,8 +14,8 @@ from pathlib import Path
 
 from sqlalchemy import Connection, String, Update, and_, bindparam, case, or_, select, update
 
-from commcast.ledger import schema
-from commcast.ledger.schema import (
+from commcast.ledger import tables
+from commcast.ledger.tables import (
     IS_OPEN,
     Prepared,
     State,
@@ -36,7 +36,7 @@ _CLOCK_WAS_WRONG = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class SendLimit:
     """A provider's limit. `per_second` is in messages, 0 for none; `batch` is how many go in one hand-over.
 
     `lead` is how long before its slot a claim has to be on disk.
@@ -83,7 +83,7 @@ def pauses(connection: Connection, now: datetime) -> dict[str, datetime]:
     return {name: until for name in found if (until := closed_until(connection, name, now))}
 
 
-def next_slot(connection: Connection, limit: Pace, now: datetime) -> datetime:
+def next_slot(connection: Connection, limit: SendLimit, now: datetime) -> datetime:
     """Return when the next hand-over may begin."""
     _ensure(connection, limit.provider)
     row = connection.execute(
@@ -95,18 +95,18 @@ def next_slot(connection: Connection, limit: Pace, now: datetime) -> datetime:
     return max(kept, soonest)
 
 
-def room(limit: Pace, slot: datetime, now: datetime) -> int:
+def room(limit: SendLimit, slot: datetime, now: datetime) -> int:
     """Return how many deliveries may be claimed now, the first of them for `slot`; 0 where it is far off."""
     ahead = now + limit.lead + max(HORIZON, limit.spacing) - slot
     return max(int(ahead / limit.spacing), 0) * limit.batch
 
 
-def free_from(limit: Pace, slot: datetime) -> datetime:
+def free_from(limit: SendLimit, slot: datetime) -> datetime:
     """Return from when on there is room, where `slot` is the next."""
     return slot + limit.spacing - limit.lead - max(HORIZON, limit.spacing)
 
 
-def take_slots(connection: Connection, limit: Pace, slot: datetime, count: int) -> tuple[datetime, ...]:
+def take_slots(connection: Connection, limit: SendLimit, slot: datetime, count: int) -> tuple[datetime, ...]:
     """Take a slot for each hand-over of `count` deliveries, from `slot` on, and return them."""
     slots = tuple(slot + number * limit.spacing for number in range(-(-count // limit.batch)))
     if slots:
@@ -177,7 +177,7 @@ def _read(path: str) -> str:
         return ""
 
 
-_delivery, _suppression = schema.delivery, schema.suppression
+_delivery, _suppression = tables.delivery, tables.suppression
 
 NO_ANSWER = "the run ended before the provider answered"
 

@@ -17,9 +17,18 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, select,
 from sqlalchemy.pool import QueuePool
 
 from commcast.errors import LedgerError
-from commcast.ledger import schema
-from commcast.ledger.backups import Mark, bring_up, doubt, name_of, new_mark, places, read_marks, write_marks
-from commcast.ledger.files import (
+from commcast.ledger import tables
+from commcast.ledger.backups import (
+    BackupMark,
+    bring_up,
+    doubt,
+    name_of,
+    new_mark,
+    places,
+    read_marks,
+    write_marks,
+)
+from commcast.ledger.location import (
     BUSY_SECONDS,
     FailedDisk,
     check_file,
@@ -38,11 +47,11 @@ def read_identity(engine: Engine, path: Path) -> dict[str, str]:
     with engine.connect() as connection:
         connection.execution_options(commcast_reads=True)
         revision = _revision(connection, path)
-    if revision != schema.REVISION:
+    if revision != tables.REVISION:
         _upgrade(engine, path, revision)
     with engine.connect() as connection:
         connection.execution_options(commcast_reads=True)
-        kept = {row.name: row.value for row in connection.execute(select(schema.meta))}
+        kept = {row.name: row.value for row in connection.execute(select(tables.meta))}
     if not kept.get("generation", "").isdecimal():
         raise LedgerError(f"{path}: is damaged: its generation is gone; restore it from a backup")
     return kept
@@ -243,7 +252,7 @@ def adopt_ledger(path: Path, desk: str, record: Callable[[Connection, str], None
     ledger = _opened(path, path, None)
     try:
         with ledger.write() as connection:
-            connection.execute(update(schema.meta).where(schema.meta.c.name == "desk").values(value=desk))
+            connection.execute(update(tables.meta).where(tables.meta.c.name == "desk").values(value=desk))
             name = name_of(ledger.secret)
             why = _doubt(ledger, marks, lost=lost)
             seen = max([mark.generation for mark in marks if mark.ledger == name], default=0)
@@ -256,7 +265,7 @@ def adopt_ledger(path: Path, desk: str, record: Callable[[Connection, str], None
     return open_ledger(path, desk)
 
 
-def _doubt(ledger: Ledger, marks: Sequence[Mark], *, lost: bool) -> str:
+def _doubt(ledger: Ledger, marks: Sequence[BackupMark], *, lost: bool) -> str:
     """Return why a ledger is not to be sent from; "" where nothing speaks against it."""
     if lost:
         return _lost(ledger.path)
@@ -274,7 +283,7 @@ def _lost(path: Path) -> str:
 
 
 def _generation(connection: Connection) -> int:
-    value = connection.execute(select(schema.meta.c.value).where(schema.meta.c.name == "generation"))
+    value = connection.execute(select(tables.meta.c.value).where(tables.meta.c.name == "generation"))
     return int(value.scalar_one())
 
 
@@ -282,7 +291,7 @@ def _rise(connection: Connection, above: int = 0) -> int:
     """Raise the generation, over `above` too, and return it."""
     generation = max(_generation(connection), above) + 1
     connection.execute(
-        update(schema.meta).where(schema.meta.c.name == "generation").values(value=str(generation))
+        update(tables.meta).where(tables.meta.c.name == "generation").values(value=str(generation))
     )
     return generation
 
@@ -340,11 +349,11 @@ def _opened(path: Path, file: Path, desk: str | None) -> Ledger:
 
 
 def _fill(connection: Connection, desk: str, secret: bytes) -> None:
-    schema.metadata.create_all(connection)
+    tables.metadata.create_all(connection)
     connection.execute(text("create table alembic_version (version_num varchar(32) not null primary key)"))
-    connection.execute(text("insert into alembic_version values (:revision)"), {"revision": schema.REVISION})
+    connection.execute(text("insert into alembic_version values (:revision)"), {"revision": tables.REVISION})
     kept = {"desk": desk, "secret": secret.hex(), "generation": "0"}
-    connection.execute(insert(schema.meta), [{"name": name, "value": value} for name, value in kept.items()])
+    connection.execute(insert(tables.meta), [{"name": name, "value": value} for name, value in kept.items()])
 
 
 def _engine(path: Path) -> Engine:

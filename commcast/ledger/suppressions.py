@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Select, and_, delete, func, insert, not_, or_, select, update
 
-from commcast.ledger import schema
-from commcast.ledger.schema import (
+from commcast.ledger import tables
+from commcast.ledger.tables import (
     IS_OPEN,
     IS_PENDING,
     MAYBE_TOLD,
@@ -25,10 +25,10 @@ from commcast.ledger.schema import (
     stamp,
     unstamp,
 )
+from commcast.model.history import ERASED
 from commcast.model.incident import Channel
-from commcast.model.standing import ERASED
 
-_suppression, _delivery = schema.suppression, schema.delivery
+_suppression, _delivery = tables.suppression, tables.delivery
 _ERASED_KEY = "erased:"  # and hexadecimal digits
 
 
@@ -174,7 +174,7 @@ def erased_key(secret: bytes, key: str) -> str:
     return _ERASED_KEY + hmac.digest(secret, b"erased\0" + key.encode(), "sha256").hex()[:40]
 
 
-_broadcast, _delivery, _meta = schema.broadcast, schema.delivery, schema.meta
+_broadcast, _delivery, _meta = tables.broadcast, tables.delivery, tables.meta
 
 LATELY = timedelta(hours=1)
 # A text may have been held for a night: so long ago the broadcast of one that went lately may have begun.

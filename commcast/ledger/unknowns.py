@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Row, case, func, insert, select, update
 
-from commcast.ledger import schema
+from commcast.ledger import tables
+from commcast.ledger.broadcasts import Broadcast
 from commcast.ledger.claims import Claim
-from commcast.ledger.freeze import Broadcast
-from commcast.ledger.schema import WAITING, BroadcastState, State, stamp
+from commcast.ledger.tables import WAITING, BroadcastState, State, stamp
 from commcast.model.release import ELSEWHERE
 
-_broadcast, _delivery, _act = schema.broadcast, schema.delivery, schema.act
+_broadcast, _delivery, _act = tables.broadcast, tables.delivery, tables.act
 
 _ROWS_A_STATEMENT = 500  # SQLite takes a bounded number of values in one statement
 _T = TypeVar("_T")
@@ -210,7 +210,7 @@ def _doubt(row: Row[Any]) -> Doubt:
     )
 
 
-_broadcast, _delivery, _release = schema.broadcast, schema.delivery, schema.release
+_broadcast, _delivery, _release = tables.broadcast, tables.delivery, tables.release
 
 REASON = "the ledger was restored: it may have been sent since"
 

@@ -10,7 +10,7 @@ from commcast.model.incident import Incident
 
 
 @dataclass(frozen=True, slots=True)
-class HandOver:
+class Handover:
     """An incident offered to a person of commcast.toml (its key), or taken by that person unasked.
 
     `offered_by` is who offered it, "" where it was taken unasked. `taken_at` is None as long as it is not
@@ -34,13 +34,13 @@ class OnDuty:
 
     owner: str | None
     backup: str | None
-    offered: HandOver | None = None
+    offered: Handover | None = None
 
 
 def who_is_on_duty(
     owner: str | None,
     backup: str | None,
-    handovers: Sequence[HandOver],
+    handovers: Sequence[Handover],
     *,
     owner_since: datetime | None = None,
 ) -> OnDuty:
@@ -59,11 +59,11 @@ def who_is_on_duty(
     return OnDuty(owner, backup, waits if waits and waits.person != owner else None)
 
 
-def _moved_at(each: HandOver) -> datetime:
+def _moved_at(each: Handover) -> datetime:
     return each.taken_at or each.offered_at
 
 
-def on_duty_for(incident: Incident, handovers: Sequence[HandOver]) -> OnDuty:
+def on_duty_for(incident: Incident, handovers: Sequence[Handover]) -> OnDuty:
     """Return who is on duty for an incident that could be read."""
     latest = incident.latest
     return who_is_on_duty(latest.owner, latest.backup, handovers, owner_since=owner_since(incident))

@@ -109,7 +109,7 @@ class Window(_Frozen):
     end: datetime
 
 
-class Words(_Frozen):
+class AudienceWords(_Frozen):
     """Other words for one audience (`for:`), the same facts. None keeps the update's own words."""
 
     issue: str | None = None
@@ -153,7 +153,7 @@ class Update(_Frozen):
     next_clock: str = Field("", exclude=True)
     nothing_new: str | None = None
     internal: str | None = None
-    words: Mapping[str, Words] = Field(default_factory=dict)
+    words: Mapping[str, AudienceWords] = Field(default_factory=dict)
     window: Window | None = None
     ended: datetime | None = None
     fixed: str | None = None

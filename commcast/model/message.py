@@ -98,7 +98,7 @@ Message = Email | Sms
 
 
 @dataclass(frozen=True, slots=True)
-class HandOver:
+class Delivery:
     """One delivery's finished message on its way to a provider. `delivery` is the ledger's row number."""
 
     delivery: int
@@ -157,7 +157,7 @@ class Outcome:
     opted_out: bool = False
 
 
-class Progress(Protocol):
+class DeliveryProgress(Protocol):
     """Hears how far a send is. All is told from one thread; what it does with it must not raise."""
 
     def freezing(self, rows: int) -> None:

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from commcast.config.settings import Config
-from commcast.model.duty import HandOver, on_duty_for
+from commcast.model.duty import Handover, on_duty_for
+from commcast.model.history import History, Said
 from commcast.model.incident import Channel, Incident, Kind, Update
-from commcast.model.standing import IncidentStanding, Said
 from commcast.model.times import short_duration
 from commcast.plan.cadence import interval, window_bound
 from commcast.plan.notices import (
@@ -72,7 +72,7 @@ class Nudge:
 
 def nudges_due(
     incident: Incident,
-    standing: IncidentStanding,
+    history: History,
     lines: Sequence[Due],
     config: Config,
     now: datetime,
@@ -87,10 +87,10 @@ def nudges_due(
     """
     found = [
         *_of_drafts(incident, drafted, now),
-        *_of_promises(incident, standing, lines, config, now),
-        *_of_estimate(incident, standing, now),
+        *_of_promises(incident, history, lines, config, now),
+        *_of_estimate(incident, history, now),
         *_of_stale(incident, lines),
-        *_of_unheard(incident, standing, lines, config, now),
+        *_of_unheard(incident, history, lines, config, now),
     ]
     return tuple(nudge for nudge in found if nudge.id not in nudged)
 
@@ -132,37 +132,37 @@ def _of_drafts(incident: Incident, drafted: Mapping[int, datetime], now: datetim
 
 def _of_promises(
     incident: Incident,
-    standing: IncidentStanding,
+    history: History,
     lines: Sequence[Due],
     config: Config,
     now: datetime,
 ) -> Iterator[Nudge]:
-    update = newest_released(incident, standing)
+    update = newest_released(incident, history)
     if update is None or update.is_end:
         return
-    spoken = [] if standing.stopped_by else lines  # nothing goes by itself of what somebody stopped
-    going = {line.notice.id for line in spoken if line.owed}
+    spoken = [] if history.stopped_by else lines  # nothing goes by itself of what somebody stopped
+    going = {line.notice.id for line in spoken if line.is_due}
     by_itself = [line.notice for line in spoken if line.from_ is not None]
     by_promise: defaultdict[datetime, list[Said]] = defaultdict(list)
-    for promised, said in _awaited(standing, lines):
+    for promised, said in _awaited(history, lines):
         by_promise[promised].append(said)
     for promised in sorted(by_promise):
         waiting = by_promise[promised]
         is_going = any(is_named_for(notice, promised) for notice in going)
-        is_asleep = any(holds_in_a_row(standing, said.channel, said.audience) for said in waiting)
+        is_asleep = any(holds_in_a_row(history, said.channel, said.audience) for said in waiting)
         mark, why = _mark(update, promised, waiting, now, is_first_hold=is_going and not is_asleep)
         if not mark:
             continue
         audiences = tuple(dict.fromkeys(said.audience for said in waiting))
         unheld = {said.audience for said in waiting if not _is_held(said, promised, by_itself)}
         yield Nudge(
-            nudge_id(name_of_promise(promised, waiting, standing.said), mark),
+            nudge_id(name_of_promise(promised, waiting, history.said), mark),
             why,
             _line_for(incident, update, promised, config),
             deadline=promised,
             audiences=audiences,
             held=tuple(name for name in audiences if name not in unheld),
-            note=_stop_note(incident, standing),
+            note=_stop_note(incident, history),
             # At the first statement that goes by itself the owner is likely asleep: from then on both.
             backup_too=why is not Why.PROMISE or is_asleep,
         )
@@ -178,8 +178,8 @@ def _is_held(said: Said, promised: datetime, by_itself: Iterable[Notice]) -> boo
     )
 
 
-def _stop_note(incident: Incident, standing: IncidentStanding) -> str:
-    by = standing.stopped_by
+def _stop_note(incident: Incident, history: History) -> str:
+    by = history.stopped_by
     return f"It is stopped by {by}; commcast resume {incident.id} lifts that." if by else ""
 
 
@@ -194,13 +194,13 @@ def _of_stale(incident: Incident, lines: Sequence[Due]) -> Iterator[Nudge]:
 
 
 def _of_unheard(
-    incident: Incident, standing: IncidentStanding, lines: Sequence[Due], config: Config, now: datetime
+    incident: Incident, history: History, lines: Sequence[Due], config: Config, now: datetime
 ) -> Iterator[Nudge]:
     """Wake where all there was to say reached nobody: held for a night and dropped, or nobody may hear it."""
-    update = newest_released(incident, standing)
-    if update is None or update.is_end or standing.said:
+    update = newest_released(incident, history)
+    if update is None or update.is_end or history.said:
         return
-    frozen = [line.notice for line in lines if (line.notice.id, line.notice.channel) in standing.begun]
+    frozen = [line.notice for line in lines if (line.notice.id, line.notice.channel) in history.begun]
     promised = [by for notice in frozen for name in notice.audiences if (by := notice.next_update_by[name])]
     if promised and now >= max(promised):
         note = f"Nobody has heard of it yet: update {update.number} reached no reader (commcast log says why)"
@@ -208,22 +208,22 @@ def _of_unheard(
         yield Nudge(nudge_id("unheard", update.number), Why.LATE, line, backup_too=True, note=note)
 
 
-def _awaited(standing: IncidentStanding, lines: Sequence[Due]) -> Iterator[tuple[datetime, Said]]:
+def _awaited(history: History, lines: Sequence[Due]) -> Iterator[tuple[datetime, Said]]:
     """Yield each promise that readers wait for, and the words that made it.
 
     Words that reached nobody yet make a promise, and leave the one before them standing. A promise of texts
     that nothing keeps by itself is a person's to keep.
     """
-    told = _told_by(standing.said)
-    heard = _told_by([said for said in standing.said if said.heard])
+    told = _told_by(history.said)
+    heard = _told_by([said for said in history.said if said.heard])
     for said in (*told.values(), *(said for name, said in heard.items() if not told[name].heard)):
         if said.promised is not None:
             yield said.promised, said
     for line in lines:
         promised = line.notice.keeps
-        by_itself = not standing.stopped_by and (line.owed or line.from_ is not None)
+        by_itself = not history.stopped_by and (line.is_due or line.from_ is not None)
         if promised is not None and not by_itself:
-            made = [each for each in standing.said if promised in each.text_promises]
+            made = [each for each in history.said if promised in each.text_promises]
             yield promised, next(each for each in reversed(made) if each.audience in line.notice.audiences)
 
 
@@ -263,9 +263,9 @@ def _line_for(incident: Incident, update: Update, promised: datetime, config: Co
     return update_line(incident, update, config)
 
 
-def _of_estimate(incident: Incident, standing: IncidentStanding, now: datetime) -> Iterator[Nudge]:
-    update = newest_released(incident, standing)
-    if update is None or not standing.said:
+def _of_estimate(incident: Incident, history: History, now: datetime) -> Iterator[Nudge]:
+    update = newest_released(incident, history)
+    if update is None or not history.said:
         return
     latest = update.timeframe.latest
     if update.is_end or update.window is not None or latest is None or now < latest:
@@ -279,7 +279,7 @@ NOT_TAKEN = timedelta(minutes=10)  # after so long both are told once more that 
 
 def handing_nudges(
     incident: Incident,
-    handovers: Sequence[HandOver],
+    handovers: Sequence[Handover],
     config: Config,
     now: datetime,
     *,
@@ -305,7 +305,7 @@ def handing_nudges(
 
 
 def _offered(
-    incident: Incident, last: HandOver, told: tuple[str, ...], config: Config, now: datetime
+    incident: Incident, last: Handover, told: tuple[str, ...], config: Config, now: datetime
 ) -> Iterator[Nudge]:
     line = f"commcast take {incident.id} --as {last.person}"
     to, by = _name(last.person, config), _name(last.offered_by, config)
@@ -328,7 +328,7 @@ def _offered(
 
 def _taken(
     incident: Incident,
-    last: HandOver,
+    last: Handover,
     at: datetime,
     before: str | None,
     told: tuple[str, ...],

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from commcast.config.load import load_config
 from commcast.config.settings import Config
-from commcast.delivery.readers import lookup_in, told_before_in
+from commcast.delivery.lookups import lookup_in, told_before_in
 from commcast.errors import Fault, InputError
-from commcast.ledger.history import incident_standing
+from commcast.ledger.history import incident_history
 from commcast.ledger.oncall import drift, handovers
 from commcast.ledger.releases import incidents_by_digest, released_facts, released_incident, title_of
 from commcast.ledger.store import Ledger
 from commcast.model.duty import on_duty_for
+from commcast.model.history import History
 from commcast.model.incident import Channel, Incident
 from commcast.model.release import Release, changed, digest, drafts, nothing_kept
-from commcast.model.standing import IncidentStanding
 from commcast.operations.earlier_words import with_earlier_words
 from commcast.plan.cadence import lateness_faults
 from commcast.plan.due import REVIEW, due
@@ -28,9 +28,9 @@ from commcast.plan.notices import Due, Notice, newest_released
 from commcast.plan.reasons import UPDATE_NOT_TEXTED, UPDATE_TO_NEWCOMERS
 
 if TYPE_CHECKING:
-    from commcast.delivery.readers import Lookup, ToldBefore
-    from commcast.delivery.rows import OwedDeliveries
-    from commcast.delivery.survey import Following, Survey
+    from commcast.delivery.lookups import Lookup, ToldBefore
+    from commcast.delivery.rows import PendingRows
+    from commcast.delivery.tally import Following, Tally
     from commcast.rendering.templates import Templates
 
 
@@ -52,7 +52,7 @@ class Desk:
 
 
 @dataclass(frozen=True, slots=True)
-class Owed:
+class Plan:
     """What is owed of one incident. `lines` says of each channel why or why not.
 
     `following` counts, as the messages are surveyed, who follows another incident already. `templates` are
@@ -60,44 +60,44 @@ class Owed:
     """
 
     incident: Incident
-    standing: IncidentStanding
+    history: History
     lines: tuple[Due, ...]
-    deliveries: tuple[OwedDeliveries, ...]
+    deliveries: tuple[PendingRows, ...]
     following: Following | None = None
     templates: Templates | None = None
 
     @property
     def drafts(self) -> tuple[int, ...]:
         """The numbers of the updates that nobody has released."""
-        return drafts(self.incident, self.standing.releases)
+        return drafts(self.incident, self.history.releases)
 
     @property
     def halted_by(self) -> str:
         """Who stopped it, "" for nobody; a stop put only until the correction, released by now, is over."""
-        newest = newest_released(self.incident, self.standing)
-        ends = self.standing.correcting and newest is not None and bool(newest.corrects)
-        return "" if ends else self.standing.stopped_by
+        newest = newest_released(self.incident, self.history)
+        ends = self.history.correcting and newest is not None and bool(newest.corrects)
+        return "" if ends else self.history.stopped_by
 
     @property
     def review(self) -> bool:
         """Whether the review of an incident that is over goes now, or waits for a person's yes."""
         return any(line.notice.id == REVIEW for line in self.lines)
 
-    def survey(self) -> Survey:
+    def tally(self) -> Tally:
         """Render every message once and count them. Raises InputError with the faults of every audience."""
-        from commcast.delivery.survey import faults_in
+        from commcast.delivery.tally import faults_in
 
         try:
-            return self._survey()
+            return self._tally()
         except InputError as error:
             raise InputError(faults_in(self.deliveries, error, whole=True)) from None
 
-    def _survey(self) -> Survey:
-        from commcast.delivery.survey import survey_all
+    def _tally(self) -> Tally:
+        from commcast.delivery.tally import tally_all
 
-        reasons = [line.reason for line in self.lines if line.owed]
-        owed = zip(self.deliveries, reasons, strict=True)
-        return survey_all(owed, self.following.look) if self.following else survey_all(owed)
+        reasons = [line.reason for line in self.lines if line.is_due]
+        plan = zip(self.deliveries, reasons, strict=True)
+        return tally_all(plan, self.following.look) if self.following else tally_all(plan)
 
 
 def open_desk(folder: Path, now: datetime) -> Desk:
@@ -105,7 +105,7 @@ def open_desk(folder: Path, now: datetime) -> Desk:
     return Desk(load_config(folder), now)
 
 
-def what_is_owed(
+def make_plan(
     desk: Desk,
     incident: Incident,
     ledger: Ledger | None,
@@ -114,8 +114,8 @@ def what_is_owed(
     late: bool = False,
     unaided: bool = False,
     asked: bool = False,
-    standing: IncidentStanding | None = None,
-) -> Owed:
+    history: History | None = None,
+) -> Plan:
     """Return what is owed of an incident now; `as_if_released` also counts what nobody has released yet.
 
     `standing` is what the ledger knows of it, where that was read a moment ago.
@@ -124,50 +124,50 @@ def what_is_owed(
     named now; they are read when the deliveries are.
     Raises InputError.
     """
-    standing = standing or read_standing(ledger, incident.id)
-    planned = _with_drafts(incident, standing) if as_if_released else standing
+    history = history or read_history(ledger, incident.id)
+    planned = _with_drafts(incident, history) if as_if_released else history
     planned = replace(planned, asked=asked or as_if_released)
     planned = with_earlier_words(desk.config, incident, planned, ledger)
-    early = hold_before(desk, ledger) if ledger is not None and standing.said else None
+    early = hold_before(desk, ledger) if ledger is not None and history.said else None
     lines = due(incident, planned, desk.config, desk.now, late=late, early=early, unaided=unaided)
     if ledger is not None and not unaided:
         lines = with_newcomers(desk, incident, lines, planned, ledger)
-    deliveries = tuple(deliveries_of(desk, incident, line.notice, ledger) for line in lines if line.owed)
+    deliveries = tuple(deliveries_of(desk, incident, line.notice, ledger) for line in lines if line.is_due)
     if deliveries:
         _check_lists(desk.config, deliveries)
     following = _following(ledger, incident) if deliveries else None
-    said = replace(standing, misstated=planned.misstated)
-    return Owed(incident, said, lines, deliveries, following)
+    said = replace(history, wrong_words=planned.wrong_words)
+    return Plan(incident, said, lines, deliveries, following)
 
 
 def with_newcomers(
-    desk: Desk, incident: Incident, lines: tuple[Due, ...], standing: IncidentStanding, ledger: Ledger
+    desk: Desk, incident: Incident, lines: tuple[Due, ...], history: History, ledger: Ledger
 ) -> tuple[Due, ...]:
     """Return the plan with the text of a plain update owed, where a list has changed and somebody comes late.
 
     It goes with the mail of the same update: a list that changes later is looked through at the next one.
     """
     if not any(
-        line.owed and line.notice.channel is Channel.EMAIL and not line.notice.only_told for line in lines
+        line.is_due and line.notice.channel is Channel.EMAIL and not line.notice.only_told for line in lines
     ):
         return lines
     return tuple(
-        replace(line, owed=True, reason=UPDATE_TO_NEWCOMERS.format(number=line.notice.number))
+        replace(line, is_due=True, reason=UPDATE_TO_NEWCOMERS.format(number=line.notice.number))
         if line.reason == UPDATE_NOT_TEXTED
-        and _somebody_comes_late(desk, incident, line.notice, standing, ledger)
+        and _somebody_comes_late(desk, incident, line.notice, history, ledger)
         else line
         for line in lines
     )
 
 
 def _somebody_comes_late(
-    desk: Desk, incident: Incident, notice: Notice, standing: IncidentStanding, ledger: Ledger
+    desk: Desk, incident: Incident, notice: Notice, history: History, ledger: Ledger
 ) -> bool:
     from commcast.plan.readers import Action
     from commcast.recipients.lists import changed_since
 
     sms = desk.config.channels.sms
-    texted = [said.at for said in standing.said if said.channel is Channel.SMS]
+    texted = [said.at for said in history.said if said.channel is Channel.SMS]
     if sms is None or "first" not in sms.events or notice.is_end or notice.told_elsewhere or not texted:
         return False
     if not any(changed_since(name, desk.config, max(texted)) for name in notice.audiences):
@@ -177,7 +177,7 @@ def _somebody_comes_late(
 
 
 def _following(ledger: Ledger | None, incident: Incident) -> Following | None:
-    from commcast.delivery.survey import Following
+    from commcast.delivery.tally import Following
 
     return None if ledger is None else Following(ledger, incident.id)
 
@@ -189,7 +189,7 @@ def hold_before(desk: Desk, ledger: Ledger) -> timedelta:
     return max(desk.config.tick.hold_before, seen.hold_before if seen else timedelta())
 
 
-def what_the_ledger_owes(desk: Desk, incident: str, ledger: Ledger) -> Owed | None:
+def plan_from_ledger(desk: Desk, incident: str, ledger: Ledger) -> Plan | None:
     """Return what is owed of an incident by its last released words alone: its file is broken or gone.
 
     Only what keeps a promise by itself; None where nothing was released. Shipped templates say it, so that a
@@ -200,35 +200,35 @@ def what_the_ledger_owes(desk: Desk, incident: str, ledger: Ledger) -> Owed | No
     if known is None:
         return None
     plain = Desk(desk.config, desk.now, shipped_only=True)
-    return replace(what_is_owed(plain, known, ledger, unaided=True), templates=plain.templates)
+    return replace(make_plan(plain, known, ledger, unaided=True), templates=plain.templates)
 
 
-def read_standing(ledger: Ledger | None, incident: str) -> IncidentStanding:
+def read_history(ledger: Ledger | None, incident: str) -> History:
     """Return what the ledger knows of an incident; nothing where there is no ledger."""
     if ledger is None:
-        return IncidentStanding()
+        return History()
     with ledger.read() as connection:
-        return incident_standing(connection, incident)
+        return incident_history(connection, incident)
 
 
 def check_story(
     desk: Desk, incident: Incident, ledger: Ledger | None, present: Iterable[str] = ()
-) -> IncidentStanding:
+) -> History:
     """Return what the ledger knows of an incident, where its file may be used.
 
     Refused is one whose promises break the cadence, whose released words changed, or that was renamed.
     `present` are the ids of all incidents in the folder: words released under an id that is there no more
     are those of a renamed file. Raises InputError with every fault.
     """
-    standing = read_standing(ledger, incident.id)
+    history = read_history(ledger, incident.id)
     facts_of = nothing_kept if ledger is None else _facts_in(ledger, incident.id)
-    late = lateness_faults(desk.config, incident, standing.releases)
-    faults = [*late, *changed(incident, standing.releases, facts_of)]
-    if ledger is not None and not standing.releases:
+    late = lateness_faults(desk.config, incident, history.releases)
+    faults = [*late, *changed(incident, history.releases, facts_of)]
+    if ledger is not None and not history.releases:
         faults.extend(renamed_faults(ledger, incident, present))
     if faults:
         raise InputError(faults)
-    return standing
+    return history
 
 
 def _facts_in(ledger: Ledger, incident: str) -> Callable[[int], Mapping[str, Any]]:
@@ -239,17 +239,17 @@ def _facts_in(ledger: Ledger, incident: str) -> Callable[[int], Mapping[str, Any
     return facts_of
 
 
-def _with_drafts(incident: Incident, standing: IncidentStanding) -> IncidentStanding:
-    releases = dict(standing.releases)
+def _with_drafts(incident: Incident, history: History) -> History:
+    releases = dict(history.releases)
     for number in drafts(incident, releases):
         update = incident.update(number)
         releases[number] = Release(incident.id, number, digest(incident, update), update.at, "draft", "")
-    return replace(standing, releases=releases)
+    return replace(history, releases=releases)
 
 
-def deliveries_of(desk: Desk, incident: Incident, notice: Notice, ledger: Ledger | None) -> OwedDeliveries:
-    from commcast.delivery.readers import no_former_readers, nobody_told
-    from commcast.delivery.rows import OwedDeliveries
+def deliveries_of(desk: Desk, incident: Incident, notice: Notice, ledger: Ledger | None) -> PendingRows:
+    from commcast.delivery.lookups import no_former_readers, nobody_told
+    from commcast.delivery.rows import PendingRows
 
     if ledger is not None and (into := incident.update(notice.number).merged_into):
         with ledger.read() as connection:
@@ -259,7 +259,7 @@ def deliveries_of(desk: Desk, incident: Incident, notice: Notice, ledger: Ledger
     led = incident if ledger is None else _led_by_who_has_it(incident, ledger)
     # Only texts promise a time that has to leave room for it.
     early = None if ledger is None or notice.channel is not Channel.SMS else hold_before(desk, ledger)
-    return OwedDeliveries(desk.config, desk.templates, led, notice, desk.now, lookup, told_before, early)
+    return PendingRows(desk.config, desk.templates, led, notice, desk.now, lookup, told_before, early)
 
 
 def _led_by_who_has_it(incident: Incident, ledger: Ledger) -> Incident:
@@ -272,17 +272,17 @@ def _led_by_who_has_it(incident: Incident, ledger: Ledger) -> Incident:
     return incident.model_copy(update={"updates": updates})
 
 
-def _check_lists(config: Config, owed: Iterable[OwedDeliveries]) -> None:
+def _check_lists(config: Config, plan: Iterable[PendingRows]) -> None:
     """Open every list that is owed something. Raises InputError, also with what is wrong with the words."""
-    from commcast.delivery.survey import faults_in
+    from commcast.delivery.tally import faults_in
     from commcast.recipients.lists import open_recipients
 
-    listed = [each.notice for each in owed if not each.notice.only_told]
+    listed = [each.notice for each in plan if not each.notice.only_told]
     for name in sorted({name for notice in listed for name in notice.audiences}):
         try:
             open_recipients(name, config)
         except InputError as error:
-            raise InputError(faults_in(owed, error)) from None
+            raise InputError(faults_in(plan, error)) from None
 
 
 def renamed_faults(ledger: Ledger, incident: Incident, present: Iterable[str]) -> list[Fault]:

@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from commcast.config.settings import Config
-from commcast.ledger.corrections import Frozen, frozen_words
-from commcast.ledger.freeze import broadcasts_of
+from commcast.ledger.broadcasts import broadcasts_of
 from commcast.ledger.releases import merged_into
 from commcast.ledger.store import Ledger
+from commcast.ledger.wrong_words import Frozen, frozen_words
+from commcast.model.history import History, WrongWords
 from commcast.model.incident import Channel, Incident, Timeframe, Update
-from commcast.model.standing import IncidentStanding, Misstated
 from commcast.model.text import as_said, holds
 from commcast.model.times import parse_timeframe
 from commcast.plan.corrections import correcting
@@ -23,7 +23,7 @@ from commcast.plan.notices import newest_released
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class EarlierWords:
     """What one group of readers was made to read: of update `number`, at the moment `at` that it bears."""
 
     frozen: Frozen
@@ -36,7 +36,7 @@ class Words:
         return Channel(self.frozen.broadcast.channel)
 
 
-def words_of(connection: Connection, incident: str) -> Iterator[Words]:
+def words_of(connection: Connection, incident: str) -> Iterator[EarlierWords]:
     """Yield all that was frozen of an incident as one reader of each group reads it, oldest first.
 
     What a correction quotes of earlier words is left out, what it says instead is not.
@@ -53,12 +53,12 @@ def words_of(connection: Connection, incident: str) -> Iterator[Words]:
         itself = context.get("holding")
         at = itself["now"] if itself else context["update"]["at"]
         texts = (*said, *(each["right"] for each in quotes))
-        yield Words(frozen, context["update"]["number"], datetime.fromisoformat(at["iso"]), texts)
+        yield EarlierWords(frozen, context["update"]["number"], datetime.fromisoformat(at["iso"]), texts)
 
 
 def trace(
     connection: Connection, incident: Incident, corrections: Sequence[Update], zone: ZoneInfo
-) -> tuple[Misstated, ...]:
+) -> tuple[WrongWords, ...]:
     """Return the frozen words that these updates correct."""
     earliest = min(min(update.corrects) for update in corrections)
     found = []
@@ -67,11 +67,13 @@ def trace(
             continue
         for update in corrections:
             if words.number in update.corrects and (said := wrong_in(words, incident, update.wrong, zone)):
-                found.append(_misstated(words, update.number, *said))
+                found.append(_wrong_words(words, update.number, *said))
     return tuple(found)
 
 
-def wrong_in(words: Words, incident: Incident, wrong: str | None, zone: ZoneInfo) -> tuple[str, bool] | None:
+def wrong_in(
+    words: EarlierWords, incident: Incident, wrong: str | None, zone: ZoneInfo
+) -> tuple[str, bool] | None:
     """Return what of these words is wrong, as they put it, and whether it is the expected end."""
     if not wrong:
         return None
@@ -98,7 +100,7 @@ def timeframe_meant(incident: Incident, number: int, wrong: str, zone: ZoneInfo)
     return None
 
 
-def _forms(words: Words, frame: Timeframe | None) -> list[str]:
+def _forms(words: EarlierWords, frame: Timeframe | None) -> list[str]:
     """Return how a timeframe may stand in these words."""
     shown = words.frozen.composition.context["update"]["timeframe"]
     if frame is None or not shown["known"]:
@@ -108,8 +110,8 @@ def _forms(words: Words, frame: Timeframe | None) -> list[str]:
     return [f"by {shown['latest'][form]}" for form in ("both", "sms")]
 
 
-def _misstated(words: Words, by: int, said: str, is_timeframe: bool) -> Misstated:
-    return Misstated(
+def _wrong_words(words: EarlierWords, by: int, said: str, is_timeframe: bool) -> WrongWords:
+    return WrongWords(
         composition=words.frozen.id,
         channel=words.channel,
         audience=words.frozen.composition.audience,
@@ -121,36 +123,32 @@ def _misstated(words: Words, by: int, said: str, is_timeframe: bool) -> Misstate
 
 
 def with_earlier_words(
-    config: Config, incident: Incident, standing: IncidentStanding, ledger: Ledger | None
-) -> IncidentStanding:
+    config: Config, incident: Incident, history: History, ledger: Ledger | None
+) -> History:
     """Return the standing with what of earlier words matters to the newest, where these are still to go."""
-    newest = newest_released(incident, standing)
-    if newest is None or any(f"update:{newest.number}" == notice for notice, _ in standing.begun):
-        return standing
-    return _with_merged(newest, incident, with_mistakes(config, incident, standing, ledger), ledger)
+    newest = newest_released(incident, history)
+    if newest is None or any(f"update:{newest.number}" == notice for notice, _ in history.begun):
+        return history
+    return _with_merged(newest, incident, with_mistakes(config, incident, history, ledger), ledger)
 
 
-def with_mistakes(
-    config: Config, incident: Incident, standing: IncidentStanding, ledger: Ledger | None
-) -> IncidentStanding:
+def with_mistakes(config: Config, incident: Incident, history: History, ledger: Ledger | None) -> History:
     """Return the standing with the frozen words that were corrected since."""
-    corrections = correcting(incident, standing)
+    corrections = correcting(incident, history)
     if ledger is None or not corrections:
-        return standing
+        return history
 
     with ledger.read() as connection:
-        return replace(standing, misstated=trace(connection, incident, corrections, config.zone))
+        return replace(history, wrong_words=trace(connection, incident, corrections, config.zone))
 
 
-def _with_merged(
-    newest: Update, incident: Incident, standing: IncidentStanding, ledger: Ledger | None
-) -> IncidentStanding:
+def _with_merged(newest: Update, incident: Incident, history: History, ledger: Ledger | None) -> History:
     """Return the standing with the incidents that go on as this one, where its end is to be told."""
     if ledger is None or not newest.is_end:
-        return standing
+        return history
     with ledger.read() as connection:
         merged = merged_into(connection, incident.id)
         channels = frozenset(
             Channel(each.channel) for name in merged for each in broadcasts_of(connection, name)
         )
-    return replace(standing, merged=merged, merged_on=channels)
+    return replace(history, merged=merged, merged_on=channels)

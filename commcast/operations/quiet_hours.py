@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from commcast.delivery.freeze import TEXT_STANDS
-from commcast.delivery.readers import lookup_in
-from commcast.ledger.freeze import HeldRow
+from commcast.delivery.lookups import lookup_in
+from commcast.ledger.broadcasts import HeldRow
 from commcast.ledger.store import Ledger
+from commcast.model.history import NOBODY_KNOWS, ReaderHistory, Said
 from commcast.model.incident import Channel
-from commcast.model.standing import NOBODY_KNOWS, PersonStanding, Said
-from commcast.operations.desk import Desk, Owed
+from commcast.operations.desk import Desk, Plan
 from commcast.plan.cadence import promises
 from commcast.plan.due import follow_up_notice
 from commcast.plan.notices import Hold, Notice, NoticeKind, kind_of, notice_of
@@ -21,63 +21,63 @@ from commcast.plan.reminders import offset_of, reminder_notice, still_ahead
 STALE = "expired: nobody has written since, long after the promise"
 
 
-def reason_to_drop(desk: Desk, owed: Owed, row: HeldRow, standing: PersonStanding) -> str:
+def reason_to_drop(desk: Desk, plan: Plan, row: HeldRow, history: ReaderHistory) -> str:
     """Return why a held text does not go to its reader any more, "" where it still stands.
 
     Whoever was promised a text gets it, however old the facts are: it says from when they are.
     """
     if row.audience not in desk.config.audiences:
         return "its audience is gone from commcast.toml"
-    newest = owed.incident.update(max(owed.standing.releases))
+    newest = plan.incident.update(max(plan.history.releases))
     if kind_of(row.notice) is NoticeKind.FOLLOW_UP and not newest.is_end:
         return "not over after all"
-    if newest.is_end and not owed.incident.update(row.number).is_end:
+    if newest.is_end and not plan.incident.update(row.number).is_end:
         return "over by the time quiet hours ended"
     if kind_of(row.notice) is NoticeKind.REMINDER and not still_ahead(
-        owed.incident, row.number, newest, desk.now
+        plan.incident, row.number, newest, desk.now
     ):
         return "begun, or moved, by the time quiet hours ended"
-    return STALE if standing.promised is None and _is_old(desk, owed, row) else ""
+    return STALE if history.promised is None and _is_old(desk, plan, row) else ""
 
 
 def readers_of(
-    desk: Desk, owed: Owed, rows: Sequence[HeldRow], ledger: Ledger
-) -> Callable[[str], PersonStanding]:
+    desk: Desk, plan: Plan, rows: Sequence[HeldRow], ledger: Ledger
+) -> Callable[[str], ReaderHistory]:
     """Return what tells the standing of the readers of held rows, all of one notice and audience, by key."""
     found = lookup_in(ledger, desk.config, desk.now)(
-        held_notice(desk, owed, rows[0]), [row.key for row in rows]
+        held_notice(desk, plan, rows[0]), [row.key for row in rows]
     )
     return lambda key: found.get(key, NOBODY_KNOWS)
 
 
-def held_notice(desk: Desk, owed: Owed, row: HeldRow) -> Notice:
+def held_notice(desk: Desk, plan: Plan, row: HeldRow) -> Notice:
     """Return the notice that was held, with the newest facts: what was so at night may not be so now."""
-    held, newest = owed.incident.update(row.number), owed.incident.update(max(owed.standing.releases))
+    held, newest = plan.incident.update(row.number), plan.incident.update(max(plan.history.releases))
     channel, config = Channel(row.channel), desk.config
     if kind_of(row.notice) is NoticeKind.REMINDER:
         ahead = offset_of(row.notice)
-        return reminder_notice(owed.incident, newest.number, channel, owed.standing, config, ahead, desk.now)
+        return reminder_notice(plan.incident, newest.number, channel, plan.history, config, ahead, desk.now)
     if kind_of(row.notice) is NoticeKind.FOLLOW_UP:
-        return follow_up_notice(row.notice, owed.incident, held, owed.standing, config)
+        return follow_up_notice(row.notice, plan.incident, held, plan.history, config)
     if kind_of(row.notice) is NoticeKind.HOLDING:
-        text = promised_text(row.notice, row.audience, owed.incident, owed.standing, config, desk.now)
+        text = promised_text(row.notice, row.audience, plan.incident, plan.history, config, desk.now)
         if text is not None:
             return text
-    notice = notice_of(owed.incident, held, channel, owed.standing, config)
-    current = notice_of(owed.incident, newest, channel, owed.standing, config)
-    before = [said.number for said in owed.standing.said if _is_before(said, row)]
+    notice = notice_of(plan.incident, held, channel, plan.history, config)
+    current = notice_of(plan.incident, newest, channel, plan.history, config)
+    before = [said.number for said in plan.history.said if _is_before(said, row)]
     notice = replace(
         notice,
         number=newest.number,
         next_update_by=current.next_update_by,
         after=max(before, default=0),
     )
-    if not _is_old(desk, owed, row):
+    if not _is_old(desk, plan, row):
         return notice
     if newest.window is None:
         return replace(notice, keeps=desk.now)
     # Of planned work the times that it names have passed.
-    return replace(notice, holds={row.audience: Hold(last_news(owed.incident, newest), 1)})
+    return replace(notice, holds={row.audience: Hold(last_news(plan.incident, newest), 1)})
 
 
 def _is_before(said: Said, row: HeldRow) -> bool:
@@ -85,16 +85,16 @@ def _is_before(said: Said, row: HeldRow) -> bool:
     return (said.channel, said.audience) == (row.channel, row.audience) and said.number < row.number
 
 
-def _is_old(desk: Desk, owed: Owed, row: HeldRow) -> bool:
+def _is_old(desk: Desk, plan: Plan, row: HeldRow) -> bool:
     """Return whether nobody stands for the facts any more; holding statements by mail keep them true, too."""
-    newest = owed.incident.update(max(owed.standing.releases))
+    newest = plan.incident.update(max(plan.history.releases))
     if newest.is_end or kind_of(row.notice) is NoticeKind.HOLDING:
         return False  # an end promises nothing that could pass; the other says itself from when its facts are
     mailed = [
         said.promised
-        for said in owed.standing.said
+        for said in plan.history.said
         if said.audience == row.audience and said.channel is Channel.EMAIL
     ]
-    known = [promises(desk.config, owed.incident, newest).get(row.audience), *mailed]
+    known = [promises(desk.config, plan.incident, newest).get(row.audience), *mailed]
     promised = max(filter(None, known), default=None)
     return promised is not None and promised + TEXT_STANDS <= desk.now

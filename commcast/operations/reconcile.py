@@ -15,9 +15,9 @@ from commcast.delivery.freeze import FrozenWords
 from commcast.errors import CommcastError, ExitCode, InputError, LedgerError, TryAgain, gravest
 from commcast.ledger.receipts import Joined, join_receipts, open_ids, open_providers
 from commcast.ledger.resolutions import Finding, record_findings
-from commcast.ledger.schema import State
 from commcast.ledger.settle import settle_lost
 from commcast.ledger.store import Ledger
+from commcast.ledger.tables import State
 from commcast.ledger.unknowns import Doubt, Which, doubt_groups, doubts, ids_of_others
 from commcast.model.incident import Channel
 from commcast.model.message import Email, Receipt
@@ -44,7 +44,7 @@ _SEEN = {
 }
 
 
-class Group(NamedTuple):
+class UnknownGroup(NamedTuple):
     """Deliveries of one incident by one channel; `provider` is the one that is asked about them."""
 
     incident: str
@@ -53,7 +53,7 @@ class Group(NamedTuple):
 
 
 @dataclass(slots=True)
-class Tally:
+class ReconcileTally:
     """What became of one group. `unknown` counts by what was seen; `meanwhile` is what others sent again."""
 
     asked: int = 0
@@ -77,7 +77,7 @@ class Tally:
 class Reconciled:
     """What asking gave. `troubles` says, by provider, why it could not be asked (to the end)."""
 
-    tallies: dict[Group, Tally] = field(default_factory=dict)
+    tallies: dict[UnknownGroup, ReconcileTally] = field(default_factory=dict)
     troubles: dict[str, CommcastError] = field(default_factory=dict)
 
     @property
@@ -92,9 +92,9 @@ class Reconciled:
             return gravest(error.exit_code for error in self.troubles.values())
         return ExitCode.UNKNOWN_OUTCOME if self.unknown else ExitCode.DONE
 
-    def tally(self, doubt: Doubt, provider: str) -> Tally:
-        group = Group(doubt.broadcast.incident, doubt.claim.channel, provider)
-        return self.tallies.setdefault(group, Tally())
+    def tally(self, doubt: Doubt, provider: str) -> ReconcileTally:
+        group = UnknownGroup(doubt.broadcast.incident, doubt.claim.channel, provider)
+        return self.tallies.setdefault(group, ReconcileTally())
 
 
 @dataclass(frozen=True)
@@ -150,11 +150,11 @@ class Reconciler:
         """Count what is still unknown because nobody could be asked about it."""
         with self.ledger.read() as connection:
             groups = doubt_groups(connection, which)
-        left: Counter[Group] = Counter()
+        left: Counter[UnknownGroup] = Counter()
         for (incident, channel, named), count in groups.items():
-            left[Group(incident, channel, self._provider(channel, named))] += count
+            left[UnknownGroup(incident, channel, self._provider(channel, named))] += count
         for group, count in left.items():
-            tally = result.tallies.setdefault(group, Tally())
+            tally = result.tallies.setdefault(group, ReconcileTally())
             if (rest := count - tally.unknown.total()) > 0:
                 tally.unknown[NOT_ASKED] += rest
 

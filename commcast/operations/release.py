@@ -9,16 +9,16 @@ from commcast.ledger.releases import record_release
 from commcast.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from commcast.operations.desk import Desk, Owed
+    from commcast.operations.desk import Desk, Plan
 
 
 def release_updates(
-    desk: Desk, owed: Owed, numbers: Sequence[int], ledger: Ledger, *, how: str, by: str
+    desk: Desk, plan: Plan, numbers: Sequence[int], ledger: Ledger, *, how: str, by: str
 ) -> None:
     """Record a person's yes to these updates, all in one transaction."""
     promised = [
         promise
-        for line in owed.lines
+        for line in plan.lines
         for name in line.notice.audiences
         if (promise := line.notice.next_update_by[name]) is not None
     ]
@@ -26,7 +26,7 @@ def release_updates(
         for number in numbers:
             record_release(
                 connection,
-                owed.incident,
+                plan.incident,
                 number,
                 next_update_by=min(promised) if promised else None,
                 how=how,

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from commcast.errors import InputError
-from commcast.model.duty import HandOver, OnDuty, on_duty_for, who_is_on_duty
+from commcast.model.duty import Handover, OnDuty, on_duty_for, who_is_on_duty
+from commcast.model.history import AudienceProgress
 from commcast.model.incident import Incident, Kind, Status
-from commcast.model.standing import AudienceStanding
 from commcast.oncall.ticks import NO_TICKS, Ticks, read_ticks, too_late
 
 if TYPE_CHECKING:
     from commcast.config.settings import Config
     from commcast.incidents.load import Loaded
-    from commcast.ledger.oncall import Nudged
+    from commcast.ledger.oncall import LastNudge
     from commcast.ledger.overview import Overview, UnderWay
     from commcast.ledger.store import Ledger
     from commcast.operations.desk import Desk
@@ -28,7 +28,7 @@ NOBODY = OnDuty(None, None)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class IncidentProgress:
     """One incident as the folder and the ledger know it. `drafts` are update numbers.
 
     `audiences` come best rank first. `first_due` is when the first word was due by the cadence, None where
@@ -44,7 +44,7 @@ class Standing:
     over: bool = False
     elsewhere: bool = False
     told_at: datetime | None = None
-    audiences: tuple[AudienceStanding, ...] = ()
+    audiences: tuple[AudienceProgress, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     receipts: Mapping[str, int] = field(default_factory=dict)
     stopped_by: str = ""
@@ -53,7 +53,7 @@ class Standing:
     first_due: datetime | None = None
     first_told: datetime | None = None
     duty: OnDuty = NOBODY
-    nudged: Nudged | None = None
+    nudged: LastNudge | None = None
 
     @property
     def promised(self) -> datetime | None:
@@ -73,7 +73,7 @@ class DeskStatus:
 
     now: datetime
     zone: ZoneInfo
-    standings: tuple[Standing, ...]
+    histories: tuple[IncidentProgress, ...]
     broken: Mapping[str, str]
     ticks: Ticks
     has_ledger: bool
@@ -83,16 +83,16 @@ class DeskStatus:
 
     @property
     def overdue(self) -> tuple[str, ...]:
-        return tuple(each.id for each in self.standings if each.is_late(self.now))
+        return tuple(each.id for each in self.histories if each.is_late(self.now))
 
     def only_late(self) -> DeskStatus:
         """Return this with nothing in it but what is late."""
         late = (
             replace(each, audiences=tuple(one for one in each.audiences if one.is_late(self.now)))
-            for each in self.standings
+            for each in self.histories
             if each.is_late(self.now)
         )
-        return replace(self, standings=tuple(late))
+        return replace(self, histories=tuple(late))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ class _Known:
     sending: tuple[UnderWay, ...] = ()
     ticks: Ticks = NO_TICKS
     pauses: Mapping[str, datetime] = field(default_factory=dict)
-    handovers: Mapping[str, tuple[HandOver, ...]] = field(default_factory=dict)
-    nudges: Mapping[str, Nudged] = field(default_factory=dict)
+    handovers: Mapping[str, tuple[Handover, ...]] = field(default_factory=dict)
+    nudges: Mapping[str, LastNudge] = field(default_factory=dict)
     unread: Mapping[str, Incident] = field(default_factory=dict)
 
 
@@ -122,15 +122,15 @@ def read_status(
 
     loaded = (load or load_incidents)(desk.config, desk.now)
     known = _known(ledger, desk.now, loaded.ids)
-    standings = _standings(desk.config, loaded, known)
+    histories = _histories(desk.config, loaded, known)
     if incident is not None:
-        standings = [each for each in standings if each.id == incident]
-        if not standings and not any(Path(path).stem == incident for path in loaded.broken):
+        histories = [each for each in histories if each.id == incident]
+        if not histories and not any(Path(path).stem == incident for path in loaded.broken):
             raise InputError(f"there is no incident {incident!r:.60}; commcast status lists all")
     return DeskStatus(
         now=desk.now,
         zone=desk.config.zone,
-        standings=tuple(standings),
+        histories=tuple(histories),
         broken={path: str(error.faults[0]) for path, error in loaded.broken.items()},
         ticks=known.ticks,
         has_ledger=ledger is not None,
@@ -144,8 +144,8 @@ def _known(ledger: Ledger | None, now: datetime, read: Collection[str]) -> _Know
     from commcast.ledger.oncall import handovers_of_all, last_nudges
     from commcast.ledger.overview import count_broadcasts, overviews, under_way
     from commcast.ledger.releases import released_incident
-    from commcast.ledger.schema import OWN_STORY
     from commcast.ledger.settle import pauses
+    from commcast.ledger.tables import OWN_STORY
 
     if ledger is None:
         return _Known()
@@ -165,7 +165,7 @@ def _known(ledger: Ledger | None, now: datetime, read: Collection[str]) -> _Know
         )
 
 
-def _standings(config: Config, loaded: Loaded, known: _Known) -> list[Standing]:
+def _histories(config: Config, loaded: Loaded, known: _Known) -> list[IncidentProgress]:
     files = {incident.id: incident for incident in loaded.incidents}
     found = [_of_file(each, known, config) for each in files.values()]
     found += [_of_ledger(each, known, config) for name, each in known.overviews.items() if name not in files]
@@ -173,17 +173,17 @@ def _standings(config: Config, loaded: Loaded, known: _Known) -> list[Standing]:
     return sorted(found, key=_rank)
 
 
-def _rank(each: Standing) -> tuple[bool, float, int, str]:
+def _rank(each: IncidentProgress) -> tuple[bool, float, int, str]:
     due = each.promised.timestamp() if each.promised else float("inf")
     told = -each.told_at.timestamp() if each.told_at else 0.0
     return each.over, told if each.over else due, each.severity, each.id
 
 
-def _of_file(incident: Incident, known: _Known, config: Config) -> Standing:
+def _of_file(incident: Incident, known: _Known, config: Config) -> IncidentProgress:
     overview = known.overviews.get(incident.id)
     latest, duty = incident.latest, on_duty_for(incident, known.handovers.get(incident.id, ()))
     if overview is None:
-        return Standing(
+        return IncidentProgress(
             id=incident.id,
             title=incident.title,
             status="draft",
@@ -207,9 +207,9 @@ def _of_file(incident: Incident, known: _Known, config: Config) -> Standing:
     )
 
 
-def _of_ledger(overview: Overview, known: _Known, config: Config) -> Standing:
+def _of_ledger(overview: Overview, known: _Known, config: Config) -> IncidentProgress:
     handovers, told = known.handovers.get(overview.incident, ()), known.unread.get(overview.incident)
-    return Standing(
+    return IncidentProgress(
         id=overview.incident,
         title=overview.title,
         status=overview.status.value,
@@ -229,7 +229,7 @@ def _of_ledger(overview: Overview, known: _Known, config: Config) -> Standing:
     )
 
 
-def _audiences(overview: Overview, config: Config) -> tuple[AudienceStanding, ...]:
+def _audiences(overview: Overview, config: Config) -> tuple[AudienceProgress, ...]:
     """Return where each audience stands, best rank first; who was told nothing yet has a first word due."""
     due = overview.released_at + config.cadence_of(overview.severity).first
     is_due = not overview.elsewhere and not overview.is_over
@@ -238,7 +238,7 @@ def _audiences(overview: Overview, config: Config) -> tuple[AudienceStanding, ..
         for each in overview.audiences
     ]
 
-    def rank(each: AudienceStanding) -> tuple[float, str]:
+    def rank(each: AudienceProgress) -> tuple[float, str]:
         known = config.audiences.get(each.audience)
         return known.rank if known else float("inf"), each.audience
 

@@ -15,7 +15,7 @@ from commcast.ledger.receipts import harmless
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import Suppression, suppress_new, suppressed_among
 from commcast.model.incident import Channel
-from commcast.providers.base import Entry, Refused
+from commcast.providers.base import Refused, SuppressionEntry
 from commcast.recipients.addresses import normalise_email
 
 CHUNK = 300  # addresses that are written in one transaction
@@ -33,7 +33,7 @@ class Lists(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    def listed(self, names: Collection[str]) -> AsyncIterator[Entry]:
+    def listed(self, names: Collection[str]) -> AsyncIterator[SuppressionEntry]:
         """Yield what stands on these lists."""
         ...
 
@@ -91,7 +91,7 @@ class Importer:
                 # One list a request: a key that may not read one may well read another.
                 await self._one(lists.listed([each.list]), each)
 
-    async def _one(self, entries: AsyncIterator[Entry], imported: Imported) -> None:
+    async def _one(self, entries: AsyncIterator[SuppressionEntry], imported: Imported) -> None:
         more = True
         while more:
             chunk = await self._next_chunk(entries, imported)
@@ -99,7 +99,9 @@ class Importer:
             if chunk:
                 await asyncio.to_thread(self._write, chunk, imported)
 
-    async def _next_chunk(self, entries: AsyncIterator[Entry], imported: Imported) -> list[Suppression]:
+    async def _next_chunk(
+        self, entries: AsyncIterator[SuppressionEntry], imported: Imported
+    ) -> list[Suppression]:
         chunk: list[Suppression] = []
         try:
             async for entry in entries:
@@ -116,7 +118,7 @@ class Importer:
             imported.trouble = trouble
         return chunk
 
-    def _reason(self, entry: Entry) -> str:
+    def _reason(self, entry: SuppressionEntry) -> str:
         words = (f"imported from {self.title}", entry.list, harmless(entry.reason))
         return ": ".join(filter(None, words))
 

@@ -20,24 +20,24 @@ from commcast.ledger.releases import (
 )
 from commcast.ledger.store import Ledger
 from commcast.model.duty import OnDuty, on_duty_for
+from commcast.model.history import History
 from commcast.model.incident import Incident, Update
 from commcast.model.release import drafts
-from commcast.model.standing import IncidentStanding
 from commcast.oncall.nudges import Nudge, broken_file_nudge, handing_nudges, nudges_due
 from commcast.operations.desk import (
     Desk,
-    Owed,
+    Plan,
     check_story,
-    read_standing,
+    make_plan,
+    plan_from_ledger,
+    read_history,
     renamed_faults,
-    what_is_owed,
-    what_the_ledger_owes,
 )
 
 if TYPE_CHECKING:
     from commcast.delivery.deliver import Delivered
     from commcast.operations.send import Sender
-    from commcast.operations.wake import Nudged
+    from commcast.operations.wake import NudgeResult
 
 
 class Hands(Protocol):
@@ -51,7 +51,7 @@ class Hands(Protocol):
         """Whether a signal came: nothing more is begun."""
         ...
 
-    def send(self, owed: Owed) -> None:
+    def send(self, plan: Plan) -> None:
         """Send what is owed of an incident, and all that is frozen of it and open."""
         ...
 
@@ -105,17 +105,17 @@ class Round:
 
     def _nudge_of_drafts(self, incident: Incident, hands: Hands) -> None:
         """Wake the people of an incident that was written down and never released."""
-        self._nudge(Owed(incident, IncidentStanding(), (), ()), hands)
+        self._nudge(Plan(incident, History(), (), ()), hands)
 
     def _without_file(self, hands: Hands) -> None:
         """Keep the promises of open incidents whose file cannot be read, or is gone."""
         with self.ledger.read() as connection:
             unread = sorted(open_incidents(connection) - set(self.loaded.ids))
         for incident in unread:
-            owed = what_the_ledger_owes(self.desk, incident, self.ledger)
-            if owed is None or not owed.standing.said:
+            plan = plan_from_ledger(self.desk, incident, self.ledger)
+            if plan is None or not plan.history.said:
                 continue
-            path = owed.incident.path
+            path = plan.incident.path
             gone = InputError(Fault(path, 0, 0, "is gone, and readers wait for its end", "put the file back"))
             error = self.errors.setdefault(path, gone)
             if isinstance(error, InputError) and not hands.is_interrupted:
@@ -123,12 +123,12 @@ class Round:
 
     def _one(self, incident: Incident, hands: Hands) -> None:
         try:
-            standing = check_story(self.desk, incident, self.ledger, self.loaded.ids)
-            standing = replace(standing, last_tick=self.desk.now)  # this very round is a tick
-            owed = what_is_owed(self.desk, incident, self.ledger, standing=standing)
-            self._nudge(owed, hands)
+            history = check_story(self.desk, incident, self.ledger, self.loaded.ids)
+            history = replace(history, last_tick=self.desk.now)  # this very round is a tick
+            plan = make_plan(self.desk, incident, self.ledger, history=history)
+            self._nudge(plan, hands)
             if not hands.is_interrupted:
-                self._send(owed, hands)
+                self._send(plan, hands)
         except (LedgerError, Interrupted):
             raise
         except CommcastError as error:
@@ -136,13 +136,13 @@ class Round:
             if isinstance(error, InputError):
                 self._keep_promises(incident.id, error, hands)
 
-    def _send(self, owed: Owed, hands: Hands) -> None:
-        incident = owed.incident
-        if owed.deliveries or incident.id in self.unfinished:
-            hands.send(owed)
+    def _send(self, plan: Plan, hands: Hands) -> None:
+        incident = plan.incident
+        if plan.deliveries or incident.id in self.unfinished:
+            hands.send(plan)
             return
-        self.quiet[incident.id] = owed.standing.stopped_by
-        if _is_over(owed) and incident.path in self.loaded.digests:
+        self.quiet[incident.id] = plan.history.stopped_by
+        if _is_over(plan) and incident.path in self.loaded.digests:
             self.over[incident.path] = Judged(self.loaded.digests[incident.path], incident.id)
 
     def _keep_promises(self, incident: str, error: InputError, hands: Hands) -> None:
@@ -151,37 +151,37 @@ class Round:
         It speaks from the ledger: the last released words, to those who were told them.
         """
         self.kept.add(incident)
-        owed = what_the_ledger_owes(self.desk, incident, self.ledger)
-        if owed is not None and not _end_is_told(owed):
+        plan = plan_from_ledger(self.desk, incident, self.ledger)
+        if plan is not None and not _end_is_told(plan):
             where = next((fault.file for fault in error.faults), "")
-            self._nudge(owed, hands, broken_file_nudge(owed.incident, str(error), where))
-        self._from_ledger(incident, owed, hands)
+            self._nudge(plan, hands, broken_file_nudge(plan.incident, str(error), where))
+        self._from_ledger(incident, plan, hands)
 
-    def _from_ledger(self, incident: str, owed: Owed | None, hands: Hands) -> None:
+    def _from_ledger(self, incident: str, plan: Plan | None, hands: Hands) -> None:
         """Send what the ledger alone can say of an incident; what is wrong with that stops no other."""
         try:
-            if owed is None:
+            if plan is None:
                 hands.finish(incident)
             else:
-                hands.send(owed)
+                hands.send(plan)
         except (LedgerError, Interrupted):
             raise
         except CommcastError as worse:
-            path = owed.incident.path if owed else incident
+            path = plan.incident.path if plan else incident
             if str(worse) != str(self.errors.get(path)):
                 self.errors[f"{path} (from the ledger)" if path in self.errors else path] = worse
 
-    def _nudge(self, owed: Owed, hands: Hands, *more: Nudge) -> None:
+    def _nudge(self, plan: Plan, hands: Hands, *more: Nudge) -> None:
         """Wake an incident's people first: a long broadcast must not keep them asleep."""
         calls = bool(self.desk.config.nudge and self.desk.config.nudge.command)
         with self.ledger.read() as connection:
-            given = nudges_given(connection, owed.incident.id, with_command=calls)
-            taken = handovers(connection, owed.incident.id)
-        incident, config, now = owed.incident, self.desk.config, self.desk.now
+            given = nudges_given(connection, plan.incident.id, with_command=calls)
+            taken = handovers(connection, plan.incident.id)
+        incident, config, now = plan.incident, self.desk.config, self.desk.now
         drafted = {
-            number: _drafted_at(self.desk, incident.update(number), incident.path) for number in owed.drafts
+            number: _drafted_at(self.desk, incident.update(number), incident.path) for number in plan.drafts
         }
-        nudges = nudges_due(incident, owed.standing, owed.lines, config, now, drafted=drafted, nudged=given)
+        nudges = nudges_due(incident, plan.history, plan.lines, config, now, drafted=drafted, nudged=given)
         handed = handing_nudges(incident, taken, config, now, nudged=given)
         wanted = [*(each for each in more if each.id not in given), *handed, *nudges]
         if wanted:
@@ -198,7 +198,7 @@ class Round:
             waiting = unfinished_incidents(connection)
         seen = {incident.id for incident in self.loaded.incidents}
         for incident in sorted(waiting - seen - self.kept):
-            self._from_ledger(incident, what_the_ledger_owes(self.desk, incident, self.ledger), hands)
+            self._from_ledger(incident, plan_from_ledger(self.desk, incident, self.ledger), hands)
             if hands.is_interrupted:
                 return
 
@@ -225,24 +225,24 @@ def _drafted_at(desk: Desk, update: Update, path: str) -> datetime:
         return desk.now
 
 
-def _end_is_told(owed: Owed) -> bool:
+def _end_is_told(plan: Plan) -> bool:
     """Return whether an incident is over for its readers: what is wrong with its file now harms nobody."""
-    latest = owed.incident.latest
-    told = {notice for notice, _ in owed.standing.begun}
+    latest = plan.incident.latest
+    told = {notice for notice, _ in plan.history.begun}
     return latest.is_end and (f"update:{latest.number}" in told or not told)
 
 
-def _is_over(owed: Owed) -> bool:
+def _is_over(plan: Plan) -> bool:
     """Return whether nothing of an incident can become due unless its file, or what it is read by, changes.
 
     A stop is somebody's word that may be lifted; an update without a time of its own reads as now.
     """
-    incident = owed.incident
+    incident = plan.incident
     return (
         incident.latest.is_end
-        and not owed.drafts
-        and not any(line.owed or line.from_ for line in owed.lines)
-        and not owed.standing.stopped_by
+        and not plan.drafts
+        and not any(line.is_due or line.from_ for line in plan.lines)
+        and not plan.history.stopped_by
         and all(update.at_written for update in incident.updates)
     )
 
@@ -256,7 +256,7 @@ class Ticked:
     """
 
     delivered: dict[str, Delivered] = field(default_factory=dict)
-    nudged: dict[str, Nudged] = field(default_factory=dict)
+    nudged: dict[str, NudgeResult] = field(default_factory=dict)
     quiet: dict[str, str] = field(default_factory=dict)
     errors: dict[str, CommcastError] = field(default_factory=dict)
 
@@ -315,8 +315,8 @@ class _Sending:
     def is_interrupted(self) -> bool:
         return self.ticked.is_interrupted
 
-    def send(self, owed: Owed) -> None:
-        self.ticked.delivered[owed.incident.id] = self.sender.send(owed)
+    def send(self, plan: Plan) -> None:
+        self.ticked.delivered[plan.incident.id] = self.sender.send(plan)
 
     def finish(self, incident: str) -> None:
         self.ticked.delivered[incident] = self.sender.deliverer.deliver(incident)
@@ -351,5 +351,5 @@ def is_anything_open(desk: Desk, ledger: Ledger) -> bool:
 
 
 def _waits_for_a_yes(incident: Incident, ledger: Ledger) -> bool:
-    releases = read_standing(ledger, incident.id).releases
+    releases = read_history(ledger, incident.id).releases
     return bool(drafts(incident, releases)) and (bool(releases) or not incident.latest.is_end)

@@ -13,19 +13,19 @@ from typing import Any
 
 from commcast.delivery.deliver import Delivered, Deliverer
 from commcast.delivery.freeze import Freezer
-from commcast.delivery.rows import ListCount, OwedRow
+from commcast.delivery.rows import ListCount, PendingRow
 from commcast.ledger.oncall import begin_call, end_call, failures
-from commcast.ledger.schema import OWN_STORY
 from commcast.ledger.store import Ledger
+from commcast.ledger.tables import OWN_STORY
 from commcast.model.duty import OnDuty
 from commcast.model.incident import Channel, Incident, View
+from commcast.oncall.nudge_text import command_document, headline, nudge_context
 from commcast.oncall.nudges import Nudge
 from commcast.oncall.people import Reach, reach
-from commcast.oncall.words import command_document, headline, nudge_context
 from commcast.operations.desk import Desk
 from commcast.plan.notices import Notice, NoticeKind
 from commcast.plan.readers import SEND
-from commcast.rendering.compose import Envelope, Group, renderer_for
+from commcast.rendering.compose import Envelope, ReaderGroup, renderer_for
 from commcast.rendering.templates import Templates, Wording, shipped_templates
 
 LONGEST_CALL = 20.0  # seconds: a pager that takes longer is not waited for
@@ -80,7 +80,7 @@ AUDIENCE = "_nudge"  # no audience of a folder can be called so
 
 
 @dataclass(slots=True)
-class Nudged:
+class NudgeResult:
     """What came of an incident's nudges. `unreached` says whom none could reach, and why; "" for nothing."""
 
     nudges: list[Nudge] = field(default_factory=list)
@@ -109,9 +109,9 @@ class Nudger:
     deliverer: Deliverer
     environ: Mapping[str, str]
 
-    def nudge(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> Nudged:
+    def nudge(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> NudgeResult:
         """Give each of these nudges once, whoever else is about to give it, too."""
-        done = Nudged(list(nudges))
+        done = NudgeResult(list(nudges))
         for nudge in nudges:
             people = whom(self.desk, on_duty, nudge, self.environ)
             done.people.extend(person.name for person in people if person.name not in done.people)
@@ -131,7 +131,7 @@ class Nudger:
         return ""
 
     def _one(
-        self, incident: Incident, nudge: Nudge, people: Sequence[Reach], on_duty: OnDuty, done: Nudged
+        self, incident: Incident, nudge: Nudge, people: Sequence[Reach], on_duty: OnDuty, done: NudgeResult
     ) -> None:
         config = self.desk.config
         owner = config.people.get(on_duty.owner or "")
@@ -141,10 +141,10 @@ class Nudger:
             for each in (nudge, of_others)
         )
         sendable = [
-            owed
+            plan
             for channel in Channel
             if (
-                owed := _OwedNudge(self.desk, incident, nudge, channel, people, context, context_of_others)
+                plan := _OwedNudge(self.desk, incident, nudge, channel, people, context, context_of_others)
             ).rows
         ]
         if sendable:
@@ -165,7 +165,7 @@ class Nudger:
             self._note_unreached(incident, nudge, people, done)
 
     def _note_unreached(
-        self, incident: Incident, nudge: Nudge, people: Sequence[Reach], done: Nudged
+        self, incident: Incident, nudge: Nudge, people: Sequence[Reach], done: NudgeResult
     ) -> None:
         """Say once that nobody could be woken: whoever reads what cron printed is the nudge then."""
         with self.deliverer.ledger.write() as connection:
@@ -215,16 +215,16 @@ class _OwedNudge:
         )
 
     @cached_property
-    def rows(self) -> list[OwedRow]:
+    def rows(self) -> list[PendingRow]:
         """Everybody who has an address on this channel; nobody where the channel is not in use."""
         if getattr(self.desk.config.channels, self.channel) is None:
             return []
         return list({row.key: row for row in self._rows()}.values())
 
-    def chunks(self) -> Iterator[list[OwedRow]]:
+    def chunks(self) -> Iterator[list[PendingRow]]:
         yield self.rows
 
-    def _rows(self) -> Iterator[OwedRow]:
+    def _rows(self) -> Iterator[PendingRow]:
         for person in self.people:
             address = person.email if self.channel is Channel.EMAIL else person.phone
             if address:
@@ -232,21 +232,21 @@ class _OwedNudge:
                 is_for_them = self.nudge.line_for in {"", person.key}
                 group = self._group if is_for_them else self._group_of_others
                 key = address.lower()
-                yield OwedRow(key, address, AUDIENCE, SEND, values, group, group.words(values))
+                yield PendingRow(key, address, AUDIENCE, SEND, values, group, group.words(values))
 
     @cached_property
-    def _group(self) -> Group:
+    def _group(self) -> ReaderGroup:
         return self._worded(self.context)
 
     @cached_property
-    def _group_of_others(self) -> Group:
+    def _group_of_others(self) -> ReaderGroup:
         return self._worded(self.context_of_others)
 
-    def _worded(self, context: Mapping[str, Any]) -> Group:
+    def _worded(self, context: Mapping[str, Any]) -> ReaderGroup:
         config, channels = self.desk.config, self.desk.config.channels
         used = channels.email if self.channel is Channel.EMAIL else channels.sms
         wording = _wording(self.channel)
-        return Group(
+        return ReaderGroup(
             channel=self.channel,
             incident=self.incident.id,
             audience=AUDIENCE,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from commcast.model.incident import Incident, Update, Words
-from commcast.model.standing import IncidentStanding, PersonStanding
+from commcast.model.history import History, ReaderHistory
+from commcast.model.incident import AudienceWords, Incident, Update
 from commcast.model.text import holds, put_right
 from commcast.plan import reasons
 from commcast.plan.notices import Notice, NoticeKind
@@ -19,58 +19,58 @@ _WORDS = ("issue", "resolution", "scope", "action", "nothing_new", "internal")
 _OF_AN_END = ("resolution", "action", "fixed", "remains", "if_it_persists", "because", "merged_into")
 
 
-def correcting(incident: Incident, standing: IncidentStanding) -> tuple[Update, ...]:
+def correcting(incident: Incident, history: History) -> tuple[Update, ...]:
     """Return the released updates that correct earlier ones."""
     return tuple(
         update
         for update in incident.updates
-        if update.corrects and update.wrong and update.number in standing.releases
+        if update.corrects and update.wrong and update.number in history.releases
     )
 
 
-def corrects_here(notice: Notice, standing: IncidentStanding) -> bool:
+def corrects_here(notice: Notice, history: History) -> bool:
     """Return whether this notice is the first on its channel that corrects something said there."""
     return any(
-        each.by == notice.number or (f"{NoticeKind.UPDATE}:{each.by}", notice.channel) not in standing.begun
-        for each in notice.misstated
+        each.by == notice.number or (f"{NoticeKind.UPDATE}:{each.by}", notice.channel) not in history.begun
+        for each in notice.wrong_words
     )
 
 
-def is_for_others(notice: Notice, standing: PersonStanding) -> str:
+def is_for_others(notice: Notice, history: ReaderHistory) -> str:
     """Return why a text whose words are no event does not go to this reader, "" where it does."""
-    if not notice.is_plain or (notice.misstated and standing.waits) or is_newcomer(notice, standing):
+    if not notice.is_plain or (notice.wrong_words and history.waits) or is_newcomer(notice, history):
         return ""
     return reasons.UPDATE_NOT_TEXTED
 
 
-def is_newcomer(notice: Notice, standing: PersonStanding) -> bool:
+def is_newcomer(notice: Notice, history: ReaderHistory) -> bool:
     """Return whether a reader hears of this for the first time, though others were told before."""
     if notice.is_end or notice.told_elsewhere or "first" in notice.events:
         return False
-    return not standing.told and not standing.is_known
+    return not history.told and not history.is_known
 
 
-def has_right_words(notice: Notice, standing: PersonStanding) -> str:
+def has_right_words(notice: Notice, history: ReaderHistory) -> str:
     """Return why a corrected end does not go to a reader who knows of the end, and read nothing wrong."""
-    is_correction = any(each.by == notice.number for each in notice.misstated)
-    if not is_correction or not notice.is_end or standing.waits:
+    is_correction = any(each.by == notice.number for each in notice.wrong_words)
+    if not is_correction or not notice.is_end or history.waits:
         return ""
     if notice.events & {"resolved", "retracted"}:
         return ""  # it is over only now: words before the end were corrected, and the end is news
-    return reasons.RIGHT_END_TOLD if standing.heard >= notice.number - 1 else ""
+    return reasons.RIGHT_END_TOLD if history.heard >= notice.number - 1 else ""
 
 
-def is_for_former_reader(notice: Notice, standing: PersonStanding) -> bool:
+def is_for_former_reader(notice: Notice, history: ReaderHistory) -> bool:
     """Return whether somebody who stands on no list any more is told all the same.
 
     Whoever was told that it is over hears that it is not: the end they know has become wrong.
     """
-    return _is_for_all(notice) or bool(standing.misheard)
+    return _is_for_all(notice) or bool(history.told_wrong)
 
 
 def goes_to_former_readers(notice: Notice) -> bool:
     """Return whether anybody who stands on no list any more may be told."""
-    return _is_for_all(notice) or bool(notice.misstated)
+    return _is_for_all(notice) or bool(notice.wrong_words)
 
 
 def _is_for_all(notice: Notice) -> bool:
@@ -113,5 +113,5 @@ def _end(update: Update, mended: Any) -> dict[str, Any]:
     return {"status": update.status.value, "ended": update.ended, **said}
 
 
-def _words(words: Words, mended: Any) -> Mapping[str, str]:
+def _words(words: AudienceWords, mended: Any) -> Mapping[str, str]:
     return {key: mended(text) for key, text in words.model_dump().items() if text}

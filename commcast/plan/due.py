@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from commcast.config.settings import Config
+from commcast.model.history import History, Said
 from commcast.model.incident import Channel, Incident, Update
 from commcast.model.release import ELSEWHERE
-from commcast.model.standing import IncidentStanding, Said
 from commcast.plan import reasons
 from commcast.plan.corrections import corrects_here
 from commcast.plan.notices import (
@@ -27,23 +27,23 @@ from commcast.plan.reminders import next_morning, reminders_due
 
 
 def updates_due(
-    incident: Incident, standing: IncidentStanding, config: Config, now: datetime, *, late: bool = False
+    incident: Incident, history: History, config: Config, now: datetime, *, late: bool = False
 ) -> tuple[Due, ...]:
     """Return a line for each channel: the newest released update, owed or not.
 
     Only the newest counts: words that newer ones have overtaken are never sent as a backlog. An update older
     than its own promise is stale; `late` sends it all the same.
     """
-    update = newest_released(incident, standing)
+    update = newest_released(incident, history)
     if update is None:
         return ()
     notices = [
-        _as_texted(notice_of(incident, update, channel, standing, config), config) for channel in Channel
+        _as_texted(notice_of(incident, update, channel, history, config), config) for channel in Channel
     ]
     return tuple(
-        Due(owning(notice, standing, now), *_is_owed(notice, update, standing, now, late=late))
+        Due(owning(notice, history, now), *_is_owed(notice, update, history, now, late=late))
         for notice in notices
-        if notice.audiences or (notice.merged and notice.channel in standing.merged_on)
+        if notice.audiences or (notice.merged and notice.channel in history.merged_on)
     )
 
 
@@ -60,29 +60,29 @@ def with_held(lines: Iterable[Due], held: Mapping[tuple[str, Channel], tuple[int
     )
 
 
-def owning(notice: Notice, standing: IncidentStanding, now: datetime) -> Notice:
+def owning(notice: Notice, history: History, now: datetime) -> Notice:
     """Return the notice with the promises it has to own: those that had passed by `now` without a word.
 
     Only mails state a time to everybody; a text owns what it promised itself.
     """
     if notice.channel is not Channel.EMAIL:
         return notice
-    return replace(notice, broken=broken_promises(standing, notice.channel, notice.audiences, now))
+    return replace(notice, broken=broken_promises(history, notice.channel, notice.audiences, now))
 
 
 def _is_owed(
-    notice: Notice, update: Update, standing: IncidentStanding, now: datetime, *, late: bool
+    notice: Notice, update: Update, history: History, now: datetime, *, late: bool
 ) -> tuple[bool, str]:
-    release = standing.releases[notice.number]
+    release = history.releases[notice.number]
     if release.how == ELSEWHERE:
         return False, reasons.UPDATE_TOLD_ELSEWHERE
-    if (notice.id, notice.channel) in standing.begun:
+    if (notice.id, notice.channel) in history.begun:
         return False, reasons.ALREADY_SENT
-    if notice.is_plain and not corrects_here(notice, standing):
+    if notice.is_plain and not corrects_here(notice, history):
         return False, reasons.UPDATE_NOT_TEXTED
     if not late and _is_stale(notice, now):
         return False, reasons.UPDATE_STALE
-    new = notice.events | ({"correction"} if notice.misstated else set())
+    new = notice.events | ({"correction"} if notice.wrong_words else set())
     events = " and ".join(sorted(new)) or "released"
     return True, reasons.UPDATE_OWED.format(number=update.number, events=events)
 
@@ -108,14 +108,14 @@ _AT_ONCE = frozenset({"correction", "retracted", "resolved", "started"})
 
 
 def others_wait(
-    notice: Notice, incident: Incident, standing: IncidentStanding, config: Config, now: datetime
+    notice: Notice, incident: Incident, history: History, config: Config, now: datetime
 ) -> Mapping[str, datetime]:
     """Return, by audience, when those hear of a notice that another audience hears before; {} for now.
 
     Nobody waits past the time shortly before a promise made to them, nor past half
     of the time for which the notice's own words are right.
     """
-    if not _may_wait(notice, standing, now):
+    if not _may_wait(notice, history, now):
         return {}
     hearing = audiences_of(incident, incident.update(notice.number), config)
     leads = {name: lead for name in hearing if (lead := config.audiences[name].lead)}
@@ -124,20 +124,20 @@ def others_wait(
     at = now + max(leads.values())
     waits: dict[str, datetime] = {}
     for name in notice.audiences:
-        latest = [at, *_bounds(notice, name, standing.said, config, now)]
+        latest = [at, *_bounds(notice, name, history.said, config, now)]
         if name not in leads and min(latest) > now:
             waits[name] = min(latest)
     return waits
 
 
-def _may_wait(notice: Notice, standing: IncidentStanding, now: datetime) -> bool:
+def _may_wait(notice: Notice, history: History, now: datetime) -> bool:
     if notice.kind is not NoticeKind.UPDATE or notice.severity in _NO_LEAD:
         return False
     if notice.is_end or not _AT_ONCE.isdisjoint(notice.events):
         return False
-    if any(each.by == notice.number for each in notice.misstated):
+    if any(each.by == notice.number for each in notice.wrong_words):
         return False
-    return standing.last_tick is not None and now - standing.last_tick < TICK_IS_GONE
+    return history.last_tick is not None and now - history.last_tick < TICK_IS_GONE
 
 
 def _bounds(
@@ -159,35 +159,31 @@ ASKED_FOR = timedelta(days=3)  # so long after its morning a check-in is no more
 REVIEW_IS_NEWS = timedelta(days=90)  # a later one is not sent by mail
 
 
-def follow_ups_due(
-    incident: Incident, standing: IncidentStanding, config: Config, now: datetime
-) -> Iterator[Due]:
+def follow_ups_due(incident: Incident, history: History, config: Config, now: datetime) -> Iterator[Due]:
     """Yield a line for each follow-up that is due, or will be. The review waits for a person's yes."""
-    end = newest_released(incident, standing)
+    end = newest_released(incident, history)
     if end is None or not end.is_end:
         return
-    review = follow_up_notice(REVIEW, incident, end, standing, config)
-    check_in = follow_up_notice(CHECK_IN, incident, end, standing, config)
-    for line in (_review(review, incident, end, standing, now), _check_in(check_in, end, config, now)):
+    review = follow_up_notice(REVIEW, incident, end, history, config)
+    check_in = follow_up_notice(CHECK_IN, incident, end, history, config)
+    for line in (_review(review, incident, end, history, now), _check_in(check_in, end, config, now)):
         if (
             line is not None
             and line.notice.audiences
-            and (line.notice.id, Channel.EMAIL) not in standing.begun
+            and (line.notice.id, Channel.EMAIL) not in history.begun
         ):
             yield line
 
 
-def follow_up_notice(
-    kind: str, incident: Incident, end: Update, standing: IncidentStanding, config: Config
-) -> Notice:
+def follow_up_notice(kind: str, incident: Incident, end: Update, history: History, config: Config) -> Notice:
     """Return a follow-up (REVIEW or CHECK_IN) of an incident that ended with `end`."""
     ends = _ends(incident, end)
     wanted = {name for update in ends for name in update.check_in}
-    told = _told(ends[0], standing) & config.audiences.keys()
+    told = _told(ends[0], history) & config.audiences.keys()
     hearing = told & wanted if kind == CHECK_IN else told
     audiences = sorted(hearing, key=lambda name: (config.audiences[name].rank, name))
     return replace(
-        notice_of(incident, end, Channel.EMAIL, standing, config),
+        notice_of(incident, end, Channel.EMAIL, history, config),
         id=kind,
         kind=NoticeKind.FOLLOW_UP,
         events=frozenset(),
@@ -198,10 +194,10 @@ def follow_up_notice(
     )
 
 
-def _told(end: Update, standing: IncidentStanding) -> set[str]:
+def _told(end: Update, history: History) -> set[str]:
     """Return the audiences that were told an end by mail."""
     return {
-        said.audience for said in standing.said if said.channel is Channel.EMAIL and said.number >= end.number
+        said.audience for said in history.said if said.channel is Channel.EMAIL and said.number >= end.number
     }
 
 
@@ -213,12 +209,10 @@ def _ends(incident: Incident, end: Update) -> list[Update]:
     return found
 
 
-def _review(
-    notice: Notice, incident: Incident, end: Update, standing: IncidentStanding, now: datetime
-) -> Due | None:
+def _review(notice: Notice, incident: Incident, end: Update, history: History, now: datetime) -> Due | None:
     if not incident.postmortem or now - end.at > REVIEW_IS_NEWS:
         return None
-    if standing.asked:
+    if history.asked:
         return Due(notice, True, reasons.REVIEW_OWED)
     return Due(notice, False, reasons.REVIEW_WAITS.format(incident=incident.id))
 
@@ -233,7 +227,7 @@ def _check_in(notice: Notice, end: Update, config: Config, now: datetime) -> Due
 
 def due(
     incident: Incident,
-    standing: IncidentStanding,
+    history: History,
     config: Config,
     now: datetime,
     *,
@@ -248,19 +242,19 @@ def due(
     left is said from the ledger alone.
     """
     before = config.tick.hold_before if early is None else early
-    lines = () if unaided else updates_due(incident, standing, config, now, late=late)
-    owed = {line.notice.channel for line in lines if line.owed}
-    if not owed and not unaided:
-        lines = (*lines, *reminders_due(incident, standing, config, now))
-    if Channel.EMAIL not in owed:
-        lines = (*lines, *holds_due(incident, standing, config, now, early=before))
-    if Channel.SMS not in owed:
-        lines = (*lines, *texts_due(incident, standing, config, now, early=before))
+    lines = () if unaided else updates_due(incident, history, config, now, late=late)
+    plan = {line.notice.channel for line in lines if line.is_due}
+    if not plan and not unaided:
+        lines = (*lines, *reminders_due(incident, history, config, now))
+    if Channel.EMAIL not in plan:
+        lines = (*lines, *holds_due(incident, history, config, now, early=before))
+    if Channel.SMS not in plan:
+        lines = (*lines, *texts_due(incident, history, config, now, early=before))
     if not unaided:
-        lines = (*lines, *follow_ups_due(incident, standing, config, now))
+        lines = (*lines, *follow_ups_due(incident, history, config, now))
     return tuple(
         replace(line, notice=replace(line.notice, not_before=waits))
-        if line.owed and (waits := others_wait(line.notice, incident, standing, config, now))
+        if line.is_due and (waits := others_wait(line.notice, incident, history, config, now))
         else line
         for line in lines
     )

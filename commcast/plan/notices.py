@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from commcast.config.settings import Config
+from commcast.model.history import History, Said, WrongWords
 from commcast.model.incident import Channel, Incident, Status, Update
 from commcast.model.release import ELSEWHERE
-from commcast.model.standing import IncidentStanding, Misstated, Said
 from commcast.plan.cadence import promises
 
 
@@ -108,7 +108,7 @@ class Notice:
     only_told: bool = False
     keeps: datetime | None = None
     not_before: Mapping[str, datetime] = field(default_factory=dict)
-    misstated: tuple[Misstated, ...] = ()
+    wrong_words: tuple[WrongWords, ...] = ()
     is_plain: bool = False
     merged: tuple[str, ...] = ()
     goes_on_as: str = ""
@@ -124,24 +124,24 @@ class Due:
     """
 
     notice: Notice
-    owed: bool
+    is_due: bool
     reason: str
     from_: datetime | None = None
 
 
-def newest_released(incident: Incident, standing: IncidentStanding) -> Update | None:
+def newest_released(incident: Incident, history: History) -> Update | None:
     """Return the newest update that somebody said yes to, None where there is none."""
-    released = [number for number in standing.releases if number <= len(incident.updates)]
+    released = [number for number in history.releases if number <= len(incident.updates)]
     return incident.update(max(released)) if released else None
 
 
 def notice_of(
-    incident: Incident, update: Update, channel: Channel, standing: IncidentStanding, config: Config
+    incident: Incident, update: Update, channel: Channel, history: History, config: Config
 ) -> Notice:
     """Return the notice that `update` is on a channel."""
     hearing = audiences_of(incident, update, config)
-    elsewhere = [number for number, release in standing.releases.items() if release.how == ELSEWHERE]
-    told_up_to = max([standing.told_up_to.get(channel, 0), *elsewhere])
+    elsewhere = [number for number, release in history.releases.items() if release.how == ELSEWHERE]
+    told_up_to = max([history.told_up_to.get(channel, 0), *elsewhere])
     return Notice(
         incident=incident.id,
         id=f"{NoticeKind.UPDATE}:{update.number}",
@@ -155,8 +155,8 @@ def notice_of(
         is_end=update.is_end,
         told_elsewhere=bool(elsewhere),
         next_update_by=promises(config, incident, update),
-        misstated=tuple(each for each in standing.misstated if each.channel is channel),
-        merged=standing.merged if update.is_end else (),
+        wrong_words=tuple(each for each in history.wrong_words if each.channel is channel),
+        merged=history.merged if update.is_end else (),
     )
 
 
@@ -211,13 +211,13 @@ def _is_moved(before: Update, newer: Update) -> bool:
     return is_expected and before.expected_at != newer.expected_at and not newer.corrects
 
 
-def last_said(standing: IncidentStanding, channel: Channel) -> dict[str, Said]:
+def last_said(history: History, channel: Channel) -> dict[str, Said]:
     """Return, by audience, what it was told last on a channel."""
-    return {said.audience: said for said in standing.said if said.channel is channel}
+    return {said.audience: said for said in history.said if said.channel is channel}
 
 
 def broken_promises(
-    standing: IncidentStanding, channel: Channel, audiences: Iterable[str], now: datetime
+    history: History, channel: Channel, audiences: Iterable[str], now: datetime
 ) -> Mapping[str, datetime]:
     """Return, by audience, the promise that had passed by `now` without a word; none where all were kept.
 
@@ -225,7 +225,7 @@ def broken_promises(
     Readers see minutes: word within the promised minute came in time.
     """
     minute = now.replace(second=0, microsecond=0)
-    last = {said.audience: said for said in standing.said if said.channel is channel and said.heard}
+    last = {said.audience: said for said in history.said if said.channel is channel and said.heard}
     return {
         name: promised
         for name in audiences
@@ -233,10 +233,10 @@ def broken_promises(
     }
 
 
-def holds_in_a_row(standing: IncidentStanding, channel: Channel, audience: str) -> int:
+def holds_in_a_row(history: History, channel: Channel, audience: str) -> int:
     """Return how many holding statements an audience got since a person spoke last."""
     count = 0
-    for said in standing.said:
+    for said in history.said:
         if said.channel is channel and said.audience == audience:
             count = count + 1 if kind_of(said.notice) is NoticeKind.HOLDING else 0
     return count

@@ -10,8 +10,8 @@ from math import ceil
 from zoneinfo import ZoneInfo
 
 from commcast.config.settings import Config, OnSilence, Silence, SmsChannel
+from commcast.model.history import History, Said
 from commcast.model.incident import Channel, Incident, NextWord, Update
-from commcast.model.standing import IncidentStanding, Said
 from commcast.plan import reasons
 from commcast.plan.cadence import interval, promises, since_window, window_bound
 from commcast.plan.notices import (
@@ -34,7 +34,7 @@ _DEFAULTS = Silence()
 
 
 def holds_due(
-    incident: Incident, standing: IncidentStanding, config: Config, now: datetime, *, early: timedelta
+    incident: Incident, history: History, config: Config, now: datetime, *, early: timedelta
 ) -> tuple[Due, ...]:
     """Return a line for each promise by mail that a holding statement is to rescue, now or later.
 
@@ -42,18 +42,18 @@ def holds_due(
     never in the first half of the wait; texts keep their own promises (plan.texts). Where news still waits
     for all of an audience, as while a provider is down, that goes first.
     """
-    update = newest_released(incident, standing)
+    update = newest_released(incident, history)
     if update is None or update.is_end:
         return ()
     by_promise: defaultdict[datetime, list[Said]] = defaultdict(list)
-    for said in last_said(standing, Channel.EMAIL).values():
+    for said in last_said(history, Channel.EMAIL).values():
         news_waits = not said.heard and kind_of(said.notice) is not NoticeKind.HOLDING
         if said.promised is not None and not news_waits and said.audience in config.audiences:
             by_promise[said.promised].append(said)
     return tuple(
         line
         for promised in sorted(by_promise)
-        for line in _lines(incident, update, promised, by_promise[promised], standing, config, now, early)
+        for line in _lines(incident, update, promised, by_promise[promised], history, config, now, early)
     )
 
 
@@ -105,7 +105,7 @@ def _lines(
     update: Update,
     promised: datetime,
     waiting: list[Said],
-    standing: IncidentStanding,
+    history: History,
     config: Config,
     now: datetime,
     early: timedelta,
@@ -115,16 +115,16 @@ def _lines(
     others = [said for said in waiting if said not in hearing]
     if others:
         yield Due(
-            _notice(incident, update, promised, others, standing, config, now), False, reasons.LEFT_TO_NUDGE
+            _notice(incident, update, promised, others, history, config, now), False, reasons.LEFT_TO_NUDGE
         )
     if not hearing:
         return
-    notice = _notice(incident, update, promised, hearing, standing, config, now)
-    if (notice.id, notice.channel) in standing.begun:
+    notice = _notice(incident, update, promised, hearing, history, config, now)
+    if (notice.id, notice.channel) in history.begun:
         # It went to others: these were left to the nudge then, and [silence] says otherwise by now.
         notice = replace(notice, id=":".join([notice.id, *notice.audiences]))
     since = min(hold_from(said, promised, early) for said in hearing)
-    if (notice.id, notice.channel) in standing.begun:
+    if (notice.id, notice.channel) in history.begun:
         yield Due(notice, False, reasons.ALREADY_SENT)
     elif now < since:
         words = reasons.HOLD_LATER.format(time=f"{since.astimezone(config.zone):%H:%M %Z}")
@@ -138,25 +138,25 @@ def _notice(
     update: Update,
     promised: datetime,
     said: list[Said],
-    standing: IncidentStanding,
+    history: History,
     config: Config,
     now: datetime,
 ) -> Notice:
     names = {each.audience for each in said}
-    plain = notice_of(incident, update, Channel.EMAIL, standing, config)
+    plain = notice_of(incident, update, Channel.EMAIL, history, config)
     audiences = tuple(sorted(names, key=lambda name: (config.audiences[name].rank, name)))
     since = last_news(incident, update)
-    steps = {name: holds_in_a_row(standing, Channel.EMAIL, name) + 1 for name in audiences}
+    steps = {name: holds_in_a_row(history, Channel.EMAIL, name) + 1 for name in audiences}
     # Who never got the newest words reads those: to them nothing has stayed as it was.
     knowing = {each.audience for each in said if not _has_news(incident, each.number, update.number)}
     return replace(
         plain,
-        id=f"{NoticeKind.HOLDING}:{name_of_promise(promised, said, standing.said)}",
+        id=f"{NoticeKind.HOLDING}:{name_of_promise(promised, said, history.said)}",
         kind=NoticeKind.HOLDING,
         events=frozenset(),
         audiences=audiences,
         next_update_by=_promises(config, incident, update, steps, max(promised, now)),
-        broken=broken_promises(standing, Channel.EMAIL, audiences, now),
+        broken=broken_promises(history, Channel.EMAIL, audiences, now),
         holds={name: Hold(since, step) for name, step in steps.items() if name in knowing},
         only_told=True,
     )
@@ -237,21 +237,21 @@ def text_promise(
 
 
 def texts_due(
-    incident: Incident, standing: IncidentStanding, config: Config, now: datetime, *, early: timedelta
+    incident: Incident, history: History, config: Config, now: datetime, *, early: timedelta
 ) -> tuple[Due, ...]:
     """Return a line for each promise of a text that is not kept yet, now or later.
 
     It goes `early` before the promise. Whoever gets mail as well is promised nothing by a text.
     """
-    newest = newest_released(incident, standing)
+    newest = newest_released(incident, history)
     if config.channels.sms is None or newest is None or newest.is_end:
         return ()
     return tuple(
-        _line(incident, newest, promised, audience, standing, config, now, early)
-        for audience, promised in _open_promises(standing.said, incident)
+        _line(incident, newest, promised, audience, history, config, now, early)
+        for audience, promised in _open_promises(history.said, incident)
         if audience in config.audiences
-        and (_notice_id(promised, _maker(promised, audience, standing.said), standing.said), Channel.SMS)
-        not in standing.begun
+        and (_notice_id(promised, _maker(promised, audience, history.said), history.said), Channel.SMS)
+        not in history.begun
     )
 
 
@@ -302,15 +302,15 @@ def _line(
     newest: Update,
     promised: datetime,
     audience: str,
-    standing: IncidentStanding,
+    history: History,
     config: Config,
     now: datetime,
     early: timedelta,
 ) -> Due:
     """Return the text that keeps a promise to an audience: newer facts, or that nothing is new."""
-    made = _maker(promised, audience, standing.said)
+    made = _maker(promised, audience, history.said)
     told = {"promise": f"{promised.astimezone(config.zone):%H:%M}", "number": newest.number}
-    notice = _text(incident, newest, promised, made, standing, config, now)
+    notice = _text(incident, newest, promised, made, history, config, now)
     goes = hold_from(made, promised, early)
     if not notice.holds:
         reason = reasons.TEXT_OWED if now >= goes else reasons.TEXT_LATER
@@ -324,19 +324,19 @@ def _line(
 
 
 def promised_text(
-    notice: str, audience: str, incident: Incident, standing: IncidentStanding, config: Config, now: datetime
+    notice: str, audience: str, incident: Incident, history: History, config: Config, now: datetime
 ) -> Notice | None:
     """Return the text that keeps a promise to an audience, by its id in the ledger, as it is to be told now.
 
     None where the ledger knows nothing any more of the words that promised it.
     """
-    newest = newest_released(incident, standing)
-    for made in standing.said:
+    newest = newest_released(incident, history)
+    for made in history.said:
         if made.channel is not Channel.SMS or made.audience != audience or newest is None:
             continue
         for promised in made.text_promises:
-            if _notice_id(promised, made, standing.said) == notice:
-                return _text(incident, newest, promised, made, standing, config, now)
+            if _notice_id(promised, made, history.said) == notice:
+                return _text(incident, newest, promised, made, history, config, now)
     return None
 
 
@@ -345,15 +345,15 @@ def _text(
     newest: Update,
     promised: datetime,
     made: Said,
-    standing: IncidentStanding,
+    history: History,
     config: Config,
     now: datetime,
 ) -> Notice:
     """Return the text that keeps a promise that was made: a holding statement where nothing is newer."""
-    known = _known_to_all(promised, made.audience, standing.said, incident)
+    known = _known_to_all(promised, made.audience, history.said, incident)
     notice = replace(
-        notice_of(incident, newest, Channel.SMS, standing, config),
-        id=_notice_id(promised, made, standing.said),
+        notice_of(incident, newest, Channel.SMS, history, config),
+        id=_notice_id(promised, made, history.said),
         kind=NoticeKind.HOLDING,
         events=frozenset(),
         audiences=(made.audience,),
@@ -364,7 +364,7 @@ def _text(
     # Of planned work it tells that nobody has confirmed its start or end, and that to all alike.
     if made.number < newest.number or (known < newest.number and newest.window is None):
         return notice
-    step = _step(made, made.audience, standing.said)
+    step = _step(made, made.audience, history.said)
     by = next_promise(config, incident, newest, made.audience, max(promised, now), step)
     return replace(
         notice,

@@ -8,8 +8,8 @@ from enum import StrEnum
 from zoneinfo import ZoneInfo
 
 from commcast.config.settings import Config
+from commcast.model.history import ERASED, ReaderHistory
 from commcast.model.incident import Channel, Level, Recipient
-from commcast.model.standing import ERASED, PersonStanding
 from commcast.plan import reasons
 from commcast.plan.corrections import has_right_words, is_for_others
 from commcast.plan.notices import Notice
@@ -22,7 +22,7 @@ class Action(StrEnum):
     SEND = "send"
     SKIP = "skip"
     HOLD = "hold"
-    NOT_OWED = "not owed"
+    NOT_DUE = "not owed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +46,20 @@ _UNDOES_THE_END = frozenset({"correction", "retracted", "reopened"})
 def decide(
     recipient: Recipient,
     notice: Notice,
-    standing: PersonStanding,
+    history: ReaderHistory,
     config: Config,
     now: datetime,
     *,
     audience: str = "",
 ) -> Decision:
     """Return what is to be done for one recipient of an audience that hears this notice."""
-    if reason := _not_owed(recipient, notice, standing):
-        return Decision(Action.NOT_OWED, reason)
-    if standing.suppressed == ERASED:
+    if reason := _not_owed(recipient, notice, history):
+        return Decision(Action.NOT_DUE, reason)
+    if history.suppressed == ERASED:
         return WAS_ERASED
-    if standing.suppressed:
-        return Decision(Action.SKIP, reasons.HEARS_NOTHING.format(why=standing.suppressed))
-    if _has_had_enough(notice, standing, config):
+    if history.suppressed:
+        return Decision(Action.SKIP, reasons.HEARS_NOTHING.format(why=history.suppressed))
+    if _has_had_enough(notice, history, config):
         return HELD_BACK
     if until := _morning(recipient, notice, config, now):
         return Decision(Action.HOLD, reasons.UNTIL_MORNING, until)
@@ -74,34 +74,34 @@ def is_never_held_back(notice: Notice) -> bool:
     return notice.is_end or not NEVER_HELD_BACK.isdisjoint(notice.events)
 
 
-def _has_had_enough(notice: Notice, standing: PersonStanding, config: Config) -> bool:
+def _has_had_enough(notice: Notice, history: ReaderHistory, config: Config) -> bool:
     """Return whether a cap holds this back: never what is first to this reader, nor what they must know."""
-    if not standing.told or standing.misheard or standing.waits or is_never_held_back(notice):
+    if not history.told or history.told_wrong or history.waits or is_never_held_back(notice):
         return False
-    return standing.lately >= config.send.most_an_hour
+    return history.lately >= config.send.most_an_hour
 
 
-def _not_owed(recipient: Recipient, notice: Notice, standing: PersonStanding) -> str:
+def _not_owed(recipient: Recipient, notice: Notice, history: ReaderHistory) -> str:
     if not recipient.key(notice.channel):
         return reasons.NO_EMAIL if notice.channel is Channel.EMAIL else reasons.NO_PHONE
-    if standing.state:
-        return reasons.IN_LEDGER.format(state=standing.state)
-    if not standing.told and _follows_others(recipient, notice):
+    if history.state:
+        return reasons.IN_LEDGER.format(state=history.state)
+    if not history.told and _follows_others(recipient, notice):
         return reasons.OTHER_COMPONENTS
-    if _never_heard(recipient, notice, standing):
+    if _never_heard(recipient, notice, history):
         return reasons.NEVER_TOLD
-    if notice.keeps is not None and standing.promised != notice.keeps:
+    if notice.keeps is not None and history.promised != notice.keeps:
         return reasons.NO_TEXT_PROMISED
-    if standing.misheard:
+    if history.told_wrong:
         return ""  # whoever read wrong words reads the right ones
     return (
-        _below_level(recipient.level, notice, standing)
-        or is_for_others(notice, standing)
-        or has_right_words(notice, standing)
+        _below_level(recipient.level, notice, history)
+        or is_for_others(notice, history)
+        or has_right_words(notice, history)
     )
 
 
-def _below_level(level: Level, notice: Notice, standing: PersonStanding) -> str:
+def _below_level(level: Level, notice: Notice, history: ReaderHistory) -> str:
     """Return why a reader who wants less than all does not hear this, "" where they do.
 
     What is first to them is a key event. A reminder and a holding statement tell nothing new: they are none.
@@ -109,9 +109,9 @@ def _below_level(level: Level, notice: Notice, standing: PersonStanding) -> str:
     if level is Level.ALL:
         return ""
     if level is Level.KEY:
-        is_first = not standing.told and not notice.told_elsewhere
+        is_first = not history.told and not notice.told_elsewhere
         return "" if notice.events or notice.is_end or is_first else reasons.KEY_ONLY
-    undone = standing.told and not _UNDOES_THE_END.isdisjoint(notice.events)
+    undone = history.told and not _UNDOES_THE_END.isdisjoint(notice.events)
     return "" if notice.is_end or undone else reasons.END_ONLY
 
 
@@ -119,9 +119,9 @@ def _follows_others(recipient: Recipient, notice: Notice) -> bool:
     return bool(recipient.components and notice.affected and notice.affected.isdisjoint(recipient.components))
 
 
-def _never_heard(recipient: Recipient, notice: Notice, standing: PersonStanding) -> bool:
+def _never_heard(recipient: Recipient, notice: Notice, history: ReaderHistory) -> bool:
     """Nobody hears of the end of what they never heard of, unless the end is all they asked for."""
-    heard = standing.told or notice.told_elsewhere or recipient.level is Level.END
+    heard = history.told or notice.told_elsewhere or recipient.level is Level.END
     return notice.is_end and not heard
 
 

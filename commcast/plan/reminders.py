@@ -8,8 +8,8 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from commcast.config.settings import Config
+from commcast.model.history import History
 from commcast.model.incident import Channel, Incident, Status, Update, Window
-from commcast.model.standing import IncidentStanding
 from commcast.model.times import parse_duration, short_duration
 from commcast.plan import reasons
 from commcast.plan.notices import Due, Notice, NoticeKind, newest_released, notice_of
@@ -73,28 +73,26 @@ class Reminder(NamedTuple):
     until: datetime
 
 
-def reminders_due(
-    incident: Incident, standing: IncidentStanding, config: Config, now: datetime
-) -> tuple[Due, ...]:
+def reminders_due(incident: Incident, history: History, config: Config, now: datetime) -> tuple[Due, ...]:
     """Return a line for each channel on which a reminder of planned work is due now.
 
     Only the newest released update counts: what an earlier window promised is gone. One that was due before
     that release, or that the next one has overtaken, is not made up for. It is asked only where no update is
     owed, which says all that a reminder would.
     """
-    update = newest_released(incident, standing)
+    update = newest_released(incident, history)
     if update is None or update.window is None or update.status not in TO_COME:
         return ()
     number = update.number
     lines = []
     for channel in Channel:
         for reminder in reminders_of(update, update.window, channel, config):
-            if not standing.releases[number].at < reminder.at <= now < reminder.until:
+            if not history.releases[number].at < reminder.at <= now < reminder.until:
                 continue
-            notice = reminder_notice(incident, number, channel, standing, config, reminder.offset, now)
+            notice = reminder_notice(incident, number, channel, history, config, reminder.offset, now)
             if notice.audiences:
-                owed = _is_owed(notice, reminder, standing, config, now)
-                lines.append(Due(notice, *owed))
+                plan = _is_owed(notice, reminder, history, config, now)
+                lines.append(Due(notice, *plan))
     return tuple(lines)
 
 
@@ -123,7 +121,7 @@ def reminder_notice(
     incident: Incident,
     number: int,
     channel: Channel,
-    standing: IncidentStanding,
+    history: History,
     config: Config,
     offset: timedelta,
     now: datetime,
@@ -131,7 +129,7 @@ def reminder_notice(
     """Return the notice of one reminder as it reads at `now`."""
     update = incident.update(number)
     assert update.window is not None  # noqa: S101 - what has no window has no reminder
-    notice = notice_of(incident, update, channel, standing, config)
+    notice = notice_of(incident, update, channel, history, config)
     return replace(
         notice,
         id=f"{NoticeKind.REMINDER}:{number}:{short_duration(offset)}",
@@ -155,11 +153,11 @@ def still_ahead(incident: Incident, number: int, newest: Update, now: datetime) 
 def _is_owed(
     notice: Notice,
     reminder: Reminder,
-    standing: IncidentStanding,
+    history: History,
     config: Config,
     now: datetime,
 ) -> tuple[bool, str]:
-    if (notice.id, notice.channel) in standing.begun:
+    if (notice.id, notice.channel) in history.begun:
         return False, reasons.ALREADY_SENT
     if notice.channel is Channel.SMS:
         sms = config.channels.sms

@@ -11,7 +11,7 @@ from typing import Protocol, Self
 
 from commcast.errors import CommcastError, ExitCode
 from commcast.model.incident import Channel
-from commcast.model.message import HandOver, Outcome, Receipt
+from commcast.model.message import Delivery, Outcome, Receipt
 
 
 class Adapter(Protocol):
@@ -60,7 +60,7 @@ class Adapter(Protocol):
         """
         ...
 
-    def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]: ...
+    def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]: ...
 
 
 class Refused(CommcastError):
@@ -114,7 +114,7 @@ class Sighting:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SuppressionEntry:
     """One address on a provider's own list of those it does not serve. `list` is the list's name there."""
 
     list: str

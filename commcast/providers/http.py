@@ -22,7 +22,7 @@ _LONGEST_WAIT = 86_400.0  # seconds: a provider that says "in a year" is not bel
 _NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,9})?")
 
 
-class Trouble(StrEnum):
+class NoAnswer(StrEnum):
     """What happened where no whole answer came.
 
     unresolved   the server's name has no address
@@ -49,13 +49,13 @@ class Trouble(StrEnum):
 
 
 _IN_WORDS = {
-    Trouble.UNRESOLVED: "its name has no address",
-    Trouble.UNREACHABLE: "no connection",
-    Trouble.CERTIFICATE: "nobody vouches for its certificate",
-    Trouble.HANDSHAKE: "no TLS connection",
-    Trouble.LOST: "the connection broke",
-    Trouble.SILENCE: "no answer in time",
-    Trouble.GARBAGE: "its answer makes no sense",
+    NoAnswer.UNRESOLVED: "its name has no address",
+    NoAnswer.UNREACHABLE: "no connection",
+    NoAnswer.CERTIFICATE: "nobody vouches for its certificate",
+    NoAnswer.HANDSHAKE: "no TLS connection",
+    NoAnswer.LOST: "the connection broke",
+    NoAnswer.SILENCE: "no answer in time",
+    NoAnswer.GARBAGE: "its answer makes no sense",
 }
 
 
@@ -70,7 +70,7 @@ class HttpAnswer:
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
     body: str = ""
-    trouble: Trouble | None = None
+    trouble: NoAnswer | None = None
     sent: bool = True
 
 
@@ -107,18 +107,18 @@ def _reset(text: str, now: datetime) -> float | None:
 
 # Before the first byte has left, the provider took nothing; afterwards nobody knows.
 _NOT_SENT = {
-    Trouble.UNRESOLVED: (Blame.PROVIDER, "the provider's name has no address"),
-    Trouble.UNREACHABLE: (Blame.PROVIDER, "the provider cannot be reached"),
-    Trouble.CERTIFICATE: (Blame.ACCOUNT, "the provider's certificate is not trusted"),
-    Trouble.HANDSHAKE: (Blame.PROVIDER, "no TLS connection can be made"),
-    Trouble.LOST: (Blame.PROVIDER, "the connection broke before the request was sent"),
-    Trouble.SILENCE: (Blame.PROVIDER, "the provider did not answer in time"),
-    Trouble.GARBAGE: (Blame.PROVIDER, "the provider's answer makes no sense"),
+    NoAnswer.UNRESOLVED: (Blame.PROVIDER, "the provider's name has no address"),
+    NoAnswer.UNREACHABLE: (Blame.PROVIDER, "the provider cannot be reached"),
+    NoAnswer.CERTIFICATE: (Blame.ACCOUNT, "the provider's certificate is not trusted"),
+    NoAnswer.HANDSHAKE: (Blame.PROVIDER, "no TLS connection can be made"),
+    NoAnswer.LOST: (Blame.PROVIDER, "the connection broke before the request was sent"),
+    NoAnswer.SILENCE: (Blame.PROVIDER, "the provider did not answer in time"),
+    NoAnswer.GARBAGE: (Blame.PROVIDER, "the provider's answer makes no sense"),
 }
 _SENT = {
-    Trouble.LOST: "the connection broke after the request was sent",
-    Trouble.SILENCE: "no answer came after the request was sent",
-    Trouble.GARBAGE: "a senseless answer came after the request was sent",
+    NoAnswer.LOST: "the connection broke after the request was sent",
+    NoAnswer.SILENCE: "no answer came after the request was sent",
+    NoAnswer.GARBAGE: "a senseless answer came after the request was sent",
 }
 _SENT_ELSE = "the request was sent, and its answer was lost"
 

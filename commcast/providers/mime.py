@@ -111,7 +111,7 @@ def _assembled(email: Email) -> tuple[bytes, bool]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
+class _SharedMail:
     """What is alike in all mails of a sender about an incident, `before` its reader's headers and `after`.
 
     There a number stands for what is a mail's own: its text, its HTML, its two boundaries.
@@ -150,7 +150,7 @@ def _frame(
     is_dated: bool,
     has_html: bool,
     calendar: CalendarFile | None,
-) -> _Frame | None:
+) -> _SharedMail | None:
     """Cut a mail of the stdlib's into its frame; None where the mail cannot be put together again from it.
 
     The stdlib's road has proved of that mail that no header is in it which we did not set.
@@ -172,7 +172,7 @@ def _frame(
     raw = by_stdlib(probe)
     before, _, rest = raw.partition(b"To: to@example.com\r\n")
     after = rest.partition(b"\r\nMessage-ID: <id@example.com>\r\n")[2]
-    frame = _Frame(before, tuple(_pieces(after, probe.message_id)))
+    frame = _SharedMail(before, tuple(_pieces(after, probe.message_id)))
     slots = [piece for piece in frame.after if isinstance(piece, int)]
     is_whole = slots.count(_TEXT) == 1 and slots.count(_HTML) == has_html
     return frame if is_whole and frame.filled(probe)[0] == raw else None

@@ -20,7 +20,7 @@ from typing import Self
 from commcast.files import sync_folder
 from commcast.model import text
 from commcast.model.incident import Channel
-from commcast.model.message import NOT_BEGUN, Blame, Email, HandOver, Message, Outcome, OutcomeKind, Sms
+from commcast.model.message import NOT_BEGUN, Blame, Delivery, Email, Message, Outcome, OutcomeKind, Sms
 from commcast.providers import mime
 
 _LONGEST_SLUG = 60
@@ -70,7 +70,7 @@ class OutboxAdapter:
         """Begin no further file, also of a `send` that is under way."""
         self._is_halted = True
 
-    async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+    async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
         """Yield one outcome for each message, once its file is on disk; `provider_id` is the file's name."""
         wanted = Email if self.channel is Channel.EMAIL else Sms
         if not all(isinstance(item.message, wanted) for item in batch):
@@ -80,7 +80,7 @@ class OutboxAdapter:
         for outcome in await asyncio.to_thread(self._settled, batch, found):
             yield outcome
 
-    def _settled(self, batch: Sequence[HandOver], found: Sequence[Path | Outcome]) -> list[Outcome]:
+    def _settled(self, batch: Sequence[Delivery], found: Sequence[Path | Outcome]) -> list[Outcome]:
         """Return the outcomes once the disk has the names of all files that were written."""
         written = [each for each in found if isinstance(each, Path)]
         error = _not_synced(self._folder) if written else None
@@ -90,7 +90,7 @@ class OutboxAdapter:
                     file.unlink(missing_ok=True)
         return [_outcome(item, each, error) for item, each in zip(batch, found, strict=True)]
 
-    def _write(self, item: HandOver) -> Path | Outcome:
+    def _write(self, item: Delivery) -> Path | Outcome:
         if self._is_halted:
             return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN)
         try:
@@ -105,7 +105,7 @@ class OutboxAdapter:
             return _failed(item, error)
 
 
-def _outcome(item: HandOver, found: Path | Outcome, error: OSError | None) -> Outcome:
+def _outcome(item: Delivery, found: Path | Outcome, error: OSError | None) -> Outcome:
     if isinstance(found, Outcome):
         return found
     if error is not None:
@@ -113,14 +113,14 @@ def _outcome(item: HandOver, found: Path | Outcome, error: OSError | None) -> Ou
     return Outcome(item.delivery, OutcomeKind.ACCEPTED, provider_id=found.name)
 
 
-def _failed(item: HandOver, error: OSError) -> Outcome:
+def _failed(item: Delivery, error: OSError) -> Outcome:
     if isinstance(error, _UnfitFolder):
         return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, str(error), blame=Blame.ACCOUNT)
     reason = f"{error.strerror or 'cannot be written'} in the outbox folder"
     return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, reason, blame=Blame.PROVIDER)
 
 
-def file_stem(item: HandOver) -> str:
+def file_stem(item: Delivery) -> str:
     """Return a name that sorts by delivery and says to whom: "000012-dana-example-com"."""
     message = item.message
     address = message.to.address if isinstance(message, Email) else message.to

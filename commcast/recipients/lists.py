@@ -15,7 +15,7 @@ from commcast.config.settings import CONFIG_NAME, Audience, Config
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault, InputError
 from commcast.model.incident import Level, Recipient
 from commcast.recipients.addresses import normalise_email, normalise_phone, odd_phones, plain_emails
-from commcast.recipients.files import CORE_COLUMNS, Cells, Line, Rows, check_list, find_list, read_list
+from commcast.recipients.formats import CORE_COLUMNS, Cells, ListRow, Rows, check_list, find_list, read_list
 
 BLANKS = " \t\xa0"  # what stands around a cell's text without belonging to it
 LONGEST_NAME = 200
@@ -183,7 +183,7 @@ def _extras(columns: Mapping[str, Sequence[str]], odd: set[int]) -> Iterable[Map
 T = TypeVar("T")
 
 
-class Reading:
+class RecipientList:
     """One audience's list. Iterating reads the file from its start and yields the good rows in flat memory.
 
     A broken structure raises InputError with every broken line, after rows before it were yielded.
@@ -217,11 +217,11 @@ class Reading:
                 yield people
         self._judge(broken)
 
-    def _one_by_one(self, lines: Iterable[Line | None]) -> list[Recipient]:
+    def _one_by_one(self, lines: Iterable[ListRow | None]) -> list[Recipient]:
         people = (self._person(line) for line in lines if line is not None)
         return [person for person in people if person is not None]
 
-    def _person(self, line: Line) -> Recipient | None:
+    def _person(self, line: ListRow) -> Recipient | None:
         self.rows += 1
         recipient, problems = _recipient(line.cells, line.number, self._config)
         if problems:
@@ -241,7 +241,7 @@ class Reading:
             found[index] = None if line is None else self._person(line)
         return [person for person in found if person is not None]
 
-    def _note(self, line: Line, problems: list[tuple[str, str]]) -> None:
+    def _note(self, line: ListRow, problems: list[tuple[str, str]]) -> None:
         self.skipped += 1
         for column, message in problems[: FAULTS_SHOWN_PER_FILE - len(self.faults)]:
             what, _, remedy = message.partition("; ")
@@ -269,7 +269,7 @@ def changed_since(name: str, config: Config, moment: datetime) -> bool:
         return False  # reading it says what is wrong with it
 
 
-def open_recipients(name: str, config: Config) -> Reading:
+def open_recipients(name: str, config: Config) -> RecipientList:
     """Return the list of audience `name`, its place and header already checked.
 
     A .csv has a header line and commas, semicolons or tabs; .tsv tabs; .jsonl and .ndjson an object a line.
@@ -281,7 +281,7 @@ def open_recipients(name: str, config: Config) -> Reading:
     audience = known_audience(name, config)
     path = find_list(config.folder, audience.recipients)
     check_list(path, audience.recipients)
-    return Reading(path, audience.recipients, config)
+    return RecipientList(path, audience.recipients, config)
 
 
 def known_audience(name: str, config: Config) -> Audience:

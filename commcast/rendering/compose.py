@@ -25,7 +25,7 @@ from commcast.rendering.templates import Wording
 Content = EmailContent | SmsContent
 
 
-class Words:
+class ReaderWords:
     """One reader's words. `digest` is frozen, and compared again when they are handed over.
 
     It is the hex digest of the words themselves or, behind "s1:", of a skeleton and of what was spliced in.
@@ -80,7 +80,7 @@ class Envelope:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ReaderGroup:
     """Readers who get the same words: one audience, time zone and locale on one channel.
 
     `context` is JSON only, so that a frozen group renders the same as a fresh one. `next_update_by` is the
@@ -99,7 +99,7 @@ class Group:
     renderer: Renderer
     stands_until: datetime | None = None
     calendar: CalendarFile | None = field(init=False, repr=False, compare=False)
-    _shared: Shared[CutMail | Words] | None = field(init=False, repr=False, compare=False)
+    _shared: Shared[CutMail | ReaderWords] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Decide on the syntax tree what may be made once for many readers."""
@@ -111,21 +111,21 @@ class Group:
         shared = Shared(fields.keys, partial(self._make, fields.bare)) if fields else None
         object.__setattr__(self, "_shared", shared)
 
-    def words(self, values: Mapping[str, Any], *, line: int = 0) -> Words:
+    def words(self, values: Mapping[str, Any], *, line: int = 0) -> ReaderWords:
         """Return the words for one reader. Raises TemplateError, naming the `line` of their list.
 
         They are the same words, whether they are spliced, shared or rendered for this reader alone.
         """
         made = self._shared.get(values) if self._shared else None
-        if isinstance(made, Words):
+        if isinstance(made, ReaderWords):
             return made
         own = made.values_of(values) if made else None
         if made is None or own is None:
             content = self.alone(values, line)
-            return Words(content, content_digest(content))
+            return ReaderWords(content, content_digest(content))
         if self._digests_skeleton:
-            return Words.put_together(made, own, f"s1:{made.digest(own)}")
-        words = Words.put_together(made, own, "")
+            return ReaderWords.put_together(made, own, f"s1:{made.digest(own)}")
+        words = ReaderWords.put_together(made, own, "")
         words.digest = content_digest(words.content)
         return words
 
@@ -137,19 +137,19 @@ class Group:
         """
         return self.renderer.fields is not None and not self.renderer.fields.keys
 
-    def _make(self, bare: Sequence[str], values: Mapping[str, Any]) -> CutMail | Words | None:
+    def _make(self, bare: Sequence[str], values: Mapping[str, Any]) -> CutMail | ReaderWords | None:
         """Return what readers who are alike in the key fields share; None where nothing can be shared."""
         try:
             if self.channel is Channel.SMS:
                 content: Content = self.renderer.sms(self.context, values)
-                return Words(content, content_digest(content))
+                return ReaderWords(content, content_digest(content))
             cut = cut_mail(self.renderer, self.context, values, bare)
         except TemplateError:  # the reader's own rendering tells it, with their line
             return None
         if cut is None or cut.fields:
             return cut
         content = cut.content(cut.spliced(()))
-        return Words(content, content_digest(content), cut.spliced(()))
+        return ReaderWords(content, content_digest(content), cut.spliced(()))
 
     def alone(self, values: Mapping[str, Any], line: int = 0) -> Content:
         """Return what one reader reads, rendered for them alone. Raises TemplateError as `words` does."""
@@ -198,7 +198,7 @@ def content_digest(content: Content) -> str:
 
 
 def build_message(
-    words: Words,
+    words: ReaderWords,
     envelope: Envelope,
     delivery: DeliveryKey,
     *,
@@ -262,13 +262,13 @@ def _calendar_in(context: Mapping[str, Any]) -> CalendarFile | None:
     return CalendarFile(found["name"], found["text"]) if found else None
 
 
-def mark_test(content: Content, audience: str) -> Words:
+def mark_test(content: Content, audience: str) -> ReaderWords:
     """Return the same words marked as a test for an audience in every place where a reader looks first."""
     mark = f"[TEST for {audience}]"
     if isinstance(content, SmsContent):
         body = f"{mark} {content.body}"
         marked: Content = SmsContent(body, measure(body), content.replaced)
-        return Words(marked, content_digest(marked))
+        return ReaderWords(marked, content_digest(marked))
     note = "This is a test message; nothing has happened."
     html = content.html
     if html:
@@ -277,7 +277,7 @@ def mark_test(content: Content, audience: str) -> Words:
     marked = EmailContent(
         subject=f"{mark} {content.subject}", text=f"{mark} {note}\n\n{content.text}", html=html
     )
-    return Words(marked, content_digest(marked))
+    return ReaderWords(marked, content_digest(marked))
 
 
 def _after_body_tag(html: str) -> tuple[str, str, str]:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from commcast.config.settings import Audience, Config
 from commcast.model.incident import (
     END_STATUSES,
+    AudienceWords,
     Channel,
     Incident,
     Kind,
@@ -22,7 +23,6 @@ from commcast.model.incident import (
     Update,
     View,
     Window,
-    Words,
 )
 from commcast.model.text import put_title_right
 from commcast.model.times import moment, span, spoken_duration
@@ -329,8 +329,8 @@ def _update(
     }
 
 
-def _words(update: Update, special: Words | None) -> dict[str, str | None]:
-    special = special or Words()
+def _words(update: Update, special: AudienceWords | None) -> dict[str, str | None]:
+    special = special or AudienceWords()
     return {
         name: getattr(update, name) if getattr(special, name) is None else getattr(special, name)
         for name in ("issue", "resolution", "scope", "action")

@@ -54,7 +54,7 @@ class _Place:
 
 
 @dataclass(slots=True)
-class _Found:
+class _FieldsFound:
     """What one template holds: fields printed and where, fields used otherwise, templates it names."""
 
     printed: list[tuple[str, _Place]] = field(default_factory=list)
@@ -65,7 +65,7 @@ class _Found:
 
 
 @lru_cache(maxsize=500)  # audiences and channels share their parts
-def _found_in(source: str) -> _Found | None:
+def _found_in(source: str) -> _FieldsFound | None:
     """Return what one template holds; None where its fields cannot be listed."""
     try:
         return _read(Environment(autoescape=True).parse(source))
@@ -73,8 +73,8 @@ def _found_in(source: str) -> _Found | None:
         return None
 
 
-def _read(tree: nodes.Template) -> _Found:
-    found = _Found()
+def _read(tree: nodes.Template) -> _FieldsFound:
+    found = _FieldsFound()
     todo: list[tuple[nodes.Node, _Place]] = [(tree, _Place())]
     while todo:
         node, place = todo.pop()
@@ -135,7 +135,7 @@ def _refuse_other_readers(node: nodes.Node) -> None:
         raise _NotListed
 
 
-def _sorted_out(found: Mapping[str, _Found], sources: Mapping[str, str]) -> Fields:
+def _sorted_out(found: Mapping[str, _FieldsFound], sources: Mapping[str, str]) -> Fields:
     blocks_are_read = any(each.blocks_are_read for each in found.values())
 
     def is_read(place: _Place) -> bool:
@@ -153,7 +153,9 @@ def _sorted_out(found: Mapping[str, _Found], sources: Mapping[str, str]) -> Fiel
     return _divided(found, captured, is_read)
 
 
-def _divided(found: Mapping[str, _Found], captured: set[str], is_read: Callable[[_Place], bool]) -> Fields:
+def _divided(
+    found: Mapping[str, _FieldsFound], captured: set[str], is_read: Callable[[_Place], bool]
+) -> Fields:
     keys: set[str] = set()
     printed: set[str] = set()
     for name, each in found.items():

@@ -33,7 +33,7 @@ _ATTRIBUTE = re.compile(r'([ \n]+)([A-Za-z-]+)="([^"<>]*)"')
 _BEGUN = re.compile(SCHEME)
 
 
-class Place(Enum):
+class HoleKind(Enum):
     """What a value must be, as it stands in HTML: any text, a whole plain link, or a plain part of one."""
 
     TEXT = re.compile(".+")  # an escaped value: no quote, no angle bracket
@@ -45,7 +45,7 @@ class Place(Enum):
 class MarkedHtml:
     """The strictest place of each mark, and the HTML with plain links in the place of the marks in links."""
 
-    places: Mapping[str, Place]
+    places: Mapping[str, HoleKind]
     checked: str
 
 
@@ -61,7 +61,7 @@ def read_marks(html: str, marks: re.Pattern[str]) -> MarkedHtml | None:
     that ends the attribute, and the link is by http, https or mailto whatever is put in.
     """
     parts = TAG.split(html)
-    places = {mark: Place.TEXT for part in parts[::2] for mark in marks.findall(part)}
+    places = {mark: HoleKind.TEXT for part in parts[::2] for mark in marks.findall(part)}
     for style in STYLE.split(html)[1:]:
         if marks.search(STYLE_END.split(style, maxsplit=1)[0]):
             return None
@@ -73,7 +73,7 @@ def read_marks(html: str, marks: re.Pattern[str]) -> MarkedHtml | None:
     return MarkedHtml(places, "".join(parts))
 
 
-def _tag(tag: str, marks: re.Pattern[str], places: dict[str, Place]) -> str:
+def _tag(tag: str, marks: re.Pattern[str], places: dict[str, HoleKind]) -> str:
     """Return the tag with links in the place of its marks, and note what these are. Raises _Misplaced."""
     if tag.startswith("<!--") and not (tag.startswith("<!--[if") or tag.endswith("-->")):
         raise _Misplaced  # a value "--" before a ">" further on would end this comment there
@@ -89,7 +89,7 @@ def _tag(tag: str, marks: re.Pattern[str], places: dict[str, Place]) -> str:
     return _ATTRIBUTE.sub(filled, tag)
 
 
-def _address(name: str, value: str, marks: re.Pattern[str], places: dict[str, Place]) -> str:
+def _address(name: str, value: str, marks: re.Pattern[str], places: dict[str, HoleKind]) -> str:
     found = marks.findall(value)
     if not found:
         return value
@@ -98,8 +98,8 @@ def _address(name: str, value: str, marks: re.Pattern[str], places: dict[str, Pl
     if name != "href" or not (whole or _BEGUN.match(value)) or "&" in value.replace("&amp;", ""):
         raise _Misplaced
     for number, mark in enumerate(found):
-        place = Place.LINK if whole and number == 0 else Place.PART
-        if places.get(mark) is not Place.LINK:
+        place = HoleKind.LINK if whole and number == 0 else HoleKind.PART
+        if places.get(mark) is not HoleKind.LINK:
             places[mark] = place
     return marks.sub("x", f"https://{value}" if whole else value)
 
@@ -125,12 +125,12 @@ class CutMail:
     """
 
     def __init__(
-        self, fields: Sequence[str], skeleton: Skeleton, limits: Sequence[int], places: Sequence[Place]
+        self, fields: Sequence[str], skeleton: Skeleton, limits: Sequence[int], places: Sequence[HoleKind]
     ) -> None:
         self.fields = tuple(fields)
         self.skeleton = skeleton
         self._limited = tuple(zip(fields, limits, strict=True))
-        self._links = [(n, place) for n, place in enumerate(places) if place is not Place.TEXT]
+        self._links = [(n, place) for n, place in enumerate(places) if place is not HoleKind.TEXT]
         parts = [skeleton.subject, skeleton.text, skeleton.html]
         self._subject, self._text, self._html = map(_Filled, parts)
         self._digest = sha256(repr([parts, str(escape("&<>\"'"))]).encode())
@@ -227,7 +227,7 @@ def _cut_up(
         fields,
         skeleton,
         [_limit(mark, written, content.subject) for mark in own],
-        [marked.places.get(mark, Place.TEXT) for mark in own],
+        [marked.places.get(mark, HoleKind.TEXT) for mark in own],
     )
 
 

@@ -70,7 +70,7 @@ class Wording:
 
 
 @dataclass(frozen=True)
-class Listed:
+class TemplateRow:
     """One row of `commcast templates`: what an audience gets. `text` is "" where nothing fits."""
 
     audience: str
@@ -83,7 +83,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _TemplateFound:
     root: str
     text: str
     html: str
@@ -117,7 +117,7 @@ class Templates:
         channels: Iterable[Channel] = tuple(Channel),
         statuses: Iterable[str] = ("",),
         locales: Iterable[str] = ("",),
-    ) -> tuple[Listed, ...]:
+    ) -> tuple[TemplateRow, ...]:
         """Return which file wins for each audience, channel, status and locale ("" is any)."""
         channels, statuses, locales = tuple(channels), tuple(statuses), tuple(locales)
         return tuple(
@@ -128,22 +128,24 @@ class Templates:
             for locale in locales
         )
 
-    def _listed(self, audience: str, view: View, channel: Channel, status: str, locale: str) -> Listed:
+    def _listed(self, audience: str, view: View, channel: Channel, status: str, locale: str) -> TemplateRow:
         found = self._find(audience, view, status, locale, channel)
         if found is None:
-            return Listed(audience, channel, status, locale, "", "", "no template")
+            return TemplateRow(audience, channel, status, locale, "", "", "no template")
         try:
             for name in filter(None, (found.text, found.html)):
                 self._read(f"{found.root}:{name}")
         except TemplateError as error:
-            return Listed(audience, channel, status, locale, "", "", f"refused: {error}")
+            return TemplateRow(audience, channel, status, locale, "", "", f"refused: {error}")
         html = display_name(f"{found.root}:{found.html}") if found.html else ""
         note = "text only" if channel is Channel.EMAIL and not html else ""
-        return Listed(
+        return TemplateRow(
             audience, channel, status, locale, display_name(f"{found.root}:{found.text}"), html, note
         )
 
-    def _find(self, audience: str, view: View, status: str, locale: str, channel: Channel) -> _Found | None:
+    def _find(
+        self, audience: str, view: View, status: str, locale: str, channel: Channel
+    ) -> _TemplateFound | None:
         self._check_user_folder()
         if not all(_PART.fullmatch(part) for part in (audience, status, locale)) or not audience:
             raise TemplateError(Fault("templates", 0, 0, "no file can have this name", "use a-z, 0-9 and -"))
@@ -154,7 +156,7 @@ class Templates:
                     if self._exists(root, text):
                         html = f"{folder}/{level}{channel.value}.html.j2"
                         has_html = channel is Channel.EMAIL and self._exists(root, html)
-                        return _Found(root, text, html if has_html else "")
+                        return _TemplateFound(root, text, html if has_html else "")
         return None
 
     def _check_user_folder(self) -> None:

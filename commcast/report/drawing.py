@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from commcast.report.figures import AudienceFigures, Figures, Gap, Kept, Promise, tellings_of
 from commcast.report.story import Shape, Telling
-from commcast.report.trend import Account, Trend
+from commcast.report.trend import PromiseAccount, Trend
 from commcast.report.words import MONTHS, Clock, beginning, length, many, name_of, roughly, said_of
 
 _STEPS = [timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 180, 360, 720)]
@@ -100,7 +100,7 @@ class Label:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class MessageMark:
     """A message: its shape by `what`, with a letter or number in it."""
 
     x: float
@@ -119,7 +119,7 @@ class Drawing:
     bars: list[Bar] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
     spans: list[Bar] = field(default_factory=list)
-    marks: list[Mark] = field(default_factory=list)
+    marks: list[MessageMark] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
 
 
@@ -306,7 +306,9 @@ class _Plot:
                 x2, y2 = self._point(along, across)
                 self.made.lines.append(Line(x1, y1, x2, y2, "stem"))
             x, y = self._point(along, across)
-            self.made.marks.append(Mark(x, y, _class(telling), _letter(telling), self._title(telling, each)))
+            self.made.marks.append(
+                MessageMark(x, y, _class(telling), _letter(telling), self._title(telling, each))
+            )
 
     def _title(self, telling: Telling, each: AudienceFigures) -> str:
         ways = [
@@ -428,9 +430,9 @@ _WIDEST = 64.0
 
 def trend_chart(trend: Trend, room: float) -> Drawing:
     """Return promises kept above a line and promises broken below it, over all audiences, `room` wide."""
-    accounts: dict[date, Account] = {}
+    accounts: dict[date, PromiseAccount] = {}
     for line in trend.lines:
-        accounts.setdefault(line.start, Account()).join(line.account)
+        accounts.setdefault(line.start, PromiseAccount()).join(line.account)
     step = (room - 2 * _EDGE) / max(1, len(accounts))
     most = max([each.kept for each in accounts.values()] + [each.broken for each in accounts.values()] + [1])
     depth = _UP * max([each.broken for each in accounts.values()], default=0) / most
@@ -447,7 +449,9 @@ def trend_chart(trend: Trend, room: float) -> Drawing:
     return made
 
 
-def _bars(made: Drawing, middle: float, width: float, account: Account, most: int, start: date) -> None:
+def _bars(
+    made: Drawing, middle: float, width: float, account: PromiseAccount, most: int, start: date
+) -> None:
     title = (
         f"from {start.day} {MONTHS[start.month - 1]}: kept {account.kept} of {many(account.due, 'promise')}, "
         f"{length(account.down)} down"

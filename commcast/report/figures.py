@@ -9,7 +9,7 @@ from datetime import datetime, time, timedelta
 from enum import StrEnum
 from itertools import pairwise
 
-from commcast.report.story import Nudged, Pledge, Shape, Stage, Story, Telling, Texts
+from commcast.report.story import Pledge, Shape, Story, StoryNudge, StoryUpdate, Telling, Texts
 
 NIGHT = (time(21), time(8))  # where the configuration names no quiet hours
 # An end without a date of its own: nobody finished anything, so no estimate can be held against it.
@@ -131,7 +131,7 @@ class Figures:
     holdings: int
     corrections: int
     outcomes: Counter[str]
-    nudges: tuple[Nudged, ...]
+    nudges: tuple[StoryNudge, ...]
     texts: Texts
     cost: float | None
 
@@ -340,6 +340,6 @@ def _added(counts: Iterable[Counter[str]]) -> Counter[str]:
     return total
 
 
-def worst_severity(stages: Iterable[Stage]) -> int:
+def worst_severity(stages: Iterable[StoryUpdate]) -> int:
     """Return the gravest severity that an incident had: 1 is the worst."""
     return min(stage.severity for stage in stages)

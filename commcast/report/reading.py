@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from commcast.ledger.chronicle import (
-    Counted,
+    CountedOutcome,
     Promised,
     Released,
     Scope,
@@ -26,13 +26,13 @@ from commcast.ledger.chronicle import (
     read_texts_sent,
 )
 from commcast.ledger.oncall import Call, calls
-from commcast.ledger.schema import OWN_STORY, State
+from commcast.ledger.tables import OWN_STORY, State
 from commcast.model.incident import END_STATUSES, Kind
 from commcast.model.release import ELSEWHERE
 from commcast.plan.notices import NoticeKind
 from commcast.rendering.render import Renderer
 from commcast.rendering.templates import Wording
-from commcast.report.story import NightTexts, Nudged, Pledge, Shape, Stage, Story, Telling, Texts
+from commcast.report.story import NightTexts, Pledge, Shape, Story, StoryNudge, StoryUpdate, Telling, Texts
 
 _WAITING = {State.PENDING: "waiting", State.CLAIMED: "waiting", State.HELD: "held"}
 _SHAPES = {
@@ -77,7 +77,7 @@ def read_tellings(connection: Connection, incident: str) -> tuple[Telling, ...]:
 
 def _stories(connection: Connection, scope: Scope, now: datetime) -> list[Story]:
     released: defaultdict[str, list[Released]] = defaultdict(list)
-    counted: defaultdict[str, list[Counted]] = defaultdict(list)
+    counted: defaultdict[str, list[CountedOutcome]] = defaultdict(list)
     promised: defaultdict[str, list[Promised]] = defaultdict(list)
     texts: defaultdict[str, list[TextsAt]] = defaultdict(list)
     for release in read_released(connection, scope):
@@ -97,7 +97,7 @@ def _stories(connection: Connection, scope: Scope, now: datetime) -> list[Story]
 
 def _story(
     released: Sequence[Released],
-    counted: Iterable[Counted],
+    counted: Iterable[CountedOutcome],
     promised: Iterable[Promised],
     texts: Iterable[TextsAt],
     now: datetime,
@@ -124,10 +124,10 @@ def _story(
     )
 
 
-def _stage(release: Released) -> Stage:
+def _stage(release: Released) -> StoryUpdate:
     update: Mapping[str, Any] = release.facts.get("update", {})
     timeframe, window = update.get("timeframe") or {}, update.get("window") or {}
-    return Stage(
+    return StoryUpdate(
         number=release.number,
         at=release.at,
         released_at=release.released_at,
@@ -146,14 +146,14 @@ def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text).astimezone(UTC) if text else None
 
 
-def _tellings(counted: Iterable[Counted], stages: Mapping[int, Stage]) -> tuple[Telling, ...]:
-    groups: dict[tuple[str, str, str], list[Counted]] = {}
+def _tellings(counted: Iterable[CountedOutcome], stages: Mapping[int, StoryUpdate]) -> tuple[Telling, ...]:
+    groups: dict[tuple[str, str, str], list[CountedOutcome]] = {}
     for row in counted:
         groups.setdefault((row.notice, row.channel, row.audience), []).append(row)
     return tuple(_telling(rows, stages) for rows in groups.values())
 
 
-def _telling(rows: Sequence[Counted], stages: Mapping[int, Stage]) -> Telling:
+def _telling(rows: Sequence[CountedOutcome], stages: Mapping[int, StoryUpdate]) -> Telling:
     one = rows[0]
     accepted = [row for row in rows if row.state is State.ACCEPTED]
     outcomes: Counter[str] = Counter()
@@ -175,13 +175,13 @@ def _telling(rows: Sequence[Counted], stages: Mapping[int, Stage]) -> Telling:
     )
 
 
-def _outcome(row: Counted) -> str:
+def _outcome(row: CountedOutcome) -> str:
     if row.state is State.SKIPPED:
         return f"skipped: {row.reason or 'no reason kept'}"
     return _WAITING.get(row.state, row.state.value)
 
 
-def _shape(notice: str, stage: Stage | None) -> Shape:
+def _shape(notice: str, stage: StoryUpdate | None) -> Shape:
     """Return what a notice was: its id tells its kind, and the update behind it what that was about."""
     kind = notice.partition(":")[0]
     if kind == Shape.CORRECTION:
@@ -214,11 +214,13 @@ def _pledges(promised: Iterable[Promised]) -> tuple[Pledge, ...]:
     )
 
 
-def read_nudges(connection: Connection, incident: str) -> tuple[Nudged, ...]:
+def read_nudges(connection: Connection, incident: str) -> tuple[StoryNudge, ...]:
     """Return what the people of an incident were told themselves, oldest first."""
     own = read_counted(connection, Scope(f"{OWN_STORY}{incident}"))
-    told = [Nudged(row.notice, row.last_at, row.channel, row.count, _outcome(row)) for row in own]
-    told += [Nudged(call.nudge, call.at, "command", 1, _called(call)) for call in calls(connection, incident)]
+    told = [StoryNudge(row.notice, row.last_at, row.channel, row.count, _outcome(row)) for row in own]
+    told += [
+        StoryNudge(call.nudge, call.at, "command", 1, _called(call)) for call in calls(connection, incident)
+    ]
     return tuple(sorted(told, key=lambda each: each.at))
 
 

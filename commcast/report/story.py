@@ -22,7 +22,7 @@ class Shape(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class StoryUpdate:
     """One released update: when it says it is of (`at`), and when somebody said yes to it.
 
     `earliest` and `latest` are its estimate of the end, or the end of a planned window; None where unknown.
@@ -109,7 +109,7 @@ class NightTexts:
 
 
 @dataclass(frozen=True, slots=True)
-class Nudged:
+class StoryNudge:
     """One nudge: how it went (email, sms, command), to how many, and what became of it."""
 
     notice: str
@@ -141,11 +141,11 @@ class Story:
     kind: str
     now: datetime
     started: datetime | None
-    stages: tuple[Stage, ...]
+    stages: tuple[StoryUpdate, ...]
     tellings: tuple[Telling, ...] = ()
     pledges: tuple[Pledge, ...] = ()
     nights: tuple[NightTexts, ...] = ()
-    nudges: tuple[Nudged, ...] = ()
+    nudges: tuple[StoryNudge, ...] = ()
     feedback: tuple[int, int] = (0, 0)
     texts: Texts = field(default_factory=Texts)
     postmortem: str = ""

@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from commcast.report.figures import AudienceFigures, Figures, Kept
-from commcast.report.words import MONTHS, Card, Table, length, many
+from commcast.report.words import MONTHS, Card, ReportTable, length, many
 
 _WEEKS_UP_TO = timedelta(days=92)
 
@@ -23,7 +23,7 @@ class Per(StrEnum):
 
 
 @dataclass(slots=True)
-class Account:
+class PromiseAccount:
     """Deposits and withdrawals of some incidents, or of one audience in them.
 
     Deposited: `kept` promises, of `due` whose time has come; estimates that `held`, of those `judged` against
@@ -47,7 +47,7 @@ class Account:
     def broken(self) -> int:
         return self.due - self.kept
 
-    def join(self, other: Account) -> None:
+    def join(self, other: PromiseAccount) -> None:
         """Add another account to this one."""
         for each in fields(self):
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
@@ -68,12 +68,12 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TrendRow:
     """One row: a stretch of time from its first day on, and an audience ("" for all of them together)."""
 
     start: date
     audience: str
-    account: Account
+    account: PromiseAccount
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ class Trend:
 
     since: datetime
     per: Per
-    lines: tuple[Line, ...]
-    total: Account
+    lines: tuple[TrendRow, ...]
+    total: PromiseAccount
 
 
 def per_for(span: timedelta) -> Per:
@@ -103,25 +103,25 @@ def trend_of(
     """Return the trend of incidents whose first update was released since then."""
     known = list(all_figures)
     names = sorted({each.name for figures in known for each in figures.audiences})
-    accounts: dict[tuple[date, str], Account] = {}
+    accounts: dict[tuple[date, str], PromiseAccount] = {}
     for start in _starts(since.astimezone(zone).date(), now.astimezone(zone).date(), per):
         for name in names if by_audience else [""]:
-            accounts[start, name] = Account()
-    total = Account()
+            accounts[start, name] = PromiseAccount()
+    total = PromiseAccount()
     for figures in known:
         start = _start(figures.story.first_release.astimezone(zone).date(), per)
         total.add(figures, figures.audiences)
         if not by_audience:
-            accounts.setdefault((start, ""), Account()).add(figures, figures.audiences)
+            accounts.setdefault((start, ""), PromiseAccount()).add(figures, figures.audiences)
             continue
         for each in figures.audiences:
             if each.first_at is not None:
-                accounts.setdefault((start, each.name), Account()).add(figures, [each])
-    lines = (Line(start, name, account) for (start, name), account in accounts.items())
+                accounts.setdefault((start, each.name), PromiseAccount()).add(figures, [each])
+    lines = (TrendRow(start, name, account) for (start, name), account in accounts.items())
     return Trend(since, per, tuple(lines), total)
 
 
-def trend_table(trend: Trend) -> Table:
+def trend_table(trend: Trend) -> ReportTable:
     """Return the trend as a table, its sum last."""
     by_audience = any(line.audience for line in trend.lines)
     title = f"By {trend.per}{' and audience' if by_audience else ''}"
@@ -137,7 +137,7 @@ def trend_table(trend: Trend) -> Table:
         "Deposited: promises kept; ends in time, by the latest time we named. "
         "Withdrawn: time down, promises broken, words that were wrong (corrections), texts at night."
     )
-    return Table(title, head, tuple(rows), note, small=False)
+    return ReportTable(title, head, tuple(rows), note, small=False)
 
 
 def trend_headline(trend: Trend) -> str:
@@ -150,7 +150,7 @@ def trend_headline(trend: Trend) -> str:
     return f"{many(total.incidents, 'incident')}: {kept}, {held}, {_down(total)}."
 
 
-def _down(total: Account) -> str:
+def _down(total: PromiseAccount) -> str:
     """Return how long incidents lasted, and that some of them still do."""
     if not total.still_open:
         return f"{length(total.down)} down" if total.down else "no time down known"
@@ -187,13 +187,13 @@ def trend_document(trend: Trend) -> dict[str, Any]:
     }
 
 
-def _values(account: Account) -> dict[str, Any]:
+def _values(account: PromiseAccount) -> dict[str, Any]:
     values = {**asdict(account), "broken": account.broken}
     values["down_seconds"] = int(values.pop("down").total_seconds())
     return values
 
 
-def _cells(account: Account) -> tuple[str, ...]:
+def _cells(account: PromiseAccount) -> tuple[str, ...]:
     if not account.incidents:
         return ("-",) * 7
     return (

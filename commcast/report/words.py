@@ -84,7 +84,7 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReportTable:
     """Rows under a heading; `bad` are the numbers (from 0) of rows that tell of something that went wrong.
 
     A page may set a `small` one beside another.
@@ -173,7 +173,7 @@ def cards(figures: Figures, clock: Clock) -> Iterator[Card]:
         yield Card(share, "felt well informed", f"{yes:,} yes, {no:,} no")
 
 
-def tables(figures: Figures, clock: Clock) -> Iterator[Table]:
+def tables(figures: Figures, clock: Clock) -> Iterator[ReportTable]:
     """Yield the tables of a report, the most telling first; an empty one is left out."""
     made = (
         _audiences(figures, clock),
@@ -243,7 +243,7 @@ def _most_silent(figures: Figures) -> AudienceFigures | None:
     return max(silent, key=lambda each: each.silence.length if each.silence else timedelta(), default=None)
 
 
-def _audiences(figures: Figures, clock: Clock) -> Table:
+def _audiences(figures: Figures, clock: Clock) -> ReportTable:
     rows = tuple(_audience(each, clock) for each in figures.audiences)
     head = ("Audience", "First word", "After yes", "Longest silence", "Messages", "Kept")
     note = "First word: from the beginning. After yes: from the first yes to an update."
@@ -251,7 +251,7 @@ def _audiences(figures: Figures, clock: Clock) -> Table:
         note = "After yes: from the first yes to an update."
     elif not figures.story.started:
         note = "When it began is not written in its file, so the time to the first word is not known."
-    return Table("By audience", head, rows, note, small=False)
+    return ReportTable("By audience", head, rows, note, small=False)
 
 
 def _audience(each: AudienceFigures, clock: Clock) -> tuple[str, ...]:
@@ -271,7 +271,7 @@ def _audience(each: AudienceFigures, clock: Clock) -> tuple[str, ...]:
     )
 
 
-def _not_kept(figures: Figures, clock: Clock) -> Table:
+def _not_kept(figures: Figures, clock: Clock) -> ReportTable:
     fine = {Kept.KEPT, Kept.OPEN}
     wrong: dict[tuple[str, ...], list[str]] = {}
     for each in sorted(figures.promises, key=lambda promise: promise.promised):
@@ -280,10 +280,10 @@ def _not_kept(figures: Figures, clock: Clock) -> Table:
             wrong.setdefault(alike, []).append(each.audience)
     rows = tuple((by, ", ".join(to), said, came) for (by, said, came), to in wrong.items())
     head = ("Promised for", "To", "Said at", "What came of it")
-    return Table("Promises that were not kept", head, rows, bad=frozenset(range(len(rows))))
+    return ReportTable("Promises that were not kept", head, rows, bad=frozenset(range(len(rows))))
 
 
-def _messages(figures: Figures, clock: Clock) -> Table:
+def _messages(figures: Figures, clock: Clock) -> ReportTable:
     """Return what was said, one row a notice; texts that keep promises of one moment share theirs."""
     notices: dict[str, list[Telling]] = {}
     for each in figures.story.tellings:
@@ -297,7 +297,7 @@ def _messages(figures: Figures, clock: Clock) -> Table:
             by = clock.time(min(promised)) if promised else "none"
             rows.append((first, (clock.time(first), name_of(tellings[0]), _readers(tellings), by)))
     said = tuple(row for _, row in sorted(rows, key=lambda pair: pair[0]))
-    return Table("What was said", ("At", "What", "To how many", "Next word by"), said, small=False)
+    return ReportTable("What was said", ("At", "What", "To how many", "Next word by"), said, small=False)
 
 
 def _readers(tellings: Iterable[Telling]) -> str:
@@ -309,7 +309,7 @@ def _readers(tellings: Iterable[Telling]) -> str:
     return ", ".join(f"{way} {count:,}" for way, count in counts.items())
 
 
-def _estimates(figures: Figures, clock: Clock) -> Table:
+def _estimates(figures: Figures, clock: Clock) -> ReportTable:
     rows = []
     for each in figures.estimates:
         given = clock.time(each.latest)
@@ -319,7 +319,7 @@ def _estimates(figures: Figures, clock: Clock) -> Table:
         rows.append((clock.time(each.said_at), given, real, _off(each)))
     late = frozenset(i for i, each in enumerate(figures.estimates) if each.held is False)
     head = ("Said at", "Over by", "Really over", "Off by")
-    return Table("Estimates against the real end", head, tuple(rows), bad=late)
+    return ReportTable("Estimates against the real end", head, tuple(rows), bad=late)
 
 
 def _off(estimate: Estimate) -> str:
@@ -333,7 +333,7 @@ def _off(estimate: Estimate) -> str:
     return f"{length(abs(off))} {'later' if off > timedelta() else 'earlier'} than said"
 
 
-def _deliveries(figures: Figures) -> Table:
+def _deliveries(figures: Figures) -> ReportTable:
     ways: dict[str, dict[str, int]] = {}
     for each in figures.story.tellings:
         counts = ways.setdefault(each.channel, {})
@@ -350,10 +350,10 @@ def _deliveries(figures: Figures) -> Table:
         for outcome in order
     )
     head = ("Outcome", *(_WAYS[way] for way in ways))
-    return Table("Deliveries", head, rows, "Accepted: the provider took it.")
+    return ReportTable("Deliveries", head, rows, "Accepted: the provider took it.")
 
 
-def people_table(figures: Figures, clock: Clock) -> Table:
+def people_table(figures: Figures, clock: Clock) -> ReportTable:
     """Return what the people of an incident were told themselves, one row a nudge and outcome."""
     alike: dict[tuple[str, str, str], dict[str, int]] = {}
     for each in figures.nudges:
@@ -363,7 +363,7 @@ def people_table(figures: Figures, clock: Clock) -> Table:
         (at, ", ".join(f"{_WAYS.get(way, way)} {count:,}" for way, count in ways.items()), outcome)
         for (at, _, outcome), ways in alike.items()
     )
-    return Table("Nudges to our own people", ("At", "By", "Outcome"), rows)
+    return ReportTable("Nudges to our own people", ("At", "By", "Outcome"), rows)
 
 
 def _texts(figures: Figures) -> str:

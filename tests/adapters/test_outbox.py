@@ -19,11 +19,11 @@ import pytest
 
 from commcast.model import text as sms
 from commcast.model.incident import Channel
-from commcast.model.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind, Sms
+from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind, Sms
 from commcast.providers import mime, outbox
 from commcast.providers.base import Adapter
 from commcast.providers.outbox import OutboxAdapter
-from tests.adapters.contract import AdapterContract, Arrived, Rig, collect, email, hand_overs
+from tests.providers.contract import AdapterContract, Arrived, Rig, collect, email, hand_overs
 
 
 class _OutboxRig(Rig):
@@ -84,7 +84,7 @@ class TestSmsOutbox(AdapterContract):
     rig_class = _SmsRig
 
 
-def _send(folder: Path, *items: HandOver, channel: Channel = Channel.EMAIL) -> list[Outcome]:
+def _send(folder: Path, *items: Delivery, channel: Channel = Channel.EMAIL) -> list[Outcome]:
     async def scenario() -> list[Outcome]:
         async with OutboxAdapter(channel, folder) as adapter:
             return await collect(adapter, items)
@@ -101,7 +101,7 @@ def umask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 def test_a_mail_is_the_bytes_that_smtp_would_send(tmp_path: Path) -> None:
     """The .eml file is mime.build's mail, CRLF and all."""
-    item = HandOver(12, email(1, name="Dana"))
+    item = Delivery(12, email(1, name="Dana"))
     (outcome,) = _send(tmp_path / "outbox", item)
     assert outcome.provider_id == "000012-reader1-private-example.eml"
     assert (tmp_path / "outbox" / outcome.provider_id).read_bytes() == mime.build(email(1, name="Dana"))
@@ -110,7 +110,7 @@ def test_a_mail_is_the_bytes_that_smtp_would_send(tmp_path: Path) -> None:
 def test_a_text_tells_its_segments(tmp_path: Path) -> None:
     """The .txt file begins with To and Segments, as Twilio would count them."""
     body = "Zahlungen gehen wieder \u2713"
-    (outcome,) = _send(tmp_path, HandOver(3, Sms("+4915501234567", body)), channel=Channel.SMS)
+    (outcome,) = _send(tmp_path, Delivery(3, Sms("+4915501234567", body)), channel=Channel.SMS)
     size = sms.measure(body)
     assert (tmp_path / outcome.provider_id).read_text() == (
         f"To: +4915501234567\nSegments: {size.segments} ({size.encoding})\n\n{body}\n"
@@ -120,7 +120,7 @@ def test_a_text_tells_its_segments(tmp_path: Path) -> None:
 
 def test_only_the_owner_can_read(tmp_path: Path, umask: int) -> None:
     """The folder is 0700 and a file 0600, whatever the umask."""
-    (outcome,) = _send(tmp_path / "outbox", HandOver(1, email(1)))
+    (outcome,) = _send(tmp_path / "outbox", Delivery(1, email(1)))
     assert stat.S_IMODE((tmp_path / "outbox").stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "outbox" / outcome.provider_id).stat().st_mode) == 0o600
 
@@ -128,21 +128,21 @@ def test_only_the_owner_can_read(tmp_path: Path, umask: int) -> None:
 @pytest.mark.parametrize("address", ["../../etc/passwd@x.example", "a/b@x.example", "..@x.example"])
 def test_a_name_cannot_leave_the_folder(tmp_path: Path, address: str) -> None:
     """A hostile address becomes a harmless name, or no file."""
-    _send(tmp_path / "a" / "outbox", HandOver(1, email(1, address=address)))
+    _send(tmp_path / "a" / "outbox", Delivery(1, email(1, address=address)))
     assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} <= {tmp_path / "a" / "outbox"}
 
 
 def test_another_deliverys_file_stays(tmp_path: Path) -> None:
     """A file of the same name with other content is left alone; the new one gets a number."""
     first, second = email(1, subject="One"), email(1, subject="Two")
-    names = [_send(tmp_path, HandOver(1, each))[0].provider_id for each in (first, second)]
+    names = [_send(tmp_path, Delivery(1, each))[0].provider_id for each in (first, second)]
     assert names == ["000001-reader1-private-example.eml", "000001-reader1-private-example-2.eml"]
     assert [(tmp_path / name).read_bytes() for name in names] == [mime.build(first), mime.build(second)]
 
 
 def test_the_same_message_again_is_the_same_file(tmp_path: Path) -> None:
     """Written before and answered now: one file, accepted."""
-    outcomes = [_send(tmp_path, HandOver(1, email(1)))[0] for _ in range(2)]
+    outcomes = [_send(tmp_path, Delivery(1, email(1)))[0] for _ in range(2)]
     assert outcomes[0] == outcomes[1]
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -154,7 +154,7 @@ def test_a_link_under_the_files_name_is_not_followed(tmp_path: Path) -> None:
     folder = tmp_path / "outbox"
     folder.mkdir(mode=0o700)
     (folder / "000001-reader1-private-example.eml").symlink_to(target)
-    assert _send(folder, HandOver(1, email(1)))[0].provider_id == "000001-reader1-private-example-2.eml"
+    assert _send(folder, Delivery(1, email(1)))[0].provider_id == "000001-reader1-private-example-2.eml"
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EDQUOT])
@@ -168,7 +168,7 @@ def test_a_failing_disk_takes_nothing(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, call, fail)
-    (outcome,) = _send(tmp_path / "outbox", HandOver(1, email(1)))
+    (outcome,) = _send(tmp_path / "outbox", Delivery(1, email(1)))
     assert (outcome.kind, outcome.blame) == (OutcomeKind.NOT_TAKEN, Blame.PROVIDER)
     assert os.strerror(code) in outcome.detail
     assert list((tmp_path / "outbox").iterdir()) == []
@@ -189,7 +189,7 @@ def fail_on_folders(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_folders_own_fsync_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that may not survive a power cut is taken back."""
     fail_on_folders(monkeypatch)
-    (outcome,) = _send(tmp_path / "outbox", HandOver(1, email(1)))
+    (outcome,) = _send(tmp_path / "outbox", Delivery(1, email(1)))
     assert outcome.kind is OutcomeKind.NOT_TAKEN
     assert list((tmp_path / "outbox").iterdir()) == []
 
@@ -199,7 +199,7 @@ def test_a_write_that_stops_half_way(tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
     try:
-        (outcome,) = _send(tmp_path / "outbox", HandOver(1, email(1)))
+        (outcome,) = _send(tmp_path / "outbox", Delivery(1, email(1)))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (outcome.kind, outcome.blame) == (OutcomeKind.NOT_TAKEN, Blame.PROVIDER)
@@ -213,7 +213,7 @@ def test_a_disk_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
     monkeypatch.setattr(os, "link", refuse)
-    names = [_send(tmp_path, HandOver(1, email(1, subject=subject)))[0].provider_id for subject in "ab"]
+    names = [_send(tmp_path, Delivery(1, email(1, subject=subject)))[0].provider_id for subject in "ab"]
     assert names == ["000001-reader1-private-example.eml", "000001-reader1-private-example-2.eml"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
@@ -236,7 +236,7 @@ def test_a_batch_waits_once_for_the_folder(tmp_path: Path, monkeypatch: pytest.M
 def test_names_that_may_not_last_are_all_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a batch whose folder does not reach the disk no file stays, and nobody counts as told."""
     fail_on_folders(monkeypatch)
-    items = [*hand_overs(Channel.EMAIL, 4), HandOver(5, email(5, address="-"))]
+    items = [*hand_overs(Channel.EMAIL, 4), Delivery(5, email(5, address="-"))]
     outcomes = _send(tmp_path / "outbox", *items)
     assert [each.kind for each in outcomes] == [OutcomeKind.NOT_TAKEN] * 4 + [OutcomeKind.REJECTED]
     assert list((tmp_path / "outbox").iterdir()) == []
@@ -273,7 +273,7 @@ def _a_file(folder: Path) -> None:
 def test_a_file_on_the_way_to_the_folder_is_nothing_transient(tmp_path: Path, depth: int) -> None:
     (tmp_path / "file").write_text("not a folder")
     folder = tmp_path.joinpath("file", *["outbox"] * depth)
-    (outcome,) = _send(folder, HandOver(1, email(1)))
+    (outcome,) = _send(folder, Delivery(1, email(1)))
     assert outcome.blame is Blame.ACCOUNT
 
 
@@ -281,7 +281,7 @@ def test_a_file_on_the_way_to_the_folder_is_nothing_transient(tmp_path: Path, de
 def test_a_folder_laid_by_a_stranger_is_refused(tmp_path: Path, lay: Callable[[Path], None]) -> None:
     """A link, a folder open to all, a file: nothing is written there, and no later try will mend it."""
     lay(tmp_path / "outbox")
-    (outcome,) = _send(tmp_path / "outbox", HandOver(1, email(1)))
+    (outcome,) = _send(tmp_path / "outbox", Delivery(1, email(1)))
     assert (outcome.kind, outcome.blame) == (OutcomeKind.NOT_TAKEN, Blame.ACCOUNT)
     assert re.search("is a link; put|chmod 700|is a file; move", outcome.detail)
     assert not list(tmp_path.rglob("*.eml"))
@@ -296,14 +296,14 @@ def test_a_wrong_channel_is_a_mistake_of_ours(tmp_path: Path) -> None:
 def test_a_name_is_never_too_long(tmp_path: Path) -> None:
     """The longest address still gives a file name that a disk takes."""
     address = f"{'a' * 64}@{'b' * 63}.{'c' * 63}.example"
-    item = HandOver(1, email(1, address=address))
+    item = Delivery(1, email(1, address=address))
     assert len(outbox.file_stem(item)) < 80
     assert _send(tmp_path, item)[0].kind is OutcomeKind.ACCEPTED
 
 
 def test_names_sort_by_delivery() -> None:
     """A folder listing shows the order of the ledger."""
-    stems = [outbox.file_stem(HandOver(number, email(1))) for number in (9, 10, 100_000)]
+    stems = [outbox.file_stem(Delivery(number, email(1))) for number in (9, 10, 100_000)]
     assert stems == sorted(stems)
-    assert outbox.file_stem(HandOver(1, Sms("+49155", "x"))) == "000001-49155"
-    assert outbox.file_stem(HandOver(1, email(1, address="\u65e5\u672c@x.example"))) == "000001-x-example"
+    assert outbox.file_stem(Delivery(1, Sms("+49155", "x"))) == "000001-49155"
+    assert outbox.file_stem(Delivery(1, email(1, address="\u65e5\u672c@x.example"))) == "000001-x-example"

@@ -27,7 +27,7 @@ from commcast.model.message import (
     NOT_BEGUN,
     Blame,
     CalendarFile,
-    HandOver,
+    Delivery,
     Mailbox,
     Outcome,
     OutcomeKind,
@@ -41,10 +41,9 @@ from commcast.providers.sendgrid import client as sendgrid_http
 from commcast.providers.sendgrid import outcomes as sendgrid_outcomes
 from commcast.providers.sendgrid import request as sendgrid_request
 from commcast.providers.sendgrid.adapter import SendGridAdapter
-from commcast.providers.sendgrid.client import CutError, Line, SendGridClient
+from commcast.providers.sendgrid.client import CutError, CuttableConnection, SendGridClient
 from commcast.providers.sendgrid.outcomes import OUTCOMES, Named, Rule, judge, named, request_id
-from tests.adapters import http_standins as http
-from tests.adapters.contract import (
+from tests.providers.contract import (
     BOUNDED,
     AdapterContract,
     Arrived,
@@ -54,8 +53,9 @@ from tests.adapters.contract import (
     hand_overs,
     send_all,
 )
-from tests.adapters.http_standins import Handler, HttpStandIn
-from tests.adapters.sendgrid_standin import (
+from tests.support.servers import http
+from tests.support.servers.http import Handler, HttpStandIn, make_certificate
+from tests.support.servers.sendgrid import (
     KEY,
     NOW,
     SendGrid,
@@ -65,7 +65,6 @@ from tests.adapters.sendgrid_standin import (
     official_faults,
     provider,
 )
-from tests.adapters.servers import make_certificate
 
 ACCEPTED, REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
 UNKNOWN, NOT_TAKEN = OutcomeKind.UNKNOWN, OutcomeKind.NOT_TAKEN
@@ -148,7 +147,7 @@ class TestContractOneByOne(AdapterContract):
 
 def send(
     service: Handler,
-    items: Sequence[HandOver],
+    items: Sequence[Delivery],
     timeout: timedelta = timedelta(seconds=20),
     **settings: Any,
 ) -> tuple[dict[int, Outcome], HttpStandIn]:
@@ -164,13 +163,13 @@ def send(
     return asyncio.run(scenario())
 
 
-def batch(count: int) -> list[HandOver]:
+def batch(count: int) -> list[Delivery]:
     return hand_overs(Channel.EMAIL, count)
 
 
-def plain(count: int) -> list[HandOver]:
+def plain(count: int) -> list[Delivery]:
     """So many mails that can be in one request."""
-    return [HandOver(number, email(number)) for number in range(1, count + 1)]
+    return [Delivery(number, email(number)) for number in range(1, count + 1)]
 
 
 def kinds(outcomes: dict[int, Outcome]) -> set[tuple[OutcomeKind, Blame]]:
@@ -717,7 +716,7 @@ def test_another_answer_while_narrowing(
 
 def test_after_a_refused_key_the_rest_is_not_tried() -> None:
     """A key that is revoked in the middle: whom it had served stays served, the rest waits for a person."""
-    items = [HandOver(n, replace(email(n), text="line\n" * n)) for n in range(1, 5)]  # one request each
+    items = [Delivery(n, replace(email(n), text="line\n" * n)) for n in range(1, 5)]  # one request each
     good = SendGrid()
     outcomes, server = send(http.in_turn(good, good, http.answer(401), good), items)
     assert [outcomes[n].kind for n in range(1, 5)] == [ACCEPTED, ACCEPTED, NOT_TAKEN, NOT_TAKEN]
@@ -809,7 +808,7 @@ def test_how_many_readers_a_request_carries(settings: dict[str, Any], size: int)
 
 def test_only_mail() -> None:
     with pytest.raises(TypeError):
-        send(SendGrid(), [HandOver(1, Sms("+4915112345678", "hi"))])
+        send(SendGrid(), [Delivery(1, Sms("+4915112345678", "hi"))])
 
 
 # --- keys, logs, ends
@@ -985,7 +984,7 @@ def test_a_line_that_was_cut_lets_nothing_begin() -> None:
     """At each point before the first byte; what was said to have left nothing leaves nothing."""
     for steps in ((), ("hold",)):
         with socket.socket() as sock:
-            line = Line()
+            line = CuttableConnection()
             if steps:
                 line.hold(sock)
             assert line.cut() is False
@@ -1029,8 +1028,8 @@ def test_requests_are_what_the_official_description_says(capsys: pytest.CaptureF
     service = SendGrid(refuses=frozenset({"reader3@private.example"}))
     send(service, batch(20))
     send(service, batch(3), asm_group=7)
-    send(service, [HandOver(1, replace(email(1), html="", reply_to="", references=()))])
-    send(service, [HandOver(1, replace(email(1), calendar=CalendarFile("move1.ics", "BEGIN:VCALENDAR")))])
+    send(service, [Delivery(1, replace(email(1), html="", reply_to="", references=()))])
+    send(service, [Delivery(1, replace(email(1), calendar=CalendarFile("move1.ics", "BEGIN:VCALENDAR")))])
     assert len(service.bodies) >= 5
     if official() is None:
         with capsys.disabled():

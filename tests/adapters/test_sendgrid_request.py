@@ -20,8 +20,8 @@ from commcast.model.incident import Channel
 from commcast.model.message import (
     Blame,
     CalendarFile,
+    Delivery,
     Email,
-    HandOver,
     Mailbox,
     Outcome,
     OutcomeKind,
@@ -33,18 +33,18 @@ from commcast.model.message import (
 from commcast.providers import mime
 from commcast.providers.sendgrid import request as sendgrid_request
 from commcast.providers.sendgrid.client import OWN_ID
-from commcast.providers.sendgrid.letter import Reading
+from commcast.providers.sendgrid.letter import ReaderView
 from commcast.providers.sendgrid.request import Request, expand, requests
-from tests.adapters.contract import HOSTILE, email
-from tests.adapters.sendgrid_standin import check_body, seen
-from tests.template_contexts import AUDIENCES, PHASES, full, minimal
+from tests.providers.contract import HOSTILE, email
+from tests.support.servers.sendgrid import check_body, seen
+from tests.support.values import AUDIENCES, PHASES, full, minimal
 
 PROVIDER = SendGridProvider()
 
 
 def made(*mails: Email, provider: SendGridProvider = PROVIDER) -> tuple[list[Request], list[Outcome]]:
     """Make the requests for mails numbered from 1, each of which must be a right one."""
-    built, refused = requests([HandOver(number, mail) for number, mail in enumerate(mails, 1)], provider)
+    built, refused = requests([Delivery(number, mail) for number, mail in enumerate(mails, 1)], provider)
     for request in built:
         check_body(request.body)
         assert len(request.body["personalizations"]) == len(request.deliveries)
@@ -56,7 +56,7 @@ def made(*mails: Email, provider: SendGridProvider = PROVIDER) -> tuple[list[Req
     return built, refused
 
 
-def readings(built: Sequence[Request]) -> dict[int, tuple[str, Reading]]:
+def readings(built: Sequence[Request]) -> dict[int, tuple[str, ReaderView]]:
     """What each delivery's reader sees, by the stand-in's own substitution: address and words."""
     found = {}
     for request in built:
@@ -172,7 +172,7 @@ def test_every_shipped_template_reaches_its_reader_word_for_word() -> None:
                 for number, (address, words) in readings(built).items():
                     sent = mails[number - 1]
                     assert address == sent.to.address
-                    assert words == Reading(sent.subject, sent.text, sent.html)
+                    assert words == ReaderView(sent.subject, sent.text, sent.html)
 
 
 @st.composite
@@ -288,12 +288,12 @@ def test_what_splicing_would_not_give_goes_as_it_is(changed: dict[str, Any]) -> 
     built, _ = made(*mails)
     found = readings(built)
     for number, sent in enumerate(mails, 1):
-        assert found[number][1] == Reading(sent.subject, sent.text, sent.html)
+        assert found[number][1] == ReaderView(sent.subject, sent.text, sent.html)
 
 
 def test_what_tags_would_not_give_goes_literally(monkeypatch: pytest.MonkeyPatch) -> None:
     """The request itself is expanded before it leaves; where that is not the mail, no tag is used."""
-    monkeypatch.setattr(sendgrid_request, "expand", lambda body, index: Reading("", "", ""))
+    monkeypatch.setattr(sendgrid_request, "expand", lambda body, index: ReaderView("", "", ""))
     built, _ = made(spliced(1, "Dana", "/a"), spliced(2, "Kim", "/b"))
     assert [request.deliveries for request in built] == [(1,), (2,)]
     assert not any("substitutions" in person for request in built for person in people(request))
@@ -306,7 +306,7 @@ def test_a_tag_that_stands_in_a_spliced_mail_is_drawn_again(where: str) -> None:
     tag = f"-c{'0' * 32}n0-"
     skeleton = SKELETON if where == "value" else Skeleton(("x ", 0), (tag, 0, "\n"), ())
     names = (tag, "Kim") if where == "value" else ("Dana", "Kim")
-    batch = [HandOver(n, spliced(n, name, "/a", skeleton=skeleton)) for n, name in enumerate(names, 1)]
+    batch = [Delivery(n, spliced(n, name, "/a", skeleton=skeleton)) for n, name in enumerate(names, 1)]
     (request,), _ = requests(batch, PROVIDER, lambda: next(tags))
     assert all(own.startswith(f"-c{'1' * 32}n") for own in people(request)[0]["substitutions"])
     assert tag in readings([request])[1][1].text
@@ -402,13 +402,13 @@ def test_a_thousand_spliced_readers_are_expanded_once(monkeypatch: pytest.Monkey
     looks = []
     honest = sendgrid_request.expand
 
-    def counted(body: Any, index: int) -> Reading:
+    def counted(body: Any, index: int) -> ReaderView:
         looks.append(index)
         return honest(body, index)
 
     monkeypatch.setattr(sendgrid_request, "expand", counted)
     (request,), _ = requests(
-        [HandOver(n, spliced(n, f"Reader {n}", f"/{n}")) for n in range(1, 1001)], PROVIDER
+        [Delivery(n, spliced(n, f"Reader {n}", f"/{n}")) for n in range(1, 1001)], PROVIDER
     )
     assert looks == [0]
     assert len(request.deliveries) == 1000
@@ -425,8 +425,8 @@ def test_a_tag_that_stands_in_a_mail_is_drawn_again() -> None:
     """Content that holds the tag would be filled with another's line: that tag is not used."""
     tags = drawn("0" * 32, "1" * 32)
     batch = [
-        HandOver(1, mail(1, f"Hello Dana,\n-c{'0' * 32}n0-\n")),
-        HandOver(2, mail(2, f"Hello Kim,\n-c{'0' * 32}n0-\n")),
+        Delivery(1, mail(1, f"Hello Dana,\n-c{'0' * 32}n0-\n")),
+        Delivery(2, mail(2, f"Hello Kim,\n-c{'0' * 32}n0-\n")),
     ]
     (request,), _ = requests(batch, PROVIDER, lambda: next(tags))
     assert list(people(request)[0]["substitutions"]) == [f"-c{'1' * 32}n0-"]
@@ -452,7 +452,7 @@ def test_what_substitution_would_change_goes_literally(monkeypatch: pytest.Monke
     """Every mail is expanded before it leaves; where that is not the mail, it goes alone and as it is."""
     honest = expand
 
-    def broken(body: Any, index: int) -> Reading:
+    def broken(body: Any, index: int) -> ReaderView:
         found = honest(body, index)
         return replace(found, text=found.text.replace("Kim", "Kin"))
 
@@ -593,7 +593,7 @@ def test_a_sender_that_cannot_be_stops_the_run(changed: dict[str, Any]) -> None:
 def test_what_no_mail_can_hold_is_replaced() -> None:
     """Lone surrogates and NUL become U+FFFD; all else stays."""
     (request,), _ = made(mail(1, "a\x00b\ud800c\u2028d\n", "<p>\udfff\x0b</p>", subject="x\ud800y"))
-    assert readings([request])[1][1] == Reading("x y", "a\ufffdb\ufffdc\u2028d\n", "<p>\ufffd\x0b</p>")
+    assert readings([request])[1][1] == ReaderView("x y", "a\ufffdb\ufffdc\u2028d\n", "<p>\ufffd\x0b</p>")
     (request,), _ = made(mail(1, "a\x00b\n"))
     assert readings([request])[1][1].text == "a\ufffdb\n"
 
@@ -604,13 +604,13 @@ def test_hostile_words_beside_plain_ones(text: str) -> None:
     mails = [mail(1, "Hello\n"), mail(2, f"{text}\n", subject=text or "x", to=Mailbox("b@c.example", text))]
     built, _ = made(*mails)
     found = readings(built)
-    assert found[1] == (mails[0].to.address, Reading(mails[0].subject, "Hello\n", ""))
+    assert found[1] == (mails[0].to.address, ReaderView(mails[0].subject, "Hello\n", ""))
     assert found[2][0] == "b@c.example"
 
 
 def test_only_mail() -> None:
     with pytest.raises(TypeError):
-        requests([HandOver(1, Sms("+4915112345678", "hi"))], PROVIDER)
+        requests([Delivery(1, Sms("+4915112345678", "hi"))], PROVIDER)
 
 
 # --- headers and settings

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from commcast.config.settings import SmtpProvider
 from commcast.errors import ConfigError
 from commcast.model.incident import Channel
-from commcast.model.message import Blame, HandOver, Mailbox, Outcome, OutcomeKind, Sms
+from commcast.model.message import Blame, Delivery, Mailbox, Outcome, OutcomeKind, Sms
 from commcast.providers import mime
 from commcast.providers.base import Adapter
 from commcast.providers.smtp import adapter as smtp
@@ -29,11 +29,12 @@ from commcast.providers.smtp import adapter as smtp_pool
 from commcast.providers.smtp import outcomes as smtp_outcomes
 from commcast.providers.smtp.adapter import SmtpAdapter
 from commcast.providers.smtp.dialogue import Dialogue
-from commcast.providers.smtp.outcomes import OUTCOMES, Answer, Stage, judge
-from tests.adapters import idle_clock
-from tests.adapters.contract import AdapterContract, Arrived, Rig, collect, email, hand_overs, send_all
-from tests.adapters.postfix import smtp_sink
-from tests.adapters.scripted import (
+from commcast.providers.smtp.outcomes import OUTCOMES, Answer, SmtpStage, judge
+from tests.providers.contract import AdapterContract, Arrived, Rig, collect, email, hand_overs, send_all
+from tests.support import idle_clock
+from tests.support.servers.http import HOST, Certificate, Inbox, aiosmtpd_server, make_certificate
+from tests.support.servers.postfix import smtp_sink
+from tests.support.servers.smtp import (
     CLOSE,
     DRIP,
     GARBAGE,
@@ -44,7 +45,6 @@ from tests.adapters.scripted import (
     Talk,
     scripted_server,
 )
-from tests.adapters.servers import HOST, Certificate, Inbox, aiosmtpd_server, make_certificate
 
 PASSWORD = "correct horse battery"
 USER = "desk"
@@ -124,7 +124,7 @@ BOTH_ROADS = pytest.mark.usefixtures("road")
 
 
 def timed_talk(
-    script: Script, *items: HandOver, user: str = "", security: str = "none", step: timedelta = STEP
+    script: Script, *items: Delivery, user: str = "", security: str = "none", step: timedelta = STEP
 ) -> tuple[list[Outcome], float]:
     """Send the items one after another to a scripted server, over one adapter with one connection.
 
@@ -146,7 +146,7 @@ def timed_talk(
     return done
 
 
-def talk(script: Script, *items: HandOver, **how: Any) -> list[Outcome]:
+def talk(script: Script, *items: Delivery, **how: Any) -> list[Outcome]:
     return timed_talk(script, *items, **how)[0]
 
 
@@ -154,71 +154,71 @@ def talk(script: Script, *items: HandOver, **how: Any) -> list[Outcome]:
 
 # where, what the server says or does there, and what that must mean: kind, blame, suppress, words
 AFTER = "after the message was handed over"
-EARLY = [stage for stage in Stage if stage is not Stage.DOT]
-CASES: list[tuple[Stage, str, OutcomeKind, Blame, bool, str]] = [
+EARLY = [stage for stage in SmtpStage if stage is not SmtpStage.DOT]
+CASES: list[tuple[SmtpStage, str, OutcomeKind, Blame, bool, str]] = [
     *[(stage, "421 4.3.2", NOT_TAKEN, PROVIDER, False, "closing the connection") for stage in EARLY],
     *[(stage, "421", NOT_TAKEN, PROVIDER, False, "closing the connection") for stage in EARLY],
     *[(stage, "lost", NOT_TAKEN, PROVIDER, False, "broke before") for stage in EARLY],
     *[(stage, "silence", NOT_TAKEN, PROVIDER, False, "did not answer in time") for stage in EARLY],
     *[(stage, "garbage", NOT_TAKEN, PROVIDER, False, "makes no sense here") for stage in EARLY],
     *[(stage, "299", NOT_TAKEN, PROVIDER, False, "makes no sense here") for stage in EARLY],
-    (Stage.CONNECT, "unresolved", NOT_TAKEN, PROVIDER, False, "name has no address"),
-    (Stage.CONNECT, "unreachable", NOT_TAKEN, PROVIDER, False, "cannot be reached"),
-    (Stage.CONNECT, "certificate", NOT_TAKEN, ACCOUNT, False, "certificate is not trusted"),
-    (Stage.CONNECT, "handshake", NOT_TAKEN, PROVIDER, False, "no TLS connection"),
-    (Stage.CONNECT, "554 5.7.1", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
-    (Stage.TLS, "certificate", NOT_TAKEN, ACCOUNT, False, "certificate is not trusted"),
-    (Stage.TLS, "handshake", NOT_TAKEN, PROVIDER, False, "no TLS connection"),
-    (Stage.TLS, "missing", NOT_TAKEN, ACCOUNT, False, "offers no STARTTLS"),
-    (Stage.TLS, "454 4.7.0", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
-    (Stage.HELLO, "550", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
-    (Stage.AUTH, "454 4.7.0", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
-    (Stage.AUTH, "535 5.7.8", NOT_TAKEN, ACCOUNT, False, "login is refused"),
-    (Stage.AUTH, "534", NOT_TAKEN, ACCOUNT, False, "login is refused"),
-    (Stage.AUTH, "missing", NOT_TAKEN, ACCOUNT, False, "no login that we know"),
-    (Stage.MAIL, "550 5.7.1", NOT_TAKEN, ACCOUNT, False, "sender is refused"),
-    (Stage.MAIL, "530 5.7.0", NOT_TAKEN, ACCOUNT, False, "sender is refused"),
-    (Stage.MAIL, "553", NOT_TAKEN, ACCOUNT, False, "sender is refused"),
-    (Stage.MAIL, "451 4.7.1", NOT_TAKEN, PROVIDER, False, "takes no mail now"),
-    (Stage.MAIL, "452 4.3.1", NOT_TAKEN, PROVIDER, False, "takes no mail now"),
-    (Stage.MAIL, "552 5.3.4", REJECTED, RECIPIENT, False, "too large"),
-    (Stage.MAIL, "550 5.6.7", REJECTED, RECIPIENT, False, "non-ASCII address"),
-    (Stage.MAIL, "missing", REJECTED, RECIPIENT, False, "SMTPUTF8"),
-    (Stage.MAIL, "unsendable", REJECTED, RECIPIENT, False, "cannot be put into a mail"),
-    (Stage.RCPT, "450 4.2.0", NOT_TAKEN, RECIPIENT, False, "recipient is not taken now"),
-    (Stage.RCPT, "451 4.3.0", NOT_TAKEN, RECIPIENT, False, "recipient is not taken now"),
-    (Stage.RCPT, "452", NOT_TAKEN, RECIPIENT, False, "recipient is not taken now"),
-    (Stage.RCPT, "550", REJECTED, RECIPIENT, False, "recipient is refused"),
-    (Stage.RCPT, "550 5.7.1", REJECTED, RECIPIENT, False, "recipient is refused"),
-    (Stage.RCPT, "554 5.1.1", REJECTED, RECIPIENT, False, "recipient is refused"),
-    (Stage.RCPT, "552 5.2.2", REJECTED, RECIPIENT, False, "recipient is refused"),
-    (Stage.RCPT, "553 5.6.7", REJECTED, RECIPIENT, False, "non-ASCII address"),
-    (Stage.RCPT, "550 5.1.1", REJECTED, RECIPIENT, True, "no such mailbox"),
-    (Stage.RCPT, "551 5.1.6", REJECTED, RECIPIENT, True, "no such mailbox"),
-    (Stage.RCPT, "553 5.1.2", REJECTED, RECIPIENT, True, "no such mailbox"),
-    (Stage.RCPT, "553 5.1.8", NOT_TAKEN, ACCOUNT, False, "sender or login is refused"),
-    (Stage.RCPT, "550 5.1.7", NOT_TAKEN, ACCOUNT, False, "sender or login is refused"),
-    (Stage.RCPT, "530 5.7.0", NOT_TAKEN, ACCOUNT, False, "sender or login is refused"),
-    (Stage.DATA, "451 4.2.0", NOT_TAKEN, RECIPIENT, False, "message is not taken now"),
-    (Stage.DATA, "451 4.3.0", NOT_TAKEN, PROVIDER, False, "mail system is in trouble"),
-    (Stage.DATA, "554 5.5.1", REJECTED, RECIPIENT, False, "message is refused"),
-    (Stage.DATA, "250", NOT_TAKEN, PROVIDER, False, "makes no sense here"),
-    (Stage.DOT, "250 2.0.0", ACCEPTED, RECIPIENT, False, ""),
-    (Stage.DOT, "421 4.3.2", NOT_TAKEN, PROVIDER, False, "mail system is in trouble"),
-    (Stage.DOT, "452 4.3.1", NOT_TAKEN, PROVIDER, False, "mail system is in trouble"),
-    (Stage.DOT, "450", NOT_TAKEN, RECIPIENT, False, "message is not taken now"),
-    (Stage.DOT, "451 4.7.1", NOT_TAKEN, RECIPIENT, False, "message is not taken now"),
-    (Stage.DOT, "554 5.7.1", REJECTED, RECIPIENT, False, "message is refused"),
-    (Stage.DOT, "550 5.1.1", REJECTED, RECIPIENT, False, "message is refused"),
-    (Stage.DOT, "lost", UNKNOWN, RECIPIENT, False, f"connection broke {AFTER}"),
-    (Stage.DOT, "silence", UNKNOWN, RECIPIENT, False, f"no answer came {AFTER}"),
-    (Stage.DOT, "garbage", UNKNOWN, RECIPIENT, False, f"a senseless answer came {AFTER}"),
-    (Stage.DOT, "354", UNKNOWN, RECIPIENT, False, f"a senseless answer came {AFTER}"),
-    (Stage.DOT, "something new", UNKNOWN, RECIPIENT, False, "no rule speaks of this"),
+    (SmtpStage.CONNECT, "unresolved", NOT_TAKEN, PROVIDER, False, "name has no address"),
+    (SmtpStage.CONNECT, "unreachable", NOT_TAKEN, PROVIDER, False, "cannot be reached"),
+    (SmtpStage.CONNECT, "certificate", NOT_TAKEN, ACCOUNT, False, "certificate is not trusted"),
+    (SmtpStage.CONNECT, "handshake", NOT_TAKEN, PROVIDER, False, "no TLS connection"),
+    (SmtpStage.CONNECT, "554 5.7.1", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
+    (SmtpStage.TLS, "certificate", NOT_TAKEN, ACCOUNT, False, "certificate is not trusted"),
+    (SmtpStage.TLS, "handshake", NOT_TAKEN, PROVIDER, False, "no TLS connection"),
+    (SmtpStage.TLS, "missing", NOT_TAKEN, ACCOUNT, False, "offers no STARTTLS"),
+    (SmtpStage.TLS, "454 4.7.0", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
+    (SmtpStage.HELLO, "550", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
+    (SmtpStage.AUTH, "454 4.7.0", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
+    (SmtpStage.AUTH, "535 5.7.8", NOT_TAKEN, ACCOUNT, False, "login is refused"),
+    (SmtpStage.AUTH, "534", NOT_TAKEN, ACCOUNT, False, "login is refused"),
+    (SmtpStage.AUTH, "missing", NOT_TAKEN, ACCOUNT, False, "no login that we know"),
+    (SmtpStage.MAIL, "550 5.7.1", NOT_TAKEN, ACCOUNT, False, "sender is refused"),
+    (SmtpStage.MAIL, "530 5.7.0", NOT_TAKEN, ACCOUNT, False, "sender is refused"),
+    (SmtpStage.MAIL, "553", NOT_TAKEN, ACCOUNT, False, "sender is refused"),
+    (SmtpStage.MAIL, "451 4.7.1", NOT_TAKEN, PROVIDER, False, "takes no mail now"),
+    (SmtpStage.MAIL, "452 4.3.1", NOT_TAKEN, PROVIDER, False, "takes no mail now"),
+    (SmtpStage.MAIL, "552 5.3.4", REJECTED, RECIPIENT, False, "too large"),
+    (SmtpStage.MAIL, "550 5.6.7", REJECTED, RECIPIENT, False, "non-ASCII address"),
+    (SmtpStage.MAIL, "missing", REJECTED, RECIPIENT, False, "SMTPUTF8"),
+    (SmtpStage.MAIL, "unsendable", REJECTED, RECIPIENT, False, "cannot be put into a mail"),
+    (SmtpStage.RCPT, "450 4.2.0", NOT_TAKEN, RECIPIENT, False, "recipient is not taken now"),
+    (SmtpStage.RCPT, "451 4.3.0", NOT_TAKEN, RECIPIENT, False, "recipient is not taken now"),
+    (SmtpStage.RCPT, "452", NOT_TAKEN, RECIPIENT, False, "recipient is not taken now"),
+    (SmtpStage.RCPT, "550", REJECTED, RECIPIENT, False, "recipient is refused"),
+    (SmtpStage.RCPT, "550 5.7.1", REJECTED, RECIPIENT, False, "recipient is refused"),
+    (SmtpStage.RCPT, "554 5.1.1", REJECTED, RECIPIENT, False, "recipient is refused"),
+    (SmtpStage.RCPT, "552 5.2.2", REJECTED, RECIPIENT, False, "recipient is refused"),
+    (SmtpStage.RCPT, "553 5.6.7", REJECTED, RECIPIENT, False, "non-ASCII address"),
+    (SmtpStage.RCPT, "550 5.1.1", REJECTED, RECIPIENT, True, "no such mailbox"),
+    (SmtpStage.RCPT, "551 5.1.6", REJECTED, RECIPIENT, True, "no such mailbox"),
+    (SmtpStage.RCPT, "553 5.1.2", REJECTED, RECIPIENT, True, "no such mailbox"),
+    (SmtpStage.RCPT, "553 5.1.8", NOT_TAKEN, ACCOUNT, False, "sender or login is refused"),
+    (SmtpStage.RCPT, "550 5.1.7", NOT_TAKEN, ACCOUNT, False, "sender or login is refused"),
+    (SmtpStage.RCPT, "530 5.7.0", NOT_TAKEN, ACCOUNT, False, "sender or login is refused"),
+    (SmtpStage.DATA, "451 4.2.0", NOT_TAKEN, RECIPIENT, False, "message is not taken now"),
+    (SmtpStage.DATA, "451 4.3.0", NOT_TAKEN, PROVIDER, False, "mail system is in trouble"),
+    (SmtpStage.DATA, "554 5.5.1", REJECTED, RECIPIENT, False, "message is refused"),
+    (SmtpStage.DATA, "250", NOT_TAKEN, PROVIDER, False, "makes no sense here"),
+    (SmtpStage.DOT, "250 2.0.0", ACCEPTED, RECIPIENT, False, ""),
+    (SmtpStage.DOT, "421 4.3.2", NOT_TAKEN, PROVIDER, False, "mail system is in trouble"),
+    (SmtpStage.DOT, "452 4.3.1", NOT_TAKEN, PROVIDER, False, "mail system is in trouble"),
+    (SmtpStage.DOT, "450", NOT_TAKEN, RECIPIENT, False, "message is not taken now"),
+    (SmtpStage.DOT, "451 4.7.1", NOT_TAKEN, RECIPIENT, False, "message is not taken now"),
+    (SmtpStage.DOT, "554 5.7.1", REJECTED, RECIPIENT, False, "message is refused"),
+    (SmtpStage.DOT, "550 5.1.1", REJECTED, RECIPIENT, False, "message is refused"),
+    (SmtpStage.DOT, "lost", UNKNOWN, RECIPIENT, False, f"connection broke {AFTER}"),
+    (SmtpStage.DOT, "silence", UNKNOWN, RECIPIENT, False, f"no answer came {AFTER}"),
+    (SmtpStage.DOT, "garbage", UNKNOWN, RECIPIENT, False, f"a senseless answer came {AFTER}"),
+    (SmtpStage.DOT, "354", UNKNOWN, RECIPIENT, False, f"a senseless answer came {AFTER}"),
+    (SmtpStage.DOT, "something new", UNKNOWN, RECIPIENT, False, "no rule speaks of this"),
 ]  # fmt: skip
 
 
-def meaning(stage: Stage, said: str) -> tuple[OutcomeKind, Blame, bool, str]:
+def meaning(stage: SmtpStage, said: str) -> tuple[OutcomeKind, Blame, bool, str]:
     rule = judge(Answer(stage, said))
     return rule.kind, rule.blame, rule.suppress, rule.words
 
@@ -246,13 +246,15 @@ def test_no_line_of_the_table_is_idle(number: int, monkeypatch: pytest.MonkeyPat
 
 
 @given(
-    st.sampled_from(list(Stage)), st.integers(100, 599), st.sampled_from(["", " 5.1.1", " 4.3.0", " 2.0.0"])
+    st.sampled_from(list(SmtpStage)),
+    st.integers(100, 599),
+    st.sampled_from(["", " 5.1.1", " 4.3.0", " 2.0.0"]),
 )
-def test_the_two_laws_of_the_table(stage: Stage, code: int, enhanced: str) -> None:
+def test_the_two_laws_of_the_table(stage: SmtpStage, code: int, enhanced: str) -> None:
     """Only a 2xx after the dot is accepted; before the dot nothing is unknown."""
     kind = meaning(stage, f"{code}{enhanced}")[0]
-    assert (kind is ACCEPTED) == (stage is Stage.DOT and 200 <= code < 300)
-    assert kind is not UNKNOWN or stage is Stage.DOT
+    assert (kind is ACCEPTED) == (stage is SmtpStage.DOT and 200 <= code < 300)
+    assert kind is not UNKNOWN or stage is SmtpStage.DOT
 
 
 # --- the same, said by a server
@@ -264,16 +266,16 @@ REPLIES = [
     and case[0] not in {"body", "reset", "tls", "auth"}  # these have tests of their own
     and (case[0], case[1]) not in {("mail", "299"), ("rcpt", "299"), ("hello", "299")}  # as good as 250
 ]
-POINTS = {Stage.HELLO: "ehlo", Stage.TLS: "starttls"}
+POINTS = {SmtpStage.HELLO: "ehlo", SmtpStage.TLS: "starttls"}
 
 
 @BOTH_ROADS
 @pytest.mark.parametrize("case", REPLIES, ids=lambda case: f"{case[0]}-{case[1].replace(' ', '-')}")
-def test_a_servers_reply(case: tuple[Stage, str, OutcomeKind, Blame, bool, str]) -> None:
+def test_a_servers_reply(case: tuple[SmtpStage, str, OutcomeKind, Blame, bool, str]) -> None:
     """The reply, given on the wire at that point, becomes that outcome; the next mail goes through."""
     stage, said, kind, blame, suppress, words = case
     script = Script({POINTS.get(stage, stage.value): [f"{said} because"]})
-    if (stage, said) == (Stage.DOT, "250 2.0.0"):
+    if (stage, said) == (SmtpStage.DOT, "250 2.0.0"):
         script = Script()
     first, second = talk(script, *hand_overs(Channel.EMAIL, 2))
     assert (first.kind, first.blame, first.suppress) == (kind, blame, suppress)
@@ -337,7 +339,7 @@ def test_trouble_while_the_body_is_on_its_way(
 
 def test_the_final_dot_is_written_last(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stage DOT is set before the dot can leave, and not before the body has."""
-    seen: list[tuple[Stage, bytes]] = []
+    seen: list[tuple[SmtpStage, bytes]] = []
     real = SMTPProtocol.write
 
     def watch(self: Any, data: bytes) -> None:
@@ -355,8 +357,8 @@ def test_the_final_dot_is_written_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(smtp_pool, "Dialogue", remember)
     monkeypatch.setattr(SMTPProtocol, "write", watch)
     talk(Script(), *hand_overs(Channel.EMAIL, 1))
-    assert [stage for stage, data in seen if data == b".\r\n"] == [Stage.DOT]
-    assert [stage for stage, data in seen if data.endswith(b"--\r\n")] == [Stage.BODY]
+    assert [stage for stage, data in seen if data == b".\r\n"] == [SmtpStage.DOT]
+    assert [stage for stage, data in seen if data.endswith(b"--\r\n")] == [SmtpStage.BODY]
 
 
 # --- connections
@@ -760,7 +762,7 @@ def test_only_what_the_server_offers_is_used() -> None:
     size = len(mime.build(email(1))) + mime.build(email(1)).count(b"\n.")
     for extensions, options in (["SIZE 10000000", "8BITMIME"], f" SIZE={size}"), ([], ""):
         script = Script(extensions=extensions)
-        talk(script, HandOver(1, email(1)))
+        talk(script, Delivery(1, email(1)))
         assert f"MAIL FROM:<status@acme.example>{options}" in script.spoken
 
 
@@ -772,7 +774,7 @@ EAI = "d\u00e1na@m\u00fcnchen.example"
 def test_a_non_ascii_address_fails_alone(extensions: list[str]) -> None:
     """Without SMTPUTF8 (which needs 8BITMIME) that reader is refused, and the others are served."""
     script = Script(extensions=extensions)
-    outcomes = talk(script, HandOver(1, email(1, address=EAI)), HandOver(2, email(2)))
+    outcomes = talk(script, Delivery(1, email(1, address=EAI)), Delivery(2, email(2)))
     assert [outcome.kind for outcome in outcomes] == [REJECTED, ACCEPTED]
     assert "SMTPUTF8" in outcomes[0].detail
     assert script.connections == 1
@@ -788,7 +790,7 @@ def test_a_non_ascii_address_where_the_server_can() -> None:
             aiosmtpd_server(inbox, smtputf8=True) as port,
             SmtpAdapter(provider(port), None) as adapter,
         ):
-            return await collect(adapter, [HandOver(1, email(1, address=EAI)), HandOver(2, email(2))])
+            return await collect(adapter, [Delivery(1, email(1, address=EAI)), Delivery(2, email(2))])
 
     assert [outcome.kind for outcome in asyncio.run(scenario())] == [ACCEPTED, ACCEPTED]
     assert inbox.messages[0].recipients == ("d\u00e1na@xn--mnchen-3ya.example",)
@@ -800,7 +802,7 @@ def test_a_non_ascii_address_where_the_server_can() -> None:
 def test_a_non_ascii_domain_alone_needs_nothing() -> None:
     """An IDN is punycode on the wire: any server can take it."""
     script = Script(extensions=[])
-    assert talk(script, HandOver(1, email(1, address="dana@m\u00fcnchen.example")))[0].kind is ACCEPTED
+    assert talk(script, Delivery(1, email(1, address="dana@m\u00fcnchen.example")))[0].kind is ACCEPTED
     assert script.messages[0].recipients == ("dana@xn--mnchen-3ya.example",)
 
 
@@ -808,7 +810,7 @@ def test_a_non_ascii_domain_alone_needs_nothing() -> None:
 def test_a_wrong_channel_is_a_mistake_of_ours() -> None:
     """A text is a programming error, never a reader's refusal."""
     with pytest.raises(TypeError):
-        talk(Script(), HandOver(1, Sms("+49155", "x")))
+        talk(Script(), Delivery(1, Sms("+49155", "x")))
 
 
 # --- what is kept
@@ -841,8 +843,8 @@ HOSTILE_REPLY = st.lists(
 ).map(" ".join)  # fmt: skip
 
 
-@given(HOSTILE_REPLY, st.sampled_from(["550", "450", "250", "354", "421"]), st.sampled_from(list(Stage)))
-def test_a_detail_names_nobody(text: str, code: str, stage: Stage) -> None:
+@given(HOSTILE_REPLY, st.sampled_from(["550", "450", "250", "354", "421"]), st.sampled_from(list(SmtpStage)))
+def test_a_detail_names_nobody(text: str, code: str, stage: SmtpStage) -> None:
     """Whatever a server says, what we keep holds no part of an address, no login, no control character."""
     message = replace(email(1), to=Mailbox("dana.reyes@private.example", "Dana Reyes"))
     said = smtp_outcomes.reply_line(int(code), text)

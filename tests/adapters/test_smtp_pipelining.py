@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from commcast.config.settings import SmtpProvider
 from commcast.model.incident import Channel
-from commcast.model.message import NOT_BEGUN, HandOver, Outcome, OutcomeKind
+from commcast.model.message import NOT_BEGUN, Delivery, Outcome, OutcomeKind
 from commcast.providers import mime
 from commcast.providers.smtp import adapter as smtp_pool
 from commcast.providers.smtp import letter as smtp_letter
@@ -29,9 +29,10 @@ from commcast.providers.smtp import pipeline as smtp_pipeline
 from commcast.providers.smtp.adapter import SmtpAdapter
 from commcast.providers.smtp.pipeline import GARBAGE as NO_REPLY
 from commcast.providers.smtp.pipeline import LONGEST_LINE, LONGEST_REPLY, ONE_WRITE, Replies
-from tests.adapters.contract import collect, email, hand_overs
-from tests.adapters.idle_clock import IdleClockLoop
-from tests.adapters.scripted import (
+from tests.providers.contract import collect, email, hand_overs
+from tests.support.idle_clock import IdleClockLoop
+from tests.support.servers.http import HOST, make_certificate
+from tests.support.servers.smtp import (
     BYTES,
     CLOSE,
     DRIP,
@@ -44,7 +45,6 @@ from tests.adapters.scripted import (
     Talk,
     scripted_server,
 )
-from tests.adapters.servers import HOST, make_certificate
 
 # Where something stalls. The idle clock does not let it pass while anything happens; uvloop has a real clock.
 STEP = timedelta(seconds=1.5)
@@ -83,7 +83,7 @@ async def adapter_for(script: Script, **more: Any) -> AsyncIterator[SmtpAdapter]
         yield adapter
 
 
-async def in_two_calls(adapter: SmtpAdapter, items: Sequence[HandOver]) -> list[Outcome]:
+async def in_two_calls(adapter: SmtpAdapter, items: Sequence[Delivery]) -> list[Outcome]:
     """As a broadcaster does: a first batch as large as the window, and another call for what follows."""
     found = await asyncio.gather(collect(adapter, items[:2]), collect(adapter, items[2:]))
     return sorted((each for part in found for each in part), key=lambda each: each.delivery)

@@ -13,14 +13,14 @@ import uvloop
 
 from commcast.config.settings import SmtpProvider
 from commcast.model.incident import Channel
-from commcast.model.message import HandOver, Outcome, OutcomeKind
+from commcast.model.message import Delivery, Outcome, OutcomeKind
 from commcast.providers.smtp import adapter as smtp_pool
 from commcast.providers.smtp.adapter import SmtpAdapter
 from commcast.providers.smtp.dialogue import Dialogue
 from commcast.providers.smtp.pipeline import Pipeline
-from tests.adapters.contract import collect, email, hand_overs
-from tests.adapters.postfix import real_postfix, smtp_sink
-from tests.adapters.servers import HOST, make_certificate
+from tests.providers.contract import collect, email, hand_overs
+from tests.support.servers.http import HOST, make_certificate
+from tests.support.servers.postfix import real_postfix, smtp_sink
 
 ACCEPTED, REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
 UNKNOWN, NOT_TAKEN = OutcomeKind.UNKNOWN, OutcomeKind.NOT_TAKEN
@@ -48,7 +48,7 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return runner.run(coroutine)
 
 
-async def window_by_window(adapter: SmtpAdapter, items: Sequence[HandOver]) -> list[Outcome]:
+async def window_by_window(adapter: SmtpAdapter, items: Sequence[Delivery]) -> list[Outcome]:
     """Keep `window` hand-overs going, each in a call of its own."""
     waiting, done = list(reversed(items)), list[Outcome]()
 
@@ -60,7 +60,7 @@ async def window_by_window(adapter: SmtpAdapter, items: Sequence[HandOver]) -> l
     return sorted(done, key=lambda each: each.delivery)
 
 
-def deliver(port: int, items: Sequence[HandOver], connections: int = 8, **more: Any) -> list[Outcome]:
+def deliver(port: int, items: Sequence[Delivery], connections: int = 8, **more: Any) -> list[Outcome]:
     settings = {"host": HOST, "port": port, "security": "none", "connections": connections, **more}
 
     async def scenario() -> list[Outcome]:
@@ -144,7 +144,7 @@ def test_postfix_takes_thousands(security: str, talks: list[str], tmp_path: Path
     items = hand_overs(Channel.EMAIL, count)
     unknown = {7, 8, 50, 51, 52, 250}
     for number in unknown:
-        items[number - 1] = HandOver(number, email(number, address=f"nobody{number}@private.example"))
+        items[number - 1] = Delivery(number, email(number, address=f"nobody{number}@private.example"))
     with real_postfix(certificate) as postfix:
         outcomes = deliver(postfix.port, items, security=security, ca_file=str(certificate.pem))
         delivered = postfix.delivered(count - len(unknown))
@@ -163,7 +163,7 @@ def test_a_whole_window_of_unknown_readers(talks: list[str]) -> None:
     """Refused recipients behind each other in the pipe hurt neither one another nor who comes next."""
     addresses = ["nobody1", "nobody2", "nobody3", "nobody4", "reader5", "nobody6"]
     items = [
-        HandOver(number, email(number, address=f"{name}@private.example"))
+        Delivery(number, email(number, address=f"{name}@private.example"))
         for number, name in enumerate(addresses, 1)
     ]
     with real_postfix() as postfix:

@@ -17,16 +17,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.model.incident import Channel
-from commcast.model.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind, Sms
+from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind, Sms
 from commcast.providers.base import Adapter
 from commcast.providers.http import HttpAnswer
 from commcast.providers.twilio import outcomes as twilio_outcomes
 from commcast.providers.twilio.client import sendable
 from commcast.providers.twilio.outcomes import OUTCOMES, judge, said_by
-from tests.adapters import http_standins as standins
-from tests.adapters.contract import AdapterContract, Arrived, Rig, email
-from tests.adapters.http_standins import Exchange, HttpStandIn, Writer, answer, in_turn
-from tests.adapters.twilio_standin import (
+from tests.providers.contract import AdapterContract, Arrived, Rig, email
+from tests.support.servers import http as standins
+from tests.support.servers.http import Exchange, HttpStandIn, Writer, answer, in_turn
+from tests.support.servers.twilio import (
     ACCOUNT,
     GOOD,
     MAGIC,
@@ -88,11 +88,11 @@ class TestContract(AdapterContract):
 # --- many at once
 
 
-def many(count: int) -> list[HandOver]:
-    return [HandOver(number, Sms(f"+4915500{number:06d}", WORDS)) for number in range(1, count + 1)]
+def many(count: int) -> list[Delivery]:
+    return [Delivery(number, Sms(f"+4915500{number:06d}", WORDS)) for number in range(1, count + 1)]
 
 
-async def collected(into: list[Outcome], made: Adapter, items: Sequence[HandOver]) -> None:
+async def collected(into: list[Outcome], made: Adapter, items: Sequence[Delivery]) -> None:
     async for outcome in made.send(items):
         into.append(outcome)
 
@@ -438,7 +438,7 @@ def test_refusals_that_nobody_knows_are_theirs_where_others_were_accepted() -> N
 def test_magic_numbers() -> None:
     """The numbers of Twilio's test credentials are refused one by one, and the next one is served."""
     twilio = Twilio()
-    items = [HandOver(at, Sms(number, WORDS)) for at, number in enumerate([*MAGIC, NUMBER], 1)]
+    items = [Delivery(at, Sms(number, WORDS)) for at, number in enumerate([*MAGIC, NUMBER], 1)]
     outcomes, _ = talk(twilio, *items)
     found = [(outcome.kind, outcome.suppress, outcome.opted_out) for outcome in outcomes]
     assert found == [
@@ -455,7 +455,7 @@ def test_magic_numbers() -> None:
 @pytest.mark.parametrize(("sender", "code"), MAGIC_SENDERS.items())
 def test_magic_senders(sender: str, code: int) -> None:
     """A sender that is not ours stops the broadcast; a full queue is tried again later."""
-    (outcome,), _ = talk(Twilio(), HandOver(1, Sms(NUMBER, WORDS, sender=sender)), messaging_service="")
+    (outcome,), _ = talk(Twilio(), Delivery(1, Sms(NUMBER, WORDS, sender=sender)), messaging_service="")
     assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER if code == 21611 else ACCOUNT_)
     assert str(code) in outcome.detail
 
@@ -463,7 +463,7 @@ def test_magic_senders(sender: str, code: int) -> None:
 @pytest.mark.parametrize(("body", "kind"), [("x" * 1600, ACCEPTED), ("x" * 1601, REJECTED), ("", REJECTED)])
 def test_how_long_a_text_may_be(body: str, kind: OutcomeKind) -> None:
     """Twilio takes 1,600 characters, and not none."""
-    (outcome,), _ = talk(Twilio(), HandOver(1, Sms(NUMBER, body)))
+    (outcome,), _ = talk(Twilio(), Delivery(1, Sms(NUMBER, body)))
     assert outcome.kind is kind
 
 
@@ -473,7 +473,7 @@ def test_how_long_a_text_may_be(body: str, kind: OutcomeKind) -> None:
 def form(sms: Sms, **settings: Any) -> dict[str, str]:
     """Return the form that was posted for a text."""
     twilio = Twilio()
-    (outcome,), _ = talk(twilio, HandOver(1, sms), **settings)
+    (outcome,), _ = talk(twilio, Delivery(1, sms), **settings)
     assert outcome.kind is ACCEPTED
     (posted,) = twilio.forms
     return posted
@@ -564,7 +564,7 @@ def test_whole_characters_stay(text: str) -> None:
 )
 def test_a_number_without_its_country_is_not_asked_for(number: str) -> None:
     """Only E.164 goes out; the refusal holds no number."""
-    (outcome,), server = talk(Twilio(), HandOver(1, Sms(number, WORDS)))
+    (outcome,), server = talk(Twilio(), Delivery(1, Sms(number, WORDS)))
     assert (outcome.kind, outcome.suppress) == (REJECTED, False)
     assert server.connections == 0
     assert not number or number not in outcome.detail
@@ -573,16 +573,16 @@ def test_a_number_without_its_country_is_not_asked_for(number: str) -> None:
 def test_it_carries_texts_only() -> None:
     """A mail is a mistake of ours."""
     with pytest.raises(TypeError):
-        talk(Twilio(), HandOver(1, email(1)))
+        talk(Twilio(), Delivery(1, email(1)))
 
 
 def test_the_official_description_agrees(capsys: pytest.CaptureFixture[str]) -> None:
     """What we ask, and what our stand-in says, is as Twilio describes it (where the description is here)."""
     twilio = Twilio()
     items = [
-        HandOver(1, Sms(NUMBER, WORDS)),
-        HandOver(2, Sms(NUMBER, WORDS, NOW + timedelta(minutes=5), SENDER)),
-        HandOver(3, Sms(NUMBER, WORDS, NOW + timedelta(days=5), "ACME")),
+        Delivery(1, Sms(NUMBER, WORDS)),
+        Delivery(2, Sms(NUMBER, WORDS, NOW + timedelta(minutes=5), SENDER)),
+        Delivery(3, Sms(NUMBER, WORDS, NOW + timedelta(days=5), "ACME")),
     ]
     talk(twilio, *items, status_callback="https://hooks.acme.example/twilio")
     talk(twilio, *items[1:], messaging_service="")

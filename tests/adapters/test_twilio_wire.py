@@ -22,13 +22,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commcast.errors import ConfigError
-from commcast.model.message import Blame, HandOver, Outcome, OutcomeKind, Sms
+from commcast.model.message import Blame, Delivery, Outcome, OutcomeKind, Sms
 from commcast.providers.twilio.adapter import TwilioAdapter
-from tests.adapters import http_standins as standins
-from tests.adapters.contract import BOUNDED, collect, send_all
-from tests.adapters.http_standins import Exchange, Handler, HttpStandIn, Writer, answer, in_turn
-from tests.adapters.servers import make_certificate
-from tests.adapters.twilio_standin import (
+from tests.providers.contract import BOUNDED, collect, send_all
+from tests.support.servers import http as standins
+from tests.support.servers.http import (
+    Exchange,
+    Handler,
+    HttpStandIn,
+    Writer,
+    answer,
+    in_turn,
+    make_certificate,
+)
+from tests.support.servers.twilio import (
     ACCOUNT,
     CREDENTIALS,
     GOOD,
@@ -587,7 +594,7 @@ def test_no_log_holds_a_number_or_a_secret(log: _Kept) -> None:
     ]
     outcomes = []
     for handler in handlers:
-        (outcome,), _ = talk(handler, HandOver(1, Sms(NUMBER, words)))
+        (outcome,), _ = talk(handler, Delivery(1, Sms(NUMBER, words)))
         outcomes.append(outcome)
     outcomes += [unsent("https://api.twilio.invalid")]
     outcomes += [told(standins.hang, timeout=STEP)]

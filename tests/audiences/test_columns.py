@@ -21,8 +21,8 @@ from commcast.recipients.addresses import (
     odd_phones,
     plain_emails,
 )
-from commcast.recipients.files import LONGEST_LINE
-from commcast.recipients.lists import Reading, Repeats
+from commcast.recipients.formats import LONGEST_LINE
+from commcast.recipients.lists import RecipientList, Repeats
 from tests.audiences.test_recipients import desk
 
 Read = tuple[list[Recipient], int, int, list[str], list[str]]
@@ -52,7 +52,7 @@ ENDS = st.sampled_from(["\n", "\n", "\n", "\r\n"])
 
 def read(folder: Path, name: str, *, by_columns: bool) -> Read:
     config = desk(folder, name, components={"api": {"public": "API"}, "web": {"public": "Web"}})
-    reading = Reading(folder / name, name, config, by_columns=by_columns)
+    reading = RecipientList(folder / name, name, config, by_columns=by_columns)
     broken: list[str] = []
     people: list[Recipient] = []
     try:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from commcast.config.settings import Config
 from commcast.errors import InputError
 from commcast.model.incident import Level, Recipient
-from commcast.recipients.files import CORE_COLUMNS
+from commcast.recipients.formats import CORE_COLUMNS
 from commcast.recipients.lists import open_recipients
 
 

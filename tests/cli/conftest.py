@@ -1,5 +1,5 @@
 """Fixtures of the command line's tests."""
 
-from tests.cli.terminals import desk, person
+from tests.support.terminal import desk, person
 
 __all__ = ["desk", "person"]

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.http_standins import Exchange, HttpStandIn, Writer, threaded
-from tests.adapters.http_standins import answer as http_answer
-from tests.adapters.twilio_standin import ACCOUNT, SENDER, TOKEN, Twilio
-from tests.cli.running import bench_now, run
-from tests.desks import Bench, write_desk
+from tests.support.desk import Bench, write_desk
+from tests.support.servers.http import Exchange, HttpStandIn, Writer, threaded
+from tests.support.servers.http import answer as http_answer
+from tests.support.servers.twilio import ACCOUNT, SENDER, TOKEN, Twilio
+from tests.support.terminal import bench_now, run
 
 KEY = "SG.kept-secret_key.0123456789abcdef"
 

@@ -10,14 +10,14 @@ import pytest
 import typer
 
 from commcast.cli import app
-from commcast.cli.commands import TABLE, Commands, Entry
-from tests.cli.running import bench_now, run
+from commcast.cli.commands import TABLE, CommandEntry, Commands
+from tests.support.terminal import bench_now, run
 
 CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("entry", TABLE, ids=[entry.name for entry in TABLE])
-def test_the_table_says_of_a_command_what_its_own_help_says(entry: Entry) -> None:
+def test_the_table_says_of_a_command_what_its_own_help_says(entry: CommandEntry) -> None:
     assert Commands()[entry.name].get_short_help_str(200) == entry.help
 
 

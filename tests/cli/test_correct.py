@@ -14,9 +14,9 @@ import pytest
 from commcast.cli.correct import clock_near
 from commcast.ledger.history import deliveries
 from commcast.ledger.releases import stops_in_force
-from commcast.ledger.schema import State
 from commcast.ledger.store import ledger_path, open_copy
-from tests.cli.terminals import everything_in, outbox, run
+from commcast.ledger.tables import State
+from tests.support.terminal import everything_in, outbox, run_at_terminal
 
 FILE = "incidents/card1.yaml"
 WRONG = ("correct", "--wrong", "3 hours", "--right", "30 minutes")
@@ -24,7 +24,7 @@ QUOTED = "we said “3 hours”"
 
 
 def declared(desk: Path, *more: str, issue: str = "Some cards are refused for 3 hours.") -> None:
-    done = run(
+    done = run_at_terminal(
         desk,
         *("declare", "Card payments fail", "--severity", "1", "--issue", issue),
         *("--resolution", "We roll back.", "--timeframe", "unknown", *more),
@@ -61,7 +61,7 @@ def stops(desk: Path) -> list[str]:
 
 def test_whoever_got_the_wrong_words_reads_both_on_each_channel(told: Path) -> None:
     before = outbox(told)
-    done = run(told, *WRONG, "--yes")
+    done = run_at_terminal(told, *WRONG, "--yes")
     assert done.exit_code == 0, done.output
     mails, texts = texts_since(told, before)
     assert len(mails) == 6
@@ -73,7 +73,7 @@ def test_whoever_got_the_wrong_words_reads_both_on_each_channel(told: Path) -> N
 
 def test_the_file_says_what_was_wrong_and_what_is_right(told: Path) -> None:
     before = (told / FILE).read_text()
-    run(told, *WRONG, "--yes")
+    run_at_terminal(told, *WRONG, "--yes")
     written = (told / FILE).read_text()
     assert written.startswith(before)
     added = written.removeprefix(before)
@@ -85,7 +85,7 @@ def test_the_file_says_what_was_wrong_and_what_is_right(told: Path) -> None:
 def test_a_channel_that_the_wrong_words_never_went_by_gets_no_correction(desk: Path) -> None:
     declared(desk, "--resolution", "That takes 3 hours.", "--yes", issue="Some cards are refused.")
     before = outbox(desk)
-    done = run(desk, *WRONG, "--yes")
+    done = run_at_terminal(desk, *WRONG, "--yes")
     assert done.exit_code == 0, done.output
     mails, texts = texts_since(desk, before)
     assert len(mails) == 6
@@ -94,7 +94,7 @@ def test_a_channel_that_the_wrong_words_never_went_by_gets_no_correction(desk: P
 
 def test_words_that_nobody_got_are_an_error_that_names_the_nearest(told: Path) -> None:
     before = everything_in(told / "incidents"), outbox(told)
-    done = run(told, "correct", "--wrong", "4 hours", "--right", "30 minutes", "--yes")
+    done = run_at_terminal(told, "correct", "--wrong", "4 hours", "--right", "30 minutes", "--yes")
     assert done.exit_code == 2
     assert "no message of card1 says '4 hours'" in done.stderr
     assert "3 hours" in done.stderr
@@ -115,7 +115,7 @@ def test_words_that_nobody_got_are_an_error_that_names_the_nearest(told: Path) -
 )
 def test_a_fault_names_the_option_and_stops_nothing(told: Path, options: list[str], said: str) -> None:
     before = everything_in(told / "incidents")
-    done = run(told, "correct", *options, "--yes")
+    done = run_at_terminal(told, "correct", *options, "--yes")
     assert done.exit_code == 2, done.output
     assert said in done.stderr, done.stderr
     assert everything_in(told / "incidents") == before
@@ -123,16 +123,16 @@ def test_a_fault_names_the_option_and_stops_nothing(told: Path, options: list[st
 
 
 def test_all_options_that_are_missing_are_named_at_once(told: Path) -> None:
-    done = run(told, "correct", "card1")
+    done = run_at_terminal(told, "correct", "card1")
     assert done.exit_code == 2
     assert "2 options are missing:\n  --wrong  The wrong words, as they were sent" in done.stderr
     assert "\n  --right  What is right instead" in done.stderr
-    one = run(told, "correct", "card1", "--wrong", "x").stderr
+    one = run_at_terminal(told, "correct", "card1", "--wrong", "x").stderr
     assert "an option is missing:\n  --right  What is right instead" in one
 
 
 def test_a_program_that_asked_for_json_gets_a_document_of_a_wrong_line_too(told: Path) -> None:
-    done = run(told, "correct", "card1", "--json")
+    done = run_at_terminal(told, "correct", "card1", "--json")
     document = json.loads(done.stdout)
     assert (document["commcast"], document["exit_code"]) == ("error", 2)
     assert document["message"].startswith("2 options are missing:")
@@ -141,7 +141,7 @@ def test_a_program_that_asked_for_json_gets_a_document_of_a_wrong_line_too(told:
 def test_no_stop_is_doubled_and_what_was_said_is_quoted_as_it_stood(desk: Path) -> None:
     declared(desk, "--yes", issue="Cards fail again.")
     before = outbox(desk)
-    done = run(desk, "correct", "--wrong", "cards fail again", "--right", "Cards fail.", "--yes")
+    done = run_at_terminal(desk, "correct", "--wrong", "cards fail again", "--right", "Cards fail.", "--yes")
     assert done.exit_code == 0, done.output
     assert "issue: Cards fail.\n" in (desk / FILE).read_text()
     mails, texts = texts_since(desk, before)
@@ -154,14 +154,14 @@ def test_no_stop_is_doubled_and_what_was_said_is_quoted_as_it_stood(desk: Path) 
 
 def test_a_dry_run_leaves_every_byte(told: Path) -> None:
     before = everything_in(told)
-    done = run(told, *WRONG, "--dry-run")
+    done = run_at_terminal(told, *WRONG, "--dry-run")
     assert done.exit_code == 0, done.output
     assert "who got the wrong words" in done.stdout
     assert everything_in(told) == before
 
 
 def test_the_counts_are_in_the_document(told: Path) -> None:
-    plan = json.loads(run(told, *WRONG, "--dry-run", "--json").stdout)
+    plan = json.loads(run_at_terminal(told, *WRONG, "--dry-run", "--json").stdout)
     corrected = {
         (notice["channel"], audience["audience"]): audience["corrected"]
         for notice in plan["notices"]
@@ -173,7 +173,7 @@ def test_the_counts_are_in_the_document(told: Path) -> None:
 
 @pytest.mark.usefixtures("person")
 def test_the_question_tells_how_many_get_which_words(told: Path) -> None:
-    done = run(told, *WRONG, typed="y\n")
+    done = run_at_terminal(told, *WRONG, typed="y\n")
     assert done.exit_code == 0, done.output
     assert "2 by email in customers got the wrong words" in " ".join(done.stderr.split())
     assert "0 get only the right words" in " ".join(done.stderr.split())
@@ -182,12 +182,12 @@ def test_the_question_tells_how_many_get_which_words(told: Path) -> None:
 @pytest.mark.usefixtures("person")
 def test_a_no_keeps_all_stopped_until_the_correction_goes(told: Path) -> None:
     before = outbox(told)
-    assert run(told, *WRONG, typed="n\n").exit_code == 5
+    assert run_at_terminal(told, *WRONG, typed="n\n").exit_code == 5
     assert outbox(told) == before
     assert len(stops(told)) == 1
-    assert run(told, "tick").exit_code == 0
+    assert run_at_terminal(told, "tick").exit_code == 0
     assert outbox(told) == before, "a tick released nothing"
-    done = run(told, "send", "card1", typed="y\n")
+    done = run_at_terminal(told, "send", "card1", typed="y\n")
     assert done.exit_code == 0, done.output
     assert len(outbox(told)) == len(before) + 7
     assert stops(told) == []
@@ -196,45 +196,45 @@ def test_a_no_keeps_all_stopped_until_the_correction_goes(told: Path) -> None:
 @pytest.mark.usefixtures("person")
 def test_who_stops_it_meanwhile_is_not_overruled(told: Path) -> None:
     before = outbox(told)
-    assert run(told, *WRONG, typed="n\n").exit_code == 5
-    assert "card1 stopped" in run(told, "stop", "card1", "--by", "sam").stdout
-    assert run(told, "send", "card1", "--yes").exit_code == 5
+    assert run_at_terminal(told, *WRONG, typed="n\n").exit_code == 5
+    assert "card1 stopped" in run_at_terminal(told, "stop", "card1", "--by", "sam").stdout
+    assert run_at_terminal(told, "send", "card1", "--yes").exit_code == 5
     assert outbox(told) == before
-    done = run(told, "discard", "card1", "--yes")
+    done = run_at_terminal(told, "discard", "card1", "--yes")
     assert "still stopped by sam" in done.stderr
 
 
 def test_a_persons_own_stop_ends_with_the_correction(told: Path) -> None:
-    run(told, "stop", "card1", "--by", "dana")
-    done = run(told, *WRONG, "--yes")
+    run_at_terminal(told, "stop", "card1", "--by", "dana")
+    done = run_at_terminal(told, *WRONG, "--yes")
     assert done.exit_code == 0, done.output
     assert "It was stopped by dana" in done.stderr
     assert stops(told) == []
 
 
 def test_a_stop_of_everything_stays_and_the_wrong_words_do_not_go_on(told: Path) -> None:
-    run(told, "stop", "--all", "--by", "dana")
+    run_at_terminal(told, "stop", "--all", "--by", "dana")
     before = outbox(told)
-    assert run(told, *WRONG, "--yes").exit_code == 5
-    assert run(told, "resume", "--all").exit_code == 0
+    assert run_at_terminal(told, *WRONG, "--yes").exit_code == 5
+    assert run_at_terminal(told, "resume", "--all").exit_code == 0
     assert outbox(told) == before
-    assert run(told, "send", "card1", "--yes").exit_code == 0
+    assert run_at_terminal(told, "send", "card1", "--yes").exit_code == 0
     assert len(outbox(told)) == len(before) + 7
 
 
 def test_the_same_once_more_corrects_nobody_twice(told: Path) -> None:
-    run(told, *WRONG, "--yes")
+    run_at_terminal(told, *WRONG, "--yes")
     before = outbox(told)
-    done = run(told, *WRONG, "--yes")
+    done = run_at_terminal(told, *WRONG, "--yes")
     assert done.exit_code == 2
     assert "was corrected already, to '30 minutes', by update 2" in done.stderr
     assert outbox(told) == before
 
 
 def test_a_correction_can_be_corrected(told: Path) -> None:
-    run(told, *WRONG, "--yes")
+    run_at_terminal(told, *WRONG, "--yes")
     before = outbox(told)
-    done = run(told, "correct", "--wrong", "30 minutes", "--right", "40 minutes", "--yes")
+    done = run_at_terminal(told, "correct", "--wrong", "30 minutes", "--right", "40 minutes", "--yes")
     assert done.exit_code == 0, done.output
     mails, texts = texts_since(told, before)
     assert len(mails) == 6
@@ -244,7 +244,7 @@ def test_a_correction_can_be_corrected(told: Path) -> None:
 
 def test_before_anybody_was_told_the_words_are_simply_right(desk: Path) -> None:
     declared(desk)
-    done = run(desk, *WRONG, "--yes")
+    done = run_at_terminal(desk, *WRONG, "--yes")
     # The draft that holds the wrong words was released by nobody: --yes is a yes to this update alone.
     assert done.exit_code == 5, done.output
     assert "discard" in done.stderr
@@ -252,9 +252,9 @@ def test_before_anybody_was_told_the_words_are_simply_right(desk: Path) -> None:
 
 
 def test_an_end_is_corrected_for_those_who_heard_it(told: Path) -> None:
-    run(told, "resolve", "--fixed", "The release is back; it was down for 4 hours.", "--yes")
+    run_at_terminal(told, "resolve", "--fixed", "The release is back; it was down for 4 hours.", "--yes")
     before = outbox(told)
-    done = run(told, "correct", "card1", "--wrong", "4 hours", "--right", "1 hour", "--yes")
+    done = run_at_terminal(told, "correct", "card1", "--wrong", "4 hours", "--right", "1 hour", "--yes")
     assert done.exit_code == 0, done.output
     mails, texts = texts_since(told, before)
     assert len(mails) == 6
@@ -263,13 +263,13 @@ def test_an_end_is_corrected_for_those_who_heard_it(told: Path) -> None:
 
 
 def test_a_wrong_expected_end_is_found_by_what_was_typed(desk: Path) -> None:
-    run(
+    run_at_terminal(
         desk,
         *("declare", "Card payments fail", "--severity", "1", "--issue", "Some cards are refused."),
         *("--resolution", "We roll back.", "--timeframe", "3h", "--yes"),
     )
     before = outbox(desk)
-    done = run(desk, *WRONG, "--yes")
+    done = run_at_terminal(desk, *WRONG, "--yes")
     assert done.exit_code == 0, done.output
     mails, texts = texts_since(desk, before)
     assert len(mails) == 6
@@ -280,14 +280,14 @@ def test_a_wrong_expected_end_is_found_by_what_was_typed(desk: Path) -> None:
 
 
 def test_a_wrong_number_in_the_title_is_read_right_from_now_on(desk: Path) -> None:
-    done = run(
+    done = run_at_terminal(
         desk,
         *("declare", "Cards fail for 3 hours", "--severity", "1", "--issue", "Some cards are refused."),
         *("--resolution", "We roll back.", "--timeframe", "unknown", "--yes"),
     )
     assert done.exit_code == 0, done.output
     before = outbox(desk)
-    done = run(desk, *WRONG, "--yes")
+    done = run_at_terminal(desk, *WRONG, "--yes")
     assert done.exit_code == 0, done.output
     assert "The title holds it too" in done.stderr
     mails, _ = texts_since(desk, before)
@@ -297,13 +297,13 @@ def test_a_wrong_number_in_the_title_is_read_right_from_now_on(desk: Path) -> No
 def test_a_released_update_that_changed_names_this_command(told: Path) -> None:
     path = told / FILE
     path.write_text(path.read_text().replace("3 hours", "30 minutes"))
-    done = run(told, "send", "card1", "--yes")
+    done = run_at_terminal(told, "send", "card1", "--yes")
     assert done.exit_code == 2
     assert 'commcast correct card1 --wrong "…" --right "…"' in " ".join(done.stderr.split())
 
 
 def test_nothing_of_it_waits_afterwards(told: Path) -> None:
-    run(told, *WRONG, "--yes")
+    run_at_terminal(told, *WRONG, "--yes")
     with open_copy(ledger_path(told), "", any_desk=True) as ledger:
         assert ledger is not None
         with ledger.read() as connection:
@@ -320,7 +320,7 @@ def test_a_wrong_time_that_messages_reckon_is_put_right_below_as_well(desk: Path
     wrong, right = clock_in(180), clock_in(150)
     declared(desk, "--yes", "--timeframe", f"by {wrong}", issue="Cards fail.")
     before = outbox(desk)
-    done = run(desk, "correct", "card1", "--wrong", wrong, "--right", right, "--yes")
+    done = run_at_terminal(desk, "correct", "card1", "--wrong", wrong, "--right", right, "--yes")
     assert done.exit_code == 0, done.output
     mails, _ = texts_since(desk, before)
     assert mails
@@ -351,9 +351,12 @@ def test_the_right_time_is_the_one_next_to_the_wrong_one(wrong: str, right: str,
 def test_a_wrong_end_is_put_right_below_as_well(desk: Path) -> None:
     began, wrong, right = clock_in(-60), clock_in(-20), clock_in(-10)
     declared(desk, "--yes", "--started", began, issue="Cards fail.")
-    assert run(desk, "resolve", "--fixed", "We repaired it.", "--ended", wrong, "--yes").exit_code == 0
+    assert (
+        run_at_terminal(desk, "resolve", "--fixed", "We repaired it.", "--ended", wrong, "--yes").exit_code
+        == 0
+    )
     before = outbox(desk)
-    done = run(desk, "correct", "card1", "--wrong", wrong, "--right", right, "--yes")
+    done = run_at_terminal(desk, "correct", "card1", "--wrong", wrong, "--right", right, "--yes")
     assert done.exit_code == 0, done.output
     mails, texts = texts_since(desk, before)
     assert mails
@@ -368,14 +371,14 @@ def test_a_wrong_end_is_put_right_below_as_well(desk: Path) -> None:
 )
 def test_a_wrong_window_is_moved_by_its_own_verb(desk: Path, wrong: str, says: str) -> None:
     day = f"{datetime.now(UTC) + timedelta(days=9):%Y-%m-%d}"
-    done = run(
+    done = run_at_terminal(
         desk,
         *("schedule", "Card database", "--id", "card1", "--window", f"{day} 02:00/04:00"),
         *("--issue", "Payments pause.", "--resolution", "We move it.", "--yes"),
     )
     assert done.exit_code == 0, done.output
     before = outbox(desk), everything_in(desk / "incidents")
-    done = run(desk, "correct", "card1", "--wrong", wrong, "--right", "05:00", "--yes")
+    done = run_at_terminal(desk, "correct", "card1", "--wrong", wrong, "--right", "05:00", "--yes")
     assert done.exit_code == 2
     assert says in done.stderr
     assert (outbox(desk), everything_in(desk / "incidents")) == before
@@ -384,6 +387,6 @@ def test_a_wrong_window_is_moved_by_its_own_verb(desk: Path, wrong: str, says: s
 def test_when_it_began_is_no_word_to_correct(desk: Path) -> None:
     began = clock_in(-30)
     declared(desk, "--yes", "--started", began, issue="Cards fail.")
-    done = run(desk, "correct", "card1", "--wrong", began, "--right", clock_in(-20), "--yes")
+    done = run_at_terminal(desk, "correct", "card1", "--wrong", began, "--right", clock_in(-20), "--yes")
     assert done.exit_code == 2
     assert "when it began" in done.stderr

@@ -11,8 +11,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from commcast.ledger.oncall import last_tick
-from tests.cli.running import just_now, run
-from tests.desks import Bench, write_desk, write_incident
+from tests.support.desk import Bench, write_desk, write_incident
+from tests.support.terminal import just_now, run
 
 ODD = "my desk 100% 'of' \"it\" $HOME ${{ x }}"
 

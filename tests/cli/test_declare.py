@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminals import declare, everything_in, outbox, run
+from tests.support.terminal import declare, everything_in, outbox, run_at_terminal
 
 
 def files(desk: Path) -> list[str]:
@@ -43,7 +43,7 @@ def test_an_id_that_the_ledger_knows_is_not_used_again(desk: Path) -> None:
 
 def test_without_a_terminal_every_missing_option_is_listed_at_once(desk: Path) -> None:
     before = everything_in(desk)
-    done = run(desk, "declare", "Cards fail")
+    done = run_at_terminal(desk, "declare", "Cards fail")
     assert done.exit_code == 2
     for option in ("--severity", "--issue", "--resolution", "--timeframe"):
         assert f"{option} is missing" in done.stderr
@@ -53,7 +53,7 @@ def test_without_a_terminal_every_missing_option_is_listed_at_once(desk: Path) -
 @pytest.mark.usefixtures("person")
 def test_what_is_missing_is_asked_for_until_it_can_be_used(desk: Path) -> None:
     typed = "Cards fail\n7\n1\nSome cards are refused.\nWe look.\nsoon\nunknown\ny\n"
-    done = run(desk, "declare", typed=typed)
+    done = run_at_terminal(desk, "declare", typed=typed)
     assert done.exit_code == 0, done.output
     assert "write 1 (the worst) to 4" in done.stderr
     assert "'soon' is not a timeframe" in done.stderr
@@ -64,14 +64,16 @@ def test_what_is_missing_is_asked_for_until_it_can_be_used(desk: Path) -> None:
 def test_an_estimate_that_has_just_passed_is_asked_for_again(desk: Path) -> None:
     """It would be read as tomorrow, and refused once everything else was answered, too."""
     passed = f"by {datetime.now(UTC) - timedelta(minutes=5):%H:%M}"
-    done = run(desk, "declare", typed=f"Cards fail\n1\nSome fail.\nWe look.\n{passed}\nunknown\ny\n")
+    done = run_at_terminal(
+        desk, "declare", typed=f"Cards fail\n1\nSome fail.\nWe look.\n{passed}\nunknown\ny\n"
+    )
     assert done.exit_code == 0, done.output
     assert f"{passed} is on " in done.stderr
 
 
 @pytest.mark.usefixtures("person")
 def test_input_that_ends_while_words_are_asked_for_writes_nothing(desk: Path) -> None:
-    done = run(desk, "declare", "Cards fail", typed="1\nSome cards are refused.\n")
+    done = run_at_terminal(desk, "declare", "Cards fail", typed="1\nSome cards are refused.\n")
     assert done.exit_code == 5
     assert files(desk) == []
 
@@ -106,7 +108,7 @@ def test_a_title_cannot_write_on_the_terminal(desk: Path) -> None:
 
 
 def test_a_preset_brings_its_words_and_options_go_over_them(desk: Path) -> None:
-    done = run(desk, "declare", "payments", "--severity", "2", "--timeframe", "30m", "--yes")
+    done = run_at_terminal(desk, "declare", "payments", "--severity", "2", "--timeframe", "30m", "--yes")
     assert done.exit_code == 0, done.output
     text = (desk / "incidents" / "card1.yaml").read_text()
     assert "severity: 2" in text
@@ -156,7 +158,7 @@ def test_an_editor_fills_what_is_missing(desk: Path, tmp_path: Path, monkeypatch
         "    resolution: We look.\n    timeframe: unknown\n"
     )
     monkeypatch.setenv("EDITOR", f"cp {filled}")
-    assert run(desk, "declare", "Cards fail", "--edit", "--yes").exit_code == 0
+    assert run_at_terminal(desk, "declare", "Cards fail", "--edit", "--yes").exit_code == 0
     assert "# ours" in next((desk / "incidents").glob("*.yaml")).read_text()
 
 
@@ -209,7 +211,7 @@ def test_an_editor_that_leaves_a_pipe_does_not_hang(
 @pytest.mark.parametrize(("bad", "named"), [("\x1b[A", "U+001B"), ("a\u2028b", "U+2028"), ("a\tb", "U+0009")])
 def test_an_answer_that_no_file_may_hold_is_asked_for_again(desk: Path, bad: str, named: str) -> None:
     typed = f"1\nSome {bad} cards.\nSome cards.\nWe look.\nunknown\ny\n"
-    done = run(desk, "declare", "Cards fail", typed=typed)
+    done = run_at_terminal(desk, "declare", "Cards fail", typed=typed)
     assert done.exit_code == 0, done.output
     assert f"holds the control character {named}; type it once more" in done.stderr
     assert "Some cards." in (desk / "incidents" / files(desk)[0]).read_text()
@@ -217,7 +219,7 @@ def test_an_answer_that_no_file_may_hold_is_asked_for_again(desk: Path, bad: str
 
 @pytest.mark.parametrize("severity", ["one", "0", "5", "1.5", ""])
 def test_a_severity_that_is_none_is_explained(desk: Path, severity: str) -> None:
-    done = run(desk, "declare", "Card payments fail", "--severity", severity)
+    done = run_at_terminal(desk, "declare", "Card payments fail", "--severity", severity)
     assert done.exit_code == 2
     assert f"--severity: severity is 1, 2, 3 or 4, not {severity!r}; 1 is the worst" in done.stderr
 
@@ -234,7 +236,7 @@ def test_a_start_that_is_still_to_come_was_not_yesterday(desk: Path) -> None:
 
 @pytest.mark.parametrize("typed", ["paymets", "Payments", " payment"])
 def test_what_is_nearly_a_preset_is_told_which(desk: Path, typed: str) -> None:
-    done = run(desk, "declare", typed)
+    done = run_at_terminal(desk, "declare", typed)
     assert done.exit_code == 2
     assert "--severity is missing" in done.stderr
     assert done.stderr.endswith("is no preset; did you mean: commcast declare payments\n")
@@ -242,17 +244,17 @@ def test_what_is_nearly_a_preset_is_told_which(desk: Path, typed: str) -> None:
 
 @pytest.mark.usefixtures("person")
 def test_at_a_terminal_it_is_told_before_anything_is_asked(desk: Path) -> None:
-    done = run(desk, "declare", "paymets")
+    done = run_at_terminal(desk, "declare", "paymets")
     assert done.stderr.startswith("'paymets' is no preset; did you mean: commcast declare payments\n")
 
 
 def test_a_title_that_is_far_from_any_preset_is_left_alone(desk: Path) -> None:
-    assert "preset" not in run(desk, "declare", "Card payments fail").stderr.lower()
+    assert "preset" not in run_at_terminal(desk, "declare", "Card payments fail").stderr.lower()
 
 
 def test_without_any_word_the_presets_are_listed(desk: Path) -> None:
     (desk / "presets" / "warehouse.yaml").write_text("title: [\n")
-    said = run(desk, "declare").stderr
+    said = run_at_terminal(desk, "declare").stderr
     assert said.endswith(
         "Presets, nearly written already:\n"
         "  commcast declare dependency | login | payments | slow | warehouse\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from commcast.cli.demo_desk import moved
-from tests.cli.running import run
+from tests.support.terminal import run
 
 DAYS = [
     "2026-11-22T09:00+00:00",

@@ -20,9 +20,9 @@ import pytest
 from commcast.cli.doctor import write_desk as write_desk_line
 from commcast.config.load import load_config
 from commcast.doctor.desk import file_system
-from tests.adapters.servers import Certificate, Inbox, aiosmtpd_server, make_certificate
-from tests.cli.running import bench_now, every_byte, just_now, run
-from tests.desks import DESK, Bench, update_text, write_desk, write_incident
+from tests.support.desk import DESK, Bench, update_text, write_desk, write_incident
+from tests.support.servers.http import Certificate, Inbox, aiosmtpd_server, make_certificate
+from tests.support.terminal import bench_now, every_byte, just_now, run
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ import dns.rrset
 import pytest
 
 from commcast.doctor import dns as doctor_dns
-from tests.cli.running import bench_now, run
-from tests.desks import Bench, write_desk
+from tests.support.desk import Bench, write_desk
+from tests.support.terminal import bench_now, run
 
 Zone = Mapping[str, object]
 SPF, KEY, DMARC = "v=spf1 include:sendgrid.net ~all", "k=rsa; t=s; p=MIGfMA0", "v=DMARC1; p=reject"

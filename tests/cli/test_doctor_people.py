@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from commcast.ledger.oncall import take
-from tests.cli.running import bench_now, run
-from tests.desks import Bench, update_text
+from tests.support.desk import Bench, update_text
+from tests.support.terminal import bench_now, run
 
 PEOPLE = """\
 [people.sam]

@@ -15,8 +15,8 @@ from commcast.doctor import providers as doctor_smtp
 from commcast.errors import ConfigError, Fault, TryAgain
 from commcast.providers import registry as wiring
 from commcast.providers.base import Refused
-from tests.cli.running import bench_now, run
-from tests.desks import Bench, write_desk
+from tests.support.desk import Bench, write_desk
+from tests.support.terminal import bench_now, run
 from tests.test_receiving import FakeRecords
 
 KEY = "SG.not-a-real-key.at-all"

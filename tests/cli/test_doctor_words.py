@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import bench_now, run
-from tests.desks import Bench, update_text, write_list
+from tests.support.desk import Bench, update_text, write_list
+from tests.support.terminal import bench_now, run
 
 
 @pytest.fixture

@@ -13,16 +13,16 @@ from commcast.cli import prompt as asking
 from commcast.cli import update as update_command
 from commcast.delivery.freeze import Freezer
 from commcast.errors import ExitCode, Interrupted
+from commcast.ledger.broadcasts import open_broadcasts
 from commcast.ledger.claims import settle_and_claim
-from commcast.ledger.freeze import open_broadcasts
 from commcast.ledger.releases import stops_in_force
 from commcast.ledger.settle import Settlement, settle
 from commcast.ledger.suppressions import erase, list_suppressions
 from commcast.model.incident import Channel
-from commcast.model.message import HandOver, Outcome, OutcomeKind
-from tests.cli.running import just_now, run
-from tests.desks import Bench, update_text, write_desk, write_incident, write_list
-from tests.fakes import FakeAdapter, address_of
+from commcast.model.message import Delivery, Outcome, OutcomeKind
+from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
+from tests.support.providers import FakeAdapter, address_of
+from tests.support.terminal import just_now, run
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_discard_does_not_delete_what_was_told_meanwhile(
 def refusing(*accepted: str) -> Callable[[Channel], FakeAdapter]:
     """Make adapters that refuse everybody for good but those named."""
 
-    def answer(item: HandOver) -> Outcome:
+    def answer(item: Delivery) -> Outcome:
         if address_of(item) in accepted:
             return Outcome(item.delivery, OutcomeKind.ACCEPTED)
         return Outcome(item.delivery, OutcomeKind.REJECTED, "no such mailbox", suppress=True)

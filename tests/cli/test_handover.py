@@ -12,9 +12,9 @@ import pytest
 
 from commcast.cli import prompt as asking
 from commcast.ledger.oncall import take as record
-from tests.cli.running import just_now, run
-from tests.cli.terminals import run as at_desk
-from tests.desks import Bench, update_text, write_desk, write_incident
+from tests.support.desk import Bench, update_text, write_desk, write_incident
+from tests.support.terminal import just_now, run
+from tests.support.terminal import run_at_terminal as at_desk
 
 PEOPLE = """\
 [people.sam]

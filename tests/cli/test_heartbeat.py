@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.adapters import http_standins
-from tests.adapters.http_standins import HttpStandIn, answer, threaded
-from tests.cli.running import bench_now, run
-from tests.desks import Bench
+from tests.support.desk import Bench
+from tests.support.servers import http as http_standins
+from tests.support.servers.http import HttpStandIn, answer, threaded
+from tests.support.terminal import bench_now, run
 
 
 @pytest.fixture

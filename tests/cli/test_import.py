@@ -11,9 +11,9 @@ import pytest
 
 from commcast.errors import ConfigError, Fault, TryAgain
 from commcast.providers import registry as wiring
-from commcast.providers.base import Entry, Refused
-from tests.cli.running import bench_now, every_byte, run
-from tests.desks import Bench
+from commcast.providers.base import Refused, SuppressionEntry
+from tests.support.desk import Bench
+from tests.support.terminal import bench_now, every_byte, run
 from tests.test_receiving import FakeLists
 
 THEN = datetime(2025, 3, 1, tzinfo=UTC)
@@ -27,10 +27,11 @@ def bench(tmp_path: Path) -> Bench:
 
 def stand(monkeypatch: pytest.MonkeyPatch, **lists: Sequence[str | Exception]) -> None:
     """Let these addresses stand on SendGrid's lists."""
-    entries: dict[str, list[Entry | Exception]] = {"unsubscribes": [], "bounces": [], "blocks": []}
+    entries: dict[str, list[SuppressionEntry | Exception]] = {"unsubscribes": [], "bounces": [], "blocks": []}
     for name, found in lists.items():
         entries[name] = [
-            each if isinstance(each, Exception) else Entry(name, each, THEN, "550 gone") for each in found
+            each if isinstance(each, Exception) else SuppressionEntry(name, each, THEN, "550 gone")
+            for each in found
         ]
     monkeypatch.setattr(wiring, "records_for", lambda *_: FakeLists(lists=dict(entries)))
 

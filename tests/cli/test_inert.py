@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import every_byte, just_now
-from tests.desks import Bench, update_text, write_desk, write_incident
+from tests.support.desk import Bench, update_text, write_desk, write_incident
+from tests.support.terminal import every_byte, just_now
 
 ROOT = Path(__file__).parents[2]
 

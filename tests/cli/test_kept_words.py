@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminals import declare, everything_in, outbox, run
+from tests.support.terminal import declare, everything_in, outbox, run_at_terminal
 
 KEPT = """\
 Nothing was released. The draft is kept in incidents/card1.yaml.
@@ -69,7 +69,7 @@ def test_no_update_is_appended_that_cannot_go(desk: Path, verb: list[str], break
     assert callable(break_it)
     break_it(desk)
     before = everything_in(desk / "incidents"), outbox(desk)
-    done = run(desk, *verb, "--yes")
+    done = run_at_terminal(desk, *verb, "--yes")
     assert (done.exit_code, len(places(done.stderr))) == (2, 2), done.output
     assert (everything_in(desk / "incidents"), outbox(desk)) == before
 
@@ -78,7 +78,7 @@ def test_no_update_is_appended_that_cannot_go(desk: Path, verb: list[str], break
 def test_words_typed_at_a_terminal_are_kept_and_how_to_go_on_stands_last(desk: Path) -> None:
     break_lists(desk)
     typed = "1\nSome cards are refused.\nWe look.\nunknown\n"
-    done = run(desk, "declare", "Card payments fail", typed=typed)
+    done = run_at_terminal(desk, "declare", "Card payments fail", typed=typed)
     assert done.exit_code == 2, done.output
     assert len(places(done.stderr)) == 2
     assert done.stderr.endswith(KEPT)

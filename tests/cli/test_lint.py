@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import bench_now, every_byte, run
 from tests.cli.test_tick import break_files
-from tests.desks import Bench, update_text, write_desk, write_incident, write_list
+from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
+from tests.support.terminal import bench_now, every_byte, run
 
 HEAVY = ("sqlalchemy", "alembic", "aiosmtplib", "sendgrid", "twilio", "aiohttp", "smtplib")
 

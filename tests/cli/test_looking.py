@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import run
-from tests.desks import write_desk
+from tests.support.desk import write_desk
+from tests.support.terminal import run
 
 
 def test_templates_says_which_file_wins_and_why_a_mail_is_text_only(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ import pytest
 
 from commcast.providers.twilio import records as twilio_records
 from commcast.providers.twilio.records import TwilioRecords
-from tests.adapters.http_standins import Exchange, HttpStandIn, Writer, threaded
-from tests.adapters.twilio_standin import ACCOUNT, TOKEN, Twilio, message, sent
-from tests.cli.running import bench_now, run
-from tests.desks import Bench, write_desk
+from tests.support.desk import Bench, write_desk
+from tests.support.servers.http import Exchange, HttpStandIn, Writer, threaded
+from tests.support.servers.twilio import ACCOUNT, TOKEN, Twilio, message, sent
+from tests.support.terminal import bench_now, run
 
 ANN, BOB, CID, DAN, EVE = (f"+491511234567{digit}" for digit in range(1, 6))
 NAMES = {ANN: "ann", BOB: "bob", CID: "cid", DAN: "dan", EVE: "eve"}

@@ -11,9 +11,9 @@ import pytest
 from typer.testing import Result
 
 from commcast.model.times import write_instant
-from tests.calendars import ReaderCalendar, calendar_file, event_in, parsed, sequence, words
-from tests.cli.terminals import everything_in, outbox, run
-from tests.desks import Bench, write_desk
+from tests.support.desk import Bench, write_desk
+from tests.support.reader import ReaderCalendar, calendar_file, event_in, parsed, sequence, words
+from tests.support.terminal import everything_in, outbox, run_at_terminal
 
 PLAN = ("--issue", "Payments pause for 10 minutes.", "--resolution", "We move the database.")
 DAY = (datetime.now(UTC) + timedelta(days=20)).date()
@@ -21,7 +21,7 @@ FILE = "incidents/database1.yaml"
 
 
 def schedule(folder: Path, window: str, *more: str, title: str = "Database moves") -> Result:
-    return run(folder, "schedule", title, "--window", window, *PLAN, *more)
+    return run_at_terminal(folder, "schedule", title, "--window", window, *PLAN, *more)
 
 
 def running(folder: Path, status: str = "scheduled", *, began: float = 10, lasts: float = 60) -> Path:
@@ -35,7 +35,7 @@ def running(folder: Path, status: str = "scheduled", *, began: float = 10, lasts
         f"updates:\n  - at: {write_instant(said)}\n    status: {status}\n"
         f"    issue: Payments pause for 10 minutes.\n    resolution: We move the database.\n"
     )
-    done = run(folder, "send", "database1", "--yes", "--late")
+    done = run_at_terminal(folder, "send", "database1", "--yes", "--late")
     assert done.exit_code == 0, done.output
     return path
 
@@ -59,9 +59,11 @@ def test_work_that_is_moved_twice_and_cancelled_leaves_every_calendar_empty(desk
     done = schedule(desk, f"{DAY} 02:00/04:00", "--yes")
     assert done.exit_code == 0, done.output
     for window in (f"{DAY} 03:00/05:00", f"{DAY} 22:00/01:00"):
-        done = run(desk, "reschedule", "--window", window, "--because", "The truck is late.", "--yes")
+        done = run_at_terminal(
+            desk, "reschedule", "--window", window, "--because", "The truck is late.", "--yes"
+        )
         assert done.exit_code == 0, done.output
-    done = run(desk, "cancel", "--because", "The hardware came damaged.", "--yes")
+    done = run_at_terminal(desk, "cancel", "--because", "The hardware came damaged.", "--yes")
     assert done.exit_code == 0, done.output
     readers = {name.split("-", 1)[1] for name in outbox(desk) if name.endswith(".eml")}
     assert len(readers) == 6
@@ -88,10 +90,10 @@ def test_work_that_is_moved_twice_and_cancelled_leaves_every_calendar_empty(desk
 def test_work_that_is_cancelled_names_the_window_that_readers_were_told(desk: Path) -> None:
     """A move that was only drafted reached nobody: nobody waits for that time."""
     schedule(desk, f"{DAY} 02:00/04:00", "--yes")
-    run(desk, "reschedule", "--window", f"{DAY} 13:00/15:00")
-    draft = run(desk, "cancel", "--because", "No need.")
+    run_at_terminal(desk, "reschedule", "--window", f"{DAY} 13:00/15:00")
+    draft = run_at_terminal(desk, "cancel", "--because", "No need.")
     assert draft.exit_code == 5
-    done = run(desk, "send", "database1", "--yes")
+    done = run_at_terminal(desk, "send", "database1", "--yes")
     assert done.exit_code == 0, done.output
     mail = parsed(mails_to(desk, "alex-customer-example")[-1])
     assert "02:00 to 04:00 UTC" in fact(mail, "It was planned for")
@@ -99,7 +101,7 @@ def test_work_that_is_cancelled_names_the_window_that_readers_were_told(desk: Pa
 
 def test_a_calendar_that_gets_the_files_in_another_order_ends_the_same(desk: Path) -> None:
     schedule(desk, f"{DAY} 02:00/04:00", "--yes")
-    run(desk, "reschedule", "--window", f"{DAY} 03:00/05:00", "--yes")
+    run_at_terminal(desk, "reschedule", "--window", f"{DAY} 03:00/05:00", "--yes")
     files = [calendar_file(parsed(path)) for path in mails_to(desk, "alex-customer-example")]
     calendar = ReaderCalendar()
     for content in reversed(files):
@@ -176,18 +178,18 @@ def test_an_end_may_name_its_offset_in_the_night_of_two_such_hours(desk: Path) -
 
 
 def test_what_is_missing_is_named_at_once(desk: Path) -> None:
-    done = run(desk, "schedule", "Database moves", "--yes")
+    done = run_at_terminal(desk, "schedule", "Database moves", "--yes")
     assert done.exit_code == 2
     for option in ("--window", "--issue", "--resolution"):
         assert f"{option} is missing" in done.stderr
-    done = run(desk, "schedule", "--window", f"{DAY} 02:00/04:00", *PLAN, "--yes")
+    done = run_at_terminal(desk, "schedule", "--window", f"{DAY} 02:00/04:00", *PLAN, "--yes")
     assert "TITLE is missing; what will be done, in a few words" in done.stderr
 
 
 @pytest.mark.usefixtures("person")
 def test_what_is_missing_is_asked_for(desk: Path) -> None:
     typed = f"soon\n{DAY} 02:00/04:00\nPayments pause.\nWe move the database.\ny\n"
-    done = run(desk, "schedule", "Database moves", typed=typed)
+    done = run_at_terminal(desk, "schedule", "Database moves", typed=typed)
     assert done.exit_code == 0, done.output
     assert "'soon' is not a window" in done.stderr
     assert f"from: {DAY}T02:00+00:00" in (desk / FILE).read_text()
@@ -205,7 +207,7 @@ def test_what_is_missing_is_asked_for(desk: Path) -> None:
 def test_a_window_that_would_be_refused_later_is_asked_for_again(desk: Path, window: str, said: str) -> None:
     """A person who answered everything else must not lose it to the first answer."""
     typed = f"{window}\n{DAY} 02:00/04:00\nPayments pause.\nWe move the database.\ny\n"
-    done = run(desk, "schedule", "Database moves", typed=typed)
+    done = run_at_terminal(desk, "schedule", "Database moves", typed=typed)
     assert done.exit_code == 0, done.output
     assert said in done.stderr
     assert f"from: {DAY}T02:00+00:00" in (desk / FILE).read_text()
@@ -214,12 +216,12 @@ def test_a_window_that_would_be_refused_later_is_asked_for_again(desk: Path, win
 def test_a_window_that_passed_without_a_word_has_three_ways_on(desk: Path) -> None:
     """Work that ran on time is not moved: it is done, or takes longer."""
     running(desk, began=70, lasts=60)
-    said = run(desk, "start").stderr
+    said = run_at_terminal(desk, "start").stderr
     assert 'complete database1 --ended HH:MM --fixed "…"' in said
     assert "extend database1 --until HH:MM" in said
     assert 'reschedule database1 --window "…"' in said
     ended = f"{datetime.now(UTC) - timedelta(minutes=12):%H:%M}"
-    done = run(desk, "complete", "--ended", ended, "--fixed", "It moved.", "--yes")
+    done = run_at_terminal(desk, "complete", "--ended", ended, "--fixed", "It moved.", "--yes")
     assert done.exit_code == 0, done.output
 
 
@@ -231,11 +233,13 @@ def test_a_dry_run_writes_nothing(desk: Path) -> None:
 
 def test_work_begins_takes_longer_and_is_done(desk: Path) -> None:
     path = running(desk)
-    assert run(desk, "start", "--yes").exit_code == 0
+    assert run_at_terminal(desk, "start", "--yes").exit_code == 0
     until = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=110)
-    done = run(desk, "extend", "--until", f"{until:%Y-%m-%d %H:%M}", "--because", "Copying is slow.", "--yes")
+    done = run_at_terminal(
+        desk, "extend", "--until", f"{until:%Y-%m-%d %H:%M}", "--because", "Copying is slow.", "--yes"
+    )
     assert done.exit_code == 0, done.output
-    done = run(desk, "complete", "--fixed", "The database runs on new hardware.", "--yes")
+    done = run_at_terminal(desk, "complete", "--fixed", "The database runs on new hardware.", "--yes")
     assert done.exit_code == 0, done.output
     text = path.read_text()
     assert [line.split()[-1] for line in text.splitlines() if "status:" in line] == [
@@ -307,7 +311,7 @@ def test_what_cannot_be_said_of_planned_work_is_refused(
 ) -> None:
     path = running(desk, status, began=began, lasts=lasts)
     before = path.read_bytes()
-    done = run(desk, *command, "--yes")
+    done = run_at_terminal(desk, *command, "--yes")
     assert done.exit_code == 2, done.output
     assert said in done.stderr, done.stderr
     assert path.read_bytes() == before
@@ -317,7 +321,7 @@ def test_a_clock_time_that_has_passed_is_no_new_end_tomorrow(desk: Path) -> None
     path = running(desk, "in_progress", began=30, lasts=60)
     before = path.read_bytes()
     passed = datetime.now(UTC) - timedelta(minutes=40)
-    done = run(desk, "extend", "--until", f"{passed:%H:%M}", "--yes")
+    done = run_at_terminal(desk, "extend", "--until", f"{passed:%H:%M}", "--yes")
     assert done.exit_code == 2
     assert "where that is meant, write its date: --until " in done.stderr
     assert path.read_bytes() == before
@@ -325,19 +329,19 @@ def test_a_clock_time_that_has_passed_is_no_new_end_tomorrow(desk: Path) -> None
 
 def test_moving_work_to_its_own_window_is_refused(desk: Path) -> None:
     schedule(desk, f"{DAY} 02:00/04:00", "--yes")
-    done = run(desk, "reschedule", "--window", f"{DAY} 02:00/04:00", "--yes")
+    done = run_at_terminal(desk, "reschedule", "--window", f"{DAY} 02:00/04:00", "--yes")
     assert (done.exit_code, "that is the window already" in done.stderr) == (2, True)
 
 
 def test_an_incident_is_not_planned_work(desk: Path) -> None:
     words_of_it = ("--issue", "Cards fail.", "--resolution", "We look.", "--timeframe", "unknown")
-    run(desk, "declare", "Cards fail", "--severity", "2", *words_of_it, "--yes")
+    run_at_terminal(desk, "declare", "Cards fail", "--severity", "2", *words_of_it, "--yes")
     for command in (["start"], ["extend", "--until", "05:00"], ["complete", "--fixed", "x"]):
-        done = run(desk, command[0], "cards1", *command[1:], "--yes")
+        done = run_at_terminal(desk, command[0], "cards1", *command[1:], "--yes")
         assert (done.exit_code, "cards1 is an incident, no maintenance" in done.stderr) == (2, True), (
             done.stderr
         )
-    done = run(desk, "cancel", "cards1", "--because", "x", "--yes")
+    done = run_at_terminal(desk, "cancel", "cards1", "--because", "x", "--yes")
     assert (done.exit_code, "cards1 is an incident that has begun" in done.stderr) == (2, True)
 
 
@@ -354,12 +358,14 @@ EXPECTED = (
 
 
 def test_what_is_expected_is_told_before_and_becomes_the_incident(desk: Path) -> None:
-    done = run(desk, "declare", "Storm over Berlin", *EXPECTED, "--expected", f"{DAY} 02:00", "--yes")
+    done = run_at_terminal(
+        desk, "declare", "Storm over Berlin", *EXPECTED, "--expected", f"{DAY} 02:00", "--yes"
+    )
     assert done.exit_code == 0, done.output
     first = parsed(mails_to(desk, "kim-customer-example")[0])
     assert first["subject"].startswith("[Expected] ")
     assert "We expect trouble from " in words(first) and "so that you can prepare." in words(first)
-    done = run(desk, "update", "--status", "investigating", "--issue", "Payments fail.", "--yes")
+    done = run_at_terminal(desk, "update", "--status", "investigating", "--issue", "Payments fail.", "--yes")
     assert done.exit_code == 0, done.output
     second = parsed(mails_to(desk, "kim-customer-example")[1])
     assert second["subject"].startswith("[Investigating] ")
@@ -367,24 +373,24 @@ def test_what_is_expected_is_told_before_and_becomes_the_incident(desk: Path) ->
     texts = [path.read_text() for path in sorted((desk / "outbox").glob("*.txt"))]
     assert "Acme Pay EXPECTED: From " in texts[0]
     assert "Acme Pay INVESTIGATING: What we expected has begun. Payments fail." in texts[1]
-    assert run(desk, "cancel", "storm1", "--because", "x", "--yes").exit_code == 2
+    assert run_at_terminal(desk, "cancel", "storm1", "--because", "x", "--yes").exit_code == 2
 
 
 def test_what_is_expected_at_another_time_is_said_with_both(desk: Path) -> None:
-    run(desk, "declare", "Storm over Berlin", *EXPECTED, "--expected", f"{DAY} 02:00", "--yes")
-    done = run(desk, "update", "--expected", f"{DAY} 05:00", "--yes")
+    run_at_terminal(desk, "declare", "Storm over Berlin", *EXPECTED, "--expected", f"{DAY} 02:00", "--yes")
+    done = run_at_terminal(desk, "update", "--expected", f"{DAY} 05:00", "--yes")
     assert done.exit_code == 0, done.output
     said = words(parsed(mails_to(desk, "noc-partner-example")[-1]))
     assert "This is expected at another time now. We expect trouble from " in said
     assert "Before it was: " in said
-    run(desk, "update", "--status", "investigating", "--yes")
-    refused = run(desk, "update", "--expected", f"{DAY} 06:00", "--yes")
+    run_at_terminal(desk, "update", "--status", "investigating", "--yes")
+    refused = run_at_terminal(desk, "update", "--expected", f"{DAY} 06:00", "--yes")
     assert (refused.exit_code, "storm1 has begun: it is investigating" in refused.stderr) == (2, True)
 
 
 def test_what_was_expected_and_does_not_come_is_called_off(desk: Path) -> None:
-    run(desk, "declare", "Storm over Berlin", *EXPECTED, "--expected", f"{DAY} 02:00", "--yes")
-    done = run(desk, "cancel", "--because", "The storm turned north.", "--yes")
+    run_at_terminal(desk, "declare", "Storm over Berlin", *EXPECTED, "--expected", f"{DAY} 02:00", "--yes")
+    done = run_at_terminal(desk, "cancel", "--because", "The storm turned north.", "--yes")
     assert done.exit_code == 0, done.output
     last = parsed(mails_to(desk, "kim-customer-example")[-1])
     assert last["subject"].startswith("[Retracted] ")
@@ -394,14 +400,14 @@ def test_what_was_expected_and_does_not_come_is_called_off(desk: Path) -> None:
 
 
 def test_what_is_only_expected_is_not_resolved(desk: Path) -> None:
-    run(desk, "declare", "Storm over Berlin", *EXPECTED, "--expected", f"{DAY} 02:00", "--yes")
-    done = run(desk, "resolve", "--fixed", "It went by.", "--yes")
+    run_at_terminal(desk, "declare", "Storm over Berlin", *EXPECTED, "--expected", f"{DAY} 02:00", "--yes")
+    done = run_at_terminal(desk, "resolve", "--fixed", "It went by.", "--yes")
     assert done.exit_code == 2
     assert "commcast cancel storm1" in done.stderr
 
 
 def test_what_has_begun_is_not_expected(desk: Path) -> None:
-    done = run(
+    done = run_at_terminal(
         desk, "declare", "Storm", *EXPECTED, "--expected", f"{DAY} 02:00", "--status", "identified", "--yes"
     )
     assert (done.exit_code, "--expected: what is identified has begun" in done.stderr) == (2, True)
@@ -410,7 +416,7 @@ def test_what_has_begun_is_not_expected(desk: Path) -> None:
 @pytest.mark.parametrize(("when", "said"), [("soon", "--expected: "), ("2020-01-01 02:00", "--expected: ")])
 def test_a_time_that_cannot_be_expected_is_refused(desk: Path, when: str, said: str) -> None:
     before = everything_in(desk)
-    done = run(desk, "declare", "Storm", *EXPECTED, "--expected", when, "--yes")
+    done = run_at_terminal(desk, "declare", "Storm", *EXPECTED, "--expected", when, "--yes")
     assert (done.exit_code, said in done.stderr) == (2, True), done.output
     assert everything_in(desk) == before
 
@@ -419,7 +425,7 @@ def test_a_test_message_carries_an_entry_of_its_own(desk: Path) -> None:
     """Nobody's calendar shall take a test for the real thing."""
     schedule(desk, f"{DAY} 02:00/04:00", "--yes")
     real = calendar_file(parsed(mails_to(desk, "alex-customer-example")[0]))
-    assert run(desk, "test", "database1", "--to", "me@example.com").exit_code == 0
+    assert run_at_terminal(desk, "test", "database1", "--to", "me@example.com").exit_code == 0
     tests = [calendar_file(parsed(path)) for path in mails_to(desk, "me-example-com")]
     assert tests
     assert real is not None

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.running import just_now, run
-from tests.desks import write_desk, write_incident
+from tests.support.desk import write_desk, write_incident
+from tests.support.terminal import just_now, run
 
 MISSING = "Warning: email cannot be sent: commcast.toml: providers.sendgrid: has no key; set SENDGRID_API_KEY"
 WORDS = ("--issue", "Some cards fail.", "--resolution", "We roll back.", "--timeframe", "unknown")

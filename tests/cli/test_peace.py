@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from commcast.plan.reasons import HELD_BACK
-from tests.cli.running import bench_now, just_now, run
-from tests.desks import Bench, update_text, write_incident, write_list
+from tests.support.desk import Bench, update_text, write_incident, write_list
+from tests.support.terminal import bench_now, just_now, run
 
 ROWS = ["ann@example.com,+4915112345671,Ann", ",+4915112345672,Bob", "kim@example.com,,Kim"]
 

@@ -15,7 +15,7 @@ from commcast.config.load import load_config
 from commcast.ledger.history import tallies
 from commcast.ledger.releases import released_incidents
 from commcast.ledger.store import ledger_path, open_ledger
-from tests.cli.terminals import declare, everything_in, outbox, run
+from tests.support.terminal import declare, everything_in, outbox, run_at_terminal
 
 
 def draft(desk: Path) -> None:
@@ -28,8 +28,8 @@ def test_preview_shows_what_send_hands_over(desk: Path) -> None:
     path = desk / "incidents" / "card1.yaml"
     now = datetime.now(UTC).isoformat(timespec="seconds")
     path.write_text(path.read_text().replace("  - issue", f"  - at: {now}\n    issue"))
-    shown = json.loads(run(desk, "preview", "card1", "--json").stdout)
-    assert run(desk, "send", "card1", "--yes").exit_code == 0
+    shown = json.loads(run_at_terminal(desk, "preview", "card1", "--json").stdout)
+    assert run_at_terminal(desk, "send", "card1", "--yes").exit_code == 0
     sent = {handed_over(desk / "outbox" / name) for name in outbox(desk)}
     messages = [part["message"] for notice in shown["notices"] for part in notice["audiences"]]
     assert len(messages) == 6
@@ -61,7 +61,7 @@ def test_preview_leaves_every_byte_also_beside_a_write_ahead_log(desk: Path) -> 
     assert (desk / ".commcast" / "ledger.db-wal").exists()
     before = everything_in(desk)
     for more in ([], ["--json"], ["--html"], ["--audience", "customers"]):
-        done = run(desk, "preview", "card2", *more)
+        done = run_at_terminal(desk, "preview", "card2", *more)
         assert done.exit_code == 0, done.output
     assert everything_in(desk) == before
     ledger.close()
@@ -71,14 +71,14 @@ def test_preview_needs_no_ledger_and_says_what_that_means(desk: Path) -> None:
     """A reviewer's clone has none."""
     draft(desk)
     (desk / ".commcast" / "ledger.db").unlink()
-    done = run(desk, "preview", "card1")
+    done = run_at_terminal(desk, "preview", "card1")
     assert done.exit_code == 0, done.output
     assert "there is no ledger here" in done.stderr
 
 
 def test_preview_masks_addresses(desk: Path) -> None:
     draft(desk)
-    done = run(desk, "preview", "card1")
+    done = run_at_terminal(desk, "preview", "card1")
     assert "a…@customer.example" in done.stdout
     assert "alex@customer.example" not in done.output
     assert "+4915550100001" not in done.output
@@ -86,11 +86,11 @@ def test_preview_masks_addresses(desk: Path) -> None:
 
 def test_preview_of_one_audience_shows_only_its_messages(desk: Path) -> None:
     draft(desk)
-    done = run(desk, "preview", "card1", "--audience", "customers")
+    done = run_at_terminal(desk, "preview", "card1", "--audience", "customers")
     assert "--- customers, by email" in done.stdout
     assert "--- customers, by SMS" in done.stdout
     assert "--- support" not in done.stdout
-    wrong = run(desk, "preview", "card1", "--audience", "custmers")
+    wrong = run_at_terminal(desk, "preview", "card1", "--audience", "custmers")
     assert wrong.exit_code == 2
     assert "those that do: customers" in wrong.stderr
 
@@ -98,25 +98,27 @@ def test_preview_of_one_audience_shows_only_its_messages(desk: Path) -> None:
 def test_preview_tells_what_forced_a_costly_text(desk: Path) -> None:
     """A look-alike is replaced and said; an emoji is kept, and named as what makes the text costly."""
     declare(desk, "--issue", "Card payments “fail” \N{PARTY POPPER}")
-    sms = json.loads(run(desk, "preview", "card1", "--json").stdout)["notices"][1]["audiences"][0]["message"]
+    sms = json.loads(run_at_terminal(desk, "preview", "card1", "--json").stdout)["notices"][1]["audiences"][
+        0
+    ]["message"]
     assert sms["encoding"] == "UCS-2"
     assert sms["forced_by"] == "\N{PARTY POPPER}"
     assert ["“", '"'] in sms["replaced"]
-    screen = run(desk, "preview", "card1").stdout
+    screen = run_at_terminal(desk, "preview", "card1").stdout
     assert "UCS-2 because of" in screen
     assert "Look-alikes replaced" in screen
 
 
 def test_preview_as_of_another_time(desk: Path) -> None:
     draft(desk)
-    done = run(desk, "preview", "card1", "--now", "2031-01-02T10:05Z")
+    done = run_at_terminal(desk, "preview", "card1", "--now", "2031-01-02T10:05Z")
     assert "10:25 UTC" in done.stdout
-    assert run(desk, "preview", "card1", "--now", "10:05").exit_code == 2
+    assert run_at_terminal(desk, "preview", "card1", "--now", "10:05").exit_code == 2
 
 
 def test_preview_writes_samples_as_mails(desk: Path, tmp_path: Path) -> None:
     draft(desk)
-    run(desk, "preview", "card1", "--eml", str(tmp_path / "mails"))
+    run_at_terminal(desk, "preview", "card1", "--eml", str(tmp_path / "mails"))
     names = sorted(path.name for path in (tmp_path / "mails").iterdir())
     assert "card1-customers.eml" in names
     mail = message_from_bytes(
@@ -127,7 +129,7 @@ def test_preview_writes_samples_as_mails(desk: Path, tmp_path: Path) -> None:
 
 def test_preview_of_what_was_sent_says_so(desk: Path) -> None:
     declare(desk, "--yes")
-    done = run(desk, "preview", "card1")
+    done = run_at_terminal(desk, "preview", "card1")
     assert done.exit_code == 0
     assert "Update 1 by email: already sent\n" in done.stdout
 
@@ -140,7 +142,7 @@ def test_preview_of_what_quiet_hours_hold_says_so(desk: Path) -> None:
     night = path.read_text().replace('quiet = "21:00-08:00"', f'quiet = "{quiet}"')
     path.write_text(night.replace("wake_for = [1, 2]", "wake_for = []"))
     declare(desk, "--yes")
-    shown = run(desk, "preview", "card1").stdout
+    shown = run_at_terminal(desk, "preview", "card1").stdout
     assert "Update 1 by email: already sent\n" in shown
     assert "Update 1 by SMS: quiet hours hold back 1 of 1 until they end\n" in shown
 
@@ -148,7 +150,7 @@ def test_preview_of_what_quiet_hours_hold_says_so(desk: Path) -> None:
 def test_preview_says_to_whom_a_holding_statement_goes_and_when(desk: Path) -> None:
     """A line without its notice would read as if nothing at all went by mail."""
     declare(desk, "--yes")
-    shown = " ".join(run(desk, "preview", "card1").stdout.split())
+    shown = " ".join(run_at_terminal(desk, "preview", "card1").stdout.split())
     assert "Holding statement by email to executives, internal: silence is left to the nudge" in shown
     assert "Holding statement by email to support, partners, customers: goes out by itself from" in shown
 
@@ -177,13 +179,13 @@ def test_preview_says_what_keeps_the_owner_from_being_woken(
     config.write_text(config.read_text() + f'\n[people.dana]\nname = "Dana Reyes"\n{address}\n')
     assert "write [people]" not in " ".join(declare(desk, "--owner", "dana", "--dry-run").output.split())
     declare(desk, "--owner", "dana")
-    assert said in " ".join(run(desk, "preview", "card1").output.split())
+    assert said in " ".join(run_at_terminal(desk, "preview", "card1").output.split())
 
 
 def test_test_sends_every_audience_to_oneself_and_leaves_no_trace_in_the_ledger(desk: Path) -> None:
     draft(desk)
     before = everything_in(desk)
-    done = run(desk, "test", "card1", "--to", "me@own.example", "--to", "+4915550100009")
+    done = run_at_terminal(desk, "test", "card1", "--to", "me@own.example", "--to", "+4915550100009")
     assert done.exit_code == 0, done.output
     assert len(outbox(desk)) == 6
     assert "SMS: into files in outbox/" in done.stderr
@@ -197,15 +199,15 @@ def test_test_sends_every_audience_to_oneself_and_leaves_no_trace_in_the_ledger(
         assert b"customer.example" not in raw
     after = {name: state for name, state in everything_in(desk).items() if not name.startswith("outbox")}
     assert after == before
-    run(desk, "tick")
+    run_at_terminal(desk, "tick")
     assert len(outbox(desk)) == 6
 
 
 def test_a_test_changes_nothing_of_what_is_owed(desk: Path) -> None:
     draft(desk)
-    run(desk, "test", "card1", "--to", "alex@customer.example")
+    run_at_terminal(desk, "test", "card1", "--to", "alex@customer.example")
     sent = len(outbox(desk))
-    assert run(desk, "send", "card1", "--yes").exit_code == 0
+    assert run_at_terminal(desk, "send", "card1", "--yes").exit_code == 0
     assert len(outbox(desk)) == sent + 7
     ledger = open_ledger(ledger_path(desk), load_config(desk).desk)
     with ledger.read() as connection:
@@ -216,8 +218,8 @@ def test_a_test_changes_nothing_of_what_is_owed(desk: Path) -> None:
 
 def test_a_test_of_an_end_finds_its_readers_though_nobody_was_told(desk: Path) -> None:
     declare(desk)
-    run(desk, "resolve", "card1", "--fixed", "It works again.")
-    done = run(desk, "test", "card1", "--to", "me@own.example")
+    run_at_terminal(desk, "resolve", "card1", "--fixed", "It works again.")
+    done = run_at_terminal(desk, "test", "card1", "--to", "me@own.example")
     assert done.exit_code == 0, done.output
     assert len(outbox(desk)) == 5
 
@@ -228,7 +230,7 @@ def test_a_test_of_an_end_finds_its_readers_though_nobody_was_told(desk: Path) -
 )
 def test_a_test_without_a_usable_address_sends_nothing(desk: Path, to: list[str], said: str) -> None:
     draft(desk)
-    done = run(desk, "test", "card1", *to)
+    done = run_at_terminal(desk, "test", "card1", *to)
     assert done.exit_code == 2
     assert said in done.stderr
     assert outbox(desk) == []
@@ -242,7 +244,7 @@ def test_samples_are_their_owners_alone_and_follow_no_link(desk: Path, tmp_path:
     (folder / "card1-customers.eml").symlink_to(precious)
     before = os.umask(0)
     try:
-        assert run(desk, "preview", "card1", "--eml", str(folder)).exit_code == 0
+        assert run_at_terminal(desk, "preview", "card1", "--eml", str(folder)).exit_code == 0
     finally:
         os.umask(before)
     assert precious.read_text() == "precious"
@@ -257,5 +259,5 @@ def test_samples_that_cannot_be_written_are_an_error_for_people(
 ) -> None:
     draft(desk)
     (tmp_path / "file").write_text("no folder")
-    done = run(desk, "preview", "card1", "--eml", str(tmp_path / "file" / below))
+    done = run_at_terminal(desk, "preview", "card1", "--eml", str(tmp_path / "file" / below))
     assert (done.exit_code, "--eml: " in done.stderr) == (2, True), done.output

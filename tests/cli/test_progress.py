@@ -12,11 +12,9 @@ from pathlib import Path
 import pytest
 
 from commcast.cli import progress
-from commcast.cli.progress import QUIET, SPAN, Meter, Progress
-from tests.cli.running import bench_now, run
-from tests.cli.screens import screen
-from tests.cli.terminals import at_terminal
-from tests.desks import Bench, numbered, write_desk
+from commcast.cli.progress import QUIET, SPAN, Meter, ProgressBar
+from tests.support.desk import Bench, numbered, write_desk
+from tests.support.terminal import at_terminal, bench_now, run, screen
 
 
 @pytest.fixture
@@ -56,8 +54,8 @@ def shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
     return read
 
 
-def watched(clock: Clock, *, terminal: bool = True) -> Progress:
-    return Progress(clock=clock, watched=False, _terminal=terminal)
+def watched(clock: Clock, *, terminal: bool = True) -> ProgressBar:
+    return ProgressBar(clock=clock, watched=False, _terminal=terminal)
 
 
 def test_what_is_done_at_once_says_nothing(bench: Bench) -> None:
@@ -92,7 +90,7 @@ def test_tick_and_resume_tell_it_too(bench: Bench, command: list[str]) -> None:
     assert "pay7 email: 3 of 3\n" in run(*command, folder=bench.folder).stderr
 
 
-def half_way(told: Progress, clock: Clock) -> None:
+def half_way(told: ProgressBar, clock: Clock) -> None:
     told.begins("pay7 email", 200_000)
     told.begins("pay7 sms", 1_800)
     for _ in range(100):
@@ -254,7 +252,7 @@ def test_a_terminal_that_goes_away_ends_no_send(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_the_thread_that_looks_ends_with_the_send() -> None:
-    with Progress(_terminal=True) as told:
+    with ProgressBar(_terminal=True) as told:
         told.begins("pay7 email", 1)
         thread = told._thread
         assert thread is not None

@@ -10,10 +10,9 @@ from commcast.cli.present import destination
 from commcast.cli.question import new_facts
 from commcast.config.load import load_config
 from commcast.model.incident import Timeframe, Update
-from tests.cli.running import just_now
-from tests.cli.running import run as plain
-from tests.cli.terminals import WORDS, declare, run
-from tests.desks import write_desk, write_incident
+from tests.support.desk import write_desk, write_incident
+from tests.support.terminal import WORDS, declare, just_now, run_at_terminal
+from tests.support.terminal import run as plain
 
 
 def update(issue: str, **more: str) -> Update:
@@ -81,7 +80,7 @@ def test_the_screen_before_the_question(desk: Path) -> None:
 @pytest.mark.usefixtures("person")
 def test_no_line_of_the_screen_is_wider_than_80_columns(desk: Path) -> None:
     declare(desk, "--scope", "Payments by card " * 20)
-    done = run(desk, "send", "card1", typed="n\n")
+    done = run_at_terminal(desk, "send", "card1", typed="n\n")
     assert max(len(line) for line in done.stderr.split("\n")) <= 80
 
 
@@ -89,8 +88,8 @@ def test_no_line_of_the_screen_is_wider_than_80_columns(desk: Path) -> None:
 def test_what_is_new_is_measured_by_what_readers_read(desk: Path) -> None:
     """A draft that was never sent told nobody of its numbers."""
     declare(desk, "--scope", "About 40% of payments.", "--yes")
-    run(desk, "update", "card1", "--scope", "About 55% of payments.", typed="n\n")
-    done = run(desk, "update", "card1", "--nothing-new", "We still roll back.", typed="n\n")
+    run_at_terminal(desk, "update", "card1", "--scope", "About 55% of payments.", typed="n\n")
+    done = run_at_terminal(desk, "update", "card1", "--nothing-new", "We still roll back.", typed="n\n")
     assert "New here, check each: 55%" in done.stderr
 
 
@@ -103,15 +102,15 @@ def test_where_messages_go_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("person")
 def test_a_tick_of_just_now_is_no_warning(desk: Path) -> None:
-    run(desk, "tick")
+    run_at_terminal(desk, "tick")
     assert "no tick has run" not in declare(desk).stderr
 
 
 def test_the_help_groups_commands_and_shows_an_example_for_each(desk: Path) -> None:
-    screen = run(desk, "init", "--help").stdout
+    screen = run_at_terminal(desk, "init", "--help").stdout
     assert "Example: commcast init" in screen
     for name in ("declare", "update", "resolve", "send", "discard", "preview", "test"):
-        assert f"Example: commcast {name}" in run(desk, name, "--help").stdout
+        assert f"Example: commcast {name}" in run_at_terminal(desk, name, "--help").stdout
 
 
 LIMITED = "[providers.sendgrid]\nper_second = {per_second}\n"
@@ -151,7 +150,7 @@ def test_a_promise_before_the_last_hand_over_is_refused(
     """Two mails at one in an hour, and word promised within twenty minutes: exit 5, a draft stays."""
     folder = limited_desk(tmp_path, 1 / 3600, monkeypatch)
     write_incident(folder, at=just_now())
-    refused = run(folder, "send", "pay7", typed="y\n")
+    refused = run_at_terminal(folder, "send", "pay7", typed="y\n")
     assert refused.exit_code == 5
     assert "after the promised" in refused.stderr
     assert "Raise per_second" in refused.stderr
@@ -179,14 +178,14 @@ def test_what_carries_the_messages_may_itself_be_affected(
 @pytest.mark.parametrize("command", [("send", "login1", "--dry-run"), ("preview", "login1")])
 def test_whom_a_mild_severity_leaves_out_is_said(desk: Path, command: tuple[str, ...]) -> None:
     """Nothing else would tell that whole audiences hear nothing."""
-    run(desk, "declare", "Login is slow", "--severity", "3", *WORDS)
-    shown = " ".join(run(desk, *command).stdout.split())
+    run_at_terminal(desk, "declare", "Login is slow", "--severity", "3", *WORDS)
+    shown = " ".join(run_at_terminal(desk, *command).stdout.split())
     assert "Not told at severity 3: executives, partners, customers (severities in commcast.toml)" in shown
 
 
 def test_who_is_named_by_hand_leaves_nobody_out_unsaid(desk: Path) -> None:
     """Whoever names audiences knows whom they leave out; and a severity that all hear has no such line."""
-    run(desk, "declare", "Login is slow", "--severity", "3", "--audience", "support", *WORDS)
-    assert "Not told at severity" not in run(desk, "preview", "login1").stdout
+    run_at_terminal(desk, "declare", "Login is slow", "--severity", "3", "--audience", "support", *WORDS)
+    assert "Not told at severity" not in run_at_terminal(desk, "preview", "login1").stdout
     declare(desk)
-    assert "Not told at severity" not in run(desk, "preview", "card1").stdout
+    assert "Not told at severity" not in run_at_terminal(desk, "preview", "card1").stdout

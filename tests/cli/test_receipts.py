@@ -14,10 +14,9 @@ from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
 from commcast.providers import registry as wiring
 from commcast.providers.base import Refused
-from tests.cli.running import bench_now, every_byte, run
-from tests.cli.terminals import at_terminal
-from tests.desks import Bench, write_incident
-from tests.fakes import FakeAdapter
+from tests.support.desk import Bench, write_incident
+from tests.support.providers import FakeAdapter
+from tests.support.terminal import at_terminal, bench_now, every_byte, run
 from tests.test_receiving import FakeRecords
 
 HEAD = "PROVIDER  ASKED  DELIVERED  BOUNCED  FAILED  SUPPRESSED"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from commcast.ledger import schema
-from tests.cli.running import bench_now, run
-from tests.desks import Bench, update_text, write_list
+from commcast.ledger import tables as schema
+from tests.support.desk import Bench, update_text, write_list
+from tests.support.terminal import bench_now, run
 
 ANN_PHONE = "+4915112345671"
 

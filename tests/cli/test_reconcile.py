@@ -14,11 +14,11 @@ from commcast.errors import ConfigError, TryAgain
 from commcast.model.incident import Channel
 from commcast.providers import registry as wiring
 from commcast.providers.base import Records, Refused, Seen
-from tests.adapters.http_standins import Exchange, HttpStandIn, Writer, threaded
-from tests.adapters.sendgrid_standin import KEY
-from tests.cli.running import just_now, run
-from tests.desks import Bench, write_desk, write_incident
-from tests.records import FakeRecords, die_over, seeing, taken
+from tests.support.desk import Bench, write_desk, write_incident
+from tests.support.providers import FakeRecords, die_over, seeing, taken
+from tests.support.servers.http import Exchange, HttpStandIn, Writer, threaded
+from tests.support.servers.sendgrid import KEY
+from tests.support.terminal import just_now, run
 
 
 @pytest.fixture

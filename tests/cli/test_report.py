@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from commcast.ledger import schema
-from commcast.ledger.schema import stamp
-from tests.cli.running import every_byte, run
-from tests.report.nights import FIRST, Night, night_of_pay7
+from commcast.ledger import tables as schema
+from commcast.ledger.tables import stamp
+from tests.support.scenario import FIRST, ReportedNight, night_of_pay7
+from tests.support.terminal import every_byte, run
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_markdown_is_for_the_review(told: Path) -> None:
 
 def test_a_hostile_title_makes_no_markup(tmp_path: Path) -> None:
     title = '"<b>x</b> | [a](http://evil.example) @all `c`"'
-    Night(tmp_path, title=title).say("10:01", **FIRST)
+    ReportedNight(tmp_path, title=title).say("10:01", **FIRST)
     text = run("report", "pay7", "--markdown", folder=tmp_path).stdout
     assert r"\<b\>x\</b\> \| \[a\]\(http\://evil.example\) \@all \`c\`" in text.splitlines()[0]
 
@@ -207,7 +207,7 @@ def test_what_waits_for_the_own_people_is_not_shown_as_being_sent(tmp_path: Path
 
 
 def test_a_message_that_took_a_while_shows_its_first_and_last_reader(tmp_path: Path) -> None:
-    night = Night(tmp_path)
+    night = ReportedNight(tmp_path)
     night.say("10:01", **FIRST)
     later = stamp(datetime(2026, 11, 21, 9, 5, tzinfo=UTC) + timedelta(seconds=30))
     with night.bench.ledger.write() as connection:

@@ -17,18 +17,17 @@ from sqlalchemy import update
 
 from commcast.cli import prompt as asking
 from commcast.delivery import deliver as delivering
-from commcast.ledger import schema
+from commcast.ledger import tables as schema
 from commcast.ledger.releases import stop_incident
 from commcast.ledger.settle import settle_lost
 from commcast.ledger.unknowns import Act, acts
-from commcast.model.message import Blame, HandOver, Outcome, OutcomeKind
+from commcast.model.message import Blame, Delivery, Outcome, OutcomeKind
 from commcast.providers import registry as wiring
-from tests.cli import terminals
-from tests.cli.running import every_byte, just_now, run
 from tests.crash.services import Receiver
-from tests.desks import Bench, numbered, update_text, write_desk, write_incident
-from tests.fakes import FakeAdapter
-from tests.records import FakeRecords, die_over
+from tests.support import terminal as terminals
+from tests.support.desk import Bench, numbered, update_text, write_desk, write_incident
+from tests.support.providers import FakeAdapter, FakeRecords, die_over
+from tests.support.terminal import every_byte, just_now, run
 
 RESEND = ("resend", "pay7", "--unknown")
 SETTLE = ("settle", "pay7", "--unknown", "--as")
@@ -105,7 +104,7 @@ def test_without_a_terminal_and_without_yes_nothing_is_sent(bench: Bench) -> Non
 @pytest.mark.parametrize("typed", ["n\n", "\n", "", "maybe\n"])
 @pytest.mark.parametrize("command", [RESEND, (*SETTLE, "accepted")])
 def test_anything_but_yes_changes_nothing(bench: Bench, command: tuple[str, ...], typed: str) -> None:
-    assert terminals.run(bench.folder, *command, typed=typed).exit_code == 5
+    assert terminals.run_at_terminal(bench.folder, *command, typed=typed).exit_code == 5
     nothing_left(bench)
 
 
@@ -116,13 +115,13 @@ def test_above_confirm_above_the_number_is_typed(
     tmp_path: Path, command: tuple[str, ...], typed: str, code: int
 ) -> None:
     bench = lost_desk(tmp_path, extra="confirm_above = 4")
-    assert terminals.run(bench.folder, *command, typed=typed).exit_code == code
+    assert terminals.run_at_terminal(bench.folder, *command, typed=typed).exit_code == code
     assert states(bench) == ({"unknown": 5} if code else {"accepted": 5})
 
 
 @pytest.mark.usefixtures("person")
 def test_the_question_says_to_whom_and_that_a_second_copy_may_come(bench: Bench) -> None:
-    shown = terminals.run(bench.folder, *RESEND, typed="n\n").stderr
+    shown = terminals.run_at_terminal(bench.folder, *RESEND, typed="n\n").stderr
     assert "update 1 by email: 3 to h…@acme.example, a…@example.com, b…@example.com" in shown
     assert "update 1 by SMS: 2 to …5671, …5672" in shown
     assert "Who did get it gets it a second time." in shown
@@ -237,7 +236,7 @@ def test_json_has_the_same_keys_whatever_became_of_it(bench: Bench) -> None:
 def test_what_a_provider_refuses_as_a_whole_is_released_and_has_not_left(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(item: HandOver) -> Outcome:
+    def refuse(item: Delivery) -> Outcome:
         return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, "the key is wrong", blame=Blame.ACCOUNT)
 
     monkeypatch.setattr(wiring, "adapter_for", lambda config, channel, clock: FakeAdapter(channel, refuse))
@@ -357,7 +356,7 @@ def test_older_words_are_not_sent_again_after_newer_ones(bench: Bench) -> None:
 def test_unknown_again_is_unknown_and_may_be_sent_a_third_time(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def half(item: HandOver) -> Outcome:
+    def half(item: Delivery) -> Outcome:
         kind = OutcomeKind.UNKNOWN if item.delivery % 2 else OutcomeKind.ACCEPTED
         return Outcome(item.delivery, kind, "no answer within 20 s")
 
@@ -443,8 +442,10 @@ def test_only_the_address_that_is_named_is_settled(bench: Bench) -> None:
 
 @pytest.mark.usefixtures("person")
 def test_what_a_settlement_means_is_said(bench: Bench) -> None:
-    assert "count as told" in terminals.run(bench.folder, *SETTLE, "accepted", typed="n\n").stderr
-    shown = terminals.run(bench.folder, *SETTLE, "rejected", "--to", "ann@example.com", typed="n\n").stderr
+    assert "count as told" in terminals.run_at_terminal(bench.folder, *SETTLE, "accepted", typed="n\n").stderr
+    shown = terminals.run_at_terminal(
+        bench.folder, *SETTLE, "rejected", "--to", "ann@example.com", typed="n\n"
+    ).stderr
     assert "count as not told" in shown
     assert "1 to ann@example.com" in shown
 

@@ -15,7 +15,7 @@ from commcast.config.load import load_config
 from commcast.delivery.freeze import Freezer
 from commcast.ledger.releases import read_releases
 from commcast.ledger.store import ledger_path, open_ledger
-from tests.cli.terminals import declare, everything_in, outbox, run
+from tests.support.terminal import declare, everything_in, outbox, run_at_terminal
 
 DRAFT = """\
 title: Card payments fail
@@ -44,7 +44,7 @@ def releases(desk: Path, incident: str = "card1") -> list[int]:
 def nothing_went_out(desk: Path) -> None:
     """Neither now, nor by any tick that comes later."""
     assert releases(desk) == []
-    done = run(desk, "tick")
+    done = run_at_terminal(desk, "tick")
     # 5: a draft of long ago is to wake somebody, and these desks name nobody.
     assert done.exit_code in {0, 2, 5}, done.output
     assert outbox(desk) == []
@@ -54,7 +54,7 @@ def nothing_went_out(desk: Path) -> None:
 @pytest.mark.parametrize("typed", ["n\n", "\n", "maybe\n", "yes please\n", ""])
 def test_anything_but_yes_keeps_the_draft_and_a_tick_sends_nothing(desk: Path, typed: str) -> None:
     before = draft(desk).read_text()
-    done = run(desk, "send", "card1", typed=typed)
+    done = run_at_terminal(desk, "send", "card1", typed=typed)
     assert done.exit_code == 5
     assert "commcast send card1" in done.stderr
     assert "commcast discard card1" in done.stderr
@@ -69,7 +69,7 @@ def test_ctrl_c_at_the_question_is_final(desk: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(asking, "ask", interrupted)
     draft(desk)
-    done = run(desk, "send", "card1")
+    done = run_at_terminal(desk, "send", "card1")
     assert done.exit_code == 130
     assert "nothing was released" in done.stderr
     nothing_went_out(desk)
@@ -77,14 +77,14 @@ def test_ctrl_c_at_the_question_is_final(desk: Path, monkeypatch: pytest.MonkeyP
 
 def test_without_a_terminal_and_without_yes_nothing_is_released(desk: Path) -> None:
     draft(desk)
-    done = run(desk, "send", "card1", typed="y\n")
+    done = run_at_terminal(desk, "send", "card1", typed="y\n")
     assert done.exit_code == 5
     nothing_went_out(desk)
 
 
 def test_a_half_typed_file_is_named_and_nothing_goes_out(desk: Path) -> None:
     draft(desk, text=DRAFT[: DRAFT.index("resolution")] + "res")
-    done = run(desk, "send", "card1", "--yes")
+    done = run_at_terminal(desk, "send", "card1", "--yes")
     assert done.exit_code == 2
     assert "incidents/card1.yaml:5:" in done.stderr
     nothing_went_out(desk)
@@ -93,7 +93,7 @@ def test_a_half_typed_file_is_named_and_nothing_goes_out(desk: Path) -> None:
 @pytest.mark.usefixtures("person")
 def test_a_yes_writes_the_time_that_was_shown_and_sends_once(desk: Path) -> None:
     path = draft(desk)
-    done = run(desk, "send", typed="y\n")
+    done = run_at_terminal(desk, "send", typed="y\n")
     assert done.exit_code == 0, done.output
     assert "at: 2" in path.read_text()
     assert len(outbox(desk)) == 7
@@ -103,7 +103,7 @@ def test_the_same_send_again_says_so_and_sends_nothing(desk: Path) -> None:
     declare(desk, "--yes")
     sent = outbox(desk)
     for arguments in (["send", "card1"], ["send"], ["send", "card1", "--yes"]):
-        done = run(desk, *arguments)
+        done = run_at_terminal(desk, *arguments)
         assert done.exit_code == 0, done.output
         assert "already sent" in done.stdout
     assert outbox(desk) == sent
@@ -112,7 +112,7 @@ def test_the_same_send_again_says_so_and_sends_nothing(desk: Path) -> None:
 def test_send_without_an_id_and_several_drafts_lists_them(desk: Path) -> None:
     draft(desk, "card1")
     draft(desk, "login1")
-    done = run(desk, "send", "--yes")
+    done = run_at_terminal(desk, "send", "--yes")
     assert done.exit_code == 2
     assert "card1, login1" in done.stderr
     assert outbox(desk) == []
@@ -122,7 +122,7 @@ def test_three_broken_files_give_all_their_faults(desk: Path) -> None:
     draft(desk, "a1", DRAFT.replace("severity: 1", "severity: 9"))
     draft(desk, "b1", DRAFT.replace("unknown", "soon"))
     draft(desk, "c1", "title: [\n")
-    done = run(desk, "send", "--yes")
+    done = run_at_terminal(desk, "send", "--yes")
     assert done.exit_code == 2
     for place in ("incidents/a1.yaml:2:11: ", "incidents/b1.yaml:6:16: ", "incidents/c1.yaml:"):
         assert place in done.stderr, done.stderr
@@ -132,17 +132,17 @@ def test_three_broken_files_give_all_their_faults(desk: Path) -> None:
 def test_a_good_incident_goes_out_although_another_file_is_broken(desk: Path) -> None:
     draft(desk)
     draft(desk, "b1", "title: [\n")
-    done = run(desk, "send", "card1", "--yes")
+    done = run_at_terminal(desk, "send", "card1", "--yes")
     assert done.exit_code == 0, done.output
     assert "commcast lint" in done.stderr
 
 
 def test_a_renamed_file_is_refused_with_the_remedy(desk: Path) -> None:
     draft(desk)
-    run(desk, "send", "--yes")
+    run_at_terminal(desk, "send", "--yes")
     sent = outbox(desk)
     (desk / "incidents" / "card1.yaml").rename(desk / "incidents" / "card9.yaml")
-    done = run(desk, "send", "card9", "--yes")
+    done = run_at_terminal(desk, "send", "card9", "--yes")
     assert done.exit_code == 2
     assert "id: card1" in done.stderr
     assert outbox(desk) == sent
@@ -150,11 +150,11 @@ def test_a_renamed_file_is_refused_with_the_remedy(desk: Path) -> None:
 
 def test_released_words_that_changed_are_refused(desk: Path) -> None:
     path = draft(desk)
-    run(desk, "send", "--yes")
+    run_at_terminal(desk, "send", "--yes")
     sent = outbox(desk)
     path.write_text(path.read_text().replace("Some cards", "All cards"))
     for verb in (["send", "card1", "--yes"], ["update", "card1", "--issue", "More.", "--yes"]):
-        done = run(desk, *verb)
+        done = run_at_terminal(desk, *verb)
         assert done.exit_code == 2, done.output
         assert "was released and has changed since" in done.stderr
     assert outbox(desk) == sent
@@ -164,18 +164,18 @@ def test_without_its_ledger_nothing_is_sent(desk: Path) -> None:
     draft(desk)
     (desk / ".commcast" / "ledger.db").unlink()
     for more in ([], ["--dry-run"]):
-        done = run(desk, "send", "card1", "--yes", *more)
+        done = run_at_terminal(desk, "send", "card1", "--yes", *more)
         assert done.exit_code == 3, done.output
         assert "doctor --adopt-ledger" in done.stderr
     assert outbox(desk) == []
 
 
 def test_with_the_ledger_of_another_desk_nothing_is_sent(desk: Path, tmp_path: Path) -> None:
-    run(tmp_path, "init", str(tmp_path / "other"))
+    run_at_terminal(tmp_path, "init", str(tmp_path / "other"))
     draft(desk)
     (tmp_path / "other" / ".commcast" / "ledger.db").replace(desk / ".commcast" / "ledger.db")
     for more in ([], ["--dry-run"]):
-        done = run(desk, "send", "card1", "--yes", *more)
+        done = run_at_terminal(desk, "send", "card1", "--yes", *more)
         assert done.exit_code == 3, done.output
         assert "another desk" in done.stderr
     assert outbox(desk) == []
@@ -194,7 +194,7 @@ def test_a_list_that_changes_at_the_question_sends_nothing(
 
     monkeypatch.setattr(asking, "says_yes", yes_after_a_change)
     before = draft(desk).read_text()
-    done = run(desk, "send", "card1")
+    done = run_at_terminal(desk, "send", "card1")
     assert done.exit_code == 5
     assert "have changed since you looked" in done.stderr
     assert (desk / "incidents" / "card1.yaml").read_text() == before
@@ -209,7 +209,7 @@ def test_words_that_change_at_the_question_are_not_sent(desk: Path, monkeypatch:
 
     monkeypatch.setattr(asking, "says_yes", yes_after_a_change)
     draft(desk)
-    assert run(desk, "send", "card1").exit_code == 5
+    assert run_at_terminal(desk, "send", "card1").exit_code == 5
     nothing_went_out(desk)
 
 
@@ -227,10 +227,10 @@ def test_a_list_that_changes_after_the_yes_stops_the_incident(
 
     monkeypatch.setattr(releasing, "_deliver", after_a_change)
     draft(desk)
-    done = run(desk, "send", "card1", typed="y\n")
+    done = run_at_terminal(desk, "send", "card1", typed="y\n")
     assert done.exit_code == 5, done.output
     assert "commcast resume card1" in done.stderr
-    run(desk, "tick")
+    run_at_terminal(desk, "tick")
     assert outbox(desk) == []
 
 
@@ -239,7 +239,7 @@ def test_a_question_that_stood_too_long_is_asked_anew(desk: Path, monkeypatch: p
     """Its times have passed: 10:25 is no promise at 10:40."""
     monkeypatch.setattr(releasing, "QUESTION_STANDS", timedelta(seconds=-1))
     draft(desk)
-    done = run(desk, "send", "card1", typed="y\n")
+    done = run_at_terminal(desk, "send", "card1", typed="y\n")
     assert done.exit_code == 5
     assert "no longer right" in done.stderr
     nothing_went_out(desk)
@@ -251,7 +251,7 @@ def test_above_confirm_above_the_number_is_typed(desk: Path, typed: str, code: i
     config = desk / "commcast.toml"
     config.write_text(config.read_text().replace("confirm_above = 1000", "confirm_above = 6"))
     draft(desk)
-    done = run(desk, "send", "card1", typed=typed)
+    done = run_at_terminal(desk, "send", "card1", typed=typed)
     assert done.exit_code == code, done.output
     assert "Type 7 to send" in done.stderr
     assert len(outbox(desk)) == (7 if code == 0 else 0)
@@ -259,8 +259,8 @@ def test_above_confirm_above_the_number_is_typed(desk: Path, typed: str, code: i
 
 def test_a_stopped_incident_is_not_sent_and_its_draft_is_kept(desk: Path) -> None:
     draft(desk)
-    assert run(desk, "stop", "card1").exit_code == 0
-    done = run(desk, "send", "card1", "--yes")
+    assert run_at_terminal(desk, "stop", "card1").exit_code == 0
+    done = run_at_terminal(desk, "send", "card1", "--yes")
     assert done.exit_code == 5
     assert "commcast resume card1" in done.stderr
     assert outbox(desk) == []
@@ -269,11 +269,11 @@ def test_a_stopped_incident_is_not_sent_and_its_draft_is_kept(desk: Path) -> Non
 def test_words_older_than_their_promise_go_only_with_late(desk: Path) -> None:
     old = (datetime.now(UTC) - timedelta(hours=3)).isoformat(timespec="minutes")
     draft(desk, text=DRAFT.replace("  - issue", f"  - at: {old}\n    issue"))
-    done = run(desk, "send", "card1", "--yes")
+    done = run_at_terminal(desk, "send", "card1", "--yes")
     assert done.exit_code == 5
     assert "--late" in done.stderr
     nothing_went_out(desk)
-    assert run(desk, "send", "card1", "--yes", "--late").exit_code == 0
+    assert run_at_terminal(desk, "send", "card1", "--yes", "--late").exit_code == 0
     assert len(outbox(desk)) == 7
 
 
@@ -281,7 +281,7 @@ def test_lists_without_anybody_are_an_error_before_the_question(desk: Path) -> N
     for path in (desk / "audiences").glob("*.csv"):
         path.write_text("email,phone\n")
     draft(desk)
-    done = run(desk, "send", "card1", "--yes")
+    done = run_at_terminal(desk, "send", "card1", "--yes")
     assert done.exit_code == 2
     assert "nobody to tell" in done.stderr
     nothing_went_out(desk)
@@ -295,12 +295,12 @@ def test_a_dry_run_leaves_every_byte_and_shows_what_send_hands_over(desk: Path) 
     with ledger.read():
         assert (desk / ".commcast" / "ledger.db-wal").exists()
         before = everything_in(desk)
-        done = run(desk, "send", "login1", "--dry-run", "--json")
+        done = run_at_terminal(desk, "send", "login1", "--dry-run", "--json")
         assert everything_in(desk) == before
     ledger.close()
     planned = json.loads(done.stdout)
     sent = set(outbox(desk))
-    assert run(desk, "send", "login1", "--yes").exit_code == 0
+    assert run_at_terminal(desk, "send", "login1", "--yes").exit_code == 0
     mails = [name for name in outbox(desk) if name not in sent and name.endswith(".eml")]
     subjects = set()
     for name in mails:
@@ -318,7 +318,7 @@ def test_a_dry_run_leaves_every_byte_and_shows_what_send_hands_over(desk: Path) 
 
 def test_json_tells_what_became_of_each_audience(desk: Path) -> None:
     draft(desk)
-    document = json.loads(run(desk, "send", "--yes", "--json").stdout)
+    document = json.loads(run_at_terminal(desk, "send", "--yes", "--json").stdout)
     assert document["released"] == [1]
     assert document["exit_code"] == 0
     assert sum(row["accepted"] for row in document["outcomes"]) == 7
@@ -326,7 +326,7 @@ def test_json_tells_what_became_of_each_audience(desk: Path) -> None:
 
 def test_two_drafts_are_released_together_and_readers_get_the_newest(desk: Path) -> None:
     draft(desk, text=DRAFT + "  - status: identified\n    issue: All cards are refused.\n")
-    done = run(desk, "send", "--yes")
+    done = run_at_terminal(desk, "send", "--yes")
     assert done.exit_code == 0, done.output
     assert releases(desk) == [1, 2]
     assert len([name for name in outbox(desk) if name.endswith(".eml")]) == 6
@@ -334,7 +334,7 @@ def test_two_drafts_are_released_together_and_readers_get_the_newest(desk: Path)
 
 def test_an_incident_that_is_not_there_names_those_that_are(desk: Path) -> None:
     draft(desk)
-    done = run(desk, "send", "pay9")
+    done = run_at_terminal(desk, "send", "pay9")
     assert done.exit_code == 2
     assert "there is no incident 'pay9'; known: card1" in done.stderr
 
@@ -347,11 +347,11 @@ def test_old_files_over_an_empty_ledger_are_neither_sent_nor_in_the_way(desk: Pa
     )
     for number in range(100):
         draft(desk, f"old{number}", old.replace("Card payments", f"Old card payments {number}"))
-    assert run(desk, "tick").exit_code == 0
+    assert run_at_terminal(desk, "tick").exit_code == 0
     assert outbox(desk) == []
-    assert "Nothing to send" in run(desk, "send").stdout
+    assert "Nothing to send" in run_at_terminal(desk, "send").stdout
     draft(desk)
-    assert run(desk, "send", "--yes").exit_code == 0
+    assert run_at_terminal(desk, "send", "--yes").exit_code == 0
     assert len(outbox(desk)) == 7
 
 
@@ -365,17 +365,17 @@ def test_ctrl_c_after_the_yes_stops_the_incident_until_resume(
     draft(desk)
     with monkeypatch.context() as patch:
         patch.setattr(Freezer, "freeze", interrupted)
-        done = run(desk, "send", "card1", typed="y\n")
+        done = run_at_terminal(desk, "send", "card1", typed="y\n")
     assert done.exit_code == 130, done.output
     assert "commcast resume card1" in done.stderr
-    run(desk, "tick")
+    run_at_terminal(desk, "tick")
     assert outbox(desk) == []
-    assert run(desk, "resume", "card1").exit_code == 0
+    assert run_at_terminal(desk, "resume", "card1").exit_code == 0
     assert len(outbox(desk)) == 7
 
 
 def test_after_sending_the_next_promise_is_named(desk: Path) -> None:
     draft(desk)
-    done = run(desk, "send", "--yes")
+    done = run_at_terminal(desk, "send", "--yes")
     assert "Next word is promised by" in done.stderr
     assert "commcast update card1" in done.stderr

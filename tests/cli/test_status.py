@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from commcast.model.message import Blame, HandOver, Outcome, OutcomeKind
-from tests.cli.running import bench_now, every_byte, run
-from tests.desks import Bench, numbered, update_text, write_desk, write_incident
-from tests.fakes import FakeAdapter, accepted, saying
+from commcast.model.message import Blame, Delivery, Outcome, OutcomeKind
+from tests.support.desk import Bench, numbered, update_text, write_desk, write_incident
+from tests.support.providers import FakeAdapter, accepted, saying
+from tests.support.terminal import bench_now, every_byte, run
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def waiting_desk(folder: Path, told: int) -> Bench:
     path = folder / "incidents" / "pay7.yaml"
     path.write_text(path.read_text() + update_text(bench.now, nothing_new="The rollback is at 60%."))
 
-    def some(item: HandOver) -> Outcome:
+    def some(item: Delivery) -> Outcome:
         if len(adapter.handed) <= told:
             return accepted(item)
         return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, "busy", blame=Blame.PROVIDER, retry_after=900.0)

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from commcast.ledger import schema
+from commcast.ledger import tables as schema
 from commcast.ledger.oncall import offer, take
-from commcast.ledger.schema import stamp
+from commcast.ledger.tables import stamp
 from commcast.model.message import OutcomeKind
-from tests.cli.running import run
-from tests.desks import Bench, update_text, write_desk, write_incident, write_list
-from tests.fakes import FakeAdapter, saying
+from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
+from tests.support.providers import FakeAdapter, saying
+from tests.support.terminal import run
 
 DESK = """\
 [people.sam]

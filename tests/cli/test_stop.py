@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from commcast.ledger.releases import stop_incident
-from commcast.ledger.schema import ALL_INCIDENTS
-from tests.cli.running import bench_now, run
-from tests.desks import Bench, numbered, write_desk
-from tests.fakes import FakeAdapter
+from commcast.ledger.tables import ALL_INCIDENTS
+from tests.support.desk import Bench, numbered, write_desk
+from tests.support.providers import FakeAdapter
+from tests.support.terminal import bench_now, run
 
 
 @pytest.fixture

@@ -19,10 +19,9 @@ from typer.testing import CliRunner
 from commcast import __main__, cli
 from commcast.cli import CommcastGroup
 from commcast.errors import LedgerError
-from tests.cli.running import bench_now
-from tests.cli.running import run as run_quietly
-from tests.cli.terminals import declare, outbox, run
-from tests.desks import Bench
+from tests.support.desk import Bench
+from tests.support.terminal import bench_now, declare, outbox, run_at_terminal
+from tests.support.terminal import run as run_quietly
 
 PROGRAM = [sys.executable, "-m", "commcast"]
 
@@ -118,7 +117,7 @@ def test_ctrl_c_before_any_command_is_one_line(
 def test_an_error_is_told_to_programs_too(desk: Path) -> None:
     """One JSON document on stdout; people read the same on stderr."""
     (desk / "incidents" / "bad.yaml").write_text("title: [\n")
-    done = run(desk, "send", "bad", "--yes", "--json")
+    done = run_at_terminal(desk, "send", "bad", "--yes", "--json")
     told = json.loads(done.stdout)
     assert done.exit_code == told["exit_code"] == 2
     assert (told["commcast"], told["version"]) == ("error", 1)
@@ -129,11 +128,11 @@ def test_an_error_is_told_to_programs_too(desk: Path) -> None:
 
 def test_an_error_without_a_place_is_a_message(desk: Path) -> None:
     (desk / ".commcast" / "ledger.db").unlink()
-    done = run(desk, "tick", "--json")
+    done = run_at_terminal(desk, "tick", "--json")
     told = json.loads(done.stdout)
     assert done.exit_code == told["exit_code"] == LedgerError.exit_code
     assert "there is no ledger" in told["message"]
-    assert run(desk, "tick").stdout == ""
+    assert run_at_terminal(desk, "tick").stdout == ""
 
 
 def test_a_question_that_nobody_answers_is_one_document(desk: Path) -> None:

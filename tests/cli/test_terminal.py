@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.terminals import CTRL_C, CTRL_D, at_terminal, declare, outbox, run
+from tests.support.terminal import CTRL_C, CTRL_D, at_terminal, declare, outbox, run_at_terminal
 
 QUESTION = "Send 7 messages: 6 emails, 1 SMS? [y/N]"
 
@@ -19,7 +19,7 @@ def test_no_ctrl_d_and_ctrl_c_release_nothing(desk: Path, keys: bytes, code: int
     assert seen.exit_code == code, seen.screen
     assert "commcast send card1" in seen.screen
     assert "Traceback" not in seen.screen
-    assert run(desk, "tick").exit_code == 0
+    assert run_at_terminal(desk, "tick").exit_code == 0
     assert outbox(desk) == []
 
 
@@ -68,7 +68,7 @@ def test_what_doctor_finds_fits_80_columns_and_is_one_line_for_a_program(desk: P
     seen = re.sub("\x1b\\[[0-9;]*m", "", at_terminal(desk, ["doctor"], []).screen)
     assert max(len(line) for line in seen.split("\n")) <= 80
     long = f"warn  secret: {'D' * 60} is not set: the email of dana"
-    assert long in run(desk, "doctor").stdout.splitlines()
+    assert long in run_at_terminal(desk, "doctor").stdout.splitlines()
     assert long not in seen
     assert long in " ".join(seen.split()).replace("warn ", "warn  ")
 

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from commcast.cli.tick import Loop, Talk, loop_code, next_step, why_in_words
+from commcast.cli.tick import Loop, RepeatFilter, loop_code, next_step, why_in_words
 from commcast.errors import ExitCode
 from commcast.ledger.oncall import last_tick
 from commcast.ledger.releases import stop_incident
 from commcast.model.message import Blame, OutcomeKind
 from commcast.oncall.nudges import Nudge, Why
 from commcast.signals import EndedBySignal, ending_at_once
-from tests.cli.running import bench_now, every_byte, just_now, run
-from tests.desks import Bench, update_text, write_incident
-from tests.fakes import FakeAdapter, saying
+from tests.support.desk import Bench, update_text, write_incident
+from tests.support.providers import FakeAdapter, saying
+from tests.support.terminal import bench_now, every_byte, just_now, run
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_a_loop_ends_by_itself_and_says_a_fault_once(bench: Bench) -> None:
 
 def test_what_is_wrong_is_said_again_only_when_it_was_gone(capsys: pytest.CaptureFixture[str]) -> None:
     """One more fault does not repeat those that were said in the pass before."""
-    talk = Talk()
+    talk = RepeatFilter()
     for text in ("a: one", "a: one\nb: two", "", "a: one", "a: one"):
         talk.faults(text)
     assert capsys.readouterr().err.splitlines() == ["a: one", "b: two", "a: one"]

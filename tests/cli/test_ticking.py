@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from commcast.cli.question import tick_warnings
-from commcast.ledger import schema
-from commcast.ledger.schema import stamp
-from tests.cli.running import bench_now, run
-from tests.desks import Bench
+from commcast.ledger import tables as schema
+from commcast.ledger.tables import stamp
+from tests.support.desk import Bench
+from tests.support.terminal import bench_now, run
 
 SLOW = "Ticks come every 5m or so, at worst 17m apart: promises shorter than 20m cannot be kept by tick"
 

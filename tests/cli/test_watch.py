@@ -17,13 +17,11 @@ from commcast.cli import status as watching
 from commcast.cli.status import Watch, picture
 from commcast.config.settings import Config
 from commcast.incidents import load
-from commcast.ledger import schema
+from commcast.ledger import tables as schema
 from commcast.model.incident import Incident
 from commcast.operations.status import DeskStatus
-from tests.cli.running import bench_now, every_byte, run
-from tests.cli.screens import screen
-from tests.cli.terminals import CTRL_C, at_terminal
-from tests.desks import Bench, numbered, write_desk
+from tests.support.desk import Bench, numbered, write_desk
+from tests.support.terminal import CTRL_C, at_terminal, bench_now, every_byte, run, screen
 
 CHECKOUT = Path(__file__).parents[2]
 

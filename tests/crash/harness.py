@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from commcast.ledger.store import ledger_path
-from tests.adapters import sendgrid_standin, twilio_standin
 from tests.crash.faults import Faults
 from tests.crash.services import Desk
+from tests.support.servers import sendgrid as sendgrid_standin
+from tests.support.servers import twilio as twilio_standin
 
 ROOT = Path(__file__).parents[2]
 SEND = ("send", "pay7", "--yes")

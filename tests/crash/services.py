@@ -18,10 +18,10 @@ from typing import Self
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from tests.adapters import sendgrid_standin, twilio_standin
-from tests.adapters.http_standins import Exchange, Handler, HttpStandIn, Writer, threaded
-from tests.adapters.servers import HOST, Inbox
-from tests.desks import write_desk, write_incident
+from tests.support.desk import write_desk, write_incident
+from tests.support.servers import sendgrid as sendgrid_standin
+from tests.support.servers import twilio as twilio_standin
+from tests.support.servers.http import HOST, Exchange, Handler, HttpStandIn, Inbox, Writer, threaded
 
 LATENCY = 0.01  # seconds before and after a stand-in takes a request, so that a kill falls into one
 # What a message says is tested elsewhere: short words are compiled and written in no time.

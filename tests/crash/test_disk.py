@@ -25,7 +25,7 @@ from commcast.ledger.store import ledger_path
 from tests.crash.faults import Faults
 from tests.crash.harness import Children, HeldChild, Run, broken_rules, states, unknown
 from tests.crash.services import Desk, Service, outbox, smtp
-from tests.rights import as_root, own_disk_options
+from tests.support.reader import as_root, own_disk_options
 
 PEOPLE = 16
 SIZE = 4 << 20  # bytes of the small file system

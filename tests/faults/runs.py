@@ -21,13 +21,13 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from commcast.ledger.history import deliveries
-from commcast.ledger.schema import State
 from commcast.ledger.store import ledger_path, open_copy
-from tests.adapters.servers import Inbox
+from commcast.ledger.tables import State
 from tests.crash.harness import ROOT
 from tests.crash.services import Receiver
-from tests.desks import DESK, write_desk, write_incident
-from tests.rights import as_root, own_disk_options
+from tests.support.desk import DESK, write_desk, write_incident
+from tests.support.reader import as_root, own_disk_options
+from tests.support.servers.http import Inbox
 
 PEOPLE = 40
 WINDOW = 4 * 2  # connections x 2, as tests/desks.py configures

@@ -9,7 +9,7 @@ from email import message_from_bytes, policy
 
 import pytest
 
-from commcast.ledger.schema import State
+from commcast.ledger.tables import State
 from tests.faults.runs import SEND, Place, Runs, until
 
 CORRECT = ("correct", "pay7", "--wrong", "pay by card", "--right", "pay by invoice", "--yes")

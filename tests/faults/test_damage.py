@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from commcast.ledger.schema import State
+from commcast.ledger.tables import State
 from tests.faults.runs import SEND, GatedReceiver, Place, Runs, half_sent, make_read_only, small_disk, until
 
 

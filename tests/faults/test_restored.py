@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from commcast.ledger.backups import places
-from tests.cli.running import every_byte
 from tests.faults.runs import SEND, Place, Runs, half_sent, until
+from tests.support.terminal import every_byte
 
 RESTORED = "it looks restored from a backup"
 

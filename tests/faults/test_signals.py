@@ -13,8 +13,8 @@ from contextlib import closing
 import pytest
 
 from tests.crash.harness import ROOT
-from tests.desks import write_list
 from tests.faults.runs import SEND, Ended, Place, Runs, until
+from tests.support.desk import write_list
 
 RESUMABLE = [signal.SIGTERM, signal.SIGHUP]
 

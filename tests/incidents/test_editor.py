@@ -23,7 +23,7 @@ from commcast.incidents.load import load_incident
 from commcast.incidents.yaml import parse
 from commcast.incidents.yaml_lines import lines_of
 from commcast.model.incident import Status
-from tests.reading_desk import LEAST, NOW, create_incident, make_desk
+from tests.support.scenario import LEAST, NOW, create_incident, make_desk
 
 EXAMPLE = (Path(__file__).parents[2] / "incidents" / "pay7.yaml").read_text()
 ENTRY = {

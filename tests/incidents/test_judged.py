@@ -11,12 +11,12 @@ import pytest
 
 import commcast
 from commcast.incidents import load
-from commcast.ledger import schema
+from commcast.ledger import tables as schema
 from commcast.ledger.releases import lift_stop, read_judged, stop_incident, unfinished_incidents
 from commcast.model.message import Blame, OutcomeKind
 from commcast.operations.tick import Ticked
-from tests.desks import Bench, update_text, write_desk, write_incident
-from tests.fakes import FakeAdapter, saying
+from tests.support.desk import Bench, update_text, write_desk, write_incident
+from tests.support.providers import FakeAdapter, saying
 
 END = {"status": "resolved", "fixed": "Rolled back."}
 

@@ -21,7 +21,7 @@ from commcast.incidents.schema import incident_schema
 from commcast.incidents.yaml import QUOTE
 from commcast.model.incident import Confidence, Incident, Kind, Status
 from commcast.model.release import digest, facts
-from tests.reading_desk import LEAST, NOW, faults, make_desk, read
+from tests.support.scenario import LEAST, NOW, faults, make_desk, read
 
 EXAMPLE = Path(__file__).parents[2] / "incidents" / "pay7.yaml"
 SECOND = "  - at: 2026-11-21T11:00+01:00\n"

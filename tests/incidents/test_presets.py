@@ -12,7 +12,7 @@ from commcast.incidents.editor import append_update, fill_at
 from commcast.incidents.load import load_incident
 from commcast.incidents.presets import find_preset, list_presets
 from commcast.incidents.schema import preset_schema
-from tests.reading_desk import NOW, create_incident, make_desk
+from tests.support.scenario import NOW, create_incident, make_desk
 
 OWN = """\
 about: the night batch is late

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from commcast.ledger.store import Ledger, create_ledger, ledger_path
-from tests.desks import DESK
+from tests.support.desk import DESK
 
 
 @pytest.fixture

@@ -10,18 +10,38 @@ import pytest
 from sqlalchemy import event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
-from commcast.ledger import schema
+from commcast.ledger import tables as schema
+from commcast.ledger.broadcasts import (
+    Broadcast,
+    FrozenRow,
+    add_composition,
+    add_rows,
+    held_rows,
+    open_broadcasts,
+)
 from commcast.ledger.claims import planned, waiting
-from commcast.ledger.freeze import Broadcast, FrozenRow, add_composition, add_rows, held_rows, open_broadcasts
 from commcast.ledger.history import deliveries
 from commcast.ledger.releases import lift_stop, stop_incident, unfinished_incidents
-from commcast.ledger.schema import ALL_INCIDENTS, State, stamp
-from commcast.ledger.settle import NO_ANSWER, Pace, settle, settle_lost, suppress_refused
+from commcast.ledger.settle import NO_ANSWER, SendLimit, settle, settle_lost, suppress_refused
 from commcast.ledger.store import Ledger, open_ledger
 from commcast.ledger.suppressions import list_suppressions, suppress
+from commcast.ledger.tables import ALL_INCIDENTS, State, stamp
 from commcast.model.message import OutcomeKind
-from tests.desks import DESK
-from tests.ledgers import LEASE, ME, NOW, OTHER, ROW, WORDS, answer, claim, fill, said, states, told
+from tests.support.desk import (
+    DESK,
+    LEASE,
+    ME,
+    NOW,
+    OTHER,
+    ROW,
+    WORDS,
+    answer,
+    claim,
+    fill,
+    said,
+    states,
+    told,
+)
 
 DEAD = "elsewhere|boot|pid:[1]|12|99"
 
@@ -385,9 +405,9 @@ def test_who_waits_for_a_second_copy_hears_the_end(ledger: Ledger) -> None:
 def test_a_claim_says_who_is_handed_it(ledger: Ledger) -> None:
     """Killed now, the delivery is asked for where it went, not where it had been before."""
     broadcast = fill(ledger, ["a"])
-    first = claim(ledger, broadcast, limit=Pace("sendgrid", 0, 1, timedelta())).claims[0]
+    first = claim(ledger, broadcast, limit=SendLimit("sendgrid", 0, 1, timedelta())).claims[0]
     answer(ledger, broadcast, [said(first.delivery, OutcomeKind.NOT_TAKEN)])
-    claim(ledger, broadcast, limit=Pace("smtp", 0, 1, timedelta()))
+    claim(ledger, broadcast, limit=SendLimit("smtp", 0, 1, timedelta()))
     assert told(ledger)["a"].provider == "smtp"
 
 
@@ -432,7 +452,7 @@ def test_what_waits_by_plan_waits_for_another_provider_too(ledger: Ledger) -> No
     broadcast = fill(ledger, ["a", "b"], row=replace(ROW, not_before=later))
     with ledger.read() as connection:
         assert planned(connection, broadcast.id, NOW) == (2, later)
-    limit = Pace("fake", 0, 1, timedelta())
+    limit = SendLimit("fake", 0, 1, timedelta())
     assert claim(ledger, broadcast, limit=limit, waits=False).claims == ()
     (first, _) = claim(ledger, broadcast, now=later, limit=limit, waits=False).claims
     answer(ledger, broadcast, [said(first.delivery, OutcomeKind.NOT_TAKEN, wait=timedelta(minutes=20))])

@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import select, update
 
 from commcast.errors import DecisionNeeded
-from commcast.ledger import schema
-from commcast.ledger.freeze import Broadcast
+from commcast.ledger import tables as schema
+from commcast.ledger.broadcasts import Broadcast
 from commcast.ledger.releases import stop_incident
 from commcast.ledger.resolutions import (
     ANOTHERS,
@@ -22,13 +22,13 @@ from commcast.ledger.resolutions import (
     settle_by_hand,
     states_of,
 )
-from commcast.ledger.schema import ALL_INCIDENTS, State, stamp
 from commcast.ledger.settle import settle_lost
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import erase, suppress
+from commcast.ledger.tables import ALL_INCIDENTS, State, stamp
 from commcast.ledger.unknowns import Act, Doubt, Which, acts, doubt_groups, doubts, ids_of_others
 from commcast.model.message import OutcomeKind
-from tests.ledgers import LEASE, ME, NOW, OTHER, ROW, answer, claim, fill, said, states, told, yes_to
+from tests.support.desk import LEASE, ME, NOW, OTHER, ROW, answer, claim, fill, said, states, told, yes_to
 
 LATER = NOW + timedelta(minutes=40)
 ALL = Which()

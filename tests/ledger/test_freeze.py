@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from commcast.errors import TryAgain
-from commcast.ledger import freeze
-from commcast.ledger.freeze import (
+from commcast.ledger import broadcasts as freeze
+from commcast.ledger.broadcasts import (
     add_composition,
     add_rows,
     begin_freeze,
@@ -23,10 +23,10 @@ from commcast.ledger.freeze import (
     thaw_row,
 )
 from commcast.ledger.history import Told, deliveries
-from commcast.ledger.schema import BroadcastState, State
 from commcast.ledger.store import Ledger
+from commcast.ledger.tables import BroadcastState, State
 from commcast.model.message import OutcomeKind
-from tests.ledgers import ME, NOW, OTHER, ROW, WORDS, answer, claim, fill, said, states, told, yes_to
+from tests.support.desk import ME, NOW, OTHER, ROW, WORDS, answer, claim, fill, said, states, told, yes_to
 
 
 def begin(ledger: Ledger, owner: str = ME, now: datetime = NOW) -> tuple[freeze.Broadcast, bool]:

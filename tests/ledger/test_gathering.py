@@ -12,14 +12,13 @@ from sqlalchemy import event, text
 
 from commcast.errors import TryAgain
 from commcast.ledger import bulk as gathering
-from commcast.ledger import schema
+from commcast.ledger import tables as schema
+from commcast.ledger.broadcasts import FREEZE_LEASE, Broadcast, add_composition, begin_freeze, finish_freeze
 from commcast.ledger.bulk import GatheredRow, Gathering, add_in_order
-from commcast.ledger.freeze import FREEZE_LEASE, Broadcast, add_composition, begin_freeze, finish_freeze
 from commcast.ledger.history import deliveries
 from commcast.ledger.store import Ledger, open_ledger
 from commcast.ledger.suppressions import suppress
-from tests.desks import DESK
-from tests.ledgers import ME, NOW, OTHER, WORDS
+from tests.support.desk import DESK, ME, NOW, OTHER, WORDS
 
 Filling = tuple[Broadcast, int]
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import update
 
-from commcast.ledger import schema
-from commcast.ledger.history import deliveries, incident_standing, promised, standings, tallies, told_people
+from commcast.ledger import tables as schema
+from commcast.ledger.history import deliveries, histories, incident_history, promised, tallies, told_people
 from commcast.ledger.releases import stop_incident, stops_in_force
-from commcast.ledger.schema import State
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import erase
+from commcast.ledger.tables import State
+from commcast.model.history import NOBODY_KNOWS
 from commcast.model.incident import Channel
-from commcast.model.standing import NOBODY_KNOWS
-from tests.ledgers import NOW, ROW, WORDS, fill
+from tests.support.desk import NOW, ROW, WORDS, fill
 
 
 def put(ledger: Ledger, state: State, **where: str) -> None:
@@ -26,7 +26,7 @@ def put(ledger: Ledger, state: State, **where: str) -> None:
 
 def standing_of(ledger: Ledger, key: str, notice: str = "update:2") -> tuple[str, bool, str]:
     with ledger.read() as connection:
-        known = standings(connection, ledger.secret, "pay7", notice, "email", [key])
+        known = histories(connection, ledger.secret, "pay7", notice, "email", [key])
     found = known.get(key, NOBODY_KNOWS)
     return found.state, found.told, found.suppressed
 
@@ -104,7 +104,7 @@ def test_an_incident_stands_where_its_frozen_broadcasts_stand(ledger: Ledger) ->
     fill(ledger, ["a"], number=4, finish=False)
     with ledger.write() as connection:
         stop_incident(connection, "*", "dana", NOW)
-        found = incident_standing(connection, "pay7")
+        found = incident_history(connection, "pay7")
     assert found.told_up_to == {Channel.EMAIL: 3, Channel.SMS: 1}
     assert found.begun == {
         ("update:1", Channel.EMAIL),

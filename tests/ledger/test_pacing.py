@@ -8,19 +8,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from commcast.ledger.settle import Pace, close, closed_until, next_slot, pauses, reopen, room, take_slots
+from commcast.ledger.settle import SendLimit, close, closed_until, next_slot, pauses, reopen, room, take_slots
 from commcast.ledger.store import Ledger
 from commcast.model.message import OutcomeKind
-from tests.ledgers import LEASE, NOW, OTHER, answer, claim, fill, said, states
+from tests.support.desk import LEASE, NOW, OTHER, answer, claim, fill, said, states
 
 SOON = timedelta(milliseconds=20)
 
 
-def pace(per_second: float, batch: int = 1, provider: str = "smtp") -> Pace:
-    return Pace(provider, per_second, batch, SOON)
+def pace(per_second: float, batch: int = 1, provider: str = "smtp") -> SendLimit:
+    return SendLimit(provider, per_second, batch, SOON)
 
 
-def take(ledger: Ledger, limit: Pace, wanted: int, now: datetime) -> tuple[datetime, ...]:
+def take(ledger: Ledger, limit: SendLimit, wanted: int, now: datetime) -> tuple[datetime, ...]:
     """Take what may be taken of `wanted` in one transaction, as a claim does."""
     with ledger.write() as connection:
         slot = next_slot(connection, limit, now)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import event, update
 
-from commcast.ledger import schema
+from commcast.ledger import tables as schema
 from commcast.ledger.history import Told, deliveries
 from commcast.ledger.overview import overviews
 from commcast.ledger.receipts import (
@@ -26,7 +26,7 @@ from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import erase, erased_key, list_suppressions, suppress, unsuppress
 from commcast.model.incident import Channel
 from commcast.model.message import Outcome, OutcomeKind, Receipt, ReceiptKind
-from tests.ledgers import NOW, answer, claim, fill, told
+from tests.support.desk import NOW, answer, claim, fill, told
 
 DELIVERED, BOUNCED, FAILED = ReceiptKind.DELIVERED, ReceiptKind.BOUNCED, ReceiptKind.FAILED
 MINUTE = timedelta(minutes=1)

@@ -7,14 +7,14 @@ from datetime import timedelta
 
 from sqlalchemy import select, update
 
-from commcast.ledger.freeze import begin_freeze
+from commcast.ledger.broadcasts import begin_freeze
 from commcast.ledger.releases import read_releases
 from commcast.ledger.resolutions import candidates
-from commcast.ledger.schema import BroadcastState, State, broadcast, delivery
 from commcast.ledger.store import Ledger
+from commcast.ledger.tables import BroadcastState, State, broadcast, delivery
 from commcast.ledger.unknowns import Which, acts, count_open, doubt_all_open, doubts
 from commcast.model.release import ELSEWHERE
-from tests.ledgers import NOW, ROW, claim, fill, states, yes_to
+from tests.support.desk import NOW, ROW, claim, fill, states, yes_to
 
 LATER = NOW + timedelta(hours=5)
 

@@ -22,14 +22,14 @@ from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from commcast.errors import ExitCode, LedgerError, TryAgain
-from commcast.ledger import files as copying
-from commcast.ledger import schema, store
-from commcast.ledger.files import named_errors
+from commcast.ledger import location as copying
+from commcast.ledger import store
+from commcast.ledger import tables as schema
+from commcast.ledger.location import named_errors
 from commcast.ledger.migrations.upgrade import known_revisions, upgrade
-from commcast.ledger.schema import State
 from commcast.ledger.store import adopt_ledger, create_ledger, ledger_path, open_copy, open_ledger
-from tests.desks import DESK
-from tests.ledgers import NOW, claim, fill, nothing_can_be_written, states
+from commcast.ledger.tables import State
+from tests.support.desk import DESK, NOW, claim, fill, nothing_can_be_written, states
 
 OTHER_DESK = "0d5e" * 4
 

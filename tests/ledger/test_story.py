@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import event
 
 from commcast.ledger.history import what_was_said
-from tests.desks import Bench, numbered, update_text, write_desk, write_incident
+from tests.support.desk import Bench, numbered, update_text, write_desk, write_incident
 
 
 def test_each_audience_and_what_it_was_promised(tmp_path: Path) -> None:

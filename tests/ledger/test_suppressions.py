@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from commcast.ledger.history import standings
-from commcast.ledger.schema import State
+from commcast.ledger.history import histories
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import (
     erase,
@@ -15,9 +14,10 @@ from commcast.ledger.suppressions import (
     suppressed_among,
     unsuppress,
 )
+from commcast.ledger.tables import State
+from commcast.model.history import ERASED
 from commcast.model.message import OutcomeKind
-from commcast.model.standing import ERASED
-from tests.ledgers import NOW, ROW, answer, claim, fill, said, states, told
+from tests.support.desk import NOW, ROW, answer, claim, fill, said, states, told
 
 
 def opt_out(ledger: Ledger, key: str, reason: str = "asked", channel: str = "email") -> None:
@@ -81,7 +81,7 @@ def test_an_old_list_cannot_tell_an_erased_person_again(ledger: Ledger) -> None:
     assert found_among(ledger, "a", "b") == {"a": ERASED}
     assert [c.key for c in claim(ledger, broadcast).claims] == ["b"]
     with ledger.read() as connection:
-        found = standings(connection, ledger.secret, "pay7", "update:1", "email", ["a"])
+        found = histories(connection, ledger.secret, "pay7", "update:1", "email", ["a"])
     assert found["a"].state == "skipped"
     assert found["a"].suppressed == ERASED
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from commcast.ledger import schema
+from commcast.ledger import tables as schema
 from commcast.ledger.oncall import TICKS_KEPT, drift, last_tick, record_tick
-from commcast.ledger.schema import stamp
 from commcast.ledger.store import Ledger
-from tests.ledgers import NOW
+from commcast.ledger.tables import stamp
+from tests.support.desk import NOW
 
 MINUTE = timedelta(minutes=1)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.model.incident import Channel, Status, Timeframe, Update, Words
-from commcast.model.standing import Misstated, PersonStanding
+from commcast.model.history import ReaderHistory, WrongWords
+from commcast.model.incident import AudienceWords, Channel, Status, Timeframe, Update
 from commcast.model.text import as_said, holds, put_right, put_title_right
 from commcast.plan import reasons
 from commcast.plan.corrections import (
@@ -23,7 +23,7 @@ from commcast.plan.corrections import (
 from commcast.plan.notices import Notice
 
 AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
-WRONG = Misstated(7, Channel.SMS, "customers", 2, "3 hours", AT)
+WRONG = WrongWords(7, Channel.SMS, "customers", 2, "3 hours", AT)
 
 
 def notice(**changes: object) -> Notice:
@@ -58,7 +58,7 @@ def update(**changes: object) -> Update:
     return Update(**{**values, **changes})
 
 
-TOLD = PersonStanding(told=True, is_known=True, heard=1)
+TOLD = ReaderHistory(told=True, is_known=True, heard=1)
 
 
 @pytest.mark.parametrize(
@@ -67,23 +67,23 @@ TOLD = PersonStanding(told=True, is_known=True, heard=1)
         (True, (), TOLD, False),
         (True, (WRONG,), TOLD, False),
         (True, (WRONG,), TOLD._replace(waits=True), True),
-        (True, (), PersonStanding(), True),
+        (True, (), ReaderHistory(), True),
         (False, (), TOLD, True),
     ],
 )
 def test_a_plain_text_goes_to_those_whose_words_were_wrong_and_to_newcomers(
-    plain: bool, wrong: tuple[Misstated, ...], standing: PersonStanding, told: bool
+    plain: bool, wrong: tuple[WrongWords, ...], history: ReaderHistory, told: bool
 ) -> None:
-    assert (is_for_others(notice(is_plain=plain, misstated=wrong), standing) == "") == told
+    assert (is_for_others(notice(is_plain=plain, wrong_words=wrong), history) == "") == told
 
 
 def test_a_corrected_end_is_not_told_again_to_who_read_it_right() -> None:
-    end = notice(number=3, is_end=True, misstated=(WRONG._replace(by=3),))
+    end = notice(number=3, is_end=True, wrong_words=(WRONG._replace(by=3),))
     assert has_right_words(end, TOLD._replace(heard=2)) == reasons.RIGHT_END_TOLD
     assert has_right_words(end, TOLD) == "", "they know of the beginning only"
     assert has_right_words(end, TOLD._replace(heard=2, waits=True)) == ""
     assert has_right_words(notice(number=3, is_end=True), TOLD._replace(heard=2)) == ""
-    after = notice(number=3, is_end=True, misstated=(WRONG,))
+    after = notice(number=3, is_end=True, wrong_words=(WRONG,))
     assert has_right_words(after, TOLD._replace(heard=2)) == "", "words before the end were corrected"
 
 
@@ -99,20 +99,20 @@ def test_a_newcomer_is_whom_nothing_was_ever_meant_for(
 ) -> None:
     events = frozenset({"first"} if first else ())
     about = notice(is_end=is_end, told_elsewhere=elsewhere, events=events)
-    is_new = is_newcomer(about, PersonStanding(told=told, is_known=known))
+    is_new = is_newcomer(about, ReaderHistory(told=told, is_known=known))
     assert is_new == (not any((told, known, is_end, elsewhere, first)))
 
 
 def test_a_former_reader_hears_ends_and_corrections_of_what_they_read() -> None:
     assert not is_for_former_reader(notice(), TOLD)
-    assert is_for_former_reader(notice(), TOLD._replace(misheard=(WRONG,)))
+    assert is_for_former_reader(notice(), TOLD._replace(told_wrong=(WRONG,)))
     assert is_for_former_reader(notice(is_end=True), TOLD)
     assert is_for_former_reader(notice(only_told=True), TOLD)
 
 
 def test_only_what_holds_wrong_words_is_said_anew() -> None:
     assert corrected(update(), "3 hours", "1 hour") == {"issue": "It takes 1 hour."}
-    words = {"executives": Words(issue="Down for 3 hours."), "support": Words(scope="EU")}
+    words = {"executives": AudienceWords(issue="Down for 3 hours."), "support": AudienceWords(scope="EU")}
     keys = corrected(update(words=words), "3 hours", "1 hour")
     assert keys["for"] == {"executives": {"issue": "Down for 1 hour."}, "support": {"scope": "EU"}}
 

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from commcast.config.settings import Config
+from commcast.model.history import History, Said
 from commcast.model.incident import Channel, Incident, Status
-from commcast.model.standing import IncidentStanding, Said
 from commcast.plan.due import due
 from commcast.plan.notices import Due, NoticeKind
 from commcast.plan.promises import hold_at
-from tests.stories import AT, config_of, released, story, update_of
+from tests.support.values import AT, config_of, released, story, update_of
 
 S = Status
 MINUTE = timedelta(minutes=1)
@@ -30,13 +30,13 @@ class Told:
 
     incident: Incident
     config: Config = HOLDS
-    standing: IncidentStanding = field(default_factory=IncidentStanding)
+    history: History = field(default_factory=History)
     log: list[tuple[datetime, Due]] = field(default_factory=list)
 
     def release(self) -> None:
         """Say yes to all that is written."""
         numbers = range(1, len(self.incident.updates) + 1)
-        self.standing = replace(self.standing, releases=released(self.incident, *numbers))
+        self.history = replace(self.history, releases=released(self.incident, *numbers))
 
     def write(self, now: datetime, status: Status = S.IDENTIFIED) -> None:
         """Append an update of this moment and release it."""
@@ -48,7 +48,7 @@ class Told:
 
     def tick(self, now: datetime) -> list[Due]:
         """Say what is owed now."""
-        lines = [line for line in due(self.incident, self.standing, self.config, now) if line.owed]
+        lines = [line for line in due(self.incident, self.history, self.config, now) if line.is_due]
         for line in lines:
             self._say(line, now)
         return lines
@@ -60,16 +60,16 @@ class Told:
             for name in notice.audiences
         ]
         self.log.append((now, line))
-        self.standing = replace(
-            self.standing,
-            begun=self.standing.begun | {(notice.id, channel)},
-            told_up_to={**self.standing.told_up_to, channel: notice.number},
-            said=(*self.standing.said, *said),
+        self.history = replace(
+            self.history,
+            begun=self.history.begun | {(notice.id, channel)},
+            told_up_to={**self.history.told_up_to, channel: notice.number},
+            said=(*self.history.said, *said),
         )
 
     def mails(self, audience: str) -> list[Said]:
         return [
-            said for said in self.standing.said if said.audience == audience and said.channel is Channel.EMAIL
+            said for said in self.history.said if said.audience == audience and said.channel is Channel.EMAIL
         ]
 
 
@@ -100,9 +100,9 @@ def test_it_goes_shortly_before_the_promise_and_names_it() -> None:
 
 def test_the_plan_says_when_it_would_go() -> None:
     told = begun()
-    found = due(told.incident, told.standing, HOLDS, AT + MINUTE)
+    found = due(told.incident, told.history, HOLDS, AT + MINUTE)
     (line,) = [each for each in found if each.from_]
-    assert not line.owed
+    assert not line.is_due
     assert line.reason == "goes out by itself from 10:22 CET if nobody writes before"
     left = [line.reason for line in found if line.notice.audiences == ("board",)]
     assert left == ["silence is left to the nudge (commcast.toml, [silence])"]

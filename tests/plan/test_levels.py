@@ -8,27 +8,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commcast.model.history import ReaderHistory
 from commcast.model.incident import Channel, Level, NextWord, Status
-from commcast.model.standing import PersonStanding
 from commcast.plan.notices import Notice, NoticeKind, notice_of
 from commcast.plan.readers import Action, decide
 from commcast.rendering.context import next_word
-from tests.stories import AT, READER, config_of, standing_of, story
+from tests.support.values import AT, READER, config_of, standing_of, story
 
 S = Status
 CONFIG = config_of(channels={"email": {"from": "a@acme.example"}, "sms": {}})
-TOLD = PersonStanding(told=True)
+TOLD = ReaderHistory(told=True)
 EVENTS = ("first", "worse", "correction", "retracted", "reopened", "resolved", "started")
 
 
 def notice(*statuses: Status, severities: tuple[int, ...] = (), told: int = 0) -> Notice:
     incident = story(*statuses, severities=severities)
-    standing = standing_of(incident, len(statuses), told=told)
-    return notice_of(incident, incident.latest, Channel.EMAIL, standing, CONFIG)
+    history = standing_of(incident, len(statuses), told=told)
+    return notice_of(incident, incident.latest, Channel.EMAIL, history, CONFIG)
 
 
-def hears(level: Level, of: Notice, standing: PersonStanding = TOLD) -> bool:
-    return decide(READER._replace(level=level), of, standing, CONFIG, AT).action is Action.SEND
+def hears(level: Level, of: Notice, history: ReaderHistory = TOLD) -> bool:
+    return decide(READER._replace(level=level), of, history, CONFIG, AT).action is Action.SEND
 
 
 PLAIN = notice(S.INVESTIGATING, S.IDENTIFIED, told=1)
@@ -65,9 +65,9 @@ def test_who_was_told_hears_on_by_their_level(of: Notice, key: bool, end: bool) 
 
 
 def test_what_is_first_to_a_reader_is_a_key_event() -> None:
-    assert hears(Level.KEY, PLAIN, PersonStanding())
-    assert not hears(Level.END, PLAIN, PersonStanding())
-    assert not hears(Level.KEY, replace(PLAIN, told_elsewhere=True), PersonStanding()), "they may know it"
+    assert hears(Level.KEY, PLAIN, ReaderHistory())
+    assert not hears(Level.END, PLAIN, ReaderHistory())
+    assert not hears(Level.KEY, replace(PLAIN, told_elsewhere=True), ReaderHistory()), "they may know it"
 
 
 @given(
@@ -80,12 +80,12 @@ def test_who_wants_less_hears_no_more_and_always_the_end(
     events: frozenset[str], kind: NoticeKind, is_end: bool, told: bool
 ) -> None:
     of = replace(PLAIN, events=events, kind=kind, is_end=is_end)
-    standing = PersonStanding(told=told)
-    if hears(Level.END, of, standing) and told:
-        assert hears(Level.KEY, of, standing)
-    if hears(Level.KEY, of, standing):
-        assert hears(Level.ALL, of, standing)
-    assert hears(Level.END, of, standing) or not is_end
+    history = ReaderHistory(told=told)
+    if hears(Level.END, of, history) and told:
+        assert hears(Level.KEY, of, history)
+    if hears(Level.KEY, of, history):
+        assert hears(Level.ALL, of, history)
+    assert hears(Level.END, of, history) or not is_end
 
 
 @given(level=st.sampled_from(list(Level)), channel=st.sampled_from(list(Channel)), by_email=st.booleans())

@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from commcast.model.history import History, Said
 from commcast.model.incident import Channel, Status, Timeframe
-from commcast.model.standing import IncidentStanding, Said
 from commcast.oncall.nudges import Nudge, Why, broken_file_nudge, first_nudge, nudges_due
 from commcast.plan.due import due
 from tests.plan.test_holding import HOLDS, MINUTE, Told, begun
-from tests.stories import AT, config_of, incident_of, story, update_of
+from tests.support.values import AT, config_of, incident_of, story, update_of
 
 S = Status
 
 
 def nudges(told: Told, now: datetime, given_before: frozenset[str] = frozenset()) -> tuple[Nudge, ...]:
-    lines = due(told.incident, told.standing, told.config, now)
-    return nudges_due(told.incident, told.standing, lines, told.config, now, drafted={}, nudged=given_before)
+    lines = due(told.incident, told.history, told.config, now)
+    return nudges_due(told.incident, told.history, lines, told.config, now, drafted={}, nudged=given_before)
 
 
 def quiet(config: object = None) -> Told:
@@ -43,9 +43,9 @@ def test_at_three_quarters_of_the_wait_with_the_line_to_paste() -> None:
 def test_a_long_wait_is_nudged_twice() -> None:
     told = quiet()
     told.config = config_of(cadence={"1": {"every": "60m"}})
-    told.standing = replace(told.standing, said=())
+    told.history = replace(told.history, said=())
     said = Said("update:1", 1, Channel.EMAIL, "customers", AT, AT + 60 * MINUTE)
-    told.standing = replace(told.standing, said=(said,))
+    told.history = replace(told.history, said=(said,))
     ids = [tuple(n.id.rpartition(":")[2] for n in nudges(told, AT + m * MINUTE)) for m in (29, 30, 50, 51)]
     assert ids == [(), ("50",), ("50",), ("85",)]
 
@@ -90,7 +90,7 @@ def test_a_draft_is_nudged_for_after_three_minutes() -> None:
     for minutes, wanted in ((2, []), (3, ["nudge:draft:1"])):
         found = nudges_due(
             incident,
-            IncidentStanding(),
+            History(),
             (),
             HOLDS,
             AT + minutes * MINUTE,
@@ -163,9 +163,9 @@ def test_no_promise_passes_without_a_nudge(gaps: list[int], holds: bool) -> None
         assert len({nudge.id for nudge in found}) == len(found)
         seen |= {nudge.id for nudge in found}
         told.tick(now)
-        for said in told.standing.said:
+        for said in told.history.said:
             newer = [
-                each for each in told.standing.said if each.audience == said.audience and each.at > said.at
+                each for each in told.history.said if each.audience == said.audience and each.at > said.at
             ]
             if said.promised and now > said.promised and not newer and said.channel is Channel.EMAIL:
                 assert any(said.promised.strftime("%Y-%m-%dT%H:%M:%SZ:") in each for each in seen)
@@ -173,7 +173,7 @@ def test_no_promise_passes_without_a_nudge(gaps: list[int], holds: bool) -> None
 
 def test_what_somebody_stopped_is_said_to_be_so() -> None:
     told = begun()
-    told.standing = replace(told.standing, stopped_by="dana")
+    told.history = replace(told.history, stopped_by="dana")
     (nudge,) = [each for each in nudges(told, AT + 17 * MINUTE) if "customers" in each.audiences]
     assert (nudge.why, nudge.held) == (Why.PROMISE, ())
     assert nudge.note == "It is stopped by dana; commcast resume pay7 lifts that."

@@ -8,13 +8,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from commcast.model.history import History, ReaderHistory
 from commcast.model.incident import Channel, Incident, Level, Recipient, Status, Window
-from commcast.model.standing import IncidentStanding, PersonStanding
 from commcast.plan.due import due
 from commcast.plan.notices import Due, Notice, audiences_of, notice_of
 from commcast.plan.readers import Action, decide
 from commcast.plan.reminders import end_of_quiet
-from tests.stories import AT, READER, config_of, incident_of, released, standing_of, story, update_of
+from tests.support.values import AT, READER, config_of, incident_of, released, standing_of, story, update_of
 
 S = Status
 CONFIG = config_of()
@@ -24,21 +24,21 @@ OVER = story(S.INVESTIGATING, S.RESOLVED)
 
 
 def lines(
-    incident: Incident, standing: IncidentStanding, *, late: bool = False, now: datetime = AT
+    incident: Incident, history: History, *, late: bool = False, now: datetime = AT
 ) -> dict[str, tuple[bool, str]]:
-    found = due(incident, standing, CONFIG, now, late=late)
-    return {line.notice.channel.value: (line.owed, line.reason) for line in found}
+    found = due(incident, history, CONFIG, now, late=late)
+    return {line.notice.channel.value: (line.is_due, line.reason) for line in found}
 
 
 def notice(incident: Incident = BEGUN, channel: Channel = Channel.EMAIL, told: int = 0) -> Notice:
-    standing = standing_of(incident, len(incident.updates), told=told)
-    return notice_of(incident, incident.latest, channel, standing, CONFIG)
+    history = standing_of(incident, len(incident.updates), told=told)
+    return notice_of(incident, incident.latest, channel, history, CONFIG)
 
 
 def decided(
-    recipient: Recipient = READER, of: Notice | None = None, standing: PersonStanding | None = None
+    recipient: Recipient = READER, of: Notice | None = None, history: ReaderHistory | None = None
 ) -> tuple[str, str]:
-    found = decide(recipient, of or notice(), standing or PersonStanding(), LOUD, AT)
+    found = decide(recipient, of or notice(), history or ReaderHistory(), LOUD, AT)
     return found.action.value, found.reason
 
 
@@ -46,13 +46,13 @@ def decided(
 
 
 def test_nothing_is_owed_of_what_nobody_released() -> None:
-    assert due(BEGUN, IncidentStanding(), CONFIG, AT) == ()
+    assert due(BEGUN, History(), CONFIG, AT) == ()
 
 
 def test_a_release_of_an_update_that_left_the_file_owes_nothing() -> None:
     two = story(S.INVESTIGATING, S.IDENTIFIED)
-    standing = IncidentStanding(releases=released(two, 2))
-    assert due(BEGUN, standing, CONFIG, AT) == ()
+    history = History(releases=released(two, 2))
+    assert due(BEGUN, history, CONFIG, AT) == ()
 
 
 def test_the_first_update_is_owed_on_each_channel_that_an_audience_uses() -> None:
@@ -103,7 +103,7 @@ def test_what_was_told_before_this_ledger_is_not_told_by_it() -> None:
 
 def test_what_follows_old_history_is_owed_and_is_no_first() -> None:
     releases = released(OVER, 1, how="elsewhere") | released(OVER, 2)
-    found = due(OVER, IncidentStanding(releases=releases), CONFIG, AT)
+    found = due(OVER, History(releases=releases), CONFIG, AT)
     assert [line.reason for line in found] == ["update 2, resolved", "update 2, resolved"]
     assert all(line.notice.told_elsewhere for line in found)
 
@@ -119,7 +119,7 @@ def test_a_plain_update_is_mailed_and_not_texted() -> None:
 def test_an_event_that_is_not_wanted_by_text_is_only_mailed() -> None:
     config = config_of(channels={"email": {"from": "a@acme.example"}, "sms": {"events": ["first"]}})
     found = due(OVER, standing_of(OVER, 1, 2, told=1), config, AT)
-    assert [(line.notice.channel, line.owed) for line in found] == [
+    assert [(line.notice.channel, line.is_due) for line in found] == [
         (Channel.EMAIL, True),
         (Channel.SMS, False),
     ]
@@ -127,18 +127,18 @@ def test_an_event_that_is_not_wanted_by_text_is_only_mailed() -> None:
 
 def test_an_update_older_than_its_own_promise_is_stale_unless_sent_late() -> None:
     """Severity 1 promises word every 20 minutes."""
-    standing = standing_of(BEGUN, 1)
+    history = standing_of(BEGUN, 1)
     just_in_time = AT + timedelta(minutes=20, microseconds=-1)
-    assert lines(BEGUN, standing, now=just_in_time)["email"][0]
-    stale = lines(BEGUN, standing, now=AT + timedelta(minutes=20))
+    assert lines(BEGUN, history, now=just_in_time)["email"][0]
+    stale = lines(BEGUN, history, now=AT + timedelta(minutes=20))
     assert stale["email"] == (False, "older than its own promise; send it all the same with --late")
-    assert lines(BEGUN, standing, now=AT + timedelta(days=3), late=True)["email"][0]
+    assert lines(BEGUN, history, now=AT + timedelta(days=3), late=True)["email"][0]
 
 
 def test_an_update_is_stale_only_once_every_audience_waits_in_vain() -> None:
     config = config_of(cadence={"1": {"every": "20m", "support": "60m"}})
-    standing = standing_of(BEGUN, 1)
-    found = {d.notice.channel: d.owed for d in due(BEGUN, standing, config, AT + timedelta(minutes=30))}
+    history = standing_of(BEGUN, 1)
+    found = {d.notice.channel: d.is_due for d in due(BEGUN, history, config, AT + timedelta(minutes=30))}
     assert found == {Channel.EMAIL: True, Channel.SMS: False}
 
 
@@ -250,30 +250,30 @@ def test_a_reader_of_the_first_update_is_sent_it() -> None:
 @pytest.mark.parametrize(
     ("recipient", "of", "standing", "reason"),
     [
-        (READER._replace(email="", email_key=""), notice(), PersonStanding(), "has no email address"),
-        (READER._replace(phone=""), notice(channel=Channel.SMS), PersonStanding(), "has no phone number"),
-        (READER, notice(), PersonStanding(state="pending"), "already in the ledger: pending"),
-        (READER, notice(), PersonStanding(state="unknown"), "already in the ledger: unknown"),
+        (READER._replace(email="", email_key=""), notice(), ReaderHistory(), "has no email address"),
+        (READER._replace(phone=""), notice(channel=Channel.SMS), ReaderHistory(), "has no phone number"),
+        (READER, notice(), ReaderHistory(state="pending"), "already in the ledger: pending"),
+        (READER, notice(), ReaderHistory(state="unknown"), "already in the ledger: unknown"),
         (
             READER._replace(components=("web",)),
             replace(notice(), affected=frozenset({"api"})),
-            PersonStanding(),
+            ReaderHistory(),
             "follows other components",
         ),
-        (READER, notice(OVER, told=1), PersonStanding(), "was never told that it began"),
-        (READER._replace(level=Level.END), notice(), PersonStanding(), "wants to hear of the end only"),
+        (READER, notice(OVER, told=1), ReaderHistory(), "was never told that it began"),
+        (READER._replace(level=Level.END), notice(), ReaderHistory(), "wants to hear of the end only"),
         (
             READER._replace(level=Level.KEY),
             notice(story(S.INVESTIGATING, S.IDENTIFIED), told=1),
-            PersonStanding(told=True),
+            ReaderHistory(told=True),
             "wants to hear of key events only",
         ),
     ],
 )
 def test_what_is_not_owed_leaves_no_trace_and_has_a_reason(
-    recipient: Recipient, of: Notice, standing: PersonStanding, reason: str
+    recipient: Recipient, of: Notice, history: ReaderHistory, reason: str
 ) -> None:
-    assert decided(recipient, of, standing) == ("not owed", reason)
+    assert decided(recipient, of, history) == ("not owed", reason)
 
 
 @pytest.mark.parametrize(
@@ -285,13 +285,13 @@ def test_what_is_not_owed_leaves_no_trace_and_has_a_reason(
         (
             READER._replace(components=("web",)),
             replace(notice(OVER, told=1), affected=frozenset({"api"})),
-            PersonStanding(told=True),
+            ReaderHistory(told=True),
         ),
-        (READER, notice(OVER, told=1), PersonStanding(told=True)),
+        (READER, notice(OVER, told=1), ReaderHistory(told=True)),
         (READER, replace(notice(OVER, told=1), told_elsewhere=True), None),
         (READER._replace(level=Level.END), notice(OVER, told=1), None),
         (READER._replace(level=Level.KEY), notice(), None),
-        (READER._replace(level=Level.KEY), notice(OVER, told=1), PersonStanding(told=True)),
+        (READER._replace(level=Level.KEY), notice(OVER, told=1), ReaderHistory(told=True)),
     ],
     ids=[
         "follows a component that is affected",
@@ -305,8 +305,8 @@ def test_what_is_not_owed_leaves_no_trace_and_has_a_reason(
         "the end is a key event",
     ],
 )
-def test_who_is_owed_it(recipient: Recipient, of: Notice, standing: PersonStanding | None) -> None:
-    assert decided(recipient, of, standing) == ("send", "")
+def test_who_is_owed_it(recipient: Recipient, of: Notice, history: ReaderHistory | None) -> None:
+    assert decided(recipient, of, history) == ("send", "")
 
 
 def test_who_wants_the_end_only_and_follows_other_components_hears_nothing() -> None:
@@ -316,12 +316,12 @@ def test_who_wants_the_end_only_and_follows_other_components_hears_nothing() -> 
 
 
 def test_a_suppressed_reader_is_skipped_with_the_reason() -> None:
-    assert decided(standing=PersonStanding(suppressed="asked")) == ("skip", "hears nothing: asked")
+    assert decided(history=ReaderHistory(suppressed="asked")) == ("skip", "hears nothing: asked")
 
 
 def test_nothing_is_recorded_for_a_suppressed_reader_whom_it_does_not_concern() -> None:
     of = notice(OVER, told=1)
-    assert decided(of=of, standing=PersonStanding(suppressed="asked"))[0] == "not owed"
+    assert decided(of=of, history=ReaderHistory(suppressed="asked"))[0] == "not owed"
 
 
 # Quiet hours, 21:00-08:00
@@ -334,7 +334,7 @@ def held(
     recipient: Recipient = READER, severity: int = 2, channel: Channel = Channel.SMS, now: datetime = NIGHT
 ) -> datetime | None:
     of = notice(story(S.INVESTIGATING, severities=(severity,)), channel)
-    found = decide(recipient, of, PersonStanding(), CONFIG, now)
+    found = decide(recipient, of, ReaderHistory(), CONFIG, now)
     assert (found.action is Action.HOLD) == (found.until is not None)
     assert found.reason == ("quiet hours" if found.until else "")
     return found.until
@@ -356,7 +356,7 @@ def test_the_worst_wakes_everybody() -> None:
 
 def test_a_suppressed_reader_is_skipped_and_not_held() -> None:
     of = notice(story(S.INVESTIGATING, severities=(2,)), Channel.SMS)
-    found = decide(READER, of, PersonStanding(suppressed="asked"), CONFIG, NIGHT)
+    found = decide(READER, of, ReaderHistory(suppressed="asked"), CONFIG, NIGHT)
     assert found.action is Action.SKIP
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from commcast.config.settings import Config
+from commcast.model.history import History
 from commcast.model.incident import Channel, Incident, Kind, Status, Update, Window
 from commcast.model.release import Release, digest
-from commcast.model.standing import IncidentStanding
 from commcast.plan.due import due
 from commcast.plan.notices import Due
 from commcast.plan.reminders import ahead, offset_of, reminders_due
-from tests.stories import config_of, incident_of, update_of
+from tests.support.values import config_of, incident_of, update_of
 
 S = Status
 START = datetime(2026, 12, 5, 1, 0, tzinfo=UTC)  # 02:00 in Berlin
@@ -36,26 +36,26 @@ def told(number: int = 1, status: Status = S.SCHEDULED, at: datetime = ANNOUNCED
     return update_of(number, status, at=at, **{"severity": 2, "window": WINDOW, **more})
 
 
-def known(incident: Incident, *begun: tuple[str, Channel]) -> IncidentStanding:
+def known(incident: Incident, *begun: tuple[str, Channel]) -> History:
     """Return what is known where all was released when it was said, and broadcast."""
     releases = {
         update.number: Release("move1", update.number, digest(incident, update), update.at, "yes", "dana")
         for update in incident.updates
     }
     sent = {(f"update:{number}", channel) for number in releases for channel in Channel}
-    return IncidentStanding(
+    return History(
         releases=releases,
         begun=frozenset({*sent, *begun}),
         told_up_to=dict.fromkeys(Channel, len(incident.updates)),
     )
 
 
-def owed(
-    incident: Incident, now: datetime, config: Config = TEXTED, standing: IncidentStanding | None = None
+def plan(
+    incident: Incident, now: datetime, config: Config = TEXTED, history: History | None = None
 ) -> dict[Channel, str]:
     """Return the id of the reminder that each channel owes."""
-    lines = reminders_due(incident, standing or known(incident), config, now)
-    return {line.notice.channel: line.notice.id for line in lines if line.owed}
+    lines = reminders_due(incident, history or known(incident), config, now)
+    return {line.notice.channel: line.notice.id for line in lines if line.is_due}
 
 
 def over_time(incident: Incident, channel: Channel, config: Config = TEXTED) -> list[tuple[str, timedelta]]:
@@ -64,7 +64,7 @@ def over_time(incident: Incident, channel: Channel, config: Config = TEXTED) -> 
     found = []
     now = incident.updates[-1].at
     while now < START + timedelta(hours=3):
-        sent = owed(incident, now, config, known(incident, *begun))
+        sent = plan(incident, now, config, known(incident, *begun))
         if channel in sent:
             found.append((sent[channel], START - now))
             begun.append((sent[channel], channel))
@@ -131,20 +131,20 @@ def test_only_what_comes_after_the_announcement_reminds(announced: timedelta, re
 
 def test_after_a_gap_only_the_newest_goes_and_none_past_the_start() -> None:
     incident = planned(told())
-    assert owed(incident, START - timedelta(days=2)) == {
+    assert plan(incident, START - timedelta(days=2)) == {
         Channel.EMAIL: "reminder:1:7d",
         Channel.SMS: "reminder:1:7d",
     }
-    assert owed(incident, START - timedelta(minutes=30))[Channel.EMAIL] == "reminder:1:1h"
-    assert owed(incident, START) == {}
-    assert owed(incident, START + timedelta(hours=1)) == {}
+    assert plan(incident, START - timedelta(minutes=30))[Channel.EMAIL] == "reminder:1:1h"
+    assert plan(incident, START) == {}
+    assert plan(incident, START + timedelta(hours=1)) == {}
 
 
 def test_a_text_that_missed_its_evening_does_not_wake_readers() -> None:
     """The tick came after quiet hours had begun, and they last until after the start."""
     lines = reminders_due(planned(told()), known(planned(told())), TEXTED, START - timedelta(hours=4))
     texts = [line for line in lines if line.notice.channel is Channel.SMS]
-    assert [(line.owed, line.reason) for line in texts] == [
+    assert [(line.is_due, line.reason) for line in texts] == [
         (False, "quiet hours last until it would be too late for this reminder")
     ]
 
@@ -158,19 +158,19 @@ def test_work_that_has_begun_or_is_over_reminds_of_nothing(status: Status) -> No
 def test_after_a_move_the_old_reminders_are_gone() -> None:
     later = Window(start=START + timedelta(days=7), end=START + timedelta(days=7, hours=2))
     incident = planned(told(), told(2, S.RESCHEDULED, at=START - timedelta(days=3), window=later))
-    assert Channel.EMAIL not in owed(incident, START - timedelta(hours=1))
-    assert owed(incident, later.start - timedelta(days=1))[Channel.EMAIL] == "reminder:2:1d"
+    assert Channel.EMAIL not in plan(incident, START - timedelta(hours=1))
+    assert plan(incident, later.start - timedelta(days=1))[Channel.EMAIL] == "reminder:2:1d"
 
 
 def test_an_update_that_is_yet_to_go_says_it_all() -> None:
     incident = planned(told())
-    fresh = IncidentStanding(releases=known(incident).releases)
+    fresh = History(releases=known(incident).releases)
     lines = due(incident, fresh, TEXTED, START - timedelta(days=6))
-    assert {line.notice.id for line in lines if line.owed} == {"update:1"}
+    assert {line.notice.id for line in lines if line.is_due} == {"update:1"}
 
 
 def test_nothing_is_owed_of_what_nobody_released_or_is_no_planned_work() -> None:
-    assert reminders_due(planned(told()), IncidentStanding(), TEXTED, START - timedelta(hours=1)) == ()
+    assert reminders_due(planned(told()), History(), TEXTED, START - timedelta(hours=1)) == ()
     plain = incident_of(update_of(1))
     assert reminders_due(plain, known(plain), TEXTED, START) == ()
 
@@ -178,7 +178,7 @@ def test_nothing_is_owed_of_what_nobody_released_or_is_no_planned_work() -> None
 def test_the_plan_holds_reminders_beside_updates() -> None:
     incident = planned(told())
     lines: tuple[Due, ...] = due(incident, known(incident), TEXTED, START - timedelta(hours=1))
-    (line,) = [each for each in lines if each.notice.id.startswith("reminder") and each.owed]
+    (line,) = [each for each in lines if each.notice.id.startswith("reminder") and each.is_due]
     assert line.notice.ahead == timedelta(hours=1)
     assert line.reason == "reminder, 1h before the start"
     assert not line.notice.events  # who wants key events only is not reminded

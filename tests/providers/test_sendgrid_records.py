@@ -14,13 +14,13 @@ from commcast.config.settings import SendGridProvider
 from commcast.errors import CommcastError, ConfigError, ExitCode, TryAgain
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
-from commcast.providers.base import Asked, Entry, Records, Refused, Seen, Sighting
-from commcast.providers.http import Trouble
+from commcast.providers.base import Asked, Records, Refused, Seen, Sighting, SuppressionEntry
+from commcast.providers.http import NoAnswer
 from commcast.providers.sendgrid import records as sendgrid_records
 from commcast.providers.sendgrid.records import SendGridRecords
-from tests.adapters import http_standins as http
-from tests.adapters.http_standins import Exchange, Handler, HttpStandIn, Writer
-from tests.adapters.sendgrid_standin import KEY, NOW, clock, official_faults, provider
+from tests.support.servers import http
+from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer
+from tests.support.servers.sendgrid import KEY, NOW, clock, official_faults, provider
 
 BEGUN = NOW - timedelta(minutes=30)
 CREATED = int((NOW - timedelta(minutes=10)).timestamp())
@@ -329,8 +329,8 @@ def test_no_open_id_is_starved(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- lists
 
 
-def listed(account: Account, names: Sequence[str], **settings: Any) -> list[Entry]:
-    found: list[Entry]
+def listed(account: Account, names: Sequence[str], **settings: Any) -> list[SuppressionEntry]:
+    found: list[SuppressionEntry]
     found, _ = ask(account, "listed", names, **settings)
     return found
 
@@ -343,13 +343,15 @@ def test_lists() -> None:
     account.lists["unsubscribes"] = [{"created": CREATED, "email": "reader3@private.example"}]
     account.group = ["reader3@private.example", "Reader4@private.example", "nobody"]
     assert listed(account, ["unsubscribes", "bounces", "blocks"], asm_group=7) == [
-        Entry("bounces", "reader1@private.example", AT, "5.1.1"),
-        Entry("blocks", "reader2@private.example", AT, "4.0.0"),
-        Entry("unsubscribes", "reader3@private.example", AT),
-        Entry("unsubscribes", "reader4@private.example", NOW),
-        Entry("unsubscribes", "nobody", NOW),  # whoever imports counts what cannot be read
+        SuppressionEntry("bounces", "reader1@private.example", AT, "5.1.1"),
+        SuppressionEntry("blocks", "reader2@private.example", AT, "4.0.0"),
+        SuppressionEntry("unsubscribes", "reader3@private.example", AT),
+        SuppressionEntry("unsubscribes", "reader4@private.example", NOW),
+        SuppressionEntry("unsubscribes", "nobody", NOW),  # whoever imports counts what cannot be read
     ]
-    assert listed(account, ["bounces"]) == [Entry("bounces", "reader1@private.example", AT, "5.1.1")]
+    assert listed(account, ["bounces"]) == [
+        SuppressionEntry("bounces", "reader1@private.example", AT, "5.1.1")
+    ]
     assert len(listed(account, ["unsubscribes"])) == 1
 
 
@@ -444,10 +446,10 @@ REFUSALS: list[tuple[Handler, type[CommcastError], str]] = [
     (http.answer(200, "<html>"), TryAgain, "no sense"),
     (http.answer(200, "[" * 100_000), TryAgain, "no sense"),
     (http.answer(200, "7"), TryAgain, "no sense"),
-    (http.reset, TryAgain, Trouble.LOST.words),
-    (http.half(200, b"[]"), TryAgain, Trouble.LOST.words),
-    (http.garbage, TryAgain, Trouble.GARBAGE.words),
-    (http.endless, TryAgain, Trouble.GARBAGE.words),
+    (http.reset, TryAgain, NoAnswer.LOST.words),
+    (http.half(200, b"[]"), TryAgain, NoAnswer.LOST.words),
+    (http.garbage, TryAgain, NoAnswer.GARBAGE.words),
+    (http.endless, TryAgain, NoAnswer.GARBAGE.words),
 ]
 
 
@@ -484,7 +486,7 @@ def test_nobody_listens() -> None:
         async with http.nobody() as url, SendGridRecords(provider(url), KEY, clock) as records:
             await records.scopes()
 
-    with pytest.raises(TryAgain, match=Trouble.UNREACHABLE.words):
+    with pytest.raises(TryAgain, match=NoAnswer.UNREACHABLE.words):
         asyncio.run(scenario())
 
 

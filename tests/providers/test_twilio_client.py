@@ -10,9 +10,9 @@ import pytest
 from commcast.errors import ConfigError
 from commcast.providers.twilio.adapter import TwilioAdapter
 from commcast.providers.twilio.client import Credentials, TwilioClient
-from tests.adapters.contract import collect
-from tests.adapters.http_standins import HttpStandIn, answer
-from tests.adapters.twilio_standin import ACCOUNT, CREDENTIALS, GOOD, TOKEN, clock, provider, texts
+from tests.providers.contract import collect
+from tests.support.servers.http import HttpStandIn, answer
+from tests.support.servers.twilio import ACCOUNT, CREDENTIALS, GOOD, TOKEN, clock, provider, texts
 
 GIVEN = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_AUTH_TOKEN": TOKEN}
 KEYED = {"TWILIO_ACCOUNT_SID": ACCOUNT, "TWILIO_API_KEY": "SK" + "1b" * 16, "TWILIO_API_SECRET": "hush"}

@@ -20,11 +20,11 @@ from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
 from commcast.providers.base import Asked, Records, Refused, Seen, Sighting
 from commcast.providers.twilio.client import Credentials
-from commcast.providers.twilio.records import Account, TwilioRecords
-from tests.adapters import http_standins as standins
-from tests.adapters.contract import BOUNDED
-from tests.adapters.http_standins import Exchange, Handler, HttpStandIn, Writer, answer
-from tests.adapters.twilio_standin import (
+from commcast.providers.twilio.records import TwilioAccount, TwilioRecords
+from tests.providers.contract import BOUNDED
+from tests.support.servers import http as standins
+from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer, answer
+from tests.support.servers.twilio import (
     ACCOUNT,
     CREDENTIALS,
     NOW,
@@ -590,7 +590,7 @@ def test_an_api_key_is_named() -> None:
 
 def test_an_untrusted_certificate_needs_a_person(tmp_path: Any) -> None:
     """No other try makes it trusted."""
-    from tests.adapters.servers import make_certificate
+    from tests.support.servers.http import make_certificate
 
     server = HttpStandIn(Twilio(), tls=make_certificate(tmp_path).server_context())
 
@@ -631,7 +631,7 @@ def test_a_failure_ends_the_other_questions() -> None:
 def test_the_account() -> None:
     """Its state, its kind and its name, which holds no address."""
     found = asking(Twilio(), lambda records: records.account())
-    assert found == Account("active", "Full", "* Account")
+    assert found == TwilioAccount("active", "Full", "* Account")
 
 
 def test_a_hostile_account() -> None:

@@ -9,9 +9,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from commcast.report.documents import as_document
 from commcast.report.figures import Kept, figures_of, gaps, is_night
-from commcast.report.output import as_document
-from commcast.report.story import NightTexts, Pledge, Shape, Stage, Story, Telling, Texts
+from commcast.report.story import NightTexts, Pledge, Shape, Story, StoryUpdate, Telling, Texts
 from commcast.report.trend import Per, trend_document, trend_headline, trend_of
 from commcast.report.words import clock_of, headline, subject, tables
 
@@ -24,9 +24,9 @@ def at(minutes: float) -> datetime:
     return BEGAN + timedelta(minutes=minutes)
 
 
-def stage(number: int, minutes: float, status: str = "investigating", **more: object) -> Stage:
+def stage(number: int, minutes: float, status: str = "investigating", **more: object) -> StoryUpdate:
     values: dict[str, object] = {"severity": 1, "is_end": status in {"resolved", "retracted"}, **more}
-    return Stage(number, at(minutes), at(minutes), status, **values)  # type: ignore[arg-type]
+    return StoryUpdate(number, at(minutes), at(minutes), status, **values)  # type: ignore[arg-type]
 
 
 def telling(number: int, minutes: float, shape: Shape = Shape.UPDATE, audience: str = "customers") -> Telling:
@@ -47,7 +47,7 @@ def pledge(
 def story(
     tellings: Sequence[Telling] = (),
     pledges: Sequence[Pledge] = (),
-    stages: Sequence[Stage] = (stage(1, 10),),
+    stages: Sequence[StoryUpdate] = (stage(1, 10),),
     now: float = 600,
 ) -> Story:
     return Story(
@@ -233,7 +233,7 @@ def test_what_is_open_says_so_behind_its_time_and_zone() -> None:
     assert subject(figures, clock_of(figures, UTC_ZONE)).endswith("21 Nov 2026, 09:00 UTC, not over yet")
 
 
-def expected(*more: Stage) -> Story:
+def expected(*more: StoryUpdate) -> Story:
     """Return what was said to be coming at 9:10, and then `more`; nobody wrote when it began."""
     tellings = [telling(1, 10), telling(2, 3000)]
     known = story(tellings, stages=[stage(1, 10, "expected"), *more], now=5000)

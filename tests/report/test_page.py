@@ -12,13 +12,13 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import Browser
 
+from commcast.report.documents import as_page, trend_page
 from commcast.report.figures import Figures, figures_of
-from commcast.report.output import as_page, trend_page
 from commcast.report.reading import read_story
 from commcast.report.story import Shape
 from commcast.report.trend import Per, trend_of
-from tests.report.browsing import Scheme, chromium, shown
-from tests.report.nights import clock, night_of_pay7
+from tests.support.browser import Scheme, chromium, shown
+from tests.support.scenario import clock, night_of_pay7
 
 BERLIN = ZoneInfo("Europe/Berlin")
 HOSTILE = (

@@ -10,23 +10,23 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event, insert, text, update
 
-from commcast.ledger import schema
-from commcast.ledger.schema import stamp
+from commcast.ledger import tables as schema
 from commcast.ledger.store import Ledger
+from commcast.ledger.tables import stamp
 from commcast.report.figures import Figures, Kept, figures_of
 from commcast.report.reading import read_stories, read_story
 from commcast.report.story import Shape, Story
-from tests.report.nights import BEGAN, FIRST, Night, clock, night_of_pay7
+from tests.support.scenario import BEGAN, FIRST, ReportedNight, clock, night_of_pay7
 
 
-def story_of(night: Night) -> Story:
+def story_of(night: ReportedNight) -> Story:
     with night.bench.ledger.read() as connection:
         story = read_story(connection, "pay7", clock("18:00"))
     assert story is not None
     return story
 
 
-def figures_after(night: Night) -> Figures:
+def figures_after(night: ReportedNight) -> Figures:
     return figures_of(story_of(night), sms_price=0.0712)
 
 
@@ -82,7 +82,7 @@ def test_shapes_tell_what_a_message_was(tmp_path: Path) -> None:
 
 def test_a_promise_is_kept_reader_by_reader(tmp_path: Path) -> None:
     """Three of twelve get the second update after the promise of the first, two never."""
-    night = Night(tmp_path)
+    night = ReportedNight(tmp_path)
     night.say("10:01", **FIRST)
     night.say("10:19", nothing_new="We look on.")
     d = schema.delivery
@@ -105,7 +105,7 @@ def test_a_promise_is_kept_reader_by_reader(tmp_path: Path) -> None:
 
 
 def test_who_opted_out_since_was_owed_nothing(tmp_path: Path) -> None:
-    night = Night(tmp_path, customers=2)
+    night = ReportedNight(tmp_path, customers=2)
     night.say("10:01", **FIRST)
     with night.bench.ledger.write() as connection:
         connection.execute(
@@ -124,7 +124,7 @@ def test_who_opted_out_since_was_owed_nothing(tmp_path: Path) -> None:
 
 def test_a_text_that_states_no_time_promises_none(tmp_path: Path) -> None:
     """Everybody has mail besides: the readers of a promise are those of the mails."""
-    night = Night(tmp_path)
+    night = ReportedNight(tmp_path)
     night.say("10:01", **FIRST)
     promise = next(each for each in figures_after(night).promises if each.audience == "customers")
     assert promise.readers == 12
@@ -132,7 +132,7 @@ def test_a_text_that_states_no_time_promises_none(tmp_path: Path) -> None:
 
 def test_a_text_promises_for_itself_to_who_gets_no_mail(tmp_path: Path) -> None:
     """Texts come every two hours at the latest: that is another promise than the one of the mails."""
-    night = Night(tmp_path, rows=(",+4915112999999,Only Text",))
+    night = ReportedNight(tmp_path, rows=(",+4915112999999,Only Text",))
     night.say("10:01", **FIRST)
     night.say("10:19", nothing_new="We look on.")
     night.say(
@@ -149,7 +149,7 @@ def test_a_text_promises_for_itself_to_who_gets_no_mail(tmp_path: Path) -> None:
 
 
 def test_what_a_person_settled_later_was_heard_when_it_was_handed_over(tmp_path: Path) -> None:
-    night = Night(tmp_path, customers=1)
+    night = ReportedNight(tmp_path, customers=1)
     night.say("10:01", **FIRST)
     with night.bench.ledger.write() as connection:
         row = connection.execute(
@@ -168,7 +168,7 @@ def test_what_a_person_settled_later_was_heard_when_it_was_handed_over(tmp_path:
 
 
 def test_nothing_was_said_of_what_was_only_released(tmp_path: Path) -> None:
-    night = Night(tmp_path, customers=0)
+    night = ReportedNight(tmp_path, customers=0)
     with night.bench.ledger.read() as connection:
         assert read_story(connection, "pay7", clock("18:00")) is None
 

@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.config.settings import Config
-from commcast.model.incident import Incident, Kind, Recipient, Status, Timeframe, Update, Window, Words
+from commcast.model.incident import (
+    AudienceWords,
+    Incident,
+    Kind,
+    Recipient,
+    Status,
+    Timeframe,
+    Update,
+    Window,
+)
 from commcast.rendering.context import NO_OCCASION, Occasion, build_context, recipient_values
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -176,7 +185,7 @@ def test_a_context_survives_json_unchanged(status: Status) -> None:
 
 
 def test_an_audience_reads_its_own_words_about_the_same_facts() -> None:
-    told = update(words={"support": Words(issue="Card revenue is down 40%.")})
+    told = update(words={"support": AudienceWords(issue="Card revenue is down 40%.")})
     other = context(told, audience="support")["update"]
     assert (other["issue"], other["resolution"]) == ("Card revenue is down 40%.", "We roll back.")
     assert context(told)["update"]["issue"] == "Some customers see an error."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from commcast.rendering.fields import Fields, fields_used
-from tests.wording.made_templates import FILES
+from tests.support.templates import FILES
 
 PARTS = {"user:p1.j2": "{{ recipient.x }}", "user:p2.j2": "{% set value = 1 %}{{ recipient.x }}"}
 

@@ -9,7 +9,7 @@ import pytest
 from commcast.model.incident import Channel, Status, View
 from commcast.rendering.render import EmailContent, Renderer, SmsContent
 from commcast.rendering.templates import Templates, shipped_templates
-from tests.template_contexts import AUDIENCES, PUBLIC, full, moment
+from tests.support.values import AUDIENCES, PUBLIC, full, moment
 
 SHIPPED = Templates(None, shipped_templates())
 QUOTE = {"at": moment("10:05", "09:05"), "wrong": "3 <hours>", "right": "30 & minutes"}

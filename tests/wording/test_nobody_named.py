@@ -23,7 +23,7 @@ from commcast.model.incident import (
 from commcast.rendering.context import NO_OCCASION, Occasion, build_context, recipient_values
 from commcast.rendering.render import Renderer
 from commcast.rendering.templates import Templates, Wording, shipped_templates
-from tests.stories import AT, config_of, incident_of, update_of
+from tests.support.values import AT, config_of, incident_of, update_of
 
 CHANNELS = ("email", "sms")
 CONFIG = config_of(

@@ -13,17 +13,7 @@ from jinja2 import Environment, nodes
 from commcast.model.incident import END_STATUSES, MAINTENANCE_STATUSES, Channel, Status, View
 from commcast.rendering.render import EmailContent, Renderer, SmsContent
 from commcast.rendering.templates import Templates, Wording, shipped_templates
-from tests.template_contexts import (
-    AUDIENCES,
-    ENDS,
-    MAINTENANCE,
-    PHASES,
-    PUBLIC,
-    Context,
-    full,
-    minimal,
-    moment,
-)
+from tests.support.values import AUDIENCES, ENDS, MAINTENANCE, PHASES, PUBLIC, Context, full, minimal, moment
 
 ONGOING = tuple(status for status in PHASES if status not in ENDS)
 EVERY = [(audience, status) for audience in AUDIENCES for status in PHASES]

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from commcast.ledger.schema import metadata
+from commcast.ledger.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -12,7 +12,7 @@ from typing import Self
 
 from commcast.config.settings import SendGridProvider
 from commcast.model.incident import Channel
-from commcast.model.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind
+from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind
 from commcast.providers.http import HttpAnswer
 from commcast.providers.sendgrid.client import SendGridClient, checked_key
 from commcast.providers.sendgrid.outcomes import judge, named, outcomes
@@ -48,7 +48,7 @@ class SendGridAdapter:
         self._provider, self._clock = provider, clock
         self._timeout = provider.timeout.total_seconds()
         self._client = SendGridClient(provider.base_url, checked_key(key), self._timeout)
-        self._standing = _Standing()
+        self._history = _Standing()
         self._turns = Turns(self.connections)
         self._building = asyncio.Lock()
 
@@ -68,7 +68,7 @@ class SendGridAdapter:
         """Begin no further request, also of a `send` that is under way."""
         self._turns.halt()
 
-    async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+    async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
         """Yield one outcome a mail. After an answer that is neither yes nor a refusal the rest is not tried.
 
         Nothing is asked twice but what SendGrid surely took nothing of: a refused request, in parts.
@@ -83,15 +83,15 @@ class SendGridAdapter:
                 for outcome in told:
                     yield outcome
 
-    async def _alone(self, item: HandOver) -> list[Outcome]:
+    async def _alone(self, item: Delivery) -> list[Outcome]:
         return [outcome async for outcome in self._hand_over([item])]
 
-    async def _hand_over(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+    async def _hand_over(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
         last_begin = asyncio.get_running_loop().time() + self.deadline - self._timeout
         made, unsendable = await self._requests(batch)
         for each in unsendable:
             yield each
-        course = _Course(list(reversed(made)), self._standing)
+        course = _Course(list(reversed(made)), self._history)
         while course.waiting:
             request = course.waiting.pop()
             answer = await self._ask(request, course, last_begin)
@@ -102,7 +102,7 @@ class SendGridAdapter:
             for each in found:
                 yield each
 
-    async def _requests(self, batch: Sequence[HandOver]) -> tuple[list[Request], list[Outcome]]:
+    async def _requests(self, batch: Sequence[Delivery]) -> tuple[list[Request], list[Outcome]]:
         """Make the requests in a thread, one batch at a time: threads that compute hold up the event loop."""
         async with self._building:
             if not self._turns.is_halted:
@@ -136,7 +136,7 @@ class _Course:
     """How one `send` goes. `waiting` ends with the next request; `rest` is what befalls all that wait."""
 
     waiting: list[Request]
-    standing: _Standing
+    history: _Standing
     rest: Outcome | None = None
 
     def heed(self, request: Request, answer: HttpAnswer, now: datetime) -> list[Outcome]:
@@ -146,7 +146,7 @@ class _Course:
         found = outcomes(request.deliveries, answer, now)
         first = found[0]
         if first.kind is OutcomeKind.ACCEPTED:
-            self.standing.accepts = True
+            self.history.accepts = True
         elif first.kind is OutcomeKind.NOT_TAKEN:
             self.rest = first
         else:
@@ -177,9 +177,9 @@ class _Course:
             self.waiting += [request.part(range(count // 2, count)), request.part(range(count // 2))]
             return []
         is_doubtful = found.beyond or not found.readers
-        self.standing.doubts += is_doubtful
+        self.history.doubts += is_doubtful
         refused = found.readers or {0}
-        if is_doubtful and not self.standing.accepts:
+        if is_doubtful and not self.history.accepts:
             # Nobody is refused for good by what may be our fault: they are asked about again.
             return self._doubt(request, refused, answer)
         if len(refused) < count:
@@ -188,7 +188,7 @@ class _Course:
 
     def _doubt(self, request: Request, refused: Collection[int], answer: HttpAnswer) -> list[Outcome]:
         """Return the outcomes of a refusal that may be due to us as well as to a reader."""
-        if self.standing.doubts >= FIRST_DOUBTS:
+        if self.history.doubts >= FIRST_DOUBTS:
             self.end(Blame.ACCOUNT, f"SendGrid refuses whatever it is handed ({answer.status})")
             return self.untried(request.deliveries)
         others = [index for index in range(len(request.deliveries)) if index not in refused]

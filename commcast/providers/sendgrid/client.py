@@ -25,7 +25,7 @@ import sendgrid
 
 from commcast.config.settings import CONFIG_NAME
 from commcast.errors import Fault, ProviderError
-from commcast.providers.http import LONGEST_BODY, HttpAnswer, Trouble
+from commcast.providers.http import LONGEST_BODY, HttpAnswer, NoAnswer
 
 _PIECE = 1 << 16
 _DIAL = 10.0  # seconds for one address of the server: a dead IPv6 route leaves time for the next address
@@ -39,7 +39,7 @@ class _TooLongError(http.client.HTTPException):
     """The answer is longer than any that makes sense."""
 
 
-class Line:
+class CuttableConnection:
     """One request's connection, as the thread that speaks on it and the loop that may cut it both see it.
 
     After `cut` no first byte leaves.
@@ -136,7 +136,7 @@ class _Reply:
 class Handler(urllib.request.AbstractHTTPHandler):
     """Opens http and https over a line; `trust` gives the authorities."""
 
-    def __init__(self, line: Line, trust: Callable[[], ssl.SSLContext]) -> None:
+    def __init__(self, line: CuttableConnection, trust: Callable[[], ssl.SSLContext]) -> None:
         super().__init__(debuglevel=0)
         self._line, self._trust = line, trust
 
@@ -174,7 +174,7 @@ class _Connection(http.client.HTTPConnection):
     response_class = _Response
     _create_connection: Callable[..., socket.socket]
 
-    def __init__(self, line: Line, host: str, **settings: Any) -> None:
+    def __init__(self, line: CuttableConnection, host: str, **settings: Any) -> None:
         super().__init__(host, **settings)
         self._line, self._is_open = line, False
         self._create_connection = self._dial
@@ -231,17 +231,17 @@ _KEY = re.compile(r"[!-~]{1,500}")
 # At DEBUG it logs each request's key and payload. A filter, since logging.config switches loggers on again.
 _logger = logging.getLogger("python_http_client.client")
 # The first line that fits counts; what none fits is garbage.
-_BEFORE: tuple[tuple[type[Exception], Trouble], ...] = (
-    (socket.gaierror, Trouble.UNRESOLVED),
-    (UnicodeError, Trouble.UNRESOLVED),  # a name that cannot even be asked for
-    (ssl.SSLCertVerificationError, Trouble.CERTIFICATE),
-    (ssl.SSLError, Trouble.HANDSHAKE),
-    (OSError, Trouble.UNREACHABLE),
+_BEFORE: tuple[tuple[type[Exception], NoAnswer], ...] = (
+    (socket.gaierror, NoAnswer.UNRESOLVED),
+    (UnicodeError, NoAnswer.UNRESOLVED),  # a name that cannot even be asked for
+    (ssl.SSLCertVerificationError, NoAnswer.CERTIFICATE),
+    (ssl.SSLError, NoAnswer.HANDSHAKE),
+    (OSError, NoAnswer.UNREACHABLE),
 )
-_AFTERWARDS: tuple[tuple[type[Exception], Trouble], ...] = (
-    (TimeoutError, Trouble.SILENCE),
-    (OSError, Trouble.LOST),
-    (http.client.IncompleteRead, Trouble.LOST),
+_AFTERWARDS: tuple[tuple[type[Exception], NoAnswer], ...] = (
+    (TimeoutError, NoAnswer.SILENCE),
+    (OSError, NoAnswer.LOST),
+    (http.client.IncompleteRead, NoAnswer.LOST),
 )
 
 
@@ -268,7 +268,7 @@ class SendGridClient:
     def __init__(self, base_url: str, key: str, timeout: float) -> None:
         _logger.addFilter(_mute)
         self._base_url, self._key, self._timeout = base_url, checked_key(key), timeout
-        self._open: dict[Line, asyncio.Future[HttpAnswer]] = {}
+        self._open: dict[CuttableConnection, asyncio.Future[HttpAnswer]] = {}
 
     async def post_mail(self, body: dict[str, Any]) -> HttpAnswer:
         """Hand over one mail/send request, once."""
@@ -289,18 +289,18 @@ class SendGridClient:
         for line, answer in tuple(self._open.items()):
             sent = line.cut()
             if not answer.done():
-                answer.set_result(HttpAnswer(trouble=Trouble.LOST, sent=sent))
+                answer.set_result(HttpAnswer(trouble=NoAnswer.LOST, sent=sent))
 
     async def _ask(self, call: Callable[[Any], Any]) -> HttpAnswer:
         loop = asyncio.get_running_loop()
-        line, answer = Line(), loop.create_future()
+        line, answer = CuttableConnection(), loop.create_future()
         self._open[line] = answer
         # A thread a request, and a daemon: a pool's threads would be waited for when the program ends.
         work = functools.partial(self._work, call, line, loop, answer)
         threading.Thread(target=work, name="sendgrid", daemon=True).start()
         try:
             await asyncio.wait([answer], timeout=self._timeout)
-            return answer.result() if answer.done() else HttpAnswer(trouble=Trouble.SILENCE, sent=line.cut())
+            return answer.result() if answer.done() else HttpAnswer(trouble=NoAnswer.SILENCE, sent=line.cut())
         finally:
             line.cut()
             answer.cancel()
@@ -309,7 +309,7 @@ class SendGridClient:
     def _work(
         self,
         call: Callable[[Any], Any],
-        line: Line,
+        line: CuttableConnection,
         loop: asyncio.AbstractEventLoop,
         answer: asyncio.Future[HttpAnswer],
     ) -> None:
@@ -321,14 +321,14 @@ class SendGridClient:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
             loop.call_soon_threadsafe(settle)
 
-    def _answered(self, call: Callable[[Any], Any], line: Line) -> HttpAnswer:
+    def _answered(self, call: Callable[[Any], Any], line: CuttableConnection) -> HttpAnswer:
         api = sendgrid.SendGridAPIClient(api_key=self._key, host=self._base_url)
         opener = opener_of(Handler(line, lambda: self._trust))
         api.client = Client(opener, self._base_url, api.client.request_headers, self._timeout)
         try:
             reply = call(api.client)
         except CutError:
-            return HttpAnswer(trouble=Trouble.LOST, sent=False)
+            return HttpAnswer(trouble=NoAnswer.LOST, sent=False)
         except Exception as error:
             # Whatever a server makes the HTTP library stumble over; what fails before is a fault of ours.
             if not line.sent and not isinstance(error, (OSError, http.client.HTTPException, UnicodeError)):
@@ -343,10 +343,10 @@ class SendGridClient:
         return ssl.create_default_context()
 
 
-def _trouble(error: Exception, sent: bool) -> Trouble:
+def _trouble(error: Exception, sent: bool) -> NoAnswer:
     cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
     kinds = _AFTERWARDS if sent else _BEFORE
-    return next((trouble for kind, trouble in kinds if isinstance(cause, kind)), Trouble.GARBAGE)
+    return next((trouble for kind, trouble in kinds if isinstance(cause, kind)), NoAnswer.GARBAGE)
 
 
 def _settle(answer: asyncio.Future[HttpAnswer], found: HttpAnswer | None, error: Exception | None) -> None:

@@ -15,8 +15,8 @@ from commcast.config.settings import SendGridProvider
 from commcast.model.message import (
     Blame,
     CalendarFile,
+    Delivery,
     Email,
-    HandOver,
     Mailbox,
     Outcome,
     OutcomeKind,
@@ -110,7 +110,7 @@ _OFF = {"enable": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReaderView:
     """What one reader sees of a mail."""
 
     subject: str
@@ -119,7 +119,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class SplitEmail:
     """One mail taken apart: what all mails of a request share, and what is one reader's own.
 
     `cut` is set where these words are surely what the cut gives with the reader's `own` texts.
@@ -128,7 +128,7 @@ class Letter:
     delivery: int
     frame: str  # JSON
     person: dict[str, Any]
-    reading: Reading
+    reading: ReaderView
     cut: Cut | None
     own: tuple[str, ...]
 
@@ -142,7 +142,7 @@ class Letter:
         return self.frame, self.reading.text.count("\n"), _line_count(self.reading.html)
 
 
-def letter_of(item: HandOver, provider: SendGridProvider, frames: dict[object, str]) -> Letter | Outcome:
+def letter_of(item: Delivery, provider: SendGridProvider, frames: dict[object, str]) -> SplitEmail | Outcome:
     """Return the letter of a mail, or the outcome that it has at once. `frames` are those made so far."""
     email = item.message
     if not isinstance(email, Email):
@@ -157,16 +157,16 @@ def letter_of(item: HandOver, provider: SendGridProvider, frames: dict[object, s
         return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, words, blame=Blame.ACCOUNT)
     cut, own = cut_of(email) or (None, ())
     if cut:
-        reading = Reading(email.subject, email.text, email.html)
+        reading = ReaderView(email.subject, email.text, email.html)
     else:
-        reading = Reading(one_line(email.subject), _unbroken(email.text), _unbroken(email.html))
+        reading = ReaderView(one_line(email.subject), _unbroken(email.text), _unbroken(email.html))
     try:
         person = _person(email)
         if not reading.subject or not reading.text:
             raise ValueError("the mail has no subject or no text")
     except ValueError as error:
         return Outcome(item.delivery, OutcomeKind.REJECTED, str(error))
-    return Letter(item.delivery, frames[shared], person, reading, cut, own)
+    return SplitEmail(item.delivery, frames[shared], person, reading, cut, own)
 
 
 def _frame(email: Email, provider: SendGridProvider) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from commcast.config.settings import SendGridProvider
 from commcast.errors import TryAgain
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
-from commcast.providers.base import Asked, Entry, Refused, Seen, Sighting
-from commcast.providers.http import HttpAnswer, Trouble
+from commcast.providers.base import Asked, Refused, Seen, Sighting, SuppressionEntry
+from commcast.providers.http import HttpAnswer, NoAnswer
 from commcast.providers.sendgrid.client import OWN_ID, SendGridClient, checked_key
 from commcast.recipients.addresses import normalise_email
 
@@ -105,7 +105,7 @@ class SendGridRecords:
                 if (told := _told(message, open_id)) is not None:
                     yield told
 
-    async def listed(self, names: Collection[str]) -> AsyncIterator[Entry]:
+    async def listed(self, names: Collection[str]) -> AsyncIterator[SuppressionEntry]:
         """Yield who is on the lists "bounces", "blocks" or "unsubscribes", each address once a list.
 
         Who has left our unsubscribe group counts as unsubscribed. Entries without a date are dated now.
@@ -154,11 +154,11 @@ class SendGridRecords:
         path = ("asm", "groups", str(self._group), "suppressions")
         return _list(_json(await self._read(path, {}, "the unsubscribe group", "asm.groups.read")))
 
-    def _entry(self, name: str, row: Mapping[str, Any]) -> Entry | None:
+    def _entry(self, name: str, row: Mapping[str, Any]) -> SuppressionEntry | None:
         # What we cannot read is passed on as it stands, so that whoever imports can count it.
         address = _key(row.get("email")) or str(row.get("email") or "")[:_LONGEST_ADDRESS]
         at = _moment(row.get("created")) or self._clock()
-        return Entry(name, address, at, _code(row)) if address else None
+        return SuppressionEntry(name, address, at, _code(row)) if address else None
 
     def _by_turns(self, open_ids: Collection[str]) -> list[str]:
         """Return the ids that can be asked for, beginning elsewhere each minute: none is starved."""
@@ -185,7 +185,7 @@ class SendGridRecords:
 
 def _checked(answer: HttpAnswer, what: str, scope: str) -> HttpAnswer:
     """Return a good answer. Raises Refused or TryAgain for any other."""
-    if answer.trouble is Trouble.CERTIFICATE:
+    if answer.trouble is NoAnswer.CERTIFICATE:
         raise Refused(
             "SendGrid's certificate is not trusted; look at base_url and this machine's authorities"
         )

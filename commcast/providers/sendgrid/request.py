@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from commcast.config.settings import SendGridProvider
-from commcast.model.message import HandOver, Outcome, OutcomeKind
-from commcast.providers.sendgrid.letter import Cut, Letter, Reading, letter_of
+from commcast.model.message import Delivery, Outcome, OutcomeKind
+from commcast.providers.sendgrid.letter import Cut, ReaderView, SplitEmail, letter_of
 
 # SendGrid's mail/send: at most 1,000 personalizations, under 30 MB, 10,000 bytes of substitutions a person.
 MOST_READERS = 1000
@@ -38,7 +38,7 @@ class Request:
 
 
 def requests(
-    batch: Sequence[HandOver],
+    batch: Sequence[Delivery],
     provider: SendGridProvider,
     draw: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> tuple[list[Request], list[Outcome]]:
@@ -48,7 +48,7 @@ def requests(
     no incident text can name it.
     """
     refused: list[Outcome] = []
-    alike: dict[tuple[str, int, int], list[Letter]] = defaultdict(list)
+    alike: dict[tuple[str, int, int], list[SplitEmail]] = defaultdict(list)
     frames: dict[object, str] = {}
     for item in batch:
         letter = letter_of(item, provider, frames)
@@ -63,20 +63,20 @@ def requests(
     return made, refused
 
 
-def expand(body: Mapping[str, Any], index: int) -> Reading:
+def expand(body: Mapping[str, Any], index: int) -> ReaderView:
     """Return what the reader of a personalization will see, as SendGrid's substitution makes it."""
     own = body["personalizations"][index].get("substitutions", {})
     content = {part["type"]: part["value"] for part in body["content"]}
     parts = [body["subject"], content["text/plain"], content.get("text/html", "")]
     for tag, value in own.items():
         parts = [part.replace(tag, value) for part in parts]
-    return Reading(*parts)
+    return ReaderView(*parts)
 
 
-def _groups(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
+def _groups(letters: Sequence[SplitEmail]) -> Iterator[list[SplitEmail]]:
     """Yield the letters in groups in which no address stands twice, and none is too large."""
     times: Counter[str] = Counter()
-    rounds: dict[int, list[Letter]] = defaultdict(list)
+    rounds: dict[int, list[SplitEmail]] = defaultdict(list)
     for letter in letters:
         address = letter.address
         rounds[times[address]].append(letter)
@@ -87,10 +87,10 @@ def _groups(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
 
 
 def _make(
-    letters: Sequence[Letter], draw: Callable[[], str], made: list[Request], refused: list[Outcome]
+    letters: Sequence[SplitEmail], draw: Callable[[], str], made: list[Request], refused: list[Outcome]
 ) -> None:
     """Make the requests for letters of one shape."""
-    by_cut: dict[Cut | None, list[Letter]] = defaultdict(list)
+    by_cut: dict[Cut | None, list[SplitEmail]] = defaultdict(list)
     for letter in letters:
         by_cut[letter.cut].append(letter)
     if len(by_cut) > 1:
@@ -103,21 +103,21 @@ def _make(
 
 
 def _make_alike(
-    letters: Sequence[Letter], draw: Callable[[], str], made: list[Request], refused: list[Outcome]
+    letters: Sequence[SplitEmail], draw: Callable[[], str], made: list[Request], refused: list[Outcome]
 ) -> None:
     """Make the requests for letters that were cut at the same places, or that nobody cut."""
     by_tags = letters[0].cut is not None and len(letters) > 1
     request, right = (_tagged if by_tags else _merged_right)(letters, draw)
     _keep(request if len(right) == len(letters) else request.part(right), made, refused)
     # Whom substitution would not give these very words gets them as they are, with those of the same words.
-    literal: dict[Reading, list[Letter]] = defaultdict(list)
+    literal: dict[ReaderView, list[SplitEmail]] = defaultdict(list)
     for index in sorted(set(range(len(letters))).difference(right)):
         literal[letters[index].reading].append(letters[index])
     for group in literal.values():
         _keep(_merged(group, draw), made, refused)
 
 
-def _tagged(letters: Sequence[Letter], draw: Callable[[], str]) -> tuple[Request, list[int]]:
+def _tagged(letters: Sequence[SplitEmail], draw: Callable[[], str]) -> tuple[Request, list[int]]:
     """Return one request for letters that were cut at the same places, and whom it gives their very words.
 
     Each letter's words are known to be what its cut gives with its own texts. No text holds a tag, so that
@@ -129,13 +129,13 @@ def _tagged(letters: Sequence[Letter], draw: Callable[[], str]) -> tuple[Request
     mark = _mark([own, *cut.literals], draw)
     tags = [f"{mark}{place}-" for place in range(cut.places)]
     substitutions = [dict(zip(tags, letter.own, strict=True)) for letter in letters]
-    request = _request(letters, Reading(*cut.filled(tags)), substitutions)
+    request = _request(letters, ReaderView(*cut.filled(tags)), substitutions)
     if expand(request.body, 0) != letters[0].reading:
         return request, []
     return request, [index for index, values in enumerate(substitutions) if _is_short(values)]
 
 
-def _merged_right(letters: Sequence[Letter], draw: Callable[[], str]) -> tuple[Request, list[int]]:
+def _merged_right(letters: Sequence[SplitEmail], draw: Callable[[], str]) -> tuple[Request, list[int]]:
     """Return the letters merged line by line, and whom the request gives their very words."""
     request = _merged(letters, draw)
     people = request.body["personalizations"]
@@ -173,7 +173,7 @@ def _is_small(body: Mapping[str, Any]) -> bool:
     return people + shared < LARGEST_REQUEST or len(json.dumps(body)) < LARGEST_REQUEST
 
 
-def _merged(letters: Sequence[Letter], draw: Callable[[], str]) -> Request:
+def _merged(letters: Sequence[SplitEmail], draw: Callable[[], str]) -> Request:
     """Return one request: lines that are alike in all mails as they are, any other as a tag."""
     readings = [letter.reading for letter in letters]
     mark = _mark({part for each in readings for part in (each.subject, each.text, each.html)}, draw)
@@ -182,10 +182,10 @@ def _merged(letters: Sequence[Letter], draw: Callable[[], str]) -> Request:
         "\n".join(_lines([getattr(reading, part).split("\n") for reading in readings], mark, own))
         for part in ("subject", "text", "html")
     )
-    return _request(letters, Reading(subject, text, html), own)
+    return _request(letters, ReaderView(subject, text, html), own)
 
 
-def _request(letters: Sequence[Letter], shared: Reading, own: Sequence[Mapping[str, str]]) -> Request:
+def _request(letters: Sequence[SplitEmail], shared: ReaderView, own: Sequence[Mapping[str, str]]) -> Request:
     persons = [
         {**letter.person, "substitutions": values} if values else letter.person
         for letter, values in zip(letters, own, strict=True)

@@ -15,11 +15,11 @@ import aiosmtplib
 from commcast.config.settings import CONFIG_NAME, SmtpProvider
 from commcast.errors import Fault, ProviderError
 from commcast.model.incident import Channel
-from commcast.model.message import Email, HandOver, Outcome
+from commcast.model.message import Delivery, Email, Outcome
 from commcast.providers.smtp.dialogue import Dialogue
-from commcast.providers.smtp.letter import Batch, Letter, Talk
+from commcast.providers.smtp.letter import Batch, Conversation, Letter
 from commcast.providers.smtp.opening import Opening, close, name_of, offered, words_of
-from commcast.providers.smtp.outcomes import Answer, Stage, outcome
+from commcast.providers.smtp.outcomes import Answer, SmtpStage, outcome
 from commcast.providers.smtp.pipeline import Pipeline
 
 _CANCEL_AGAIN = 0.05  # seconds
@@ -41,10 +41,10 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Letter] = deque()
         self._fresh: deque[Letter] = deque()  # only for connections that nothing went over yet
-        self._talks: set[Talk] = set()
+        self._talks: set[Conversation] = set()
         # Sets that keep their order: who can take a letter.
-        self._idle: dict[Talk, None] = {}
-        self._roomy: dict[Talk, None] = {}
+        self._idle: dict[Conversation, None] = {}
+        self._roomy: dict[Conversation, None] = {}
         self._openings: set[asyncio.Task[None]] = set()
         # A letter that has its slot waits for nobody's opening: those that waited would go all at once.
         self._is_paced = bool(provider.per_second)
@@ -102,7 +102,7 @@ class Pool:
 
     # --- what the talks ask
 
-    def take(self, talk: Talk) -> Letter | None:
+    def take(self, talk: Conversation) -> Letter | None:
         return self._take(self._waiting, talk) if self._waiting else None
 
     def again(self, letter: Letter) -> None:
@@ -113,7 +113,7 @@ class Pool:
         else:
             self._fresh.append(letter)
 
-    def is_free(self, talk: Talk) -> None:
+    def is_free(self, talk: Conversation) -> None:
         self._roomy.pop(talk, None)
         letter = self.take(talk)
         if letter is not None:
@@ -121,10 +121,10 @@ class Pool:
         else:
             self._idle[talk] = None
 
-    def has_room(self, talk: Talk) -> None:
+    def has_room(self, talk: Conversation) -> None:
         self._roomy[talk] = None
 
-    def is_gone(self, talk: Talk) -> None:
+    def is_gone(self, talk: Conversation) -> None:
         self._talks.discard(talk)
         self._idle.pop(talk, None)
         self._roomy.pop(talk, None)
@@ -147,14 +147,14 @@ class Pool:
                 talk.give(letter)
         self._open()
 
-    def _take(self, queue: deque[Letter], talk: Talk) -> Letter | None:
+    def _take(self, queue: deque[Letter], talk: Conversation) -> Letter | None:
         """Return the next letter that this talk can hand over; answer those that nobody can."""
         while queue:
             letter = queue.popleft()
             if letter.due <= self._loop.time():
                 letter.not_begun()
             elif letter.needs_smtputf8 and not talk.offered.smtputf8:
-                letter.answered(Answer(Stage.MAIL, "missing"))
+                letter.answered(Answer(SmtpStage.MAIL, "missing"))
             else:
                 return letter
         return None
@@ -195,7 +195,7 @@ class Pool:
             close(client, cast(asyncio.WriteTransport, client.transport))
             return
         self._proved = True
-        talk: Talk
+        talk: Conversation
         if offered(client).pipelining:
             talk = Pipeline(self, client, self._timeout)
         else:
@@ -268,7 +268,7 @@ class SmtpAdapter:
         if self._pool is not None:
             self._pool.halt()
 
-    async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+    async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
         """Yield one outcome a mail, as answers come."""
         emails = [(item, item.message) for item in batch if isinstance(item.message, Email)]
         if len(emails) < len(batch):
@@ -281,7 +281,7 @@ class SmtpAdapter:
                 try:
                     pool.post(Letter.of(item, email, letters, due))
                 except ValueError as error:
-                    answer = Answer(Stage.MAIL, "unsendable", str(error))
+                    answer = Answer(SmtpStage.MAIL, "unsendable", str(error))
                     letters.tell(outcome(item.delivery, email, answer, user))
             async for each in letters.answers():
                 yield each

@@ -10,7 +10,7 @@ import aiosmtplib
 from commcast.model.message import OutcomeKind
 from commcast.providers.smtp.letter import PIECE, Batch, Feeder, Letter
 from commcast.providers.smtp.opening import close, name_of, offered, words_of
-from commcast.providers.smtp.outcomes import Answer, Stage, judge, reply_line
+from commcast.providers.smtp.outcomes import Answer, SmtpStage, judge, reply_line
 
 FINAL_DOT = b".\r\n"
 
@@ -20,7 +20,7 @@ class Dialogue:
 
     def __init__(self, feeder: Feeder, client: aiosmtplib.SMTP, timeout: float) -> None:
         self.offered = offered(client)
-        self.stage = Stage.MAIL
+        self.stage = SmtpStage.MAIL
         self._feeder, self._client, self._timeout = feeder, client, timeout
         self._transport = cast(asyncio.WriteTransport, client.transport)
         self._writer = _writer(client, self._transport)
@@ -79,13 +79,13 @@ class Dialogue:
 
     async def _transact(self, letter: Letter) -> aiosmtplib.SMTPResponse:
         if self._needs_reset:
-            self.stage = Stage.RESET
+            self.stage = SmtpStage.RESET
             await self._client.rset()
-        self.stage = Stage.MAIL
+        self.stage = SmtpStage.MAIL
         await self._command(b"MAIL", letter.from_line(self.offered.size))
-        self.stage = Stage.RCPT
+        self.stage = SmtpStage.RCPT
         await self._command(b"RCPT", letter.to_line())
-        self.stage = Stage.DATA
+        self.stage = SmtpStage.DATA
         await self._command(b"DATA", expect=3)
         return await self._write(letter.body)
 
@@ -100,7 +100,7 @@ class Dialogue:
         The library's `data` writes both at once, and raises the same error for a connection lost at DATA, in
         the body and after the dot; so the two steps are done here, with its protocol.
         """
-        self.stage = Stage.BODY
+        self.stage = SmtpStage.BODY
         protocol = self._client.protocol
         if protocol is None:
             raise aiosmtplib.SMTPServerDisconnected("Connection lost")
@@ -110,7 +110,7 @@ class Dialogue:
                 await self._writer.drain()
         if not protocol.is_connected:
             raise aiosmtplib.SMTPServerDisconnected("Connection lost")
-        self.stage = Stage.DOT  # first of all: from here on the dot may have left
+        self.stage = SmtpStage.DOT  # first of all: from here on the dot may have left
         protocol.write(FINAL_DOT)
         return await protocol.read_response(timeout=self._timeout)
 

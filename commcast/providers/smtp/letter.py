@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, Self
 
-from commcast.model.message import NOT_BEGUN, Email, HandOver, Outcome, OutcomeKind
+from commcast.model.message import NOT_BEGUN, Delivery, Email, Outcome, OutcomeKind
 from commcast.providers import mime
 from commcast.providers.smtp.outcomes import Answer, accepted, outcome
 
@@ -74,7 +74,7 @@ class Letter:
     due: float
 
     @classmethod
-    def of(cls, item: HandOver, email: Email, batch: Batch, due: float) -> Self:
+    def of(cls, item: Delivery, email: Email, batch: Batch, due: float) -> Self:
         """Raises ValueError where the message cannot be put into a mail."""
         body, sender = mime.wire(email), _sender(email.sender.address)
         return cls(item.delivery, email, sender, _address(email.to.address), body, batch, due)
@@ -129,7 +129,7 @@ class Offered:
     smtputf8: bool
 
 
-class Talk(Protocol):
+class Conversation(Protocol):
     """One open connection. It answers every letter that it was given, once."""
 
     offered: Offered
@@ -154,7 +154,7 @@ class Talk(Protocol):
 class Feeder(Protocol):
     """Where a talk gets its letters from."""
 
-    def take(self, talk: Talk) -> Letter | None:
+    def take(self, talk: Conversation) -> Letter | None:
         """Return the next letter that waits, for this talk to hand over."""
         ...
 
@@ -162,14 +162,14 @@ class Feeder(Protocol):
         """Take back a letter of which nothing was said yet; it goes over a fresh connection."""
         ...
 
-    def is_free(self, talk: Talk) -> None:
+    def is_free(self, talk: Conversation) -> None:
         """The talk has nothing to do: give it a letter when there is one."""
         ...
 
-    def has_room(self, talk: Talk) -> None:
+    def has_room(self, talk: Conversation) -> None:
         """A body is on its way, and an envelope may be sent behind it."""
         ...
 
-    def is_gone(self, talk: Talk) -> None:
+    def is_gone(self, talk: Conversation) -> None:
         """The talk's connection is closed, and all its letters are answered."""
         ...

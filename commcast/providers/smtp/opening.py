@@ -11,7 +11,7 @@ import aiosmtplib
 
 from commcast.config.settings import SmtpProvider
 from commcast.providers.smtp.letter import Offered
-from commcast.providers.smtp.outcomes import OPENING, Stage, reply_line
+from commcast.providers.smtp.outcomes import OPENING, SmtpStage, reply_line
 
 
 class MissingError(Exception):
@@ -25,7 +25,7 @@ class Opening:
         self._provider, self._password, self._context = provider, password, context
         self._client: aiosmtplib.SMTP | None = None
         self._transport: asyncio.WriteTransport | None = None
-        self.stage = Stage.CONNECT
+        self.stage = SmtpStage.CONNECT
 
     async def run(self) -> aiosmtplib.SMTP:
         """Return the client, ready for the first mail. Raises what `name_of` can name; then all is closed."""
@@ -60,7 +60,7 @@ class Opening:
         return client
 
     async def _greet(self, client: aiosmtplib.SMTP) -> None:
-        self.stage = Stage.HELLO
+        self.stage = SmtpStage.HELLO
         try:
             await client.ehlo()
         except aiosmtplib.SMTPHeloError as error:
@@ -69,7 +69,7 @@ class Opening:
             await client.helo()
 
     async def _encrypt(self, client: aiosmtplib.SMTP) -> None:
-        self.stage = Stage.TLS
+        self.stage = SmtpStage.TLS
         if not client.supports_extension("starttls"):
             raise MissingError
         await client.starttls()
@@ -78,7 +78,7 @@ class Opening:
 
     async def _login(self, client: aiosmtplib.SMTP) -> None:
         """Log in by one method: the library's `login` tries all, which is several failed logins at once."""
-        self.stage = Stage.AUTH
+        self.stage = SmtpStage.AUTH
         methods = {"plain": client.auth_plain, "login": client.auth_login, "cram-md5": client.auth_crammd5}
         for name, method in methods.items():
             if name in client.server_auth_methods:
@@ -129,7 +129,7 @@ def _literal(sock: socket.socket) -> str:
     return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
 
-def name_of(error: Exception, stage: Stage) -> str:
+def name_of(error: Exception, stage: SmtpStage) -> str:
     """Name what came instead of a good reply, in the words of `Answer.said`."""
     match _root(error):
         case MissingError():
@@ -138,7 +138,7 @@ def name_of(error: Exception, stage: Stage) -> str:
             return reply_line(refusal.code, refusal.message) if refusal.code > 0 else "garbage"
         case TimeoutError():
             return "silence"
-        case socket.gaierror() | UnicodeError() if stage is Stage.CONNECT:
+        case socket.gaierror() | UnicodeError() if stage is SmtpStage.CONNECT:
             return "unresolved"
         case ssl.SSLCertVerificationError():
             return "certificate"
@@ -147,7 +147,7 @@ def name_of(error: Exception, stage: Stage) -> str:
         case aiosmtplib.SMTPServerDisconnected():
             return "lost"
         case OSError():
-            return "unreachable" if stage is Stage.CONNECT else "lost"
+            return "unreachable" if stage is SmtpStage.CONNECT else "lost"
     return "garbage"
 
 

@@ -14,7 +14,7 @@ _QUEUE_ID = re.compile(
 )
 
 
-class Stage(StrEnum):
+class SmtpStage(StrEnum):
     """How far the dialogue has come. From DOT on, the server may have the message."""
 
     CONNECT = "connect"
@@ -37,7 +37,7 @@ class Answer:
     certificate, handshake, missing (an extension), silence, lost, garbage, unsendable.
     """
 
-    stage: Stage
+    stage: SmtpStage
     said: str
     text: str = ""
 
@@ -48,23 +48,23 @@ class Answer:
     @property
     def keeps_connection(self) -> bool:
         """Whether the dialogue can go on: both sides know where they are."""
-        if self.stage in OPENING or self.stage is Stage.RESET:
+        if self.stage in OPENING or self.stage is SmtpStage.RESET:
             return False
         clear = self.said == "missing" or re.fullmatch(r"[45](?!21).*", self.said)
-        return bool(clear) or (self.stage is Stage.DOT and self.said.startswith("2"))
+        return bool(clear) or (self.stage is SmtpStage.DOT and self.said.startswith("2"))
 
     @property
     def was_stale(self) -> bool:
         """Whether a connection that lay idle turned out dead before this transaction had begun."""
         gone = self.said == "lost" or self.said.startswith("421")
-        return self.stage is Stage.RESET or (self.stage is Stage.MAIL and gone)
+        return self.stage is SmtpStage.RESET or (self.stage is SmtpStage.MAIL and gone)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """What an answer means at some stages; `said` is a pattern for the whole of `Answer.said`."""
 
-    stages: frozenset[Stage]
+    stages: frozenset[SmtpStage]
     said: str
     kind: OutcomeKind
     blame: Blame
@@ -72,11 +72,15 @@ class Rule:
     suppress: bool = False
 
 
-OPENING = frozenset({Stage.CONNECT, Stage.TLS, Stage.HELLO, Stage.AUTH})
-_BEFORE_DOT = frozenset(Stage) - {Stage.DOT}
-_CONNECT, _TLS, _AUTH = frozenset({Stage.CONNECT}), frozenset({Stage.TLS}), frozenset({Stage.AUTH})
-_MAIL, _RCPT, _DOT = frozenset({Stage.MAIL}), frozenset({Stage.RCPT}), frozenset({Stage.DOT})
-_CONTENT = frozenset({Stage.DATA, Stage.DOT})
+OPENING = frozenset({SmtpStage.CONNECT, SmtpStage.TLS, SmtpStage.HELLO, SmtpStage.AUTH})
+_BEFORE_DOT = frozenset(SmtpStage) - {SmtpStage.DOT}
+_CONNECT, _TLS, _AUTH = (
+    frozenset({SmtpStage.CONNECT}),
+    frozenset({SmtpStage.TLS}),
+    frozenset({SmtpStage.AUTH}),
+)
+_MAIL, _RCPT, _DOT = frozenset({SmtpStage.MAIL}), frozenset({SmtpStage.RCPT}), frozenset({SmtpStage.DOT})
+_CONTENT = frozenset({SmtpStage.DATA, SmtpStage.DOT})
 
 _ACCEPTED, _REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
 _UNKNOWN, _NOT_TAKEN = OutcomeKind.UNKNOWN, OutcomeKind.NOT_TAKEN
@@ -119,7 +123,7 @@ OUTCOMES: tuple[Rule, ...] = (
     Rule(_BEFORE_DOT, r"garbage|\d.*", _NOT_TAKEN, _SERVER, "the server's answer makes no sense here"),
 )
 # fmt: on
-_UNLISTED = Rule(frozenset(Stage), "", _UNKNOWN, _ONE, "no rule speaks of this answer")
+_UNLISTED = Rule(frozenset(SmtpStage), "", _UNKNOWN, _ONE, "no rule speaks of this answer")
 
 
 def judge(answer: Answer) -> Rule:
@@ -157,7 +161,7 @@ def queue_id(text: str) -> str:
 def _detail(rule: Rule, email: Email, answer: Answer, user: str) -> str:
     code = answer.said if answer.said[0].isdigit() else ""
     words = ""
-    if answer.stage is not Stage.AUTH:  # what a server says to a login may hold the login
+    if answer.stage is not SmtpStage.AUTH:  # what a server says to a login may hold the login
         words = _harmless(answer.text.removeprefix(code.partition(" ")[2]), email, user)
     said = ": ".join(filter(None, (code, words)))
     return f"{rule.words} ({said})" if said else rule.words

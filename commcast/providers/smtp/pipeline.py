@@ -11,7 +11,7 @@ import aiosmtplib
 
 from commcast.providers.smtp.letter import PIECE, Batch, Feeder, Letter
 from commcast.providers.smtp.opening import offered
-from commcast.providers.smtp.outcomes import Answer, Stage, reply_line
+from commcast.providers.smtp.outcomes import Answer, SmtpStage, reply_line
 
 GARBAGE = 0  # stands in place of a code where the bytes are no reply; nothing after them counts
 
@@ -91,7 +91,7 @@ class Pipeline(asyncio.Protocol):
         self._replies = Replies()
         self._front: Letter | None = None
         self._behind: Letter | None = None
-        self._stage = Stage.MAIL
+        self._stage = SmtpStage.MAIL
         self._refusal: Answer | None = None
         self._paused = self._closed = False
         self._reused = False  # a letter was answered here, so that the connection may have gone stale since
@@ -112,7 +112,7 @@ class Pipeline(asyncio.Protocol):
         """Begin this letter, or send its envelope behind the body on its way."""
         if self._front is None:
             self._front, self._refusal = letter, None
-            self._stage = Stage.RESET if self._needs_reset else Stage.MAIL
+            self._stage = SmtpStage.RESET if self._needs_reset else SmtpStage.MAIL
             reset = b"RSET\r\n" if self._needs_reset else b""
             self._transport.write(reset + self._envelope(letter))
             self._wait()
@@ -122,7 +122,7 @@ class Pipeline(asyncio.Protocol):
 
     def forget(self, batch: Batch) -> None:
         """End what is before its dot; after it the connection may live on, for the letter behind."""
-        if self._front is not None and self._front.batch is batch and self._stage is not Stage.DOT:
+        if self._front is not None and self._front.batch is batch and self._stage is not SmtpStage.DOT:
             self._lose()
 
     def abort(self) -> None:
@@ -150,7 +150,7 @@ class Pipeline(asyncio.Protocol):
                 return
             if code == GARBAGE or self._front is None:
                 self._lose("garbage")
-            elif self._stage is Stage.DATA and (left or self._replies.is_amid):
+            elif self._stage is SmtpStage.DATA and (left or self._replies.is_amid):
                 self._lose("garbage")  # an answer to what we have not said yet: no telling what follows
             else:
                 self._heed[self._stage](self, code, text)
@@ -168,40 +168,40 @@ class Pipeline(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        if self._stage is Stage.BODY and not self._closed:
+        if self._stage is SmtpStage.BODY and not self._closed:
             self._pour()
 
     # --- one reply after another
 
     def _heed_reset(self, code: int, text: bytes) -> None:
         if 200 <= code < 300:
-            self._stage = Stage.MAIL
+            self._stage = SmtpStage.MAIL
             self._needs_reset = False
         else:
             self._end(self._answer(code, text))
 
     def _heed_mail(self, code: int, text: bytes) -> None:
         if 200 <= code < 300:
-            self._stage = Stage.RCPT
+            self._stage = SmtpStage.RCPT
         elif code == 503 and self._follows_refusal:
             # "Nested MAIL": the server kept the refused one's envelope, though RFC 5321 4.1.1.4 clears it.
-            self._stage = Stage.RESET
+            self._stage = SmtpStage.RESET
             self._end(self._answer(code, text))
         else:
-            self._note(code, text, Stage.RCPT)
+            self._note(code, text, SmtpStage.RCPT)
 
     def _heed_rcpt(self, code: int, text: bytes) -> None:
         if 200 <= code < 300:
-            self._stage = Stage.DATA
+            self._stage = SmtpStage.DATA
         else:
-            self._note(code, text, Stage.DATA)
+            self._note(code, text, SmtpStage.DATA)
 
     def _heed_data(self, code: int, text: bytes) -> None:
         refusal = self._refusal
         if 300 <= code < 400:
             if refusal is None:
                 self._begin_body()
-            elif refusal.stage is Stage.RCPT:
+            elif refusal.stage is SmtpStage.RCPT:
                 self._write_dot(b"")
             else:  # the sender refused, but content wanted: there may be a recipient, so not even a dot
                 self._end(refusal)
@@ -220,13 +220,13 @@ class Pipeline(asyncio.Protocol):
             return
         self._refused(self._answer(code, text))
 
-    _heed: ClassVar[dict[Stage, Callable[[Pipeline, int, bytes], None]]] = {
-        Stage.RESET: _heed_reset,
-        Stage.MAIL: _heed_mail,
-        Stage.RCPT: _heed_rcpt,
-        Stage.DATA: _heed_data,
-        Stage.BODY: _heed_body,
-        Stage.DOT: _heed_dot,
+    _heed: ClassVar[dict[SmtpStage, Callable[[Pipeline, int, bytes], None]]] = {
+        SmtpStage.RESET: _heed_reset,
+        SmtpStage.MAIL: _heed_mail,
+        SmtpStage.RCPT: _heed_rcpt,
+        SmtpStage.DATA: _heed_data,
+        SmtpStage.BODY: _heed_body,
+        SmtpStage.DOT: _heed_dot,
     }
 
     def _refused(self, answer: Answer) -> None:
@@ -236,7 +236,7 @@ class Pipeline(asyncio.Protocol):
         else:
             self._end(answer)
 
-    def _note(self, code: int, text: bytes, then: Stage) -> None:
+    def _note(self, code: int, text: bytes, then: SmtpStage) -> None:
         """Keep a refusal until DATA is answered as well: that was sent already."""
         answer = self._answer(code, text)
         if not answer.keeps_connection:
@@ -259,7 +259,7 @@ class Pipeline(asyncio.Protocol):
         if len(body) <= ONE_WRITE:
             self._write_dot(body)
         else:
-            self._stage, self._poured = Stage.BODY, 0
+            self._stage, self._poured = SmtpStage.BODY, 0
             self._pour()
 
     def _pour(self) -> None:
@@ -278,7 +278,7 @@ class Pipeline(asyncio.Protocol):
         The envelope does not wait for a letter where none is there: it follows by itself when one comes.
         Tried: a pause of 0.1 to 4 ms for it saves writes, and loses more than it saves.
         """
-        self._stage = Stage.DOT  # first of all: from here on the dot may have left
+        self._stage = SmtpStage.DOT  # first of all: from here on the dot may have left
         self._behind = self._feeder.take(self)
         after = self._envelope(self._behind) if self._behind is not None else b""
         self._unsent = len(_FINAL_DOT) + len(after)
@@ -298,7 +298,7 @@ class Pipeline(asyncio.Protocol):
     def _go_on(self) -> None:
         """The letter in front is answered: the one behind comes to the front."""
         self._reused, self._refusal = True, None
-        self._stage = Stage.MAIL
+        self._stage = SmtpStage.MAIL
         self._front, self._behind = self._behind, None
         if self._front is None:
             self._feeder.is_free(self)
@@ -330,7 +330,7 @@ class Pipeline(asyncio.Protocol):
             else:
                 front.answered(answer)
         if behind is not None:
-            behind.answered(Answer(Stage.MAIL, "lost"))
+            behind.answered(Answer(SmtpStage.MAIL, "lost"))
         self._feeder.is_gone(self)
 
     def _close(self) -> None:
@@ -361,8 +361,8 @@ class Pipeline(asyncio.Protocol):
         if self._loop.time() < self._expires:
             self._set_timer()
             return
-        if self._stage is Stage.DOT and self._dot_is_ours():
-            self._stage = Stage.BODY
+        if self._stage is SmtpStage.DOT and self._dot_is_ours():
+            self._stage = SmtpStage.BODY
         self._lose("silence")
 
     def _dot_is_ours(self) -> bool:

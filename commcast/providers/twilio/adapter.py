@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from commcast.config.settings import TwilioProvider
 from commcast.model.incident import Channel
-from commcast.model.message import NOT_BEGUN, Blame, HandOver, Outcome, OutcomeKind, Sms
+from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind, Sms
 from commcast.providers.turns import HaltedError, Turns, as_they_come
 from commcast.providers.twilio.client import Credentials, TwilioClient, is_e164, sendable
 from commcast.providers.twilio.outcomes import is_doubtful, outcome
@@ -67,7 +67,7 @@ class TwilioAdapter:
         """Begin no further text; those in flight finish."""
         self._turns.halt()
 
-    async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+    async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
         """Yield one outcome a text as answers come: as many are under way as there are connections."""
         texts = [(item.delivery, item.message) for item in batch if isinstance(item.message, Sms)]
         if len(texts) < len(batch):

@@ -23,21 +23,21 @@ from yarl import URL
 
 from commcast.config.settings import CONFIG_NAME
 from commcast.errors import Fault, ProviderError
-from commcast.providers.http import LONGEST_BODY, HttpAnswer, NamesInThreads, Trouble
+from commcast.providers.http import LONGEST_BODY, HttpAnswer, NamesInThreads, NoAnswer
 
 _FAREWELL = 2.0  # seconds that leaving waits for the connections to close
 _PIECE = 1 << 16
 # The first line that fits counts; what none fits is a lost connection.
-_TROUBLES: tuple[tuple[type[BaseException], Trouble], ...] = (
-    (aiohttp.ClientConnectorDNSError, Trouble.UNRESOLVED),
-    (aiohttp.ClientConnectorCertificateError, Trouble.CERTIFICATE),
-    (aiohttp.ClientConnectorSSLError, Trouble.HANDSHAKE),
-    (aiohttp.ClientConnectorError, Trouble.UNREACHABLE),
-    (aiohttp.ClientHttpProxyError, Trouble.UNREACHABLE),
-    (TimeoutError, Trouble.SILENCE),
-    (aiohttp.ClientPayloadError, Trouble.LOST),
-    (aiohttp.ClientConnectionError, Trouble.LOST),
-    (aiohttp.ClientError, Trouble.GARBAGE),
+_TROUBLES: tuple[tuple[type[BaseException], NoAnswer], ...] = (
+    (aiohttp.ClientConnectorDNSError, NoAnswer.UNRESOLVED),
+    (aiohttp.ClientConnectorCertificateError, NoAnswer.CERTIFICATE),
+    (aiohttp.ClientConnectorSSLError, NoAnswer.HANDSHAKE),
+    (aiohttp.ClientConnectorError, NoAnswer.UNREACHABLE),
+    (aiohttp.ClientHttpProxyError, NoAnswer.UNREACHABLE),
+    (TimeoutError, NoAnswer.SILENCE),
+    (aiohttp.ClientPayloadError, NoAnswer.LOST),
+    (aiohttp.ClientConnectionError, NoAnswer.LOST),
+    (aiohttp.ClientError, NoAnswer.GARBAGE),
 )
 
 
@@ -114,7 +114,7 @@ class SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no typ
     async def _ask(self, method: str, url: URL, head: Mapping[str, str], body: bytes | None) -> HttpAnswer:
         request = _Request()
         if self.session is None:  # the context was left while this waited for its turn
-            return HttpAnswer(trouble=Trouble.LOST, sent=False)
+            return HttpAnswer(trouble=NoAnswer.LOST, sent=False)
         try:
             async with (
                 asyncio.timeout(self._deadline),
@@ -143,13 +143,13 @@ async def _whole(response: aiohttp.ClientResponse) -> HttpAnswer:
         body += piece
         if len(body) > LONGEST_BODY:
             response.close()
-            return HttpAnswer(trouble=Trouble.GARBAGE)
+            return HttpAnswer(trouble=NoAnswer.GARBAGE)
     headers = {name.lower(): value for name, value in response.headers.items()}
     return HttpAnswer(response.status, headers, body.decode("utf-8", "replace"))
 
 
-def _trouble(error: BaseException) -> Trouble:
-    return next((trouble for kind, trouble in _TROUBLES if isinstance(error, kind)), Trouble.LOST)
+def _trouble(error: BaseException) -> NoAnswer:
+    return next((trouble for kind, trouble in _TROUBLES if isinstance(error, kind)), NoAnswer.LOST)
 
 
 def _proxy(base_url: str) -> str | None:
@@ -271,7 +271,7 @@ class TwilioClient:
             if not way:
                 return
             if way in gone or not _leads_on(way) or len(gone) >= MOST_PAGES:
-                yield HttpAnswer(trouble=Trouble.GARBAGE)
+                yield HttpAnswer(trouble=NoAnswer.GARBAGE)
                 return
             gone.add(way)
             page = await _answered(self._sdk.request_async("GET", self._base_url + way))

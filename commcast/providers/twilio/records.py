@@ -17,7 +17,7 @@ from commcast.errors import TryAgain
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
 from commcast.providers.base import Asked, Refused, Seen, Sighting
-from commcast.providers.http import HttpAnswer, Trouble
+from commcast.providers.http import HttpAnswer, NoAnswer
 from commcast.providers.twilio.client import (
     GAVE_UP,
     Credentials,
@@ -54,7 +54,7 @@ _R = TypeVar("_R")
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class TwilioAccount:
     """The account as Twilio names it: `status` is "active" where it may send, `type` is "Trial" or "Full"."""
 
     status: str
@@ -166,11 +166,11 @@ class TwilioRecords:
             if not waiting:
                 return
 
-    async def account(self) -> Account:
+    async def account(self) -> TwilioAccount:
         """Return what the account is. Raises Refused or TryAgain."""
         found = self._checked(await self._client.account(), "the account")
         words = (_shown(found.get(name)) for name in ("status", "type", "friendly_name"))
-        return Account(*words)
+        return TwilioAccount(*words)
 
     async def balance(self) -> tuple[Decimal, str]:
         """Return the account's money and its currency ("USD"). Raises Refused or TryAgain."""
@@ -247,7 +247,7 @@ class TwilioRecords:
 
     def _checked(self, answer: HttpAnswer, what: str) -> dict[str, Any]:
         """Return the object in a good answer. Raises Refused or TryAgain for any other."""
-        if answer.trouble is Trouble.CERTIFICATE:
+        if answer.trouble is NoAnswer.CERTIFICATE:
             raise Refused(
                 "Twilio's certificate is not trusted; look at base_url, and at the authorities here"
             )

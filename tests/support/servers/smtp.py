@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from tests.adapters.servers import HOST, Certificate, Received
+from tests.support.servers.http import HOST, Certificate, Received
 
 CLOSE = "close"  # hang up without a word
 STALL = "stall"  # say nothing for ever

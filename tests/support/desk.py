@@ -1,22 +1,37 @@
-"""Desk folders for tests, and the engine over them with the clock in the test's hand."""
+"""Ledgers for tests, with rows put in without lists, templates or files."""
 
 from __future__ import annotations
 
+import resource
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from commcast.delivery.deliver import Delivered, Deliverer, no_fallback
 from commcast.delivery.freeze import Freezer
 from commcast.incidents.load import Loaded, load_incident, load_incidents
+from commcast.ledger.broadcasts import (
+    Broadcast,
+    Composition,
+    FrozenRow,
+    add_composition,
+    add_rows,
+    begin_freeze,
+    finish_freeze,
+)
+from commcast.ledger.claims import Turn, settle_and_claim
 from commcast.ledger.history import Told, deliveries
-from commcast.ledger.settle import current_owner
+from commcast.ledger.settle import SendLimit, Settlement, current_owner
 from commcast.ledger.store import Ledger, create_ledger, ledger_path, open_ledger
+from commcast.ledger.tables import State, release, stamp
 from commcast.model.incident import Channel, Incident
-from commcast.model.message import Unheard
-from commcast.operations.desk import Desk, check_story, open_desk, what_is_owed
+from commcast.model.message import Outcome, OutcomeKind, Unheard
+from commcast.operations.desk import Desk, check_story, make_plan, open_desk
 from commcast.operations.release import release_updates
 from commcast.operations.send import Sender
 from commcast.operations.tick import Ticked, tick
@@ -158,8 +173,8 @@ class Bench:
 
     def release(self, name: str = "pay7") -> None:
         """Say yes to every draft of an incident."""
-        owed = what_is_owed(self.desk, self.incident(name), self.ledger, as_if_released=True)
-        release_updates(self.desk, owed, owed.drafts, self.ledger, how="yes", by="test")
+        plan = make_plan(self.desk, self.incident(name), self.ledger, as_if_released=True)
+        release_updates(self.desk, plan, plan.drafts, self.ledger, how="yes", by="test")
 
     def send(self, name: str = "pay7") -> Delivered:
         """Release and send an incident, as a verb with --yes does."""
@@ -168,8 +183,8 @@ class Bench:
 
     def freeze(self, name: str = "pay7") -> None:
         """Freeze what is released and owed, as a run leaves it that dies before its first claim."""
-        owed = what_is_owed(self.desk, self.incident(name), self.ledger)
-        assert Freezer(self.ledger, current_owner(), self.now).freeze(owed.deliveries)
+        plan = make_plan(self.desk, self.incident(name), self.ledger)
+        assert Freezer(self.ledger, current_owner(), self.now).freeze(plan.deliveries)
 
     def tick(self) -> Ticked:
         return tick(self.desk, self.ledger, lambda: self.sender)
@@ -192,3 +207,144 @@ class Bench:
 
     def texts(self) -> list[Path]:
         return sorted((self.folder / "outbox").glob("*.txt"))
+
+
+NOW = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
+LEASE = timedelta(minutes=30)
+ME = "elsewhere|boot|pid:[1]|10|99"  # of another host: never proved dead
+OTHER = "elsewhere|boot|pid:[1]|11|99"
+
+WORDS = Composition(
+    audience="customers",
+    zone="UTC",
+    locale="",
+    wording="{}",
+    context={"a": 1},
+    envelope={"sender": "status@acme.example"},
+    next_update_by=NOW + timedelta(minutes=20),
+)
+ROW = FrozenRow(
+    key="",
+    address="",
+    audience="customers",
+    composition=None,
+    recipient={"name": "Ann"},
+    digest="d",
+    state=State.PENDING,
+)
+
+
+def fill(
+    ledger: Ledger,
+    keys: Sequence[str],
+    *,
+    number: int = 1,
+    channel: str = "email",
+    incident: str = "pay7",
+    owner: str = ME,
+    row: FrozenRow = ROW,
+    finish: bool = True,
+    status: str = "",
+    now: datetime = NOW,
+) -> Broadcast:
+    """Freeze an update to these addresses; without `finish` the broadcast stays half filled.
+
+    With a `status` the update is one that was released.
+    """
+    with ledger.write() as connection:
+        if status:
+            yes_to(connection, number, status)
+        broadcast, to_fill = begin_freeze(
+            connection,
+            incident=incident,
+            notice=f"update:{number}",
+            number=number,
+            channel=channel,
+            owner=owner,
+            now=now,
+        )
+        assert to_fill
+        words = add_composition(connection, broadcast.id, WORDS)
+        rows = [replace(row, key=key, address=key, composition=words) for key in keys]
+        add_rows(connection, broadcast, rows, NOW)
+        if finish:
+            assert finish_freeze(connection, [broadcast], owner, NOW)
+    return broadcast
+
+
+def yes_to(connection: Connection, number: int, status: str, how: str = "yes") -> None:
+    """Release an update of pay7."""
+    words = {"digest": str(number), "title": "", "severity": 1, "facts": {}, "by": "dana"}
+    times = {"at": stamp(NOW), "released_at": stamp(NOW)}
+    row = {"incident": "pay7", "number": number, "status": status, "how": how, **words, **times}
+    connection.execute(release.insert(), [row])
+
+
+def claim(
+    ledger: Ledger,
+    broadcast: Broadcast,
+    count: int = 10,
+    *,
+    owner: str = ME,
+    now: datetime = NOW,
+    limit: SendLimit | None = None,
+    waits: bool = True,
+) -> Turn:
+    """Claim without settling anything."""
+    return answer(ledger, broadcast, [], count, owner=owner, now=now, limit=limit, waits=waits)
+
+
+def answer(
+    ledger: Ledger,
+    broadcast: Broadcast,
+    settlements: Sequence[Settlement],
+    count: int = 0,
+    *,
+    owner: str = ME,
+    now: datetime = NOW,
+    limit: SendLimit | None = None,
+    waits: bool = True,
+) -> Turn:
+    """Settle, and claim up to `count` more."""
+    with ledger.write() as connection:
+        return settle_and_claim(
+            connection,
+            broadcast.id,
+            settlements,
+            count=count,
+            owner=owner,
+            lease=LEASE,
+            now=now,
+            limit=limit,
+            waits=waits,
+        )
+
+
+def said(
+    delivery: int, kind: OutcomeKind, *, wait: timedelta | None = None, suppress: bool = False
+) -> Settlement:
+    """Return a provider's answer about one delivery."""
+    outcome = Outcome(delivery, kind, f"said {kind}", "its-id", suppress=suppress)
+    return Settlement(outcome, "fake", NOW + wait if wait is not None else None)
+
+
+def told(ledger: Ledger, incident: str = "pay7") -> dict[str, Told]:
+    """Return an incident's deliveries by address."""
+    with ledger.read() as connection:
+        return {row.address: row for row in deliveries(connection, incident)}
+
+
+def states(ledger: Ledger, incident: str = "pay7") -> dict[str, str]:
+    """Return the state of each address of an incident."""
+    return {address: row.state.value for address, row in told(ledger, incident).items()}
+
+
+@contextmanager
+def nothing_can_be_written() -> Iterator[None]:
+    """Let every write to a file fail, as on a disk that gives out; reading goes on."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from commcast.model.incident import Channel
-from commcast.rendering.compose import Envelope, Group
+from commcast.rendering.compose import Envelope, ReaderGroup
 from commcast.rendering.render import Renderer
 from commcast.rendering.templates import Wording
 
@@ -230,9 +230,9 @@ _TAME = (
 
 def group_of(
     wording: Wording, context: dict[str, Any] | None = None, renderer: Renderer | None = None
-) -> Group:
+) -> ReaderGroup:
     """Return a group of its own for a wording. Raises TemplateError where it does not compile."""
-    return Group(
+    return ReaderGroup(
         channel=wording.channel,
         incident="pay7",
         audience="customers",

@@ -9,19 +9,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from commcast.config.settings import Config
-from commcast.delivery.rows import ListCount, OwedDeliveries, OwedRow
+from commcast.delivery.rows import ListCount, PendingRow, PendingRows
 from commcast.errors import Fault, InputError, TemplateError
-from commcast.ledger.corrections import OtherStory, other_stories, told_among
 from commcast.ledger.store import Ledger
+from commcast.ledger.wrong_words import OtherStory, other_stories, told_among
 from commcast.model.incident import Channel, NextWord
 from commcast.plan.notices import Notice
 from commcast.plan.readers import Action
-from commcast.rendering.compose import Group, renderer_for
+from commcast.rendering.compose import ReaderGroup, renderer_for
 from commcast.rendering.render import SmsContent
 
 
 @dataclass(slots=True)
-class AudienceSurvey:
+class AudienceTally:
     """One audience on one channel. `segments` counts SMS parts over all its readers.
 
     `later` of those that are sent go at `later_at`, because others hear first. `text_by` is the first time by
@@ -39,18 +39,18 @@ class AudienceSurvey:
     held_until: datetime | None = None
     skipped: Counter[str] = field(default_factory=Counter)
     not_owed: Counter[str] = field(default_factory=Counter)
-    sample: OwedRow | None = None
+    sample: PendingRow | None = None
     corrected: int = 0
-    correction: OwedRow | None = None
+    correction: PendingRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class NoticeSurvey:
+class NoticeTally:
     """One notice on one channel. `counts` tells what reading each list gave."""
 
     notice: Notice
     reason: str
-    audiences: Mapping[str, AudienceSurvey]
+    audiences: Mapping[str, AudienceTally]
     counts: Mapping[str, ListCount]
     digest: str
 
@@ -68,10 +68,10 @@ class NoticeSurvey:
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class Tally:
     """Everything that one release would send. `digest` changes when any message or reader does."""
 
-    notices: tuple[NoticeSurvey, ...]
+    notices: tuple[NoticeTally, ...]
 
     @property
     def digest(self) -> str:
@@ -92,11 +92,11 @@ class RowDigest:
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
 
-    def add(self, rows: Iterable[OwedRow]) -> None:
+    def add(self, rows: Iterable[PendingRow]) -> None:
         told = [
             f"{key}\0{decision.action}\0{words.digest if words else ''}\n"
             for key, _, _, decision, _, _, words in rows
-            if decision.action is not Action.NOT_OWED
+            if decision.action is not Action.NOT_DUE
         ]
         self._hash.update("".join(told).encode())
 
@@ -108,30 +108,30 @@ def unseen(_notice: Notice, _keys: Sequence[str]) -> None:
     """Look nobody up."""
 
 
-def survey_all(
-    owed: Iterable[tuple[OwedDeliveries, str]], look: Callable[[Notice, Sequence[str]], None] = unseen
-) -> Survey:
+def tally_all(
+    pending: Iterable[tuple[PendingRows, str]], look: Callable[[Notice, Sequence[str]], None] = unseen
+) -> Tally:
     """Read every stream to its end, so that each message is rendered once before any is sent.
 
     `look` hears the addresses of who is to be told, some hundreds at a time.
     """
-    return Survey(tuple(_survey(deliveries, reason, look) for deliveries, reason in owed))
+    return Tally(tuple(_tally(deliveries, reason, look) for deliveries, reason in pending))
 
 
-def _survey(owed: OwedDeliveries, reason: str, look: Callable[[Notice, Sequence[str]], None]) -> NoticeSurvey:
-    audiences = {name: AudienceSurvey(name) for name in owed.notice.audiences}
+def _tally(pending: PendingRows, reason: str, look: Callable[[Notice, Sequence[str]], None]) -> NoticeTally:
+    audiences = {name: AudienceTally(name) for name in pending.notice.audiences}
     digest = RowDigest()
-    for chunk in owed.chunks():
+    for chunk in pending.chunks():
         digest.add(chunk)
-        look(owed.notice, [row.key for row in chunk if row.words is not None])
+        look(pending.notice, [row.key for row in chunk if row.words is not None])
         for row in chunk:
             if row.audience not in audiences:
-                audiences[row.audience] = AudienceSurvey(row.audience)
+                audiences[row.audience] = AudienceTally(row.audience)
             _count(audiences[row.audience], row)
-    return NoticeSurvey(owed.notice, reason, audiences, owed.counts, digest.hexdigest())
+    return NoticeTally(pending.notice, reason, audiences, pending.counts, digest.hexdigest())
 
 
-def _count(audience: AudienceSurvey, row: OwedRow) -> None:
+def _count(audience: AudienceTally, row: PendingRow) -> None:
     decision = row.decision
     if decision.action is Action.SEND:
         audience.send += 1
@@ -153,13 +153,13 @@ def _count(audience: AudienceSurvey, row: OwedRow) -> None:
         audience.not_owed[decision.reason] += 1
 
 
-def _earlier(known: datetime | None, group: Group | None) -> datetime | None:
+def _earlier(known: datetime | None, group: ReaderGroup | None) -> datetime | None:
     if group is None or group.next_update_by is None or group.context["next_word"] != NextWord.UPDATE:
         return known
     return min(known or group.next_update_by, group.next_update_by)
 
 
-def _sample(audience: AudienceSurvey, row: OwedRow) -> None:
+def _sample(audience: AudienceTally, row: PendingRow) -> None:
     if row.is_correction:
         audience.corrected += 1
         audience.correction = audience.correction or row
@@ -168,7 +168,7 @@ def _sample(audience: AudienceSurvey, row: OwedRow) -> None:
 
 
 def faults_in(
-    owed: Iterable[OwedDeliveries], known: InputError | None = None, *, whole: bool = False
+    pending: Iterable[PendingRows], known: InputError | None = None, *, whole: bool = False
 ) -> tuple[Fault, ...]:
     """Return the faults of every audience's list and templates, each once, after those `known` already.
 
@@ -177,7 +177,7 @@ def faults_in(
     """
     found: dict[Hashable, Fault] = {}
     errors = [known] if known else []
-    for deliveries in owed:
+    for deliveries in pending:
         for audience in deliveries.notice.audiences:
             errors.extend(_errors_of(deliveries, audience, whole=whole))
     for error in errors:
@@ -188,7 +188,7 @@ def faults_in(
     return tuple(found.values())
 
 
-def _errors_of(deliveries: OwedDeliveries, audience: str, *, whole: bool) -> list[InputError]:
+def _errors_of(deliveries: PendingRows, audience: str, *, whole: bool) -> list[InputError]:
     only = replace(deliveries, notice=replace(deliveries.notice, audiences=(audience,)))
     try:
         for _ in only.chunks():
@@ -201,7 +201,7 @@ def _errors_of(deliveries: OwedDeliveries, audience: str, *, whole: bool) -> lis
         return [error, *_errors_of_template(deliveries, audience)]
 
 
-def _errors_of_template(deliveries: OwedDeliveries, audience: str) -> list[InputError]:
+def _errors_of_template(deliveries: PendingRows, audience: str) -> list[InputError]:
     """Return what keeps the words of an audience from being made whose readers nobody can know."""
     told = deliveries.config.audiences.get(audience)
     if told is None:
@@ -237,11 +237,11 @@ class Lasting:
         return self.promised is not None and self.last_at > self.promised
 
 
-def lastings(config: Config, survey: Survey, now: datetime) -> Iterator[Lasting]:
+def lastings(config: Config, tally: Tally, now: datetime) -> Iterator[Lasting]:
     """Yield how long each channel takes that has a limit. Channels are delivered side by side."""
     messages: Counter[Channel] = Counter()
     promises: dict[Channel, datetime] = {}
-    for notice in survey.notices:
+    for notice in tally.notices:
         channel = notice.notice.channel
         messages[channel] += notice.send
         for by in notice.notice.next_update_by.values():

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from commcast.config.settings import Config
 from commcast.ledger.store import Ledger
-from commcast.model.standing import NOBODY_KNOWS, FormerReader, PersonStanding
+from commcast.model.history import NOBODY_KNOWS, FormerReader, ReaderHistory
 from commcast.plan.notices import Notice
 
 if TYPE_CHECKING:
-    from commcast.model.standing import FormerReader
+    from commcast.model.history import FormerReader
 
 
-def nobody_told(_notice: object, keys: Sequence[str]) -> Mapping[str, PersonStanding]:
+def nobody_told(_notice: object, keys: Sequence[str]) -> Mapping[str, ReaderHistory]:
     """Be who is asked for the standing of readers where there is no ledger."""
     return dict.fromkeys(keys, NOBODY_KNOWS)
 
@@ -27,30 +27,30 @@ def no_former_readers(_notice: object) -> Iterable[FormerReader]:
 
 # Ask the ledger for the standing of many addresses, those that it knows nothing of left out; and for who was
 # told, but may be on no list any more.
-Lookup = Callable[[Notice, Sequence[str]], Mapping[str, PersonStanding]]
+Lookup = Callable[[Notice, Sequence[str]], Mapping[str, ReaderHistory]]
 ToldBefore = Callable[[Notice], Iterable[FormerReader]]
 
 
 def lookup_in(ledger: Ledger, config: Config, now: datetime) -> Lookup:
     """Return what asks a ledger for the standing of many addresses."""
-    from commcast.ledger.history import standings
+    from commcast.ledger.history import histories
     from commcast.ledger.suppressions import Recently, held_back_since, look_back, messages_lately
     from commcast.plan.readers import is_never_held_back
     from commcast.plan.reasons import HELD_BACK
 
     recently: dict[str, Recently] = {}  # one notice is looked up: what spoke lately is found out once
 
-    def lookup(notice: Notice, keys: Sequence[str]) -> Mapping[str, PersonStanding]:
+    def lookup(notice: Notice, keys: Sequence[str]) -> Mapping[str, ReaderHistory]:
         incident, channel = notice.incident, notice.channel
         with ledger.read() as connection:
-            found = standings(
+            found = histories(
                 connection,
                 ledger.secret,
                 incident,
                 notice.id,
                 channel,
                 keys,
-                notice.misstated,
+                notice.wrong_words,
                 notice.merged,
             )
             if notice.id not in recently:
@@ -61,8 +61,8 @@ def lookup_in(ledger: Ledger, config: Config, now: datetime) -> Lookup:
             lately = messages_lately(connection, recently[notice.id], incident, keys)
             held_back = held_back_since(connection, recently[notice.id], keys, HELD_BACK)
         for key in lately.keys() | held_back.keys():
-            standing = found.get(key, NOBODY_KNOWS)
-            found[key] = standing._replace(lately=lately.get(key, 0), held_back=held_back[key])
+            history = found.get(key, NOBODY_KNOWS)
+            found[key] = history._replace(lately=lately.get(key, 0), held_back=held_back[key])
         return found
 
     return lookup
@@ -71,7 +71,7 @@ def lookup_in(ledger: Ledger, config: Config, now: datetime) -> Lookup:
 def told_before_in(ledger: Ledger) -> ToldBefore:
     """Return what asks a ledger for those who were told before."""
     from commcast.ledger.history import told_people
-    from commcast.model.standing import FormerReader
+    from commcast.model.history import FormerReader
 
     def told_before(notice: Notice) -> Iterable[FormerReader]:
         with ledger.read() as connection:

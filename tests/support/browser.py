@@ -1,18 +1,25 @@
-"""A real browser for tests: headless Chromium, which may ask for nothing but the file it is shown."""
+"""Makes the pictures of a report in docs/images: python -m tests.report.pictures"""
 
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 from playwright.sync_api import Error as BrowserError
+
+from commcast.report.documents import as_page
+from commcast.report.figures import figures_of
+from commcast.report.reading import read_story
+from tests.support.scenario import clock, night_of_pay7
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # It runs as root in a container, and is to talk to nobody.
@@ -92,3 +99,30 @@ def shown(browser: Browser, file: Path, width: int, scheme: Scheme = "light") ->
     page.goto(file.as_uri())
     yield seen
     page.close()
+
+
+IMAGES = Path(__file__).parents[2] / "docs" / "images"
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+
+
+def make(folder: Path) -> None:
+    """Tell a story on a desk in `folder`, and take a picture of the upper part of its report."""
+    night = night_of_pay7(folder, customers=240)
+    with night.bench.ledger.read() as connection:
+        story = read_story(connection, "pay7", clock("13:00"))
+    night.close()
+    assert story is not None
+    page = folder / "report.html"
+    page.write_text(as_page(figures_of(story), ZoneInfo("Europe/Berlin")), encoding="utf-8")
+    with chromium() as browser:
+        for scheme in SCHEMES:
+            with shown(browser, page, 1120, scheme) as seen:
+                section = seen.page.locator("section").first.bounding_box()
+                assert section is not None
+                clip = {"x": 0.0, "y": 0.0, "width": 1120.0, "height": section["y"] + section["height"] + 16}
+                seen.page.screenshot(path=IMAGES / f"report-{scheme}.png", full_page=True, clip=clip)  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as made:
+        make(Path(made))

@@ -1,20 +1,26 @@
-"""Adapters under a test's control, through the real protocol; nothing leaves this process."""
+"""Records of a provider under a test's control, and runs that die over what they claimed."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
+from commcast.ledger.broadcasts import open_broadcasts
+from commcast.ledger.claims import settle_and_claim
+from commcast.ledger.settle import current_owner
 from commcast.model.incident import Channel
-from commcast.model.message import NOT_BEGUN, Blame, Email, HandOver, Outcome, OutcomeKind
+from commcast.model.message import NOT_BEGUN, Blame, Delivery, Email, Outcome, OutcomeKind, Receipt
+from commcast.providers.base import Asked, Seen, Sighting
+from tests.support.desk import Bench
 
-Answer = Callable[[HandOver], Outcome | None]
+Answer = Callable[[Delivery], Outcome | None]
 
 
-def accepted(item: HandOver) -> Outcome:
+def accepted(item: Delivery) -> Outcome:
     """Take everything."""
     return Outcome(item.delivery, OutcomeKind.ACCEPTED, provider_id=f"id-{item.delivery}")
 
@@ -24,7 +30,7 @@ def saying(kind: OutcomeKind, blame: Blame = Blame.RECIPIENT, **more: object) ->
     return lambda item: Outcome(item.delivery, kind, f"said {kind}", blame=blame, **more)  # type: ignore[arg-type]
 
 
-def address_of(item: HandOver) -> str:
+def address_of(item: Delivery) -> str:
     """Return where a hand-over goes."""
     return item.message.to.address if isinstance(item.message, Email) else item.message.to
 
@@ -44,7 +50,7 @@ class FakeAdapter:
     connections: int = 1
     backwards: bool = False
     name: str = "fake"
-    handed: list[HandOver] = field(default_factory=list)
+    handed: list[Delivery] = field(default_factory=list)
     left: int = 0
     ready: int = 2
     per_second: float = 0.0
@@ -77,7 +83,7 @@ class FakeAdapter:
         self._halted.set()
         self._halted = asyncio.Event()
 
-    async def send(self, batch: Sequence[HandOver]) -> AsyncIterator[Outcome]:
+    async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
         size = self.batch_size
         tasks = [
             asyncio.create_task(self._request(batch[start : start + size]))
@@ -96,7 +102,7 @@ class FakeAdapter:
             for task in tasks:
                 task.cancel()
 
-    async def _request(self, batch: Sequence[HandOver]) -> tuple[list[Outcome], bool]:
+    async def _request(self, batch: Sequence[Delivery]) -> tuple[list[Outcome], bool]:
         if not await self._may_begin():
             return [Outcome(item.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN) for item in batch], False
         self.handed.extend(batch)
@@ -113,7 +119,7 @@ class FakeAdapter:
         free.cancel()
         return not is_halted
 
-    async def _handed_over(self, batch: Sequence[HandOver]) -> list[Outcome]:
+    async def _handed_over(self, batch: Sequence[Delivery]) -> list[Outcome]:
         if self.before is not None:
             self.before(self)
         await settle_down()
@@ -132,7 +138,7 @@ class HeldAdapter(FakeAdapter):
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def _handed_over(self, batch: Sequence[HandOver]) -> list[Outcome]:
+    async def _handed_over(self, batch: Sequence[Delivery]) -> list[Outcome]:
         self.begun.set()
         await self.gate.wait()
         await settle_down()
@@ -143,3 +149,67 @@ async def settle_down() -> None:
     """Let every callback that is ready run, a signal's handler too: no time passes."""
     for _ in range(10):
         await asyncio.sleep(0)
+
+
+DEAD = current_owner().rpartition("|")[0] + "|1"
+LEASE = timedelta(minutes=30)
+Look = Callable[[Asked], Sighting | None]
+
+
+def taken(asked: Asked) -> Sighting:
+    """Our very words are there."""
+    return Sighting(asked.delivery, Seen.TAKEN, f"SM{asked.delivery}")
+
+
+def seeing(seen: Seen, detail: str = "") -> Look:
+    """See the same of everybody."""
+    return lambda asked: Sighting(asked.delivery, seen, "", detail)
+
+
+@dataclass
+class FakeRecords:
+    """Answers each question by `answer`; raises `trouble` after `until` of them."""
+
+    channel: Channel = Channel.SMS
+    name: str = "twilio"
+    answer: Look = taken
+    trouble: BaseException | None = None
+    until: int = 0
+    before: Callable[[], object] = lambda: None
+    asked: list[Asked] = field(default_factory=list)
+    known: list[set[str]] = field(default_factory=list)
+    inside: int = 0
+
+    async def __aenter__(self) -> Self:
+        self.inside += 1
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.inside -= 1
+
+    async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:
+        assert self.inside == 1
+        self.known.append(set(known))
+        for each in asked:
+            if self.trouble is not None and len(self.asked) >= self.until:
+                raise self.trouble
+            self.asked.append(each)
+            self.before()
+            await asyncio.sleep(0)
+            if (sighting := self.answer(each)) is not None:
+                yield sighting
+
+    async def receipts(self, since: datetime, open_ids: Collection[str]) -> AsyncIterator[Receipt]:
+        raise NotImplementedError
+        yield
+
+
+def die_over(bench: Bench, owner: str = DEAD, incident: str = "pay7") -> None:
+    """Claim all that is open, as a run does that is killed then."""
+    with bench.ledger.write() as connection:
+        for broadcast in open_broadcasts(connection, incident):
+            settle_and_claim(
+                connection, broadcast.id, [], count=9999, owner=owner, lease=LEASE, now=bench.now
+            )

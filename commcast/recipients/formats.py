@@ -30,7 +30,7 @@ _SLIP = 0.8  # how like a known column a name is that is surely a slip for it
 Cells = Mapping[str, str | tuple[str, ...]]
 
 
-class Format(Protocol):
+class ListFormat(Protocol):
     """How one line of a list becomes named cells."""
 
     def cells(self, text: str) -> Cells | None:
@@ -41,13 +41,13 @@ class Format(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ListRow:
     """One row of a list and its place in the file."""
 
     number: int
     cells: Cells
     text: str
-    format: Format
+    format: ListFormat
 
     def column(self, name: str) -> int:
         """Return where the cell `name` starts, from 1."""
@@ -61,13 +61,13 @@ class Rows:
     numbers: Sequence[int]
     texts: Sequence[str]
     columns: Mapping[str, Sequence[str]]
-    format: Format
+    format: ListFormat
 
-    def line(self, index: int) -> Line | None:
+    def line(self, index: int) -> ListRow | None:
         """Return one row by itself, None where it is blank."""
         text = self.texts[index]
         cells = self.format.cells(text)
-        return None if cells is None else Line(self.numbers[index], cells, text, self.format)
+        return None if cells is None else ListRow(self.numbers[index], cells, text, self.format)
 
 
 class Broken(Exception):
@@ -109,14 +109,14 @@ def decoded(raw: bytes) -> str:
     return text
 
 
-class Table:
+class CellTable:
     """Lines of cells under a header. A quoted cell ends on its line: an open quote cannot swallow people."""
 
     def __init__(self, columns: tuple[str, ...], delimiter: str) -> None:
         self._columns, self._delimiter = columns, delimiter
 
     @classmethod
-    def from_header(cls, text: str, delimiter: str) -> Table:
+    def from_header(cls, text: str, delimiter: str) -> CellTable:
         delimiter = delimiter or max(",;\t", key=text.count)
         columns = tuple(cell.strip() for cell in _split(text, delimiter))
         places = _starts(text, delimiter)
@@ -329,7 +329,7 @@ def check_list(path: Path, name: str) -> None:
 
 def read_list(
     path: Path, name: str, broken: list[Fault], *, by_columns: bool = True
-) -> Iterator[Rows | list[Line]]:
+) -> Iterator[Rows | list[ListRow]]:
     """Yield the rows, one block of at most 64 KiB in memory at a time; blank lines are left out of `Line`s.
 
     A block of a table comes as `Rows` where that surely gives what reading it line by line would. All other
@@ -341,7 +341,7 @@ def read_list(
     with _opened(path, name) as file:
         form, number = _format(path, name, _raw_lines(file))
         for block in _blocks(file):
-            rows = form.rows(block, number) if by_columns and isinstance(form, Table) else None
+            rows = form.rows(block, number) if by_columns and isinstance(form, CellTable) else None
             if rows is not None:
                 yield rows
             else:
@@ -351,7 +351,7 @@ def read_list(
             number += block.count(b"\n") + 1
 
 
-def _lines(block: bytes, first: int, form: Format, name: str, broken: list[Fault]) -> list[Line]:
+def _lines(block: bytes, first: int, form: ListFormat, name: str, broken: list[Fault]) -> list[ListRow]:
     """Return the rows of a block, and put into `broken` what ails the others."""
     found = []
     for number, raw in enumerate(block.split(b"\n"), first):
@@ -364,7 +364,7 @@ def _lines(block: bytes, first: int, form: Format, name: str, broken: list[Fault
                 break
             continue
         if cells is not None:
-            found.append(Line(number, cells, text, form))
+            found.append(ListRow(number, cells, text, form))
     return found
 
 
@@ -413,7 +413,7 @@ def _blocks(file: BinaryIO) -> Iterator[bytes]:
         yield rest
 
 
-def _format(path: Path, name: str, lines: Iterator[bytes]) -> tuple[Format, int]:
+def _format(path: Path, name: str, lines: Iterator[bytes]) -> tuple[ListFormat, int]:
     """Return how the file's lines are read, and the number of the first line that is a row."""
     suffix = path.suffix.lower()
     if suffix in _JSON_SUFFIXES:
@@ -422,7 +422,7 @@ def _format(path: Path, name: str, lines: Iterator[bytes]) -> tuple[Format, int]
         try:
             text = decoded(raw)
             if text.strip():
-                return Table.from_header(text, "\t" if suffix == ".tsv" else ""), number + 1
+                return CellTable.from_header(text, "\t" if suffix == ".tsv" else ""), number + 1
         except Broken as error:
             raise InputError(error.fault(name, number)) from None
     remedy = "write a header line such as email,name and a row a recipient"

@@ -24,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from commcast.model.incident import Channel
-from commcast.model.message import Email, HandOver, Mailbox, Message, Outcome, OutcomeKind, Sms
+from commcast.model.message import Delivery, Email, Mailbox, Message, Outcome, OutcomeKind, Sms
 from commcast.providers.base import Adapter
 
 BOUNDED = 8.0  # seconds in which a context must be left, whatever the provider does
@@ -100,15 +100,15 @@ def message(channel: Channel, number: int) -> Message:
     return Sms(f"+4915500{number:06d}", f"Acme Pay: card payments fail ({number}).")
 
 
-def hand_overs(channel: Channel, count: int) -> list[HandOver]:
-    return [HandOver(number, message(channel, number)) for number in range(1, count + 1)]
+def hand_overs(channel: Channel, count: int) -> list[Delivery]:
+    return [Delivery(number, message(channel, number)) for number in range(1, count + 1)]
 
 
-async def collect(adapter: Adapter, batch: Sequence[HandOver]) -> list[Outcome]:
+async def collect(adapter: Adapter, batch: Sequence[Delivery]) -> list[Outcome]:
     return [outcome async for outcome in adapter.send(batch)]
 
 
-async def send_all(adapter: Adapter, items: Sequence[HandOver]) -> list[Outcome]:
+async def send_all(adapter: Adapter, items: Sequence[Delivery]) -> list[Outcome]:
     """Send as a broadcaster does: never more than a window at once, one request or many readers a call."""
     size = adapter.batch_size if adapter.batch_size > 1 else max(adapter.window // 2, 1)
     waiting = [items[start : start + size] for start in range(0, len(items), size)]
@@ -128,7 +128,7 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 class AdapterContract:
-    """The rules of commcast/adapters/base.py as tests."""
+    """The rules of commcast/providers/base.py as tests."""
 
     rig_class: ClassVar[type[Rig]]
 
@@ -197,7 +197,7 @@ class AdapterContract:
     @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
     def test_hostile_words_break_nothing(self, rig: Rig, text: str) -> None:
         """Whatever a name, subject or text holds: one outcome, one message, to its reader alone."""
-        item = HandOver(1, _with_words(message(rig.channel, 1), text))
+        item = Delivery(1, _with_words(message(rig.channel, 1), text))
 
         async def scenario() -> list[Outcome]:
             async with rig.working() as adapter:
@@ -215,7 +215,7 @@ class AdapterContract:
         @given(st.lists(st.text(max_size=80), min_size=1, max_size=4))
         def any_text(texts: list[str]) -> None:
             items = [
-                HandOver(number, _with_words(message(rig.channel, number), text))
+                Delivery(number, _with_words(message(rig.channel, number), text))
                 for number, text in enumerate(texts, 1)
             ]
 
@@ -235,7 +235,7 @@ class AdapterContract:
     def test_an_impossible_address_fails_alone(self, rig: Rig, address: str) -> None:
         """What cannot be addressed is refused for good, and the next one is served."""
         bad, good = hand_overs(rig.channel, 2)
-        bad = HandOver(1, _with_address(bad.message, address))
+        bad = Delivery(1, _with_address(bad.message, address))
 
         async def scenario() -> list[Outcome]:
             async with rig.working() as adapter:
@@ -293,7 +293,7 @@ class AdapterContract:
             assert not [word for word in (*rig.secrets, *map(_to, items)) if word in outcome.detail]
 
 
-def _to(item: HandOver) -> str:
+def _to(item: Delivery) -> str:
     return item.message.to.address if isinstance(item.message, Email) else item.message.to
 
 

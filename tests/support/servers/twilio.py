@@ -21,11 +21,11 @@ from jsonschema import Draft202012Validator
 
 from commcast.config.settings import TwilioProvider
 from commcast.model.incident import Channel
-from commcast.model.message import HandOver, Outcome
+from commcast.model.message import Delivery, Outcome
 from commcast.providers.twilio.adapter import TwilioAdapter
 from commcast.providers.twilio.client import Credentials
-from tests.adapters.contract import collect, hand_overs
-from tests.adapters.http_standins import Exchange, Handler, HttpStandIn, Writer
+from tests.providers.contract import collect, hand_overs
+from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer
 
 ACCOUNT = "AC" + "0a" * 16
 TOKEN = "kept5ecret" * 3
@@ -51,7 +51,7 @@ MAGIC_SENDERS = {
 LONGEST_BODY = 1600
 _ROOT = f"/2010-04-01/Accounts/{ACCOUNT}"
 # The official descriptions are no part of this repository. Read now: tests see no COMMCAST_ variables.
-_SPECS = Path(os.environ.get("COMMCAST_SPECS") or Path(__file__).parents[3] / "shared" / "specs")
+_SPECS = Path(os.environ.get("COMMCAST_SPECS") or Path(__file__).parents[4] / "shared" / "specs")
 _OWN = Path(__file__).with_name("schemas") / "twilio.json"
 
 
@@ -324,11 +324,11 @@ def adapter(url: str, **settings: Any) -> TwilioAdapter:
     return TwilioAdapter(provider(url, **settings), CREDENTIALS, clock)
 
 
-def texts(count: int) -> list[HandOver]:
+def texts(count: int) -> list[Delivery]:
     return hand_overs(Channel.SMS, count)
 
 
-def talk(handler: Handler, *items: HandOver, **settings: Any) -> tuple[list[Outcome], HttpStandIn]:
+def talk(handler: Handler, *items: Delivery, **settings: Any) -> tuple[list[Outcome], HttpStandIn]:
     """Send the items one after another over one connection."""
     server = HttpStandIn(handler)
 

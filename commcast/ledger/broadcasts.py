@@ -10,9 +10,10 @@ from typing import Any, Protocol
 from sqlalchemy import Connection, Select, and_, delete, insert, or_, select, update
 
 from commcast.errors import TryAgain
-from commcast.ledger import schema
+from commcast.ledger import tables
 from commcast.ledger.releases import merged_into
-from commcast.ledger.schema import (
+from commcast.ledger.settle import is_dead
+from commcast.ledger.tables import (
     IS_OPEN,
     IS_PENDING,
     MAYBE_TOLD,
@@ -24,11 +25,10 @@ from commcast.ledger.schema import (
     stamp,
     unstamp,
 )
-from commcast.ledger.settle import is_dead
 from commcast.model.incident import END_STATUSES
 from commcast.model.release import ELSEWHERE
 
-_broadcast, _delivery, _release = schema.broadcast, schema.delivery, schema.release
+_broadcast, _delivery, _release = tables.broadcast, tables.delivery, tables.release
 
 
 class _Words(Protocol):
@@ -136,7 +136,7 @@ def _is_end(connection: Connection, broadcast: _Words) -> bool:
     return status in END_STATUSES
 
 
-_broadcast, _composition, _delivery = schema.broadcast, schema.composition, schema.delivery
+_broadcast, _composition, _delivery = tables.broadcast, tables.composition, tables.delivery
 # A freeze that takes longer was given up, wherever its process ran.
 FREEZE_LEASE = timedelta(minutes=30)
 

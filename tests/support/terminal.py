@@ -1,14 +1,16 @@
-"""Runs commands in a test: in this process, or as a person at a real terminal."""
+"""What a screen shows after a program wrote to it: enough of a terminal for what commcast writes."""
 
 from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from commcast.cli import app
 from commcast.cli import prompt as asking
+from tests.support.desk import Bench, write_desk, write_incident
 
 WORDS = (
     "--issue",
@@ -29,7 +32,7 @@ CTRL_C, CTRL_D = b"\x03", b"\x04"
 _PATIENCE = 60.0  # seconds for the next words on the screen
 
 
-def run(folder: Path, *arguments: str, typed: str = "") -> Result:
+def run_at_terminal(folder: Path, *arguments: str, typed: str = "") -> Result:
     """Run one command over a desk's folder; `typed` is what stands on its standard input."""
     name, *rest = arguments
     where = [] if name == "init" else ["--folder", str(folder)]
@@ -38,14 +41,14 @@ def run(folder: Path, *arguments: str, typed: str = "") -> Result:
 
 def make_desk(folder: Path) -> Path:
     """Make a desk as a newcomer gets it, in UTC."""
-    done = run(folder, "init", str(folder), "--organisation", "Acme Pay", "--zone", "UTC")
+    done = run_at_terminal(folder, "init", str(folder), "--organisation", "Acme Pay", "--zone", "UTC")
     assert done.exit_code == 0, done.output
     return folder
 
 
 def declare(folder: Path, *more: str, title: str = "Card payments fail") -> Result:
     """Declare a severity 1 incident, which may wake readers at any time of day."""
-    return run(folder, "declare", title, "--severity", "1", *WORDS, *more)
+    return run_at_terminal(folder, "declare", title, "--severity", "1", *WORDS, *more)
 
 
 def outbox(folder: Path) -> list[str]:
@@ -121,3 +124,64 @@ def at_terminal(folder: Path, arguments: Sequence[str], dialogue: Sequence[tuple
     os.close(terminal)
     assert not waiting, f"never asked: {waiting}\n{seen!r}"
     return Seen(seen.decode(errors="replace").replace("\r\n", "\n"), os.waitstatus_to_exitcode(status))
+
+
+def run(*arguments: str | Path, folder: Path | None = None, expect: int = 0) -> Result:
+    """Run a command; it has to end with `expect` and without a traceback."""
+    where = ["-C", str(folder)] if folder is not None else []
+    result = CliRunner().invoke(app, [*map(str, arguments), *where])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code == expect, result.output
+    return result
+
+
+def just_now() -> datetime:
+    """Return a full minute shortly ago: the commands read the real clock, and a draft nudges after three."""
+    return (datetime.now(UTC) - timedelta(minutes=1)).replace(second=0, microsecond=0)
+
+
+def bench_now(folder: Path) -> Bench:
+    """Return a desk with one incident, declared just now and not released."""
+    write_desk(folder)
+    write_incident(folder, at=just_now())
+    return Bench(folder, now=datetime.now(UTC))
+
+
+def every_byte(folder: Path) -> dict[str, bytes]:
+    """Return all files of a folder with their content."""
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+_PIECES = re.compile(r"\x1b\[(\d*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
+
+
+def screen(written: str, columns: int = 80) -> list[str]:
+    """Return the lines that stand on the screen in the end, without the empty ones below.
+
+    A line that reaches beyond the last column goes on in the next one, as in a terminal.
+    """
+    lines, row, column = [""], 0, 0
+    for count, verb, turn, text in _PIECES.findall(written):
+        if verb == "A":
+            row = max(0, row - int(count or 1))
+        elif verb == "J":
+            lines[row] = lines[row][:column]
+            del lines[row + 1 :]
+        elif verb == "K":
+            lines[row] = lines[row][:column]
+        elif turn == "\r":
+            column = 0
+        elif turn == "\n":
+            row, column = row + 1, 0
+        for character in text:
+            if column == columns:
+                row, column = row + 1, 0
+            while len(lines) <= row:
+                lines.append("")
+            lines[row] = lines[row][:column].ljust(column) + character + lines[row][column + 1 :]
+            column += 1
+        while len(lines) <= row:
+            lines.append("")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return [line.rstrip() for line in lines]

@@ -33,7 +33,7 @@ class Said:
     heard: bool = True
 
 
-class Misstated(NamedTuple):
+class WrongWords(NamedTuple):
     """Frozen words that turned out wrong: those of one group of readers, as the ledger knows them by number.
 
     `by` is the number of the update that corrects them. `said` is what was wrong, as these readers read it,
@@ -50,7 +50,7 @@ class Misstated(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class IncidentStanding:
+class History:
     """What was released and said of an incident.
 
     `begun` holds (notice, channel) of every broadcast whose list is frozen. `told_up_to` is, by channel, the
@@ -70,12 +70,12 @@ class IncidentStanding:
     last_tick: datetime | None = None
     asked: bool = False
     correcting: bool = False
-    misstated: tuple[Misstated, ...] = ()
+    wrong_words: tuple[WrongWords, ...] = ()
     merged: tuple[str, ...] = ()
     merged_on: frozenset[Channel] = frozenset()
 
 
-class PersonStanding(NamedTuple):
+class ReaderHistory(NamedTuple):
     """What is known of one address for one notice.
 
     `state` is that of its delivery of this notice, "" where there is none. `told` says whether it was, or may
@@ -95,12 +95,12 @@ class PersonStanding(NamedTuple):
     held_back: int = 0
     promised: datetime | None = None
     is_known: bool = False
-    misheard: tuple[Misstated, ...] = ()
+    told_wrong: tuple[WrongWords, ...] = ()
     waits: bool = False
     heard: int = 0
 
 
-NOBODY_KNOWS = PersonStanding()
+NOBODY_KNOWS = ReaderHistory()
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class AudienceStanding:
+class AudienceProgress:
     """Where one audience stands: the newest notice that anybody of it was told, "" for none, and when.
 
     `promised` is what it still waits for, None where nothing was promised or the promise is settled. `waits`
@@ -152,7 +152,7 @@ class NewestRelease:
     elsewhere: bool = False
 
 
-def standing_of_audience(audience: str, heard: Sequence[Heard], newest: NewestRelease) -> AudienceStanding:
+def audience_progress(audience: str, heard: Sequence[Heard], newest: NewestRelease) -> AudienceProgress:
     """Return where an audience stands. `heard` is in the order in which things were said.
 
     A promise is kept by any newer notice to the audience; what a text promised to readers who only get texts
@@ -167,24 +167,24 @@ def standing_of_audience(audience: str, heard: Sequence[Heard], newest: NewestRe
     told = [each for each in reached if not (by_mail and _is_for_some(each))]
     texts = [each for each in reached if each.channel == Channel.SMS]
     if not told:
-        return AudienceStanding(audience, waits=waits)
+        return AudienceProgress(audience, waits=waits)
     last = [each for each in told if each.notice == told[-1].notice]
     before = [each for each in told if each.notice != told[-1].notice]
-    owed: list[Heard] = []
+    plan: list[Heard] = []
     if _stands(told[-1].number, heard, newest):
-        owed += last
+        plan += last
     if before and any(each.waits for each in last):
-        owed += [each for each in before if each.notice == before[-1].notice]
-    owed = [each for each in owed if each.channel != Channel.SMS]
+        plan += [each for each in before if each.notice == before[-1].notice]
+    plan = [each for each in plan if each.channel != Channel.SMS]
     if texts and _stands(texts[-1].number, heard, newest):
-        owed += texts[-2:] if texts[-1].waits else texts[-1:]
-    return AudienceStanding(
+        plan += texts[-2:] if texts[-1].waits else texts[-1:]
+    return AudienceProgress(
         audience=audience,
         notice=told[-1].notice,
         number=told[-1].number,
         channels=tuple(each.channel for each in last),
         told_at=max((each.at for each in last if each.at), default=None),
-        promised=min((each.promised for each in owed if each.promised), default=None),
+        promised=min((each.promised for each in plan if each.promised), default=None),
         waits=waits,
     )
 
@@ -216,7 +216,7 @@ class Listener(NamedTuple):
     next_word: NextWord = NextWord.UPDATE
     held_back: int = 0
     broken: datetime | None = None
-    misheard: tuple[Misstated, ...] = ()
+    told_wrong: tuple[WrongWords, ...] = ()
     is_new: bool = False
 
 

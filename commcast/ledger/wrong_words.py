@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select, update
 
-from commcast.ledger import schema
-from commcast.ledger.freeze import Broadcast, Composition, broadcasts_of, read_composition
+from commcast.ledger import tables
+from commcast.ledger.broadcasts import Broadcast, Composition, broadcasts_of, read_composition
 from commcast.ledger.releases import open_incidents
-from commcast.ledger.schema import (
+from commcast.ledger.tables import (
     IS_OPEN,
     MAYBE_TOLD,
     WAITING,
@@ -24,15 +24,15 @@ from commcast.ledger.schema import (
     stamp,
     unstamp,
 )
-from commcast.model.standing import Misstated
+from commcast.model.history import WrongWords
 
-_broadcast, _composition, _delivery = schema.broadcast, schema.composition, schema.delivery
+_broadcast, _composition, _delivery = tables.broadcast, tables.composition, tables.delivery
 
 
 class Misheard(NamedTuple):
     """What one address heard: wrong words not yet put right, whether some wait, and up to which update."""
 
-    wrong: tuple[Misstated, ...] = ()
+    wrong: tuple[WrongWords, ...] = ()
     waits: bool = False
     up_to: int = 0
 
@@ -73,11 +73,15 @@ def frozen_words(connection: Connection, incident: str) -> Iterator[Frozen]:
                 yield Frozen(number, broadcast, read_composition(connection, number), sample)
 
 
-def misheard(
-    connection: Connection, incident: str, channel: str, keys: Sequence[str], misstated: Sequence[Misstated]
+def told_wrong(
+    connection: Connection,
+    incident: str,
+    channel: str,
+    keys: Sequence[str],
+    wrong_words: Sequence[WrongWords],
 ) -> dict[str, Misheard]:
     """Return what those of `keys` heard of wrong words that the ledger knows of at all."""
-    if not misstated:
+    if not wrong_words:
         return {}
     rows = connection.execute(
         select(
@@ -99,12 +103,12 @@ def misheard(
     for row in rows:
         by_key[row.key].append(row)
     wrong = defaultdict(list)
-    for each in misstated:
+    for each in wrong_words:
         wrong[each.composition].append(each)
     return {key: _misheard(heard, wrong) for key, heard in by_key.items()}
 
 
-def _misheard(rows: Sequence[Any], wrong: Mapping[int, Sequence[Misstated]]) -> Misheard:
+def _misheard(rows: Sequence[Any], wrong: Mapping[int, Sequence[WrongWords]]) -> Misheard:
     # Who waits to be told once more may have been told the first time.
     told = [row for row in rows if row.state in MAYBE_TOLD or row.doubted]
     up_to = max((row.number for row in told), default=0)
@@ -133,7 +137,7 @@ def on_their_way(connection: Connection, incident: str) -> int:
     ).scalar_one()
 
 
-_release = schema.release
+_release = tables.release
 
 MOST_STORIES = 5  # the ones that spoke last; more would be no help to who decides
 

@@ -22,7 +22,7 @@ _HINTS = {
 }
 
 
-class Nudge(Protocol):
+class NudgeText(Protocol):
     """A nudge, as much of it as is told (plan.nudging.Nudge)."""
 
     @property
@@ -42,7 +42,7 @@ class Nudge(Protocol):
 
 
 def nudge_context(
-    config: Config, incident: Incident, nudge: Nudge, on_duty: str, now: datetime
+    config: Config, incident: Incident, nudge: NudgeText, on_duty: str, now: datetime
 ) -> dict[str, Any]:
     """Return what the templates of a nudge may use: plain JSON values, times in the organisation's zone."""
     latest = incident.latest
@@ -66,14 +66,14 @@ def nudge_context(
     }
 
 
-def _hint(nudge: Nudge) -> str:
+def _hint(nudge: NudgeText) -> str:
     """Return what to do with the line; one without "…" is whole as it stands."""
     hint = _HINTS[nudge.why]
     return hint if "…" in nudge.line else hint.replace(" and finish the sentence", "")
 
 
 def command_document(
-    config: Config, incident: Incident, nudge: Nudge, context: dict[str, Any], people: Sequence[str]
+    config: Config, incident: Incident, nudge: NudgeText, context: dict[str, Any], people: Sequence[str]
 ) -> dict[str, Any]:
     """Return what the command of [nudge] reads: one stable document, versioned."""
     told = context["nudge"]
@@ -94,7 +94,7 @@ def command_document(
     }
 
 
-def headline(config: Config, nudge: Nudge, now: datetime, form: str = "both") -> str:
+def headline(config: Config, nudge: NudgeText, now: datetime, form: str = "both") -> str:
     """Return in one sentence what is due; `form` is how its time is written (clocktimes.moment)."""
     if nudge.note and nudge.deadline is None:
         return nudge.note
@@ -114,7 +114,7 @@ def headline(config: Config, nudge: Nudge, now: datetime, form: str = "both") ->
     }[nudge.why]
 
 
-def _says(nudge: Nudge) -> list[str]:
+def _says(nudge: NudgeText) -> list[str]:
     """Return what else is so, and what becomes of those who wait if nobody writes."""
     found = [nudge.note] if nudge.note and nudge.deadline is not None else []
     left = [name for name in nudge.audiences if name not in nudge.held]

@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory, TemporaryFile, mkdtemp
 
 import pytest
 
-from tests.adapters.servers import HOST, Certificate, Received
-from tests.rights import as_root
+from tests.support.reader import as_root
+from tests.support.servers.http import HOST, Certificate, Received
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,19 @@
-"""A reader's calendar, as far as it matters here: it takes the entries that come with mails."""
+"""What only root may do in a test: as root, or through a sudo that asks for no password."""
 
 from __future__ import annotations
 
 import email
 import email.policy
+import os
+import shutil
+import subprocess
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+import pytest
 from icalendar import Calendar, Event
 
 
@@ -77,3 +81,18 @@ class ReaderCalendar:
         """Return from when to when each entry lasts."""
         events: list[Any] = list(self.entries.values())
         return [(event["dtstart"].dt, event["dtend"].dt) for event in events]
+
+
+def as_root() -> tuple[str, ...]:
+    """Return what to write before a command that only root may give."""
+    if os.geteuid() == 0:
+        return ()
+    sudo = shutil.which("sudo")
+    if sudo and subprocess.run([sudo, "-n", "true"], capture_output=True, check=False).returncode == 0:
+        return (sudo, "-n")
+    pytest.fail("only root can do this; run the tests as root, or where sudo asks for no password")
+
+
+def own_disk_options() -> str:
+    """Return the mount options that make a file system ours, whoever mounts it."""
+    return f"uid={os.geteuid()},gid={os.getegid()}"

@@ -10,14 +10,14 @@ from itertools import groupby
 from typing import NamedTuple
 
 from commcast.errors import CommcastError
+from commcast.ledger.broadcasts import held_rows
 from commcast.ledger.claims import ripe_now
-from commcast.ledger.freeze import held_rows
 from commcast.ledger.releases import stops_in_force
 from commcast.ledger.store import Ledger
 from commcast.model.duty import OnDuty
 from commcast.model.incident import Channel, Incident
 from commcast.oncall.nudges import Nudge
-from commcast.operations.desk import Desk, Owed
+from commcast.operations.desk import Desk, Plan
 from commcast.operations.quiet_hours import readers_of, reason_to_drop
 from commcast.operations.tick import make_round
 from commcast.operations.wake import whom
@@ -80,15 +80,15 @@ class _Noting:
     def is_interrupted(self) -> bool:
         return False
 
-    def send(self, owed: Owed) -> None:
-        incident = owed.incident.id
-        if owed.halted_by:
-            self.foreseen.stopped[incident] = owed.halted_by
+    def send(self, plan: Plan) -> None:
+        incident = plan.incident.id
+        if plan.halted_by:
+            self.foreseen.stopped[incident] = plan.halted_by
             return
-        found = owed.survey().notices if owed.deliveries else ()
+        found = plan.tally().notices if plan.deliveries else ()
         newer = {each.notice.channel for each in found if each.send and kind_of(each.notice.id) in _NEWS}
         self._note_ripe(incident, overtaken_on=newer)
-        self._note_thawing(owed)
+        self._note_thawing(plan)
         for each in found:
             now = each.send - sum(audience.later for audience in each.audiences.values())
             if now:
@@ -109,21 +109,21 @@ class _Noting:
                 if each.channel not in overtaken_on:
                     self._note(incident, each.notice, each.number, each.channel, each.deliveries)
 
-    def _note_thawing(self, owed: Owed) -> None:
+    def _note_thawing(self, plan: Plan) -> None:
         """Note what quiet hours held back until now, where it still stands."""
         with self.ledger.read() as connection:
-            rows = held_rows(connection, owed.incident.id, self.desk.now)
-        standing: Counter[tuple[str, int, str]] = Counter()
+            rows = held_rows(connection, plan.incident.id, self.desk.now)
+        history: Counter[tuple[str, int, str]] = Counter()
         for (notice, number, channel, _), of_one in groupby(
             rows, key=lambda row: (row.notice, row.number, row.channel, row.audience)
         ):
             held = list(of_one)
-            standing_of = readers_of(self.desk, owed, held, self.ledger)
-            standing[notice, number, channel] += sum(
-                not reason_to_drop(self.desk, owed, row, standing_of(row.key)) for row in held
+            standing_of = readers_of(self.desk, plan, held, self.ledger)
+            history[notice, number, channel] += sum(
+                not reason_to_drop(self.desk, plan, row, standing_of(row.key)) for row in held
             )
-        for (notice, number, channel), count in (+standing).items():
-            self._note(owed.incident.id, notice, number, channel, count)
+        for (notice, number, channel), count in (+history).items():
+            self._note(plan.incident.id, notice, number, channel, count)
 
     def _note(self, incident: str, notice: str, number: int, channel: str, deliveries: int) -> None:
         self.foreseen.coming.append(Coming(incident, notice, number, channel, deliveries))

@@ -14,9 +14,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from commcast import __version__
 from commcast.report.drawing import tall_timeline, trend_chart, wide_timeline
 from commcast.report.figures import AudienceFigures, Estimate, Figures, Gap, Promise, worst_severity
-from commcast.report.story import Nudged, Telling
+from commcast.report.story import StoryNudge, Telling
 from commcast.report.trend import Trend, trend_cards, trend_headline, trend_table
-from commcast.report.words import Table, cards, clock_of, facts, headline, people_table, subject, tables
+from commcast.report.words import ReportTable, cards, clock_of, facts, headline, people_table, subject, tables
 
 # The program's own page, not a message: nothing in a user's templates/ changes it.
 _HERE = Path(__file__).parent
@@ -90,7 +90,7 @@ def trend_as_markdown(trend: Trend) -> str:
     return "\n".join([*lines, *table_lines(trend_table(trend))])
 
 
-def table_lines(table: Table) -> Iterator[str]:
+def table_lines(table: ReportTable) -> Iterator[str]:
     """Yield a table as Markdown writes it."""
     yield _row(table.head)
     yield _row("---" for _ in table.head)
@@ -211,7 +211,7 @@ def _estimate(each: Estimate) -> dict[str, Any]:
     }
 
 
-def _nudge(each: Nudged) -> dict[str, Any]:
+def _nudge(each: StoryNudge) -> dict[str, Any]:
     return {
         "notice": each.notice,
         "at": _at(each.at),

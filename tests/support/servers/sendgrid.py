@@ -17,13 +17,13 @@ from jsonschema import Draft202012Validator
 
 from commcast.config.settings import SendGridProvider
 from commcast.providers.sendgrid.client import OWN_ID
-from commcast.providers.sendgrid.letter import Reading
-from tests.adapters.http_standins import Exchange, Handler, HttpStandIn, Writer
+from commcast.providers.sendgrid.letter import ReaderView
+from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer
 
 KEY = "SG.kept-secret_key.0123456789abcdef"
 NOW = datetime(2026, 11, 21, 10, 5, tzinfo=UTC)
 # The official descriptions are no part of this repository. Read now: tests see no COMMCAST_ variables.
-_SPECS = Path(os.environ.get("COMMCAST_SPECS") or Path(__file__).parents[3] / "shared" / "specs")
+_SPECS = Path(os.environ.get("COMMCAST_SPECS") or Path(__file__).parents[4] / "shared" / "specs")
 _OWN = Path(__file__).with_name("schemas") / "sendgrid.json"
 _FORBIDDEN = re.compile(
     r"x-sg-e?id|received|dkim-signature|content-type|content-transfer-encoding|to|from|subject|reply-to|b?cc",
@@ -45,7 +45,7 @@ class Taken:
     """One mail that was queued for one reader."""
 
     address: str
-    reading: Reading
+    reading: ReaderView
     person: Mapping[str, Any]
     body: Mapping[str, Any]
 
@@ -104,7 +104,7 @@ def seen(body: Mapping[str, Any], at: int) -> Taken:
         return tags.sub(lambda found: values[found[0]], text)
 
     parts = {part["type"]: filled(part["value"]) for part in body["content"]}
-    reading = Reading(filled(body["subject"]), parts["text/plain"], parts.get("text/html", ""))
+    reading = ReaderView(filled(body["subject"]), parts["text/plain"], parts.get("text/html", ""))
     return Taken(_address(person), reading, person, body)
 
 
