@@ -84,3 +84,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+FileSign = tuple[str, int, int, int]
+
+
+def sign_of(path: Path) -> FileSign:
+    """Return what changes when a file is written or replaced: its path, inode, size and time in nanoseconds.
+
+    Of a file that is not there only the path is told.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return (str(path), 0, 0, 0)
+    return (str(path), found.st_ino, found.st_size, found.st_mtime_ns)

@@ -75,6 +75,21 @@ def never_lost() -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
+def deferring_signals() -> Iterator[list[int]]:
+    """Yield a list of the signals that come meanwhile and end nothing: the caller raises them afterwards."""
+    heard: list[int] = []
+    numbers = [int(number) for number in (signal.SIGINT, *_RESUMABLE) if _is_ours(number)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in before:
+        signal.signal(number, lambda number, _frame: heard.append(number))
+    try:
+        yield heard
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def ending_in_order(
     loop: AbstractEventLoop, halt: Callable[[int], None], at_once: Callable[[], None]
 ) -> Iterator[None]:

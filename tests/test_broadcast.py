@@ -19,7 +19,6 @@ from sqlalchemy import update
 from commcast.delivery import breaker as verdict
 from commcast.delivery import worker as broadcasting
 from commcast.delivery.deliver import LEASE, Delivered
-from commcast.delivery.freeze import Freezer
 from commcast.delivery.worker import Ended, Run
 from commcast.errors import ExitCode, Fault, LedgerError, ProviderError
 from commcast.ledger import tables as schema
@@ -29,7 +28,6 @@ from commcast.ledger.settle import current_owner, settle_lost
 from commcast.ledger.store import open_ledger
 from commcast.model.incident import Channel
 from commcast.model.message import Blame, Delivery, DeliveryProgress, Email, Outcome, OutcomeKind, Unheard
-from commcast.operations.desk import make_plan
 from tests.support.desk import (
     DESK,
     START,
@@ -61,8 +59,7 @@ def bench_of(folder: Path, people: int) -> Bench:
     write_incident(folder)
     bench = Bench(folder)
     bench.release()
-    plan = make_plan(bench.desk, bench.incident(), bench.ledger)
-    assert Freezer(bench.ledger, current_owner(), bench.now).freeze(plan.deliveries)
+    bench.freeze()
     return bench
 
 
@@ -88,6 +85,7 @@ def run_of(
         clock=clock or Clock(),
         halt=halt or asyncio.Event(),
         progress=progress or Unheard(),
+        to_go=bench.states()[adapter.channel, "pending"],
     )
 
 
@@ -108,7 +106,7 @@ def send_with(bench: Bench, adapter: FakeAdapter) -> Delivered:
     """Deliver as a verb does, with this adapter for mail and one that takes all for texts."""
     texts = FakeAdapter(Channel.SMS)
     bench.adapter = lambda channel: adapter if channel is Channel.EMAIL else texts
-    return bench.sender.deliverer.deliver("pay7")
+    return bench.worker.deliver("pay7")
 
 
 @pytest.mark.parametrize(
@@ -523,7 +521,7 @@ def test_a_failure_on_one_channel_ends_the_other(tmp_path: Path, monkeypatch: py
     texts, held = Broken(Channel.SMS), HeldAdapter()
     bench.adapter = lambda channel: held if channel is Channel.EMAIL else texts
     with pytest.raises(ZeroDivisionError):
-        bench.sender.deliverer.deliver("pay7")
+        bench.worker.deliver("pay7")
     assert mails(bench) == {"unknown": 1, "pending": 19}
     assert len(held.handed) == 1
 
@@ -599,7 +597,7 @@ def test_a_provider_that_cannot_be_opened_refuses_us_and_the_other_channel_goes_
     bench = bench_of(tmp_path, 3)
     texts = FakeAdapter(Channel.SMS)
     bench.adapter = lambda channel: Unopened() if channel is Channel.EMAIL else texts
-    delivered = bench.sender.deliverer.deliver("pay7")
+    delivered = bench.worker.deliver("pay7")
     assert delivered.exit_code(0.02) is ExitCode.REFUSED
     assert "ca_file cannot be read" in delivered.refused
     assert mails(bench) == {"pending": 3}

@@ -233,7 +233,7 @@ def send_with(bench: Bench, adapter: FakeAdapter, fallback: FakeAdapter | None =
     texts = FakeAdapter(Channel.SMS, name="texts")
     bench.adapter = lambda channel: adapter if channel is Channel.EMAIL else texts
     bench.fallback = lambda channel: fallback if channel is Channel.EMAIL else None
-    return bench.sender.deliverer.deliver("pay7")
+    return bench.worker.deliver("pay7")
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_a_missing_key_stops_neither_the_other_channel_nor_the_fallback(tmp_path
         raise ProviderError("sendgrid", Fault("commcast.toml", 0, 0, "has no key", "set SENDGRID_API_KEY"))
 
     bench.adapter = adapter_for
-    delivered = bench.sender.deliverer.deliver("pay7")
+    delivered = bench.worker.deliver("pay7")
     assert len(texts.handed) == 5
     assert mails(bench) == {"pending": 5}
     assert delivered.exit_code(0.02) is ExitCode.REFUSED
@@ -333,7 +333,7 @@ def test_a_missing_key_stops_neither_the_other_channel_nor_the_fallback(tmp_path
         ("sendgrid", "has no key; set SENDGRID_API_KEY")
     ]
     bench.fallback = lambda channel: second if channel is Channel.EMAIL else None
-    delivered = bench.sender.deliverer.deliver("pay7")
+    delivered = bench.worker.deliver("pay7")
     assert mails(bench) == {"accepted": 5}
     assert delivered.exit_code(0.02) is ExitCode.DONE
     assert [each.by for each in delivered.taken_over] == ["other"]
@@ -359,7 +359,7 @@ def test_each_provider_in_trouble_is_named(tmp_path: Path) -> None:
     refuses = FakeAdapter(answer=saying(NOT_TAKEN, Blame.ACCOUNT), name="sendgrid")
     breaks = FakeAdapter(Channel.SMS, answer=saying(UNKNOWN), name="twilio")
     bench.adapter = lambda channel: refuses if channel is Channel.EMAIL else breaks
-    delivered = bench.sender.deliverer.deliver("pay7")
+    delivered = bench.worker.deliver("pay7")
     assert {(each.provider, each.refuses) for each in delivered.troubles} == {
         ("sendgrid", True),
         ("twilio", False),

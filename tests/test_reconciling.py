@@ -150,7 +150,7 @@ def test_what_is_asked_of_a_mail_is_its_subject_and_its_message_id(tmp_path: Pat
         connection.execute(update(schema.delivery).values(state="pending", owner=None))
     adapter = FakeAdapter(Channel.EMAIL)
     bench.adapter = lambda channel: adapter if channel is Channel.EMAIL else FakeAdapter(channel)
-    bench.sender.deliverer.deliver("pay7")
+    bench.worker.deliver("pay7")
     handed = {item.delivery: item.message for item in adapter.handed}
     assert len(handed) == len(records.asked) == 3
     for asked in records.asked:

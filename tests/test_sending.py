@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from commcast.errors import DecisionNeeded, ExitCode, InputError
+from commcast.errors import ExitCode, InputError
 from commcast.ledger.releases import lift_stop, stop_incident
 from commcast.ledger.suppressions import erase, suppress
 from tests.support.desk import START, Bench, update_text, write_desk, write_incident, write_list
@@ -132,7 +132,7 @@ def test_an_update_older_than_its_own_promise_is_not_sent_by_tick(bench: Bench) 
 def test_late_sends_it_all_the_same(bench: Bench) -> None:
     bench.release()
     bench.later(minutes=25)
-    bench.sender.send_released(bench.incident(), late=True)
+    bench.send_released(late=True)
     assert len(bench.mails()) == 3
 
 
@@ -142,7 +142,7 @@ def test_newer_words_end_what_still_waits_of_older_ones(bench: Bench) -> None:
     at = bench.later(minutes=5)
     write_incident(bench.folder, more=update_text(at, status="identified", resolution="A fix is coming."))
     bench.release()
-    bench.sender.send_released(bench.incident())
+    bench.send_released()
     bench.tick()
     assert bench.states()[("email", "skipped")] == 3
     assert bench.states(notice="update:2")[("email", "accepted")] == 3
@@ -244,27 +244,13 @@ def test_a_tick_does_not_send_a_renamed_file_again(bench: Bench) -> None:
     assert len(bench.mails()) == 3
 
 
-def test_a_list_that_changed_since_it_was_looked_at_stops_the_send(bench: Bench) -> None:
-    from commcast.operations.desk import make_plan
-
-    plan = make_plan(bench.desk, bench.incident(), bench.ledger, as_if_released=True)
-    seen = [notice.digest for notice in plan.tally().notices]
-    write_list(bench.folder, "customers", "email,phone,name", ["eve@example.com,,Eve"])
-    bench.release()
-    plan = make_plan(bench.desk, bench.incident(), bench.ledger)
-    with pytest.raises(DecisionNeeded, match="changed since you looked"):
-        bench.sender.send(plan, expected=seen)
-    assert bench.rows() == []
-    assert bench.mails() == []
-
-
 def test_one_reader_that_a_template_fails_for_stops_all_before_the_first(bench: Bench) -> None:
     folder = bench.folder / "templates/customers"
     folder.mkdir(parents=True)
     (folder / "sms.txt.j2").write_text("Hello {{ recipient.nickname }}")
     bench.release()
     with pytest.raises(InputError, match=r"line 2 of audience customers"):
-        bench.sender.send_released(bench.incident())
+        bench.send_released()
     assert bench.rows() == []
     assert bench.mails() == []
 

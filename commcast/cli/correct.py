@@ -122,8 +122,10 @@ class _Found:
 
 def _find(desk: Desk, ledger: Ledger, wanted: str | None) -> OpenIncident:
     from commcast.incidents.load import load_incidents
+    from commcast.operations.desk import with_releases
 
-    loaded = load_incidents(desk.config, desk.now)
+    desk = with_releases(desk, ledger)
+    loaded = load_incidents(desk.config, desk.now, released_at=desk.released_at)
     found = find_incident(loaded, wanted, is_open_for_readers(ledger), "incidents are open")
     if found is None:
         raise InputError("no incident is open; name the one whose words were wrong: commcast correct ID …")

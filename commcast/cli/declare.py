@@ -236,7 +236,6 @@ def write_incident(
 ) -> Incident:
     """Write the file of a new incident once all of it is right. Raises InputError: nothing is written."""
     from commcast.incidents.editor import create_file
-    from commcast.incidents.load import load_incident
 
     for _ in range(_TRIES):
         incident, text = _checked(desk, data, taken, check, edit=edit)
@@ -248,7 +247,7 @@ def write_incident(
             taken.add(incident.id)
             continue
         say(f"Wrote {path.relative_to(desk.config.folder)}.")
-        return load_incident(path, desk.config, desk.now)
+        return incident
     raise InputError("no free id was found; name one with --id")
 
 

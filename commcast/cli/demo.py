@@ -107,17 +107,18 @@ def _one_moment(
 ) -> datetime | None:
     """Release and send one update the way the verbs do, and show it; return what was promised."""
     from commcast.incidents.load import load_incident
-    from commcast.operations.desk import check_story, make_plan
-    from commcast.operations.release import release_updates
-    from commcast.operations.send import make_sender
+    from commcast.operations.desk import make_plan
+    from commcast.operations.release import looking, say_yes
+    from commcast.operations.send import hand_over, make_worker
 
     incident = load_incident(demo.incident_path, desk.config, desk.now)
-    check_story(desk, incident, ledger)
-    planned = make_plan(desk, incident, ledger, as_if_released=True)
-    tally = planned.tally()
-    release_updates(desk, planned, planned.drafts, ledger, how="yes", by="demo")
-    sender = make_sender(desk, ledger, clock=lambda: desk.now, progress=Unheard())
-    sender.send(make_plan(desk, incident, ledger), expected=[notice.digest for notice in tally.notices])
+    plan = make_plan(desk, incident, ledger, present=[incident.id], as_if_released=True)
+    worker = make_worker(desk, ledger, clock=lambda: desk.now, progress=Unheard())
+    with looking(desk, plan, ledger, [incident.id], late=False, progress=worker.progress.freezing) as look:
+        good_until, tally = look.good_until(desk.now), look.tally
+        released = say_yes(look, how="yes", by="demo", good_until=good_until, clock=worker.clock)
+    assert released is not None  # noqa: S101 - nobody else works at the demo's desk
+    hand_over(desk, worker, released.plan)
     _show_moment(update, tally, promise, seen)
     return min((by for n in tally.notices for by in n.notice.next_update_by.values() if by), default=None)
 

@@ -191,14 +191,14 @@ _MINUTE = timedelta(minutes=1)
 
 def wait(desk: Desk, ledger: Ledger, until: datetime) -> None:
     """Tick at each minute between the desk's moment and `until`, and show who was woken and what went out."""
-    from commcast.operations.send import make_sender
+    from commcast.operations.send import make_worker
     from commcast.operations.tick import tick
 
     now = desk.now + _MINUTE
     while now < until:
         moment = replace(desk, now=now)
-        sender = make_sender(moment, ledger, clock=lambda now=now: now, progress=Unheard())  # type: ignore[misc]
-        for line in _lines(moment, tick(moment, ledger, lambda sender=sender: sender)):  # type: ignore[misc]
+        worker = make_worker(moment, ledger, clock=lambda now=now: now, progress=Unheard())  # type: ignore[misc]
+        for line in _lines(moment, tick(moment, ledger, lambda worker=worker: worker)):  # type: ignore[misc]
             show_painted(line)
         now += _MINUTE
 

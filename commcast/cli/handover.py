@@ -12,7 +12,7 @@ from commcast.cli import prompt
 from commcast.cli.options import FolderOption, IncidentArgument, JsonOption, clock
 from commcast.cli.output import going_on_unread, inert, say, show, show_json
 from commcast.cli.progress import ProgressBar
-from commcast.cli.session import desk_to_work, find_incident, is_open, sender_for, who
+from commcast.cli.session import desk_to_work, find_incident, is_open, who, worker_for
 from commcast.errors import InputError
 from commcast.model.duty import OnDuty, on_duty_for
 
@@ -179,7 +179,7 @@ def _tell(desk: Desk, ledger: Ledger, incident: Incident, on_duty: OnDuty) -> No
     if not nudges:
         return
     with ProgressBar() as progress:
-        nudger = Nudger(desk, sender_for(desk, ledger, progress).deliverer, os.environ)
+        nudger = Nudger(desk, worker_for(desk, ledger, progress), os.environ)
         told = nudger.nudge(incident, nudges, on_duty)
     if told.unreached:
         say(f"Nobody was told: {told.unreached}")

@@ -102,12 +102,13 @@ def looking_at(
     `all_words`: its newest update to all its readers, whatever was sent before.
     """
     from commcast.incidents.load import load_incidents
-    from commcast.operations.desk import check_story, make_plan
+    from commcast.operations.desk import make_plan, with_releases
 
     with desk_to_read(folder, now) as (desk, ledger):
         if ledger is None:
             say("Note: there is no ledger here, so this is what goes out if nobody was told before.")
-        loaded = load_incidents(desk.config, now)
+        desk = with_releases(desk, ledger)
+        loaded = load_incidents(desk.config, now, released_at=desk.released_at)
         found = find_incident(loaded, wanted, needs_sending(desk, ledger), "incidents have something to send")
         found = found or find_incident(loaded, None, is_open, "incidents are open")
         if found is None:
@@ -115,8 +116,9 @@ def looking_at(
         if all_words:
             yield desk, make_plan(desk, found, None, as_if_released=True, late=True), ledger
             return
-        check_story(desk, found, ledger, [each.id for each in loaded.incidents])
-        yield desk, _with_held(make_plan(desk, found, ledger, as_if_released=True), ledger), ledger
+        present = [each.id for each in loaded.incidents]
+        plan = make_plan(desk, found, ledger, present=present, as_if_released=True)
+        yield desk, _with_held(plan, ledger), ledger
 
 
 def _with_held(plan: Plan, ledger: Ledger | None) -> Plan:

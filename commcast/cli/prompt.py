@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shlex
 import subprocess
 import sys
@@ -25,15 +26,34 @@ def at_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def ask(question: str) -> str:
-    """Return the line typed after `question`. Raises DecisionNeeded when the input ends without an answer."""
+def ask(question: str, seconds: float | None = None) -> str:
+    """Return the line typed after `question`. Raises DecisionNeeded when the input ends without an answer.
+
+    With `seconds`, raises TimeOver where nothing was typed for so long.
+    """
     sys.stderr.write(inert(question) + " ")
     sys.stderr.flush()
+    if seconds is not None and not _is_typed_within(max(seconds, 0.0)):
+        sys.stderr.write("\n")
+        raise TimeOver
     answer = sys.stdin.readline()
     if not answer:
         sys.stderr.write("\n")
         raise DecisionNeeded("There was no answer.")
     return answer.strip()
+
+
+class TimeOver(Exception):
+    """Nothing was typed in time."""
+
+
+def _is_typed_within(seconds: float) -> bool:
+    """Wait for a line. A terminal gives whole lines, so none is left behind in Python's buffer."""
+    try:
+        handle = sys.stdin.fileno()
+    except (OSError, ValueError):  # what is no file cannot be waited for: it answers at once
+        return True
+    return bool(select.select([handle], [], [], seconds)[0])
 
 
 def ask_until_good(question: str, check: Check, *, is_needed: bool = True) -> str:
@@ -62,9 +82,9 @@ def _named(character: str) -> str:
     return "bytes that are no text" if is_byte else f"the control character U+{ord(character):04X}"
 
 
-def says_yes(question: str) -> bool:
-    """Return whether the answer is yes; anything else, also nothing, is no."""
-    return ask(f"{question} [y/N]").lower() in {"y", "yes"}
+def says_yes(question: str, seconds: float | None = None) -> bool:
+    """Return whether the answer is yes; anything else, also nothing, is no. Raises as `ask` does."""
+    return ask(f"{question} [y/N]", seconds).lower() in {"y", "yes"}
 
 
 def edited(text: str, suffix: str = ".yaml") -> str:

@@ -80,12 +80,11 @@ def _adding(remedy: str) -> Iterator[None]:
 _MOST_NAMED = 3  # people; commcast doctor names all
 
 
-def silence_line(desk: Desk, plan: Plan, tally: Tally, when: When, ledger: Ledger | None) -> str:
+def silence_line(desk: Desk, plan: Plan, tally: Tally, when: When) -> str:
     """Return what happens if nobody writes before the promise of these words: what is sent, who is woken.
 
     The ledger knows who has taken the incident over, and how late ticks are.
     """
-    from commcast.operations.desk import hold_before
     from commcast.plan.promises import hold_at, says_hold
 
     update, config = plan.incident.latest, desk.config
@@ -94,26 +93,21 @@ def silence_line(desk: Desk, plan: Plan, tally: Tally, when: When, ledger: Ledge
     if not promised:
         return "Nobody here is promised a time."
     if holding:
-        early = hold_before(desk, ledger) if ledger is not None else config.tick.hold_before
+        early = plan.known.hold_before(config)
         first = min(hold_at(desk.now, by, early) for by in holding.values())
         others = [name for name in promised if name not in holding]
         said = f"{_listed(holding)} get{'s' * (len(holding) == 1)} a holding statement from {when(first)} on"
         said += f", {_listed(others)} nothing" if others else ""
     else:
         said = "nothing goes out by itself ([silence] in commcast.toml)"
-    nudge = _nudge_sentence(desk, plan, _on_duty(plan, ledger), min(promised.values()), when)
+    nudge = _nudge_sentence(desk, plan, _on_duty(plan), min(promised.values()), when)
     return f"If nobody writes until then, {said}. {nudge}"
 
 
-def _on_duty(plan: Plan, ledger: Ledger | None) -> OnDuty:
-    from commcast.model.duty import OnDuty, on_duty_for
+def _on_duty(plan: Plan) -> OnDuty:
+    from commcast.model.duty import on_duty_for
 
-    if ledger is None:
-        return OnDuty(plan.incident.latest.owner, plan.incident.latest.backup)
-    from commcast.ledger.oncall import handovers
-
-    with ledger.read() as connection:
-        return on_duty_for(plan.incident, handovers(connection, plan.incident.id))
+    return on_duty_for(plan.incident, plan.known.handovers)
 
 
 def _promised(tally: Tally) -> dict[str, datetime]:
@@ -177,7 +171,7 @@ def full_text(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> It
     yield from present.messages(tally)
     yield present.rule("what goes out")
     yield from summary(desk, plan, tally, ledger)
-    warnings = [*reader_warnings(desk, plan), *tick_warnings(desk, ledger)]
+    warnings = [*reader_warnings(desk, plan), *tick_warnings(desk, plan)]
     if warnings:
         yield ""
     for warning in warnings:
@@ -210,7 +204,7 @@ def summary(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> Iter
         yield from present.wrapped(line, indent="  ", first="")
     yield from present.wrapped(present.promise_line(tally, when), indent="  ", first="")
     if not update.is_end:
-        yield from present.wrapped(silence_line(desk, plan, tally, when, ledger), indent="  ", first="")
+        yield from present.wrapped(silence_line(desk, plan, tally, when), indent="  ", first="")
     if price := desk.config.send.sms_price:
         segments = sum(notice.segments for notice in tally.notices)
         yield f"SMS cost: {segments} segments x {price:g} = {segments * price:,.2f}"
@@ -339,14 +333,11 @@ def new_timeframe(previous: Update | None, update: Update, when: present.When) -
     return [f"end expected {earliest}{when(frame.latest)}"]
 
 
-def tick_warnings(desk: Desk, ledger: Ledger | None) -> Iterator[str]:
+def tick_warnings(desk: Desk, plan: Plan) -> Iterator[str]:
     """Yield a warning where no tick has run lately, or where ticks are too late for what is promised."""
-    from commcast.oncall.ticks import read_ticks, silence, too_late
+    from commcast.oncall.ticks import Ticks, silence, too_late
 
-    if ledger is None:
-        return
-    with ledger.read() as connection:
-        ticks = read_ticks(connection, desk.now)
+    ticks = Ticks(plan.history.last_tick, plan.known.drift)
     if words := silence(ticks, desk.now):
         yield f"Warning: {words}. In another window run: commcast tick --loop 1m --until-closed"
     if words := too_late(ticks.drift, desk.config):
@@ -365,24 +356,30 @@ def in_words(tally: Tally) -> str:
     return f"{tally.send:,} messages: {', '.join(parts)}"
 
 
-def is_sure(tally: Tally, confirm_above: int) -> bool:
-    """Return whether a person says yes to this; above `confirm_above` messages their number is typed."""
+def is_sure(tally: Tally, confirm_above: int, seconds: float) -> bool:
+    """Return whether a person says yes to this; above `confirm_above` messages their number is typed.
+
+    Raises prompt.TimeOver after `seconds` without an answer.
+    """
     held = f", and {tally.held:,} after quiet hours" if tally.held else ""
     if not tally.send and not tally.held:
-        return prompt.says_yes("Nobody hears of this now. Release it all the same?")
+        return prompt.says_yes("Nobody hears of this now. Release it all the same?", seconds)
     if tally.send <= confirm_above:
-        return prompt.says_yes(f"Send {in_words(tally)}{held}?")
-    answer = prompt.ask(f"Send {in_words(tally)}{held}? Type {tally.send} to send, anything else to not:")
+        return prompt.says_yes(f"Send {in_words(tally)}{held}?", seconds)
+    typed = f"Type {tally.send} to send, anything else to not:"
+    answer = prompt.ask(f"Send {in_words(tally)}{held}? {typed}", seconds)
     return answer.replace(",", "") == str(tally.send)
 
 
-def check_still_right(asked_at: datetime, now: datetime, longest: timedelta) -> None:
-    """Refuse a yes to words whose times have grown old meanwhile. Raises DecisionNeeded."""
-    if now - asked_at > longest:
-        minutes = int((now - asked_at).total_seconds() // 60)
-        raise DecisionNeeded(
-            f"The question stood for {minutes} minutes: the times in these messages are no longer right."
-        )
+def good_until_line(desk: Desk, until: datetime) -> str:
+    """Return until when the question can be answered."""
+    return f"This question is good until {until.astimezone(desk.config.zone):%H:%M:%S %Z}."
+
+
+def too_late(desk: Desk, until: datetime) -> str:
+    """Return that a yes would come too late: the times in the words are wrong, or quiet hours have begun."""
+    at = f"{until.astimezone(desk.config.zone):%H:%M:%S %Z}"
+    return f"The question was good until {at}: the times in these messages are no longer right."
 
 
 def _facts(update: Update) -> Iterator[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import signal
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,18 +26,19 @@ from commcast.cli.output import going_on_unread, say, show, show_json, show_pros
 from commcast.cli.present import clock_of, rows_left_out, tally_document
 from commcast.cli.progress import ProgressBar
 from commcast.cli.question import keeping_words
-from commcast.cli.session import sender_for, tell_doubt, tell_unusable, who
-from commcast.errors import DecisionNeeded, ExitCode, InputError
+from commcast.cli.session import tell_doubt, tell_unusable, who, worker_for
+from commcast.errors import DecisionNeeded, ExitCode
 
 if TYPE_CHECKING:
+    from commcast.delivery.deliver import Delivered
     from commcast.delivery.tally import Tally
     from commcast.ledger.store import Ledger
     from commcast.model.incident import Incident
+    from commcast.model.release import Release
     from commcast.operations.desk import Desk, Plan
+    from commcast.operations.release import Look, Released
 
-
-# After so long at the question the times in the messages are wrong, and some promise may have passed.
-QUESTION_STANDS = timedelta(minutes=10)
+_LOOKS = 3  # so often one command looks: whoever's words change more often looks again by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +50,29 @@ class Wishes:
     as_json: bool = False
 
 
+class _SentByOthers(Exception):
+    """Somebody else has released all of it while this person was asked."""
+
+    def __init__(self, release: Release) -> None:
+        self.release = release
+
+
 def send_incident(
     desk: Desk, incident: Incident, ledger: Ledger, present: Collection[str], wishes: Wishes
 ) -> ExitCode:
-    """Release the drafts of an incident, if a person says yes, and send what is owed of it.
+    """Release the drafts of an incident, if a person says yes, and send what is due of it.
 
     `present` are the ids of all incidents in the folder. Returns the exit code of the delivery.
     Raises DecisionNeeded, InputError, LedgerError, TryAgain; then nothing was sent.
     """
-    from commcast.model.release import drafts
-    from commcast.operations.desk import check_story, make_plan
+    from commcast.operations.desk import make_plan
 
-    history = check_story(desk, incident, ledger, present)
-    is_draft = bool(drafts(incident, history.releases))
-    with keeping_words(incident) if is_draft else nullcontext():
-        plan = make_plan(desk, incident, ledger, as_if_released=True, late=wishes.late)
-    if not plan.drafts and not plan.review:
-        _check_not_stopped(plan)
-        return _send_released(desk, incident, ledger, wishes)
-    with keeping_words(incident):
-        _check_not_stopped(plan)
-        sender_for(desk, ledger, ProgressBar()).check_providers(plan)
-        tally = tally_of(plan)
-        question.check_somebody_hears(plan, tally)
-        _ask(desk, plan, tally, ledger, wishes)
-        checked = _as_it_will_stand(desk, incident, ledger, tally, wishes)
-        _write_times(desk, checked, plan.drafts)
-    return _release_and_deliver(desk, checked, ledger, tally, wishes)
+    with nullcontext() if incident.latest.at_written else keeping_words(incident):
+        plan = make_plan(desk, incident, ledger, present=present, as_if_released=True, late=wishes.late)
+    if plan.drafts or plan.review or (wishes.late and plan.deliveries):
+        return _release_and_send(desk, plan, ledger, present, wishes)
+    _check_not_stopped(plan)
+    return _send_released(desk, plan, ledger, wishes)
 
 
 def _check_not_stopped(plan: Plan) -> None:
@@ -85,20 +83,105 @@ def _check_not_stopped(plan: Plan) -> None:
         raise DecisionNeeded(f"{name} is stopped by {stopped_by}; lift it with: commcast resume {name}")
 
 
-def tally_of(plan: Plan) -> Tally:
-    """Render every message of what is owed once, and count.
+def _release_and_send(
+    desk: Desk, plan: Plan, ledger: Ledger, present: Collection[str], wishes: Wishes
+) -> ExitCode:
+    from commcast.delivery.deliver import stopping_on_interrupt
+    from commcast.operations.release import fill
+    from commcast.operations.send import hand_over
 
-    Raises InputError where lists hold nobody, DecisionNeeded where the words have grown stale.
+    is_draft = bool(plan.drafts or plan.review)
+    with ExitStack() as looks:
+        try:
+            with keeping_words(plan.incident) if is_draft else nullcontext():
+                look, released = _ask_and_release(desk, plan, ledger, present, wishes, looks)
+        except _SentByOthers as sent:
+            return _tell_sent_by_others(plan, ledger, sent.release, wishes)
+        # From here on the words are released: Ctrl-C stops the incident.
+        with stopping_on_interrupt(ledger, plan.incident.id, clock), going_on_unread():
+            if released.signal:
+                signal.raise_signal(released.signal)
+            if released.not_written:
+                say(f"Warning: {released.not_written}. The ledger has the time; it is written later.")
+            fill(look, released)
+            looks.close()
+            with ProgressBar() as progress:
+                worker = worker_for(look.desk, ledger, progress)
+                delivered = hand_over(look.desk, worker, released.plan, risen=True)
+            return _tell(look.desk, released.plan, ledger, wishes, list(released.numbers), delivered)
+
+
+def _ask_and_release(
+    desk: Desk, plan: Plan, ledger: Ledger, present: Collection[str], wishes: Wishes, looks: ExitStack
+) -> tuple[Look, Released]:
+    """Look, ask and release; where something changes meanwhile, look again, and ask again if it shows.
+
+    Raises DecisionNeeded for anything but a yes.
     """
+    from commcast.operations import release
+    from commcast.operations.send import check_providers
+
+    shown, good_until = "", desk.now
+    for _ in range(_LOOKS):
+        _check_not_stopped(plan)
+        check_providers(worker_for(desk, ledger, ProgressBar()), plan)
+        look = _look(desk, plan, ledger, present, wishes, looks)
+        if look.tally.digest != shown:
+            if shown and not wishes.yes:
+                say("The lists, the templates or the incident have changed since you looked. Look again:")
+            good_until = _ask(look, wishes)
+            shown = look.tally.digest
+        try:
+            how = "yes" if wishes.yes else "question"
+            released = release.say_yes(look, how=how, by=who(), good_until=good_until, clock=clock)
+        except release.TimeOver:
+            raise DecisionNeeded(question.too_late(desk, good_until)) from None
+        if released is not None:
+            return look, released
+        looks.close()
+        if theirs := release.released_by_others(look):
+            raise _SentByOthers(theirs)
+        before = plan
+        desk, plan = release.plan_again(look)
+        if wishes.yes and plan.drafts != before.drafts:
+            # A yes covers the words that were there; not those that somebody adds meanwhile.
+            raise DecisionNeeded(f"{plan.incident.path} was changed by somebody meanwhile.")
+    raise DecisionNeeded(f"{plan.incident.id} changed each time you looked.")
+
+
+def _look(
+    desk: Desk, plan: Plan, ledger: Ledger, present: Collection[str], wishes: Wishes, looks: ExitStack
+) -> Look:
+    """Render every message of the plan once, counted and kept.
+
+    Raises InputError where lists hold nobody or everybody opted out, DecisionNeeded where words are stale.
+    """
+    from commcast.operations.release import looking
+
+    with ProgressBar() as progress:
+        found = looking(desk, plan, ledger, present, late=wishes.late, progress=progress.freezing)
+        look = looks.enter_context(found)
+    check_tally(plan, look.tally)
+    question.check_somebody_hears(plan, look.tally)
+    return look
+
+
+def tally_of(plan: Plan) -> Tally:
+    """Render every message of what is due once, and count. Raises as `check_tally`, and for what is wrong."""
+    tally = plan.tally()
+    check_tally(plan, tally)
+    return tally
+
+
+def check_tally(plan: Plan, tally: Tally) -> None:
+    """Refuse words for lists that hold nobody (InputError), and words that are stale (DecisionNeeded)."""
     from commcast.delivery.rows import check_not_empty
 
-    tally = plan.tally()
     for notice in tally.notices:
         check_not_empty(notice.notice, notice.counts)
     stale = [line.reason for line in plan.lines if not line.is_due and "--late" in line.reason]
     if stale and not tally.notices:
         raise DecisionNeeded(f"Update {plan.incident.latest.number} is {stale[0]}.")
-    return tally
 
 
 def show_plan(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None, *, as_json: bool) -> ExitCode:
@@ -114,105 +197,67 @@ def show_plan(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None, *, as
     return code
 
 
-def _ask(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger, wishes: Wishes) -> None:
-    """Show what goes out and ask. Raises DecisionNeeded for anything but a yes."""
+def _ask(look: Look, wishes: Wishes) -> datetime:
+    """Show what goes out and ask; return until when the yes counts. Else raises DecisionNeeded."""
+    desk, plan, tally = look.desk, look.plan, look.tally
+    asked_at = clock()
+    good_until = look.good_until(asked_at)
     if wishes.yes:
         when = clock_of(desk.config, desk.now)
         for line in [*rows_left_out(tally), *question.lasting_lines(desk, tally, when)]:
             say(line)
-        return
+        return good_until
     if not prompt.at_terminal():
         raise DecisionNeeded("There is no terminal to ask at, and no --yes: nothing was released.")
-    for line in question.full_text(desk, plan, tally, ledger):
+    for line in question.full_text(desk, plan, tally, look.ledger):
         say(line)
     question.check_lasts_no_longer(desk, tally)
-    asked_at = clock()
-    if not question.is_sure(tally, desk.config.send.confirm_above):
+    if good_until <= asked_at:
+        raise DecisionNeeded(question.too_late(desk, good_until))
+    say(question.good_until_line(desk, good_until))
+    try:
+        is_sure = question.is_sure(
+            tally, desk.config.send.confirm_above, (good_until - clock()).total_seconds()
+        )
+    except prompt.TimeOver:
+        raise DecisionNeeded(question.too_late(desk, good_until)) from None
+    if not is_sure:
         raise DecisionNeeded("No: nothing was released.")
-    question.check_still_right(asked_at, clock(), QUESTION_STANDS)
+    return good_until
 
 
-def _as_it_will_stand(
-    desk: Desk, incident: Incident, ledger: Ledger, tally: Tally, wishes: Wishes
-) -> Incident:
-    """Return the incident with the times that its release writes, if it still gives what was looked at.
+def _tell_sent_by_others(plan: Plan, ledger: Ledger, release: Release, wishes: Wishes) -> ExitCode:
+    from commcast.delivery.deliver import Delivered
 
-    Nothing is written yet. Raises DecisionNeeded where file, lists or templates changed since.
-    """
-    from commcast.files import read_text_file
-    from commcast.incidents.editor import with_at
-    from commcast.incidents.load import parse_incident
-    from commcast.operations.desk import make_plan, open_desk
-
-    folder = desk.config.folder
-    fresh = replace(open_desk(folder, desk.now), now=desk.now)
-    text = read_text_file(folder / incident.path, folder=folder, name=incident.path)
-    for update in incident.updates:
-        if not update.at_written:
-            text = with_at(text, incident.path, update.number, desk.now)
-    checked = parse_incident(text, incident.path, fresh.config, desk.now)
-    if len(checked.updates) != len(incident.updates):
-        # A yes covers the words that were there; not those that somebody adds meanwhile.
-        raise DecisionNeeded(f"{incident.path} was changed by somebody meanwhile.")
-    plan = make_plan(fresh, checked, ledger, as_if_released=True, late=wishes.late)
-    # With --yes nobody looked: there is nothing to compare with.
-    if not wishes.yes and plan.tally().digest != tally.digest:
-        raise DecisionNeeded("The lists, the templates or the incident have changed since you looked.")
-    return checked
+    if wishes.as_json:
+        show_json("send", outcome_document(plan.incident, ledger, [], Delivered(), ExitCode.DONE))
+        return ExitCode.DONE
+    show_prose(
+        f"{plan.incident.id}: update {release.number} was sent by {release.by} while you were asked "
+        f"({release.at:%H:%M} UTC); nothing was sent by you."
+    )
+    show_outcomes(plan.incident, ledger)
+    return ExitCode.DONE
 
 
-def _write_times(desk: Desk, checked: Incident, drafts: Sequence[int]) -> None:
-    """Write `at` into the file where it is missing; what stands there afterwards must be what was checked."""
-    from commcast.incidents.editor import fill_at
-    from commcast.incidents.load import load_incident
-
-    path = desk.config.folder / checked.path
-    for number in drafts:
-        fill_at(path, number, desk.now)
-    # Somebody may have appended since; what is released now must stand there as it was checked.
-    if load_incident(path, desk.config, desk.now).updates[: len(checked.updates)] != checked.updates:
-        raise DecisionNeeded(f"{checked.path} has changed since you looked.")
-
-
-def _release_and_deliver(
-    desk: Desk, incident: Incident, ledger: Ledger, tally: Tally, wishes: Wishes
-) -> ExitCode:
-    from commcast.operations.desk import make_plan
-    from commcast.operations.release import release_updates
-
-    with _stopping_on_doubt(incident, ledger):
-        plan = make_plan(desk, incident, ledger, as_if_released=True, late=wishes.late)
-        how = "yes" if wishes.yes else "question"
-        released = list(plan.drafts)
-        release_updates(desk, plan, released, ledger, how=how, by=who())
-        plan = make_plan(desk, incident, ledger, late=wishes.late, asked=True)
-        # With --yes nobody looked at a list: what it holds now is what was meant.
-        expected = None if wishes.yes else _digests_seen(plan, tally)
-        return _deliver(desk, plan, ledger, wishes, released, expected)
-
-
-def _digests_seen(plan: Plan, tally: Tally) -> list[str]:
-    seen = {(notice.notice.id, notice.notice.channel): notice.digest for notice in tally.notices}
-    return [seen.get((each.notice.id, each.notice.channel), "") for each in plan.deliveries]
-
-
-def _send_released(desk: Desk, incident: Incident, ledger: Ledger, wishes: Wishes) -> ExitCode:
+def _send_released(desk: Desk, plan: Plan, ledger: Ledger, wishes: Wishes) -> ExitCode:
     """Send what was released before and has not gone yet; say so where all of it has."""
+    from commcast.delivery.deliver import stopping_on_interrupt
     from commcast.ledger.broadcasts import held_rows, open_broadcasts
-    from commcast.operations.desk import make_plan
+    from commcast.operations.send import freeze_released, hand_over
 
-    plan = make_plan(desk, incident, ledger, late=wishes.late)
     with ledger.read() as connection:
-        waits = open_broadcasts(connection, incident.id) or held_rows(connection, incident.id, desk.now)
+        waits = open_broadcasts(connection, plan.incident.id) or held_rows(
+            connection, plan.incident.id, desk.now
+        )
     if not plan.deliveries and not waits:
         return _nothing_to_send(plan, ledger, wishes)
-    expected = None
-    if wishes.late and plan.deliveries:
-        tally = tally_of(plan)
-        _ask(desk, plan, tally, ledger, wishes)
-        expected = [notice.digest for notice in tally.notices]
-        plan = make_plan(desk, incident, ledger, late=True)
-    return _deliver(desk, plan, ledger, wishes, [], expected)
+    with stopping_on_interrupt(ledger, plan.incident.id, clock), going_on_unread():
+        with ProgressBar() as progress:
+            worker = worker_for(desk, ledger, progress)
+            freeze_released(desk, worker, plan)
+            delivered = hand_over(desk, worker, plan)
+        return _tell(desk, plan, ledger, wishes, [], delivered)
 
 
 def _nothing_to_send(plan: Plan, ledger: Ledger, wishes: Wishes) -> ExitCode:
@@ -229,18 +274,10 @@ def _nothing_to_send(plan: Plan, ledger: Ledger, wishes: Wishes) -> ExitCode:
     return ExitCode.DONE
 
 
-def _deliver(
-    desk: Desk, plan: Plan, ledger: Ledger, wishes: Wishes, released: list[int], expected: list[str] | None
+def _tell(
+    desk: Desk, plan: Plan, ledger: Ledger, wishes: Wishes, released: list[int], delivered: Delivered
 ) -> ExitCode:
-    with going_on_unread():
-        return _deliver_and_tell(desk, plan, ledger, wishes, released, expected)
-
-
-def _deliver_and_tell(
-    desk: Desk, plan: Plan, ledger: Ledger, wishes: Wishes, released: list[int], expected: list[str] | None
-) -> ExitCode:
-    with ProgressBar() as progress:
-        delivered = sender_for(desk, ledger, progress).send(plan, expected=expected)
+    """Show what became of it, and what is left to do; return the command's exit code."""
     code = delivered.exit_code(desk.config.send.tolerate)
     if wishes.as_json:
         show_json("send", outcome_document(plan.incident, ledger, released, delivered, code))
@@ -254,29 +291,8 @@ def _deliver_and_tell(
     is_heard = delivered.handed_over or delivered.waiting or delivered.planned
     if released and is_heard and code is ExitCode.DONE and not plan.incident.latest.is_end:
         # A question has warned of ticks before.
-        tell_promise(desk, plan, question.tick_warnings(desk, ledger) if wishes.yes else ())
+        tell_promise(desk, plan, question.tick_warnings(desk, plan) if wishes.yes else ())
     return code
-
-
-@contextmanager
-def _stopping_on_doubt(incident: Incident, ledger: Ledger) -> Iterator[None]:
-    """Stop the incident where its released words could not be sent as they were looked at.
-
-    Without that a tick would send what nobody has seen.
-    """
-    from commcast.delivery.deliver import stopping_on_interrupt
-    from commcast.ledger.releases import stop_incident
-
-    remedy = f"Look again with commcast preview {incident.id}; send it with: commcast resume {incident.id}"
-    try:
-        with stopping_on_interrupt(ledger, incident.id, clock):
-            yield
-    except (DecisionNeeded, InputError) as error:
-        reason = "a change since the question" if isinstance(error, DecisionNeeded) else "a fault found late"
-        with ledger.write() as connection:
-            stop_incident(connection, incident.id, reason, clock())
-        say(f"{incident.id} is stopped. {remedy}")
-        raise error from None
 
 
 @contextmanager

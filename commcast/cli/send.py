@@ -55,8 +55,10 @@ def send(
 def send_by_id(desk: Desk, ledger: Ledger, wanted: str | None, wishes: Wishes, *, dry_run: bool) -> ExitCode:
     """Find the incident that is meant, and send it or show what would be sent."""
     from commcast.incidents.load import load_incidents
+    from commcast.operations.desk import with_releases
 
-    loaded = load_incidents(desk.config, desk.now)
+    desk = with_releases(desk, ledger)
+    loaded = load_incidents(desk.config, desk.now, released_at=desk.released_at)
     what = "incidents have something to send"
     found = find_incident(loaded, wanted, needs_sending(desk, ledger), what)
     if found is None:
@@ -90,11 +92,12 @@ def discard(
     """
     from commcast.incidents.load import load_incidents
     from commcast.model.release import changed, drafts
-    from commcast.operations.desk import read_history
+    from commcast.operations.desk import read_history, with_releases
 
     desk = desk_now(folder)
     with ledger_of(desk) as ledger:
-        loaded = load_incidents(desk.config, desk.now)
+        desk = with_releases(desk, ledger)
+        loaded = load_incidents(desk.config, desk.now, released_at=desk.released_at)
 
         def has_drafts(each: Incident) -> bool:
             releases = read_history(ledger, each.id).releases
@@ -156,7 +159,8 @@ def _is_still_draft(
 
     releases = read_releases(connection, incident.id)
     untold = not releases if whole else releases.keys().isdisjoint(numbers)
-    return untold and load_incident(desk.config.folder / incident.path, desk.config, desk.now) == incident
+    path = desk.config.folder / incident.path
+    return untold and load_incident(path, desk.config, desk.now, desk.released_at) == incident
 
 
 def _ask_to_discard(incident: Incident, numbers: tuple[int, ...], what: str) -> None:

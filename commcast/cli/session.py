@@ -15,11 +15,11 @@ from commcast.errors import ConfigError, ExitCode, Fault, InputError
 
 if TYPE_CHECKING:
     from commcast.cli.progress import ProgressBar
+    from commcast.delivery.deliver import Deliverer
     from commcast.incidents.load import Loaded
     from commcast.ledger.store import Ledger
     from commcast.model.incident import Incident
     from commcast.operations.desk import Desk, Plan
-    from commcast.operations.send import Sender
 
 
 @contextmanager
@@ -56,10 +56,10 @@ def tell_doubt(ledger: Ledger | None) -> None:
         say(ledger.doubt)
 
 
-def sender_for(desk: Desk, ledger: Ledger, progress: ProgressBar) -> Sender:
+def worker_for(desk: Desk, ledger: Ledger, progress: ProgressBar) -> Deliverer:
     """Return what sends for this process, and tells `progress` how far it is."""
     from commcast.delivery.worker import DRAIN_SECONDS
-    from commcast.operations.send import make_sender
+    from commcast.operations.send import make_worker
 
     def halting() -> None:
         progress.end()
@@ -68,7 +68,7 @@ def sender_for(desk: Desk, ledger: Ledger, progress: ProgressBar) -> Sender:
             "Ctrl-C ends that at once."
         )
 
-    return make_sender(desk, ledger, clock=clock, progress=progress, halting=halting)
+    return make_worker(desk, ledger, clock=clock, progress=progress, halting=halting)
 
 
 def tell_unusable(desk: Desk, plan: Plan) -> ExitCode:

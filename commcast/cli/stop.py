@@ -10,15 +10,14 @@ from commcast.cli.options import FolderOption, clock
 from commcast.cli.outcomes import tell_trouble
 from commcast.cli.output import going_on_unread, say, show, show_prose
 from commcast.cli.progress import ProgressBar
-from commcast.cli.session import desk_to_work, sender_for, who
+from commcast.cli.session import desk_to_work, who, worker_for
 from commcast.cli.tick import delivered_in_words
 from commcast.errors import ExitCode, InputError, gravest
 
 if TYPE_CHECKING:
-    from commcast.delivery.deliver import Delivered
+    from commcast.delivery.deliver import Delivered, Deliverer
     from commcast.ledger.store import Ledger
     from commcast.operations.desk import Desk
-    from commcast.operations.send import Sender
 
 
 IdArgument = Annotated[
@@ -81,7 +80,7 @@ def resume(
         codes = [ExitCode.DONE]
         for one in _with_open_deliveries(ledger, wanted):
             with ProgressBar() as progress:
-                delivered = _deliver(desk, sender_for(desk, ledger, progress), one)
+                delivered = _deliver(desk, worker_for(desk, ledger, progress), one)
             show_prose(f"{one}: {_in_words(delivered)}")
             tell_trouble(one, delivered)
             codes.append(delivered.exit_code(desk.config.send.tolerate))
@@ -97,27 +96,29 @@ def _in_words(delivered: Delivered) -> str:
     return f"{words}, still stopped by {delivered.stopped_by}" if delivered.stopped_by else words
 
 
-def _deliver(desk: Desk, sender: Sender, incident: str) -> Delivered:
+def _deliver(desk: Desk, worker: Deliverer, incident: str) -> Delivered:
     """Deliver what is open; where the file is in order also what is released and owed, as a tick would."""
     from commcast.delivery.deliver import stopping_on_interrupt
 
-    with stopping_on_interrupt(sender.deliverer.ledger, incident, clock):
-        return _deliver_open(desk, sender, incident)
+    with stopping_on_interrupt(worker.ledger, incident, clock):
+        return _deliver_open(desk, worker, incident)
 
 
-def _deliver_open(desk: Desk, sender: Sender, incident: str) -> Delivered:
+def _deliver_open(desk: Desk, worker: Deliverer, incident: str) -> Delivered:
     from commcast.incidents.load import load_incidents
-    from commcast.operations.desk import check_story
+    from commcast.operations.desk import check_story, with_releases
+    from commcast.operations.send import send_released
 
-    loaded = load_incidents(desk.config, desk.now)
+    desk = with_releases(desk, worker.ledger)
+    loaded = load_incidents(desk.config, desk.now, released_at=desk.released_at)
     found = next((each for each in loaded.incidents if each.id == incident), None)
     if found is not None:
         try:
-            check_story(desk, found, sender.deliverer.ledger, [each.id for each in loaded.incidents])
-            return sender.send_released(found)
+            check_story(desk, found, worker.ledger, [each.id for each in loaded.incidents])
+            return send_released(desk, worker, found)
         except InputError as error:
             say(str(error))
-    return sender.deliverer.deliver(incident)
+    return worker.deliver(incident)
 
 
 def _with_open_deliveries(ledger: Ledger, wanted: str) -> list[str]:

@@ -17,7 +17,7 @@ from commcast.cli.outcomes import tell_signal, trouble_document
 from commcast.cli.output import going_on_unread, say, show, show_json, show_prose
 from commcast.cli.present import NAMES, notice_in_words
 from commcast.cli.progress import ProgressBar
-from commcast.cli.session import desk_to_read, desk_to_work, sender_for
+from commcast.cli.session import desk_to_read, desk_to_work, worker_for
 from commcast.errors import CommcastError, ExitCode, InputError, Interrupted, LedgerError, gravest
 from commcast.model.incident import Channel
 from commcast.model.times import parse_duration
@@ -327,7 +327,7 @@ def _pass(folder: Path | None, as_json: bool, talk: RepeatFilter) -> ExitCode:
     from commcast.operations.tick import tick as run_tick
 
     with desk_to_work(folder) as (desk, ledger), ProgressBar() as progress, going_on_unread():
-        ticked = run_tick(desk, ledger, lambda: sender_for(desk, ledger, progress))
+        ticked = run_tick(desk, ledger, lambda: worker_for(desk, ledger, progress))
     with going_on_unread():
         code = _tell(desk, ticked, as_json, talk)
         talk.faults(_beat(desk, code), "heartbeat")

@@ -18,7 +18,7 @@ from commcast.cli.present import NAMES, wrapped
 from commcast.cli.progress import ProgressBar
 from commcast.cli.reconcile import check_known, configured_providers
 from commcast.cli.release import desk_now, ledger_of
-from commcast.cli.session import sender_for, who
+from commcast.cli.session import who, worker_for
 from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError, gravest
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def _send_again(
 
     going = [each for each in found if not each.unfit]
     with ProgressBar() as progress:
-        deliverer = sender_for(desk, ledger, progress).deliverer
+        deliverer = worker_for(desk, ledger, progress)
         for channel in sorted({each.channel for each in going}):
             deliverer.adapter_for(Channel(channel))  # raises ConfigError before anything is decided
         with stopping_on_interrupt(ledger, incident, clock):

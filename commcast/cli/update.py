@@ -149,14 +149,16 @@ def find_open(
     none. Raises InputError where there is none, DecisionNeeded where its end is a draft.
     """
     from commcast.incidents.load import load_incidents
+    from commcast.operations.desk import with_releases
 
     desk = desk_now(folder)
-    loaded = load_incidents(desk.config, desk.now)
     with ExitStack() as stack:
         try:
             ledger = stack.enter_context(ledger_of(desk, dry_run=True))
         except LedgerError:  # the words are kept first; sending will say it
             ledger = None
+        desk = with_releases(desk, ledger)
+        loaded = load_incidents(desk.config, desk.now, released_at=desk.released_at)
         is_open = is_open_for_readers(ledger)
         found = find_incident(loaded, wanted, lambda each: is_meant(each) and is_open(each), what)
         if found is None:
@@ -294,7 +296,7 @@ def append(desk: Desk, checked: Incident, entry: Mapping[str, Any], seen: str) -
     path = desk.config.folder / checked.path
     append_update(path, entry, seen=seen)
     say(f"Wrote update {checked.latest.number} into {checked.path}.")
-    written = load_incident(path, desk.config, desk.now)
+    written = load_incident(path, desk.config, desk.now, desk.released_at)
     if len(written.updates) != len(checked.updates):
         raise InputError(
             Fault(checked.path, 0, 0, "was changed by somebody meanwhile", "look first, then send")
@@ -319,7 +321,7 @@ def checked_update(desk: Desk, incident: Incident, entry: Mapping[str, Any]) -> 
     text = with_update(seen, name, entry)
     line = examine(text, name).place(("updates", len(incident.updates)))[0]
     try:
-        checked = parse_incident(text, name, desk.config, desk.now)
+        checked = parse_incident(text, name, desk.config, desk.now, desk.released_at)
         check_story(desk, checked, None)
         check_estimate(desk, entry.get("timeframe"), checked)
         return checked, seen

@@ -6,16 +6,17 @@ import asyncio
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
 
 from commcast.delivery.recorder import what_is_left
 from commcast.delivery.worker import Ended, Run
 from commcast.errors import ExitCode, Interrupted, ProviderError, TryAgain, gravest
-from commcast.ledger.broadcasts import Broadcast, open_broadcasts
+from commcast.ledger.broadcasts import Broadcast, is_anything_claimed, open_broadcasts
+from commcast.ledger.claims import waiting
 from commcast.ledger.releases import stop_incident
 from commcast.ledger.settle import settle_lost
 from commcast.ledger.store import Ledger
@@ -29,13 +30,7 @@ from commcast.signals import ending_in_order
 CHOICE = "COMMCAST_EVENT_LOOP"
 
 
-def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run `work` to its end on a loop of its own."""
-    with asyncio.Runner(loop_factory=_factory()) as runner:
-        runner.run(work)
-
-
-def _factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     if os.environ.get(CHOICE) == "asyncio":
         return None
     try:
@@ -195,21 +190,24 @@ class Deliverer:
     fallback_for: Callable[[Channel], Adapter | None] = no_fallback
     halting: Callable[[], None] = unsaid
 
-    def deliver(self, incident: str) -> Delivered:
-        """Deliver all frozen broadcasts of an incident.
+    def deliver(self, incident: str, *, risen: bool = False) -> Delivered:
+        """Deliver all frozen broadcasts of an incident; `risen` says that the generation has just risen.
 
         A person's Ctrl-C stops the incident, and so does a provider that refuses everybody: each further run
         would cost more readers.
         """
         delivered = Delivered()
-        with self.ledger.write() as connection:
-            delivered.lost = settle_lost(connection, self.clock())
-        with self.ledger.read() as connection:
-            broadcasts = open_broadcasts(connection, incident)
+        broadcasts, is_claimed = self._open_now(incident)
+        if is_claimed:
+            with self.ledger.write() as connection:
+                delivered.lost = settle_lost(connection, self.clock())
+            broadcasts, _ = self._open_now(incident)
         if not broadcasts:
             return delivered
-        self.ledger.rise()  # before the first message leaves: a copy of before is older from now on
-        run(self._deliver(broadcasts, delivered))
+        if not risen:
+            self.ledger.rise()  # before the first message leaves: a copy of before is older from now on
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(self._deliver(broadcasts, delivered))
         if delivered.handed_over:
             # So that a copy made in the middle is older, too. Who is locked out here does so at the next run.
             with suppress(TryAgain):
@@ -222,7 +220,13 @@ class Deliverer:
                 stop_incident(connection, incident, reason or "Ctrl-C", self.clock())
         return delivered
 
-    async def _deliver(self, broadcasts: Sequence[Broadcast], delivered: Delivered) -> None:
+    def _open_now(self, incident: str) -> tuple[dict[Broadcast, int], bool]:
+        """Return the open broadcasts with how many wait in each, and whether anything at all is claimed."""
+        with self.ledger.read() as connection:
+            found = {each: waiting(connection, each.id)[0] for each in open_broadcasts(connection, incident)}
+            return found, is_anything_claimed(connection)
+
+    async def _deliver(self, broadcasts: Mapping[Broadcast, int], delivered: Delivered) -> None:
         halt = asyncio.Event()
         running: list[asyncio.Task[None]] = []
 
@@ -238,40 +242,45 @@ class Deliverer:
         with ending_in_order(asyncio.get_running_loop(), in_order, at_once):
             # Side by side: nobody's text waits behind two hundred thousand mails.
             for channel in sorted({broadcast.channel for broadcast in broadcasts}):
-                of_channel = [broadcast for broadcast in broadcasts if broadcast.channel == channel]
+                of_channel = {each: to_go for each, to_go in broadcasts.items() if each.channel == channel}
                 running.append(asyncio.create_task(self._one_channel(of_channel, halt, delivered)))
             for error in await asyncio.gather(*running, return_exceptions=True):
                 if error is not None and not isinstance(error, asyncio.CancelledError):
                     raise error
 
     async def _one_channel(
-        self, broadcasts: Sequence[Broadcast], halt: asyncio.Event, delivered: Delivered
+        self, broadcasts: Mapping[Broadcast, int], halt: asyncio.Event, delivered: Delivered
     ) -> None:
-        for broadcast in broadcasts:
+        """Deliver the broadcasts of one channel in turn; a fallback takes over what was not taken."""
+        for broadcast, to_go in broadcasts.items():
+            channel = Channel(broadcast.channel)
             try:
-                await self._one_broadcast(broadcast, halt, delivered)
+                ended = await self._with(partial(self.adapter_for, channel), broadcast, to_go, halt)
+                fallback = self.fallback_for(channel) if _takes_nothing(ended) else None
+                if fallback is not None:
+                    # Only what certainly was not taken: nothing unknown is ever handed to a second provider.
+                    why, left = ended.refused or ended.down, ended.waiting
+                    delivered.hand_on(ended, TakenOver(ended.provider, why, fallback.name))
+                    take_over = partial(_itself, fallback)
+                    ended = await self._with(take_over, broadcast, left, halt, waits=False)
+                delivered.add(ended)
             except BaseException:
                 halt.set()  # a ledger that cannot be written ends the other channel too
                 raise
 
-    async def _one_broadcast(self, broadcast: Broadcast, halt: asyncio.Event, delivered: Delivered) -> None:
-        channel = Channel(broadcast.channel)
-        ended = await self._with(lambda: self.adapter_for(channel), broadcast, halt)
-        fallback = self.fallback_for(channel) if _takes_nothing(ended) else None
-        if fallback is None:
-            delivered.add(ended)
-            return
-        # Only what certainly was not taken: an unknown outcome is never handed to a second provider.
-        delivered.hand_on(ended, TakenOver(ended.provider, ended.refused or ended.down, fallback.name))
-        delivered.add(await self._with(lambda: fallback, broadcast, halt, waits=False))
-
     async def _with(
-        self, make: Callable[[], Adapter], broadcast: Broadcast, halt: asyncio.Event, *, waits: bool = True
+        self,
+        make: Callable[[], Adapter],
+        broadcast: Broadcast,
+        to_go: int,
+        halt: asyncio.Event,
+        *,
+        waits: bool = True,
     ) -> Ended:
         """Deliver through one provider. One that cannot be spoken to refuses us; another channel goes on."""
         begun: Run | None = None
         try:
-            begun = self._run(broadcast, make(), halt, waits=waits)
+            begun = self._run(broadcast, make(), to_go, halt, waits=waits)
             return await begun.deliver()
         except ProviderError as error:
             refused = "; ".join(f"{fault.what}; {fault.remedy}" for fault in error.faults)
@@ -289,7 +298,9 @@ class Deliverer:
             ended.count(what_is_left(connection, broadcast.id, self.clock()))
         return ended
 
-    def _run(self, broadcast: Broadcast, adapter: Adapter, halt: asyncio.Event, *, waits: bool = True) -> Run:
+    def _run(
+        self, broadcast: Broadcast, adapter: Adapter, to_go: int, halt: asyncio.Event, *, waits: bool
+    ) -> Run:
         return Run(
             broadcast=broadcast,
             ledger=self.ledger,
@@ -299,8 +310,13 @@ class Deliverer:
             clock=self.clock,
             halt=halt,
             progress=self.progress,
+            to_go=to_go,
             waits=waits,
         )
+
+
+def _itself(adapter: Adapter) -> Adapter:
+    return adapter
 
 
 def _takes_nothing(ended: Ended) -> bool:

@@ -1,18 +1,18 @@
-"""That stream into the ledger, and back out of it."""
+"""Freezes rows and words: the stream of a plan goes into the ledger, and comes back out of it as messages."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Self
 
 from sqlalchemy import Connection
 
-from commcast.delivery.rows import ListCount, PendingRow, check_not_empty
-from commcast.delivery.tally import RowDigest
-from commcast.errors import DecisionNeeded, LedgerError
+from commcast.delivery.rows import PendingRow, PendingRows, check_not_empty, read_together
+from commcast.errors import LedgerError
 from commcast.ledger.broadcasts import (
     Broadcast,
     Composition,
@@ -49,101 +49,51 @@ _BETWEEN, _INSIDE = "\x1f", "\x1e"
 _all_as_json = json.JSONEncoder(separators=(_INSIDE, ": ")).encode
 
 
-class RowStream(Protocol):
-    """The deliveries owed of one notice: its rows some hundreds at a time, and what reading them counted."""
+class Keeper:
+    """Keeps what the stream of a release gives: rows beside the ledger, words in memory, until a yes.
 
-    @property
-    def notice(self) -> Notice: ...
-    @property
-    def counts(self) -> Mapping[str, ListCount]: ...
-    def chunks(self) -> Iterator[list[PendingRow]]: ...
+    With `filling`, the broadcasts of its notices in order, rows go into these as they come.
+    `progress` hears how many rows there are so far. Used as a context: what is kept is gone with it.
+    """
 
-
-def silent(_rows: int) -> None:
-    """Tell nobody how far a freeze is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Freezer:
-    """Freezes for one process. `owner` is its name in the ledger; `progress` hears a list's rows so far."""
-
-    ledger: Ledger
-    owner: str
-    now: datetime
-    progress: Callable[[int], None] = silent
-
-    def freeze(
+    def __init__(
         self,
-        pending: Sequence[RowStream],
-        *,
-        expected: Sequence[str] | None = None,
-        wrong_words: Sequence[WrongWords] = (),
-    ) -> bool:
-        """Freeze all notices or none; return False where another living process is freezing one of them.
+        ledger: Ledger,
+        now: datetime,
+        progress: Callable[[int], None],
+        filling: Sequence[Broadcast] = (),
+    ) -> None:
+        self.gathering = Gathering(ledger, now, filling)
+        self.held_back: set[Channel] = set()  # where a cap holds something back
+        self._secret, self._now, self._progress = ledger.secret, now, progress
+        self._notices: Sequence[Notice] = ()
+        self._audience = ""
+        self._words: dict[int, tuple[int, str | None]] = {}
 
-        What waits of `misstated` words ends in the same moment: nobody gets them after their correction.
-        `expected` are the digests a person said yes to, in the same order. Raises DecisionNeeded where lists
-        or templates have changed since, InputError where one of them is wrong; both leave nothing behind.
-        """
-        mine: list[Broadcast] = []
-        try:
-            for position, deliveries in enumerate(pending):
-                broadcast, to_fill = self._begin(deliveries)
-                if not to_fill:
-                    self._drop(mine)
-                    return False
-                mine.append(broadcast)
-                digest = self._fill(broadcast, deliveries)
-                if expected is not None and digest != expected[position]:
-                    raise DecisionNeeded(
-                        "the lists, the templates or the incident have changed since you looked; nothing was "
-                        "sent: look again with the same command"
-                    )
-        except BaseException:
-            self._drop(mine)
-            raise
-        with self.ledger.write() as connection:
-            is_open = finish_freeze(connection, mine, self.owner, self.now)
-            if is_open and wrong_words:
-                end_wrong_words(connection, {each.composition for each in wrong_words}, self.now)
-            return is_open
+    def __enter__(self) -> Self:
+        self.gathering.__enter__()
+        return self
 
-    def _begin(self, pending: RowStream) -> tuple[Broadcast, bool]:
-        notice = pending.notice
-        with self.ledger.write() as connection:
-            return begin_freeze(
-                connection,
-                incident=notice.incident,
-                notice=notice.id,
-                number=notice.number,
-                channel=notice.channel,
-                owner=self.owner,
-                now=self.now,
-            )
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.gathering.__exit__(kind, error, trace)
 
-    def _fill(self, broadcast: Broadcast, pending: RowStream) -> str:
-        digest, words = RowDigest(), _FrozenGroups(self.ledger, broadcast.id, self.now)
-        done, audience, held_back = 0, "", False
-        with Gathering(self.ledger, broadcast, self.now) as gathering:
-            for chunk in pending.chunks():
-                digest.add(chunk)
-                if chunk[0].audience != audience:
-                    gathering.end_of_part()
-                    audience = chunk[0].audience
-                rows = self._gathered(chunk, words)
-                gathering.add(rows)
-                held_back = held_back or any(row.decision.reason == HELD_BACK for row in chunk)
-                done += len(rows)
-                self.progress(done)
-            gathering.finish()
-        if held_back:
-            with self.ledger.write() as connection:
-                note_held_back(connection, broadcast.channel, self.now)
-        check_not_empty(pending.notice, pending.counts)
-        return digest.hexdigest()
+    def begin(self, notices: Sequence[Notice]) -> None:
+        """Name the notices whose rows are taken, by their numbers from 0."""
+        self._notices = notices
 
-    def _gathered(self, chunk: Sequence[PendingRow], words: _FrozenGroups) -> list[GatheredRow]:
-        """Return what the ledger keeps of those who are owed something."""
+    def take(self, number: int, rows: Sequence[PendingRow]) -> None:
+        """Keep those of one audience who are owed something of a notice. Raises as `Gathering.add` does."""
+        if rows[0].audience != self._audience:
+            self.gathering.end_of_part()
+            self._audience = rows[0].audience
+        self.gathering.add(number, self._rows(number, rows))
+        if any(row.decision.reason == HELD_BACK for row in rows):
+            self.held_back.add(self._notices[number].channel)
+        self._progress(self.gathering.count)
+
+    def _rows(self, number: int, chunk: Sequence[PendingRow]) -> list[GatheredRow]:
         told = [row for row in chunk if row.decision.action is not Action.NOT_DUE]
         rows: list[GatheredRow] = []
         for row, values in zip(told, _as_json([row.values for row in told]), strict=True):
@@ -151,25 +101,109 @@ class Freezer:
             if made is None or group is None or decision.action is not Action.SEND:
                 rows.append(self._not_sent(row, values))
                 continue
-            composition, expires_at = words.of(group)
+            words, expires_at = self._words.get(id(group)) or self._words_of(number, group)
             later = stamp(decision.until) if decision.until else None
             sent = (_PENDING, decision.reason, later, expires_at)
-            rows.append((key, address, audience, composition, values, made.digest, *sent))
+            rows.append((key, address, audience, words, values, made.digest, *sent))
         return rows
+
+    def _words_of(self, number: int, group: ReaderGroup) -> tuple[int, str | None]:
+        """Take a group's words; return their number, and when they become stale."""
+        expiry = _expiry(group, self._now)
+        found = self.gathering.add_words(number, frozen_words(group)), stamp(expiry) if expiry else None
+        self._words[id(group)] = found
+        return found
 
     def _not_sent(self, row: PendingRow, values: str) -> GatheredRow:
         key, address, until = row.key, row.address, row.decision.until
         if row.decision.reason == WAS_ERASED.reason:
             # An old list still tells of somebody who was erased: nothing of it is kept.
-            key, address, values = erased_key(self.ledger.secret, row.key), "", "{}"
+            key, address, values = erased_key(self._secret, row.key), "", "{}"
         state = _STATE_OF[row.decision.action].value
         not_before = stamp(until) if until else None
         return (key, address, row.audience, None, values, "", state, row.decision.reason, not_before, None)
 
-    def _drop(self, broadcasts: Sequence[Broadcast]) -> None:
-        if broadcasts:
-            with self.ledger.write() as connection:
-                drop_freeze(connection, broadcasts, self.owner)
+
+def begin_all(
+    connection: Connection, notices: Iterable[Notice], owner: str, now: datetime
+) -> tuple[Broadcast, ...]:
+    """Begin to fill the broadcasts of these notices; () where one is filled, or another process fills it."""
+    begun = [
+        begin_freeze(
+            connection,
+            incident=notice.incident,
+            notice=notice.id,
+            number=notice.number,
+            channel=notice.channel,
+            owner=owner,
+            now=now,
+        )
+        for notice in notices
+    ]
+    if all(mine for _, mine in begun):
+        return tuple(broadcast for broadcast, _ in begun)
+    drop_freeze(connection, [broadcast for broadcast, mine in begun if mine], owner)
+    return ()
+
+
+def open_all(
+    connection: Connection,
+    broadcasts: Sequence[Broadcast],
+    held_back: Iterable[Channel],
+    wrong_words: Iterable[WrongWords],
+    owner: str,
+    now: datetime,
+) -> bool:
+    """Open filled broadcasts to claims, all at once; return False where one is no longer ours to open.
+
+    What waits of older and of `wrong_words` ends in the same moment: nobody gets them after their correction.
+    """
+    if not finish_freeze(connection, broadcasts, owner, now):
+        return False
+    if compositions := {each.composition for each in wrong_words}:
+        end_wrong_words(connection, compositions, now)
+    for channel in held_back:
+        note_held_back(connection, channel, now)
+    return True
+
+
+def freeze(
+    ledger: Ledger,
+    notices: Sequence[Notice],
+    rows: Iterable[tuple[int, Sequence[PendingRow]]],
+    wrong_words: Sequence[WrongWords],
+    owner: str,
+    now: datetime,
+    progress: Callable[[int], None],
+) -> bool:
+    """Freeze released notices, all or none, as their rows are read; nobody looks at them first.
+
+    `rows` come with the number of their notice, from 0. Returns False where another living process freezes
+    one of them. What goes wrong while rows are read is raised; then nothing stays behind.
+    """
+    with ledger.write() as connection:
+        broadcasts = begin_all(connection, notices, owner, now)
+    if not broadcasts:
+        return False
+    try:
+        with Keeper(ledger, now, progress, broadcasts) as keeper:
+            keeper.begin(notices)
+            for number, some in rows:
+                keeper.take(number, some)
+            keeper.gathering.finish()
+    except BaseException:
+        with ledger.write() as connection:
+            drop_freeze(connection, broadcasts, owner)
+        raise
+    with ledger.write() as connection:
+        return open_all(connection, broadcasts, keeper.held_back, wrong_words, owner, now)
+
+
+def read_whole(deliveries: Sequence[PendingRows]) -> Iterator[tuple[int, Sequence[PendingRow]]]:
+    """Yield all rows of these notices, as `freeze` takes them. Raises InputError where lists hold nobody."""
+    yield from read_together(deliveries)
+    for each in deliveries:
+        check_not_empty(each.notice, each.counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,24 +233,6 @@ def thaw(ledger: Ledger, rows: Sequence[Thawed], now: datetime) -> None:
                 expires_at=_expiry(group, now),
             )
             thaw_row(connection, row.held, frozen, now)
-
-
-class _FrozenGroups:
-    """The words of a freeze's groups, put into the ledger when a group is met first."""
-
-    def __init__(self, ledger: Ledger, broadcast: int, now: datetime) -> None:
-        self._ledger, self._broadcast, self._now = ledger, broadcast, now
-        self._known: dict[int, tuple[int, str | None]] = {}
-
-    def of(self, group: ReaderGroup) -> tuple[int, str | None]:
-        """Return the number of a group's words, and when they become stale."""
-        found = self._known.get(id(group))
-        if found is None:
-            with self._ledger.write() as connection:
-                number = add_composition(connection, self._broadcast, frozen_words(group))
-            expiry = _expiry(group, self._now)
-            found = self._known[id(group)] = (number, stamp(expiry) if expiry else None)
-        return found
 
 
 def _composition_of(

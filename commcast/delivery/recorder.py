@@ -92,15 +92,6 @@ class Recorder:
         """Record answers, and claim nothing."""
         await self._write(lambda connection: settle(connection, settled, owner=self.owner, now=self.clock()))
 
-    async def waiting(self) -> tuple[int, datetime | None]:
-        """Return how many deliveries wait, and when the first of them may be tried again."""
-
-        def count() -> tuple[int, datetime | None]:
-            with self.ledger.read() as connection:
-                return waiting(connection, self.broadcast.id)
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, count)
-
     async def conclude(self, refused: Sequence[Outcome], closed_until: datetime | None) -> Left:
         """Suppress who was refused for good; return what is left."""
 
@@ -110,7 +101,13 @@ class Recorder:
                 suppress_refused(connection, refused, self.clock())
             return what_is_left(connection, self.broadcast.id, self.clock())
 
-        return await self._write(transact)
+        if refused or closed_until:
+            return await self._write(transact)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._left)
+
+    def _left(self) -> Left:
+        with self.ledger.read() as connection:
+            return what_is_left(connection, self.broadcast.id, self.clock())
 
     def _close(self, connection: Connection, until: datetime | None) -> None:
         if until:

@@ -5,7 +5,7 @@ Preview, the question before sending and the freeze all read this one stream, so
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain, islice
@@ -100,24 +100,16 @@ class PendingRows:
         """
         return chain.from_iterable(self.chunks())
 
+    def begin(self) -> None:
+        """Forget which addresses were met."""
+        self._seen = Repeats()
+
     def chunks(self) -> Iterator[list[PendingRow]]:
         """Yield the rows some hundreds at a time and never none, by audience; former readers come last."""
-        self._seen = Repeats()
-        for audience in () if self.notice.only_told else self.notice.audiences:
-            yield from self._of_audience(audience)
-        if goes_to_former_readers(self.notice):
-            yield from self._former_readers()
-        self._seen = Repeats()  # a survey that is done keeps no million of addresses beside the freeze
+        for _, rows in read_together([self]):
+            yield rows
 
-    def _of_audience(self, audience: str) -> Iterator[list[PendingRow]]:
-        reading = open_recipients(audience, self.config)
-        for people in reading.chunks():
-            yield self._rows(audience, people)
-        self.counts[audience] = ListCount(
-            reading.rows, reading.skipped, [str(fault) for fault in reading.faults]
-        )
-
-    def _rows(self, audience: str, people: Sequence[Recipient]) -> list[PendingRow]:
+    def rows_of(self, audience: str, people: Sequence[Recipient]) -> list[PendingRow]:
         """Return the row of each reader; the ledger is asked once for all of them."""
         on_mail = self.notice.channel is Channel.EMAIL
         keys = [person.email_key if on_mail else person.phone for person in people]
@@ -163,7 +155,7 @@ class PendingRows:
         # Who is not owed it in this audience may be in the next one.
         return REPEATED if key and key in self._seen else decision
 
-    def _former_readers(self) -> Iterator[list[PendingRow]]:
+    def former_readers(self) -> Iterator[list[PendingRow]]:
         """Yield who was told that it began and stands on no list any more: they hear how it ended."""
         former = iter(self.told_before(self.notice))
         while chunk := list(islice(former, CHUNK)):
@@ -309,6 +301,39 @@ class PendingRows:
             goes_on_as=notice.goes_on_as,
             follow_up=notice.id.partition(":")[2] if notice.kind is NoticeKind.FOLLOW_UP else "",
         )
+
+
+def read_together(deliveries: Sequence[PendingRows]) -> Iterator[tuple[int, list[PendingRow]]]:
+    """Yield the rows of several notices, with the notice's number from 0: each list is read once for all.
+
+    Those of a notice come some hundreds at a time and never none, by audience; former readers come last.
+    Raises InputError or TemplateError; then nothing of them may leave.
+    """
+    listed: dict[str, list[tuple[int, PendingRows]]] = {}
+    for number, each in enumerate(deliveries):
+        each.begin()
+        for audience in () if each.notice.only_told else each.notice.audiences:
+            listed.setdefault(audience, []).append((number, each))
+    for audience in _by_rank(listed, deliveries):
+        hearing = listed[audience]
+        reading = open_recipients(audience, hearing[0][1].config)
+        for people in reading.chunks():
+            for number, each in hearing:
+                yield number, each.rows_of(audience, people)
+        for _, each in hearing:
+            faults = [str(fault) for fault in reading.faults]
+            each.counts[audience] = ListCount(reading.rows, reading.skipped, faults)
+    for number, each in enumerate(deliveries):
+        if goes_to_former_readers(each.notice):
+            yield from ((number, rows) for rows in each.former_readers())
+        each.begin()  # what is read keeps no million of addresses
+
+
+def _by_rank(names: Iterable[str], deliveries: Sequence[PendingRows]) -> list[str]:
+    """Return audiences in an order that keeps each notice's own."""
+    order = {name: place for each in deliveries for place, name in enumerate(each.notice.audiences)}
+    known = deliveries[0].config.audiences if deliveries else {}
+    return sorted(names, key=lambda name: (known[name].rank if name in known else 0, order[name], name))
 
 
 def correction_of(incident: Incident, wrong_words: WrongWords) -> Correction:

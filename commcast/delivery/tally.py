@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from commcast.config.settings import Config
-from commcast.delivery.rows import ListCount, PendingRow, PendingRows
+from commcast.delivery.freeze import Keeper
+from commcast.delivery.rows import ListCount, PendingRow, PendingRows, read_together
 from commcast.errors import Fault, InputError, TemplateError
 from commcast.ledger.store import Ledger
 from commcast.ledger.wrong_words import OtherStory, other_stories, told_among
@@ -27,6 +28,7 @@ class AudienceTally:
     `later` of those that are sent go at `later_at`, because others hear first. `text_by` is the first time by
     which readers who only get texts are promised the next one. `corrected` counts those, sent or held, who
     read that earlier words of ours were wrong: `correction` is one of them, `sample` one of the others.
+    `texted_in` are the time zones of those who get a text.
     """
 
     audience: str
@@ -42,6 +44,7 @@ class AudienceTally:
     sample: PendingRow | None = None
     corrected: int = 0
     correction: PendingRow | None = None
+    texted_in: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,31 +107,51 @@ class RowDigest:
         return self._hash.hexdigest()
 
 
-def unseen(_notice: Notice, _keys: Sequence[str]) -> None:
-    """Look nobody up."""
-
-
 def tally_all(
-    pending: Iterable[tuple[PendingRows, str]], look: Callable[[Notice, Sequence[str]], None] = unseen
+    deliveries: Sequence[PendingRows],
+    reasons: Sequence[str],
+    following: Following | None = None,
+    keeper: Keeper | None = None,
 ) -> Tally:
-    """Read every stream to its end, so that each message is rendered once before any is sent.
+    """Read every list to its end, so that each message is rendered once before any is sent.
 
-    `look` hears the addresses of who is to be told, some hundreds at a time.
+    `reasons` say why each notice is due. `following` hears who is told; `keeper` keeps the rows, so that what
+    was counted is what goes.
     """
-    return Tally(tuple(_tally(deliveries, reason, look) for deliveries, reason in pending))
+    counted = [
+        _Counting(each, reason, {name: AudienceTally(name) for name in each.notice.audiences})
+        for each, reason in zip(deliveries, reasons, strict=True)
+    ]
+    if keeper:
+        keeper.begin([each.notice for each in deliveries])
+    for number, rows in read_together(deliveries):
+        counted[number].count(rows)
+        if following:
+            following.look(deliveries[number].notice, [row.key for row in rows if row.words is not None])
+        if keeper:
+            keeper.take(number, rows)
+    return Tally(tuple(each.tally() for each in counted))
 
 
-def _tally(pending: PendingRows, reason: str, look: Callable[[Notice, Sequence[str]], None]) -> NoticeTally:
-    audiences = {name: AudienceTally(name) for name in pending.notice.audiences}
-    digest = RowDigest()
-    for chunk in pending.chunks():
-        digest.add(chunk)
-        look(pending.notice, [row.key for row in chunk if row.words is not None])
-        for row in chunk:
-            if row.audience not in audiences:
-                audiences[row.audience] = AudienceTally(row.audience)
-            _count(audiences[row.audience], row)
-    return NoticeTally(pending.notice, reason, audiences, pending.counts, digest.hexdigest())
+@dataclass(slots=True)
+class _Counting:
+    """One notice while its rows pass."""
+
+    pending: PendingRows
+    reason: str
+    audiences: dict[str, AudienceTally]
+    digest: RowDigest = field(default_factory=RowDigest)
+
+    def count(self, rows: Sequence[PendingRow]) -> None:
+        self.digest.add(rows)
+        for row in rows:
+            if row.audience not in self.audiences:
+                self.audiences[row.audience] = AudienceTally(row.audience)
+            _count(self.audiences[row.audience], row)
+
+    def tally(self) -> NoticeTally:
+        counts = self.pending.counts
+        return NoticeTally(self.pending.notice, self.reason, self.audiences, counts, self.digest.hexdigest())
 
 
 def _count(audience: AudienceTally, row: PendingRow) -> None:
@@ -142,6 +165,8 @@ def _count(audience: AudienceTally, row: PendingRow) -> None:
         if isinstance(row.content, SmsContent):
             audience.segments += row.content.size.segments
             audience.text_by = _earlier(audience.text_by, row.group)
+            if row.group is not None:
+                audience.texted_in.add(row.group.zone)
     elif decision.action is Action.HOLD:
         audience.held += 1
         _sample(audience, row)

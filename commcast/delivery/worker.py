@@ -20,6 +20,7 @@ from commcast.ledger.store import Ledger
 from commcast.model.message import NOT_BEGUN, Blame, Delivery, DeliveryProgress, Outcome, OutcomeKind
 from commcast.providers.base import Adapter
 
+LINGER = 0.02  # seconds that the last answers of a broadcast wait for each other, to be recorded together
 DRAIN_SECONDS = 60.0  # on a signal: how long hand-overs in flight may still finish
 
 
@@ -64,8 +65,8 @@ class Run:
     """One process's run over one frozen broadcast.
 
     `clock` gives aware UTC now; `lease` is longer than the longest hand-over; `halt` is set by a signal.
-    `progress` is told what waits, and what became of it as that is settled. With `waits` unset, what another
-    provider asked to be tried later goes now: this one takes over.
+    `progress` is told what waits (`to_go`), and what became of it once settled. With `waits` unset, what
+    was to be tried later goes now: this provider takes over from another.
     """
 
     broadcast: Broadcast
@@ -76,6 +77,7 @@ class Run:
     clock: Callable[[], datetime]
     halt: asyncio.Event
     progress: DeliveryProgress
+    to_go: int
     waits: bool = True
 
     def __post_init__(self) -> None:
@@ -91,6 +93,7 @@ class Run:
         self._answered: list[Outcome] = []
         self._news = asyncio.Event()  # there are answers, or the run is to end
         self._over = asyncio.Event()  # nothing more is to begin
+        self._is_last = False  # nothing waits to be claimed after these
         self._drained_by = 0.0
         self._broken: Exception | None = None
         self._recorder = Recorder(
@@ -109,30 +112,29 @@ class Run:
 
         Raises LedgerError or TryAgain when the ledger cannot be written: then nothing more leaves.
         """
+        tasks = {asyncio.create_task(self._end_on_halt())}
         try:
-            self.progress.begins(self._name, (await self._recorder.waiting())[0])
+            self.progress.begins(self._name, self.to_go)
             async with self.adapter:
-                await self._loop()
+                try:
+                    await self._turns(tasks)
+                finally:
+                    await _cancelled(tuple(tasks))
+                    await self._give_up()
             await self._conclude()
         finally:
+            await _cancelled(tuple(tasks))
             self._recorder.end()
         if self._broken is not None:
             raise self._broken
         return self.ended
 
-    async def _loop(self) -> None:
-        tasks = {asyncio.create_task(self._end_on_halt())}
-        try:
-            await self._turns(tasks)
-        finally:
-            await _cancelled(tuple(tasks))
-            await self._give_up()
-
     async def _turns(self, tasks: set[asyncio.Task[None]]) -> None:
         settled: list[Settlement] = []
         while True:
-            turn = await self._turn(settled, self._wanted(len(self._open)))
-            settled = []
+            wanted = self._wanted(len(self._open))
+            turn = await self._turn(settled, wanted)
+            settled, self._is_last = [], len(turn.claims) < wanted
             self._open.update(claim.delivery for claim in turn.claims)
             for ready in self._batches(turn):
                 task = asyncio.create_task(self._hand_over(ready))
@@ -272,6 +274,10 @@ class Run:
                 await self._news.wait()
             elif not await self._news_by(self._drained_by):
                 break
+        patience = time.monotonic() + LINGER
+        while self._is_last and len(self._answered) < len(self._open) and time.monotonic() < patience:
+            self._news.clear()
+            await self._news_by(patience)
         found, self._answered = self._answered, []
         return found
 

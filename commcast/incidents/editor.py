@@ -11,7 +11,7 @@ import re
 import tempfile
 import unicodedata
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -72,9 +72,18 @@ def append_update(path: Path, entry: Mapping[str, Any], *, seen: str | None = No
     _edit(path, added)
 
 
-def fill_at(path: Path, number: int, at: datetime) -> None:
-    """Write the `at` of update `number` (from 1) where the file has none; one that is there stays."""
-    _edit(path, lambda text, name: with_at(text, name, number, at))
+def fill_times(path: Path, times: Mapping[int, datetime], *, locked: bool = False) -> None:
+    """Write the `at` of these updates (from 1) where the file has none; one that is there stays.
+
+    `locked` says that the caller is within `incidents_locked`.
+    """
+
+    def filled(text: str, name: str) -> str:
+        for number, at in times.items():
+            text = with_at(text, name, number, at)
+        return text
+
+    _edit(path, filled, locked=locked)
 
 
 def remove_updates(path: Path, numbers: Iterable[int]) -> None:
@@ -261,11 +270,11 @@ def _incidents_folder(config: Config) -> Path:
     return folder
 
 
-def _edit(path: Path, change: Callable[[str, str], str]) -> None:
+def _edit(path: Path, change: Callable[[str, str], str], *, locked: bool = False) -> None:
     """Replace a file by what `change` makes of its text, at once and for good; two editors take turns."""
     real = path.resolve()
     name = f"{real.parent.name}/{real.name}"  # as `load_incident` calls it
-    with _telling(name), _turn(real.parent):
+    with _telling(name), nullcontext() if locked else _turn(real.parent):
         raw = read_bytes_file(real, name=name)
         text = decode(raw, name)
         changed = change(text, name)
@@ -276,6 +285,13 @@ def _edit(path: Path, change: Callable[[str, str], str]) -> None:
         with _temporary(real.parent, new, old.st_mode & 0o7777, (old.st_uid, old.st_gid)) as written:
             written.replace(real)
             sync_folder(real.parent)
+
+
+@contextmanager
+def incidents_locked(folder: Path) -> Iterator[None]:
+    """Keep the verbs of other processes from writing incident files of the desk in `folder` meanwhile."""
+    with _turn((folder / "incidents").resolve()):
+        yield
 
 
 @contextmanager

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import commcast
 from commcast.config.settings import Config
 from commcast.errors import Fault, InputError
 from commcast.files import LARGEST_FILE, decode, read_bytes_file
 from commcast.incidents.schema import SENTENCE_KEYS, IncidentFile, check_shape
-from commcast.incidents.unfold import Unfolding
+from commcast.incidents.unfold import ReleasedAt, Unfolding
 from commcast.incidents.yaml import examine
 from commcast.model.incident import Incident
 
@@ -87,13 +88,22 @@ class Loaded:
         return (*(incident.id for incident in self.incidents), *self.over.values())
 
 
-def load_incidents(config: Config, now: datetime, judged: Mapping[str, Judged] | None = None) -> Loaded:
+_NO_TIMES: ReleasedAt = MappingProxyType({})
+
+
+def load_incidents(
+    config: Config,
+    now: datetime,
+    judged: Mapping[str, Judged] | None = None,
+    released_at: ReleasedAt = _NO_TIMES,
+) -> Loaded:
     """Read every incident file of the folder. One that is broken does not stop the others.
 
-    A file that is `judged` to be over and holds what it held then is not read again.
+    A file that is `judged` to be over and holds what it held then is not read again. `released_at` gives
+    the times of updates that have none in their file.
     Raises InputError where the files cannot be found, which is not the same as that there are none.
     """
-    reading = _Reading(config, now, None if judged is None else grounds(config))
+    reading = _Reading(config, now, None if judged is None else grounds(config), released_at)
     over: dict[str, str] = {}
     for file in _incident_files(config):
         name = f"{INCIDENTS_FOLDER}/{file}"
@@ -116,6 +126,7 @@ class _Reading:
     config: Config
     now: datetime
     grounds: bytes | None
+    released_at: ReleasedAt
     incidents: dict[str, Incident] = field(default_factory=dict)
     broken: dict[str, InputError] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
@@ -127,7 +138,9 @@ class _Reading:
         name = _name(path, self.config)
         try:
             raw = _read(path, name, self.config)
-            self.incidents[name] = parse_incident(decode(raw, name), name, self.config, self.now)
+            self.incidents[name] = parse_incident(
+                decode(raw, name), name, self.config, self.now, self.released_at
+            )
             if self.grounds is not None:
                 self.digests[name] = digest_of(raw, self.grounds)
         except InputError as error:
@@ -182,13 +195,13 @@ def _unfit(what: str, remedy: str) -> InputError:
     return InputError(Fault(f"{INCIDENTS_FOLDER}/", 0, 0, what, remedy))
 
 
-def load_incident(path: Path, config: Config, now: datetime) -> Incident:
+def load_incident(path: Path, config: Config, now: datetime, released_at: ReleasedAt = _NO_TIMES) -> Incident:
     """Return the incident of one file. `now` (aware) stands for the `at` of an update not yet released.
 
     Raises InputError with every fault of the file.
     """
     name = _name(path, config)
-    return parse_incident(decode(_read(path, name, config), name), name, config, now)
+    return parse_incident(decode(_read(path, name, config), name), name, config, now, released_at)
 
 
 def _read(path: Path, name: str, config: Config) -> bytes:
@@ -199,7 +212,9 @@ def _read(path: Path, name: str, config: Config) -> bytes:
     return read_bytes_file(path, folder=config.folder, name=name)
 
 
-def parse_incident(text: str, name: str, config: Config, now: datetime) -> Incident:
+def parse_incident(
+    text: str, name: str, config: Config, now: datetime, released_at: ReleasedAt = _NO_TIMES
+) -> Incident:
     """Return the incident that `text` describes; `name` is its path in the folder ("incidents/pay7.yaml").
 
     Raises InputError with every fault of the text.
@@ -211,12 +226,18 @@ def parse_incident(text: str, name: str, config: Config, now: datetime) -> Incid
         written, wrong, spoiled = check_shape(document, IncidentFile)
         faults.extend(wrong)
         if written is not None:
-            reading = Unfolding(document, config, now, written, spoiled)
-            incident = reading.incident(Path(name).stem)
+            name_in_file = written.id or Path(name).stem
+            reading = Unfolding(document, config, now, written, spoiled, name_in_file, released_at)
+            incident = reading.incident()
             faults.extend(reading.faults)
     if faults or incident is None:
         raise InputError(sorted(set(faults), key=lambda fault: (fault.line, fault.column)))
-    return incident
+    return incident.model_copy(update={"source": source_of(text)})
+
+
+def source_of(text: str) -> str:
+    """Return what tells one text of an incident file from another, by every byte of it."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _name(path: Path, config: Config) -> str:

@@ -30,6 +30,9 @@ from commcast.model.incident import (
 from commcast.model.times import is_clock_time, parse_instant, parse_promise, parse_timeframe
 
 Result = TypeVar("Result")
+# When update number so-and-so of an incident was released: for one whose file does not say it, because
+# whoever released it could not write it there.
+ReleasedAt = Mapping[tuple[str, int], datetime]
 
 
 class FaultSink(Protocol):
@@ -166,6 +169,8 @@ class Unfolding:
     now: datetime
     written: IncidentFile
     spoiled: frozenset[Loc]
+    id: str
+    released_at: ReleasedAt
     faults: list[Fault] = field(default_factory=list)
     said: _Said = field(default_factory=_Said)
 
@@ -173,7 +178,7 @@ class Unfolding:
     def zone(self) -> ZoneInfo:
         return self.config.zone
 
-    def incident(self, stem: str) -> Incident | None:
+    def incident(self) -> Incident | None:
         written = self.written
         self._names((), written)
         self.said.values = {
@@ -187,10 +192,10 @@ class Unfolding:
         started = self._started(updates)
         self._check_ends(updates, started)
         if self.faults or self.spoiled or None in updates:
-            self._id(stem)
+            self._id(self.id)
             return None
         return Incident(
-            id=self._id(stem),
+            id=self._id(self.id),
             path=self.document.name,
             title=written.title,
             kind=written.kind,
@@ -322,7 +327,8 @@ class Unfolding:
         earlier = self.said.at
         loc = (*loc, "at")
         if entry.at is None:
-            at = max(self.now, earlier) if earlier else self.now
+            released = self.released_at.get((self.id, int(loc[1]) + 1))
+            at = released or (max(self.now, earlier) if earlier else self.now)
         else:
             written = self.attempt(loc, parse_instant, entry.at, self.zone)
             if written is None:

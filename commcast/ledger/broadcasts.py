@@ -354,6 +354,12 @@ def open_broadcasts(connection: Connection, incident: str | None = None) -> tupl
     return tuple(_from_row(row) for row in rows)
 
 
+def is_anything_claimed(connection: Connection) -> bool:
+    """Return whether any delivery is somebody's, living or dead."""
+    claimed = select(_delivery.c.id).where(IS_OPEN, _delivery.c.state == State.CLAIMED).limit(1)
+    return connection.execute(claimed).first() is not None
+
+
 def held_rows(connection: Connection, incident: str, now: datetime) -> tuple[HeldRow, ...]:
     """Return an incident's held deliveries whose time has come."""
     rows = connection.execute(

@@ -88,6 +88,12 @@ def read_releases(connection: Connection, incident: str) -> dict[int, Release]:
     }
 
 
+def release_times(connection: Connection) -> dict[tuple[str, int], datetime]:
+    """Return the moment that each released update bears, by incident and number."""
+    rows = connection.execute(select(_release.c.incident, _release.c.number, _release.c.at))
+    return {(row.incident, row.number): datetime.fromisoformat(row.at) for row in rows}
+
+
 def released_facts(connection: Connection, incident: str, number: int) -> Mapping[str, Any]:
     """Return what was known when update `number` was released; empty where it was not."""
     found = connection.execute(

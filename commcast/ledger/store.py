@@ -136,13 +136,13 @@ class Ledger:
         """
         if self._failed:
             raise self._failed[0]
-        with self._named_errors(), self.engine.begin() as connection:
+        with self.naming_errors(), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Yield a connection that only reads. Raises LedgerError when the ledger cannot be read."""
-        with self._named_errors(), self.engine.connect() as connection:
+        with self.naming_errors(), self.engine.connect() as connection:
             connection.execution_options(commcast_reads=True)
             yield connection
 
@@ -153,14 +153,19 @@ class Ledger:
         LedgerError where the mark beside the ledger cannot be written.
         """
         with self.write() as connection:
-            generation = _rise(connection)
+            generation = raise_generation(connection)
+        self.mark(generation)
+
+    def mark(self, generation: int) -> None:
+        """Let the marks beside the ledger tell of a generation that was committed. Raises LedgerError."""
         write_marks(self.path, new_mark(self.desk, name_of(self.secret), generation))
 
     def close(self) -> None:
         self.engine.dispose()
 
     @contextmanager
-    def _named_errors(self) -> Iterator[None]:
+    def naming_errors(self) -> Iterator[None]:
+        """Turn what goes wrong with the file into LedgerError or TryAgain; never use a failed disk again."""
         try:
             with named_errors(self.path, None if self.file == self.path else self.file):
                 yield
@@ -256,7 +261,7 @@ def adopt_ledger(path: Path, desk: str, record: Callable[[Connection, str], None
             name = name_of(ledger.secret)
             why = _doubt(ledger, marks, lost=lost)
             seen = max([mark.generation for mark in marks if mark.ledger == name], default=0)
-            generation = _rise(connection, seen)
+            generation = raise_generation(connection, seen)
             record(connection, why)
         # Last: until then a ledger that was not to be trusted is not.
         write_marks(path, new_mark(desk, name, generation), anew=True)
@@ -287,7 +292,7 @@ def _generation(connection: Connection) -> int:
     return int(value.scalar_one())
 
 
-def _rise(connection: Connection, above: int = 0) -> int:
+def raise_generation(connection: Connection, above: int = 0) -> int:
     """Raise the generation, over `above` too, and return it."""
     generation = max(_generation(connection), above) + 1
     connection.execute(

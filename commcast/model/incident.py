@@ -176,7 +176,7 @@ class Incident(_Frozen):
     """One problem or maintenance, read from one file. `updates` is never empty and is in order of time.
 
     Where the file leaves `started` out it is the moment of the first update and `started_written` is False:
-    when it really began is then not known.
+    when it really began is then not known. `source` tells the text of the file from any other.
     """
 
     id: str
@@ -188,6 +188,7 @@ class Incident(_Frozen):
     updates: tuple[Update, ...]
     postmortem: str | None = None
     dedupe_key: str | None = None
+    source: str = Field(default="", exclude=True, repr=False)
 
     @property
     def latest(self) -> Update:

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
 
 from commcast.config.load import load_config
-from commcast.config.settings import Config
+from commcast.config.settings import CONFIG_NAME, Config
 from commcast.delivery.lookups import lookup_in, told_before_in
 from commcast.errors import Fault, InputError
+from commcast.files import FileSign, sign_of
+from commcast.incidents.unfold import ReleasedAt
+from commcast.ledger.fence import Fence, read_fence
 from commcast.ledger.history import incident_history
 from commcast.ledger.oncall import drift, handovers
-from commcast.ledger.releases import incidents_by_digest, released_facts, released_incident, title_of
+from commcast.ledger.releases import (
+    incidents_by_digest,
+    release_times,
+    released_facts,
+    released_incident,
+    title_of,
+)
 from commcast.ledger.store import Ledger
-from commcast.model.duty import on_duty_for
+from commcast.model.drift import Drift
+from commcast.model.duty import Handover, on_duty_for
 from commcast.model.history import History
 from commcast.model.incident import Channel, Incident
-from commcast.model.release import Release, changed, digest, drafts, nothing_kept
+from commcast.model.release import Release, changed, digest, drafts
 from commcast.operations.earlier_words import with_earlier_words
 from commcast.plan.cadence import lateness_faults
 from commcast.plan.due import REVIEW, due
@@ -28,6 +40,7 @@ from commcast.plan.notices import Due, Notice, newest_released
 from commcast.plan.reasons import UPDATE_NOT_TEXTED, UPDATE_TO_NEWCOMERS
 
 if TYPE_CHECKING:
+    from commcast.delivery.freeze import Keeper
     from commcast.delivery.lookups import Lookup, ToldBefore
     from commcast.delivery.rows import PendingRows
     from commcast.delivery.tally import Following, Tally
@@ -36,11 +49,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Desk:
-    """A folder ready to work with at one moment, `now` (aware). `shipped_only` leaves its templates alone."""
+    """A folder ready to work with at one moment, `now` (aware). `shipped_only` leaves its templates alone.
+
+    `sign` is that of the configuration file that was read. `released_at` says when updates were released, for
+    files that do not say it yet.
+    """
 
     config: Config
     now: datetime
     shipped_only: bool = False
+    sign: FileSign = ("", 0, 0, 0)
+    released_at: ReleasedAt = field(default_factory=dict)
 
     @cached_property
     def templates(self) -> Templates:
@@ -52,11 +71,31 @@ class Desk:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is owed of one incident. `lines` says of each channel why or why not.
+class Snapshot:
+    """What the ledger knows of one incident, all of one moment.
 
-    `following` counts, as the messages are surveyed, who follows another incident already. `templates` are
-    those that say it, where not the folder's own.
+    `planned` is the history as the plan takes it: with the drafts that count as released, with earlier words
+    that were wrong, and with merged incidents. `title_of_whole` is that of the incident it is merged into.
+    """
+
+    history: History = field(default_factory=History)
+    planned: History = field(default_factory=History)
+    handovers: tuple[Handover, ...] = ()
+    drift: Drift | None = None
+    title_of_whole: str = ""
+    fence: Fence | None = None
+
+    def hold_before(self, config: Config) -> timedelta:
+        """Return how long before a promise a holding statement goes: longer where ticks are seen to drift."""
+        return max(config.tick.hold_before, self.drift.hold_before if self.drift else timedelta())
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is due of one incident. `lines` says of each channel why or why not.
+
+    `following` counts, as the messages are tallied, who follows another incident already. `templates` are
+    those that say it, where not the folder's own. `known` is what the ledger knew when it was made.
     """
 
     incident: Incident
@@ -65,6 +104,7 @@ class Plan:
     deliveries: tuple[PendingRows, ...]
     following: Following | None = None
     templates: Templates | None = None
+    known: Snapshot = field(default_factory=Snapshot)
 
     @property
     def drafts(self) -> tuple[int, ...]:
@@ -83,26 +123,32 @@ class Plan:
         """Whether the review of an incident that is over goes now, or waits for a person's yes."""
         return any(line.notice.id == REVIEW for line in self.lines)
 
-    def tally(self) -> Tally:
-        """Render every message once and count them. Raises InputError with the faults of every audience."""
-        from commcast.delivery.tally import faults_in
+    def tally(self, keeper: Keeper | None = None) -> Tally:
+        """Render every message once and count them; `keeper` keeps them for a yes.
 
-        try:
-            return self._tally()
-        except InputError as error:
-            raise InputError(faults_in(self.deliveries, error, whole=True)) from None
-
-    def _tally(self) -> Tally:
-        from commcast.delivery.tally import tally_all
+        Raises InputError with the faults of every audience.
+        """
+        from commcast.delivery.tally import faults_in, tally_all
 
         reasons = [line.reason for line in self.lines if line.is_due]
-        plan = zip(self.deliveries, reasons, strict=True)
-        return tally_all(plan, self.following.look) if self.following else tally_all(plan)
+        try:
+            return tally_all(self.deliveries, reasons, self.following, keeper)
+        except InputError as error:
+            raise InputError(faults_in(self.deliveries, error, whole=True)) from None
 
 
 def open_desk(folder: Path, now: datetime) -> Desk:
     """Read the configuration. Raises ConfigError."""
-    return Desk(load_config(folder), now)
+    sign = sign_of(folder / CONFIG_NAME)
+    return Desk(load_config(folder), now, sign=sign)
+
+
+def with_releases(desk: Desk, ledger: Ledger | None) -> Desk:
+    """Return the desk that knows when updates were released whose files do not say it yet."""
+    if ledger is None:
+        return desk
+    with ledger.read() as connection:
+        return replace(desk, released_at=release_times(connection))
 
 
 def make_plan(
@@ -110,40 +156,79 @@ def make_plan(
     incident: Incident,
     ledger: Ledger | None,
     *,
+    present: Iterable[str] | None = None,
     as_if_released: bool = False,
     late: bool = False,
     unaided: bool = False,
     asked: bool = False,
     history: History | None = None,
 ) -> Plan:
-    """Return what is owed of an incident now; `as_if_released` also counts what nobody has released yet.
+    """Return what is due of an incident now; `as_if_released` also counts what nobody has released yet.
 
-    `standing` is what the ledger knows of it, where that was read a moment ago.
+    With `present`, the ids of all incidents in the folder, its story is checked too (`check_story`).
+    `history` is what the ledger knows of it, where that was read a moment ago.
     `asked` says that a person has said yes to it: then a review that waited goes.
     `unaided` is only what the ledger can say alone. Lists are opened, so that a missing or broken one is
     named now; they are read when the deliveries are.
     Raises InputError.
     """
-    history = history or read_history(ledger, incident.id)
-    planned = _with_drafts(incident, history) if as_if_released else history
-    planned = replace(planned, asked=asked or as_if_released)
-    planned = with_earlier_words(desk.config, incident, planned, ledger)
-    early = hold_before(desk, ledger) if ledger is not None and history.said else None
-    lines = due(incident, planned, desk.config, desk.now, late=late, early=early, unaided=unaided)
+    asked = asked or as_if_released
+    if ledger is None:
+        history = history or History()
+        known = Snapshot(history, _planned(incident, history, as_if_released, asked))
+    else:
+        with ledger.read() as connection:
+            known = take_snapshot(connection, desk, incident, history, present, as_if_released, asked)
+    early = known.hold_before(desk.config) if known.history.said else None
+    lines = due(incident, known.planned, desk.config, desk.now, late=late, early=early, unaided=unaided)
     if ledger is not None and not unaided:
-        lines = with_newcomers(desk, incident, lines, planned, ledger)
-    deliveries = tuple(deliveries_of(desk, incident, line.notice, ledger) for line in lines if line.is_due)
+        lines = with_newcomers(desk, incident, lines, known, ledger)
+    deliveries = tuple(
+        deliveries_of(desk, incident, line.notice, known, ledger) for line in lines if line.is_due
+    )
     if deliveries:
         _check_lists(desk.config, deliveries)
     following = _following(ledger, incident) if deliveries else None
-    said = replace(history, wrong_words=planned.wrong_words)
-    return Plan(incident, said, lines, deliveries, following)
+    said = replace(known.history, wrong_words=known.planned.wrong_words)
+    return Plan(incident, said, lines, deliveries, following, known=known)
+
+
+def take_snapshot(
+    connection: Connection,
+    desk: Desk,
+    incident: Incident,
+    history: History | None,
+    present: Iterable[str] | None,
+    as_if_released: bool,
+    asked: bool,
+) -> Snapshot:
+    """Return all that a plan asks of one incident, of one moment. Raises InputError as `check_story`."""
+    if history is None:
+        history = incident_history(connection, incident.id)
+    if present is not None:
+        check_released(connection, desk, incident, history, present)
+    planned = _planned(incident, history, as_if_released, asked)
+    planned = with_earlier_words(connection, desk.config, incident, planned)
+    into = incident.latest.merged_into
+    return Snapshot(
+        history,
+        planned,
+        handovers(connection, incident.id),
+        drift(connection, desk.now),
+        title_of(connection, into) if into else "",
+        read_fence(connection, incident.id, {each.composition for each in planned.wrong_words}),
+    )
+
+
+def _planned(incident: Incident, history: History, as_if_released: bool, asked: bool) -> History:
+    planned = _with_drafts(incident, history) if as_if_released else history
+    return replace(planned, asked=asked)
 
 
 def with_newcomers(
-    desk: Desk, incident: Incident, lines: tuple[Due, ...], history: History, ledger: Ledger
+    desk: Desk, incident: Incident, lines: tuple[Due, ...], known: Snapshot, ledger: Ledger
 ) -> tuple[Due, ...]:
-    """Return the plan with the text of a plain update owed, where a list has changed and somebody comes late.
+    """Return the plan with the text of a plain update due, where a list has changed and somebody comes late.
 
     It goes with the mail of the same update: a list that changes later is looked through at the next one.
     """
@@ -154,25 +239,25 @@ def with_newcomers(
     return tuple(
         replace(line, is_due=True, reason=UPDATE_TO_NEWCOMERS.format(number=line.notice.number))
         if line.reason == UPDATE_NOT_TEXTED
-        and _somebody_comes_late(desk, incident, line.notice, history, ledger)
+        and _somebody_comes_late(desk, incident, line.notice, known, ledger)
         else line
         for line in lines
     )
 
 
 def _somebody_comes_late(
-    desk: Desk, incident: Incident, notice: Notice, history: History, ledger: Ledger
+    desk: Desk, incident: Incident, notice: Notice, known: Snapshot, ledger: Ledger
 ) -> bool:
     from commcast.plan.readers import Action
     from commcast.recipients.lists import changed_since
 
     sms = desk.config.channels.sms
-    texted = [said.at for said in history.said if said.channel is Channel.SMS]
+    texted = [said.at for said in known.history.said if said.channel is Channel.SMS]
     if sms is None or "first" not in sms.events or notice.is_end or notice.told_elsewhere or not texted:
         return False
     if not any(changed_since(name, desk.config, max(texted)) for name in notice.audiences):
         return False
-    rows = deliveries_of(desk, incident, notice, ledger)
+    rows = deliveries_of(desk, incident, notice, known, ledger)
     return any(row.decision.action in {Action.SEND, Action.HOLD} for row in rows)
 
 
@@ -180,13 +265,6 @@ def _following(ledger: Ledger | None, incident: Incident) -> Following | None:
     from commcast.delivery.tally import Following
 
     return None if ledger is None else Following(ledger, incident.id)
-
-
-def hold_before(desk: Desk, ledger: Ledger) -> timedelta:
-    """Return how long before a promise a holding statement goes: longer where ticks are seen to drift."""
-    with ledger.read() as connection:
-        seen = drift(connection, desk.now)
-    return max(desk.config.tick.hold_before, seen.hold_before if seen else timedelta())
 
 
 def plan_from_ledger(desk: Desk, incident: str, ledger: Ledger) -> Plan | None:
@@ -220,23 +298,25 @@ def check_story(
     `present` are the ids of all incidents in the folder: words released under an id that is there no more
     are those of a renamed file. Raises InputError with every fault.
     """
-    history = read_history(ledger, incident.id)
-    facts_of = nothing_kept if ledger is None else _facts_in(ledger, incident.id)
-    late = lateness_faults(desk.config, incident, history.releases)
-    faults = [*late, *changed(incident, history.releases, facts_of)]
-    if ledger is not None and not history.releases:
-        faults.extend(renamed_faults(ledger, incident, present))
-    if faults:
-        raise InputError(faults)
+    if ledger is None:
+        if faults := list(lateness_faults(desk.config, incident, {})):
+            raise InputError(faults)
+        return History()
+    with ledger.read() as connection:
+        history = incident_history(connection, incident.id)
+        check_released(connection, desk, incident, history, present)
     return history
 
 
-def _facts_in(ledger: Ledger, incident: str) -> Callable[[int], Mapping[str, Any]]:
-    def facts_of(number: int) -> Mapping[str, Any]:
-        with ledger.read() as connection:
-            return released_facts(connection, incident, number)
-
-    return facts_of
+def check_released(
+    connection: Connection, desk: Desk, incident: Incident, history: History, present: Iterable[str]
+) -> None:
+    """Refuse a file that may not be used, as `check_story` does. Raises InputError."""
+    late = lateness_faults(desk.config, incident, history.releases)
+    changes = changed(incident, history.releases, partial(released_facts, connection, incident.id))
+    renamed = [] if history.releases else renamed_faults(connection, incident, present)
+    if faults := [*late, *changes, *renamed]:
+        raise InputError(faults)
 
 
 def _with_drafts(incident: Incident, history: History) -> History:
@@ -247,25 +327,26 @@ def _with_drafts(incident: Incident, history: History) -> History:
     return replace(history, releases=releases)
 
 
-def deliveries_of(desk: Desk, incident: Incident, notice: Notice, ledger: Ledger | None) -> PendingRows:
+def deliveries_of(
+    desk: Desk, incident: Incident, notice: Notice, known: Snapshot, ledger: Ledger | None
+) -> PendingRows:
+    """Return the rows of one notice, as a stream that nobody has read yet."""
     from commcast.delivery.lookups import no_former_readers, nobody_told
     from commcast.delivery.rows import PendingRows
 
-    if ledger is not None and (into := incident.update(notice.number).merged_into):
-        with ledger.read() as connection:
-            notice = replace(notice, goes_on_as=title_of(connection, into))
+    if incident.update(notice.number).merged_into:
+        notice = replace(notice, goes_on_as=known.title_of_whole)
     lookup: Lookup = nobody_told if ledger is None else lookup_in(ledger, desk.config, desk.now)
     told_before: ToldBefore = no_former_readers if ledger is None else told_before_in(ledger)
-    led = incident if ledger is None else _led_by_who_has_it(incident, ledger)
+    led = _led_by_who_has_it(incident, known.handovers)
     # Only texts promise a time that has to leave room for it.
-    early = None if ledger is None or notice.channel is not Channel.SMS else hold_before(desk, ledger)
+    early = known.hold_before(desk.config) if notice.channel is Channel.SMS and ledger is not None else None
     return PendingRows(desk.config, desk.templates, led, notice, desk.now, lookup, told_before, early)
 
 
-def _led_by_who_has_it(incident: Incident, ledger: Ledger) -> Incident:
+def _led_by_who_has_it(incident: Incident, taken: Sequence[Handover]) -> Incident:
     """Return the incident with whoever took it over as its owner: readers inside are told who leads."""
-    with ledger.read() as connection:
-        owner = on_duty_for(incident, handovers(connection, incident.id)).owner
+    owner = on_duty_for(incident, taken).owner
     if owner == incident.latest.owner:
         return incident
     updates = tuple(update.model_copy(update={"owner": owner}) for update in incident.updates)
@@ -285,11 +366,9 @@ def _check_lists(config: Config, plan: Iterable[PendingRows]) -> None:
             raise InputError(faults_in(plan, error)) from None
 
 
-def renamed_faults(ledger: Ledger, incident: Incident, present: Iterable[str]) -> list[Fault]:
+def renamed_faults(connection: Connection, incident: Incident, present: Iterable[str]) -> list[Fault]:
     """Return a fault where an incident nobody released holds the words of one whose file is gone."""
-    digests = [digest(incident, update) for update in incident.updates]
-    with ledger.read() as connection:
-        known = incidents_by_digest(connection, digests)
+    known = incidents_by_digest(connection, [digest(incident, update) for update in incident.updates])
     return [
         Fault(
             incident.path,

@@ -12,7 +12,6 @@ from sqlalchemy import Connection
 from commcast.config.settings import Config
 from commcast.ledger.broadcasts import broadcasts_of
 from commcast.ledger.releases import merged_into
-from commcast.ledger.store import Ledger
 from commcast.ledger.wrong_words import Frozen, frozen_words
 from commcast.model.history import History, WrongWords
 from commcast.model.incident import Channel, Incident, Timeframe, Update
@@ -123,32 +122,27 @@ def _wrong_words(words: EarlierWords, by: int, said: str, is_timeframe: bool) ->
 
 
 def with_earlier_words(
-    config: Config, incident: Incident, history: History, ledger: Ledger | None
+    connection: Connection, config: Config, incident: Incident, history: History
 ) -> History:
-    """Return the standing with what of earlier words matters to the newest, where these are still to go."""
+    """Return the history with what of earlier words matters to the newest, where these are still to go."""
     newest = newest_released(incident, history)
     if newest is None or any(f"update:{newest.number}" == notice for notice, _ in history.begun):
         return history
-    return _with_merged(newest, incident, with_mistakes(config, incident, history, ledger), ledger)
+    return _with_merged(connection, newest, incident, with_mistakes(connection, config, incident, history))
 
 
-def with_mistakes(config: Config, incident: Incident, history: History, ledger: Ledger | None) -> History:
-    """Return the standing with the frozen words that were corrected since."""
+def with_mistakes(connection: Connection, config: Config, incident: Incident, history: History) -> History:
+    """Return the history with the frozen words that were corrected since."""
     corrections = correcting(incident, history)
-    if ledger is None or not corrections:
+    if not corrections:
         return history
-
-    with ledger.read() as connection:
-        return replace(history, wrong_words=trace(connection, incident, corrections, config.zone))
+    return replace(history, wrong_words=trace(connection, incident, corrections, config.zone))
 
 
-def _with_merged(newest: Update, incident: Incident, history: History, ledger: Ledger | None) -> History:
-    """Return the standing with the incidents that go on as this one, where its end is to be told."""
-    if ledger is None or not newest.is_end:
+def _with_merged(connection: Connection, newest: Update, incident: Incident, history: History) -> History:
+    """Return the history with the incidents that go on as this one, where its end is to be told."""
+    if not newest.is_end:
         return history
-    with ledger.read() as connection:
-        merged = merged_into(connection, incident.id)
-        channels = frozenset(
-            Channel(each.channel) for name in merged for each in broadcasts_of(connection, name)
-        )
+    merged = merged_into(connection, incident.id)
+    channels = frozenset(Channel(each.channel) for name in merged for each in broadcasts_of(connection, name))
     return replace(history, merged=merged, merged_on=channels)

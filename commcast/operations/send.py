@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 
+from sqlalchemy import Connection
+
 from commcast.delivery.deliver import Delivered, Deliverer, stopping_on_interrupt, unsaid
-from commcast.delivery.freeze import Freezer, Thawed, silent, thaw
+from commcast.delivery.freeze import Thawed, freeze, read_whole, thaw
 from commcast.delivery.lookups import lookup_in, no_former_readers
 from commcast.delivery.rows import CHUNK, PendingRow, PendingRows
 from commcast.errors import ProviderError, TryAgain
@@ -22,7 +24,7 @@ from commcast.ledger.tables import BroadcastState
 from commcast.model.history import ReaderHistory
 from commcast.model.incident import Channel, Incident
 from commcast.model.message import DeliveryProgress
-from commcast.operations.desk import Desk, Plan, hold_before, make_plan
+from commcast.operations.desk import Desk, Plan, make_plan
 from commcast.operations.earlier_words import with_mistakes
 from commcast.operations.quiet_hours import STALE, held_notice, readers_of, reason_to_drop
 from commcast.plan.notices import Notice
@@ -35,133 +37,133 @@ from commcast.providers.base import Adapter
 FREEZE_PATIENCE = 120.0  # seconds
 
 
-@dataclass(frozen=True)
-class Sender:
-    """Sends for one process: by hand, from cron or from a workflow, always the same way."""
+def send(desk: Desk, worker: Deliverer, plan: Plan) -> Delivered:
+    """Freeze what is released and due of an incident, then hand over all of it that is open.
 
-    desk: Desk
-    deliverer: Deliverer
-    freezing: Callable[[int], None] = silent  # hears how many rows of a list are frozen
+    Nobody looks at it first: a person's words go through `release.say_yes`. Sending again sends nothing new.
+    Raises InputError, LedgerError or TryAgain; then nothing of the notice has left.
+    """
+    with stopping_on_interrupt(worker.ledger, plan.incident.id, worker.clock):
+        freeze_released(desk, worker, plan)
+        return hand_over(desk, worker, plan)
 
-    def send(self, plan: Plan, *, expected: Sequence[str] | None = None) -> Delivered:
-        """Freeze what is owed of an incident, then hand over all of it that is open.
 
-        `expected` are the digests of what a person saw and released. Sending again sends nothing new.
-        Raises InputError, DecisionNeeded, LedgerError or TryAgain; then nothing of the notice has left.
-        """
-        with stopping_on_interrupt(self.deliverer.ledger, plan.incident.id, self.deliverer.clock):
-            if plan.halted_by:
-                # Nothing is frozen of what was stopped: the list that is mended meanwhile is what goes.
-                return self._report_stop(plan)
-            if plan.deliveries:
-                self._freeze(plan, expected)
-            self._go_on(plan)
-            stale = self._thaw(plan)
-            delivered = self.deliverer.deliver(plan.incident.id)
-            delivered.expired += stale
-            self._note_frozen(plan, delivered)
-            return delivered
+def freeze_released(desk: Desk, worker: Deliverer, plan: Plan) -> None:
+    """Freeze what is released and due, but nothing of what was stopped: a list may be mended meanwhile.
 
-    def _note_frozen(self, plan: Plan, delivered: Delivered) -> None:
-        """Note what this run was about, and how many hear nothing of it because they heard so much lately."""
-        notices = [each.notice for each in plan.deliveries]
-        delivered.frozen = list(dict.fromkeys((notice.id, notice.number) for notice in notices))
-        if notices:
-            ids = {notice.id for notice in notices}
-            with self.deliverer.ledger.read() as connection:
-                delivered.held_back = count_skipped(connection, plan.incident.id, ids, HELD_BACK)
+    Raises as `send`.
+    """
+    if plan.halted_by:
+        return
+    if plan.deliveries:
+        _freeze(desk, worker, plan)
+    if plan.history.correcting:  # no wrong words wait any more
+        with worker.ledger.write() as connection:
+            lift_stop_to_correct(connection, plan.incident.id, worker.owner, worker.clock())
 
-    def _go_on(self, plan: Plan) -> None:
-        """Lift the stop that a correction put: no wrong words wait any more."""
-        if plan.history.correcting:
-            with self.deliverer.ledger.write() as connection:
-                lift_stop_to_correct(
-                    connection, plan.incident.id, self.deliverer.owner, self.deliverer.clock()
-                )
 
-    def _report_stop(self, plan: Plan) -> Delivered:
-        delivered = self.deliverer.deliver(plan.incident.id)
+def send_released(desk: Desk, worker: Deliverer, incident: Incident, *, late: bool = False) -> Delivered:
+    """Send what is released and due of an incident."""
+    return send(desk, worker, make_plan(desk, incident, worker.ledger, late=late))
+
+
+def hand_over(desk: Desk, worker: Deliverer, plan: Plan, *, risen: bool = False) -> Delivered:
+    """Hand over what is frozen of an incident, and what quiet hours held back until now.
+
+    `risen` says that the ledger's generation has just risen.
+    """
+    if plan.halted_by:
+        delivered = worker.deliver(plan.incident.id)
         delivered.stopped_by = delivered.stopped_by or plan.halted_by
         return delivered
-
-    def check_providers(self, plan: Plan) -> None:
-        """Refuse settings that no provider can work with, while a person can mend them: nothing is released.
-
-        Raises ProviderError, or ConfigError where a channel is gone.
-        """
-        deliverer = self.deliverer
-        found = [error for _, error in unusable(plan, deliverer.adapter_for, deliverer.fallback_for)]
-        if found:
-            raise ProviderError(found[0].provider, [fault for error in found for fault in error.faults])
-
-    def send_released(self, incident: Incident, *, late: bool = False) -> Delivered:
-        """Send what is released and owed of an incident."""
-        return self.send(make_plan(self.desk, incident, self.deliverer.ledger, late=late))
-
-    def _freeze(self, plan: Plan, expected: Sequence[str] | None) -> None:
-        """Freeze, or wait for the process that is freezing the same notice; then share the work.
-
-        If that one dies meanwhile, the next attempt takes over from it.
-        """
-        deliveries, wrong_words = plan.deliveries, plan.history.wrong_words
-        freezer = Freezer(self.deliverer.ledger, self.deliverer.owner, self.desk.now, self.freezing)
-        deadline = time.monotonic() + FREEZE_PATIENCE
-        while not freezer.freeze(deliveries, expected=expected, wrong_words=wrong_words):
-            if all(self._is_frozen(each.notice) for each in deliveries):
-                return
-            if time.monotonic() > deadline:
-                raise TryAgain("another process has been preparing this broadcast for two minutes")
-            time.sleep(0.1)
-
-    def _is_frozen(self, notice: Notice) -> bool:
-        with self.deliverer.ledger.read() as connection:
-            found = find_broadcast(connection, notice.incident, notice.id, notice.channel)
-        if found is None:
-            raise TryAgain("the other process that was preparing this broadcast gave it up")
-        return found.state is BroadcastState.FROZEN
-
-    def _thaw(self, plan: Plan) -> int:
-        """Make the words of what quiet hours held back, now that its time has come.
-
-        Returns how many are not told because nobody has written since.
-        """
-        ledger, now = self.deliverer.ledger, self.desk.now
-        with ledger.read() as connection:
-            held = held_rows(connection, plan.incident.id, now)
-        if not held:
-            return 0
-        history = with_mistakes(self.desk.config, plan.incident, plan.history, ledger)
-        plan = replace(plan, history=history)
-        stale = 0
-        for _, rows in groupby(held, key=lambda row: (row.broadcast, row.audience)):
-            of_one = list(rows)
-            writer = self._writer(plan, of_one[0])
-            for start in range(0, len(of_one), CHUNK):
-                thawed = self._thawed(plan, of_one[start : start + CHUNK], writer)
-                thaw(ledger, thawed, now)
-                stale += sum(row.reason == STALE for row in thawed)
-        return stale
-
-    def _thawed(self, plan: Plan, rows: Sequence[HeldRow], writer: PendingRows) -> list[Thawed]:
-        standing_of = readers_of(self.desk, plan, rows, self.deliverer.ledger)
-        return [
-            Thawed(row, None, reason)
-            if (reason := reason_to_drop(self.desk, plan, row, standing_of(row.key)))
-            else Thawed(row, _words_for(writer, row, standing_of(row.key)))
-            for row in rows
-        ]
-
-    def _writer(self, plan: Plan, row: HeldRow) -> PendingRows:
-        return PendingRows(
-            self.desk.config,
-            plan.templates or self.desk.templates,
-            plan.incident,
-            held_notice(self.desk, plan, row),
-            self.desk.now,
-            lookup_in(self.deliverer.ledger, self.desk.config, self.desk.now),
-            no_former_readers,
-            hold_before(self.desk, self.deliverer.ledger),
+    frozen = dict.fromkeys((each.notice.id, each.notice.number) for each in plan.deliveries)
+    with worker.ledger.read() as connection:
+        held = held_rows(connection, plan.incident.id, desk.now)
+        ids = {notice for notice, _ in frozen}
+        held_back = count_skipped(connection, plan.incident.id, ids, HELD_BACK) if ids else 0
+        history = (
+            with_mistakes(connection, desk.config, plan.incident, plan.history) if held else plan.history
         )
+    stale = _let_go(desk, worker.ledger, replace(plan, history=history), held)
+    delivered = worker.deliver(plan.incident.id, risen=risen)
+    delivered.expired += stale
+    delivered.frozen, delivered.held_back = list(frozen), held_back
+    return delivered
+
+
+def check_providers(worker: Deliverer, plan: Plan) -> None:
+    """Refuse settings that no provider can work with, while a person can mend them: nothing is released.
+
+    Raises ProviderError, or ConfigError where a channel is gone.
+    """
+    found = [error for _, error in unusable(plan, worker.adapter_for, worker.fallback_for)]
+    if found:
+        raise ProviderError(found[0].provider, [fault for error in found for fault in error.faults])
+
+
+def _freeze(desk: Desk, worker: Deliverer, plan: Plan) -> None:
+    """Freeze, or wait for the process that is freezing the same notice; then share the work.
+
+    If that one dies meanwhile, the next attempt takes over from it.
+    """
+    ledger, deadline = worker.ledger, time.monotonic() + FREEZE_PATIENCE
+    notices, wrong = [each.notice for each in plan.deliveries], plan.history.wrong_words
+    told = worker.progress.freezing
+    while not freeze(ledger, notices, read_whole(plan.deliveries), wrong, worker.owner, desk.now, told):
+        with ledger.read() as connection:
+            if all(_is_frozen(connection, each.notice) for each in plan.deliveries):
+                return
+        if time.monotonic() > deadline:
+            raise TryAgain("another process has been preparing this broadcast for two minutes")
+        time.sleep(0.1)
+
+
+def _is_frozen(connection: Connection, notice: Notice) -> bool:
+    found = find_broadcast(connection, notice.incident, notice.id, notice.channel)
+    if found is None:
+        raise TryAgain("the other process that was preparing this broadcast gave it up")
+    return found.state is BroadcastState.FROZEN
+
+
+def _let_go(desk: Desk, ledger: Ledger, plan: Plan, held: Sequence[HeldRow]) -> int:
+    """Make the words of what quiet hours held back, now that its time has come.
+
+    Returns how many are not told because nobody has written since.
+    """
+    stale = 0
+    for _, rows in groupby(held, key=lambda row: (row.broadcast, row.audience)):
+        of_one = list(rows)
+        writer = _writer(desk, ledger, plan, of_one[0])
+        for start in range(0, len(of_one), CHUNK):
+            thawed = _thawed(desk, ledger, plan, of_one[start : start + CHUNK], writer)
+            thaw(ledger, thawed, desk.now)
+            stale += sum(row.reason == STALE for row in thawed)
+    return stale
+
+
+def _thawed(
+    desk: Desk, ledger: Ledger, plan: Plan, rows: Sequence[HeldRow], writer: PendingRows
+) -> list[Thawed]:
+    history_of = readers_of(desk, plan, rows, ledger)
+    return [
+        Thawed(row, None, reason)
+        if (reason := reason_to_drop(desk, plan, row, history_of(row.key)))
+        else Thawed(row, _words_for(writer, row, history_of(row.key)))
+        for row in rows
+    ]
+
+
+def _writer(desk: Desk, ledger: Ledger, plan: Plan, row: HeldRow) -> PendingRows:
+    return PendingRows(
+        desk.config,
+        plan.templates or desk.templates,
+        plan.incident,
+        held_notice(desk, plan, row),
+        desk.now,
+        lookup_in(ledger, desk.config, desk.now),
+        no_former_readers,
+        plan.known.hold_before(desk.config),
+    )
 
 
 def unusable(
@@ -196,19 +198,19 @@ def _words_for(writer: PendingRows, row: HeldRow, history: ReaderHistory) -> Pen
     )
 
 
-def make_sender(
+def make_worker(
     desk: Desk,
     ledger: Ledger,
     *,
     clock: Callable[[], datetime],
     progress: DeliveryProgress,
     halting: Callable[[], None] = unsaid,
-) -> Sender:
-    """Return what sends for this process, and tells `progress` how far it is. `clock` gives aware now.
+) -> Deliverer:
+    """Return what delivers for this process, and tells `progress` how far it is. `clock` gives aware now.
 
     `halting` is called when a signal asks a run to end.
     """
-    deliverer = Deliverer(
+    return Deliverer(
         ledger=ledger,
         adapter_for=lambda channel: registry.adapter_for(desk.config, channel, clock),
         fallback_for=lambda channel: registry.fallback_for(desk.config, channel, clock),
@@ -217,4 +219,3 @@ def make_sender(
         progress=progress,
         halting=halting,
     )
-    return Sender(desk, deliverer, progress.freezing)

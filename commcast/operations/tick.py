@@ -14,6 +14,7 @@ from commcast.ledger.oncall import handovers, nudges_given, record_tick
 from commcast.ledger.releases import (
     open_incidents,
     read_judged,
+    release_times,
     released_incidents,
     replace_judged,
     unfinished_incidents,
@@ -35,8 +36,7 @@ from commcast.operations.desk import (
 )
 
 if TYPE_CHECKING:
-    from commcast.delivery.deliver import Delivered
-    from commcast.operations.send import Sender
+    from commcast.delivery.deliver import Delivered, Deliverer
     from commcast.operations.wake import NudgeResult
 
 
@@ -94,7 +94,7 @@ class Round:
         for incident in self.loaded.incidents:
             if incident.id in self.released:
                 self._one(incident, hands)
-            elif faults := renamed_faults(self.ledger, incident, self.loaded.ids):
+            elif faults := self._renamed(incident):
                 self.errors[incident.path] = InputError(faults)
             elif not incident.latest.is_end:  # the end of what nobody ever heard of is old history
                 self._nudge_of_drafts(incident, hands)
@@ -102,6 +102,10 @@ class Round:
                 return
         self._without_file(hands)
         self._finish_frozen(hands)
+
+    def _renamed(self, incident: Incident) -> list[Fault]:
+        with self.ledger.read() as connection:
+            return renamed_faults(connection, incident, self.loaded.ids)
 
     def _nudge_of_drafts(self, incident: Incident, hands: Hands) -> None:
         """Wake the people of an incident that was written down and never released."""
@@ -209,9 +213,10 @@ def make_round(desk: Desk, ledger: Ledger) -> Round:
         released = released_incidents(connection)
         unfinished = unfinished_incidents(connection)
         judged = read_judged(connection)
+        released_at = release_times(connection)
     # What waits may need its file, to say what is true by the time it goes.
     usable = {path: each for path, each in judged.items() if each.incident not in unfinished}
-    loaded = load_incidents(desk.config, desk.now, usable)
+    loaded = load_incidents(desk.config, desk.now, usable, released_at)
     return Round(desk, ledger, loaded, dict(judged), released, unfinished)
 
 
@@ -281,8 +286,8 @@ class Ticked:
         return any(done.signal for done in (*self.delivered.values(), *woken))
 
 
-def tick(desk: Desk, ledger: Ledger, make_sender: Callable[[], Sender]) -> Ticked:
-    """Send what is released and owed of every incident; `make_sender` is called where anything is.
+def tick(desk: Desk, ledger: Ledger, make_worker: Callable[[], Deliverer]) -> Ticked:
+    """Send what is released and owed of every incident; `make_worker` is called where anything is.
 
     What is wrong with one incident stops only that one.
     Raises LedgerError at once when the ledger cannot be trusted, InputError where there are no files.
@@ -290,7 +295,7 @@ def tick(desk: Desk, ledger: Ledger, make_sender: Callable[[], Sender]) -> Ticke
     look = make_round(desk, ledger)
     with ledger.write() as connection:
         record_tick(connection, desk.now)
-    hands = _Sending(desk, make_sender, Ticked(quiet=look.quiet, errors=look.errors))
+    hands = _Sending(desk, make_worker, Ticked(quiet=look.quiet, errors=look.errors))
     look.go(hands)
     if not hands.is_interrupted:
         _keep_judged(desk, ledger, look.judged, look.over)
@@ -302,29 +307,31 @@ class _Sending:
     """The hands of a tick: they send, and wake people."""
 
     desk: Desk
-    make_sender: Callable[[], Sender]
+    make_worker: Callable[[], Deliverer]
     ticked: Ticked
-    _sender: Sender | None = None
+    _worker: Deliverer | None = None
 
     @property
-    def sender(self) -> Sender:
-        self._sender = self._sender or self.make_sender()
-        return self._sender
+    def worker(self) -> Deliverer:
+        self._worker = self._worker or self.make_worker()
+        return self._worker
 
     @property
     def is_interrupted(self) -> bool:
         return self.ticked.is_interrupted
 
     def send(self, plan: Plan) -> None:
-        self.ticked.delivered[plan.incident.id] = self.sender.send(plan)
+        from commcast.operations.send import send
+
+        self.ticked.delivered[plan.incident.id] = send(self.desk, self.worker, plan)
 
     def finish(self, incident: str) -> None:
-        self.ticked.delivered[incident] = self.sender.deliverer.deliver(incident)
+        self.ticked.delivered[incident] = self.worker.deliver(incident)
 
     def wake(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
         from commcast.operations.wake import Nudger
 
-        nudger = Nudger(self.desk, self.sender.deliverer, os.environ)
+        nudger = Nudger(self.desk, self.worker, os.environ)
         self.ticked.nudged[incident.id] = nudger.nudge(incident, nudges, on_duty)
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from commcast.delivery.deliver import Delivered, Deliverer
-from commcast.delivery.freeze import Freezer
-from commcast.delivery.rows import ListCount, PendingRow
+from commcast.delivery.freeze import freeze
+from commcast.delivery.rows import PendingRow
 from commcast.ledger.oncall import begin_call, end_call, failures
 from commcast.ledger.store import Ledger
 from commcast.ledger.tables import OWN_STORY
@@ -148,7 +148,10 @@ class Nudger:
             ).rows
         ]
         if sendable:
-            Freezer(self.deliverer.ledger, self.deliverer.owner, self.desk.now).freeze(sendable)
+            worker = self.deliverer
+            notices, rows = [each.notice for each in sendable], [each.rows for each in sendable]
+            told = worker.progress.freezing
+            freeze(worker.ledger, notices, enumerate(rows), (), worker.owner, self.desk.now, told)
         command = config.nudge.command if config.nudge else ()
         if command:
             document = command_document(config, incident, nudge, context, [each.name for each in people])
@@ -194,7 +197,6 @@ class _OwedNudge:
     people: Sequence[Reach]
     context: Mapping[str, Any]
     context_of_others: Mapping[str, Any]
-    counts: dict[str, ListCount] = field(default_factory=dict)
 
     @property
     def notice(self) -> Notice:
@@ -220,9 +222,6 @@ class _OwedNudge:
         if getattr(self.desk.config.channels, self.channel) is None:
             return []
         return list({row.key: row for row in self._rows()}.values())
-
-    def chunks(self) -> Iterator[list[PendingRow]]:
-        yield self.rows
 
     def _rows(self) -> Iterator[PendingRow]:
         for person in self.people:

@@ -47,6 +47,15 @@ def start_of_quiet(moment: datetime, quiet: tuple[time, time], zone: ZoneInfo) -
     return min(datetime.combine(day, start, zone).astimezone(UTC), moment.astimezone(UTC))
 
 
+def next_quiet(after: datetime, quiet: tuple[time, time], zone: ZoneInfo) -> datetime:
+    """Return when quiet hours begin next in `zone`, in UTC; now is not counted."""
+    day = after.astimezone(zone).date()
+    starts = (
+        datetime.combine(day + timedelta(days=days), quiet[0], zone).astimezone(UTC) for days in (0, 1, 2)
+    )
+    return next(start for start in starts if start > after)
+
+
 def _is_inside(clock: time, quiet: tuple[time, time]) -> bool:
     start, end = quiet
     return start <= clock < end if start <= end else clock >= start or clock < end

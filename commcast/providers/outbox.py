@@ -32,6 +32,9 @@ class _UnfitFolder(OSError):
     """The folder is not one that we may write into; a person has to mend it."""
 
 
+_AT_ONCE = 8  # files that are written and synced at the same time
+
+
 class OutboxAdapter:
     """Mails as .eml and texts as .txt files in `folder`, which is made when the first message comes.
 
@@ -42,7 +45,7 @@ class OutboxAdapter:
     name = "outbox"
     batch_size = 1
     connections = 4
-    window = 8
+    window = 32
     per_second = 0.0
 
     def __init__(self, channel: Channel, folder: Path) -> None:
@@ -50,7 +53,7 @@ class OutboxAdapter:
         self._folder = folder
         self._is_halted = False
         # The disk takes several files almost as fast as one.
-        self._disk = ThreadPoolExecutor(self.window, "outbox")
+        self._disk = ThreadPoolExecutor(_AT_ONCE, "outbox")
         self._folders = threading.Lock()  # between making a folder and opening it to ourselves
 
     async def __aenter__(self) -> Self:

@@ -11,7 +11,6 @@ import pytest
 
 from commcast.cli import prompt as asking
 from commcast.cli import update as update_command
-from commcast.delivery.freeze import Freezer
 from commcast.errors import ExitCode, Interrupted
 from commcast.ledger.broadcasts import open_broadcasts
 from commcast.ledger.claims import settle_and_claim
@@ -20,6 +19,7 @@ from commcast.ledger.settle import Settlement, settle
 from commcast.ledger.suppressions import erase, list_suppressions
 from commcast.model.incident import Channel
 from commcast.model.message import Delivery, Outcome, OutcomeKind
+from commcast.operations import send as sending
 from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
 from tests.support.providers import FakeAdapter, address_of
 from tests.support.terminal import just_now, run
@@ -42,9 +42,9 @@ def test_ctrl_c_while_the_words_are_rendered_stops_the_incident(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Freezer, "freeze", interrupted)
+        patch.setattr(sending, "freeze", interrupted)
         with pytest.raises(Interrupted, match="commcast resume pay7"):
-            bench.sender.send_released(bench.incident())
+            bench.send_released()
     with bench.ledger.read() as connection:
         assert [stop.by for stop in stops_in_force(connection, "pay7")] == ["Ctrl-C"]
     bench.tick()
@@ -230,7 +230,7 @@ def test_who_was_not_told_in_time_is_counted_and_named(bench: Bench) -> None:
     bench.release()
     bench.freeze()
     bench.later(hours=3)
-    delivered = bench.sender.send_released(bench.incident())
+    delivered = bench.send_released()
     assert delivered.expired == 5
     assert delivered.exit_code(0.02) is ExitCode.DECISION
 
@@ -253,7 +253,7 @@ def test_ctrl_c_ends_a_tick_over_several_incidents(bench: Bench, monkeypatch: py
     def interrupted(*_: object, **__: object) -> bool:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Freezer, "freeze", interrupted)
+    monkeypatch.setattr(sending, "freeze", interrupted)
     with pytest.raises(Interrupted):
         bench.tick()
     with bench.ledger.read() as connection:

@@ -69,7 +69,7 @@ def test_the_screen_before_the_question(desk: Path) -> None:
         "end expected",
         "Readers cannot reach you: [contact] in commcast.toml is empty",
         "customers SMS 1 1 1",
-        "email: into files in outbox/ (nothing leaves) SMS: into files in outbox/ (nothing leaves) Send 7",
+        "SMS: into files in outbox/ (nothing leaves) This question is good until",
         "| Subject: [Investigating] Card payments fail (card1)",
         "Send 7 messages: 6 emails, 1 SMS? [y/N]",
     ):

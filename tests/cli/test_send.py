@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from commcast.cli import prompt as asking
-from commcast.cli import release as releasing
 from commcast.config.load import load_config
-from commcast.delivery.freeze import Freezer
 from commcast.ledger.releases import read_releases
 from commcast.ledger.store import ledger_path, open_ledger
+from commcast.operations import release
+from commcast.operations import send as sending
 from tests.support.terminal import declare, everything_in, outbox, run_at_terminal
 
 DRAFT = """\
@@ -64,7 +64,7 @@ def test_anything_but_yes_keeps_the_draft_and_a_tick_sends_nothing(desk: Path, t
 
 @pytest.mark.usefixtures("person")
 def test_ctrl_c_at_the_question_is_final(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_question: str) -> str:
+    def interrupted(_question: str, _seconds: float) -> str:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(asking, "ask", interrupted)
@@ -185,12 +185,13 @@ def test_with_the_ledger_of_another_desk_nothing_is_sent(desk: Path, tmp_path: P
 def test_a_list_that_changes_at_the_question_sends_nothing(
     desk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A person said yes to those they saw; somebody added a reader meanwhile."""
+    """A person said yes to those they saw; somebody added a reader meanwhile: they are asked again."""
+    answers = iter([True, False])
 
-    def yes_after_a_change(_question: str) -> bool:
+    def yes_after_a_change(_question: str, _seconds: float) -> bool:
         with (desk / "audiences" / "support.csv").open("a") as file:
             file.write("new@desk.example,New\n")
-        return True
+        return next(answers)
 
     monkeypatch.setattr(asking, "says_yes", yes_after_a_change)
     before = draft(desk).read_text()
@@ -203,41 +204,26 @@ def test_a_list_that_changes_at_the_question_sends_nothing(
 
 @pytest.mark.usefixtures("person")
 def test_words_that_change_at_the_question_are_not_sent(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def yes_after_a_change(_question: str) -> bool:
+    """The second question shows the new ones; its yes is a yes to these."""
+    asked: list[bool] = []
+
+    def yes_after_a_change(_question: str, _seconds: float) -> bool:
+        asked.append(True)
         draft(desk, text=DRAFT.replace("Some cards", "All cards"))
         return True
 
     monkeypatch.setattr(asking, "says_yes", yes_after_a_change)
     draft(desk)
-    assert run_at_terminal(desk, "send", "card1").exit_code == 5
-    nothing_went_out(desk)
-
-
-@pytest.mark.usefixtures("person")
-def test_a_list_that_changes_after_the_yes_stops_the_incident(
-    desk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Released, but not as it was looked at: a tick must not send it until a person looks again."""
-    deliver = releasing._deliver
-
-    def after_a_change(*arguments: object) -> object:
-        with (desk / "audiences" / "support.csv").open("a") as file:
-            file.write("new@desk.example,New\n")
-        return deliver(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(releasing, "_deliver", after_a_change)
-    draft(desk)
-    done = run_at_terminal(desk, "send", "card1", typed="y\n")
-    assert done.exit_code == 5, done.output
-    assert "commcast resume card1" in done.stderr
-    run_at_terminal(desk, "tick")
-    assert outbox(desk) == []
+    done = run_at_terminal(desk, "send", "card1")
+    assert (done.exit_code, len(asked)) == (0, 2), done.output
+    assert "have changed since you looked" in done.stderr
+    assert all("All cards" in (desk / "outbox" / each).read_text() for each in outbox(desk))
 
 
 @pytest.mark.usefixtures("person")
 def test_a_question_that_stood_too_long_is_asked_anew(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its times have passed: 10:25 is no promise at 10:40."""
-    monkeypatch.setattr(releasing, "QUESTION_STANDS", timedelta(seconds=-1))
+    monkeypatch.setattr(release, "QUESTION_STANDS", timedelta(seconds=-1))
     draft(desk)
     done = run_at_terminal(desk, "send", "card1", typed="y\n")
     assert done.exit_code == 5
@@ -364,7 +350,7 @@ def test_ctrl_c_after_the_yes_stops_the_incident_until_resume(
 
     draft(desk)
     with monkeypatch.context() as patch:
-        patch.setattr(Freezer, "freeze", interrupted)
+        patch.setattr(sending, "hand_over", interrupted)
         done = run_at_terminal(desk, "send", "card1", typed="y\n")
     assert done.exit_code == 130, done.output
     assert "commcast resume card1" in done.stderr

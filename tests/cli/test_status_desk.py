@@ -136,7 +136,7 @@ def test_an_audience_that_heard_something_newer_is_not_late(bench: Bench) -> Non
         d = schema.delivery.c
         partners = schema.delivery.update().where(d.audience == "partners", d.notice == "update:2")
         connection.execute(partners.values(state="rejected"))
-    bench.sender.deliverer.deliver("pay7")
+    bench.worker.deliver("pay7")
     lines = shown(bench, "--overdue", expect=4, minutes=12)
     assert [line.split()[0] for line in lines if "LATE" in line] == ["pay7", "partners"]
 

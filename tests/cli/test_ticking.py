@@ -10,6 +10,7 @@ import pytest
 from commcast.cli.question import tick_warnings
 from commcast.ledger import tables as schema
 from commcast.ledger.tables import stamp
+from commcast.operations.desk import make_plan
 from tests.support.desk import Bench
 from tests.support.terminal import bench_now, run
 
@@ -38,7 +39,7 @@ def test_no_tick_for_ten_minutes_is_said_everywhere(bench: Bench) -> None:
     assert "No tick has run for 12m" in run("status", folder=bench.folder).stderr
     assert "the last one ran 12m ago" in in_one(run("doctor", folder=bench.folder).stdout)
     bench.now = datetime.now(UTC)
-    (warning,) = tick_warnings(bench.desk, bench.ledger)
+    (warning,) = tick_warnings(bench.desk, make_plan(bench.desk, bench.incident(), bench.ledger))
     remedy = "In another window run: commcast tick --loop 1m --until-closed"
     assert warning == f"Warning: no tick has run for 12m. {remedy}"
 
@@ -47,7 +48,7 @@ def test_a_tick_of_nine_minutes_ago_is_recent(bench: Bench) -> None:
     bench.send()
     tick_at(bench, 9)
     assert "No tick has run" not in run("status", folder=bench.folder).stderr
-    assert list(tick_warnings(bench.desk, bench.ledger)) == []
+    assert list(tick_warnings(bench.desk, make_plan(bench.desk, bench.incident(), bench.ledger))) == []
 
 
 def test_late_ticks_say_which_promises_they_cannot_keep(bench: Bench) -> None:
@@ -60,7 +61,10 @@ def test_late_ticks_say_which_promises_they_cannot_keep(bench: Bench) -> None:
     doctor = in_one(run("doctor", folder=bench.folder).stdout)
     assert said in doctor
     assert 'write hold_before = "17m" in [tick]' in doctor
-    assert any(said in warning for warning in tick_warnings(bench.desk, bench.ledger))
+    assert any(
+        said in warning
+        for warning in tick_warnings(bench.desk, make_plan(bench.desk, bench.incident(), bench.ledger))
+    )
 
 
 def test_ticks_in_time_say_how_often_they_come(bench: Bench) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from commcast.config.settings import Config
 from commcast.errors import InputError
 from commcast.files import FORBIDDEN
-from commcast.incidents.editor import append_update, fill_at, new_incident_id, with_at, with_update
+from commcast.incidents.editor import append_update, fill_times, new_incident_id, with_at, with_update
 from commcast.incidents.load import load_incident
 from commcast.incidents.yaml import parse
 from commcast.incidents.yaml_lines import lines_of
@@ -262,7 +262,7 @@ def test_mode_bom_and_line_ends_stay(desk: Config) -> None:
     path.write_bytes(old)
     path.chmod(0o640)
     append_update(path, {"status": "identified"})
-    fill_at(path, 2, NOW)
+    fill_times(path, {2: NOW})
     assert path.read_bytes() == old + b"  - at: 2026-11-21T12:00+00:00\r\n    status: identified\r\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     assert load_incident(path, desk, NOW).latest.status is Status.IDENTIFIED

@@ -416,7 +416,7 @@ def test_a_mistake_of_ours_in_one_file_does_not_silence_the_others(
     for name in ("one", "two"):
         (tmp_path / "incidents" / f"{name}.yaml").write_text(LEAST)
 
-    def stumble(text: str, name: str, config: Config, now: datetime) -> Incident:
+    def stumble(text: str, name: str, config: Config, now: datetime, _at: object) -> Incident:
         if name == "incidents/one.yaml":
             raise OverflowError("Python int too large")
         return parse_incident(text, name, config, now)

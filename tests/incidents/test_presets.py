@@ -8,7 +8,7 @@ import pytest
 
 from commcast.config.settings import Config
 from commcast.errors import InputError
-from commcast.incidents.editor import append_update, fill_at
+from commcast.incidents.editor import append_update, fill_times
 from commcast.incidents.load import load_incident
 from commcast.incidents.presets import find_preset, list_presets
 from commcast.incidents.schema import preset_schema
@@ -37,7 +37,7 @@ def test_the_shipped_presets_are_ready(desk: Config) -> None:
     assert [preset.name for preset in presets] == ["dependency", "login", "payments", "slow"]
     for preset in presets:
         path = create_incident(desk, f"{preset.name}1", preset.data)
-        fill_at(path, 1, NOW)
+        fill_times(path, {1: NOW})
         incident = load_incident(path, desk, NOW)
         assert incident.title == preset.title
         assert not set("<>{}[]_") & set(incident.latest.issue + incident.latest.resolution)

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from commcast.delivery.deliver import Delivered, Deliverer, no_fallback
-from commcast.delivery.freeze import Freezer
+from commcast.delivery.freeze import freeze, read_whole
 from commcast.incidents.load import Loaded, load_incident, load_incidents
 from commcast.ledger.broadcasts import (
     Broadcast,
@@ -26,14 +26,14 @@ from commcast.ledger.broadcasts import (
 )
 from commcast.ledger.claims import Turn, settle_and_claim
 from commcast.ledger.history import Told, deliveries
+from commcast.ledger.releases import record_release
 from commcast.ledger.settle import SendLimit, Settlement, current_owner
 from commcast.ledger.store import Ledger, create_ledger, ledger_path, open_ledger
 from commcast.ledger.tables import State, release, stamp
 from commcast.model.incident import Channel, Incident
 from commcast.model.message import Outcome, OutcomeKind, Unheard
 from commcast.operations.desk import Desk, check_story, make_plan, open_desk
-from commcast.operations.release import release_updates
-from commcast.operations.send import Sender
+from commcast.operations.send import send_released
 from commcast.operations.tick import Ticked, tick
 from commcast.providers.base import Adapter
 from commcast.providers.registry import adapter_for
@@ -149,9 +149,9 @@ class Bench:
         return replace(open_desk(self.folder, self.now), now=self.now)
 
     @property
-    def sender(self) -> Sender:
+    def worker(self) -> Deliverer:
         desk = self.desk
-        deliverer = Deliverer(
+        return Deliverer(
             ledger=self.ledger,
             adapter_for=self.adapter or (lambda channel: adapter_for(desk.config, channel, lambda: self.now)),
             owner=current_owner(),
@@ -159,7 +159,6 @@ class Bench:
             progress=Unheard(),
             fallback_for=self.fallback,
         )
-        return Sender(desk, deliverer)
 
     def incident(self, name: str = "pay7") -> Incident:
         return load_incident(self.folder / "incidents" / f"{name}.yaml", self.desk.config, self.now)
@@ -174,20 +173,37 @@ class Bench:
     def release(self, name: str = "pay7") -> None:
         """Say yes to every draft of an incident."""
         plan = make_plan(self.desk, self.incident(name), self.ledger, as_if_released=True)
-        release_updates(self.desk, plan, plan.drafts, self.ledger, how="yes", by="test")
+        promised = [by for line in plan.lines for by in line.notice.next_update_by.values() if by]
+        with self.ledger.write() as connection:
+            for number in plan.drafts:
+                record_release(
+                    connection,
+                    plan.incident,
+                    number,
+                    next_update_by=min(promised, default=None),
+                    how="yes",
+                    by="test",
+                    now=self.now,
+                )
 
     def send(self, name: str = "pay7") -> Delivered:
         """Release and send an incident, as a verb with --yes does."""
         self.release(name)
-        return self.sender.send_released(self.incident(name))
+        return self.send_released(name)
+
+    def send_released(self, name: str = "pay7", *, late: bool = False) -> Delivered:
+        """Send what is released and due of an incident."""
+        return send_released(self.desk, self.worker, self.incident(name), late=late)
 
     def freeze(self, name: str = "pay7") -> None:
         """Freeze what is released and owed, as a run leaves it that dies before its first claim."""
         plan = make_plan(self.desk, self.incident(name), self.ledger)
-        assert Freezer(self.ledger, current_owner(), self.now).freeze(plan.deliveries)
+        notices = [each.notice for each in plan.deliveries]
+        rows = read_whole(plan.deliveries)
+        assert freeze(self.ledger, notices, rows, (), current_owner(), self.now, lambda _: None)
 
     def tick(self) -> Ticked:
-        return tick(self.desk, self.ledger, lambda: self.sender)
+        return tick(self.desk, self.ledger, lambda: self.worker)
 
     def later(self, **length: float) -> datetime:
         """Move the clock on."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from commcast.delivery.freeze import Freezer, _as_json
+from commcast.delivery.freeze import _as_json, read_whole
+from commcast.delivery.freeze import freeze as freeze_rows
 from commcast.delivery.rows import PendingRows
 from commcast.delivery.tally import tally_all
 from commcast.errors import InputError, LedgerError
@@ -44,11 +46,15 @@ def mails_owed(bench: Bench) -> PendingRows:
     return next(each for each in pending.deliveries if each.notice.channel is Channel.EMAIL)
 
 
-def freeze(bench: Bench, pending: PendingRows, expected: str = "") -> list[int]:
+def freeze(bench: Bench, *pending: PendingRows) -> list[int]:
     heard: list[int] = []
-    freezer = Freezer(bench.ledger, current_owner(), bench.now, heard.append)
-    assert freezer.freeze([pending], expected=[expected] if expected else None)
+    assert tried(bench, pending, heard)
     return heard
+
+
+def tried(bench: Bench, pending: Sequence[PendingRows], heard: list[int]) -> bool:
+    notices, rows = [each.notice for each in pending], read_whole(pending)
+    return freeze_rows(bench.ledger, notices, rows, (), current_owner(), bench.now, heard.append)
 
 
 def numbered(count: int) -> list[str]:
@@ -72,8 +78,8 @@ def test_an_address_hears_once_from_the_audience_of_best_rank_and_the_survey_cou
     rows = [f"{address},," for address in customers]
     bench = bench_of(tmp_path_factory.mktemp("desk"), rows, [f"{address}," for address in support])
     bench.release()
-    tally = tally_all([(mails_owed(bench), "")]).notices[0]
-    freeze(bench, mails_owed(bench), tally.digest)
+    tally = tally_all([mails_owed(bench)], [""]).notices[0]
+    freeze(bench, mails_owed(bench))
     told = [(row.address.lower(), row.audience) for row in bench.rows()]
     best = {address.lower(): "customers" for address in customers}
     best |= {address.lower(): "support" for address in support}
@@ -207,11 +213,10 @@ def test_a_second_attempt_freezes_what_the_first_had_to_drop(tmp_path: Path) -> 
             owner=OTHER,
             now=bench.now,
         )
-    freezer = Freezer(bench.ledger, current_owner(), bench.now)
-    assert not freezer.freeze([first, second])
+    assert not tried(bench, [first, second], [])
     with bench.ledger.write() as connection:
         drop_freeze(connection, [theirs], OTHER)
-    assert freezer.freeze([first, second])
+    assert tried(bench, [first, second], [])
     assert Counter((row.channel, row.state.value) for row in bench.rows()) == {
         ("email", "pending"): 6,
         ("sms", "pending"): 5,

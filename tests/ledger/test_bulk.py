@@ -1,0 +1,175 @@
+"""Rows gather beside the ledger: all of them arrive once, nobody waits long, and a lost freeze takes none."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import event, text
+
+from commcast.errors import TryAgain
+from commcast.ledger import bulk as gathering
+from commcast.ledger import tables as schema
+from commcast.ledger.broadcasts import (
+    FREEZE_LEASE,
+    Broadcast,
+    begin_freeze,
+    finish_freeze,
+    read_composition,
+)
+from commcast.ledger.bulk import GatheredRow, Gathering
+from commcast.ledger.history import deliveries
+from commcast.ledger.store import Ledger, open_ledger
+from commcast.ledger.suppressions import suppress
+from tests.support.desk import DESK, ME, NOW, OTHER, WORDS
+
+
+@pytest.fixture
+def filling(ledger: Ledger) -> Broadcast:
+    return begun(ledger)
+
+
+def begun(
+    ledger: Ledger, owner: str = ME, later: timedelta = timedelta(), channel: str = "email"
+) -> Broadcast:
+    about = {"incident": "pay7", "notice": "update:1", "number": 1, "channel": channel}
+    with ledger.write() as connection:
+        broadcast, mine = begin_freeze(connection, owner=owner, now=NOW + later, **about)  # type: ignore[arg-type]
+        assert mine
+        return broadcast
+
+
+def row(key: str, words: int | None = None, **values: object) -> GatheredRow:
+    recipient = json.dumps({"name": key, **values})
+    return (key, key.upper(), "customers", words, recipient, "d", "pending", "", None, None)
+
+
+def kept(ledger: Ledger) -> list[tuple[object, ...]]:
+    with ledger.read() as connection:
+        columns = [schema.delivery.c[name] for name in ("key", "address", "recipient", "state", "changed_at")]
+        found = connection.execute(schema.delivery.select().with_only_columns(*columns).order_by("id"))
+        return [tuple(each) for each in found]
+
+
+def keys(ledger: Ledger) -> list[str]:
+    return [str(each[0]) for each in kept(ledger)]
+
+
+def gather(ledger: Ledger, filling: Broadcast, rows: Sequence[GatheredRow], chunk: int = 7) -> None:
+    with Gathering(ledger, NOW, [filling]) as gathered:
+        for start in range(0, len(rows), chunk):
+            gathered.add(0, rows[start : start + chunk])
+        gathered.finish()
+
+
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 30, 137])
+def test_all_rows_arrive_once_however_many_turns_it_takes(
+    ledger: Ledger, filling: Broadcast, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(gathering, "MOVED_AT_ONCE", 10)
+    monkeypatch.setattr(gathering, "_AT_ONCE", 3)
+    names = [f"k{n:03}" for n in range(count)]
+    random.Random(count).shuffle(names)
+    gather(ledger, filling, [row(name) for name in names])
+    assert sorted(keys(ledger)) == sorted(names)
+    with ledger.write() as connection:
+        assert finish_freeze(connection, [filling], ME, NOW)
+        assert len(list(deliveries(connection, "pay7"))) == count
+
+
+def test_rows_come_in_order_of_address_with_the_words_they_name(ledger: Ledger, filling: Broadcast) -> None:
+    with Gathering(ledger, NOW, [filling]) as gathered:
+        words = gathered.add_words(0, WORDS)
+        gathered.add(0, [row(name, words, tags=["a"], by_email=True) for name in ("b", "ä", "a", "b")])
+        gathered.finish()
+    assert keys(ledger) == ["a", "b", "ä"]
+    with ledger.read() as connection:
+        [made] = connection.exec_driver_sql("select distinct composition from delivery").scalars()
+        assert read_composition(connection, made) == WORDS
+
+
+def test_rows_that_wait_for_a_yes_are_not_in_the_ledger_before(ledger: Ledger, filling: Broadcast) -> None:
+    with Gathering(ledger, NOW) as gathered:
+        gathered.add(0, [row(name, gathered.add_words(0, WORDS)) for name in "ba"])
+        gathered.finish()
+        assert (keys(ledger), gathered.count) == ([], 2)
+        with gathered.transaction() as connection:
+            gathered.move_all(connection, [filling])
+    assert keys(ledger) == ["a", "b"]
+
+
+def test_rows_of_two_notices_that_come_mixed_go_into_their_own_broadcasts(ledger: Ledger) -> None:
+    both = [begun(ledger), begun(ledger, channel="sms")]
+    with Gathering(ledger, NOW, both) as gathered:
+        gathered.add(0, [row("mail")])
+        gathered.add(1, [row("text")])
+        gathered.add(0, [row("another mail")])
+        gathered.finish()
+    with ledger.read() as connection:
+        found = {(each.channel, each.address) for each in deliveries(connection, "pay7")}
+        assert found == set() or found == {("email", "MAIL"), ("email", "ANOTHER MAIL"), ("sms", "TEXT")}
+    with ledger.write() as connection:
+        assert finish_freeze(connection, both, ME, NOW)
+        found = {(each.channel, each.address) for each in deliveries(connection, "pay7")}
+    assert found == {("email", "MAIL"), ("email", "ANOTHER MAIL"), ("sms", "TEXT")}
+
+
+def test_an_audience_of_better_rank_comes_first(ledger: Ledger, filling: Broadcast) -> None:
+    with Gathering(ledger, NOW, [filling]) as gathered:
+        gathered.add(0, [row("z"), row("y")])
+        gathered.end_of_part()
+        gathered.add(0, [row("b"), row("a")])
+        gathered.finish()
+    assert keys(ledger) == ["y", "z", "a", "b"]
+
+
+def test_the_first_of_two_rows_of_one_address_stays(ledger: Ledger, filling: Broadcast) -> None:
+    with Gathering(ledger, NOW, [filling]) as gathered:
+        gathered.add(0, [row("a", n=1)])
+        gathered.end_of_part()
+        gathered.add(0, [row("a", n=2)])
+        gathered.finish()
+    assert [each[2] for each in kept(ledger)] == [{"name": "a", "n": 1}]
+
+
+def test_a_freeze_that_was_lost_puts_nothing_in_and_says_so(ledger: Ledger, filling: Broadcast) -> None:
+    begun(ledger, OTHER, FREEZE_LEASE)
+    with pytest.raises(TryAgain, match="taken this broadcast over"):
+        gather(ledger, filling, [row("a")])
+    assert keys(ledger) == []
+
+
+def test_what_was_given_up_moves_no_more(ledger: Ledger, filling: Broadcast) -> None:
+    with pytest.raises(KeyboardInterrupt), Gathering(ledger, NOW, [filling]) as gathered:
+        gathered.add(0, [row("a")])
+        raise KeyboardInterrupt
+    assert keys(ledger) == []
+    gather(ledger, filling, [row("b")])
+    assert keys(ledger) == ["b"]
+
+
+def test_others_write_while_rows_gather(ledger: Ledger, filling: Broadcast) -> None:
+    other = open_ledger(ledger.path, DESK)
+    with Gathering(ledger, NOW, [filling]) as gathered:
+        for name in "abc":
+            gathered.add(0, [row(name)])
+            with other.write() as connection:
+                connection.execute(text("pragma busy_timeout = 0"))
+                suppress(connection, "email", name, reason="asked", by="dana", now=NOW)
+        gathered.finish()
+    other.close()
+    assert keys(ledger) == ["a", "b", "c"]
+
+
+def test_ten_thousand_rows_are_a_handful_of_statements(ledger: Ledger, filling: Broadcast) -> None:
+    """And one transaction, of the 20,000 rows that may go at once, that locks others out."""
+    said: list[str] = []
+    event.listen(ledger.engine, "before_cursor_execute", lambda *given: said.append(given[2]))
+    gather(ledger, filling, [row(f"k{n}") for n in range(10_000)], chunk=700)
+    assert len(keys(ledger)) == 10_000
+    assert said.count("begin immediate") == 1
+    assert sum(each.startswith("insert into temp.gathered") for each in said) == 10
+    assert len(said) < 50
