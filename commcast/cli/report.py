@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from commcast.cli.log import known_ledger
-from commcast.cli.options import FolderOption, JsonOption, NowOption, clock, moment_or_now
+from commcast.cli.options import FolderOption, JsonOption, NowOption, clock, duration, moment_or_now
 from commcast.cli.output import BOLD, DIM, RED, inert, put, room_of, say, show, show_json, show_painted, table
 from commcast.cli.session import desk_to_read, desk_to_work, who
 from commcast.errors import Fault, InputError
-from commcast.model.times import parse_duration
 from commcast.report.documents import as_document, as_markdown, as_page, trend_as_markdown, trend_page
 from commcast.report.figures import NIGHT, figures_of
 from commcast.report.reading import read_stories, read_story
@@ -36,18 +35,6 @@ if TYPE_CHECKING:
     from commcast.report.words import ReportTable
 
 
-def _choice(option: str, *choices: str) -> Callable[[str], str]:
-    """Return what accepts one of `choices`, and says in plain words what to write instead of another."""
-
-    def read(text: str) -> str:
-        if text not in choices:
-            remedy = f"write {' or '.join(f'{option} {each}' for each in choices)}"
-            raise InputError(Fault(option, 0, 0, f"{text!r:.40} is not known", remedy))
-        return text
-
-    return read
-
-
 def report(
     incident: Annotated[
         str | None,
@@ -64,24 +51,12 @@ def report(
         ),
     ] = None,
     by: Annotated[
-        str | None,
-        typer.Option(
-            "--by",
-            parser=_choice("--by", "audience"),
-            metavar="audience",
-            help="With --since: one row per audience.",
-            show_default=False,
-        ),
+        Literal["audience"] | None,
+        typer.Option("--by", help="With --since: one row per audience.", show_default=False),
     ] = None,
     per: Annotated[
-        str | None,
-        typer.Option(
-            "--per",
-            parser=_choice("--per", *Per),
-            metavar="week|month",
-            help="With --since: one row per week or month; default: what fits.",
-            show_default=False,
-        ),
+        Per | None,
+        typer.Option("--per", help="With --since: one row per this; default: as fits.", show_default=False),
     ] = None,
     as_json: JsonOption = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for the review.")] = False,
@@ -114,7 +89,7 @@ def report(
             "--since shows a trend over all incidents; --by and --per belong to it, an ID does not"
         )
     else:
-        _report_trend(folder, at, since, Per(per) if per else None, by is not None, form)
+        _report_trend(folder, at, since, per, by is not None, form)
 
 
 class _Form(NamedTuple):
@@ -241,11 +216,7 @@ _WIDTH = 79  # columns of 80
 def _report_trend(
     folder: Path | None, now: datetime, since: str, per: Per | None, by_audience: bool, form: _Form
 ) -> None:
-    """Print the trend. Raises typer.BadParameter for a length that cannot be read."""
-    try:
-        span = parse_duration(since)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--since") from None
+    span = duration(since, "--since")
     with desk_to_read(folder, now) as (desk, ledger), known_ledger(ledger).read() as connection:
         figures = [_computed(story, desk.config) for story in read_stories(connection, now - span, now)]
         zone, organisation = desk.config.zone, desk.config.organisation.name
@@ -270,8 +241,12 @@ def feedback(
     incident: Annotated[
         str, typer.Argument(metavar="ID", help="The incident that readers were asked about.")
     ],
-    yes: Annotated[int, typer.Option("--yes", metavar="N", help="How many more said yes.")] = 0,
-    no: Annotated[int, typer.Option("--no", metavar="N", help="How many more said no.")] = 0,
+    yes: Annotated[
+        int, typer.Option("--yes", metavar="N", min=0, max=_LARGEST, help="How many more said yes.")
+    ] = 0,
+    no: Annotated[
+        int, typer.Option("--no", metavar="N", min=0, max=_LARGEST, help="How many more said no.")
+    ] = 0,
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
@@ -281,7 +256,6 @@ def feedback(
 
     Example: commcast feedback pay7 --yes 41 --no 3
     """
-    _check(yes, no)
     from commcast.ledger.chronicle import messages_accepted, read_answers, record_answers
 
     with desk_to_work(folder) as (_, ledger):
@@ -304,13 +278,3 @@ def feedback(
         show_json("feedback", {"incident": incident, "yes": sums[0], "no": sums[1]})
     else:
         show(f"{incident}: {sums[0]:,} yes, {sums[1]:,} no in all.")
-
-
-def _check(yes: int, no: int) -> None:
-    faults = [
-        Fault(option, 0, 0, f"{count} is no count of answers", "write how many more came in, such as 12")
-        for option, count in (("--yes", yes), ("--no", no))
-        if not 0 <= count <= _LARGEST
-    ]
-    if faults:
-        raise InputError(faults)

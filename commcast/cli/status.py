@@ -19,6 +19,7 @@ from commcast.cli.options import (
     JsonOption,
     NowOption,
     clock,
+    duration,
     find_folder,
     moment_or_now,
 )
@@ -28,7 +29,6 @@ from commcast.cli.progress import per_second
 from commcast.cli.session import desk_to_read
 from commcast.cli.status_text import Line, as_document, last_tick_line, lines_of, warnings
 from commcast.errors import CommcastError, ExitCode, InputError
-from commcast.model.times import parse_duration
 from commcast.operations.status import DeskStatus, read_status
 
 if TYPE_CHECKING:
@@ -181,10 +181,7 @@ class Watch:
 
 def watch_status(folder: Path | None, incident: str | None, every: str, *, as_json: bool) -> None:
     """Watch a desk until Ctrl-C. Raises InputError without a terminal to draw on, unless for JSON."""
-    try:
-        pause = parse_duration(every).total_seconds()
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--every") from None
+    pause = duration(every, "--every").total_seconds()
     if not as_json and not can_draw(sys.stdout):
         raise InputError("--watch draws on a terminal; for a program: commcast status --watch --json")
     watch = Watch(find_folder(folder), incident)
