@@ -200,7 +200,7 @@ def paint(text: str, *styles: str) -> str:
     return Style.parse(style).render(text, color_system=ColorSystem.STANDARD)
 
 
-_NARROWEST = 8  # columns of a cell: in less, words and numbers are no longer read
+_LONGEST_WORD = 8  # columns; longer words may be cut in two to make a table fit
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
@@ -212,11 +212,12 @@ def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], style: str = "") -> str:
-    """Return rows under a heading in this style; if they are too wide for a terminal, cells are folded."""
-    rows = (head, *rows)
-    first, *others = lines = aligned(rows)
-    if can_draw(sys.stdout) and max(map(len, lines)) > room_of(sys.stdout)[0]:
-        return _folded_table(_cells(rows), style)
+    """Return rows under a heading in this style; cells are folded if that makes it fit a terminal."""
+    cells = _cells((head, *rows))
+    first, *others = lines = aligned(cells)
+    least = sum(_least(column) + 2 for column in zip(*cells, strict=True)) - 2
+    if can_draw(sys.stdout) and least <= room_of(sys.stdout)[0] < max(map(len, lines)):
+        return _folded_table(cells, style)
     return "\n".join([paint(first, style), *others])
 
 
@@ -229,14 +230,17 @@ def _folded_table(cells: Sequence[Sequence[str]], style: str) -> str:
     from rich.text import Text
 
     grid = Table.grid(padding=(0, 2, 0, 0))
-    least = [min(max(map(len, column)), _NARROWEST) for column in zip(*cells, strict=True)]
-    for width in least:
-        grid.add_column(min_width=width, overflow="fold")
+    for column in zip(*cells, strict=True):
+        grid.add_column(min_width=_least(column), overflow="fold")
     grid.add_row(*(Text(cell, style) for cell in cells[0]))
     for row in cells[1:]:
         grid.add_row(*map(Text, row))
     console = console_for(sys.stdout)
-    console.width = max(console.width, sum(least) + 2 * (len(least) - 1))
     with console.capture() as captured:
         console.print(grid)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _least(column: Iterable[str]) -> int:
+    """Return how narrow a column may become."""
+    return min(max(len(word) for cell in column for word in cell.split() or [""]), _LONGEST_WORD)

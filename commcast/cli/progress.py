@@ -197,7 +197,9 @@ class ProgressBar:
         for (meter, _, troubles), text in zip(shown, words, strict=True):
             if bar >= _NARROWEST_BAR:
                 grid.add_row(
-                    Text(meter.name), Bar(meter.total, meter.done, bar, complete_style=CYAN), Text(text)
+                    Text(meter.name),
+                    Bar(meter.total, meter.done, bar, complete_style=CYAN, finished_style=CYAN),
+                    Text(text),
                 )
             else:
                 grid.add_row(Text(f"{meter.name}  {text}", no_wrap=True, overflow="ellipsis"))
