@@ -196,12 +196,15 @@ def print_changes(watch: Watch, rest: Callable[[], None]) -> None:
         document = as_document(watch.look())
         said = {key: value for key, value in document.items() if key not in _ALWAYS_NEW}
         if said != last:
-            for each in document["sending"]:
-                rate = watch.rates.get((each["incident"], each["notice"], each["channel"]))
-                each["per_second"] = None if rate is None else round(rate, 1)
-            show_json("status", document, indent=None)
+            sending = [{**each, "per_second": _rate_in(watch, each)} for each in document["sending"]]
+            show_json("status", {**document, "sending": sending}, indent=None)
             last = said
         rest()
+
+
+def _rate_in(watch: Watch, each: Mapping[str, Any]) -> float | None:
+    rate = watch.rates.get((each["incident"], each["notice"], each["channel"]))
+    return None if rate is None else round(rate, 1)
 
 
 def draw(watch: Watch, rest: Callable[[], None]) -> None:

@@ -41,7 +41,6 @@ from tests.support.terminal import (
     screen,
 )
 
-CHECKOUT = Path(__file__).parents[2]
 PROGRAM = [sys.executable, "-m", "commcast"]
 PAINT = re.compile("\x1b\\[[0-9;]*m")
 
@@ -592,18 +591,3 @@ def test_words_in_the_place_of_an_id_are_told_where_they_go(verb: str, option: s
     for words in (["Still broken"], ["Still", "broken"]):
         assert remedy in run(verb, *words, folder=bench.folder, expect=2).output
     assert remedy not in run(verb, "pay8", folder=bench.folder, expect=2).output
-
-
-def test_help_reads_the_code_of_no_command() -> None:
-    program = (
-        "import sys; sys.argv = ['commcast', '--help']\n"
-        "from commcast.cli import main\n"
-        "try: main()\n"
-        "except SystemExit: pass\n"
-        "print('read:', *sorted(name for name in sys.modules if name.startswith('commcast.')))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, check=True
-    )
-    of_cli = [f"commcast.cli{name}" for name in ("", ".commands", ".output")]
-    assert done.stdout.splitlines()[-1].split()[1:] == [*of_cli, "commcast.errors", "commcast.signals"]

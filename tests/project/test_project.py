@@ -181,6 +181,13 @@ OF_SENDING = HEAVY - {"sqlalchemy"} | {
 }
 
 
+OF_COMMANDS = {f"commcast.cli.{path.stem}" for path in (CHECKOUT / "commcast/cli").glob("*.py")} - {
+    "commcast.cli.__init__",
+    "commcast.cli.commands",
+    "commcast.cli.output",
+}
+
+
 def loaded_by(*arguments: str, folder: Path, of: Collection[str]) -> set[str]:
     """Return which of these modules a command loads without a terminal; it has to end well."""
     command = [sys.executable, "-c", WATCHED, ",".join(of), *arguments]
@@ -194,7 +201,7 @@ def loaded_by(*arguments: str, folder: Path, of: Collection[str]) -> set[str]:
 @pytest.mark.parametrize(
     ("arguments", "heavy"),
     [
-        (["--help"], HEAVY),
+        (["--help"], HEAVY | OF_COMMANDS),
         (["lint"], HEAVY),
         (["tick"], OF_SENDING),
         (["status"], {"rich"}),
@@ -207,7 +214,7 @@ def loaded_by(*arguments: str, folder: Path, of: Collection[str]) -> set[str]:
 def test_a_command_loads_nothing_that_it_does_not_need(
     arguments: list[str], heavy: set[str], tmp_path: Path
 ) -> None:
-    """No provider or database to lint, nothing that sends for a tick with nothing due, rich at no pipe."""
+    """No command for --help, no database to lint, nothing that sends for an idle tick, rich in no pipe."""
     write_desk(tmp_path)
     write_incident(tmp_path, at=datetime.now(UTC).replace(microsecond=0))
     bench = Bench(tmp_path, now=datetime.now(UTC))
