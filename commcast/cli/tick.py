@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -172,31 +173,26 @@ def _document(found: Foreseen) -> dict[str, Any]:
 _ENDED_BY_SIGNAL = frozenset({ExitCode.INTERRUPTED, ExitCode.TERMINATED})
 
 
-@dataclass(frozen=True, slots=True)
-class Loop:
-    """Passes at a fixed interval in seconds, counted from the first: one that takes long shifts no later one.
+def run_loop(
+    one_pass: Callable[[], ExitCode], every: float, lasting: float, is_closed: Callable[[], bool]
+) -> ExitCode:
+    """Run passes until the time is over, `is_closed`, or a signal came; return the exit code.
 
-    No pass begins later than `lasting` seconds after the first; None sets no limit.
+    They begin at a fixed interval in seconds, counted from the first: one that takes long shifts no later
+    one. None begins later than `lasting` seconds after the first.
     """
-
-    one_pass: Callable[[], ExitCode]
-    every: float
-    lasting: float | None = None
-
-    def run(self, is_closed: Callable[[], bool]) -> ExitCode:
-        """Run passes until the time is over, `is_closed`, or a signal came; return the exit code."""
-        codes: list[ExitCode] = []
-        start = time.monotonic()
-        with never_lost() as raise_again:
-            while True:
-                codes.append(self.one_pass())
-                if codes[-1] in _ENDED_BY_SIGNAL:
-                    return codes[-1]
-                due = next_step(time.monotonic() - start, self.every)
-                if is_closed() or (self.lasting is not None and due > self.lasting):
-                    return loop_code(codes)
-                raise_again()
-                time.sleep(max(start + due - time.monotonic(), 0.0))
+    codes: list[ExitCode] = []
+    start = time.monotonic()
+    with never_lost() as raise_again:
+        while True:
+            codes.append(one_pass())
+            if codes[-1] in _ENDED_BY_SIGNAL:
+                return codes[-1]
+            due = next_step(time.monotonic() - start, every)
+            if is_closed() or due > lasting:
+                return loop_code(codes)
+            raise_again()
+            time.sleep(max(start + due - time.monotonic(), 0.0))
 
 
 def next_step(passed: float, every: float) -> float:
@@ -253,10 +249,16 @@ def tick(
     if as_json:
         raise InputError("--json describes one pass: leave out --loop")
     try:
-        talk, lasting = RepeatFilter(), duration(for_, "--for").total_seconds() if for_ else None
-        every = duration(loop, "--loop").total_seconds()
-        passes = Loop(lambda: _pass_in_loop(folder, talk), every, lasting)
-        raise typer.Exit(passes.run(lambda: until_closed and _is_closed(folder)))
+        talk, every = RepeatFilter(), duration(loop, "--loop").total_seconds()
+        lasting = duration(for_, "--for").total_seconds() if for_ else math.inf
+        raise typer.Exit(
+            run_loop(
+                lambda: _pass_in_loop(folder, talk),
+                every,
+                lasting,
+                lambda: until_closed and _is_closed(folder),
+            )
+        )
     except KeyboardInterrupt:
         words = "Interrupted: the loop has ended; the next tick goes on where it left."
         raise Interrupted(words, ExitCode.INTERRUPTED) from None

@@ -407,13 +407,19 @@ def test_only_what_readers_got_is_a_promise(bench: Bench) -> None:
     assert "LATE" not in "".join(status_at(bench))
 
 
-def test_what_is_open_comes_first(bench: Bench) -> None:
+def test_what_is_open_comes_first_and_planned_work_has_no_first_word_that_is_late(bench: Bench) -> None:
     write_incident(bench.folder, "aaa", at=bench.now - timedelta(minutes=4))
     with (bench.folder / "incidents" / "aaa.yaml").open("a") as file:
         file.write(update_text(bench.now - timedelta(minutes=3), status="resolved", fixed="Rolled back."))
     bench.send("aaa")
     bench.send()
-    assert [word for word in first_words(status_at(bench)) if word in {"aaa", "pay7"}] == ["pay7", "aaa"]
+    window = ("--window", "2031-02-03 02:00/04:00", "--issue", "a", "--resolution", "b")
+    run("schedule", "Database moves", *window, folder=bench.folder, expect=5)
+    lines = status_at(bench)
+    order = ["pay7", "database1", "aaa"]
+    assert [word for word in first_words(lines) if word in order] == order
+    assert [each["id"] for each in document_at(bench)["incidents"]] == order
+    assert not any("first word" in line for line in lines)
 
 
 def test_a_first_word_that_reaches_nobody_is_overdue(tmp_path: Path) -> None:

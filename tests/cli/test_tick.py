@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from commcast.cli.question import tick_warnings
-from commcast.cli.tick import Loop, RepeatFilter, loop_code, next_step, why_in_words
+from commcast.cli.tick import RepeatFilter, loop_code, next_step, run_loop, why_in_words
 from commcast.errors import ExitCode
 from commcast.ledger import tables as schema
 from commcast.ledger.releases import stop_incident
@@ -189,7 +189,7 @@ def test_a_signal_that_a_pass_swallowed_ends_the_loop(number: signal.Signals) ->
         return ExitCode.DONE
 
     with ending_at_once(), pytest.raises((KeyboardInterrupt, EndedBySignal)):
-        Loop(one_pass, every=600).run(lambda: False)
+        run_loop(one_pass, 600.0, 600.0, lambda: False)
     assert len(passes) == 1
 
 
