@@ -95,28 +95,20 @@ def put(text: str, stream: TextIO | None = None) -> None:
     Raises BrokenPipeError if nobody reads a result any more, but not while messages are being sent.
     """
     stream = stream or sys.stdout
-    try:
+    with _outlasting(stream):
         print(text, file=stream)
-    except BrokenPipeError:
-        _without_reader(stream)
-    except OSError as error:
-        _give_up(stream, error)
+
+
+def _flush(stream: TextIO) -> None:
+    with _outlasting(stream):
+        stream.flush()
 
 
 def finish() -> None:
     """Write what still waits to be written, before the process ends. Raises nothing."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
+    with going_on_unread():
+        for stream in (sys.stdout, sys.stderr):
             _flush(stream)
-        except BrokenPipeError:
-            silence(stream)
-
-
-def silence(stream: TextIO) -> None:
-    """Discard what waits in `stream` and whatever is written to it from now on."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
 
 
 @contextmanager
@@ -129,27 +121,26 @@ def going_on_unread() -> Iterator[None]:
         _GOES_ON.reset(token)
 
 
-def _without_reader(stream: TextIO) -> None:
-    """Go on if nobody reads our talk any more; end if nobody wants a result."""
-    if stream is sys.stdout and not _GOES_ON.get():
-        raise  # the BrokenPipeError that is being handled
-    silence(stream)
-
-
-def _flush(stream: TextIO) -> None:
-    try:
-        stream.flush()
-    except BrokenPipeError:
-        _without_reader(stream)
-    except OSError as error:
-        _give_up(stream, error)
-
-
-def _give_up(stream: TextIO, error: OSError) -> None:
+@contextmanager
+def _outlasting(stream: TextIO) -> Iterator[None]:
     """Go on without a stream that fails: a full disk under a log must not end a send half way."""
-    silence(stream)
-    if stream is sys.stdout:
-        say(f"stdout: {error.strerror or error}: not all of the output was written")
+    try:
+        yield
+    except BrokenPipeError:
+        if stream is sys.stdout and not _GOES_ON.get():
+            raise  # nobody wants this result
+        silence(stream)
+    except OSError as error:
+        silence(stream)
+        if stream is sys.stdout:
+            say(f"stdout: {error.strerror or error}: not all of the output was written")
+
+
+def silence(stream: TextIO) -> None:
+    """Discard what waits in `stream` and whatever is written to it from now on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 # A terminal, and rich for it: imported here, so that a pipe, a cron job and --help never pay for it.

@@ -193,18 +193,18 @@ def print_changes(watch: Watch, rest: Callable[[], None]) -> None:
     """Print a line of JSON for each change, and `rest` after each look."""
     last: Mapping[str, Any] = {}
     while True:
-        document = as_document(watch.look())
+        found = watch.look()
+        document = as_document(found)
         said = {key: value for key, value in document.items() if key not in _ALWAYS_NEW}
         if said != last:
-            sending = [{**each, "per_second": _rate_in(watch, each)} for each in document["sending"]]
+            rates = [watch.rates.get(_key(each)) for each in found.sending]
+            sending = [
+                {**each, "per_second": None if rate is None else round(rate, 1)}
+                for each, rate in zip(document["sending"], rates, strict=True)
+            ]
             show_json("status", {**document, "sending": sending}, indent=None)
             last = said
         rest()
-
-
-def _rate_in(watch: Watch, each: Mapping[str, Any]) -> float | None:
-    rate = watch.rates.get((each["incident"], each["notice"], each["channel"]))
-    return None if rate is None else round(rate, 1)
 
 
 def draw(watch: Watch, rest: Callable[[], None]) -> None:

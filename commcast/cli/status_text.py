@@ -25,7 +25,7 @@ _WORD_OF = {"pending": "waiting", "claimed": "on the way"}
 
 
 def moment(at: datetime, found: DeskStatus) -> str:
-    """Return a moment as the desk's clocks show it; with its day where that is not today."""
+    """Return a moment as the desk's clocks show it, with its day if that is not today."""
     local, today = at.astimezone(found.zone), found.now.astimezone(found.zone).date()
     return f"{local:%H:%M}" if local.date() == today else f"{local.day} {local:%b %H:%M}"
 
@@ -41,7 +41,7 @@ def due_in_words(promised: datetime | None, found: DeskStatus) -> str:
 
 
 def counts_in_words(each: IncidentProgress) -> list[str]:
-    """Return how many deliveries are in each state, those of no state left out."""
+    """Return how many deliveries are in each state that occurs."""
     return [
         f"{each.counts[state]} {_WORD_OF.get(state, state)}" for state in COUNTED if each.counts.get(state)
     ]
@@ -50,7 +50,7 @@ def counts_in_words(each: IncidentProgress) -> list[str]:
 Line = tuple[str, str]  # the text, and its style or ""
 _TITLE, _NAME, _TOLD = 76, 14, 36  # columns
 _MAY_HAVE_HEARD = frozenset({"accepted", "unknown", "claimed", "pending"})
-_ON_TIME = timedelta(minutes=1)  # what is later by less than this is not said to be late
+_ON_TIME = timedelta(minutes=1)  # what is late by less is not called late
 
 
 def below(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
@@ -65,7 +65,7 @@ def below(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
 
 
 def _first_word(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
-    """Say of a first word that it was late, or is: later after the start than the cadence has it."""
+    """Say that the first message was late, measured by the cadence; or when it is due."""
     if each.over or each.first_due is None or each.began is None:
         return
     within = f"the cadence says within {short_duration(each.first_due - each.began)}"
@@ -79,7 +79,7 @@ def _first_word(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
 
 
 def _audience_lines(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
-    """Yield what each audience was told last, and when it expects more; of what is over, what is owed."""
+    """Yield what each audience was told last, and when it expects more; after an end, only what is owed."""
     shown = [one for one in each.audiences if not each.over or one.promised or one.waits]
     width = min(max((len(one.audience) for one in shown), default=0), _NAME)
     told = [_told(one, found) for one in shown]
@@ -198,7 +198,7 @@ def _row(each: IncidentProgress, found: DeskStatus) -> tuple[str, ...]:
 
 
 def warnings(found: DeskStatus) -> Iterator[str]:
-    """Yield what keeps promises from being kept, where anything is open."""
+    """Yield what endangers promises, if anything is open."""
     for name, until in found.pauses.items():
         yield f"{name} is left alone until {moment(until, found)}: it asked for that, or gave no answers."
     if not found.has_ledger:
@@ -305,7 +305,7 @@ def _nudged_document(each: LastNudge) -> dict[str, Any]:
 
 
 def _ticks_document(drift: Drift | None) -> dict[str, Any] | None:
-    """Return how far ticks are apart, in seconds; None where there were too few to tell."""
+    """Return how far ticks are apart, in seconds; None if there were too few to tell."""
     if drift is None:
         return None
     return {

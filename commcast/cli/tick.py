@@ -251,14 +251,8 @@ def tick(
     try:
         talk, every = RepeatFilter(), duration(loop, "--loop").total_seconds()
         lasting = duration(for_, "--for").total_seconds() if for_ else math.inf
-        raise typer.Exit(
-            run_loop(
-                lambda: _pass_in_loop(folder, talk),
-                every,
-                lasting,
-                lambda: until_closed and _is_closed(folder),
-            )
-        )
+        is_closed = (lambda: _is_closed(folder)) if until_closed else (lambda: False)
+        raise typer.Exit(run_loop(lambda: _pass_in_loop(folder, talk), every, lasting, is_closed))
     except KeyboardInterrupt:
         words = "Interrupted: the loop has ended; the next tick goes on where it left."
         raise Interrupted(words, ExitCode.INTERRUPTED) from None

@@ -23,8 +23,6 @@ from commcast.operations.tick import make_round
 from commcast.operations.wake import whom
 from commcast.plan.notices import NoticeKind, kind_of
 
-_NEWS = {NoticeKind.UPDATE}  # takes the place of older words that still wait
-
 
 class Coming(NamedTuple):
     """How many deliveries of one notice over one channel a tick would hand over."""
@@ -83,8 +81,8 @@ class _Notes:
             self.foreseen.stopped[incident] = plan.halted_by
             return
         found = plan.tally().notices if plan.deliveries else ()
-        newer = {each.notice.channel for each in found if each.send and kind_of(each.notice.id) in _NEWS}
-        self._note_ripe(incident, overtaken_on=newer)
+        updates = [each for each in found if each.send and kind_of(each.notice.id) is NoticeKind.UPDATE]
+        self._note_ripe(incident, overtaken_on={each.notice.channel for each in updates})
         self._note_thawing(plan)
         for each in found:
             now = each.send - sum(audience.later for audience in each.audiences.values())
