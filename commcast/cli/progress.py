@@ -6,12 +6,12 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import timedelta
 from threading import Event, Lock, Thread
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from commcast.cli.output import CYAN, RED, YELLOW, can_draw, console_for, inert, room_of, say
 from commcast.model.times import short_duration
@@ -109,7 +109,7 @@ class Meter:
         return f"{self.name}: {', '.join([*self.facts(now), *self.troubles(now)])}"
 
 
-class ProgressBar:
+class ProgressBar(AbstractContextManager["ProgressBar"]):
     """Shows how far a run is; what is done at once shows nothing.
 
     A thread of its own shows it, so that a pause is told although nothing happens. `clock` gives monotonic
@@ -118,6 +118,7 @@ class ProgressBar:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.clock = clock
+        self._news_at = clock()
         self.meters: dict[str, Meter] = {}
         self._lock = Lock()
         self._ended = Event()
@@ -132,33 +133,28 @@ class ProgressBar:
                 self.meters = {"": Meter("Rendering and freezing", now, done=rows)}
             else:
                 known.add(rows - known.done, now)
-        self._start()
+        self._heard()
 
     def begins(self, broadcast: str, waiting: int) -> None:
         """Note that a broadcast begins, or that another provider takes over the rest of it."""
         with self._lock:
             meter = self._meter(broadcast)
             meter.total = meter.done + waiting
-        self._start()
+        self._heard()
 
     def settled(self, broadcast: str, outcomes: Mapping[str, int]) -> None:
         """Note the outcomes of further deliveries."""
         with self._lock:
             self._meter(broadcast).settle(outcomes, self.clock())
-        self._start()
+        self._heard()
 
     def asked(self, provider: str, done: int) -> None:
         """Note how many deliveries a provider was asked about."""
         with self._lock:
             self.meters = {"": Meter(f"Asking {provider}", self.clock(), done=done)}
-        self._start()
+        self._heard()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.end()
 
     def end(self) -> None:
@@ -215,7 +211,8 @@ class ProgressBar:
             self.meters = {**under_way, broadcast: Meter(_in_words(broadcast), self.clock(), 0)}
         return self.meters[broadcast]
 
-    def _start(self) -> None:
+    def _heard(self) -> None:
+        self._news_at = self.clock()
         if self._thread is None:
             # In this context: a reader of our output who went away is no more to the thread than to us.
             self._thread = Thread(target=copy_context().run, args=(self._show,), name="progress", daemon=True)
@@ -249,9 +246,8 @@ class ProgressBar:
         told, told_at = 0.0, self.clock()
         while not self._ended.wait(_IN_LOG):
             # That nothing moves is no news every five seconds.
-            moved = max(meter.moved_at for meter in self.meters.values())
-            if moved > told or self.clock() - told_at >= _STANDSTILL:
-                told, told_at = moved, self.clock()
+            if self._news_at > told or self.clock() - told_at >= _STANDSTILL:
+                told, told_at = self._news_at, self.clock()
                 for line in self.lines():
                     say(line)
 

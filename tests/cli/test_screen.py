@@ -302,7 +302,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """Bars show only what a test asks for."""
-    monkeypatch.setattr(ProgressBar, "_start", lambda self: None)
+    monkeypatch.setattr(ProgressBar, "_heard", lambda self: None)
     return Clock()
 
 
