@@ -45,6 +45,7 @@ class CommcastGroup(TyperGroup):
             with ending_at_once():
                 return super().invoke(ctx)
         except TyperException as error:
+            error.message = error.message.removeprefix("Value error, ")  # pydantic's, not our reader's
             _tell_program(error, as_json)
             raise
         except InputError as error:

@@ -162,13 +162,13 @@ TABLE = (
         "status",
         LOOK_FIRST,
         "status:status",
-        "Show where every incident stands: what was told to how many, and when the next word is due.",
+        "Show where every incident stands: what was told to how many, and when the next update is due.",
     ),
     CommandEntry(
         "log",
         LOOK_FIRST,
         "log:log",
-        "Show every message that was said: when, to how many, and what became of it.",
+        "Show every message that was sent: when, to how many, and what became of it.",
     ),
     CommandEntry(
         "report",
@@ -180,7 +180,7 @@ TABLE = (
         "feedback",
         LOOK_FIRST,
         "report:feedback",
-        'Add what readers answered to "did we keep you well informed?"; the report shows the sum.',
+        'Add readers\' answers to "did we keep you well informed?"; the report shows the sum.',
     ),
     CommandEntry(
         "templates",

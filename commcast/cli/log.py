@@ -1,16 +1,18 @@
-"""Log."""
+"""Lists what was sent: when, to how many, and what became of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from commcast.cli.options import FolderOption, JsonOption, clock
-from commcast.cli.output import say, show, show_json, wrapped_table
+from commcast.cli.output import DIM, say, show, show_json, show_painted, table
 from commcast.cli.present import NAMES
 from commcast.cli.session import desk_to_read
 from commcast.errors import InputError, LedgerError
@@ -38,127 +40,117 @@ def log(
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """Show every message that was said: when, to how many, and what became of it.
+    """Show every message that was sent: when, to how many, and what became of it.
 
-    The times are when the first and the last reader's provider took it ("accepted"); the next word is what
-    it promised. What an incident's own people were told, such as nudges, is listed apart.
+    The times are when a provider accepted it for the first and for the last reader; NEXT BY is the time by
+    which it promised the next update. Nudges and other messages to your own people are listed separately.
 
-    A delivery of unknown outcome is listed by itself: the provider may or may not have it, and it is never
-    sent again by itself. What was done about such ones is listed with who did it.
+    Deliveries of unknown outcome are listed one by one: the provider may or may not have them, and they are
+    never sent again by themselves. Below them you see what was done about such deliveries, and by whom.
 
     Example: commcast log pay7 --channel sms
     """
     with desk_to_read(folder, clock()) as (desk, ledger):
-        if ledger is None:
-            raise LedgerError("there is no ledger in this folder: nothing is known of what was told")
-        said = _said(ledger, incident, channel)
-        record = _record(ledger, list(dict.fromkeys(each.incident for each in said)), channel)
-        listed = list(_listed(ledger, said, channel, addresses))
-        done = list(_acts(ledger, said, channel))
-        zone = desk.config.zone
-    if incident is not None and not said:
+        record, zone = _read(known_ledger(ledger), incident, channel, addresses), desk.config.zone
+    if incident is not None and not record.said:
         raise InputError(f"nothing was said of an incident {incident!r:.60}; commcast log lists all")
     if as_json:
-        document = {
-            "said": [_document(each) for each in said],
-            **_record_document(record),
-            "deliveries": _masked(listed, addresses),
-            "acts": [_act_document(act, addresses) for act in done],
-        }
-        show_json("log", document)
-    elif not said:
+        show_json("log", _document(record, addresses))
+    elif not record.said:
         show("Nothing was said yet.")
     else:
-        _show(record, listed, zone, addresses)
-        _show_acts(done, zone, addresses)
-        _hint(listed)
+        _show(record, zone, addresses)
 
 
-@dataclass(frozen=True, slots=True)
+def known_ledger(ledger: Ledger | None) -> Ledger:
+    """Return the ledger. Raises LedgerError if there is none."""
+    if ledger is None:
+        raise LedgerError("there is no ledger in this folder: nothing is known of what was told")
+    return ledger
+
+
+@dataclass(slots=True)
 class Record:
-    """What was said of incidents, by their ids, the promises in it, and what their own people were told."""
+    """What was said, and what became of it.
 
-    said: Mapping[str, tuple[Telling, ...]]
-    stated: Mapping[tuple[str, str, str, str], datetime]
-    nudges: Mapping[str, tuple[StoryNudge, ...]]
+    `tellings`, and `nudges` of an incident's own people, are by incident. `stated` has when the next update
+    was promised, by incident, notice, channel and audience. `listed` are single deliveries; `acts` is what
+    was done about those of unknown outcome.
+    """
+
+    said: list[OutcomeTally]
+    tellings: dict[str, list[Telling]] = field(default_factory=dict)
+    stated: dict[tuple[str, str, str, str], datetime] = field(default_factory=dict)
+    nudges: dict[str, list[StoryNudge]] = field(default_factory=dict)
+    listed: list[Told] = field(default_factory=list)
+    acts: list[Act] = field(default_factory=list)
 
 
-def _record(ledger: Ledger, incidents: Iterable[str], channel: Channel | None) -> Record:
-    """Return the full record of incidents: a few queries for each."""
+def _read(ledger: Ledger, incident: str | None, channel: Channel | None, everyone: bool) -> Record:
+    """Return the record of one incident, or of all; with `everyone` it lists every delivery."""
     from commcast.ledger.chronicle import Scope, read_stated
+    from commcast.ledger.history import deliveries, tallies
+    from commcast.ledger.tables import State
+    from commcast.ledger.unknowns import acts
     from commcast.report.reading import read_nudges, read_tellings
 
-    said, stated, nudges = {}, {}, {}
+    channels = {channel} if channel else set(Channel)
+    states = tuple(State) if everyone else (State.UNKNOWN,)
     with ledger.read() as connection:
-        for name in incidents:
-            tellings = read_tellings(connection, name)
-            said[name] = tuple(each for each in tellings if channel in (None, each.channel))
-            stated.update(read_stated(connection, Scope(name)))
+        said = [each for each in tallies(connection, incident) if each.channel in channels]
+        record = Record(said)
+        for name in dict.fromkeys(each.incident for each in said):
+            record.tellings[name] = [
+                each for each in read_tellings(connection, name) if each.channel in channels
+            ]
             told = read_nudges(connection, name)
-            nudges[name] = tuple(each for each in told if channel in (None, each.way))
-    return Record(said, stated, nudges)
+            record.nudges[name] = [each for each in told if channel in (None, each.way)]
+            record.stated.update(read_stated(connection, Scope(name)))
+            record.listed += [
+                each for each in deliveries(connection, name, states) if each.channel in channels
+            ]
+            record.acts += [each for each in acts(connection, name) if each.channel in channels]
+    return record
 
 
-def _record_document(record: Record) -> dict[str, Any]:
-
+def _document(record: Record, addresses: bool) -> dict[str, Any]:
     return {
+        "said": [asdict(each) for each in record.said],
         "messages": [
-            said_document(name, each, record.stated)
-            for name, tellings in record.said.items()
+            _telling_document(name, each, record.stated.get((name, each.notice, each.channel, each.audience)))
+            for name, tellings in record.tellings.items()
             for each in tellings
         ],
-        "nudges": [nudge_document(name, each) for name, nudges in record.nudges.items() for each in nudges],
+        "nudges": [
+            {
+                "incident": name,
+                "notice": each.notice,
+                "at": each.at,
+                "by": each.way,
+                "count": each.count,
+                "outcome": each.outcome,
+            }
+            for name, nudges in record.nudges.items()
+            for each in nudges
+        ],
+        "deliveries": [{**asdict(each), "address": _address(each, addresses)} for each in record.listed],
+        "acts": [{**asdict(each), "address": _address(each, addresses)} for each in record.acts],
     }
 
 
-def _said(ledger: Ledger, incident: str | None, channel: Channel | None) -> list[OutcomeTally]:
-    from commcast.ledger.history import tallies
-
-    with ledger.read() as connection:
-        return [each for each in tallies(connection, incident) if channel in (None, each.channel)]
-
-
-def _listed(
-    ledger: Ledger, said: Iterable[OutcomeTally], channel: Channel | None, everyone: bool
-) -> Iterable[Told]:
-    """Yield single deliveries: all of them where addresses are asked for, else those of unknown outcome."""
-    from commcast.ledger.history import deliveries
-    from commcast.ledger.tables import State
-
-    states = tuple(State) if everyone else (State.UNKNOWN,)
-    with ledger.read() as connection:
-        for incident in dict.fromkeys(each.incident for each in said):
-            for told in deliveries(connection, incident, states):
-                if channel in (None, told.channel):
-                    yield told
-
-
-def _acts(ledger: Ledger, said: Iterable[OutcomeTally], channel: Channel | None) -> Iterable[Act]:
-    """Yield what was done about lost answers."""
-    from commcast.ledger.unknowns import acts
-
-    with ledger.read() as connection:
-        for incident in dict.fromkeys(each.incident for each in said):
-            yield from (act for act in acts(connection, incident) if channel in (None, act.channel))
-
-
-def _act_document(act: Act, addresses: bool) -> dict[str, Any]:
-    return {**asdict(act), "address": _address(act, addresses), "at": act.at.isoformat()}
-
-
-def _masked(listed: Iterable[Told], addresses: bool) -> list[dict[str, Any]]:
-    return [
-        {
-            **_document(told),
-            "address": _address(told, addresses),
-            "receipt_at": told.receipt_at.isoformat() if told.receipt_at else None,
-        }
-        for told in listed
-    ]
-
-
-def _document(each: OutcomeTally | Told) -> dict[str, Any]:
-    return {**asdict(each), "changed_at": each.changed_at.isoformat()}
+def _telling_document(incident: str, each: Telling, next_by: datetime | None) -> dict[str, Any]:
+    return {
+        "incident": incident,
+        "notice": each.notice,
+        "update": each.number,
+        "channel": each.channel,
+        "audience": each.audience,
+        "first_accepted": each.first_at,
+        "last_accepted": each.last_at,
+        "providers": list(each.providers),
+        "next_update_by": next_by,
+        "deliveries": dict(each.outcomes),
+    }
 
 
 def _address(told: Told | Act, in_full: bool) -> str:
@@ -169,18 +161,25 @@ def _address(told: Told | Act, in_full: bool) -> str:
     return told.address if in_full else mask(told.address)
 
 
-def _show(record: Record, listed: list[Told], zone: ZoneInfo, addresses: bool) -> None:
-
-    show(said_table(record.said, record.stated, zone))
-    for line in reasons(record.said):
+def _show(record: Record, zone: ZoneInfo, addresses: bool) -> None:
+    show_painted(_table(record, zone))
+    for line in _reasons(record):
         show(line)
     for incident, nudges in record.nudges.items():
         if nudges:
             show(f"\nTold to our own people, of {incident}:")
-            show("\n".join(nudge_lines(nudges, zone)))
-    if listed:
+        for nudge in nudges:
+            show(_nudge_line(nudge, zone))
+    if record.listed:
         show("\n" + ("Every delivery:" if addresses else "Unknown, one by one (they may have arrived):"))
-        show("\n".join(_line(told, zone, addresses) for told in listed))
+    for told in record.listed:
+        show(_line(told, zone, addresses))
+    _show_acts(record.acts, zone, addresses)
+    for incident in dict.fromkeys(told.incident for told in record.listed if told.state == "unknown"):
+        say(
+            f"Nothing unknown is ever sent again by itself. Ask the provider: commcast reconcile {incident}\n"
+            f"What it cannot tell, a person decides: commcast resend {incident} --unknown, or commcast settle"
+        )
 
 
 _DONE = {
@@ -219,15 +218,6 @@ def _act_line(some: list[Act], zone: ZoneInfo, addresses: bool) -> str:
     return "  " + "  ".join(parts)
 
 
-def _hint(listed: list[Told]) -> None:
-    """Say what can follow for those of unknown outcome."""
-    for incident in dict.fromkeys(told.incident for told in listed if told.state == "unknown"):
-        say(
-            f"Nothing unknown is ever sent again by itself. Ask the provider: commcast reconcile {incident}\n"
-            f"What it cannot tell, a person decides: commcast resend {incident} --unknown, or commcast settle"
-        )
-
-
 def _line(told: Told, zone: ZoneInfo, addresses: bool) -> str:
     parts = [
         f"{told.changed_at.astimezone(zone):%H:%M:%S}",
@@ -243,40 +233,33 @@ def _line(told: Told, zone: ZoneInfo, addresses: bool) -> str:
     return "  " + "  ".join(parts)
 
 
-LONGEST_REASON = 76
 _AMONG = ("delivered", "bounced", "failed")  # of the accepted ones
 
-Said = Mapping[str, Sequence["Telling"]]  # by incident
-Stated = Mapping[tuple[str, str, str, str], datetime]  # by incident, notice, channel, audience
 
-
-def said_table(said: Said, stated: Stated, zone: ZoneInfo) -> str:
-    """Return what was said: when the first and the last had it, what, to whom, by which provider, and the
-    promise it made."""
-    many = len(said) > 1
+def _table(record: Record, zone: ZoneInfo) -> str:
+    """Return when the first and the last had it, what, to whom, by which provider, and what it promised."""
+    many = len(record.tellings) > 1
     rows = []
-    for incident, tellings in said.items():
+    for incident, tellings in record.tellings.items():
         for each in tellings:
-            by = stated.get((incident, each.notice, each.channel, each.audience))
+            by = record.stated.get((incident, each.notice, each.channel, each.audience))
             at = each.first_at or each.frozen_at
-            rows.append(
-                (
-                    *([incident] if many else []),
-                    _span(at, each.last_at, zone, with_year=many),
-                    _name(each.notice),
-                    NAMES[Channel(each.channel)],
-                    each.audience,
-                    ", ".join(outcomes(each)),
-                    ", ".join(each.providers) or "-",
-                    _clock(by, at, zone) if by else "-",
-                )
+            cells = (
+                _span(at, each.last_at, zone, with_year=many),
+                _name(each.notice),
+                NAMES[each.channel],
+                each.audience,
+                ", ".join(_outcomes(each)),
+                ", ".join(each.providers) or "-",
+                _clock(by, at, zone) if by else "-",
             )
+            rows.append((incident, *cells) if many else cells)
     head = ("TIME", "NOTICE", "BY", "AUDIENCE", "OUTCOME", "THROUGH", "NEXT BY")
-    return wrapped_table((*(["ID"] if many else []), *head), rows)
+    return table(("ID", *head) if many else head, rows, DIM)
 
 
-def outcomes(each: Telling) -> Iterator[str]:
-    """Yield how many deliveries ended how, what providers said later of accepted ones behind those."""
+def _outcomes(each: Telling) -> Iterator[str]:
+    """Yield how many deliveries ended how; what providers said later of accepted ones, in brackets."""
     for outcome, count in each.outcomes.items():
         if outcome in _AMONG:
             continue
@@ -286,65 +269,29 @@ def outcomes(each: Telling) -> Iterator[str]:
         yield f"{count:,} {word}{also}"
 
 
-def reasons(said: Said) -> Iterator[str]:
+def _reasons(record: Record) -> Iterator[str]:
     """Yield why deliveries were skipped, each reason once."""
-    counts: dict[str, int] = {}
-    for tellings in said.values():
-        for each in tellings:
-            for outcome, count in each.outcomes.items():
-                if ": " in outcome:
-                    counts[outcome] = counts.get(outcome, 0) + count
+    counts: Counter[str] = Counter()
+    for each in chain.from_iterable(record.tellings.values()):
+        counts.update({outcome: count for outcome, count in each.outcomes.items() if ": " in outcome})
     for outcome, count in counts.items():
-        yield f"  {count:,} {outcome[:LONGEST_REASON]}"
+        yield f"  {count:,} {outcome[:_LONGEST_REASON]}"
 
 
-def nudge_lines(nudges: Iterable[StoryNudge], zone: ZoneInfo) -> Iterator[str]:
-    """Yield what the people of an incident were told themselves."""
-    for each in nudges:
-        at, by = each.at.astimezone(zone), NAMES.get(each.way, each.way)
-        name = _nudge_name(each.notice)
-        yield f"  {at.day:2} {at:%b %H:%M}  {name:<8}  {by:<7}  {each.count:,} {each.outcome}"
+_LONGEST_REASON = 76
 
 
-def said_document(incident: str, each: Telling, stated: Stated) -> dict[str, Any]:
-    """Return one message as JSON."""
-    by = stated.get((incident, each.notice, each.channel, each.audience))
-    return {
-        "incident": incident,
-        "notice": each.notice,
-        "update": each.number,
-        "channel": each.channel,
-        "audience": each.audience,
-        "first_accepted": each.first_at.isoformat() if each.first_at else None,
-        "last_accepted": each.last_at.isoformat() if each.last_at else None,
-        "providers": list(each.providers),
-        "next_update_by": by.isoformat() if by else None,
-        "deliveries": dict(each.outcomes),
-    }
-
-
-def nudge_document(incident: str, each: StoryNudge) -> dict[str, Any]:
-    """Return one nudge as JSON."""
-    return {
-        "incident": incident,
-        "notice": each.notice,
-        "at": each.at.isoformat(),
-        "by": each.way,
-        "count": each.count,
-        "outcome": each.outcome,
-    }
+def _nudge_line(each: StoryNudge, zone: ZoneInfo) -> str:
+    at, by = each.at.astimezone(zone), NAMES.get(each.way, each.way)
+    why = each.notice.split(":")[1] if ":" in each.notice else ""
+    name = why if why in {"handover", "taken"} else _name(each.notice)
+    return f"  {at.day:2} {at:%b %H:%M}  {name:<8}  {by:<7}  {each.count:,} {each.outcome}"
 
 
 def _name(notice: str) -> str:
     """Return a notice as people call it: update 3, holding."""
     kind, _, rest = notice.partition(":")
     return f"{kind} {rest}" if rest.isdigit() else kind
-
-
-def _nudge_name(notice: str) -> str:
-    """Return what one's own people were told: a nudge, or that somebody hands over or has taken over."""
-    why = notice.split(":")[1] if ":" in notice else ""
-    return why if why in {"handover", "taken"} else _name(notice)
 
 
 def _span(first: datetime, last: datetime | None, zone: ZoneInfo, *, with_year: bool) -> str:

@@ -80,6 +80,16 @@ def moment_or_now(text: str | None) -> datetime:
         raise typer.BadParameter(str(error), param_hint="--now") from None
 
 
+def duration(text: str, option: str) -> timedelta:
+    """Return the length of time given with an option. Raises typer.BadParameter."""
+    from commcast.model.times import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
+
+
 def _text(*names: str, help: str) -> Any:
     return typer.Option(*names, help=help, show_default=False, metavar="TEXT")
 

@@ -1,4 +1,4 @@
-"""Result to stdout, talk to stderr, tables, colour, nothing foreign raw."""
+"""Prints results to stdout and talk to stderr; tables and colour at a terminal, nothing foreign raw."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TextIO
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # C0 but tab and line feed, DEL, C1, and what turns the reading direction: shown, never obeyed.
 _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
@@ -18,7 +22,8 @@ _GOES_ON: ContextVar[bool] = ContextVar("goes_on", default=False)
 _AS_IT_IS = re.compile(r"^\s*(?:commcast|\$|\||>) |\S {2,}\S|\t")
 _LAST_COMMAND = re.compile(r"(?<=: )(?:cd \S+ && )?commcast [^;]{,60}$")
 PROSE = 78  # columns used of 80
-LONGEST_LINE = 2000  # characters; a longer one is cut in talk, never in a result
+LONGEST_LINE = 2000  # characters; a longer line is cut in talk, never in a result
+BOLD, DIM, RED, GREEN, YELLOW, CYAN = "bold", "dim", "red", "green", "yellow", "cyan"
 
 
 def inert(text: str) -> str:
@@ -34,27 +39,32 @@ def say(text: str) -> None:
         put(_folded(cut, sys.stderr), sys.stderr)
 
 
-def show(text: str) -> None:
-    """Print a result to stdout."""
-    put(inert(text))
+def show(text: str, *styles: str) -> None:
+    """Print a result to stdout, in these styles if it shows any."""
+    put(paint(inert(text), *styles))
 
 
-def show_prose(text: str) -> None:
-    """Print a result that is sentences: folded at a terminal, as it is for a program that reads it."""
+def show_painted(text: str) -> None:
+    """Print a result that `paint` has coloured in part; make what others wrote in it inert first."""
+    put(text)
+
+
+def show_prose(text: str, *styles: str) -> None:
+    """Print sentences as a result: folded at a terminal, one line each for a program."""
     for line in inert(text).split("\n"):
-        put(_folded(line, sys.stdout))
+        put(paint(_folded(line, sys.stdout), *styles))
 
 
 def _folded(line: str, stream: TextIO) -> str:
-    """Return a line of prose as a terminal shows it whole; tables, and commands to copy, stay as they are."""
-    if len(line) <= PROSE or not stream.isatty() or _AS_IT_IS.search(line):
+    """Return a line of prose folded to fit a terminal; tables, and commands to copy, stay as they are."""
+    if not stream.isatty() or _AS_IT_IS.search(line) or len(line) <= (room := min(PROSE, room_of(stream)[0])):
         return line
     indent = line[: len(line) - len(line.lstrip())]
     # What inert() leaves holds no NUL: it keeps a command together.
     whole = _LAST_COMMAND.sub(lambda found: found[0].replace(" ", "\0"), line)
     lines = textwrap.wrap(
         whole.replace("commcast ", "commcast\0"),
-        min(PROSE, room_of(stream)[0]),
+        room,
         initial_indent=indent,
         subsequent_indent=indent + "  ",
         break_long_words=False,
@@ -63,55 +73,47 @@ def _folded(line: str, stream: TextIO) -> str:
     return "\n".join(lines).replace("\0", " ")
 
 
-def show_json(kind: str, content: Mapping[str, Any]) -> None:
-    """Print one JSON document; `version` rises when a key changes its meaning or goes."""
+def show_json(kind: str, content: Mapping[str, Any], *, indent: int | None = 2) -> None:
+    """Print one JSON document; `version` rises when a key changes its meaning or goes.
+
+    Without an `indent` it is one line, at once: one of many, for a program that reads on.
+    """
     import json
 
     document = {"commcast": kind, "version": 1, **content}
-    put(json.dumps(document, ensure_ascii=False, indent=2, default=str))
-
-
-def show_json_line(kind: str, content: Mapping[str, Any]) -> None:
-    """Print one JSON document on one line, at once: one of many, for a program that reads on."""
-    import json
-
-    put(json.dumps({"commcast": kind, "version": 1, **content}, ensure_ascii=False, default=str))
+    put(json.dumps(document, ensure_ascii=False, indent=indent, default=_plain))
     _flush(sys.stdout)
 
 
-def put(text: str, stream: TextIO | None = None) -> None:
-    """Print `text` as it is, to stdout unless told otherwise; where that takes no more, say so and go on.
+def _plain(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
-    Raises BrokenPipeError where nobody reads a result any more, but not where messages are being sent.
+
+def put(text: str, stream: TextIO | None = None) -> None:
+    """Print `text` as it is, to stdout unless told otherwise; if that takes no more, say so and go on.
+
+    Raises BrokenPipeError if nobody reads a result any more, but not while messages are being sent.
     """
     stream = stream or sys.stdout
-    try:
+    with _outlasting(stream):
         print(text, file=stream)
-    except BrokenPipeError:
-        _without_reader(stream)
-    except OSError as error:
-        _give_up(stream, error)
+
+
+def _flush(stream: TextIO) -> None:
+    with _outlasting(stream):
+        stream.flush()
 
 
 def finish() -> None:
     """Write what still waits to be written, before the process ends. Raises nothing."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
+    with going_on_unread():
+        for stream in (sys.stdout, sys.stderr):
             _flush(stream)
-        except BrokenPipeError:
-            silence(stream)
-
-
-def silence(stream: TextIO) -> None:
-    """Let whatever is written to `stream` from now on, and waits in it, go nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
 
 
 @contextmanager
 def going_on_unread() -> Iterator[None]:
-    """Go on where nobody reads our output any more (`| head`): they are done with it, not with sending."""
+    """Go on if nobody reads our output any more (`| head`): they are done with it, not with sending."""
     token = _GOES_ON.set(True)
     try:
         yield
@@ -119,34 +121,40 @@ def going_on_unread() -> Iterator[None]:
         _GOES_ON.reset(token)
 
 
-def _without_reader(stream: TextIO) -> None:
-    """Go on without whoever read our talk; end where nobody wants a result."""
-    if stream is sys.stdout and not _GOES_ON.get():
-        raise  # the BrokenPipeError that is being handled
-    silence(stream)
-
-
-def _flush(stream: TextIO) -> None:
-    try:
-        stream.flush()
-    except BrokenPipeError:
-        _without_reader(stream)
-    except OSError as error:
-        _give_up(stream, error)
-
-
-def _give_up(stream: TextIO, error: OSError) -> None:
+@contextmanager
+def _outlasting(stream: TextIO) -> Iterator[None]:
     """Go on without a stream that fails: a full disk under a log must not end a send half way."""
-    silence(stream)
-    if stream is sys.stdout:
-        say(f"stdout: {error.strerror or error}: not all of the output was written")
+    try:
+        yield
+    except BrokenPipeError:
+        if stream is sys.stdout and not _GOES_ON.get():
+            raise  # nobody wants this result
+        silence(stream)
+    except OSError as error:
+        silence(stream)
+        if stream is sys.stdout:
+            say(f"stdout: {error.strerror or error}: not all of the output was written")
+
+
+def silence(stream: TextIO) -> None:
+    """Discard what waits in `stream` and whatever is written to it from now on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+# A terminal, and rich for it: imported here, so that a pipe, a cron job and --help never pay for it.
+
+
+def can_draw(stream: TextIO) -> bool:
+    """Return whether `stream` is a terminal that moves its cursor and shows colour."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def room_of(stream: TextIO) -> tuple[int, int]:
     """Return the columns to draw in on a terminal, at most 199, and its lines; without a size 79 and 24."""
     try:
-        found = os.get_terminal_size(stream.fileno())
-        columns, lines = found.columns, found.lines
+        columns, lines = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
         columns, lines = 0, 0
     if (said := os.environ.get("COLUMNS", "")).isdigit():
@@ -155,53 +163,75 @@ def room_of(stream: TextIO) -> tuple[int, int]:
     return max(20, min(columns or 80, 200)) - 1, lines or 24
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return rows under a heading, in columns as wide as they need to be."""
-    cells = [list(head), *[[inert(str(cell)).replace("\n", " ") for cell in row] for row in rows]]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in cells
-    ]
-    return "\n".join(lines)
+def console_for(stream: TextIO) -> Console:
+    """Return what draws on a terminal in the colours it may show; text is never read as markup."""
+    from rich.console import Console
+
+    columns, lines = room_of(stream)
+    return Console(
+        file=stream,
+        force_terminal=True,
+        color_system=None if os.environ.get("NO_COLOR") else "standard",
+        width=columns,
+        height=lines,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
 
 
-BOLD, DIM, RED, GREEN, YELLOW, CYAN = "1", "2", "31", "32", "33", "36"
+def paint(text: str, *styles: str) -> str:
+    """Return `text` in these styles if stdout shows them. Make it inert first; print with `show_painted`."""
+    style = " ".join(filter(None, styles))
+    if not (text and style) or os.environ.get("NO_COLOR") or not can_draw(sys.stdout):
+        return text
+    from rich.color import ColorSystem
+    from rich.style import Style
+
+    return Style.parse(style).render(text, color_system=ColorSystem.STANDARD)
 
 
-def has_colour() -> bool:
-    """Return whether stdout shows colour: a terminal that can, and whose owner has not said no."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+_LONGEST_WORD = 8  # columns; longer words may be cut in two to make a table fit
 
 
-def paint(text: str, *codes: str) -> str:
-    """Return `text` in colour where stdout shows it. Make it inert first; print it with `show_painted`."""
-    return f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if has_colour() and text else text
+def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return rows as lines, their cells in columns as wide as they need to be."""
+    cells = _cells(rows)
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
+    return [line.rstrip() for line in lines]
 
 
-def show_painted(text: str) -> None:
-    """Print a result that holds our own colours; whatever others wrote in it has been made inert before."""
-    put(text)
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], style: str = "") -> str:
+    """Return rows under a heading in this style; cells are folded if that makes it fit a terminal."""
+    cells = _cells((head, *rows))
+    first, *others = lines = aligned(cells)
+    least = sum(_least(column) + 2 for column in zip(*cells, strict=True)) - 2
+    if can_draw(sys.stdout) and least <= room_of(sys.stdout)[0] < max(map(len, lines)):
+        return _folded_table(cells, style)
+    return "\n".join([paint(first, style), *others])
 
 
-COLUMNS = 79
-_NARROWEST = 8
+def _cells(rows: Iterable[Sequence[str]]) -> list[list[str]]:
+    return [[inert(str(cell)).replace("\n", " ") for cell in row] for row in rows]
 
 
-def wrapped_table(head: Sequence[str], rows: Sequence[Sequence[str]], room: int = COLUMNS) -> str:
-    """Return rows under a heading, at most `room` characters wide where their columns can be made so."""
-    cells = [list(head), *[[inert(str(cell)).replace("\n", " ") for cell in row] for row in rows]]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    while sum(widths) + 2 * (len(widths) - 1) > room and max(widths) > _NARROWEST:
-        widths[widths.index(max(widths))] -= 1
-    lines: list[str] = []
-    for row in cells:
-        parts = [
-            textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
-            for cell, width in zip(row, widths, strict=True)
-        ]
-        for i in range(max(map(len, parts))):
-            line = [part[i] if i < len(part) else "" for part in parts]
-            padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-            lines.append("  ".join(padded).rstrip())
-    return "\n".join(lines)
+def _folded_table(cells: Sequence[Sequence[str]], style: str) -> str:
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for column in zip(*cells, strict=True):
+        grid.add_column(min_width=_least(column), overflow="fold")
+    grid.add_row(*(Text(cell, style) for cell in cells[0]))
+    for row in cells[1:]:
+        grid.add_row(*map(Text, row))
+    console = console_for(sys.stdout)
+    with console.capture() as captured:
+        console.print(grid)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _least(column: Iterable[str]) -> int:
+    """Return how narrow a column may become."""
+    return min(max(len(word) for cell in column for word in cell.split() or [""]), _LONGEST_WORD)

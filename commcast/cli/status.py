@@ -1,11 +1,11 @@
-"""Status, --watch."""
+"""Shows where every incident stands, once or with --watch."""
 
 from __future__ import annotations
 
-import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -19,19 +19,21 @@ from commcast.cli.options import (
     JsonOption,
     NowOption,
     clock,
+    duration,
     find_folder,
     moment_or_now,
 )
-from commcast.cli.output import inert, put, room_of, say, show_json, show_json_line, show_painted
+from commcast.cli.output import DIM, can_draw, console_for, inert, room_of, say, show, show_json, show_prose
 from commcast.cli.present import NAMES
 from commcast.cli.progress import per_second
 from commcast.cli.session import desk_to_read
-from commcast.cli.status_text import as_document, last_tick_line, lines_of, warnings
+from commcast.cli.status_text import Line, as_document, last_tick_line, lines_of, warnings
 from commcast.errors import CommcastError, ExitCode, InputError
-from commcast.model.times import parse_duration
 from commcast.operations.status import DeskStatus, read_status
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from commcast.config.settings import Config
     from commcast.incidents.load import Loaded
     from commcast.ledger.overview import UnderWay
@@ -43,27 +45,25 @@ def status(
     ] = None,
     overdue: Annotated[
         bool,
-        typer.Option("--overdue", help="Only what is late; end with 4 when a promise to readers is broken."),
+        typer.Option("--overdue", help="Only what is late; exit with 4 if a promise to readers is broken."),
     ] = False,
     watch: Annotated[
         bool,
-        typer.Option("--watch", "-w", help="Draw it anew in place until Ctrl-C, with what is being sent."),
+        typer.Option("--watch", "-w", help="Redraw in place until Ctrl-C, with what is being sent."),
     ] = False,
-    every: Annotated[
-        str, typer.Option("--every", help="With --watch: how long from one look to the next.")
-    ] = "2s",
+    every: Annotated[str, typer.Option("--every", help="With --watch: how often to look.")] = "2s",
     as_json: JsonOption = False,
     now: NowOption = None,
     folder: FolderOption = None,
 ) -> None:
-    """Show where every incident stands: what was told to how many, and when the next word is due.
+    """Show where every incident stands: what was told to how many, and when the next update is due.
 
-    Open incidents come first, by their next deadline; under each stands what every audience was told last
-    and when it expects more, who is on duty, and who was nudged. A promise counts as broken as long as its
-    audience has heard nothing newer; an incident that has ended owes nothing.
+    Open incidents come first, by their next deadline. Below each you see what every audience was told last
+    and when it expects more, who is on duty, and who was nudged. A promise is broken until its audience gets
+    something newer; an incident that has ended has no deadline.
 
-    A watch disturbs nothing that runs: it reads a copy, and only when something has changed. Ctrl-C is how
-    it ends, so that it ends in 0. With --json it prints one line of JSON for each change, also into a pipe.
+    A watch disturbs nothing that runs: it reads a copy, and only when something has changed. Ctrl-C ends it
+    with 0. With --json it prints one line of JSON per change, also into a pipe.
 
     Example: commcast status --overdue
 
@@ -71,7 +71,7 @@ def status(
     """
     if watch:
         if overdue or now is not None:
-            raise InputError("--watch shows what is so now, and goes on: leave out --overdue and --now")
+            raise InputError("--watch always shows the present: leave out --overdue and --now")
         watch_status(folder, incident, every, as_json=as_json)
         return
     found = _read(folder, moment_or_now(now), incident)
@@ -116,25 +116,24 @@ def _read(
 
 
 def _show(found: DeskStatus) -> None:
-    for line in lines_of(found):
-        show_painted(line)
+    for text, style in lines_of(found):
+        show_prose(text, style)
     for line in warnings(found):
         say(line)
     if line := last_tick_line(found):
-        show_painted(line)
+        show(line, DIM)
 
 
 # A look takes at most one part in six of the time: a copy of a large ledger is not made without end.
 _REST = 5
 _ALWAYS_NEW = frozenset({"now", "last_tick", "ticks"})  # no change worth a line by themselves
-_PIECES = re.compile(r"(\x1b\[[\d;]*m)|([^\x1b])")
 
 
 @dataclass
 class Watch:
-    """One watch. `seconds` is monotonic time, `now` gives aware now.
+    """One watch. `seconds` gives monotonic time, `now` aware time.
 
-    The ledger is copied, and the files are read, only when they changed since the last look.
+    The ledger is copied, and the files are read, only if they changed since the last look.
     """
 
     folder: Path
@@ -152,17 +151,15 @@ class Watch:
     def look(self) -> DeskStatus:
         """Return how the desk stands now. Raises what status raises."""
         signs = (_sign_of_files(self.folder), _sign_of_ledger(self.folder))
-        if self._found is not None and signs == self._signs:
-            self.cost = 0.0
-            self._measure(self._found.sending)
-            return replace(self._found, now=self.now())
-        began = self.seconds()
-        self._found = _read(self.folder, self.now(), self.incident, self._load)
-        self.cost = self.seconds() - began
-        self.looks += 1
-        self._signs = signs
+        self.cost = 0.0
+        if self._found is None or signs != self._signs:
+            began = self.seconds()
+            self._found = _read(self.folder, self.now(), self.incident, self._load)
+            self.cost = self.seconds() - began
+            self.looks += 1
+            self._signs = signs
         self._measure(self._found.sending)
-        return self._found
+        return replace(self._found, now=self.now())
 
     def _load(self, config: Config, now: datetime) -> Loaded:
         from commcast.incidents.load import load_incidents
@@ -173,7 +170,7 @@ class Watch:
         return self._loaded[1]
 
     def _measure(self, sending: tuple[UnderWay, ...]) -> None:
-        """Note how fast each broadcast went since the look before."""
+        """Note how fast each broadcast went since the last look."""
         at, counts = self.seconds(), {_key(each): each.done for each in sending}
         if self._counted is not None:
             before, past = self._counted
@@ -183,96 +180,95 @@ class Watch:
 
 
 def watch_status(folder: Path | None, incident: str | None, every: str, *, as_json: bool) -> None:
-    """Watch a desk until Ctrl-C. Raises InputError without a terminal, but for JSON."""
-    try:
-        pause = parse_duration(every).total_seconds()
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--every") from None
-    if not as_json and not sys.stdout.isatty():
+    """Watch a desk until Ctrl-C. Raises InputError without a terminal to draw on, unless for JSON."""
+    pause = duration(every, "--every").total_seconds()
+    if not as_json and not can_draw(sys.stdout):
         raise InputError("--watch draws on a terminal; for a program: commcast status --watch --json")
     watch = Watch(find_folder(folder), incident)
-    try:
-        for _ in _changes(watch) if as_json else _pictures(watch):
-            time.sleep(max(pause, _REST * watch.cost))
-    except KeyboardInterrupt:  # how a watch ends: nothing was interrupted
-        return
+    with suppress(KeyboardInterrupt):  # how a watch ends: nothing was interrupted
+        (print_changes if as_json else draw)(watch, lambda: time.sleep(max(pause, _REST * watch.cost)))
 
 
-def _changes(watch: Watch) -> Iterator[None]:
+def print_changes(watch: Watch, rest: Callable[[], None]) -> None:
+    """Print a line of JSON for each change, and `rest` after each look."""
     last: Mapping[str, Any] = {}
     while True:
-        document = as_document(watch.look())
+        found = watch.look()
+        document = as_document(found)
         said = {key: value for key, value in document.items() if key not in _ALWAYS_NEW}
         if said != last:
-            sending = [{**each, "per_second": _rate_in(watch, each)} for each in document["sending"]]
-            show_json_line("status", {**document, "sending": sending})
+            rates = [watch.rates.get(_key(each)) for each in found.sending]
+            sending = [
+                {**each, "per_second": None if rate is None else round(rate, 1)}
+                for each, rate in zip(document["sending"], rates, strict=True)
+            ]
+            show_json("status", {**document, "sending": sending}, indent=None)
             last = said
-        yield
+        rest()
 
 
-def _rate_in(watch: Watch, each: Mapping[str, Any]) -> float | None:
-    rate = watch.rates.get((each["incident"], each["notice"], each["channel"]))
-    return None if rate is None else round(rate, 1)
+def draw(watch: Watch, rest: Callable[[], None]) -> None:
+    """Draw each look in the place of the one before, and `rest` after it."""
+    from rich.live import Live
+
+    lines, size = picture(watch.look(), watch.rates), (0, 0)
+    console = console_for(sys.stdout)
+    with Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
+        while True:
+            if size != room_of(sys.stdout):  # the first look, or a window whose lines have moved
+                console.size = size = room_of(sys.stdout)
+                console.clear()
+            live.update(_fitted(lines, size[1]), refresh=True)
+            rest()
+            try:
+                lines = picture(watch.look(), watch.rates)
+            except CommcastError as error:  # a file half written, a ledger being written: try the next look
+                fault = f"{watch.now().astimezone():%H:%M:%S} {_UNREADABLE}: {error}".partition("\n")[0]
+                head, *more = (line for line in lines if _UNREADABLE not in line[0])
+                lines = [head, (fault, ""), *more]
 
 
-def _pictures(watch: Watch) -> Iterator[None]:
-    lines = picture(watch.look(), watch.rates)
-    put("\x1b[2J")
-    while True:
-        _draw(lines)
-        yield
-        try:
-            lines = picture(watch.look(), watch.rates)
-        except CommcastError as error:  # a file half written, a ledger being written: the next look may do
-            fault = f"{watch.now().astimezone():%H:%M:%S} cannot be read now: {error}"
-            head, *rest = (line for line in lines if "cannot be read now: " not in line)
-            lines = [head, inert(fault).partition("\n")[0], *rest]
+_UNREADABLE = "cannot be read now"
 
 
-def picture(found: DeskStatus, rates: Mapping[tuple[str, str, str], float]) -> list[str]:
+def picture(found: DeskStatus, rates: Mapping[tuple[str, str, str], float]) -> list[Line]:
     """Return the lines of one look: what is wrong and what is being sent stand above the table."""
     local = found.now.astimezone(found.zone)
-    lines = [f"{local:%H:%M:%S %Z}. Ctrl-C ends the watch.", *map(inert, warnings(found))]
+    lines = [(f"{local:%H:%M:%S %Z}. Ctrl-C ends the watch.", ""), *((each, "") for each in warnings(found))]
     if ticked := last_tick_line(found):
-        lines.append(ticked)
+        lines.append((ticked, DIM))
     if found.sending:
-        lines += ["", "Being sent now:", *(_line(each, rates.get(_key(each))) for each in found.sending)]
-    return [*lines, "", *lines_of(found)]
+        sending = [(_sending_line(each, rates.get(_key(each))), "") for each in found.sending]
+        lines += [("", ""), ("Being sent now:", ""), *sending]
+    return [*lines, ("", ""), *lines_of(found)]
 
 
-def _line(each: UnderWay, rate: float | None) -> str:
+def _sending_line(each: UnderWay, rate: float | None) -> str:
     facts = [f"{each.done:,} of {each.total:,}"]
     if rate is not None:
         facts.append(per_second(rate) if rate else "nothing since the last look")
-    facts += [
-        f"{count:,} {state}" for state in ("rejected", "unknown") if (count := each.counts.get(state, 0))
-    ]
-    return inert(f"  {each.incident} {NAMES[each.channel]}, {each.notice}: {', '.join(facts)}")
+    facts += [f"{count:,} {state}" for state in ("rejected", "unknown") if (count := each.counts.get(state))]
+    return f"  {each.incident} {NAMES[each.channel]}, {each.notice}: {', '.join(facts)}"
 
 
 def _key(each: UnderWay) -> tuple[str, str, str]:
     return each.incident, each.notice, each.channel
 
 
-def _draw(lines: list[str]) -> None:
-    columns, height = room_of(sys.stdout)
+def _fitted(lines: list[Line], height: int) -> Text:
+    """Return as many lines as a window shows."""
+    from rich.text import Text
+
     room = max(height - 2, 2)
     if len(lines) > room:
         more = len(lines) - room + 1
-        lines = [*lines[: room - 1], f"… {more} more lines: a taller window or commcast status shows them"]
-    shown = [_cut(line, columns) for line in lines]
-    put("\x1b[H" + "".join(f"{line}\x1b[K\n" for line in shown) + "\x1b[J")
-    sys.stdout.flush()
-
-
-def _cut(line: str, width: int) -> str:
-    """Return as much of a painted line as fits, with all of its paint."""
-    kept, seen = [], 0
-    for paint, character in _PIECES.findall(line):
-        seen += bool(character)
-        if paint or seen <= width:
-            kept.append(paint or character)
-    return "".join(kept)
+        lines = [
+            *lines[: room - 1],
+            (f"… {more} more lines: a taller window or commcast status shows them", ""),
+        ]
+    shown = Text("\n").join(Text(inert(text), style) for text, style in lines)
+    shown.no_wrap, shown.overflow = True, "ellipsis"
+    return shown
 
 
 def _sign_of_files(folder: Path) -> object:

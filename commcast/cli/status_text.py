@@ -1,4 +1,4 @@
-"""Status as lines and as JSON."""
+"""Status as lines with their styles, and as JSON."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from commcast.cli.output import BOLD, DIM, RED, YELLOW, inert, paint
+from commcast.cli.output import BOLD, DIM, RED, YELLOW, aligned
 from commcast.cli.present import NAMES, notice_in_words
 from commcast.model.times import short_duration
 from commcast.oncall.ticks import LET_IT_RUN, ran_ago, silence, usually
@@ -25,7 +25,7 @@ _WORD_OF = {"pending": "waiting", "claimed": "on the way"}
 
 
 def moment(at: datetime, found: DeskStatus) -> str:
-    """Return a moment as the desk's clocks show it; with its day where that is not today."""
+    """Return a moment as the desk's clocks show it, with its day if that is not today."""
     local, today = at.astimezone(found.zone), found.now.astimezone(found.zone).date()
     return f"{local:%H:%M}" if local.date() == today else f"{local.day} {local:%b %H:%M}"
 
@@ -41,16 +41,16 @@ def due_in_words(promised: datetime | None, found: DeskStatus) -> str:
 
 
 def counts_in_words(each: IncidentProgress) -> list[str]:
-    """Return how many deliveries are in each state, those of no state left out."""
+    """Return how many deliveries are in each state that occurs."""
     return [
         f"{each.counts[state]} {_WORD_OF.get(state, state)}" for state in COUNTED if each.counts.get(state)
     ]
 
 
-Line = tuple[str, str]  # the text, and its colour or ""
+Line = tuple[str, str]  # the text, and its style or ""
 _TITLE, _NAME, _TOLD = 76, 14, 36  # columns
 _MAY_HAVE_HEARD = frozenset({"accepted", "unknown", "claimed", "pending"})
-_ON_TIME = timedelta(minutes=1)  # what is later by less than this is not said to be late
+_ON_TIME = timedelta(minutes=1)  # what is late by less is not called late
 
 
 def below(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
@@ -65,7 +65,7 @@ def below(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
 
 
 def _first_word(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
-    """Say of a first word that it was late, or is: later after the start than the cadence has it."""
+    """Say that the first message was late, measured by the cadence; or when it is due."""
     if each.over or each.first_due is None or each.began is None:
         return
     within = f"the cadence says within {short_duration(each.first_due - each.began)}"
@@ -79,7 +79,7 @@ def _first_word(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
 
 
 def _audience_lines(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
-    """Yield what each audience was told last, and when it expects more; of what is over, what is owed."""
+    """Yield what each audience was told last, and when it expects more; after an end, only what is owed."""
     shown = [one for one in each.audiences if not each.over or one.promised or one.waits]
     width = min(max((len(one.audience) for one in shown), default=0), _NAME)
     told = [_told(one, found) for one in shown]
@@ -160,37 +160,29 @@ def _cut(text: str, width: int) -> str:
 
 
 CLOSED_SHOWN = 10
+_HEAD = ("ID", "SEV", "STATUS", "LAST TOLD", "NEXT WORD", "DELIVERIES")
 
 
-def lines_of(found: DeskStatus) -> Iterator[str]:
-    """Yield the table and what is broken, in our colours where stdout shows them."""
+def lines_of(found: DeskStatus) -> Iterator[Line]:
+    """Yield the table and what is broken."""
     closed = [each for each in found.histories if each.over]
     shown = [*(each for each in found.histories if not each.over), *closed[:CLOSED_SHOWN]]
     if shown:
         yield from _table_lines(found, shown)
     elif not found.broken:
-        yield 'No incidents yet. Declare one: commcast declare "…"'
+        yield 'No incidents yet. Declare one: commcast declare "…"', ""
     if len(closed) > CLOSED_SHOWN:
-        yield f"and {len(closed) - CLOSED_SHOWN} older ones that are over: commcast status --json"
+        yield f"and {len(closed) - CLOSED_SHOWN} older ones that are over: commcast status --json", ""
     for fault in found.broken.values():
-        yield paint(inert(f"broken: {fault}"), RED)
+        yield f"broken: {fault}", RED
 
 
-def _table_lines(found: DeskStatus, shown: list[IncidentProgress]) -> Iterator[str]:
-    rows = [_row(each, found) for each in shown]
-    head = ("ID", "SEV", "STATUS", "LAST TOLD", "NEXT WORD", "DELIVERIES")
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    yield paint(_joined(head, widths), DIM)
+def _table_lines(found: DeskStatus, shown: list[IncidentProgress]) -> Iterator[Line]:
+    head, *rows = aligned([_HEAD, *(_row(each, found) for each in shown)])
+    yield head, DIM
     for each, row in zip(shown, rows, strict=True):
-        line = _joined(row, widths)
-        codes = [RED] if each.is_late(found.now) else [] if each.over else [BOLD]
-        yield paint(line, *codes) if codes else line
-        for text, colour in below(each, found):
-            yield paint(inert(f"  {text}"), colour) if colour else inert(f"  {text}")
-
-
-def _joined(cells: tuple[str, ...], widths: list[int]) -> str:
-    return "  ".join(inert(cell).ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+        yield row, RED if each.is_late(found.now) else "" if each.over else BOLD
+        yield from ((f"  {text}", style) for text, style in below(each, found))
 
 
 def _row(each: IncidentProgress, found: DeskStatus) -> tuple[str, ...]:
@@ -206,7 +198,7 @@ def _row(each: IncidentProgress, found: DeskStatus) -> tuple[str, ...]:
 
 
 def warnings(found: DeskStatus) -> Iterator[str]:
-    """Yield what keeps promises from being kept, where anything is open."""
+    """Yield what endangers promises, if anything is open."""
     for name, until in found.pauses.items():
         yield f"{name} is left alone until {moment(until, found)}: it asked for that, or gave no answers."
     if not found.has_ledger:
@@ -221,23 +213,23 @@ def warnings(found: DeskStatus) -> Iterator[str]:
 
 
 def last_tick_line(found: DeskStatus) -> str:
-    """Return when the last tick ran, where that is as it should be and anything is open; else ""."""
+    """Return when the last tick ran if anything is open and it ran when it should; else ""."""
     last, drift = found.ticks
     if last is None or all(each.over for each in found.histories) or silence(found.ticks, found.now):
         return ""
     often = f"; they come {usually(drift)}" if drift and not found.too_late else ""
-    return paint(f"The last tick ran {ran_ago(last, found.now)}{often}.", DIM)
+    return f"The last tick ran {ran_ago(last, found.now)}{often}."
 
 
 def as_document(found: DeskStatus) -> dict[str, Any]:
     """Return the status as JSON."""
     return {
-        "now": found.now.isoformat(),
-        "last_tick": _iso(found.ticks.last),
+        "now": found.now,
+        "last_tick": found.ticks.last,
         "ticks": _ticks_document(found.ticks.drift),
         "overdue": list(found.overdue),
         "broken": dict(found.broken),
-        "pauses": {name: until.isoformat() for name, until in found.pauses.items()},
+        "pauses": dict(found.pauses),
         "sending": [_sending_document(each) for each in found.sending],
         "incidents": [_incident_document(each, found.now) for each in found.histories],
     }
@@ -265,15 +257,15 @@ def _incident_document(each: IncidentProgress, now: datetime) -> dict[str, Any]:
         "drafts": list(each.drafts),
         "over": each.over,
         "told_elsewhere": each.elsewhere,
-        "last_told": _iso(each.told_at),
-        "next_update_by": _iso(each.promised),
+        "last_told": each.told_at,
+        "next_update_by": each.promised,
         "overdue": each.is_late(now),
         "deliveries": {state: each.counts.get(state, 0) for state in COUNTED},
         "receipts": {kind: each.receipts.get(kind, 0) for kind in RECEIPTS},
         "stopped_by": each.stopped_by or None,
         "file": each.has_file,
-        "first_word_due": _iso(each.first_due),
-        "first_word": _iso(each.first_told),
+        "first_word_due": each.first_due,
+        "first_word": each.first_told,
         "audiences": [_audience_document(one, now) for one in each.audiences],
         "on_duty": _duty_document(each),
         "nudged": _nudged_document(each.nudged) if each.nudged else None,
@@ -283,11 +275,11 @@ def _incident_document(each: IncidentProgress, now: datetime) -> dict[str, Any]:
 def _audience_document(each: AudienceProgress, now: datetime) -> dict[str, Any]:
     return {
         "audience": each.audience,
-        "last_told": _iso(each.told_at),
+        "last_told": each.told_at,
         "notice": each.notice or None,
         "update": each.number or None,
         "channels": list(each.channels),
-        "next_update_by": _iso(each.promised),
+        "next_update_by": each.promised,
         "overdue": each.is_late(now),
         "waiting": each.waits,
     }
@@ -299,21 +291,21 @@ def _duty_document(each: IncidentProgress) -> dict[str, Any]:
         "owner": each.duty.owner,
         "backup": each.duty.backup,
         "offered_to": offered.person if offered else None,
-        "offered_at": _iso(offered.offered_at) if offered else None,
+        "offered_at": offered.offered_at if offered else None,
     }
 
 
 def _nudged_document(each: LastNudge) -> dict[str, Any]:
     return {
         "notice": each.notice,
-        "at": _iso(each.at),
+        "at": each.at,
         "people": [{"name": name, "channel": by, "state": state} for name, by, state in each.people],
         "command": each.called or None,
     }
 
 
 def _ticks_document(drift: Drift | None) -> dict[str, Any] | None:
-    """Return how far ticks are apart, in seconds; None where there were too few to tell."""
+    """Return how far ticks are apart, in seconds; None if there were too few to tell."""
     if drift is None:
         return None
     return {
@@ -323,7 +315,3 @@ def _ticks_document(drift: Drift | None) -> dict[str, Any] | None:
         "gaps": drift.gaps,
         "hosts": list(drift.hosts),
     }
-
-
-def _iso(at: datetime | None) -> str | None:
-    return at.isoformat() if at else None

@@ -1,7 +1,8 @@
-"""Tick, --loop, --dry-run."""
+"""Runs a tick, or a loop of them, or shows what one would do."""
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commcast.cli.options import DryRunOption, FolderOption, JsonOption, moment_or_now
+from commcast.cli.options import DryRunOption, FolderOption, JsonOption, duration, moment_or_now
 from commcast.cli.outcomes import tell_signal, trouble_document
 from commcast.cli.output import going_on_unread, say, show, show_json, show_prose
 from commcast.cli.present import NAMES, notice_in_words
@@ -20,7 +21,6 @@ from commcast.cli.progress import ProgressBar
 from commcast.cli.session import desk_to_read, desk_to_work, worker_for
 from commcast.errors import CommcastError, ExitCode, InputError, Interrupted, LedgerError, gravest
 from commcast.model.incident import Channel
-from commcast.model.times import parse_duration
 from commcast.signals import never_lost
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from commcast.operations.wake import NudgeResult
 
 
-def nudged_in_words(nudged: NudgeResult) -> str:
-    """Return who was woken and for what."""
+def _nudged_in_words(nudged: NudgeResult) -> str:
+    """Return who was nudged and why."""
     why = why_in_words(nudged.nudges)
     text = f"nudged {' and '.join(nudged.people)}: {why}" if nudged.people else f"nudged: {why}"
     came = delivered_in_words(nudged.delivered) if nudged.delivered else ""
@@ -41,12 +41,12 @@ def nudged_in_words(nudged: NudgeResult) -> str:
 
 
 def why_in_words(nudges: Iterable[Nudge]) -> str:
-    """Return what somebody is woken for, each reason once."""
+    """Return why somebody is nudged, each reason once."""
     return " and ".join(dict.fromkeys(_WHY[nudge.why] for nudge in nudges))
 
 
 _WHY = {
-    "promise": "word is due",
+    "promise": "an update is due",
     "late": "a promise is broken",
     "held": "a holding statement goes out",
     "draft": "a draft waits",
@@ -58,7 +58,7 @@ _WHY = {
 
 
 def delivered_in_words(delivered: Delivered) -> str:
-    """Return what one run did over an incident, "" for nothing."""
+    """Return what one run did about an incident, "" for nothing."""
     parts = [f"{count} {kind}" for kind, count in sorted(delivered.outcomes.items()) if kind != "not_taken"]
     if delivered.lost:
         parts.append(f"{delivered.lost} unknown: an earlier run ended before the answer came")
@@ -83,16 +83,16 @@ def delivered_in_words(delivered: Delivered) -> str:
 
 def as_document(ticked: Ticked, code: ExitCode) -> dict[str, Any]:
     """Return what a pass did as JSON."""
+    from commcast.delivery.deliver import Delivered
+
+    stopped = {name: Delivered(stopped_by=by) for name, by in ticked.quiet.items()}
     return {
-        "incidents": {
-            **{name: _nothing(stopped_by) for name, stopped_by in ticked.quiet.items()},
-            **{name: _outcomes(done) for name, done in ticked.delivered.items()},
-        },
+        "incidents": {name: _outcomes(done) for name, done in {**stopped, **ticked.delivered}.items()},
         "nudged": {
             name: {"nudges": [nudge.id for nudge in nudged.nudges], "unreached": nudged.unreached}
             for name, nudged in ticked.nudged.items()
         },
-        "faults": {path: str(error).splitlines() for path, error in ticked.errors.items()},
+        "faults": _faults(ticked.errors),
         "exit_code": int(code),
     }
 
@@ -108,27 +108,18 @@ def _outcomes(delivered: Delivered) -> Mapping[str, Any]:
     }
 
 
-def _nothing(stopped_by: str) -> Mapping[str, Any]:
-    return {
-        "outcomes": {},
-        "lost": 0,
-        "waiting": 0,
-        "planned": 0,
-        "stopped_by": stopped_by,
-        "troubles": [],
-        "taken_over": [],
-    }
+def _faults(errors: Mapping[str, CommcastError]) -> dict[str, list[str]]:
+    return {path: str(error).splitlines() for path, error in errors.items()}
 
 
-def fault_in_words(path: str, error: CommcastError) -> str:
-    text = str(error)
-    return text if path in text else f"{path}: {text}"
+def _faults_in_words(errors: Mapping[str, CommcastError]) -> list[str]:
+    return [text if path in (text := str(error)) else f"{path}: {text}" for path, error in errors.items()]
 
 
 def show_foreseen(folder: Path | None, now: datetime, as_json: bool) -> ExitCode:
     """Show what a tick would do at `now`, and return the exit code; nothing is written.
 
-    Raises what opening a desk raises, and InputError where there are no files.
+    Raises what opening a desk raises, and InputError if there are no files.
     """
     from commcast.operations.dry_run import Foreseen, foresee
 
@@ -139,8 +130,8 @@ def show_foreseen(folder: Path | None, now: datetime, as_json: bool) -> ExitCode
     else:
         for line in _lines(found):
             show_prose(line)
-        for path, error in found.errors.items():
-            say(fault_in_words(path, error))
+        for line in _faults_in_words(found.errors):
+            say(line)
     return gravest(error.exit_code for error in found.errors.values())
 
 
@@ -161,13 +152,8 @@ def _lines(found: Foreseen) -> Iterator[str]:
 def _document(found: Foreseen) -> dict[str, Any]:
     return {
         "would_send": [
-            {
-                "incident": each.incident,
-                "notice": each.notice,
-                "channel": each.channel,
-                "send": each.deliveries,
-            }
-            for each in found.coming
+            {"incident": incident, "notice": notice, "channel": channel, "send": deliveries}
+            for incident, notice, _, channel, deliveries in found.coming
         ],
         "would_nudge": [
             {
@@ -180,66 +166,57 @@ def _document(found: Foreseen) -> dict[str, Any]:
             for each in found.waking
         ],
         "stopped": found.stopped,
-        "faults": {path: str(error).splitlines() for path, error in found.errors.items()},
+        "faults": _faults(found.errors),
     }
 
 
 _ENDED_BY_SIGNAL = frozenset({ExitCode.INTERRUPTED, ExitCode.TERMINATED})
 
 
-@dataclass(frozen=True, slots=True)
-class Loop:
-    """Passes every so many seconds, counted from the first: one that takes long shifts no later one.
+def run_loop(
+    one_pass: Callable[[], ExitCode], every: float, lasting: float, is_closed: Callable[[], bool]
+) -> ExitCode:
+    """Run passes until the time is over, `is_closed`, or a signal came; return the exit code.
 
-    `lasting` is after how many seconds no pass begins any more, None for never.
+    They begin at a fixed interval in seconds, counted from the first: one that takes long shifts no later
+    one. None begins later than `lasting` seconds after the first.
     """
-
-    one_pass: Callable[[], ExitCode]
-    every: float
-    lasting: float | None = None
-
-    def run(self, is_closed: Callable[[], bool]) -> ExitCode:
-        """Run passes until the time is over, `is_closed`, or a signal came; return what they end in."""
-        codes: list[ExitCode] = []
-        start = time.monotonic()
-        with never_lost() as raise_again:
-            while True:
-                codes.append(self.one_pass())
-                if codes[-1] in _ENDED_BY_SIGNAL:
-                    return codes[-1]
-                due = next_step(time.monotonic() - start, self.every)
-                if is_closed() or (self.lasting is not None and due > self.lasting):
-                    return loop_code(codes)
-                raise_again()
-                time.sleep(max(start + due - time.monotonic(), 0.0))
+    codes: list[ExitCode] = []
+    start = time.monotonic()
+    with never_lost() as raise_again:
+        while True:
+            codes.append(one_pass())
+            if codes[-1] in _ENDED_BY_SIGNAL:
+                return codes[-1]
+            due = next_step(time.monotonic() - start, every)
+            if is_closed() or due > lasting:
+                return loop_code(codes)
+            raise_again()
+            time.sleep(max(start + due - time.monotonic(), 0.0))
 
 
 def next_step(passed: float, every: float) -> float:
-    """Return when the next pass is due, in seconds from the first; steps that were missed are left out."""
+    """Return when the next pass is due, in seconds from the first; missed ones are left out."""
     return (passed // every + 1) * every
 
 
 def loop_code(codes: Sequence[ExitCode]) -> ExitCode:
-    """Return what a loop ends in: the gravest of its passes, where "try again" only counts from the last."""
+    """Return the exit code of a loop: the gravest of its passes; "try again" counts only from the last."""
     return gravest([*(code for code in codes if code is not ExitCode.TRY_AGAIN), *codes[-1:]])
 
 
-LoopOption = Annotated[
-    str | None, typer.Option("--loop", help="Run a pass each so often, such as 1m.", show_default=False)
-]
-ForOption = Annotated[
-    str | None, typer.Option("--for", help="End the loop after so long, such as 5h.", show_default=False)
-]
-
-UntilClosedOption = Annotated[
-    bool, typer.Option("--until-closed", help="End the loop when no incident is open and nothing waits.")
-]
-
-
 def tick(
-    loop: LoopOption = None,
-    for_: ForOption = None,
-    until_closed: UntilClosedOption = False,
+    loop: Annotated[
+        str | None,
+        typer.Option("--loop", help="Repeat at this interval, such as 1m.", show_default=False),
+    ] = None,
+    for_: Annotated[
+        str | None,
+        typer.Option("--for", help="Stop the loop after this time, such as 5h.", show_default=False),
+    ] = None,
+    until_closed: Annotated[
+        bool, typer.Option("--until-closed", help="Stop the loop when no incident is open and nothing waits.")
+    ] = False,
     dry_run: DryRunOption = False,
     now: Annotated[
         str | None,
@@ -252,39 +229,38 @@ def tick(
 ) -> None:
     """Send what is released and owed; for cron. Running it twice, or late, is safe.
 
-    It sends what was released, reminders, nudges, and where [silence] says so holding statements of
-    released words; never a draft. It prints nothing when there is nothing to tell. A broken file is named
-    (exit 2) and stops only its own incident. A loop ends in the gravest code of its passes; "try again" (75)
-    counts only when the last pass says so. A pass that takes longer than the loop's step leaves out the steps
-    it missed. A pass that ends in 0 or 1 asks heartbeat_url of commcast.toml, if there is one.
+    It sends released updates, reminders, nudges and, if [silence] says so, holding statements; never a draft.
+    It prints nothing if nothing happened. A broken file is reported (exit 2) and stops only its own incident.
+    A loop exits with the gravest code of its passes; "try again" (75) counts only from the last one. If a
+    pass takes longer than the interval, the passes it missed are left out. A pass that exits with 0 or 1
+    requests heartbeat_url of commcast.toml, if there is one.
 
     Example: commcast tick --loop 1m --until-closed
     """
     if dry_run:
         raise typer.Exit(show_foreseen(folder, moment_or_now(now), as_json))
     if now is not None:
-        raise InputError("--now only shows: write it with --dry-run; what is sent is sent now")
+        raise InputError("--now needs --dry-run: what is sent is sent now")
     if (for_ is not None or until_closed) and loop is None:
         option = "--until-closed" if until_closed else "--for"
-        raise InputError(f"{option} bounds a loop: write it with --loop 1m")
+        raise InputError(f"{option} needs a loop: add --loop 1m")
     if loop is None:
-        code = _pass(folder, as_json, RepeatFilter())
-    elif as_json:
-        raise InputError("--json tells of one pass: leave out --loop")
-    else:
-        try:
-            talk, lasting = RepeatFilter(), _length(for_, "--for") if for_ else None
-            passes = Loop(lambda: _pass_in_loop(folder, talk), _length(loop, "--loop"), lasting)
-            code = passes.run(lambda: until_closed and _is_closed(folder))
-        except KeyboardInterrupt:
-            words = "Interrupted: the loop has ended; the next tick goes on where it left."
-            raise Interrupted(words, ExitCode.INTERRUPTED) from None
-    raise typer.Exit(code)
+        raise typer.Exit(_pass(folder, as_json, RepeatFilter()))
+    if as_json:
+        raise InputError("--json describes one pass: leave out --loop")
+    try:
+        talk, every = RepeatFilter(), duration(loop, "--loop").total_seconds()
+        lasting = duration(for_, "--for").total_seconds() if for_ else math.inf
+        is_closed = (lambda: _is_closed(folder)) if until_closed else (lambda: False)
+        raise typer.Exit(run_loop(lambda: _pass_in_loop(folder, talk), every, lasting, is_closed))
+    except KeyboardInterrupt:
+        words = "Interrupted: the loop has ended; the next tick goes on where it left."
+        raise Interrupted(words, ExitCode.INTERRUPTED) from None
 
 
 @dataclass
 class RepeatFilter:
-    """Says each thing that is wrong once, and again only when it was gone: a loop does not repeat itself."""
+    """Says each fault once, and again only after it was gone: a loop does not repeat itself."""
 
     last: dict[str, list[str]] = field(default_factory=dict)
 
@@ -297,7 +273,7 @@ class RepeatFilter:
 
 
 def _pass_in_loop(folder: Path | None, talk: RepeatFilter) -> ExitCode:
-    """Run one pass; what a later one may find mended does not end the loop."""
+    """Run one pass; a fault that may be fixed by the next one does not end the loop."""
     try:
         return _pass(folder, False, talk)
     except (LedgerError, Interrupted):
@@ -308,7 +284,7 @@ def _pass_in_loop(folder: Path | None, talk: RepeatFilter) -> ExitCode:
 
 
 def _is_closed(folder: Path | None) -> bool:
-    """Return, and say, whether a loop has nothing to wait for any more; what cannot be read may be open."""
+    """Return, and say, whether a loop has nothing left to wait for; what cannot be read may be open."""
     from commcast.operations.tick import is_anything_open
 
     try:
@@ -335,7 +311,7 @@ def _pass(folder: Path | None, as_json: bool, talk: RepeatFilter) -> ExitCode:
 
 
 def _beat(desk: Desk, code: ExitCode) -> str:
-    """Tell the monitor that this pass went well; return what kept it from hearing, "" for nothing."""
+    """Tell the monitor that this pass went well; return why it could not be told, else ""."""
     settings = desk.config.tick
     if not settings.heartbeat_url:
         return ""
@@ -352,7 +328,7 @@ def _beat(desk: Desk, code: ExitCode) -> str:
 
 def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: RepeatFilter) -> ExitCode:
     code = ticked.exit_code(desk.config.send.tolerate)
-    faults = [fault_in_words(path, error) for path, error in ticked.errors.items()]
+    faults = _faults_in_words(ticked.errors)
     faults += [f"{name}: {nudged.unreached}" for name, nudged in ticked.nudged.items() if nudged.unreached]
     talk.faults("\n".join(faults))
     if as_json:
@@ -360,7 +336,7 @@ def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: RepeatFilter) -> Exit
     else:
         for incident, nudged in ticked.nudged.items():
             if not nudged.unreached:
-                show_prose(f"{incident}: {nudged_in_words(nudged)}")
+                show_prose(f"{incident}: {_nudged_in_words(nudged)}")
         for incident, delivered in ticked.delivered.items():
             if _is_news(delivered) and (news := delivered_in_words(delivered)):
                 show_prose(f"{incident}: {news}")
@@ -370,18 +346,5 @@ def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: RepeatFilter) -> Exit
 
 def _is_news(delivered: Delivered) -> bool:
     """Return whether something happened: that an incident is still stopped is no news every minute."""
-    return bool(
-        delivered.handed_over
-        or delivered.lost
-        or delivered.expired
-        or delivered.held_back
-        or delivered.troubles
-        or delivered.taken_over
-    )
-
-
-def _length(text: str, option: str) -> float:
-    try:
-        return parse_duration(text).total_seconds()
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint=option) from None
+    counts = (delivered.handed_over, delivered.lost, delivered.expired, delivered.held_back)
+    return any(counts) or bool(delivered.troubles or delivered.taken_over)

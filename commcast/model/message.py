@@ -158,23 +158,23 @@ class Outcome:
 
 
 class DeliveryProgress(Protocol):
-    """Hears how far a send is. All is told from one thread; what it does with it must not raise."""
+    """Is told how far a send has come, always from the same thread. Its methods must not raise."""
 
     def freezing(self, rows: int) -> None:
-        """Hear how many rows of the list at hand are rendered and frozen so far."""
+        """Note how many rows of the current list are rendered and frozen so far."""
 
     def begins(self, broadcast: str, waiting: int) -> None:
-        """Hear that `waiting` deliveries of a broadcast ("pay7 email") are about to be handed over.
+        """Note that `waiting` deliveries of a broadcast ("pay7 email") are about to be handed over.
 
-        Said again where another provider takes over what the first one did not take.
+        Called again if another provider takes over what the first one did not take.
         """
 
     def settled(self, broadcast: str, outcomes: Mapping[str, int]) -> None:
-        """Hear what has become of further deliveries: how many by OutcomeKind value."""
+        """Note the outcomes of further deliveries: how many by OutcomeKind value."""
 
 
 class Unheard:
-    """Tells nobody."""
+    """Shows no progress."""
 
     def freezing(self, rows: int) -> None: ...
 

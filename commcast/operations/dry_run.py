@@ -1,4 +1,4 @@
-"""What a tick would do now: the same round, in hands that only note what they are given."""
+"""What a tick would do now: the same round, but what it would send and whom it would nudge is only noted."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ from commcast.operations.tick import make_round
 from commcast.operations.wake import whom
 from commcast.plan.notices import NoticeKind, kind_of
 
-_NEWS = {NoticeKind.UPDATE}  # what ends older words that still wait
-
 
 class Coming(NamedTuple):
     """How many deliveries of one notice over one channel a tick would hand over."""
@@ -37,7 +35,7 @@ class Coming(NamedTuple):
 
 
 class Waking(NamedTuple):
-    """A nudge that a tick would give, and the names of those whom it would wake."""
+    """A nudge that a tick would give, and the names of the people who would get it."""
 
     incident: str
     nudge: Nudge
@@ -46,9 +44,9 @@ class Waking(NamedTuple):
 
 @dataclass
 class Foreseen:
-    """What a tick would send, whom it would wake, what it leaves since somebody stopped it, what is wrong.
+    """What a tick would send, whom it would nudge, what it would leave alone, and what is wrong.
 
-    `stopped` has who stopped it by incident, `errors` what is wrong by file.
+    `stopped` tells by incident who stopped it, `errors` by file what is wrong.
     """
 
     coming: list[Coming] = field(default_factory=list)
@@ -60,25 +58,22 @@ class Foreseen:
 def foresee(desk: Desk, ledger: Ledger) -> Foreseen:
     """Return what a tick would do at the desk's now. Nothing is written.
 
-    Raises InputError where there are no files.
+    Raises InputError if there are no files.
     """
     look = make_round(desk, ledger)
-    hands = _Noting(desk, ledger, Foreseen(errors=look.errors))
-    look.go(hands)
-    return hands.foreseen
+    found = Foreseen(errors=look.errors)
+    look.go(_Notes(desk, ledger, found))
+    return found
 
 
 @dataclass
-class _Noting:
-    """The hands of a dry run."""
+class _Notes:
+    """Takes the place of a tick's hands, and only notes what they would do."""
 
     desk: Desk
     ledger: Ledger
     foreseen: Foreseen
-
-    @property
-    def is_interrupted(self) -> bool:
-        return False
+    is_interrupted = False
 
     def send(self, plan: Plan) -> None:
         incident = plan.incident.id
@@ -86,8 +81,8 @@ class _Noting:
             self.foreseen.stopped[incident] = plan.halted_by
             return
         found = plan.tally().notices if plan.deliveries else ()
-        newer = {each.notice.channel for each in found if each.send and kind_of(each.notice.id) in _NEWS}
-        self._note_ripe(incident, overtaken_on=newer)
+        updates = [each for each in found if each.send and kind_of(each.notice.id) is NoticeKind.UPDATE]
+        self._note_ripe(incident, overtaken_on={each.notice.channel for each in updates})
         self._note_thawing(plan)
         for each in found:
             now = each.send - sum(audience.later for audience in each.audiences.values())
@@ -103,37 +98,32 @@ class _Noting:
             self._note_ripe(incident)
 
     def _note_ripe(self, incident: str, overtaken_on: Collection[Channel] = ()) -> None:
-        """Note what is frozen and waits; newer words for a channel take its place there."""
+        """Note what is frozen and waits, unless a newer update takes its place on its channel."""
         with self.ledger.read() as connection:
             for each in ripe_now(connection, self.desk.now, incident):
                 if each.channel not in overtaken_on:
                     self._note(incident, each.notice, each.number, each.channel, each.deliveries)
 
     def _note_thawing(self, plan: Plan) -> None:
-        """Note what quiet hours held back until now, where it still stands."""
+        """Note what quiet hours held back until now and is still to be sent."""
         with self.ledger.read() as connection:
             rows = held_rows(connection, plan.incident.id, self.desk.now)
-        history: Counter[tuple[str, int, str]] = Counter()
+        thawing: Counter[tuple[str, int, str]] = Counter()
         for (notice, number, channel, _), of_one in groupby(
             rows, key=lambda row: (row.notice, row.number, row.channel, row.audience)
         ):
             held = list(of_one)
             standing_of = readers_of(self.desk, plan, held, self.ledger)
-            history[notice, number, channel] += sum(
+            thawing[notice, number, channel] += sum(
                 not reason_to_drop(self.desk, plan, row, standing_of(row.key)) for row in held
             )
-        for (notice, number, channel), count in (+history).items():
+        for (notice, number, channel), count in (+thawing).items():
             self._note(plan.incident.id, notice, number, channel, count)
 
     def _note(self, incident: str, notice: str, number: int, channel: str, deliveries: int) -> None:
         self.foreseen.coming.append(Coming(incident, notice, number, channel, deliveries))
 
     def wake(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
-        self.foreseen.waking += [
-            Waking(
-                incident.id,
-                nudge,
-                tuple(each.name for each in whom(self.desk, on_duty, nudge, os.environ)),
-            )
-            for nudge in nudges
-        ]
+        for nudge in nudges:
+            people = tuple(each.name for each in whom(self.desk, on_duty, nudge, os.environ))
+            self.foreseen.waking.append(Waking(incident.id, nudge, people))

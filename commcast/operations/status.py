@@ -1,10 +1,10 @@
-"""What status shows, read from the folder and the ledger: where every incident and every audience stands."""
+"""Reads what status shows from the folder and the ledger: where every incident and every audience stands."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -31,8 +31,8 @@ NOBODY = OnDuty(None, None)
 class IncidentProgress:
     """One incident as the folder and the ledger know it. `drafts` are update numbers.
 
-    `audiences` come best rank first. `first_due` is when the first word was due by the cadence, None where
-    that does not apply; `first_told` is when it came.
+    `audiences` come best rank first. `first_due` is when the first message was due by the cadence, None if
+    that does not apply; `first_told` is when it went out.
     """
 
     id: str
@@ -57,7 +57,7 @@ class IncidentProgress:
 
     @property
     def promised(self) -> datetime | None:
-        """When the next word is due to whoever waits for it soonest, None where nobody was promised any."""
+        """The earliest promise of a next update, None if nobody was promised one."""
         return min((each.promised for each in self.audiences if each.promised), default=None)
 
     def is_late(self, now: datetime) -> bool:
@@ -68,7 +68,7 @@ class IncidentProgress:
 class DeskStatus:
     """What status shows. `broken` holds, by file, the first fault of each file that cannot be read.
 
-    `too_late` says which promises the ticks cannot keep, "" where they can.
+    `too_late` says which promises the ticks cannot keep, "" if they keep all.
     """
 
     now: datetime
@@ -97,7 +97,7 @@ class DeskStatus:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What the ledger knows, all of one moment. `unread` are the open incidents that no file tells of now."""
+    """What the ledger knows, all of one moment. `unread` are the open incidents without a readable file."""
 
     overviews: Mapping[str, Overview] = field(default_factory=dict)
     sending: tuple[UnderWay, ...] = ()
@@ -116,7 +116,7 @@ def read_status(
 ) -> DeskStatus:
     """Read all that status shows; leaves no trace. Raises InputError for an incident nobody knows.
 
-    `load` reads the incident files; a watch reads them again only where they changed.
+    `load` reads the incident files; a watch reads them again only if they changed.
     """
     from commcast.incidents.load import load_incidents
 
@@ -169,7 +169,7 @@ def _histories(config: Config, loaded: Loaded, known: _Known) -> list[IncidentPr
     files = {incident.id: incident for incident in loaded.incidents}
     found = [_of_file(each, known, config) for each in files.values()]
     found += [_of_ledger(each, known, config) for name, each in known.overviews.items() if name not in files]
-    # What is open first, and there what is due first; what is over by when it was last told of.
+    # Open ones first, in the order of their deadlines; then those that are over, the latest first.
     return sorted(found, key=_rank)
 
 
@@ -189,7 +189,7 @@ def _of_file(incident: Incident, known: _Known, config: Config) -> IncidentProgr
             status="draft",
             severity=latest.severity,
             drafts=tuple(update.number for update in incident.updates),
-            # The end of what nobody ever heard of is old history, not news.
+            # An end is no news if nobody ever heard of the incident.
             over=latest.is_end,
             began=incident.started,
             first_due=_first_due(incident, config),
@@ -230,7 +230,7 @@ def _of_ledger(overview: Overview, known: _Known, config: Config) -> IncidentPro
 
 
 def _audiences(overview: Overview, config: Config) -> tuple[AudienceProgress, ...]:
-    """Return where each audience stands, best rank first; who was told nothing yet has a first word due."""
+    """Return where each audience stands, best rank first; if it was told nothing, a first message is due."""
     due = overview.released_at + config.cadence_of(overview.severity).first
     is_due = not overview.elsewhere and not overview.is_over
     found = [
@@ -246,9 +246,8 @@ def _audiences(overview: Overview, config: Config) -> tuple[AudienceProgress, ..
 
 
 def _first_due(incident: Incident, config: Config) -> datetime | None:
-    """Return when the first word was due by the cadence; what is planned or expected has no such hour."""
+    """Return when the first message was due by the cadence; planned and expected events have no such time."""
     first = incident.updates[0]
     if incident.kind is Kind.MAINTENANCE or first.status is Status.EXPECTED:
         return None
-    due: timedelta = config.cadence_of(first.severity).first
-    return incident.started + due
+    return incident.started + config.cadence_of(first.severity).first

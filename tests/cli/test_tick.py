@@ -1,4 +1,4 @@
-"""tick: safe by itself, every minute, whatever lies in the folder."""
+"""tick: safe by itself, every minute, whatever lies in the folder; and what is said of missing ticks."""
 
 from __future__ import annotations
 
@@ -7,28 +7,38 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from commcast.cli.tick import Loop, RepeatFilter, loop_code, next_step, why_in_words
+from commcast.cli.question import tick_warnings
+from commcast.cli.tick import RepeatFilter, loop_code, next_step, run_loop, why_in_words
 from commcast.errors import ExitCode
-from commcast.ledger.oncall import last_tick
+from commcast.ledger import tables as schema
 from commcast.ledger.releases import stop_incident
+from commcast.ledger.tables import stamp
 from commcast.model.message import Blame, OutcomeKind
 from commcast.oncall.nudges import Nudge, Why
+from commcast.operations.desk import Plan, make_plan
 from commcast.signals import EndedBySignal, ending_at_once
 from tests.support.desk import Bench, update_text, write_incident
 from tests.support.providers import FakeAdapter, saying
-from tests.support.terminal import bench_now, every_byte, just_now, run
+from tests.support.terminal import bench_now, just_now, run
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return bench_now(tmp_path)
+
+
+def file_of(bench: Bench) -> Path:
+    return bench.folder / "incidents" / "pay7.yaml"
+
+
+def make_unreadable(path: Path, becomes: str) -> None:
+    path.write_text("title: [\n") if becomes == "broken" else path.unlink()
 
 
 def break_files(folder: Path) -> None:
@@ -37,32 +47,47 @@ def break_files(folder: Path) -> None:
     (folder / "incidents" / "c-number.yaml").write_text("severity: 2\nupdates:\n  - next_update: 20\n")
 
 
-def half_sent(bench: Bench) -> None:
-    """Release and freeze an incident whose provider takes nothing yet."""
-    nothing = saying(OutcomeKind.NOT_TAKEN, Blame.ACCOUNT, retry_after=0.0)
-    bench.adapter = lambda channel: FakeAdapter(channel, answer=nothing)
-    bench.send()
-    bench.adapter = None
-    assert bench.mails() == []
+def stop(bench: Bench) -> None:
+    with bench.ledger.write() as connection:
+        stop_incident(connection, "pay7", "dana", bench.now)
 
 
-def test_each_reason_for_which_somebody_is_woken_is_said_once() -> None:
+# --- one pass
+
+
+def test_each_reason_for_a_nudge_is_said_once() -> None:
     """Two audiences may have been promised two times, both of which have passed."""
     nudges = [Nudge(str(i), why, "") for i, why in enumerate((Why.LATE, Why.LATE, Why.ESTIMATE, Why.LATE))]
     assert why_in_words(nudges) == "a promise is broken and an estimate has passed"
 
 
-def test_sends_nothing_that_nobody_released(bench: Bench) -> None:
-    result = run("tick", folder=bench.folder)
-    assert result.output == ""
+def test_sends_what_is_released_and_owed_once_and_never_a_draft(bench: Bench) -> None:
+    assert run("tick", folder=bench.folder).output == ""
     assert bench.mails() == []
-
-
-def test_sends_what_is_released_and_owed_once(bench: Bench) -> None:
     bench.release()
+    dry_run = run("tick", "--dry-run", folder=bench.folder).stdout
+    assert "pay7: would send update 1 by email to 3\n" in dry_run
     assert "pay7: update 1: 5 accepted" in run("tick", folder=bench.folder).stdout
     assert run("tick", folder=bench.folder).output == ""
     assert (len(bench.mails()), len(bench.texts())) == (3, 2)
+
+
+def test_json_is_one_document(bench: Bench) -> None:
+    bench.release()
+    document = json.loads(run("tick", "--json", folder=bench.folder).stdout)
+    assert document["commcast"] == "tick"
+    assert document["incidents"]["pay7"]["outcomes"] == {"accepted": 5}
+    stop(bench)
+    quiet = json.loads(run("tick", "--json", folder=bench.folder).stdout)["incidents"]["pay7"]
+    assert quiet == {
+        "outcomes": {},
+        "lost": 0,
+        "waiting": 0,
+        "planned": 0,
+        "stopped_by": "dana",
+        "troubles": [],
+        "taken_over": [],
+    }
 
 
 def test_serves_the_good_incident_beside_three_broken_ones(bench: Bench) -> None:
@@ -76,17 +101,22 @@ def test_serves_the_good_incident_beside_three_broken_ones(bench: Bench) -> None
 
 @pytest.mark.parametrize("becomes", ["broken", "gone"])
 def test_finishes_what_is_frozen_of_a_file_that_is(bench: Bench, becomes: str) -> None:
-    half_sent(bench)
-    path = bench.folder / "incidents" / "pay7.yaml"
-    path.write_text("title: [\n") if becomes == "broken" else path.unlink()
+    nothing = saying(OutcomeKind.NOT_TAKEN, Blame.ACCOUNT, retry_after=0.0)
+    bench.adapter = lambda channel: FakeAdapter(channel, answer=nothing)
+    bench.send()
+    bench.adapter = None
+    assert bench.mails() == []
+    make_unreadable(file_of(bench), becomes)
     run("tick", folder=bench.folder, expect=2)
     assert len(bench.mails()) == 3
 
 
 def test_sends_nothing_of_a_stopped_incident(bench: Bench) -> None:
     bench.release()
-    with bench.ledger.write() as connection:
-        stop_incident(connection, "pay7", "dana", bench.now)
+    stop(bench)
+    result = run("tick", "--dry-run", folder=bench.folder)
+    assert "pay7: stopped by dana; go on with: commcast resume pay7\n" in result.stdout
+    assert "would send update" not in result.stdout
     run("tick", folder=bench.folder)
     assert bench.mails() == []
 
@@ -96,69 +126,50 @@ def test_refuses_a_missing_ledger(bench: Bench) -> None:
     assert "doctor --adopt-ledger" in run("tick", folder=bench.folder, expect=3).stderr
 
 
-def test_a_dry_run_tells_what_would_go_and_leaves_every_byte(bench: Bench) -> None:
-    bench.release()
-    before = every_byte(bench.folder)
-    result = run("tick", "--dry-run", folder=bench.folder)
-    assert "pay7: would send update 1 by email to 3\n" in result.stdout
-    assert every_byte(bench.folder) == before
-
-
-def test_a_dry_run_tells_whom_a_tick_would_wake(bench: Bench) -> None:
+def test_a_dry_run_tells_whom_a_tick_would_nudge(bench: Bench) -> None:
     later = (just_now() + timedelta(minutes=10)).isoformat()
     result = run("tick", "--dry-run", "--now", later, folder=bench.folder)
     assert result.stdout == "pay7: would nudge Dana Reyes: a draft waits\n"
     document = json.loads(run("tick", "--dry-run", "--json", "--now", later, folder=bench.folder).stdout)
     assert document["would_send"] == []
-    (waking,) = document["would_nudge"]
-    assert (waking["why"], waking["people"], waking["line"]) == (
-        "draft",
-        ["Dana Reyes"],
-        "commcast send pay7",
-    )
+    (nudge,) = document["would_nudge"]
+    assert (nudge["why"], nudge["people"], nudge["line"]) == ("draft", ["Dana Reyes"], "commcast send pay7")
 
 
-def test_a_dry_run_tells_what_is_stopped(bench: Bench) -> None:
-    bench.release()
-    with bench.ledger.write() as connection:
-        stop_incident(connection, "pay7", "dana", bench.now)
-    result = run("tick", "--dry-run", folder=bench.folder)
-    assert "pay7: stopped by dana; go on with: commcast resume pay7\n" in result.stdout
-    assert "would send update" not in result.stdout
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["--now", "2026-11-21T10:05Z"], "--dry-run"),
+        (["--until-closed"], "--loop 1m"),
+        (["--for", "1h"], "--loop 1m"),
+        (["--loop", "1m", "--json"], "leave out --loop"),
+        (["--loop", "soon"], "--loop: 'soon' is not a length of time"),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_what_makes_no_sense_is_refused(bench: Bench, arguments: list[str], remedy: str) -> None:
+    assert remedy in run("tick", *arguments, folder=bench.folder, expect=2).stderr
 
 
-def test_now_is_only_for_looking(bench: Bench) -> None:
-    assert "--dry-run" in run("tick", "--now", "2026-11-21T10:05Z", folder=bench.folder, expect=2).stderr
+# --- the loop
 
 
-def test_json_is_one_document(bench: Bench) -> None:
-    bench.release()
-    document = json.loads(run("tick", "--json", folder=bench.folder).stdout)
-    assert document["commcast"] == "tick"
-    assert document["incidents"]["pay7"]["outcomes"] == {"accepted": 5}
-
-
-def test_a_loop_ends_by_itself_and_says_a_fault_once(bench: Bench) -> None:
+def test_a_loop_ends_by_itself_sees_what_is_released_and_says_a_fault_once(bench: Bench) -> None:
     break_files(bench.folder)
+    write_incident(bench.folder, "db2", at=just_now())
+    bench.release()
+    bench.release("db2")
     result = run("tick", "--loop", "1s", "--for", "2s", folder=bench.folder, expect=2)
     assert result.stderr.count("b-half.yaml") == 1
+    assert "pay7: " in result.stdout and "db2: " in result.stdout
 
 
-def test_what_is_wrong_is_said_again_only_when_it_was_gone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_fault_is_said_again_only_after_it_was_gone(capsys: pytest.CaptureFixture[str]) -> None:
     """One more fault does not repeat those that were said in the pass before."""
     talk = RepeatFilter()
     for text in ("a: one", "a: one\nb: two", "", "a: one", "a: one"):
         talk.faults(text)
     assert capsys.readouterr().err.splitlines() == ["a: one", "b: two", "a: one"]
-
-
-def test_a_loop_sees_what_is_released_meanwhile(bench: Bench) -> None:
-    write_incident(bench.folder, "db2", at=just_now())
-    bench.release()
-    bench.release("db2")
-    result = run("tick", "--loop", "1s", "--for", "1s", folder=bench.folder)
-    assert "pay7: " in result.stdout
-    assert "db2: " in result.stdout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -173,22 +184,21 @@ def test_a_signal_that_a_pass_swallowed_ends_the_loop(number: signal.Signals) ->
         return ExitCode.DONE
 
     with ending_at_once(), pytest.raises((KeyboardInterrupt, EndedBySignal)):
-        Loop(one_pass, every=600).run(lambda: False)
+        run_loop(one_pass, 600.0, 600.0, lambda: False)
     assert len(passes) == 1
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_a_loop_well(bench: Bench, number: signal.Signals, code: int) -> None:
-    command = [sys.executable, "-c", "from commcast.cli import main; main()", "tick", "--loop", "10m"]
+    break_files(bench.folder)
     looping = subprocess.Popen(
-        [*command, "-C", str(bench.folder)],
+        [sys.executable, "-m", "commcast", "tick", "--loop", "10m", "-C", str(bench.folder)],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
-    deadline = time.monotonic() + 60
-    while not ticked(bench) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    assert looping.stderr is not None
+    assert "a-typo.yaml" in looping.stderr.readline()  # said at the end of the first pass
     looping.send_signal(number)
     _, said = looping.communicate(timeout=60)
     assert looping.returncode == code, said
@@ -202,53 +212,98 @@ def test_the_gravest_pass_counts_and_try_again_only_at_the_end() -> None:
     assert loop_code([done, again]) is again
 
 
-def ticked(bench: Bench) -> bool:
-    with bench.ledger.read() as connection:
-        return last_tick(connection) is not None
-
-
-def test_a_loop_ends_when_nothing_is_open(bench: Bench) -> None:
-    bench.release()
-    at = just_now() + timedelta(minutes=1)  # so short ago that nobody is nudged for the draft
-    path = bench.folder / "incidents" / "pay7.yaml"
-    path.write_text(path.read_text() + update_text(at, status="resolved", fixed="Rolled back."))
-    ended = "No incident is open and nothing waits: the loop has ended."
-    loop = ("tick", "--loop", "1s", "--for", "2s", "--until-closed")
-    assert ended not in run(*loop, folder=bench.folder).stdout  # the end is a draft: nobody said yes to it
-    bench.now = datetime.now(UTC)
-    bench.release()
-    assert ended in run(*loop, folder=bench.folder).stdout
-    assert bench.states(notice="update:2") == {("email", "accepted"): 3, ("sms", "accepted"): 2}
-
-
-def test_a_loop_goes_on_while_readers_wait_for_the_end(bench: Bench) -> None:
-    bench.send()
-    result = run("tick", "--loop", "1s", "--for", "1s", "--until-closed", folder=bench.folder)
-    assert "the loop has ended" not in result.stdout
-
-
-@pytest.mark.parametrize("becomes", ["broken", "gone"])
-def test_a_loop_goes_on_while_a_file_may_be_open(bench: Bench, becomes: str) -> None:
-    bench.send()
-    path = bench.folder / "incidents" / "pay7.yaml"
-    path.write_text("title: [\n") if becomes == "broken" else path.unlink()
-    result = run("tick", "--loop", "1s", "--for", "1s", "--until-closed", folder=bench.folder, expect=2)
-    assert "the loop has ended" not in result.stdout
-
-
-def test_a_desk_where_nothing_is_open_ends_the_loop_at_once(bench: Bench) -> None:
-    (bench.folder / "incidents" / "pay7.yaml").unlink()
-    assert "the loop has ended" in run("tick", "--loop", "1h", "--until-closed", folder=bench.folder).stdout
-
-
-@pytest.mark.parametrize("option", [("--until-closed",), ("--for", "1h")])
-def test_what_bounds_a_loop_wants_one(bench: Bench, option: tuple[str, ...]) -> None:
-    assert "--loop 1m" in run("tick", *option, folder=bench.folder, expect=2).stderr
-
-
 @pytest.mark.parametrize(
     ("passed", "due"),
     [(0.0, 60.0), (5.0, 60.0), (59.9, 60.0), (60.0, 120.0), (61.0, 120.0), (130.0, 180.0), (600.5, 660.0)],
 )
 def test_a_loop_keeps_its_step_whatever_a_pass_takes(passed: float, due: float) -> None:
     assert next_step(passed, 60.0) == due
+
+
+UNTIL_CLOSED = ("tick", "--loop", "1s", "--for", "1s", "--until-closed")
+ENDED = "No incident is open and nothing waits: the loop has ended."
+
+
+def test_a_loop_ends_when_nothing_is_open(bench: Bench) -> None:
+    bench.release()
+    at = just_now() + timedelta(minutes=1)  # so short ago that nobody is nudged for the draft
+    path = file_of(bench)
+    path.write_text(path.read_text() + update_text(at, status="resolved", fixed="Rolled back."))
+    assert ENDED not in run(*UNTIL_CLOSED, folder=bench.folder).stdout  # nobody said yes to the end yet
+    bench.now = datetime.now(UTC)
+    bench.release()
+    assert ENDED in run(*UNTIL_CLOSED, folder=bench.folder).stdout
+    assert bench.states(notice="update:2") == {("email", "accepted"): 3, ("sms", "accepted"): 2}
+
+
+@pytest.mark.parametrize(("becomes", "code"), [("", 0), ("broken", 2), ("gone", 2)])
+def test_a_loop_goes_on_while_readers_wait_or_a_file_may_be_open(
+    bench: Bench, becomes: str, code: int
+) -> None:
+    bench.send()
+    if becomes:
+        make_unreadable(file_of(bench), becomes)
+    assert ENDED not in run(*UNTIL_CLOSED, folder=bench.folder, expect=code).stdout
+
+
+def test_a_desk_where_nothing_is_open_ends_the_loop_at_once(bench: Bench) -> None:
+    file_of(bench).unlink()
+    assert ENDED in run("tick", "--loop", "1h", "--until-closed", folder=bench.folder).stdout
+
+
+# --- ticks that do not come, or come late: said by status, by doctor and before a yes
+
+SLOW = "Ticks come every 5m or so, at worst 17m apart: promises shorter than 20m cannot be kept by tick"
+
+
+def tick_at(bench: Bench, *minutes_ago: float) -> None:
+    now = datetime.now(UTC)
+    rows = [{"at": stamp(now - timedelta(minutes=each)), "host": "a"} for each in minutes_ago]
+    with bench.ledger.write() as connection:
+        connection.execute(schema.tick.insert(), rows)
+
+
+def in_one(text: str) -> str:
+    return " ".join(text.split())
+
+
+def plan_of(bench: Bench) -> Plan:
+    return make_plan(bench.desk, bench.incident(), bench.ledger)
+
+
+def test_no_tick_for_ten_minutes_is_said_everywhere(bench: Bench) -> None:
+    assert "no tick has run yet" in run("send", "pay7", "--yes", folder=bench.folder).stderr
+    tick_at(bench, 12)
+    assert "No tick has run for 12m" in run("status", folder=bench.folder).stderr
+    assert "the last one ran 12m ago" in in_one(run("doctor", folder=bench.folder).stdout)
+    bench.now = datetime.now(UTC)
+    (warning,) = tick_warnings(bench.desk, plan_of(bench))
+    remedy = "In another window run: commcast tick --loop 1m --until-closed"
+    assert warning == f"Warning: no tick has run for 12m. {remedy}"
+
+
+def test_a_tick_of_nine_minutes_ago_is_recent(bench: Bench) -> None:
+    bench.send()
+    tick_at(bench, 9)
+    assert "No tick has run" not in run("status", folder=bench.folder).stderr
+    assert list(tick_warnings(bench.desk, plan_of(bench))) == []
+
+
+def test_late_ticks_say_which_promises_they_cannot_keep(bench: Bench) -> None:
+    path = bench.folder / "commcast.toml"
+    path.write_text(path.read_text() + '[cadence.1]\nevery = "15m"\n')
+    bench.send()
+    tick_at(bench, 42, 37, 32, 15.5, 10, 5)
+    said = f"{SLOW} (cadence.1.every = 15m)"
+    assert said in in_one(run("status", folder=bench.folder).stderr)
+    doctor = in_one(run("doctor", folder=bench.folder).stdout)
+    assert said in doctor
+    assert 'write hold_before = "17m" in [tick]' in doctor
+    assert any(said in warning for warning in tick_warnings(bench.desk, plan_of(bench)))
+
+
+def test_ticks_in_time_say_how_often_they_come(bench: Bench) -> None:
+    bench.send()
+    tick_at(bench, 5, 4, 3, 2, 1, 0)
+    assert "The last tick ran" in run("status", folder=bench.folder).stdout
+    assert "comes every 1m or so, at worst 1m apart" in run("doctor", folder=bench.folder).stdout

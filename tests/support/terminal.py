@@ -88,21 +88,19 @@ class Seen:
     exit_code: int
 
 
-def at_terminal(folder: Path, arguments: Sequence[str], dialogue: Sequence[tuple[str, bytes]]) -> Seen:
+def at_terminal(
+    folder: Path, arguments: Sequence[str], dialogue: Sequence[tuple[str, bytes]] = (), **environment: str
+) -> Seen:
     """Run a command at a pseudo terminal of 80 columns: each time its words appear, press the keys."""
     child, terminal = pty.fork()
     if child == 0:
-        environment = {
-            **os.environ,
-            "TERM": "xterm",
-            "COLUMNS": "80",
-            "PYTHONPATH": str(Path(__file__).parents[2]),
-        }
+        checkout = str(Path(__file__).parents[2])
+        environment = {"TERM": "xterm", "COLUMNS": "80", "PYTHONPATH": checkout, **environment}
         program = "from commcast.cli import main; main()"
         os.execve(  # noqa: S606 - no shell is wanted
             sys.executable,
             [sys.executable, "-c", program, *arguments, "--folder", str(folder)],
-            environment,
+            {**os.environ, **environment},
         )
     seen, answered = b"", 0
     waiting = list(dialogue)
@@ -152,7 +150,7 @@ def every_byte(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-_PIECES = re.compile(r"\x1b\[(\d*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
+_PIECES = re.compile(r"\x1b\[(\??[\d;]*)([A-Za-z])|([\r\n])|([^\x1b\r\n]+)")
 
 
 def screen(written: str, columns: int = 80) -> list[str]:
@@ -164,6 +162,12 @@ def screen(written: str, columns: int = 80) -> list[str]:
     for count, verb, turn, text in _PIECES.findall(written):
         if verb == "A":
             row = max(0, row - int(count or 1))
+        elif verb == "H":
+            row = column = 0
+        elif verb == "J" and count == "2":
+            lines = [""] * (row + 1)
+        elif verb == "K" and count == "2":
+            lines[row] = ""
         elif verb == "J":
             lines[row] = lines[row][:column]
             del lines[row + 1 :]

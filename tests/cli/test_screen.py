@@ -1,0 +1,593 @@
+"""What a person sees: failing streams, prose and tables that fit, colour, progress, keys that are pressed."""
+
+from __future__ import annotations
+
+import builtins
+import errno
+import io
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import typing
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from commcast import __main__, cli
+from commcast.cli import CommcastGroup, app
+from commcast.cli.commands import TABLE, CommandEntry, Commands
+from commcast.cli.output import PROSE, RED, say, show, show_prose, silence, table
+from commcast.cli.progress import QUIET, SPAN, Meter, ProgressBar
+from commcast.errors import LedgerError
+from tests.support.desk import Bench, numbered, write_desk
+from tests.support.terminal import (
+    CTRL_C,
+    CTRL_D,
+    at_terminal,
+    bench_now,
+    declare,
+    outbox,
+    run,
+    run_at_terminal,
+    screen,
+)
+
+PROGRAM = [sys.executable, "-m", "commcast"]
+PAINT = re.compile("\x1b\\[[0-9;]*m")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return bench_now(tmp_path)
+
+
+# --- what the operating system refuses is one line and a documented exit code, never a traceback
+
+
+def in_shell(redirection: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the program as a person's shell does, with its streams as `redirection` says."""
+    return subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", *PROGRAM, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_full_disk_under_the_output_ends_no_send(bench: Bench) -> None:
+    """What was handed over was: the exit code is that of the send, and stderr says what is missing."""
+    done = in_shell(">/dev/full", "send", "pay7", "--yes", "-C", bench.folder)
+    assert (done.returncode, "stdout: No space left on device" in done.stderr) == (0, True), done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(bench.mails()) == 3
+
+
+@pytest.mark.parametrize("arguments", [["send", "--help"], ["nonsense"], ["schema", "incident"]])
+@pytest.mark.parametrize("redirection", [">/dev/full", ">/dev/full 2>/dev/full", "2>/dev/full"])
+def test_a_full_disk_under_any_stream_is_no_traceback(arguments: list[str], redirection: str) -> None:
+    done = in_shell(redirection, *arguments)
+    assert done.returncode in {0, 2}
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("redirection", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(("verb", "code"), [("send", 5), ("status", 0)])
+def test_closed_streams_go_nowhere(bench: Bench, redirection: str, verb: str, code: int) -> None:
+    done = in_shell(redirection, verb, "-C", bench.folder)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("path", "code"), [("/desk/.commcast/ledger.db", 3), (b"/desk/.commcast", 3), ("/desk/audiences", 2)]
+)
+def test_what_nobody_else_has_named_is_told_with_its_path(path: str | bytes, code: int) -> None:
+    class Stumbling(CommcastGroup):
+        """The group with commands of the test's own."""
+
+        def __init__(self, **attrs: Any) -> None:
+            super().__init__(**attrs)
+            self.commands = attrs["commands"]
+
+    stumbling = typer.Typer(cls=Stumbling)
+
+    @stumbling.command()
+    def stumble() -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    stumbling.command("other")(lambda: None)
+    done = CliRunner().invoke(stumbling, ["stumble"])
+    assert (done.exit_code, done.stderr) == (code, f"{os.fsdecode(path)}: Permission denied\n")
+
+
+def test_a_configuration_that_may_not_be_read(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    done = run("tick", folder=bench.folder, expect=2)
+    assert done.stderr.startswith("commcast.toml: cannot be read: Permission denied; look at: ls -l ")
+
+
+def test_ctrl_c_before_any_command_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> typing.NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 130
+    monkeypatch.setattr(builtins, "__import__", interrupted)
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    monkeypatch.undo()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "Interrupted before anything was done.\n" * 2
+
+
+def test_an_error_is_one_json_document_on_stdout_and_a_line_on_stderr(desk: Path) -> None:
+    (desk / "incidents" / "bad.yaml").write_text("title: [\n")
+    done = run_at_terminal(desk, "send", "bad", "--yes", "--json")
+    told = json.loads(done.stdout)
+    assert done.exit_code == told["exit_code"] == 2
+    assert (told["commcast"], told["version"]) == ("error", 1)
+    assert told["faults"][0].keys() == {"file", "line", "column", "what", "remedy"}
+    assert told["faults"][0]["file"] == "incidents/bad.yaml"
+    assert "incidents/bad.yaml:" in done.stderr
+    (desk / "incidents" / "bad.yaml").unlink()
+    unanswered = declare(desk, "--json")  # a question that nobody answers
+    assert json.loads(unanswered.stdout)["exit_code"] == unanswered.exit_code == 5
+    assert outbox(desk) == []
+    (desk / ".commcast" / "ledger.db").unlink()
+    done = run_at_terminal(desk, "tick", "--json")  # an error without a place
+    told = json.loads(done.stdout)
+    assert done.exit_code == told["exit_code"] == LedgerError.exit_code
+    assert "there is no ledger" in told["message"]
+    assert run_at_terminal(desk, "tick").stdout == ""
+
+
+# --- at a terminal prose is folded, tables fit, and styles are shown; in a pipe everything is plain
+
+SENTENCE = "No tick has run yet. Ticks keep promises while you work, and nobody else does it. " * 3
+COMMAND = "commcast complete database1 --ended HH:MM --fixed 'It runs.'"
+ROWS = (["customers", "\x1b[31m[red]a[/red] :smile: " + "long words " * 8, "12,000"], ["b", "c", "7"])
+Shown = Callable[..., str]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal; it has no number, so that its size is that of 80 columns."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
+    """What a stream gets when something is printed: a terminal, unless another one is given."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+    def shown(printing: Callable[..., None], *arguments: Any, stream: io.StringIO | None = None) -> str:
+        stream = stream or Terminal()
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "stderr", stream)
+            patch.setattr(sys, "stdout", stream)
+            printing(*arguments)
+        return stream.getvalue()
+
+    return shown
+
+
+@pytest.mark.parametrize(("columns", "room"), [("", PROSE), ("200", PROSE), ("50", 49)])
+@pytest.mark.parametrize("printed", [say, show_prose])
+@pytest.mark.parametrize("indent", ["", "  "])
+def test_a_sentence_is_folded_under_its_own_indentation(
+    shown: Shown,
+    printed: Callable[[str], None],
+    indent: str,
+    columns: str,
+    room: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    found = shown(printed, indent + SENTENCE)
+    first, *more = found.splitlines()
+    assert room - 15 < len(first) <= room and first.startswith(indent)
+    assert more and all(len(line) <= room and line.startswith(f"{indent}  ") for line in more)
+    assert found.split() == SENTENCE.split()
+    assert shown(printed, SENTENCE, stream=io.StringIO()) == SENTENCE + "\n"  # a program reads one line
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"  {COMMAND} --remains 'Some pages are slow for a while.'",
+        "customers  email  " + "a cell " * 12,
+        "  | " + "words of a message " * 6,
+        "a\t" + "words " * 20,
+        "https://status.acme.example/" + "a" * 80,
+    ],
+    ids=["command", "table", "quotation", "tab", "link"],
+)
+def test_what_is_no_prose_stays_as_it_is(shown: Shown, line: str) -> None:
+    assert shown(say, line) == line + "\n"
+
+
+def test_a_result_that_is_no_prose_is_never_folded(shown: Shown) -> None:
+    assert shown(show, SENTENCE) == SENTENCE + "\n"
+
+
+@pytest.mark.parametrize("words", range(1, 16))
+def test_a_command_in_a_sentence_is_not_torn(shown: Shown, words: int) -> None:
+    """So that a double click takes it whole at the end of a sentence; within one it keeps its verb."""
+    ends = f"{'words ' * words}that ran on time without a word is done, not moved: {COMMAND}"
+    assert any(COMMAND in line for line in shown(say, ends).splitlines())
+    within = f"{'words ' * words}and commcast resume pay7 goes on with it, whatever stopped it before."
+    assert "commcast\n" not in shown(say, within)
+
+
+@pytest.mark.parametrize("columns", [120, 80, 60, 40])
+def test_a_table_fits_a_terminal_and_reads_no_markup(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    """What others wrote is shown as it is, without their control characters."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    found = shown(lambda: print(table(["AUDIENCE", "WORDS", "SEND"], ROWS)))
+    assert max(map(len, found.splitlines())) < columns
+    assert "\x1b" not in found
+    assert "\\u001b[31m[red]a[/re" in found and ":smile:" in found
+    assert found.startswith("AUDIENCE   WORDS")
+    assert "12,000\n" in found and "customers  " in found
+
+
+def test_a_table_is_never_cut_to_pieces(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no folding makes it fit, it stays as it is; in a pipe it always does."""
+    whole = shown(lambda: print(table(["AUDIENCE", "WORDS", "SEND"], ROWS)), stream=io.StringIO())
+    assert len(whole.splitlines()) == 3
+    monkeypatch.setenv("COLUMNS", "22")
+    assert shown(lambda: print(table(["AUDIENCE", "WORDS", "SEND"], ROWS))) == whole
+
+
+@pytest.mark.parametrize(
+    ("stream", "environment", "painted"),
+    [
+        (Terminal, {}, "\x1b[31mlate\\u001b[0m\x1b[0m\n"),
+        (Terminal, {"NO_COLOR": "1"}, "late\\u001b[0m\n"),
+        (Terminal, {"TERM": "dumb"}, "late\\u001b[0m\n"),
+        (io.StringIO, {"FORCE_COLOR": "1"}, "late\\u001b[0m\n"),
+    ],
+    ids=["terminal", "NO_COLOR", "dumb", "pipe"],
+)
+def test_styles_are_shown_only_where_they_are_wanted(
+    shown: Shown,
+    monkeypatch: pytest.MonkeyPatch,
+    stream: type[io.StringIO],
+    environment: Mapping[str, str],
+    painted: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert shown(show, "late\x1b[0m", RED, stream=stream()) == painted
+
+
+# --- progress: a long freeze or delivery is never mute, a short one says nothing of itself
+
+
+class Clock:
+    """A clock in the test's hand. As the event that ends a bar, it lets as long pass as is waited."""
+
+    def __init__(self, waits: int = 0) -> None:
+        self.now, self.waits = 100.0, waits
+
+    def __call__(self) -> float:
+        return self.now
+
+    def wait(self, seconds: float) -> bool:
+        self.now += seconds
+        self.waits -= 1
+        return self.waits < 0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Bars show only what a test asks for."""
+    monkeypatch.setattr(ProgressBar, "_heard", lambda self: None)
+    return Clock()
+
+
+def half_way(bar: ProgressBar, clock: Clock) -> None:
+    bar.begins("pay7 email", 200_000)
+    bar.begins("pay7 sms", 1_800)
+    for _ in range(100):
+        clock.now += 0.1
+        bar.settled("pay7 email", {"accepted": 1_198, "rejected": 1, "unknown": 1})
+        bar.settled("pay7 sms", {"accepted": 2, "not_taken": 1})
+
+
+def drawn(bar: ProgressBar, columns: int = 79) -> list[str]:
+    """Return what a terminal without colour shows."""
+    console = Console(file=io.StringIO(), width=columns, color_system=None)
+    with console.capture() as captured:
+        console.print(bar.picture(columns))
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def test_each_broadcast_has_its_bar_and_below_it_what_went_wrong(clock: Clock) -> None:
+    bar = ProgressBar(clock)
+    half_way(bar, clock)
+    bar.begins("~pay7 email", 2)  # the ledger's name of what goes to the incident's own people
+    first, second, third, *below = drawn(bar, 110)
+    assert re.fullmatch(r"pay7 email +━{18} +120,000 of 200,000  12,000/s  7s left", first)
+    assert re.fullmatch(r"pay7 sms +━{3} +200 of 1,800  20/s  80s left", second)
+    assert re.fullmatch(r"pay7's own people, email +0 of 2", third)
+    assert below == ["pay7 email: 100 rejected, 100 unknown", "pay7 sms: 100 not taken"]
+
+
+@pytest.mark.parametrize("columns", [19, 30, 39, 50, 59, 79, 119, 199])
+def test_a_line_fits_whatever_the_width(clock: Clock, columns: int) -> None:
+    """In a narrow window the bar goes first, then the time left, then the rate."""
+    bar = ProgressBar(clock)
+    half_way(bar, clock)
+    lines = drawn(bar, columns)
+    assert len(lines) == 4
+    assert max(map(len, lines)) <= columns
+    assert ("━" in lines[0]) is (columns >= 59)
+    assert ("7s left" in lines[0]) is (columns >= 50)
+    assert ("12,000/s" in lines[0]) is (columns >= 50)
+    assert ("120,000 of 200,000" in lines[0]) is (columns >= 30)
+
+
+def test_a_freeze_is_counted_and_makes_room_for_what_it_froze(clock: Clock) -> None:
+    bar = ProgressBar(clock)
+    for rows in range(1000, 11_000, 1000):
+        clock.now += 0.5
+        bar.freezing(rows)
+    assert bar.lines() == ["Rendering and freezing: 10,000 done, 2,000/s"]
+    bar.freezing(500)  # of the next list
+    assert bar.lines() == ["Rendering and freezing: 500 done"]
+    bar.begins("pay7 email", 10_000)
+    assert bar.lines() == ["pay7 email: 0 of 10,000"]
+    bar.asked("sendgrid", 12)
+    assert bar.lines() == ["Asking sendgrid: 12 done"]
+
+
+def test_what_is_over_makes_room_for_the_next_incident(clock: Clock) -> None:
+    bar = ProgressBar(clock)
+    bar.begins("pay7 email", 5)
+    bar.begins("pay7 sms", 5)
+    bar.settled("pay7 email", {"accepted": 5})
+    bar.begins("db2 email", 10)
+    assert bar.lines() == ["pay7 sms: 0 of 5", "db2 email: 0 of 10"]
+
+
+def test_who_takes_over_goes_on_with_the_count(clock: Clock) -> None:
+    bar = ProgressBar(clock)
+    bar.begins("pay7 email", 100)
+    bar.settled("pay7 email", {"accepted": 40, "not_taken": 10})
+    bar.begins("pay7 email", 60)
+    assert bar.lines() == ["pay7 email: 40 of 100, 10 not taken"]
+
+
+def test_a_pause_is_told_without_a_rate_or_a_time_left(clock: Clock) -> None:
+    """Nothing happens while a provider's pause lasts: it is told all the same."""
+    bar = ProgressBar(clock)
+    half_way(bar, clock)
+    clock.now += 40
+    assert "120,000 of 200,000  no answer for 40s" in drawn(bar)[0]
+    assert "left" not in "".join(drawn(bar))
+
+
+def test_after_a_pause_the_rate_is_that_of_now() -> None:
+    meter = Meter("pay7 email", 0.0, 100_000)
+    for second in range(1, 11):
+        meter.settle({"accepted": 100}, second)
+    assert meter.rate(10.0) == 100
+    meter.settle({"accepted": 50}, 600.0)
+    meter.settle({"accepted": 50}, 601.0)
+    assert meter.rate(601.0) == 100
+    assert meter.rate(601.0 + QUIET + 0.1) is None
+
+
+def test_a_slow_limit_is_no_standstill() -> None:
+    """One text every ten seconds is a rate, and not a pause."""
+    meter = Meter("pay7 sms", 0.0, 100)
+    for turn in range(1, 10):
+        meter.settle({"accepted": 1}, turn * 10.0)
+    assert meter.rate(98.0) == pytest.approx(0.1, rel=0.3)
+    assert "0.1/s" in meter.facts(98.0)
+    assert "no answer for 60s" in meter.facts(150.0)
+
+
+def test_what_was_not_taken_is_told_while_it_is_so() -> None:
+    meter = Meter("pay7 sms", 0.0, 100)
+    meter.settle({"not_taken": 7}, 1.0)
+    assert (meter.done, [*meter.troubles(2.0)]) == (0, ["7 not taken"])
+    assert meter.troubles(2.0 + SPAN) == {}
+
+
+def test_a_log_gets_the_numbers_every_five_seconds(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """But not that nothing moves: that is said once a minute."""
+    bar = ProgressBar(clock)
+    half_way(bar, clock)
+    clock.waits, bar._ended = 14, clock  # type: ignore[assignment]
+    bar._log()
+    assert capsys.readouterr().err.splitlines() == [
+        "pay7 email: 120,000 of 200,000, 8,000/s, 10s left, 100 rejected, 100 unknown",
+        "pay7 sms: 200 of 1,800, 13/s, 2m left, 100 not taken",
+        "pay7 email: 120,000 of 200,000, no answer for 65s, 100 rejected, 100 unknown",
+        "pay7 sms: 200 of 1,800, no answer for 65s",
+    ]
+
+
+@pytest.mark.parametrize("command", [["send", "pay7", "--yes"], ["tick"], ["resume", "pay7"]], ids=" ".join)
+def test_every_command_that_sends_tells_its_progress(
+    bench: Bench, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: Counter[str] = Counter()
+
+    def settled(self: ProgressBar, broadcast: str, outcomes: Mapping[str, int]) -> None:
+        heard[broadcast] += sum(outcomes.values())
+
+    monkeypatch.setattr(ProgressBar, "settled", settled)
+    monkeypatch.setattr(ProgressBar, "freezing", lambda self, rows: heard.update({"rows": rows}))
+    if command[0] != "send":
+        bench.release()
+    assert " of " not in run(*command, folder=bench.folder).stderr  # what is done at once says nothing
+    assert heard["pay7 email"] == 3 and heard["pay7 sms"] == 2 and heard["rows"] >= 3
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_terminal_that_goes_away_ends_no_send(monkeypatch: pytest.MonkeyPatch, is_terminal: bool) -> None:
+    keyboard, terminal = pty.openpty()
+    with os.fdopen(terminal, "w") as gone:
+        os.close(keyboard)  # from now on writing fails with EIO
+        monkeypatch.setattr(sys, "stderr", gone)
+        monkeypatch.setattr("commcast.cli.progress.can_draw", lambda stream: is_terminal)
+        monkeypatch.setattr("commcast.cli.progress._IN_LOG", 0.0)
+        with ProgressBar() as bar:
+            bar.begins("pay7 email", 10)
+            assert bar._thread is not None
+            bar._thread.join(5 if is_terminal else 0.2)
+            bar.settled("pay7 email", {"accepted": 1})
+        assert not bar._thread.is_alive()
+        silence(gone)  # so that it can be closed
+
+
+@pytest.mark.parametrize("columns", ["80", "50"])
+def test_a_person_sees_a_bar_and_then_only_the_result(bench: Bench, columns: str) -> None:
+    write_desk(bench.folder, customers=numbered(3000))
+    seen = at_terminal(bench.folder, ["send", "pay7", "--yes"], COLUMNS=columns, NO_COLOR="1")
+    assert seen.exit_code == 0
+    assert re.search(r"pay7 email  (━+╸? *)?[\d,]+ of 3,001", seen.screen)
+    assert not PAINT.search(seen.screen)
+    left = screen(seen.screen.replace("\n", "\r\n"), int(columns))
+    assert not [line for line in left if " of 3,0" in line or "freezing" in line]
+    assert any("6,001 handed over" in line for line in left)
+
+
+def test_ctrl_c_takes_the_bar_away_and_gives_the_cursor_back(bench: Bench) -> None:
+    write_desk(bench.folder, customers=numbered(6000))
+    seen = at_terminal(bench.folder, ["send", "pay7", "--yes"], [(" of 6,00", CTRL_C)])
+    assert seen.exit_code == 130, seen.screen
+    assert seen.screen.rfind("\x1b[?25h") > seen.screen.rfind("\x1b[?25l") >= 0
+    left = " ".join(screen(seen.screen.replace("\n", "\r\n")))
+    assert "Nothing more is sent." in left and "Interrupted: " in left
+    assert "━" not in left
+
+
+# --- keys are pressed at a real terminal, and what is released is looked up afterwards
+
+QUESTION = "Send 7 messages: 6 emails, 1 SMS? [y/N]"
+
+
+@pytest.mark.parametrize(("keys", "code"), [(b"n\n", 5), (b"\n", 5), (CTRL_D, 5), (CTRL_C, 130)])
+def test_no_ctrl_d_and_ctrl_c_release_nothing(desk: Path, keys: bytes, code: int) -> None:
+    declare(desk)
+    seen = at_terminal(desk, ["send"], [(QUESTION, keys)])
+    assert seen.exit_code == code, seen.screen
+    assert "commcast send card1" in seen.screen
+    assert "Traceback" not in seen.screen
+    assert max(len(line) for line in seen.screen.split("\n")) <= 80
+    assert run_at_terminal(desk, "tick").exit_code == 0
+    assert outbox(desk) == []
+
+
+def test_y_sends(desk: Path) -> None:
+    declare(desk)
+    seen = at_terminal(desk, ["send"], [(QUESTION, b"y\n")])
+    assert seen.exit_code == 0, seen.screen
+    assert "card1: update 1 released, 7 handed over." in seen.screen
+    assert len(outbox(desk)) == 7
+
+
+@pytest.mark.parametrize(
+    "dialogue",
+    [
+        [("Severity", b"1\n"), ("Issue", CTRL_C)],
+        [("Severity", b"1\n"), ("Issue", b"caf\xe9\n"), ("bytes that are no text", CTRL_C)],
+    ],
+    ids=["asked for what is missing", "bytes that are no text are refused"],
+)
+def test_ctrl_c_at_a_question_of_declare_leaves_no_trace(
+    desk: Path, dialogue: list[tuple[str, bytes]]
+) -> None:
+    seen = at_terminal(desk, ["declare", "Cards fail"], dialogue)
+    assert seen.exit_code == 130, seen.screen
+    assert "Traceback" not in seen.screen
+    assert not list((desk / "incidents").glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("status",), "No tick has run yet"),
+        (("update", "card1", "--status", "broken"), "--status: 'broken' is not known"),
+        (("update", "card1", "--issue", "More cards fail.", "--dry-run"), "Dry run: nothing was written"),
+        (("update", "card1", "--issue", "More cards fail.", "--yes"), "no tick has run yet"),
+        (("lint",), "audience support has nobody who can be told"),
+        (("recipients", "check", "no-such-audience-at-all-whatever-it-may-be"), "audiences are: "),
+        (("doctor",), f"{'D' * 60} is not set: the email of dana"),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, tuple) else "",
+)
+def test_sentences_fit_80_columns(desk: Path, arguments: tuple[str, ...], said: str) -> None:
+    (desk / "audiences" / "support.csv").write_text("email,name\n")
+    settings = desk / "commcast.toml"
+    settings.write_text(settings.read_text() + f"[people.dana]\nname = 'Dana'\nemail = 'env:{'D' * 60}'\n")
+    declare(desk, "--audience", "customers", "--yes")
+    seen = screen(at_terminal(desk, arguments).screen.replace("\n", "\r\n"), columns=200)
+    assert max(map(len, seen)) <= 80
+    assert said in " ".join(" ".join(seen).split())
+    if arguments == ("doctor",):  # one line for a program
+        assert f"warn  secret: {said}" in run_at_terminal(desk, "doctor").stdout.splitlines()
+
+
+# --- the table of commands: --help lists from it, and it says what each command says of itself
+
+
+@pytest.mark.parametrize("entry", TABLE, ids=[entry.name for entry in TABLE])
+def test_the_table_says_of_a_command_what_its_own_help_says(entry: CommandEntry) -> None:
+    assert Commands()[entry.name].get_short_help_str(200) == entry.help
+
+
+def test_help_lists_every_command_in_the_order_of_the_table() -> None:
+    names = [entry.name for entry in TABLE]
+    lines = run("--help").stdout.splitlines()
+    listed = [line.split()[0] for line in lines if line[:2] == "  " and line[2:3].islower()]
+    assert [name for name in listed if name in Commands()] == names
+    assert list(typer.main.get_command(app).commands) == names  # type: ignore[attr-defined]
+
+
+def test_a_slip_in_a_command_is_told_what_was_meant(bench: Bench) -> None:
+    assert "Did you mean 'status'" in run("statsu", expect=2).output
+    said = run("declare", "Card", "payments", "fail\x1b", "--severity", "1", expect=2).output
+    assert "Put the words in quotes: commcast declare 'Card payments fail\\u001b'" in said
+    said = run("log", "--channel", "fax", folder=bench.folder, expect=2).output
+    assert "Invalid value for '--channel': 'fax' is not one of 'email', 'sms'" in said
+
+
+@pytest.mark.parametrize(
+    ("verb", "option"),
+    [
+        ("update", '--nothing-new "…" (or --issue "…")'),
+        ("resolve", '--fixed "…"'),
+        ("retract", '--because "…"'),
+        ("reopen", '--issue "…"'),
+    ],
+)
+def test_words_in_the_place_of_an_id_are_told_where_they_go(verb: str, option: str, bench: Bench) -> None:
+    remedy = f"Words go behind an option: commcast {verb} {option}"
+    for words in (["Still broken"], ["Still", "broken"]):
+        assert remedy in run(verb, *words, folder=bench.folder, expect=2).output
+    assert remedy not in run(verb, "pay8", folder=bench.folder, expect=2).output

@@ -1,0 +1,1022 @@
+"""preview, status, log, report, templates: what is shown is true, fits, and touches nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from commcast.cli import status as watching
+from commcast.cli.status import Watch, picture
+from commcast.config.load import load_config
+from commcast.config.settings import Config
+from commcast.incidents import load
+from commcast.ledger import tables as schema
+from commcast.ledger.history import tallies
+from commcast.ledger.oncall import offer, take
+from commcast.ledger.releases import released_incidents
+from commcast.ledger.store import ledger_path, open_ledger
+from commcast.ledger.tables import stamp
+from commcast.model.incident import Incident
+from commcast.model.message import Blame, OutcomeKind
+from tests.support.desk import Bench, numbered, update_text, write_desk, write_incident, write_list
+from tests.support.providers import FakeAdapter, saying
+from tests.support.scenario import FIRST, ReportedNight, night_of_pay7
+from tests.support.terminal import (
+    CTRL_C,
+    at_terminal,
+    bench_now,
+    declare,
+    every_byte,
+    everything_in,
+    just_now,
+    outbox,
+    run,
+    run_at_terminal,
+    screen,
+)
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return bench_now(tmp_path)
+
+
+def say_more(bench: Bench, **keys: str) -> None:
+    path = bench.folder / "incidents" / "pay7.yaml"
+    path.write_text(path.read_text() + update_text(bench.now, **keys))
+
+
+# --- what only shows is watched from inside: no packet, nothing opened for writing, no byte changed
+
+WATCH = """
+import json, os, sys
+folder, command = sys.argv[1], sys.argv[2:]
+seen = []
+CHANGES = {"os." + name for name in "rename remove mkdir rmdir chmod truncate link symlink".split()}
+def inside(path):
+    return isinstance(path, (str, bytes)) and folder in os.fsdecode(path)
+def watch(event, args):
+    if event.startswith("socket.") and event in {"socket.connect", "socket.sendto", "socket.getaddrinfo"}:
+        seen.append([event, str(args[1:])])
+    elif event == "open" and inside(args[0]) and (args[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        seen.append([event, str(args[0])])
+    elif (event == "sqlite3.connect" or event in CHANGES) and inside(args[0]):
+        seen.append([event, str(args[0])])
+sys.addaudithook(watch)
+from commcast.cli import app
+code = 0
+try:
+    app([*command, "-C", folder])
+except SystemExit as end:
+    code = end.code
+sys.stderr.write("SEEN " + json.dumps([int(code or 0), seen]))
+"""
+LEAVE_A_LOG = """
+import os, sys
+from pathlib import Path
+from commcast.ledger.releases import stop_incident
+from tests.support.desk import Bench
+bench = Bench(Path(sys.argv[1]))
+with bench.ledger.write() as connection:
+    stop_incident(connection, 'other', 'dana', bench.now)
+os._exit(0)
+"""
+NEW = ("--severity", "1", "--issue", "a", "--resolution", "b", "--timeframe", "unknown")
+
+
+@pytest.fixture(scope="module", params=["closed", "write-ahead log"])
+def untouched(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A desk at a mail server that would be spoken to, one update told and one a draft."""
+    folder = write_desk(tmp_path_factory.mktemp("desk"))
+    bench = Bench(folder, now=just_now())
+    write_incident(folder, at=bench.now)
+    bench.send()
+    config = folder / "commcast.toml"
+    config.write_text(config.read_text().replace('provider = "outbox"', 'provider = "smtp"'))
+    say_more(bench, status="identified")
+    bench.ledger.close()
+    if request.param != "closed":  # the ledger is changed in a process that is killed
+        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+        subprocess.run([sys.executable, "-c", LEAVE_A_LOG, str(folder)], check=True, env=environment)
+        assert (folder / ".commcast/ledger.db-wal").stat().st_size > 0
+    return folder
+
+
+def watched(desk: Path, *command: str) -> tuple[int, list[list[str]]]:
+    """Run a command; return its exit code, and what it did to the folder and the network."""
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH, str(desk), *command],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    code, seen = json.loads(done.stderr.rpartition("SEEN ")[2])
+    return code, seen
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("preview", "pay7"),
+        ("preview", "pay7", "--html"),
+        ("preview", "pay7", "--json", "--audience", "customers"),
+        ("send", "pay7", "--dry-run"),
+        ("declare", "Another", *NEW, "--dry-run"),
+        ("update", "pay7", "--issue", "c", "--dry-run"),
+        ("resolve", "pay7", "--fixed", "d", "--dry-run"),
+        ("tick", "--dry-run"),
+        ("status",),
+        ("log", "pay7"),
+        ("report", "pay7"),
+        ("lint",),
+        ("templates",),
+        ("recipients", "check"),
+    ],
+    ids=" ".join,
+)
+def test_what_only_shows_touches_nothing(untouched: Path, command: tuple[str, ...]) -> None:
+    before = everything_in(untouched)
+    assert watched(untouched, *command) == (0, [])
+    assert everything_in(untouched) == before
+
+
+def test_the_watch_sees_what_a_send_does(bench: Bench) -> None:
+    config = bench.folder / "commcast.toml"
+    config.write_text(config.read_text().replace('provider = "outbox"', 'provider = "smtp"'))
+    code, seen = watched(bench.folder, "send", "pay7", "--yes")
+    assert code == 75
+    assert {"socket.connect", "sqlite3.connect"} <= {event for event, _ in seen}
+
+
+# --- preview and test: the very messages
+
+
+def draft(desk: Path) -> None:
+    assert declare(desk).exit_code == 5  # no terminal: the draft is kept
+
+
+def preview(desk: Path, *arguments: str, code: int = 0) -> Any:
+    done = run_at_terminal(desk, "preview", "card1", *arguments)
+    assert done.exit_code == code, done.output
+    return done
+
+
+def handed_over(path: Path) -> tuple[str, str, str]:
+    """Return subject, text and HTML of a message in the outbox."""
+    raw = path.read_bytes()
+    if path.suffix == ".txt":
+        return "", raw.decode().partition("\n\n")[2].removesuffix("\n"), ""
+    mail = message_from_bytes(raw, policy=policy.default)
+    text, html = (mail.get_body((kind,)) for kind in ("plain", "html"))
+    assert text is not None and html is not None
+    contents = [part.get_content().replace("\r\n", "\n") for part in (text, html)]
+    return str(mail["Subject"]), contents[0], contents[1]
+
+
+def test_preview_shows_what_send_hands_over(desk: Path) -> None:
+    """Subject, text and HTML of every audience's mail, and the text message, are those of the outbox."""
+    draft(desk)
+    path = desk / "incidents" / "card1.yaml"
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    path.write_text(path.read_text().replace("  - issue", f"  - at: {now}\n    issue"))
+    shown = json.loads(preview(desk, "--json").stdout)
+    assert run_at_terminal(desk, "send", "card1", "--yes").exit_code == 0
+    sent = {handed_over(desk / "outbox" / name) for name in outbox(desk)}
+    messages = [part["message"] for notice in shown["notices"] for part in notice["audiences"]]
+    assert len(messages) == 6
+    for message in messages:
+        assert (message.get("subject", ""), message["text"], message.get("html", "")) in sent
+    assert "Update 1 by email: already sent\n" in preview(desk).stdout
+
+
+def test_preview_masks_addresses_knows_another_time_and_one_audience(desk: Path) -> None:
+    draft(desk)
+    done = preview(desk, "--now", "2031-01-02T10:05Z")
+    assert "a…@customer.example" in done.stdout
+    assert "alex@customer.example" not in done.output and "+4915550100001" not in done.output
+    assert "10:25 UTC" in done.stdout
+    preview(desk, "--now", "10:05", code=2)
+    one = preview(desk, "--audience", "customers").stdout
+    assert "--- customers, by email" in one and "--- customers, by SMS" in one
+    assert "--- support" not in one
+    assert "those that do: customers" in preview(desk, "--audience", "custmers", code=2).stderr
+    (desk / ".commcast" / "ledger.db").unlink()  # as in a reviewer's clone
+    assert "there is no ledger here" in preview(desk).stderr
+
+
+def test_preview_tells_what_forced_a_costly_text(desk: Path) -> None:
+    """A look-alike is replaced and said; an emoji is kept, and named as what makes the text costly."""
+    declare(desk, "--issue", "Card payments “fail” \N{PARTY POPPER}")
+    sms = json.loads(preview(desk, "--json").stdout)["notices"][1]["audiences"][0]["message"]
+    assert (sms["encoding"], sms["forced_by"]) == ("UCS-2", "\N{PARTY POPPER}")
+    assert ["“", '"'] in sms["replaced"]
+    shown = preview(desk).stdout
+    assert "UCS-2 because of" in shown and "Look-alikes replaced" in shown
+
+
+def test_preview_of_what_quiet_hours_hold_says_so(desk: Path) -> None:
+    """It was not sent, and status counts it as held."""
+    path = desk / "commcast.toml"
+    now = datetime.now(UTC).astimezone(load_config(desk).zone)
+    quiet = f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=2):%H:%M}"
+    night = path.read_text().replace('quiet = "21:00-08:00"', f'quiet = "{quiet}"')
+    path.write_text(night.replace("wake_for = [1, 2]", "wake_for = []"))
+    declare(desk, "--yes")
+    shown = preview(desk).stdout
+    assert "Update 1 by email: already sent\n" in shown
+    assert "Update 1 by SMS: quiet hours hold back 1 of 1 until they end\n" in shown
+
+
+def test_preview_says_to_whom_a_holding_statement_goes_and_when(desk: Path) -> None:
+    """A line without its notice would read as if nothing at all went by mail."""
+    declare(desk, "--yes")
+    shown = " ".join(preview(desk).stdout.split())
+    assert "Holding statement by email to executives, internal: silence is left to the nudge" in shown
+    assert "Holding statement by email to support, partners, customers: goes out by itself from" in shown
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ('email = "env:DANA_MAIL"', "DANA_MAIL is not set: the email of dana; set it where commcast runs"),
+        ("", "write email or phone in [people.dana] of commcast.toml"),
+    ],
+    ids=["secret not set", "no address"],
+)
+def test_preview_says_what_keeps_the_owner_from_being_nudged(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, address: str, why: str
+) -> None:
+    """Not that [people] and an owner are missing, where both are there."""
+    monkeypatch.delenv("DANA_MAIL", raising=False)
+    config = desk / "commcast.toml"
+    config.write_text(config.read_text() + f'\n[people.dana]\nname = "Dana Reyes"\n{address}\n')
+    assert "write [people]" not in " ".join(declare(desk, "--owner", "dana", "--dry-run").output.split())
+    declare(desk, "--owner", "dana")
+    said = f"Nobody can be nudged: dana has no address that can be used ({why})."
+    assert said in " ".join(preview(desk).output.split())
+
+
+def test_samples_are_mails_of_their_owner_alone_and_follow_no_link(desk: Path, tmp_path: Path) -> None:
+    draft(desk)
+    precious, folder = tmp_path / "precious", tmp_path / "samples"
+    precious.write_text("precious")
+    folder.mkdir()
+    sample = folder / "card1-customers.eml"
+    sample.symlink_to(precious)
+    before = os.umask(0)
+    try:
+        preview(desk, "--eml", str(folder))
+    finally:
+        os.umask(before)
+    assert precious.read_text() == "precious"
+    assert {(path.is_symlink(), path.stat().st_mode & 0o777) for path in folder.iterdir()} == {(False, 0o600)}
+    assert not message_from_bytes(sample.read_bytes(), policy=policy.default).defects
+    for below in ("", "deeper"):
+        assert "--eml: " in preview(desk, "--eml", str(precious / below), code=2).stderr
+
+
+def test_test_sends_every_audience_to_oneself_and_changes_nothing_of_what_is_owed(desk: Path) -> None:
+    draft(desk)
+    before = everything_in(desk)
+    to = ("--to", "alex@customer.example", "--to", "+4915550100009")  # the first is a reader, too
+    done = run_at_terminal(desk, "test", "card1", *to)
+    assert done.exit_code == 0, done.output
+    assert "SMS: into files in outbox/" in done.stderr
+    tests = outbox(desk)
+    assert len(tests) == 6
+    for name in tests:
+        raw = (desk / "outbox" / name).read_bytes()
+        assert re.search(
+            rb"(?m)^(Subject: )?\[TEST for (customers|support|executives|internal|partners)\]", raw
+        )
+        assert name in done.stdout
+        assert b"alex@customer.example" in raw or b"+4915550100009" in raw
+    after = {name: state for name, state in everything_in(desk).items() if not name.startswith("outbox")}
+    assert after == before
+    run_at_terminal(desk, "tick")
+    assert len(outbox(desk)) == 6
+    assert run_at_terminal(desk, "send", "card1", "--yes").exit_code == 0
+    assert len(outbox(desk)) == 6 + 7
+    ledger = open_ledger(ledger_path(desk), load_config(desk).desk)
+    with ledger.read() as connection:
+        assert sum(tally.count for tally in tallies(connection)) == 7
+        assert released_incidents(connection) == {"card1"}
+    ledger.close()
+
+
+def test_a_test_of_an_end_finds_its_readers_though_nobody_was_told(desk: Path) -> None:
+    declare(desk)
+    run_at_terminal(desk, "resolve", "card1", "--fixed", "It works again.")
+    done = run_at_terminal(desk, "test", "card1", "--to", "me@own.example")
+    assert done.exit_code == 0, done.output
+    assert len(outbox(desk)) == 5
+
+
+@pytest.mark.parametrize(
+    ("to", "said"), [([], "--to is missing"), (["--to", "me@"], "--to: "), (["--to", "12"], "--to: ")]
+)
+def test_a_test_without_a_usable_address_sends_nothing(desk: Path, to: list[str], said: str) -> None:
+    draft(desk)
+    done = run_at_terminal(desk, "test", "card1", *to)
+    assert (done.exit_code, outbox(desk)) == (2, [])
+    assert said in done.stderr
+
+
+# --- templates and schema
+
+
+def test_templates_says_which_file_wins_and_why_a_mail_is_text_only(tmp_path: Path) -> None:
+    folder = write_desk(tmp_path)
+    document = json.loads(run("templates", "--json", folder=folder).stdout)
+    assert {row["audience"] for row in document["templates"]} == {"support", "customers"}
+    assert all("resolved" in row["statuses"] for row in document["templates"])
+    own = folder / "templates" / "customers"
+    own.mkdir(parents=True)
+    (own / "resolved.email.txt.j2").write_text("{% block subject %}Over{% endblock %}It is over.")
+    lines = run("templates", "--audience", "customers", folder=folder).stdout.splitlines()
+    assert any("yours    customers/resolved.email.txt.j2 (text only)" in line for line in lines)
+    assert any("all others" in line and "shipped  customers/email.txt.j2, .html" in line for line in lines)
+    assert max(map(len, lines)) <= 80
+    assert not any("support" in line for line in lines)
+    run("templates", "--audience", "nobody", folder=folder, expect=2)
+
+
+def test_schema_is_json_schema() -> None:
+    for kind in ("incident", "config", "preset"):
+        assert json.loads(run("schema", kind).stdout)["properties"]
+    run("schema", "poem", expect=2)
+
+
+# --- status: what was told, what is promised, what somebody has to do
+
+
+def status_at(bench: Bench, *arguments: str, expect: int = 0, **later: float) -> list[str]:
+    """Return what status prints so much later."""
+    now = (bench.now + timedelta(**later)).isoformat()
+    result = run("status", *arguments, "--now", now, folder=bench.folder, expect=expect)
+    return [line.rstrip() for line in result.stdout.splitlines()]
+
+
+def document_at(bench: Bench, *arguments: str, expect: int = 0, **later: float) -> Any:
+    return json.loads("\n".join(status_at(bench, *arguments, "--json", expect=expect, **later)))
+
+
+def first_words(lines: list[str]) -> list[str]:
+    return [line.split()[0] for line in lines]
+
+
+def test_status_says_what_somebody_has_to_do(bench: Bench) -> None:
+    assert "  1 draft waits for a yes: commcast send pay7" in status_at(bench)
+    bench.send()
+    run("stop", "pay7", "--by", "dana", folder=bench.folder)
+    (bench.folder / "incidents" / "half.yaml").write_text("title: [\n")
+    lines = status_at(bench)
+    assert "  stopped by dana: commcast resume pay7" in lines
+    assert any("broken: incidents/half.yaml:" in line for line in lines)
+    assert any(line.startswith("pay7") for line in lines)
+    run("status", "nothing1", folder=bench.folder, expect=2)
+
+
+def test_only_what_readers_got_is_a_promise(bench: Bench) -> None:
+    """A release that reached nobody promises nothing, and leaves the promise before it standing."""
+    bench.release()
+    assert "none due" in "".join(status_at(bench))
+    bench.send()
+    assert re.search(r"\d\d:\d\d, in \d+m", "".join(status_at(bench)))
+    bench.later(minutes=25)
+    say_more(bench, nothing_new="Still at it.")
+    bench.release()
+    assert "LATE by" in "".join(status_at(bench, minutes=1))
+    bench.send()
+    assert "LATE" not in "".join(status_at(bench))
+
+
+def test_what_is_open_comes_first_and_planned_work_has_no_first_word_that_is_late(bench: Bench) -> None:
+    write_incident(bench.folder, "aaa", at=bench.now - timedelta(minutes=4))
+    with (bench.folder / "incidents" / "aaa.yaml").open("a") as file:
+        file.write(update_text(bench.now - timedelta(minutes=3), status="resolved", fixed="Rolled back."))
+    bench.send("aaa")
+    bench.send()
+    window = ("--window", "2031-02-03 02:00/04:00", "--issue", "a", "--resolution", "b")
+    run("schedule", "Database moves", *window, folder=bench.folder, expect=5)
+    lines = status_at(bench)
+    order = ["pay7", "database1", "aaa"]
+    assert [word for word in first_words(lines) if word in order] == order
+    assert [each["id"] for each in document_at(bench)["incidents"]] == order
+    assert not any("first word" in line for line in lines)
+
+
+def test_a_first_word_that_reaches_nobody_is_overdue(tmp_path: Path) -> None:
+    write_desk(tmp_path, customers=numbered(3), support=[])
+    write_incident(tmp_path)
+    bench = Bench(tmp_path)
+    busy = FakeAdapter(answer=saying(OutcomeKind.NOT_TAKEN, Blame.PROVIDER, retry_after=9000.0))
+    bench.adapter = lambda channel: busy
+    bench.send()
+    status_at(bench, "--overdue")
+    now = (bench.now + timedelta(minutes=11)).isoformat()
+    late = run("status", "--overdue", "--now", now, folder=tmp_path, expect=4)
+    assert "never" in late.stdout and "LATE by 1m" in late.stdout
+    assert "commcast send pay7" in late.stderr
+
+
+# --- status as the desk: every audience with its promise, who is on duty, who was nudged
+
+FOUR = """\
+[people.sam]
+name = "Sam Okafor"
+[audiences.executives]
+recipients = "audiences/executives.csv"
+rank = 3
+severities = [1]
+[audiences.partners]
+recipients = "audiences/partners.csv"
+rank = 5
+[cadence.1]
+every = "20m"
+executives = "30m"
+"""
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> Iterator[Bench]:
+    """A desk of four audiences; executives are promised word every 30 minutes, the others every 20."""
+    write_desk(tmp_path, extra=FOUR)
+    for name in ("executives", "partners"):
+        write_list(tmp_path, name, "email,name", [f"a@{name}.example,A"])
+    write_incident(tmp_path)
+    made = Bench(tmp_path)
+    made.later(minutes=1)
+    yield made
+    made.ledger.close()
+
+
+def test_each_audience_has_what_it_was_told_and_its_own_promise(four: Bench) -> None:
+    four.send()
+    assert status_at(four, minutes=21)[3:7] == [
+        "  support     update 1 10:06 by email       LATE by 2m",
+        "  executives  update 1 10:06 by email       10:35, in 8m",
+        "  partners    update 1 10:06 by email       LATE by 2m",
+        "  customers   update 1 10:06 by email, SMS  LATE by 2m",
+    ]
+    found = document_at(four, minutes=21)
+    assert (found["commcast"], found["version"]) == ("status", 1)
+    (incident,) = found["incidents"]
+    assert incident["deliveries"]["accepted"] == 7
+    audiences = {each["audience"]: each for each in incident["audiences"]}
+    assert list(audiences) == ["support", "executives", "partners", "customers"]
+    assert {name: each["overdue"] for name, each in audiences.items() if not each["overdue"]} == {
+        "executives": False
+    }
+    customers = audiences["customers"]
+    assert (customers["notice"], customers["channels"]) == ("update:1", ["email", "sms"])
+    assert incident["next_update_by"] == customers["next_update_by"] == "2026-11-21T09:25:00+00:00"
+
+
+def test_the_last_word_to_who_only_gets_texts_is_their_last_text(tmp_path: Path) -> None:
+    only_texts = [",+4915112345671,Ann", ",+4915112345672,Bob"]
+    write_desk(tmp_path, customers=only_texts, extra='[silence]\ncustomers = "hold"\n')
+    write_incident(tmp_path)
+    bench = Bench(tmp_path)
+    bench.send()
+    bench.later(hours=1, minutes=58)
+    bench.tick()
+    (line,) = [each for each in status_at(bench) if each.startswith("  customers")]
+    assert line.startswith("  customers  promised text 12:03 by SMS")
+    customers = document_at(bench)["incidents"][0]["audiences"][1]
+    assert customers["notice"].startswith("holding:")
+    assert customers["last_told"] == bench.now.isoformat()
+
+
+def test_overdue_prints_only_what_is_late_and_exits_with_4(four: Bench) -> None:
+    four.send()
+    write_incident(four.folder, "dns2", at=four.now, severity=2)
+    four.send("dns2")
+    assert status_at(four, "--overdue", minutes=5) == []
+    lines = status_at(four, "--overdue", expect=4, minutes=21)
+    assert not any("dns2" in line or "executives" in line for line in lines)
+    late = [line for line in lines if "LATE" in line]
+    assert first_words(late) == ["pay7", "support", "partners", "customers"]
+    found = document_at(four, "--overdue", expect=4, minutes=21)
+    assert (found["overdue"], [each["id"] for each in found["incidents"]]) == (["pay7"], ["pay7"])
+
+
+def test_an_audience_is_late_until_each_of_its_readers_got_something_newer(four: Bench) -> None:
+    """Partners refuse the second update, and one customer waits for it."""
+    four.send()
+    four.later(minutes=10)
+    say_more(four, nothing_new="Still at it.")
+    four.release()
+    four.freeze()
+    d = schema.delivery.c
+    for state, which in (
+        ("accepted", d.audience != "partners"),
+        ("rejected", d.audience == "partners"),
+        ("pending", d.key == "ann@example.com"),
+    ):
+        with four.ledger.write() as connection:
+            connection.execute(
+                update(schema.delivery).where(which, d.notice == "update:2").values(state=state)
+            )
+    lines = status_at(four, "--overdue", expect=4, minutes=12)
+    assert first_words([line for line in lines if "LATE" in line]) == ["pay7", "partners", "customers"]
+    four.adapter = lambda channel: FakeAdapter(channel)
+    four.later(minutes=12)
+    say_more(four, status="resolved", fixed="Rolled back.")
+    four.send()
+    assert status_at(four, "--overdue", hours=2) == []
+
+
+def test_three_incidents_and_four_audiences_fit_eighty_columns(four: Bench) -> None:
+    four.send()
+    for name, severity in (("dns2", 2), ("login4", 1)):
+        write_incident(four.folder, name, at=four.now, severity=severity)
+        four.send(name)
+    with four.ledger.write() as connection:
+        offer(connection, "pay7", "sam", by="dana", now=four.now)
+    for days in (0, 40):
+        lines = status_at(four, days=days)
+        assert max(map(len, lines)) <= 80
+    assert first_words([line for line in lines if line[:1] not in {" ", "T"}])[1:] == [
+        "pay7",
+        "login4",
+        "dns2",
+    ]
+
+
+def test_who_is_on_duty_and_an_offer_that_waits_are_shown(four: Bench) -> None:
+    four.send()
+    assert "  dana has it" in status_at(four)
+    with four.ledger.write() as connection:
+        offer(connection, "pay7", "sam", by="dana", now=four.now)
+    lines = status_at(four, minutes=5)
+    assert "  dana has it" in lines
+    assert "  offered to sam 5m ago, not taken yet: commcast take pay7 --as sam" in lines
+    waiting = document_at(four)["incidents"][0]["on_duty"]
+    assert waiting["offered_to"] == "sam" and waiting["offered_at"] == four.now.isoformat()
+    with four.ledger.write() as connection:
+        take(connection, "pay7", "sam", by="sam", now=four.now)
+    assert "  sam has it" in status_at(four)
+    nobody: dict[str, None] = {"backup": None, "offered_to": None, "offered_at": None}
+    assert document_at(four)["incidents"][0]["on_duty"] == {"owner": "sam", **nobody}
+
+
+@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "broken"])
+def test_who_is_on_duty_is_known_though_the_file_is(four: Bench, is_gone: bool) -> None:
+    """A tick nudges that owner from the ledger: status asks nobody to name one."""
+    four.send()
+    path = four.folder / "incidents" / "pay7.yaml"
+    path.unlink() if is_gone else path.write_text("updates: [")
+    lines = status_at(four, minutes=1)
+    assert "  dana has it" in lines
+    assert "  its file is gone or broken; what is frozen of it still goes out" in lines
+    with four.ledger.write() as connection:
+        take(connection, "pay7", "sam", by="sam", now=four.now)
+    assert "  sam has it" in status_at(four)
+    assert document_at(four)["incidents"][0]["on_duty"]["owner"] == "sam"
+
+
+def called(bench: Bench, notice: str, state: str, detail: str = "", minute: int = 0) -> None:
+    """Leave in the ledger that the command of [tick] was called for a nudge."""
+    at = stamp(bench.now + timedelta(minutes=minute))
+    row = {"incident": "pay7", "notice": notice, "at": at, "state": state, "detail": detail}
+    with bench.ledger.write() as connection:
+        connection.execute(schema.call.insert().values(**row))
+
+
+def nudged(bench: Bench, minute: int, states: dict[str, str]) -> None:
+    """Leave a nudge in the ledger as one is told: a story of the incident's own people."""
+    at = stamp(bench.now + timedelta(minutes=minute))
+    shared = {"incident": "~pay7", "notice": f"nudge:{minute}"}
+    for channel, state in states.items():
+        sent = {"number": 1, "channel": channel, "state": "frozen", "owner": "", "created_at": at}
+        to = {"channel": channel, "key": channel, "address": channel, "audience": "people", "digest": ""}
+        with bench.ledger.write() as connection:
+            broadcast = connection.execute(
+                schema.broadcast.insert().values(**shared, **sent).returning(schema.broadcast.c.id)
+            ).scalar_one()
+            row = {
+                "broadcast": broadcast,
+                "recipient": {"name": "Dana Reyes"},
+                "state": state,
+                "changed_at": at,
+            }
+            connection.execute(schema.delivery.insert().values(**shared, **to, **row))
+
+
+def test_the_last_nudge_is_shown_under_its_incident_and_is_none_of_its_own(four: Bench) -> None:
+    four.send()
+    nudged(four, 10, {"email": "accepted"})
+    nudged(four, 15, {"email": "accepted", "sms": "rejected"})
+    called(four, "nudge:15", "accepted", minute=15)
+    lines = status_at(four, minutes=16)
+    assert "  nudged 10:21: Dana Reyes by email and SMS (rejected), by command" in lines
+    assert not any("~" in line for line in lines)
+    found = document_at(four, minutes=16)
+    assert [each["id"] for each in found["incidents"]] == ["pay7"]
+    assert found["incidents"][0]["nudged"]["command"] == "accepted"
+    assert found["incidents"][0]["deliveries"]["accepted"] == 7
+    nudged(four, 17, {"email": "pending"})
+    assert document_at(four, minutes=18)["sending"] == []  # what is sent to readers, that is
+
+
+def test_a_nudge_that_reached_nobody_says_so(four: Bench) -> None:
+    four.send()
+    called(four, "nudge:handover:sam:1", "accepted")  # that it was handed over is no nudge
+    assert not any("nudged" in line for line in status_at(four))
+    called(four, "nudge:1", "rejected", "nobody can be reached")
+    lines = status_at(four)
+    assert "  nudged 10:06: nobody can be reached" in lines
+    assert "  nobody was woken by that: commcast doctor" in lines
+
+
+def test_a_late_first_word_is_said_and_one_in_time_is_not(four: Bench) -> None:
+    within = "the cadence says within 15m"
+    path = four.folder / "incidents" / "pay7.yaml"
+    in_time, began = path.read_text(), four.now - timedelta(minutes=25)
+    assert f"  first word to anybody: 10:20, in 14m; {within}" in status_at(four)
+    path.write_text(in_time.replace("severity: 1", f"severity: 1\nstarted: {began.isoformat()}"))
+    assert f"  first word to anybody: LATE by 10m; {within}" in status_at(four)
+    four.send()
+    assert f"  the first word came 25m after the start; {within}" in status_at(four)
+    path.write_text(in_time)
+    assert not any("first word" in line for line in status_at(four))
+
+
+def test_whom_nobody_reached_and_who_waits_are_told_apart(four: Bench) -> None:
+    four.adapter = lambda channel: FakeAdapter(channel, answer=saying(OutcomeKind.REJECTED))
+    four.send()
+    assert "  partners    nobody was reached  none due" in status_at(four)
+
+
+# --- status --watch: drawn in place, read only when something changed, a line of JSON for each change
+
+
+def watch_of(bench: Bench, incident: str | None = None) -> tuple[Watch, list[float]]:
+    """Return a watch, and the seconds of its clock."""
+    seconds = [0.0]
+    return Watch(bench.folder, incident, seconds=lambda: seconds[0]), seconds
+
+
+def pictured(watch: Watch) -> str:
+    return "\n".join(text for text, _ in picture(watch.look(), watch.rates))
+
+
+def frozen(bench: Bench, count: int) -> None:
+    write_desk(bench.folder, customers=numbered(count), support=[])
+    bench.release()
+    bench.freeze()
+
+
+def settle(bench: Bench, **states: int) -> None:
+    """Leave a frozen mail of which so many have their outcome and the rest waits."""
+    d = schema.delivery.c
+    outcomes = [state for state, count in states.items() for _ in range(count)]
+    with bench.ledger.write() as connection:
+        ids = list(connection.execute(schema.delivery.select().where(d.channel == "email")).scalars())
+        for number, state in zip(ids, outcomes, strict=False):
+            connection.execute(schema.delivery.update().where(d.id == number).values(state=state))
+
+
+def ticked(bench: Bench) -> None:
+    at = datetime.now(UTC).isoformat(timespec="microseconds")
+    with bench.ledger.write() as connection:
+        connection.execute(schema.tick.insert().values(at=at, host="here"))
+
+
+def test_what_is_being_sent_is_shown_with_its_rate_between_two_looks(bench: Bench) -> None:
+    frozen(bench, 100)
+    watch, seconds = watch_of(bench)
+    settle(bench, accepted=10)
+    assert "pay7 email, update:1: 10 of 100\n" in pictured(watch)
+    settle(bench, accepted=50, rejected=4, unknown=2)
+    seconds[0] += 2
+    text = pictured(watch)
+    assert "pay7 email, update:1: 56 of 100, 23/s, 4 rejected, 2 unknown" in text
+    assert "pay7 SMS, update:1: 0 of 100, nothing since the last look" in text
+
+
+def test_nothing_is_read_if_nothing_changed_and_every_byte_stays(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.send()
+    parsed: list[str] = []
+    parse = load.parse_incident
+
+    def noted(text: str, name: str, config: Config, now: datetime) -> Incident:
+        parsed.append(name)
+        return parse(text, name, config, now)
+
+    monkeypatch.setattr(load, "parse_incident", noted)
+    watch, _ = watch_of(bench, "pay7")
+    before = every_byte(bench.folder)
+    for _ in range(3):
+        watch.look()
+    assert every_byte(bench.folder) == before
+    assert (watch.looks, len(parsed)) == (1, 1)
+    ticked(bench)
+    watch.look()
+    assert (watch.looks, len(parsed)) == (2, 1)
+    path = bench.folder / "incidents" / "pay7.yaml"
+    path.write_text(path.read_text() + "# a comment\n")
+    watch.look()
+    assert (watch.looks, len(parsed)) == (3, 2)
+
+
+def test_promises_and_the_silence_of_ticks_grow_without_reading_anything(bench: Bench) -> None:
+    bench.send()
+    ticked(bench)
+    watch, _ = watch_of(bench)
+    assert "The last tick ran" in pictured(watch)
+    watch.now = lambda: datetime.now(UTC) + timedelta(minutes=11)
+    assert "No tick has run for 1" in pictured(watch)
+    watch.now = lambda: datetime(2999, 1, 1, tzinfo=UTC)
+    assert "LATE by" in pictured(watch)
+    assert watch.looks == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "remedy"),
+    [
+        ([], "status --watch --json"),
+        (["--overdue"], "leave out"),
+        (["--now", "2026-11-21T10:05Z"], "leave out"),
+        (["--every", "soon"], "--every: 'soon' is not a length of time"),
+    ],
+    ids=["no terminal", "--overdue", "--now", "--every"],
+)
+def test_what_a_watch_cannot_mean_is_refused(bench: Bench, more: list[str], remedy: str) -> None:
+    assert remedy in run("status", "--watch", *more, folder=bench.folder, expect=2).stderr
+
+
+def steps_of(*acts: Callable[[], object]) -> Callable[..., None]:
+    """Return what takes the place of a rest: an act each time, and then Ctrl-C."""
+    left = iter(acts)
+
+    def rest(_seconds: float = 0.0) -> None:
+        act = next(left, None)
+        if act is None:
+            raise KeyboardInterrupt
+        act()
+
+    return rest
+
+
+def test_json_is_a_line_for_each_change(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    frozen(bench, 10)
+    rest = steps_of(lambda: None, lambda: settle(bench, accepted=4), lambda: None)
+    monkeypatch.setattr(time, "sleep", rest)
+    lines = run("status", "--watch", "--json", folder=bench.folder).stdout.splitlines()
+    documents = [json.loads(line) for line in lines]
+    assert [(each["commcast"], each["version"]) for each in documents] == [("status", 1)] * 2
+    assert [each["sending"][0]["done"] for each in documents] == [0, 4]
+    assert documents[0]["sending"][0]["per_second"] is None
+    assert documents[1]["sending"][0]["per_second"] > 0
+
+
+def test_a_person_sees_it_in_place_and_ends_it_with_ctrl_c(bench: Bench) -> None:
+    bench.send()
+    with (bench.folder / "incidents" / "pay7.yaml").open("a") as file:
+        file.write("# [red]no markup[/red]\n")
+    arguments = ["status", "--watch", "--every", "1s"]
+    seen = at_terminal(bench.folder, arguments, [("Ctrl-C ends", b""), ("Ctrl-C ends", CTRL_C)], COLUMNS="50")
+    assert seen.exit_code == 0
+    assert "Traceback" not in seen.screen
+    assert seen.screen.rfind("\x1b[?25h") > seen.screen.rfind("\x1b[?25l")
+    left = screen(seen.screen.replace("\n", "\r\n"), 50)
+    assert len([line for line in left if "Ctrl-C ends the watch" in line]) == 1
+    assert len([line for line in left if line.startswith("pay7")]) == 1
+    assert max(map(len, left)) < 50
+
+
+def test_a_file_half_written_is_named_and_the_watch_goes_on(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.send()
+    config = bench.folder / "commcast.toml"
+    whole, seen = config.read_text(), list[str]()
+
+    def after(text: str) -> Callable[[], None]:
+        def act() -> None:
+            seen.append(capsys.readouterr().out)
+            config.write_text(text)
+
+        return act
+
+    with pytest.raises(KeyboardInterrupt):
+        watching.draw(watch_of(bench)[0], steps_of(after("[organisation\n"), after(whole), after(whole)))
+    assert ["cannot be read now: commcast.toml" in each for each in seen] == [False, True, False]
+    assert all("pay7" in each for each in seen)
+
+
+def test_a_window_too_low_says_how_many_lines_are_missing() -> None:
+    lines = [(f"line {number} [bold]\x1b[2J", "red") for number in range(1, 31)]
+    assert "more lines" not in watching._fitted(lines[:10], 12).plain
+    shown = watching._fitted(lines, 12).plain.splitlines()
+    assert len(shown) == 10
+    assert shown[8] == "line 9 [bold]\\u001b[2J"  # no markup, and nothing that a terminal obeys
+    assert shown[9] == "… 21 more lines: a taller window or commcast status shows them"
+
+
+def test_ctrl_c_ends_the_lines_quietly(bench: Bench) -> None:
+    bench.send()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "commcast", "status", "--watch", "--json", "-C", str(bench.folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+    )
+    assert process.stdout is not None
+    assert json.loads(process.stdout.readline())["commcast"] == "status"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, "")
+
+
+# --- report: what was promised and kept, for the person who has to answer for it
+
+LATER = ("--now", "2026-11-22T09:00Z")
+TREND = ("report", "--since", "30d", "--now", "2026-12-20T12:00Z")
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The desk of a night that is over; nothing here changes it."""
+    folder = tmp_path_factory.mktemp("desk")
+    night_of_pay7(folder).close()
+    return folder
+
+
+def test_a_report_begins_with_what_matters_and_fits_a_terminal(told: Path) -> None:
+    lines = run("report", "pay7", folder=told).stdout.splitlines()
+    assert lines[0] == "Card payments fail in the EU"
+    assert "Kept 18 of 21 promises, first word after 9 min, longest silence 31 min." in lines
+    assert any("11:15" in line and "11 min late" in line for line in lines)
+    assert any("24 texts, 24 segments, 1.71 in all" in line for line in lines)
+    assert run("report", folder=told).stdout.splitlines() == lines  # the only incident needs no id
+    for command in (["report", "pay7"], ["log"], [*TREND, "--by", "audience"]):
+        seen = at_terminal(told, command, NO_COLOR="1").screen.splitlines()
+        assert max(map(len, seen)) < 80
+        assert "\x1b" not in "".join(seen)
+
+
+def test_the_ledger_serves_when_the_file_is_gone(tmp_path: Path) -> None:
+    night = night_of_pay7(tmp_path)
+    night.close()
+    before = run("report", "pay7", "--json", *LATER, folder=tmp_path).stdout
+    night.path.unlink()
+    assert run("report", "pay7", "--json", *LATER, folder=tmp_path).stdout == before
+
+
+def test_a_report_as_json_markdown_and_page(told: Path, tmp_path: Path) -> None:
+    document = json.loads(run("report", "pay7", "--json", folder=told).stdout)
+    assert (document["commcast"], document["version"]) == ("report", 1)
+    assert (document["promises"]["due"], document["promises"]["kept"]) == (21, 18)
+    assert document["down_seconds"] == (2 * 60 + 9) * 60
+    late = [each for each in document["promises"]["each"] if each["state"] == "late"]
+    assert {each["late_seconds"] for each in late} == {11 * 60}
+    text = run("report", "pay7", "--markdown", folder=told).stdout
+    assert text.startswith("## How we communicated: Card payments fail in the EU")
+    assert "| 11:15 | customers, executives, support | 10:55 | 11 min late, at 11:26 |" in text
+    run("report", "pay7", "--html", tmp_path / "r.html", *LATER, folder=told)
+    page = (tmp_path / "r.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert run("report", "pay7", "--html", "-", *LATER, folder=told).stdout.rstrip() == page.rstrip()
+
+
+def test_a_hostile_title_makes_no_markup(tmp_path: Path) -> None:
+    title = '"<b>x</b> | [a](http://evil.example) @all `c`"'
+    ReportedNight(tmp_path, title=title).say("10:01", **FIRST)
+    text = run("report", "pay7", "--markdown", folder=tmp_path).stdout
+    assert r"\<b\>x\</b\> \| \[a\]\(http\://evil.example\) \@all \`c\`" in text.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["report", "nothing1"], "nothing was said"),
+        (["report", "~pay7"], "nothing was said"),
+        (["report", "pay7", "--html", "none/r.html"], "cannot be written"),
+        (["report", "pay7", "--json", "--markdown"], "choose one"),
+        (["report", "pay7", "--since", "90d"], "an ID does not"),
+        (["report", "--by", "audience"], "--by and --per belong to it"),
+        (["report", "--since", "soon"], "Invalid value for --since"),
+        (["report", "--since", "30d", "--by", "audence"], "'--by': 'audence' is not one of 'audience'"),
+        (["report", "--since", "30d", "--per", "day"], "'--per': 'day' is not one of 'week', 'month'"),
+        (["log", "nothing1"], "nothing was said"),
+        (["feedback", "nothing1", "--yes", "1"], "nobody was told"),
+        (["feedback", "pay7", "--yes", "-1"], "greater than or equal to 0"),
+        (["feedback", "pay7", "--no", "99999999999"], "less than or equal to"),
+        (["feedback", "pay7", "--yes", "200"], "write how many answered yes and no, "),
+    ],
+    ids=lambda each: " ".join(each) if isinstance(each, list) else "",
+)
+def test_what_cannot_be_shown_is_refused_and_changes_nothing(
+    told: Path, arguments: list[str], said: str
+) -> None:
+    done = run(*arguments, folder=told, expect=2)
+    assert said in done.stderr and "last time" not in done.stderr
+    assert "0 yes, 0 no" in run("feedback", "pay7", folder=told).stdout
+
+
+def test_the_trend_tells_deposits_and_withdrawals(told: Path, tmp_path: Path) -> None:
+    shown = run(*TREND, folder=told).stdout.splitlines()
+    assert shown[0] == "1 incident: kept 18 of 21 promises, 1 of 3 estimates held, 2 h 9 min down."
+    assert any(line.split()[:3] == ["16", "Nov", "1"] and "18 of 21" in line for line in shown)
+    run(*TREND, "--html", tmp_path / "t.html", folder=told)
+    assert "How Acme Pay communicated" in (tmp_path / "t.html").read_text()
+    assert "No incident" in run("report", "--since", "2d", *TREND[3:], folder=told).stdout
+
+
+def test_the_trend_by_audience_and_month(told: Path) -> None:
+    asked = (*TREND, "--by", "audience", "--per", "month")
+    document = json.loads(run(*asked, "--json", folder=told).stdout)
+    november = {each["audience"]: each for each in document["lines"] if each["from"] == "2026-11-01"}
+    assert {name: (each["kept"], each["due"]) for name, each in november.items()} == dict.fromkeys(
+        ("customers", "executives", "support"), (6, 7)
+    )
+    assert document["total"]["kept"] == 18
+    assert "| 1 Nov | customers |" in run(*asked, "--markdown", folder=told).stdout
+
+
+def test_feedback_adds_up_and_stands_in_the_report(tmp_path: Path) -> None:
+    night_of_pay7(tmp_path).close()
+
+    def feedback(*counts: str, expect: int = 0) -> Any:
+        return run("feedback", "pay7", *counts, folder=tmp_path, expect=expect)
+
+    assert "4 yes, 1 no" in feedback("--yes", "4", "--no", "1").stdout
+    assert "7 yes, 1 no" in feedback("--yes", "3").stdout
+    assert json.loads(feedback("--json").stdout)["yes"] == 7
+    assert "give only what came in since the last time" in feedback("--yes", "200", expect=2).stderr
+    assert "7 yes, 1 no" in feedback().stdout
+    assert "Well informed?      7 yes, 1 no" in run("report", "pay7", folder=tmp_path).stdout
+    assert ">88%<" in run("report", "pay7", "--html", "-", folder=tmp_path).stdout
+
+
+# --- log: who was told when, by whom, and what was promised
+
+
+def test_the_log_tells_who_was_told_when_by_whom_and_what_was_promised(told: Path) -> None:
+    lines = run("log", "pay7", folder=told).stdout.splitlines()
+    assert "21 Nov 10:01  update 1  email  customers   12 accepted  outbox   10:21" in lines
+    assert "21 Nov 10:01  update 1  SMS    customers   12 accepted  outbox   -" in lines
+    document = json.loads(run("log", "pay7", "--json", folder=told).stdout)
+    first = document["messages"][0]
+    assert first["first_accepted"] == first["last_accepted"] == "2026-11-21T09:01:00+00:00"
+    assert (first["providers"], first["next_update_by"]) == (["outbox"], "2026-11-21T09:21:00+00:00")
+    assert sum(each["count"] for each in document["said"] if each["notice"] == "update:1") == 26
+    assert document["deliveries"] == []
+
+
+def test_nudges_are_listed_apart_and_are_no_incident(told: Path) -> None:
+    for incident in ([], ["pay7"]):
+        before, _, after = run("log", *incident, folder=told).stdout.partition(
+            "Told to our own people, of pay7:"
+        )
+        assert "nudge" not in before
+        assert after.count("nudge") == 2
+    document = json.loads(run("log", "--json", folder=told).stdout)
+    assert {each["incident"] for each in document["said"]} == {"pay7"}
+    assert [each["by"] for each in document["nudges"]] == ["email", "command"]
+
+
+def test_a_message_that_took_a_while_shows_its_first_and_last_reader(tmp_path: Path) -> None:
+    night = ReportedNight(tmp_path)
+    night.say("10:01", **FIRST)
+    later = stamp(datetime(2026, 11, 21, 9, 5, tzinfo=UTC) + timedelta(seconds=30))
+    with night.bench.ledger.write() as connection:
+        one = schema.delivery.c.key == "c0@example.com"
+        connection.execute(update(schema.delivery).where(one).values(changed_at=later))
+    night.close()
+    assert "21 Nov 10:01-10:05  update 1" in run("log", "pay7", folder=tmp_path).stdout
+
+
+def test_log_lists_unknown_ones_masked_and_all_in_full_on_demand(bench: Bench) -> None:
+    # A name for each channel: one provider that falls silent on a channel is left alone on the other, too.
+    bench.adapter = lambda channel: FakeAdapter(
+        channel, answer=saying(OutcomeKind.UNKNOWN), connections=10, name=f"fake {channel}"
+    )
+    bench.send()
+    shown = run("log", "pay7", folder=bench.folder).stdout
+    assert "a…@example.com" in shown and "ann@example.com" not in shown
+    full = run("log", "pay7", "--addresses", "--channel", "sms", folder=bench.folder).stdout
+    assert "+4915112345671" in full and "ann@example.com" not in full

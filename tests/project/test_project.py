@@ -1,0 +1,329 @@
+"""The project as others meet it: README and help are true, a wheel is complete, little is imported.
+
+In README.md a block of commands under the comment `<!-- checked -->` is run and compared::
+
+    <!-- checked -->
+    ```console
+    $ commcast status
+    pay7  resolved
+    ```
+
+All checked blocks are one story: they run in order, in one scratch folder, without a terminal. A command is
+`commcast …` or `cd …`; a line that ends in a backslash goes on in the next. `…` stands for any text
+within a line, and alone on a line for any lines. A command exits with 0 unless the comment says otherwise:
+`<!-- checked: exit 5 -->` (of the block's last command). A block under `<!-- file: NAME -->` is written to
+that file first.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+import zipfile
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+import commcast
+from commcast.cli import app
+from tests.support.desk import Bench, write_desk, write_incident
+
+CHECKOUT = Path(__file__).parents[2]
+README = CHECKOUT / "README.md"
+BLOCK = re.compile(
+    r"^<!-- checked(?:: exit (?P<exit>\d+))? -->\n+```console\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+FILE = re.compile(
+    r"^<!-- file: (?P<name>[\w./-]+) -->\n+```\w+\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
+
+
+# --- the README
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a block, what it prints and its exit code. `line` is its place in README.md.
+
+    A block that is to be written has the command "file NAME", and its text in `printed`.
+    """
+
+    line: int
+    command: str
+    printed: str
+    exit_code: int
+
+
+def steps(text: str) -> Iterator[Step]:
+    """Yield the commands of all checked blocks, and the blocks to write, as they stand."""
+    for block in sorted([*BLOCK.finditer(text), *FILE.finditer(text)], key=lambda found: found.start()):
+        if block.re is FILE:
+            yield Step(text.count("\n", 0, block.start()) + 1, f"file {block['name']}", block["text"], 0)
+            continue
+        starts = list(re.finditer(r"^\$ ((?:.*\\\n)*.*)\n?", block["text"], re.MULTILINE))
+        ends = [*(start.start() for start in starts[1:]), len(block["text"])]
+        for start, end in zip(starts, ends, strict=True):
+            line = text.count("\n", 0, block.start("text") + start.start()) + 1
+            code = int(block["exit"] or 0) if start is starts[-1] else 0
+            yield Step(line, start[1].replace("\\\n", " "), block["text"][start.end() : end], code)
+
+
+def as_pattern(printed: str) -> str:
+    """Return the regular expression of what a block shows."""
+    return "".join(
+        "(?:.*\n)*" if line.strip() == "…" else ".*".join(map(re.escape, line.rstrip().split("…"))) + "\n"
+        for line in printed.rstrip().splitlines()
+    )
+
+
+def test_every_checked_block_of_the_readme_prints_what_it_shows(tmp_path: Path) -> None:
+    story = list(steps(README.read_text()))
+    assert story, "README.md has no checked block"
+    folder = tmp_path
+    for step in story:
+        verb, _, rest = step.command.partition(" ")
+        if verb == "cd":
+            folder = folder / rest.strip()
+        elif verb == "file":
+            (folder / rest).write_text(step.printed)
+        else:
+            code, printed = run_commcast(step.command, folder, home=tmp_path)
+            place = f"README.md:{step.line}: $ {step.command}"
+            assert code == step.exit_code, f"{place} exited with {code}:\n{printed}"
+            assert re.fullmatch(as_pattern(step.printed), printed), f"{place} printed:\n{printed}"
+
+
+def run_commcast(command: str, folder: Path, home: Path) -> tuple[int, str]:
+    """Run one command line; return its exit code and what a terminal would show, without trailing blanks."""
+    program, *arguments = shlex.split(command)
+    assert program == "commcast", f"only commcast and cd can be checked, not {program}"
+    scripts = sysconfig.get_path("scripts")
+    path = f"{scripts}{os.pathsep}{os.defpath}"
+    done = subprocess.run(
+        [f"{scripts}/commcast", *arguments],
+        cwd=folder,
+        env={"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "TERM": "dumb"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    text = "".join(f"{line.rstrip()}\n" for line in done.stdout.splitlines()).rstrip("\n")
+    return done.returncode, text + "\n" if text else ""
+
+
+def test_the_documents_name_what_is_there() -> None:
+    """The two commands of a newcomer, files that exist, this version; and CI runs what the README says."""
+    text = README.read_text()
+    assert "make demo" in text and "make test" in text
+    assert [link for link in LINK.findall(text) if not (CHECKOUT / link).exists()] == []
+    assert f"## [{commcast.__version__}]" in (CHECKOUT / "CHANGELOG.md").read_text()
+    script = (CHECKOUT / ".ci" / "run").read_text()
+    assert re.search(r"^make check$", script, re.MULTILINE) and "make test" in script
+    check = (CHECKOUT / "Makefile").read_text().partition("\ncheck:")[2].partition("\n\n")[0]
+    assert "$(MAKE) test" in check
+
+
+def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield every command below a group, with the words that call it."""
+    for name, child in getattr(command, "commands", {}).items():
+        if getattr(child, "commands", None):
+            yield from commands(child, f"{path} {name}")
+        else:
+            yield f"{path} {name}", child
+
+
+@pytest.mark.parametrize(("words", "command"), [*commands(typer.main.get_command(app), "commcast")])
+def test_the_help_of_every_command_has_an_example(words: str, command: Any) -> None:
+    assert words in f"{command.help or ''}\n{command.epilog or ''}"
+
+
+# --- what is imported when
+
+
+# Runs `commcast` as its entry point does, then tells on the last line which of the named modules it loaded.
+WATCHED = """
+import sys
+heavy, sys.argv = sys.argv[1].split(","), ["commcast", *sys.argv[2:]]
+from commcast.cli import main
+try:
+    code = main()
+except SystemExit as end:
+    code = end.code
+print("loaded:", *sorted(set(heavy) & set(sys.modules)))
+sys.exit(code)
+"""
+HEAVY = {"sqlalchemy", "alembic", "aiosmtplib", "sendgrid", "twilio", "aiohttp", "icalendar", "rich"}
+# What only sending, asking or showing needs.
+OF_SENDING = HEAVY - {"sqlalchemy"} | {
+    "commcast.delivery.worker",
+    "commcast.rendering.compose",
+    "commcast.delivery.deliver",
+    "commcast.providers.registry",
+    "email_validator",
+    "jinja2",
+    "phonenumbers",
+    "sqlalchemy.dialects.postgresql",
+    "uvloop",
+}
+
+
+OF_COMMANDS = {f"commcast.cli.{path.stem}" for path in (CHECKOUT / "commcast/cli").glob("*.py")} - {
+    "commcast.cli.__init__",
+    "commcast.cli.commands",
+    "commcast.cli.output",
+}
+
+
+def loaded_by(*arguments: str, folder: Path, of: Collection[str]) -> set[str]:
+    """Return which of these modules a command loads without a terminal; it has to end well."""
+    command = [sys.executable, "-c", WATCHED, ",".join(of), *arguments]
+    done = subprocess.run(
+        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return set(done.stdout.splitlines()[-1].removeprefix("loaded:").split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (["--help"], HEAVY | OF_COMMANDS),
+        (["lint"], HEAVY),
+        (["tick"], OF_SENDING),
+        (["status"], {"rich"}),
+        (["log"], {"rich"}),
+        (["report"], {"rich"}),
+        (["send", "pay7", "--yes"], {"rich"}),
+    ],
+    ids=lambda each: each[0] if isinstance(each, list) else "",
+)
+def test_a_command_loads_nothing_that_it_does_not_need(
+    arguments: list[str], heavy: set[str], tmp_path: Path
+) -> None:
+    """No command for --help, no database to lint, nothing that sends for an idle tick, rich in no pipe."""
+    write_desk(tmp_path)
+    write_incident(tmp_path, at=datetime.now(UTC).replace(microsecond=0))
+    bench = Bench(tmp_path, now=datetime.now(UTC))
+    if arguments[0] != "send":
+        bench.send()
+    bench.ledger.close()
+    assert loaded_by(*arguments, folder=tmp_path, of=heavy) == set()
+
+
+def test_the_layer_rules_name_every_provider() -> None:
+    """A provider is a package of its own, or, like the outbox, one file."""
+    folder = CHECKOUT / "commcast" / "providers"
+    packages = {path.name for path in folder.iterdir() if (path / "__init__.py").exists()}
+    expected = {f"commcast.providers.{name}" for name in packages | {"outbox"}}
+    settings = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    contracts = {contract["type"]: contract for contract in settings["contracts"]}
+    assert set(contracts["independence"]["modules"]) == expected
+    assert set(contracts["protected"]["protected_modules"]) == expected
+
+
+# --- however it is installed, it finds its templates and its example from any folder
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A new virtual environment that borrows our dependencies, but not our commcast."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, folder: Path) -> Environment:
+        venv.create(folder, with_pip=False, symlinks=True)
+        new = cls(folder)
+        # It adds the folder alone: the .pth files in there, our own editable install, are not followed.
+        new.site_packages.joinpath("borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        return new
+
+    @property
+    def site_packages(self) -> Path:
+        base = {"base": str(self.folder), "platbase": str(self.folder)}
+        return Path(sysconfig.get_path("purelib", "venv", base))
+
+    def install(self, *what: str) -> None:
+        offline = ("--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed", "--quiet")
+        python = f"--python={self.folder / 'bin' / 'python'}"
+        _run(sys.executable, "-m", "pip", python, "install", *offline, *what)
+
+    def tells_its_story(self, elsewhere: Path) -> None:
+        """The demo reads the shipped example with the shipped templates."""
+        _run(str(self.folder / "bin" / "commcast"), "demo", folder=elsewhere)
+
+    def templates(self, elsewhere: Path) -> Path:
+        code = "from commcast.rendering.templates import shipped_templates; print(shipped_templates())"
+        found = Path(_run(str(self.folder / "bin" / "python"), "-c", code, folder=elsewhere).strip())
+        assert (found / "customers" / "email.txt.j2").is_file()
+        return found
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a wheel from the checkout, an sdist, and in `again/` the wheel made of that sdist."""
+    folder = tmp_path_factory.mktemp("built")
+    _run(sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--directory", str(folder))
+    (sdist,) = folder.glob("*.tar.gz")
+    for source, place in ((CHECKOUT, folder), (sdist, folder / "again")):
+        options = ("--no-deps", "--no-index", "--no-build-isolation", "--quiet", "--wheel-dir", str(place))
+        _run(sys.executable, "-m", "pip", "wheel", *options, str(source))
+    return folder
+
+
+@pytest.mark.parametrize("source", [".", "again"], ids=["wheel", "sdist"])
+def test_a_built_commcast_carries_its_own_data(source: str, built: Path, tmp_path: Path) -> None:
+    new = Environment.create(tmp_path / "env")
+    (wheel,) = (built / source).glob("*.whl")
+    new.install(str(wheel))
+    assert new.templates(tmp_path) == new.site_packages / "commcast" / "_data" / "templates"
+    new.tells_its_story(tmp_path)
+
+
+def test_an_editable_install_uses_the_folders_of_the_checkout(tmp_path: Path) -> None:
+    new = Environment.create(tmp_path / "env")
+    new.install("--editable", str(CHECKOUT))
+    assert new.templates(tmp_path) == CHECKOUT / "templates"
+    new.tells_its_story(tmp_path)
+
+
+def test_the_wheel_holds_all_data_files_and_nothing_else_of_the_checkout(built: Path) -> None:
+    (wheel,), (by_sdist,) = built.glob("*.whl"), built.glob("again/*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert zipfile.ZipFile(by_sdist).namelist() == names
+    wanted = {f"commcast/_data/{path}" for kind in ("templates", "incidents") for path in _files(kind)}
+    for kind in ("commcast/incidents/shipped_presets", "commcast/report"):
+        wanted |= {str(path) for path in _files(kind) if path.suffix != ".pyc"}
+    assert wanted <= set(names)
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"commcast"}
+
+
+def _files(kind: str) -> list[Path]:
+    found = [path.relative_to(CHECKOUT) for path in (CHECKOUT / kind).rglob("*") if path.is_file()]
+    assert found, f"{kind}/ is empty"
+    return found
+
+
+def _run(*command: str, folder: Path = CHECKOUT) -> str:
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run(
+        command, cwd=folder, env=bare, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, (
+        f"{' '.join(command)} exited with {done.returncode}:\n{done.stdout}{done.stderr}"
+    )
+    return done.stdout
