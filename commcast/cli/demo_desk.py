@@ -1,4 +1,4 @@
-"""Demo: its folder, and its clock that moves."""
+"""The demo's folder, and its clock that moves."""
 
 from __future__ import annotations
 
@@ -30,68 +30,7 @@ _EXAMPLE_DAY = date(2026, 11, 21)
 _MARK = ".commcast-demo"
 _INSTANT = re.compile(r"2026-11-21T(\d\d):(\d\d)\+01:00")
 
-_CONFIG = """\
-# The desk of an invented company, made by: commcast demo
-desk = "{desk}"
-
-[organisation]
-name = "Acme Pay"
-zone = "Europe/Berlin"
-status_url = "https://status.acme.example"
-
-[contact]
-reply_to = "help+{{id}}@acme.example"
-
-[people.dana]
-name = "Dana Reyes"
-email = "dana@acme.example"
-phone = "+493023125001"
-
-[people.sam]
-name = "Sam Okoro"
-email = "sam@acme.example"
-
-[components.payments-api]
-public = "Card payments"
-
-# The view decides what a message may hold: `public` never gets an internal fact.
-[audiences.support]
-recipients = "audiences/support.csv"
-view = "internal"
-rank = 1
-
-[audiences.executives]
-recipients = "audiences/executives.csv"
-view = "internal"
-rank = 2
-
-[audiences.customers]
-recipients = "audiences/customers.csv"
-view = "public"
-rank = 9
-channels = ["email", "sms"]
-
-# Where nobody writes in time, a statement goes out by itself; Dana is nudged before.
-[silence]
-customers = "hold"
-executives = "hold"
-support = "hold"
-
-[tick]
-hold_before = "1m"
-
-# The outbox writes real .eml and .txt files and sends nothing.
-[channels.email]
-provider = "outbox"
-from = "Acme Pay <status@acme.example>"
-
-[channels.sms]
-provider = "outbox"
-from = "AcmePay"
-
-[send]
-unsubscribe = "mailto:unsubscribe@acme.example"
-"""
+_CONFIG = Path(__file__).with_name("demo_desk.toml")  # with {desk} for the id
 
 _LISTS = {
     "support": "email,name\nada@acme.example,Ada Lind\nbo@acme.example,Bo Tran\n",
@@ -131,7 +70,8 @@ def make(folder: Path, now: datetime) -> DemoDesk:
             "Made by `commcast demo`, which replaces this folder when it runs again.\n"
         )
         (folder / ".gitignore").write_text("*\n")
-        (folder / "commcast.toml").write_text(_CONFIG.format(desk=secrets.token_hex(8)), encoding="utf-8")
+        config = _CONFIG.read_text(encoding="utf-8").format(desk=secrets.token_hex(8))
+        (folder / "commcast.toml").write_text(config, encoding="utf-8")
         for audience, people in _LISTS.items():
             (folder / "audiences" / f"{audience}.csv").write_text(people, encoding="utf-8")
     except OSError as error:

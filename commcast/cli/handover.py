@@ -14,7 +14,13 @@ from commcast.cli.output import going_on_unread, inert, say, show, show_json
 from commcast.cli.progress import ProgressBar
 from commcast.cli.session import desk_to_work, find_incident, is_open, sender_for, who
 from commcast.errors import InputError
+from commcast.incidents.load import load_incidents
+from commcast.ledger import oncall
+from commcast.ledger.releases import released_incident
 from commcast.model.duty import OnDuty, on_duty_for
+from commcast.oncall.nudges import handing_nudges
+from commcast.oncall.people import unreachable
+from commcast.operations.wake import Nudger
 
 if TYPE_CHECKING:
     from commcast.config.settings import Config, Person
@@ -27,34 +33,29 @@ _LONGEST_NOTE = 200  # characters; it goes into a text message
 
 
 def handover(
-    to: Annotated[str, typer.Option("--to", help="The person of commcast.toml who is to have it.")],
+    to: Annotated[str, typer.Option("--to", help="The person of commcast.toml who should have it.")],
     incident: IncidentArgument = None,
-    note: Annotated[
-        str, typer.Option("--note", help="A sentence for whoever takes it.", show_default=False)
-    ] = "",
+    note: Annotated[str, typer.Option(help="A sentence for whoever takes it.", show_default=False)] = "",
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
     """Offer an incident to another person; both are told, and it moves when it is taken.
 
-    Until then who has it keeps it, and is woken as before. A second offer replaces the first; an offer to who
-    has it already withdraws the one that waits. Readers outside
-    are told the desk's name, never a person's.
+    Until then its current owner keeps it, and gets the nudges. A second offer replaces the first; offering it
+    to its current owner withdraws the pending offer. Readers are told the desk's name, never a person's.
 
     Example: commcast handover pay7 --to sam --note "the rollback runs, watch db-eu-3"
     """
-    from commcast.ledger.oncall import offer
-
     with desk_to_work(folder) as (desk, ledger), going_on_unread():
         person, said = known_person(desk.config, to), _one_line(note)
         found = _incident(desk, ledger, incident)
         before = _on_duty(found, ledger)
         by = _person_of_login(desk.config.people, who()) or who()
         with ledger.write() as connection:
-            offer(connection, found.id, person, by=by, now=clock(), note=said)
+            oncall.offer(connection, found.id, person, by=by, now=clock(), note=said)
         after = _on_duty(found, ledger)
         _tell(desk, ledger, found, after)
-        _show_standing(found, after, as_json, _offered_in_words(found, before, after, person))
+        _show(found, after, as_json, _offered_in_words(found, before, after, person))
         _warn_of_addresses(desk.config, person)
 
 
@@ -66,24 +67,22 @@ def take(
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """Take an incident over: from now on you are the one who is woken; both are told.
+    """Take over an incident: from now on the nudges go to you; both are told.
 
-    Who you are is known where one person's key or name is your login; else say it with --as. Nobody needs to
-    have offered it.
+    You are recognised if your login is a key or a name in [people]; otherwise pass --as. It need not have
+    been offered to you.
 
     Example: commcast take pay7 --as sam
     """
-    from commcast.ledger.oncall import take as record
-
     with desk_to_work(folder) as (desk, ledger), going_on_unread():
         person = _who_takes(desk.config, as_)
         found = _incident(desk, ledger, incident)
         before = _on_duty(found, ledger)
         with ledger.write() as connection:
-            was_offered = record(connection, found.id, person, by=who(), now=clock())
+            was_offered = oncall.take(connection, found.id, person, by=who(), now=clock())
         after = _on_duty(found, ledger)
         _tell(desk, ledger, found, after)
-        _show_standing(found, after, as_json, _taken_in_words(found, before, after))
+        _show(found, after, as_json, _taken_in_words(found, before, after))
         if before.owner not in {None, person} and not was_offered:
             offered = f"; it was offered to {before.offered.person}" if before.offered else ""
             say(f"You take it over from {before.owner}, who had not offered it to you{offered}.")
@@ -96,8 +95,11 @@ def known_person(config: Config, named: str) -> str:
         return named
     if (found := _person_of_login(config.people, named)) is not None:
         return found
-    known = ", ".join(config.people) or "nobody yet: write [people] in commcast.toml"
-    raise InputError(f"{named!r:.60} is not a known person; known: {known}")
+    raise InputError(f"{named!r:.60} is not a known person; known: {_known(config)}")
+
+
+def _known(config: Config) -> str:
+    return ", ".join(config.people) or "nobody yet: write [people] in commcast.toml"
 
 
 def _person_of_login(people: Mapping[str, Person], login: str) -> str | None:
@@ -120,8 +122,8 @@ def _who_takes(config: Config, named: str | None) -> str:
     if (found := _person_of_login(config.people, who())) is not None:
         return found
     if not config.people or not prompt.at_terminal():
-        known = ", ".join(config.people) or "nobody yet: write [people] in commcast.toml"
-        raise InputError(f"{who()!r:.60} is nobody of [people]; say who you are with --as; known: {known}")
+        what = f"{who()!r:.60} is nobody of [people]; say who you are with --as; known: {_known(config)}"
+        raise InputError(what)
 
     def check(answer: str) -> None:
         try:
@@ -141,9 +143,6 @@ def _one_line(note: str) -> str:
 
 def _incident(desk: Desk, ledger: Ledger, wanted: str | None) -> Incident:
     """Return the incident that is meant, from the ledger where its file is broken. Raises InputError."""
-    from commcast.incidents.load import load_incidents
-    from commcast.ledger.releases import released_incident
-
     loaded = load_incidents(desk.config, desk.now)
     found = None
     if wanted is not None and wanted not in loaded.ids:
@@ -160,21 +159,15 @@ def _incident(desk: Desk, ledger: Ledger, wanted: str | None) -> Incident:
 
 
 def _on_duty(incident: Incident, ledger: Ledger) -> OnDuty:
-    from commcast.ledger.oncall import handovers
-
     with ledger.read() as connection:
-        return on_duty_for(incident, handovers(connection, incident.id))
+        return on_duty_for(incident, oncall.handovers(connection, incident.id))
 
 
 def _tell(desk: Desk, ledger: Ledger, incident: Incident, on_duty: OnDuty) -> None:
     """Tell both, on the one path of nudges; what cannot be told now the next tick tells."""
-    from commcast.ledger.oncall import handovers, nudges_given
-    from commcast.oncall.nudges import handing_nudges
-    from commcast.operations.wake import Nudger
-
     with ledger.read() as connection:
-        given = nudges_given(connection, incident.id)
-        moved = handovers(connection, incident.id)
+        given = oncall.nudges_given(connection, incident.id)
+        moved = oncall.handovers(connection, incident.id)
     nudges = handing_nudges(incident, moved, desk.config, desk.now, nudged=given)
     if not nudges:
         return
@@ -191,13 +184,11 @@ def _offered_in_words(incident: Incident, before: OnDuty, after: OnDuty, person:
     if after.offered is None:
         withdrawn = f"; the offer to {before.offered.person} is withdrawn" if before.offered else ""
         return f"{person} has {incident.id} already{withdrawn}."
-    instead = ""
-    if before.offered is not None and before.offered.person != person:
-        instead = f" instead of {before.offered.person}"
-    until = f"{after.owner} has it" if after.owner else "nobody has it"
+    earlier = before.offered.person if before.offered else person
+    instead = f" instead of {earlier}" if earlier != person else ""
     return (
         f"{incident.id} is offered to {person}{instead}. Until it is taken (commcast take {incident.id} "
-        f"--as {person}) {until}."
+        f"--as {person}) {after.owner or 'nobody'} has it."
     )
 
 
@@ -207,7 +198,7 @@ def _taken_in_words(incident: Incident, before: OnDuty, after: OnDuty) -> str:
     return f"{after.owner} {now} has {incident.id}{backup}."
 
 
-def _show_standing(incident: Incident, after: OnDuty, as_json: bool, text: str) -> None:
+def _show(incident: Incident, after: OnDuty, as_json: bool, text: str) -> None:
     if not as_json:
         show(text)
         return
@@ -218,7 +209,5 @@ def _show_standing(incident: Incident, after: OnDuty, as_json: bool, text: str) 
 
 def _warn_of_addresses(config: Config, person: str) -> None:
     """Say what would keep a person asleep."""
-    from commcast.oncall.people import unreachable
-
     for fault in unreachable(person, config, os.environ):
         say(f"Note: {fault}")

@@ -19,7 +19,7 @@ import pytest
 
 from commcast.cli.doctor import write_desk as write_desk_line
 from commcast.config.load import load_config
-from commcast.doctor.desk import file_system
+from commcast.doctor.checks import file_system
 from tests.support.desk import DESK, Bench, update_text, write_desk, write_incident
 from tests.support.servers.http import Certificate, Inbox, aiosmtpd_server, make_certificate
 from tests.support.terminal import bench_now, every_byte, just_now, run
