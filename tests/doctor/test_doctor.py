@@ -32,7 +32,7 @@ from commcast.providers.base import Refused
 from tests.support.desk import DESK, Bench, update_text, write_desk, write_incident, write_list
 from tests.support.providers import SayingRecords
 from tests.support.servers.http import Certificate, Inbox, aiosmtpd_server, make_certificate
-from tests.support.terminal import bench_now, every_byte, just_now, missing, run
+from tests.support.terminal import bench_now, every_byte, just_now, make_desk, missing, run
 
 
 @pytest.fixture
