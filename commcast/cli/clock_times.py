@@ -1,4 +1,4 @@
-"""Clock times and windows as typed: what is meant, what is refused."""
+"""Clock times and windows as people type them: what they mean, and which are refused."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def with_dates(keys: dict[str, Any], desk: Desk, *, is_expected: bool = False) -
 
 
 def _latest(text: str, desk: Desk) -> str:
-    """Return when the desk's clocks last showed `text`; what is no clock time stays for its check."""
+    """Return when the desk's clocks last showed `text`; anything but a clock time is returned unchanged."""
     if not _BARE_CLOCK.fullmatch(text):
         return text
     today = desk.now.astimezone(desk.config.zone).date()
@@ -64,7 +64,7 @@ def _latest(text: str, desk: Desk) -> str:
 
 
 def _ahead(text: str, desk: Desk) -> str:
-    """Return the moment to come that `text` names. Raises InputError where it names none."""
+    """Return the coming moment that `text` names. Raises InputError if it names none."""
     zone = desk.config.zone
     if _BARE_CLOCK.fullmatch(text):
         return write_instant(_read("--expected", lambda: parse_clock_time(text, desk.now, zone)))
@@ -72,14 +72,14 @@ def _ahead(text: str, desk: Desk) -> str:
 
 
 def _is_far(moment: datetime, since: datetime) -> bool:
-    """Whether a clock time without a date was read as a moment so far from `since` that another is meant."""
+    """Return whether a clock time was read as a moment so far from `since` that another must be meant."""
     return abs(moment - since) > _MOST
 
 
 def with_its_date(desk: Desk, text: str) -> str:
     """Return "by 16:30", or "16:30", with the date it has now: a draft released later must not mean another.
 
-    What is no clock time, or none that there is, stays for its check. Raises InputError where it is far off.
+    Anything but an existing clock time is returned unchanged. Raises InputError if it is far off.
     """
     found = _CLOCK.fullmatch(text)
     if not found:
@@ -100,7 +100,7 @@ def check_estimate(desk: Desk, timeframe: object, incident: Incident) -> None:
 
 
 def far_estimate(desk: Desk, timeframe: str, latest: datetime | None) -> Fault | None:
-    """Return what is wrong with "by 16:30" where that is so far off that another time is meant."""
+    """Return the fault of a "by 16:30" that is so far off that another time must be meant."""
     if latest is None or not _by(timeframe) or not _is_far(latest, desk.now):
         return None
     return _far("--timeframe", timeframe.strip(), "is on", latest, desk)
@@ -154,7 +154,7 @@ def _read(option: str, read: Callable[[], Result]) -> Result:
 
 
 def longer(desk: Desk, incident: Incident, until: str) -> Window:
-    """Return the window with a new end. Raises InputError where it has not begun, or gets no longer."""
+    """Return the window with a new end. Raises InputError if it has not begun, or does not get longer."""
     zone, old, name = desk.config.zone, window_of(incident), incident.id
     end = _read("--until", lambda: parse_end(until, old.start, zone))
     if incident.latest.status not in BEGUN and desk.now < old.start:
@@ -179,7 +179,7 @@ def _check_not_far(desk: Desk, option: str, until: str, end: datetime, since: da
 
 
 def still_to_come(desk: Desk) -> Callable[[Incident], None]:
-    """Return a check of new work: its window is still to come. It is told to the person, too."""
+    """Return a check that the window of new work lies ahead; it also tells the person that window."""
 
     def check(incident: Incident) -> None:
         window = window_of(incident)

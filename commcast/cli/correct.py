@@ -1,4 +1,4 @@
-"""The command correct: who was told something wrong is told what is right."""
+"""The command correct: readers who were told something wrong are told what is right."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from commcast.operations.earlier_words import EarlierWords
 
 
-# How long what is with a provider at the moment of the stop may take to be answered.
+# How long to wait for the answers to what was handed over before the stop.
 _PATIENCE = 30.0  # seconds
 _BETWEEN_LOOKS = 0.1
 
@@ -55,8 +55,8 @@ def correct(
 ) -> None:
     """Correct something that was sent: its readers get a correction, others the right words.
 
-    What is still going out stops at once, whoever sends it. Who got the wrong words by a channel, or may have
-    got them, reads there what was wrong and what is right; for all others the right words take their place.
+    Sending stops at once, on every host. Readers who got the wrong words, or may have got them, are told on
+    the same channel what was wrong and what is right; everyone else gets the right words instead.
 
     Example: commcast correct pay7 --wrong "3 hours" --right "30 minutes"
     """
@@ -98,7 +98,7 @@ def _checked(wrong: str, right: str) -> tuple[str, str]:
 class _Found:
     """Where wrong words stand: the updates whose frozen messages hold them, and how.
 
-    As the expected end; `in_words` that somebody wrote; else as a time that messages reckon.
+    `as_timeframe`: as the expected end. `in_words`: in what somebody wrote. Otherwise messages compute it.
     """
 
     numbers: tuple[int, ...]
@@ -107,7 +107,7 @@ class _Found:
 
 
 def _found(place: OpenIncident, ledger: Ledger, wrong: str, only: Sequence[int]) -> _Found:
-    """Return where the wrong words stand. Raises InputError, with what comes nearest, where nowhere."""
+    """Return where the wrong words stand. Raises InputError, naming the nearest words, if nowhere."""
     from commcast.operations.earlier_words import words_of, wrong_in
     from commcast.plan.corrections import says
 
@@ -179,7 +179,7 @@ def _timeframe(place: OpenIncident, number: int, right: str) -> str:
 
 
 def _tell_of_title(incident: Incident, wrong: str, right: str) -> None:
-    """Say what stays as it is though it holds the wrong words."""
+    """Say that a title with the wrong words stays in the file, and how readers see it from now on."""
     if holds(incident.title, wrong):
         title = put_title_right(incident.title, wrong, right)
         say(
@@ -189,7 +189,7 @@ def _tell_of_title(incident: Incident, wrong: str, right: str) -> None:
 
 
 def _halt(ledger: Ledger, incident: str) -> None:
-    """Stop what is going out, and wait for the answers to what is on its way: who got it is then known."""
+    """Stop sending, and wait for the answers to what is on its way, so that it is known who got it."""
     from commcast.ledger.releases import stop_to_correct
     from commcast.ledger.settle import settle_lost
     from commcast.ledger.wrong_words import on_their_way
@@ -244,7 +244,7 @@ def _right_times(place: OpenIncident, wrong: str, right: str) -> dict[str, Any]:
 
 
 def _named(incident: Incident, wrong: str, desk: Desk) -> Iterator[tuple[str, datetime, tzinfo]]:
-    """Yield key, moment and zone of each time that messages reckon and `wrong` names by its clock time."""
+    """Yield key, moment and zone of each time that messages compute and `wrong` names by its clock time."""
     latest, clocks = incident.latest, {f"{int(found[1]):02}:{found[2]}" for found in _CLOCK.finditer(wrong)}
     moments: list[tuple[str, datetime | None]] = [
         ("ended", latest.ended),

@@ -73,7 +73,7 @@ def declare(
 ) -> None:
     """Start an incident: write its file, show what goes out, ask, and send.
 
-    What is missing is asked for on a terminal. A preset's name fills in its words.
+    At a terminal it asks for what is missing. The name of a preset fills in its words.
 
     Example: commcast declare "Card payments fail" --severity 2 --issue "Some cards are
     refused." --resolution "We roll back the last release." --timeframe unknown
@@ -125,7 +125,7 @@ def first_words(config: Config, title: str | None, keys: Mapping[str, Any]) -> d
 
 
 def _preset_hint(config: Config, title: str | None) -> str:
-    """Return which presets there are or, where one was probably meant, which one; "" for any other title."""
+    """Return the presets or, if one was probably meant, which one; "" for any other title."""
     from difflib import get_close_matches
 
     from commcast.incidents.presets import preset_names
@@ -143,8 +143,8 @@ def _preset_hint(config: Config, title: str | None) -> str:
 def completed(desk: Desk, data: dict[str, Any], *, asked: bool, hint: str = "") -> dict[str, Any]:
     """Return `data` with what it needs: asked for at a terminal, else an error that lists all of it.
 
-    `hint` says, where anything is missing, what else could have been meant. What could not be said is asked
-    for again at once: a later refusal would lose the other answers.
+    `hint` says, if anything is missing, what else could have been meant. An answer that would be refused
+    later is asked for again at once: a later refusal would lose the other answers.
     """
     first = data["updates"][0]
     planned = data.get("kind") == "maintenance"

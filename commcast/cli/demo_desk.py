@@ -60,7 +60,7 @@ class DemoDesk:
 
 
 def make(folder: Path, now: datetime) -> DemoDesk:
-    """Make the desk in `folder`, in place of an older demo. Raises InputError over anything else."""
+    """Make the desk in `folder`, replacing an older demo. Raises InputError if anything else is there."""
     text = moved(_example(), _day_of_story(now))
     _clear(folder)
     try:
@@ -130,7 +130,7 @@ _MINUTE = timedelta(minutes=1)
 
 
 def wait(desk: Desk, ledger: Ledger, until: datetime) -> None:
-    """Tick at each minute between the desk's moment and `until`, and show who was woken and what went out."""
+    """Tick every minute from the desk's moment until `until`; show who was nudged and what went out."""
     from commcast.operations.send import make_sender
     from commcast.operations.tick import tick
 
@@ -160,7 +160,7 @@ def _lines(desk: Desk, ticked: Ticked) -> Iterator[str]:
 
 
 def _newest_mail(desk: Desk) -> list[str]:
-    """Return the lines of the last mail to a customer: what is so, and when they hear next."""
+    """Return the lines of the last mail to a customer that say what is new, and when they hear next."""
     mails = sorted((desk.config.folder / "outbox").glob("*-kim-bakery-example.eml"))
     mail = message_from_bytes(mails[-1].read_bytes(), policy=policy.default) if mails else None
     body = mail.get_body(("plain",)) if mail else None

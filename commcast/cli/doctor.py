@@ -45,7 +45,10 @@ def doctor(
         bool, typer.Option("--adopt-ledger", help="Trust the ledger that is here, or begin a new one.")
     ] = False,
     connect: Annotated[
-        bool, typer.Option("--connect", help="Also ask the providers whether they take us; nothing is sent.")
+        bool,
+        typer.Option(
+            "--connect", help="Also ask the providers whether they accept our credentials; nothing is sent."
+        ),
     ] = False,
     dns: Annotated[
         bool,
@@ -63,11 +66,11 @@ def doctor(
 ) -> None:
     """Check whether this desk can send: settings, lists, templates, ledger, providers, ticks.
 
-    With --adopt-ledger the ledger becomes this desk's own, a new one where there is none. All that stands in
-    incidents/ then counts as told elsewhere, so that old history is never sent.
+    With --adopt-ledger the ledger becomes this desk's own; if there is none, a new one is created. Everything
+    in incidents/ then counts as told elsewhere, so that old history is never sent.
 
     --connect only asks: it logs in to a mail server, reads what SendGrid's key may do, and Twilio's account,
-    sender and balance. SendGrid's DKIM selectors (s1, s2) are known; of any other mail, name it.
+    sender and balance. SendGrid's DKIM selectors (s1, s2) are known; for other senders pass --dkim-selector.
 
     Example: commcast doctor --connect
     """
@@ -99,7 +102,7 @@ def _show(checks: Sequence[Check]) -> None:
 
 
 def _lines(text: str) -> list[str]:
-    """Return a line as a terminal shows it, in 78 columns; whole where a program reads it."""
+    """Return a line in 78 columns for a terminal, whole for a program that reads it."""
     return wrapped(text.strip(), indent=_INDENT) if sys.stdout.isatty() else [text]
 
 
@@ -156,7 +159,7 @@ def _what_happens(path: Path, desk: str, loaded: Loaded) -> str:
 
 
 def _new_desk(folder: Path) -> str:
-    """Return a new desk's id. Raises ConfigError where the file holds an empty one, which we do not edit."""
+    """Return a new desk's id. Raises ConfigError if the file holds an empty one, which we do not edit."""
     data = tomllib.loads((folder / CONFIG_NAME).read_text(encoding="utf-8-sig"))
     if "desk" in data:
         raise ConfigError(Fault(CONFIG_NAME, 0, 0, "desk is empty", "take that line out, and try again"))

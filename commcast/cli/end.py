@@ -56,7 +56,7 @@ def resolve(
 ) -> None:
     """Say that it is over, to everybody who was told that it began.
 
-    Without words it asks for them: what mended it, what remains, what to do if it persists, when it ended.
+    Without options it asks: what fixed it, what remains, what to do if it persists, when it ended.
 
     Example: commcast resolve pay7 --fixed "We took back the 09:45 release."
     """
@@ -116,7 +116,7 @@ def reopen(
 ) -> None:
     """Say that it is not over after all, with what is seen and done now.
 
-    What was said before the end does not hold any more: issue, resolution and timeframe are needed anew.
+    What was said before the end no longer holds: issue, resolution and timeframe are needed again.
 
     Example: commcast reopen pay7 --issue "Cards are refused again." --resolution
     "We look into it." --timeframe unknown
@@ -148,7 +148,7 @@ def merge(
 ) -> None:
     """End an incident that is part of another, with one last message that names it.
 
-    From then on it is one story: whoever heard of this one also hears how the other one ends.
+    From then on it is one story: readers of this one also hear how the other one ends.
 
     Example: commcast merge pay8 --into pay7
     """
@@ -186,7 +186,7 @@ def _find_over(said: Said) -> OpenIncident:
 
 
 def _check_goes_on(place: OpenIncident, into: str) -> None:
-    """Refuse to send readers to an incident that is none, is over, or that nobody was told of."""
+    """Refuse to send readers to an incident that does not exist, is over, or that nobody was told of."""
     name = place.incident.id
     if into == name:
         refuse("--into", f"{into} cannot be part of itself", "name the other one")
@@ -210,7 +210,7 @@ def _check_goes_on(place: OpenIncident, into: str) -> None:
 
 
 def _last_told(ledger: Ledger, incident: str) -> Incident | None:
-    """Return an incident as it was released; None where nothing of it was."""
+    """Return an incident as it was released; None if nothing of it was."""
     from commcast.ledger.releases import released_incident
 
     with ledger.read() as connection:
@@ -254,7 +254,7 @@ def _typed_of_the_end(place: OpenIncident, said: Said) -> dict[str, str]:
 
 
 def _began(incident: Incident) -> datetime | None:
-    """Return when it began, last if it was reopened; None where nobody knows."""
+    """Return when it began, or was last reopened; None if nobody knows."""
     reopened = [each.at for each in incident.updates if each.status is Status.REOPENED]
     if reopened:
         return reopened[-1].replace(second=0, microsecond=0)
@@ -278,7 +278,7 @@ def _tell_duration(place: OpenIncident, ended: str) -> None:
 
 
 def _moment(place: OpenIncident, text: str) -> datetime | None:
-    """Return the moment that a time of the end means, None where it is none."""
+    """Return the moment that a time of the end means, None if it means none."""
     try:
         return parse_instant(str(with_dates({"ended": text}, place.desk)["ended"]), place.desk.config.zone)
     except ValueError:

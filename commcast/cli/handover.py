@@ -103,7 +103,7 @@ def _known(config: Config) -> str:
 
 
 def _person_of_login(people: Mapping[str, Person], login: str) -> str | None:
-    """Return the only person who is called so: by key, by name, or by the first of their names."""
+    """Return the only person with this key, name or first name."""
     wanted = login.casefold()
     for called in (
         lambda key, _person: key.casefold() == wanted,
@@ -116,7 +116,7 @@ def _person_of_login(people: Mapping[str, Person], login: str) -> str | None:
 
 
 def _who_takes(config: Config, named: str | None) -> str:
-    """Return who takes it: as said, else by login, else as answered. Raises InputError without a terminal."""
+    """Return who takes it: by --as, else by login, else by asking. Raises InputError without a terminal."""
     if named is not None:
         return known_person(config, named)
     if (found := _person_of_login(config.people, who())) is not None:
@@ -142,7 +142,7 @@ def _one_line(note: str) -> str:
 
 
 def _incident(desk: Desk, ledger: Ledger, wanted: str | None) -> Incident:
-    """Return the incident that is meant, from the ledger where its file is broken. Raises InputError."""
+    """Return the incident that is meant, from the ledger if its file is broken. Raises InputError."""
     loaded = load_incidents(desk.config, desk.now)
     found = None
     if wanted is not None and wanted not in loaded.ids:
@@ -164,7 +164,7 @@ def _on_duty(incident: Incident, ledger: Ledger) -> OnDuty:
 
 
 def _tell(desk: Desk, ledger: Ledger, incident: Incident, on_duty: OnDuty) -> None:
-    """Tell both, on the one path of nudges; what cannot be told now the next tick tells."""
+    """Tell both, the way nudges are sent; the next tick tells what cannot be told now."""
     with ledger.read() as connection:
         given = oncall.nudges_given(connection, incident.id)
         moved = oncall.handovers(connection, incident.id)
@@ -208,6 +208,6 @@ def _show(incident: Incident, after: OnDuty, as_json: bool, text: str) -> None:
 
 
 def _warn_of_addresses(config: Config, person: str) -> None:
-    """Say what would keep a person asleep."""
+    """Say why a person could not be nudged."""
     for fault in unreachable(person, config, os.environ):
         say(f"Note: {fault}")

@@ -57,7 +57,7 @@ def schedule(
 ) -> None:
     """Announce planned work: write its file, show what goes out, ask, and send.
 
-    Readers are reminded before it begins, and their calendars move with it. Severity 2 unless you say so.
+    Readers are reminded before it begins, and their calendars follow it. The severity is 2 unless given.
 
     Example: commcast schedule "Database moves" --window "2026-12-05 02:00/04:00"
     --issue "Payments pause for 10 minutes." --resolution "We move the database."

@@ -40,7 +40,7 @@ class Source(StrEnum):
 
 
 class Name(StrEnum):
-    """The lists, as SendGrid calls them. A reader's own no comes first: its reason is then kept."""
+    """The lists, as SendGrid calls them. Unsubscribes come first: a reader's own reason is the one kept."""
 
     UNSUBSCRIBES = "unsubscribes"
     BOUNCES = "bounces"
@@ -149,7 +149,7 @@ def erase(
     """Erase an address: the ledger keeps only a keyed hash, so that an old list cannot bring it back.
 
     The phone number that was texted beside a mail address is forgotten with it. The lists in audiences/ are
-    yours: take the row out there. Message files in the outbox stay, too.
+    yours: remove the row there. Message files in the outbox stay as well.
 
     Example: commcast recipients erase kim@bakery.example
     """
@@ -211,7 +211,7 @@ def import_lists(
         typer.Option(
             "--list",
             metavar="LIST",
-            help="Only this one: unsubscribes, bounces or blocks; may be given again.",
+            help="Only this list: unsubscribes, bounces or blocks; repeatable.",
             show_default=False,
         ),
     ] = None,
@@ -223,10 +223,10 @@ def import_lists(
 ) -> None:
     """Import SendGrid's suppression lists: its unsubscribes and its bounces.
 
-    SendGrid accepts mail to them and drops it, which looks as if they had been told. Each entry keeps
-    SendGrid's reason and date; one that is here already stays as it is. Blocks are counted and, unless you
-    name them with --list blocks, left alone: SendGrid goes on delivering to a blocked address, and silence
-    is worse than a mail that is refused. What waits for a suppressed address is skipped.
+    SendGrid accepts mail to these addresses and drops it, as if they had been told. Each entry keeps
+    SendGrid's reason and date; an existing entry stays as it is. Blocks are only counted unless you pass
+    --list blocks: SendGrid still delivers to a blocked address, and silence is worse than a refused mail.
+    What waits for a suppressed address is skipped.
 
     Example: commcast recipients import --from sendgrid --dry-run
     """
@@ -278,7 +278,7 @@ def _show_imported(found: list[Imported], dry_run: bool) -> None:
 
 
 def _count(each: Imported, count: int) -> str:
-    """Return a count; nothing is known of a list that could not be read at all."""
+    """Return a count, "-" for a list that could not be read at all."""
     return "-" if each.trouble is not None and not each.read else f"{count:,}"
 
 

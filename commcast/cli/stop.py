@@ -72,7 +72,7 @@ def resume(
     """Lift a stop and send what is still pending; nobody gets it twice.
 
     Exits like the delivery: 0 done, 1 unknown or rejected, 75 try again. --all lifts a stop of everything,
-    but not those of single incidents. A pause that a provider asked for ends, too.
+    but not those of single incidents. A pause that a provider asked for ends as well.
 
     Example: commcast resume pay7
     """
@@ -99,7 +99,7 @@ def resume(
 
 
 def _deliver(desk: Desk, sender: Sender, incident: str) -> Delivered:
-    """Deliver what is open; where the file is in order also what is released and owed, as a tick would."""
+    """Deliver what is open and, if the file is in order, what is released and due, as a tick would."""
     ledger = sender.deliverer.ledger
     with stopping_on_interrupt(ledger, incident, clock):
         loaded = load_incidents(desk.config, desk.now)
@@ -120,7 +120,7 @@ def _with_open_deliveries(ledger: Ledger, wanted: str) -> list[str]:
 
 
 def _wanted(desk: Desk, ledger: Ledger, incident: str | None, everything: bool) -> str:
-    """Return what to stop. An incident may be known to the ledger alone: its file may be broken or gone."""
+    """Return what to stop. Only the ledger may know the incident: its file may be broken or gone."""
     if everything and incident is not None:
         refuse("", "write an incident or --all, not both")
     if everything:

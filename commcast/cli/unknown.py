@@ -150,7 +150,7 @@ def settle(
 
 
 def _check_named(unknown: bool, command: str) -> None:
-    """Let the command line say what it is about. Raises InputError."""
+    """Require --unknown, which says what the command is about. Raises InputError."""
     if not unknown:
         refuse("", f"{command} what?", f"those whose answer was lost: commcast {command} --unknown")
 
@@ -223,7 +223,7 @@ def _check_not_stopped(ledger: Ledger, incident: str) -> None:
 
 
 def _resend_lines(config: Config, incident: str, found: Sequence[Candidate], to: str | None) -> Iterator[str]:
-    """Yield what a person decides by: to whom it goes again, to whom not and why, and what that means."""
+    """Yield what a person needs to decide: who gets it again, who does not and why, and what that means."""
     going = [each for each in found if not each.unfit]
     providers = configured_providers(config)
     if going:
@@ -287,7 +287,7 @@ def _counts(
 def _send_again(
     desk: Desk, ledger: Ledger, incident: str, found: Sequence[Candidate], by: str, as_json: bool
 ) -> ExitCode:
-    """Write down the decision, deliver by the one path, and show what became of it."""
+    """Record the decision, deliver as always, and show what became of it."""
     going = [each for each in found if not each.unfit]
     with ProgressBar() as progress:
         deliverer = sender_for(desk, ledger, progress).deliverer

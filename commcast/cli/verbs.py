@@ -78,8 +78,8 @@ def find_open(
 ) -> OpenIncident:
     """Return the incident to say more of: open for its readers, and without an end that waits for a yes.
 
-    Where no id was given it is the only one that `is_meant`; `what` and `none` are said of several and of
-    none. Raises InputError where there is none, DecisionNeeded where its end is a draft.
+    Without an id it is the only one that `is_meant`; `what` and `none` are the words for several and none.
+    Raises InputError if there is not exactly one, DecisionNeeded if its end is a draft.
     """
     desk = desk_now(said.folder)
     with ExitStack() as stack:
@@ -222,7 +222,7 @@ def check_unchanged(place: OpenIncident, checked: Incident, wishes: Wishes, ledg
 def append(desk: Desk, checked: Incident, entry: Mapping[str, Any], seen: str) -> Incident:
     """Write the update into the file whose text was `seen`; return the incident as the file then stands.
 
-    Raises InputError where somebody changed the file meanwhile, before or right after.
+    Raises InputError if somebody changed the file meanwhile, before or right after.
     """
     from commcast.incidents.editor import append_update
     from commcast.incidents.load import load_incident

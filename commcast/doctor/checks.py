@@ -76,7 +76,7 @@ Look = Callable[["Config"], Iterator[Check]]
 
 
 def examine(folder: Path, now: datetime, outside: Sequence[Look] = ()) -> list[Check]:
-    """Return everything there is to say of a desk's folder at the aware moment `now`.
+    """Return all checks of a desk's folder at `now`, an aware moment.
 
     `outside` are the looks at providers and the DNS.
     """
@@ -136,7 +136,7 @@ def _broken(about: str, count: int, which: str) -> Check:
 def _people(
     config: Config, incidents: Sequence[Incident], handovers: Mapping[str, Sequence[Handover]]
 ) -> Iterator[Check]:
-    """Yield whether anybody can be woken, which variables with addresses are set, and who on duty cannot be.
+    """Yield whether anybody can be nudged, which address variables are set, and who cannot be reached.
 
     No value of the environment is shown.
     """
@@ -150,7 +150,7 @@ def _people(
         yield secret(name, what)
     for person, what in _on_duty(incidents, handovers).items():
         found = reach(person, config, os.environ)
-        # A variable that is not set was told of above.
+        # Variables that are not set are reported above.
         faults = [each for each in unreachable(person, config, os.environ) if " is not set: " not in each]
         if not found.email and not found.phone and not faults:
             faults = [f"{person} has no address that can be used"]
@@ -173,7 +173,7 @@ def _on_duty(incidents: Sequence[Incident], handovers: Mapping[str, Sequence[Han
 
 
 def _heartbeat(config: Config) -> Iterator[Check]:
-    """Yield where the heartbeat goes, by its host alone: the address may hold a token."""
+    """Yield where the heartbeat goes, showing only the host: the address may hold a token."""
     written = config.tick.heartbeat_url
     if not written:
         return

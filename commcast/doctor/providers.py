@@ -1,4 +1,4 @@
-"""Settings, secrets, and what providers think of us."""
+"""What doctor says of providers: settings, secrets, and what they answer when asked."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class _Twilio(Protocol):
 
 
 def providers(config: Config, clock: Clock, *, connect: bool) -> Iterator[Check]:
-    """Yield what there is to say of each channel's provider and of the one that takes over from it."""
+    """Yield the checks of each channel's provider and of its fallback."""
     for channel in Channel:
         settings = config.channels.email if channel is Channel.EMAIL else config.channels.sms
         if settings is None:
@@ -127,7 +127,7 @@ def _own_server(channel: Channel, name: str, provider: SendGridProvider | Twilio
 
 
 def _shared_fate(config: Config, used: Collection[str]) -> Iterator[Check]:
-    """Warn of a fallback that is down whenever the first is: another door of the same house."""
+    """Warn of a fallback that fails together with the first provider, because it is the same company."""
     smtp = config.providers.smtp
     if smtp is None or set(used) != {"smtp", "sendgrid"}:
         return
@@ -272,7 +272,7 @@ async def _balance(records: _Twilio, config: Config) -> Check:
 
 
 def _readers_of_texts(config: Config) -> int:
-    """Return how many numbers one update may go to; a list that cannot be read is doctor's other matter."""
+    """Return how many numbers one update may go to; another check reports lists that cannot be read."""
     count = 0
     for name, audience in config.audiences.items():
         if Channel.SMS not in audience.channels:
