@@ -260,7 +260,8 @@ def test_before_anybody_was_told_the_draft_is_sent_or_discarded(desk: Path) -> N
     """A yes to this update is none to the draft that holds the wrong words."""
     assert do(desk, card()).exit_code == 5
     done = do(desk, f"{WRONG} --yes")
-    assert (done.exit_code, "discard" in done.stderr, outbox(desk)) == (5, True, []), done.output
+    said = "update 1 of card1 is a draft that nobody released; nothing was written"
+    assert (done.exit_code, said in done.stderr, outbox(desk)) == (5, True, []), done.output
 
 
 def test_a_released_update_that_changed_names_this_command(told: Path) -> None:

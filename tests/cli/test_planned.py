@@ -313,6 +313,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 
 PAST = f"{NOW - timedelta(minutes=30):%H:%M}"
+SOONER = f"{NOW + timedelta(minutes=20):%Y-%m-%d %H:%M}"
 
 
 @pytest.mark.parametrize(
@@ -335,6 +336,7 @@ PAST = f"{NOW - timedelta(minutes=30):%H:%M}"
         ("begun", "extend", "--until is missing"),
         ("begun", "extend --until soon", "--until: 'soon' is not a date and time"),
         ("begun", "extend --until '2020-01-01 05:00'", "--until: that is not later than the end"),
+        ("begun", f"extend --until '{SOONER}'", "--until: that is not later than the end"),
         ("begun", f"extend --until {PAST}", "where that is meant, write its date: --until "),
         ("begun", "reschedule", "--window is missing"),
         ("begun", "reschedule --window '2020-01-01 02:00/04:00'", "--window: it has begun already"),

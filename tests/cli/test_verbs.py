@@ -255,15 +255,25 @@ def test_what_cannot_be_said_names_the_option_and_writes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("state", "command", "said"),
     [
-        (f"reopen card1 {ANEW}", "commcast discard card1 takes it back"),
-        ("update card1 --issue More.", "update 2 (resolved) of card1 is a draft that nobody released"),
+        ("ending", f"reopen card1 {ANEW}", "commcast discard card1 takes it back"),
+        (
+            "ending",
+            "update card1 --issue More.",
+            "update 2 (resolved) of card1 is a draft that nobody released",
+        ),
+        ("draft", UPDATE, "update 1 of card1 is a draft that nobody released; nothing was written"),
     ],
+    ids=timeless,
 )
-def test_an_end_that_nobody_released_is_sent_or_taken_back_first(kept: Kept, command: str, said: str) -> None:
-    done = do(kept("ending"), f"{command} --yes")
+def test_a_draft_that_nobody_released_is_sent_or_taken_back_first(
+    kept: Kept, state: str, command: str, said: str
+) -> None:
+    before = everything_in(kept(state) / "incidents"), outbox(kept(state))
+    done = do(kept(state), f"{command} --yes")
     assert (done.exit_code, said in done.stderr) == (5, True), done.stderr
+    assert (everything_in(kept(state) / "incidents"), outbox(kept(state))) == before
 
 
 def test_without_any_word_the_presets_are_listed(kept: Kept, desk: Path) -> None:

@@ -42,40 +42,24 @@ class NameServer:
     port: int = 0
 
     def __enter__(self) -> NameServer:
-        self._socket, self._tcp = sockets()
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
-        self._threads = [threading.Thread(target=each) for each in (self._serve, self._serve_tcp)]
-        for thread in self._threads:
-            thread.start()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as wake:
             wake.sendto(b"end", ("127.0.0.1", self.port))
-        socket.create_connection(("127.0.0.1", self.port)).close()
-        for thread in self._threads:
-            thread.join()
+        self._thread.join()
         self._socket.close()
-        self._tcp.close()
 
     def _serve(self) -> None:
         while (question := self._socket.recvfrom(65535))[0] != b"end":
-            asked = dns.message.from_wire(question[0])
-            reply = self._answer(asked)
+            reply = self._answer(dns.message.from_wire(question[0]))
             if reply is not None:
-                wire = reply if len(reply) <= 1232 else truncated(asked)
-                self._socket.sendto(wire, question[1])
-
-    def _serve_tcp(self) -> None:
-        while True:
-            client, _ = self._tcp.accept()
-            with client, client.makefile("rb") as wire:
-                length = wire.read(2)
-                if not length:
-                    return
-                reply = self._answer(dns.message.from_wire(wire.read(int.from_bytes(length, "big"))))
-                assert reply is not None
-                client.sendall(len(reply).to_bytes(2, "big") + reply)
+                self._socket.sendto(reply, question[1])
 
     def _answer(self, asked: dns.message.Message) -> bytes | None:
         name = asked.question[0].name.to_text(omit_final_dot=True)
@@ -95,26 +79,6 @@ class NameServer:
         elif isinstance(found, list) and found:
             reply.answer.append(dns.rrset.from_text_list(f"{name}.", 60, "IN", "TXT", [*map(quoted, found)]))
         return reply.to_wire(max_size=65535)
-
-
-def sockets() -> tuple[socket.socket, socket.socket]:
-    """Return a UDP and a TCP socket with the same port, which somebody else may just have taken."""
-    while True:
-        tcp = socket.create_server(("127.0.0.1", 0))
-        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        try:
-            udp.bind(tcp.getsockname())
-        except OSError:
-            tcp.close()
-            udp.close()
-        else:
-            return udp, tcp
-
-
-def truncated(asked: dns.message.Message) -> bytes:
-    reply = dns.message.make_response(asked)
-    reply.flags |= dns.flags.TC
-    return reply.to_wire()
 
 
 def quoted(text: str) -> str:
