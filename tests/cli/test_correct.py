@@ -73,68 +73,58 @@ def stops(desk: Path) -> list[str]:
 # --- who reads what
 
 
+DOWN = "resolve --fixed 'Down for 4 hours.'"
+PLAIN = "That was wrong; right is: “Cards fail.” "  # no stop is doubled
+
+
 @pytest.mark.parametrize(
-    ("said", "wrong", "right", "texts", "each_mail", "written"),
+    ("said", "wrong", "right", "texts", "mail", "written"),
     [
-        (
-            *([card()], "3 hours", "30 minutes", 1, "we said “3 hours” … refused for 30 minutes"),
-            "issue: Some cards are refused for 30 minutes. … corrects: [1]",
-        ),
+        ([card()], "3 hours", "30 minutes", 1, "refused for 30 minutes", "corrects: [1]"),
         # A channel that the wrong words never went by gets no correction.
         (
-            *([card("Cards fail.", resolution="That takes 3 hours.")], "3 hours", "30 minutes", 0),
-            *("we said “3 hours” … That takes 30 minutes.", "resolution: That takes 30 minutes."),
+            [card("All fail.", resolution="It takes 3 hours.")],
+            "3 hours",
+            "1 hour",
+            0,
+            "takes 1 hour",
+            "resolution",
         ),
         # A correction can be corrected.
-        (
-            *(
-                [card(), WRONG],
-                "30 minutes",
-                "40 minutes",
-                1,
-                "we said “30 minutes” … refused for 40 minutes",
-            ),
-            "corrects: [2]",
-        ),
+        ([card(), WRONG], "30 minutes", "40 minutes", 1, "refused for 40 minutes", "corrects: [2]"),
         # An end is corrected for those who heard it.
-        (
-            *([card(), "resolve --fixed 'It was down for 4 hours.'"], "4 hours", "1 hour", 0),
-            *("we said “4 hours” … down for 1 hour", "fixed: It was down for 1 hour."),
-        ),
+        ([card(), DOWN], "4 hours", "1 hour", 0, "Down for 1 hour", "fixed: Down for 1 hour."),
         # A wrong expected end is found by what was typed.
-        (
-            *([card("Cards fail.", timeframe="3h")], "3 hours", "30 minutes", 1),
-            *("we said “by  … right is: “by ", "timeframe: by "),
-        ),
-        # No stop is doubled, and what was said is quoted as it stood.
-        (
-            *([card("Cards fail again.")], "cards fail again", "Cards fail.", 1),
-            *("we said “Cards fail again”. That was wrong; right is: “Cards fail.” ", "issue: Cards fail.\n"),
-        ),
+        ([card("All fail.", timeframe="3h")], "3 hours", "30 minutes", 1, "right is: “by ", "timeframe: by "),
+        ([card("Cards fail again.")], "cards fail again", "Cards fail.", 1, PLAIN, "issue: Cards fail.\n"),
         # A wrong number in the title is read right from now on.
         (
-            *([card("Cards fail.", title="Card trouble for 3 hours")], "3 hours", "30 minutes", 0),
-            *("Card trouble for 30 minutes", "corrects: [1]"),
+            [card("All fail.", title="For 3 hours")],
+            "3 hours",
+            "30 minutes",
+            0,
+            "For 30 minutes",
+            "corrects: [1]",
         ),
     ],
     ids=["words", "one channel", "twice", "an end", "expected end", "full stops", "title"],
 )
 def test_whoever_got_the_wrong_words_reads_both_on_each_channel(
-    desk: Path, said: Sequence[str], wrong: str, right: str, texts: int, each_mail: str, written: str
+    desk: Path, said: Sequence[str], wrong: str, right: str, texts: int, mail: str, written: str
 ) -> None:
-    before = tell(desk, *said)
-    text = (desk / FILE).read_text()
+    before, text = tell(desk, *said), (desk / FILE).read_text()
     done = do(desk, f"correct card1 --wrong '{wrong}' --right '{right}' --yes")
     assert done.exit_code == 0, done.output
     mails, messages = since(desk, before)
     assert (len(mails), len(messages)) == (6, texts)
-    assert [missing(each_mail, mail) for mail in mails] == [[]] * 6
+    quoted = "by " if "by " in mail else f"{wrong}”".replace("cards", "Cards")  # as it stood
+    assert all(mail in each and f"we said “{quoted}" in each for each in mails), mails[0]
     assert not any(doubled in each for each in (*mails, *messages) for doubled in ("..", '.".', ".”."))
     assert not any("no longer stands" in each for each in mails)
     assert (desk / FILE).read_text().startswith(text)
     added = (desk / FILE).read_text().removeprefix(text)
-    assert missing(written, added) == []
-    assert ("resolution" in added) == ("resolution" in written), "what holds nothing wrong is carried forward"
+    assert written in added
+    assert ("resolution" in added) == (written == "resolution"), "what holds nothing wrong is carried forward"
     assert ("The title holds it too" in done.stderr) == (wrong in said[0].partition(" --")[0])
     assert stops(desk) == []
     with open_copy(ledger_path(desk), "", any_desk=True) as ledger:

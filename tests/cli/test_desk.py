@@ -24,7 +24,6 @@ from commcast.cli.demo_desk import moved
 from commcast.config.load import load_config
 from commcast.ledger import tables as schema
 from commcast.ledger.oncall import last_tick
-from commcast.ledger.oncall import take as record
 from commcast.model.incident import View
 from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
 from tests.support.terminal import (
@@ -589,19 +588,6 @@ def test_whom_nobody_knows_or_can_reach_is_said(duty: Bench, monkeypatch: pytest
     assert "Note: SAM_MAIL is not set: the email of sam; set it where commcast runs" in done.stderr
     (duty.folder / "incidents" / "pay7.yaml").write_text("title: [\n")
     assert "sam now has pay7" in run("take", "pay7", "--as", "sam", folder=duty.folder).stdout
-
-
-def test_an_owner_named_after_it_was_taken_has_it(duty: Bench) -> None:
-    """The file names dana from the beginning: naming her once more gives it back to her."""
-    with duty.ledger.write() as connection:
-        record(connection, "pay7", "sam", by="sam", now=just_now() + timedelta(seconds=20))
-    assert "  sam has it" in has_it(duty)
-    more = ["update", "pay7", "--nothing-new", "Still at it.", "--next", "20m", "--yes"]
-    run(*more, "--owner", "dana", folder=duty.folder)
-    assert "  dana has it" in has_it(duty)
-    run("take", "pay7", "--as", "sam", folder=duty.folder)
-    run(*more, folder=duty.folder)
-    assert "  sam has it" in has_it(duty)
 
 
 def test_readers_inside_are_told_who_leads_now(duty: Bench) -> None:
