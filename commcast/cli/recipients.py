@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -141,11 +142,7 @@ def unsuppress(address: AddressArgument, folder: FolderOption = None) -> None:
 
 
 @recipients.command()
-def erase(
-    address: AddressArgument,
-    yes: NoQuestionOption = False,
-    folder: FolderOption = None,
-) -> None:
+def erase(address: AddressArgument, yes: NoQuestionOption = False, folder: FolderOption = None) -> None:
     """Erase an address: the ledger keeps only a keyed hash, so that an old list cannot bring it back.
 
     The phone number that was texted beside a mail address is forgotten with it. The lists in audiences/ are
@@ -158,13 +155,11 @@ def erase(
         if not yes and not (prompt.at_terminal() and prompt.says_yes(f"Forget {mask(key)} for good?")):
             raise DecisionNeeded("Nothing was changed: this needs a yes, at a terminal or with --yes.")
         with ledger.write() as connection:
-            phones = (
-                suppressions.phones_beside(connection, [key, address]) if channel is Channel.EMAIL else ()
-            )
+            is_mail, secret = channel is Channel.EMAIL, ledger.secret
+            phones = suppressions.phones_beside(connection, [key, address]) if is_mail else ()
             keys = [(channel, key), *((Channel.SMS, phone) for phone in phones)]
-            count = sum(
-                suppressions.erase(connection, ledger.secret, *each, by=who(), now=clock()) for each in keys
-            )
+            erase_one = partial(suppressions.erase, connection, secret, by=who(), now=clock())
+            count = sum(erase_one(*each) for each in keys)
         lists = [name for name in desk.config.audiences if _is_listed(name, desk.config, channel, key)]
     beside = f", {mask(phones[0])} of the same person" if phones else ""
     show_prose(f"{mask(key)}{beside} is forgotten in {count} deliveries and hears nothing more.")

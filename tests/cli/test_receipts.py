@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,10 +14,8 @@ from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
 from commcast.providers import registry as wiring
 from commcast.providers.base import Refused, SuppressionEntry
-from tests.support.desk import Bench, write_desk, write_incident
+from tests.support.desk import Bench, write_incident
 from tests.support.providers import FakeAdapter, SayingRecords
-from tests.support.servers.http import Exchange, HttpStandIn, Writer, threaded
-from tests.support.servers.twilio import ACCOUNT, SENDER, TOKEN, Twilio
 from tests.support.terminal import at_terminal, bench_now, every_byte, run
 
 HEAD = "PROVIDER  ASKED  DELIVERED  BOUNCED  FAILED  SUPPRESSED"
@@ -244,109 +239,3 @@ def test_only_what_can_be_imported_is_taken(bench: Bench, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(wiring, "records_for", refuse)
     assert "SENDGRID_API_KEY is not set" in run(*IMPORT, folder=bench.folder, expect=2).stderr
-
-
-# --- over the wire: receipts, recipients import and doctor --connect
-
-KEY = "SG.kept-secret_key.0123456789abcdef"
-
-
-@dataclass
-class SendGrid:
-    """Takes every mail; `lists` are what GET gives, by path."""
-
-    lists: dict[str, Any] = field(default_factory=dict)
-    mails: int = 0
-
-    async def __call__(self, exchange: Exchange, writer: Writer) -> None:
-        assert exchange.headers["authorization"] == f"Bearer {KEY}"
-        path = exchange.path.removeprefix("/v3/")
-        if exchange.method == "POST":
-            assert path == "mail/send"
-            self.mails += len(exchange.json()["personalizations"])
-            await writer.answer(202, headers={"X-Message-Id": "request-1"})
-            return
-        assert exchange.method == "GET"
-        await writer.answer(200, self.lists.get(path, []))
-
-    def bounce(self, address: str, at: float) -> None:
-        gone = {"reason": f"550 5.1.1 <{address}> gone", "status": "5.1.1"}
-        self.lists.setdefault("suppression/bounces", []).append(
-            {"created": int(at), "email": address, **gone}
-        )
-
-
-@pytest.fixture
-def sendgrid(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[SendGrid]:
-    """SendGrid on this machine, and a desk whose mail goes there."""
-    monkeypatch.setenv("SENDGRID_API_KEY", KEY)
-    stand_in = SendGrid({"messages": {"messages": []}, "scopes": {"scopes": ["mail.send", "messages.read"]}})
-    with threaded(HttpStandIn(stand_in)) as server:
-        write_desk(bench.folder, email="sendgrid", extra=f'[providers.sendgrid]\nbase_url = "{server.url}"')
-        yield stand_in
-
-
-def test_a_bounce_at_sendgrid_comes_home(sendgrid: SendGrid, bench: Bench) -> None:
-    run("send", "pay7", "--yes", folder=bench.folder)
-    assert sendgrid.mails == 3
-    assert run("receipts", folder=bench.folder).output == ""
-    soon = bench.now.timestamp() + 600
-    sendgrid.bounce("ann@example.com", soon)
-    sendgrid.bounce("stranger@example.com", soon)
-    at = bench.now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    bob = {"to_email": "bob@example.com", "status": "delivered", "last_event_time": at}
-    sendgrid.lists["messages"]["messages"] = [{"msg_id": "request-1.recvd-1", **bob}]
-    shown = run("receipts", folder=bench.folder).stdout
-    assert shown.splitlines()[1] == "sendgrid  3      1          1        0       1"
-    assert "  of 5 accepted: 1 delivered, 1 bounced\n" in run("status", folder=bench.folder).stdout
-    listed = suppressed(bench)
-    assert ("bounced: 5.1.1" in listed, "stranger" in listed) == (True, False)
-    assert run("receipts", folder=bench.folder).output == ""
-    shown = run("doctor", "--connect", folder=bench.folder).stdout
-    assert "ok    email: SendGrid takes the key, and it may send" in shown
-    assert ("(suppression.read)" in shown, "(messages.read)" in shown, KEY in shown) == (True, False, False)
-
-
-@pytest.fixture
-def twilio(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Twilio]:
-    """Twilio on this machine, and a desk whose texts go there."""
-    monkeypatch.setenv("TWILIO_ACCOUNT_SID", ACCOUNT)
-    monkeypatch.setenv("TWILIO_AUTH_TOKEN", TOKEN)
-    stand_in = Twilio()
-    with threaded(HttpStandIn(stand_in)) as server:
-        extra = f'[providers.twilio]\nbase_url = "{server.url}"'
-        write_desk(bench.folder, sms='provider = "twilio"', extra=extra)
-        path = bench.folder / "commcast.toml"
-        path.write_text(path.read_text().replace('from = "Acme"', f'from = "{SENDER}"'))
-        yield stand_in
-
-
-def become(stand_in: Twilio, *states: tuple[str, int | None]) -> None:
-    """Let the texts that were taken end so, each with its state and error number."""
-    now = format_datetime(datetime.now(UTC))
-    for message, (state, code) in zip(stand_in.messages, states, strict=True):
-        message.update(status=state, error_code=code, date_sent=now, date_updated=now)
-
-
-def test_what_became_of_texts_at_twilio_comes_home(twilio: Twilio, bench: Bench) -> None:
-    run("send", "pay7", "--yes", folder=bench.folder)
-    assert run("receipts", folder=bench.folder).output == ""
-    counted = {
-        (("delivered", None), ("sent", None)): "21000",
-        (("delivered", None), ("undelivered", 30006)): "10011",
-    }
-    for states, counts in counted.items():
-        become(twilio, *states)
-        shown = run("receipts", folder=bench.folder).stdout
-        assert shown.splitlines()[1].split() == ["twilio", *counts]
-    assert run("receipts", folder=bench.folder).output == ""
-    assert "  of 5 accepted: 1 delivered, 1 failed\n" in run("status", folder=bench.folder).stdout
-    listed = suppressed(bench)
-    assert ("failed: 30006: landline" in listed, "+4915112345671" in listed) == (True, False)
-    shown = run("doctor", "--connect", folder=bench.folder).stdout
-    for line in (
-        "Twilio takes the credentials, and the account is active",
-        "the Twilio balance is 12.50 USD",
-    ):
-        assert f"ok    SMS: {line}" in shown
-    assert "ok    SMS: Twilio knows the sender …0006" in shown

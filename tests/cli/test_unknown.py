@@ -7,10 +7,8 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes
-from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
 
@@ -28,13 +26,9 @@ from commcast.model.incident import Channel
 from commcast.model.message import Blame, Delivery, Outcome, OutcomeKind
 from commcast.providers import registry as wiring
 from commcast.providers.base import Refused, Seen
-from commcast.providers.twilio import records as twilio_records
-from commcast.providers.twilio.records import TwilioRecords
 from tests.crash.services import Receiver
 from tests.support.desk import Bench, numbered, write_desk, write_incident
 from tests.support.providers import FakeAdapter, FakeRecords, die_over, seeing, taken
-from tests.support.servers.http import Exchange, HttpStandIn, Writer, threaded
-from tests.support.servers.twilio import ACCOUNT, TOKEN, Twilio, sent
 from tests.support.terminal import every_byte, just_now, missing, run, run_at_terminal
 
 RESEND = ("resend", "pay7", "--unknown")
@@ -525,102 +519,3 @@ def test_what_nobody_spoke_of_and_a_lost_ledger_are_refused(asked: Bench) -> Non
     run("reconcile", "nothing1", folder=asked.folder, expect=2)
     (asked.folder / ".commcast/ledger.db").unlink()
     run("reconcile", folder=asked.folder, expect=3)
-
-
-# --- over the wire
-
-
-ANN, BOB, CID, DAN, EVE = (f"+491511234567{digit}" for digit in range(1, 6))
-NAMES = {ANN: "ann", BOB: "bob", CID: "cid", DAN: "dan", EVE: "eve"}
-
-
-@dataclass
-class Losing(Twilio):
-    """Takes the texts to `takes`, and answers none of them while `loses` is set."""
-
-    takes: set[str] = field(default_factory=set)
-    loses: bool = True
-
-    async def __call__(self, exchange: Exchange, writer: Writer) -> None:
-        if exchange.method != "POST" or not self.loses:
-            await super().__call__(exchange, writer)
-            return
-        self.forms.append(exchange.form)
-        if exchange.form["To"] in self.takes:
-            self.take(exchange.form["To"], exchange.form["Body"], datetime.now(UTC))
-        writer.reset()
-
-    def take(self, to: str, words: str, at: datetime) -> None:
-        made = {"status": "delivered", "date_created": format_datetime(at), "date_sent": format_datetime(at)}
-        self.messages.append(sent(len(self.messages) + 1, to, words, **made))
-
-
-@pytest.fixture
-def twilio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Losing, Bench]]:
-    """Twilio with a list that lags by one look, and a desk that lost the answers to five texts.
-
-    Ann's and Dan's were taken; Dan's was given up later. Cid was sent something else.
-    """
-    monkeypatch.setenv("TWILIO_ACCOUNT_SID", ACCOUNT)
-    monkeypatch.setenv("TWILIO_AUTH_TOKEN", TOKEN)
-    monkeypatch.setattr(twilio_records, "TwilioRecords", partial(TwilioRecords, pause=0.0))
-    stand_in = Losing(lag=1, page=2, takes={ANN, DAN})
-    with threaded(HttpStandIn(stand_in)) as server:
-        customers = [f"{name}@example.com,{number},{name}" for number, name in NAMES.items()]
-        extra = f'[providers.twilio]\nbase_url = "{server.url}"'
-        write_desk(tmp_path, customers=customers, sms=TWILIO, extra=extra)
-        write_incident(tmp_path, at=just_now())
-        bench = Bench(tmp_path, now=datetime.now(UTC))
-        run("send", "pay7", "--yes", folder=tmp_path, expect=1)
-        assert sorted(form["To"] for form in stand_in.forms) == sorted(NAMES)
-        given_up = next(row for row in stand_in.messages if row["to"] == DAN)
-        given_up.update(status="undelivered", error_code=30006)
-        stand_in.take(CID, "Your parcel comes today", datetime.now(UTC))
-        yield stand_in, bench
-
-
-def texts(bench: Bench) -> dict[str, str]:
-    return {NAMES[row.address]: row.state.value for row in bench.rows() if row.channel == "sms"}
-
-
-def test_lost_texts_are_settled_by_what_twilio_lists_and_the_rest_by_a_person(
-    twilio: tuple[Losing, Bench],
-) -> None:
-    stand_in, bench = twilio
-    assert set(texts(bench).values()) == {"unknown"}
-    before = len(stand_in.forms)
-    for _ in range(2):
-        result = run("reconcile", "pay7", folder=bench.folder, expect=1)
-        assert texts(bench) == {
-            "ann": "accepted",
-            "bob": "unknown",
-            "cid": "unknown",
-            "dan": "rejected",
-            "eve": "unknown",
-        }
-        assert "twilio has other messages to them, none with our words" in result.stdout
-        assert not any(secret in result.output for secret in (TOKEN, ACCOUNT, *NAMES))
-    rows = {row.address: row for row in bench.rows()}
-    assert rows[ANN].provider_id == next(m["sid"] for m in stand_in.messages if m["to"] == ANN)
-    assert rows[DAN].reason == "twilio has it, and did not deliver it (30006: landline)"
-    assert len(stand_in.lists) > 2 * len(NAMES), "one look, and no pages"
-    run("tick", folder=bench.folder)
-    assert len(stand_in.forms) == before
-
-    stand_in.loses = False
-    result = run(*RESEND, "--to", BOB, "--yes", "--by", "dana", folder=bench.folder)
-    assert "By SMS (twilio) nothing keeps a second copy away." in result.stderr
-    assert [form["To"] for form in stand_in.forms[before:]] == [BOB]
-    run(*SETTLE, "rejected", "--yes", folder=bench.folder)
-    assert Counter(texts(bench).values()) == {"accepted": 2, "rejected": 3}
-    assert "Nothing is unknown" in run("reconcile", folder=bench.folder).stdout
-
-
-def test_what_was_lost_twice_is_found_though_only_the_first_one_arrived(twilio: tuple[Losing, Bench]) -> None:
-    """Ann's first text arrived; a person sent it again, and that one got lost with its answer."""
-    stand_in, bench = twilio
-    stand_in.takes = set()
-    run(*RESEND, "--to", ANN, "--yes", folder=bench.folder, expect=1)
-    assert texts(bench)["ann"] == "unknown"
-    run("reconcile", "pay7", folder=bench.folder, expect=1)
-    assert texts(bench)["ann"] == "accepted"

@@ -22,13 +22,18 @@ from typing import Any
 import pytest
 
 from commcast.cli.doctor import write_desk as write_desk_line
+from commcast.cli.options import clock
 from commcast.config.load import load_config
+from commcast.config.settings import SendGridProvider, TwilioProvider
 from commcast.doctor import providers as doctor_providers
 from commcast.doctor.checks import file_system
 from commcast.errors import ConfigError, Fault, TryAgain
 from commcast.ledger.oncall import take
 from commcast.providers import registry as wiring
 from commcast.providers.base import Refused
+from commcast.providers.sendgrid.records import SendGridRecords
+from commcast.providers.twilio.client import Credentials
+from commcast.providers.twilio.records import TwilioRecords
 from tests.support.desk import DESK, Bench, update_text, write_desk, write_incident, write_list
 from tests.support.providers import SayingRecords
 from tests.support.servers.http import Certificate, Inbox, aiosmtpd_server, make_certificate
@@ -688,3 +693,12 @@ def test_a_messaging_service_is_the_sender(live: Bench, monkeypatch: pytest.Monk
     asked = answer(monkeypatch)
     assert "Twilio knows the sender MG0123456789…" in doctor(live, "--connect")
     assert asked.senders == [service]
+
+
+def test_records_can_be_asked_what_doctor_asks() -> None:
+    """The type checker compares them with doctor's protocols here."""
+    sendgrid: doctor_providers._SendGrid = SendGridRecords(SendGridProvider(), "SG.key", clock)
+    account = Credentials("AC1", "AC1", "token")
+    twilio: doctor_providers._Twilio = TwilioRecords(TwilioProvider(), account, clock)
+    assert callable(sendgrid.scopes)
+    assert all(map(callable, (twilio.account, twilio.balance, twilio.knows_sender)))
