@@ -14,13 +14,7 @@ from commcast.cli.output import going_on_unread, inert, say, show, show_json
 from commcast.cli.progress import ProgressBar
 from commcast.cli.session import desk_to_work, find_incident, is_open, sender_for, who
 from commcast.errors import InputError
-from commcast.incidents.load import load_incidents
-from commcast.ledger import oncall
-from commcast.ledger.releases import released_incident
 from commcast.model.duty import OnDuty, on_duty_for
-from commcast.oncall.nudges import handing_nudges
-from commcast.oncall.people import unreachable
-from commcast.operations.wake import Nudger
 
 if TYPE_CHECKING:
     from commcast.config.settings import Config, Person
@@ -46,6 +40,8 @@ def handover(
 
     Example: commcast handover pay7 --to sam --note "the rollback runs, watch db-eu-3"
     """
+    from commcast.ledger import oncall
+
     with desk_to_work(folder) as (desk, ledger), going_on_unread():
         person, said = known_person(desk.config, to), _one_line(note)
         found = _incident(desk, ledger, incident)
@@ -74,6 +70,8 @@ def take(
 
     Example: commcast take pay7 --as sam
     """
+    from commcast.ledger import oncall
+
     with desk_to_work(folder) as (desk, ledger), going_on_unread():
         person = _who_takes(desk.config, as_)
         found = _incident(desk, ledger, incident)
@@ -143,6 +141,9 @@ def _one_line(note: str) -> str:
 
 def _incident(desk: Desk, ledger: Ledger, wanted: str | None) -> Incident:
     """Return the incident that is meant, from the ledger if its file is broken. Raises InputError."""
+    from commcast.incidents.load import load_incidents
+    from commcast.ledger.releases import released_incident
+
     loaded = load_incidents(desk.config, desk.now)
     found = None
     if wanted is not None and wanted not in loaded.ids:
@@ -159,12 +160,18 @@ def _incident(desk: Desk, ledger: Ledger, wanted: str | None) -> Incident:
 
 
 def _on_duty(incident: Incident, ledger: Ledger) -> OnDuty:
+    from commcast.ledger import oncall
+
     with ledger.read() as connection:
         return on_duty_for(incident, oncall.handovers(connection, incident.id))
 
 
 def _tell(desk: Desk, ledger: Ledger, incident: Incident, on_duty: OnDuty) -> None:
     """Tell both, the way nudges are sent; the next tick tells what cannot be told now."""
+    from commcast.ledger import oncall
+    from commcast.oncall.nudges import handing_nudges
+    from commcast.operations.wake import Nudger
+
     with ledger.read() as connection:
         given = oncall.nudges_given(connection, incident.id)
         moved = oncall.handovers(connection, incident.id)
@@ -209,5 +216,7 @@ def _show(incident: Incident, after: OnDuty, as_json: bool, text: str) -> None:
 
 def _warn_of_addresses(config: Config, person: str) -> None:
     """Say why a person could not be nudged."""
+    from commcast.oncall.people import unreachable
+
     for fault in unreachable(person, config, os.environ):
         say(f"Note: {fault}")

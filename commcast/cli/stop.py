@@ -12,16 +12,7 @@ from commcast.cli.output import going_on_unread, say, show, show_prose
 from commcast.cli.progress import ProgressBar
 from commcast.cli.session import desk_to_work, sender_for, who
 from commcast.cli.tick import delivered_in_words
-from commcast.delivery.deliver import stopping_on_interrupt
 from commcast.errors import ExitCode, InputError, gravest
-from commcast.incidents.load import load_incidents
-from commcast.ledger.broadcasts import open_broadcasts
-from commcast.ledger.history import tallies
-from commcast.ledger.overview import overviews
-from commcast.ledger.releases import lift_stop, stop_incident
-from commcast.ledger.settle import reopen
-from commcast.ledger.tables import ALL_INCIDENTS, State
-from commcast.operations.desk import check_story
 
 if TYPE_CHECKING:
     from commcast.delivery.deliver import Delivered
@@ -51,6 +42,10 @@ def stop(
 
     Example: commcast stop pay7 --by dana
     """
+    from commcast.ledger.history import tallies
+    from commcast.ledger.releases import stop_incident
+    from commcast.ledger.tables import ALL_INCIDENTS, State
+
     with desk_to_work(folder) as (desk, ledger):
         wanted = _wanted(desk, ledger, incident, everything)
         with ledger.write() as connection:
@@ -76,6 +71,9 @@ def resume(
 
     Example: commcast resume pay7
     """
+    from commcast.ledger.releases import lift_stop
+    from commcast.ledger.settle import reopen
+
     with desk_to_work(folder) as (desk, ledger), going_on_unread():
         wanted = _wanted(desk, ledger, incident, everything)
         with ledger.write() as connection:
@@ -100,6 +98,10 @@ def resume(
 
 def _deliver(desk: Desk, sender: Sender, incident: str) -> Delivered:
     """Deliver what is open and, if the file is in order, what is released and due, as a tick would."""
+    from commcast.delivery.deliver import stopping_on_interrupt
+    from commcast.incidents.load import load_incidents
+    from commcast.operations.desk import check_story
+
     ledger = sender.deliverer.ledger
     with stopping_on_interrupt(ledger, incident, clock):
         loaded = load_incidents(desk.config, desk.now)
@@ -113,6 +115,9 @@ def _deliver(desk: Desk, sender: Sender, incident: str) -> Delivered:
 
 
 def _with_open_deliveries(ledger: Ledger, wanted: str) -> list[str]:
+    from commcast.ledger.broadcasts import open_broadcasts
+    from commcast.ledger.tables import ALL_INCIDENTS
+
     if wanted != ALL_INCIDENTS:
         return [wanted]
     with ledger.read() as connection:
@@ -121,6 +126,10 @@ def _with_open_deliveries(ledger: Ledger, wanted: str) -> list[str]:
 
 def _wanted(desk: Desk, ledger: Ledger, incident: str | None, everything: bool) -> str:
     """Return what to stop. Only the ledger may know the incident: its file may be broken or gone."""
+    from commcast.incidents.load import load_incidents
+    from commcast.ledger.overview import overviews
+    from commcast.ledger.tables import ALL_INCIDENTS
+
     if everything and incident is not None:
         refuse("", "write an incident or --all, not both")
     if everything:
@@ -139,4 +148,6 @@ def _wanted(desk: Desk, ledger: Ledger, incident: str | None, everything: bool) 
 
 
 def _name(wanted: str) -> str:
+    from commcast.ledger.tables import ALL_INCIDENTS
+
     return "Everything" if wanted == ALL_INCIDENTS else wanted

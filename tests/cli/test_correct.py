@@ -82,14 +82,7 @@ PLAIN = "That was wrong; right is: “Cards fail.” "  # no stop is doubled
     [
         ([card()], "3 hours", "30 minutes", 1, "refused for 30 minutes", "corrects: [1]"),
         # A channel that the wrong words never went by gets no correction.
-        (
-            [card("All fail.", resolution="It takes 3 hours.")],
-            "3 hours",
-            "1 hour",
-            0,
-            "takes 1 hour",
-            "resolution",
-        ),
+        ([card("All fail.", resolution="In 3 hours.")], "3 hours", "1 hour", 0, "In 1 hour", "resolution"),
         # A correction can be corrected.
         ([card(), WRONG], "30 minutes", "40 minutes", 1, "refused for 40 minutes", "corrects: [2]"),
         # An end is corrected for those who heard it.
@@ -98,14 +91,7 @@ PLAIN = "That was wrong; right is: “Cards fail.” "  # no stop is doubled
         ([card("All fail.", timeframe="3h")], "3 hours", "30 minutes", 1, "right is: “by ", "timeframe: by "),
         ([card("Cards fail again.")], "cards fail again", "Cards fail.", 1, PLAIN, "issue: Cards fail.\n"),
         # A wrong number in the title is read right from now on.
-        (
-            [card("All fail.", title="For 3 hours")],
-            "3 hours",
-            "30 minutes",
-            0,
-            "For 30 minutes",
-            "corrects: [1]",
-        ),
+        ([card("All fail.", title="Card: 3 hours")], "3 hours", "1 hour", 0, "Card: 1 hour", "corrects: [1]"),
     ],
     ids=["words", "one channel", "twice", "an end", "expected end", "full stops", "title"],
 )
