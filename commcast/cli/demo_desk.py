@@ -112,11 +112,11 @@ def _example() -> str:
 def _clear(folder: Path) -> None:
     """Remove an older demo, and nothing but an older demo."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise _cannot(folder, "is there already and is not a folder")
+        raise _cannot(folder, "exists and is not a folder")
     try:
         if folder.is_dir() and any(folder.iterdir()):
             if not (folder / _MARK).is_file():
-                raise _cannot(folder, "is there already and was not made by a demo")
+                raise _cannot(folder, "exists and is not a demo's folder")
             shutil.rmtree(folder)
     except OSError as error:
         raise _cannot(folder, f"cannot be replaced: {error.strerror}") from None

@@ -120,7 +120,7 @@ def _who_takes(config: Config, named: str | None) -> str:
     if (found := _person_of_login(config.people, who())) is not None:
         return found
     if not config.people or not prompt.at_terminal():
-        what = f"{who()!r:.60} is nobody of [people]; say who you are with --as; known: {_known(config)}"
+        what = f"no [people] entry matches your login {who()!r:.60}; pass --as NAME; known: {_known(config)}"
         raise InputError(what)
 
     def check(answer: str) -> None:

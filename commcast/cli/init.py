@@ -72,7 +72,7 @@ def make_desk(folder: Path, desk: str, files: dict[str, str]) -> None:
 
     config, ledger = folder / CONFIG_NAME, ledger_path(folder)
     if config.exists():
-        refuse(str(config), "is there already", "use that desk, or name a new folder")
+        refuse(str(config), "exists: this folder is a desk already", "use it, or name a new folder")
     if ledger.exists():
         remedy = f"bring its {CONFIG_NAME} back, or name a new folder"
         refuse(str(ledger), "is the ledger of an earlier desk", remedy)

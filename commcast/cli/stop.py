@@ -138,8 +138,11 @@ def _wanted(desk: Desk, ledger: Ledger, incident: str | None, everything: bool) 
         told = overviews(connection)
     if incident is None:
         is_open = [name for name, each in told.items() if not each.is_over or each.counts["pending"]]
-        if len(is_open) != 1:
-            refuse("", f"say which incident, or --all; open are: {', '.join(sorted(is_open)) or 'none'}")
+        if not is_open:
+            refuse("", "no incident is open", "name one, or pass --all")
+        if len(is_open) > 1:
+            names = ", ".join(sorted(is_open))
+            refuse("", f"{len(is_open)} incidents are open", f"say which: {names}; or pass --all")
         return is_open[0]
     known = told.keys() | {each.id for each in load_incidents(desk.config, desk.now).incidents}
     if incident not in known:

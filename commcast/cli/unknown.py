@@ -152,7 +152,7 @@ def settle(
 def _check_named(unknown: bool, command: str) -> None:
     """Require --unknown, which says what the command is about. Raises InputError."""
     if not unknown:
-        refuse("", f"{command} what?", f"those whose answer was lost: commcast {command} --unknown")
+        refuse("", f"{command} needs --unknown", f"write: commcast {command} --unknown")
 
 
 def _found(

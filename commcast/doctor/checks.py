@@ -295,7 +295,7 @@ def _disk(config: Config) -> Iterator[Check]:
     for name in ("incidents", "."):
         if not os.access(config.folder / name, os.W_OK):
             shown = "the folder" if name == "." else name
-            yield warn("disk", f"{shown} cannot be written", "the verbs need to write there")
+            yield warn("disk", f"{shown} cannot be written", "commands such as declare write there")
 
 
 def file_system(path: Path, mounts: str) -> str:

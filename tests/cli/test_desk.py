@@ -80,7 +80,7 @@ def test_each_desk_has_its_own_id_and_what_lies_in_the_folder_stays(tmp_path: Pa
 
 def test_a_folder_that_is_a_desk_is_refused_and_untouched(desk: Path) -> None:
     before = everything_in(desk)
-    assert "is there already" in run("init", desk, expect=2).stderr
+    assert "is a desk already" in run("init", desk, expect=2).stderr
     assert everything_in(desk) == before
     (desk / "commcast.toml").unlink()
     assert "is the ledger of an earlier desk" in run("init", desk, expect=2).stderr
@@ -163,7 +163,7 @@ def test_the_demo_works_on_every_day_also_in_summer(tmp_path: Path, now: str) ->
 
 def test_the_demo_replaces_nothing_but_an_older_demo(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
-    assert "not made by a demo" in run("demo", "--folder", tmp_path, expect=2).stderr
+    assert "exists and is not a demo's folder" in run("demo", "--folder", tmp_path, expect=2).stderr
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
@@ -570,7 +570,8 @@ def test_a_login_or_an_answer_says_who_takes_it(duty: Bench, monkeypatch: pytest
     assert run("take", folder=duty.folder).stdout == "kim now has pay7.\n"
     monkeypatch.setattr(getpass, "getuser", lambda: "root")
     refused = run("take", folder=duty.folder, expect=2)
-    assert "'root' is nobody of [people]; say who you are with --as; known: dana, sam, kim" in refused.stderr
+    said = "no [people] entry matches your login 'root'; pass --as NAME; known: dana, sam, kim"
+    assert said in refused.stderr
     monkeypatch.setattr(asking, "at_terminal", lambda: True)
     done = run_at_terminal(duty.folder, "take", "pay7", typed="alex\n\nsam\n")
     assert (done.exit_code, done.stdout) == (0, "sam now has pay7.\n")
