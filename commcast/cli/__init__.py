@@ -113,7 +113,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
     rich_markup_mode=None,
-    help="Tell people what broke, what happens next, and when they hear from you again.",
+    help="Tell people what broke, what happens next, and when they will hear from you again.",
     epilog="Example: commcast declare payments --severity 2",
 )
 

@@ -1,36 +1,86 @@
-"""Clock times and windows as typed: what is meant, what is refused."""
+"""Clock times and windows as people type them: what they mean, and which are refused."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from commcast.cli.options import OPTION_OF, refuse
 from commcast.cli.output import say
 from commcast.errors import Fault, InputError
+from commcast.model.incident import Window
+from commcast.model.times import (
+    parse_clock_time,
+    parse_end,
+    parse_instant,
+    parse_window,
+    span,
+    spoken_duration,
+    write_instant,
+)
 
 if TYPE_CHECKING:
-    from commcast.model.incident import Incident, Window
+    from commcast.model.incident import Incident
     from commcast.operations.desk import Desk
 
 
 _MOST = timedelta(hours=12)
 _CLOCK = re.compile(r"\s*(?P<by>by\s+)?(?P<clock>\d{1,2}:\d{2})\s*")
+_BARE_CLOCK = re.compile(r"\d{1,2}:\d{2}")
 
 
-def is_far(moment: datetime, since: datetime) -> bool:
-    """Whether a clock time without a date was read as a moment so far from `since` that another is meant."""
+def with_dates(keys: dict[str, Any], desk: Desk, *, is_expected: bool = False) -> dict[str, Any]:
+    """Return `keys` with their clock times as moments, with date and offset from UTC.
+
+    `started` and `ended` ("09:52") become the latest such moment; `expected_at`, `timeframe` ("by 16:30") and
+    `next_update` the next one, but what `is_expected` lasts from its beginning. Raises InputError where that
+    is so far off that another time is meant.
+    """
+    found: dict[str, Any] = {key: _latest(keys[key], desk) for key in ("started", "ended") if key in keys}
+    if "started" in keys:
+        _check_past(desk, OPTION_OF["started"], keys["started"], found["started"])
+    if "expected_at" in keys:
+        found["expected_at"] = _ahead(keys["expected_at"], desk)
+    dated = {"next_update"} if is_expected or "expected_at" in keys else {"next_update", "timeframe"}
+    found |= {key: with_its_date(desk, keys[key]) for key in keys.keys() & dated}
+    return {**keys, **found}
+
+
+def _latest(text: str, desk: Desk) -> str:
+    """Return when the desk's clocks last showed `text`; anything but a clock time is returned unchanged."""
+    if not _BARE_CLOCK.fullmatch(text):
+        return text
+    today = desk.now.astimezone(desk.config.zone).date()
+    for day in (today, today - timedelta(days=1)):
+        try:
+            moment = parse_instant(f"{day}T{text:0>5}", desk.config.zone)
+        except ValueError:
+            return text
+        if moment <= desk.now:
+            break
+    return write_instant(moment)
+
+
+def _ahead(text: str, desk: Desk) -> str:
+    """Return the coming moment that `text` names. Raises InputError if it names none."""
+    zone = desk.config.zone
+    if _BARE_CLOCK.fullmatch(text):
+        return write_instant(_read("--expected", lambda: parse_clock_time(text, desk.now, zone)))
+    return write_instant(_read("--expected", lambda: parse_instant(text, zone)))
+
+
+def _is_far(moment: datetime, since: datetime) -> bool:
+    """Return whether a clock time was read as a moment so far from `since` that another must be meant."""
     return abs(moment - since) > _MOST
 
 
 def with_its_date(desk: Desk, text: str) -> str:
     """Return "by 16:30", or "16:30", with the date it has now: a draft released later must not mean another.
 
-    What is no clock time, or none that there is, stays for its check. Raises InputError where it is far off.
+    Anything but an existing clock time is returned unchanged. Raises InputError if it is far off.
     """
-    from commcast.model.times import parse_clock_time, write_instant
-
     found = _CLOCK.fullmatch(text)
     if not found:
         return text
@@ -50,18 +100,16 @@ def check_estimate(desk: Desk, timeframe: object, incident: Incident) -> None:
 
 
 def far_estimate(desk: Desk, timeframe: str, latest: datetime | None) -> Fault | None:
-    """Return what is wrong with "by 16:30" where that is so far off that another time is meant."""
-    if latest is None or not _by(timeframe) or not is_far(latest, desk.now):
+    """Return the fault of a "by 16:30" that is so far off that another time must be meant."""
+    if latest is None or not _by(timeframe) or not _is_far(latest, desk.now):
         return None
     return _far("--timeframe", timeframe.strip(), "is on", latest, desk)
 
 
-def check_past(desk: Desk, option: str, text: str, written: str) -> None:
+def _check_past(desk: Desk, option: str, text: str, written: str) -> None:
     """Refuse a clock time last shown so long ago, at `written`, that another is meant. Raises InputError."""
-    if written == text:
-        return  # it was no clock time
-    moment = datetime.fromisoformat(written)
-    if is_far(moment, desk.now):
+    is_clock = written != text
+    if is_clock and _is_far(moment := datetime.fromisoformat(written), desk.now):
         raise InputError(_far(option, text, "was last on", moment, desk))
 
 
@@ -90,16 +138,14 @@ def window_of(incident: Incident) -> Window:
 
 
 def read_window(desk: Desk, text: str) -> Window:
-    from commcast.model.times import parse_window
-
-    window: Window = _read(lambda: parse_window(text, desk.now, desk.config.zone), "--window")
+    window = _read("--window", lambda: parse_window(text, desk.now, desk.config.zone))
     until = text.rpartition("/")[2].strip()
     _check_not_far(desk, "--window", until, window.end, window.start, "its beginning")
     return window
 
 
-def _read(read: Callable[[], Result], option: str) -> Result:
-    """Return what is read; what is wrong with it becomes a fault of the option."""
+def _read(option: str, read: Callable[[], Result]) -> Result:
+    """Return what is read. Raises InputError: what is wrong with it is a fault of the option."""
     try:
         return read()
     except ValueError as error:
@@ -108,12 +154,9 @@ def _read(read: Callable[[], Result], option: str) -> Result:
 
 
 def longer(desk: Desk, incident: Incident, until: str) -> Window:
-    """Return the window with a new end. Raises InputError where it has not begun, or gets no longer."""
-    from commcast.model.incident import Window
-    from commcast.model.times import parse_end
-
+    """Return the window with a new end. Raises InputError if it has not begun, or does not get longer."""
     zone, old, name = desk.config.zone, window_of(incident), incident.id
-    end: datetime = _read(lambda: parse_end(until, old.start, zone), "--until")
+    end = _read("--until", lambda: parse_end(until, old.start, zone))
     if incident.latest.status not in BEGUN and desk.now < old.start:
         refuse("", f"{name} has not begun ({shown(desk, old)})", how_to_move(name))
     if end <= old.end:
@@ -127,7 +170,7 @@ def longer(desk: Desk, incident: Incident, until: str) -> Window:
 
 def _check_not_far(desk: Desk, option: str, until: str, end: datetime, since: datetime, name: str) -> None:
     """Refuse a clock time without a date that is far off: one that has passed today is no time tomorrow."""
-    if len(until) <= len("05:00") and is_far(end, since):
+    if len(until) <= len("05:00") and _is_far(end, since):
         said = end.astimezone(desk.config.zone)
         what = f"{until} is on {said:%a} {said.day} {said:%b}, long after {name}"
         dated = f"{said:%Y-%m-%dT%H:%M}"
@@ -136,7 +179,7 @@ def _check_not_far(desk: Desk, option: str, until: str, end: datetime, since: da
 
 
 def still_to_come(desk: Desk) -> Callable[[Incident], None]:
-    """Return a check of new work: its window is still to come. It is told to the person, too."""
+    """Return a check that the window of new work lies ahead; it also tells the person that window."""
 
     def check(incident: Incident) -> None:
         window = window_of(incident)
@@ -157,8 +200,6 @@ def say_window(desk: Desk, window: Window) -> None:
 
 
 def _in_words(desk: Desk, window: Window) -> str:
-    from commcast.model.times import span, spoken_duration
-
     zone = desk.config.zone
     offsets = {moment.astimezone(zone).utcoffset() for moment in (window.start, window.end)}
     changes = ", the clocks change within it" if len(offsets) > 1 else ""
@@ -167,14 +208,10 @@ def _in_words(desk: Desk, window: Window) -> str:
 
 
 def shown(desk: Desk, window: Window) -> str:
-    from commcast.model.times import span
-
     return span(window.start, window.end, desk.config.zone, None)["full"]
 
 
 def written(window: Window) -> dict[str, str]:
-    from commcast.model.times import write_instant
-
     return {"from": write_instant(window.start), "to": write_instant(window.end)}
 
 
@@ -190,7 +227,3 @@ def how_to_go_on(name: str) -> str:
         f"  it goes on:       commcast extend {name} --until HH:MM\n"
         f'  it did not begin: commcast reschedule {name} --window "…"'
     )
-
-
-def refuse(option: str, what: str, remedy: str) -> NoReturn:
-    raise InputError(Fault(option, 0, 0, what, remedy))

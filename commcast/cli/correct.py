@@ -1,4 +1,4 @@
-"""Correct."""
+"""The command correct: readers who were told something wrong are told what is right."""
 
 from __future__ import annotations
 
@@ -12,26 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from commcast.cli.options import (
-    ActionOption,
-    DryRunOption,
-    FolderOption,
-    IncidentArgument,
-    InternalOption,
-    JsonOption,
-    TimeframeOption,
-    YesOption,
-    clock,
-    update_entry,
-    written_keys,
-)
+from commcast.cli import options
+from commcast.cli.clock_times import BEGUN
+from commcast.cli.options import clock, refuse, text_option, update_entry
 from commcast.cli.output import say
-from commcast.cli.release import Wishes, desk_now, ledger_of, send_incident
+from commcast.cli.release import desk_now, ledger_of, send_incident
 from commcast.cli.send import plan_only
-from commcast.cli.session import find_incident, is_open_for_readers, who
-from commcast.cli.update import OpenIncident, append, check_unchanged, checked_update
+from commcast.cli.session import who
+from commcast.cli.verbs import OpenIncident, Said, append, check_unchanged, checked_update, find_in
 from commcast.errors import Fault, InputError
 from commcast.files import FORBIDDEN
+from commcast.model.text import holds, nearest, put_title_right
+from commcast.model.times import parse_timeframe, write_instant
 
 if TYPE_CHECKING:
     from commcast.ledger.store import Ledger
@@ -40,79 +32,73 @@ if TYPE_CHECKING:
     from commcast.operations.earlier_words import EarlierWords
 
 
-# How long what is with a provider at the moment of the stop may take to be answered.
+# How long to wait for the answers to what was handed over before the stop.
 _PATIENCE = 30.0  # seconds
 _BETWEEN_LOOKS = 0.1
 
-WrongOption = Annotated[
-    str, typer.Option("--wrong", help="The wrong words, as they were sent: '3 hours'.", metavar="TEXT")
-]
-RightOption = Annotated[
-    str, typer.Option("--right", help="What is right instead: '30 minutes'.", metavar="TEXT")
-]
-UpdateOption = Annotated[
-    list[int] | None,
-    typer.Option("--update", help="Only the words of this update; repeat it.", show_default=False),
-]
-
 
 def correct(
-    wrong: WrongOption,
-    right: RightOption,
-    incident: IncidentArgument = None,
-    number: UpdateOption = None,
-    action: ActionOption = None,
-    timeframe: TimeframeOption = None,
-    internal: InternalOption = None,
-    yes: YesOption = False,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
-    folder: FolderOption = None,
+    wrong: Annotated[str, text_option("The wrong words, as they were sent: '3 hours'.")],
+    right: Annotated[str, text_option("What is right instead: '30 minutes'.")],
+    incident: options.IncidentArgument = None,
+    number: Annotated[
+        list[int] | None,
+        typer.Option("--update", help="Only the words of this update; repeat it.", show_default=False),
+    ] = None,
+    action: options.ActionOption = None,
+    timeframe: options.TimeframeOption = None,
+    internal: options.InternalOption = None,
+    yes: options.YesOption = False,
+    dry_run: options.DryRunOption = False,
+    as_json: options.JsonOption = False,
+    folder: options.FolderOption = None,
 ) -> None:
-    """Put wrong words right: whoever got them is told so, everybody else gets the right words.
+    """Correct something that was sent: its readers get a correction, others the right words.
 
-    What is still going out stops at once, whoever sends it. Who got the wrong words by a channel, or may have
-    got them, reads there what was wrong and what is right; for all others the right words take their place.
+    Sending stops at once, on every host. Readers who got the wrong words, or may have got them, are told on
+    the same channel what was wrong and what is right; everyone else gets the right words instead.
 
     Example: commcast correct pay7 --wrong "3 hours" --right "30 minutes"
     """
-    keys = {key: text for key, text in written_keys(locals()).items() if key not in {"wrong", "right"}}
-    _check(wrong, right)
+    said = Said.of(locals())
+    wrong, right = _checked(wrong.strip(), right.strip())
+    keys = {key: text for key, text in said.keys.items() if key not in {"wrong", "right"}}
     desk = desk_now(folder)
-    wishes = Wishes(yes=yes, as_json=as_json)
+    none = "no incident is open; name the one whose words were wrong: commcast correct ID …"
     with ledger_of(desk, dry_run=dry_run) as ledger:
-        place = _find(desk, ledger, incident)
-        found = _found(place, ledger, wrong.strip(), number or [])
-        times = {} if found.in_words or "timeframe" in keys else _times(place, wrong, right)
-        entry = update_entry(_entry(place, found, wrong.strip(), right.strip()) | times | keys)
+        place = find_in(desk, ledger, incident, none=none)
+        found = _found(place, ledger, wrong, number or [])
+        times = {} if found.in_words or timeframe else _right_times(place, wrong, right)
+        entry = update_entry(_entry(place, found, wrong, right) | times | keys)
         checked, seen = checked_update(desk, place.incident, entry)
-        _tell(place.incident, wrong, right)
+        _tell_of_title(place.incident, wrong, right)
         if dry_run:
-            raise typer.Exit(plan_only(desk, checked, ledger, place.present, wishes))
-        check_unchanged(desk, place.incident, checked, place.present, wishes, ledger)
+            raise typer.Exit(plan_only(desk, checked, ledger, place.present, said.wishes))
+        check_unchanged(place, checked, said.wishes, ledger)
         _halt(ledger, place.incident.id)
         written = append(desk, checked, entry, seen)
-        raise typer.Exit(send_incident(desk, written, ledger, place.present, wishes))
+        raise typer.Exit(send_incident(desk, written, ledger, place.present, said.wishes))
 
 
-def _check(wrong: str, right: str) -> None:
-    words = {"--wrong": wrong.strip(), "--right": right.strip()}
+def _checked(wrong: str, right: str) -> tuple[str, str]:
+    """Return both as they are. Raises InputError where one is empty or unfit, or both say the same."""
     faults = [
         Fault(option, 0, 0, "is empty" if not text else "holds a control character", "write plain words")
-        for option, text in words.items()
+        for option, text in (("--wrong", wrong), ("--right", right))
         if not text or FORBIDDEN.search(text)
     ]
-    if not faults and words["--wrong"] == words["--right"]:
-        faults = [Fault("--right", 0, 0, "says the same as --wrong", "write what is right instead")]
     if faults:
         raise InputError(faults)
+    if wrong == right:
+        refuse("--right", "says the same as --wrong", "write what is right instead")
+    return wrong, right
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
     """Where wrong words stand: the updates whose frozen messages hold them, and how.
 
-    As the expected end; `in_words` that somebody wrote; else as a time that messages reckon.
+    `as_timeframe`: as the expected end. `in_words`: in what somebody wrote. Otherwise messages compute it.
     """
 
     numbers: tuple[int, ...]
@@ -120,27 +106,15 @@ class _Found:
     in_words: bool
 
 
-def _find(desk: Desk, ledger: Ledger, wanted: str | None) -> OpenIncident:
-    from commcast.incidents.load import load_incidents
-    from commcast.operations.desk import with_releases
-
-    desk = with_releases(desk, ledger)
-    loaded = load_incidents(desk.config, desk.now, released_at=desk.released_at)
-    found = find_incident(loaded, wanted, is_open_for_readers(ledger), "incidents are open")
-    if found is None:
-        raise InputError("no incident is open; name the one whose words were wrong: commcast correct ID …")
-    return OpenIncident(desk, found, [each.id for each in loaded.incidents])
-
-
 def _found(place: OpenIncident, ledger: Ledger, wrong: str, only: Sequence[int]) -> _Found:
-    """Return where the wrong words stand. Raises InputError, with what comes nearest, where nowhere."""
+    """Return where the wrong words stand. Raises InputError, naming the nearest words, if nowhere."""
     from commcast.operations.earlier_words import words_of, wrong_in
     from commcast.plan.corrections import says
 
     incident = place.incident
     if unknown := [number for number in only if not 1 <= number <= len(incident.updates)]:
         remedy = f"write a number from 1 to {len(incident.updates)}"
-        raise InputError(Fault("--update", 0, 0, f"{incident.id} has no update {unknown[0]}", remedy))
+        refuse("--update", f"{incident.id} has no update {unknown[0]}", remedy)
     with ledger.read() as connection:
         said = [words for words in words_of(connection, incident.id) if not only or words.number in only]
     before = _corrected_before(incident, wrong)
@@ -151,16 +125,10 @@ def _found(place: OpenIncident, ledger: Ledger, wrong: str, only: Sequence[int])
         for is_timeframe in [hit[1]]
     }
     if not holding and (said or not says(incident.latest, wrong)):
-        raise InputError(_nowhere(incident, wrong, said, before))
+        _refuse_nowhere(incident, wrong, said, before)
     as_timeframe = bool(holding) and all(holding.values())
     written = any(says(incident.update(number), wrong) for number in holding)
     return _Found(tuple(sorted(holding)), as_timeframe, written or as_timeframe or not holding)
-
-
-def _times(place: OpenIncident, wrong: str, right: str) -> dict[str, Any]:
-    from commcast.model.text import holds
-
-    return {} if holds(place.incident.title, wrong) else right_times(place.desk, place.incident, wrong, right)
 
 
 def _corrected_before(incident: Incident, wrong: str) -> Mapping[int, Update]:
@@ -169,24 +137,20 @@ def _corrected_before(incident: Incident, wrong: str) -> Mapping[int, Update]:
     return {number: update for update in same for number in update.corrects}
 
 
-def _nowhere(
+def _refuse_nowhere(
     incident: Incident, wrong: str, said: Iterable[EarlierWords], before: Mapping[int, Update]
-) -> Fault:
-    from commcast.model.text import nearest
-
-    what = f"no message of {incident.id} says {wrong!r:.80}"
+) -> NoReturn:
     if before:
         done = next(iter(before.values()))
         what = f"{wrong!r:.80} was corrected already, to {done.right!r:.80}, by update {done.number}"
-        return Fault("--wrong", 0, 0, what, "where that is wrong too, write it with --wrong")
+        refuse("--wrong", what, "where that is wrong too, write it with --wrong")
     near = nearest(wrong, [text for words in said for text in words.texts])
     remedy = f"the nearest is {near!r:.80}" if near else f"see what was said, in {incident.path}"
-    return Fault("--wrong", 0, 0, what, remedy)
+    refuse("--wrong", f"no message of {incident.id} says {wrong!r:.80}", remedy)
 
 
 def _entry(place: OpenIncident, found: _Found, wrong: str, right: str) -> dict[str, Any]:
     """Return the keys of the update that corrects."""
-    from commcast.model.times import write_instant
     from commcast.plan.corrections import corrected
 
     keys = corrected(place.incident.latest, wrong, right)
@@ -201,14 +165,12 @@ def _entry(place: OpenIncident, found: _Found, wrong: str, right: str) -> dict[s
 
 def _timeframe(place: OpenIncident, number: int, right: str) -> str:
     """Return the right expected end as the file takes it: counted, as the wrong one was, from its message."""
-    from commcast.model.times import parse_timeframe, write_instant
-
     desk, update = place.desk, place.incident.update(number)
     try:
         meant = parse_timeframe(right, update.at, desk.config.zone)
     except ValueError:
         remedy = "write --right as 30 minutes, 1h to 2h, by 14:00 or unknown, or add --timeframe"
-        raise InputError(Fault("--right", 0, 0, f"{right!r:.80} is no expected end", remedy)) from None
+        refuse("--right", f"{right!r:.80} is no expected end", remedy)
     if meant.latest is None:
         return "unknown"
     if meant.earliest is not None or meant.latest <= desk.now:
@@ -216,10 +178,8 @@ def _timeframe(place: OpenIncident, number: int, right: str) -> str:
     return f"by {write_instant(meant.latest)}"
 
 
-def _tell(incident: Incident, wrong: str, right: str) -> None:
-    """Say what stays as it is though it holds the wrong words."""
-    from commcast.model.text import holds, put_title_right
-
+def _tell_of_title(incident: Incident, wrong: str, right: str) -> None:
+    """Say that a title with the wrong words stays in the file, and how readers see it from now on."""
     if holds(incident.title, wrong):
         title = put_title_right(incident.title, wrong, right)
         say(
@@ -229,7 +189,7 @@ def _tell(incident: Incident, wrong: str, right: str) -> None:
 
 
 def _halt(ledger: Ledger, incident: str) -> None:
-    """Stop what is going out, and wait for the answers to what is on its way: who got it is then known."""
+    """Stop sending, and wait for the answers to what is on its way, so that it is known who got it."""
     from commcast.ledger.releases import stop_to_correct
     from commcast.ledger.settle import settle_lost
     from commcast.ledger.wrong_words import on_their_way
@@ -254,37 +214,37 @@ def _halt(ledger: Ledger, incident: str) -> None:
 _CLOCK = re.compile(r"(?<![\d:])(\d{1,2}):(\d{2})(?![\d:])")
 
 
-def right_times(desk: Desk, incident: Incident, wrong: str, right: str) -> dict[str, Any]:
-    """Return the keys that put right what `wrong` names, where it is a time that messages reckon.
+def _right_times(place: OpenIncident, wrong: str, right: str) -> dict[str, Any]:
+    """Return the keys that put right what `wrong` names, where it is a time that messages compute.
 
     To say what is right and to show the wrong time below it would help nobody. Raises InputError where
     another command says such a time.
     """
-    from commcast.model.times import write_instant
-
+    desk, incident = place.desk, place.incident
     key, shown, zone = next(_named(incident, wrong, desk), ("", desk.now, desk.config.zone))
-    if not key:
+    if not key or holds(incident.title, wrong):
         return {}
     if key == "window":
-        move = f'commcast reschedule {incident.id} --window "…"'
-        if incident.latest.status in {"in_progress", "verifying", "extended"}:
-            move = f'commcast extend {incident.id} --until "…"'
-        _refuse("this is a time of the planned window", f"{move} tells both windows")
+        begun = incident.latest.status in BEGUN
+        move = f'extend {incident.id} --until "…"' if begun else f'reschedule {incident.id} --window "…"'
+        refuse("--wrong", "this is a time of the planned window", f"commcast {move} tells both windows")
     if key == "started":
         remedy = f'tell it in words: commcast update {incident.id} --issue "…"'
-        _refuse("this is when it began, which was released and stays", remedy)
+        refuse("--wrong", "this is when it began, which was released and stays", remedy)
     meant = clock_near(shown, right, zone)
     if key == "ended":
         if meant is None:
-            _refuse(f"{right!r:.40} names no one time of the end", "write its clock time: --right 10:01")
+            remedy = "write its clock time: --right 10:01"
+            refuse("--wrong", f"{right!r:.40} names no one time of the end", remedy)
         return {key: write_instant(meant)}
     if meant is None or incident.latest.timeframe.earliest is not None:
-        _refuse("this is a time of the expected end", 'say the right one as well: --timeframe "…"')
+        remedy = 'say the right one as well: --timeframe "…"'
+        refuse("--wrong", "this is a time of the expected end", remedy)
     return {key: f"by {write_instant(meant)}"}
 
 
 def _named(incident: Incident, wrong: str, desk: Desk) -> Iterator[tuple[str, datetime, tzinfo]]:
-    """Yield key, moment and zone of each time that messages reckon and `wrong` names by its clock time."""
+    """Yield key, moment and zone of each time that messages compute and `wrong` names by its clock time."""
     latest, clocks = incident.latest, {f"{int(found[1]):02}:{found[2]}" for found in _CLOCK.finditer(wrong)}
     moments: list[tuple[str, datetime | None]] = [
         ("ended", latest.ended),
@@ -311,7 +271,3 @@ def clock_near(moment: datetime, text: str, zone: tzinfo) -> datetime | None:
     clock, day = time_of_day(int(clocks[0][0]), int(clocks[0][1])), moment.astimezone(zone).date()
     days = (day + timedelta(days=number) for number in (-1, 0, 1))  # ten to twelve is the day before
     return min((datetime.combine(each, clock, zone) for each in days), key=lambda found: abs(found - moment))
-
-
-def _refuse(what: str, remedy: str) -> NoReturn:
-    raise InputError(Fault("--wrong", 0, 0, what, remedy))

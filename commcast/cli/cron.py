@@ -75,10 +75,10 @@ def cron(
     ] = Path("/etc/commcast.env"),
     folder: FolderOption = None,
 ) -> None:
-    """Print what runs tick every minute, to copy: a crontab line, a systemd timer, an Actions workflow.
+    """Print what runs tick every minute: a crontab line, a systemd timer, an Actions workflow.
 
-    Paths are those of this installation and this folder. Nothing is installed and nothing is changed. No lock
-    (flock) is needed around a tick: two at once share the work, and the ledger refuses to say anything twice.
+    For copying; the paths are those of this installation and this folder. Nothing is installed or changed. A
+    tick needs no lock (flock): two at once share the work, and the ledger rules out telling anybody twice.
 
     Example: commcast cron --format systemd
     """

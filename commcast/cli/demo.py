@@ -1,4 +1,4 @@
-"""Demo: tells the story."""
+"""The command demo: tells a whole incident, moment by moment."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Watch a whole incident being told: no account, no network, no question.
+    """Watch a whole incident from start to end: no account, no network, no question.
 
-    Three audiences read of the same moments in different words, by email and SMS, until it is over. All
-    messages are written to files in the demo's folder.
+    Three audiences get the same facts in different words, by email and SMS, until it is over. All messages
+    are written to files in the demo's folder.
 
     Example: commcast demo
     """

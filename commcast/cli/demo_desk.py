@@ -1,4 +1,4 @@
-"""Demo: its folder, and its clock that moves."""
+"""The demo's folder, and its clock that moves."""
 
 from __future__ import annotations
 
@@ -30,68 +30,7 @@ _EXAMPLE_DAY = date(2026, 11, 21)
 _MARK = ".commcast-demo"
 _INSTANT = re.compile(r"2026-11-21T(\d\d):(\d\d)\+01:00")
 
-_CONFIG = """\
-# The desk of an invented company, made by: commcast demo
-desk = "{desk}"
-
-[organisation]
-name = "Acme Pay"
-zone = "Europe/Berlin"
-status_url = "https://status.acme.example"
-
-[contact]
-reply_to = "help+{{id}}@acme.example"
-
-[people.dana]
-name = "Dana Reyes"
-email = "dana@acme.example"
-phone = "+493023125001"
-
-[people.sam]
-name = "Sam Okoro"
-email = "sam@acme.example"
-
-[components.payments-api]
-public = "Card payments"
-
-# The view decides what a message may hold: `public` never gets an internal fact.
-[audiences.support]
-recipients = "audiences/support.csv"
-view = "internal"
-rank = 1
-
-[audiences.executives]
-recipients = "audiences/executives.csv"
-view = "internal"
-rank = 2
-
-[audiences.customers]
-recipients = "audiences/customers.csv"
-view = "public"
-rank = 9
-channels = ["email", "sms"]
-
-# Where nobody writes in time, a statement goes out by itself; Dana is nudged before.
-[silence]
-customers = "hold"
-executives = "hold"
-support = "hold"
-
-[tick]
-hold_before = "1m"
-
-# The outbox writes real .eml and .txt files and sends nothing.
-[channels.email]
-provider = "outbox"
-from = "Acme Pay <status@acme.example>"
-
-[channels.sms]
-provider = "outbox"
-from = "AcmePay"
-
-[send]
-unsubscribe = "mailto:unsubscribe@acme.example"
-"""
+_CONFIG = Path(__file__).with_name("demo_desk.toml")  # with {desk} for the id
 
 _LISTS = {
     "support": "email,name\nada@acme.example,Ada Lind\nbo@acme.example,Bo Tran\n",
@@ -121,7 +60,7 @@ class DemoDesk:
 
 
 def make(folder: Path, now: datetime) -> DemoDesk:
-    """Make the desk in `folder`, in place of an older demo. Raises InputError over anything else."""
+    """Make the desk in `folder`, replacing an older demo. Raises InputError if anything else is there."""
     text = moved(_example(), _day_of_story(now))
     _clear(folder)
     try:
@@ -131,7 +70,8 @@ def make(folder: Path, now: datetime) -> DemoDesk:
             "Made by `commcast demo`, which replaces this folder when it runs again.\n"
         )
         (folder / ".gitignore").write_text("*\n")
-        (folder / "commcast.toml").write_text(_CONFIG.format(desk=secrets.token_hex(8)), encoding="utf-8")
+        config = _CONFIG.read_text(encoding="utf-8").format(desk=secrets.token_hex(8))
+        (folder / "commcast.toml").write_text(config, encoding="utf-8")
         for audience, people in _LISTS.items():
             (folder / "audiences" / f"{audience}.csv").write_text(people, encoding="utf-8")
     except OSError as error:
@@ -172,11 +112,11 @@ def _example() -> str:
 def _clear(folder: Path) -> None:
     """Remove an older demo, and nothing but an older demo."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise _cannot(folder, "is there already and is not a folder")
+        raise _cannot(folder, "exists and is not a folder")
     try:
         if folder.is_dir() and any(folder.iterdir()):
             if not (folder / _MARK).is_file():
-                raise _cannot(folder, "is there already and was not made by a demo")
+                raise _cannot(folder, "exists and is not a demo's folder")
             shutil.rmtree(folder)
     except OSError as error:
         raise _cannot(folder, f"cannot be replaced: {error.strerror}") from None
@@ -190,7 +130,7 @@ _MINUTE = timedelta(minutes=1)
 
 
 def wait(desk: Desk, ledger: Ledger, until: datetime) -> None:
-    """Tick at each minute between the desk's moment and `until`, and show who was woken and what went out."""
+    """Tick every minute from the desk's moment until `until`; show who was nudged and what went out."""
     from commcast.operations.send import make_worker
     from commcast.operations.tick import tick
 
@@ -220,7 +160,7 @@ def _lines(desk: Desk, ticked: Ticked) -> Iterator[str]:
 
 
 def _newest_mail(desk: Desk) -> list[str]:
-    """Return the lines of the last mail to a customer: what is so, and when they hear next."""
+    """Return the lines of the last mail to a customer that say what is new, and when they hear next."""
     mails = sorted((desk.config.folder / "outbox").glob("*-kim-bakery-example.eml"))
     mail = message_from_bytes(mails[-1].read_bytes(), policy=policy.default) if mails else None
     body = mail.get_body(("plain",)) if mail else None

@@ -1,4 +1,4 @@
-"""Doctor, and adopting a ledger."""
+"""The command doctor, and how a ledger is adopted."""
 
 from __future__ import annotations
 
@@ -6,22 +6,33 @@ import os
 import secrets
 import sys
 import tempfile
+import tomllib
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commcast.cli import prompt
 from commcast.cli.options import CONFIG_NAME, FolderOption, JsonOption, NoQuestionOption, clock, find_folder
 from commcast.cli.output import GREEN, RED, YELLOW, inert, paint, say, show_json, show_painted, show_prose
 from commcast.cli.present import NAMES, wrapped
 from commcast.cli.session import who
+from commcast.config.load import load_config
+from commcast.doctor.checks import examine
+from commcast.doctor.dns import DnsQuestion, mail_domain
+from commcast.doctor.providers import providers
 from commcast.errors import ConfigError, DecisionNeeded, ExitCode, Fault, gravest
+from commcast.incidents.load import load_incidents
+from commcast.ledger.releases import record_history
+from commcast.ledger.store import adopt_ledger, ledger_path, open_copy
+from commcast.ledger.unknowns import count_open, doubt_all_open
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from commcast.doctor.check import Check
+    from commcast.doctor.checks import Check, Look
     from commcast.incidents.load import Loaded
 
 
@@ -34,7 +45,10 @@ def doctor(
         bool, typer.Option("--adopt-ledger", help="Trust the ledger that is here, or begin a new one.")
     ] = False,
     connect: Annotated[
-        bool, typer.Option("--connect", help="Also ask the providers whether they take us; nothing is sent.")
+        bool,
+        typer.Option(
+            "--connect", help="Also ask the providers whether they accept our credentials; nothing is sent."
+        ),
     ] = False,
     dns: Annotated[
         bool,
@@ -50,51 +64,45 @@ def doctor(
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """Check whether this desk can send: configuration, lists, templates, ledger, providers, last tick.
+    """Check whether this desk can send: settings, lists, templates, ledger, providers, ticks.
 
-    With --adopt-ledger the ledger becomes this desk's own, a new one where there is none. All that stands in
-    incidents/ then counts as told elsewhere, so that old history is never sent.
+    With --adopt-ledger the ledger becomes this desk's own; if there is none, a new one is created. Everything
+    in incidents/ then counts as told elsewhere, so that old history is never sent.
 
     --connect only asks: it logs in to a mail server, reads what SendGrid's key may do, and Twilio's account,
-    sender and balance. SendGrid's DKIM selectors (s1, s2) are known; of any other mail, name it.
+    sender and balance. SendGrid's DKIM selectors (s1, s2) are known; for other senders pass --dkim-selector.
 
     Example: commcast doctor --connect
     """
     found = find_folder(folder)
     if adopt_ledger:
         adopt(found, yes=yes)
-    from commcast.doctor.desk import examine
-    from commcast.doctor.dns import DnsQuestion
-
-    question = DnsQuestion(dns_server, dkim_selector) if dns or dns_server or dkim_selector else None
-    _show(examine(found, clock, connect=connect, dns=question), as_json)
-
-
-def _show(checks: Sequence[Check], as_json: bool) -> None:
+    outside: list[Look] = [lambda config: providers(config, clock, connect=connect)]
+    if dns or dns_server or dkim_selector:
+        outside.append(lambda config: mail_domain(config, DnsQuestion(dns_server, dkim_selector)))
+    checks = examine(found, clock(), outside)
     code = gravest(check.exit_code for check in checks)
     if as_json:
-        show_json(
-            "doctor",
-            {
-                "ok": code is ExitCode.DONE,
-                "checks": [
-                    {"state": check.state, "about": check.about, "what": check.what, "remedy": check.remedy}
-                    for check in checks
-                ],
-            },
-        )
+        rows = [asdict(check) for check in checks]
+        for row in rows:
+            del row["exit_code"]
+        show_json("doctor", {"ok": code is ExitCode.DONE, "checks": rows})
     else:
-        for check in checks:
-            text = inert(f"{NAMES.get(check.about, check.about)}: {check.what}").replace("\n", "; ")
-            first, *more = _lines(_INDENT + text)
-            show_painted(paint(check.state.ljust(4), _COLOUR[check.state]) + first[4:])
-            for line in [*more, *(_lines(_INDENT + inert(check.remedy)) if check.remedy else [])]:
-                show_painted(line)
+        _show(checks)
     raise typer.Exit(code)
 
 
+def _show(checks: Sequence[Check]) -> None:
+    for check in checks:
+        text = inert(f"{NAMES.get(check.about, check.about)}: {check.what}").replace("\n", "; ")
+        first, *more = _lines(_INDENT + text)
+        show_painted(paint(check.state.ljust(4), _COLOUR[check.state]) + first[4:])
+        for line in [*more, *(_lines(_INDENT + inert(check.remedy)) if check.remedy else [])]:
+            show_painted(line)
+
+
 def _lines(text: str) -> list[str]:
-    """Return a line as a terminal shows it, in 78 columns; whole where a program reads it."""
+    """Return a line in 78 columns for a terminal, whole for a program that reads it."""
     return wrapped(text.strip(), indent=_INDENT) if sys.stdout.isatty() else [text]
 
 
@@ -103,20 +111,13 @@ def adopt(folder: Path, *, yes: bool) -> None:
 
     The configuration gets its `desk` last: until then nothing can be sent from here.
     """
-    from commcast.cli.prompt import at_terminal, says_yes
-    from commcast.config.load import load_config
-    from commcast.incidents.load import load_incidents
-    from commcast.ledger.releases import record_history
-    from commcast.ledger.store import adopt_ledger, ledger_path
-    from commcast.ledger.unknowns import doubt_all_open
-
     config, now = load_config(folder), clock()
     desk = config.desk or _new_desk(folder)
     path = ledger_path(folder)
     loaded = load_incidents(config, now)
-    if not yes and not at_terminal():
+    if not yes and not prompt.at_terminal():
         raise DecisionNeeded("Nothing was changed: this needs a yes, at a terminal or with --yes.")
-    if not yes and not says_yes(f"{_what_happens(path, desk, loaded)} Go on?"):
+    if not yes and not prompt.says_yes(f"{_what_happens(path, desk, loaded)} Go on?"):
         raise DecisionNeeded("Nothing was changed.")
     count = in_doubt = 0
 
@@ -139,9 +140,6 @@ def adopt(folder: Path, *, yes: bool) -> None:
 
 
 def _what_happens(path: Path, desk: str, loaded: Loaded) -> str:
-    from commcast.ledger.store import open_copy
-    from commcast.ledger.unknowns import count_open
-
     what = "A new ledger is made"
     with open_copy(path, desk, any_desk=True) as ledger:
         if ledger is not None:
@@ -161,9 +159,7 @@ def _what_happens(path: Path, desk: str, loaded: Loaded) -> str:
 
 
 def _new_desk(folder: Path) -> str:
-    """Return a new desk's id. Raises ConfigError where the file holds an empty one, which we do not edit."""
-    import tomllib
-
+    """Return a new desk's id. Raises ConfigError if the file holds an empty one, which we do not edit."""
     data = tomllib.loads((folder / CONFIG_NAME).read_text(encoding="utf-8-sig"))
     if "desk" in data:
         raise ConfigError(Fault(CONFIG_NAME, 0, 0, "desk is empty", "take that line out, and try again"))
@@ -187,8 +183,7 @@ def write_desk(path: Path, desk: str) -> None:
             os.fsync(file.fileno())
         written.replace(real)
     except OSError as error:
-        raise ConfigError(
-            Fault(CONFIG_NAME, 0, 0, f"cannot be written: {error.strerror}", f'add the line: desk = "{desk}"')
-        ) from None
+        what, remedy = f"cannot be written: {error.strerror}", f'add the line: desk = "{desk}"'
+        raise ConfigError(Fault(CONFIG_NAME, 0, 0, what, remedy)) from None
     finally:
         written.unlink(missing_ok=True)

@@ -27,23 +27,20 @@ _LONGEST_NOTE = 200  # characters; it goes into a text message
 
 
 def handover(
-    to: Annotated[str, typer.Option("--to", help="The person of commcast.toml who is to have it.")],
+    to: Annotated[str, typer.Option("--to", help="The person of commcast.toml who should have it.")],
     incident: IncidentArgument = None,
-    note: Annotated[
-        str, typer.Option("--note", help="A sentence for whoever takes it.", show_default=False)
-    ] = "",
+    note: Annotated[str, typer.Option(help="A sentence for whoever takes it.", show_default=False)] = "",
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
     """Offer an incident to another person; both are told, and it moves when it is taken.
 
-    Until then who has it keeps it, and is woken as before. A second offer replaces the first; an offer to who
-    has it already withdraws the one that waits. Readers outside
-    are told the desk's name, never a person's.
+    Until then its current owner keeps it, and gets the nudges. A second offer replaces the first; offering it
+    to its current owner withdraws the pending offer. Readers are told the desk's name, never a person's.
 
     Example: commcast handover pay7 --to sam --note "the rollback runs, watch db-eu-3"
     """
-    from commcast.ledger.oncall import offer
+    from commcast.ledger import oncall
 
     with desk_to_work(folder) as (desk, ledger), going_on_unread():
         person, said = known_person(desk.config, to), _one_line(note)
@@ -51,10 +48,10 @@ def handover(
         before = _on_duty(found, ledger)
         by = _person_of_login(desk.config.people, who()) or who()
         with ledger.write() as connection:
-            offer(connection, found.id, person, by=by, now=clock(), note=said)
+            oncall.offer(connection, found.id, person, by=by, now=clock(), note=said)
         after = _on_duty(found, ledger)
         _tell(desk, ledger, found, after)
-        _show_standing(found, after, as_json, _offered_in_words(found, before, after, person))
+        _show(found, after, as_json, _offered_in_words(found, before, after, person))
         _warn_of_addresses(desk.config, person)
 
 
@@ -66,24 +63,24 @@ def take(
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """Take an incident over: from now on you are the one who is woken; both are told.
+    """Take over an incident: from now on the nudges go to you; both are told.
 
-    Who you are is known where one person's key or name is your login; else say it with --as. Nobody needs to
-    have offered it.
+    You are recognised if your login is a key or a name in [people]; otherwise pass --as. It need not have
+    been offered to you.
 
     Example: commcast take pay7 --as sam
     """
-    from commcast.ledger.oncall import take as record
+    from commcast.ledger import oncall
 
     with desk_to_work(folder) as (desk, ledger), going_on_unread():
         person = _who_takes(desk.config, as_)
         found = _incident(desk, ledger, incident)
         before = _on_duty(found, ledger)
         with ledger.write() as connection:
-            was_offered = record(connection, found.id, person, by=who(), now=clock())
+            was_offered = oncall.take(connection, found.id, person, by=who(), now=clock())
         after = _on_duty(found, ledger)
         _tell(desk, ledger, found, after)
-        _show_standing(found, after, as_json, _taken_in_words(found, before, after))
+        _show(found, after, as_json, _taken_in_words(found, before, after))
         if before.owner not in {None, person} and not was_offered:
             offered = f"; it was offered to {before.offered.person}" if before.offered else ""
             say(f"You take it over from {before.owner}, who had not offered it to you{offered}.")
@@ -96,12 +93,15 @@ def known_person(config: Config, named: str) -> str:
         return named
     if (found := _person_of_login(config.people, named)) is not None:
         return found
-    known = ", ".join(config.people) or "nobody yet: write [people] in commcast.toml"
-    raise InputError(f"{named!r:.60} is not a known person; known: {known}")
+    raise InputError(f"{named!r:.60} is not a known person; known: {_known(config)}")
+
+
+def _known(config: Config) -> str:
+    return ", ".join(config.people) or "nobody yet: write [people] in commcast.toml"
 
 
 def _person_of_login(people: Mapping[str, Person], login: str) -> str | None:
-    """Return the only person who is called so: by key, by name, or by the first of their names."""
+    """Return the only person with this key, name or first name."""
     wanted = login.casefold()
     for called in (
         lambda key, _person: key.casefold() == wanted,
@@ -114,14 +114,14 @@ def _person_of_login(people: Mapping[str, Person], login: str) -> str | None:
 
 
 def _who_takes(config: Config, named: str | None) -> str:
-    """Return who takes it: as said, else by login, else as answered. Raises InputError without a terminal."""
+    """Return who takes it: by --as, else by login, else by asking. Raises InputError without a terminal."""
     if named is not None:
         return known_person(config, named)
     if (found := _person_of_login(config.people, who())) is not None:
         return found
     if not config.people or not prompt.at_terminal():
-        known = ", ".join(config.people) or "nobody yet: write [people] in commcast.toml"
-        raise InputError(f"{who()!r:.60} is nobody of [people]; say who you are with --as; known: {known}")
+        what = f"no [people] entry matches your login {who()!r:.60}; pass --as NAME; known: {_known(config)}"
+        raise InputError(what)
 
     def check(answer: str) -> None:
         try:
@@ -140,7 +140,7 @@ def _one_line(note: str) -> str:
 
 
 def _incident(desk: Desk, ledger: Ledger, wanted: str | None) -> Incident:
-    """Return the incident that is meant, from the ledger where its file is broken. Raises InputError."""
+    """Return the incident that is meant, from the ledger if its file is broken. Raises InputError."""
     from commcast.incidents.load import load_incidents
     from commcast.ledger.releases import released_incident
 
@@ -160,21 +160,21 @@ def _incident(desk: Desk, ledger: Ledger, wanted: str | None) -> Incident:
 
 
 def _on_duty(incident: Incident, ledger: Ledger) -> OnDuty:
-    from commcast.ledger.oncall import handovers
+    from commcast.ledger import oncall
 
     with ledger.read() as connection:
-        return on_duty_for(incident, handovers(connection, incident.id))
+        return on_duty_for(incident, oncall.handovers(connection, incident.id))
 
 
 def _tell(desk: Desk, ledger: Ledger, incident: Incident, on_duty: OnDuty) -> None:
-    """Tell both, on the one path of nudges; what cannot be told now the next tick tells."""
-    from commcast.ledger.oncall import handovers, nudges_given
+    """Tell both, the way nudges are sent; the next tick tells what cannot be told now."""
+    from commcast.ledger import oncall
     from commcast.oncall.nudges import handing_nudges
     from commcast.operations.wake import Nudger
 
     with ledger.read() as connection:
-        given = nudges_given(connection, incident.id)
-        moved = handovers(connection, incident.id)
+        given = oncall.nudges_given(connection, incident.id)
+        moved = oncall.handovers(connection, incident.id)
     nudges = handing_nudges(incident, moved, desk.config, desk.now, nudged=given)
     if not nudges:
         return
@@ -191,13 +191,11 @@ def _offered_in_words(incident: Incident, before: OnDuty, after: OnDuty, person:
     if after.offered is None:
         withdrawn = f"; the offer to {before.offered.person} is withdrawn" if before.offered else ""
         return f"{person} has {incident.id} already{withdrawn}."
-    instead = ""
-    if before.offered is not None and before.offered.person != person:
-        instead = f" instead of {before.offered.person}"
-    until = f"{after.owner} has it" if after.owner else "nobody has it"
+    earlier = before.offered.person if before.offered else person
+    instead = f" instead of {earlier}" if earlier != person else ""
     return (
         f"{incident.id} is offered to {person}{instead}. Until it is taken (commcast take {incident.id} "
-        f"--as {person}) {until}."
+        f"--as {person}) {after.owner or 'nobody'} has it."
     )
 
 
@@ -207,7 +205,7 @@ def _taken_in_words(incident: Incident, before: OnDuty, after: OnDuty) -> str:
     return f"{after.owner} {now} has {incident.id}{backup}."
 
 
-def _show_standing(incident: Incident, after: OnDuty, as_json: bool, text: str) -> None:
+def _show(incident: Incident, after: OnDuty, as_json: bool, text: str) -> None:
     if not as_json:
         show(text)
         return
@@ -217,7 +215,7 @@ def _show_standing(incident: Incident, after: OnDuty, as_json: bool, text: str) 
 
 
 def _warn_of_addresses(config: Config, person: str) -> None:
-    """Say what would keep a person asleep."""
+    """Say why a person could not be nudged."""
     from commcast.oncall.people import unreachable
 
     for fault in unreachable(person, config, os.environ):

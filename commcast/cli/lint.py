@@ -1,9 +1,9 @@
-"""Lint, schema, templates."""
+"""The commands lint, schema and templates."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,13 +13,13 @@ import typer
 from commcast.cli.options import FolderOption, JsonOption, clock, find_folder
 from commcast.cli.output import say, show, show_json, show_prose, table
 from commcast.cli.present import NAMES
-from commcast.errors import ExitCode, Fault, InputError
+from commcast.errors import ExitCode, InputError
 from commcast.model.incident import Status
 
 if TYPE_CHECKING:
     from commcast.config.settings import Config
     from commcast.doctor.lint import Findings
-    from commcast.rendering.templates import TemplateRow
+    from commcast.rendering.templates import TemplateRow, Templates
 
 
 FilesArgument = Annotated[
@@ -29,9 +29,9 @@ FilesArgument = Annotated[
 
 
 def lint(files: FilesArgument = None, as_json: JsonOption = False, folder: FolderOption = None) -> None:
-    """Check the configuration, incident files, presets, lists and templates; name every fault at once.
+    """Check configuration, incidents, presets, lists and templates; name every fault at once.
 
-    Ends with 2 on any fault. A bad row that is only left out of a list is a warning.
+    Exits with 2 on any fault. A bad row that is only left out of a list is a warning.
 
     Example: commcast lint incidents/pay7.yaml
     """
@@ -65,16 +65,9 @@ def _document(found: Findings) -> dict[str, Any]:
     return {
         "ok": not found.faults,
         "checked": found.checked,
-        "faults": _faults(found.faults),
-        "warnings": _faults(found.warnings),
+        "faults": [asdict(fault) for fault in found.faults],
+        "warnings": [asdict(fault) for fault in found.warnings],
     }
-
-
-def _faults(faults: Iterable[Fault]) -> list[dict[str, Any]]:
-    return [
-        {"file": f.file, "line": f.line, "column": f.column, "what": f.what, "remedy": f.remedy}
-        for f in faults
-    ]
 
 
 class Document(StrEnum):
@@ -117,8 +110,8 @@ def templates(
 ) -> None:
     """List which template wins for each audience, channel and status.
 
-    The first that is there: in templates/ of this folder, then among the shipped ones; there the folder of
-    the audience, then customers/ (public view) or internal/; there the file of the status, then the general.
+    The first that exists: in templates/ of this folder, then among the shipped ones; in each, the folder of
+    the audience, then customers/ (public view) or internal/; in each, the status's file, then the general.
 
     Example: commcast templates --audience customers
     """
@@ -131,24 +124,19 @@ def templates(
     found = Templates(config.folder / "templates", shipped_templates())
     rows = grouped(_listing(config, found, audience))
     if as_json:
-        show_json(
-            "templates", {"templates": [_template_document(group, names) for group, names in rows.items()]}
-        )
+        documents = [_template_document(group, statuses) for group, statuses in rows.items()]
+        show_json("templates", {"templates": documents})
     else:
         show("\n".join(_lines(rows)))
 
 
-def _listing(config: Config, templates: object, audience: str | None) -> list[TemplateRow]:
-    from commcast.rendering.templates import Templates
-
-    assert isinstance(templates, Templates)  # noqa: S101 - the only caller gives one
+def _listing(config: Config, templates: Templates, audience: str | None) -> list[TemplateRow]:
+    statuses = [status.value for status in Status]
     return [
         row
         for name, settings in config.audiences.items()
         if audience in (None, name)
-        for row in templates.listing(
-            {name: settings.view}, settings.channels, [status.value for status in Status]
-        )
+        for row in templates.listing({name: settings.view}, settings.channels, statuses)
     ]
 
 

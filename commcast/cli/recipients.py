@@ -1,26 +1,31 @@
-"""Recipients check, suppress, import, erase."""
+"""The commands recipients check, suppress, unsuppress, erase, suppressed and import."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from commcast.cli.options import FolderOption, JsonOption, clock
+from commcast.cli import prompt
+from commcast.cli.options import FolderOption, JsonOption, NoQuestionOption, clock
 from commcast.cli.output import say, show, show_json, show_prose, table
 from commcast.cli.present import NAMES
 from commcast.cli.session import desk_to_read, desk_to_work, who
 from commcast.doctor.lint import reaches_nobody
 from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError, LedgerError, gravest
+from commcast.ledger import suppressions
 from commcast.model.incident import Channel
+from commcast.operations.suppress import Importer, Lists
+from commcast.providers import registry
+from commcast.recipients.addresses import mask, normalise_any
+from commcast.recipients.lists import known_audience, open_recipients
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from sqlalchemy import Connection
 
     from commcast.config.settings import Config
@@ -36,7 +41,7 @@ class Source(StrEnum):
 
 
 class Name(StrEnum):
-    """The lists, as SendGrid calls them. A reader's own no comes first: its reason is then kept."""
+    """The lists, as SendGrid calls them. Unsubscribes come first: a reader's own reason is the one kept."""
 
     UNSUBSCRIBES = "unsubscribes"
     BOUNCES = "bounces"
@@ -44,74 +49,212 @@ class Name(StrEnum):
 
 
 TITLES = {Source.SENDGRID: "SendGrid"}
-# Read and counted by default, too; suppressed only when it is named.
-ONLY_COUNTED = Name.BLOCKS
-ListOption = Annotated[
-    list[Name] | None,
-    typer.Option(
-        "--list",
-        metavar="LIST",
-        help="Only this one: unsubscribes, bounces or blocks; may be given again.",
-        show_default=False,
-    ),
+AddressArgument = Annotated[
+    str, typer.Argument(metavar="ADDRESS", help="An email address, or a phone number such as +4930123456.")
 ]
 
+recipients = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Check the lists; suppress or erase an address.",
+    epilog="Example: commcast recipients check customers",
+)
 
+
+@dataclass
+class ListCheck:
+    """What reading one list gave. `again` counts addresses that stand in an earlier row or list too."""
+
+    audience: str
+    rows: int = 0
+    left_out: int = 0
+    by_channel: Counter[str] = field(default_factory=Counter)
+    again: int = 0
+    suppressed: int = 0
+    faults: list[Fault] = field(default_factory=list)
+    warnings: list[Fault] = field(default_factory=list)
+
+
+@recipients.command()
+def check(
+    audience: Annotated[
+        str | None, typer.Argument(metavar="[AUDIENCE]", help="Only this list.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Read the lists and show how many can be reached, and which rows are left out and why.
+
+    Example: commcast recipients check customers
+    """
+    with desk_to_read(folder, clock()) as (desk, ledger):
+        if audience is not None:
+            known_audience(audience, desk.config)
+        suppressed = _suppressed(ledger)
+        secret = ledger.secret if ledger else b""
+        names = list(desk.config.audiences) if audience is None else [audience]
+        seen: set[tuple[str, str]] = set()
+        checks = [_check(name, desk.config, suppressed, secret, seen) for name in names]
+    if as_json:
+        show_json("recipients", {"audiences": [_document(each) for each in checks]})
+    else:
+        _show_checks(checks)
+    broken = [each for each in checks if not each.rows and each.faults]
+    raise typer.Exit(ExitCode.INPUT if broken else ExitCode.DONE)
+
+
+@recipients.command()
+def suppress(
+    address: AddressArgument,
+    reason: Annotated[str, typer.Option(help="Why, for those who ask later.")] = "opted out",
+    folder: FolderOption = None,
+) -> None:
+    """Send an address no further messages; what waits for it is skipped.
+
+    Example: commcast recipients suppress kim@bakery.example --reason "asked by phone"
+    """
+    with desk_to_work(folder) as (desk, ledger):
+        channel, key = channel_and_key(address, desk.config)
+        with ledger.write() as connection:
+            suppressions.suppress(connection, channel, key, reason=reason, by=who(), now=clock())
+    show(f"{mask(key)} hears nothing more.")
+
+
+@recipients.command()
+def unsuppress(address: AddressArgument, folder: FolderOption = None) -> None:
+    """Send to an address again.
+
+    A provider keeps its own list: if the entry came from SendGrid, remove it there, too.
+
+    Example: commcast recipients unsuppress kim@bakery.example
+    """
+    with desk_to_work(folder) as (desk, ledger):
+        channel, key = channel_and_key(address, desk.config)
+        with ledger.write() as connection:
+            is_theirs = _came_from_sendgrid(connection, ledger.secret, channel, key)
+            was = suppressions.unsuppress(connection, ledger.secret, channel, key)
+    show(f"{mask(key)} hears again." if was else f"{mask(key)} was not suppressed.")
+    if is_theirs:
+        show_prose(
+            "Also take it off SendGrid's own list (Suppressions), else SendGrid takes the mail and drops it."
+        )
+
+
+@recipients.command()
+def erase(address: AddressArgument, yes: NoQuestionOption = False, folder: FolderOption = None) -> None:
+    """Erase an address: the ledger keeps only a keyed hash, so that an old list cannot bring it back.
+
+    The phone number that was texted beside a mail address is forgotten with it. The lists in audiences/ are
+    yours: remove the row there. Message files in the outbox stay as well.
+
+    Example: commcast recipients erase kim@bakery.example
+    """
+    with desk_to_work(folder) as (desk, ledger):
+        channel, key = channel_and_key(address, desk.config)
+        if not yes and not (prompt.at_terminal() and prompt.says_yes(f"Forget {mask(key)} for good?")):
+            raise DecisionNeeded("Nothing was changed: this needs a yes, at a terminal or with --yes.")
+        with ledger.write() as connection:
+            is_mail, secret = channel is Channel.EMAIL, ledger.secret
+            phones = suppressions.phones_beside(connection, [key, address]) if is_mail else ()
+            keys = [(channel, key), *((Channel.SMS, phone) for phone in phones)]
+            erase_one = partial(suppressions.erase, connection, secret, by=who(), now=clock())
+            count = sum(erase_one(*each) for each in keys)
+        lists = [name for name in desk.config.audiences if _is_listed(name, desk.config, channel, key)]
+    beside = f", {mask(phones[0])} of the same person" if phones else ""
+    show_prose(f"{mask(key)}{beside} is forgotten in {count} deliveries and hears nothing more.")
+    if lists:
+        say(f"It still stands in the lists of: {', '.join(lists)}. Take the row out there.")
+
+
+@recipients.command()
+def suppressed(
+    addresses: Annotated[bool, typer.Option("--addresses", help="Show each address in full.")] = False,
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """List who gets no further messages, and why.
+
+    Example: commcast recipients suppressed
+    """
+    with desk_to_read(folder, clock()) as (_desk, ledger), _existing(ledger).read() as connection:
+        found = suppressions.list_suppressions(connection)
+    rows = [
+        (
+            "(erased)" if each.reason == "erased" else each.key if addresses else mask(each.key),
+            each.channel,
+            each.reason,
+            each.by,
+            f"{each.at:%Y-%m-%d}",
+        )
+        for each in found
+    ]
+    if as_json:
+        names = ("address", "channel", "reason", "by", "at")
+        show_json("suppressed", {"suppressed": [dict(zip(names, row, strict=True)) for row in rows]})
+    else:
+        shown = [(address, NAMES[channel], *rest) for address, channel, *rest in rows]
+        head = ("ADDRESS", "CHANNEL", "REASON", "BY", "SINCE")
+        show(table(head, shown) if rows else "Nobody is suppressed.")
+
+
+@recipients.command("import")
 def import_lists(
     source: Annotated[Source, typer.Option("--from", help="Whose lists to read.")],
-    lists: ListOption = None,
+    lists: Annotated[
+        list[Name] | None,
+        typer.Option(
+            "--list",
+            metavar="LIST",
+            help="Only this list: unsubscribes, bounces or blocks; repeatable.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", "-n", help="Read the lists and count; write nothing.")
     ] = False,
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """Let those hear nothing more whom SendGrid serves no more: its unsubscribes and its bounces.
+    """Import SendGrid's suppression lists: its unsubscribes and its bounces.
 
-    SendGrid accepts mail to them and drops it, which looks as if they had been told. Each entry keeps
-    SendGrid's reason and date; one that is here already stays as it is. Blocks are counted and, unless you
-    name them with --list blocks, left alone: SendGrid goes on delivering to a blocked address, and silence
-    is worse than a mail that is refused. What waits for a suppressed address is skipped.
+    SendGrid accepts mail to these addresses and drops it, as if they had been told. Each entry keeps
+    SendGrid's reason and date; an existing entry stays as it is. Blocks are only counted unless you pass
+    --list blocks: SendGrid still delivers to a blocked address, and silence is worse than a refused mail.
+    What waits for a suppressed address is skipped.
 
     Example: commcast recipients import --from sendgrid --dry-run
     """
-    names = [(each, True) for each in Name if each in lists] if lists else _default_lists()
-    found = _bring_in(folder, source, names, dry_run)
+    names = [(each, True) for each in Name if each in (lists or ())]
+    names = names or [(each, each is not Name.BLOCKS) for each in Name]  # blocks are only counted
+    if dry_run:
+        with desk_to_read(folder, clock()) as (desk, copy):
+            # The very same work over a copy that is thrown away: the counts are those of a real run.
+            found = _read_lists(desk, _existing(copy), source, names)
+    else:
+        with desk_to_work(folder) as (desk, ledger):
+            found = _read_lists(desk, ledger, source, names)
     code = gravest(each.exit_code for each in found)
     if as_json:
         document = {"from": source, "dry_run": dry_run, "lists": [_import_document(each) for each in found]}
         show_json("import", {**document, "exit_code": int(code)})
     else:
-        _show(found, dry_run)
+        _show_imported(found, dry_run)
     raise typer.Exit(code)
 
 
-def _default_lists() -> list[tuple[Name, bool]]:
-    return [(each, each is not ONLY_COUNTED) for each in Name]
-
-
-def _bring_in(
-    folder: Path | None, source: Source, names: list[tuple[Name, bool]], dry_run: bool
-) -> list[Imported]:
-    if not dry_run:
-        with desk_to_work(folder) as (desk, ledger):
-            return _read_lists(desk, ledger, source, names)
-    with desk_to_read(folder, clock()) as (desk, copy):
-        if copy is None:
-            raise LedgerError("there is no ledger in this folder; see: commcast doctor")
-        # The very same work over a copy that is thrown away: the counts are those of a real run.
-        return _read_lists(desk, copy, source, names)
+def _existing(ledger: Ledger | None) -> Ledger:
+    if ledger is None:
+        raise LedgerError("there is no ledger in this folder; see: commcast doctor")
+    return ledger
 
 
 def _read_lists(desk: Desk, ledger: Ledger, source: Source, names: list[tuple[Name, bool]]) -> list[Imported]:
-    from commcast.operations.suppress import Importer, Lists
-    from commcast.providers.registry import records_for
-
-    lists = cast(Lists, records_for(desk.config, source, clock))
+    lists = cast(Lists, registry.records_for(desk.config, source, clock))
     return Importer(ledger, TITLES[source], who(), clock).bring_in(lists, names)
 
 
-def _show(found: list[Imported], dry_run: bool) -> None:
+def _show_imported(found: list[Imported], dry_run: bool) -> None:
     rows = [
         (each.list, *(_count(each, count) for count in (each.read, each.new, each.known, each.unreadable)))
         for each in found
@@ -130,7 +273,7 @@ def _show(found: list[Imported], dry_run: bool) -> None:
 
 
 def _count(each: Imported, count: int) -> str:
-    """Return a count; nothing is known of a list that could not be read at all."""
+    """Return a count, "-" for a list that could not be read at all."""
     return "-" if each.trouble is not None and not each.read else f"{count:,}"
 
 
@@ -146,209 +289,27 @@ def _import_document(each: Imported) -> dict[str, Any]:
     }
 
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    help="Check who is told; let an address hear nothing more; forget one.",
-    epilog="Example: commcast recipients check customers",
-)
-AddressArgument = Annotated[
-    str, typer.Argument(metavar="ADDRESS", help="An email address, or a phone number such as +4930123456.")
-]
-
-
-@dataclass
-class ListCheck:
-    """What reading one list gave. `again` counts addresses that stand in an earlier row or list too."""
-
-    audience: str
-    rows: int = 0
-    left_out: int = 0
-    by_channel: Counter[str] = field(default_factory=Counter)
-    again: int = 0
-    suppressed: int = 0
-    faults: list[Fault] = field(default_factory=list)
-    warnings: list[Fault] = field(default_factory=list)
-
-
-@app.command()
-def check(
-    audience: Annotated[
-        str | None, typer.Argument(metavar="[AUDIENCE]", help="Only this list.", show_default=False)
-    ] = None,
-    as_json: JsonOption = False,
-    folder: FolderOption = None,
-) -> None:
-    """Read the lists and tell how many can be reached, and which rows are left out and why.
-
-    Example: commcast recipients check customers
-    """
-    from commcast.recipients.lists import known_audience
-
-    with desk_to_read(folder, clock()) as (desk, ledger):
-        if audience is not None:
-            known_audience(audience, desk.config)
-        suppressed = _suppressed(ledger)
-        secret = ledger.secret if ledger else b""
-        names = list(desk.config.audiences) if audience is None else [audience]
-        seen: set[tuple[str, str]] = set()
-        checks = [_check(name, desk.config, suppressed, secret, seen) for name in names]
-    if as_json:
-        show_json("recipients", {"audiences": [_document(each) for each in checks]})
-    else:
-        _show_checks(checks)
-    broken = [each for each in checks if not each.rows and each.faults]
-    raise typer.Exit(ExitCode.INPUT if broken else ExitCode.DONE)
-
-
-@app.command()
-def suppress(
-    address: AddressArgument,
-    reason: Annotated[str, typer.Option("--reason", help="Why, for those who ask later.")] = "opted out",
-    folder: FolderOption = None,
-) -> None:
-    """Tell an address nothing more; what waits for it is skipped.
-
-    Example: commcast recipients suppress kim@bakery.example --reason "asked by phone"
-    """
-    from commcast.ledger.suppressions import suppress as suppress_in
-
-    with desk_to_work(folder) as (desk, ledger):
-        channel, key, shown = _key(address, desk.config)
-        with ledger.write() as connection:
-            suppress_in(connection, channel, key, reason=reason, by=who(), now=clock())
-    show(f"{shown} hears nothing more.")
-
-
-@app.command()
-def unsuppress(address: AddressArgument, folder: FolderOption = None) -> None:
-    """Let an address hear again.
-
-    A provider's own list is the provider's: where the entry came from SendGrid, take it off there, too.
-
-    Example: commcast recipients unsuppress kim@bakery.example
-    """
-    from commcast.ledger.suppressions import unsuppress as unsuppress_in
-
-    with desk_to_work(folder) as (desk, ledger):
-        channel, key, shown = _key(address, desk.config)
-        with ledger.write() as connection:
-            is_theirs = _came_from_sendgrid(connection, ledger.secret, channel, key)
-            was = unsuppress_in(connection, ledger.secret, channel, key)
-    show(f"{shown} hears again." if was else f"{shown} was not suppressed.")
-    if is_theirs:
-        show_prose(
-            "Also take it off SendGrid's own list (Suppressions), else SendGrid takes the mail and drops it."
-        )
-
-
-@app.command()
-def erase(
-    address: AddressArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    folder: FolderOption = None,
-) -> None:
-    """Forget an address: the ledger keeps only a keyed hash, so that an old list cannot tell them again.
-
-    The phone number that was texted beside a mail address is forgotten with it. The lists in audiences/ are
-    yours: take the row out there. Message files in the outbox stay, too.
-
-    Example: commcast recipients erase kim@bakery.example
-    """
-    from commcast.cli.prompt import at_terminal, says_yes
-    from commcast.ledger.suppressions import erase as erase_in
-    from commcast.ledger.suppressions import phones_beside
-    from commcast.recipients.addresses import mask
-
-    with desk_to_work(folder) as (desk, ledger):
-        channel, key, shown = _key(address, desk.config)
-        if not yes and not (at_terminal() and says_yes(f"Forget {shown} for good?")):
-            raise DecisionNeeded("Nothing was changed: this needs a yes, at a terminal or with --yes.")
-        with ledger.write() as connection:
-            phones = phones_beside(connection, [key, address]) if channel is Channel.EMAIL else ()
-            keys = [(channel, key), *((Channel.SMS, phone) for phone in phones)]
-            count = sum(erase_in(connection, ledger.secret, *each, by=who(), now=clock()) for each in keys)
-        lists = [name for name in desk.config.audiences if _is_listed(name, desk.config, channel, key)]
-    beside = f", {mask(phones[0])} of the same person" if phones else ""
-    show_prose(f"{shown}{beside} is forgotten in {count} deliveries and hears nothing more.")
-    if lists:
-        say(f"It still stands in the lists of: {', '.join(lists)}. Take the row out there.")
-
-
-@app.command()
-def suppressed(
-    addresses: Annotated[bool, typer.Option("--addresses", help="Show each address in full.")] = False,
-    as_json: JsonOption = False,
-    folder: FolderOption = None,
-) -> None:
-    """List who hears nothing more, and why.
-
-    Example: commcast recipients suppressed
-    """
-    from commcast.ledger.suppressions import list_suppressions
-    from commcast.recipients.addresses import mask
-
-    with desk_to_read(folder, clock()) as (_desk, ledger):
-        if ledger is None:
-            raise LedgerError("there is no ledger in this folder; see: commcast doctor")
-        with ledger.read() as connection:
-            found = list_suppressions(connection)
-    rows = [
-        (
-            "(erased)" if each.reason == "erased" else each.key if addresses else mask(each.key),
-            each.channel,
-            each.reason,
-            each.by,
-            f"{each.at:%Y-%m-%d}",
-        )
-        for each in found
-    ]
-    if as_json:
-        names = ("address", "channel", "reason", "by", "at")
-        show_json("suppressed", {"suppressed": [dict(zip(names, row, strict=True)) for row in rows]})
-    else:
-        show(
-            table(("ADDRESS", "CHANNEL", "REASON", "BY", "SINCE"), _named(rows))
-            if rows
-            else "Nobody is suppressed."
-        )
-
-
-app.command("import")(import_lists)
-
-
 def _came_from_sendgrid(connection: Connection, secret: bytes, channel: Channel, key: str) -> bool:
     """Return whether an address is suppressed because SendGrid, which keeps its own list, said so."""
-    from commcast.ledger.suppressions import erased_key, list_suppressions
-
-    keys = {key, erased_key(secret, key)}
+    keys = {key, suppressions.erased_key(secret, key)}
     return any(
         each.channel == channel
         and each.key in keys
         and (each.by == Source.SENDGRID or each.reason.startswith(f"imported from {TITLES[Source.SENDGRID]}"))
-        for each in list_suppressions(connection)
+        for each in suppressions.list_suppressions(connection)
     )
 
 
-def _named(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    return [(address, NAMES[channel], *rest) for address, channel, *rest in rows]
-
-
-def _key(address: str, config: Config) -> tuple[Channel, str, str]:
-    """Return (channel, the address as the ledger compares it, what may be shown of it)."""
-    from commcast.recipients.addresses import mask, normalise_any
-
+def channel_and_key(address: str, config: Config) -> tuple[Channel, str]:
+    """Return the channel of an address and how the ledger compares it. Raises InputError."""
     try:
         is_mail, _, key = normalise_any(address, config.channels.sms.region if config.channels.sms else "")
     except ValueError as error:
         raise InputError(f"the address {error}") from None
-    return Channel.EMAIL if is_mail else Channel.SMS, key, mask(key)
+    return Channel.EMAIL if is_mail else Channel.SMS, key
 
 
 def _is_listed(audience: str, config: Config, channel: Channel, key: str) -> bool:
-    from commcast.recipients.lists import open_recipients
-
     try:
         return any(recipient.key(channel) == key for recipient in open_recipients(audience, config))
     except InputError:
@@ -356,12 +317,10 @@ def _is_listed(audience: str, config: Config, channel: Channel, key: str) -> boo
 
 
 def _suppressed(ledger: Ledger | None) -> Mapping[tuple[str, str], str]:
-    from commcast.ledger.suppressions import list_suppressions
-
     if ledger is None:
         return {}
     with ledger.read() as connection:
-        return {(each.channel, each.key): each.reason for each in list_suppressions(connection)}
+        return {(each.channel, each.key): each.reason for each in suppressions.list_suppressions(connection)}
 
 
 def _check(
@@ -371,9 +330,6 @@ def _check(
     secret: bytes,
     seen: set[tuple[str, str]],
 ) -> ListCheck:
-    from commcast.ledger.suppressions import erased_key
-    from commcast.recipients.lists import open_recipients
-
     result = ListCheck(name)
     try:
         reading = open_recipients(name, config)
@@ -383,7 +339,7 @@ def _check(
                     result.by_channel[channel] += 1
                     result.again += (channel, key) in seen
                     seen.add((channel, key))
-                    hidden = [(channel, key), (channel, erased_key(secret, key))]
+                    hidden = [(channel, key), (channel, suppressions.erased_key(secret, key))]
                     result.suppressed += any(each in suppressed for each in hidden)
     except InputError as error:
         result.faults.extend(error.faults)

@@ -1,56 +1,62 @@
-"""Reconcile, receipts."""
+"""The commands reconcile and receipts: what providers say became of messages."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commcast.cli.options import FolderOption, JsonOption, clock
+from commcast.cli.options import FolderOption, JsonOption, clock, refuse
 from commcast.cli.output import say, show, show_json, show_prose, table
 from commcast.cli.present import NAMES
 from commcast.cli.progress import ProgressBar
 from commcast.cli.session import desk_to_work
-from commcast.errors import InputError, gravest
+from commcast.errors import gravest
+from commcast.ledger.broadcasts import broadcasts_of
+from commcast.ledger.unknowns import Which
 from commcast.model.times import parse_duration, short_duration
+from commcast.operations.reconcile import NOT_ASKED, NOT_LISTED, Receiver, Reconciler
+from commcast.providers import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from commcast.config.settings import Config
     from commcast.ledger.store import Ledger
-    from commcast.operations.desk import Desk
     from commcast.operations.reconcile import Received, Reconciled, ReconcileTally, UnknownGroup
 
 
-LOST_ARGUMENT = typer.Argument(
-    metavar="[ID]", help="The incident; left out, every one with a lost answer.", show_default=False
-)
-
-
 def reconcile(
-    incident: Annotated[str | None, LOST_ARGUMENT] = None,
+    incident: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ID]", help="The incident; left out, every one with a lost answer.", show_default=False
+        ),
+    ] = None,
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
     """Ask the providers what became of messages whose answer was lost. It never sends.
 
-    Found there with our words: accepted, or rejected where the provider did not send it. All else stays
-    unknown, with what was seen. SMTP relays keep no records that can be asked. Twice is as once. Ends in 0
-    when nothing is left unknown, 1 when something is, 75 when a provider cannot be asked now, 78 when it
+    If the provider has the message it is marked accepted, or rejected if the provider did not send it. All
+    else stays unknown, with what was seen. SMTP relays keep no records that can be asked. Safe to repeat.
+    Exits with 0 if nothing is left unknown, 1 if something is, 75 if a provider cannot be asked now, 78 if it
     refuses us.
 
     Example: commcast reconcile pay7
     """
-    from commcast.ledger.unknowns import Which
-
     with desk_to_work(folder) as (desk, ledger):
         check_known(ledger, incident)
         with ProgressBar() as progress:
-            result = _reconciled(desk, ledger, Which(incident), progress)
+            reconciler = Reconciler(
+                ledger=ledger,
+                configured=configured_providers(desk.config),
+                records_for=lambda provider: registry.records_for(desk.config, provider, clock),
+                clock=clock,
+                progress=progress.asked,
+            )
+            result = reconciler.reconcile(Which(incident))
     for provider, error in result.troubles.items():
         say(f"{provider}: {error}")
     if as_json:
@@ -63,33 +69,17 @@ def reconcile(
 
 def check_known(ledger: Ledger, incident: str | None) -> None:
     """Refuse an incident of which nothing was ever said. Raises InputError."""
-    from commcast.ledger.broadcasts import broadcasts_of
-
     if incident is None:
         return
     with ledger.read() as connection:
         if not broadcasts_of(connection, incident):
-            raise InputError(f"nothing was said of an incident {incident!r:.60}; commcast log lists all")
+            refuse("", f"nothing was said of an incident {incident!r:.60}; commcast log lists all")
 
 
 def configured_providers(config: Config) -> Mapping[str, str]:
     """Return the provider of each channel in use."""
     channels = {"email": config.channels.email, "sms": config.channels.sms}
     return {channel: used.provider for channel, used in channels.items() if used is not None}
-
-
-def _reconciled(desk: Desk, ledger: Ledger, which: Any, progress: ProgressBar) -> Reconciled:
-    from commcast.operations.reconcile import Reconciler
-    from commcast.providers import registry
-
-    reconciler = Reconciler(
-        ledger=ledger,
-        configured=configured_providers(desk.config),
-        records_for=lambda provider: registry.records_for(desk.config, provider, clock),
-        clock=clock,
-        progress=progress.asked,
-    )
-    return reconciler.reconcile(which)
 
 
 def _show(result: Reconciled) -> None:
@@ -116,8 +106,6 @@ def _show(result: Reconciled) -> None:
 
 def _is_unasked(result: Reconciled, group: UnknownGroup, why: str) -> bool:
     """Return whether these are unknown because their provider could not be asked this time."""
-    from commcast.operations.reconcile import NOT_ASKED
-
     return why == NOT_ASKED and group.provider in result.troubles
 
 
@@ -148,8 +136,6 @@ def _row(group: UnknownGroup, tally: ReconcileTally) -> dict[str, Any]:
 
 
 def _tell_what_follows(result: Reconciled) -> None:
-    from commcast.operations.reconcile import NOT_LISTED
-
     unasked: dict[str, bool] = {}
     lags: set[str] = set()
     for group, tally in result.tallies.items():
@@ -173,48 +159,37 @@ def _tell_what_follows(result: Reconciled) -> None:
         )
 
 
-SinceOption = Annotated[
-    str, typer.Option("--since", metavar="LENGTH", help="Ask about what was handed over so lately.")
-]
+def receipts(
+    since: Annotated[
+        str, typer.Option(metavar="LENGTH", help="Ask about what was handed over within this period.")
+    ] = "3d",
+    as_json: JsonOption = False,
+    folder: FolderOption = None,
+) -> None:
+    """Ask providers what became of accepted messages: delivered, bounced, failed.
 
-
-def receipts(since: SinceOption = "3d", as_json: JsonOption = False, folder: FolderOption = None) -> None:
-    """Ask the providers what became of what they accepted: delivered, bounced or failed.
-
-    SendGrid tells of bounces and drops (and of deliveries, where the account keeps Email Activity), Twilio
-    of every text. Who bounced is told nothing more: commcast recipients suppressed lists them. A full
-    mailbox, too, where SendGrid counts it as a bounce: it drops all that follows. A block for a while
-    silences nobody. Running it twice, or late, is safe; nothing is sent. Where its output is no terminal, as
-    under cron, it prints only news. commcast status shows the sums.
+    SendGrid reports bounces and drops (and deliveries, if the account keeps Email Activity), Twilio reports
+    every text. Addresses that bounced get no further messages; that includes a full mailbox if SendGrid
+    counts it as a bounce, for it drops all that follows. commcast recipients suppressed lists them.
+    Temporary blocks suppress nobody. Running it twice, or late, is safe; nothing is sent. Without a terminal,
+    as under cron, it prints only news. commcast status shows the sums.
 
     Example: commcast receipts --since 1d
     """
-    length = _length(since)
-    found = _ask(folder, length)
+    try:
+        length = parse_duration(since)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--since") from None
+    with desk_to_work(folder) as (desk, ledger):
+        receiver = Receiver(ledger, lambda name: registry.records_for(desk.config, name, clock), clock)
+        found = receiver.receive(clock() - length)
     code = gravest(each.exit_code for each in found)
     if as_json:
-        show_json(
-            "receipts", {"providers": [_receipts_document(each) for each in found], "exit_code": int(code)}
-        )
+        providers = [_receipts_document(each) for each in found]
+        show_json("receipts", {"providers": providers, "exit_code": int(code)})
     else:
         _show_receipts(found, length)
     raise typer.Exit(code)
-
-
-def _ask(folder: Path | None, length: timedelta) -> list[Received]:
-    from commcast.operations.reconcile import Receiver
-    from commcast.providers.registry import records_for
-
-    with desk_to_work(folder) as (desk, ledger):
-        receiver = Receiver(ledger, lambda provider: records_for(desk.config, provider, clock), clock)
-        return receiver.receive(clock() - length)
-
-
-def _length(text: str) -> timedelta:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--since") from None
 
 
 def _show_receipts(found: list[Received], length: timedelta) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commcast.cli.options import FolderOption, clock
+from commcast.cli.options import ByOption, FolderOption, clock, refuse
 from commcast.cli.outcomes import tell_trouble
 from commcast.cli.output import going_on_unread, say, show, show_prose
 from commcast.cli.progress import ProgressBar
@@ -26,8 +26,7 @@ IdArgument = Annotated[
         metavar="[ID]", help="The incident; may be left out when one is open.", show_default=False
     ),
 ]
-AllOption = Annotated[bool, typer.Option("--all", help="Every incident, also later ones.")]
-ByOption = Annotated[str | None, typer.Option("--by", help="Who decides this.", show_default=False)]
+AllOption = Annotated[bool, typer.Option("--all", help="Every incident, including later ones.")]
 
 
 def stop(
@@ -36,22 +35,25 @@ def stop(
     by: ByOption = None,
     folder: FolderOption = None,
 ) -> None:
-    """Halt an incident's deliveries at the next claim, whoever is sending on whatever host.
+    """Stop sending, on every host; messages already handed over still arrive.
 
-    What is on its way arrives. Until somebody resumes, no tick and no send hands anything over.
+    Until somebody resumes, no tick and no send hands anything over.
 
     Example: commcast stop pay7 --by dana
     """
+    from commcast.ledger.history import tallies
     from commcast.ledger.releases import stop_incident
+    from commcast.ledger.tables import ALL_INCIDENTS, State
 
     with desk_to_work(folder) as (desk, ledger):
         wanted = _wanted(desk, ledger, incident, everything)
         with ledger.write() as connection:
             is_new = stop_incident(connection, wanted, by or who(), clock())
-        waiting = _waiting(ledger, wanted)
-    name = _name(wanted)
+        with ledger.read() as connection:
+            found = tallies(connection, None if wanted == ALL_INCIDENTS else wanted)
+    waiting = sum(each.count for each in found if each.state in {State.PENDING, State.HELD})
     waits = "1 delivery waits" if waiting == 1 else f"{waiting} deliveries wait"
-    show_prose(f"{name} {'stopped' if is_new else 'was stopped already'}; {waits}.")
+    show_prose(f"{_name(wanted)} {'stopped' if is_new else 'was stopped already'}; {waits}.")
     say(f"Let them go on with: commcast resume {'--all' if everything else wanted}")
 
 
@@ -61,10 +63,10 @@ def resume(
     by: ByOption = None,
     folder: FolderOption = None,
 ) -> None:
-    """Lift a stop and deliver what is still open, nobody twice.
+    """Lift a stop and send what is still pending; nobody gets it twice.
 
-    Ends like the delivery: 0 done, 1 unknown or rejected, 75 try again. --all lifts a stop of everything,
-    but not those of single incidents. A pause that a provider asked for ends, too.
+    Exits like the delivery: 0 done, 1 unknown or rejected, 75 try again. --all lifts a stop of everything,
+    but not those of single incidents. A pause that a provider asked for ends as well.
 
     Example: commcast resume pay7
     """
@@ -81,7 +83,9 @@ def resume(
         for one in _with_open_deliveries(ledger, wanted):
             with ProgressBar() as progress:
                 delivered = _deliver(desk, worker_for(desk, ledger, progress), one)
-            show_prose(f"{one}: {_in_words(delivered)}")
+            words = delivered_in_words(delivered) or "nothing more to deliver"
+            still = f", still stopped by {delivered.stopped_by}" if delivered.stopped_by else ""
+            show_prose(f"{one}: {words}{still}")
             tell_trouble(one, delivered)
             codes.append(delivered.exit_code(desk.config.send.tolerate))
             if delivered.signal:
@@ -91,34 +95,24 @@ def resume(
     raise typer.Exit(gravest(codes))
 
 
-def _in_words(delivered: Delivered) -> str:
-    words = delivered_in_words(delivered) or "nothing more to deliver"
-    return f"{words}, still stopped by {delivered.stopped_by}" if delivered.stopped_by else words
-
-
 def _deliver(desk: Desk, worker: Deliverer, incident: str) -> Delivered:
-    """Deliver what is open; where the file is in order also what is released and owed, as a tick would."""
+    """Deliver what is open and, if the file is in order, what is released and due, as a tick would."""
     from commcast.delivery.deliver import stopping_on_interrupt
-
-    with stopping_on_interrupt(worker.ledger, incident, clock):
-        return _deliver_open(desk, worker, incident)
-
-
-def _deliver_open(desk: Desk, worker: Deliverer, incident: str) -> Delivered:
     from commcast.incidents.load import load_incidents
     from commcast.operations.desk import check_story, with_releases
     from commcast.operations.send import send_released
 
-    desk = with_releases(desk, worker.ledger)
-    loaded = load_incidents(desk.config, desk.now, released_at=desk.released_at)
-    found = next((each for each in loaded.incidents if each.id == incident), None)
-    if found is not None:
-        try:
-            check_story(desk, found, worker.ledger, [each.id for each in loaded.incidents])
-            return send_released(desk, worker, found)
-        except InputError as error:
-            say(str(error))
-    return worker.deliver(incident)
+    ledger = worker.ledger
+    desk = with_releases(desk, ledger)
+    with stopping_on_interrupt(ledger, incident, clock):
+        loaded = load_incidents(desk.config, desk.now, released_at=desk.released_at)
+        for found in (each for each in loaded.incidents if each.id == incident):
+            try:
+                check_story(desk, found, ledger, loaded.ids)
+                return send_released(desk, worker, found)
+            except InputError as error:
+                say(str(error))
+        return worker.deliver(incident)
 
 
 def _with_open_deliveries(ledger: Ledger, wanted: str) -> list[str]:
@@ -131,37 +125,29 @@ def _with_open_deliveries(ledger: Ledger, wanted: str) -> list[str]:
         return sorted({broadcast.incident for broadcast in open_broadcasts(connection)})
 
 
-def _waiting(ledger: Ledger, wanted: str) -> int:
-    from commcast.ledger.history import tallies
-    from commcast.ledger.tables import ALL_INCIDENTS, State
-
-    with ledger.read() as connection:
-        found = tallies(connection, None if wanted == ALL_INCIDENTS else wanted)
-    return sum(each.count for each in found if each.state in {State.PENDING, State.HELD})
-
-
 def _wanted(desk: Desk, ledger: Ledger, incident: str | None, everything: bool) -> str:
-    """Return what to stop. An incident may be known to the ledger alone: its file may be broken or gone."""
+    """Return what to stop. Only the ledger may know the incident: its file may be broken or gone."""
     from commcast.incidents.load import load_incidents
     from commcast.ledger.overview import overviews
     from commcast.ledger.tables import ALL_INCIDENTS
 
     if everything and incident is not None:
-        raise InputError("write an incident or --all, not both")
+        refuse("", "write an incident or --all, not both")
     if everything:
         return ALL_INCIDENTS
     with ledger.read() as connection:
         told = overviews(connection)
-    open_ones = {
-        name for name, overview in told.items() if not overview.is_over or overview.counts["pending"]
-    }
     if incident is None:
-        if len(open_ones) == 1:
-            return open_ones.pop()
-        raise InputError(f"say which incident, or --all; open are: {', '.join(sorted(open_ones)) or 'none'}")
+        is_open = [name for name, each in told.items() if not each.is_over or each.counts["pending"]]
+        if not is_open:
+            refuse("", "no incident is open", "name one, or pass --all")
+        if len(is_open) > 1:
+            names = ", ".join(sorted(is_open))
+            refuse("", f"{len(is_open)} incidents are open", f"say which: {names}; or pass --all")
+        return is_open[0]
     known = told.keys() | {each.id for each in load_incidents(desk.config, desk.now).incidents}
     if incident not in known:
-        raise InputError(f"there is no incident {incident!r:.60}; known are: {', '.join(sorted(known)[:20])}")
+        refuse("", f"there is no incident {incident!r:.60}; known are: {', '.join(sorted(known)[:20])}")
     return incident
 
 

@@ -11,7 +11,7 @@ from email.utils import parseaddr
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from commcast.doctor.check import FAIL, OK, WARN, Check
+from commcast.doctor.checks import Check, fail, ok, warn
 from commcast.errors import ExitCode, InputError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def mail_domain(config: Config, question: DnsQuestion) -> Iterator[Check]:
         is_nothing_there = not any(_is_there(each) for each in (spf.result(), policy, *found.values()))
         if is_nothing_there and _knows_no_names(domain, look_up):
             what, remedy = "this resolver knows no names", "ask another: --dns-server HOST"
-            yield Check(FAIL, "DNS", what, remedy, ExitCode.TRY_AGAIN)
+            yield fail("DNS", what, remedy, ExitCode.TRY_AGAIN)
             return
         sendgrid = email.provider == "sendgrid"
         aligned = any(_is_sendgrid(key.alias) for key in found.values())
@@ -81,7 +81,7 @@ def mail_domain(config: Config, question: DnsQuestion) -> Iterator[Check]:
             yield _dkim(f"{selector}._domainkey.{domain}", key, sendgrid=sendgrid)
         if not selectors:
             what = "DKIM was not looked up: only whoever signs knows the selector"
-            yield Check(WARN, "DNS", what, "name it: --dkim-selector NAME")
+            yield warn("DNS", what, "name it: --dkim-selector NAME")
         yield _dmarc(domain, place, policy)
 
 
@@ -102,8 +102,9 @@ def _selectors(question: DnsQuestion, provider: str) -> Sequence[str]:
     if not question.selector:
         return _SENDGRID_SELECTORS if provider == "sendgrid" else ()
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63}){0,5}", question.selector):
-        what = f"--dkim-selector {question.selector!r:.80} is no selector; write one such as s1 or mail2026"
-        raise InputError(what)
+        raise InputError(
+            f"--dkim-selector {question.selector!r:.80} is no selector; write one such as s1 or mail2026"
+        )
     return (question.selector,)
 
 
@@ -114,23 +115,23 @@ def _spf(domain: str, found: Found, *, sendgrid: bool, aligned: bool) -> Check:
         return _untold(f"SPF of {domain}", found.trouble)
     if not found.exists:
         what = f"{domain} does not exist: receivers refuse mail from it"
-        return Check(FAIL, "DNS", what, "check from in [channels.email], or register it", ExitCode.REFUSED)
+        return fail("DNS", what, "check from in [channels.email], or register it", ExitCode.REFUSED)
     records = [text for text in found.texts if re.match(r"v=spf1(?: |$)", text, re.IGNORECASE)]
     if not records:
         if aligned:
-            return Check(OK, "DNS", f"{domain} has no SPF record; SendGrid's return path has its own")
-        return Check(WARN, "DNS", f"{domain} has no SPF record (TXT v=spf1 …)", page)
+            return ok("DNS", f"{domain} has no SPF record; SendGrid's return path has its own")
+        return warn("DNS", f"{domain} has no SPF record (TXT v=spf1 …)", page)
     if len(records) > 1:
         what = f"{domain} has {len(records)} SPF records: receivers then believe none"
-        return Check(WARN, "DNS", what, "join them into one")
+        return warn("DNS", what, "join them into one")
     terms = records[0].lower().split()
     if {"all", "+all"} & set(terms):
         what = f"the SPF record of {domain} lets anybody send in its name (+all)"
-        return Check(WARN, "DNS", what, "end it with ~all or -all")
+        return warn("DNS", what, "end it with ~all or -all")
     if sendgrid and not aligned and "sendgrid.net" not in _included(terms):
         what = f"the SPF record of {domain} does not name SendGrid (include:sendgrid.net)"
-        return Check(WARN, "DNS", what, f"authenticate the domain: {AUTH_PAGE}")
-    return Check(OK, "DNS", f"{domain} has an SPF record: {_shown(records[0])}")
+        return warn("DNS", what, f"authenticate the domain: {AUTH_PAGE}")
+    return ok("DNS", f"{domain} has an SPF record: {_shown(records[0])}")
 
 
 def _included(terms: Sequence[str]) -> set[str]:
@@ -145,10 +146,10 @@ def _dkim(name: str, found: Found, *, sendgrid: bool) -> Check:
     leads = f" (it leads to {_shown(found.alias)})" if found.alias else ""
     keys = [match[1] for text in found.texts if (match := re.search(r"(?:^|;)\s*p\s*=\s*([^;]*)", text))]
     if not keys:
-        return Check(WARN, "DNS", f"no DKIM key is at {name}{leads}", page)
+        return warn("DNS", f"no DKIM key is at {name}{leads}", page)
     if not any(key.strip() for key in keys):
-        return Check(WARN, "DNS", f"the DKIM key at {name} was revoked{leads}", page)
-    return Check(OK, "DNS", f"a DKIM key is at {name}{leads}")
+        return warn("DNS", f"the DKIM key at {name} was revoked{leads}", page)
+    return ok("DNS", f"a DKIM key is at {name}{leads}")
 
 
 def _is_sendgrid(alias: str) -> bool:
@@ -180,20 +181,18 @@ def _dmarc(domain: str, place: str, found: Found) -> Check:
     records, name = _dmarc_records(found), f"_dmarc.{place}"
     write = f'write TXT "v=DMARC1; p=none; rua=mailto:you@{domain}" there, and sharpen it later'
     if not records:
-        return Check(WARN, "DNS", f"no DMARC record is at _dmarc.{domain}", write)
+        return warn("DNS", f"no DMARC record is at _dmarc.{domain}", write)
     if len(records) > 1:
-        return Check(
-            WARN, "DNS", f"{len(records)} DMARC records are at {name}: receivers then believe none", write
-        )
+        return warn("DNS", f"{len(records)} DMARC records are at {name}: receivers then believe none", write)
     policy = re.search(r";\s*p\s*=\s*(none|quarantine|reject)\s*(?:;|$)", records[0], re.IGNORECASE)
     if not policy:
-        return Check(WARN, "DNS", f"the DMARC record at {name} names no policy (p=)", write)
-    return Check(OK, "DNS", f"a DMARC record is at {name}: p={policy[1].lower()}")
+        return warn("DNS", f"the DMARC record at {name} names no policy (p=)", write)
+    return ok("DNS", f"a DMARC record is at {name}: p={policy[1].lower()}")
 
 
 def _untold(what: str, trouble: str) -> Check:
     remedy = "try again, or ask another resolver: --dns-server HOST"
-    return Check(FAIL, "DNS", f"{what} could not be looked up: {trouble}", remedy, ExitCode.TRY_AGAIN)
+    return fail("DNS", f"{what} could not be looked up: {trouble}", remedy, ExitCode.TRY_AGAIN)
 
 
 def _shown(text: str) -> str:

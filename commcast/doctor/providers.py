@@ -1,10 +1,12 @@
-"""Settings, secrets, and what providers think of us."""
+"""What doctor says of providers: settings, secrets, and what they answer when asked."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import re
+import smtplib
+import ssl
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -13,20 +15,22 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from commcast.config.settings import SendGridProvider, SmtpProvider, TwilioProvider, is_loopback
-from commcast.doctor.check import FAIL, OK, SMTP_PASSWORD, WARN, Check
+from commcast.doctor.checks import Check, fail, ok, warn
 from commcast.errors import CommcastError, ExitCode, InputError, TryAgain
 from commcast.model.incident import Channel
+from commcast.providers import registry
+from commcast.providers.base import Refused
+from commcast.recipients.addresses import mask
+from commcast.recipients.lists import open_recipients
 
 if TYPE_CHECKING:
-    import smtplib
-    import ssl
-
-    from commcast.config.settings import Config, EmailChannel, SmsChannel
+    from commcast.config.settings import Config
 
 
 Clock = Callable[[], datetime]  # gives aware now
 
 _REFUSED = ExitCode.REFUSED
+SMTP_PASSWORD = "COMMCAST_SMTP_PASSWORD"  # noqa: S105 - the variable's name, not a password
 KEYS_PAGE = "https://app.sendgrid.com/settings/api_keys"
 CONSOLE = "https://console.twilio.com"
 # Where a provider's own servers are; elsewhere answers somebody else, if only a stand-in for a rehearsal.
@@ -37,21 +41,17 @@ _SECRETS = {
     "sendgrid": ("SENDGRID_API_KEY",),
     "twilio": ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_API_KEY", "TWILIO_API_SECRET"),
 }
-# What SendGrid calls a right, in one of these forms, and what does not work without it.
-_READS = (
-    (
-        ("suppression.read",),
-        ("suppression.bounces.read", "suppression.blocks.read", "suppression.unsubscribes.read"),
-        "bounces and lists: commcast receipts and recipients import learn nothing",
-    ),
-    (
-        ("messages.read",),
-        (),
-        "Email Activity: commcast reconcile settles no mail, receipts hears of no delivery",
-    ),
-)
+# What SendGrid calls a right and the parts that make it up, and what does not work without it.
+_READS = {
+    "suppression.read": "bounces and lists: commcast receipts and recipients import learn nothing",
+    "messages.read": "Email Activity: commcast reconcile settles no mail, receipts hears of no delivery",
+}
+_PARTS = {
+    "suppression.read": {f"suppression.{each}.read" for each in ("bounces", "blocks", "unsubscribes")},
+}
 
 
+_SECONDS = 10.0  # for one answer of a mail server
 _E164 = r"\+[1-9]\d{6,14}"
 _LONGEST_CODE = 8  # digits of a short code
 _LONGEST_NAME = 11  # characters of an alphanumeric sender, with at least one letter (Twilio)
@@ -75,13 +75,14 @@ class _Twilio(Protocol):
 
 
 def providers(config: Config, clock: Clock, *, connect: bool) -> Iterator[Check]:
-    """Yield what there is to say of each channel's provider and of the one that takes over from it."""
+    """Yield the checks of each channel's provider and of its fallback."""
     for channel in Channel:
-        settings = _settings(config, channel)
+        settings = config.channels.email if channel is Channel.EMAIL else config.channels.sms
         if settings is None:
             continue
         if settings.provider == "outbox":
-            yield _outbox(channel)
+            remedy = 'to go live: README, "Going live", then commcast doctor --connect'
+            yield warn(channel, "goes into files, nothing is sent", remedy)
         used = [name for name in (settings.provider, settings.fallback) if name and name != "outbox"]
         for name in used:
             yield from _written(config, channel, name, takes_over=name != settings.provider)
@@ -92,15 +93,6 @@ def providers(config: Config, clock: Clock, *, connect: bool) -> Iterator[Check]
             yield from _greeted(config, channel, name, clock)
 
 
-def _settings(config: Config, channel: Channel) -> EmailChannel | SmsChannel | None:
-    return config.channels.email if channel is Channel.EMAIL else config.channels.sms
-
-
-def _outbox(channel: Channel) -> Check:
-    remedy = 'to go live: README, "Going live", then commcast doctor --connect'
-    return Check(WARN, channel, "goes into files, nothing is sent", remedy)
-
-
 def _written(config: Config, channel: Channel, name: str, *, takes_over: bool) -> Iterator[Check]:
     """Yield what the configuration and the environment hold for one provider."""
     provider: Any = getattr(config.providers, name)
@@ -109,13 +101,13 @@ def _written(config: Config, channel: Channel, name: str, *, takes_over: bool) -
         where = f"{provider.host}:{provider.port} ({provider.security})"
     else:
         where = urlsplit(provider.base_url).netloc
-    yield Check(OK, channel, f"{role} {where}; {_limits(provider)}")
+    yield ok(channel, f"{role} {where}; {_limits(provider)}")
     if name == "smtp" and provider.security == "none":
-        yield Check(WARN, channel, "travels in the clear", 'write security = "starttls", or "tls"')
+        yield warn(channel, "travels in the clear", 'write security = "starttls", or "tls"')
     if name in _HOSTS:
         yield from _own_server(channel, name, provider)
     if name != "smtp" or provider.user:
-        yield from (Check(OK, "secret", f"{each} is set") for each in _SECRETS[name] if os.environ.get(each))
+        yield from (ok("secret", f"{each} is set") for each in _SECRETS[name] if os.environ.get(each))
 
 
 def _limits(provider: SmtpProvider | SendGridProvider | TwilioProvider) -> str:
@@ -131,11 +123,11 @@ def _own_server(channel: Channel, name: str, provider: SendGridProvider | Twilio
     clear = ", and the key travels in the clear" if url.scheme != "https" else ""
     what = f"{provider.base_url} is not {_TITLES[name]} itself ({' or '.join(hosts)}){clear}"
     remedy = f"take base_url out of [providers.{name}], unless you rehearse with a stand-in"
-    yield Check(WARN, channel, what, remedy)
+    yield warn(channel, what, remedy)
 
 
 def _shared_fate(config: Config, used: Collection[str]) -> Iterator[Check]:
-    """Warn of a fallback that is down whenever the first is: another door of the same house."""
+    """Warn of a fallback that fails together with the first provider, because it is the same company."""
     smtp = config.providers.smtp
     if smtp is None or set(used) != {"smtp", "sendgrid"}:
         return
@@ -146,20 +138,18 @@ def _shared_fate(config: Config, used: Collection[str]) -> Iterator[Check]:
     ):
         what = f"the fallback shares its provider's fate: {smtp.host} is SendGrid, too"
         remedy = "name somebody else's relay as fallback, or leave it out"
-        yield Check(WARN, Channel.EMAIL, what, remedy)
+        yield warn(Channel.EMAIL, what, remedy)
 
 
 def _refused_settings(config: Config, channel: Channel, clock: Clock) -> Iterator[Check]:
     """Yield what keeps an adapter from being made, such as a user without a password."""
-    from commcast.providers.registry import adapter_for, fallback_for
-
-    for make in (adapter_for, fallback_for):
+    for make in (registry.adapter_for, registry.fallback_for):
         try:
             make(config, channel, clock)
         except InputError as error:
             for fault in error.faults:
                 remedy = f"{fault.remedy}, where commcast runs, also in cron"
-                yield Check(FAIL, channel, fault.what, remedy, _REFUSED)
+                yield fail(channel, fault.what, remedy, _REFUSED)
 
 
 def _greeted(config: Config, channel: Channel, name: str, clock: Clock) -> Iterator[Check]:
@@ -168,24 +158,14 @@ def _greeted(config: Config, channel: Channel, name: str, clock: Clock) -> Itera
         assert config.providers.smtp is not None  # noqa: S101 - load_config refuses smtp without settings
         yield hello(config.providers.smtp, config.folder)
         return
-    asks = _ask_sendgrid if name == "sendgrid" else _ask_twilio
-    yield from asyncio.run(_asked(asks, config, channel, name, clock))
+    yield from asyncio.run(_asked(config, channel, name, clock))
 
 
-async def _asked(
-    asks: Callable[[Any, Config], AsyncIterator[Check]],
-    config: Config,
-    channel: Channel,
-    name: str,
-    clock: Clock,
-) -> list[Check]:
-    from commcast.providers.base import Refused
-    from commcast.providers.registry import records_for
-
-    page = KEYS_PAGE if name == "sendgrid" else CONSOLE
+async def _asked(config: Config, channel: Channel, name: str, clock: Clock) -> list[Check]:
+    asks, page = (_ask_sendgrid, KEYS_PAGE) if name == "sendgrid" else (_ask_twilio, CONSOLE)
     found: list[Check] = []
     try:
-        records = records_for(config, name, clock)
+        records: Any = registry.records_for(config, name, clock)
         assert records is not None  # noqa: S101 - both of them keep records
         async with records:
             async for check in asks(records, config):
@@ -194,10 +174,10 @@ async def _asked(
         remedy = "" if "https://" in str(refusal) else f"look at {page}"
         if name == "sendgrid" and "refuses the key" in str(refusal):
             remedy += " (or base_url is the other region's)"
-        found.append(Check(FAIL, channel, str(refusal), remedy, _REFUSED))
+        found.append(fail(channel, str(refusal), remedy, _REFUSED))
     except TryAgain as trouble:
         what, remedy = str(trouble), "try again, or look at base_url"
-        found.append(Check(FAIL, channel, what, remedy, trouble.exit_code))
+        found.append(fail(channel, what, remedy, trouble.exit_code))
     return found
 
 
@@ -206,18 +186,16 @@ async def _ask_sendgrid(records: _SendGrid, config: Config) -> AsyncIterator[Che
     about = Channel.EMAIL
     if "mail.send" not in scopes:
         what = "the key may not send: it lacks the scope mail.send"
-        yield Check(FAIL, about, what, f"give it Mail Send: {KEYS_PAGE}", _REFUSED)
+        yield fail(about, what, f"give it Mail Send: {KEYS_PAGE}", _REFUSED)
     else:
-        yield Check(OK, about, "SendGrid takes the key, and it may send")
-    reads = [*_READS]
+        yield ok(about, "SendGrid takes the key, and it may send")
+    reads = dict(_READS)
     if config.providers.sendgrid.asm_group:
-        reads.append(
-            (("asm.groups.read",), (), "the unsubscribe group: recipients import does not see who left")
-        )
-    for whole, parts, without in reads:
-        if not (set(whole) <= set(scopes) or (parts and set(parts) <= set(scopes))):
-            what = f"the key may not read {without} ({whole[0]})"
-            yield Check(WARN, about, what, f"give it that scope: {KEYS_PAGE}")
+        reads["asm.groups.read"] = "the unsubscribe group: recipients import does not see who left"
+    for scope, without in reads.items():
+        if scope not in scopes and not _PARTS.get(scope, {scope}) <= set(scopes):
+            what = f"the key may not read {without} ({scope})"
+            yield warn(about, what, f"give it that scope: {KEYS_PAGE}")
 
 
 async def _ask_twilio(records: _Twilio, config: Config) -> AsyncIterator[Check]:
@@ -225,46 +203,39 @@ async def _ask_twilio(records: _Twilio, config: Config) -> AsyncIterator[Check]:
     status, kind = account.status.lower(), account.type.lower()
     if status != "active":
         what = f"the Twilio account is {status[:40] or 'in a state that it does not name'}"
-        yield Check(FAIL, about, what, f"see why: {CONSOLE}", _REFUSED)
+        yield fail(about, what, f"see why: {CONSOLE}", _REFUSED)
         return
-    yield Check(OK, about, "Twilio takes the credentials, and the account is active")
+    yield ok(about, "Twilio takes the credentials, and the account is active")
     if kind == "trial":
         what = "it is a trial account: only numbers that were verified with Twilio are told"
-        yield Check(WARN, about, what, f"upgrade it: {CONSOLE}")
+        yield warn(about, what, f"upgrade it: {CONSOLE}")
     for ask in (_sender, _balance):
         try:
             check = await ask(records, config)
         except CommcastError as error:
             what = str(error)
-            check = Check(WARN, about, what, "the account is fine: this is one thing less that is known")
+            check = warn(about, what, "the account is fine: this is one thing less that is known")
         if check is not None:
             yield check
 
 
 async def _sender(records: _Twilio, config: Config) -> Check | None:
-    from commcast.recipients.addresses import mask
-
     sms = config.channels.sms
     sender = config.providers.twilio.messaging_service or (sms.sender if sms else "")
-    shown = (
-        mask(sender)
-        if len(sender) > _LONGEST_CODE and sender.lstrip("+").isdigit()
-        else f"{sender[:12]}…"
-        if len(sender) > 12
-        else sender
-    )
+    shown = sender if len(sender) <= 12 else f"{sender[:12]}…"
+    if len(sender) > _LONGEST_CODE and sender.lstrip("+").isdigit():
+        shown = mask(sender)
     if not config.providers.twilio.messaging_service and (check := _unasked_sender(sender, shown)):
         return check
     known = await records.knows_sender(sender)
     if known is None:
-        return Check(
-            OK, Channel.SMS, f"the sender {shown} is a name: whether Twilio takes it depends on the country"
-        )
+        depends = "whether Twilio takes it depends on the country"
+        return ok(Channel.SMS, f"the sender {shown} is a name: {depends}")
     if known:
-        return Check(OK, Channel.SMS, f"Twilio knows the sender {shown}")
+        return ok(Channel.SMS, f"Twilio knows the sender {shown}")
     what = f"the Twilio account has no sender {shown}"
     remedy = f"write one of its own: {CONSOLE}/us1/develop/phone-numbers/manage/incoming"
-    return Check(FAIL, Channel.SMS, what, remedy, _REFUSED)
+    return fail(Channel.SMS, what, remedy, _REFUSED)
 
 
 def _unasked_sender(sender: str, shown: str) -> Check | None:
@@ -276,13 +247,13 @@ def _unasked_sender(sender: str, shown: str) -> Check | None:
     if sender.startswith("+"):
         fault = "" if re.fullmatch(_E164, sender) else "is no number in full"
     elif re.fullmatch(rf"\d{{3,{_LONGEST_CODE}}}", sender):
-        return Check(OK, Channel.SMS, f"the sender {shown} is a short code: whether it is ours was not asked")
+        return ok(Channel.SMS, f"the sender {shown} is a short code: whether it is ours was not asked")
     elif not re.search("[A-Za-z]", sender):
         fault = "is no number in full, no short code and, without a letter, no name"
     elif len(sender) > _LONGEST_NAME:
         fault = f"is longer than the {_LONGEST_NAME} characters that a name may have"
     remedy = 'write from = "+4915799912345", or a name such as "Acme Pay", in [channels.sms]'
-    return Check(FAIL, Channel.SMS, f"the sender {shown} {fault}", remedy, _REFUSED) if fault else None
+    return fail(Channel.SMS, f"the sender {shown} {fault}", remedy, _REFUSED) if fault else None
 
 
 async def _balance(records: _Twilio, config: Config) -> Check:
@@ -291,19 +262,17 @@ async def _balance(records: _Twilio, config: Config) -> Check:
     held = f"the Twilio balance is {amount:,.2f} {currency[:8]}"
     remedy = f"fill it up: {CONSOLE}/us1/billing/manage-billing/billing-overview"
     if amount <= 0:
-        return Check(WARN, Channel.SMS, f"{held}: texts may be refused", remedy)
+        return warn(Channel.SMS, f"{held}: texts may be refused", remedy)
     price = config.send.sms_price
     readers = await asyncio.to_thread(_readers_of_texts, config) if price else 0
     if readers * price > amount:
         what = f"{held}: that pays for {int(amount / price):,} texts, and {readers:,} readers get texts"
-        return Check(WARN, Channel.SMS, what, remedy)
-    return Check(OK, Channel.SMS, held)
+        return warn(Channel.SMS, what, remedy)
+    return ok(Channel.SMS, held)
 
 
 def _readers_of_texts(config: Config) -> int:
-    """Return how many numbers one update may go to; a list that cannot be read is doctor's other matter."""
-    from commcast.recipients.lists import open_recipients
-
+    """Return how many numbers one update may go to; another check reports lists that cannot be read."""
     count = 0
     for name, audience in config.audiences.items():
         if Channel.SMS not in audience.channels:
@@ -315,22 +284,14 @@ def _readers_of_texts(config: Config) -> int:
     return count
 
 
-_SECONDS = 10.0  # for one answer
-
-
 def hello(smtp: SmtpProvider, folder: Path) -> Check:
     """Say EHLO, STARTTLS and log in where that is asked for, and NOOP; no mail."""
-    import smtplib
-    import ssl
-
     where = f"{smtp.host}:{smtp.port}"
     try:
         context = ssl.create_default_context(cafile=str(folder / smtp.ca_file) if smtp.ca_file else None)
     except (OSError, ValueError):
         what = f"ca_file {smtp.ca_file!r} cannot be read as certificates"
-        return Check(
-            FAIL, "email", what, 'write ca_file = "…": a PEM file, or leave it out', ExitCode.REFUSED
-        )
+        return fail("email", what, 'write ca_file = "…": a PEM file, or leave it out', ExitCode.REFUSED)
     try:
         with _dialled(smtp, context) as server:
             server.ehlo()
@@ -342,12 +303,10 @@ def hello(smtp: SmtpProvider, folder: Path) -> Check:
             server.noop()
     except (OSError, smtplib.SMTPException, ValueError) as error:
         return _failed(smtp, where, error)
-    return Check(OK, "email", f"{where} answers{' and takes the login' if smtp.user else ''}")
+    return ok("email", f"{where} answers{' and takes the login' if smtp.user else ''}")
 
 
 def _dialled(smtp: SmtpProvider, context: ssl.SSLContext) -> smtplib.SMTP:
-    import smtplib
-
     if smtp.security == "tls":
         return smtplib.SMTP_SSL(smtp.host, smtp.port, timeout=_SECONDS, context=context)
     return smtplib.SMTP(smtp.host, smtp.port, timeout=_SECONDS)
@@ -355,8 +314,6 @@ def _dialled(smtp: SmtpProvider, context: ssl.SSLContext) -> smtplib.SMTP:
 
 def _log_in(server: smtplib.SMTP, user: str) -> None:
     """Log in by one method: the library's `login` tries all, which is several failed logins at once."""
-    import smtplib
-
     server.user, server.password = user, os.environ.get(SMTP_PASSWORD, "")
     methods: dict[str, Any] = {
         "PLAIN": server.auth_plain,
@@ -373,30 +330,25 @@ def _log_in(server: smtplib.SMTP, user: str) -> None:
 
 def _failed(smtp: SmtpProvider, where: str, error: Exception) -> Check:
     """Return what a failed hello means, and what to write; a login's answer is left out, it may hold it."""
-    import smtplib
-    import ssl
-
     if isinstance(error, smtplib.SMTPAuthenticationError) and error.smtp_code >= 500:
         remedy = f"check user and {SMTP_PASSWORD}"
-        return Check(FAIL, "email", f"{where} refuses the login of {smtp.user}", remedy, ExitCode.REFUSED)
+        return fail("email", f"{where} refuses the login of {smtp.user}", remedy, ExitCode.REFUSED)
     if isinstance(error, smtplib.SMTPNotSupportedError):
         remedy = 'write security = "tls" with port = 465, or name the port that offers it'
-        return Check(FAIL, "email", f"{where} offers no STARTTLS", remedy, ExitCode.REFUSED)
+        return fail("email", f"{where} offers no STARTTLS", remedy, ExitCode.REFUSED)
     if isinstance(error, ssl.SSLCertVerificationError):
         what = f"the certificate of {where} is not trusted: {error.verify_message}"
         remedy = 'write ca_file = "…" with the certificates that vouch for it, or the host\'s right name'
-        return Check(FAIL, "email", what[:200], remedy, ExitCode.REFUSED)
+        return fail("email", what[:200], remedy, ExitCode.REFUSED)
     what = f"{where} does not answer as it should: {_why(error)}"
     if isinstance(error, smtplib.SMTPAuthenticationError):
         what = f"{where} takes no login now"
     remedy = 'check host, port, security ("tls" for port 465, "starttls" for 587), and the way there'
-    return Check(FAIL, "email", what[:200], remedy, ExitCode.TRY_AGAIN)
+    return fail("email", what[:200], remedy, ExitCode.TRY_AGAIN)
 
 
 def _why(error: Exception) -> str:
     """Return in plain words what a library says of a broken connection."""
-    import ssl
-
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return "no TLS connection" if isinstance(error, ssl.SSLError) else str(error)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from commcast.cli import prompt as asking
-from commcast.cli import update as update_command
+from commcast.cli import verbs
 from commcast.errors import ExitCode, Interrupted
 from commcast.ledger.broadcasts import open_broadcasts
 from commcast.ledger.claims import settle_and_claim
@@ -289,14 +289,14 @@ def test_an_update_does_not_go_over_what_somebody_else_writes(
     """Checked against one text, appended to another: nothing is written."""
     bench = told_desk(tmp_path)
     path = bench.folder / "incidents/pay7.yaml"
-    checked = update_command.checked_update
+    checked = verbs.checked_update
 
     def meanwhile(*arguments: Any) -> Any:
         found = checked(*arguments)
         path.write_text(path.read_text() + update_text(bench.now, issue="THEIRS"))
         return found
 
-    monkeypatch.setattr(update_command, "checked_update", meanwhile)
+    monkeypatch.setattr(verbs, "checked_update", meanwhile)
     result = run("update", "--issue", "MINE", "--yes", folder=bench.folder, expect=2)
     assert "changed by somebody meanwhile" in result.stderr
     assert "MINE" not in path.read_text()

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from commcast.ledger.broadcasts import open_broadcasts
 from commcast.ledger.claims import settle_and_claim
 from commcast.ledger.settle import current_owner
 from commcast.model.incident import Channel
 from commcast.model.message import NOT_BEGUN, Blame, Delivery, Email, Outcome, OutcomeKind, Receipt
-from commcast.providers.base import Asked, Seen, Sighting
+from commcast.providers.base import Asked, Seen, Sighting, SuppressionEntry
 from tests.support.desk import Bench
 
 Answer = Callable[[Delivery], Outcome | None]
@@ -213,3 +213,59 @@ def die_over(bench: Bench, owner: str = DEAD, incident: str = "pay7") -> None:
             settle_and_claim(
                 connection, broadcast.id, [], count=9999, owner=owner, lease=LEASE, now=bench.now
             )
+
+
+@dataclass
+class SayingRecords:
+    """Records that say what they are given: receipts, lists by name, and `answers` to what doctor asks.
+
+    What is an error is raised at its place.
+    """
+
+    said: Sequence[Receipt | Exception] = ()
+    channel: Channel = Channel.EMAIL
+    name: str = "sendgrid"
+    lists: dict[str, Sequence[SuppressionEntry | Exception]] = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)
+    senders: list[str] = field(default_factory=list)
+    left: int = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.left += 1
+
+    async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:
+        raise NotImplementedError
+        yield
+
+    async def receipts(self, since: datetime, open_ids: Collection[str]) -> AsyncIterator[Receipt]:
+        for each in self.said:
+            yield _or_raised(each)
+
+    async def listed(self, names: Collection[str]) -> AsyncIterator[SuppressionEntry]:
+        for name in names:
+            for each in self.lists[name]:
+                yield _or_raised(each)
+
+    async def scopes(self) -> tuple[str, ...]:
+        return _or_raised(self.answers["scopes"])  # type: ignore[no-any-return]
+
+    async def account(self) -> Any:
+        return _or_raised(self.answers["account"])
+
+    async def balance(self) -> Any:
+        return _or_raised(self.answers["balance"])
+
+    async def knows_sender(self, sender: str) -> Any:
+        self.senders.append(sender)
+        return _or_raised(self.answers["sender"])
+
+
+def _or_raised(said: Any) -> Any:
+    if isinstance(said, Exception):
+        raise said
+    return said

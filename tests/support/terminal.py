@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -37,6 +38,21 @@ def run_at_terminal(folder: Path, *arguments: str, typed: str = "") -> Result:
     name, *rest = arguments
     where = [] if name == "init" else ["--folder", str(folder)]
     return CliRunner().invoke(app, [name, *rest, *where], input=typed)
+
+
+def do(folder: Path, command: str, typed: str = "") -> Result:
+    """Run a command as somebody types it: `update --issue 'More fail.'`."""
+    return run_at_terminal(folder, *shlex.split(command), typed=typed)
+
+
+def missing(parts: str, text: str) -> list[str]:
+    """Return which of the parts, told apart by " … ", a text lacks."""
+    return [part for part in parts.split(" … ") if part not in text]
+
+
+def timeless(value: object) -> str:
+    """Return the name of a table's cell without its times: two test processes have to agree on it."""
+    return re.sub(r"\d[\d:.T+-]*", "#", str(value))[:60]
 
 
 def make_desk(folder: Path) -> Path:

@@ -1,0 +1,607 @@
+"""Making a desk and looking after it: init, demo, lint, cron, recipients, handover and take."""
+
+from __future__ import annotations
+
+import configparser
+import getpass
+import json
+import re
+import shlex
+import stat
+import subprocess
+import sys
+import tomllib
+from datetime import date, timedelta
+from email import message_from_bytes, policy
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+from sqlalchemy import select
+
+from commcast.cli import prompt as asking
+from commcast.cli.demo_desk import moved
+from commcast.config.load import load_config
+from commcast.ledger import tables as schema
+from commcast.ledger.oncall import last_tick
+from commcast.model.incident import View
+from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
+from tests.support.terminal import (
+    bench_now,
+    declare,
+    every_byte,
+    everything_in,
+    just_now,
+    missing,
+    outbox,
+    run,
+    run_at_terminal,
+)
+
+ANN_PHONE = "+4915112345671"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return bench_now(tmp_path)
+
+
+# --- init: a folder that works at once, and never one over another
+
+
+def test_a_new_desk_declares_at_once(desk: Path) -> None:
+    """Nothing has to be filled in before the first incident; its messages are files."""
+    ledger = desk / ".commcast" / "ledger.db"
+    assert stat.S_IMODE(ledger.stat().st_mode) == 0o600
+    assert ".commcast/" in (desk / ".gitignore").read_text()
+    internal, public = View.INTERNAL, View.PUBLIC
+    assert {name: audience.view for name, audience in load_config(desk).audiences.items()} == {
+        "support": internal,
+        "executives": internal,
+        "internal": internal,
+        "partners": public,
+        "customers": public,
+    }
+    done = declare(desk, "--yes")
+    assert done.exit_code == 0, done.output
+    assert {Path(name).suffix for name in outbox(desk)} == {".eml", ".txt"}
+
+
+def test_each_desk_has_its_own_id_and_what_lies_in_the_folder_stays(tmp_path: Path) -> None:
+    mine = tmp_path / "a" / "audiences" / "customers.csv"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("email\nme@example.com\n")
+    for name in ("a", "b"):
+        assert "commcast declare" in run("init", tmp_path / name).stderr
+    assert mine.read_text() == "email\nme@example.com\n"
+    ids = {tomllib.loads((tmp_path / name / "commcast.toml").read_text())["desk"] for name in ("a", "b")}
+    assert len(ids) == 2
+
+
+def test_a_folder_that_is_a_desk_is_refused_and_untouched(desk: Path) -> None:
+    before = everything_in(desk)
+    assert "is a desk already" in run("init", desk, expect=2).stderr
+    assert everything_in(desk) == before
+    (desk / "commcast.toml").unlink()
+    assert "is the ledger of an earlier desk" in run("init", desk, expect=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--zone", "Mars/Base"),
+        ("--email", "no address"),
+        ("--email", 'a"b'),
+        ("--organisation", "x" * 80),
+        ("--organisation", "a\nb"),
+    ],
+)
+def test_an_option_that_cannot_stand_in_the_config_makes_nothing(
+    tmp_path: Path, option: str, value: str
+) -> None:
+    run("init", tmp_path / "new", option, value, expect=2)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ['Acme "Pay", Ltd.', "Søren & Søn \\ 100%", "{desk} {name}", "花"])
+def test_any_name_is_written_so_that_it_reads_back(tmp_path: Path, name: str) -> None:
+    run("init", tmp_path / "new", "--organisation", name)
+    assert load_config(tmp_path / "new").organisation.name == name
+
+
+# --- demo: from any folder, twice in a row, without a question
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A demo that was run where no configuration is, here or above: what it told, and its folder."""
+    place = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        return run("demo").stdout, place / "commcast-demo"
+
+
+def test_the_demo_tells_the_whole_story_on_a_screen_of_eighty_columns(demo: tuple[str, Path]) -> None:
+    told, folder = demo
+    assert max(map(len, told.splitlines())) <= 80
+    for moment in ("10:05", "10:24", "10:43", "11:02", "11:30"):
+        assert f"\n{moment}  " in told
+    once = ("Impact: EU card revenue is down by about 40%", "case 88123;\n", "SMS: customers 2")
+    assert [told.count(each) for each in once[:2]] == [1, 1]
+    assert told.count("customers, SMS") == 2
+    assert missing("SMS: customers 2 … About four in ten card payments … commcast-demo/outbox", told) == []
+    assert "\x1b" not in told
+    for path in (folder / "outbox").glob("*.eml"):
+        mail = message_from_bytes(path.read_bytes(), policy=policy.default)
+        body = mail.get_body(("plain",))
+        assert body is not None
+        if "example" in str(mail["to"]) and "acme" not in str(mail["to"]):
+            assert "88123" not in body.get_content(), "a customer reads an internal word"
+
+
+def test_the_demo_runs_twice_and_leaves_a_desk_in_order(
+    demo: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, folder = demo
+    monkeypatch.chdir(folder.parent)
+    assert run("demo").stdout == told
+    assert run("status", folder=folder).stdout.splitlines()[1].startswith("pay7  1    resolved")
+    assert run("lint", folder=folder).stdout.startswith("OK: 1 incident")
+    assert run("tick", folder=folder).output == ""
+    run("log", folder=folder)
+
+
+@pytest.mark.parametrize(
+    "now", ["2026-11-22T09:00+00:00", "2027-07-04T06:00+00:00", "2026-03-29T12:00+00:00"]
+)
+def test_the_demo_works_on_every_day_also_in_summer(tmp_path: Path, now: str) -> None:
+    told = run("demo", "--now", now, "--folder", tmp_path / "demo").stdout
+    assert "Next update: by 10:25 CE" in told
+    assert "40 accepted" in told
+    assert "11:21  tick: nobody wrote, and a holding statement goes out by itself" in told
+
+
+def test_the_demo_replaces_nothing_but_an_older_demo(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert "exists and is not a demo's folder" in run("demo", "--folder", tmp_path, expect=2).stderr
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_example_keeps_its_clock_times_on_another_day() -> None:
+    text = "# Saturday 21 November 2026\n- at: 2026-11-21T10:05+01:00\n"
+    assert moved(text, date(2027, 7, 3)) == "# Saturday 3 July 2027\n- at: 2027-07-03T10:05+02:00\n"
+
+
+# --- lint: every fault of every file at once, with its place, and nothing heavy loaded
+
+HEAVY = ("sqlalchemy", "alembic", "aiosmtplib", "sendgrid", "twilio", "aiohttp", "smtplib")
+BROKEN = {
+    "a-typo": "title: A\nseverity: 9\nupdates: []\n",
+    "b-half": 'title: "half typed\n',
+    "c-number": "severity: 2\nupdates:\n  - next_update: 20\n",
+}
+
+
+def break_files(folder: Path) -> None:
+    for name, text in BROKEN.items():
+        (folder / "incidents" / f"{name}.yaml").write_text(text)
+
+
+def test_a_good_folder_is_ok(bench: Bench) -> None:
+    before = every_byte(bench.folder)
+    result = run("lint", folder=bench.folder)
+    assert result.stdout.startswith("OK: 1 incident, 4 presets, 2 audiences, 3 recipients")
+    assert every_byte(bench.folder) == before
+
+
+def test_names_every_fault_of_three_files_with_its_place(bench: Bench) -> None:
+    break_files(bench.folder)
+    found = run("lint", folder=bench.folder, expect=2).stdout.splitlines()
+    for file, least in (("a-typo", 2), ("b-half", 1), ("c-number", 2)):
+        faults = [line.split(":", 3) for line in found if line.startswith(f"incidents/{file}.yaml:")]
+        assert len(faults) >= least
+        assert all(int(line) > 0 and int(column) > 0 for _, line, column, _ in faults)
+    document = json.loads(run("lint", "--json", folder=bench.folder, expect=2).stdout)
+    assert {fault["file"] for fault in document["faults"]} == {f"incidents/{name}.yaml" for name in BROKEN}
+    run("lint", bench.folder / "incidents" / "pay7.yaml", folder=bench.folder)
+    one = run("lint", bench.folder / "incidents" / "a-typo.yaml", folder=bench.folder, expect=2)
+    assert "b-half" not in one.stdout
+
+
+def test_loads_no_provider_and_no_database(bench: Bench) -> None:
+    watched = (
+        "import sys; from commcast.cli import app; app(sys.argv[1:], standalone_mode=False);"
+        f"print('loaded:', *sorted(set({HEAVY!r}) & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", watched, "lint", "-C", str(bench.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert done.stdout.splitlines()[-1] == "loaded:", done.stdout + done.stderr
+
+
+def test_each_kind_of_file_is_judged(bench: Bench) -> None:
+    write_incident(bench.folder, "late", at=bench.now, more=update_text(bench.now, next_update="5h"))
+    assert "cadence of severity 1" in run("lint", folder=bench.folder, expect=2).stdout
+    template = bench.folder / "templates" / "customers" / "sms.txt.j2"
+    template.parent.mkdir(parents=True)
+    template.write_text("{{ incident.titel }}")
+    assert "templates/customers/sms.txt.j2:1" in run("lint", folder=bench.folder, expect=2).stdout
+    (bench.folder / "commcast.toml").write_text("[organisation]\n")
+    assert "commcast.toml" in run("lint", folder=bench.folder, expect=2).stdout
+
+
+@pytest.mark.parametrize(
+    ("audience", "head", "rows", "warned"),
+    [
+        ("support", "email,name", ["help@acme.example,Su", "nobody,No"], "audiences/support.csv:3"),
+        (  # every row is good, and nobody would ever hear
+            *("support", "name,phone", ["Su,+4915112345679"]),
+            "audiences/support.csv: no reader of it can be reached by email … "
+            "add an email column, or sms to the channels of audience support",
+        ),
+        ("customers", "name,phone", ["Su,+4915112345679"], ""),
+    ],
+    ids=["bad row", "no channel reaches it", "one of two channels does"],
+)
+def test_what_is_left_out_of_a_list_is_a_warning(
+    bench: Bench, audience: str, head: str, rows: list[str], warned: str
+) -> None:
+    write_list(bench.folder, audience, head, rows)
+    result = run("lint", folder=bench.folder)
+    assert result.stdout.startswith("OK: ")
+    assert ("warning: " in result.stderr) == bool(warned)
+    assert missing(warned, result.stderr) == []
+
+
+def test_keys_that_have_no_effect_yet_are_named(tmp_path: Path) -> None:
+    folder = write_desk(tmp_path, extra='[tick]\nrelease = "committed"')
+    assert "tick.release has no effect yet" in run("lint", folder=folder).stderr
+
+
+# --- cron: what it prints can be copied as it stands, whatever the folder is called
+
+ODD = "my desk 100% 'of' \"it\" $HOME ${{ x }}"
+
+
+@pytest.fixture(params=["desk", ODD], ids=["plain", "odd"])
+def ticking(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    folder = tmp_path / request.param
+    write_desk(folder)
+    write_incident(folder, at=just_now())
+    bench = Bench(folder, now=just_now())
+    bench.send()  # a draft would nudge somebody soon
+    return bench
+
+
+def printed(bench: Bench, form: str, *more: str) -> str:
+    return run("cron", "--format", form, *more, folder=bench.folder).stdout
+
+
+def ticked(bench: Bench) -> bool:
+    with bench.ledger.read() as connection:
+        return last_tick(connection) is not None
+
+
+def run_with_nothing_set(script: str, place: Path) -> None:
+    """Run a script as cron does: no environment, another folder."""
+    shell = ["/bin/sh", "-c", script]
+    done = subprocess.run(shell, cwd=place, env={}, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def crontab_commands(text: str) -> list[tuple[list[str], str]]:
+    """Return (when, command) of each line of a crontab, as cron reads it: a bare % would end the command."""
+    found = []
+    for line in text.splitlines():
+        if not line or line.startswith("#"):
+            continue
+        *when, command = line.split(None, 5)
+        assert "%" not in command.replace("\\%", "")
+        found.append((when, command.replace("\\%", "%")))
+    return found
+
+
+@pytest.mark.parametrize("has_secrets", [True, False])
+def test_the_crontab_line_ticks_this_desk_with_nothing_set(
+    ticking: Bench, tmp_path: Path, has_secrets: bool
+) -> None:
+    secrets = tmp_path / "secrets 5%.env"
+    if has_secrets:
+        secrets.write_text("WITNESS='is set'\n")
+    text = printed(ticking, "crontab", "--env-file", str(secrets))
+    ((when, command),) = crontab_commands(text)
+    assert when == ["*"] * 5
+    run_with_nothing_set(command, tmp_path)
+    assert ticked(ticking)
+    seen = command.partition("set +a; ")[0] + f'sh -c \'test "$WITNESS" = "{"is set" * has_secrets}"\''
+    run_with_nothing_set(seen, tmp_path)
+    assert "No flock is needed" in text
+
+
+def test_receipts_are_asked_for_where_a_provider_has_any(tmp_path: Path) -> None:
+    write_desk(tmp_path, email="sendgrid")
+    lines = crontab_commands(run("cron", "--format", "crontab", folder=tmp_path).stdout)
+    assert [when[0] for when, _ in lines] == ["*", "*/10"]
+    assert " receipts -C " in lines[1][1]
+
+
+def test_the_units_are_a_service_and_a_punctual_timer(ticking: Bench) -> None:
+    found = {}
+    for part in printed(ticking, "systemd").split("# File: ")[1:]:
+        name, _, content = part.partition("\n")
+        parser = configparser.ConfigParser(interpolation=None, strict=True, comment_prefixes=("#",))
+        parser.optionxform = str  # type: ignore[assignment,method-assign]
+        parser.read_string(content)
+        found[name.rpartition(".")[2]] = parser
+    timer, service = found["timer"], found["service"]["Service"]
+    assert (timer["Timer"]["OnCalendar"], timer["Timer"]["AccuracySec"]) == ("minutely", "1s")
+    assert timer["Install"]["WantedBy"] == "timers.target"
+    assert (service["Type"], service["EnvironmentFile"]) == ("oneshot", "-/etc/commcast.env")
+    assert service["User"] == ticking.folder.owner()
+    line = service["ExecStart"]
+    assert "%" not in line.replace("%%", "")
+    assert "$" not in line.replace("$$", "")
+    # What systemd makes of it: quotes nearly as in a shell, then specifiers and variables.
+    arguments = [each.replace("%%", "%").replace("$$", "$") for each in shlex.split(line)]
+    assert arguments[-3:] == ["tick", "-C", str(ticking.folder)]
+    assert arguments[0].startswith("/")
+
+
+def test_the_workflow_ticks_this_desk_on_a_runner_of_its_own(ticking: Bench, tmp_path: Path) -> None:
+    text = printed(ticking, "actions")
+    workflow = YAML(typ="safe", pure=True).load(text)
+    assert workflow["on"]["schedule"] == [{"cron": "3-59/5 * * * *"}]
+    job = workflow["jobs"]["tick"]
+    assert job["runs-on"] == "self-hosted"
+    (step,) = job["steps"]
+    assert "${{" not in step["run"]
+    run_with_nothing_set(step["run"].replace("--loop 1m --for 20m", "--loop 1s --for 0.5s"), tmp_path)
+    assert ticked(ticking)
+    assert missing("A hosted runner starts without one … every 5 minutes at", text) == []
+    whole = run("cron", folder=ticking.folder).stdout
+    assert whole == printed(ticking, "all")
+    assert all(printed(ticking, form).strip() in whole for form in ("crontab", "systemd", "actions"))
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "a\x1b[2Jb", "a\u202eb"])
+def test_a_folder_whose_name_cannot_be_copied_is_refused(tmp_path: Path, name: str) -> None:
+    folder = write_desk(tmp_path / name)
+    assert "control character" in run("cron", folder=folder, expect=2).stderr
+
+
+# --- recipients: who is on the lists, who gets nothing more, and who is forgotten
+
+
+def rows(bench: Bench) -> str:
+    """Return all rows of the ledger as text."""
+    with bench.ledger.read() as connection:
+        return "\n".join(
+            str(row) for table in schema.metadata.sorted_tables for row in connection.execute(select(table))
+        )
+
+
+def test_erase_leaves_no_address_and_no_old_list_brings_it_back(bench: Bench) -> None:
+    bench.send()
+    assert "--yes" in run("recipients", "erase", "ann@example.com", folder=bench.folder, expect=5).stderr
+    assert "ann@example.com" in rows(bench)
+    result = run("recipients", "erase", "Ann@Example.com", "--yes", folder=bench.folder)
+    left = rows(bench).lower()
+    for trace in ("ann@example", "ann-example", ANN_PHONE, ANN_PHONE[1:]):
+        assert trace not in left, trace
+    assert "still stands in the lists of: customers" in result.stderr
+    assert "ann@example.com" not in result.output
+    before = len(bench.mails()), len(bench.texts())
+    path = bench.folder / "incidents" / "pay7.yaml"
+    at = bench.now - timedelta(minutes=1)
+    path.write_text(path.read_text() + update_text(at, status="identified", issue="Cards fail."))
+    bench.send()
+    assert (len(bench.mails()), len(bench.texts())) == (before[0] + 2, before[1])
+    assert "ann@example" not in rows(bench)
+
+
+def test_suppress_and_unsuppress(bench: Bench) -> None:
+    run("recipients", "suppress", ANN_PHONE, "--reason", "asked by phone", folder=bench.folder)
+    assert "asked by phone" in run("recipients", "suppressed", folder=bench.folder).stdout
+    bench.send()
+    assert bench.states()["sms", "skipped"] == 1
+    assert "hears again" in run("recipients", "unsuppress", ANN_PHONE, folder=bench.folder).stdout
+    assert "was not" in run("recipients", "unsuppress", ANN_PHONE, folder=bench.folder).stdout
+
+
+def test_suppressed_addresses_are_shown_in_full_only_when_that_is_asked_for(bench: Bench) -> None:
+    run("recipients", "suppress", "ann@example.com", folder=bench.folder)
+    run("recipients", "erase", "bob@example.com", "--yes", folder=bench.folder)
+    assert "ann@example.com" not in run("recipients", "suppressed", folder=bench.folder).stdout
+    full = run("recipients", "suppressed", "--addresses", folder=bench.folder).stdout
+    assert missing("ann@example.com … (erased)", full) == []
+    assert "erased:" not in full
+    found = run("recipients", "suppressed", "--addresses", "--json", folder=bench.folder).stdout
+    assert {each["address"] for each in json.loads(found)["suppressed"]} == {"ann@example.com", "(erased)"}
+
+
+def test_check_counts_by_channel_and_names_rows_left_out(bench: Bench) -> None:
+    people = ["help@acme.example,,Su Port", "bad,,Bad", f"ann@example.com,{ANN_PHONE},Ann"]
+    write_list(bench.folder, "customers", "email,phone,name", people)
+    run("recipients", "suppress", "ann@example.com", folder=bench.folder)
+    support, customers = json.loads(run("recipients", "check", "--json", folder=bench.folder).stdout)[
+        "audiences"
+    ]
+    assert support["rows"] == 1
+    assert customers["channels"] == {"email": 2, "sms": 1}
+    assert (customers["left_out"], customers["again"], customers["suppressed"]) == (1, 1, 1)
+    assert customers["faults"][0].startswith("audiences/customers.csv:3:")
+    write_list(bench.folder, "support", "name,phone", ["Su,+4915112345679"])
+    result = run("recipients", "check", folder=bench.folder)
+    assert "no reader of it can be reached by email" in result.stderr
+    assert "customers" in result.stdout and "warning" not in result.stdout
+    support, customers = json.loads(run("recipients", "check", "--json", folder=bench.folder).stdout)[
+        "audiences"
+    ]
+    assert (customers["warnings"], "no reader" in support["warnings"][0]) == ([], True)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("check", "vip"), "no audience 'vip'; audiences are: support, customers"),
+        (("suppress", "alex"), "is neither a mail address nor a phone number; write one such as "),
+        *((("suppress", "--", address), "the address ") for address in ("nonsense", "a@b@c", "-1", "123")),
+    ],
+)
+def test_what_is_no_audience_and_no_address_is_refused(
+    bench: Bench, command: tuple[str, ...], said: str
+) -> None:
+    verb, *rest = command
+    result = run("recipients", verb, "-C", bench.folder, *rest, expect=2)
+    assert (result.stdout, said in " ".join(result.stderr.split())) == ("", True), result.stderr
+
+
+# --- handover and take: offered, replaced, taken; who is told; who is refused
+
+PEOPLE = """\
+[people.sam]
+name = "Sam Okafor"
+email = "env:SAM_MAIL"
+phone = "+4915199999902"
+[people.kim]
+name = "Kim Lee"
+email = "kim@acme.example"
+"""
+
+
+@pytest.fixture
+def duty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """A desk of three people; dana, whose login it is, has the incident."""
+    monkeypatch.setattr(getpass, "getuser", lambda: "dana")
+    monkeypatch.setenv("SAM_MAIL", "sam@acme.example")
+    write_desk(tmp_path, extra=PEOPLE)
+    config = tmp_path / "commcast.toml"
+    dana = 'name = "Dana Reyes"\n'
+    config.write_text(config.read_text().replace(dana, dana + 'email = "dana@acme.example"\n'))
+    write_incident(tmp_path, at=just_now())
+    bench = Bench(tmp_path, now=just_now())
+    bench.send()
+    return bench
+
+
+def say_more(bench: Bench, **keys: str) -> None:
+    path = bench.folder / "incidents" / "pay7.yaml"
+    path.write_text(path.read_text() + update_text(just_now(), **keys))
+
+
+def told(bench: Bench) -> list[tuple[str, str, str]]:
+    """Return to whom hand-overs were told, by which subject, and the whole text, in order."""
+    found = []
+    for path in sorted((bench.folder / "outbox").iterdir(), key=lambda path: path.stat().st_mtime_ns):
+        text = path.read_text()
+        if "[Nudge]" in text and (to := re.search(r"^To: .*?([\w.]+@[\w.]+)", text, re.MULTILINE)):
+            subject = re.search(r"^Subject: (.*(?:\n .*)*)", text, re.MULTILINE)
+            assert subject
+            found.append((to[1], " ".join(subject[1].split()), text))
+        elif " NUDGE " in text:
+            found.append(("text", "", text))
+    return found
+
+
+def has_it(bench: Bench) -> str:
+    """Return what status says of who has the incident."""
+    return run("status", folder=bench.folder).stdout
+
+
+def test_an_incident_moves_when_it_is_taken_and_both_are_told(duty: Bench) -> None:
+    done = run("handover", "pay7", "--to", "sam", "--note", "watch db-eu-3", folder=duty.folder)
+    waits = "Until it is taken (commcast take pay7 --as sam) dana has it."
+    assert done.stdout == f"pay7 is offered to sam. {waits}\n"
+    assert "Told: Dana Reyes and Sam Okafor." in done.stderr
+    subject = "[Nudge] Dana Reyes offers this to Sam Okafor: watch db-eu-3 (pay7)"
+    mails = {to: text for to, said, text in told(duty) if said == subject}
+    assert set(mails) == {"dana@acme.example", "sam@acme.example"}
+    assert "    commcast take pay7 --as sam" in mails["sam@acme.example"]
+    assert "commcast take" not in mails["dana@acme.example"]
+    assert "    commcast status pay7" in mails["dana@acme.example"]
+    assert any("commcast take pay7 --as sam" in text for to, _, text in told(duty) if to == "text")
+    assert "  dana has it" in has_it(duty)
+    before = told(duty)
+    run("tick", folder=duty.folder)
+    assert told(duty) == before, "a tick tells nothing of it twice"
+    taken = run("take", "--as", "sam", folder=duty.folder)
+    assert (taken.stdout, "not offered" in taken.stderr) == ("sam now has pay7.\n", False)
+    subject = "[Nudge] Sam Okafor has taken this over from Dana Reyes (pay7)"
+    heard = sorted(to for to, said, _ in told(duty) if said == subject)
+    assert heard == ["dana@acme.example", "sam@acme.example"]
+    assert "  sam has it" in has_it(duty)
+
+
+def test_what_a_crash_kept_from_being_told_the_next_tick_tells(
+    duty: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("commcast.cli.handover._tell", lambda *_: None)
+    run("handover", "pay7", "--to", "sam", folder=duty.folder)
+    assert told(duty) == []
+    said = run("tick", folder=duty.folder).stdout
+    assert "nudged Dana Reyes and Sam Okafor: it is offered to somebody else" in said
+    assert len(told(duty)) == 3
+
+
+def test_a_second_offer_replaces_the_first_and_one_to_its_owner_withdraws_it(duty: Bench) -> None:
+    run("handover", "pay7", "--to", "sam", folder=duty.folder)
+    again = run("handover", "pay7", "--to", "kim", "--json", folder=duty.folder)
+    document = json.loads(again.stdout)
+    assert (document["commcast"], document["owner"], document["offered_to"]) == ("duty", "dana", "kim")
+    shown = has_it(duty)
+    assert ("offered to kim" in shown, "offered to sam" in shown) == (True, False)
+    again = run("handover", "pay7", "--to", "sam", folder=duty.folder)
+    assert "is offered to sam instead of kim" in again.stdout
+    done = run("handover", "pay7", "--to", "dana", folder=duty.folder)
+    assert done.stdout == "dana has pay7 already; the offer to sam is withdrawn.\n"
+    assert "offered" not in has_it(duty)
+
+
+def test_what_nobody_offered_may_be_taken_with_a_word(duty: Bench) -> None:
+    done = run("take", "pay7", "--as", "Sam Okafor", folder=duty.folder)
+    assert done.stdout == "sam now has pay7.\n"
+    assert "You take it over from dana, who had not offered it to you." in done.stderr
+    run("handover", "pay7", "--to", "kim", folder=duty.folder)
+    other = run("take", "pay7", "--as", "dana", folder=duty.folder)
+    assert "You take it over from sam, who had not offered it to you; it was offered to kim." in other.stderr
+
+
+def test_a_login_or_an_answer_says_who_takes_it(duty: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(getpass, "getuser", lambda: "Kim")
+    assert run("take", folder=duty.folder).stdout == "kim now has pay7.\n"
+    monkeypatch.setattr(getpass, "getuser", lambda: "root")
+    refused = run("take", folder=duty.folder, expect=2)
+    said = "no [people] entry matches your login 'root'; pass --as NAME; known: dana, sam, kim"
+    assert said in refused.stderr
+    monkeypatch.setattr(asking, "at_terminal", lambda: True)
+    done = run_at_terminal(duty.folder, "take", "pay7", typed="alex\n\nsam\n")
+    assert (done.exit_code, done.stdout) == (0, "sam now has pay7.\n")
+    assert missing("Who are you? (dana, sam, kim) … 'alex' is not a known person", done.stderr) == []
+
+
+def test_whom_nobody_knows_or_can_reach_is_said(duty: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for arguments in (("handover", "pay7", "--to", "alex"), ("take", "pay7", "--as", "alex")):
+        refused = run(*arguments, folder=duty.folder, expect=2)
+        assert "'alex' is not a known person; known: dana, sam, kim" in refused.stderr
+    for note in ("a\nb", "a\tb", "a\x1b[31mb", "a\u202eb", "a" * 201):
+        run("handover", "pay7", "--to", "sam", "--note", note, folder=duty.folder, expect=2)
+    monkeypatch.delenv("SAM_MAIL")
+    done = run("handover", "pay7", "--to", "sam", folder=duty.folder)
+    assert "Note: SAM_MAIL is not set: the email of sam; set it where commcast runs" in done.stderr
+    (duty.folder / "incidents" / "pay7.yaml").write_text("title: [\n")
+    assert "sam now has pay7" in run("take", "pay7", "--as", "sam", folder=duty.folder).stdout
+
+
+def test_readers_inside_are_told_who_leads_now(duty: Bench) -> None:
+    """The file still names dana: what support reads names who took it over."""
+    config = duty.folder / "commcast.toml"
+    config.write_text(config.read_text().replace("[audiences.support]", "[audiences.internal]"))
+    run("take", "pay7", "--as", "sam", folder=duty.folder)
+    say_more(duty, nothing_new="Still at it.")
+    shown = run("preview", "pay7", folder=duty.folder).stdout
+    assert ("Sam Okafor" in shown, "Dana Reyes" in shown) == (True, False)
+
+
+def test_what_is_over_needs_nobody(duty: Bench) -> None:
+    say_more(duty, status="resolved", fixed="Rolled back.")
+    assert "is over" in run("handover", "pay7", "--to", "sam", folder=duty.folder, expect=2).stderr
+    assert "no incident is open" in run("take", "--as", "sam", folder=duty.folder, expect=2).stderr
