@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from commcast.errors import CommcastError, ExitCode
 from commcast.model.incident import Channel
 from commcast.model.message import Delivery, Outcome, Receipt
 
 
-class Adapter(Protocol):
+class Adapter(AbstractAsyncContextManager["Adapter", None], Protocol):
     """A provider on one channel.
 
     An adapter gets finished content. It does not render, choose recipients, retry or touch the ledger.
@@ -43,15 +43,6 @@ class Adapter(Protocol):
 
     @property
     def window(self) -> int: ...
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
     def halt(self) -> None:
         """Begin no further request: what has not begun is given back as `not_taken`, detail NOT_BEGUN.
@@ -123,7 +114,7 @@ class SuppressionEntry:
     reason: str = ""
 
 
-class Records(Protocol):
+class Records(AbstractAsyncContextManager["Records", None], Protocol):
     """A provider's records on one channel.
 
     Raises `Refused` where credentials are refused and TryAgain where the provider cannot be asked now.
@@ -131,15 +122,6 @@ class Records(Protocol):
 
     channel: Channel
     name: str
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
     def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:
         """Yield one sighting for each delivery. `known` are provider ids that belong to other deliveries."""

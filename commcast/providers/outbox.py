@@ -14,7 +14,6 @@ import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from commcast.files import sync_folder
@@ -56,12 +55,7 @@ class OutboxAdapter:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Begin no further file, and wait for none: a disk that hangs holds up its own threads."""
         self.halt()
         self._disk.shutdown(wait=False)

@@ -37,11 +37,11 @@ from commcast.providers import http as http_answer
 from commcast.providers.base import Adapter
 from commcast.providers.http import HttpAnswer
 from commcast.providers.sendgrid import adapter as sendgrid
-from commcast.providers.sendgrid import client as sendgrid_http
+from commcast.providers import http as sendgrid_http
 from commcast.providers.sendgrid import outcomes as sendgrid_outcomes
 from commcast.providers.sendgrid import request as sendgrid_request
 from commcast.providers.sendgrid.adapter import SendGridAdapter
-from commcast.providers.sendgrid.client import CutError, CuttableConnection, SendGridClient
+from commcast.providers.sendgrid.client import SendGridClient
 from commcast.providers.sendgrid.outcomes import OUTCOMES, Named, Rule, judge, named, request_id
 from tests.providers.contract import (
     BOUNDED,

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from commcast.providers.turns import HaltedError, Turns
+from commcast.providers.http import HaltedError, Turns
 
 
 async def hold(turns: Turns, name: str, begun: list[str], go_on: asyncio.Event) -> None:

@@ -78,7 +78,7 @@ def test_base_urls() -> None:
     """The API is asked at base_url; messaging services beside it at Twilio, else at the same server."""
 
     def hosts(base_url: str) -> tuple[str, str]:
-        sdk = TwilioClient(base_url, CREDENTIALS, 1.0, 1)._sdk
+        sdk = TwilioClient(base_url, CREDENTIALS, 1.0)._sdk
         return sdk.api.base_url, sdk.messaging.base_url
 
     assert hosts("https://api.twilio.com") == ("https://api.twilio.com", "https://messaging.twilio.com")

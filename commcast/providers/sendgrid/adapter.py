@@ -7,17 +7,15 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Seque
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
 from typing import Self
 
 from commcast.config.settings import SendGridProvider
 from commcast.model.incident import Channel
 from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind
-from commcast.providers.http import HttpAnswer
-from commcast.providers.sendgrid.client import SendGridClient, checked_key
+from commcast.providers.http import HaltedError, HttpAnswer, Turns, as_they_come
+from commcast.providers.sendgrid.client import SendGridClient
 from commcast.providers.sendgrid.outcomes import judge, named, outcomes
 from commcast.providers.sendgrid.request import Request, requests
-from commcast.providers.turns import HaltedError, Turns, as_they_come
 
 DEADLINE = 12 * 60.0  # seconds for one `send`, narrowing included: a claim's lease outlasts two
 BATCHES_A_SECOND = 20  # a limit of messages a second is not met by one burst of all of them
@@ -47,22 +45,17 @@ class SendGridAdapter:
         self.deadline = DEADLINE
         self._provider, self._clock = provider, clock
         self._timeout = provider.timeout.total_seconds()
-        self._client = SendGridClient(provider.base_url, checked_key(key), self._timeout)
+        self._client = SendGridClient(provider.base_url, key, self._timeout)
         self._history = _Standing()
         self._turns = Turns(self.connections)
         self._building = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._client.abort_all()
-        await asyncio.sleep(0)  # the turn of the loop in which those who waited go on
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.__aexit__()
 
     def halt(self) -> None:
         """Begin no further request, also of a `send` that is under way."""

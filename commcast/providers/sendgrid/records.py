@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
 from typing import Any, Self
 
 from commcast.config.settings import SendGridProvider
-from commcast.errors import TryAgain
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
-from commcast.providers.base import Asked, Refused, Seen, Sighting, SuppressionEntry
-from commcast.providers.http import HttpAnswer, NoAnswer
-from commcast.providers.sendgrid.client import OWN_ID, SendGridClient, checked_key
+from commcast.providers.base import Asked, Seen, Sighting, SuppressionEntry
+from commcast.providers.http import HttpAnswer, checked, nonsense
+from commcast.providers.sendgrid.client import OWN_ID, SendGridClient
 from commcast.recipients.addresses import normalise_email
 
 _PAGE = 500  # the most that SendGrid gives of a list at once
@@ -48,21 +45,15 @@ class SendGridRecords:
     name = "sendgrid"
 
     def __init__(self, provider: SendGridProvider, key: str | None, clock: Callable[[], datetime]) -> None:
-        timeout = provider.timeout.total_seconds()
-        self._client = SendGridClient(provider.base_url, checked_key(key), timeout)
+        self._client = SendGridClient(provider.base_url, key, provider.timeout.total_seconds())
         self._group, self._clock = provider.asm_group, clock
 
     async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._client.abort_all()
-        await asyncio.sleep(0)  # the turn of the loop in which those who waited go on
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.__aexit__()
 
     async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:  # noqa: ARG002
         """Yield what Email Activity says; not every account has it, and a mail is in it after a minute or so.
@@ -184,34 +175,24 @@ class SendGridRecords:
 
 
 def _checked(answer: HttpAnswer, what: str, scope: str) -> HttpAnswer:
-    """Return a good answer. Raises Refused or TryAgain for any other."""
-    if answer.trouble is NoAnswer.CERTIFICATE:
-        raise Refused(
-            "SendGrid's certificate is not trusted; look at base_url and this machine's authorities"
-        )
-    if answer.trouble is not None:
-        raise TryAgain(f"SendGrid cannot be asked for {what} now ({answer.trouble.words})")
-    if answer.status == 200:
-        return answer
-    if answer.status == 401:
-        raise Refused("SendGrid refuses the key; set SENDGRID_API_KEY to one that works")
-    if answer.status == 403:
-        raise Refused(f"the key may not read {what}; give it the scope {scope}")
-    if answer.status == 429 or answer.status >= 500:
-        raise TryAgain(f"SendGrid cannot be asked for {what} now ({answer.status})")
-    raise Refused(f"SendGrid does not tell {what} ({answer.status}); look at base_url")
+    refusals = {
+        401: "SendGrid refuses the key; set SENDGRID_API_KEY to one that works",
+        403: f"the key may not read {what}; give it the scope {scope}",
+    }
+    otherwise = f"SendGrid does not tell {what} ({answer.status}); look at base_url"
+    return checked(answer, "SendGrid", what, refusals, otherwise)
 
 
 def _json(answer: HttpAnswer) -> Any:
     try:
         return json.loads(answer.body)
     except (ValueError, RecursionError):
-        raise TryAgain("SendGrid's answer makes no sense; nothing was learnt from it") from None
+        raise nonsense("SendGrid") from None
 
 
 def _list(found: Any) -> list[Any]:
     if not isinstance(found, list):
-        raise TryAgain("SendGrid's answer makes no sense; nothing was learnt from it")
+        raise nonsense("SendGrid")
     return found
 
 

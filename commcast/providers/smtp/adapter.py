@@ -7,7 +7,6 @@ import re
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from types import TracebackType
 from typing import Self, cast
 
 import aiosmtplib
@@ -254,12 +253,7 @@ class SmtpAdapter:
         self._pool = Pool(self._provider, self._password, context, self.deadline)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, *_: object) -> None:
         await self._open_pool().close(FAREWELL if kind is None else 0)
         await asyncio.sleep(0)  # the turn of the loop in which aborted connections end
 

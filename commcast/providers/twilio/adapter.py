@@ -6,13 +6,12 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from types import TracebackType
 from typing import Any, Self
 
 from commcast.config.settings import TwilioProvider
 from commcast.model.incident import Channel
 from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind, Sms
-from commcast.providers.turns import HaltedError, Turns, as_they_come
+from commcast.providers.http import HaltedError, Turns, as_they_come
 from commcast.providers.twilio.client import Credentials, TwilioClient, is_e164, sendable
 from commcast.providers.twilio.outcomes import is_doubtful, outcome
 
@@ -47,7 +46,7 @@ class TwilioAdapter:
         self.window = provider.connections
         self.deadline = provider.timeout.total_seconds()
         self._provider, self._clock = provider, clock
-        self._client = TwilioClient(provider.base_url, credentials, self.deadline, provider.connections)
+        self._client = TwilioClient(provider.base_url, credentials, self.deadline)
         self._turns = Turns(provider.connections)
         self._accepts, self._doubts = False, 0
 
@@ -55,13 +54,8 @@ class TwilioAdapter:
         await self._client.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._client.__aexit__(kind, error, trace)
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.__aexit__()
 
     def halt(self) -> None:
         """Begin no further text; those in flight finish."""

@@ -1,174 +1,22 @@
-"""The SDK over kept connections that cannot hang."""
+"""Twilio's API: the SDK writes each request, and kept connections of ours carry it."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import contextlib
 import json
 import logging
 import re
-import ssl
-import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, NoReturn, Self
 from urllib.parse import urlencode, urlsplit
 
-import aiohttp
 from twilio.http.async_http_client import AsyncTwilioHttpClient
 from twilio.rest import Client
-from yarl import URL
 
 from commcast.config.settings import CONFIG_NAME
 from commcast.errors import Fault, ProviderError
-from commcast.providers.http import LONGEST_BODY, HttpAnswer, NamesInThreads, NoAnswer
-
-_FAREWELL = 2.0  # seconds that leaving waits for the connections to close
-_PIECE = 1 << 16
-# The first line that fits counts; what none fits is a lost connection.
-_TROUBLES: tuple[tuple[type[BaseException], NoAnswer], ...] = (
-    (aiohttp.ClientConnectorDNSError, NoAnswer.UNRESOLVED),
-    (aiohttp.ClientConnectorCertificateError, NoAnswer.CERTIFICATE),
-    (aiohttp.ClientConnectorSSLError, NoAnswer.HANDSHAKE),
-    (aiohttp.ClientConnectorError, NoAnswer.UNREACHABLE),
-    (aiohttp.ClientHttpProxyError, NoAnswer.UNREACHABLE),
-    (TimeoutError, NoAnswer.SILENCE),
-    (aiohttp.ClientPayloadError, NoAnswer.LOST),
-    (aiohttp.ClientConnectionError, NoAnswer.LOST),
-    (aiohttp.ClientError, NoAnswer.GARBAGE),
-)
-
-
-class AnsweredError(Exception):
-    """Not an error: how an answer leaves the SDK, which would read it, lose its headers, and fail on a
-    broken one."""
-
-    def __init__(self, answer: HttpAnswer) -> None:
-        super().__init__()
-        self.answer = answer
-
-
-class _Request:
-    """One request on its way; `sent` is set before its first byte can leave."""
-
-    def __init__(self) -> None:
-        self.sent = False
-
-
-class SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no types
-    """The SDK's way out. Nothing of a request is logged: the SDK would log numbers and bodies."""
-
-    def __init__(self, base_url: str, user: str, secret: str, timeout: float, connections: int) -> None:
-        super().__init__(pool_connections=False, logger=_silent())
-        self.session: aiohttp.ClientSession | None = None
-        self._authorization = "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()
-        self._secure = base_url.startswith("https:")
-        self._proxy = _proxy(base_url)
-        self._deadline, self._connections = timeout, connections
-        self._slots = asyncio.Semaphore(connections)
-
-    async def open(self) -> None:
-        context = await asyncio.to_thread(ssl.create_default_context) if self._secure else None
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_mark_sent)
-        self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._connections, resolver=NamesInThreads(), ssl=True if context is None else context
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
-            trace_configs=[trace],
-            trust_env=False,  # it would look for a login in .netrc too
-        )
-
-    async def close(self) -> None:
-        session, self.session = self.session, None
-        if session is not None:
-            # The sockets are closed at once; only their end is awaited.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_FAREWELL):
-                    await session.close()
-            await asyncio.sleep(0)  # the turn of the loop in which those who waited go on
-
-    async def request(
-        self,
-        method: str,
-        url: str,
-        params: Mapping[str, object] | None = None,
-        data: Mapping[str, object] | None = None,
-        headers: Mapping[str, str] | None = None,
-        auth: object = None,  # noqa: ARG002 - aiohttp wants it as a header
-        timeout: float | None = None,  # noqa: ARG002 - the SDK passes none; ours is total
-        allow_redirects: bool = False,  # noqa: ARG002 - never
-    ) -> NoReturn:
-        """Ask once, and raise AnsweredError with whatever came."""
-        query = "?" + urlencode(params, doseq=True) if params else ""
-        head = {**(headers or {}), "Authorization": self._authorization, "Accept-Encoding": "identity"}
-        body = urlencode(data, doseq=True).encode() if data else None
-        async with self._slots:
-            answer = await self._ask(method, URL(url + query, encoded=True), head, body)
-        raise AnsweredError(answer)
-
-    async def _ask(self, method: str, url: URL, head: Mapping[str, str], body: bytes | None) -> HttpAnswer:
-        request = _Request()
-        if self.session is None:  # the context was left while this waited for its turn
-            return HttpAnswer(trouble=NoAnswer.LOST, sent=False)
-        try:
-            async with (
-                asyncio.timeout(self._deadline),
-                self.session.request(
-                    method,
-                    url,
-                    headers=head,
-                    data=body,
-                    allow_redirects=False,
-                    proxy=self._proxy,
-                    trace_request_ctx=request,
-                ) as response,
-            ):
-                return await _whole(response)
-        except (aiohttp.ClientError, OSError) as error:
-            return HttpAnswer(trouble=_trouble(error), sent=request.sent)
-
-
-async def _mark_sent(session: object, context: Any, params: object) -> None:  # noqa: ARG001
-    context.trace_request_ctx.sent = True
-
-
-async def _whole(response: aiohttp.ClientResponse) -> HttpAnswer:
-    body = bytearray()
-    async for piece in response.content.iter_chunked(_PIECE):
-        body += piece
-        if len(body) > LONGEST_BODY:
-            response.close()
-            return HttpAnswer(trouble=NoAnswer.GARBAGE)
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return HttpAnswer(response.status, headers, body.decode("utf-8", "replace"))
-
-
-def _trouble(error: BaseException) -> NoAnswer:
-    return next((trouble for kind, trouble in _TROUBLES if isinstance(error, kind)), NoAnswer.LOST)
-
-
-def _proxy(base_url: str) -> str | None:
-    parts = urlsplit(base_url)
-    if parts.scheme != "https" or urllib.request.proxy_bypass(parts.netloc):
-        return None
-    found = urllib.request.getproxies()
-    url = found.get("https") or found.get("all")
-    if url and urlsplit(url).scheme not in {"http", "https"}:
-        what = "providers.twilio: HTTPS_PROXY is no proxy that speaks HTTP"
-        raise ProviderError("twilio", Fault(CONFIG_NAME, 0, 0, what, "set it to http://…, or unset it"))
-    return url
-
-
-def _silent() -> logging.Logger:
-    logger = logging.Logger("twilio")  # no child of any: nothing switches it on
-    logger.disabled = True
-    return logger
-
+from commcast.providers.http import Connections, HttpAnswer, NoAnswer
 
 GAVE_UP = frozenset({"failed", "undelivered", "canceled"})  # states of a message that did not arrive
 PAGE_SIZE = 1000  # the most that Twilio gives of a list at once
@@ -180,6 +28,45 @@ _CODE = re.compile(r"[1-9][0-9]{0,5}")
 _SECRET = re.compile(r"[!-~]{1,500}")
 # A way to the next page. It stays at the same server: it begins with one slash and a plain name.
 _NEXT = re.compile(r"/2010-04-01/[A-Za-z0-9_.~!$&'()*+,;=:@%/-]{1,500}(?:\?[!-~]{0,4000})?")
+
+
+class AnsweredError(Exception):
+    """Not an error: how an answer leaves the SDK, which would read it, lose its headers, and fail on a
+    broken one."""
+
+    def __init__(self, answer: HttpAnswer) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+class _SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no types
+    """The SDK's way out. Nothing of a request is logged: the SDK would log numbers and bodies."""
+
+    def __init__(self, connections: Connections, user: str, secret: str) -> None:
+        super().__init__(pool_connections=False, logger=_silent())
+        self._connections = connections
+        self._authorization = "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, object] | None = None,
+        data: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        **_: object,  # a login, which goes as a header, a timeout and redirects, which the SDK never sets
+    ) -> NoReturn:
+        """Ask once, and raise AnsweredError with whatever came."""
+        query = "?" + urlencode(params, doseq=True) if params else ""
+        head = {**(headers or {}), "Authorization": self._authorization}
+        body = urlencode(data, doseq=True).encode() if data else None
+        raise AnsweredError(await self._connections.ask(method, url + query, head, body))
+
+
+def _silent() -> logging.Logger:
+    logger = logging.Logger("twilio")  # no child of any: nothing switches it on
+    logger.disabled = True
+    return logger
 
 
 @dataclass(frozen=True)
@@ -219,39 +106,32 @@ class Credentials:
 
 
 class TwilioClient:
-    """The API of one account, for one event loop; its context holds the connections.
+    """The API of one account, for one event loop; its context holds the connections, which are kept.
 
-    `timeout` is the total of a request in seconds, connecting and reading included; `connections` is how
-    many requests run at once, others wait for their turn. A server other than Twilio's own gets all requests.
-    A proxy is used for https alone, as urllib finds it (HTTPS_PROXY, NO_PROXY): http goes to this machine.
+    `timeout` is the total for a request in seconds. A server other than Twilio's own gets all requests.
+    Raises ProviderError if HTTPS_PROXY cannot work.
     """
 
-    def __init__(self, base_url: str, credentials: Credentials, timeout: float, connections: int) -> None:
-        self._http = SdkHttp(base_url, credentials.user, credentials.secret, timeout, connections)
+    def __init__(self, base_url: str, credentials: Credentials, timeout: float) -> None:
+        self._base_url, self._account_sid = base_url.rstrip("/"), credentials.account_sid
+        self._connections = Connections("twilio", base_url, timeout, keep=True)
         self._sdk = Client(
             credentials.user,
             credentials.secret,
             credentials.account_sid,
-            http_client=self._http,
+            http_client=_SdkHttp(self._connections, credentials.user, credentials.secret),
             # An empty one is replaced by the process's own, where TWILIO_EDGE and TWILIO_REGION change hosts.
             environment={"TWILIO_ACCOUNT_SID": credentials.account_sid},
         )
-        self._base_url = base_url.rstrip("/")
-        self._account_sid = credentials.account_sid
         self._sdk.api.base_url = self._base_url
         self._sdk.messaging.base_url = _messaging_url(self._base_url)
 
     async def __aenter__(self) -> Self:
-        await self._http.open()
+        await self._connections.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._http.close()
+    async def __aexit__(self, *_: object) -> None:
+        await self._connections.__aexit__()
 
     async def create_message(self, **fields: Any) -> HttpAnswer:
         """Hand over a message; the fields are those of the SDK's `messages.create`. It is asked once."""

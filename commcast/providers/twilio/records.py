@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from commcast.config.settings import TwilioProvider
-from commcast.errors import TryAgain
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
-from commcast.providers.base import Asked, Refused, Seen, Sighting
-from commcast.providers.http import HttpAnswer, NoAnswer
+from commcast.providers.base import Asked, Seen, Sighting
+from commcast.providers.http import HttpAnswer, checked, nonsense
 from commcast.providers.twilio.client import (
     GAVE_UP,
     Credentials,
@@ -110,8 +108,7 @@ class TwilioRecords:
         pause: float = 10.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        timeout = provider.timeout.total_seconds()
-        self._client = TwilioClient(provider.base_url, credentials, timeout, provider.connections)
+        self._client = TwilioClient(provider.base_url, credentials, provider.timeout.total_seconds())
         self._variables, self._at_once, self._clock = credentials.variables, provider.connections, clock
         self._pause, self._sleep = pause, sleep
 
@@ -119,13 +116,8 @@ class TwilioRecords:
         await self._client.__aenter__()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._client.__aexit__(kind, error, trace)
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.__aexit__()
 
     async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:
         """Yield what the list of messages says. What is not in it is looked for again after the pause: the
@@ -180,7 +172,7 @@ class TwilioRecords:
         except InvalidOperation:
             amount = Decimal("NaN")
         if not amount.is_finite():
-            raise TryAgain("Twilio's answer makes no sense; nothing was learnt from it")
+            raise nonsense("Twilio")
         return amount, _shown(found.get("currency"))
 
     async def knows_sender(self, sender: str) -> bool | None:
@@ -247,23 +239,11 @@ class TwilioRecords:
 
     def _checked(self, answer: HttpAnswer, what: str) -> dict[str, Any]:
         """Return the object in a good answer. Raises Refused or TryAgain for any other."""
-        if answer.trouble is NoAnswer.CERTIFICATE:
-            raise Refused(
-                "Twilio's certificate is not trusted; look at base_url, and at the authorities here"
-            )
-        if answer.trouble is not None:
-            raise TryAgain(f"Twilio cannot be asked for {what} now ({answer.trouble.words})")
-        if answer.status in {401, 403}:
-            raise Refused(
-                f"Twilio refuses to tell {what} ({answer.status}); check {self._variables} at {CONSOLE}"
-            )
-        if answer.status in {408, 425, 429} or answer.status >= 500:
-            raise TryAgain(f"Twilio cannot be asked for {what} now ({answer.status})")
-        if answer.status != 200:
-            where = f"check TWILIO_ACCOUNT_SID at {CONSOLE} and base_url"
-            raise Refused(f"Twilio does not tell {what} ({answer.status}); {where}")
-        if not (found := parsed(answer)):
-            raise TryAgain("Twilio's answer makes no sense; nothing was learnt from it")
+        login = f"Twilio refuses to tell {what} ({answer.status}); check {self._variables} at {CONSOLE}"
+        where = f"check TWILIO_ACCOUNT_SID at {CONSOLE} and base_url"
+        otherwise = f"Twilio does not tell {what} ({answer.status}); {where}"
+        if not (found := parsed(checked(answer, "Twilio", what, {401: login, 403: login}, otherwise))):
+            raise nonsense("Twilio")
         return found
 
 
@@ -302,7 +282,7 @@ def _missed(asked: Asked, texts: Sequence[_Text]) -> Sighting:
 def _rows(found: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     rows = found.get(name)
     if not isinstance(rows, list):
-        raise TryAgain("Twilio's answer makes no sense; nothing was learnt from it")
+        raise nonsense("Twilio")
     return [row for row in rows if isinstance(row, dict)]
 
 
