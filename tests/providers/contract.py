@@ -24,9 +24,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from commcast.model.incident import Channel
-from commcast.model.message import Delivery, Email, Mailbox, Message, Outcome, OutcomeKind, Sms
+from commcast.model.message import Blame, Delivery, Email, Mailbox, Message, Outcome, OutcomeKind, Sms
 from commcast.providers.base import Adapter
 
+ACCEPTED, REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
+UNKNOWN, NOT_TAKEN = OutcomeKind.UNKNOWN, OutcomeKind.NOT_TAKEN
+RECIPIENT, PROVIDER, ACCOUNT = Blame.RECIPIENT, Blame.PROVIDER, Blame.ACCOUNT
 BOUNDED = 8.0  # seconds in which a context must be left, whatever the provider does
 
 HOSTILE = {
