@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import os
@@ -20,11 +19,7 @@ from urllib.parse import urlencode
 from jsonschema import Draft202012Validator
 
 from commcast.config.settings import TwilioProvider
-from commcast.model.incident import Channel
-from commcast.model.message import Delivery, Outcome
-from commcast.providers.twilio.adapter import TwilioAdapter
 from commcast.providers.twilio.client import Credentials
-from tests.providers.contract import collect, hand_overs
 from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer
 
 ACCOUNT = "AC" + "0a" * 16
@@ -34,7 +29,6 @@ SENDER = "+15005550006"  # the sender that Twilio's test credentials take
 CREDENTIALS = Credentials(ACCOUNT, ACCOUNT, TOKEN)
 NUMBER = "+491550012345"
 WORDS = "Acme Pay: card payments fail."
-SID = "SM" + "0" * 31 + "1"
 NOW = datetime(2026, 11, 21, 10, 5, tzinfo=UTC)
 MAGIC = {  # https://www.twilio.com/docs/iam/test-credentials
     "+15005550001": 21211,
@@ -313,44 +307,3 @@ def _with_null(schema: Any) -> Any:
     if made.get("nullable") is True and isinstance(made.get("type"), str):
         made["type"] = [made["type"], "null"]
     return made
-
-
-# --- sending to it
-
-GOOD = message(1, NUMBER, WORDS)  # the first message that it takes
-
-
-def adapter(url: str, **settings: Any) -> TwilioAdapter:
-    return TwilioAdapter(provider(url, **settings), CREDENTIALS, clock)
-
-
-def texts(count: int) -> list[Delivery]:
-    return hand_overs(Channel.SMS, count)
-
-
-def talk(handler: Handler, *items: Delivery, **settings: Any) -> tuple[list[Outcome], HttpStandIn]:
-    """Send the items one after another over one connection."""
-    server = HttpStandIn(handler)
-
-    async def scenario() -> list[Outcome]:
-        async with server, adapter(server.url, **{"connections": 1, **settings}) as made:
-            return [outcome for item in items for outcome in await collect(made, [item])]
-
-    return asyncio.run(scenario()), server
-
-
-def told(handler: Handler, **settings: Any) -> Outcome:
-    """Return what becomes of one text."""
-    (outcome,), _ = talk(handler, *texts(1), **settings)
-    return outcome
-
-
-def unsent(url: str, **settings: Any) -> Outcome:
-    """Return what becomes of one text for any server."""
-
-    async def scenario() -> Outcome:
-        async with adapter(url, **settings) as made:
-            (outcome,) = await collect(made, texts(1))
-            return outcome
-
-    return asyncio.run(scenario())

@@ -1,13 +1,12 @@
-"""Twilio against a stand-in: every line of the outcome table, and what a server can do at every point."""
+"""Twilio against a stand-in: every line of the outcome table, the request, and the credentials."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,177 +15,152 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from commcast.errors import ConfigError
 from commcast.model.incident import Channel
 from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind, Sms
-from commcast.providers.base import Adapter
 from commcast.providers.http import HttpAnswer
 from commcast.providers.twilio import outcomes as twilio_outcomes
-from commcast.providers.twilio.client import sendable
+from commcast.providers.twilio.adapter import TwilioAdapter
+from commcast.providers.twilio.client import Credentials, TwilioClient, sendable
 from commcast.providers.twilio.outcomes import OUTCOMES, judge, said_by
-from tests.providers.contract import AdapterContract, Arrived, Rig, email
-from tests.support.servers import http as standins
-from tests.support.servers.http import Exchange, HttpStandIn, Writer, answer, in_turn
-from tests.support.servers.twilio import (
+from tests.providers.contract import (
+    ACCEPTED,
     ACCOUNT,
-    GOOD,
+    NOT_TAKEN,
+    PROVIDER,
+    RECIPIENT,
+    REJECTED,
+    UNKNOWN,
+    Arrived,
+    HttpContract,
+    HttpRig,
+    collect,
+    hand_overs,
+)
+from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer, answer, hang, in_turn, raw
+from tests.support.servers.twilio import ACCOUNT as ACCOUNT_SID
+from tests.support.servers.twilio import (
+    CREDENTIALS,
     MAGIC,
     MAGIC_SENDERS,
     NOW,
     NUMBER,
     SENDER,
     SERVICE,
-    SID,
     TOKEN,
     WORDS,
     Twilio,
-    adapter,
+    clock,
     error,
     message,
     official,
     official_faults,
-    talk,
-    texts,
-    told,
+    provider,
 )
 
-ACCEPTED, REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
-UNKNOWN, NOT_TAKEN = OutcomeKind.UNKNOWN, OutcomeKind.NOT_TAKEN
-RECIPIENT, PROVIDER, ACCOUNT_ = Blame.RECIPIENT, Blame.PROVIDER, Blame.ACCOUNT
-STEP = timedelta(milliseconds=400)
+GOOD = message(1, NUMBER, WORDS)  # the first message that the stand-in takes
+SID = GOOD["sid"]
 
 
-class TwilioRig(Rig):
+class TwilioRig(HttpRig):
     """The stand-in, which checks each request."""
 
     channel = Channel.SMS
-    secrets = (TOKEN, ACCOUNT, SERVICE)
+    secrets = (TOKEN, ACCOUNT_SID, SERVICE)
+    takes_one = staticmethod(answer(201, GOOD))
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.twilio = Twilio()
+        self.takes_all = self.twilio = Twilio()
 
-    @asynccontextmanager
-    async def working(self) -> AsyncIterator[Adapter]:
-        async with self.twilio.serve() as server, adapter(server.url) as made:
-            yield made
-
-    @asynccontextmanager
-    async def hanging(self) -> AsyncIterator[Callable[[], Adapter]]:
-        async with HttpStandIn(standins.hang) as server:
-            yield lambda: adapter(server.url)
+    def adapter(self, url: str, **settings: Any) -> TwilioAdapter:
+        return TwilioAdapter(provider(url, **settings), CREDENTIALS, clock)
 
     def arrived(self) -> Sequence[Arrived]:
         return [Arrived((row["to"],), row["body"]) for row in self.twilio.messages]
 
 
-class TestContract(AdapterContract):
+class TestContract(HttpContract):
     """The contract, against the stand-in."""
 
     rig_class = TwilioRig
 
 
-# --- many at once
+RIG = TwilioRig(Path())
 
 
-def many(count: int) -> list[Delivery]:
-    return [Delivery(number, Sms(f"+4915500{number:06d}", WORDS)) for number in range(1, count + 1)]
+def ask(handler: Handler, *texts: Sms, **settings: Any) -> tuple[list[Outcome], HttpStandIn]:
+    """Hand over the texts, else one that is like any other, one after another."""
+    items = [Delivery(number, sms) for number, sms in enumerate(texts or [Sms(NUMBER, WORDS)], 1)]
+    return RIG.ask(handler, *items, **settings)
 
 
-async def collected(into: list[Outcome], made: Adapter, items: Sequence[Delivery]) -> None:
-    async for outcome in made.send(items):
-        into.append(outcome)
+def told(handler: Handler, **settings: Any) -> Outcome:
+    """Return what becomes of one text."""
+    return ask(handler, **settings)[0][0]
 
 
-def test_a_batch_is_under_way_on_all_connections_at_once() -> None:
-    """Each of the connections carries one text before any is answered, none waits for another's answer."""
-
-    async def scenario() -> None:
-        everybody = asyncio.Event()
-
-        async def wait(exchange: Exchange, writer: Writer) -> None:
-            await everybody.wait()
-            await writer.answer(201, message(1, NUMBER, WORDS))
-
-        async with HttpStandIn(wait) as server, adapter(server.url, connections=16) as made:
-            outcomes: list[Outcome] = []
-            sending = asyncio.create_task(collected(outcomes, made, many(made.window)))
-            await server.requested(16)
-            assert outcomes == []
-            everybody.set()
-            await sending
-            assert {each.kind for each in outcomes} == {ACCEPTED}
-            assert server.connections == 16
-
-    asyncio.run(scenario())
+# --- one batch, many requests
 
 
-def test_no_more_texts_are_under_way_than_there_are_connections() -> None:
-    """Whoever calls how often: the others wait for their turn."""
-    most, under_way = 0, 0
+def test_a_halt_gives_back_the_rest_of_a_batch() -> None:
+    """At once, though two texts of the batch are in flight; these are answered later."""
 
-    async def count(exchange: Exchange, writer: Writer) -> None:
-        nonlocal most, under_way
-        under_way += 1
-        most = max(most, under_way)
-        await asyncio.sleep(0)
-        under_way -= 1
-        await writer.answer(201, message(1, NUMBER, WORDS))
-
-    async def scenario() -> list[Outcome]:
-        async with HttpStandIn(count) as server, adapter(server.url, connections=3) as made:
-            outcomes: list[Outcome] = []
-            await asyncio.gather(*(collected(outcomes, made, many(7)) for _ in range(5)))
-            assert server.connections <= 3
-            return outcomes
-
-    assert len(asyncio.run(scenario())) == 35
-    assert most <= 3
-
-
-def test_a_halt_gives_back_at_once_what_was_not_begun() -> None:
-    """What is in flight finishes; who waits for a turn is told without waiting for it."""
-
-    async def scenario() -> list[Outcome]:
+    async def scenario() -> tuple[list[Outcome], list[Outcome]]:
         go_on = asyncio.Event()
 
-        async def wait(exchange: Exchange, writer: Writer) -> None:
+        async def held(exchange: Exchange, writer: Writer) -> None:
             await go_on.wait()
-            await writer.answer(201, message(1, NUMBER, WORDS))
+            await writer.answer(201, GOOD)
 
-        async with HttpStandIn(wait) as server, adapter(server.url, connections=2) as made:
-            sending = made.send(many(6))
+        async with HttpStandIn(held) as server, RIG.adapter(server.url, connections=2) as made:
+            sending = made.send(hand_overs(Channel.SMS, 6))
             first = asyncio.ensure_future(anext(sending))
             await server.requested(2)
             made.halt()
             given_back = [await first, *[await anext(sending) for _ in range(3)]]
-            assert len(server.exchanges) == 2
             go_on.set()
-            answered = [outcome async for outcome in sending]
-            assert {each.kind for each in answered} == {ACCEPTED}
-            assert len(server.exchanges) == len(answered) == 2
-            later: list[Outcome] = []
-            await collected(later, made, many(2))
-            return given_back + later
+            return given_back, [outcome async for outcome in sending]
 
-    outcomes = asyncio.run(scenario())
-    assert {(each.kind, each.detail) for each in outcomes} == {(NOT_TAKEN, NOT_BEGUN)}
+    given_back, answered = asyncio.run(scenario())
+    assert {(each.kind, each.detail) for each in given_back} == {(NOT_TAKEN, NOT_BEGUN)}
+    assert [each.kind for each in answered] == [ACCEPTED] * 2
 
 
 def test_a_batch_that_is_left_ends_what_it_began() -> None:
-    """Whoever stops reading the outcomes leaves no request behind."""
+    """Who stops reading the outcomes leaves no request behind."""
 
     async def scenario() -> None:
         async with (
-            HttpStandIn(standins.in_turn(answer(201, message(1, NUMBER, WORDS)), standins.hang)) as server,
-            adapter(server.url, connections=4) as made,
+            HttpStandIn(in_turn(answer(201, GOOD), hang)) as server,
+            RIG.adapter(server.url, connections=4) as made,
         ):
-            sending = made.send(many(4))
+            sending = made.send(hand_overs(Channel.SMS, 4))
             assert (await anext(sending)).kind is ACCEPTED
             before = asyncio.all_tasks()
             await sending.aclose()  # type: ignore[attr-defined]
             assert len(before - asyncio.all_tasks()) >= 3
 
     asyncio.run(scenario())
+
+
+def test_a_text_that_waits_for_its_turn_loses_no_time() -> None:
+    """With one connection the fourth text has as long as the first."""
+
+    async def slow(exchange: Exchange, writer: Writer) -> None:
+        await asyncio.sleep(0.4)  # three of them are longer than the deadline
+        await writer.answer(201, GOOD)
+
+    async def scenario() -> tuple[list[Outcome], int]:
+        timeout = timedelta(seconds=1.1)
+        async with (
+            HttpStandIn(slow) as server,
+            RIG.adapter(server.url, connections=1, timeout=timeout) as made,
+        ):
+            return await collect(made, hand_overs(Channel.SMS, 4)), server.connections
+
+    outcomes, connections = asyncio.run(scenario())
+    assert ({outcome.kind for outcome in outcomes}, connections) == ({ACCEPTED}, 1)
 
 
 # --- the table
@@ -214,7 +188,7 @@ CASES: list[Case] = [
     ("204", UNKNOWN, RECIPIENT, False, False, "not Twilio's"),
     ("200 21211", UNKNOWN, RECIPIENT, False, False, "not Twilio's"),
     *[
-        (f"{status}", NOT_TAKEN, ACCOUNT_, False, False, "sent to another server")
+        (f"{status}", NOT_TAKEN, ACCOUNT, False, False, "sent to another server")
         for status in (300, 301, 302, 303, 304, 307, 308)
     ],
     ("400 21610", REJECTED, RECIPIENT, True, True, "opted out"),
@@ -227,25 +201,25 @@ CASES: list[Case] = [
     *refused("21602 21605 21617 21618 21619 21658", REJECTED, RECIPIENT, "words cannot be texted"),
     *refused("21611 30001", NOT_TAKEN, PROVIDER, "queue at Twilio is full"),
     *refused("20429 14107 30022 30454 63038", NOT_TAKEN, PROVIDER, "limit there is reached"),
-    *refused("21408", NOT_TAKEN, ACCOUNT_, "may not text this region"),
-    ("403 21408", NOT_TAKEN, ACCOUNT_, False, False, "may not text this region"),
-    *refused(SENDERS, NOT_TAKEN, ACCOUNT_, "look at from"),
-    *refused(SERVICES, NOT_TAKEN, ACCOUNT_, "look at messaging_service"),
-    *refused("21609 21620 21621 21622 21623 21624 21626", NOT_TAKEN, ACCOUNT_, "[providers.twilio]"),
-    *refused("10001 20005 20403 21472 30002", NOT_TAKEN, ACCOUNT_, "suspended or not active"),
-    *refused("20003 20008 70051", NOT_TAKEN, ACCOUNT_, "credentials are refused"),
-    ("401 20003", NOT_TAKEN, ACCOUNT_, False, False, "credentials are refused"),
-    ("401", NOT_TAKEN, ACCOUNT_, False, False, "credentials are refused"),
-    ("401 99999", NOT_TAKEN, ACCOUNT_, False, False, "credentials are refused"),
+    *refused("21408", NOT_TAKEN, ACCOUNT, "may not text this region"),
+    ("403 21408", NOT_TAKEN, ACCOUNT, False, False, "may not text this region"),
+    *refused(SENDERS, NOT_TAKEN, ACCOUNT, "look at from"),
+    *refused(SERVICES, NOT_TAKEN, ACCOUNT, "look at messaging_service"),
+    *refused("21609 21620 21621 21622 21623 21624 21626", NOT_TAKEN, ACCOUNT, "[providers.twilio]"),
+    *refused("10001 20005 20403 21472 30002", NOT_TAKEN, ACCOUNT, "suspended or not active"),
+    *refused("20003 20008 70051", NOT_TAKEN, ACCOUNT, "credentials are refused"),
+    ("401 20003", NOT_TAKEN, ACCOUNT, False, False, "credentials are refused"),
+    ("401", NOT_TAKEN, ACCOUNT, False, False, "credentials are refused"),
+    ("401 99999", NOT_TAKEN, ACCOUNT, False, False, "credentials are refused"),
     ("400", REJECTED, RECIPIENT, False, False, "Twilio refuses the text"),
     ("400 99999", REJECTED, RECIPIENT, False, False, "Twilio refuses the text"),
     ("400 20001", REJECTED, RECIPIENT, False, False, "Twilio refuses the text"),
-    ("403", NOT_TAKEN, ACCOUNT_, False, False, "may not send texts"),
-    ("403 99999", NOT_TAKEN, ACCOUNT_, False, False, "may not send texts"),
-    ("404", NOT_TAKEN, ACCOUNT_, False, False, "no such account"),
-    ("404 20404", NOT_TAKEN, ACCOUNT_, False, False, "no such account"),
-    ("405", NOT_TAKEN, ACCOUNT_, False, False, "no such account"),
-    ("407", NOT_TAKEN, ACCOUNT_, False, False, "proxy"),
+    ("403", NOT_TAKEN, ACCOUNT, False, False, "may not send texts"),
+    ("403 99999", NOT_TAKEN, ACCOUNT, False, False, "may not send texts"),
+    ("404", NOT_TAKEN, ACCOUNT, False, False, "no such account"),
+    ("404 20404", NOT_TAKEN, ACCOUNT, False, False, "no such account"),
+    ("405", NOT_TAKEN, ACCOUNT, False, False, "no such account"),
+    ("407", NOT_TAKEN, ACCOUNT, False, False, "proxy"),
     ("408", UNKNOWN, RECIPIENT, False, False, "stopped waiting"),
     ("408 21211", UNKNOWN, RECIPIENT, False, False, "stopped waiting"),
     ("425", NOT_TAKEN, PROVIDER, False, False, "did not begin"),
@@ -254,7 +228,7 @@ CASES: list[Case] = [
     ("429 21610", NOT_TAKEN, PROVIDER, False, False, "no more texts now"),
     ("429 63038", NOT_TAKEN, PROVIDER, False, False, "no more texts now"),
     *[
-        (f"{status}", NOT_TAKEN, ACCOUNT_, False, False, "does not take such a request")
+        (f"{status}", NOT_TAKEN, ACCOUNT, False, False, "does not take such a request")
         for status in (402, 406, 409, 410, 411, 413, 414, 415, 422, 431, 451)
     ],
     *[
@@ -302,7 +276,7 @@ def test_the_laws_of_the_table(status: int, code: str) -> None:
     assert rule.kind is not ACCEPTED
     if rule.kind is NOT_TAKEN:
         assert 300 <= status < 500
-        assert rule.blame in {PROVIDER, ACCOUNT_}
+        assert rule.blame in {PROVIDER, ACCOUNT}
     if rule.kind is REJECTED:
         assert 400 <= status < 500
     if status >= 500 or 200 <= status < 300 or status == 408:
@@ -323,7 +297,7 @@ def test_an_answer_on_the_wire(case: Case) -> None:
         body = message(1, NUMBER, WORDS, status=state, error_code=int(code) if code.isdigit() else None)
     else:
         body = error(int(code), int(status), f"{NUMBER} {TOKEN}") if code else {}
-    (outcome,), server = talk(answer(int(status), body), *texts(1))
+    (outcome,), server = ask(answer(int(status), body))
     if judge(said).doubtful:
         kind = NOT_TAKEN  # asked about again, as long as nobody was accepted
     assert (outcome.kind, outcome.blame) == (kind, blame)
@@ -331,7 +305,7 @@ def test_an_answer_on_the_wire(case: Case) -> None:
     assert len(server.exchanges) == 1
     assert outcome.detail == "" if kind is ACCEPTED else said in outcome.detail
     assert outcome.provider_id == (SID if "taken" in said or "failed" in said else "")
-    assert not [word for word in (NUMBER, TOKEN, ACCOUNT) if word in outcome.detail]
+    assert not [word for word in (NUMBER, TOKEN, ACCOUNT_SID) if word in outcome.detail]
 
 
 @pytest.mark.parametrize(
@@ -340,7 +314,7 @@ def test_an_answer_on_the_wire(case: Case) -> None:
 )
 def test_answers_without_a_body(head: bytes, kind: OutcomeKind) -> None:
     """Answers that have no body by their nature are whole as well."""
-    assert told(standins.raw(b"HTTP/1.1 " + head + b"\r\n\r\n")).kind is kind
+    assert told(raw(b"HTTP/1.1 " + head + b"\r\n\r\n")).kind is kind
 
 
 @pytest.mark.parametrize(
@@ -390,25 +364,12 @@ def test_only_a_number_is_an_error_number(code: object) -> None:
     assert said == ("400 21610" if code == "21610" else "400")
 
 
-WAITS = [
-    ("7", 7.0),
-    ("0", 0.0),
-    ("0.5", 0.5),
-    ("Sat, 21 Nov 2026 10:06:00 GMT", 60.0),
-    ("Sat, 21 Nov 2026 10:00:00 GMT", 0.0),
-    ("1000000000", 86_400.0),
-    ("9" * 400, None),
-    ("-5", None),
-    ("soon", None),
-    ("", None),
-    (None, None),
-]
-
-
-@pytest.mark.parametrize(("after", "wait"), WAITS, ids=[str(after)[:12] for after, _ in WAITS])
+@pytest.mark.parametrize(("after", "wait"), [("7", 7.0), ("soon", None), (None, None)])
 @pytest.mark.parametrize("reply", [(429, error(20429, 429)), (400, error(21611)), (429, "<html>slow</html>")])
-def test_retry_after(after: str | None, wait: float | None, reply: tuple[int, Any]) -> None:
-    """What a busy Twilio says of the time is kept, as far as it makes sense; nothing was taken."""
+def test_a_busy_provider_may_name_a_time(
+    after: str | None, wait: float | None, reply: tuple[int, Any]
+) -> None:
+    """Nothing was taken, and the time is handed on."""
     outcome = told(answer(*reply, {} if after is None else {"Retry-After": after}))
     assert (outcome.kind, outcome.blame, outcome.retry_after) == (NOT_TAKEN, PROVIDER, wait)
 
@@ -420,28 +381,28 @@ def test_only_a_busy_provider_names_a_time() -> None:
 
 
 def test_refusals_that_nobody_knows_stop_after_a_few() -> None:
-    """A number that is not in the table may speak of us: it costs nobody, and the third stops the rest."""
-    outcomes, _ = talk(answer(400, error(21999)), *texts(5))
+    """A number that is not in the table may speak of us: nobody is refused, and the third stops the rest."""
+    outcomes, _ = ask(answer(400, error(21999)), *[Sms(NUMBER, WORDS)] * 5)
     assert {outcome.kind for outcome in outcomes} == {NOT_TAKEN}
-    assert [outcome.blame for outcome in outcomes[:3]] == [RECIPIENT, RECIPIENT, ACCOUNT_]
+    assert [outcome.blame for outcome in outcomes[:3]] == [RECIPIENT, RECIPIENT, ACCOUNT]
     assert [outcome.retry_after for outcome in outcomes[:3]] == [1.0, 1.0, None]
     assert not any(outcome.suppress for outcome in outcomes)
 
 
-def test_refusals_that_nobody_knows_are_theirs_where_others_were_accepted() -> None:
-    """Who is refused after another was accepted is refused for himself."""
-    handler = in_turn(answer(201, GOOD), answer(400, error(21999)))
-    outcomes, _ = talk(handler, *texts(6))
-    assert [outcome.kind for outcome in outcomes] == [ACCEPTED, *[REJECTED] * 5]
+@pytest.mark.parametrize(
+    ("refusal", "kind"), [((400, error(21999)), REJECTED), ((401, error(20003, 401)), NOT_TAKEN)]
+)
+def test_refusals_after_others_were_accepted(refusal: tuple[int, Any], kind: OutcomeKind) -> None:
+    """What nobody knows is then the reader's own fault; what was accepted stays so, whatever follows."""
+    outcomes, _ = ask(in_turn(answer(201, GOOD), answer(*refusal)), *[Sms(NUMBER, WORDS)] * 6)
+    assert [outcome.kind for outcome in outcomes] == [ACCEPTED, *[kind] * 5]
 
 
 def test_magic_numbers() -> None:
     """The numbers of Twilio's test credentials are refused one by one, and the next one is served."""
     twilio = Twilio()
-    items = [Delivery(at, Sms(number, WORDS)) for at, number in enumerate([*MAGIC, NUMBER], 1)]
-    outcomes, _ = talk(twilio, *items)
-    found = [(outcome.kind, outcome.suppress, outcome.opted_out) for outcome in outcomes]
-    assert found == [
+    outcomes, _ = ask(twilio, *[Sms(number, WORDS) for number in [*MAGIC, NUMBER]])
+    assert [(outcome.kind, outcome.suppress, outcome.opted_out) for outcome in outcomes] == [
         (REJECTED, True, False),  # 21211
         (REJECTED, False, False),  # 21612
         (NOT_TAKEN, False, False),  # 21408
@@ -455,16 +416,15 @@ def test_magic_numbers() -> None:
 @pytest.mark.parametrize(("sender", "code"), MAGIC_SENDERS.items())
 def test_magic_senders(sender: str, code: int) -> None:
     """A sender that is not ours stops the broadcast; a full queue is tried again later."""
-    (outcome,), _ = talk(Twilio(), Delivery(1, Sms(NUMBER, WORDS, sender=sender)), messaging_service="")
-    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER if code == 21611 else ACCOUNT_)
+    (outcome,), _ = ask(Twilio(), Sms(NUMBER, WORDS, sender=sender), messaging_service="")
+    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER if code == 21611 else ACCOUNT)
     assert str(code) in outcome.detail
 
 
 @pytest.mark.parametrize(("body", "kind"), [("x" * 1600, ACCEPTED), ("x" * 1601, REJECTED), ("", REJECTED)])
 def test_how_long_a_text_may_be(body: str, kind: OutcomeKind) -> None:
     """Twilio takes 1,600 characters, and not none."""
-    (outcome,), _ = talk(Twilio(), Delivery(1, Sms(NUMBER, body)))
-    assert outcome.kind is kind
+    assert ask(Twilio(), Sms(NUMBER, body))[0][0].kind is kind
 
 
 # --- the request
@@ -473,7 +433,7 @@ def test_how_long_a_text_may_be(body: str, kind: OutcomeKind) -> None:
 def form(sms: Sms, **settings: Any) -> dict[str, str]:
     """Return the form that was posted for a text."""
     twilio = Twilio()
-    (outcome,), _ = talk(twilio, Delivery(1, sms), **settings)
+    (outcome,), _ = ask(twilio, sms, **settings)
     assert outcome.kind is ACCEPTED
     (posted,) = twilio.forms
     return posted
@@ -511,9 +471,8 @@ def test_who_sends(service: str, sender: str, expected: dict[str, str]) -> None:
 
 def test_without_a_sender_nothing_is_asked() -> None:
     """Neither service nor sender: a person has to set one."""
-    twilio = Twilio()
-    (outcome,), server = talk(twilio, *texts(1), messaging_service="")
-    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, ACCOUNT_)
+    (outcome,), server = ask(Twilio(), messaging_service="")
+    assert (outcome.kind, outcome.blame) == (NOT_TAKEN, ACCOUNT)
     assert server.connections == 0
 
 
@@ -532,11 +491,6 @@ def test_without_a_sender_nothing_is_asked() -> None:
 def test_how_long_a_text_is_good(left: timedelta, seconds: str) -> None:
     """Twilio drops what it could not send until then; it knows whole seconds from 1 to 36,000."""
     assert form(Sms(NUMBER, WORDS, valid_until=NOW + left))["ValidityPeriod"] == seconds
-
-
-def test_without_an_end_there_is_no_validity() -> None:
-    """Then Twilio's own applies."""
-    assert "ValidityPeriod" not in form(Sms(NUMBER, WORDS))
 
 
 def test_the_status_callback() -> None:
@@ -564,29 +518,23 @@ def test_whole_characters_stay(text: str) -> None:
 )
 def test_a_number_without_its_country_is_not_asked_for(number: str) -> None:
     """Only E.164 goes out; the refusal holds no number."""
-    (outcome,), server = talk(Twilio(), Delivery(1, Sms(number, WORDS)))
+    (outcome,), server = ask(Twilio(), Sms(number, WORDS))
     assert (outcome.kind, outcome.suppress) == (REJECTED, False)
     assert server.connections == 0
     assert not number or number not in outcome.detail
 
 
-def test_it_carries_texts_only() -> None:
-    """A mail is a mistake of ours."""
-    with pytest.raises(TypeError):
-        talk(Twilio(), Delivery(1, email(1)))
-
-
-def test_the_official_description_agrees(capsys: pytest.CaptureFixture[str]) -> None:
-    """What we ask, and what our stand-in says, is as Twilio describes it (where the description is here)."""
+def test_the_official_description_agrees() -> None:
+    """What we ask, and what our stand-in says, is as Twilio describes it (if the description is here)."""
     twilio = Twilio()
-    items = [
-        Delivery(1, Sms(NUMBER, WORDS)),
-        Delivery(2, Sms(NUMBER, WORDS, NOW + timedelta(minutes=5), SENDER)),
-        Delivery(3, Sms(NUMBER, WORDS, NOW + timedelta(days=5), "ACME")),
+    texts = [
+        Sms(NUMBER, WORDS),
+        Sms(NUMBER, WORDS, NOW + timedelta(minutes=5), SENDER),
+        Sms(NUMBER, WORDS, NOW + timedelta(days=5), "ACME"),
     ]
-    talk(twilio, *items, status_callback="https://hooks.acme.example/twilio")
-    talk(twilio, *items[1:], messaging_service="")
-    assert len(twilio.forms) == 5
+    outcomes = ask(twilio, *texts, status_callback="https://hooks.acme.example/twilio")[0]
+    outcomes += ask(twilio, *texts[1:], messaging_service="")[0]
+    assert len({outcome.provider_id for outcome in outcomes}) == len(twilio.forms) == 5
     if official() is None:
         print("official descriptions not here: checked against our own schema only")
         return
@@ -597,13 +545,91 @@ def test_the_official_description_agrees(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_says_its_limits() -> None:
     """W is one text a connection; the rate is the configuration's."""
-    made = adapter("http://127.0.0.1:1", connections=7, per_second=2.5, timeout=timedelta(seconds=9))
+    made = RIG.adapter("http://127.0.0.1:1", connections=7, per_second=2.5, timeout=timedelta(seconds=9))
     assert (made.connections, made.window, made.per_second, made.deadline) == (7, 7, 2.5, 9.0)
 
 
-def test_accepted_twice_is_one_sid_each() -> None:
-    """Two texts with the same words are two messages."""
-    twilio = Twilio()
-    item = texts(1)[0]
-    outcomes, _ = talk(twilio, item, replace(item, delivery=2))
-    assert len({outcome.provider_id for outcome in outcomes}) == 2
+# --- credentials, and where the SDK is sent
+
+GIVEN = {"TWILIO_ACCOUNT_SID": ACCOUNT_SID, "TWILIO_AUTH_TOKEN": TOKEN}
+KEYED = {"TWILIO_ACCOUNT_SID": ACCOUNT_SID, "TWILIO_API_KEY": "SK" + "1b" * 16, "TWILIO_API_SECRET": "hush"}
+
+
+def test_credentials() -> None:
+    """A token goes with the account, a secret with its key; a key is used before a token."""
+    assert Credentials.from_environment(GIVEN) == CREDENTIALS
+    keyed = Credentials(ACCOUNT_SID, "SK" + "1b" * 16, "hush")
+    assert Credentials.from_environment(KEYED) == keyed
+    assert Credentials.from_environment({**GIVEN, **KEYED}) == keyed
+    spaced = {name: f"  {value}\n" for name, value in GIVEN.items()}
+    assert Credentials.from_environment(spaced) == CREDENTIALS
+    assert CREDENTIALS.variables == "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
+    assert TOKEN not in f"{CREDENTIALS!r} {CREDENTIALS}"
+    assert keyed.variables == "TWILIO_API_KEY and TWILIO_API_SECRET"
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({}, ["TWILIO_ACCOUNT_SID is not set", "neither TWILIO_AUTH_TOKEN nor TWILIO_API_KEY"]),
+        ({"TWILIO_AUTH_TOKEN": TOKEN}, ["TWILIO_ACCOUNT_SID is not set"]),
+        ({"TWILIO_ACCOUNT_SID": ACCOUNT_SID}, ["neither TWILIO_AUTH_TOKEN nor TWILIO_API_KEY"]),
+        ({**GIVEN, "TWILIO_ACCOUNT_SID": "SK" + "1" * 32}, ["TWILIO_ACCOUNT_SID is not AC and 32"]),
+        ({**GIVEN, "TWILIO_ACCOUNT_SID": ACCOUNT_SID + "0"}, ["TWILIO_ACCOUNT_SID is not AC and 32"]),
+        ({**GIVEN, "TWILIO_ACCOUNT_SID": "AC" + "\u0661" * 32}, ["TWILIO_ACCOUNT_SID is not AC and 32"]),
+        ({**GIVEN, "TWILIO_AUTH_TOKEN": "se\ncret"}, ["TWILIO_AUTH_TOKEN holds more than plain"]),
+        ({**GIVEN, "TWILIO_AUTH_TOKEN": "s\u00e9cret"}, ["TWILIO_AUTH_TOKEN holds more than plain"]),
+        ({**GIVEN, "TWILIO_AUTH_TOKEN": " \t"}, ["neither TWILIO_AUTH_TOKEN nor TWILIO_API_KEY"]),
+        ({**GIVEN, "TWILIO_API_KEY": "SK" + "1" * 32}, ["TWILIO_API_SECRET is not set"]),
+        ({**GIVEN, "TWILIO_API_SECRET": "hush"}, ["TWILIO_API_KEY is not set"]),
+        ({**KEYED, "TWILIO_API_KEY": ACCOUNT_SID}, ["TWILIO_API_KEY is not SK and 32"]),
+        ({**KEYED, "TWILIO_API_SECRET": "hu\x00sh"}, ["TWILIO_API_SECRET holds more than plain"]),
+    ],
+)
+def test_credentials_that_cannot_be_right(environ: dict[str, str], named: list[str]) -> None:
+    """Each variable that is missing or wrong is named, no other, and no value is shown."""
+    with pytest.raises(ConfigError) as caught:
+        Credentials.from_environment(environ)
+    lines = caught.value.lines()
+    assert len(lines) == len(named)
+    assert all(words in line for words, line in zip(named, lines, strict=True))
+    assert not [value for value in environ.values() if value.strip() and value in str(caught.value)]
+
+
+def test_an_api_key_logs_in() -> None:
+    """The key is the user, its secret the password; the path names the account."""
+    server = HttpStandIn(answer(201, GOOD))
+
+    async def scenario() -> None:
+        keyed = Credentials.from_environment(KEYED)
+        async with server, TwilioAdapter(provider(server.url), keyed, clock) as made:
+            await collect(made, hand_overs(Channel.SMS, 1))
+
+    asyncio.run(scenario())
+    (exchange,) = server.exchanges
+    assert exchange.path == f"/2010-04-01/Accounts/{ACCOUNT_SID}/Messages.json"
+    encoded = exchange.headers["authorization"].removeprefix("Basic ")
+    assert base64.b64decode(encoded).decode() == f"SK{'1b' * 16}:hush"
+
+
+def test_base_urls() -> None:
+    """The API is asked at base_url; messaging services beside it at Twilio, else at the same server."""
+
+    def hosts(base_url: str) -> tuple[str, str]:
+        sdk = TwilioClient(base_url, CREDENTIALS, 1.0)._sdk
+        return sdk.api.base_url, sdk.messaging.base_url
+
+    assert hosts("https://api.twilio.com") == ("https://api.twilio.com", "https://messaging.twilio.com")
+    dublin = ("https://api.dublin.ie1.twilio.com", "https://messaging.dublin.ie1.twilio.com")
+    assert hosts(dublin[0]) == dublin
+    assert hosts("http://127.0.0.1:8080/") == ("http://127.0.0.1:8080", "http://127.0.0.1:8080")
+    assert hosts("https://api.twilio.com.evil.example")[1] == "https://api.twilio.com.evil.example"
+
+
+def test_the_edge_and_region_of_the_environment_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK would send to another host; what base_url says counts."""
+    monkeypatch.setenv("TWILIO_EDGE", "dublin")
+    monkeypatch.setenv("TWILIO_REGION", "ie1")
+    monkeypatch.setenv("TWILIO_ACCOUNT_SID", "AC" + "f" * 32)
+    monkeypatch.setenv("TWILIO_AUTH_TOKEN", "another")
+    assert told(Twilio()).kind is ACCEPTED
