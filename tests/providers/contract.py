@@ -395,14 +395,8 @@ class HttpContract(AdapterContract):
         none in a detail, however the provider repeats them."""
         (item,) = hand_overs(rig.channel, 1)
         shown = item.message.text if isinstance(item.message, Email) else item.message.body
-        secrets = [
-            *rig.secrets,
-            address_of(item),
-            address_of(item).lstrip("+"),
-            *shown.splitlines(),
-            "Basic ",
-            "Bearer",
-        ]
+        told = [*rig.secrets, address_of(item), address_of(item)[1:], *shown.splitlines(), "Basic ", "Bearer"]
+        secrets = [word for word in told if len(word) > 5]
         quoting = {"errors": [{"message": " ".join(secrets)}], "message": " ".join(secrets)}
         handlers = [
             rig.takes_one,
@@ -420,7 +414,7 @@ class HttpContract(AdapterContract):
         logged = caplog.text + "".join(capfd.readouterr())
         assert "asyncio" in logged  # somebody does log
         details = " ".join(outcome.detail for outcomes in found for outcome in outcomes)
-        assert not [word for word in secrets if word and (word in logged or word in details)]
+        assert not [word for word in secrets if word in logged or word in details]
 
     def test_an_adapter_shows_no_credentials(self, rig: HttpRig) -> None:
         """Not even in a traceback."""
