@@ -15,7 +15,6 @@ from commcast.errors import CommcastError, ConfigError, ExitCode, TryAgain
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
 from commcast.providers.base import Asked, Records, Refused, Seen, Sighting, SuppressionEntry
-from commcast.providers.http import NoAnswer
 from commcast.providers.sendgrid import records as sendgrid_records
 from commcast.providers.sendgrid.records import SendGridRecords
 from tests.support.servers import http
@@ -73,12 +72,8 @@ class Account:
             pairs = re.findall(
                 r"\(unique_args\['commcast_delivery'\]=\"([^\"]+)\" AND to_email=\"([^\"]+)\"\)", query
             )
-            assert (
-                " OR ".join(
-                    f'(unique_args[\'commcast_delivery\']="{own}" AND to_email="{to}")' for own, to in pairs
-                )
-                == query
-            )
+            asked = [f'(unique_args[\'commcast_delivery\']="{own}" AND to_email="{to}")' for own, to in pairs]
+            assert " OR ".join(asked) == query
             wanted = {(self.own.get(own), to) for own, to in pairs}
             return [row for row in self.messages if (row["msg_id"], row["to_email"]) in wanted]
         whole = re.fullmatch(
@@ -221,10 +216,8 @@ def test_a_subject_is_compared_by_its_words() -> None:
 @pytest.mark.parametrize(
     "activity",
     [
-        http.answer(403, {"errors": [{"message": "access forbidden"}]}),
-        http.answer(404),
-        http.answer(400, {"errors": [{"message": "invalid syntax"}]}),
-        http.answer(200, {"errors": [{"message": "no email activity"}]}),
+        *map(http.answer, (400, 403, 404)),
+        http.answer(200, {"errors": [{"message": "none"}]}),
         http.answer(200, []),
     ],
 )
@@ -243,10 +236,6 @@ def test_what_cannot_be_asked_is_not_asked(changed: dict[str, str]) -> None:
     account = Account()
     account.sent(2)
     assert [each.seen for each in look(account, asked(1, **changed), asked(2))] == [Seen.CANNOT, Seen.TAKEN]
-
-
-def test_nobody_is_asked_about() -> None:
-    assert look(Account()) == []
 
 
 # --- receipts
@@ -316,7 +305,7 @@ def test_bounces_are_told_without_email_activity(status: int) -> None:
     assert [exchange.path for exchange in server.exchanges].count("/v3/messages") == 1
 
 
-def test_no_open_id_is_starved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_open_id_is_starved() -> None:
     """Each minute another one is asked for first."""
     first = set()
     for minute in range(3):
@@ -390,17 +379,9 @@ def test_a_list_without_end_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "row",
-    [
-        7,
-        None,
-        [],
-        {},
-        {"email": None, "created": CREATED},
-        {"email": "x" * 10_000, "created": CREATED},
-        {"email": "a@b\r\nc.example", "created": CREATED},
-        {"email": "\ud800@c.example", "created": CREATED},
-    ],
-)
+    [7, None, [], {}, {"email": None, "created": CREATED}, {"email": "x" * 10_000, "created": CREATED},
+     {"email": "a@b\r\nc.example", "created": CREATED}, {"email": "\ud800@c.example", "created": CREATED}],
+)  # fmt: skip
 def test_rows_that_make_no_sense_are_left_out(row: Any) -> None:
     account = Account()
     account.lists["bounces"] = [row, bounce(1)]
@@ -438,30 +419,24 @@ def test_scopes() -> None:
 
 REFUSALS: list[tuple[Handler, type[CommcastError], str]] = [
     (http.answer(401, {"errors": [{"message": f"bad key {KEY}"}]}), Refused, "refuses the key"),
-    (http.answer(403), Refused, "may not read"),
+    (http.answer(403), Refused, "the key may not read"),
     (http.answer(404), Refused, "base_url"),
-    (http.redirect("http://127.0.0.1:1/"), Refused, "base_url"),
-    (http.answer(429), TryAgain, "429"),
     (http.answer(500, "<html>reader1@private.example"), TryAgain, "500"),
+    (http.reset, TryAgain, "the connection broke"),
     (http.answer(200, "<html>"), TryAgain, "no sense"),
-    (http.answer(200, "[" * 100_000), TryAgain, "no sense"),
-    (http.answer(200, "7"), TryAgain, "no sense"),
-    (http.reset, TryAgain, NoAnswer.LOST.words),
-    (http.half(200, b"[]"), TryAgain, NoAnswer.LOST.words),
-    (http.garbage, TryAgain, NoAnswer.GARBAGE.words),
-    (http.endless, TryAgain, NoAnswer.GARBAGE.words),
+    (http.answer(200, "[" * 100_000), TryAgain, "makes no sense"),
+    (http.answer(200, "7"), TryAgain, "answer makes no sense"),
 ]
 
 
 @pytest.mark.parametrize("what", ["bounces", "scopes"])
 @pytest.mark.parametrize("case", REFUSALS, ids=[each[2] for each in REFUSALS])
 def test_refusals(case: tuple[Handler, type[CommcastError], str], what: str) -> None:
-    """A person has to mend it, or it is tried again; no key and no address is told."""
+    """A person has to fix it, or it is tried again; no key and no address is told."""
     handler, kind, words = case
-    with pytest.raises(kind) as caught:
+    with pytest.raises(kind, match=words) as caught:
         ask(handler, "scopes") if what == "scopes" else ask(handler, "listed", ["bounces"])
     assert type(caught.value) is kind
-    assert words in str(caught.value)
     assert KEY not in str(caught.value)
     assert "private" not in str(caught.value)
 
@@ -479,30 +454,6 @@ def test_looking_needs_an_answer(status: int, kind: type[CommcastError]) -> None
     account.activity = http.answer(status)
     with pytest.raises(kind):
         look(account, asked(1))
-
-
-def test_nobody_listens() -> None:
-    async def scenario() -> None:
-        async with http.nobody() as url, SendGridRecords(provider(url), KEY, clock) as records:
-            await records.scopes()
-
-    with pytest.raises(TryAgain, match=NoAnswer.UNREACHABLE.words):
-        asyncio.run(scenario())
-
-
-def test_leaving_ends_what_is_asked() -> None:
-    """While SendGrid hangs, the context is left at once."""
-
-    async def scenario() -> None:
-        async with HttpStandIn(http.hang) as server:
-            records = SendGridRecords(provider(server.url), KEY, clock)
-            async with records:
-                task = asyncio.create_task(records.scopes())
-                await server.requested()
-            with pytest.raises(TryAgain):
-                await task
-
-    asyncio.run(asyncio.wait_for(scenario(), 8))
 
 
 def test_a_key_is_needed() -> None:
