@@ -178,70 +178,62 @@ def to_inbox(
 
 # --- the table
 
-# where, what the server says or does there, and what that must mean: kind, blame, suppress, words
+Case = tuple[SmtpStage, str, OutcomeKind, Blame, bool, str]
+BEFORE = [stage for stage in SmtpStage if stage is not SmtpStage.DOT]
 AFTER = "after the message was handed over"
-EARLY = [stage for stage in SmtpStage if stage is not SmtpStage.DOT]
-CASES: list[tuple[SmtpStage, str, OutcomeKind, Blame, bool, str]] = [
-    *[(stage, "421 4.3.2", NOT_TAKEN, PROVIDER, False, "closing the connection") for stage in EARLY],
-    *[(stage, "421", NOT_TAKEN, PROVIDER, False, "closing the connection") for stage in EARLY],
-    *[(stage, "lost", NOT_TAKEN, PROVIDER, False, "broke before") for stage in EARLY],
-    *[(stage, "silence", NOT_TAKEN, PROVIDER, False, "did not answer in time") for stage in EARLY],
-    *[(stage, "garbage", NOT_TAKEN, PROVIDER, False, "makes no sense here") for stage in EARLY],
-    *[(stage, "299", NOT_TAKEN, PROVIDER, False, "makes no sense here") for stage in EARLY],
-    (SmtpStage.CONNECT, "unresolved", NOT_TAKEN, PROVIDER, False, "name has no address"),
-    (SmtpStage.CONNECT, "unreachable", NOT_TAKEN, PROVIDER, False, "cannot be reached"),
-    (SmtpStage.CONNECT, "certificate", NOT_TAKEN, ACCOUNT, False, "certificate is not trusted"),
-    (SmtpStage.CONNECT, "handshake", NOT_TAKEN, PROVIDER, False, "no TLS connection"),
-    (SmtpStage.CONNECT, "554 5.7.1", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
-    (SmtpStage.TLS, "certificate", NOT_TAKEN, ACCOUNT, False, "certificate is not trusted"),
-    (SmtpStage.TLS, "handshake", NOT_TAKEN, PROVIDER, False, "no TLS connection"),
-    (SmtpStage.TLS, "missing", NOT_TAKEN, ACCOUNT, False, "offers no STARTTLS"),
-    (SmtpStage.TLS, "454 4.7.0", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
-    (SmtpStage.HELLO, "550", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
-    (SmtpStage.AUTH, "454 4.7.0", NOT_TAKEN, PROVIDER, False, "does not serve us now"),
-    (SmtpStage.AUTH, "535 5.7.8", NOT_TAKEN, ACCOUNT, False, "login is refused"),
-    (SmtpStage.AUTH, "534", NOT_TAKEN, ACCOUNT, False, "login is refused"),
-    (SmtpStage.AUTH, "missing", NOT_TAKEN, ACCOUNT, False, "no login that we know"),
-    (SmtpStage.MAIL, "550 5.7.1", NOT_TAKEN, ACCOUNT, False, "sender is refused"),
-    (SmtpStage.MAIL, "530 5.7.0", NOT_TAKEN, ACCOUNT, False, "sender is refused"),
-    (SmtpStage.MAIL, "553", NOT_TAKEN, ACCOUNT, False, "sender is refused"),
-    (SmtpStage.MAIL, "451 4.7.1", NOT_TAKEN, PROVIDER, False, "takes no mail now"),
-    (SmtpStage.MAIL, "452 4.3.1", NOT_TAKEN, PROVIDER, False, "takes no mail now"),
-    (SmtpStage.MAIL, "552 5.3.4", REJECTED, RECIPIENT, False, "too large"),
-    (SmtpStage.MAIL, "550 5.6.7", REJECTED, RECIPIENT, False, "non-ASCII address"),
-    (SmtpStage.MAIL, "missing", REJECTED, RECIPIENT, False, "SMTPUTF8"),
-    (SmtpStage.MAIL, "unsendable", REJECTED, RECIPIENT, False, "cannot be put into a mail"),
-    (SmtpStage.RCPT, "450 4.2.0", NOT_TAKEN, RECIPIENT, False, "recipient is not taken now"),
-    (SmtpStage.RCPT, "451 4.3.0", NOT_TAKEN, RECIPIENT, False, "recipient is not taken now"),
-    (SmtpStage.RCPT, "452", NOT_TAKEN, RECIPIENT, False, "recipient is not taken now"),
-    (SmtpStage.RCPT, "550", REJECTED, RECIPIENT, False, "recipient is refused"),
-    (SmtpStage.RCPT, "550 5.7.1", REJECTED, RECIPIENT, False, "recipient is refused"),
-    (SmtpStage.RCPT, "554 5.1.1", REJECTED, RECIPIENT, False, "recipient is refused"),
-    (SmtpStage.RCPT, "552 5.2.2", REJECTED, RECIPIENT, False, "recipient is refused"),
-    (SmtpStage.RCPT, "553 5.6.7", REJECTED, RECIPIENT, False, "non-ASCII address"),
-    (SmtpStage.RCPT, "550 5.1.1", REJECTED, RECIPIENT, True, "no such mailbox"),
-    (SmtpStage.RCPT, "551 5.1.6", REJECTED, RECIPIENT, True, "no such mailbox"),
-    (SmtpStage.RCPT, "553 5.1.2", REJECTED, RECIPIENT, True, "no such mailbox"),
-    (SmtpStage.RCPT, "553 5.1.8", NOT_TAKEN, ACCOUNT, False, "sender or login is refused"),
-    (SmtpStage.RCPT, "550 5.1.7", NOT_TAKEN, ACCOUNT, False, "sender or login is refused"),
-    (SmtpStage.RCPT, "530 5.7.0", NOT_TAKEN, ACCOUNT, False, "sender or login is refused"),
-    (SmtpStage.DATA, "451 4.2.0", NOT_TAKEN, RECIPIENT, False, "message is not taken now"),
-    (SmtpStage.DATA, "451 4.3.0", NOT_TAKEN, PROVIDER, False, "mail system is in trouble"),
-    (SmtpStage.DATA, "554 5.5.1", REJECTED, RECIPIENT, False, "message is refused"),
-    (SmtpStage.DATA, "250", NOT_TAKEN, PROVIDER, False, "makes no sense here"),
-    (SmtpStage.DOT, "250 2.0.0", ACCEPTED, RECIPIENT, False, ""),
-    (SmtpStage.DOT, "421 4.3.2", NOT_TAKEN, PROVIDER, False, "mail system is in trouble"),
-    (SmtpStage.DOT, "452 4.3.1", NOT_TAKEN, PROVIDER, False, "mail system is in trouble"),
-    (SmtpStage.DOT, "450", NOT_TAKEN, RECIPIENT, False, "message is not taken now"),
-    (SmtpStage.DOT, "451 4.7.1", NOT_TAKEN, RECIPIENT, False, "message is not taken now"),
-    (SmtpStage.DOT, "554 5.7.1", REJECTED, RECIPIENT, False, "message is refused"),
-    (SmtpStage.DOT, "550 5.1.1", REJECTED, RECIPIENT, False, "message is refused"),
-    (SmtpStage.DOT, "lost", UNKNOWN, RECIPIENT, False, f"connection broke {AFTER}"),
-    (SmtpStage.DOT, "silence", UNKNOWN, RECIPIENT, False, f"no answer came {AFTER}"),
-    (SmtpStage.DOT, "garbage", UNKNOWN, RECIPIENT, False, f"a senseless answer came {AFTER}"),
-    (SmtpStage.DOT, "354", UNKNOWN, RECIPIENT, False, f"a senseless answer came {AFTER}"),
-    (SmtpStage.DOT, "something new", UNKNOWN, RECIPIENT, False, "no rule speaks of this"),
-]  # fmt: skip
+S = SmtpStage
+
+
+def means(
+    at: SmtpStage | list[SmtpStage],
+    said: str,
+    kind: OutcomeKind,
+    blame: Blame,
+    words: str,
+    suppress: bool = False,
+) -> list[Case]:
+    """The cases of some answers ("550 5.1.1|551") at some stages: what they mean, and in which words."""
+    stages = at if isinstance(at, list) else [at]
+    return [(stage, each, kind, blame, suppress, words) for stage in stages for each in said.split("|")]
+
+
+CASES: list[Case] = [
+    *means(BEFORE, "421 4.3.2|421", NOT_TAKEN, PROVIDER, "closing the connection"),
+    *means(BEFORE, "lost", NOT_TAKEN, PROVIDER, "broke before"),
+    *means(BEFORE, "silence", NOT_TAKEN, PROVIDER, "did not answer in time"),
+    *means(BEFORE, "garbage|299", NOT_TAKEN, PROVIDER, "makes no sense here"),
+    *means(S.CONNECT, "unresolved", NOT_TAKEN, PROVIDER, "name has no address"),
+    *means(S.CONNECT, "unreachable", NOT_TAKEN, PROVIDER, "cannot be reached"),
+    *means([S.CONNECT, S.TLS], "certificate", NOT_TAKEN, ACCOUNT, "certificate is not trusted"),
+    *means([S.CONNECT, S.TLS], "handshake", NOT_TAKEN, PROVIDER, "no TLS connection"),
+    *means(S.TLS, "missing", NOT_TAKEN, ACCOUNT, "offers no STARTTLS"),
+    *means([S.TLS, S.AUTH], "454 4.7.0", NOT_TAKEN, PROVIDER, "does not serve us now"),
+    *means([S.CONNECT, S.HELLO], "554 5.7.1|550", NOT_TAKEN, PROVIDER, "does not serve us now"),
+    *means(S.AUTH, "535 5.7.8|534", NOT_TAKEN, ACCOUNT, "login is refused"),
+    *means(S.AUTH, "missing", NOT_TAKEN, ACCOUNT, "no login that we know"),
+    *means(S.MAIL, "550 5.7.1|530 5.7.0|553", NOT_TAKEN, ACCOUNT, "sender is refused"),
+    *means(S.MAIL, "451 4.7.1|452 4.3.1", NOT_TAKEN, PROVIDER, "takes no mail now"),
+    *means(S.MAIL, "552 5.3.4", REJECTED, RECIPIENT, "too large"),
+    *means([S.MAIL, S.RCPT], "550 5.6.7|553 5.6.7", REJECTED, RECIPIENT, "non-ASCII address"),
+    *means(S.MAIL, "missing", REJECTED, RECIPIENT, "SMTPUTF8"),
+    *means(S.MAIL, "unsendable", REJECTED, RECIPIENT, "cannot be put into a mail"),
+    *means(S.RCPT, "450 4.2.0|451 4.3.0|452", NOT_TAKEN, RECIPIENT, "recipient is not taken now"),
+    *means(S.RCPT, "550|550 5.7.1|554 5.1.1|552 5.2.2", REJECTED, RECIPIENT, "recipient is refused"),
+    *means(S.RCPT, "550 5.1.1|551 5.1.6|553 5.1.2", REJECTED, RECIPIENT, "no such mailbox", suppress=True),
+    *means(S.RCPT, "553 5.1.8|550 5.1.7|530 5.7.0", NOT_TAKEN, ACCOUNT, "sender or login is refused"),
+    *means(S.DATA, "451 4.2.0", NOT_TAKEN, RECIPIENT, "message is not taken now"),
+    *means(S.DATA, "451 4.3.0", NOT_TAKEN, PROVIDER, "mail system is in trouble"),
+    *means(S.DATA, "554 5.5.1", REJECTED, RECIPIENT, "message is refused"),
+    *means(S.DATA, "250", NOT_TAKEN, PROVIDER, "makes no sense here"),
+    *means(S.DOT, "250 2.0.0", ACCEPTED, RECIPIENT, ""),
+    *means(S.DOT, "421 4.3.2|452 4.3.1", NOT_TAKEN, PROVIDER, "mail system is in trouble"),
+    *means(S.DOT, "450|451 4.7.1", NOT_TAKEN, RECIPIENT, "message is not taken now"),
+    *means(S.DOT, "554 5.7.1|550 5.1.1", REJECTED, RECIPIENT, "message is refused"),
+    *means(S.DOT, "lost", UNKNOWN, RECIPIENT, f"connection broke {AFTER}"),
+    *means(S.DOT, "silence", UNKNOWN, RECIPIENT, f"no answer came {AFTER}"),
+    *means(S.DOT, "garbage|354", UNKNOWN, RECIPIENT, f"a senseless answer came {AFTER}"),
+    *means(S.DOT, "something new", UNKNOWN, RECIPIENT, "no rule speaks of this"),
+]
 
 
 def meaning(stage: SmtpStage, said: str) -> tuple[OutcomeKind, Blame, bool, str]:
@@ -297,7 +289,7 @@ POINTS = {SmtpStage.HELLO: "ehlo", SmtpStage.TLS: "starttls"}
 
 @BOTH_ROADS
 @pytest.mark.parametrize("case", REPLIES, ids=lambda case: f"{case[0]}-{case[1].replace(' ', '-')}")
-def test_a_servers_reply(case: tuple[SmtpStage, str, OutcomeKind, Blame, bool, str]) -> None:
+def test_a_servers_reply(case: Case) -> None:
     """The reply, given on the wire at that point, becomes that outcome; the next mail goes through."""
     stage, said, kind, blame, suppress, words = case
     script = Script({POINTS.get(stage, stage.value): [f"{said} because"]})
