@@ -11,11 +11,12 @@ import ssl
 import threading
 import urllib.request
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -107,13 +108,17 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
 def _after(text: str, now: datetime) -> float | None:
     if _NUMBER.fullmatch(text):
         return float(text) if float(text) >= 0 else None
+    at = mail_date(text)
+    return max((at - now).total_seconds(), 0.0) if at else None
+
+
+def mail_date(text: object) -> datetime | None:
+    """Read a date as mails and HTTP write it (RFC 5322); without a zone it is UTC. None if it is no date."""
     try:
-        at = parsedate_to_datetime(text)
+        at = parsedate_to_datetime(str(text))
     except (ValueError, TypeError, OverflowError):
         return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    return max((at - now).total_seconds(), 0.0)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def _reset(text: str, now: datetime) -> float | None:
@@ -253,6 +258,22 @@ class Connections:
             return HttpAnswer(trouble=trouble, sent=sent.is_set())
 
 
+_C = TypeVar("_C", bound=Connections)
+
+
+class OverHttp(Generic[_C]):
+    """What an adapter and its provider's records share: a context that holds the connections."""
+
+    _client: _C
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.__aexit__()
+
+
 async def _mark_sent(session: object, context: Any, params: object) -> None:  # noqa: ARG001
     context.trace_request_ctx.set()  # called before the first byte of the request leaves
 
@@ -286,46 +307,29 @@ class NamesInThreads(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        found: asyncio.Future[list[ResolveResult]] = loop.create_future()
-        threading.Thread(target=_look_up, args=(loop, found, host, port, family), daemon=True).start()
-        return await found
+        found: Future[list[ResolveResult]] = Future()
+        threading.Thread(target=_look_up, args=(found, host, port, family), daemon=True).start()
+        return await asyncio.wrap_future(found)
 
     async def close(self) -> None:
         """Nothing is held."""
 
 
-def _look_up(
-    loop: asyncio.AbstractEventLoop,
-    found: asyncio.Future[list[ResolveResult]],
-    host: str,
-    port: int,
-    family: socket.AddressFamily,
-) -> None:
-    results: list[ResolveResult] = []
-    failed: BaseException | None = None
+def _look_up(found: Future[list[ResolveResult]], host: str, port: int, family: socket.AddressFamily) -> None:
+    found.set_running_or_notify_cancel()  # from here on a cancelled request leaves the future alone
     try:
-        for kind, _, proto, _, address in socket.getaddrinfo(host, port, family, socket.SOCK_STREAM):
-            results.append(
+        found.set_result(
+            [
                 ResolveResult(
                     hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=0
                 )
-            )
+                for kind, _, proto, _, address in socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+            ]
+        )
     except ValueError:  # a name that cannot even be asked for
-        failed = socket.gaierror(socket.EAI_NONAME, "not a name")
+        found.set_exception(socket.gaierror(socket.EAI_NONAME, "not a name"))
     except BaseException as error:  # the waiting task gets it: nobody sees what a thread raises
-        failed = error
-
-    def tell() -> None:
-        if found.done():
-            return
-        if failed is not None:
-            found.set_exception(failed)
-        else:
-            found.set_result(results)
-
-    with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile: nobody waits
-        loop.call_soon_threadsafe(tell)
+        found.set_exception(error)
 
 
 # --- turns

@@ -293,9 +293,7 @@ def one_line(text: str) -> str:
 
 def _set_origin(mail: EmailMessage, email: Email) -> None:
     if email.date is not None:
-        if email.date.tzinfo is None:
-            raise ValueError("the date has no time zone; give an aware datetime")
-        mail["Date"] = format_datetime(email.date)
+        mail["Date"] = _date(email.date)
     mail["Message-ID"] = bracketed(email.message_id, "message_id")
     if email.references:
         mail["In-Reply-To"] = bracketed(email.references[-1], "references")

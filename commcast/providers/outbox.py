@@ -71,20 +71,23 @@ class OutboxAdapter:
             raise TypeError(f"this outbox takes {self.channel} only")
         loop = asyncio.get_running_loop()
         found = await asyncio.gather(*(loop.run_in_executor(self._disk, self._write, each) for each in batch))
-        for outcome in await asyncio.to_thread(self._settled, batch, found):
+        for outcome in await asyncio.to_thread(self._settled, found):
             yield outcome
 
-    def _settled(self, batch: Sequence[Delivery], found: Sequence[Path | Outcome]) -> list[Outcome]:
+    def _settled(self, found: Sequence[Outcome]) -> Sequence[Outcome]:
         """Return the outcomes once the disk has the names of all files that were written."""
-        written = [each for each in found if isinstance(each, Path)]
-        error = _not_synced(self._folder) if written else None
-        if error is not None:
-            for file in written:
-                with contextlib.suppress(OSError):  # should it stay, the next try finds it
-                    file.unlink(missing_ok=True)
-        return [_outcome(item, each, error) for item, each in zip(batch, found, strict=True)]
+        written = [each for each in found if each.kind is OutcomeKind.ACCEPTED]
+        try:
+            if written:
+                sync_folder(self._folder)
+        except OSError as error:
+            for each in written:
+                with contextlib.suppress(OSError):  # if it stays, the next try finds it
+                    (self._folder / each.provider_id).unlink(missing_ok=True)
+            return [_failed(each.delivery, error) if each in written else each for each in found]
+        return found
 
-    def _write(self, item: Delivery) -> Path | Outcome:
+    def _write(self, item: Delivery) -> Outcome:
         if self._is_halted:
             return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN)
         try:
@@ -94,24 +97,17 @@ class OutboxAdapter:
         try:
             with self._folders:
                 _make_folder(self._folder)
-            return _write(self._folder, file_stem(item), ending, content)
+            file = _write(self._folder, file_stem(item), ending, content)
         except OSError as error:
-            return _failed(item, error)
+            return _failed(item.delivery, error)
+        return Outcome(item.delivery, OutcomeKind.ACCEPTED, provider_id=file.name)
 
 
-def _outcome(item: Delivery, found: Path | Outcome, error: OSError | None) -> Outcome:
-    if isinstance(found, Outcome):
-        return found
-    if error is not None:
-        return _failed(item, error)
-    return Outcome(item.delivery, OutcomeKind.ACCEPTED, provider_id=found.name)
-
-
-def _failed(item: Delivery, error: OSError) -> Outcome:
+def _failed(delivery: int, error: OSError) -> Outcome:
     if isinstance(error, _UnfitFolder):
-        return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, str(error), blame=Blame.ACCOUNT)
+        return Outcome(delivery, OutcomeKind.NOT_TAKEN, str(error), blame=Blame.ACCOUNT)
     reason = f"{error.strerror or 'cannot be written'} in the outbox folder"
-    return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, reason, blame=Blame.PROVIDER)
+    return Outcome(delivery, OutcomeKind.NOT_TAKEN, reason, blame=Blame.PROVIDER)
 
 
 def file_stem(item: Delivery) -> str:
@@ -156,7 +152,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _write(folder: Path, stem: str, ending: str, content: bytes) -> Path:
-    """Write a file that is whole or absent. Its name is yet to reach the disk (`_not_synced`).
+    """Write a file that is whole or absent. Its name has yet to reach the disk.
 
     Raises OSError with nothing left behind.
     """
@@ -195,12 +191,3 @@ def _link(temporary: Path, target: Path) -> None:
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, "File exists") from None
         temporary.rename(target)
-
-
-def _not_synced(folder: Path) -> OSError | None:
-    """Wait until the disk has the folder's names; return what went wrong."""
-    try:
-        sync_folder(folder)
-    except OSError as error:
-        return error
-    return None

@@ -107,7 +107,7 @@ class HttpRig(Rig):
     """A provider over HTTP: `takes_all` is its stand-in, `takes_one` a single good answer."""
 
     takes_all: Handler
-    takes_one: ClassVar[Handler]
+    takes_one: Handler
 
     @abstractmethod
     def adapter(self, url: str, **settings: Any) -> Adapter:
@@ -302,7 +302,7 @@ class HttpContract(AdapterContract):
     @pytest.mark.parametrize("handler", [http.hang, http.reset], ids=["silence", "reset"])
     def test_a_lost_answer_is_unknown(self, rig: HttpRig, handler: Handler) -> None:
         """Once the request has left nobody knows, and it is not repeated."""
-        soon = {"timeout": timedelta(milliseconds=300)} if handler is http.hang else {}
+        soon: dict[str, Any] = {"timeout": timedelta(milliseconds=300)} if handler is http.hang else {}
         outcomes, server = rig.ask(handler, *hand_overs(rig.channel, 1), **soon)
         assert [outcome.kind for outcome in outcomes] == [UNKNOWN]
         assert [exchange.method for exchange in server.exchanges] == ["POST"]

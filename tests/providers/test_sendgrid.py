@@ -61,12 +61,12 @@ class SendGridRig(HttpRig):
 
     channel = Channel.EMAIL
     secrets = (KEY,)
-    takes_one = staticmethod(http.answer(202, b"", ID))
     batch = 10
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.takes_all = self.service = SendGrid()
+        self.takes_one = http.answer(202, b"", ID)
 
     def adapter(self, url: str, **settings: Any) -> SendGridAdapter:
         return SendGridAdapter(provider(url, **{"batch": self.batch, **settings}), KEY, clock)

@@ -143,7 +143,11 @@ def test_what_cannot_be_merged_goes_apart(other: Email) -> None:
     """Another shape or frame is another request, spliced or not."""
     built, _ = made(mail(1), other, mail(3))
     assert [request.deliveries for request in built] == [(1, 3), (2,)]
-    frame = {"sender": other.sender, "reply_to": other.reply_to, "references": other.references}
+    frame: dict[str, Any] = {
+        "sender": other.sender,
+        "reply_to": other.reply_to,
+        "references": other.references,
+    }
     again = [spliced(1, "Dana", "/a"), spliced(2, "Kim", "/b", **frame), spliced(3, "Ann", "/c")]
     is_alike = frame == {name: getattr(mail(1), name) for name in frame}
     assert [each.deliveries for each in made(*again)[0]] == ([(1, 2, 3)] if is_alike else [(1, 3), (2,)])

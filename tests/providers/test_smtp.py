@@ -185,7 +185,7 @@ S = SmtpStage
 
 
 def means(
-    at: SmtpStage | list[SmtpStage],
+    at: SmtpStage | Sequence[SmtpStage],
     said: str,
     kind: OutcomeKind,
     blame: Blame,
@@ -193,7 +193,7 @@ def means(
     suppress: bool = False,
 ) -> list[Case]:
     """The cases of some answers ("550 5.1.1|551") at some stages: what they mean, and in which words."""
-    stages = at if isinstance(at, list) else [at]
+    stages = [at] if isinstance(at, SmtpStage) else at
     return [(stage, each, kind, blame, suppress, words) for stage in stages for each in said.split("|")]
 
 

@@ -67,11 +67,11 @@ class TwilioRig(HttpRig):
 
     channel = Channel.SMS
     secrets = (TOKEN, ACCOUNT_SID, SERVICE)
-    takes_one = staticmethod(answer(201, GOOD))
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.takes_all = self.twilio = Twilio()
+        self.takes_one = answer(201, GOOD)
 
     def adapter(self, url: str, **settings: Any) -> TwilioAdapter:
         return TwilioAdapter(provider(url, **settings), CREDENTIALS, clock)

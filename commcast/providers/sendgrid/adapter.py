@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Self
 
 from commcast.config.settings import SendGridProvider
 from commcast.model.incident import Channel
 from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind
-from commcast.providers.http import HaltedError, HttpAnswer, Turns, as_they_come
+from commcast.providers.http import HaltedError, HttpAnswer, OverHttp, Turns, as_they_come
 from commcast.providers.sendgrid.client import SendGridClient
 from commcast.providers.sendgrid.outcomes import judge, named, outcomes
 from commcast.providers.sendgrid.request import Request, requests
@@ -25,7 +24,7 @@ MOST_CLAIMED = 20_000  # deliveries in flight: databases take statements of some
 _LONGEST_FIELDS = 100
 
 
-class SendGridAdapter:
+class SendGridAdapter(OverHttp[SendGridClient]):
     """Mail through SendGrid's Web API.
 
     `deadline` is the longest that one `send` lasts, in seconds: a lease must be longer. `clock` gives aware
@@ -49,13 +48,6 @@ class SendGridAdapter:
         self._history = _Standing()
         self._turns = Turns(self.connections)
         self._building = asyncio.Lock()
-
-    async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.__aexit__()
 
     def halt(self) -> None:
         """Begin no further request, also of a `send` that is under way."""
@@ -153,11 +145,7 @@ class _Course:
     def untried(self, deliveries: Iterable[int]) -> list[Outcome]:
         """Return the outcomes of what is not tried any more."""
         assert self.rest is not None  # noqa: S101 - asked only when it is set
-        rest = self.rest
-        return [
-            Outcome(delivery, rest.kind, rest.detail, blame=rest.blame, retry_after=rest.retry_after)
-            for delivery in deliveries
-        ]
+        return [replace(self.rest, delivery=delivery) for delivery in deliveries]
 
     def _narrow(self, request: Request, answer: HttpAnswer, now: datetime) -> list[Outcome]:
         count = len(request.deliveries)

@@ -7,7 +7,7 @@ import logging
 import re
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import python_http_client
@@ -54,7 +54,7 @@ def checked_key(key: str | None) -> str:
     )
 
 
-class SendGridClient:
+class SendGridClient(Connections):
     """The Web API of one account, for one event loop; its context holds the connections.
 
     `timeout` is the total for a request in seconds. Each request has a connection of its own: one that was
@@ -63,21 +63,14 @@ class SendGridClient:
     """
 
     def __init__(self, base_url: str, key: str | None, timeout: float) -> None:
+        super().__init__("sendgrid", base_url, timeout, keep=False)
         _logger.addFilter(_mute)
         api = sendgrid.SendGridAPIClient(api_key=checked_key(key), host=base_url)
         self._writer = _Writer(base_url, api.client.request_headers, version=3)
-        self._connections = Connections("sendgrid", base_url, timeout, keep=False)
-
-    async def __aenter__(self) -> Self:
-        await self._connections.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._connections.__aexit__()
 
     async def post_mail(self, body: dict[str, Any]) -> HttpAnswer:
         """Hand over one mail/send request, once."""
-        return await self._ask(lambda: self._writer.mail.send.post(request_body=body))
+        return await self._write(lambda: self._writer.mail.send.post(request_body=body))
 
     async def get(self, path: Sequence[str], query: Mapping[str, str]) -> HttpAnswer:
         """Read what stands at /v3/ and the path's parts."""
@@ -88,14 +81,12 @@ class SendGridClient:
                 at = at._(quote(part, safe=""))
             at.get(query_params=dict(query))
 
-        return await self._ask(write)
+        return await self._write(write)
 
-    async def _ask(self, write: Callable[[], object]) -> HttpAnswer:
+    async def _write(self, write: Callable[[], object]) -> HttpAnswer:
         request = await asyncio.to_thread(_written, write)  # a thousand readers take a while to write
         body = request.data if isinstance(request.data, bytes) else None
-        return await self._connections.ask(
-            request.get_method(), request.full_url, dict(request.header_items()), body
-        )
+        return await self.ask(request.get_method(), request.full_url, dict(request.header_items()), body)
 
 
 def _written(write: Callable[[], object]) -> urllib.request.Request:

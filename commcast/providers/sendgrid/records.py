@@ -6,13 +6,13 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any
 
 from commcast.config.settings import SendGridProvider
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
 from commcast.providers.base import Asked, Seen, Sighting, SuppressionEntry
-from commcast.providers.http import HttpAnswer, checked, nonsense
+from commcast.providers.http import HttpAnswer, OverHttp, checked, nonsense
 from commcast.providers.sendgrid.client import OWN_ID, SendGridClient
 from commcast.recipients.addresses import normalise_email
 
@@ -35,7 +35,7 @@ _CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 _QUOTABLE = re.compile(r"[^\"'\\\x00-\x20\x7f-\x9f]{1,1000}")
 
 
-class SendGridRecords:
+class SendGridRecords(OverHttp[SendGridClient]):
     """The records of one account. `clock` gives aware now.
 
     Raises ProviderError where there is no usable key.
@@ -47,13 +47,6 @@ class SendGridRecords:
     def __init__(self, provider: SendGridProvider, key: str | None, clock: Callable[[], datetime]) -> None:
         self._client = SendGridClient(provider.base_url, key, provider.timeout.total_seconds())
         self._group, self._clock = provider.asm_group, clock
-
-    async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.__aexit__()
 
     async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:  # noqa: ARG002
         """Yield what Email Activity says; not every account has it, and a mail is in it after a minute or so.

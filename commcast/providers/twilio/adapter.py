@@ -6,12 +6,12 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
 from commcast.config.settings import TwilioProvider
 from commcast.model.incident import Channel
 from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind, Sms
-from commcast.providers.http import HaltedError, Turns, as_they_come
+from commcast.providers.http import HaltedError, OverHttp, Turns, as_they_come
 from commcast.providers.twilio.client import Credentials, TwilioClient, is_e164, sendable
 from commcast.providers.twilio.outcomes import is_doubtful, outcome
 
@@ -23,7 +23,7 @@ _SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
 _SHORT_CODE = re.compile(r"[0-9]{3,8}")
 
 
-class TwilioAdapter:
+class TwilioAdapter(OverHttp[TwilioClient]):
     """Texts through Twilio's Messages API.
 
     `deadline` is the longest that one hand-over lasts, in seconds: a lease must be longer. `clock` gives
@@ -49,13 +49,6 @@ class TwilioAdapter:
         self._client = TwilioClient(provider.base_url, credentials, self.deadline)
         self._turns = Turns(provider.connections)
         self._accepts, self._doubts = False, 0
-
-    async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.__aexit__()
 
     def halt(self) -> None:
         """Begin no further text; those in flight finish."""

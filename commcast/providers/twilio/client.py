@@ -6,9 +6,9 @@ import base64
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 from urllib.parse import urlencode, urlsplit
 
 from twilio.http.async_http_client import AsyncTwilioHttpClient
@@ -42,9 +42,9 @@ class AnsweredError(Exception):
 class _SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no types
     """The SDK's way out. Nothing of a request is logged: the SDK would log numbers and bodies."""
 
-    def __init__(self, connections: Connections, user: str, secret: str) -> None:
+    def __init__(self, ask: Callable[..., Awaitable[HttpAnswer]], user: str, secret: str) -> None:
         super().__init__(pool_connections=False, logger=_silent())
-        self._connections = connections
+        self._ask = ask
         self._authorization = "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()
 
     async def request(
@@ -60,7 +60,7 @@ class _SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no ty
         query = "?" + urlencode(params, doseq=True) if params else ""
         head = {**(headers or {}), "Authorization": self._authorization}
         body = urlencode(data, doseq=True).encode() if data else None
-        raise AnsweredError(await self._connections.ask(method, url + query, head, body))
+        raise AnsweredError(await self._ask(method, url + query, head, body))
 
 
 def _silent() -> logging.Logger:
@@ -105,7 +105,7 @@ class Credentials:
         return cls(account, key or account, secret if key else token)
 
 
-class TwilioClient:
+class TwilioClient(Connections):
     """The API of one account, for one event loop; its context holds the connections, which are kept.
 
     `timeout` is the total for a request in seconds. A server other than Twilio's own gets all requests.
@@ -113,25 +113,18 @@ class TwilioClient:
     """
 
     def __init__(self, base_url: str, credentials: Credentials, timeout: float) -> None:
+        super().__init__("twilio", base_url, timeout, keep=True)
         self._base_url, self._account_sid = base_url.rstrip("/"), credentials.account_sid
-        self._connections = Connections("twilio", base_url, timeout, keep=True)
         self._sdk = Client(
             credentials.user,
             credentials.secret,
             credentials.account_sid,
-            http_client=_SdkHttp(self._connections, credentials.user, credentials.secret),
+            http_client=_SdkHttp(self.ask, credentials.user, credentials.secret),
             # An empty one is replaced by the process's own, where TWILIO_EDGE and TWILIO_REGION change hosts.
             environment={"TWILIO_ACCOUNT_SID": credentials.account_sid},
         )
         self._sdk.api.base_url = self._base_url
         self._sdk.messaging.base_url = _messaging_url(self._base_url)
-
-    async def __aenter__(self) -> Self:
-        await self._connections.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._connections.__aexit__()
 
     async def create_message(self, **fields: Any) -> HttpAnswer:
         """Hand over a message; the fields are those of the SDK's `messages.create`. It is asked once."""

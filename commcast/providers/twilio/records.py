@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from email.utils import parsedate_to_datetime
-from typing import Any, Self, TypeVar
+from typing import Any
 
 from commcast.config.settings import TwilioProvider
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
 from commcast.providers.base import Asked, Seen, Sighting
-from commcast.providers.http import HttpAnswer, checked, nonsense
+from commcast.providers.http import HttpAnswer, OverHttp, as_they_come, checked, mail_date, nonsense
 from commcast.providers.twilio.client import (
     GAVE_UP,
     Credentials,
@@ -48,7 +48,6 @@ _LATER: Mapping[str, tuple[str, bool]] = {
     "30007": ("filtered", False),
     "30008": ("unknown error", False),
 }
-_R = TypeVar("_R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ class _Text:
         return at is not None and asked.begun - _BEFORE <= at <= asked.ended + _AFTER
 
 
-class TwilioRecords:
+class TwilioRecords(OverHttp[TwilioClient]):
     """The records of one account. `clock` gives aware now; `pause` is in seconds, and `sleep` waits for it.
 
     Raises ProviderError where HTTPS_PROXY cannot work.
@@ -111,13 +110,6 @@ class TwilioRecords:
         self._client = TwilioClient(provider.base_url, credentials, provider.timeout.total_seconds())
         self._variables, self._at_once, self._clock = credentials.variables, provider.connections, clock
         self._pause, self._sleep = pause, sleep
-
-    async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._client.__aexit__()
 
     async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:
         """Yield what the list of messages says. What is not in it is looked for again after the pause: the
@@ -197,12 +189,11 @@ class TwilioRecords:
         waiting = list(groups.values())
         for start in range(0, len(waiting), self._at_once):
             part = waiting[start : start + self._at_once]
-            for group, texts in zip(
-                part, await _together([self._texts_to(group, is_dated) for group in part]), strict=True
-            ):
-                yield group, texts
+            async with aclosing(as_they_come(self._texts_to(group, is_dated) for group in part)) as answers:
+                async for answer in answers:
+                    yield answer
 
-    async def _texts_to(self, group: Sequence[Asked], is_dated: bool) -> list[_Text]:
+    async def _texts_to(self, group: list[Asked], is_dated: bool) -> tuple[list[Asked], list[_Text]]:
         begun, ended = min(each.begun for each in group), max(each.ended for each in group)
         # Whole days, one more on each side: Twilio sends for up to ten hours, and reads a bound by the day.
         dates = {"date_sent_after": _day(begun - _DAY), "date_sent_before": _day(ended + 2 * _DAY)}
@@ -214,7 +205,7 @@ class TwilioRecords:
             # The newest come first: nothing of that time is on a later page.
             if these and all(text.created and text.created < begun - _DAY for text in these):
                 break
-        return texts
+        return group, texts
 
     def _texts(self, page: HttpAnswer) -> Iterator[_Text]:
         for row in _rows(self._checked(page, "its messages"), "messages"):
@@ -226,8 +217,8 @@ class TwilioRecords:
                     _words(str(row.get("body") or "")),
                     _shown(row.get("status")),
                     error_code(row.get("error_code")),
-                    _time(row.get("date_created")),
-                    _time(row.get("date_updated")) or _time(row.get("date_sent")),
+                    mail_date(row.get("date_created")),
+                    mail_date(row.get("date_updated")) or mail_date(row.get("date_sent")),
                 )
 
     def _receipt(self, text: _Text) -> Receipt:
@@ -245,17 +236,6 @@ class TwilioRecords:
         if not (found := parsed(checked(answer, "Twilio", what, {401: login, 403: login}, otherwise))):
             raise nonsense("Twilio")
         return found
-
-
-async def _together(asking: Sequence[Awaitable[_R]]) -> list[_R]:
-    """Return what all of these give; where one fails, the others are ended first."""
-    tasks = [asyncio.ensure_future(each) for each in asking]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _found(asked: Asked, texts: Sequence[_Text], given: set[str]) -> Sighting | None:
@@ -298,11 +278,3 @@ def _shown(found: object) -> str:
 
 def _day(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d")
-
-
-def _time(text: object) -> datetime | None:
-    try:
-        at = parsedate_to_datetime(str(text))
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
