@@ -28,14 +28,14 @@ _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 
 class _UnfitFolder(OSError):
-    """The folder is not one that we may write into; a person has to mend it."""
+    """The folder is not one that we may write into; a person has to fix it."""
 
 
 class OutboxAdapter:
-    """Mails as .eml and texts as .txt files in `folder`, which is made when the first message comes.
+    """Mails as .eml and texts as .txt files in `folder`, which is made for the first message.
 
-    The folder is made for its owner alone (0700), and so is each file (0600), whatever the umask. A file
-    appears whole, on disk, or not at all; the file of another delivery is never written over.
+    Only the owner may read the folder (0700) and each file (0600), whatever the umask. A file appears whole
+    and on disk, or not at all; the file of another delivery is never overwritten.
     """
 
     name = "outbox"
@@ -56,12 +56,12 @@ class OutboxAdapter:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Begin no further file, and wait for none: a disk that hangs holds up its own threads."""
+        """Begin no further file, and wait for none: a disk that hangs only blocks its own threads."""
         self.halt()
         self._disk.shutdown(wait=False)
 
     def halt(self) -> None:
-        """Begin no further file, also of a `send` that is under way."""
+        """Begin no further file, not even in a `send` that is under way."""
         self._is_halted = True
 
     async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
@@ -111,7 +111,7 @@ def _failed(delivery: int, error: OSError) -> Outcome:
 
 
 def file_stem(item: Delivery) -> str:
-    """Return a name that sorts by delivery and says to whom: "000012-dana-example-com"."""
+    """Return a name that sorts by delivery and names the reader: "000012-dana-example-com"."""
     message = item.message
     address = message.to.address if isinstance(message, Email) else message.to
     plain = unicodedata.normalize("NFKD", address).encode("ascii", "ignore").decode().lower()
@@ -130,7 +130,7 @@ def _file_of(message: Message) -> tuple[bytes, str]:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make the folder; refuse a link, and one that everybody may write to (a stranger may have laid it)."""
+    """Make the folder; refuse a link, and a folder open to everybody (a stranger may have put it there)."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
@@ -169,7 +169,7 @@ def _write(folder: Path, stem: str, ending: str, content: bytes) -> Path:
 
 
 def _place(temporary: Path, folder: Path, stem: str, ending: str, content: bytes) -> Path:
-    """Give the file its name. One that is there with the same content is this very message, from before."""
+    """Give the file its name. A file there with the same content is this message, written before."""
     for number in range(1, _MOST_NAMESAKES):
         target = folder / (f"{stem}{ending}" if number == 1 else f"{stem}-{number}{ending}")
         try:
@@ -182,7 +182,7 @@ def _place(temporary: Path, folder: Path, stem: str, ending: str, content: bytes
 
 
 def _link(temporary: Path, target: Path) -> None:
-    """Name the file without replacing one; where the disk knows no hard links, by a look and a rename."""
+    """Name the file without replacing one; on a disk without hard links, check and rename."""
     try:
         os.link(temporary, target)
     except OSError as error:

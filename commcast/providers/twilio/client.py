@@ -19,14 +19,14 @@ from commcast.errors import Fault, ProviderError
 from commcast.providers.http import Connections, HttpAnswer, NoAnswer
 
 GAVE_UP = frozenset({"failed", "undelivered", "canceled"})  # states of a message that did not arrive
-PAGE_SIZE = 1000  # the most that Twilio gives of a list at once
+PAGE_SIZE = 1000  # the most rows that Twilio puts on a page
 MOST_PAGES = 1000
 _SID = r"[0-9a-fA-F]{32}"
 _MESSAGE_SID = re.compile(f"(?:SM|MM){_SID}")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _CODE = re.compile(r"[1-9][0-9]{0,5}")
 _SECRET = re.compile(r"[!-~]{1,500}")
-# A way to the next page. It stays at the same server: it begins with one slash and a plain name.
+# A link to the next page. It stays at the same server: it begins with one slash and a plain name.
 _NEXT = re.compile(r"/2010-04-01/[A-Za-z0-9_.~!$&'()*+,;=:@%/-]{1,500}(?:\?[!-~]{0,4000})?")
 
 
@@ -71,7 +71,7 @@ def _silent() -> logging.Logger:
 
 @dataclass(frozen=True)
 class Credentials:
-    """Who asks Twilio: `user` is the account itself (with its token) or an API key (with its secret)."""
+    """The login: `user` is the account itself (with its token) or an API key (with its secret)."""
 
     account_sid: str = field(repr=False)
     user: str = field(repr=False)
@@ -79,16 +79,16 @@ class Credentials:
 
     @property
     def variables(self) -> str:
-        """The environment variables that hold them, for who has to mend them."""
+        """The environment variables that hold them, for the person who has to fix them."""
         keyed = self.user != self.account_sid
         return "TWILIO_API_KEY and TWILIO_API_SECRET" if keyed else "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Credentials:
-        """Return them from the variables TWILIO_ACCOUNT_SID, and TWILIO_AUTH_TOKEN or TWILIO_API_KEY with
-        TWILIO_API_SECRET. White space around a value is no part of it. A key is used before the token.
+        """Read TWILIO_ACCOUNT_SID, and TWILIO_AUTH_TOKEN or TWILIO_API_KEY with TWILIO_API_SECRET.
 
-        Raises ProviderError that names each variable which is missing or cannot be right, and no value.
+        White space around a value is ignored. A key takes precedence over the token. Raises ProviderError,
+        which names each variable that is missing or cannot be right, and no value.
         """
         names = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_API_KEY", "TWILIO_API_SECRET")
         account, token, key, secret = (environ.get(name, "").strip() for name in names)
@@ -127,14 +127,14 @@ class TwilioClient(Connections):
         self._sdk.messaging.base_url = _messaging_url(self._base_url)
 
     async def create_message(self, **fields: Any) -> HttpAnswer:
-        """Hand over a message; the fields are those of the SDK's `messages.create`. It is asked once."""
+        """Hand over a message, once; the fields are those of the SDK's `messages.create`."""
         return await _answered(self._sdk.messages.create_async(**fields))
 
     async def list_messages(self, **filters: Any) -> AsyncIterator[HttpAnswer]:
         """Yield each page of the messages; the filters are those of the SDK's `messages.list`.
 
-        An answer that is no page is the last. So is a page whose way to the next leads elsewhere, in a circle
-        or on for ever: after it comes one that is garbage.
+        An answer that is no page is the last. If the link to the next page leads elsewhere, in a circle or on
+        for ever, the last answer is a garbage one.
         """
         page = await _answered(self._sdk.messages.page_async(page_size=PAGE_SIZE, **filters))
         gone: set[str] = set()
@@ -154,11 +154,11 @@ class TwilioClient(Connections):
         return await _answered(self._sdk.api.v2010.accounts(self._account_sid).fetch_async())
 
     async def balance(self) -> HttpAnswer:
-        """Ask for the account's money."""
+        """Ask for the account's balance."""
         return await _answered(self._sdk.balance.fetch_async())
 
     async def numbers_like(self, number: str) -> HttpAnswer:
-        """Ask for the account's own numbers that hold this one."""
+        """Ask for the account's own numbers that contain this one."""
         return await _answered(self._sdk.incoming_phone_numbers.page_async(phone_number=number))
 
     async def messaging_service(self, sid: str) -> HttpAnswer:
@@ -167,7 +167,7 @@ class TwilioClient(Connections):
 
 
 def sendable(text: str) -> str:
-    """Return the text as it can go over HTTP: lone surrogates become U+FFFD, NUL goes."""
+    """Return the text in a form that HTTP can carry: lone surrogates become U+FFFD, NUL is removed."""
     return text.replace("\x00", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -177,19 +177,19 @@ def is_e164(number: str) -> bool:
 
 
 def message_sid(found: Mapping[str, Any]) -> str:
-    """Return Twilio's name for a message, "" where there is none that can be one."""
+    """Return Twilio's id of a message, "" if there is none that can be one."""
     sid = found.get("sid")
     return sid if isinstance(sid, str) and _MESSAGE_SID.fullmatch(sid) else ""
 
 
 def error_code(found: object) -> str:
-    """Return Twilio's number for an error, "" where this is none."""
+    """Return Twilio's number of an error, "" if this is none."""
     code = str(found) if isinstance(found, int | str) else ""
     return code if _CODE.fullmatch(code) else ""
 
 
 def parsed(answer: HttpAnswer) -> dict[str, Any]:
-    """Return the object that an answer holds; empty where it holds none."""
+    """Return the object that an answer holds; empty if it holds none."""
     try:
         found = json.loads(answer.body)
     except (ValueError, RecursionError):
@@ -206,7 +206,7 @@ async def _answered(asking: Awaitable[object]) -> HttpAnswer:
 
 
 def _way_on(page: HttpAnswer) -> str:
-    """Return the way to the next page as Twilio gives it, "" where this is the last."""
+    """Return the link to the next page as Twilio gives it, "" if this is the last."""
     way = parsed(page).get("next_page_uri") if page.trouble is None and page.status == 200 else None
     return way if isinstance(way, str) else ""
 
@@ -217,7 +217,7 @@ def _leads_on(way: str) -> bool:
 
 
 def _messaging_url(base_url: str) -> str:
-    """Return where messaging services are asked for: beside the API at Twilio, else at the same server."""
+    """Return the server for messaging services: beside the API at Twilio, else the same server."""
     parts = urlsplit(base_url)
     if re.fullmatch(r"api\.(?:[a-z0-9-]+\.)*twilio\.com", parts.netloc):
         return f"{parts.scheme}://messaging.{parts.netloc.removeprefix('api.')}"

@@ -1,4 +1,4 @@
-"""What Twilio can be asked: which texts it has, what became of them, and what the account is."""
+"""What Twilio can be asked: which texts it has, what became of them, and the state of the account."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ _DAY = timedelta(days=1)
 _LONGEST_NAME = 120
 _TRIAL = "Sent from your Twilio trial account - "  # what a trial account writes before every text
 _ARRIVED = frozenset({"delivered", "read"})
-# What a later error number says, and whether the number should be told nothing more. Sources: one page a
-# number under https://www.twilio.com/docs/api/errors. Unreachable today (30003, 30005, 30008) says nothing of
-# tomorrow. 21610 comes late where a messaging service sends.
+# What a later error number means, and whether to suppress the number. Sources: one page a
+# number under https://www.twilio.com/docs/api/errors. Unreachable today (30003, 30005, 30008) says nothing
+# about tomorrow. 21610 comes late if a messaging service sends.
 _LATER: Mapping[str, tuple[str, bool]] = {
     "21610": ("opted out", True),
     "30001": ("the queue was full", False),
@@ -52,7 +52,7 @@ _LATER: Mapping[str, tuple[str, bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class TwilioAccount:
-    """The account as Twilio names it: `status` is "active" where it may send, `type` is "Trial" or "Full"."""
+    """The account in Twilio's words: `status` is "active" if it may send, `type` is "Trial" or "Full"."""
 
     status: str
     type: str
@@ -77,7 +77,7 @@ class _Text:
 
     @property
     def reason(self) -> str:
-        """Why it did not arrive, in few words."""
+        """Why it did not arrive, in a few words."""
         words = _LATER[self.code][0] if self.code in _LATER else self.state
         return ": ".join(filter(None, (self.code, words)))
 
@@ -85,15 +85,15 @@ class _Text:
         return words in {self.words, self.words.removeprefix(_TRIAL)}
 
     def is_of(self, asked: Asked) -> bool:
-        """Whether it was made when this delivery was handed over."""
+        """Whether it was created when this delivery was handed over."""
         at = self.created
         return at is not None and asked.begun - _BEFORE <= at <= asked.ended + _AFTER
 
 
 class TwilioRecords(OverHttp[TwilioClient]):
-    """The records of one account. `clock` gives aware now; `pause` is in seconds, and `sleep` waits for it.
+    """The records of one account. `clock` returns the current time (aware); `sleep` waits `pause` seconds.
 
-    Raises ProviderError where HTTPS_PROXY cannot work.
+    Raises ProviderError if HTTPS_PROXY cannot work.
     """
 
     channel = Channel.SMS
@@ -112,8 +112,8 @@ class TwilioRecords(OverHttp[TwilioClient]):
         self._pause, self._sleep = pause, sleep
 
     async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:
-        """Yield what the list of messages says. What is not in it is looked for again after the pause: the
-        list lags. The second look goes without dates: a text that still waits in the queue was not sent yet.
+        """Yield what the list of messages says. The list lags, so a missing text is looked up again after the
+        pause, this time without dates: a text that is still queued has no date yet.
         """
         given = set(known)
         groups: dict[str, list[Asked]] = {}
@@ -137,7 +137,7 @@ class TwilioRecords(OverHttp[TwilioClient]):
                 yield _found(each, texts, given) or _missed(each, texts)
 
     async def receipts(self, since: datetime, open_ids: Collection[str]) -> AsyncIterator[Receipt]:
-        """Yield what became of these messages, each once; nothing of what is still on its way."""
+        """Yield what became of these messages, each once; nothing for those still on their way."""
         waiting = set(open_ids)
         if not waiting:
             return
@@ -151,13 +151,13 @@ class TwilioRecords(OverHttp[TwilioClient]):
                 return
 
     async def account(self) -> TwilioAccount:
-        """Return what the account is. Raises Refused or TryAgain."""
+        """Return the state of the account. Raises Refused or TryAgain."""
         found = self._checked(await self._client.account(), "the account")
         words = (_shown(found.get(name)) for name in ("status", "type", "friendly_name"))
         return TwilioAccount(*words)
 
     async def balance(self) -> tuple[Decimal, str]:
-        """Return the account's money and its currency ("USD"). Raises Refused or TryAgain."""
+        """Return the account's balance and its currency ("USD"). Raises Refused or TryAgain."""
         found = self._checked(await self._client.balance(), "the balance")
         try:
             amount = Decimal(str(found.get("balance")))
@@ -239,12 +239,12 @@ class TwilioRecords(OverHttp[TwilioClient]):
 
 
 def _found(asked: Asked, texts: Sequence[_Text], given: set[str]) -> Sighting | None:
-    """Return the sighting of our very words; `given` are messages that belong to other deliveries."""
+    """Return the sighting of our exact words; `given` are messages that belong to other deliveries."""
     words = _words(sendable(asked.words))
     same = [text for text in texts if text.is_of(asked) and text.says(words) and text.sid not in given]
     if not same:
         return None
-    # Sent once is taken, whatever became of a second one.
+    # If one copy was sent, it was taken, whatever became of another.
     first = min(same, key=lambda text: (text.gave_up, text.created))
     given.add(first.sid)
     many = f"{len(same)} messages have our words" if len(same) > 1 else ""
@@ -271,7 +271,7 @@ def _words(text: str) -> str:
 
 
 def _shown(found: object) -> str:
-    """Return words of Twilio's as they can be shown: on one line, not long, and without an address."""
+    """Return Twilio's words in a form that can be shown: on one line, short, and without an address."""
     text = "".join(letter if letter.isprintable() else " " for letter in str(found or "")[:1000])
     return " ".join(re.sub(r"\S*@\S*|\+?\d{7,}", "*", text).split())[:_LONGEST_NAME]
 
