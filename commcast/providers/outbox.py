@@ -148,7 +148,7 @@ def _check_folder(folder: Path) -> None:
     if not stat.S_ISDIR(found.st_mode):
         raise _UnfitFolder(f"the outbox {folder} is a file; move it away")
     if found.st_mode & stat.S_IWOTH:
-        raise _UnfitFolder(f"anybody may write into the outbox; mend it with: chmod 700 {folder}")
+        raise _UnfitFolder(f"anybody may write into the outbox; fix it with: chmod 700 {folder}")
 
 
 def _write(folder: Path, stem: str, ending: str, content: bytes) -> Path:

@@ -118,7 +118,7 @@ class _Standing:
 
 @dataclass(slots=True)
 class _Course:
-    """The state of one `send`. The last of `waiting` is next; `rest`, once set, is the outcome of them all."""
+    """The state of one `send`. The last of `waiting` is next; `rest`, once set, is the outcome of all."""
 
     waiting: list[Request]
     history: _Standing

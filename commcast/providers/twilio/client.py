@@ -40,7 +40,7 @@ class AnsweredError(Exception):
 
 
 class _SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no types
-    """The SDK's way out. Nothing of a request is logged: the SDK would log numbers and bodies."""
+    """The SDK's transport. It logs nothing of a request; the SDK's own would log numbers and bodies."""
 
     def __init__(self, ask: Callable[..., Awaitable[HttpAnswer]], user: str, secret: str) -> None:
         super().__init__(pool_connections=False, logger=_silent())
@@ -140,14 +140,14 @@ class TwilioClient(Connections):
         gone: set[str] = set()
         while True:
             yield page
-            way = _way_on(page)
-            if not way:
+            link = _next_link(page)
+            if not link:
                 return
-            if way in gone or not _leads_on(way) or len(gone) >= MOST_PAGES:
+            if link in gone or not _is_safe(link) or len(gone) >= MOST_PAGES:
                 yield HttpAnswer(trouble=NoAnswer.GARBAGE)
                 return
-            gone.add(way)
-            page = await _answered(self._sdk.request_async("GET", self._base_url + way))
+            gone.add(link)
+            page = await _answered(self._sdk.request_async("GET", self._base_url + link))
 
     async def account(self) -> HttpAnswer:
         """Ask for the account itself."""
@@ -205,15 +205,15 @@ async def _answered(asking: Awaitable[object]) -> HttpAnswer:
     raise AssertionError("the SDK asked nothing")
 
 
-def _way_on(page: HttpAnswer) -> str:
+def _next_link(page: HttpAnswer) -> str:
     """Return the link to the next page as Twilio gives it, "" if this is the last."""
-    way = parsed(page).get("next_page_uri") if page.trouble is None and page.status == 200 else None
-    return way if isinstance(way, str) else ""
+    link = parsed(page).get("next_page_uri") if page.trouble is None and page.status == 200 else None
+    return link if isinstance(link, str) else ""
 
 
-def _leads_on(way: str) -> bool:
-    climbs = ".." in way.partition("?")[0] or "%2e" in way.lower()
-    return bool(_NEXT.fullmatch(way)) and not climbs
+def _is_safe(link: str) -> bool:
+    climbs = ".." in link.partition("?")[0] or "%2e" in link.lower()
+    return bool(_NEXT.fullmatch(link)) and not climbs
 
 
 def _messaging_url(base_url: str) -> str:
