@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from commcast.config.settings import SendGridProvider
-from commcast.errors import CommcastError, ConfigError, ExitCode, TryAgain
-from commcast.model.incident import Channel
+from commcast.errors import CommcastError, ExitCode, TryAgain
 from commcast.model.message import Receipt, ReceiptKind
-from commcast.providers.base import Asked, Records, Refused, Seen, Sighting, SuppressionEntry
+from commcast.providers.base import Asked, Refused, Seen, Sighting, SuppressionEntry
 from commcast.providers.sendgrid import records as sendgrid_records
 from commcast.providers.sendgrid.records import SendGridRecords
 from tests.support.servers import http
@@ -454,14 +453,3 @@ def test_looking_needs_an_answer(status: int, kind: type[CommcastError]) -> None
     account.activity = http.answer(status)
     with pytest.raises(kind):
         look(account, asked(1))
-
-
-def test_a_key_is_needed() -> None:
-    with pytest.raises(ConfigError, match="SENDGRID_API_KEY"):
-        SendGridRecords(SendGridProvider(), None, clock)
-
-
-def test_it_is_what_is_asked_of_records() -> None:
-    """The type checker compares it with the protocol here."""
-    records: Records = SendGridRecords(SendGridProvider(), KEY, clock)
-    assert (records.channel, records.name) == (Channel.EMAIL, "sendgrid")

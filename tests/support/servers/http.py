@@ -1,4 +1,4 @@
-"""A mail server on 127.0.0.1 that keeps what it takes (aiosmtpd), and certificates for servers."""
+"""Servers on 127.0.0.1: an HTTP server that does as it is told, a mail server that keeps all, and TLS."""
 
 from __future__ import annotations
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
-import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,15 +10,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
-
-from jsonschema import Draft202012Validator
 
 from commcast.config.settings import TwilioProvider
 from commcast.providers.twilio.client import Credentials
 from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer
+from tests.support.servers.official import described, faults, own
 
 ACCOUNT = "AC" + "0a" * 16
 TOKEN = "kept5ecret" * 3
@@ -44,9 +40,6 @@ MAGIC_SENDERS = {
 }
 LONGEST_BODY = 1600
 _ROOT = f"/2010-04-01/Accounts/{ACCOUNT}"
-# The official descriptions are no part of this repository. Read now: tests see no COMMCAST_ variables.
-_SPECS = Path(os.environ.get("COMMCAST_SPECS") or Path(__file__).parents[4] / "shared" / "specs")
-_OWN = Path(__file__).with_name("schemas") / "twilio.json"
 
 
 def clock() -> datetime:
@@ -240,13 +233,8 @@ def check(exchange: Exchange) -> None:
 
 
 def _check(kind: str, value: Mapping[str, str]) -> None:
-    faults = [f"{fault.json_path}: {fault.message[:200]}" for fault in _own_schema(kind).iter_errors(value)]
-    assert not faults, faults[:5]
-
-
-@cache
-def _own_schema(kind: str) -> Draft202012Validator:
-    return Draft202012Validator({**json.loads(_OWN.read_text()), "$ref": f"#/$defs/{kind}"})
+    found = faults(value, {**own("twilio"), "$ref": f"#/$defs/{kind}"})
+    assert not found, found[:5]
 
 
 # --- the official description
@@ -255,10 +243,8 @@ def _own_schema(kind: str) -> Draft202012Validator:
 @cache
 def official() -> dict[str, Any] | None:
     """Return Twilio's own description where it lies on this machine; None where it does not."""
-    path = _SPECS / "twilio" / "messages.openapi.json"
-    if not path.is_file():
-        return None
-    return dict(_with_null(json.loads(path.read_text())))
+    description = described("twilio/messages")
+    return None if description is None else dict(_with_null(description))
 
 
 def official_faults(kind: str, value: Mapping[str, Any]) -> list[str]:
@@ -280,11 +266,7 @@ def official_faults(kind: str, value: Mapping[str, Any]) -> list[str]:
 
 
 def _faults(value: Any, rules: Mapping[str, Any], description: Mapping[str, Any]) -> list[str]:
-    whole = {**rules, "components": description["components"]}
-    return [
-        f"{fault.json_path}: {fault.message[:200]}"
-        for fault in Draft202012Validator(whole).iter_errors(value)
-    ]
+    return faults(value, {**rules, "components": description["components"]})
 
 
 def _typed(form: Mapping[str, Any]) -> dict[str, Any]:
