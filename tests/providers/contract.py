@@ -1,4 +1,4 @@
-"""What every adapter must do, whoever the provider is.
+"""What every adapter must do, for any provider.
 
 A new adapter joins with a few lines: a `Rig` (how to make it, what arrived, a provider that hangs), and
 
@@ -338,7 +338,7 @@ class HttpContract(AdapterContract):
             async with HttpStandIn(held) as server, rig.adapter(server.url, connections=3) as adapter:
                 items = hand_overs(rig.channel, 4 * adapter.window)
                 sending = asyncio.create_task(send_all(adapter, items))
-                others = asyncio.create_task(send_all(adapter, items))  # whoever calls: the turns are shared
+                others = asyncio.create_task(send_all(adapter, items))  # all callers share the turns
                 await server.requested(3)
                 full.set()
                 return [*await sending, *await others], most

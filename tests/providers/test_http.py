@@ -48,7 +48,7 @@ BODY = b"To=%2B4915500&Body=hello"
 def post(
     handler: Handler, count: int = 1, *, keep: bool = False, timeout: float = 20.0, **server_settings: Any
 ) -> tuple[list[HttpAnswer], HttpStandIn]:
-    """Post so many requests one after another; return what came, and the server with what it saw."""
+    """Post `count` requests one after another; return the answers and the server."""
     server = HttpStandIn(handler, **server_settings)
 
     async def scenario() -> list[HttpAnswer]:
@@ -373,7 +373,7 @@ def test_plain_http_goes_to_no_proxy(name: str, monkeypatch: pytest.MonkeyPatch)
 
 
 async def _tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, heard: list[bytes]) -> None:
-    """A proxy: connects as it is told, and passes bytes on."""
+    """A proxy: connects to the named server and passes bytes on."""
     heard.append(await reader.readuntil(b"\r\n\r\n"))
     host, _, port = heard[-1].split(b" ")[1].decode().partition(":")
     up, down = await asyncio.open_connection(host, int(port))
@@ -393,7 +393,7 @@ async def _tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, he
 def test_https_goes_through_the_proxy(
     is_excepted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As through a tunnel: the proxy hears the server's name and nothing else. NO_PROXY leaves it out."""
+    """In a tunnel: the proxy sees the server's name and nothing else. NO_PROXY bypasses it."""
     certificate = make_certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate.pem))
     server = HttpStandIn(GOOD, tls=certificate.server_context())
@@ -484,7 +484,7 @@ def test_each_trouble_has_its_words() -> None:
     ("answer", "raised", "words"),
     [
         (HttpAnswer(200, {}, "ok"), None, ""),
-        (HttpAnswer(401), Refused, "mend the key"),
+        (HttpAnswer(401), Refused, "fix the key"),
         (HttpAnswer(302), Refused, "look at base_url"),
         (HttpAnswer(400), Refused, "look at base_url"),
         (HttpAnswer(204), Refused, "look at base_url"),
@@ -505,7 +505,7 @@ def test_a_question_that_is_not_answered(answer: HttpAnswer, raised: Any, words:
     """A refusal needs a person, a failure needs time."""
 
     def judged() -> HttpAnswer:
-        return checked(answer, "Twilio", "its lists", {401: "mend the key"}, "look at base_url")
+        return checked(answer, "Twilio", "its lists", {401: "fix the key"}, "look at base_url")
 
     if raised is None:
         assert judged() is answer
@@ -604,7 +604,7 @@ async def settled() -> None:
 def begin(
     count: int, names: str
 ) -> tuple[Turns, list[str], dict[str, asyncio.Event], list[asyncio.Task[None]]]:
-    """Let so many tasks take one of `count` turns each; each ends with its event."""
+    """Start a task per name, each taking one of `count` turns until its event is set."""
     turns, begun = Turns(count), list[str]()
     ends = {name: asyncio.Event() for name in names}
     return turns, begun, ends, [asyncio.create_task(hold(turns, n, begun, end)) for n, end in ends.items()]

@@ -324,7 +324,7 @@ def bodies_of(mail: Email) -> bytes:
 @settings(max_examples=200)
 @given(spliced_mails())
 def test_a_spliced_mail_is_the_stdlibs_byte_for_byte(mail: Email) -> None:
-    """Spliced or not, and whoever encodes the lines: the same bytes."""
+    """Spliced or not, and whichever code encodes the lines: the same bytes."""
     built = build(mail)
     assert built == build(replace(mail, spliced=None)) == by_stdlib(mail)
     assert built.partition(b"\r\n\r\n")[2] == bodies_of(mail)
@@ -419,7 +419,7 @@ def test_the_borders_of_a_line(begin: str, end: str) -> None:
     ],
 )
 def test_a_value_that_should_not_be_breaks_no_line(value: str) -> None:
-    """Whoever made it: the bytes are those of the whole words."""
+    """However it came about: the bytes are those of the whole words."""
     skeleton = Skeleton(("x",), ("Hello\n", 0), ("<p>\n", 0, "\n"))
     mail = replace(
         MAIL, text=f"Hello\n{value}", html=f"<p>\n{value}\n", spliced=Spliced(skeleton, (value,), (value,))

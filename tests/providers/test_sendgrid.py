@@ -1,4 +1,4 @@
-"""SendGrid against a stand-in: every line of the outcome table, and whom a refused request is about."""
+"""SendGrid against a stand-in: every line of the outcome table, and which reader a refusal is about."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_a_request_id_is_kept_short_and_clean() -> None:
 @pytest.mark.parametrize("names", [True, False], ids=["named", "unnamed"])
 @pytest.mark.parametrize(("count", "bad"), [(250, {124}), (64, {10, 11, 40, 64})], ids=["one", "several"])
 def test_a_bad_address_costs_one_reader(count: int, bad: set[int], names: bool) -> None:
-    """All others are served once, whether or not SendGrid says whom it means."""
+    """All others are served once, whether or not SendGrid names the reader."""
     items = plain(count)
     addresses = {item.delivery: address_of(item) for item in items}
     service = SendGrid(refuses=frozenset(addresses[number] for number in bad), names=names)
@@ -384,7 +384,7 @@ def test_another_answer_while_narrowing(answer: Handler, part: Meaning, rest: Me
 
 
 def test_after_a_refused_key_the_rest_is_not_tried() -> None:
-    """A key that is revoked in the middle: whom it had served stays served, the rest waits for a person."""
+    """A key revoked midway: what was accepted stays accepted, the rest waits for a person."""
     items = [Delivery(n, replace(email(n), text="line\n" * n)) for n in range(1, 5)]  # one request each
     good = SendGrid()
     outcomes, server = send(http.in_turn(good, good, http.answer(401), good), items)

@@ -295,7 +295,7 @@ def test_delivered_is_joined_by_request_and_address() -> None:
 
 @pytest.mark.parametrize("status", [403, 404, 429])
 def test_bounces_are_told_without_email_activity(status: int) -> None:
-    """Where the account has none, or it is asked too often, the rest is told all the same."""
+    """If the account has none, or it is asked too often, the rest is still reported."""
     account = Account()
     account.lists["bounces"] = [bounce(1)]
     account.activity = http.answer(status)
@@ -335,7 +335,7 @@ def test_lists() -> None:
         SuppressionEntry("blocks", "reader2@private.example", AT, "4.0.0"),
         SuppressionEntry("unsubscribes", "reader3@private.example", AT),
         SuppressionEntry("unsubscribes", "reader4@private.example", NOW),
-        SuppressionEntry("unsubscribes", "nobody", NOW),  # whoever imports counts what cannot be read
+        SuppressionEntry("unsubscribes", "nobody", NOW),  # an import counts what cannot be read
     ]
     assert listed(account, ["bounces"]) == [
         SuppressionEntry("bounces", "reader1@private.example", AT, "5.1.1")
@@ -393,7 +393,7 @@ def test_rows_that_make_no_sense_are_left_out(row: Any) -> None:
 
 @pytest.mark.parametrize("created", [-1, True, "soon", 1e300, None])
 def test_a_date_that_makes_no_sense(created: Any) -> None:
-    """Who is listed stays listed, from now on; as a later word of a delivery it is nothing."""
+    """A listed address stays listed, dated now; as a receipt the row is ignored."""
     row = bounce(1, created=created)
     found, _ = ask(http.answer(200, [row]), "listed", ["bounces"])
     assert [each.at for each in found] == [NOW]
@@ -431,7 +431,7 @@ REFUSALS: list[tuple[Handler, type[CommcastError], str]] = [
 @pytest.mark.parametrize("what", ["bounces", "scopes"])
 @pytest.mark.parametrize("case", REFUSALS, ids=[each[2] for each in REFUSALS])
 def test_refusals(case: tuple[Handler, type[CommcastError], str], what: str) -> None:
-    """A person has to fix it, or it is tried again; no key and no address is told."""
+    """A person has to fix it, or it is tried again; no key and no address is shown."""
     handler, kind, words = case
     with pytest.raises(kind, match=words) as caught:
         ask(handler, "scopes") if what == "scopes" else ask(handler, "listed", ["bounces"])

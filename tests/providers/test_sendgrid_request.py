@@ -194,7 +194,7 @@ def batches(draw: st.DrawFn) -> list[Email]:
 
 @given(batches())
 def test_any_mails_come_out_as_they_went_in(mails: list[Email]) -> None:
-    """Whatever the lines: each reader sees his mail, under his own id, and no address but his own."""
+    """Whatever the lines: each reader sees their own mail, id and address, and no others."""
     built, refused = made(*mails)
     found = readings(built)
     for number, sent in enumerate(mails, 1):
@@ -346,7 +346,7 @@ def spliced_batches(draw: st.DrawFn) -> list[Email]:
 
 @given(spliced_batches())
 def test_any_spliced_mails_come_out_as_they_went_in(mails: list[Email]) -> None:
-    """Whatever skeletons and values: each reader sees his mail, by the stand-in's own substitution."""
+    """Whatever skeletons and values: each reader sees their own mail, by the stand-in's substitution."""
     built, refused = made(*mails)
     found = readings(built)
     assert {each.kind for each in refused} <= {REJECTED}
@@ -359,7 +359,7 @@ def test_any_spliced_mails_come_out_as_they_went_in(mails: list[Email]) -> None:
 
 
 def test_a_thousand_spliced_readers_are_expanded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No line is compared with another reader's: one look at the request, whoever is in it."""
+    """No line is compared with another reader's: one look at the whole request."""
     looks = []
     honest = sendgrid_request.expand
 

@@ -125,7 +125,7 @@ def got(script: Script) -> str:
 HARD, SOFT, BYE, ODD = "550 5.7.1 no", "450 4.2.0 later", "421 4.3.2 bye", "299 2.9.9 what"
 DEAD = (CLOSE, STALL, GARBAGE, DRIP)
 
-# point, what happens there, what becomes of the three, whom the server took
+# point, what happens there, the outcomes of the three, whose mail the server took
 FIRST = [
     *[("connect", action, "NNN", "") for action in ("554 5.7.1 no", BYE, *DEAD)],
     *[("ehlo", action, "NNN", "") for action in (HARD, BYE, *DEAD)],
@@ -356,7 +356,7 @@ def test_a_large_body_that_stalls_is_not_taken(
 def test_a_small_body_stuck_in_our_own_buffer(
     action: str, became: str, monkeypatch: pytest.MonkeyPatch, loop_factory: Any
 ) -> None:
-    """Where the dot is surely still ours it is not taken; where one cannot know any more, unknown."""
+    """If the dot is surely still ours it is not taken; where one cannot know any more, unknown."""
     real = smtp_opening._dial
 
     async def narrow(*args: Any) -> socket.socket:

@@ -124,7 +124,7 @@ def test_the_sink_is_slow(options: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("security", ["none", "starttls"])
 def test_postfix_takes_thousands(security: str, talks: list[str], tmp_path: Path) -> None:
-    """Pipelined, in the clear and over TLS: each reader's mail once; who is unknown is refused alone."""
+    """Pipelined, in the clear and over TLS: each reader's mail once; only unknown readers are refused."""
     certificate = make_certificate(tmp_path)
     count = 2_000 if security == "none" else 300
     items = hand_overs(Channel.EMAIL, count)

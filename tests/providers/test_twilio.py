@@ -459,7 +459,7 @@ def test_how_long_a_text_is_good(left: timedelta, seconds: str) -> None:
 
 
 def test_the_status_callback() -> None:
-    """The configured page is told what became of each text."""
+    """Twilio reports what became of each text to the configured page."""
     page = "https://hooks.acme.example/twilio?a=1&b=2"
     assert form(Sms(NUMBER, WORDS), status_callback=page)["StatusCallback"] == page
 

@@ -401,7 +401,7 @@ def test_what_is_on_its_way_has_no_receipt(state: str) -> None:
 
 
 def test_receipts_of_foreign_messages() -> None:
-    """Only what was asked for is told: nothing of others, and nothing of what readers wrote."""
+    """Only messages that were asked about: nothing of others, and nothing that readers wrote."""
     rows = [
         sent(1, NUMBER, WORDS),
         sent(2, OTHER, "foreign"),
