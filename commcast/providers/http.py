@@ -253,7 +253,9 @@ class Connections:
                 ) as response,
             ):
                 return await _whole(response)
-        except (aiohttp.ClientError, OSError) as error:
+        except Exception as error:  # whatever a server makes the library stumble over
+            if not (sent.is_set() or isinstance(error, (aiohttp.ClientError, OSError))):
+                raise  # a fault of ours
             trouble = next((no for kind, no in _TROUBLES if isinstance(error, kind)), NoAnswer.LOST)
             return HttpAnswer(trouble=trouble, sent=sent.is_set())
 
@@ -316,7 +318,8 @@ class NamesInThreads(AbstractResolver):
 
 
 def _look_up(found: Future[list[ResolveResult]], host: str, port: int, family: socket.AddressFamily) -> None:
-    found.set_running_or_notify_cancel()  # from here on a cancelled request leaves the future alone
+    if not found.set_running_or_notify_cancel():  # from here on a cancelled request leaves the future alone
+        return
     try:
         found.set_result(
             [

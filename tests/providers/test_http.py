@@ -140,6 +140,21 @@ def test_a_connection_lost_while_the_request_is_sent(count: int, rude: bool) -> 
     assert (answer.trouble, answer.sent, server.connections) == (NoAnswer.LOST, True, 1)
 
 
+def test_an_answer_that_the_library_stumbles_over_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whatever way: the request had left. What fails before it leaves is a fault of ours, and raised."""
+
+    def stumble(*_: object, **__: object) -> None:
+        raise ValueError("no such thing")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ours, "_whole", stumble)
+        (answer,), _ = post(GOOD)
+    assert (answer.trouble, answer.sent) == (NoAnswer.LOST, True)
+    monkeypatch.setattr(ours, "URL", stumble)
+    with pytest.raises(ValueError, match="no such thing"):
+        post(GOOD)
+
+
 def test_a_long_answer_is_read_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
     """The last byte that fits is read; one more is no answer."""
     assert ours.LONGEST_BODY > 1 << 20

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -189,9 +188,9 @@ class TwilioRecords(OverHttp[TwilioClient]):
         waiting = list(groups.values())
         for start in range(0, len(waiting), self._at_once):
             part = waiting[start : start + self._at_once]
-            async with aclosing(as_they_come(self._texts_to(group, is_dated) for group in part)) as answers:
-                async for answer in answers:
-                    yield answer
+            asking = as_they_come(self._texts_to(group, is_dated) for group in part)
+            for answer in [each async for each in asking]:
+                yield answer
 
     async def _texts_to(self, group: list[Asked], is_dated: bool) -> tuple[list[Asked], list[_Text]]:
         begun, ended = min(each.begun for each in group), max(each.ended for each in group)
