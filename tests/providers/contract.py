@@ -28,22 +28,18 @@ from hypothesis import strategies as st
 from commcast.model.incident import Channel
 from commcast.model.message import (
     NOT_BEGUN,
-    Blame,
     Delivery,
     Email,
     Mailbox,
     Message,
     Outcome,
-    OutcomeKind,
     Sms,
 )
 from commcast.providers.base import Adapter
+from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, RECIPIENT, REJECTED, UNKNOWN
 from tests.support.servers import http
 from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer, make_certificate
 
-ACCEPTED, REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
-UNKNOWN, NOT_TAKEN = OutcomeKind.UNKNOWN, OutcomeKind.NOT_TAKEN
-RECIPIENT, PROVIDER, ACCOUNT = Blame.RECIPIENT, Blame.PROVIDER, Blame.ACCOUNT
 BOUNDED = 8.0  # seconds in which a context must be left, whatever the provider does
 
 HOSTILE = {

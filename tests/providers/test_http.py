@@ -33,7 +33,8 @@ from commcast.providers.http import (
     retry_after,
     without_answer,
 )
-from tests.providers.contract import ACCOUNT, BOUNDED, NOT_TAKEN, PROVIDER, UNKNOWN
+from tests.providers.contract import BOUNDED
+from tests.providers.kinds import ACCOUNT, NOT_TAKEN, PROVIDER, UNKNOWN
 from tests.support.servers import http
 from tests.support.servers.http import Handler, HttpStandIn, make_certificate
 

@@ -22,19 +22,8 @@ from commcast.model.message import NOT_BEGUN, Delivery, Outcome, Sms
 from commcast.providers import mime, outbox
 from commcast.providers.base import Adapter
 from commcast.providers.outbox import OutboxAdapter
-from tests.providers.contract import (
-    ACCEPTED,
-    ACCOUNT,
-    NOT_TAKEN,
-    PROVIDER,
-    REJECTED,
-    AdapterContract,
-    Arrived,
-    Rig,
-    collect,
-    email,
-    hand_overs,
-)
+from tests.providers.contract import AdapterContract, Arrived, Rig, collect, email, hand_overs
+from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, REJECTED
 
 
 class _OutboxRig(Rig):

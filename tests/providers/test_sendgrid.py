@@ -25,13 +25,6 @@ from commcast.providers.sendgrid.adapter import SendGridAdapter
 from commcast.providers.sendgrid.client import SendGridClient
 from commcast.providers.sendgrid.outcomes import OUTCOMES, Named, Rule, judge, named, request_id
 from tests.providers.contract import (
-    ACCEPTED,
-    ACCOUNT,
-    NOT_TAKEN,
-    PROVIDER,
-    RECIPIENT,
-    REJECTED,
-    UNKNOWN,
     Arrived,
     HttpContract,
     HttpRig,
@@ -41,6 +34,7 @@ from tests.providers.contract import (
     email,
     hand_overs,
 )
+from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, RECIPIENT, REJECTED, UNKNOWN
 from tests.support.servers import http
 from tests.support.servers.http import Handler, HttpStandIn
 from tests.support.servers.sendgrid import (

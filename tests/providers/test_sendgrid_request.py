@@ -33,7 +33,8 @@ from commcast.providers.sendgrid.letter import ReaderView
 from commcast.providers.sendgrid.request import Request, expand, requests
 from commcast.rendering.render import Renderer
 from commcast.rendering.templates import Templates, shipped_templates
-from tests.providers.contract import ACCOUNT, NOT_TAKEN, RECIPIENT, REJECTED, email
+from tests.providers.contract import email
+from tests.providers.kinds import ACCOUNT, NOT_TAKEN, RECIPIENT, REJECTED
 from tests.support.servers.sendgrid import check_body, seen
 from tests.support.values import AUDIENCES, PHASES, PUBLIC, full, minimal
 

@@ -28,22 +28,8 @@ from commcast.providers.smtp import outcomes as smtp_outcomes
 from commcast.providers.smtp.adapter import SmtpAdapter
 from commcast.providers.smtp.dialogue import Dialogue
 from commcast.providers.smtp.outcomes import OUTCOMES, Answer, SmtpStage, judge
-from tests.providers.contract import (
-    ACCEPTED,
-    ACCOUNT,
-    NOT_TAKEN,
-    PROVIDER,
-    RECIPIENT,
-    REJECTED,
-    UNKNOWN,
-    AdapterContract,
-    Arrived,
-    Rig,
-    collect,
-    email,
-    hand_overs,
-    send_all,
-)
+from tests.providers.contract import AdapterContract, Arrived, Rig, collect, email, hand_overs, send_all
+from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, RECIPIENT, REJECTED, UNKNOWN
 from tests.support import idle_clock
 from tests.support.servers.http import HOST, Certificate, Inbox, aiosmtpd_server, make_certificate
 from tests.support.servers.smtp import CLOSE, DRIP, GARBAGE, GOOD, STALL, Script, scripted_server

@@ -29,7 +29,8 @@ from commcast.providers.smtp import pipeline as smtp_pipeline
 from commcast.providers.smtp.adapter import SmtpAdapter
 from commcast.providers.smtp.pipeline import GARBAGE as NO_REPLY
 from commcast.providers.smtp.pipeline import LONGEST_LINE, LONGEST_REPLY, ONE_WRITE, Replies
-from tests.providers.contract import ACCEPTED, NOT_TAKEN, REJECTED, UNKNOWN, collect, email, hand_overs
+from tests.providers.contract import collect, email, hand_overs
+from tests.providers.kinds import ACCEPTED, NOT_TAKEN, REJECTED, UNKNOWN
 from tests.support.idle_clock import IdleClockLoop
 from tests.support.servers.http import HOST, make_certificate
 from tests.support.servers.smtp import (

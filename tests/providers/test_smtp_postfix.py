@@ -18,7 +18,8 @@ from commcast.providers.smtp import adapter as smtp_pool
 from commcast.providers.smtp.adapter import SmtpAdapter
 from commcast.providers.smtp.dialogue import Dialogue
 from commcast.providers.smtp.pipeline import Pipeline
-from tests.providers.contract import ACCEPTED, NOT_TAKEN, REJECTED, UNKNOWN, collect, email, hand_overs
+from tests.providers.contract import collect, email, hand_overs
+from tests.providers.kinds import ACCEPTED, NOT_TAKEN, REJECTED, UNKNOWN
 from tests.support.servers.http import HOST, make_certificate
 from tests.support.servers.postfix import real_postfix, smtp_sink
 

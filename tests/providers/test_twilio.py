@@ -23,20 +23,8 @@ from commcast.providers.twilio import outcomes as twilio_outcomes
 from commcast.providers.twilio.adapter import TwilioAdapter
 from commcast.providers.twilio.client import Credentials, TwilioClient, sendable
 from commcast.providers.twilio.outcomes import OUTCOMES, judge, said_by
-from tests.providers.contract import (
-    ACCEPTED,
-    ACCOUNT,
-    NOT_TAKEN,
-    PROVIDER,
-    RECIPIENT,
-    REJECTED,
-    UNKNOWN,
-    Arrived,
-    HttpContract,
-    HttpRig,
-    collect,
-    hand_overs,
-)
+from tests.providers.contract import Arrived, HttpContract, HttpRig, collect, hand_overs
+from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, RECIPIENT, REJECTED, UNKNOWN
 from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer, answer, hang, in_turn, raw
 from tests.support.servers.twilio import ACCOUNT as ACCOUNT_SID
 from tests.support.servers.twilio import (
