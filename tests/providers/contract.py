@@ -26,15 +26,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from commcast.model.incident import Channel
-from commcast.model.message import (
-    NOT_BEGUN,
-    Delivery,
-    Email,
-    Mailbox,
-    Message,
-    Outcome,
-    Sms,
-)
+from commcast.model.message import NOT_BEGUN, Delivery, Email, Mailbox, Message, Outcome, Sms
 from commcast.providers.base import Adapter
 from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, RECIPIENT, REJECTED, UNKNOWN
 from tests.support.servers import http
@@ -298,7 +290,7 @@ class HttpContract(AdapterContract):
     @pytest.mark.parametrize("handler", [http.hang, http.reset], ids=["silence", "reset"])
     def test_a_lost_answer_is_unknown(self, rig: HttpRig, handler: Handler) -> None:
         """Once the request has left nobody knows, and it is not repeated."""
-        soon: dict[str, Any] = {"timeout": timedelta(milliseconds=300)} if handler is http.hang else {}
+        soon: dict[str, Any] = {"timeout": timedelta(seconds=1)} if handler is http.hang else {}
         outcomes, server = rig.ask(handler, *hand_overs(rig.channel, 1), **soon)
         assert [outcome.kind for outcome in outcomes] == [UNKNOWN]
         assert [exchange.method for exchange in server.exchanges] == ["POST"]

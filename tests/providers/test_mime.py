@@ -429,10 +429,7 @@ def test_a_value_that_should_not_be_breaks_no_line(value: str) -> None:
 
 def test_what_was_spliced_otherwise_is_not_believed() -> None:
     """The words that a person saw are those that go, whatever is said of how they came about."""
-    for skeleton in (
-        Skeleton(("x",), ("Hello ", 0), (MAIL.html,)),
-        Skeleton(("x",), (MAIL.text,), (0,)),
-    ):
+    for skeleton in (Skeleton(("x",), ("Hello ", 0), (MAIL.html,)), Skeleton(("x",), (MAIL.text,), (0,))):
         mail = replace(MAIL, spliced=Spliced(skeleton, ("Eve",), ("Eve",)))
         assert build(mail) == by_stdlib(MAIL)
 

@@ -172,7 +172,7 @@ def test_what_email_activity_says_of_a_delivery() -> None:
     account.sent(7, own=False, last_event_time="2026-11-21T09:25:00Z")
     found = look(account, *(asked(number) for number in range(1, 8)))
     assert [each.seen for each in found] == [
-        *(Seen.TAKEN, Seen.TAKEN, Seen.REFUSED, Seen.FOREIGN, Seen.FOREIGN, Seen.NOTHING, Seen.NOTHING),
+        *(Seen.TAKEN, Seen.TAKEN, Seen.REFUSED, Seen.FOREIGN, Seen.FOREIGN, Seen.NOTHING, Seen.NOTHING)
     ]
     assert [each.provider_id for each in found[:3]] == ["REQ_1", "REQ_2", "REQ_3"]
     assert not [each for each in found if "private" in each.detail]

@@ -16,16 +16,7 @@ from hypothesis import strategies as st
 
 from commcast.config.settings import SendGridProvider
 from commcast.model.incident import Channel, View
-from commcast.model.message import (
-    CalendarFile,
-    Delivery,
-    Email,
-    Mailbox,
-    Outcome,
-    Pieces,
-    Skeleton,
-    Spliced,
-)
+from commcast.model.message import CalendarFile, Delivery, Email, Mailbox, Outcome, Pieces, Skeleton, Spliced
 from commcast.providers import mime
 from commcast.providers.sendgrid import request as sendgrid_request
 from commcast.providers.sendgrid.client import OWN_ID

@@ -136,11 +136,11 @@ def test_a_text_that_waits_for_its_turn_loses_no_time() -> None:
     """With one connection the fourth text has as long as the first."""
 
     async def slow(exchange: Exchange, writer: Writer) -> None:
-        await asyncio.sleep(0.4)  # three of them are longer than the deadline
+        await asyncio.sleep(0.6)  # four of them take longer than the deadline
         await writer.answer(201, GOOD)
 
     async def scenario() -> tuple[list[Outcome], int]:
-        timeout = timedelta(seconds=1.1)
+        timeout = timedelta(seconds=2)
         async with (
             HttpStandIn(slow) as server,
             RIG.adapter(server.url, connections=1, timeout=timeout) as made,
