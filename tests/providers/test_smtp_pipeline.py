@@ -400,22 +400,26 @@ class Late(smtp_opening.Opening):
     which the library uses, gives the answer and forgets the cancellation when both come in one turn."""
 
     ready = asyncio.Event()
+    cancels = 1  # until it heeds one
 
     async def run(self) -> aiosmtplib.SMTP:
         client = await super().run()
         Late.ready.set()
-        with suppress(asyncio.CancelledError):
-            await asyncio.Event().wait()
+        for _ in range(Late.cancels):
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
         return client
 
 
+@pytest.mark.parametrize("cancels", [1, 2])
 @pytest.mark.parametrize("extensions", [PIPELINING, ()])
 def test_a_connection_that_comes_while_we_leave_is_closed(
-    extensions: Sequence[str], loop_factory: Any, monkeypatch: pytest.MonkeyPatch
+    cancels: int, extensions: Sequence[str], loop_factory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody would end it any more: it would stand open until the loop is torn down around it."""
     monkeypatch.setattr(smtp_pool, "Opening", Late)
     monkeypatch.setattr(Late, "ready", asyncio.Event())
+    monkeypatch.setattr(Late, "cancels", cancels)
     script = Script({}, extensions)
 
     async def scenario() -> list[Outcome]:
