@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from commcast.errors import CommcastError, ExitCode
 from commcast.model.incident import Channel
 from commcast.model.message import Delivery, Outcome, Receipt
 
 
-class Adapter(Protocol):
+class Adapter(AbstractAsyncContextManager["Adapter", None], Protocol):
     """A provider on one channel.
 
     An adapter gets finished content. It does not render, choose recipients, retry or touch the ledger.
 
-    `batch_size` is how many recipients one request may carry: an answer that is lost makes that many
-    `unknown`. `window` is W: how many deliveries one process may have claimed at once, in all its calls of
-    `send` together; a kill leaves at most so many `unknown`. `per_second` is how many messages a second it
-    may be given by all processes together, 0 for any number; then no batch is larger than a twentieth of it,
-    and nothing is claimed that would wait for a connection and miss its slot: `window` is the least there is.
+    `batch_size` is how many recipients one request may carry; if its answer is lost, all of them become
+    `unknown`. `window` is W: how many deliveries one process may have claimed at once, over all its calls of
+    `send`; a kill leaves at most that many `unknown`. `per_second` is how many messages per second all
+    processes together may give it, 0 for no limit. With a limit no batch is larger than a twentieth of it,
+    and `window` is as small as possible, so that no claimed delivery misses its slot waiting for a
+    connection.
 
     Entering the context opens nothing that could send; leaving it closes all connections, bounded in time.
-    `send` runs as often at the same moment as there are batches. Where `batch_size` is 1 a batch may hold as
-    many as `window` and is spread over the connections there are; else it is one request. It yields exactly
-    one `Outcome` for each hand-over of the batch, in any order, as answers come.
+    `send` runs concurrently, once per batch. If `batch_size` is 1, a batch may hold up to `window` deliveries
+    and is spread over the connections; otherwise it is one request. It yields exactly one `Outcome` for each
+    delivery of the batch, in any order, as answers come.
     Once the provider has asked for a pause (`not_taken`, blame `provider`, with a `retry_after`), nothing
-    more of the batches at hand begins.
-    It never raises for what a provider or the network does: that is an outcome. Once any byte that could
-    complete a hand-over may have left and no answer came, the outcome is `unknown`, also when the task is
+    more of the current batches begins.
+    It never raises for what a provider or the network does: that is an outcome. If any byte that could
+    complete a delivery may have left and no answer came, the outcome is `unknown`, also when the task is
     cancelled (a cancelled `send` may leave outcomes out; the caller then treats them as `unknown`).
     """
 
@@ -44,19 +45,10 @@ class Adapter(Protocol):
     @property
     def window(self) -> int: ...
 
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
     def halt(self) -> None:
-        """Begin no further request: what has not begun is given back as `not_taken`, detail NOT_BEGUN.
+        """Begin no further request; what has not begun comes back as `not_taken`, detail NOT_BEGUN.
 
-        What is in flight may finish.
+        Requests in flight may finish.
         """
         ...
 
@@ -64,7 +56,7 @@ class Adapter(Protocol):
 
 
 class Refused(CommcastError):
-    """The provider refuses our credentials, or what they may not do; a person has to mend it (exit 78)."""
+    """The provider refuses our credentials, or they lack a permission; a person has to fix it (exit 78)."""
 
     exit_code = ExitCode.REFUSED
 
@@ -72,10 +64,10 @@ class Refused(CommcastError):
 class Seen(StrEnum):
     """What a look at a provider's records says of one delivery.
 
-    taken    our very words are there: it was accepted
-    refused  our very words are there, and the provider did not send them
+    taken    our exact words are there: it was accepted
+    refused  our exact words are there, but the provider did not send them
     foreign  there are messages to that address, but none with our words
-    nothing  there is no message to that address in the time in question
+    nothing  there is no message to that address in that period
     cannot   the provider keeps no records that this account may read
     """
 
@@ -88,11 +80,10 @@ class Seen(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One delivery whose fate is asked.
+    """One delivery that a provider is asked about.
 
-    `own_id` is what went along with it as its own name (a mail's Message-ID), "" where a channel has none.
-    `words` is the text of an SMS, the subject of a mail. It was handed over between `begun` and `ended`
-    (aware).
+    `own_id` is the id that was sent with it (a mail's Message-ID), "" if the channel has none. `words` is the
+    text of an SMS or the subject of a mail. It was handed over between `begun` and `ended` (aware).
     """
 
     delivery: int
@@ -105,7 +96,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What was seen of one delivery. `detail` is short and holds no address."""
+    """What the records show of one delivery. `detail` is short and holds no address."""
 
     delivery: int
     seen: Seen
@@ -123,31 +114,22 @@ class SuppressionEntry:
     reason: str = ""
 
 
-class Records(Protocol):
+class Records(AbstractAsyncContextManager["Records", None], Protocol):
     """A provider's records on one channel.
 
-    Raises `Refused` where credentials are refused and TryAgain where the provider cannot be asked now.
+    Raises `Refused` if credentials are refused, and TryAgain if the provider cannot be asked now.
     """
 
     channel: Channel
     name: str
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
 
     def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:
         """Yield one sighting for each delivery. `known` are provider ids that belong to other deliveries."""
         ...
 
     def receipts(self, since: datetime, open_ids: Collection[str]) -> AsyncIterator[Receipt]:
-        """Yield what the provider says of what it was handed since then; `open_ids` have no final word yet.
+        """Yield what became of the messages handed over since then; `open_ids` have no final state yet.
 
-        Foreign messages may be among them: whoever asks joins them.
+        Messages of other senders may be among them; the caller matches them to its own.
         """
         ...

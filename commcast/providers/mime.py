@@ -19,7 +19,7 @@ import idna
 from commcast.model.message import CalendarFile, Email, Mailbox
 from commcast.providers import quoted_printable
 
-# Characters; a name is only shown, so a longer one is cut rather than its reader left untold.
+# Characters. A name is only shown, so a longer one is cut: better than not telling its reader.
 LONGEST_NAME = 100
 _LONGEST_TOKEN = 900  # bytes of an id or link: a header line ends at 998 (RFC 5322 2.1.1)
 
@@ -69,9 +69,9 @@ _POLICY = _MailPolicy(linesep="\r\n", max_line_length=76, cte_type="7bit")
 def build(email: Email) -> bytes:
     """Return the mail with CRLF line ends: ASCII, but for an address that needs SMTPUTF8 (RFC 6532).
 
-    Text and HTML are quoted-printable always. A mail without a date gets no Date: the first server adds it.
-    Control characters in a name or subject become spaces; where an address, id or link holds them, or the
-    date has no zone, ValueError("what; remedy") is raised, which holds no address.
+    Text and HTML are always quoted-printable. A mail without a date gets no Date: the first server adds it.
+    Control characters in a name or subject become spaces. Raises ValueError("what; remedy"), without the
+    address, if an address, id or link holds one, or if the date has no zone.
     """
     return _assembled(email)[0]
 
@@ -79,14 +79,14 @@ def build(email: Email) -> bytes:
 def wire(email: Email) -> bytes:
     """Return what `build` returns as SMTP carries it after DATA: a dot before each dot that begins a line.
 
-    It ends in CRLF; the lone dot that ends the data is still to be written (RFC 5321 4.5.2).
+    It ends in CRLF; the caller writes the lone dot that ends the data (RFC 5321 4.5.2).
     """
     raw, has_dots = _assembled(email)
     return raw.replace(b"\r\n.", b"\r\n..") if has_dots else raw
 
 
 def by_stdlib(email: Email) -> bytes:
-    """Return the mail as the stdlib builds it: what `build` returns, made some fifty times slower."""
+    """Return the mail as the stdlib builds it: the same bytes as `build`, about fifty times slower."""
     mail = EmailMessage(policy=_POLICY)
     mail["From"] = _mailbox(email.sender, "From")
     mail["To"] = _mailbox(email.to, "To")
@@ -105,16 +105,16 @@ def _assembled(email: Email) -> tuple[bytes, bool]:
         frame = _frame(*names, *listed, dated, has_html, email.calendar)
         if frame is not None:
             return frame.filled(email)
-    except ValueError:  # the stdlib's road says what is wrong
+    except ValueError:  # building it with the stdlib says what is wrong
         return by_stdlib(email), True
     return by_stdlib(email), True
 
 
 @dataclass(frozen=True, slots=True)
 class _SharedMail:
-    """What is alike in all mails of a sender about an incident, `before` its reader's headers and `after`.
+    """What all mails of a sender about an incident share: the bytes `before` and `after` a reader's headers.
 
-    There a number stands for what is a mail's own: its text, its HTML, its two boundaries.
+    A number in `after` stands for a mail's own part: its text, its HTML or one of its two boundaries.
     """
 
     before: bytes
@@ -151,9 +151,9 @@ def _frame(
     has_html: bool,
     calendar: CalendarFile | None,
 ) -> _SharedMail | None:
-    """Cut a mail of the stdlib's into its frame; None where the mail cannot be put together again from it.
+    """Cut a mail that the stdlib built into its frame; None if the frame does not give that mail back.
 
-    The stdlib's road has proved of that mail that no header is in it which we did not set.
+    `by_stdlib` has checked that the mail holds no header which we did not set.
     """
     probe = Email(
         sender=Mailbox(address, name),
@@ -179,7 +179,7 @@ def _frame(
 
 
 def _pieces(after: bytes, message_id: str) -> Iterator[bytes | int]:
-    """Yield what follows the headers, with a number where a body or a boundary goes."""
+    """Yield what follows the headers, with a number in place of each body and boundary."""
     boundaries = [re.escape(made(message_id).encode()) for made in (_boundary, _outer_boundary)]
     own = b"((?<=\r\n\r\n)text\r\n)|((?<=\r\n\r\n)html\r\n)|(%b)|(%b)" % tuple(boundaries)
     at = 0
@@ -201,7 +201,7 @@ def _outer_boundary(message_id: str) -> str:
 
 
 def _to(mailbox: Mailbox) -> str:
-    """Return the value of To: at once where it is plain and short, else as the stdlib's road makes it."""
+    """Return the value of To: directly if it is plain and short, else as `by_stdlib` makes it."""
     address, name = mailbox.address, mailbox.name
     if _PLAIN_ADDRESS.fullmatch(address) and len(address) <= _LONGEST_PLAIN:
         if not name:
@@ -229,7 +229,7 @@ def _formatted(second: datetime, offset: timedelta) -> str:
 
 
 def _sound(value: str) -> str:
-    """Return a header's value, proved to begin no other header and no body."""
+    """Return a header's value after checking that it begins no other header and no body."""
     if not _FOLDED.fullmatch(value):
         raise ValueError(_UNSOUND)
     return value
@@ -238,7 +238,7 @@ def _sound(value: str) -> str:
 def wire_address(address: str) -> str:
     """Return the address as it goes over the wire: its domain in ASCII (punycode), its local part as it is.
 
-    Raises ValueError where it is no address that can stand in an SMTP command or a header.
+    Raises ValueError if the address cannot stand in an SMTP command or a header.
     """
     local, at, domain = address.rpartition("@")
     if not at or not _LOCAL_PART.fullmatch(local) or len(local.encode()) > 64:
@@ -276,7 +276,7 @@ def _phrase(name: str, header: str) -> str:
 
 
 def _unstructured(text: str, header: str) -> str:
-    """Return the text folded at its spaces; encoded where it must be, or where it only looks encoded."""
+    """Return the text folded at its spaces; encoded if it has to be, or if it only looks encoded."""
     foldable = all(len(word) <= 60 for word in text.split(" "))
     if not _PLAIN.fullmatch(text) or "=?" in text or not foldable or "  " in text:
         return _encoded(text, header)
@@ -293,9 +293,7 @@ def one_line(text: str) -> str:
 
 def _set_origin(mail: EmailMessage, email: Email) -> None:
     if email.date is not None:
-        if email.date.tzinfo is None:
-            raise ValueError("the date has no time zone; give an aware datetime")
-        mail["Date"] = format_datetime(email.date)
+        mail["Date"] = _date(email.date)
     mail["Message-ID"] = bracketed(email.message_id, "message_id")
     if email.references:
         mail["In-Reply-To"] = bracketed(email.references[-1], "references")
@@ -328,7 +326,7 @@ def _set_body(mail: EmailMessage, email: Email) -> None:
 
 
 def _attach(mail: EmailMessage, calendar: CalendarFile) -> None:
-    """Add a calendar file as mail programs and calendars know it (RFC 6047)."""
+    """Attach a calendar file in the form that mail programs and calendars expect (RFC 6047)."""
     mail.add_attachment(
         calendar.text.encode(),
         maintype="text",
@@ -339,7 +337,7 @@ def _attach(mail: EmailMessage, calendar: CalendarFile) -> None:
 
 
 def _checked(mail: EmailMessage) -> bytes:
-    """Return the mail's bytes, proved to have no header that we did not set."""
+    """Return the mail's bytes after checking that it has no header which we did not set."""
     raw = mail.as_bytes()
     head = raw.partition(b"\r\n\r\n")[0]
     names = [

@@ -14,7 +14,6 @@ import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from commcast.files import sync_folder
@@ -29,17 +28,17 @@ _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 
 class _UnfitFolder(OSError):
-    """The folder is not one that we may write into; a person has to mend it."""
+    """The folder is not one that we may write into; a person has to fix it."""
 
 
 _AT_ONCE = 8  # files that are written and synced at the same time
 
 
 class OutboxAdapter:
-    """Mails as .eml and texts as .txt files in `folder`, which is made when the first message comes.
+    """Mails as .eml and texts as .txt files in `folder`, which is made for the first message.
 
-    The folder is made for its owner alone (0700), and so is each file (0600), whatever the umask. A file
-    appears whole, on disk, or not at all; the file of another delivery is never written over.
+    Only the owner may read the folder (0700) and each file (0600), whatever the umask. A file appears whole
+    and on disk, or not at all; the file of another delivery is never overwritten.
     """
 
     name = "outbox"
@@ -59,18 +58,13 @@ class OutboxAdapter:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Begin no further file, and wait for none: a disk that hangs holds up its own threads."""
+    async def __aexit__(self, *_: object) -> None:
+        """Begin no further file, and wait for none: a disk that hangs only blocks its own threads."""
         self.halt()
         self._disk.shutdown(wait=False)
 
     def halt(self) -> None:
-        """Begin no further file, also of a `send` that is under way."""
+        """Begin no further file, not even in a `send` that is under way."""
         self._is_halted = True
 
     async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
@@ -80,20 +74,23 @@ class OutboxAdapter:
             raise TypeError(f"this outbox takes {self.channel} only")
         loop = asyncio.get_running_loop()
         found = await asyncio.gather(*(loop.run_in_executor(self._disk, self._write, each) for each in batch))
-        for outcome in await asyncio.to_thread(self._settled, batch, found):
+        for outcome in await asyncio.to_thread(self._settled, found):
             yield outcome
 
-    def _settled(self, batch: Sequence[Delivery], found: Sequence[Path | Outcome]) -> list[Outcome]:
+    def _settled(self, found: Sequence[Outcome]) -> Sequence[Outcome]:
         """Return the outcomes once the disk has the names of all files that were written."""
-        written = [each for each in found if isinstance(each, Path)]
-        error = _not_synced(self._folder) if written else None
-        if error is not None:
-            for file in written:
-                with contextlib.suppress(OSError):  # should it stay, the next try finds it
-                    file.unlink(missing_ok=True)
-        return [_outcome(item, each, error) for item, each in zip(batch, found, strict=True)]
+        written = [each for each in found if each.kind is OutcomeKind.ACCEPTED]
+        try:
+            if written:
+                sync_folder(self._folder)
+        except OSError as error:
+            for each in written:
+                with contextlib.suppress(OSError):  # if it stays, the next try finds it
+                    (self._folder / each.provider_id).unlink(missing_ok=True)
+            return [_failed(each.delivery, error) if each in written else each for each in found]
+        return found
 
-    def _write(self, item: Delivery) -> Path | Outcome:
+    def _write(self, item: Delivery) -> Outcome:
         if self._is_halted:
             return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN)
         try:
@@ -103,28 +100,21 @@ class OutboxAdapter:
         try:
             with self._folders:
                 _make_folder(self._folder)
-            return _write(self._folder, file_stem(item), ending, content)
+            file = _write(self._folder, file_stem(item), ending, content)
         except OSError as error:
-            return _failed(item, error)
+            return _failed(item.delivery, error)
+        return Outcome(item.delivery, OutcomeKind.ACCEPTED, provider_id=file.name)
 
 
-def _outcome(item: Delivery, found: Path | Outcome, error: OSError | None) -> Outcome:
-    if isinstance(found, Outcome):
-        return found
-    if error is not None:
-        return _failed(item, error)
-    return Outcome(item.delivery, OutcomeKind.ACCEPTED, provider_id=found.name)
-
-
-def _failed(item: Delivery, error: OSError) -> Outcome:
+def _failed(delivery: int, error: OSError) -> Outcome:
     if isinstance(error, _UnfitFolder):
-        return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, str(error), blame=Blame.ACCOUNT)
+        return Outcome(delivery, OutcomeKind.NOT_TAKEN, str(error), blame=Blame.ACCOUNT)
     reason = f"{error.strerror or 'cannot be written'} in the outbox folder"
-    return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, reason, blame=Blame.PROVIDER)
+    return Outcome(delivery, OutcomeKind.NOT_TAKEN, reason, blame=Blame.PROVIDER)
 
 
 def file_stem(item: Delivery) -> str:
-    """Return a name that sorts by delivery and says to whom: "000012-dana-example-com"."""
+    """Return a name that sorts by delivery and names the reader: "000012-dana-example-com"."""
     message = item.message
     address = message.to.address if isinstance(message, Email) else message.to
     plain = unicodedata.normalize("NFKD", address).encode("ascii", "ignore").decode().lower()
@@ -143,7 +133,7 @@ def _file_of(message: Message) -> tuple[bytes, str]:
 
 
 def _make_folder(folder: Path) -> None:
-    """Make the folder; refuse a link, and one that everybody may write to (a stranger may have laid it)."""
+    """Make the folder; refuse a link, and a folder open to everybody (a stranger may have put it there)."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
@@ -161,11 +151,11 @@ def _check_folder(folder: Path) -> None:
     if not stat.S_ISDIR(found.st_mode):
         raise _UnfitFolder(f"the outbox {folder} is a file; move it away")
     if found.st_mode & stat.S_IWOTH:
-        raise _UnfitFolder(f"anybody may write into the outbox; mend it with: chmod 700 {folder}")
+        raise _UnfitFolder(f"anybody may write into the outbox; fix it with: chmod 700 {folder}")
 
 
 def _write(folder: Path, stem: str, ending: str, content: bytes) -> Path:
-    """Write a file that is whole or absent. Its name is yet to reach the disk (`_not_synced`).
+    """Write a file that is whole or absent. Its name has yet to reach the disk.
 
     Raises OSError with nothing left behind.
     """
@@ -182,7 +172,7 @@ def _write(folder: Path, stem: str, ending: str, content: bytes) -> Path:
 
 
 def _place(temporary: Path, folder: Path, stem: str, ending: str, content: bytes) -> Path:
-    """Give the file its name. One that is there with the same content is this very message, from before."""
+    """Give the file its name. A file there with the same content is this message, written before."""
     for number in range(1, _MOST_NAMESAKES):
         target = folder / (f"{stem}{ending}" if number == 1 else f"{stem}-{number}{ending}")
         try:
@@ -195,7 +185,7 @@ def _place(temporary: Path, folder: Path, stem: str, ending: str, content: bytes
 
 
 def _link(temporary: Path, target: Path) -> None:
-    """Name the file without replacing one; where the disk knows no hard links, by a look and a rename."""
+    """Name the file without replacing one; on a disk without hard links, check and rename."""
     try:
         os.link(temporary, target)
     except OSError as error:
@@ -204,12 +194,3 @@ def _link(temporary: Path, target: Path) -> None:
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, "File exists") from None
         temporary.rename(target)
-
-
-def _not_synced(folder: Path) -> OSError | None:
-    """Wait until the disk has the folder's names; return what went wrong."""
-    try:
-        sync_folder(folder)
-    except OSError as error:
-        return error
-    return None

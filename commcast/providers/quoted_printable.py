@@ -1,4 +1,4 @@
-"""The body of a mail in quoted-printable: the very bytes that the stdlib makes of it, many times faster."""
+"""A mail's body in quoted-printable: the same bytes as the stdlib's, many times faster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ESCAPES = [
 def encoded(text: str) -> bytes:
     """Return the text in quoted-printable with CRLF line ends, as the stdlib's set_content has it.
 
-    Each line is encoded by itself; lines that many readers share are encoded once.
+    Each line is encoded on its own; lines that many readers share are encoded once.
     """
     lines = text.encode().splitlines() or [b""]
     return b"".join([_kept(line) if len(line) <= _LONGEST_KEPT else encoded_line(line) for line in lines])
@@ -32,9 +32,9 @@ def encoded(text: str) -> bytes:
 def encoded_line(line: bytes) -> bytes:
     """Return one line, given without its end, in quoted-printable and with its end.
 
-    binascii differs from the stdlib's Python in three cases, which the stdlib serves: white space at the end
-    (soft breaks where the line gets too long by quoting it), a dot at the beginning (binascii quotes a lone
-    one), and an escape that ends just at the 76th character (binascii breaks before it).
+    binascii differs from the stdlib's Python code in three cases, which are left to the latter: white space
+    at the end (a soft break if quoting it makes the line too long), a dot at the beginning (binascii quotes a
+    lone one), and an escape that ends at the 76th character (binascii breaks before it).
     """
     coded = b2a_qp(line + b"\n")
     if line[-1:] in b" \t" or line[0] == _DOT or coded[-5:-3] == b"\n=":
@@ -47,10 +47,10 @@ _kept = lru_cache(_LINES_KEPT)(encoded_line)
 
 @dataclass(frozen=True, slots=True)
 class _Body:
-    """One body of a group: lines without a mark are encoded (`parts`), the others wait for a reader's values.
+    """One body of a group: lines without a mark are encoded (`parts`), the others need a reader's values.
 
-    `single` holds lines of one mark as the place among the parts, what stands before the mark, its number,
-    and what stands behind it; `several` holds those of more marks.
+    `single` holds each line with one mark as its place among the parts, the text before the mark, its number,
+    and the text after it; `several` holds lines with more marks.
     """
 
     pieces: Pieces
@@ -99,9 +99,9 @@ def _may_begin_with_dot(lines: bytes) -> bool:
 
 
 def spliced(how: Spliced, text: str, html: str) -> tuple[bytes, bytes, bool] | None:
-    """Return both bodies encoded, and whether a line may begin with a dot; None where that is not the way.
+    """Return both bodies encoded, and whether a line may begin with a dot; None if splicing does not fit.
 
-    Only what gives these very words is the way: else they are encoded as if nobody had spliced them.
+    It fits only if it gives exactly these words; otherwise they are encoded as if they had not been spliced.
     """
     values = "".join(how.values) + "".join(how.escaped)
     if not values.isprintable() or "" in how.values or "" in how.escaped:
@@ -116,14 +116,14 @@ def spliced(how: Spliced, text: str, html: str) -> tuple[bytes, bytes, bool] | N
 
 @lru_cache(_SKELETONS_KEPT)
 def _bodies(skeleton: Skeleton) -> tuple[_Body, _Body] | None:
-    """Return the text's and the markup's body; None where lines end in another way than with a newline."""
+    """Return the bodies of the text and the markup; None if lines end in anything but a newline."""
     if any("\r" in piece for piece in (*skeleton.text, *skeleton.html) if isinstance(piece, str)):
         return None
     return _Body.of(skeleton.text), _Body.of(skeleton.html)
 
 
 class _Line:
-    """One line of a body: `start`, and behind it marks and what stands between and after them."""
+    """One line of a body: its `start`, then marks and the text between and after them."""
 
     __slots__ = ("rest", "start")
 
@@ -144,15 +144,15 @@ def _lines(pieces: Pieces) -> list[_Line]:
         else:
             lines[-1].start += first
         lines += map(_Line, others)
-    # Empty: what came last was a newline, which ends a line and begins none.
+    # An empty last line: the text ended with a newline, which begins no line.
     is_over = len(lines) > 1 and not lines[-1].start and not lines[-1].rest
     return lines[:-1] if is_over else lines
 
 
 def _broken(start: bytes) -> tuple[bytes, bytes]:
-    """Return the encoded lines that a line's start makes whatever follows it, and what is left of it.
+    """Return the encoded lines that a line's start makes whatever follows, and the rest of the start.
 
-    A soft break depends on what stands before it alone, as long as more follows than one line holds.
+    A soft break depends only on the text before it, as long as more than one line's worth follows.
     """
     lines, coded = [], [_ESCAPES[octet] for octet in start]
     left, at = sum(map(len, coded)), 0

@@ -18,13 +18,13 @@ SMTP_PASSWORD = "COMMCAST_SMTP_PASSWORD"  # noqa: S105 - the variable's name, no
 def adapter_for(config: Config, channel: Channel, clock: Callable[[], datetime]) -> Adapter:
     """Return the adapter that the configuration names for a channel. Nothing is opened yet.
 
-    Raises ProviderError where its settings or secrets cannot work.
+    Raises ProviderError if its settings or secrets cannot work.
     """
     return _adapter(config, channel, _channel_settings(config, channel).provider, clock)
 
 
 def fallback_for(config: Config, channel: Channel, clock: Callable[[], datetime]) -> Adapter | None:
-    """Return the adapter that takes over where a channel's provider as a whole refuses; None for none."""
+    """Return the adapter that takes over if a channel's provider refuses everything; None without one."""
     fallback = _channel_settings(config, channel).fallback
     return _adapter(config, channel, fallback, clock) if fallback else None
 
@@ -53,9 +53,9 @@ def _adapter(config: Config, channel: Channel, provider: str, clock: Callable[[]
 
 
 def records_for(config: Config, provider: str, clock: Callable[[], datetime]) -> Records | None:
-    """Return the records of a provider that keeps some; None for one that can be asked nothing.
+    """Return the records of a provider; None if it keeps none that can be read.
 
-    Raises ProviderError where its secrets are missing.
+    Raises ProviderError if its secrets are missing.
     """
     if provider == "sendgrid":
         from commcast.providers.sendgrid.records import SendGridRecords

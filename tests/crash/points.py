@@ -18,7 +18,7 @@ LEAST = {
     "outbox": {"file fsync": 8, "file link": 4, "file unlink": 4},
     "smtp": {"send": 16, "receive": 16},
     "pipelining": {"send": 6, "receive": 6},
-    "sendgrid": {"send": 6, "receive": 3},
+    "sendgrid": {"send": 3, "receive": 3},
     "twilio": {"send": 4, "receive": 4},
 }
 PEOPLE = {"outbox": 4, "smtp": 3, "pipelining": 5, "sendgrid": 5, "twilio": 4}

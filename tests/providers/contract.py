@@ -1,4 +1,4 @@
-"""What every adapter must do, whoever the provider is.
+"""What every adapter must do, for any provider.
 
 A new adapter joins with a few lines: a `Rig` (how to make it, what arrived, a provider that hangs), and
 
@@ -9,13 +9,15 @@ A new adapter joins with a few lines: a `Rig` (how to make it, what arrived, a p
 from __future__ import annotations
 
 import asyncio
+import logging
+import ssl
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,8 +26,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from commcast.model.incident import Channel
-from commcast.model.message import Delivery, Email, Mailbox, Message, Outcome, OutcomeKind, Sms
+from commcast.model.message import NOT_BEGUN, Delivery, Email, Mailbox, Message, Outcome, Sms
 from commcast.providers.base import Adapter
+from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, RECIPIENT, REJECTED, UNKNOWN
+from tests.support.servers import http
+from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer, make_certificate
 
 BOUNDED = 8.0  # seconds in which a context must be left, whatever the provider does
 
@@ -76,6 +81,48 @@ class Rig(ABC):
 
     secrets: Sequence[str] = ()
 
+    def send(self, *items: Delivery) -> list[Outcome]:
+        """Hand the items to the working provider, as a broadcast does."""
+
+        async def scenario() -> list[Outcome]:
+            async with self.working() as adapter:
+                return await send_all(adapter, items)
+
+        return asyncio.run(scenario())
+
+
+class HttpRig(Rig):
+    """A provider over HTTP: `takes_all` is its stand-in, `takes_one` a single good answer."""
+
+    takes_all: Handler
+    takes_one: Handler
+
+    @abstractmethod
+    def adapter(self, url: str, **settings: Any) -> Adapter:
+        """An adapter for a server, with settings of [providers.…]."""
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[Adapter]:
+        async with HttpStandIn(self.takes_all) as server, self.adapter(server.url) as adapter:
+            yield adapter
+
+    @asynccontextmanager
+    async def hanging(self) -> AsyncIterator[Callable[[], Adapter]]:
+        async with HttpStandIn(http.hang) as server:
+            yield lambda: self.adapter(server.url)
+
+    def ask(
+        self, handler: Handler, *items: Delivery, tls: ssl.SSLContext | None = None, **settings: Any
+    ) -> tuple[list[Outcome], HttpStandIn]:
+        """Hand over one item after another by one connection; return the outcomes and the server."""
+        server = HttpStandIn(handler, tls=tls)
+
+        async def scenario() -> list[Outcome]:
+            async with server, self.adapter(server.url, **{"connections": 1, **settings}) as adapter:
+                return [outcome for item in items for outcome in await collect(adapter, [item])]
+
+        return asyncio.run(scenario()), server
+
 
 def email(number: int, *, name: str = "", subject: str = "Card payments fail", address: str = "") -> Email:
     to = Mailbox(address or f"reader{number}@private.example", name)
@@ -123,89 +170,59 @@ async def send_all(adapter: Adapter, items: Sequence[Delivery]) -> list[Outcome]
     return [each for part in await asyncio.gather(*(work() for _ in range(calls))) for each in part]
 
 
-def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    return asyncio.run(coroutine)
-
-
 class AdapterContract:
     """The rules of commcast/providers/base.py as tests."""
 
     rig_class: ClassVar[type[Rig]]
 
     @pytest.fixture
-    def rig(self, tmp_path: Path) -> Iterator[Rig]:
-        yield self.rig_class(tmp_path)
+    def rig(self, tmp_path: Path) -> Rig:
+        return self.rig_class(tmp_path)
 
-    def test_one_outcome_for_each_hand_over(self, rig: Rig) -> None:
-        """Every delivery is answered once, under its own id, and its message arrives once."""
+    def test_one_outcome_for_each_delivery(self, rig: Rig) -> None:
+        """Every delivery is answered once, under its own id, and its message arrives once, at nobody else's
+        address; no detail names a reader or holds a secret."""
         items = hand_overs(rig.channel, 25)
-
-        async def scenario() -> list[Outcome]:
-            async with rig.working() as adapter:
-                return await send_all(adapter, items)
-
-        outcomes = run(scenario())
+        outcomes = rig.send(*items)
         assert sorted(outcome.delivery for outcome in outcomes) == [item.delivery for item in items]
-        assert {outcome.kind for outcome in outcomes} == {OutcomeKind.ACCEPTED}
-        assert Counter(one.addresses for one in rig.arrived()) == Counter((_to(item),) for item in items)
+        assert {outcome.kind for outcome in outcomes} == {ACCEPTED}
+        everyone = {address_of(item) for item in items}
+        assert Counter(one.addresses for one in rig.arrived()) == Counter((each,) for each in everyone)
+        for one in rig.arrived():
+            assert not [address for address in everyone - set(one.addresses) if address in one.content]
+        told = [word for word in (*rig.secrets, *everyone) for each in outcomes if word in each.detail]
+        assert told == []
 
     def test_ids_match(self, rig: Rig) -> None:
         """Each accepted delivery has a provider id of its own."""
-
-        async def scenario() -> list[Outcome]:
-            async with rig.working() as adapter:
-                return await send_all(adapter, hand_overs(rig.channel, 5))
-
-        assert len({outcome.provider_id for outcome in run(scenario())} - {""}) == 5
-
-    def test_nobody_sees_anothers_address(self, rig: Rig) -> None:
-        """A message names no recipient but its own."""
-        items = hand_overs(rig.channel, 8)
-
-        async def scenario() -> None:
-            async with rig.working() as adapter:
-                await send_all(adapter, items)
-
-        run(scenario())
-        everyone = {_to(item) for item in items}
-        for one in rig.arrived():
-            assert not [address for address in everyone - set(one.addresses) if address in one.content]
+        assert len({each.provider_id for each in rig.send(*hand_overs(rig.channel, 5))} - {""}) == 5
 
     def test_says_what_it_is(self, rig: Rig) -> None:
-        """An adapter names itself, its channel and its limits."""
+        """An adapter names itself, its channel and its limits; unused, it is left at once."""
 
         async def scenario() -> Adapter:
             async with rig.working() as adapter:
+                assert await collect(adapter, []) == []
                 return adapter
 
-        adapter = run(scenario())
-        assert adapter.channel is rig.channel
-        assert adapter.name
-        assert adapter.batch_size >= 1
-        assert adapter.connections >= 1
-
-    def test_nothing_to_send(self, rig: Rig) -> None:
-        """An empty batch gives no outcome, and an unused context is left at once."""
-
-        async def scenario() -> list[Outcome]:
-            async with rig.working() as adapter:
-                return await collect(adapter, [])
-
-        assert run(scenario()) == []
+        adapter = asyncio.run(scenario())
+        assert (adapter.channel, bool(adapter.name)) == (rig.channel, True)
+        assert adapter.window >= adapter.batch_size >= 1
         assert list(rig.arrived()) == []
+
+    def test_a_wrong_channel_is_a_mistake_of_ours(self, rig: Rig) -> None:
+        """A text for a mail provider is a programming error, never a reader's refusal."""
+        other = Channel.SMS if rig.channel is Channel.EMAIL else Channel.EMAIL
+        with pytest.raises(TypeError):
+            rig.send(*hand_overs(other, 1))
 
     @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
     def test_hostile_words_break_nothing(self, rig: Rig, text: str) -> None:
         """Whatever a name, subject or text holds: one outcome, one message, to its reader alone."""
         item = Delivery(1, _with_words(message(rig.channel, 1), text))
-
-        async def scenario() -> list[Outcome]:
-            async with rig.working() as adapter:
-                return await collect(adapter, [item])
-
-        (outcome,) = run(scenario())
-        assert outcome.kind in {OutcomeKind.ACCEPTED, OutcomeKind.REJECTED}
-        expected = [(_to(item),)] if outcome.kind is OutcomeKind.ACCEPTED else []
+        (outcome,) = rig.send(item)
+        assert outcome.kind in {ACCEPTED, REJECTED}
+        expected = [(address_of(item),)] if outcome.kind is ACCEPTED else []
         assert [one.addresses for one in rig.arrived()] == expected
 
     def test_hostile_text_at_random(self, rig: Rig) -> None:
@@ -219,13 +236,9 @@ class AdapterContract:
                 for number, text in enumerate(texts, 1)
             ]
 
-            async def scenario() -> list[Outcome]:
-                async with rig.working() as adapter:
-                    return await collect(adapter, items)
-
-            outcomes = run(scenario())
+            outcomes = rig.send(*items)
             assert sorted(outcome.delivery for outcome in outcomes) == [item.delivery for item in items]
-            assert {outcome.kind for outcome in outcomes} <= {OutcomeKind.ACCEPTED, OutcomeKind.REJECTED}
+            assert {outcome.kind for outcome in outcomes} <= {ACCEPTED, REJECTED}
 
         any_text()
 
@@ -237,63 +250,168 @@ class AdapterContract:
         bad, good = hand_overs(rig.channel, 2)
         bad = Delivery(1, _with_address(bad.message, address))
 
-        async def scenario() -> list[Outcome]:
-            async with rig.working() as adapter:
-                return [*await collect(adapter, [bad]), *await collect(adapter, [good])]
-
-        first, second = run(scenario())
-        assert first.kind is OutcomeKind.REJECTED
+        first, second = sorted(rig.send(bad, good), key=lambda each: each.delivery)
+        assert first.kind is REJECTED
         assert "eve" not in first.detail
-        assert second.kind is OutcomeKind.ACCEPTED
-        assert [one.addresses for one in rig.arrived()] == [(_to(good),)]
+        assert second.kind is ACCEPTED
+        assert [one.addresses for one in rig.arrived()] == [(address_of(good),)]
 
-    def test_a_cancelled_send_ends_at_once(self, rig: Rig) -> None:
-        """Cancelling ends `send` with the cancellation, soon, and the context can be left."""
+    @pytest.mark.parametrize("is_cancelled", [True, False], ids=["cancelled", "left"])
+    def test_the_end_is_bounded_while_the_provider_hangs(self, rig: Rig, is_cancelled: bool) -> None:
+        """A cancelled `send` ends with the cancellation, and the context can be left, both soon."""
 
         async def scenario() -> float:
             async with rig.hanging() as make:
-                begin = time.monotonic()
                 async with make() as adapter:
                     task = asyncio.create_task(collect(adapter, hand_overs(rig.channel, 1)))
                     await asyncio.sleep(0.1)  # lets it reach the provider; nothing depends on how far it came
-                    task.cancel()
-                    with pytest.raises(asyncio.CancelledError):
-                        await task
-                return time.monotonic() - begin
-
-        assert run(scenario()) < BOUNDED
-
-    def test_leaving_is_bounded_while_the_provider_hangs(self, rig: Rig) -> None:
-        """A context is left in bounded time though a hand-over is still waiting for its answer."""
-
-        async def scenario() -> float:
-            async with rig.hanging() as make:
-                adapter = make()
-                await adapter.__aenter__()
-                task = asyncio.create_task(collect(adapter, hand_overs(rig.channel, 1)))
-                await asyncio.sleep(0.1)
-                begin = time.monotonic()
-                await adapter.__aexit__(None, None, None)
+                    begin = time.monotonic()
+                    if is_cancelled:
+                        task.cancel()
+                        with pytest.raises(asyncio.CancelledError):
+                            await task
                 spent = time.monotonic() - begin
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
                 return spent
 
-        assert run(scenario()) < BOUNDED
+        assert asyncio.run(scenario()) < BOUNDED
 
-    def test_details_hold_no_secret_and_no_address(self, rig: Rig) -> None:
-        """What is stored and shown names neither the reader nor a password."""
-        items = hand_overs(rig.channel, 3)
+
+class HttpContract(AdapterContract):
+    """What every adapter over HTTP must do besides."""
+
+    rig_class: ClassVar[type[HttpRig]]
+
+    @pytest.fixture
+    def rig(self, tmp_path: Path) -> HttpRig:
+        return self.rig_class(tmp_path)
+
+    @pytest.mark.parametrize("handler", [http.hang, http.reset], ids=["silence", "reset"])
+    def test_a_lost_answer_is_unknown(self, rig: HttpRig, handler: Handler) -> None:
+        """Once the request has left nobody knows, and it is not repeated."""
+        soon: dict[str, Any] = {"timeout": timedelta(seconds=1)} if handler is http.hang else {}
+        outcomes, server = rig.ask(handler, *hand_overs(rig.channel, 1), **soon)
+        assert [outcome.kind for outcome in outcomes] == [UNKNOWN]
+        assert [exchange.method for exchange in server.exchanges] == ["POST"]
+
+    def test_what_never_left_was_not_taken(self, rig: HttpRig, tmp_path: Path) -> None:
+        """Nobody listens: the provider is down. Nobody vouches for the certificate: a person has to look."""
+        (item,) = hand_overs(rig.channel, 1)
+
+        async def refused() -> list[Outcome]:
+            async with http.nobody() as url, rig.adapter(url) as adapter:
+                return await collect(adapter, [item])
+
+        (outcome,) = asyncio.run(refused())
+        assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
+        (outcome,), server = rig.ask(rig.takes_one, item, tls=make_certificate(tmp_path).server_context())
+        assert (outcome.kind, outcome.blame, server.exchanges) == (NOT_TAKEN, ACCOUNT, [])
+
+    def test_all_connections_are_used_and_no_more(self, rig: HttpRig) -> None:
+        """Each of them carries a request before any is answered; all others wait for their turn."""
+
+        async def scenario() -> tuple[list[Outcome], int]:
+            full = asyncio.Event()
+            most = here = 0
+
+            async def held(exchange: Exchange, writer: Writer) -> None:
+                nonlocal most, here
+                here += 1
+                most = max(most, here)
+                await full.wait()
+                here -= 1
+                await rig.takes_one(exchange, writer)
+
+            async with HttpStandIn(held) as server, rig.adapter(server.url, connections=3) as adapter:
+                items = hand_overs(rig.channel, 4 * adapter.window)
+                sending = asyncio.create_task(send_all(adapter, items))
+                others = asyncio.create_task(send_all(adapter, items))  # all callers share the turns
+                await server.requested(3)
+                full.set()
+                return [*await sending, *await others], most
+
+        outcomes, most = asyncio.run(scenario())
+        assert {outcome.kind for outcome in outcomes} == {ACCEPTED}
+        assert most == 3
+
+    def test_a_halt_gives_back_at_once_what_has_not_begun(self, rig: HttpRig) -> None:
+        """What is in flight finishes."""
+        items = hand_overs(rig.channel, 6)
+
+        async def scenario() -> tuple[list[Outcome], list[Outcome], int]:
+            go_on = asyncio.Event()
+
+            async def held(exchange: Exchange, writer: Writer) -> None:
+                await go_on.wait()
+                await rig.takes_one(exchange, writer)
+
+            async with HttpStandIn(held) as server, rig.adapter(server.url, connections=1) as adapter:
+                first = asyncio.create_task(collect(adapter, items[:1]))
+                await server.requested()
+                others = [asyncio.create_task(collect(adapter, [item])) for item in items[1:5]]
+                await asyncio.sleep(0)
+                adapter.halt()
+                given_back = [each for found in await asyncio.gather(*others) for each in found]
+                given_back += await collect(adapter, items[5:])
+                go_on.set()
+                return await first, given_back, len(server.exchanges)
+
+        finished, given_back, asked = asyncio.run(scenario())
+        assert [each.kind for each in finished] == [ACCEPTED]
+        given = {(each.kind, each.blame, each.detail) for each in given_back}
+        assert (len(given_back), given) == (5, {(NOT_TAKEN, RECIPIENT, NOT_BEGUN)})
+        assert asked == 1
+
+    def test_leaving_answers_what_waits(self, rig: HttpRig) -> None:
+        """A request in flight is unknown, one that waits for its turn was not taken."""
 
         async def scenario() -> list[Outcome]:
-            async with rig.working() as adapter:
-                return await send_all(adapter, items)
+            async with HttpStandIn(http.hang) as server:
+                async with rig.adapter(server.url, connections=1) as adapter:
+                    items = hand_overs(rig.channel, 3)
+                    tasks = [asyncio.create_task(collect(adapter, [item])) for item in items]
+                    await server.requested()
+                return [outcome for part in await asyncio.gather(*tasks) for outcome in part]
 
-        for outcome in run(scenario()):
-            assert not [word for word in (*rig.secrets, *map(_to, items)) if word in outcome.detail]
+        kinds = [outcome.kind for outcome in asyncio.run(asyncio.wait_for(scenario(), BOUNDED))]
+        assert sorted(kinds) == [NOT_TAKEN, NOT_TAKEN, UNKNOWN]
+
+    def test_nothing_secret_is_logged_or_told(
+        self, rig: HttpRig, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """With every logger switched on at DEBUG: no credentials, no address and no word of a message, and
+        none in a detail, however the provider repeats them."""
+        (item,) = hand_overs(rig.channel, 1)
+        shown = item.message.text if isinstance(item.message, Email) else item.message.body
+        told = [*rig.secrets, address_of(item), address_of(item)[1:], *shown.splitlines(), "Basic ", "Bearer"]
+        secrets = [word for word in told if len(word) > 5]
+        quoting = {"errors": [{"message": " ".join(secrets)}], "message": " ".join(secrets)}
+        handlers = [
+            rig.takes_one,
+            *(http.answer(status, quoting) for status in (400, 401, 429, 500)),
+            http.answer(302, "", {"Location": "http://x.invalid/"}),
+            http.answer(201, "", {"Set-Cookie": "a=b; Domain=["}),
+            *(http.garbage, http.reset, http.half(201), http.hang),
+        ]
+        with caplog.at_level(logging.DEBUG):
+            rig.ask(rig.takes_one, item)  # the SDKs make loggers as they go
+            for name in list(logging.root.manager.loggerDict):
+                caplog.set_level(logging.DEBUG, logger=name)
+                logging.getLogger(name).disabled = False
+            found = [rig.ask(each, item, timeout=timedelta(milliseconds=500))[0] for each in handlers]
+        logged = caplog.text + "".join(capfd.readouterr())
+        assert "asyncio" in logged  # somebody does log
+        details = " ".join(outcome.detail for outcomes in found for outcome in outcomes)
+        assert not [word for word in secrets if word in logged or word in details]
+
+    def test_an_adapter_shows_no_credentials(self, rig: HttpRig) -> None:
+        """Not even in a traceback."""
+        shown = repr(rig.adapter("http://127.0.0.1:1"))
+        assert not [secret for secret in rig.secrets if secret in shown]
 
 
-def _to(item: Delivery) -> str:
+def address_of(item: Delivery) -> str:
     return item.message.to.address if isinstance(item.message, Email) else item.message.to
 
 
@@ -307,10 +425,3 @@ def _with_address(message: Message, address: str) -> Message:
     if isinstance(message, Email):
         return replace(message, to=Mailbox(address, message.to.name))
     return replace(message, to=address)
-
-
-@asynccontextmanager
-async def entered(adapter: Adapter) -> AsyncIterator[Adapter]:
-    """An adapter in its open context."""
-    async with adapter:
-        yield adapter

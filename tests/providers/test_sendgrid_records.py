@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 
 from commcast.config.settings import SendGridProvider
-from commcast.errors import CommcastError, ConfigError, ExitCode, TryAgain
-from commcast.model.incident import Channel
+from commcast.errors import CommcastError, ExitCode, TryAgain
 from commcast.model.message import Receipt, ReceiptKind
-from commcast.providers.base import Asked, Records, Refused, Seen, Sighting, SuppressionEntry
-from commcast.providers.http import NoAnswer
+from commcast.providers.base import Asked, Refused, Seen, Sighting, SuppressionEntry
 from commcast.providers.sendgrid import records as sendgrid_records
 from commcast.providers.sendgrid.records import SendGridRecords
 from tests.support.servers import http
@@ -73,12 +71,8 @@ class Account:
             pairs = re.findall(
                 r"\(unique_args\['commcast_delivery'\]=\"([^\"]+)\" AND to_email=\"([^\"]+)\"\)", query
             )
-            assert (
-                " OR ".join(
-                    f'(unique_args[\'commcast_delivery\']="{own}" AND to_email="{to}")' for own, to in pairs
-                )
-                == query
-            )
+            asked = [f'(unique_args[\'commcast_delivery\']="{own}" AND to_email="{to}")' for own, to in pairs]
+            assert " OR ".join(asked) == query
             wanted = {(self.own.get(own), to) for own, to in pairs}
             return [row for row in self.messages if (row["msg_id"], row["to_email"]) in wanted]
         whole = re.fullmatch(
@@ -178,7 +172,7 @@ def test_what_email_activity_says_of_a_delivery() -> None:
     account.sent(7, own=False, last_event_time="2026-11-21T09:25:00Z")
     found = look(account, *(asked(number) for number in range(1, 8)))
     assert [each.seen for each in found] == [
-        *(Seen.TAKEN, Seen.TAKEN, Seen.REFUSED, Seen.FOREIGN, Seen.FOREIGN, Seen.NOTHING, Seen.NOTHING),
+        *(Seen.TAKEN, Seen.TAKEN, Seen.REFUSED, Seen.FOREIGN, Seen.FOREIGN, Seen.NOTHING, Seen.NOTHING)
     ]
     assert [each.provider_id for each in found[:3]] == ["REQ_1", "REQ_2", "REQ_3"]
     assert not [each for each in found if "private" in each.detail]
@@ -221,10 +215,8 @@ def test_a_subject_is_compared_by_its_words() -> None:
 @pytest.mark.parametrize(
     "activity",
     [
-        http.answer(403, {"errors": [{"message": "access forbidden"}]}),
-        http.answer(404),
-        http.answer(400, {"errors": [{"message": "invalid syntax"}]}),
-        http.answer(200, {"errors": [{"message": "no email activity"}]}),
+        *map(http.answer, (400, 403, 404)),
+        http.answer(200, {"errors": [{"message": "none"}]}),
         http.answer(200, []),
     ],
 )
@@ -243,10 +235,6 @@ def test_what_cannot_be_asked_is_not_asked(changed: dict[str, str]) -> None:
     account = Account()
     account.sent(2)
     assert [each.seen for each in look(account, asked(1, **changed), asked(2))] == [Seen.CANNOT, Seen.TAKEN]
-
-
-def test_nobody_is_asked_about() -> None:
-    assert look(Account()) == []
 
 
 # --- receipts
@@ -307,7 +295,7 @@ def test_delivered_is_joined_by_request_and_address() -> None:
 
 @pytest.mark.parametrize("status", [403, 404, 429])
 def test_bounces_are_told_without_email_activity(status: int) -> None:
-    """Where the account has none, or it is asked too often, the rest is told all the same."""
+    """If the account has none, or it is asked too often, the rest is still reported."""
     account = Account()
     account.lists["bounces"] = [bounce(1)]
     account.activity = http.answer(status)
@@ -316,7 +304,7 @@ def test_bounces_are_told_without_email_activity(status: int) -> None:
     assert [exchange.path for exchange in server.exchanges].count("/v3/messages") == 1
 
 
-def test_no_open_id_is_starved(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_open_id_is_starved() -> None:
     """Each minute another one is asked for first."""
     first = set()
     for minute in range(3):
@@ -347,7 +335,7 @@ def test_lists() -> None:
         SuppressionEntry("blocks", "reader2@private.example", AT, "4.0.0"),
         SuppressionEntry("unsubscribes", "reader3@private.example", AT),
         SuppressionEntry("unsubscribes", "reader4@private.example", NOW),
-        SuppressionEntry("unsubscribes", "nobody", NOW),  # whoever imports counts what cannot be read
+        SuppressionEntry("unsubscribes", "nobody", NOW),  # an import counts what cannot be read
     ]
     assert listed(account, ["bounces"]) == [
         SuppressionEntry("bounces", "reader1@private.example", AT, "5.1.1")
@@ -390,17 +378,9 @@ def test_a_list_without_end_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "row",
-    [
-        7,
-        None,
-        [],
-        {},
-        {"email": None, "created": CREATED},
-        {"email": "x" * 10_000, "created": CREATED},
-        {"email": "a@b\r\nc.example", "created": CREATED},
-        {"email": "\ud800@c.example", "created": CREATED},
-    ],
-)
+    [7, None, [], {}, {"email": None, "created": CREATED}, {"email": "x" * 10_000, "created": CREATED},
+     {"email": "a@b\r\nc.example", "created": CREATED}, {"email": "\ud800@c.example", "created": CREATED}],
+)  # fmt: skip
 def test_rows_that_make_no_sense_are_left_out(row: Any) -> None:
     account = Account()
     account.lists["bounces"] = [row, bounce(1)]
@@ -413,7 +393,7 @@ def test_rows_that_make_no_sense_are_left_out(row: Any) -> None:
 
 @pytest.mark.parametrize("created", [-1, True, "soon", 1e300, None])
 def test_a_date_that_makes_no_sense(created: Any) -> None:
-    """Who is listed stays listed, from now on; as a later word of a delivery it is nothing."""
+    """A listed address stays listed, dated now; as a receipt the row is ignored."""
     row = bounce(1, created=created)
     found, _ = ask(http.answer(200, [row]), "listed", ["bounces"])
     assert [each.at for each in found] == [NOW]
@@ -438,30 +418,24 @@ def test_scopes() -> None:
 
 REFUSALS: list[tuple[Handler, type[CommcastError], str]] = [
     (http.answer(401, {"errors": [{"message": f"bad key {KEY}"}]}), Refused, "refuses the key"),
-    (http.answer(403), Refused, "may not read"),
+    (http.answer(403), Refused, "the key may not read"),
     (http.answer(404), Refused, "base_url"),
-    (http.redirect("http://127.0.0.1:1/"), Refused, "base_url"),
-    (http.answer(429), TryAgain, "429"),
     (http.answer(500, "<html>reader1@private.example"), TryAgain, "500"),
+    (http.reset, TryAgain, "the connection broke"),
     (http.answer(200, "<html>"), TryAgain, "no sense"),
-    (http.answer(200, "[" * 100_000), TryAgain, "no sense"),
-    (http.answer(200, "7"), TryAgain, "no sense"),
-    (http.reset, TryAgain, NoAnswer.LOST.words),
-    (http.half(200, b"[]"), TryAgain, NoAnswer.LOST.words),
-    (http.garbage, TryAgain, NoAnswer.GARBAGE.words),
-    (http.endless, TryAgain, NoAnswer.GARBAGE.words),
+    (http.answer(200, "[" * 100_000), TryAgain, "makes no sense"),
+    (http.answer(200, "7"), TryAgain, "answer makes no sense"),
 ]
 
 
 @pytest.mark.parametrize("what", ["bounces", "scopes"])
 @pytest.mark.parametrize("case", REFUSALS, ids=[each[2] for each in REFUSALS])
 def test_refusals(case: tuple[Handler, type[CommcastError], str], what: str) -> None:
-    """A person has to mend it, or it is tried again; no key and no address is told."""
+    """A person has to fix it, or it is tried again; no key and no address is shown."""
     handler, kind, words = case
-    with pytest.raises(kind) as caught:
+    with pytest.raises(kind, match=words) as caught:
         ask(handler, "scopes") if what == "scopes" else ask(handler, "listed", ["bounces"])
     assert type(caught.value) is kind
-    assert words in str(caught.value)
     assert KEY not in str(caught.value)
     assert "private" not in str(caught.value)
 
@@ -479,38 +453,3 @@ def test_looking_needs_an_answer(status: int, kind: type[CommcastError]) -> None
     account.activity = http.answer(status)
     with pytest.raises(kind):
         look(account, asked(1))
-
-
-def test_nobody_listens() -> None:
-    async def scenario() -> None:
-        async with http.nobody() as url, SendGridRecords(provider(url), KEY, clock) as records:
-            await records.scopes()
-
-    with pytest.raises(TryAgain, match=NoAnswer.UNREACHABLE.words):
-        asyncio.run(scenario())
-
-
-def test_leaving_ends_what_is_asked() -> None:
-    """While SendGrid hangs, the context is left at once."""
-
-    async def scenario() -> None:
-        async with HttpStandIn(http.hang) as server:
-            records = SendGridRecords(provider(server.url), KEY, clock)
-            async with records:
-                task = asyncio.create_task(records.scopes())
-                await server.requested()
-            with pytest.raises(TryAgain):
-                await task
-
-    asyncio.run(asyncio.wait_for(scenario(), 8))
-
-
-def test_a_key_is_needed() -> None:
-    with pytest.raises(ConfigError, match="SENDGRID_API_KEY"):
-        SendGridRecords(SendGridProvider(), None, clock)
-
-
-def test_it_is_what_is_asked_of_records() -> None:
-    """The type checker compares it with the protocol here."""
-    records: Records = SendGridRecords(SendGridProvider(), KEY, clock)
-    assert (records.channel, records.name) == (Channel.EMAIL, "sendgrid")

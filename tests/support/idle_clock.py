@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 _QUIET = 0.05  # seconds without an event after which nothing more is on its way on this machine
@@ -17,18 +17,19 @@ class _IdleSelector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
+        self.threads = 0  # of the loop's executor that are at work
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None or timeout <= 0:
             return super().select(timeout)
         events: list[tuple[selectors.SelectorKey, int]] = super().select(_QUIET)
-        if not events:
+        if not events and not self.threads:
             self.now += timeout
         return events
 
 
 class IdleClockLoop(asyncio.SelectorEventLoop):
-    """Both sides of the talk must live in this loop: it cannot see a thread or another process at work."""
+    """Both sides of the talk must live in this loop: it sees only its executor's threads."""
 
     def __init__(self) -> None:
         self._idle = _IdleSelector()
@@ -36,6 +37,17 @@ class IdleClockLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._idle.now
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        self._idle.threads += 1
+        future = super().run_in_executor(executor, func, *args)
+        future.add_done_callback(self._one_less)
+        return future
+
+    def _one_less(self, _: asyncio.Future[Any]) -> None:
+        self._idle.threads -= 1
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:

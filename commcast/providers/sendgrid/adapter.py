@@ -1,37 +1,34 @@
-"""The SendGrid adapter: many readers a request, and a refused request narrowed down to whom it is about."""
+"""The SendGrid adapter: many readers per request; a refused one is narrowed down to the reader at fault."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from types import TracebackType
-from typing import Self
 
 from commcast.config.settings import SendGridProvider
 from commcast.model.incident import Channel
 from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind
-from commcast.providers.http import HttpAnswer
-from commcast.providers.sendgrid.client import SendGridClient, checked_key
+from commcast.providers.http import HaltedError, HttpAnswer, OverHttp, Turns, as_they_come
+from commcast.providers.sendgrid.client import SendGridClient
 from commcast.providers.sendgrid.outcomes import judge, named, outcomes
 from commcast.providers.sendgrid.request import Request, requests
-from commcast.providers.turns import HaltedError, Turns, as_they_come
 
 DEADLINE = 12 * 60.0  # seconds for one `send`, narrowing included: a claim's lease outlasts two
 BATCHES_A_SECOND = 20  # a limit of messages a second is not met by one burst of all of them
-FIRST_DOUBTS = 3  # so many refused for no fault of an address and none accepted: it is us, not them
-ASK_AGAIN = 1.0  # seconds after which one such refusal is looked at again, when others may have been accepted
+FIRST_DOUBTS = 3  # refused for anything but an address, and nobody accepted: the fault is ours
+ASK_AGAIN = 1.0  # seconds until such a delivery is tried again; others may have been accepted by then
 MOST_CLAIMED = 20_000  # deliveries in flight: databases take statements of some tens of thousands of values
 _LONGEST_FIELDS = 100
 
 
-class SendGridAdapter:
+class SendGridAdapter(OverHttp[SendGridClient]):
     """Mail through SendGrid's Web API.
 
-    `deadline` is the longest that one `send` lasts, in seconds: a lease must be longer. `clock` gives aware
-    now. Raises ProviderError where there is no usable key.
+    `deadline` is the longest that one `send` can take, in seconds; a lease must be longer. `clock` returns
+    the current time (aware). Raises ProviderError if there is no usable key.
     """
 
     channel = Channel.EMAIL
@@ -47,37 +44,25 @@ class SendGridAdapter:
         self.deadline = DEADLINE
         self._provider, self._clock = provider, clock
         self._timeout = provider.timeout.total_seconds()
-        self._client = SendGridClient(provider.base_url, checked_key(key), self._timeout)
+        self._client = SendGridClient(provider.base_url, key, self._timeout)
         self._history = _Standing()
         self._turns = Turns(self.connections)
         self._building = asyncio.Lock()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._client.abort_all()
-        await asyncio.sleep(0)  # the turn of the loop in which those who waited go on
-
     def halt(self) -> None:
-        """Begin no further request, also of a `send` that is under way."""
+        """Begin no further request, not even in a `send` that is under way."""
         self._turns.halt()
 
     async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
-        """Yield one outcome a mail. After an answer that is neither yes nor a refusal the rest is not tried.
+        """Yield one outcome per mail. After an answer that is neither yes nor no, the rest is not tried.
 
-        Nothing is asked twice but what SendGrid surely took nothing of: a refused request, in parts.
+        Only a refused request, of which SendGrid took nothing, is asked again, in parts.
         """
         if self.batch_size > 1:
             async for outcome in self._hand_over(batch):
                 yield outcome
             return
-        # With one reader a request, a batch is a window of requests.
+        # With one reader per request, a batch is a window of requests.
         async with aclosing(as_they_come(self._alone(item) for item in batch)) as answers:
             async for told in answers:
                 for outcome in told:
@@ -110,7 +95,7 @@ class SendGridAdapter:
         return [], [Outcome(item.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN) for item in batch]
 
     async def _ask(self, request: Request, course: _Course, last_begin: float) -> HttpAnswer | None:
-        """Return the answer to a request; None where it is not tried, which `course.rest` explains."""
+        """Return the answer to a request; None if it is not tried, which `course.rest` explains."""
         if course.rest is not None:
             return None
         try:
@@ -125,7 +110,7 @@ class SendGridAdapter:
 
 @dataclass(slots=True)
 class _Standing:
-    """How a run stands: whether anybody was accepted, and how often it is not clear who is blamed."""
+    """What a run has seen: whether anybody was accepted, and how often it was not clear who is at fault."""
 
     accepts: bool = False
     doubts: int = 0
@@ -133,14 +118,14 @@ class _Standing:
 
 @dataclass(slots=True)
 class _Course:
-    """How one `send` goes. `waiting` ends with the next request; `rest` is what befalls all that wait."""
+    """The state of one `send`. The last of `waiting` is next; `rest`, once set, is the outcome of all."""
 
     waiting: list[Request]
     history: _Standing
     rest: Outcome | None = None
 
     def heed(self, request: Request, answer: HttpAnswer, now: datetime) -> list[Outcome]:
-        """Return the outcomes that an answer to a request gives; what is to be tried in parts waits again."""
+        """Return the outcomes that an answer gives; parts of the request that are tried again wait."""
         if answer.trouble is None and judge(answer).narrows:
             return self._narrow(request, answer, now)
         found = outcomes(request.deliveries, answer, now)
@@ -154,17 +139,13 @@ class _Course:
         return found
 
     def end(self, blame: Blame, words: str) -> None:
-        """Let nothing more be tried."""
+        """Try nothing more."""
         self.rest = self.rest or Outcome(0, OutcomeKind.NOT_TAKEN, words, blame=blame)
 
     def untried(self, deliveries: Iterable[int]) -> list[Outcome]:
-        """Return the outcomes of what is not tried any more."""
+        """Return the outcomes of deliveries that are no longer tried."""
         assert self.rest is not None  # noqa: S101 - asked only when it is set
-        rest = self.rest
-        return [
-            Outcome(delivery, rest.kind, rest.detail, blame=rest.blame, retry_after=rest.retry_after)
-            for delivery in deliveries
-        ]
+        return [replace(self.rest, delivery=delivery) for delivery in deliveries]
 
     def _narrow(self, request: Request, answer: HttpAnswer, now: datetime) -> list[Outcome]:
         count = len(request.deliveries)
@@ -180,14 +161,14 @@ class _Course:
         self.history.doubts += is_doubtful
         refused = found.readers or {0}
         if is_doubtful and not self.history.accepts:
-            # Nobody is refused for good by what may be our fault: they are asked about again.
+            # Nobody is rejected for what may be our fault: they are tried again.
             return self._doubt(request, refused, answer)
         if len(refused) < count:
             self.waiting.append(request.part(index for index in range(count) if index not in refused))
         return outcomes([request.deliveries[index] for index in sorted(refused)], answer, now)
 
     def _doubt(self, request: Request, refused: Collection[int], answer: HttpAnswer) -> list[Outcome]:
-        """Return the outcomes of a refusal that may be due to us as well as to a reader."""
+        """Return the outcomes of a refusal that may be our fault or a reader's."""
         if self.history.doubts >= FIRST_DOUBTS:
             self.end(Blame.ACCOUNT, f"SendGrid refuses whatever it is handed ({answer.status})")
             return self.untried(request.deliveries)

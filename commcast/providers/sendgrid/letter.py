@@ -1,4 +1,4 @@
-"""One mail as SendGrid is told of it: what is shared, what is its reader's own."""
+"""One mail in SendGrid's terms: what a request's mails share, and what is one reader's own."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ _SKELETONS_KEPT = 256
 class Cut:
     """One group's mail with its places numbered through subject, text and HTML.
 
-    `plain` and `escaped` tell which of a reader's values goes to each place: those of subject and text, and
-    then those of the HTML.
+    `plain` and `escaped` are the numbers of the reader's values for each place: first in subject and text,
+    then in the HTML.
     """
 
     subject: Pieces
@@ -57,9 +57,9 @@ class Cut:
 
 
 def cut_of(email: Email) -> tuple[Cut, tuple[str, ...]] | None:
-    """Return where a mail is cut, and the reader's own text for each place; None where it has to go whole.
+    """Return where a mail is cut, and the reader's own text for each place; None if it has to go whole.
 
-    The mail's words are then surely what the cut gives with these texts, and JSON and mails can hold them.
+    The cut filled with these texts is then exactly the mail, and JSON and mails can hold them.
     """
     how = email.spliced
     cut = _cut(how.skeleton) if how else None
@@ -122,7 +122,7 @@ class ReaderView:
 class SplitEmail:
     """One mail taken apart: what all mails of a request share, and what is one reader's own.
 
-    `cut` is set where these words are surely what the cut gives with the reader's `own` texts.
+    `cut` is set if filling it with the reader's `own` texts gives exactly this mail.
     """
 
     delivery: int
@@ -138,12 +138,12 @@ class SplitEmail:
 
     @property
     def shape(self) -> tuple[str, int, int]:
-        """What must be alike in mails that are merged line by line."""
+        """What must be the same in mails that are merged line by line."""
         return self.frame, self.reading.text.count("\n"), _line_count(self.reading.html)
 
 
 def letter_of(item: Delivery, provider: SendGridProvider, frames: dict[object, str]) -> SplitEmail | Outcome:
-    """Return the letter of a mail, or the outcome that it has at once. `frames` are those made so far."""
+    """Return a mail taken apart, or its outcome if it cannot be sent. `frames` are those made so far."""
     email = item.message
     if not isinstance(email, Email):
         raise TypeError("sendgrid carries mail only")
@@ -170,7 +170,7 @@ def letter_of(item: Delivery, provider: SendGridProvider, frames: dict[object, s
 
 
 def _frame(email: Email, provider: SendGridProvider) -> dict[str, Any]:
-    """Return all of a request but its readers, subject and content."""
+    """Return everything in a request except its readers, subject and content."""
     frame: dict[str, Any] = {"from": _mailbox(email.sender)}
     if email.reply_to:
         name, address = parseaddr(email.reply_to)
@@ -215,7 +215,7 @@ def _headers(email: Email, provider: SendGridProvider) -> dict[str, str]:
 
 
 def _person(email: Email) -> dict[str, Any]:
-    """Return the personalization of one reader. Raises ValueError without the address."""
+    """Return the personalization of one reader. Raises ValueError, which does not name the address."""
     own_id = bracketed(email.message_id, "message_id")
     return {
         "to": [_mailbox(email.to)],

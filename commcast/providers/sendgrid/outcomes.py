@@ -21,7 +21,7 @@ _ADDRESS = re.compile(r"to(?:\.\d+)?(?:\.email)?")
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What an answer means; `said` is a pattern for its status, with " id" behind it where it names one.
+    """What an answer means; `said` is a pattern for its status, followed by " id" if it names one.
 
     `narrows` marks a refusal of a whole request that may be due to a single reader in it.
     """
@@ -38,8 +38,8 @@ _UNKNOWN, _NOT_TAKEN = OutcomeKind.UNKNOWN, OutcomeKind.NOT_TAKEN
 _PROVIDER, _ACCOUNT, _ONE = Blame.PROVIDER, Blame.ACCOUNT, Blame.RECIPIENT
 
 # The first line that fits counts. Sources: SendGrid's API description and its responses, 4xx and rate-limits
-# pages; RFC 9110; RFC 8470. 200 is what a sandbox or somebody else's server says: nobody was queued for sure.
-# 408 says that our request never came whole, and we know that it left whole: it cannot be believed.
+# pages; RFC 9110; RFC 8470. 200 comes from a sandbox or somebody else's server: nothing is known to be
+# queued. 408 says that our request never arrived whole; we know that it left whole, so it cannot be trusted.
 # 425 says that the request was not begun, which its RFC promises. 407 is a proxy's: SendGrid saw nothing.
 # fmt: off
 OUTCOMES: tuple[Rule, ...] = (
@@ -65,7 +65,7 @@ _UNLISTED = Rule("", _UNKNOWN, _ONE, "no rule speaks of this answer")
 class Named:
     """What a refusal names: readers by their place in the request, and fields of the message itself.
 
-    `beyond` says that some reader is named for something else than an address.
+    `beyond` says that some reader is named for something other than an address.
     """
 
     readers: frozenset[int] = frozenset()
@@ -74,7 +74,7 @@ class Named:
 
 
 def judge(answer: HttpAnswer) -> Rule:
-    """Return the rule for a whole answer. What no line speaks of is unknown, so that nobody is told twice."""
+    """Return the rule for a whole answer. An answer that no line covers is unknown: nobody is told twice."""
     said = f"{answer.status} id" if request_id(answer) else str(answer.status)
     return next((rule for rule in OUTCOMES if re.fullmatch(rule.said, said)), _UNLISTED)
 
@@ -100,9 +100,9 @@ def request_id(answer: HttpAnswer) -> str:
 
 
 def named(answer: HttpAnswer, count: int) -> Named:
-    """Return what a refusal of a request with `count` readers names; nothing where it cannot be read.
+    """Return what a refusal of a request with `count` readers names; nothing if it cannot be read.
 
-    Where all of several readers are named, and for something else than an address, it is the message.
+    If all of several readers are named for something other than an address, the message is at fault.
     """
     readers: set[int] = set()
     beyond: set[str] = set()
@@ -121,7 +121,7 @@ def named(answer: HttpAnswer, count: int) -> Named:
 
 
 def _fields(body: str) -> Iterator[str]:
-    """Yield the names of what SendGrid complains of; its own sentences may hold an address."""
+    """Yield the fields that SendGrid complains about; its own sentences may hold an address."""
     try:
         errors = json.loads(body)["errors"]
     except (ValueError, TypeError, LookupError, RecursionError):

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from commcast.config.settings import SendGridProvider
-from commcast.errors import TryAgain
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
-from commcast.providers.base import Asked, Refused, Seen, Sighting, SuppressionEntry
-from commcast.providers.http import HttpAnswer, NoAnswer
-from commcast.providers.sendgrid.client import OWN_ID, SendGridClient, checked_key
+from commcast.providers.base import Asked, Seen, Sighting, SuppressionEntry
+from commcast.providers.http import HttpAnswer, OverHttp, checked, nonsense
+from commcast.providers.sendgrid.client import OWN_ID, SendGridClient
 from commcast.recipients.addresses import normalise_email
 
 _PAGE = 500  # the most that SendGrid gives of a list at once
@@ -38,36 +35,23 @@ _CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 _QUOTABLE = re.compile(r"[^\"'\\\x00-\x20\x7f-\x9f]{1,1000}")
 
 
-class SendGridRecords:
-    """The records of one account. `clock` gives aware now.
+class SendGridRecords(OverHttp[SendGridClient]):
+    """The records of one account. `clock` returns the current time (aware).
 
-    Raises ProviderError where there is no usable key.
+    Raises ProviderError if there is no usable key.
     """
 
     channel = Channel.EMAIL
     name = "sendgrid"
 
     def __init__(self, provider: SendGridProvider, key: str | None, clock: Callable[[], datetime]) -> None:
-        timeout = provider.timeout.total_seconds()
-        self._client = SendGridClient(provider.base_url, checked_key(key), timeout)
+        self._client = SendGridClient(provider.base_url, key, provider.timeout.total_seconds())
         self._group, self._clock = provider.asm_group, clock
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._client.abort_all()
-        await asyncio.sleep(0)  # the turn of the loop in which those who waited go on
-
     async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:  # noqa: ARG002
-        """Yield what Email Activity says; not every account has it, and a mail is in it after a minute or so.
+        """Yield what Email Activity says. Not every account has it; a mail takes about a minute to show up.
 
-        Our own name tells a mail from any other, so that `known` is not needed.
+        Our own id identifies each mail, so `known` is not needed.
         """
         waiting = [each for each in asked if _is_quotable(each)]
         for each in asked:
@@ -82,15 +66,15 @@ class SendGridRecords:
                 yield _sighting(each, found, others)
 
     async def receipts(self, since: datetime, open_ids: Collection[str]) -> AsyncIterator[Receipt]:
-        """Yield bounces and blocks, and who of `open_ids` was reached where the account has Email Activity.
+        """Yield bounces and blocks, and which of `open_ids` were delivered if the account has Email Activity.
 
-        How often Activity may be asked is limited: what is left out comes with a later call.
+        Email Activity limits how often it may be asked; the rest comes with a later call.
         """
         start = {"start_time": str(int(since.timestamp()))}
         async for row in self._rows("bounces", start):
             if (receipt := _receipt(ReceiptKind.BOUNCED, row)) is not None:
                 yield receipt
-        # A mail to somebody who bounced long ago is accepted and dropped: the old entries count, too.
+        # A mail to an address that bounced long ago is accepted and dropped, so old entries count as well.
         async for row in self._rows("bounces", {}, _OLD_PAGES):
             if (receipt := _receipt(ReceiptKind.BOUNCED, row)) is not None and receipt.at < since:
                 yield receipt
@@ -106,9 +90,9 @@ class SendGridRecords:
                     yield told
 
     async def listed(self, names: Collection[str]) -> AsyncIterator[SuppressionEntry]:
-        """Yield who is on the lists "bounces", "blocks" or "unsubscribes", each address once a list.
+        """Yield the entries of the lists "bounces", "blocks" or "unsubscribes", each address once per list.
 
-        Who has left our unsubscribe group counts as unsubscribed. Entries without a date are dated now.
+        Members of our unsubscribe group count as unsubscribed. Entries without a date get the current time.
         """
         for name in _LISTS:
             if name not in names:
@@ -135,7 +119,7 @@ class SendGridRecords:
     async def _rows(
         self, name: str, query: Mapping[str, str], most: int | None = None
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yield the rows of a list, each once; while they are read, the list may grow at its beginning."""
+        """Yield the rows of a list, each once: the list may grow at its beginning while it is read."""
         seen: set[str] = set()
         for page in range(_MOST_PAGES if most is None else most):
             paging = {**query, "limit": str(_PAGE), "offset": str(page * _PAGE)}
@@ -155,20 +139,19 @@ class SendGridRecords:
         return _list(_json(await self._read(path, {}, "the unsubscribe group", "asm.groups.read")))
 
     def _entry(self, name: str, row: Mapping[str, Any]) -> SuppressionEntry | None:
-        # What we cannot read is passed on as it stands, so that whoever imports can count it.
+        # An address that we cannot read is passed on as it is, so that an import can count it.
         address = _key(row.get("email")) or str(row.get("email") or "")[:_LONGEST_ADDRESS]
         at = _moment(row.get("created")) or self._clock()
         return SuppressionEntry(name, address, at, _code(row)) if address else None
 
     def _by_turns(self, open_ids: Collection[str]) -> list[str]:
-        """Return the ids that can be asked for, beginning elsewhere each minute: none is starved."""
+        """Return the ids that can be asked for, starting at another one each minute, so that none starves."""
         known = sorted(each for each in open_ids if re.fullmatch(r"[A-Za-z0-9._-]{1,100}", each))
         start = int(self._clock().timestamp() // 60) % len(known) if known else 0
         return known[start:] + known[:start]
 
     async def _activity(self, query: str, *, patient: bool = True) -> list[dict[str, Any]] | None:
-        """Return what Email Activity finds; None where the account has none, or, if not patient, is asked too
-        often."""
+        """Return what Email Activity finds; None without one or, unless `patient`, if we asked too often."""
         answer = await self._client.get(("messages",), {"query": query, "limit": str(_MOST_FOUND)})
         unasked = _NO_ACTIVITY if patient else _NO_ACTIVITY | {429}
         if answer.trouble is None and answer.status in unasked:
@@ -184,34 +167,24 @@ class SendGridRecords:
 
 
 def _checked(answer: HttpAnswer, what: str, scope: str) -> HttpAnswer:
-    """Return a good answer. Raises Refused or TryAgain for any other."""
-    if answer.trouble is NoAnswer.CERTIFICATE:
-        raise Refused(
-            "SendGrid's certificate is not trusted; look at base_url and this machine's authorities"
-        )
-    if answer.trouble is not None:
-        raise TryAgain(f"SendGrid cannot be asked for {what} now ({answer.trouble.words})")
-    if answer.status == 200:
-        return answer
-    if answer.status == 401:
-        raise Refused("SendGrid refuses the key; set SENDGRID_API_KEY to one that works")
-    if answer.status == 403:
-        raise Refused(f"the key may not read {what}; give it the scope {scope}")
-    if answer.status == 429 or answer.status >= 500:
-        raise TryAgain(f"SendGrid cannot be asked for {what} now ({answer.status})")
-    raise Refused(f"SendGrid does not tell {what} ({answer.status}); look at base_url")
+    refusals = {
+        401: "SendGrid refuses the key; set SENDGRID_API_KEY to one that works",
+        403: f"the key may not read {what}; give it the scope {scope}",
+    }
+    otherwise = f"SendGrid does not tell {what} ({answer.status}); look at base_url"
+    return checked(answer, "SendGrid", what, refusals, otherwise)
 
 
 def _json(answer: HttpAnswer) -> Any:
     try:
         return json.loads(answer.body)
     except (ValueError, RecursionError):
-        raise TryAgain("SendGrid's answer makes no sense; nothing was learnt from it") from None
+        raise nonsense("SendGrid") from None
 
 
 def _list(found: Any) -> list[Any]:
     if not isinstance(found, list):
-        raise TryAgain("SendGrid's answer makes no sense; nothing was learnt from it")
+        raise nonsense("SendGrid")
     return found
 
 
@@ -226,7 +199,7 @@ def _is_own(asked: Asked) -> str:
 
 
 def _to_any(asked: Sequence[Asked], now: datetime) -> str:
-    """Return the question for all mails to these people since the first of ours can have gone."""
+    """Return the query for all mails to these people since our first one can have left."""
     people = " OR ".join(f'to_email="{each.address}"' for each in asked)
     begun, ended = _stamp(min(each.begun for each in asked) - _CLOCKS), _stamp(now + _CLOCKS)
     return f'({people}) AND last_event_time BETWEEN TIMESTAMP "{begun}" AND TIMESTAMP "{ended}"'
@@ -237,8 +210,8 @@ def _stamp(at: datetime) -> str:
 
 
 def _next_part(waiting: Sequence[Asked]) -> tuple[list[Asked], list[Asked]]:
-    """Return who is asked for next, and the others. No address stands twice in one question: by it alone an
-    answer is told apart."""
+    """Return the deliveries to ask about next, and the others. One query holds no address twice, because the
+    address alone tells its answers apart."""
     part: dict[str, Asked] = {}
     others = []
     for each in waiting:
@@ -266,7 +239,7 @@ def _sighting(
     same = [message for message in ours if _squeezed(message.get("subject")) == _squeezed(asked.words)]
     if not same:
         return Sighting(asked.delivery, Seen.FOREIGN if ours or _of(asked, others) else Seen.NOTHING)
-    # Delivered once is taken, whatever became of a second one.
+    # If one copy was delivered, it was taken, whatever became of another.
     best = min(same, key=lambda message: message.get("status") == "not_delivered")
     refused = best.get("status") == "not_delivered"
     return Sighting(
@@ -282,7 +255,7 @@ def _squeezed(words: object) -> str:
 
 
 def _request_id(msg_id: object) -> str:
-    """Return the X-Message-Id that a message's own id begins with."""
+    """Return the X-Message-Id, with which a message's own id begins."""
     return re.sub(r"[^A-Za-z0-9_-]", "", str(msg_id or "").partition(".")[0])[:100]
 
 
@@ -308,7 +281,7 @@ def _told(message: Mapping[str, Any], open_id: str) -> Receipt | None:
 
 
 def _key(address: object) -> str:
-    """Return the address as the ledger compares it, or "" where it is none."""
+    """Return the address as the ledger compares it, or "" if it is no address."""
     try:
         return normalise_email(address)[1] if isinstance(address, str) else ""
     except ValueError:

@@ -1,4 +1,4 @@
-"""Finished mails -> the fewest mail/send requests that give each reader exactly these words."""
+"""Finished mails -> the fewest mail/send requests that give each reader exactly their own words."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Request:
     deliveries: tuple[int, ...]
 
     def part(self, indices: Iterable[int]) -> Request:
-        """Return the request for some of its readers only."""
+        """Return the request for only some of its readers."""
         kept = list(indices)
         everybody = self.body["personalizations"]
         body = {**self.body, "personalizations": [everybody[index] for index in kept]}
@@ -42,10 +42,10 @@ def requests(
     provider: SendGridProvider,
     draw: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> tuple[list[Request], list[Outcome]]:
-    """Return the requests for a batch, and the outcomes of the mails that can be in none.
+    """Return the requests for a batch, and the outcomes of the mails that fit in none.
 
-    `draw` gives 128 random bits in hexadecimal: what stands for a reader's own line cannot be foreseen, so
-    no incident text can name it.
+    `draw` returns 128 random bits in hexadecimal, so that no incident text can guess the tags that stand for
+    a reader's own lines.
     """
     refused: list[Outcome] = []
     alike: dict[tuple[str, int, int], list[SplitEmail]] = defaultdict(list)
@@ -64,7 +64,7 @@ def requests(
 
 
 def expand(body: Mapping[str, Any], index: int) -> ReaderView:
-    """Return what the reader of a personalization will see, as SendGrid's substitution makes it."""
+    """Return what the reader of a personalization will see after SendGrid's substitution."""
     own = body["personalizations"][index].get("substitutions", {})
     content = {part["type"]: part["value"] for part in body["content"]}
     parts = [body["subject"], content["text/plain"], content.get("text/html", "")]
@@ -74,7 +74,7 @@ def expand(body: Mapping[str, Any], index: int) -> ReaderView:
 
 
 def _groups(letters: Sequence[SplitEmail]) -> Iterator[list[SplitEmail]]:
-    """Yield the letters in groups in which no address stands twice, and none is too large."""
+    """Yield the letters in groups that are not too large and hold no address twice."""
     times: Counter[str] = Counter()
     rounds: dict[int, list[SplitEmail]] = defaultdict(list)
     for letter in letters:
@@ -105,11 +105,11 @@ def _make(
 def _make_alike(
     letters: Sequence[SplitEmail], draw: Callable[[], str], made: list[Request], refused: list[Outcome]
 ) -> None:
-    """Make the requests for letters that were cut at the same places, or that nobody cut."""
+    """Make the requests for letters that are cut at the same places, or not cut at all."""
     by_tags = letters[0].cut is not None and len(letters) > 1
     request, right = (_tagged if by_tags else _merged_right)(letters, draw)
     _keep(request if len(right) == len(letters) else request.part(right), made, refused)
-    # Whom substitution would not give these very words gets them as they are, with those of the same words.
+    # If substitution would not give a reader exactly these words, they go as they are, to all who share them.
     literal: dict[ReaderView, list[SplitEmail]] = defaultdict(list)
     for index in sorted(set(range(len(letters))).difference(right)):
         literal[letters[index].reading].append(letters[index])
@@ -118,10 +118,10 @@ def _make_alike(
 
 
 def _tagged(letters: Sequence[SplitEmail], draw: Callable[[], str]) -> tuple[Request, list[int]]:
-    """Return one request for letters that were cut at the same places, and whom it gives their very words.
+    """Return one request for letters that are cut at the same places, and whom it gives exactly their words.
 
-    Each letter's words are known to be what its cut gives with its own texts. No text holds a tag, so that
-    substitution gives the same; which is looked at for the first of them, and holds for all or none.
+    Each letter is known to equal its cut filled with its own texts. No text holds a tag, so substitution
+    gives the same; this is checked for the first letter, and then holds for all.
     """
     cut = letters[0].cut
     assert cut is not None  # noqa: S101 - asked only for letters that are cut
@@ -136,7 +136,7 @@ def _tagged(letters: Sequence[SplitEmail], draw: Callable[[], str]) -> tuple[Req
 
 
 def _merged_right(letters: Sequence[SplitEmail], draw: Callable[[], str]) -> tuple[Request, list[int]]:
-    """Return the letters merged line by line, and whom the request gives their very words."""
+    """Return the letters merged line by line, and whom the request gives exactly their words."""
     request = _merged(letters, draw)
     people = request.body["personalizations"]
     return request, [
@@ -174,7 +174,7 @@ def _is_small(body: Mapping[str, Any]) -> bool:
 
 
 def _merged(letters: Sequence[SplitEmail], draw: Callable[[], str]) -> Request:
-    """Return one request: lines that are alike in all mails as they are, any other as a tag."""
+    """Return one request: a line that all mails share stays as it is, any other becomes a tag."""
     readings = [letter.reading for letter in letters]
     mark = _mark({part for each in readings for part in (each.subject, each.text, each.html)}, draw)
     own: list[dict[str, str]] = [{} for _ in letters]
@@ -203,7 +203,7 @@ def _request(letters: Sequence[SplitEmail], shared: ReaderView, own: Sequence[Ma
 
 
 def _mark(texts: Iterable[str], draw: Callable[[], str]) -> str:
-    """Return how this request's tags begin; no text holds what is random in them."""
+    """Return how this request's tags begin; no text holds their random part."""
     while True:
         drawn = draw()
         if not any(drawn in text for text in texts):
@@ -211,7 +211,7 @@ def _mark(texts: Iterable[str], draw: Callable[[], str]) -> str:
 
 
 def _lines(mails: Sequence[Sequence[str]], mark: str, own: Sequence[dict[str, str]]) -> Iterator[str]:
-    """Yield the lines that stand for all mails; note in `own` what each reader's tags become."""
+    """Yield the shared lines of all mails; note in `own` what each reader's tags become."""
     for lines in zip(*mails, strict=True):
         if lines.count(lines[0]) == len(lines):
             yield lines[0]

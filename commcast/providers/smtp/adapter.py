@@ -7,7 +7,6 @@ import re
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
-from types import TracebackType
 from typing import Self, cast
 
 import aiosmtplib
@@ -29,8 +28,8 @@ class Pool:
     """Spreads letters over at most `provider.connections` connections.
 
     A letter goes to an idle connection, else behind a body in flight; else it waits, and another connection
-    is opened. The first is opened alone, and so is the next after one that failed: a door that is closed is
-    knocked at once, and a wrong password is said once. Only with `per_second` each letter that waits has one.
+    is opened. The first is opened alone, and so is the next after a failure, so that a closed door is tried
+    only once, and a wrong password too. With `per_second` each waiting letter gets a connection of its own.
     """
 
     def __init__(
@@ -40,21 +39,21 @@ class Pool:
         self._deadline, self._timeout = deadline, provider.timeout.total_seconds()
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Letter] = deque()
-        self._fresh: deque[Letter] = deque()  # only for connections that nothing went over yet
+        self._fresh: deque[Letter] = deque()  # only for connections that have carried nothing yet
         self._talks: set[Conversation] = set()
-        # Sets that keep their order: who can take a letter.
+        # Ordered sets of the connections that can take a letter.
         self._idle: dict[Conversation, None] = {}
         self._roomy: dict[Conversation, None] = {}
         self._openings: set[asyncio.Task[None]] = set()
-        # A letter that has its slot waits for nobody's opening: those that waited would go all at once.
+        # A letter with a slot does not wait for another's opening: all that waited would then go at once.
         self._is_paced = bool(provider.per_second)
         self._proved = self._halted = False
         self._open_again_at = 0.0
 
-    # --- what the adapter asks
+    # --- called by the adapter
 
     def post(self, letter: Letter) -> None:
-        """Take a letter in; it is answered in its time, whatever happens."""
+        """Take a letter; it is answered in time, whatever happens."""
         if self._halted:
             letter.not_begun()
             return
@@ -62,7 +61,7 @@ class Pool:
         self._spread()
 
     def forget(self, batch: Batch) -> None:
-        """Nobody waits for these letters any more: begin none of them, and end what can be ended."""
+        """Nobody waits for these letters any more: begin none of them, and end those that can be ended."""
         for queue in (self._waiting, self._fresh):
             kept = [letter for letter in queue if letter.batch is not batch]
             queue.clear()
@@ -71,14 +70,14 @@ class Pool:
             talk.forget(batch)
 
     def halt(self) -> None:
-        """Give back at once what is not begun, and take nothing more."""
+        """Give back at once every letter that has not begun, and take no more."""
         self._halted = True
         for queue in (self._fresh, self._waiting):
             while queue:
                 queue.popleft().not_begun()
 
     async def close(self, farewell: float) -> None:
-        """Leave: say QUIT where nothing is under way, wait `farewell` seconds at the most, close the rest."""
+        """Say QUIT on idle connections, wait at most `farewell` seconds, and close the rest."""
         self.halt()
         talks = tuple(self._talks)
         try:
@@ -89,10 +88,10 @@ class Pool:
                 talk.abort()
 
     async def _end_openings(self) -> None:
-        """Cancel what is being opened until it has ended.
+        """Cancel the openings until they have ended.
 
-        Once is not enough: asyncio.wait_for of Python 3.11, in which the library waits for a reply, forgets a
-        cancellation that comes together with that reply.
+        Once is not enough: asyncio.wait_for of Python 3.11, which the library uses to wait for a reply, loses
+        a cancellation that comes together with that reply.
         """
         while self._openings:
             for opening in self._openings:
@@ -100,7 +99,7 @@ class Pool:
             await asyncio.wait(self._openings, timeout=_CANCEL_AGAIN)
             self._openings = {opening for opening in self._openings if not opening.done()}
 
-    # --- what the talks ask
+    # --- called by the connections
 
     def take(self, talk: Conversation) -> Letter | None:
         return self._take(self._waiting, talk) if self._waiting else None
@@ -135,7 +134,7 @@ class Pool:
     # --- within
 
     def _spread(self) -> None:
-        """Give what waits to those who can take it, and open what is missing."""
+        """Give waiting letters to connections that can take them, and open more if needed."""
         while self._waiting:
             takers = self._idle or self._roomy
             if not takers:
@@ -148,7 +147,7 @@ class Pool:
         self._open()
 
     def _take(self, queue: deque[Letter], talk: Conversation) -> Letter | None:
-        """Return the next letter that this talk can hand over; answer those that nobody can."""
+        """Return the next letter that this connection can carry; answer those that cannot be sent."""
         while queue:
             letter = queue.popleft()
             if letter.due <= self._loop.time():
@@ -168,7 +167,7 @@ class Pool:
         if not (self._proved or self._is_paced):
             free = min(free, 1 - opening)
         if self._talks and not self._fresh and self._loop.time() < self._open_again_at:
-            return  # the server takes no more of us: those that are open serve all
+            return  # the server accepts no more connections: the open ones serve all
         for _ in range(min(wanted, free)):
             task = self._loop.create_task(self._run(Opening(self._provider, self._password, self._context)))
             self._openings.add(task)
@@ -177,7 +176,7 @@ class Pool:
         try:
             async with asyncio.timeout(self._deadline):
                 client = await opening.run()
-        except Exception as error:  # whatever the library makes of what a server sends: it is one answer
+        except Exception as error:  # whatever the library raises for what a server sends: it is one answer
             self._leave_opening()
             self._failed(Answer(opening.stage, name_of(error, opening.stage), words_of(error)))
         except BaseException:
@@ -209,7 +208,7 @@ class Pool:
         self._open()
 
     def _failed(self, answer: Answer) -> None:
-        """Tell those who needed this connection; all, where there is no other to serve them."""
+        """Answer the letters that needed this connection; all of them if there is no other."""
         self._proved = False
         self._open_again_at = self._loop.time() + self._timeout
         for _ in range(1 if self._openings else len(self._fresh)):
@@ -220,18 +219,18 @@ class Pool:
         self._open()
 
 
-READY = 2  # deliveries claimed a connection: one in flight, and one ready behind it
-DEADLINE_STEPS = 3  # one whole hand-over, waiting and opening included, may last as long as this many steps
-FAREWELL = 2.0  # seconds that leaving waits for the servers to answer QUIT
+READY = 2  # deliveries claimed per connection: one in flight, and one ready behind it
+DEADLINE_STEPS = 3  # a delivery, waiting and opening included, may take as long as this many steps
+FAREWELL = 2.0  # seconds to wait for servers to answer QUIT
 
 
 class SmtpAdapter:
     """Mail through one SMTP relay.
 
-    `deadline` is the longest that one hand-over lasts, in seconds from the call of `send` on, waiting for a
-    connection included: a lease must be longer.
-    Raises ProviderError where the settings cannot work or would send a password in the clear, and, on
-    entering, where `ca_file` (relative to the current directory) cannot be read.
+    `deadline` is the longest that one delivery can take, in seconds from the call of `send`, waiting for a
+    connection included; a lease must be longer.
+    Raises ProviderError if the settings cannot work or would send a password in the clear, and, on entering,
+    if `ca_file` (relative to the current directory) cannot be read.
     """
 
     channel = Channel.EMAIL
@@ -254,22 +253,17 @@ class SmtpAdapter:
         self._pool = Pool(self._provider, self._password, context, self.deadline)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, *_: object) -> None:
         await self._open_pool().close(FAREWELL if kind is None else 0)
-        await asyncio.sleep(0)  # the turn of the loop in which aborted connections end
+        await asyncio.sleep(0)  # aborted connections end in this turn of the loop
 
     def halt(self) -> None:
-        """Begin no further letter: those that wait are given back at once."""
+        """Begin no further letter; those that wait are given back at once."""
         if self._pool is not None:
             self._pool.halt()
 
     async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
-        """Yield one outcome a mail, as answers come."""
+        """Yield one outcome per mail, as answers come."""
         emails = [(item, item.message) for item in batch if isinstance(item.message, Email)]
         if len(emails) < len(batch):
             raise TypeError("smtp carries mail only")

@@ -1,4 +1,4 @@
-"""The plain dialogue, one step after another, with a server that offers no PIPELINING."""
+"""The plain dialogue, one step at a time, with a server that does not offer PIPELINING."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FINAL_DOT = b".\r\n"
 
 
 class Dialogue:
-    """One open connection over which letters go one by one, and the stage of the one under way."""
+    """One open connection that carries letters one by one, and the stage of the current one."""
 
     def __init__(self, feeder: Feeder, client: aiosmtplib.SMTP, timeout: float) -> None:
         self.offered = offered(client)
@@ -29,7 +29,7 @@ class Dialogue:
         self._task: asyncio.Task[None] | None = None
 
     def give(self, letter: Letter) -> None:
-        """Hand this letter over; only while nothing is under way."""
+        """Carry this letter; only while nothing is under way."""
         self._letter = letter
         self._task = asyncio.get_running_loop().create_task(self._carry(letter))
 
@@ -38,7 +38,7 @@ class Dialogue:
             self.abort()
 
     def abort(self) -> None:
-        """Close at once; the letter under way is told as it stands."""
+        """Close at once; the letter under way is answered as it stands."""
         close(self._client, self._transport)
 
     async def leave(self, seconds: float) -> None:
@@ -51,7 +51,7 @@ class Dialogue:
         finally:
             self.abort()
         if self._task is not None:
-            await asyncio.wait({self._task})  # what was under way is told
+            await asyncio.wait({self._task})  # until the letter under way is answered
 
     async def _carry(self, letter: Letter) -> None:
         answer = await self._hand_over(letter)
@@ -73,7 +73,7 @@ class Dialogue:
         try:
             async with asyncio.timeout_at(letter.due):
                 reply = await self._transact(letter)
-        except Exception as error:  # whatever the library makes of what a server sends: it is one answer
+        except Exception as error:  # whatever the library raises for what a server sends: it is one answer
             return Answer(self.stage, name_of(error, self.stage), words_of(error))
         return Answer(self.stage, reply_line(reply.code, reply.message), reply.message)
 
@@ -95,7 +95,7 @@ class Dialogue:
             raise aiosmtplib.SMTPResponseException(reply.code, reply.message)
 
     async def _write(self, body: bytes) -> aiosmtplib.SMTPResponse:
-        """Write the body, and only when it has left our buffer the final dot.
+        """Write the body and, once it has left our buffer, the final dot.
 
         The library's `data` writes both at once, and raises the same error for a connection lost at DATA, in
         the body and after the dot; so the two steps are done here, with its protocol.
@@ -116,9 +116,9 @@ class Dialogue:
 
 
 def _writer(client: aiosmtplib.SMTP, transport: asyncio.WriteTransport) -> asyncio.StreamWriter:
-    """Let `drain` wait until our buffer is empty, so that a body that stalls ends before its dot."""
+    """Return a writer whose `drain` waits for an empty buffer: a body that stalls never gets its dot."""
     if client.protocol is None:
         raise aiosmtplib.SMTPServerDisconnected("Connection lost")
-    # Not 0: asyncio's TLS transport pauses at "size >= high", with an empty buffer for ever.
+    # Not 0: asyncio's TLS transport pauses at "size >= high", so an empty buffer would pause for ever.
     transport.set_write_buffer_limits(high=1, low=0)
     return asyncio.StreamWriter(transport, client.protocol, None, asyncio.get_running_loop())

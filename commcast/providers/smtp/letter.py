@@ -1,4 +1,4 @@
-"""One mail on its way, and what connection and pool ask of each other."""
+"""One mail on its way, and what connections and the pool ask of each other."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PLAIN = re.compile(
 class Batch:
     """One call of `send`: its answers as they come, until all are in or nobody waits for them any more.
 
-    `user` is our login, which no detail may hold.
+    `user` is our login, which no detail may contain.
     """
 
     __slots__ = ("_answers", "_owed", "_waiter", "is_closed", "user")
@@ -61,8 +61,8 @@ class Batch:
 class Letter:
     """One mail ready for the wire.
 
-    `body` is dot-stuffed and ends with a line end, before the final dot. `due` is when, in the loop's own
-    time, its answer must be in.
+    `body` is dot-stuffed and ends with a line end; the final dot is not part of it. `due` is when its answer
+    must be in, by the loop's clock.
     """
 
     delivery: int
@@ -75,7 +75,7 @@ class Letter:
 
     @classmethod
     def of(cls, item: Delivery, email: Email, batch: Batch, due: float) -> Self:
-        """Raises ValueError where the message cannot be put into a mail."""
+        """Raises ValueError if the message cannot be put into a mail."""
         body, sender = mime.wire(email), _sender(email.sender.address)
         return cls(item.delivery, email, sender, _address(email.to.address), body, batch, due)
 
@@ -95,15 +95,15 @@ class Letter:
         return b"TO:<%b>" % self.to
 
     def accepted(self, text: str) -> None:
-        """Tell that the server took it, and its words."""
+        """Report that the server took it, with the server's words."""
         self.batch.tell(accepted(self.delivery, text))
 
     def answered(self, answer: Answer) -> None:
-        """Tell how its hand-over ended."""
+        """Report how it ended."""
         self.batch.tell(outcome(self.delivery, self.email, answer, self.batch.user))
 
     def not_begun(self) -> None:
-        """Give it back: nothing was done about it."""
+        """Give it back untouched."""
         self.batch.tell(Outcome(self.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN))
 
 
@@ -115,14 +115,14 @@ def _address(address: str) -> bytes:
 
 _sender = lru_cache(maxsize=8)(_address)  # a broadcast has one
 
-# A body is written in pieces, each when the one before is out of our hands: a TLS transport hands on whatever
-# it is given at once, and would take a dot before a body that waits in the buffer below it.
+# A body is written in pieces, each when the one before has left our buffer: a TLS transport passes on
+# whatever it is given at once, and would accept the dot while the body still waits in the buffer below it.
 PIECE = 65_536  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """What the server said it can do, in its last answer to EHLO. `smtputf8` stands with 8BITMIME."""
+    """What the server's last answer to EHLO offers. `smtputf8` includes 8BITMIME."""
 
     pipelining: bool
     size: bool
@@ -130,40 +130,40 @@ class Offered:
 
 
 class Conversation(Protocol):
-    """One open connection. It answers every letter that it was given, once."""
+    """One open connection. It answers each letter that it was given exactly once."""
 
     offered: Offered
 
     def give(self, letter: Letter) -> None:
-        """Hand this letter over; only where the talk has told the pool that it can take one."""
+        """Carry this letter; only after the connection has told the pool that it can take one."""
         ...
 
     def forget(self, batch: Batch) -> None:
-        """Nobody waits for these answers any more: end what can still be ended."""
+        """Nobody waits for these answers any more: end those that can still be ended."""
         ...
 
     def abort(self) -> None:
-        """Close at once. What is under way is told as it stands."""
+        """Close at once; letters under way are answered as they stand."""
         ...
 
     async def leave(self, seconds: float) -> None:
-        """Say QUIT where nothing is under way and `seconds` are given to wait for its answer, and close."""
+        """Say QUIT if nothing is under way, wait up to `seconds` for the answer, and close."""
         ...
 
 
 class Feeder(Protocol):
-    """Where a talk gets its letters from."""
+    """Where a connection gets its letters from."""
 
     def take(self, talk: Conversation) -> Letter | None:
-        """Return the next letter that waits, for this talk to hand over."""
+        """Return the next waiting letter for this connection."""
         ...
 
     def again(self, letter: Letter) -> None:
-        """Take back a letter of which nothing was said yet; it goes over a fresh connection."""
+        """Take back a letter that the server has not heard of; it goes over a fresh connection."""
         ...
 
     def is_free(self, talk: Conversation) -> None:
-        """The talk has nothing to do: give it a letter when there is one."""
+        """The connection is idle: give it a letter when there is one."""
         ...
 
     def has_room(self, talk: Conversation) -> None:
@@ -171,5 +171,5 @@ class Feeder(Protocol):
         ...
 
     def is_gone(self, talk: Conversation) -> None:
-        """The talk's connection is closed, and all its letters are answered."""
+        """The connection is closed, and all its letters are answered."""
         ...

@@ -1,4 +1,4 @@
-"""How a connection to an SMTP server is made: dialled, greeted, encrypted and logged in."""
+"""Opens a connection to an SMTP server: dial, greet, encrypt, log in."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class MissingError(Exception):
 
 
 class Opening:
-    """One connection in the making, and the stage that it has reached."""
+    """One connection being opened, and the stage it has reached."""
 
     def __init__(self, provider: SmtpProvider, password: str, context: ssl.SSLContext | None) -> None:
         self._provider, self._password, self._context = provider, password, context
@@ -28,7 +28,7 @@ class Opening:
         self.stage = SmtpStage.CONNECT
 
     async def run(self) -> aiosmtplib.SMTP:
-        """Return the client, ready for the first mail. Raises what `name_of` can name; then all is closed."""
+        """Return the client, ready for the first mail. If it raises (see `name_of`), everything is closed."""
         try:
             return await self._open()
         except BaseException:
@@ -64,7 +64,7 @@ class Opening:
         try:
             await client.ehlo()
         except aiosmtplib.SMTPHeloError as error:
-            if error.code not in {500, 502}:  # only a server that does not know the word gets the old one
+            if error.code not in {500, 502}:  # only a server that does not know EHLO gets HELO
                 raise
             await client.helo()
 
@@ -74,10 +74,10 @@ class Opening:
             raise MissingError
         await client.starttls()
         self._transport = cast(asyncio.WriteTransport, client.transport)
-        await self._greet(client)  # what was offered before counts no more (RFC 3207 4.2)
+        await self._greet(client)  # earlier offers no longer count (RFC 3207 4.2)
 
     async def _login(self, client: aiosmtplib.SMTP) -> None:
-        """Log in by one method: the library's `login` tries all, which is several failed logins at once."""
+        """Log in by one method: the library's `login` tries all of them, which is several failed logins."""
         self.stage = SmtpStage.AUTH
         methods = {"plain": client.auth_plain, "login": client.auth_login, "cram-md5": client.auth_crammd5}
         for name, method in methods.items():
@@ -94,7 +94,7 @@ def offered(client: aiosmtplib.SMTP) -> Offered:
 
 
 def close(client: aiosmtplib.SMTP | None, transport: asyncio.WriteTransport | None) -> None:
-    """Close at once, dropping what is still in our buffer: a plain close would wait for the server."""
+    """Close at once and drop what is still in our buffer: a plain close would wait for the server."""
     if transport is not None:
         transport.abort()
     if client is not None:
@@ -102,7 +102,7 @@ def close(client: aiosmtplib.SMTP | None, transport: asyncio.WriteTransport | No
 
 
 async def _dial(host: str, port: int, timeout: float) -> socket.socket:
-    """Connect to the first address that answers; each gets its share of the time, against black holes."""
+    """Connect to the first address that answers; each gets its share of the time, in case one never does."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout):
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -124,13 +124,13 @@ async def _dial(host: str, port: int, timeout: float) -> socket.socket:
 
 
 def _literal(sock: socket.socket) -> str:
-    """Return our own address as RFC 5321 4.1.3 writes it: looking up our name is slow, and tells it."""
+    """Return our own address as RFC 5321 4.1.3 writes it: looking up our name is slow and reveals it."""
     address = str(sock.getsockname()[0]).partition("%")[0]
     return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
 
 def name_of(error: Exception, stage: SmtpStage) -> str:
-    """Name what came instead of a good reply, in the words of `Answer.said`."""
+    """Return what came instead of a good reply, in the words of `Answer.said`."""
     match _root(error):
         case MissingError():
             return "missing"
@@ -163,6 +163,6 @@ def words_of(error: Exception) -> str:
 
 
 def _root(error: Exception) -> BaseException:
-    """Return what lies under the library's own error for a connection that could not be made."""
+    """Return the cause of the library's own error for a connection that could not be made."""
     wrapped = isinstance(error, aiosmtplib.SMTPConnectError) and error.__cause__ is not None
     return cast(BaseException, error.__cause__) if wrapped else error

@@ -1,4 +1,4 @@
-"""What each answer of an SMTP server means for one hand-over: the table OUTCOMES, and how it is read."""
+"""What each answer of an SMTP server means for one delivery: the table OUTCOMES, and how it is read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SmtpStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a hand-over ended: the stage, the reply or what came instead of one, and the server's words.
+    """How a delivery ended: the stage, the reply or what came instead of one, and the server's words.
 
     `said` is a reply as "550 5.1.1" (code, and enhanced code where given), or one of unresolved, unreachable,
     certificate, handshake, missing (an extension), silence, lost, garbage, unsendable.
@@ -47,7 +47,7 @@ class Answer:
 
     @property
     def keeps_connection(self) -> bool:
-        """Whether the dialogue can go on: both sides know where they are."""
+        """Whether the dialogue can continue, because both sides know where they are."""
         if self.stage in OPENING or self.stage is SmtpStage.RESET:
             return False
         clear = self.said == "missing" or re.fullmatch(r"[45](?!21).*", self.said)
@@ -55,7 +55,7 @@ class Answer:
 
     @property
     def was_stale(self) -> bool:
-        """Whether a connection that lay idle turned out dead before this transaction had begun."""
+        """Whether an idle connection turned out to be dead before this transaction began."""
         gone = self.said == "lost" or self.said.startswith("421")
         return self.stage is SmtpStage.RESET or (self.stage is SmtpStage.MAIL and gone)
 
@@ -87,8 +87,8 @@ _UNKNOWN, _NOT_TAKEN = OutcomeKind.UNKNOWN, OutcomeKind.NOT_TAKEN
 _SERVER, _ACCOUNT, _ONE = Blame.PROVIDER, Blame.ACCOUNT, Blame.RECIPIENT
 
 # The first line that fits counts. Sources: RFC 5321 3.8, 4.2 and 4.5.3.2; RFC 3463; RFC 4954; RFC 6531.
-# A server that judges the sender only at RCPT says 5.1.7 or 5.1.8 there: that speaks of us.
-# No STARTTLS or a certificate nobody vouches for: trying again mends neither, a person has to.
+# A server that judges the sender only at RCPT says 5.1.7 or 5.1.8 there: that is about us.
+# No STARTTLS, or an untrusted certificate: trying again fixes neither, a person has to.
 # A 421 after the dot is a refusal like any 4xx: the server says that it did not take the message.
 # fmt: off
 OUTCOMES: tuple[Rule, ...] = (
@@ -127,24 +127,24 @@ _UNLISTED = Rule(frozenset(SmtpStage), "", _UNKNOWN, _ONE, "no rule speaks of th
 
 
 def judge(answer: Answer) -> Rule:
-    """Return the rule for an answer. What no line speaks of is unknown, so that nobody is told twice."""
+    """Return the rule for an answer. An answer that no line covers is unknown: nobody is told twice."""
     fits = (rule for rule in OUTCOMES if answer.stage in rule.stages and re.fullmatch(rule.said, answer.said))
     return next(fits, _UNLISTED)
 
 
 def reply_line(code: int, text: str) -> str:
-    """Return a reply as `Answer.said` has it; an enhanced code of another class than the code is left out."""
+    """Return a reply as `Answer.said` has it; an enhanced code of a different class is left out."""
     enhanced = re.match(r"([245])\.\d{1,3}\.\d{1,3}(?=\s|$)", text)
     return f"{code} {enhanced[0]}" if enhanced and enhanced[1] == str(code)[0] else str(code)
 
 
 def accepted(delivery: int, text: str) -> Outcome:
-    """Return what a 2xx to the final dot means, with the server's words; as the table has it, but faster."""
+    """Return the outcome of a 2xx to the final dot: what the table says, but faster."""
     return Outcome(delivery, OutcomeKind.ACCEPTED, provider_id=queue_id(text))
 
 
 def outcome(delivery: int, email: Email, answer: Answer, user: str) -> Outcome:
-    """Return what the answer means for one delivery; `user` is our login, which no detail may hold."""
+    """Return what the answer means for one delivery; `user` is our login, which no detail may contain."""
     rule = judge(answer)
     if rule.kind is OutcomeKind.ACCEPTED:
         return accepted(delivery, answer.text)
@@ -153,7 +153,7 @@ def outcome(delivery: int, email: Email, answer: Answer, user: str) -> Outcome:
 
 
 def queue_id(text: str) -> str:
-    """Return the server's own name for the message, as Postfix, Exim, Exchange or Sendmail put it, or ""."""
+    """Return the server's own id of the message, as Postfix, Exim, Exchange or Sendmail write it, or ""."""
     found = _QUEUE_ID.search(text)
     return found[found.lastindex or 0][:100] if found else ""
 

@@ -13,9 +13,9 @@ from commcast.providers.smtp.letter import PIECE, Batch, Feeder, Letter
 from commcast.providers.smtp.opening import offered
 from commcast.providers.smtp.outcomes import Answer, SmtpStage, reply_line
 
-GARBAGE = 0  # stands in place of a code where the bytes are no reply; nothing after them counts
+GARBAGE = 0  # instead of a code: the bytes are no reply, and nothing after them counts
 
-# Far more than RFC 5321 4.5.3.1.5 allows (512), and little enough that no server can fill our memory.
+# Far more than RFC 5321 4.5.3.1.5 allows (512), but too little for a server to fill our memory.
 LONGEST_LINE = 8_192  # bytes
 LONGEST_REPLY = 32_768  # bytes, all lines of it
 
@@ -23,7 +23,7 @@ _LAST = frozenset({b" ", b"\r", b""})  # what follows the code on the last line;
 
 
 class Replies:
-    """Takes bytes in pieces of any size and gives whole replies, each a code and its words."""
+    """Turns bytes in pieces of any size into whole replies, each a code and its words."""
 
     __slots__ = ("_begun", "_code", "_rest", "_size")
 
@@ -34,11 +34,11 @@ class Replies:
 
     @property
     def is_amid(self) -> bool:
-        """Whether a part of a reply is in that has no end yet."""
+        """Whether an unfinished reply has been read."""
         return bool(self._rest or self._begun)
 
     def feed(self, data: bytes) -> list[tuple[int, bytes]]:
-        """Return the replies that these bytes complete; (GARBAGE, b"") ends the list where they are none."""
+        """Return the replies that these bytes complete; (GARBAGE, b"") ends the list if they are no reply."""
         lines = (self._rest + data if self._rest else data).split(b"\n")
         self._rest = lines.pop()
         found: list[tuple[int, bytes]] = []
@@ -68,9 +68,9 @@ class Replies:
         return text
 
 
-# The body of a letter up to this size goes in one write with its dot and the next envelope: no socket's send
-# buffer is smaller once the mail before is answered. The dot of a larger one follows when the kernel has
-# taken the body, so that a body that stalls is certainly not taken.
+# A body up to this size goes in one write with its dot and the next envelope: no socket's send buffer is
+# smaller once the mail before is answered. The dot of a larger one follows when the kernel has taken the
+# body, so that a body that stalls is certainly not taken.
 ONE_WRITE = 16_384  # bytes
 
 _FINAL_DOT = b".\r\n"
@@ -79,9 +79,9 @@ _FINAL_DOT = b".\r\n"
 class Pipeline(asyncio.Protocol):
     """One open connection, taken over from the library that opened it.
 
-    `_front` is the letter that the next reply speaks of, `_stage` what that reply answers; `_behind` is the
+    `_front` is the letter that the next reply is about, `_stage` what that reply answers; `_behind` is the
     letter whose envelope follows the body in flight. From the moment `_stage` is DOT, the final dot may have
-    left; with a `_refusal` it is the lone dot of a letter that has no recipient (RFC 2920 3.1).
+    left; with a `_refusal` it is the lone dot of a letter without a recipient (RFC 2920 3.1).
     """
 
     def __init__(self, feeder: Feeder, client: aiosmtplib.SMTP, timeout: float) -> None:
@@ -94,7 +94,7 @@ class Pipeline(asyncio.Protocol):
         self._stage = SmtpStage.MAIL
         self._refusal: Answer | None = None
         self._paused = self._closed = False
-        self._reused = False  # a letter was answered here, so that the connection may have gone stale since
+        self._reused = False  # a letter was answered here, so the connection may have gone stale since
         self._needs_reset = self._follows_refusal = False
         self._poured = 0  # bytes of a large body that are written
         self._unsent = 0  # bytes from the final dot on, in the write that holds it
@@ -102,14 +102,14 @@ class Pipeline(asyncio.Protocol):
         self._farewell: asyncio.Future[None] | None = None
         self._transport = cast(asyncio.Transport, client.transport)
         self._is_plain = self._transport.get_extra_info("sslcontext") is None
-        # Not 0: asyncio's TLS transport pauses at "size >= high", with an empty buffer for ever.
+        # Not 0: asyncio's TLS transport pauses at "size >= high", so an empty buffer would pause for ever.
         self._transport.set_write_buffer_limits(high=1, low=0)
         self._transport.set_protocol(self)
 
-    # --- what the pool asks
+    # --- called by the pool
 
     def give(self, letter: Letter) -> None:
-        """Begin this letter, or send its envelope behind the body on its way."""
+        """Begin this letter, or send its envelope behind the body in flight."""
         if self._front is None:
             self._front, self._refusal = letter, None
             self._stage = SmtpStage.RESET if self._needs_reset else SmtpStage.MAIL
@@ -121,7 +121,7 @@ class Pipeline(asyncio.Protocol):
         self._transport.write(self._envelope(letter))
 
     def forget(self, batch: Batch) -> None:
-        """End what is before its dot; after it the connection may live on, for the letter behind."""
+        """End a letter before its dot; after the dot the connection goes on, for the letter behind."""
         if self._front is not None and self._front.batch is batch and self._stage is not SmtpStage.DOT:
             self._lose()
 
@@ -136,7 +136,7 @@ class Pipeline(asyncio.Protocol):
             await asyncio.wait({self._farewell}, timeout=seconds)
         self.abort()
 
-    # --- what the transport tells
+    # --- called by the transport
 
     def data_received(self, data: bytes) -> None:
         replies = self._replies.feed(data)
@@ -151,7 +151,7 @@ class Pipeline(asyncio.Protocol):
             if code == GARBAGE or self._front is None:
                 self._lose("garbage")
             elif self._stage is SmtpStage.DATA and (left or self._replies.is_amid):
-                self._lose("garbage")  # an answer to what we have not said yet: no telling what follows
+                self._lose("garbage")  # an answer to something we have not said yet: no telling what follows
             else:
                 self._heed[self._stage](self, code, text)
         if replies and self._front is not None:
@@ -184,7 +184,7 @@ class Pipeline(asyncio.Protocol):
         if 200 <= code < 300:
             self._stage = SmtpStage.RCPT
         elif code == 503 and self._follows_refusal:
-            # "Nested MAIL": the server kept the refused one's envelope, though RFC 5321 4.1.1.4 clears it.
+            # "Nested MAIL": the server kept the refused letter's envelope, though RFC 5321 4.1.1.4 clears it.
             self._stage = SmtpStage.RESET
             self._end(self._answer(code, text))
         else:
@@ -230,14 +230,14 @@ class Pipeline(asyncio.Protocol):
     }
 
     def _refused(self, answer: Answer) -> None:
-        """End the letter in front by the first refusal of it; the connection goes on where it can."""
+        """End the letter in front with its first refusal; the connection goes on if it can."""
         if answer.keeps_connection:
             self._finish(self._refusal or answer)
         else:
             self._end(answer)
 
     def _note(self, code: int, text: bytes, then: SmtpStage) -> None:
-        """Keep a refusal until DATA is answered as well: that was sent already."""
+        """Keep a refusal until DATA, which was already sent, is answered as well."""
         answer = self._answer(code, text)
         if not answer.keeps_connection:
             self._end(answer)
@@ -263,7 +263,7 @@ class Pipeline(asyncio.Protocol):
             self._pour()
 
     def _pour(self) -> None:
-        """Write as much of a large body as is taken, and its dot when all of it is out of our hands."""
+        """Write as much of a large body as the transport takes, and its dot once it has left our buffer."""
         body = cast(Letter, self._front).body
         while self._poured < len(body) and not self._paused:
             self._transport.write(body[self._poured : self._poured + PIECE])
@@ -273,10 +273,10 @@ class Pipeline(asyncio.Protocol):
             self._wait()
 
     def _write_dot(self, body: bytes) -> None:
-        """Write the final dot, with what stands before it and the envelope of the next behind it.
+        """Write the final dot, with the body before it and the next letter's envelope behind it.
 
-        The envelope does not wait for a letter where none is there: it follows by itself when one comes.
-        Tried: a pause of 0.1 to 4 ms for it saves writes, and loses more than it saves.
+        If no letter is waiting, its envelope follows on its own when one comes. Tried: pausing 0.1 to 4 ms
+        for it saves writes, but costs more than it saves.
         """
         self._stage = SmtpStage.DOT  # first of all: from here on the dot may have left
         self._behind = self._feeder.take(self)
@@ -289,14 +289,14 @@ class Pipeline(asyncio.Protocol):
     # --- ends
 
     def _finish(self, answer: Answer) -> None:
-        """Tell a refusal, after which the server may still hold the refused envelope."""
+        """Answer with a refusal, after which the server may still hold the refused envelope."""
         cast(Letter, self._front).answered(answer)
         self._needs_reset = self._behind is None
         self._follows_refusal = self._behind is not None
         self._go_on()
 
     def _go_on(self) -> None:
-        """The letter in front is answered: the one behind comes to the front."""
+        """The letter in front is answered: the one behind moves up."""
         self._reused, self._refusal = True, None
         self._stage = SmtpStage.MAIL
         self._front, self._behind = self._behind, None
@@ -319,7 +319,7 @@ class Pipeline(asyncio.Protocol):
         self._end(Answer(self._stage, said))
 
     def _end(self, answer: Answer) -> None:
-        """Give the connection up. `answer` is what became of the letter in front, unless it was refused."""
+        """Give up the connection. `answer` is what became of the letter in front, unless it was refused."""
         front, behind = self._front, self._behind
         self._close()
         if front is not None:
@@ -343,7 +343,7 @@ class Pipeline(asyncio.Protocol):
     # --- time
 
     def _wait(self) -> None:
-        """Allow the next step its time; one timer a connection, moved only where it would come too late."""
+        """Give the next step its time; the one timer is moved only if it would fire too late."""
         due = cast(Letter, self._front).due
         self._expires = min(self._loop.time() + self._timeout, due)
         if self._timer is None or self._timer.when() > self._expires:
@@ -366,7 +366,7 @@ class Pipeline(asyncio.Protocol):
         self._lose("silence")
 
     def _dot_is_ours(self) -> bool:
-        """Whether the final dot is still in our own buffer, as far as one can know: TLS hides it."""
+        """Whether the final dot is known to be still in our own buffer; TLS hides that."""
         return self._is_plain and self._transport.get_write_buffer_size() >= self._unsent
 
 

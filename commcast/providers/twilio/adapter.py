@@ -1,4 +1,4 @@
-"""The Twilio adapter: one request a text, over kept connections."""
+"""The Twilio adapter: one request per text, over kept connections."""
 
 from __future__ import annotations
 
@@ -6,33 +6,32 @@ import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from commcast.config.settings import TwilioProvider
 from commcast.model.incident import Channel
 from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind, Sms
-from commcast.providers.turns import HaltedError, Turns, as_they_come
+from commcast.providers.http import HaltedError, OverHttp, Turns, as_they_come
 from commcast.providers.twilio.client import Credentials, TwilioClient, is_e164, sendable
 from commcast.providers.twilio.outcomes import is_doubtful, outcome
 
-FIRST_DOUBTS = 3  # so many refused by a number that we do not know, and none accepted: it is us, not them
-LONGEST_VALIDITY = 36_000  # seconds that Twilio keeps a text in its queue, at most
-ASK_AGAIN = 1.0  # seconds after which one such refusal is looked at again, when others may have been accepted
-LATE_VALIDITY = 3600  # seconds for a text that goes after the promise on purpose
+FIRST_DOUBTS = 3  # refused with an unknown error number, and nobody accepted: the fault is ours
+LONGEST_VALIDITY = 36_000  # seconds: the longest that Twilio keeps a text in its queue
+ASK_AGAIN = 1.0  # seconds until such a text is tried again; others may have been accepted by then
+LATE_VALIDITY = 3600  # seconds, for a text that is sent after its promise on purpose
 _SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
 _SHORT_CODE = re.compile(r"[0-9]{3,8}")
 
 
-class TwilioAdapter:
+class TwilioAdapter(OverHttp[TwilioClient]):
     """Texts through Twilio's Messages API.
 
-    `deadline` is the longest that one hand-over lasts, in seconds: a lease must be longer. `clock` gives
-    aware now. Raises ProviderError where HTTPS_PROXY cannot work.
+    `deadline` is the longest that one request can take, in seconds; a lease must be longer. `clock` returns
+    the current time (aware). Raises ProviderError if HTTPS_PROXY cannot work.
 
-    The sender: a messaging service where one is set (or where the message's sender is one), which picks a
-    number for each reader; a sender beside it that is a number or a short code is the one of its pool that is
-    used. A name beside a service is left out: where a country takes no names, the service has a number.
+    A messaging service, if one is set (or if the message's sender is one), picks a number for each reader; if
+    the sender is a number or a short code, that one of its pool is used. A name is not sent with a service:
+    for countries that accept no names, the service has a number.
     """
 
     channel = Channel.SMS
@@ -47,28 +46,16 @@ class TwilioAdapter:
         self.window = provider.connections
         self.deadline = provider.timeout.total_seconds()
         self._provider, self._clock = provider, clock
-        self._client = TwilioClient(provider.base_url, credentials, self.deadline, provider.connections)
+        self._client = TwilioClient(provider.base_url, credentials, self.deadline)
         self._turns = Turns(provider.connections)
         self._accepts, self._doubts = False, 0
-
-    async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._client.__aexit__(kind, error, trace)
 
     def halt(self) -> None:
         """Begin no further text; those in flight finish."""
         self._turns.halt()
 
     async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
-        """Yield one outcome a text as answers come: as many are under way as there are connections."""
+        """Yield one outcome per text as answers come, with as many under way as there are connections."""
         texts = [(item.delivery, item.message) for item in batch if isinstance(item.message, Sms)]
         if len(texts) < len(batch):
             raise TypeError("twilio carries texts only")
@@ -101,7 +88,7 @@ class TwilioAdapter:
         if self._doubts >= FIRST_DOUBTS:
             words = f"Twilio refuses whatever it is handed ({answer.status})"
             return Outcome(delivery, OutcomeKind.NOT_TAKEN, words, blame=Blame.ACCOUNT)
-        # Nobody is refused for good by what may be our fault: they are asked about again.
+        # Nobody is rejected for what may be our fault: they are tried again.
         return Outcome(delivery, OutcomeKind.NOT_TAKEN, found.detail, retry_after=ASK_AGAIN)
 
     def _sender(self, sender: str) -> dict[str, Any]:
@@ -115,7 +102,7 @@ class TwilioAdapter:
         fields: dict[str, Any] = {
             "to": sms.to,
             "body": sendable(sms.body),
-            # Look-alikes are replaced before a person sees the preview: what was shown is what goes.
+            # Look-alikes are replaced before the preview: what was shown is what is sent.
             "smart_encoded": False,
         }
         if sms.valid_until is not None:

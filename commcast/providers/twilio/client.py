@@ -1,44 +1,32 @@
-"""The SDK over kept connections that cannot hang."""
+"""Twilio's API: the SDK writes each request, and kept connections of ours carry it."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import contextlib
 import json
-import logging
 import re
-import ssl
-import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 from urllib.parse import urlencode, urlsplit
 
-import aiohttp
 from twilio.http.async_http_client import AsyncTwilioHttpClient
 from twilio.rest import Client
-from yarl import URL
 
 from commcast.config.settings import CONFIG_NAME
 from commcast.errors import Fault, ProviderError
-from commcast.providers.http import LONGEST_BODY, HttpAnswer, NamesInThreads, NoAnswer
+from commcast.providers.http import Connections, HttpAnswer, NoAnswer
 
-_FAREWELL = 2.0  # seconds that leaving waits for the connections to close
-_PIECE = 1 << 16
-# The first line that fits counts; what none fits is a lost connection.
-_TROUBLES: tuple[tuple[type[BaseException], NoAnswer], ...] = (
-    (aiohttp.ClientConnectorDNSError, NoAnswer.UNRESOLVED),
-    (aiohttp.ClientConnectorCertificateError, NoAnswer.CERTIFICATE),
-    (aiohttp.ClientConnectorSSLError, NoAnswer.HANDSHAKE),
-    (aiohttp.ClientConnectorError, NoAnswer.UNREACHABLE),
-    (aiohttp.ClientHttpProxyError, NoAnswer.UNREACHABLE),
-    (TimeoutError, NoAnswer.SILENCE),
-    (aiohttp.ClientPayloadError, NoAnswer.LOST),
-    (aiohttp.ClientConnectionError, NoAnswer.LOST),
-    (aiohttp.ClientError, NoAnswer.GARBAGE),
-)
+GAVE_UP = frozenset({"failed", "undelivered", "canceled"})  # states of a message that did not arrive
+PAGE_SIZE = 1000  # the most rows that Twilio puts on a page
+MOST_PAGES = 1000
+_SID = r"[0-9a-fA-F]{32}"
+_MESSAGE_SID = re.compile(f"(?:SM|MM){_SID}")
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+_CODE = re.compile(r"[1-9][0-9]{0,5}")
+_SECRET = re.compile(r"[!-~]{1,500}")
+# A link to the next page. It stays at the same server: it begins with one slash and a plain name.
+_NEXT = re.compile(r"/2010-04-01/[A-Za-z0-9_.~!$&'()*+,;=:@%/-]{1,500}(?:\?[!-~]{0,4000})?")
 
 
 class AnsweredError(Exception):
@@ -50,47 +38,13 @@ class AnsweredError(Exception):
         self.answer = answer
 
 
-class _Request:
-    """One request on its way; `sent` is set before its first byte can leave."""
+class _SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no types
+    """The SDK's transport. Unlike the SDK's own, it logs nothing: no numbers, no bodies."""
 
-    def __init__(self) -> None:
-        self.sent = False
-
-
-class SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no types
-    """The SDK's way out. Nothing of a request is logged: the SDK would log numbers and bodies."""
-
-    def __init__(self, base_url: str, user: str, secret: str, timeout: float, connections: int) -> None:
-        super().__init__(pool_connections=False, logger=_silent())
-        self.session: aiohttp.ClientSession | None = None
+    def __init__(self, ask: Callable[..., Awaitable[HttpAnswer]], user: str, secret: str) -> None:
+        super().__init__(pool_connections=False)
+        self._ask = ask
         self._authorization = "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()
-        self._secure = base_url.startswith("https:")
-        self._proxy = _proxy(base_url)
-        self._deadline, self._connections = timeout, connections
-        self._slots = asyncio.Semaphore(connections)
-
-    async def open(self) -> None:
-        context = await asyncio.to_thread(ssl.create_default_context) if self._secure else None
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_mark_sent)
-        self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._connections, resolver=NamesInThreads(), ssl=True if context is None else context
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
-            trace_configs=[trace],
-            trust_env=False,  # it would look for a login in .netrc too
-        )
-
-    async def close(self) -> None:
-        session, self.session = self.session, None
-        if session is not None:
-            # The sockets are closed at once; only their end is awaited.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_FAREWELL):
-                    await session.close()
-            await asyncio.sleep(0)  # the turn of the loop in which those who waited go on
 
     async def request(
         self,
@@ -99,92 +53,18 @@ class SdkHttp(AsyncTwilioHttpClient):  # type: ignore[misc] # the SDK has no typ
         params: Mapping[str, object] | None = None,
         data: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
-        auth: object = None,  # noqa: ARG002 - aiohttp wants it as a header
-        timeout: float | None = None,  # noqa: ARG002 - the SDK passes none; ours is total
-        allow_redirects: bool = False,  # noqa: ARG002 - never
+        **_: object,  # a login, which goes as a header, a timeout and redirects, which the SDK never sets
     ) -> NoReturn:
         """Ask once, and raise AnsweredError with whatever came."""
         query = "?" + urlencode(params, doseq=True) if params else ""
-        head = {**(headers or {}), "Authorization": self._authorization, "Accept-Encoding": "identity"}
+        head = {**(headers or {}), "Authorization": self._authorization}
         body = urlencode(data, doseq=True).encode() if data else None
-        async with self._slots:
-            answer = await self._ask(method, URL(url + query, encoded=True), head, body)
-        raise AnsweredError(answer)
-
-    async def _ask(self, method: str, url: URL, head: Mapping[str, str], body: bytes | None) -> HttpAnswer:
-        request = _Request()
-        if self.session is None:  # the context was left while this waited for its turn
-            return HttpAnswer(trouble=NoAnswer.LOST, sent=False)
-        try:
-            async with (
-                asyncio.timeout(self._deadline),
-                self.session.request(
-                    method,
-                    url,
-                    headers=head,
-                    data=body,
-                    allow_redirects=False,
-                    proxy=self._proxy,
-                    trace_request_ctx=request,
-                ) as response,
-            ):
-                return await _whole(response)
-        except (aiohttp.ClientError, OSError) as error:
-            return HttpAnswer(trouble=_trouble(error), sent=request.sent)
-
-
-async def _mark_sent(session: object, context: Any, params: object) -> None:  # noqa: ARG001
-    context.trace_request_ctx.sent = True
-
-
-async def _whole(response: aiohttp.ClientResponse) -> HttpAnswer:
-    body = bytearray()
-    async for piece in response.content.iter_chunked(_PIECE):
-        body += piece
-        if len(body) > LONGEST_BODY:
-            response.close()
-            return HttpAnswer(trouble=NoAnswer.GARBAGE)
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    return HttpAnswer(response.status, headers, body.decode("utf-8", "replace"))
-
-
-def _trouble(error: BaseException) -> NoAnswer:
-    return next((trouble for kind, trouble in _TROUBLES if isinstance(error, kind)), NoAnswer.LOST)
-
-
-def _proxy(base_url: str) -> str | None:
-    parts = urlsplit(base_url)
-    if parts.scheme != "https" or urllib.request.proxy_bypass(parts.netloc):
-        return None
-    found = urllib.request.getproxies()
-    url = found.get("https") or found.get("all")
-    if url and urlsplit(url).scheme not in {"http", "https"}:
-        what = "providers.twilio: HTTPS_PROXY is no proxy that speaks HTTP"
-        raise ProviderError("twilio", Fault(CONFIG_NAME, 0, 0, what, "set it to http://…, or unset it"))
-    return url
-
-
-def _silent() -> logging.Logger:
-    logger = logging.Logger("twilio")  # no child of any: nothing switches it on
-    logger.disabled = True
-    return logger
-
-
-GAVE_UP = frozenset({"failed", "undelivered", "canceled"})  # states of a message that did not arrive
-PAGE_SIZE = 1000  # the most that Twilio gives of a list at once
-MOST_PAGES = 1000
-_SID = r"[0-9a-fA-F]{32}"
-_MESSAGE_SID = re.compile(f"(?:SM|MM){_SID}")
-_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-_CODE = re.compile(r"[1-9][0-9]{0,5}")
-_SECRET = re.compile(r"[!-~]{1,500}")
-# A way to the next page. It stays at the same server: it begins with one slash and a plain name.
-_NEXT = re.compile(r"/2010-04-01/[A-Za-z0-9_.~!$&'()*+,;=:@%/-]{1,500}(?:\?[!-~]{0,4000})?")
+        raise AnsweredError(await self._ask(method, url + query, head, body))
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """Who asks Twilio: `user` is the account itself (with its token) or an API key (with its secret)."""
+    """The login: `user` is the account itself (with its token) or an API key (with its secret)."""
 
     account_sid: str = field(repr=False)
     user: str = field(repr=False)
@@ -192,16 +72,16 @@ class Credentials:
 
     @property
     def variables(self) -> str:
-        """The environment variables that hold them, for who has to mend them."""
+        """The environment variables that hold them, for the person who has to fix them."""
         keyed = self.user != self.account_sid
         return "TWILIO_API_KEY and TWILIO_API_SECRET" if keyed else "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Credentials:
-        """Return them from the variables TWILIO_ACCOUNT_SID, and TWILIO_AUTH_TOKEN or TWILIO_API_KEY with
-        TWILIO_API_SECRET. White space around a value is no part of it. A key is used before the token.
+        """Read TWILIO_ACCOUNT_SID, and TWILIO_AUTH_TOKEN or TWILIO_API_KEY with TWILIO_API_SECRET.
 
-        Raises ProviderError that names each variable which is missing or cannot be right, and no value.
+        White space around a value is ignored. A key takes precedence over the token. Raises ProviderError,
+        which names each variable that is missing or cannot be right, and no value.
         """
         names = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_API_KEY", "TWILIO_API_SECRET")
         account, token, key, secret = (environ.get(name, "").strip() for name in names)
@@ -218,74 +98,60 @@ class Credentials:
         return cls(account, key or account, secret if key else token)
 
 
-class TwilioClient:
-    """The API of one account, for one event loop; its context holds the connections.
+class TwilioClient(Connections):
+    """The API of one account, for one event loop; its context holds the connections, which are kept.
 
-    `timeout` is the total of a request in seconds, connecting and reading included; `connections` is how
-    many requests run at once, others wait for their turn. A server other than Twilio's own gets all requests.
-    A proxy is used for https alone, as urllib finds it (HTTPS_PROXY, NO_PROXY): http goes to this machine.
+    `timeout` is the total for a request in seconds. A server other than Twilio's own gets all requests.
+    Raises ProviderError if HTTPS_PROXY cannot work.
     """
 
-    def __init__(self, base_url: str, credentials: Credentials, timeout: float, connections: int) -> None:
-        self._http = SdkHttp(base_url, credentials.user, credentials.secret, timeout, connections)
+    def __init__(self, base_url: str, credentials: Credentials, timeout: float) -> None:
+        super().__init__("twilio", base_url, timeout, keep=True)
+        self._base_url, self._account_sid = base_url.rstrip("/"), credentials.account_sid
         self._sdk = Client(
             credentials.user,
             credentials.secret,
             credentials.account_sid,
-            http_client=self._http,
+            http_client=_SdkHttp(self.ask, credentials.user, credentials.secret),
             # An empty one is replaced by the process's own, where TWILIO_EDGE and TWILIO_REGION change hosts.
             environment={"TWILIO_ACCOUNT_SID": credentials.account_sid},
         )
-        self._base_url = base_url.rstrip("/")
-        self._account_sid = credentials.account_sid
         self._sdk.api.base_url = self._base_url
         self._sdk.messaging.base_url = _messaging_url(self._base_url)
 
-    async def __aenter__(self) -> Self:
-        await self._http.open()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._http.close()
-
     async def create_message(self, **fields: Any) -> HttpAnswer:
-        """Hand over a message; the fields are those of the SDK's `messages.create`. It is asked once."""
+        """Hand over a message, once; the fields are those of the SDK's `messages.create`."""
         return await _answered(self._sdk.messages.create_async(**fields))
 
     async def list_messages(self, **filters: Any) -> AsyncIterator[HttpAnswer]:
         """Yield each page of the messages; the filters are those of the SDK's `messages.list`.
 
-        An answer that is no page is the last. So is a page whose way to the next leads elsewhere, in a circle
-        or on for ever: after it comes one that is garbage.
+        An answer that is no page is the last. If the link to the next page leads elsewhere, in a circle or on
+        for ever, the last answer is a garbage one.
         """
         page = await _answered(self._sdk.messages.page_async(page_size=PAGE_SIZE, **filters))
         gone: set[str] = set()
         while True:
             yield page
-            way = _way_on(page)
-            if not way:
+            link = _next_link(page)
+            if not link:
                 return
-            if way in gone or not _leads_on(way) or len(gone) >= MOST_PAGES:
+            if link in gone or not _is_safe(link) or len(gone) >= MOST_PAGES:
                 yield HttpAnswer(trouble=NoAnswer.GARBAGE)
                 return
-            gone.add(way)
-            page = await _answered(self._sdk.request_async("GET", self._base_url + way))
+            gone.add(link)
+            page = await _answered(self._sdk.request_async("GET", self._base_url + link))
 
     async def account(self) -> HttpAnswer:
         """Ask for the account itself."""
         return await _answered(self._sdk.api.v2010.accounts(self._account_sid).fetch_async())
 
     async def balance(self) -> HttpAnswer:
-        """Ask for the account's money."""
+        """Ask for the account's balance."""
         return await _answered(self._sdk.balance.fetch_async())
 
     async def numbers_like(self, number: str) -> HttpAnswer:
-        """Ask for the account's own numbers that hold this one."""
+        """Ask for the account's own numbers that contain this one."""
         return await _answered(self._sdk.incoming_phone_numbers.page_async(phone_number=number))
 
     async def messaging_service(self, sid: str) -> HttpAnswer:
@@ -294,7 +160,7 @@ class TwilioClient:
 
 
 def sendable(text: str) -> str:
-    """Return the text as it can go over HTTP: lone surrogates become U+FFFD, NUL goes."""
+    """Return the text in a form that HTTP can carry: lone surrogates become U+FFFD, NUL is removed."""
     return text.replace("\x00", "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -304,19 +170,19 @@ def is_e164(number: str) -> bool:
 
 
 def message_sid(found: Mapping[str, Any]) -> str:
-    """Return Twilio's name for a message, "" where there is none that can be one."""
+    """Return Twilio's id of a message, "" if there is none that can be one."""
     sid = found.get("sid")
     return sid if isinstance(sid, str) and _MESSAGE_SID.fullmatch(sid) else ""
 
 
 def error_code(found: object) -> str:
-    """Return Twilio's number for an error, "" where this is none."""
+    """Return Twilio's number of an error, "" if this is none."""
     code = str(found) if isinstance(found, int | str) else ""
     return code if _CODE.fullmatch(code) else ""
 
 
 def parsed(answer: HttpAnswer) -> dict[str, Any]:
-    """Return the object that an answer holds; empty where it holds none."""
+    """Return the object that an answer holds; empty if it holds none."""
     try:
         found = json.loads(answer.body)
     except (ValueError, RecursionError):
@@ -332,19 +198,19 @@ async def _answered(asking: Awaitable[object]) -> HttpAnswer:
     raise AssertionError("the SDK asked nothing")
 
 
-def _way_on(page: HttpAnswer) -> str:
-    """Return the way to the next page as Twilio gives it, "" where this is the last."""
-    way = parsed(page).get("next_page_uri") if page.trouble is None and page.status == 200 else None
-    return way if isinstance(way, str) else ""
+def _next_link(page: HttpAnswer) -> str:
+    """Return the link to the next page as Twilio gives it, "" if this is the last."""
+    link = parsed(page).get("next_page_uri") if page.trouble is None and page.status == 200 else None
+    return link if isinstance(link, str) else ""
 
 
-def _leads_on(way: str) -> bool:
-    climbs = ".." in way.partition("?")[0] or "%2e" in way.lower()
-    return bool(_NEXT.fullmatch(way)) and not climbs
+def _is_safe(link: str) -> bool:
+    climbs = ".." in link.partition("?")[0] or "%2e" in link.lower()
+    return bool(_NEXT.fullmatch(link)) and not climbs
 
 
 def _messaging_url(base_url: str) -> str:
-    """Return where messaging services are asked for: beside the API at Twilio, else at the same server."""
+    """Return the server for messaging services: beside the API at Twilio, else the same server."""
     parts = urlsplit(base_url)
     if re.fullmatch(r"api\.(?:[a-z0-9-]+\.)*twilio\.com", parts.netloc):
         return f"{parts.scheme}://messaging.{parts.netloc.removeprefix('api.')}"

@@ -17,7 +17,7 @@ from commcast.providers.twilio.client import GAVE_UP, error_code, message_sid, p
 class Rule:
     """What an answer means; `said` is a pattern for the whole of what `said_by` returns.
 
-    `doubtful` says that it is not known of whom the refusal speaks.
+    `doubtful` says that it is not known who is at fault.
     """
 
     said: str
@@ -39,8 +39,8 @@ _EITHER = r"(?:4\d\d|201 failed) "  # with a messaging service, some refusals co
 # dictionary, https://www.twilio.com/docs/api/errors, one page a number; the support article on retries ("429
 # responses aren't processed and are safe to retry", which is said of no 5xx); RFC 9110; RFC 8470.
 # 21635 is what 21614 was for a landline, 21265, 21266 and 21268 are parts of the old 21211 (changelog of
-# 2024-07-10): a number that is right but never gets texts is refused each time, and is not struck off.
-# 408 says that our request never came whole, and we know that it left whole: it cannot be believed.
+# 2024-07-10): a valid number that never gets texts is rejected each time, and is not suppressed.
+# 408 says that our request never arrived whole; we know that it left whole, so it cannot be trusted.
 # 407 is a proxy's: Twilio saw nothing.
 # fmt: off
 OUTCOMES: tuple[Rule, ...] = (
@@ -83,9 +83,9 @@ _UNLISTED = Rule("", _UNKNOWN, _ONE, "no rule speaks of this answer")
 
 
 def said_by(answer: HttpAnswer) -> str:
-    """Return a whole answer as "400 21211": the status, and Twilio's number for the error where there is one.
+    """Return a whole answer as "400 21211": the status, and Twilio's number of the error if there is one.
 
-    A 201 is "201 taken", "201 failed" with the number, or, where it names no message, "201".
+    A 201 is "201 taken", "201 failed" with the number, or "201" if it names no message.
     """
     return _said(answer, parsed(answer))
 
@@ -101,12 +101,12 @@ def _said(answer: HttpAnswer, found: Mapping[str, Any]) -> str:
 
 
 def judge(said: str) -> Rule:
-    """Return the rule for an answer. What no line speaks of is unknown, so that nobody is told twice."""
+    """Return the rule for an answer. An answer that no line covers is unknown: nobody is told twice."""
     return next((rule for rule in OUTCOMES if re.fullmatch(rule.said, said)), _UNLISTED)
 
 
 def is_doubtful(answer: HttpAnswer) -> bool:
-    """Whether a refusal may speak of us as well as of one recipient: its number is not known."""
+    """Whether a refusal may be our fault as well as a recipient's: its number is not known."""
     return answer.trouble is None and judge(said_by(answer)).doubtful
 
 

@@ -1,4 +1,4 @@
-"""What Twilio can be asked: which texts it has, what became of them, and what the account is."""
+"""What Twilio can be asked: which texts it has, what became of them, and the state of the account."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
-from email.utils import parsedate_to_datetime
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any
 
 from commcast.config.settings import TwilioProvider
-from commcast.errors import TryAgain
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
-from commcast.providers.base import Asked, Refused, Seen, Sighting
-from commcast.providers.http import HttpAnswer, NoAnswer
+from commcast.providers.base import Asked, Seen, Sighting
+from commcast.providers.http import HttpAnswer, OverHttp, as_they_come, checked, mail_date, nonsense
 from commcast.providers.twilio.client import (
     GAVE_UP,
     Credentials,
@@ -36,9 +33,9 @@ _DAY = timedelta(days=1)
 _LONGEST_NAME = 120
 _TRIAL = "Sent from your Twilio trial account - "  # what a trial account writes before every text
 _ARRIVED = frozenset({"delivered", "read"})
-# What a later error number says, and whether the number should be told nothing more. Sources: one page a
-# number under https://www.twilio.com/docs/api/errors. Unreachable today (30003, 30005, 30008) says nothing of
-# tomorrow. 21610 comes late where a messaging service sends.
+# What a later error number means, and whether to suppress the number. Sources: one page a
+# number under https://www.twilio.com/docs/api/errors. Unreachable today (30003, 30005, 30008) says nothing
+# about tomorrow. 21610 comes late if a messaging service sends.
 _LATER: Mapping[str, tuple[str, bool]] = {
     "21610": ("opted out", True),
     "30001": ("the queue was full", False),
@@ -50,12 +47,11 @@ _LATER: Mapping[str, tuple[str, bool]] = {
     "30007": ("filtered", False),
     "30008": ("unknown error", False),
 }
-_R = TypeVar("_R")
 
 
 @dataclass(frozen=True, slots=True)
 class TwilioAccount:
-    """The account as Twilio names it: `status` is "active" where it may send, `type` is "Trial" or "Full"."""
+    """The account in Twilio's words: `status` is "active" if it may send, `type` is "Trial" or "Full"."""
 
     status: str
     type: str
@@ -80,7 +76,7 @@ class _Text:
 
     @property
     def reason(self) -> str:
-        """Why it did not arrive, in few words."""
+        """Why it did not arrive, in a few words."""
         words = _LATER[self.code][0] if self.code in _LATER else self.state
         return ": ".join(filter(None, (self.code, words)))
 
@@ -88,15 +84,15 @@ class _Text:
         return words in {self.words, self.words.removeprefix(_TRIAL)}
 
     def is_of(self, asked: Asked) -> bool:
-        """Whether it was made when this delivery was handed over."""
+        """Whether it was created when this delivery was handed over."""
         at = self.created
         return at is not None and asked.begun - _BEFORE <= at <= asked.ended + _AFTER
 
 
-class TwilioRecords:
-    """The records of one account. `clock` gives aware now; `pause` is in seconds, and `sleep` waits for it.
+class TwilioRecords(OverHttp[TwilioClient]):
+    """The records of one account. `clock` returns the current time (aware); `sleep` waits `pause` seconds.
 
-    Raises ProviderError where HTTPS_PROXY cannot work.
+    Raises ProviderError if HTTPS_PROXY cannot work.
     """
 
     channel = Channel.SMS
@@ -110,26 +106,13 @@ class TwilioRecords:
         pause: float = 10.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        timeout = provider.timeout.total_seconds()
-        self._client = TwilioClient(provider.base_url, credentials, timeout, provider.connections)
+        self._client = TwilioClient(provider.base_url, credentials, provider.timeout.total_seconds())
         self._variables, self._at_once, self._clock = credentials.variables, provider.connections, clock
         self._pause, self._sleep = pause, sleep
 
-    async def __aenter__(self) -> Self:
-        await self._client.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._client.__aexit__(kind, error, trace)
-
     async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:
-        """Yield what the list of messages says. What is not in it is looked for again after the pause: the
-        list lags. The second look goes without dates: a text that still waits in the queue was not sent yet.
+        """Yield what the list of messages says. The list lags, so a missing text is looked up again after the
+        pause, this time without dates: a text that is still queued has no date yet.
         """
         given = set(known)
         groups: dict[str, list[Asked]] = {}
@@ -153,7 +136,7 @@ class TwilioRecords:
                 yield _found(each, texts, given) or _missed(each, texts)
 
     async def receipts(self, since: datetime, open_ids: Collection[str]) -> AsyncIterator[Receipt]:
-        """Yield what became of these messages, each once; nothing of what is still on its way."""
+        """Yield what became of these messages, each once; nothing for those still on their way."""
         waiting = set(open_ids)
         if not waiting:
             return
@@ -167,20 +150,20 @@ class TwilioRecords:
                 return
 
     async def account(self) -> TwilioAccount:
-        """Return what the account is. Raises Refused or TryAgain."""
+        """Return the state of the account. Raises Refused or TryAgain."""
         found = self._checked(await self._client.account(), "the account")
         words = (_shown(found.get(name)) for name in ("status", "type", "friendly_name"))
         return TwilioAccount(*words)
 
     async def balance(self) -> tuple[Decimal, str]:
-        """Return the account's money and its currency ("USD"). Raises Refused or TryAgain."""
+        """Return the account's balance and its currency ("USD"). Raises Refused or TryAgain."""
         found = self._checked(await self._client.balance(), "the balance")
         try:
             amount = Decimal(str(found.get("balance")))
         except InvalidOperation:
             amount = Decimal("NaN")
         if not amount.is_finite():
-            raise TryAgain("Twilio's answer makes no sense; nothing was learnt from it")
+            raise nonsense("Twilio")
         return amount, _shown(found.get("currency"))
 
     async def knows_sender(self, sender: str) -> bool | None:
@@ -205,12 +188,11 @@ class TwilioRecords:
         waiting = list(groups.values())
         for start in range(0, len(waiting), self._at_once):
             part = waiting[start : start + self._at_once]
-            for group, texts in zip(
-                part, await _together([self._texts_to(group, is_dated) for group in part]), strict=True
-            ):
-                yield group, texts
+            asking = as_they_come(self._texts_to(group, is_dated) for group in part)
+            for answer in [each async for each in asking]:
+                yield answer
 
-    async def _texts_to(self, group: Sequence[Asked], is_dated: bool) -> list[_Text]:
+    async def _texts_to(self, group: list[Asked], is_dated: bool) -> tuple[list[Asked], list[_Text]]:
         begun, ended = min(each.begun for each in group), max(each.ended for each in group)
         # Whole days, one more on each side: Twilio sends for up to ten hours, and reads a bound by the day.
         dates = {"date_sent_after": _day(begun - _DAY), "date_sent_before": _day(ended + 2 * _DAY)}
@@ -222,7 +204,7 @@ class TwilioRecords:
             # The newest come first: nothing of that time is on a later page.
             if these and all(text.created and text.created < begun - _DAY for text in these):
                 break
-        return texts
+        return group, texts
 
     def _texts(self, page: HttpAnswer) -> Iterator[_Text]:
         for row in _rows(self._checked(page, "its messages"), "messages"):
@@ -234,8 +216,8 @@ class TwilioRecords:
                     _words(str(row.get("body") or "")),
                     _shown(row.get("status")),
                     error_code(row.get("error_code")),
-                    _time(row.get("date_created")),
-                    _time(row.get("date_updated")) or _time(row.get("date_sent")),
+                    mail_date(row.get("date_created")),
+                    mail_date(row.get("date_updated")) or mail_date(row.get("date_sent")),
                 )
 
     def _receipt(self, text: _Text) -> Receipt:
@@ -247,44 +229,21 @@ class TwilioRecords:
 
     def _checked(self, answer: HttpAnswer, what: str) -> dict[str, Any]:
         """Return the object in a good answer. Raises Refused or TryAgain for any other."""
-        if answer.trouble is NoAnswer.CERTIFICATE:
-            raise Refused(
-                "Twilio's certificate is not trusted; look at base_url, and at the authorities here"
-            )
-        if answer.trouble is not None:
-            raise TryAgain(f"Twilio cannot be asked for {what} now ({answer.trouble.words})")
-        if answer.status in {401, 403}:
-            raise Refused(
-                f"Twilio refuses to tell {what} ({answer.status}); check {self._variables} at {CONSOLE}"
-            )
-        if answer.status in {408, 425, 429} or answer.status >= 500:
-            raise TryAgain(f"Twilio cannot be asked for {what} now ({answer.status})")
-        if answer.status != 200:
-            where = f"check TWILIO_ACCOUNT_SID at {CONSOLE} and base_url"
-            raise Refused(f"Twilio does not tell {what} ({answer.status}); {where}")
-        if not (found := parsed(answer)):
-            raise TryAgain("Twilio's answer makes no sense; nothing was learnt from it")
+        login = f"Twilio refuses to tell {what} ({answer.status}); check {self._variables} at {CONSOLE}"
+        where = f"check TWILIO_ACCOUNT_SID at {CONSOLE} and base_url"
+        otherwise = f"Twilio does not tell {what} ({answer.status}); {where}"
+        if not (found := parsed(checked(answer, "Twilio", what, {401: login, 403: login}, otherwise))):
+            raise nonsense("Twilio")
         return found
 
 
-async def _together(asking: Sequence[Awaitable[_R]]) -> list[_R]:
-    """Return what all of these give; where one fails, the others are ended first."""
-    tasks = [asyncio.ensure_future(each) for each in asking]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 def _found(asked: Asked, texts: Sequence[_Text], given: set[str]) -> Sighting | None:
-    """Return the sighting of our very words; `given` are messages that belong to other deliveries."""
+    """Return the sighting of our exact words; `given` are messages that belong to other deliveries."""
     words = _words(sendable(asked.words))
     same = [text for text in texts if text.is_of(asked) and text.says(words) and text.sid not in given]
     if not same:
         return None
-    # Sent once is taken, whatever became of a second one.
+    # If one copy was sent, it was taken, whatever became of another.
     first = min(same, key=lambda text: (text.gave_up, text.created))
     given.add(first.sid)
     many = f"{len(same)} messages have our words" if len(same) > 1 else ""
@@ -302,7 +261,7 @@ def _missed(asked: Asked, texts: Sequence[_Text]) -> Sighting:
 def _rows(found: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     rows = found.get(name)
     if not isinstance(rows, list):
-        raise TryAgain("Twilio's answer makes no sense; nothing was learnt from it")
+        raise nonsense("Twilio")
     return [row for row in rows if isinstance(row, dict)]
 
 
@@ -311,18 +270,10 @@ def _words(text: str) -> str:
 
 
 def _shown(found: object) -> str:
-    """Return words of Twilio's as they can be shown: on one line, not long, and without an address."""
+    """Return Twilio's words in a form that can be shown: on one line, short, and without an address."""
     text = "".join(letter if letter.isprintable() else " " for letter in str(found or "")[:1000])
     return " ".join(re.sub(r"\S*@\S*|\+?\d{7,}", "*", text).split())[:_LONGEST_NAME]
 
 
 def _day(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d")
-
-
-def _time(text: object) -> datetime | None:
-    try:
-        at = parsedate_to_datetime(str(text))
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)

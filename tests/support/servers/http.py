@@ -1,4 +1,4 @@
-"""A mail server on 127.0.0.1 that keeps what it takes (aiosmtpd), and certificates for servers."""
+"""Servers on 127.0.0.1: an HTTP server under the test's control, a mail server, and certificates."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class HttpStandIn:
     """The server. `exchanges` holds every whole request, `connections` counts what was accepted, `open` what
     is still being served.
 
-    `tls` serves https. `take` closes each connection after so many bytes of the request have been read,
+    `tls` serves https. `take` closes each connection after that many bytes of the request have been read,
     with a reset where `rude` is set: such a request is in no exchange, its bytes are in `pieces`.
     """
 
@@ -169,7 +169,7 @@ class HttpStandIn:
             raise self.faults[0]
 
     async def requested(self, count: int = 1) -> None:
-        """Wait until so many whole requests have come (from the server's own loop only)."""
+        """Wait until `count` whole requests have come (only in the server's own loop)."""
         async with self._news:
             await self._news.wait_for(lambda: len(self.exchanges) >= count)
 

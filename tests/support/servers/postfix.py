@@ -68,7 +68,7 @@ class Postfix:
     folder: Path
 
     def delivered(self, at_least: int) -> Mapping[str, int]:
-        """How often each reader's mail was delivered, once so many deliveries are logged."""
+        """How often each reader's mail was delivered, once that many deliveries are logged."""
         until, sent = time.monotonic() + 30, list[str]()
         while len(sent) < at_least and time.monotonic() < until:
             log = (self.folder / "log").read_text()

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any
-
-from jsonschema import Draft202012Validator
 
 from commcast.config.settings import SendGridProvider
 from commcast.providers.sendgrid.client import OWN_ID
 from commcast.providers.sendgrid.letter import ReaderView
 from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer
+from tests.support.servers.official import described, faults, own
 
 KEY = "SG.kept-secret_key.0123456789abcdef"
 NOW = datetime(2026, 11, 21, 10, 5, tzinfo=UTC)
-# The official descriptions are no part of this repository. Read now: tests see no COMMCAST_ variables.
-_SPECS = Path(os.environ.get("COMMCAST_SPECS") or Path(__file__).parents[4] / "shared" / "specs")
-_OWN = Path(__file__).with_name("schemas") / "sendgrid.json"
 _FORBIDDEN = re.compile(
     r"x-sg-e?id|received|dkim-signature|content-type|content-transfer-encoding|to|from|subject|reply-to|b?cc",
     re.IGNORECASE,
@@ -119,8 +113,8 @@ def check(exchange: Exchange) -> None:
 
 def check_body(body: Any) -> None:
     """Raise AssertionError where the body breaks a rule of our own schema, or one that none can say."""
-    faults = [f"{error.json_path}: {error.message[:200]}" for error in _own_schema().iter_errors(body)]
-    assert not faults, faults[:5]
+    found = faults(body, own("sendgrid"))
+    assert not found, found[:5]
     people = body["personalizations"]
     addresses = [_address(person).casefold() for person in people]
     assert len(set(addresses)) == len(addresses), "an address stands twice in a request"
@@ -137,20 +131,12 @@ def check_body(body: Any) -> None:
 
 
 @cache
-def _own_schema() -> Draft202012Validator:
-    return Draft202012Validator(json.loads(_OWN.read_text()))
-
-
-@cache
 def official() -> dict[str, Any] | None:
-    """Return SendGrid's own description where it lies on this machine; None where it does not."""
-    path = _SPECS / "sendgrid" / "mail.openapi.json"
-    if not path.is_file():
-        return None
-    loaded: dict[str, Any] = json.loads(path.read_text())
-    # A known defect: the message's custom_args is an object, as the SDK sends it, and no string.
-    request = loaded["paths"]["/v3/mail/send"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    request["properties"]["custom_args"]["type"] = "object"
+    """Return SendGrid's own description; None if it is not on this machine."""
+    loaded = described("sendgrid/mail")
+    if loaded is not None:
+        # A known defect: the message's custom_args is an object, as the SDK sends it, and no string.
+        mail_send(loaded)["properties"]["custom_args"]["type"] = "object"
     return loaded
 
 
@@ -162,11 +148,7 @@ def official_faults(value: Any, schema: Callable[[dict[str, Any]], dict[str, Any
     description = official()
     if description is None:
         return None
-    rules = {**schema(description), "components": description["components"]}
-    return [
-        f"{error.json_path}: {error.message[:200]}"
-        for error in Draft202012Validator(rules).iter_errors(value)
-    ]
+    return faults(value, {**schema(description), "components": description["components"]})
 
 
 def mail_send(description: dict[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class Script:
     Points: connect ehlo helo starttls auth mail rcpt data body middle dot rset quit. An action is a reply
     ("550 5.1.1 no"), or one of CLOSE, STALL, GARBAGE, DRIP, GOOD. "body" is the moment after 354 in which
     nothing was read yet, "middle" the one after the body's first line. With `wants_empty` it says 354 also
-    where no recipient was taken. `pace` is how replies go out: EACH, MERGED or BYTES.
+    where no recipient was taken. `pace` is how replies go out: EACH, MERGED or BYTES. With `tls` it speaks
+    TLS from the first byte, else after STARTTLS, if there is a `certificate`.
     """
 
     also_offered: ClassVar[Sequence[str]] = ()  # beside each script's own extensions
@@ -41,6 +42,7 @@ class Script:
     actions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     extensions: Sequence[str] = ("SIZE 30000000", "8BITMIME")
     certificate: Certificate | None = None
+    tls: bool = False
     wants_empty: bool = False
     pace: str = EACH
     messages: list[Received] = field(default_factory=list)
@@ -209,7 +211,8 @@ async def scripted_server(script: Script) -> AsyncIterator[int]:
     listener = socket.create_server((HOST, 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)  # so that a body can stall
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio itself does it for some sockets
-    server = await asyncio.start_server(serve, sock=listener, limit=1 << 16)
+    context = script.certificate.server_context() if script.certificate and script.tls else None
+    server = await asyncio.start_server(serve, sock=listener, limit=1 << 16, ssl=context)
     try:
         yield listener.getsockname()[1]
     finally:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import json
-import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,19 +10,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from jsonschema import Draft202012Validator
-
 from commcast.config.settings import TwilioProvider
-from commcast.model.incident import Channel
-from commcast.model.message import Delivery, Outcome
-from commcast.providers.twilio.adapter import TwilioAdapter
 from commcast.providers.twilio.client import Credentials
-from tests.providers.contract import collect, hand_overs
 from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer
+from tests.support.servers.official import described, faults, own
 
 ACCOUNT = "AC" + "0a" * 16
 TOKEN = "kept5ecret" * 3
@@ -34,7 +25,6 @@ SENDER = "+15005550006"  # the sender that Twilio's test credentials take
 CREDENTIALS = Credentials(ACCOUNT, ACCOUNT, TOKEN)
 NUMBER = "+491550012345"
 WORDS = "Acme Pay: card payments fail."
-SID = "SM" + "0" * 31 + "1"
 NOW = datetime(2026, 11, 21, 10, 5, tzinfo=UTC)
 MAGIC = {  # https://www.twilio.com/docs/iam/test-credentials
     "+15005550001": 21211,
@@ -43,16 +33,9 @@ MAGIC = {  # https://www.twilio.com/docs/iam/test-credentials
     "+15005550004": 21610,
     "+15005550009": 21614,
 }
-MAGIC_SENDERS = {
-    "+15005550001": 21212,
-    "+15005550007": 21606,
-    "+15005550008": 21611,
-}
+MAGIC_SENDERS = {"+15005550001": 21212, "+15005550007": 21606, "+15005550008": 21611}
 LONGEST_BODY = 1600
 _ROOT = f"/2010-04-01/Accounts/{ACCOUNT}"
-# The official descriptions are no part of this repository. Read now: tests see no COMMCAST_ variables.
-_SPECS = Path(os.environ.get("COMMCAST_SPECS") or Path(__file__).parents[4] / "shared" / "specs")
-_OWN = Path(__file__).with_name("schemas") / "twilio.json"
 
 
 def clock() -> datetime:
@@ -246,13 +229,8 @@ def check(exchange: Exchange) -> None:
 
 
 def _check(kind: str, value: Mapping[str, str]) -> None:
-    faults = [f"{fault.json_path}: {fault.message[:200]}" for fault in _own_schema(kind).iter_errors(value)]
-    assert not faults, faults[:5]
-
-
-@cache
-def _own_schema(kind: str) -> Draft202012Validator:
-    return Draft202012Validator({**json.loads(_OWN.read_text()), "$ref": f"#/$defs/{kind}"})
+    found = faults(value, {**own("twilio"), "$ref": f"#/$defs/{kind}"})
+    assert not found, found[:5]
 
 
 # --- the official description
@@ -261,10 +239,8 @@ def _own_schema(kind: str) -> Draft202012Validator:
 @cache
 def official() -> dict[str, Any] | None:
     """Return Twilio's own description where it lies on this machine; None where it does not."""
-    path = _SPECS / "twilio" / "messages.openapi.json"
-    if not path.is_file():
-        return None
-    return dict(_with_null(json.loads(path.read_text())))
+    description = described("twilio/messages")
+    return None if description is None else dict(_with_null(description))
 
 
 def official_faults(kind: str, value: Mapping[str, Any]) -> list[str]:
@@ -286,11 +262,7 @@ def official_faults(kind: str, value: Mapping[str, Any]) -> list[str]:
 
 
 def _faults(value: Any, rules: Mapping[str, Any], description: Mapping[str, Any]) -> list[str]:
-    whole = {**rules, "components": description["components"]}
-    return [
-        f"{fault.json_path}: {fault.message[:200]}"
-        for fault in Draft202012Validator(whole).iter_errors(value)
-    ]
+    return faults(value, {**rules, "components": description["components"]})
 
 
 def _typed(form: Mapping[str, Any]) -> dict[str, Any]:
@@ -313,44 +285,3 @@ def _with_null(schema: Any) -> Any:
     if made.get("nullable") is True and isinstance(made.get("type"), str):
         made["type"] = [made["type"], "null"]
     return made
-
-
-# --- sending to it
-
-GOOD = message(1, NUMBER, WORDS)  # the first message that it takes
-
-
-def adapter(url: str, **settings: Any) -> TwilioAdapter:
-    return TwilioAdapter(provider(url, **settings), CREDENTIALS, clock)
-
-
-def texts(count: int) -> list[Delivery]:
-    return hand_overs(Channel.SMS, count)
-
-
-def talk(handler: Handler, *items: Delivery, **settings: Any) -> tuple[list[Outcome], HttpStandIn]:
-    """Send the items one after another over one connection."""
-    server = HttpStandIn(handler)
-
-    async def scenario() -> list[Outcome]:
-        async with server, adapter(server.url, **{"connections": 1, **settings}) as made:
-            return [outcome for item in items for outcome in await collect(made, [item])]
-
-    return asyncio.run(scenario()), server
-
-
-def told(handler: Handler, **settings: Any) -> Outcome:
-    """Return what becomes of one text."""
-    (outcome,), _ = talk(handler, *texts(1), **settings)
-    return outcome
-
-
-def unsent(url: str, **settings: Any) -> Outcome:
-    """Return what becomes of one text for any server."""
-
-    async def scenario() -> Outcome:
-        async with adapter(url, **settings) as made:
-            (outcome,) = await collect(made, texts(1))
-            return outcome
-
-    return asyncio.run(scenario())

@@ -19,11 +19,9 @@ from commcast.providers.smtp.adapter import SmtpAdapter
 from commcast.providers.smtp.dialogue import Dialogue
 from commcast.providers.smtp.pipeline import Pipeline
 from tests.providers.contract import collect, email, hand_overs
+from tests.providers.kinds import ACCEPTED, NOT_TAKEN, REJECTED, UNKNOWN
 from tests.support.servers.http import HOST, make_certificate
 from tests.support.servers.postfix import real_postfix, smtp_sink
-
-ACCEPTED, REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
-UNKNOWN, NOT_TAKEN = OutcomeKind.UNKNOWN, OutcomeKind.NOT_TAKEN
 
 
 @pytest.fixture
@@ -92,26 +90,15 @@ def test_the_sink_takes_each_of_hundreds_once(options: tuple[str, ...], kind: st
 @pytest.mark.parametrize(
     ("options", "kinds"),
     [
-        # These leave PIPELINING on.
-        (("-q", "mail"), {NOT_TAKEN}),
-        (("-q", "rcpt"), {NOT_TAKEN}),
-        (("-q", "data"), {NOT_TAKEN}),
-        (("-q", "."), {UNKNOWN, NOT_TAKEN}),  # the second: whose envelope stood behind
-        (("-Q", "mail"), {NOT_TAKEN}),
-        (("-Q", "rcpt"), {NOT_TAKEN}),
-        (("-Q", "data"), {NOT_TAKEN}),
-        (("-Q", "."), {NOT_TAKEN}),
+        # These leave PIPELINING on. After "." the second is a mail whose envelope stood behind.
+        *[(("-q", point), {NOT_TAKEN}) for point in ("connect", "ehlo", "mail", "rcpt", "data")],
+        (("-q", "."), {UNKNOWN, NOT_TAKEN}),
+        *[(("-Q", point), {NOT_TAKEN}) for point in ("mail", "rcpt", "data", ".")],
         (("-A", "0"), {REJECTED, NOT_TAKEN, UNKNOWN}),
-        (("-q", "connect"), {NOT_TAKEN}),
-        (("-q", "ehlo"), {NOT_TAKEN}),
         # These switch it off.
+        *[(("-r", point), {NOT_TAKEN}) for point in ("rcpt", "data", ".")],
+        *[(("-f", point), {REJECTED}) for point in ("rcpt", "data", ".")],
         (("-f", "mail"), {NOT_TAKEN}),
-        (("-f", "rcpt"), {REJECTED}),
-        (("-r", "rcpt"), {NOT_TAKEN}),
-        (("-f", "data"), {REJECTED}),
-        (("-r", "data"), {NOT_TAKEN}),
-        (("-f", "."), {REJECTED}),
-        (("-r", "."), {NOT_TAKEN}),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -138,7 +125,7 @@ def test_the_sink_is_slow(options: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("security", ["none", "starttls"])
 def test_postfix_takes_thousands(security: str, talks: list[str], tmp_path: Path) -> None:
-    """Pipelined, in the clear and over TLS: each reader's mail once; who is unknown is refused alone."""
+    """Pipelined, in the clear and over TLS: each reader's mail once; only unknown readers are refused."""
     certificate = make_certificate(tmp_path)
     count = 2_000 if security == "none" else 300
     items = hand_overs(Channel.EMAIL, count)

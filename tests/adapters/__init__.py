@@ -1,1 +1,0 @@
-"""Adapters, tried against real servers on this machine."""
