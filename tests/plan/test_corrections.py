@@ -62,7 +62,7 @@ TOLD = ReaderHistory(told=True, is_known=True, heard=1)
 
 
 @pytest.mark.parametrize(
-    ("plain", "wrong", "standing", "told"),
+    ("plain", "wrong", "history", "told"),
     [
         (True, (), TOLD, False),
         (True, (WRONG,), TOLD, False),
