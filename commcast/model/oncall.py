@@ -52,9 +52,8 @@ def who_is_on_duty(
     owner named in the file at `owner_since` replaces all hand-overs before that. If the backup takes over,
     the former owner becomes the backup: two people stay two.
     """
-    counting = [
-        each for each in handovers if owner_since is None or (each.taken_at or each.offered_at) >= owner_since
-    ]
+    if owner_since is not None:
+        handovers = [each for each in handovers if (each.taken_at or each.offered_at) >= owner_since]
     for each in handovers:
         if each.taken_at is not None and each.person != owner:
             backup = owner if backup == each.person else backup
