@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from commcast.config.settings import Config
     from commcast.delivery.tally import Tally
     from commcast.ledger.store import Ledger
-    from commcast.model.duty import OnDuty
     from commcast.model.incident import Incident, Update
+    from commcast.model.oncall import OnDuty
     from commcast.operations.desk import Desk, Plan
 
 
@@ -106,7 +106,7 @@ def silence_line(desk: Desk, plan: Plan, tally: Tally, when: When, ledger: Ledge
 
 
 def _on_duty(plan: Plan, ledger: Ledger | None) -> OnDuty:
-    from commcast.model.duty import OnDuty, on_duty_for
+    from commcast.model.oncall import OnDuty, on_duty_for
 
     if ledger is None:
         return OnDuty(plan.incident.latest.owner, plan.incident.latest.backup)

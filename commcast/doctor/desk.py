@@ -20,8 +20,8 @@ from commcast.oncall.ticks import LET_IT_RUN, Ticks, ran_ago, read_ticks, silenc
 
 if TYPE_CHECKING:
     from commcast.config.settings import Config
-    from commcast.model.duty import Handover
     from commcast.model.incident import Incident
+    from commcast.model.oncall import Handover
 
 
 def lists_and_templates(config: Config, incidents: Sequence[Incident]) -> Iterator[Check]:
@@ -94,7 +94,7 @@ def people(
 
 def _on_duty(incidents: Sequence[Incident], handovers: Mapping[str, Sequence[Handover]]) -> Mapping[str, str]:
     """Return who answers for an open incident, each with what for."""
-    from commcast.model.duty import on_duty_for
+    from commcast.model.oncall import on_duty_for
 
     found: dict[str, str] = {}
     for incident in incidents:

@@ -17,9 +17,9 @@ from commcast.ledger.history import incident_history
 from commcast.ledger.oncall import drift, handovers
 from commcast.ledger.releases import incidents_by_digest, released_facts, released_incident, title_of
 from commcast.ledger.store import Ledger
-from commcast.model.duty import on_duty_for
 from commcast.model.history import History
 from commcast.model.incident import Channel, Incident
+from commcast.model.oncall import on_duty_for
 from commcast.model.release import Release, changed, digest, drafts, nothing_kept
 from commcast.operations.earlier_words import with_earlier_words
 from commcast.plan.cadence import lateness_faults

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from commcast.model.history import ReaderHistory, WrongWords
 from commcast.model.incident import AudienceWords, Channel, Status, Timeframe, Update
-from commcast.model.text import as_said, holds, put_right, put_title_right
+from commcast.model.text import holds
 from commcast.plan import reasons
 from commcast.plan.corrections import (
     corrected,
@@ -62,7 +62,7 @@ TOLD = ReaderHistory(told=True, is_known=True, heard=1)
 
 
 @pytest.mark.parametrize(
-    ("plain", "wrong", "standing", "told"),
+    ("plain", "wrong", "history", "told"),
     [
         (True, (), TOLD, False),
         (True, (WRONG,), TOLD, False),
@@ -149,28 +149,3 @@ def test_nothing_that_is_said_anew_holds_the_wrong_words(
         texts = [text for text in keys.values() if isinstance(text, str)]
         assert not any(holds(text, wrong) for text in texts)
         assert says(said, wrong) == any("RIGHT" in text for text in texts)
-
-
-@pytest.mark.parametrize(
-    ("text", "right", "found"),
-    [
-        ("Cards fail again.", "Cards fail.", "Cards fail."),
-        ("Cards fail again!", "Cards fail.", "Cards fail!"),
-        ("Cards fail again, and more.", "Cards fail.", "Cards fail, and more."),
-        ("Cards fail again", "Cards fail.", "Cards fail."),
-        ("Cards fail again. More.", "at 3 p.m.", "At 3 p.m. More."),
-    ],
-)
-def test_a_stop_that_follows_the_wrong_words_is_not_doubled(text: str, right: str, found: str) -> None:
-    assert put_right(text, "cards fail again", right) == found
-
-
-def test_a_title_gets_no_stop() -> None:
-    assert put_title_right("Cards fail again", "cards fail again", "Cards fail.") == "Cards fail"
-    assert put_title_right("Cards fail now", "now", "at 3 p.m.") == "Cards fail at 3 p.m."
-
-
-def test_wrong_words_are_quoted_in_the_letter_case_they_had() -> None:
-    assert as_said(["No.", "Oh: Cards\nfail."], "cards fail") == "Cards fail"
-    assert as_said(["Cards fail.", "The cards fail."], "cards fail") == "cards fail"
-    assert as_said(["Nothing."], "cards fail") == "cards fail"

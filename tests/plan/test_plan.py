@@ -248,7 +248,7 @@ def test_a_reader_of_the_first_update_is_sent_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recipient", "of", "standing", "reason"),
+    ("recipient", "of", "history", "reason"),
     [
         (READER._replace(email="", email_key=""), notice(), ReaderHistory(), "has no email address"),
         (READER._replace(phone=""), notice(channel=Channel.SMS), ReaderHistory(), "has no phone number"),
@@ -277,7 +277,7 @@ def test_what_is_not_owed_leaves_no_trace_and_has_a_reason(
 
 
 @pytest.mark.parametrize(
-    ("recipient", "of", "standing"),
+    ("recipient", "of", "history"),
     [
         (READER._replace(components=("web", "api")), replace(notice(), affected=frozenset({"api"})), None),
         (READER._replace(components=("web",)), notice(), None),

@@ -25,6 +25,11 @@ CONFIG = {
 READER = Recipient(2, email="Ann@example.com", email_key="ann@example.com", phone="+4915112345671")
 
 
+def rows(table: str) -> list[list[str]]:
+    """Return the cells of a table written as text: a row a line, | between the cells."""
+    return [[cell.strip() for cell in line.split("|")] for line in table.strip().splitlines()]
+
+
 def config_of(**changed: Any) -> Config:
     """Return the configuration with whole tables replaced."""
     return Config.model_validate({**CONFIG, **changed})

@@ -1,15 +1,17 @@
-"""What still stands of what an audience was promised: the rules, as tables."""
+"""History: which promises still stand, and that a release is a yes to these very words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from commcast.model.history import Heard, NewestRelease, audience_progress
-
-AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
+from commcast.model.incident import AudienceWords, Status, Timeframe, Window
+from commcast.model.release import changed, digest, drafts, facts
+from tests.support.values import AT, incident_of, released, story, update_of
 
 
 def at(minute: int) -> datetime:
@@ -113,3 +115,98 @@ def test_who_only_gets_texts_was_told_by_the_text_that_kept_a_promise() -> None:
     assert found.promised == at(90)
     found = audience_progress("customers", [update(1, 20), first, kept], SECOND)
     assert (found.notice, found.told_at) == ("update:1", at(10))
+
+
+# --- release ------------------------------------------------------------------------------------------------
+
+BASE = incident_of(update_of(1, ended=None))
+
+
+def digest_with(update: dict[str, Any], **more: Any) -> str:
+    """Return the digest of BASE with other values in its update, or in the incident itself."""
+    other = incident_of(update_of(1, **update), **more)
+    return digest(other, other.latest)
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"at": AT + timedelta(minutes=1)},
+        {"status": Status.MONITORING},
+        {"severity": 2},
+        {"affected": ("api",)},
+        {"audiences": ("board",)},
+        {"timeframe": Timeframe(latest=AT)},
+        {"next_update": AT + timedelta(minutes=5)},
+        {"words": {"board": AudienceWords(issue="x")}},
+        {"window": Window(start=AT, end=AT + timedelta(hours=1))},
+        {"ended": AT},
+        *(
+            {key: "x"}
+            for key in ("issue", "resolution", "scope", "action", "nothing_new", "fixed", "remains")
+        ),
+        *({key: "x"} for key in ("if_it_persists", "because", "wrong", "right", "merged_into")),
+    ],
+    ids=lambda update: next(iter(update)),
+)
+def test_all_that_a_reader_may_get_is_in_the_digest(update: dict[str, Any]) -> None:
+    assert digest_with(update) != digest(BASE, BASE.latest)
+
+
+@pytest.mark.parametrize("more", [{"title": "Other"}, {"started": AT - timedelta(hours=1)}])
+def test_the_incidents_own_words_are_in_the_digest(more: dict[str, Any]) -> None:
+    assert digest_with({}, **more) != digest(BASE, BASE.latest)
+
+
+def test_what_no_reader_gets_may_change() -> None:
+    inner = {"internal": "db-eu-3", "owner": "dana", "owner_named": True, "backup": "sam", "line": 99}
+    assert digest_with({**inner, "at_written": False}) == digest(BASE, BASE.latest)
+    assert digest_with({}, id="web1", path="incidents/web1.yaml", dedupe_key="k") == digest(BASE, BASE.latest)
+
+
+def test_every_field_of_an_update_was_thought_of() -> None:
+    """A new field is published and so in the digest, unless it is named as internal here and there."""
+    from commcast.model.release import _NOT_PUBLISHED
+
+    assert set(type(BASE.latest).model_fields) >= _NOT_PUBLISHED
+    internal = {"internal", "owner", "owner_named", "backup", "number", "line", "at_written"}
+    assert internal == _NOT_PUBLISHED
+
+
+def test_a_released_update_that_is_as_it_was_is_no_fault() -> None:
+    two = story(Status.INVESTIGATING, Status.IDENTIFIED)
+    assert changed(two, released(two, 1, 2)) == []
+    assert changed(two, {}) == []
+
+
+def test_a_released_update_that_changed_or_is_gone_is_named_with_its_line() -> None:
+    three = story(Status.INVESTIGATING, Status.IDENTIFIED, Status.MONITORING)
+    now = incident_of(three.update(1), update_of(2, issue="Cards work."))
+    faults = changed(now, released(three, 3, 2, 1))
+    assert [(fault.line, fault.what.partition(" was")[0]) for fault in faults] == [
+        (7, "update 2"),
+        (0, "update 3"),
+    ]
+    assert all("put it back as it was" in fault.remedy for fault in faults)
+
+
+def test_drafts_are_what_nobody_released() -> None:
+    three = story(Status.INVESTIGATING, Status.IDENTIFIED, Status.MONITORING)
+    assert drafts(three, [2]) == (1, 3)
+    assert drafts(three, released(three, 1, 2, 3)) == ()
+
+
+def test_facts_hold_what_was_known_then() -> None:
+    found = facts(BASE, BASE.latest)
+    assert found["incident"]["title"] == "Cards fail"
+    assert "updates" not in found["incident"]
+    assert found["update"]["issue"] == "Cards fail."
+
+
+def test_a_changed_release_says_how_it_was() -> None:
+    then = incident_of(update_of(1, issue="It is slow."))
+    now = incident_of(update_of(1, issue="It is very slow. " + "x" * 100))
+    (fault,) = changed(now, released(then, 1), lambda _number: facts(then, then.latest))
+    assert 'has changed since: issue was "It is slow."; now "It is very slow. xxx' in fault.what
+    assert fault.what.endswith('x…"')
+    assert len(fault.what) < 200

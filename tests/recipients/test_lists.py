@@ -1,14 +1,21 @@
-"""Recipient lists: streamed, every fault with its place, a broken structure never half believed."""
+"""Recipient lists: every fault with its place, and a broken structure is never half believed.
+
+A table is read by columns, and line by line if its columns are in doubt: both ways give the same people,
+counts, faults and places.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +23,9 @@ from hypothesis import strategies as st
 from commcast.config.settings import Config
 from commcast.errors import InputError
 from commcast.model.incident import Level, Recipient
-from commcast.recipients.formats import CORE_COLUMNS
-from commcast.recipients.lists import open_recipients
+from commcast.recipients.addresses import odd_phones
+from commcast.recipients.formats import CORE_COLUMNS, LONGEST_LINE
+from commcast.recipients.lists import RecipientList, Repeats, open_recipients
 
 
 def desk(folder: Path, recipients: str = "list.csv", **changes: Any) -> Config:
@@ -30,9 +38,13 @@ def desk(folder: Path, recipients: str = "list.csv", **changes: Any) -> Config:
     return Config.model_validate({**tables, **changes})
 
 
-def read(folder: Path, text: str | bytes, name: str = "list.csv", **changes: Any) -> list[Recipient]:
+def opened(folder: Path, text: str | bytes, name: str = "list.csv", **changes: Any) -> RecipientList:
     (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    return list(open_recipients("customers", desk(folder, name, **changes)))
+    return open_recipients("customers", desk(folder, name, **changes))
+
+
+def read(folder: Path, text: str | bytes, name: str = "list.csv", **changes: Any) -> list[Recipient]:
+    return list(opened(folder, text, name, **changes))
 
 
 def faults(folder: Path, text: str | bytes, name: str = "list.csv", **changes: Any) -> list[str]:
@@ -68,17 +80,9 @@ FULL = Recipient(
 def test_a_table_is_read_whatever_its_delimiter_line_ends_and_mark(
     tmp_path: Path, name: str, delimiter: str, end: str, mark: str
 ) -> None:
-    header = [*CORE_COLUMNS, "plan"]
-    row = [
-        "Dana@ACME.example",
-        "0170 1234567",
-        '"Dana  Reyes"',
-        "de-AT",
-        "Europe/Vienna",
-        "api|web",
-        "vip | beta|vip",
-    ]
-    text = mark + delimiter.join(header) + end + delimiter.join([*row, "key", " gold "]) + end
+    row = ["Dana@ACME.example", "0170 1234567", '"Dana  Reyes"', "de-AT", "Europe/Vienna", "api|web"]
+    row += ["vip | beta|vip", "key", " gold "]
+    text = mark + delimiter.join([*CORE_COLUMNS, "plan"]) + end + delimiter.join(row) + end
     assert read(tmp_path, text, name) == [FULL]
 
 
@@ -95,9 +99,7 @@ def test_json_lines_are_read_with_lists_and_numbers_as_written(tmp_path: Path, n
 
 
 def test_blank_lines_and_rows_of_delimiters_hold_nobody(tmp_path: Path) -> None:
-    text = "\n  \nemail,name\n\n,\n , \na@acme.example,A\n\n"
-    (tmp_path / "list.csv").write_text(text)
-    reading = open_recipients("customers", desk(tmp_path))
+    reading = opened(tmp_path, "\n  \nemail,name\n\n,\n , \na@acme.example,A\n\n")
     assert [(r.line, r.email) for r in reading] == [(7, "a@acme.example")]
     assert (reading.rows, reading.skipped, reading.faults) == (1, 0, [])
 
@@ -113,8 +115,7 @@ def test_a_phone_alone_is_enough_and_a_header_alone_is_an_empty_list(tmp_path: P
 
 
 def test_a_list_can_be_read_again_with_fresh_counts(tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text("email\na@acme.example\nbad\n")
-    reading = open_recipients("customers", desk(tmp_path))
+    reading = opened(tmp_path, "email\na@acme.example\nbad\n")
     assert list(reading) == list(reading)
     assert (reading.rows, reading.skipped, len(reading.faults)) == (2, 1, 1)
 
@@ -147,8 +148,7 @@ BAD_ROWS = [
 @pytest.mark.parametrize(("row", "fault"), BAD_ROWS)
 def test_a_bad_row_is_skipped_whole_counted_and_placed(tmp_path: Path, row: str, fault: str) -> None:
     text = ",".join(CORE_COLUMNS) + f"\nfirst@acme.example,,,,,api,,\n{row}\nlast@acme.example,,,,,,,\n"
-    (tmp_path / "list.csv").write_bytes(text.encode())
-    reading = open_recipients("customers", desk(tmp_path, components={"api": {"public": "API"}}))
+    reading = opened(tmp_path, text, components={"api": {"public": "API"}})
     assert [r.line for r in reading] == [2, 4]
     assert (reading.rows, reading.skipped) == (3, 1)
     assert str(reading.faults[0]).startswith(f"list.csv:3:{fault}")
@@ -157,17 +157,14 @@ def test_a_bad_row_is_skipped_whole_counted_and_placed(tmp_path: Path, row: str,
 
 
 def test_all_that_is_wrong_with_a_row_is_said_and_it_counts_once(tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text("email,name,level\nbad,Dana,loud\n")
-    reading = open_recipients("customers", desk(tmp_path))
+    reading = opened(tmp_path, "email,name,level\nbad,Dana,loud\n")
     assert list(reading) == []
     assert [(f.line, f.column) for f in reading.faults] == [(2, 1), (2, 10)]
     assert reading.skipped == 1
 
 
 def test_bad_rows_stop_when_asked_after_all_were_read_and_with_the_total(tmp_path: Path) -> None:
-    text = "email\n" + "bad\n" * 250 + "a@acme.example\n"
-    (tmp_path / "list.csv").write_text(text)
-    reading = open_recipients("customers", desk(tmp_path, **STOP))
+    reading = opened(tmp_path, "email\n" + "bad\n" * 250 + "a@acme.example\n", **STOP)
     with pytest.raises(InputError) as error:
         list(reading)
     lines = error.value.lines()
@@ -179,8 +176,7 @@ def test_bad_rows_stop_when_asked_after_all_were_read_and_with_the_total(tmp_pat
 
 def test_half_a_character_written_in_json_is_a_bad_row(tmp_path: Path) -> None:
     text = '{"email": "a@acme.example", "name": "\\ud800"}\n{"email": "b@acme.example", "name": "\\u0000"}\n'
-    (tmp_path / "l.jsonl").write_text(text)
-    reading = open_recipients("customers", desk(tmp_path, "l.jsonl"))
+    reading = opened(tmp_path, text, "l.jsonl")
     assert list(reading) == []
     assert [f.what for f in reading.faults] == [
         "name holds the invisible character U+D800",
@@ -191,41 +187,41 @@ def test_half_a_character_written_in_json_is_a_bad_row(tmp_path: Path) -> None:
 # --- broken structure ---------------------------------------------------------------------------------------
 
 BROKEN_TABLES = [
-    ("", "list.csv: is empty"),
-    ("\n \n", "list.csv: is empty"),
-    ("name,plan\nDana,gold\n", "list.csv:1:1: neither an email nor a phone column"),
-    ("dana@acme.example,Dana\n", "list.csv:1:1: an address where a column's name should be"),
-    ("email,name,email\n", "list.csv:1:12: column email stands twice"),
-    ("email,,name\n", "list.csv:1:7: '' is not a column name"),
-    ("email,Full Name\n", "list.csv:1:7: 'Full Name' is not a column name; write full_name"),
+    ("", " is empty"),
+    ("\n \n", " is empty"),
+    ("name,plan\nDana,gold\n", "1:1: neither an email nor a phone column"),
+    ("dana@acme.example,Dana\n", "1:1: an address where a column's name should be"),
+    ("email,name,email\n", "1:12: column email stands twice"),
+    ("email,,name\n", "1:7: '' is not a column name"),
+    ("email,Full Name\n", "1:7: 'Full Name' is not a column name; write full_name"),
     # What is written first as told must not be refused again.
-    ("E-Mail\n", "list.csv:1:1: 'E-Mail' is not a column name; write email"),
-    ("email,Time-Zone\n", "list.csv:1:7: 'Time-Zone' is not a column name; write timezone"),
-    ("email,Emial!\n", "list.csv:1:7: 'Emial!' is not a column name; write email, or rename it"),
-    ("email,Greeting\n", "list.csv:1:7: 'Greeting' is not a column name; rename it, such as"),
-    ("Email\n", "list.csv:1:1: 'Email' is not a column name; write email"),
-    ("email|name\n", "list.csv:1:1: columns separated by |"),
-    ("email,\u202ex\n", "list.csv:1:7: '\\u202ex' is not a column name"),
-    ("email,__class__\n", "list.csv:1:7: '__class__' is not a column name; write class"),
-    ("emial,phone\n", "list.csv:1:1: unknown column emial; did you mean email?"),
-    ("email,time_zone\n", "list.csv:1:7: unknown column time_zone; did you mean timezone?"),
-    ("email,greeting\n", "list.csv:1:7: greeting already has a meaning"),
-    ("email,items\n", "list.csv:1:7: items already has a meaning"),
-    ("email," + ",".join(f"c{n}" for n in range(100)) + "\n", "list.csv:1:1: more than 100 columns"),
-    ("email,name\na@acme.example\n", "list.csv:2:15: 1 cells, but the header has 2 columns"),
-    ("email,name\na@acme.example,A,B\n", "list.csv:2:18: 3 cells, but the header has 2 columns"),
-    ("email;name\na@acme.example,A\n", "list.csv:2:17: 1 cells, but the header has 2 columns"),
-    ('email,name\na@acme.example,"A\nb@acme.example,B\n', "list.csv:2:16: a quote that is not closed"),
-    ('email,name\na@acme.example,"A"x\n', "list.csv:2:16: a quote that is not closed"),
-    ('email,name\n"a"b,"A\n', "list.csv:2:1: a quote that is not closed"),
-    ('email,"na\nme"\n', "list.csv:1:7: a quote that is not closed"),
-    ("email,name\na@acme.example,A\0\n", "list.csv:2:17: holds a NUL character"),
-    ("email,name\ra@acme.example,A\r", "list.csv:1:11: holds a lone carriage return"),
-    (b"email,name\na@acme.example,J\xfcrgen\n", "list.csv:2:17: this is not UTF-8 text"),
-    (b"email\n\xed\xa0\x80@acme.example\n", "list.csv:2:1: this is not UTF-8 text"),
-    ("email\na@acme.example\n".encode("utf-16"), "list.csv:1:1: this is UTF-16"),
-    (b"email\n" + b"x" * 70_000 + b"\n", "list.csv:2:1: the line is longer than 64 KiB"),
-    (b"x" * 70_000, "list.csv:1:1: the line is longer than 64 KiB"),
+    ("E-Mail\n", "1:1: 'E-Mail' is not a column name; write email"),
+    ("email,Time-Zone\n", "1:7: 'Time-Zone' is not a column name; write timezone"),
+    ("email,Emial!\n", "1:7: 'Emial!' is not a column name; write email, or rename it"),
+    ("email,Greeting\n", "1:7: 'Greeting' is not a column name; rename it, such as"),
+    ("Email\n", "1:1: 'Email' is not a column name; write email"),
+    ("email|name\n", "1:1: columns separated by |"),
+    ("email,\u202ex\n", "1:7: '\\u202ex' is not a column name"),
+    ("email,__class__\n", "1:7: '__class__' is not a column name; write class"),
+    ("emial,phone\n", "1:1: unknown column emial; did you mean email?"),
+    ("email,time_zone\n", "1:7: unknown column time_zone; did you mean timezone?"),
+    ("email,greeting\n", "1:7: greeting already has a meaning"),
+    ("email,items\n", "1:7: items already has a meaning"),
+    ("email," + ",".join(f"c{n}" for n in range(100)) + "\n", "1:1: more than 100 columns"),
+    ("email,name\na@acme.example\n", "2:15: 1 cells, but the header has 2 columns"),
+    ("email,name\na@acme.example,A,B\n", "2:18: 3 cells, but the header has 2 columns"),
+    ("email;name\na@acme.example,A\n", "2:17: 1 cells, but the header has 2 columns"),
+    ('email,name\na@acme.example,"A\nb@acme.example,B\n', "2:16: a quote that is not closed"),
+    ('email,name\na@acme.example,"A"x\n', "2:16: a quote that is not closed"),
+    ('email,name\n"a"b,"A\n', "2:1: a quote that is not closed"),
+    ('email,"na\nme"\n', "1:7: a quote that is not closed"),
+    ("email,name\na@acme.example,A\0\n", "2:17: holds a NUL character"),
+    ("email,name\ra@acme.example,A\r", "1:11: holds a lone carriage return"),
+    (b"email,name\na@acme.example,J\xfcrgen\n", "2:17: this is not UTF-8 text"),
+    (b"email\n\xed\xa0\x80@acme.example\n", "2:1: this is not UTF-8 text"),
+    ("email\na@acme.example\n".encode("utf-16"), "1:1: this is UTF-16"),
+    (b"email\n" + b"x" * 70_000 + b"\n", "2:1: the line is longer than 64 KiB"),
+    (b"x" * 70_000, "1:1: the line is longer than 64 KiB"),
 ]
 
 
@@ -234,30 +230,30 @@ BROKEN_TABLES = [
 def test_a_broken_table_always_stops(
     tmp_path: Path, text: str | bytes, fault: str, changes: dict[str, Any]
 ) -> None:
-    assert faults(tmp_path, text, **changes)[0].startswith(fault)
+    assert faults(tmp_path, text, **changes)[0].startswith(f"list.csv:{fault}")
 
 
 BROKEN_JSON = [
-    ("a@acme.example", "l.jsonl:1:1: is not JSON"),
-    ('{"email": "a@acme.example"', "l.jsonl:1:27: is not JSON"),
-    ('{"email": "a@acme.example"} {}', "l.jsonl:1:29: is not JSON"),
-    ('["a@acme.example"]', "l.jsonl:1:1: is not an object"),
-    ('{"email": "a@acme.example", "email": "b@acme.example"}', "l.jsonl:1:1: a key stands twice"),
-    ('{"email": "a@acme.example", "vip": true}', "l.jsonl:1:29: vip is not text"),
-    ('{"email": "a@acme.example", "vip": {"a": 1}}', "l.jsonl:1:29: vip is not text"),
-    ('{"email": ["a@acme.example"]}', "l.jsonl:1:2: email is not text"),
-    ('{"email": "a@acme.example", "tags": [["x"]]}', "l.jsonl:1:29: tags is not text"),
-    ('{"email": "a@acme.example", "seats": NaN}', "l.jsonl:1:1: NaN is not JSON"),
-    ('{"email": "a@acme.example", "Seats": 3}', "l.jsonl:1:29: 'Seats' is not a column name; write seats"),
-    ('{"emial": "a@acme.example"}', "l.jsonl:1:2: unknown column emial"),
-    ("[" * 60_000, "l.jsonl:1:1: is nested too deeply"),
-    ('{"a":' * 10_000, "l.jsonl:1:1: is nested too deeply"),
+    ("a@acme.example", "1:1: is not JSON"),
+    ('{"email": "a@acme.example"', "1:27: is not JSON"),
+    ('{"email": "a@acme.example"} {}', "1:29: is not JSON"),
+    ('["a@acme.example"]', "1:1: is not an object"),
+    ('{"email": "a@acme.example", "email": "b@acme.example"}', "1:1: a key stands twice"),
+    ('{"email": "a@acme.example", "vip": true}', "1:29: vip is not text"),
+    ('{"email": "a@acme.example", "vip": {"a": 1}}', "1:29: vip is not text"),
+    ('{"email": ["a@acme.example"]}', "1:2: email is not text"),
+    ('{"email": "a@acme.example", "tags": [["x"]]}', "1:29: tags is not text"),
+    ('{"email": "a@acme.example", "seats": NaN}', "1:1: NaN is not JSON"),
+    ('{"email": "a@acme.example", "Seats": 3}', "1:29: 'Seats' is not a column name; write seats"),
+    ('{"emial": "a@acme.example"}', "1:2: unknown column emial"),
+    ("[" * 60_000, "1:1: is nested too deeply"),
+    ('{"a":' * 10_000, "1:1: is nested too deeply"),
 ]
 
 
 @pytest.mark.parametrize(("text", "fault"), BROKEN_JSON)
 def test_broken_json_lines_always_stop(tmp_path: Path, text: str, fault: str) -> None:
-    assert faults(tmp_path, text, "l.jsonl")[0].startswith(fault)
+    assert faults(tmp_path, text, "l.jsonl")[0].startswith(f"l.jsonl:{fault}")
 
 
 def test_all_broken_lines_are_named_at_once_and_nothing_after_the_first_is_used(tmp_path: Path) -> None:
@@ -284,9 +280,8 @@ def test_an_unknown_audience_and_a_missing_file_are_said(tmp_path: Path) -> None
 
 
 def test_a_list_is_checked_before_its_first_row_is_asked_for(tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text("name\n")
     with pytest.raises(InputError):
-        open_recipients("customers", desk(tmp_path))
+        opened(tmp_path, "name\n")
 
 
 @pytest.mark.parametrize(
@@ -362,6 +357,170 @@ def test_what_a_spreadsheet_quotes_is_read_back(
         for n, name in enumerate(written)
     ]
     assert [r.name for r in read(folder, "\r\n".join(lines))] == written
+
+
+# --- by columns and by line ---------------------------------------------------------------------------------
+
+Read = tuple[list[Recipient], int, int, list[str], list[str]]
+
+COLUMNS = ["email", "phone", "name", "locale", "timezone", "components", "tags", "level", "plan", "seats"]
+MAILS = ("a@acme.example", "B.c+d@ACME.example", "ü@acme.example", "x@bücher.example", "bad", " a@b.example")
+CELLS = {
+    "email": [*MAILS],
+    "phone": ["+491701234567", "+12025550123", "0170 1234567", "+19005550100", "+1", "+390612345678"],
+    "name": ["Dana", " Dana  Reyes ", "Jürgen", "D\u202eana", "D\tR", "x" * 201, "a\u3000b", "\xa0Ann\xa0"],
+    "locale": ["de", "de-AT", " en ", "german"],
+    "timezone": ["Europe/Berlin", "UTC", "Mars"],
+    "components": ["api", "api|web", "web;api", "db"],
+    "tags": ["vip", "vip | beta|vip", "a\x7fb"],
+    "level": ["all", "key", "end", "loud"],
+    "plan": ["gold", " gold ", "y" * 1001, "é"],
+    "seats": ["1", "012"],
+}
+ENDS = st.sampled_from(["\n", "\n", "\n", "\r\n"])
+
+
+def read_as(folder: Path, name: str, *, by_columns: bool) -> Read:
+    config = desk(folder, name, components={"api": {"public": "API"}, "web": {"public": "Web"}})
+    reading = RecipientList(folder / name, name, config, by_columns=by_columns)
+    broken: list[str] = []
+    people: list[Recipient] = []
+    try:
+        people = list(reading)
+    except InputError as error:
+        broken = error.lines()
+    return people, reading.rows, reading.skipped, [str(fault) for fault in reading.faults], broken
+
+
+def check_alike(folder: Path, name: str, content: bytes) -> Read:
+    (folder / name).write_bytes(content)
+    try:
+        by_line = read_as(folder, name, by_columns=False)
+    except InputError as error:  # the header
+        with pytest.raises(InputError, match=re.escape(error.lines()[0])):
+            read_as(folder, name, by_columns=True)
+        return [], 0, 0, [], error.lines()
+    assert read_as(folder, name, by_columns=True) == by_line
+    return by_line
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[str, bytes]:
+    columns = draw(st.lists(st.sampled_from(COLUMNS), min_size=1, max_size=6, unique=True))
+    if not {"email", "phone"} & set(columns):
+        columns.append("email")
+    delimiter = draw(st.sampled_from([",", ";", "\t"]))
+
+    def cell(column: str) -> str:
+        text = draw(st.sampled_from(["", *CELLS[column][:2], *CELLS[column]]))
+        quoted = draw(st.sampled_from([False] * 8 + [True])) or delimiter in text
+        return f'"{text}"' if quoted else text
+
+    lines = [delimiter.join(columns)]
+    for _ in range(draw(st.integers(0, 8))):
+        row = delimiter.join(cell(column) for column in columns)
+        odd = st.sampled_from(
+            [row] * 20 + ["", "  ", delimiter, '"', row + delimiter, row + "\r", "\0", "\ufeff"]
+        )
+        lines.append(draw(odd))
+    text = "".join(line + draw(ENDS) for line in lines)
+    mark = draw(st.sampled_from(["", "\ufeff"]))
+    cut = draw(st.sampled_from([None, None, -1]))  # the last line without its end
+    return draw(st.sampled_from(["l.csv", "l.csv", "l.tsv"])), (mark + text)[:cut].encode()
+
+
+@given(tables())
+def test_a_table_by_columns_and_by_line_is_one(
+    tmp_path_factory: pytest.TempPathFactory, table: tuple[str, bytes]
+) -> None:
+    check_alike(tmp_path_factory.mktemp("desk"), *table)
+
+
+@given(st.binary(max_size=200).map(lambda content: b"email,name\n" + content))
+def test_whatever_bytes_come_by_columns_and_by_line_they_are_one(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    check_alike(tmp_path_factory.mktemp("desk"), "l.csv", content)
+
+
+@given(
+    st.lists(st.fixed_dictionaries({}, optional={c: st.sampled_from(CELLS[c]) for c in COLUMNS}), max_size=6)
+)
+def test_json_lines_hold_what_the_table_of_the_same_cells_holds(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]]
+) -> None:
+    folder = tmp_path_factory.mktemp("desk")
+    text = "\n".join(json.dumps(row) for row in rows)
+    people, count, skipped, *_ = check_alike(folder, "l.jsonl", b"\xef\xbb\xbf" + text.encode())
+    quoted = [",".join('"' + row.get(c, "") + '"' for c in COLUMNS) for row in rows]
+    table = check_alike(folder, "l.csv", "\n".join([",".join(COLUMNS), *quoted]).encode())
+    nobody = [row for row in rows if not row]  # {} is a row that reaches nobody; a row of empty quotes too
+    assert (count, skipped) == (table[1], table[2]), nobody
+    assert [p._replace(line=0, extra={}) for p in people] == [p._replace(line=0, extra={}) for p in table[0]]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_lines_are_whole_wherever_a_block_of_the_file_ends(tmp_path: Path, end: bytes) -> None:
+    """Blocks end at 64 KiB, in the midst of a line, of a character, of a CRLF."""
+    for shift in range(6):
+        rows = [f"reader{n}@mail{n % 7}.example,Jürgen {'é' * (n % 50)},{n}".encode() for n in range(3000)]
+        rows[1500] = b'odd@acme.example,"O, ""dd""",1'
+        rows[2000] = b"bad,Bad,2"
+        content = b"email,name,plan" + b"x" * shift + end + end.join(rows) + end
+        people, count, skipped, faults, broken = check_alike(tmp_path, "l.csv", content)
+        assert (len(people), count, skipped, broken) == (2999, 3000, 1, [])
+        assert [person.line for person in people] == [n for n in range(2, 3002) if n != 2002]
+        assert faults[0].startswith("l.csv:2002:1: email")
+
+
+@pytest.mark.parametrize("length", [LONGEST_LINE - 1, LONGEST_LINE, LONGEST_LINE + 1, 3 * LONGEST_LINE])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\nb@acme.example,B\n"])
+def test_a_line_of_64_kib_is_the_longest(tmp_path: Path, length: int, end: str) -> None:
+    line = "a@acme.example," + "x" * (length - 15)
+    *_, broken = check_alike(tmp_path, "l.csv", f"email,name\n{line}{end}".encode())
+    assert broken == (
+        ["l.csv:2:1: the line is longer than 64 KiB; write one recipient a line"]
+        if length > LONGEST_LINE
+        else []
+    )
+
+
+def test_every_broken_line_of_every_block_is_named(tmp_path: Path) -> None:
+    rows = [f"reader{n}@mail.example,{'x' * 100}" for n in range(2000)]
+    rows[3] += ",more"
+    rows[1900] = "less"
+    *_, broken = check_alike(tmp_path, "l.csv", "\n".join(["email,name", *rows]).encode())
+    assert [line.split(":")[1] for line in broken] == ["5", "1902"]
+
+
+def test_a_list_of_numbers_in_e164_asks_the_library_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(phonenumbers, "parse")
+    rows = [f"a{n}@acme.example,+4915112{n:06d}" for n in range(3000)]
+    (tmp_path / "l.csv").write_text("\n".join(["email,phone", *rows]))
+    people, *_ = read_as(tmp_path, "l.csv", by_columns=True)
+    assert len({person.phone for person in people}) == 3000
+    assert odd_phones(["+12025550123", "+447700900123", "+33612345678", "+919876543210"]) == frozenset()
+
+
+# --- repeats ------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.text("ab", max_size=4)))
+def test_an_address_is_new_once(keys: Sequence[str]) -> None:
+    repeats, known = Repeats(), set[str]()
+    for key in keys:
+        assert (key in repeats) == (key in known)
+        assert repeats.add(key) == (key not in known)
+        known.add(key)
+
+
+def test_of_many_addresses_none_is_taken_for_another() -> None:
+    repeats = Repeats()
+    assert all(repeats.add(f"reader{n}@acme.example") for n in range(300_000))
+    assert not any(repeats.add(f"reader{n}@acme.example") for n in range(0, 300_000, 7))
+    assert not any(f"other{n}@acme.example" in repeats for n in range(100_000))
 
 
 # --- memory -------------------------------------------------------------------------------------------------
