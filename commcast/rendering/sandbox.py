@@ -24,9 +24,7 @@ from jinja2.visitor import NodeTransformer
 from commcast.rendering.templates import resolve_in
 
 LONGEST_TIME = 2.0  # seconds of work per message
-MOST_STEPS = (
-    50_000  # loop rounds, calls, filters and operators per message; a shipped email takes a few hundred
-)
+MOST_STEPS = 50_000  # loop rounds, calls, filters and operators per message; shipped emails take hundreds
 MOST_CHARACTERS = 5_000_000  # made per message, including those thrown away again
 LONGEST_STRING = 100_000
 MOST_ITEMS = 10_000  # in a list and all the lists inside it
@@ -218,7 +216,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         return resolve_in(self._sources, template)
 
     def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
-        """Return a template's globals as one plain dict: each message copies them, and this copies fastest."""
+        """Return a template's globals as one plain dict: every message copies them."""
         return {**self.globals, **(d or {})}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
@@ -249,7 +247,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Compute with numbers of a sane size; join two texts or two lists with +, repeat a text with *."""
-        if isinstance(left, (int, float)) and isinstance(right, (int, float)) and operator != "**":
+        if _both((int, float), left, right) and operator != "**":
             self.budget.spend()
             result = super().call_binop(context, operator, left, right)
             if not abs(result) <= LARGEST_NUMBER:
@@ -258,10 +256,9 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         if operator == "*" and isinstance(left, str) and isinstance(right, int):
             self._fits(len(left) * max(0, right))
             return left * right
-        known = not isinstance(left, Undefined) and not isinstance(
-            right, Undefined
-        )  # else Jinja says what is not
-        if known and not (operator == "+" and any(_both(kind, left, right) for kind in (str, list, tuple))):
+        joins = operator == "+" and any(_both(kind, left, right) for kind in (str, list, tuple))
+        # Of what is undefined Jinja says which name it is.
+        if not (joins or isinstance(left, Undefined) or isinstance(right, Undefined)):
             raise LimitExceeded(f"{operator} does not work here; it is for numbers, and ~ joins texts")
         return self._held(super().call_binop(context, operator, left, right))
 
@@ -324,7 +321,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             raise LimitExceeded(f"{name} would make far more text than a message holds")
 
 
-def _both(kind: type, left: Any, right: Any) -> bool:
+def _both(kind: type | tuple[type, ...], left: Any, right: Any) -> bool:
     return isinstance(left, kind) and isinstance(right, kind)
 
 
