@@ -20,12 +20,11 @@ from commcast.rendering.render import (
     LONGEST_SUBJECT,
     PLAIN,
     SCHEME,
-    STYLE,
-    STYLE_END,
     TAG,
     EmailContent,
     Renderer,
     Written,
+    styles_in,
 )
 
 _LINK_TAG = re.compile(f"<a{ATTRIBUTES}[ \n]*>")
@@ -62,9 +61,8 @@ def read_marks(html: str, marks: re.Pattern[str]) -> MarkedHtml | None:
     """
     parts = TAG.split(html)
     places = {mark: HoleKind.TEXT for part in parts[::2] for mark in marks.findall(part)}
-    for style in STYLE.split(html)[1:]:
-        if marks.search(STYLE_END.split(style, maxsplit=1)[0]):
-            return None
+    if any(map(marks.search, styles_in(html))):
+        return None
     try:
         for number in range(1, len(parts), 2):
             parts[number] = _tag(parts[number], marks, places)
@@ -262,7 +260,7 @@ class _Watched(Mapping[str, Any]):
 def _came_out(written: Written) -> Counter[str] | None:
     """Return how often each mark was written; None where one is not a piece of its own."""
     found: Counter[str] = Counter()
-    for piece in (*(written.subject or ()), *written.text, *(written.html or ())):
+    for piece in (*written.subject, *written.text, *(written.html or ())):
         if not piece.isascii() and _MARK.search(piece):
             if len(piece) > 1:
                 return None
