@@ -151,7 +151,7 @@ def _sorted_out(found: Mapping[str, _FieldsFound], sources: Mapping[str, str]) -
                 if imported or name in captured or is_read(place):
                     captured.add(resolve_in(sources, written))
     keys = {named for each in found.values() for named in each.used}
-    printed = set()
+    printed: set[str] = set()
     for name, each in found.items():
         for named, place in each.printed:
             (keys if name in captured or is_read(place) else printed).add(named)

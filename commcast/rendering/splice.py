@@ -55,9 +55,9 @@ class _Misplaced(Exception):
 def read_marks(html: str, marks: re.Pattern[str]) -> MarkedHtml | None:
     """Return where the marks are: in text between tags, or in the double-quoted href of an <a>.
 
-    Return None if one is elsewhere: in a comment, a style, a tag's name or another attribute. An escaped value
-    in text has no "<" and no ">", so the same tags are found around it; one in a link has nothing that ends
-    the attribute, and the link is http, https or mailto whatever the value is.
+    Return None if one is elsewhere: in a comment, a style, a tag's name or another attribute.
+    An escaped value in text has no "<" and no ">", so the same tags are found around it; one in a link has
+    nothing that ends the attribute, and the link is http, https or mailto whatever the value is.
     """
     parts = TAG.split(html)
     places = {mark: HoleKind.TEXT for part in parts[::2] for mark in marks.findall(part)}
