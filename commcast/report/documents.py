@@ -1,4 +1,4 @@
-"""As page, Markdown, JSON."""
+"""A report as a page, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ from commcast.report.story import StoryNudge, Telling
 from commcast.report.trend import Trend, trend_cards, trend_headline, trend_table
 from commcast.report.words import ReportTable, cards, clock_of, facts, headline, people_table, subject, tables
 
-# The program's own page, not a message: nothing in a user's templates/ changes it.
-_HERE = Path(__file__).parent
 
-
+# The pages are the program's own, not messages: nothing in a user's templates/ changes them.
 def as_page(figures: Figures, zone: ZoneInfo) -> str:
     """Return the whole page as HTML."""
     clock = clock_of(figures, zone)
@@ -58,17 +56,14 @@ def trend_page(trend: Trend, organisation: str) -> str:
 
 
 def _render(name: str, **values: object) -> str:
+    loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template(name).render(version=__version__, **values)
 
 
-# What GitHub, GitLab or pandoc would read as markup, as HTML, as somebody's name, or as a link.
+# What GitHub, GitLab or pandoc would take for markup, HTML, somebody's name, or a link.
 _MARKUP = re.compile(r"[\\`*_{}\[\]()#+!|~<>&$@]|(?<=[a-z]):(?=//)")
 
 
@@ -80,18 +75,17 @@ def as_markdown(figures: Figures, zone: ZoneInfo) -> str:
     lines += [f"- {plain(what)}: {plain(words)}" for what, words in facts(figures)]
     people = people_table(figures, clock)
     for table in [*tables(figures, clock), *([people] if people.rows else [])]:
-        lines += ["", f"### {plain(table.title)}", "", *table_lines(table)]
+        lines += ["", f"### {plain(table.title)}", "", *_table_lines(table)]
     return "\n".join(lines)
 
 
 def trend_as_markdown(trend: Trend) -> str:
     """Return a trend as one document."""
-    lines = ["## How we communicated", "", f"**{plain(trend_headline(trend))}**", ""]
-    return "\n".join([*lines, *table_lines(trend_table(trend))])
+    head = ("## How we communicated", "", f"**{plain(trend_headline(trend))}**", "")
+    return "\n".join((*head, *_table_lines(trend_table(trend))))
 
 
-def table_lines(table: ReportTable) -> Iterator[str]:
-    """Yield a table as Markdown writes it."""
+def _table_lines(table: ReportTable) -> Iterator[str]:
     yield _row(table.head)
     yield _row("---" for _ in table.head)
     for row in table.rows:
@@ -102,7 +96,7 @@ def table_lines(table: ReportTable) -> Iterator[str]:
 
 
 def plain(text: str) -> str:
-    """Return `text` with all that Markdown would read as markup written out."""
+    """Return `text` with everything escaped that Markdown would take for markup."""
     return _MARKUP.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
 
 
@@ -138,13 +132,13 @@ def as_document(figures: Figures) -> dict[str, Any]:
         "estimates": [_estimate(each) for each in figures.estimates],
         "deliveries": dict(figures.outcomes),
         "texts": {
-            "count": figures.texts.count,
-            "segments": figures.texts.segments,
-            "exact": figures.texts.exact,
+            "count": story.texts.count,
+            "segments": story.texts.segments,
+            "exact": story.texts.exact,
             "cost": figures.cost,
             "at_night": figures.texts_at_night,
         },
-        "nudges": [_nudge(each) for each in figures.nudges],
+        "nudges": [_nudge(each) for each in story.nudges],
         "feedback": {"yes": yes, "no": no},
         "postmortem": story.postmortem or None,
     }
@@ -157,16 +151,14 @@ def _audience(each: AudienceFigures) -> dict[str, Any]:
         "first_all_at": _at(each.first_all_at),
         "first_after_start_seconds": _seconds(each.from_start),
         "first_after_release_seconds": _seconds(each.from_release),
-        "longest_silence": _gap(each.silence),
+        "longest_silence": _gap(each.silence) if each.silence else None,
         "messages": each.messages,
         "deliveries": dict(each.outcomes),
         "texts_at_night": each.texts_at_night,
     }
 
 
-def _gap(gap: Gap | None) -> dict[str, Any] | None:
-    if gap is None:
-        return None
+def _gap(gap: Gap) -> dict[str, Any]:
     return {"start": _at(gap.start), "end": _at(gap.end), "seconds": _seconds(gap.length)}
 
 

@@ -8,10 +8,19 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 
-from commcast.report.figures import AudienceFigures, Figures, Gap, Kept, Promise, tellings_of
+from commcast.report.figures import (
+    AudienceFigures,
+    Figures,
+    Gap,
+    Kept,
+    Promise,
+    count_due,
+    count_kept,
+    tellings_of,
+)
 from commcast.report.story import Shape, Telling
 from commcast.report.trend import PromiseAccount, Trend
-from commcast.report.words import MONTHS, Clock, beginning, length, many, name_of, roughly, said_of
+from commcast.report.words import Clock, beginning, day_of, length, many, name_of, roughly, said_of
 
 _STEPS = [timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 180, 360, 720)]
 # Time in which nothing happens for so long is drawn shorter than it is, and marked as such.
@@ -125,7 +134,13 @@ class Drawing:
 
 _MARK = 20.0  # how far marks must be apart not to touch
 _FINE = {Kept.KEPT, Kept.OPEN}
-_LETTERS = {Shape.HOLDING: "H", Shape.REMINDER: "R", Shape.FOLLOW_UP: "F"}
+_LETTERS = {
+    Shape.HOLDING: "H",
+    Shape.REMINDER: "R",
+    Shape.FOLLOW_UP: "F",
+    Shape.CORRECTION: "C",
+    Shape.END: "✓",
+}
 _ROOMY = 80  # a lane so wide has room for words beside its line
 
 
@@ -275,10 +290,9 @@ class _Plot:
         self._messages(base, each, told)
 
     def _lane_name(self, across: float, each: AudienceFigures) -> None:
-        due = [promise for promise in each.promises if promise.state is not Kept.OPEN]
-        kept = sum(promise.state is Kept.KEPT for promise in due)
+        kept, due = count_kept(each.promises), count_due(each.promises)
         of = " of " if self.frame.lane > _ROOMY else "/"
-        notes = [many(each.messages, "message"), f"{kept}{of}{len(due)} kept" if due else ""]
+        notes = [many(each.messages, "message"), f"{kept}{of}{due} kept" if due else ""]
         if self.frame.wide:
             base = across + self.frame.base
             self.made.labels.append(Label(12, base - 8, cut(each.name, 14), "name"))
@@ -306,9 +320,9 @@ class _Plot:
                 x2, y2 = self._point(along, across)
                 self.made.lines.append(Line(x1, y1, x2, y2, "stem"))
             x, y = self._point(along, across)
-            self.made.marks.append(
-                MessageMark(x, y, _class(telling), _letter(telling), self._title(telling, each))
-            )
+            what = telling.shape.name.lower().replace("_", "-")
+            letter = _LETTERS.get(telling.shape, str(telling.number))
+            self.made.marks.append(MessageMark(x, y, what, letter, self._title(telling, each)))
 
     def _title(self, telling: Telling, each: AudienceFigures) -> str:
         ways = [
@@ -406,18 +420,6 @@ class _Plot:
         return (along, across) if self.frame.wide else (across, along)
 
 
-def _class(telling: Telling) -> str:
-    return telling.shape.name.lower().replace("_", "-")
-
-
-def _letter(telling: Telling) -> str:
-    if telling.shape is Shape.END:
-        return "✓"
-    if telling.shape is Shape.CORRECTION:
-        return "C"
-    return _LETTERS.get(telling.shape, str(telling.number))
-
-
 def cut(text: str, most: int) -> str:
     """Return `text` with at most so many characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
@@ -443,8 +445,7 @@ def trend_chart(trend: Trend, room: float) -> Drawing:
         middle = _EDGE + (i + 0.5) * step
         _bars(made, middle, width, account, most, start)
         if i % shown == 0:
-            day = f"{start.day} {MONTHS[start.month - 1]}"
-            made.labels.append(Label(middle, _MIDDLE + depth + 44, day, "tick", "middle"))
+            made.labels.append(Label(middle, _MIDDLE + depth + 44, day_of(start), "tick", "middle"))
     made.lines.append(Line(_EDGE, _MIDDLE, room - _EDGE, _MIDDLE, "base"))
     return made
 
@@ -453,7 +454,7 @@ def _bars(
     made: Drawing, middle: float, width: float, account: PromiseAccount, most: int, start: date
 ) -> None:
     title = (
-        f"from {start.day} {MONTHS[start.month - 1]}: kept {account.kept} of {many(account.due, 'promise')}, "
+        f"from {day_of(start)}: kept {account.kept} of {many(account.due, 'promise')}, "
         f"{length(account.down)} down"
     )
     up, down = _UP * account.kept / most, _UP * account.broken / most
