@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -105,7 +106,7 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def as_document(figures: Figures) -> dict[str, Any]:
-    """Return all figures of one incident."""
+    """Return all figures of one incident, for JSON. Times are ISO 8601, lengths are whole seconds."""
     story = figures.story
     yes, no = story.feedback
     return {
@@ -114,108 +115,71 @@ def as_document(figures: Figures) -> dict[str, Any]:
         "kind": story.kind,
         "severity": worst_severity(story.stages),
         "status": story.stages[-1].status,
-        "now": _at(story.now),
-        "started": _at(story.started),
-        "first_release": _at(story.first_release),
-        "ended": _at(figures.ended),
-        "down_seconds": _seconds(figures.down),
+        "now": _plain(story.now),
+        "started": _plain(story.started),
+        "first_release": _plain(story.first_release),
+        "ended": _plain(figures.ended),
+        "down_seconds": _plain(figures.down),
         "promises": {
             "made": len(figures.promises),
             "due": figures.due,
             "kept": figures.kept,
-            "each": [_promise(each) for each in figures.promises],
+            "each": [_fields(each) for each in figures.promises],
         },
-        "audiences": [_audience(each) for each in figures.audiences],
-        "messages": [_telling(each) for each in story.tellings],
+        "audiences": [_fields(each) for each in figures.audiences],
+        "messages": [_fields(each) for each in story.tellings],
         "holding_statements": figures.holdings,
         "corrections": figures.corrections,
-        "estimates": [_estimate(each) for each in figures.estimates],
+        "estimates": [
+            {**_fields(each), "off_seconds": _plain(each.off), "held": each.held}
+            for each in figures.estimates
+        ],
         "deliveries": dict(figures.outcomes),
-        "texts": {
-            "count": story.texts.count,
-            "segments": story.texts.segments,
-            "exact": story.texts.exact,
-            "cost": figures.cost,
-            "at_night": figures.texts_at_night,
-        },
-        "nudges": [_nudge(each) for each in story.nudges],
+        "texts": {**asdict(story.texts), "cost": figures.cost, "at_night": figures.texts_at_night},
+        "nudges": [_fields(each) for each in story.nudges],
         "feedback": {"yes": yes, "no": no},
         "postmortem": story.postmortem or None,
     }
 
 
-def _audience(each: AudienceFigures) -> dict[str, Any]:
-    return {
-        "audience": each.name,
-        "first_at": _at(each.first_at),
-        "first_all_at": _at(each.first_all_at),
-        "first_after_start_seconds": _seconds(each.from_start),
-        "first_after_release_seconds": _seconds(each.from_release),
-        "longest_silence": _gap(each.silence) if each.silence else None,
-        "messages": each.messages,
-        "deliveries": dict(each.outcomes),
-        "texts_at_night": each.texts_at_night,
-    }
+# What the document calls our fields; the others go by their own names, and these two stay out of it.
+_NAMES = {
+    "name": "audience",
+    "from_start": "first_after_start_seconds",
+    "from_release": "first_after_release_seconds",
+    "silence": "longest_silence",
+    "outcomes": "deliveries",
+    "late": "late_seconds",
+    "by_holding": "by_holding_statement",
+    "shape": "what",
+    "number": "update",
+    "way": "by",
+}
+_LEFT_OUT = {"promises", "frozen_at"}
 
 
-def _gap(gap: Gap) -> dict[str, Any]:
-    return {"start": _at(gap.start), "end": _at(gap.end), "seconds": _seconds(gap.length)}
+def _fields(each: AudienceFigures | Promise | Telling | Estimate | StoryNudge) -> dict[str, Any]:
+    names = [field.name for field in fields(each) if field.name not in _LEFT_OUT]
+    return {_NAMES.get(name, name): _plain(getattr(each, name)) for name in names}
 
 
-def _promise(each: Promise) -> dict[str, Any]:
-    return {
-        "notice": each.notice,
-        "audience": each.audience,
-        "made_at": _at(each.made_at),
-        "promised": _at(each.promised),
-        "state": each.state.value,
-        "share": round(each.share, 4),
-        "readers": each.readers,
-        "late_seconds": _seconds(each.late),
-        "word_at": _at(each.word_at),
-        "by_holding_statement": each.by_holding,
-    }
-
-
-def _telling(each: Telling) -> dict[str, Any]:
-    return {
-        "notice": each.notice,
-        "what": each.shape.value,
-        "update": each.number,
-        "channel": each.channel,
-        "audience": each.audience,
-        "first_at": _at(each.first_at),
-        "last_at": _at(each.last_at),
-        "deliveries": dict(each.outcomes),
-        "providers": list(each.providers),
-    }
-
-
-def _estimate(each: Estimate) -> dict[str, Any]:
-    return {
-        "update": each.number,
-        "said_at": _at(each.said_at),
-        "earliest": _at(each.earliest),
-        "latest": _at(each.latest),
-        "ended": _at(each.ended),
-        "off_seconds": _seconds(each.off),
-        "held": each.held,
-    }
-
-
-def _nudge(each: StoryNudge) -> dict[str, Any]:
-    return {
-        "notice": each.notice,
-        "at": _at(each.at),
-        "by": each.way,
-        "count": each.count,
-        "outcome": each.outcome,
-    }
-
-
-def _at(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
-
-
-def _seconds(length: timedelta | None) -> int | None:
-    return None if length is None else int(length.total_seconds())
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it."""
+    match value:
+        case datetime():
+            return value.isoformat()
+        case timedelta():
+            return int(value.total_seconds())
+        case float():
+            return round(value, 4)
+        case Gap():
+            return {
+                "start": _plain(value.start),
+                "end": _plain(value.end),
+                "seconds": _plain(value.length),
+            }
+        case Mapping():
+            return dict(value)
+        case tuple():
+            return list(value)
+    return value

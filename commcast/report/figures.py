@@ -208,13 +208,11 @@ def figures_of(
 
 def tellings_of(story: Story, audience: str) -> list[Telling]:
     """Return for each notice the telling that reached an audience first, in the order in which they did."""
+    reached = [each for each in story.tellings if each.audience == audience and each.first_at is not None]
     first: dict[str, Telling] = {}
-    for each in story.tellings:
-        if each.audience == audience and each.first_at is not None:
-            known = first.get(each.notice)
-            if known is None or known.first_at is None or each.first_at < known.first_at:
-                first[each.notice] = each
-    return sorted(first.values(), key=lambda each: each.first_at or each.frozen_at)
+    for each in sorted(reached, key=lambda each: each.first_at or each.frozen_at):
+        first.setdefault(each.notice, each)
+    return list(first.values())
 
 
 def _audience(name: str, story: Story, tolerate: float, night: tuple[time, time]) -> AudienceFigures:

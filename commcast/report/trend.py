@@ -101,21 +101,16 @@ def trend_of(
 ) -> Trend:
     """Return the trend of incidents whose first update was released since then."""
     known = list(all_figures)
-    names = sorted({each.name for figures in known for each in figures.audiences})
-    accounts: dict[tuple[date, str], PromiseAccount] = {}
-    for start in _starts(since.astimezone(zone).date(), now.astimezone(zone).date(), per):
-        for name in names if by_audience else [""]:
-            accounts[start, name] = PromiseAccount()
+    names = sorted({each.name for figures in known for each in figures.audiences}) if by_audience else [""]
+    starts = _starts(since.astimezone(zone).date(), now.astimezone(zone).date(), per)
+    accounts = {(start, name): PromiseAccount() for start in starts for name in names}
     total = PromiseAccount()
     for figures in known:
         start = _start(figures.story.first_release.astimezone(zone).date(), per)
         total.add(figures, figures.audiences)
-        if not by_audience:
-            accounts.setdefault((start, ""), PromiseAccount()).add(figures, figures.audiences)
-            continue
-        for each in figures.audiences:
-            if each.first_at is not None:
-                accounts.setdefault((start, each.name), PromiseAccount()).add(figures, [each])
+        told = {each.name: (each,) for each in figures.audiences if each.first_at is not None}
+        for name, audiences in (told if by_audience else {"": figures.audiences}).items():
+            accounts.setdefault((start, name), PromiseAccount()).add(figures, audiences)
     lines = (TrendRow(start, name, account) for (start, name), account in accounts.items())
     return Trend(since, per, tuple(lines), total)
 
