@@ -8,16 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 
-from commcast.report.figures import (
-    AudienceFigures,
-    Figures,
-    Gap,
-    Kept,
-    Promise,
-    count_due,
-    count_kept,
-    tellings_of,
-)
+from commcast.report.figures import AudienceFigures, Figures, Gap, Kept, Promise, tellings_of
 from commcast.report.story import Shape, Telling
 from commcast.report.trend import PromiseAccount, Trend
 from commcast.report.words import Clock, beginning, day_of, length, many, name_of, roughly, said_of
@@ -290,9 +281,8 @@ class _Plot:
         self._messages(base, each, told)
 
     def _lane_name(self, across: float, each: AudienceFigures) -> None:
-        kept, due = count_kept(each.promises), count_due(each.promises)
         of = " of " if self.frame.lane > _ROOMY else "/"
-        notes = [many(each.messages, "message"), f"{kept}{of}{due} kept" if due else ""]
+        notes = [many(each.messages, "message"), f"{each.kept}{of}{each.due} kept" if each.due else ""]
         if self.frame.wide:
             base = across + self.frame.base
             self.made.labels.append(Label(12, base - 8, cut(each.name, 14), "name"))

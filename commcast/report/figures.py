@@ -51,16 +51,6 @@ class Promise:
     by_holding: bool
 
 
-def count_kept(promises: Iterable[Promise]) -> int:
-    """Return how many promises were kept."""
-    return sum(promise.state is Kept.KEPT for promise in promises)
-
-
-def count_due(promises: Iterable[Promise]) -> int:
-    """Return how many promises' time has come: all but the open ones."""
-    return sum(promise.state is not Kept.OPEN for promise in promises)
-
-
 @dataclass(frozen=True, slots=True)
 class Gap:
     """Time in which an audience had no message, from one that reached it to the next, or to the end."""
@@ -93,6 +83,15 @@ class AudienceFigures:
     promises: tuple[Promise, ...]
     outcomes: Counter[str]
     texts_at_night: int
+
+    @property
+    def kept(self) -> int:
+        return sum(promise.state is Kept.KEPT for promise in self.promises)
+
+    @property
+    def due(self) -> int:
+        """How many promises' time has come: all but the open ones."""
+        return sum(promise.state is not Kept.OPEN for promise in self.promises)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +147,11 @@ class Figures:
 
     @property
     def kept(self) -> int:
-        return count_kept(self.promises)
+        return sum(each.kept for each in self.audiences)
 
     @property
     def due(self) -> int:
-        return count_due(self.promises)
+        return sum(each.due for each in self.audiences)
 
     @property
     def outcomes(self) -> Counter[str]:

@@ -11,20 +11,8 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from commcast.ledger.chronicle import (
-    CountedOutcome,
-    Promised,
-    Released,
-    Scope,
-    TextsAt,
-    TextSent,
-    read_answers,
-    read_counted,
-    read_promised,
-    read_released,
-    read_texts,
-    read_texts_sent,
-)
+from commcast.ledger import chronicle
+from commcast.ledger.chronicle import CountedOutcome, Promised, Released, Scope, TextsAt, TextSent
 from commcast.ledger.oncall import calls
 from commcast.ledger.tables import OWN_STORY, State
 from commcast.model.incident import END_STATUSES, Kind
@@ -54,8 +42,8 @@ def read_story(connection: Connection, incident: str, now: datetime) -> Story | 
     if not stories:
         return None
     (story,) = stories
-    answers = read_answers(connection, incident)
-    texts, count = read_texts_sent(connection, incident)
+    answers = chronicle.read_answers(connection, incident)
+    texts, count = chronicle.read_texts_sent(connection, incident)
     return replace(
         story,
         nudges=read_nudges(connection, incident),
@@ -74,20 +62,20 @@ def read_stories(connection: Connection, since: datetime, now: datetime) -> tupl
 
 def read_tellings(connection: Connection, incident: str) -> tuple[Telling, ...]:
     """Return everything sent about an incident, oldest first; "~pay7" is what our own people were sent."""
-    stages = {each.number: _stage(each) for each in read_released(connection, Scope(incident))}
-    return _tellings(read_counted(connection, Scope(incident)), stages)
+    stages = {each.number: _stage(each) for each in chronicle.read_released(connection, Scope(incident))}
+    return _tellings(chronicle.read_counted(connection, Scope(incident)), stages)
 
 
 def _stories(connection: Connection, scope: Scope, now: datetime) -> list[Story]:
     def by_incident(rows: Iterable[_Row]) -> dict[str, list[_Row]]:
         return _grouped(rows, lambda row: row.incident)
 
-    counted = by_incident(read_counted(connection, scope))
-    promised = by_incident(read_promised(connection, scope))
-    texts = by_incident(read_texts(connection, scope))
+    counted = by_incident(chronicle.read_counted(connection, scope))
+    promised = by_incident(chronicle.read_promised(connection, scope))
+    texts = by_incident(chronicle.read_texts(connection, scope))
     return [
         _story(releases, counted[name], promised.get(name, []), texts.get(name, []), now)
-        for name, releases in by_incident(read_released(connection, scope)).items()
+        for name, releases in by_incident(chronicle.read_released(connection, scope)).items()
         if name in counted
     ]
 
@@ -214,7 +202,7 @@ def _pledges(promised: Iterable[Promised]) -> tuple[Pledge, ...]:
 
 def read_nudges(connection: Connection, incident: str) -> tuple[StoryNudge, ...]:
     """Return the nudges that our own people got for an incident, oldest first."""
-    own = read_counted(connection, Scope(f"{OWN_STORY}{incident}"))
+    own = chronicle.read_counted(connection, Scope(f"{OWN_STORY}{incident}"))
     told = [StoryNudge(row.notice, row.last_at, row.channel, row.count, _outcome(row)) for row in own]
     for call in calls(connection, incident):
         outcome = f"{call.state}: {call.detail}" if call.detail else call.state

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from commcast.report.figures import AudienceFigures, Figures, count_due, count_kept
+from commcast.report.figures import AudienceFigures, Figures
 from commcast.report.words import Card, ReportTable, day_of, length, many
 
 _WEEKS_UP_TO = timedelta(days=92)
@@ -55,8 +55,8 @@ class PromiseAccount:
     def add(self, figures: Figures, audiences: Iterable[AudienceFigures]) -> None:
         """Count an incident, with the promises and texts of these of its audiences."""
         for each in audiences:
-            self.kept += count_kept(each.promises)
-            self.due += count_due(each.promises)
+            self.kept += each.kept
+            self.due += each.due
             self.at_night += each.texts_at_night
         self.incidents += 1
         self.held += sum(bool(each.held) for each in figures.estimates)

@@ -8,16 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from commcast.report.figures import (
-    AudienceFigures,
-    Estimate,
-    Figures,
-    Kept,
-    Promise,
-    count_due,
-    count_kept,
-    worst_severity,
-)
+from commcast.report.figures import AudienceFigures, Estimate, Figures, Kept, Promise, worst_severity
 from commcast.report.story import Shape, Story, Telling
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -267,7 +258,6 @@ def _audiences(figures: Figures, clock: Clock) -> ReportTable:
 
 
 def _audience(each: AudienceFigures, clock: Clock) -> tuple[str, ...]:
-    due = count_due(each.promises)
     first = "never" if each.first_at is None else clock.time(each.first_at)
     silence = "none"
     if each.silence:
@@ -278,7 +268,7 @@ def _audience(each: AudienceFigures, clock: Clock) -> tuple[str, ...]:
         length(each.from_release) if each.from_release is not None else "never",
         silence,
         str(each.messages),
-        f"{count_kept(each.promises)} of {due}" if due else "none due",
+        f"{each.kept} of {each.due}" if each.due else "none due",
     )
 
 
