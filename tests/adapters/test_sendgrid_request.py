@@ -153,7 +153,7 @@ def test_what_cannot_be_merged_goes_apart(other: Email) -> None:
 
 def test_every_shipped_template_reaches_its_reader_word_for_word() -> None:
     """All audiences and phases, with and without all facts, to readers with all kinds of names."""
-    from tests.wording.test_templates import renderer
+    from tests.support.templates import shipped_renderer as renderer
 
     names = ("Dana", "", "Reyes; Dana", 'Kim "K" <k>', "\u05d3\u05e0\u05d4", "\U0001f6a8 Ann", "a & b")
     for audience in AUDIENCES:

@@ -1,6 +1,7 @@
-"""Templates and readers that hypothesis makes: every way to use a reader, in every place a template has.
+"""The shipped templates, compiled once; and templates and readers that hypothesis makes.
 
-`wordings` makes wordings of a channel, `readers` the values of readers for them, `group_of` a group of both.
+`wordings` makes wordings that use a reader in every way and every place, `readers` the values of readers for
+them, `group_of` a group of both.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from commcast.model.incident import Channel
-from commcast.rendering.compose import Envelope, ReaderGroup
+from commcast.model.incident import Channel, View
+from commcast.rendering.compose import Envelope, ReaderGroup, renderer_for
 from commcast.rendering.render import Renderer
-from commcast.rendering.templates import Wording
+from commcast.rendering.templates import Templates, Wording, shipped_templates
+from tests.support.values import PUBLIC
 
 FIELDS = ("name", "greeting", "link", "plan", "tags")
 CONTEXT: dict[str, Any] = {
@@ -33,22 +35,22 @@ HOSTILE: tuple[Any, ...] = (
     *(None, True, False, 0, 1, 1.0, 1.5, [], ["a"], ["a", "b"], {"a": "b"}),
 )
 
+
+def shipped_wording(audience: str, status: str, channel: Channel) -> Wording:
+    """Return the shipped wording of an audience, public if it is one of PUBLIC."""
+    view = View.PUBLIC if audience in PUBLIC else View.INTERNAL
+    return Templates(None, shipped_templates()).choose(audience, view, status, "", channel)
+
+
+def shipped_renderer(audience: str, status: str, channel: Channel) -> Renderer:
+    """Return the renderer of the shipped wording, compiled once per process."""
+    return renderer_for(shipped_wording(audience, status, channel).to_json())
+
+
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 ANY = (
-    "x",
-    " ",
-    "\n",
-    "\n\n\n",
-    "Hello ",
-    "--",
-    "- ",
-    " \n",
-    "-- \n",
-    "\r\n",
-    "\t",
-    "…",
-    "é",
+    *("x", " ", "\n", "\n\n\n", "Hello ", "--", "- ", " \n", "-- \n", "\r\n", "\t", "…", "é"),
     "{# a comment #}",
 )
 BARE = (
