@@ -1,4 +1,4 @@
-"""Words come by the short way or one by one: the same words, the same errors, the same digest."""
+"""A spliced email is the one rendered for its reader alone: same words, same errors, same digest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from commcast.errors import TemplateError
-from commcast.model.incident import Channel, View
+from commcast.model.incident import Channel
 from commcast.model.message import Email, Skeleton, Sms
 from commcast.rendering.compose import (
     Content,
@@ -26,22 +26,13 @@ from commcast.rendering.compose import (
     content_digest,
     renderer_for,
 )
+from commcast.rendering.fields import Fields, fields_used
 from commcast.rendering.render import EmailContent, Renderer
-from commcast.rendering.splice import MOST_KEPT, TRIED
-from commcast.rendering.templates import Templates, Wording, shipped_templates
-from tests.support.templates import (
-    BARE,
-    FILES,
-    HOSTILE,
-    HTML,
-    PLAIN,
-    ROUND,
-    USED,
-    group_of,
-    readers,
-    wordings,
-)
-from tests.support.values import AUDIENCES, PHASES, PUBLIC, full, minimal
+from commcast.rendering.splice import MOST_KEPT, TRIED, CutMail, cut_mail
+from commcast.rendering.templates import Wording
+from tests.support import templates
+from tests.support.templates import FILES, HOSTILE, HTML, PLAIN, group_of, readers, shipped_wording, wordings
+from tests.support.values import AUDIENCES, PHASES, full, minimal
 
 SUBJECT = "{% block subject %}{{ title }}{% endblock %}\n"
 DANA = {
@@ -51,7 +42,11 @@ DANA = {
     "plan": "gold",
     "tags": [],
 }
-OWED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+LONG_NAMES = ["x" * length for length in range(100, 280, 3)]
+LARGE_NAMES = [char * (5_000 + 125 * n) for n in range(9) for char in "xé&"]
 
 
 def made(text: str, html: str = "", **more: str) -> ReaderGroup:
@@ -68,8 +63,7 @@ def outcome(render: Callable[[], Content]) -> Content | str:
 
 
 def said(error: TemplateError) -> str:
-    """Return what an error says; of templates in a circle, which are refused where files are gathered, the
-    depth of Python's stack decides which one is named."""
+    """Return what an error says, without the name of one of several templates that go round in a circle."""
     text = str(error)
     return text.partition(": ")[2] if "is nested too deeply" in text else text
 
@@ -113,32 +107,22 @@ def assert_spliced_well(words: ReaderWords) -> None:
         assert value and value == value.strip() and len(value.splitlines()) == 1
 
 
-@settings(OWED, max_examples=400)
-@given(wordings(), st.lists(readers(), min_size=1, max_size=6))
-def test_a_mail_by_the_short_way_is_the_mail_rendered_for_that_reader_alone(
-    wording: Wording, people: list[Mapping[str, Any]]
+@settings(SLOW, max_examples=550)
+@given(st.data(), st.sampled_from((Channel.EMAIL, Channel.EMAIL, Channel.EMAIL, Channel.SMS)))
+def test_what_is_spliced_or_shared_is_what_is_rendered_for_that_reader_alone(
+    data: st.DataObject, channel: Channel
 ) -> None:
+    wording = data.draw(wordings(channel))
+    people = data.draw(st.lists(readers(), min_size=1, max_size=6))
     try:
         group = group_of(wording)
     except TemplateError:
         event("does not compile")
         return
-    event(f"spliced: {assert_both_ways_agree(group, people) > 0}")
+    event(f"{channel} spliced: {assert_both_ways_agree(group, people) > 0}")
 
 
-@settings(OWED, max_examples=150)
-@given(wordings(Channel.SMS), st.lists(readers(), min_size=1, max_size=6))
-def test_a_text_message_that_is_shared_is_the_one_rendered_for_that_reader_alone(
-    wording: Wording, people: list[Mapping[str, Any]]
-) -> None:
-    try:
-        group = group_of(wording)
-    except TemplateError:
-        return
-    assert_both_ways_agree(group, people)
-
-
-@pytest.mark.parametrize("piece", [*BARE, *USED, *ROUND, *FILES, *HTML])
+@pytest.mark.parametrize("piece", [*templates.BARE, *templates.USED, *templates.ROUND, *FILES, *HTML])
 def test_any_value_in_any_place_gives_the_mail_rendered_for_that_reader_alone(piece: str) -> None:
     """What hypothesis may miss: each place alone, with each value that could upset it."""
     place = piece.replace("FIELD", "name").replace("BODY", "{{ recipient.name }}").replace("BLOCK", "b")
@@ -154,43 +138,36 @@ def test_any_value_in_any_place_gives_the_mail_rendered_for_that_reader_alone(pi
 
 
 @pytest.mark.parametrize(
-    "text", ["-{{ recipient.name }} \nx", "{{ recipient.name }} \nx", "x\n--{{ recipient.name }}"]
+    ("text", "html", "names", "spliced"),
+    [
+        ("x\n-{{ recipient.name }} \nx", "", ("-", "--", "---", "Dana"), 2),  # a line "-- " is a signature
+        ("x\n{{ recipient.name }} \nx", "", ("-", "--", "---", "Dana"), 2),
+        ("x\nx\n--{{ recipient.name }}", "", ("-", "--", "---", "Dana"), 2),
+        ("{% block subject %}{{ recipient.name }}{% endblock %}x", "", LONG_NAMES, 52),
+        ("{% block subject %}Hi {{ recipient.name }}{{ recipient.link }}{% endblock %}x", "", LONG_NAMES, 9),
+        ("{{ recipient.name }}" * 9, "<p>{{ recipient.name }}</p>" * 9, ("x", *LARGE_NAMES), 1),
+    ],
 )
-def test_a_value_that_makes_a_line_the_mark_of_a_signature_is_not_spliced(text: str) -> None:
-    group = made("x\n" + text)
-    assert assert_both_ways_agree(group, [{**DANA, "name": name} for name in ("-", "--", "---", "Dana")]) == 2
+def test_a_value_that_makes_an_email_another_one_is_not_spliced(
+    text: str, html: str, names: Sequence[str], spliced: int
+) -> None:
+    """And one that makes it too long or too large is refused, for that reader only."""
+    people = [{**DANA, "name": name} for name in names]
+    assert assert_both_ways_agree(made(text, html), people) == spliced
 
 
-@pytest.mark.parametrize(
-    "subject", ["{{ recipient.name }}", "Hello {{ recipient.name }}{{ recipient.link }}"]
-)
-def test_a_subject_that_a_value_makes_too_long_is_refused_for_that_reader(subject: str) -> None:
-    group = made(f"{{% block subject %}}{subject}{{% endblock %}}x")
-    people = [{**DANA, "name": "x" * length} for length in range(100, 280, 3)]
-    assert assert_both_ways_agree(group, people) > 0
-    with pytest.raises(
-        TemplateError, match=r"more than 255 \(for the reader in line 7 of audience customers\)"
-    ):
-        group.words({**DANA, "name": "x" * 256}, line=7)
-
-
-def test_a_mail_that_a_value_makes_too_large_is_refused_for_that_reader() -> None:
-    group = made("{{ recipient.name }}" * 9, "<p>{{ recipient.name }}</p>" * 9)
-    people = [{**DANA, "name": char * (5_000 + 125 * n)} for n in range(9) for char in "xé&"]
-    assert assert_both_ways_agree(group, [{**DANA, "name": "x"}, *people]) > 0
-
-
-def test_a_missing_column_is_an_error_of_that_reader_only() -> None:
-    group = made("Hello {{ recipient.name }}")
+def test_an_error_of_one_reader_names_their_line() -> None:
+    group = made("{% block subject %}{{ recipient.name }}{% endblock %}Hello {{ recipient.name }}")
     assert group.words(DANA).spliced
     with pytest.raises(TemplateError, match=r"'name' is undefined.*line 9 of audience customers"):
         group.words({"link": "x"}, line=9)
+    with pytest.raises(TemplateError, match=r"than 255 \(for the reader in line 7 of audience customers\)"):
+        group.words({**DANA, "name": "x" * 256}, line=7)
     assert group.words(DANA).spliced
 
 
 def shipped(audience: str, status: str, channel: Channel, context: Mapping[str, Any]) -> ReaderGroup:
-    view = View.PUBLIC if audience in PUBLIC else View.INTERNAL
-    wording = Templates(None, shipped_templates()).choose(audience, view, status, "", channel)
+    wording = shipped_wording(audience, status, channel)
     own = {key: value for key, value in context.items() if key != "recipient"}
     return group_of(wording, own, renderer_for(wording.to_json()))
 
@@ -320,15 +297,8 @@ NOW = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 
 
 def message_of(group: ReaderGroup, key: DeliveryKey = KEY) -> Email | Sms:
-    return build_message(
-        group.words(DANA),
-        group.envelope,
-        key,
-        address="dana@example.com",
-        name="Dana",
-        secret=b"secret",
-        now=NOW,
-    )
+    words, to = group.words(DANA), {"address": "dana@example.com", "name": "Dana"}
+    return build_message(words, group.envelope, key, **to, secret=b"secret", now=NOW)
 
 
 def test_a_message_is_the_same_by_either_way_and_tells_how_it_was_spliced() -> None:
@@ -347,3 +317,190 @@ def test_every_delivery_has_an_id_of_its_own_in_the_thread_of_its_incident() -> 
     assert one.message_id != other.message_id and one.references == other.references != far.references
     assert one.message_id.endswith("@acme.example>") and one.list_id == "<incidents.acme.example>"
     assert message_of(group) == one
+
+
+PARTS = {"user:p1.j2": "{{ recipient.x }}", "user:p2.j2": "{% set value = 1 %}{{ recipient.x }}"}
+
+
+def used(source: str, **more: str) -> Fields | None:
+    return fields_used({"user:t.j2": source, **more})
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("{{ recipient.x }}", '{{ recipient["x"] }}', "a{{- recipient.x -}}b{{ recipient['x'] }}"),
+        "{% block subject %}{{ recipient.x }}{% endblock %}",
+        "{% if title %}{{ recipient.x }}{% else %}{{ recipient.x }}{% endif %}",
+        "{% for n in names %}{{ recipient.x }}{% else %}{{ recipient.x }}{% endfor %}",
+        "{% with w = 1 %}{{ recipient.x }}{% endwith %}",
+        "{% raw %}{{ recipient|length }}{% endraw %}{# {{ recipient }} #}{{ recipient.x }}",
+        *('{% include "p1.j2" %}', '{% extends "p1.j2" %}{% block b %}{{ recipient.x }}{% endblock %}'),
+        "{{ facts.recipient }}{{ recipient.x }}",
+    ],
+)
+def test_a_value_that_is_only_printed_is_bare(source: str) -> None:
+    assert used(source, **{"user:p1.j2": "{{ recipient.x }}"}) == Fields(("x",), ())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("{{ recipient.x|upper }}", "{{ recipient.x ~ '' }}", "{{ recipient.x.y }}"),
+        *("{{ recipient['x'][0] }}", "{{ recipient.x if recipient.x else '' }}"),
+        *("{{ (recipient.x, 1)[0] }}", "{{ m(recipient.x) }}", "{{ names[recipient.x] }}"),
+        "{{ recipient.x is defined and 'y' or 'n' }}",
+        *("{{ recipient.x }}{% if recipient.x %}{% endif %}", "{% set v = recipient.x %}"),
+        *("{% set ns.v = recipient.x %}", "{% for n in recipient.x %}{% endfor %}"),
+        "{% for n in names if n == recipient.x %}{% endfor %}",
+        *("{% with w = recipient.x %}{% endwith %}", "{% filter upper %}{{ recipient.x }}{% endfilter %}"),
+        "{% filter replace('a', recipient.x) %}a{% endfilter %}",
+        "{% set v %}{{ recipient.x }}{% endset %}",
+        "{% set v %}{% if title %}{{ recipient.x }}{% endif %}{% endset %}",
+        *("{% macro m() %}{{ recipient.x }}{% endmacro %}", "{% macro m(a=recipient.x) %}{% endmacro %}"),
+        "{% macro m() %}{{ caller() }}{% endmacro %}{% call m() %}{{ recipient.x }}{% endcall %}",
+        "{% filter upper %}{% block b %}{{ recipient.x }}{% endblock %}{% endfilter %}",
+        "{% block b %}{{ recipient.x }}{% endblock %}{{ self.b() }}",
+        "{% block b %}{{ recipient.x }}{{ super() }}{% endblock %}",
+        "{% block b %}{% if title %}{{ recipient.x }}{% endif %}{% endblock %}{% set s = self %}",
+        '{% filter upper %}{% include "p1.j2" %}{% endfilter %}',
+        '{% set v %}{% include "p1.j2" %}{% endset %}',
+        '{% macro m() %}{% include "p1.j2" %}{% endmacro %}',
+        '{% block b %}{% include "p1.j2" %}{% endblock %}{{ self.b() }}',
+        *('{% import "p1.j2" as p with context %}', '{% from "p1.j2" import v with context %}'),
+    ],
+)
+def test_a_value_that_more_may_depend_on_is_a_key(source: str) -> None:
+    assert used(source, **{"user:p1.j2": "{{ recipient.x }}"}) == Fields((), ("x",))
+
+
+def test_what_is_included_further_on_in_a_captured_place_is_captured() -> None:
+    inner = {"user:a.j2": '{% include "b.j2" %}', "user:b.j2": "{{ recipient.x }}"}
+    assert used('{% include "a.j2" %}', **inner) == Fields(("x",), ())
+    assert used('{% set v %}{% include "a.j2" %}{% endset %}', **inner) == Fields((), ("x",))
+    assert used('{% from "a.j2" import v with context %}{% include "b.j2" %}', **inner) == Fields((), ("x",))
+
+
+def test_a_block_of_a_child_that_its_parent_captures_is_captured() -> None:
+    child = '{% extends "base.j2" %}{% block b %}{{ recipient.x }}{% endblock %}'
+    plain = {"user:base.j2": "{% block b %}{% endblock %}"}
+    captured = {"user:base.j2": "{% set v %}{% block b %}{% endblock %}{% endset %}"}
+    assert used(child, **plain) == Fields(("x",), ())
+    assert used(child, **captured) == Fields((), ("x",))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *("{{ recipient }}", "{{ recipient|length }}", "{{ recipient[field] }}", "{{ recipient[0] }}"),
+        *("{{ recipient['x' ~ 'y'] }}", "{{ recipient.get('x') }}", "{{ recipient.items() }}"),
+        *("{{ recipient.keys }}", "{{ recipient['values']() }}", "{{ 'x' in recipient and 'y' or 'n' }}"),
+        *("{{ facts[recipient] }}", "{{ m(recipient) }}", "{{ m(a=recipient) }}"),
+        *("{% if recipient %}{% endif %}", "{% if recipient is mapping %}{% endif %}"),
+        *("{% set r = recipient %}", "{% set recipient = facts %}"),
+        *("{% set a, recipient = facts, facts %}", "{% set recipient %}x{% endset %}"),
+        *("{% set recipient.x = 1 %}", "{% for k in recipient %}{% endfor %}"),
+        *("{% for recipient in names %}{% endfor %}", "{% for a, recipient in names %}{% endfor %}"),
+        *("{% with recipient = facts %}{% endwith %}", "{% with r = recipient %}{% endwith %}"),
+        *("{% macro recipient() %}{% endmacro %}", "{% macro m(recipient) %}{% endmacro %}"),
+        *("{% call(recipient) m() %}{% endcall %}", '{% import "p1.j2" as recipient %}'),
+        *('{% from "p1.j2" import recipient %}', '{% from "p1.j2" import v as recipient %}'),
+        *('{% from "p1.j2" import recipient as v %}', '{% include ["p1.j2", "p2.j2"] %}'),
+        *("{% include title %}", '{% extends title or "p1.j2" %}', "{% if %}"),
+    ],
+)
+def test_where_the_reader_is_used_as_a_whole_nothing_is_listed(source: str) -> None:
+    assert used(source, **PARTS) is None
+    assert used('{% include "u.j2" %}', **{**PARTS, "user:u.j2": source}) is None
+
+
+@pytest.mark.parametrize("source", FILES[:6])
+def test_a_file_that_is_not_there_is_no_matter_here(source: str) -> None:
+    assert used(source) is not None
+
+
+MARKED: dict[str, Any] = {"title": "Card payments fail", "mark": "\U000f0000", "facts": {"x": "y"}}
+
+
+def cut(text: str, html: str = "", *bare: str, **reader: Any) -> CutMail | None:
+    sources = {"user:t.j2": "{% block subject %}s{% endblock %}" + text, "user:h.j2": html}
+    wording = Wording(Channel.EMAIL, "user:t.j2", "user:h.j2" if html else "", "user", sources)
+    return cut_mail(Renderer(wording), MARKED, reader, bare or ("x",))
+
+
+def test_a_mail_is_cut_at_its_values() -> None:
+    made = cut("Hello {{ recipient.x }}{{ recipient.y }}!", "<p>{{ recipient.y }}</p>", "x", "y", "z")
+    assert made is not None and made.fields == ("x", "y")
+    assert made.skeleton.text == ("Hello ", 0, 1, "!\n")
+    assert made.skeleton.html == ("<p>", 1, "</p>\n")
+    assert made.skeleton.subject == ("s",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{{ recipient.x|length }}", "{{ recipient.x ~ '!' }}", "{% if recipient.x %}x{% endif %}"),
+        *("{% set v = recipient.x %}{{ v }}{{ v }}", "{% set v = recipient.x %}y"),
+        "{% filter upper %}a{{ recipient.x }}{% endfilter %}",
+        *("{% set v %}{{ recipient.x }}{% endset %}y", "{% for k in recipient %}{{ k }}{% endfor %}"),
+        *("{{ recipient|length }}", "{{ recipient.x }}{{ mark }}", "{{ mark }}", "a\U000f0000b"),
+        "{{ recipient.x }}{{ 'x' * 3000 }}{% for i in range(3000) %}{% set z = 'x' * 1500 %}{% endfor %}",
+    ],
+)
+def test_a_mark_that_is_lost_changed_or_not_ours_lets_nothing_be_cut(text: str) -> None:
+    """The second guard, asked without the first one: these fields are no bare ones."""
+    assert cut(text + " and more") is None
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        *("<!-- {{ recipient.x }} -->", "<!--{{ recipient.x }}-->", "<!-- c > {{ recipient.x }}>"),
+        *("<p {{ recipient.x }}>t</p>", "<p{{ recipient.x }}>t</p>", '<p title="{{ recipient.x }}">t</p>'),
+        *('<p style="color:{{ recipient.x }}">t</p>', "<style>{{ recipient.x }}</style>"),
+        *("<style>p { color: red } {{ recipient.x }}", "<STYLE>{{ recipient.x }}</STYLE>"),
+        '<a href="https://a.example/" title="{{ recipient.x }}">t</a>',
+        "<a href='https://a.example/{{ recipient.x }}'>t</a>",
+        '<a href="https://a.example/&{{ recipient.x }}">t</a>',
+        '<a href="https://a.example/&#{{ recipient.x }}">t</a>',
+        '<q cite="https://a.example/{{ recipient.x }}">t</q>',
+        '<a hidden href="https://a.example/{{ recipient.x }}">t</a>',
+        "<!--[if {{ recipient.x }}]>t<![endif]-->",
+    ],
+)
+def test_a_mark_in_an_odd_place_lets_nothing_be_cut(html: str) -> None:
+    assert cut("t", html) is None
+
+
+@pytest.mark.parametrize(
+    ("html", "fit", "unfit"),
+    [
+        (
+            "<p>{{ recipient.x }}</p>",
+            ("<b>", "-->", "javascript:x", "--x"),
+            ("", " x", "-", "--", "a\nb", None, 1),
+        ),
+        ("<style>p { color: red }</style><p>{{ recipient.x }}", ("url(x)", "\\"), ()),
+        (
+            '<a href="{{ recipient.x }}">t</a>',
+            ("https://a.example/?a=1&b=2", "mailto:x"),
+            ("x", "https://", "https://a b"),
+        ),
+        (
+            '<a class="c" href="https://a.example/{{ recipient.x }}/y" title="t" >t</a>',
+            ("x", "#32;", "?&"),
+            ("'", '"', "<", "é"),
+        ),
+        ('<a href="https://a.example/?a=1&amp;b={{ recipient.x }}">t</a>', ("x&y",), ("x y",)),
+        ('{{ recipient.x }}<a href="mailto:{{ recipient.x }}">t</a>', ("a@b.example",), ("a b",)),
+        ('<a href="{{ recipient.x }}{{ recipient.x }}">t</a>', ("https://a",), ("a",)),
+    ],
+)
+def test_a_value_fits_only_where_every_check_stays_as_it_is(
+    html: str, fit: tuple[Any, ...], unfit: tuple[Any, ...]
+) -> None:
+    made = cut("t", html)
+    assert made is not None
+    assert [value for value in fit if made.values_of({"x": value}) != (value,)] == []
+    assert [value for value in (*unfit, "\U000f0001", "x" * 100_000) if made.values_of({"x": value})] == []
+    assert made.values_of({}) is None
