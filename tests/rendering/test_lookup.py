@@ -235,7 +235,7 @@ def test_what_is_no_plain_text_file_is_refused_at_once(tmp_path: Path, kind: str
         os.mkfifo(path)
     elif kind == "folder":
         path.mkdir()
-    elif target := {"device": "/dev/zero", "circle": path, "nowhere": tmp_path / "nowhere"}.get(kind):
+    elif target := {"device": Path("/dev/zero"), "circle": path, "nowhere": tmp_path / "no"}.get(kind):
         path.symlink_to(target)
     else:
         path.write_bytes({"huge": b"x" * 70_000, "latin": b"caf\xe9", "nul": b"a\0b"}[kind])

@@ -297,8 +297,8 @@ NOW = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 
 
 def message_of(group: ReaderGroup, key: DeliveryKey = KEY) -> Email | Sms:
-    words, to = group.words(DANA), {"address": "dana@example.com", "name": "Dana"}
-    return build_message(words, group.envelope, key, **to, secret=b"secret", now=NOW)
+    words, address = group.words(DANA), "dana@example.com"
+    return build_message(words, group.envelope, key, address=address, name="Dana", secret=b"secret", now=NOW)
 
 
 def test_a_message_is_the_same_by_either_way_and_tells_how_it_was_spliced() -> None:

@@ -76,7 +76,7 @@ def tellings(written: str, audience: str = "customers") -> tuple[Telling, ...]:
 def pledge(written: str) -> Pledge:
     """Return "10 30 90/100-3 29 35": made, promised, in time of so many less those gone, first and last."""
     made, promised, counts, *came = written.split()
-    in_time, readers, gone = (int(each) for each in (*counts.replace("-", "/").split("/"), 0)[:3])
+    in_time, readers, gone = map(int, f"{counts}-0".replace("-", "/").split("/")[:3])
     first, last = (at(float(each)) for each in came) if came else (None, None)
     return Pledge(
         "update:1", "customers", at(float(made)), at(float(promised)), readers, gone, in_time, first, last
@@ -144,7 +144,7 @@ def test_first_words_are_counted_from_the_beginning_and_from_the_first_release()
     assert (unknown.from_start, unknown.from_release) == (None, minutes(3))
 
 
-PLANNED = {"kind": "maintenance", "started": None}
+PLANNED: dict[str, Any] = {"kind": "maintenance", "started": None}
 
 
 @pytest.mark.parametrize(
