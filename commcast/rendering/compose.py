@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -259,15 +260,11 @@ def mark_test(content: Content, audience: str) -> ReaderWords:
     note = "This is a test message; nothing has happened."
     html = content.html
     if html:
-        head, body, rest = _after_body_tag(html)
-        html = f'{head}{body}<p style="margin:0;padding:12px;font-weight:bold">{mark} {note}</p>{rest}'
+        tag = re.search("<body[^>]*>", html, re.IGNORECASE)
+        start = tag.end() if tag else 0
+        marked = f'<p style="margin:0;padding:12px;font-weight:bold">{mark} {note}</p>'
+        html = f"{html[:start]}{marked}{html[start:]}"
     return _alone(EmailContent(f"{mark} {content.subject}", f"{mark} {note}\n\n{content.text}", html))
-
-
-def _after_body_tag(html: str) -> tuple[str, str, str]:
-    start = html.lower().find("<body")
-    end = html.find(">", start) + 1
-    return (html[:start], html[start:end], html[end:]) if start >= 0 else ("", "", html)
 
 
 def _keyed(secret: bytes, *parts: str) -> str:

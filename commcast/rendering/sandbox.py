@@ -282,8 +282,8 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         """Let only text and numbers into a message: never "None", "True" or a list in brackets."""
         if isinstance(value, str):
             self.budget.spend(len(value))
-        elif not isinstance(value, Undefined) and not _is_number(value):
-            raise LimitExceeded(f"prints {_kind(value)} where text is meant; test it first, join a list")
+        elif not isinstance(value, Undefined) and (what := _not_printable(value)):
+            raise LimitExceeded(f"prints {what} where text is meant; test it first, join a list")
         return value
 
     def _charge(self, characters: int) -> str:
@@ -347,20 +347,18 @@ def _reach(setting: Any) -> int:
     return abs(int(setting)) if isinstance(setting, (int, float)) else 1
 
 
-def _is_number(value: Any) -> bool:
-    if isinstance(value, float):
-        return abs(value) <= LARGEST_NUMBER  # neither infinite nor NaN
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (type(None), "None"),
     (bool, "true or false"),
+    (int, ""),
     (float, "no number"),
     (Mapping, "a group of fields"),
     ((list, tuple, range), "a list"),
 )
 
 
-def _kind(value: Any) -> str:
+def _not_printable(value: Any) -> str:
+    """Return what a value is, "" for a number. An infinite one, and NaN, are no numbers."""
+    if isinstance(value, float) and abs(value) <= LARGEST_NUMBER:
+        return ""
     return next((words for kind, words in _KINDS if isinstance(value, kind)), "what is no text")

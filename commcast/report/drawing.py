@@ -226,12 +226,12 @@ class _Plot:
             if any(abs(along - other) < room for other, room in taken):
                 continue
             taken.append((along, clear - 1))
-            self._axis_label(along, self.clock.hour_or_day(tick, shown), "tick")
+            self._axis_label(along, self.clock.hour_or_day(tick, shown))
             shown = tick
         for i, along in zip(self.scale.breaks, breaks, strict=True):
             self._cross_line(along, "break")
             quiet = roughly(self.scale.moments[i + 1] - self.scale.moments[i])
-            self._axis_label(along, f"… {quiet} …" if self.frame.wide else quiet, "tick")
+            self._axis_label(along, f"… {quiet} …" if self.frame.wide else quiet)
 
     @property
     def _ends(self) -> list[datetime]:
@@ -378,11 +378,11 @@ class _Plot:
         else:
             self.made.labels.append(Label(base - 9, along, text, "quiet", "middle", turned=True))
 
-    def _axis_label(self, along: float, text: str, what: str) -> None:
+    def _axis_label(self, along: float, text: str) -> None:
         if self.frame.wide:
-            self.made.labels.append(Label(along, self.frame.first - 20, text, what, "middle"))
+            self.made.labels.append(Label(along, self.frame.first - 20, text, "tick", "middle"))
         else:
-            self.made.labels.append(Label(42, along + 4, text, what, "end"))
+            self.made.labels.append(Label(42, along + 4, text, "tick", "end"))
 
     def _cross_line(self, along: float, what: str) -> None:
         """Draw a line across all lanes at one time."""
