@@ -19,17 +19,17 @@ _NOBODYS = re.compile("(?!)")
 class NumberingPlans:
     """Judges E.164 numbers without parsing them.
 
-    The library's verdict on a number written as + and digits depends on its country's tables alone: what a
-    national prefix looks like, how long a number is, and which ones are premium-rate. Where no prefix can be
-    stripped, the first digit is no zero, the length is possible and no premium-rate plan of that country code
-    matches, the library returns the very same digits. A test compares the two over numbers of every country.
+    The library judges a number written as + and digits by its country's tables alone: what a national prefix
+    looks like, how long a number is, and which ones are premium-rate. If no prefix can be stripped, the first
+    digit is not zero, the length is possible and no premium-rate plan of that country code matches, the
+    library returns the very same digits. A test compares the two over numbers of every country.
     """
 
     def __init__(self) -> None:
         self._plans: dict[str, re.Pattern[str]] = {}
 
     def is_plain(self, text: str) -> bool:
-        """Return whether `text` is surely an ordinary number in E.164. False says nothing."""
+        """Return whether `text` is certainly an ordinary number in E.164. False says nothing."""
         head = text[: _LONGEST_CODE + 1]
         plan = self._plans.get(head)
         if plan is None:
@@ -38,7 +38,7 @@ class NumberingPlans:
 
     def _learn(self, head: str) -> re.Pattern[str]:
         if not re.fullmatch(r"\+[1-9][0-9]{2}", head):
-            return _NOBODYS  # not kept: heads of this kind are without number
+            return _NOBODYS  # not kept: there are too many such heads
         codes = [int(head[1 : end + 1]) for end in range(1, _LONGEST_CODE + 1)]
         code = next((code for code in codes if code in COUNTRY_CODE_TO_REGION_CODE), None)
         plan = self._plans[head] = _NOBODYS if code is None else _plan(code)
@@ -46,7 +46,7 @@ class NumberingPlans:
 
 
 def _plan(code: int) -> re.Pattern[str]:
-    """Return the pattern of the plain numbers under a country code. No country code begins another one."""
+    """Return the pattern of the plain numbers of a country code. No country code begins another one."""
     tables = list(_tables(code))
     general = tables[0].general_desc
     lengths = general.possible_length if general else ()
@@ -76,20 +76,21 @@ def _tables(code: int) -> Iterator[PhoneMetadata]:
 _LONGEST_EMAIL = 254  # RFC 5321 4.5.3.1.3, without the angle brackets
 _LONGEST_PHONE = 40
 
-# The plain shape that nearly every address has. What matches is surely valid (a test compares it with the
-# library over generated addresses); all else takes the slow road. A label with two hyphens may be punycode.
+# The plain shape that nearly every address has. A match is certainly valid (a test compares it with the
+# library over generated addresses); everything else goes to the library. A label with two hyphens may be
+# punycode.
 _SHAPE = (
     r"(?=[^@\n]{1,64}@)[A-Za-z0-9_+]+(?:[.-][A-Za-z0-9_+]+)*@"
     r"(?:[A-Za-z0-9]{1,30}(?:-[A-Za-z0-9]{1,30})?\.)+"
     r"(?!(?i:alt|arpa|invalid|local|localhost|onion|test)$)[A-Za-z]{2,24}"
 )
 _PLAIN = re.compile(_SHAPE)
-# A column of them, empty cells too, one a line. Atomic: what does not match is given up at once.
+# A column of them and of empty cells, one per line. Atomic: a mismatch is given up at once.
 _PLAIN_LINES = re.compile(rf"(?>(?:{_SHAPE})?\n)*+", re.MULTILINE)
 _CAPITAL_IN_DOMAIN = re.compile(r"@[^\n]*[A-Z]")
-# Reserved for networks without the public DNS (RFC 2606, 6762): right in a rehearsal or behind one's relay.
+# Reserved for networks without the public DNS (RFC 2606, 6762): fine in a rehearsal or with one's own relay.
 _PRIVATE_DOMAIN = re.compile(r"(?:.+\.)?(?:localhost|local|invalid)", re.IGNORECASE)
-_STAND_IN = ".test"  # put behind a private domain, it lets the library judge the rest
+_STAND_IN = ".test"  # appended to a private domain, it lets the library judge the rest
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _PHONE_SHAPE = re.compile(r"[+(0-9][0-9 ()/.\-]+")
@@ -103,8 +104,8 @@ def normalise_email(text: str) -> tuple[str, str]:
     """Return (address to send to, key to compare with).
 
     The domain of both is lower case and ASCII (punycode), as it goes on the wire; the key is lower case
-    throughout. A local part outside ASCII is kept: only a server with SMTPUTF8 takes it.
-    Dots and "+tags" are kept: to most providers they name another mailbox.
+    throughout. A local part outside ASCII is kept: only a server with SMTPUTF8 accepts it.
+    Dots and "+tags" are kept: with most providers they name another mailbox.
     Raises ValueError("what; remedy"), without the address.
     """
     address = text.strip(" \t")
@@ -134,8 +135,8 @@ def normalise_any(text: str, region: str) -> tuple[bool, str, str]:
 def plain_emails(cells: Sequence[str]) -> tuple[Sequence[str], Sequence[str], frozenset[int]]:
     """Return (addresses, keys, which cells are not plain) of a column, as `normalise_email` gives them.
 
-    A cell that is not plain is to be judged by itself; what stands in its place here means nothing. An empty
-    cell stays empty.
+    A cell that is not plain must be judged by itself; its values here are meaningless. An empty cell stays
+    empty.
     """
     joined = "\n".join(cells) + "\n"
     if joined.count("\n") != len(cells):
@@ -166,7 +167,7 @@ def normalise_phone(text: str, region: str) -> str:
     """Return the number as E.164 (+491701234567).
 
     A national number is read as one of `region` (a country such as "DE"); without a region it is refused,
-    for a guess would tell a stranger. Raises ValueError("what; remedy"), without the number.
+    since a guess might text a stranger. Raises ValueError("what; remedy"), without the number.
     """
     text = text.strip(" \t")
     if _PLANS.is_plain(text):
@@ -177,14 +178,14 @@ def normalise_phone(text: str, region: str) -> str:
     if phonenumbers.number_type(number) == phonenumbers.PhoneNumberType.PREMIUM_RATE:
         raise ValueError("is a premium-rate number, which costs us or the reader; write an ordinary number")
     normal = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    # Zeros upon zeros (+31 00…): what would lose another one when it is read again is nobody's number.
+    # Several zeros (+31 00…): a number that would lose another one when read again belongs to nobody.
     if not _E164.fullmatch(normal) or phonenumbers.parse(normal) != number:
         raise ValueError("is not a number the whole world can dial; write +, the country code and the number")
     return normal
 
 
 def odd_phones(cells: Iterable[str]) -> frozenset[int]:
-    """Return which cells of a column are neither empty nor a number that stands as it is written."""
+    """Return which cells of a column are neither empty nor already a plain number in E.164."""
     is_plain = _PLANS.is_plain
     return frozenset(index for index, cell in enumerate(cells) if cell and not is_plain(cell))
 
@@ -194,7 +195,7 @@ def _parsed(text: str, region: str) -> phonenumbers.PhoneNumber:
         number = phonenumbers.parse(text, region or None)
     except phonenumbers.NumberParseException:
         raise ValueError("is not a phone number; write +, the country code and the number") from None
-    # Without + and without a trunk zero only full validity tells a number from one that lost its +49 or +33.
+    # Without + or a trunk zero, only full validity tells a number from one that lost its +49 or +33.
     certain = phonenumbers.is_possible_number if text[0] in "+0" else phonenumbers.is_valid_number
     if not certain(number):
         raise ValueError("is too short or too long for its country; check it against its source")
@@ -247,7 +248,7 @@ def _reason(error: EmailNotValidError) -> str:
 
 
 def _check_phone_shape(text: str, region: str) -> None:
-    """Raise ValueError for anything that the phone library would read with too much good will."""
+    """Raise ValueError for anything that the phone library would accept too generously."""
     if not text:
         raise ValueError("is empty; write +, the country code and the number")
     if (found := _invisible(text)) is not None:
