@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -86,3 +87,24 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def temporary_file(
+    folder: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None
+) -> Iterator[Path]:
+    """Yield a file that is wholly on disk; afterwards it is gone, unless it was renamed. Raises OSError."""
+    handle, written = tempfile.mkstemp(prefix=".", suffix=".new", dir=folder)
+    path = Path(written)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if owner:
+                with suppress(PermissionError):
+                    os.fchown(file.fileno(), *owner)
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
