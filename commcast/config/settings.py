@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import time, timedelta
 from email.utils import parseaddr
 from enum import StrEnum
@@ -501,5 +501,9 @@ class Config(ConfigTable):
 
     def audiences_for(self, severity: int) -> tuple[str, ...]:
         """Return the audiences that hear of a severity, best rank first."""
-        named = [n for n, a in self.audiences.items() if a.severities is None or severity in a.severities]
-        return tuple(sorted(named, key=lambda name: (self.audiences[name].rank, name)))
+        named = (n for n, a in self.audiences.items() if a.severities is None or severity in a.severities)
+        return self.by_rank(named)
+
+    def by_rank(self, audiences: Iterable[str]) -> tuple[str, ...]:
+        """Return these audiences, best rank first, then by name."""
+        return tuple(sorted(audiences, key=lambda name: (self.audiences[name].rank, name)))

@@ -181,13 +181,12 @@ def follow_up_notice(kind: str, incident: Incident, end: Update, history: Histor
     wanted = {name for update in ends for name in update.check_in}
     told = _told(ends[0], history) & config.audiences.keys()
     hearing = told & wanted if kind == CHECK_IN else told
-    audiences = sorted(hearing, key=lambda name: (config.audiences[name].rank, name))
     return replace(
         notice_of(incident, end, Channel.EMAIL, history, config),
         id=kind,
         kind=NoticeKind.FOLLOW_UP,
         events=frozenset(),
-        audiences=tuple(audiences),
+        audiences=config.by_rank(hearing),
         only_told=True,
         told_from=ends[0].number,
         asks_after=end.at if kind == CHECK_IN else None,

@@ -171,8 +171,7 @@ def audiences_of(incident: Incident, update: Update, config: Config) -> tuple[st
         hearing.update(
             config.audiences_for(earlier.severity) if earlier.audiences is None else earlier.audiences
         )
-    known = hearing & config.audiences.keys()
-    return tuple(sorted(known, key=lambda name: (config.audiences[name].rank, name)))
+    return config.by_rank(hearing & config.audiences.keys())
 
 
 def events_of(incident: Incident, update: Update, told_up_to: int) -> frozenset[str]:
