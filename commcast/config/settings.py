@@ -9,7 +9,7 @@ from email.utils import parseaddr
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -383,15 +383,7 @@ class SmsChannel(ConfigTable):
     provider: str = "outbox"
     sender: Line = Field(default="", alias="from")
     fallback: str = ""
-    events: tuple[SmsEvent, ...] = (
-        "first",
-        "worse",
-        "correction",
-        "retracted",
-        "reopened",
-        "resolved",
-        "started",
-    )
+    events: tuple[SmsEvent, ...] = tuple(event for event in get_args(SmsEvent) if event != "reminder")
     quiet: Annotated[
         tuple[time, time] | None,
         BeforeValidator(_quiet),

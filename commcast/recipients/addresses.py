@@ -5,50 +5,38 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 
 _LONGEST_CODE = 3
-_E164_DIGITS = range(7, 16)  # as many as addresses.py takes, the country code among them
+_E164_DIGITS = range(7, 16)  # of a whole number, country code included
 _OUTSIDE_COUNTRIES = "001"  # the library's region of codes that no country has: satellites, +800
 _NOBODYS = re.compile("(?!)")
 
 
-class NumberingPlans:
-    """Judges E.164 numbers without parsing them.
+def is_plain_phone(text: str) -> bool:
+    """Return whether `text` is certainly an ordinary number in E.164, without parsing it. False says nothing.
 
     The library judges a number written as + and digits by its country's tables alone: what a national prefix
     looks like, how long a number is, and which ones are premium-rate. If no prefix can be stripped, the first
     digit is not zero, the length is possible and no premium-rate plan of that country code matches, the
     library returns the very same digits. A test compares the two over numbers of every country.
     """
-
-    def __init__(self) -> None:
-        self._plans: dict[str, re.Pattern[str]] = {}
-
-    def is_plain(self, text: str) -> bool:
-        """Return whether `text` is certainly an ordinary number in E.164. False says nothing."""
-        head = text[: _LONGEST_CODE + 1]
-        plan = self._plans.get(head)
-        if plan is None:
-            plan = self._learn(head)
-        return plan.fullmatch(text) is not None
-
-    def _learn(self, head: str) -> re.Pattern[str]:
-        if not re.fullmatch(r"\+[1-9][0-9]{2}", head):
-            return _NOBODYS  # not kept: there are too many such heads
-        codes = [int(head[1 : end + 1]) for end in range(1, _LONGEST_CODE + 1)]
-        code = next((code for code in codes if code in COUNTRY_CODE_TO_REGION_CODE), None)
-        plan = self._plans[head] = _NOBODYS if code is None else _plan(code)
-        return plan
+    return _plan(text[: _LONGEST_CODE + 1]).fullmatch(text) is not None
 
 
-def _plan(code: int) -> re.Pattern[str]:
-    """Return the pattern of the plain numbers of a country code. No country code begins another one."""
-    tables = list(_tables(code))
-    general = tables[0].general_desc
+@lru_cache(maxsize=1024)
+def _plan(head: str) -> re.Pattern[str]:
+    """Return the pattern of the plain numbers that begin so. No country code begins another one."""
+    if not re.fullmatch(r"\+[1-9][0-9]{2}", head):
+        return _NOBODYS
+    codes = [int(head[1 : end + 1]) for end in range(1, _LONGEST_CODE + 1)]
+    code = next((code for code in codes if code in COUNTRY_CODE_TO_REGION_CODE), None)
+    tables = [] if code is None else list(_tables(code))
+    general = tables[0].general_desc if tables else None
     lengths = general.possible_length if general else ()
     if not lengths:
         return _NOBODYS
@@ -97,7 +85,6 @@ _PHONE_SHAPE = re.compile(r"[+(0-9][0-9 ()/.\-]+")
 _SPREADSHEET = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?[eE][+-]?[0-9]+|[0-9]{7,}[.,]0*")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _MASK = "…"
-_PLANS = NumberingPlans()  # learned from the library once a process, a country code at a time
 
 
 def normalise_email(text: str) -> tuple[str, str]:
@@ -170,7 +157,7 @@ def normalise_phone(text: str, region: str) -> str:
     since a guess might text a stranger. Raises ValueError("what; remedy"), without the number.
     """
     text = text.strip(" \t")
-    if _PLANS.is_plain(text):
+    if is_plain_phone(text):
         return text
     if not _E164.fullmatch(text):
         _check_phone_shape(text, region)
@@ -186,8 +173,8 @@ def normalise_phone(text: str, region: str) -> str:
 
 def odd_phones(cells: Iterable[str]) -> frozenset[int]:
     """Return which cells of a column are neither empty nor already a plain number in E.164."""
-    is_plain = _PLANS.is_plain
-    return frozenset(index for index, cell in enumerate(cells) if cell and not is_plain(cell))
+    plan, head = _plan, slice(_LONGEST_CODE + 1)  # by local names: this is asked for every reader
+    return frozenset(n for n, cell in enumerate(cells) if cell and plan(cell[head]).fullmatch(cell) is None)
 
 
 def _parsed(text: str, region: str) -> phonenumbers.PhoneNumber:
