@@ -82,30 +82,27 @@ def _held(node: Any, keys: Sequence[str]) -> Sequence[str]:
 PROVIDERS = {Channel.EMAIL: ("outbox", "smtp", "sendgrid"), Channel.SMS: ("outbox", "twilio")}
 # Pydantic's kinds of faults in our words, and what to write instead; braces are filled from the fault.
 _IN_OUR_WORDS = {
-    "extra_forbidden": ("unknown key", "check its spelling: commcast schema config lists all"),
-    "missing": ("is missing", "add it: commcast schema config tells what it holds"),
-    "less_than_equal": ("is too large", "write {le} or less"),
-    "greater_than_equal": ("is too small", "write {ge} or more"),
-    "finite_number": ("is no number to count with", "write one such as 10"),
-    "int_type": ("is no whole number", "write one such as 10, without quotes"),
-    "int_parsing": ("is no whole number", "write one such as 10, without quotes"),
-    "int_from_float": ("is no whole number", "write one such as 10"),
-    "float_type": ("is no number", "write one such as 2.5, without quotes"),
-    "float_parsing": ("is no number", "write one such as 2.5, without quotes"),
-    "bool_type": ("is neither true nor false", "write true or false, without quotes"),
-    "bool_parsing": ("is neither true nor false", "write true or false, without quotes"),
-    "string_type": ("is no text", "write it in quotes"),
-    "string_too_short": ("is too short", "write at least {min_length} characters"),
-    "string_too_long": ("is too long", "write at most {max_length} characters"),
-    "string_pattern_mismatch": ("is not of its form", "look it up: commcast schema config"),
-    "literal_error": ("is none that is known", "write {expected}"),
-    "tuple_type": ("is no list", 'write one such as ["email"]'),
-    "list_type": ("is no list", 'write one such as ["email"]'),
-    "mapping_type": ("is no table", "write it as [{path}]"),
-    "dict_type": ("is no table", "write it as [{path}]"),
-    "model_type": ("is no table", "write it as [{path}]"),
-    "too_short": ("is empty", "fill it in"),
-    "too_long": ("is too long", "write at most {max_length} characters"),
+    kind: words
+    for kinds, *words in (
+        ("extra_forbidden", "unknown key", "check its spelling: commcast schema config lists all"),
+        ("missing", "is missing", "add it: commcast schema config tells what it holds"),
+        ("less_than_equal", "is too large", "write {le} or less"),
+        ("greater_than_equal", "is too small", "write {ge} or more"),
+        ("finite_number", "is no number to count with", "write one such as 10"),
+        ("int_type int_parsing", "is no whole number", "write one such as 10, without quotes"),
+        ("int_from_float", "is no whole number", "write one such as 10"),
+        ("float_type float_parsing", "is no number", "write one such as 2.5, without quotes"),
+        ("bool_type bool_parsing", "is neither true nor false", "write true or false, without quotes"),
+        ("string_type", "is no text", "write it in quotes"),
+        ("string_too_short", "is too short", "write at least {min_length} characters"),
+        ("string_too_long too_long", "is too long", "write at most {max_length} characters"),
+        ("string_pattern_mismatch", "is not of its form", "look it up: commcast schema config"),
+        ("literal_error", "is none that is known", "write {expected}"),
+        ("tuple_type list_type", "is no list", 'write one such as ["email"]'),
+        ("mapping_type dict_type model_type", "is no table", "write it as [{path}]"),
+        ("too_short", "is empty", "fill it in"),
+    )
+    for kind in kinds.split()
 }
 # Patterns with words of their own, by the last part of the key path.
 _FORMS = {
@@ -119,7 +116,7 @@ _LARGEST_CONFIG = 1 << 20  # bytes
 def load_config(folder: Path) -> Config:
     """Read and check `folder`/commcast.toml.
 
-    Raises ConfigError with every fault found, each with its key path and where that stands.
+    Raises ConfigError with every fault found, each with its key path and its place.
     """
     text, data = _read_toml(folder / CONFIG_NAME)
     if "folder" in data:
