@@ -37,21 +37,8 @@ def grounds(config: Config) -> bytes:
 
 
 def digest_of(raw: bytes, grounds: bytes) -> str:
-    """Return the digest of a file's bytes, read on these grounds."""
+    """Return the digest of a file's bytes, judged on these grounds."""
     return hashlib.blake2b(raw, digest_size=32, key=grounds).hexdigest()
-
-
-def is_as_judged(path: str, judged: Judged, grounds: bytes) -> bool:
-    """Return whether a regular file holds what it held when it was judged; False if it cannot be read.
-
-    The bytes are compared, not size and time: a copy that keeps its time would be missed, and reading a
-    thousand small files takes less time than parsing five.
-    """
-    try:
-        with open_regular(path, path, "") as file:
-            return digest_of(file.read(LARGEST_FILE + 1), grounds) == judged.digest
-    except (OSError, InputError):
-        return False
 
 
 INCIDENTS_FOLDER = "incidents"
@@ -110,7 +97,17 @@ class _Reading:
     digests: dict[str, str] = field(default_factory=dict)
 
     def is_as_judged(self, name: str, judged: Judged) -> bool:
-        return self.grounds is not None and is_as_judged(f"{self.config.folder}/{name}", judged, self.grounds)
+        """Return whether a regular file holds what it held when it was judged; False if it cannot be read.
+
+        The bytes are compared, not size and time: a copy that keeps its time would be missed, and reading a
+        thousand small files takes less time than parsing five.
+        """
+        try:
+            with open_regular(f"{self.config.folder}/{name}", name, "") as file:
+                raw = file.read(LARGEST_FILE + 1)
+        except (OSError, InputError):
+            return False
+        return self.grounds is not None and digest_of(raw, self.grounds) == judged.digest
 
     def read(self, path: Path) -> None:
         name = _name(path, self.config)
@@ -127,9 +124,13 @@ class _Reading:
 
     def result(self, over: Mapping[str, str]) -> Loaded:
         incidents = dict(sorted(self.incidents.items()))
-        for name, others in _twins(incidents).items():
-            what = f"id {incidents[name].id!r} is also that of {', '.join(others)}"
-            self.broken[name] = InputError(Fault(name, 1, 1, what, "give each incident its own id"))
+        names: dict[str, list[str]] = {}
+        for name, incident in incidents.items():
+            names.setdefault(incident.id, []).append(name)
+        for name, incident in incidents.items():
+            if others := [other for other in names[incident.id] if other != name]:
+                what = f"id {incident.id!r} is also that of {', '.join(others)}"
+                self.broken[name] = InputError(Fault(name, 1, 1, what, "give each incident its own id"))
         good = {name: incident for name, incident in incidents.items() if name not in self.broken}
         return Loaded(
             tuple(good.values()),
@@ -206,19 +207,5 @@ def parse_incident(text: str, name: str, config: Config, now: datetime) -> Incid
 
 def _name(path: Path, config: Config) -> str:
     inside = path.is_relative_to(config.folder)
-    return _printable(path.relative_to(config.folder).as_posix() if inside else path.name)
-
-
-def _printable(name: str) -> str:
-    if name.isprintable():
-        return name
+    name = path.relative_to(config.folder).as_posix() if inside else path.name
     return "".join(character if character.isprintable() else "?" for character in name)
-
-
-def _twins(incidents: Mapping[str, Incident]) -> dict[str, list[str]]:
-    by_id: dict[str, list[str]] = {}
-    for name, incident in incidents.items():
-        by_id.setdefault(incident.id, []).append(name)
-    return {
-        name: [n for n in names if n != name] for names in by_id.values() if len(names) > 1 for name in names
-    }
