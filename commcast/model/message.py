@@ -194,10 +194,10 @@ class ReceiptKind(StrEnum):
 class Receipt:
     """A provider's later report of one delivery.
 
-    It is joined to the delivery by `provider_id`, by `key` (the address as the ledger compares it), or by both
-    if both are given. `at` (aware) is when it happened. With `key` alone it is about what was handed over
-    before `at`; if `lasting` is set, the provider also drops what is handed over later. `suppress` means that
-    the address should get no more messages.
+    It is joined to the delivery by `provider_id`, by `key` (the address as the ledger compares it), or by
+    both if both are given. `at` (aware) is when it happened. With `key` alone it is about what was handed
+    over before `at`; if `lasting` is set, the provider also drops what is handed over later. `suppress` means
+    that the address should get no more messages.
     """
 
     kind: ReceiptKind

@@ -40,8 +40,8 @@ _LOOKALIKES = {
     **dict.fromkeys("\t\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006", " "),
     **dict.fromkeys("\u2007\u2008\u2009\u200a\u202f\u205f\u3000", " "),
     **dict.fromkeys("\x0b\x85\u2028\u2029", "\n"),
-    # Invisible: soft hyphen, zero-width space, word joiner, byte order mark. U+200C and U+200D stay: they join
-    # emoji and the letters of several scripts.
+    # Invisible: soft hyphen, zero-width space, word joiner, byte order mark. U+200C and U+200D stay, which
+    # join emoji and the letters of several scripts.
     **dict.fromkeys("\u00ad\u200b\u2060\ufeff", ""),
 }
 _LOOKALIKE = re.compile("[" + re.escape("".join(_LOOKALIKES)) + "]")
