@@ -92,7 +92,7 @@ class WordsWritten(_Entry):
 
 
 class _Shared(_Entry):
-    """What may stand at the top of the file and be changed by an update."""
+    """What may be at the top of the file and be changed by an update."""
 
     affected: Names | None = Field(None, description="Components of commcast.toml that are hit")
     audiences: Names | None = Field(None, description="Who is told; left out, commcast.toml decides")
@@ -255,7 +255,7 @@ def _blanks(value: Any, loc: Loc) -> Iterator[Loc]:
 
 
 def _plain_loc(loc: tuple[int | str, ...]) -> Loc:
-    """Return pydantic's path without the steps that are not in the file ("[key]" behind a bad key)."""
+    """Return pydantic's path without the steps that are not in the file ("[key]" after a bad key)."""
     return tuple(step for step in loc if step != "[key]") if "[key]" in loc else loc
 
 

@@ -290,7 +290,7 @@ class _Builder:
         raise _Stop
 
     def _broken(self, error: MarkedYAMLError) -> str | None:
-        """Note why the text is no YAML. Return it with the one character that breaks it covered, or None."""
+        """Note why the text is not YAML. Return it with the one character that breaks it covered, or None."""
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line, mark.column) if mark else (0, 0)
         problem = error.problem or "unreadable"

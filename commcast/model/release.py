@@ -12,7 +12,7 @@ from typing import Any
 from commcast.errors import Fault
 from commcast.model.incident import Incident, Update
 
-# No reader gets these: where it stands in the file, who is on call for it, internal words.
+# No reader gets these: its place in the file, who is on call for it, internal words.
 _NOT_PUBLISHED = {"number", "line", "at_written", "internal", "owner", "owner_named", "backup"}
 
 # Keys of later versions: if empty they do not change the digest, so that older releases still match.

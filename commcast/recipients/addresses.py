@@ -190,7 +190,7 @@ def _parsed(text: str, region: str) -> phonenumbers.PhoneNumber:
 
 
 def mask(address: str) -> str:
-    """Return what may stand in a log or an error: d…@example.com for mail, …0123 for a phone, else only "…".
+    """Return what may appear in a log or an error: d…@example.com for mail, …0123 for a phone, else only "…".
 
     The result is harmless on a terminal, whatever was put in.
     """

@@ -53,7 +53,7 @@ class Rows:
     format: ListFormat
 
     def line(self, index: int) -> ListRow | None:
-        """Return one row by itself, None where it is blank."""
+        """Return one row by itself, None if it is blank."""
         text = self.texts[index]
         cells = self.format.cells(text)
         return None if cells is None else ListRow(self.numbers[index], cells, text, self.format)
@@ -296,7 +296,7 @@ _SUFFIXES = _JSON_SUFFIXES | {".csv", ".tsv"}
 
 
 def find_list(folder: Path, name: str) -> Path:
-    """Return the list's real path. Raises InputError where it leads out of `folder`, by `..` or a link."""
+    """Return the list's real path. Raises InputError if it leads out of `folder`, by `..` or a link."""
     try:
         path = (folder / name).resolve(strict=True)
         inside = path.is_relative_to(folder.resolve(strict=True))
@@ -312,7 +312,7 @@ def find_list(folder: Path, name: str) -> Path:
 
 
 def check_list(path: Path, name: str) -> None:
-    """Raise InputError if the file cannot be opened, is no regular file, or its header is broken."""
+    """Raise InputError if the file cannot be opened, is not a regular file, or its header is broken."""
     with _opened(path, name) as file:
         _format(path, name, _raw_lines(file))
 

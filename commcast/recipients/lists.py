@@ -122,7 +122,7 @@ class Columns:
             names or nothing,
             *(kept.column(columns.get(name), odd) for name, kept in self._known.items()),
             _extras(columns, odd),
-            strict=False,  # a missing column repeats for ever
+            strict=False,  # a missing column never ends
         )
         return [*map(_made, people)], odd
 
@@ -208,7 +208,7 @@ class RecipientList:
         return chain.from_iterable(self.chunks())
 
     def chunks(self) -> Iterator[list[Recipient]]:
-        """Yield the good rows by the block of the file that they stand in."""
+        """Yield the good rows, block by block of the file."""
         self.rows, self.skipped, self.faults = 0, 0, []
         broken: list[Fault] = []
         for block in read_list(self._path, self._name, broken, by_columns=self._by_columns):
