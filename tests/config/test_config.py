@@ -276,7 +276,9 @@ def test_a_key_is_found_where_it_begins(path: str, place: tuple[int, int]) -> No
 
 
 def test_a_key_of_another_table_is_not_the_one() -> None:
-    assert Places("[a]\nkey = 1\nb = {x = 1}\n[c]\nkey = 2\nx = 2\n").of("c.key") == (5, 1)
+    """Written with an escape it is not found at all, rather than in another table."""
+    assert Places("[a]\nkey = 1\n[c]\nkey = 2\n").of("c.key") == (4, 1)
+    assert Places('"k\\u0065y" = 1\n[c]\nkey = 2\n').of("key") == (0, 0)
 
 
 def test_a_text_of_many_lines_is_not_searched_for_ever() -> None:

@@ -66,6 +66,12 @@ OPEN, SECOND, ENDED = NewestRelease(1, False), NewestRelease(2, False), NewestRe
             id="a text keeps that",
         ),
         pytest.param(
+            [update(1, 15, channel="sms"), update(2, 90, channel="sms", waits=1)],
+            SECOND,
+            15,
+            id="not while one reader still waits for it",
+        ),
+        pytest.param(
             [update(1, 20), update(1, 15, channel="sms"), text(1, 90)],
             OPEN,
             20,

@@ -175,13 +175,10 @@ def test_bad_rows_stop_when_asked_after_all_were_read_and_with_the_total(tmp_pat
 
 
 def test_half_a_character_written_in_json_is_a_bad_row(tmp_path: Path) -> None:
-    text = '{"email": "a@acme.example", "name": "\\ud800"}\n{"email": "b@acme.example", "name": "\\u0000"}\n'
-    reading = opened(tmp_path, text, "l.jsonl")
+    rows = [f'{{"email": "a@acme.example", "name": "\\u{code}"}}\n' for code in ("d800", "0000")]
+    reading = opened(tmp_path, "".join(rows), "l.jsonl")
     assert list(reading) == []
-    assert [f.what for f in reading.faults] == [
-        "name holds the invisible character U+D800",
-        "name holds the invisible character U+0000",
-    ]
+    assert [f.what[-6:] for f in reading.faults] == ["U+D800", "U+0000"]
 
 
 # --- broken structure ---------------------------------------------------------------------------------------
@@ -272,29 +269,36 @@ def test_a_binary_file_ends_after_a_hundred_faults(tmp_path: Path) -> None:
 # --- the file -----------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_audience_and_a_missing_file_are_said(tmp_path: Path) -> None:
+def test_a_list_is_checked_before_its_first_row_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no audience 'nobody'; audiences are: customers"):
         open_recipients("nobody", desk(tmp_path))
     with pytest.raises(InputError, match=r"list\.csv: is not there; make it"):
         open_recipients("customers", desk(tmp_path))
-
-
-def test_a_list_is_checked_before_its_first_row_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         opened(tmp_path, "name\n")
 
 
 @pytest.mark.parametrize(
-    "recipients", ["../secret.csv", "link.csv", "linked/secret.csv", "/etc/passwd", "\0.csv", "loop.csv"]
+    ("recipients", "said"),
+    [
+        *(
+            (name, "lies outside")
+            for name in ("../secret.csv", "link.csv", "linked/secret.csv", "/etc/passwd")
+        ),
+        *((name, "is not there") for name in ("\0.csv", "loop.csv")),
+        *((name, "(is not a regular file|cannot be read)") for name in ("fifo.csv", "folder.csv")),
+        ("list.xlsx", r"write a \.csv, \.tsv, \.jsonl or \.ndjson file"),
+    ],
 )
-def test_a_list_outside_the_folder_is_refused(tmp_path: Path, recipients: str) -> None:
+def test_only_regular_lists_inside_the_folder_are_read(tmp_path: Path, recipients: str, said: str) -> None:
     folder = tmp_path / "desk"
-    folder.mkdir()
+    (folder / "folder.csv").mkdir(parents=True)
+    os.mkfifo(folder / "fifo.csv")
     (tmp_path / "secret.csv").write_text("email\na@acme.example\n")
-    (folder / "link.csv").symlink_to("../secret.csv")
-    (folder / "linked").symlink_to("..")
-    (folder / "loop.csv").symlink_to("loop.csv")
-    with pytest.raises(InputError, match=r"lies outside this folder|is not there"):
+    (folder / "list.xlsx").write_bytes(b"PK")
+    for name, target in {"link.csv": "../secret.csv", "linked": "..", "loop.csv": "loop.csv"}.items():
+        (folder / name).symlink_to(target)
+    with pytest.raises(InputError, match=said):
         open_recipients("customers", desk(folder, recipients))
 
 
@@ -302,19 +306,6 @@ def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
     (tmp_path / "real.csv").write_text("email\na@acme.example\n")
     (tmp_path / "list.csv").symlink_to("real.csv")
     assert len(list(open_recipients("customers", desk(tmp_path)))) == 1
-
-
-@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["fifo", "directory"])
-def test_a_special_file_is_refused_at_once(tmp_path: Path, make: Any) -> None:
-    make(tmp_path / "list.csv")
-    with pytest.raises(InputError, match=r"list\.csv: (is not a regular file|cannot be read)"):
-        open_recipients("customers", desk(tmp_path))
-
-
-def test_only_lists_are_read(tmp_path: Path) -> None:
-    (tmp_path / "list.xlsx").write_bytes(b"PK")
-    with pytest.raises(InputError, match=r"write a \.csv, \.tsv, \.jsonl or \.ndjson file"):
-        open_recipients("customers", desk(tmp_path, "list.xlsx"))
 
 
 # --- whatever comes -----------------------------------------------------------------------------------------
