@@ -69,10 +69,9 @@ class HtmlCheck:
         if link and link.groups() in self._known_around_links:
             return
         problems = _tag_problems(tag)
-        yield from problems
         if problems:
-            return
-        if link and len(self._known_around_links) < _TAGS_KEPT:
+            yield from problems
+        elif link and len(self._known_around_links) < _TAGS_KEPT:
             self._known_around_links.add((link[1], link[2]))
         elif len(self._known) < _TAGS_KEPT:
             self._known.add(tag)

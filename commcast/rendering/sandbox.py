@@ -298,7 +298,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
     def _guarded(self, name: str) -> Callable[..., Any]:
         """Return Jinja's filter, with a look at what goes in and what comes out."""
         function = FILTERS[name]
-        place = int(hasattr(function, "jinja_pass_arg"))  # Jinja hands those a context or the like first
+        place = int(hasattr(function, "jinja_pass_arg"))  # Jinja passes those a context or the like first
 
         @wraps(function)  # with the mark that makes Jinja do so
         def run(*given: Any, **named: Any) -> Any:
