@@ -352,7 +352,7 @@ def _reason(error: Exception) -> tuple[str, str]:
     if isinstance(error, (TemplateSyntaxError, TemplateRuntimeError)) and not isinstance(
         error, SecurityError
     ):
-        return (error.message or "fails").rstrip("."), "mend the line"
+        return (error.message or "fails").rstrip("."), "fix this line"
     if isinstance(error, (RecursionError, SyntaxError, MemoryError)):  # Python's own words for too deep
         return "is nested too deeply", "make the template simpler"
     if isinstance(error, (TypeError, OverflowError)):

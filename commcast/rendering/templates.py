@@ -200,11 +200,11 @@ class Templates:
         try:
             return _read_inside(folder, relative)
         except RuntimeError:  # pathlib's error for links in a circle, before Python 3.13
-            raise template_error(name, "is a link in a circle", "mend it") from None
+            raise template_error(name, "is a link in a circle", "fix the link") from None
         except (OSError, ValueError) as error:
             what = error.strerror or "cannot be read" if isinstance(error, OSError) else str(error)
             what, _, remedy = what.partition("; ")
-            raise template_error(name, what, remedy or "mend the file") from None
+            raise template_error(name, what, remedy or "fix the file") from None
 
 
 def resolve_in(sources: Mapping[str, str], written: str) -> str:
@@ -277,8 +277,8 @@ def _references(name: str, source: str) -> tuple[tuple[str, int, bool], ...]:
     try:
         tree = Environment(autoescape=True).parse(source)
     except TemplateSyntaxError as error:
-        what = (error.message or "is no template").rstrip(".")
-        raise template_error(name, what, "mend the line", error.lineno) from None
+        what = (error.message or "is not a template").rstrip(".")
+        raise template_error(name, what, "fix this line", error.lineno) from None
     except (RecursionError, ValueError):
         raise template_error(name, "is nested too deeply", "split it up") from None
     kinds = (nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)
@@ -289,7 +289,7 @@ def _reference(name: str, node: nodes.Node) -> tuple[str, int, bool]:
     target = getattr(node, "template", None)
     written = target.value if isinstance(target, nodes.Const) else None
     if not isinstance(written, str) or not _NAME.fullmatch(written):
-        what, remedy = "this is no name of a template", 'write it in quotes: "customers/layout.html.j2"'
+        what, remedy = "this is not the name of a template", 'write it in quotes: "customers/layout.html.j2"'
         raise template_error(name, what, remedy, node.lineno)
     return written, node.lineno, bool(getattr(node, "ignore_missing", False))
 
@@ -303,7 +303,7 @@ def _read_inside(folder: Path, relative: str) -> str:
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0))
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise ValueError("is no regular file; put a template there")
+            raise ValueError("is not a regular file; put a template there")
         raw = file.read(LARGEST_TEMPLATE + 1)
     if len(raw) > LARGEST_TEMPLATE:
         raise ValueError(f"is larger than {LARGEST_TEMPLATE // 1024} KB; split it up")
