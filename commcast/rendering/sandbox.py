@@ -237,6 +237,10 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             return not attr.startswith("_")
         return any(attr in names for kind, names in _METHODS if isinstance(obj, kind))
 
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
+        """Treat what may not be reached like what is not there: a reader may lack a column `copy`."""
+        return self.undefined(obj=obj, name=attribute)
+
     def wrap_str_format(self, value: Any) -> None:
         """Give no method `format`, not even a sandboxed one: a width in it makes a text of any length."""
         del value

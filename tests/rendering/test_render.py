@@ -294,6 +294,7 @@ def test_blank_lines_that_a_template_leaves_are_collapsed() -> None:
         ("a\n{{ missing }}", ":3: ", "'missing' is undefined"),
         ("a\n\n{{ recipient.plan }}", ":4: ", "'plan' is undefined"),
         ("{{ recipient['plan'] }}", ":2: ", "'plan' is undefined"),
+        ("{{ recipient.copy }}", ":2: ", "'copy' is undefined"),
         ("{{ title|nofilter }}", ":2: ", "no filter is named 'nofilter'"),
         ("{% if false %}{{ title|nofilter }}{% endif %}", ":2: ", "no filter is named 'nofilter'"),
         ("{% if title is notest %}{% endif %}", ":2: ", "no test is named 'notest'"),
