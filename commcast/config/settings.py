@@ -296,17 +296,11 @@ class Cadence(ConfigTable):
     def _split(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        known: dict[str, Any] = {}
-        later: list[tuple[timedelta, timedelta]] = []
-        audiences: dict[str, timedelta] = {}
-        for key, value in data.items():
-            if key in {"first", "every"}:
-                known[key] = value
-            elif key.startswith("after_"):
-                later.append((parse_duration(key.removeprefix("after_")), parse_duration(value)))
-            else:
-                audiences[key] = parse_duration(value)
-        return {**known, "later": tuple(sorted(later)), "audiences": audiences}
+        own = {key: value for key, value in data.items() if key in {"first", "every"}}
+        rest = {key: parse_duration(value) for key, value in data.items() if key not in own}
+        later = [(parse_duration(k.removeprefix("after_")), rest[k]) for k in rest if k.startswith("after_")]
+        audiences = {key: length for key, length in rest.items() if not key.startswith("after_")}
+        return {**own, "later": tuple(sorted(later)), "audiences": audiences}
 
 
 class OnSilence(StrEnum):

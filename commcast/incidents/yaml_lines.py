@@ -101,7 +101,6 @@ def _scalar(text: str, plain: re.Pattern[str]) -> str:
         and not text.endswith(":")
         and text.isprintable()
         and not _WORDS_OF_OLD_YAML.fullmatch(text)
-        and isinstance(plain_value(text), str)
     ):
         return text
     return json.dumps(text, ensure_ascii=False)

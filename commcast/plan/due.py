@@ -157,14 +157,10 @@ def follow_ups_due(incident: Incident, history: History, config: Config, now: da
     end = newest_released(incident, history)
     if end is None or not end.is_end:
         return
-    review = follow_up_notice(REVIEW, incident, end, history, config)
-    check_in = follow_up_notice(CHECK_IN, incident, end, history, config)
-    for line in (_review(review, incident, end, history, now), _check_in(check_in, end, config, now)):
-        if (
-            line is not None
-            and line.notice.audiences
-            and (line.notice.id, Channel.EMAIL) not in history.begun
-        ):
+    for kind, line_of in ((REVIEW, _review), (CHECK_IN, _check_in)):
+        notice = follow_up_notice(kind, incident, end, history, config)
+        is_new = notice.audiences and (notice.id, Channel.EMAIL) not in history.begun
+        if is_new and (line := line_of(notice, incident, end, history, config, now)):
             yield line
 
 
@@ -201,15 +197,18 @@ def _ends(incident: Incident, end: Update) -> list[Update]:
     return found
 
 
-def _review(notice: Notice, incident: Incident, end: Update, history: History, now: datetime) -> Due | None:
+def _review(
+    notice: Notice, incident: Incident, end: Update, history: History, _config: Config, now: datetime
+) -> Due | None:
     if not incident.postmortem or now - end.at > REVIEW_IS_NEWS:
         return None
-    if history.asked:
-        return Due(notice, True, reasons.REVIEW_OWED)
-    return Due(notice, False, reasons.REVIEW_WAITS.format(incident=incident.id))
+    waits = reasons.REVIEW_WAITS.format(incident=incident.id)
+    return Due(notice, history.asked, reasons.REVIEW_OWED if history.asked else waits)
 
 
-def _check_in(notice: Notice, end: Update, config: Config, now: datetime) -> Due | None:
+def _check_in(
+    notice: Notice, _incident: Incident, end: Update, _history: History, config: Config, now: datetime
+) -> Due | None:
     first = next_morning(end.at, _EARLIEST_ZONE)
     if now < first:
         when = f"{first.astimezone(config.zone):%a %H:%M %Z}"

@@ -53,7 +53,7 @@ def decide(
     audience: str = "",
 ) -> Decision:
     """Return what to do for one recipient of an audience that hears this notice."""
-    if reason := _not_owed(recipient, notice, history):
+    if reason := _not_due(recipient, notice, history):
         return Decision(Action.NOT_DUE, reason)
     if history.suppressed == ERASED:
         return WAS_ERASED
@@ -81,7 +81,7 @@ def _has_had_enough(notice: Notice, history: ReaderHistory, config: Config) -> b
     return history.lately >= config.send.most_an_hour
 
 
-def _not_owed(recipient: Recipient, notice: Notice, history: ReaderHistory) -> str:
+def _not_due(recipient: Recipient, notice: Notice, history: ReaderHistory) -> str:
     if not recipient.key(notice.channel):
         return reasons.NO_EMAIL if notice.channel is Channel.EMAIL else reasons.NO_PHONE
     if history.state:

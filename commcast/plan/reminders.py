@@ -97,7 +97,7 @@ def reminders_due(incident: Incident, history: History, config: Config, now: dat
                 continue
             notice = reminder_notice(incident, number, channel, history, config, reminder.offset, now)
             if notice.audiences:
-                plan = _is_owed(notice, reminder, history, config, now)
+                plan = _is_due(notice, reminder, history, config, now)
                 lines.append(Due(notice, *plan))
     return tuple(lines)
 
@@ -156,7 +156,7 @@ def still_ahead(incident: Incident, number: int, newest: Update, now: datetime) 
     return newest.status in TO_COME and newest.window == window and window is not None and now < window.start
 
 
-def _is_owed(
+def _is_due(
     notice: Notice, reminder: Reminder, history: History, config: Config, now: datetime
 ) -> tuple[bool, str]:
     if (notice.id, notice.channel) in history.begun:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
+import fcntl
 import os
 import stat
 from datetime import timedelta
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from commcast.config.settings import Config
 from commcast.errors import InputError
 from commcast.files import FORBIDDEN
+from commcast.incidents import editor
 from commcast.incidents.editor import append_update, fill_at, new_incident_id, with_at, with_update
 from commcast.incidents.load import load_incident
 from commcast.incidents.yaml import parse
@@ -246,21 +247,33 @@ def test_a_full_disk_leaves_the_old_file(desk: Config, monkeypatch: pytest.Monke
     assert [file.name for file in path.parent.iterdir()] == ["pay7.yaml"]
 
 
-def _append_five(path: Path) -> None:
-    for _ in range(5):
-        append_update(path, {"issue": f"From {os.getpid()}."})
+def is_locked(folder: Path) -> bool:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
-def test_two_writers_take_turns(desk: Config) -> None:
+def test_two_writers_take_turns(desk: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From before the file is read until it is replaced, nobody else gets the folder's lock."""
     path = desk.folder / "incidents" / "pay7.yaml"
     path.write_text(LEAST)
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_append_five, args=(path,)) for _ in range(2)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(30)
-    assert len(parse(path.read_text(), "x.yaml").data["updates"]) == 11
+    held: list[bool] = []
+    read = editor.read_bytes_file
+
+    def noting(*given: Any, **more: Any) -> bytes:
+        held.append(is_locked(path.parent))
+        return read(*given, **more)
+
+    monkeypatch.setattr(editor, "read_bytes_file", noting)
+    monkeypatch.setattr(editor, "sync_folder", lambda folder: held.append(is_locked(folder)))
+    append_update(path, ENTRY)
+    assert held == [True, True]
+    assert not is_locked(path.parent)
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,7 @@ REFUSED = [
 ]  # fmt: skip
 REFUSED_BELOW = [
     ("    at: 2026-11-21T10:05+01:00\n", "8:5: 'at' stands here twice"),
+    ("  - just words\n  - at: 2026-11-21T10:00+01:00\n", "9:9: at is before the update above it"),
     ("    next_update: 2026-11-21T10:05+01:00\n", "8:18: next_update: 2026-11-21T10:05+01:00 is not after"),
     ("    timeframe: by 2026-11-21 10:00\n", "twice"),
     ("    status: scheduled\n", "8:13: scheduled is not a status of kind incident"),

@@ -33,67 +33,39 @@ def text(number: int, promised: int) -> Heard:
     return update(number, promised, notice=f"holding:{promised}/customers", channel="sms")
 
 
+def sms(number: int, promised: int, **more: int) -> Heard:
+    return update(number, promised, channel="sms", **more)
+
+
 OPEN, SECOND, ENDED = NewestRelease(1, False), NewestRelease(2, False), NewestRelease(2, True)
+FIRST = update(1, 20)
+STANDS: dict[str, tuple[list[Heard], NewestRelease, int | None]] = {
+    "nothing": ([], OPEN, None),
+    "what was said stands": ([FIRST], OPEN, 20),
+    "what reached nobody promises nothing": ([update(1, 20, told=0, waits=2)], OPEN, None),
+    "newer words take its place": ([FIRST, update(2, 40)], SECOND, 40),
+    "a holding statement does, too": ([FIRST, holding(1, 40)], OPEN, 40),
+    "and a human after it": ([FIRST, holding(1, 40), update(2, 60)], SECOND, 60),
+    "the earliest of its channels": ([FIRST, sms(1, 25)], OPEN, 20),
+    "a mail keeps what mails promised": ([FIRST, sms(1, 120), update(2, 40)], SECOND, 40),
+    "and not what a text promised to who gets no mail": ([FIRST, sms(1, 30), update(2, 40)], SECOND, 30),
+    "a text keeps that": ([FIRST, sms(1, 15), text(1, 90), update(2)], SECOND, 90),
+    "not while one reader still waits for it": ([sms(1, 15), sms(2, 90, waits=1)], SECOND, 15),
+    "and keeps nothing that mails promised": ([FIRST, sms(1, 15), text(1, 90)], OPEN, 20),
+    "refused by everybody: it stands": ([FIRST, update(2, 40, told=0)], SECOND, 20),
+    "it waits: it stands": ([FIRST, update(2, 40, told=0, waits=2)], SECOND, 20),
+    "one reader still waits": ([FIRST, update(2, 40, waits=1)], SECOND, 20),
+    "released, but nobody was told": ([FIRST], SECOND, 20),
+    "the end promises nothing": ([FIRST, update(2)], ENDED, None),
+    "the end is not told to everybody": ([FIRST, update(2, waits=1)], ENDED, 20),
+    "the end waits to be told": ([FIRST, update(2, told=0, waits=2)], ENDED, 20),
+    "the end waits for the morning": ([FIRST, update(2, told=0, held=2)], ENDED, 20),
+    "nobody is left to hear the end": ([FIRST], ENDED, None),
+    "told elsewhere": ([FIRST], NewestRelease(2, False, elsewhere=True), None),
+}
 
 
-@pytest.mark.parametrize(
-    ("heard", "newest", "promised"),
-    [
-        pytest.param([update(1, 20)], OPEN, 20, id="what was said stands"),
-        pytest.param([update(1, 20, told=0, waits=2)], OPEN, None, id="what reached nobody promises nothing"),
-        pytest.param([update(1, 20), update(2, 40)], SECOND, 40, id="newer words take its place"),
-        pytest.param([update(1, 20), holding(1, 40)], OPEN, 40, id="a holding statement does, too"),
-        pytest.param([update(1, 20), holding(1, 40), update(2, 60)], SECOND, 60, id="and a human after it"),
-        pytest.param(
-            [update(1, 20), update(1, 25, channel="sms")], OPEN, 20, id="the earliest of its channels"
-        ),
-        pytest.param(
-            [update(1, 20), update(1, 120, channel="sms"), update(2, 40)],
-            SECOND,
-            40,
-            id="a mail keeps what mails promised",
-        ),
-        pytest.param(
-            [update(1, 20), update(1, 30, channel="sms"), update(2, 40)],
-            SECOND,
-            30,
-            id="and not what a text promised to who gets no mail",
-        ),
-        pytest.param(
-            [update(1, 20), update(1, 15, channel="sms"), text(1, 90), update(2)],
-            SECOND,
-            90,
-            id="a text keeps that",
-        ),
-        pytest.param(
-            [update(1, 15, channel="sms"), update(2, 90, channel="sms", waits=1)],
-            SECOND,
-            15,
-            id="not while one reader still waits for it",
-        ),
-        pytest.param(
-            [update(1, 20), update(1, 15, channel="sms"), text(1, 90)],
-            OPEN,
-            20,
-            id="and keeps nothing that mails promised",
-        ),
-        pytest.param(
-            [update(1, 20), update(2, 40, told=0)], SECOND, 20, id="refused by everybody: it stands"
-        ),
-        pytest.param([update(1, 20), update(2, 40, told=0, waits=2)], SECOND, 20, id="it waits: it stands"),
-        pytest.param([update(1, 20), update(2, 40, waits=1)], SECOND, 20, id="one reader still waits"),
-        pytest.param([update(1, 20)], SECOND, 20, id="released, but nobody was told"),
-        pytest.param([update(1, 20), update(2)], ENDED, None, id="the end promises nothing"),
-        pytest.param([update(1, 20), update(2, waits=1)], ENDED, 20, id="the end is not told to everybody"),
-        pytest.param([update(1, 20), update(2, told=0, waits=2)], ENDED, 20, id="the end waits to be told"),
-        pytest.param(
-            [update(1, 20), update(2, told=0, held=2)], ENDED, 20, id="the end waits for the morning"
-        ),
-        pytest.param([update(1, 20)], ENDED, None, id="nobody is left to hear the end"),
-        pytest.param([update(1, 20)], NewestRelease(2, False, elsewhere=True), None, id="told elsewhere"),
-        pytest.param([], OPEN, None, id="nothing"),
-    ],
-)
+@pytest.mark.parametrize(("heard", "newest", "promised"), STANDS.values(), ids=STANDS.keys())
 def test_a_promise_stands_until_something_newer_is_told(
     heard: Sequence[Heard], newest: NewestRelease, promised: int | None
 ) -> None:

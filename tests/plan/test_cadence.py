@@ -213,33 +213,21 @@ def test_the_promise_is_that_of_the_updates_own_severity() -> None:
     assert found["customers"] == milder.latest.at + 24 * HOUR
 
 
+TOO_LATE = "next_update is later than the cadence of severity 1 allows", "write 20m or less, or leave it out"
+HAS_PASSED = "next_update 10:04 has passed (it was read as tomorrow)", "write a new time, or 20m"
+
+
 @pytest.mark.parametrize(
-    ("more", "what", "remedy"),
-    [
-        pytest.param(
-            {"next_update": AT + 21 * MINUTE},
-            "next_update is later than the cadence of severity 1 allows",
-            "write 20m or less, or leave it out",
-            id="later than the cadence",
-        ),
-        pytest.param(
-            {"next_update": AT + 24 * HOUR - MINUTE, "next_clock": "10:04"},
-            "next_update 10:04 has passed (it was read as tomorrow)",
-            "write a new time, or 20m",
-            id="a clock time that has passed",
-        ),
-        pytest.param(
-            {"next_update": AT + 2 * HOUR, "next_clock": "12:05"},
-            "next_update is later than the cadence of severity 1 allows",
-            "write 20m or less, or leave it out",
-            id="a clock time still to come today",
-        ),
-    ],
+    ("by", "clock", "said"),
+    [(21 * MINUTE, "", TOO_LATE), (24 * HOUR - MINUTE, "10:04", HAS_PASSED), (2 * HOUR, "12:05", TOO_LATE)],
+    ids=["later than the cadence", "a clock time that has passed", "one still to come today"],
 )
-def test_a_promise_later_than_the_cadence_is_a_fault(more: dict[str, Any], what: str, remedy: str) -> None:
-    [fault] = lateness_faults(CONFIG, incident_of(update_of(1, **more)))
-    assert (fault.file, fault.line) == ("incidents/pay7.yaml", 6)
-    assert (fault.what, fault.remedy) == (what, remedy)
+def test_a_promise_later_than_the_cadence_is_a_fault(
+    by: timedelta, clock: str, said: tuple[str, str]
+) -> None:
+    late = incident_of(update_of(1, next_update=AT + by, next_clock=clock))
+    [fault] = lateness_faults(CONFIG, late)
+    assert (fault.file, fault.line, fault.what, fault.remedy) == ("incidents/pay7.yaml", 6, *said)
 
 
 @pytest.mark.parametrize(
@@ -262,24 +250,19 @@ def test_every_late_update_is_named_but_those_that_were_released() -> None:
     assert [fault.line for fault in lateness_faults(CONFIG, late, {1})] == [7]
 
 
-SOON = {"expected_at": AT + 5 * DAY}
+LATE = WINDOW.start + 10 * MINUTE
+TO_COME = {
+    "when it should begin": (update_of(1, S.EXPECTED, expected_at=AT + 5 * DAY), AT + 5 * DAY),
+    "as the writer says": (
+        update_of(1, S.EXPECTED, expected_at=AT + 5 * DAY, next_update=AT + DAY),
+        AT + DAY,
+    ),
+    "expected by now": (update_of(1, S.EXPECTED, expected_at=AT), AT + 20 * MINUTE),
+    "work that should have begun": (update_of(1, S.SCHEDULED, at=LATE, window=WINDOW), WINDOW.end),
+}
 
 
-@pytest.mark.parametrize(
-    ("update", "by"),
-    [
-        pytest.param(update_of(1, S.EXPECTED, **SOON), AT + 5 * DAY, id="when it is to begin"),
-        pytest.param(
-            update_of(1, S.EXPECTED, **SOON, next_update=AT + DAY), AT + DAY, id="as the writer says"
-        ),
-        pytest.param(update_of(1, S.EXPECTED, expected_at=AT), AT + 20 * MINUTE, id="expected by now"),
-        pytest.param(
-            update_of(1, S.SCHEDULED, at=WINDOW.start + 10 * MINUTE, window=WINDOW),
-            WINDOW.end,
-            id="work that should have begun: word at its end",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("update", "by"), TO_COME.values(), ids=TO_COME.keys())
 def test_what_is_to_come_promises_word_then(update: Update, by: datetime) -> None:
     """Nobody hears every twenty minutes for five days that a storm is coming."""
     assert promise(PACE, incident_of(update), update, "customers") == by

@@ -25,7 +25,7 @@ from commcast.errors import InputError
 from commcast.model.incident import Level, Recipient
 from commcast.recipients.addresses import odd_phones
 from commcast.recipients.formats import CORE_COLUMNS, LONGEST_LINE
-from commcast.recipients.lists import RecipientList, Repeats, open_recipients
+from commcast.recipients.lists import RecipientList, Repeats, _holds, open_recipients
 
 
 def desk(folder: Path, recipients: str = "list.csv", **changes: Any) -> Config:
@@ -505,6 +505,11 @@ def test_an_address_is_new_once(keys: Sequence[str]) -> None:
         assert (key in repeats) == (key in known)
         assert repeats.add(key) == (key not in known)
         known.add(key)
+
+
+def test_a_mark_found_across_two_others_is_not_there() -> None:
+    marks = bytes(range(24))
+    assert [_holds(marks, marks[at : at + 8]) for at in (0, 4, 8, 13, 16)] == [True, False, True, False, True]
 
 
 def test_of_many_addresses_none_is_taken_for_another() -> None:
