@@ -8,10 +8,10 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C ends it with 130 also while its modules are being read."""
-    # Start-up makes many objects that stay: looking for garbage among them so often costs more than it frees.
+    """Run the command line; Ctrl-C exits with 130 even while its modules are being imported."""
+    # Start-up makes many objects that stay: collecting garbage among them costs more than it frees.
     gc.set_threshold(10_000)
-    # What happens to be installed beside us must not change how files are read; looking for it takes time.
+    # A plugin that happens to be installed must not change how files are read; looking for one takes time.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     try:
         from commcast.cli import main as run

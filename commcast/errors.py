@@ -1,4 +1,4 @@
-"""Every error commcast raises on purpose, and the exit code each one ends in.
+"""Every error commcast raises on purpose, and the exit code of each.
 
 The tree (exit code)::
 
@@ -12,11 +12,12 @@ The tree (exit code)::
       TryAgain              busy now: the ledger is locked, a provider is down                   75
       Interrupted           a signal ended the run; what is unsent can be resumed           130/143
 
-What becomes of one delivery is not an exception: it is an `Outcome` (see `message.py`).
+What happens to one delivery is not an exception: it is an `Outcome` (see `model/message.py`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -25,43 +26,29 @@ FAULTS_SHOWN_PER_FILE = 100
 
 
 class ExitCode(IntEnum):
-    """Exit codes of a run; where several apply the gravest of `GRAVEST_FIRST` is used."""
+    """Exit codes of a run, the gravest first: if several apply, the first of them is used."""
 
-    DONE = 0
-    UNKNOWN_OUTCOME = 1
-    INPUT = 2
-    LEDGER = 3
-    OVERDUE = 4
-    DECISION = 5
-    TRY_AGAIN = 75
-    REFUSED = 78
     INTERRUPTED = 130
     TERMINATED = 143
-
-
-GRAVEST_FIRST = (
-    ExitCode.INTERRUPTED,
-    ExitCode.TERMINATED,
-    ExitCode.LEDGER,
-    ExitCode.INPUT,
-    ExitCode.REFUSED,
-    ExitCode.DECISION,
-    ExitCode.UNKNOWN_OUTCOME,
-    ExitCode.OVERDUE,
-    ExitCode.TRY_AGAIN,
-    ExitCode.DONE,
-)
+    LEDGER = 3
+    INPUT = 2
+    REFUSED = 78
+    DECISION = 5
+    UNKNOWN_OUTCOME = 1
+    OVERDUE = 4
+    TRY_AGAIN = 75
+    DONE = 0
 
 
 def gravest(codes: Iterable[ExitCode]) -> ExitCode:
-    """Return the code a run of many parts ends in: 3 over 2 over 78 over 5 over 1 over 75."""
+    """Return the code that a run of many parts exits with: 3 over 2 over 78 over 5 over 1 over 75."""
     found = set(codes)
-    return next((code for code in GRAVEST_FIRST if code in found), ExitCode.DONE)
+    return next((code for code in ExitCode if code in found), ExitCode.DONE)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong in something a person wrote.
+    """One mistake in something a person wrote.
 
     `line` and `column` count from 1; 0 means that the place is not known.
     `what` says what is wrong, `remedy` what to write instead.
@@ -76,9 +63,7 @@ class Fault:
     def __str__(self) -> str:
         place = self.file
         if self.line:
-            place += f":{self.line}"
-            if self.column:
-                place += f":{self.column}"
+            place += f":{self.line}:{self.column}" if self.column else f":{self.line}"
         text = f"{place}: {self.what}" if place else self.what
         return f"{text}; {self.remedy}" if self.remedy else text
 
@@ -90,7 +75,7 @@ class CommcastError(Exception):
 
 
 class InputError(CommcastError):
-    """What a person wrote is wrong. Holds every fault found, so that one run shows them all."""
+    """What a person wrote is wrong. It holds every fault found, so that one run shows them all."""
 
     exit_code = ExitCode.INPUT
 
@@ -103,11 +88,11 @@ class InputError(CommcastError):
         super().__init__("\n".join(self.lines()))
 
     def lines(self) -> list[str]:
-        """Return one line a fault: the first 100 of a file, then how many more it has."""
+        """Return one line per fault: the first 100 of each file, then how many more it has."""
         lines: list[str] = []
-        seen: dict[str, int] = {}
+        seen: Counter[str] = Counter()
         for fault in self.faults:
-            seen[fault.file] = seen.get(fault.file, 0) + 1
+            seen[fault.file] += 1
             if seen[fault.file] <= FAULTS_SHOWN_PER_FILE:
                 lines.append(str(fault))
         lines.extend(
@@ -123,7 +108,7 @@ class ConfigError(InputError):
 
 
 class ProviderError(ConfigError):
-    """A provider's settings or secrets cannot work: nothing can be handed to it; others go on."""
+    """A provider's settings or secrets cannot work: it gets no messages; the others carry on."""
 
     exit_code = ExitCode.REFUSED
 
@@ -143,13 +128,13 @@ class LedgerError(CommcastError):
 
 
 class DecisionNeeded(CommcastError):
-    """Nothing was released: a person has to say yes, or look again."""
+    """Nothing was released: a person has to confirm, or look again."""
 
     exit_code = ExitCode.DECISION
 
 
 class TryAgain(CommcastError):
-    """Nothing is wrong for good: the same command, or the next tick, will go on."""
+    """A passing problem: the same command, or the next tick, will carry on."""
 
     exit_code = ExitCode.TRY_AGAIN
 

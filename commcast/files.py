@@ -1,11 +1,15 @@
-"""Files from outside: read bounded, written durably."""
+"""Files from outside: read within bounds, written durably."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from commcast.errors import Fault, InputError
 
@@ -16,36 +20,46 @@ FORBIDDEN = re.compile(
 )
 
 
-def read_text_file(
-    path: Path, limit: int = LARGEST_FILE, *, folder: Path | None = None, name: str = ""
-) -> str:
+def read_text_file(path: Path, *, folder: Path | None = None, name: str = "") -> str:
     """Return the text of a regular file, without its byte order mark.
 
-    The file, links followed, must lie inside `folder` (default: its own); `name` is what faults call it.
-    Raises InputError for anything else: a pipe, a device, a directory, more than `limit` bytes, no UTF-8.
+    The file, links followed, must be inside `folder` (default: its own); `name` is what faults call it.
+    Raises InputError for anything else: a pipe, a device, a directory, over 1 MiB, not UTF-8.
     """
-    return decode(read_bytes_file(path, limit, folder=folder, name=name), name or path.name)
+    return decode(read_bytes_file(path, folder=folder, name=name), name or path.name)
 
 
-def read_bytes_file(
-    path: Path, limit: int = LARGEST_FILE, *, folder: Path | None = None, name: str = ""
-) -> bytes:
-    """Return the bytes of a file under the rules of `read_text_file`. Never waits on a pipe or a device."""
+def read_bytes_file(path: Path, *, folder: Path | None = None, name: str = "") -> bytes:
+    """Return the bytes of a file under the rules of `read_text_file`. Never waits for a pipe or a device."""
     name = name or path.name
     try:
         inside = (folder or path.parent).resolve(strict=True)
         real = path.resolve(strict=True)
         if not real.is_relative_to(inside):
             raise InputError(Fault(name, 0, 0, "leads out of its folder", "keep the file itself there"))
-        if not stat.S_ISREG(real.stat().st_mode):
-            raise InputError(Fault(name, 0, 0, "is not a regular file", "write a plain text file"))
-        raw = _read_regular(real, name, limit)
+        with open_regular(real, name, "write a plain text file") as file:
+            raw = file.read(LARGEST_FILE + 1)
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "its links go round in a circle"
         raise InputError(Fault(name, 0, 0, f"cannot be read: {reason}")) from None
-    if len(raw) > limit:
-        raise InputError(Fault(name, 0, 0, f"is larger than {limit >> 10} KiB", "shorten it"))
+    if len(raw) > LARGEST_FILE:
+        raise InputError(Fault(name, 0, 0, f"is larger than {LARGEST_FILE >> 10} KiB", "shorten it"))
     return raw
+
+
+@contextmanager
+def open_regular(path: Path | str, name: str, remedy: str) -> Iterator[BinaryIO]:
+    """Open a regular file for reading; `name` is what faults call it.
+
+    Opened without waiting, and only then looked at: a pipe would hang, a device never end, and a path may
+    become one at any time. Links are not followed. Raises InputError with `remedy`, and OSError.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InputError(Fault(name, 0, 0, "is not a regular file", remedy))
+    with os.fdopen(handle, "rb", buffering=1 << 16) as file:
+        yield file
 
 
 def decode(raw: bytes, name: str) -> str:
@@ -57,28 +71,17 @@ def decode(raw: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode("utf-8", "replace")
         line, column = line_and_column(before, len(before))
-        raise InputError(
-            Fault(
-                name, line, column, f"byte 0x{error.object[error.start]:02x} is not UTF-8", "save it as UTF-8"
-            )
-        ) from None
-
-
-def _read_regular(path: Path, name: str, limit: int) -> bytes:
-    # The path may have become a pipe since it was looked at: open without waiting, then look at what is open.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise InputError(Fault(name, 0, 0, "is not a regular file", "write a plain text file"))
-        return file.read(limit + 1)
+        what = f"byte 0x{error.object[error.start]:02x} is not UTF-8"
+        raise InputError(Fault(name, line, column, what, "save it as UTF-8")) from None
 
 
 def line_and_column(text: str, index: int) -> tuple[int, int]:
+    """Return where a character stands, from 1."""
     return text.count("\n", 0, index) + 1, index - (text.rfind("\n", 0, index) + 1) + 1
 
 
 def sync_folder(folder: Path) -> None:
-    """Put the names in a folder on the disk: a file that is synced may still lose its own. Raises OSError."""
+    """Write a folder's names to the disk: a file that is synced may still lose its name. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -99,3 +102,24 @@ def sign_of(path: Path) -> FileSign:
     except OSError:
         return (str(path), 0, 0, 0)
     return (str(path), found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+@contextmanager
+def temporary_file(
+    folder: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None
+) -> Iterator[Path]:
+    """Yield a file that is wholly on disk; afterwards it is gone, unless it was renamed. Raises OSError."""
+    handle, written = tempfile.mkstemp(prefix=".", suffix=".new", dir=folder)
+    path = Path(written)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            if owner:
+                with suppress(PermissionError):
+                    os.fchown(file.fileno(), *owner)
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield path
+    finally:
+        path.unlink(missing_ok=True)

@@ -1,29 +1,29 @@
-"""Signals that ask a process to end: at once where nothing is in flight, in order where something is.
+"""Signals that end a process: at once if no message is in flight, otherwise in order.
 
-SIGINT is a person's "stop". SIGTERM (a supervisor) and SIGHUP (a terminal or an ssh session that went away)
-say nothing about the incident: the next run goes on. What was ignored when we started (nohup) stays ignored.
+SIGINT is a person saying stop. SIGTERM (a supervisor) and SIGHUP (a terminal or ssh session that closed) say
+nothing about the incident: the next run carries on. What was ignored when we started (nohup) stays ignored.
 """
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
-
-# A wrapper that passes on what the terminal has sent to us too makes two of one: so long they count as one.
+# A wrapper may pass on a signal that the terminal sent to us as well: within this time two count as one.
 AGAIN_AFTER = 0.5  # seconds
 _RESUMABLE = (signal.SIGTERM, signal.SIGHUP)
+_ALL = (signal.SIGINT, *_RESUMABLE)
 
 
 class EndedBySignal(BaseException):
-    """SIGTERM or SIGHUP came where nothing is in flight; like KeyboardInterrupt, it is no error of a line."""
+    """SIGTERM or SIGHUP came while nothing was in flight; like KeyboardInterrupt, not an error of a line."""
 
     def __init__(self, number: int) -> None:
         self.name = signal.Signals(number).name
@@ -37,41 +37,34 @@ def ending_at_once() -> Iterator[None]:
     def end(number: int, _frame: FrameType | None) -> None:
         raise EndedBySignal(number)
 
-    before = {number: signal.getsignal(number) for number in _RESUMABLE if _is_ours(number)}
-    for number in before:
-        signal.signal(number, end)
-    try:
+    with _restored(_RESUMABLE) as before:
+        for number in before:
+            signal.signal(number, end)
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
 def never_lost() -> Iterator[Callable[[], None]]:
-    """Yield what raises again a signal that came in the meantime and ended nothing.
+    """Yield a function that raises again the first signal that came in the meantime and ended nothing.
 
-    Its exception may come up where a library, or a finalizer, swallows whatever comes up there.
+    Its exception may be raised inside a library, or a finalizer, that swallows every exception.
     """
     heard: list[tuple[int, FrameType | None]] = []
-    numbers = [number for number in (signal.SIGINT, *_RESUMABLE) if _is_ours(number)]
-    before = {int(number): handler for number in numbers if callable(handler := signal.getsignal(number))}
 
-    def note(number: int, frame: FrameType | None) -> None:
-        heard.append((number, frame))
-        before[number](number, frame)
+    with _restored(_ALL) as before:
+        handlers = {number: handler for number, handler in before.items() if callable(handler)}
 
-    def again() -> None:
-        for number, frame in heard[:1]:
-            before[number](number, frame)
+        def note(number: int, frame: FrameType | None) -> None:
+            heard.append((number, frame))
+            handlers[number](number, frame)
 
-    for number in before:
-        signal.signal(number, note)
-    try:
+        def again() -> None:
+            for number, frame in heard[:1]:
+                handlers[number](number, frame)
+
+        for number in handlers:
+            signal.signal(number, note)
         yield again
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -93,7 +86,7 @@ def deferring_signals() -> Iterator[list[int]]:
 def ending_in_order(
     loop: AbstractEventLoop, halt: Callable[[int], None], at_once: Callable[[], None]
 ) -> Iterator[None]:
-    """Call `halt` with the first signal's number; and `at_once` where a person presses Ctrl-C again."""
+    """Call `halt` with the first signal's number, and `at_once` if a person presses Ctrl-C again."""
     first = 0.0
 
     def caught(number: int) -> None:
@@ -105,20 +98,29 @@ def ending_in_order(
             first = float("inf")  # no third time
             at_once()
 
-    numbers = [number for number in (signal.SIGINT, *_RESUMABLE) if _is_ours(number)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number in before:
-        loop.add_signal_handler(number, caught, number)
+    with _restored(_ALL) as before:
+        for number in before:
+            loop.add_signal_handler(number, caught, number)
+        try:
+            yield
+        finally:
+            for number in before:
+                loop.remove_signal_handler(number)
+
+
+@contextmanager
+def _restored(numbers: Iterable[int]) -> Iterator[Mapping[int, Any]]:
+    """Yield the handlers of those signals that we may handle, and put them back at the end."""
+    before = {int(number): signal.getsignal(number) for number in numbers if _is_ours(number)}
     try:
-        yield
+        yield before
     finally:
         for number, handler in before.items():
-            loop.remove_signal_handler(number)
             signal.signal(number, handler)
 
 
 def _is_ours(number: int) -> bool:
-    """Return whether we may hear a signal: only the main thread can, and not what was ignored before us."""
+    """Return whether we may handle a signal: only in the main thread, and not if it was ignored before us."""
     if threading.current_thread() is not threading.main_thread():
         return False
     return signal.getsignal(number) not in {signal.SIG_IGN, None}

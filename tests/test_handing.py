@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from commcast.model.duty import Handover
 from commcast.model.incident import Status
+from commcast.model.oncall import Handover
 from commcast.oncall.nudges import Nudge, handing_nudges
 from tests.support.values import AT, config_of, incident_of, story, update_of
 

@@ -14,7 +14,7 @@ from commcast.cli.output import going_on_unread, inert, say, show, show_json
 from commcast.cli.progress import ProgressBar
 from commcast.cli.session import desk_to_work, find_incident, is_open, who, worker_for
 from commcast.errors import InputError
-from commcast.model.duty import OnDuty, on_duty_for
+from commcast.model.oncall import OnDuty, on_duty_for
 
 if TYPE_CHECKING:
     from commcast.config.settings import Config, Person

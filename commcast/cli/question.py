@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from commcast.config.settings import Config
     from commcast.delivery.tally import Tally
     from commcast.ledger.store import Ledger
-    from commcast.model.duty import OnDuty
     from commcast.model.incident import Incident, Update
+    from commcast.model.oncall import OnDuty
     from commcast.operations.desk import Desk, Plan
 
 
@@ -105,7 +105,7 @@ def silence_line(desk: Desk, plan: Plan, tally: Tally, when: When) -> str:
 
 
 def _on_duty(plan: Plan) -> OnDuty:
-    from commcast.model.duty import on_duty_for
+    from commcast.model.oncall import on_duty_for
 
     return on_duty_for(plan.incident, plan.known.handovers)
 

@@ -1,30 +1,34 @@
-"""Reads commcast.toml; every fault at once, with its place."""
+"""Reads commcast.toml, and reports every fault at once with its place."""
 
 from __future__ import annotations
 
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails
 
 from commcast.config.settings import CONFIG_NAME, Config
 from commcast.errors import FAULTS_SHOWN_PER_FILE, ConfigError, Fault
 from commcast.model.incident import Channel
 
-_MOST_LINES = 60  # of one value: what is longer is not followed to its end
-_MOST_TRIES = 100  # parses; where they do not suffice the places are left out
-_LARGEST = 1 << 16  # characters of a text that is parsed so often
+_MOST_LINES = 60  # of one value: a longer one is not followed to its end
+_MOST_TRIES = 100  # parses; if they are not enough, places are left out
+_LARGEST = 1 << 16  # characters of a text that is parsed this often
 
 
 class Places:
-    """Tells the places of keys in one text that is TOML."""
+    """Tells where keys stand in one text of TOML.
+
+    A key stands on the line with which the text, parsed up to there, first holds it: so however TOML may
+    write it, no key inside a comment or a string is taken for one.
+    """
 
     def __init__(self, text: str) -> None:
         self._lines = text.split("\n")
@@ -32,11 +36,11 @@ class Places:
         self._tries = _MOST_TRIES if len(text) <= _LARGEST else 0
 
     def of(self, path: str) -> tuple[int, int]:
-        """Return line and column, from 1, of a key such as "send.most_an_hour"; (0, 0) where nobody knows.
+        """Return line and column, from 1, of a key such as "send.most_an_hour"; (0, 0) if it is not found.
 
         A key that is missing has the place of the table in which it is missing.
         """
-        keys = self._known(path.split("."))
+        keys = _held(self._data, path.split("."))
         if not keys:
             return 0, 0
         for number, line in enumerate(self._lines):
@@ -45,26 +49,14 @@ class Places:
                 return number + 1, found.start() + 1
         return 0, 0
 
-    def _known(self, keys: Sequence[str]) -> list[str]:
-        """Return the part of a path that the text holds."""
-        known: list[str] = []
-        node: Any = self._data
-        for key in keys:
-            if not isinstance(node, dict) or key not in node:
-                break
-            node = node[key]
-            known.append(key)
-        return known
-
     def _begins(self, number: int, keys: Sequence[str]) -> bool:
         """Return whether the text holds the key with this line, and not before it."""
         before = self._parse(number)
-        if before is None or _holds(before, keys):
+        if before is None or _held(before, keys) == keys:
             return False
-        for end in range(number + 1, min(number + _MOST_LINES, len(self._lines)) + 1):
-            if (after := self._parse(end)) is not None:
-                return _holds(after, keys)
-        return False
+        ends = range(number + 1, min(number + _MOST_LINES, len(self._lines)) + 1)
+        after = next((data for end in ends if (data := self._parse(end)) is not None), {})
+        return _held(after, keys) == keys
 
     def _parse(self, count: int) -> dict[str, Any] | None:
         self._tries -= 1
@@ -78,43 +70,41 @@ def _parsed(text: str) -> dict[str, Any] | None:
         return None
 
 
-def _holds(node: Any, keys: Sequence[str]) -> bool:
-    for key in keys:
+def _held(node: Any, keys: Sequence[str]) -> Sequence[str]:
+    """Return the part of a path that the data holds."""
+    for count, key in enumerate(keys):
         if not isinstance(node, dict) or key not in node:
-            return False
+            return keys[:count]
         node = node[key]
-    return True
+    return keys
 
 
 PROVIDERS = {Channel.EMAIL: ("outbox", "smtp", "sendgrid"), Channel.SMS: ("outbox", "twilio")}
-# Kinds of pydantic's faults in our words, and what to write instead; braces are filled from the fault.
+# Pydantic's kinds of faults in our words, and what to write instead; braces are filled from the fault.
 _IN_OUR_WORDS = {
-    "extra_forbidden": ("unknown key", "check its spelling: commcast schema config lists all"),
-    "missing": ("is missing", "add it: commcast schema config tells what it holds"),
-    "less_than_equal": ("is too large", "write {le} or less"),
-    "greater_than_equal": ("is too small", "write {ge} or more"),
-    "finite_number": ("is no number to count with", "write one such as 10"),
-    "int_type": ("is no whole number", "write one such as 10, without quotes"),
-    "int_parsing": ("is no whole number", "write one such as 10, without quotes"),
-    "int_from_float": ("is no whole number", "write one such as 10"),
-    "float_type": ("is no number", "write one such as 2.5, without quotes"),
-    "float_parsing": ("is no number", "write one such as 2.5, without quotes"),
-    "bool_type": ("is neither true nor false", "write true or false, without quotes"),
-    "bool_parsing": ("is neither true nor false", "write true or false, without quotes"),
-    "string_type": ("is no text", "write it in quotes"),
-    "string_too_short": ("is too short", "write at least {min_length} characters"),
-    "string_too_long": ("is too long", "write at most {max_length} characters"),
-    "string_pattern_mismatch": ("is not of its form", "look it up: commcast schema config"),
-    "literal_error": ("is none that is known", "write {expected}"),
-    "tuple_type": ("is no list", 'write one such as ["email"]'),
-    "list_type": ("is no list", 'write one such as ["email"]'),
-    "mapping_type": ("is no table", "write it as [{path}]"),
-    "dict_type": ("is no table", "write it as [{path}]"),
-    "model_type": ("is no table", "write it as [{path}]"),
-    "too_short": ("is empty", "fill it in"),
-    "too_long": ("is too long", "write at most {max_length} characters"),
+    kind: words
+    for kinds, *words in (
+        ("extra_forbidden", "unknown key", "check its spelling: commcast schema config lists all"),
+        ("missing", "is missing", "add it: commcast schema config tells what it holds"),
+        ("less_than_equal", "is too large", "write {le} or less"),
+        ("greater_than_equal", "is too small", "write {ge} or more"),
+        ("finite_number", "is no number to count with", "write one such as 10"),
+        ("int_type int_parsing", "is no whole number", "write one such as 10, without quotes"),
+        ("int_from_float", "is no whole number", "write one such as 10"),
+        ("float_type float_parsing", "is no number", "write one such as 2.5, without quotes"),
+        ("bool_type bool_parsing", "is neither true nor false", "write true or false, without quotes"),
+        ("string_type", "is no text", "write it in quotes"),
+        ("string_too_short", "is too short", "write at least {min_length} characters"),
+        ("string_too_long too_long", "is too long", "write at most {max_length} characters"),
+        ("string_pattern_mismatch", "is not of its form", "look it up: commcast schema config"),
+        ("literal_error", "is none that is known", "write {expected}"),
+        ("tuple_type list_type", "is no list", 'write one such as ["email"]'),
+        ("mapping_type dict_type model_type", "is no table", "write it as [{path}]"),
+        ("too_short", "is empty", "fill it in"),
+    )
+    for kind in kinds.split()
 }
-# Where a form has words of its own: the last part of the key path.
+# Patterns with words of their own, by the last part of the key path.
 _FORMS = {
     "region": ("is no region", 'write a country in two capital letters, such as "DE"'),
     "desk": ("is no desk's name", "write 16 to 64 hexadecimal digits, as commcast init does"),
@@ -126,35 +116,34 @@ _LARGEST_CONFIG = 1 << 20  # bytes
 def load_config(folder: Path) -> Config:
     """Read and check `folder`/commcast.toml.
 
-    Raises ConfigError with every fault found, each with its key path and where that stands.
+    Raises ConfigError with every fault found, each with its key path and its place.
     """
     text, data = _read_toml(folder / CONFIG_NAME)
     if "folder" in data:
-        raise _placed([Fault(CONFIG_NAME, 0, 0, "folder: unknown key", "take it out")], text)
+        raise _placed([("folder", "unknown key", "take it out")], text)
     try:
         config = Config.model_validate({**data, "folder": folder})
     except ValidationError as error:
         raise _placed(_faults(error), text) from None
-    faults = list(_cross_faults(config))
-    if faults:
-        raise _placed(faults, text)
+    if found := [*_cross_faults(config)]:
+        raise _placed(found, text)
     return config
 
 
-def _placed(faults: Iterable[Fault], text: str) -> ConfigError:
-    """Return the error of these faults, each "key.path: what is wrong", in the order of the file."""
+Wrong = tuple[str, str, str]  # the key's path, what is wrong with it, what to write instead
+
+
+def _placed(found: Iterable[Wrong], text: str) -> ConfigError:
+    """Return the error of all that is wrong, in the order of the file."""
     places = Places(text)
-    placed = []
-    for fault in faults:
-        line, column = places.of(fault.what.partition(": ")[0])
-        placed.append(replace(fault, line=line, column=column))
-    return ConfigError(sorted(placed, key=lambda fault: fault.line))
+    faults = [Fault(CONFIG_NAME, *places.of(path), f"{path}: {what}", remedy) for path, what, remedy in found]
+    return ConfigError(sorted(faults, key=lambda fault: fault.line))
 
 
 def config_schema() -> dict[str, Any]:
     """Return the JSON Schema of commcast.toml."""
-    schema = Config.model_json_schema(by_alias=True)
-    del schema["properties"]["folder"]  # where the file stands, not what stands in it
+    schema = Config.model_json_schema(by_alias=True, schema_generator=_ReadableDefaults)
+    del schema["properties"]["folder"]  # where the file is, not what is in it
     # Besides its own keys a cadence takes after_2h, after_1d … and the names of audiences.
     cadence = schema["$defs"]["Cadence"]
     length = cadence["properties"]["every"]
@@ -164,31 +153,26 @@ def config_schema() -> dict[str, Any]:
     silence = schema["$defs"]["Silence"]
     del silence["properties"]["audiences"]
     silence["additionalProperties"] = {"$ref": "#/$defs/OnSilence"}
-    _drop_iso_defaults(schema)
     return schema
 
 
-def _drop_iso_defaults(node: Any) -> None:
-    """Take out defaults such as PT20M: nobody may write a length of time so, nor a table that holds one."""
-    if isinstance(node, dict):
-        default = node.get("default", "")
-        is_length = re.search(r"^P|'P", str(default)) and node.get("type") in {"string", "array"}
-        if isinstance(default, dict) or is_length:
-            del node["default"]
-        for value in node.values():
-            _drop_iso_defaults(value)
-    elif isinstance(node, list):
-        for value in node:
-            _drop_iso_defaults(value)
+class _ReadableDefaults(GenerateJsonSchema):
+    """Leaves out defaults such as PT20M, and tables that hold one: nobody may write a length of time so."""
+
+    def default_schema(self, schema: Any) -> dict[str, Any]:
+        found = super().default_schema(schema)
+        default = found.get("default")
+        if isinstance(default, dict) or re.search(r"^P|'P", str(default)):
+            del found["default"]
+        return found
 
 
 def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     name = path.name
     try:
         if not path.is_file():
-            raise ConfigError(
-                Fault(name, 0, 0, f"no {name} here or above", "go to the folder, or make one: commcast init")
-            )
+            remedy = "go to the folder, or make one: commcast init"
+            raise ConfigError(Fault(name, 0, 0, f"no {name} here or above", remedy))
         raw = path.read_bytes()[: _LARGEST_CONFIG + 1]
     except OSError as error:
         remedy = f"look at: ls -l {path}"
@@ -201,30 +185,25 @@ def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     except UnicodeDecodeError:
         raise ConfigError(Fault(name, 0, 0, "is not UTF-8 text", "save it as UTF-8")) from None
     except tomllib.TOMLDecodeError as error:
-        found = re.search(r"\(at line (\d+), column (\d+)\)", str(error))
-        line, column = (int(found[1]), int(found[2])) if found else (0, 0)
-        what = re.sub(r"\s*\(at .*\)$", "", str(error))
-        raise ConfigError(Fault(name, line, column, f"is not TOML: {what}", "mend the line")) from None
+        found = re.fullmatch(r"(.*?)\s*\(at (?:line (\d+), column (\d+))?.*\)", str(error), re.DOTALL)
+        what, line, column = found.groups() if found else (str(error), 0, 0)
+        fault = Fault(name, int(line or 0), int(column or 0), f"is not TOML: {what}", "mend the line")
+        raise ConfigError(fault) from None
     except RecursionError:
         raise ConfigError(Fault(name, 0, 0, "is nested too deeply", "mend the brackets")) from None
 
 
-def _faults(error: ValidationError) -> list[Fault]:
+def _faults(error: ValidationError) -> Iterator[Wrong]:
     problems = error.errors(include_url=False, include_input=False)
     unknown = [_plain(problem["loc"]) for problem in problems if problem["type"] == "extra_forbidden"]
     meant = {loc: close for loc in unknown[:FAULTS_SHOWN_PER_FILE] if (close := _close(loc))}
     taken = {(*loc[:-1], close) for loc, close in meant.items()}  # such a key is not missing as well
-    faults = []
     for problem in problems:
         loc = _plain(problem["loc"])
-        if problem["type"] == "missing" and loc in taken:
-            continue
-        path = ".".join(loc)
-        what, remedy = _in_our_words(problem, path)
-        if loc in meant:
-            remedy = f"did you mean {meant[loc]}?"
-        faults.append(Fault(CONFIG_NAME, 0, 0, f"{path}: {what}", remedy))
-    return faults
+        if problem["type"] != "missing" or loc not in taken:
+            path = ".".join(loc)
+            what, remedy = _in_our_words(problem, path)
+            yield path, what, f"did you mean {meant[loc]}?" if loc in meant else remedy
 
 
 def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
@@ -232,7 +211,7 @@ def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 
 def _close(loc: tuple[str, ...]) -> str:
-    """Return the key that an unknown one at `loc` probably stands for, "" for none."""
+    """Return the key that was probably meant by an unknown one at `loc`, "" for none."""
     node = _schema()
     for step in loc[:-1]:
         named = [*node.get("patternProperties", {}).values(), node.get("additionalProperties")]
@@ -261,7 +240,7 @@ def _schema() -> dict[str, Any]:
 
 
 def _in_our_words(problem: ErrorDetails, path: str) -> tuple[str, str]:
-    """Return what is wrong, and what to write instead; a validator of ours says both itself."""
+    """Return what is wrong and what to write instead; our own validators say both."""
     kind, last = problem["type"], str(problem["loc"][-1])
     if kind == "string_pattern_mismatch" and last in _FORMS:
         return _FORMS[last]
@@ -272,45 +251,34 @@ def _in_our_words(problem: ErrorDetails, path: str) -> tuple[str, str]:
     return what, remedy
 
 
-def _cross_faults(config: Config) -> list[Fault]:
-    found: list[tuple[str, str, str]] = []
+def _cross_faults(config: Config) -> Iterator[Wrong]:
+    """Yield what is wrong between tables that are right by themselves."""
     for name, audience in config.audiences.items():
-        found.extend(
-            (f"audiences.{name}.channels", f"uses {channel}, which has no table", f"add [channels.{channel}]")
-            for channel in audience.channels
-            if getattr(config.channels, channel) is None
-        )
+        path = f"audiences.{name}.channels"
+        for channel in audience.channels:
+            if getattr(config.channels, channel) is None:
+                yield path, f"uses {channel}, which has no table", f"add [channels.{channel}]"
         if not audience.channels:
-            found.append((f"audiences.{name}.channels", "is empty", 'write ["email"], ["sms"] or both'))
+            yield path, "is empty", 'write ["email"], ["sms"] or both'
     for severity, cadence in config.cadence.items():
-        found.extend(_not_audiences(config, f"cadence.{severity}", cadence.audiences, ("first", "every")))
+        yield from _not_audiences(config, f"cadence.{severity}", cadence.audiences, ("first", "every"))
     if config.silence is not None:
-        found.extend(
-            _not_audiences(config, "silence", config.silence.audiences, ("severities", "steps", "then"))
-        )
-    if config.channels.sms is not None:
-        found.extend(
-            (
-                "channels.sms.events",
-                f"leaves out {event!r}",
-                "add it: who is texted that it began is texted its end",
-            )
-            for event in ("resolved", "retracted")
-            if event not in config.channels.sms.events
-        )
+        own = ("severities", "steps", "then")
+        yield from _not_audiences(config, "silence", config.silence.audiences, own)
+    for event in ("resolved", "retracted"):
+        if config.channels.sms is not None and event not in config.channels.sms.events:
+            remedy = "add it: who is texted that it began is texted its end"
+            yield "channels.sms.events", f"leaves out {event!r}", remedy
     for channel in Channel:
         used = getattr(config.channels, channel)
         if used is not None:
-            found.extend(_provider_faults(config, channel, "provider", used.provider))
-        if used is not None and used.fallback:
-            found.extend(_fallback_faults(config, channel, used.provider, used.fallback))
-    return [Fault(CONFIG_NAME, 0, 0, f"{path}: {what}", remedy) for path, what, remedy in found]
+            yield from _provider_faults(config, channel, "provider", used.provider)
+            if used.fallback:
+                yield from _fallback_faults(config, channel, used.provider, used.fallback)
 
 
-def _not_audiences(
-    config: Config, path: str, names: Iterable[str], own: Iterable[str]
-) -> Iterator[tuple[str, str, str]]:
-    """Yield a fault for each key of a table that is no audience; `own` are the table's other keys."""
+def _not_audiences(config: Config, path: str, names: Iterable[str], own: Iterable[str]) -> Iterator[Wrong]:
+    """Yield each key of a table that is not an audience; `own` are the table's other keys."""
     for name in names:
         if name not in config.audiences:
             close = _nearest(name, [*own, *config.audiences])
@@ -318,27 +286,25 @@ def _not_audiences(
             yield f"{path}.{name}", "is neither a known key nor an audience", remedy
 
 
-def _provider_faults(config: Config, channel: Channel, key: str, provider: str) -> list[tuple[str, str, str]]:
+def _provider_faults(config: Config, channel: Channel, key: str, provider: str) -> Iterator[Wrong]:
     path = f"channels.{channel}.{key}"
+    sms = config.channels.sms
     if provider not in PROVIDERS[channel]:
         usable = " or ".join(PROVIDERS[channel])
-        return [(path, f"{provider!r:.40} is not a provider of {channel}", f"write {usable}")]
-    if provider == "smtp" and config.providers.smtp is None:
-        return [(path, "smtp has no settings", "add [providers.smtp] with host and port")]
-    sms = config.channels.sms
-    if provider == "twilio" and not (config.providers.twilio.messaging_service or (sms and sms.sender)):
+        yield path, f"{provider!r:.40} is not a provider of {channel}", f"write {usable}"
+    elif provider == "smtp" and config.providers.smtp is None:
+        yield path, "smtp has no settings", "add [providers.smtp] with host and port"
+    elif provider == "twilio" and not (config.providers.twilio.messaging_service or (sms and sms.sender)):
         remedy = "write from in [channels.sms], or messaging_service in [providers.twilio]"
-        return [(path, "twilio has no sender", remedy)]
-    return []
+        yield path, "twilio has no sender", remedy
 
 
-def _fallback_faults(
-    config: Config, channel: Channel, provider: str, fallback: str
-) -> list[tuple[str, str, str]]:
+def _fallback_faults(config: Config, channel: Channel, provider: str, fallback: str) -> Iterator[Wrong]:
     path = f"channels.{channel}.fallback"
     if fallback == provider:
-        return [(path, "is the provider itself", "name another, or leave it out")]
-    if fallback == "outbox":
-        # What went into a file counts as told, and nobody read it.
-        return [(path, "outbox tells nobody", "name a provider that sends, or leave it out")]
-    return _provider_faults(config, channel, "fallback", fallback)
+        yield path, "is the provider itself", "name another, or leave it out"
+    elif fallback == "outbox":
+        # What goes into a file counts as sent, and nobody reads it.
+        yield path, "outbox tells nobody", "name a provider that sends, or leave it out"
+    else:
+        yield from _provider_faults(config, channel, "fallback", fallback)

@@ -1,15 +1,15 @@
-"""Commcast.toml as one frozen Config."""
+"""The settings of commcast.toml, as one frozen Config."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import time, timedelta
 from email.utils import parseaddr
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
@@ -55,7 +55,7 @@ def web_url(url: str) -> str:
 
 
 def _secret_url(url: str) -> str:
-    """Check an address that may hold a token: what is wrong is said without it."""
+    """Check an address that may hold a token: faults never show it."""
     if re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*", url):
         return url
     try:
@@ -65,7 +65,7 @@ def _secret_url(url: str) -> str:
 
 
 def _short_enough(length: timedelta) -> timedelta:
-    # A claim's lease (delivering.LEASE) has to outlive the longest hand-over: three such steps, twice over.
+    # A claim's lease must outlive the longest hand-over: three such steps, twice over.
     if not timedelta(seconds=1) <= length <= timedelta(minutes=2):
         raise ValueError("must be between 1s and 2m; write 60s")
     return length
@@ -81,7 +81,7 @@ def _base_url(url: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine itself, as a stand-in for a rehearsal is."""
+    """Return whether a host is this machine itself, such as a stand-in server for a rehearsal."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -115,9 +115,9 @@ Length = Annotated[
     WithJsonSchema({"type": "string", "description": "a length of time", "examples": ["20m", "1h30m", "2d"]}),
 ]
 Timeout = Annotated[Length, AfterValidator(_short_enough)]
-# Messages a second over all processes on one ledger; 0 is no limit of ours.
+# Messages per second over all processes on one ledger; 0 sets no limit.
 Rate = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
-# So many requests or dialogues at once; how many a kill leaves unknown grows with it.
+# Requests or dialogues at once; the more, the more deliveries a killed process leaves unknown.
 Connections = Annotated[int, Field(ge=1, le=64)]
 Name = Annotated[str, Field(pattern=f"^{ID_PATTERN}$")]
 ServiceSid = Annotated[str, AfterValidator(_service_sid), Field(json_schema_extra={"pattern": _SERVICE_SID})]
@@ -125,7 +125,7 @@ CallbackUrl = Annotated[Line, AfterValidator(_callback)]
 
 
 class ConfigTable(BaseModel):
-    """One table of commcast.toml: frozen, and no key that is not known."""
+    """One table of commcast.toml: frozen, without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, defer_build=True)
 
@@ -147,7 +147,7 @@ class SmtpProvider(ConfigTable):
 class SendGridProvider(ConfigTable):
     """SendGrid's Web API. The key is read from SENDGRID_API_KEY.
 
-    `batch` is how many readers one request carries; an answer that is lost makes so many unknown.
+    `batch` is the number of recipients per request; if its answer is lost, all of them become unknown.
     `timeout` is for a whole request. `asm_group` is an unsubscribe group of the account, 0 for none.
     """
 
@@ -165,7 +165,7 @@ class TwilioProvider(ConfigTable):
     TWILIO_API_SECRET.
 
     `messaging_service` is the SID of a service that picks the sender; without it, `from` in [channels.sms]
-    is the sender. `status_callback` is the page that Twilio tells what became of each text.
+    is the sender. `status_callback` is the page to which Twilio reports the status of each text.
     """
 
     base_url: BaseUrl = "https://api.twilio.com"
@@ -185,7 +185,7 @@ class OutboxProvider(ConfigTable):
 class Providers(ConfigTable):
     """Settings of each provider that is used."""
 
-    # model_construct: a default needs no check, and checks are made ready only where they are used.
+    # model_construct: a default needs no check, and a model's checks are built only once they are used.
 
     smtp: SmtpProvider | None = None
     sendgrid: SendGridProvider = SendGridProvider.model_construct()
@@ -203,22 +203,21 @@ def _unsubscribe(url: str) -> str:
 
 
 def _sender(text: str) -> str:
-    name, address = parseaddr(text)
+    _, address = parseaddr(text)
     if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", address):
         raise ValueError('is not a sender; write "Acme Pay <status@acme.example>"')
     if not address.isascii():
         raise ValueError("must be an ASCII address: providers refuse others as senders")
-    del name
     return text
 
 
 def _quiet(text: str) -> tuple[time, time] | None:
     if not text:
         return None
-    match = re.fullmatch(r"(\d\d):(\d\d)-(\d\d):(\d\d)", text)
-    if not match or int(match[1]) > 23 or int(match[3]) > 23 or int(match[2]) > 59 or int(match[4]) > 59:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", text, re.ASCII):
         raise ValueError(f'{text!r:.40} is not a span of hours; write "21:00-08:00"')
-    return time(int(match[1]), int(match[2])), time(int(match[3]), int(match[4]))
+    start, end = map(time.fromisoformat, text.split("-"))
+    return start, end
 
 
 def _short_lead(length: timedelta) -> timedelta:
@@ -239,7 +238,7 @@ SmsEvent = Literal["first", "worse", "correction", "retracted", "reopened", "res
 
 
 class Organisation(ConfigTable):
-    """Who speaks. `zone` gives naive local times their meaning."""
+    """Who speaks. `zone` is the time zone of times written without one."""
 
     name: Line = Field(min_length=1, max_length=60)
     zone: Zone = "UTC"
@@ -257,7 +256,7 @@ class Contact(ConfigTable):
 
 
 class Person(ConfigTable):
-    """Somebody who can own an incident. An address may be `env:NAME`, read only when it is needed."""
+    """Somebody who can own an incident. An address may be `env:NAME`, which is read only when needed."""
 
     name: Line
     email: Line = ""
@@ -271,9 +270,9 @@ class Component(ConfigTable):
 
 
 class Audience(ConfigTable):
-    """People who get the same words. `rank` decides where one address stands in several: the lowest wins.
+    """People who get the same words. If an address is in several audiences, the lowest `rank` wins.
 
-    `lead` is how long before all others they hear, where that may be (plan.lead).
+    `lead` is how long before all others they are told, if the update can wait.
     """
 
     recipients: str
@@ -285,7 +284,7 @@ class Audience(ConfigTable):
 
 
 class Cadence(ConfigTable):
-    """How often one severity is spoken of. `later` holds (after this long, this often), by rising age."""
+    """How often readers hear of one severity. `later` holds (after this long, this often), by rising age."""
 
     first: Length = timedelta(minutes=15)
     every: Length = timedelta(minutes=30)
@@ -297,17 +296,11 @@ class Cadence(ConfigTable):
     def _split(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        known: dict[str, Any] = {}
-        later: list[tuple[timedelta, timedelta]] = []
-        audiences: dict[str, timedelta] = {}
-        for key, value in data.items():
-            if key in {"first", "every"}:
-                known[key] = value
-            elif key.startswith("after_"):
-                later.append((parse_duration(key.removeprefix("after_")), parse_duration(value)))
-            else:
-                audiences[key] = parse_duration(value)
-        return {**known, "later": tuple(sorted(later)), "audiences": audiences}
+        own = {key: value for key, value in data.items() if key in {"first", "every"}}
+        rest = {key: parse_duration(value) for key, value in data.items() if key not in own}
+        later = [(parse_duration(k.removeprefix("after_")), rest[k]) for k in rest if k.startswith("after_")]
+        audiences = {key: length for key, length in rest.items() if not key.startswith("after_")}
+        return {**own, "later": tuple(sorted(later)), "audiences": audiences}
 
 
 class OnSilence(StrEnum):
@@ -318,7 +311,7 @@ class OnSilence(StrEnum):
 
 
 class Step(NamedTuple):
-    """How long a holding statement promises to come back: a length of time, or so many cadences."""
+    """How soon a holding statement promises the next message: a length of time, or a number of cadences."""
 
     length: timedelta = timedelta()
     cadences: int = 0
@@ -340,10 +333,10 @@ StepWritten = Annotated[
 
 
 class Silence(ConfigTable):
-    """What happens when a promise is about to break: nothing is said by itself unless this table says so.
+    """What happens when a promise is about to break: nothing goes out by itself unless this table says so.
 
-    `audiences` names those that get a holding statement; all others are left to the nudge. `steps` are what
-    one holding statement after another promises, `then` what each further one does.
+    `audiences` names those that get a holding statement; for all others the owner is nudged. `steps` are what
+    the holding statements in a row promise, `then` what each further one promises.
     """
 
     audiences: Mapping[str, OnSilence] = Field(default_factory=dict)
@@ -365,13 +358,13 @@ class Silence(ConfigTable):
 
 
 class NudgeSettings(ConfigTable):
-    """How an owner is woken besides mail and text: a command that reads JSON from its standard input."""
+    """How to alert an owner besides email and text: a command that reads JSON from its standard input."""
 
     command: tuple[Line, ...] = ()
 
 
 class EmailChannel(ConfigTable):
-    """How mail leaves."""
+    """How email is sent."""
 
     provider: str = "outbox"
     sender: Annotated[Line, AfterValidator(_sender)] = Field(alias="from")
@@ -379,20 +372,12 @@ class EmailChannel(ConfigTable):
 
 
 class SmsChannel(ConfigTable):
-    """How texts leave, for which events, and when a reader is not woken."""
+    """How texts are sent, for which events, and when they wait for the morning."""
 
     provider: str = "outbox"
     sender: Line = Field(default="", alias="from")
     fallback: str = ""
-    events: tuple[SmsEvent, ...] = (
-        "first",
-        "worse",
-        "correction",
-        "retracted",
-        "reopened",
-        "resolved",
-        "started",
-    )
+    events: tuple[SmsEvent, ...] = tuple(event for event in get_args(SmsEvent) if event != "reminder")
     quiet: Annotated[
         tuple[time, time] | None,
         BeforeValidator(_quiet),
@@ -413,7 +398,7 @@ class Channels(ConfigTable):
 
 
 class Send(ConfigTable):
-    """What guards a broadcast."""
+    """The safeguards of a broadcast."""
 
     confirm_above: Annotated[int, Field(ge=0)] = 1000
     tolerate: Annotated[
@@ -426,10 +411,10 @@ class Send(ConfigTable):
 
 
 class Tick(ConfigTable):
-    """What `tick` may take for a release, how long before a promise it speaks, and whom it tells it ran.
+    """What `tick` may take for a release, how long before a promise it acts, and which URL it calls after it.
 
-    `heartbeat_url` may be `env:NAME`, for it may hold a token. `heartbeat_private` lets it be an address of
-    one's own network.
+    `heartbeat_url` may be `env:NAME`, since it may hold a token. `heartbeat_private` allows an address in a
+    private network.
     """
 
     release: Literal["never", "committed"] = "never"
@@ -439,7 +424,7 @@ class Tick(ConfigTable):
 
 
 class Maintenance(ConfigTable):
-    """How long before a planned work readers are reminded of it."""
+    """How long before planned work readers are reminded of it."""
 
     reminders: Annotated[tuple[Length, ...], Field(max_length=10)] = (
         timedelta(days=7),
@@ -462,7 +447,7 @@ DEFAULT_CADENCE = {
 
 
 class Config(ConfigTable):
-    """All of commcast.toml. Every path in it is relative to `folder`, where it stands."""
+    """All of commcast.toml. Every path in it is relative to `folder`, where the file is."""
 
     folder: Path = Field(exclude=True, default=Path())
     desk: Annotated[str, Field(pattern="^([0-9a-f]{16,64})?$")] = ""
@@ -486,14 +471,11 @@ class Config(ConfigTable):
 
     @property
     def not_served(self) -> tuple[str, ...]:
-        """The tables and keys that are part of the format, but that this version does not act on yet."""
-        written = {
-            "tick.release": self.tick.release != "never",
-        }
-        return tuple(key for key, is_set in written.items() if is_set)
+        """The keys that are part of the format, but that this version does not act on yet."""
+        return () if self.tick.release == "never" else ("tick.release",)
 
     def per_second(self, channel: Channel) -> float:
-        """Return how many messages a second the provider of a channel may be given, 0 for any number."""
+        """Return how many messages per second the provider of a channel may get, 0 for any number."""
         used = self.channels.email if channel is Channel.EMAIL else self.channels.sms
         settings = getattr(self.providers, used.provider, None) if used else None
         return float(getattr(settings, "per_second", 0))
@@ -504,6 +486,10 @@ class Config(ConfigTable):
         return own.get(str(severity), DEFAULT_CADENCE[str(severity)])
 
     def audiences_for(self, severity: int) -> tuple[str, ...]:
-        """Return the names of who hears of a severity, best rank first."""
-        named = [n for n, a in self.audiences.items() if a.severities is None or severity in a.severities]
-        return tuple(sorted(named, key=lambda name: (self.audiences[name].rank, name)))
+        """Return the audiences that hear of a severity, best rank first."""
+        named = (n for n, a in self.audiences.items() if a.severities is None or severity in a.severities)
+        return self.by_rank(named)
+
+    def by_rank(self, audiences: Iterable[str]) -> tuple[str, ...]:
+        """Return these audiences, best rank first, then by name."""
+        return tuple(sorted(audiences, key=lambda name: (self.audiences[name].rank, name)))

@@ -19,15 +19,15 @@ from commcast.incidents.load import load_incidents
 from commcast.ledger.location import check_file
 from commcast.ledger.oncall import handovers_of_all
 from commcast.ledger.store import check_sound, ledger_path, open_copy
-from commcast.model.duty import on_duty_for
+from commcast.model.oncall import on_duty_for
 from commcast.oncall.people import reach, unreachable, variables_of
 from commcast.oncall.ticks import LET_IT_RUN, Ticks, ran_ago, read_ticks, silence, too_late, usually
 from commcast.recipients.lists import open_recipients
 
 if TYPE_CHECKING:
     from commcast.config.settings import Config
-    from commcast.model.duty import Handover
     from commcast.model.incident import Incident
+    from commcast.model.oncall import Handover
 
 
 @dataclass(frozen=True, slots=True)

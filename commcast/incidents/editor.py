@@ -1,4 +1,4 @@
-"""The verbs write incident files: new lines go in, every byte that stood there stays.
+"""Writes incident files: new lines go in, and every byte that was there stays.
 
 The new lines are spliced into the text, and the result is read back before it replaces the file.
 """
@@ -8,10 +8,9 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import tempfile
 import unicodedata
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from itertools import count
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 from commcast.config.settings import Config
 from commcast.errors import Fault, InputError
-from commcast.files import decode, read_bytes_file, sync_folder
+from commcast.files import decode, read_bytes_file, sync_folder, temporary_file
 from commcast.incidents.yaml import YamlDocument, YamlPlace, parse
 from commcast.incidents.yaml_lines import as_written, in_braces, lines_of
 from commcast.model.incident import ID_PATTERN
@@ -33,24 +32,22 @@ _SMALL_WORDS = frozenset(
 
 
 def create_file(config: Config, incident_id: str, text: str) -> Path:
-    """Write incidents/<id>.yaml with `text`, and return its path. Readers never see half a file.
+    """Write incidents/<id>.yaml with `text`, and return its path. Nobody ever reads half a file.
 
-    Raises InputError where the id cannot be one, or the file is there already.
+    Raises InputError if the id is not valid, or the file exists already.
     """
     name = f"incidents/{incident_id:.60}.yaml"
     if not re.fullmatch(ID_PATTERN, incident_id):
-        raise InputError(
-            Fault("", 0, 0, f"{incident_id!r:.60} cannot be an id", "write a-z, 0-9, -: at most 40")
-        )
+        what = f"{incident_id!r:.60} cannot be an id"
+        raise InputError(Fault("", 0, 0, what, "write a-z, 0-9, -: at most 40"))
     folder = _incidents_folder(config)
     path = folder / f"{incident_id}.yaml"
-    with _telling(name), _temporary(folder, text.encode(), _FILE_MODE) as written:
+    with _telling(name), temporary_file(folder, text.encode(), _FILE_MODE) as written:
         try:
             os.link(written, path)  # unlike a rename, a link never replaces what is there
         except FileExistsError:
-            raise InputError(
-                Fault(name, 0, 0, "is there already", "take another id, or write an update")
-            ) from None
+            remedy = "take another id, or write an update"
+            raise InputError(Fault(name, 0, 0, "is there already", remedy)) from None
         sync_folder(folder)
     return path
 
@@ -58,8 +55,8 @@ def create_file(config: Config, incident_id: str, text: str) -> Path:
 def append_update(path: Path, entry: Mapping[str, Any], *, seen: str | None = None) -> None:
     """Add an update below the last one.
 
-    `seen` is the text that the update was checked against: where somebody has changed the file since, nothing
-    is written. Raises InputError where that is so, or the file is no YAML or cannot be written.
+    `seen` is the text that the update was checked against: if somebody has changed the file since, nothing is
+    written. Raises InputError if that is so, or the file is not YAML or cannot be written.
     """
 
     def added(text: str, name: str) -> str:
@@ -73,7 +70,7 @@ def append_update(path: Path, entry: Mapping[str, Any], *, seen: str | None = No
 
 
 def fill_times(path: Path, times: Mapping[int, datetime], *, locked: bool = False) -> None:
-    """Write the `at` of these updates (from 1) where the file has none; one that is there stays.
+    """Write the `at` of these updates (numbers from 1), unless they have one.
 
     `locked` says that the caller is within `incidents_locked`.
     """
@@ -87,9 +84,9 @@ def fill_times(path: Path, times: Mapping[int, datetime], *, locked: bool = Fals
 
 
 def remove_updates(path: Path, numbers: Iterable[int]) -> None:
-    """Take these updates (from 1) out of a file; the lines of all others stay. One has to stay.
+    """Take these updates (from 1) out of a file; the lines of all others stay, and one has to stay.
 
-    Raises InputError where that cannot be done without touching anything else.
+    Raises InputError if that cannot be done without touching anything else.
     """
     _edit(path, lambda text, name: without_updates(text, name, numbers))
 
@@ -125,9 +122,8 @@ def with_at(text: str, name: str, number: int, at: datetime) -> str:
     updates = list(document.data["updates"])
     updates[number - 1] = {**entry, "at": write_instant(at)}
     if not _reads_as(result, {**document.data, "updates": updates}, name):
-        raise InputError(
-            document.fault(("updates", number - 1), "`at` cannot be added here", "write it by hand")
-        )
+        loc = ("updates", number - 1)
+        raise InputError(document.fault(loc, "`at` cannot be added here", "write it by hand"))
     return result
 
 
@@ -144,14 +140,13 @@ def without_updates(text: str, name: str, numbers: Iterable[int]) -> str:
         del lines[first - 1 : last]
     result = "\n".join(lines)
     if not stays or not _reads_as(result, {**document.data, "updates": stays}, name):
-        raise InputError(
-            document.fault(("updates",), "cannot be taken out here", "take the lines out by hand")
-        )
+        remedy = "take the lines out by hand"
+        raise InputError(document.fault(("updates",), "cannot be taken out here", remedy))
     return result
 
 
 def new_incident_id(title: str, taken: Container[str]) -> str:
-    """Return a free id that can be said on the phone: the first telling word of the title and a number."""
+    """Return a free id that is easy to say on the phone: the title's first word of substance and a number."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     words = [word for word in re.findall(r"[a-z]{3,}", plain) if word not in _SMALL_WORDS]
     stem = words[0][:8] if words else "incident"
@@ -172,38 +167,31 @@ def _candidates(text: str, document: YamlDocument, entry: Mapping[str, Any]) -> 
 
 
 def _gaps(lines: list[str], document: YamlDocument, place: YamlPlace) -> Iterator[int]:
-    """Yield the lines (from 1) that the update may follow: behind the last one's comments, text, or space."""
+    """Yield the lines (from 1) that the update may follow: after the last one's comments, text, or space."""
     last = document.places["updates", len(document.value(("updates",))) - 1]
     below = [p.key_line for loc, p in document.places.items() if len(loc) == 1 and p.key_line > place.line]
-    end = min([*below, len(lines) + 1, *_document_end(lines, last.line)]) - 1
-    text_end = end
-    while text_end > last.line and (
-        not lines[text_end - 1].strip() or lines[text_end - 1].lstrip().startswith("#")
-    ):
+    last_line = min([*below, len(lines) + 1, *_document_end(lines, last.line)]) - 1
+    text_end = last_line
+    while text_end > last.line and re.match(r"\s*(#|$)", lines[text_end - 1]):
         text_end -= 1
     own = text_end
-    while own < end and re.match(rf"[ ]{{{place.column},}}#", lines[own]):
+    while own < last_line and re.match(rf"[ ]{{{place.column},}}#", lines[own]):
         own += 1
-    yield own
-    yield text_end
-    while end > last.line and not lines[end - 1].strip():
-        end -= 1
-    yield end
-    yield min([*below, len(lines) + 1, *_document_end(lines, last.line)]) - 1
+    before_space = last_line
+    while before_space > last.line and not lines[before_space - 1].strip():
+        before_space -= 1
+    yield from (own, text_end, before_space, last_line)
 
 
 def _lines_of_update(lines: list[str], document: YamlDocument, index: int) -> tuple[int, int]:
     """Return the first and last line (from 1) of an update, with its comments and the blank line above."""
-    own = document.places["updates", index]
+    first = document.places["updates", index].line
     following = document.places.get(("updates", index + 1))
-    if following is None:
-        last = next(_gaps(lines, document, document.places["updates",]))
-    else:
-        last = following.line - 1
-    first = own.line
-    if following is None and first > 1 and not lines[first - 2].strip():
+    if following is not None:
+        return first, following.line - 1
+    if first > 1 and not lines[first - 2].strip():
         first -= 1  # the blank line that set it off
-    return first, last
+    return first, next(_gaps(lines, document, document.places["updates",]))
 
 
 def _document_end(lines: list[str], start: int) -> list[int]:
@@ -236,13 +224,6 @@ def _line_end(text: str) -> str:
     return "\r\n" if "\r\n" in text else "\n"
 
 
-def _check(text: str, wanted: Mapping[str, Any], name: str) -> None:
-    if not _reads_as(text, wanted, name):
-        raise InputError(
-            Fault(name, 0, 0, "cannot be written so that it reads back the same", "use plainer text")
-        )
-
-
 def _reads_as(text: str, wanted: Any, name: str) -> bool:
     try:
         return bool(_loose(parse(text, name).data) == _loose(wanted))
@@ -251,7 +232,7 @@ def _reads_as(text: str, wanted: Any, name: str) -> bool:
 
 
 def _loose(value: Any) -> Any:
-    """Return `value` with True told from 1, and without the line ends behind a last block of text."""
+    """Return `value` with True distinct from 1, and without the line ends after a last block of text."""
     if isinstance(value, dict):
         return {key: _loose(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -264,14 +245,13 @@ def _incidents_folder(config: Config) -> Path:
     with _telling("incidents"):
         folder.mkdir(exist_ok=True)
         if not folder.resolve(strict=True).is_relative_to(config.folder.resolve(strict=True)):
-            raise InputError(
-                Fault("incidents", 0, 0, "leads out of the folder", "make it a plain folder there")
-            )
+            remedy = "make it a plain folder there"
+            raise InputError(Fault("incidents", 0, 0, "leads out of the folder", remedy))
     return folder
 
 
 def _edit(path: Path, change: Callable[[str, str], str], *, locked: bool = False) -> None:
-    """Replace a file by what `change` makes of its text, at once and for good; two editors take turns."""
+    """Replace a file by what `change` makes of its text, atomically and durably; two editors take turns."""
     real = path.resolve()
     name = f"{real.parent.name}/{real.name}"  # as `load_incident` calls it
     with _telling(name), nullcontext() if locked else _turn(real.parent):
@@ -282,7 +262,7 @@ def _edit(path: Path, change: Callable[[str, str], str], *, locked: bool = False
             return
         new = (_BOM if raw.startswith(_BOM) else b"") + changed.encode()
         old = real.stat()
-        with _temporary(real.parent, new, old.st_mode & 0o7777, (old.st_uid, old.st_gid)) as written:
+        with temporary_file(real.parent, new, old.st_mode & 0o7777, (old.st_uid, old.st_gid)) as written:
             written.replace(real)
             sync_folder(real.parent)
 
@@ -305,32 +285,10 @@ def _turn(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _temporary(
-    folder: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None
-) -> Iterator[Path]:
-    """Give a file beside the target that is wholly on disk; it is gone afterwards unless it was renamed."""
-    handle, written = tempfile.mkstemp(prefix=".", suffix=".new", dir=folder)
-    path = Path(written)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if owner:
-                with suppress(PermissionError):
-                    os.fchown(file.fileno(), *owner)
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield path
-    finally:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
 def _telling(name: str) -> Iterator[None]:
-    """Turn what the disk refuses into words for the person on call."""
+    """Turn an error of the disk into a fault that the person on call can act on."""
     try:
         yield
     except OSError as error:
-        raise InputError(
-            Fault(name, 0, 0, f"cannot be written: {error.strerror}", "make room or check rights")
-        ) from None
+        what = f"cannot be written: {error.strerror}"
+        raise InputError(Fault(name, 0, 0, what, "make room or check rights")) from None

@@ -1,10 +1,9 @@
-"""All incident files of a folder; a broken one stops no other."""
+"""Loads the incident files of a folder; a broken one does not stop the others."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,19 +14,18 @@ from types import MappingProxyType
 import commcast
 from commcast.config.settings import Config
 from commcast.errors import Fault, InputError
-from commcast.files import LARGEST_FILE, decode, read_bytes_file
-from commcast.incidents.schema import SENTENCE_KEYS, IncidentFile, check_shape
+from commcast.files import LARGEST_FILE, decode, open_regular, read_bytes_file
+from commcast.incidents.schema import IncidentFile, check_shape
 from commcast.incidents.unfold import ReleasedAt, Unfolding
-from commcast.incidents.yaml import examine
 from commcast.model.incident import Incident
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What is kept of a file whose incident was found to be over, with nothing left to say or send.
+    """What is kept of a file whose incident was found to be over, with nothing left to send.
 
-    `digest` stands for its bytes and for all they were judged by; `incident` is its id, so that a second
-    file with the same id is still noticed.
+    `digest` covers its bytes and everything they were judged by; `incident` is its id, so that a second file
+    with the same id is still noticed.
     """
 
     digest: str
@@ -35,35 +33,13 @@ class Judged:
 
 
 def grounds(config: Config) -> bytes:
-    """Return the digest of what files are judged by besides their bytes: commcast.toml, this program."""
+    """Return the digest of what else files are judged by: commcast.toml and this program."""
     return hashlib.blake2b(f"{commcast.__version__}\n{config.model_dump_json()}\n".encode()).digest()
 
 
 def digest_of(raw: bytes, grounds: bytes) -> str:
-    """Return the digest of a file's bytes, read on these grounds."""
+    """Return the digest of a file's bytes, judged on these grounds."""
     return hashlib.blake2b(raw, digest_size=32, key=grounds).hexdigest()
-
-
-def is_as_judged(path: str, judged: Judged, grounds: bytes) -> bool:
-    """Return whether a plain file holds what it held when it was judged; False where that cannot be seen.
-
-    The bytes are compared, not size and time: a copy that keeps its time would be missed, and reading a
-    thousand small files takes less than parsing five.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
-            return False
-        raw = os.read(handle, found.st_size + 1)
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
-    return digest_of(raw, grounds) == judged.digest
 
 
 INCIDENTS_FOLDER = "incidents"
@@ -71,10 +47,10 @@ INCIDENTS_FOLDER = "incidents"
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A folder's incidents in order of their files, and what is wrong with each of the others.
+    """A folder's incidents in the order of their files, and what is wrong with the other files.
 
-    `over` are the ids, by file, of those that were not read because they were judged before; `digests` are
-    those of the files of `incidents`, to judge them by, where somebody means to.
+    `over` holds, by file, the ids of incidents that were not read because they were judged before. `digests`
+    holds the digests of the files of `incidents`, with which they can be judged.
     """
 
     incidents: tuple[Incident, ...]
@@ -97,11 +73,11 @@ def load_incidents(
     judged: Mapping[str, Judged] | None = None,
     released_at: ReleasedAt = _NO_TIMES,
 ) -> Loaded:
-    """Read every incident file of the folder. One that is broken does not stop the others.
+    """Read every incident file of the folder. A broken one does not stop the others.
 
-    A file that is `judged` to be over and holds what it held then is not read again. `released_at` gives
-    the times of updates that have none in their file.
-    Raises InputError where the files cannot be found, which is not the same as that there are none.
+    A file that was `judged` to be over and has not changed since is not read again. `released_at` gives the
+    times of updates that have none in their file.
+    Raises InputError if the files cannot be found, which is not the same as an empty folder.
     """
     reading = _Reading(config, now, None if judged is None else grounds(config), released_at)
     over: dict[str, str] = {}
@@ -111,7 +87,7 @@ def load_incidents(
             over[name] = judged[name].incident
         else:
             reading.read(config.folder / INCIDENTS_FOLDER / file)
-    # An id that two files have is a fault of both: then the one that was judged is read after all.
+    # If two files have one id it is a fault of both: then the one that was judged is read after all.
     taken = Counter([*over.values(), *{incident.id for incident in reading.incidents.values()}])
     for name in [name for name, incident in over.items() if taken[incident] > 1]:
         reading.read(config.folder / name)
@@ -121,7 +97,7 @@ def load_incidents(
 
 @dataclass
 class _Reading:
-    """Reads files one by one; what is wrong with one is kept, and the next one is read."""
+    """Reads files one by one, and keeps what is wrong with each."""
 
     config: Config
     now: datetime
@@ -132,7 +108,17 @@ class _Reading:
     digests: dict[str, str] = field(default_factory=dict)
 
     def is_as_judged(self, name: str, judged: Judged) -> bool:
-        return self.grounds is not None and is_as_judged(f"{self.config.folder}/{name}", judged, self.grounds)
+        """Return whether a regular file holds what it held when it was judged; False if it cannot be read.
+
+        The bytes are compared, not size and time: a copy that keeps its time would be missed, and reading a
+        thousand small files takes less time than parsing five.
+        """
+        try:
+            with open_regular(f"{self.config.folder}/{name}", name, "") as file:
+                raw = file.read(LARGEST_FILE + 1)
+        except (OSError, InputError):
+            return False
+        return self.grounds is not None and digest_of(raw, self.grounds) == judged.digest
 
     def read(self, path: Path) -> None:
         name = _name(path, self.config)
@@ -151,9 +137,13 @@ class _Reading:
 
     def result(self, over: Mapping[str, str]) -> Loaded:
         incidents = dict(sorted(self.incidents.items()))
-        for name, others in _twins(incidents).items():
-            what = f"id {incidents[name].id!r} is also that of {', '.join(others)}"
-            self.broken[name] = InputError(Fault(name, 1, 1, what, "give each incident its own id"))
+        names: dict[str, list[str]] = {}
+        for name, incident in incidents.items():
+            names.setdefault(incident.id, []).append(name)
+        for name, incident in incidents.items():
+            if others := [other for other in names[incident.id] if other != name]:
+                what = f"id {incident.id!r} is also that of {', '.join(others)}"
+                self.broken[name] = InputError(Fault(name, 1, 1, what, "give each incident its own id"))
         good = {name: incident for name, incident in incidents.items() if name not in self.broken}
         return Loaded(
             tuple(good.values()),
@@ -164,9 +154,9 @@ class _Reading:
 
 
 def incident_paths(config: Config) -> list[Path]:
-    """Return the incident files of the folder by name; hidden files are those of text editors.
+    """Return the incident files of the folder by name; hidden files belong to text editors.
 
-    Raises InputError where the folder cannot be read.
+    Raises InputError if the folder cannot be read.
     """
     return [config.folder / INCIDENTS_FOLDER / file for file in _incident_files(config)]
 
@@ -174,7 +164,7 @@ def incident_paths(config: Config) -> list[Path]:
 def _incident_files(config: Config) -> list[str]:
     """Return the names of the incident files, in order.
 
-    Raises InputError where incidents/ is missing, unreadable, no folder, or a link out of the desk's folder.
+    Raises InputError if incidents/ is missing, unreadable, not a folder, or a link out of the desk's folder.
     """
     folder = config.folder / INCIDENTS_FOLDER
     try:
@@ -219,17 +209,14 @@ def parse_incident(
 
     Raises InputError with every fault of the text.
     """
-    document = examine(text, name, sentences=SENTENCE_KEYS)
-    faults = list(document.faults)
-    incident = None
-    if document.data is not None or not faults:
-        written, wrong, spoiled = check_shape(document, IncidentFile)
-        faults.extend(wrong)
-        if written is not None:
-            name_in_file = written.id or Path(name).stem
-            reading = Unfolding(document, config, now, written, spoiled, name_in_file, released_at)
-            incident = reading.incident()
-            faults.extend(reading.faults)
+    checked = check_shape(text, name, IncidentFile)
+    faults, incident = checked.faults, None
+    if checked.written is not None:
+        reading = Unfolding(
+            checked.document, config, now, checked.written, checked.spoiled, Path(name).stem, released_at
+        )
+        incident = reading.incident()
+        faults = faults + reading.faults
     if faults or incident is None:
         raise InputError(sorted(set(faults), key=lambda fault: (fault.line, fault.column)))
     return incident.model_copy(update={"source": source_of(text)})
@@ -242,19 +229,5 @@ def source_of(text: str) -> str:
 
 def _name(path: Path, config: Config) -> str:
     inside = path.is_relative_to(config.folder)
-    return _printable(path.relative_to(config.folder).as_posix() if inside else path.name)
-
-
-def _printable(name: str) -> str:
-    if name.isprintable():
-        return name
+    name = path.relative_to(config.folder).as_posix() if inside else path.name
     return "".join(character if character.isprintable() else "?" for character in name)
-
-
-def _twins(incidents: Mapping[str, Incident]) -> dict[str, list[str]]:
-    by_id: dict[str, list[str]] = {}
-    for name, incident in incidents.items():
-        by_id.setdefault(incident.id, []).append(name)
-    return {
-        name: [n for n in names if n != name] for names in by_id.values() if len(names) > 1 for name in names
-    }

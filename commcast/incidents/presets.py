@@ -1,4 +1,4 @@
-"""Presets: incidents one can see coming, nearly written. The user's own come first, then the shipped ones."""
+"""Presets: foreseeable incidents, nearly written. The user's own come first, then the shipped ones."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import Any
 from commcast.config.settings import Config
 from commcast.errors import Fault, InputError
 from commcast.files import read_text_file
-from commcast.incidents.schema import SENTENCE_KEYS, PresetFile, check_shape
-from commcast.incidents.yaml import examine
+from commcast.incidents.schema import PresetFile, check_shape
 from commcast.model.incident import ID_PATTERN
 
 PRESETS_FOLDER = "presets"
@@ -65,28 +64,24 @@ def preset_names(config: Config) -> tuple[str, ...]:
 
 
 def _paths(config: Config) -> dict[str, tuple[Path, str]]:
-    found: dict[str, tuple[Path, str]] = {}
-    for folder, origin in ((shipped_presets(), "shipped"), (config.folder / PRESETS_FOLDER, PRESETS_FOLDER)):
-        for path in folder.glob("*.yaml"):
-            if re.fullmatch(ID_PATTERN, path.stem):
-                found[path.stem] = (path, origin)
-    return found
+    origins = ((shipped_presets(), "shipped"), (config.folder / PRESETS_FOLDER, PRESETS_FOLDER))
+    return {
+        path.stem: (path, origin)
+        for folder, origin in origins
+        for path in folder.glob("*.yaml")
+        if re.fullmatch(ID_PATTERN, path.stem)
+    }
 
 
 def _load(name: str, path: Path, origin: str, config: Config) -> Preset:
     shown = f"{origin}/{path.name}"
     folder = shipped_presets() if origin == "shipped" else config.folder
-    document = examine(read_text_file(path, folder=folder, name=shown), shown, sentences=SENTENCE_KEYS)
-    faults = list(document.faults)
-    written = None
-    if document.data is not None or not faults:
-        written, wrong, _ = check_shape(document, PresetFile)
-        faults.extend(wrong)
-    faults.extend(
-        document.fault(("updates", number, "at"), "a preset holds no times", "take `at` out", key=True)
-        for number, entry in enumerate(written.updates if written else ())
-        if entry.at is not None
-    )
+    checked = check_shape(read_text_file(path, folder=folder, name=shown), shown, PresetFile)
+    document, written, faults = checked.document, checked.written, checked.faults
+    for number, entry in enumerate(written.updates if written else ()):
+        if entry.at is not None:
+            loc = ("updates", number, "at")
+            faults.append(document.fault(loc, "a preset holds no times", "take `at` out", key=True))
     if faults or written is None:
         raise InputError(sorted(faults, key=lambda fault: (fault.line, fault.column)))
     data = {key: value for key, value in document.data.items() if key != "about"}

@@ -1,43 +1,31 @@
-"""The incident file as a person writes it, and each fault of its shape in words."""
+"""The incident file as a person writes it, and what is wrong with its shape in words."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.json_schema import GenerateJsonSchema
 
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault
 from commcast.files import FORBIDDEN
-from commcast.incidents.yaml import QUOTE, Loc, YamlDocument
+from commcast.incidents.yaml import QUOTE, Loc, YamlDocument, examine
 from commcast.model.incident import ID_PATTERN, Confidence, Kind, Status
 
 LONGEST_TITLE = 200
 LONGEST_SENTENCE = 4_000
 MOST_UPDATES = 1_000
 
-# Keys whose value is a sentence: YAML must not cut it at " #" (see yamlfile).
-SENTENCE_KEYS = frozenset(
-    [
-        "title",
-        "issue",
-        "resolution",
-        "scope",
-        "action",
-        "internal",
-        "nothing_new",
-        "because",
-        "wrong",
-        "right",
-        "fixed",
-        "remains",
-        "if_it_persists",
-        "offer",
-    ]
-)
+# Keys whose value is a sentence: YAML must not cut it at " #".
+_SENTENCE_KEYS = {
+    *("title", "issue", "resolution", "scope", "action", "internal", "nothing_new", "because"),
+    *("wrong", "right", "fixed", "remains", "if_it_persists", "offer"),
+}
 
 
 def _sentence(text: str) -> str:
@@ -72,7 +60,11 @@ OneLine = Annotated[str, Field(max_length=LONGEST_TITLE), AfterValidator(_one_li
 Name = Annotated[str, Field(max_length=80), AfterValidator(_one_line)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=200), AfterValidator(_once)]
 Moment = Annotated[
-    OneLine, Field(description="Date and time with offset from UTC: 2026-11-21T10:05+01:00, or …Z")
+    OneLine,
+    Field(
+        description="Date and time with offset from UTC",
+        examples=["2026-11-21T10:05+01:00", "2026-11-21T09:05Z"],
+    ),
 ]
 SeverityWritten = Annotated[int, Field(strict=True, ge=1, le=4, description="1 is the worst, 4 the mildest")]
 NumberWritten = Annotated[int, Field(strict=True, ge=1)]
@@ -100,7 +92,7 @@ class WordsWritten(_Entry):
 
 
 class _Shared(_Entry):
-    """What may stand at the top of the file and be changed by an update."""
+    """What may be at the top of the file and be changed by an update."""
 
     affected: Names | None = Field(None, description="Components of commcast.toml that are hit")
     audiences: Names | None = Field(None, description="Who is told; left out, commcast.toml decides")
@@ -177,62 +169,72 @@ class PresetFile(_Shared):
 
 def incident_schema() -> dict[str, Any]:
     """Return the JSON Schema of an incident file, for editors that complete and check YAML."""
-    return {"title": "commcast incident", **_open(IncidentFile.model_json_schema(by_alias=True))}
+    schema = IncidentFile.model_json_schema(by_alias=True, schema_generator=_WithoutNulls)
+    return {"title": "commcast incident", **schema}
 
 
 def preset_schema() -> dict[str, Any]:
     """Return the JSON Schema of a preset file."""
-    return {"title": "commcast preset", **_open(PresetFile.model_json_schema(by_alias=True))}
+    schema = PresetFile.model_json_schema(by_alias=True, schema_generator=_WithoutNulls)
+    return {"title": "commcast preset", **schema}
 
 
-def _open(schema: dict[str, Any]) -> dict[str, Any]:
-    """Drop what only Python needs: a null for each key that may be left out (an empty value is a fault)."""
-    if isinstance(schema.get("anyOf"), list):
-        kinds = [kind for kind in schema["anyOf"] if kind != {"type": "null"}]
-        schema = {k: v for k, v in schema.items() if k not in {"anyOf", "default"}}
-        schema = {**schema, **kinds[0]} if len(kinds) == 1 else {**schema, "anyOf": kinds}
-    return {key: _opened(value) for key, value in schema.items()}
+class _WithoutNulls(GenerateJsonSchema):
+    """Leaves out the null of each key that may be missing: in a file an empty value is a fault."""
 
+    def nullable_schema(self, schema: Any) -> dict[str, Any]:
+        return self.generate_inner(schema["schema"])
 
-def _opened(value: Any) -> Any:
-    if isinstance(value, dict):
-        return _open(value)
-    return [_opened(item) for item in value] if isinstance(value, list) else value
+    def default_schema(self, schema: Any) -> dict[str, Any]:
+        found = super().default_schema(schema)
+        return {key: value for key, value in found.items() if key != "default" or value is not None}
 
 
 Shape = TypeVar("Shape", IncidentFile, PresetFile)
 
 
-def check_shape(
-    document: YamlDocument, shape: type[Shape]
-) -> tuple[Shape | None, list[Fault], frozenset[Loc]]:
-    """Return the file as written, its faults and their places, so that nobody complains twice of one place.
+@dataclass(frozen=True, slots=True)
+class Checked(Generic[Shape]):
+    """A file as written and everything wrong with it; `spoiled` are the places of these faults.
 
-    A faulty value is left out of what is returned, so that the rest is still checked; None where that fails.
+    `written` lacks the faulty values, so that the rest can still be checked; None if that fails.
     """
+
+    document: YamlDocument
+    written: Shape | None
+    faults: list[Fault]
+    spoiled: frozenset[Loc] = frozenset()
+
+
+def check_shape(text: str, name: str, shape: type[Shape]) -> Checked[Shape]:
+    """Return the file that `text` is, as far as it fits the shape; `name` is what faults call it."""
+    document = examine(text, name, sentences=frozenset(_SENTENCE_KEYS))
+    faults = list(document.faults)
     if not isinstance(document.data, dict):
-        what = "is empty" if document.data is None else "is not a list of keys and values"
-        return None, [document.fault((), what, "write title, severity and updates")], frozenset()
+        if document.data is not None or not faults:
+            what = "is empty" if document.data is None else "is not a list of keys and values"
+            faults.append(document.fault((), what, "write title, severity and updates"))
+        return Checked(document, None, faults)
     problems = [(loc, _BLANK) for loc in _blanks(document.data, ())]
     try:
         written = shape.model_validate(document.data)
         if not problems:
-            return written, [], frozenset()
+            return Checked(document, written, faults)
     except ValidationError as error:
         found = [(_plain_loc(problem["loc"]), problem) for problem in error.errors(include_url=False)]
         places = {loc for loc, _ in found}
         problems = found + [problem for problem in problems if not _inside(problem[0], places)]
-    faults = [
-        _fault(document, *problem, shape, n < FAULTS_SHOWN_PER_FILE) for n, problem in enumerate(problems)
-    ]
     spoiled = {loc for loc, _ in problems}
-    for loc, problem in problems[:FAULTS_SHOWN_PER_FILE]:
-        spoiled.update(_meant(loc, problem, shape))
+    for number, (loc, problem) in enumerate(problems):
+        is_shown = number < FAULTS_SHOWN_PER_FILE
+        faults.append(_fault(document, loc, problem, shape, is_shown))
+        if is_shown:
+            spoiled.update(_meant(loc, problem, shape))
     try:
         rest = shape.model_validate(_without(document.data, [loc for loc, _ in problems]))
     except ValidationError:
-        return None, faults, frozenset(spoiled)
-    return rest, faults, frozenset(spoiled)
+        return Checked(document, None, faults, frozenset(spoiled))
+    return Checked(document, rest, faults, frozenset(spoiled))
 
 
 def _inside(loc: Loc, places: set[Loc]) -> bool:
@@ -243,7 +245,7 @@ _BLANK: Mapping[str, Any] = {"type": "blank"}
 
 
 def _blanks(value: Any, loc: Loc) -> Iterator[Loc]:
-    """Yield where a key stands without a value: to pydantic it is left out, to a person unfinished."""
+    """Yield where a key has no value: to pydantic it is left out, to a person it is unfinished."""
     steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for step, inner in steps:
         if inner is None:
@@ -253,7 +255,7 @@ def _blanks(value: Any, loc: Loc) -> Iterator[Loc]:
 
 
 def _plain_loc(loc: tuple[int | str, ...]) -> Loc:
-    """Return pydantic's path without the steps that are not in the file ("[key]" behind a bad key)."""
+    """Return pydantic's path without the steps that are not in the file ("[key]" after a bad key)."""
     return tuple(step for step in loc if step != "[key]") if "[key]" in loc else loc
 
 
@@ -295,7 +297,7 @@ def _keys_at(loc: Loc, shape: type[BaseModel]) -> list[str]:
 
 
 def _meant(loc: Loc, problem: Mapping[str, Any], shape: type[BaseModel]) -> Iterator[Loc]:
-    """Yield the key that a mistyped one stands for: it is not missing as well."""
+    """Yield the key that was meant by a mistyped one: it is not missing as well."""
     if problem["type"] == "extra_forbidden":
         for close in get_close_matches(str(loc[-1]), _keys_at(loc, shape), 1):
             yield (*loc[:-1], close)
@@ -328,19 +330,14 @@ def _text_expected(_: Mapping[str, Any], value: Any) -> tuple[str, str]:
 def _choices(problem: Mapping[str, Any], value: Any) -> tuple[str, str]:
     known = [name.strip("' ") for name in re.split(", | or ", problem["ctx"]["expected"])]
     close = get_close_matches(str(value), known, 1)
-    return (
-        f"{value!r:.40} is not known",
-        f"did you mean {close[0]}?" if close else f"write one of {', '.join(known)}",
-    )
+    remedy = f"did you mean {close[0]}?" if close else f"write one of {', '.join(known)}"
+    return f"{value!r:.40} is not known", remedy
 
 
 _KINDS: dict[str, Callable[[Mapping[str, Any], Any], tuple[str, str]]] = {
     "string_type": _text_expected,
     "enum": _choices,
-    "string_too_long": lambda p, v: (
-        f"is {len(v)} characters long",
-        f"at most {p['ctx']['max_length']}",
-    ),
+    "string_too_long": lambda p, v: (f"is {len(v)} characters long", f"at most {p['ctx']['max_length']}"),
     "list_type": lambda _, v: ("is not a list", f"write [{v}]" if isinstance(v, str) else "write [one, two]"),
     "dict_type": lambda _, __: ("is not a group of keys", "write its keys indented below it"),
     "model_type": lambda _, __: ("is not a group of keys", "write its keys indented below it"),
@@ -350,19 +347,13 @@ _KINDS: dict[str, Callable[[Mapping[str, Any], Any], tuple[str, str]]] = {
     "greater_than_equal": lambda _, v: (f"must be a number from 1, not {v!r:.40}", "write 1, 2 …"),
 }
 
-_STAND_IN: dict[str, Any] = {"title": "?", "severity": 4}
-
 
 def _without(data: dict[str, Any], locs: list[Loc]) -> dict[str, Any]:
     """Return `data` without the values at `locs`; what a file must have gets a stand-in."""
     rest: dict[str, Any] = deepcopy(data)
     for loc in sorted(locs, key=lambda loc: [str(step).zfill(6) for step in loc], reverse=True):
         _remove(rest, loc)
-    for key, value in _STAND_IN.items():
-        rest.setdefault(key, value)
-    if not rest.get("updates"):
-        rest["updates"] = [{}]
-    return rest
+    return {"title": "?", "severity": 4, **rest, "updates": rest.get("updates") or [{}]}
 
 
 def _remove(data: Any, loc: Loc) -> None:

@@ -1,4 +1,4 @@
-"""YAML from a person -> data that knows its places; hostile files refused."""
+"""Reads YAML from people as data that knows its places; refuses hostile files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Loc = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class YamlPlace:
-    """Where a value stands, from 1. `key_*`: where its key, or itself, starts; `flow`: inside { } or [ ]."""
+    """Where a value is, from 1. `key_*`: where its key, or itself, starts; `flow`: inside { } or [ ]."""
 
     line: int
     column: int
@@ -62,7 +62,7 @@ class YamlDocument:
         return self.place(loc)
 
     def value(self, loc: Loc) -> Any:
-        """Return the value at `loc`, None where there is none."""
+        """Return the value at `loc`, None if there is none."""
         value = self.data
         for step in loc:
             try:
@@ -81,20 +81,20 @@ class YamlDocument:
 
 
 def _shown(text: str) -> str:
-    """Return `text` fit for a terminal and a log: one line, not endless, no whole address or number."""
+    """Return `text` fit for a terminal and a log: one line, not too long, no whole address or number."""
     text = " ".join(text.split())[:_LONGEST_FAULT]
     text = re.sub(r"([^\s@'\"])[^\s@'\"]*@(?=\S)", r"\1…@", text)
     return re.sub(r"\+[0-9 ]{5,}(?=[0-9]{4})", "…", text)
 
 
-# Bounds that keep the slowest text one can write within a second; 500 updates are 134 KB in 3,500 lines.
+# Bounds that keep the slowest possible text within a second; 500 updates are 134 KB in 3,500 lines.
 _MOST_CHARACTERS = 1 << 19
 _MOST_LINES = 10_000
 _LONGEST_LINE = 20_000
 _MOST_NODES = 20_000
 _DEEPEST = 16
 _LONGEST_SCALAR = 20_000
-_REPAIR_BUDGET = 1 << 19  # characters read again to find the faults behind the first broken line
+_REPAIR_BUDGET = 1 << 19  # characters read again to find the faults after the first broken line
 
 QUOTE = "put the sentence in quotes, or on its own lines after |"
 _NOT_IN_FILES = re.compile(FORBIDDEN.pattern + r"|\r(?!\n)")
@@ -111,8 +111,8 @@ def parse(text: str, name: str, *, sentences: frozenset[str] = frozenset()) -> Y
 def examine(text: str, name: str, *, sentences: frozenset[str] = frozenset()) -> YamlDocument:
     """Return the document of `text` with `.faults` filled, not raised, so that a caller can add its own.
 
-    Under a key of `sentences` a comment behind unquoted text is a fault: mostly it is a sentence with " #".
-    A line that is no YAML is mended in memory to find the faults behind it; `data` is None where that fails.
+    Under a key of `sentences` a comment after unquoted text is a fault: mostly it is a sentence with " #".
+    A line that is not YAML is mended in memory to find the faults after it; `data` is None if that fails.
     """
     refused = _refuse(text, name)
     if refused:
@@ -133,35 +133,25 @@ def examine(text: str, name: str, *, sentences: frozenset[str] = frozenset()) ->
 
 
 def _refuse(text: str, name: str) -> Fault | None:
-    """Return why this text is not even scanned: too large, or holding what no sentence may hold."""
+    """Return why this text is not even parsed: it is too large, or holds what no sentence may hold."""
     if len(text) > _MOST_CHARACTERS:
         return Fault(name, 0, 0, f"is larger than {_MOST_CHARACTERS >> 10} Ki characters", "shorten it")
     found = _NOT_IN_FILES.search(text)
     if found:
-        hint = "save it as UTF-8" if found[0] == "\0" else "delete it"
-        return Fault(
-            name,
-            *line_and_column(text, found.start()),
-            f"control character U+{ord(found[0]):04X} is not allowed",
-            hint,
-        )
+        remedy = "save it as UTF-8" if found[0] == "\0" else "delete it"
+        what = f"control character U+{ord(found[0]):04X} is not allowed"
+        return Fault(name, *line_and_column(text, found.start()), what, remedy)
     lines = text.split("\n")
     if len(lines) > _MOST_LINES:
         return Fault(name, _MOST_LINES, 1, f"has more than {_MOST_LINES} lines", "shorten it")
+    is_head = True  # nothing but comments and blank lines so far
     for number, line in enumerate(lines, 1):
         if len(line) > _LONGEST_LINE:
-            return Fault(
-                name, number, _LONGEST_LINE, f"is longer than {_LONGEST_LINE} characters", "break it"
-            )
-    return _refuse_directive(lines, name)
-
-
-def _refuse_directive(lines: list[str], name: str) -> Fault | None:
-    for number, line in enumerate(lines, 1):
-        if line.startswith("%"):
+            what = f"is longer than {_LONGEST_LINE} characters"
+            return Fault(name, number, _LONGEST_LINE, what, "break it")
+        if is_head and line.startswith("%"):
             return Fault(name, number, 1, "YAML directives (%…) are not used here", "delete the line")
-        if line.strip() and not line.lstrip().startswith("#"):
-            return None
+        is_head = is_head and line.lstrip()[:1] in {"", "#"}
     return None
 
 
@@ -184,7 +174,7 @@ class _Builder:
         self.events: Iterator[Any] = iter(())
 
     def run(self) -> str | None:
-        """Read the text. Return it mended where a line is no YAML but can be read on behind it, else None."""
+        """Read the text. If a line is not YAML but the rest can be read, return the text with it mended."""
         self.events = iter(YAML(typ="safe", pure=True).parse(self.text))
         try:
             self._documents()
@@ -201,14 +191,13 @@ class _Builder:
         return None
 
     def _documents(self) -> None:
-        documents = 0
+        is_first = True
         for event in self.events:
             if isinstance(event, DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    self._stop(
-                        event, "a second document starts here", "one file holds one incident: delete ---"
-                    )
+                if not is_first:
+                    remedy = "one file holds one incident: delete ---"
+                    self._stop(event, "a second document starts here", remedy)
+                is_first = False
             elif isinstance(event, ScalarEvent | MappingStartEvent | SequenceStartEvent | AliasEvent):
                 self.document.data = self._node(event, (), event)
 
@@ -219,7 +208,9 @@ class _Builder:
         if len(loc) > _DEEPEST:
             self._stop(event, "is nested too deeply", "no incident needs that: check the brackets and dashes")
         if isinstance(event, AliasEvent):
-            return self._refused(event, loc, key, flow, f"*{event.anchor} is a YAML alias")
+            self._fault(event, f"*{event.anchor} is a YAML alias, which is not used here", QUOTE)
+            self._put(event, loc, key, event, flow)
+            return None
         if event.anchor is not None:
             self._fault(event, f"&{event.anchor} is a YAML anchor, which is not used here", QUOTE)
         if event.tag is not None:
@@ -270,39 +261,25 @@ class _Builder:
             return FORBIDDEN.sub("?", text)
         comment = self._comment_behind(event)
         if comment and loc and loc[-1] in self.sentences:
-            self._note_comment(event, comment)
+            place = event.end_mark.line + 1, comment
+            what = 'YAML drops the rest of the line after " #"'
+            self.faults.append(Fault(self.document.name, *place, what, QUOTE))
         return plain_value(text)
 
     def _comment_behind(self, event: Any) -> int:
-        """Return the column of a comment on the line where this unquoted text ends, 0 for none."""
+        """Return the column of a comment on the line on which this unquoted text ends, 0 for none."""
         mark = event.end_mark
         line = self.lines[mark.line] if mark.line < len(self.lines) else ""
         found = re.compile(r"[ ,\]}]*[ \t]#").match(line, mark.column)
         return found.end() if found else 0
 
-    def _note_comment(self, event: Any, column: int) -> None:
-        line = event.end_mark.line + 1
-        self.faults.append(
-            Fault(self.document.name, line, column, 'YAML drops the rest of the line after " #"', QUOTE)
-        )
-
-    def _refused(self, event: Any, loc: Loc, key: Any, flow: bool, what: str) -> None:
-        self._fault(event, f"{what}, which is not used here", QUOTE)
-        self._put(event, loc, key, event, flow)
-
     def _put(self, event: Any, loc: Loc, key: Any, end: Any, flow: bool) -> None:
         first, begin, last = event.start_mark, key.start_mark, end.end_mark
         if isinstance(event, ScalarEvent) and event.style is None and not event.value:
             first = key.end_mark  # nothing is written: the place is the key's colon
-        self.document.places[loc] = YamlPlace(
-            first.line + 1,
-            first.column + 1,
-            begin.line + 1,
-            begin.column + 1,
-            last.line + 1,
-            last.column + 1,
-            flow or bool(getattr(event, "flow_style", False)),
-        )
+        start, key_start, finish = ((mark.line + 1, mark.column + 1) for mark in (first, begin, last))
+        flow = flow or bool(getattr(event, "flow_style", False))
+        self.document.places[loc] = YamlPlace(*start, *key_start, *finish, flow)
 
     def _fault(self, event: Any, what: str, remedy: str) -> None:
         mark = event.start_mark
@@ -313,7 +290,7 @@ class _Builder:
         raise _Stop
 
     def _broken(self, error: MarkedYAMLError) -> str | None:
-        """Note why the text is no YAML. Return it with the one character that breaks it covered, or None."""
+        """Note why the text is not YAML. Return it with the one character that breaks it covered, or None."""
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line, mark.column) if mark else (0, 0)
         problem = error.problem or "unreadable"
@@ -339,13 +316,10 @@ class _Builder:
             self._break(scalar.end_mark.line, comment - 1, 'YAML drops the rest after " #"', QUOTE)
             return self._covered(scalar.end_mark.line, comment - 1)
         if scalar.style in ("'", '"') and scalar.end_mark.line == line:
-            self._break(
-                line, column, "text stands behind the closing quote", "put all of it in quotes, or after |"
-            )
+            what, remedy = "text stands behind the closing quote", "put all of it in quotes, or after |"
         else:
-            self._break(
-                line, column, "text stands where a key is expected", "check the indentation, or " + QUOTE
-            )
+            what, remedy = "text stands where a key is expected", "check the indentation, or " + QUOTE
+        self._break(line, column, what, remedy)
         return None
 
     def _break(self, line: int, column: int, what: str, remedy: str) -> None:
@@ -356,30 +330,28 @@ class _Builder:
         return "\n".join((*self.lines[:line], f"{old[:column]}_{old[column + 1 :]}", *self.lines[line + 1 :]))
 
 
+_BACKSLASH = "write \\\\ for a backslash, or use single quotes"
+
+
 def _explain(error: MarkedYAMLError, here: str, place: tuple[int, int]) -> tuple[str, str, tuple[int, int]]:
-    """Return what a person needs to hear of a parser's error, the remedy, and its better place (from 0)."""
+    """Return what a person needs to know of a parser's error, the remedy, and its better place (from 0)."""
     problem, context = error.problem or "", error.context or ""
     opened = (error.context_mark.line, error.context_mark.column) if error.context_mark else place
-    if "quoted scalar" in context and "end of stream" in problem:
-        return "this quote is never closed", "close it", opened
-    if "unknown escape" in problem:
-        return (
-            f"\\{here} means nothing in double quotes",
-            "write \\\\ for a backslash, or use single quotes",
-            place,
-        )
-    if here == "\t":
-        return "a tab stands where YAML wants spaces", "write spaces", place
-    if "cannot start any token" in problem:
-        return f"text without quotes cannot start with {here}", QUOTE, place
-    if "could not find expected ':'" in problem:
-        return "this line has no colon", "write key: value, or " + QUOTE, opened
-    if "block scalar" in context:
-        return "text stands behind | or >", "write it on the next lines, indented", place
-    if "flow" in context:
-        return "this bracket is never closed", "close it, or " + QUOTE, opened
-    if "sequence entries" in problem:
-        return "a list cannot start here", "put it on the next line, or " + QUOTE, place
-    if "anchor" in context or "alias" in context or "tag" in context:
-        return f"text without quotes cannot start with {here or '&, * or !'}", QUOTE, opened
-    return "is not YAML from here on", "check indentation, quotes and brackets", place
+    unquoted = f"text without quotes cannot start with {here}"
+    is_open = "quoted scalar" in context and "end of stream" in problem
+    has_no_colon = "could not find expected ':'" in problem
+    or_quote = "or " + QUOTE
+    next_lines, next_line = "write it on the next lines, indented", f"put it on the next line, {or_quote}"
+    known = (
+        (is_open, "this quote is never closed", "close it", opened),
+        ("unknown escape" in problem, f"\\{here} means nothing in double quotes", _BACKSLASH, place),
+        (here == "\t", "a tab stands where YAML wants spaces", "write spaces", place),
+        ("cannot start any token" in problem, unquoted, QUOTE, place),
+        (has_no_colon, "this line has no colon", f"write key: value, {or_quote}", opened),
+        ("block scalar" in context, "text stands behind | or >", next_lines, place),
+        ("flow" in context, "this bracket is never closed", f"close it, {or_quote}", opened),
+        ("sequence entries" in problem, "a list cannot start here", next_line, place),
+        (re.search("anchor|alias|tag", context), unquoted if here else unquoted + "&, * or !", QUOTE, opened),
+    )  # fmt: skip
+    vague = (True, "is not YAML from here on", "check indentation, quotes and brackets", place)
+    return next(row[1:] for row in (*known, vague) if row[0])

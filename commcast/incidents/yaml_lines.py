@@ -1,4 +1,4 @@
-"""Values -> lines of YAML that any reader takes for the same values, and what YAML's unquoted text means."""
+"""Writes values as lines of YAML that every reader takes for the same, and reads what is unquoted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]{1,40}|[0-9]{1,40}(?:\.[0-9]{0,40}))(?:[eE][-+]?[0-9]{1,4})?")
 _SPECIAL = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
-# Text that YAML 1.1 and 1.2 readers alike take for text without quotes.
+# Text that readers of YAML 1.1 and 1.2 both take for text without quotes.
 _LENGTH = r"(?:[0-9]+(?:min|m|h|d|w))+"
 _TIME = rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9:]+(?:[+-][0-9:]+|Z)|{_LENGTH}(?: to {_LENGTH})?"
 _PLAIN = re.compile(rf"[^\W\d_][^:#\n\t\[\]{{}},&*!|>'\"%@`=]*|{_TIME}")
@@ -40,7 +40,7 @@ def plain_value(text: str) -> str | int | float | bool | None:
 
 
 def as_written(value: Any) -> Any:
-    """Return `value` with its times, lengths of time and words of a choice as the text that files hold."""
+    """Return `value` with its times, lengths of time and choices as the text that files hold."""
     if isinstance(value, Mapping):
         return {str(key): as_written(item) for key, item in value.items()}
     if isinstance(value, datetime):
@@ -53,7 +53,7 @@ def as_written(value: Any) -> Any:
 
 
 def lines_of(data: Mapping[str, Any], indent: int) -> list[str]:
-    """Return a mapping as lines of YAML: lists of words in brackets, sentences quoted where they need it."""
+    """Return a mapping as lines of YAML: lists of words in brackets, sentences quoted if they need it."""
     pad = " " * indent
     lines: list[str] = []
     for name, value in as_written(data).items():
@@ -85,7 +85,7 @@ def _word(text: str) -> str:
 
 
 def in_braces(value: Any) -> str:
-    """Return a value on one line, as it may stand inside { } or [ ]."""
+    """Return a value on one line, as it may appear inside { } or [ ]."""
     value = as_written(value)
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_word(key)}: {in_braces(item)}" for key, item in value.items()) + "}"
@@ -101,7 +101,6 @@ def _scalar(text: str, plain: re.Pattern[str]) -> str:
         and not text.endswith(":")
         and text.isprintable()
         and not _WORDS_OF_OLD_YAML.fullmatch(text)
-        and isinstance(plain_value(text), str)
     ):
         return text
     return json.dumps(text, ensure_ascii=False)

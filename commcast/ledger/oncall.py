@@ -13,8 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, inser
 from commcast.ledger import tables
 from commcast.ledger.settle import current_owner
 from commcast.ledger.tables import OWN_STORY, State, insert_unless_there, stamp, unstamp
-from commcast.model.drift import Drift, drift_of
-from commcast.model.duty import Handover
+from commcast.model.oncall import Drift, Handover, drift_of
 
 _duty = tables.duty
 

@@ -1,4 +1,4 @@
-"""What is known of an incident, an audience and a reader now."""
+"""What was said so far: of an incident, to an audience, to one reader."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, NamedTuple
 from commcast.model.incident import Channel, Level, NextWord, Recipient
 from commcast.model.release import Release
 
-ERASED = "erased"  # why somebody is suppressed whose address we may not keep
+ERASED = "erased"  # why somebody is suppressed: we may not keep their address
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What one audience was told on one channel: a notice, the update it spoke of, and the promise it made.
+    """One notice that was sent to one audience on one channel, and what it promised.
 
-    `at` is when it was frozen, `promised` when readers were told to expect more (None: nothing). Where
-    readers of several zones were promised different times it is the earliest. `text_promises` are all times
-    by which readers who only get texts were promised the next one. `heard` is False while it still waits for
-    everybody: nobody knows of what it promises.
+    `number` is the update it was about, `at` when its recipients were frozen. `promised` is when readers were
+    told to expect more, None for no promise; if readers in several zones were promised different times, the
+    earliest. `text_promises` are all times by which readers who only get texts were promised the next one.
+    `heard` is False while it has not reached anybody, so that nobody knows of its promise.
     """
 
     notice: str
@@ -34,10 +34,11 @@ class Said:
 
 
 class WrongWords(NamedTuple):
-    """Frozen words that turned out wrong: those of one group of readers, as the ledger knows them by number.
+    """Words that turned out wrong, as one group of readers got them.
 
-    `by` is the number of the update that corrects them. `said` is what was wrong, as these readers read it,
-    `at` the moment that their message bears, aware. `is_timeframe` says that it was the expected end.
+    `composition` is the ledger's number of that group's words, `by` the number of the update that corrects
+    them. `said` is what was wrong, as these readers read it, `at` the time on their message (aware).
+    `is_timeframe` means that the expected end was wrong.
     """
 
     composition: int
@@ -51,15 +52,15 @@ class WrongWords(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What was released and said of an incident.
+    """What was released and sent about one incident.
 
-    `begun` holds (notice, channel) of every broadcast whose list is frozen. `told_up_to` is, by channel, the
-    number of the last update that was broadcast. `said` is what was, or may have been, heard, oldest first.
-    `stopped_by` names who stopped it, "" for nobody; `correcting` says that it is halted only until a
-    correction is ready to go. `misstated` is what was said wrongly, by the corrections that were released.
-    `merged` are the incidents that go on as this one, `merged_on` the channels their readers were told on.
-    `last_tick` is when a tick last ran over the ledger. `asked` says that a person is sending, or looks at
-    what they would send.
+    `begun` holds (notice, channel) of every broadcast whose recipients are frozen. `told_up_to` is, by
+    channel, the number of the last update that was broadcast. `said` is what readers did, or may have, read,
+    oldest first. `stopped_by` names the person who stopped it, "" for nobody; `correcting` means that it is
+    stopped only until a correction is ready. `wrong_words` are the words that released corrections correct.
+    `merged` are the incidents that continue as this one, `merged_on` the channels on which their readers were
+    told. `last_tick` is when a tick last used the ledger. `asked` means that a person is sending now, or
+    previewing what they would send.
     """
 
     releases: Mapping[int, Release] = field(default_factory=dict)
@@ -76,16 +77,17 @@ class History:
 
 
 class ReaderHistory(NamedTuple):
-    """What is known of one address for one notice.
+    """What the ledger knows of one address when one notice is planned.
 
-    `state` is that of its delivery of this notice, "" where there is none. `told` says whether it was, or may
-    have been, told anything of the incident on this channel. `suppressed` says why it hears nothing more.
-    `lately` counts what it got on this channel within the last hour, of all incidents, as far as that is
-    near the cap; `held_back` what a cap held back since it last got anything. `promised` is when the last
-    text to somebody who only gets texts told them to expect the next one.
-    `is_known` says that the ledger holds an earlier delivery to it, whatever became of that.
-    Where something was misstated: `misheard` is what of it this address was, or may have been, told and not
-    yet told right; `waits` says that wrong words wait for it; `heard` is the last update that it heard.
+    `state` is the state of its delivery of this notice, "" if there is none. `told` means that it was, or may
+    have been, told anything of the incident on this channel; `is_known`, that the ledger holds any earlier
+    delivery to it, whatever its outcome. `suppressed` is why it gets no more messages, "" if it does.
+    `lately` counts the messages it got on this channel within the last hour, of all incidents, as far as that
+    comes near the cap; `held_back` those that the cap held back since its last message. `promised` is when
+    the last text to a reader who only gets texts told them to expect the next one. After a correction:
+    `told_wrong` are the wrong words that this address did, or may have, read and that were not put right yet;
+    `waits` means that a delivery of wrong words is pending; `heard` is the number of the last update it was
+    told.
     """
 
     state: str = ""
@@ -105,11 +107,11 @@ NOBODY_KNOWS = ReaderHistory()
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """One notice over one channel, as far as it reached one audience.
+    """How far one notice on one channel has reached one audience.
 
-    `told` counts who was, or may have been, told, `at` is when the last of them was, where that is known.
-    `waits` counts who waits for it or is being told, `held` those whose quiet hours it waits for.
-    `promised` is the earliest time by which those who were told expect more.
+    `number` is the update it is about. `told` counts the readers who were, or may have been, told; `at` is
+    when the last of them was, if known. `waits` counts those who are still pending, `held` those whose quiet
+    hours have to end first. `promised` is the earliest time by which those who were told expect more.
     """
 
     notice: str
@@ -124,10 +126,11 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class AudienceProgress:
-    """Where one audience stands: the newest notice that anybody of it was told, "" for none, and when.
+    """How far one audience has been told: `notice` is the newest one that reached anybody in it, "" for none.
 
-    `promised` is what it still waits for, None where nothing was promised or the promise is settled. `waits`
-    counts those who are still to be told.
+    `number` is the update that notice is about, `channels` those it went by, `told_at` when. `promised` is
+    the time by which the audience still expects more, None if nothing was promised or the promise is settled.
+    `waits` counts the readers who are still pending.
     """
 
     audience: str
@@ -139,13 +142,13 @@ class AudienceProgress:
     waits: int = 0
 
     def is_late(self, now: datetime) -> bool:
-        """Return whether what was promised to it has passed."""
+        """Return whether its promise has passed."""
         return self.promised is not None and self.promised < now
 
 
 @dataclass(frozen=True, slots=True)
 class NewestRelease:
-    """What was last released: its number, whether it is an end, and whether others told of it."""
+    """The last released update: its number, whether it is an end, and whether it was told elsewhere."""
 
     number: int
     is_end: bool
@@ -153,13 +156,13 @@ class NewestRelease:
 
 
 def audience_progress(audience: str, heard: Sequence[Heard], newest: NewestRelease) -> AudienceProgress:
-    """Return where an audience stands. `heard` is in the order in which things were said.
+    """Return how far an audience has been told. `heard` is in the order in which notices were sent.
 
-    A promise is kept by any newer notice to the audience; what a text promised to readers who only get texts
-    is kept by a newer text, and a text that goes only to those (its notice names the audience) keeps no other
-    promise, and is what the audience was told last only where nobody of it gets mail. Who still waits for the
-    newest one was promised word by the one before: that promise stands, too. The end settles what was
-    promised once it is told, and at once where nobody of the audience is left to hear it.
+    Any newer notice to the audience keeps a promise. What a text promised to readers who only get texts is
+    kept by a newer text; a text that goes only to them (its notice names the audience) keeps no other
+    promise, and counts as the last thing the audience was told only if nobody in it gets mail. Readers for
+    whom the newest notice is still pending have the promise of the one before: that stands as well. The end
+    settles a promise once it is told, and at once if nobody in the audience is left to be told.
     """
     waits = sum(each.waits for each in heard)
     reached = [each for each in heard if each.told]
@@ -170,32 +173,32 @@ def audience_progress(audience: str, heard: Sequence[Heard], newest: NewestRelea
         return AudienceProgress(audience, waits=waits)
     last = [each for each in told if each.notice == told[-1].notice]
     before = [each for each in told if each.notice != told[-1].notice]
-    plan: list[Heard] = []
+    standing: list[Heard] = []
     if _stands(told[-1].number, heard, newest):
-        plan += last
+        standing += last
     if before and any(each.waits for each in last):
-        plan += [each for each in before if each.notice == before[-1].notice]
-    plan = [each for each in plan if each.channel != Channel.SMS]
+        standing += [each for each in before if each.notice == before[-1].notice]
+    standing = [each for each in standing if each.channel != Channel.SMS]
     if texts and _stands(texts[-1].number, heard, newest):
-        plan += texts[-2:] if texts[-1].waits else texts[-1:]
+        standing += texts[-2:] if texts[-1].waits else texts[-1:]
     return AudienceProgress(
         audience=audience,
         notice=told[-1].notice,
         number=told[-1].number,
         channels=tuple(each.channel for each in last),
         told_at=max((each.at for each in last if each.at), default=None),
-        promised=min((each.promised for each in plan if each.promised), default=None),
+        promised=min((each.promised for each in standing if each.promised), default=None),
         waits=waits,
     )
 
 
 def _is_for_some(heard: Heard) -> bool:
-    """Return whether a notice goes only to those of an audience whom a text promised one."""
+    """Return whether a notice goes only to the readers of an audience to whom a text promised it."""
     return "/" in heard.notice
 
 
 def _stands(told: int, heard: Sequence[Heard], newest: NewestRelease) -> bool:
-    """Return whether what an audience was promised with update `told` is still owed to it."""
+    """Return whether an audience still waits for what was promised with update `told`."""
     if told == newest.number:
         return not newest.is_end
     if newest.elsewhere:
@@ -204,11 +207,11 @@ def _stands(told: int, heard: Sequence[Heard], newest: NewestRelease) -> bool:
 
 
 class Listener(NamedTuple):
-    """What makes readers of one audience read the same words.
+    """What readers of one audience have in common if they read the same words.
 
-    They hear more as `next_word` says; a cap `held_back` so many messages to them; the promise of the last
-    text to them was `broken`. They `misheard` what was wrong in words of ours; `is_new` says that they hear
-    of this for the first time, though others were told before.
+    `next_word` is how they will hear more, `held_back` how many messages a cap kept from them, `broken` the
+    promise of their last text if it was not kept. `told_wrong` are the wrong words they read; `is_new` means
+    that they hear of this for the first time, though others were told before.
     """
 
     zone: str
@@ -222,7 +225,7 @@ class Listener(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FormerReader:
-    """Somebody who was told of this incident: enough to tell them how it ends, whatever the lists say now."""
+    """Somebody who was told of this incident: enough to tell them how it ends, whatever the lists say."""
 
     key: str
     address: str
@@ -232,7 +235,7 @@ class FormerReader:
     values: Mapping[str, Any]
 
     def as_recipient(self, channel: Channel) -> Recipient:
-        """Return this reader as one of today, so that one rule decides for all."""
+        """Return this reader as one of today's recipients, so that one rule decides for all."""
         level = level_of(self.values)
         if channel is Channel.EMAIL:
             return Recipient(0, email=self.address, email_key=self.key, timezone=self.zone, level=level)
@@ -240,5 +243,5 @@ class FormerReader:
 
 
 def level_of(values: Mapping[str, Any]) -> Level:
-    """Return how much a reader wants to hear, by their values; those of older versions do not tell."""
+    """Return how much a reader wants to hear, by their stored values; those of older versions lack it."""
     return Level(values.get("level", Level.ALL))

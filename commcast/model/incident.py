@@ -1,4 +1,4 @@
-"""The words of commcast as frozen, validated values: incident, update, recipient and their parts."""
+"""The terms of commcast as frozen, validated values: incident, update, recipient and their parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WORST_SEVERITY = 1
 MILDEST_SEVERITY = 4
 Severity = Annotated[int, Field(ge=WORST_SEVERITY, le=MILDEST_SEVERITY)]
 
-# Ids and audience names become folder names, file names and parts of headers: nothing else may stand in them.
+# Ids and audience names become folder names, file names and parts of headers: nothing else may be in them.
 ID_PATTERN = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
 
 
@@ -110,7 +110,7 @@ class Window(_Frozen):
 
 
 class AudienceWords(_Frozen):
-    """Other words for one audience (`for:`), the same facts. None keeps the update's own words."""
+    """Other words for one audience (`for:`) with the same facts. None keeps the update's own words."""
 
     issue: str | None = None
     resolution: str | None = None
@@ -121,16 +121,15 @@ class AudienceWords(_Frozen):
 class Update(_Frozen):
     """One dated entry of an incident, with what earlier entries said carried forward.
 
-    `number` is its place in the file, from 1; `line` is where it stands there.
-    `at` is aware; where the file leaves it out it is the moment of reading and `at_written` is False.
-    `owner` may be carried forward, too; `owner_named` says that this entry itself names it.
-    `resolution` may be "" at the end, where `fixed` says what was done.
-    `next_update` is the writer's own promise, aware; None leaves it to the cadence. `next_clock` is how it
-    was written where that was a clock time without a date, else ""; no reader gets it, no ledger keeps it.
-    `internal` may reach only audiences whose view is internal.
-    `corrects` are the numbers of the updates that said `wrong`, which should have been `right`.
-    `expected_at` is when something known to be coming begins, aware; `merged_into` the id of the incident
-    that goes on instead; `check_in` the audiences that are asked on the next working day how they are.
+    `number` is its position in the file, from 1; `line` is its line there. `at` is aware; if the file leaves
+    it out it is the moment of reading, and `at_written` is False. `owner` may be carried forward as well;
+    `owner_named` means that this entry names it itself. `resolution` may be "" at the end, where `fixed` says
+    what was done. `next_update` is the writer's own promise, aware; None leaves it to the cadence.
+    `next_clock` is how it was written if that was a clock time without a date, else ""; no reader gets it and
+    no ledger keeps it. `internal` may reach only audiences whose view is internal. `corrects` are the numbers
+    of the updates that said `wrong`, which should have been `right`. `expected_at` is when something expected
+    begins, aware; `merged_into` the id of the incident that continues instead; `check_in` the audiences that
+    are asked on the next working day whether all is well.
     """
 
     number: int
@@ -175,8 +174,8 @@ class Update(_Frozen):
 class Incident(_Frozen):
     """One problem or maintenance, read from one file. `updates` is never empty and is in order of time.
 
-    Where the file leaves `started` out it is the moment of the first update and `started_written` is False:
-    when it really began is then not known. `source` tells the text of the file from any other.
+    If the file leaves `started` out it is the moment of the first update, and `started_written` is False:
+    then nobody knows when it really began. `source` tells the text of the file from any other.
     """
 
     id: str
@@ -211,7 +210,7 @@ class Level(StrEnum):
 
 
 class NextWord(StrEnum):
-    """How readers hear more after a message that is no end.
+    """How readers will hear more after a message that is not an end.
 
     update  at the promised time, on this channel
     email   at the promised time, by email: this is a text
@@ -228,10 +227,9 @@ class NextWord(StrEnum):
 class Recipient(NamedTuple):
     """One row of an audience, already normalised.
 
-    `email` and `phone` are "" where the row has none; `phone` is E.164. `email_key` is the address folded
-    for comparison (lower case, IDN as punycode). `locale` and `timezone` are "" where the row leaves them
-    to the config.
-    `extra` holds the list's further columns, for templates.
+    `email` and `phone` are "" if the row has none; `phone` is E.164. `email_key` is the address folded for
+    comparison (lower case, IDN as punycode). `locale` and `timezone` are "" if the row leaves them to the
+    configuration. `extra` holds the list's further columns, for templates.
     """
 
     line: int

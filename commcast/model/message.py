@@ -1,4 +1,4 @@
-"""What is handed to a provider, and what became of it."""
+"""What is handed to a provider, and what happened to it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Pieces = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Skeleton:
-    """One group's mail rendered once, cut at the places where a reader's values go.
+    """One group's mail rendered once, cut at the places of a reader's values.
 
     A text among the pieces stands for itself, a number for the reader's value of that number. No text is
-    empty, and no two texts follow each other. The same object serves all readers of its group, so that what
-    is worked out of it once (a frame of encoded lines) can be kept by its identity.
+    empty, and no two texts follow each other. All readers of a group share one object, so that what is
+    derived from it once (a frame of encoded lines) can be kept by its identity.
     """
 
     subject: Pieces
@@ -36,10 +36,10 @@ class Skeleton:
 
 @dataclass(frozen=True, slots=True)
 class Spliced:
-    """How one reader's words came about: a skeleton, and the values put into it.
+    """How one reader's words were made: a skeleton, and the values put into it.
 
-    `escaped` are the same values as they stand in HTML. No value is empty, begins or ends with white space,
-    or holds a character that ends a line or that mails may not hold.
+    `escaped` are the same values as they appear in HTML. No value is empty, begins or ends with white space,
+    or contains a line end or a character that is not allowed in mail.
     """
 
     skeleton: Skeleton
@@ -60,10 +60,9 @@ class Email:
     """One finished mail for one addressee.
 
     `text` and `html` use "\\n" line ends; `html` is empty for a text-only mail.
-    `message_id` and `references` are complete with angle brackets. `message_id` is the same
-    whenever the same delivery is built again, so that mail systems can drop a second copy (RFC 7352).
-    `spliced` tells how subject, text and html came about, where they were spliced: a short way to the same
-    bytes, never to others.
+    `message_id` and `references` are complete with angle brackets. `message_id` is the same whenever the same
+    delivery is built again, so that mail systems can drop a second copy (RFC 7352).
+    `spliced` says how subject, text and html were made, if they were spliced: a shortcut to the same bytes.
     """
 
     sender: Mailbox
@@ -105,15 +104,15 @@ class Delivery:
     message: Message
 
 
-NOT_BEGUN = "not begun"  # the detail of what was given back before anything was done about it
+NOT_BEGUN = "not begun"  # the detail of a delivery that was given back untouched
 
 
 class OutcomeKind(StrEnum):
-    """What an adapter may say of one hand-over.
+    """What an adapter may report of one hand-over.
 
     accepted   the provider took responsibility (250, 202, 201); nobody says "delivered"
     rejected   the provider said no to this recipient, for good
-    unknown    handed over, and the answer was lost: never sent again by itself
+    unknown    handed over, and the answer was lost: never sent again automatically
     not_taken  the provider certainly did not take it: back to pending, a later run tries again
     """
 
@@ -124,9 +123,9 @@ class OutcomeKind(StrEnum):
 
 
 class Blame(StrEnum):
-    """Whom a refusal speaks of.
+    """What a refusal is about.
 
-    recipient  this address alone; the others do not suffer
+    recipient  this address alone; the others are not affected
     provider   the provider as a whole is down or busy: the next tick tries again (exit 75)
     account    credentials or sender are refused: the broadcast stops at once (exit 78)
     """
@@ -140,11 +139,11 @@ class Blame(StrEnum):
 class Outcome:
     """One delivery's answer.
 
-    `provider_id` is the provider's own name for it (a queue id, a SID), empty where none was given.
+    `provider_id` is the provider's own name for it (a queue id, a SID), empty if it gave none.
     `detail` is a short reason, safe to store and to show: no secret, no address.
-    `retry_after` is in seconds and only meant with `not_taken`; None when the provider named no time.
-    `suppress` asks that this address be told nothing more (opted out, mailbox does not exist).
-    `opted_out` says that the reader asked for silence: that speaks of nobody else.
+    `retry_after` is in seconds and only used with `not_taken`; None if the provider named no time.
+    `suppress` means that this address should get no more messages (opted out, mailbox does not exist).
+    `opted_out` means that this reader asked for silence, which says nothing about anybody else.
     """
 
     delivery: int
@@ -184,7 +183,7 @@ class Unheard:
 
 
 class ReceiptKind(StrEnum):
-    """What became of an accepted message, as the provider says later. `delivered` is final."""
+    """What happened to an accepted message, as the provider reports later. `delivered` is final."""
 
     DELIVERED = "delivered"
     BOUNCED = "bounced"
@@ -193,12 +192,12 @@ class ReceiptKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One later word of a provider, joined to a delivery by `provider_id`, by `key` (the address as the
-    ledger compares it), or by both where both are given.
+    """A provider's later report of one delivery.
 
-    `at` (aware) is when it happened. By `key` alone it speaks of what was handed over before `at`; where
-    `lasting` is set the provider also drops what is handed over after it. `suppress` asks that the address
-    be told nothing more.
+    It is joined to the delivery by `provider_id`, by `key` (the address as the ledger compares it), or by
+    both if both are given. `at` (aware) is when it happened. With `key` alone it is about what was handed
+    over before `at`; if `lasting` is set, the provider also drops what is handed over later. `suppress` means
+    that the address should get no more messages.
     """
 
     kind: ReceiptKind

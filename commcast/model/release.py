@@ -1,4 +1,4 @@
-"""Release: a person's yes to one update, held as its number and the digest of its words (pure)."""
+"""A release: a person's yes to one update, held as its number and the digest of its words (pure)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from commcast.errors import Fault
 from commcast.model.incident import Incident, Update
 
-# Where it stands in the file and who is woken for it are not words that a reader gets.
+# No reader gets these: its place in the file, who is on call for it, internal words.
 _NOT_PUBLISHED = {"number", "line", "at_written", "internal", "owner", "owner_named", "backup"}
 
-# Keys that came later: one that says nothing changes no digest, so that older releases still match.
+# Keys of later versions: if empty they do not change the digest, so that older releases still match.
 _SINCE_PROMISES = {"corrects", "wrong", "right", "expected_at", "merged_into", "check_in"}
 
 _PUBLISHED_OF_INCIDENT = ("title", "kind", "started")
@@ -28,8 +28,8 @@ ELSEWHERE = "elsewhere"
 class Release:
     """One released update as the ledger knows it.
 
-    `how` says by what kind of yes: question, yes, or elsewhere (it was history when the ledger was adopted,
-    so nobody is told of it by this ledger).
+    `how` is the kind of yes: question, yes, or elsewhere (it was history when the ledger was adopted, so this
+    ledger tells nobody of it).
     """
 
     incident: str
@@ -41,7 +41,7 @@ class Release:
 
 
 def digest(incident: Incident, update: Update) -> str:
-    """Return the digest of all that readers may get of an update; `internal` and the incident's id left out.
+    """Return the digest of everything readers may get of an update, without `internal` and the incident's id.
 
     The id is left out so that a renamed file is recognised by what it already said.
     """
@@ -60,7 +60,7 @@ def digest(incident: Incident, update: Update) -> str:
 
 
 def facts(incident: Incident, update: Update) -> dict[str, Any]:
-    """Return what was known at an update, as JSON: for holding statements while the file is broken."""
+    """Return what was known at an update, as JSON, for holding statements while the file is broken."""
     return {
         "incident": incident.model_dump(mode="json", exclude={"updates"}),
         "update": update.model_dump(mode="json"),
@@ -68,7 +68,7 @@ def facts(incident: Incident, update: Update) -> dict[str, Any]:
 
 
 def nothing_kept(_number: int) -> Mapping[str, Any]:
-    """Return no facts: where only the digests of what was released are at hand."""
+    """Return no facts, for when only the digests of released updates are at hand."""
     return {}
 
 
@@ -79,37 +79,27 @@ def changed(
 ) -> list[Fault]:
     """Return a fault for each released update that the file no longer holds as it was released.
 
-    `facts_of` gives the facts that an update was released with, so that the fault can say how it was.
+    `facts_of` returns the facts an update was released with, so that the fault can say how it was.
     """
     faults = []
     for number, release in sorted(releases.items()):
         if number > len(incident.updates):
-            faults.append(
-                Fault(
-                    incident.path,
-                    0,
-                    0,
-                    f"update {number} was released and is no longer in the file",
-                    "put it back as it was; say what is wrong in a new update",
-                )
-            )
-        elif digest(incident, incident.update(number)) != release.digest:
-            faults.append(
-                Fault(
-                    incident.path,
-                    incident.update(number).line,
-                    0,
-                    f"update {number} was released and has changed since"
-                    + _how_it_was(facts_of(number), facts(incident, incident.update(number))),
-                    "put it back as it was; right what was wrong with: "
-                    f'commcast correct {incident.id} --wrong "…" --right "…"',
-                )
-            )
+            what = f"update {number} was released and is no longer in the file"
+            remedy = "put it back as it was; say what is wrong in a new update"
+            faults.append(Fault(incident.path, 0, 0, what, remedy))
+            continue
+        update = incident.update(number)
+        if digest(incident, update) != release.digest:
+            what = f"update {number} was released and has changed since"
+            what += _how_it_was(facts_of(number), facts(incident, update))
+            command = f'commcast correct {incident.id} --wrong "…" --right "…"'
+            remedy = f"put it back as it was; right what was wrong with: {command}"
+            faults.append(Fault(incident.path, update.line, 0, what, remedy))
     return faults
 
 
 def _how_it_was(was: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Return the first published key that differs, with both its values, as far as they are kept."""
+    """Return the first published key that differs, with both values, as far as they are kept."""
     keys = [("incident", key) for key in _PUBLISHED_OF_INCIDENT]
     keys += [("update", key) for key in now["update"] if key not in _NOT_PUBLISHED]
     for part, key in keys:

@@ -1,4 +1,4 @@
-"""How long a text is in segments; whether it holds wrong words, and put right."""
+"""How many segments a text takes; whether it contains wrong words, and the text with them put right."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _LOOKALIKES = {
     **dict.fromkeys("\t\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006", " "),
     **dict.fromkeys("\u2007\u2008\u2009\u200a\u202f\u205f\u3000", " "),
     **dict.fromkeys("\x0b\x85\u2028\u2029", "\n"),
-    # Nothing to see: soft hyphen, zero-width space, word joiner, byte order mark. U+200C and U+200D stay, for
-    # they hold emoji and the letters of several scripts together.
+    # Invisible: soft hyphen, zero-width space, word joiner, byte order mark. U+200C and U+200D stay, which
+    # join emoji and the letters of several scripts.
     **dict.fromkeys("\u00ad\u200b\u2060\ufeff", ""),
 }
 _LOOKALIKE = re.compile("[" + re.escape("".join(_LOOKALIKES)) + "]")
@@ -52,7 +52,7 @@ class SmsSize:
     """What a text costs.
 
     `encoding` is "GSM-7" or "UCS-2"; `units` are septets or UTF-16 code units, without any part's header.
-    `forced_by` is the first character that GSM-7 lacks, "" where the text is GSM-7.
+    `forced_by` is the first character that GSM-7 lacks, "" if the text is GSM-7.
     """
 
     encoding: str
@@ -65,7 +65,7 @@ def measure(text: str) -> SmsSize:
     """Return the size of `text` as Twilio counts it: 160 or 153 units a segment in GSM-7, 70 or 67 in UCS-2.
 
     An extension character (such as € or [) costs two units; neither it nor a surrogate pair is ever split.
-    Raises ValueError for the escape character and for half a surrogate pair, which no provider takes.
+    Raises ValueError for the escape character and for half a surrogate pair, which no provider accepts.
     """
     if _ESCAPE in text:
         raise ValueError("holds the escape character U+001B; remove it")
@@ -75,25 +75,21 @@ def measure(text: str) -> SmsSize:
         raise ValueError("holds half a character (a lone surrogate); write the character again") from None
     forced_by = next((char for char in text if char not in _BASIC and char not in _EXTENSION), "")
     encoding = UCS2 if forced_by else GSM
-    if forced_by:
-        widths = [2 if char > "\uffff" else 1 for char in text]
-    else:
-        widths = [2 if char in _EXTENSION else 1 for char in text]
+    widths = [2 if (char > "\uffff" if forced_by else char in _EXTENSION) else 1 for char in text]
     return SmsSize(encoding, sum(widths), _segments(widths, encoding), forced_by)
 
 
 def replace_lookalikes(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Return `text` with its look-alike characters replaced, and each (character, replacement) once.
 
-    Each is replaced for itself alone, so that a text put together from parts gives the same as its parts.
-    Letters are never touched: nobody's name is changed to save a segment.
+    Each is replaced by itself, so that a text assembled from parts gives the same as its parts. Letters are
+    never touched: nobody's name is changed to save a segment.
     """
     found = dict.fromkeys(_LOOKALIKE.findall(text))
     if not found:
         return text, ()
-    return _LOOKALIKE.sub(lambda match: _LOOKALIKES[match[0]], text), tuple(
-        (c, _LOOKALIKES[c]) for c in found
-    )
+    plain = _LOOKALIKE.sub(lambda match: _LOOKALIKES[match[0]], text)
+    return plain, tuple((char, _LOOKALIKES[char]) for char in found)
 
 
 def _segments(widths: list[int], encoding: str) -> int:
@@ -110,19 +106,19 @@ def _segments(widths: list[int], encoding: str) -> int:
 
 _NEAR_ENOUGH = 0.6  # of 1, which is the same
 _STOPS = ".!?,;:"
-_LONGEST_SEARCHED = 20_000  # characters of a text in which the nearest words are looked for
+_LONGEST_SEARCHED = 20_000  # characters of a text in which similar words are looked for
 
 
 def holds(text: str, wrong: str) -> bool:
-    """Return whether a text says `wrong`, in whatever case, line breaks and quotation marks.
+    """Return whether a text says `wrong`, whatever its case, line breaks and quotation marks.
 
-    "3 hours" does not stand in "13 hours" nor in "1.3 hours".
+    "3 hours" is not found in "13 hours" nor in "1.3 hours".
     """
     return bool(_pattern(wrong).search(_plain(text)))
 
 
 def as_said(texts: Sequence[str], wrong: str) -> str:
-    """Return `wrong` in the letter case in which one of these texts says it; as it is where none does."""
+    """Return `wrong` in the letter case in which one of these texts says it; unchanged if none does."""
     if any(wrong in " ".join(text.split()) for text in texts):
         return wrong
     found = next((hit for text in texts if (hit := _pattern(wrong).search(text))), None)
@@ -130,9 +126,9 @@ def as_said(texts: Sequence[str], wrong: str) -> str:
 
 
 def put_right(text: str, wrong: str, right: str) -> str:
-    """Return the text with `right` in every place where it says `wrong`; else just as it was.
+    """Return the text with `right` wherever it says `wrong`; if it does not, unchanged.
 
-    Where a stop follows already, the one that `right` ends in is left out.
+    If a stop follows already, the one at the end of `right` is left out.
     """
     pattern = _pattern(wrong)
 
@@ -148,13 +144,13 @@ def put_right(text: str, wrong: str, right: str) -> str:
 
 
 def put_title_right(title: str, wrong: str, right: str) -> str:
-    """Return the title with `right` for `wrong`; the stop of a sentence does not go into a title."""
+    """Return the title with `right` for `wrong`, without the stop of a sentence."""
     is_sentence = right.endswith(".") and right.count(".") == 1  # "at 3 p.m." keeps its own
     return put_right(title, wrong, right[:-1] if is_sentence else right)
 
 
 def nearest(wrong: str, texts: Iterable[str]) -> str:
-    """Return the words of `texts` that come nearest to `wrong`, "" where none do."""
+    """Return the words of `texts` that are most like `wrong`, "" if none are."""
     count = len(wrong.split())
     best, found = _NEAR_ENOUGH, ""
     matcher = SequenceMatcher(b=wrong.casefold(), autojunk=False)
@@ -179,7 +175,7 @@ def _plain(text: str) -> str:
 def _pattern(wrong: str) -> re.Pattern[str]:
     words = _plain(wrong).split()
     if not words:
-        return re.compile(r"(?!)")  # no words stand nowhere
+        return re.compile(r"(?!)")  # no words are found nowhere
     before = r"(?<!\w)(?<!\d[.,])" if words[0][0].isalnum() else ""
     behind = r"(?!\w)(?![.,]\d)" if words[-1][-1].isalnum() else ""
     return re.compile(before + r"\s+".join(map(re.escape, words)) + behind, re.IGNORECASE)

@@ -91,7 +91,7 @@ def is_clock_time(text: str | None) -> TypeGuard[str]:
 def parse_clock_time(text: str, after: datetime, zone: ZoneInfo) -> datetime:
     """Return the first moment after `after` at which clocks in `zone` show `text` ("14:00").
 
-    Raises ValueError where `text` is no clock time, or where that day has no such time, or has it twice.
+    Raises ValueError if `text` is not a clock time, or if that day has no such time, or has it twice.
     """
     found = _CLOCK.fullmatch(text)
     if not found:
@@ -101,7 +101,7 @@ def parse_clock_time(text: str, after: datetime, zone: ZoneInfo) -> datetime:
     clock, day = time(int(found[1]), int(found[2])), after.astimezone(zone).date()
     for _ in range(3):
         local = datetime.combine(day, clock)
-        # A day whose such time is over is left alone, also where its clocks skipped it or showed it twice.
+        # A day on which that time is over does not count, even if its clocks skipped it or showed it twice.
         if any(_at_offset(local.replace(tzinfo=zone, fold=fold)) > after for fold in (0, 1)):
             moment = in_zone(local, zone)
             if moment > after:
@@ -114,7 +114,7 @@ def parse_window(text: str, after: datetime, zone: ZoneInfo) -> Window:
     """Return the stretch of time that `text` names: 2026-12-05 02:00/04:00, or with a date at its end too.
 
     A start without a date is the first such time after `after`, an end without one the first after the start.
-    Raises ValueError("what; what to write"), also where it ends before it begins.
+    Raises ValueError("what; what to write"), also if it ends before it begins.
     """
     first, _, last = (part.strip() for part in text.partition("/"))
     if not first or not last:
@@ -144,10 +144,10 @@ def parse_end(text: str, start: datetime, zone: ZoneInfo) -> datetime:
 
 
 def at_offset_of(zone: ZoneInfo, moment: datetime) -> datetime:
-    """Return the same moment as clocks in `zone` show it, with their distance from UTC and not their rules.
+    """Return the same moment as clocks in `zone` show it, with their offset from UTC but not their rules.
 
     Python adds and compares times of one zone as its clocks show them: an hour too much or too little in the
-    nights in which they change.
+    nights when they change.
     """
     return _at_offset(moment.astimezone(zone))
 
@@ -159,7 +159,7 @@ def _at_offset(moment: datetime) -> datetime:
 
 
 def in_zone(local: datetime, zone: ZoneInfo) -> datetime:
-    """Return a naive local time as a moment. Raises ValueError where the clocks skip it or show it twice."""
+    """Return a naive local time as a moment. Raises ValueError if the clocks skip it or show it twice."""
     early, late = local.replace(tzinfo=zone), local.replace(tzinfo=zone, fold=1)
     if early.utcoffset() == late.utcoffset():
         return _at_offset(early)
@@ -182,7 +182,7 @@ def parse_timeframe(
 ) -> Timeframe:
     """Return what `text` says, anchored to `at`: unknown | 30m | 1h to 2h | by 14:00 | by 2026-11-21 14:00.
 
-    Raises ValueError("what; what to write"), also where it lies before `at`.
+    Raises ValueError("what; what to write"), also if it is before `at`.
     """
     written = " ".join(text.split())
     if written == "unknown":
@@ -208,7 +208,7 @@ def parse_timeframe(
 def parse_promise(text: str, at: datetime, zone: ZoneInfo) -> datetime:
     """Return when the next update is due: 20m after `at`, or a clock time, or a date and time.
 
-    Raises ValueError("what; what to write"), also where it is not after `at`.
+    Raises ValueError("what; what to write"), also if it is not after `at`.
     """
     try:
         moment = _moment_after(text, at, zone) if ":" in text else at + parse_duration(text)
@@ -262,14 +262,11 @@ _LETTERS = re.compile(r"[A-Z]{2,6}")
 def moment(at: datetime, zone: ZoneInfo, reference: datetime | None) -> dict[str, str]:
     """Return the aware time `at` in the forms that templates use, cut to the minute, in English.
 
-    iso    2026-11-21T11:05:00+01:00
-    clock  11:05 CET
-    both   11:05 CET (10:05 UTC)
-    full   Sat 21 Nov 2026, 11:05 CET (10:05 UTC)
-    sms    11:05 CET
+    iso    2026-11-21T11:05:00+01:00 clock  11:05 CET both   11:05 CET (10:05 UTC) full   Sat 21 Nov 2026,
+    11:05 CET (10:05 UTC) sms    11:05 CET
 
-    `both` and `sms` name the day where it differs, in `zone`, from the day of `reference` (when the reader is
-    told), or where there is no reference. UTC is not said twice. Raises ValueError for a time without a zone.
+    `both` and `sms` name the day if, in `zone`, it is not the day of `reference` (when the reader is told),
+    or if there is no reference. UTC is not said twice. Raises ValueError for a time without a zone.
     """
     if at.utcoffset() is None:
         raise ValueError("a time without a zone cannot be shown; pass an aware datetime")
@@ -294,8 +291,8 @@ def span(start: datetime, end: datetime, zone: ZoneInfo, reference: datetime | N
     full     Sat 21 Nov 2026, 11:05 to 12:05 CET (10:05 to 11:05 UTC)
     sms      11:05 to 12:05 CET
 
-    The end's day is named where it is not the start's, and the zone's letters once unless its clocks change
-    in between. Raises ValueError for a time without a zone.
+    The end's day is named if it is not the start's, and the zone's letters once unless its clocks change in
+    between. Raises ValueError for a time without a zone.
     """
     if start.utcoffset() is None or end.utcoffset() is None:
         raise ValueError("a time without a zone cannot be shown; pass an aware datetime")
@@ -306,12 +303,10 @@ def span(start: datetime, end: datetime, zone: ZoneInfo, reference: datetime | N
     day = _day_unless_same(first, reference.astimezone(zone) if reference else None)
     other = _day_unless_same(last, first)
     until = f"{other}, {finish}" if other else finish
-    utc = _both_in_utc(first, last)
+    utc = _in_utc(first, last)
     from_day = f"{day}, {begin}" if day else begin
-    if day and not other:
-        between = f"on {day} between {begin} and {until}"
-    else:
-        between = f"between {from_day} and {until}"
+    is_on_day = day and not other
+    between = f"on {day} between {begin} and {until}" if is_on_day else f"between {from_day} and {until}"
     return {
         "both": f"{from_day} to {until}{utc}",
         "between": between + utc,
@@ -343,18 +338,12 @@ def _abbreviation(local: datetime) -> str:
     return f"UTC{sign}{hours}:{rest:02d}" if rest else f"UTC{sign}{hours}"
 
 
-def _in_utc(local: datetime) -> str:
-    if _abbreviation(local) == "UTC":
+def _in_utc(*times: datetime) -> str:
+    """Return these times in UTC, in brackets, "" if they are in UTC already."""
+    if all(_abbreviation(local) == "UTC" for local in times):
         return ""
-    utc = local.astimezone(UTC)
-    day = "" if utc.date() == local.date() else f"{_WEEKDAYS[utc.weekday()]} "
-    return f" ({day}{utc:%H:%M} UTC)"
-
-
-def _both_in_utc(first: datetime, last: datetime) -> str:
-    if _abbreviation(first) == _abbreviation(last) == "UTC":
-        return ""
-    start, end = first.astimezone(UTC), last.astimezone(UTC)
-    day = "" if start.date() == first.date() else f"{_WEEKDAYS[start.weekday()]} "
-    other = "" if end.date() == start.date() else f"{_WEEKDAYS[end.weekday()]} "
-    return f" ({day}{start:%H:%M} to {other}{end:%H:%M} UTC)"
+    shown, day = [], times[0].date()
+    for utc in (local.astimezone(UTC) for local in times):
+        shown.append(f"{utc:%H:%M}" if utc.date() == day else f"{_WEEKDAYS[utc.weekday()]} {utc:%H:%M}")
+        day = utc.date()
+    return f" ({' to '.join(shown)} UTC)"

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from commcast.config.settings import Config
-from commcast.model.duty import Handover, on_duty_for
 from commcast.model.history import History, Said
 from commcast.model.incident import Channel, Incident, Kind, Update
+from commcast.model.oncall import Handover, on_duty_for
 from commcast.model.times import short_duration
 from commcast.plan.cadence import interval, window_bound
 from commcast.plan.notices import (

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from commcast.config.settings import Config
-    from commcast.model.drift import Drift
+    from commcast.model.oncall import Drift
 
 
 LET_IT_RUN = "Let cron run it (commcast cron), or: commcast tick --loop 1m"
@@ -40,7 +40,7 @@ def read_ticks(connection: Connection, now: datetime) -> Ticks:
 
 def silence(ticks: Ticks, now: datetime) -> str:
     """Return that no tick has run lately, without a full stop; "" where one has."""
-    from commcast.model.drift import TICK_LATE
+    from commcast.model.oncall import TICK_LATE
 
     if ticks.last is None:
         return "no tick has run yet"

@@ -28,10 +28,9 @@ from commcast.ledger.releases import (
     title_of,
 )
 from commcast.ledger.store import Ledger
-from commcast.model.drift import Drift
-from commcast.model.duty import Handover, on_duty_for
 from commcast.model.history import History
 from commcast.model.incident import Channel, Incident
+from commcast.model.oncall import Drift, Handover, on_duty_for
 from commcast.model.release import Release, changed, digest, drafts
 from commcast.operations.earlier_words import with_earlier_words
 from commcast.plan.cadence import lateness_faults

@@ -14,8 +14,8 @@ from commcast.ledger.broadcasts import held_rows
 from commcast.ledger.claims import ripe_now
 from commcast.ledger.releases import stops_in_force
 from commcast.ledger.store import Ledger
-from commcast.model.duty import OnDuty
 from commcast.model.incident import Channel, Incident
+from commcast.model.oncall import OnDuty
 from commcast.oncall.nudges import Nudge
 from commcast.operations.desk import Desk, Plan
 from commcast.operations.quiet_hours import readers_of, reason_to_drop

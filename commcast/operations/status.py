@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from commcast.errors import InputError
-from commcast.model.duty import Handover, OnDuty, on_duty_for, who_is_on_duty
 from commcast.model.history import AudienceProgress
 from commcast.model.incident import Incident, Kind, Status
+from commcast.model.oncall import Handover, OnDuty, on_duty_for, who_is_on_duty
 from commcast.oncall.ticks import NO_TICKS, Ticks, read_ticks, too_late
 
 if TYPE_CHECKING:

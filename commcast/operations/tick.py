@@ -20,9 +20,9 @@ from commcast.ledger.releases import (
     unfinished_incidents,
 )
 from commcast.ledger.store import Ledger
-from commcast.model.duty import OnDuty, on_duty_for
 from commcast.model.history import History
 from commcast.model.incident import Incident, Update
+from commcast.model.oncall import OnDuty, on_duty_for
 from commcast.model.release import drafts
 from commcast.oncall.nudges import Nudge, broken_file_nudge, handing_nudges, nudges_due
 from commcast.operations.desk import (

@@ -17,8 +17,8 @@ from commcast.delivery.rows import PendingRow
 from commcast.ledger.oncall import begin_call, end_call, failures
 from commcast.ledger.store import Ledger
 from commcast.ledger.tables import OWN_STORY
-from commcast.model.duty import OnDuty
 from commcast.model.incident import Channel, Incident, View
+from commcast.model.oncall import OnDuty
 from commcast.oncall.nudge_text import command_document, headline, nudge_context
 from commcast.oncall.nudges import Nudge
 from commcast.oncall.people import Reach, reach

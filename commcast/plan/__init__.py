@@ -1,1 +1,1 @@
-"""Decides what is owed now, to whom and why: pure functions that know no clock, no disk and no network."""
+"""Decides what is due now, to whom and why: pure functions without a clock, a disk or a network."""

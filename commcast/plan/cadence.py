@@ -1,4 +1,4 @@
-"""When readers hear from us again: the promise (`next_update_by`) that messages carry until the end."""
+"""When readers will hear from us again: the promise (`next_update_by`) in every message until the end."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from commcast.model.incident import Incident, Status, Update
 def promise(cadence: Cadence, incident: Incident, update: Update, audience: str) -> datetime | None:
     """Return when `audience` is told to expect more, aware and on a full minute; None when this is the end.
 
-    Never later than the cadence nor than the writer's own `next_update`. A maintenance promises its window:
-    word when it starts, and word at its planned end; what is expected promises word when it is to begin.
+    Never later than the cadence, nor than the writer's own `next_update`. A maintenance promises messages at
+    its planned start and end, something expected one when it should begin.
     """
     if update.is_end:
         return None
@@ -33,7 +33,7 @@ def promises(config: Config, incident: Incident, update: Update) -> Mapping[str,
 def interval(
     cadence: Cadence, incident: Incident, update: Update, audience: str, *, at: datetime | None = None
 ) -> timedelta:
-    """Return how long an audience may be left without word after `update`, or after `at` (aware).
+    """Return how long an audience may wait for a message after `update`, or after `at` (aware).
 
     It is longer once the incident is old.
     """
@@ -48,16 +48,16 @@ def interval(
 def lateness_faults(
     config: Config, incident: Incident, released: Container[int] = frozenset()
 ) -> list[Fault]:
-    """Return a fault where an update's own `next_update` is later than the cadence of its severity allows.
+    """Return a fault for each update whose own `next_update` is later than its severity's cadence allows.
 
-    What is `released` already, by its number, keeps its words: a cadence made shorter binds the next ones.
+    Updates that are `released`, by number, keep their words: a shorter cadence binds the next ones.
     """
     faults = []
     for update in incident.updates:
         if (
-            update.number in released
-            or update.next_update is None
+            update.next_update is None
             or update.is_end
+            or update.number in released
             or _window_promise(update)
         ):
             continue
@@ -78,13 +78,13 @@ def _is_tomorrow(moment: datetime, at: datetime, config: Config) -> bool:
 
 
 def window_bound(update: Update, promised: datetime) -> bool:
-    """Return whether a promise is the planned start or end of a work itself."""
+    """Return whether a promise is exactly the planned start or end of planned work."""
     bound = _window_promise(update)
     return bound is not None and _full_minute(bound, after=update.at) == promised
 
 
 def since_window(update: Update, promised: datetime) -> bool:
-    """Return whether a promise is the planned start or end of a work, or one made since that has passed."""
+    """Return whether a promise is the planned start or end of planned work, or was made after that."""
     bound = _window_promise(update)
     return bound is not None and _full_minute(bound, after=update.at) <= promised
 

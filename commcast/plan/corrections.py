@@ -1,6 +1,6 @@
-"""Corrections: who reads that earlier words were wrong, and who only the right ones (pure).
+"""Corrections: who is told that earlier words were wrong, and who only gets the right ones (pure).
 
-Whoever was, or may have been, told the wrong words on a channel is told so there, and nobody else.
+Readers who got, or may have got, the wrong words on a channel are told so there, and nobody else is.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from commcast.model.text import holds, put_right
 from commcast.plan import reasons
 from commcast.plan.notices import Notice, NoticeKind
 
-# What an update may say anew; what it leaves out is carried forward, but for what only an end says.
+# What an update may say again; what it leaves out is carried forward, except what only an end says.
 _WORDS = ("issue", "resolution", "scope", "action", "nothing_new", "internal")
 _OF_AN_END = ("resolution", "action", "fixed", "remains", "if_it_persists", "because", "merged_into")
 
@@ -37,21 +37,21 @@ def corrects_here(notice: Notice, history: History) -> bool:
 
 
 def is_for_others(notice: Notice, history: ReaderHistory) -> str:
-    """Return why a text whose words are no event does not go to this reader, "" where it does."""
+    """Return why a text without any event does not go to this reader, "" if it does."""
     if not notice.is_plain or (notice.wrong_words and history.waits) or is_newcomer(notice, history):
         return ""
     return reasons.UPDATE_NOT_TEXTED
 
 
 def is_newcomer(notice: Notice, history: ReaderHistory) -> bool:
-    """Return whether a reader hears of this for the first time, though others were told before."""
+    """Return whether a reader hears of this for the first time although others were told before."""
     if notice.is_end or notice.told_elsewhere or "first" in notice.events:
         return False
     return not history.told and not history.is_known
 
 
 def has_right_words(notice: Notice, history: ReaderHistory) -> str:
-    """Return why a corrected end does not go to a reader who knows of the end, and read nothing wrong."""
+    """Return why a corrected end does not go to this reader, "" if it does: they read the right one."""
     is_correction = any(each.by == notice.number for each in notice.wrong_words)
     if not is_correction or not notice.is_end or history.waits:
         return ""
@@ -61,15 +61,15 @@ def has_right_words(notice: Notice, history: ReaderHistory) -> str:
 
 
 def is_for_former_reader(notice: Notice, history: ReaderHistory) -> bool:
-    """Return whether somebody who stands on no list any more is told all the same.
+    """Return whether somebody who is on no list any more is told anyway.
 
-    Whoever was told that it is over hears that it is not: the end they know has become wrong.
+    Readers who were told that it is over hear that it is not: the end they know has become wrong.
     """
     return _is_for_all(notice) or bool(history.told_wrong)
 
 
 def goes_to_former_readers(notice: Notice) -> bool:
-    """Return whether anybody who stands on no list any more may be told."""
+    """Return whether anybody who is on no list any more may be told."""
     return _is_for_all(notice) or bool(notice.wrong_words)
 
 
@@ -78,7 +78,7 @@ def _is_for_all(notice: Notice) -> bool:
 
 
 def says(update: Update, wrong: str) -> bool:
-    """Return whether any words of an update hold what is wrong."""
+    """Return whether any words of an update contain what is wrong."""
     texts = [getattr(update, key) for key in {*_WORDS, *_OF_AN_END}]
     texts += [text for words in update.words.values() for text in words.model_dump().values()]
     return any(holds(text, wrong) for text in texts if text)
@@ -87,18 +87,15 @@ def says(update: Update, wrong: str) -> bool:
 def corrected(update: Update, wrong: str, right: str) -> dict[str, Any]:
     """Return the keys of the update that says `right` where `update`, the newest, says `wrong`.
 
-    Words that hold nothing wrong are carried forward by themselves; an end, which carries nothing, and words
-    for one audience are said once more.
+    Other words are carried forward by themselves; an end, which carries nothing forward, and words for one
+    audience are said in full again.
     """
 
     def mended(text: str) -> str:
         return put_right(text, wrong, right)
 
-    keys: dict[str, Any] = {}
-    for key in _WORDS:
-        text = getattr(update, key)
-        if text and holds(text, wrong):
-            keys[key] = mended(text)
+    texts = {key: getattr(update, key) for key in _WORDS}
+    keys: dict[str, Any] = {key: mended(text) for key, text in texts.items() if text and holds(text, wrong)}
     if update.is_end:
         keys |= _end(update, mended)
     if update.words:

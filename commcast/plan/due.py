@@ -1,4 +1,4 @@
-"""The plan of one incident: updates, follow-ups, who hears first."""
+"""The plan of one incident: its newest update, follow-ups, and who hears first."""
 
 from __future__ import annotations
 
@@ -29,28 +29,39 @@ from commcast.plan.reminders import next_morning, reminders_due
 def updates_due(
     incident: Incident, history: History, config: Config, now: datetime, *, late: bool = False
 ) -> tuple[Due, ...]:
-    """Return a line for each channel: the newest released update, owed or not.
+    """Return a line for each channel: the newest released update, due or not.
 
-    Only the newest counts: words that newer ones have overtaken are never sent as a backlog. An update older
-    than its own promise is stale; `late` sends it all the same.
+    Only the newest counts: older updates are never sent as a backlog. An update older than its own promise is
+    stale; `late` sends it anyway.
     """
     update = newest_released(incident, history)
     if update is None:
         return ()
-    notices = [
-        _as_texted(notice_of(incident, update, channel, history, config), config) for channel in Channel
-    ]
+    notices = [_update_notice(incident, update, channel, history, config, now) for channel in Channel]
     return tuple(
-        Due(owning(notice, history, now), *_is_owed(notice, update, history, now, late=late))
+        Due(notice, *_is_due(notice, update, history, now, late=late))
         for notice in notices
         if notice.audiences or (notice.merged and notice.channel in history.merged_on)
     )
 
 
-def with_held(lines: Iterable[Due], held: Mapping[tuple[str, Channel], tuple[int, int]]) -> tuple[Due, ...]:
-    """Return the plan that says of what is frozen how much of it quiet hours hold.
+def _update_notice(
+    incident: Incident, update: Update, channel: Channel, history: History, config: Config, now: datetime
+) -> Notice:
+    """Return the notice of an update; a mail names the promises it breaks, a text whether it is a plain one.
 
-    `held` counts that by notice and channel, and all texts of it.
+    Only mails state a time to everybody; a text owns up to what it promised itself.
+    """
+    notice, sms = notice_of(incident, update, channel, history, config), config.channels.sms
+    if channel is Channel.EMAIL:
+        return replace(notice, broken=broken_promises(history, channel, notice.audiences, now))
+    return replace(notice, is_plain=sms is not None and notice.events.isdisjoint(sms.events))
+
+
+def with_held(lines: Iterable[Due], held: Mapping[tuple[str, Channel], tuple[int, int]]) -> tuple[Due, ...]:
+    """Return the plan with the reasons of frozen notices saying how many messages quiet hours hold.
+
+    `held` has by notice and channel how many are held, and how many there are.
     """
     return tuple(
         replace(line, reason=reasons.HELD_FOR_THE_NIGHT.format(held=found[0], number=found[1]))
@@ -60,17 +71,7 @@ def with_held(lines: Iterable[Due], held: Mapping[tuple[str, Channel], tuple[int
     )
 
 
-def owning(notice: Notice, history: History, now: datetime) -> Notice:
-    """Return the notice with the promises it has to own: those that had passed by `now` without a word.
-
-    Only mails state a time to everybody; a text owns what it promised itself.
-    """
-    if notice.channel is not Channel.EMAIL:
-        return notice
-    return replace(notice, broken=broken_promises(history, notice.channel, notice.audiences, now))
-
-
-def _is_owed(
+def _is_due(
     notice: Notice, update: Update, history: History, now: datetime, *, late: bool
 ) -> tuple[bool, str]:
     release = history.releases[notice.number]
@@ -87,33 +88,25 @@ def _is_owed(
     return True, reasons.UPDATE_OWED.format(number=update.number, events=events)
 
 
-def _as_texted(notice: Notice, config: Config) -> Notice:
-    """Return the notice, marked where nothing in it is worth a text by itself."""
-    if notice.channel is not Channel.SMS or config.channels.sms is None:
-        return notice
-    return replace(notice, is_plain=notice.events.isdisjoint(config.channels.sms.events))
-
-
 def _is_stale(notice: Notice, now: datetime) -> bool:
     promised = [by for name in notice.audiences if (by := notice.next_update_by[name]) is not None]
     return bool(promised) and now >= max(promised)
 
 
-# Without a tick for so long nobody would send the rest: then everybody hears at once.
+# Without a tick for this long nobody would send the rest: then everybody is told at once.
 TICK_IS_GONE = timedelta(minutes=10)
-# The worst ones wait for nobody.
-_NO_LEAD = frozenset({1, 2})
-# Wrong words are out, or readers wait for the end, or they know since long: nothing is won by their waiting.
+_NO_LEAD = frozenset({1, 2})  # the worst severities wait for nobody
+# Wrong words are out, or readers wait for the end, or have long known: nothing is gained by waiting.
 _AT_ONCE = frozenset({"correction", "retracted", "resolved", "started"})
 
 
 def others_wait(
     notice: Notice, incident: Incident, history: History, config: Config, now: datetime
 ) -> Mapping[str, datetime]:
-    """Return, by audience, when those hear of a notice that another audience hears before; {} for now.
+    """Return, by audience, when those hear of a notice who hear later than others; {} if all hear now.
 
-    Nobody waits past the time shortly before a promise made to them, nor past half
-    of the time for which the notice's own words are right.
+    Nobody waits until their own promise is about to break, nor longer than half the time until the notice's
+    own promise.
     """
     if not _may_wait(notice, history, now):
         return {}
@@ -143,7 +136,7 @@ def _may_wait(notice: Notice, history: History, now: datetime) -> bool:
 def _bounds(
     notice: Notice, audience: str, said: Iterable[Said], config: Config, now: datetime
 ) -> Iterable[datetime]:
-    """Yield what an audience may at the latest wait for."""
+    """Yield the latest times until which an audience may wait."""
     if (own := notice.next_update_by.get(audience)) is not None:
         yield now + (own - now) / 2
     promised = [each.promised for each in said if (each.audience, each.channel) == (audience, notice.channel)]
@@ -154,24 +147,20 @@ def _bounds(
 REVIEW = f"{NoticeKind.FOLLOW_UP}:review"
 CHECK_IN = f"{NoticeKind.FOLLOW_UP}:check-in"
 
-_EARLIEST_ZONE = ZoneInfo("Etc/GMT-14")  # where each day begins first
-ASKED_FOR = timedelta(days=3)  # so long after its morning a check-in is no more than a nuisance
+_EARLIEST_ZONE = ZoneInfo("Etc/GMT-14")  # in which each day begins first
+ASKED_FOR = timedelta(days=3)  # this long after its morning a check-in is only a nuisance
 REVIEW_IS_NEWS = timedelta(days=90)  # a later one is not sent by mail
 
 
 def follow_ups_due(incident: Incident, history: History, config: Config, now: datetime) -> Iterator[Due]:
-    """Yield a line for each follow-up that is due, or will be. The review waits for a person's yes."""
+    """Yield a line for each follow-up that is due now or later. The review waits for a person's yes."""
     end = newest_released(incident, history)
     if end is None or not end.is_end:
         return
-    review = follow_up_notice(REVIEW, incident, end, history, config)
-    check_in = follow_up_notice(CHECK_IN, incident, end, history, config)
-    for line in (_review(review, incident, end, history, now), _check_in(check_in, end, config, now)):
-        if (
-            line is not None
-            and line.notice.audiences
-            and (line.notice.id, Channel.EMAIL) not in history.begun
-        ):
+    for kind, line_of in ((REVIEW, _review), (CHECK_IN, _check_in)):
+        notice = follow_up_notice(kind, incident, end, history, config)
+        is_new = notice.audiences and (notice.id, Channel.EMAIL) not in history.begun
+        if is_new and (line := line_of(notice, incident, end, history, config, now)):
             yield line
 
 
@@ -181,13 +170,12 @@ def follow_up_notice(kind: str, incident: Incident, end: Update, history: Histor
     wanted = {name for update in ends for name in update.check_in}
     told = _told(ends[0], history) & config.audiences.keys()
     hearing = told & wanted if kind == CHECK_IN else told
-    audiences = sorted(hearing, key=lambda name: (config.audiences[name].rank, name))
     return replace(
         notice_of(incident, end, Channel.EMAIL, history, config),
         id=kind,
         kind=NoticeKind.FOLLOW_UP,
         events=frozenset(),
-        audiences=tuple(audiences),
+        audiences=config.by_rank(hearing),
         only_told=True,
         told_from=ends[0].number,
         asks_after=end.at if kind == CHECK_IN else None,
@@ -202,22 +190,25 @@ def _told(end: Update, history: History) -> set[str]:
 
 
 def _ends(incident: Incident, end: Update) -> list[Update]:
-    """Return the end, and the same end as it stood before it was corrected, oldest first."""
+    """Return the end, and the same end before it was corrected, oldest first."""
     found = [end]
     while found[0].corrects and found[0].number > 1 and incident.update(found[0].number - 1).is_end:
         found.insert(0, incident.update(found[0].number - 1))
     return found
 
 
-def _review(notice: Notice, incident: Incident, end: Update, history: History, now: datetime) -> Due | None:
+def _review(
+    notice: Notice, incident: Incident, end: Update, history: History, _config: Config, now: datetime
+) -> Due | None:
     if not incident.postmortem or now - end.at > REVIEW_IS_NEWS:
         return None
-    if history.asked:
-        return Due(notice, True, reasons.REVIEW_OWED)
-    return Due(notice, False, reasons.REVIEW_WAITS.format(incident=incident.id))
+    waits = reasons.REVIEW_WAITS.format(incident=incident.id)
+    return Due(notice, history.asked, reasons.REVIEW_OWED if history.asked else waits)
 
 
-def _check_in(notice: Notice, end: Update, config: Config, now: datetime) -> Due | None:
+def _check_in(
+    notice: Notice, _incident: Incident, end: Update, _history: History, config: Config, now: datetime
+) -> Due | None:
     first = next_morning(end.at, _EARLIEST_ZONE)
     if now < first:
         when = f"{first.astimezone(config.zone):%a %H:%M %Z}"
@@ -235,11 +226,11 @@ def due(
     early: timedelta | None = None,
     unaided: bool = False,
 ) -> tuple[Due, ...]:
-    """Return a line for each notice that may be owed now. `late` sends an update that is stale, too.
+    """Return a line for each notice that may be due now. `late` sends stale updates as well.
 
-    Holding statements go `early` before their promise, by default as long as the configuration says. Where a
-    person's words are owed, nothing is said by itself. `unaided` leaves out all that needs files: what is
-    left is said from the ledger alone.
+    Holding statements go `early` before their promise, by default as early as the configuration says. If a
+    person's words are due, nothing goes out by itself. `unaided` leaves out everything that needs files: the
+    rest is decided from the ledger alone.
     """
     before = config.tick.hold_before if early is None else early
     lines = () if unaided else updates_due(incident, history, config, now, late=late)

@@ -1,4 +1,4 @@
-"""What may be owed to readers: a notice, its kind, what is new in it."""
+"""What may be due to readers: a notice, its kind, and what is new in it."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def kind_of(notice: str) -> NoticeKind:
 
 
 def moment_id(at: datetime) -> str:
-    """Return a moment as it stands in a notice's id, in UTC and to the second."""
+    """Return a moment as it appears in a notice's id, in UTC and to the second."""
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def promise_id(at: datetime, again: int = 0) -> str:
-    """Return a promise as it stands in the id of what keeps it: its moment.
+    """Return a promise as it appears in the id of what keeps it: its moment.
 
-    `again` is the number of the update that promised a moment which an older one had promised before, 0 for
-    none: what kept the older promise does not keep this one.
+    `again` is the number of the update if an older one had promised the same moment, else 0: what kept the
+    older promise does not keep this one.
     """
     return f"{moment_id(at)}:{again}" if again else moment_id(at)
 
@@ -63,7 +63,7 @@ _EVENT_OF_STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What a holding statement tells: nothing is new since `since`, and it is the `step`th in a row."""
+    """What a holding statement says: nothing is new since `since`, and it is the `step`th in a row."""
 
     since: datetime
     step: int
@@ -71,22 +71,26 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What is owed to readers on one channel, named "update:3" or "holding:2026-11-21T09:25Z" in the ledger.
+    """What is due to readers on one channel, named "update:3" or "holding:2026-11-21T09:25Z" in the ledger.
 
-    `number` is the update whose facts it tells, `after` the one that this channel told before it, 0 for none.
-    `events` tell what is new since this channel last spoke: first, worse, resolved … `audiences` are those
-    that use the channel, best rank first. `told_elsewhere` says that readers heard of the incident before
-    this ledger began. `next_update_by` is the promise to each audience, `broken` the promise to each that had
-    passed unkept when this goes. `holds` tells what each audience hears where it is a holding statement;
-    `ahead` (time before the event) is set in a reminder. `only_told` says that it goes to those who were told
-    before, as the ledger knows them, and to nobody else. `keeps` is the promise of a text that this one
-    keeps: it goes to those whose last text made it, and to nobody else. `not_before` is when each audience
-    hears that is not the first to hear (plan.lead). `misstated` is what was said wrongly on this channel.
-    `is_plain` says that nothing in it is an event for a text: it goes only to those for whom it is more than
-    a plain update. `merged` are the incidents that go on as this one, whose readers count as told of it;
-    `goes_on_as` is the title it goes on under itself.
-    A follow-up goes to those who were told words of update `told_from` or newer; one that `asks_after` an
-    end comes on the reader's next working day.
+    number          the update whose facts it gives
+    after           the update that this channel gave before it, 0 for none
+    events          what is new since this channel last spoke: first, worse, resolved …
+    audiences       those that use the channel, best rank first
+    told_elsewhere  readers heard of the incident before this ledger began
+    next_update_by  the promise to each audience
+    broken          by audience, the promise that had passed unkept when this goes
+    holds           by audience, what a holding statement says
+    ahead           in a reminder, the time before the event
+    only_told       it goes only to those who were told before, as the ledger knows them
+    keeps           the promise of a text that this one keeps: it goes only to those whose last text made it
+    not_before      when each audience hears that is not among the first to hear
+    wrong_words     what was said wrongly on this channel
+    is_plain        nothing in it is an event for a text: it goes only to those to whom it is more than plain
+    merged          the incidents that continue as this one, whose readers count as told of it
+    goes_on_as      the title it continues under itself
+    told_from       a follow-up goes to those who were told words of this update or a newer one
+    asks_after      the end that a follow-up asks about, on the reader's next working day
     """
 
     incident: str
@@ -118,9 +122,9 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One line of the plan: a notice, whether it is owed now, and why or why not.
+    """One line of the plan: a notice, whether it is due now, and why or why not.
 
-    `from_` is when it goes by itself if nothing else is said before, None where it does not.
+    `from_` is when it goes by itself if nobody writes before, None if it does not.
     """
 
     notice: Notice
@@ -130,7 +134,7 @@ class Due:
 
 
 def newest_released(incident: Incident, history: History) -> Update | None:
-    """Return the newest update that somebody said yes to, None where there is none."""
+    """Return the newest update that somebody released, None if there is none."""
     released = [number for number in history.releases if number <= len(incident.updates)]
     return incident.update(max(released)) if released else None
 
@@ -161,54 +165,48 @@ def notice_of(
 
 
 def audiences_of(incident: Incident, update: Update, config: Config) -> tuple[str, ...]:
-    """Return who hears of an update, best rank first.
+    """Return the audiences that hear of an update, best rank first.
 
-    Whoever an earlier update went to stays: nobody is left in the middle of a story because it became milder.
-    An audience that is gone from commcast.toml has no list, and no words, any more.
+    Audiences of earlier updates stay: nobody is left in the middle of a story because it became milder. An
+    audience that is gone from commcast.toml has no list and no words any more.
     """
     hearing: set[str] = set()
     for earlier in incident.updates[: update.number]:
         hearing.update(
             config.audiences_for(earlier.severity) if earlier.audiences is None else earlier.audiences
         )
-    known = hearing & config.audiences.keys()
-    return tuple(sorted(known, key=lambda name: (config.audiences[name].rank, name)))
+    return config.by_rank(hearing & config.audiences.keys())
 
 
 def events_of(incident: Incident, update: Update, told_up_to: int) -> frozenset[str]:
-    """Return what is new in `update` for a channel that has told all up to update `told_up_to`."""
+    """Return what is new in `update` for a channel that was told everything up to update `told_up_to`."""
     found = set()
     if told_up_to == 0:
         found.add("first")
     elif told_up_to <= len(incident.updates) and update.severity < incident.update(told_up_to).severity:
         found.add("worse")
     for newer in incident.updates[told_up_to : update.number]:
-        if newer.number > 1 and _has_begun(incident.update(newer.number - 1), newer):
-            found.add("started")
-        if newer.number > 1 and _is_moved(incident.update(newer.number - 1), newer):
-            found.add(_EVENT_OF_STATUS[Status.RESCHEDULED])
-        if newer.status in _EVENT_OF_STATUS and not _says_again(incident, newer):
-            found.add(_EVENT_OF_STATUS[newer.status])
-    return frozenset(found)
+        before = incident.update(newer.number - 1) if newer.number > 1 else None
+        if before is None or not _says_again(before, newer):
+            found.add(_EVENT_OF_STATUS.get(newer.status, ""))
+        if before is not None and before.status is Status.EXPECTED:
+            found.add(_event_of_expected(before, newer))
+    return frozenset(found - {""})
 
 
-def _says_again(incident: Incident, update: Update) -> bool:
-    """Return whether an update stays at the status before it, and only puts that right or says more of it."""
-    if update.number == 1 or update.status is not incident.update(update.number - 1).status:
+def _says_again(before: Update, newer: Update) -> bool:
+    """Return whether an update keeps the status before it, and only corrects it or adds to it."""
+    if newer.status is not before.status:
         return False
-    moves = update.window != incident.update(update.number - 1).window
-    return bool(update.corrects) or not (update.is_end or moves)
+    return bool(newer.corrects) or not (newer.is_end or newer.window != before.window)
 
 
-def _has_begun(before: Update, newer: Update) -> bool:
-    """Return whether what was only expected is an incident by now."""
-    return before.status is Status.EXPECTED and newer.status is not Status.EXPECTED and not newer.is_end
-
-
-def _is_moved(before: Update, newer: Update) -> bool:
-    """Return whether what is expected gets another time: news of the same kind as that of planned work."""
-    is_expected = before.status is newer.status is Status.EXPECTED
-    return is_expected and before.expected_at != newer.expected_at and not newer.corrects
+def _event_of_expected(before: Update, newer: Update) -> str:
+    """Return the event if what was expected begins, or gets another time, as planned work does."""
+    if newer.status is Status.EXPECTED:
+        is_moved = before.expected_at != newer.expected_at and not newer.corrects
+        return _EVENT_OF_STATUS[Status.RESCHEDULED] if is_moved else ""
+    return "" if newer.is_end else "started"
 
 
 def last_said(history: History, channel: Channel) -> dict[str, Said]:
@@ -219,10 +217,10 @@ def last_said(history: History, channel: Channel) -> dict[str, Said]:
 def broken_promises(
     history: History, channel: Channel, audiences: Iterable[str], now: datetime
 ) -> Mapping[str, datetime]:
-    """Return, by audience, the promise that had passed by `now` without a word; none where all were kept.
+    """Return, by audience, the promise that had passed by `now` without any message.
 
-    Words that a run which died, or a provider that is down, left waiting have told nobody anything.
-    Readers see minutes: word within the promised minute came in time.
+    Messages that are still pending, after a crash or while a provider is down, have told nobody anything.
+    Readers see minutes: a message within the promised minute is in time.
     """
     minute = now.replace(second=0, microsecond=0)
     last = {said.audience: said for said in history.said if said.channel is channel and said.heard}
@@ -234,7 +232,7 @@ def broken_promises(
 
 
 def holds_in_a_row(history: History, channel: Channel, audience: str) -> int:
-    """Return how many holding statements an audience got since a person spoke last."""
+    """Return how many holding statements an audience got since a person last wrote."""
     count = 0
     for said in history.said:
         if said.channel is channel and said.audience == audience:
@@ -243,9 +241,9 @@ def holds_in_a_row(history: History, channel: Channel, audience: str) -> int:
 
 
 def name_of_promise(promised: datetime, made: Iterable[Said], said: Collection[Said]) -> str:
-    """Return how the promise that `made` made is named; `said` is all that was said of the incident.
+    """Return the name of the promise that `made` made; `said` is everything sent about the incident.
 
-    A moment may be promised twice: shortly before it a holding statement goes, and a person who speaks then
+    A moment may be promised twice: a holding statement goes shortly before it, and a person who writes then
     may name the same moment.
     """
     number = max(each.number for each in made)

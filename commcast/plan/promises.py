@@ -1,12 +1,13 @@
-"""What goes out by itself so that a promise holds: holding statements, promised texts."""
+"""What goes out by itself to keep a promise: holding statements and promised texts."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import ceil
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from commcast.config.settings import Config, OnSilence, Silence, SmsChannel
@@ -30,17 +31,27 @@ from commcast.plan.notices import (
 )
 from commcast.plan.reminders import end_of_quiet
 
-_DEFAULTS = Silence()
+_DEFAULTS = Silence.model_construct()
+
+
+class _Case(NamedTuple):
+    """One open incident at one moment, by which all statements of this file are decided."""
+
+    incident: Incident
+    newest: Update
+    history: History
+    config: Config
+    now: datetime
 
 
 def holds_due(
     incident: Incident, history: History, config: Config, now: datetime, *, early: timedelta
 ) -> tuple[Due, ...]:
-    """Return a line for each promise by mail that a holding statement is to rescue, now or later.
+    """Return a line for each promise by mail that a holding statement has to keep, now or later.
 
     Audiences that were promised the same moment share one statement. It goes `early` before the promise, but
-    never in the first half of the wait; texts keep their own promises (plan.texts). Where news still waits
-    for all of an audience, as while a provider is down, that goes first.
+    never in the first half of the wait; texts keep their own promises. While news still waits for all of an
+    audience, as when a provider is down, the news goes first.
     """
     update = newest_released(incident, history)
     if update is None or update.is_end:
@@ -50,18 +61,15 @@ def holds_due(
         news_waits = not said.heard and kind_of(said.notice) is not NoticeKind.HOLDING
         if said.promised is not None and not news_waits and said.audience in config.audiences:
             by_promise[said.promised].append(said)
-    return tuple(
-        line
-        for promised in sorted(by_promise)
-        for line in _lines(incident, update, promised, by_promise[promised], history, config, now, early)
-    )
+    case = _Case(incident, update, history, config, now)
+    return tuple(line for by in sorted(by_promise) for line in _hold_lines(case, by, by_promise[by], early))
 
 
 def says_hold(config: Config, update: Update, audience: str, promised: datetime) -> bool:
-    """Return whether an audience gets a holding statement where nobody writes before `promised`.
+    """Return whether an audience gets a holding statement if nobody writes before `promised`.
 
-    The start and end of a planned work are always spoken of, and what is promised of them since: readers
-    wait for just that moment.
+    The start and end of planned work always get one, and so does what was promised after them: readers wait
+    for just that moment.
     """
     if since_window(update, promised):
         return True
@@ -73,99 +81,67 @@ def says_hold(config: Config, update: Update, audience: str, promised: datetime)
     )
 
 
-def hold_from(said: Said, promised: datetime, early: timedelta) -> datetime:
-    """Return when the statement that rescues a promise goes: `early`, but in the second half of the wait."""
-    return hold_at(said.at, promised, early)
-
-
 def hold_at(said_at: datetime, promised: datetime, early: timedelta) -> datetime:
-    """Return what `hold_from` does for words said at a moment."""
+    """Return when the statement that keeps a promise goes: `early`, but in the second half of the wait."""
     return max(promised - early, said_at + (promised - said_at) / 2)
 
 
 def last_news(incident: Incident, newest: Update) -> datetime:
-    """Return when there was news last; updates that said "nothing new" themselves do not count."""
+    """Return when there was news last; updates that said "nothing new" do not count."""
     news = [update.at for update in incident.updates[: newest.number] if update.nothing_new is None]
     return news[-1] if news else newest.at
 
 
-def next_promise(
-    config: Config, incident: Incident, update: Update, audience: str, base: datetime, step: int
-) -> datetime:
+def _next_promise(case: _Case, audience: str, base: datetime, step: int) -> datetime:
     """Return what the `step`th holding statement in a row promises an audience, counted from `base`."""
-    silence = config.silence or _DEFAULTS
-    every = interval(config.cadence_of(update.severity), incident, update, audience, at=base)
+    silence, cadence = case.config.silence or _DEFAULTS, case.config.cadence_of(case.newest.severity)
+    every = interval(cadence, case.incident, case.newest, audience, at=base)
     steps = [each.after(every) for each in silence.steps]
     length = steps[step - 1] if step <= len(steps) else silence.then.after(every)
     return (base + length).replace(second=0, microsecond=0)
 
 
-def _lines(
-    incident: Incident,
-    update: Update,
-    promised: datetime,
-    waiting: list[Said],
-    history: History,
-    config: Config,
-    now: datetime,
-    early: timedelta,
-) -> Iterator[Due]:
-    """Yield a line for those whose promise is rescued, and one for those who are left to the nudge."""
-    hearing = [said for said in waiting if says_hold(config, update, said.audience, promised)]
+def _hold_lines(case: _Case, promised: datetime, waiting: list[Said], early: timedelta) -> Iterator[Due]:
+    """Yield a line for those whose promise is kept, and one for those who are left to the nudge."""
+    begun = case.history.begun
+    hearing = [said for said in waiting if says_hold(case.config, case.newest, said.audience, promised)]
     others = [said for said in waiting if said not in hearing]
     if others:
-        yield Due(
-            _notice(incident, update, promised, others, history, config, now), False, reasons.LEFT_TO_NUDGE
-        )
+        yield Due(_hold_notice(case, promised, others), False, reasons.LEFT_TO_NUDGE)
     if not hearing:
         return
-    notice = _notice(incident, update, promised, hearing, history, config, now)
-    if (notice.id, notice.channel) in history.begun:
+    notice = _hold_notice(case, promised, hearing)
+    if (notice.id, notice.channel) in begun:
         # It went to others: these were left to the nudge then, and [silence] says otherwise by now.
         notice = replace(notice, id=":".join([notice.id, *notice.audiences]))
-    since = min(hold_from(said, promised, early) for said in hearing)
-    if (notice.id, notice.channel) in history.begun:
+    since = min(hold_at(said.at, promised, early) for said in hearing)
+    if (notice.id, notice.channel) in begun:
         yield Due(notice, False, reasons.ALREADY_SENT)
-    elif now < since:
-        words = reasons.HOLD_LATER.format(time=f"{since.astimezone(config.zone):%H:%M %Z}")
-        yield Due(notice, False, words, since)
+    elif case.now < since:
+        reason = reasons.HOLD_LATER.format(time=f"{since.astimezone(case.config.zone):%H:%M %Z}")
+        yield Due(notice, False, reason, since)
     else:
         yield Due(notice, True, reasons.NOBODY_WROTE, since)
 
 
-def _notice(
-    incident: Incident,
-    update: Update,
-    promised: datetime,
-    said: list[Said],
-    history: History,
-    config: Config,
-    now: datetime,
-) -> Notice:
-    names = {each.audience for each in said}
-    plain = notice_of(incident, update, Channel.EMAIL, history, config)
-    audiences = tuple(sorted(names, key=lambda name: (config.audiences[name].rank, name)))
-    since = last_news(incident, update)
+def _hold_notice(case: _Case, promised: datetime, said: list[Said]) -> Notice:
+    incident, update, history, config, now = case
+    audiences = config.by_rank({each.audience for each in said})
+    since, base = last_news(incident, update), max(promised, now)
     steps = {name: holds_in_a_row(history, Channel.EMAIL, name) + 1 for name in audiences}
-    # Who never got the newest words reads those: to them nothing has stayed as it was.
+    # Readers who never got the newest words get those: to them something has changed.
     knowing = {each.audience for each in said if not _has_news(incident, each.number, update.number)}
     return replace(
-        plain,
+        notice_of(incident, update, Channel.EMAIL, history, config),
         id=f"{NoticeKind.HOLDING}:{name_of_promise(promised, said, history.said)}",
         kind=NoticeKind.HOLDING,
         events=frozenset(),
         audiences=audiences,
-        next_update_by=_promises(config, incident, update, steps, max(promised, now)),
+        next_update_by={name: _next_promise(case, name, base, step) for name, step in steps.items()},
         broken=broken_promises(history, Channel.EMAIL, audiences, now),
         holds={name: Hold(since, step) for name, step in steps.items() if name in knowing},
         only_told=True,
     )
-
-
-def _promises(
-    config: Config, incident: Incident, update: Update, steps: Mapping[str, int], base: datetime
-) -> dict[str, datetime | None]:
-    return {name: next_promise(config, incident, update, name, base, step) for name, step in steps.items()}
 
 
 def _has_news(incident: Incident, heard: int, newest: int) -> bool:
@@ -173,8 +149,8 @@ def _has_news(incident: Incident, heard: int, newest: int) -> bool:
     return any(update.nothing_new is None for update in incident.updates[heard:newest])
 
 
-# How long after quiet hours a promise that would fall into them stands, at the least: ticks may turn out to
-# come every ten minutes. What is longer is rounded up.
+# The least time between the end of quiet hours and a promise that was moved out of them: ticks may turn out
+# to come only every ten minutes. Longer times are rounded up.
 AFTER_QUIET, _ROUND = timedelta(minutes=10), timedelta(minutes=5)
 
 
@@ -189,10 +165,10 @@ def promise_to(
     *,
     early: timedelta | None = None,
 ) -> datetime | None:
-    """Return the time that a notice promises readers of an audience in `zone` who hear more as `word` says.
+    """Return the time that a notice promises an audience's readers in `zone`; `word`: how they hear more.
 
-    None for an end, and for who is promised no time. The next text goes `early` before it, by default as long
-    as the configuration says.
+    None for an end, and for readers who are promised no time. The next text goes `early` before it, by
+    default as early as the configuration says.
     """
     by, sms = notice.next_update_by.get(audience), config.channels.sms
     if by is None or word in {NextWord.KEY, NextWord.END}:
@@ -219,9 +195,9 @@ def text_promise(
     """Return when readers in `zone` who only get texts are told to expect the next one.
 
     Plain updates are not texted, so it is later than `by`, the promise of the mails: `only_sms_every` from
-    now, unless `by` is a time that readers wait for (`is_awaited`: a planned work begins or ends). It is on a
-    full minute and never in their quiet hours, nor so soon after these that a text which goes `early` before
-    it would fall into them, unless the severity wakes.
+    now, unless `by` is a time that readers wait for (`is_awaited`: planned work begins or ends). It is on a
+    full minute and never in their quiet hours, nor so soon after them that a text which goes `early` before
+    it would fall into them, unless the severity ignores quiet hours.
     """
     promised = by if is_awaited else max(by, now + sms.only_sms_every)
     promised = max(promised.replace(second=0, microsecond=0), by)
@@ -241,25 +217,33 @@ def texts_due(
 ) -> tuple[Due, ...]:
     """Return a line for each promise of a text that is not kept yet, now or later.
 
-    It goes `early` before the promise. Whoever gets mail as well is promised nothing by a text.
+    It goes `early` before the promise. Texts promise nothing to readers who get mail as well.
     """
-    newest = newest_released(incident, history)
+    newest, said = newest_released(incident, history), history.said
     if config.channels.sms is None or newest is None or newest.is_end:
         return ()
-    return tuple(
-        _line(incident, newest, promised, audience, history, config, now, early)
-        for audience, promised in _open_promises(history.said, incident)
-        if audience in config.audiences
-        and (_notice_id(promised, _maker(promised, audience, history.said), history.said), Channel.SMS)
-        not in history.begun
-    )
+    case = _Case(incident, newest, history, config, now)
+    lines = []
+    for audience, promised in _open_promises(said, incident):
+        # The last words on SMS that made this promise to the audience.
+        made = [each for each in _texts_to(audience, said) if promised in each.text_promises][-1]
+        if (
+            audience in config.audiences
+            and (_text_id(promised, made, said), Channel.SMS) not in history.begun
+        ):
+            lines.append(_text_line(case, promised, made, early))
+    return tuple(lines)
+
+
+def _texts_to(audience: str, said: Iterable[Said]) -> list[Said]:
+    return [each for each in said if each.channel is Channel.SMS and each.audience == audience]
 
 
 def _open_promises(said: Iterable[Said], incident: Incident) -> Iterator[tuple[str, datetime]]:
     """Yield (audience, promise) of the texts that readers wait for.
 
-    What goes to all of an audience keeps every promise to it; one that keeps a promise keeps that one only. A
-    correction may go to some: the others still wait, and who does is decided reader by reader.
+    A text to all of an audience keeps every promise to it; one that keeps a promise keeps only that one. A
+    correction may go to some: the others still wait, which is decided reader by reader.
     """
     waiting: dict[str, set[datetime]] = {}
     for each in said:
@@ -281,11 +265,9 @@ def _is_for_all(said: Said, incident: Incident) -> bool:
 
 
 def _known_to_all(promised: datetime, audience: str, said: Iterable[Said], incident: Incident) -> int:
-    """Return the last update that everybody knows who waits for this promise: some may know more."""
+    """Return the last update that everybody who waits for this promise knows: some may know more."""
     known: list[int] = []
-    for each in said:
-        if each.channel is not Channel.SMS or each.audience != audience:
-            continue
+    for each in _texts_to(audience, said):
         if _is_for_all(each, incident):
             known.clear()
         if promised in each.text_promises:
@@ -293,67 +275,46 @@ def _known_to_all(promised: datetime, audience: str, said: Iterable[Said], incid
     return min(known, default=0)
 
 
-def _notice_id(promised: datetime, made: Said, said: Sequence[Said]) -> str:
+def _text_id(promised: datetime, made: Said, said: Sequence[Said]) -> str:
     return f"{NoticeKind.HOLDING}:{name_of_promise(promised, [made], said)}/{made.audience}"
 
 
-def _line(
-    incident: Incident,
-    newest: Update,
-    promised: datetime,
-    audience: str,
-    history: History,
-    config: Config,
-    now: datetime,
-    early: timedelta,
-) -> Due:
-    """Return the text that keeps a promise to an audience: newer facts, or that nothing is new."""
-    made = _maker(promised, audience, history.said)
+def _text_line(case: _Case, promised: datetime, made: Said, early: timedelta) -> Due:
+    """Return the text that keeps a promise: newer facts, or that nothing is new."""
+    config, newest = case.config, case.newest
     told = {"promise": f"{promised.astimezone(config.zone):%H:%M}", "number": newest.number}
-    notice = _text(incident, newest, promised, made, history, config, now)
-    goes = hold_from(made, promised, early)
-    if not notice.holds:
-        reason = reasons.TEXT_OWED if now >= goes else reasons.TEXT_LATER
-        return Due(notice, now >= goes, reason.format(**told), goes)
+    notice, goes = _text(case, promised, made), hold_at(made.at, promised, early)
     # Quiet hours may have moved the promise away from the start or end of the work that it stood for.
-    awaited = promises(config, incident, newest).get(audience) or promised
-    if not any(says_hold(config, newest, audience, by) for by in (promised, awaited)):
+    awaited = promises(config, case.incident, newest).get(made.audience) or promised
+    if notice.holds and not any(says_hold(config, newest, made.audience, by) for by in (promised, awaited)):
         return Due(notice, False, reasons.TEXT_LEFT_TO_NUDGE.format(**told))
-    reason = reasons.TEXT_HOLDS if now >= goes else reasons.TEXT_LATER
-    return Due(notice, now >= goes, reason.format(**told), goes)
+    is_due = case.now >= goes
+    reason = (reasons.TEXT_HOLDS if notice.holds else reasons.TEXT_OWED) if is_due else reasons.TEXT_LATER
+    return Due(notice, is_due, reason.format(**told), goes)
 
 
 def promised_text(
     notice: str, audience: str, incident: Incident, history: History, config: Config, now: datetime
 ) -> Notice | None:
-    """Return the text that keeps a promise to an audience, by its id in the ledger, as it is to be told now.
+    """Return the text that keeps a promise to an audience, by its id in the ledger, as it reads at `now`.
 
-    None where the ledger knows nothing any more of the words that promised it.
+    None if the ledger no longer knows the words that promised it.
     """
     newest = newest_released(incident, history)
-    for made in history.said:
-        if made.channel is not Channel.SMS or made.audience != audience or newest is None:
-            continue
+    for made in _texts_to(audience, history.said) if newest else ():
         for promised in made.text_promises:
-            if _notice_id(promised, made, history.said) == notice:
-                return _text(incident, newest, promised, made, history, config, now)
+            if newest and _text_id(promised, made, history.said) == notice:
+                return _text(_Case(incident, newest, history, config, now), promised, made)
     return None
 
 
-def _text(
-    incident: Incident,
-    newest: Update,
-    promised: datetime,
-    made: Said,
-    history: History,
-    config: Config,
-    now: datetime,
-) -> Notice:
-    """Return the text that keeps a promise that was made: a holding statement where nothing is newer."""
+def _text(case: _Case, promised: datetime, made: Said) -> Notice:
+    """Return the text that keeps the promise `made`: a holding statement if nothing is newer."""
+    incident, newest, history, config, now = case
     known = _known_to_all(promised, made.audience, history.said, incident)
     notice = replace(
         notice_of(incident, newest, Channel.SMS, history, config),
-        id=_notice_id(promised, made, history.said),
+        id=_text_id(promised, made, history.said),
         kind=NoticeKind.HOLDING,
         events=frozenset(),
         audiences=(made.audience,),
@@ -361,11 +322,11 @@ def _text(
         keeps=promised,
         after=known,
     )
-    # Of planned work it tells that nobody has confirmed its start or end, and that to all alike.
+    # Of planned work it says that nobody has confirmed its start or end, and says so to everybody.
     if made.number < newest.number or (known < newest.number and newest.window is None):
         return notice
-    step = _step(made, made.audience, history.said)
-    by = next_promise(config, incident, newest, made.audience, max(promised, now), step)
+    step = _step(made, history.said)
+    by = _next_promise(case, made.audience, max(promised, now), step)
     return replace(
         notice,
         holds={made.audience: Hold(last_news(incident, newest), step)},
@@ -373,24 +334,11 @@ def _text(
     )
 
 
-def _maker(promised: datetime, audience: str, said: Iterable[Said]) -> Said:
-    """Return the last words on SMS that made this promise to an audience."""
-    return [
-        each
-        for each in said
-        if each.channel is Channel.SMS and each.audience == audience and promised in each.text_promises
-    ][-1]
-
-
-def _step(made: Said, audience: str, said: tuple[Said, ...]) -> int:
-    """Return how many texts in a row, with the next one, say that nothing is new."""
+def _step(made: Said, said: tuple[Said, ...]) -> int:
+    """Return how many texts in a row, including the next one, say that nothing is new."""
+    texts = _texts_to(made.audience, said)
+    before = {_text_id(promised, each, said): each for each in texts for promised in each.text_promises}
     step, kept = 1, made
-    before = {
-        _notice_id(promised, each, said): each
-        for each in said
-        if each.channel is Channel.SMS and each.audience == audience
-        for promised in each.text_promises
-    }
     while (earlier := before.get(kept.notice)) is not None and earlier.number == kept.number:
         step, kept = step + 1, earlier
     return step

@@ -1,4 +1,4 @@
-"""What is to be done for one reader of a notice: send, hold, skip or nothing, with the reason (pure)."""
+"""Decides for one reader of a notice: send, hold, skip or nothing, with the reason (pure)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from commcast.model.incident import Channel, Level, Recipient
 from commcast.plan import reasons
 from commcast.plan.corrections import has_right_words, is_for_others
 from commcast.plan.notices import Notice
-from commcast.plan.reminders import end_of_quiet, next_morning
+from commcast.plan.reminders import end_of_quiet, next_morning, quiet_hours
 
 
 class Action(StrEnum):
-    """What is to be done for one recipient. not_owed leaves no trace in the ledger; the others do."""
+    """What to do for one recipient. NOT_DUE leaves no trace in the ledger; the others do."""
 
     SEND = "send"
     SKIP = "skip"
@@ -27,7 +27,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be done for one recipient, and why. `until` is when a message goes that does not go now."""
+    """What to do for one recipient, and why. `until` is when the message goes if it does not go now."""
 
     action: Action
     reason: str = ""
@@ -37,9 +37,9 @@ class Decision:
 SEND = Decision(Action.SEND)
 WAS_ERASED = Decision(Action.SKIP, reasons.HEARS_NOTHING.format(why=ERASED))
 HELD_BACK = Decision(Action.SKIP, reasons.HELD_BACK)
-# What changes what a reader believes goes out however much they got lately.
+# Whatever changes what a reader believes goes out, however much they got lately.
 NEVER_HELD_BACK = frozenset({"first", "worse", "correction", "retracted", "reopened", "resolved"})
-# Whoever asked for the end only, and was told it, must not go on believing what is not so.
+# Readers who asked for the end only, and were told it, must not go on believing something wrong.
 _UNDOES_THE_END = frozenset({"correction", "retracted", "reopened"})
 
 
@@ -52,8 +52,8 @@ def decide(
     *,
     audience: str = "",
 ) -> Decision:
-    """Return what is to be done for one recipient of an audience that hears this notice."""
-    if reason := _not_owed(recipient, notice, history):
+    """Return what to do for one recipient of an audience that hears this notice."""
+    if reason := _not_due(recipient, notice, history):
         return Decision(Action.NOT_DUE, reason)
     if history.suppressed == ERASED:
         return WAS_ERASED
@@ -70,18 +70,18 @@ def decide(
 
 
 def is_never_held_back(notice: Notice) -> bool:
-    """Return whether no cap holds back this notice, whoever it goes to."""
+    """Return whether no cap holds back this notice, for any reader."""
     return notice.is_end or not NEVER_HELD_BACK.isdisjoint(notice.events)
 
 
 def _has_had_enough(notice: Notice, history: ReaderHistory, config: Config) -> bool:
-    """Return whether a cap holds this back: never what is first to this reader, nor what they must know."""
+    """Return whether a cap holds this back: never the first to this reader, nor what they need to know."""
     if not history.told or history.told_wrong or history.waits or is_never_held_back(notice):
         return False
     return history.lately >= config.send.most_an_hour
 
 
-def _not_owed(recipient: Recipient, notice: Notice, history: ReaderHistory) -> str:
+def _not_due(recipient: Recipient, notice: Notice, history: ReaderHistory) -> str:
     if not recipient.key(notice.channel):
         return reasons.NO_EMAIL if notice.channel is Channel.EMAIL else reasons.NO_PHONE
     if history.state:
@@ -93,7 +93,7 @@ def _not_owed(recipient: Recipient, notice: Notice, history: ReaderHistory) -> s
     if notice.keeps is not None and history.promised != notice.keeps:
         return reasons.NO_TEXT_PROMISED
     if history.told_wrong:
-        return ""  # whoever read wrong words reads the right ones
+        return ""  # readers of wrong words get the right ones
     return (
         _below_level(recipient.level, notice, history)
         or is_for_others(notice, history)
@@ -102,9 +102,9 @@ def _not_owed(recipient: Recipient, notice: Notice, history: ReaderHistory) -> s
 
 
 def _below_level(level: Level, notice: Notice, history: ReaderHistory) -> str:
-    """Return why a reader who wants less than all does not hear this, "" where they do.
+    """Return why a reader who wants less than all does not hear this, "" if they do.
 
-    What is first to them is a key event. A reminder and a holding statement tell nothing new: they are none.
+    The first message to them is a key event. Reminders and holding statements say nothing new, and are not.
     """
     if level is Level.ALL:
         return ""
@@ -120,13 +120,13 @@ def _follows_others(recipient: Recipient, notice: Notice) -> bool:
 
 
 def _never_heard(recipient: Recipient, notice: Notice, history: ReaderHistory) -> bool:
-    """Nobody hears of the end of what they never heard of, unless the end is all they asked for."""
+    """Return whether this ends something the reader never heard of, unless the end is all they asked for."""
     heard = history.told or notice.told_elsewhere or recipient.level is Level.END
     return notice.is_end and not heard
 
 
 def _morning(recipient: Recipient, notice: Notice, config: Config, now: datetime) -> datetime | None:
-    """Return when a reader is asked how it is, None for now and for what asks nothing."""
+    """Return when a reader is asked whether all is well, None for now and if the notice asks nothing."""
     if notice.asks_after is None:
         return None
     until = next_morning(notice.asks_after, ZoneInfo(recipient.timezone or config.organisation.zone))
@@ -134,9 +134,6 @@ def _morning(recipient: Recipient, notice: Notice, config: Config, now: datetime
 
 
 def _quiet_until(recipient: Recipient, notice: Notice, config: Config, now: datetime) -> datetime | None:
-    sms = config.channels.sms
-    if notice.channel is not Channel.SMS or sms is None or sms.quiet is None:
-        return None
-    if notice.severity in sms.wake_for:
-        return None
-    return end_of_quiet(now, sms.quiet, ZoneInfo(recipient.timezone or config.organisation.zone))
+    quiet = quiet_hours(notice.severity, notice.channel, config)
+    zone = ZoneInfo(recipient.timezone or config.organisation.zone)
+    return end_of_quiet(now, quiet, zone) if quiet else None

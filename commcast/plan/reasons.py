@@ -5,7 +5,7 @@ What stands in braces is filled in. A line of `preview`, a skipped row and a hel
 
 from __future__ import annotations
 
-# Why a notice is owed on a channel, or is not.
+# Why a notice is due on a channel, or is not.
 UPDATE_OWED = "update {number}, {events}"
 UPDATE_TOLD_ELSEWHERE = "told elsewhere, before this ledger"
 ALREADY_SENT = "already sent"

@@ -14,14 +14,14 @@ from commcast.model.times import parse_duration, short_duration
 from commcast.plan import reasons
 from commcast.plan.notices import Due, Notice, NoticeKind, newest_released, notice_of
 
-MORNING = time(9)  # when a reader is asked how it is
+MORNING = time(9)  # when readers are asked whether all is well
 _SATURDAY = 5
 
 
 def end_of_quiet(now: datetime, quiet: tuple[time, time], zone: ZoneInfo) -> datetime | None:
     """Return when the quiet hours that `now` falls into end for a reader in `zone`; None outside of them.
 
-    An end that the clock leaves out is later by as much as it leaves out; one that comes twice is the first.
+    If the clocks skip the end, it is later by as much as they skip; if it comes twice, it is the first.
     """
     end = quiet[1]
     local = now.astimezone(zone)
@@ -36,7 +36,7 @@ def end_of_quiet(now: datetime, quiet: tuple[time, time], zone: ZoneInfo) -> dat
 def start_of_quiet(moment: datetime, quiet: tuple[time, time], zone: ZoneInfo) -> datetime | None:
     """Return when the quiet hours that `moment` falls into began in `zone`, in UTC; None outside of them.
 
-    A beginning that comes twice is the first.
+    If the beginning comes twice, it is the first.
     """
     start = quiet[0]
     local = moment.astimezone(zone)
@@ -61,6 +61,12 @@ def _is_inside(clock: time, quiet: tuple[time, time]) -> bool:
     return start <= clock < end if start <= end else clock >= start or clock < end
 
 
+def quiet_hours(severity: int, channel: Channel, config: Config) -> tuple[time, time] | None:
+    """Return the quiet hours that hold for a message of this severity; None if none do."""
+    sms = config.channels.sms
+    return None if channel is not Channel.SMS or sms is None or severity in sms.wake_for else sms.quiet
+
+
 def next_morning(after: datetime, zone: ZoneInfo) -> datetime:
     """Return 09:00 in `zone` on the first working day, Monday to Friday, after the day of `after`."""
     day = after.astimezone(zone).date() + timedelta(days=1)
@@ -70,12 +76,12 @@ def next_morning(after: datetime, zone: ZoneInfo) -> datetime:
 
 
 TO_COME = frozenset({Status.SCHEDULED, Status.RESCHEDULED})
-BEFORE_QUIET = timedelta(minutes=30)  # for ticks that come late
-_PUNCTUAL = timedelta(minutes=15)  # a reminder so little late still says the length it was planned for
+BEFORE_QUIET = timedelta(minutes=30)  # room for ticks that come late
+_PUNCTUAL = timedelta(minutes=15)  # a reminder that is no later than this still says the planned length
 
 
 class Reminder(NamedTuple):
-    """One reminder: due `offset` before the start, it goes `at` a moment, and `until` another one at most."""
+    """One reminder: due `offset` before the start, it goes `at` a moment, and not after `until`."""
 
     offset: timedelta
     at: datetime
@@ -85,9 +91,9 @@ class Reminder(NamedTuple):
 def reminders_due(incident: Incident, history: History, config: Config, now: datetime) -> tuple[Due, ...]:
     """Return a line for each channel on which a reminder of planned work is due now.
 
-    Only the newest released update counts: what an earlier window promised is gone. One that was due before
-    that release, or that the next one has overtaken, is not made up for. It is asked only where no update is
-    owed, which says all that a reminder would.
+    Only the newest released update counts: what an earlier window promised is gone. A reminder that was due
+    before that release, or that the next one has overtaken, is not sent late. This is asked only if no update
+    is due, which would say all that a reminder would.
     """
     update = newest_released(incident, history)
     if update is None or update.window is None or update.status not in TO_COME:
@@ -100,7 +106,7 @@ def reminders_due(incident: Incident, history: History, config: Config, now: dat
                 continue
             notice = reminder_notice(incident, number, channel, history, config, reminder.offset, now)
             if notice.audiences:
-                plan = _is_owed(notice, reminder, history, config, now)
+                plan = _is_due(notice, reminder, history, config, now)
                 lines.append(Due(notice, *plan))
     return tuple(lines)
 
@@ -108,7 +114,7 @@ def reminders_due(incident: Incident, history: History, config: Config, now: dat
 def reminders_of(update: Update, window: Window, channel: Channel, config: Config) -> tuple[Reminder, ...]:
     """Return the reminders of a window on a channel in order of time.
 
-    A text that would fall into quiet hours, by the organisation's clocks, goes before they begin. Where two
+    A text that would fall into quiet hours, by the organisation's clocks, goes before they begin. If two
     meet, the one nearer to the start stays.
     """
     offsets = sorted(set(config.maintenance.reminders), reverse=True)
@@ -159,35 +165,20 @@ def still_ahead(incident: Incident, number: int, newest: Update, now: datetime) 
     return newest.status in TO_COME and newest.window == window and window is not None and now < window.start
 
 
-def _is_owed(
-    notice: Notice,
-    reminder: Reminder,
-    history: History,
-    config: Config,
-    now: datetime,
+def _is_due(
+    notice: Notice, reminder: Reminder, history: History, config: Config, now: datetime
 ) -> tuple[bool, str]:
     if (notice.id, notice.channel) in history.begun:
         return False, reasons.ALREADY_SENT
-    if notice.channel is Channel.SMS:
-        sms = config.channels.sms
-        if sms is None or "reminder" not in sms.events:
-            return False, reasons.REMINDER_NOT_TEXTED
-        until = _quiet_until(now, notice.severity, config)
-        if until is not None and until >= reminder.until:
-            return False, reasons.REMINDER_TOO_LATE
+    sms, quiet = config.channels.sms, quiet_hours(notice.severity, notice.channel, config)
+    if notice.channel is Channel.SMS and (sms is None or "reminder" not in sms.events):
+        return False, reasons.REMINDER_NOT_TEXTED
+    if quiet and (until := end_of_quiet(now, quiet, config.zone)) and until >= reminder.until:
+        return False, reasons.REMINDER_TOO_LATE
     return True, reasons.REMINDER_OWED.format(offset=short_duration(reminder.offset))
 
 
 def _awake(moment: datetime, update: Update, channel: Channel, config: Config) -> datetime:
-    sms = config.channels.sms
-    if channel is not Channel.SMS or sms is None or sms.quiet is None or update.severity in sms.wake_for:
-        return moment
-    begins = start_of_quiet(moment, sms.quiet, config.zone)
+    quiet = quiet_hours(update.severity, channel, config)
+    begins = start_of_quiet(moment, quiet, config.zone) if quiet else None
     return moment if begins is None else begins - BEFORE_QUIET
-
-
-def _quiet_until(now: datetime, severity: int, config: Config) -> datetime | None:
-    sms = config.channels.sms
-    if sms is None or sms.quiet is None or severity in sms.wake_for:
-        return None
-    return end_of_quiet(now, sms.quiet, config.zone)

@@ -5,50 +5,38 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 import phonenumbers
 from email_validator import EmailNotValidError, validate_email
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 
 _LONGEST_CODE = 3
-_E164_DIGITS = range(7, 16)  # as many as addresses.py takes, the country code among them
+_E164_DIGITS = range(7, 16)  # of a whole number, country code included
 _OUTSIDE_COUNTRIES = "001"  # the library's region of codes that no country has: satellites, +800
 _NOBODYS = re.compile("(?!)")
 
 
-class NumberingPlans:
-    """Judges E.164 numbers without parsing them.
+def is_plain_phone(text: str) -> bool:
+    """Return whether `text` is certainly an ordinary number in E.164, without parsing it. False says nothing.
 
-    The library's verdict on a number written as + and digits depends on its country's tables alone: what a
-    national prefix looks like, how long a number is, and which ones are premium-rate. Where no prefix can be
-    stripped, the first digit is no zero, the length is possible and no premium-rate plan of that country code
-    matches, the library returns the very same digits. A test compares the two over numbers of every country.
+    The library judges a number written as + and digits by its country's tables alone: what a national prefix
+    looks like, how long a number is, and which ones are premium-rate. If no prefix can be stripped, the first
+    digit is not zero, the length is possible and no premium-rate plan of that country code matches, the
+    library returns the very same digits. A test compares the two over numbers of every country.
     """
-
-    def __init__(self) -> None:
-        self._plans: dict[str, re.Pattern[str]] = {}
-
-    def is_plain(self, text: str) -> bool:
-        """Return whether `text` is surely an ordinary number in E.164. False says nothing."""
-        head = text[: _LONGEST_CODE + 1]
-        plan = self._plans.get(head)
-        if plan is None:
-            plan = self._learn(head)
-        return plan.fullmatch(text) is not None
-
-    def _learn(self, head: str) -> re.Pattern[str]:
-        if not re.fullmatch(r"\+[1-9][0-9]{2}", head):
-            return _NOBODYS  # not kept: heads of this kind are without number
-        codes = [int(head[1 : end + 1]) for end in range(1, _LONGEST_CODE + 1)]
-        code = next((code for code in codes if code in COUNTRY_CODE_TO_REGION_CODE), None)
-        plan = self._plans[head] = _NOBODYS if code is None else _plan(code)
-        return plan
+    return _plan(text[: _LONGEST_CODE + 1]).fullmatch(text) is not None
 
 
-def _plan(code: int) -> re.Pattern[str]:
-    """Return the pattern of the plain numbers under a country code. No country code begins another one."""
-    tables = list(_tables(code))
-    general = tables[0].general_desc
+@lru_cache(maxsize=1024)
+def _plan(head: str) -> re.Pattern[str]:
+    """Return the pattern of the plain numbers that begin so. No country code begins another one."""
+    if not re.fullmatch(r"\+[1-9][0-9]{2}", head):
+        return _NOBODYS
+    codes = [int(head[1 : end + 1]) for end in range(1, _LONGEST_CODE + 1)]
+    code = next((code for code in codes if code in COUNTRY_CODE_TO_REGION_CODE), None)
+    tables = [] if code is None else list(_tables(code))
+    general = tables[0].general_desc if tables else None
     lengths = general.possible_length if general else ()
     if not lengths:
         return _NOBODYS
@@ -76,35 +64,35 @@ def _tables(code: int) -> Iterator[PhoneMetadata]:
 _LONGEST_EMAIL = 254  # RFC 5321 4.5.3.1.3, without the angle brackets
 _LONGEST_PHONE = 40
 
-# The plain shape that nearly every address has. What matches is surely valid (a test compares it with the
-# library over generated addresses); all else takes the slow road. A label with two hyphens may be punycode.
+# The plain shape that nearly every address has. A match is certainly valid (a test compares it with the
+# library over generated addresses); everything else goes to the library. A label with two hyphens may be
+# punycode.
 _SHAPE = (
     r"(?=[^@\n]{1,64}@)[A-Za-z0-9_+]+(?:[.-][A-Za-z0-9_+]+)*@"
     r"(?:[A-Za-z0-9]{1,30}(?:-[A-Za-z0-9]{1,30})?\.)+"
     r"(?!(?i:alt|arpa|invalid|local|localhost|onion|test)$)[A-Za-z]{2,24}"
 )
 _PLAIN = re.compile(_SHAPE)
-# A column of them, empty cells too, one a line. Atomic: what does not match is given up at once.
+# A column of them and of empty cells, one per line. Atomic: a mismatch is given up at once.
 _PLAIN_LINES = re.compile(rf"(?>(?:{_SHAPE})?\n)*+", re.MULTILINE)
 _CAPITAL_IN_DOMAIN = re.compile(r"@[^\n]*[A-Z]")
-# Reserved for networks without the public DNS (RFC 2606, 6762): right in a rehearsal or behind one's relay.
+# Reserved for networks without the public DNS (RFC 2606, 6762): fine in a rehearsal or with one's own relay.
 _PRIVATE_DOMAIN = re.compile(r"(?:.+\.)?(?:localhost|local|invalid)", re.IGNORECASE)
-_STAND_IN = ".test"  # put behind a private domain, it lets the library judge the rest
+_STAND_IN = ".test"  # appended to a private domain, it lets the library judge the rest
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _PHONE_SHAPE = re.compile(r"[+(0-9][0-9 ()/.\-]+")
 _SPREADSHEET = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]+)?[eE][+-]?[0-9]+|[0-9]{7,}[.,]0*")
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _MASK = "…"
-_PLANS = NumberingPlans()  # learned from the library once a process, a country code at a time
 
 
 def normalise_email(text: str) -> tuple[str, str]:
     """Return (address to send to, key to compare with).
 
     The domain of both is lower case and ASCII (punycode), as it goes on the wire; the key is lower case
-    throughout. A local part outside ASCII is kept: only a server with SMTPUTF8 takes it.
-    Dots and "+tags" are kept: to most providers they name another mailbox.
+    throughout. A local part outside ASCII is kept: only a server with SMTPUTF8 accepts it.
+    Dots and "+tags" are kept: with most providers they name another mailbox.
     Raises ValueError("what; remedy"), without the address.
     """
     address = text.strip(" \t")
@@ -134,8 +122,8 @@ def normalise_any(text: str, region: str) -> tuple[bool, str, str]:
 def plain_emails(cells: Sequence[str]) -> tuple[Sequence[str], Sequence[str], frozenset[int]]:
     """Return (addresses, keys, which cells are not plain) of a column, as `normalise_email` gives them.
 
-    A cell that is not plain is to be judged by itself; what stands in its place here means nothing. An empty
-    cell stays empty.
+    A cell that is not plain must be judged by itself; its values here are meaningless. An empty cell stays
+    empty.
     """
     joined = "\n".join(cells) + "\n"
     if joined.count("\n") != len(cells):
@@ -166,10 +154,10 @@ def normalise_phone(text: str, region: str) -> str:
     """Return the number as E.164 (+491701234567).
 
     A national number is read as one of `region` (a country such as "DE"); without a region it is refused,
-    for a guess would tell a stranger. Raises ValueError("what; remedy"), without the number.
+    since a guess might text a stranger. Raises ValueError("what; remedy"), without the number.
     """
     text = text.strip(" \t")
-    if _PLANS.is_plain(text):
+    if is_plain_phone(text):
         return text
     if not _E164.fullmatch(text):
         _check_phone_shape(text, region)
@@ -177,16 +165,16 @@ def normalise_phone(text: str, region: str) -> str:
     if phonenumbers.number_type(number) == phonenumbers.PhoneNumberType.PREMIUM_RATE:
         raise ValueError("is a premium-rate number, which costs us or the reader; write an ordinary number")
     normal = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    # Zeros upon zeros (+31 00…): what would lose another one when it is read again is nobody's number.
+    # Several zeros (+31 00…): a number that would lose another one when read again belongs to nobody.
     if not _E164.fullmatch(normal) or phonenumbers.parse(normal) != number:
         raise ValueError("is not a number the whole world can dial; write +, the country code and the number")
     return normal
 
 
 def odd_phones(cells: Iterable[str]) -> frozenset[int]:
-    """Return which cells of a column are neither empty nor a number that stands as it is written."""
-    is_plain = _PLANS.is_plain
-    return frozenset(index for index, cell in enumerate(cells) if cell and not is_plain(cell))
+    """Return which cells of a column are neither empty nor already a plain number in E.164."""
+    plan, head = _plan, slice(_LONGEST_CODE + 1)  # by local names: this is asked for every reader
+    return frozenset(n for n, cell in enumerate(cells) if cell and plan(cell[head]).fullmatch(cell) is None)
 
 
 def _parsed(text: str, region: str) -> phonenumbers.PhoneNumber:
@@ -194,7 +182,7 @@ def _parsed(text: str, region: str) -> phonenumbers.PhoneNumber:
         number = phonenumbers.parse(text, region or None)
     except phonenumbers.NumberParseException:
         raise ValueError("is not a phone number; write +, the country code and the number") from None
-    # Without + and without a trunk zero only full validity tells a number from one that lost its +49 or +33.
+    # Without + or a trunk zero, only full validity tells a number from one that lost its +49 or +33.
     certain = phonenumbers.is_possible_number if text[0] in "+0" else phonenumbers.is_valid_number
     if not certain(number):
         raise ValueError("is too short or too long for its country; check it against its source")
@@ -202,7 +190,7 @@ def _parsed(text: str, region: str) -> phonenumbers.PhoneNumber:
 
 
 def mask(address: str) -> str:
-    """Return what may stand in a log or an error: d…@example.com for mail, …0123 for a phone, else only "…".
+    """Return what may appear in a log or an error: d…@example.com for mail, …0123 for a phone, else only "…".
 
     The result is harmless on a terminal, whatever was put in.
     """
@@ -247,7 +235,7 @@ def _reason(error: EmailNotValidError) -> str:
 
 
 def _check_phone_shape(text: str, region: str) -> None:
-    """Raise ValueError for anything that the phone library would read with too much good will."""
+    """Raise ValueError for anything that the phone library would accept too generously."""
     if not text:
         raise ValueError("is empty; write +, the country code and the number")
     if (found := _invisible(text)) is not None:

@@ -1,43 +1,32 @@
-"""CSV and JSON Lines -> named cells by blocks, with places; hostile files refused."""
+"""Reads CSV and JSON Lines as named cells with their places, in blocks; refuses hostile files."""
 
 from __future__ import annotations
 
 import csv
 import difflib
 import json
-import os
 import re
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault, InputError
+from commcast.files import open_regular
 
 LONGEST_LINE = 64 * 1024  # bytes
 CORE_COLUMNS = ("email", "phone", "name", "locale", "timezone", "components", "tags", "level")
 
-# Names that templates already read as recipient.<name>, or that Jinja finds on a mapping before its items.
+# Names that templates already know as recipient.<name>, or that Jinja finds on a mapping before its items.
 _TAKEN = frozenset({"greeting", "by_email", "email_key", "line", "extra"}) | frozenset(dir(dict))
 _COLUMN = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MOST_COLUMNS = 100
-_SLIP = 0.8  # how like a known column a name is that is surely a slip for it
+_SLIP = 0.8  # how similar to a known column a name must be to count as a slip for it
 
 Cells = Mapping[str, str | tuple[str, ...]]
-
-
-class ListFormat(Protocol):
-    """How one line of a list becomes named cells."""
-
-    def cells(self, text: str) -> Cells | None:
-        """Return the line's cells by column, None for a blank line. Raises Broken."""
-
-    def column(self, text: str, name: str) -> int:
-        """Return where the cell `name` starts in the line, from 1; 1 where the line lacks it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +53,7 @@ class Rows:
     format: ListFormat
 
     def line(self, index: int) -> ListRow | None:
-        """Return one row by itself, None where it is blank."""
+        """Return one row by itself, None if it is blank."""
         text = self.texts[index]
         cells = self.format.cells(text)
         return None if cells is None else ListRow(self.numbers[index], cells, text, self.format)
@@ -74,15 +63,14 @@ class Broken(Exception):
     """A line that does not fit the file's structure: then no row of the file can be trusted."""
 
     def __init__(self, column: int, what: str, remedy: str) -> None:
-        super().__init__(what)
-        self.column, self.what, self.remedy = column, what, remedy
+        super().__init__(column, what, remedy)
 
     def fault(self, name: str, number: int) -> Fault:
-        return Fault(name, number, self.column, self.what, self.remedy)
+        return Fault(name, number, *self.args)
 
 
 def _clean(block: bytes) -> str | None:
-    """Return a block as text with lines that end in LF alone; None where any of its lines is in doubt."""
+    """Return a block as text with lines that end in LF alone; None if any of its lines is in doubt."""
     block = block.replace(b"\r\n", b"\n").removesuffix(b"\r")
     if len(block) > LONGEST_LINE or b"\r" in block or b"\0" in block:
         return None
@@ -92,7 +80,7 @@ def _clean(block: bytes) -> str | None:
         return None
 
 
-def decoded(raw: bytes) -> str:
+def _decoded(raw: bytes) -> str:
     if len(raw) > LONGEST_LINE:
         raise Broken(1, "the line is longer than 64 KiB", "write one recipient a line")
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -123,7 +111,9 @@ class CellTable:
         if len(columns) > _MOST_COLUMNS:
             raise Broken(1, f"more than {_MOST_COLUMNS} columns", "keep those that templates use")
         for index, column in enumerate(columns):
-            _check_column(column, places[index])
+            what, remedy = _column_problem(column)
+            if what:
+                raise Broken(places[index], what, remedy)
             if column in columns[:index]:
                 raise Broken(places[index], f"column {column} stands twice", "remove or rename one of them")
         if not {"email", "phone"} & set(columns):
@@ -131,6 +121,7 @@ class CellTable:
         return cls(columns, delimiter)
 
     def cells(self, text: str) -> Cells | None:
+        """Return the line's cells by column, None for a blank line. Raises Broken."""
         if not text.strip(self._delimiter + " \t"):
             return None
         cells = _split(text, self._delimiter)
@@ -144,9 +135,9 @@ class CellTable:
         return dict(zip(self._columns, cells, strict=True))
 
     def rows(self, block: bytes, number: int) -> Rows | None:
-        """Return the lines of a block, the first one `number`, column by column; None where any is in doubt.
+        """Return the lines of a block, the first one `number`, column by column; None if any is in doubt.
 
-        What it returns holds the cells that `cells` gives line by line, and perhaps rows that are blank.
+        The result holds the cells that `cells` gives line by line, and perhaps rows that are blank.
         """
         text = _clean(block)
         if text is None:
@@ -160,7 +151,7 @@ class CellTable:
         return Rows(range(number, number + len(lines)), lines, columns, self)
 
     def _rows_one_by_one(self, lines: Sequence[str], first: int) -> Rows | None:
-        """Return rows of which some have quotes or are blank."""
+        """Return rows if some of them have quotes or are blank."""
         blank = self._delimiter + " \t"
         kept = [(number, line) for number, line in enumerate(lines, first) if line.strip(blank)]
         if not kept:
@@ -176,6 +167,7 @@ class CellTable:
         return Rows(numbers, texts, columns, self)
 
     def column(self, text: str, name: str) -> int:
+        """Return where the cell `name` starts in the line, from 1; 1 if the line lacks it."""
         return _starts(text, self._delimiter)[self._columns.index(name)] if name in self._columns else 1
 
 
@@ -183,10 +175,11 @@ class JsonLines:
     """One flat JSON object a line. Numbers stay as they are written; true and false are refused."""
 
     def cells(self, text: str) -> Cells | None:
+        """Return the line's cells by column, None for a blank line. Raises Broken."""
         if not text.strip(" \t"):
             return None
         try:
-            # json.loads has a word of its own about a byte order mark, and then refuses it.
+            # json.loads refuses a byte order mark, with a message of its own.
             found = json.loads(text) if text.startswith("\ufeff") else _JSON.decode(text)
         except json.JSONDecodeError as error:
             raise Broken(error.colno, f"is not JSON: {error.msg}", "write one object a line") from None
@@ -200,6 +193,7 @@ class JsonLines:
         }
 
     def column(self, text: str, name: str) -> int:
+        """Return where the key `name` stands in the line, from 1; 1 if the line lacks it."""
         return text.find(json.dumps(name)) + 1 or 1
 
     def _cell(self, text: str, key: str, value: object) -> str | tuple[str, ...]:
@@ -215,6 +209,9 @@ class JsonLines:
             if len(texts) == len(value):
                 return texts
         raise Broken(self.column(text, key), f"{key} is not text", "put the value in quotes")
+
+
+ListFormat = CellTable | JsonLines
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -233,15 +230,9 @@ def _no_constant(name: str) -> str:
 _JSON = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str, parse_constant=_no_constant)
 
 
-def _check_column(column: str, place: int) -> None:
-    """Raise Broken for a name that no template can use, or that is surely a slip for one we know."""
-    what, remedy = _column_problem(column)
-    if what:
-        raise Broken(place, what, remedy)
-
-
-@lru_cache(maxsize=256)  # JSON names its columns anew on every line
+@lru_cache(maxsize=256)  # JSON repeats its column names on every line
 def _column_problem(column: str) -> tuple[str, str]:
+    """Return what is wrong with a column's name, and what to write instead; "" for both if nothing is."""
     if column in CORE_COLUMNS:
         return "", ""
     if "@" in column:
@@ -258,7 +249,7 @@ def _column_problem(column: str) -> tuple[str, str]:
 
 
 def _better(column: str) -> str:
-    """Return what to write for a name that is none; writing that is not refused again."""
+    """Return what to write instead of a name that is not valid: something that is not refused again."""
     better = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")[:40]
     whole = better.replace("_", "")
     if whole in CORE_COLUMNS:
@@ -276,16 +267,15 @@ def _split(text: str, delimiter: str) -> list[str]:
     try:
         return next(csv.reader([text], delimiter=delimiter, strict=True, skipinitialspace=True))
     except csv.Error:
-        place = _starts(text, delimiter)[-1]
         what, remedy = (
             "a quote that is not closed where its cell ends",
             'close it; a quote inside is written ""',
         )
-        raise Broken(place, what, remedy) from None
+        raise Broken(_starts(text, delimiter)[-1], what, remedy) from None
 
 
 def _starts(text: str, delimiter: str) -> list[int]:
-    """Return where each cell starts, from 1. It ends with the cell whose quotes are broken, where one is."""
+    """Return where each cell starts, from 1; the last one is the first whose quotes are broken, if any is."""
     starts, fresh, quoted, inside = [1], True, False, False
     for place, char in enumerate(text, 1):
         if char == '"' and (fresh or quoted):
@@ -306,7 +296,7 @@ _SUFFIXES = _JSON_SUFFIXES | {".csv", ".tsv"}
 
 
 def find_list(folder: Path, name: str) -> Path:
-    """Return the list's real path. Raises InputError where it leads out of `folder`, by `..` or a link."""
+    """Return the list's real path. Raises InputError if it leads out of `folder`, by `..` or a link."""
     try:
         path = (folder / name).resolve(strict=True)
         inside = path.is_relative_to(folder.resolve(strict=True))
@@ -322,7 +312,7 @@ def find_list(folder: Path, name: str) -> Path:
 
 
 def check_list(path: Path, name: str) -> None:
-    """Raise InputError if the file cannot be opened, is no regular file, or its header is broken."""
+    """Raise InputError if the file cannot be opened, is not a regular file, or its header is broken."""
     with _opened(path, name) as file:
         _format(path, name, _raw_lines(file))
 
@@ -330,10 +320,10 @@ def check_list(path: Path, name: str) -> None:
 def read_list(
     path: Path, name: str, broken: list[Fault], *, by_columns: bool = True
 ) -> Iterator[Rows | list[ListRow]]:
-    """Yield the rows, one block of at most 64 KiB in memory at a time; blank lines are left out of `Line`s.
+    """Yield the rows, with one block of at most 64 KiB in memory at a time; lists have no blank lines.
 
-    A block of a table comes as `Rows` where that surely gives what reading it line by line would. All other
-    blocks are read line by line, and without `by_columns` every one.
+    A block of a table comes as `Rows` if that is sure to give what reading it line by line would. All other
+    blocks are read line by line, and without `by_columns` every block is.
 
     Lines that do not fit the structure are added to `broken`, at most 100: then the list must not be used.
     Raises InputError as `check_list` does.
@@ -352,11 +342,11 @@ def read_list(
 
 
 def _lines(block: bytes, first: int, form: ListFormat, name: str, broken: list[Fault]) -> list[ListRow]:
-    """Return the rows of a block, and put into `broken` what ails the others."""
+    """Return the rows of a block, and add what is wrong with the others to `broken`."""
     found = []
     for number, raw in enumerate(block.split(b"\n"), first):
         try:
-            text = decoded(raw.removesuffix(b"\r"))
+            text = _decoded(raw.removesuffix(b"\r"))
             cells = form.cells(text)
         except Broken as error:
             broken.append(error.fault(name, number))
@@ -374,14 +364,8 @@ def _is_too_long(raw: bytes) -> bool:
 
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[BinaryIO]:
-    """Open a file without waiting: a FIFO or a device would hang or never end."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            os.close(handle)
-            remedy = "write the list into a file of its own"
-            raise InputError(Fault(name, 0, 0, "is not a regular file", remedy))
-        with os.fdopen(handle, "rb", buffering=1 << 16) as file:
+        with open_regular(path, name, "write the list into a file of its own") as file:
             yield file
     except OSError as error:
         raise InputError(Fault(name, 0, 0, f"cannot be read: {error.strerror}")) from None
@@ -396,9 +380,9 @@ def _raw_lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the rest of a file by whole lines, without the last line end of each block.
+    """Yield the rest of a file in blocks of whole lines, without the last line end of each.
 
-    A block is longer than 64 KiB only where one of its lines is; such a line ends the reading.
+    A block is longer than 64 KiB only if one of its lines is; such a line ends the reading.
     """
     rest = b"" if file.tell() else file.read(len(_MARK)).removeprefix(_MARK)
     while read := file.read(max(LONGEST_LINE - len(rest), 1 << 10)):
@@ -420,7 +404,7 @@ def _format(path: Path, name: str, lines: Iterator[bytes]) -> tuple[ListFormat, 
         return JsonLines(), 1
     for number, raw in enumerate(lines, 1):
         try:
-            text = decoded(raw)
+            text = _decoded(raw)
             if text.strip():
                 return CellTable.from_header(text, "\t" if suffix == ".tsv" else ""), number + 1
         except Broken as error:

@@ -1,4 +1,4 @@
-"""A list, streamed: each row a checked Recipient or a fault with its place."""
+"""Streams a recipient list: each row is a checked Recipient or a fault with its place."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ def timezone_of(text: str) -> str:
     raise ValueError("is not a time zone; write one such as Europe/Berlin or UTC")
 
 
-_TEXTS_KEPT = 4096  # of each column: most cells of a locale, a zone or a plan are alike
+_TEXTS_KEPT = 4096  # of each column: most cells of a locale, a zone or a plan repeat
 _made: Callable[[tuple[Any, ...]], Recipient] = partial(tuple.__new__, Recipient)
 
 
 class Columns:
-    """Makes recipients of rows. What it returns for a row that is not odd is what reading it alone gives."""
+    """Makes recipients from columns. A row that is not odd gives what reading it by itself gives."""
 
     def __init__(self, components: Callable[[str], tuple[str, ...]]) -> None:
         self._known = {
@@ -98,7 +98,7 @@ class Columns:
         }
 
     def recipients(self, rows: Rows) -> tuple[list[Recipient], set[int]]:
-        """Return a recipient for each row, and which rows are odd: theirs mean nothing."""
+        """Return a recipient for each row, and which rows are odd: the recipients of those mean nothing."""
         columns, count = rows.columns, len(rows.texts)
         odd: set[int] = set()
         if _holds_unfit(columns):
@@ -122,7 +122,7 @@ class Columns:
             names or nothing,
             *(kept.column(columns.get(name), odd) for name, kept in self._known.items()),
             _extras(columns, odd),
-            strict=False,  # a column that is not there goes on for ever
+            strict=False,  # a missing column never ends
         )
         return [*map(_made, people)], odd
 
@@ -135,7 +135,7 @@ class _Kept:
         self._values: dict[str, Any] = {}
 
     def column(self, cells: Sequence[str] | None, odd: set[int]) -> Iterable[Any]:
-        """Return the values of a column, and put into `odd` which cells are refused."""
+        """Return the values of a column, and add the cells that are refused to `odd`."""
         if cells is None:
             return repeat(self._missing)
         if len(self._values) > _TEXTS_KEPT:
@@ -155,7 +155,7 @@ class _Kept:
 
 
 def _holds_unfit(columns: Mapping[str, Sequence[str]]) -> bool:
-    """Return whether any cell holds a character that no text may: all of those are unprintable."""
+    """Return whether any cell holds a forbidden character: all of those are unprintable."""
     text = "".join(map("".join, columns.values()))
     return not text.isprintable() and UNFIT.search(text) is not None
 
@@ -208,7 +208,7 @@ class RecipientList:
         return chain.from_iterable(self.chunks())
 
     def chunks(self) -> Iterator[list[Recipient]]:
-        """Yield the good rows by the block of the file that they stand in."""
+        """Yield the good rows, block by block of the file."""
         self.rows, self.skipped, self.faults = 0, 0, []
         broken: list[Fault] = []
         for block in read_list(self._path, self._name, broken, by_columns=self._by_columns):
@@ -218,8 +218,7 @@ class RecipientList:
         self._judge(broken)
 
     def _one_by_one(self, lines: Iterable[ListRow | None]) -> list[Recipient]:
-        people = (self._person(line) for line in lines if line is not None)
-        return [person for person in people if person is not None]
+        return [person for line in lines if line is not None and (person := self._person(line)) is not None]
 
     def _person(self, line: ListRow) -> Recipient | None:
         self.rows += 1
@@ -230,7 +229,7 @@ class RecipientList:
         return recipient
 
     def _side_by_side(self, rows: Rows) -> list[Recipient]:
-        """Return the people of rows whose columns are judged at once; who is odd is judged by themselves."""
+        """Return the people of rows that are judged column by column; odd rows are judged one by one."""
         people, odd = self._columns.recipients(rows)
         self.rows += len(people) - len(odd)
         if not odd:
@@ -245,9 +244,8 @@ class RecipientList:
         self.skipped += 1
         for column, message in problems[: FAULTS_SHOWN_PER_FILE - len(self.faults)]:
             what, _, remedy = message.partition("; ")
-            self.faults.append(
-                Fault(self._name, line.number, line.column(column), f"{column} {what}", remedy)
-            )
+            place = line.number, line.column(column)
+            self.faults.append(Fault(self._name, *place, f"{column} {what}", remedy))
 
     def _judge(self, broken: list[Fault]) -> None:
         bad = self.faults if self._config.send.bad_rows == "stop" else []
@@ -260,20 +258,19 @@ class RecipientList:
 
 
 def changed_since(name: str, config: Config, moment: datetime) -> bool:
-    """Return whether an audience's list was written, or put in its place, after `moment` (aware)."""
+    """Return whether an audience's list was written, or moved into place, after `moment` (aware)."""
     try:
-        return (
-            find_list(config.folder, config.audiences[name].recipients).stat().st_ctime > moment.timestamp()
-        )
+        path = find_list(config.folder, config.audiences[name].recipients)
+        return path.stat().st_ctime > moment.timestamp()
     except (OSError, InputError):
-        return False  # reading it says what is wrong with it
+        return False  # reading it will report what is wrong
 
 
 def open_recipients(name: str, config: Config) -> RecipientList:
     """Return the list of audience `name`, its place and header already checked.
 
     A .csv has a header line and commas, semicolons or tabs; .tsv tabs; .jsonl and .ndjson an object a line.
-    Columns: email, phone, name, locale, timezone, components, tags, level; others go to `Recipient.extra`.
+    Columns: email, phone, name, locale, timezone, components, tags, level; others go into `Recipient.extra`.
     components and tags hold several values as `a|b` or `a;b` (in JSON also as a list).
     Raises InputError for an unknown audience, a broken header, and a file that is missing, special or
     outside the folder.
@@ -285,7 +282,7 @@ def open_recipients(name: str, config: Config) -> RecipientList:
 
 
 def known_audience(name: str, config: Config) -> Audience:
-    """Return the settings of an audience. Raises InputError where none is called so."""
+    """Return the settings of an audience. Raises InputError if there is none of that name."""
     if name not in config.audiences:
         known = ", ".join(config.audiences)
         raise InputError(Fault(CONFIG_NAME, 0, 0, f"no audience {name!r:.60}", f"audiences are: {known}"))
@@ -300,7 +297,7 @@ class _Row:
         self.problems: list[tuple[str, str]] = []
 
     def take(self, column: str, convert: Callable[[str], T], missing: T) -> T:
-        """Return the converted cell; `missing` where it is empty or, noted as a problem, refused."""
+        """Return the converted cell, or `missing` if it is empty or refused, which is noted as a problem."""
         value = self._cells.get(column, "")
         text = ("|".join(value) if isinstance(value, tuple) else value).strip(BLANKS)
         if not text:
@@ -313,7 +310,7 @@ class _Row:
 
 
 def _recipient(cells: Cells, line: int, config: Config) -> tuple[Recipient, list[tuple[str, str]]]:
-    """Return the recipient, and all that is wrong with its row: then it must not be used."""
+    """Return the recipient, and everything wrong with its row; if anything is, it must not be used."""
     row = _Row(cells)
     region = config.channels.sms.region if config.channels.sms else ""
     email, email_key = row.take("email", normalise_email, ("", ""))
@@ -344,8 +341,8 @@ _ALL_BITS = (1 << 8 * _WIDTH) - 1
 class Repeats:
     """A set of addresses that keeps 80 bits of each: a million of them take some 12 MB.
 
-    The bits come from Python's own hash of strings, which is keyed anew for each process. That two of a
-    million addresses share them has a chance of one in 10^12.
+    The bits come from Python's own hash of strings, which has a new key in each process. The chance that two
+    of a million addresses share them is one in 10^12.
     """
 
     def __init__(self) -> None:
@@ -355,7 +352,7 @@ class Repeats:
         return _holds(self._marks[hash(key) & _SPREAD], _mark(key))
 
     def add(self, key: str) -> bool:
-        """Put an address in; return whether it is new."""
+        """Add an address; return whether it is new."""
         place, mark = hash(key) & _SPREAD, _mark(key)
         marks = self._marks[place]
         if mark in marks and _holds(marks, mark):
@@ -365,7 +362,7 @@ class Repeats:
 
 
 def _mark(key: str) -> bytes:
-    # Of another text than the place: so the two tell 80 bits together, and not 64.
+    # Of another text than the place, so that the two give 80 bits together, not 64.
     return (hash(key + "\n") & _ALL_BITS).to_bytes(_WIDTH, "little")
 
 

@@ -1,4 +1,4 @@
-"""Planned work as a calendar file, so that readers' calendars move with it (RFC 5545, 5546: PUBLISH)."""
+"""Planned work as a calendar file, so that readers' calendars follow it (RFC 5545, 5546: PUBLISH)."""
 
 from __future__ import annotations
 
@@ -10,43 +10,61 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from commcast.config.settings import Config
-from commcast.model.incident import Incident, Kind, Status, Update, Window
+from commcast.model.incident import Incident, Kind, Status, Update
 
 if TYPE_CHECKING:
-    from icalendar import Event
+    from icalendar import Component
 
-
-_TOLD_WITH = frozenset({Status.SCHEDULED, Status.RESCHEDULED, Status.EXTENDED, Status.CANCELLED})
+_COMES_WITH = frozenset({Status.SCHEDULED, Status.RESCHEDULED, Status.EXTENDED, Status.CANCELLED})
 
 
 def calendar_of(
     config: Config, incident: Incident, update: Update, words: Mapping[str, str | None]
 ) -> dict[str, Any] | None:
-    """Return the calendar file that goes with an update, None where none does: plain JSON values.
+    """Return the calendar file that goes with an update, None if none does: plain JSON values.
 
-    `words` are those of the readers. The same update always gives the same `text`; its lines end in CRLF.
+    `words` are the readers' own. The same update always gives the same `text`; its lines end in CRLF.
     `sequence` rises with each change of the window, so that a calendar knows which of two files is newer.
     """
-    if incident.kind is not Kind.MAINTENANCE or update.window is None or update.status not in _TOLD_WITH:
+    if incident.kind is not Kind.MAINTENANCE or update.window is None or update.status not in _COMES_WITH:
         return None
-    from icalendar import Calendar
+    from icalendar import Calendar, Event
 
     sequence = _sequence(incident, update)
-    status = "CANCELLED" if update.status is Status.CANCELLED else "CONFIRMED"
+    is_cancelled = update.status is Status.CANCELLED
+    status = "CANCELLED" if is_cancelled else "CONFIRMED"
+    event = Event()
+    _add(
+        event,
+        uid=_uid(config, incident),
+        sequence=sequence,
+        dtstamp=update.at.astimezone(UTC).replace(microsecond=0),
+        dtstart=update.window.start.astimezone(UTC),
+        dtend=update.window.end.astimezone(UTC),
+        # Some calendars keep what was cancelled.
+        summary=f"{'Cancelled: ' if is_cancelled else ''}{config.organisation.name}: {incident.title}",
+        description=_description(config, incident, update, words),
+        status=status,
+        transp="TRANSPARENT",  # our work does not make its readers busy
+    )
+    if config.channels.email is not None:
+        event.add("organizer", _organizer(config.channels.email.sender))
+    if config.organisation.status_url:
+        event.add("url", config.organisation.status_url)
     calendar = Calendar()
-    for name, value in (
-        ("prodid", "-//commcast//planned work//EN"),
-        ("version", "2.0"),
-        ("method", "PUBLISH"),
-    ):
-        calendar.add(name, value)
-    calendar.add_component(_event(config, incident, update, update.window, words, sequence, status))
+    _add(calendar, prodid="-//commcast//planned work//EN", version="2.0", method="PUBLISH")
+    calendar.add_component(event)
     text = calendar.to_ical().decode()
     return {"name": f"{incident.id}.ics", "text": text, "sequence": sequence, "status": status}
 
 
+def _add(component: Component, **properties: Any) -> None:
+    for name, value in properties.items():
+        component.add(name, value)
+
+
 def as_test(text: str, mark: str) -> str:
-    """Return a calendar file marked as a test: an entry of its own, which no real one takes the place of."""
+    """Return a calendar file marked as a test: an entry of its own, which no real one replaces."""
     from icalendar import Calendar
 
     calendar = Calendar.from_ical(text)
@@ -56,43 +74,6 @@ def as_test(text: str, mark: str) -> str:
         event.add("summary", f"{mark} {summary}")
         event.add("uid", f"{uid}-test")
     return str(calendar.to_ical(), "utf-8")
-
-
-def _event(
-    config: Config,
-    incident: Incident,
-    update: Update,
-    window: Window,
-    words: Mapping[str, str | None],
-    sequence: int,
-    status: str,
-) -> Event:
-    from icalendar import Event
-
-    event = Event()
-    for name, value in (
-        ("uid", _uid(config, incident)),
-        ("sequence", sequence),
-        ("dtstamp", update.at.astimezone(UTC).replace(microsecond=0)),
-        ("dtstart", window.start.astimezone(UTC)),
-        ("dtend", window.end.astimezone(UTC)),
-        ("summary", _summary(config, incident, status)),
-        ("description", _description(config, incident, update, words)),
-        ("status", status),
-        ("transp", "TRANSPARENT"),  # our work does not keep its readers busy
-    ):
-        event.add(name, value)
-    if config.channels.email is not None:
-        event.add("organizer", _organizer(config.channels.email.sender))
-    if config.organisation.status_url:
-        event.add("url", config.organisation.status_url)
-    return event
-
-
-def _summary(config: Config, incident: Incident, status: str) -> str:
-    # For whoever's calendar keeps what was cancelled.
-    called_off = "Cancelled: " if status == "CANCELLED" else ""
-    return f"{called_off}{config.organisation.name}: {incident.title}"
 
 
 def _organizer(sender: str) -> Any:
@@ -106,7 +87,7 @@ def _organizer(sender: str) -> Any:
 
 
 def _uid(config: Config, incident: Incident) -> str:
-    """Return the name by which calendars know this work: of this folder and incident, whatever is changed."""
+    """Return the name by which calendars know this work: it depends on the folder and the incident only."""
     return f"{incident.id}-{sha256(f'{config.desk}/{incident.id}'.encode()).hexdigest()[:32]}"
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from email.utils import parseaddr
 from functools import lru_cache, partial
@@ -26,9 +27,9 @@ Content = EmailContent | SmsContent
 
 
 class ReaderWords:
-    """One reader's words. `digest` is frozen, and compared again when they are handed over.
+    """What one reader reads. `digest` is frozen, and compared again at delivery.
 
-    It is the hex digest of the words themselves or, behind "s1:", of a skeleton and of what was spliced in.
+    It is the hex digest of the content or, after "s1:", of a skeleton and the values spliced into it.
     """
 
     __slots__ = ("_content", "_cut", "_spliced", "_values", "digest")
@@ -42,7 +43,7 @@ class ReaderWords:
 
     @classmethod
     def put_together(cls, cut: CutMail, values: tuple[str, ...], digest: str) -> Self:
-        """Return the words that `values` make of a cut mail: made only when somebody reads them."""
+        """Return what `values` make of a cut email: made only when it is read."""
         words = cls(None, digest)
         words._cut, words._values = cut, values
         return words
@@ -57,34 +58,34 @@ class ReaderWords:
 
     @property
     def spliced(self) -> Spliced | None:
-        """How a mail's words came about, None where they were rendered for this reader alone."""
+        """How an email was put together, None if it was rendered for this reader alone."""
         if self._spliced is None and self._cut is not None:
             self._spliced = self._cut.spliced(self._values)
         return self._spliced
 
     def are_frozen_as(self, digest: str) -> bool:
-        """Say whether these are the words that were frozen; older versions froze only content digests."""
+        """Return whether this is what was frozen; older versions froze digests of the content only."""
         return digest == self.digest or (":" not in digest and digest == content_digest(self.content))
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What a group's messages carry besides their words; frozen with them."""
+    """What a group's messages carry besides their content; frozen with it."""
 
     sender: str
     reply_to: str = ""
     list_unsubscribe: str = ""
 
     def to_json(self) -> dict[str, str]:
-        return {"sender": self.sender, "reply_to": self.reply_to, "list_unsubscribe": self.list_unsubscribe}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderGroup:
-    """Readers who get the same words: one audience, time zone and locale on one channel.
+    """Readers who are told the same: one audience, time zone and locale on one channel.
 
     `context` is JSON only, so that a frozen group renders the same as a fresh one. `next_update_by` is the
-    promise that the words make; where they make none, they are right until `stands_until`.
+    promise that the message makes; one without a promise is right until `stands_until`.
     """
 
     channel: Channel
@@ -102,27 +103,26 @@ class ReaderGroup:
     _shared: Shared[CutMail | ReaderWords] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Decide on the syntax tree what may be made once for many readers."""
+        """Decide from the syntax tree what may be made once for many readers."""
         object.__setattr__(self, "calendar", _calendar_in(self.context))
         fields = self.renderer.fields
         if fields is not None and self.channel is Channel.SMS:
-            # Look-alike characters and runs of spaces are seen across the edges of a value: no splicing.
+            # Look-alike characters and runs of spaces may reach across the edges of a value: no splicing.
             fields = Fields((), (*fields.bare, *fields.keys))
         shared = Shared(fields.keys, partial(self._make, fields.bare)) if fields else None
         object.__setattr__(self, "_shared", shared)
 
     def words(self, values: Mapping[str, Any], *, line: int = 0) -> ReaderWords:
-        """Return the words for one reader. Raises TemplateError, naming the `line` of their list.
+        """Return what one reader reads. Raises TemplateError, naming the `line` of their list.
 
-        They are the same words, whether they are spliced, shared or rendered for this reader alone.
+        It is the same whether it is spliced, shared or rendered for this reader alone.
         """
         made = self._shared.get(values) if self._shared else None
         if isinstance(made, ReaderWords):
             return made
         own = made.values_of(values) if made else None
         if made is None or own is None:
-            content = self.alone(values, line)
-            return ReaderWords(content, content_digest(content))
+            return _alone(self.alone(values, line))
         if self._digests_skeleton:
             return ReaderWords.put_together(made, own, f"s1:{made.digest(own)}")
         words = ReaderWords.put_together(made, own, "")
@@ -131,25 +131,23 @@ class ReaderGroup:
 
     @property
     def _digests_skeleton(self) -> bool:
-        """Whether each reader who fits is spliced into the one skeleton, in every process and in any order.
+        """Whether all readers who fit are spliced into one skeleton, in every process and in any order.
 
-        Which of several skeletons are made depends on who came before: then the content is digested.
+        If there are several, which of them are made depends on who came before: then the content is digested.
         """
         return self.renderer.fields is not None and not self.renderer.fields.keys
 
     def _make(self, bare: Sequence[str], values: Mapping[str, Any]) -> CutMail | ReaderWords | None:
-        """Return what readers who are alike in the key fields share; None where nothing can be shared."""
+        """Return what readers with the same key fields share; None if nothing can be shared."""
         try:
             if self.channel is Channel.SMS:
-                content: Content = self.renderer.sms(self.context, values)
-                return ReaderWords(content, content_digest(content))
+                return _alone(self.renderer.sms(self.context, values))
             cut = cut_mail(self.renderer, self.context, values, bare)
-        except TemplateError:  # the reader's own rendering tells it, with their line
+        except TemplateError:  # rendering for the reader alone reports it, with their line
             return None
         if cut is None or cut.fields:
             return cut
-        content = cut.content(cut.spliced(()))
-        return ReaderWords(content, content_digest(content), cut.spliced(()))
+        return _alone(cut.content(cut.spliced(())), cut.spliced(()))
 
     def alone(self, values: Mapping[str, Any], line: int = 0) -> Content:
         """Return what one reader reads, rendered for them alone. Raises TemplateError as `words` does."""
@@ -163,7 +161,7 @@ class ReaderGroup:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryKey:
-    """What makes a delivery that one and no other; its Message-ID is derived from it."""
+    """What identifies a delivery; its Message-ID is derived from it."""
 
     incident: str
     notice: str
@@ -173,7 +171,7 @@ class DeliveryKey:
 
 @lru_cache(maxsize=64)
 def renderer_for(wording: str) -> Renderer:
-    """Return the renderer of a wording given as JSON, compiled once a process."""
+    """Return the renderer of a wording given as JSON, compiled once per process."""
     return Renderer(Wording.from_json(wording))
 
 
@@ -190,11 +188,15 @@ def envelope_of(config: Config, channel: Channel, incident: str) -> Envelope:
 
 
 def content_digest(content: Content) -> str:
-    """Return the digest of the words themselves: frozen, and checked again when they are handed over."""
+    """Return the digest of the content itself: frozen, and checked again at delivery."""
     parts = (
         [content.subject, content.text, content.html] if isinstance(content, EmailContent) else [content.body]
     )
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
+
+
+def _alone(content: Content, spliced: Spliced | None = None) -> ReaderWords:
+    return ReaderWords(content, content_digest(content), spliced)
 
 
 def build_message(
@@ -213,48 +215,35 @@ def build_message(
     content = words.content
     if isinstance(content, SmsContent):
         return Sms(to=address, body=content.body, valid_until=valid_until, sender=envelope.sender)
-    fixed = _fixed_headers(envelope, delivery.incident, secret)
+    email, domain = _email_of(envelope, delivery.incident, secret)
     own_id = _keyed(secret, delivery.incident, delivery.notice, delivery.channel, delivery.key)
-    return Email(
-        sender=fixed.sender,
+    return email(
         to=Mailbox(address, name),
         subject=content.subject,
         text=content.text,
         html=content.html,
-        message_id=f"<{own_id}@{fixed.domain}>",
-        references=fixed.references,
-        reply_to=envelope.reply_to,
-        list_unsubscribe=fixed.list_unsubscribe,
-        list_id=fixed.list_id,
+        message_id=f"<{own_id}@{domain}>",
         date=now,
         calendar=calendar,
         spliced=words.spliced,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _FixedHeaders:
-    """What is alike in all mails of one envelope about one incident."""
-
-    sender: Mailbox
-    domain: str
-    references: tuple[str, ...]
-    list_unsubscribe: str
-    list_id: str
-
-
 @lru_cache(maxsize=64)
-def _fixed_headers(envelope: Envelope, incident: str, secret: bytes) -> _FixedHeaders:
+def _email_of(envelope: Envelope, incident: str, secret: bytes) -> tuple[partial[Email], str]:
+    """Return what all emails of one envelope about one incident have in common, and the sender's domain."""
     name, address = parseaddr(envelope.sender)
     domain = address.rpartition("@")[2]
-    return _FixedHeaders(
+    email = partial(
+        Email,
         sender=Mailbox(address, name),
-        domain=domain,
-        # One fixed name an incident, so that every mail of it lands in one thread (RFC 5322 3.6.4).
+        # One fixed name per incident, so that all its emails land in one thread (RFC 5322 3.6.4).
         references=(f"<{incident}.{_keyed(secret, incident)}@{domain}>",),
+        reply_to=envelope.reply_to,
         list_unsubscribe=_unsubscribe(envelope.list_unsubscribe),
         list_id=f"<incidents.{domain}>",
     )
+    return email, domain
 
 
 def _calendar_in(context: Mapping[str, Any]) -> CalendarFile | None:
@@ -263,27 +252,19 @@ def _calendar_in(context: Mapping[str, Any]) -> CalendarFile | None:
 
 
 def mark_test(content: Content, audience: str) -> ReaderWords:
-    """Return the same words marked as a test for an audience in every place where a reader looks first."""
+    """Return the same content, marked as a test for an audience in every place a reader looks first."""
     mark = f"[TEST for {audience}]"
     if isinstance(content, SmsContent):
         body = f"{mark} {content.body}"
-        marked: Content = SmsContent(body, measure(body), content.replaced)
-        return ReaderWords(marked, content_digest(marked))
+        return _alone(SmsContent(body, measure(body), content.replaced))
     note = "This is a test message; nothing has happened."
     html = content.html
     if html:
-        head, body, rest = _after_body_tag(html)
-        html = f'{head}{body}<p style="margin:0;padding:12px;font-weight:bold">{mark} {note}</p>{rest}'
-    marked = EmailContent(
-        subject=f"{mark} {content.subject}", text=f"{mark} {note}\n\n{content.text}", html=html
-    )
-    return ReaderWords(marked, content_digest(marked))
-
-
-def _after_body_tag(html: str) -> tuple[str, str, str]:
-    start = html.lower().find("<body")
-    end = html.find(">", start) + 1
-    return (html[:start], html[start:end], html[end:]) if start >= 0 else ("", "", html)
+        tag = re.search("<body[^>]*>", html, re.IGNORECASE)
+        start = tag.end() if tag else 0
+        marked = f'<p style="margin:0;padding:12px;font-weight:bold">{mark} {note}</p>'
+        html = f"{html[:start]}{marked}{html[start:]}"
+    return _alone(EmailContent(f"{mark} {content.subject}", f"{mark} {note}\n\n{content.text}", html))
 
 
 def _keyed(secret: bytes, *parts: str) -> str:

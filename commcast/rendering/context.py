@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -29,13 +29,24 @@ from commcast.model.times import moment, span, spoken_duration
 
 _TURNS = END_STATUSES | {Status.REOPENED}
 _ASKED_AT = frozenset({Status.RESOLVED, Status.COMPLETED})
-Moment = dict[str, str]
-Show = Callable[[datetime], Moment]
-ShowSpan = Callable[[datetime, datetime], dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """Shows times in the readers' zone; the day is left out if it is that of `reference` (None: never)."""
+
+    zone: ZoneInfo
+    reference: datetime | None
+
+    def __call__(self, at: datetime) -> dict[str, str]:
+        return moment(at, self.zone, self.reference)
+
+    def span(self, start: datetime, end: datetime) -> dict[str, str]:
+        return span(start, end, self.zone, self.reference)
 
 
 def next_word(level: Level, channel: Channel, *, by_email: bool) -> NextWord:
-    """Return how a reader hears more; `by_email` says that mail reaches them, too."""
+    """Return how a reader will hear more; `by_email` says that email reaches them, too."""
     if level is not Level.ALL:
         return NextWord.KEY if level is Level.KEY else NextWord.END
     return NextWord.EMAIL if channel is Channel.SMS and by_email else NextWord.UPDATE
@@ -43,9 +54,9 @@ def next_word(level: Level, channel: Channel, *, by_email: bool) -> NextWord:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """Words that these readers got, at the moment their message bears, and what is right instead.
+    """Wrong words that these readers got, the time their message shows, and what is right instead.
 
-    `timeframe` is the right one where the wrong words were the expected end. `is_short` is for a text.
+    `timeframe` is the right one if the wrong words were the expected end. `is_short` is for text messages.
     """
 
     at: datetime
@@ -57,15 +68,15 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """What a message tells besides the facts of its update, all times aware.
+    """What a message says besides the facts of its update; all times are aware.
 
-    `now` is when it goes. `broken` is a promise to these readers that had passed by then. A holding statement
-    tells that nothing is new since `unchanged_since`, as the `step`th in a row; a reminder tells how long
-    `ahead` of the event it is. `next_word` is how they hear more; a cap `held_back` so many messages to them.
-    `facts_from` is set where the facts are told later than others heard them. `corrections` are of what these
-    very readers were told; `catches_up` says that others heard of it before. They know of the updates up to
-    `knows_up_to` at the most, None for all. `goes_on_as` is the title of the
-    incident that goes on instead. `follow_up` is "review" or "check-in" where it comes after the end.
+    `now` is when it goes out. `broken` is a promise to these readers that had passed by then. A holding
+    statement says that nothing is new since `unchanged_since`, as the `step`th in a row; a reminder says how
+    long `ahead` of the event it is. `next_word` is how they will hear more; a cap `held_back` that many
+    messages to them. `facts_from` is set if they get the facts later than others did. `corrections` are of
+    what these very readers were told; `catches_up` says that others heard of it before. They know at most the
+    updates up to `knows_up_to`, None for all. `goes_on_as` is the title of the incident that continues this
+    one. `follow_up` is "review" or "check-in" for a message after the end.
     """
 
     now: datetime | None = None
@@ -86,8 +97,8 @@ class Occasion:
 NO_OCCASION = Occasion()
 
 
-def occasion_facts(
-    config: Config, incident: Incident, update: Update, occasion: Occasion, show: Show, show_span: ShowSpan
+def _occasion_facts(
+    config: Config, incident: Incident, update: Update, occasion: Occasion, show: _Clock
 ) -> dict[str, Any]:
     """Return what templates may use of an occasion: plain JSON values, None for what does not apply."""
     return {
@@ -96,10 +107,14 @@ def occasion_facts(
         "broken_promise": _broken_promise(occasion, show),
         "holding": _holding(occasion, show),
         "reminder": {"ahead": spoken_duration(occasion.ahead)} if occasion.ahead else None,
-        "corrections": [_correction(each, show, show_span) for each in occasion.corrections],
-        "follow_up": _follow_up(incident, occasion),
+        "corrections": [_correction(each, show) for each in occasion.corrections],
+        "follow_up": {"kind": occasion.follow_up, "review": incident.postmortem}
+        if occasion.follow_up
+        else None,
         "feedback": _feedback(config, incident, update, occasion),
-        "merged_into": _merged_into(update, occasion),
+        "merged_into": {"id": update.merged_into, "title": occasion.goes_on_as}
+        if update.merged_into is not None
+        else None,
         "catch_up": {"since": show(incident.updates[0].at)} if occasion.catches_up else None,
         "label": _label(update, occasion),
     }
@@ -111,17 +126,17 @@ def phase(status: Status) -> str:
 
 
 def _label(update: Update, occasion: Occasion) -> str:
-    """Return what a subject begins with: what kind of message it is, in a word or two."""
+    """Return what the subject begins with: the kind of message, in a word or two."""
     if occasion.step:
         return "No change"
     if occasion.follow_up:
         return {"review": "Review", "check-in": "How is it now?"}[occasion.follow_up]
     if occasion.corrections and (update.corrects or update.status not in _TURNS):
-        return "Correction"  # one that comes along with an end, or with its undoing, does not hide that
+        return "Correction"  # one that comes with an end, or with a reopening, does not hide that
     return f"Reminder: in {spoken_duration(occasion.ahead)}" if occasion.ahead else phase(update.status)
 
 
-def _broken_promise(occasion: Occasion, show: Show) -> dict[str, Any] | None:
+def _broken_promise(occasion: Occasion, show: _Clock) -> dict[str, Any] | None:
     if occasion.broken is None or occasion.now is None:
         return None
     return {
@@ -131,7 +146,7 @@ def _broken_promise(occasion: Occasion, show: Show) -> dict[str, Any] | None:
     }
 
 
-def _holding(occasion: Occasion, show: Show) -> dict[str, Any] | None:
+def _holding(occasion: Occasion, show: _Clock) -> dict[str, Any] | None:
     if occasion.unchanged_since is None or occasion.now is None:
         return None
     return {
@@ -142,36 +157,26 @@ def _holding(occasion: Occasion, show: Show) -> dict[str, Any] | None:
     }
 
 
-def _correction(correction: Correction, show: Show, show_span: ShowSpan) -> dict[str, Any]:
+def _correction(correction: Correction, show: _Clock) -> dict[str, Any]:
     frame, right = correction.timeframe, correction.right
     if frame is not None and frame.latest is not None:
         if frame.earliest is not None:
-            right = show_span(frame.earliest, frame.latest)["sms" if correction.is_short else "between"]
+            right = show.span(frame.earliest, frame.latest)["sms" if correction.is_short else "between"]
         else:
             right = f"by {show(frame.latest)['sms' if correction.is_short else 'both']}"
     return {"at": show(correction.at), "wrong": correction.wrong, "right": right}
 
 
-def _follow_up(incident: Incident, occasion: Occasion) -> dict[str, str | None] | None:
-    return {"kind": occasion.follow_up, "review": incident.postmortem} if occasion.follow_up else None
-
-
 def _feedback(
     config: Config, incident: Incident, update: Update, occasion: Occasion
 ) -> dict[str, str] | None:
-    """Return where readers say whether they were kept well informed: of the incident, never of themselves."""
+    """Return where readers can say whether we kept them well informed; the links name nobody."""
     url = config.contact.feedback_url.replace("{id}", incident.id)
     if not url or occasion.follow_up or update.status not in _ASKED_AT:
         return None
     url, mark, fragment = url.partition("#")
     start = f"{url}{'&' if '?' in url else '?'}incident={incident.id}&answer="
     return {answer: f"{start}{answer}{mark}{fragment}" for answer in ("yes", "no")}
-
-
-def _merged_into(update: Update, occasion: Occasion) -> dict[str, str] | None:
-    if update.merged_into is None:
-        return None
-    return {"id": update.merged_into, "title": occasion.goes_on_as}
 
 
 def build_context(
@@ -190,38 +195,34 @@ def build_context(
 ) -> dict[str, Any]:
     """Return what templates may use for the readers of `audience` in one zone and locale: plain JSON values.
 
-    `first` says that these readers hear of the incident for the first time; `previous` is the update they
-    heard last; `next_update_by` is the promise (aware), which an end does not make; `with_calendar` tells
-    that a calendar file may go with the words. The key `internal` exists
-    only for audiences whose view is internal: what is not there cannot leak.
-    Raises ValueError when an update that is no end comes without a promise.
+    `first` says that this is the first these readers hear of the incident; `previous` is the update they got
+    last; `next_update_by` is the promise (aware), None at an end; `with_calendar` says that a calendar file
+    may go with the message. The key `internal` exists only for audiences whose view is internal: what is not
+    there cannot leak. Raises ValueError for an update that is no end and has no promise.
     """
     word = None if update.is_end else occasion.next_word
     is_promised = word in {NextWord.UPDATE, NextWord.EMAIL}
     if next_update_by is None and is_promised:
         raise ValueError(f"update {update.number} of {incident.id} has no next update time and is no end")
-
-    # What repeats the words of another day names the day of each time, lest a reader takes it for today's.
-    told_at = occasion.now or update.at
-    is_same_day = told_at.astimezone(zone).date() == update.at.astimezone(zone).date()
-    reference = update.at if is_same_day else None
-
-    def show(at: datetime) -> Moment:
-        return moment(at, zone, reference)
-
-    def show_span(start: datetime, end: datetime) -> dict[str, str]:
-        return span(start, end, zone, reference)
-
+    now = occasion.now or update.at
+    # A message that repeats the words of another day names the day of each time: readers would assume today.
+    is_same_day = now.astimezone(zone).date() == update.at.astimezone(zone).date()
+    show = _Clock(zone, update.at if is_same_day else None)
     view = config.audiences[audience].view
     context: dict[str, Any] = {
         "organisation": {"name": config.organisation.name, "status_url": config.organisation.status_url},
         "contact": _contact(config, incident),
         "incident": _incident(config, incident, update, show),
-        "update": _update(incident, update, audience, first, previous, show, show_span, occasion),
+        "update": {
+            **_update(incident, update, occasion, show),
+            **_words(update, audience),
+            **_changes(update, previous, now, show),
+            "first": first,
+        },
         "next_update_by": show(next_update_by) if next_update_by and is_promised else None,
         "next_word": word.value if word else None,
         "calendar": _calendar(config, incident, update, audience) if with_calendar else None,
-        **occasion_facts(config, incident, update, occasion, show, show_span),
+        **_occasion_facts(config, incident, update, occasion, show),
         "audience": {"name": audience, "view": view.value},
         "locale": locale,
     }
@@ -233,7 +234,7 @@ def build_context(
 def recipient_values(recipient: Recipient, audience: Audience) -> dict[str, Any]:
     """Return what templates may use of one reader as `recipient`: plain JSON values.
 
-    The list's further columns stand beside ours and never hide them.
+    The list's other columns are there too, and never hide ours.
     """
     _, email, _, _, name, locale, timezone, components, tags, level, extra = recipient
     return {
@@ -251,9 +252,9 @@ def recipient_values(recipient: Recipient, audience: Audience) -> dict[str, Any]
 
 
 def _calendar(config: Config, incident: Incident, update: Update, audience: str) -> dict[str, Any] | None:
-    from commcast.rendering.calendars import calendar_of  # most messages carry none
+    from commcast.rendering.calendars import calendar_of  # imported late: most messages carry none
 
-    return calendar_of(config, incident, update, _words(update, update.words.get(audience)))
+    return calendar_of(config, incident, update, _words(update, audience))
 
 
 def _contact(config: Config, incident: Incident) -> dict[str, str]:
@@ -266,7 +267,7 @@ def _contact(config: Config, incident: Incident) -> dict[str, str]:
     }
 
 
-def _incident(config: Config, incident: Incident, update: Update, show: Show) -> dict[str, Any]:
+def _incident(config: Config, incident: Incident, update: Update, show: _Clock) -> dict[str, Any]:
     return {
         "id": incident.id,
         "title": _title(incident, update),
@@ -279,7 +280,7 @@ def _incident(config: Config, incident: Incident, update: Update, show: Show) ->
 
 
 def _title(incident: Incident, update: Update) -> str:
-    """Return the title as it reads from the first correction of its words on; the file's own stays."""
+    """Return the title with the corrections made up to this update; the file keeps its own."""
     title = incident.title
     for each in incident.updates[: update.number]:
         if each.corrects and each.wrong and each.right:
@@ -288,88 +289,79 @@ def _title(incident: Incident, update: Update) -> str:
 
 
 def _public_names(config: Config, affected: tuple[str, ...]) -> list[str]:
-    """Return each name once. A component without a public name is left out: its id is an inside word."""
+    """Return each name once. A component without a public name is left out: its id is internal."""
     return list(dict.fromkeys(config.components[c].public for c in affected if c in config.components))
 
 
-def _update(
-    incident: Incident,
-    update: Update,
-    audience: str,
-    first: bool,
-    previous: Update | None,
-    show: Show,
-    show_span: ShowSpan,
-    occasion: Occasion,
-) -> dict[str, Any]:
+def _update(incident: Incident, update: Update, occasion: Occasion, show: _Clock) -> dict[str, Any]:
+    """Return what an update says, the same for all readers but for what they know."""
+    now = occasion.now or update.at
     return {
         "number": update.number,
         "status": update.status.value,
         "phase": phase(update.status),
         "at": show(update.at),
-        **_words(update, update.words.get(audience)),
-        "timeframe": {
-            **_timeframe(update.timeframe, show, show_span),
-            "passed": _has_passed(update.timeframe, occasion.now or update.at),
-        },
-        "earlier_timeframe": _earlier_timeframe(update, previous, occasion, show, show_span),
-        "first": first,
+        "timeframe": _timeframe(update.timeframe, now, show),
         "nothing_new": update.nothing_new,
         "unchanged_since": _unchanged_since(incident, update, occasion.knows_up_to, show),
-        "severity_changed": _severity_changed(update, previous),
         "ended": show(update.ended) if update.ended else None,
         "duration": _duration(incident, update),
         "fixed": update.fixed,
         "remains": update.remains,
         "if_it_persists": update.if_it_persists,
         "because": update.because,
-        "window": _window(update.window, show, show_span, occasion.now or update.at),
-        "expected": _expected(update, previous, show, occasion.now or update.at),
-        "previous_window": _previous_window(update, previous, show, show_span),
+        "window": _window(update.window, now, show),
     }
 
 
-def _words(update: Update, special: AudienceWords | None) -> dict[str, str | None]:
-    special = special or AudienceWords()
+def _changes(update: Update, previous: Update | None, now: datetime, show: _Clock) -> dict[str, Any]:
+    """Return what an update changes for readers who got `previous` last."""
+    return {
+        "earlier_timeframe": _earlier_timeframe(update, previous, now, show),
+        "severity_changed": _severity_changed(update, previous),
+        "expected": _expected(update, previous, now, show),
+        "previous_window": _previous_window(update, previous, show),
+    }
+
+
+def _words(update: Update, audience: str) -> dict[str, str | None]:
+    """Return the update's sentences, those written for the audience in place of the general ones."""
+    special = update.words.get(audience) or AudienceWords()
     return {
         name: getattr(update, name) if getattr(special, name) is None else getattr(special, name)
         for name in ("issue", "resolution", "scope", "action")
     }
 
 
-def _timeframe(timeframe: Timeframe, show: Show, show_span: ShowSpan) -> dict[str, Any]:
+def _timeframe(timeframe: Timeframe, now: datetime, show: _Clock) -> dict[str, Any]:
     earliest, latest = timeframe.earliest, timeframe.latest
     return {
         "known": timeframe.known,
         "confidence": timeframe.confidence.value,
         "earliest": show(earliest) if earliest else None,
         "latest": show(latest) if latest else None,
-        "span": show_span(earliest, latest) if earliest and latest else None,
+        "span": show.span(earliest, latest) if earliest and latest else None,
+        "passed": latest is not None and latest < now,
     }
 
 
-def _has_passed(timeframe: Timeframe, now: datetime) -> bool:
-    return timeframe.latest is not None and timeframe.latest < now
-
-
 def _earlier_timeframe(
-    update: Update, previous: Update | None, occasion: Occasion, show: Show, show_span: ShowSpan
+    update: Update, previous: Update | None, now: datetime, show: _Clock
 ) -> dict[str, Any] | None:
-    """Return the estimate that this one takes the place of: none is ever moved without a word."""
+    """Return the estimate that this one replaces: no estimate changes without mention."""
     if previous is None or update.is_end or previous.window is not None:
         return None
     if not previous.timeframe.known or previous.timeframe.latest == update.timeframe.latest:
         return None
-    return {
-        **_timeframe(previous.timeframe, show, show_span),
-        "passed": _has_passed(previous.timeframe, occasion.now or update.at),
-    }
+    return _timeframe(previous.timeframe, now, show)
 
 
-def _unchanged_since(incident: Incident, update: Update, knows: int | None, show: Show) -> Moment | None:
+def _unchanged_since(
+    incident: Incident, update: Update, knows: int | None, show: _Clock
+) -> dict[str, str] | None:
     """Return when there was news last; updates that said "nothing new" themselves do not count.
 
-    None to readers who know of the updates up to `knows` only, where there was news after these.
+    None for readers who only know the updates up to `knows`, if there was news after those.
     """
     if update.nothing_new is None:
         return None
@@ -392,10 +384,10 @@ def _duration(incident: Incident, update: Update) -> str | None:
 
 
 def _began(incident: Incident, update: Update) -> datetime | None:
-    """Return when it began, None where nobody said. A maintenance is announced long before its work."""
+    """Return when it began, None if nobody said. Planned work is announced long before it begins."""
     if incident.kind is not Kind.MAINTENANCE:
         return incident.started if incident.started_written else None
-    # What began before it was moved is not what this is about.
+    # Work that began before it was moved does not count.
     moved = max((u.number for u in incident.updates if u.status is Status.RESCHEDULED), default=0)
     work = [u.at for u in incident.updates[moved:] if u.status is Status.IN_PROGRESS]
     if work:
@@ -403,29 +395,27 @@ def _began(incident: Incident, update: Update) -> datetime | None:
     return update.window.start if update.window else None
 
 
-def _window(window: Window | None, show: Show, show_span: ShowSpan, now: datetime) -> dict[str, Any] | None:
+def _window(window: Window | None, now: datetime, show: _Clock) -> dict[str, Any] | None:
     if window is None:
         return None
     return {
         "start": show(window.start),
         "end": show(window.end),
-        "span": show_span(window.start, window.end),
+        "span": show.span(window.start, window.end),
         "length": spoken_duration(window.end - window.start),
         "has_begun": window.start <= now,
         "is_over": window.end <= now,
     }
 
 
-def _previous_window(
-    update: Update, previous: Update | None, show: Show, show_span: ShowSpan
-) -> dict[str, Any] | None:
+def _previous_window(update: Update, previous: Update | None, show: _Clock) -> dict[str, Any] | None:
     if previous is None or previous.window == update.window:
         return None
-    return _window(previous.window, show, show_span, update.at)
+    return _window(previous.window, update.at, show)
 
 
-def _expected(update: Update, previous: Update | None, show: Show, now: datetime) -> dict[str, Any] | None:
-    """Return when what is known to be coming begins; also where it has just begun, or is taken back."""
+def _expected(update: Update, previous: Update | None, now: datetime, show: _Clock) -> dict[str, Any] | None:
+    """Return when an expected incident begins; also if it has just begun or been withdrawn."""
     told = update if update.status is Status.EXPECTED else previous
     if told is None or told.status is not Status.EXPECTED or told.expected_at is None:
         return None

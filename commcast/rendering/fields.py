@@ -1,8 +1,8 @@
-"""Which of a reader's values a wording uses, and how: decided on the syntax tree, never by trying."""
+"""Which of a reader's values a wording uses, and how: decided from the syntax tree, never by trying."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -12,9 +12,9 @@ from jinja2.exceptions import TemplateError
 from commcast.rendering.templates import resolve_in
 
 READER = "recipient"
-# What a group of fields can be asked for besides its fields: the answer may hold all of them.
+# Methods of a group of fields: what they return may hold all of its fields.
 _ALL_FIELDS = frozenset(("get", "items", "keys", "values"))
-# The output of what stands in these is a value of the template's, which it may cut, compare or throw away.
+# What is written inside these becomes a value, which the template may cut, compare or throw away.
 _CAPTURING = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock)
 
 
@@ -22,8 +22,8 @@ _CAPTURING = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock
 class Fields:
     """The fields of a reader that a wording uses.
 
-    `bare` ones are only printed, as they are, straight into the message: what else the message says does not
-    depend on them. Everything may depend on the `keys`. Each field is in one of the two.
+    `bare` fields are only printed, unchanged, straight into the message: nothing else in it depends on them.
+    Anything may depend on the `keys`. Each field is in one of the two.
     """
 
     bare: tuple[str, ...]
@@ -31,10 +31,10 @@ class Fields:
 
 
 def fields_used(sources: Mapping[str, str]) -> Fields | None:
-    """Return the fields that templates use, with all that they include or import, in a fixed order.
+    """Return the fields that templates and all they include or import use, in a fixed order.
 
-    Return None where they cannot be listed: the reader as a whole is passed on, compared, looped over or
-    asked for a field by a name worked out, or something else takes its name.
+    Return None if they cannot be listed: the reader as a whole is passed on, compared or looped over, a field
+    is looked up by a computed name, or something else takes the name of the reader.
     """
     found = {name: _found_in(source) for name, source in sources.items()}
     listed = {name: each for name, each in found.items() if each is not None}
@@ -47,7 +47,7 @@ class _NotListed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a node stands in its template."""
+    """Where a node is in its template."""
 
     captured: bool = False
     in_block: bool = False
@@ -55,18 +55,18 @@ class _Place:
 
 @dataclass(slots=True)
 class _FieldsFound:
-    """What one template holds: fields printed and where, fields used otherwise, templates it names."""
+    """What one template contains: fields printed and where, fields used otherwise, templates it names."""
 
     printed: list[tuple[str, _Place]] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     names: list[tuple[type[nodes.Node], str, _Place]] = field(default_factory=list)
-    # What a block writes may be read back: it stands in a captured place, or is asked for by self or super.
+    # What a block writes may be read back: the block is in a captured place, or called through self or super.
     blocks_are_read: bool = False
 
 
 @lru_cache(maxsize=500)  # audiences and channels share their parts
 def _found_in(source: str) -> _FieldsFound | None:
-    """Return what one template holds; None where its fields cannot be listed."""
+    """Return what one template contains; None if its fields cannot be listed."""
     try:
         return _read(Environment(autoescape=True).parse(source))
     except (_NotListed, TemplateError, RecursionError, ValueError):
@@ -119,9 +119,9 @@ def _constant(node: nodes.Node) -> str:
 
 
 def _refuse_other_readers(node: nodes.Node) -> None:
-    """Raise _NotListed where the reader stands alone, or where its name may mean something else.
+    """Raise _NotListed if the reader is used alone, or if its name may mean something else.
 
-    A name that is part of `recipient.x` is never asked about: that node is taken as a whole.
+    The name inside `recipient.x` never gets here: that node is taken as a whole.
     """
     taken: list[str] = []
     if isinstance(node, (nodes.Name, nodes.NSRef, nodes.Macro)):
@@ -150,16 +150,9 @@ def _sorted_out(found: Mapping[str, _FieldsFound], sources: Mapping[str, str]) -
                 imported = issubclass(kind, (nodes.Import, nodes.FromImport))
                 if imported or name in captured or is_read(place):
                     captured.add(resolve_in(sources, written))
-    return _divided(found, captured, is_read)
-
-
-def _divided(
-    found: Mapping[str, _FieldsFound], captured: set[str], is_read: Callable[[_Place], bool]
-) -> Fields:
-    keys: set[str] = set()
+    keys = {named for each in found.values() for named in each.used}
     printed: set[str] = set()
     for name, each in found.items():
-        keys |= each.used
         for named, place in each.printed:
             (keys if name in captured or is_read(place) else printed).add(named)
     return Fields(tuple(sorted(printed - keys)), tuple(sorted(keys)))

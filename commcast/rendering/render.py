@@ -1,4 +1,4 @@
-"""Wording and context -> finished content, looked at before it leaves."""
+"""From a wording and its context to finished content, checked before it leaves."""
 
 from __future__ import annotations
 
@@ -14,48 +14,28 @@ from jinja2 import Template, UndefinedError
 from jinja2.exceptions import SecurityError, TemplateNotFound, TemplateRuntimeError, TemplateSyntaxError
 from jinja2.runtime import Context
 
-from commcast.errors import Fault, TemplateError
+from commcast.errors import TemplateError
 from commcast.model.text import MAX_CHARACTERS, SmsSize, measure, replace_lookalikes
 from commcast.rendering.fields import READER, Fields, fields_used
 from commcast.rendering.sandbox import Budget, LimitExceeded, MessageEnvironment
-from commcast.rendering.templates import Wording, display_name, reached
+from commcast.rendering.templates import Wording, reached, template_error
 
 _LINK = re.compile(r"(?:https?://|mailto:)[^\s\x00-\x20]+", re.IGNORECASE)
 _LINKS = frozenset(("href", "xlink:href", "cite", "action", "formaction"))
 _LOADS = frozenset(("src", "srcset", "background", "poster", "data", "lowsrc", "ping", "manifest"))
 _BARRED = frozenset(
-    (
-        "applet",
-        "audio",
-        "base",
-        "button",
-        "embed",
-        "form",
-        "frame",
-        "frameset",
-        "iframe",
-        "image",
-        "img",
-        "input",
-        "link",
-        "math",
-        "object",
-        "script",
-        "svg",
-        "textarea",
-        "video",
-    )
-)
+    ("applet", "audio", "base", "button", "embed", "form", "frame", "frameset", "iframe", "image", "img")
+) | frozenset(("input", "link", "math", "object", "script", "svg", "textarea", "video"))
 _LOADINGSTYLE = re.compile(r"url\s*\(|@import|expression\s*\(|\\", re.IGNORECASE)
-STYLE = re.compile("<style", re.IGNORECASE)
-STYLE_END = re.compile("</style", re.IGNORECASE)
-# No "<" inside a tag, and short comments: the time stays in proportion to the text. Some mail programs read
-# the inside of <!--[if …]>, so it is looked at like the rest.
+_STYLE = re.compile("<style", re.IGNORECASE)
+_STYLE_END = re.compile("</style", re.IGNORECASE)
+# No "<" inside a tag, and short comments only: so the time is proportional to the length of the text. Some
+# email programs read what is inside <!--[if …]>, so it is checked like the rest.
 TAG = re.compile(r"""(<!--(?!\[if).{0,2000}?-->|<(?:"[^"<]*"|'[^'<]*'|[^<>"'])*+>)""", re.DOTALL)
 _TAGS_KEPT = 5_000
 
-# What an address in a link may hold without a second thought: nothing here ends an attribute or a tag, and
-# "&" stands only as the escaped form, which reads as "&" again whatever is beside it.
+# What any link may hold: nothing here ends an attribute or a tag, and "&" only occurs in its escaped form,
+# which reads as "&" again whatever comes next.
 PLAIN = r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$()*+,;=%]|&amp;)+"
 SCHEME = "(?:https?://|mailto:)"
 ATTRIBUTES = r'(?:[ \n]+[A-Za-z-]+="[^"<>]*")*+'
@@ -64,52 +44,42 @@ _OWN_LINK = re.compile(f'(<a{_BEFORE})[ \n]+href="{SCHEME}{PLAIN}"({ATTRIBUTES}[
 
 
 class HtmlCheck:
-    """Looks at the mails of one template. Tags seen before are known: most are alike."""
+    """Checks the emails of one template. Tags seen before are known: most are alike."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
-        self._known_styles: set[str] = set()
-        self._known_round_links: set[tuple[str, str]] = set()
+        self._known_around_links: set[tuple[str, str]] = set()
 
     def problems(self, html: str) -> Iterator[str]:
-        """Yield what is wrong with the HTML of one mail."""
+        """Yield what is wrong with the HTML of one email."""
         parts = TAG.split(html)
         if "<" in "".join(parts[::2]):
             yield "a tag in the HTML part is never closed"
-        tags = set(parts[1::2])
-        unknown = tags - self._known - self._known_styles
-        styles = (tags & self._known_styles).union(filter(STYLE.search, unknown))
-        if styles and any(map(_loads, _behind(styles, parts))):
+        if any(map(_LOADINGSTYLE.search, styles_in(html))):
             yield "a style in the HTML part loads something"
-        for tag in unknown:
-            yield from self._tag_problems(tag, self._known_styles if tag in styles else self._known)
+        for tag in set(parts[1::2]) - self._known:
+            yield from self._tag_problems(tag)
 
-    def _tag_problems(self, tag: str, known: set[str]) -> Iterator[str]:
-        """Yield what is wrong with a tag that is not known; one without a fault is known from now on.
+    def _tag_problems(self, tag: str) -> Iterator[str]:
+        """Yield what is wrong with a tag that is not known; a tag without a fault is known from now on.
 
-        A link that differs by reader is known by what stands round its address.
+        A link that differs by reader is known by what surrounds its address.
         """
         link = _OWN_LINK.fullmatch(tag)
-        if link and link.groups() in self._known_round_links:
+        if link and link.groups() in self._known_around_links:
             return
         problems = _tag_problems(tag)
-        yield from problems
         if problems:
-            return
-        if link and len(self._known_round_links) < _TAGS_KEPT:
-            self._known_round_links.add((link[1], link[2]))
-        elif len(known) < _TAGS_KEPT:
-            known.add(tag)
+            yield from problems
+        elif link and len(self._known_around_links) < _TAGS_KEPT:
+            self._known_around_links.add((link[1], link[2]))
+        elif len(self._known) < _TAGS_KEPT:
+            self._known.add(tag)
 
 
-def _behind(styles: set[str], parts: list[str]) -> list[str]:
-    """Return what stands behind each "<style", up to the next one: all of them are in the tags `styles`."""
-    first = next(number for number in range(1, len(parts), 2) if parts[number] in styles)
-    return STYLE.split("".join(parts[first:]))[1:]
-
-
-def _loads(style: str) -> bool:
-    return bool(_LOADINGSTYLE.search(STYLE_END.split(style, maxsplit=1)[0]))
+def styles_in(html: str) -> list[str]:
+    """Return what follows each "<style", up to its end."""
+    return [_STYLE_END.split(style, maxsplit=1)[0] for style in _STYLE.split(html)[1:]]
 
 
 class _TagReader(HTMLParser):
@@ -141,15 +111,15 @@ def _tag_problems(tag: str) -> list[str]:
     try:
         reader.feed(tag)
         reader.close()
-    except AssertionError:  # the parser's way to refuse <![…
+    except AssertionError:  # how the parser refuses <![…
         return ["the HTML part holds a tag that no mail program knows"]
     return reader.problems
 
 
-LARGEST_HTML = 100_000  # bytes; Gmail cuts a mail at 102 KB
+LARGEST_HTML = 100_000  # bytes; Gmail cuts an email at 102 KB
 LARGEST_TEXT = 50_000  # bytes
 LONGEST_SUBJECT = 255  # characters
-# Line separators, C0 and C1 (a terminal obeys them), and overrides that turn the reading direction round.
+# Line separators, C0 and C1 (a terminal obeys them), and overrides that reverse the reading direction.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e]")
 _HALF = re.compile("[\ud800-\udfff]")
 _FINE = bytes((9, 10, *range(32, 127)))  # of ASCII
@@ -159,7 +129,7 @@ Pieces = Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class EmailContent:
-    """One finished mail's words. `html` is "" for a mail of text only; lines end in "\\n"."""
+    """The words of one finished email. `html` is "" for a text-only email; lines end in "\\n"."""
 
     subject: str
     text: str
@@ -168,7 +138,7 @@ class EmailContent:
 
 @dataclass(frozen=True, slots=True)
 class SmsContent:
-    """One finished text message. `replaced` holds (look-alike character, what stands there instead)."""
+    """One finished text message. `replaced` holds pairs of a look-alike character and its replacement."""
 
     body: str
     size: SmsSize
@@ -177,12 +147,12 @@ class SmsContent:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What the templates of a mail wrote, in the pieces they wrote it in. `left` is the budget's characters.
+    """What the templates of an email wrote, in pieces as written. `left` is the budget's characters.
 
-    `subject` is None where no block subject was written, `html` where there is no HTML part.
+    `html` is None without an HTML part.
     """
 
-    subject: Pieces | None
+    subject: Pieces
     text: Pieces
     html: Pieces | None
     left: int
@@ -191,32 +161,31 @@ class Written:
 class Renderer:
     """Renders one wording for many readers; compiled once, used by one thread at a time.
 
-    Raises TemplateError when a template does not compile. A message has at most 2 seconds.
+    Raises TemplateError when a template does not compile. Each message has at most 2 seconds.
     """
 
     def __init__(self, wording: Wording) -> None:
         self.wording = wording
-        self._text = _compile(wording, wording.text, html=False)
-        self._html = _compile(wording, wording.html, html=True) if wording.html else None
+        self._text = _Compiled(wording, wording.text, html=False)
+        self._html = _Compiled(wording, wording.html, html=True) if wording.html else None
         self._html_check = HtmlCheck()
 
     @cached_property
     def fields(self) -> Fields | None:
-        """The fields of a reader that the wording uses; None where they cannot be listed."""
+        """The fields of a reader that the wording uses; None if they cannot be listed."""
         return fields_used(self.wording.sources)
 
     def email(self, context: Mapping[str, Any], recipient: Mapping[str, Any], line: int = 0) -> EmailContent:
-        """Return the mail for one reader. `recipient` is what context.recipient_values gives, `line` its row.
+        """Return the email for one reader: `recipient` as context.recipient_values gives it, from row `line`.
 
-        Raises TemplateError with template, line and row: a template fails, grows without bounds or is empty;
-        a subject of several lines or over 255 characters; a control character; a link that is no web or mail
-        address, or anything that a mail program would load from elsewhere.
+        Raises TemplateError with template, line and row if a template fails, grows without bounds or writes
+        nothing; for a subject of several lines or over 255 characters; for a control character; for a link
+        that is no web or email address, and for anything that an email program would load from elsewhere.
         """
-        written = self.write(context, recipient, line)
-        return self.finish(written, line)
+        return self.finish(self.write(context, recipient, line), line)
 
     def write(self, context: Mapping[str, Any], recipient: Mapping[str, Any], line: int = 0) -> Written:
-        """Run the templates of a mail for one reader. Raises TemplateError as `email` does."""
+        """Run the templates of an email for one reader. Raises TemplateError as `email` does."""
         values = {**context, READER: recipient}
         budget = Budget()
         subject, text = self._text.render(values, budget, line, LARGEST_TEXT)
@@ -226,23 +195,23 @@ class Renderer:
         return Written(subject, text, html, budget.characters)
 
     def finish(self, written: Written, line: int = 0, *, checked_html: str = "") -> EmailContent:
-        """Return the finished mail. Raises TemplateError as `email` does.
+        """Return the finished email. Raises TemplateError as `email` does.
 
-        `checked_html` is looked at in place of the HTML where it differs in what a reader's value may fill.
+        `checked_html` is checked instead of the HTML if it differs where a reader's values go.
         """
         html = "".join(written.html or ()).replace("\r\n", "\n").strip()
         if self._html:
             self._check_html(self._html, checked_html or html, line)
         return EmailContent(
-            self._subject("".join(written.subject or ()).strip(), line),
+            self._subject("".join(written.subject).strip(), line),
             self._body("".join(written.text).replace("\r\n", "\n"), line),
             html and html + "\n",
         )
 
     def sms(self, context: Mapping[str, Any], recipient: Mapping[str, Any], line: int = 0) -> SmsContent:
-        """Return the text message for one reader, on one line, look-alike characters replaced.
+        """Return the text message for one reader, on one line, with look-alike characters replaced.
 
-        Raises TemplateError as `email` does, and for more than 1,600 characters: it is never cut.
+        Raises TemplateError as `email` does, and for more than 1,600 characters: a text is never cut.
         """
         values = {**context, READER: recipient}
         _, pieces = self._text.render(values, Budget(), line, LARGEST_TEXT)
@@ -287,26 +256,38 @@ class Renderer:
 class _Compiled:
     """One template with its environment; turns every failure into a TemplateError with its place."""
 
-    def __init__(self, name: str, template: Template, environment: MessageEnvironment) -> None:
+    def __init__(self, wording: Wording, name: str, *, html: bool) -> None:
         self._name = name
-        self._template = template
-        self._environment = environment
+        self._environment = MessageEnvironment(wording.sources, html=html)
+        try:
+            for each in reached(wording.sources, name):
+                self._environment.get_template(each)
+            self._template = self._environment.get_template(name)
+        except TemplateSyntaxError as error:
+            raise template_error(error.name or name, *_reason(error), line=error.lineno) from None
+        except TemplateError:
+            raise
+        except Exception as error:
+            what, remedy = _reason(error)
+            raise template_error(name, f"does not compile: {what}", remedy) from None
 
     def render(
         self, values: dict[str, Any], budget: Budget, line: int, largest: int
     ) -> tuple[Pieces | None, Pieces]:
-        """Return (what the block subject wrote or None, all the rest), in the pieces they are written in."""
+        """Return (what the block subject wrote or None, all the rest), in pieces as written."""
         self._environment.budget = budget
         try:
             context = self._template.new_context(values)
             subjects = _take_out(context, "subject")
             pieces = _bounded(self._template.root_render_func(context), largest)
         except Exception as error:
-            raise TemplateError(self._explained(error, line)) from None
+            name, at = _place(error.__traceback__) or (self._name, 0)
+            what, remedy = _reason(error)
+            raise template_error(name, what + _for_row(line), remedy, at) from None
         return (subjects[0] if subjects else None), pieces
 
     def fail(self, what: str, remedy: str, line: int) -> NoReturn:
-        raise TemplateError(Fault(display_name(self._name), 0, 0, what + _for_row(line), remedy))
+        raise template_error(self._name, what + _for_row(line), remedy)
 
     def check_characters(self, part: str, text: str, line: int) -> None:
         if text.isascii() and not text.encode().translate(None, _FINE):
@@ -316,38 +297,14 @@ class _Compiled:
             what = f"the {part} holds the control character U+{ord(found[0]):04X}"
             self.fail(what, "remove it from the incident, the template or the list", line)
 
-    def _explained(self, error: Exception, line: int) -> Fault:
-        name, at = _place(error.__traceback__) or (self._name, 0)
-        what, remedy = _reason(error)
-        return Fault(display_name(name), at, 0, what + _for_row(line), remedy)
-
-
-def _compile(wording: Wording, name: str, *, html: bool) -> _Compiled:
-    environment = MessageEnvironment(wording.sources, html=html)
-    try:
-        for each in reached(wording.sources, name):
-            environment.get_template(each)
-        template = environment.get_template(name)
-    except TemplateSyntaxError as error:
-        where = display_name(error.name or name)
-        what = (error.message or "is no template").rstrip(".")
-        fault = Fault(where, error.lineno, 0, what, "mend the line")
-        raise TemplateError(fault) from None
-    except TemplateError:
-        raise
-    except Exception as error:
-        what, remedy = _reason(error)
-        raise TemplateError(Fault(display_name(name), 0, 0, f"does not compile: {what}", remedy)) from None
-    return _Compiled(name, template, environment)
-
 
 def _take_out(context: Context, block: str) -> list[Pieces]:
-    """Make `block` write into the list returned instead of into the text, wherever it is defined."""
+    """Make `block` write into the list returned, not into the text, wherever it is defined."""
     taken: list[Pieces] = []
 
     def capture(inner: Context) -> Iterator[str]:
         own = context.blocks[block][1](inner)
-        if taken:  # {{ self.subject() }} in the text
+        if taken:  # this is {{ self.subject() }} in the text
             yield from own
         else:
             taken.append(list(own))
@@ -368,7 +325,7 @@ def _bounded(written: Iterator[str], largest: int) -> Pieces:
 
 
 def _place(trace: TracebackType | None) -> tuple[str, int] | None:
-    """Return (template, line) of the innermost frame that is a template's."""
+    """Return (template, line) of the innermost frame that belongs to a template."""
     place = None
     while trace:
         template = trace.tb_frame.f_globals.get("__jinja_template__")
@@ -379,7 +336,7 @@ def _place(trace: TracebackType | None) -> tuple[str, int] | None:
 
 
 def _reason(error: Exception) -> tuple[str, str]:
-    """Return (what is wrong, what to do), never in words that may quote a reader's data."""
+    """Return (what is wrong, what to do), in words that never quote a reader's data."""
     if isinstance(error, UndefinedError):
         return (
             (error.message or "something is undefined").rstrip("."),
@@ -392,11 +349,13 @@ def _reason(error: Exception) -> tuple[str, str]:
         return "divides by zero", "test the divisor first"
     if isinstance(error, TemplateNotFound):
         return f"the template {error.name} is not there", "check the name"
-    if isinstance(error, TemplateRuntimeError) and not isinstance(error, SecurityError):
-        return (error.message or "fails").rstrip("."), "mend the line"
+    if isinstance(error, (TemplateSyntaxError, TemplateRuntimeError)) and not isinstance(
+        error, SecurityError
+    ):
+        return (error.message or "fails").rstrip("."), "fix this line"
     if isinstance(error, (RecursionError, SyntaxError, MemoryError)):  # Python's own words for too deep
         return "is nested too deeply", "make the template simpler"
-    if isinstance(error, TypeError):
+    if isinstance(error, (TypeError, OverflowError)):
         return f"cannot be worked out: {error}"[:200], "check what the line is given"
     return f"cannot be worked out ({type(error).__name__})", "check what the line is given"
 

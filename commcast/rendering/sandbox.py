@@ -4,153 +4,120 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import wraps
+from itertools import islice
 from types import CodeType
-from typing import Any, NoReturn
+from typing import Any
 
 from jinja2 import BytecodeCache, DictLoader, StrictUndefined, nodes, pass_context
 from jinja2.bccache import Bucket
 from jinja2.environment import TemplateModule
-from jinja2.exceptions import SecurityError, TemplateSyntaxError
+from jinja2.exceptions import SecurityError, TemplateRuntimeError, TemplateSyntaxError, UndefinedError
 from jinja2.filters import FILTERS
-from jinja2.runtime import Context, LoopContext, TemplateReference, Undefined, markup_join, str_join
+from jinja2.runtime import Context, LoopContext, Undefined, markup_join, str_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
 from commcast.rendering.templates import resolve_in
 
-LONGEST_TIME = 2.0  # seconds of work a message
-MOST_STEPS = 50_000  # loop rounds, calls, filters and operators a message; a shipped mail takes a few hundred
-MOST_CHARACTERS = 5_000_000  # made in all, also where they are thrown away again
+LONGEST_TIME = 2.0  # seconds of work per message
+MOST_STEPS = 50_000  # loop rounds, calls, filters and operators per message; shipped emails take hundreds
+MOST_CHARACTERS = 5_000_000  # made per message, including those thrown away again
 LONGEST_STRING = 100_000
-MOST_ITEMS = 10_000  # in a list, with the lists in it
+MOST_ITEMS = 10_000  # in a list and all the lists inside it
 LARGEST_NUMBER = 1e15
-DEEPEST_CALL = 30
 
-# Spaces keep these out of reach: no template can name them.
+# No template can name these: the names contain a space.
 CHARGE, CONCAT, HOLD = "commcast charge", "commcast concat", "commcast hold"
 
 
 class LimitExceeded(SecurityError):
-    """A template wants more than a message may cost, or what it may not touch. "what", or "what; remedy"."""
+    """A template costs too much, or does what it may not. Its text is "what" or "what; remedy"."""
 
 
 @dataclass(slots=True)
 class Budget:
-    """What is left for one message. Every step also looks at the clock, so that no template works for long.
-
-    Time that this thread did not work, on a busy or sleeping machine, does not count.
-    """
+    """What is left for one message."""
 
     steps: int = MOST_STEPS
     characters: int = MOST_CHARACTERS
-    depth: int = 0
     began: float = field(default_factory=time.thread_time)
-    ends: float = field(default_factory=lambda: time.monotonic() + LONGEST_TIME)
+    look_again: float = field(default_factory=lambda: time.monotonic() + LONGEST_TIME)
 
     def spend(self, characters: int = 0) -> None:
-        """Take one step that makes `characters`. Raises LimitExceeded when one of the three is used up."""
+        """Take one step that makes `characters`. Raises LimitExceeded when steps, characters or time run out.
+
+        Only this thread's own work counts as time: a busy or sleeping machine fails no message.
+        """
         self.steps -= 1
         self.characters -= characters
         if self.steps < 0:
             raise LimitExceeded("loops and calls without end")
         if self.characters < 0:
             raise LimitExceeded("makes far more text than a message holds")
-        if time.monotonic() > self.ends:  # the cheap clock first
-            self._look_at_work()
-
-    def _look_at_work(self) -> None:
-        worked = time.thread_time() - self.began
-        if worked >= LONGEST_TIME:
-            raise LimitExceeded(f"takes longer than {LONGEST_TIME:g} seconds")
-        self.ends = time.monotonic() + LONGEST_TIME - worked
+        if time.monotonic() > self.look_again:  # far cheaper to ask than the thread's clock
+            worked = time.thread_time() - self.began
+            if worked >= LONGEST_TIME:
+                raise LimitExceeded(f"takes longer than {LONGEST_TIME:g} seconds")
+            self.look_again = time.monotonic() + LONGEST_TIME - worked
 
 
-class Metered(NodeTransformer):
-    """Puts a charge at the head of every body that can run again, and a guard round all that can grow."""
+class _Metering(NodeTransformer):
+    """Adds a charge to the start of every body that can run again, and a check around all that can grow."""
 
-    def __init__(self, name: str | None, filters: Collection[str], tests: Collection[str]) -> None:
+    def __init__(self, environment: MessageEnvironment, name: str | None) -> None:
+        self._environment = environment
         self._name = name
-        self._filters = filters
-        self._tests = tests
 
-    def visit_Template(self, node: nodes.Template) -> nodes.Node:
-        return self._charge(node)
+    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
+        if what := self._refused(node):
+            raise TemplateSyntaxError(what, node.lineno, self._name)
+        return super().visit(node, *args, **kwargs)
 
-    visit_Block = visit_Macro = visit_CallBlock = visit_Template
+    def _refused(self, node: nodes.Node) -> str:
+        """Return why a node is not available, "" if it is."""
+        match node:
+            case nodes.For(recursive=True):
+                return "recursive loops are not available in templates"
+            case nodes.Compare() if len(node.ops) > 2:
+                return "too many comparisons in a row; join them with and"
+            case nodes.EvalContextModifier():
+                return "escaping cannot be switched off"
+            # Jinja itself notices an unknown name in a branch only when a message takes that branch.
+            case nodes.Filter() if node.name not in self._environment.filters:
+                return f"no filter is named {node.name!r:.60}"
+            case nodes.Test() if node.name not in self._environment.tests:
+                return f"no test is named {node.name!r:.60}"
+        return ""
 
-    def visit_For(self, node: nodes.For) -> nodes.Node:
-        if node.recursive:
-            self._refuse(node, "recursive loops are not available in templates")
-        return self._charge(node)
+    def visit_Template(self, node: Any) -> nodes.Node:
+        written = sum(len(text.data) for text in node.find_all(nodes.TemplateData))
+        self.generic_visit(node)
+        charge = _filter(nodes.Const(written, lineno=node.lineno), CHARGE)
+        node.body.insert(0, nodes.ExprStmt(charge, lineno=node.lineno))
+        return node  # type: ignore[no-any-return]
+
+    visit_Block = visit_Macro = visit_CallBlock = visit_For = visit_Template
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
         return _filter(nodes.Tuple(node.nodes, "load", lineno=node.lineno), CONCAT)
 
-    def visit_List(self, node: nodes.List) -> nodes.Node:
+    def visit_List(self, node: nodes.Expr) -> nodes.Node:
         self.generic_visit(node)
         return _filter(node, HOLD)
 
-    visit_Dict = visit_List
+    visit_Dict = visit_Compare = visit_Test = visit_List
 
     def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
-        self.generic_visit(node)
-        return node if node.ctx == "store" else _filter(node, HOLD)
-
-    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
-        if len(node.ops) > 2:
-            self._refuse(node, "too many comparisons in a row; join them with and")
-        self.generic_visit(node)
-        return _filter(node, HOLD)
-
-    def visit_Filter(self, node: nodes.Filter) -> nodes.Node:
-        # Jinja itself notices a name in a branch only when a message takes that branch.
-        if node.name not in self._filters:
-            self._refuse(node, f"no filter is named {node.name!r:.60}")
-        return self.generic_visit(node)
-
-    def visit_Test(self, node: nodes.Test) -> nodes.Node:
-        if node.name not in self._tests:
-            self._refuse(node, f"no test is named {node.name!r:.60}")
-        self.generic_visit(node)
-        return _filter(node, HOLD)
-
-    def visit_EvalContextModifier(self, node: nodes.Node) -> NoReturn:
-        self._refuse(node, "escaping cannot be switched off")
-
-    visit_ScopedEvalContextModifier = visit_EvalContextModifier
-
-    def _charge(self, node: Any) -> nodes.Node:
-        self.generic_visit(node)
-        node.body.insert(
-            0, nodes.ExprStmt(_filter(nodes.Const(_literal(node.body), lineno=node.lineno), CHARGE))
-        )
-        node.body[0].lineno = node.lineno
-        return node  # type: ignore[no-any-return]
-
-    def _refuse(self, node: nodes.Node, what: str) -> NoReturn:
-        raise TemplateSyntaxError(what, node.lineno, self._name)
+        return self.generic_visit(node) if node.ctx == "store" else self.visit_List(node)
 
 
 def _filter(node: nodes.Expr, name: str) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
-
-
-def _literal(body: list[nodes.Node]) -> int:
-    """Return how many characters of plain text a run of `body` writes; inner bodies charge for themselves."""
-    total, todo = 0, list(body)
-    while todo:
-        node = todo.pop()
-        if isinstance(node, nodes.TemplateData):
-            total += len(node.data)
-        elif isinstance(node, nodes.For):
-            todo.extend(node.else_)
-        elif not isinstance(node, (nodes.Block, nodes.Macro, nodes.CallBlock)):
-            todo.extend(node.iter_child_nodes())
-    return total
 
 
 _METHODS: tuple[tuple[type, frozenset[str]], ...] = (
@@ -166,15 +133,15 @@ _METHODS: tuple[tuple[type, frozenset[str]], ...] = (
         | frozenset(("length", "nextitem", "previtem", "revindex", "revindex0")),
     ),
 )
+_OPEN = (Namespace, TemplateModule)  # the names in these are the template's own
 _LIST_FILTERS = frozenset(
-    ("first", "join", "last", "length", "list", "map", "reject", "rejectattr")
-) | frozenset(("reverse", "select", "selectattr", "sort", "unique"))
+    ("first", "last", "length", "list", "map", "reject", "rejectattr", "reverse", "select", "selectattr")
+) | frozenset(("sort", "unique"))
 _TEXT_FILTERS = frozenset(
-    ("abs", "capitalize", "float", "indent", "int", "lower", "replace", "string")
-) | frozenset(("title", "trim", "truncate", "upper", "urlencode", "wordcount", "wordwrap"))
+    ("abs", "capitalize", "float", "indent", "int", "join", "lower", "replace", "string", "title", "trim")
+) | frozenset(("truncate", "upper", "urlencode", "wordcount", "wordwrap"))
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}")
 _MOST_CODES = 500
-_OPEN = (Namespace, TemplateModule)  # their names are the template's own
 
 
 class _Codes(BytecodeCache):
@@ -197,10 +164,26 @@ class _Codes(BytecodeCache):
 _CODES = {html: _Codes() for html in (False, True)}
 
 
+class _Missing(StrictUndefined):
+    """An undefined value. Errors never say what it was looked up in or by: that may be a reader's data."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        hint: str | None = None,
+        obj: Any = None,
+        name: Any = None,
+        exc: type[TemplateRuntimeError] = UndefinedError,
+    ) -> None:
+        del obj, exc
+        super().__init__(hint, name=name if isinstance(name, str) and _NAME.fullmatch(name) else "item")
+
+
 class MessageEnvironment(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, narrowed: values are JSON, and only what this module names can be reached from them.
 
-    `budget` is replaced before each message; one environment renders one message at a time.
+    Set `budget` before each message; one environment renders one message at a time.
     """
 
     intercepted_binops = frozenset(("+", "-", "*", "/", "//", "%", "**"))
@@ -209,24 +192,23 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         super().__init__(
             loader=DictLoader(sources),
             autoescape=html,
-            undefined=StrictUndefined,
+            undefined=_Missing,
             trim_blocks=True,
             lstrip_blocks=True,
             optimized=False,  # folding constants would run filters while compiling
             auto_reload=False,  # the sources never change
-            finalize=self._finalized,
+            finalize=self._printed,
             bytecode_cache=_CODES[html],
         )
         self.budget = Budget()
         self._sources = sources
-        self.globals = {"range": _range, "namespace": Namespace}
-        allowed = _LIST_FILTERS | _TEXT_FILTERS
-        self.filters = {name: self._guarded(name) for name in sorted(allowed)}
+        self.globals = {name: self.globals[name] for name in ("range", "namespace")}
+        self.filters = {name: self._guarded(name) for name in sorted(_LIST_FILTERS | _TEXT_FILTERS)}
         self.filters["count"] = self.filters["length"]
         self.filters["default"] = self.filters["d"] = FILTERS["default"]
         if html:
             self.filters["e"] = self.filters["escape"] = self._guarded("escape")
-        self.filters |= {CHARGE: self._charge, CONCAT: self._concat, HOLD: self._hold}
+        self.filters |= {CHARGE: self._charge, CONCAT: self._concat, HOLD: self._held}
 
     def join_path(self, template: str, parent: str) -> str:
         """Return the full name: names count from the root of the templates, whatever the parent."""
@@ -234,80 +216,55 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         return resolve_in(self._sources, template)
 
     def make_globals(self, d: MutableMapping[str, Any] | None) -> MutableMapping[str, Any]:
-        """Return a template's globals as one dict, made once and not looked through for each message."""
+        """Return a template's globals as one plain dict: every message copies them."""
         return {**self.globals, **(d or {})}
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        tree = super()._parse(source, name, filename)
-        counted: nodes.Template = Metered(name, self.filters, self.tests).visit(tree)
-        counted.set_environment(self)
-        return counted
+        tree: nodes.Template = _Metering(self, name).visit(super()._parse(source, name, filename))
+        tree.set_environment(self)
+        return tree
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Return a field, or one of the few methods that templates may use; anything else is undefined."""
         if isinstance(obj, (dict, Mapping)) and attribute in obj:  # dict first: the cheap question
             return obj[attribute]
-        if isinstance(obj, Undefined):
-            obj._fail_with_undefined_error()
-        if isinstance(obj, TemplateReference):
-            return self._block(obj, attribute)
-        if attribute in _reachable(obj) or (isinstance(obj, _OPEN) and not attribute.startswith("_")):
-            return getattr(obj, attribute, self.undefined(name=attribute))
-        return self.undefined(name=attribute)
+        return super().getattr(obj, attribute)
 
-    def _block(self, template: TemplateReference, name: str) -> Any:
-        try:
-            return template[name]
-        except KeyError:
-            return self.undefined(name=name)
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Allow the methods listed above, and what a template itself put in a namespace or imported file."""
+        del value
+        if isinstance(obj, _OPEN):
+            return not attr.startswith("_")
+        return any(attr in names for kind, names in _METHODS if isinstance(obj, kind))
 
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        """Return an item; unlike in plain Jinja never an attribute."""
-        if isinstance(obj, Undefined):
-            obj._fail_with_undefined_error()
-        if isinstance(obj, (dict, list, tuple, str, range, Mapping)):
-            try:
-                return obj[argument]
-            except (TypeError, LookupError):
-                pass
-        # The name is shown in errors: one that was worked out may be a reader's data.
-        plain = isinstance(argument, str) and _NAME.fullmatch(argument)
-        return self.undefined(name=argument if plain else "item")
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
+        """Treat what may not be reached like what is not there: a reader may lack a column `copy`."""
+        return self.undefined(obj=obj, name=attribute)
+
+    def wrap_str_format(self, value: Any) -> None:
+        """Give no method `format`, not even a sandboxed one: a width in it makes a text of any length."""
+        del value
 
     def call(self, context: Context, function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a macro, a block or an allowed method, counted, and not too deep in another."""
-        budget = self.budget
-        budget.spend()
-        if budget.depth >= DEEPEST_CALL:
-            raise LimitExceeded("a macro or block calls itself without end")
-        budget.depth += 1
-        try:
-            return self._held(super().call(context, function, *args, **kwargs))
-        finally:
-            budget.depth -= 1
+        """Call a macro, a block or an allowed method; what it returns counts."""
+        return self._held(super().call(context, function, *args, **kwargs))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Compute with numbers of a sane size; join two texts or two lists with +, repeat a text with *."""
-        self.budget.spend()
-        if isinstance(left, Undefined) or isinstance(right, Undefined):
-            return super().call_binop(context, operator, left, right)  # which says what is undefined
-        if _are((int, float), left, right) and operator != "**":
+        if _both((int, float), left, right) and operator != "**":
+            self.budget.spend()
             result = super().call_binop(context, operator, left, right)
             if not abs(result) <= LARGEST_NUMBER:
                 raise LimitExceeded("a number is too large")
             return result
-        return self._joined(operator, left, right)
-
-    def _joined(self, operator: str, left: Any, right: Any) -> Any:
         if operator == "*" and isinstance(left, str) and isinstance(right, int):
             self._fits(len(left) * max(0, right))
             return left * right
-        if operator == "+" and _are(str, left, right):
-            self._fits(len(left) + len(right))
-            return left + right
-        if operator == "+" and (_are(list, left, right) or _are(tuple, left, right)):
-            return self._held(left + right)
-        raise LimitExceeded(f"{operator} does not work here; it is for numbers, and ~ joins texts")
+        joins = operator == "+" and any(_both(kind, left, right) for kind in (str, list, tuple))
+        # Of what is undefined Jinja says which name it is.
+        if not (joins or isinstance(left, Undefined) or isinstance(right, Undefined)):
+            raise LimitExceeded(f"{operator} does not work here; it is for numbers, and ~ joins texts")
+        return self._held(super().call_binop(context, operator, left, right))
 
     def _fits(self, characters: int) -> None:
         if characters > LONGEST_STRING:
@@ -315,90 +272,61 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         self.budget.spend(characters)
 
     def _held(self, value: Any) -> Any:
-        """Return `value` when it is small enough to be kept; a generator becomes a list."""
+        """Return `value` if it is small enough to be kept; a generator becomes a list."""
         if isinstance(value, str):
             self._fits(len(value))
-        elif not isinstance(value, (dict, list, tuple, int)) and isinstance(value, Iterator):
-            value = self._held(list(self._counted(value)))
-        else:
-            self.budget.spend(_size(value))
-        return value
-
-    def _counted(self, values: Iterator[Any]) -> Iterator[Any]:
-        for number, value in enumerate(values):
-            if number >= MOST_ITEMS:
-                raise LimitExceeded("a list grows too long")
-            self.budget.spend()
-            yield value
-
-    def _printed(self, value: Any) -> Any:
-        """Let only text and numbers into a message: never "None", "True" or a list in brackets."""
-        if isinstance(value, str):
-            self.budget.spend(len(value))
-        elif not isinstance(value, Undefined) and not _is_number(value):
-            raise LimitExceeded(f"prints {_kind(value)} where text is meant; test it first, join a list")
+            return value
+        if hasattr(value, "__next__"):
+            value = list(islice(value, MOST_ITEMS + 1))
+        self.budget.spend(_size(value))
         return value
 
     @pass_context  # which also keeps Jinja from printing constants while it compiles
-    def _finalized(self, _: Context, value: Any) -> Any:
-        return self._printed(value)
+    def _printed(self, _: Context | None, value: Any) -> Any:
+        """Let only text and numbers into a message: never "None", "True" or a list in brackets."""
+        if isinstance(value, str):
+            self.budget.spend(len(value))
+        elif not isinstance(value, Undefined) and (what := _not_printable(value)):
+            raise LimitExceeded(f"prints {what} where text is meant; test it first, join a list")
+        return value
 
-    @pass_context
-    def _charge(self, _: Context, characters: int) -> str:
-        self.budget.spend(max(0, characters))
+    def _charge(self, characters: int) -> str:
+        self.budget.spend(max(0, characters))  # `map` can ask for any filter by name, with any value
         return ""
 
-    @pass_context
-    def _hold(self, _: Context, value: Any) -> Any:
-        return self._held(value)
-
-    @pass_context
-    def _concat(self, _: Context, parts: list[Any]) -> str:
-        texts = [part if isinstance(part, str) else str(self._printed(part)) for part in parts]
+    def _concat(self, parts: tuple[Any, ...]) -> str:
+        texts = [part if isinstance(part, str) else str(self._printed(None, part)) for part in parts]
         self._fits(sum(map(len, texts)))
         return markup_join(texts) if self.autoescape else str_join(texts)
 
     def _guarded(self, name: str) -> Callable[..., Any]:
+        """Return Jinja's filter, with a look at what goes in and what comes out."""
         function = FILTERS[name]
-        leading = getattr(getattr(function, "jinja_pass_arg", None), "name", "")
+        place = int(hasattr(function, "jinja_pass_arg"))  # Jinja passes those a context or the like first
 
-        @pass_context
-        def run(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
+        @wraps(function)  # with the mark that makes Jinja do so
+        def run(*given: Any, **named: Any) -> Any:
+            value, *settings = given[place:]
             self.budget.spend()
             if not isinstance(value, Undefined):
-                value = self._checked(name, value, [*args, *kwargs.values()])
-            if not leading:
-                return self._held(function(value, *args, **kwargs))
-            given = {"context": context, "eval_context": context.eval_ctx, "environment": self}[leading]
-            return self._held(function(given, value, *args, **kwargs))
+                self._check(name, value, [*settings, *named.values()])
+            return self._held(function(*given, **named))
 
         return run
 
-    def _checked(self, name: str, value: Any, settings: list[Any]) -> Any:
-        """Return the value for a filter, after a look at how much the filter could make of it."""
-        if name == "join":
-            value = [item if isinstance(item, str) else str(self._printed(item)) for item in value]
-            settings = [self._printed(setting) for setting in settings]
-            self._fits(sum(map(len, value)) + len(value) * max((_reach(s) for s in settings), default=0))
-        elif name in _LIST_FILTERS:
+    def _check(self, name: str, value: Any, settings: list[Any]) -> None:
+        """Refuse what a filter would print as None or the like, or make far too much of."""
+        if name in _LIST_FILTERS:
             self.budget.spend(_size(value))
-        else:
-            self._printed(value)
-            length = len(value) if isinstance(value, str) else 20
-            if (length + 1) * (max(map(_reach, settings)) if settings else 1) > MOST_CHARACTERS:
-                raise LimitExceeded(f"{name} would make far more text than a message holds")
-        return value
+            return
+        for each in (*value, *settings) if name == "join" else (value,):
+            self._printed(None, each)
+        if (20 + _size(value)) * max(map(_reach, settings), default=1) > MOST_CHARACTERS:
+            raise LimitExceeded(f"{name} would make far more text than a message holds")
 
 
-def _range(*bounds: int) -> range:
-    numbers = range(*bounds)
-    if len(numbers) > MOST_ITEMS:
-        raise LimitExceeded("a range is too long")
-    return numbers
-
-
-def _reachable(obj: Any) -> frozenset[str]:
-    return next((names for kind, names in _METHODS if isinstance(obj, kind)), frozenset())
+def _both(kind: type | tuple[type, ...], left: Any, right: Any) -> bool:
+    return isinstance(left, kind) and isinstance(right, kind)
 
 
 def _size(value: Any) -> int:
@@ -423,23 +351,18 @@ def _reach(setting: Any) -> int:
     return abs(int(setting)) if isinstance(setting, (int, float)) else 1
 
 
-def _are(kind: type | tuple[type, ...], *values: Any) -> bool:
-    return all(isinstance(value, kind) for value in values)
+_KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
+    (type(None), "None"),
+    (bool, "true or false"),
+    (int, ""),
+    (float, "no number"),
+    (Mapping, "a group of fields"),
+    ((list, tuple, range), "a list"),
+)
 
 
-def _is_number(value: Any) -> bool:
-    if isinstance(value, float):
-        return abs(value) <= LARGEST_NUMBER  # neither infinite nor NaN
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "None"
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, float):
-        return "no number"
-    if isinstance(value, Mapping):
-        return "a group of fields"
-    return "a list" if isinstance(value, (list, tuple, range)) else "what is no text"
+def _not_printable(value: Any) -> str:
+    """Return what a value is, "" for a number. An infinite one, and NaN, are no numbers."""
+    if isinstance(value, float) and abs(value) <= LARGEST_NUMBER:
+        return ""
+    return next((words for kind, words in _KINDS if isinstance(value, kind)), "what is no text")

@@ -1,4 +1,4 @@
-"""One rendering cut where readers' values go, for all it holds for."""
+"""One rendered email, cut where readers' values go, so that it serves all readers it is right for."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ from commcast.rendering.render import (
     LONGEST_SUBJECT,
     PLAIN,
     SCHEME,
-    STYLE,
-    STYLE_END,
     TAG,
     EmailContent,
     Renderer,
     Written,
+    styles_in,
 )
 
 _LINK_TAG = re.compile(f"<a{ATTRIBUTES}[ \n]*>")
@@ -34,7 +33,7 @@ _BEGUN = re.compile(SCHEME)
 
 
 class HoleKind(Enum):
-    """What a value must be, as it stands in HTML: any text, a whole plain link, or a plain part of one."""
+    """What a value must be, as written in HTML: any text, a whole plain link, or a plain part of one."""
 
     TEXT = re.compile(".+")  # an escaped value: no quote, no angle bracket
     LINK = re.compile(SCHEME + PLAIN)
@@ -43,28 +42,27 @@ class HoleKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class MarkedHtml:
-    """The strictest place of each mark, and the HTML with plain links in the place of the marks in links."""
+    """The strictest place of each mark, and the HTML with plain links instead of the marks inside links."""
 
     places: Mapping[str, HoleKind]
     checked: str
 
 
 class _Misplaced(Exception):
-    """A mark stands where a value could change more than itself."""
+    """A mark is where a value could change more than itself."""
 
 
 def read_marks(html: str, marks: re.Pattern[str]) -> MarkedHtml | None:
-    """Return where the marks stand: in text between tags, or in the double-quoted href of an <a>.
+    """Return where the marks are: in text between tags, or in the double-quoted href of an <a>.
 
-    Return None where one stands elsewhere: in a comment, a style, a tag's name or another attribute.
-    A value in text holds no "<" and no ">", so the same tags are found round it; one in a link holds nothing
-    that ends the attribute, and the link is by http, https or mailto whatever is put in.
+    Return None if one is elsewhere: in a comment, a style, a tag's name or another attribute.
+    An escaped value in text has no "<" and no ">", so the same tags are found around it; one in a link has
+    nothing that ends the attribute, and the link is http, https or mailto whatever the value is.
     """
     parts = TAG.split(html)
     places = {mark: HoleKind.TEXT for part in parts[::2] for mark in marks.findall(part)}
-    for style in STYLE.split(html)[1:]:
-        if marks.search(STYLE_END.split(style, maxsplit=1)[0]):
-            return None
+    if any(map(marks.search, styles_in(html))):
+        return None
     try:
         for number in range(1, len(parts), 2):
             parts[number] = _tag(parts[number], marks, places)
@@ -74,9 +72,9 @@ def read_marks(html: str, marks: re.Pattern[str]) -> MarkedHtml | None:
 
 
 def _tag(tag: str, marks: re.Pattern[str], places: dict[str, HoleKind]) -> str:
-    """Return the tag with links in the place of its marks, and note what these are. Raises _Misplaced."""
+    """Return the tag with links instead of its marks, and note what those are. Raises _Misplaced."""
     if tag.startswith("<!--") and not (tag.startswith("<!--[if") or tag.endswith("-->")):
-        raise _Misplaced  # a value "--" before a ">" further on would end this comment there
+        raise _Misplaced  # a value "--" before a later ">" would end this comment there
     if not marks.search(tag):
         return tag
     if not _LINK_TAG.fullmatch(tag):
@@ -94,7 +92,7 @@ def _address(name: str, value: str, marks: re.Pattern[str], places: dict[str, Ho
     if not found:
         return value
     whole = marks.match(value) is not None
-    # A lone "&" could make a character of what follows it.
+    # A lone "&" could form a character reference with what follows it.
     if name != "href" or not (whole or _BEGUN.match(value)) or "&" in value.replace("&amp;", ""):
         raise _Misplaced
     for number, mark in enumerate(found):
@@ -104,7 +102,7 @@ def _address(name: str, value: str, marks: re.Pattern[str], places: dict[str, Ho
     return marks.sub("x", f"https://{value}" if whole else value)
 
 
-# Private-use characters of plane 15: escaping, trimming and looking for controls all leave them alone.
+# Private-use characters of plane 15: escaping, trimming and the check for controls all leave them alone.
 _FIRST_MARK, _MOST_MARKS = 0xF0000, 64
 _MARK = re.compile(f"[{chr(_FIRST_MARK)}-{chr(_FIRST_MARK + _MOST_MARKS - 1)}]")
 # Controls, what ends a line, bidi and invisible marks, half characters, and our own marks.
@@ -113,15 +111,15 @@ _UNFIT = re.compile(
     f"{chr(_FIRST_MARK)}-{chr(_FIRST_MARK + _MOST_MARKS - 1)}]"
 )
 _SPECIAL = re.compile("[&<>\"']")  # all that `escape` changes
-_SIGNATURE = ("-", "--")  # may make a line "-- " with what is beside it, which keeps its space
+_SIGNATURE = ("-", "--")  # may form the line "-- " with what is next to it, and that line keeps its space
 _WIDEST_TEXT, _WIDEST_HTML = 4, 5  # bytes that one character of a value can make: 😀, and & as &amp;
-_LEFT_OVER = 1_000_000  # of the budget's characters: more than all values that fit can take together
+_LEFT_OVER = 1_000_000  # of the budget's characters: more than all values that fit can use together
 
 
 class CutMail:
-    """A mail cut at the places of its readers' values, and what tells which readers fit it.
+    """An email cut at the places of its readers' values, with what decides which readers fit it.
 
-    `fields` name the values, in their order; none where the mail is the same for all.
+    `fields` names the values, in order; it is empty if the email is the same for all.
     """
 
     def __init__(
@@ -136,7 +134,7 @@ class CutMail:
         self._digest = sha256(repr([parts, str(escape("&<>\"'"))]).encode())
 
     def values_of(self, recipient: Mapping[str, Any]) -> tuple[str, ...] | None:
-        """Return a reader's values; None where the reader's mail has to be rendered for them alone."""
+        """Return a reader's values; None if the email has to be rendered for this reader alone."""
         values = []
         for name, limit in self._limited:
             value = recipient.get(name)
@@ -153,28 +151,28 @@ class CutMail:
         return tuple(values)
 
     def digest(self, values: tuple[str, ...]) -> str:
-        """Return a digest of the mail that these values make, in hex: of what was cut and of the values."""
+        """Return a digest of the email that these values make, in hex: of the skeleton and the values."""
         own = self._digest.copy()
-        own.update("\0".join(values).encode())  # no value holds \0
+        own.update("\0".join(values).encode())  # no value contains \0
         return own.hexdigest()
 
     def spliced(self, values: tuple[str, ...]) -> Spliced:
-        """Return the values as they are handed on."""
+        """Return the skeleton with these values, as providers get it."""
         return Spliced(self.skeleton, values, tuple([_escaped(value) for value in values]))
 
     def content(self, spliced: Spliced) -> EmailContent:
-        """Return the mail that these values make: the one that is rendered for this reader alone."""
+        """Return the email that these values make: the same as if rendered for this reader alone."""
         values = spliced.values
         return EmailContent(self._subject.by(values), self._text.by(values), self._html.by(spliced.escaped))
 
 
 def _escaped(value: str) -> str:
-    """Return a value as it stands in HTML."""
+    """Return a value as written in HTML."""
     return str(escape(value)) if _SPECIAL.search(value) else value
 
 
 class _Filled:
-    """One part of a mail, to be filled with values."""
+    """One part of an email, to be filled with values."""
 
     def __init__(self, pieces: Pieces) -> None:
         self._pieces = [piece if isinstance(piece, str) else "" for piece in pieces]
@@ -193,10 +191,10 @@ class _Filled:
 def cut_mail(
     renderer: Renderer, context: Mapping[str, Any], recipient: Mapping[str, Any], bare: Sequence[str]
 ) -> CutMail | None:
-    """Return the cut mail for all readers who differ from `recipient` in the `bare` fields only.
+    """Return the cut email for all readers who differ from `recipient` in the `bare` fields only.
 
-    Return None where a mark was lost, changed, or stands where a value could change more than itself.
-    Raises TemplateError where the mail cannot be rendered with marks.
+    Return None if a mark was lost or changed, or is where a value could change more than itself.
+    Raises TemplateError if the email cannot be rendered with marks.
     """
     if len(bare) > _MOST_MARKS:
         return None
@@ -232,7 +230,7 @@ def _cut_up(
 
 
 class _Watched(Mapping[str, Any]):
-    """A reader with marks in the place of some values, who counts how often each mark was asked for."""
+    """A reader with marks instead of some values; counts how often each mark was looked up."""
 
     def __init__(self, values: Mapping[str, Any], marks: Mapping[str, str]) -> None:
         self._values = values
@@ -260,9 +258,9 @@ class _Watched(Mapping[str, Any]):
 
 
 def _came_out(written: Written) -> Counter[str] | None:
-    """Return how often each mark was written; None where one is not a piece of its own."""
+    """Return how often each mark was written; None if one is not a piece of its own."""
     found: Counter[str] = Counter()
-    for piece in (*(written.subject or ()), *written.text, *(written.html or ())):
+    for piece in (*written.subject, *written.text, *(written.html or ())):
         if not piece.isascii() and _MARK.search(piece):
             if len(piece) > 1:
                 return None
@@ -271,7 +269,7 @@ def _came_out(written: Written) -> Counter[str] | None:
 
 
 def _limit(mark: str, written: Written, subject: str) -> int:
-    """Return how many characters a value may have, whatever the other values are, for the mail to fit."""
+    """Return how long a value may be for the email to fit, whatever the other values are."""
     text, html = "".join(written.text), "".join(written.html or ())
     rooms = [
         (subject, LONGEST_SUBJECT - len(subject), 1),
@@ -292,13 +290,13 @@ def _cut(text: str, numbers: Mapping[str, int]) -> Pieces:
 
 
 MOST_KEPT = 256
-TRIED = 64  # makings in vain, above those that were used again, after which no more are made
+TRIED = 64  # after this many more were made than used again, no more are made
 
 T = TypeVar("T")
 
 
 class Shared(Generic[T]):
-    """Keeps what `make` returns by the readers' values of the fields `keys`; None, for nothing, too."""
+    """Keeps what `make` returns, by the readers' values of the fields `keys`; None ("nothing") too."""
 
     def __init__(self, keys: tuple[str, ...], make: Callable[[Mapping[str, Any]], T | None]) -> None:
         self._keys = keys
@@ -307,12 +305,12 @@ class Shared(Generic[T]):
         self._in_vain = 0
 
     def get(self, values: Mapping[str, Any]) -> T | None:
-        """Return what was made for readers such as this one; None where there is nothing for them."""
+        """Return what was made for readers like this one; None if there is nothing for them."""
         key = repr([values.get(name, ...) for name in self._keys]) if self._keys else ""
         if key in self._kept:
             if self._keys:
                 self._in_vain = max(0, self._in_vain - 1)
-                self._kept[key] = self._kept.pop(key)  # the one used last stands last
+                self._kept[key] = self._kept.pop(key)  # the last used comes last
             return self._kept[key]
         if self._in_vain > TRIED:
             return None

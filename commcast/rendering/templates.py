@@ -1,4 +1,4 @@
-"""Which template speaks to whom: the look-up order, and all that a message needs, frozen as a Wording."""
+"""Which template an audience gets: the look-up order, and everything a message needs, frozen as a Wording."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Self
 
@@ -22,7 +23,7 @@ from commcast.model.incident import Channel, View
 USER = "user"
 SHIPPED = "shipped"
 LARGEST_TEMPLATE = 64 * 1024  # bytes
-LARGEST_WORDING = 256 * 1024  # bytes of all templates of one message: what is compiled within a second or two
+LARGEST_WORDING = 256 * 1024  # bytes of all templates of one message: they compile within a second or two
 MOST_TEMPLATES = 32
 _COMMON_FOLDER = {View.PUBLIC: "customers", View.INTERNAL: "internal"}
 _NAME = re.compile(r"(?:(user|shipped):)?((?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.j2)")
@@ -33,7 +34,7 @@ _PART = re.compile(r"(?:[A-Za-z0-9_-]{1,64})?")
 class Wording:
     """The templates of one message with everything they include: enough to render it again, elsewhere, later.
 
-    `text` and `html` name their entry in `sources`; `html` is "" for a mail of text only and for SMS.
+    `text` and `html` name their entry in `sources`; `html` is "" for a text-only email and for SMS.
     `origin` is "user" or "shipped". `sources` maps names such as "user:customers/email.txt.j2" to their text.
     """
 
@@ -45,13 +46,7 @@ class Wording:
 
     def to_json(self) -> str:
         """Return the wording as JSON: the same wording always gives the same text."""
-        fields = {
-            "channel": self.channel.value,
-            "text": self.text,
-            "html": self.html,
-            "origin": self.origin,
-            "sources": dict(self.sources),
-        }
+        fields = {**vars(self), "sources": dict(self.sources)}
         return json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
@@ -71,27 +66,20 @@ class Wording:
 
 @dataclass(frozen=True)
 class TemplateRow:
-    """One row of `commcast templates`: what an audience gets. `text` is "" where nothing fits."""
+    """One row of `commcast templates`: what an audience gets. `text` is "" if nothing fits."""
 
     audience: str
     channel: Channel
     status: str
     locale: str
-    text: str
-    html: str
+    text: str = ""
+    html: str = ""
     note: str = ""
 
 
 @dataclass(frozen=True)
-class _TemplateFound:
-    root: str
-    text: str
-    html: str
-
-
-@dataclass(frozen=True)
 class Templates:
-    """The user's templates over the shipped ones. `user` is None where there is no such folder."""
+    """The user's templates over the shipped ones. `user` is None if there is no such folder."""
 
     user: Path | None
     shipped: Path
@@ -99,17 +87,19 @@ class Templates:
     def choose(self, audience: str, view: View, status: str, locale: str, channel: Channel) -> Wording:
         """Return the wording for one audience, status and locale ("" for none).
 
-        The first file wins: the user's folder, then the shipped; in each the audience's folder, then
+        The first file wins: the user's folder, then the shipped one; in each the audience's folder, then
         `customers` (view public) or `internal`; in each status and locale, status, locale, general. The HTML
-        part has to lie beside its text, or the two could say different things.
-        Raises TemplateError: nothing fits, or a file that is needed is missing, unsafe or not a template.
+        part has to be in the same folder as its text, or the two could say different things.
+        Raises TemplateError if nothing fits, or a file that is needed is missing, unsafe or not a template.
         """
         found = self._find(audience, view, status, locale, channel)
-        if found is None:
+        if not found:
             raise TemplateError(_nothing_fits(audience, view, status, channel))
-        html = f"{found.root}:{found.html}" if found.html else ""
-        text = f"{found.root}:{found.text}"
-        return Wording(channel, text, html, found.root, self._gather([text, html] if html else [text]))
+        sources: dict[str, str] = {}
+        for name in found:
+            self._add(name, sources, ())
+        text, html = (*found, "")[:2]
+        return Wording(channel, text, html, text.partition(":")[0], dict(sorted(sources.items())))
 
     def listing(
         self,
@@ -119,45 +109,40 @@ class Templates:
         locales: Iterable[str] = ("",),
     ) -> tuple[TemplateRow, ...]:
         """Return which file wins for each audience, channel, status and locale ("" is any)."""
-        channels, statuses, locales = tuple(channels), tuple(statuses), tuple(locales)
         return tuple(
             self._listed(audience, view, channel, status, locale)
-            for audience, view in audiences.items()
-            for channel in channels
-            for status in statuses
-            for locale in locales
+            for (audience, view), channel, status, locale in product(
+                audiences.items(), channels, statuses, locales
+            )
         )
 
     def _listed(self, audience: str, view: View, channel: Channel, status: str, locale: str) -> TemplateRow:
+        row = TemplateRow(audience, channel, status, locale)
         found = self._find(audience, view, status, locale, channel)
-        if found is None:
-            return TemplateRow(audience, channel, status, locale, "", "", "no template")
+        if not found:
+            return replace(row, note="no template")
         try:
-            for name in filter(None, (found.text, found.html)):
-                self._read(f"{found.root}:{name}")
+            for name in found:
+                self._read(name)
         except TemplateError as error:
-            return TemplateRow(audience, channel, status, locale, "", "", f"refused: {error}")
-        html = display_name(f"{found.root}:{found.html}") if found.html else ""
-        note = "text only" if channel is Channel.EMAIL and not html else ""
-        return TemplateRow(
-            audience, channel, status, locale, display_name(f"{found.root}:{found.text}"), html, note
+            return replace(row, note=f"refused: {error}")
+        text, html = (*map(display_name, found), "")[:2]
+        return replace(
+            row, text=text, html=html, note="text only" if channel is Channel.EMAIL and not html else ""
         )
 
-    def _find(
-        self, audience: str, view: View, status: str, locale: str, channel: Channel
-    ) -> _TemplateFound | None:
+    def _find(self, audience: str, view: View, status: str, locale: str, channel: Channel) -> tuple[str, ...]:
+        """Return the names of a message's text and, if it has one, its HTML part; () if nothing fits."""
         self._check_user_folder()
         if not all(_PART.fullmatch(part) for part in (audience, status, locale)) or not audience:
             raise TemplateError(Fault("templates", 0, 0, "no file can have this name", "use a-z, 0-9 and -"))
-        for root in (USER, SHIPPED):
-            for folder in dict.fromkeys((audience, _COMMON_FOLDER[view])):
-                for level in _levels(status, locale):
-                    text = f"{folder}/{level}{channel.value}.txt.j2"
-                    if self._exists(root, text):
-                        html = f"{folder}/{level}{channel.value}.html.j2"
-                        has_html = channel is Channel.EMAIL and self._exists(root, html)
-                        return _TemplateFound(root, text, html if has_html else "")
-        return None
+        folders = dict.fromkeys((audience, _COMMON_FOLDER[view]))
+        for root, folder, level in product((USER, SHIPPED), folders, _levels(status, locale)):
+            start = f"{root}:{folder}/{level}{channel.value}"
+            text, html = f"{start}.txt.j2", f"{start}.html.j2"
+            if self._exists(text):
+                return (text, html) if channel is Channel.EMAIL and self._exists(html) else (text,)
+        return ()
 
     def _check_user_folder(self) -> None:
         if self.user is None:
@@ -174,26 +159,19 @@ class Templates:
     def _folder(self, root: str) -> Path | None:
         return self.user if root == USER else self.shipped
 
-    def _exists(self, root: str, name: str) -> bool:
+    def _exists(self, name: str) -> bool:
+        root, _, relative = name.partition(":")
         folder = self._folder(root)
         if folder is None:
             return False
         try:
-            os.lstat(folder / name)
+            os.lstat(folder / relative)
         except (FileNotFoundError, NotADirectoryError):
             return False
-        except OSError as error:  # what cannot be seen may be there: no other words in its place
+        except OSError as error:  # it may be there: using another template instead would be wrong
             what = f"cannot be read: {error.strerror}"
-            raise TemplateError(
-                Fault(display_name(f"{root}:"), 0, 0, what, f"look at: ls -lR {folder}")
-            ) from None
+            raise template_error(f"{root}:", what, f"look at: ls -lR {folder}") from None
         return True
-
-    def _gather(self, entries: list[str]) -> dict[str, str]:
-        sources: dict[str, str] = {}
-        for entry in entries:
-            self._add(entry, sources, ())
-        return dict(sorted(sources.items()))
 
     def _add(self, name: str, sources: dict[str, str], above: tuple[str, ...]) -> None:
         if name in sources:
@@ -201,55 +179,49 @@ class Templates:
         sources[name] = source = self._read(name)
         if len(sources) > MOST_TEMPLATES or sum(map(len, sources.values())) > LARGEST_WORDING:
             remedy = f"keep one message within {MOST_TEMPLATES} files and {LARGEST_WORDING // 1024} KB"
-            raise TemplateError(Fault(display_name(name), 0, 0, "too much is included", remedy))
+            raise template_error(name, "too much is included", remedy)
         above = (*above, name)
         for written, line, optional in _references(name, source):
-            target = self._resolve(written)
+            target = _resolved(written, self._exists)
             if target in above:
-                what, remedy = (
-                    f"{written!r} includes itself",
-                    "break the circle; shipped:… names the shipped one",
-                )
-                raise TemplateError(Fault(display_name(name), line, 0, what, remedy))
-            if self._exists(*target.split(":", 1)):
+                remedy = "break the circle; shipped:… names the shipped one"
+                raise template_error(name, f"{written!r} includes itself", remedy, line)
+            if self._exists(target):
                 self._add(target, sources, above)
             elif not optional:
-                what = f"{written!r} is not there"
-                raise TemplateError(
-                    Fault(display_name(name), line, 0, what, "check the name, from templates/ on")
-                )
-
-    def _resolve(self, written: str) -> str:
-        if ":" in written:
-            return written
-        return f"{USER}:{written}" if self._exists(USER, written) else f"{SHIPPED}:{written}"
+                remedy = "check the name, from templates/ on"
+                raise template_error(name, f"{written!r} is not there", remedy, line)
 
     def _read(self, name: str) -> str:
         root, _, relative = name.partition(":")
         folder = self._folder(root)
         if folder is None:
-            raise TemplateError(Fault(display_name(name), 0, 0, "is not there", "make the folder templates"))
+            raise template_error(name, "is not there", "make the folder templates")
         try:
             return _read_inside(folder, relative)
-        except RuntimeError:  # what pathlib raises for links that go round in a circle, before Python 3.13
-            raise TemplateError(Fault(display_name(name), 0, 0, "is a link in a circle", "mend it")) from None
+        except RuntimeError:  # pathlib's error for links in a circle, before Python 3.13
+            raise template_error(name, "is a link in a circle", "fix the link") from None
         except (OSError, ValueError) as error:
             what = error.strerror or "cannot be read" if isinstance(error, OSError) else str(error)
             what, _, remedy = what.partition("; ")
-            raise TemplateError(Fault(display_name(name), 0, 0, what, remedy or "mend the file")) from None
+            raise template_error(name, what, remedy or "fix the file") from None
 
 
 def resolve_in(sources: Mapping[str, str], written: str) -> str:
-    """Return the name in `sources` that is meant by `written`: the user's file hides the shipped one."""
+    """Return the name in `sources` that `written` means: the user's file hides the shipped one."""
+    return _resolved(written, sources.__contains__)
+
+
+def _resolved(written: str, exists: Callable[[str], bool]) -> str:
     if ":" in written:
         return written
-    return f"{USER}:{written}" if f"{USER}:{written}" in sources else f"{SHIPPED}:{written}"
+    return f"{USER}:{written}" if exists(f"{USER}:{written}") else f"{SHIPPED}:{written}"
 
 
 def reached(sources: Mapping[str, str], name: str) -> tuple[str, ...]:
     """Return the names in `sources` that `name` pulls in by any way, itself first.
 
-    Raises TemplateError: a template does not parse, or names another in a way that nobody can look up.
+    Raises TemplateError if a template does not parse, or names another in a way that cannot be looked up.
     """
     found, todo = dict.fromkeys([name]), [name]
     while todo:
@@ -261,8 +233,13 @@ def reached(sources: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def template_error(name: str, what: str, remedy: str, line: int = 0) -> TemplateError:
+    """Return the error of one template, under the name that people know it by."""
+    return TemplateError(Fault(display_name(name), line, 0, what, remedy))
+
+
 def display_name(name: str) -> str:
-    """Return a template's name as people know it: templates/… in their folder, or one of the shipped."""
+    """Return a template's name as people know it: templates/… in their folder, or a shipped one."""
     root, _, relative = name.partition(":")
     return f"templates/{relative}" if root == USER else f"shipped templates/{relative}"
 
@@ -300,10 +277,10 @@ def _references(name: str, source: str) -> tuple[tuple[str, int, bool], ...]:
     try:
         tree = Environment(autoescape=True).parse(source)
     except TemplateSyntaxError as error:
-        what = (error.message or "is no template").rstrip(".")
-        raise TemplateError(Fault(display_name(name), error.lineno, 0, what, "mend the line")) from None
+        what = (error.message or "is not a template").rstrip(".")
+        raise template_error(name, what, "fix this line", error.lineno) from None
     except (RecursionError, ValueError):
-        raise TemplateError(Fault(display_name(name), 0, 0, "is nested too deeply", "split it up")) from None
+        raise template_error(name, "is nested too deeply", "split it up") from None
     kinds = (nodes.Include, nodes.Extends, nodes.Import, nodes.FromImport)
     return tuple(_reference(name, node) for node in tree.find_all(kinds))
 
@@ -312,8 +289,8 @@ def _reference(name: str, node: nodes.Node) -> tuple[str, int, bool]:
     target = getattr(node, "template", None)
     written = target.value if isinstance(target, nodes.Const) else None
     if not isinstance(written, str) or not _NAME.fullmatch(written):
-        what, remedy = "this is no name of a template", 'write it in quotes: "customers/layout.html.j2"'
-        raise TemplateError(Fault(display_name(name), node.lineno, 0, what, remedy))
+        what, remedy = "this is not the name of a template", 'write it in quotes: "customers/layout.html.j2"'
+        raise template_error(name, what, remedy, node.lineno)
     return written, node.lineno, bool(getattr(node, "ignore_missing", False))
 
 
@@ -322,11 +299,11 @@ def _read_inside(folder: Path, relative: str) -> str:
     path = (folder / relative).resolve(strict=True)
     if not path.is_relative_to(folder.resolve()):
         raise ValueError("is a link out of the templates folder; copy the file to this place")
-    # Not blocking, and asked of the open file: a pipe in its place must not stop us for ever.
+    # Opened without blocking and checked once open: a pipe in its place must not stop us for ever.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0))
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise ValueError("is no regular file; put a template there")
+            raise ValueError("is not a regular file; put a template there")
         raw = file.read(LARGEST_TEMPLATE + 1)
     if len(raw) > LARGEST_TEMPLATE:
         raise ValueError(f"is larger than {LARGEST_TEMPLATE // 1024} KB; split it up")

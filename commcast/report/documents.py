@@ -1,9 +1,10 @@
-"""As page, Markdown, JSON."""
+"""A report as a page, as Markdown and as JSON."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,8 @@ from commcast.report.story import StoryNudge, Telling
 from commcast.report.trend import Trend, trend_cards, trend_headline, trend_table
 from commcast.report.words import ReportTable, cards, clock_of, facts, headline, people_table, subject, tables
 
-# The program's own page, not a message: nothing in a user's templates/ changes it.
-_HERE = Path(__file__).parent
 
-
+# The pages are the program's own, not messages: nothing in a user's templates/ changes them.
 def as_page(figures: Figures, zone: ZoneInfo) -> str:
     """Return the whole page as HTML."""
     clock = clock_of(figures, zone)
@@ -58,17 +57,14 @@ def trend_page(trend: Trend, organisation: str) -> str:
 
 
 def _render(name: str, **values: object) -> str:
+    loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(
-        loader=FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template(name).render(version=__version__, **values)
 
 
-# What GitHub, GitLab or pandoc would read as markup, as HTML, as somebody's name, or as a link.
+# What GitHub, GitLab or pandoc would take for markup, HTML, somebody's name, or a link.
 _MARKUP = re.compile(r"[\\`*_{}\[\]()#+!|~<>&$@]|(?<=[a-z]):(?=//)")
 
 
@@ -80,18 +76,17 @@ def as_markdown(figures: Figures, zone: ZoneInfo) -> str:
     lines += [f"- {plain(what)}: {plain(words)}" for what, words in facts(figures)]
     people = people_table(figures, clock)
     for table in [*tables(figures, clock), *([people] if people.rows else [])]:
-        lines += ["", f"### {plain(table.title)}", "", *table_lines(table)]
+        lines += ["", f"### {plain(table.title)}", "", *_table_lines(table)]
     return "\n".join(lines)
 
 
 def trend_as_markdown(trend: Trend) -> str:
     """Return a trend as one document."""
-    lines = ["## How we communicated", "", f"**{plain(trend_headline(trend))}**", ""]
-    return "\n".join([*lines, *table_lines(trend_table(trend))])
+    head = ("## How we communicated", "", f"**{plain(trend_headline(trend))}**", "")
+    return "\n".join((*head, *_table_lines(trend_table(trend))))
 
 
-def table_lines(table: ReportTable) -> Iterator[str]:
-    """Yield a table as Markdown writes it."""
+def _table_lines(table: ReportTable) -> Iterator[str]:
     yield _row(table.head)
     yield _row("---" for _ in table.head)
     for row in table.rows:
@@ -102,7 +97,7 @@ def table_lines(table: ReportTable) -> Iterator[str]:
 
 
 def plain(text: str) -> str:
-    """Return `text` with all that Markdown would read as markup written out."""
+    """Return `text` with everything escaped that Markdown would take for markup."""
     return _MARKUP.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
 
 
@@ -111,7 +106,7 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def as_document(figures: Figures) -> dict[str, Any]:
-    """Return all figures of one incident."""
+    """Return all figures of one incident, for JSON. Times are ISO 8601, lengths are whole seconds."""
     story = figures.story
     yes, no = story.feedback
     return {
@@ -120,110 +115,71 @@ def as_document(figures: Figures) -> dict[str, Any]:
         "kind": story.kind,
         "severity": worst_severity(story.stages),
         "status": story.stages[-1].status,
-        "now": _at(story.now),
-        "started": _at(story.started),
-        "first_release": _at(story.first_release),
-        "ended": _at(figures.ended),
-        "down_seconds": _seconds(figures.down),
+        "now": _plain(story.now),
+        "started": _plain(story.started),
+        "first_release": _plain(story.first_release),
+        "ended": _plain(figures.ended),
+        "down_seconds": _plain(figures.down),
         "promises": {
             "made": len(figures.promises),
             "due": figures.due,
             "kept": figures.kept,
-            "each": [_promise(each) for each in figures.promises],
+            "each": [_fields(each) for each in figures.promises],
         },
-        "audiences": [_audience(each) for each in figures.audiences],
-        "messages": [_telling(each) for each in story.tellings],
+        "audiences": [_fields(each) for each in figures.audiences],
+        "messages": [_fields(each) for each in story.tellings],
         "holding_statements": figures.holdings,
         "corrections": figures.corrections,
-        "estimates": [_estimate(each) for each in figures.estimates],
+        "estimates": [
+            {**_fields(each), "off_seconds": _plain(each.off), "held": each.held}
+            for each in figures.estimates
+        ],
         "deliveries": dict(figures.outcomes),
-        "texts": {
-            "count": figures.texts.count,
-            "segments": figures.texts.segments,
-            "exact": figures.texts.exact,
-            "cost": figures.cost,
-            "at_night": figures.texts_at_night,
-        },
-        "nudges": [_nudge(each) for each in figures.nudges],
+        "texts": {**asdict(story.texts), "cost": figures.cost, "at_night": figures.texts_at_night},
+        "nudges": [_fields(each) for each in story.nudges],
         "feedback": {"yes": yes, "no": no},
         "postmortem": story.postmortem or None,
     }
 
 
-def _audience(each: AudienceFigures) -> dict[str, Any]:
-    return {
-        "audience": each.name,
-        "first_at": _at(each.first_at),
-        "first_all_at": _at(each.first_all_at),
-        "first_after_start_seconds": _seconds(each.from_start),
-        "first_after_release_seconds": _seconds(each.from_release),
-        "longest_silence": _gap(each.silence),
-        "messages": each.messages,
-        "deliveries": dict(each.outcomes),
-        "texts_at_night": each.texts_at_night,
-    }
+# What the document calls our fields; the others go by their own names, and these two stay out of it.
+_NAMES = {
+    "name": "audience",
+    "from_start": "first_after_start_seconds",
+    "from_release": "first_after_release_seconds",
+    "silence": "longest_silence",
+    "outcomes": "deliveries",
+    "late": "late_seconds",
+    "by_holding": "by_holding_statement",
+    "shape": "what",
+    "number": "update",
+    "way": "by",
+}
+_LEFT_OUT = {"promises", "frozen_at"}
 
 
-def _gap(gap: Gap | None) -> dict[str, Any] | None:
-    if gap is None:
-        return None
-    return {"start": _at(gap.start), "end": _at(gap.end), "seconds": _seconds(gap.length)}
+def _fields(each: AudienceFigures | Promise | Telling | Estimate | StoryNudge) -> dict[str, Any]:
+    names = [field.name for field in fields(each) if field.name not in _LEFT_OUT]
+    return {_NAMES.get(name, name): _plain(getattr(each, name)) for name in names}
 
 
-def _promise(each: Promise) -> dict[str, Any]:
-    return {
-        "notice": each.notice,
-        "audience": each.audience,
-        "made_at": _at(each.made_at),
-        "promised": _at(each.promised),
-        "state": each.state.value,
-        "share": round(each.share, 4),
-        "readers": each.readers,
-        "late_seconds": _seconds(each.late),
-        "word_at": _at(each.word_at),
-        "by_holding_statement": each.by_holding,
-    }
-
-
-def _telling(each: Telling) -> dict[str, Any]:
-    return {
-        "notice": each.notice,
-        "what": each.shape.value,
-        "update": each.number,
-        "channel": each.channel,
-        "audience": each.audience,
-        "first_at": _at(each.first_at),
-        "last_at": _at(each.last_at),
-        "deliveries": dict(each.outcomes),
-        "providers": list(each.providers),
-    }
-
-
-def _estimate(each: Estimate) -> dict[str, Any]:
-    return {
-        "update": each.number,
-        "said_at": _at(each.said_at),
-        "earliest": _at(each.earliest),
-        "latest": _at(each.latest),
-        "ended": _at(each.ended),
-        "off_seconds": _seconds(each.off),
-        "held": each.held,
-    }
-
-
-def _nudge(each: StoryNudge) -> dict[str, Any]:
-    return {
-        "notice": each.notice,
-        "at": _at(each.at),
-        "by": each.way,
-        "count": each.count,
-        "outcome": each.outcome,
-    }
-
-
-def _at(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
-
-
-def _seconds(length: timedelta | None) -> int | None:
-    return None if length is None else int(length.total_seconds())
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it."""
+    match value:
+        case datetime():
+            return value.isoformat()
+        case timedelta():
+            return int(value.total_seconds())
+        case float():
+            return round(value, 4)
+        case Gap():
+            return {
+                "start": _plain(value.start),
+                "end": _plain(value.end),
+                "seconds": _plain(value.length),
+            }
+        case Mapping():
+            return dict(value)
+        case tuple():
+            return list(value)
+    return value

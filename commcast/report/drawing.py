@@ -1,4 +1,4 @@
-"""Timeline and chart as shapes."""
+"""The timeline and the trend's chart, as shapes to draw."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from itertools import pairwise
 from commcast.report.figures import AudienceFigures, Figures, Gap, Kept, Promise, tellings_of
 from commcast.report.story import Shape, Telling
 from commcast.report.trend import PromiseAccount, Trend
-from commcast.report.words import MONTHS, Clock, beginning, length, many, name_of, roughly, said_of
+from commcast.report.words import Clock, beginning, day_of, length, many, name_of, roughly, said_of
 
 _STEPS = [timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 180, 360, 720)]
-# Time in which nothing happens for so long is drawn shorter than it is, and marked as such.
+# Longer stretches of nothing are drawn shorter than they are, and marked.
 _BREAK_ABOVE, _BREAK_SHARE, _BREAK_DRAWN = timedelta(hours=6), 0.25, 0.1
 
 
 class Scale:
-    """From moments to pixels along. Long stretches without any event are shortened; `breaks` are those."""
+    """From moments to pixels along. Long stretches without events are shortened; `breaks` are those."""
 
     def __init__(self, moments: Iterable[datetime], start: float, end: float) -> None:
         self.moments = sorted(set(moments))
@@ -39,7 +39,7 @@ class Scale:
         self.breaks = [i for i, is_long in enumerate(broken) if is_long]
 
     def at(self, moment: datetime) -> float:
-        """Return where a moment lies; one outside lies at the edge."""
+        """Return where a moment is; one outside is at the edge."""
         i = max(0, min(bisect_right(self.moments, moment) - 1, len(self.moments) - 2))
         if len(self.moments) < 2:
             return self.places[0]
@@ -49,7 +49,7 @@ class Scale:
 
 
 def ticks(scale: Scale, most: float) -> Iterator[datetime]:
-    """Yield full moments of the clock, at most so many, so that all are equally far apart."""
+    """Yield round clock times, equally far apart and at most `most` of them."""
     first, last = scale.moments[0], scale.moments[-1]
     span = last - first
     shown = span - sum((scale.moments[i + 1] - scale.moments[i] for i in scale.breaks), timedelta())
@@ -66,7 +66,7 @@ def ticks(scale: Scale, most: float) -> Iterator[datetime]:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A rectangle; `what` is its class in the page's style, `title` what it tells when pointed at."""
+    """A rectangle; `what` is its class in the page's style, `title` what it says when pointed at."""
 
     x: float
     y: float
@@ -89,7 +89,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A word; `anchor` is start, middle or end; `turned` words run upwards."""
+    """Some words; `anchor` is start, middle or end; `turned` words run upwards."""
 
     x: float
     y: float
@@ -112,7 +112,7 @@ class MessageMark:
 
 @dataclass(slots=True)
 class Drawing:
-    """All shapes of one timeline, in the order in which they are drawn within their kind."""
+    """All shapes of one timeline; those of one kind are in drawing order."""
 
     width: float
     height: float = 0.0
@@ -123,17 +123,23 @@ class Drawing:
     labels: list[Label] = field(default_factory=list)
 
 
-_MARK = 20.0  # how far marks must be apart not to touch
+_MARK = 20.0  # how far apart marks must be not to touch
 _FINE = {Kept.KEPT, Kept.OPEN}
-_LETTERS = {Shape.HOLDING: "H", Shape.REMINDER: "R", Shape.FOLLOW_UP: "F"}
-_ROOMY = 80  # a lane so wide has room for words beside its line
+_LETTERS = {
+    Shape.HOLDING: "H",
+    Shape.REMINDER: "R",
+    Shape.FOLLOW_UP: "F",
+    Shape.CORRECTION: "C",
+    Shape.END: "✓",
+}
+_ROOMY = 80  # a lane this wide has room for words beside its line
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """Where things lie: along from `start` to `end`; lanes across, each `lane` wide from `first` on.
+    """Where things are: along from `start` to `end`; lanes across, each `lane` wide from `first` on.
 
-    `base` is where a lane's line lies in it; marks lie in `levels` rows from there, `level` apart, promises
+    `base` is where a lane's line is inside it; marks are in `levels` rows from there, `level` apart, promises
     in `rows` rows from `span` beyond the line, `row` apart.
     """
 
@@ -158,7 +164,7 @@ def wide_timeline(figures: Figures, clock: Clock) -> Drawing:
 
 
 def tall_timeline(figures: Figures, clock: Clock) -> Drawing:
-    """Return the timeline for a phone: time runs down, in as much room as the messages need."""
+    """Return the timeline for a phone: time runs down, with as much room as the messages need."""
     count = max(1, len(figures.audiences))
     lane = 306 / min(count, 5)
     room = _room(figures)
@@ -210,7 +216,7 @@ class _Plot:
     def _axis(self) -> None:
         clear = 64.0 if self.frame.wide else 30.0
         breaks = [(self.scale.places[i] + self.scale.places[i + 1]) / 2 for i in self.scale.breaks]
-        # On a tall page the beginning and the end are named where the hours stand.
+        # On a tall page the beginning and the end are named where the hours are.
         taken = [] if self.frame.wide else [(self.scale.at(at), 26.0) for at in self._ends]
         taken += [(along, 56.0 if self.frame.wide else 16.0) for along in breaks]
         shown: datetime | None = None
@@ -220,16 +226,16 @@ class _Plot:
             if any(abs(along - other) < room for other, room in taken):
                 continue
             taken.append((along, clear - 1))
-            self._axis_label(along, self.clock.hour_or_day(tick, shown), "tick")
+            self._axis_label(along, self.clock.hour_or_day(tick, shown))
             shown = tick
         for i, along in zip(self.scale.breaks, breaks, strict=True):
             self._cross_line(along, "break")
             quiet = roughly(self.scale.moments[i + 1] - self.scale.moments[i])
-            self._axis_label(along, f"… {quiet} …" if self.frame.wide else quiet, "tick")
+            self._axis_label(along, f"… {quiet} …" if self.frame.wide else quiet)
 
     @property
     def _ends(self) -> list[datetime]:
-        """When it began (what was announced: when that did) and, where it is over, when it was."""
+        """When it began and, if it is over, when it ended."""
         story, ended = self.figures.story, self.figures.ended
         return [story.began_at or beginning(story), *([ended] if ended else [])]
 
@@ -250,7 +256,7 @@ class _Plot:
             self.made.bars.append(self._bar(began, over, across, 5, what, title))
 
     def _bound(self, at: datetime, text: str, what: str, anchor: str, lower: float = 0) -> None:
-        """Draw one of the two; on a tall page its words stand where the hours do, by `lower` more below."""
+        """Draw one of the two; on a tall page its words are where the hours are, moved down by `lower`."""
         along, kind = self.scale.at(at), f"bound {what}"
         self._cross_line(along, what)
         if self.frame.wide:
@@ -267,7 +273,7 @@ class _Plot:
             start, end = (0.0, self.frame.width) if self.frame.wide else (0.0, self.frame.end + 20)
             self.made.bars.insert(0, self._bar(start, end, across, self.frame.lane, "lane"))
         self._lane_name(across, each)
-        self.made.lines.append(self._along_line(self.frame.start, self.frame.end, base, "base"))
+        self._line((self.frame.start, base), (self.frame.end, base), "base")
         told = tellings_of(self.figures.story, each.name)
         self._promises(base + self.frame.span, each.promises)
         if each.silence:
@@ -275,10 +281,8 @@ class _Plot:
         self._messages(base, each, told)
 
     def _lane_name(self, across: float, each: AudienceFigures) -> None:
-        due = [promise for promise in each.promises if promise.state is not Kept.OPEN]
-        kept = sum(promise.state is Kept.KEPT for promise in due)
         of = " of " if self.frame.lane > _ROOMY else "/"
-        notes = [many(each.messages, "message"), f"{kept}{of}{len(due)} kept" if due else ""]
+        notes = [many(each.messages, "message"), f"{each.kept}{of}{each.due} kept" if each.due else ""]
         if self.frame.wide:
             base = across + self.frame.base
             self.made.labels.append(Label(12, base - 8, cut(each.name, 14), "name"))
@@ -298,25 +302,21 @@ class _Plot:
             along = self.scale.at(telling.first_at)
             free = [i for i in range(levels) if along - ends[i] >= _MARK]
             level = free[0] if free else ends.index(min(ends))
-            along = max(along, ends[level] + _MARK - 2)  # better a little later than on top of another
+            along = max(along, ends[level] + _MARK - 2)  # a little later rather than on top of another
             ends[level] = along
             across = base + level * self.frame.level
             if level:
-                x1, y1 = self._point(along, base)
-                x2, y2 = self._point(along, across)
-                self.made.lines.append(Line(x1, y1, x2, y2, "stem"))
+                self._line((along, base), (along, across), "stem")
             x, y = self._point(along, across)
-            self.made.marks.append(
-                MessageMark(x, y, _class(telling), _letter(telling), self._title(telling, each))
-            )
+            what = telling.shape.name.lower().replace("_", "-")
+            letter = _LETTERS.get(telling.shape, str(telling.number))
+            self.made.marks.append(MessageMark(x, y, what, letter, self._title(telling, each)))
 
     def _title(self, telling: Telling, each: AudienceFigures) -> str:
         ways = [
-            t for t in self.figures.story.tellings if t.notice == telling.notice and t.audience == each.name
+            t for t in self.figures.story.tellings if (t.notice, t.audience) == (telling.notice, each.name)
         ]
-        readers = ", ".join(
-            f"{way.reached:,} by {'SMS' if way.channel == 'sms' else way.channel}" for way in ways
-        )
+        readers = ", ".join(f"{t.reached:,} by {'SMS' if t.channel == 'sms' else t.channel}" for t in ways)
         at = self.clock.time(telling.first_at) if telling.first_at else ""
         return f"{name_of(telling)} at {at}: {each.name}, {readers}"
 
@@ -325,7 +325,7 @@ class _Plot:
         drawn: set[tuple[datetime, Kept]] = set()
         for promise in sorted(promises, key=lambda each: (each.made_at, each.promised)):
             if (promise.promised, promise.state) in drawn:
-                continue  # said once more, as a reminder does
+                continue  # repeated, as by a reminder
             drawn.add((promise.promised, promise.state))
             start, end = self.scale.at(promise.made_at), self.scale.at(promise.promised)
             until = self.scale.at(promise.promised + promise.late) if promise.late else end
@@ -333,7 +333,7 @@ class _Plot:
                 until = self.frame.end
             free = [i for i, taken in enumerate(rows) if start >= taken + 2]
             row = free[0] if free else rows.index(min(rows))
-            # Room for the words behind it.
+            # Room for the words after it.
             rows[row] = until + (80 if self.frame.wide and promise.state not in _FINE else 0)
             self._promise(across + row * self.frame.row, promise, start, end, until)
 
@@ -369,7 +369,7 @@ class _Plot:
         text = length(gap.length)
         if self.frame.wide and end - start > 130:
             text += " of silence"
-        # What goes to some readers alone may stand within it: the words keep clear of that.
+        # A text to some readers only may fall within it: the words stay clear of that.
         places = [start + share * (end - start) for share in (0.5, 0.25, 0.75)]
         room = 3.6 * len(text) + _MARK / 2
         along = next((at for at in places if all(abs(at - mark) > room for mark in marks)), places[0])
@@ -378,23 +378,19 @@ class _Plot:
         else:
             self.made.labels.append(Label(base - 9, along, text, "quiet", "middle", turned=True))
 
-    def _axis_label(self, along: float, text: str, what: str) -> None:
+    def _axis_label(self, along: float, text: str) -> None:
         if self.frame.wide:
-            self.made.labels.append(Label(along, self.frame.first - 20, text, what, "middle"))
+            self.made.labels.append(Label(along, self.frame.first - 20, text, "tick", "middle"))
         else:
-            self.made.labels.append(Label(42, along + 4, text, what, "end"))
+            self.made.labels.append(Label(42, along + 4, text, "tick", "end"))
 
     def _cross_line(self, along: float, what: str) -> None:
         """Draw a line across all lanes at one time."""
-        if self.frame.wide:
-            self.made.lines.append(Line(along, self.frame.first - 12, along, self.bottom, what))
-        else:
-            self.made.lines.append(Line(46, along, self.frame.width, along, what))
+        first, last = (self.frame.first - 12, self.bottom) if self.frame.wide else (46, self.frame.width)
+        self._line((along, first), (along, last), what)
 
-    def _along_line(self, start: float, end: float, across: float, what: str) -> Line:
-        x1, y1 = self._point(start, across)
-        x2, y2 = self._point(end, across)
-        return Line(x1, y1, x2, y2, what)
+    def _line(self, start: tuple[float, float], end: tuple[float, float], what: str) -> None:
+        self.made.lines.append(Line(*self._point(*start), *self._point(*end), what))
 
     def _bar(self, start: float, end: float, across: float, thick: float, what: str, title: str = "") -> Bar:
         x, y = self._point(start, across)
@@ -406,36 +402,25 @@ class _Plot:
         return (along, across) if self.frame.wide else (across, along)
 
 
-def _class(telling: Telling) -> str:
-    return telling.shape.name.lower().replace("_", "-")
-
-
-def _letter(telling: Telling) -> str:
-    if telling.shape is Shape.END:
-        return "✓"
-    if telling.shape is Shape.CORRECTION:
-        return "C"
-    return _LETTERS.get(telling.shape, str(telling.number))
-
-
 def cut(text: str, most: int) -> str:
-    """Return `text` with at most so many characters."""
+    """Return `text` cut to at most `most` characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 _EDGE = 12.0
-_MIDDLE, _UP = 160.0, 130.0  # where the line is, and how high the largest bar reaches
+_MIDDLE, _UP = 160.0, 130.0  # where the line is, and the height of the largest bar
 _WIDEST = 64.0
 
 
 def trend_chart(trend: Trend, room: float) -> Drawing:
-    """Return promises kept above a line and promises broken below it, over all audiences, `room` wide."""
+    """Return a chart `room` wide: promises kept above a line and broken below it, over all audiences."""
     accounts: dict[date, PromiseAccount] = {}
     for line in trend.lines:
         accounts.setdefault(line.start, PromiseAccount()).join(line.account)
     step = (room - 2 * _EDGE) / max(1, len(accounts))
-    most = max([each.kept for each in accounts.values()] + [each.broken for each in accounts.values()] + [1])
-    depth = _UP * max([each.broken for each in accounts.values()], default=0) / most
+    deepest = max((each.broken for each in accounts.values()), default=0)
+    most = max(1, deepest, *(each.kept for each in accounts.values()))
+    depth = _UP * deepest / most
     made = Drawing(room, _MIDDLE + depth + 54)
     width = min(_WIDEST, step * 0.62)
     shown = max(1, round(58 / step + 0.5))
@@ -443,8 +428,7 @@ def trend_chart(trend: Trend, room: float) -> Drawing:
         middle = _EDGE + (i + 0.5) * step
         _bars(made, middle, width, account, most, start)
         if i % shown == 0:
-            day = f"{start.day} {MONTHS[start.month - 1]}"
-            made.labels.append(Label(middle, _MIDDLE + depth + 44, day, "tick", "middle"))
+            made.labels.append(Label(middle, _MIDDLE + depth + 44, day_of(start), "tick", "middle"))
     made.lines.append(Line(_EDGE, _MIDDLE, room - _EDGE, _MIDDLE, "base"))
     return made
 
@@ -452,10 +436,8 @@ def trend_chart(trend: Trend, room: float) -> Drawing:
 def _bars(
     made: Drawing, middle: float, width: float, account: PromiseAccount, most: int, start: date
 ) -> None:
-    title = (
-        f"from {start.day} {MONTHS[start.month - 1]}: kept {account.kept} of {many(account.due, 'promise')}, "
-        f"{length(account.down)} down"
-    )
+    kept = f"kept {account.kept} of {many(account.due, 'promise')}"
+    title = f"from {day_of(start)}: {kept}, {length(account.down)} down"
     up, down = _UP * account.kept / most, _UP * account.broken / most
     left = middle - width / 2
     if account.kept:

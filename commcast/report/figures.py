@@ -1,4 +1,4 @@
-"""The figures of a report: reckoned from a story alone, each defined here with its units (pure)."""
+"""The figures of a report: computed from a story alone, each defined here with its units (pure)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from datetime import datetime, time, timedelta
 from enum import StrEnum
 from itertools import pairwise
 
-from commcast.report.story import Pledge, Shape, Story, StoryNudge, StoryUpdate, Telling, Texts
+from commcast.report.story import Pledge, Shape, Story, StoryUpdate, Telling
 
-NIGHT = (time(21), time(8))  # where the configuration names no quiet hours
-# An end without a date of its own: nobody finished anything, so no estimate can be held against it.
+NIGHT = (time(21), time(8))  # if the configuration sets no quiet hours
+# Nothing was resolved here, so no estimate can be compared with this end.
 _NOT_AN_END = {"retracted", "merged", "cancelled"}
-# Nothing has happened yet: readers wait for the promised hour, not for word.
+# Nothing has happened yet: readers wait for the announced time, not for a message.
 _STILL_AHEAD = {"expected", "scheduled", "rescheduled"}
 
 
@@ -30,13 +30,13 @@ class Kept(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """One message's promise to one audience: word by `promised`, said at `made_at`.
+    """One message's promise to one audience, made at `made_at`: the next message by `promised`.
 
-    `share` (0 to 1) is how many of the readers who were promised it, and could still be told, had a later
+    `share` (0 to 1) is how many of the readers who were promised it, and could still be reached, had a later
     message accepted by then. kept: all but `tolerate` of them. partly: fewer. late: nobody by then, but
-    somebody after it. never: nobody at all, and its time has passed. open: its time is still to come.
-    `late` is from the promise until the first reader had word (partly: until the last), None where it was
-    kept or nobody ever had. `by_holding` says that a holding statement was the word.
+    somebody afterwards. never: nobody at all, and its time has passed. open: its time is still to come.
+    `late` is from the promise until the first reader had the next message (partly: until the last), None if
+    the promise was kept or nobody ever had one. `by_holding` says that it was a holding statement.
     """
 
     notice: str
@@ -53,7 +53,7 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Time in which an audience had no message, from one that reached it until the next, or until the end."""
+    """Time in which an audience had no message, from one that reached it to the next, or to the end."""
 
     start: datetime
     end: datetime
@@ -67,10 +67,10 @@ class Gap:
 class AudienceFigures:
     """One audience. Lengths are from the moment a message's first reader had it.
 
-    `first_at` is when its first reader had the first message, `first_all_at` the last one that message.
-    `from_start` is the time to first notice from the beginning (None: nobody knows it, nobody was told, or it
-    was announced before), `from_release` the same from the first yes to an update. `silence` is the longest
-    gap, None without any. `messages` counts notices that reached it, on any channel.
+    `first_at` is when its first reader had the first message, `first_all_at` when its last reader had it.
+    `from_start` is the time from the beginning to the first message (None: the beginning is not known, nobody
+    was told, or it was announced before), `from_release` the same from the first release. `silence` is the
+    longest gap, None if there is none. `messages` counts notices that reached it, on any channel.
     """
 
     name: str
@@ -84,14 +84,23 @@ class AudienceFigures:
     outcomes: Counter[str]
     texts_at_night: int
 
+    @property
+    def kept(self) -> int:
+        return sum(promise.state is Kept.KEPT for promise in self.promises)
+
+    @property
+    def due(self) -> int:
+        """How many promises' time has come: all but the open ones."""
+        return sum(promise.state is not Kept.OPEN for promise in self.promises)
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A stated end: said at, for when (`earliest` only for a range), and when it really ended.
+    """An estimate of the end: when it was given, for when (`earliest` only for a range), and the real end.
 
-    `off` is the real end less `latest`: above zero it took longer than was said. Of a range it is
-    zero within, and the real end less `earliest` before it. None while it is not over, or where it was
-    withdrawn. An estimate that later updates only carry on counts once.
+    `off` is the real end minus `latest`: above zero it took longer than estimated. For a range it is zero
+    inside, and the real end minus `earliest` before it. None while the incident is not over, or if it was
+    withdrawn. An estimate that later updates only carry forward counts once.
     """
 
     number: int
@@ -110,7 +119,7 @@ class Estimate:
 
     @property
     def held(self) -> bool | None:
-        """Whether it was over by `latest`; None where that is not known."""
+        """Whether it was over by `latest`; None if that is not known."""
         return None if self.off is None else self.off <= timedelta()
 
 
@@ -118,9 +127,9 @@ class Estimate:
 class Figures:
     """What a report shows of one incident.
 
-    `ended` is when it was over, as the last end, or what put it right, says; `until` the end of what is
-    looked at: the last message, or now. `holdings` and `corrections` count notices, each once for all its
-    audiences. `cost` is segments times the price of one, None where no price is set.
+    `ended` is when it was over, according to the last end or its correction; `until` is the end of the period
+    shown: the last message, or now. `holdings` and `corrections` count notices, each once for all its
+    audiences. `cost` is the number of segments times the price of one, None if no price is set.
     """
 
     story: Story
@@ -130,9 +139,6 @@ class Figures:
     estimates: tuple[Estimate, ...]
     holdings: int
     corrections: int
-    outcomes: Counter[str]
-    nudges: tuple[StoryNudge, ...]
-    texts: Texts
     cost: float | None
 
     @property
@@ -141,16 +147,19 @@ class Figures:
 
     @property
     def kept(self) -> int:
-        return sum(promise.state is Kept.KEPT for promise in self.promises)
+        return sum(each.kept for each in self.audiences)
 
     @property
     def due(self) -> int:
-        """How many promises' time has come: all but the open ones."""
-        return sum(promise.state is not Kept.OPEN for promise in self.promises)
+        return sum(each.due for each in self.audiences)
+
+    @property
+    def outcomes(self) -> Counter[str]:
+        return sum((each.outcomes for each in self.audiences), Counter())
 
     @property
     def down(self) -> timedelta | None:
-        """How long it lasted: from its beginning to its end, or until now; None where nobody knows."""
+        """How long it lasted: from its beginning to its end, or until now; None if nobody knows."""
         start = self.story.started
         if start is None or self.story.is_planned or self.withdrawn:
             return None
@@ -158,12 +167,12 @@ class Figures:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is an incident, not planned work, that is not over: its time down goes on."""
+        """Whether it is an incident, not planned work, and not over: its downtime continues."""
         return not self.story.is_planned and not self.story.is_over
 
     @property
     def withdrawn(self) -> bool:
-        """Whether it ended without having been mended: a false alarm, cancelled, or told on elsewhere."""
+        """Whether it ended without being resolved: a false alarm, cancelled, or merged into another one."""
         return self.story.stages[-1].status in _NOT_AN_END
 
     @property
@@ -192,22 +201,17 @@ def figures_of(
         estimates=tuple(_estimates(story, ended)),
         holdings=len({each.statement for each in story.tellings if each.shape is Shape.HOLDING}),
         corrections=len({each.notice for each in story.tellings if each.shape is Shape.CORRECTION}),
-        outcomes=_added(each.outcomes for each in audiences),
-        nudges=story.nudges,
-        texts=story.texts,
         cost=story.texts.segments * sms_price if sms_price else None,
     )
 
 
 def tellings_of(story: Story, audience: str) -> list[Telling]:
-    """Return, by notice, the telling that reached an audience first, in the order in which they did."""
+    """Return for each notice the telling that reached an audience first, in the order in which they did."""
+    reached = [each for each in story.tellings if each.audience == audience and each.first_at is not None]
     first: dict[str, Telling] = {}
-    for each in story.tellings:
-        if each.audience == audience and each.first_at is not None:
-            known = first.get(each.notice)
-            if known is None or known.first_at is None or each.first_at < known.first_at:
-                first[each.notice] = each
-    return sorted(first.values(), key=lambda each: each.first_at or each.frozen_at)
+    for each in sorted(reached, key=lambda each: each.first_at or each.frozen_at):
+        first.setdefault(each.notice, each)
+    return list(first.values())
 
 
 def _audience(name: str, story: Story, tolerate: float, night: tuple[time, time]) -> AudienceFigures:
@@ -232,7 +236,7 @@ def _audience(name: str, story: Story, tolerate: float, night: tuple[time, time]
             for each in story.pledges
             if each.audience == name and each.readers > each.gone
         ),
-        outcomes=_added(Counter(each.outcomes) for each in story.tellings if each.audience == name),
+        outcomes=sum((Counter(each.outcomes) for each in story.tellings if each.audience == name), Counter()),
         texts_at_night=sum(
             each.count
             for each in story.nights
@@ -244,10 +248,9 @@ def _audience(name: str, story: Story, tolerate: float, night: tuple[time, time]
 def gaps(story: Story, audience: str) -> Iterator[Gap]:
     """Yield the times without a message to an audience, between its messages and until the end (or now).
 
-    After an end nothing is owed, so no silence begins there; what follows it (reviews, check-ins) is no word
-    that anybody waited for, and what goes to some readers alone breaks no silence of the rest: a promised
-    text, where others get mail. Nor does one begin with what only announces: planned work, or what is known
-    to be coming.
+    Nobody waits for a message after an end, so no silence begins there, nor after a mere announcement of
+    planned work or of an expected incident. Follow-ups (reviews, check-ins) end no silence, and neither does
+    a promised text that goes to some readers only while others get email.
     """
     by_mail = any(t.audience == audience and t.channel == "email" and t.first_at for t in story.tellings)
     told = [
@@ -255,7 +258,7 @@ def gaps(story: Story, audience: str) -> Iterator[Gap]:
         for each in tellings_of(story, audience)
         if each.shape is not Shape.FOLLOW_UP and not (by_mail and each.is_for_some)
     ]
-    # An end that corrects an earlier one is an end, too.
+    # An end that corrects an earlier one is an end too.
     nothing_owed = {s.number for s in story.stages if s.is_end or s.status in _STILL_AHEAD}
     for before, after in pairwise(told):
         if before.number not in nothing_owed and before.first_at and after.first_at:
@@ -308,9 +311,9 @@ def _state(pledge: Pledge, share: float, story: Story, tolerate: float) -> Kept:
 
 
 def _ended(story: Story) -> datetime | None:
-    """Return when it was over, by the last end: what it says itself, else when that update is of.
+    """Return when it was over according to the last end: the time it states, else its own.
 
-    What follows an end only puts its words right: the end stays, unless that says another one.
+    What follows an end only corrects its wording: the end stays, unless the correction states another one.
     """
     found = None
     for before, stage in zip((None, *story.stages), story.stages, strict=False):
@@ -333,13 +336,6 @@ def _estimates(story: Story, ended: datetime | None) -> Iterator[Estimate]:
         before = stated
 
 
-def _added(counts: Iterable[Counter[str]]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for each in counts:
-        total.update(each)
-    return total
-
-
 def worst_severity(stages: Iterable[StoryUpdate]) -> int:
-    """Return the gravest severity that an incident had: 1 is the worst."""
+    """Return the worst severity that an incident had: 1 is the worst of all."""
     return min(stage.severity for stage in stages)

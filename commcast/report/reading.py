@@ -1,31 +1,19 @@
-"""From the ledger's rows to the stories that a report is reckoned from."""
+"""From the ledger's rows to the stories that a report is computed from."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
 
-from commcast.ledger.chronicle import (
-    CountedOutcome,
-    Promised,
-    Released,
-    Scope,
-    TextsAt,
-    TextSent,
-    read_answers,
-    read_counted,
-    read_promised,
-    read_released,
-    read_texts,
-    read_texts_sent,
-)
-from commcast.ledger.oncall import Call, calls
+from commcast.ledger import chronicle
+from commcast.ledger.chronicle import CountedOutcome, Promised, Released, Scope, TextsAt, TextSent
+from commcast.ledger.oncall import calls
 from commcast.ledger.tables import OWN_STORY, State
 from commcast.model.incident import END_STATUSES, Kind
 from commcast.model.release import ELSEWHERE
@@ -34,25 +22,28 @@ from commcast.rendering.render import Renderer
 from commcast.rendering.templates import Wording
 from commcast.report.story import NightTexts, Pledge, Shape, Story, StoryNudge, StoryUpdate, Telling, Texts
 
+_Key = TypeVar("_Key", bound=Hashable)
+_Row = TypeVar("_Row", CountedOutcome, Promised, Released, TextsAt)
 _WAITING = {State.PENDING: "waiting", State.CLAIMED: "waiting", State.HELD: "held"}
-_SHAPES = {
+_SHAPES: dict[str, Shape] = {
     NoticeKind.HOLDING: Shape.HOLDING,
     NoticeKind.REMINDER: Shape.REMINDER,
     NoticeKind.FOLLOW_UP: Shape.FOLLOW_UP,
+    "correction": Shape.CORRECTION,
 }
 
 
 def read_story(connection: Connection, incident: str, now: datetime) -> Story | None:
-    """Return the story of an incident, None where nothing was released of it.
+    """Return the story of an incident, None if nothing of it was sent.
 
-    The number of queries does not grow with what was said.
+    The number of queries does not grow with the number of messages.
     """
     stories = _stories(connection, Scope(incident), now)
     if not stories:
         return None
     (story,) = stories
-    answers = read_answers(connection, incident)
-    texts, count = read_texts_sent(connection, incident)
+    answers = chronicle.read_answers(connection, incident)
+    texts, count = chronicle.read_texts_sent(connection, incident)
     return replace(
         story,
         nudges=read_nudges(connection, incident),
@@ -62,37 +53,39 @@ def read_story(connection: Connection, incident: str, now: datetime) -> Story | 
 
 
 def read_stories(connection: Connection, since: datetime, now: datetime) -> tuple[Story, ...]:
-    """Return the stories of all incidents first spoken of since then, oldest first, for a trend.
+    """Return the stories of all incidents first announced since then, oldest first, for a trend.
 
-    They hold no nudges, no feedback and no segments. The number of queries is the same for any number.
+    They have no nudges, no feedback and no segments. The number of queries is always the same.
     """
     return tuple(sorted(_stories(connection, Scope(since=since), now), key=lambda each: each.first_release))
 
 
 def read_tellings(connection: Connection, incident: str) -> tuple[Telling, ...]:
-    """Return all that was said of an incident, oldest first; "~pay7" is what its own people were told."""
-    stages = {each.number: _stage(each) for each in read_released(connection, Scope(incident))}
-    return _tellings(read_counted(connection, Scope(incident)), stages)
+    """Return everything sent about an incident, oldest first; "~pay7" is what our own people were sent."""
+    stages = {each.number: _stage(each) for each in chronicle.read_released(connection, Scope(incident))}
+    return _tellings(chronicle.read_counted(connection, Scope(incident)), stages)
 
 
 def _stories(connection: Connection, scope: Scope, now: datetime) -> list[Story]:
-    released: defaultdict[str, list[Released]] = defaultdict(list)
-    counted: defaultdict[str, list[CountedOutcome]] = defaultdict(list)
-    promised: defaultdict[str, list[Promised]] = defaultdict(list)
-    texts: defaultdict[str, list[TextsAt]] = defaultdict(list)
-    for release in read_released(connection, scope):
-        released[release.incident].append(release)
-    for row in read_counted(connection, scope):
-        counted[row.incident].append(row)
-    for promise in read_promised(connection, scope):
-        promised[promise.incident].append(promise)
-    for text in read_texts(connection, scope):
-        texts[text.incident].append(text)
+    def by_incident(rows: Iterable[_Row]) -> dict[str, list[_Row]]:
+        return _grouped(rows, lambda row: row.incident)
+
+    counted = by_incident(chronicle.read_counted(connection, scope))
+    promised = by_incident(chronicle.read_promised(connection, scope))
+    texts = by_incident(chronicle.read_texts(connection, scope))
     return [
-        _story(releases, counted[name], promised[name], texts[name], now)
-        for name, releases in released.items()
-        if counted[name]
+        _story(releases, counted[name], promised.get(name, []), texts.get(name, []), now)
+        for name, releases in by_incident(chronicle.read_released(connection, scope)).items()
+        if name in counted
     ]
+
+
+def _grouped(rows: Iterable[_Row], key: Callable[[_Row], _Key]) -> dict[_Key, list[_Row]]:
+    """Return the rows by their keys, both in the order in which they came."""
+    groups: dict[_Key, list[_Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
 
 
 def _story(
@@ -147,9 +140,7 @@ def _time(text: str | None) -> datetime | None:
 
 
 def _tellings(counted: Iterable[CountedOutcome], stages: Mapping[int, StoryUpdate]) -> tuple[Telling, ...]:
-    groups: dict[tuple[str, str, str], list[CountedOutcome]] = {}
-    for row in counted:
-        groups.setdefault((row.notice, row.channel, row.audience), []).append(row)
+    groups = _grouped(counted, lambda row: (row.notice, row.channel, row.audience))
     return tuple(_telling(rows, stages) for rows in groups.values())
 
 
@@ -182,22 +173,17 @@ def _outcome(row: CountedOutcome) -> str:
 
 
 def _shape(notice: str, stage: StoryUpdate | None) -> Shape:
-    """Return what a notice was: its id tells its kind, and the update behind it what that was about."""
-    kind = notice.partition(":")[0]
-    if kind == Shape.CORRECTION:
-        return Shape.CORRECTION
-    if kind in _SHAPES:
-        return _SHAPES[NoticeKind(kind)]
+    """Return what a notice was: its id says its kind, and the update behind it what it was about."""
+    if shape := _SHAPES.get(notice.partition(":")[0]):
+        return shape
     if stage is not None and stage.corrects:
         return Shape.CORRECTION
     return Shape.END if stage is not None and stage.is_end else Shape.UPDATE
 
 
 def _pledges(promised: Iterable[Promised]) -> tuple[Pledge, ...]:
-    """Return the promises with those of a message's channels put together where they are the same."""
-    groups: dict[tuple[str, str, datetime], list[Promised]] = {}
-    for row in promised:
-        groups.setdefault((row.notice, row.audience, row.promised), []).append(row)
+    """Return the promises; those that a message made on both channels are one if they are the same."""
+    groups = _grouped(promised, lambda row: (row.notice, row.audience, row.promised))
     return tuple(
         Pledge(
             notice=notice,
@@ -215,29 +201,24 @@ def _pledges(promised: Iterable[Promised]) -> tuple[Pledge, ...]:
 
 
 def read_nudges(connection: Connection, incident: str) -> tuple[StoryNudge, ...]:
-    """Return what the people of an incident were told themselves, oldest first."""
-    own = read_counted(connection, Scope(f"{OWN_STORY}{incident}"))
+    """Return the nudges that our own people got for an incident, oldest first."""
+    own = chronicle.read_counted(connection, Scope(f"{OWN_STORY}{incident}"))
     told = [StoryNudge(row.notice, row.last_at, row.channel, row.count, _outcome(row)) for row in own]
-    told += [
-        StoryNudge(call.nudge, call.at, "command", 1, _called(call)) for call in calls(connection, incident)
-    ]
+    for call in calls(connection, incident):
+        outcome = f"{call.state}: {call.detail}" if call.detail else call.state
+        told.append(StoryNudge(call.nudge, call.at, "command", 1, outcome))
     return tuple(sorted(told, key=lambda each: each.at))
 
 
-def _called(call: Call) -> str:
-    return f"{call.state}: {call.detail}" if call.detail else call.state
-
-
 def _measured(texts: Sequence[TextSent], count: int) -> Texts:
-    """Return the segments of all texts; of very many different ones, as if the rest were like these."""
+    """Return the segments of all texts; if there are very many different ones, extrapolated from these."""
     known = sum(text.count for text in texts)
     if not known:
         return Texts()
-    renderers: dict[str, Renderer] = {}
-    segments = 0
-    for text in texts:
-        if text.wording not in renderers:
-            renderers[text.wording] = Renderer(Wording.from_json(text.wording))
-        content = renderers[text.wording].sms(text.context, text.recipient)
-        segments += content.size.segments * text.count
+    renderers = {
+        wording: Renderer(Wording.from_json(wording)) for wording in {each.wording for each in texts}
+    }
+    segments = sum(
+        renderers[text.wording].sms(text.context, text.recipient).size.segments * text.count for text in texts
+    )
     return Texts(count, round(segments * count / known), exact=known == count)

@@ -1,4 +1,4 @@
-"""A story as a report reads it: plain values, told by the ledger, known to no database."""
+"""The story of an incident as a report reads it: plain values, no database."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-
-_EXPECTED = "expected"
 
 
 class Shape(StrEnum):
@@ -23,10 +21,10 @@ class Shape(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoryUpdate:
-    """One released update: when it says it is of (`at`), and when somebody said yes to it.
+    """One released update: the time it gives itself (`at`), and when somebody released it.
 
-    `earliest` and `latest` are its estimate of the end, or the end of a planned window; None where unknown.
-    `ended` is when it says that it was over. `elsewhere` says that this ledger did not tell it.
+    `earliest` and `latest` are its estimate of the end, or the end of a planned window; None if unknown.
+    `ended` is when it says that the incident was over. `elsewhere` says that another ledger sent it.
     """
 
     number: int
@@ -46,9 +44,9 @@ class StoryUpdate:
 class Telling:
     """One notice to one audience over one channel.
 
-    `first_at` and `last_at` are when the first and the last of its readers had it (accepted by the provider),
-    None where nobody did. `outcomes` counts its deliveries: accepted (delivered, bounced and failed ones are
-    among them), delivered, bounced, failed, rejected, unknown, waiting, held, "skipped: …".
+    `first_at` and `last_at` are when the provider accepted it for the first and the last of its readers, None
+    if for nobody. `outcomes` counts its deliveries: accepted (which includes delivered, bounced and failed
+    ones), delivered, bounced, failed, rejected, unknown, waiting, held, "skipped: …".
     """
 
     notice: str
@@ -64,28 +62,28 @@ class Telling:
 
     @property
     def is_for_some(self) -> bool:
-        """Whether it went only to those of the audience whom a text had promised one."""
+        """Whether it went only to those readers of the audience who had been promised a text."""
         return "/" in self.notice
 
     @property
     def statement(self) -> str:
         """Its notice, without the audience that the notice of a promised text names."""
-        said, to_some, _ = self.notice.partition("/")
-        return said + to_some
+        statement, to_some, _ = self.notice.partition("/")
+        return statement + to_some
 
     @property
     def reached(self) -> int:
-        """How many readers' providers took it."""
+        """For how many readers a provider accepted it."""
         return self.outcomes.get("accepted", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Pledge:
-    """Word that one message promised one audience by a time.
+    """The next message that one message promised one audience by a time.
 
-    `readers` were promised it; `gone` of them opted out or were refused for good before the next word;
-    `in_time` had a later message accepted by `promised`. `first_at` and `last_at` are when the first and the
-    last of them had their next message, None where nobody had one.
+    `readers` were promised it; `gone` of them opted out or were refused for good before it came; `in_time` of
+    them had a later message accepted by `promised`. `first_at` and `last_at` are when the first and the last
+    of them had their next message, None if nobody had one.
     """
 
     notice: str
@@ -101,7 +99,7 @@ class Pledge:
 
 @dataclass(frozen=True, slots=True)
 class NightTexts:
-    """How many texts an audience got within one minute in one zone, as its readers' clocks showed it."""
+    """How many texts an audience got within one minute in one zone, by its readers' own clocks."""
 
     audience: str
     local: datetime
@@ -110,7 +108,7 @@ class NightTexts:
 
 @dataclass(frozen=True, slots=True)
 class StoryNudge:
-    """One nudge: how it went (email, sms, command), to how many, and what became of it."""
+    """One nudge to our own people: by email, sms or command, to how many, and its outcome."""
 
     notice: str
     at: datetime
@@ -121,7 +119,7 @@ class StoryNudge:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Text messages: how many were handed over and their segments; `exact` is False for an estimate."""
+    """Text messages: how many were sent, and their segments; `exact` is False for an estimate."""
 
     count: int = 0
     segments: int = 0
@@ -130,10 +128,10 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """All that a report is reckoned from. Times are aware; `now` is the moment of the report.
+    """All that a report is computed from. Times are aware; `now` is when the report is made.
 
-    `started` is when an incident began, None where nobody knows, and for planned work, which is announced
-    long before it begins. `feedback` is (yes, no).
+    `started` is when an incident began; None if nobody knows, and for planned work, which is announced long
+    before it begins. `feedback` is (yes, no).
     """
 
     incident: str
@@ -152,7 +150,7 @@ class Story:
 
     @property
     def first_release(self) -> datetime:
-        """When somebody first said yes to an update here; what others told before counts only alone."""
+        """When somebody first released an update here, or elsewhere if none was released here."""
         ours = [stage.released_at for stage in self.stages if not stage.elsewhere]
         return min(ours or [stage.released_at for stage in self.stages])
 
@@ -162,15 +160,15 @@ class Story:
 
     @property
     def was_expected(self) -> bool:
-        """Whether it was first spoken of as known to be coming."""
-        return self.stages[0].status == _EXPECTED
+        """Whether it was announced before it began, as expected."""
+        return self.stages[0].status == "expected"
 
     @property
     def began_at(self) -> datetime | None:
-        """When what was announced, planned or expected, began; None before that, and for other incidents."""
+        """When announced work or an expected incident began; None before that, and for other incidents."""
         if self.is_planned:
             return next((stage.at for stage in self.stages if stage.status == "in_progress"), None)
-        begun = (stage.at for stage in self.stages if stage.status != _EXPECTED and not stage.is_end)
+        begun = (stage.at for stage in self.stages if stage.status != "expected" and not stage.is_end)
         known = next(begun, None) if self.was_expected else None
         return known and (self.started or known)
 

@@ -1,4 +1,4 @@
-"""The trend over incidents: what was deposited with readers and what was withdrawn, week by week (pure)."""
+"""The trend over incidents: what built readers' trust and what cost it, week by week (pure)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from commcast.report.figures import AudienceFigures, Figures, Kept
-from commcast.report.words import MONTHS, Card, ReportTable, length, many
+from commcast.report.figures import AudienceFigures, Figures
+from commcast.report.words import Card, ReportTable, day_of, length, many
 
 _WEEKS_UP_TO = timedelta(days=92)
 
@@ -24,13 +24,13 @@ class Per(StrEnum):
 
 @dataclass(slots=True)
 class PromiseAccount:
-    """Deposits and withdrawals of some incidents, or of one audience in them.
+    """What built trust and what cost it in some incidents, or for one audience in them.
 
-    Deposited: `kept` promises, of `due` whose time has come; estimates that `held`, of those `judged` against
-    a real end. Withdrawn: time `down` (of incidents, not of planned work), promises `broken` (late, partly or
-    never kept), `corrections`, and texts `at_night`. An incident counts where its first update was released;
-    its time down, estimates and corrections count for each audience that was told anything. `still_open` are
-    the incidents whose time down goes on.
+    Built by: `kept` promises, of `due` whose time has come; estimates that `held`, of those `judged` against
+    a real end. Lost by: `down` time (of incidents, not of planned work), promises `broken` (late, partly or
+    never kept), `corrections`, and texts `at_night`. An incident counts in the row in which its first update
+    was released; its downtime, estimates and corrections count for each audience that was told anything.
+    `still_open` counts the incidents whose downtime continues.
     """
 
     incidents: int = 0
@@ -54,22 +54,21 @@ class PromiseAccount:
 
     def add(self, figures: Figures, audiences: Iterable[AudienceFigures]) -> None:
         """Count an incident, with the promises and texts of these of its audiences."""
-        told = list(audiences)
-        promises = [promise for each in told for promise in each.promises]
+        for each in audiences:
+            self.kept += each.kept
+            self.due += each.due
+            self.at_night += each.texts_at_night
         self.incidents += 1
-        self.kept += sum(promise.state is Kept.KEPT for promise in promises)
-        self.due += sum(promise.state is not Kept.OPEN for promise in promises)
         self.held += sum(bool(each.held) for each in figures.estimates)
         self.judged += sum(each.held is not None for each in figures.estimates)
         self.down += figures.down or timedelta()
         self.still_open += figures.is_open
         self.corrections += figures.corrections
-        self.at_night += sum(each.texts_at_night for each in told)
 
 
 @dataclass(frozen=True, slots=True)
 class TrendRow:
-    """One row: a stretch of time from its first day on, and an audience ("" for all of them together)."""
+    """One row: a week or month by its first day, and an audience ("" for all of them together)."""
 
     start: date
     audience: str
@@ -78,7 +77,7 @@ class TrendRow:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """All rows, oldest first, and their sum. `since` is aware; rows without an incident are there too."""
+    """All rows, oldest first, and their sum. `since` is aware; rows without an incident are included."""
 
     since: datetime
     per: Per
@@ -87,7 +86,7 @@ class Trend:
 
 
 def per_for(span: timedelta) -> Per:
-    """Return how long a row is for a trend of this length: a week up to three months."""
+    """Return how long a row is for a trend of this length: a week for up to three months."""
     return Per.WEEK if span <= _WEEKS_UP_TO else Per.MONTH
 
 
@@ -102,21 +101,16 @@ def trend_of(
 ) -> Trend:
     """Return the trend of incidents whose first update was released since then."""
     known = list(all_figures)
-    names = sorted({each.name for figures in known for each in figures.audiences})
-    accounts: dict[tuple[date, str], PromiseAccount] = {}
-    for start in _starts(since.astimezone(zone).date(), now.astimezone(zone).date(), per):
-        for name in names if by_audience else [""]:
-            accounts[start, name] = PromiseAccount()
+    names = sorted({each.name for figures in known for each in figures.audiences}) if by_audience else [""]
+    starts = _starts(since.astimezone(zone).date(), now.astimezone(zone).date(), per)
+    accounts = {(start, name): PromiseAccount() for start in starts for name in names}
     total = PromiseAccount()
     for figures in known:
         start = _start(figures.story.first_release.astimezone(zone).date(), per)
         total.add(figures, figures.audiences)
-        if not by_audience:
-            accounts.setdefault((start, ""), PromiseAccount()).add(figures, figures.audiences)
-            continue
-        for each in figures.audiences:
-            if each.first_at is not None:
-                accounts.setdefault((start, each.name), PromiseAccount()).add(figures, [each])
+        told = {each.name: (each,) for each in figures.audiences if each.first_at is not None}
+        for name, audiences in (told if by_audience else {"": figures.audiences}).items():
+            accounts.setdefault((start, name), PromiseAccount()).add(figures, audiences)
     lines = (TrendRow(start, name, account) for (start, name), account in accounts.items())
     return Trend(since, per, tuple(lines), total)
 
@@ -127,12 +121,16 @@ def trend_table(trend: Trend) -> ReportTable:
     title = f"By {trend.per}{' and audience' if by_audience else ''}"
     head = ("From", *(["Audience"] if by_audience else []), "Count", "Kept", "In time")
     head += ("Down", "Broken", "Wrong", "Night")
-    rows = []
-    for line in trend.lines:
-        if line.account.incidents or not by_audience:
-            first = [f"{line.start.day} {MONTHS[line.start.month - 1]}"]
-            rows.append((*first, *([line.audience] if by_audience else []), *_cells(line.account)))
-    rows.append(("all", *(["all"] if by_audience else []), *_cells(trend.total)))
+
+    def row(start: str, audience: str, account: PromiseAccount) -> tuple[str, ...]:
+        return (start, *([audience] if by_audience else []), *_cells(account))
+
+    rows = [
+        row(day_of(line.start), line.audience, line.account)
+        for line in trend.lines
+        if line.account.incidents or not by_audience
+    ]
+    rows.append(row("all", "all", trend.total))
     note = (
         "Deposited: promises kept; ends in time, by the latest time we named. "
         "Withdrawn: time down, promises broken, words that were wrong (corrections), texts at night."
@@ -151,7 +149,7 @@ def trend_headline(trend: Trend) -> str:
 
 
 def _down(total: PromiseAccount) -> str:
-    """Return how long incidents lasted, and that some of them still do."""
+    """Return how long incidents lasted, and whether some of them still do."""
     if not total.still_open:
         return f"{length(total.down)} down" if total.down else "no time down known"
     still = "still open" if total.incidents == 1 else f"{total.still_open:,} of them still open"
@@ -159,7 +157,7 @@ def _down(total: PromiseAccount) -> str:
 
 
 def trend_cards(trend: Trend) -> Iterator[Card]:
-    """Yield the figures that a manager looks for: deposits, then withdrawals."""
+    """Yield the figures that a manager looks for: what built trust, then what cost it."""
     total = trend.total
     if total.due:
         tone = "bad" if total.broken else "good"

@@ -1,47 +1,52 @@
-"""The figures in words."""
+"""The figures of one incident in words and tables."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from commcast.report.figures import AudienceFigures, Estimate, Figures, Kept, Promise, worst_severity
 from commcast.report.story import Shape, Story, Telling
 
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class Clock:
-    """Shows times on the desk's clock; the day is named where the story is longer than one day."""
+    """Shows times in the desk's zone; the day is named if the story is longer than one day."""
 
     def __init__(self, zone: ZoneInfo, moments: Iterable[datetime]) -> None:
         self.zone = zone
         self._days = {at.astimezone(zone).date() for at in moments}
 
     def time(self, at: datetime) -> str:
-        """Return such as 10:24, or 21 Nov 10:24; a day on which nothing of the story was is named always."""
+        """Return the time like 10:24, or 21 Nov 10:24; a day outside the story is always named."""
         local = at.astimezone(self.zone)
         return f"{local:%H:%M}" if self._days == {local.date()} else f"{self.day(at)} {local:%H:%M}"
 
     def day(self, at: datetime) -> str:
-        local = at.astimezone(self.zone)
-        return f"{local.day} {MONTHS[local.month - 1]}"
+        return day_of(at.astimezone(self.zone))
 
     def full(self, at: datetime) -> str:
         local = at.astimezone(self.zone)
         return f"{self.day(at)} {local.year}, {local:%H:%M}"
 
     def letters(self, at: datetime) -> str:
-        """Return what the zone calls itself then, such as CET."""
+        """Return the zone's own letters at that time, such as CET."""
         return at.astimezone(self.zone).tzname() or self.zone.key
 
     def hour_or_day(self, at: datetime, before: datetime | None) -> str:
-        """Return what names a moment on an axis: its hour, or the day where that is another than `before`."""
+        """Return the label of a moment on an axis: its hour, or its day if `before` was on another one."""
         local = at.astimezone(self.zone)
         is_new = before is None or before.astimezone(self.zone).date() != local.date()
         return self.day(at) if is_new and len(self._days) > 1 else f"{local:%H:%M}"
+
+
+def day_of(at: date) -> str:
+    """Return a day like 21 Nov, in English whatever the machine's locale."""
+    return f"{at.day} {_MONTHS[at.month - 1]}"
 
 
 def length(span: timedelta) -> str:
@@ -75,7 +80,7 @@ _FIRST_OUTCOMES = ("accepted", "delivered", "bounced", "failed", "rejected", "un
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One figure that a reader should see first; `tone` is good, bad or plain."""
+    """One figure to see first; `tone` is good, bad or plain."""
 
     figure: str
     label: str
@@ -85,9 +90,9 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class ReportTable:
-    """Rows under a heading; `bad` are the numbers (from 0) of rows that tell of something that went wrong.
+    """Rows under a heading; `bad` holds the numbers (from 0) of rows about something that went wrong.
 
-    A page may set a `small` one beside another.
+    A page may show a `small` table next to another.
     """
 
     title: str
@@ -99,19 +104,19 @@ class ReportTable:
 
 
 def clock_of(figures: Figures, zone: ZoneInfo) -> Clock:
-    """Return the clock for a story; its days are those of its messages, beginning and end."""
+    """Return the clock of a story; its days are those of its messages, beginning and end."""
     story = figures.story
     moments = [each.first_at for each in story.tellings if each.first_at]
     return Clock(zone, [beginning(story), figures.until, *moments])
 
 
 def beginning(story: Story) -> datetime:
-    """Return where a story begins: when it began, or where nobody knows that, the first yes to an update."""
+    """Return where a story begins: when the incident began, or the first release if nobody knows."""
     return story.started or story.first_release
 
 
 def headline(figures: Figures) -> str:
-    """Return the report in one line: promises, first word, longest silence."""
+    """Return the report in one line: promises, first message, longest silence."""
     parts = []
     if figures.due:
         parts.append(f"Kept {figures.kept} of {many(figures.due, 'promise')}")
@@ -127,7 +132,7 @@ def headline(figures: Figures) -> str:
 
 
 def subject(figures: Figures, clock: Clock) -> str:
-    """Return what and when it was, in one line."""
+    """Return what it was and when, in one line."""
     story = figures.story
     parts = [story.incident, f"severity {worst_severity(story.stages)}"]
     if story.is_planned:
@@ -174,7 +179,7 @@ def cards(figures: Figures, clock: Clock) -> Iterator[Card]:
 
 
 def tables(figures: Figures, clock: Clock) -> Iterator[ReportTable]:
-    """Yield the tables of a report, the most telling first; an empty one is left out."""
+    """Yield the tables of a report, the most important first; an empty one is left out."""
     made = (
         _audiences(figures, clock),
         _not_kept(figures, clock),
@@ -186,13 +191,13 @@ def tables(figures: Figures, clock: Clock) -> Iterator[ReportTable]:
 
 
 def facts(figures: Figures) -> Iterator[tuple[str, str]]:
-    """Yield the small facts: what it is, and the figure in words."""
+    """Yield the smaller facts: (what it is, the figure in words)."""
     held_up = sum(promise.by_holding and promise.state is Kept.KEPT for promise in figures.promises)
     also = f"; they kept {many(held_up, 'promise')}" if held_up else ""
     yield "Holding statements", f"{figures.holdings}{also}" if figures.holdings else "none"
     yield "Corrections", str(figures.corrections or "none")
     yield "Texts", _texts(figures)
-    if figures.texts.count:
+    if figures.story.texts.count:
         yield "Texts at night", f"{figures.texts_at_night:,}" if figures.texts_at_night else "none"
     yes, no = figures.story.feedback
     yield "Well informed?", f"{yes:,} yes, {no:,} no" if yes + no else "nobody was asked, or answered"
@@ -201,7 +206,7 @@ def facts(figures: Figures) -> Iterator[tuple[str, str]]:
 
 
 def said_of(promise: Promise, clock: Clock) -> str:
-    """Return in words what came of a promise."""
+    """Return what came of a promise, in words."""
     if promise.state is Kept.OPEN:
         return "still open"
     if promise.state is Kept.BROKEN:
@@ -223,24 +228,22 @@ def name_of(telling: Telling) -> str:
 
 
 def _first_and_last(figures: Figures) -> tuple[AudienceFigures | None, AudienceFigures | None]:
-    """Return which audiences had the first word first, and last."""
-    told = sorted(
-        (each for each in figures.audiences if each.from_start is not None),
-        key=lambda each: each.from_start or timedelta(),
-    )
+    """Return which audience had its first message first, and which last."""
+    told = [each for each in figures.audiences if each.from_start is not None]
+    told.sort(key=lambda each: each.from_start or timedelta())
     return (told[0], told[-1]) if told else (None, None)
 
 
 def _ahead(figures: Figures) -> timedelta | None:
-    """Return how long before what was announced began its first reader knew; None for what was not."""
-    told = [each.first_at for each in figures.audiences if each.first_at]
+    """Return how long before it began the first reader knew of it; None if it was not announced."""
+    first = min((each.first_at for each in figures.audiences if each.first_at), default=None)
     began = figures.story.began_at
-    return began - min(told) if began and told and began > min(told) else None
+    return began - first if began and first and began > first else None
 
 
 def _most_silent(figures: Figures) -> AudienceFigures | None:
-    silent = [each for each in figures.audiences if each.silence]
-    return max(silent, key=lambda each: each.silence.length if each.silence else timedelta(), default=None)
+    silent = [(each.silence.length, each) for each in figures.audiences if each.silence]
+    return max(silent, key=lambda pair: pair[0])[1] if silent else None
 
 
 def _audiences(figures: Figures, clock: Clock) -> ReportTable:
@@ -255,8 +258,6 @@ def _audiences(figures: Figures, clock: Clock) -> ReportTable:
 
 
 def _audience(each: AudienceFigures, clock: Clock) -> tuple[str, ...]:
-    due = [promise for promise in each.promises if promise.state is not Kept.OPEN]
-    kept = sum(promise.state is Kept.KEPT for promise in due)
     first = "never" if each.first_at is None else clock.time(each.first_at)
     silence = "none"
     if each.silence:
@@ -267,27 +268,27 @@ def _audience(each: AudienceFigures, clock: Clock) -> tuple[str, ...]:
         length(each.from_release) if each.from_release is not None else "never",
         silence,
         str(each.messages),
-        f"{kept} of {len(due)}" if due else "none due",
+        f"{each.kept} of {each.due}" if each.due else "none due",
     )
 
 
 def _not_kept(figures: Figures, clock: Clock) -> ReportTable:
-    fine = {Kept.KEPT, Kept.OPEN}
-    wrong: dict[tuple[str, ...], list[str]] = {}
+    wrong: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
     for each in sorted(figures.promises, key=lambda promise: promise.promised):
-        if each.state not in fine:
-            alike = (clock.time(each.promised), clock.time(each.made_at), said_of(each, clock))
-            wrong.setdefault(alike, []).append(each.audience)
+        if each.state not in {Kept.KEPT, Kept.OPEN}:
+            wrong[clock.time(each.promised), clock.time(each.made_at), said_of(each, clock)].append(
+                each.audience
+            )
     rows = tuple((by, ", ".join(to), said, came) for (by, said, came), to in wrong.items())
     head = ("Promised for", "To", "Said at", "What came of it")
     return ReportTable("Promises that were not kept", head, rows, bad=frozenset(range(len(rows))))
 
 
 def _messages(figures: Figures, clock: Clock) -> ReportTable:
-    """Return what was said, one row a notice; texts that keep promises of one moment share theirs."""
-    notices: dict[str, list[Telling]] = {}
+    """Return what was said, one row per notice; texts promised for the same moment share one."""
+    notices: defaultdict[str, list[Telling]] = defaultdict(list)
     for each in figures.story.tellings:
-        notices.setdefault(each.statement, []).append(each)
+        notices[each.statement].append(each)
     rows = []
     for tellings in notices.values():
         names = {each.notice for each in tellings}
@@ -301,11 +302,10 @@ def _messages(figures: Figures, clock: Clock) -> ReportTable:
 
 
 def _readers(tellings: Iterable[Telling]) -> str:
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for each in tellings:
         if each.reached:
-            way = f"{each.audience} SMS" if each.channel == "sms" else each.audience
-            counts[way] = counts.get(way, 0) + each.reached
+            counts[f"{each.audience} SMS" if each.channel == "sms" else each.audience] += each.reached
     return ", ".join(f"{way} {count:,}" for way, count in counts.items())
 
 
@@ -334,18 +334,16 @@ def _off(estimate: Estimate) -> str:
 
 
 def _deliveries(figures: Figures) -> ReportTable:
-    ways: dict[str, dict[str, int]] = {}
+    ways: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for each in figures.story.tellings:
-        counts = ways.setdefault(each.channel, {})
-        for outcome, count in each.outcomes.items():
-            counts[outcome] = counts.get(outcome, 0) + count
+        ways[each.channel].update(each.outcomes)
     found = {outcome for counts in ways.values() for outcome in counts}
     order = [*(o for o in _FIRST_OUTCOMES if o in found), *sorted(found - set(_FIRST_OUTCOMES))]
     among = {"delivered", "bounced", "failed"}
     rows = tuple(
         (
             f"of these {outcome}" if outcome in among else outcome,
-            *(f"{counts.get(outcome, 0):,}" for counts in ways.values()),
+            *(f"{counts[outcome]:,}" for counts in ways.values()),
         )
         for outcome in order
     )
@@ -354,11 +352,10 @@ def _deliveries(figures: Figures) -> ReportTable:
 
 
 def people_table(figures: Figures, clock: Clock) -> ReportTable:
-    """Return what the people of an incident were told themselves, one row a nudge and outcome."""
-    alike: dict[tuple[str, str, str], dict[str, int]] = {}
-    for each in figures.nudges:
-        ways = alike.setdefault((clock.time(each.at), each.notice, each.outcome), {})
-        ways[each.way] = ways.get(each.way, 0) + each.count
+    """Return the nudges that our own people got, one row per nudge and outcome."""
+    alike: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for each in figures.story.nudges:
+        alike[clock.time(each.at), each.notice, each.outcome][each.way] += each.count
     rows = tuple(
         (at, ", ".join(f"{_WAYS.get(way, way)} {count:,}" for way, count in ways.items()), outcome)
         for (at, _, outcome), ways in alike.items()
@@ -367,7 +364,7 @@ def people_table(figures: Figures, clock: Clock) -> ReportTable:
 
 
 def _texts(figures: Figures) -> str:
-    texts = figures.texts
+    texts = figures.story.texts
     if not texts.count:
         return "none"
     about = "" if texts.exact else "about "

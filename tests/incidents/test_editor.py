@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
+import fcntl
 import os
 import stat
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from commcast.config.settings import Config
 from commcast.errors import InputError
-from commcast.files import FORBIDDEN
+from commcast.files import FORBIDDEN, read_bytes_file
+from commcast.incidents import editor
 from commcast.incidents.editor import append_update, fill_times, new_incident_id, with_at, with_update
 from commcast.incidents.load import load_incident
 from commcast.incidents.yaml import parse
@@ -26,24 +27,14 @@ from commcast.model.incident import Status
 from tests.support.scenario import LEAST, NOW, create_incident, make_desk
 
 EXAMPLE = (Path(__file__).parents[2] / "incidents" / "pay7.yaml").read_text()
-ENTRY = {
-    "at": NOW,
-    "status": Status.MONITORING,
-    "issue": "It works again.",
-    "next_update": timedelta(minutes=20),
-}
+ENTRY = {"at": NOW, "status": Status.MONITORING, "issue": "It works.", "next_update": timedelta(minutes=20)}
+WRITTEN = {"at": "2026-11-21T12:00+00:00", "status": "monitoring", "issue": "It works.", "next_update": "20m"}
 ENTRY_LINES = """\
   - at: 2026-11-21T12:00+00:00
     status: monitoring
-    issue: It works again.
+    issue: It works.
     next_update: 20m
 """
-WRITTEN = {
-    "at": "2026-11-21T12:00+00:00",
-    "status": "monitoring",
-    "issue": "It works again.",
-    "next_update": "20m",
-}
 
 
 @pytest.fixture
@@ -104,17 +95,17 @@ def test_old_text_stays_whatever_its_style(name: str, line_end: str) -> None:
 
 
 def test_comments_stay_with_what_they_speak_of() -> None:
-    old = LEAST + "    # db-3 again\n\n# about the file\n"
-    assert with_update(old, "x.yaml", {"issue": "More."}) == (
-        LEAST + "    # db-3 again\n  - issue: More.\n\n# about the file\n"
-    )
+    new = with_update(FILES["comment of the update"], "x.yaml", {"issue": "More."})
+    assert new == LEAST + "    # db-3 again\n  - issue: More.\n\n# about the file\n"
 
 
-def test_at_is_filled_once() -> None:
+def test_a_moment_is_written_with_its_offset_and_filled_once() -> None:
     text = with_update(LEAST, "x.yaml", {"issue": "More."})
     filled = with_at(text, "x.yaml", 2, NOW)
     assert filled == LEAST + "  - at: 2026-11-21T12:00+00:00\n    issue: More.\n"
     assert with_at(filled, "x.yaml", 2, NOW + timedelta(hours=1)) == filled
+    exact = with_update(LEAST, "x.yaml", {"at": NOW + timedelta(seconds=5)})
+    assert exact.endswith("  - at: 2026-11-21T12:00:05+00:00\n")
 
 
 def test_what_cannot_be_edited_is_refused() -> None:
@@ -127,51 +118,25 @@ def test_what_cannot_be_edited_is_refused() -> None:
 
 
 SENTENCES = [
-    "Cards fail: all of them",
-    "40% # of cards",
-    "{a: down, 40%}",
-    "[x]",
-    "no",
-    "~",
-    "404",
-    "0x1F",
-    "1e3",
-    ".nan",
-    "14:00",
-    "2026-11-21",
-    "- a",
-    "? a",
-    "a:",
-    ": a",
-    "#a",
-    "'a'",
-    '"a"',
-    "it's \\n",
-    "@home",
-    "`a`",
-    "*a*",
-    "&a",
-    "!a",
-    "%a",
-    "|",
-    ">",
-    "--- a",
-    "...",
-    "one\ntwo",
-    "one\n\n  two\n",
-    "\n one",
-    " one ",
-    "one\n\ttwo",
-    "tab\there",
-    "é ü 日本 🙂 \u00a0x",
-    "{{ name }} <b>",
-    "$(id)",
-    "x" * 4000,
-    "",
-    "=",
-    "<<",
-    "a ,b",
-    "a\u200bb",
+    *("Cards fail: all of them", "40% # of cards", "{a: down, 40%}", "[x]", "no", "~", "404", "0x1F", "1e3"),
+    *(
+        ".nan",
+        "14:00",
+        "2026-11-21",
+        "- a",
+        "? a",
+        "a:",
+        ": a",
+        "#a",
+        "'a'",
+        '"a"',
+        "it's \\n",
+        "@home",
+        "`a`",
+    ),
+    *("*a*", "&a", "!a", "%a", "|", ">", "--- a", "...", "one\ntwo", "one\n\n  two\n", "\n one", " one "),
+    *("one\n\ttwo", "tab\there", "é ü 日本 🙂 \u00a0x", "{{ name }} <b>", "$(id)", "x" * 4000, "", "=", "<<"),
+    *("a ,b", "a\u200bb", "yes", "Null", "12:30:45", "0o17", "+1", "a # b", "a\nb: c\n# d"),
 ]
 
 
@@ -282,26 +247,33 @@ def test_a_full_disk_leaves_the_old_file(desk: Config, monkeypatch: pytest.Monke
     assert [file.name for file in path.parent.iterdir()] == ["pay7.yaml"]
 
 
-def _append_five(path: Path) -> None:
-    for _ in range(5):
-        append_update(path, {"issue": f"From {os.getpid()}."})
+def is_locked(folder: Path) -> bool:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
-def test_two_writers_take_turns(desk: Config) -> None:
+def test_two_writers_take_turns(desk: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From before the file is read until it is replaced, nobody else gets the folder's lock."""
     path = desk.folder / "incidents" / "pay7.yaml"
     path.write_text(LEAST)
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_append_five, args=(path,)) for _ in range(2)]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join(30)
-    assert len(parse(path.read_text(), "x.yaml").data["updates"]) == 11
+    held: list[bool] = []
+    read = read_bytes_file
 
+    def noting(*given: Any, **more: Any) -> bytes:
+        held.append(is_locked(path.parent))
+        return read(*given, **more)
 
-def test_times_are_written_with_their_offset() -> None:
-    text = with_update(LEAST, "x.yaml", {"at": datetime(2026, 11, 21, 12, 0, 5, tzinfo=UTC)})
-    assert text.endswith("  - at: 2026-11-21T12:00:05+00:00\n")
+    monkeypatch.setattr(editor, "read_bytes_file", noting)
+    monkeypatch.setattr(editor, "sync_folder", lambda folder: held.append(is_locked(folder)))
+    append_update(path, ENTRY)
+    assert held == [True, True]
+    assert not is_locked(path.parent)
 
 
 @pytest.mark.parametrize(

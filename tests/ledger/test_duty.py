@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from commcast.ledger.oncall import handovers, handovers_of_all, offer, take
 from commcast.ledger.store import Ledger
-from commcast.model.duty import Handover
+from commcast.model.oncall import Handover
 from tests.support.desk import NOW
 
 LATER = NOW + timedelta(minutes=3)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.model.history import ReaderHistory, WrongWords
-from commcast.model.incident import AudienceWords, Channel, Status, Timeframe, Update
-from commcast.model.text import as_said, holds, put_right, put_title_right
+from commcast.model.history import History, ReaderHistory, WrongWords
+from commcast.model.incident import AudienceWords, Channel, Status, Update
+from commcast.model.text import holds
 from commcast.plan import reasons
 from commcast.plan.corrections import (
     corrected,
@@ -20,49 +21,29 @@ from commcast.plan.corrections import (
     is_newcomer,
     says,
 )
-from commcast.plan.notices import Notice
+from commcast.plan.notices import Notice, notice_of
+from tests.support.values import AT, config_of, story, update_of
 
-AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 WRONG = WrongWords(7, Channel.SMS, "customers", 2, "3 hours", AT)
+PLAIN = story(Status.INVESTIGATING, Status.IDENTIFIED)
 
 
-def notice(**changes: object) -> Notice:
-    values = {
-        "incident": "pay7",
-        "id": "update:2",
-        "number": 2,
-        "channel": Channel.SMS,
-        "events": frozenset(),
-        "audiences": ("customers",),
-        "affected": frozenset(),
-        "severity": 1,
-        "is_end": False,
-        "told_elsewhere": False,
-        "next_update_by": {},
-    }
-    return Notice(**{**values, **changes})  # type: ignore[arg-type]
+def notice(**changes: Any) -> Notice:
+    """Return the text that update 2 is, in which nothing is an event."""
+    found = notice_of(PLAIN, PLAIN.latest, Channel.SMS, History(), config_of())
+    return replace(found, **{"events": frozenset(), **changes})
 
 
-def update(**changes: object) -> Update:
-    values = {
-        "number": 1,
-        "line": 5,
-        "at": AT,
-        "at_written": True,
-        "status": Status.INVESTIGATING,
-        "severity": 1,
-        "issue": "It takes 3 hours.",
-        "resolution": "We look into it.",
-        "timeframe": Timeframe(),
-    }
-    return Update(**{**values, **changes})
+def update(status: Status = Status.INVESTIGATING, **changes: Any) -> Update:
+    said = {"issue": "It takes 3 hours.", "resolution": "We look into it."}
+    return update_of(1, status, **{**said, **changes})
 
 
 TOLD = ReaderHistory(told=True, is_known=True, heard=1)
 
 
 @pytest.mark.parametrize(
-    ("plain", "wrong", "standing", "told"),
+    ("plain", "wrong", "history", "told"),
     [
         (True, (), TOLD, False),
         (True, (WRONG,), TOLD, False),
@@ -118,21 +99,12 @@ def test_only_what_holds_wrong_words_is_said_anew() -> None:
 
 
 def test_an_end_is_said_once_more_as_a_whole() -> None:
-    end = update(
-        status=Status.RESOLVED,
-        issue="Done after 3 hours.",
-        fixed="Done after 3 hours.",
-        resolution="",
-        remains="Receipts.",
-        ended=AT,
-    )
-    assert corrected(end, "3 hours", "1 hour") == {
-        "status": "resolved",
-        "ended": AT,
-        "fixed": "Done after 1 hour.",
-        "issue": "Done after 1 hour.",
-        "remains": "Receipts.",
-    }
+    done = "Done after 3 hours."
+    end = update(Status.RESOLVED, issue=done, fixed=done, resolution="", remains="Receipts.", ended=AT)
+    keys = {"status": "resolved", "ended": AT, "fixed": "Done after 1 hour.", "remains": "Receipts."}
+    assert corrected(end, "3 hours", "1 hour") == {**keys, "issue": "Done after 1 hour."}
+    told = update(Status.RESOLVED, issue="Cards fail.", fixed=done, ended=AT)
+    assert corrected(told, "3 hours", "1 hour")["issue"] == "Cards fail."
 
 
 SENTENCE = st.text("abc 123.,", min_size=1, max_size=40).map(str.strip).filter(bool)
@@ -149,28 +121,3 @@ def test_nothing_that_is_said_anew_holds_the_wrong_words(
         texts = [text for text in keys.values() if isinstance(text, str)]
         assert not any(holds(text, wrong) for text in texts)
         assert says(said, wrong) == any("RIGHT" in text for text in texts)
-
-
-@pytest.mark.parametrize(
-    ("text", "right", "found"),
-    [
-        ("Cards fail again.", "Cards fail.", "Cards fail."),
-        ("Cards fail again!", "Cards fail.", "Cards fail!"),
-        ("Cards fail again, and more.", "Cards fail.", "Cards fail, and more."),
-        ("Cards fail again", "Cards fail.", "Cards fail."),
-        ("Cards fail again. More.", "at 3 p.m.", "At 3 p.m. More."),
-    ],
-)
-def test_a_stop_that_follows_the_wrong_words_is_not_doubled(text: str, right: str, found: str) -> None:
-    assert put_right(text, "cards fail again", right) == found
-
-
-def test_a_title_gets_no_stop() -> None:
-    assert put_title_right("Cards fail again", "cards fail again", "Cards fail.") == "Cards fail"
-    assert put_title_right("Cards fail now", "now", "at 3 p.m.") == "Cards fail at 3 p.m."
-
-
-def test_wrong_words_are_quoted_in_the_letter_case_they_had() -> None:
-    assert as_said(["No.", "Oh: Cards\nfail."], "cards fail") == "Cards fail"
-    assert as_said(["Cards fail.", "The cards fail."], "cards fail") == "cards fail"
-    assert as_said(["Nothing."], "cards fail") == "cards fail"

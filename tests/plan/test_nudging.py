@@ -13,7 +13,7 @@ from commcast.model.history import History, Said
 from commcast.model.incident import Channel, Status, Timeframe
 from commcast.oncall.nudges import Nudge, Why, broken_file_nudge, first_nudge, nudges_due
 from commcast.plan.due import due
-from tests.plan.test_holding import HOLDS, MINUTE, Told, begun
+from tests.plan.test_promises import HOLDS, MINUTE, Told, begun
 from tests.support.values import AT, config_of, incident_of, story, update_of
 
 S = Status

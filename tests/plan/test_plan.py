@@ -1,22 +1,38 @@
-"""The plan: what is owed, to whom, and the reason for each line. Tables of the rules."""
+"""The plan: what is due, to whom, with which promise, and the reason for each line. Tables of the rules."""
 
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from commcast.model.history import History, ReaderHistory
-from commcast.model.incident import Channel, Incident, Level, Recipient, Status, Window
+from commcast.model.incident import (
+    Channel,
+    Incident,
+    Level,
+    NextWord,
+    Recipient,
+    Status,
+    Window,
+)
+from commcast.plan import reasons
 from commcast.plan.due import due
-from commcast.plan.notices import Due, Notice, audiences_of, notice_of
-from commcast.plan.readers import Action, decide
-from commcast.plan.reminders import end_of_quiet
+from commcast.plan.notices import Notice, NoticeKind, audiences_of, notice_of
+from commcast.plan.readers import decide
+from commcast.rendering.context import next_word
 from tests.support.values import AT, READER, config_of, incident_of, released, standing_of, story, update_of
 
 S = Status
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 CONFIG = config_of()
 LOUD = config_of(channels={"email": {"from": "status@acme.example"}, "sms": {}})
 BEGUN = story(S.INVESTIGATING)
@@ -24,15 +40,19 @@ OVER = story(S.INVESTIGATING, S.RESOLVED)
 
 
 def lines(
-    incident: Incident, history: History, *, late: bool = False, now: datetime = AT
+    incident: Incident, history: History, *, now: datetime = AT, **more: Any
 ) -> dict[str, tuple[bool, str]]:
-    found = due(incident, history, CONFIG, now, late=late)
+    """Return, by channel, whether something is due and why."""
+    config = more.pop("config", CONFIG)
+    found = due(incident, history, config, now, **more)
     return {line.notice.channel.value: (line.is_due, line.reason) for line in found}
 
 
-def notice(incident: Incident = BEGUN, channel: Channel = Channel.EMAIL, told: int = 0) -> Notice:
+def notice(
+    incident: Incident = BEGUN, channel: Channel = Channel.EMAIL, told: int = 0, **changed: Any
+) -> Notice:
     history = standing_of(incident, len(incident.updates), told=told)
-    return notice_of(incident, incident.latest, channel, history, CONFIG)
+    return replace(notice_of(incident, incident.latest, channel, history, CONFIG), **changed)
 
 
 def decided(
@@ -42,111 +62,79 @@ def decided(
     return found.action.value, found.reason
 
 
-# What is owed of an incident
+# --- what is due of an incident -----------------------------------------------------------------------------
+
+TWO = story(S.INVESTIGATING, S.IDENTIFIED)
+MILD = story(S.INVESTIGATING, severities=(3,))
+FIRST, ENDED = (True, "update 1, first"), (True, "update 2, resolved")
+SENT, ELSEWHERE = (False, "already sent"), (False, "told elsewhere, before this ledger")
+STALE = (False, "older than its own promise; send it all the same with --late")
 
 
-def test_nothing_is_owed_of_what_nobody_released() -> None:
-    assert due(BEGUN, History(), CONFIG, AT) == ()
+def begun(notice: str, channel: Channel) -> History:
+    return standing_of(OVER, 1, 2, told=1, begun=frozenset({(notice, channel)}))
 
 
-def test_a_release_of_an_update_that_left_the_file_owes_nothing() -> None:
-    two = story(S.INVESTIGATING, S.IDENTIFIED)
-    history = History(releases=released(two, 2))
-    assert due(BEGUN, history, CONFIG, AT) == ()
+Line = tuple[bool, str] | None
+OLD_HISTORY = History(released(OVER, 1, how="elsewhere") | released(OVER, 2))
+IS_PLAIN = (True, "update 2, released"), (False, "a plain update does not go by SMS")
+DUE: dict[str, tuple[Incident, History, Line, Line]] = {
+    "nobody released it": (BEGUN, History(), None, None),
+    "the released update left the file": (BEGUN, History(released(TWO, 2)), None, None),
+    "the first, on each channel": (BEGUN, standing_of(BEGUN, 1), FIRST, FIRST),
+    "no audience uses the channel": (MILD, standing_of(MILD, 1), FIRST, None),
+    "told elsewhere": (BEGUN, standing_of(BEGUN, 1, how="elsewhere"), ELSEWHERE, ELSEWHERE),
+    "what follows old history is no first": (OVER, OLD_HISTORY, ENDED, ENDED),
+    "a plain update is mailed and not texted": (TWO, standing_of(TWO, 1, 2, told=1), *IS_PLAIN),
+    "its mails were begun": (OVER, begun("update:2", Channel.EMAIL), SENT, ENDED),
+    "its texts were begun": (OVER, begun("update:2", Channel.SMS), ENDED, SENT),
+    "an earlier one was begun": (OVER, begun("update:1", Channel.SMS), ENDED, ENDED),
+}
 
 
-def test_the_first_update_is_owed_on_each_channel_that_an_audience_uses() -> None:
-    assert lines(BEGUN, standing_of(BEGUN, 1)) == {
-        "email": (True, "update 1, first"),
-        "sms": (True, "update 1, first"),
-    }
+@pytest.mark.parametrize(("incident", "history", "email", "sms"), DUE.values(), ids=DUE.keys())
+def test_the_newest_released_update_is_due_once_on_each_channel(
+    incident: Incident, history: History, email: Line, sms: Line
+) -> None:
+    found = lines(incident, history)
+    assert (found.get("email"), found.get("sms")) == (email, sms)
 
 
-def test_a_channel_that_no_audience_uses_has_no_line() -> None:
-    mild = story(S.INVESTIGATING, severities=(3,))
-    assert lines(mild, standing_of(mild, 1)) == {"email": (True, "update 1, first")}
-
-
-def test_only_the_newest_released_update_is_owed() -> None:
+def test_only_the_newest_released_update_is_due() -> None:
     three = story(S.INVESTIGATING, S.IDENTIFIED, S.MONITORING)
     found = due(three, standing_of(three, 1, 2), CONFIG, AT)
     assert {line.notice.id for line in found} == {"update:2"}
 
 
-@pytest.mark.parametrize(
-    ("begun", "reason"),
-    [
-        (
-            {("update:2", Channel.EMAIL)},
-            {"email": (False, "already sent"), "sms": (True, "update 2, resolved")},
-        ),
-        (
-            {("update:2", Channel.SMS)},
-            {"email": (True, "update 2, resolved"), "sms": (False, "already sent")},
-        ),
-        (
-            {("update:1", Channel.SMS)},
-            {"email": (True, "update 2, resolved"), "sms": (True, "update 2, resolved")},
-        ),
-    ],
-)
-def test_what_was_begun_on_a_channel_is_not_owed_there_again(
-    begun: set[tuple[str, Channel]], reason: dict[str, tuple[bool, str]]
-) -> None:
-    assert lines(OVER, standing_of(OVER, 1, 2, told=1, begun=frozenset(begun))) == reason
-
-
-def test_what_was_told_before_this_ledger_is_not_told_by_it() -> None:
-    said = (False, "told elsewhere, before this ledger")
-    assert lines(BEGUN, standing_of(BEGUN, 1, how="elsewhere")) == {"email": said, "sms": said}
-
-
-def test_what_follows_old_history_is_owed_and_is_no_first() -> None:
-    releases = released(OVER, 1, how="elsewhere") | released(OVER, 2)
-    found = due(OVER, History(releases=releases), CONFIG, AT)
-    assert [line.reason for line in found] == ["update 2, resolved", "update 2, resolved"]
-    assert all(line.notice.told_elsewhere for line in found)
-
-
-def test_a_plain_update_is_mailed_and_not_texted() -> None:
-    plain = story(S.INVESTIGATING, S.IDENTIFIED)
-    assert lines(plain, standing_of(plain, 1, 2, told=1)) == {
-        "email": (True, "update 2, released"),
-        "sms": (False, "a plain update does not go by SMS"),
-    }
+def test_a_line_says_what_it_is() -> None:
+    found = due(BEGUN, standing_of(BEGUN, 1), CONFIG, AT)[0].notice
+    assert (found.id, found.number, found.severity, found.told_elsewhere) == ("update:1", 1, 1, False)
+    assert found.next_update_by["customers"] == AT + 20 * MINUTE
+    assert all(line.notice.told_elsewhere for line in due(OVER, OLD_HISTORY, CONFIG, AT))
 
 
 def test_an_event_that_is_not_wanted_by_text_is_only_mailed() -> None:
     config = config_of(channels={"email": {"from": "a@acme.example"}, "sms": {"events": ["first"]}})
-    found = due(OVER, standing_of(OVER, 1, 2, told=1), config, AT)
-    assert [(line.notice.channel, line.is_due) for line in found] == [
-        (Channel.EMAIL, True),
-        (Channel.SMS, False),
-    ]
+    found = lines(OVER, standing_of(OVER, 1, 2, told=1), config=config)
+    assert {channel: is_due for channel, (is_due, _) in found.items()} == {"email": True, "sms": False}
 
 
 def test_an_update_older_than_its_own_promise_is_stale_unless_sent_late() -> None:
-    """Severity 1 promises word every 20 minutes."""
+    """Severity 1 promises word every 20 minutes; an end promises nothing."""
     history = standing_of(BEGUN, 1)
-    just_in_time = AT + timedelta(minutes=20, microseconds=-1)
-    assert lines(BEGUN, history, now=just_in_time)["email"][0]
-    stale = lines(BEGUN, history, now=AT + timedelta(minutes=20))
-    assert stale["email"] == (False, "older than its own promise; send it all the same with --late")
-    assert lines(BEGUN, history, now=AT + timedelta(days=3), late=True)["email"][0]
+    assert lines(BEGUN, history, now=AT + 20 * MINUTE - timedelta(microseconds=1))["email"] == FIRST
+    assert lines(BEGUN, history, now=AT + 20 * MINUTE)["email"] == STALE
+    assert lines(BEGUN, history, now=AT + 3 * DAY, late=True)["email"] == FIRST
+    assert lines(OVER, standing_of(OVER, 1, 2, told=1), now=AT + 9 * DAY)["email"] == ENDED
 
 
 def test_an_update_is_stale_only_once_every_audience_waits_in_vain() -> None:
     config = config_of(cadence={"1": {"every": "20m", "support": "60m"}})
-    history = standing_of(BEGUN, 1)
-    found = {d.notice.channel: d.is_due for d in due(BEGUN, history, config, AT + timedelta(minutes=30))}
-    assert found == {Channel.EMAIL: True, Channel.SMS: False}
+    found = lines(BEGUN, standing_of(BEGUN, 1), now=AT + 30 * MINUTE, config=config)
+    assert found == {"email": FIRST, "sms": STALE}
 
 
-def test_an_end_promises_nothing_and_is_never_stale() -> None:
-    assert lines(OVER, standing_of(OVER, 1, 2, told=1), now=AT + timedelta(days=9))["email"][0]
-
-
-# Events
+# --- events and audiences -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -190,11 +178,9 @@ def test_what_only_stays_as_it_was_is_no_event_again(statuses: tuple[Status, ...
 
 
 def test_a_window_that_moves_once_more_is_an_event_once_more() -> None:
-    moved = story(S.SCHEDULED, S.RESCHEDULED, S.RESCHEDULED)
-    later = Window(start=AT + timedelta(days=3), end=AT + timedelta(days=3, hours=2))
-    again = update_of(3, S.RESCHEDULED, window=later)
-    moved = incident_of(*moved.updates[:2], again, kind=moved.kind)
-    assert notice(moved, told=2).events == {"correction"}
+    moved = story(S.SCHEDULED, S.RESCHEDULED)
+    again = update_of(3, S.RESCHEDULED, window=Window(start=AT + 3 * DAY, end=AT + 3 * DAY + 2 * HOUR))
+    assert notice(incident_of(*moved.updates, again, kind=moved.kind), told=2).events == {"correction"}
 
 
 @pytest.mark.parametrize(
@@ -216,23 +202,18 @@ def test_worse_is_measured_against_what_was_last_said(
     assert notice(story(*statuses, severities=severities), told=told).events == events
 
 
-# Audiences
-
-
-def test_the_best_rank_comes_first_and_names_break_ties() -> None:
-    assert audiences_of(BEGUN, BEGUN.latest, CONFIG) == ("board", "support", "customers")
-
-
-def test_who_heard_of_it_stays_when_it_becomes_milder() -> None:
-    milder = story(S.INVESTIGATING, S.MONITORING, severities=(1, 4))
-    assert audiences_of(milder, milder.latest, CONFIG) == ("board", "support", "customers")
-    assert audiences_of(milder, milder.update(1), CONFIG) == ("board", "support", "customers")
-
-
-def test_who_did_not_hear_of_it_joins_when_it_becomes_worse() -> None:
-    worse = story(S.INVESTIGATING, S.MONITORING, severities=(4, 2))
-    assert audiences_of(worse, worse.update(1), CONFIG) == ("support",)
-    assert audiences_of(worse, worse.update(2), CONFIG) == ("support", "customers")
+@pytest.mark.parametrize(
+    ("severities", "number", "hearing"),
+    [
+        pytest.param((1,), 1, ("board", "support", "customers"), id="the best rank first, then by name"),
+        pytest.param((1, 4), 2, ("board", "support", "customers"), id="who heard of it stays"),
+        pytest.param((4, 2), 1, ("support",), id="who hears of a mild one"),
+        pytest.param((4, 2), 2, ("support", "customers"), id="who joins when it becomes worse"),
+    ],
+)
+def test_who_hears_of_an_update(severities: tuple[int, ...], number: int, hearing: tuple[str, ...]) -> None:
+    told = story(*[S.INVESTIGATING, S.MONITORING][: len(severities)], severities=severities)
+    assert audiences_of(told, told.update(number), CONFIG) == hearing
 
 
 def test_audiences_that_an_update_names_are_the_ones() -> None:
@@ -240,222 +221,183 @@ def test_audiences_that_an_update_names_are_the_ones() -> None:
     assert audiences_of(named, named.latest, CONFIG) == ("customers",)
 
 
-# What is done for one reader
+# --- what is done for one reader ----------------------------------------------------------------------------
 
-
-def test_a_reader_of_the_first_update_is_sent_it() -> None:
-    assert decided() == ("send", "")
+API, WEB = frozenset({"api"}), READER._replace(components=("web",))
+TOLD, NEW = ReaderHistory(told=True), ReaderHistory()
+END_ONLY, KEY_ONLY = READER._replace(level=Level.END), READER._replace(level=Level.KEY)
+END, TEXT = notice(OVER, told=1), notice(channel=Channel.SMS)
+SKIPPED = ReaderHistory(suppressed="asked")
 
 
 @pytest.mark.parametrize(
-    ("recipient", "of", "standing", "reason"),
+    ("recipient", "of", "history", "action", "reason"),
     [
-        (READER._replace(email="", email_key=""), notice(), ReaderHistory(), "has no email address"),
-        (READER._replace(phone=""), notice(channel=Channel.SMS), ReaderHistory(), "has no phone number"),
-        (READER, notice(), ReaderHistory(state="pending"), "already in the ledger: pending"),
-        (READER, notice(), ReaderHistory(state="unknown"), "already in the ledger: unknown"),
+        (READER, notice(), NEW, "send", ""),
+        (READER._replace(email="", email_key=""), notice(), NEW, "not owed", "has no email address"),
+        (READER._replace(phone=""), TEXT, NEW, "not owed", "has no phone number"),
+        (READER, notice(), ReaderHistory(state="pending"), "not owed", "already in the ledger: pending"),
+        (READER, notice(), ReaderHistory(state="unknown"), "not owed", "already in the ledger: unknown"),
+        (WEB, notice(affected=API), NEW, "not owed", "follows other components"),
+        (WEB._replace(components=("web", "api")), notice(affected=API), NEW, "send", ""),
+        (WEB, notice(), NEW, "send", ""),
+        (READER, notice(affected=API), NEW, "send", ""),
+        (WEB, replace(END, affected=API), TOLD, "send", ""),
         (
-            READER._replace(components=("web",)),
-            replace(notice(), affected=frozenset({"api"})),
-            ReaderHistory(),
+            WEB._replace(level=Level.END),
+            replace(END, affected=API),
+            NEW,
+            "not owed",
             "follows other components",
         ),
-        (READER, notice(OVER, told=1), ReaderHistory(), "was never told that it began"),
-        (READER._replace(level=Level.END), notice(), ReaderHistory(), "wants to hear of the end only"),
-        (
-            READER._replace(level=Level.KEY),
-            notice(story(S.INVESTIGATING, S.IDENTIFIED), told=1),
-            ReaderHistory(told=True),
-            "wants to hear of key events only",
-        ),
+        (READER, END, NEW, "not owed", "was never told that it began"),
+        (READER, END, TOLD, "send", ""),
+        (READER, replace(END, told_elsewhere=True), NEW, "send", ""),
+        (END_ONLY, notice(), NEW, "not owed", "wants to hear of the end only"),
+        (END_ONLY, END, NEW, "send", ""),
+        (KEY_ONLY, notice(TWO, told=1), TOLD, "not owed", "wants to hear of key events only"),
+        (KEY_ONLY, notice(), NEW, "send", ""),
+        (KEY_ONLY, END, TOLD, "send", ""),
+        (READER, notice(), SKIPPED, "skip", "hears nothing: asked"),
+        (READER, END, SKIPPED, "not owed", "was never told that it began"),
     ],
 )
-def test_what_is_not_owed_leaves_no_trace_and_has_a_reason(
-    recipient: Recipient, of: Notice, history: ReaderHistory, reason: str
+def test_what_is_done_for_a_reader_has_a_reason(
+    recipient: Recipient, of: Notice, history: ReaderHistory, action: str, reason: str
 ) -> None:
-    assert decided(recipient, of, history) == ("not owed", reason)
+    assert decided(recipient, of, history) == (action, reason)
+
+
+PLAIN = notice(TWO, told=1)
+WORSE = notice(story(S.INVESTIGATING, S.IDENTIFIED, severities=(3, 1)), told=1)
+
+
+def hears(level: Level, of: Notice, history: ReaderHistory = TOLD) -> bool:
+    return decided(READER._replace(level=level), of, history)[0] == "send"
 
 
 @pytest.mark.parametrize(
-    ("recipient", "of", "standing"),
+    ("of", "key", "end"),
     [
-        (READER._replace(components=("web", "api")), replace(notice(), affected=frozenset({"api"})), None),
-        (READER._replace(components=("web",)), notice(), None),
-        (READER, replace(notice(), affected=frozenset({"api"})), None),
-        (
-            READER._replace(components=("web",)),
-            replace(notice(OVER, told=1), affected=frozenset({"api"})),
-            ReaderHistory(told=True),
+        pytest.param(PLAIN, False, False, id="a plain update"),
+        pytest.param(
+            replace(PLAIN, kind=NoticeKind.HOLDING, only_told=True), False, False, id="a holding one"
         ),
-        (READER, notice(OVER, told=1), ReaderHistory(told=True)),
-        (READER, replace(notice(OVER, told=1), told_elsewhere=True), None),
-        (READER._replace(level=Level.END), notice(OVER, told=1), None),
-        (READER._replace(level=Level.KEY), notice(), None),
-        (READER._replace(level=Level.KEY), notice(OVER, told=1), ReaderHistory(told=True)),
-    ],
-    ids=[
-        "follows a component that is affected",
-        "no component is named",
-        "follows all",
-        "was told, though it is about others now",
-        "the end of what they heard of",
-        "the end of what they heard of elsewhere",
-        "the end is all they asked for",
-        "the first is a key event",
-        "the end is a key event",
+        pytest.param(replace(PLAIN, kind=NoticeKind.REMINDER), False, False, id="a reminder"),
+        pytest.param(WORSE, True, False, id="worse"),
+        pytest.param(
+            notice(story(S.SCHEDULED, S.IN_PROGRESS), told=1), True, False, id="planned work starts"
+        ),
+        pytest.param(notice(story(S.SCHEDULED, S.RESCHEDULED), told=1), True, True, id="planned work moves"),
+        pytest.param(replace(PLAIN, events=frozenset({"correction"})), True, True, id="a correction"),
+        pytest.param(
+            notice(story(S.INVESTIGATING, S.RESOLVED, S.REOPENED), told=2), True, True, id="not over"
+        ),
+        pytest.param(END, True, True, id="over"),
+        pytest.param(notice(story(S.INVESTIGATING, S.RETRACTED), told=1), True, True, id="withdrawn"),
     ],
 )
-def test_who_is_owed_it(recipient: Recipient, of: Notice, history: ReaderHistory | None) -> None:
-    assert decided(recipient, of, history) == ("send", "")
+def test_who_was_told_hears_on_by_their_level(of: Notice, key: bool, end: bool) -> None:
+    assert [hears(level, of) for level in (Level.ALL, Level.KEY, Level.END)] == [True, key, end]
 
 
-def test_who_wants_the_end_only_and_follows_other_components_hears_nothing() -> None:
-    other = READER._replace(components=("web",), level=Level.END)
-    of = replace(notice(OVER, told=1), affected=frozenset({"api"}))
-    assert decided(other, of) == ("not owed", "follows other components")
+def test_what_is_first_to_a_reader_is_a_key_event() -> None:
+    assert hears(Level.KEY, PLAIN, NEW)
+    assert not hears(Level.END, PLAIN, NEW)
+    assert not hears(Level.KEY, replace(PLAIN, told_elsewhere=True), NEW), "they may know it"
 
 
-def test_a_suppressed_reader_is_skipped_with_the_reason() -> None:
-    assert decided(history=ReaderHistory(suppressed="asked")) == ("skip", "hears nothing: asked")
+EVENTS = ("first", "worse", "correction", "retracted", "reopened", "resolved", "started")
 
 
-def test_nothing_is_recorded_for_a_suppressed_reader_whom_it_does_not_concern() -> None:
-    of = notice(OVER, told=1)
-    assert decided(of=of, history=ReaderHistory(suppressed="asked"))[0] == "not owed"
-
-
-# Quiet hours, 21:00-08:00
-
-
-NIGHT = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)  # 03:00 in Berlin
-
-
-def held(
-    recipient: Recipient = READER, severity: int = 2, channel: Channel = Channel.SMS, now: datetime = NIGHT
-) -> datetime | None:
-    of = notice(story(S.INVESTIGATING, severities=(severity,)), channel)
-    found = decide(recipient, of, ReaderHistory(), CONFIG, now)
-    assert (found.action is Action.HOLD) == (found.until is not None)
-    assert found.reason == ("quiet hours" if found.until else "")
-    return found.until
-
-
-def test_a_text_at_night_waits_for_the_morning_where_its_reader_is() -> None:
-    assert held() == datetime(2026, 11, 21, 7, 0, tzinfo=UTC)
-    assert held(READER._replace(timezone="America/New_York")) == datetime(2026, 11, 21, 13, 0, tzinfo=UTC)
-    assert held(READER._replace(timezone="Asia/Tokyo")) is None
-
-
-def test_mail_wakes_nobody() -> None:
-    assert held(channel=Channel.EMAIL) is None
-
-
-def test_the_worst_wakes_everybody() -> None:
-    assert held(severity=1) is None
-
-
-def test_a_suppressed_reader_is_skipped_and_not_held() -> None:
-    of = notice(story(S.INVESTIGATING, severities=(2,)), Channel.SMS)
-    found = decide(READER, of, ReaderHistory(suppressed="asked"), CONFIG, NIGHT)
-    assert found.action is Action.SKIP
-
-
-@pytest.mark.parametrize(
-    ("clock", "quiet"),
-    [
-        ("20:59:59", False),
-        ("21:00:00", True),
-        ("23:59:59", True),
-        ("00:00:00", True),
-        ("07:59:59", True),
-        ("08:00:00", False),
-        ("12:00:00", False),
-    ],
+@given(
+    events=st.frozensets(st.sampled_from(EVENTS)),
+    kind=st.sampled_from([NoticeKind.UPDATE, NoticeKind.HOLDING, NoticeKind.REMINDER]),
+    is_end=st.booleans(),
+    told=st.booleans(),
 )
-def test_quiet_hours_hold_from_their_start_until_just_before_their_end(clock: str, quiet: bool) -> None:
-    now = datetime.fromisoformat(f"2026-11-21T{clock}+00:00")
-    assert (end_of_quiet(now, (time(21), time(8)), ZoneInfo("UTC")) is not None) == quiet
-
-
-@pytest.mark.parametrize(("clock", "quiet"), [("11:59", False), ("12:00", True), ("13:00", False)])
-def test_quiet_hours_within_one_day(clock: str, quiet: bool) -> None:
-    now = datetime.fromisoformat(f"2026-11-21T{clock}+00:00")
-    assert (end_of_quiet(now, (time(12), time(13)), ZoneInfo("UTC")) is not None) == quiet
-
-
-def test_no_hours_are_no_quiet() -> None:
-    now = datetime(2026, 11, 21, 8, tzinfo=UTC)
-    assert end_of_quiet(now, (time(8), time(8)), ZoneInfo("UTC")) is None
-
-
-@pytest.mark.parametrize(
-    ("zone", "now", "ends"),
-    [
-        # Berlin, the night an hour is left out (01:00 UTC) and the night one comes twice (01:00 UTC).
-        ("Europe/Berlin", "2026-03-28T22:00", "2026-03-29T06:00"),
-        ("Europe/Berlin", "2026-03-29T00:59", "2026-03-29T06:00"),
-        ("Europe/Berlin", "2026-03-29T01:00", "2026-03-29T06:00"),
-        ("Europe/Berlin", "2026-10-24T22:00", "2026-10-25T07:00"),
-        ("Europe/Berlin", "2026-10-25T00:30", "2026-10-25T07:00"),
-        ("Europe/Berlin", "2026-10-25T01:30", "2026-10-25T07:00"),
-        # New York: 2026-03-08 07:00 UTC and 2026-11-01 06:00 UTC.
-        ("America/New_York", "2026-03-08T03:00", "2026-03-08T12:00"),
-        ("America/New_York", "2026-03-08T07:00", "2026-03-08T12:00"),
-        ("America/New_York", "2026-11-01T05:30", "2026-11-01T13:00"),
-        ("America/New_York", "2026-11-01T06:30", "2026-11-01T13:00"),
-        # Lord Howe moves by half an hour: 2026-04-04 15:00 UTC and 2026-10-03 15:30 UTC.
-        ("Australia/Lord_Howe", "2026-04-04T11:00", "2026-04-04T21:30"),
-        ("Australia/Lord_Howe", "2026-04-04T14:59", "2026-04-04T21:30"),
-        ("Australia/Lord_Howe", "2026-10-03T12:00", "2026-10-03T21:00"),
-        ("Australia/Lord_Howe", "2026-10-03T15:30", "2026-10-03T21:00"),
-    ],
-)
-def test_a_night_in_which_the_clocks_change_ends_at_eight_by_the_readers_clock(
-    zone: str, now: str, ends: str
+def test_who_wants_less_hears_no_more_and_always_the_end(
+    events: frozenset[str], kind: NoticeKind, is_end: bool, told: bool
 ) -> None:
-    at = datetime.fromisoformat(f"{now}+00:00")
-    until = end_of_quiet(at, (time(21), time(8)), ZoneInfo(zone))
-    assert until == datetime.fromisoformat(f"{ends}+00:00")
-    assert until is not None
-    assert until.astimezone(ZoneInfo(zone)).time() == time(8)
+    of = replace(PLAIN, events=events, kind=kind, is_end=is_end)
+    history = ReaderHistory(told=told)
+    if hears(Level.END, of, history) and told:
+        assert hears(Level.KEY, of, history)
+    if hears(Level.KEY, of, history):
+        assert hears(Level.ALL, of, history)
+    assert hears(Level.END, of, history) or not is_end
 
 
-def test_an_end_that_the_clock_leaves_out_is_later_by_as_much() -> None:
-    now = datetime(2026, 3, 29, 0, 59, tzinfo=UTC)
-    until = end_of_quiet(now, (time(21), time(2, 30)), ZoneInfo("Europe/Berlin"))
-    assert until == datetime(2026, 3, 29, 1, 30, tzinfo=UTC)  # 03:30 there
+@given(level=st.sampled_from(list(Level)), channel=st.sampled_from(list(Channel)), by_email=st.booleans())
+def test_a_time_is_promised_only_to_who_hears_every_update_there(
+    level: Level, channel: Channel, by_email: bool
+) -> None:
+    word = next_word(level, channel, by_email=by_email)
+    assert (word in {NextWord.UPDATE, NextWord.EMAIL}) == (level is Level.ALL)
+    assert (word is NextWord.EMAIL) == (level is Level.ALL and channel is Channel.SMS and by_email)
 
 
-def test_an_end_that_comes_twice_is_the_first() -> None:
-    zone, quiet = ZoneInfo("Europe/Berlin"), (time(21), time(2, 30))
-    first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
-    assert end_of_quiet(first - timedelta(minutes=1), quiet, zone) == first
-    for minutes in (0, 29, 30, 59, 60, 120):
-        assert end_of_quiet(first + timedelta(minutes=minutes), quiet, zone) is None
+# --- reasons: docs/reasons.md holds every reason that the plan gives, and no other --------------------------
+
+PLAN = Path(reasons.__file__).parent
+PAGE = Path(__file__).parents[2] / "docs" / "reasons.md"
+GIVEN = {name: value for name, value in vars(reasons).items() if name.isupper()}
 
 
-@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
-@pytest.mark.parametrize("quiet", [(time(21), time(8)), (time(21), time(2, 30)), (time(1, 30), time(2, 15))])
-def test_a_hold_always_ends_later_and_within_a_day(zone: str, quiet: tuple[time, time]) -> None:
-    """Every quarter of an hour around both changes of the clocks."""
-    for first in (datetime(2026, 3, 7, tzinfo=UTC), datetime(2026, 3, 28, tzinfo=UTC)):
-        check_days(first, quiet, ZoneInfo(zone))
-    for first in (datetime(2026, 4, 3, tzinfo=UTC), datetime(2026, 10, 2, tzinfo=UTC)):
-        check_days(first, quiet, ZoneInfo(zone))
-    for first in (datetime(2026, 10, 24, tzinfo=UTC), datetime(2026, 10, 31, tzinfo=UTC)):
-        check_days(first, quiet, ZoneInfo(zone))
+def documented(*sections: str) -> list[str]:
+    """Return the first cell of each row of the tables in these sections."""
+    parts = re.split(r"^## (.+)$", PAGE.read_text(), flags=re.MULTILINE)
+    found = dict(zip(parts[1::2], parts[2::2], strict=True))
+    return [cell for name in sections for cell in re.findall(r"^\| `([^`]+)` \|", found[name], re.MULTILINE)]
 
 
-def check_days(first: datetime, quiet: tuple[time, time], zone: ZoneInfo) -> None:
-    for quarter in range(3 * 24 * 4):
-        now = first + timedelta(minutes=15 * quarter)
-        until = end_of_quiet(now, quiet, zone)
-        assert until is None or now < until <= now + timedelta(hours=13)
-        assert until is None or end_of_quiet(until, quiet, zone) is None
+def test_every_reason_of_the_plan_is_in_the_table_once_and_the_reverse() -> None:
+    table = documented("Of a notice on a channel", "Of a reader")
+    assert sorted(table) == sorted(GIVEN.values())
 
 
-def test_lines_say_what_they_are() -> None:
-    found = due(BEGUN, standing_of(BEGUN, 1), CONFIG, AT)
-    assert all(isinstance(line, Due) for line in found)
-    assert found[0].notice.next_update_by["customers"] == AT + timedelta(minutes=20)
-    assert (found[0].notice.id, found[0].notice.number, found[0].notice.severity) == ("update:1", 1, 1)
+def is_verdict(value: ast.expr | None) -> bool:
+    """Return whether this is "owed or not, and why", with the reason written out."""
+    if not isinstance(value, ast.Tuple) or len(value.elts) != 2:
+        return False
+    plan, why = value.elts
+    is_text = isinstance(why, ast.JoinedStr) or (isinstance(why, ast.Constant) and isinstance(why.value, str))
+    return is_text and isinstance(plan, ast.Constant) and isinstance(plan.value, bool)
+
+
+def literal_reasons() -> Iterator[str]:
+    """Yield where the plan gives a reason that is not one of the constants."""
+    for path in sorted(PLAN.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Return) and is_verdict(node.value):
+                yield f"{path.name}:{node.lineno}"
+            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+                continue
+            place = {"Due": 2, "Decision": 1}.get(node.func.id)
+            if place is None:
+                continue
+            given = [*node.args[place : place + 1], *(k.value for k in node.keywords if k.arg == "reason")]
+            if any(isinstance(each, (ast.Constant, ast.JoinedStr)) for each in given):
+                yield f"{path.name}:{node.lineno}"
+
+
+def test_the_plan_writes_its_reasons_in_one_place_only() -> None:
+    """Another reason is a constant in plan/reasons.py and a row in docs/reasons.md."""
+    assert list(literal_reasons()) == []
+
+
+def all_code() -> str:
+    return "\n".join(path.read_text() for path in PLAN.parent.rglob("*.py"))
+
+
+def test_every_constant_is_used_by_the_plan() -> None:
+    code = all_code()
+    for name in GIVEN:
+        assert len(re.findall(rf"\b{name}\b", code)) > 1, name
+
+
+def test_what_happens_to_a_row_later_is_what_the_ledger_says() -> None:
+    code = all_code()
+    found = documented("What happens to a row later")
+    assert found
+    assert [reason for reason in found if f'"{reason}"' not in code] == []

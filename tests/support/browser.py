@@ -1,4 +1,4 @@
-"""Makes the pictures of a report in docs/images: python -m tests.report.pictures"""
+"""Chromium and axe for the report's page. python -m tests.support.browser makes docs/images."""
 
 from __future__ import annotations
 
@@ -22,15 +22,10 @@ from commcast.report.reading import read_story
 from tests.support.scenario import clock, night_of_pay7
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-# It runs as root in a container, and is to talk to nobody.
+# It runs as root in a container, and must not talk to anybody.
 ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync", "--no-first-run"),
 ]
 INSTALL = "install Chromium (Debian: sudo apt-get install chromium), or: make system-tools"
 Scheme = Literal["light", "dark"]

@@ -1,6 +1,7 @@
-"""Templates and readers that hypothesis makes: every way to use a reader, in every place a template has.
+"""The shipped templates, compiled once; and templates and readers that hypothesis makes.
 
-`wordings` makes wordings of a channel, `readers` the values of readers for them, `group_of` a group of both.
+`wordings` makes wordings that use a reader in every way and every place, `readers` the values of readers for
+them, `group_of` a group of both.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from commcast.model.incident import Channel
-from commcast.rendering.compose import Envelope, ReaderGroup
+from commcast.model.incident import Channel, View
+from commcast.rendering.compose import Envelope, ReaderGroup, renderer_for
 from commcast.rendering.render import Renderer
-from commcast.rendering.templates import Wording
+from commcast.rendering.templates import Templates, Wording, shipped_templates
+from tests.support.values import PUBLIC
 
 FIELDS = ("name", "greeting", "link", "plan", "tags")
 CONTEXT: dict[str, Any] = {
@@ -33,94 +35,65 @@ HOSTILE: tuple[Any, ...] = (
     *(None, True, False, 0, 1, 1.0, 1.5, [], ["a"], ["a", "b"], {"a": "b"}),
 )
 
+
+def shipped_wording(audience: str, status: str, channel: Channel) -> Wording:
+    """Return the shipped wording of an audience, public if it is one of PUBLIC."""
+    view = View.PUBLIC if audience in PUBLIC else View.INTERNAL
+    return Templates(None, shipped_templates()).choose(audience, view, status, "", channel)
+
+
+def shipped_renderer(audience: str, status: str, channel: Channel) -> Renderer:
+    """Return the renderer of the shipped wording, compiled once per process."""
+    return renderer_for(shipped_wording(audience, status, channel).to_json())
+
+
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 ANY = (
-    "x",
-    " ",
-    "\n",
-    "\n\n\n",
-    "Hello ",
-    "--",
-    "- ",
-    " \n",
-    "-- \n",
-    "\r\n",
-    "\t",
-    "…",
-    "é",
+    *("x", " ", "\n", "\n\n\n", "Hello ", "--", "- ", " \n", "-- \n", "\r\n", "\t", "…", "é"),
     "{# a comment #}",
 )
 BARE = (
-    "{{ recipient.FIELD }}",
-    '{{ recipient["FIELD"] }}',
-    "{{- recipient.FIELD -}}",
-    "{{ recipient.FIELD }} {{ recipient.FIELD }}",
-    "({{ recipient.FIELD }})",
-    "-{{ recipient.FIELD }} ",
+    *("{{ recipient.FIELD }}", '{{ recipient["FIELD"] }}', "{{- recipient.FIELD -}}"),
+    *("{{ recipient.FIELD }} {{ recipient.FIELD }}", "({{ recipient.FIELD }})", "-{{ recipient.FIELD }} "),
     "\n{{ recipient.FIELD }} \n",
 )
 USED = (
-    "{{ recipient.FIELD|upper }}",
-    "{{ recipient.FIELD|trim }}",
-    "{{ recipient.FIELD|default('none') }}",
-    "{{ recipient.FIELD|length }}",
-    "{{ recipient.FIELD|truncate(5) }}",
-    "{{ recipient.FIELD|replace('a', 'b') }}",
-    "{{ recipient.FIELD ~ '!' }}",
-    "{{ recipient.FIELD[0] }}",
-    "{{ recipient.FIELD.x }}",
-    "{{ recipient.FIELD.upper() }}",
-    "{{ recipient.get('FIELD') }}",
-    "{{ recipient.items()|length }}",
-    "{{ recipient.FIELD if recipient.FIELD == 'gold' else 'no' }}",
+    *("{{ recipient.FIELD|upper }}", "{{ recipient.FIELD|trim }}", "{{ recipient.FIELD|default('none') }}"),
+    *("{{ recipient.FIELD|length }}", "{{ recipient.FIELD|truncate(5) }}"),
+    *("{{ recipient.FIELD|replace('a', 'b') }}", "{{ recipient.FIELD ~ '!' }}", "{{ recipient.FIELD[0] }}"),
+    *("{{ recipient.FIELD.x }}", "{{ recipient.FIELD.upper() }}", "{{ recipient.get('FIELD') }}"),
+    *("{{ recipient.items()|length }}", "{{ recipient.FIELD if recipient.FIELD == 'gold' else 'no' }}"),
     "{{ 'y' if recipient.FIELD is defined else 'n' }}",
-    "{{ 'y' if recipient.FIELD is string else 'n' }}",
-    "{{ recipient|length }}",
-    "{{ recipient }}",
-    "{{ recipient[field] }}",
-    "{{ facts[recipient.FIELD] }}",
-    "{{ [recipient.FIELD, 'b']|sort|join(',') }}",
-    "{{ {'a': recipient.FIELD}.a }}",
-    "{{ self.subject() }}",
-    "{{ recipient.FIELD or 'nobody' }}",
-    "{{ title }}",
-    "{{ missing }}",
-    "{{ number * 2 }}",
-    "{% raw %}{{ recipient.FIELD }}{% endraw %}",
-    "{% set v = recipient.FIELD %}{{ v }}",
-    "{% set recipient = facts %}",
+    *("{{ 'y' if recipient.FIELD is string else 'n' }}", "{{ recipient|length }}", "{{ recipient }}"),
+    *("{{ recipient[field] }}", "{{ facts[recipient.FIELD] }}"),
+    *("{{ [recipient.FIELD, 'b']|sort|join(',') }}", "{{ {'a': recipient.FIELD}.a }}"),
+    *("{{ self.subject() }}", "{{ recipient.FIELD or 'nobody' }}", "{{ title }}", "{{ missing }}"),
+    *("{{ number * 2 }}", "{% raw %}{{ recipient.FIELD }}{% endraw %}"),
+    *("{% set v = recipient.FIELD %}{{ v }}", "{% set recipient = facts %}"),
     "{% set ns = namespace(x=recipient.FIELD) %}{{ ns.x }}",
     "{% for recipient in [facts] %}{{ recipient.name }}{% endfor %}",
     "{% macro recipient() %}x{% endmacro %}",
     "{% macro mm(recipient) %}{{ recipient.name }}{% endmacro %}{{ mm(facts) }}",
     "{% macro mk() %}{{ kwargs.recipient.name }}{% endmacro %}{{ mk(recipient=recipient) }}",
     "{% with recipient = facts %}{{ recipient.name }}{% endwith %}",
-    "{% for x in recipient.FIELD %}{{ x }}{% endfor %}",
-    "{% for x in recipient %}{{ x }}{% endfor %}",
+    *("{% for x in recipient.FIELD %}{{ x }}{% endfor %}", "{% for x in recipient %}{{ x }}{% endfor %}"),
     "{% for x in 'ab' %}{{ loop.changed(recipient.FIELD) and 'c' or 'd' }}{% endfor %}",
 )
 ROUND = (
     "{% if recipient.FIELD %}BODY{% else %}BODY{% endif %}",
-    "{% if recipient.FIELD == 'gold' %}BODY{% endif %}",
-    "{% if title %}BODY{%- endif %}",
-    "{% if false %}BODY{% endif %}",
-    "{% for n in names %}{{ n }}BODY{% endfor %}",
+    *("{% if recipient.FIELD == 'gold' %}BODY{% endif %}", "{% if title %}BODY{%- endif %}"),
+    *("{% if false %}BODY{% endif %}", "{% for n in names %}{{ n }}BODY{% endfor %}"),
     "{%- for n in names if n != recipient.FIELD -%}BODY{%- else -%}BODY{%- endfor -%}",
-    "{% filter upper %}BODY{% endfilter %}",
-    "{% filter trim %}BODY{% endfilter %}",
-    "{% set v %}BODY{% endset %}{{ v }}",
-    "{% set v %}BODY{% endset %}{{ v|length }}",
-    "{% set v %}BODY{% endset %}",
-    "{% macro m() %}BODY{% endmacro %}{{ m() }}",
+    *("{% filter upper %}BODY{% endfilter %}", "{% filter trim %}BODY{% endfilter %}"),
+    *("{% set v %}BODY{% endset %}{{ v }}", "{% set v %}BODY{% endset %}{{ v|length }}"),
+    *("{% set v %}BODY{% endset %}", "{% macro m() %}BODY{% endmacro %}{{ m() }}"),
     "{% macro m(a) %}BODY{{ a }}{% endmacro %}{{ m(recipient.FIELD) }}",
     "{% macro m() %}[{{ caller() }}]{% endmacro %}{% call m() %}BODY{% endcall %}",
     "{% macro m() %}{{ caller()|upper }}{% endmacro %}{% call m() %}BODY{% endcall %}",
-    "{% block BLOCK %}BODY{% endblock %}",
-    "{% block BLOCK %}BODY{% endblock %}{{ self.BLOCK() }}",
+    *("{% block BLOCK %}BODY{% endblock %}", "{% block BLOCK %}BODY{% endblock %}{{ self.BLOCK() }}"),
     "{% filter upper %}{% block BLOCK %}BODY{% endblock %}{% endfilter %}",
-    "{% with w = title %}BODY{% endwith %}",
-    "BODY BODY",
+    *("{% with w = title %}BODY{% endwith %}", "BODY BODY"),
 )
 FILES = (
     '{% include "p1.j2" %}',
@@ -134,27 +107,17 @@ FILES = (
     '{% from "p2.j2" import value as recipient with context %}{{ recipient }}',
 )
 HTML = (
-    "<p>BODY</p>",
-    "<p style='color:red'>BODY</p>",
+    *("<p>BODY</p>", "<p style='color:red'>BODY</p>"),
     '<a href="https://a.example/{{ recipient.FIELD }}">BODY</a>',
     '<a class="x" href="https://a.example/?a=1&amp;b={{ recipient.FIELD }}" title="t">x</a>',
-    '<a href="https://a.example/&{{ recipient.FIELD }}">x</a>',
-    '<a href="{{ recipient.FIELD }}">x</a>',
+    *('<a href="https://a.example/&{{ recipient.FIELD }}">x</a>', '<a href="{{ recipient.FIELD }}">x</a>'),
     '<a href="{{ recipient.FIELD }}/{{ recipient.FIELD }}">x</a>',
-    "<a href='{{ recipient.FIELD }}'>x</a>",
-    "<a href={{ recipient.FIELD }}>x</a>",
-    '<p title="{{ recipient.FIELD }}">x</p>',
-    '<p style="color:{{ recipient.FIELD }}">x</p>',
-    "<!-- {{ recipient.FIELD }} -->",
-    "<!-- c -->BODY",
-    "<!-- c > {{ recipient.FIELD }}>",
-    "<!--[if mso]>BODY<![endif]-->",
-    "<style>p { color: {{ recipient.FIELD }} }</style>",
-    "<style>p { color: red }</style>BODY",
-    "<{{ recipient.FIELD }}>x",
-    "<b {{ recipient.FIELD }}>x</b>",
-    "<p>1 < {{ recipient.FIELD }}</p>",
-    "&{{ recipient.FIELD }};",
+    *("<a href='{{ recipient.FIELD }}'>x</a>", "<a href={{ recipient.FIELD }}>x</a>"),
+    *('<p title="{{ recipient.FIELD }}">x</p>', '<p style="color:{{ recipient.FIELD }}">x</p>'),
+    *("<!-- {{ recipient.FIELD }} -->", "<!-- c -->BODY", "<!-- c > {{ recipient.FIELD }}>"),
+    *("<!--[if mso]>BODY<![endif]-->", "<style>p { color: {{ recipient.FIELD }} }</style>"),
+    *("<style>p { color: red }</style>BODY", "<{{ recipient.FIELD }}>x", "<b {{ recipient.FIELD }}>x</b>"),
+    *("<p>1 < {{ recipient.FIELD }}</p>", "&{{ recipient.FIELD }};"),
 )
 
 

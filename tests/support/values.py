@@ -25,6 +25,11 @@ CONFIG = {
 READER = Recipient(2, email="Ann@example.com", email_key="ann@example.com", phone="+4915112345671")
 
 
+def rows(table: str) -> list[list[str]]:
+    """Return the cells of a table written as text: a row a line, | between the cells."""
+    return [[cell.strip() for cell in line.split("|")] for line in table.strip().splitlines()]
+
+
 def config_of(**changed: Any) -> Config:
     """Return the configuration with whole tables replaced."""
     return Config.model_validate({**CONFIG, **changed})
@@ -113,6 +118,29 @@ _OPTIONAL = (
 )
 
 Context = dict[str, Any]
+UNTIMED = dict.fromkeys(("earliest", "latest", "span"))
+SCOPE = "card payments in the EU; bank transfer works"
+WORDS: dict[bool, Context] = {  # by whether it is planned work
+    False: {
+        "issue": "Some EU customers see an error when they pay by card.",
+        "resolution": "We are rolling back the 09:45 release and checking that payments recover.",
+        "scope": SCOPE,
+        "action": "Please do not pay twice; we show pending payments under Orders.",
+    },
+    True: {
+        "issue": "Card payments pause for up to 10 minutes within this time.",
+        "resolution": "We move the payment database to new hardware.",
+        "scope": SCOPE,
+        "action": "Please run your payouts before 22:00 CET.",
+    },
+}
+INSIDE = {
+    "text": "db-eu-3 did not fail over; vendor case 88123",
+    "severity": 1,
+    "severity_label": "SEV-1",
+    "owner": "Dana Reyes",
+    "components": ["payments-api"],
+}
 
 
 def moment(clock: str, utc: str, day: str = "Sat 21 Nov 2026", *, later: bool = False) -> dict[str, str]:
@@ -151,38 +179,13 @@ def _window(start: str, start_utc: str, end: str, end_utc: str) -> dict[str, Any
     }
 
 
-def _incident_words() -> Context:
-    return {
-        "issue": "Some EU customers see an error when they pay by card.",
-        "resolution": "We are rolling back the 09:45 release and checking that payments recover.",
-        "scope": "card payments in the EU; bank transfer works",
-        "action": "Please do not pay twice; we show pending payments under Orders.",
-    }
-
-
-def _maintenance_words() -> Context:
-    return {
-        "issue": "Card payments pause for up to 10 minutes within this time.",
-        "resolution": "We move the payment database to new hardware.",
-        "scope": "card payments in the EU; bank transfer works",
-        "action": "Please run your payouts before 22:00 CET.",
-    }
-
-
 def _blank_update(status: str) -> Context:
     return {
         "number": 2,
         "status": status,
         "phase": PHASES[status],
         "at": moment("10:05", "09:05"),
-        "timeframe": {
-            "known": False,
-            "confidence": "low",
-            "earliest": None,
-            "latest": None,
-            "span": None,
-            "passed": False,
-        },
+        "timeframe": {"known": False, "confidence": "low", "passed": False, **UNTIMED},
         "earlier_timeframe": None,
         "first": False,
     } | dict.fromkeys(_OPTIONAL)
@@ -203,34 +206,24 @@ def _told_in_full(status: str) -> Context:
         "span": span("11:05", "10:05", "12:05", "11:05"),
         "passed": False,
     }
-    return {
+    told: Context = {
         "timeframe": estimate,
         "if_it_persists": "Sign out, sign in again, then write to us.",
         "because": "The first check was wrong.",
-        **(ended if status in ("resolved", "completed") else {}),
-        **({"window": _window("22:00", "21:00", "23:30", "22:30")} if status in MAINTENANCE else {}),
-        **(
-            {"previous_window": _window("20:00", "19:00", "21:30", "20:30")}
-            if status in ("rescheduled", "extended")
-            else {}
-        ),
     }
-
-
-def _internal() -> Context:
-    return {
-        "text": "db-eu-3 did not fail over; vendor case 88123",
-        "severity": 1,
-        "severity_label": "SEV-1",
-        "owner": "Dana Reyes",
-        "components": ["payments-api"],
-    }
+    if status in ("resolved", "completed"):
+        told |= ended
+    if status in MAINTENANCE:
+        told["window"] = _window("22:00", "21:00", "23:30", "22:30")
+    if status in ("rescheduled", "extended"):
+        told["previous_window"] = _window("20:00", "19:00", "21:30", "20:30")
+    return told
 
 
 def full(audience: str, status: str, **changes: Any) -> Context:
     """Return the context of `audience` with every fact; `changes` go into the update."""
-    words = _maintenance_words() if status in MAINTENANCE else _incident_words()
-    update = _blank_update(status) | words | _told_in_full(status) | changes
+    planned = status in MAINTENANCE
+    update = _blank_update(status) | WORDS[planned] | _told_in_full(status) | changes
     context: Context = {
         "organisation": {"name": "Acme Pay", "status_url": "https://status.acme.example"},
         "contact": {
@@ -241,8 +234,8 @@ def full(audience: str, status: str, **changes: Any) -> Context:
         },
         "incident": {
             "id": "pay7",
-            "title": "Payment database moves" if status in MAINTENANCE else "Card payments fail in the EU",
-            "kind": "maintenance" if status in MAINTENANCE else "incident",
+            "title": "Payment database moves" if planned else "Card payments fail in the EU",
+            "kind": "maintenance" if planned else "incident",
             "started": moment("09:52", "08:52"),
             "started_known": True,
             "affected": ["Card payments", "Refunds"],
@@ -252,16 +245,9 @@ def full(audience: str, status: str, **changes: Any) -> Context:
         "next_update_by": None if status in ENDS else moment("10:25", "09:25"),
         "label": PHASES[status],
         "next_word": None if status in ENDS else "update",
-        "held_back": None,
-        "facts_from": None,
-        "broken_promise": None,
-        "holding": None,
-        "reminder": None,
-        "calendar": None,
+        **dict.fromkeys(("held_back", "facts_from", "broken_promise", "holding", "reminder", "calendar")),
+        **dict.fromkeys(("catch_up", "follow_up", "feedback")),
         "corrections": [],
-        "catch_up": None,
-        "follow_up": None,
-        "feedback": None,
         "merged_into": {"id": "net3", "title": "The network is slow"} if status == "merged" else None,
         "audience": {"name": audience, "view": "public" if audience in PUBLIC else "internal"},
         "recipient": {
@@ -276,7 +262,7 @@ def full(audience: str, status: str, **changes: Any) -> Context:
             "level": "all",
         },
     }
-    return context if audience in PUBLIC else context | {"internal": _internal()}
+    return context if audience in PUBLIC else context | {"internal": {**INSIDE}}
 
 
 def minimal(audience: str, status: str, **changes: Any) -> Context:
@@ -287,13 +273,8 @@ def minimal(audience: str, status: str, **changes: Any) -> Context:
     context["organisation"]["status_url"] = ""
     context["contact"] = dict.fromkeys(("reply_to", "phone", "hours", "after_hours"), "")
     context["incident"] |= {"started_known": False, "affected": [], "affected_known": False}
-    context["recipient"] |= {
-        "name": "",
-        "greeting": "Hello,",
-        "locale": "",
-        "timezone": "",
-        "by_email": False,
-    }
+    context["recipient"] |= {"greeting": "Hello,", "by_email": False}
+    context["recipient"] |= dict.fromkeys(("name", "locale", "timezone"), "")
     if "internal" in context:
         context["internal"] |= {"text": None, "owner": None, "components": []}
     return context

@@ -1,4 +1,4 @@
-"""No template gets out of the sandbox, and none holds the desk up: time and memory are bounded."""
+"""No template gets out of the sandbox, and none blocks the desk: time and memory are bounded."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ INSIDES = ("Popen", "<class", "<built-in", "<function", "<module", "<bound", "Tr
 
 
 def render(source: str, *, html: bool = False, extra: dict[str, str] | None = None) -> str:
-    sources = {"user:a.txt.j2": source, **(extra or {})}
+    subject = "" if "block subject" in source else "{% block subject %}s{% endblock %}"
+    sources = {"user:a.txt.j2": subject + source, **(extra or {})}
     if html:
-        sources["user:t.txt.j2"] = "{% block subject %}s{% endblock %}t"
+        sources |= {"user:a.txt.j2": source, "user:t.txt.j2": "{% block subject %}s{% endblock %}t"}
         wording = Wording(Channel.EMAIL, "user:t.txt.j2", "user:a.txt.j2", "user", sources)
         return Renderer(wording).email(CONTEXT, {}).html.strip()
-    wording = Wording(Channel.EMAIL, "user:a.txt.j2", "", "user", sources)
-    if "block subject" not in source:
-        sources["user:a.txt.j2"] = "{% block subject %}s{% endblock %}" + source
-    return Renderer(wording).email(CONTEXT, {}).text.strip()
+    return (
+        Renderer(Wording(Channel.EMAIL, "user:a.txt.j2", "", "user", sources)).email(CONTEXT, {}).text.strip()
+    )
 
 
 def test_the_jinja_in_use_has_the_fixes_we_rely_on() -> None:
@@ -133,20 +133,13 @@ def test_cve_2014_0012_no_cache_of_code_is_kept_on_disk(monkeypatch: pytest.Monk
     assert len(made) == 1
 
 
-def test_a_column_hides_a_method_of_the_same_name() -> None:
-    assert render("{{ facts.items }} {{ facts.update }} {{ facts.get('no', 'none') }}") == "a column yes none"
-
-
-def test_a_format_text_in_data_stays_text() -> None:
-    assert render("{{ facts.format }}") == "{0.__class__}"
-
-
 def grow(start: str, step: str, times: int = 99) -> str:
     loop = f"{{% for i in range({times}) %}}{{% set ns.x = {step} %}}{{% endfor %}}"
     return f"{{% set ns = namespace(x={start}) %}}{loop}"
 
 
 NESTED = "{% for a in range(10000) %}" * 6 + "{% endfor %}" * 6
+PAIRS = "{% macro a(n) %}{% if n %}{{ a(n-1) }}{{ a(n-1) }}{% endif %}{% endmacro %}"
 BOMBS = {
     "nested loops without output": NESTED,
     "nested loops that filter everything": "{% for a in range(9999) if false %}{% endfor %}" * 800,
@@ -155,18 +148,13 @@ BOMBS = {
     "range": "{{ range(10 ** 9)|list|length }}",
     "huge range": "{% for a in range(1000000000) %}{% endfor %}",
     "recursive macro": "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}",
-    "macros that call in pairs": "{% macro a(n) %}"
-    "{% if n %}{{ a(n-1) }}{{ a(n-1) }}{% endif %}{% endmacro %}" + "{{ a(25) }}",
-    "macros that make text": "{% macro a(n) %}"
-    "xxxxxxxx{% if n %}{{ a(n-1) }}{{ a(n-1) }}{% endif %}{% endmacro %}" + "{% set x = a(24) %}",
-    "macro with a large body": "{% macro m() %}" + "y" * 50_000 + "{% endmacro %}"
+    "macros that call in pairs": PAIRS + "{{ a(25) }}",
+    "macros that make text": PAIRS.replace("{% if", "xxxxxxxx{% if") + "{% set x = a(24) %}",
+    "macro with a large body": "{% macro m() %}LARGE{% endmacro %}"
     "{% set x %}{% for i in range(9999) %}{{ m() }}{% endfor %}{% endset %}",
-    "loop with a large body": "{% set x %}{% for i in range(9999) %}"
-    + "y" * 50_000
-    + "{% endfor %}{% endset %}",
-    "loop with a large else": "{% set x %}{% for i in range(9999) %}{% for j in [] %}{% else %}"
-    + "y" * 50_000
-    + "{% endfor %}{% endfor %}{% endset %}",
+    "loop with a large body": "{% set x %}{% for i in range(9999) %}LARGE{% endfor %}{% endset %}",
+    "loop with a large else": "{% set x %}{% for i in range(9999) %}"
+    "{% for j in [] %}{% else %}LARGE{% endfor %}{% endfor %}{% endset %}",
     "block that calls itself": "{% block b %}{{ self.b() }}{% endblock %}",
     "recursive loop": "{% for a in [[1]] recursive %}{{ loop(a) }}{% endfor %}",
     "caller in a circle": "{% macro m() %}{% call m() %}{% endcall %}{% endmacro %}{{ m() }}",
@@ -205,13 +193,14 @@ BOMBS = {
     "round down": "{{ 1|round(-1000000000, 'floor') }}",
     "lipsum": "{{ lipsum(100000) }}",
     "credit by an internal filter": "{{ [-1000000000]|map('commcast charge')|list|length }}"
-    "{% set x %}{% for i in range(999) %}" + "y" * 50_000 + "{% endfor %}{% endset %}",
+    "{% set x %}{% for i in range(999) %}LARGE{% endfor %}{% endset %}",
     "sort of copies": grow("[long]", "ns.x + ns.x", 13) + "{{ ns.x|sort|length }}",
     "long comparison": "{% if " + "names == names == " * 3000 + "names %}x{% endif %}",
     "many comparisons": "{% set a = 'x' * 99999 %}{% set b = 'x' * 99999 %}"
     + "{% if a == b and b == a and a in b %}{% endif %}" * 1000
-    + "{% for i in range(9999) %}{% for j in range(9999) %}"
-    "{% if a == b %}{% endif %}{% endfor %}{% endfor %}",
+    + NESTED.replace("{% endfor %}", "{% if a == b %}{% endif %}{% endfor %}", 1),
+    "searches that cost most": "{% set a = 'x' * 29000 %}{% set b = 'x' * 49 ~ 'y' ~ 'x' * 49 %}"
+    + "{% if b in a or b in a or b in a %}{% endif %}" * 1200,
     "wrapping one long word": "{% set w = 'x' * 99999 %}" + "{% set v = w|wordwrap(1) %}" * 200,
     "wrapping hyphens": "{% set w = '-' * 60000 %}" + "{% set v = w|wordwrap(20) %}" * 200,
     "title of dashes": "{% set w = '(-' * 49999 %}" + "{% set v = w|title|trim('-') %}" * 200,
@@ -225,12 +214,12 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_no_template_holds_the_desk_up(name: str) -> None:
-    """Refused within 3 seconds, and never with more than 200 MB on top."""
+def test_no_template_blocks_the_desk(name: str) -> None:
+    """Each is refused within 3 seconds and 200 MB."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.process_time()
     with pytest.raises(TemplateError):
-        render(BOMBS[name])
+        render(BOMBS[name].replace("LARGE", "y" * 50_000))
     assert time.process_time() - began < 3
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
 
@@ -269,6 +258,9 @@ ORDINARY = {
     "{% if title is defined and 'Card' in title and missing is not defined %}yes{% endif %}": "yes",
     "{% block b %}one{% endblock %}{{ self.b() }}": "oneone",
     "{% filter upper %}quiet{% endfilter %}": "QUIET",
+    # A column hides a method of the same name, and a format in data stays text.
+    "{{ facts.items }} {{ facts.update }} {{ facts.get('no', 'none') }}": "a column yes none",
+    "{{ facts.format }}": "{0.__class__}",
 }
 
 
@@ -289,62 +281,26 @@ def test_what_templates_need_works(source: str) -> None:
         ("{{ names|join(nothing) }}", "prints None"),
         ("{{ 'nan'|float }}", "prints no number"),
         ("{{ nothing|upper }}", "prints None"),
+        (grow("[1]", "ns.x + ns.x", 14), "a list grows too long"),
+        (grow("'a'", "ns.x ~ ns.x", 17), "a text grows too long"),
+        (grow("9", "ns.x * ns.x"), "a number is too large"),
     ],
 )
-def test_what_is_no_text_is_never_printed(source: str, what: str) -> None:
-    """ "None", "False" or a list in brackets in a mail is a mistake of the template."""
+def test_a_refusal_says_why(source: str, what: str) -> None:
+    """ "None", "False" or a list in brackets in an email is a mistake of the template."""
     with pytest.raises(TemplateError, match=what):
         render(source)
 
 
-@settings(max_examples=200)
-@given(
-    st.lists(
-        st.sampled_from(
-            [
-                "{{",
-                "}}",
-                "{%",
-                "%}",
-                "{#",
-                "#}",
-                "for",
-                "in",
-                "range(9)",
-                "if",
-                "endif",
-                "endfor",
-                "set",
-                "x",
-                "=",
-                ".",
-                "__class__",
-                "|",
-                "join",
-                "(",
-                ")",
-                "[",
-                "]",
-                "names",
-                "title",
-                "macro",
-                "m",
-                "endmacro",
-                "call",
-                "''",
-                "~",
-                "*",
-                "self",
-                "loop",
-                "block",
-                "b",
-                "endblock",
-                "include",
-            ]
-        ),
-        max_size=14,
-    )
+WORDS = (
+    *("{{", "}}", "{%", "%}", "{#", "#}", "for", "in", "range(9)", "if", "endif", "endfor", "set", "x", "="),
+    *(".", "__class__", "|", "join", "(", ")", "[", "]", "names", "title", "macro", "m", "endmacro", "call"),
+    *("''", "~", "*", "self", "loop", "block", "b", "endblock", "include"),
 )
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sampled_from(WORDS), max_size=14))
 def test_random_templates_render_or_fail_cleanly(words: list[str]) -> None:
     try:
         text = render(" ".join(words))

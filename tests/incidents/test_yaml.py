@@ -18,7 +18,7 @@ from commcast.incidents.yaml import examine, parse
 SENTENCES = frozenset({"issue", "title"})
 MIB = 1 << 20
 
-# Run in a process of its own: 200 MB of address space for a reader that starts at about 60, and 2 s of it.
+# Run in a process of its own: 200 MB of address space for a reader that starts at about 60, and 2 s for each.
 READER = """
 import resource, sys, time
 from pathlib import Path
@@ -26,28 +26,19 @@ from commcast.errors import InputError
 from commcast.files import read_text_file
 from commcast.incidents.yaml import parse
 resource.setrlimit(resource.RLIMIT_AS, (200 << 20, 200 << 20))
-began = time.process_time()
-try:
-    path = Path(sys.argv[1])
-    parse(read_text_file(path), path.name, sentences=frozenset({"issue"}))
-except InputError as error:
-    print(error)
-took = time.process_time() - began
-assert took < 2, f"{took:.1f} s"
+for path in map(Path, sys.argv[1:]):
+    began = time.process_time()
+    try:
+        parse(read_text_file(path), path.name, sentences=frozenset({"issue"}))
+    except InputError as error:
+        print(error)
+    took = time.process_time() - began
+    assert took < 2, f"{path.name}: {took:.1f} s"
 """
 
 
 def faults(text: str) -> list[tuple[int, int, str]]:
     return [(f.line, f.column, f.what) for f in examine(text, "x.yaml", sentences=SENTENCES).faults]
-
-
-def read_hostile(path: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", READER, str(path)], capture_output=True, text=True, timeout=20, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout
 
 
 @pytest.mark.parametrize(
@@ -64,6 +55,7 @@ def read_hostile(path: Path) -> str:
         ("a: 1", 1),
         ("a: -0.5", -0.5),
         ("a: true", True),
+        ("a: .nan", float("nan")),
         ("a: ~", None),
         ("a:", None),
         ("a: |\n  one\n  two\n", "one\ntwo\n"),
@@ -75,12 +67,7 @@ def read_hostile(path: Path) -> str:
 def test_strings_stay_strings(text: str, value: object) -> None:
     """YAML 1.2 with fewer numbers: what a person would not call a number is text."""
     found = parse(text, "x.yaml").data["a"]
-    assert found == value
-    assert type(found) is type(value)
-
-
-def test_not_a_number_is_no_text() -> None:
-    assert isinstance(parse("a: .nan", "x.yaml").data["a"], float)
+    assert repr(found) == repr(value)
 
 
 @pytest.mark.parametrize(
@@ -184,15 +171,9 @@ def test_only_regular_files_inside_the_folder_are_read(tmp_path: Path) -> None:
     (inside / "link.yaml").symlink_to(inside / "real.yaml")
     os.mkfifo(inside / "pipe.yaml")
     assert read_text_file(inside / "link.yaml") == "a: b"
-    for path in (
-        inside / "out.yaml",
-        inside / "round.yaml",
-        inside / "pipe.yaml",
-        inside,
-        inside / "none.yaml",
-    ):
+    for name in ("out.yaml", "round.yaml", "pipe.yaml", ".", "none.yaml"):
         with pytest.raises(InputError):
-            read_text_file(path, folder=inside)
+            read_text_file(inside / name, folder=inside)
     with pytest.raises(InputError, match="not a regular file"):
         read_text_file(Path("/dev/zero"))
 
@@ -228,16 +209,20 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_text_is_refused_within_2_s_and_200_mb(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "hostile.yaml"
-    path.write_text(HOSTILE[name])
-    read_hostile(path)
-
-
-def test_a_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+def test_each_hostile_text_is_refused_within_2_s_and_200_mb_and_a_pipe_without_waiting(
+    tmp_path: Path,
+) -> None:
     os.mkfifo(tmp_path / "pipe.yaml")
-    assert "not a regular file" in read_hostile(tmp_path / "pipe.yaml")
+    paths = [tmp_path / "pipe.yaml"]
+    for name, text in HOSTILE.items():
+        paths.append(tmp_path / f"{name}.yaml")
+        paths[-1].write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-c", READER, *paths], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "pipe.yaml: is not a regular file" in done.stdout
 
 
 @given(st.text(max_size=200))
@@ -249,32 +234,7 @@ def test_any_text_is_data_or_faults(text: str) -> None:
         assert fault.what
 
 
-PIECES = [
-    "a: ",
-    "b",
-    "- ",
-    "\n",
-    "  ",
-    '"',
-    "'",
-    "{",
-    "}",
-    "[",
-    "]",
-    "#",
-    " #",
-    ": ",
-    "|",
-    ">",
-    "&a",
-    "*a",
-    "!",
-    "\t",
-    "\\",
-    "---",
-    "?",
-    ",",
-]
+PIECES = ["a: ", "- ", "  ", " #", ": ", "&a", "*a", "---", *"b\n\"'{}[]#|>!\t\\?,"]
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=40).map("".join))

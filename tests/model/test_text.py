@@ -1,4 +1,4 @@
-"""Text messages: sizes as they are billed, and look-alikes that need not cost a second segment."""
+"""Texts: sizes as they are billed, look-alikes replaced, and wrong words put right."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from commcast.model.text import MAX_CHARACTERS, SmsSize, measure, replace_lookalikes
+from commcast.model.text import (
+    MAX_CHARACTERS,
+    SmsSize,
+    as_said,
+    measure,
+    put_right,
+    put_title_right,
+    replace_lookalikes,
+)
 
 SIZES = [
     # text, encoding, units, segments, forced by; compared with Twilio's own calculator
@@ -75,8 +83,7 @@ def test_a_smart_quote_no_longer_halves_the_room_of_a_text() -> None:
 
 
 def test_the_longest_body_is_twilios() -> None:
-    assert MAX_CHARACTERS == 1600
-    assert measure("a" * MAX_CHARACTERS).segments == 11
+    assert (MAX_CHARACTERS, measure("a" * MAX_CHARACTERS).segments) == (1600, 11)
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x1b"), max_size=500)
@@ -117,3 +124,28 @@ def test_replacing_puts_in_only_what_gsm_7_has_and_keeps_every_letter(text: str)
     assert all(measure(replacement).encoding == "GSM-7" for _, replacement in replaced)
     kept = [char for char in text if unicodedata.category(char)[0] == "L" and char not in "ʹʻʼˈ"]
     assert not {char for char, _ in replaced} & (set(kept) - {"x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "right", "found"),
+    [
+        ("Cards fail again.", "Cards fail.", "Cards fail."),
+        ("Cards fail again!", "Cards fail.", "Cards fail!"),
+        ("Cards fail again, and more.", "Cards fail.", "Cards fail, and more."),
+        ("Cards fail again", "Cards fail.", "Cards fail."),
+        ("Cards fail again. More.", "at 3 p.m.", "At 3 p.m. More."),
+    ],
+)
+def test_a_stop_that_follows_the_wrong_words_is_not_doubled(text: str, right: str, found: str) -> None:
+    assert put_right(text, "cards fail again", right) == found
+
+
+def test_a_title_gets_no_stop() -> None:
+    assert put_title_right("Cards fail again", "cards fail again", "Cards fail.") == "Cards fail"
+    assert put_title_right("Cards fail now", "now", "at 3 p.m.") == "Cards fail at 3 p.m."
+
+
+def test_wrong_words_are_quoted_in_the_letter_case_they_had() -> None:
+    assert as_said(["No.", "Oh: Cards\nfail."], "cards fail") == "Cards fail"
+    assert as_said(["Cards fail.", "The cards fail."], "cards fail") == "cards fail"
+    assert as_said(["Nothing."], "cards fail") == "cards fail"

@@ -1,0 +1,285 @@
+"""Times: what people write is one moment or is refused; what readers see cannot be misread."""
+
+from __future__ import annotations
+
+import locale
+from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commcast.model.times import (
+    moment,
+    parse_clock_time,
+    parse_duration,
+    parse_instant,
+    parse_promise,
+    parse_timeframe,
+    short_duration,
+    span,
+    spoken_duration,
+    write_instant,
+)
+from tests.support.values import rows
+
+BERLIN = ZoneInfo("Europe/Berlin")
+AT = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)  # 10:05 in Berlin
+MINUTE = timedelta(minutes=1)
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+# --- lengths ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [("20m", 20), ("1h30m", 90), ("1.5h", 90), ("2d", 2880), ("1 hour", 60), (" 90 min ", 90)],
+)
+def test_a_number_with_a_unit_is_a_length(text: str, minutes: float) -> None:
+    assert parse_duration(text) == minutes * MINUTE
+
+
+@pytest.mark.parametrize(
+    "text", ["", "20", "1:30", "-5m", "0m", "20m ago", "soon", "m", "9999d", "1" * 50 + "m", "9" * 20 + "h"]
+)
+def test_a_length_that_can_be_misread_is_refused_with_a_remedy(text: str) -> None:
+    with pytest.raises(ValueError, match="write"):
+        parse_duration(text)
+
+
+@given(st.integers(min_value=1, max_value=500_000))
+def test_a_length_that_is_written_reads_back(minutes: int) -> None:
+    assert parse_duration(short_duration(minutes * MINUTE)) == minutes * MINUTE
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(30, "less than a minute"), (60, "1 minute"), (7500, "2 hours 5 minutes"), (90_000, "1 day 1 hour")],
+)
+def test_readers_get_lengths_in_words(seconds: int, said: str) -> None:
+    assert spoken_duration(timedelta(seconds=seconds)) == said
+
+
+# --- moments as they are written ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-21T10:05+01:00", AT),
+        ("2026-11-21 10:05+01:00", AT),
+        ("2026-11-21T10:05 +0100", AT),
+        ("2026-11-21T09:05Z", AT),
+        ("2026-11-21T09:05:30Z", AT + MINUTE / 2),
+        ("2026-11-21T09:05:30.25Z", AT + timedelta(seconds=30.25)),
+        ("2026-11-21T10:05", AT),
+    ],
+)
+def test_moments(text: str, moment: datetime) -> None:
+    found = parse_instant(text, BERLIN)
+    assert found == moment
+    assert found.tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("2026-02-30T10:00Z", "not a moment that exists"),
+        ("2026-11-21T25:00Z", "not a moment that exists"),
+        ("2026-11-21T23:59:60Z", "not a moment that exists"),
+        ("2026-13-01T10:00Z", "not a moment that exists"),
+        ("99999-01-01T10:00Z", "years"),
+        ("1999-12-31T23:59Z", "years"),
+        ("2026-11-21T10:00+15:00", "offset"),
+        ("2026-11-21", "not a date and time"),
+        ("21.11.2026 10:05", "not a date and time"),
+        ("2026-11-21T10:05+01:00\n", "not a date and time"),
+        ("٢٠٢٦-11-21T10:05Z", "not a date and time"),
+        ("tomorrow", "not a date and time"),
+        ("", "not a date and time"),
+        ("2026-03-29T02:30", "does not exist"),
+        ("2026-10-25T02:30", r"occurs twice .*02:30\+02:00 or 2026-10-25T02:30\+01:00"),
+    ],
+)
+def test_what_is_no_moment_says_what_to_write(text: str, what: str) -> None:
+    with pytest.raises(ValueError, match=what) as error:
+        parse_instant(text, BERLIN)
+    assert "; " in str(error.value)
+
+
+def test_a_local_time_needs_a_zone() -> None:
+    with pytest.raises(ValueError, match="no offset"):
+        parse_instant("2026-11-21T10:05", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("14:00", "2026-11-21T13:00"), ("10:05", "2026-11-22T09:05"), ("9:30", "2026-11-22T08:30")],
+)
+def test_a_clock_time_is_the_next_one(text: str, found: str) -> None:
+    assert parse_clock_time(text, AT, BERLIN) == utc(found)
+
+
+@pytest.mark.parametrize("text", ["24:00", "12:60", "2pm", "1400", "", "14:00:00"])
+def test_other_clock_times_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="clock time; write"):
+        parse_clock_time(text, AT, BERLIN)
+
+
+def test_a_clock_time_in_the_skipped_hour_is_refused() -> None:
+    with pytest.raises(ValueError, match="does not exist"):
+        parse_clock_time("02:30", utc("2026-03-28T20:00"), BERLIN)
+
+
+@pytest.mark.parametrize(
+    ("text", "earliest", "latest"),
+    [
+        ("unknown", None, None),
+        ("30m", None, "2026-11-21T09:35"),
+        ("1h to 2h", "2026-11-21T10:05", "2026-11-21T11:05"),
+        ("by 14:00", None, "2026-11-21T13:00"),
+        ("by 2026-11-22 14:00", None, "2026-11-22T13:00"),
+    ],
+)
+def test_timeframes_are_anchored_to_their_update(text: str, earliest: str | None, latest: str | None) -> None:
+    found = parse_timeframe(text, AT, BERLIN)
+    assert (found.earliest, found.latest) == (earliest and utc(earliest), latest and utc(latest))
+    assert found.known is (latest is not None)
+
+
+@pytest.mark.parametrize(
+    "text", ["soon", "2", "2h to 1h", "1h to", "by noon", "by 2026-11-21 09:00", "1 to 2h"]
+)
+def test_other_timeframes_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="; "):
+        parse_timeframe(text, AT, BERLIN)
+
+
+@pytest.mark.parametrize(("text", "minutes"), [("20m", 20), ("10:30", 25), ("2026-11-21T10:30+01:00", 25)])
+def test_promises(text: str, minutes: int) -> None:
+    assert parse_promise(text, AT, BERLIN) == AT + minutes * MINUTE
+
+
+@pytest.mark.parametrize(
+    "text", ["20", "soon", "2026-11-21T10:05+01:00", "2026-11-21T10:00+01:00", "0m", "10:99"]
+)
+def test_other_promises_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="; "):
+        parse_promise(text, AT, BERLIN)
+
+
+OFFSETS = st.integers(-12 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+MOMENTS = st.datetimes(datetime(2000, 1, 2), datetime(2100, 12, 30), timezones=OFFSETS)  # noqa: DTZ001
+
+
+@given(MOMENTS)
+def test_a_moment_that_is_written_reads_back(moment: datetime) -> None:
+    assert parse_instant(write_instant(moment), None) == moment.replace(microsecond=0)
+
+
+@given(st.text(max_size=40), st.sampled_from([parse_timeframe, parse_promise]))
+def test_any_text_is_a_time_or_a_value_error(text: str, read: object) -> None:
+    try:
+        read(text, AT, BERLIN)  # type: ignore[operator]
+    except ValueError as error:
+        assert "; " in str(error)
+
+
+# --- clock times as readers see them ------------------------------------------------------------------------
+
+
+# When it is, where the reader is, when they read it, a form, and what they see in it.
+SHOWN = """
+2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | iso   | 2026-11-21T11:05:00+01:00
+2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | clock | 11:05 CET
+2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | both  | 11:05 CET (10:05 UTC)
+2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | full  | Sat 21 Nov 2026, 11:05 CET (10:05 UTC)
+2026-11-21T10:05 | Europe/Berlin | 2026-11-21T09:05 | sms   | 11:05 CET
+2026-11-21T23:05 | Europe/Berlin | 2026-11-21T09:05 | both  | Sun 22 Nov, 00:05 CET (Sat 23:05 UTC)
+2026-11-21T23:05 | Europe/Berlin | 2026-11-21T09:05 | sms   | Sun 22 Nov 00:05 CET
+2027-01-01T09:00 | Europe/Berlin | 2026-11-21T09:05 | sms   | Fri 1 Jan 2027 10:00 CET
+2026-11-21T09:05 | Europe/Berlin |                  | both  | Sat 21 Nov, 10:05 CET (09:05 UTC)
+2026-10-25T00:30 | Europe/Berlin |                  | clock | 02:30 CEST
+2026-10-25T01:30 | Europe/Berlin |                  | clock | 02:30 CET
+2026-11-21T09:05 | UTC               | 2026-11-21T09:05 | both  | 09:05 UTC
+2026-11-21T09:05 | UTC               | 2026-11-21T09:05 | full  | Sat 21 Nov 2026, 09:05 UTC
+2026-11-21T09:05 | Asia/Dubai        | 2026-11-21T09:05 | clock | 13:05 UTC+4
+2026-11-21T09:05 | Asia/Kathmandu    | 2026-11-21T09:05 | clock | 14:50 UTC+5:45
+2026-11-21T09:05 | America/Sao_Paulo | 2026-11-21T09:05 | clock | 06:05 UTC-3
+2026-11-21T09:05 | Pacific/Marquesas | 2026-11-21T09:05 | clock | 23:35 UTC-9:30
+2026-11-21T09:05 | Europe/London     | 2026-11-21T09:05 | clock | 09:05 GMT
+2026-11-21T09:05 | America/New_York  | 2026-11-21T09:05 | clock | 04:05 EST
+"""
+
+
+@pytest.mark.parametrize(("at", "zone", "told", "form", "shown"), rows(SHOWN))
+def test_a_moment_names_its_zone_and_any_day_the_reader_would_not_think_of(
+    at: str, zone: str, told: str, form: str, shown: str
+) -> None:
+    assert moment(utc(at), ZoneInfo(zone), utc(told) if told else None)[form] == shown
+
+
+# Read at AT: start, end, where the reader is, a form, and what they see in it.
+SPANS = """
+2026-11-21T03:42 | 2026-11-21T04:42 | Europe/Berlin | both    | 04:42 to 05:42 CET (03:42 to 04:42 UTC)
+2026-11-21T03:42 | 2026-11-21T04:42 | Europe/Berlin | between | between 04:42 and 05:42 CET (03:42 to 04:42 UTC)
+2026-11-21T03:42 | 2026-11-21T04:42 | Europe/Berlin | full    | Sat 21 Nov 2026, 04:42 to 05:42 CET (03:42 to 04:42 UTC)
+2026-11-21T03:42 | 2026-11-21T04:42 | Europe/Berlin | sms     | 04:42 to 05:42 CET
+2026-11-21T22:30 | 2026-11-21T23:30 | Europe/Berlin | both    | 23:30 to Sun 22 Nov, 00:30 CET (22:30 to 23:30 UTC)
+2026-11-21T22:30 | 2026-11-21T23:30 | Europe/Berlin | sms     | 23:30 to Sun 22 Nov 00:30 CET
+2026-11-21T23:30 | 2026-11-22T00:30 | Europe/Berlin | both    | Sun 22 Nov, 00:30 to 01:30 CET (Sat 23:30 to Sun 00:30 UTC)
+2026-11-21T23:30 | 2026-11-22T00:30 | Europe/Berlin | sms     | Sun 22 Nov 00:30 to 01:30 CET
+2026-11-20T22:30 | 2026-11-20T23:30 | Europe/Berlin | both    | Fri 20 Nov, 23:30 to Sat 21 Nov, 00:30 CET (22:30 to 23:30 UTC)
+2026-11-20T22:30 | 2026-11-20T23:30 | Europe/Berlin | sms     | Fri 20 Nov 23:30 to Sat 21 Nov 00:30 CET
+2026-12-31T22:30 | 2026-12-31T23:30 | Europe/Berlin | both    | Thu 31 Dec, 23:30 to Fri 1 Jan 2027, 00:30 CET (22:30 to 23:30 UTC)
+2026-12-31T22:30 | 2026-12-31T23:30 | Europe/Berlin | sms     | Thu 31 Dec 23:30 to Fri 1 Jan 2027 00:30 CET
+2026-11-22T03:42 | 2026-11-22T04:42 | Europe/Berlin | between | on Sun 22 Nov between 04:42 and 05:42 CET (03:42 to 04:42 UTC)
+2026-11-21T23:30 | 2026-11-22T00:30 | America/New_York | both | 18:30 to 19:30 EST (23:30 to Sun 00:30 UTC)
+2026-11-21T23:30 | 2026-11-22T00:30 | UTC | both    | 23:30 to Sun 22 Nov, 00:30 UTC
+2026-11-21T23:30 | 2026-11-22T00:30 | UTC | between | between 23:30 and Sun 22 Nov, 00:30 UTC
+2026-11-21T23:30 | 2026-11-22T00:30 | UTC | full    | Sat 21 Nov 2026, 23:30 to Sun 22 Nov, 00:30 UTC
+2026-11-21T23:30 | 2026-11-22T00:30 | UTC | sms     | 23:30 to Sun 22 Nov 00:30 UTC
+2026-11-21T09:05 | 2026-11-21T10:05 | Asia/Kathmandu | both | 14:50 to 15:50 UTC+5:45 (09:05 to 10:05 UTC)
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize(("start", "end", "zone", "form", "shown"), rows(SPANS))
+def test_a_span_names_its_zone_once_and_each_day_the_reader_would_not_think_of(
+    start: str, end: str, zone: str, form: str, shown: str
+) -> None:
+    assert span(utc(start), utc(end), ZoneInfo(zone), AT)[form] == shown
+
+
+def test_a_change_of_the_clocks_inside_a_span_shows_both_letters() -> None:
+    shown = span(utc("2026-10-25T00:30"), utc("2026-10-25T01:30"), BERLIN, utc("2026-10-24T23:00"))
+    assert shown["both"] == "02:30 CEST to 02:30 CET (00:30 to 01:30 UTC)"
+    assert shown["between"].startswith("between 02:30 CEST and 02:30 CET (")
+    assert shown["sms"] == "02:30 CEST to 02:30 CET"
+
+
+def test_a_time_without_a_zone_is_refused() -> None:
+    naive = AT.replace(tzinfo=None)
+    with pytest.raises(ValueError, match="without a zone"):
+        moment(naive, BERLIN, AT)
+    with pytest.raises(ValueError, match="without a zone"):
+        span(AT, naive, BERLIN, AT)
+
+
+@given(
+    st.datetimes(datetime(2000, 1, 1), datetime(2099, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.timezones(),
+)
+def test_every_zone_gives_short_ascii_words_and_the_exact_moment(at: datetime, zone: ZoneInfo) -> None:
+    shown = moment(at, zone, AT)
+    assert all(text.isascii() and len(text) < 60 for text in shown.values())
+    assert abs((datetime.fromisoformat(shown["iso"]) - at).total_seconds()) < 1
+
+
+def test_the_words_are_english_whatever_the_machine_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locale, "setlocale", lambda *_: pytest.fail("asked for the locale"))
+    assert moment(AT, BERLIN, None)["full"].startswith("Sat 21 Nov")

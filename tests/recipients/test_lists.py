@@ -1,0 +1,561 @@
+"""Recipient lists: every fault with its place, and a broken structure is never half believed.
+
+A table is read by columns, and line by line if its columns are in doubt: both ways give the same people,
+counts, faults and places.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import phonenumbers
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commcast.config.settings import Config
+from commcast.errors import InputError
+from commcast.model.incident import Level, Recipient
+from commcast.recipients.addresses import odd_phones
+from commcast.recipients.formats import CORE_COLUMNS, LONGEST_LINE
+from commcast.recipients.lists import RecipientList, Repeats, _holds, open_recipients
+
+
+def desk(folder: Path, recipients: str = "list.csv", **changes: Any) -> Config:
+    tables: dict[str, Any] = {
+        "folder": folder,
+        "organisation": {"name": "Acme Pay"},
+        "audiences": {"customers": {"recipients": recipients}},
+        "channels": {"email": {"from": "status@acme.example"}, "sms": {"region": "DE"}},
+    }
+    return Config.model_validate({**tables, **changes})
+
+
+def opened(folder: Path, text: str | bytes, name: str = "list.csv", **changes: Any) -> RecipientList:
+    (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return open_recipients("customers", desk(folder, name, **changes))
+
+
+def read(folder: Path, text: str | bytes, name: str = "list.csv", **changes: Any) -> list[Recipient]:
+    return list(opened(folder, text, name, **changes))
+
+
+def faults(folder: Path, text: str | bytes, name: str = "list.csv", **changes: Any) -> list[str]:
+    with pytest.raises(InputError) as error:
+        read(folder, text, name, **changes)
+    return error.value.lines()
+
+
+STOP: dict[str, Any] = {"send": {"bad_rows": "stop"}}
+
+# --- what is read -------------------------------------------------------------------------------------------
+
+FULL = Recipient(
+    line=2,
+    email="Dana@acme.example",
+    email_key="dana@acme.example",
+    phone="+491701234567",
+    name="Dana Reyes",
+    locale="de-AT",
+    timezone="Europe/Vienna",
+    components=("api", "web"),
+    tags=("vip", "beta"),
+    level=Level.KEY,
+    extra={"plan": "gold"},
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "delimiter"), [("l.csv", ","), ("l.csv", ";"), ("l.csv", "\t"), ("l.tsv", "\t"), ("l.CSV", ",")]
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_table_is_read_whatever_its_delimiter_line_ends_and_mark(
+    tmp_path: Path, name: str, delimiter: str, end: str, mark: str
+) -> None:
+    row = ["Dana@ACME.example", "0170 1234567", '"Dana  Reyes"', "de-AT", "Europe/Vienna", "api|web"]
+    row += ["vip | beta|vip", "key", " gold "]
+    text = mark + delimiter.join([*CORE_COLUMNS, "plan"]) + end + delimiter.join(row) + end
+    assert read(tmp_path, text, name) == [FULL]
+
+
+@pytest.mark.parametrize("name", ["l.jsonl", "l.ndjson"])
+def test_json_lines_are_read_with_lists_and_numbers_as_written(tmp_path: Path, name: str) -> None:
+    row = {"email": "Dana@acme.example", "phone": "+491701234567", "name": "Dana Reyes", "locale": "de-AT"}
+    row |= {"timezone": "Europe/Vienna", "level": "key", "plan": "gold"}
+    lists = {"components": ["api", "web"], "tags": ["vip", "beta"]}
+    text = "\n" + json.dumps({**row, **lists}) + "\n\r\n"
+    assert read(tmp_path, text, name) == [FULL]
+    seats = read(tmp_path, '{"email": "a@acme.example", "seats": 012}'.replace("012", "1.50"), name)
+    assert seats[0].extra == {"seats": "1.50"}
+    assert read(tmp_path, '{"email": "a@acme.example", "phone": null}', name)[0].phone == ""
+
+
+def test_blank_lines_and_rows_of_delimiters_hold_nobody(tmp_path: Path) -> None:
+    reading = opened(tmp_path, "\n  \nemail,name\n\n,\n , \na@acme.example,A\n\n")
+    assert [(r.line, r.email) for r in reading] == [(7, "a@acme.example")]
+    assert (reading.rows, reading.skipped, reading.faults) == (1, 0, [])
+
+
+def test_quotes_keep_delimiters_and_quotes(tmp_path: Path) -> None:
+    text = 'name,email\n"Reyes, ""Dana""",a@acme.example\nDana "D" Reyes, "b@acme.example"\n'
+    assert [r.name for r in read(tmp_path, text)] == ['Reyes, "Dana"', 'Dana "D" Reyes']
+
+
+def test_a_phone_alone_is_enough_and_a_header_alone_is_an_empty_list(tmp_path: Path) -> None:
+    assert read(tmp_path, "phone\n+491701234567\n")[0].phone == "+491701234567"
+    assert read(tmp_path, "email\n") == []
+
+
+def test_a_list_can_be_read_again_with_fresh_counts(tmp_path: Path) -> None:
+    reading = opened(tmp_path, "email\na@acme.example\nbad\n")
+    assert list(reading) == list(reading)
+    assert (reading.rows, reading.skipped, len(reading.faults)) == (2, 1, 1)
+
+
+# --- bad rows -----------------------------------------------------------------------------------------------
+
+BAD_ROWS = [
+    ("sam@@acme.example,,,,,,,", "1: email is not an email address"),
+    (",+1,,,,,,", "2: phone is not a phone number"),
+    (",1.4E+10,,,,,,", "2: phone was turned into a sum by a spreadsheet"),
+    ("dana@acme.example,12x,,,,,,", "19: phone holds more than digits"),
+    ("sam@@acme.example,+491701234567,,,,,,", "1: email is not an email address"),
+    (",,Dana,,,,,", "1: email and phone are both empty"),
+    ("d@acme.example,," + "x" * 1000 + ",,,,,", "17: name is longer than 200 characters"),
+    ("d@acme.example,,Da\x1b[31mna,,,,,", "17: name holds the invisible character U+001B"),
+    ("d@acme.example,,Dana\u202e,,,,,", "17: name holds the invisible character U+202E"),
+    ("d@acme.example,,Dana\u2028Bcc,,,,,", "17: name holds the invisible character U+2028"),
+    ("d@acme.example,,,de_AT,,,,", "18: locale is not a locale"),
+    ("d@acme.example,,,deutsch,,,,", "18: locale is not a locale"),
+    ("d@acme.example,,,,Europe/Atlantis,,,", "19: timezone is not a time zone"),
+    ("d@acme.example,,,,../../etc/passwd,,,", "19: timezone is not a time zone"),
+    ("d@acme.example,,,,Europe,,,", "19: timezone is not a time zone"),
+    ("d@acme.example,,,,right/Europe/Berlin,,,", "19: timezone is not a time zone"),
+    ("d@acme.example,,,,,db,,", "20: components names a component that commcast.toml does not know"),
+    ("d@acme.example,,,,,,a\x7fb,", "21: tags holds the invisible character U+007F"),
+    ("d@acme.example,,,,,,,loud", "22: level is not a level; write all, key, end"),
+]
+
+
+@pytest.mark.parametrize(("row", "fault"), BAD_ROWS)
+def test_a_bad_row_is_skipped_whole_counted_and_placed(tmp_path: Path, row: str, fault: str) -> None:
+    text = ",".join(CORE_COLUMNS) + f"\nfirst@acme.example,,,,,api,,\n{row}\nlast@acme.example,,,,,,,\n"
+    reading = opened(tmp_path, text, components={"api": {"public": "API"}})
+    assert [r.line for r in reading] == [2, 4]
+    assert (reading.rows, reading.skipped) == (3, 1)
+    assert str(reading.faults[0]).startswith(f"list.csv:3:{fault}")
+    assert "sam" not in str(reading.faults[0])
+    assert reading.faults[0].remedy
+
+
+def test_all_that_is_wrong_with_a_row_is_said_and_it_counts_once(tmp_path: Path) -> None:
+    reading = opened(tmp_path, "email,name,level\nbad,Dana,loud\n")
+    assert list(reading) == []
+    assert [(f.line, f.column) for f in reading.faults] == [(2, 1), (2, 10)]
+    assert reading.skipped == 1
+
+
+def test_bad_rows_stop_when_asked_after_all_were_read_and_with_the_total(tmp_path: Path) -> None:
+    reading = opened(tmp_path, "email\n" + "bad\n" * 250 + "a@acme.example\n", **STOP)
+    with pytest.raises(InputError) as error:
+        list(reading)
+    lines = error.value.lines()
+    assert lines[0].startswith("list.csv: 250 of 251 rows are bad")
+    assert lines[1].startswith("list.csv:2:1: email is not an email address")
+    assert len(lines) == len(reading.faults) == 100
+    assert reading.rows == 251
+
+
+def test_half_a_character_written_in_json_is_a_bad_row(tmp_path: Path) -> None:
+    rows = [f'{{"email": "a@acme.example", "name": "\\u{code}"}}\n' for code in ("d800", "0000")]
+    reading = opened(tmp_path, "".join(rows), "l.jsonl")
+    assert list(reading) == []
+    assert [f.what[-6:] for f in reading.faults] == ["U+D800", "U+0000"]
+
+
+# --- broken structure ---------------------------------------------------------------------------------------
+
+BROKEN_TABLES = [
+    ("", " is empty"),
+    ("\n \n", " is empty"),
+    ("name,plan\nDana,gold\n", "1:1: neither an email nor a phone column"),
+    ("dana@acme.example,Dana\n", "1:1: an address where a column's name should be"),
+    ("email,name,email\n", "1:12: column email stands twice"),
+    ("email,,name\n", "1:7: '' is not a column name"),
+    ("email,Full Name\n", "1:7: 'Full Name' is not a column name; write full_name"),
+    # What is written first as told must not be refused again.
+    ("E-Mail\n", "1:1: 'E-Mail' is not a column name; write email"),
+    ("email,Time-Zone\n", "1:7: 'Time-Zone' is not a column name; write timezone"),
+    ("email,Emial!\n", "1:7: 'Emial!' is not a column name; write email, or rename it"),
+    ("email,Greeting\n", "1:7: 'Greeting' is not a column name; rename it, such as"),
+    ("Email\n", "1:1: 'Email' is not a column name; write email"),
+    ("email|name\n", "1:1: columns separated by |"),
+    ("email,\u202ex\n", "1:7: '\\u202ex' is not a column name"),
+    ("email,__class__\n", "1:7: '__class__' is not a column name; write class"),
+    ("emial,phone\n", "1:1: unknown column emial; did you mean email?"),
+    ("email,time_zone\n", "1:7: unknown column time_zone; did you mean timezone?"),
+    ("email,greeting\n", "1:7: greeting already has a meaning"),
+    ("email,items\n", "1:7: items already has a meaning"),
+    ("email," + ",".join(f"c{n}" for n in range(100)) + "\n", "1:1: more than 100 columns"),
+    ("email,name\na@acme.example\n", "2:15: 1 cells, but the header has 2 columns"),
+    ("email,name\na@acme.example,A,B\n", "2:18: 3 cells, but the header has 2 columns"),
+    ("email;name\na@acme.example,A\n", "2:17: 1 cells, but the header has 2 columns"),
+    ('email,name\na@acme.example,"A\nb@acme.example,B\n', "2:16: a quote that is not closed"),
+    ('email,name\na@acme.example,"A"x\n', "2:16: a quote that is not closed"),
+    ('email,name\n"a"b,"A\n', "2:1: a quote that is not closed"),
+    ('email,"na\nme"\n', "1:7: a quote that is not closed"),
+    ("email,name\na@acme.example,A\0\n", "2:17: holds a NUL character"),
+    ("email,name\ra@acme.example,A\r", "1:11: holds a lone carriage return"),
+    (b"email,name\na@acme.example,J\xfcrgen\n", "2:17: this is not UTF-8 text"),
+    (b"email\n\xed\xa0\x80@acme.example\n", "2:1: this is not UTF-8 text"),
+    ("email\na@acme.example\n".encode("utf-16"), "1:1: this is UTF-16"),
+    (b"email\n" + b"x" * 70_000 + b"\n", "2:1: the line is longer than 64 KiB"),
+    (b"x" * 70_000, "1:1: the line is longer than 64 KiB"),
+]
+
+
+@pytest.mark.parametrize("changes", [{}, STOP], ids=["skip", "stop"])
+@pytest.mark.parametrize(("text", "fault"), BROKEN_TABLES)
+def test_a_broken_table_always_stops(
+    tmp_path: Path, text: str | bytes, fault: str, changes: dict[str, Any]
+) -> None:
+    assert faults(tmp_path, text, **changes)[0].startswith(f"list.csv:{fault}")
+
+
+BROKEN_JSON = [
+    ("a@acme.example", "1:1: is not JSON"),
+    ('{"email": "a@acme.example"', "1:27: is not JSON"),
+    ('{"email": "a@acme.example"} {}', "1:29: is not JSON"),
+    ('["a@acme.example"]', "1:1: is not an object"),
+    ('{"email": "a@acme.example", "email": "b@acme.example"}', "1:1: a key stands twice"),
+    ('{"email": "a@acme.example", "vip": true}', "1:29: vip is not text"),
+    ('{"email": "a@acme.example", "vip": {"a": 1}}', "1:29: vip is not text"),
+    ('{"email": ["a@acme.example"]}', "1:2: email is not text"),
+    ('{"email": "a@acme.example", "tags": [["x"]]}', "1:29: tags is not text"),
+    ('{"email": "a@acme.example", "seats": NaN}', "1:1: NaN is not JSON"),
+    ('{"email": "a@acme.example", "Seats": 3}', "1:29: 'Seats' is not a column name; write seats"),
+    ('{"emial": "a@acme.example"}', "1:2: unknown column emial"),
+    ("[" * 60_000, "1:1: is nested too deeply"),
+    ('{"a":' * 10_000, "1:1: is nested too deeply"),
+]
+
+
+@pytest.mark.parametrize(("text", "fault"), BROKEN_JSON)
+def test_broken_json_lines_always_stop(tmp_path: Path, text: str, fault: str) -> None:
+    assert faults(tmp_path, text, "l.jsonl")[0].startswith(f"l.jsonl:{fault}")
+
+
+def test_all_broken_lines_are_named_at_once_and_nothing_after_the_first_is_used(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text('email,name\na@acme.example,A\n"x\nb@acme.example,B\ny\n')
+    used: list[Recipient] = []
+    with pytest.raises(InputError) as error:
+        used.extend(open_recipients("customers", desk(tmp_path)))
+    assert [recipient.line for recipient in used] in ([], [2])
+    assert [(f.line, f.column) for f in error.value.faults] == [(3, 1), (5, 2)]
+
+
+def test_a_binary_file_ends_after_a_hundred_faults(tmp_path: Path) -> None:
+    assert len(faults(tmp_path, b"email\n" + b"\xff\xfe\x00\n" * 100_000)) == 100
+
+
+# --- the file -----------------------------------------------------------------------------------------------
+
+
+def test_a_list_is_checked_before_its_first_row_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no audience 'nobody'; audiences are: customers"):
+        open_recipients("nobody", desk(tmp_path))
+    with pytest.raises(InputError, match=r"list\.csv: is not there; make it"):
+        open_recipients("customers", desk(tmp_path))
+    with pytest.raises(InputError):
+        opened(tmp_path, "name\n")
+
+
+@pytest.mark.parametrize(
+    ("recipients", "said"),
+    [
+        *(
+            (name, "lies outside")
+            for name in ("../secret.csv", "link.csv", "linked/secret.csv", "/etc/passwd")
+        ),
+        *((name, "is not there") for name in ("\0.csv", "loop.csv")),
+        *((name, "(is not a regular file|cannot be read)") for name in ("fifo.csv", "folder.csv")),
+        ("list.xlsx", r"write a \.csv, \.tsv, \.jsonl or \.ndjson file"),
+    ],
+)
+def test_only_regular_lists_inside_the_folder_are_read(tmp_path: Path, recipients: str, said: str) -> None:
+    folder = tmp_path / "desk"
+    (folder / "folder.csv").mkdir(parents=True)
+    os.mkfifo(folder / "fifo.csv")
+    (tmp_path / "secret.csv").write_text("email\na@acme.example\n")
+    (folder / "list.xlsx").write_bytes(b"PK")
+    for name, target in {"link.csv": "../secret.csv", "linked": "..", "loop.csv": "loop.csv"}.items():
+        (folder / name).symlink_to(target)
+    with pytest.raises(InputError, match=said):
+        open_recipients("customers", desk(folder, recipients))
+
+
+def test_a_link_within_the_folder_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real.csv").write_text("email\na@acme.example\n")
+    (tmp_path / "list.csv").symlink_to("real.csv")
+    assert len(list(open_recipients("customers", desk(tmp_path)))) == 1
+
+
+# --- whatever comes -----------------------------------------------------------------------------------------
+
+cells = st.text("ab,;\t\"' @.+17\r\n\0é\u202e", max_size=12)
+
+
+@given(
+    rows=st.lists(st.lists(cells, max_size=4), max_size=5),
+    name=st.sampled_from(["l.csv", "l.tsv", "l.jsonl"]),
+)
+def test_any_rows_are_read_skipped_or_refused_with_a_place(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], name: str
+) -> None:
+    folder = tmp_path_factory.mktemp("desk")
+    text = "email,name\n" + "\n".join(",".join(row) for row in rows)
+    (folder / name).write_bytes(text.encode())
+    try:
+        reading = open_recipients("customers", desk(folder, name))
+        found = list(reading)
+    except InputError as error:
+        assert error.faults
+        assert all(fault.line >= 1 and fault.column >= 1 and fault.remedy for fault in error.faults)
+    else:
+        assert len(found) + reading.skipped == reading.rows
+        assert all(r.email or r.phone for r in found)
+
+
+names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20)
+
+
+@given(st.lists(names, min_size=1, max_size=5), st.sampled_from([",", ";", "\t"]))
+def test_what_a_spreadsheet_quotes_is_read_back(
+    tmp_path_factory: pytest.TempPathFactory, written: list[str], delimiter: str
+) -> None:
+    folder = tmp_path_factory.mktemp("desk")
+    lines = [f"email{delimiter}name"]
+    lines += [
+        f'a{n}@acme.example{delimiter}"{name.replace(chr(34), chr(34) * 2)}"'
+        for n, name in enumerate(written)
+    ]
+    assert [r.name for r in read(folder, "\r\n".join(lines))] == written
+
+
+# --- by columns and by line ---------------------------------------------------------------------------------
+
+Read = tuple[list[Recipient], int, int, list[str], list[str]]
+
+COLUMNS = ["email", "phone", "name", "locale", "timezone", "components", "tags", "level", "plan", "seats"]
+MAILS = ("a@acme.example", "B.c+d@ACME.example", "ü@acme.example", "x@bücher.example", "bad", " a@b.example")
+CELLS = {
+    "email": [*MAILS],
+    "phone": ["+491701234567", "+12025550123", "0170 1234567", "+19005550100", "+1", "+390612345678"],
+    "name": ["Dana", " Dana  Reyes ", "Jürgen", "D\u202eana", "D\tR", "x" * 201, "a\u3000b", "\xa0Ann\xa0"],
+    "locale": ["de", "de-AT", " en ", "german"],
+    "timezone": ["Europe/Berlin", "UTC", "Mars"],
+    "components": ["api", "api|web", "web;api", "db"],
+    "tags": ["vip", "vip | beta|vip", "a\x7fb"],
+    "level": ["all", "key", "end", "loud"],
+    "plan": ["gold", " gold ", "y" * 1001, "é"],
+    "seats": ["1", "012"],
+}
+ENDS = st.sampled_from(["\n", "\n", "\n", "\r\n"])
+
+
+def read_as(folder: Path, name: str, *, by_columns: bool) -> Read:
+    config = desk(folder, name, components={"api": {"public": "API"}, "web": {"public": "Web"}})
+    reading = RecipientList(folder / name, name, config, by_columns=by_columns)
+    broken: list[str] = []
+    people: list[Recipient] = []
+    try:
+        people = list(reading)
+    except InputError as error:
+        broken = error.lines()
+    return people, reading.rows, reading.skipped, [str(fault) for fault in reading.faults], broken
+
+
+def check_alike(folder: Path, name: str, content: bytes) -> Read:
+    (folder / name).write_bytes(content)
+    try:
+        by_line = read_as(folder, name, by_columns=False)
+    except InputError as error:  # the header
+        with pytest.raises(InputError, match=re.escape(error.lines()[0])):
+            read_as(folder, name, by_columns=True)
+        return [], 0, 0, [], error.lines()
+    assert read_as(folder, name, by_columns=True) == by_line
+    return by_line
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[str, bytes]:
+    columns = draw(st.lists(st.sampled_from(COLUMNS), min_size=1, max_size=6, unique=True))
+    if not {"email", "phone"} & set(columns):
+        columns.append("email")
+    delimiter = draw(st.sampled_from([",", ";", "\t"]))
+
+    def cell(column: str) -> str:
+        text = draw(st.sampled_from(["", *CELLS[column][:2], *CELLS[column]]))
+        quoted = draw(st.sampled_from([False] * 8 + [True])) or delimiter in text
+        return f'"{text}"' if quoted else text
+
+    lines = [delimiter.join(columns)]
+    for _ in range(draw(st.integers(0, 8))):
+        row = delimiter.join(cell(column) for column in columns)
+        odd = st.sampled_from(
+            [row] * 20 + ["", "  ", delimiter, '"', row + delimiter, row + "\r", "\0", "\ufeff"]
+        )
+        lines.append(draw(odd))
+    text = "".join(line + draw(ENDS) for line in lines)
+    mark = draw(st.sampled_from(["", "\ufeff"]))
+    cut = draw(st.sampled_from([None, None, -1]))  # the last line without its end
+    return draw(st.sampled_from(["l.csv", "l.csv", "l.tsv"])), (mark + text)[:cut].encode()
+
+
+@given(tables())
+def test_a_table_by_columns_and_by_line_is_one(
+    tmp_path_factory: pytest.TempPathFactory, table: tuple[str, bytes]
+) -> None:
+    check_alike(tmp_path_factory.mktemp("desk"), *table)
+
+
+@given(st.binary(max_size=200).map(lambda content: b"email,name\n" + content))
+def test_whatever_bytes_come_by_columns_and_by_line_they_are_one(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    check_alike(tmp_path_factory.mktemp("desk"), "l.csv", content)
+
+
+@given(
+    st.lists(st.fixed_dictionaries({}, optional={c: st.sampled_from(CELLS[c]) for c in COLUMNS}), max_size=6)
+)
+def test_json_lines_hold_what_the_table_of_the_same_cells_holds(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]]
+) -> None:
+    folder = tmp_path_factory.mktemp("desk")
+    text = "\n".join(json.dumps(row) for row in rows)
+    people, count, skipped, *_ = check_alike(folder, "l.jsonl", b"\xef\xbb\xbf" + text.encode())
+    quoted = [",".join('"' + row.get(c, "") + '"' for c in COLUMNS) for row in rows]
+    table = check_alike(folder, "l.csv", "\n".join([",".join(COLUMNS), *quoted]).encode())
+    nobody = [row for row in rows if not row]  # {} is a row that reaches nobody; a row of empty quotes too
+    assert (count, skipped) == (table[1], table[2]), nobody
+    assert [p._replace(line=0, extra={}) for p in people] == [p._replace(line=0, extra={}) for p in table[0]]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_lines_are_whole_wherever_a_block_of_the_file_ends(tmp_path: Path, end: bytes) -> None:
+    """Blocks end at 64 KiB, in the midst of a line, of a character, of a CRLF."""
+    for shift in range(6):
+        rows = [f"reader{n}@mail{n % 7}.example,Jürgen {'é' * (n % 50)},{n}".encode() for n in range(3000)]
+        rows[1500] = b'odd@acme.example,"O, ""dd""",1'
+        rows[2000] = b"bad,Bad,2"
+        content = b"email,name,plan" + b"x" * shift + end + end.join(rows) + end
+        people, count, skipped, faults, broken = check_alike(tmp_path, "l.csv", content)
+        assert (len(people), count, skipped, broken) == (2999, 3000, 1, [])
+        assert [person.line for person in people] == [n for n in range(2, 3002) if n != 2002]
+        assert faults[0].startswith("l.csv:2002:1: email")
+
+
+@pytest.mark.parametrize("length", [LONGEST_LINE - 1, LONGEST_LINE, LONGEST_LINE + 1, 3 * LONGEST_LINE])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\nb@acme.example,B\n"])
+def test_a_line_of_64_kib_is_the_longest(tmp_path: Path, length: int, end: str) -> None:
+    line = "a@acme.example," + "x" * (length - 15)
+    *_, broken = check_alike(tmp_path, "l.csv", f"email,name\n{line}{end}".encode())
+    assert broken == (
+        ["l.csv:2:1: the line is longer than 64 KiB; write one recipient a line"]
+        if length > LONGEST_LINE
+        else []
+    )
+
+
+def test_every_broken_line_of_every_block_is_named(tmp_path: Path) -> None:
+    rows = [f"reader{n}@mail.example,{'x' * 100}" for n in range(2000)]
+    rows[3] += ",more"
+    rows[1900] = "less"
+    *_, broken = check_alike(tmp_path, "l.csv", "\n".join(["email,name", *rows]).encode())
+    assert [line.split(":")[1] for line in broken] == ["5", "1902"]
+
+
+def test_a_list_of_numbers_in_e164_asks_the_library_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(phonenumbers, "parse")
+    rows = [f"a{n}@acme.example,+4915112{n:06d}" for n in range(3000)]
+    (tmp_path / "l.csv").write_text("\n".join(["email,phone", *rows]))
+    people, *_ = read_as(tmp_path, "l.csv", by_columns=True)
+    assert len({person.phone for person in people}) == 3000
+    assert odd_phones(["+12025550123", "+447700900123", "+33612345678", "+919876543210"]) == frozenset()
+
+
+# --- repeats ------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.text("ab", max_size=4)))
+def test_an_address_is_new_once(keys: Sequence[str]) -> None:
+    repeats, known = Repeats(), set[str]()
+    for key in keys:
+        assert (key in repeats) == (key in known)
+        assert repeats.add(key) == (key not in known)
+        known.add(key)
+
+
+def test_a_mark_found_across_two_others_is_not_there() -> None:
+    marks = bytes(range(24))
+    assert [_holds(marks, marks[at : at + 8]) for at in (0, 4, 8, 13, 16)] == [True, False, True, False, True]
+
+
+def test_of_many_addresses_none_is_taken_for_another() -> None:
+    repeats = Repeats()
+    assert all(repeats.add(f"reader{n}@acme.example") for n in range(300_000))
+    assert not any(repeats.add(f"reader{n}@acme.example") for n in range(0, 300_000, 7))
+    assert not any(f"other{n}@acme.example" in repeats for n in range(100_000))
+
+
+# --- memory -------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import resource, sys
+from pathlib import Path
+from commcast.recipients.lists import open_recipients
+from commcast.config.settings import Config
+
+tables = {"folder": Path(sys.argv[1]), "organisation": {"name": "A"}, "channels": {}}
+tables["audiences"] = {"all": {"recipients": sys.argv[2]}}
+reading = open_recipients("all", Config.model_validate(tables))
+count, peak = 0, 0
+for recipient in reading:
+    count += 1
+    if count == 1_000:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(count, reading.skipped, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak)
+"""
+
+
+@pytest.mark.parametrize("name", ["long.csv", "long.jsonl"])
+def test_memory_does_not_grow_with_the_list(tmp_path: Path, name: str) -> None:
+    """200,000 rows, one in ten of them bad, take at most 4 MB more than the first thousand."""
+    with (tmp_path / name).open("w") as file:
+        if name.endswith("csv"):
+            file.write("email,name,plan\n")
+        for n in range(200_000):
+            address = "bad" if n % 10 == 9 else f"reader{n}@mail{n}.example"
+            row = {"email": address, "name": f"Reader {n}", "plan": "x" * 40}
+            file.write((",".join(row.values()) if name.endswith("csv") else json.dumps(row)) + "\n")
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(tmp_path), name],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    count, skipped, grown = map(int, run.stdout.split())
+    assert (count, skipped) == (180_000, 20_000)
+    assert grown < 4_096  # KiB

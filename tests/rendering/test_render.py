@@ -1,0 +1,523 @@
+"""From context to content: what an audience may see, and that content is complete, bounded and safe."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta, timezone
+from functools import reduce
+from operator import getitem
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commcast.errors import TemplateError
+from commcast.model.incident import (
+    END_STATUSES,
+    AudienceWords,
+    Channel,
+    Kind,
+    Recipient,
+    Status,
+    Timeframe,
+    Update,
+    Window,
+)
+from commcast.rendering.context import NO_OCCASION, Occasion, build_context, recipient_values
+from commcast.rendering.render import EmailContent, Renderer, SmsContent
+from commcast.rendering.templates import Wording
+from tests.support.values import AT, config_of, incident_of, update_of
+
+BERLIN = ZoneInfo("Europe/Berlin")
+NEXT = AT + timedelta(minutes=20)
+PUBLIC_KEYS = {
+    *(
+        "organisation",
+        "contact",
+        "incident",
+        "update",
+        "next_update_by",
+        "next_word",
+        "held_back",
+        "facts_from",
+    ),
+    *(
+        "broken_promise",
+        "holding",
+        "reminder",
+        "calendar",
+        "corrections",
+        "catch_up",
+        "follow_up",
+        "feedback",
+    ),
+    *("merged_into", "label", "audience", "locale"),
+}
+DESK = config_of(
+    contact={"reply_to": "help+{id}@acme.example", "phone": "+49 30 5550100"},
+    people={"dana": {"name": "Dana Reyes"}},
+    components={"payments-api": {"public": "Card payments"}, "payments-db": {"public": "Card payments"}},
+    channels={"email": {"from": "status@acme.example"}, "sms": {}},
+    audiences={
+        "customers": {"recipients": "a.csv", "channels": ["email", "sms"]},
+        "texted": {"recipients": "a.csv", "channels": ["sms"]},
+        "support": {"recipients": "b.csv", "view": "internal"},
+    },
+)
+
+
+def update(number: int = 1, status: Status = Status.INVESTIGATING, **changes: Any) -> Update:
+    fields: dict[str, Any] = {"at": AT, "severity": 2, "affected": ("payments-api", "payments-db")}
+    fields |= {"owner": "dana", "issue": "Some customers see an error."}
+    return update_of(number, status, **{**fields, **changes})
+
+
+def context(
+    told: Update,
+    *,
+    earlier: Sequence[Update] = (),
+    audience: str = "customers",
+    previous: Update | None = None,
+    occasion: Occasion = NO_OCCASION,
+    promised: bool = True,
+    **changes: Any,
+) -> dict[str, Any]:
+    started = AT - timedelta(minutes=13)
+    return build_context(
+        DESK,
+        incident_of(*earlier, told, **{"started": started, **changes}),
+        told,
+        audience,
+        zone=BERLIN,
+        locale="en",
+        first=not earlier,
+        next_update_by=None if told.is_end or not promised else told.at + timedelta(minutes=20),
+        previous=previous,
+        occasion=occasion,
+    )
+
+
+def after(hours: float) -> datetime:
+    return AT + timedelta(hours=hours)
+
+
+# In the autumn night 02:45+02:00 is before 02:30+01:00, whatever their texts look like.
+SUMMER = datetime(2026, 10, 25, 2, 45, tzinfo=timezone(timedelta(hours=2)))
+WINTER = datetime(2026, 10, 25, 2, 30, tzinfo=timezone(timedelta(hours=1)))
+AUTUMN = update(at=SUMMER, timeframe=Timeframe(latest=WINTER))
+HALF_PAST = update(timeframe=Timeframe(latest=after(0.5)))
+RANGE = update(timeframe=Timeframe(earliest=after(1), latest=after(2)))
+OLD, NEW = Window(start=AT, end=NEXT), Window(start=NEXT, end=after(1.5))
+NIGHT = Window(start=after(48), end=after(51))
+WORK = (update(status=Status.SCHEDULED), update(2, Status.IN_PROGRESS, at=NIGHT.start + timedelta(minutes=5)))
+DONE = update(3, Status.COMPLETED, at=after(50), ended=after(50), window=NIGHT)
+RESOLVED = update(status=Status.RESOLVED, ended=AT + timedelta(minutes=112))
+NO_NEWS = (update(), update(2, at=NEXT, nothing_new="still rolling back"))
+SPECIAL = update(words={"support": AudienceWords(issue="Card revenue is down 40%.")})
+
+
+@pytest.mark.parametrize(
+    ("told", "options", "shown"),
+    [
+        (AUTUMN, {}, {"timeframe.passed": False}),
+        (AUTUMN, {"occasion": Occasion(now=WINTER + timedelta(minutes=1))}, {"timeframe.passed": True}),
+        # An estimate that replaces another one names it.
+        (
+            update(2, at=after(1)),
+            {"earlier": [HALF_PAST], "previous": HALF_PAST},
+            {"earlier_timeframe.passed": True, "earlier_timeframe.latest.both": "10:35 CET (09:35 UTC)"},
+        ),
+        (update(2, timeframe=HALF_PAST.timeframe), {"previous": HALF_PAST}, {"earlier_timeframe": None}),
+        (RANGE, {}, {"timeframe.known": True, "timeframe.confidence": "low"}),
+        (RANGE, {}, {"timeframe.earliest.clock": "11:05 CET", "timeframe.latest.clock": "12:05 CET"}),
+        (RANGE, {}, {"timeframe.span.both": "11:05 to 12:05 CET (10:05 to 11:05 UTC)"}),
+        (update(), {}, {"timeframe.known": False, "timeframe.span": None, "unchanged_since": None}),
+        (HALF_PAST, {}, {"timeframe.known": True, "timeframe.span": None}),
+        # An audience reads its own sentences about the same facts.
+        (
+            SPECIAL,
+            {"audience": "support"},
+            {"issue": "Card revenue is down 40%.", "resolution": "We roll back."},
+        ),
+        (SPECIAL, {}, {"issue": "Some customers see an error."}),
+        (update(severity=2), {"previous": update(severity=3)}, {"severity_changed": "worse"}),
+        (update(severity=2), {"previous": update(severity=1)}, {"severity_changed": "better"}),
+        (update(severity=2), {"previous": update(severity=2)}, {"severity_changed": None}),
+        (update(severity=2), {}, {"severity_changed": None}),
+        # Updates without news do not count as news.
+        (
+            update(3, at=after(1), nothing_new="rollback at 60%"),
+            {"earlier": NO_NEWS},
+            {"unchanged_since.clock": "10:05 CET"},
+        ),
+        # It lasts from a beginning that somebody wrote, not from our first message.
+        (RESOLVED, {}, {"duration": "2 hours 5 minutes"}),
+        (RESOLVED, {"started_written": False}, {"duration": None}),
+        (DONE, {"earlier": WORK, "kind": Kind.MAINTENANCE}, {"duration": "1 hour 55 minutes"}),
+        (DONE, {}, {"window.length": "3 hours", "window.span.sms": "10:05 to 13:05 CET"}),
+        (update(window=NEW), {"previous": update(window=OLD)}, {"previous_window.start.clock": "10:05 CET"}),
+        (update(window=NEW), {"previous": update(window=NEW)}, {"previous_window": None}),
+    ],
+)
+def test_what_a_context_tells_of_an_update(
+    told: Update, options: dict[str, Any], shown: dict[str, object]
+) -> None:
+    found = context(told, **options)["update"]
+    for path, value in shown.items():
+        assert reduce(getitem, path.split("."), found) == value
+
+
+def test_a_public_context_has_the_public_keys_and_no_others() -> None:
+    shown = context(update(internal="db-eu-3 is dead"))
+    assert set(shown) == PUBLIC_KEYS
+    assert (shown["incident"]["affected"], shown["incident"]["started_known"]) == (["Card payments"], True)
+    assert shown["contact"]["reply_to"] == "help+pay7@acme.example"
+    assert shown["next_update_by"]["both"] == "10:25 CET (09:25 UTC)"
+
+
+def test_an_internal_context_also_has_what_is_inside() -> None:
+    shown = context(update(internal="db-eu-3 is dead"), audience="support")
+    assert shown["internal"] == {
+        "text": "db-eu-3 is dead",
+        "severity": 2,
+        "severity_label": "SEV-2",
+        "owner": "Dana Reyes",
+        "components": ["payments-api", "payments-db"],
+    }
+    assert set(shown) == {*PUBLIC_KEYS, "internal"}
+
+
+SECRET = st.text("QXZJKV", min_size=6, max_size=12)
+
+
+@given(SECRET, SECRET, SECRET, st.sampled_from(list(Status)))
+def test_a_secret_from_inside_is_nowhere_in_a_public_context(
+    internal: str, owner: str, component: str, status: Status
+) -> None:
+    told = update(
+        status=status, internal=f"it is {internal}", owner=owner, backup=owner, affected=(component,)
+    )
+    text = json.dumps(context(told))
+    assert not any(secret in text for secret in (internal, owner, component, "incidents/"))
+    inside = json.dumps(context(told, audience="support"))
+    assert all(secret in inside for secret in (internal, owner, component))
+
+
+@given(st.sampled_from(list(Status)))
+def test_a_context_survives_json_unchanged(status: Status) -> None:
+    shown = context(update(status=status, ended=AT, window=Window(start=AT, end=NEXT)))
+    assert json.loads(json.dumps(shown)) == shown
+
+
+@pytest.mark.parametrize("status", sorted(END_STATUSES))
+def test_an_end_promises_no_next_update(status: Status) -> None:
+    assert context(update(status=status))["next_update_by"] is None
+
+
+def test_what_is_no_end_cannot_go_out_without_a_promise() -> None:
+    with pytest.raises(ValueError, match="no next update"):
+        context(update(), promised=False)
+
+
+def test_components_without_a_public_name_are_given_but_not_named() -> None:
+    shown = context(update(affected=("db-eu-3",)), started_written=False)["incident"]
+    assert (shown["affected"], shown["affected_known"], shown["started_known"]) == ([], True, False)
+    assert context(update(affected=()))["incident"]["affected_known"] is False
+
+
+def test_a_readers_own_columns_stand_beside_ours_and_never_hide_them() -> None:
+    reader = Recipient(line=2, email="d@x.example", name="Dana", extra={"plan": "gold", "name": "Eve"})
+    values = recipient_values(reader, DESK.audiences["customers"])
+    assert (values["plan"], values["name"], values["greeting"]) == ("gold", "Dana", "Hello Dana,")
+    assert json.loads(json.dumps(values)) == values
+    assert recipient_values(Recipient(line=2), DESK.audiences["customers"])["greeting"] == "Hello,"
+
+
+@pytest.mark.parametrize(
+    ("audience", "email", "expected"),
+    [("customers", "d@x.example", True), ("customers", "", False), ("texted", "d@x.example", False)],
+)
+def test_by_email_is_true_only_where_mail_really_comes(audience: str, email: str, expected: bool) -> None:
+    values = recipient_values(Recipient(line=2, email=email, phone="+491"), DESK.audiences[audience])
+    assert values["by_email"] is expected
+
+
+SUBJECT = "{% block subject %}[{{ phase }}] {{ title }}{% endblock %}\n"
+CONTEXT = {"phase": "Investigating", "title": "Card payments fail", "url": "https://status.acme.example"}
+DANA = {"name": "Dana", "email": "dana@example.com"}
+
+
+def renderer(text: str, html: str = "", **more: str) -> Renderer:
+    """Return the renderer of templates c/email.txt.j2 and c/email.html.j2; `more` are others by name."""
+    sources = {"user:c/email.txt.j2": text, **({"user:c/email.html.j2": html} if html else {})}
+    names = ("user:c/email.txt.j2", "user:c/email.html.j2" if html else "")
+    return Renderer(Wording(Channel.EMAIL, *names, "user", sources | more))
+
+
+def email(text: str, html: str = "", line: int = 0, **context: Any) -> EmailContent:
+    return renderer(text, html).email({**CONTEXT, **context}, DANA, line)
+
+
+def sms(text: str, **context: Any) -> SmsContent:
+    wording = Wording(Channel.SMS, "user:c/sms.txt.j2", "", "user", {"user:c/sms.txt.j2": text})
+    return Renderer(wording).sms({**CONTEXT, **context}, DANA)
+
+
+def test_subject_text_and_html_come_from_their_templates() -> None:
+    content = email(SUBJECT + "Hello {{ recipient.name }},\n\n{{ title }}.", "<p>{{ title }}.</p>")
+    assert content.subject == "[Investigating] Card payments fail"
+    assert content.text == "Hello Dana,\n\nCard payments fail.\n"
+    assert content.html == "<p>Card payments fail.</p>\n"
+
+
+def test_the_subject_may_be_in_a_parent_and_in_the_text() -> None:
+    base = "{% set up = title|upper %}{% block subject %}{{ up }}{% endblock %}{% block body %}{% endblock %}"
+    child = (
+        '{% extends "base.j2" %}{% block subject %}RE {{ super() }}{% endblock %}'
+        "{% block body %}{{ self.subject() }}!{% endblock %}"
+    )
+    content = renderer(child, **{"user:base.j2": base}).email(CONTEXT, DANA)
+    assert (content.subject, content.text) == ("RE CARD PAYMENTS FAIL", "RE CARD PAYMENTS FAIL!\n")
+
+
+def test_blank_lines_that_a_template_leaves_are_collapsed() -> None:
+    text = email(SUBJECT + "a  \n\n\n\n{% if false %}\nx\n{% endif %}\n\nb\n-- \nAcme\n\n").text
+    assert text == "a\n\nb\n-- \nAcme\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "place", "what"),
+    [
+        ("a\n{{ missing }}", ":3: ", "'missing' is undefined"),
+        ("a\n\n{{ recipient.plan }}", ":4: ", "'plan' is undefined"),
+        ("{{ recipient['plan'] }}", ":2: ", "'plan' is undefined"),
+        ("{{ recipient.copy }}", ":2: ", "'copy' is undefined"),
+        ("{{ title|nofilter }}", ":2: ", "no filter is named 'nofilter'"),
+        ("{% if false %}{{ title|nofilter }}{% endif %}", ":2: ", "no filter is named 'nofilter'"),
+        ("{% if title is notest %}{% endif %}", ":2: ", "no test is named 'notest'"),
+        ("{% if title %}", ":2: ", "Unexpected end of template"),
+        ("{{ 1 / (title|length - 18) }}", ":2: ", "divides by zero"),
+        ("{{ 1 // 0 }}", ":2: ", "divides by zero"),
+        ('{% include "no.j2" %}', ":2: ", "no.j2 is not there"),
+        ("{{ title + 1 }}", ":2: ", "does not work here"),
+        ("{{ -title }}", ":2: ", "cannot be worked out"),
+        ("{{ title(1) }}", ":2: ", "not callable"),
+        ("{{ title|truncate('x') }}", ":2: ", "cannot be worked out"),
+        ("{% for x in 5 %}{% endfor %}", ":2: ", "not iterable"),
+        ("  \n ", ": ", "the text is empty"),
+    ],
+)
+def test_what_fails_says_template_and_line(source: str, place: str, what: str) -> None:
+    with pytest.raises(TemplateError) as caught:
+        email(SUBJECT + source)
+    assert f"templates/c/email.txt.j2{place}" in str(caught.value)
+    assert what in str(caught.value)
+
+
+def test_what_fails_for_one_reader_names_the_row_and_not_the_reader() -> None:
+    with pytest.raises(TemplateError, match="for the recipient in line 17") as caught:
+        email(SUBJECT + "{{ recipient[recipient.email] }}", line=17)
+    assert "dana" not in str(caught.value).lower()
+
+
+def test_an_included_template_is_named_where_it_fails() -> None:
+    made = renderer(SUBJECT + '{% include "b.j2" %}', **{"shipped:b.j2": "x\n{{ missing }}"})
+    with pytest.raises(TemplateError, match=r"shipped templates/b\.j2:2: "):
+        made.email(CONTEXT, DANA)
+
+
+def test_a_mail_needs_a_subject() -> None:
+    with pytest.raises(TemplateError, match="no block subject"):
+        email("text")
+    with pytest.raises(TemplateError, match="subject is empty"):
+        email("{% block subject %} {% endblock %}text")
+
+
+@pytest.mark.parametrize(
+    "bad", ["a\nBcc: x@example.com", "a\r\nb", "a\rb", "a\x0bb", "a\x0cb", "a\x85b", "a\u2028b", "a\x1b[2Jb"]
+)
+def test_a_subject_cannot_hold_a_line_break_of_any_kind(bad: str) -> None:
+    with pytest.raises(TemplateError, match="subject"):
+        email(SUBJECT + "text", title=bad)
+
+
+@pytest.mark.parametrize(
+    "bad", ["\x1b]0;owned\x07", "\x9b2J", "a\x00b", "a\u202eb", "a\u2029b", "a\rb", "\x7f", "a\ud800"]
+)
+def test_control_characters_never_reach_a_reader_or_a_terminal(bad: str) -> None:
+    with pytest.raises(TemplateError, match=r"control character U\+"):
+        email(SUBJECT + "{{ bad }}", bad=bad)
+    with pytest.raises(TemplateError, match=r"control character U\+"):
+        email(SUBJECT + "text", "<p>{{ bad }}</p>", bad=bad)
+    if bad.split() == [bad]:  # a text joins its lines
+        with pytest.raises(TemplateError, match=r"control character U\+"):
+            sms("{{ bad }}", bad=bad)
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ 7 * 7 }}", "{% for x in range(9) %}", "{# x #}", "{{ self.__init__ }}", "-sub-", "{% raw %}"]
+)
+def test_braces_in_an_incidents_text_are_data(text: str) -> None:
+    content = email(SUBJECT + "{{ issue }}", "<p>{{ issue }}</p>", issue=text, title=text)
+    assert (content.subject, content.text) == (f"[Investigating] {text}", f"{text}\n")
+    assert text in content.html
+
+
+def test_html_in_data_is_escaped_in_the_html_part_only() -> None:
+    hostile = """<script>alert("1")</script><a href='javascript:x'>"""
+    content = email(SUBJECT + "{{ issue }}", "<p title='{{ issue }}'>{{ issue }}</p>", issue=hostile)
+    assert content.text.strip() == hostile
+    assert "<script" not in content.html
+    assert "&lt;script&gt;alert(&#34;1&#34;)" in content.html
+
+
+def test_an_included_text_template_is_escaped_in_html_too() -> None:
+    html = '{% from "m.txt.j2" import m with context %}{{ m() }}{% include "m.txt.j2" %}'
+    part = "{% macro m() %}{{ issue ~ '' }}{% endmacro %}{{ issue }}"
+    content = renderer(SUBJECT + "t", html, **{"user:m.txt.j2": part}).email(
+        {**CONTEXT, "issue": "<b>"}, DANA
+    )
+    assert content.html.strip() == "&lt;b&gt;&lt;b&gt;"
+
+
+def test_html_may_escape_by_hand() -> None:
+    """What only the HTML part pulls in is not asked to be a template of plain text as well."""
+    content = email(SUBJECT + "t", "<p>{{ issue | e }} {{ issue | escape }}</p>", issue="<b>")
+    assert content.html == "<p>&lt;b&gt; &lt;b&gt;</p>\n"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp", "Cf"]), min_size=1).map(str.strip))
+def test_no_data_can_open_a_tag_or_leave_its_attribute(text: str) -> None:
+    content = email(SUBJECT + "x{{ issue }}", '<p title="{{ issue }}">{{ issue }}</p>', issue=text)
+    assert content.html.count("<") == 2
+    assert content.html.count('"') == 2
+
+
+@pytest.mark.parametrize("url", ["https://a.example/x?y=1&z=2", "http://a.example", "mailto:help@a.example"])
+def test_links_by_web_or_mail_are_fine(url: str) -> None:
+    assert "href" in email(SUBJECT + "t", '<a href="{{ url }}">x</a>', url=url).html
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "javascript:alert(1)",
+            "JaVaScRiPt:alert(1)",
+            "java\nscript:alert(1)",
+            " javascript:x",
+            "vbscript:x",
+        ),
+        *("data:text/html,<script>", "file:///etc/passwd", "//evil.example", "/path", "#x", "", "https:evil"),
+        *("ftp://x.example", "https://a b", "tel:+491"),
+    ],
+)
+def test_other_links_are_refused(url: str) -> None:
+    with pytest.raises(TemplateError, match=r"email\.html\.j2: .*href"):
+        email(SUBJECT + "t", '<a href="{{ url }}">x</a>', url=url)
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        *("<script>x</script>", '<img src="https://a.example/x.png">', '<img alt="x">'),
+        *("<iframe></iframe>", '<link rel="stylesheet" href="https://a.example/x.css">'),
+        *('<base href="https://a.example/">', '<form action="https://a.example/"></form>'),
+        *("<svg onload=alert(1)></svg>", '<p onclick="x">t</p>'),
+        '<td background="https://a.example/x.png">t</td>',
+        *('<p style="background:URL (https://a.example/x)">t</p>', '<p style="width:expression(1)">t</p>'),
+        *('<p style="background:\\75rl(x)">t</p>', "<style>@import 'https://a.example/x.css';</style>"),
+        "<STYLE>p{background:url(https://a.example)}</STYLE>",
+        '<meta http-equiv="refresh" content="0;url=https://a.example">',
+        *('<!--[if mso]><img src="https://a.example"><![endif]-->', "<a href=javascript:x>t</a>"),
+        *('<a href="&#106;avascript:x">t</a>', "<p>1 < 2</p>", '<a href="https://a.example'),
+        *("<![foo[ x ]]>", " \n "),
+    ],
+)
+def test_html_that_loads_runs_or_is_broken_is_refused(html: str) -> None:
+    with pytest.raises(TemplateError, match=r"templates/c/email\.html\.j2: "):
+        email(SUBJECT + "t", html)
+
+
+def test_ordinary_mail_html_is_fine() -> None:
+    html = (
+        "<!DOCTYPE html><html><head><meta charset=utf-8>"
+        "<style>@media (prefers-color-scheme: dark) { p { color: #fff } }</style></head><!-- don't -->"
+        "<body><!--[if mso]><table><![endif]--><p style='color:#111'>a &lt; b</p></body></html>"
+    )
+    assert email(SUBJECT + "t", html).html.strip() == html
+
+
+@pytest.mark.parametrize("piece", ["<", "<'", '<"', "<!--", "<style", "<a '\"", "<a b=", "&#"])
+def test_looking_at_hostile_html_takes_no_time(piece: str) -> None:
+    with pytest.raises(TemplateError):
+        email(SUBJECT + "t", "{% set x = '' %}" + piece * (60_000 // len(piece)) + "<")
+
+
+def test_a_tag_is_looked_at_again_when_its_link_differs() -> None:
+    made = renderer(SUBJECT + "t", '<a href="{{ recipient.link }}">x</a>')
+    for _ in range(2):
+        made.email(CONTEXT, {"link": "https://a.example"})
+        for _ in range(2):
+            with pytest.raises(TemplateError):
+                made.email(CONTEXT, {"link": "javascript:x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "html", "title", "what"),
+    [
+        ("{{ 'x' * 50001 }}", "", "", "50 KB"),
+        ("{{ 'é' * 25001 }}", "", "", "50 KB"),
+        ("t", "{{ 'x' * 60000 }}{{ 'x' * 60000 }}", "", "100 KB"),
+        ("t", "", "x" * 256, "more than 255"),
+    ],
+)
+def test_sizes_are_capped_and_nothing_is_cut(text: str, html: str, title: str, what: str) -> None:
+    with pytest.raises(TemplateError, match=what):
+        email(SUBJECT + text, html, title=title)
+
+
+def test_an_sms_is_one_line_with_look_alikes_replaced_and_reported() -> None:
+    content = sms("Acme:\n\n  it’s down – sorry…  \t")
+    assert content.body == "Acme: it's down - sorry..."
+    assert dict(content.replaced) == {"’": "'", "–": "-", "…": "..."}
+    assert (content.size.encoding, content.size.segments) == ("GSM-7", 1)
+
+
+def test_an_sms_is_never_cut_nor_empty() -> None:
+    assert sms("{{ 'x' * 1600 }}").size.segments == 11
+    with pytest.raises(TemplateError, match="1601 characters, more than 1,600"):
+        sms("{{ 'x' * 1601 }}")
+    with pytest.raises(TemplateError, match="the message is empty"):
+        sms(" {% if false %}x{% endif %} ")
+
+
+def test_emoji_are_counted_and_named_not_removed() -> None:
+    content = sms("down 🔥")
+    assert content.body.endswith("🔥")
+    assert (content.size.encoding, content.size.forced_by) == ("UCS-2", "🔥")
+
+
+def test_a_stored_wording_renders_the_same_bytes() -> None:
+    made = renderer(SUBJECT + '{% include "f.j2" %}é', "<p>{{ title }}</p>", **{"shipped:f.j2": "foot"})
+    again = Wording.from_json(made.wording.to_json())
+    assert Renderer(again).email(CONTEXT, DANA) == made.email(CONTEXT, DANA)
+
+
+def test_one_message_leaves_nothing_behind_for_the_next() -> None:
+    counting = "{% set ns = namespace(n=0) %}{% set ns.n = ns.n + 1 %}{{ ns.n }}{{ recipient.name }}"
+    made = renderer(SUBJECT + counting)
+    readers = [{"name": "Dana"}, {"name": "Sam"}, {"name": "Dana"}]
+    assert [made.email(CONTEXT, reader).text for reader in readers] == ["1Dana\n", "1Sam\n", "1Dana\n"]
+    with pytest.raises(TemplateError):
+        made.email(CONTEXT, {})
+    assert made.email(CONTEXT, DANA).text == "1Dana\n"
+
+
+def test_the_context_is_not_changed_by_rendering() -> None:
+    context: dict[str, Any] = {**CONTEXT, "names": ["a"]}
+    email(SUBJECT + "{% set names = names + ['b'] %}{% set title = 'x' %}{{ names|join }}", **context)
+    assert context == {**CONTEXT, "names": ["a"]}

@@ -1,0 +1,513 @@
+"""The shipped templates: each phase says what it must and nothing it must not, for each audience."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from jinja2 import Environment, nodes
+
+from commcast.model.incident import (
+    END_STATUSES,
+    MAINTENANCE_STATUSES,
+    Channel,
+    Kind,
+    Recipient,
+    Status,
+    Window,
+)
+from commcast.rendering.context import NO_OCCASION, Occasion, build_context, recipient_values
+from commcast.rendering.render import EmailContent, SmsContent
+from commcast.rendering.templates import shipped_templates
+from tests.support.templates import shipped_renderer
+from tests.support.values import (
+    AT,
+    AUDIENCES,
+    ENDS,
+    MAINTENANCE,
+    PHASES,
+    PUBLIC,
+    Context,
+    config_of,
+    full,
+    incident_of,
+    minimal,
+    moment,
+    update_of,
+)
+
+ONGOING = tuple(status for status in PHASES if status not in ENDS)
+EVERY = [(audience, status) for audience in AUDIENCES for status in PHASES]
+VOID = frozenset(("meta", "br", "hr"))
+
+
+def mail(context: Context) -> EmailContent:
+    chosen = shipped_renderer(context["audience"]["name"], context["update"]["status"], Channel.EMAIL)
+    return chosen.email(context, context["recipient"])
+
+
+def text_message(context: Context) -> SmsContent:
+    if context["next_word"] == "update" and context["recipient"]["by_email"]:
+        context = context | {"next_word": "email"}
+    chosen = shipped_renderer(context["audience"]["name"], context["update"]["status"], Channel.SMS)
+    return chosen.sms(context, context["recipient"])
+
+
+class Page(HTMLParser):
+    """Reads an email as a strict parser: `texts` are its visible pieces, `faults` what is not well-formed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.faults: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        self.faults += [f"<{tag}> is never closed" for tag in self._open]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self._open or self._open.pop() != tag:
+            self.faults.append(f"</{tag}> closes nothing")
+
+    def handle_data(self, data: str) -> None:
+        if data.strip() and self._open[-1] not in ("style", "title"):
+            self.texts.append(" ".join(data.split()))
+
+
+def test_the_test_story_knows_every_status() -> None:
+    assert set(PHASES) == {status.value for status in Status}
+    assert set(MAINTENANCE) == {status.value for status in MAINTENANCE_STATUSES}
+    assert set(ENDS) == {status.value for status in END_STATUSES}
+
+
+@pytest.mark.parametrize("make", [full, minimal])
+@pytest.mark.parametrize(("audience", "status"), EVERY)
+class TestEveryMessage:
+    def test_an_email_is_whole(self, audience: str, status: str, make: Any) -> None:
+        """It greets, names the phase, the headline and the reference, and no hole is left in it."""
+        context = make(audience, status)
+        content = mail(context)
+        title = context["incident"]["title"]
+        assert content.subject == f"[{PHASES[status]}] {title} (pay7)"
+        assert content.text.startswith(context["recipient"]["greeting"] + "\n\n")
+        assert f"{PHASES[status].upper()}: {title}" in content.text
+        assert "Reference: pay7" in content.text
+        assert context["update"]["at"]["full"] in content.text
+        for part in (content.text, content.html):
+            assert not re.search(r"None|Undefined|\{\{|\{%|: \n|\.\.|  +- ", part)
+        assert "\n\n\n" not in content.text
+
+    def test_text_and_html_say_the_same(self, audience: str, status: str, make: Any) -> None:
+        content = mail(make(audience, status))
+        pieces = Page(content.html).texts
+        said = " ".join(content.text.split())
+        assert [piece for piece in pieces if piece not in said] == []
+        shown = "\n".join(pieces)
+        for row in filter(None, content.text.split("\n")):
+            label, _, sentence = row.removeprefix("- ").partition(": ")
+            assert row in shown or all(part in shown for part in (label, sentence)), row
+
+    def test_the_html_is_sound_small_and_loads_nothing(self, audience: str, status: str, make: Any) -> None:
+        html = mail(make(audience, status)).html
+        page = Page(html)
+        assert page.faults == []
+        assert len(html.encode()) < 20_000
+        assert not re.search(r"(?i)src=|url\(|@import|@font-face|<(img|link|script|iframe|base|form)\b", html)
+        links = [attrs["href"] for tag, attrs in page.tags if tag == "a"]
+        assert set(links) <= {"https://status.acme.example"}
+        assert ("html", {"lang": "en"}) in page.tags
+        assert all(attrs.get("role") == "presentation" for tag, attrs in page.tags if tag == "table")
+        assert ("meta", {"name": "color-scheme", "content": "light dark"}) in page.tags
+        assert "<title>" in html and "@media (prefers-color-scheme: dark)" in html
+
+    def test_a_text_message_is_cheap_and_promises_what_texts_keep(
+        self, audience: str, status: str, make: Any
+    ) -> None:
+        content = text_message(make(audience, status))
+        assert content.body.startswith("Acme Pay ")
+        assert PHASES[status].upper() + ":" in content.body
+        assert content.size.encoding == "GSM-7" and content.size.segments <= 2
+        assert content.replaced == ()
+        promises = ("Updates by email.", "Next text by 10:25 CET.", "We text you when it is over.")
+        assert sum(promise in content.body for promise in promises) == (status not in ENDS)
+        by_email = make(audience, status)["recipient"]["by_email"]
+        assert ("10:25" in content.body) == (status not in ENDS and not by_email)
+        assert not re.search(r"None|\.\.|  |: \.", content.body)
+
+    def test_the_inside_stays_inside(self, audience: str, status: str, make: Any) -> None:
+        context = make(audience, status)
+        if audience not in PUBLIC:
+            context.pop("internal")  # a configuration may make any audience public
+        content = mail(context)
+        everything = content.subject + content.text + content.html + text_message(context).body
+        assert not re.search(r"SEV-|Dana Reyes|payments-api|db-eu-3|88123", everything)
+
+    def test_it_apologises_once_at_most(self, audience: str, status: str, make: Any) -> None:
+        text = mail(make(audience, status, first=True)).text
+        assert len(re.findall(r"(?i)sorry|apolog", text)) <= (audience in PUBLIC)
+
+
+INCIDENT_FACTS = (
+    "Some EU customers see an error when they pay by card.",
+    "card payments in the EU; bank transfer works",
+    "Card payments, Refunds",
+    "We are rolling back the 09:45 release and checking that payments recover.",
+    "between 11:05 and 12:05 CET (10:05 to 11:05 UTC)",
+    "Please do not pay twice; we show pending payments under Orders.",
+    "Started: 09:52 CET (08:52 UTC)",
+)
+WINDOW = "Sun 29 Nov 2026, 22:00 to 23:30 CET (21:00 to 22:30 UTC), 1 hour 30 minutes"
+WINDOW_BEFORE = "Sun 29 Nov 2026, 20:00 to 21:30 CET (19:00 to 20:30 UTC)"
+MAINTENANCE_FACTS = (
+    "Card payments pause for up to 10 minutes within this time.",
+    "We move the payment database to new hardware.",
+    "Please run your payouts before 22:00 CET.",
+    "Card payments, Refunds",
+)
+ENDED_FACTS = (
+    "Ended: 12:10 CET (11:10 UTC), after 2 hours 18 minutes",
+    "What remains: Receipts of the last two hours arrive by tonight.",
+    "Sign out, sign in again, then write to us.",
+    "What we did: We rolled back the 09:45 release.",
+    "Card payments, Refunds",
+    "card payments in the EU; bank transfer works",
+)
+MUST: dict[str, tuple[str, ...]] = {
+    "investigating": INCIDENT_FACTS,
+    "identified": (*INCIDENT_FACTS, "We have found what is wrong"),
+    "monitoring": (
+        *INCIDENT_FACTS,
+        "As of 10:05 CET (09:05 UTC) a fix is in place",
+        "Sign out, sign in again, then write to us.",
+        "When we close this: Only once it has stayed stable.",
+    ),
+    "reopened": (*INCIDENT_FACTS, "This is not over after all."),
+    "expected": (*INCIDENT_FACTS[:-1], "so that you can prepare"),
+    "resolved": (*ENDED_FACTS, "\n\nThis is over.\n\n", INCIDENT_FACTS[-1], "Some EU customers see an error"),
+    "retracted": ("We withdraw what we told you", "Why: The first check was wrong."),
+    "merged": ("This is part of another incident", "Messages under pay7 end here", *INCIDENT_FACTS[:3]),
+    "scheduled": (
+        *MAINTENANCE_FACTS,
+        f"When: {WINDOW}",
+        "Why: The first check was wrong.",
+        ": Reply to this mail or call +49 30 5550100",
+    ),
+    "rescheduled": (*MAINTENANCE_FACTS, f"New time: {WINDOW}", f"Before it was: {WINDOW_BEFORE}", "Why:"),
+    "in_progress": (*MAINTENANCE_FACTS, "has started", "Planned end: Sun 29 Nov, 23:30 CET (22:30 UTC)"),
+    "verifying": (*MAINTENANCE_FACTS, "is done, and we are checking", "Sign out, sign in again"),
+    "extended": (
+        *MAINTENANCE_FACTS,
+        "New end: Sun 29 Nov, 23:30 CET (22:30 UTC)",
+        f"Now planned for: {WINDOW}",
+        f"Before it was: {WINDOW_BEFORE}",
+        "Why: The first check was wrong.",
+    ),
+    "completed": (*ENDED_FACTS, "The planned work is complete."),
+    "cancelled": ("The planned work is cancelled.", f"It was planned for: {WINDOW}", "Why:"),
+}
+MUST_NOT = {
+    "investigating": r"The first check was wrong|found what is wrong|fix is in place",
+    "expected": r"Started",
+    "monitoring": r"(?i)resolved|fixed|is over\b",
+    "resolved": r"(?i)next update|no lingering|We are working",
+    "retracted": r"rolling back|pay twice|Started",
+    "completed": r"Started",
+    "cancelled": r"pause for up to|payouts",
+    "scheduled": r"Started|sorry",
+}
+
+
+@pytest.mark.parametrize(("audience", "status"), EVERY)
+def test_each_phase_says_what_it_must_and_nothing_it_must_not(audience: str, status: str) -> None:
+    text = mail(full(audience, status)).text
+    folded = text.replace("Between", "between")
+    assert [fact for fact in MUST[status] if fact not in folded] == []
+    if audience in PUBLIC or status != "investigating":  # colleagues may hear of a cause at once
+        for each in (text, mail(minimal(audience, status)).text):
+            assert not re.search(MUST_NOT.get(status, "(?!)"), each)
+
+
+def estimate(latest: dict[str, str], confidence: str = "low", *, passed: bool = False) -> Context:
+    unknown = {"known": True, "earliest": None, "span": None}
+    return unknown | {"confidence": confidence, "latest": latest, "passed": passed}
+
+
+QUOTE = {"at": moment("10:05", "09:05"), "wrong": "3 <hours>", "right": "30 & minutes"}
+HOLDING = {"since": moment("10:05", "09:05"), "now": moment("10:22", "09:22"), "age": "20 minutes", "step": 1}
+FACTS: dict[str, Any] = {
+    "NOON": moment("12:30", "11:30"),
+    "SINCE": moment("09:55", "08:55"),
+    "ESTIMATE": estimate(moment("12:05", "11:05")),
+    "SURE": estimate(moment("12:05", "11:05"), "high"),
+    "AT_ITS_END": estimate(moment("23:30", "22:30", "Sun 29 Nov 2026", later=True)),
+    "EARLIER": estimate(moment("10:00", "09:00")),
+    "PASSED": estimate(moment("10:00", "09:00"), passed=True),
+    "BROKEN": {"promised": moment("10:25", "09:25"), "now": moment("10:37", "09:37"), "late": "12 minutes"},
+    "HOLDING": HOLDING,
+    "QUOTE": [QUOTE],
+    "STOPPED": [QUOTE | {"wrong": "Cards fail again.", "right": "Cards fail."}],
+    "JOINED": {"since": moment("10:05", "09:05")},
+    "REVIEW": {"kind": "review", "review": "https://acme.example/reviews/pay7"},
+    "CHECK_IN": {"kind": "check-in", "review": "https://acme.example/reviews/pay7"},
+    "ANSWERS": {each: f"https://acme.example/f?incident=pay7&answer={each}" for each in ("yes", "no")},
+}
+GROUPS = {
+    "ongoing": ONGOING,
+    "ended": ENDS,
+    "started": ("investigating", "identified", "monitoring", "reopened", "resolved"),
+}
+_TEXT = Path(__file__).with_name("messages.txt").read_text(encoding="utf-8")
+RULES = [rule.splitlines() for rule in re.split(r"\n(?=\S)", _TEXT) if not rule.startswith("#")]
+
+
+def told(rule: Sequence[str]) -> Iterator[Any]:
+    """Yield a case for each audience and status of a rule."""
+    name, where = rule[0].rsplit(": ", 1)
+    statuses, *more = re.split(",| to ", where)
+    for audience in AUDIENCES if "all" in more else ("customers",):
+        for status in GROUPS.get(statuses, statuses.split()):
+            make = minimal if " minimal" in more else full
+            yield pytest.param(make, audience, status, rule[1:], id=f"{name}, {status} to {audience}")
+
+
+def set_in(context: Context, changes: str) -> None:
+    """Set values such as update.duration = null; a name in capitals is one of FACTS."""
+    for change in changes.split("; "):
+        path, value = change.split(" = ")
+        *parents, name = path.split(".")
+        place = context
+        for parent in parents:
+            place = place[parent]
+        place[name] = FACTS[value] if value.isupper() else json.loads(value)
+
+
+@pytest.mark.parametrize(
+    ("make", "audience", "status", "lines"), [case for rule in RULES for case in told(rule)]
+)
+def test_what_a_message_says_of_a_fact(
+    make: Callable[..., Context], audience: str, status: str, lines: Sequence[str]
+) -> None:
+    context = make(audience, status)
+    rows = [tuple(line.split(maxsplit=1)) for line in lines]
+    for _, changes in (row for row in rows if row[0] == "set"):
+        set_in(context, changes)
+    content = mail(context)
+    parts = {
+        "mail": [f"{content.subject}\n{content.text}"],
+        "html": [content.html],
+        "both": [content.text, content.html],
+        "sms": [f"{text_message(context).body}$"],
+    }
+    for kind, words in (row for row in rows if row[0] != "set"):
+        for part in parts[kind.removeprefix("!")]:
+            if kind.startswith("!"):
+                assert not re.search(words, part)
+            else:
+                wanted = words.replace("\\n", "\n")
+                assert wanted in (part if "\n" in wanted else " ".join(part.split()))
+
+
+@pytest.mark.parametrize("audience", AUDIENCES)
+def test_no_two_holding_statements_in_a_row_are_alike(audience: str) -> None:
+    said = []
+    for step in range(1, 6):
+        holding = HOLDING | {"age": f"{20 * step} minutes", "step": step}
+        said.append(mail(full(audience, "identified") | {"holding": holding}).text)
+        assert "10:05 CET (09:05 UTC)" in said[-1].partition("\n\n")[2]
+        assert "We have found" not in said[-1]  # nobody said that just now
+    assert len(set(said)) == len(said)
+
+
+@pytest.mark.parametrize(
+    ("contact", "said"),
+    [
+        ({"reply_to": "h@acme.example"}, "Questions: reply to this mail.\n"),
+        ({"phone": "+49 30 1"}, "Questions: call +49 30 1.\n"),
+        ({"phone": "+49 30 1", "hours": "Mon-Fri"}, "Questions: call +49 30 1 (Mon-Fri).\n"),
+        ({"phone": "+49 30 1", "after_hours": "write to us"}, "call +49 30 1. After hours: write to us.\n"),
+        (
+            {"reply_to": "h@acme.example", "phone": "+49 30 1", "hours": "Mon-Fri", "after_hours": "wait"},
+            "Questions: reply to this mail or call +49 30 1 (Mon-Fri). Outside these hours: wait.\n",
+        ),
+    ],
+)
+def test_only_ways_of_contact_that_exist_are_offered(contact: dict[str, str], said: str) -> None:
+    context = minimal("customers", "investigating")
+    context["contact"] |= contact
+    assert said in mail(context).text
+
+
+def test_a_text_message_of_short_facts_is_one_segment() -> None:
+    context = full("customers", "investigating", scope=None, action=None)
+    assert text_message(context).size.segments == 1
+    assert text_message(full("customers", "resolved", if_it_persists=None)).size.segments == 1
+
+
+AUDIENCE_NEEDS = {
+    "executives": ("SEV-1 IDENTIFIED: ", "Impact: ", "Led by: Dana Reyes"),
+    "support": (
+        "\n- What customers see: ",
+        "\n- Please do not say: ",
+        "\n- Tag: Mark every ticket about this with pay7.",
+        "\n- Escalate to: Dana Reyes",
+        "\n- Internal, not for customers: db-eu-3",
+    ),
+    "partners": ("counted from: Sat 21 Nov 2026, 09:52 CET (08:52 UTC)", "may forward this message"),
+    "internal": ("SEV-1", "Components: payments-api", "may be unconfirmed, do not pass on: db-eu-3", "Dana"),
+    "customers": ("What you may see: ", "What you can do: "),
+}
+
+
+@pytest.mark.parametrize("audience", AUDIENCES)
+def test_each_audience_finds_what_it_needs(audience: str) -> None:
+    text = mail(full(audience, "identified")).text
+    assert [need for need in AUDIENCE_NEEDS[audience] if need not in text] == []
+
+
+@pytest.mark.parametrize(("audience", "most"), [("customers", 150), ("executives", 120)])
+def test_a_busy_reader_is_done_soon(audience: str, most: int) -> None:
+    """Counted as typical: all facts of the first hour, without the foot."""
+    body = mail(full(audience, "identified", first=True, because=None)).text.partition("Questions:")[0]
+    assert 60 <= len(body.split()) <= most
+    if audience == "executives":
+        assert "db-eu-3" not in body
+
+
+def test_hostile_text_is_shown_as_text() -> None:
+    context = full("customers", "investigating", issue='<b onclick=x>{{ 7*7 }}</b> & "q"')
+    context["incident"]["title"] = "</title><script>alert(1)</script>"
+    context["recipient"]["greeting"] = "Hello <i>O'Neil</i>,"
+    context["contact"]["phone"] = "<a href=x>"
+    context["incident"]["affected"] = ["<u>Pay</u>", "A&B"]
+    content = mail(context)
+    assert Page(content.html).faults == []
+    assert not re.search(r"<(script|b|i|u|a href=x)[ >]", content.html)
+    assert "&amp;lt;" not in content.html, "escaped once, not twice"
+    assert "{{ 7*7 }}" in content.text and "{{ 7*7 }}" in content.html
+    assert "Hello <i>O'Neil</i>," in content.text
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast of two colours such as #1a2b3c, as WCAG 2 defines it."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("status", PHASES)
+def test_colours_contrast_in_light_and_dark(status: str) -> None:
+    """WCAG 2 AA: at least 4.5 to 1 for text. In the dark the classes replace the inline colours."""
+    html = mail(full("customers", status)).html
+    head = re.search(r"<td style=\"background-color:(#\w{6});[^\"]*color:(#\w{6});", html)
+    assert head and contrast(*head.groups()) >= 4.5
+    dark = {
+        name: dict(re.findall(r"(background-color|(?<!-)\bcolor|border-color): (#\w{6})", rules))
+        for name, rules in re.findall(r"\.(\w+) \{ ([^}]*) \}", html)
+    }
+    card = dark["card"]["background-color"]
+    assert min(contrast(dark[name]["color"], card) for name in ("text", "quiet", "link")) >= 4.5
+    assert contrast(dark["promise"]["color"], dark["promise"]["background-color"]) >= 4.5
+    inline = re.findall(r"class=\"(text|quiet|link|promise|foot quiet)\"[^>]*?[;\"]color:(#\w{6})", html)
+    assert {name for name, _ in inline} >= {"text", "quiet", "link"}
+    assert all(contrast(colour, "#ffffff") >= 4.5 for name, colour in inline if name != "promise")
+    promise = re.search(r"class=\"promise\"[^>]*background-color:(#\w{6})[^>]*;color:(#\w{6})", html)
+    assert promise is None or contrast(*promise.groups()) >= 4.5
+
+
+def test_every_coloured_element_has_a_dark_colour() -> None:
+    """Except the head, whose colours are made for both."""
+    body = mail(full("customers", "identified")).html.partition("</h1>")[2]
+    styled = re.findall(r"<\w+ ([^>]*style=\"[^\"]*(?<!-)color:#[^>]*)>", body)
+    assert styled and [tag for tag in styled if "class=" not in tag] == []
+
+
+def test_emails_use_a_reader_only_bare() -> None:
+    """So an email can be rendered once and a person's values put in: no filter, macro or set touches it."""
+    for path in sorted(shipped_templates().rglob("*.j2")):
+        if path.name == "sms.txt.j2":
+            continue
+        tree = Environment(autoescape=True).parse(path.read_text(encoding="utf-8"))
+        printed = [
+            node.node
+            for output in tree.find_all(nodes.Output)
+            for node in output.nodes
+            if isinstance(node, nodes.Getattr)
+        ]
+        uses = [name for name in tree.find_all(nodes.Name) if name.name == "recipient"]
+        assert [use for use in uses if not any(use is each for each in printed)] == [], path.name
+
+
+BOTH = ("email", "sms")
+STAFFED = config_of(
+    people={
+        "dana": {"name": "Dana Reyes", "email": "dana@acme.example", "phone": "+4915199999901"},
+        "sam": {"name": "Sam Okafor", "email": "sam@acme.example", "phone": "+4915199999902"},
+    },
+    audiences={
+        "customers": {"recipients": "c.csv", "channels": BOTH},
+        "partners": {"recipients": "p.csv", "channels": BOTH},
+        "support": {"recipients": "s.csv", "channels": BOTH, "view": "internal"},
+    },
+)
+HELD_AND_LATE = Occasion(
+    now=AT, broken=AT - timedelta(minutes=30), unchanged_since=AT - timedelta(hours=1), step=2
+)
+
+
+def words_of_the_owned(audience: str, status: Status, occasion: Occasion) -> str:
+    """Return all that one reader gets of an incident with an owner and a backup, on every channel."""
+    maintenance = status in MAINTENANCE_STATUSES
+    start = AT + timedelta(days=1)
+    people: dict[str, Any] = {"owner": "dana", "backup": "sam"}
+    people["window"] = Window(start=start, end=start + timedelta(hours=2)) if maintenance else None
+    more = {"fixed": "Rolled back.", "because": "It was wrong.", "internal": "Sam is on it", **people}
+    first = update_of(1, Status.SCHEDULED if maintenance else Status.INVESTIGATING, **people)
+    latest = update_of(2, status, **more)
+    context = build_context(
+        STAFFED,
+        incident_of(first, latest, kind=Kind.MAINTENANCE if maintenance else Kind.INCIDENT),
+        latest,
+        audience,
+        zone=ZoneInfo("Europe/Berlin"),
+        locale="",
+        first=False,
+        next_update_by=None if latest.is_end else AT + timedelta(hours=1),
+        previous=first,
+        occasion=occasion,
+    )
+    reader = recipient_values(Recipient(2, email="ann@example.com", name="Ann"), STAFFED.audiences[audience])
+    email = shipped_renderer(audience, status, Channel.EMAIL).email(context, reader)
+    text = shipped_renderer(audience, status, Channel.SMS).sms(context, reader)
+    return "\n".join((email.subject, email.text, email.html, text.body))
+
+
+@pytest.mark.parametrize("occasion", [NO_OCCASION, HELD_AND_LATE], ids=["plain", "held and late"])
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("audience", PUBLIC)
+def test_no_public_word_names_a_person(audience: str, status: Status, occasion: Occasion) -> None:
+    text = words_of_the_owned(audience, status, occasion).casefold()
+    names = ("dana", "reyes", "sam ", "okafor", "99999901", "99999902")
+    assert [name for name in names if name in text] == []
+
+
+def test_inside_the_one_who_leads_is_named() -> None:
+    """Without that the test above would find nothing to miss."""
+    assert "Dana Reyes" in words_of_the_owned("support", Status.IDENTIFIED, NO_OCCASION)
