@@ -306,6 +306,11 @@ def test_what_is_refused_and_where(desk: Config, text: str, fault: str) -> None:
     assert all("; " in line for line in found), found
 
 
+def test_components_are_looked_up_only_where_the_configuration_names_any(desk: Config) -> None:
+    without = desk.model_copy(update={"components": {}})
+    assert read(LEAST + "    affected: [db]\n", without).latest.affected == ("db",)
+
+
 def test_a_file_name_that_is_no_id_needs_one(desk: Config) -> None:
     assert "cannot be an id" in faults(LEAST, desk, "incidents/Pay 7.yaml")[0]
     assert read(LEAST + "id: pay7\n", desk, "incidents/Pay 7.yaml").id == "pay7"
