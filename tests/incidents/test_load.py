@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.config.settings import Config
-from commcast.errors import InputError
+from commcast.errors import ExitCode, InputError, gravest
 from commcast.incidents import load
 from commcast.incidents.editor import append_update, fill_at
 from commcast.incidents.load import load_incident, load_incidents, parse_incident
@@ -322,6 +322,12 @@ def test_the_first_hundred_faults_and_then_the_total(desk: Config) -> None:
     lines = caught.value.lines()
     assert len(lines) == 101
     assert "faults, 240 in all" in lines[-1]
+
+
+def test_of_several_exit_codes_the_gravest_counts() -> None:
+    codes = [ExitCode(code) for code in (130, 143, 3, 2, 78, 5, 1, 4, 75, 0)]
+    assert [gravest(codes[start:]) for start in range(len(codes))] == codes
+    assert gravest([]) is ExitCode.DONE
 
 
 def test_three_broken_files_do_not_stop_the_fourth(tmp_path: Path) -> None:
