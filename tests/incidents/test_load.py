@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.config.settings import Config
-from commcast.errors import InputError
+from commcast.errors import ExitCode, InputError, gravest
 from commcast.incidents import load
 from commcast.incidents.editor import append_update, fill_times
 from commcast.incidents.load import load_incident, load_incidents, parse_incident
@@ -306,6 +306,11 @@ def test_what_is_refused_and_where(desk: Config, text: str, fault: str) -> None:
     assert all("; " in line for line in found), found
 
 
+def test_components_are_looked_up_only_where_the_configuration_names_any(desk: Config) -> None:
+    without = desk.model_copy(update={"components": {}})
+    assert read(LEAST + "    affected: [db]\n", without).latest.affected == ("db",)
+
+
 def test_a_file_name_that_is_no_id_needs_one(desk: Config) -> None:
     assert "cannot be an id" in faults(LEAST, desk, "incidents/Pay 7.yaml")[0]
     assert read(LEAST + "id: pay7\n", desk, "incidents/Pay 7.yaml").id == "pay7"
@@ -317,6 +322,12 @@ def test_the_first_hundred_faults_and_then_the_total(desk: Config) -> None:
     lines = caught.value.lines()
     assert len(lines) == 101
     assert "faults, 240 in all" in lines[-1]
+
+
+def test_of_several_exit_codes_the_gravest_counts() -> None:
+    codes = [ExitCode(code) for code in (130, 143, 3, 2, 78, 5, 1, 4, 75, 0)]
+    assert [gravest(codes[start:]) for start in range(len(codes))] == codes
+    assert gravest([]) is ExitCode.DONE
 
 
 def test_three_broken_files_do_not_stop_the_fourth(tmp_path: Path) -> None:

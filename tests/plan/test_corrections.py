@@ -103,6 +103,8 @@ def test_an_end_is_said_once_more_as_a_whole() -> None:
     end = update(Status.RESOLVED, issue=done, fixed=done, resolution="", remains="Receipts.", ended=AT)
     keys = {"status": "resolved", "ended": AT, "fixed": "Done after 1 hour.", "remains": "Receipts."}
     assert corrected(end, "3 hours", "1 hour") == {**keys, "issue": "Done after 1 hour."}
+    fixed = update(Status.RESOLVED, issue="Rolled back.", fixed="Rolled back.", remains=done, ended=AT)
+    assert "issue" not in corrected(fixed, "3 hours", "1 hour"), "what was fixed says it"
     told = update(Status.RESOLVED, issue="Cards fail.", fixed=done, ended=AT)
     assert corrected(told, "3 hours", "1 hour")["issue"] == "Cards fail."
 

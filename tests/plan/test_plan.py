@@ -15,15 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.model.history import History, ReaderHistory
-from commcast.model.incident import (
-    Channel,
-    Incident,
-    Level,
-    NextWord,
-    Recipient,
-    Status,
-    Window,
-)
+from commcast.model.incident import Channel, Incident, Level, NextWord, Recipient, Status, Update, Window
 from commcast.plan import reasons
 from commcast.plan.due import due
 from commcast.plan.notices import Notice, NoticeKind, audiences_of, notice_of
@@ -184,6 +176,22 @@ def test_a_window_that_moves_once_more_is_an_event_once_more() -> None:
 
 
 @pytest.mark.parametrize(
+    ("newer", "events"),
+    [
+        (update_of(2, S.EXPECTED, expected_at=AT + DAY), set()),
+        (update_of(2, S.EXPECTED, expected_at=AT + 2 * DAY), {"correction"}),
+        (update_of(2, S.EXPECTED, expected_at=AT + 2 * DAY, corrects=(1,)), set()),
+        (update_of(2, S.INVESTIGATING), {"started"}),
+        (update_of(2, S.RETRACTED), {"retracted"}),
+    ],
+    ids=["it stays", "it moves", "it is corrected", "it begins", "it is taken back"],
+)
+def test_what_is_expected_has_the_events_of_planned_work(newer: Update, events: set[str]) -> None:
+    coming = update_of(1, S.EXPECTED, expected_at=AT + DAY)
+    assert notice(incident_of(coming, newer), told=1).events == events
+
+
+@pytest.mark.parametrize(
     ("severities", "told", "events"),
     [
         ((3, 2), 1, {"worse"}),
@@ -305,6 +313,7 @@ def test_what_is_first_to_a_reader_is_a_key_event() -> None:
     assert hears(Level.KEY, PLAIN, NEW)
     assert not hears(Level.END, PLAIN, NEW)
     assert not hears(Level.KEY, replace(PLAIN, told_elsewhere=True), NEW), "they may know it"
+    assert not hears(Level.END, replace(PLAIN, events=frozenset({"correction"})), NEW), "of nothing they know"
 
 
 EVENTS = ("first", "worse", "correction", "retracted", "reopened", "resolved", "started")

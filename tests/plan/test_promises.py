@@ -106,6 +106,15 @@ def test_the_plan_says_when_it_would_go() -> None:
     assert left == ["silence is left to the nudge (commcast.toml, [silence])"]
 
 
+def test_a_statement_to_those_who_were_left_to_the_nudge_has_an_id_of_its_own() -> None:
+    told = begun(config_of(silence={"customers": "hold"}))
+    assert [line.notice.audiences for line in told.tick(AT + 17 * MINUTE)] == [("customers",)]
+    told.config = HOLDS
+    assert [line.notice.id for line in told.tick(AT + 18 * MINUTE)] == [
+        "holding:2026-11-21T09:25:00Z:support"
+    ]
+
+
 def test_steps_grow_and_then_are_steady() -> None:
     told = begun()
     for minute in range(12 * 60):
