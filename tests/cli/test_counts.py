@@ -1,0 +1,120 @@
+"""What one declare asks of disk and database: counted, never timed."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commcast.cli import prompt
+from commcast.incidents import editor, load
+from commcast.ledger.bulk import Gathering
+from commcast.ledger.store import Ledger
+from commcast.model.message import Delivery, Outcome
+from commcast.providers.outbox import OutboxAdapter
+from commcast.rendering.compose import ReaderGroup
+from tests.support.desk import numbered, write_desk
+from tests.support.terminal import run
+
+PACKAGE = str(Path(prompt.__file__).parents[1])
+WORDS = (
+    "--severity",
+    "1",
+    "--issue",
+    "Cards fail.",
+    "--resolution",
+    "We roll back.",
+    "--timeframe",
+    "unknown",
+)
+
+
+@pytest.fixture
+def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """A person declares an incident to 14 readers by email, ten of whom get a text too, and says yes."""
+    write_desk(tmp_path, customers=numbered(10), support=[f"s{n}@acme.example,Su" for n in range(4)])
+    found: Counter[str] = Counter()
+    lists: Counter[str] = Counter()
+    words: Counter[tuple[str, str]] = Counter()
+
+    def count(where: Any, name: str, what: str) -> None:
+        plain = getattr(where, name)
+
+        def counting(*given: Any, **named: Any) -> Any:
+            found[what] += 1
+            return plain(*given, **named)
+
+        monkeypatch.setattr(where, name, counting)
+
+    count(load, "examine", "parses")
+    count(editor, "parse", "parses")
+    count(Ledger, "read", "reads")
+    count(Ledger, "write", "writes")
+    count(Gathering, "transaction", "writes")
+    made = ReaderGroup.words
+
+    def making(group: ReaderGroup, values: Any, *given: Any, **named: Any) -> Any:
+        words[group.channel, str(values.get("email") or values.get("phone") or values)] += 1
+        return made(group, values, *given, **named)
+
+    monkeypatch.setattr(ReaderGroup, "words", making)
+
+    def watch(event: str, given: tuple[Any, ...]) -> None:
+        if event == "open" and str(given[0]).startswith(str(tmp_path / "audiences")):
+            lists[Path(given[0]).name] += 1
+
+    monkeypatch.setattr(prompt, "at_terminal", lambda: True)
+    monkeypatch.setattr(prompt, "says_yes", lambda *_: True)
+    monkeypatch.setattr(OutboxAdapter, "send", _noting_depth(OutboxAdapter.send, found))
+    with _audited(watch):
+        run("declare", "Card payments fail", *WORDS, folder=tmp_path)
+    found["list opens"] = max(lists.values())
+    found["words"] = max(words.values())
+    found["messages"] = len(list((tmp_path / "outbox").glob("*.*")))
+    yield found
+
+
+def _noting_depth(
+    send: Callable[[OutboxAdapter, Sequence[Delivery]], AsyncIterator[Outcome]], found: Counter[str]
+) -> Callable[[OutboxAdapter, Sequence[Delivery]], AsyncIterator[Outcome]]:
+    """Note how many of our own frames lie between the command and the adapter."""
+
+    def noting(adapter: OutboxAdapter, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
+        depth, frame = 0, sys._getframe(1)
+        while frame is not None and "/cli/commands.py" not in frame.f_code.co_filename:
+            depth += frame.f_code.co_filename.startswith(PACKAGE)
+            frame = frame.f_back  # type: ignore[assignment]
+        found["frames"] = max(found["frames"], depth)
+        return send(adapter, batch)
+
+    return noting
+
+
+_watching: list[Callable[[str, tuple[Any, ...]], None]] = []
+
+
+@contextmanager
+def _audited(watch: Callable[[str, tuple[Any, ...]], None]) -> Iterator[None]:
+    if not _watching:
+        sys.addaudithook(lambda event, given: _watching[-1](event, given) if len(_watching) > 1 else None)
+        _watching.append(lambda *_: None)
+    _watching.append(watch)
+    try:
+        yield
+    finally:
+        _watching.pop()
+
+
+def test_one_declare_looks_once(counted: Counter[str]) -> None:
+    assert counted["messages"] == 24
+    assert counted["parses"] <= 3
+    assert counted["list opens"] <= 4
+    assert counted["words"] <= 2
+    assert counted["reads"] <= 16
+    assert counted["writes"] <= 6
+    assert counted["frames"] <= 12
