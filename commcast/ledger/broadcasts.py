@@ -29,6 +29,7 @@ from commcast.model.incident import END_STATUSES
 from commcast.model.release import ELSEWHERE
 
 _broadcast, _delivery, _release = tables.broadcast, tables.delivery, tables.release
+_frozen = tables.frozen_broadcast
 
 
 class _Words(Protocol):
@@ -116,14 +117,14 @@ def _earlier(broadcast: _Words) -> tuple[Any, ...]:
 def _broadcasts_before(broadcast: _Words) -> Select[tuple[int]]:
     """Return the broadcasts of older words; of holding statements of one update the newest is what counts."""
     older_holding = and_(
-        _broadcast.c.number == broadcast.number,
-        _broadcast.c.id < broadcast.id,
-        _broadcast.c.notice.like("holding:%"),
+        _frozen.c.number == broadcast.number,
+        _frozen.c.id < broadcast.id,
+        _frozen.c.notice.like("holding:%"),
     )
-    return select(_broadcast.c.id).where(
-        _broadcast.c.incident == broadcast.incident,
-        _broadcast.c.channel == broadcast.channel,
-        or_(_broadcast.c.number < broadcast.number, older_holding),
+    return select(_frozen.c.id).where(
+        _frozen.c.incident == broadcast.incident,
+        _frozen.c.channel == broadcast.channel,
+        or_(_frozen.c.number < broadcast.number, older_holding),
     )
 
 
@@ -257,10 +258,8 @@ def find_broadcast(connection: Connection, incident: str, notice: str, channel: 
 
 
 def broadcasts_of(connection: Connection, incident: str) -> tuple[Broadcast, ...]:
-    """Return an incident's broadcasts, oldest first."""
-    rows = connection.execute(
-        select(_broadcast).where(_broadcast.c.incident == incident).order_by(_broadcast.c.id)
-    )
+    """Return an incident's frozen broadcasts, oldest first."""
+    rows = connection.execute(select(_frozen).where(_frozen.c.incident == incident).order_by(_frozen.c.id))
     return tuple(_from_row(row) for row in rows)
 
 
@@ -340,17 +339,13 @@ def read_composition(connection: Connection, composition: int) -> Composition:
 def open_broadcasts(connection: Connection, incident: str | None = None) -> tuple[Broadcast, ...]:
     """Return frozen broadcasts with deliveries that still wait or are claimed, oldest first."""
     # Two halves, for each has its index.
-    of_broadcast = select(_delivery.c.id).where(_delivery.c.broadcast == _broadcast.c.id)
+    of_broadcast = select(_delivery.c.id).where(_delivery.c.broadcast == _frozen.c.id)
     waiting = or_(
         of_broadcast.where(IS_PENDING).exists(),
-        _broadcast.c.id.in_(select(_delivery.c.broadcast).where(IS_OPEN)),
+        _frozen.c.id.in_(select(_delivery.c.broadcast).where(IS_OPEN)),
     )
-    wanted = [] if incident is None else [_broadcast.c.incident == incident]
-    rows = connection.execute(
-        select(_broadcast)
-        .where(_broadcast.c.state == BroadcastState.FROZEN, waiting, *wanted)
-        .order_by(_broadcast.c.id)
-    )
+    wanted = [] if incident is None else [_frozen.c.incident == incident]
+    rows = connection.execute(select(_frozen).where(waiting, *wanted).order_by(_frozen.c.id))
     return tuple(_from_row(row) for row in rows)
 
 
@@ -360,7 +355,7 @@ def held_rows(connection: Connection, incident: str, now: datetime) -> tuple[Hel
         select(
             _delivery.c.id,
             _delivery.c.broadcast,
-            _broadcast.c.number,
+            _frozen.c.number,
             _delivery.c.notice,
             _delivery.c.channel,
             _delivery.c.key,
@@ -368,7 +363,7 @@ def held_rows(connection: Connection, incident: str, now: datetime) -> tuple[Hel
             _delivery.c.audience,
             _delivery.c.recipient,
         )
-        .join(_broadcast, _broadcast.c.id == _delivery.c.broadcast)
+        .join(_frozen, _frozen.c.id == _delivery.c.broadcast)
         .where(
             _delivery.c.incident == incident,
             IS_OPEN,

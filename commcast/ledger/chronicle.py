@@ -10,11 +10,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, case, func, insert, or_, select
 
 from commcast.ledger import tables
-from commcast.ledger.tables import State, stamp, unstamp
+from commcast.ledger.tables import IS_FROZEN, State, stamp, unstamp
 from commcast.ledger.unknowns import What
 from commcast.model.incident import Channel, NextWord
 
-_release, _broadcast, _composition = tables.release, tables.broadcast, tables.composition
+_release, _broadcast, _composition = tables.release, tables.frozen_broadcast, tables.composition
 _delivery, _act = tables.delivery, tables.act
 
 _TOLD = (State.ACCEPTED, State.UNKNOWN)
@@ -198,7 +198,7 @@ def read_promised(connection: Connection, scope: Scope) -> tuple[Promised, ...]:
             next_at.label("next_at"),
             gone.label("gone"),
         )
-        .where(scope.holds(d.incident), d.state.in_((*_TOLD, State.SKIPPED)))
+        .where(scope.holds(d.incident), d.state.in_((*_TOLD, State.SKIPPED)), IS_FROZEN)
         .subquery()
     )
     has_gone = case((one.c.next_at.is_(None), func.coalesce(one.c.gone, 0)), else_=0)
@@ -260,7 +260,7 @@ def read_texts(connection: Connection, scope: Scope) -> tuple[TextsAt, ...]:
     rows = connection.execute(
         select(d.incident, d.audience, c.zone, minute, func.count())
         .join(_composition, c.id == d.composition)
-        .where(scope.holds(d.incident), d.channel == "sms", d.state == State.ACCEPTED)
+        .where(scope.holds(d.incident), d.channel == "sms", d.state == State.ACCEPTED, IS_FROZEN)
         .group_by(d.incident, d.audience, c.zone, minute)
     )
     return tuple(TextsAt(row[0], row[1], row[2], _aware(f"{row[3]}+00:00"), row[4]) for row in rows)
@@ -329,7 +329,7 @@ def record_answers(
 
 def messages_accepted(connection: Connection, incident: str) -> int:
     """Return how many messages of an incident providers took."""
-    ours = (_delivery.c.incident == incident, _delivery.c.state == State.ACCEPTED)
+    ours = (_delivery.c.incident == incident, _delivery.c.state == State.ACCEPTED, IS_FROZEN)
     return connection.execute(select(func.count()).where(*ours)).scalar_one()
 
 
@@ -344,6 +344,7 @@ def read_texts_sent(connection: Connection, incident: str) -> tuple[tuple[TextSe
         d.channel == "sms",
         or_(d.state == State.ACCEPTED, d.state == State.UNKNOWN),
         d.composition.is_not(None),
+        IS_FROZEN,
     )
     total = connection.execute(select(func.count()).where(*ours)).scalar_one()
     alike = (

@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from commcast.ledger import tables
 from commcast.ledger.oncall import last_tick
 from commcast.ledger.releases import read_releases, stops_in_force
 from commcast.ledger.suppressions import erased_among, suppressed_among
 from commcast.ledger.tables import (
+    IS_FROZEN,
     MAYBE_TOLD,
     WAITING,
-    BroadcastState,
     State,
     one_of,
     said_to_readers,
@@ -26,7 +26,7 @@ from commcast.ledger.wrong_words import NOTHING_HEARD, told_wrong
 from commcast.model.history import History, ReaderHistory, Said, WrongWords
 from commcast.model.incident import Channel, NextWord
 
-_broadcast, _composition, _delivery = tables.broadcast, tables.composition, tables.delivery
+_broadcast, _composition, _delivery = tables.frozen_broadcast, tables.composition, tables.delivery
 
 # Who waits may be told at any moment by another process: the end is made ready for them too, and the freeze
 # takes it back where they were not told (`finish_freeze`).
@@ -137,7 +137,7 @@ def _heard(
 ) -> _Heard:
     """Return what these readers heard of the first of these incidents, and those merged into it."""
     heard = _Heard()
-    if not _was_spoken_of(connection, incidents, notice, channel):
+    if not _was_spoken_of(connection, incidents, channel):
         return heard
     by_hash = erased_among(connection, secret, channel, keys)
     rows = connection.execute(
@@ -152,6 +152,7 @@ def _heard(
             _delivery.c.incident.in_(incidents),
             _delivery.c.channel == channel,
             one_of(connection, _delivery.c.key, [*keys, *by_hash]),
+            IS_FROZEN,
         )
         .order_by(*([_delivery.c.id] if channel == Channel.SMS else []))
     )
@@ -189,12 +190,11 @@ def is_text_promise() -> ColumnElement[bool]:
     )
 
 
-def _was_spoken_of(connection: Connection, incidents: Sequence[str], notice: str, channel: str) -> bool:
-    """Return whether there are any deliveries to look through, but for those that are being frozen now."""
-    freezing = and_(_broadcast.c.notice == notice, _broadcast.c.state == BroadcastState.FREEZING)
+def _was_spoken_of(connection: Connection, incidents: Sequence[str], channel: str) -> bool:
+    """Return whether there are any deliveries to look through."""
     found = connection.execute(
         select(_broadcast.c.id)
-        .where(_broadcast.c.incident.in_(incidents), _broadcast.c.channel == channel, not_(freezing))
+        .where(_broadcast.c.incident.in_(incidents), _broadcast.c.channel == channel)
         .limit(1)
     )
     return found.one_or_none() is not None
@@ -225,6 +225,7 @@ def told_people(
             # What quiet hours hold has no words yet: those before it tell how to speak to this reader.
             _delivery.c.composition.is_not(None),
             _delivery.c.state.in_(states),
+            IS_FROZEN,
             *([_delivery.c.broadcast.in_(newer)] if told_from else []),
         )
         .group_by(_delivery.c.key)
@@ -250,6 +251,7 @@ def count_skipped(connection: Connection, incident: str, notices: Collection[str
     """Return how many deliveries of these notices were skipped for this reason."""
     d = _delivery.c
     wanted = (d.incident == incident, d.notice.in_(notices), d.state == State.SKIPPED, d.reason == reason)
+    wanted = (*wanted, IS_FROZEN)
     return connection.execute(select(func.count()).where(*wanted)).scalar_one()
 
 
@@ -317,7 +319,7 @@ def deliveries(
             d.receipt_at,
             d.receipt_detail,
         )
-        .where(d.incident == incident, d.state.in_(states))
+        .where(d.incident == incident, d.state.in_(states), IS_FROZEN)
         .order_by(d.id)
     )
     for row in rows:
@@ -350,7 +352,7 @@ def incident_history(connection: Connection, incident: str) -> History:
     """Return what was released and said of an incident, and whether it is stopped."""
     frozen = connection.execute(
         select(_broadcast.c.notice, _broadcast.c.channel, _broadcast.c.number).where(
-            _broadcast.c.incident == incident, _broadcast.c.state == BroadcastState.FROZEN
+            _broadcast.c.incident == incident
         )
     ).all()
     told_up_to: dict[Channel, int] = {}
@@ -393,7 +395,6 @@ def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
         .join(_composition, _composition.c.broadcast == _broadcast.c.id)
         .where(
             _broadcast.c.incident == incident,
-            _broadcast.c.state == BroadcastState.FROZEN,
             reached.exists(),
         )
         .group_by(_broadcast.c.id, _composition.c.audience)

@@ -12,7 +12,15 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, inser
 
 from commcast.ledger import tables
 from commcast.ledger.settle import current_owner
-from commcast.ledger.tables import OWN_STORY, State, insert_unless_there, stamp, unstamp
+from commcast.ledger.tables import (
+    IS_FROZEN,
+    OWN_STORY,
+    State,
+    frozen_broadcast,
+    insert_unless_there,
+    stamp,
+    unstamp,
+)
 from commcast.model.drift import Drift, drift_of
 from commcast.model.duty import Handover
 
@@ -131,7 +139,9 @@ def calls(connection: Connection, incident: str) -> tuple[Call, ...]:
 def failures(connection: Connection, incident: str, nudge: str) -> tuple[str, ...] | None:
     """Return why a nudge reached nobody by any way, None where it did, may have, or may yet."""
     sent = select(tables.delivery.c.state, tables.delivery.c.reason).where(
-        tables.delivery.c.incident == tables.OWN_STORY + incident, tables.delivery.c.notice == nudge
+        tables.delivery.c.incident == tables.OWN_STORY + incident,
+        tables.delivery.c.notice == nudge,
+        IS_FROZEN,
     )
     called = select(_call.c.state, _call.c.detail).where(
         _call.c.incident == incident, _call.c.notice == nudge
@@ -149,9 +159,7 @@ def nudges_given(connection: Connection, incident: str, *, with_command: bool = 
     messages and its command has woken nobody who sleeps.
     """
     own = tables.OWN_STORY + incident
-    by_message = select(tables.broadcast.c.notice).where(
-        tables.broadcast.c.incident == own, tables.broadcast.c.state == tables.BroadcastState.FROZEN
-    )
+    by_message = select(frozen_broadcast.c.notice).where(frozen_broadcast.c.incident == own)
     by_call = select(_call.c.notice).where(_call.c.incident == incident)
     given = by_call if with_command else by_message.union(by_call)
     return frozenset(connection.execute(given).scalars())
@@ -178,7 +186,7 @@ _OF_NUDGES = (
         _delivery.c.changed_at,
     )
     .where(_delivery.c.incident >= OWN_STORY, _delivery.c.incident < chr(ord(OWN_STORY) + 1))
-    .where(_is_nudge(_delivery.c.notice), _delivery.c.state != State.SKIPPED)
+    .where(_is_nudge(_delivery.c.notice), _delivery.c.state != State.SKIPPED, IS_FROZEN)
     .order_by(_delivery.c.id)
 )
 _OF_CALLS = select(_call).where(_is_nudge(_call.c.notice)).order_by(_call.c.at)

@@ -17,7 +17,7 @@ from commcast.model.history import AudienceProgress, Heard, NewestRelease, audie
 from commcast.model.incident import END_STATUSES, Channel, NextWord, Status
 from commcast.model.release import ELSEWHERE
 
-_release, _broadcast = tables.release, tables.broadcast
+_release, _broadcast = tables.release, tables.frozen_broadcast
 _composition, _delivery = tables.composition, tables.delivery
 
 _KNOWN_TO_BE_TOLD = (State.ACCEPTED, State.UNKNOWN)

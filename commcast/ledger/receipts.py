@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from commcast.ledger import tables
 from commcast.ledger.suppressions import Suppression, erased_key, suppress_new
-from commcast.ledger.tables import State, stamp, unstamp
+from commcast.ledger.tables import IS_FROZEN, State, stamp, unstamp
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
 
@@ -90,7 +90,12 @@ def open_ids(connection: Connection, provider: str, channel: Channel, since: dat
 
 
 def _is_open(since: datetime) -> tuple[Any, ...]:
-    return _delivery.c.state == State.ACCEPTED, _delivery.c.receipt.is_(None), stamp(since) <= _HANDED
+    return (
+        _delivery.c.state == State.ACCEPTED,
+        _delivery.c.receipt.is_(None),
+        stamp(since) <= _HANDED,
+        IS_FROZEN,
+    )
 
 
 def join_receipts(
@@ -139,6 +144,7 @@ class _Rows:
     ) -> None:
         self._connection = connection
         self._ours = (
+            IS_FROZEN,
             _delivery.c.state == State.ACCEPTED,
             _delivery.c.provider == provider,
             _delivery.c.channel == channel,
@@ -277,7 +283,7 @@ def receipts_by_incident(connection: Connection) -> dict[str, Counter[str]]:
     d = _delivery.c
     rows = connection.execute(
         select(d.incident, d.receipt, func.count())
-        .where(d.state == State.ACCEPTED, d.receipt.is_not(None))
+        .where(d.state == State.ACCEPTED, d.receipt.is_not(None), IS_FROZEN)
         .group_by(d.incident, d.receipt)
     )
     found: dict[str, Counter[str]] = {}

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, unio
 
 from commcast.incidents.load import Judged
 from commcast.ledger import tables
-from commcast.ledger.tables import ALL_INCIDENTS, IS_OPEN, IS_PENDING, stamp
+from commcast.ledger.tables import ALL_INCIDENTS, IS_FROZEN, IS_OPEN, IS_PENDING, stamp
 from commcast.model.incident import END_STATUSES, Incident, Status, Update
 from commcast.model.release import ELSEWHERE, Release, digest, facts
 
@@ -245,7 +245,7 @@ def title_of(connection: Connection, incident: str) -> str:
     return title or ""
 
 
-_broadcast, _delivery, _judged = tables.broadcast, tables.delivery, tables.judged
+_broadcast, _delivery, _judged = tables.frozen_broadcast, tables.delivery, tables.judged
 _AT_ONCE = 500  # paths in one statement: SQLite bounds how many values one may hold
 
 
@@ -254,7 +254,7 @@ def unfinished_incidents(connection: Connection) -> frozenset[str]:
     pending = select(_broadcast.c.incident).where(
         select(_delivery.c.id).where(_delivery.c.broadcast == _broadcast.c.id, IS_PENDING).exists()
     )
-    others = select(_delivery.c.incident).where(IS_OPEN)
+    others = select(_delivery.c.incident).where(IS_OPEN, IS_FROZEN)
     return frozenset(connection.execute(union(pending, others)).scalars())
 
 

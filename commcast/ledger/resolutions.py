@@ -12,11 +12,11 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, sele
 from commcast.errors import DecisionNeeded
 from commcast.ledger import tables
 from commcast.ledger.releases import stops_in_force
-from commcast.ledger.tables import WAITING, BroadcastState, State, stamp
+from commcast.ledger.tables import IS_FROZEN, WAITING, State, stamp
 from commcast.ledger.unknowns import Doubt, What, Which, chunks, put_acts, unless_erased
 from commcast.model.incident import END_STATUSES
 
-_broadcast, _delivery, _release = tables.broadcast, tables.delivery, tables.release
+_broadcast, _delivery, _release = tables.frozen_broadcast, tables.delivery, tables.release
 _suppression, _act = tables.suppression, tables.act
 
 
@@ -129,7 +129,6 @@ def _why_unfit(now: datetime) -> ColumnElement[str]:
         speaks_of.c.incident == d.incident,
         speaks_of.c.channel == d.channel,
         speaks_of.c.number > _broadcast.c.number,
-        speaks_of.c.state == BroadcastState.FROZEN,
     )
 
     def overtaken(*states: State) -> Select[Any]:
@@ -296,6 +295,7 @@ def _is_anothers(connection: Connection, finding: Finding) -> bool:
                 _delivery.c.key == claim.key,
                 _delivery.c.provider_id == finding.provider_id,
                 _delivery.c.id != claim.delivery,
+                IS_FROZEN,
             )
         ).scalar_one()
     )

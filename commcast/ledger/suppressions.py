@@ -12,12 +12,12 @@ from sqlalchemy import Connection, Select, and_, delete, func, insert, not_, or_
 
 from commcast.ledger import tables
 from commcast.ledger.tables import (
+    IS_FROZEN,
     IS_OPEN,
     IS_PENDING,
     MAYBE_TOLD,
     OWN_STORY,
     WAITING,
-    BroadcastState,
     State,
     given_up,
     insert_unless_there,
@@ -174,7 +174,7 @@ def erased_key(secret: bytes, key: str) -> str:
     return _ERASED_KEY + hmac.digest(secret, b"erased\0" + key.encode(), "sha256").hex()[:40]
 
 
-_broadcast, _delivery, _meta = tables.broadcast, tables.delivery, tables.meta
+_broadcast, _delivery, _meta = tables.frozen_broadcast, tables.delivery, tables.meta
 
 LATELY = timedelta(hours=1)
 # A text may have been held for a night: so long ago the broadcast of one that went lately may have begun.
@@ -222,7 +222,6 @@ def _spoken(channel: str, now: datetime) -> Select[tuple[int, str, str]]:
     )
     return select(_broadcast.c.id, _broadcast.c.incident, _broadcast.c.notice).where(
         _broadcast.c.channel == channel,
-        _broadcast.c.state == BroadcastState.FROZEN,
         not_(_broadcast.c.incident.startswith(OWN_STORY)),
         or_(_broadcast.c.created_at > stamp(now - _BEGUN[Channel(channel)]), open_ones),
     )
@@ -273,6 +272,7 @@ def held_back_since(
             _delivery.c.channel == recently.channel,
             one_of(connection, _delivery.c.key, keys),
             _delivery.c.broadcast >= recently.held_back_from,
+            IS_FROZEN,
             not_(_delivery.c.incident.startswith(OWN_STORY)),
         )
         .order_by(_delivery.c.id)

@@ -281,6 +281,12 @@ judged = Table(
 )
 
 
+# The one place that says which broadcasts count: while a list is still going in, nobody but the process that
+# fills it, and an erasure, sees anything of it. Whatever else looks up broadcasts looks here.
+frozen_broadcast = select(broadcast).where(broadcast.c.state == BroadcastState.FROZEN).subquery("frozen")
+# The same of a delivery, where its broadcast is not joined anyway. Listed once a statement, not once a row.
+IS_FROZEN: ColumnElement[bool] = delivery.c.broadcast.in_(select(frozen_broadcast.c.id).correlate(None))
+
 # Written out word for word as the partial indexes have them: else SQLite cannot see that it may use them,
 # and reads the whole table.
 IS_PENDING: ColumnElement[bool] = delivery.c.state == literal_column("'pending'")

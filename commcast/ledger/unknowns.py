@@ -9,12 +9,12 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, case, delete, func, insert, select, update
 
 from commcast.ledger import tables
 from commcast.ledger.broadcasts import Broadcast
 from commcast.ledger.claims import Claim
-from commcast.ledger.tables import WAITING, BroadcastState, State, stamp
+from commcast.ledger.tables import IS_FROZEN, WAITING, BroadcastState, State, stamp
 from commcast.model.release import ELSEWHERE
 
 _broadcast, _delivery, _act = tables.broadcast, tables.delivery, tables.act
@@ -51,7 +51,11 @@ class Which:
             (_delivery.c.channel, self.channel),
             (_delivery.c.key, self.key),
         )
-        return [_delivery.c.state == State.UNKNOWN, *(c == value for c, value in wanted if value is not None)]
+        return [
+            _delivery.c.state == State.UNKNOWN,
+            IS_FROZEN,
+            *(c == value for c, value in wanted if value is not None),
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,10 @@ def ids_of_others(
     for some in chunks(sorted(keys)):
         rows = connection.execute(
             select(_delivery.c.id, _delivery.c.provider_id).where(
-                _delivery.c.channel == channel, _delivery.c.key.in_(some), _delivery.c.provider_id != ""
+                _delivery.c.channel == channel,
+                _delivery.c.key.in_(some),
+                _delivery.c.provider_id != "",
+                IS_FROZEN,
             )
         )
         found.update(row.provider_id for row in rows if row.id not in but)
@@ -138,7 +145,7 @@ def acts(connection: Connection, incident: str) -> Iterator[Act]:
     rows = connection.execute(
         select(d.incident, d.notice, d.channel, d.address, a.what, a.became, a.detail, a.by, a.at)
         .join(_delivery, d.id == a.delivery)
-        .where(d.incident == incident)
+        .where(d.incident == incident, IS_FROZEN)
         .order_by(a.id)
     )
     for row in rows:
@@ -218,15 +225,25 @@ REASON = "the ledger was restored: it may have been sent since"
 def count_open(connection: Connection) -> int:
     """Return how many deliveries of a ledger are open: they wait, are held, or are claimed."""
     is_open = _delivery.c.state.in_([*WAITING, State.CLAIMED])
-    return int(connection.execute(select(func.count()).where(is_open)).scalar_one())
+    return int(connection.execute(select(func.count()).where(is_open, IS_FROZEN)).scalar_one())
 
 
 def doubt_all_open(connection: Connection, by: str, now: datetime) -> int:
     """Call unknown all that is open; return how many. Nothing of it goes by itself any more.
 
-    A list that was being frozen counts as frozen, and words that were released and not frozen as told
-    elsewhere: whoever is not in this ledger may have been told by the one that came after it.
+    Words that were released and not frozen count as told elsewhere: whoever is not in this ledger may have
+    been told by the one that came after it. A list that was being frozen loses its rows, which told nobody,
+    and is not frozen anew.
     """
+    unopened = select(_broadcast.c.id).where(_broadcast.c.state == BroadcastState.FREEZING)
+    for table in (_delivery, tables.composition):
+        connection.execute(delete(table).where(table.c.broadcast.in_(unopened)))
+    frozen = select(tables.frozen_broadcast.c.id).where(
+        tables.frozen_broadcast.c.incident == _release.c.incident,
+        tables.frozen_broadcast.c.number == _release.c.number,
+    )
+    connection.execute(update(_release).where(~frozen.exists()).values(how=ELSEWHERE))
+    connection.execute(update(_broadcast).values(state=BroadcastState.FROZEN))
     changed = connection.execute(
         update(_delivery)
         .where(_delivery.c.state.in_([*WAITING, State.CLAIMED]))
@@ -236,9 +253,4 @@ def doubt_all_open(connection: Connection, by: str, now: datetime) -> int:
     )
     ids = list(changed.scalars())
     put_acts(connection, ids, What.RESTORE, State.UNKNOWN, REASON, by, now)
-    connection.execute(update(_broadcast).values(state=BroadcastState.FROZEN))
-    frozen = select(_broadcast.c.id).where(
-        _broadcast.c.incident == _release.c.incident, _broadcast.c.number == _release.c.number
-    )
-    connection.execute(update(_release).where(~frozen.exists()).values(how=ELSEWHERE))
     return len(ids)

@@ -14,10 +14,10 @@ from commcast.ledger import tables
 from commcast.ledger.broadcasts import Broadcast, Composition, broadcasts_of, read_composition
 from commcast.ledger.releases import open_incidents
 from commcast.ledger.tables import (
+    IS_FROZEN,
     IS_OPEN,
     MAYBE_TOLD,
     WAITING,
-    BroadcastState,
     State,
     given_up,
     one_of,
@@ -26,7 +26,7 @@ from commcast.ledger.tables import (
 )
 from commcast.model.history import WrongWords
 
-_broadcast, _composition, _delivery = tables.broadcast, tables.composition, tables.delivery
+_broadcast, _composition, _delivery = tables.frozen_broadcast, tables.composition, tables.delivery
 
 
 class Misheard(NamedTuple):
@@ -53,8 +53,6 @@ class Frozen:
 def frozen_words(connection: Connection, incident: str) -> Iterator[Frozen]:
     """Yield all frozen words of an incident that were made for anybody, oldest first."""
     for broadcast in broadcasts_of(connection, incident):
-        if broadcast.state is not BroadcastState.FROZEN:
-            continue
         ids = select(_composition.c.id).where(_composition.c.broadcast == broadcast.id)
         for number in connection.execute(ids.order_by(_composition.c.id)).scalars():
             sample = connection.execute(
@@ -132,7 +130,7 @@ def on_their_way(connection: Connection, incident: str) -> int:
     """Return how many deliveries of an incident are with a provider at this moment."""
     return connection.execute(
         select(func.count()).where(
-            IS_OPEN, _delivery.c.state == State.CLAIMED, _delivery.c.incident == incident
+            IS_OPEN, _delivery.c.state == State.CLAIMED, _delivery.c.incident == incident, IS_FROZEN
         )
     ).scalar_one()
 
@@ -162,7 +160,7 @@ def other_stories(connection: Connection, incident: str) -> tuple[OtherStory, ..
         return ()
     last = (
         select(func.max(_broadcast.c.id))
-        .where(_broadcast.c.incident.in_(others), _broadcast.c.state == BroadcastState.FROZEN)
+        .where(_broadcast.c.incident.in_(others))
         .group_by(_broadcast.c.incident, _broadcast.c.channel)
     )
     promised = (

@@ -433,7 +433,7 @@ def killed_writer(path: Path) -> None:
     """Leave the ledger as a process leaves it that was killed after its commit: with a log beside it."""
     script = (
         "import os, sys; from pathlib import Path; from commcast.ledger.store import open_ledger;"
-        "from tests.ledgers import fill;"
+        "from tests.support.desk import fill;"
         "fill(open_ledger(Path(sys.argv[1]), sys.argv[2]), ['a']); os._exit(9)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
