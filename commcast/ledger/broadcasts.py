@@ -23,7 +23,6 @@ from commcast.ledger.tables import (
     given_up,
     insert_unless_there,
     stamp,
-    unstamp,
 )
 from commcast.model.incident import END_STATUSES
 from commcast.model.release import ELSEWHERE
@@ -265,7 +264,6 @@ def broadcasts_of(connection: Connection, incident: str) -> tuple[Broadcast, ...
 
 def add_composition(connection: Connection, broadcast: int, composition: Composition) -> int:
     """Put one group's words into a broadcast; return its number."""
-    by = composition.next_update_by
     made = connection.execute(
         insert(_composition)
         .values(
@@ -276,7 +274,7 @@ def add_composition(connection: Connection, broadcast: int, composition: Composi
             wording=composition.wording,
             context=dict(composition.context),
             envelope=dict(composition.envelope),
-            next_update_by=stamp(by) if by else None,
+            next_update_by=composition.next_update_by,
         )
         .returning(_composition.c.id)
     )
@@ -325,15 +323,7 @@ def finish_freeze(connection: Connection, broadcasts: Iterable[Broadcast], owner
 def read_composition(connection: Connection, composition: int) -> Composition:
     """Return one group's frozen words."""
     row = connection.execute(select(_composition).where(_composition.c.id == composition)).one()
-    return Composition(
-        row.audience,
-        row.zone,
-        row.locale,
-        row.wording,
-        row.context,
-        row.envelope,
-        unstamp(row.next_update_by),
-    )
+    return Composition(*row[2:])
 
 
 def open_broadcasts(connection: Connection, incident: str | None = None) -> tuple[Broadcast, ...]:
@@ -351,26 +341,15 @@ def open_broadcasts(connection: Connection, incident: str | None = None) -> tupl
 
 def held_rows(connection: Connection, incident: str, now: datetime) -> tuple[HeldRow, ...]:
     """Return an incident's held deliveries whose time has come."""
+    d = _delivery.c
     rows = connection.execute(
         select(
-            _delivery.c.id,
-            _delivery.c.broadcast,
-            _frozen.c.number,
-            _delivery.c.notice,
-            _delivery.c.channel,
-            _delivery.c.key,
-            _delivery.c.address,
-            _delivery.c.audience,
-            _delivery.c.recipient,
+            *(d.id, d.broadcast, _frozen.c.number, d.notice, d.channel),
+            *(d.key, d.address, d.audience, d.recipient),
         )
-        .join(_frozen, _frozen.c.id == _delivery.c.broadcast)
-        .where(
-            _delivery.c.incident == incident,
-            IS_OPEN,
-            _delivery.c.state == State.HELD,
-            _delivery.c.not_before <= stamp(now),
-        )
-        .order_by(_delivery.c.id)
+        .join(_frozen, _frozen.c.id == d.broadcast)
+        .where(d.incident == incident, IS_OPEN, d.state == State.HELD, d.not_before <= now)
+        .order_by(d.id)
     )
     return tuple(HeldRow(*row) for row in rows)
 
@@ -386,8 +365,8 @@ def thaw_row(connection: Connection, held: HeldRow, row: FrozenRow, now: datetim
             state=row.state,
             reason=row.reason,
             not_before=None,
-            expires_at=stamp(row.expires_at) if row.expires_at else None,
-            changed_at=stamp(now),
+            expires_at=row.expires_at,
+            changed_at=now,
         )
     )
 
@@ -411,7 +390,7 @@ def _may_take_over(connection: Connection, existing: Broadcast, owner: str, now:
     begun = connection.execute(
         select(_broadcast.c.created_at).where(_broadcast.c.id == existing.id)
     ).scalar_one()
-    return existing.owner == owner or is_dead(existing.owner) or begun <= stamp(now - FREEZE_LEASE)
+    return existing.owner == owner or is_dead(existing.owner) or begun <= now - FREEZE_LEASE
 
 
 def _empty(connection: Connection, broadcast: int) -> None:
@@ -440,6 +419,4 @@ def _values(broadcast: Broadcast, row: FrozenRow, now: datetime) -> dict[str, An
 
 
 def _from_row(row: Any) -> Broadcast:
-    return Broadcast(
-        row.id, row.incident, row.notice, row.number, row.channel, BroadcastState(row.state), row.owner
-    )
+    return Broadcast(row.id, row.incident, row.notice, row.number, row.channel, row.state, row.owner)

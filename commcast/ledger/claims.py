@@ -64,7 +64,7 @@ def waiting(connection: Connection, broadcast: int) -> tuple[int, datetime | Non
             _delivery.c.broadcast == broadcast, IS_PENDING
         )
     ).one()
-    return int(row[0]), tables.unstamp(row[1])
+    return int(row[0]), row[1]
 
 
 def planned(connection: Connection, broadcast: int, now: datetime) -> tuple[int, datetime | None]:
@@ -74,10 +74,10 @@ def planned(connection: Connection, broadcast: int, now: datetime) -> tuple[int,
             _delivery.c.broadcast == broadcast,
             IS_PENDING,
             _delivery.c.attempts == 0,
-            _delivery.c.not_before > stamp(now),
+            _delivery.c.not_before > now,
         )
     ).one()
-    return int(row[0]), tables.unstamp(row[1])
+    return int(row[0]), row[1]
 
 
 def ripe_now(connection: Connection, now: datetime, incident: str = "") -> Iterator[Ripe]:
@@ -93,8 +93,8 @@ def ripe_now(connection: Connection, now: datetime, incident: str = "") -> Itera
         .join(_delivery, _delivery.c.broadcast == _broadcast.c.id)
         .where(
             IS_PENDING,
-            or_(_delivery.c.not_before.is_(None), _delivery.c.not_before <= stamp(now)),
-            or_(_delivery.c.expires_at.is_(None), _delivery.c.expires_at > stamp(now)),
+            or_(_delivery.c.not_before.is_(None), _delivery.c.not_before <= now),
+            or_(_delivery.c.expires_at.is_(None), _delivery.c.expires_at > now),
         )
         .group_by(_broadcast.c.id)
         .order_by(_broadcast.c.id)
@@ -383,7 +383,7 @@ def _skip(connection: Connection, ids: Iterable[int], reason: str, now: datetime
     connection.execute(
         update(_delivery)
         .where(_delivery.c.id.in_(list(ids)), IS_PENDING)
-        .values(state=given_up(), reason=reason, changed_at=stamp(now))
+        .values(state=given_up(), reason=reason, changed_at=now)
     )
 
 

@@ -19,9 +19,8 @@ from commcast.ledger.tables import (
     WAITING,
     State,
     one_of,
-    said_to_readers,
-    unstamp,
 )
+from commcast.ledger.tallies import REASON, count_deliveries
 from commcast.ledger.wrong_words import NOTHING_HEARD, told_wrong
 from commcast.model.history import History, ReaderHistory, Said, WrongWords
 from commcast.model.incident import Channel, NextWord
@@ -136,25 +135,19 @@ def _heard(
     keys: Sequence[str],
 ) -> _Heard:
     """Return what these readers heard of the first of these incidents, and those merged into it."""
-    heard = _Heard()
+    d, heard = _delivery.c, _Heard()
     if not _was_spoken_of(connection, incidents, channel):
         return heard
     by_hash = erased_among(connection, secret, channel, keys)
     rows = connection.execute(
-        select(
-            _delivery.c.key,
-            _delivery.c.incident,
-            _delivery.c.notice,
-            _delivery.c.state,
-            _delivery.c.composition,
-        )
+        select(d.key, d.incident, d.notice, d.state, d.composition)
         .where(
-            _delivery.c.incident.in_(incidents),
-            _delivery.c.channel == channel,
-            one_of(connection, _delivery.c.key, [*keys, *by_hash]),
+            d.incident.in_(incidents),
+            d.channel == channel,
+            one_of(connection, d.key, [*keys, *by_hash]),
             IS_FROZEN,
         )
-        .order_by(*([_delivery.c.id] if channel == Channel.SMS else []))
+        .order_by(*([d.id] if channel == Channel.SMS else []))
     )
     latest: dict[str, int | None] = {}
     for row in rows:
@@ -179,7 +172,7 @@ def _text_promises(connection: Connection, incident: str) -> dict[int | None, da
         .join(_broadcast, _broadcast.c.id == _composition.c.broadcast)
         .where(_broadcast.c.incident == incident, _broadcast.c.channel == Channel.SMS, is_text_promise())
     )
-    return {row.id: datetime.fromisoformat(row.next_update_by) for row in rows}
+    return {row.id: row.next_update_by for row in rows}
 
 
 def is_text_promise() -> ColumnElement[bool]:
@@ -232,12 +225,8 @@ def told_people(
     )
     rows = connection.execute(
         select(
-            _delivery.c.key,
-            _delivery.c.address,
-            _delivery.c.audience,
-            _composition.c.zone,
-            _composition.c.locale,
-            _delivery.c.recipient,
+            *(_delivery.c.key, _delivery.c.address, _delivery.c.audience),
+            *(_composition.c.zone, _composition.c.locale, _delivery.c.recipient),
         )
         .join(_composition, _composition.c.id == _delivery.c.composition)
         .where(_delivery.c.id.in_(latest))
@@ -250,50 +239,22 @@ def told_people(
 def count_skipped(connection: Connection, incident: str, notices: Collection[str], reason: str) -> int:
     """Return how many deliveries of these notices were skipped for this reason."""
     d = _delivery.c
-    wanted = (d.incident == incident, d.notice.in_(notices), d.state == State.SKIPPED, d.reason == reason)
-    wanted = (*wanted, IS_FROZEN)
+    skipped = (d.state == State.SKIPPED, d.reason == reason, IS_FROZEN)
+    wanted = (d.incident == incident, d.notice.in_(notices), *skipped)
     return connection.execute(select(func.count()).where(*wanted)).scalar_one()
 
 
 def tallies(connection: Connection, incident: str | None = None) -> tuple[OutcomeTally, ...]:
     """Return counts by notice, channel, audience, state and reason, in the order things were said.
 
-    Without an incident those of all; what its own people were told is no incident, and not among them.
+    Without an incident those of all, but not what their own people were told.
     """
-    d = _delivery.c
-    wanted = said_to_readers(_broadcast.c.incident) if incident is None else d.incident == incident
-    rows = connection.execute(
-        select(
-            d.incident,
-            d.notice,
-            _broadcast.c.number,
-            d.channel,
-            d.audience,
-            d.state,
-            d.reason,
-            func.count(),
-            func.max(d.changed_at),
-        )
-        .join(_broadcast, _broadcast.c.id == d.broadcast)
-        .where(wanted)
-        .group_by(
-            d.broadcast, d.incident, d.notice, _broadcast.c.number, d.channel, d.audience, d.state, d.reason
-        )
-        .order_by(d.broadcast, d.audience, d.state)
-    )
+    wanted = None if incident is None else _delivery.c.incident == incident
     return tuple(
         OutcomeTally(
-            row[0],
-            row[1],
-            row[2],
-            row[3],
-            row[4],
-            State(row[5]),
-            row[6],
-            row[7],
-            datetime.fromisoformat(row[8]),
+            t.incident, t.notice, t.number, t.channel, t.audience, t.state, t.reason, t.count, t.changed_at
         )
-        for row in rows
+        for t in count_deliveries(connection, wanted, REASON)
     )
 
 
@@ -304,37 +265,16 @@ def deliveries(
     d = _delivery.c
     rows = connection.execute(
         select(
-            d.incident,
-            d.notice,
-            d.channel,
-            d.audience,
-            d.address,
-            d.state,
-            d.reason,
-            d.provider,
-            d.provider_id,
-            d.attempts,
-            d.changed_at,
-            d.receipt,
-            d.receipt_at,
-            d.receipt_detail,
+            *(d.incident, d.notice, d.channel, d.audience, d.address, d.state, d.reason),
+            *(func.coalesce(column, "") for column in (d.provider, d.provider_id)),
+            *(d.attempts, d.changed_at, func.coalesce(d.receipt, ""), d.receipt_at),
+            func.coalesce(d.receipt_detail, ""),
         )
         .where(d.incident == incident, d.state.in_(states), IS_FROZEN)
         .order_by(d.id)
     )
     for row in rows:
-        yield Told(
-            *row[:5],
-            State(row[5]),
-            row[6],
-            row[7] or "",
-            row[8] or "",
-            row[9],
-            datetime.fromisoformat(row[10]),
-            row[11] or "",
-            unstamp(row[12]),
-            row[13] or "",
-        )
+        yield Told(*row)
 
 
 def promised(connection: Connection, broadcast: int) -> dict[str, datetime]:
@@ -344,8 +284,7 @@ def promised(connection: Connection, broadcast: int) -> dict[str, datetime]:
         .where(_composition.c.broadcast == broadcast, _composition.c.next_update_by.is_not(None))
         .group_by(_composition.c.audience)
     )
-    found = {row[0]: unstamp(row[1]) for row in rows}
-    return {audience: by for audience, by in found.items() if by is not None}
+    return dict(rows.tuples().all())
 
 
 def incident_history(connection: Connection, incident: str) -> History:
@@ -406,8 +345,8 @@ def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
             row.number,
             Channel(row.channel),
             row.audience,
-            datetime.fromisoformat(row.created_at),
-            unstamp(row[5]),
+            row.created_at,
+            row[5],
             _split_times(row[6]),
             bool(row[7]),
         )

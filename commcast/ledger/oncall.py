@@ -18,8 +18,6 @@ from commcast.ledger.tables import (
     State,
     frozen_broadcast,
     insert_unless_there,
-    stamp,
-    unstamp,
 )
 from commcast.model.drift import Drift, drift_of
 from commcast.model.duty import Handover
@@ -32,9 +30,7 @@ def offer(
 ) -> None:
     """Record that an incident is offered to a person; an earlier offer that nobody took is replaced."""
     connection.execute(
-        insert(_duty).values(
-            incident=incident, person=person, offered_by=by, offered_at=stamp(now), note=note
-        )
+        insert(_duty).values(incident=incident, person=person, offered_by=by, offered_at=now, note=note)
     )
 
 
@@ -47,15 +43,11 @@ def take(connection: Connection, incident: str, person: str, *, by: str, now: da
         taken = connection.execute(
             update(_duty)
             .where(_duty.c.id == newest.id, _duty.c.taken_at.is_(None))
-            .values(taken_by=by, taken_at=stamp(now))
+            .values(taken_by=by, taken_at=now)
         )
         return taken.rowcount > 0
-    at = stamp(now)
-    connection.execute(
-        insert(_duty).values(
-            incident=incident, person=person, offered_by="", offered_at=at, taken_by=by, taken_at=at
-        )
-    )
+    own = {"offered_by": "", "offered_at": now, "taken_by": by, "taken_at": now}
+    connection.execute(insert(_duty).values(incident=incident, person=person, **own))
     return False
 
 
@@ -74,14 +66,7 @@ def handovers_of_all(connection: Connection) -> Mapping[str, tuple[Handover, ...
 
 
 def _hand_over(row: Row[Any]) -> Handover:
-    return Handover(
-        person=row.person,
-        offered_by=row.offered_by,
-        offered_at=datetime.fromisoformat(row.offered_at),
-        taken_by=row.taken_by or "",
-        taken_at=unstamp(row.taken_at),
-        note=row.note,
-    )
+    return Handover(row.person, row.offered_by, row.offered_at, row.taken_by or "", row.taken_at, row.note)
 
 
 _call = tables.call
@@ -102,7 +87,7 @@ def begin_call(connection: Connection, incident: str, nudge: str, now: datetime)
     """Record that the command is about to run; False where somebody has begun it before."""
     made = connection.execute(
         insert_unless_there(connection, _call)
-        .values(incident=incident, notice=nudge, at=stamp(now), state=State.UNKNOWN, detail="")
+        .values(incident=incident, notice=nudge, at=now, state=State.UNKNOWN, detail="")
         .returning(_call.c.notice)
     )
     return made.one_or_none() is not None
@@ -115,25 +100,16 @@ def end_call(
     connection.execute(
         update(_call)
         .where(_call.c.incident == incident, _call.c.notice == nudge)
-        .values(state=State.ACCEPTED if is_accepted else State.REJECTED, detail=detail, ended_at=stamp(now))
+        .values(state=State.ACCEPTED if is_accepted else State.REJECTED, detail=detail, ended_at=now)
     )
 
 
 def calls(connection: Connection, incident: str) -> tuple[Call, ...]:
     """Return an incident's calls, oldest first."""
-    rows = connection.execute(
-        select(_call).where(_call.c.incident == incident).order_by(_call.c.at, _call.c.notice)
-    )
-    return tuple(
-        Call(
-            row.notice,
-            datetime.fromisoformat(row.at),
-            unstamp(row.ended_at),
-            State(row.state),
-            row.detail,
-        )
-        for row in rows
-    )
+    c = _call.c
+    columns = (c.notice, c.at, c.ended_at, c.state, c.detail)
+    rows = connection.execute(select(*columns).where(c.incident == incident).order_by(c.at, c.notice))
+    return tuple(Call(*row) for row in rows)
 
 
 def failures(connection: Connection, incident: str, nudge: str) -> tuple[str, ...] | None:
@@ -177,13 +153,8 @@ def _is_nudge(notice: ColumnElement[str]) -> ColumnElement[bool]:
 # Oldest first; what was never to go is nobody's nudge. A range, not a pattern, so that the index serves it.
 _OF_NUDGES = (
     select(
-        _delivery.c.incident,
-        _delivery.c.notice,
-        _delivery.c.channel,
-        _delivery.c.audience,
-        _delivery.c.recipient,
-        _delivery.c.state,
-        _delivery.c.changed_at,
+        *(_delivery.c.incident, _delivery.c.notice, _delivery.c.channel, _delivery.c.audience),
+        *(_delivery.c.recipient, _delivery.c.state, _delivery.c.changed_at),
     )
     .where(_delivery.c.incident >= OWN_STORY, _delivery.c.incident < chr(ord(OWN_STORY) + 1))
     .where(_is_nudge(_delivery.c.notice), _delivery.c.state != State.SKIPPED, IS_FROZEN)
@@ -211,14 +182,14 @@ def last_nudges(connection: Connection) -> Mapping[str, LastNudge]:
     """Return the last nudge of every incident that had one, by the incident's id."""
     found: dict[str, LastNudge] = {}
     for row in connection.execute(_OF_NUDGES):
-        name, at = row.incident.removeprefix(OWN_STORY), datetime.fromisoformat(row.changed_at)
+        name, at = row.incident.removeprefix(OWN_STORY), row.changed_at
         last = found.get(name)
         if last is None or last.notice != row.notice:
             last = LastNudge(row.notice, at)
         who = (str(row.recipient.get("name") or row.audience), row.channel, row.state)
         found[name] = LastNudge(row.notice, max(at, last.at), (*last.people, who))
     for row in connection.execute(_OF_CALLS):
-        name, at = row.incident, datetime.fromisoformat(row.at)
+        name, at = row.incident, row.at
         last = found.get(name)
         if last is not None and last.notice == row.notice:
             found[name] = LastNudge(last.notice, max(at, last.at), last.people, row.state, row.detail)
@@ -236,23 +207,23 @@ _tick = tables.tick
 def record_tick(connection: Connection, now: datetime) -> None:
     """Record that a tick ran on this host."""
     host = current_owner().partition("|")[0]
-    made = connection.execute(insert(_tick).values(at=stamp(now), host=host).returning(_tick.c.id))
+    made = connection.execute(insert(_tick).values(at=now, host=host).returning(_tick.c.id))
     connection.execute(delete(_tick).where(_tick.c.id <= made.scalar_one() - TICKS_KEPT))
 
 
 def last_tick(connection: Connection) -> datetime | None:
     """Return when a tick last ran over this ledger."""
-    return unstamp(connection.execute(select(func.max(_tick.c.at))).scalar_one_or_none())
+    return connection.execute(select(func.max(_tick.c.at))).scalar_one_or_none()
 
 
 def drift(connection: Connection, now: datetime) -> Drift | None:
     """Return how far apart the ticks of the last day were, None where there were too few to tell."""
     rows = connection.execute(
         select(_tick.c.at, _tick.c.host)
-        .where(_tick.c.at > stamp(now - LOOKED_BACK), _tick.c.at <= stamp(now))
+        .where(_tick.c.at > now - LOOKED_BACK, _tick.c.at <= now)
         .order_by(_tick.c.id.desc())
         .limit(MOST_LOOKED_AT)
     ).all()
     # A clock that was set back leaves them out of order.
-    ticks = sorted(datetime.fromisoformat(row.at) for row in rows)
+    ticks = sorted(row.at for row in rows)
     return drift_of(ticks, sorted({row.host for row in rows}))

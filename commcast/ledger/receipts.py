@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from commcast.ledger import tables
 from commcast.ledger.suppressions import Suppression, erased_key, suppress_new
-from commcast.ledger.tables import IS_FROZEN, State, stamp, unstamp
+from commcast.ledger.tables import IS_FROZEN, State
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
 
@@ -93,7 +93,7 @@ def _is_open(since: datetime) -> tuple[Any, ...]:
     return (
         _delivery.c.state == State.ACCEPTED,
         _delivery.c.receipt.is_(None),
-        stamp(since) <= _HANDED,
+        since <= _HANDED,
         IS_FROZEN,
     )
 
@@ -172,7 +172,7 @@ class _Rows:
             return
         keys = {each.key for each in receipts}
         by_hash = {erased_key(secret, key): key for key in keys}
-        earliest = stamp(min(each.at for each in receipts) - WITHIN)
+        earliest = min(each.at for each in receipts) - WITHIN
         names_one = any(each.provider_id for each in receipts)  # then it may be of any age
         young = [] if names_one else [earliest <= _HANDED]
         for row in self._select(_delivery.c.key.in_([*keys, *by_hash]), *young):
@@ -183,27 +183,15 @@ class _Rows:
         d = _delivery.c
         found = self._connection.execute(
             select(
-                *(d.id, d.key, d.address, d.provider_id, _HANDED.label("handed")),
-                *(d.receipt, d.receipt_at, d.receipt_detail),
+                *(d.id, d.key, d.address, func.coalesce(d.provider_id, ""), _HANDED),
+                *(func.coalesce(d.receipt, ""), d.receipt_at, func.coalesce(d.receipt_detail, "")),
             )
             .where(*self._ours, *where)
             .order_by(_HANDED, d.id)
             .with_for_update()
         )
         for row in found:
-            yield self._known.setdefault(
-                row.id,
-                _AcceptedRow(
-                    row.id,
-                    row.key,
-                    row.address,
-                    row.provider_id or "",
-                    datetime.fromisoformat(row.handed),
-                    row.receipt or "",
-                    unstamp(row.receipt_at),
-                    row.receipt_detail or "",
-                ),
-            )
+            yield self._known.setdefault(row.id, _AcceptedRow(*row))
 
 
 def _spoken_of(receipt: Receipt, rows: _Rows) -> Iterator[tuple[_AcceptedRow, Receipt]]:
@@ -255,10 +243,7 @@ def _reason(receipt: Receipt) -> str:
 
 
 def _keep(connection: Connection, rows: Any) -> None:
-    kept = [
-        {"delivery": row.id, "kind": row.receipt, "said_at": stamp(row.at), "words": row.detail}
-        for row in rows
-    ]
+    kept = [{"delivery": row.id, "kind": row.receipt, "said_at": row.at, "words": row.detail} for row in rows]
     if kept:
         connection.execute(
             update(_delivery)
@@ -276,17 +261,3 @@ def harmless(words: str) -> str:
     shown = re.sub(r"[^ -~]+", " ", shown)
     shown = re.sub(r"\+?\d[\d ()/-]{5,}\d|\w{25,}", "*", shown)
     return " ".join(shown.split())[:LONGEST_WORDS].strip()
-
-
-def receipts_by_incident(connection: Connection) -> dict[str, Counter[str]]:
-    """Return, by incident, how many accepted deliveries have each kind of receipt."""
-    d = _delivery.c
-    rows = connection.execute(
-        select(d.incident, d.receipt, func.count())
-        .where(d.state == State.ACCEPTED, d.receipt.is_not(None), IS_FROZEN)
-        .group_by(d.incident, d.receipt)
-    )
-    found: dict[str, Counter[str]] = {}
-    for incident, receipt, count in rows:
-        found.setdefault(incident, Counter())[receipt] = count
-    return found

@@ -45,7 +45,7 @@ class Suppression:
 
 def suppress(connection: Connection, channel: str, key: str, *, reason: str, by: str, now: datetime) -> None:
     """Suppress an address, and skip what is pending to it. An older entry keeps its reason."""
-    row = {"channel": channel, "key": key, "reason": reason, "by": by, "at": stamp(now)}
+    row = {"channel": channel, "key": key, "reason": reason, "by": by, "at": now}
     connection.execute(insert_unless_there(connection, _suppression), [row])
     _skip_waiting(connection, channel, [key], now)
 
@@ -60,7 +60,7 @@ def suppress_new(
     known = suppressed_among(connection, secret, channel, [each.key for each in found])
     new = {each.key: each for each in reversed(found) if each.key not in known}
     rows = [
-        {"channel": channel, "key": key, "reason": each.reason, "by": each.by, "at": stamp(each.at)}
+        {"channel": channel, "key": key, "reason": each.reason, "by": each.by, "at": each.at}
         for key, each in new.items()
     ]
     if rows:
@@ -77,7 +77,7 @@ def _skip_waiting(connection: Connection, channel: str, keys: Sequence[str], now
             _delivery.c.key.in_(keys),
             _delivery.c.state.in_([State.PENDING, State.HELD]),
         )
-        .values(state=given_up(), reason="opted out", changed_at=stamp(now))
+        .values(state=given_up(), reason="opted out", changed_at=now)
     )
 
 
@@ -109,14 +109,14 @@ def erase(connection: Connection, secret: bytes, channel: str, key: str, *, by: 
             recipient={},
             provider_id="",
             receipt_detail="",
-            changed_at=stamp(now),
+            changed_at=now,
         )
         .returning(_delivery.c.id)
     ).all()
     connection.execute(
         delete(_suppression).where(_suppression.c.channel == channel, _suppression.c.key == key)
     )
-    row = {"channel": channel, "key": hashed, "reason": ERASED, "by": by, "at": stamp(now)}
+    row = {"channel": channel, "key": hashed, "reason": ERASED, "by": by, "at": now}
     connection.execute(insert_unless_there(connection, _suppression), [row])
     return len(rows)
 
@@ -164,9 +164,7 @@ def erased_among(connection: Connection, secret: bytes, channel: str, keys: Sequ
 def list_suppressions(connection: Connection) -> tuple[Suppression, ...]:
     """Return every suppressed address, oldest first."""
     rows = connection.execute(select(_suppression).order_by(_suppression.c.at, _suppression.c.key))
-    return tuple(
-        Suppression(row.channel, row.key, row.reason, row.by, datetime.fromisoformat(row.at)) for row in rows
-    )
+    return tuple(Suppression(*row) for row in rows)
 
 
 def erased_key(secret: bytes, key: str) -> str:
@@ -223,7 +221,7 @@ def _spoken(channel: str, now: datetime) -> Select[tuple[int, str, str]]:
     return select(_broadcast.c.id, _broadcast.c.incident, _broadcast.c.notice).where(
         _broadcast.c.channel == channel,
         not_(_broadcast.c.incident.startswith(OWN_STORY)),
-        or_(_broadcast.c.created_at > stamp(now - _BEGUN[Channel(channel)]), open_ones),
+        or_(_broadcast.c.created_at > now - _BEGUN[Channel(channel)], open_ones),
     )
 
 
@@ -238,7 +236,7 @@ def messages_lately(
         return {}
     handed = func.coalesce(_delivery.c.claimed_at, _delivery.c.changed_at)
     counts = or_(
-        and_(_delivery.c.state.in_(MAYBE_TOLD), handed > stamp(recently.now - LATELY)),
+        and_(_delivery.c.state.in_(MAYBE_TOLD), handed > recently.now - LATELY),
         and_(_delivery.c.state.in_(WAITING), _delivery.c.incident != incident),
     )
     rows = connection.execute(
@@ -302,7 +300,7 @@ def _held_back_from(connection: Connection, channel: str, now: datetime) -> int 
         return None
     first = connection.execute(
         select(func.min(_broadcast.c.id)).where(
-            _broadcast.c.channel == channel, _broadcast.c.created_at > stamp(now - HELD_BACK_IS_NEWS)
+            _broadcast.c.channel == channel, _broadcast.c.created_at > now - HELD_BACK_IS_NEWS
         )
     ).scalar_one_or_none()
     return int(first) if first is not None else None

@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     CursorResult,
+    Dialect,
     ForeignKey,
     Index,
     Insert,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    TypeDecorator,
     UniqueConstraint,
     case,
     cast,
@@ -70,6 +72,60 @@ class BroadcastState(StrEnum):
     FROZEN = "frozen"
 
 
+def stamp(at: datetime) -> str:
+    """Return an aware time as the ledger keeps it."""
+    if at.tzinfo is None:
+        raise ValueError("the ledger keeps aware times only")
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def unstamp(text: str | None) -> datetime | None:
+    """Return a time of the ledger as an aware UTC datetime."""
+    return datetime.fromisoformat(text) if text else None
+
+
+class Time(TypeDecorator[datetime]):
+    """An aware time, kept as text that sorts as the times do. What is written may be such a text already."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | str | None, _dialect: Dialect) -> str | None:
+        return stamp(value) if isinstance(value, datetime) else value
+
+    def process_result_value(self, value: str | None, _dialect: Dialect) -> datetime | None:
+        return unstamp(value)
+
+
+class Named(TypeDecorator[StrEnum]):
+    """One of the values of an enumeration, kept by its name."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, kind: type[StrEnum]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: str | None, _dialect: Dialect) -> str | None:
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, _dialect: Dialect) -> StrEnum | None:
+        return None if value is None else self.kind(value)
+
+
+class What(StrEnum):
+    """What was done about a lost answer: a provider's records were asked, or a person decided.
+
+    restore: a person took a ledger that was older than what was sent; that is where the doubt comes from.
+    """
+
+    RECONCILE = "reconcile"
+    RESEND = "resend"
+    SETTLE = "settle"
+    RESTORE = "restore"
+
+
 metadata = MetaData()
 
 
@@ -90,15 +146,15 @@ release = Table(
     Column("incident", String, primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("digest", String, nullable=False),
-    Column("at", String, nullable=False),
+    Column("at", Time, nullable=False),
     Column("title", String, nullable=False),
     Column("status", String, nullable=False),
     Column("severity", Integer, nullable=False),
-    Column("next_update_by", String),
+    Column("next_update_by", Time),
     Column("facts", JSON, nullable=False),
     Column("how", String, nullable=False),
     Column("by", String, nullable=False),
-    Column("released_at", String, nullable=False),
+    Column("released_at", Time, nullable=False),
     Index("release_digest", "digest"),
 )
 
@@ -111,9 +167,9 @@ broadcast = Table(
     Column("notice", String, nullable=False),
     Column("number", Integer, nullable=False),
     Column("channel", String, nullable=False),
-    Column("state", String, nullable=False),
+    Column("state", Named(BroadcastState), nullable=False),
     Column("owner", String, nullable=False),
-    Column("created_at", String, nullable=False),
+    Column("created_at", Time, nullable=False),
     UniqueConstraint("incident", "notice", "channel"),
     CheckConstraint("state in ('freezing', 'frozen')"),
 )
@@ -130,7 +186,7 @@ composition = Table(
     Column("wording", String, nullable=False),
     Column("context", JSON, nullable=False),
     Column("envelope", JSON, nullable=False),
-    Column("next_update_by", String),
+    Column("next_update_by", Time),
 )
 
 delivery = Table(
@@ -147,23 +203,23 @@ delivery = Table(
     Column("composition", Integer, ForeignKey("composition.id")),
     Column("recipient", JSON, nullable=False),
     Column("digest", String, nullable=False),
-    Column("state", String, nullable=False),
+    Column("state", Named(State), nullable=False),
     Column("reason", String, nullable=False, server_default=""),
     Column("owner", String),
-    Column("lease_until", String),
+    Column("lease_until", Time),
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("not_before", String),
-    Column("expires_at", String),
+    Column("not_before", Time),
+    Column("expires_at", Time),
     Column("provider", String),
     Column("provider_id", String),
-    Column("changed_at", String, nullable=False),
+    Column("changed_at", Time, nullable=False),
     # When it was last claimed: it was handed over, if at all, between then and changed_at.
-    Column("claimed_at", String),
+    Column("claimed_at", Time),
     # 1 where a person had it sent again although an earlier hand-over may have arrived.
     Column("doubted", Integer, nullable=False, server_default="0"),
     # What the provider said later of an accepted one: delivered (final), bounced or failed.
     Column("receipt", String),
-    Column("receipt_at", String),
+    Column("receipt_at", Time),
     Column("receipt_detail", String),
     # Promise 1: one notice, one channel, one address. The database refuses a second, whoever runs.
     UniqueConstraint("incident", "notice", "channel", "key", name="delivery_once"),
@@ -186,7 +242,7 @@ suppression = Table(
     Column("key", String, primary_key=True),
     Column("reason", String, nullable=False),
     Column("by", String, nullable=False),
-    Column("at", String, nullable=False),
+    Column("at", Time, nullable=False),
 )
 
 stop = Table(
@@ -195,8 +251,8 @@ stop = Table(
     Column("id", Integer, primary_key=True),
     Column("incident", String, nullable=False),
     Column("by", String, nullable=False),
-    Column("at", String, nullable=False),
-    Column("lifted_at", String),
+    Column("at", Time, nullable=False),
+    Column("lifted_at", Time),
     Column("lifted_by", String),
     Index("stop_in_force", "incident", **_where("lifted_at is null")),
 )
@@ -207,11 +263,11 @@ act = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("delivery", Integer, ForeignKey("delivery.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("what", String, nullable=False),
-    Column("became", String, nullable=False),
+    Column("what", Named(What), nullable=False),
+    Column("became", Named(State), nullable=False),
     Column("detail", String, nullable=False),
     Column("by", String, nullable=False),
-    Column("at", String, nullable=False),
+    Column("at", Time, nullable=False),
 )
 
 # How fast every process on this ledger together may hand over, and until when a provider asked for a pause.
@@ -219,15 +275,15 @@ pace = Table(
     "pace",
     metadata,
     Column("provider", String, primary_key=True),
-    Column("next_slot", String),
-    Column("closed_until", String),
+    Column("next_slot", Time),
+    Column("closed_until", Time),
 )
 
 tick = Table(
     "tick",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("at", String, nullable=False),
+    Column("at", Time, nullable=False),
     Column("host", String, nullable=False),
 )
 
@@ -237,10 +293,10 @@ call = Table(
     metadata,
     Column("incident", String, primary_key=True),
     Column("notice", String, primary_key=True),
-    Column("at", String, nullable=False),
-    Column("ended_at", String),
+    Column("at", Time, nullable=False),
+    Column("ended_at", Time),
     # accepted (it ended with 0), rejected, or unknown: begun, and nothing more is known.
-    Column("state", String, nullable=False),
+    Column("state", Named(State), nullable=False),
     Column("detail", String, nullable=False),
 )
 
@@ -252,10 +308,10 @@ duty = Table(
     Column("incident", String, nullable=False, index=True),
     Column("person", String, nullable=False),
     Column("offered_by", String, nullable=False),
-    Column("offered_at", String, nullable=False),
+    Column("offered_at", Time, nullable=False),
     Column("note", String, nullable=False, server_default=""),
     Column("taken_by", String),
-    Column("taken_at", String),
+    Column("taken_at", Time),
 )
 
 # What readers answered to "did we keep you well informed?", counted elsewhere and entered by somebody.
@@ -267,7 +323,7 @@ feedback = Table(
     Column("yes", Integer, nullable=False),
     Column("no", Integer, nullable=False),
     Column("by", String, nullable=False),
-    Column("at", String, nullable=False),
+    Column("at", Time, nullable=False),
 )
 
 # Incident files that were found to be over, with all of it told: a tick reads one again when it changes.
@@ -277,7 +333,7 @@ judged = Table(
     Column("path", String, primary_key=True),
     Column("digest", String, nullable=False),
     Column("incident", String, nullable=False),
-    Column("at", String, nullable=False),
+    Column("at", Time, nullable=False),
 )
 
 
@@ -301,18 +357,6 @@ def _make_partial(_metadata: MetaData, connection: Connection, **_: Any) -> None
             for index in table.indexes:
                 if condition := index.info.get("where"):
                     index.dialect_kwargs["postgresql_where"] = text(condition)
-
-
-def stamp(at: datetime) -> str:
-    """Return an aware time as the ledger keeps it."""
-    if at.tzinfo is None:
-        raise ValueError("the ledger keeps aware times only")
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def unstamp(text: str | None) -> datetime | None:
-    """Return a time of the ledger as an aware UTC datetime."""
-    return datetime.fromisoformat(text) if text else None
 
 
 def said_to_readers(incident: ColumnElement[str]) -> ColumnElement[bool]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -14,25 +13,13 @@ from sqlalchemy import ColumnElement, Connection, Row, case, delete, func, inser
 from commcast.ledger import tables
 from commcast.ledger.broadcasts import Broadcast
 from commcast.ledger.claims import Claim
-from commcast.ledger.tables import IS_FROZEN, WAITING, BroadcastState, State, stamp
+from commcast.ledger.tables import IS_FROZEN, WAITING, BroadcastState, State, What
 from commcast.model.release import ELSEWHERE
 
 _broadcast, _delivery, _act = tables.broadcast, tables.delivery, tables.act
 
 _ROWS_A_STATEMENT = 500  # SQLite takes a bounded number of values in one statement
 _T = TypeVar("_T")
-
-
-class What(StrEnum):
-    """What was done about a lost answer: a provider's records were asked, or a person decided.
-
-    restore: a person took a ledger that was older than what was sent; that is where the doubt comes from.
-    """
-
-    RECONCILE = "reconcile"
-    RESEND = "resend"
-    SETTLE = "settle"
-    RESTORE = "restore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +91,10 @@ def doubts(
     connection: Connection, which: Which, providers: Collection[str], *, after: int, limit: int
 ) -> tuple[Doubt, ...]:
     """Return unknown deliveries of these providers ("" for none named) whose number is above `after`."""
+    b = _broadcast.c
     rows = connection.execute(
-        select(
-            _delivery,
-            _broadcast.c.number,
-            _broadcast.c.owner.label("frozen_by"),
-            _broadcast.c.created_at.label("frozen_at"),
-        )
-        .join(_broadcast, _broadcast.c.id == _delivery.c.broadcast)
+        select(_delivery, b.number, b.owner.label("frozen_by"), b.created_at.label("frozen_at"))
+        .join(_broadcast, b.id == _delivery.c.broadcast)
         .where(
             *which.conditions, func.coalesce(_delivery.c.provider, "").in_(providers), _delivery.c.id > after
         )
@@ -149,14 +132,7 @@ def acts(connection: Connection, incident: str) -> Iterator[Act]:
         .order_by(a.id)
     )
     for row in rows:
-        yield Act(
-            *row[:4],
-            What(row.what),
-            State(row.became),
-            row.detail,
-            row.by,
-            datetime.fromisoformat(row.at),
-        )
+        yield Act(*row)
 
 
 def put_acts(
@@ -169,7 +145,7 @@ def put_acts(
     now: datetime,
 ) -> None:
     """Write down that `by` did something about these deliveries, and what they became by it."""
-    act = {"what": what, "became": became, "detail": detail, "by": by, "at": stamp(now)}
+    act = {"what": what, "became": became, "detail": detail, "by": by, "at": now}
     if deliveries:
         connection.execute(insert(_act), [{"delivery": each, **act} for each in deliveries])
 
@@ -188,33 +164,19 @@ def chunks(values: Sequence[_T]) -> Iterator[list[_T]]:
 
 def _doubt(row: Row[Any]) -> Doubt:
     claim = Claim(
-        row.id,
-        row.channel,
-        row.key,
-        row.address,
-        row.composition,
-        row.recipient,
-        row.digest,
-        row.notice,
-        row.attempts,
+        *(row.id, row.channel, row.key, row.address, row.composition),
+        *(row.recipient, row.digest, row.notice, row.attempts),
     )
     broadcast = Broadcast(
-        row.broadcast,
-        row.incident,
-        row.notice,
-        row.number,
-        row.channel,
-        BroadcastState.FROZEN,
-        row.frozen_by,
+        *(row.broadcast, row.incident, row.notice, row.number, row.channel),
+        *(BroadcastState.FROZEN, row.frozen_by),
     )
     # What was handed over more than once may have arrived at any of these times; and a ledger of old did not
     # note when it claimed.
     begun = row.frozen_at if row.doubted or not row.claimed_at else row.claimed_at
     # A dead run is only found out later: its hand-over had ended by its lease.
     ended = max(begun, min(filter(None, (row.lease_until, row.changed_at))))
-    return Doubt(
-        claim, broadcast, row.provider or "", datetime.fromisoformat(begun), datetime.fromisoformat(ended)
-    )
+    return Doubt(claim, broadcast, row.provider or "", begun, ended)
 
 
 _broadcast, _delivery, _release = tables.broadcast, tables.delivery, tables.release
@@ -248,7 +210,7 @@ def doubt_all_open(connection: Connection, by: str, now: datetime) -> int:
         update(_delivery)
         .where(_delivery.c.state.in_([*WAITING, State.CLAIMED]))
         # The window in which it may have been sent is open to this day.
-        .values(state=State.UNKNOWN, reason=REASON, lease_until=None, not_before=None, changed_at=stamp(now))
+        .values(state=State.UNKNOWN, reason=REASON, lease_until=None, not_before=None, changed_at=now)
         .returning(_delivery.c.id)
     )
     ids = list(changed.scalars())
