@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, case, func, insert, or_, select, type_coerce
 
 from commcast.ledger import tables
-from commcast.ledger.tables import IS_FROZEN, State
+from commcast.ledger.tables import IS_FROZEN, State, Time
 from commcast.ledger.tallies import PROVIDER, REASON, RECEIPT, count_deliveries, ended_at
 from commcast.model.incident import Channel, NextWord
 
@@ -115,7 +115,7 @@ def read_released(connection: Connection, scope: Scope) -> tuple[Released, ...]:
     r = _release.c
     columns = (r.incident, r.number, r.at, r.title, r.status, r.severity, r.how, r.by, r.released_at, r.facts)
     rows = connection.execute(select(*columns).where(scope.holds(r.incident)).order_by(r.incident, r.number))
-    return tuple(Released(*rest, facts or {}) for *rest, facts in rows)
+    return tuple(Released(*row) for row in rows)
 
 
 def read_counted(connection: Connection, scope: Scope) -> tuple[CountedOutcome, ...]:
@@ -202,14 +202,14 @@ def read_stated(connection: Connection, scope: Scope) -> dict[tuple[str, str, st
 def read_texts(connection: Connection, scope: Scope) -> tuple[TextsAt, ...]:
     """Return how many texts went to readers of which zone in which minute."""
     d, c = _delivery.c, _composition.c
-    minute = func.substr(ended_at(), 1, len("2026-11-21T09:05"))
+    minute = type_coerce(func.substr(ended_at(), 1, len("2026-11-21T09:05")).concat("+00:00"), Time)
     rows = connection.execute(
         select(d.incident, d.audience, c.zone, minute, func.count())
         .join(_composition, c.id == d.composition)
         .where(scope.holds(d.incident), d.channel == "sms", d.state == State.ACCEPTED, IS_FROZEN)
         .group_by(d.incident, d.audience, c.zone, minute)
     )
-    return tuple(TextsAt(*rest, datetime.fromisoformat(f"{at}+00:00"), count) for *rest, at, count in rows)
+    return tuple(TextsAt(*row) for row in rows)
 
 
 def _promises_time() -> ColumnElement[bool]:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, not_, or_, select, update
 
+from commcast.incidents.load import Judged
 from commcast.ledger import tables
+from commcast.ledger.releases import (
+    open_incidents,
+    read_judged,
+    released_incidents,
+    unfinished_incidents,
+)
 from commcast.ledger.settle import current_owner
 from commcast.ledger.tables import (
     IS_FROZEN,
@@ -18,6 +25,7 @@ from commcast.ledger.tables import (
     State,
     frozen_broadcast,
     insert_unless_there,
+    one_of,
 )
 from commcast.model.drift import Drift, drift_of
 from commcast.model.duty import Handover
@@ -57,10 +65,13 @@ def handovers(connection: Connection, incident: str) -> tuple[Handover, ...]:
     return tuple(_hand_over(row) for row in rows)
 
 
-def handovers_of_all(connection: Connection) -> Mapping[str, tuple[Handover, ...]]:
-    """Return the hand-overs of every incident that has any."""
+def handovers_of_all(
+    connection: Connection, incidents: Sequence[str] | None = None
+) -> Mapping[str, tuple[Handover, ...]]:
+    """Return the hand-overs of every incident (or of every one of these) that has any."""
+    wanted = [] if incidents is None else [one_of(connection, _duty.c.incident, incidents)]
     found: defaultdict[str, list[Handover]] = defaultdict(list)
-    for row in connection.execute(select(_duty).order_by(_duty.c.id)):
+    for row in connection.execute(select(_duty).where(*wanted).order_by(_duty.c.id)):
         found[row.incident].append(_hand_over(row))
     return {incident: tuple(each) for incident, each in found.items()}
 
@@ -134,11 +145,21 @@ def nudges_given(connection: Connection, incident: str, *, with_command: bool = 
     `with_command` leaves out those whose command nobody has begun to run: a run that died between a nudge's
     messages and its command has woken nobody who sleeps.
     """
-    own = tables.OWN_STORY + incident
-    by_message = select(frozen_broadcast.c.notice).where(frozen_broadcast.c.incident == own)
-    by_call = select(_call.c.notice).where(_call.c.incident == incident)
-    given = by_call if with_command else by_message.union(by_call)
-    return frozenset(connection.execute(given).scalars())
+    return _nudges_of(connection, [incident], with_command).get(incident, frozenset())
+
+
+def _nudges_of(
+    connection: Connection, incidents: Sequence[str], with_command: bool
+) -> dict[str, frozenset[str]]:
+    own = [OWN_STORY + incident for incident in incidents]
+    by_message = select(
+        func.substr(frozen_broadcast.c.incident, len(OWN_STORY) + 1), frozen_broadcast.c.notice
+    ).where(one_of(connection, frozen_broadcast.c.incident, own))
+    by_call = select(_call.c.incident, _call.c.notice).where(one_of(connection, _call.c.incident, incidents))
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for incident, nudge in connection.execute(by_call if with_command else by_message.union(by_call)):
+        found[incident].add(nudge)
+    return {incident: frozenset(nudges) for incident, nudges in found.items()}
 
 
 _delivery, _call = tables.delivery, tables.call
@@ -227,3 +248,33 @@ def drift(connection: Connection, now: datetime) -> Drift | None:
     # A clock that was set back leaves them out of order.
     ticks = sorted(row.at for row in rows)
     return drift_of(ticks, sorted({row.host for row in rows}))
+
+
+@dataclass(frozen=True, slots=True)
+class TickSnapshot:
+    """What a tick asks of all incidents, of one moment.
+
+    `released` are the incidents that anything was released of, `open` those of them that have not ended,
+    `unfinished` those of which a delivery waits. `judged` are the files found to be over. `nudged` and
+    `handovers` are those of the open incidents that have any.
+    """
+
+    released: frozenset[str]
+    open: frozenset[str]
+    unfinished: frozenset[str]
+    judged: Mapping[str, Judged]
+    nudged: Mapping[str, frozenset[str]]
+    handovers: Mapping[str, tuple[Handover, ...]]
+
+
+def tick_snapshot(connection: Connection, *, with_command: bool) -> TickSnapshot:
+    """Return what a tick asks of all incidents; `with_command` is that of `nudges_given`."""
+    open_ones = open_incidents(connection)
+    return TickSnapshot(
+        released=released_incidents(connection),
+        open=open_ones,
+        unfinished=unfinished_incidents(connection),
+        judged=read_judged(connection),
+        nudged=_nudges_of(connection, sorted(open_ones), with_command),
+        handovers=handovers_of_all(connection, sorted(open_ones)),
+    )

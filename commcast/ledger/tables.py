@@ -430,7 +430,7 @@ def listed(parameter: ColumnElement[Any]) -> Select[Any]:
     return select(func.json_each(parameter).table_valued("value", joins_implicitly=True).c.value)
 
 
-def one_of(connection: Connection, column: Column[str], texts: Sequence[str]) -> ColumnElement[bool]:
+def one_of(connection: Connection, column: ColumnElement[str], texts: Sequence[str]) -> ColumnElement[bool]:
     """Return the condition that a column holds one of many texts, all of them in one parameter."""
     if connection.dialect.name == "postgresql":
         return column.in_(texts)

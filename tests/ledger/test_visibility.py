@@ -30,9 +30,9 @@ from commcast.ledger.history import (
     told_people,
     what_was_said,
 )
-from commcast.ledger.oncall import failures, last_nudges, nudges_given
+from commcast.ledger.oncall import failures, last_nudges, nudges_given, tick_snapshot
 from commcast.ledger.overview import count_broadcasts, overviews, under_way
-from commcast.ledger.receipts import open_ids, open_providers, receipts_by_incident
+from commcast.ledger.receipts import open_ids, open_providers
 from commcast.ledger.releases import unfinished_incidents
 from commcast.ledger.resolutions import candidates
 from commcast.ledger.store import Ledger
@@ -178,7 +178,7 @@ LOOKUPS: dict[str, Callable[[Connection], Any]] = {
     "nudges given": lambda c: (nudges_given(c, "pay7"), nudges_given(c, "new1")),
     "last nudges": last_nudges,
     "why a nudge reached nobody": lambda c: failures(c, "pay7", "nudge:draft:2"),
-    "receipts": receipts_by_incident,
+    "what a tick asks": lambda c: tick_snapshot(c, with_command=False),
     "providers to ask for receipts": lambda c: open_providers(c, SINCE),
     "ids to ask for receipts": lambda c: open_ids(c, "fake", Channel.EMAIL, SINCE),
     "unknown ones by group": lambda c: doubt_groups(c, Which()),
