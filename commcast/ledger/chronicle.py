@@ -113,7 +113,18 @@ class TextsAt:
 def read_released(connection: Connection, scope: Scope) -> tuple[Released, ...]:
     """Return the releases of incidents, oldest first."""
     r = _release.c
-    columns = (r.incident, r.number, r.at, r.title, r.status, r.severity, r.how, r.by, r.released_at, r.facts)
+    columns: tuple[Any, ...] = (
+        r.incident,
+        r.number,
+        r.at,
+        r.title,
+        r.status,
+        r.severity,
+        r.how,
+        r.by,
+        r.released_at,
+        r.facts,
+    )
     rows = connection.execute(select(*columns).where(scope.holds(r.incident)).order_by(r.incident, r.number))
     return tuple(Released(*row) for row in rows)
 
