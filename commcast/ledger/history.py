@@ -277,16 +277,6 @@ def deliveries(
         yield Told(*row)
 
 
-def promised(connection: Connection, broadcast: int) -> dict[str, datetime]:
-    """Return, by audience, when a broadcast told its readers to expect more."""
-    rows = connection.execute(
-        select(_composition.c.audience, func.min(_composition.c.next_update_by))
-        .where(_composition.c.broadcast == broadcast, _composition.c.next_update_by.is_not(None))
-        .group_by(_composition.c.audience)
-    )
-    return dict(rows.tuples().all())
-
-
 def incident_history(connection: Connection, incident: str) -> History:
     """Return what was released and said of an incident, and whether it is stopped."""
     frozen = connection.execute(
