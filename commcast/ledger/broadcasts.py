@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection, Select, and_, delete, insert, or_, select, update
 
@@ -22,7 +22,6 @@ from commcast.ledger.tables import (
     State,
     given_up,
     insert_unless_there,
-    stamp,
 )
 from commcast.model.incident import END_STATUSES
 from commcast.model.release import ELSEWHERE
@@ -31,20 +30,7 @@ _broadcast, _delivery, _release = tables.broadcast, tables.delivery, tables.rele
 _frozen = tables.frozen_broadcast
 
 
-class _Words(Protocol):
-    """A broadcast, as much of it as is needed here."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def incident(self) -> str: ...
-    @property
-    def number(self) -> int: ...
-    @property
-    def channel(self) -> str: ...
-
-
-def end_older_words(connection: Connection, broadcast: _Words, now: datetime) -> None:
+def end_older_words(connection: Connection, broadcast: Broadcast, now: datetime) -> None:
     """Skip what `broadcast`, which opens now, overtakes on its channel."""
     if not connection.execute(_broadcasts_before(broadcast).limit(1)).all():
         return  # and no list of a million readers is looked through for it
@@ -54,7 +40,7 @@ def end_older_words(connection: Connection, broadcast: _Words, now: datetime) ->
     _supersede(connection, broadcast, now, everybody=is_end)
 
 
-def _supersede(connection: Connection, broadcast: _Words, now: datetime, *, everybody: bool) -> None:
+def _supersede(connection: Connection, broadcast: Broadcast, now: datetime, *, everybody: bool) -> None:
     """Skip what still waits of earlier updates for people who are due these newer words on this channel.
 
     When it is over, `everybody` is meant: nobody hears of a beginning after the end.
@@ -69,11 +55,11 @@ def _supersede(connection: Connection, broadcast: _Words, now: datetime, *, ever
             _delivery.c.state.in_(WAITING),
             *([] if everybody else [_delivery.c.key.in_(newer)]),
         )
-        .values(state=given_up(), reason="superseded", changed_at=stamp(now))
+        .values(state=given_up(), reason="superseded", changed_at=now)
     )
 
 
-def _spare_the_untold(connection: Connection, broadcast: _Words, now: datetime) -> None:
+def _spare_the_untold(connection: Connection, broadcast: Broadcast, now: datetime) -> None:
     """Take the end back from those for whom all earlier words still wait: they never heard that it began."""
     ways_of_release = select(_release.c.how).where(_release.c.incident == broadcast.incident)
     if ELSEWHERE in connection.execute(ways_of_release).scalars():
@@ -91,11 +77,11 @@ def _spare_the_untold(connection: Connection, broadcast: _Words, now: datetime) 
                 earlier.where(or_(_delivery.c.state.in_(MAYBE_TOLD), _delivery.c.doubted == 1))
             ),
         )
-        .values(state=given_up(), reason="was never told that it began", changed_at=stamp(now))
+        .values(state=given_up(), reason="was never told that it began", changed_at=now)
     )
 
 
-def _told_of(broadcast: _Words, incidents: Sequence[str]) -> Select[tuple[str]]:
+def _told_of(broadcast: Broadcast, incidents: Sequence[str]) -> Select[tuple[str]]:
     """Return who heard of incidents that go on as this one."""
     return select(_delivery.c.key).where(
         _delivery.c.incident.in_(incidents),
@@ -104,7 +90,7 @@ def _told_of(broadcast: _Words, incidents: Sequence[str]) -> Select[tuple[str]]:
     )
 
 
-def _earlier(broadcast: _Words) -> tuple[Any, ...]:
+def _earlier(broadcast: Broadcast) -> tuple[Any, ...]:
     """Return the conditions of a delivery of older words on the same channel."""
     return (
         _delivery.c.incident == broadcast.incident,
@@ -113,7 +99,7 @@ def _earlier(broadcast: _Words) -> tuple[Any, ...]:
     )
 
 
-def _broadcasts_before(broadcast: _Words) -> Select[tuple[int]]:
+def _broadcasts_before(broadcast: Broadcast) -> Select[tuple[int]]:
     """Return the broadcasts of older words; of holding statements of one update the newest is what counts."""
     older_holding = and_(
         _frozen.c.number == broadcast.number,
@@ -127,7 +113,7 @@ def _broadcasts_before(broadcast: _Words) -> Select[tuple[int]]:
     )
 
 
-def _is_end(connection: Connection, broadcast: _Words) -> bool:
+def _is_end(connection: Connection, broadcast: Broadcast) -> bool:
     status = connection.execute(
         select(_release.c.status).where(
             _release.c.incident == broadcast.incident, _release.c.number == broadcast.number
@@ -136,7 +122,7 @@ def _is_end(connection: Connection, broadcast: _Words) -> bool:
     return status in END_STATUSES
 
 
-_broadcast, _composition, _delivery = tables.broadcast, tables.composition, tables.delivery
+_composition = tables.composition
 # A freeze that takes longer was given up, wherever its process ran.
 FREEZE_LEASE = timedelta(minutes=30)
 
@@ -227,7 +213,7 @@ def begin_freeze(
                 channel=channel,
                 state=BroadcastState.FREEZING,
                 owner=owner,
-                created_at=stamp(now),
+                created_at=now,
             )
         )
     elif existing.state is BroadcastState.FROZEN or not _may_take_over(connection, existing, owner, now):
@@ -237,7 +223,7 @@ def begin_freeze(
         connection.execute(
             update(_broadcast)
             .where(_broadcast.c.id == existing.id)
-            .values(owner=owner, number=number, created_at=stamp(now))
+            .values(owner=owner, number=number, created_at=now)
         )
     made = find_broadcast(connection, incident, notice, channel)
     assert made is not None  # noqa: S101 - it was inserted or found in this very transaction
@@ -268,13 +254,7 @@ def add_composition(connection: Connection, broadcast: int, composition: Composi
         insert(_composition)
         .values(
             broadcast=broadcast,
-            audience=composition.audience,
-            zone=composition.zone,
-            locale=composition.locale,
-            wording=composition.wording,
-            context=dict(composition.context),
-            envelope=dict(composition.envelope),
-            next_update_by=composition.next_update_by,
+            **{each.name: getattr(composition, each.name) for each in fields(Composition)},
         )
         .returning(_composition.c.id)
     )
@@ -399,24 +379,13 @@ def _empty(connection: Connection, broadcast: int) -> None:
 
 
 def _values(broadcast: Broadcast, row: FrozenRow, now: datetime) -> dict[str, Any]:
-    return {
-        "broadcast": broadcast.id,
-        "incident": broadcast.incident,
-        "notice": broadcast.notice,
-        "channel": broadcast.channel,
-        "key": row.key,
-        "address": row.address,
-        "audience": row.audience,
-        "composition": row.composition,
-        "recipient": dict(row.recipient),
-        "digest": row.digest,
-        "state": row.state,
-        "reason": row.reason,
-        "not_before": stamp(row.not_before) if row.not_before else None,
-        "expires_at": stamp(row.expires_at) if row.expires_at else None,
-        "changed_at": stamp(now),
-    }
+    whose = {"broadcast": broadcast.id, "incident": broadcast.incident, "notice": broadcast.notice}
+    return {**_columns(row), **whose, "channel": broadcast.channel, "changed_at": now}
+
+
+def _columns(row: FrozenRow | Composition) -> dict[str, Any]:
+    return {each.name: getattr(row, each.name) for each in fields(row)}
 
 
 def _from_row(row: Any) -> Broadcast:
-    return Broadcast(row.id, row.incident, row.notice, row.number, row.channel, row.state, row.owner)
+    return Broadcast(*row[:7])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
@@ -91,8 +92,8 @@ def histories(
 ) -> dict[str, ReaderHistory]:
     """Return what the ledger knows of those of `keys` it knows at all; the erased are found by their hash.
 
-    `misstated` is what was said wrongly on this channel; whoever heard of the incidents that were `merged`
-    into this one heard of this one.
+    `wrong_words` are those of this channel. Somebody who heard of an incident that was `merged` into this one
+    heard of this one.
     """
     heard = _heard(connection, secret, (incident, *merged), notice, channel, keys)
     suppressed = suppressed_among(connection, secret, channel, keys)
@@ -203,8 +204,8 @@ def told_people(
 ) -> Iterator[ToldPerson]:
     """Yield who was told anything else of an incident on a channel, or waits to be, as last frozen.
 
-    Whoever heard of those that were `merged` into it heard of it. With `told_from` only those count who were
-    told words of that update or a newer one.
+    Somebody who heard of one that was `merged` into it heard of it. With `told_from` only those count who
+    were told words of that update or a newer one.
     """
     states = MAYBE_TOLD if told_from else _TOLD_OR_WAITING
     newer = select(_broadcast.c.id).where(_broadcast.c.incident == incident, _broadcast.c.number >= told_from)
@@ -305,44 +306,24 @@ def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
 
     Words that reached nobody, and wait for nobody, promise nothing.
     """
-    of_these = select(_delivery.c.id).where(_delivery.c.composition == _composition.c.id)
-    reached = of_these.where(_delivery.c.state.in_((*MAYBE_TOLD, *WAITING)))
+    b, c = _broadcast.c, _composition.c
+    of_these = select(_delivery.c.id).where(_delivery.c.composition == c.id)
+    reached = of_these.where(_delivery.c.state.in_(_TOLD_OR_WAITING))
     told = of_these.where(_delivery.c.state.in_(MAYBE_TOLD))
-    by_text = and_(_broadcast.c.channel == Channel.SMS, is_text_promise())
-    rows = connection.execute(
-        select(
-            _broadcast.c.notice,
-            _broadcast.c.number,
-            _broadcast.c.channel,
-            _composition.c.audience,
-            _broadcast.c.created_at,
-            func.min(_composition.c.next_update_by),
-            # No comma stands in a time of the ledger.
-            func.group_concat(case((by_text, _composition.c.next_update_by)).distinct()),
-            func.max(case((told.exists(), 1), else_=0)),
-        )
-        .join(_composition, _composition.c.broadcast == _broadcast.c.id)
-        .where(
-            _broadcast.c.incident == incident,
-            reached.exists(),
-        )
-        .group_by(_broadcast.c.id, _composition.c.audience)
-        .order_by(_broadcast.c.id, _composition.c.audience)
+    by_text = and_(b.channel == Channel.SMS, is_text_promise())
+    groups = connection.execute(
+        select(b.id, b.notice, b.number, b.channel, b.created_at, c.audience)
+        .add_columns(c.next_update_by, case((by_text, 1), else_=0), case((told.exists(), 1), else_=0))
+        .join(_composition, c.broadcast == b.id)
+        .where(b.incident == incident, reached.exists())
+        .order_by(b.id, c.audience)
     )
-    return tuple(
-        Said(
-            row.notice,
-            row.number,
-            Channel(row.channel),
-            row.audience,
-            row.created_at,
-            row[5],
-            _split_times(row[6]),
-            bool(row[7]),
-        )
-        for row in rows
-    )
-
-
-def _split_times(listed: str | None) -> tuple[datetime, ...]:
-    return tuple(datetime.fromisoformat(at) for at in sorted((listed or "").split(",")) if at)
+    found: list[Said] = []
+    for (_, notice, number, channel, at, audience), of_one in groupby(groups, key=lambda row: row[:6]):
+        rows = list(of_one)
+        promises = [(row[6], row[7]) for row in rows if row[6]]
+        texts = tuple(sorted({by for by, is_text in promises if is_text}))
+        earliest = min((by for by, _ in promises), default=None)
+        heard = any(row[8] for row in rows)
+        found.append(Said(notice, number, Channel(channel), audience, at, earliest, texts, heard))
+    return tuple(found)

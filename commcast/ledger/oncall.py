@@ -60,7 +60,7 @@ def take(connection: Connection, incident: str, person: str, *, by: str, now: da
 
 
 def handovers(connection: Connection, incident: str) -> tuple[Handover, ...]:
-    """Return an incident's hand-overs in the order in which they were made."""
+    """Return an incident's hand-overs, oldest first."""
     rows = connection.execute(select(_duty).where(_duty.c.incident == incident).order_by(_duty.c.id))
     return tuple(_hand_over(row) for row in rows)
 
@@ -143,7 +143,7 @@ def nudges_given(connection: Connection, incident: str, *, with_command: bool = 
     """Return the ids of the nudges that were given for an incident, by whatever way.
 
     `with_command` leaves out those whose command nobody has begun to run: a run that died between a nudge's
-    messages and its command has woken nobody who sleeps.
+    messages and its command has called nobody who sleeps.
     """
     return _nudges_of(connection, [incident], with_command).get(incident, frozenset())
 
@@ -166,7 +166,7 @@ _delivery, _call = tables.delivery, tables.call
 
 
 def _is_nudge(notice: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return whether somebody was woken by it: that an incident was handed over is told, and wakes nobody."""
+    """Return whether a notice called somebody to act; one that tells of a hand-over does not."""
     handed = [notice.like("nudge:handover:%"), notice.like("nudge:taken:%")]
     return and_(notice.like("nudge:%"), not_(or_(*handed)))
 
@@ -188,7 +188,7 @@ _OF_CALLS = select(_call).where(_is_nudge(_call.c.notice)).order_by(_call.c.at)
 class LastNudge:
     """The last nudge of an incident: who was to hear of it over which channel, and what became of that.
 
-    `people` are (name, channel, state); `called` is the state of the command that wakes somebody, "" where it
+    `people` are (name, channel, state); `called` is the state of the command that calls somebody, "" where it
     was not run, and `detail` what went wrong with it.
     """
 

@@ -29,7 +29,7 @@ WITHIN = timedelta(hours=72)
 GRACE = timedelta(seconds=2)
 LONGEST_WORDS = 120  # characters that are kept of what a provider says
 _STRENGTH = {ReceiptKind.FAILED: 0, ReceiptKind.BOUNCED: 1, ReceiptKind.DELIVERED: 2}
-# Outside of these a time is nonsense, and nothing could be reckoned with it.
+# A time outside of these is nonsense, and adding to it would overflow.
 _BEGINNING, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime(2900, 1, 1, tzinfo=UTC)
 # When it was handed over; a ledger of before 0002 did not keep it by itself.
 _HANDED = func.coalesce(_delivery.c.claimed_at, _delivery.c.changed_at)
@@ -37,7 +37,7 @@ _HANDED = func.coalesce(_delivery.c.claimed_at, _delivery.c.changed_at)
 
 @dataclass(slots=True)
 class Joined:
-    """What some receipts changed: deliveries by the kind they got, addresses that hear nothing more now.
+    """What some receipts changed: deliveries by the kind they got, addresses that are suppressed now.
 
     `foreign` counts receipts that speak of no delivery of ours.
     """
@@ -109,7 +109,7 @@ def join_receipts(
 ) -> Joined:
     """Join receipts to the deliveries they speak of, as `Receipt` tells; return what changed.
 
-    An address is suppressed only together with a change: who was let in again by hand is not shut out by the
+    An address is suppressed only together with a change: somebody let in again by hand is not shut out by the
     same words once more. Of an erased person only the kind is kept.
     """
     receipts = [replace(each, at=min(max(each.at, _BEGINNING), _END)) for each in receipts]
@@ -210,7 +210,7 @@ def _spoken_of(receipt: Receipt, rows: _Rows) -> Iterator[tuple[_AcceptedRow, Re
 
 
 def _weigh(row: _AcceptedRow, said: Receipt) -> bool:
-    """Put into `row` what is to be kept of its receipt and this one; return whether that is news."""
+    """Keep in `row` the stronger of its receipt and this one; return whether anything changed."""
     detail = harmless(said.detail) if row.address else ""
     if not row.receipt:
         row.receipt, row.at, row.detail = said.kind.value, said.at, detail
@@ -236,7 +236,7 @@ def _bounced_later(words: str, row: _AcceptedRow) -> str:
 
 
 def _reason(receipt: Receipt) -> str:
-    """Return why an address hears nothing more, the kind of the receipt first and once."""
+    """Return why an address is suppressed: the kind of the receipt first, and once."""
     kind = receipt.kind.value
     words = harmless(receipt.detail).removeprefix(kind).lstrip(": ")
     return f"{kind}: {words}" if words else kind

@@ -168,7 +168,7 @@ def stop_incident(connection: Connection, incident: str, by: str, now: datetime)
 def stop_to_correct(connection: Connection, incident: str, by: str, now: datetime) -> str:
     """Stop an incident until a correction is ready; return who had stopped it before, "" for nobody.
 
-    It takes the place of their stop: whoever corrects decides that the right words go.
+    It takes the place of their stop: the person who corrects decides that the right words go.
     """
     found = [stop for stop in stops_in_force(connection, incident) if stop.incident == incident]
     lift_stop(connection, incident, by, now)

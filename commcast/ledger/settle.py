@@ -271,7 +271,7 @@ _Said = tuple[OutcomeKind, str, str, str | None]  # kind, detail, provider, when
 
 
 def suppress_refused(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
-    """Let addresses that were refused for good hear nothing more."""
+    """Suppress addresses that a provider refused for good."""
     reasons = {outcome.delivery: outcome.detail for outcome in outcomes}
     people = connection.execute(
         select(_delivery.c.id, _delivery.c.channel, _delivery.c.key).where(_delivery.c.id.in_(list(reasons)))

@@ -1,4 +1,4 @@
-"""Who hears nothing more, and who had enough this hour."""
+"""Addresses that are suppressed, and readers who had enough messages this hour."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ERASED_KEY = "erased:"  # and hexadecimal digits
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """One address that hears nothing more; `key` is a hash where the person was erased."""
+    """One address that gets no more messages; `key` is a hash where the person was erased."""
 
     channel: str
     key: str

@@ -221,7 +221,7 @@ delivery = Table(
     Column("receipt", String),
     Column("receipt_at", Time),
     Column("receipt_detail", String),
-    # Promise 1: one notice, one channel, one address. The database refuses a second, whoever runs.
+    # Promise 1: one notice, one channel, one address. The database refuses a second, no matter who runs.
     UniqueConstraint("incident", "notice", "channel", "key", name="delivery_once"),
     CheckConstraint(
         "state in ('held', 'pending', 'claimed', 'accepted', 'rejected', 'unknown', 'skipped')",
@@ -234,7 +234,7 @@ delivery = Table(
     Index("delivery_receipt", "provider", "provider_id", **_where("provider_id <> ''")),
 )
 
-# Addresses that must hear nothing more. After an erasure `key` is a keyed hash and `address` is empty.
+# Addresses that must get no more messages. After an erasure `key` is a keyed hash and `address` is empty.
 suppression = Table(
     "suppression",
     metadata,
@@ -287,7 +287,7 @@ tick = Table(
     Column("host", String, nullable=False),
 )
 
-# Each time the command that wakes somebody was run, by the nudge it stood for.
+# Each run of the command that calls somebody, by its nudge.
 call = Table(
     "call",
     metadata,
@@ -367,7 +367,7 @@ def said_to_readers(incident: ColumnElement[str]) -> ColumnElement[bool]:
 def given_up() -> Case[str]:
     """Return the state of a delivery that is not to go any more.
 
-    Who may have got an earlier hand-over of it stays `unknown`: they were not told nothing.
+    Who may have got an earlier hand-over of it stays `unknown`: it is not certain that they were not told.
     """
     return case((delivery.c.doubted == 1, State.UNKNOWN), else_=State.SKIPPED)
 

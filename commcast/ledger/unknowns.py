@@ -193,9 +193,9 @@ def count_open(connection: Connection) -> int:
 def doubt_all_open(connection: Connection, by: str, now: datetime) -> int:
     """Call unknown all that is open; return how many. Nothing of it goes by itself any more.
 
-    Words that were released and not frozen count as told elsewhere: whoever is not in this ledger may have
-    been told by the one that came after it. A list that was being frozen loses its rows, which told nobody,
-    and is not frozen anew.
+    Words that were released and not frozen count as told elsewhere: readers who are not in this ledger may
+    have been told by the one that came after it. A list that was being frozen loses its rows, which told
+    nobody, and is not frozen anew.
     """
     unopened = select(_broadcast.c.id).where(_broadcast.c.state == BroadcastState.FREEZING)
     for table in (_delivery, tables.composition):

@@ -1,4 +1,4 @@
-"""One pass over all incidents: send what is owed, wake who must be."""
+"""One pass over all incidents: sends what is due, nudges people where that is due."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class Hands(Protocol):
-    """What becomes of what a round finds: a tick does it, its dry run notes it.
+    """What becomes of what a round finds: a tick does it, a dry run notes it.
 
     What one of these raises is the fault of that incident alone, but for LedgerError and Interrupted.
     """
@@ -54,7 +54,7 @@ class Hands(Protocol):
         ...
 
     def wake(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
-        """Wake an incident's people, once for each of these."""
+        """Nudge an incident's people, once for each of these."""
         ...
 
 
@@ -105,7 +105,7 @@ class Round:
         self._finish_frozen(hands)
 
     def _nudge_of_drafts(self, incident: Incident, hands: Hands) -> None:
-        """Wake the people of an incident that was written down and never released."""
+        """Nudge the people of an incident that was written down and never released."""
         self._nudge(Plan(incident, History(), (), ()), hands)
 
     def _without_file(self, hands: Hands) -> None:
@@ -146,7 +146,7 @@ class Round:
             self.over[incident.path] = Judged(self.loaded.digests[incident.path], incident.id)
 
     def _keep_promises(self, incident: str, error: InputError, hands: Hands) -> None:
-        """Keep what was promised of an incident whose file, lists or templates are wrong; wake its people.
+        """Keep what was promised of an incident whose file, lists or templates are wrong; nudge its people.
 
         It speaks from the ledger: the last released words, to those who were told them.
         """
@@ -173,7 +173,7 @@ class Round:
                 self.errors[f"{path} (from the ledger)" if path in self.errors else path] = worse
 
     def _nudge(self, plan: Plan, hands: Hands, *more: Nudge) -> None:
-        """Wake an incident's people first: a long broadcast must not keep them asleep."""
+        """Nudge an incident's people first: a long broadcast must not delay that."""
         given, taken = self._given_and_taken(plan.incident.id)
         incident, config, now = plan.incident, self.desk.config, self.desk.now
         drafted = {
@@ -313,7 +313,7 @@ def tick(desk: Desk, ledger: Ledger, make_sender: Callable[[], Sender]) -> Ticke
 
 @dataclass
 class _Sending:
-    """The hands of a tick: they send, and wake people."""
+    """What a tick does: it sends, and nudges people."""
 
     desk: Desk
     make_sender: Callable[[], Sender]

@@ -16,8 +16,8 @@ from commcast.errors import ConfigError, Fault, TryAgain
 from commcast.providers import registry as wiring
 from commcast.providers.base import Refused
 from tests.support.desk import Bench, write_desk
+from tests.support.providers import SaidRecords as FakeRecords
 from tests.support.terminal import bench_now, run
-from tests.test_receiving import FakeRecords
 
 KEY = "SG.not-a-real-key.at-all"
 SECRETS = {

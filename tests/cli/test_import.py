@@ -13,8 +13,8 @@ from commcast.errors import ConfigError, Fault, TryAgain
 from commcast.providers import registry as wiring
 from commcast.providers.base import Refused, SuppressionEntry
 from tests.support.desk import Bench
+from tests.support.providers import FakeLists
 from tests.support.terminal import bench_now, every_byte, run
-from tests.test_receiving import FakeLists
 
 THEN = datetime(2025, 3, 1, tzinfo=UTC)
 IMPORT = ("recipients", "import", "--from", "sendgrid")

@@ -16,8 +16,8 @@ from commcast.providers import registry as wiring
 from commcast.providers.base import Refused
 from tests.support.desk import Bench, write_incident
 from tests.support.providers import FakeAdapter
+from tests.support.providers import SaidRecords as FakeRecords
 from tests.support.terminal import at_terminal, bench_now, every_byte, run
-from tests.test_receiving import FakeRecords
 
 HEAD = "PROVIDER  ASKED  DELIVERED  BOUNCED  FAILED  SUPPRESSED"
 

@@ -46,7 +46,7 @@ from commcast.ledger.suppressions import (
 )
 from commcast.ledger.tables import State, stamp
 from commcast.model.duty import Handover
-from commcast.model.history import ERASED, NOBODY_KNOWS
+from commcast.model.history import ERASED, NOBODY_KNOWS, Said
 from commcast.model.incident import Channel
 from commcast.model.message import Outcome, OutcomeKind, Receipt, ReceiptKind
 from tests.support.desk import (
@@ -217,7 +217,7 @@ def test_each_audience_and_what_it_was_promised(bench: Bench) -> None:
     end = update_text(bench.later(minutes=5), status="resolved", fixed="The switch.")
     path.write_text(path.read_text() + end)
     bench.send()
-    found = []
+    found: list[Said] = []
 
     def look() -> None:
         with bench.ledger.read() as connection:
@@ -562,9 +562,11 @@ def test_the_reason_names_the_kind_once(ledger: Ledger, detail: str, reason: str
 def test_of_an_erased_person_only_the_kind_is_kept(ledger: Ledger, bounced_first: bool) -> None:
     """One who came back is not named by what was erased."""
     accept(ledger, ANN)
-    steps = [lambda: hear(ledger, bounce(ANN, detail="Ann has left")), lambda: forget(ledger, ANN)]
-    for step in steps if bounced_first else reversed(steps):
-        step()
+    for bounces in (bounced_first, not bounced_first):
+        if bounces:
+            hear(ledger, bounce(ANN, detail="Ann has left"))
+        else:
+            forget(ledger, ANN)
     assert (told(ledger)[""].receipt, told(ledger)[""].receipt_detail) == ("bounced", "")
     assert suppressed(ledger) == {erased_key(ledger.secret, ANN): "erased"}
     assert let_in(ledger, ANN)

@@ -1,4 +1,4 @@
-"""Asking providers of lost answers, receipts and their own lists: what they prove is kept, nothing is sent."""
+"""Asking providers of lost answers, receipts and lists: what they prove is kept, nothing is sent."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -36,7 +35,6 @@ from commcast.operations.reconcile import (
 )
 from commcast.operations.suppress import Imported, Importer
 from commcast.providers.base import Asked, Records, Refused, Seen, Sighting, SuppressionEntry
-from tests.support import providers
 from tests.support.desk import (
     DESK,
     NOW,
@@ -51,7 +49,16 @@ from tests.support.desk import (
     write_desk,
     write_incident,
 )
-from tests.support.providers import FakeAdapter, die_over, saying, seeing, taken
+from tests.support.providers import (
+    FakeAdapter,
+    FakeLists,
+    FakeRecords,
+    SaidRecords,
+    die_over,
+    saying,
+    seeing,
+    taken,
+)
 
 ALL = Which()
 LATER, SINCE = NOW + timedelta(minutes=5), NOW - timedelta(days=3)
@@ -102,7 +109,7 @@ def another(bench: Bench) -> None:
 
 def ask(
     bench: Bench,
-    *records: providers.FakeRecords,
+    *records: FakeRecords,
     which: Which = ALL,
     email: str = "outbox",
     sms: str = "twilio",
@@ -145,7 +152,6 @@ def change(bench: Bench, *where: object, **values: object) -> None:
 
 SMS = UnknownGroup("pay7", "sms", "twilio")
 MAIL = UnknownGroup("pay7", "email", "outbox")
-FakeRecords = providers.FakeRecords
 half = seeing(Seen.NOTHING)
 
 
@@ -225,7 +231,7 @@ def test_the_provider_that_had_them_is_asked_not_the_one_of_today(tmp_path: Path
     ],
 )
 def test_where_nobody_can_be_asked_that_is_said(
-    tmp_path: Path, records: providers.FakeRecords, sms: str, why: str
+    tmp_path: Path, records: FakeRecords, sms: str, why: str
 ) -> None:
     by_name: dict[str, Records] = {"twilio": records}
     result = ask(desk_of(tmp_path), sms=sms, records_for=by_name.get)
@@ -387,33 +393,6 @@ def test_killed_in_the_middle_it_loses_nothing_and_the_next_one_finishes(
 # --- receipts
 
 
-@dataclass
-class SaidRecords(FakeRecords):
-    """Records that say what they are given; what is an error is raised at its place."""
-
-    channel: Channel = Channel.EMAIL
-    name: str = "sendgrid"
-    said: Iterable[Receipt | SuppressionEntry | Exception] = ()
-    asked_since: list[tuple[datetime, Collection[str]]] = field(default_factory=list)
-
-    async def receipts(self, since: datetime, open_ids: Collection[str]) -> AsyncIterator[Receipt]:
-        self.asked_since.append((since, open_ids))
-        for each in self.said:
-            if isinstance(each, Exception):
-                raise each
-            assert isinstance(each, Receipt)
-            yield each
-
-
-@dataclass
-class ClosedRecords(SaidRecords):
-    """Records that cannot be opened."""
-
-    async def __aenter__(self) -> ClosedRecords:
-        assert self.trouble is not None
-        raise self.trouble
-
-
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     made = create_ledger(ledger_path(tmp_path), DESK)
@@ -452,13 +431,13 @@ def test_a_provider_is_asked_about_what_has_no_receipt(ledger: Ledger) -> None:
     """Where nothing is open nobody is asked, nor who keeps no records."""
     assert receive(ledger) == []
     accept(ledger, "a", "b")
-    records = SaidRecords(said=arrived("a"))
+    records = SaidRecords(arrived("a"))
     (received,) = receive(ledger, sendgrid=records)
     assert (received.asked, received.joined.counts, received.is_news) == (2, {"delivered": 1}, True)
     receive(ledger, sendgrid=records)
-    assert records.asked_since == [(SINCE, {"id-a", "id-b"}), (SINCE, {"id-b"})]
-    assert records.inside == 0
-    receive(ledger, sendgrid=SaidRecords(said=arrived("b")))
+    assert records.asked == [(SINCE, {"id-a", "id-b"}), (SINCE, {"id-b"})]
+    assert records.left == 2
+    receive(ledger, sendgrid=SaidRecords(arrived("b")))
     assert receive(ledger) == []
     accept(ledger, "c", provider="smtp", channel="sms")
     assert receive(ledger, smtp=None) == []
@@ -473,11 +452,11 @@ def test_one_providers_trouble_is_not_the_others(
     accept(ledger, "+491", provider="twilio", channel="sms")
     broken: dict[str, SaidRecords | Exception] = {
         "made": trouble,
-        "entered": ClosedRecords(trouble=trouble),
-        "asked": SaidRecords(said=[*arrived("a"), trouble]),
+        "entered": SaidRecords(closed=trouble),
+        "asked": SaidRecords([*arrived("a"), trouble]),
     }
     first, second = receive(
-        ledger, sendgrid=broken[when], twilio=SaidRecords(Channel.SMS, "twilio", said=arrived("+491"))
+        ledger, sendgrid=broken[when], twilio=SaidRecords(arrived("+491"), Channel.SMS, "twilio")
     )
     assert (first.trouble, first.exit_code) == (trouble, code)
     assert (second.exit_code, second.joined.counts) == (ExitCode.DONE, {"delivered": 1})
@@ -497,7 +476,7 @@ def test_receipts_are_joined_by_chunks(ledger: Ledger, monkeypatch: pytest.Monke
             seen_at.append(heard(ledger)["delivered"])
             yield each
 
-    (received,) = receive(ledger, sendgrid=SaidRecords(said=said()))
+    (received,) = receive(ledger, sendgrid=SaidRecords(said()))
     assert (received.trouble, received.joined.counts) == (None, {"delivered": count})
     assert seen_at == [number // 10 * 10 for number in range(count)]
 
@@ -505,7 +484,7 @@ def test_receipts_are_joined_by_chunks(ledger: Ledger, monkeypatch: pytest.Monke
 def test_receipts_that_cannot_be_written_end_the_run(ledger: Ledger) -> None:
     accept(ledger, "a")
     with nothing_can_be_written(), pytest.raises(LedgerError):
-        receive(ledger, sendgrid=SaidRecords(said=arrived("a")))
+        receive(ledger, sendgrid=SaidRecords(arrived("a")))
     assert heard(ledger) == {}
 
 
@@ -520,7 +499,7 @@ def test_two_at_once_are_one(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) ->
 
     def one() -> None:
         own = open_ledger(ledger.path, DESK)
-        found.extend(receive(own, sendgrid=SaidRecords(said=[*arrived(*keys[1::2]), *bounces])))
+        found.extend(receive(own, sendgrid=SaidRecords([*arrived(*keys[1::2]), *bounces])))
         own.close()
 
     threads = [threading.Thread(target=one) for _ in range(2)]
@@ -534,24 +513,6 @@ def test_two_at_once_are_one(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) ->
 
 
 # --- a provider's own lists
-
-
-@dataclass
-class FakeLists(SaidRecords):
-    """Lists by name."""
-
-    lists: dict[str, Sequence[SuppressionEntry | Exception]] = field(default_factory=dict)
-
-    async def __aenter__(self) -> FakeLists:
-        if self.trouble is not None:
-            raise self.trouble
-        return self
-
-    async def listed(self, names: Collection[str]) -> AsyncIterator[SuppressionEntry]:
-        for each in (each for name in names for each in self.lists[name]):
-            if isinstance(each, Exception):
-                raise each
-            yield each
 
 
 THEN = NOW - timedelta(days=400)
@@ -570,7 +531,7 @@ def bring_in(
 ) -> list[Imported]:
     names = [(name, not marked or marked[at]) for at, name in enumerate(lists)]
     importer = Importer(ledger, "SendGrid", "dana", lambda: NOW)
-    return importer.bring_in(FakeLists(lists=dict(lists), trouble=trouble), names)
+    return importer.bring_in(FakeLists(lists=dict(lists), closed=trouble), names)
 
 
 def opt_out(ledger: Ledger, key: str) -> None:
