@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -129,6 +129,12 @@ class What(StrEnum):
 metadata = MetaData()
 
 
+def _texts(*names: str) -> Iterator[Column[str]]:
+    """Yield columns of text that is always there."""
+    for name in names:
+        yield Column(name, String, nullable=False)
+
+
 def _where(condition: str) -> dict[str, Any]:
     """Return the options that make an index partial; in PostgreSQL `_make_partial` does."""
     return {"sqlite_where": text(condition), "info": {"where": condition}}
@@ -147,13 +153,11 @@ release = Table(
     Column("number", Integer, primary_key=True),
     Column("digest", String, nullable=False),
     Column("at", Time, nullable=False),
-    Column("title", String, nullable=False),
-    Column("status", String, nullable=False),
+    *_texts("title", "status"),
     Column("severity", Integer, nullable=False),
     Column("next_update_by", Time),
     Column("facts", JSON, nullable=False),
-    Column("how", String, nullable=False),
-    Column("by", String, nullable=False),
+    *_texts("how", "by"),
     Column("released_at", Time, nullable=False),
     Index("release_digest", "digest"),
 )
@@ -163,8 +167,7 @@ broadcast = Table(
     "broadcast",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("incident", String, nullable=False),
-    Column("notice", String, nullable=False),
+    *_texts("incident", "notice"),
     Column("number", Integer, nullable=False),
     Column("channel", String, nullable=False),
     Column("state", Named(BroadcastState), nullable=False),
@@ -180,10 +183,7 @@ composition = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("broadcast", Integer, ForeignKey("broadcast.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("audience", String, nullable=False),
-    Column("zone", String, nullable=False),
-    Column("locale", String, nullable=False),
-    Column("wording", String, nullable=False),
+    *_texts("audience", "zone", "locale", "wording"),
     Column("context", JSON, nullable=False),
     Column("envelope", JSON, nullable=False),
     Column("next_update_by", Time),
@@ -194,12 +194,7 @@ delivery = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("broadcast", Integer, ForeignKey("broadcast.id", ondelete="CASCADE"), nullable=False),
-    Column("incident", String, nullable=False),
-    Column("notice", String, nullable=False),
-    Column("channel", String, nullable=False),
-    Column("key", String, nullable=False),
-    Column("address", String, nullable=False),
-    Column("audience", String, nullable=False),
+    *_texts("incident", "notice", "channel", "key", "address", "audience"),
     Column("composition", Integer, ForeignKey("composition.id")),
     Column("recipient", JSON, nullable=False),
     Column("digest", String, nullable=False),
@@ -240,8 +235,7 @@ suppression = Table(
     metadata,
     Column("channel", String, primary_key=True),
     Column("key", String, primary_key=True),
-    Column("reason", String, nullable=False),
-    Column("by", String, nullable=False),
+    *_texts("reason", "by"),
     Column("at", Time, nullable=False),
 )
 
@@ -249,8 +243,7 @@ stop = Table(
     "stop",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("incident", String, nullable=False),
-    Column("by", String, nullable=False),
+    *_texts("incident", "by"),
     Column("at", Time, nullable=False),
     Column("lifted_at", Time),
     Column("lifted_by", String),
@@ -265,8 +258,7 @@ act = Table(
     Column("delivery", Integer, ForeignKey("delivery.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("what", Named(What), nullable=False),
     Column("became", Named(State), nullable=False),
-    Column("detail", String, nullable=False),
-    Column("by", String, nullable=False),
+    *_texts("detail", "by"),
     Column("at", Time, nullable=False),
 )
 
@@ -306,8 +298,7 @@ duty = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("incident", String, nullable=False, index=True),
-    Column("person", String, nullable=False),
-    Column("offered_by", String, nullable=False),
+    *_texts("person", "offered_by"),
     Column("offered_at", Time, nullable=False),
     Column("note", String, nullable=False, server_default=""),
     Column("taken_by", String),
@@ -331,8 +322,7 @@ judged = Table(
     "judged",
     metadata,
     Column("path", String, primary_key=True),
-    Column("digest", String, nullable=False),
-    Column("incident", String, nullable=False),
+    *_texts("digest", "incident"),
     Column("at", Time, nullable=False),
 )
 

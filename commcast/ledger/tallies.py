@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, case, func, literal, select
 
 from commcast.ledger import tables
-from commcast.ledger.tables import IS_FROZEN, State, What, said_to_readers
+from commcast.ledger.tables import State, What, said_to_readers
 
 _delivery, _broadcast, _act = tables.delivery, tables.frozen_broadcast, tables.act
 
@@ -69,7 +69,7 @@ def count_deliveries(
             func.max(at).label("last_at"),
             func.max(d.changed_at).label("changed_at"),
         )
-        .where(IS_FROZEN, *([] if incidents is None else [incidents]))
+        .where(*([] if incidents is None else [incidents]))
         .group_by(*alike, *asked)
         .subquery()
     )

@@ -560,7 +560,6 @@ def test_the_reason_names_the_kind_once(ledger: Ledger, detail: str, reason: str
 
 @pytest.mark.parametrize("bounced_first", [True, False])
 def test_of_an_erased_person_only_the_kind_is_kept(ledger: Ledger, bounced_first: bool) -> None:
-    """One who came back is not named by what was erased."""
     accept(ledger, ANN)
     for bounces in (bounced_first, not bounced_first):
         if bounces:
@@ -569,6 +568,11 @@ def test_of_an_erased_person_only_the_kind_is_kept(ledger: Ledger, bounced_first
             forget(ledger, ANN)
     assert (told(ledger)[""].receipt, told(ledger)[""].receipt_detail) == ("bounced", "")
     assert suppressed(ledger) == {erased_key(ledger.secret, ANN): "erased"}
+
+
+def test_an_erased_person_who_came_back_is_not_named_by_what_was_erased(ledger: Ledger) -> None:
+    accept(ledger, ANN)
+    forget(ledger, ANN)
     assert let_in(ledger, ANN)
     hear(ledger, bounce(ANN))
     assert suppressed(ledger) == {}

@@ -201,3 +201,12 @@ def test_every_look_up_answers_as_without_a_list_that_is_going_in(told: Ledger, 
     with told.read() as connection:
         after = {name: look(connection) for name, look in LOOKUPS.items()}
     assert [name for name in LOOKUPS if after[name] != before[name]] == []
+
+
+def test_newer_words_end_nothing_of_a_list_that_is_going_in_nor_wait_for_it(ledger: Ledger) -> None:
+    """The end goes to readers for whom, but for such rows, nothing waits."""
+    fill(ledger, ["a"], finish=False, status="investigating")
+    fill(ledger, ["a"], number=2, status="resolved")
+    with ledger.read() as connection:
+        rows = connection.execute(schema.delivery.select().order_by(schema.delivery.c.id)).all()
+    assert [(row.notice, row.state) for row in rows] == [("update:1", "pending"), ("update:2", "pending")]
