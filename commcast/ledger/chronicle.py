@@ -132,7 +132,8 @@ def read_released(connection: Connection, scope: Scope) -> tuple[Released, ...]:
 def read_counted(connection: Connection, scope: Scope) -> tuple[CountedOutcome, ...]:
     """Return what became of every broadcast's deliveries, in the order things were said."""
     found: dict[tuple[object, ...], CountedOutcome] = {}
-    for t in count_deliveries(connection, scope.holds(_delivery.c.incident), REASON, RECEIPT, PROVIDER):
+    ours = scope.holds(_delivery.c.incident)
+    for t in count_deliveries(connection, ours, REASON, RECEIPT, PROVIDER, ended=True):
         reason = "" if t.state is not State.SKIPPED else _NOBODY if t.reason.startswith(_NOBODY) else t.reason
         alike = (t.broadcast, t.audience, t.state, reason, t.receipt, t.provider)
         known = found.get(alike)

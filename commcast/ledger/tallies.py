@@ -22,7 +22,7 @@ class Tally:
 
     `number` is the update that the notice speaks of. `reason`, `receipt`, `provider` and `composition` are
     empty (0) where they were not asked for. `first_at` and `last_at` are when the first and the last of them
-    ended, `changed_at` when a row changed last.
+    ended (where that was asked for, else when a row changed), `changed_at` when a row changed last.
     """
 
     broadcast: int
@@ -44,7 +44,7 @@ class Tally:
 
 
 def count_deliveries(
-    connection: Connection, incidents: ColumnElement[bool] | None, *apart: str
+    connection: Connection, incidents: ColumnElement[bool] | None, *apart: str, ended: bool = False
 ) -> list[Tally]:
     """Count deliveries by broadcast, audience and state, and by the columns that `apart` names.
 
@@ -52,8 +52,8 @@ def count_deliveries(
     In the order in which things were said.
     """
     d, b = _delivery.c, _broadcast.c
-    at = ended_at()
-    # What is not asked for is not told apart: at a million rows each further column takes its time.
+    # What is not asked for is not looked at: at a million rows each further column takes its time.
+    at = ended_at() if ended else d.changed_at
     also = [
         func.coalesce(d[name], empty) if name in apart else literal(empty)
         for name, empty in _LEFT_OUT.items()

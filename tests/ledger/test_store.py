@@ -16,11 +16,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, select, text
 from sqlalchemy.exc import OperationalError
 
 from commcast.errors import ExitCode, LedgerError, TryAgain
@@ -644,6 +645,14 @@ def test_a_ledger_of_the_tables_before_is_brought_up_to_date_with_all_its_rows(p
     upgraded.close()
 
 
-def test_a_ledger_keeps_aware_times_only() -> None:
+def test_a_ledger_keeps_aware_times_as_texts_that_sort(path: Path) -> None:
+    ledger = open_ledger(path, DESK)
+    berlin = NOW.astimezone(ZoneInfo("Europe/Berlin"))
+    with ledger.write() as connection:
+        connection.execute(schema.tick.insert().values(at=berlin, host=""))
+        assert connection.execute(select(schema.tick.c.at)).scalar_one() == NOW
+        kept = connection.execute(text("select at from tick")).scalar_one()
+    ledger.close()
+    assert kept == schema.stamp(NOW) == "2026-11-21T09:05:00.000000+00:00"
     with pytest.raises(ValueError, match="aware"):
         schema.stamp(NOW.replace(tzinfo=None))
