@@ -67,7 +67,7 @@ def places(path: Path) -> tuple[Path, ...]:
 def read_marks(path: Path, desk: str) -> tuple[BackupMark, ...]:
     """Return the marks of this desk that can be read.
 
-    They are to be read before the ledger is, which may come further meanwhile.
+    Read them before the ledger, which may go further meanwhile.
     """
     found = (_read(place) for place in places(path))
     return tuple(mark for mark in found if mark is not None and mark.desk == desk)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import Connection, Select, and_, delete, insert, or_, select, update
 
@@ -22,29 +22,15 @@ from commcast.ledger.tables import (
     State,
     given_up,
     insert_unless_there,
-    stamp,
-    unstamp,
 )
 from commcast.model.incident import END_STATUSES
 from commcast.model.release import ELSEWHERE
 
 _broadcast, _delivery, _release = tables.broadcast, tables.delivery, tables.release
+_frozen = tables.frozen_broadcast
 
 
-class _Words(Protocol):
-    """A broadcast, as much of it as is needed here."""
-
-    @property
-    def id(self) -> int: ...
-    @property
-    def incident(self) -> str: ...
-    @property
-    def number(self) -> int: ...
-    @property
-    def channel(self) -> str: ...
-
-
-def end_older_words(connection: Connection, broadcast: _Words, now: datetime) -> None:
+def end_older_words(connection: Connection, broadcast: Broadcast, now: datetime) -> None:
     """Skip what `broadcast`, which opens now, overtakes on its channel."""
     if not connection.execute(_broadcasts_before(broadcast).limit(1)).all():
         return  # and no list of a million readers is looked through for it
@@ -54,7 +40,7 @@ def end_older_words(connection: Connection, broadcast: _Words, now: datetime) ->
     _supersede(connection, broadcast, now, everybody=is_end)
 
 
-def _supersede(connection: Connection, broadcast: _Words, now: datetime, *, everybody: bool) -> None:
+def _supersede(connection: Connection, broadcast: Broadcast, now: datetime, *, everybody: bool) -> None:
     """Skip what still waits of earlier updates for people who are due these newer words on this channel.
 
     When it is over, `everybody` is meant: nobody hears of a beginning after the end.
@@ -69,11 +55,11 @@ def _supersede(connection: Connection, broadcast: _Words, now: datetime, *, ever
             _delivery.c.state.in_(WAITING),
             *([] if everybody else [_delivery.c.key.in_(newer)]),
         )
-        .values(state=given_up(), reason="superseded", changed_at=stamp(now))
+        .values(state=given_up(), reason="superseded", changed_at=now)
     )
 
 
-def _spare_the_untold(connection: Connection, broadcast: _Words, now: datetime) -> None:
+def _spare_the_untold(connection: Connection, broadcast: Broadcast, now: datetime) -> None:
     """Take the end back from those for whom all earlier words still wait: they never heard that it began."""
     ways_of_release = select(_release.c.how).where(_release.c.incident == broadcast.incident)
     if ELSEWHERE in connection.execute(ways_of_release).scalars():
@@ -91,11 +77,11 @@ def _spare_the_untold(connection: Connection, broadcast: _Words, now: datetime) 
                 earlier.where(or_(_delivery.c.state.in_(MAYBE_TOLD), _delivery.c.doubted == 1))
             ),
         )
-        .values(state=given_up(), reason="was never told that it began", changed_at=stamp(now))
+        .values(state=given_up(), reason="was never told that it began", changed_at=now)
     )
 
 
-def _told_of(broadcast: _Words, incidents: Sequence[str]) -> Select[tuple[str]]:
+def _told_of(broadcast: Broadcast, incidents: Sequence[str]) -> Select[tuple[str]]:
     """Return who heard of incidents that go on as this one."""
     return select(_delivery.c.key).where(
         _delivery.c.incident.in_(incidents),
@@ -104,7 +90,7 @@ def _told_of(broadcast: _Words, incidents: Sequence[str]) -> Select[tuple[str]]:
     )
 
 
-def _earlier(broadcast: _Words) -> tuple[Any, ...]:
+def _earlier(broadcast: Broadcast) -> tuple[Any, ...]:
     """Return the conditions of a delivery of older words on the same channel."""
     return (
         _delivery.c.incident == broadcast.incident,
@@ -113,21 +99,21 @@ def _earlier(broadcast: _Words) -> tuple[Any, ...]:
     )
 
 
-def _broadcasts_before(broadcast: _Words) -> Select[tuple[int]]:
+def _broadcasts_before(broadcast: Broadcast) -> Select[tuple[int]]:
     """Return the broadcasts of older words; of holding statements of one update the newest is what counts."""
     older_holding = and_(
-        _broadcast.c.number == broadcast.number,
-        _broadcast.c.id < broadcast.id,
-        _broadcast.c.notice.like("holding:%"),
+        _frozen.c.number == broadcast.number,
+        _frozen.c.id < broadcast.id,
+        _frozen.c.notice.like("holding:%"),
     )
-    return select(_broadcast.c.id).where(
-        _broadcast.c.incident == broadcast.incident,
-        _broadcast.c.channel == broadcast.channel,
-        or_(_broadcast.c.number < broadcast.number, older_holding),
+    return select(_frozen.c.id).where(
+        _frozen.c.incident == broadcast.incident,
+        _frozen.c.channel == broadcast.channel,
+        or_(_frozen.c.number < broadcast.number, older_holding),
     )
 
 
-def _is_end(connection: Connection, broadcast: _Words) -> bool:
+def _is_end(connection: Connection, broadcast: Broadcast) -> bool:
     status = connection.execute(
         select(_release.c.status).where(
             _release.c.incident == broadcast.incident, _release.c.number == broadcast.number
@@ -136,7 +122,7 @@ def _is_end(connection: Connection, broadcast: _Words) -> bool:
     return status in END_STATUSES
 
 
-_broadcast, _composition, _delivery = tables.broadcast, tables.composition, tables.delivery
+_composition = tables.composition
 # A freeze that takes longer was given up, wherever its process ran.
 FREEZE_LEASE = timedelta(minutes=30)
 
@@ -227,7 +213,7 @@ def begin_freeze(
                 channel=channel,
                 state=BroadcastState.FREEZING,
                 owner=owner,
-                created_at=stamp(now),
+                created_at=now,
             )
         )
     elif existing.state is BroadcastState.FROZEN or not _may_take_over(connection, existing, owner, now):
@@ -237,7 +223,7 @@ def begin_freeze(
         connection.execute(
             update(_broadcast)
             .where(_broadcast.c.id == existing.id)
-            .values(owner=owner, number=number, created_at=stamp(now))
+            .values(owner=owner, number=number, created_at=now)
         )
     made = find_broadcast(connection, incident, notice, channel)
     assert made is not None  # noqa: S101 - it was inserted or found in this very transaction
@@ -257,27 +243,18 @@ def find_broadcast(connection: Connection, incident: str, notice: str, channel: 
 
 
 def broadcasts_of(connection: Connection, incident: str) -> tuple[Broadcast, ...]:
-    """Return an incident's broadcasts, oldest first."""
-    rows = connection.execute(
-        select(_broadcast).where(_broadcast.c.incident == incident).order_by(_broadcast.c.id)
-    )
+    """Return an incident's frozen broadcasts, oldest first."""
+    rows = connection.execute(select(_frozen).where(_frozen.c.incident == incident).order_by(_frozen.c.id))
     return tuple(_from_row(row) for row in rows)
 
 
 def add_composition(connection: Connection, broadcast: int, composition: Composition) -> int:
     """Put one group's words into a broadcast; return its number."""
-    by = composition.next_update_by
     made = connection.execute(
         insert(_composition)
         .values(
             broadcast=broadcast,
-            audience=composition.audience,
-            zone=composition.zone,
-            locale=composition.locale,
-            wording=composition.wording,
-            context=dict(composition.context),
-            envelope=dict(composition.envelope),
-            next_update_by=stamp(by) if by else None,
+            **{each.name: getattr(composition, each.name) for each in fields(Composition)},
         )
         .returning(_composition.c.id)
     )
@@ -326,31 +303,19 @@ def finish_freeze(connection: Connection, broadcasts: Iterable[Broadcast], owner
 def read_composition(connection: Connection, composition: int) -> Composition:
     """Return one group's frozen words."""
     row = connection.execute(select(_composition).where(_composition.c.id == composition)).one()
-    return Composition(
-        row.audience,
-        row.zone,
-        row.locale,
-        row.wording,
-        row.context,
-        row.envelope,
-        unstamp(row.next_update_by),
-    )
+    return Composition(*row[2:])
 
 
 def open_broadcasts(connection: Connection, incident: str | None = None) -> tuple[Broadcast, ...]:
     """Return frozen broadcasts with deliveries that still wait or are claimed, oldest first."""
     # Two halves, for each has its index.
-    of_broadcast = select(_delivery.c.id).where(_delivery.c.broadcast == _broadcast.c.id)
+    of_broadcast = select(_delivery.c.id).where(_delivery.c.broadcast == _frozen.c.id)
     waiting = or_(
         of_broadcast.where(IS_PENDING).exists(),
-        _broadcast.c.id.in_(select(_delivery.c.broadcast).where(IS_OPEN)),
+        _frozen.c.id.in_(select(_delivery.c.broadcast).where(IS_OPEN)),
     )
-    wanted = [] if incident is None else [_broadcast.c.incident == incident]
-    rows = connection.execute(
-        select(_broadcast)
-        .where(_broadcast.c.state == BroadcastState.FROZEN, waiting, *wanted)
-        .order_by(_broadcast.c.id)
-    )
+    wanted = [] if incident is None else [_frozen.c.incident == incident]
+    rows = connection.execute(select(_frozen).where(waiting, *wanted).order_by(_frozen.c.id))
     return tuple(_from_row(row) for row in rows)
 
 
@@ -362,26 +327,15 @@ def is_anything_claimed(connection: Connection) -> bool:
 
 def held_rows(connection: Connection, incident: str, now: datetime) -> tuple[HeldRow, ...]:
     """Return an incident's held deliveries whose time has come."""
+    d = _delivery.c
     rows = connection.execute(
         select(
-            _delivery.c.id,
-            _delivery.c.broadcast,
-            _broadcast.c.number,
-            _delivery.c.notice,
-            _delivery.c.channel,
-            _delivery.c.key,
-            _delivery.c.address,
-            _delivery.c.audience,
-            _delivery.c.recipient,
+            *(d.id, d.broadcast, _frozen.c.number, d.notice, d.channel),
+            *(d.key, d.address, d.audience, d.recipient),
         )
-        .join(_broadcast, _broadcast.c.id == _delivery.c.broadcast)
-        .where(
-            _delivery.c.incident == incident,
-            IS_OPEN,
-            _delivery.c.state == State.HELD,
-            _delivery.c.not_before <= stamp(now),
-        )
-        .order_by(_delivery.c.id)
+        .join(_frozen, _frozen.c.id == d.broadcast)
+        .where(d.incident == incident, IS_OPEN, d.state == State.HELD, d.not_before <= now)
+        .order_by(d.id)
     )
     return tuple(HeldRow(*row) for row in rows)
 
@@ -397,8 +351,8 @@ def thaw_row(connection: Connection, held: HeldRow, row: FrozenRow, now: datetim
             state=row.state,
             reason=row.reason,
             not_before=None,
-            expires_at=stamp(row.expires_at) if row.expires_at else None,
-            changed_at=stamp(now),
+            expires_at=row.expires_at,
+            changed_at=now,
         )
     )
 
@@ -422,7 +376,7 @@ def _may_take_over(connection: Connection, existing: Broadcast, owner: str, now:
     begun = connection.execute(
         select(_broadcast.c.created_at).where(_broadcast.c.id == existing.id)
     ).scalar_one()
-    return existing.owner == owner or is_dead(existing.owner) or begun <= stamp(now - FREEZE_LEASE)
+    return existing.owner == owner or is_dead(existing.owner) or begun <= now - FREEZE_LEASE
 
 
 def _empty(connection: Connection, broadcast: int) -> None:
@@ -431,26 +385,13 @@ def _empty(connection: Connection, broadcast: int) -> None:
 
 
 def _values(broadcast: Broadcast, row: FrozenRow, now: datetime) -> dict[str, Any]:
-    return {
-        "broadcast": broadcast.id,
-        "incident": broadcast.incident,
-        "notice": broadcast.notice,
-        "channel": broadcast.channel,
-        "key": row.key,
-        "address": row.address,
-        "audience": row.audience,
-        "composition": row.composition,
-        "recipient": dict(row.recipient),
-        "digest": row.digest,
-        "state": row.state,
-        "reason": row.reason,
-        "not_before": stamp(row.not_before) if row.not_before else None,
-        "expires_at": stamp(row.expires_at) if row.expires_at else None,
-        "changed_at": stamp(now),
-    }
+    whose = {"broadcast": broadcast.id, "incident": broadcast.incident, "notice": broadcast.notice}
+    return {**_columns(row), **whose, "channel": broadcast.channel, "changed_at": now}
+
+
+def _columns(row: FrozenRow | Composition) -> dict[str, Any]:
+    return {each.name: getattr(row, each.name) for each in fields(row)}
 
 
 def _from_row(row: Any) -> Broadcast:
-    return Broadcast(
-        row.id, row.incident, row.notice, row.number, row.channel, BroadcastState(row.state), row.owner
-    )
+    return Broadcast(*row[:7])

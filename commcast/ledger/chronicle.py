@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, case, func, insert, or_, select, type_coerce
 
 from commcast.ledger import tables
-from commcast.ledger.tables import State, stamp, unstamp
-from commcast.ledger.unknowns import What
+from commcast.ledger.tables import IS_FROZEN, State, Time
+from commcast.ledger.tallies import PROVIDER, REASON, RECEIPT, count_deliveries, ended_at
 from commcast.model.incident import Channel, NextWord
 
-_release, _broadcast, _composition = tables.release, tables.broadcast, tables.composition
-_delivery, _act = tables.delivery, tables.act
+_release, _broadcast, _composition = tables.release, tables.frozen_broadcast, tables.composition
+_delivery = tables.delivery
 
 _TOLD = (State.ACCEPTED, State.UNKNOWN)
 _NOBODY = "hears nothing"  # how the reasons of plan.people begin for somebody who opted out or was refused
@@ -35,7 +35,7 @@ class Scope:
         """Return the condition that an incident's id is one of these."""
         if self.since is None:
             return column == self.incident
-        first = func.min(_release.c.released_at) >= stamp(self.since)
+        first = func.min(_release.c.released_at) >= self.since
         return column.in_(select(_release.c.incident).group_by(_release.c.incident).having(first))
 
 
@@ -113,64 +113,37 @@ class TextsAt:
 def read_released(connection: Connection, scope: Scope) -> tuple[Released, ...]:
     """Return the releases of incidents, oldest first."""
     r = _release.c
-    columns = (r.incident, r.number, r.at, r.title, r.status, r.severity, r.how, r.by, r.released_at, r.facts)
-    rows = connection.execute(select(*columns).where(scope.holds(r.incident)).order_by(r.incident, r.number))
-    return tuple(
-        Released(
-            *row[:2], datetime.fromisoformat(row[2]), *row[3:8], datetime.fromisoformat(row[8]), row[9] or {}
-        )
-        for row in rows
+    columns: tuple[Any, ...] = (
+        r.incident,
+        r.number,
+        r.at,
+        r.title,
+        r.status,
+        r.severity,
+        r.how,
+        r.by,
+        r.released_at,
+        r.facts,
     )
+    rows = connection.execute(select(*columns).where(scope.holds(r.incident)).order_by(r.incident, r.number))
+    return tuple(Released(*row) for row in rows)
 
 
 def read_counted(connection: Connection, scope: Scope) -> tuple[CountedOutcome, ...]:
     """Return what became of every broadcast's deliveries, in the order things were said."""
-    d, b = _delivery.c, _broadcast.c
-    reason = case(
-        (d.state != State.SKIPPED, ""), (d.reason.like(f"{_NOBODY}%"), _NOBODY), else_=d.reason
-    ).label("reason")
-    receipt, provider = func.coalesce(d.receipt, ""), func.coalesce(d.provider, "")
-    alike = (d.broadcast, d.audience, d.state, reason, receipt, provider)
-    at = _heard_at()
-    counts = (
-        select(
-            d.broadcast,
-            d.audience,
-            d.state,
-            reason,
-            receipt.label("receipt"),
-            provider.label("provider"),
-            func.count().label("count"),
-            func.min(at).label("first_at"),
-            func.max(at).label("last_at"),
+    found: dict[tuple[object, ...], CountedOutcome] = {}
+    ours = scope.holds(_delivery.c.incident)
+    for t in count_deliveries(connection, ours, REASON, RECEIPT, PROVIDER, ended=True):
+        reason = "" if t.state is not State.SKIPPED else _NOBODY if t.reason.startswith(_NOBODY) else t.reason
+        alike = (t.broadcast, t.audience, t.state, reason, t.receipt, t.provider)
+        known = found.get(alike)
+        found[alike] = CountedOutcome(
+            *(t.incident, t.notice, t.number, t.channel, t.frozen_at, *alike[1:]),
+            t.count + (known.count if known else 0),
+            min(t.first_at, known.first_at) if known else t.first_at,
+            max(t.last_at, known.last_at) if known else t.last_at,
         )
-        .where(scope.holds(d.incident))
-        .group_by(*alike)
-        .subquery()
-    )
-    rows = connection.execute(
-        select(b.incident, b.notice, b.number, b.channel, b.created_at, *counts.c[1:])
-        .join(counts, counts.c.broadcast == b.id)
-        .order_by(b.id, counts.c.audience, counts.c.state)
-    )
-    return tuple(
-        CountedOutcome(
-            row[0],
-            row[1],
-            row[2],
-            row[3],
-            _aware(row[4]),
-            row[5],
-            State(row[6]),
-            row[7],
-            row[8],
-            row[9],
-            row[10],
-            _aware(row[11]),
-            _aware(row[12]),
-        )
-        for row in rows
-    )
+    return tuple(found.values())
 
 
 def read_promised(connection: Connection, scope: Scope) -> tuple[Promised, ...]:
@@ -185,7 +158,7 @@ def read_promised(connection: Connection, scope: Scope) -> tuple[Promised, ...]:
         "order_by": d.broadcast.desc(),
         "rows": (None, -1),
     }
-    at = _heard_at()
+    at = ended_at()
     next_at = func.min(case((d.state == State.ACCEPTED, at))).over(**later)
     gone = func.max(case((d.reason.like(f"{_NOBODY}%"), 1), else_=0)).over(**later)
     one = (
@@ -198,7 +171,7 @@ def read_promised(connection: Connection, scope: Scope) -> tuple[Promised, ...]:
             next_at.label("next_at"),
             gone.label("gone"),
         )
-        .where(scope.holds(d.incident), d.state.in_((*_TOLD, State.SKIPPED)))
+        .where(scope.holds(d.incident), d.state.in_((*_TOLD, State.SKIPPED)), IS_FROZEN)
         .subquery()
     )
     has_gone = case((one.c.next_at.is_(None), func.coalesce(one.c.gone, 0)), else_=0)
@@ -222,22 +195,7 @@ def read_promised(connection: Connection, scope: Scope) -> tuple[Promised, ...]:
         .group_by(b.id, b.incident, b.notice, b.channel, b.created_at, one.c.audience, c.next_update_by)
         .order_by(b.id, one.c.audience, c.next_update_by)
     )
-    return tuple(
-        Promised(
-            row[0],
-            row[1],
-            row[2],
-            row[3],
-            _aware(row[4]),
-            _aware(row[5]),
-            row[6],
-            row[7],
-            row[8],
-            unstamp(row[9]),
-            unstamp(row[10]),
-        )
-        for row in rows
-    )
+    return tuple(Promised(*row) for row in rows)
 
 
 def read_stated(connection: Connection, scope: Scope) -> dict[tuple[str, str, str, str], datetime]:
@@ -250,31 +208,20 @@ def read_stated(connection: Connection, scope: Scope) -> dict[tuple[str, str, st
         .where(scope.holds(b.incident), c.next_update_by.is_not(None), _promises_time())
         .group_by(*whose)
     )
-    return {(row[0], row[1], row[2], row[3]): _aware(row[4]) for row in rows}
+    return {(row[0], row[1], row[2], row[3]): row[4] for row in rows}
 
 
 def read_texts(connection: Connection, scope: Scope) -> tuple[TextsAt, ...]:
     """Return how many texts went to readers of which zone in which minute."""
     d, c = _delivery.c, _composition.c
-    minute = func.substr(_heard_at(), 1, len("2026-11-21T09:05"))
+    minute = type_coerce(func.substr(ended_at(), 1, len("2026-11-21T09:05")).concat("+00:00"), Time)
     rows = connection.execute(
         select(d.incident, d.audience, c.zone, minute, func.count())
         .join(_composition, c.id == d.composition)
-        .where(scope.holds(d.incident), d.channel == "sms", d.state == State.ACCEPTED)
+        .where(scope.holds(d.incident), d.channel == "sms", d.state == State.ACCEPTED, IS_FROZEN)
         .group_by(d.incident, d.audience, c.zone, minute)
     )
-    return tuple(TextsAt(row[0], row[1], row[2], _aware(f"{row[3]}+00:00"), row[4]) for row in rows)
-
-
-def _aware(text: str) -> datetime:
-    return datetime.fromisoformat(text)
-
-
-def _heard_at() -> ColumnElement[str]:
-    """Return when a delivery was heard: when its outcome was known, or it was claimed where a person said."""
-    d = _delivery.c
-    said_later = d.id.in_(select(_act.c.delivery).where(_act.c.what.in_((What.SETTLE, What.RECONCILE))))
-    return case((said_later, func.coalesce(d.claimed_at, d.changed_at)), else_=d.changed_at)
+    return tuple(TextsAt(*row) for row in rows)
 
 
 def _promises_time() -> ColumnElement[bool]:
@@ -315,21 +262,21 @@ def read_answers(connection: Connection, incident: str) -> tuple[Answered, ...]:
     """Return the counts that were entered for an incident, oldest first."""
     f = _feedback.c
     rows = connection.execute(select(f.yes, f.no, f.by, f.at).where(f.incident == incident).order_by(f.id))
-    return tuple(Answered(*row[:3], datetime.fromisoformat(row[3])) for row in rows)
+    return tuple(Answered(*row) for row in rows)
 
 
 def record_answers(
     connection: Connection, incident: str, *, yes: int, no: int, by: str, now: datetime
 ) -> tuple[int, int]:
     """Add counts of readers' answers; return the sums."""
-    connection.execute(insert(_feedback).values(incident=incident, yes=yes, no=no, by=by, at=stamp(now)))
+    connection.execute(insert(_feedback).values(incident=incident, yes=yes, no=no, by=by, at=now))
     answers = read_answers(connection, incident)
     return sum(each.yes for each in answers), sum(each.no for each in answers)
 
 
 def messages_accepted(connection: Connection, incident: str) -> int:
     """Return how many messages of an incident providers took."""
-    ours = (_delivery.c.incident == incident, _delivery.c.state == State.ACCEPTED)
+    ours = (_delivery.c.incident == incident, _delivery.c.state == State.ACCEPTED, IS_FROZEN)
     return connection.execute(select(func.count()).where(*ours)).scalar_one()
 
 
@@ -344,6 +291,7 @@ def read_texts_sent(connection: Connection, incident: str) -> tuple[tuple[TextSe
         d.channel == "sms",
         or_(d.state == State.ACCEPTED, d.state == State.UNKNOWN),
         d.composition.is_not(None),
+        IS_FROZEN,
     )
     total = connection.execute(select(func.count()).where(*ours)).scalar_one()
     alike = (

@@ -35,7 +35,6 @@ from commcast.ledger.settle import (
 from commcast.ledger.tables import (
     ALL_INCIDENTS,
     IS_PENDING,
-    BroadcastState,
     Prepared,
     State,
     as_json,
@@ -45,7 +44,7 @@ from commcast.ledger.tables import (
     stamp,
 )
 
-_broadcast, _delivery = tables.broadcast, tables.delivery
+_broadcast, _delivery = tables.frozen_broadcast, tables.delivery
 
 
 class Ripe(NamedTuple):
@@ -65,7 +64,7 @@ def waiting(connection: Connection, broadcast: int) -> tuple[int, datetime | Non
             _delivery.c.broadcast == broadcast, IS_PENDING
         )
     ).one()
-    return int(row[0]), tables.unstamp(row[1])
+    return int(row[0]), row[1]
 
 
 def planned(connection: Connection, broadcast: int, now: datetime) -> tuple[int, datetime | None]:
@@ -75,10 +74,10 @@ def planned(connection: Connection, broadcast: int, now: datetime) -> tuple[int,
             _delivery.c.broadcast == broadcast,
             IS_PENDING,
             _delivery.c.attempts == 0,
-            _delivery.c.not_before > stamp(now),
+            _delivery.c.not_before > now,
         )
     ).one()
-    return int(row[0]), tables.unstamp(row[1])
+    return int(row[0]), row[1]
 
 
 def ripe_now(connection: Connection, now: datetime, incident: str = "") -> Iterator[Ripe]:
@@ -93,10 +92,9 @@ def ripe_now(connection: Connection, now: datetime, incident: str = "") -> Itera
         )
         .join(_delivery, _delivery.c.broadcast == _broadcast.c.id)
         .where(
-            _broadcast.c.state == BroadcastState.FROZEN,
             IS_PENDING,
-            or_(_delivery.c.not_before.is_(None), _delivery.c.not_before <= stamp(now)),
-            or_(_delivery.c.expires_at.is_(None), _delivery.c.expires_at > stamp(now)),
+            or_(_delivery.c.not_before.is_(None), _delivery.c.not_before <= now),
+            or_(_delivery.c.expires_at.is_(None), _delivery.c.expires_at > now),
         )
         .group_by(_broadcast.c.id)
         .order_by(_broadcast.c.id)
@@ -280,7 +278,6 @@ def _ripe(*also: ColumnElement[bool]) -> Select[Any]:
             speaks.c.incident == _this.c.incident,
             speaks.c.channel == _this.c.channel,
             speaks.c.number > _this.c.number,
-            speaks.c.state == BroadcastState.FROZEN,
         )
         .exists()
     )
@@ -293,7 +290,6 @@ def _ripe(*also: ColumnElement[bool]) -> Select[Any]:
             newer.c.key == _delivery.c.key,
             newer.c.incident == _delivery.c.incident,
             speaks_of.c.number > _broadcast.c.number,
-            speaks_of.c.state == BroadcastState.FROZEN,
             newer.c.state != State.SKIPPED,
             newer.c.state != State.REJECTED,
         )
@@ -318,7 +314,6 @@ def _ripe(*also: ColumnElement[bool]) -> Select[Any]:
         .join(_broadcast, _broadcast.c.id == _delivery.c.broadcast)
         .where(
             _delivery.c.broadcast == bindparam("broadcast"),
-            _broadcast.c.state == BroadcastState.FROZEN,
             IS_PENDING,
             ripe,
         )
@@ -388,7 +383,7 @@ def _skip(connection: Connection, ids: Iterable[int], reason: str, now: datetime
     connection.execute(
         update(_delivery)
         .where(_delivery.c.id.in_(list(ids)), IS_PENDING)
-        .values(state=given_up(), reason=reason, changed_at=stamp(now))
+        .values(state=given_up(), reason=reason, changed_at=now)
     )
 
 

@@ -66,7 +66,7 @@ def read_fence(connection: Connection, incident: str, wrong: Collection[int]) ->
         (releases[0], releases[1] or 0),
         (broadcasts[0], broadcasts[1] or 0),
         tuple(stops),
-        (handover.id, handover.taken_at or "") if handover else (0, ""),
+        (handover.id, str(handover.taken_at or "")) if handover else (0, ""),
         told,
         tuple(each or 0 for each in newest),
     )

@@ -5,28 +5,28 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from commcast.ledger import tables
 from commcast.ledger.oncall import last_tick
 from commcast.ledger.releases import read_releases, stops_in_force
 from commcast.ledger.suppressions import erased_among, suppressed_among
 from commcast.ledger.tables import (
+    IS_FROZEN,
     MAYBE_TOLD,
     WAITING,
-    BroadcastState,
     State,
     one_of,
-    said_to_readers,
-    unstamp,
 )
+from commcast.ledger.tallies import REASON, count_deliveries
 from commcast.ledger.wrong_words import NOTHING_HEARD, told_wrong
 from commcast.model.history import History, ReaderHistory, Said, WrongWords
 from commcast.model.incident import Channel, NextWord
 
-_broadcast, _composition, _delivery = tables.broadcast, tables.composition, tables.delivery
+_broadcast, _composition, _delivery = tables.frozen_broadcast, tables.composition, tables.delivery
 
 # Who waits may be told at any moment by another process: the end is made ready for them too, and the freeze
 # takes it back where they were not told (`finish_freeze`).
@@ -92,8 +92,8 @@ def histories(
 ) -> dict[str, ReaderHistory]:
     """Return what the ledger knows of those of `keys` it knows at all; the erased are found by their hash.
 
-    `misstated` is what was said wrongly on this channel; whoever heard of the incidents that were `merged`
-    into this one heard of this one.
+    `wrong_words` are those of this channel. Somebody who heard of an incident that was `merged` into this one
+    heard of this one.
     """
     heard = _heard(connection, secret, (incident, *merged), notice, channel, keys)
     suppressed = suppressed_among(connection, secret, channel, keys)
@@ -136,24 +136,19 @@ def _heard(
     keys: Sequence[str],
 ) -> _Heard:
     """Return what these readers heard of the first of these incidents, and those merged into it."""
-    heard = _Heard()
-    if not _was_spoken_of(connection, incidents, notice, channel):
+    d, heard = _delivery.c, _Heard()
+    if not _was_spoken_of(connection, incidents, channel):
         return heard
     by_hash = erased_among(connection, secret, channel, keys)
     rows = connection.execute(
-        select(
-            _delivery.c.key,
-            _delivery.c.incident,
-            _delivery.c.notice,
-            _delivery.c.state,
-            _delivery.c.composition,
-        )
+        select(d.key, d.incident, d.notice, d.state, d.composition)
         .where(
-            _delivery.c.incident.in_(incidents),
-            _delivery.c.channel == channel,
-            one_of(connection, _delivery.c.key, [*keys, *by_hash]),
+            d.incident.in_(incidents),
+            d.channel == channel,
+            one_of(connection, d.key, [*keys, *by_hash]),
+            IS_FROZEN,
         )
-        .order_by(*([_delivery.c.id] if channel == Channel.SMS else []))
+        .order_by(*([d.id] if channel == Channel.SMS else []))
     )
     latest: dict[str, int | None] = {}
     for row in rows:
@@ -178,7 +173,7 @@ def _text_promises(connection: Connection, incident: str) -> dict[int | None, da
         .join(_broadcast, _broadcast.c.id == _composition.c.broadcast)
         .where(_broadcast.c.incident == incident, _broadcast.c.channel == Channel.SMS, is_text_promise())
     )
-    return {row.id: datetime.fromisoformat(row.next_update_by) for row in rows}
+    return {row.id: row.next_update_by for row in rows}
 
 
 def is_text_promise() -> ColumnElement[bool]:
@@ -189,12 +184,11 @@ def is_text_promise() -> ColumnElement[bool]:
     )
 
 
-def _was_spoken_of(connection: Connection, incidents: Sequence[str], notice: str, channel: str) -> bool:
-    """Return whether there are any deliveries to look through, but for those that are being frozen now."""
-    freezing = and_(_broadcast.c.notice == notice, _broadcast.c.state == BroadcastState.FREEZING)
+def _was_spoken_of(connection: Connection, incidents: Sequence[str], channel: str) -> bool:
+    """Return whether there are any deliveries to look through."""
     found = connection.execute(
         select(_broadcast.c.id)
-        .where(_broadcast.c.incident.in_(incidents), _broadcast.c.channel == channel, not_(freezing))
+        .where(_broadcast.c.incident.in_(incidents), _broadcast.c.channel == channel)
         .limit(1)
     )
     return found.one_or_none() is not None
@@ -210,8 +204,8 @@ def told_people(
 ) -> Iterator[ToldPerson]:
     """Yield who was told anything else of an incident on a channel, or waits to be, as last frozen.
 
-    Whoever heard of those that were `merged` into it heard of it. With `told_from` only those count who were
-    told words of that update or a newer one.
+    Somebody who heard of one that was `merged` into it heard of it. With `told_from` only those count who
+    were told words of that update or a newer one.
     """
     states = MAYBE_TOLD if told_from else _TOLD_OR_WAITING
     newer = select(_broadcast.c.id).where(_broadcast.c.incident == incident, _broadcast.c.number >= told_from)
@@ -225,18 +219,15 @@ def told_people(
             # What quiet hours hold has no words yet: those before it tell how to speak to this reader.
             _delivery.c.composition.is_not(None),
             _delivery.c.state.in_(states),
+            IS_FROZEN,
             *([_delivery.c.broadcast.in_(newer)] if told_from else []),
         )
         .group_by(_delivery.c.key)
     )
     rows = connection.execute(
         select(
-            _delivery.c.key,
-            _delivery.c.address,
-            _delivery.c.audience,
-            _composition.c.zone,
-            _composition.c.locale,
-            _delivery.c.recipient,
+            *(_delivery.c.key, _delivery.c.address, _delivery.c.audience),
+            *(_composition.c.zone, _composition.c.locale, _delivery.c.recipient),
         )
         .join(_composition, _composition.c.id == _delivery.c.composition)
         .where(_delivery.c.id.in_(latest))
@@ -249,49 +240,22 @@ def told_people(
 def count_skipped(connection: Connection, incident: str, notices: Collection[str], reason: str) -> int:
     """Return how many deliveries of these notices were skipped for this reason."""
     d = _delivery.c
-    wanted = (d.incident == incident, d.notice.in_(notices), d.state == State.SKIPPED, d.reason == reason)
+    skipped = (d.state == State.SKIPPED, d.reason == reason, IS_FROZEN)
+    wanted = (d.incident == incident, d.notice.in_(notices), *skipped)
     return connection.execute(select(func.count()).where(*wanted)).scalar_one()
 
 
 def tallies(connection: Connection, incident: str | None = None) -> tuple[OutcomeTally, ...]:
     """Return counts by notice, channel, audience, state and reason, in the order things were said.
 
-    Without an incident those of all; what its own people were told is no incident, and not among them.
+    Without an incident those of all, but not what their own people were told.
     """
-    d = _delivery.c
-    wanted = said_to_readers(_broadcast.c.incident) if incident is None else d.incident == incident
-    rows = connection.execute(
-        select(
-            d.incident,
-            d.notice,
-            _broadcast.c.number,
-            d.channel,
-            d.audience,
-            d.state,
-            d.reason,
-            func.count(),
-            func.max(d.changed_at),
-        )
-        .join(_broadcast, _broadcast.c.id == d.broadcast)
-        .where(wanted)
-        .group_by(
-            d.broadcast, d.incident, d.notice, _broadcast.c.number, d.channel, d.audience, d.state, d.reason
-        )
-        .order_by(d.broadcast, d.audience, d.state)
-    )
+    wanted = None if incident is None else _delivery.c.incident == incident
     return tuple(
         OutcomeTally(
-            row[0],
-            row[1],
-            row[2],
-            row[3],
-            row[4],
-            State(row[5]),
-            row[6],
-            row[7],
-            datetime.fromisoformat(row[8]),
+            t.incident, t.notice, t.number, t.channel, t.audience, t.state, t.reason, t.count, t.changed_at
         )
-        for row in rows
+        for t in count_deliveries(connection, wanted, REASON)
     )
 
 
@@ -302,55 +266,23 @@ def deliveries(
     d = _delivery.c
     rows = connection.execute(
         select(
-            d.incident,
-            d.notice,
-            d.channel,
-            d.audience,
-            d.address,
-            d.state,
-            d.reason,
-            d.provider,
-            d.provider_id,
-            d.attempts,
-            d.changed_at,
-            d.receipt,
-            d.receipt_at,
-            d.receipt_detail,
+            *(d.incident, d.notice, d.channel, d.audience, d.address, d.state, d.reason),
+            *(func.coalesce(column, "") for column in (d.provider, d.provider_id)),
+            *(d.attempts, d.changed_at, func.coalesce(d.receipt, ""), d.receipt_at),
+            func.coalesce(d.receipt_detail, ""),
         )
-        .where(d.incident == incident, d.state.in_(states))
+        .where(d.incident == incident, d.state.in_(states), IS_FROZEN)
         .order_by(d.id)
     )
     for row in rows:
-        yield Told(
-            *row[:5],
-            State(row[5]),
-            row[6],
-            row[7] or "",
-            row[8] or "",
-            row[9],
-            datetime.fromisoformat(row[10]),
-            row[11] or "",
-            unstamp(row[12]),
-            row[13] or "",
-        )
-
-
-def promised(connection: Connection, broadcast: int) -> dict[str, datetime]:
-    """Return, by audience, when a broadcast told its readers to expect more."""
-    rows = connection.execute(
-        select(_composition.c.audience, func.min(_composition.c.next_update_by))
-        .where(_composition.c.broadcast == broadcast, _composition.c.next_update_by.is_not(None))
-        .group_by(_composition.c.audience)
-    )
-    found = {row[0]: unstamp(row[1]) for row in rows}
-    return {audience: by for audience, by in found.items() if by is not None}
+        yield Told(*row)
 
 
 def incident_history(connection: Connection, incident: str) -> History:
     """Return what was released and said of an incident, and whether it is stopped."""
     frozen = connection.execute(
         select(_broadcast.c.notice, _broadcast.c.channel, _broadcast.c.number).where(
-            _broadcast.c.incident == incident, _broadcast.c.state == BroadcastState.FROZEN
+            _broadcast.c.incident == incident
         )
     ).all()
     told_up_to: dict[Channel, int] = {}
@@ -374,45 +306,24 @@ def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
 
     Words that reached nobody, and wait for nobody, promise nothing.
     """
-    of_these = select(_delivery.c.id).where(_delivery.c.composition == _composition.c.id)
-    reached = of_these.where(_delivery.c.state.in_((*MAYBE_TOLD, *WAITING)))
+    b, c = _broadcast.c, _composition.c
+    of_these = select(_delivery.c.id).where(_delivery.c.composition == c.id)
+    reached = of_these.where(_delivery.c.state.in_(_TOLD_OR_WAITING))
     told = of_these.where(_delivery.c.state.in_(MAYBE_TOLD))
-    by_text = and_(_broadcast.c.channel == Channel.SMS, is_text_promise())
-    rows = connection.execute(
-        select(
-            _broadcast.c.notice,
-            _broadcast.c.number,
-            _broadcast.c.channel,
-            _composition.c.audience,
-            _broadcast.c.created_at,
-            func.min(_composition.c.next_update_by),
-            # No comma stands in a time of the ledger.
-            func.group_concat(case((by_text, _composition.c.next_update_by)).distinct()),
-            func.max(case((told.exists(), 1), else_=0)),
-        )
-        .join(_composition, _composition.c.broadcast == _broadcast.c.id)
-        .where(
-            _broadcast.c.incident == incident,
-            _broadcast.c.state == BroadcastState.FROZEN,
-            reached.exists(),
-        )
-        .group_by(_broadcast.c.id, _composition.c.audience)
-        .order_by(_broadcast.c.id, _composition.c.audience)
+    by_text = and_(b.channel == Channel.SMS, is_text_promise())
+    groups = connection.execute(
+        select(b.id, b.notice, b.number, b.channel, b.created_at, c.audience)
+        .add_columns(c.next_update_by, case((by_text, 1), else_=0), case((told.exists(), 1), else_=0))
+        .join(_composition, c.broadcast == b.id)
+        .where(b.incident == incident, reached.exists())
+        .order_by(b.id, c.audience)
     )
-    return tuple(
-        Said(
-            row.notice,
-            row.number,
-            Channel(row.channel),
-            row.audience,
-            datetime.fromisoformat(row.created_at),
-            unstamp(row[5]),
-            _split_times(row[6]),
-            bool(row[7]),
-        )
-        for row in rows
-    )
-
-
-def _split_times(listed: str | None) -> tuple[datetime, ...]:
-    return tuple(datetime.fromisoformat(at) for at in sorted((listed or "").split(",")) if at)
+    found: list[Said] = []
+    for (_, notice, number, channel, at, audience), of_one in groupby(groups, key=lambda row: row[:6]):
+        rows = list(of_one)
+        promises = [(row[6], row[7]) for row in rows if row[6]]
+        texts = tuple(sorted({by for by, is_text in promises if is_text}))
+        earliest = min((by for by, _ in promises), default=None)
+        heard = any(row[8] for row in rows)
+        found.append(Said(notice, number, Channel(channel), audience, at, earliest, texts, heard))
+    return tuple(found)

@@ -36,7 +36,7 @@ class FailedDisk(LedgerError):
     """Reading or writing failed below the database, or it is damaged: it is not to be believed any more.
 
     After a failed fsync the system may have dropped what was to be written, and the next fsync succeeds all
-    the same. So whoever gets this writes no more: a new process looks at what really is on the disk.
+    the same. So a process that gets this writes no more: a new one looks at what really is on the disk.
     """
 
 
@@ -220,7 +220,7 @@ def lost_commits(path: Path) -> bool:
     except FileNotFoundError:
         lost = _is_of_this_boot(index)
     except OSError:
-        return False  # whoever opens it will say why
+        return False  # opening it will say why
     return lost and _read_index(beside) == index  # else somebody has begun to work with it
 
 

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, not_, or_, select, update
 
+from commcast.incidents.load import Judged
 from commcast.ledger import tables
+from commcast.ledger.releases import (
+    open_incidents,
+    read_judged,
+    release_times,
+    released_incidents,
+    unfinished_incidents,
+)
 from commcast.ledger.settle import current_owner
-from commcast.ledger.tables import OWN_STORY, State, insert_unless_there, stamp, unstamp
+from commcast.ledger.tables import (
+    IS_FROZEN,
+    OWN_STORY,
+    State,
+    frozen_broadcast,
+    insert_unless_there,
+    one_of,
+)
 from commcast.model.oncall import Drift, Handover, drift_of
 
 _duty = tables.duty
@@ -23,9 +38,7 @@ def offer(
 ) -> None:
     """Record that an incident is offered to a person; an earlier offer that nobody took is replaced."""
     connection.execute(
-        insert(_duty).values(
-            incident=incident, person=person, offered_by=by, offered_at=stamp(now), note=note
-        )
+        insert(_duty).values(incident=incident, person=person, offered_by=by, offered_at=now, note=note)
     )
 
 
@@ -38,41 +51,33 @@ def take(connection: Connection, incident: str, person: str, *, by: str, now: da
         taken = connection.execute(
             update(_duty)
             .where(_duty.c.id == newest.id, _duty.c.taken_at.is_(None))
-            .values(taken_by=by, taken_at=stamp(now))
+            .values(taken_by=by, taken_at=now)
         )
         return taken.rowcount > 0
-    at = stamp(now)
-    connection.execute(
-        insert(_duty).values(
-            incident=incident, person=person, offered_by="", offered_at=at, taken_by=by, taken_at=at
-        )
-    )
+    own = {"offered_by": "", "offered_at": now, "taken_by": by, "taken_at": now}
+    connection.execute(insert(_duty).values(incident=incident, person=person, **own))
     return False
 
 
 def handovers(connection: Connection, incident: str) -> tuple[Handover, ...]:
-    """Return an incident's hand-overs in the order in which they were made."""
+    """Return an incident's hand-overs, oldest first."""
     rows = connection.execute(select(_duty).where(_duty.c.incident == incident).order_by(_duty.c.id))
     return tuple(_hand_over(row) for row in rows)
 
 
-def handovers_of_all(connection: Connection) -> Mapping[str, tuple[Handover, ...]]:
-    """Return the hand-overs of every incident that has any."""
+def handovers_of_all(
+    connection: Connection, incidents: Sequence[str] | None = None
+) -> Mapping[str, tuple[Handover, ...]]:
+    """Return the hand-overs of every incident (or of every one of these) that has any."""
+    wanted = [] if incidents is None else [one_of(connection, _duty.c.incident, incidents)]
     found: defaultdict[str, list[Handover]] = defaultdict(list)
-    for row in connection.execute(select(_duty).order_by(_duty.c.id)):
+    for row in connection.execute(select(_duty).where(*wanted).order_by(_duty.c.id)):
         found[row.incident].append(_hand_over(row))
     return {incident: tuple(each) for incident, each in found.items()}
 
 
 def _hand_over(row: Row[Any]) -> Handover:
-    return Handover(
-        person=row.person,
-        offered_by=row.offered_by,
-        offered_at=datetime.fromisoformat(row.offered_at),
-        taken_by=row.taken_by or "",
-        taken_at=unstamp(row.taken_at),
-        note=row.note,
-    )
+    return Handover(row.person, row.offered_by, row.offered_at, row.taken_by or "", row.taken_at, row.note)
 
 
 _call = tables.call
@@ -93,7 +98,7 @@ def begin_call(connection: Connection, incident: str, nudge: str, now: datetime)
     """Record that the command is about to run; False where somebody has begun it before."""
     made = connection.execute(
         insert_unless_there(connection, _call)
-        .values(incident=incident, notice=nudge, at=stamp(now), state=State.UNKNOWN, detail="")
+        .values(incident=incident, notice=nudge, at=now, state=State.UNKNOWN, detail="")
         .returning(_call.c.notice)
     )
     return made.one_or_none() is not None
@@ -106,31 +111,24 @@ def end_call(
     connection.execute(
         update(_call)
         .where(_call.c.incident == incident, _call.c.notice == nudge)
-        .values(state=State.ACCEPTED if is_accepted else State.REJECTED, detail=detail, ended_at=stamp(now))
+        .values(state=State.ACCEPTED if is_accepted else State.REJECTED, detail=detail, ended_at=now)
     )
 
 
 def calls(connection: Connection, incident: str) -> tuple[Call, ...]:
     """Return an incident's calls, oldest first."""
-    rows = connection.execute(
-        select(_call).where(_call.c.incident == incident).order_by(_call.c.at, _call.c.notice)
-    )
-    return tuple(
-        Call(
-            row.notice,
-            datetime.fromisoformat(row.at),
-            unstamp(row.ended_at),
-            State(row.state),
-            row.detail,
-        )
-        for row in rows
-    )
+    c = _call.c
+    columns = (c.notice, c.at, c.ended_at, c.state, c.detail)
+    rows = connection.execute(select(*columns).where(c.incident == incident).order_by(c.at, c.notice))
+    return tuple(Call(*row) for row in rows)
 
 
 def failures(connection: Connection, incident: str, nudge: str) -> tuple[str, ...] | None:
     """Return why a nudge reached nobody by any way, None where it did, may have, or may yet."""
     sent = select(tables.delivery.c.state, tables.delivery.c.reason).where(
-        tables.delivery.c.incident == tables.OWN_STORY + incident, tables.delivery.c.notice == nudge
+        tables.delivery.c.incident == tables.OWN_STORY + incident,
+        tables.delivery.c.notice == nudge,
+        IS_FROZEN,
     )
     called = select(_call.c.state, _call.c.detail).where(
         _call.c.incident == incident, _call.c.notice == nudge
@@ -145,22 +143,30 @@ def nudges_given(connection: Connection, incident: str, *, with_command: bool = 
     """Return the ids of the nudges that were given for an incident, by whatever way.
 
     `with_command` leaves out those whose command nobody has begun to run: a run that died between a nudge's
-    messages and its command has woken nobody who sleeps.
+    messages and its command has called nobody who sleeps.
     """
-    own = tables.OWN_STORY + incident
-    by_message = select(tables.broadcast.c.notice).where(
-        tables.broadcast.c.incident == own, tables.broadcast.c.state == tables.BroadcastState.FROZEN
-    )
-    by_call = select(_call.c.notice).where(_call.c.incident == incident)
-    given = by_call if with_command else by_message.union(by_call)
-    return frozenset(connection.execute(given).scalars())
+    return _nudges_of(connection, [incident], with_command).get(incident, frozenset())
+
+
+def _nudges_of(
+    connection: Connection, incidents: Sequence[str], with_command: bool
+) -> dict[str, frozenset[str]]:
+    own = [OWN_STORY + incident for incident in incidents]
+    by_message = select(
+        func.substr(frozen_broadcast.c.incident, len(OWN_STORY) + 1), frozen_broadcast.c.notice
+    ).where(one_of(connection, frozen_broadcast.c.incident, own))
+    by_call = select(_call.c.incident, _call.c.notice).where(one_of(connection, _call.c.incident, incidents))
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for incident, nudge in connection.execute(by_call if with_command else by_message.union(by_call)):
+        found[incident].add(nudge)
+    return {incident: frozenset(nudges) for incident, nudges in found.items()}
 
 
 _delivery, _call = tables.delivery, tables.call
 
 
 def _is_nudge(notice: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return whether somebody was woken by it: that an incident was handed over is told, and wakes nobody."""
+    """Return whether a notice called somebody to act; one that tells of a hand-over does not."""
     handed = [notice.like("nudge:handover:%"), notice.like("nudge:taken:%")]
     return and_(notice.like("nudge:%"), not_(or_(*handed)))
 
@@ -168,16 +174,11 @@ def _is_nudge(notice: ColumnElement[str]) -> ColumnElement[bool]:
 # Oldest first; what was never to go is nobody's nudge. A range, not a pattern, so that the index serves it.
 _OF_NUDGES = (
     select(
-        _delivery.c.incident,
-        _delivery.c.notice,
-        _delivery.c.channel,
-        _delivery.c.audience,
-        _delivery.c.recipient,
-        _delivery.c.state,
-        _delivery.c.changed_at,
+        *(_delivery.c.incident, _delivery.c.notice, _delivery.c.channel, _delivery.c.audience),
+        *(_delivery.c.recipient, _delivery.c.state, _delivery.c.changed_at),
     )
     .where(_delivery.c.incident >= OWN_STORY, _delivery.c.incident < chr(ord(OWN_STORY) + 1))
-    .where(_is_nudge(_delivery.c.notice), _delivery.c.state != State.SKIPPED)
+    .where(_is_nudge(_delivery.c.notice), _delivery.c.state != State.SKIPPED, IS_FROZEN)
     .order_by(_delivery.c.id)
 )
 _OF_CALLS = select(_call).where(_is_nudge(_call.c.notice)).order_by(_call.c.at)
@@ -187,7 +188,7 @@ _OF_CALLS = select(_call).where(_is_nudge(_call.c.notice)).order_by(_call.c.at)
 class LastNudge:
     """The last nudge of an incident: who was to hear of it over which channel, and what became of that.
 
-    `people` are (name, channel, state); `called` is the state of the command that wakes somebody, "" where it
+    `people` are (name, channel, state); `called` is the state of the command that calls somebody, "" where it
     was not run, and `detail` what went wrong with it.
     """
 
@@ -202,14 +203,14 @@ def last_nudges(connection: Connection) -> Mapping[str, LastNudge]:
     """Return the last nudge of every incident that had one, by the incident's id."""
     found: dict[str, LastNudge] = {}
     for row in connection.execute(_OF_NUDGES):
-        name, at = row.incident.removeprefix(OWN_STORY), datetime.fromisoformat(row.changed_at)
+        name, at = row.incident.removeprefix(OWN_STORY), row.changed_at
         last = found.get(name)
         if last is None or last.notice != row.notice:
             last = LastNudge(row.notice, at)
         who = (str(row.recipient.get("name") or row.audience), row.channel, row.state)
         found[name] = LastNudge(row.notice, max(at, last.at), (*last.people, who))
     for row in connection.execute(_OF_CALLS):
-        name, at = row.incident, datetime.fromisoformat(row.at)
+        name, at = row.incident, row.at
         last = found.get(name)
         if last is not None and last.notice == row.notice:
             found[name] = LastNudge(last.notice, max(at, last.at), last.people, row.state, row.detail)
@@ -227,23 +228,55 @@ _tick = tables.tick
 def record_tick(connection: Connection, now: datetime) -> None:
     """Record that a tick ran on this host."""
     host = current_owner().partition("|")[0]
-    made = connection.execute(insert(_tick).values(at=stamp(now), host=host).returning(_tick.c.id))
+    made = connection.execute(insert(_tick).values(at=now, host=host).returning(_tick.c.id))
     connection.execute(delete(_tick).where(_tick.c.id <= made.scalar_one() - TICKS_KEPT))
 
 
 def last_tick(connection: Connection) -> datetime | None:
     """Return when a tick last ran over this ledger."""
-    return unstamp(connection.execute(select(func.max(_tick.c.at))).scalar_one_or_none())
+    return connection.execute(select(func.max(_tick.c.at))).scalar_one_or_none()
 
 
 def drift(connection: Connection, now: datetime) -> Drift | None:
     """Return how far apart the ticks of the last day were, None where there were too few to tell."""
     rows = connection.execute(
         select(_tick.c.at, _tick.c.host)
-        .where(_tick.c.at > stamp(now - LOOKED_BACK), _tick.c.at <= stamp(now))
+        .where(_tick.c.at > now - LOOKED_BACK, _tick.c.at <= now)
         .order_by(_tick.c.id.desc())
         .limit(MOST_LOOKED_AT)
     ).all()
     # A clock that was set back leaves them out of order.
-    ticks = sorted(datetime.fromisoformat(row.at) for row in rows)
+    ticks = sorted(row.at for row in rows)
     return drift_of(ticks, sorted({row.host for row in rows}))
+
+
+@dataclass(frozen=True, slots=True)
+class TickSnapshot:
+    """What a tick asks of all incidents, of one moment.
+
+    `released` are the incidents that anything was released of, `open` those of them that have not ended,
+    `unfinished` those of which a delivery waits. `judged` are the files found to be over. `nudged` and
+    `handovers` are those of the open incidents that have any; `released_at` tells when updates were released.
+    """
+
+    released: frozenset[str]
+    open: frozenset[str]
+    unfinished: frozenset[str]
+    judged: Mapping[str, Judged]
+    nudged: Mapping[str, frozenset[str]]
+    handovers: Mapping[str, tuple[Handover, ...]]
+    released_at: Mapping[tuple[str, int], datetime]
+
+
+def tick_snapshot(connection: Connection, *, with_command: bool) -> TickSnapshot:
+    """Return what a tick asks of all incidents; `with_command` is that of `nudges_given`."""
+    open_ones = open_incidents(connection)
+    return TickSnapshot(
+        released=released_incidents(connection),
+        open=open_ones,
+        unfinished=unfinished_incidents(connection),
+        judged=read_judged(connection),
+        nudged=_nudges_of(connection, sorted(open_ones), with_command),
+        handovers=handovers_of_all(connection, sorted(open_ones)),
+        released_at=release_times(connection),
+    )

@@ -10,14 +10,14 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, func, or_, select
 
 from commcast.ledger import tables
-from commcast.ledger.receipts import receipts_by_incident
 from commcast.ledger.releases import stops_in_force
-from commcast.ledger.tables import ALL_INCIDENTS, MAYBE_TOLD, State, said_to_readers, unstamp
+from commcast.ledger.tables import ALL_INCIDENTS, MAYBE_TOLD, State
+from commcast.ledger.tallies import COMPOSITION, RECEIPT, Tally, count_deliveries
 from commcast.model.history import AudienceProgress, Heard, NewestRelease, audience_progress
 from commcast.model.incident import END_STATUSES, Channel, NextWord, Status
 from commcast.model.release import ELSEWHERE
 
-_release, _broadcast = tables.release, tables.broadcast
+_release, _broadcast = tables.release, tables.frozen_broadcast
 _composition, _delivery = tables.composition, tables.delivery
 
 _KNOWN_TO_BE_TOLD = (State.ACCEPTED, State.UNKNOWN)
@@ -54,28 +54,15 @@ class Overview:
 
 
 def count_broadcasts(connection: Connection) -> tuple[BroadcastCounts, ...]:
-    """Return the counts of every broadcast to readers, oldest first: one look at each delivery."""
-    d = _delivery.c
-    rows = connection.execute(
-        select(
-            d.broadcast, d.audience, d.composition, d.state, func.count(), func.max(d.changed_at)
-        ).group_by(d.broadcast, d.audience, d.composition, d.state)
-    )
-    to_readers = said_to_readers(_broadcast.c.incident)
-    named = connection.execute(select(_broadcast).where(to_readers).order_by(_broadcast.c.id))
-    found = {
-        row.id: BroadcastCounts(
-            row.incident, row.notice, row.number, row.channel, datetime.fromisoformat(row.created_at)
-        )
-        for row in named
-    }
+    """Return the counts of every broadcast to readers of which there are deliveries, oldest first."""
+    found: dict[int, BroadcastCounts] = {}
     promises = _promises(connection)
-    for broadcast, audience, composition, state, count, changed_at in rows:
-        if broadcast not in found:
-            continue
-        told_at = datetime.fromisoformat(changed_at) if state in _KNOWN_TO_BE_TOLD else None
-        promised = promises.get(composition) if state in MAYBE_TOLD else None
-        found[broadcast].add(audience, state, count, told_at, promised)
+    for each in count_deliveries(connection, None, COMPOSITION, RECEIPT):
+        if each.broadcast not in found:
+            found[each.broadcast] = BroadcastCounts(
+                each.incident, each.notice, each.number, each.channel, each.frozen_at
+            )
+        found[each.broadcast].add(each, promises.get(each.composition))
     return tuple(found.values())
 
 
@@ -91,6 +78,7 @@ def overviews(
     for each in count_broadcasts(connection) if counted is None else counted:
         if overview := found.get(each.incident):
             overview.counts.update(each.counts)
+            overview.receipts.update(each.receipts)
             overview.told_at = _later(overview.told_at, each.told_at)
             if each.told_at and overview.first_told_at is None:
                 overview.first_told_at = each.begun_at
@@ -100,9 +88,6 @@ def overviews(
         overview = found[incident]
         newest = NewestRelease(overview.number, overview.is_over, overview.elsewhere)
         overview.audiences += (audience_progress(audience, parts, newest),)
-    for incident, receipts in receipts_by_incident(connection).items():
-        if incident in found:
-            found[incident].receipts = receipts
     for stop in stops_in_force(connection):
         for overview in found.values() if stop.incident == ALL_INCIDENTS else _one(found, stop.incident):
             overview.stopped_by = overview.stopped_by or stop.by
@@ -141,18 +126,22 @@ class BroadcastCounts:
     channel: str
     begun_at: datetime
     counts: Counter[str] = field(default_factory=Counter)
+    receipts: Counter[str] = field(default_factory=Counter)
     told_at: datetime | None = None
     parts: dict[str, Part] = field(default_factory=dict)
 
-    def add(
-        self, audience: str, state: str, count: int, told_at: datetime | None, promised: datetime | None
-    ) -> None:
-        """Count some deliveries to an audience that are in one state."""
-        part = self.parts.setdefault(audience, Part())
-        self.counts[state] += count
-        part.counts[state] += count
-        self.told_at, part.told_at = _later(self.told_at, told_at), _later(part.told_at, told_at)
-        part.promised = min((at for at in (part.promised, promised) if at), default=None)
+    def add(self, tally: Tally, promised: datetime | None) -> None:
+        """Count deliveries that are alike; `promised` is by when their words promised more."""
+        part = self.parts.setdefault(tally.audience, Part())
+        for counts in (self.counts, part.counts):
+            counts[tally.state] += tally.count
+        if tally.receipt and tally.state is State.ACCEPTED:
+            self.receipts[tally.receipt] += tally.count
+        if tally.state in _KNOWN_TO_BE_TOLD:
+            self.told_at = _later(self.told_at, tally.changed_at)
+            part.told_at = _later(part.told_at, tally.changed_at)
+        if tally.state in MAYBE_TOLD:
+            part.promised = min((at for at in (part.promised, promised) if at), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +199,7 @@ def _newest_releases(connection: Connection) -> dict[str, Overview]:
             severity=row.severity,
             number=row.number,
             elsewhere=row.how == ELSEWHERE,
-            released_at=datetime.fromisoformat(row.released_at),
+            released_at=row.released_at,
         )
         for row in rows
     }
@@ -230,4 +219,4 @@ def _promises(connection: Connection) -> dict[int, datetime | None]:
             or_(_broadcast.c.channel != Channel.SMS, word != NextWord.EMAIL.value),
         )
     )
-    return {row[0]: unstamp(row[1]) for row in rows}
+    return {row[0]: row[1] for row in rows}

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from commcast.ledger import tables
 from commcast.ledger.suppressions import Suppression, erased_key, suppress_new
-from commcast.ledger.tables import State, stamp, unstamp
+from commcast.ledger.tables import IS_FROZEN, State
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
 
@@ -29,7 +29,7 @@ WITHIN = timedelta(hours=72)
 GRACE = timedelta(seconds=2)
 LONGEST_WORDS = 120  # characters that are kept of what a provider says
 _STRENGTH = {ReceiptKind.FAILED: 0, ReceiptKind.BOUNCED: 1, ReceiptKind.DELIVERED: 2}
-# Outside of these a time is nonsense, and nothing could be reckoned with it.
+# A time outside of these is nonsense, and adding to it would overflow.
 _BEGINNING, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime(2900, 1, 1, tzinfo=UTC)
 # When it was handed over; a ledger of before 0002 did not keep it by itself.
 _HANDED = func.coalesce(_delivery.c.claimed_at, _delivery.c.changed_at)
@@ -37,7 +37,7 @@ _HANDED = func.coalesce(_delivery.c.claimed_at, _delivery.c.changed_at)
 
 @dataclass(slots=True)
 class Joined:
-    """What some receipts changed: deliveries by the kind they got, addresses that hear nothing more now.
+    """What some receipts changed: deliveries by the kind they got, addresses that are suppressed now.
 
     `foreign` counts receipts that speak of no delivery of ours.
     """
@@ -90,7 +90,12 @@ def open_ids(connection: Connection, provider: str, channel: Channel, since: dat
 
 
 def _is_open(since: datetime) -> tuple[Any, ...]:
-    return _delivery.c.state == State.ACCEPTED, _delivery.c.receipt.is_(None), stamp(since) <= _HANDED
+    return (
+        _delivery.c.state == State.ACCEPTED,
+        _delivery.c.receipt.is_(None),
+        since <= _HANDED,
+        IS_FROZEN,
+    )
 
 
 def join_receipts(
@@ -104,7 +109,7 @@ def join_receipts(
 ) -> Joined:
     """Join receipts to the deliveries they speak of, as `Receipt` tells; return what changed.
 
-    An address is suppressed only together with a change: who was let in again by hand is not shut out by the
+    An address is suppressed only together with a change: somebody let in again by hand is not shut out by the
     same words once more. Of an erased person only the kind is kept.
     """
     receipts = [replace(each, at=min(max(each.at, _BEGINNING), _END)) for each in receipts]
@@ -139,6 +144,7 @@ class _Rows:
     ) -> None:
         self._connection = connection
         self._ours = (
+            IS_FROZEN,
             _delivery.c.state == State.ACCEPTED,
             _delivery.c.provider == provider,
             _delivery.c.channel == channel,
@@ -166,7 +172,7 @@ class _Rows:
             return
         keys = {each.key for each in receipts}
         by_hash = {erased_key(secret, key): key for key in keys}
-        earliest = stamp(min(each.at for each in receipts) - WITHIN)
+        earliest = min(each.at for each in receipts) - WITHIN
         names_one = any(each.provider_id for each in receipts)  # then it may be of any age
         young = [] if names_one else [earliest <= _HANDED]
         for row in self._select(_delivery.c.key.in_([*keys, *by_hash]), *young):
@@ -177,27 +183,15 @@ class _Rows:
         d = _delivery.c
         found = self._connection.execute(
             select(
-                *(d.id, d.key, d.address, d.provider_id, _HANDED.label("handed")),
-                *(d.receipt, d.receipt_at, d.receipt_detail),
+                *(d.id, d.key, d.address, func.coalesce(d.provider_id, ""), _HANDED),
+                *(func.coalesce(d.receipt, ""), d.receipt_at, func.coalesce(d.receipt_detail, "")),
             )
             .where(*self._ours, *where)
             .order_by(_HANDED, d.id)
             .with_for_update()
         )
         for row in found:
-            yield self._known.setdefault(
-                row.id,
-                _AcceptedRow(
-                    row.id,
-                    row.key,
-                    row.address,
-                    row.provider_id or "",
-                    datetime.fromisoformat(row.handed),
-                    row.receipt or "",
-                    unstamp(row.receipt_at),
-                    row.receipt_detail or "",
-                ),
-            )
+            yield self._known.setdefault(row.id, _AcceptedRow(*row))
 
 
 def _spoken_of(receipt: Receipt, rows: _Rows) -> Iterator[tuple[_AcceptedRow, Receipt]]:
@@ -216,7 +210,7 @@ def _spoken_of(receipt: Receipt, rows: _Rows) -> Iterator[tuple[_AcceptedRow, Re
 
 
 def _weigh(row: _AcceptedRow, said: Receipt) -> bool:
-    """Put into `row` what is to be kept of its receipt and this one; return whether that is news."""
+    """Keep in `row` the stronger of its receipt and this one; return whether anything changed."""
     detail = harmless(said.detail) if row.address else ""
     if not row.receipt:
         row.receipt, row.at, row.detail = said.kind.value, said.at, detail
@@ -242,17 +236,14 @@ def _bounced_later(words: str, row: _AcceptedRow) -> str:
 
 
 def _reason(receipt: Receipt) -> str:
-    """Return why an address hears nothing more, the kind of the receipt first and once."""
+    """Return why an address is suppressed: the kind of the receipt first, and once."""
     kind = receipt.kind.value
     words = harmless(receipt.detail).removeprefix(kind).lstrip(": ")
     return f"{kind}: {words}" if words else kind
 
 
 def _keep(connection: Connection, rows: Any) -> None:
-    kept = [
-        {"delivery": row.id, "kind": row.receipt, "said_at": stamp(row.at), "words": row.detail}
-        for row in rows
-    ]
+    kept = [{"delivery": row.id, "kind": row.receipt, "said_at": row.at, "words": row.detail} for row in rows]
     if kept:
         connection.execute(
             update(_delivery)
@@ -270,17 +261,3 @@ def harmless(words: str) -> str:
     shown = re.sub(r"[^ -~]+", " ", shown)
     shown = re.sub(r"\+?\d[\d ()/-]{5,}\d|\w{25,}", "*", shown)
     return " ".join(shown.split())[:LONGEST_WORDS].strip()
-
-
-def receipts_by_incident(connection: Connection) -> dict[str, Counter[str]]:
-    """Return, by incident, how many accepted deliveries have each kind of receipt."""
-    d = _delivery.c
-    rows = connection.execute(
-        select(d.incident, d.receipt, func.count())
-        .where(d.state == State.ACCEPTED, d.receipt.is_not(None))
-        .group_by(d.incident, d.receipt)
-    )
-    found: dict[str, Counter[str]] = {}
-    for incident, receipt, count in rows:
-        found.setdefault(incident, Counter())[receipt] = count
-    return found

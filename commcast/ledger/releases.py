@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, or_, select, unio
 
 from commcast.incidents.load import Judged
 from commcast.ledger import tables
-from commcast.ledger.tables import ALL_INCIDENTS, IS_OPEN, IS_PENDING, stamp
+from commcast.ledger.tables import ALL_INCIDENTS, IS_FROZEN, IS_OPEN, IS_PENDING
 from commcast.model.incident import END_STATUSES, Incident, Status, Update
 from commcast.model.release import ELSEWHERE, Release, digest, facts
 
@@ -38,15 +38,15 @@ def record_release(
             incident=incident.id,
             number=number,
             digest=digest(incident, update),
-            at=stamp(update.at),
+            at=update.at,
             title=incident.title,
             status=update.status.value,
             severity=update.severity,
-            next_update_by=stamp(next_update_by) if next_update_by else None,
+            next_update_by=next_update_by,
             facts=facts(incident, update),
             how=how,
             by=by,
-            released_at=stamp(now),
+            released_at=now,
         )
     )
 
@@ -70,28 +70,16 @@ def record_history(connection: Connection, incidents: Iterable[Incident], by: st
 
 def read_releases(connection: Connection, incident: str) -> dict[int, Release]:
     """Return an incident's releases by update number."""
-    found = connection.execute(
-        select(
-            _release.c.incident,
-            _release.c.number,
-            _release.c.digest,
-            _release.c.at,
-            _release.c.how,
-            _release.c.by,
-        ).where(_release.c.incident == incident)
-    )
-    return {
-        row.number: Release(
-            row.incident, row.number, row.digest, datetime.fromisoformat(row.at), row.how, row.by
-        )
-        for row in found
-    }
+    r = _release.c
+    columns = (r.incident, r.number, r.digest, r.at, r.how, r.by)
+    found = connection.execute(select(*columns).where(r.incident == incident))
+    return {row.number: Release(*row) for row in found}
 
 
 def release_times(connection: Connection) -> dict[tuple[str, int], datetime]:
     """Return the moment that each released update bears, by incident and number."""
     rows = connection.execute(select(_release.c.incident, _release.c.number, _release.c.at))
-    return {(row.incident, row.number): datetime.fromisoformat(row.at) for row in rows}
+    return {(row.incident, row.number): row.at for row in rows}
 
 
 def released_facts(connection: Connection, incident: str, number: int) -> Mapping[str, Any]:
@@ -179,18 +167,18 @@ def stop_incident(connection: Connection, incident: str, by: str, now: datetime)
     if any(not stop.is_for_correction for stop in found):
         return False
     lift_stop(connection, incident, by, now)
-    connection.execute(insert(_stop).values(incident=incident, by=by, at=stamp(now)))
+    connection.execute(insert(_stop).values(incident=incident, by=by, at=now))
     return True
 
 
 def stop_to_correct(connection: Connection, incident: str, by: str, now: datetime) -> str:
     """Stop an incident until a correction is ready; return who had stopped it before, "" for nobody.
 
-    It takes the place of their stop: whoever corrects decides that the right words go.
+    It takes the place of their stop: the person who corrects decides that the right words go.
     """
     found = [stop for stop in stops_in_force(connection, incident) if stop.incident == incident]
     lift_stop(connection, incident, by, now)
-    connection.execute(insert(_stop).values(incident=incident, by=by + _CORRECTING, at=stamp(now)))
+    connection.execute(insert(_stop).values(incident=incident, by=by + _CORRECTING, at=now))
     return next((stop.by for stop in found if not stop.is_for_correction), "")
 
 
@@ -199,7 +187,7 @@ def lift_stop_to_correct(connection: Connection, incident: str, by: str, now: da
     connection.execute(
         update(_stop)
         .where(_stop.c.incident == incident, _stop.c.lifted_at.is_(None), _stop.c.by.endswith(_CORRECTING))
-        .values(lifted_at=stamp(now), lifted_by=by)
+        .values(lifted_at=now, lifted_by=by)
     )
 
 
@@ -208,7 +196,7 @@ def lift_stop(connection: Connection, incident: str, by: str, now: datetime) -> 
     lifted = connection.execute(
         update(_stop)
         .where(_stop.c.incident == incident, _stop.c.lifted_at.is_(None))
-        .values(lifted_at=stamp(now), lifted_by=by)
+        .values(lifted_at=now, lifted_by=by)
         .returning(_stop.c.id)
     )
     return bool(lifted.all())
@@ -220,7 +208,7 @@ def stops_in_force(connection: Connection, incident: str | None = None) -> tuple
         [] if incident is None else [or_(_stop.c.incident == incident, _stop.c.incident == ALL_INCIDENTS)]
     )
     rows = connection.execute(select(_stop).where(_stop.c.lifted_at.is_(None), *wanted).order_by(_stop.c.id))
-    return tuple(Stop(row.incident, row.by, datetime.fromisoformat(row.at)) for row in rows)
+    return tuple(Stop(row.incident, row.by, row.at) for row in rows)
 
 
 def merged_into(connection: Connection, incident: str) -> tuple[str, ...]:
@@ -251,7 +239,7 @@ def title_of(connection: Connection, incident: str) -> str:
     return title or ""
 
 
-_broadcast, _delivery, _judged = tables.broadcast, tables.delivery, tables.judged
+_broadcast, _delivery, _judged = tables.frozen_broadcast, tables.delivery, tables.judged
 _AT_ONCE = 500  # paths in one statement: SQLite bounds how many values one may hold
 
 
@@ -260,7 +248,7 @@ def unfinished_incidents(connection: Connection) -> frozenset[str]:
     pending = select(_broadcast.c.incident).where(
         select(_delivery.c.id).where(_delivery.c.broadcast == _broadcast.c.id, IS_PENDING).exists()
     )
-    others = select(_delivery.c.incident).where(IS_OPEN)
+    others = select(_delivery.c.incident).where(IS_OPEN, IS_FROZEN)
     return frozenset(connection.execute(union(pending, others)).scalars())
 
 
@@ -279,7 +267,7 @@ def replace_judged(
         connection.execute(delete(_judged).where(_judged.c.path.in_(paths[start : start + _AT_ONCE])))
     if found:
         rows = [
-            {"path": path, "digest": each.digest, "incident": each.incident, "at": stamp(now)}
+            {"path": path, "digest": each.digest, "incident": each.incident, "at": now}
             for path, each in found.items()
         ]
         connection.execute(insert(_judged), rows)

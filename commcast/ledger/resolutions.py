@@ -12,11 +12,11 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, sele
 from commcast.errors import DecisionNeeded
 from commcast.ledger import tables
 from commcast.ledger.releases import stops_in_force
-from commcast.ledger.tables import WAITING, BroadcastState, State, stamp
-from commcast.ledger.unknowns import Doubt, What, Which, chunks, put_acts, unless_erased
+from commcast.ledger.tables import IS_FROZEN, WAITING, State, What
+from commcast.ledger.unknowns import Doubt, Which, chunks, put_acts, unless_erased
 from commcast.model.incident import END_STATUSES
 
-_broadcast, _delivery, _release = tables.broadcast, tables.delivery, tables.release
+_broadcast, _delivery, _release = tables.frozen_broadcast, tables.delivery, tables.release
 _suppression, _act = tables.suppression, tables.act
 
 
@@ -84,7 +84,7 @@ def send_again(
         "doubted": 1,
         "reason": f"to be sent again, says {by}",
         "not_before": None,
-        "changed_at": stamp(now),
+        "changed_at": now,
     }
     going = [each for each in chosen if each.delivery in fit]
     return _decide(connection, going, values, What.RESEND, "", by, now)
@@ -101,7 +101,7 @@ def settle_by_hand(
 ) -> frozenset[int]:
     """Record what a person knows of deliveries whose answer was lost; return which of them it settled."""
     reason = f"settled by {by}" + (f": {because}" if because else "")
-    values = {"state": state, "reason": unless_erased(reason), "changed_at": stamp(now)}
+    values = {"state": state, "reason": unless_erased(reason), "changed_at": now}
     return _decide(connection, chosen, values, What.SETTLE, because, by, now)
 
 
@@ -129,7 +129,6 @@ def _why_unfit(now: datetime) -> ColumnElement[str]:
         speaks_of.c.incident == d.incident,
         speaks_of.c.channel == d.channel,
         speaks_of.c.number > _broadcast.c.number,
-        speaks_of.c.state == BroadcastState.FROZEN,
     )
 
     def overtaken(*states: State) -> Select[Any]:
@@ -154,7 +153,7 @@ def _why_unfit(now: datetime) -> ColumnElement[str]:
         (overtaken(State.ACCEPTED, State.UNKNOWN).exists(), "newer words have gone to them"),
         (overtaken(*WAITING, State.CLAIMED).exists(), "newer words are on the way to them"),
         (over.exists(), "it is over by now"),
-        (d.expires_at <= stamp(now), "the promise in these words has passed"),
+        (d.expires_at <= now, "the promise in these words has passed"),
         else_="",
     )
 
@@ -236,7 +235,7 @@ def _settled(connection: Connection, finding: Finding, now: datetime) -> tuple[S
             reason=unless_erased(finding.detail),
             provider=finding.by,
             provider_id=unless_erased(finding.provider_id),
-            changed_at=stamp(now),
+            changed_at=now,
         )
         .returning(_delivery.c.id)
     ).all()
@@ -296,6 +295,7 @@ def _is_anothers(connection: Connection, finding: Finding) -> bool:
                 _delivery.c.key == claim.key,
                 _delivery.c.provider_id == finding.provider_id,
                 _delivery.c.id != claim.delivery,
+                IS_FROZEN,
             )
         ).scalar_one()
     )

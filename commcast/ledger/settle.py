@@ -66,9 +66,9 @@ def close(connection: Connection, provider: str, until: datetime) -> None:
         update(pace)
         .where(
             pace.c.provider == provider,
-            (pace.c.closed_until.is_(None)) | (pace.c.closed_until < stamp(until)),
+            (pace.c.closed_until.is_(None)) | (pace.c.closed_until < until),
         )
-        .values(closed_until=stamp(until))
+        .values(closed_until=until)
     )
 
 
@@ -86,10 +86,10 @@ def pauses(connection: Connection, now: datetime) -> dict[str, datetime]:
 def next_slot(connection: Connection, limit: SendLimit, now: datetime) -> datetime:
     """Return when the next hand-over may begin."""
     _ensure(connection, limit.provider)
-    row = connection.execute(
+    kept: datetime | None = connection.execute(
         select(pace.c.next_slot).where(pace.c.provider == limit.provider).with_for_update()
     ).scalar_one()
-    kept, soonest = unstamp(row), now + limit.lead
+    soonest = now + limit.lead
     if kept is None or kept > now + max(_CLOCK_WAS_WRONG, 2 * limit.spacing):
         return soonest
     return max(kept, soonest)
@@ -110,7 +110,7 @@ def take_slots(connection: Connection, limit: SendLimit, slot: datetime, count: 
     """Take a slot for each hand-over of `count` deliveries, from `slot` on, and return them."""
     slots = tuple(slot + number * limit.spacing for number in range(-(-count // limit.batch)))
     if slots:
-        after = stamp(slots[-1] + limit.spacing)
+        after = slots[-1] + limit.spacing
         connection.execute(update(pace).where(pace.c.provider == limit.provider).values(next_slot=after))
     return slots
 
@@ -226,9 +226,9 @@ def settle_lost(connection: Connection, now: datetime) -> int:
         .where(
             IS_OPEN,
             _delivery.c.state == State.CLAIMED,
-            or_(_delivery.c.owner.in_(dead), _delivery.c.lease_until <= stamp(now)),
+            or_(_delivery.c.owner.in_(dead), _delivery.c.lease_until <= now),
         )
-        .values(state=State.UNKNOWN, reason=NO_ANSWER, changed_at=stamp(now))
+        .values(state=State.UNKNOWN, reason=NO_ANSWER, changed_at=now)
         .returning(_delivery.c.id)
     )
     return len(lost.all())
@@ -271,7 +271,7 @@ _Said = tuple[OutcomeKind, str, str, str | None]  # kind, detail, provider, when
 
 
 def suppress_refused(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
-    """Let addresses that were refused for good hear nothing more."""
+    """Suppress addresses that a provider refused for good."""
     reasons = {outcome.delivery: outcome.detail for outcome in outcomes}
     people = connection.execute(
         select(_delivery.c.id, _delivery.c.channel, _delivery.c.key).where(_delivery.c.id.in_(list(reasons)))

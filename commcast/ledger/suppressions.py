@@ -1,4 +1,4 @@
-"""Who hears nothing more, and who had enough this hour."""
+"""Addresses that are suppressed, and readers who had enough messages this hour."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sqlalchemy import Connection, Select, and_, delete, func, insert, not_, or_
 
 from commcast.ledger import tables
 from commcast.ledger.tables import (
+    IS_FROZEN,
     IS_OPEN,
     IS_PENDING,
     MAYBE_TOLD,
     OWN_STORY,
     WAITING,
-    BroadcastState,
     State,
     given_up,
     insert_unless_there,
@@ -34,7 +34,7 @@ _ERASED_KEY = "erased:"  # and hexadecimal digits
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """One address that hears nothing more; `key` is a hash where the person was erased."""
+    """One address that gets no more messages; `key` is a hash where the person was erased."""
 
     channel: str
     key: str
@@ -45,7 +45,7 @@ class Suppression:
 
 def suppress(connection: Connection, channel: str, key: str, *, reason: str, by: str, now: datetime) -> None:
     """Suppress an address, and skip what is pending to it. An older entry keeps its reason."""
-    row = {"channel": channel, "key": key, "reason": reason, "by": by, "at": stamp(now)}
+    row = {"channel": channel, "key": key, "reason": reason, "by": by, "at": now}
     connection.execute(insert_unless_there(connection, _suppression), [row])
     _skip_waiting(connection, channel, [key], now)
 
@@ -60,7 +60,7 @@ def suppress_new(
     known = suppressed_among(connection, secret, channel, [each.key for each in found])
     new = {each.key: each for each in reversed(found) if each.key not in known}
     rows = [
-        {"channel": channel, "key": key, "reason": each.reason, "by": each.by, "at": stamp(each.at)}
+        {"channel": channel, "key": key, "reason": each.reason, "by": each.by, "at": each.at}
         for key, each in new.items()
     ]
     if rows:
@@ -77,7 +77,7 @@ def _skip_waiting(connection: Connection, channel: str, keys: Sequence[str], now
             _delivery.c.key.in_(keys),
             _delivery.c.state.in_([State.PENDING, State.HELD]),
         )
-        .values(state=given_up(), reason="opted out", changed_at=stamp(now))
+        .values(state=given_up(), reason="opted out", changed_at=now)
     )
 
 
@@ -109,14 +109,14 @@ def erase(connection: Connection, secret: bytes, channel: str, key: str, *, by: 
             recipient={},
             provider_id="",
             receipt_detail="",
-            changed_at=stamp(now),
+            changed_at=now,
         )
         .returning(_delivery.c.id)
     ).all()
     connection.execute(
         delete(_suppression).where(_suppression.c.channel == channel, _suppression.c.key == key)
     )
-    row = {"channel": channel, "key": hashed, "reason": ERASED, "by": by, "at": stamp(now)}
+    row = {"channel": channel, "key": hashed, "reason": ERASED, "by": by, "at": now}
     connection.execute(insert_unless_there(connection, _suppression), [row])
     return len(rows)
 
@@ -164,9 +164,7 @@ def erased_among(connection: Connection, secret: bytes, channel: str, keys: Sequ
 def list_suppressions(connection: Connection) -> tuple[Suppression, ...]:
     """Return every suppressed address, oldest first."""
     rows = connection.execute(select(_suppression).order_by(_suppression.c.at, _suppression.c.key))
-    return tuple(
-        Suppression(row.channel, row.key, row.reason, row.by, datetime.fromisoformat(row.at)) for row in rows
-    )
+    return tuple(Suppression(*row) for row in rows)
 
 
 def erased_key(secret: bytes, key: str) -> str:
@@ -174,7 +172,7 @@ def erased_key(secret: bytes, key: str) -> str:
     return _ERASED_KEY + hmac.digest(secret, b"erased\0" + key.encode(), "sha256").hex()[:40]
 
 
-_broadcast, _delivery, _meta = tables.broadcast, tables.delivery, tables.meta
+_broadcast, _delivery, _meta = tables.frozen_broadcast, tables.delivery, tables.meta
 
 LATELY = timedelta(hours=1)
 # A text may have been held for a night: so long ago the broadcast of one that went lately may have begun.
@@ -222,9 +220,8 @@ def _spoken(channel: str, now: datetime) -> Select[tuple[int, str, str]]:
     )
     return select(_broadcast.c.id, _broadcast.c.incident, _broadcast.c.notice).where(
         _broadcast.c.channel == channel,
-        _broadcast.c.state == BroadcastState.FROZEN,
         not_(_broadcast.c.incident.startswith(OWN_STORY)),
-        or_(_broadcast.c.created_at > stamp(now - _BEGUN[Channel(channel)]), open_ones),
+        or_(_broadcast.c.created_at > now - _BEGUN[Channel(channel)], open_ones),
     )
 
 
@@ -239,7 +236,7 @@ def messages_lately(
         return {}
     handed = func.coalesce(_delivery.c.claimed_at, _delivery.c.changed_at)
     counts = or_(
-        and_(_delivery.c.state.in_(MAYBE_TOLD), handed > stamp(recently.now - LATELY)),
+        and_(_delivery.c.state.in_(MAYBE_TOLD), handed > recently.now - LATELY),
         and_(_delivery.c.state.in_(WAITING), _delivery.c.incident != incident),
     )
     rows = connection.execute(
@@ -273,6 +270,7 @@ def held_back_since(
             _delivery.c.channel == recently.channel,
             one_of(connection, _delivery.c.key, keys),
             _delivery.c.broadcast >= recently.held_back_from,
+            IS_FROZEN,
             not_(_delivery.c.incident.startswith(OWN_STORY)),
         )
         .order_by(_delivery.c.id)
@@ -302,7 +300,7 @@ def _held_back_from(connection: Connection, channel: str, now: datetime) -> int 
         return None
     first = connection.execute(
         select(func.min(_broadcast.c.id)).where(
-            _broadcast.c.channel == channel, _broadcast.c.created_at > stamp(now - HELD_BACK_IS_NEWS)
+            _broadcast.c.channel == channel, _broadcast.c.created_at > now - HELD_BACK_IS_NEWS
         )
     ).scalar_one_or_none()
     return int(first) if first is not None else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -16,6 +16,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     CursorResult,
+    Dialect,
     ForeignKey,
     Index,
     Insert,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    TypeDecorator,
     UniqueConstraint,
     case,
     cast,
@@ -70,7 +72,67 @@ class BroadcastState(StrEnum):
     FROZEN = "frozen"
 
 
+def stamp(at: datetime) -> str:
+    """Return an aware time as the ledger keeps it."""
+    if at.tzinfo is None:
+        raise ValueError("the ledger keeps aware times only")
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def unstamp(text: str | None) -> datetime | None:
+    """Return a time of the ledger as an aware UTC datetime."""
+    return datetime.fromisoformat(text) if text else None
+
+
+class Time(TypeDecorator[datetime]):
+    """An aware time, kept as text that sorts as the times do. What is written may be such a text already."""
+
+    impl = String
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | str | None, _dialect: Dialect) -> str | None:
+        return stamp(value) if isinstance(value, datetime) else value
+
+    def process_result_value(self, value: str | None, _dialect: Dialect) -> datetime | None:
+        return unstamp(value)
+
+
+class Named(TypeDecorator[StrEnum]):
+    """One of the values of an enumeration, kept by its name."""
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, kind: type[StrEnum]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: str | None, _dialect: Dialect) -> str | None:
+        return None if value is None else str(value)
+
+    def process_result_value(self, value: str | None, _dialect: Dialect) -> StrEnum | None:
+        return None if value is None else self.kind(value)
+
+
+class What(StrEnum):
+    """What was done about a lost answer: a provider's records were asked, or a person decided.
+
+    restore: a person took a ledger that was older than what was sent; that is where the doubt comes from.
+    """
+
+    RECONCILE = "reconcile"
+    RESEND = "resend"
+    SETTLE = "settle"
+    RESTORE = "restore"
+
+
 metadata = MetaData()
+
+
+def _texts(*names: str) -> Iterator[Column[str]]:
+    """Yield columns of text that is always there."""
+    for name in names:
+        yield Column(name, String, nullable=False)
 
 
 def _where(condition: str) -> dict[str, Any]:
@@ -90,15 +152,13 @@ release = Table(
     Column("incident", String, primary_key=True),
     Column("number", Integer, primary_key=True),
     Column("digest", String, nullable=False),
-    Column("at", String, nullable=False),
-    Column("title", String, nullable=False),
-    Column("status", String, nullable=False),
+    Column("at", Time, nullable=False),
+    *_texts("title", "status"),
     Column("severity", Integer, nullable=False),
-    Column("next_update_by", String),
+    Column("next_update_by", Time),
     Column("facts", JSON, nullable=False),
-    Column("how", String, nullable=False),
-    Column("by", String, nullable=False),
-    Column("released_at", String, nullable=False),
+    *_texts("how", "by"),
+    Column("released_at", Time, nullable=False),
     Index("release_digest", "digest"),
 )
 
@@ -107,13 +167,12 @@ broadcast = Table(
     "broadcast",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("incident", String, nullable=False),
-    Column("notice", String, nullable=False),
+    *_texts("incident", "notice"),
     Column("number", Integer, nullable=False),
     Column("channel", String, nullable=False),
-    Column("state", String, nullable=False),
+    Column("state", Named(BroadcastState), nullable=False),
     Column("owner", String, nullable=False),
-    Column("created_at", String, nullable=False),
+    Column("created_at", Time, nullable=False),
     UniqueConstraint("incident", "notice", "channel"),
     CheckConstraint("state in ('freezing', 'frozen')"),
 )
@@ -124,13 +183,10 @@ composition = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("broadcast", Integer, ForeignKey("broadcast.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("audience", String, nullable=False),
-    Column("zone", String, nullable=False),
-    Column("locale", String, nullable=False),
-    Column("wording", String, nullable=False),
+    *_texts("audience", "zone", "locale", "wording"),
     Column("context", JSON, nullable=False),
     Column("envelope", JSON, nullable=False),
-    Column("next_update_by", String),
+    Column("next_update_by", Time),
 )
 
 delivery = Table(
@@ -138,34 +194,29 @@ delivery = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("broadcast", Integer, ForeignKey("broadcast.id", ondelete="CASCADE"), nullable=False),
-    Column("incident", String, nullable=False),
-    Column("notice", String, nullable=False),
-    Column("channel", String, nullable=False),
-    Column("key", String, nullable=False),
-    Column("address", String, nullable=False),
-    Column("audience", String, nullable=False),
+    *_texts("incident", "notice", "channel", "key", "address", "audience"),
     Column("composition", Integer, ForeignKey("composition.id")),
     Column("recipient", JSON, nullable=False),
     Column("digest", String, nullable=False),
-    Column("state", String, nullable=False),
+    Column("state", Named(State), nullable=False),
     Column("reason", String, nullable=False, server_default=""),
     Column("owner", String),
-    Column("lease_until", String),
+    Column("lease_until", Time),
     Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("not_before", String),
-    Column("expires_at", String),
+    Column("not_before", Time),
+    Column("expires_at", Time),
     Column("provider", String),
     Column("provider_id", String),
-    Column("changed_at", String, nullable=False),
+    Column("changed_at", Time, nullable=False),
     # When it was last claimed: it was handed over, if at all, between then and changed_at.
-    Column("claimed_at", String),
+    Column("claimed_at", Time),
     # 1 where a person had it sent again although an earlier hand-over may have arrived.
     Column("doubted", Integer, nullable=False, server_default="0"),
     # What the provider said later of an accepted one: delivered (final), bounced or failed.
     Column("receipt", String),
-    Column("receipt_at", String),
+    Column("receipt_at", Time),
     Column("receipt_detail", String),
-    # Promise 1: one notice, one channel, one address. The database refuses a second, whoever runs.
+    # Promise 1: one notice, one channel, one address. The database refuses a second, no matter who runs.
     UniqueConstraint("incident", "notice", "channel", "key", name="delivery_once"),
     CheckConstraint(
         "state in ('held', 'pending', 'claimed', 'accepted', 'rejected', 'unknown', 'skipped')",
@@ -178,25 +229,23 @@ delivery = Table(
     Index("delivery_receipt", "provider", "provider_id", **_where("provider_id <> ''")),
 )
 
-# Addresses that must hear nothing more. After an erasure `key` is a keyed hash and `address` is empty.
+# Addresses that must get no more messages. After an erasure `key` is a keyed hash and `address` is empty.
 suppression = Table(
     "suppression",
     metadata,
     Column("channel", String, primary_key=True),
     Column("key", String, primary_key=True),
-    Column("reason", String, nullable=False),
-    Column("by", String, nullable=False),
-    Column("at", String, nullable=False),
+    *_texts("reason", "by"),
+    Column("at", Time, nullable=False),
 )
 
 stop = Table(
     "stop",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("incident", String, nullable=False),
-    Column("by", String, nullable=False),
-    Column("at", String, nullable=False),
-    Column("lifted_at", String),
+    *_texts("incident", "by"),
+    Column("at", Time, nullable=False),
+    Column("lifted_at", Time),
     Column("lifted_by", String),
     Index("stop_in_force", "incident", **_where("lifted_at is null")),
 )
@@ -207,11 +256,10 @@ act = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("delivery", Integer, ForeignKey("delivery.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("what", String, nullable=False),
-    Column("became", String, nullable=False),
-    Column("detail", String, nullable=False),
-    Column("by", String, nullable=False),
-    Column("at", String, nullable=False),
+    Column("what", Named(What), nullable=False),
+    Column("became", Named(State), nullable=False),
+    *_texts("detail", "by"),
+    Column("at", Time, nullable=False),
 )
 
 # How fast every process on this ledger together may hand over, and until when a provider asked for a pause.
@@ -219,28 +267,28 @@ pace = Table(
     "pace",
     metadata,
     Column("provider", String, primary_key=True),
-    Column("next_slot", String),
-    Column("closed_until", String),
+    Column("next_slot", Time),
+    Column("closed_until", Time),
 )
 
 tick = Table(
     "tick",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("at", String, nullable=False),
+    Column("at", Time, nullable=False),
     Column("host", String, nullable=False),
 )
 
-# Each time the command that wakes somebody was run, by the nudge it stood for.
+# Each run of the command that calls somebody, by its nudge.
 call = Table(
     "call",
     metadata,
     Column("incident", String, primary_key=True),
     Column("notice", String, primary_key=True),
-    Column("at", String, nullable=False),
-    Column("ended_at", String),
+    Column("at", Time, nullable=False),
+    Column("ended_at", Time),
     # accepted (it ended with 0), rejected, or unknown: begun, and nothing more is known.
-    Column("state", String, nullable=False),
+    Column("state", Named(State), nullable=False),
     Column("detail", String, nullable=False),
 )
 
@@ -250,12 +298,11 @@ duty = Table(
     metadata,
     Column("id", Integer, primary_key=True),
     Column("incident", String, nullable=False, index=True),
-    Column("person", String, nullable=False),
-    Column("offered_by", String, nullable=False),
-    Column("offered_at", String, nullable=False),
+    *_texts("person", "offered_by"),
+    Column("offered_at", Time, nullable=False),
     Column("note", String, nullable=False, server_default=""),
     Column("taken_by", String),
-    Column("taken_at", String),
+    Column("taken_at", Time),
 )
 
 # What readers answered to "did we keep you well informed?", counted elsewhere and entered by somebody.
@@ -267,7 +314,7 @@ feedback = Table(
     Column("yes", Integer, nullable=False),
     Column("no", Integer, nullable=False),
     Column("by", String, nullable=False),
-    Column("at", String, nullable=False),
+    Column("at", Time, nullable=False),
 )
 
 # Incident files that were found to be over, with all of it told: a tick reads one again when it changes.
@@ -275,11 +322,16 @@ judged = Table(
     "judged",
     metadata,
     Column("path", String, primary_key=True),
-    Column("digest", String, nullable=False),
-    Column("incident", String, nullable=False),
-    Column("at", String, nullable=False),
+    *_texts("digest", "incident"),
+    Column("at", Time, nullable=False),
 )
 
+
+# The one place that says which broadcasts count: while a list is still going in, nobody but the process that
+# fills it, and an erasure, sees anything of it. Whatever else looks up broadcasts looks here.
+frozen_broadcast = select(broadcast).where(broadcast.c.state == BroadcastState.FROZEN).subquery("frozen")
+# The same of a delivery, where its broadcast is not joined anyway. Listed once a statement, not once a row.
+IS_FROZEN: ColumnElement[bool] = delivery.c.broadcast.in_(select(frozen_broadcast.c.id).correlate(None))
 
 # Written out word for word as the partial indexes have them: else SQLite cannot see that it may use them,
 # and reads the whole table.
@@ -297,18 +349,6 @@ def _make_partial(_metadata: MetaData, connection: Connection, **_: Any) -> None
                     index.dialect_kwargs["postgresql_where"] = text(condition)
 
 
-def stamp(at: datetime) -> str:
-    """Return an aware time as the ledger keeps it."""
-    if at.tzinfo is None:
-        raise ValueError("the ledger keeps aware times only")
-    return at.astimezone(UTC).isoformat(timespec="microseconds")
-
-
-def unstamp(text: str | None) -> datetime | None:
-    """Return a time of the ledger as an aware UTC datetime."""
-    return datetime.fromisoformat(text) if text else None
-
-
 def said_to_readers(incident: ColumnElement[str]) -> ColumnElement[bool]:
     """Return the condition that an incident's id is not that of what its own people were told."""
     return not_(incident.startswith(OWN_STORY, autoescape=True))
@@ -317,7 +357,7 @@ def said_to_readers(incident: ColumnElement[str]) -> ColumnElement[bool]:
 def given_up() -> Case[str]:
     """Return the state of a delivery that is not to go any more.
 
-    Who may have got an earlier hand-over of it stays `unknown`: they were not told nothing.
+    Who may have got an earlier hand-over of it stays `unknown`: it is not certain that they were not told.
     """
     return case((delivery.c.doubted == 1, State.UNKNOWN), else_=State.SKIPPED)
 
@@ -380,7 +420,7 @@ def listed(parameter: ColumnElement[Any]) -> Select[Any]:
     return select(func.json_each(parameter).table_valued("value", joins_implicitly=True).c.value)
 
 
-def one_of(connection: Connection, column: Column[str], texts: Sequence[str]) -> ColumnElement[bool]:
+def one_of(connection: Connection, column: ColumnElement[str], texts: Sequence[str]) -> ColumnElement[bool]:
     """Return the condition that a column holds one of many texts, all of them in one parameter."""
     if connection.dialect.name == "postgresql":
         return column.in_(texts)

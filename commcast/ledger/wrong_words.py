@@ -14,19 +14,17 @@ from commcast.ledger import tables
 from commcast.ledger.broadcasts import Broadcast, Composition, broadcasts_of, read_composition
 from commcast.ledger.releases import open_incidents
 from commcast.ledger.tables import (
+    IS_FROZEN,
     IS_OPEN,
     MAYBE_TOLD,
     WAITING,
-    BroadcastState,
     State,
     given_up,
     one_of,
-    stamp,
-    unstamp,
 )
 from commcast.model.history import WrongWords
 
-_broadcast, _composition, _delivery = tables.broadcast, tables.composition, tables.delivery
+_broadcast, _composition, _delivery = tables.frozen_broadcast, tables.composition, tables.delivery
 
 
 class Misheard(NamedTuple):
@@ -53,8 +51,6 @@ class Frozen:
 def frozen_words(connection: Connection, incident: str) -> Iterator[Frozen]:
     """Yield all frozen words of an incident that were made for anybody, oldest first."""
     for broadcast in broadcasts_of(connection, incident):
-        if broadcast.state is not BroadcastState.FROZEN:
-            continue
         ids = select(_composition.c.id).where(_composition.c.broadcast == broadcast.id)
         for number in connection.execute(ids.order_by(_composition.c.id)).scalars():
             sample = connection.execute(
@@ -83,21 +79,12 @@ def told_wrong(
     """Return what those of `keys` heard of wrong words that the ledger knows of at all."""
     if not wrong_words:
         return {}
+    d = _delivery.c
     rows = connection.execute(
-        select(
-            _delivery.c.key,
-            _delivery.c.composition,
-            _delivery.c.state,
-            _delivery.c.doubted,
-            _broadcast.c.number,
-        )
-        .join(_broadcast, _broadcast.c.id == _delivery.c.broadcast)
-        .where(
-            _delivery.c.incident == incident,
-            _delivery.c.channel == channel,
-            one_of(connection, _delivery.c.key, keys),
-        )
-        .order_by(_delivery.c.id)
+        select(d.key, d.composition, d.state, d.doubted, _broadcast.c.number)
+        .join(_broadcast, _broadcast.c.id == d.broadcast)
+        .where(d.incident == incident, d.channel == channel, one_of(connection, d.key, keys))
+        .order_by(d.id)
     )
     by_key = defaultdict(list)
     for row in rows:
@@ -124,7 +111,7 @@ def end_wrong_words(connection: Connection, compositions: Collection[int], now: 
     connection.execute(
         update(_delivery)
         .where(_delivery.c.composition.in_(sorted(compositions)), _delivery.c.state.in_(WAITING))
-        .values(state=given_up(), reason="superseded", changed_at=stamp(now))
+        .values(state=given_up(), reason="superseded", changed_at=now)
     )
 
 
@@ -132,7 +119,7 @@ def on_their_way(connection: Connection, incident: str) -> int:
     """Return how many deliveries of an incident are with a provider at this moment."""
     return connection.execute(
         select(func.count()).where(
-            IS_OPEN, _delivery.c.state == State.CLAIMED, _delivery.c.incident == incident
+            IS_OPEN, _delivery.c.state == State.CLAIMED, _delivery.c.incident == incident, IS_FROZEN
         )
     ).scalar_one()
 
@@ -160,35 +147,21 @@ def other_stories(connection: Connection, incident: str) -> tuple[OtherStory, ..
     others = open_incidents(connection) - {incident}
     if not others:
         return ()
-    last = (
-        select(func.max(_broadcast.c.id))
-        .where(_broadcast.c.incident.in_(others), _broadcast.c.state == BroadcastState.FROZEN)
-        .group_by(_broadcast.c.incident, _broadcast.c.channel)
-    )
+    b = _broadcast.c
+    last = select(func.max(b.id)).where(b.incident.in_(others)).group_by(b.incident, b.channel)
     promised = (
         select(func.min(_composition.c.next_update_by))
-        .where(_composition.c.broadcast == _broadcast.c.id)
+        .where(_composition.c.broadcast == b.id)
         .scalar_subquery()
     )
     rows = connection.execute(
-        select(
-            _broadcast.c.id,
-            _broadcast.c.incident,
-            _release.c.title,
-            _release.c.status,
-            _broadcast.c.channel,
-            _broadcast.c.created_at,
-            promised,
-        )
-        .join(
-            _release,
-            (_release.c.incident == _broadcast.c.incident) & (_release.c.number == _broadcast.c.number),
-        )
-        .where(_broadcast.c.id.in_(last))
-        .order_by(_broadcast.c.id.desc())
+        select(b.id, b.incident, _release.c.title, _release.c.status, b.channel, b.created_at, promised)
+        .join(_release, (_release.c.incident == b.incident) & (_release.c.number == b.number))
+        .where(b.id.in_(last))
+        .order_by(b.id.desc())
         .limit(MOST_STORIES)
     )
-    return tuple(OtherStory(*row[:5], datetime.fromisoformat(row[5]), unstamp(row[6])) for row in rows)
+    return tuple(OtherStory(*row) for row in rows)
 
 
 def told_among(connection: Connection, story: OtherStory, keys: Sequence[str]) -> int:

@@ -21,7 +21,7 @@ from commcast.providers.http import NamesInThreads
 
 SECONDS = 5.0  # for all of it: name, connection, TLS, answer
 # The pass got through every incident and was hindered by nothing. Where files are broken, providers down or
-# nobody can be woken the monitor hears nothing: it may be the last that can wake somebody.
+# nobody can be reached the monitor is not told: its alarm may be the last that reaches somebody.
 WENT_WELL = frozenset({ExitCode.DONE, ExitCode.UNKNOWN_OUTCOME})
 _FROM_ENVIRONMENT = "env:"
 _ENDS_IN_A_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$", re.IGNORECASE)

@@ -1,14 +1,15 @@
-"""What a nudge says: the facts for its templates, and the document for the command that wakes somebody."""
+"""What a nudge says: the facts for its templates, and the document for the command that calls somebody."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from commcast.config.settings import Config
 from commcast.model.incident import Incident, Kind
 from commcast.model.times import moment, spoken_duration
+from commcast.oncall.nudges import Nudge
 
 _HINTS = {
     "promise": "If nothing is new, say just that. Paste this and finish the sentence:",
@@ -22,27 +23,8 @@ _HINTS = {
 }
 
 
-class NudgeText(Protocol):
-    """A nudge, as much of it as is told (plan.nudging.Nudge)."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def why(self) -> str: ...
-    @property
-    def line(self) -> str: ...
-    @property
-    def deadline(self) -> datetime | None: ...
-    @property
-    def audiences(self) -> tuple[str, ...]: ...
-    @property
-    def held(self) -> tuple[str, ...]: ...
-    @property
-    def note(self) -> str: ...
-
-
 def nudge_context(
-    config: Config, incident: Incident, nudge: NudgeText, on_duty: str, now: datetime
+    config: Config, incident: Incident, nudge: Nudge, on_duty: str, now: datetime
 ) -> dict[str, Any]:
     """Return what the templates of a nudge may use: plain JSON values, times in the organisation's zone."""
     latest = incident.latest
@@ -66,14 +48,14 @@ def nudge_context(
     }
 
 
-def _hint(nudge: NudgeText) -> str:
+def _hint(nudge: Nudge) -> str:
     """Return what to do with the line; one without "…" is whole as it stands."""
     hint = _HINTS[nudge.why]
     return hint if "…" in nudge.line else hint.replace(" and finish the sentence", "")
 
 
 def command_document(
-    config: Config, incident: Incident, nudge: NudgeText, context: dict[str, Any], people: Sequence[str]
+    config: Config, incident: Incident, nudge: Nudge, context: dict[str, Any], people: Sequence[str]
 ) -> dict[str, Any]:
     """Return what the command of [nudge] reads: one stable document, versioned."""
     told = context["nudge"]
@@ -94,7 +76,7 @@ def command_document(
     }
 
 
-def headline(config: Config, nudge: NudgeText, now: datetime, form: str = "both") -> str:
+def headline(config: Config, nudge: Nudge, now: datetime, form: str = "both") -> str:
     """Return in one sentence what is due; `form` is how its time is written (clocktimes.moment)."""
     if nudge.note and nudge.deadline is None:
         return nudge.note
@@ -114,7 +96,7 @@ def headline(config: Config, nudge: NudgeText, now: datetime, form: str = "both"
     }[nudge.why]
 
 
-def _says(nudge: NudgeText) -> list[str]:
+def _says(nudge: Nudge) -> list[str]:
     """Return what else is so, and what becomes of those who wait if nobody writes."""
     found = [nudge.note] if nudge.note and nudge.deadline is not None else []
     left = [name for name in nudge.audiences if name not in nudge.held]

@@ -1,4 +1,4 @@
-"""When people are woken, and for what."""
+"""When an incident's own people are nudged, and about what."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Nudge:
 
     `deadline` is what it warns of (aware), None where it warns of no time; `audiences` are those that wait.
     `held` are those of them to whom a holding statement goes by itself: nobody else hears anything if nobody
-    writes. `backup_too` wakes the backup as well. `note` is said besides, "" for nothing. `told` are the
+    writes. `backup_too` nudges the backup as well. `note` is said as well, "" for nothing. `told` are the
     people it is for, where that is not who is on duty. Where the line is for one of them alone, `line_for`,
     the rest read `line_of_others`.
     """
@@ -96,7 +96,7 @@ def nudges_due(
 
 
 def first_nudge(update: Update, said_at: datetime, promised: datetime) -> datetime:
-    """Return when an incident's people are woken first for a promise made at `said_at`."""
+    """Return when an incident's people are nudged first about a promise made at `said_at`."""
     if window_bound(update, promised):
         return max(said_at, promised - BEFORE_WINDOW[0])
     wait = promised - said_at
@@ -285,7 +285,7 @@ def handing_nudges(
     *,
     nudged: Collection[str],
 ) -> tuple[Nudge, ...]:
-    """Return what is to be told of the last hand-over and was not told yet; earlier ones are old news.
+    """Return the nudges about the last hand-over that were not given yet; earlier ones are old news.
 
     Both are told: who has it, and to whom it goes; and who offered it, where that is a third one. Nothing is
     told of an incident that has ended.

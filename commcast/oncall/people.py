@@ -27,7 +27,7 @@ def reach(person: str, config: Config, environ: Mapping[str, str]) -> Reach:
     """Return how to reach a person by their key in [people]; an address that cannot be used is left out.
 
     Whom the configuration does not know has their key as a name and no address. What is wrong is for
-    `unreachable` to say: whoever wakes people goes on with what there is.
+    `unreachable` to say: a nudge goes on with what there is.
     """
     found, _ = _resolve(person, config, environ)
     return found

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from commcast.delivery.freeze import FrozenWords
 from commcast.errors import CommcastError, ExitCode, InputError, LedgerError, TryAgain, gravest
@@ -299,6 +299,32 @@ RECEIPTS_AT_ONCE = 300  # receipts that are joined in one transaction: others ge
 _TROUBLES = (Refused, TryAgain, InputError)
 
 
+class Hindered(Protocol):
+    """What takes note of why a provider could not be asked, or not to the end."""
+
+    trouble: CommcastError | None
+
+
+async def in_chunks(
+    said: AsyncIterator[_A], size: int, asked: Hindered, hinders: tuple[type[CommcastError], ...]
+) -> AsyncIterator[list[_A]]:
+    """Yield what a provider says in lists of `size`, the last one shorter.
+
+    Where one of `hinders` ends it too early, that is noted in `asked`.
+    """
+    chunk: list[_A] = []
+    try:
+        async for each in said:
+            chunk.append(each)
+            if len(chunk) == size:
+                yield chunk
+                chunk = []
+    except hinders as trouble:
+        asked.trouble = trouble
+    if chunk:
+        yield chunk
+
+
 @dataclass(slots=True)
 class Received:
     """What one provider said. `asked` is how many deliveries had no receipt before.
@@ -363,25 +389,9 @@ class Receiver:
                 received.trouble = trouble
                 return
             said = records.receipts(since, ids)
-            more = True
-            while more:
-                receipts = await self._next_chunk(said, received)
-                more = len(receipts) == RECEIPTS_AT_ONCE
-                if receipts:
-                    # In a thread: the provider's connection lives on while the ledger waits for its disk.
-                    await asyncio.to_thread(self._join, receipts, received)
-
-    async def _next_chunk(self, said: AsyncIterator[Receipt], received: Received) -> list[Receipt]:
-        """Return the next receipts, fewer than CHUNK at the end; note what ended it too early."""
-        chunk: list[Receipt] = []
-        try:
-            async for receipt in said:
-                chunk.append(receipt)
-                if len(chunk) == RECEIPTS_AT_ONCE:
-                    break
-        except _TROUBLES as trouble:
-            received.trouble = trouble
-        return chunk
+            async for receipts in in_chunks(said, RECEIPTS_AT_ONCE, received, _TROUBLES):
+                # In a thread: the provider's connection lives on while the ledger waits for its disk.
+                await asyncio.to_thread(self._join, receipts, received)
 
     def _join(self, receipts: list[Receipt], received: Received) -> None:
         with self.ledger.write() as connection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +15,7 @@ from commcast.ledger.receipts import harmless
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import Suppression, suppress_new, suppressed_among
 from commcast.model.incident import Channel
+from commcast.operations.reconcile import in_chunks
 from commcast.providers.base import Refused, SuppressionEntry
 from commcast.recipients.addresses import normalise_email
 
@@ -92,37 +93,23 @@ class Importer:
                 await self._one(lists.listed([each.list]), each)
 
     async def _one(self, entries: AsyncIterator[SuppressionEntry], imported: Imported) -> None:
-        more = True
-        while more:
-            chunk = await self._next_chunk(entries, imported)
-            more = len(chunk) == CHUNK
-            if chunk:
-                await asyncio.to_thread(self._write, chunk, imported)
+        async for chunk in in_chunks(entries, CHUNK, imported, (Refused, TryAgain)):
+            await asyncio.to_thread(self._write, chunk, imported)
 
-    async def _next_chunk(
-        self, entries: AsyncIterator[SuppressionEntry], imported: Imported
-    ) -> list[Suppression]:
-        chunk: list[Suppression] = []
-        try:
-            async for entry in entries:
-                imported.read += 1
-                try:
-                    key = normalise_email(entry.address)[1]
-                except ValueError:
-                    imported.unreadable += 1
-                    continue
-                chunk.append(Suppression(Channel.EMAIL, key, self._reason(entry), self.by, entry.at))
-                if len(chunk) == CHUNK:
-                    break
-        except (Refused, TryAgain) as trouble:
-            imported.trouble = trouble
-        return chunk
+    def _readable(self, entries: Sequence[SuppressionEntry]) -> Iterator[Suppression]:
+        for entry in entries:
+            try:
+                key = normalise_email(entry.address)[1]
+            except ValueError:
+                continue
+            yield Suppression(Channel.EMAIL, key, self._reason(entry), self.by, entry.at)
 
     def _reason(self, entry: SuppressionEntry) -> str:
         words = (f"imported from {self.title}", entry.list, harmless(entry.reason))
         return ": ".join(filter(None, words))
 
-    def _write(self, chunk: Sequence[Suppression], imported: Imported) -> None:
+    def _write(self, entries: Sequence[SuppressionEntry], imported: Imported) -> None:
+        chunk = list(self._readable(entries))
         keys, secret = [each.key for each in chunk], self.ledger.secret
         with self.ledger.write() if imported.suppresses else self.ledger.read() as connection:
             if imported.suppresses:
@@ -130,5 +117,7 @@ class Importer:
             else:
                 known = suppressed_among(connection, secret, Channel.EMAIL, keys)
                 new = len(set(keys) - set(known))
+        imported.read += len(entries)
+        imported.unreadable += len(entries) - len(chunk)
         imported.new += new
         imported.known += len(chunk) - new

@@ -1,4 +1,4 @@
-"""One pass over all incidents: send what is owed, wake who must be."""
+"""One pass over all incidents: sends what is due, nudges people where that is due."""
 
 from __future__ import annotations
 
@@ -10,19 +10,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from commcast.errors import CommcastError, ExitCode, Fault, InputError, Interrupted, LedgerError, gravest
 from commcast.incidents.load import Judged, Loaded, load_incidents
-from commcast.ledger.oncall import handovers, nudges_given, record_tick
-from commcast.ledger.releases import (
-    open_incidents,
-    read_judged,
-    release_times,
-    released_incidents,
-    replace_judged,
-    unfinished_incidents,
-)
+from commcast.ledger.oncall import TickSnapshot, handovers, nudges_given, record_tick, tick_snapshot
+from commcast.ledger.releases import open_incidents, read_judged, replace_judged, unfinished_incidents
 from commcast.ledger.store import Ledger
 from commcast.model.history import History
 from commcast.model.incident import Incident, Update
-from commcast.model.oncall import OnDuty, on_duty_for
+from commcast.model.oncall import Handover, OnDuty, on_duty_for
 from commcast.model.release import drafts
 from commcast.oncall.nudges import Nudge, broken_file_nudge, handing_nudges, nudges_due
 from commcast.operations.desk import (
@@ -41,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class Hands(Protocol):
-    """What becomes of what a round finds: a tick does it, its dry run notes it.
+    """What becomes of what a round finds: a tick does it, a dry run notes it.
 
     What one of these raises is the fault of that incident alone, but for LedgerError and Interrupted.
     """
@@ -60,7 +53,7 @@ class Hands(Protocol):
         ...
 
     def wake(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
-        """Wake an incident's people, once for each of these."""
+        """Nudge an incident's people, once for each of these."""
         ...
 
 
@@ -68,31 +61,38 @@ class Hands(Protocol):
 class Round:
     """One look over all incidents, and what it found.
 
-    `judged` are the files found to be over in earlier rounds, `over` those that the next one need not read.
-    `errors` is what went wrong by file. `quiet` are the incidents that were looked at and had nothing to
-    send, with who stopped each, "" for nobody; `kept` are those whose promises were kept from the ledger.
+    `known` is what the ledger said at its beginning; once anything is sent it is read anew (`_now_known`).
+    `over` are the files that the next one need not read. `errors` is what went wrong by file. `quiet` are the
+    incidents that were looked at and had nothing to send, with who stopped each, "" for nobody; `kept` are
+    those whose promises were kept from the ledger.
     """
 
     desk: Desk
     ledger: Ledger
     loaded: Loaded
-    judged: dict[str, Judged]
-    released: frozenset[str]
-    unfinished: frozenset[str]
+    known: TickSnapshot
     errors: dict[str, CommcastError] = field(default_factory=dict)
     quiet: dict[str, str] = field(default_factory=dict)
     over: dict[str, Judged] = field(default_factory=dict)
     kept: set[str] = field(default_factory=set)
+    has_acted: bool = False
+
+    def _now_known(self) -> TickSnapshot:
+        """Return what the ledger knows of all incidents, read anew where something was sent since."""
+        if self.has_acted:
+            self.known, self.has_acted = read_snapshot(self.desk, self.ledger), False
+        return self.known
 
     def go(self, hands: Hands) -> None:
         """Look at each incident and give what is due to `hands`.
 
         What is wrong with one incident stops only that one; what is frozen of it goes out from the ledger.
         """
-        self.over.update({path: self.judged[path] for path in self.loaded.over})
+        known = self.known
+        self.over.update({path: known.judged[path] for path in self.loaded.over})
         self.errors.update(self.loaded.broken)
         for incident in self.loaded.incidents:
-            if incident.id in self.released:
+            if incident.id in known.released:
                 self._one(incident, hands)
             elif faults := self._renamed(incident):
                 self.errors[incident.path] = InputError(faults)
@@ -108,14 +108,12 @@ class Round:
             return renamed_faults(connection, incident, self.loaded.ids)
 
     def _nudge_of_drafts(self, incident: Incident, hands: Hands) -> None:
-        """Wake the people of an incident that was written down and never released."""
+        """Nudge the people of an incident that was written down and never released."""
         self._nudge(Plan(incident, History(), (), ()), hands)
 
     def _without_file(self, hands: Hands) -> None:
         """Keep the promises of open incidents whose file cannot be read, or is gone."""
-        with self.ledger.read() as connection:
-            unread = sorted(open_incidents(connection) - set(self.loaded.ids))
-        for incident in unread:
+        for incident in sorted(self._now_known().open - set(self.loaded.ids)):
             plan = plan_from_ledger(self.desk, incident, self.ledger)
             if plan is None or not plan.history.said:
                 continue
@@ -142,7 +140,8 @@ class Round:
 
     def _send(self, plan: Plan, hands: Hands) -> None:
         incident = plan.incident
-        if plan.deliveries or incident.id in self.unfinished:
+        if plan.deliveries or incident.id in self.known.unfinished:
+            self.has_acted = True
             hands.send(plan)
             return
         self.quiet[incident.id] = plan.history.stopped_by
@@ -150,7 +149,7 @@ class Round:
             self.over[incident.path] = Judged(self.loaded.digests[incident.path], incident.id)
 
     def _keep_promises(self, incident: str, error: InputError, hands: Hands) -> None:
-        """Keep what was promised of an incident whose file, lists or templates are wrong; wake its people.
+        """Keep what was promised of an incident whose file, lists or templates are wrong; nudge its people.
 
         It speaks from the ledger: the last released words, to those who were told them.
         """
@@ -163,6 +162,7 @@ class Round:
 
     def _from_ledger(self, incident: str, plan: Plan | None, hands: Hands) -> None:
         """Send what the ledger alone can say of an incident; what is wrong with that stops no other."""
+        self.has_acted = True
         try:
             if plan is None:
                 hands.finish(incident)
@@ -176,11 +176,8 @@ class Round:
                 self.errors[f"{path} (from the ledger)" if path in self.errors else path] = worse
 
     def _nudge(self, plan: Plan, hands: Hands, *more: Nudge) -> None:
-        """Wake an incident's people first: a long broadcast must not keep them asleep."""
-        calls = bool(self.desk.config.nudge and self.desk.config.nudge.command)
-        with self.ledger.read() as connection:
-            given = nudges_given(connection, plan.incident.id, with_command=calls)
-            taken = handovers(connection, plan.incident.id)
+        """Nudge an incident's people first: a long broadcast must not delay that."""
+        given, taken = self._given_and_taken(plan.incident.id)
         incident, config, now = plan.incident, self.desk.config, self.desk.now
         drafted = {
             number: _drafted_at(self.desk, incident.update(number), incident.path) for number in plan.drafts
@@ -189,6 +186,7 @@ class Round:
         handed = handing_nudges(incident, taken, config, now, nudged=given)
         wanted = [*(each for each in more if each.id not in given), *handed, *nudges]
         if wanted:
+            self.has_acted = True
             try:
                 hands.wake(incident, wanted, on_duty_for(incident, taken))
             except (LedgerError, Interrupted):
@@ -196,10 +194,18 @@ class Round:
             except CommcastError as error:  # what keeps its people asleep must not keep readers waiting
                 self.errors[incident.path] = error
 
+    def _given_and_taken(self, incident: str) -> tuple[frozenset[str], tuple[Handover, ...]]:
+        """Return the nudges that were given for an incident, and its hand-overs."""
+        known = self._now_known()
+        if incident in known.open:
+            return known.nudged.get(incident, frozenset()), known.handovers.get(incident, ())
+        with self.ledger.read() as connection:
+            given = nudges_given(connection, incident, with_command=_calls(self.desk))
+            return given, handovers(connection, incident)
+
     def _finish_frozen(self, hands: Hands) -> None:
         """Finish what is frozen, or held, of incidents whose file is broken or gone, and that are over."""
-        with self.ledger.read() as connection:
-            waiting = unfinished_incidents(connection)
+        waiting = self._now_known().unfinished
         seen = {incident.id for incident in self.loaded.incidents}
         for incident in sorted(waiting - seen - self.kept):
             self._from_ledger(incident, plan_from_ledger(self.desk, incident, self.ledger), hands)
@@ -209,15 +215,20 @@ class Round:
 
 def make_round(desk: Desk, ledger: Ledger) -> Round:
     """Read all incidents and what the ledger knows of them. Raises InputError where there are no files."""
-    with ledger.read() as connection:
-        released = released_incidents(connection)
-        unfinished = unfinished_incidents(connection)
-        judged = read_judged(connection)
-        released_at = release_times(connection)
+    known = read_snapshot(desk, ledger)
     # What waits may need its file, to say what is true by the time it goes.
-    usable = {path: each for path, each in judged.items() if each.incident not in unfinished}
-    loaded = load_incidents(desk.config, desk.now, usable, released_at)
-    return Round(desk, ledger, loaded, dict(judged), released, unfinished)
+    usable = {path: each for path, each in known.judged.items() if each.incident not in known.unfinished}
+    return Round(desk, ledger, load_incidents(desk.config, desk.now, usable, known.released_at), known)
+
+
+def read_snapshot(desk: Desk, ledger: Ledger) -> TickSnapshot:
+    """Return what the ledger knows of all incidents at this moment."""
+    with ledger.read() as connection:
+        return tick_snapshot(connection, with_command=_calls(desk))
+
+
+def _calls(desk: Desk) -> bool:
+    return bool(desk.config.nudge and desk.config.nudge.command)
 
 
 def _drafted_at(desk: Desk, update: Update, path: str) -> datetime:
@@ -295,16 +306,17 @@ def tick(desk: Desk, ledger: Ledger, make_worker: Callable[[], Deliverer]) -> Ti
     look = make_round(desk, ledger)
     with ledger.write() as connection:
         record_tick(connection, desk.now)
+    judged = look.known.judged
     hands = _Sending(desk, make_worker, Ticked(quiet=look.quiet, errors=look.errors))
     look.go(hands)
     if not hands.is_interrupted:
-        _keep_judged(desk, ledger, look.judged, look.over)
+        _keep_judged(desk, ledger, judged, look.over)
     return hands.ticked
 
 
 @dataclass
 class _Sending:
-    """The hands of a tick: they send, and wake people."""
+    """What a tick does: it sends, and nudges people."""
 
     desk: Desk
     make_worker: Callable[[], Deliverer]

@@ -1,4 +1,4 @@
-"""Wakes an incident's people: mail, text, command."""
+"""Nudges an incident's people: by mail, by text, by a command."""
 
 from __future__ import annotations
 
@@ -90,9 +90,9 @@ class NudgeResult:
 
 
 def whom(desk: Desk, on_duty: OnDuty, nudge: Nudge, environ: Mapping[str, str]) -> list[Reach]:
-    """Return who is woken: the owner, the backup where it comes to that, everybody where there is none.
+    """Return who is nudged: the owner, the backup where it comes to that, everybody where there is no owner.
 
-    An offer that nobody took wakes both who made it and to whom it was made.
+    An offer that nobody took nudges both the person who made it and the person it was made to.
     """
     offered = on_duty.offered.person if on_duty.offered else None
     backup = on_duty.backup if nudge.backup_too or on_duty.owner is None else None
@@ -110,7 +110,7 @@ class Nudger:
     environ: Mapping[str, str]
 
     def nudge(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> NudgeResult:
-        """Give each of these nudges once, whoever else is about to give it, too."""
+        """Give each of these nudges once, even if another process is about to give it, too."""
         done = NudgeResult(list(nudges))
         for nudge in nudges:
             people = whom(self.desk, on_duty, nudge, self.environ)
@@ -170,7 +170,7 @@ class Nudger:
     def _note_unreached(
         self, incident: Incident, nudge: Nudge, people: Sequence[Reach], done: NudgeResult
     ) -> None:
-        """Say once that nobody could be woken: whoever reads what cron printed is the nudge then."""
+        """Say once that nobody could be reached: the person who reads what cron printed is nudged by that."""
         with self.deliverer.ledger.write() as connection:
             if not begin_call(connection, incident.id, nudge.id, self.desk.now):
                 return

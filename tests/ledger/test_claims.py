@@ -1,15 +1,22 @@
-"""Claims: one owner a delivery, settled by that owner alone, and never back from unknown."""
+"""Claims: one owner a delivery, settled by that owner alone, never back from unknown; pace and owners."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select, text, update
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event, text, update
 from sqlalchemy.exc import IntegrityError
 
+from commcast.ledger import claims, settle
 from commcast.ledger import tables as schema
 from commcast.ledger.broadcasts import (
     Broadcast,
@@ -22,7 +29,21 @@ from commcast.ledger.broadcasts import (
 from commcast.ledger.claims import planned, waiting
 from commcast.ledger.history import deliveries
 from commcast.ledger.releases import lift_stop, stop_incident, unfinished_incidents
-from commcast.ledger.settle import NO_ANSWER, SendLimit, settle, settle_lost, suppress_refused
+from commcast.ledger.settle import (
+    NO_ANSWER,
+    SendLimit,
+    close,
+    closed_until,
+    current_owner,
+    is_dead,
+    next_slot,
+    pauses,
+    reopen,
+    room,
+    settle_lost,
+    suppress_refused,
+    take_slots,
+)
 from commcast.ledger.store import Ledger, open_ledger
 from commcast.ledger.suppressions import list_suppressions, suppress
 from commcast.ledger.tables import ALL_INCIDENTS, State, stamp
@@ -43,7 +64,30 @@ from tests.support.desk import (
     told,
 )
 
+ACCEPTED, REJECTED, NOT_TAKEN = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED, OutcomeKind.NOT_TAKEN
 DEAD = "elsewhere|boot|pid:[1]|12|99"
+TICK = timedelta(microseconds=1)
+
+
+def one(ledger: Ledger, **row: Any) -> tuple[Broadcast, int]:
+    """Freeze an update to one address and claim it; return the broadcast and the delivery's number."""
+    broadcast = fill(ledger, ["a"], row=replace(ROW, **row))
+    return broadcast, claim(ledger, broadcast).claims[0].delivery
+
+
+def settled_lost(ledger: Ledger, now: datetime) -> int:
+    with ledger.write() as connection:
+        return settle_lost(connection, now)
+
+
+def opted_out(ledger: Ledger, *keys: str) -> None:
+    """Write opt-outs that touch no delivery: the provider's own, or another tool's."""
+    rows = [{"channel": "email", "key": key, "reason": "asked", "by": "x", "at": stamp(NOW)} for key in keys]
+    with ledger.write() as connection:
+        connection.execute(schema.suppression.insert(), rows)
+
+
+# --- who claims what
 
 
 def test_what_one_process_claimed_no_other_can(ledger: Ledger) -> None:
@@ -52,15 +96,12 @@ def test_what_one_process_claimed_no_other_can(ledger: Ledger) -> None:
     second = open_ledger(ledger.path, DESK)
     theirs = claim(second, broadcast, 10, owner=OTHER)
     second.close()
-    assert [c.key for c in mine.claims] == ["a", "b"]
-    assert [c.key for c in theirs.claims] == ["c"]
+    assert ([c.key for c in mine.claims], [c.key for c in theirs.claims]) == (["a", "b"], ["c"])
     assert claim(ledger, broadcast).claims == ()
 
 
-def test_a_claim_that_lost_the_race_takes_nothing(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_claim_and_a_skip_that_lost_the_race_take_nothing(ledger: Ledger) -> None:
     """Where a database lets two look at the same candidates, the update itself must see who was first."""
-    from commcast.ledger import claims
-
     broadcast = fill(ledger, ["a"])
     taker = claims._Taker(ME, LEASE, NOW)
     with ledger.read() as connection:
@@ -69,186 +110,64 @@ def test_a_claim_that_lost_the_race_takes_nothing(ledger: Ledger, monkeypatch: p
     assert len(claim(ledger, broadcast, owner=OTHER).claims) == 1
     with ledger.write() as connection:
         assert claims._take(connection, [seen], taker) == ()
-    answer(ledger, broadcast, [said(seen.delivery, OutcomeKind.ACCEPTED)], owner=OTHER)
+        claims._skip(connection, [seen.delivery], "opted out", NOW)
+    assert states(ledger) == {"a": "claimed"}
+    answer(ledger, broadcast, [said(seen.delivery, ACCEPTED)], owner=OTHER)
     assert states(ledger) == {"a": "accepted"}
 
 
-def test_a_skip_that_lost_the_race_changes_nothing(ledger: Ledger) -> None:
-    from commcast.ledger import claims
-
+def test_a_claim_carries_all_that_a_message_needs_and_says_who_is_handed_it(ledger: Ledger) -> None:
+    """Killed now, the delivery is asked for where it went, not where it had been before."""
     broadcast = fill(ledger, ["a"])
-    taken = claim(ledger, broadcast).claims[0]
-    with ledger.write() as connection:
-        claims._skip(connection, [taken.delivery], "opted out", NOW)
-    assert states(ledger) == {"a": "claimed"}
-
-
-def test_a_claim_carries_all_that_a_message_needs(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a"])
-    found = claim(ledger, broadcast).claims[0]
+    found = claim(ledger, broadcast, limit=SendLimit("sendgrid", 0, 1, timedelta())).claims[0]
     assert (found.channel, found.key, found.address, found.notice) == ("email", "a", "a", "update:1")
     assert (found.recipient, found.digest, found.attempts) == ({"name": "Ann"}, "d", 1)
+    answer(ledger, broadcast, [said(found.delivery, NOT_TAKEN)])
+    claim(ledger, broadcast, limit=SendLimit("smtp", 0, 1, timedelta()))
+    assert told(ledger)["a"].provider == "smtp"
 
 
 def test_nothing_is_claimed_while_the_list_is_still_going_in(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a"], finish=False)
-    assert claim(ledger, broadcast).claims == ()
+    assert claim(ledger, fill(ledger, ["a"], finish=False)).claims == ()
 
 
-@pytest.mark.parametrize("kind", [OutcomeKind.ACCEPTED, OutcomeKind.REJECTED, OutcomeKind.UNKNOWN])
-def test_an_answer_settles_a_claim_with_its_reason_and_provider(ledger: Ledger, kind: OutcomeKind) -> None:
+def test_a_transaction_that_fails_leaves_no_claim(ledger: Ledger) -> None:
     broadcast = fill(ledger, ["a"])
-    mine = claim(ledger, broadcast).claims[0]
-    answer(ledger, broadcast, [said(mine.delivery, kind)])
-    row = told(ledger)["a"]
-    assert (row.state.value, row.reason, row.provider, row.provider_id) == (
-        kind.value,
-        f"said {kind}",
-        "fake",
-        "its-id",
-    )
+    with pytest.raises(RuntimeError), ledger.write() as connection:
+        claims.settle_and_claim(connection, broadcast.id, [], count=1, owner=ME, lease=LEASE, now=NOW)
+        raise RuntimeError
+    assert (states(ledger), told(ledger)["a"].attempts) == ({"a": "pending"}, 0)
 
 
-def test_only_the_owner_of_a_claim_settles_it(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a"])
-    mine = claim(ledger, broadcast).claims[0]
-    for kind in OutcomeKind:
-        answer(ledger, broadcast, [said(mine.delivery, kind)], owner=OTHER)
-    assert states(ledger) == {"a": "claimed"}
-
-
-def test_what_was_not_taken_waits_for_its_time(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a"])
-    mine = claim(ledger, broadcast).claims[0]
-    later = timedelta(minutes=5)
-    answer(ledger, broadcast, [said(mine.delivery, OutcomeKind.NOT_TAKEN, wait=later)])
-    assert states(ledger) == {"a": "pending"}
-    early = claim(ledger, broadcast, now=NOW + later - timedelta(microseconds=1))
-    assert early.claims == ()
-    assert early.next_try == NOW + later
-    again = claim(ledger, broadcast, now=NOW + later)
-    assert [c.attempts for c in again.claims] == [2]
-
-
-def test_unknown_never_goes_back_to_pending(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a"])
-    mine = claim(ledger, broadcast).claims[0]
-    answer(ledger, broadcast, [said(mine.delivery, OutcomeKind.UNKNOWN)])
-    answer(ledger, broadcast, [said(mine.delivery, OutcomeKind.NOT_TAKEN)])
-    assert states(ledger) == {"a": "unknown"}
-    assert claim(ledger, broadcast).claims == ()
-
-
-@pytest.mark.parametrize("kind", [OutcomeKind.ACCEPTED, OutcomeKind.REJECTED])
-def test_a_late_answer_settles_what_another_called_unknown(ledger: Ledger, kind: OutcomeKind) -> None:
-    broadcast = fill(ledger, ["a"])
-    mine = claim(ledger, broadcast).claims[0]
-    with ledger.write() as connection:
-        assert settle_lost(connection, NOW + LEASE) == 1
-    assert states(ledger) == {"a": "unknown"}
-    answer(ledger, broadcast, [said(mine.delivery, kind)])
-    assert states(ledger) == {"a": kind.value}
-
-
-@pytest.mark.parametrize("first", [OutcomeKind.ACCEPTED, OutcomeKind.REJECTED])
-@pytest.mark.parametrize("second", list(OutcomeKind))
-def test_the_first_answer_stands(ledger: Ledger, first: OutcomeKind, second: OutcomeKind) -> None:
-    broadcast = fill(ledger, ["a"])
-    mine = claim(ledger, broadcast).claims[0]
-    answer(ledger, broadcast, [said(mine.delivery, first)])
-    answer(ledger, broadcast, [said(mine.delivery, second)])
-    assert states(ledger) == {"a": first.value}
-
-
-def test_a_claim_is_its_owners_until_the_lease_ends(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a"])
-    claim(ledger, broadcast)
-    with ledger.write() as connection:
-        assert settle_lost(connection, NOW + LEASE - timedelta(microseconds=1)) == 0
-    assert states(ledger) == {"a": "claimed"}
-    with ledger.write() as connection:
-        assert settle_lost(connection, NOW + LEASE) == 1
-    assert told(ledger)["a"].reason == NO_ANSWER
-    assert states(ledger) == {"a": "unknown"}
-
-
-@pytest.mark.parametrize("kind", list(OutcomeKind))
-def test_what_was_answered_is_not_lost_when_its_lease_ends(ledger: Ledger, kind: OutcomeKind) -> None:
-    broadcast = fill(ledger, ["a"])
-    mine = claim(ledger, broadcast).claims[0]
-    answer(ledger, broadcast, [said(mine.delivery, kind)])
-    before = told(ledger)
-    with ledger.write() as connection:
-        assert settle_lost(connection, NOW + LEASE) == 0
-    assert told(ledger) == before
-
-
-def test_a_dead_owners_claims_end_at_once_and_nobody_elses(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from commcast.ledger import settle as settling
-
-    broadcast = fill(ledger, ["a", "b", "c"])
-    claim(ledger, broadcast, 1, owner=DEAD)
-    claim(ledger, broadcast, 1)
-    monkeypatch.setattr(settling, "is_dead", lambda owner: owner == DEAD)
-    with ledger.write() as connection:
-        assert settle_lost(connection, NOW) == 1
-    assert states(ledger) == {"a": "unknown", "b": "claimed", "c": "pending"}
-
-
-@pytest.mark.parametrize("stopped", ["pay7", ALL_INCIDENTS])
-def test_a_stop_holds_at_the_very_next_claim(ledger: Ledger, stopped: str) -> None:
+@pytest.mark.parametrize(("stopped", "holds"), [("pay7", True), (ALL_INCIDENTS, True), ("web1", False)])
+def test_a_stop_holds_at_the_very_next_claim(ledger: Ledger, stopped: str, holds: bool) -> None:
     broadcast = fill(ledger, ["a", "b"])
     first = claim(ledger, broadcast, 1).claims[0]
     with ledger.write() as connection:
         stop_incident(connection, stopped, "dana", NOW)
-    turn = answer(ledger, broadcast, [said(first.delivery, OutcomeKind.ACCEPTED)], 1)
-    assert (turn.claims, turn.stopped_by) == ((), "dana")
-    assert states(ledger) == {"a": "accepted", "b": "pending"}
+    turn = answer(ledger, broadcast, [said(first.delivery, ACCEPTED)], 1)
+    assert (len(turn.claims), turn.stopped_by) == ((0, "dana") if holds else (1, ""))
+    assert states(ledger) == {"a": "accepted", "b": "pending" if holds else "claimed"}
     with ledger.write() as connection:
         lift_stop(connection, stopped, "dana", NOW)
-    assert len(claim(ledger, broadcast).claims) == 1
+    assert len(claim(ledger, broadcast).claims) == holds
 
 
-def test_another_incidents_stop_is_no_matter(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a"])
+def test_an_opt_out_written_after_the_freeze_is_heeded_on_its_channel(ledger: Ledger) -> None:
+    """It does not end the claims of those behind, either."""
+    broadcast = fill(ledger, ["a", "b", "c", "d"])
+    opted_out(ledger, "a", "b")
     with ledger.write() as connection:
-        stop_incident(connection, "web1", "dana", NOW)
-    assert len(claim(ledger, broadcast).claims) == 1
-
-
-def test_an_opt_out_written_after_the_freeze_is_heeded_at_the_claim(ledger: Ledger) -> None:
-    """Also one that did not touch the rows: the provider's own, or another tool's."""
-    broadcast = fill(ledger, ["a", "b"])
-    with ledger.write() as connection:
-        row = {"channel": "email", "key": "a", "reason": "asked", "by": "x", "at": stamp(NOW)}
-        connection.execute(schema.suppression.insert(), [row])
-    assert [c.key for c in claim(ledger, broadcast).claims] == ["b"]
-    assert told(ledger)["a"].reason == "opted out"
-    assert states(ledger)["a"] == "skipped"
-
-
-def test_an_opt_out_counts_on_its_own_channel_only(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a"])
-    with ledger.write() as connection:
-        suppress(connection, "sms", "a", reason="asked", by="x", now=NOW)
-    assert len(claim(ledger, broadcast).claims) == 1
-
-
-def test_opted_out_people_do_not_end_the_claims_of_those_behind_them(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a", "b", "c"])
-    with ledger.write() as connection:
-        for key in ("a", "b"):
-            row = {"channel": "email", "key": key, "reason": "asked", "by": "x", "at": stamp(NOW)}
-            connection.execute(schema.suppression.insert(), [row])
+        suppress(connection, "sms", "c", reason="asked", by="x", now=NOW)
     assert [c.key for c in claim(ledger, broadcast, 1).claims] == ["c"]
+    assert told(ledger)["a"].reason == "opted out"
+    assert states(ledger) == {"a": "skipped", "b": "skipped", "c": "claimed", "d": "pending"}
 
 
 def test_words_whose_promise_has_passed_are_not_handed_over(ledger: Ledger) -> None:
     by = NOW + timedelta(minutes=20)
     broadcast = fill(ledger, ["a", "b"], row=replace(ROW, expires_at=by))
-    assert len(claim(ledger, broadcast, 1, now=by - timedelta(microseconds=1)).claims) == 1
+    assert len(claim(ledger, broadcast, 1, now=by - TICK).claims) == 1
     assert claim(ledger, broadcast, now=by).claims == ()
     assert told(ledger)["b"].reason == "expired: its promise had passed"
 
@@ -257,49 +176,134 @@ def test_older_words_that_were_not_taken_do_not_follow_newer_ones(ledger: Ledger
     first = fill(ledger, ["a", "b"])
     mine = claim(ledger, first).claims
     fill(ledger, ["a"], number=2)
-    answer(ledger, first, [said(each.delivery, OutcomeKind.NOT_TAKEN) for each in mine])
-    again = claim(ledger, first)
-    assert [c.key for c in again.claims] == ["b"]
+    answer(ledger, first, [said(each.delivery, NOT_TAKEN) for each in mine])
+    assert [c.key for c in claim(ledger, first).claims] == ["b"]
     with ledger.read() as connection:
-        found = [(t.address, t.notice, t.state.value, t.reason) for t in deliveries(connection, "pay7")]
-    assert found[0] == ("a", "update:1", "skipped", "superseded")
+        found = next(deliveries(connection, "pay7"))
+    assert (found.address, found.notice, found.state, found.reason) == (
+        *("a", "update:1"),
+        *("skipped", "superseded"),
+    )
 
 
 def test_newer_words_that_are_not_ready_or_go_nowhere_overtake_nothing(ledger: Ledger) -> None:
-    first = fill(ledger, ["a"])
-    mine = claim(ledger, first).claims[0]
+    first, delivery = one(ledger)
     fill(ledger, ["a"], number=2, row=replace(ROW, state=State.SKIPPED))
     fill(ledger, ["a"], number=3, finish=False)
     fill(ledger, ["a"], number=4, channel="sms")
     fill(ledger, ["a"], number=5, incident="web1")
-    answer(ledger, first, [said(mine.delivery, OutcomeKind.NOT_TAKEN)])
+    answer(ledger, first, [said(delivery, NOT_TAKEN)])
     assert len(claim(ledger, first).claims) == 1
 
 
+# --- what becomes of a claim
+
+
+@pytest.mark.parametrize("first", list(OutcomeKind))
+@pytest.mark.parametrize("second", list(OutcomeKind))
+def test_only_the_owner_settles_and_the_first_answer_stands(
+    ledger: Ledger, first: OutcomeKind, second: OutcomeKind
+) -> None:
+    """What was lost may be answered after all, but never goes back to pending."""
+    broadcast, delivery = one(ledger)
+    answer(ledger, broadcast, [said(delivery, first)], owner=OTHER)
+    assert states(ledger) == {"a": "claimed"}
+    answer(ledger, broadcast, [])
+    answer(ledger, broadcast, [said(delivery, first)])
+    row = told(ledger)["a"]
+    state = "pending" if first is NOT_TAKEN else first.value
+    assert (row.state, row.reason, row.provider, row.provider_id) == (
+        state,
+        f"said {first}",
+        "fake",
+        "its-id",
+    )
+    assert settled_lost(ledger, NOW + LEASE) == 0  # what was answered is not lost when its lease ends
+    answer(ledger, broadcast, [said(delivery, second)])
+    answered = first is OutcomeKind.UNKNOWN and second is not NOT_TAKEN
+    assert states(ledger) == {"a": second.value if answered else state}
+
+
+@pytest.mark.parametrize("kind", [ACCEPTED, REJECTED])
+def test_a_claim_is_its_owners_until_the_lease_ends_and_a_late_answer_settles_it(
+    ledger: Ledger, kind: OutcomeKind
+) -> None:
+    broadcast, delivery = one(ledger)
+    assert settled_lost(ledger, NOW + LEASE - TICK) == 0
+    assert states(ledger) == {"a": "claimed"}
+    assert settled_lost(ledger, NOW + LEASE) == 1
+    assert (told(ledger)["a"].reason, told(ledger)["a"].state) == (NO_ANSWER, "unknown")
+    answer(ledger, broadcast, [said(delivery, kind)])
+    assert states(ledger) == {"a": kind.value}
+
+
+def test_a_dead_owners_claims_end_at_once_and_nobody_elses(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broadcast = fill(ledger, ["a", "b", "c"])
+    claim(ledger, broadcast, 1, owner=DEAD)
+    claim(ledger, broadcast, 1)
+    monkeypatch.setattr(settle, "is_dead", lambda owner: owner == DEAD)
+    assert settled_lost(ledger, NOW) == 1
+    assert states(ledger) == {"a": "unknown", "b": "claimed", "c": "pending"}
+
+
+def test_what_was_not_taken_waits_for_its_time(ledger: Ledger) -> None:
+    broadcast = fill(ledger, ["a", "b", "c"])
+    for each, minutes in zip(claim(ledger, broadcast, 2).claims, (7, 5), strict=True):
+        answer(ledger, broadcast, [said(each.delivery, NOT_TAKEN, wait=timedelta(minutes=minutes))])
+    later = NOW + timedelta(minutes=5)
+    with ledger.read() as connection:
+        assert waiting(connection, broadcast.id) == (3, later)
+    assert [c.key for c in claim(ledger, broadcast, now=later - TICK).claims] == ["c"]
+    early = claim(ledger, broadcast, now=later - TICK)
+    assert (early.claims, early.next_try) == ((), later)
+    assert [(c.key, c.attempts) for c in claim(ledger, broadcast, now=later).claims] == [("b", 2)]
+
+
 def test_who_a_provider_names_dead_is_suppressed(ledger: Ledger) -> None:
-    mine = claim(ledger, fill(ledger, ["a"])).claims[0]
+    _, delivery = one(ledger)
     with ledger.write() as connection:
-        suppress_refused(connection, [said(mine.delivery, OutcomeKind.REJECTED).outcome], NOW)
+        suppress_refused(connection, [said(delivery, REJECTED).outcome], NOW)
         found = list_suppressions(connection)
     assert [(s.channel, s.key, s.by) for s in found] == [("email", "a", "provider")]
 
 
-def test_no_answers_change_nothing(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a"])
+# --- sent again by a person
+
+
+def doubted(ledger: Ledger) -> tuple[Broadcast, int]:
+    """Lose the answer for one delivery, and let it go once more as `resend` does."""
+    broadcast, delivery = one(ledger)
+    answer(ledger, broadcast, [said(delivery, OutcomeKind.UNKNOWN)])
     with ledger.write() as connection:
-        settle(connection, [], owner=ME, now=NOW)
-    assert states(ledger) == {"a": "pending"}
-    assert answer(ledger, broadcast, [], 0).claims == ()
+        connection.execute(update(schema.delivery).values(state=State.PENDING, doubted=1))
+    return broadcast, delivery
 
 
-def test_what_waits_is_counted_with_its_first_time(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a", "b", "c"])
-    mine = claim(ledger, broadcast, 2).claims
-    for each, minutes in zip(mine, (7, 5), strict=True):
-        wait = timedelta(minutes=minutes)
-        answer(ledger, broadcast, [said(each.delivery, OutcomeKind.NOT_TAKEN, wait=wait)])
+def test_a_second_copy_that_is_refused_does_not_say_that_the_first_was(ledger: Ledger) -> None:
+    broadcast, delivery = doubted(ledger)
+    assert claim(ledger, broadcast).claims
+    answer(ledger, broadcast, [said(delivery, REJECTED)])
+    assert states(ledger) == {"a": "unknown"}
+
+
+def test_a_first_answer_that_comes_after_all_keeps_the_second_copy_back(ledger: Ledger) -> None:
+    broadcast, delivery = doubted(ledger)
+    answer(ledger, broadcast, [said(delivery, ACCEPTED)])
+    assert (states(ledger), claim(ledger, broadcast).claims) == ({"a": "accepted"}, ())
+
+
+def test_who_waits_for_a_second_copy_hears_the_end(ledger: Ledger) -> None:
+    """They may have heard of the beginning: they get the end, and not the second copy."""
+    doubted(ledger)
+    fill(ledger, ["a"], number=2, status="resolved")
     with ledger.read() as connection:
-        assert waiting(connection, broadcast.id) == (3, NOW + timedelta(minutes=5))
+        found = [(row.notice, row.state) for row in deliveries(connection, "pay7")]
+    assert found == [("update:1", "unknown"), ("update:2", "pending")]
+
+
+# --- what the database itself refuses, and what it reads
 
 
 def test_the_key_refuses_a_second_row_for_one_notice_channel_and_address(ledger: Ledger) -> None:
@@ -309,10 +313,6 @@ def test_the_key_refuses_a_second_row_for_one_notice_channel_and_address(ledger:
         again: FrozenRow = replace(ROW, key="a", address="second", composition=words)
         add_rows(connection, broadcast, [again], NOW)
     assert list(told(ledger)) == ["a"]
-
-
-def test_the_database_itself_refuses_a_second_row(ledger: Ledger) -> None:
-    fill(ledger, ["a"])
     columns = (
         "broadcast, incident, notice, channel, key, address, audience, composition, recipient, digest, "
         "state, changed_at"
@@ -322,100 +322,19 @@ def test_the_database_itself_refuses_a_second_row(ledger: Ledger) -> None:
     assert states(ledger) == {"a": "pending"}
 
 
-def test_the_database_itself_refuses_a_state_there_is_not(ledger: Ledger) -> None:
-    fill(ledger, ["a"])
+def test_states_in_code_and_table_are_the_same(ledger: Ledger) -> None:
+    fill(ledger, [state.value for state in State])
+    d = schema.delivery.c
+    with ledger.write() as connection:
+        for state in State:
+            connection.execute(update(schema.delivery).where(d.key == state.value).values(state=state))
+    assert states(ledger) == {state.value: state.value for state in State}
     with pytest.raises(IntegrityError), ledger.write() as connection:
         connection.execute(update(schema.delivery).values(state="sent"))
 
 
-def test_a_transaction_that_fails_leaves_no_claim(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a"])
-    with pytest.raises(RuntimeError), ledger.write() as connection:
-        from commcast.ledger.claims import settle_and_claim
-
-        settle_and_claim(connection, broadcast.id, [], count=1, owner=ME, lease=LEASE, now=NOW)
-        raise RuntimeError
-    assert states(ledger) == {"a": "pending"}
-    with ledger.read() as connection:
-        assert connection.execute(select(schema.delivery.c.attempts)).scalar_one() == 0
-
-
-def test_states_in_code_and_table_are_the_same(ledger: Ledger) -> None:
-    broadcast = fill(ledger, [state.value for state in State])
-    with ledger.write() as connection:
-        for state in State:
-            connection.execute(
-                update(schema.delivery)
-                .where(schema.delivery.c.broadcast == broadcast.id, schema.delivery.c.key == state.value)
-                .values(state=state)
-            )
-    assert states(ledger) == {state.value: state.value for state in State}
-
-
-# --- sent again by a person
-
-
-def doubt(ledger: Ledger, address: str = "a") -> int:
-    """Let a lost delivery go once more, as `resend` does; return its number."""
-    with ledger.write() as connection:
-        row = connection.execute(
-            update(schema.delivery)
-            .where(schema.delivery.c.address == address, schema.delivery.c.state == State.UNKNOWN)
-            .values(state=State.PENDING, doubted=1)
-            .returning(schema.delivery.c.id)
-        )
-        return int(row.scalar_one())
-
-
-def lost(ledger: Ledger, broadcast: Broadcast) -> None:
-    """Lose the answer of whatever can be claimed."""
-    taken = claim(ledger, broadcast).claims
-    answer(ledger, broadcast, [said(each.delivery, OutcomeKind.UNKNOWN) for each in taken])
-
-
-def test_a_second_copy_that_is_refused_does_not_say_that_the_first_was(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a"])
-    lost(ledger, broadcast)
-    number = doubt(ledger)
-    assert claim(ledger, broadcast).claims
-    answer(ledger, broadcast, [said(number, OutcomeKind.REJECTED)])
-    assert states(ledger) == {"a": "unknown"}
-
-
-def test_a_first_answer_that_comes_after_all_keeps_the_second_copy_back(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a"])
-    lost(ledger, broadcast)
-    number = doubt(ledger)
-    answer(ledger, broadcast, [said(number, OutcomeKind.ACCEPTED)])
-    assert states(ledger) == {"a": "accepted"}
-    assert claim(ledger, broadcast).claims == ()
-
-
-def test_who_waits_for_a_second_copy_hears_the_end(ledger: Ledger) -> None:
-    """They may have heard of the beginning: the end is owed to them, and the second copy is not."""
-    first = fill(ledger, ["a"], status="investigating")
-    lost(ledger, first)
-    doubt(ledger)
-    fill(ledger, ["a"], number=2, status="resolved")
-    with ledger.read() as connection:
-        found = [(row.notice, row.state.value) for row in deliveries(connection, "pay7")]
-    assert found == [("update:1", "unknown"), ("update:2", "pending")]
-
-
-def test_a_claim_says_who_is_handed_it(ledger: Ledger) -> None:
-    """Killed now, the delivery is asked for where it went, not where it had been before."""
-    broadcast = fill(ledger, ["a"])
-    first = claim(ledger, broadcast, limit=SendLimit("sendgrid", 0, 1, timedelta())).claims[0]
-    answer(ledger, broadcast, [said(first.delivery, OutcomeKind.NOT_TAKEN)])
-    claim(ledger, broadcast, limit=SendLimit("smtp", 0, 1, timedelta()))
-    assert told(ledger)["a"].provider == "smtp"
-
-
 def test_what_a_run_asks_again_and_again_is_found_by_an_index(ledger: Ledger) -> None:
     """A million rows that are done cost nothing: no statement reads the whole table."""
-    from commcast.ledger import claims
-    from commcast.ledger import settle as settling
-
     asked: list[tuple[str, Any]] = []
 
     def keep(*call: Any) -> None:
@@ -425,7 +344,7 @@ def test_what_a_run_asks_again_and_again_is_found_by_an_index(ledger: Ledger) ->
     broadcast = fill(ledger, ["a"])
     asked.clear()
     mine = claim(ledger, broadcast).claims[0]
-    answer(ledger, broadcast, [said(mine.delivery, OutcomeKind.NOT_TAKEN)])
+    answer(ledger, broadcast, [said(mine.delivery, NOT_TAKEN)])
     with ledger.write() as connection:
         settle_lost(connection, NOW)
         waiting(connection, broadcast.id)
@@ -434,7 +353,7 @@ def test_what_a_run_asks_again_and_again_is_found_by_an_index(ledger: Ledger) ->
         unfinished_incidents(connection)
         claims._RIPE_FOR_ANOTHER.rows(connection, broadcast=broadcast.id, now=stamp(NOW), most=1)
         claims._MINE.run(connection, ids="[1]", by_owner=ME)
-        settling.suppress_refused(connection, [said(mine.delivery, OutcomeKind.REJECTED).outcome], NOW)
+        suppress_refused(connection, [said(mine.delivery, REJECTED).outcome], NOW)
     with ledger.read() as connection:
         plans = [
             step.detail
@@ -446,15 +365,197 @@ def test_what_a_run_asks_again_and_again_is_found_by_an_index(ledger: Ledger) ->
     assert [plan for plan in plans if plan.startswith("SCAN delivery")] == []
 
 
+# --- a provider's limit holds over all processes on one ledger, and so does a pause that it asked for
+
+SOON = timedelta(milliseconds=20)
+
+
+def pace(per_second: float, batch: int = 1, provider: str = "smtp") -> SendLimit:
+    return SendLimit(provider, per_second, batch, SOON)
+
+
+def take(ledger: Ledger, limit: SendLimit, wanted: int, now: datetime) -> tuple[datetime, ...]:
+    """Take what may be taken of `wanted` in one transaction, as a claim does."""
+    with ledger.write() as connection:
+        slot = next_slot(connection, limit, now)
+        free = min(wanted, room(limit, slot, now))
+        return take_slots(connection, limit, slot, free)
+
+
+def test_slots_are_evenly_spaced_from_the_lead_on_and_never_shared(ledger: Ledger) -> None:
+    first, second = take(ledger, pace(20), 4, NOW), take(ledger, pace(20), 4, NOW)
+    assert first + second == tuple(NOW + SOON + number * timedelta(seconds=0.05) for number in range(8))
+    assert len(take(ledger, pace(20, provider="twilio"), 20, NOW)) == 20  # a pace of its own
+
+
+@pytest.mark.parametrize(
+    ("limit", "looks"),
+    [
+        (pace(20), [(0, 20), (0, 0), (0.5, 10)]),
+        (pace(0.2), [(0, 1), (4, 0), (5, 1)]),
+        (pace(100, batch=5), [(0, 20)]),
+    ],
+    ids=["a second ahead", "less than one a second", "a batch takes the time of its messages"],
+)
+def test_nobody_takes_more_than_a_second_ahead(
+    ledger: Ledger, limit: SendLimit, looks: list[tuple[float, int]]
+) -> None:
+    for seconds, slots in looks:
+        assert len(take(ledger, limit, 500, NOW + timedelta(seconds=seconds))) == slots
+
+
+def test_a_batch_takes_one_slot(ledger: Ledger) -> None:
+    slots = take(ledger, pace(100, batch=5), 12, NOW)
+    assert (len(slots), slots[1] - slots[0]) == (3, timedelta(seconds=0.05))
+
+
+@pytest.mark.parametrize("per_second", [20.0, 100.0])
+def test_unused_slots_are_not_saved_up(ledger: Ledger, per_second: float) -> None:
+    """After a quiet minute nobody may send a minute's worth at once, nor wait for a clock set back."""
+    take(ledger, pace(per_second), 1, NOW)
+    later = NOW + timedelta(minutes=1)
+    slots = take(ledger, pace(per_second), 5, later)
+    assert slots[0] >= later
+    assert slots[-1] - slots[0] == 4 * timedelta(seconds=1 / per_second)
+    take(ledger, pace(per_second), 5, NOW + timedelta(hours=3))
+    assert take(ledger, pace(per_second), 1, NOW) == (NOW + SOON,)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    per_second=st.sampled_from([1.0, 7.0, 20.0, 33.3]),
+    looks=st.lists(st.tuples(st.integers(0, 900), st.integers(1, 40)), min_size=2, max_size=25),
+)
+def test_no_rolling_second_holds_more_than_the_limit(
+    ledger: Ledger, per_second: float, looks: list[tuple[int, int]]
+) -> None:
+    """No matter who asks, when, and for how many."""
+    now = NOW
+    taken: list[datetime] = []
+    with ledger.write() as connection:
+        connection.exec_driver_sql("delete from pace")
+    for milliseconds, wanted in looks:
+        now += timedelta(milliseconds=milliseconds)
+        taken += take(ledger, pace(per_second), wanted, now)
+    assert taken == sorted(taken)
+    for start in taken:
+        within = [slot for slot in taken if start <= slot < start + timedelta(seconds=1)]
+        assert len(within) <= -(-per_second // 1)
+
+
+def test_claims_come_with_their_slots_and_no_more_than_there_are(ledger: Ledger) -> None:
+    broadcast = fill(ledger, [str(number) for number in range(50)])
+    turn = claim(ledger, broadcast, count=50, limit=pace(20))
+    assert len(turn.claims) == len(turn.slots) == 20
+    again = claim(ledger, broadcast, count=50, limit=pace(20))
+    assert again.claims == ()
+    assert again.next_try is not None
+    assert again.next_try > NOW
+
+
+def test_a_closed_provider_is_claimed_for_by_nobody_until_its_longest_pause_ends(
+    ledger: Ledger,
+) -> None:
+    broadcast = fill(ledger, ["a", "b"])
+    until = NOW + timedelta(seconds=90)
+    with ledger.write() as connection:
+        close(connection, "smtp", until)
+        close(connection, "smtp", NOW + timedelta(seconds=5))
+        assert (closed_until(connection, "smtp", NOW), closed_until(connection, "smtp", until)) == (
+            until,
+            None,
+        )
+    turn = claim(ledger, broadcast, limit=pace(0))
+    assert (turn.claims, turn.closed_until, turn.next_try) == ((), until, until)
+    # Another provider is not closed, and when the time has come neither is this one.
+    assert claim(ledger, broadcast, count=1, limit=pace(0, provider="sendgrid"), owner=OTHER).claims
+    assert claim(ledger, broadcast, now=until, limit=pace(0)).claims
+
+
+def test_who_takes_over_does_not_wait_for_the_first_providers_time(ledger: Ledger) -> None:
+    broadcast, delivery = one(ledger)
+    answer(ledger, broadcast, [said(delivery, NOT_TAKEN, wait=LEASE)])
+    assert claim(ledger, broadcast).claims == ()
+    # Its own "later" is kept: a greylisted reader is not asked for again and again.
+    assert claim(ledger, broadcast, limit=pace(0, provider="fake"), waits=False).claims == ()
+    assert claim(ledger, broadcast, limit=pace(0, provider="sendgrid"), waits=False).claims
+
+
 def test_what_waits_by_plan_waits_for_another_provider_too(ledger: Ledger) -> None:
     """That one was told "later" is not another's business; that others hear first is everybody's."""
     later = NOW + timedelta(minutes=5)
     broadcast = fill(ledger, ["a", "b"], row=replace(ROW, not_before=later))
     with ledger.read() as connection:
         assert planned(connection, broadcast.id, NOW) == (2, later)
-    limit = SendLimit("fake", 0, 1, timedelta())
+    limit = pace(0, provider="fake")
     assert claim(ledger, broadcast, limit=limit, waits=False).claims == ()
     (first, _) = claim(ledger, broadcast, now=later, limit=limit, waits=False).claims
-    answer(ledger, broadcast, [said(first.delivery, OutcomeKind.NOT_TAKEN, wait=timedelta(minutes=20))])
+    answer(ledger, broadcast, [said(first.delivery, NOT_TAKEN, wait=timedelta(minutes=20))])
     with ledger.read() as connection:
         assert planned(connection, broadcast.id, NOW) == (0, None), "this one waits for a provider"
+
+
+def test_a_pause_is_lifted_by_a_person_or_void_where_no_clock_meant_it(ledger: Ledger) -> None:
+    """One written while this machine's clock was a month ahead: a tick is not silent for a month."""
+    broadcast, delivery = one(ledger)
+    month = timedelta(days=30)
+    answer(ledger, broadcast, [said(delivery, NOT_TAKEN, wait=month)])
+    with ledger.write() as connection:
+        close(connection, "smtp", NOW + timedelta(minutes=50))
+        assert pauses(connection, NOW) == {"smtp": NOW + timedelta(minutes=50)}
+        reopen(connection)
+        assert pauses(connection, NOW) == {}
+        close(connection, "smtp", NOW + month)
+        assert pauses(connection, NOW) == {}
+    assert claim(ledger, broadcast, limit=pace(0)).claims
+
+
+# --- owners: proof of death is needed, and nothing less will do
+
+
+def renamed(owner: str, **parts: str) -> str:
+    """Return an owner's name with some of its parts replaced."""
+    names = ("host", "boot", "space", "pid", "started")
+    found = dict(zip(names, owner.split("|"), strict=True))
+    return "|".join({**found, **parts}[name] for name in names)
+
+
+@pytest.fixture(scope="module")
+def gone() -> str:
+    """The name of a process of this machine that ran and has ended."""
+    done = subprocess.run(
+        [sys.executable, "-c", "from commcast.ledger.settle import current_owner as o; print(o())"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("owner", "dead"),
+    [
+        pytest.param(lambda gone: current_owner(), False, id="this process"),
+        pytest.param(lambda gone: gone, True, id="one that ended"),
+        pytest.param(lambda gone: renamed(current_owner(), started="1"), True, id="a number used again"),
+        pytest.param(lambda gone: renamed(gone, host="other"), False, id="another host's"),
+        pytest.param(lambda gone: renamed(gone, space="pid:[1]"), False, id="another container's"),
+        pytest.param(lambda gone: renamed(current_owner(), boot="earlier"), True, id="before the last boot"),
+        pytest.param(lambda gone: renamed(current_owner(), boot=""), False, id="no boot is known"),
+    ],
+)
+def test_who_is_called_dead(gone: str, owner: Callable[[str], str], dead: bool) -> None:
+    assert is_dead(owner(gone)) is dead
+    assert gone != current_owner() == current_owner()
+
+
+def test_a_process_that_waits_to_be_buried_is_dead() -> None:
+    """A zombie keeps its number and start time, and does nothing more."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    try:
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert settle._started(child.pid) == ""
+        assert is_dead(renamed(current_owner(), pid=str(child.pid), started="1"))
+    finally:
+        child.wait()

@@ -10,15 +10,18 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, select, text
 from sqlalchemy.exc import OperationalError
 
 from commcast.errors import ExitCode, LedgerError, TryAgain
@@ -29,7 +32,20 @@ from commcast.ledger.location import named_errors
 from commcast.ledger.migrations.upgrade import known_revisions, upgrade
 from commcast.ledger.store import adopt_ledger, create_ledger, ledger_path, open_copy, open_ledger
 from commcast.ledger.tables import State
-from tests.support.desk import DESK, NOW, claim, fill, nothing_can_be_written, states
+from tests.support.desk import (
+    DESK,
+    NOW,
+    START,
+    Bench,
+    claim,
+    fill,
+    nothing_can_be_written,
+    numbered,
+    states,
+    update_text,
+    write_desk,
+    write_incident,
+)
 
 OTHER_DESK = "0d5e" * 4
 
@@ -80,28 +96,58 @@ def test_a_missing_ledger_is_never_made_by_opening(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
-def test_an_empty_file_is_not_taken_for_a_new_ledger(path: Path) -> None:
-    path.write_bytes(b"")
-    refused(path, "is empty")
+def cut_short(size: int) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(path.read_bytes()[:size])
 
 
-@pytest.mark.parametrize("size", [1, 99, 100, 4096, -4096, -1])
-def test_a_ledger_that_was_cut_short_is_refused(path: Path, size: int) -> None:
-    whole = path.read_bytes()
-    path.write_bytes(whole[:size])
-    refused(path, "is cut short|no SQLite file")
-
-
-def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
-    path.write_bytes(b"title: Card payments fail\n" * 100)
-    refused(path, "no SQLite file")
-
-
-def test_pages_that_hold_rubbish_are_named_as_damage(path: Path) -> None:
+def rubbish(path: Path) -> None:
     whole = bytearray(path.read_bytes())
     whole[100:4096] = b"\x55" * (4096 - 100)
     path.write_bytes(whole)
-    refused(path, "is damaged")
+
+
+def anothers(path: Path) -> None:
+    path.unlink()
+    with raw(path) as connection:
+        connection.execute("pragma journal_mode=wal")
+        connection.execute("create table meta (name, value)")
+
+
+def moved(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("elsewhere"))
+    path.parent.symlink_to(path.parent.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        pytest.param(lambda path: path.write_bytes(b""), "is empty", id="empty"),
+        *(
+            pytest.param(cut_short(size), "is cut short|no SQLite file", id=f"cut short at {size}")
+            for size in (1, 99, 100, 4096, -4096, -1)
+        ),
+        pytest.param(
+            lambda path: path.write_bytes(b"title: Card payments fail\n" * 100), "no SQLite file", id="text"
+        ),
+        pytest.param(rubbish, "is damaged", id="pages of rubbish"),
+        pytest.param(anothers, "not a ledger of commcast", id="another program's"),
+        pytest.param(
+            lambda path: change(path, "update alembic_version set version_num = '9999'"),
+            "newer commcast",
+            id="a newer program's",
+        ),
+        pytest.param(moved, "is a link", id="its folder is a link"),
+        pytest.param(lambda path: path.parent.chmod(0o777), "anybody may write", id="anybody may write"),
+    ],
+)
+def test_a_ledger_that_cannot_be_trusted_is_refused(
+    path: Path, damage: Callable[[Path], object], says: str
+) -> None:
+    """And never replaced: an empty file is not taken for a new ledger."""
+    damage(path)
+    before = mode(path.parent)
+    refused(path, says)
+    assert mode(path.parent) == before
 
 
 def test_damage_behind_the_first_page_is_named_when_it_is_read(path: Path) -> None:
@@ -115,15 +161,6 @@ def test_damage_behind_the_first_page_is_named_when_it_is_read(path: Path) -> No
         states(open_ledger(path, DESK))
 
 
-def test_another_programs_database_is_refused(path: Path) -> None:
-    path.unlink()
-    with sqlite3.connect(path) as connection:
-        connection.execute("pragma journal_mode=wal")
-        connection.execute("create table meta (name, value)")
-    connection.close()
-    refused(path, "not a ledger of commcast")
-
-
 def test_the_ledger_of_another_desk_is_refused_and_its_name_is_told(path: Path) -> None:
     path.unlink()
     create_ledger(path, OTHER_DESK).close()
@@ -135,11 +172,6 @@ def test_the_ledger_of_another_desk_is_refused_and_its_name_is_told(path: Path) 
 def test_a_configuration_without_a_desk_trusts_no_ledger(path: Path) -> None:
     with pytest.raises(LedgerError, match="has no desk"):
         open_ledger(path, "")
-
-
-def test_a_ledger_of_a_newer_program_is_refused(path: Path) -> None:
-    change(path, "update alembic_version set version_num = '9999'")
-    refused(path, "newer commcast")
 
 
 @pytest.mark.parametrize(
@@ -177,25 +209,6 @@ def test_a_link_in_place_of_the_ledger_is_refused(path: Path, tmp_path: Path) ->
     assert path.is_symlink()
 
 
-def test_a_link_in_place_of_the_folder_is_refused(path: Path, tmp_path: Path) -> None:
-    path.parent.rename(tmp_path / "elsewhere")
-    path.parent.symlink_to(tmp_path / "elsewhere")
-    refused(path, "is a link")
-
-
-def test_a_folder_where_the_ledger_should_be_is_refused(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(LedgerError, match="not a plain file"):
-        open_ledger(path, DESK)
-
-
-def test_a_folder_that_anybody_may_write_in_is_refused(path: Path) -> None:
-    path.parent.chmod(0o777)
-    refused(path, "anybody may write")
-    assert mode(path.parent) == 0o777
-
-
 def test_wrong_modes_are_tightened(path: Path) -> None:
     path.parent.chmod(0o755)
     path.chmod(0o644)
@@ -231,21 +244,16 @@ def test_a_new_ledger_is_never_made_over_anything(tmp_path: Path, there: bytes) 
         create_ledger(path, DESK)
     assert path.read_bytes() == there
     assert [found.name for found in path.parent.iterdir()] == ["ledger.db"]
-
-
-def test_a_new_ledger_is_not_made_through_a_dangling_link(tmp_path: Path) -> None:
-    path = ledger_path(tmp_path)
-    path.parent.mkdir(mode=0o700)
-    path.symlink_to(tmp_path / "elsewhere.db")
+    path.unlink()
+    path.symlink_to(tmp_path / "elsewhere.db")  # nor through a link to nowhere
     with pytest.raises(LedgerError):
         create_ledger(path, DESK)
     assert not (tmp_path / "elsewhere.db").exists()
-
-
-def test_a_file_where_the_ledgers_folder_should_be_is_named(tmp_path: Path) -> None:
-    ledger_path(tmp_path).parent.write_text("")
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.write_text("")  # nor where its folder would be
     with pytest.raises(LedgerError):
-        create_ledger(ledger_path(tmp_path), DESK)
+        create_ledger(path, DESK)
 
 
 def test_a_ledger_that_could_not_be_made_leaves_nothing(tmp_path: Path) -> None:
@@ -276,18 +284,14 @@ def test_adopting_makes_a_ledger_only_where_there_is_none(tmp_path: Path) -> Non
 
 
 def test_each_ledger_has_a_secret_of_its_own(tmp_path: Path) -> None:
-    made = [create_ledger(ledger_path(tmp_path / name), DESK) for name in made_folders(tmp_path, "a", "b")]
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    made = [create_ledger(ledger_path(tmp_path / name), DESK) for name in "ab"]
     assert made[0].secret != made[1].secret
     assert made[0].secret.hex() not in repr(made[0])
     assert repr(made[0].secret) not in repr(made[0])
     for ledger in made:
         ledger.close()
-
-
-def made_folders(folder: Path, *names: str) -> tuple[str, ...]:
-    for name in names:
-        (folder / name).mkdir()
-    return names
 
 
 def test_a_ledger_locked_by_another_is_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -433,7 +437,7 @@ def killed_writer(path: Path) -> None:
     """Leave the ledger as a process leaves it that was killed after its commit: with a log beside it."""
     script = (
         "import os, sys; from pathlib import Path; from commcast.ledger.store import open_ledger;"
-        "from tests.ledgers import fill;"
+        "from tests.support.desk import fill;"
         "fill(open_ledger(Path(sys.argv[1]), sys.argv[2]), ['a']); os._exit(9)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -443,19 +447,14 @@ def killed_writer(path: Path) -> None:
 
 
 def test_a_copy_shows_what_a_killed_writer_committed_and_touches_nothing(path: Path) -> None:
+    """Nor is it lost to who opens the ledger itself."""
     killed_writer(path)
     before = snapshot(path.parent)
     with open_copy(path, DESK) as copy:
         assert copy is not None
         assert states(copy) == {"a": "pending"}
     assert snapshot(path.parent) == before
-
-
-def test_what_a_killed_writer_committed_is_there(path: Path) -> None:
-    killed_writer(path)
-    ledger = open_ledger(path, DESK)
-    assert states(ledger) == {"a": "pending"}
-    ledger.close()
+    assert states(open_ledger(path, DESK)) == {"a": "pending"}
 
 
 def test_a_ledger_that_is_always_being_written_is_tried_again(
@@ -517,14 +516,11 @@ def refused_in_words(path: Path, says: str) -> None:
 def test_a_full_disk_is_named_whatever_the_database_calls_it(
     path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    assert "disk is full" not in trouble(path, name)
+    about = {"SQLITE_CANTOPEN": "cannot be opened: look at the rights"}.get(name, "reading or writing failed")
+    assert about in trouble(path, name)
     usage = shutil.disk_usage(path.parent)._replace(free=8192)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     assert trouble(path, name).startswith(f"{path}: the disk is full (8192 bytes free)")
-
-
-def test_what_cannot_be_opened_is_about_rights(path: Path) -> None:
-    assert "cannot be opened: look at the rights" in trouble(path, "SQLITE_CANTOPEN")
 
 
 def trouble(path: Path, name: str) -> str:
@@ -593,6 +589,39 @@ def test_an_older_ledger_is_brought_up_to_date_when_it_is_opened(
         assert connection.execute("select version_num from alembic_version").fetchone() == ("9999",)
 
 
+def test_a_ledger_that_an_earlier_commcast_wrote_goes_on(tmp_path: Path) -> None:
+    """It was written before the files of this program were moved.
+
+    A run had died over an incident, another while a list was going in.
+    """
+    ledger_path(tmp_path).parent.mkdir(mode=0o700)
+    with raw(ledger_path(tmp_path)) as connection:
+        connection.execute("pragma journal_mode=wal")
+        connection.executescript((Path(__file__).parent.parent / "data" / "ledger_0004.sql").read_text())
+    write_desk(tmp_path, customers=numbered(4))
+    end = update_text(START, status="resolved", fixed="The switch.")
+    for name, more in {"old1": end, "pay7": "", "dns2": ""}.items():
+        write_incident(tmp_path, name, more=more)
+    bench = Bench(tmp_path, START + timedelta(minutes=5))
+    before = bench.rows()
+    assert bench.rows("dns2") == []
+    ticked = bench.tick()
+    assert (ticked.errors, sorted(ticked.delivered)) == ({}, ["dns2", "pay7"])
+    found = Counter((row.channel, row.state.value) for row in bench.rows())
+    assert found == {
+        ("email", "accepted"): 2,
+        ("email", "unknown"): 2,
+        ("email", "skipped"): 1,
+        ("sms", "accepted"): 3,
+        ("sms", "skipped"): 1,
+    }
+    ended = [row for row in before if row.state in {State.ACCEPTED, State.SKIPPED}]
+    assert [row for row in bench.rows() if row in ended] == ended
+    skipped = {("email", "skipped"): 1, ("sms", "skipped"): 1}
+    assert bench.states("dns2") == {("email", "accepted"): 4, ("sms", "accepted"): 3, **skipped}
+    assert (bench.rows("old1"), bench.tick().delivered) == ([], {})
+
+
 def test_a_ledger_of_the_tables_before_is_brought_up_to_date_with_all_its_rows(path: Path) -> None:
     ledger = open_ledger(path, DESK)
     broadcast = fill(ledger, ["a", "b"])
@@ -616,12 +645,14 @@ def test_a_ledger_of_the_tables_before_is_brought_up_to_date_with_all_its_rows(p
     upgraded.close()
 
 
-def test_the_states_that_the_table_knows_are_those_of_the_code() -> None:
-    check = next(c for c in schema.delivery.constraints if c.name == "delivery_state")
-    assert all(f"'{state.value}'" in str(check.sqltext) for state in State)  # type: ignore[attr-defined]
-    assert NOW.tzinfo is not None
-
-
-def test_a_ledger_keeps_aware_times_only() -> None:
+def test_a_ledger_keeps_aware_times_as_texts_that_sort(path: Path) -> None:
+    ledger = open_ledger(path, DESK)
+    berlin = NOW.astimezone(ZoneInfo("Europe/Berlin"))
+    with ledger.write() as connection:
+        connection.execute(schema.tick.insert().values(at=berlin, host=""))
+        assert connection.execute(select(schema.tick.c.at)).scalar_one() == NOW
+        kept = connection.execute(text("select at from tick")).scalar_one()
+    ledger.close()
+    assert kept == schema.stamp(NOW) == "2026-11-21T09:05:00.000000+00:00"
     with pytest.raises(ValueError, match="aware"):
         schema.stamp(NOW.replace(tzinfo=None))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -29,7 +30,7 @@ from commcast.ledger.history import Told, deliveries
 from commcast.ledger.releases import record_release
 from commcast.ledger.settle import SendLimit, Settlement, current_owner
 from commcast.ledger.store import Ledger, create_ledger, ledger_path, open_ledger
-from commcast.ledger.tables import State, release, stamp
+from commcast.ledger.tables import State, delivery, release, stamp
 from commcast.model.incident import Channel, Incident
 from commcast.model.message import Outcome, OutcomeKind, Unheard
 from commcast.operations.desk import Desk, check_story, make_plan, open_desk
@@ -344,10 +345,11 @@ def said(
     return Settlement(outcome, "fake", NOW + wait if wait is not None else None)
 
 
-def told(ledger: Ledger, incident: str = "pay7") -> dict[str, Told]:
-    """Return an incident's deliveries by address."""
+def told(ledger: Ledger, incident: str = "pay7") -> dict[str, Any]:
+    """Return an incident's rows by address, those of a list that is still going in as well."""
+    rows = delivery.select().where(delivery.c.incident == incident).order_by(delivery.c.id)
     with ledger.read() as connection:
-        return {row.address: row for row in deliveries(connection, incident)}
+        return {row.address: row for row in connection.execute(rows)}
 
 
 def states(ledger: Ledger, incident: str = "pay7") -> dict[str, str]:

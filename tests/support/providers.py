@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -204,6 +204,52 @@ class FakeRecords:
     async def receipts(self, since: datetime, open_ids: Collection[str]) -> AsyncIterator[Receipt]:
         raise NotImplementedError
         yield
+
+
+@dataclass
+class SaidRecords:
+    """Records that say these receipts; what is an error is raised at its place, or at once where `closed`."""
+
+    said: Iterable[Receipt | Exception] = ()
+    channel: Channel = Channel.EMAIL
+    name: str = "sendgrid"
+    closed: Exception | None = None
+    asked: list[tuple[datetime, Collection[str]]] = field(default_factory=list)
+    left: int = 0
+
+    async def __aenter__(self) -> Self:
+        if self.closed is not None:
+            raise self.closed
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.left += 1
+
+    async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:
+        raise AssertionError("receipts look at no single message")
+        yield
+
+    async def receipts(self, since: datetime, open_ids: Collection[str]) -> AsyncIterator[Receipt]:
+        self.asked.append((since, open_ids))
+        for each in self.said:
+            if isinstance(each, Exception):
+                raise each
+            yield each
+
+
+@dataclass
+class FakeLists(SaidRecords):
+    """A provider's own lists, by name."""
+
+    lists: dict[str, Sequence[SuppressionEntry | Exception]] = field(default_factory=dict)
+
+    async def listed(self, names: Collection[str]) -> AsyncIterator[SuppressionEntry]:
+        for each in (each for name in names for each in self.lists[name]):
+            if isinstance(each, Exception):
+                raise each
+            yield each
 
 
 def die_over(bench: Bench, owner: str = DEAD, incident: str = "pay7") -> None:

@@ -1,0 +1,90 @@
+"""The one count of deliveries: status, log, outcomes and report each fold it as they need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, case, func, literal, select
+
+from commcast.ledger import tables
+from commcast.ledger.tables import State, What, said_to_readers
+
+_delivery, _broadcast, _act = tables.delivery, tables.frozen_broadcast, tables.act
+
+REASON, RECEIPT, PROVIDER, COMPOSITION = "reason", "receipt", "provider", "composition"
+_LEFT_OUT: dict[str, str | int] = {REASON: "", RECEIPT: "", PROVIDER: "", COMPOSITION: 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Deliveries of one broadcast to one audience that are alike, and how many they are.
+
+    `number` is the update that the notice speaks of. `reason`, `receipt`, `provider` and `composition` are
+    empty (0) where they were not asked for. `first_at` and `last_at` are when the first and the last of them
+    ended (where that was asked for, else when a row changed), `changed_at` when a row changed last.
+    """
+
+    broadcast: int
+    incident: str
+    notice: str
+    number: int
+    channel: str
+    frozen_at: datetime
+    audience: str
+    state: State
+    reason: str
+    receipt: str
+    provider: str
+    composition: int
+    count: int
+    first_at: datetime
+    last_at: datetime
+    changed_at: datetime
+
+
+def count_deliveries(
+    connection: Connection, incidents: ColumnElement[bool] | None, *apart: str, ended: bool = False
+) -> list[Tally]:
+    """Count deliveries by broadcast, audience and state, and by the columns that `apart` names.
+
+    `incidents` is a condition on `delivery.incident`; None for all, but not what their own people were told.
+    In the order in which things were said.
+    """
+    d, b = _delivery.c, _broadcast.c
+    # What is not asked for is not looked at: at a million rows each further column takes its time.
+    at = ended_at() if ended else d.changed_at
+    also = [
+        func.coalesce(d[name], empty) if name in apart else literal(empty)
+        for name, empty in _LEFT_OUT.items()
+    ]
+    alike = [d.broadcast, d.audience, d.state]
+    asked = [column for name, column in zip(_LEFT_OUT, also, strict=True) if name in apart]
+    counts = (
+        select(
+            *alike,
+            *(column.label(name) for name, column in zip(_LEFT_OUT, also, strict=True)),
+            func.count().label("count"),
+            func.min(at).label("first_at"),
+            func.max(at).label("last_at"),
+            func.max(d.changed_at).label("changed_at"),
+        )
+        .where(*([] if incidents is None else [incidents]))
+        .group_by(*alike, *asked)
+        .subquery()
+    )
+    of_broadcast = (b.id, b.incident, b.notice, b.number, b.channel, b.created_at)
+    rows = connection.execute(
+        select(*of_broadcast, *counts.c[1:])
+        .join(counts, counts.c.broadcast == b.id)
+        .where(*([said_to_readers(b.incident)] if incidents is None else []))
+        .order_by(b.id, *(counts.c[name] for name in ("audience", "state", *apart)))
+    )
+    return [Tally(*row) for row in rows]
+
+
+def ended_at() -> ColumnElement[datetime]:
+    """Return when a delivery ended: when its outcome was known, or it was claimed where a person said so."""
+    d = _delivery.c
+    said_later = d.id.in_(select(_act.c.delivery).where(_act.c.what.in_((What.SETTLE, What.RECONCILE))))
+    return case((said_later, func.coalesce(d.claimed_at, d.changed_at)), else_=d.changed_at)

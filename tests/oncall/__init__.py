@@ -1,0 +1,1 @@
+"""The ledger, tried against real files on this machine."""

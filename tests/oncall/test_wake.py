@@ -1,0 +1,483 @@
+"""How an incident's people are told: mail, text, command; and the heartbeat that tells a monitor of ticks."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import json
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from commcast.errors import ExitCode, TryAgain
+from commcast.ledger.oncall import Call, begin_call, calls
+from commcast.ledger.releases import stops_in_force
+from commcast.ledger.store import Ledger
+from commcast.ledger.suppressions import suppress
+from commcast.ledger.tables import State
+from commcast.oncall.heartbeat import ping, url_of
+from commcast.operations import wake
+from commcast.operations.wake import Nudger, call_once
+from tests.support.desk import START, Bench, update_text, write_desk, write_incident
+from tests.support.providers import FakeAdapter
+from tests.support.servers import http as http_standins
+from tests.support.servers.http import HttpStandIn, answer, make_certificate, redirect, threaded
+from tests.support.terminal import bench_now, run
+
+OWNER = '[people.sam]\nname = "Sam Oyo"\nemail = "sam@acme.example"\n'
+WRITES = """
+import pathlib, sys
+called = pathlib.Path("called")
+before = called.read_text() if called.exists() else ""
+called.write_text(before + sys.stdin.read() + "\\n")
+"""
+
+
+def desk_of(folder: Path, extra: str = OWNER) -> Bench:
+    """A desk whose incident is sam's, where sam is somebody; sent already where nobody says otherwise."""
+    write_desk(folder, extra=extra)
+    path = write_incident(folder)
+    if "sam" in extra:
+        path.write_text(path.read_text().replace("owner: dana", "owner: sam"))
+    return Bench(folder)
+
+
+def write_more(bench: Bench) -> None:
+    path = bench.folder / "incidents" / "pay7.yaml"
+    path.write_text(path.read_text() + update_text(bench.now, issue="It is the switch."))
+
+
+# --- the command
+
+
+def call(bench: Bench, *command: str) -> Call:
+    folder, nudge = bench.folder, "nudge:draft:1"
+    call_once(bench.ledger, "pay7", nudge, command, '{"a": "ü"}', folder=folder, clock=lambda: bench.now)
+    with bench.ledger.read() as connection:
+        return calls(connection, "pay7")[-1]
+
+
+def test_the_command_reads_json_and_runs_once(tmp_path: Path) -> None:
+    bench = desk_of(tmp_path)
+    for _ in range(2):
+        done = call(bench, sys.executable, "-c", WRITES)
+    assert (tmp_path / "called").read_text() == '{"a": "ü"}\n'
+    assert (done.state, done.ended_at) == (State.ACCEPTED, START)
+
+
+def test_one_that_was_begun_elsewhere_is_not_run_again(tmp_path: Path) -> None:
+    bench = desk_of(tmp_path)
+    with bench.ledger.write() as connection:
+        assert begin_call(connection, "pay7", "nudge:draft:1", bench.now)
+    assert call(bench, sys.executable, "-c", WRITES).state is State.UNKNOWN
+    assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "detail"),
+    [
+        (("no-such-command-here",), "no-such-command-here cannot be run: No such file or directory"),
+        (("-c", "import sys; sys.exit('no line\\nto the pager')"), "ended with 1: to the pager"),
+        (("-c", "pass"), ""),
+        (("-c", "import time; time.sleep(60)"), "took longer than 2 seconds and was ended"),
+    ],
+)
+def test_what_came_of_it_is_kept(
+    tmp_path: Path, command: Sequence[str], detail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wake, "LONGEST_CALL", 2.0)
+    done = call(desk_of(tmp_path), *([sys.executable] if len(command) > 1 else []), *command)
+    assert done.detail.endswith(detail)
+    assert done.state is (State.REJECTED if detail else State.ACCEPTED)
+
+
+def test_a_tick_runs_it_for_a_nudge(tmp_path: Path) -> None:
+    (tmp_path / "pager.py").write_text(WRITES)
+    bench = desk_of(tmp_path, f"[nudge]\ncommand = {json.dumps([sys.executable, 'pager.py'])}\n")
+    bench.send()
+    bench.later(minutes=16)
+    assert bench.tick().nudged["pay7"].unreached == ""
+    document = json.loads((tmp_path / "called").read_text())
+    assert (document["commcast"], document["version"], document["why"]) == ("nudge", 1, "promise")
+    assert (document["incident"], document["people"]) == ("pay7", ["Dana Reyes"])
+    assert document["command"] == 'commcast update pay7 --nothing-new "…" --next 20m'
+    assert document["deadline"] == "2026-11-21T09:25:00+00:00"
+    bench.later(minutes=1)
+    assert bench.tick().nudged == {}
+
+
+@pytest.mark.parametrize(
+    ("extra", "why"),
+    [
+        pytest.param("", "and no address of Dana Reyes can be used", id="no address"),
+        pytest.param(
+            '[nudge]\ncommand = ["no-such-pager"]\n',
+            "the nudge reached nobody: no-such-pager cannot be run: No such file or directory",
+            id="no pager",
+        ),
+        pytest.param(OWNER, "the nudge reached nobody: opted out", id="who once asked to hear nothing there"),
+    ],
+)
+def test_a_nudge_that_reached_nobody_is_said_once_where_cron_prints(
+    tmp_path: Path, extra: str, why: str
+) -> None:
+    bench = desk_of(tmp_path, extra)
+    with bench.ledger.write() as connection:
+        suppress(connection, "email", "sam@acme.example", reason="asked", by="x", now=bench.now)
+    bench.send()
+    bench.later(minutes=16)
+    ticked = bench.tick()
+    said = ticked.nudged["pay7"].unreached
+    assert said.startswith("Word is due by 10:25 CET (09:25 UTC), in 4 minutes, and ")
+    assert why in said
+    assert ticked.exit_code(0.02) is ExitCode.DECISION
+    assert bench.tick().nudged == {}
+
+
+def test_an_update_that_nobody_released_is_nudged_for(tmp_path: Path) -> None:
+    bench = desk_of(tmp_path)
+    bench.send()
+    write_more(bench)
+    bench.later(minutes=3)
+    assert [nudge.id for nudge in bench.tick().nudged["pay7"].nudges] == ["nudge:draft:2"]
+
+
+# --- what happens to a tick meanwhile
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, ExitCode.INTERRUPTED), (signal.SIGTERM, ExitCode.TERMINATED)],
+)
+def test_a_signal_ends_the_tick_and_stops_no_later_nudge(
+    tmp_path: Path, number: signal.Signals, code: ExitCode
+) -> None:
+    bench = desk_of(tmp_path)
+    bench.send()
+    bench.later(minutes=1)
+    write_more(bench)
+    bench.release()
+    bench.later(minutes=15)  # a nudge is due, and words of a person, which are not sent after the signal
+    handed: list[str] = []
+    bench.adapter = lambda channel: FakeAdapter(channel, before=lambda adapter: signal.raise_signal(number))
+    ticked = bench.tick()
+    assert (ticked.exit_code(0.02), ticked.delivered) == (code, {})
+    with bench.ledger.read() as connection:
+        assert stops_in_force(connection) == ()
+    bench.adapter = lambda channel: FakeAdapter(
+        channel, before=lambda adapter: handed.extend(adapter.addresses)
+    )
+    bench.later(minutes=2)
+    bench.tick()
+    assert "ann@example.com" in handed
+
+
+def test_a_nudge_that_fails_keeps_no_reader_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = desk_of(tmp_path)
+    bench.send()
+    bench.later(minutes=1)
+    write_more(bench)
+    bench.later(minutes=15)
+    bench.release()
+
+    def fails(*_: object) -> None:
+        raise TryAgain("somebody else is at it")
+
+    monkeypatch.setattr(Nudger, "nudge", fails)
+    assert bench.tick().exit_code(0.02) is ExitCode.TRY_AGAIN
+    assert bench.states(notice="update:2") == {("email", "accepted"): 3}
+
+
+def test_a_pager_is_called_though_the_run_died_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The nudge's mail is frozen, and its command was not begun: the next tick begins it."""
+    called: list[str] = []
+
+    def dies(*_: object, **__: object) -> None:
+        raise TryAgain("the ledger is locked")
+
+    def begins(ledger: Ledger, incident: str, nudge: str, *_: object, **__: object) -> None:
+        with ledger.write() as connection:
+            if begin_call(connection, incident, nudge, START):
+                called.append(nudge)
+
+    bench = desk_of(tmp_path, OWNER + '[nudge]\ncommand = ["page"]\n')
+    bench.send()
+    bench.later(minutes=25)
+    monkeypatch.setattr(wake, "call_once", dies)
+    bench.tick()
+    monkeypatch.setattr(wake, "call_once", begins)
+    for _ in range(3):
+        bench.later(minutes=1)
+        bench.tick()
+    assert called == ["nudge:2026-11-21T09:25:00Z:late"]
+    assert len([mail for mail in bench.mails() if "sam-acme" in mail.name]) == 1
+
+
+@pytest.mark.parametrize(
+    ("minutes", "silence", "headline", "says", "not_says"),
+    [
+        (15.5, "", "", "nothing goes out and the promise is broken", "holding statement"),
+        (
+            15.5,
+            'customers = "hold"\nsupport = "hold"',
+            "",
+            "goes out by itself shortly before",
+            "hear nothing",
+        ),
+        (
+            *(15.5, 'customers = "hold"', ""),
+            "shortly before. It goes only to: customers "
+            "Without word from you these hear nothing, and the promise is broken: support",
+            "nothing goes out",
+        ),
+        (
+            *(18, 'customers = "hold"', "a holding statement goes out to some before 10:25 CET"),
+            *("the promise is broken: support", "nothing goes out"),
+        ),
+    ],
+    ids=["nobody", "everybody", "some", "some, while it goes"],
+)
+def test_a_nudge_says_who_hears_something_by_itself_and_who_nothing(
+    tmp_path: Path, minutes: float, silence: str, headline: str, says: str, not_says: str
+) -> None:
+    """`[silence]` may hold for some of those who wait: nobody leans back for the rest."""
+    bench = desk_of(tmp_path, OWNER + f"[silence]\n{silence}\n")
+    bench.send()
+    bench.later(minutes=minutes)
+    bench.tick()
+    mails = [
+        email.message_from_bytes(each.read_bytes(), policy=email.policy.default) for each in bench.mails()
+    ]
+    (nudge,) = (mail for mail in mails if str(mail["subject"]).startswith("[Nudge]"))
+    part = nudge.get_body(("plain",))
+    assert part is not None
+    body = " ".join(part.get_content().split())
+    assert headline in str(nudge["subject"])
+    assert says in body
+    assert not_says not in body
+
+
+# --- the heartbeat: bounded, pinned to what was resolved, silent about its token, no way into one's network
+
+SOON = 0.5  # seconds: long enough for an answer of this machine, and for no other
+
+
+class Names(AbstractResolver):
+    """A name service in the test's hand; each look-up gets the next of `answers`, then the last again."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        self.asked.append(host)
+        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return [
+            ResolveResult(hostname=host, host=each, port=port, family=family, proto=0, flags=0)
+            for each in found.split()
+        ]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_a_get_that_is_answered_with_2xx_is_a_beat() -> None:
+    with threaded(HttpStandIn(answer(204))) as server:
+        assert ping(f"{server.url}/ping/token?a=b%20c", private=True) == ""
+    (exchange,) = server.exchanges
+    assert (exchange.method, exchange.target) == ("GET", "/ping/token?a=b%20c")
+    assert exchange.headers["user-agent"] == "commcast"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "169.254.169.254", "[::ffff:127.0.0.1]", "１２７.0.0.1"],
+)
+def test_a_private_address_is_refused_unless_it_is_allowed(host: str) -> None:
+    why = ping(f"http://{host}:1/secret", private=False)
+    assert "is an address of this network; if that is meant: heartbeat_private = true in [tick]" in why
+    assert "secret" not in why
+
+
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f000001", "0177.0.0.1"])
+@pytest.mark.parametrize("private", [True, False])
+def test_a_number_in_disguise_is_asked_by_nobody(host: str, private: bool) -> None:
+    assert "is no host that can be asked" in ping(f"http://{host}:1/", private=private)
+
+
+@pytest.mark.parametrize(
+    ("answers", "private", "beats"),
+    [
+        pytest.param(["127.0.0.1 ::1"], False, False, id="one's own network"),
+        pytest.param(["127.0.0.1"], True, True, id="where that is allowed"),
+        pytest.param(["192.0.2.1", "127.0.0.1"], False, False, id="the second answer would lead home"),
+    ],
+)
+def test_a_name_is_looked_up_once_and_leads_home_only_where_that_is_allowed(
+    answers: list[str], private: bool, beats: bool
+) -> None:
+    names = Names(*answers)
+    with threaded(HttpStandIn(answer(200))) as server:
+        why = ping(f"http://beat.example:{server.port}/", private=private, names=names)
+    assert names.asked == ["beat.example"]
+    assert (why == "", server.connections) == (beats, beats)
+    assert why.startswith("beat.example is an address of this network" if len(answers) == 1 and why else "")
+    assert [each.headers["host"] for each in server.exchanges] == [f"beat.example:{server.port}"] * beats
+
+
+def test_a_redirect_is_not_followed_and_an_error_is_said_with_its_code() -> None:
+    with threaded(HttpStandIn(answer())) as other, threaded(HttpStandIn(redirect(other.url))) as server:
+        why = ping(server.url, private=True)
+    assert why == "127.0.0.1 answered 302: it is not followed, write where it leads"
+    assert other.connections == 0
+    with threaded(HttpStandIn(answer(503, "down"))) as server:
+        assert ping(server.url, private=True) == "127.0.0.1 answered 503"
+
+
+@pytest.mark.parametrize(
+    ("handler", "why"),
+    [
+        (http_standins.hang, "gave no answer in time"),
+        (http_standins.drip, ""),
+        (http_standins.endless, ""),
+        (http_standins.garbage, "gave no proper answer"),
+        (http_standins.reset, "gave no proper answer"),
+        (http_standins.close, "gave no proper answer"),
+    ],
+)
+def test_a_monitor_that_misbehaves_keeps_nobody(handler: http_standins.Handler, why: str) -> None:
+    """Of an endless or a dripping answer the head is enough, or the time is over."""
+    with threaded(HttpStandIn(handler)) as server:
+        said = ping(server.url, private=True, seconds=SOON)
+    assert said in ({f"127.0.0.1 {why}"} if why else {"", "127.0.0.1 gave no answer in time"})
+
+
+def test_a_head_without_an_end_is_given_up() -> None:
+    with threaded(HttpStandIn(http_standins.endless_head)) as server:
+        assert ping(server.url, private=True, seconds=SOON) != ""
+
+
+def test_where_nobody_listens_or_nothing_is_named_that_is_said() -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}/token"
+        assert ping(url, private=True) == "127.0.0.1 cannot be reached"
+    assert ping("https://beat.invalid/t", private=False) == "beat.invalid is a name that cannot be found"
+    for url in ("http://[::1", "https://", "nonsense"):
+        assert ping(url, private=False) != ""
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
+def test_a_proxy_of_the_environment_is_not_asked(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with threaded(HttpStandIn(answer())) as proxy, threaded(HttpStandIn(answer())) as server:
+        monkeypatch.setenv(name, proxy.url)
+        assert ping(server.url, private=True) == ""
+    assert proxy.connections == 0
+
+
+def test_the_certificate_is_that_of_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = make_certificate(tmp_path, host="beat.example")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.pem))
+    with threaded(HttpStandIn(answer(), tls=certificate.server_context())) as server:
+        for name, why in (
+            ("beat.example", ""),
+            ("other.example", "other.example shows a certificate that cannot be trusted"),
+        ):
+            url = f"https://{name}:{server.port}/"
+            assert ping(url, private=True, names=Names("127.0.0.1")) == why
+
+
+_STUCK = """
+import socket, sys, threading
+from commcast.oncall.heartbeat import ping
+socket.getaddrinfo = lambda *a, **k: threading.Event().wait()
+print(ping("https://beat.invalid/", private=False, seconds=0.3))
+"""
+
+
+def test_a_name_service_that_hangs_keeps_neither_the_tick_nor_the_process() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _STUCK], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.stdout, done.returncode) == ("beat.invalid gave no answer in time\n", 0), done.stderr
+
+
+def test_the_address_may_stand_in_the_environment() -> None:
+    assert url_of("https://a.example/x", {}) == "https://a.example/x"
+    assert url_of("env:BEAT", {"BEAT": " https://a.example/x\n"}) == "https://a.example/x"
+    assert url_of("env:BEAT", {}) == ""
+
+
+# --- the heartbeat of the command: told when a pass went well, never a reason for a pass to fail
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Bench:
+    return bench_now(tmp_path)
+
+
+def beating(bench: Bench, url: str, *, private: bool = True) -> None:
+    path = bench.folder / "commcast.toml"
+    more = "heartbeat_private = true\n" if private else ""
+    path.write_text(f'{path.read_text()}[tick]\nheartbeat_url = "{url}"\n{more}')
+
+
+def test_a_pass_that_went_well_is_told(live: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its address may be kept in the environment."""
+    live.release()
+    with threaded(HttpStandIn(answer())) as server:
+        beating(live, "env:HEARTBEAT")
+        assert "Heartbeat: HEARTBEAT is not set" in run("tick", folder=live.folder).stderr
+        monkeypatch.setenv("HEARTBEAT", f"{server.url}/t0ken")
+        result = run("tick", folder=live.folder)
+    assert [exchange.target for exchange in server.exchanges] == ["/t0ken"]
+    assert "eartbeat" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "broken", "private", "code", "said"),
+    [
+        pytest.param([], True, True, 2, "", id="a pass with faults"),
+        pytest.param(["--dry-run"], False, True, 0, "", id="a dry run"),
+        pytest.param([], False, False, 0, "heartbeat_private = true", id="a private address, by default"),
+    ],
+)
+def test_what_is_no_beat(
+    live: Bench, options: list[str], broken: bool, private: bool, code: int, said: str
+) -> None:
+    if broken:
+        (live.folder / "incidents" / "half.yaml").write_text("title: [\n")
+    with threaded(HttpStandIn(answer())) as server:
+        beating(live, server.url, private=private)
+        result = run("tick", *options, folder=live.folder, expect=code)
+    assert server.connections == 0
+    assert said in result.stderr
+
+
+@pytest.mark.parametrize("handler", [answer(500), http_standins.reset])
+def test_a_monitor_that_fails_is_said_once_and_fails_no_tick(
+    live: Bench, handler: http_standins.Handler
+) -> None:
+    with threaded(HttpStandIn(handler)) as server:
+        beating(live, f"{server.url}/t0ken")
+        result = run("tick", "--loop", "1s", "--for", "2s", folder=live.folder)
+    assert server.connections > 1
+    assert result.stderr.count("Heartbeat: 127.0.0.1 ") == 1
+    assert "t0ken" not in result.output
+
+
+def test_a_wrong_address_is_refused_without_being_shown(live: Bench) -> None:
+    beating(live, "hc-ping.example/t0ken")
+    result = run("tick", folder=live.folder, expect=2)
+    assert "tick.heartbeat_url" in result.stderr
+    assert "t0ken" not in result.stderr
