@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from commcast.config.settings import Config
 from commcast.errors import InputError
-from commcast.files import FORBIDDEN
+from commcast.files import FORBIDDEN, read_bytes_file
 from commcast.incidents import editor
 from commcast.incidents.editor import append_update, fill_at, new_incident_id, with_at, with_update
 from commcast.incidents.load import load_incident
@@ -263,7 +263,7 @@ def test_two_writers_take_turns(desk: Config, monkeypatch: pytest.MonkeyPatch) -
     path = desk.folder / "incidents" / "pay7.yaml"
     path.write_text(LEAST)
     held: list[bool] = []
-    read = editor.read_bytes_file
+    read = read_bytes_file
 
     def noting(*given: Any, **more: Any) -> bytes:
         held.append(is_locked(path.parent))
