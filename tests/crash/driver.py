@@ -1,7 +1,8 @@
 """Runs the command line in forked children: a hundred runs without a hundred starts of Python.
 
-Reads one JSON object per line, {"folder", "log", "runs"}; a run has the fields of `harness.Run`. Answers twice,
-with the children's process ids as they start and with their exit codes, negative for a signal, at the end.
+Reads one JSON object per line, {"folder", "log", "runs"}; a run has the fields of `harness.Run`. Answers
+with the process ids of the children as they start, then with their exit codes, negative for a
+signal.
 """
 
 from __future__ import annotations

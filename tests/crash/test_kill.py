@@ -1,7 +1,8 @@
 """Killed at each step of a run and at random, and run again: nobody twice, nobody lost.
 
 Exhaustive over points and over SQL statements: a run without a kill counts them, and then each is the end of
-a run of its own. Sampled, with a seed, over moments and system calls; COMMCAST_CRASH_ROUNDS makes more. Programs that are broken on purpose prove that the same checks would find it.
+a run of its own. Sampled, with a seed, over moments and system calls; COMMCAST_CRASH_ROUNDS makes more.
+Programs that are broken on purpose prove that the same checks find a fault.
 """
 
 from __future__ import annotations
