@@ -341,18 +341,19 @@ class Told:
     """One story as a table.
 
     `acts` are done at their minutes, at 0 the incident is declared, ticks run every minute up to `until`.
-    `heard` is what each address heard, by `Story.line`; `words` is what the nth message to an address says.
-    `desk` has options of `Story`.
+    `heard` is what each address heard, by `Story.line`; `words` is what the nth message to an address says,
+    `never` what it does not say. `desk` has options of `Story`.
     """
 
     until: int
     heard: Mapping[str, str]
     acts: Mapping[int, Act] = field(default_factory=dict)
     words: Mapping[tuple[str, int], Sequence[str]] = field(default_factory=dict)
+    never: Mapping[tuple[str, int], str] = field(default_factory=dict)
     desk: Mapping[str, Any] = field(default_factory=dict)
 
 
-def tell(folder: Path, told: Told) -> Story:
+def tell(folder: Path, told: Told) -> None:
     """Live through a story and assert who heard what, when."""
     story = Story(folder, **told.desk)
     for minute in range(told.until + 1):
@@ -364,7 +365,8 @@ def tell(folder: Path, told: Told) -> Story:
     for (to, number), said in told.words.items():
         for each in said:
             assert each in " ".join(story.texts(to)[number].split())
-    return story
+    for (to, number), unsaid in told.never.items():
+        assert unsaid not in story.texts(to)[number]
 
 
 NIGHT = """
