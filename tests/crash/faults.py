@@ -133,7 +133,7 @@ def _change_connections(change: Callable[[Any], object], **more: Any) -> None:
     original = sqlite3.connect
 
     def connect(*given: Any, **named: Any) -> sqlite3.Connection:
-        made = original(*given, **{**named, **more})
+        made: sqlite3.Connection = original(*given, **{**named, **more})
         change(made)
         return made
 

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 SEND = ("send", "pay7", "--yes")
 KILLED = -signal.SIGKILL
 ROUNDS = float(os.environ.get("COMMCAST_CRASH_ROUNDS") or 1)
-"""How many times as many sampled kills as usual: COMMCAST_CRASH_ROUNDS=20 for a night, 0.2 for a look."""
+"""How many times as many sampled kills as usual: COMMCAST_CRASH_ROUNDS=30 for a night, 0.2 for a look."""
 PATIENCE = 120.0  # seconds for what must happen, however slow the machine
 
 

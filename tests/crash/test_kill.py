@@ -27,6 +27,7 @@ from tests.crash.harness import (
     ROUNDS,
     SEND,
     TWICE,
+    AskedChild,
     Children,
     Run,
     at_question,
@@ -55,15 +56,17 @@ def passages(desk: Desk) -> list[str]:
 
 
 def killed_at(number: int, desk: Desk, runs: Children) -> bool:
-    """Run and kill at one point; say whether the run came so far."""
-    (code,) = runs.run(desk.folder, Run(faults=Faults(str(desk.folder / "passages"), kill_at=number)))
+    """Run and kill before one step; say whether the run came so far."""
+    kill = Faults(str(desk.folder / "passages"), kill_at=number, of="before")
+    (code,) = runs.run(desk.folder, Run(faults=kill))
     assert code in {KILLED, 0}
-    assert (code == KILLED) == (len(passages(desk)) == number)
+    assert (code == KILLED) == (sum(name.startswith("before") for name in passages(desk)) == number)
     return code == KILLED
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_killed_at_every_point(name: str, folder: Path, runs: Children) -> None:
+    """Before each step: what the world sees after one is what it sees before the next."""
     with SERVICES[name]() as service:
         whole = service.desk(folder / f"{name}-whole", PEOPLE[name])
         codes = runs.run(whole.folder, Run(faults=Faults(str(whole.folder / "passages"))))
@@ -80,7 +83,7 @@ def test_killed_at_every_point(name: str, folder: Path, runs: Children) -> None:
             codes = runs.run(desk.folder, Run())
             assert (number, passages(desk)[-1], broken_rules(desk, codes)) == (number, passages(desk)[-1], [])
             in_doubt += len(desk.unknown())
-        assert number > 0.7 * sum(passed.values())
+        assert number > 0.7 * sum(passed.values()) / 2
         assert in_doubt > 0, "no kill fell into a hand-over: the test proved nothing"
 
 
@@ -101,7 +104,7 @@ def test_killed_at_random(name: str, folder: Path, runs: Children) -> None:
     with starts() as service:
         chance = random.Random(20261122)
         in_doubt = 0
-        for number in range(max(2, int(20 * ROUNDS))):
+        for number in range(max(2, int(12 * ROUNDS))):
             desk, most = service.desk(folder / f"{name}-k{number}", people), chance.randrange(people)
             kill_when(runs, runs.start(desk.folder, *SEND), lambda: desk.told().total() >= most)  # noqa: B023
             runs.finish()
@@ -156,7 +159,7 @@ def test_killed_at_system_calls(tmp_path: Path, runs: Children) -> None:
 
 # At the question, and in the transaction of its yes
 
-ENDS = {
+ENDS: dict[str, tuple[Callable[[AskedChild], int], int]] = {
     "no": (lambda asked: asked.type("n\n"), 5),
     "end of input": (lambda asked: asked.type("\x04"), 5),
     "Ctrl-C": (lambda asked: asked.type("\x03"), 130),
@@ -215,7 +218,6 @@ def test_killed_at_a_named_function(after: bool, folder: Path, mail: Service, ru
 
 # "skips the fsync" is in test_disk.py: a kill does not show it.
 CAUGHT_BY = {
-    "": "",
     "commits late": TWICE,
     "skips the claim": TWICE,
     "sends the unknown again": TWICE,
@@ -225,10 +227,9 @@ CAUGHT_BY = {
 
 
 @pytest.mark.parametrize(("variant", "rule"), CAUGHT_BY.items())
-def test_a_broken_program_is_caught_and_the_real_one_is_not(
-    variant: str, rule: str, folder: Path, runs: Children
-) -> None:
-    """Sampled: killed at every fifth of the points at which mails are on their way."""
+def test_a_broken_program_is_caught(variant: str, rule: str, folder: Path, runs: Children) -> None:
+    """Sampled: killed at every fifth of the points at which mails are on their way. The real one is not caught:
+    test_killed_at_every_point has the same checks."""
     broken = Counter[str]()
     with smtp() as service:
         # More than twice as many people as may be on their way at once: a window that is none shows.
@@ -244,4 +245,4 @@ def test_a_broken_program_is_caught_and_the_real_one_is_not(
             )
             if broken[rule]:
                 break
-    assert broken[rule] > 0 if rule else not broken
+    assert broken[rule] > 0

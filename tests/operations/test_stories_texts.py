@@ -379,7 +379,11 @@ def test_what_a_held_text_says_is_new_is_so_to_its_reader(tmp_path: Path) -> Non
 
 def test_readers_who_hear_first_in_the_morning_are_not_told_what_changed_at_night(tmp_path: Path) -> None:
     """The first text was held, and another took its place, before any of them went."""
-    only = {"customers": (f",{BOB_SMS},Bob",), "sms": QUIET, "head": "audiences: [customers]\n"}
+    only: dict[str, Any] = {
+        "customers": (f",{BOB_SMS},Bob",),
+        "sms": QUIET,
+        "head": "audiences: [customers]\n",
+    }
     story = Story(tmp_path, start=EVENING + timedelta(hours=11), severity=3, **only)
     story.declare()
     say_at(story, 90, severity="2", nothing_new="we are still looking")

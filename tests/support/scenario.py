@@ -360,7 +360,8 @@ def tell(folder: Path, told: Told) -> None:
         story.go_to(minute)
         if minute:
             story.bench.tick()
-        told.acts.get(minute, Story.declare if minute == 0 else lambda _: None)(story)
+        if act := told.acts.get(minute, None if minute else Story.declare):
+            act(story)
     assert {to: story.line(to) for to in told.heard} == told.heard
     for (to, number), said in told.words.items():
         for each in said:
