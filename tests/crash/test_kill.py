@@ -228,8 +228,7 @@ CAUGHT_BY = {
 
 @pytest.mark.parametrize(("variant", "rule"), CAUGHT_BY.items())
 def test_a_broken_program_is_caught(variant: str, rule: str, folder: Path, runs: Children) -> None:
-    """Sampled: killed at every fifth of the points at which mails are on their way. The real one is not caught:
-    test_killed_at_every_point has the same checks."""
+    """Sampled: at every fifth of the points at which mails are on their way. The real one passes above."""
     broken = Counter[str]()
     with smtp() as service:
         # More than twice as many people as may be on their way at once: a window that is none shows.

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -428,12 +427,8 @@ def test_a_promise_of_texts_that_nothing_keeps_wakes_somebody(tmp_path: Path) ->
 def test_words_that_reached_nobody_wake_somebody_once(tmp_path: Path) -> None:
     """All readers get texts only, in their night: nobody has heard a word when the promise passes."""
     at = datetime(2026, 11, 21, 21, tzinfo=UTC)  # 22:00 in Berlin
-    only: dict[str, Any] = {
-        "customers": [f",{ANN_SMS},Ann"],
-        "head": "audiences: [customers]\n",
-        "sms": QUIET,
-    }
-    story = Story(tmp_path, start=at, severity=2, **only)
+    head, rows = "audiences: [customers]\n", [f",{ANN_SMS},Ann"]
+    story = Story(tmp_path, start=at, severity=2, head=head, customers=rows, sms=QUIET)
     story.declare()
     nudges = [each for _ in range(60) for each in nudged_after(story.bench, minutes=15)]
     assert [each.id for each in nudges] == ["nudge:unheard:1"]

@@ -379,12 +379,9 @@ def test_what_a_held_text_says_is_new_is_so_to_its_reader(tmp_path: Path) -> Non
 
 def test_readers_who_hear_first_in_the_morning_are_not_told_what_changed_at_night(tmp_path: Path) -> None:
     """The first text was held, and another took its place, before any of them went."""
-    only: dict[str, Any] = {
-        "customers": (f",{BOB_SMS},Bob",),
-        "sms": QUIET,
-        "head": "audiences: [customers]\n",
-    }
-    story = Story(tmp_path, start=EVENING + timedelta(hours=11), severity=3, **only)
+    start, rows = EVENING + timedelta(hours=11), (f",{BOB_SMS},Bob",)
+    only = "audiences: [customers]\n"
+    story = Story(tmp_path, start=start, severity=3, head=only, customers=rows, sms=QUIET)
     story.declare()
     say_at(story, 90, severity="2", nothing_new="we are still looking")
     tick_at(story, 120)
