@@ -22,9 +22,9 @@ from commcast.ledger import tables as schema
 from commcast.ledger.oncall import begin_call, end_call
 from commcast.ledger.tables import OWN_STORY, stamp
 from commcast.model.incident import Channel, Incident
-from commcast.model.message import Delivery, Email, Outcome
+from commcast.model.message import Delivery, Email, Outcome, OutcomeKind
 from tests.support.desk import START, Bench, update_text, write_desk, write_incident, write_list
-from tests.support.providers import FakeAdapter, accepted, address_of
+from tests.support.providers import FakeAdapter, accepted, address_of, saying
 
 BEGAN = datetime(2026, 11, 21, 8, 52, tzinfo=UTC)  # 09:52 in Berlin
 
@@ -243,12 +243,15 @@ class Story:
         self.bench = Bench(folder, start)
         self.bench.adapter = self.adapter
         self.heard: list[Heard] = []
+        self.answers: dict[str, OutcomeKind] = {}
 
     def adapter(self, channel: Channel) -> FakeAdapter:
-        """Return a provider that takes everything."""
+        """Return a provider that takes everything but what `answers` says of an address."""
         return FakeAdapter(channel, answer=self._hear, connections=2)
 
-    def _hear(self, item: Delivery) -> Outcome:
+    def _hear(self, item: Delivery) -> Outcome | None:
+        if kind := self.answers.get(address_of(item)):
+            return saying(kind)(item)
         message = item.message
         subject, text = (message.subject, message.text) if isinstance(message, Email) else ("", message.body)
         self.heard.append(Heard(address_of(item), subject, text, self.bench.now))
