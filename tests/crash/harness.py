@@ -66,12 +66,16 @@ class Children:
     def __init__(self, log: Path) -> None:
         self._log = log
         log.touch()
+        self._driver = self._started()
+        self._is_busy = False
+
+    def _started(self) -> subprocess.Popen[str]:
         secrets = {
             "SENDGRID_API_KEY": sendgrid_standin.KEY,
             "TWILIO_ACCOUNT_SID": twilio_standin.ACCOUNT,
             "TWILIO_AUTH_TOKEN": twilio_standin.TOKEN,
         }
-        self._driver = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "tests.crash.driver"],
             cwd=ROOT,
             env={**os.environ, **secrets},
@@ -82,6 +86,11 @@ class Children:
 
     def begin(self, folder: Path, *runs: Run) -> list[int]:
         """Start one child per run, all at the same moment; return their process ids."""
+        if self._is_busy:  # with what a test began that failed in the middle
+            self._driver.kill()
+            self.close()
+            self._driver = self._started()
+        self._is_busy = True
         assert self._driver.stdin is not None
         self._log.write_text("")
         order = {"folder": str(folder), "log": str(self._log), "runs": [asdict(run) for run in runs]}
@@ -92,6 +101,7 @@ class Children:
     def finish(self) -> list[int]:
         """Wait for the children that were begun; return their exit codes, negative for a signal."""
         codes = self._answer()
+        self._is_busy = False
         said = self.said()
         assert "TRACEBACK" not in said, said[-4000:]
         assert "Traceback" not in said, said[-4000:]

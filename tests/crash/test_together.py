@@ -45,6 +45,7 @@ from tests.crash.services import SERVICES, Desk, Service, outbox, smtp
 from tests.support.desk import write_list
 
 PEOPLE = 24
+PROCESSES = 3
 TIMES = max(1, int(3 * ROUNDS))
 TRY_AGAIN = 75
 
@@ -55,46 +56,40 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
         yield started
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_one_is_killed_while_the_others_go_on(
-    processes: int, service: Service, folder: Path, runs: Children
-) -> None:
+def test_one_is_killed_while_the_others_go_on(service: Service, folder: Path, runs: Children) -> None:
     """Those that go on end well by themselves; the next run finds what the dead one had claimed."""
-    chance = random.Random(processes)
+    chance = random.Random(PROCESSES)
     killed = 0
     for number in range(TIMES):
-        desk = service.desk(folder / f"{service.name}-{processes}-one-{number}", PEOPLE)
+        desk = service.desk(folder / f"{service.name}-one-{number}", PEOPLE)
         victim = Faults(str(desk.folder / "passages"), kill_at=chance.randint(1, 60))
-        codes = runs.run(desk.folder, Run(faults=victim), *[Run()] * (processes - 1))
+        codes = runs.run(desk.folder, Run(faults=victim), *[Run()] * (PROCESSES - 1))
         killed += codes[0] == KILLED
         assert set(codes[1:]) <= {0, 1}
-        codes = [*codes[1:], *runs.run(desk.folder, *[Run()] * processes)]
+        codes = [*codes[1:], *runs.run(desk.folder, *[Run()] * PROCESSES)]
         assert (number, broken_rules(desk, codes)) == (number, [])
     assert killed
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-def test_all_are_killed_and_all_come_again(
-    processes: int, service: Service, folder: Path, runs: Children
-) -> None:
-    chance = random.Random(processes)
+def test_all_are_killed_and_all_come_again(service: Service, folder: Path, runs: Children) -> None:
+    chance = random.Random(PROCESSES)
     killed = 0
     for number in range(TIMES):
-        desk = service.desk(folder / f"{service.name}-{processes}-all-{number}", PEOPLE)
-        pids = runs.begin(desk.folder, *[Run()] * processes)
-        for pid, most in zip(pids, sorted(chance.choices(range(PEOPLE), k=processes)), strict=True):
+        desk = service.desk(folder / f"{service.name}-all-{number}", PEOPLE)
+        pids = runs.begin(desk.folder, *[Run()] * PROCESSES)
+        for pid, most in zip(pids, sorted(chance.choices(range(PEOPLE), k=PROCESSES)), strict=True):
             kill_when(runs, pid, lambda: desk.told().total() >= most)  # noqa: B023
         codes = runs.finish()
         killed += codes.count(KILLED)
-        codes = [code for code in codes if code != KILLED] + runs.run(desk.folder, *[Run()] * processes)
-        assert (number, broken_rules(desk, codes, kills=processes)) == (number, [])
+        codes = [code for code in codes if code != KILLED] + runs.run(desk.folder, *[Run()] * PROCESSES)
+        assert (number, broken_rules(desk, codes, kills=PROCESSES)) == (number, [])
     assert killed
 
 
 def test_together_they_tell_each_reader_once(service: Service, folder: Path, runs: Children) -> None:
-    desk = service.desk(folder / f"{service.name}-four", PEOPLE)
-    codes = runs.run(desk.folder, *[Run()] * 4)
-    assert codes == [0] * 4
+    desk = service.desk(folder / f"{service.name}-together", PEOPLE)
+    codes = runs.run(desk.folder, *[Run()] * PROCESSES)
+    assert codes == [0] * PROCESSES
     assert broken_rules(desk, codes, kills=0) == []
 
 
@@ -248,7 +243,7 @@ def test_a_ledger_locked_at_any_step_loses_nobody(killed: bool, folder: Path, ru
     in_doubt = 0
     with smtp() as service:
         for at in count(1):  # how often a run begins a transaction differs from run to run
-            desk = service.desk(folder / f"locked{at}-{killed}", 16)
+            desk = service.desk(folder / f"locked{at}-{killed}", 8)
             held = HeldChild(desk.folder)
             runs.start(
                 desk.folder, *SEND, faults=held.at("before begin", at), patience=60.0 if killed else 0.1
