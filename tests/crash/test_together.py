@@ -256,7 +256,9 @@ def test_a_ledger_locked_at_any_step_loses_nobody(killed: bool, folder: Path, ru
                 held.let_go(runs)
                 if killed:
                     os.kill(pid, signal.SIGKILL)
-                assert (at, runs.finish()) == (at, [KILLED if killed else TRY_AGAIN])
+                (code,) = runs.finish()
+            all_told = desk.states() == {"accepted": 8}  # what comes after that may fail unsaid
+            assert code == (KILLED if killed else TRY_AGAIN) or (code == 0 and all_told), at
             codes = runs.run(desk.folder, Run())
             assert (at, broken_rules(desk, codes)) == (at, [])
             in_doubt += len(desk.unknown())
