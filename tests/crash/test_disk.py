@@ -147,7 +147,7 @@ def failing(desk: Desk, log: Path, calls: str, error: str, when: int) -> list[st
 def test_a_call_that_fails_ends_the_run_and_the_next_one_finishes(
     calls: str, error: str, tmp_path: Path, mail: Service, runs: Children
 ) -> None:
-    """Each fsync, and samples of the writes: a run without a fault counts them."""
+    """Sampled over the calls, which a run without a fault counts."""
     log, whole = tmp_path / "strace", mail.desk(tmp_path / "whole", 41)
     assert runs.do(whole.folder, *SEND, trace=traced(whole, log, calls)).code == 0
     made = sum(" = " in line for line in log.read_text().splitlines())
