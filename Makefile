@@ -36,8 +36,10 @@ check: .venv/ready-dev system-tools
 	.venv/bin/lint-imports --no-cache
 	$(MAKE) test
 
-# It installs its peers by itself: benchmarks/.venv, Postfix, wrk. A quick look: make bench ARGS="--scale 0.05 --rounds 1"
-bench: .venv/ready system-tools
+# First whether each comparison does its whole work, with tiny numbers. It installs its peers by itself:
+# benchmarks/.venv, Postfix, wrk. A quick look: make bench ARGS="--scale 0.05 --rounds 1"
+bench: .venv/ready-dev system-tools
+	@$(SYSTEM_TOOLS) $(IN_VENV) -m pytest -q benchmarks
 	@$(IN_VENV) -m benchmarks $(ARGS)
 
 format: .venv/ready-dev

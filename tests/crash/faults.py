@@ -1,10 +1,11 @@
-"""Fault points and broken variants, put into a child from outside: production code holds none of this.
+"""Points at which a child is killed or held, and broken variants: put in from outside, never in the product.
 
-A point is passed before and after each statement that begins, writes or commits in the ledger, each call
-that connects, sends or receives, and each call that makes, syncs, names or removes a file. What SQLite does
-inside one statement is C: there tests/crash/tracing.py kills at system calls.
-
-Points need Python's own event loop: uvloop writes to its sockets in C (see `Children` and its `plain`).
+Without more, a point is passed before and after each statement that begins, writes or commits in the ledger,
+each call that connects, sends or receives, and each call that makes, syncs, names or removes a file. They
+need Python's own event loop: uvloop writes to its sockets in C.
+With `of` set to "statement…" there is one point before each SQL statement, and with "before call NAME" or
+"after call NAME" one at each call of that function. What SQLite does inside one statement is C: there
+tests/crash/tracing.py kills at system calls.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import os
 import signal
 import socket
 import sqlite3
+import sys
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
 _FILES = ("fsync", "fdatasync", "link", "rename", "replace", "unlink", "fchmod", "mkdir")
@@ -30,23 +33,28 @@ _WRITES = {"insert", "update", "delete", "replace"}
 
 @dataclass(frozen=True)
 class Faults:
-    """What befalls one child.
+    """What happens to one child.
 
-    `passages` is a file that gets a line for each point passed. At passage `kill_at` of the point `of` (of
-    any, where that is empty), counted from 1, the child kills itself; at `hold_at` it writes its process id
-    into the FIFO `passages`.held and waits for the end of what comes from `passages`.go. `busy` is its
-    patience with a locked ledger, in seconds. `variant` names what is broken in it.
+    `passages` is a file that gets a line for each point passed. At passage `kill_at` (from 1) of the points
+    whose names begin with `of`, the child kills itself; at `hold_at` it writes its process id into the FIFO
+    `passages`.held and waits until `passages`.go is closed. `variant` names what is broken in the child.
     """
 
     passages: str
     kill_at: int = 0
     hold_at: int = 0
     of: str = ""
-    busy: float | None = None
     variant: str = ""
 
-    def to_json(self) -> Mapping[str, Any]:
-        return asdict(self)
+
+def statement(number: int, passages: Path, starting: str = "") -> Faults:
+    """Kill before the `number`th SQL statement, of those that start so; 0 only writes them all down."""
+    return Faults(str(passages), kill_at=number, of=f"statement {starting}".rstrip())
+
+
+def call(name: str, number: int, passages: Path, *, after: bool = False) -> Faults:
+    """Kill at the `number`th call of a function, named by module and qualified name, or as it returns."""
+    return Faults(str(passages), kill_at=number, of=f"{'after' if after else 'before'} call {name}")
 
 
 class _Points:
@@ -60,16 +68,19 @@ class _Points:
 
     def reach(self, name: str) -> None:
         with self._lock:
-            self._passed += self._faults.of in {"", name}
             os.write(self._log, f"{name}\n".encode())
-            if self._faults.of not in {"", name}:
+            if not name.startswith(self._faults.of):
                 return
+            self._passed += 1
             if self._passed == self._faults.kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
                 signal.pause()  # no thread goes on until it has arrived
             if self._passed == self._faults.hold_at:
                 Path(f"{self._faults.passages}.held").write_text(str(os.getpid()))
                 Path(f"{self._faults.passages}.go").read_bytes()
+
+    def statement(self, sql: str) -> None:
+        self.reach(f"statement {' '.join(sql.split())[:100]}")
 
     def around(
         self, owner: Any, attribute: str, name: str, counts: Callable[..., bool] = lambda *_: True
@@ -91,33 +102,56 @@ class _Points:
 def install(faults: Faults) -> None:
     """Put the points and the variant into this process."""
     points = _Points(faults)
+    if faults.of.startswith("statement"):
+        _change_connections(lambda made: made.set_trace_callback(points.statement))
+        return
+    if " call " in faults.of:
+        _watch_calls(points, faults.of.partition(" call ")[2])
+        return
+    os.environ["COMMCAST_EVENT_LOOP"] = "asyncio"
     for attribute in _FILES:
         points.around(os, attribute, f"file {attribute}")
     for name, attributes in _CALLS.items():
         for attribute in attributes:
             points.around(socket.socket, attribute, name, _leads_out)
-    _watch_ledger(points, faults)
+    _change_connections(lambda made: made.take(points, faults.variant), factory=_Connection)
     if faults.variant == "claims without bound":
         _claim_without_bound()
+
+
+def wait_for_locks(seconds: float) -> None:
+    """Set how long this process waits for a locked ledger."""
+    _change_connections(lambda made: made.execute(f"pragma busy_timeout={round(seconds * 1000)}"))
 
 
 def _leads_out(sock: socket.socket) -> bool:
     return sock.family != socket.AF_UNIX  # an event loop wakes itself up through a pair of these
 
 
-def _watch_ledger(points: _Points, faults: Faults) -> None:
+def _change_connections(change: Callable[[Any], object], **more: Any) -> None:
+    """Change each connection to a ledger that this process opens from now on."""
     original = sqlite3.connect
 
     def connect(*given: Any, **named: Any) -> sqlite3.Connection:
-        if faults.busy is not None:
-            named["timeout"] = faults.busy
-        made = original(*given, **{**named, "factory": _Connection})
-        made = cast(_Connection, made)
-        made.points, made.variant = points, faults.variant
+        made: sqlite3.Connection = original(*given, **{**named, **more})
+        change(made)
         return made
 
     for module in (sqlite3, sqlite3.dbapi2):
         setattr(module, "connect", connect)  # noqa: B010 - it has overloads, and this has not
+
+
+def _watch_calls(points: _Points, name: str) -> None:
+    def look(frame: FrameType, event: str, _value: object) -> None:
+        code = frame.f_code
+        if name.endswith(code.co_name) and name == f"{frame.f_globals['__name__']}.{code.co_qualname}":
+            if event == "call":
+                points.reach(f"before call {name}")
+            elif event == "return":
+                points.reach(f"after call {name}")
+
+    threading.setprofile(look)
+    sys.setprofile(look)
 
 
 class _Connection(sqlite3.Connection):
@@ -127,6 +161,9 @@ class _Connection(sqlite3.Connection):
     variant = ""
     claims = False  # whether this transaction takes deliveries
     owes_commit = False
+
+    def take(self, points: _Points, variant: str) -> None:
+        self.points, self.variant = points, variant
 
     def cursor(self, _factory: object = None) -> _Cursor:  # type: ignore[override]
         return super().cursor(_Cursor)

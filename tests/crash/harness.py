@@ -5,94 +5,172 @@ from __future__ import annotations
 import json
 import os
 import select
-import sqlite3
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from commcast.ledger.store import ledger_path
 from tests.crash.faults import Faults
 from tests.crash.services import Desk
+from tests.support.reader import as_root, own_disk_options
 from tests.support.servers import sendgrid as sendgrid_standin
 from tests.support.servers import twilio as twilio_standin
 
 ROOT = Path(__file__).parents[2]
 SEND = ("send", "pay7", "--yes")
+KILLED = -signal.SIGKILL
 ROUNDS = float(os.environ.get("COMMCAST_CRASH_ROUNDS") or 1)
-"""How many times as many sampled kills as usual: COMMCAST_CRASH_ROUNDS=20 for a night, 0.2 for a look."""
+"""How many times as many sampled kills as usual: COMMCAST_CRASH_ROUNDS=30 for a night, 0.2 for a look."""
+PATIENCE = 120.0  # seconds for what must happen, however slow the machine
 
 
 @dataclass(frozen=True)
 class Run:
-    """One child: its command line, the seconds after which it is killed, and what else befalls it.
+    """One child: its command line, and what else happens to it.
 
-    `trace` is the command line of a strace that is attached before it begins.
+    `trace` is the command line of a strace that is attached before it begins, `terminal` the path of the
+    pseudo terminal at which it runs, `patience` the seconds for which a locked ledger is waited for,
+    `again_after` those in which a second signal counts as the first, `room` the temporary folder. With
+    `obeys_modes` even root cannot write what its mode forbids.
     """
 
     command: Sequence[str] = SEND
-    kill_after: float | None = None
     faults: Faults | None = None
-    trace: Sequence[str] | None = None
+    trace: Sequence[str] = ()
+    terminal: str = ""
+    patience: float | None = None
+    again_after: float | None = None
+    room: str = ""
+    obeys_modes: bool = False
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How one child ended: its exit code, and all it said."""
+
+    code: int
+    said: str
 
 
 class Children:
-    """Runs of the command line in forked processes. With `plain` they have no uvloop."""
+    """Runs of the command line in forked processes: those of one order at the same time, orders in turn."""
 
-    def __init__(self, log: Path, *, plain: bool = False) -> None:
-        self.log = log
-        self._driver = subprocess.Popen(
-            [sys.executable, "-m", "tests.crash.driver", *(["plain"] if plain else [])],
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        log.touch()
+        self._driver = self._started()
+        self._is_busy = False
+
+    def _started(self) -> subprocess.Popen[str]:
+        secrets = {
+            "SENDGRID_API_KEY": sendgrid_standin.KEY,
+            "TWILIO_ACCOUNT_SID": twilio_standin.ACCOUNT,
+            "TWILIO_AUTH_TOKEN": twilio_standin.TOKEN,
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.crash.driver"],
             cwd=ROOT,
+            env={**os.environ, **secrets},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def begin(self, folder: Path, *runs: Run | Sequence[str], kill_after: float | None = None) -> None:
-        """Start one child a run, all at the same moment. A bare command is killed after `kill_after`."""
+    def begin(self, folder: Path, *runs: Run) -> list[int]:
+        """Start one child per run, all at the same moment; return their process ids."""
+        if self._is_busy:  # with what a test began that failed in the middle
+            self._driver.kill()
+            self.close()
+            self._driver = self._started()
+        self._is_busy = True
         assert self._driver.stdin is not None
-        made = [run if isinstance(run, Run) else Run(run, kill_after) for run in runs]
-        order = {"folder": str(folder), "log": str(self.log), "runs": [asdict(run) for run in made]}
+        self._log.write_text("")
+        order = {"folder": str(folder), "log": str(self._log), "runs": [asdict(run) for run in runs]}
         self._driver.stdin.write(json.dumps(order) + "\n")
         self._driver.stdin.flush()
+        return self._answer()
 
     def finish(self) -> list[int]:
-        """Wait for the children that were begun; return their exit codes."""
-        assert self._driver.stdout is not None
-        answer = self._driver.stdout.readline()
-        assert answer, "the driver ended"
-        codes: list[int] = json.loads(answer)
-        said = self.log.read_text()
+        """Wait for the children that were begun; return their exit codes, negative for a signal."""
+        codes = self._answer()
+        self._is_busy = False
+        said = self.said()
         assert "TRACEBACK" not in said, said[-4000:]
+        assert "Traceback" not in said, said[-4000:]
         assert "Timeout (" not in said, f"a child hangs: {said[-4000:]}"
         return codes
 
+    def run(self, folder: Path, *runs: Run) -> list[int]:
+        """Run children to their end; return their exit codes."""
+        self.begin(folder, *runs)
+        return self.finish()
+
+    def start(self, folder: Path, *command: str, **more: Any) -> int:
+        """Start one command, with what else a `Run` knows; return its process id."""
+        return self.begin(folder, Run(command, **more))[0]
+
+    def end(self) -> Ended:
+        """Wait for the one command that was started."""
+        return Ended(self.finish()[0], self.said())
+
+    def do(self, folder: Path, *command: str, **more: Any) -> Ended:
+        """Run one command to its end."""
+        self.start(folder, *command, **more)
+        return self.end()
+
+    def said(self) -> str:
+        """Return what the children that were begun last have said so far, but for those at a terminal."""
+        return self._log.read_text()
+
     @property
     def answers(self) -> int:
-        """The file number on which the driver tells that what was begun has ended."""
+        """The file descriptor that is readable once what was begun has ended."""
         assert self._driver.stdout is not None
         return self._driver.stdout.fileno()
 
-    def run(self, folder: Path, *runs: Run | Sequence[str], kill_after: float | None = None) -> list[int]:
-        self.begin(folder, *runs, kill_after=kill_after)
-        return self.finish()
+    def have_ended(self) -> bool:
+        return bool(select.select([self.answers], [], [], 0)[0])
 
     def close(self) -> None:
         assert self._driver.stdin is not None
         assert self._driver.stdout is not None
         self._driver.stdin.close()
-        self._driver.wait(20)
+        self._driver.wait(60)
         self._driver.stdout.close()
+
+    def _answer(self) -> list[int]:
+        assert self._driver.stdout is not None
+        answer = self._driver.stdout.readline()
+        assert answer, f"the driver ended: {self.said()}"
+        numbers: list[int] = json.loads(answer)
+        return numbers
+
+
+def until(is_so: Callable[[], bool], what: str) -> None:
+    """Wait until something is so; fail if that never happens."""
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.002)  # between two looks; nothing depends on its length
+
+
+def kill_when(runs: Children, pid: int, is_so: Callable[[], bool]) -> None:
+    """Kill a child as soon as something is so, unless it ends before."""
+    until(lambda: is_so() or runs.have_ended(), "it comes so far or ends")
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 class HeldChild:
-    """A child that waits at a point, until it is let go or killed."""
+    """A child that waits at a point until it is let go or killed."""
 
     def __init__(self, folder: Path, name: str = "passages") -> None:
         self._passages = folder / name
@@ -100,12 +178,12 @@ class HeldChild:
         os.mkfifo(self._held)
         os.mkfifo(self._go)
 
-    def at(self, point: str, number: int, busy: float | None = None) -> Faults:
+    def at(self, point: str, number: int) -> Faults:
         """Return the faults that hold a child at the `number`th passage of a point."""
-        return Faults(str(self._passages), hold_at=number, of=point, busy=busy)
+        return Faults(str(self._passages), hold_at=number, of=point)
 
     def wait(self, runs: Children) -> int | None:
-        """Wait until the child is held; return its process id, None where it ended and never came there."""
+        """Wait until the child is held; return its process id, None if it ended and never came there."""
         held = os.open(self._held, os.O_RDONLY | os.O_NONBLOCK)
         try:
             ready, _, _ = select.select([held, runs.answers], [], [])
@@ -113,65 +191,175 @@ class HeldChild:
         finally:
             os.close(held)
 
-    def let_go(self) -> None:
-        self._go.write_bytes(b"")
+    def let_go(self, runs: Children) -> None:
+        """Let it go on, unless a signal has ended its waiting."""
+        until(lambda: self._opened() or runs.have_ended(), "it waits no more")
+
+    def _opened(self) -> bool:
+        try:
+            os.close(os.open(self._go, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:  # nobody waits there yet
+            return False
+        return True
 
 
-@contextmanager
-def children(log: Path, *, plain: bool = False) -> Iterator[Children]:
-    """Give children that know the stand-ins' secrets, and end their driver."""
-    log.touch()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SENDGRID_API_KEY", sendgrid_standin.KEY)
-        patch.setenv("TWILIO_ACCOUNT_SID", twilio_standin.ACCOUNT)
-        patch.setenv("TWILIO_AUTH_TOKEN", twilio_standin.TOKEN)
-        started = Children(log, plain=plain)
-    try:
-        yield started
-    finally:
-        started.close()
+class AskedChild:
+    """A child at a pseudo terminal that waits for an answer; `seen` is what its screen got."""
+
+    def __init__(self, runs: Children, folder: Path, run: Run, question: str) -> None:
+        self.runs, self.seen = runs, ""
+        self._screen, own_end = os.openpty()
+        (self.pid,) = runs.begin(folder, replace(run, terminal=os.ttyname(own_end)))
+        until(lambda: question in self._read() or runs.have_ended(), f"it asks {question!r}")
+        os.close(own_end)
+        assert question in self.seen, f"it never asked: {self.seen}"
+
+    def type(self, keys: str) -> int:
+        """Answer; return the exit code. A control character does what it does at a terminal."""
+        os.write(self._screen, keys.encode())
+        return self._end()
+
+    def signal(self, number: int) -> int:
+        """Send a signal while the question waits; return the exit code."""
+        os.kill(self.pid, number)
+        return self._end()
+
+    def hang_up(self) -> int:
+        """Close the terminal, as a connection that is lost does; return the exit code."""
+        os.close(self._screen)
+        self._screen = -1
+        return self._end()
+
+    def _end(self) -> int:
+        until(lambda: bool(self._read()) and self.runs.have_ended(), "it ends")
+        (code,) = self.runs.finish()
+        assert "Traceback" not in self._read(), self.seen
+        if self._screen >= 0:
+            os.close(self._screen)
+        return code
+
+    def _read(self) -> str:
+        """Return all that the screen has shown up to now."""
+        with suppress(OSError):  # nobody has the other end open any more
+            while self._screen >= 0 and select.select([self._screen], [], [], 0)[0]:
+                self.seen += os.read(self._screen, 65536).decode(errors="replace")
+        return self.seen
+
+
+def at_question(
+    runs: Children, folder: Path, *command: str, question: str = "[y/N]", **more: Any
+) -> AskedChild:
+    """Start a command at a terminal of its own; return it as soon as it waits for the answer."""
+    return AskedChild(runs, folder, Run(command, **more), question)
+
+
+def transaction_with(statements: Sequence[str], words: str) -> range:
+    """Return the numbers, from 1, of a transaction's statements: begin, those between, commit, and one after.
+
+    `statements` are those of `faults.statement(0, …)`; the transaction is the one that has a statement with
+    `words`. A kill before the one after it comes when the commit is done.
+    """
+    lowered = [line.removeprefix("statement ").lower() for line in statements]
+    (inside, *more) = [at for at, line in enumerate(lowered) if words in line]
+    begin = max(at for at, line in enumerate(lowered[:inside]) if line.startswith("begin"))
+    commit = lowered.index("commit", inside)
+    assert all(at < commit for at in more), f"several transactions say {words!r}"
+    return range(begin + 1, commit + 3)
 
 
 @contextmanager
 def quick_folder() -> Iterator[Path]:
-    """Give a folder in memory where there is one: kill -9 loses nothing that a file system was told."""
+    """Give a folder in memory if there is one: kill -9 loses nothing that a file system was told."""
     memory = Path("/dev/shm")
     place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="commcast-crash-", dir=place) as name:
         yield Path(name)
 
 
-def unknown(folder: Path) -> set[str]:
-    """The addresses whose answer was lost."""
-    return {address for address, state in states(folder).items() if state == "unknown"}
+@contextmanager
+def small_disk(at: Path, size: str) -> Iterator[Path]:
+    """Mount a file system of its own in memory, as small as a test needs it."""
+    at.mkdir(parents=True)
+    _mount("-t", "tmpfs", "-o", f"size={size},mode=700,{own_disk_options()}", "commcast-test", str(at))
+    try:
+        yield at
+    finally:
+        subprocess.run([*as_root(), "umount", "--lazy", str(at)], check=True)
 
 
-def states(folder: Path) -> dict[str, str]:
-    """Return each address's state, as the ledger's tables have it."""
-    with closing(sqlite3.connect(ledger_path(folder))) as connection:
-        return dict(connection.execute("select address, state from delivery"))
+def make_read_only(disk: Path, *, read_only: bool) -> None:
+    """Let a mounted file system take no writes, or take them again."""
+    _mount("-o", f"remount,{'ro' if read_only else 'rw'}", str(disk))
 
 
-WAITING = {"pending", "held", "claimed"}
+def _mount(*options: str) -> None:
+    done = subprocess.run([*as_root(), "mount", *options], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.fail(f"this test mounts a small disk, for which it needs root: {done.stderr.strip()}")
+
+
+@contextmanager
+def filled(disk: Path, left: int) -> Iterator[None]:
+    """Fill a disk so that about so many bytes are left; make room again afterwards."""
+    filler = disk / "filler"
+    usage = os.statvfs(disk)
+    with filler.open("wb") as file, suppress(OSError):
+        os.posix_fallocate(file.fileno(), 0, max(usage.f_bavail * usage.f_frsize - left, 1))
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
 TWICE, LOST, DOUBT, CODE = "told twice", "lost", "too many in doubt", "wrong exit code"
 
 
 def broken_rules(desk: Desk, codes: Iterable[int], *, kills: int = 1) -> list[str]:
     """Return which promises do not hold, now that every process has ended and the last ones ran to their end.
 
-    `codes` are the exit codes of the last runs; one of them has to say so where somebody is in doubt, unless
-    a run that was killed itself may have found that out before.
+    `codes` are the exit codes of the last runs; one of them has to say so if somebody is in doubt, unless
+    several runs were killed: one of those may have found that out before.
     """
-    got, found, codes = desk.got(), states(desk.folder), list(codes)
-    lost = {address for address, state in found.items() if state == "unknown"}
+    got, rows, codes = desk.got(), desk.rows(), list(codes)
+    lost = {address for address, state in rows if state == "unknown"}
     broken = []
     if max(got.values(), default=0) > 1:
         broken.append(TWICE)
-    if desk.people - set(got) - lost or WAITING & set(found.values()):
+    if desk.people - set(got) - lost or {state for _, state in rows} - {"accepted", "unknown"}:
         broken.append(LOST)
     if len(lost) > kills * desk.service.window:
         broken.append(DOUBT)
-    unsaid = lost and 1 not in codes and kills == 1
+    unsaid = lost and 1 not in codes and kills <= 1
     if set(codes) - {0, 1} or unsaid or (1 in codes and not lost):
         broken.append(CODE)
     return broken
+
+
+def check_finished(desk: Desk, ended: Ended, *, kills: int = 0) -> int:
+    """Assert that all is told after the run that finished; return how many are unknown, 0 without a kill."""
+    assert broken_rules(desk, [ended.code], kills=kills) == [], ended.said
+    return len(desk.unknown())
+
+
+def check_all_recorded(desk: Desk) -> None:
+    """Assert that the ledger has everybody who got a message as told, claimed or in doubt."""
+    assert set(desk.got()) <= desk.addresses("accepted", "claimed", "unknown")
+
+
+@contextmanager
+def while_sending(desk: Desk, runs: Children, *command: str, **more: Any) -> Iterator[int]:
+    """Start a command and yield its process id with the first messages taken and none answered."""
+    enough = desk.told().total() + desk.service.window // 2  # one on each connection
+    with desk.service.receiver.shut():
+        pid = runs.start(desk.folder, *(command or SEND), **more)
+        until(lambda: desk.told().total() >= enough, "the first messages arrive")
+        yield pid
+
+
+def interrupt(desk: Desk, runs: Children, number: int, *command: str, **more: Any) -> Ended:
+    """Send a signal while the receiver stalls; then let it answer, and wait for the end."""
+    with while_sending(desk, runs, *command, **more) as pid:
+        os.kill(pid, number)
+        if number != signal.SIGKILL:
+            until(lambda: "Nothing more is sent" in runs.said(), "the signal is heard")
+    return runs.end()

@@ -1,29 +1,33 @@
-"""What counts who got what: the outbox's files, mail servers, and stand-ins for SendGrid and Twilio."""
+"""Counts who got what: the outbox's files, mail servers, stand-ins for providers; makes desks for them."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import shutil
+import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from commcast.ledger.store import ledger_path
 from tests.support.desk import write_desk, write_incident
 from tests.support.servers import sendgrid as sendgrid_standin
 from tests.support.servers import twilio as twilio_standin
 from tests.support.servers.http import HOST, Exchange, Handler, HttpStandIn, Inbox, Writer, threaded
 
-LATENCY = 0.01  # seconds before and after a stand-in takes a request, so that a kill falls into one
+LATENCY = 0.01  # seconds before a stand-in takes a request, so that a kill falls into one
 # What a message says is tested elsewhere: short words are compiled and written in no time.
 WORDS = (
     "{% block subject %}{{ incident.title }}{% endblock %}\nDear {{ recipient.name }}, {{ update.issue }}\n"
@@ -32,11 +36,24 @@ TEXT = "{{ incident.title }}, {{ update.issue }}\n"
 _DESKS = count()
 
 
+@dataclass
+class GatedInbox(Inbox):
+    """Takes mails, and answers none while its gate is shut."""
+
+    is_open: bool = True
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
+        answer = await super().handle_DATA(server, session, envelope)
+        while not self.is_open:
+            await asyncio.sleep(0.01)
+        return answer
+
+
 class Receiver:
     """A real SMTP server in a thread of its own; `inbox` keeps all it took."""
 
     def __init__(self, *, pipelining: bool = False) -> None:
-        self.inbox: Inbox = _Pipelining() if pipelining else Inbox()
+        self.inbox = GatedInbox(pipelining=pipelining)
         self.port = 0
         self.open = 0
         self._ready = threading.Event()
@@ -46,7 +63,7 @@ class Receiver:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(60)
         return self
 
     def __exit__(
@@ -55,7 +72,7 @@ class Receiver:
         assert self._loop is not None
         assert self._end is not None
         self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(10)
+        self._thread.join(60)
 
     async def _serve(self) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
@@ -66,15 +83,20 @@ class Receiver:
         server.close()
         # A client that is gone is noticed a moment later; a connection left open fails whatever comes next.
         with suppress(TimeoutError):
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(10):
                 while self.open:
                     await asyncio.sleep(0.001)
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
-    def counts(self) -> Counter[str]:
-        """Return how many mails each address got."""
-        return Counter(self.inbox.counts())
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        """Answer no mail in the meantime."""
+        self.inbox.is_open = False
+        try:
+            yield
+        finally:
+            self.inbox.is_open = True
 
 
 class _Served(SMTP):
@@ -93,21 +115,12 @@ class _Served(SMTP):
         self._receiver.open -= 1
 
 
-class _Pipelining(Inbox):
-    """Offers PIPELINING: aiosmtpd reads line by line, also what comes ahead."""
-
-    async def handle_EHLO(
-        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
-    ) -> list[str]:
-        session.host_name = hostname
-        return [*responses[:-1], "250-PIPELINING", responses[-1]]
-
-
 @dataclass(frozen=True)
 class Service:
     """A receiver and how to make a desk that sends to it.
 
-    `window` is W. `counts` says how many messages each address got; `open` how many connections there are.
+    `window` is the most messages on their way at once. `counts` says how many messages each address got;
+    `open` how many connections there are. `receiver` is the mail server, if it is one.
     """
 
     name: str
@@ -118,12 +131,13 @@ class Service:
     port: int = 25
     sms: str = ""
     extra: str = ""
+    receiver: Receiver = field(default_factory=Receiver)
 
     def desk(self, folder: Path, people: int = 6) -> Desk:
         """Make a desk with people of its own and an incident that nobody has released."""
         number = next(_DESKS)
         if self.sms:
-            addresses = [f"+49151{10_000_000 + number * 1000 + at}" for at in range(people)]
+            addresses = [f"+49151{10_000_000 + number * 10_000 + at}" for at in range(people)]
             rows = [f",{address},Customer {at}" for at, address in enumerate(addresses)]
         else:
             addresses = [f"c{at}.k{number}@example.com" for at in range(people)]
@@ -138,7 +152,7 @@ class Service:
             extra=self.extra,
         )
         config = folder / "commcast.toml"
-        connections = f"connections = {self.window // 2}"  # W of SMTP is twice its connections
+        connections = f"connections = {self.window // 2}"  # the window of SMTP is twice its connections
         config.write_text(config.read_text().replace("connections = 4\ntimeout", f"{connections}\ntimeout"))
         words = folder / "templates" / "customers"
         words.mkdir(parents=True, exist_ok=True)
@@ -156,14 +170,48 @@ class Desk:
     people: frozenset[str]
     service: Service
 
+    @property
+    def ledger(self) -> Path:
+        return ledger_path(self.folder)
+
+    @property
+    def log(self) -> Path:
+        """The ledger's write-ahead log."""
+        return self.ledger.with_name("ledger.db-wal")
+
+    def told(self) -> Counter[str]:
+        """Return how many messages each of this desk's people has got so far."""
+        counted = _files(self.folder) if self.service.name == "outbox" else self.service.counts()
+        return Counter({address: counted[address] for address in self.people if counted[address]})
+
     def got(self) -> Counter[str]:
         """Return how many messages each of this desk's people got, once all that was sent has been read."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while self.service.open():
             assert time.monotonic() < deadline, "a connection stays open though its process has ended"
             time.sleep(0.002)  # between two looks; nothing depends on its length
-        counted = _files(self.folder) if self.service.name == "outbox" else self.service.counts()
-        return Counter({address: counted[address] for address in self.people if counted[address]})
+        return self.told()
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return each delivery's address and state, from a copy: looking must not touch the ledger's log."""
+        with TemporaryDirectory() as name:
+            for path in (self.ledger, self.log):
+                if path.exists():
+                    shutil.copyfile(path, Path(name) / path.name)
+            with closing(sqlite3.connect(Path(name) / self.ledger.name)) as connection:
+                return connection.execute("select address, state from delivery").fetchall()
+
+    def states(self) -> Counter[str]:
+        """Return how many deliveries are in each state."""
+        return Counter(state for _, state in self.rows())
+
+    def addresses(self, *states: str) -> set[str]:
+        """Return whose deliveries are in one of these states."""
+        return {address for address, state in self.rows() if state in states}
+
+    def unknown(self) -> set[str]:
+        """Return whose answer was lost."""
+        return self.addresses("unknown")
 
 
 def _files(folder: Path) -> Counter[str]:
@@ -180,7 +228,15 @@ def outbox() -> Iterator[Service]:
 def smtp(window: int = 4, *, pipelining: bool = False) -> Iterator[Service]:
     with Receiver(pipelining=pipelining) as receiver:
         name = "smtp with pipelining" if pipelining else "smtp"
-        yield Service(name, window, receiver.counts, lambda: receiver.open, email="smtp", port=receiver.port)
+        yield Service(
+            name,
+            window,
+            lambda: Counter(receiver.inbox.counts()),
+            lambda: receiver.open,
+            email="smtp",
+            port=receiver.port,
+            receiver=receiver,
+        )
 
 
 @contextmanager
@@ -222,7 +278,7 @@ SERVICES: dict[str, Callable[[], AbstractContextManager[Service]]] = {
 
 
 def _slowly(handler: Handler) -> Handler:
-    """Take a moment on both sides of the taking, as a real provider does."""
+    """Take a moment before the taking, as a real provider does."""
 
     async def handle(exchange: Exchange, writer: Writer) -> None:
         await asyncio.sleep(LATENCY)

@@ -362,6 +362,7 @@ def test_readers_do_not_wait_for_a_writer(path: Path) -> None:
     reader.close()
 
 
+@pytest.mark.syncs
 def test_every_commit_is_on_disk_before_it_counts(path: Path) -> None:
     ledger = open_ledger(path, DESK)
     with ledger.read() as connection:

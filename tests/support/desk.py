@@ -1,4 +1,4 @@
-"""Ledgers for tests, with rows put in without lists, templates or files."""
+"""Desks for tests: a folder, the engine over it at one moment, and rows put straight into a ledger."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ class Bench:
         return send_released(self.desk, self.worker, self.incident(name), late=late)
 
     def freeze(self, name: str = "pay7") -> None:
-        """Freeze what is released and owed, as a run leaves it that dies before its first claim."""
+        """Freeze what is released, as a run that dies before its first claim leaves it."""
         plan = make_plan(self.desk, self.incident(name), self.ledger)
         notices = [each.notice for each in plan.deliveries]
         rows = read_whole(plan.deliveries)
@@ -359,7 +359,7 @@ def states(ledger: Ledger, incident: str = "pay7") -> dict[str, str]:
 
 @contextmanager
 def nothing_can_be_written() -> Iterator[None]:
-    """Let every write to a file fail, as on a disk that gives out; reading goes on."""
+    """Make every write to a file fail, as on a failing disk; reading still works."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:

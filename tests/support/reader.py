@@ -1,4 +1,4 @@
-"""What only root may do in a test: as root, or through a sudo that asks for no password."""
+"""A message as its reader has it, with a calendar; and what only root can do in a test."""
 
 from __future__ import annotations
 

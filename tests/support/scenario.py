@@ -1,14 +1,11 @@
-"""A small folder for the tests of what is read from it and written to it."""
+"""Stories: incidents told update by update on small desks, and what everybody heard of them."""
 
 from __future__ import annotations
 
-import email
-import email.policy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +20,11 @@ from commcast.incidents.load import parse_incident
 from commcast.incidents.yaml_lines import lines_of
 from commcast.ledger import tables as schema
 from commcast.ledger.oncall import begin_call, end_call
-from commcast.ledger.store import create_ledger, ledger_path
 from commcast.ledger.tables import OWN_STORY, stamp
-from commcast.model.incident import Incident
-from tests.crash.services import Receiver
-from tests.support.desk import DESK, START, Bench, update_text, write_desk, write_incident, write_list
-from tests.support.servers import twilio as twilio_standin
-from tests.support.servers.http import HttpStandIn, threaded
+from commcast.model.incident import Channel, Incident
+from commcast.model.message import Delivery, Email, Outcome, OutcomeKind
+from tests.support.desk import START, Bench, update_text, write_desk, write_incident, write_list
+from tests.support.providers import FakeAdapter, accepted, address_of, saying
 
 BEGAN = datetime(2026, 11, 21, 8, 52, tzinfo=UTC)  # 09:52 in Berlin
 
@@ -191,161 +186,217 @@ def night_of_pay7(folder: Path, **options: int | str) -> ReportedNight:
     return night
 
 
-CONFIG = """\
-desk = "{desk}"
-[organisation]
-name = "Acme Pay"
-zone = "Europe/Berlin"
-[contact]
-reply_to = "help+{{id}}@acme.example"
-[people.dana]
-name = "Dana Reyes"
-email = "dana@acme.example"
-phone = "+4915199999901"
+# Stories: a minute, an act, and who hears what kind of message when
+
+PEOPLE = """
 [people.sam]
 name = "Sam Oyo"
 email = "sam@acme.example"
+phone = "+4915199999901"
+[people.kim]
+name = "Kim Ode"
+email = "kim@acme.example"
 phone = "+4915199999902"
-[audiences.support]
-recipients = "audiences/support.csv"
-view = "internal"
-rank = 1
-[audiences.executives]
-recipients = "audiences/executives.csv"
-view = "internal"
-rank = 2
-[audiences.customers]
-recipients = "audiences/customers.csv"
-rank = 9
-channels = ["email", "sms"]
-[cadence.1]
-first = "10m"
-every = "20m"
-after_2h = "60m"
-executives = "30m"
-[silence]
-{silence}
-[channels.email]
-provider = "smtp"
-from = "Acme Pay <status@acme.example>"
-[channels.sms]
-provider = "twilio"
-from = "{sender}"
-[providers.smtp]
-host = "127.0.0.1"
-port = {port}
-security = "none"
-[providers.twilio]
-base_url = "{twilio}"
-[send]
-unsubscribe = "mailto:unsubscribe@acme.example"
 """
-HOLDS = 'customers = "hold"\nsupport = "hold"'
-OWNERS = {"dana@acme.example", "sam@acme.example", "+4915199999901", "+4915199999902"}
+OWNERS = {"sam@acme.example", "kim@acme.example", "+4915199999901", "+4915199999902"}
+ANN, BOB = "ann@example.com", "bob@example.com"
+ANN_SMS, BOB_SMS = "+4915112345671", "+4915112345672"
 
 
 @dataclass(frozen=True)
 class Heard:
-    """One message that somebody got: on what address, its subject ("" for a text), its words, and when."""
+    """One message that somebody got: its subject ("" for a text), its words on one line, and when."""
 
     to: str
     subject: str
     text: str
     at: datetime
 
+    @property
+    def kind(self) -> str:
+        """What a mail is labelled; "text" for a text."""
+        return self.subject.partition("]")[0][1:] if self.subject else "text"
 
-@dataclass
-class Night:
-    """A desk over real services. `minutes` moves the clock and ticks; `heard` is what arrived so far."""
 
-    bench: Bench
-    receiver: Receiver
-    twilio: twilio_standin.Twilio
-    heard: list[Heard] = field(default_factory=list)
-    ticks: int = 1
-    _mails: int = 0
-    _texts: int = 0
+Act = Callable[["Story"], object]
 
-    def tick(self) -> None:
-        """Let as many ticks run one after another as this night has, and listen."""
-        for _ in range(self.ticks):
-            ticked = self.bench.tick()
-            assert not ticked.errors
-        self.listen()
 
-    def minutes(self, count: int, every: int = 1) -> None:
-        """Move the clock on and tick, so many times."""
-        for _ in range(0, count, every):
-            self.bench.later(minutes=every)
-            self.tick()
+class Story:
+    """One incident on a desk whose clock the test moves, and what everybody heard of it, in order.
 
-    def send(self) -> None:
-        """Release what is drafted and send it, as a verb does."""
+    `severity` and `head`, lines for the top of the file, are the incident's; all other options are those of
+    `write_desk`. `heard` has what was handed over, by any process that uses this desk's `bench`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        start: datetime = START,
+        severity: int = 1,
+        head: str = "",
+        extra: str = "",
+        **desk: Any,
+    ) -> None:
+        write_desk(folder, extra=extra + PEOPLE, **desk)
+        self.folder, self.start, self.severity, self.head = folder, start, severity, head
+        self.bench = Bench(folder, start)
+        self.bench.adapter = self.adapter
+        self.heard: list[Heard] = []
+        self.answers: dict[str, OutcomeKind] = {}
+
+    def adapter(self, channel: Channel) -> FakeAdapter:
+        """Return a provider that takes everything but what `answers` says of an address."""
+        return FakeAdapter(channel, answer=self._hear, connections=2)
+
+    def _hear(self, item: Delivery) -> Outcome | None:
+        if kind := self.answers.get(address_of(item)):
+            return saying(kind)(item)
+        message = item.message
+        subject, text = (message.subject, message.text) if isinstance(message, Email) else ("", message.body)
+        self.heard.append(Heard(address_of(item), subject, text, self.bench.now))
+        return accepted(item)
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "incidents" / "pay7.yaml"
+
+    @property
+    def minute(self) -> int:
+        return (self.bench.now - self.start) // timedelta(minutes=1)
+
+    def at(self, minute: float) -> datetime:
+        """Return a moment of the story."""
+        return (self.start + timedelta(minutes=minute)).astimezone(UTC)
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace words that a file of the desk has."""
+        text = (self.folder / path).read_text()
+        assert old in text
+        (self.folder / path).write_text(text.replace(old, new))
+
+    def people(self, head: str, *rows: str) -> None:
+        """Write the customers' list."""
+        write_list(self.folder, "customers", head, rows)
+
+    def draft(self, text: str = "") -> None:
+        """Write the incident as of now, nobody has said yes to it; `text` is a whole other file."""
+        path = write_incident(self.folder, at=self.bench.now, severity=self.severity)
+        first = path.read_text().replace("owner: dana\n", "owner: sam\nbackup: kim\n").partition("updates:")
+        path.write_text(text or f"{first[0]}{self.head}updates:{first[2]}")
+
+    def declare(self, text: str = "") -> None:
+        """Write the incident and send it."""
+        self.draft(text)
         self.bench.send()
-        self.listen()
 
-    def listen(self) -> None:
-        """Take note of what has arrived since."""
-        mails = self.receiver.inbox.messages
-        for taken in mails[self._mails :]:
-            mail = email.message_from_bytes(taken.raw, policy=email.policy.default)
-            assert isinstance(mail, EmailMessage)
-            body = mail.get_body(("plain",))
-            assert body is not None
-            for to in taken.recipients:
-                self.heard.append(Heard(to, str(mail["Subject"]), body.get_content(), self.bench.now))
-        self._mails = len(mails)
-        for form in self.twilio.forms[self._texts :]:
-            self.heard.append(Heard(form["To"], "", form["Body"], self.bench.now))
-        self._texts = len(self.twilio.forms)
+    def write(self, **keys: str) -> None:
+        """Append an update of this moment; nobody has said yes to it yet."""
+        with self.path.open("a") as file:
+            file.write(update_text(self.bench.now, **keys))
+
+    def say(self, **keys: str) -> None:
+        """Append an update and send it, as a verb with --yes does."""
+        self.write(**keys)
+        self.bench.check()
+        self.bench.send()
+
+    def end(self) -> None:
+        self.say(status="resolved", fixed="Rolled back.", remains="nothing")
+
+    def go_to(self, minute: float) -> None:
+        """Set the clock; no tick runs in the meantime."""
+        self.bench.now = self.start + timedelta(minutes=minute)
+
+    def until(self, minute: float, every: float = 1) -> None:
+        """Tick until a minute of the story."""
+        while self.bench.now < self.start + timedelta(minutes=minute):
+            self.bench.later(minutes=every)
+            self.bench.tick()
+
+    def minutes(self, count: float, every: float = 1) -> None:
+        """Tick for so many minutes more."""
+        self.until((self.bench.now - self.start) / timedelta(minutes=1) + count, every)
 
     def by(self, to: str) -> list[Heard]:
-        """Return what one address heard, in order."""
         return [heard for heard in self.heard if heard.to == to]
 
-    def minutes_of(self, to: str, start: datetime = START) -> list[int]:
-        """Return at which minutes of the night one address heard something."""
-        return [int((heard.at - start) / timedelta(minutes=1)) for heard in self.by(to)]
+    def texts(self, to: str) -> list[str]:
+        """Return the words of each message that one address got."""
+        return [heard.text for heard in self.by(to)]
+
+    def minutes_of(self, to: str) -> list[int]:
+        """Return at which minutes of the story one address heard something."""
+        return [(heard.at - self.start) // timedelta(minutes=1) for heard in self.by(to)]
+
+    def line(self, to: str) -> str:
+        """Return what one address heard, as "0 Investigating, 17 No change"."""
+        minutes = self.minutes_of(to)
+        return ", ".join(f"{at} {each.kind}" for at, each in zip(minutes, self.by(to), strict=True))
+
+
+def say(**keys: str) -> Act:
+    return lambda story: story.say(**keys)
+
+
+@dataclass(frozen=True)
+class Told:
+    """One story as a table.
+
+    `acts` are done at their minutes, at 0 the incident is declared, ticks run every minute up to `until`.
+    `heard` is what each address heard, by `Story.line`; `words` is what the nth message to an address says,
+    `never` what it does not say. `desk` has options of `Story`.
+    """
+
+    until: int
+    heard: Mapping[str, str]
+    acts: Mapping[int, Act] = field(default_factory=dict)
+    words: Mapping[tuple[str, int], Sequence[str]] = field(default_factory=dict)
+    never: Mapping[tuple[str, int], str] = field(default_factory=dict)
+    desk: Mapping[str, Any] = field(default_factory=dict)
+
+
+def tell(folder: Path, told: Told) -> None:
+    """Live through a story and assert who heard what, when."""
+    story = Story(folder, **told.desk)
+    for minute in range(told.until + 1):
+        story.go_to(minute)
+        if minute:
+            story.bench.tick()
+        if act := told.acts.get(minute, None if minute else Story.declare):
+            act(story)
+    assert {to: story.line(to) for to in told.heard} == told.heard
+    for (to, number), said in told.words.items():
+        for each in said:
+            assert each in " ".join(story.texts(to)[number].split())
+    for (to, number), unsaid in told.never.items():
+        assert unsaid not in story.texts(to)[number]
+
+
+NIGHT = """
+[audiences.executives]
+recipients = "audiences/executives.csv"
+view = "internal"
+rank = 2
+[cadence.1]
+first = "10m"
+every = "20m"
+after_2h = "60m"
+executives = "30m"
+[silence]
+"""
+HOLDS = 'customers = "hold"\nsupport = "hold"\n'
 
 
 @contextmanager
-def night(
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    customers: Sequence[str] = ("ann@example.com,+4915112345671,Ann", "bob@example.com,+4915112345672,Bob"),
-    silence: str = HOLDS,
-    extra: str = "",
-    backup: str = "sam",
-    start: datetime = START,
-) -> Iterator[Night]:
-    """Yield a desk with an incident of severity 1 that nobody has released yet, at `start`."""
-    monkeypatch.setenv("TWILIO_ACCOUNT_SID", twilio_standin.ACCOUNT)
-    monkeypatch.setenv("TWILIO_AUTH_TOKEN", twilio_standin.TOKEN)
-    twilio = twilio_standin.Twilio()
-    with Receiver() as receiver, threaded(HttpStandIn(twilio)) as server:
-        (folder / "incidents").mkdir(parents=True)
-        (folder / "audiences").mkdir()
-        text = CONFIG.format(
-            desk=DESK,
-            silence=silence,
-            sender=twilio_standin.SENDER,
-            port=receiver.port,
-            twilio=server.url,
-        )
-        (folder / "commcast.toml").write_text(text + extra)
-        write_list(folder, "customers", "email,phone,name", customers)
-        write_list(folder, "support", "email,name", ["help@acme.example,Su Port"])
-        write_list(folder, "executives", "email,name", ["chief@acme.example,Chi Ef"])
-        create_ledger(ledger_path(folder), DESK).close()
-        path = write_incident(folder, at=start)
-        path.write_text(path.read_text().replace("owner: dana\n", f"owner: dana\nbackup: {backup}\n"))
-        yield Night(Bench(folder, start), receiver, twilio)
-
-
-def later(start: datetime = START, **length: float) -> datetime:
-    """Return a moment of the night, in UTC."""
-    return (start + timedelta(**length)).astimezone(UTC)
+def night(folder: Path, _: pytest.MonkeyPatch, *, silence: str = HOLDS) -> Iterator[Story]:
+    """Yield a desk of three audiences with an incident of severity 1 that nobody has released yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    story = Story(folder, extra=NIGHT + silence)
+    write_list(folder, "executives", "email,name", ["chief@acme.example,Chi Ef"])
+    story.draft()
+    yield story
+    story.bench.ledger.close()
 
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)  # 13:00 in Berlin

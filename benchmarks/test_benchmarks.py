@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import page, results
+from benchmarks import results
 from benchmarks.children import Void
 from benchmarks.model import Group, Measured
 from benchmarks.registry import GROUPS
@@ -85,20 +85,3 @@ def _send(port: int, count: int) -> None:
     with contextlib.suppress(smtplib.SMTPException), smtplib.SMTP("127.0.0.1", port) as smtp:
         for _ in range(count):
             smtp.sendmail("a@acme.example", ["b@example.com"], "Subject: one\r\n\r\n")
-
-
-def test_the_page_is_what_the_kept_results_and_the_notes_give() -> None:
-    assert page.PAGE.read_text() == page.render(results.read(), page.read_notes())
-
-
-def test_the_page_has_each_row_with_its_target() -> None:
-    lines = page.PAGE.read_text().splitlines()
-    for group in GROUPS:
-        for row in group.rows:
-            if row.target is not None:
-                assert [line for line in lines if line.startswith(f"| {row.what} |")], row.key
-
-
-def test_a_note_speaks_of_a_row_that_there_is() -> None:
-    keys = {row.key for group in GROUPS for row in group.rows}
-    assert set(page.read_notes()) <= keys

@@ -1,0 +1,450 @@
+"""What holds messages back: caps on messages per hour, and a lead of one audience before all others.
+
+Who is held back or waits, until when, what is never held back, and how it is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event
+
+from commcast.config.settings import Config
+from commcast.errors import ExitCode
+from commcast.ledger.releases import lift_stop, stop_incident
+from commcast.model.history import History, ReaderHistory, Said
+from commcast.model.incident import Channel, Incident, Level, Status
+from commcast.plan import reasons
+from commcast.plan.due import TICK_IS_GONE, others_wait
+from commcast.plan.notices import notice_of
+from commcast.plan.readers import Action, decide
+from tests.support.desk import START, Bench, update_text, write_desk, write_incident
+from tests.support.values import AT, READER, config_of, released, standing_of, story
+
+S = Status
+MINUTE = timedelta(minutes=1)
+OVER = {"status": "resolved", "fixed": "Rolled back.", "remains": "nothing"}
+AGAIN = {
+    "status": "reopened",
+    "issue": "It fails again.",
+    "resolution": "We look again.",
+    "timeframe": "unknown",
+}
+CAPPED = "held back: as many messages as one address gets in an hour"
+PLAIN = story(S.INVESTIGATING, S.IDENTIFIED)
+SEVERAL = (S.IDENTIFIED, S.MONITORING, S.RESOLVED, S.RETRACTED, S.MERGED)
+
+
+@given(
+    lately=st.integers(0, 20),
+    cap=st.integers(1, 20),
+    told=st.booleans(),
+    status=st.sampled_from(SEVERAL),
+    severities=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    channel=st.sampled_from(list(Channel)),
+)
+def test_a_cap_holds_back_only_what_can_wait(
+    lately: int, cap: int, told: bool, status: Status, severities: tuple[int, int], channel: Channel
+) -> None:
+    incident = story(S.INVESTIGATING, status, severities=severities)
+    config = config_of(send={"most_an_hour": cap}, channels={"email": {"from": "a@acme.example"}, "sms": {}})
+    notice = notice_of(incident, incident.latest, channel, standing_of(incident, 2, told=1), config)
+    found = decide(READER, notice, ReaderHistory(told=told, lately=lately), config, AT)
+    can_wait = told and not incident.latest.is_end and severities[1] >= severities[0]
+    assert (found.reason == CAPPED) == (can_wait and lately >= cap)
+    assert found.action is (Action.SKIP if found.reason == CAPPED else found.action)
+
+
+def test_no_cap_holds_back_what_a_level_asks_for() -> None:
+    notice = notice_of(PLAIN, PLAIN.latest, Channel.EMAIL, standing_of(PLAIN, 2, told=1), config_of())
+    key = READER._replace(level=Level.KEY)
+    found = decide(key, notice, ReaderHistory(told=True, lately=99), config_of(), AT)
+    assert found.reason == reasons.KEY_ONLY, "what is not owed is not held back"
+
+
+def say(bench: Bench, name: str, minutes: int, more: str = "") -> None:
+    """Let an incident say something new at a minute."""
+    path = bench.folder / "incidents" / f"{name}.yaml"
+    bench.now = START + minutes * MINUTE
+    if not path.exists():
+        write_incident(bench.folder, name, at=bench.now)
+    elif more or bench.rows(name):
+        more = more or update_text(bench.now, resolution=f"We try what we know after {minutes} minutes.")
+        path.write_text(path.read_text() + more)
+    bench.send(name)
+
+
+@pytest.fixture
+def capped(tmp_path: Path) -> Bench:
+    """A desk that tells one address three times an hour at most."""
+    write_desk(tmp_path, extra="most_an_hour = 3")
+    return Bench(tmp_path)
+
+
+def mailed(bench: Bench, name: str, number: int) -> dict[str, str]:
+    """Return what became of the mails of an update, by address."""
+    return {
+        row.address: row.reason or row.state.value
+        for row in bench.rows(name)
+        if row.notice == f"update:{number}" and row.channel == "email"
+    }
+
+
+def test_a_cap_counts_over_all_incidents_and_lets_go_after_an_hour(capped: Bench) -> None:
+    say(capped, "pay7", 0)
+    say(capped, "net3", 1)
+    say(capped, "pay7", 2)
+    say(capped, "net3", 3)
+    assert set(mailed(capped, "net3", 2).values()) == {CAPPED}
+    say(capped, "pay7", 62)
+    assert CAPPED not in mailed(capped, "pay7", 3).values()
+
+
+def test_what_was_held_back_is_said_once_in_the_next_message(capped: Bench) -> None:
+    for minute in (0, 1, 2, 3, 4):
+        say(capped, "pay7", minute)
+    assert set(mailed(capped, "pay7", 5).values()) == {CAPPED}
+    say(capped, "pay7", 70)
+    told = capped.mails()[-1].read_text()
+    assert "We held back 2 messages to you" in told
+    say(capped, "pay7", 100)
+    assert "held back" not in capped.mails()[-1].read_text()
+
+
+def test_no_cap_holds_back_a_first_notice_a_worsening_or_an_end(tmp_path: Path) -> None:
+    write_desk(tmp_path, extra="most_an_hour = 1")
+    bench = Bench(tmp_path)
+    write_incident(tmp_path, severity=2)
+    bench.send()
+    say(bench, "net3", 1)
+    say(bench, "pay7", 2, update_text(START + 2 * MINUTE, severity="1"))
+    say(bench, "pay7", 3, update_text(START + 3 * MINUTE, **OVER))
+    say(bench, "pay7", 4, update_text(START + 4 * MINUTE, **AGAIN))
+    assert not [row for row in bench.rows("pay7") + bench.rows("net3") if row.reason == CAPPED]
+
+
+def test_who_was_told_nothing_hears_the_first_whatever_the_others_got(capped: Bench) -> None:
+    for minute in (0, 1, 2):
+        say(capped, "pay7", minute)
+    path = capped.folder / "audiences" / "customers.csv"
+    path.write_text(path.read_text() + "new@example.com,,New\n")
+    say(capped, "pay7", 3)
+    assert mailed(capped, "pay7", 4)["new@example.com"] != CAPPED
+    assert mailed(capped, "pay7", 4)["ann@example.com"] == CAPPED
+
+
+Statement = tuple[str, object]
+
+
+@pytest.fixture
+def statements(capped: Bench) -> Iterator[list[Statement]]:
+    said: list[Statement] = []
+
+    def keep(*given: object) -> None:
+        said.append((str(given[2]).lower(), given[3]))
+
+    event.listen(capped.ledger.engine, "before_cursor_execute", keep)
+    yield said
+    event.remove(capped.ledger.engine, "before_cursor_execute", keep)
+
+
+def counting(statements: list[Statement]) -> list[Statement]:
+    return [each for each in statements if "coalesce(delivery.claimed_at" in each[0]]
+
+
+def test_nobody_is_counted_where_fewer_broadcasts_spoke_than_the_cap(
+    capped: Bench, statements: list[Statement]
+) -> None:
+    for minute in (0, 1, 2):
+        say(capped, "pay7", minute)
+    assert counting(statements) == []
+    say(capped, "pay7", 3)
+    assert len(counting(statements)) == 2, "one for each list of that channel: a chunk each"
+
+
+def test_who_is_counted_is_found_by_an_index(capped: Bench, statements: list[Statement]) -> None:
+    for minute in (0, 1, 2, 3):
+        say(capped, "pay7", minute)
+    sql, values = counting(statements)[0]
+    with capped.ledger.read() as connection:
+        plan = connection.exec_driver_sql(f"explain query plan {sql}", values).all()  # type: ignore[arg-type]
+    steps = [str(row[3]).lower() for row in plan]
+    assert any("search delivery using index sqlite_autoindex_delivery" in step for step in steps), steps
+    assert not any("scan delivery" in step for step in steps), steps
+
+
+# Over random histories
+
+MOVES = st.lists(
+    st.tuples(
+        st.sampled_from(["pay7", "net3"]), st.integers(1, 40), st.sampled_from(["plain", "worse", "end"])
+    ),
+    min_size=3,
+    max_size=10,
+)
+
+
+@settings(max_examples=8, deadline=None)
+@given(moves=MOVES, cap=st.integers(1, 3))
+def test_no_hour_holds_more_than_the_cap_but_for_what_none_holds_back(
+    moves: list[tuple[str, int, str]], cap: int
+) -> None:
+    with TemporaryDirectory() as folder:
+        write_desk(Path(folder), extra=f"most_an_hour = {cap}")
+        bench = Bench(Path(folder))
+        exempt: dict[tuple[str, str], bool] = {}
+        severity: dict[str, int] = {}
+        minute = 0
+        for name, after, move in moves:
+            minute += after
+            if severity.get(name) == 0:
+                continue  # it is over
+            number = sum(key[0] == name for key in exempt) + 1
+            at = START + minute * MINUTE
+            more = {
+                "plain": update_text(at, resolution=f"Way {number}."),
+                "worse": update_text(at, severity=str(max(1, severity.get(name, 3) - 1))),
+                "end": update_text(at, **OVER),
+            }[move]
+            is_worse = move == "worse" and severity.get(name, 3) > 1
+            exempt[name, f"update:{number}"] = number == 1 or is_worse or move == "end"
+            first = name not in severity
+            severity[name] = 3 if first else 0 if move == "end" else severity[name] - is_worse
+            if first:
+                write_list_of_all(bench, name, at)
+            say(bench, name, minute, "" if first else more)
+        told: dict[str, list[datetime]] = {}
+        rows = [row for name in severity for row in bench.rows(name) if row.channel == "email"]
+        for row in sorted(rows, key=lambda each: each.changed_at):
+            lately = [at for at in told.get(row.address, []) if row.changed_at - at < timedelta(hours=1)]
+            if row.state == "accepted":
+                assert exempt[row.incident, row.notice] or len(lately) < cap
+                told.setdefault(row.address, []).append(row.changed_at)
+            else:
+                assert row.reason == CAPPED
+                assert not exempt[row.incident, row.notice] and len(lately) >= cap
+        bench.ledger.close()
+
+
+def write_list_of_all(bench: Bench, name: str, at: datetime) -> None:
+    """Write an incident of severity 3 that all audiences hear of."""
+    path = write_incident(bench.folder, name, at=at, severity=3)
+    path.write_text(path.read_text().replace("severity: 3", "severity: 3\naudiences: [support, customers]"))
+
+
+# An audience that hears first
+
+LEAD = "[audiences.support]\n"
+
+
+def leading(lead: str = "5m", every: str = "30m") -> Config:
+    audiences = {
+        "customers": {"recipients": "c.csv", "rank": 9, "channels": ["email", "sms"]},
+        "support": {"recipients": "s.csv", "rank": 1, "lead": lead},
+    }
+    return config_of(audiences=audiences, cadence={"3": {"every": every}})
+
+
+def waits(
+    incident: Incident,
+    *,
+    told: int = 0,
+    lead: str = "5m",
+    tick: timedelta | None = MINUTE,
+    promised: datetime | None = None,
+    now: datetime = AT,
+    channel: Channel = Channel.EMAIL,
+) -> dict[str, timedelta]:
+    desk = leading(lead)
+    said = (Said("update:1", 1, channel, "customers", AT, promised),) if promised else ()
+    history = History(
+        releases=released(incident, len(incident.updates)),
+        told_up_to=dict.fromkeys(Channel, told) if told else {},
+        said=said,
+        last_tick=now - tick if tick is not None else None,
+    )
+    notice = notice_of(incident, incident.latest, channel, history, desk)
+    found = others_wait(notice, incident, history, desk, now)
+    return {name: at - now for name, at in found.items()}
+
+
+MILD = story(S.INVESTIGATING, severities=(3,))
+
+
+def test_the_others_wait_as_long_as_the_lead() -> None:
+    assert waits(MILD) == {"customers": 5 * MINUTE}
+    assert waits(MILD, channel=Channel.SMS) == {"customers": 5 * MINUTE}, "who has the lead gets no texts"
+
+
+@pytest.mark.parametrize("severity", [1, 2])
+def test_nobody_waits_for_the_worst(severity: int) -> None:
+    assert waits(story(S.INVESTIGATING, severities=(severity,))) == {}
+
+
+@pytest.mark.parametrize(
+    ("ago", "wait"), [(None, False), (TICK_IS_GONE, False), (TICK_IS_GONE - MINUTE, True)]
+)
+def test_nobody_waits_where_no_tick_would_send_the_rest(ago: timedelta | None, wait: bool) -> None:
+    assert bool(waits(MILD, tick=ago)) == wait
+
+
+@pytest.mark.parametrize(
+    ("statuses", "wait"),
+    [
+        ((S.INVESTIGATING, S.IDENTIFIED), True),
+        ((S.INVESTIGATING, S.RESOLVED), False),
+        ((S.INVESTIGATING, S.RETRACTED), False),
+        ((S.INVESTIGATING, S.RESOLVED, S.REOPENED), True),
+        ((S.SCHEDULED,), True),
+        ((S.SCHEDULED, S.RESCHEDULED), False),
+        ((S.SCHEDULED, S.IN_PROGRESS), False),
+        ((S.SCHEDULED, S.CANCELLED), False),
+    ],
+)
+def test_ends_and_corrections_wait_for_nobody(statuses: tuple[Status, ...], wait: bool) -> None:
+    found = waits(story(*statuses, severities=(3,) * len(statuses)), told=len(statuses) - 1)
+    assert bool(found) == wait
+
+
+def test_nobody_waits_past_a_promise_made_to_them() -> None:
+    two = story(S.INVESTIGATING, S.IDENTIFIED, severities=(3, 3))
+    now = two.latest.at
+    assert waits(two, told=1, now=now, promised=now + 6 * MINUTE) == {"customers": 3 * MINUTE}
+    assert waits(two, told=1, now=now, promised=now + 2 * MINUTE) == {}
+    assert waits(two, told=1, now=now, promised=now - MINUTE) == {}
+
+
+def test_nobody_waits_past_half_of_what_the_words_promise() -> None:
+    assert waits(MILD, lead="50m") == {"customers": 15 * MINUTE}
+
+
+@given(
+    lead=st.integers(1, 60),
+    promised=st.none() | st.integers(-60, 600),
+    severity=st.integers(1, 4),
+    tick=st.none() | st.integers(0, 30),
+)
+def test_a_wait_is_short_and_ends_before_any_promise(
+    lead: int, promised: int | None, severity: int, tick: int | None
+) -> None:
+    two = story(S.INVESTIGATING, S.IDENTIFIED, severities=(severity, severity))
+    now = two.latest.at
+    found = waits(
+        two,
+        told=1,
+        now=now,
+        lead=f"{lead}m",
+        promised=None if promised is None else now + promised * MINUTE,
+        tick=None if tick is None else tick * MINUTE,
+    )
+    assert found.keys() <= {"customers"}
+    for wait in found.values():
+        assert severity > 2 and tick is not None and tick < 10
+        assert timedelta() < wait <= lead * MINUTE
+        assert promised is None or wait < promised * MINUTE
+
+
+def test_a_lead_of_more_than_an_hour_is_refused() -> None:
+    with pytest.raises(ValueError, match="longer than an hour"):
+        leading("61m")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    write_desk(tmp_path)
+    path = tmp_path / "commcast.toml"
+    path.write_text(path.read_text().replace(LEAD, LEAD + 'lead = "5m"\n'))
+    write_incident(tmp_path, severity=3)
+    bench = Bench(tmp_path)
+    bench.tick()
+    return bench
+
+
+def test_support_hears_first_and_the_next_tick_tells_the_rest(bench: Bench) -> None:
+    delivered = bench.send()
+    assert delivered.exit_code(0.02) is ExitCode.DONE
+    assert (delivered.planned, delivered.waiting) == (4, 4)
+    assert delivered.planned_at == START + 5 * MINUTE
+    assert bench.states() == {("email", "accepted"): 1, ("email", "pending"): 2, ("sms", "pending"): 2}
+    bench.later(minutes=4)
+    assert bench.tick().exit_code(0.02) is ExitCode.DONE
+    assert len(bench.mails()) == 1
+    bench.later(minutes=1)
+    bench.tick()
+    assert bench.states() == {("email", "accepted"): 3, ("sms", "accepted"): 2}
+
+
+def test_everybody_hears_at_once_where_no_tick_has_run_lately(bench: Bench) -> None:
+    bench.later(minutes=10)
+    write_incident(bench.folder, severity=3, at=bench.now)
+    bench.send()
+    assert bench.states() == {("email", "accepted"): 3, ("sms", "accepted"): 2}
+
+
+def test_newer_words_win_over_those_that_wait(bench: Bench) -> None:
+    bench.send()
+    at = bench.later(minutes=2)
+    bench.tick()
+    write_incident(bench.folder, severity=3, more=update_text(at, severity="1"))
+    bench.send()
+    assert bench.states() == {("email", "accepted"): 1, ("email", "skipped"): 2, ("sms", "skipped"): 2}
+    assert bench.states(notice="update:2") == {("email", "accepted"): 3, ("sms", "accepted"): 2}
+    bench.later(minutes=5)
+    bench.tick()
+    assert len(bench.mails()) == 1 + 3
+
+
+def test_who_still_waits_hears_nothing_where_it_is_over_before(bench: Bench) -> None:
+    bench.send()
+    end = update_text(bench.later(minutes=2), **OVER)
+    write_incident(bench.folder, severity=3, more=end)
+    bench.send()
+    bench.later(minutes=10)
+    bench.tick()
+    assert {row.audience for row in bench.rows() if row.state == "accepted"} == {"support"}
+
+
+def test_a_stop_halts_those_who_wait(bench: Bench) -> None:
+    bench.send()
+    with bench.ledger.write() as connection:
+        stop_incident(connection, "pay7", "dana", bench.now)
+    bench.later(minutes=6)
+    bench.tick()
+    assert len(bench.mails()) == 1
+    with bench.ledger.write() as connection:
+        lift_stop(connection, "pay7", "dana", bench.now)
+    bench.tick()
+    assert len(bench.mails()) == 3
+
+
+def test_a_correction_reaches_those_who_wait_before_the_wrong_words_do(bench: Bench) -> None:
+    """Support read the wrong words and is told so; the customers read the right ones only, and at once."""
+    bench.send()
+    right = update_text(
+        bench.later(minutes=2),
+        issue="Some customers see an error when they pay by voucher.",
+        corrects="1",
+        wrong="by card",
+        right="by voucher",
+    )
+    write_incident(bench.folder, severity=3, more=right)
+    bench.send()
+    bench.later(minutes=10)
+    bench.tick()
+    told = {(row.notice, row.audience, row.channel) for row in bench.rows() if row.state == "accepted"}
+    assert told == {
+        ("update:1", "support", "email"),
+        ("update:2", "support", "email"),
+        ("update:2", "customers", "email"),
+        ("update:2", "customers", "sms"),
+    }
+    mails = [text for path in bench.mails() if "@example.com" in (text := path.read_text())]
+    texts = [path.read_text() for path in bench.texts()]
+    assert len(mails) == len(texts) == 2
+    assert not any("pay by card" in text for text in [*mails, *texts])
