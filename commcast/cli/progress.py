@@ -19,7 +19,7 @@ from commcast.model.times import short_duration
 if TYPE_CHECKING:
     from rich.console import Group
 
-_REDRAWN = 0.1  # seconds until a terminal shows anything, and from one drawing to the next
+_SHOWN_AFTER, _REDRAWN = 0.5, 0.1  # seconds until a terminal shows anything, and between drawings
 _IN_LOG, _STANDSTILL = 5.0, 60.0  # seconds between lines of a log, and between those that say nothing moves
 SPAN = 30.0  # seconds that a rate is measured over
 SHORTEST = 0.5  # seconds that have to pass before a rate is told
@@ -130,7 +130,7 @@ class ProgressBar(AbstractContextManager["ProgressBar"]):
             now = self.clock()
             known = self.meters.get("")
             if known is None or rows < known.done:
-                self.meters = {"": Meter("Rendering and freezing", now, done=rows)}
+                self.meters = {"": Meter("Rendering", now, done=rows)}
             else:
                 known.add(rows - known.done, now)
         self._heard()
@@ -228,7 +228,7 @@ class ProgressBar(AbstractContextManager["ProgressBar"]):
             return
 
     def _draw(self) -> None:
-        if self._ended.wait(_REDRAWN):
+        if self._ended.wait(_SHOWN_AFTER):
             return
         from rich.live import Live
 

@@ -13,6 +13,7 @@ from itertools import count, zip_longest
 from commcast.delivery.breaker import AFTER_SILENCE, LONGEST_WAIT, LOST_REQUESTS, CircuitBreaker, RateLimiter
 from commcast.delivery.freeze import FrozenWords
 from commcast.delivery.recorder import Left, Recorder
+from commcast.errors import CommcastError
 from commcast.ledger.broadcasts import Broadcast
 from commcast.ledger.claims import Turn
 from commcast.ledger.settle import Settlement
@@ -91,8 +92,10 @@ class Run:
         self._requests = count()
         self._open: set[int] = set()  # claimed, and not settled yet
         self._answered: list[Outcome] = []
+        self._settling: list[Settlement] = []  # answered, and not yet known to be recorded
         self._news = asyncio.Event()  # there are answers, or the run is to end
         self._over = asyncio.Event()  # nothing more is to begin
+        self._given_up = 0  # how many were in flight when the run had to end
         self._is_last = False  # nothing waits to be claimed after these
         self._drained_by = 0.0
         self._broken: Exception | None = None
@@ -122,6 +125,12 @@ class Run:
                     await _cancelled(tuple(tasks))
                     await self._give_up()
             await self._conclude()
+        except CommcastError as error:
+            if self._given_up:
+                error.add_note(
+                    f"{self._given_up:,} were on their way: unknown, nobody is told again by itself."
+                )
+            raise
         finally:
             await _cancelled(tuple(tasks))
             self._recorder.end()
@@ -130,11 +139,10 @@ class Run:
         return self.ended
 
     async def _turns(self, tasks: set[asyncio.Task[None]]) -> None:
-        settled: list[Settlement] = []
         while True:
             wanted = self._wanted(len(self._open))
-            turn = await self._turn(settled, wanted)
-            settled, self._is_last = [], len(turn.claims) < wanted
+            turn = await self._turn(self._settling, wanted)
+            self._settling, self._is_last = [], len(turn.claims) < wanted
             self._open.update(claim.delivery for claim in turn.claims)
             for ready in self._batches(turn):
                 task = asyncio.create_task(self._hand_over(ready))
@@ -147,7 +155,7 @@ class Run:
                 if not outcomes:
                     return
                 self._open.difference_update(outcome.delivery for outcome in outcomes)
-                settled = [self._settlement(outcome) for outcome in outcomes]
+                self._settling = [self._settlement(outcome) for outcome in outcomes]
             elif not await self._worth_waiting(turn):
                 return
 
@@ -313,6 +321,7 @@ class Run:
     async def _give_up(self) -> None:
         """Record what was answered last; call unknown what was in flight when the run had to end."""
         last = [self._settlement(outcome) for outcome in self._answered if outcome.delivery in self._open]
+        last += self._settling  # cut off while that was being recorded: to record it twice changes nothing
         lost = self._open - {settlement.outcome.delivery for settlement in last}
         for delivery in sorted(lost):
             unknown = Outcome(delivery, OutcomeKind.UNKNOWN, "interrupted in flight")
@@ -320,6 +329,7 @@ class Run:
         if last:
             await self._recorder.settle(last)
             self._tell(last)
+        self._given_up = len(lost)
 
 
 async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:

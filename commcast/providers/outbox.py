@@ -44,7 +44,7 @@ class OutboxAdapter:
     name = "outbox"
     batch_size = 1
     connections = 4
-    window = 32
+    window = 16
     per_second = 0.0
 
     def __init__(self, channel: Channel, folder: Path) -> None:

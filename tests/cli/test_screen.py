@@ -353,9 +353,9 @@ def test_a_freeze_is_counted_and_makes_room_for_what_it_froze(clock: Clock) -> N
     for rows in range(1000, 11_000, 1000):
         clock.now += 0.5
         bar.freezing(rows)
-    assert bar.lines() == ["Rendering and freezing: 10,000 done, 2,000/s"]
+    assert bar.lines() == ["Rendering: 10,000 done, 2,000/s"]
     bar.freezing(500)  # of the next list
-    assert bar.lines() == ["Rendering and freezing: 500 done"]
+    assert bar.lines() == ["Rendering: 500 done"]
     bar.begins("pay7 email", 10_000)
     assert bar.lines() == ["pay7 email: 0 of 10,000"]
     bar.asked("sendgrid", 12)

@@ -21,7 +21,6 @@ from sqlalchemy import update
 from commcast.cli import status as watching
 from commcast.cli.status import Watch, picture
 from commcast.config.load import load_config
-from commcast.config.settings import Config
 from commcast.incidents import load
 from commcast.ledger import tables as schema
 from commcast.ledger.history import tallies
@@ -720,9 +719,9 @@ def test_nothing_is_read_if_nothing_changed_and_every_byte_stays(
     parsed: list[str] = []
     parse = load.parse_incident
 
-    def noted(text: str, name: str, config: Config, now: datetime) -> Incident:
+    def noted(text: str, name: str, *given: Any) -> Incident:
         parsed.append(name)
-        return parse(text, name, config, now)
+        return parse(text, name, *given)
 
     monkeypatch.setattr(load, "parse_incident", noted)
     watch, _ = watch_of(bench, "pay7")

@@ -22,6 +22,7 @@ from typing import Self
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from commcast.ledger.store import ledger_path
+from commcast.providers.outbox import OutboxAdapter
 from tests.support.desk import write_desk, write_incident
 from tests.support.servers import sendgrid as sendgrid_standin
 from tests.support.servers import twilio as twilio_standin
@@ -221,7 +222,7 @@ def _files(folder: Path) -> Counter[str]:
 
 @contextmanager
 def outbox() -> Iterator[Service]:
-    yield Service("outbox", 8, Counter, lambda: 0)
+    yield Service("outbox", OutboxAdapter.window, Counter, lambda: 0)
 
 
 @contextmanager
