@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count, zip_longest
@@ -95,7 +96,6 @@ class Run:
         self._settling: list[Settlement] = []  # answered, and not yet known to be recorded
         self._news = asyncio.Event()  # there are answers, or the run is to end
         self._over = asyncio.Event()  # nothing more is to begin
-        self._given_up = 0  # how many were in flight when the run had to end
         self._is_last = False  # nothing waits to be claimed after these
         self._drained_by = 0.0
         self._broken: Exception | None = None
@@ -121,16 +121,16 @@ class Run:
             async with self.adapter:
                 try:
                     await self._turns(tasks)
-                finally:
+                except CommcastError:  # of the ledger: the next run calls unknown what is claimed now
                     await _cancelled(tuple(tasks))
-                    await self._give_up()
+                    with suppress(CommcastError):
+                        await self._record(self._known())
+                    raise
+                except BaseException:
+                    await self._give_up(tasks)
+                    raise
+                await self._give_up(tasks)
             await self._conclude()
-        except CommcastError as error:
-            if self._given_up:
-                error.add_note(
-                    f"{self._given_up:,} were on their way: unknown, nobody is told again by itself."
-                )
-            raise
         finally:
             await _cancelled(tuple(tasks))
             self._recorder.end()
@@ -318,18 +318,23 @@ class Run:
         await self._news_by(time.monotonic() + max(wait.total_seconds(), 0.01 if turn.slots else 0.05))
         return True
 
-    async def _give_up(self) -> None:
+    async def _give_up(self, tasks: set[asyncio.Task[None]]) -> None:
         """Record what was answered last; call unknown what was in flight when the run had to end."""
-        last = [self._settlement(outcome) for outcome in self._answered if outcome.delivery in self._open]
-        last += self._settling  # cut off while that was being recorded: to record it twice changes nothing
-        lost = self._open - {settlement.outcome.delivery for settlement in last}
-        for delivery in sorted(lost):
-            unknown = Outcome(delivery, OutcomeKind.UNKNOWN, "interrupted in flight")
-            last.append(self._settlement(unknown))
+        await _cancelled(tuple(tasks))
+        last = self._known()
+        for delivery in sorted(self._open - {settlement.outcome.delivery for settlement in last}):
+            last.append(self._settlement(Outcome(delivery, OutcomeKind.UNKNOWN, "interrupted in flight")))
+        await self._record(last)
+
+    def _known(self) -> list[Settlement]:
+        """Return the answers that are not known to be recorded; to record one twice changes nothing."""
+        answered = (outcome for outcome in self._answered if outcome.delivery in self._open)
+        return [*self._settling, *map(self._settlement, answered)]
+
+    async def _record(self, last: Sequence[Settlement]) -> None:
         if last:
             await self._recorder.settle(last)
             self._tell(last)
-        self._given_up = len(lost)
 
 
 async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
