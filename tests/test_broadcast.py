@@ -17,9 +17,9 @@ import pytest
 from sqlalchemy import update
 
 from commcast.delivery import breaker as verdict
-from commcast.delivery import worker as broadcasting
-from commcast.delivery.deliver import LEASE, Delivered
-from commcast.delivery.worker import Ended, Run
+from commcast.delivery import run as broadcasting
+from commcast.delivery.run import BroadcastRun, Ended
+from commcast.delivery.worker import LEASE, Delivered
 from commcast.errors import ExitCode, Fault, LedgerError, ProviderError
 from commcast.ledger import tables as schema
 from commcast.ledger.broadcasts import Broadcast, open_broadcasts
@@ -75,8 +75,8 @@ def run_of(
     halt: asyncio.Event | None = None,
     clock: Callable[[], datetime] | None = None,
     progress: DeliveryProgress | None = None,
-) -> Run:
-    return Run(
+) -> BroadcastRun:
+    return BroadcastRun(
         broadcast=frozen(bench, adapter.channel),
         ledger=bench.ledger,
         adapter=adapter,

@@ -14,7 +14,7 @@ import pytest
 from commcast.delivery import breaker as throttle
 from commcast.delivery import breaker as verdict
 from commcast.delivery.breaker import CircuitBreaker
-from commcast.delivery.deliver import Delivered
+from commcast.delivery.worker import Delivered
 from commcast.errors import ExitCode, Fault, ProviderError
 from commcast.ledger.suppressions import list_suppressions
 from commcast.model.incident import Channel

@@ -19,7 +19,7 @@ from commcast.cli.output import say
 from commcast.cli.release import desk_now, ledger_of, send_incident
 from commcast.cli.send import plan_only
 from commcast.cli.session import who
-from commcast.cli.verbs import OpenIncident, Said, append, check_unchanged, checked_update, find_in
+from commcast.cli.verbs import OpenIncident, VerbInput, append, check_unchanged, checked_update, find_in
 from commcast.errors import Fault, InputError
 from commcast.files import FORBIDDEN
 from commcast.model.text import holds, nearest, put_title_right
@@ -60,7 +60,7 @@ def correct(
 
     Example: commcast correct pay7 --wrong "3 hours" --right "30 minutes"
     """
-    said = Said.of(locals())
+    said = VerbInput.of(locals())
     wrong, right = _checked(wrong.strip(), right.strip())
     keys = {key: text for key, text in said.keys.items() if key not in {"wrong", "right"}}
     desk = desk_now(folder)

@@ -24,7 +24,7 @@ from commcast.cli.output import say
 from commcast.cli.question import check_can_go
 from commcast.cli.release import desk_now, ledger_for, ledger_of, send_incident
 from commcast.cli.send import plan_only
-from commcast.cli.verbs import Said
+from commcast.cli.verbs import VerbInput
 from commcast.errors import InputError, LedgerError
 from commcast.model.times import parse_timeframe
 
@@ -78,7 +78,7 @@ def declare(
     Example: commcast declare "Card payments fail" --severity 2 --issue "Some cards are
     refused." --resolution "We roll back the last release." --timeframe unknown
     """
-    said = Said.of(locals())
+    said = VerbInput.of(locals())
     if expected and said.keys.setdefault("status", "expected") != "expected":
         refuse("--expected", f"what is {status} has begun", "leave --status out")
     desk = desk_now(folder)
@@ -87,7 +87,7 @@ def declare(
 
 
 def begin(
-    desk: Desk, data: dict[str, Any], said: Said, check: Callable[[Incident], None] = lambda _: None
+    desk: Desk, data: dict[str, Any], said: VerbInput, check: Callable[[Incident], None] = lambda _: None
 ) -> NoReturn:
     """Write the file that `data` makes, and send it. Raises typer.Exit with how that ended.
 

@@ -17,7 +17,7 @@ from commcast.cli.release import desk_now, ledger_of
 from commcast.cli.session import find_incident, is_open_for_readers
 from commcast.cli.verbs import (
     OpenIncident,
-    Said,
+    VerbInput,
     append_and_send,
     find_open,
     refuse_over,
@@ -60,7 +60,7 @@ def resolve(
 
     Example: commcast resolve pay7 --fixed "We took back the 09:45 release."
     """
-    said = Said.of(locals())
+    said = VerbInput.of(locals())
     place = find_open(said)
     refuse_over(place, 'complete {id} --fixed "…"')
     _refuse_not_begun(place)
@@ -88,7 +88,7 @@ def retract(
 
     Example: commcast retract pay7 --because "Our monitor was wrong: all payments went through."
     """
-    said = Said.of(locals())
+    said = VerbInput.of(locals())
     place = find_open(said)
     refuse_over(place, 'cancel {id} --because "…"')
     refuse_untold(place)
@@ -121,7 +121,7 @@ def reopen(
     Example: commcast reopen pay7 --issue "Cards are refused again." --resolution
     "We look into it." --timeframe unknown
     """
-    said = Said.of(locals())
+    said = VerbInput.of(locals())
     place = _find_over(said)
     missing = [key for key in ("issue", "resolution", "timeframe") if key not in said.keys]
     if missing and not prompt.at_terminal():
@@ -152,14 +152,14 @@ def merge(
 
     Example: commcast merge pay8 --into pay7
     """
-    said = Said.of(locals())
+    said = VerbInput.of(locals())
     none = "no other incident is open; see them with: commcast status"
     place = find_open(said, is_meant=lambda each: each.id != into, none=none)
     _check_goes_on(place, into)
     append_and_send(place, said, {"status": "merged", "merged_into": into})
 
 
-def _find_over(said: Said) -> OpenIncident:
+def _find_over(said: VerbInput) -> OpenIncident:
     """Return the incident to reopen: one whose end readers heard. Raises InputError and DecisionNeeded."""
     from commcast.incidents.load import load_incidents
     from commcast.operations.desk import read_history
@@ -233,7 +233,7 @@ _QUESTIONS = {
 }
 
 
-def _typed_of_the_end(place: OpenIncident, said: Said) -> dict[str, str]:
+def _typed_of_the_end(place: OpenIncident, said: VerbInput) -> dict[str, str]:
     """Return what else a person types about the end; all of it may be left empty."""
 
     def check_ended(answer: str) -> None:

@@ -24,7 +24,7 @@ from commcast.cli.clock_times import (
 from commcast.cli.declare import begin, completed, first_words
 from commcast.cli.options import refuse
 from commcast.cli.release import desk_now
-from commcast.cli.verbs import OpenIncident, Said, append_and_send, find_open, refuse_untold, typed_words
+from commcast.cli.verbs import OpenIncident, VerbInput, append_and_send, find_open, refuse_untold, typed_words
 from commcast.model.times import write_instant
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def schedule(
     Example: commcast schedule "Database moves" --window "2026-12-05 02:00/04:00"
     --issue "Payments pause for 10 minutes." --resolution "We move the database."
     """
-    said = Said.of(locals())
+    said = VerbInput.of(locals())
     desk = desk_now(folder)
     if window is not None:
         said.keys["window"] = written(read_window(desk, window))
@@ -88,7 +88,7 @@ def start(
 
     Example: commcast start database1
     """
-    said = Said.of(locals())
+    said = VerbInput.of(locals())
     place = _find_maintenance(said)
     window, name = window_of(place.incident), place.incident.id
     if place.incident.latest.status in BEGUN:
@@ -120,7 +120,7 @@ def extend(
 
     Example: commcast extend --until 05:00 --because "Copying takes longer than planned."
     """
-    said = Said.of(locals())
+    said = VerbInput.of(locals())
     place = _find_maintenance(said)
     if until is None:
         refuse("", "--until is missing", "write the new end: --until 05:00")
@@ -148,7 +148,7 @@ def reschedule(
 
     Example: commcast reschedule database1 --window "2026-12-06 02:00/04:00"
     """
-    said = Said.of(locals())
+    said = VerbInput.of(locals())
     place = _find_maintenance(said)
     if window is None:
         refuse("", "--window is missing", 'write the new time: --window "2026-12-06 02:00/04:00"')
@@ -177,7 +177,7 @@ def complete(
 
     Example: commcast complete database1 --fixed "The database runs on new hardware."
     """
-    said = Said.of(locals())
+    said = VerbInput.of(locals())
     place = _find_maintenance(said)
     latest, window, name = place.incident.latest, window_of(place.incident), place.incident.id
     if latest.status not in BEGUN and place.desk.now < window.start:
@@ -208,7 +208,7 @@ def cancel(
 
     Example: commcast cancel database1 --because "The new hardware came damaged."
     """
-    said = Said.of(locals())
+    said = VerbInput.of(locals())
     place = find_open(
         said,
         is_meant=lambda each: _is_planned(each) or _is_expected(each),
@@ -225,7 +225,7 @@ def cancel(
     append_and_send(place, said, typed_words(said, "because") | {"status": status})
 
 
-def _find_maintenance(said: Said) -> OpenIncident:
+def _find_maintenance(said: VerbInput) -> OpenIncident:
     place = find_open(
         said,
         is_meant=_is_planned,

@@ -12,7 +12,7 @@ from commcast.cli.output import say, show, table
 from commcast.cli.present import NAMES, clock_of
 
 if TYPE_CHECKING:
-    from commcast.delivery.deliver import Delivered
+    from commcast.delivery.worker import Delivered
     from commcast.errors import ExitCode
     from commcast.ledger.store import Ledger
     from commcast.model.incident import Incident

@@ -35,7 +35,7 @@ def ask(question: str, seconds: float | None = None) -> str:
     sys.stderr.flush()
     if seconds is not None and not _is_typed_within(max(seconds, 0.0)):
         sys.stderr.write("\n")
-        raise TimeOver
+        raise NothingTyped
     answer = sys.stdin.readline()
     if not answer:
         sys.stderr.write("\n")
@@ -43,7 +43,7 @@ def ask(question: str, seconds: float | None = None) -> str:
     return answer.strip()
 
 
-class TimeOver(Exception):
+class NothingTyped(Exception):
     """Nothing was typed in time."""
 
 

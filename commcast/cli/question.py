@@ -359,7 +359,7 @@ def in_words(tally: Tally) -> str:
 def is_sure(tally: Tally, confirm_above: int, seconds: float) -> bool:
     """Return whether a person says yes to this; above `confirm_above` messages their number is typed.
 
-    Raises prompt.TimeOver after `seconds` without an answer.
+    Raises prompt.NothingTyped after `seconds` without an answer.
     """
     held = f", and {tally.held:,} after quiet hours" if tally.held else ""
     if not tally.send and not tally.held:

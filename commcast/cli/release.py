@@ -30,8 +30,8 @@ from commcast.cli.session import tell_doubt, tell_unusable, who, worker_for
 from commcast.errors import DecisionNeeded, ExitCode
 
 if TYPE_CHECKING:
-    from commcast.delivery.deliver import Delivered
     from commcast.delivery.tally import Tally
+    from commcast.delivery.worker import Delivered
     from commcast.ledger.store import Ledger
     from commcast.model.incident import Incident
     from commcast.model.release import Release
@@ -86,7 +86,7 @@ def _check_not_stopped(plan: Plan) -> None:
 def _release_and_send(
     desk: Desk, plan: Plan, ledger: Ledger, present: Collection[str], wishes: Wishes
 ) -> ExitCode:
-    from commcast.delivery.deliver import stopping_on_interrupt
+    from commcast.delivery.worker import stopping_on_interrupt
     from commcast.operations.release import fill
     from commcast.operations.send import hand_over
 
@@ -219,7 +219,7 @@ def _ask(look: Look, wishes: Wishes) -> datetime:
         is_sure = question.is_sure(
             tally, desk.config.send.confirm_above, (good_until - clock()).total_seconds()
         )
-    except prompt.TimeOver:
+    except prompt.NothingTyped:
         raise DecisionNeeded(question.too_late(desk, good_until)) from None
     if not is_sure:
         raise DecisionNeeded("No: nothing was released.")
@@ -227,7 +227,7 @@ def _ask(look: Look, wishes: Wishes) -> datetime:
 
 
 def _tell_sent_by_others(plan: Plan, ledger: Ledger, release: Release, wishes: Wishes) -> ExitCode:
-    from commcast.delivery.deliver import Delivered
+    from commcast.delivery.worker import Delivered
 
     if wishes.as_json:
         show_json("send", outcome_document(plan.incident, ledger, [], Delivered(), ExitCode.DONE))
@@ -242,7 +242,7 @@ def _tell_sent_by_others(plan: Plan, ledger: Ledger, release: Release, wishes: W
 
 def _send_released(desk: Desk, plan: Plan, ledger: Ledger, wishes: Wishes) -> ExitCode:
     """Send what was released before and has not gone yet; say so where all of it has."""
-    from commcast.delivery.deliver import stopping_on_interrupt
+    from commcast.delivery.worker import stopping_on_interrupt
     from commcast.ledger.broadcasts import held_rows, open_broadcasts
     from commcast.operations.send import freeze_released, hand_over
 
@@ -265,7 +265,7 @@ def _nothing_to_send(plan: Plan, ledger: Ledger, wishes: Wishes) -> ExitCode:
     if stale:
         raise DecisionNeeded(f"{plan.incident.id}: update {plan.incident.latest.number} is {stale[0]}")
     if wishes.as_json:
-        from commcast.delivery.deliver import Delivered
+        from commcast.delivery.worker import Delivered
 
         show_json("send", outcome_document(plan.incident, ledger, [], Delivered(), ExitCode.DONE))
     else:

@@ -15,7 +15,7 @@ from commcast.errors import ConfigError, ExitCode, Fault, InputError
 
 if TYPE_CHECKING:
     from commcast.cli.progress import ProgressBar
-    from commcast.delivery.deliver import Deliverer
+    from commcast.delivery.worker import Worker
     from commcast.incidents.load import Loaded
     from commcast.ledger.store import Ledger
     from commcast.model.incident import Incident
@@ -56,9 +56,9 @@ def tell_doubt(ledger: Ledger | None) -> None:
         say(ledger.doubt)
 
 
-def worker_for(desk: Desk, ledger: Ledger, progress: ProgressBar) -> Deliverer:
+def worker_for(desk: Desk, ledger: Ledger, progress: ProgressBar) -> Worker:
     """Return what sends for this process, and tells `progress` how far it is."""
-    from commcast.delivery.worker import DRAIN_SECONDS
+    from commcast.delivery.run import DRAIN_SECONDS
     from commcast.operations.send import make_worker
 
     def halting() -> None:

@@ -15,7 +15,7 @@ from commcast.cli.tick import delivered_in_words
 from commcast.errors import ExitCode, InputError, gravest
 
 if TYPE_CHECKING:
-    from commcast.delivery.deliver import Delivered, Deliverer
+    from commcast.delivery.worker import Delivered, Worker
     from commcast.ledger.store import Ledger
     from commcast.operations.desk import Desk
 
@@ -95,9 +95,9 @@ def resume(
     raise typer.Exit(gravest(codes))
 
 
-def _deliver(desk: Desk, worker: Deliverer, incident: str) -> Delivered:
+def _deliver(desk: Desk, worker: Worker, incident: str) -> Delivered:
     """Deliver what is open and, if the file is in order, what is released and due, as a tick would."""
-    from commcast.delivery.deliver import stopping_on_interrupt
+    from commcast.delivery.worker import stopping_on_interrupt
     from commcast.incidents.load import load_incidents
     from commcast.operations.desk import check_story, with_releases
     from commcast.operations.send import send_released

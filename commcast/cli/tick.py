@@ -24,7 +24,7 @@ from commcast.model.incident import Channel
 from commcast.signals import never_lost
 
 if TYPE_CHECKING:
-    from commcast.delivery.deliver import Delivered
+    from commcast.delivery.worker import Delivered
     from commcast.oncall.nudges import Nudge
     from commcast.operations.desk import Desk
     from commcast.operations.dry_run import Foreseen
@@ -83,7 +83,7 @@ def delivered_in_words(delivered: Delivered) -> str:
 
 def as_document(ticked: Ticked, code: ExitCode) -> dict[str, Any]:
     """Return what a pass did as JSON."""
-    from commcast.delivery.deliver import Delivered
+    from commcast.delivery.worker import Delivered
 
     stopped = {name: Delivered(stopped_by=by) for name, by in ticked.quiet.items()}
     return {

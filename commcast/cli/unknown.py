@@ -20,7 +20,7 @@ from commcast.cli.recipients import channel_and_key
 from commcast.cli.reconcile import check_known, configured_providers
 from commcast.cli.release import desk_now, ledger_of
 from commcast.cli.session import who, worker_for
-from commcast.delivery.deliver import Delivered, stopping_on_interrupt
+from commcast.delivery.worker import Delivered, stopping_on_interrupt
 from commcast.errors import DecisionNeeded, ExitCode, InputError, gravest
 from commcast.ledger import resolutions
 from commcast.ledger.releases import stops_in_force
@@ -290,13 +290,13 @@ def _send_again(
     """Record the decision, deliver as always, and show what became of it."""
     going = [each for each in found if not each.unfit]
     with ProgressBar() as progress:
-        deliverer = worker_for(desk, ledger, progress)
+        worker = worker_for(desk, ledger, progress)
         for channel in sorted({each.channel for each in going}):
-            deliverer.adapter_for(Channel(channel))  # raises ConfigError before anything is decided
+            worker.adapter_for(Channel(channel))  # raises ConfigError before anything is decided
         with stopping_on_interrupt(ledger, incident, clock):
             with ledger.write() as connection:
                 chosen = resolutions.send_again(connection, going, by=by, now=clock())
-            delivered = deliverer.deliver(incident) if chosen else Delivered()
+            delivered = worker.deliver(incident) if chosen else Delivered()
     with ledger.read() as connection:
         became = Counter(state.value for state in resolutions.states_of(connection, chosen))
         left = State.UNKNOWN in resolutions.states_of(connection, [each.delivery for each in found])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from commcast.cli import options
 from commcast.cli.options import refuse
-from commcast.cli.verbs import OpenIncident, Said, append_and_send, asked_for, find_open, refuse_over
+from commcast.cli.verbs import OpenIncident, VerbInput, append_and_send, asked_for, find_open, refuse_over
 
 # Statuses that a verb of their own says, and what an update alone would leave out.
 _OWN_VERBS = {
@@ -45,7 +45,7 @@ def update(
 
     Example: commcast update --nothing-new "The rollback is at 60%." --next 20m
     """
-    said = Said.of(locals())
+    said = VerbInput.of(locals())
     place = find_open(said)
     if status is None and not edit:
         refuse_over(place)
@@ -55,7 +55,7 @@ def update(
     append_and_send(place, said, {} if said.keys or edit else asked_for("nothing_new", remedy))
 
 
-def _check_status(place: OpenIncident, said: Said) -> None:
+def _check_status(place: OpenIncident, said: VerbInput) -> None:
     """Refuse a status that a verb of its own says, and to expect what has begun. Raises InputError."""
     name, now, status = place.incident.id, place.incident.latest.status, said.keys.get("status")
     if status in _OWN_VERBS and not said.edit:
@@ -69,7 +69,7 @@ def _check_status(place: OpenIncident, said: Said) -> None:
         refuse("--expected", f"{name} has begun: it is {now}", "leave it out")
 
 
-def _refuse_news_without_news(place: OpenIncident, said: Said) -> None:
+def _refuse_news_without_news(place: OpenIncident, said: VerbInput) -> None:
     """Refuse to say that nothing is new above words that are. Raises InputError."""
     latest, keys = place.incident.latest, said.keys
     new = " and ".join(

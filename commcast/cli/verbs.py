@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class VerbInput:
     """What a person gave with a verb: the keys of the file, the incident, and how to go about it.
 
     `edit` opens an editor first; `dry_run` shows what would be sent, and writes nothing.
@@ -48,7 +48,7 @@ class Said:
     dry_run: bool
 
     @classmethod
-    def of(cls, parameters: Mapping[str, Any]) -> Said:
+    def of(cls, parameters: Mapping[str, Any]) -> VerbInput:
         """Return what stands in the parameters of a command, its `locals()`. Raises InputError."""
         return cls(
             keys=written_keys(parameters),
@@ -70,7 +70,7 @@ class OpenIncident:
 
 
 def find_open(
-    said: Said,
+    said: VerbInput,
     *,
     is_meant: Callable[[Incident], bool] = lambda _: True,
     what: str = "incidents are open",
@@ -161,7 +161,7 @@ def _refuse_drafted_end(incident: Incident, ledger: Ledger | None) -> None:
         )
 
 
-def typed_words(said: Said, key: str, *, planned: bool = False) -> dict[str, str]:
+def typed_words(said: VerbInput, key: str, *, planned: bool = False) -> dict[str, str]:
     """Return the words under `key` as typed now; nothing where an option or an editor holds them."""
     return {} if key in said.keys or said.edit else asked_for(key, planned=planned)
 
@@ -179,7 +179,7 @@ def asked_for(key: str, remedy: str = "", *, planned: bool = False) -> dict[str,
     return {key: prompt.ask_until_good(question, lambda answer: answer)}
 
 
-def append_and_send(place: OpenIncident, said: Said, more: Mapping[str, Any] | None = None) -> NoReturn:
+def append_and_send(place: OpenIncident, said: VerbInput, more: Mapping[str, Any] | None = None) -> NoReturn:
     """Append the update that options and `more` make, after every check, and send it.
 
     Raises typer.Exit with how that ended; InputError, DecisionNeeded and LedgerError.

@@ -4,26 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from commcast.config.settings import Config
 from commcast.ledger.store import Ledger
 from commcast.model.history import NOBODY_KNOWS, FormerReader, ReaderHistory
 from commcast.plan.notices import Notice
-
-if TYPE_CHECKING:
-    from commcast.model.history import FormerReader
-
-
-def nobody_told(_notice: object, keys: Sequence[str]) -> Mapping[str, ReaderHistory]:
-    """Be who is asked for the standing of readers where there is no ledger."""
-    return dict.fromkeys(keys, NOBODY_KNOWS)
-
-
-def no_former_readers(_notice: object) -> Iterable[FormerReader]:
-    """Be who is asked for those who were told before where there is no ledger."""
-    return ()
-
 
 # Ask the ledger for the standing of many addresses, those that it knows nothing of left out; and for who was
 # told, but may be on no list any more.
@@ -71,7 +56,6 @@ def lookup_in(ledger: Ledger, config: Config, now: datetime) -> Lookup:
 def told_before_in(ledger: Ledger) -> ToldBefore:
     """Return what asks a ledger for those who were told before."""
     from commcast.ledger.history import told_people
-    from commcast.model.history import FormerReader
 
     def told_before(notice: Notice) -> Iterable[FormerReader]:
         with ledger.read() as connection:

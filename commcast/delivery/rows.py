@@ -75,6 +75,7 @@ class ListCount:
 class PendingRows:
     """All owed deliveries of one notice; `counts` is filled as the lists are read.
 
+    `lookup` and `told_before` ask the ledger, None where there is none: nobody was told anything then.
     `early` is how long before their promise texts go by themselves, None for as long as commcast.toml says.
     Each iteration reads the lists anew; only one at a time.
     """
@@ -84,8 +85,8 @@ class PendingRows:
     incident: Incident
     notice: Notice
     now: datetime
-    lookup: Lookup
-    told_before: ToldBefore
+    lookup: Lookup | None
+    told_before: ToldBefore | None
     early: timedelta | None = None
     counts: dict[str, ListCount] = field(default_factory=dict)
     _groups: dict[tuple[str, Listener], ReaderGroup] = field(default_factory=dict)
@@ -113,7 +114,7 @@ class PendingRows:
         """Return the row of each reader; the ledger is asked once for all of them."""
         on_mail = self.notice.channel is Channel.EMAIL
         keys = [person.email_key if on_mail else person.phone for person in people]
-        histories = self.lookup(self.notice, [key for key in keys if key])
+        histories = self._histories([key for key in keys if key])
         known, told_of = self._cases, self.config.audiences[audience]
         mails = Channel.EMAIL in told_of.channels
         rows = []
@@ -155,11 +156,14 @@ class PendingRows:
         # Who is not owed it in this audience may be in the next one.
         return REPEATED if key and key in self._seen else decision
 
+    def _histories(self, keys: Sequence[str]) -> Mapping[str, ReaderHistory]:
+        return self.lookup(self.notice, keys) if self.lookup else {}
+
     def former_readers(self) -> Iterator[list[PendingRow]]:
         """Yield who was told that it began and stands on no list any more: they hear how it ended."""
-        former = iter(self.told_before(self.notice))
+        former = iter(self.told_before(self.notice) if self.told_before else ())
         while chunk := list(islice(former, CHUNK)):
-            histories = self.lookup(self.notice, [person.key for person in chunk])
+            histories = self._histories([person.key for person in chunk])
             chunk = [
                 person
                 for person in chunk

@@ -1,346 +1,318 @@
-"""Hands a frozen broadcast over: claim, give to the adapter, settle. The only code that sends."""
+"""Runs an incident's frozen broadcasts to their end, with fallback."""
 
 from __future__ import annotations
 
 import asyncio
-import time
+import os
+import signal
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import count, zip_longest
+from functools import partial
 
-from commcast.delivery.breaker import AFTER_SILENCE, LONGEST_WAIT, LOST_REQUESTS, CircuitBreaker, RateLimiter
-from commcast.delivery.freeze import FrozenWords
-from commcast.delivery.recorder import Left, Recorder
-from commcast.errors import CommcastError
-from commcast.ledger.broadcasts import Broadcast
-from commcast.ledger.claims import Turn
-from commcast.ledger.settle import Settlement
+from commcast.delivery.recorder import what_is_left
+from commcast.delivery.run import BroadcastRun, Ended
+from commcast.errors import ExitCode, Interrupted, ProviderError, TryAgain, gravest
+from commcast.ledger.broadcasts import Broadcast, is_anything_claimed, open_broadcasts
+from commcast.ledger.claims import waiting
+from commcast.ledger.releases import stop_incident
+from commcast.ledger.settle import settle_lost
 from commcast.ledger.store import Ledger
-from commcast.model.message import NOT_BEGUN, Blame, Delivery, DeliveryProgress, Outcome, OutcomeKind
+from commcast.ledger.tables import OWN_STORY
+from commcast.model.incident import Channel
+from commcast.model.message import DeliveryProgress, OutcomeKind
 from commcast.providers.base import Adapter
+from commcast.signals import ending_in_order
 
-LINGER = 0.02  # seconds that the last answers of a broadcast wait for each other, to be recorded together
-DRAIN_SECONDS = 60.0  # on a signal: how long hand-overs in flight may still finish
+# COMMCAST_EVENT_LOOP=asyncio: Python's own, to find out whether a trouble is uvloop's, or what it is worth.
+CHOICE = "COMMCAST_EVENT_LOOP"
 
 
-@dataclass(slots=True)
-class Ended:
-    """How a run over one broadcast ended. `outcomes` counts by OutcomeKind value what `provider` did.
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    if os.environ.get(CHOICE) == "asyncio":
+        return None
+    try:
+        import uvloop
+    except ImportError:  # there is none for this platform
+        return None
+    return uvloop.new_event_loop
 
-    `expired` counts who was not told in time. `waiting` is what stays pending, `next_try` when the first of
-    it may go; `planned` of it waits because others hear first, until `planned_at`. `stopped_by` says who
-    stopped it; `refused` is the provider's word where it refuses us as a whole, `down` where it takes
-    nothing; `interrupted` where a signal ended the run.
-    """
 
-    provider: str = ""
-    outcomes: Counter[str] = field(default_factory=Counter)
-    waiting: int = 0
-    expired: int = 0
-    next_try: datetime | None = None
-    planned: int = 0
-    planned_at: datetime | None = None
-    stopped_by: str = ""
-    refused: str = ""
-    refuses_everybody: bool = False
-    down: str = ""
-    interrupted: bool = False
-
-    def count(self, left: Left) -> None:
-        """Note what waits."""
-        self.waiting, self.next_try, self.planned, self.planned_at = left
+# Longer than the longest hand-over with the one that waits before it; then another host may call it unknown.
+LEASE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
-    """One batch that is claimed; it may begin at `slot`, at once where there is none."""
+class TakenOver:
+    """A provider that refused as a whole (`why`), and the one that took over what it had not taken."""
 
-    batch: list[Delivery]
-    slot: datetime | None
+    provider: str
+    why: str
+    by: str
 
 
-@dataclass
-class Run:
-    """One process's run over one frozen broadcast.
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A provider that refuses us as a whole, which a person has to mend, or that takes nothing for now."""
 
-    `clock` gives aware UTC now; `lease` is longer than the longest hand-over; `halt` is set by a signal.
-    `progress` is told what waits (`to_go`), and what became of it once settled. With `waits` unset, what
-    was to be tried later goes now: this provider takes over from another.
+    provider: str
+    why: str
+    refuses: bool
+
+
+@dataclass(slots=True)
+class Delivered:
+    """What one run did over an incident's broadcasts.
+
+    `lost` counts claims of dead runs, now unknown; `expired` those who were not told before the promise of
+    their words had passed. `planned` of those waiting wait because others hear first; a tick sends to them
+    from `planned_at`. `taken_over` names where a fallback stepped in: what its provider had said is
+    then no trouble of this run, but somebody should know.
     """
 
-    broadcast: Broadcast
-    ledger: Ledger
-    adapter: Adapter
-    owner: str
-    lease: timedelta
-    clock: Callable[[], datetime]
-    halt: asyncio.Event
-    progress: DeliveryProgress
-    to_go: int
-    waits: bool = True
+    outcomes: Counter[str] = field(default_factory=Counter)
+    lost: int = 0
+    waiting: int = 0
+    planned: int = 0
+    planned_at: datetime | None = None
+    expired: int = 0
+    stopped_by: str = ""
+    refuses_everybody: bool = False
+    signal: int = 0
+    frozen: list[tuple[str, int]] = field(default_factory=list)
+    held_back: int = 0
+    troubles: list[Trouble] = field(default_factory=list)
+    taken_over: list[TakenOver] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.ended = Ended(self.adapter.name)
-        self._name = f"{self.broadcast.incident} {self.broadcast.channel}"
-        self._words = FrozenWords(self.broadcast, self.ledger.secret)
-        self._throttle = RateLimiter(self.adapter, self.clock)
-        batch = self.adapter.batch_size
-        in_flight = self.adapter.window // batch
-        self._verdict = CircuitBreaker(patience=max(in_flight, LOST_REQUESTS), batch=batch)
-        self._requests = count()
-        self._open: set[int] = set()  # claimed, and not settled yet
-        self._answered: list[Outcome] = []
-        self._settling: list[Settlement] = []  # answered, and not yet known to be recorded
-        self._news = asyncio.Event()  # there are answers, or the run is to end
-        self._over = asyncio.Event()  # nothing more is to begin
-        self._is_last = False  # nothing waits to be claimed after these
-        self._drained_by = 0.0
-        self._broken: Exception | None = None
-        self._recorder = Recorder(
-            self.ledger,
-            self.broadcast,
-            self.adapter.name,
-            self.owner,
-            self.lease,
-            self.clock,
-            self._words.load,
-            self.waits,
-        )
+    def add(self, ended: Ended) -> None:
+        self.outcomes.update(ended.outcomes)
+        self.waiting += ended.waiting
+        self.planned += ended.planned
+        self.planned_at = min(filter(None, (self.planned_at, ended.planned_at)), default=None)
+        self.expired += ended.expired
+        self.stopped_by = self.stopped_by or ended.stopped_by
+        self.refuses_everybody = self.refuses_everybody or ended.refuses_everybody
+        for why, refuses in ((ended.refused, True), (ended.down, False)):
+            trouble = Trouble(ended.provider, why, refuses)
+            if why and trouble not in self.troubles:
+                self.troubles.append(trouble)
 
-    async def deliver(self) -> Ended:
-        """Hand over all that may go; return how it ended.
-
-        Raises LedgerError or TryAgain when the ledger cannot be written: then nothing more leaves.
-        """
-        tasks = {asyncio.create_task(self._end_on_halt())}
-        try:
-            self.progress.begins(self._name, self.to_go)
-            async with self.adapter:
-                try:
-                    await self._turns(tasks)
-                except CommcastError:  # of the ledger: the next run calls unknown what is claimed now
-                    await _cancelled(tuple(tasks))
-                    with suppress(CommcastError):
-                        await self._record(self._known())
-                    raise
-                except BaseException:
-                    await self._give_up(tasks)
-                    raise
-                await self._give_up(tasks)
-            await self._conclude()
-        finally:
-            await _cancelled(tuple(tasks))
-            self._recorder.end()
-        if self._broken is not None:
-            raise self._broken
-        return self.ended
-
-    async def _turns(self, tasks: set[asyncio.Task[None]]) -> None:
-        while True:
-            wanted = self._wanted(len(self._open))
-            turn = await self._turn(self._settling, wanted)
-            self._settling, self._is_last = [], len(turn.claims) < wanted
-            self._open.update(claim.delivery for claim in turn.claims)
-            for ready in self._batches(turn):
-                task = asyncio.create_task(self._hand_over(ready))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
-            if self._ending:
-                self._end()
-            if self._open:
-                outcomes = await self._answers()
-                if not outcomes:
-                    return
-                self._open.difference_update(outcome.delivery for outcome in outcomes)
-                self._settling = [self._settlement(outcome) for outcome in outcomes]
-            elif not await self._worth_waiting(turn):
-                return
-
-    async def _end_on_halt(self) -> None:
-        await self.halt.wait()
-        self._drained_by = time.monotonic() + DRAIN_SECONDS
-        self._end()
-
-    def _end(self) -> None:
-        """Begin nothing more: what is in flight may finish."""
-        self._over.set()
-        self._news.set()
-        self.adapter.halt()
-
-    def _wanted(self, open_claims: int) -> int:
-        """Return how many deliveries to claim: whole batches, so that requests stay few and full."""
-        if self._ending:
-            return 0
-        size = self.adapter.batch_size
-        if size > 1 and not self._verdict.accepts:
-            # One reader first: a provider that fails costs him his answer, and not a window of readers.
-            return 0 if open_claims else 1
-        return (self.adapter.window - open_claims) // size * size
+    def hand_on(self, ended: Ended, takeover: TakenOver) -> None:
+        """Count a run whose rest another provider takes over."""
+        self.outcomes.update(ended.outcomes)
+        self.expired += ended.expired
+        self.taken_over.append(takeover)
 
     @property
-    def _ending(self) -> bool:
-        ended = self.ended
-        if self.halt.is_set():
-            ended.interrupted = True
-        ended.refused, ended.down = self._verdict.refused, self._verdict.down
-        ended.refuses_everybody = self._verdict.refuses_everybody
-        return bool(
-            ended.interrupted or ended.stopped_by or self._verdict.is_final or self._broken is not None
+    def refused(self) -> str:
+        """Why a provider refuses us, "" where none does."""
+        return next((trouble.why for trouble in self.troubles if trouble.refuses), "")
+
+    @property
+    def down(self) -> str:
+        """Why a provider takes nothing now, "" where each does."""
+        return next((trouble.why for trouble in self.troubles if not trouble.refuses), "")
+
+    @property
+    def handed_over(self) -> int:
+        """How many messages a provider was given in this run, whatever became of them."""
+        return sum(self.outcomes.values()) - self.outcomes[OutcomeKind.NOT_TAKEN]
+
+    @property
+    def nobody_heard(self) -> bool:
+        """Whether the cap kept these words from everybody who was to read them."""
+        return bool(self.held_back and not self.handed_over and not self.waiting)
+
+    def exit_code(self, tolerate: float) -> ExitCode:
+        """Return the code this run ends in; `tolerate` is the share of rejects that is no failure."""
+        codes = [ExitCode.DONE]
+        if self.signal:
+            codes.append(ExitCode.INTERRUPTED if self.signal == signal.SIGINT else ExitCode.TERMINATED)
+        if self.refused:
+            codes.append(ExitCode.REFUSED)
+        if self.stopped_by or self.expired or self.nobody_heard:
+            codes.append(ExitCode.DECISION)
+        if self.lost or self.outcomes[OutcomeKind.UNKNOWN] or self._rejects_too_many(tolerate):
+            codes.append(ExitCode.UNKNOWN_OUTCOME)
+        if self.waiting > self.planned and not self.stopped_by:
+            codes.append(ExitCode.TRY_AGAIN)
+        return gravest(codes)
+
+    def _rejects_too_many(self, tolerate: float) -> bool:
+        rejected = self.outcomes[OutcomeKind.REJECTED]
+        answered = rejected + self.outcomes[OutcomeKind.ACCEPTED]
+        return rejected > tolerate * answered
+
+
+@contextmanager
+def stopping_on_interrupt(ledger: Ledger, incident: str, clock: Callable[[], datetime]) -> Iterator[None]:
+    """Make a person's Ctrl-C final: the incident is stopped, so that no tick goes on with it.
+
+    Raises Interrupted.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted) as error:
+        if isinstance(error, Interrupted) and error.exit_code is not ExitCode.INTERRUPTED:
+            raise  # SIGTERM: the next run goes on
+        with ledger.write() as connection:
+            stop_incident(connection, incident, "Ctrl-C", clock())
+        raise Interrupted(
+            f"Interrupted; {incident} is stopped. commcast resume {incident} goes on with it.",
+            ExitCode.INTERRUPTED,
+        ) from None
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Delivers for one process. `clock` gives aware now; `halting` is called when a signal ends a run.
+
+    `adapter_for` makes a channel's adapter, `fallback_for` the one that takes over where the first as a
+    whole refuses, None where there is none.
+    """
+
+    ledger: Ledger
+    adapter_for: Callable[[Channel], Adapter]
+    owner: str
+    clock: Callable[[], datetime]
+    progress: DeliveryProgress
+    fallback_for: Callable[[Channel], Adapter | None] | None = None
+    halting: Callable[[], None] | None = None
+
+    def deliver(self, incident: str, *, risen: bool = False) -> Delivered:
+        """Deliver all frozen broadcasts of an incident; `risen` says that the generation has just risen.
+
+        A person's Ctrl-C stops the incident, and so does a provider that refuses everybody: each further run
+        would cost more readers.
+        """
+        delivered = Delivered()
+        broadcasts, is_claimed = self._open_now(incident)
+        if is_claimed:
+            with self.ledger.write() as connection:
+                delivered.lost = settle_lost(connection, self.clock())
+            broadcasts, _ = self._open_now(incident)
+        if not broadcasts:
+            return delivered
+        if not risen:
+            self.ledger.rise()  # before the first message leaves: a copy of before is older from now on
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(self._deliver(broadcasts, delivered))
+        if delivered.handed_over:
+            # So that a copy made in the middle is older, too. Who is locked out here does so at the next run.
+            with suppress(TryAgain):
+                self.ledger.rise()
+        reason = "a provider that refused everybody" if delivered.refuses_everybody else ""
+        # The people of an incident are woken the next time all the same: nothing stops their own story.
+        stops = not incident.startswith(OWN_STORY)
+        if stops and (reason or delivered.signal == signal.SIGINT):
+            with self.ledger.write() as connection:
+                stop_incident(connection, incident, reason or "Ctrl-C", self.clock())
+        return delivered
+
+    def _open_now(self, incident: str) -> tuple[dict[Broadcast, int], bool]:
+        """Return the open broadcasts with how many wait in each, and whether anything at all is claimed."""
+        with self.ledger.read() as connection:
+            found = {each: waiting(connection, each.id)[0] for each in open_broadcasts(connection, incident)}
+            return found, is_anything_claimed(connection)
+
+    async def _deliver(self, broadcasts: Mapping[Broadcast, int], delivered: Delivered) -> None:
+        halt = asyncio.Event()
+        running: list[asyncio.Task[None]] = []
+
+        def in_order(number: int) -> None:
+            delivered.signal = number
+            halt.set()
+            if self.halting:
+                self.halting()
+
+        def at_once() -> None:
+            for task in running:
+                task.cancel()
+
+        with ending_in_order(asyncio.get_running_loop(), in_order, at_once):
+            # Side by side: nobody's text waits behind two hundred thousand mails.
+            for channel in sorted({broadcast.channel for broadcast in broadcasts}):
+                of_channel = {each: to_go for each, to_go in broadcasts.items() if each.channel == channel}
+                running.append(asyncio.create_task(self._one_channel(of_channel, halt, delivered)))
+            for error in await asyncio.gather(*running, return_exceptions=True):
+                if error is not None and not isinstance(error, asyncio.CancelledError):
+                    raise error
+
+    async def _one_channel(
+        self, broadcasts: Mapping[Broadcast, int], halt: asyncio.Event, delivered: Delivered
+    ) -> None:
+        """Deliver the broadcasts of one channel in turn; a fallback takes over what was not taken."""
+        for broadcast, to_go in broadcasts.items():
+            channel = Channel(broadcast.channel)
+            try:
+                ended = await self._with(partial(self.adapter_for, channel), broadcast, to_go, halt)
+                takes_over = self.fallback_for if _takes_nothing(ended) else None
+                fallback = takes_over(channel) if takes_over else None
+                if fallback is not None:
+                    # Only what certainly was not taken: nothing unknown is ever handed to a second provider.
+                    why, left = ended.refused or ended.down, ended.waiting
+                    delivered.hand_on(ended, TakenOver(ended.provider, why, fallback.name))
+
+                    def at_hand(adapter: Adapter = fallback) -> Adapter:
+                        return adapter
+
+                    ended = await self._with(at_hand, broadcast, left, halt, waits=False)
+                delivered.add(ended)
+            except BaseException:
+                halt.set()  # a ledger that cannot be written ends the other channel too
+                raise
+
+    async def _with(
+        self,
+        make: Callable[[], Adapter],
+        broadcast: Broadcast,
+        to_go: int,
+        halt: asyncio.Event,
+        *,
+        waits: bool = True,
+    ) -> Ended:
+        """Deliver through one provider. One that cannot be spoken to refuses us; another channel goes on."""
+        begun: BroadcastRun | None = None
+        try:
+            begun = self._run(broadcast, make(), to_go, halt, waits=waits)
+            return await begun.deliver()
+        except ProviderError as error:
+            refused = "; ".join(f"{fault.what}; {fault.remedy}" for fault in error.faults)
+            return self._counted(broadcast, Ended(provider=error.provider, refused=refused))
+        except asyncio.CancelledError:
+            if begun is None:
+                raise
+            # Ctrl-C once more: what was open is settled as unknown; nothing is left to do but to count.
+            begun.ended.interrupted = True
+            return self._counted(broadcast, begun.ended)
+
+    def _counted(self, broadcast: Broadcast, ended: Ended) -> Ended:
+        """Return how a run ended that could not count what waits."""
+        with self.ledger.read() as connection:
+            ended.count(what_is_left(connection, broadcast.id, self.clock()))
+        return ended
+
+    def _run(
+        self, broadcast: Broadcast, adapter: Adapter, to_go: int, halt: asyncio.Event, *, waits: bool
+    ) -> BroadcastRun:
+        return BroadcastRun(
+            broadcast=broadcast,
+            ledger=self.ledger,
+            adapter=adapter,
+            owner=self.owner,
+            lease=LEASE,
+            clock=self.clock,
+            halt=halt,
+            progress=self.progress,
+            to_go=to_go,
+            waits=waits,
         )
 
-    async def _turn(self, settled: Sequence[Settlement], wanted: int) -> Turn:
-        began = time.monotonic()
-        turn = await self._recorder.turn(settled, wanted, self._throttle.limit, self._throttle.closed_until)
-        self._throttle.claimed_in(time.monotonic() - began)
-        self._tell(settled)
-        self.ended.stopped_by = self.ended.stopped_by or turn.stopped_by
-        self.ended.expired += turn.expired
-        self._heed_pause(turn.closed_until if turn.next_try else None)
-        return turn
 
-    def _tell(self, settled: Sequence[Settlement]) -> None:
-        if settled:
-            became = Counter(settlement.outcome.kind.value for settlement in settled)
-            self.ended.outcomes.update(became)
-            self.progress.settled(self._name, became)
-
-    def _heed_pause(self, until: datetime | None) -> None:
-        """End the run where the provider asks for a longer pause than a person at the shell can wait."""
-        if until and self._throttle.outlasts_us(until):
-            words = f"it is not to be tried before {until:%H:%M:%S} UTC (commcast resume lifts that)"
-            self._verdict.down = self._verdict.down or words
-
-    async def _conclude(self) -> None:
-        """Suppress who was refused for good, and count what waits."""
-        if self._verdict.is_silent:
-            self._throttle.asked_to_pause(AFTER_SILENCE)
-        refused, closed_until = self._verdict.to_suppress, self._throttle.closed_until
-        self.ended.count(await self._recorder.conclude(refused, closed_until))
-
-    def _batches(self, turn: Turn) -> list[_Ready]:
-        """Compose what was claimed. What cannot be composed as frozen is given back, and ends the run."""
-        made: list[Delivery] = []
-        now = self.clock()
-        for claim in turn.claims:
-            try:
-                made.append(Delivery(claim.delivery, self._words.message(claim, now)))
-            except Exception as error:  # whatever it is, nothing of it has left
-                self._broken = self._broken or error
-                self._answer(Outcome(claim.delivery, OutcomeKind.NOT_TAKEN, "could not be composed"))
-        # An adapter that sends one reader a request spreads any number over its connections by itself.
-        one_request = self.adapter.batch_size > 1 or turn.slots
-        size = self.adapter.batch_size if one_request else max(len(made), 1)
-        batches = [made[start : start + size] for start in range(0, len(made), size)]
-        return [_Ready(batch, slot) for batch, slot in zip_longest(batches, turn.slots[: len(batches)])]
-
-    async def _hand_over(self, ready: _Ready) -> None:
-        if not await self._may_begin(ready.slot):
-            for item in ready.batch:
-                self._answer(Outcome(item.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN))
-            return
-        alone = self.adapter.batch_size == 1  # each is a request of its own
-        request = next(self._requests)
-        missing = {each.delivery for each in ready.batch}
-        try:
-            async for outcome in self.adapter.send(ready.batch):
-                missing.discard(outcome.delivery)
-                self._note(outcome, next(self._requests) if alone else request)
-        except Exception as error:  # an adapter must not raise; if it does, what it did is not known
-            self._broken = self._broken or error
-        for delivery in missing:
-            lost = Outcome(delivery, OutcomeKind.UNKNOWN, "the adapter gave no answer")
-            self._note(lost, next(self._requests) if alone else request)
-
-    def _note(self, outcome: Outcome, request: int) -> None:
-        """Heed an answer at once: where it ends or pauses the run, nothing more begins."""
-        self._verdict.heed(outcome, request)
-        if self._verdict.is_final:
-            self._end()
-        is_told_when = outcome.blame is Blame.PROVIDER and outcome.retry_after is not None
-        if outcome.kind is OutcomeKind.NOT_TAKEN and is_told_when:
-            self._throttle.asked_to_pause(self._verdict.wait(outcome))
-        self._answer(outcome)
-
-    def _answer(self, outcome: Outcome) -> None:
-        self._answered.append(outcome)
-        self._news.set()
-
-    async def _may_begin(self, slot: datetime | None) -> bool:
-        """Wait for the slot; False where the run ends or pauses, or the slot was missed."""
-        if self._ending or not await self._throttle.slot_is_kept(slot, self._over):
-            return False
-        return not self._ending and not self._throttle.is_closed
-
-    async def _answers(self) -> list[Outcome]:
-        """Return all answers there are, waiting for the first; [] when a signal's patience has run out."""
-        while not self._answered:
-            self._news.clear()
-            if not self._drained_by:
-                await self._news.wait()
-            elif not await self._news_by(self._drained_by):
-                break
-        patience = time.monotonic() + LINGER
-        while self._is_last and len(self._answered) < len(self._open) and time.monotonic() < patience:
-            self._news.clear()
-            await self._news_by(patience)
-        found, self._answered = self._answered, []
-        return found
-
-    async def _news_by(self, moment: float) -> bool:
-        """Wait for news until `moment` in monotonic seconds; False where there was none."""
-        try:
-            async with asyncio.timeout(max(moment - time.monotonic(), 0)):
-                await self._news.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    def _settlement(self, outcome: Outcome) -> Settlement:
-        """Return what is to be recorded, and when to try again what was not taken."""
-        if outcome.kind is not OutcomeKind.NOT_TAKEN:
-            return Settlement(outcome, self.adapter.name)
-        again = self.clock() + timedelta(seconds=self._verdict.wait(outcome))
-        return Settlement(outcome, self.adapter.name, again)
-
-    async def _worth_waiting(self, turn: Turn) -> bool:
-        """Wait, within bounds, for what may be tried again soon; False when this run is at its end."""
-        if self._ending or turn.next_try is None:
-            return False
-        wait = turn.next_try - self.clock()
-        if wait > LONGEST_WAIT:
-            return False
-        if turn.closed_until:
-            self._throttle.paused_for(wait)
-        self._news.clear()
-        await self._news_by(time.monotonic() + max(wait.total_seconds(), 0.01 if turn.slots else 0.05))
-        return True
-
-    async def _give_up(self, tasks: set[asyncio.Task[None]]) -> None:
-        """Record what was answered last; call unknown what was in flight when the run had to end."""
-        await _cancelled(tuple(tasks))
-        last = self._known()
-        for delivery in sorted(self._open - {settlement.outcome.delivery for settlement in last}):
-            last.append(self._settlement(Outcome(delivery, OutcomeKind.UNKNOWN, "interrupted in flight")))
-        await self._record(last)
-
-    def _known(self) -> list[Settlement]:
-        """Return the answers that are not known to be recorded; to record one twice changes nothing."""
-        answered = (outcome for outcome in self._answered if outcome.delivery in self._open)
-        return [*self._settling, *map(self._settlement, answered)]
-
-    async def _record(self, last: Sequence[Settlement]) -> None:
-        if last:
-            await self._recorder.settle(last)
-            self._tell(last)
-
-
-async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they end: a cancellation is lost where what was waited for ends just then."""
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=0.1)
+def _takes_nothing(ended: Ended) -> bool:
+    """Return whether a provider as a whole refused, and left work that another may do."""
+    refused = (ended.refused and not ended.refuses_everybody) or ended.down
+    left = ended.waiting - ended.planned
+    return bool(refused and left and not ended.stopped_by and not ended.interrupted)

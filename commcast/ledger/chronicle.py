@@ -40,7 +40,7 @@ class Scope:
 
 
 @dataclass(frozen=True, slots=True)
-class Released:
+class ReleaseRecord:
     """A release with all that was known then."""
 
     incident: str
@@ -110,7 +110,7 @@ class TextsAt:
     count: int
 
 
-def read_released(connection: Connection, scope: Scope) -> tuple[Released, ...]:
+def read_released(connection: Connection, scope: Scope) -> tuple[ReleaseRecord, ...]:
     """Return the releases of incidents, oldest first."""
     r = _release.c
     columns: tuple[Any, ...] = (
@@ -126,7 +126,7 @@ def read_released(connection: Connection, scope: Scope) -> tuple[Released, ...]:
         r.facts,
     )
     rows = connection.execute(select(*columns).where(scope.holds(r.incident)).order_by(r.incident, r.number))
-    return tuple(Released(*row) for row in rows)
+    return tuple(ReleaseRecord(*row) for row in rows)
 
 
 def read_counted(connection: Connection, scope: Scope) -> tuple[CountedOutcome, ...]:

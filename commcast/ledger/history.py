@@ -14,13 +14,7 @@ from commcast.ledger import tables
 from commcast.ledger.oncall import last_tick
 from commcast.ledger.releases import read_releases, stops_in_force
 from commcast.ledger.suppressions import erased_among, suppressed_among
-from commcast.ledger.tables import (
-    IS_FROZEN,
-    MAYBE_TOLD,
-    WAITING,
-    State,
-    one_of,
-)
+from commcast.ledger.tables import IS_FROZEN, MAYBE_TOLD, WAITING, State, one_of
 from commcast.ledger.tallies import REASON, count_deliveries
 from commcast.ledger.wrong_words import NOTHING_HEARD, told_wrong
 from commcast.model.history import History, ReaderHistory, Said, WrongWords

@@ -20,14 +20,7 @@ from commcast.ledger.releases import (
     unfinished_incidents,
 )
 from commcast.ledger.settle import current_owner
-from commcast.ledger.tables import (
-    IS_FROZEN,
-    OWN_STORY,
-    State,
-    frozen_broadcast,
-    insert_unless_there,
-    one_of,
-)
+from commcast.ledger.tables import IS_FROZEN, OWN_STORY, State, frozen_broadcast, insert_unless_there, one_of
 from commcast.model.oncall import Drift, Handover, drift_of
 
 _duty = tables.duty

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, func, or_, select
 from commcast.ledger import tables
 from commcast.ledger.releases import stops_in_force
 from commcast.ledger.tables import ALL_INCIDENTS, MAYBE_TOLD, State
-from commcast.ledger.tallies import COMPOSITION, RECEIPT, Tally, count_deliveries
+from commcast.ledger.tallies import COMPOSITION, RECEIPT, DeliveryCount, count_deliveries
 from commcast.model.history import AudienceProgress, Heard, NewestRelease, audience_progress
 from commcast.model.incident import END_STATUSES, Channel, NextWord, Status
 from commcast.model.release import ELSEWHERE
@@ -130,7 +130,7 @@ class BroadcastCounts:
     told_at: datetime | None = None
     parts: dict[str, Part] = field(default_factory=dict)
 
-    def add(self, tally: Tally, promised: datetime | None) -> None:
+    def add(self, tally: DeliveryCount, promised: datetime | None) -> None:
         """Count deliveries that are alike; `promised` is by when their words promised more."""
         part = self.parts.setdefault(tally.audience, Part())
         for counts in (self.counts, part.counts):

@@ -106,10 +106,6 @@ LEDGER_FOLDER = ".commcast"
 LEDGER_NAME = "ledger.db"
 
 
-def nothing_more(_connection: Connection, _doubt: str) -> None:
-    """Record nothing more at an adoption."""
-
-
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """An open ledger. `secret` keys Message-IDs and erasure hashes.
@@ -185,7 +181,7 @@ def create_ledger(path: Path, desk: str) -> Ledger:
 
     It is made under another name and then linked, so that a crash leaves none rather than half of one.
     """
-    _create(path, desk, nothing_more)
+    _create(path, desk, None)
     return open_ledger(path, desk)
 
 
@@ -240,7 +236,7 @@ def check_sound(ledger: Ledger) -> None:
         raise LedgerError(f"{ledger.path}: is damaged ({said}); restore it from a backup")
 
 
-def adopt_ledger(path: Path, desk: str, record: Callable[[Connection, str], None] = nothing_more) -> Ledger:
+def adopt_ledger(path: Path, desk: str, record: Callable[[Connection, str], None] | None = None) -> Ledger:
     """Make the ledger at `path` this desk's own: a new one where there is none.
 
     `record` writes down, in the same transaction, what the adoption means; it is told why the ledger was not
@@ -262,7 +258,8 @@ def adopt_ledger(path: Path, desk: str, record: Callable[[Connection, str], None
             why = _doubt(ledger, marks, lost=lost)
             seen = max([mark.generation for mark in marks if mark.ledger == name], default=0)
             generation = raise_generation(connection, seen)
-            record(connection, why)
+            if record:
+                record(connection, why)
         # Last: until then a ledger that was not to be trusted is not.
         write_marks(path, new_mark(desk, name, generation), anew=True)
     finally:
@@ -310,7 +307,7 @@ def _bring_up(ledger: Ledger) -> None:
         bring_up(places(ledger.path), mark)
 
 
-def _create(path: Path, desk: str, record: Callable[[Connection, str], None]) -> None:
+def _create(path: Path, desk: str, record: Callable[[Connection, str], None] | None) -> None:
     with named_errors(path):
         path.parent.mkdir(mode=0o700, exist_ok=True)
         check_folder(path.parent)
@@ -321,13 +318,14 @@ def _create(path: Path, desk: str, record: Callable[[Connection, str], None]) ->
     write_marks(path, new_mark(desk, name_of(secret), 0), anew=True)
 
 
-def _make(made: Path, path: Path, desk: str, record: Callable[[Connection, str], None]) -> bytes:
+def _make(made: Path, path: Path, desk: str, record: Callable[[Connection, str], None] | None) -> bytes:
     engine = _engine(made)
     secret = secrets.token_bytes(32)
     try:
         with engine.begin() as connection:
             _fill(connection, desk, secret)
-            record(connection, "")
+            if record:
+                record(connection, "")
         engine.dispose()
         os.link(made, path)
     except FileExistsError:

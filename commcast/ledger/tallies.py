@@ -17,7 +17,7 @@ _LEFT_OUT: dict[str, str | int] = {REASON: "", RECEIPT: "", PROVIDER: "", COMPOS
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class DeliveryCount:
     """Deliveries of one broadcast to one audience that are alike, and how many they are.
 
     `number` is the update that the notice speaks of. `reason`, `receipt`, `provider` and `composition` are
@@ -45,7 +45,7 @@ class Tally:
 
 def count_deliveries(
     connection: Connection, incidents: ColumnElement[bool] | None, *apart: str, ended: bool = False
-) -> list[Tally]:
+) -> list[DeliveryCount]:
     """Count deliveries by broadcast, audience and state, and by the columns that `apart` names.
 
     `incidents` is a condition on `delivery.incident`; None for all, but not what their own people were told.
@@ -80,7 +80,7 @@ def count_deliveries(
         .where(*([said_to_readers(b.incident)] if incidents is None else []))
         .order_by(b.id, *(counts.c[name] for name in ("audience", "state", *apart)))
     )
-    return [Tally(*row) for row in rows]
+    return [DeliveryCount(*row) for row in rows]
 
 
 def ended_at() -> ColumnElement[datetime]:

@@ -13,15 +13,7 @@ from sqlalchemy import Connection, func, select, update
 from commcast.ledger import tables
 from commcast.ledger.broadcasts import Broadcast, Composition, broadcasts_of, read_composition
 from commcast.ledger.releases import open_incidents
-from commcast.ledger.tables import (
-    IS_FROZEN,
-    IS_OPEN,
-    MAYBE_TOLD,
-    WAITING,
-    State,
-    given_up,
-    one_of,
-)
+from commcast.ledger.tables import IS_FROZEN, IS_OPEN, MAYBE_TOLD, WAITING, State, given_up, one_of
 from commcast.model.history import WrongWords
 
 _broadcast, _composition, _delivery = tables.frozen_broadcast, tables.composition, tables.delivery

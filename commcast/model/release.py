@@ -67,19 +67,15 @@ def facts(incident: Incident, update: Update) -> dict[str, Any]:
     }
 
 
-def nothing_kept(_number: int) -> Mapping[str, Any]:
-    """Return no facts, for when only the digests of released updates are at hand."""
-    return {}
-
-
 def changed(
     incident: Incident,
     releases: Mapping[int, Release],
-    facts_of: Callable[[int], Mapping[str, Any]] = nothing_kept,
+    facts_of: Callable[[int], Mapping[str, Any]] | None = None,
 ) -> list[Fault]:
     """Return a fault for each released update that the file no longer holds as it was released.
 
-    `facts_of` returns the facts an update was released with, so that the fault can say how it was.
+    `facts_of` returns the facts an update was released with, so that the fault can say how it was; None where
+    only the digests are at hand.
     """
     faults = []
     for number, release in sorted(releases.items()):
@@ -91,7 +87,7 @@ def changed(
         update = incident.update(number)
         if digest(incident, update) != release.digest:
             what = f"update {number} was released and has changed since"
-            what += _how_it_was(facts_of(number), facts(incident, update))
+            what += _how_it_was(facts_of(number) if facts_of else {}, facts(incident, update))
             command = f'commcast correct {incident.id} --wrong "…" --right "…"'
             remedy = f"put it back as it was; right what was wrong with: {command}"
             faults.append(Fault(incident.path, update.line, 0, what, remedy))

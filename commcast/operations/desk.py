@@ -40,7 +40,6 @@ from commcast.plan.reasons import UPDATE_NOT_TEXTED, UPDATE_TO_NEWCOMERS
 
 if TYPE_CHECKING:
     from commcast.delivery.freeze import Keeper
-    from commcast.delivery.lookups import Lookup, ToldBefore
     from commcast.delivery.rows import PendingRows
     from commcast.delivery.tally import Following, Tally
     from commcast.rendering.templates import Templates
@@ -330,13 +329,12 @@ def deliveries_of(
     desk: Desk, incident: Incident, notice: Notice, known: Snapshot, ledger: Ledger | None
 ) -> PendingRows:
     """Return the rows of one notice, as a stream that nobody has read yet."""
-    from commcast.delivery.lookups import no_former_readers, nobody_told
     from commcast.delivery.rows import PendingRows
 
     if incident.update(notice.number).merged_into:
         notice = replace(notice, goes_on_as=known.title_of_whole)
-    lookup: Lookup = nobody_told if ledger is None else lookup_in(ledger, desk.config, desk.now)
-    told_before: ToldBefore = no_former_readers if ledger is None else told_before_in(ledger)
+    lookup = None if ledger is None else lookup_in(ledger, desk.config, desk.now)
+    told_before = None if ledger is None else told_before_in(ledger)
     led = _led_by_who_has_it(incident, known.handovers)
     # Only texts promise a time that has to leave room for it.
     early = known.hold_before(desk.config) if notice.channel is Channel.SMS and ledger is not None else None

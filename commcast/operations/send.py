@@ -10,10 +10,10 @@ from itertools import groupby
 
 from sqlalchemy import Connection
 
-from commcast.delivery.deliver import Delivered, Deliverer, stopping_on_interrupt, unsaid
 from commcast.delivery.freeze import Thawed, freeze, read_whole, thaw
-from commcast.delivery.lookups import lookup_in, no_former_readers
+from commcast.delivery.lookups import lookup_in
 from commcast.delivery.rows import CHUNK, PendingRow, PendingRows
+from commcast.delivery.worker import Delivered, Worker, stopping_on_interrupt
 from commcast.errors import ProviderError, TryAgain
 from commcast.ledger.broadcasts import HeldRow, find_broadcast, held_rows
 from commcast.ledger.history import count_skipped
@@ -37,7 +37,7 @@ from commcast.providers.base import Adapter
 FREEZE_PATIENCE = 120.0  # seconds
 
 
-def send(desk: Desk, worker: Deliverer, plan: Plan) -> Delivered:
+def send(desk: Desk, worker: Worker, plan: Plan) -> Delivered:
     """Freeze what is released and due of an incident, then hand over all of it that is open.
 
     Nobody looks at it first: a person's words go through `release.say_yes`. Sending again sends nothing new.
@@ -48,7 +48,7 @@ def send(desk: Desk, worker: Deliverer, plan: Plan) -> Delivered:
         return hand_over(desk, worker, plan)
 
 
-def freeze_released(desk: Desk, worker: Deliverer, plan: Plan) -> None:
+def freeze_released(desk: Desk, worker: Worker, plan: Plan) -> None:
     """Freeze what is released and due, but nothing of what was stopped: a list may be mended meanwhile.
 
     Raises as `send`.
@@ -62,12 +62,12 @@ def freeze_released(desk: Desk, worker: Deliverer, plan: Plan) -> None:
             lift_stop_to_correct(connection, plan.incident.id, worker.owner, worker.clock())
 
 
-def send_released(desk: Desk, worker: Deliverer, incident: Incident, *, late: bool = False) -> Delivered:
+def send_released(desk: Desk, worker: Worker, incident: Incident, *, late: bool = False) -> Delivered:
     """Send what is released and due of an incident."""
     return send(desk, worker, make_plan(desk, incident, worker.ledger, late=late))
 
 
-def hand_over(desk: Desk, worker: Deliverer, plan: Plan, *, risen: bool = False) -> Delivered:
+def hand_over(desk: Desk, worker: Worker, plan: Plan, *, risen: bool = False) -> Delivered:
     """Hand over what is frozen of an incident, and what quiet hours held back until now.
 
     `risen` says that the ledger's generation has just risen.
@@ -91,7 +91,7 @@ def hand_over(desk: Desk, worker: Deliverer, plan: Plan, *, risen: bool = False)
     return delivered
 
 
-def check_providers(worker: Deliverer, plan: Plan) -> None:
+def check_providers(worker: Worker, plan: Plan) -> None:
     """Refuse settings that no provider can work with, while a person can mend them: nothing is released.
 
     Raises ProviderError, or ConfigError where a channel is gone.
@@ -101,7 +101,7 @@ def check_providers(worker: Deliverer, plan: Plan) -> None:
         raise ProviderError(found[0].provider, [fault for error in found for fault in error.faults])
 
 
-def _freeze(desk: Desk, worker: Deliverer, plan: Plan) -> None:
+def _freeze(desk: Desk, worker: Worker, plan: Plan) -> None:
     """Freeze, or wait for the process that is freezing the same notice; then share the work.
 
     If that one dies meanwhile, the next attempt takes over from it.
@@ -161,13 +161,15 @@ def _writer(desk: Desk, ledger: Ledger, plan: Plan, row: HeldRow) -> PendingRows
         held_notice(desk, plan, row),
         desk.now,
         lookup_in(ledger, desk.config, desk.now),
-        no_former_readers,
+        None,
         plan.known.hold_before(desk.config),
     )
 
 
 def unusable(
-    plan: Plan, adapter_for: Callable[[Channel], Adapter], fallback_for: Callable[[Channel], Adapter | None]
+    plan: Plan,
+    adapter_for: Callable[[Channel], Adapter],
+    fallback_for: Callable[[Channel], Adapter | None] | None,
 ) -> Iterator[tuple[Channel, ProviderError]]:
     """Yield each channel of what is owed that no provider can serve, and why; nothing is opened.
 
@@ -178,7 +180,7 @@ def unusable(
             adapter_for(channel)
         except ProviderError as error:
             try:
-                if fallback_for(channel) is None:
+                if fallback_for is None or fallback_for(channel) is None:
                     yield channel, error
             except ProviderError as second:
                 yield channel, ProviderError(error.provider, [*error.faults, *second.faults])
@@ -204,13 +206,13 @@ def make_worker(
     *,
     clock: Callable[[], datetime],
     progress: DeliveryProgress,
-    halting: Callable[[], None] = unsaid,
-) -> Deliverer:
+    halting: Callable[[], None] | None = None,
+) -> Worker:
     """Return what delivers for this process, and tells `progress` how far it is. `clock` gives aware now.
 
     `halting` is called when a signal asks a run to end.
     """
-    return Deliverer(
+    return Worker(
         ledger=ledger,
         adapter_for=lambda channel: registry.adapter_for(desk.config, channel, clock),
         fallback_for=lambda channel: registry.fallback_for(desk.config, channel, clock),

@@ -29,7 +29,7 @@ from commcast.operations.desk import (
 )
 
 if TYPE_CHECKING:
-    from commcast.delivery.deliver import Delivered, Deliverer
+    from commcast.delivery.worker import Delivered, Worker
     from commcast.operations.wake import NudgeResult
 
 
@@ -297,7 +297,7 @@ class Ticked:
         return any(done.signal for done in (*self.delivered.values(), *woken))
 
 
-def tick(desk: Desk, ledger: Ledger, make_worker: Callable[[], Deliverer]) -> Ticked:
+def tick(desk: Desk, ledger: Ledger, make_worker: Callable[[], Worker]) -> Ticked:
     """Send what is released and owed of every incident; `make_worker` is called where anything is.
 
     What is wrong with one incident stops only that one.
@@ -319,12 +319,12 @@ class _Sending:
     """What a tick does: it sends, and nudges people."""
 
     desk: Desk
-    make_worker: Callable[[], Deliverer]
+    make_worker: Callable[[], Worker]
     ticked: Ticked
-    _worker: Deliverer | None = None
+    _worker: Worker | None = None
 
     @property
-    def worker(self) -> Deliverer:
+    def worker(self) -> Worker:
         self._worker = self._worker or self.make_worker()
         return self._worker
 

@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from commcast.delivery.deliver import Delivered, Deliverer
 from commcast.delivery.freeze import freeze
 from commcast.delivery.rows import PendingRow
+from commcast.delivery.worker import Delivered, Worker
 from commcast.ledger.oncall import begin_call, end_call, failures
 from commcast.ledger.store import Ledger
 from commcast.ledger.tables import OWN_STORY
@@ -106,7 +106,7 @@ class Nudger:
     """Nudges for one process. `environ` holds the addresses that commcast.toml only names."""
 
     desk: Desk
-    deliverer: Deliverer
+    worker: Worker
     environ: Mapping[str, str]
 
     def nudge(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> NudgeResult:
@@ -116,13 +116,13 @@ class Nudger:
             people = whom(self.desk, on_duty, nudge, self.environ)
             done.people.extend(person.name for person in people if person.name not in done.people)
             self._one(incident, nudge, people, on_duty, done)
-        done.delivered = self.deliverer.deliver(OWN_STORY + incident.id)
+        done.delivered = self.worker.deliver(OWN_STORY + incident.id)
         done.unreached = done.unreached or self._failed(incident, nudges)
         return done
 
     def _failed(self, incident: Incident, nudges: Sequence[Nudge]) -> str:
         """Say which nudge was given and woke nobody: its mail was refused, its command cannot be run."""
-        with self.deliverer.ledger.read() as connection:
+        with self.worker.ledger.read() as connection:
             for nudge in nudges:
                 why = failures(connection, incident.id, nudge.id)
                 if why is not None:
@@ -148,7 +148,7 @@ class Nudger:
             ).rows
         ]
         if sendable:
-            worker = self.deliverer
+            worker = self.worker
             notices, rows = [each.notice for each in sendable], [each.rows for each in sendable]
             told = worker.progress.freezing
             freeze(worker.ledger, notices, enumerate(rows), (), worker.owner, self.desk.now, told)
@@ -156,13 +156,13 @@ class Nudger:
         if command:
             document = command_document(config, incident, nudge, context, [each.name for each in people])
             call_once(
-                self.deliverer.ledger,
+                self.worker.ledger,
                 incident.id,
                 nudge.id,
                 command,
                 json.dumps(document, ensure_ascii=False),
                 folder=config.folder,
-                clock=self.deliverer.clock,
+                clock=self.worker.clock,
             )
         if not sendable and not command:
             self._note_unreached(incident, nudge, people, done)
@@ -171,7 +171,7 @@ class Nudger:
         self, incident: Incident, nudge: Nudge, people: Sequence[Reach], done: NudgeResult
     ) -> None:
         """Say once that nobody could be reached: the person who reads what cron printed is nudged by that."""
-        with self.deliverer.ledger.write() as connection:
+        with self.worker.ledger.write() as connection:
             if not begin_call(connection, incident.id, nudge.id, self.desk.now):
                 return
             detail = "nobody can be reached"

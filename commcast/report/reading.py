@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from commcast.ledger import chronicle
-from commcast.ledger.chronicle import CountedOutcome, Promised, Released, Scope, TextsAt, TextSent
+from commcast.ledger.chronicle import CountedOutcome, Promised, ReleaseRecord, Scope, TextsAt, TextSent
 from commcast.ledger.oncall import calls
 from commcast.ledger.tables import OWN_STORY, State
 from commcast.model.incident import END_STATUSES, Kind
@@ -23,7 +23,7 @@ from commcast.rendering.templates import Wording
 from commcast.report.story import NightTexts, Pledge, Shape, Story, StoryNudge, StoryUpdate, Telling, Texts
 
 _Key = TypeVar("_Key", bound=Hashable)
-_Row = TypeVar("_Row", CountedOutcome, Promised, Released, TextsAt)
+_Row = TypeVar("_Row", CountedOutcome, Promised, ReleaseRecord, TextsAt)
 _WAITING = {State.PENDING: "waiting", State.CLAIMED: "waiting", State.HELD: "held"}
 _SHAPES: dict[str, Shape] = {
     NoticeKind.HOLDING: Shape.HOLDING,
@@ -89,7 +89,7 @@ def _grouped(rows: Iterable[_Row], key: Callable[[_Row], _Key]) -> dict[_Key, li
 
 
 def _story(
-    released: Sequence[Released],
+    released: Sequence[ReleaseRecord],
     counted: Iterable[CountedOutcome],
     promised: Iterable[Promised],
     texts: Iterable[TextsAt],
@@ -117,7 +117,7 @@ def _story(
     )
 
 
-def _stage(release: Released) -> StoryUpdate:
+def _stage(release: ReleaseRecord) -> StoryUpdate:
     update: Mapping[str, Any] = release.facts.get("update", {})
     timeframe, window = update.get("timeframe") or {}, update.get("window") or {}
     return StoryUpdate(

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import update
 
 from commcast.cli import prompt as asking
-from commcast.delivery import deliver as delivering
+from commcast.delivery import worker as delivering
 from commcast.errors import ConfigError, TryAgain
 from commcast.ledger import tables as schema
 from commcast.ledger.releases import stop_incident
@@ -308,7 +308,7 @@ def test_an_answer_that_comes_at_the_question_wins(
         return True
 
     monkeypatch.setattr(asking, "says_yes", answered_meanwhile)
-    monkeypatch.setattr(delivering.Deliverer, "deliver", lambda *_: pytest.fail("there was nothing to do"))
+    monkeypatch.setattr(delivering.Worker, "deliver", lambda *_: pytest.fail("there was nothing to do"))
     assert "5 were answered" in run(*command, folder=bench.folder).stdout
     assert {(row.state.value, row.reason) for row in bench.rows()} == {("rejected", "late")}
     assert (done(bench), bench.mails(), bench.texts()) == ([], [], [])
@@ -323,7 +323,7 @@ def test_killed_in_the_middle_nobody_is_lost(
     if child == 0:
         if step == "after the decision":
             dies: Callable[..., None] = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
-            monkeypatch.setattr(delivering.Deliverer, "deliver", dies)
+            monkeypatch.setattr(delivering.Worker, "deliver", dies)
         else:
             adapter = FakeAdapter(before=lambda adapter: os.kill(os.getpid(), signal.SIGKILL))
             monkeypatch.setattr(wiring, "adapter_for", lambda *_: adapter)

@@ -13,13 +13,7 @@ from sqlalchemy import event, text
 from commcast.errors import TryAgain
 from commcast.ledger import bulk as gathering
 from commcast.ledger import tables as schema
-from commcast.ledger.broadcasts import (
-    FREEZE_LEASE,
-    Broadcast,
-    begin_freeze,
-    finish_freeze,
-    read_composition,
-)
+from commcast.ledger.broadcasts import FREEZE_LEASE, Broadcast, begin_freeze, finish_freeze, read_composition
 from commcast.ledger.bulk import GatheredRow, Gathering
 from commcast.ledger.history import deliveries
 from commcast.ledger.store import Ledger, open_ledger

@@ -14,14 +14,7 @@ from commcast.config.settings import Config
 from commcast.model.history import History, Said
 from commcast.model.incident import Channel, Status, Timeframe
 from commcast.model.oncall import Handover
-from commcast.oncall.nudges import (
-    Nudge,
-    Why,
-    broken_file_nudge,
-    first_nudge,
-    handing_nudges,
-    nudges_due,
-)
+from commcast.oncall.nudges import Nudge, Why, broken_file_nudge, first_nudge, handing_nudges, nudges_due
 from commcast.oncall.people import Reach, reach, unreachable, variables_of
 from commcast.plan.due import due
 from tests.plan.test_promises import HOLDS, MINUTE, Told, begun

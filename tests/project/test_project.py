@@ -169,9 +169,9 @@ sys.exit(code)
 HEAVY = {"sqlalchemy", "alembic", "aiosmtplib", "sendgrid", "twilio", "aiohttp", "icalendar", "rich"}
 # What only sending, asking or showing needs.
 OF_SENDING = HEAVY - {"sqlalchemy"} | {
-    "commcast.delivery.worker",
+    "commcast.delivery.run",
     "commcast.rendering.compose",
-    "commcast.delivery.deliver",
+    "commcast.delivery.worker",
     "commcast.providers.registry",
     "email_validator",
     "jinja2",

@@ -23,7 +23,7 @@ from commcast.providers.sendgrid import outcomes as sendgrid_outcomes
 from commcast.providers.sendgrid import request as sendgrid_request
 from commcast.providers.sendgrid.adapter import SendGridAdapter
 from commcast.providers.sendgrid.client import SendGridClient
-from commcast.providers.sendgrid.outcomes import OUTCOMES, Named, Rule, judge, named, request_id
+from commcast.providers.sendgrid.outcomes import OUTCOMES, NamedInRefusal, Rule, judge, named, request_id
 from tests.providers.contract import (
     Arrived,
     HttpContract,
@@ -414,17 +414,20 @@ def test_one_send_ends_before_its_lease() -> None:
 @pytest.mark.parametrize(
     ("body", "wanted"),
     [
-        *[(body, Named()) for body in ("", "<html>", "[]", '{"errors": {}}', "[" * 100_000)],
-        ('{"errors": [1, null, {"field": null}, {"field": 7}]}', Named()),
-        ('{"errors": [{"field": "personalizations.9999.to"}, {"field": "from\\u001b[31m"}]}', Named()),
-        ('{"errors": [{"field": "personalizations.1"}]}', Named(frozenset({1}), (), True)),
-        ('{"errors": [{"field": "personalizations.1.to.0.email"}]}', Named(frozenset({1}))),
-        ('{"errors": [{"field": "personalizations.1.to"}]}', Named(frozenset({1}))),
-        ('{"errors": [{"field": "personalizations.1.to.0.name"}]}', Named(frozenset({1}), (), True)),
-        ('{"errors": [{"field": "from"}, {"field": "from"}]}', Named(frozenset(), ("from",))),
+        *[(body, NamedInRefusal()) for body in ("", "<html>", "[]", '{"errors": {}}', "[" * 100_000)],
+        ('{"errors": [1, null, {"field": null}, {"field": 7}]}', NamedInRefusal()),
+        (
+            '{"errors": [{"field": "personalizations.9999.to"}, {"field": "from\\u001b[31m"}]}',
+            NamedInRefusal(),
+        ),
+        ('{"errors": [{"field": "personalizations.1"}]}', NamedInRefusal(frozenset({1}), (), True)),
+        ('{"errors": [{"field": "personalizations.1.to.0.email"}]}', NamedInRefusal(frozenset({1}))),
+        ('{"errors": [{"field": "personalizations.1.to"}]}', NamedInRefusal(frozenset({1}))),
+        ('{"errors": [{"field": "personalizations.1.to.0.name"}]}', NamedInRefusal(frozenset({1}), (), True)),
+        ('{"errors": [{"field": "from"}, {"field": "from"}]}', NamedInRefusal(frozenset(), ("from",))),
     ],
 )
-def test_what_a_refusal_names(body: str, wanted: Named) -> None:
+def test_what_a_refusal_names(body: str, wanted: NamedInRefusal) -> None:
     """Read with suspicion: what cannot be read names nothing."""
     assert named(HttpAnswer(400, {}, body), 3) == wanted
 

@@ -10,13 +10,7 @@ from email_validator import validate_email
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from commcast.recipients.addresses import (
-    is_plain_phone,
-    mask,
-    normalise_email,
-    normalise_phone,
-    plain_emails,
-)
+from commcast.recipients.addresses import is_plain_phone, mask, normalise_email, normalise_phone, plain_emails
 
 GOOD_EMAILS = [
     # as written, address, key

@@ -13,8 +13,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from commcast.delivery.deliver import Delivered, Deliverer, no_fallback
 from commcast.delivery.freeze import freeze, read_whole
+from commcast.delivery.worker import Delivered, Worker
 from commcast.incidents.load import Loaded, load_incident, load_incidents
 from commcast.ledger.broadcasts import (
     Broadcast,
@@ -140,7 +140,7 @@ class Bench:
     folder: Path
     now: datetime = START
     adapter: Callable[[Channel], Adapter] | None = None
-    fallback: Callable[[Channel], Adapter | None] = no_fallback
+    fallback: Callable[[Channel], Adapter | None] | None = None
 
     def __post_init__(self) -> None:
         self.ledger: Ledger = open_ledger(ledger_path(self.folder), DESK)
@@ -150,9 +150,9 @@ class Bench:
         return replace(open_desk(self.folder, self.now), now=self.now)
 
     @property
-    def worker(self) -> Deliverer:
+    def worker(self) -> Worker:
         desk = self.desk
-        return Deliverer(
+        return Worker(
             ledger=self.ledger,
             adapter_for=self.adapter or (lambda channel: adapter_for(desk.config, channel, lambda: self.now)),
             owner=current_owner(),

@@ -62,7 +62,7 @@ _UNLISTED = Rule("", _UNKNOWN, _ONE, "no rule speaks of this answer")
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedInRefusal:
     """What a refusal names: readers by their place in the request, and fields of the message itself.
 
     `beyond` says that some reader is named for something other than an address.
@@ -99,7 +99,7 @@ def request_id(answer: HttpAnswer) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "", answer.headers.get("x-message-id", ""))[:_LONGEST_ID]
 
 
-def named(answer: HttpAnswer, count: int) -> Named:
+def named(answer: HttpAnswer, count: int) -> NamedInRefusal:
     """Return what a refusal of a request with `count` readers names; nothing if it cannot be read.
 
     If all of several readers are named for something other than an address, the message is at fault.
@@ -117,7 +117,7 @@ def named(answer: HttpAnswer, count: int) -> Named:
                 beyond.add(".".join(filter(None, ("personalizations", reader[2]))))
     if count > 1 and len(readers) == count and beyond:
         fields |= beyond
-    return Named(frozenset(readers), tuple(sorted(fields)), bool(beyond))
+    return NamedInRefusal(frozenset(readers), tuple(sorted(fields)), bool(beyond))
 
 
 def _fields(body: str) -> Iterator[str]:
