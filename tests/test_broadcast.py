@@ -23,7 +23,7 @@ from commcast.delivery.worker import LEASE, Delivered
 from commcast.errors import ExitCode, Fault, LedgerError, ProviderError
 from commcast.ledger import tables as schema
 from commcast.ledger.broadcasts import Broadcast, open_broadcasts
-from commcast.ledger.releases import stop_incident, stops_in_force
+from commcast.ledger.fence import stop_incident, stops_in_force
 from commcast.ledger.settle import current_owner, settle_lost
 from commcast.ledger.store import open_ledger
 from commcast.model.incident import Channel

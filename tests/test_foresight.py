@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from commcast.ledger.releases import lift_stop, stop_incident
+from commcast.ledger.fence import lift_stop, stop_incident
 from commcast.ledger.tables import State
 from commcast.operations.dry_run import Foreseen, foresee
 from commcast.operations.tick import Ticked

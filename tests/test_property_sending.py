@@ -12,7 +12,7 @@ from pathlib import Path
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from commcast.ledger.releases import lift_stop, stop_incident
+from commcast.ledger.fence import lift_stop, stop_incident
 from commcast.ledger.suppressions import suppress
 from commcast.model.incident import Channel
 from commcast.model.message import Blame, Delivery, Email, Outcome, OutcomeKind

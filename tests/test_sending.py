@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from commcast.errors import ExitCode, InputError
-from commcast.ledger.releases import lift_stop, stop_incident
+from commcast.ledger.fence import lift_stop, stop_incident
 from commcast.ledger.suppressions import erase, suppress
 from tests.support.desk import START, Bench, update_text, write_desk, write_incident, write_list
 

@@ -190,7 +190,7 @@ def _tell_of_title(incident: Incident, wrong: str, right: str) -> None:
 
 def _halt(ledger: Ledger, incident: str) -> None:
     """Stop sending, and wait for the answers to what is on its way, so that it is known who got it."""
-    from commcast.ledger.releases import stop_to_correct
+    from commcast.ledger.fence import stop_to_correct
     from commcast.ledger.settle import settle_lost
     from commcast.ledger.wrong_words import on_their_way
 

@@ -117,7 +117,7 @@ def discard(
 def _discard(
     desk: Desk, incident: Incident, ledger: Ledger, numbers: tuple[int, ...], *, whole: bool, yes: bool
 ) -> None:
-    from commcast.ledger.releases import stops_in_force
+    from commcast.ledger.fence import stops_in_force
 
     if not numbers:
         raise InputError(

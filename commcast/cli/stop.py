@@ -41,8 +41,8 @@ def stop(
 
     Example: commcast stop pay7 --by dana
     """
+    from commcast.ledger.fence import stop_incident
     from commcast.ledger.history import tallies
-    from commcast.ledger.releases import stop_incident
     from commcast.ledger.tables import ALL_INCIDENTS, State
 
     with desk_to_work(folder) as (desk, ledger):
@@ -70,7 +70,7 @@ def resume(
 
     Example: commcast resume pay7
     """
-    from commcast.ledger.releases import lift_stop
+    from commcast.ledger.fence import lift_stop
     from commcast.ledger.settle import reopen
 
     with desk_to_work(folder) as (desk, ledger), going_on_unread():

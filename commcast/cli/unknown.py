@@ -23,7 +23,7 @@ from commcast.cli.session import who, worker_for
 from commcast.delivery.worker import Delivered, stopping_on_interrupt
 from commcast.errors import DecisionNeeded, ExitCode, InputError, gravest
 from commcast.ledger import resolutions
-from commcast.ledger.releases import stops_in_force
+from commcast.ledger.fence import stops_in_force
 from commcast.ledger.settle import settle_lost
 from commcast.ledger.tables import State
 from commcast.ledger.unknowns import Which, doubt_groups

@@ -17,7 +17,7 @@ from commcast.delivery.run import BroadcastRun, Ended
 from commcast.errors import ExitCode, Interrupted, ProviderError, TryAgain, gravest
 from commcast.ledger.broadcasts import Broadcast, is_anything_claimed, open_broadcasts
 from commcast.ledger.claims import waiting
-from commcast.ledger.releases import stop_incident
+from commcast.ledger.fence import stop_incident
 from commcast.ledger.settle import settle_lost
 from commcast.ledger.store import Ledger
 from commcast.ledger.tables import OWN_STORY

@@ -11,8 +11,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from commcast.ledger import tables
+from commcast.ledger.fence import stops_in_force
 from commcast.ledger.oncall import last_tick
-from commcast.ledger.releases import read_releases, stops_in_force
+from commcast.ledger.releases import read_releases
 from commcast.ledger.suppressions import erased_among, suppressed_among
 from commcast.ledger.tables import IS_FROZEN, MAYBE_TOLD, WAITING, State, one_of
 from commcast.ledger.tallies import REASON, count_deliveries

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import Connection, and_, func, or_, select
 
 from commcast.ledger import tables
-from commcast.ledger.releases import stops_in_force
+from commcast.ledger.fence import stops_in_force
 from commcast.ledger.tables import ALL_INCIDENTS, MAYBE_TOLD, State
 from commcast.ledger.tallies import COMPOSITION, RECEIPT, DeliveryCount, count_deliveries
 from commcast.model.history import AudienceProgress, Heard, NewestRelease, audience_progress

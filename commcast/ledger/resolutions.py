@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, sele
 
 from commcast.errors import DecisionNeeded
 from commcast.ledger import tables
-from commcast.ledger.releases import stops_in_force
+from commcast.ledger.fence import stops_in_force
 from commcast.ledger.tables import IS_FROZEN, WAITING, State, What
 from commcast.ledger.unknowns import Doubt, Which, chunks, put_acts, unless_erased
 from commcast.model.incident import END_STATUSES

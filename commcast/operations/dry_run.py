@@ -12,7 +12,7 @@ from typing import NamedTuple
 from commcast.errors import CommcastError
 from commcast.ledger.broadcasts import held_rows
 from commcast.ledger.claims import ripe_now
-from commcast.ledger.releases import stops_in_force
+from commcast.ledger.fence import stops_in_force
 from commcast.ledger.store import Ledger
 from commcast.model.incident import Channel, Incident
 from commcast.model.oncall import OnDuty

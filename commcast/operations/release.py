@@ -24,8 +24,8 @@ from commcast.files import FileSign, read_text_file, sign_of
 from commcast.incidents.editor import fill_times, incidents_locked
 from commcast.incidents.load import parse_incident, source_of
 from commcast.ledger.broadcasts import Broadcast
-from commcast.ledger.fence import read_fence
-from commcast.ledger.releases import lift_stop_to_correct, read_releases, record_release
+from commcast.ledger.fence import lift_stop_to_correct, read_fence
+from commcast.ledger.releases import read_releases, record_release
 from commcast.ledger.settle import current_owner
 from commcast.ledger.store import Ledger, raise_generation
 from commcast.model.incident import Channel, Incident

@@ -16,8 +16,8 @@ from commcast.delivery.rows import CHUNK, PendingRow, PendingRows
 from commcast.delivery.worker import Delivered, Worker, stopping_on_interrupt
 from commcast.errors import ProviderError, TryAgain
 from commcast.ledger.broadcasts import HeldRow, find_broadcast, held_rows
+from commcast.ledger.fence import lift_stop_to_correct
 from commcast.ledger.history import count_skipped
-from commcast.ledger.releases import lift_stop_to_correct
 from commcast.ledger.settle import current_owner
 from commcast.ledger.store import Ledger
 from commcast.ledger.tables import BroadcastState

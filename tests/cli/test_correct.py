@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from commcast.cli.correct import clock_near
+from commcast.ledger.fence import stops_in_force
 from commcast.ledger.history import deliveries
-from commcast.ledger.releases import stops_in_force
 from commcast.ledger.store import ledger_path, open_copy
 from commcast.ledger.tables import State
 from tests.support.reader import parsed, words

@@ -14,7 +14,7 @@ from commcast.cli import verbs
 from commcast.errors import ExitCode, Interrupted
 from commcast.ledger.broadcasts import open_broadcasts
 from commcast.ledger.claims import settle_and_claim
-from commcast.ledger.releases import stops_in_force
+from commcast.ledger.fence import stops_in_force
 from commcast.ledger.settle import Settlement, settle
 from commcast.ledger.suppressions import erase, list_suppressions
 from commcast.model.incident import Channel

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from commcast.ledger.releases import stop_incident
+from commcast.ledger.fence import stop_incident
 from commcast.ledger.tables import ALL_INCIDENTS
 from tests.support.desk import Bench, numbered, write_desk
 from tests.support.providers import FakeAdapter

@@ -17,7 +17,7 @@ from commcast.cli.question import tick_warnings
 from commcast.cli.tick import RepeatFilter, loop_code, next_step, run_loop, why_in_words
 from commcast.errors import ExitCode
 from commcast.ledger import tables as schema
-from commcast.ledger.releases import stop_incident
+from commcast.ledger.fence import stop_incident
 from commcast.ledger.tables import stamp
 from commcast.model.message import Blame, OutcomeKind
 from commcast.oncall.nudges import Nudge, Why

@@ -19,7 +19,7 @@ from commcast.cli import prompt as asking
 from commcast.delivery import worker as delivering
 from commcast.errors import ConfigError, TryAgain
 from commcast.ledger import tables as schema
-from commcast.ledger.releases import stop_incident
+from commcast.ledger.fence import stop_incident
 from commcast.ledger.settle import settle_lost
 from commcast.ledger.unknowns import Act, acts
 from commcast.model.incident import Channel

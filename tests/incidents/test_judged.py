@@ -13,7 +13,8 @@ from sqlalchemy import Executable
 import commcast
 from commcast.incidents import load
 from commcast.ledger import tables as schema
-from commcast.ledger.releases import lift_stop, read_judged, stop_incident, unfinished_incidents
+from commcast.ledger.fence import lift_stop, stop_incident
+from commcast.ledger.releases import read_judged, unfinished_incidents
 from commcast.model.message import Blame, OutcomeKind
 from commcast.operations.tick import Ticked
 from tests.support.desk import Bench, update_text, write_desk, write_incident

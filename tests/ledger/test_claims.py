@@ -27,8 +27,9 @@ from commcast.ledger.broadcasts import (
     open_broadcasts,
 )
 from commcast.ledger.claims import planned, waiting
+from commcast.ledger.fence import lift_stop, stop_incident
 from commcast.ledger.history import deliveries
-from commcast.ledger.releases import lift_stop, stop_incident, unfinished_incidents
+from commcast.ledger.releases import unfinished_incidents
 from commcast.ledger.settle import (
     NO_ANSWER,
     SendLimit,

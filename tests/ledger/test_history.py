@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import event, select, update
 
 from commcast.ledger import tables as schema
+from commcast.ledger.fence import stop_incident, stops_in_force
 from commcast.ledger.history import (
     deliveries,
     histories,
@@ -33,7 +34,6 @@ from commcast.ledger.oncall import (
 from commcast.ledger.oncall import take as take_over
 from commcast.ledger.overview import overviews
 from commcast.ledger.receipts import Joined, harmless, join_receipts, open_ids, open_providers
-from commcast.ledger.releases import stop_incident, stops_in_force
 from commcast.ledger.settle import Settlement
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import (

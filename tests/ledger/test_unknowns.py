@@ -12,7 +12,8 @@ from sqlalchemy import select, update
 from commcast.errors import DecisionNeeded
 from commcast.ledger import tables as schema
 from commcast.ledger.broadcasts import Broadcast, begin_freeze
-from commcast.ledger.releases import read_releases, stop_incident
+from commcast.ledger.fence import stop_incident
+from commcast.ledger.releases import read_releases
 from commcast.ledger.resolutions import (
     ANOTHERS,
     Candidate,

@@ -16,8 +16,8 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from commcast.errors import ExitCode, TryAgain
+from commcast.ledger.fence import stops_in_force
 from commcast.ledger.oncall import Call, begin_call, calls
-from commcast.ledger.releases import stops_in_force
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import suppress
 from commcast.ledger.tables import State

@@ -17,7 +17,7 @@ from sqlalchemy import event
 
 from commcast.config.settings import Config
 from commcast.errors import ExitCode
-from commcast.ledger.releases import lift_stop, stop_incident
+from commcast.ledger.fence import lift_stop, stop_incident
 from commcast.model.history import History, ReaderHistory, Said
 from commcast.model.incident import Channel, Incident, Level, Status
 from commcast.plan import reasons

@@ -12,9 +12,9 @@ from pathlib import Path
 from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
+from commcast.ledger.fence import lift_stop, stop_incident
 from commcast.ledger.history import incident_history
 from commcast.ledger.oncall import nudges_given
-from commcast.ledger.releases import lift_stop, stop_incident
 from commcast.ledger.suppressions import suppress
 from commcast.model.history import Said
 from commcast.model.incident import Channel

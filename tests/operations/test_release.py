@@ -17,8 +17,8 @@ from commcast.incidents.load import load_incident
 from commcast.ledger import bulk
 from commcast.ledger.broadcasts import open_broadcasts
 from commcast.ledger.bulk import temporary_folder
+from commcast.ledger.fence import lift_stop, stop_incident, stop_to_correct, stops_in_force
 from commcast.ledger.oncall import take
-from commcast.ledger.releases import lift_stop, stop_incident, stop_to_correct, stops_in_force
 from commcast.ledger.suppressions import suppress
 from commcast.operations import release
 from commcast.operations.desk import make_plan, with_releases

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from commcast.ledger.releases import stop_incident
+from commcast.ledger.fence import stop_incident
 from commcast.model.message import Delivery, Email, Outcome, OutcomeKind
 from commcast.providers import registry
 from tests.support.desk import START, Bench, numbered
