@@ -151,6 +151,23 @@ def test_the_help_of_every_command_has_an_example(words: str, command: Any) -> N
     assert words in f"{command.help or ''}\n{command.epilog or ''}"
 
 
+def options(command: Any) -> set[str]:
+    """Return the options and arguments of a command, as they are typed or named."""
+    return {word for each in command.params for word in [*each.opts, *each.secondary_opts]}
+
+
+def test_no_command_or_option_that_a_script_may_use_is_gone() -> None:
+    lines = (CHECKOUT / "tests" / "data" / "options.txt").read_text().splitlines()[1:]
+    group, gone = typer.main.get_command(app), []
+    for line in lines:
+        words, _, known = line.partition(":")
+        command: Any = group
+        for word in words.split():
+            command = command.commands[word]
+        gone += [f"{words} {option}" for option in set(known.split()) - options(command)]
+    assert len(lines) == 44 and gone == []
+
+
 # --- what is imported when
 
 
