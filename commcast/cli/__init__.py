@@ -1,4 +1,4 @@
-"""The app: errors become a line and an exit code."""
+"""The app. It turns every error into a message and an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command correct: readers who were told something wrong are told what is right."""
+"""The command correct: tells readers who got something wrong what is right."""
 
 from __future__ import annotations
 

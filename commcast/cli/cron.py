@@ -1,4 +1,4 @@
-"""The command cron: what to copy so that something runs tick, for this installation and this folder."""
+"""The command cron: prints a crontab line, a timer or a workflow that runs tick for this folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command demo: tells a whole incident, moment by moment."""
+"""The command demo: plays one incident from its first message to its last."""
 
 from __future__ import annotations
 

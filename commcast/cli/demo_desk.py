@@ -1,4 +1,4 @@
-"""The demo's folder, and its clock that moves."""
+"""The demo's folder, and the clock it moves forward."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command doctor, and how a ledger is adopted."""
+"""The command doctor, and the adoption of a ledger."""
 
 from __future__ import annotations
 

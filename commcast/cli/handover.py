@@ -1,4 +1,4 @@
-"""The commands handover and take: an incident goes from one person on duty to another."""
+"""The commands handover and take: hand an incident from one person to another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command init: a new desk's folder that works at once and sends nothing outside."""
+"""The command init: makes a new desk that works at once and sends nothing outside."""
 
 from __future__ import annotations
 

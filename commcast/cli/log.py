@@ -1,4 +1,4 @@
-"""Lists what was sent: when, to how many, and what became of it."""
+"""The command log: what was sent, when, to how many, and what became of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of an incident's newest words: in a line, as a table, as JSON, and what is left to do."""
+"""What became of an incident's newest messages: as a line, a table or JSON, with what is left to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prints results to stdout and talk to stderr; tables and colour at a terminal, nothing foreign raw."""
+"""Prints results to stdout and notes to stderr, with colour at a terminal; foreign text is escaped."""
 
 from __future__ import annotations
 

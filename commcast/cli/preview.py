@@ -1,4 +1,4 @@
-"""The commands preview and test: look at every message, or send all of them to oneself."""
+"""The commands preview and test: show every message, or send them all to yourself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a run is, on stderr: bars at a terminal, else plain lines from time to time."""
+"""The progress of a run, on stderr: bars at a terminal, otherwise a plain line now and then."""
 
 from __future__ import annotations
 

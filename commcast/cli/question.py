@@ -1,4 +1,4 @@
-"""What a person sees before anything goes, and the question."""
+"""What a person sees before anything is sent, and the question itself."""
 
 from __future__ import annotations
 

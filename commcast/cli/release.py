@@ -1,4 +1,4 @@
-"""The one way from a draft to settled deliveries for every verb: look, ask, release, send, tell."""
+"""How every verb sends its draft: look, ask, release, send, report."""
 
 from __future__ import annotations
 

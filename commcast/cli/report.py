@@ -1,4 +1,4 @@
-"""Shows what was promised and kept, over one incident or as a trend, and adds readers' answers."""
+"""The commands report and feedback: promises made and kept, for one incident or as a trend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opens desk and ledger for a command, finds the incident meant."""
+"""Opens the desk and the ledger for a command, and finds the incident it is about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shows where every incident stands, once or with --watch."""
+"""The command status: where every incident stands, once or with --watch."""
 
 from __future__ import annotations
 

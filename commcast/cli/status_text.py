@@ -1,4 +1,4 @@
-"""Status as lines with their styles, and as JSON."""
+"""The status as styled lines and as JSON."""
 
 from __future__ import annotations
 

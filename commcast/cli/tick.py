@@ -1,4 +1,4 @@
-"""Runs a tick, or a loop of them, or shows what one would do."""
+"""The command tick: runs one tick or a loop of them, or shows what a tick would do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command update: say more of an open incident."""
+"""The command update: adds news to an open incident."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What answers mean for a run: go on, wait, end."""
+"""Whether a run goes on, waits or ends, judged by its provider's answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Freezes rows and words: the stream of a plan goes into the ledger, and comes back out of it as messages."""
+"""Freezes rows and words in the ledger, and reads them back as messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one run asks of the ledger: its transactions, in order and in a thread of their own."""
+"""One run's ledger transactions, in order, in a thread of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hands a frozen broadcast over: claim, give to the adapter, settle. The only code that sends."""
+"""Sends one frozen broadcast: claim, hand over to the adapter, settle. The only code that sends."""
 
 from __future__ import annotations
 

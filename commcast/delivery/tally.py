@@ -1,4 +1,4 @@
-"""That stream counted, with a sample an audience; or only tried."""
+"""Counts the stream of rows, with a sample message for each audience, or only checks it for faults."""
 
 from __future__ import annotations
 

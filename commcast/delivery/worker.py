@@ -1,4 +1,4 @@
-"""Runs an incident's frozen broadcasts to their end, with fallback."""
+"""Sends all frozen broadcasts of an incident, with a fallback provider."""
 
 from __future__ import annotations
 

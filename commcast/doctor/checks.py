@@ -1,4 +1,4 @@
-"""What doctor says of a desk itself: files, lists, templates, people, ledger, ticks, disk."""
+"""Checks the desk itself: files, lists, templates, people, ledger, ticks, disk."""
 
 from __future__ import annotations
 

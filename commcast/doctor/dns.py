@@ -1,4 +1,4 @@
-"""What doctor finds in the DNS of the domain that mail comes from: SPF, DKIM and DMARC."""
+"""Checks the sender domain's DNS: SPF, DKIM and DMARC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What doctor says of providers: settings, secrets, and what they answer when asked."""
+"""Checks providers: settings, secrets, and what they answer when asked."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The ledger: what was released, owed, tried and answered. One file a duty; the tables are in schema.py."""
+"""The ledger: what was released, due, tried and answered. Its tables are in tables.py."""
