@@ -1,4 +1,4 @@
-"""Marks of how far a ledger had come, beside it and elsewhere: a restored backup is older than they say.
+"""Marks of how far the ledger had come: a restored backup is older than they say.
 
 A ledger's generation is committed before the mark that tells of it is written. So a ledger is never older
 than its mark, whatever is killed or loses power between the two; unless an older copy was put in its place,

@@ -1,4 +1,4 @@
-"""List and words of a broadcast go in by chunks; newer words end older."""
+"""Fills a broadcast with its rows and words, chunk by chunk; newer words end older ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A delivery is somebody's, on disk, before its first byte leaves."""
+"""Claims: a delivery belongs to one process, on disk, before its first byte leaves."""
 
 from __future__ import annotations
 

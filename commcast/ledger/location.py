@@ -1,4 +1,4 @@
-"""Where it lies, how it is copied, what the disk says in words."""
+"""Where the ledger's file is, how it is copied, and disk errors in plain words."""
 
 from __future__ import annotations
 

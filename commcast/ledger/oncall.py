@@ -1,4 +1,4 @@
-"""Hand-overs, calls of the pager, nudges given, ticks."""
+"""Handovers, pager calls, nudges that were sent, and ticks."""
 
 from __future__ import annotations
 

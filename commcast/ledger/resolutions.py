@@ -1,4 +1,4 @@
-"""What a person, or a provider's records, say became of them."""
+"""Settles unknown deliveries by what a person decided or a provider's records show."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of a claimed delivery; how fast a provider may be given more."""
+"""Records what became of claimed deliveries, and how fast a provider may be given more."""
 
 from __future__ import annotations
 

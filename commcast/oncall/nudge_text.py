@@ -1,4 +1,4 @@
-"""What a nudge says: the facts for its templates, and the document for the command that calls somebody."""
+"""What a nudge says: the facts for its templates, and the JSON for [nudge] command."""
 
 from __future__ import annotations
 

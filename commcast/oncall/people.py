@@ -1,4 +1,4 @@
-"""How the people of commcast.toml are reached: addresses that stand there, or in the environment."""
+"""How the people in commcast.toml are reached: by addresses given there or in the environment."""
 
 from __future__ import annotations
 

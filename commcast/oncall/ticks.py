@@ -1,4 +1,4 @@
-"""What is said of ticks: when one last ran, how late they usually are, and which promises that can keep."""
+"""When a tick last ran, how late ticks usually are, and which promises they can keep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The desk: an incident as it stands in the folder and in the ledger, and what is owed of it now."""
+"""The desk: an incident as the folder and the ledger know it, and what is due for it now."""
 
 from __future__ import annotations
 

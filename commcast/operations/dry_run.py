@@ -1,4 +1,4 @@
-"""What a tick would do now: the same round, but what it would send and whom it would nudge is only noted."""
+"""What a tick would do now: the same pass, but only noted, with nothing sent."""
 
 from __future__ import annotations
 

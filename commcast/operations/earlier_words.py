@@ -1,4 +1,4 @@
-"""What earlier words still matter: mistakes traced through what was frozen, merged incidents."""
+"""Earlier words that still matter: who was told a mistake, and which incidents were merged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What quiet hours held back, when its time has come: whether it still stands, and which notice it is now."""
+"""What quiet hours held back: whether it still goes, and with which words."""
 
 from __future__ import annotations
 

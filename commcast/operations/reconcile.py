@@ -1,4 +1,4 @@
-"""Asks providers what became of lost answers; of accepted ones."""
+"""Asks providers what became of unknown deliveries, and of accepted ones."""
 
 from __future__ import annotations
 

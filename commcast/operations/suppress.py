@@ -1,4 +1,4 @@
-"""Puts a provider's own lists of addresses that it does not serve into the suppression list."""
+"""Imports a provider's own suppression lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be due to readers: a notice, its kind, and what is new in it."""
+"""A notice: what may be due to readers, its kind, and what is new in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes out by itself to keep a promise: holding statements and promised texts."""
+"""What is sent automatically to keep a promise: holding statements and promised texts."""
 
 from __future__ import annotations
 

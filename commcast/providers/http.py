@@ -1,4 +1,4 @@
-"""HTTP to a provider: its connections, an answer or what came instead of one, and requests taken in turn."""
+"""HTTP to a provider: connections, timeouts, and the answer or why there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One finished Email -> the bytes of its mail: the same Email always gives the same bytes."""
+"""Turns a finished Email into the bytes of its mail; the same Email always gives the same bytes."""
 
 from __future__ import annotations
 

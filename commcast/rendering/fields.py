@@ -1,4 +1,4 @@
-"""Which of a reader's values a wording uses, and how: decided from the syntax tree, never by trying."""
+"""Which of a reader's values a template uses, and how, as its syntax tree shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One rendered email, cut where readers' values go, so that it serves all readers it is right for."""
+"""Renders an email once and splices each reader's values into it."""
 
 from __future__ import annotations
 

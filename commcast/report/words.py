@@ -1,4 +1,4 @@
-"""The figures of one incident in words and tables."""
+"""One incident's figures in words and tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One mail in SendGrid's terms: what a request's mails share, and what is one reader's own."""
+"""One mail as SendGrid sees it: what all mails of a request share, and what is one reader's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finished mails -> the fewest mail/send requests that give each reader exactly their own words."""
+"""Packs finished mails into as few mail/send requests as give each reader exactly their own words."""
 
 from __future__ import annotations
 
