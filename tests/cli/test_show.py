@@ -88,7 +88,7 @@ sys.stderr.write("SEEN " + json.dumps([int(code or 0), seen]))
 LEAVE_A_LOG = """
 import os, sys
 from pathlib import Path
-from commcast.ledger.releases import stop_incident
+from commcast.ledger.fence import stop_incident
 from tests.support.desk import Bench
 bench = Bench(Path(sys.argv[1]))
 with bench.ledger.write() as connection:
