@@ -70,24 +70,35 @@ def new(folder: Path) -> dict[str, Any]:
 
 
 def freeze(folder: Path) -> dict[str, Any]:
-    """Release all drafts and freeze. Timed: from the list's first byte to the last commit."""
-    from commcast.delivery.freeze import Freezer
+    """Look and say yes. Timed: from the list's first byte to the last commit."""
     from commcast.incidents.load import load_incidents
-    from commcast.ledger.settle import current_owner
-    from commcast.operations.desk import make_plan
-    from commcast.operations.release import release_updates
 
     desk, ledger = open_folder(folder)
     with closing(ledger):
         (incident,) = load_incidents(desk.config, desk.now).incidents
-        plan = make_plan(desk, incident, ledger, as_if_released=True)
-        release_updates(desk, plan, plan.drafts, ledger, how="yes", by="benchmark")
         with profiled():
             start = time.perf_counter()
-            plan = make_plan(desk, incident, ledger)
-            frozen = Freezer(ledger, current_owner(), desk.now).freeze(plan.deliveries)
+            frozen = release(desk, incident, ledger, [incident.id])
             seconds = time.perf_counter() - start
     return {"seconds": seconds, "frozen": frozen}
+
+
+def release(desk: Any, incident: Any, ledger: Any, present: list[str]) -> bool:
+    """Release all drafts of an incident as a yes at the question does; return whether that was possible.
+
+    `present` are the ids of all incidents in the folder.
+    """
+    from commcast.operations.desk import make_plan
+    from commcast.operations.release import fill, looking, say_yes
+
+    plan = make_plan(desk, incident, ledger, present=present, as_if_released=True)
+    with looking(desk, plan, ledger, present, late=False, progress=lambda _: None) as look:
+        until = look.good_until(clock())
+        released = say_yes(look, how="yes", by="benchmark", good_until=until, clock=clock)
+        if released is None:
+            return False
+        fill(look, released)
+    return True
 
 
 class LoopSeen:
@@ -106,19 +117,19 @@ class LoopSeen:
 def deliver(folder: Path) -> dict[str, Any]:
     """Hand over what is frozen. Timed: from opening the first connection until all is settled and closed."""
     from commcast.model.incident import Channel
-    from commcast.operations.send import make_sender
+    from commcast.operations.send import make_worker
     from commcast.providers.registry import adapter_for
 
     desk, ledger = open_folder(folder)
     seen = LoopSeen()
     with closing(ledger):
-        sender = make_sender(desk, ledger, clock=clock, progress=seen)
+        worker = make_worker(desk, ledger, clock=clock, progress=seen)
         # Made once before, so that its imports are not timed; it opens nothing.
         channel = Channel(desk.config.audiences["customers"].channels[0])
         window = adapter_for(desk.config, channel, clock).window
         with profiled():
             start = time.perf_counter()
-            delivered = sender.deliverer.deliver("pay7")
+            delivered = worker.deliver("pay7")
             seconds = time.perf_counter() - start
     return {"seconds": seconds, "outcomes": dict(delivered.outcomes), "loop": seen.loop, "window": window}
 
@@ -128,9 +139,7 @@ def history(folder: Path) -> dict[str, Any]:
     from commcast.incidents.load import load_incidents
     from commcast.ledger.releases import record_history
     from commcast.model.message import Unheard
-    from commcast.operations.desk import make_plan
-    from commcast.operations.release import release_updates
-    from commcast.operations.send import make_sender
+    from commcast.operations.send import make_worker, send_released
 
     desk, ledger = open_folder(folder)
     with closing(ledger):
@@ -138,12 +147,11 @@ def history(folder: Path) -> dict[str, Any]:
         closed = [each for each in incidents if each.latest.is_end]
         with ledger.write() as connection:
             record_history(connection, closed, "benchmark", desk.now)
-        sender = make_sender(desk, ledger, clock=clock, progress=Unheard())
+        worker = make_worker(desk, ledger, clock=clock, progress=Unheard())
         still_open = [each for each in incidents if not each.latest.is_end]
         for each in still_open:
-            plan = make_plan(desk, each, ledger, as_if_released=True)
-            release_updates(desk, plan, plan.drafts, ledger, how="yes", by="benchmark")
-            sender.send_released(each)
+            release(desk, each, ledger, [each.id for each in incidents])
+            send_released(desk, worker, each)
     return {"closed": len(closed), "open": len(still_open)}
 
 
