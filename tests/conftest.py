@@ -72,6 +72,7 @@ def _no_inherited_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if _INHERITED.fullmatch(name)]:
             patch.delenv(name)
+        patch.setenv("TERM", "xterm")  # bars and tables are drawn otherwise where a cursor cannot be moved
         # The marks of the desks that tests make are not kept beside those of real ones.
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield

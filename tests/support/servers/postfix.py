@@ -80,6 +80,7 @@ class Postfix:
 _MAIN_CF = """\
 compatibility_level = 3.6
 queue_directory = {folder}/queue
+enable_long_queue_ids = yes
 data_directory = {folder}/data
 maillog_file = {folder}/log
 maillog_file_prefixes = {folder}
