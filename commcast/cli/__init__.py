@@ -46,22 +46,23 @@ class CommcastGroup(TyperGroup):
                 return super().invoke(ctx)
         except TyperException as error:
             error.message = error.message.removeprefix("Value error, ")  # pydantic's, not our reader's
-            _tell_program(error, as_json)
+            if as_json and hasattr(error, "format_message"):  # people read it from the library
+                show_json("error", {"exit_code": ExitCode.INPUT, "message": error.format_message()})
             raise
-        except InputError as error:
-            raise _end(error.exit_code, str(error), as_json, error.faults, _notes(error)) from None
         except CommcastError as error:
-            raise _end(error.exit_code, str(error), as_json, notes=_notes(error)) from None
+            # Further notes on the error say how to go on.
+            message = "\n".join([str(error), *getattr(error, "__notes__", ())])
+            faults = error.faults if isinstance(error, InputError) else ()
+            raise _end(error.exit_code, message, as_json, faults) from None
         except KeyboardInterrupt:
             message = "Interrupted; what was not released was not sent."
             raise _end(ExitCode.INTERRUPTED, message, as_json) from None
         except EndedBySignal as ended:
             message = (
-                f"Ended by {ended.name}: nothing more is sent. The next tick, or the same command, goes on."
+                f"Ended by {ended.name}: nothing more is sent. The next tick, or the same command, continues."
             )
             raise _end(ExitCode.TERMINATED, message, as_json) from None
-        except BrokenPipeError:
-            # The reader of our output went away (`| head`): that is no error of ours.
+        except BrokenPipeError:  # the reader of our output has gone (`| head`): not an error of ours
             silence(sys.stdout)
             raise typer.Exit(ExitCode.DONE) from None
         except OSError as error:
@@ -83,28 +84,15 @@ def _has_path(error: OSError) -> bool:
     return isinstance(error.filename, str | bytes | os.PathLike)
 
 
-def _notes(error: CommcastError) -> Sequence[str]:
-    """Return how to go on, as noted on the error on its way up."""
-    return getattr(error, "__notes__", ())
-
-
-def _end(
-    code: ExitCode, message: str, as_json: bool, faults: Sequence[Fault] = (), notes: Sequence[str] = ()
-) -> typer.Exit:
-    """Tell an error to people and, where JSON was asked for, to programs; return what ends the process."""
-    say("\n".join([message, *notes]))
+def _end(code: ExitCode, message: str, as_json: bool, faults: Sequence[Fault] = ()) -> typer.Exit:
+    """Print an error, with --json also as a document; return what ends the process."""
+    say(message)
     if as_json:
         from dataclasses import asdict
 
         what = {"faults": [asdict(fault) for fault in faults]} if faults else {"message": message}
         show_json("error", {"exit_code": code, **what})
     return typer.Exit(code)
-
-
-def _tell_program(error: TyperException, as_json: bool) -> None:
-    """Show the library's usage error as JSON where that was asked for; people read it from the library."""
-    if as_json and hasattr(error, "format_message"):
-        show_json("error", {"exit_code": ExitCode.INPUT, "message": error.format_message()})
 
 
 app = typer.Typer(

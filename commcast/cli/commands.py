@@ -70,9 +70,9 @@ _COMMANDS = {
         "reconcile:receipts": "Ask providers what became of accepted messages: delivered, bounced, failed.",
     },
     "Unknown deliveries": {
-        "reconcile": "Ask the providers what became of messages whose answer was lost.",
-        "unknown:resend": "Send again what may or may not have arrived; whoever did get it gets it twice.",
-        "unknown:settle": "Record what became of messages whose answer was lost, if you know it.",
+        "reconcile": "Ask providers about deliveries of unknown outcome.",
+        "unknown:resend": "Send again what may or may not have arrived; anyone who did get it gets it twice.",
+        "unknown:settle": "Record the outcome of unknown deliveries, if you know it.",
     },
     "Set up": {
         "init": "Create a desk that works at once and sends nothing outside its folder.",

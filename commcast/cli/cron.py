@@ -6,10 +6,10 @@ import getpass
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from string import Template
 from typing import Annotated
 
 import typer
@@ -18,17 +18,7 @@ from commcast.cli.options import FolderOption, find_folder
 from commcast.cli.output import inert, put
 from commcast.errors import InputError
 
-_RECEIPTS = frozenset({"sendgrid", "twilio"})  # who can be asked what became of what they took
-# What is true of Actions today, as a comment of the workflow.
-_OF_ACTIONS = (
-    "# The ledger (.commcast/, not in git) knows what was said; without it tick refuses to",
-    "# send (exit 3). A hosted runner starts without one, and no cache is safe to keep it in:",
-    "# words could be said twice. So this needs a runner of your own, on the machine that",
-    "# holds the folder. There cron is on time; Actions starts a schedule every 5 minutes at",
-    "# the shortest, late at the top of the hour, at times by hours, and not at all after 60",
-    "# days without activity in a public repository. So each run ticks every minute for 20",
-    "# minutes. commcast doctor says how late ticks come, and which promises that can keep.",
-)
+_RECEIPTS = frozenset({"sendgrid", "twilio"})  # providers that can be asked what became of messages
 
 
 class CronFormat(StrEnum):
@@ -84,11 +74,11 @@ def cron(
     """
     found = installation(find_folder(folder), env_file)
     wanted = [each for each in CronFormat if each is not CronFormat.ALL and form in {each, CronFormat.ALL}]
-    put("\n\n".join("\n".join(_WRITERS[each](found)) for each in wanted))
+    put("\n\n".join(text_of(each, found) for each in wanted))
 
 
 def installation(folder: Path, secrets: Path) -> Installation:
-    """Return what runs here, over which folder. Raises InputError for a path that no format can hold."""
+    """Return the program and the folder to run. Raises InputError for a path that no format can hold."""
     from commcast.config.load import load_config
 
     config = load_config(folder)
@@ -103,90 +93,42 @@ def installation(folder: Path, secrets: Path) -> Installation:
 
 
 def _owner(folder: Path) -> str:
-    """Return who owns the folder: as them a tick has to run, so that it can write the ledger."""
+    """Return the folder's owner: a tick has to run as that user to write the ledger."""
     try:
         return folder.owner()
-    except (KeyError, OSError):  # a user that this machine has no name for
+    except (KeyError, OSError):  # a user without a name on this machine
         return getpass.getuser()
 
 
-def crontab(found: Installation) -> Iterator[str]:
-    """Yield lines for `crontab -e`: in a crontab a % ends the command, so it is written as \\%."""
-    yield f"# crontab -u {found.owner} -e, then add what follows. No flock is needed: a tick that"
-    yield "# runs into the next one shares the work, and nothing is said twice."
-    yield f"# {found.secrets} (mode 600) sets the secrets, and PATH for [nudge]."
-    yield f"* * * * * {_in_crontab(found.shell('tick'))}"
-    if found.has_receipts:
-        yield "# What became of what the providers accepted:"
-        yield f"*/10 * * * * {_in_crontab(found.shell('receipts'))}"
+def text_of(form: CronFormat, found: Installation) -> str:
+    """Return the text of one format: its file beside this one, with the paths filled in.
 
-
-def _in_crontab(command: str) -> str:
-    return command.replace("%", "\\%")
-
-
-def systemd(found: Installation) -> Iterator[str]:
-    """Yield a service and its timer. AccuracySec: by itself systemd may be a minute late."""
-    place = f"/etc/systemd/system/{found.unit}"
-    yield f"# File: {place}.service"
-    yield "# systemd starts no second one while the first runs: a long broadcast delays the"
-    yield "# next tick. Cron does not wait, and need not: tick is safe in parallel."
-    yield "[Unit]"
-    yield f"Description=commcast tick for {_in_unit(str(found.folder))}"
-    yield "[Service]"
-    yield "Type=oneshot"
-    yield f"User={found.owner}"
-    yield f"EnvironmentFile=-{_in_unit(str(found.secrets))}"
-    yield f"ExecStart={_command_in_unit(found.arguments('tick'))}"
-    yield ""
-    yield f"# File: {place}.timer"
-    yield f"# then: systemctl daemon-reload && systemctl enable --now {found.unit}.timer"
-    yield "[Unit]"
-    yield f"Description=Every minute: commcast tick for {_in_unit(str(found.folder))}"
-    yield "[Timer]"
-    yield "OnCalendar=minutely"
-    yield "AccuracySec=1s"
-    yield "[Install]"
-    yield "WantedBy=timers.target"
+    In a crontab a % ends the command, so it is escaped. The workflow needs a self-hosted runner: a hosted one
+    has no ledger and would refuse to send.
+    """
+    tick, receipts = (found.shell(each).replace("%", "\\%") for each in ("tick", "receipts"))
+    more = "\n# What became of the messages that providers accepted:"
+    text = Path(__file__).with_name(f"cron_{form}.txt").read_text(encoding="utf-8")
+    filled = Template(text).substitute(
+        owner=found.owner,
+        secrets=found.secrets,
+        unit=found.unit,
+        crontab_tick=tick,
+        crontab_receipts=f"{more}\n*/10 * * * * {receipts}" * found.has_receipts,
+        unit_folder=_in_unit(str(found.folder)),
+        unit_secrets=_in_unit(str(found.secrets)),
+        unit_command=_command_in_unit(found.arguments("tick")),
+        workflow_script=found.shell("tick", "--loop", "1m", "--for", "20m").replace("${{", "$''{{"),
+    )
+    return filled.rstrip("\n")
 
 
 def _in_unit(text: str) -> str:
-    """Return a text as it stands in a unit file, where % begins a specifier."""
+    """Return a text for a unit file, where % starts a specifier."""
     return text.replace("%", "%%")
 
 
 def _command_in_unit(arguments: list[str]) -> str:
-    """Return a command line for ExecStart: in arguments $ begins a variable, in the program's path not."""
+    """Return a command line for ExecStart: $ starts a variable in arguments, not in the program's path."""
     program, *others = (_in_unit(each).replace("\\", "\\\\").replace('"', '\\"') for each in arguments)
     return " ".join(f'"{each}"' for each in (program, *(other.replace("$", "$$") for other in others)))
-
-
-def actions(found: Installation) -> Iterator[str]:
-    """Yield a workflow for a runner of one's own: a hosted one has no ledger, and would refuse to send."""
-    script = found.shell("tick", "--loop", "1m", "--for", "20m").replace("${{", "$''{{")
-    yield "# File: .github/workflows/commcast.yml"
-    yield from _OF_ACTIONS
-    yield "name: commcast"
-    yield "on:"
-    yield "  schedule:"
-    yield '    - cron: "3-59/5 * * * *"'
-    yield "  workflow_dispatch:"
-    yield "permissions: {}"
-    yield "concurrency:"
-    yield "  group: commcast"
-    yield "  cancel-in-progress: false"
-    yield "jobs:"
-    yield "  tick:"
-    yield "    runs-on: self-hosted"
-    yield "    timeout-minutes: 30"
-    yield "    steps:"
-    yield "      - name: Send what is released and owed, nudge, keep promises"
-    yield "        run: |"
-    yield f"          {script}"
-
-
-_WRITERS: Mapping[CronFormat, Callable[[Installation], Iterator[str]]] = {
-    CronFormat.CRONTAB: crontab,
-    CronFormat.SYSTEMD: systemd,
-    CronFormat.ACTIONS: actions,
-}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commcast.cli.demo_desk import ZONE, DemoDesk, wait
+from commcast.cli.demo_desk import ZONE, DemoDesk, make, wait
 from commcast.cli.options import moment_or_now
-from commcast.cli.output import BOLD, CYAN, DIM, inert, paint, show_painted
-from commcast.cli.present import NAMES
+from commcast.cli.output import BOLD, CYAN, DIM, show
+from commcast.cli.present import NAMES, wrapped
 from commcast.model.message import Unheard
 
 if TYPE_CHECKING:
@@ -26,18 +25,13 @@ if TYPE_CHECKING:
     from commcast.operations.desk import Desk
 
 
-FOLDER = "commcast-demo"
-
-
 def demo(
     folder: Annotated[
-        Path, typer.Option("--folder", "-C", help="Where the demo's desk is made; an older demo goes.")
-    ] = Path(FOLDER),
+        Path,
+        typer.Option("--folder", "-C", help="Where to create the demo's desk; an older demo is replaced."),
+    ] = Path("commcast-demo"),
     now: Annotated[
-        str | None,
-        typer.Option(
-            "--now", help="When the story begins, such as 2026-11-21T10:05+01:00.", show_default=False
-        ),
+        str | None, typer.Option("--now", help="When the story starts, such as 2026-11-21T10:05+01:00.")
     ] = None,
 ) -> None:
     """Watch a whole incident from start to end: no account, no network, no question.
@@ -47,20 +41,16 @@ def demo(
 
     Example: commcast demo
     """
-    from commcast.cli import demo_desk
-
-    desk = demo_desk.make(folder, moment_or_now(now))
-    tell(desk)
+    tell(make(folder, moment_or_now(now)))
 
 
-WIDTH = 78  # columns: fits a terminal of 80
 _LINES_ONLY_THEY_READ = 3
 _HEADINGS = {
     1: "commcast declare: nobody knows the cause yet, and people are told so",
     2: "commcast update: the cause is found, and there is a first estimate",
     3: "commcast update: nothing new, but the promise of {promise} is kept",
     4: "commcast update: the fix is in place, and is being watched",
-    5: "commcast resolve: who heard that it began hears that it is over",
+    5: "commcast resolve: all who were told of it are told that it is over",
 }
 _NEXT = (
     ("report pay7", "what was promised, and what kept"),
@@ -125,15 +115,18 @@ def _one_moment(
 
 def _show_moment(update: Update, tally: Tally, promise: datetime | None, seen: set[str]) -> None:
     heading = _HEADINGS[update.number].format(promise=_clock(promise) if promise else "")
-    show_painted("")
-    show_painted(paint(f"{_clock(update.at)}  {heading}", BOLD))
-    show_painted(paint(f"       {_told(tally)}", DIM))
+    _show_heading(f"{_clock(update.at)}  {heading}")
+    show(f"       {_told(tally)}", DIM)
     if update.number in _SHOWN_IN_FULL:
         for heading, lines in _readings(update, tally, seen):
-            show_painted("")
-            show_painted(paint(f"  {heading}", CYAN))
+            _show_heading(f"  {heading}", CYAN)
             for line in lines:
-                show_painted("\n".join(_wrapped(inert(line))))
+                show("\n".join(wrapped(line, "  |   ", "  | ")))
+
+
+def _show_heading(text: str, style: str = BOLD) -> None:
+    show("")
+    show(text, style)
 
 
 def _told(tally: Tally) -> str:
@@ -160,7 +153,7 @@ def _readings(update: Update, tally: Tally, seen: set[str]) -> Iterator[tuple[st
 
 
 def _by_channel(tally: Tally, channel: str) -> dict[str, AudienceTally]:
-    """Return the audiences that hear something on a channel."""
+    """Return the audiences that are told something on a channel."""
     return {
         audience.audience: audience
         for notice in tally.notices
@@ -181,7 +174,7 @@ def _telling(update: Update, lines: list[str]) -> list[str]:
 
 
 def _only_theirs(update: Update, lines: list[str], customers: list[str], seen: set[str]) -> list[str]:
-    """Return the lines whose words the customers do not read, those the screen has not shown yet."""
+    """Return the lines that customers do not get and the screen has not shown yet."""
     known = {_value(line) for line in customers} | seen
     theirs = [line for line in lines if _value(line) not in known and not line.startswith("Hello")]
     inside = [line for line in theirs if update.internal and _value(update.internal) in _value(line)]
@@ -196,7 +189,7 @@ def _value(line: str) -> str:
 
 
 def _subject(audience: AudienceTally) -> str:
-    return inert(str(getattr(_content(audience), "subject", "")))
+    return str(getattr(_content(audience), "subject", ""))
 
 
 def _body(audience: AudienceTally) -> list[str]:
@@ -209,40 +202,33 @@ def _content(audience: AudienceTally) -> object:
     return audience.sample.content if audience.sample else None
 
 
-def _wrapped(line: str) -> Iterable[str]:
-    return textwrap.wrap(line, WIDTH, initial_indent="  | ", subsequent_indent="  |   ")
-
-
 def _clock(at: datetime) -> str:
     return f"{at.astimezone(ZONE):%H:%M}"
 
 
 def _say_what_this_is() -> None:
-    show_painted(paint("Card payments fail at Acme Pay. Watch three audiences being told.", BOLD))
-    show_painted("The clock is moved; every message is written to a file, and nothing is sent.")
+    show("Card payments fail at Acme Pay. Watch three audiences being told.", BOLD)
+    show("The clock is moved; every message is written to a file, and nothing is sent.")
 
 
 def _show_end(demo: DemoDesk, whole: Incident) -> None:
     from commcast.cli.status import show_status
 
-    show_painted("")
-    show_painted(paint("The desk afterwards", BOLD))
+    _show_heading("The desk afterwards")
     show_status(demo.folder, now=whole.latest.at + timedelta(minutes=1), incident=None)
     outbox = demo.folder / "outbox"
     mails, texts = len(list(outbox.glob("*.eml"))), len(list(outbox.glob("*.txt")))
-    show_painted("")
-    show_painted(paint(f"Open them: {mails} emails and {texts} SMS are in {outbox}", BOLD))
-    show_painted("")
-    show_painted(paint("And now:", BOLD))
-    show_painted(f"  cd {demo.folder}")
+    _show_heading(f"Open them: {mails} emails and {texts} SMS are in {outbox}")
+    _show_heading("And now:")
+    show(f"  cd {demo.folder}")
     program = program_name()
     width = len(program) + 35
     for rest, why in _NEXT:
-        show_painted(f"{f'  {program} {rest}'.ljust(width)}  # {why}")
+        show(f"{f'  {program} {rest}'.ljust(width)}  # {why}")
 
 
 def program_name() -> str:
-    """Return what a person types to run this program: its whole path where no shell would find it."""
+    """Return how to run this program: with its whole path if no shell would find it."""
     found = shutil.which("commcast")
     started = Path(sys.argv[0])
     return "commcast" if found or started.name != "commcast" else str(started.absolute())

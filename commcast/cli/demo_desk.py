@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from email import message_from_bytes, policy
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from commcast.cli.output import BOLD, DIM, inert, paint, show_painted
+from commcast.cli.output import BOLD, DIM, show
 from commcast.cli.present import wrapped
 from commcast.errors import Fault, InputError
 from commcast.model.message import Unheard
@@ -30,20 +29,9 @@ _EXAMPLE_DAY = date(2026, 11, 21)
 _MARK = ".commcast-demo"
 _INSTANT = re.compile(r"2026-11-21T(\d\d):(\d\d)\+01:00")
 
-_CONFIG = Path(__file__).with_name("demo_desk.toml")  # with {desk} for the id
-
-_LISTS = {
-    "support": "email,name\nada@acme.example,Ada Lind\nbo@acme.example,Bo Tran\n",
-    "executives": "email,name\nmira@acme.example,Mira Sol\n",
-    # The numbers are from ranges that Germany and the United Kingdom keep free for films and books.
-    "customers": (
-        "email,phone,name,timezone\n"
-        "kim@bakery.example,+493023125042,Kim Adler,\n"
-        "joan@surf.example,+447700900142,Joan Pike,Europe/London\n"
-        "lena@books.example,,Lena Berg,\n"
-        "bo@acme.example,,Bo Tran,\n"
-    ),
-}
+# Its commcast.toml has {desk} for the id. The phone numbers in its lists are from ranges that Germany and the
+# United Kingdom reserve for films and books.
+_SHIPPED = Path(__file__).with_name("shipped_demo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +58,10 @@ def make(folder: Path, now: datetime) -> DemoDesk:
             "Made by `commcast demo`, which replaces this folder when it runs again.\n"
         )
         (folder / ".gitignore").write_text("*\n")
-        config = _CONFIG.read_text(encoding="utf-8").format(desk=secrets.token_hex(8))
+        config = (_SHIPPED / "commcast.toml").read_text(encoding="utf-8").format(desk=secrets.token_hex(8))
         (folder / "commcast.toml").write_text(config, encoding="utf-8")
-        for audience, people in _LISTS.items():
-            (folder / "audiences" / f"{audience}.csv").write_text(people, encoding="utf-8")
+        for path in _SHIPPED.glob("audiences/*.csv"):
+            (folder / "audiences" / path.name).write_bytes(path.read_bytes())
     except OSError as error:
         raise _cannot(folder, f"cannot be made: {error.strerror}") from None
     return DemoDesk(folder, text, now)
@@ -116,7 +104,7 @@ def _clear(folder: Path) -> None:
     try:
         if folder.is_dir() and any(folder.iterdir()):
             if not (folder / _MARK).is_file():
-                raise _cannot(folder, "exists and is not a demo's folder")
+                raise _cannot(folder, "exists and is not a demo folder")
             shutil.rmtree(folder)
     except OSError as error:
         raise _cannot(folder, f"cannot be replaced: {error.strerror}") from None
@@ -138,29 +126,26 @@ def wait(desk: Desk, ledger: Ledger, until: datetime) -> None:
     while now < until:
         moment = replace(desk, now=now)
         worker = make_worker(moment, ledger, clock=lambda now=now: now, progress=Unheard())  # type: ignore[misc]
-        for line in _lines(moment, tick(moment, ledger, lambda worker=worker: worker)):  # type: ignore[misc]
-            show_painted(line)
+        _show(moment, tick(moment, ledger, lambda worker=worker: worker))  # type: ignore[misc]
         now += _MINUTE
 
 
-def _lines(desk: Desk, ticked: Ticked) -> Iterator[str]:
+def _show(desk: Desk, ticked: Ticked) -> None:
     at = f"{desk.now.astimezone(ZONE):%H:%M}"
     if nudged := ticked.nudged.get(INCIDENT):
         from commcast.cli.tick import why_in_words
 
-        yield ""
-        yield paint(f"{at}  tick nudges {' and '.join(nudged.people)}: {why_in_words(nudged.nudges)}", BOLD)
-        yield paint(f"       the line to paste: {inert(nudged.nudges[0].line)}", DIM)
+        show(f"\n{at}  tick nudges {' and '.join(nudged.people)}: {why_in_words(nudged.nudges)}", BOLD)
+        show(f"       the line to paste: {nudged.nudges[0].line}", DIM)
     done = ticked.delivered.get(INCIDENT)
     if done is not None and done.handed_over:
-        yield ""
-        yield paint(f"{at}  tick: nobody wrote, and a holding statement goes out by itself", BOLD)
+        show(f"\n{at}  tick: nobody wrote, and a holding statement goes out by itself", BOLD)
         for text in _newest_mail(desk):
-            yield from wrapped(inert(text), "  |   ", "  | ")
+            show("\n".join(wrapped(text, "  |   ", "  | ")))
 
 
 def _newest_mail(desk: Desk) -> list[str]:
-    """Return the lines of the last mail to a customer that say what is new, and when they hear next."""
+    """Return what a customer's newest email says is new, and when the next update is due."""
     mails = sorted((desk.config.folder / "outbox").glob("*-kim-bakery-example.eml"))
     mail = message_from_bytes(mails[-1].read_bytes(), policy=policy.default) if mails else None
     body = mail.get_body(("plain",)) if mail else None

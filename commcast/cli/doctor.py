@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import sys
-import tempfile
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,18 +14,11 @@ import typer
 
 from commcast.cli import prompt
 from commcast.cli.options import CONFIG_NAME, FolderOption, JsonOption, NoQuestionOption, clock, find_folder
-from commcast.cli.output import GREEN, RED, YELLOW, inert, paint, say, show_json, show_painted, show_prose
+from commcast.cli.output import GREEN, RED, YELLOW, inert, paint, put, say, show_json, show_prose
 from commcast.cli.present import NAMES, wrapped
 from commcast.cli.session import who
-from commcast.config.load import load_config
-from commcast.doctor.checks import examine
-from commcast.doctor.dns import DnsQuestion, mail_domain
-from commcast.doctor.providers import providers
 from commcast.errors import ConfigError, DecisionNeeded, ExitCode, Fault, gravest
-from commcast.incidents.load import load_incidents
-from commcast.ledger.releases import record_history
-from commcast.ledger.store import adopt_ledger, ledger_path, open_copy
-from commcast.ledger.unknowns import count_open, doubt_all_open
+from commcast.files import temporary_file
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -42,7 +33,7 @@ _INDENT = " " * 6
 
 def doctor(
     adopt_ledger: Annotated[
-        bool, typer.Option("--adopt-ledger", help="Trust the ledger that is here, or begin a new one.")
+        bool, typer.Option("--adopt-ledger", help="Trust the ledger that is here, or create a new one.")
     ] = False,
     connect: Annotated[
         bool,
@@ -52,7 +43,7 @@ def doctor(
     ] = False,
     dns: Annotated[
         bool,
-        typer.Option("--dns", help="Also look up SPF, DKIM and DMARC of the domain that mail comes from."),
+        typer.Option("--dns", help="Also look up SPF, DKIM and DMARC of the domain that emails come from."),
     ] = False,
     dns_server: Annotated[
         str, typer.Option("--dns-server", metavar="HOST[:PORT]", help="Ask this resolver, with --dns.")
@@ -74,6 +65,10 @@ def doctor(
 
     Example: commcast doctor --connect
     """
+    from commcast.doctor.checks import examine
+    from commcast.doctor.dns import DnsQuestion, mail_domain
+    from commcast.doctor.providers import providers
+
     found = find_folder(folder)
     if adopt_ledger:
         adopt(found, yes=yes)
@@ -96,13 +91,13 @@ def _show(checks: Sequence[Check]) -> None:
     for check in checks:
         text = inert(f"{NAMES.get(check.about, check.about)}: {check.what}").replace("\n", "; ")
         first, *more = _lines(_INDENT + text)
-        show_painted(paint(check.state.ljust(4), _COLOUR[check.state]) + first[4:])
+        put(paint(check.state.ljust(4), _COLOUR[check.state]) + first[4:])
         for line in [*more, *(_lines(_INDENT + inert(check.remedy)) if check.remedy else [])]:
-            show_painted(line)
+            put(line)
 
 
 def _lines(text: str) -> list[str]:
-    """Return a line in 78 columns for a terminal, whole for a program that reads it."""
+    """Return a line in 78 columns at a terminal, whole in a pipe."""
     return wrapped(text.strip(), indent=_INDENT) if sys.stdout.isatty() else [text]
 
 
@@ -111,14 +106,20 @@ def adopt(folder: Path, *, yes: bool) -> None:
 
     The configuration gets its `desk` last: until then nothing can be sent from here.
     """
+    from commcast.config.load import load_config
+    from commcast.incidents.load import load_incidents
+    from commcast.ledger.releases import record_history
+    from commcast.ledger.store import adopt_ledger, ledger_path
+    from commcast.ledger.unknowns import doubt_all_open
+
     config, now = load_config(folder), clock()
     desk = config.desk or _new_desk(folder)
     path = ledger_path(folder)
     loaded = load_incidents(config, now)
-    if not yes and not prompt.at_terminal():
-        raise DecisionNeeded("Nothing was changed: this needs a yes, at a terminal or with --yes.")
-    if not yes and not prompt.says_yes(f"{_what_happens(path, desk, loaded)} Go on?"):
-        raise DecisionNeeded("Nothing was changed.")
+    if not yes and not (
+        prompt.at_terminal() and prompt.says_yes(f"{_what_happens(path, desk, loaded)} Go on?")
+    ):
+        raise DecisionNeeded("Nothing was changed: confirm at a terminal, or pass --yes.")
     count = in_doubt = 0
 
     def record(connection: Connection, doubt: str) -> None:
@@ -132,29 +133,30 @@ def adopt(folder: Path, *, yes: bool) -> None:
         write_desk(folder / CONFIG_NAME, desk)
     show_prose(f"{path} is the ledger of desk {desk[:8]}…; {count} updates count as told elsewhere.")
     if in_doubt:
-        say(
-            f"{in_doubt:,} deliveries that it had open are unknown now; ask the providers: commcast reconcile"
-        )
+        say(f"{in_doubt:,} deliveries that were open are now unknown; ask the providers: commcast reconcile")
     for name in loaded.broken:
-        say(f"{name} is broken and was left out: mend it, then adopt again before you send anything of it.")
+        say(f"{name} is broken and was left out: fix it, then adopt again before you send any of it.")
 
 
 def _what_happens(path: Path, desk: str, loaded: Loaded) -> str:
-    what = "A new ledger is made"
+    from commcast.ledger.store import open_copy
+    from commcast.ledger.unknowns import count_open
+
+    what = "A new ledger is created"
     with open_copy(path, desk, any_desk=True) as ledger:
         if ledger is not None:
-            what = "The ledger that is here becomes this desk's own"
+            what = "The existing ledger becomes this desk's own"
         if ledger is not None and ledger.doubt:
             with ledger.read() as connection:
                 count = count_open(connection)
             what = (
-                f"{ledger.doubt}\n{what}. {count:,} deliveries that it has open may have been sent since: "
-                "they become unknown, and go again only if you say so (commcast resend)"
+                f"{ledger.doubt}\n{what}. {count:,} deliveries that are open in it may have been sent since: "
+                "they become unknown, and are resent only if you say so (commcast resend)"
             )
     updates = sum(len(incident.updates) for incident in loaded.incidents)
     return (
-        f"{what}. What it does not know of the {updates} updates in incidents/ counts as told elsewhere: "
-        "nobody will be told of them from here."
+        f"{what}. Those of the {updates} updates in incidents/ that it does not know count as told "
+        "elsewhere: they will never be sent from here."
     )
 
 
@@ -162,28 +164,20 @@ def _new_desk(folder: Path) -> str:
     """Return a new desk's id. Raises ConfigError if the file holds an empty one, which we do not edit."""
     data = tomllib.loads((folder / CONFIG_NAME).read_text(encoding="utf-8-sig"))
     if "desk" in data:
-        raise ConfigError(Fault(CONFIG_NAME, 0, 0, "desk is empty", "take that line out, and try again"))
+        raise ConfigError(Fault(CONFIG_NAME, 0, 0, "desk is empty", "remove that line and try again"))
     return secrets.token_hex(8)
 
 
 def write_desk(path: Path, desk: str) -> None:
-    """Write `desk` into the configuration as its first line; every byte that stood there stays."""
+    """Write `desk` into the configuration as its first line; every other byte stays."""
     real = path.resolve()
     raw = real.read_bytes()
     mark = b"\xef\xbb\xbf" if raw.startswith(b"\xef\xbb\xbf") else b""
     end = b"\r\n" if b"\r\n" in raw else b"\n"
     content = mark + f'desk = "{desk}"'.encode() + end + raw[len(mark) :]
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".new", dir=real.parent)
-    written = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), real.stat().st_mode & 0o7777)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        written.replace(real)
+        with temporary_file(real.parent, content, real.stat().st_mode & 0o7777) as written:
+            written.replace(real)
     except OSError as error:
         what, remedy = f"cannot be written: {error.strerror}", f'add the line: desk = "{desk}"'
         raise ConfigError(Fault(CONFIG_NAME, 0, 0, what, remedy)) from None
-    finally:
-        written.unlink(missing_ok=True)

@@ -13,39 +13,15 @@ import typer
 from commcast.cli.options import CONFIG_NAME, refuse
 from commcast.cli.output import say, show_prose
 
-_CONFIG = Path(__file__).with_name("new_desk.toml")  # with {names} where a desk's own words go
-
-_FILES = {
-    "audiences/support.csv": "email,name\nsupport@desk.example,Support Desk\n",
-    "audiences/executives.csv": "email,name\nceo@desk.example,Chris Ode\n",
-    "audiences/internal.csv": "email,name\nengineering@desk.example,Engineering\n",
-    "audiences/partners.csv": "email,name\nnoc@partner.example,Partner NOC\n",
-    "audiences/customers.csv": (
-        "email,phone,name,timezone\n"
-        "alex@customer.example,+4915550100001,Alex Example,Europe/Berlin\n"
-        "kim@customer.example,,Kim Example,America/New_York\n"
-    ),
-    "templates/README.md": (
-        "Put a file here only to use other words than the shipped ones: `customers/email.txt.j2`,\n"
-        "`customers/resolved.sms.txt.j2`. Which file wins: `commcast templates`.\n"
-    ),
-    "incidents/.gitkeep": "",
-    "presets/.gitkeep": "",
-    ".gitignore": ".commcast/\noutbox/\n",
-}
+_SHIPPED = Path(__file__).with_name("shipped_desk")  # its commcast.toml has {names} for a desk's own values
+_HIDDEN = {"incidents/.gitkeep": "", "presets/.gitkeep": "", ".gitignore": ".commcast/\noutbox/\n"}
 
 
 def init(
     folder: Annotated[Path, typer.Argument(help="The folder to make; default: this one.")] = Path(),
-    organisation: Annotated[
-        str | None, typer.Option(help="Who speaks; default: the folder's name.", show_default=False)
-    ] = None,
-    zone: Annotated[
-        str | None, typer.Option(help="Your time zone, such as Europe/Berlin.", show_default=False)
-    ] = None,
-    email: Annotated[
-        str | None, typer.Option(help="The address that emails come from.", show_default=False)
-    ] = None,
+    organisation: Annotated[str | None, typer.Option(help="Who speaks; default: the folder's name.")] = None,
+    zone: Annotated[str | None, typer.Option(help="Your time zone, such as Europe/Berlin.")] = None,
+    email: Annotated[str | None, typer.Option(help="The address that emails come from.")] = None,
 ) -> None:
     """Create a desk that works at once and sends nothing outside its folder.
 
@@ -54,7 +30,9 @@ def init(
     name = organisation or _name_of(folder)
     desk = secrets.token_hex(8)
     config = _config_text(desk, name, zone or system_zone(), email or "status@desk.example")
-    make_desk(folder, desk, {CONFIG_NAME: config, **_FILES})
+    shipped = [path for path in _SHIPPED.rglob("*") if path.is_file()]
+    files = {path.relative_to(_SHIPPED).as_posix(): path.read_text(encoding="utf-8") for path in shipped}
+    make_desk(folder, desk, {**files, **_HIDDEN, CONFIG_NAME: config})
     show_prose(f"Made the desk of {name} in {folder}/: its messages go to outbox/ as files, nothing leaves.")
     step = "" if folder.resolve() == Path.cwd() else f"cd {folder} && "
     say(f"Next: look at {CONFIG_NAME} and audiences/, then: {step}commcast declare payments --dry-run")
@@ -62,9 +40,9 @@ def init(
 
 
 def make_desk(folder: Path, desk: str, files: dict[str, str]) -> None:
-    """Write a desk's files and its ledger; nothing that is there is replaced.
+    """Write a desk's files and its ledger; existing files are not replaced.
 
-    The configuration is checked before, and written last: a folder that holds it is whole.
+    The configuration is checked first and written last: a folder that has one is complete.
     Raises InputError.
     """
     from commcast.config.load import load_config
@@ -72,7 +50,7 @@ def make_desk(folder: Path, desk: str, files: dict[str, str]) -> None:
 
     config, ledger = folder / CONFIG_NAME, ledger_path(folder)
     if config.exists():
-        refuse(str(config), "exists: this folder is a desk already", "use it, or name a new folder")
+        refuse(str(config), "exists: this folder is already a desk", "use it, or name a new folder")
     if ledger.exists():
         remedy = f"bring its {CONFIG_NAME} back, or name a new folder"
         refuse(str(ledger), "is the ledger of an earlier desk", remedy)
@@ -84,12 +62,12 @@ def make_desk(folder: Path, desk: str, files: dict[str, str]) -> None:
         create_ledger(ledger, desk).close()
         _write_new(config, files[CONFIG_NAME])
     except OSError as error:
-        refuse(str(folder), f"cannot be made: {error.strerror}", "check the path and its rights")
+        refuse(str(folder), f"cannot be created: {error.strerror}", "check the path and its permissions")
     load_config(folder)
 
 
 def system_zone() -> str:
-    """Return this machine's time zone by name, "UTC" where it has none to tell."""
+    """Return the name of this machine's time zone, "UTC" if it has none."""
     from zoneinfo import ZoneInfo
 
     try:
@@ -105,11 +83,11 @@ def _config_text(desk: str, name: str, zone: str, email: str) -> str:
     values = {"name": name, "zone": zone, "sender": sender}
     quoted = {key: json.dumps(value, ensure_ascii=False) for key, value in values.items()}
     comment = " ".join(name.split())
-    return _CONFIG.read_text(encoding="utf-8").format(desk=desk, comment=comment, **quoted)
+    return (_SHIPPED / CONFIG_NAME).read_text(encoding="utf-8").format(desk=desk, comment=comment, **quoted)
 
 
 def _check_config(text: str) -> None:
-    """Raise ConfigError where the options cannot stand in a configuration, before anything is written."""
+    """Raise ConfigError if the options make no valid configuration, before anything is written."""
     import tempfile
 
     from commcast.config.load import load_config

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,20 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commcast.cli.options import FolderOption, JsonOption, clock, find_folder
-from commcast.cli.output import say, show, show_json, show_prose, table
+from commcast.cli.output import picked, say, show, show_json, show_prose, table
 from commcast.cli.present import NAMES
 from commcast.errors import ExitCode, InputError
 from commcast.model.incident import Status
 
 if TYPE_CHECKING:
-    from commcast.config.settings import Config
     from commcast.doctor.lint import Findings
-    from commcast.rendering.templates import TemplateRow, Templates
+    from commcast.rendering.templates import TemplateRow
 
 
 FilesArgument = Annotated[
-    list[Path] | None,
-    typer.Argument(metavar="[FILE]...", help="Only these incident files; default: all.", show_default=False),
+    list[Path] | None, typer.Argument(metavar="[FILE]...", help="Only these incident files; default: all.")
 ]
 
 
@@ -51,7 +50,7 @@ def _show(found: Findings) -> None:
     for fault in InputError(found.faults).lines():
         show_prose(fault)
     if found.faults:
-        say(f"{counted({'faults': len(found.faults)})}; nothing of these files is sent.")
+        say(f"{counted({'errors': len(found.faults)})}; nothing from these files will be sent.")
     else:
         show_prose(f"OK: {counted(found.checked)}")
 
@@ -71,7 +70,7 @@ def _document(found: Findings) -> dict[str, Any]:
 
 
 class Document(StrEnum):
-    """What a schema can be had of."""
+    """The kinds of file that have a schema."""
 
     INCIDENT = "incident"
     CONFIG = "config"
@@ -85,26 +84,15 @@ def schema(
 
     Example: commcast schema incident > incident.schema.json
     """
-    show(json.dumps(_schema(of), indent=2, ensure_ascii=False))
-
-
-def _schema(of: Document) -> dict[str, Any]:
-    if of is Document.CONFIG:
-        from commcast.config.load import config_schema
-
-        return config_schema()
+    from commcast.config.load import config_schema
     from commcast.incidents.schema import incident_schema, preset_schema
 
-    return incident_schema() if of is Document.INCIDENT else preset_schema()
-
-
-Group = tuple[str, str, str, str, str]  # audience, channel, text, html, note
+    make = {"incident": incident_schema, "config": config_schema, "preset": preset_schema}[of]
+    show(json.dumps(make(), indent=2, ensure_ascii=False))
 
 
 def templates(
-    audience: Annotated[
-        str | None, typer.Option("--audience", help="Only this audience.", show_default=False)
-    ] = None,
+    audience: Annotated[str | None, typer.Option("--audience", help="Only this audience.")] = None,
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
@@ -122,7 +110,13 @@ def templates(
     if audience is not None and audience not in config.audiences:
         raise InputError(f"no audience {audience!r:.60}; audiences are: {', '.join(config.audiences)}")
     found = Templates(config.folder / "templates", shipped_templates())
-    rows = grouped(_listing(config, found, audience))
+    statuses = [status.value for status in Status]
+    rows = _grouped(
+        row
+        for name, settings in config.audiences.items()
+        if audience in (None, name)
+        for row in found.listing({name: settings.view}, settings.channels, statuses)
+    )
     if as_json:
         documents = [_template_document(group, statuses) for group, statuses in rows.items()]
         show_json("templates", {"templates": documents})
@@ -130,45 +124,27 @@ def templates(
         show("\n".join(_lines(rows)))
 
 
-def _listing(config: Config, templates: Templates, audience: str | None) -> list[TemplateRow]:
-    statuses = [status.value for status in Status]
-    return [
-        row
-        for name, settings in config.audiences.items()
-        if audience in (None, name)
-        for row in templates.listing({name: settings.view}, settings.channels, statuses)
-    ]
-
-
-def grouped(rows: list[TemplateRow]) -> dict[Group, list[str]]:
-    """Return the statuses that share one winner, by audience and channel."""
-    groups: dict[Group, list[str]] = {}
+def _grouped(rows: Iterable[TemplateRow]) -> dict[TemplateRow, list[str]]:
+    """Return the statuses that share one template, by the rest of their rows."""
+    groups: dict[TemplateRow, list[str]] = {}
     for row in rows:
-        key = (row.audience, row.channel.value, row.text, row.html, row.note)
-        groups.setdefault(key, []).append(row.status)
+        groups.setdefault(replace(row, status="", locale=""), []).append(row.status)
     return groups
 
 
-def _template_document(group: Group, statuses: list[str]) -> dict[str, object]:
-    audience, channel, text, html, note = group
-    return {
-        "audience": audience,
-        "channel": channel,
-        "statuses": statuses,
-        "text": text,
-        "html": html or None,
-        "note": note or None,
-    }
+def _template_document(row: TemplateRow, statuses: list[str]) -> dict[str, object]:
+    optional = {"html": row.html or None, "note": row.note or None}
+    return {**picked(row, "audience", "channel", "text"), "statuses": statuses, **optional}
 
 
-def _lines(groups: dict[Group, list[str]]) -> list[str]:
+def _lines(groups: dict[TemplateRow, list[str]]) -> list[str]:
     rows = []
-    for (audience, channel, text, html, note), statuses in groups.items():
+    for row, statuses in groups.items():
         which = "all" if len(statuses) == len(Status) else ", ".join(statuses)
         if len(Status) / 2 < len(statuses) < len(Status):
             which = "all others"
-        origin = "shipped" if text.startswith("shipped ") else "yours"
-        remark = f" ({note})" if note else ", .html" if html else ""
-        file = text.partition("templates/")[2] or f"for {NAMES[channel]}:"
-        rows.append((audience, which, origin if text else "", f"{file}{remark}"))
+        origin = "shipped" if row.text.startswith("shipped ") else "yours"
+        remark = f" ({row.note})" if row.note else ", .html" if row.html else ""
+        file = row.text.partition("templates/")[2] or f"for {NAMES[row.channel]}:"
+        rows.append((row.audience, which, origin if row.text else "", f"{file}{remark}"))
     return table(("AUDIENCE", "STATUS", "FROM", "TEMPLATE"), rows).splitlines()

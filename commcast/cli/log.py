@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import chain
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commcast.cli.options import FolderOption, JsonOption, clock
-from commcast.cli.output import DIM, say, show, show_json, show_painted, table
-from commcast.cli.present import NAMES
+from commcast.cli.output import DIM, picked, put, say, show, show_json, table
+from commcast.cli.present import NAMES, RECEIPTS, clock_in
 from commcast.cli.session import desk_to_read
 from commcast.errors import InputError, LedgerError
 from commcast.model.incident import Channel
@@ -28,12 +28,8 @@ if TYPE_CHECKING:
 
 
 def log(
-    incident: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Only this incident.", show_default=False)
-    ] = None,
-    channel: Annotated[
-        Channel | None, typer.Option("--channel", help="Only email, or only sms.", show_default=False)
-    ] = None,
+    incident: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only this incident.")] = None,
+    channel: Annotated[Channel | None, typer.Option("--channel", help="Only email, or only sms.")] = None,
     addresses: Annotated[
         bool, typer.Option("--addresses", help="List every delivery, with its address in full.")
     ] = False,
@@ -46,18 +42,18 @@ def log(
     which it promised the next update. Nudges and other messages to your own people are listed separately.
 
     Deliveries of unknown outcome are listed one by one: the provider may or may not have them, and they are
-    never sent again by themselves. Below them you see what was done about such deliveries, and by whom.
+    never resent automatically. Below them you see what was done about such deliveries, and by whom.
 
     Example: commcast log pay7 --channel sms
     """
     with desk_to_read(folder, clock()) as (desk, ledger):
         record, zone = _read(known_ledger(ledger), incident, channel, addresses), desk.config.zone
     if incident is not None and not record.said:
-        raise InputError(f"nothing was said of an incident {incident!r:.60}; commcast log lists all")
+        raise nothing_sent_for(incident)
     if as_json:
         show_json("log", _document(record, addresses))
     elif not record.said:
-        show("Nothing was said yet.")
+        show("Nothing was sent yet.")
     else:
         _show(record, zone, addresses)
 
@@ -65,13 +61,18 @@ def log(
 def known_ledger(ledger: Ledger | None) -> Ledger:
     """Return the ledger. Raises LedgerError if there is none."""
     if ledger is None:
-        raise LedgerError("there is no ledger in this folder: nothing is known of what was told")
+        raise LedgerError("there is no ledger in this folder; see: commcast doctor")
     return ledger
+
+
+def nothing_sent_for(incident: str) -> InputError:
+    """Return the error for an incident of which the ledger knows no message."""
+    return InputError(f"nothing was sent for an incident {incident!r:.60}; commcast log lists all")
 
 
 @dataclass(slots=True)
 class Record:
-    """What was said, and what became of it.
+    """What was sent, and its outcomes.
 
     `tellings`, and `nudges` of an incident's own people, are by incident. `stated` has when the next update
     was promised, by incident, notice, channel and audience. `listed` are single deliveries; `acts` is what
@@ -95,21 +96,20 @@ def _read(ledger: Ledger, incident: str | None, channel: Channel | None, everyon
     from commcast.report.reading import read_nudges, read_tellings
 
     channels = {channel} if channel else set(Channel)
+
+    def chosen(found: Iterable[Any]) -> list[Any]:
+        return [each for each in found if each.channel in channels]
+
     states = tuple(State) if everyone else (State.UNKNOWN,)
     with ledger.read() as connection:
-        said = [each for each in tallies(connection, incident) if each.channel in channels]
-        record = Record(said)
-        for name in dict.fromkeys(each.incident for each in said):
-            record.tellings[name] = [
-                each for each in read_tellings(connection, name) if each.channel in channels
-            ]
+        record = Record(chosen(tallies(connection, incident)))
+        for name in dict.fromkeys(each.incident for each in record.said):
+            record.tellings[name] = chosen(read_tellings(connection, name))
             told = read_nudges(connection, name)
             record.nudges[name] = [each for each in told if channel in (None, each.way)]
             record.stated.update(read_stated(connection, Scope(name)))
-            record.listed += [
-                each for each in deliveries(connection, name, states) if each.channel in channels
-            ]
-            record.acts += [each for each in acts(connection, name) if each.channel in channels]
+            record.listed += chosen(deliveries(connection, name, states))
+            record.acts += chosen(acts(connection, name))
     return record
 
 
@@ -122,47 +122,40 @@ def _document(record: Record, addresses: bool) -> dict[str, Any]:
             for each in tellings
         ],
         "nudges": [
-            {
-                "incident": name,
-                "notice": each.notice,
-                "at": each.at,
-                "by": each.way,
-                "count": each.count,
-                "outcome": each.outcome,
-            }
+            {"incident": name, "by": each.way, **picked(each, "notice", "at", "count", "outcome")}
             for name, nudges in record.nudges.items()
             for each in nudges
         ],
-        "deliveries": [{**asdict(each), "address": _address(each, addresses)} for each in record.listed],
-        "acts": [{**asdict(each), "address": _address(each, addresses)} for each in record.acts],
+        "deliveries": [
+            {**asdict(each), "address": shown_address(each.address, addresses)} for each in record.listed
+        ],
+        "acts": [{**asdict(each), "address": shown_address(each.address, addresses)} for each in record.acts],
     }
 
 
 def _telling_document(incident: str, each: Telling, next_by: datetime | None) -> dict[str, Any]:
     return {
         "incident": incident,
-        "notice": each.notice,
+        **picked(each, "notice", "channel", "audience", "providers"),
         "update": each.number,
-        "channel": each.channel,
-        "audience": each.audience,
         "first_accepted": each.first_at,
         "last_accepted": each.last_at,
-        "providers": list(each.providers),
         "next_update_by": next_by,
         "deliveries": dict(each.outcomes),
     }
 
 
-def _address(told: Told | Act, in_full: bool) -> str:
+def shown_address(address: str, in_full: bool) -> str:
+    """Return an address as it is shown: masked unless `in_full`; "" was erased."""
     from commcast.recipients.addresses import mask
 
-    if not told.address:
+    if not address:
         return "(erased)"
-    return told.address if in_full else mask(told.address)
+    return address if in_full else mask(address)
 
 
 def _show(record: Record, zone: ZoneInfo, addresses: bool) -> None:
-    show_painted(_table(record, zone))
+    put(_table(record, zone))
     for line in _reasons(record):
         show(line)
     for incident, nudges in record.nudges.items():
@@ -177,8 +170,8 @@ def _show(record: Record, zone: ZoneInfo, addresses: bool) -> None:
     _show_acts(record.acts, zone, addresses)
     for incident in dict.fromkeys(told.incident for told in record.listed if told.state == "unknown"):
         say(
-            f"Nothing unknown is ever sent again by itself. Ask the provider: commcast reconcile {incident}\n"
-            f"What it cannot tell, a person decides: commcast resend {incident} --unknown, or commcast settle"
+            f"Nothing unknown is resent automatically. Ask the provider: commcast reconcile {incident}\n"
+            f"If it cannot tell, decide: commcast resend {incident} --unknown, or commcast settle"
         )
 
 
@@ -191,53 +184,49 @@ _DONE = {
 
 
 def _show_acts(done: list[Act], zone: ZoneInfo, addresses: bool) -> None:
-    """Print what was done about lost answers, what is alike in one line; with addresses, one by one."""
+    """Print what was done about unknown deliveries, grouped; with `addresses` one by one."""
     groups: dict[tuple[str, ...], list[Act]] = {}
     for act in done:
         alike = (act.incident, act.notice, act.channel, act.what, act.became, act.by, act.detail)
         groups.setdefault((*alike, act.address) if addresses else alike, []).append(act)
     if groups:
-        show("\nDone about lost answers:")
+        show("\nDone about unknown deliveries:")
     for some in groups.values():
         show(_act_line(some, zone, addresses))
 
 
 def _act_line(some: list[Act], zone: ZoneInfo, addresses: bool) -> str:
     act = some[-1]
-    to = _address(act, addresses) if len(some) == 1 else f"{len(some):,} readers"
+    to = shown_address(act.address, addresses) if len(some) == 1 else f"{len(some):,} readers"
     became = "" if act.what == "resend" else f": {act.became}"
-    parts = [
+    parts = (
         f"{act.at.astimezone(zone):%Y-%m-%d %H:%M}",
         act.incident,
         act.notice.replace(":", " "),
         NAMES[act.channel],
         to,
         f"{_DONE[act.what]} {act.by}{became}",
-        *([act.detail] if act.detail else []),
-    ]
-    return "  " + "  ".join(parts)
+        act.detail,
+    )
+    return "  " + "  ".join(filter(None, parts))
 
 
 def _line(told: Told, zone: ZoneInfo, addresses: bool) -> str:
-    parts = [
+    parts = (
         f"{told.changed_at.astimezone(zone):%H:%M:%S}",
         told.incident,
         told.notice.replace(":", " "),
         NAMES[told.channel],
-        _address(told, addresses),
-        told.state,
-        *(part for part in (told.provider, told.provider_id, told.reason) if part),
-        *([f"then {told.receipt}"] if told.receipt else []),
-        *([told.receipt_detail] if told.receipt_detail else []),
-    ]
-    return "  " + "  ".join(parts)
-
-
-_AMONG = ("delivered", "bounced", "failed")  # of the accepted ones
+        shown_address(told.address, addresses),
+        *(told.state, told.provider, told.provider_id, told.reason),
+        told.receipt and f"then {told.receipt}",
+        told.receipt_detail,
+    )
+    return "  " + "  ".join(filter(None, parts))
 
 
 def _table(record: Record, zone: ZoneInfo) -> str:
-    """Return when the first and the last had it, what, to whom, by which provider, and what it promised."""
+    """Return one row per notice, audience and channel: when, outcomes, providers, and the promise it made."""
     many = len(record.tellings) > 1
     rows = []
     for incident, tellings in record.tellings.items():
@@ -251,7 +240,7 @@ def _table(record: Record, zone: ZoneInfo) -> str:
                 each.audience,
                 ", ".join(_outcomes(each)),
                 ", ".join(each.providers) or "-",
-                _clock(by, at, zone) if by else "-",
+                clock_in(zone, by, at) if by else "-",
             )
             rows.append((incident, *cells) if many else cells)
     head = ("TIME", "NOTICE", "BY", "AUDIENCE", "OUTCOME", "THROUGH", "NEXT BY")
@@ -259,12 +248,12 @@ def _table(record: Record, zone: ZoneInfo) -> str:
 
 
 def _outcomes(each: Telling) -> Iterator[str]:
-    """Yield how many deliveries ended how; what providers said later of accepted ones, in brackets."""
+    """Yield the count of each outcome; what providers later said about accepted ones is in brackets."""
     for outcome, count in each.outcomes.items():
-        if outcome in _AMONG:
+        if outcome in RECEIPTS:
             continue
         word = outcome.partition(":")[0]
-        later = [f"{each.outcomes[kind]:,} {kind}" for kind in _AMONG if each.outcomes.get(kind)]
+        later = [f"{each.outcomes[kind]:,} {kind}" for kind in RECEIPTS if each.outcomes.get(kind)]
         also = f" ({', '.join(later)})" if later and outcome == "accepted" else ""
         yield f"{count:,} {word}{also}"
 
@@ -295,14 +284,8 @@ def _name(notice: str) -> str:
 
 
 def _span(first: datetime, last: datetime | None, zone: ZoneInfo, *, with_year: bool) -> str:
-    """Return when the first and the last had it: 21 Nov 10:05-10:09."""
+    """Return when the first and the last reader got it: 21 Nov 10:05-10:09."""
     start = first.astimezone(zone)
-    until = _clock(last, first, zone) if last else ""
+    until = clock_in(zone, last, first) if last else ""
     begun = f"{start:%Y-%m-%d %H:%M}" if with_year else f"{start.day} {start:%b %H:%M}"
     return f"{begun}-{until}" if until and until != f"{start:%H:%M}" else begun
-
-
-def _clock(at: datetime, reference: datetime, zone: ZoneInfo) -> str:
-    local = at.astimezone(zone)
-    same = local.date() == reference.astimezone(zone).date()
-    return f"{local:%H:%M}" if same else f"{local.day} {local:%b %H:%M}"

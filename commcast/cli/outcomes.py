@@ -1,4 +1,4 @@
-"""What became of an incident's newest messages: as a line, a table or JSON, with what is left to do."""
+"""Shows the outcomes of an incident's newest messages as a line, a table or JSON, and what is left to do."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from commcast.cli.output import say, show, table
+from commcast.cli.output import picked, say, show, table
 from commcast.cli.present import NAMES, clock_of
 
 if TYPE_CHECKING:
@@ -19,17 +19,9 @@ if TYPE_CHECKING:
     from commcast.operations.desk import Desk, Plan
 
 
-# The column of each state of a delivery; the order in which a person looks at them.
-_COLUMN = {
-    "accepted": "ACCEPTED",
-    "rejected": "REJECTED",
-    "unknown": "UNKNOWN",
-    "skipped": "SKIPPED",
-    "held": "HELD",
-    "pending": "WAITING",
-    "claimed": "WAITING",
-}
-_COLUMNS = list(dict.fromkeys(_COLUMN.values()))
+# In the order in which a person looks at them.
+_COLUMNS = ("ACCEPTED", "REJECTED", "UNKNOWN", "SKIPPED", "HELD", "WAITING")
+_WAITING = frozenset({"pending", "claimed"})
 
 
 def show_outcomes(incident: Incident, ledger: Ledger) -> None:
@@ -46,7 +38,7 @@ def show_outcomes(incident: Incident, ledger: Ledger) -> None:
 def outcome_document(
     incident: Incident, ledger: Ledger, released: list[int], delivered: Delivered, code: ExitCode
 ) -> dict[str, Any]:
-    """Return what became of the newest update as JSON."""
+    """Return the outcomes of the newest update as JSON."""
     return {
         "incident": incident.id,
         "update": incident.latest.number,
@@ -55,9 +47,7 @@ def outcome_document(
             {"audience": audience, "channel": channel, **{c.lower(): counts[c] for c in _COLUMNS}}
             for (audience, channel), counts in _counted(incident, ledger).items()
         ],
-        "waiting": delivered.waiting,
-        "planned": delivered.planned,
-        "planned_at": delivered.planned_at.isoformat() if delivered.planned_at else None,
+        **picked(delivered, "waiting", "planned", "planned_at"),
         "stopped_by": delivered.stopped_by or None,
         **trouble_document(delivered),
         "exit_code": int(code),
@@ -80,12 +70,13 @@ def _counted(incident: Incident, ledger: Ledger) -> dict[tuple[str, str], Counte
     counted: dict[tuple[str, str], Counter[str]] = {}
     for tally in found:
         counts = counted.setdefault((tally.audience, tally.channel), Counter())
-        counts[_COLUMN[tally.state.value]] += tally.count
+        state = tally.state.value
+        counts["WAITING" if state in _WAITING else state.upper()] += tally.count
     return counted
 
 
 def tell_planned(desk: Desk, delivered: Delivered) -> None:
-    """Say how many follow later, because others hear first, and who sends to them; else nothing."""
+    """Say how many get it later because others are told first, and when."""
     if delivered.planned and delivered.planned_at and not delivered.stopped_by:
         when = clock_of(desk.config, desk.now)(delivered.planned_at)
         follow = "follows" if delivered.planned == 1 else "follow"
@@ -93,33 +84,33 @@ def tell_planned(desk: Desk, delivered: Delivered) -> None:
 
 
 def tell_held_back(desk: Desk, delivered: Delivered) -> None:
-    """Say how many do not hear the newest words because they heard so much within the hour; else nothing."""
+    """Say how many did not get the newest update because they had too many messages within the hour."""
     from commcast.plan.reasons import HELD_BACK
 
     count, most = delivered.held_back, desk.config.send.most_an_hour
     if delivered.nobody_heard:
         say(
             f"NOBODY WAS TOLD: all {count:,} had as many messages within the hour as one address gets.\n"
-            f"To tell them now, raise most_an_hour = {most} under [send] in commcast.toml and say it\n"
-            "again; else their next message says that this one was held back."
+            f"To tell them now, raise most_an_hour = {most} under [send] in commcast.toml and post it\n"
+            "again; otherwise their next message says that this one was held back."
         )
     elif count:
         say(f"{count:,} skipped: {HELD_BACK}.\nSee [send] most_an_hour in commcast.toml.")
 
 
 def tell_promise(desk: Desk, plan: Plan, warnings: Iterable[str] = ()) -> None:
-    """Say by when the person on call has to write again, after what endangers that."""
+    """Say by when the person on call has to post again, after warnings about that."""
     for warning in warnings:
         say(warning)
     notices = [line.notice for line in plan.lines]
     promised = [at for notice in notices for name in notice.audiences if (at := notice.next_update_by[name])]
     if promised:
         when = clock_of(desk.config, desk.now)(min(promised))
-        say(f"Next word is promised by {when}: commcast {_next_words(plan.incident)}")
+        say(f"The next update is promised by {when}: commcast {_next_words(plan.incident)}")
 
 
 def _next_words(incident: Incident) -> str:
-    """Return what is to be said by then: that the work has begun or is done, or what is new."""
+    """Return the command to use by then: the work has started or is done, or there is news."""
     if incident.latest.status in {"scheduled", "rescheduled"}:
         return f"start {incident.id}"
     if incident.kind == "maintenance":
@@ -134,7 +125,7 @@ def what_happened(plan: Plan, released: list[int], delivered: Delivered) -> str:
     numbers = ", ".join(map(str, released))
     handed = delivered.handed_over
     if released and not plan.deliveries:
-        return f"{plan.incident.id}: update {numbers} released; nobody hears of it now."
+        return f"{plan.incident.id}: update {numbers} released; nobody is told now."
     if released:
         return f"{plan.incident.id}: update {numbers} released, {handed:,} handed over."
     if handed or delivered.waiting or delivered.lost:
@@ -151,44 +142,43 @@ def tell_trouble(incident: str, delivered: Delivered) -> None:
     """Say what a delivery left undone, and what to do about it."""
     for each in delivered.taken_over:
         say(
-            f"{each.provider} took no more ({each.why}); {each.by} took over the rest. "
+            f"{each.provider} accepted no more ({each.why}); {each.by} took over the rest. "
             "See: commcast doctor --connect"
         )
     for trouble in delivered.troubles:
         verb = "resume" if delivered.refuses_everybody else "send"
         if trouble.refuses:
-            say(f"{trouble.provider} refused us: {trouble.why}. Mend that, then: commcast {verb} {incident}")
+            say(f"{trouble.provider} refused us: {trouble.why}. Fix that, then: commcast {verb} {incident}")
         else:
             say(
                 f"{trouble.provider} is down or busy: {trouble.why}. "
-                f"A tick goes on, or: commcast send {incident}"
+                f"The next tick continues, or: commcast send {incident}"
             )
     if rejected := delivered.outcomes["rejected"]:
-        say(f"{rejected:,} were refused one by one. Why: commcast log {incident}")
+        say(f"{rejected:,} were rejected individually. Why: commcast log {incident}")
     if delivered.expired:
         say(
-            f"{delivered.expired:,} were not told: the promise in these words has passed. "
-            f"Say what is true now: commcast update {incident}"
+            f"{delivered.expired:,} were not told: the promise in this message has passed. "
+            f"Post an update: commcast update {incident}"
         )
     if delivered.stopped_by and not delivered.signal:
         say(f"Stopped by {delivered.stopped_by}: {delivered.waiting:,} wait. See: commcast resume {incident}")
     elif delivered.waiting > delivered.planned and not delivered.troubles and not delivered.signal:
         left = delivered.waiting - delivered.planned
-        say(f"{left:,} wait for their turn. A tick goes on, or: commcast send {incident}")
+        say(f"{left:,} wait for their turn. The next tick continues, or: commcast send {incident}")
     if delivered.lost or delivered.outcomes["unknown"]:
-        say(f"Unknown: no answer came; nobody is told again by itself. Next: commcast reconcile {incident}")
+        say(f"Unknown: no answer arrived; nothing is resent by itself. Next: commcast reconcile {incident}")
     tell_signal(incident, delivered)
 
 
 def tell_signal(incident: str, delivered: Delivered) -> None:
-    """Say of a run that a signal ended how far it came, and how it goes on; else nothing."""
+    """Say how far a run came that a signal ended, and how it continues."""
     if not delivered.signal:
         return
     unknown = delivered.outcomes["unknown"]
     count = f"{delivered.handed_over:,} handed over" + (f", {unknown:,} of them unknown" if unknown else "")
-    if delivered.signal == signal.SIGINT:
-        say(f"Interrupted: {count}; {delivered.waiting:,} wait. Go on with: commcast resume {incident}")
-    else:
-        name = signal.Signals(delivered.signal).name
-        goes_on = f"A tick goes on, or: commcast send {incident}"
-        say(f"Ended by {name}: {count}; {delivered.waiting:,} wait. {goes_on}")
+    ended, further = "Interrupted", f"Continue with: commcast resume {incident}"
+    if delivered.signal != signal.SIGINT:
+        ended = f"Ended by {signal.Signals(delivered.signal).name}"
+        further = f"The next tick continues, or: commcast send {incident}"
+    say(f"{ended}: {count}; {delivered.waiting:,} wait. {further}")

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from rich.console import Console
 
-# C0 but tab and line feed, DEL, C1, and what turns the reading direction: shown, never obeyed.
+# C0 except tab and line feed, DEL, C1, and what changes the reading direction: shown, never obeyed.
 _OBEYED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _GOES_ON: ContextVar[bool] = ContextVar("goes_on", default=False)
 # A command or a quoted line at the beginning; the columns of a table, a tab.
 _AS_IT_IS = re.compile(r"^\s*(?:commcast|\$|\||>) |\S {2,}\S|\t")
 _LAST_COMMAND = re.compile(r"(?<=: )(?:cd \S+ && )?commcast [^;]{,60}$")
 PROSE = 78  # columns used of 80
-LONGEST_LINE = 2000  # characters; a longer line is cut in talk, never in a result
+LONGEST_LINE = 2000  # characters; longer lines are cut on stderr, never in a result
 BOLD, DIM, RED, GREEN, YELLOW, CYAN = "bold", "dim", "red", "green", "yellow", "cyan"
 
 
@@ -32,25 +32,20 @@ def inert(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """Print talk to stderr: what happens, what to do next, what is wrong."""
-    _flush(sys.stdout)  # so that a log which holds both streams keeps their order
+    """Print a note to stderr: what happens, what to do next, what is wrong."""
+    _flush(sys.stdout)  # a log that holds both streams keeps their order
     for line in inert(text).split("\n"):
         cut = line if len(line) <= LONGEST_LINE else line[:LONGEST_LINE] + "…"
         put(_folded(cut, sys.stderr), sys.stderr)
 
 
 def show(text: str, *styles: str) -> None:
-    """Print a result to stdout, in these styles if it shows any."""
+    """Print a result to stdout, in these styles if it is a terminal that shows them."""
     put(paint(inert(text), *styles))
 
 
-def show_painted(text: str) -> None:
-    """Print a result that `paint` has coloured in part; make what others wrote in it inert first."""
-    put(text)
-
-
 def show_prose(text: str, *styles: str) -> None:
-    """Print sentences as a result: folded at a terminal, one line each for a program."""
+    """Print sentences as a result: folded at a terminal, one line each in a pipe."""
     for line in inert(text).split("\n"):
         put(paint(_folded(line, sys.stdout), *styles))
 
@@ -60,7 +55,7 @@ def _folded(line: str, stream: TextIO) -> str:
     if not stream.isatty() or _AS_IT_IS.search(line) or len(line) <= (room := min(PROSE, room_of(stream)[0])):
         return line
     indent = line[: len(line) - len(line.lstrip())]
-    # What inert() leaves holds no NUL: it keeps a command together.
+    # inert() leaves no NUL in the text, so NUL can keep a command on one line.
     whole = _LAST_COMMAND.sub(lambda found: found[0].replace(" ", "\0"), line)
     lines = textwrap.wrap(
         whole.replace("commcast ", "commcast\0"),
@@ -73,10 +68,15 @@ def _folded(line: str, stream: TextIO) -> str:
     return "\n".join(lines).replace("\0", " ")
 
 
-def show_json(kind: str, content: Mapping[str, Any], *, indent: int | None = 2) -> None:
-    """Print one JSON document; `version` rises when a key changes its meaning or goes.
+def picked(value: object, *names: str) -> dict[str, Any]:
+    """Return these attributes by name, for a JSON document."""
+    return {name: getattr(value, name) for name in names}
 
-    Without an `indent` it is one line, at once: one of many, for a program that reads on.
+
+def show_json(kind: str, content: Mapping[str, Any], *, indent: int | None = 2) -> None:
+    """Print one JSON document; `version` rises when a key is removed or changes its meaning.
+
+    Without an `indent` it is printed on one line, for a program that reads a stream of documents.
     """
     import json
 
@@ -90,9 +90,9 @@ def _plain(value: object) -> str:
 
 
 def put(text: str, stream: TextIO | None = None) -> None:
-    """Print `text` as it is, to stdout unless told otherwise; if that takes no more, say so and go on.
+    """Print `text` as it is, to stdout by default; if it cannot be written, say so and go on.
 
-    Raises BrokenPipeError if nobody reads a result any more, but not while messages are being sent.
+    Raises BrokenPipeError if the reader of a result has gone, but not while messages are being sent.
     """
     stream = stream or sys.stdout
     with _outlasting(stream):
@@ -105,7 +105,7 @@ def _flush(stream: TextIO) -> None:
 
 
 def finish() -> None:
-    """Write what still waits to be written, before the process ends. Raises nothing."""
+    """Write buffered output before the process ends. Raises nothing."""
     with going_on_unread():
         for stream in (sys.stdout, sys.stderr):
             _flush(stream)
@@ -113,7 +113,7 @@ def finish() -> None:
 
 @contextmanager
 def going_on_unread() -> Iterator[None]:
-    """Go on if nobody reads our output any more (`| head`): they are done with it, not with sending."""
+    """Go on when the reader of our output has gone (`| head`): sending must not end with it."""
     token = _GOES_ON.set(True)
     try:
         yield
@@ -123,7 +123,7 @@ def going_on_unread() -> Iterator[None]:
 
 @contextmanager
 def _outlasting(stream: TextIO) -> Iterator[None]:
-    """Go on without a stream that fails: a full disk under a log must not end a send half way."""
+    """Go on without a stream that fails: a full disk under a log must not end a send halfway."""
     try:
         yield
     except BrokenPipeError:
@@ -137,34 +137,34 @@ def _outlasting(stream: TextIO) -> Iterator[None]:
 
 
 def silence(stream: TextIO) -> None:
-    """Discard what waits in `stream` and whatever is written to it from now on."""
+    """Discard what is buffered in `stream` and everything written to it later."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
-# A terminal, and rich for it: imported here, so that a pipe, a cron job and --help never pay for it.
+# rich is imported in these functions only: a pipe, a cron job and --help never load it.
 
 
 def can_draw(stream: TextIO) -> bool:
-    """Return whether `stream` is a terminal that moves its cursor and shows colour."""
+    """Return whether `stream` is a terminal with cursor movement and colour."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def room_of(stream: TextIO) -> tuple[int, int]:
-    """Return the columns to draw in on a terminal, at most 199, and its lines; without a size 79 and 24."""
+    """Return a terminal's usable columns, at most 199, and its lines; 79 and 24 if it has no size."""
     try:
         columns, lines = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
         columns, lines = 0, 0
     if (said := os.environ.get("COLUMNS", "")).isdigit():
         columns = int(said)
-    # One column is left free: some terminals begin a new line when the last one is written.
+    # One column is left free: some terminals start a new line when the last column is written.
     return max(20, min(columns or 80, 200)) - 1, lines or 24
 
 
 def console_for(stream: TextIO) -> Console:
-    """Return what draws on a terminal in the colours it may show; text is never read as markup."""
+    """Return a console for this terminal that respects NO_COLOR; text is never read as markup."""
     from rich.console import Console
 
     columns, lines = room_of(stream)
@@ -181,7 +181,7 @@ def console_for(stream: TextIO) -> Console:
 
 
 def paint(text: str, *styles: str) -> str:
-    """Return `text` in these styles if stdout shows them. Make it inert first; print with `show_painted`."""
+    """Return `text` in these styles if stdout shows them. Make it inert first; print it with `put`."""
     style = " ".join(filter(None, styles))
     if not (text and style) or os.environ.get("NO_COLOR") or not can_draw(sys.stdout):
         return text
@@ -195,7 +195,7 @@ _LONGEST_WORD = 8  # columns; longer words may be cut in two to make a table fit
 
 
 def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return rows as lines, their cells in columns as wide as they need to be."""
+    """Return rows as lines, with columns as wide as their widest cell."""
     cells = _cells(rows)
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells)
@@ -203,7 +203,7 @@ def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], style: str = "") -> str:
-    """Return rows under a heading in this style; cells are folded if that makes it fit a terminal."""
+    """Return rows under a heading in this style; cells are folded if that makes the table fit a terminal."""
     cells = _cells((head, *rows))
     first, *others = lines = aligned(cells)
     least = sum(_least(column) + 2 for column in zip(*cells, strict=True)) - 2

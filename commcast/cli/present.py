@@ -1,4 +1,4 @@
-"""What would go out, as text and JSON."""
+"""Shows what would be sent, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
-from commcast.cli.output import table
+from commcast.cli.output import picked, table
 from commcast.plan.notices import NoticeKind, kind_of
 from commcast.plan.reasons import AFTER_LEAD, QUIET_HOURS, SAME_ADDRESS
 
@@ -20,26 +21,33 @@ if TYPE_CHECKING:
     from commcast.operations.desk import Plan
     from commcast.plan.notices import Notice
     from commcast.rendering.render import SmsContent
-_NOTICES = {
-    "holding": "holding statement",
-    "reminder": "reminder",
-    "follow-up": "follow-up",
-}
+
+
+WIDTH = 78  # columns used of 80
+FAULTS_SHOWN = 3
+NAMES = {"email": "email", "sms": "SMS"}
+RECEIPTS = ("delivered", "bounced", "failed")  # what providers may later say of accepted messages
+When = Callable[[datetime], str]
+_NOTICES = {"holding": "holding statement", "reminder": "reminder", "follow-up": "follow-up"}
 
 
 def notice_in_words(notice: str, number: int) -> str:
-    """Return what a notice is to people: "update 3", "holding statement"."""
+    """Return what people call a notice: "update 3", "holding statement"."""
     return _NOTICES.get(notice.partition(":")[0], f"update {number}")
 
 
-_NAMES = {"email": "email", "sms": "SMS"}
+def clock_in(zone: ZoneInfo, at: datetime, reference: datetime) -> str:
+    """Return a time as clocks in `zone` show it, with its day if that is not the day of `reference`."""
+    local = at.astimezone(zone)
+    same = local.date() == reference.astimezone(zone).date()
+    return f"{local:%H:%M}" if same else f"{local.day} {local:%b %H:%M}"
 
 
-def other_stories(plan: Plan, when: Callable[[datetime], str]) -> Iterator[str]:
-    """Yield how many of the readers already follow another open incident, and what it last told them."""
+def other_stories(plan: Plan, when: When) -> Iterator[str]:
+    """Yield how many of the readers also follow another open incident, and what it last told them."""
     found = plan.following.found() if plan.following else ()
     for each in sorted(found, key=lambda one: one.channel):
-        many = f"{'At least ' if each.at_least else ''}{each.readers:,} of those by {_NAMES[each.channel]}"
+        many = f"{'At least ' if each.at_least else ''}{each.readers:,} of those by {NAMES[each.channel]}"
         were = "was" if each.readers == 1 else "were"
         status = each.status.replace("_", " ").capitalize()
         promised = f", next update by {when(each.promised)}" if each.promised else ""
@@ -50,34 +58,21 @@ def others_document(plan: Plan) -> list[dict[str, Any]]:
     """Return the same as JSON."""
     return [
         {
-            "incident": each.incident,
-            "channel": each.channel,
-            "readers": each.readers,
-            "at_least": each.at_least,
-            "status": each.status,
-            "told_at": each.at.isoformat(),
-            "next_update_by": each.promised.isoformat() if each.promised else None,
+            **picked(each, "incident", "channel", "readers", "at_least", "status"),
+            "told_at": each.at,
+            "next_update_by": each.promised,
         }
         for each in (plan.following.found() if plan.following else ())
     ]
 
 
-WIDTH = 78  # columns used of 80
-FAULTS_SHOWN = 3
-NAMES = {"email": "email", "sms": "SMS"}
-When = Callable[[datetime], str]
-# They hear it once, which is no news to whoever decides; `recipients check` lists them.
-_SAME = SAME_ADDRESS
-
-
 def headline(plan: Plan) -> str:
     """Return which incident and update this is about."""
     update = plan.incident.latest
-    drafts = plan.drafts
     status = update.status.replace("_", " ")
     text = f"{plan.incident.id}  SEV-{update.severity}  update {update.number}, {status}"
-    if len(drafts) > 1:
-        text += f" (drafts: {', '.join(map(str, drafts))}; readers get the newest)"
+    if len(plan.drafts) > 1:
+        text += f" (drafts: {', '.join(map(str, plan.drafts))}; readers get the newest)"
     return "\n".join([*wrapped(text), *wrapped(plan.incident.title, indent="  ")])
 
 
@@ -88,9 +83,7 @@ def counts_table(tally: Tally) -> str:
             audience.audience,
             NAMES[notice.notice.channel],
             str(audience.send),
-            str(audience.segments or ""),
-            str(audience.held or ""),
-            str(_left_out(notice, audience) or ""),
+            *(str(count or "") for count in (audience.segments, audience.held, _left_out(notice, audience))),
         ]
         for notice in tally.notices
         for audience in notice.audiences.values()
@@ -99,7 +92,7 @@ def counts_table(tally: Tally) -> str:
 
 
 def clock_of(config: Config, now: datetime) -> When:
-    """Return what writes a moment as this desk reads it: "10:25 CET", with the day if it is another."""
+    """Return a function that writes a time in the desk's zone: "10:25 CET", with the day if not today."""
     from commcast.model.times import moment
 
     def when(at: datetime) -> str:
@@ -109,7 +102,7 @@ def clock_of(config: Config, now: datetime) -> When:
 
 
 def reasons(tally: Tally, when: When) -> Iterator[str]:
-    """Yield why readers are held, skipped or not told, and what is wrong with the lists."""
+    """Yield why readers are held, skipped or not told, and the bad rows of the lists."""
     for notice in tally.notices:
         channel = NAMES[notice.notice.channel]
         for audience in notice.audiences.values():
@@ -128,9 +121,9 @@ def reasons(tally: Tally, when: When) -> Iterator[str]:
                     f"words and are told so; {only_right:,} get only the right words"
                 )
             for why, count in [*audience.skipped.items(), *audience.not_owed.items()]:
-                if why == _SAME:
-                    continue
-                yield f"Not told: {count} by {channel} in {audience.audience}: {why}"
+                # Who is on two lists is told once: `recipients check` counts them.
+                if why != SAME_ADDRESS:
+                    yield f"Not told: {count} by {channel} in {audience.audience}: {why}"
     yield from rows_left_out(tally)
 
 
@@ -143,7 +136,7 @@ def rows_left_out(tally: Tally) -> Iterator[str]:
 
 
 def not_sent(plan: Plan, ledger: Ledger | None) -> Iterator[str]:
-    """Yield why a channel says nothing of this update, and how what still waits of it goes on."""
+    """Yield why a channel does not send this update, and the command that sends what is still pending."""
     waiting = _waiting(plan, ledger)
     for line in plan.lines:
         if not line.is_due and line.notice.channel not in waiting:
@@ -190,11 +183,8 @@ def destination(config: Config, channel: str, *, with_fallback: bool = True) -> 
     used = config.channels.email if channel == "email" else config.channels.sms
     if used is None or used.provider == "outbox":
         return f"into files in {config.providers.outbox.folder.rstrip('/')}/ (nothing leaves)"
-    takes_over = (
-        f"; where it refuses us, through {_place(config, used.fallback)}"
-        if used.fallback and with_fallback
-        else ""
-    )
+    fallback = used.fallback if with_fallback else None
+    takes_over = f"; if it refuses us, through {_place(config, fallback)}" if fallback else ""
     return f"through {_place(config, used.provider)}{takes_over}"
 
 
@@ -207,7 +197,7 @@ def _place(config: Config, provider: str) -> str:
 
 
 def messages(tally: Tally, *, html: bool = False, width: int | None = WIDTH) -> Iterator[str]:
-    """Yield one full message for each audience and channel; not wrapped where `width` is None."""
+    """Yield one full message per audience and channel; not wrapped if `width` is None."""
     for notice in tally.notices:
         for audience in notice.audiences.values():
             if audience.correction is not None:
@@ -220,16 +210,14 @@ def messages(tally: Tally, *, html: bool = False, width: int | None = WIDTH) -> 
 def promise_line(tally: Tally, when: When) -> str:
     """Return when readers are told to expect more."""
     if not tally.send and not tally.held:
-        return "Promise: none; nobody hears of it now."
-    by_time: dict[datetime, list[str]] = {}
+        return "Promise: none; nobody is told now."
+    by_time: dict[datetime, dict[str, None]] = {}
     for notice in tally.notices:
         for audience, by in notice.notice.next_update_by.items():
             if by is not None and audience in notice.audiences:
-                names = by_time.setdefault(by, [])
-                if audience not in names:
-                    names.append(audience)
+                by_time.setdefault(by, {})[audience] = None
     texts = [a.text_by for notice in tally.notices for a in notice.audiences.values() if a.text_by]
-    also = f"; who only gets texts: the next one by {when(min(texts))}" if texts else ""
+    also = f"; readers who only get texts: the next one by {when(min(texts))}" if texts else ""
     if not by_time:
         return "Promise: this is the end; readers are told to expect no more."
     if len(by_time) == 1:
@@ -250,7 +238,7 @@ def wrapped(text: str, indent: str = "", first: str | None = None) -> list[str]:
 
 
 def tally_document(plan: Plan, tally: Tally) -> dict[str, Any]:
-    """Return what would go out as JSON; each sample holds the very text that is handed over."""
+    """Return what would be sent as JSON; each sample holds exactly the text that is handed over."""
     update = plan.incident.latest
     return {
         "incident": {"id": plan.incident.id, "title": plan.incident.title, "file": plan.incident.path},
@@ -279,9 +267,7 @@ def _notice_document(notice: NoticeTally) -> dict[str, Any]:
         "channel": str(notice.notice.channel),
         "reason": notice.reason,
         "promise": {
-            name: by.isoformat() if by else None
-            for name, by in notice.notice.next_update_by.items()
-            if name in notice.audiences
+            name: by for name, by in notice.notice.next_update_by.items() if name in notice.audiences
         },
         "audiences": [_audience_document(audience) for audience in notice.audiences.values()],
     }
@@ -289,17 +275,9 @@ def _notice_document(notice: NoticeTally) -> dict[str, Any]:
 
 def _audience_document(audience: AudienceTally) -> dict[str, Any]:
     return {
-        "audience": audience.audience,
-        "send": audience.send,
-        "segments": audience.segments,
-        "later": audience.later,
-        "later_at": audience.later_at.isoformat() if audience.later_at else None,
-        "held": audience.held,
-        "held_until": audience.held_until.isoformat() if audience.held_until else None,
-        "skipped": dict(audience.skipped),
-        "not_owed": dict(audience.not_owed),
+        **picked(audience, "audience", "send", "segments", "later", "later_at", "held", "held_until"),
+        **picked(audience, "skipped", "not_owed", "corrected"),
         "message": _sample_document(audience.sample) if audience.sample else None,
-        "corrected": audience.corrected,
         "correction": _sample_document(audience.correction) if audience.correction else None,
     }
 
@@ -312,18 +290,14 @@ def _sample_document(row: PendingRow) -> dict[str, Any]:
     if isinstance(content, EmailContent):
         return {
             "to": mask(row.address),
-            "subject": content.subject,
-            "text": content.text,
-            "html": content.html,
+            **picked(content, "subject", "text", "html"),
             "calendar": row.group.context["calendar"] if row.group else None,
         }
     assert content is not None  # noqa: S101 - a sample is a row that is sent
     return {
         "to": mask(row.address),
         "text": content.body,
-        "segments": content.size.segments,
-        "encoding": content.size.encoding,
-        "forced_by": content.size.forced_by,
+        **picked(content.size, "segments", "encoding", "forced_by"),
         "replaced": [list(pair) for pair in content.replaced],
     }
 
@@ -358,12 +332,12 @@ def _size(content: SmsContent) -> str:
 
 
 def rule(title: str) -> str:
-    """Return a line across the screen that holds a title."""
+    """Return a rule across the screen with a title in it."""
     return f"--- {title} ".ljust(WIDTH, "-")
 
 
 def quoted(text: str, width: int | None) -> Iterator[str]:
-    """Yield the lines of a message set off from our own words."""
+    """Yield the lines of a message, each behind a bar."""
     for line in text.rstrip("\n").split("\n"):
         if width is None:
             yield f"| {line}".rstrip()
@@ -375,9 +349,9 @@ def quoted(text: str, width: int | None) -> Iterator[str]:
 
 
 def _left_out(notice: NoticeTally, audience: AudienceTally) -> int:
-    """Return how many hear nothing: all that the lines below the table give a reason for."""
+    """Return how many are not told: those that the lines below the table give a reason for."""
     found = notice.counts.get(audience.audience)
-    not_told = sum(count for why, count in audience.not_owed.items() if why != _SAME)
+    not_told = sum(count for why, count in audience.not_owed.items() if why != SAME_ADDRESS)
     return sum(audience.skipped.values()) + not_told + (found.skipped if found else 0)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 import re
-import tempfile
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,33 +15,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from commcast.cli import present, question
-from commcast.cli.options import FolderOption, IncidentArgument, JsonOption, NowOption, moment_or_now
+from commcast.cli.options import FolderOption, IncidentArgument, JsonOption, NowOption, clock, moment_or_now
 from commcast.cli.output import say, show, show_json
 from commcast.cli.session import desk_to_read, find_incident, is_open, needs_sending, tell_unusable
 from commcast.errors import ExitCode, Fault, InputError, gravest
+from commcast.files import temporary_file
 
 if TYPE_CHECKING:
     from commcast.delivery.rows import PendingRow, PendingRows
     from commcast.delivery.tally import Tally
     from commcast.ledger.store import Ledger
     from commcast.model.incident import Channel
-    from commcast.model.message import CalendarFile, Delivery, Outcome
+    from commcast.model.message import Delivery, Outcome
     from commcast.operations.desk import Desk, Plan
     from commcast.plan.notices import Notice
 
 
-AudienceOption = Annotated[
-    str | None, typer.Option("--audience", help="Only the messages of this audience.", show_default=False)
-]
-
-
 def preview(
     incident: IncidentArgument = None,
-    audience: AudienceOption = None,
+    audience: Annotated[
+        str | None, typer.Option("--audience", help="Only the messages of this audience.")
+    ] = None,
     html: Annotated[bool, typer.Option("--html", help="Show the HTML part as well.")] = False,
     eml: Annotated[
-        Path | None,
-        typer.Option("--eml", help="Write an email of each audience into this folder.", show_default=False),
+        Path | None, typer.Option("--eml", help="Write an email of each audience into this folder.")
     ] = None,
     now: NowOption = None,
     as_json: JsonOption = False,
@@ -62,8 +57,9 @@ def preview(
             show_json("preview", present.tally_document(plan, tally))
             tell_unusable(desk, plan)
             return
+        width = present.WIDTH if sys.stdout.isatty() else None
         for line in [
-            *present.messages(tally, html=html, width=_width()),
+            *present.messages(tally, html=html, width=width),
             *question.summary(desk, plan, tally, ledger),
             *present.destinations(desk.config, tally),
         ]:
@@ -74,19 +70,16 @@ def preview(
 def test(
     incident: IncidentArgument = None,
     to: Annotated[
-        list[str] | None,
-        typer.Option("--to", help="Your email address, your phone (+49…); repeat it.", show_default=False),
+        list[str] | None, typer.Option("--to", help="Your email address, your phone (+49…); repeat it.")
     ] = None,
     folder: FolderOption = None,
 ) -> None:
     """Send every audience's newest message to yourself, marked as a test.
 
-    Nothing is released, and the ledger knows nothing of it.
+    Nothing is released or recorded in the ledger.
 
     Example: commcast test pay7 --to me@example.com --to +4915550100001
     """
-    from commcast.cli.options import clock
-
     with looking_at(folder, clock().replace(microsecond=0), incident, all_words=True) as (desk, plan, ledger):
         addresses = own_addresses(to or [], desk)
         outcomes = _send_tests(desk, plan, addresses, ledger)
@@ -97,22 +90,22 @@ def test(
 def looking_at(
     folder: Path | None, now: datetime, wanted: str | None, *, all_words: bool = False
 ) -> Iterator[tuple[Desk, Plan, Ledger | None]]:
-    """Yield what would be owed of an incident; no byte of the folder changes.
+    """Yield what an incident would send now; no byte of the folder changes.
 
-    `all_words`: its newest update to all its readers, whatever was sent before.
+    `all_words`: its newest update to all its readers, even if it was sent before.
     """
     from commcast.incidents.load import load_incidents
     from commcast.operations.desk import make_plan, with_releases
 
     with desk_to_read(folder, now) as (desk, ledger):
         if ledger is None:
-            say("Note: there is no ledger here, so this is what goes out if nobody was told before.")
+            say("Note: there is no ledger here, so this shows what is sent if nobody was told before.")
         desk = with_releases(desk, ledger)
         loaded = load_incidents(desk.config, now, released_at=desk.released_at)
         found = find_incident(loaded, wanted, needs_sending(desk, ledger), "incidents have something to send")
         found = found or find_incident(loaded, None, is_open, "incidents are open")
         if found is None:
-            raise InputError("nothing to look at: no incident is open; name one, or: commcast declare")
+            raise InputError("no incident is open; name one, or start one with: commcast declare")
         if all_words:
             yield desk, make_plan(desk, found, None, as_if_released=True, late=True), ledger
             return
@@ -122,7 +115,7 @@ def looking_at(
 
 
 def _with_held(plan: Plan, ledger: Ledger | None) -> Plan:
-    """Return what is owed, where it says how much of what is frozen quiet hours hold."""
+    """Return the plan with how many frozen deliveries are held by quiet hours."""
     from commcast.ledger.history import tallies
     from commcast.ledger.tables import State
     from commcast.model.incident import Channel
@@ -142,19 +135,17 @@ def _with_held(plan: Plan, ledger: Ledger | None) -> Plan:
 
 
 def only(tally: Tally, audience: str | None) -> Tally:
-    """Return the part of a survey that one audience gets. Raises InputError where nobody is called so."""
+    """Return the part of a tally for one audience. Raises InputError if it gets none of these messages."""
     if audience is None:
         return tally
     known = {name for notice in tally.notices for name in notice.audiences}
     if audience not in known:
         names = ", ".join(sorted(known)) or "none"
-        raise InputError(f"audience {audience!r:.60} gets nothing of this; those that do: {names}")
+        raise InputError(f"audience {audience!r:.60} gets none of these messages; these do: {names}")
     return replace(
         tally,
         notices=tuple(
-            replace(
-                notice, audiences={name: part for name, part in notice.audiences.items() if name == audience}
-            )
+            replace(notice, audiences={audience: notice.audiences[audience]})
             for notice in tally.notices
             if audience in notice.audiences
         ),
@@ -162,7 +153,7 @@ def only(tally: Tally, audience: str | None) -> Tally:
 
 
 def own_addresses(given: list[str], desk: Desk) -> dict[Channel, str]:
-    """Return by channel where a test goes. Raises InputError for what is no address."""
+    """Return the address of a test for each channel. Raises InputError for what is not an address."""
     from commcast.model.incident import Channel
     from commcast.recipients.addresses import normalise_any
 
@@ -175,46 +166,47 @@ def own_addresses(given: list[str], desk: Desk) -> dict[Channel, str]:
             addresses[Channel.EMAIL if is_mail else Channel.SMS] = address
         except ValueError as error:
             what, _, remedy = str(error).partition("; ")
-            faults.append(Fault("--to", 0, 0, what, remedy))
+            faults.append(Fault("--to", 0, 0, f"{text!r:.60} {what}", remedy))
     if faults:
         raise InputError(faults)
     return addresses
 
 
 def _send_tests(desk: Desk, plan: Plan, addresses: dict[Channel, str], ledger: Ledger | None) -> ExitCode:
-    """Hand over each audience's message to oneself, and say what became of it."""
-    from commcast.cli.options import clock
+    """Send each audience's message to these addresses, and show its outcome."""
+    import asyncio
+
     from commcast.providers.registry import adapter_for
 
     codes = [ExitCode.DONE]
     for deliveries in plan.deliveries:
-        address = addresses.get(deliveries.notice.channel)
+        channel = deliveries.notice.channel
+        address = addresses.get(channel)
         rows = one_an_audience(deliveries)
         if address is None or not rows:
             continue
         batch = [
             _test_message(desk, plan, row, number, address, ledger) for number, row in enumerate(rows, 1)
         ]
-        outcomes = asyncio.run(_hand_over(adapter_for(desk.config, deliveries.notice.channel, clock), batch))
+        outcomes = asyncio.run(_hand_over(adapter_for(desk.config, channel, clock), batch))
         for row, over in zip(rows, batch, strict=True):
-            outcome = outcomes.get(over.delivery)
-            show(f"{row.audience}, {present.NAMES[deliveries.notice.channel]}: {_in_words(outcome)}")
-            codes.append(_code_of(outcome))
-        channel = deliveries.notice.channel
+            words, code = _result_of(outcomes.get(over.delivery))
+            show(f"{row.audience}, {present.NAMES[channel]}: {words}")
+            codes.append(code)
         say(f"{present.NAMES[channel]}: {present.destination(desk.config, channel, with_fallback=False)}")
     if len(codes) == 1:
-        say("Nothing to test: no audience hears of this update by the channels you gave.")
+        say("Nothing to test: no audience gets this update on the channels you gave.")
         return ExitCode.INPUT
     return gravest(codes)
 
 
 def one_an_audience(deliveries: PendingRows) -> list[PendingRow]:
-    """Return one reader's message of each audience, also where quiet hours or an opt-out hold it now."""
+    """Return one reader's message per audience, even if quiet hours or an opt-out would hold it now."""
     from commcast.model.history import ReaderHistory
     from commcast.plan.readers import SEND
 
     def all_told(_notice: Notice, keys: Sequence[str]) -> dict[str, ReaderHistory]:
-        return dict.fromkeys(keys, ReaderHistory("", True, ""))  # so that an end has its readers
+        return dict.fromkeys(keys, ReaderHistory("", True, ""))  # an end goes only to those who were told
 
     found: dict[str, PendingRow] = {}
     zone = deliveries.config.organisation.zone
@@ -222,36 +214,26 @@ def one_an_audience(deliveries: PendingRows) -> list[PendingRow]:
         if row.audience in found or not row.address:
             continue
         own_zone = str(row.values.get("timezone") or zone)
+        locale = str(row.values.get("locale") or "")
         found[row.audience] = deliveries.written(
-            row.key,
-            row.address,
-            row.audience,
-            SEND,
-            row.values,
-            own_zone,
-            str(row.values.get("locale") or ""),
+            row.key, row.address, row.audience, SEND, row.values, own_zone, locale
         )
     return list(found.values())
 
 
-def _in_words(outcome: Outcome | None) -> str:
-    from commcast.model.message import OutcomeKind
-
-    if outcome is None:
-        return "unknown: no answer came"
-    if outcome.kind is OutcomeKind.ACCEPTED:
-        return f"accepted, {outcome.provider_id}" if outcome.provider_id else "accepted"
-    kind = "not sent" if outcome.kind is OutcomeKind.NOT_TAKEN else outcome.kind.value
-    return f"{kind} ({outcome.detail})" if outcome.detail else kind
-
-
-def _code_of(outcome: Outcome | None) -> ExitCode:
+def _result_of(outcome: Outcome | None) -> tuple[str, ExitCode]:
+    """Return an outcome in words, and the exit code for it."""
     from commcast.model.message import Blame, OutcomeKind
 
-    if outcome is not None and outcome.kind is OutcomeKind.NOT_TAKEN:
-        return ExitCode.REFUSED if outcome.blame is Blame.ACCOUNT else ExitCode.TRY_AGAIN
-    is_done = outcome is not None and outcome.kind is OutcomeKind.ACCEPTED
-    return ExitCode.DONE if is_done else ExitCode.UNKNOWN_OUTCOME
+    if outcome is None:
+        return "unknown: no answer arrived", ExitCode.UNKNOWN_OUTCOME
+    if outcome.kind is OutcomeKind.ACCEPTED:
+        return ", ".join(filter(None, ("accepted", outcome.provider_id))), ExitCode.DONE
+    kind, code = outcome.kind.value, ExitCode.UNKNOWN_OUTCOME
+    if outcome.kind is OutcomeKind.NOT_TAKEN:
+        kind = "not sent"
+        code = ExitCode.REFUSED if outcome.blame is Blame.ACCOUNT else ExitCode.TRY_AGAIN
+    return f"{kind} ({outcome.detail})" if outcome.detail else kind, code
 
 
 async def _hand_over(adapter: Any, batch: list[Delivery]) -> dict[int, Outcome]:
@@ -269,13 +251,17 @@ def _test_message(
     from secrets import token_hex
 
     from commcast.model.message import Delivery
+    from commcast.rendering.calendars import as_test
     from commcast.rendering.compose import DeliveryKey, build_message, mark_test
 
     assert row.group is not None and row.content is not None  # noqa: S101 - a sample is a row that is sent
-    # A name of its own each time: a mail system drops a second copy of the same Message-ID.
+    # A new notice each time: mail systems drop a second copy of the same Message-ID.
     key = DeliveryKey(
         plan.incident.id, f"test:{token_hex(8)}", row.group.channel, f"{row.audience}:{row.key}"
     )
+    calendar = row.group.calendar
+    if calendar is not None:
+        calendar = replace(calendar, text=as_test(calendar.text, f"[TEST for {row.audience}]"))
     message = build_message(
         mark_test(row.content, row.audience),
         row.group.envelope,
@@ -284,16 +270,9 @@ def _test_message(
         name="",
         secret=ledger.secret if ledger else token_hex(32).encode(),
         now=desk.now,
-        calendar=_test_calendar(row),
+        calendar=calendar,
     )
     return Delivery(number, message)
-
-
-def _test_calendar(row: PendingRow) -> CalendarFile | None:
-    from commcast.rendering.calendars import as_test
-
-    found = row.group.calendar if row.group else None
-    return replace(found, text=as_test(found.text, f"[TEST for {row.audience}]")) if found else None
 
 
 def _write_samples(desk: Desk, plan: Plan, tally: Tally, folder: Path, ledger: Ledger | None) -> None:
@@ -324,26 +303,14 @@ def _write_samples(desk: Desk, plan: Plan, tally: Tally, folder: Path, ledger: L
 
 
 def _write_sample(path: Path, content: bytes) -> None:
-    """Write a file whole, for its owner alone; a link that lies under its name is replaced, never followed.
+    """Write a whole file that only its owner can read; a link of that name is replaced, never followed.
 
-    Raises InputError where the folder takes no file.
+    Raises InputError if it cannot be written there.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)  # 0600, and new
-        try:
-            with os.fdopen(handle, "wb") as file:
-                os.fchmod(handle, 0o600)
-                file.write(content)
-            Path(temporary).replace(path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        with temporary_file(path.parent, content, 0o600) as written:
+            written.replace(path)
     except OSError as error:
         what = f"{path} cannot be written: {error.strerror}"
         raise InputError(Fault("--eml", 0, 0, what, "name a folder of your own")) from None
-
-
-def _width() -> int | None:
-    import sys
-
-    return present.WIDTH if sys.stdout.isatty() else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -12,18 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from commcast.cli import prompt
+from commcast.cli.log import known_ledger, shown_address
 from commcast.cli.options import FolderOption, JsonOption, NoQuestionOption, clock
-from commcast.cli.output import say, show, show_json, show_prose, table
+from commcast.cli.output import picked, say, show, show_json, show_prose, table
 from commcast.cli.present import NAMES
 from commcast.cli.session import desk_to_read, desk_to_work, who
-from commcast.doctor.lint import reaches_nobody
-from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError, LedgerError, gravest
-from commcast.ledger import suppressions
+from commcast.errors import DecisionNeeded, ExitCode, Fault, InputError, gravest
 from commcast.model.incident import Channel
-from commcast.operations.suppress import Importer, Lists
-from commcast.providers import registry
-from commcast.recipients.addresses import mask, normalise_any
-from commcast.recipients.lists import known_audience, open_recipients
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -41,14 +36,14 @@ class Source(StrEnum):
 
 
 class Name(StrEnum):
-    """The lists, as SendGrid calls them. Unsubscribes come first: a reader's own reason is the one kept."""
+    """SendGrid's lists. Unsubscribes come first: the reader's own reason is the one that is kept."""
 
     UNSUBSCRIBES = "unsubscribes"
     BOUNCES = "bounces"
     BLOCKS = "blocks"
 
 
-TITLES = {Source.SENDGRID: "SendGrid"}
+_TITLE = "SendGrid"
 AddressArgument = Annotated[
     str, typer.Argument(metavar="ADDRESS", help="An email address, or a phone number such as +4930123456.")
 ]
@@ -64,7 +59,7 @@ recipients = typer.Typer(
 
 @dataclass
 class ListCheck:
-    """What reading one list gave. `again` counts addresses that stand in an earlier row or list too."""
+    """What reading one list gave. `again` counts addresses that are also in an earlier row or list."""
 
     audience: str
     rows: int = 0
@@ -78,9 +73,7 @@ class ListCheck:
 
 @recipients.command()
 def check(
-    audience: Annotated[
-        str | None, typer.Argument(metavar="[AUDIENCE]", help="Only this list.", show_default=False)
-    ] = None,
+    audience: Annotated[str | None, typer.Argument(metavar="[AUDIENCE]", help="Only this list.")] = None,
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
@@ -88,14 +81,15 @@ def check(
 
     Example: commcast recipients check customers
     """
+    from commcast.recipients.lists import known_audience
+
     with desk_to_read(folder, clock()) as (desk, ledger):
         if audience is not None:
             known_audience(audience, desk.config)
-        suppressed = _suppressed(ledger)
-        secret = ledger.secret if ledger else b""
+        is_suppressed = _suppressions(ledger)
         names = list(desk.config.audiences) if audience is None else [audience]
         seen: set[tuple[str, str]] = set()
-        checks = [_check(name, desk.config, suppressed, secret, seen) for name in names]
+        checks = [_check(name, desk.config, is_suppressed, seen) for name in names]
     if as_json:
         show_json("recipients", {"audiences": [_document(each) for each in checks]})
     else:
@@ -110,50 +104,57 @@ def suppress(
     reason: Annotated[str, typer.Option(help="Why, for those who ask later.")] = "opted out",
     folder: FolderOption = None,
 ) -> None:
-    """Send an address no further messages; what waits for it is skipped.
+    """Send an address no further messages; pending ones are skipped.
 
     Example: commcast recipients suppress kim@bakery.example --reason "asked by phone"
     """
+    from commcast.ledger.suppressions import suppress
+    from commcast.recipients.addresses import mask
+
     with desk_to_work(folder) as (desk, ledger):
         channel, key = channel_and_key(address, desk.config)
         with ledger.write() as connection:
-            suppressions.suppress(connection, channel, key, reason=reason, by=who(), now=clock())
-    show(f"{mask(key)} hears nothing more.")
+            suppress(connection, channel, key, reason=reason, by=who(), now=clock())
+    show(f"{mask(key)} gets no further messages.")
 
 
 @recipients.command()
 def unsuppress(address: AddressArgument, folder: FolderOption = None) -> None:
     """Send to an address again.
 
-    A provider keeps its own list: if the entry came from SendGrid, remove it there, too.
+    Providers keep their own lists: if the entry came from SendGrid, remove it there as well.
 
     Example: commcast recipients unsuppress kim@bakery.example
     """
+    from commcast.ledger.suppressions import unsuppress
+    from commcast.recipients.addresses import mask
+
     with desk_to_work(folder) as (desk, ledger):
         channel, key = channel_and_key(address, desk.config)
         with ledger.write() as connection:
             is_theirs = _came_from_sendgrid(connection, ledger.secret, channel, key)
-            was = suppressions.unsuppress(connection, ledger.secret, channel, key)
-    show(f"{mask(key)} hears again." if was else f"{mask(key)} was not suppressed.")
+            was = unsuppress(connection, ledger.secret, channel, key)
+    show(f"{mask(key)} gets messages again." if was else f"{mask(key)} was not suppressed.")
     if is_theirs:
-        show_prose(
-            "Also take it off SendGrid's own list (Suppressions), else SendGrid takes the mail and drops it."
-        )
+        show_prose("Also remove it from SendGrid's own list (Suppressions), or SendGrid drops the emails.")
 
 
 @recipients.command()
 def erase(address: AddressArgument, yes: NoQuestionOption = False, folder: FolderOption = None) -> None:
     """Erase an address: the ledger keeps only a keyed hash, so that an old list cannot bring it back.
 
-    The phone number that was texted beside a mail address is forgotten with it. The lists in audiences/ are
-    yours: remove the row there. Message files in the outbox stay as well.
+    The phone number that was texted along with an email address is erased with it. The lists in audiences/
+    are yours: remove the row there. Message files in the outbox stay as well.
 
     Example: commcast recipients erase kim@bakery.example
     """
+    from commcast.ledger import suppressions
+    from commcast.recipients.addresses import mask
+
     with desk_to_work(folder) as (desk, ledger):
         channel, key = channel_and_key(address, desk.config)
-        if not yes and not (prompt.at_terminal() and prompt.says_yes(f"Forget {mask(key)} for good?")):
-            raise DecisionNeeded("Nothing was changed: this needs a yes, at a terminal or with --yes.")
+        if not yes and not (prompt.at_terminal() and prompt.says_yes(f"Erase {mask(key)} permanently?")):
+            raise DecisionNeeded("Nothing was changed: confirm at a terminal, or pass --yes.")
         with ledger.write() as connection:
             is_mail, secret = channel is Channel.EMAIL, ledger.secret
             phones = suppressions.phones_beside(connection, [key, address]) if is_mail else ()
@@ -162,9 +163,9 @@ def erase(address: AddressArgument, yes: NoQuestionOption = False, folder: Folde
             count = sum(erase_one(*each) for each in keys)
         lists = [name for name in desk.config.audiences if _is_listed(name, desk.config, channel, key)]
     beside = f", {mask(phones[0])} of the same person" if phones else ""
-    show_prose(f"{mask(key)}{beside} is forgotten in {count} deliveries and hears nothing more.")
+    show_prose(f"{mask(key)}{beside} is erased from {count} deliveries and gets no further messages.")
     if lists:
-        say(f"It still stands in the lists of: {', '.join(lists)}. Take the row out there.")
+        say(f"It is still in the lists of: {', '.join(lists)}. Remove the row there.")
 
 
 @recipients.command()
@@ -177,25 +178,24 @@ def suppressed(
 
     Example: commcast recipients suppressed
     """
-    with desk_to_read(folder, clock()) as (_desk, ledger), _existing(ledger).read() as connection:
-        found = suppressions.list_suppressions(connection)
-    rows = [
-        (
-            "(erased)" if each.reason == "erased" else each.key if addresses else mask(each.key),
-            each.channel,
-            each.reason,
-            each.by,
-            f"{each.at:%Y-%m-%d}",
-        )
+    from commcast.ledger.suppressions import list_suppressions
+
+    with desk_to_read(folder, clock()) as (_desk, ledger), known_ledger(ledger).read() as connection:
+        found = list_suppressions(connection)
+    documents = [
+        {
+            "address": shown_address("" if each.reason == "erased" else each.key, addresses),
+            **picked(each, "channel", "reason", "by"),
+            "at": f"{each.at:%Y-%m-%d}",
+        }
         for each in found
     ]
     if as_json:
-        names = ("address", "channel", "reason", "by", "at")
-        show_json("suppressed", {"suppressed": [dict(zip(names, row, strict=True)) for row in rows]})
+        show_json("suppressed", {"suppressed": documents})
     else:
-        shown = [(address, NAMES[channel], *rest) for address, channel, *rest in rows]
+        rows = [[*{**each, "channel": NAMES[each["channel"]]}.values()] for each in documents]
         head = ("ADDRESS", "CHANNEL", "REASON", "BY", "SINCE")
-        show(table(head, shown) if rows else "Nobody is suppressed.")
+        show(table(head, rows) if rows else "Nobody is suppressed.")
 
 
 @recipients.command("import")
@@ -204,10 +204,7 @@ def import_lists(
     lists: Annotated[
         list[Name] | None,
         typer.Option(
-            "--list",
-            metavar="LIST",
-            help="Only this list: unsubscribes, bounces or blocks; repeatable.",
-            show_default=False,
+            "--list", metavar="LIST", help="Only this list: unsubscribes, bounces or blocks; repeatable."
         ),
     ] = None,
     dry_run: Annotated[
@@ -218,10 +215,10 @@ def import_lists(
 ) -> None:
     """Import SendGrid's suppression lists: its unsubscribes and its bounces.
 
-    SendGrid accepts mail to these addresses and drops it, as if they had been told. Each entry keeps
-    SendGrid's reason and date; an existing entry stays as it is. Blocks are only counted unless you pass
-    --list blocks: SendGrid still delivers to a blocked address, and silence is worse than a refused mail.
-    What waits for a suppressed address is skipped.
+    SendGrid accepts email to these addresses and drops it, so they would seem to have been told. Each entry
+    keeps SendGrid's reason and date; existing entries stay unchanged. Blocks are only counted unless you pass
+    --list blocks: SendGrid still delivers to a blocked address, and silence is worse than a refused email.
+    Messages that are pending for a suppressed address are skipped.
 
     Example: commcast recipients import --from sendgrid --dry-run
     """
@@ -229,8 +226,8 @@ def import_lists(
     names = names or [(each, each is not Name.BLOCKS) for each in Name]  # blocks are only counted
     if dry_run:
         with desk_to_read(folder, clock()) as (desk, copy):
-            # The very same work over a copy that is thrown away: the counts are those of a real run.
-            found = _read_lists(desk, _existing(copy), source, names)
+            # The same work on a copy that is thrown away: the counts are those of a real run.
+            found = _read_lists(desk, known_ledger(copy), source, names)
     else:
         with desk_to_work(folder) as (desk, ledger):
             found = _read_lists(desk, ledger, source, names)
@@ -243,15 +240,12 @@ def import_lists(
     raise typer.Exit(code)
 
 
-def _existing(ledger: Ledger | None) -> Ledger:
-    if ledger is None:
-        raise LedgerError("there is no ledger in this folder; see: commcast doctor")
-    return ledger
-
-
 def _read_lists(desk: Desk, ledger: Ledger, source: Source, names: list[tuple[Name, bool]]) -> list[Imported]:
+    from commcast.operations.suppress import Importer, Lists
+    from commcast.providers import registry
+
     lists = cast(Lists, registry.records_for(desk.config, source, clock))
-    return Importer(ledger, TITLES[source], who(), clock).bring_in(lists, names)
+    return Importer(ledger, _TITLE, who(), clock).bring_in(lists, names)
 
 
 def _show_imported(found: list[Imported], dry_run: bool) -> None:
@@ -263,8 +257,8 @@ def _show_imported(found: list[Imported], dry_run: bool) -> None:
     for each in found:
         if each.new and not each.suppresses:
             show(
-                f"{each.new:,} new on the list {each.list}: they hear on, for SendGrid goes on delivering to "
-                f"them.\nTo suppress them, too: --list {each.list}"
+                f"{each.new:,} new on the list {each.list} not suppressed: SendGrid still delivers to them.\n"
+                f"To suppress them as well: --list {each.list}"
             )
         if each.trouble is not None:
             say(f"{each.list}: {each.trouble}")
@@ -279,57 +273,63 @@ def _count(each: Imported, count: int) -> str:
 
 def _import_document(each: Imported) -> dict[str, Any]:
     return {
-        "list": each.list,
-        "suppresses": each.suppresses,
-        "read": each.read,
-        "new": each.new,
-        "known": each.known,
-        "unreadable": each.unreadable,
+        **picked(each, "list", "suppresses", "read", "new", "known", "unreadable"),
         "trouble": str(each.trouble) if each.trouble else None,
     }
 
 
 def _came_from_sendgrid(connection: Connection, secret: bytes, channel: Channel, key: str) -> bool:
-    """Return whether an address is suppressed because SendGrid, which keeps its own list, said so."""
-    keys = {key, suppressions.erased_key(secret, key)}
+    """Return whether an address is suppressed because it is on SendGrid's own list."""
+    from commcast.ledger.suppressions import erased_key, list_suppressions
+
+    keys = {key, erased_key(secret, key)}
     return any(
         each.channel == channel
         and each.key in keys
-        and (each.by == Source.SENDGRID or each.reason.startswith(f"imported from {TITLES[Source.SENDGRID]}"))
-        for each in suppressions.list_suppressions(connection)
+        and (each.by == Source.SENDGRID or each.reason.startswith(f"imported from {_TITLE}"))
+        for each in list_suppressions(connection)
     )
 
 
 def channel_and_key(address: str, config: Config) -> tuple[Channel, str]:
-    """Return the channel of an address and how the ledger compares it. Raises InputError."""
+    """Return the channel of an address and the key that the ledger compares. Raises InputError."""
+    from commcast.recipients.addresses import normalise_any
+
     try:
         is_mail, _, key = normalise_any(address, config.channels.sms.region if config.channels.sms else "")
     except ValueError as error:
-        raise InputError(f"the address {error}") from None
+        raise InputError(f"{address!r:.60} {error}") from None
     return Channel.EMAIL if is_mail else Channel.SMS, key
 
 
 def _is_listed(audience: str, config: Config, channel: Channel, key: str) -> bool:
+    from commcast.recipients.lists import open_recipients
+
     try:
         return any(recipient.key(channel) == key for recipient in open_recipients(audience, config))
     except InputError:
         return False
 
 
-def _suppressed(ledger: Ledger | None) -> Mapping[tuple[str, str], str]:
+def _suppressions(ledger: Ledger | None) -> Callable[[Channel, str], bool]:
+    """Return a test for addresses that are suppressed, as themselves or erased."""
+    from commcast.ledger.suppressions import erased_key, list_suppressions
+
     if ledger is None:
-        return {}
+        return lambda _channel, _key: False
     with ledger.read() as connection:
-        return {(each.channel, each.key): each.reason for each in suppressions.list_suppressions(connection)}
+        found = {(each.channel, each.key) for each in list_suppressions(connection)}
+    return lambda channel, key: (
+        not found.isdisjoint({(channel, key), (channel, erased_key(ledger.secret, key))})
+    )
 
 
 def _check(
-    name: str,
-    config: Config,
-    suppressed: Mapping[tuple[str, str], str],
-    secret: bytes,
-    seen: set[tuple[str, str]],
+    name: str, config: Config, is_suppressed: Callable[[Channel, str], bool], seen: set[tuple[str, str]]
 ) -> ListCheck:
+    from commcast.doctor.lint import reaches_nobody
+    from commcast.recipients.lists import open_recipients
+
     result = ListCheck(name)
     try:
         reading = open_recipients(name, config)
@@ -339,8 +339,7 @@ def _check(
                     result.by_channel[channel] += 1
                     result.again += (channel, key) in seen
                     seen.add((channel, key))
-                    hidden = [(channel, key), (channel, suppressions.erased_key(secret, key))]
-                    result.suppressed += any(each in suppressed for each in hidden)
+                    result.suppressed += is_suppressed(channel, key)
     except InputError as error:
         result.faults.extend(error.faults)
         return result
@@ -369,17 +368,13 @@ def _show_checks(checks: list[ListCheck]) -> None:
         for warning in each.warnings:
             say(f"warning: {warning}")
     if any(each.again for each in checks):
-        say("AGAIN counts addresses that an earlier row or list holds too: each hears one story.")
+        say("AGAIN counts addresses that an earlier row or list has as well: each is told once.")
 
 
 def _document(each: ListCheck) -> dict[str, object]:
     return {
-        "audience": each.audience,
-        "rows": each.rows,
-        "left_out": each.left_out,
+        **picked(each, "audience", "rows", "left_out", "again", "suppressed"),
         "channels": {channel.value: each.by_channel[channel] for channel in Channel},
-        "again": each.again,
-        "suppressed": each.suppressed,
         "faults": [str(fault) for fault in each.faults],
         "warnings": [str(fault) for fault in each.warnings],
     }

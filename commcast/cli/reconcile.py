@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commcast.cli.options import FolderOption, JsonOption, clock, refuse
-from commcast.cli.output import say, show, show_json, show_prose, table
-from commcast.cli.present import NAMES
+from commcast.cli.log import nothing_sent_for
+from commcast.cli.options import FolderOption, JsonOption, clock, duration
+from commcast.cli.output import picked, say, show, show_json, show_prose, table
+from commcast.cli.present import NAMES, RECEIPTS
 from commcast.cli.progress import ProgressBar
 from commcast.cli.session import desk_to_work
 from commcast.errors import gravest
-from commcast.ledger.broadcasts import broadcasts_of
-from commcast.ledger.unknowns import Which
-from commcast.model.times import parse_duration, short_duration
-from commcast.operations.reconcile import NOT_ASKED, NOT_LISTED, Receiver, Reconciler
-from commcast.providers import registry
+from commcast.model.times import short_duration
 
 if TYPE_CHECKING:
     from commcast.config.settings import Config
@@ -30,22 +27,24 @@ if TYPE_CHECKING:
 def reconcile(
     incident: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[ID]", help="The incident; left out, every one with a lost answer.", show_default=False
-        ),
+        typer.Argument(metavar="[ID]", help="The incident; default: all with unknown deliveries."),
     ] = None,
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
-    """Ask the providers what became of messages whose answer was lost. It never sends.
+    """Ask providers about deliveries of unknown outcome. It never sends.
 
     If the provider has the message it is marked accepted, or rejected if the provider did not send it. All
-    else stays unknown, with what was seen. SMTP relays keep no records that can be asked. Safe to repeat.
+    others stay unknown, with what was seen. SMTP relays keep no records that can be asked. Safe to repeat.
     Exits with 0 if nothing is left unknown, 1 if something is, 75 if a provider cannot be asked now, 78 if it
     refuses us.
 
     Example: commcast reconcile pay7
     """
+    from commcast.ledger.unknowns import Which
+    from commcast.operations.reconcile import Reconciler
+    from commcast.providers import registry
+
     with desk_to_work(folder) as (desk, ledger):
         check_known(ledger, incident)
         with ProgressBar() as progress:
@@ -68,12 +67,12 @@ def reconcile(
 
 
 def check_known(ledger: Ledger, incident: str | None) -> None:
-    """Refuse an incident of which nothing was ever said. Raises InputError."""
-    if incident is None:
-        return
+    """Raise InputError for an incident of which nothing was ever sent."""
+    from commcast.ledger.broadcasts import broadcasts_of
+
     with ledger.read() as connection:
-        if not broadcasts_of(connection, incident):
-            refuse("", f"nothing was said of an incident {incident!r:.60}; commcast log lists all")
+        if incident is not None and not broadcasts_of(connection, incident):
+            raise nothing_sent_for(incident)
 
 
 def configured_providers(config: Config) -> Mapping[str, str]:
@@ -106,6 +105,8 @@ def _show(result: Reconciled) -> None:
 
 def _is_unasked(result: Reconciled, group: UnknownGroup, why: str) -> bool:
     """Return whether these are unknown because their provider could not be asked this time."""
+    from commcast.operations.reconcile import NOT_ASKED
+
     return why == NOT_ASKED and group.provider in result.troubles
 
 
@@ -114,12 +115,7 @@ def _cause(result: Reconciled, group: UnknownGroup) -> str:
 
 
 def _counts(tally: ReconcileTally) -> dict[str, int]:
-    return {
-        "asked": tally.asked,
-        "accepted": tally.accepted,
-        "rejected": tally.rejected,
-        "unknown": tally.unknown.total(),
-    }
+    return {**picked(tally, "asked", "accepted", "rejected"), "unknown": tally.unknown.total()}
 
 
 def _document(result: Reconciled) -> dict[str, Any]:
@@ -136,6 +132,8 @@ def _row(group: UnknownGroup, tally: ReconcileTally) -> dict[str, Any]:
 
 
 def _tell_what_follows(result: Reconciled) -> None:
+    from commcast.operations.reconcile import NOT_LISTED
+
     unasked: dict[str, bool] = {}
     lags: set[str] = set()
     for group, tally in result.tallies.items():
@@ -146,16 +144,16 @@ def _tell_what_follows(result: Reconciled) -> None:
                 lags.add(group.incident)
     for incident, is_unasked in unasked.items():
         if is_unasked:
-            # Sent again, or settled, would be what an answer may yet prove.
-            say(f"{incident}: mend or wait, then: commcast reconcile {incident}")
+            # Do not offer to resend or settle what an answer may still prove.
+            say(f"{incident}: fix this or wait, then: commcast reconcile {incident}")
             continue
         if incident in lags:
-            say(f"{incident}: in a few minutes, for a provider's list lags: commcast reconcile {incident}")
+            say(f"{incident}: providers' lists lag; in a few minutes: commcast reconcile {incident}")
         say(
-            f"{incident}: what is unknown may have arrived; nothing sends it again by itself. Who it is: "
+            f"{incident}: what is unknown may have arrived; nothing is resent automatically. The list: "
             f"commcast log {incident}\n"
-            f"  commcast resend {incident} --unknown                to send it again, whoever gets it twice\n"
-            f"  commcast settle {incident} --unknown --as accepted  to say that they have it (or rejected)"
+            f"  commcast resend {incident} --unknown                to send it again; some get it twice\n"
+            f"  commcast settle {incident} --unknown --as accepted  to record that it arrived (or rejected)"
         )
 
 
@@ -170,16 +168,16 @@ def receipts(
 
     SendGrid reports bounces and drops (and deliveries, if the account keeps Email Activity), Twilio reports
     every text. Addresses that bounced get no further messages; that includes a full mailbox if SendGrid
-    counts it as a bounce, for it drops all that follows. commcast recipients suppressed lists them.
+    counts it as a bounce, because it drops all later messages. commcast recipients suppressed lists them.
     Temporary blocks suppress nobody. Running it twice, or late, is safe; nothing is sent. Without a terminal,
     as under cron, it prints only news. commcast status shows the sums.
 
     Example: commcast receipts --since 1d
     """
-    try:
-        length = parse_duration(since)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--since") from None
+    from commcast.operations.reconcile import Receiver
+    from commcast.providers import registry
+
+    length = duration(since, "--since")
     with desk_to_work(folder) as (desk, ledger):
         receiver = Receiver(ledger, lambda name: registry.records_for(desk.config, name, clock), clock)
         found = receiver.receive(clock() - length)
@@ -196,7 +194,7 @@ def _show_receipts(found: list[Received], length: timedelta) -> None:
     watched = sys.stdout.isatty()
     if not found:
         if watched:
-            show(f"Nothing to ask: no provider owes a receipt of the last {short_duration(length)}.")
+            show(f"Nothing to ask: no receipt of the last {short_duration(length)} is missing.")
     elif watched or any(each.is_news for each in found):
         head = ("PROVIDER", "ASKED", "DELIVERED", "BOUNCED", "FAILED", "SUPPRESSED")
         show(table(head, [_receipts_row(each) for each in found]))
@@ -206,17 +204,14 @@ def _show_receipts(found: list[Received], length: timedelta) -> None:
 
 
 def _receipts_row(each: Received) -> tuple[str, ...]:
-    counts = [each.joined.counts[kind] for kind in ("delivered", "bounced", "failed")]
+    counts = [each.joined.counts[kind] for kind in RECEIPTS]
     return (each.provider, *(f"{count:,}" for count in (each.asked, *counts, each.joined.suppressed)))
 
 
 def _receipts_document(each: Received) -> dict[str, Any]:
     return {
-        "provider": each.provider,
-        "channel": each.channel,
-        "asked": each.asked,
-        **{kind: each.joined.counts[kind] for kind in ("delivered", "bounced", "failed")},
-        "suppressed": each.joined.suppressed,
-        "foreign": each.joined.foreign,
+        **picked(each, "provider", "channel", "asked"),
+        **{kind: each.joined.counts[kind] for kind in RECEIPTS},
+        **picked(each.joined, "suppressed", "foreign"),
         "trouble": str(each.trouble) if each.trouble else None,
     }

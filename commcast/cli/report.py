@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
-from commcast.cli.log import known_ledger
+from commcast.cli.log import known_ledger, nothing_sent_for
 from commcast.cli.options import FolderOption, JsonOption, NowOption, clock, duration, moment_or_now
-from commcast.cli.output import BOLD, DIM, RED, inert, put, room_of, say, show, show_json, show_painted, table
+from commcast.cli.output import BOLD, DIM, RED, aligned, inert, put, room_of, say, show, show_json, table
 from commcast.cli.session import desk_to_read, desk_to_work, who
 from commcast.errors import Fault, InputError
-from commcast.report.documents import as_document, as_markdown, as_page, trend_as_markdown, trend_page
 from commcast.report.figures import NIGHT, figures_of
-from commcast.report.reading import read_stories, read_story
 from commcast.report.trend import Per, per_for, trend_document, trend_headline, trend_of, trend_table
 from commcast.report.words import clock_of, facts, headline, people_table, subject, tables
 
@@ -39,32 +37,23 @@ def report(
     incident: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ID]",
-            help="The incident; may be left out if one is open, or only one is known.",
-            show_default=False,
+            metavar="[ID]", help="The incident; may be left out if one is open, or only one is known."
         ),
     ] = None,
     since: Annotated[
-        str | None,
-        typer.Option(
-            "--since", metavar="90d", help="The trend of all incidents over this time.", show_default=False
-        ),
+        str | None, typer.Option("--since", metavar="90d", help="The trend of all incidents over this time.")
     ] = None,
     by: Annotated[
-        Literal["audience"] | None,
-        typer.Option("--by", help="With --since: one row per audience.", show_default=False),
+        Literal["audience"] | None, typer.Option("--by", help="With --since: one row per audience.")
     ] = None,
     per: Annotated[
-        Per | None,
-        typer.Option("--per", help="With --since: one row per this; default: as fits.", show_default=False),
+        Per | None, typer.Option("--per", help="With --since: one row per this; default: as fits.")
     ] = None,
     as_json: JsonOption = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown, for the review.")] = False,
     html: Annotated[
         Path | None,
-        typer.Option(
-            "--html", metavar="FILE", help="Write one page with a timeline; - prints it.", show_default=False
-        ),
+        typer.Option("--html", metavar="FILE", help="Write one page with a timeline; - prints it."),
     ] = None,
     now: NowOption = None,
     folder: FolderOption = None,
@@ -81,12 +70,12 @@ def report(
     """
     form, at = _Form(as_json, markdown, html), moment_or_now(now)
     if sum((as_json, markdown, html is not None)) > 1:
-        raise InputError("--json, --markdown and --html are three ways to show it; choose one")
+        raise InputError("--json, --markdown and --html exclude each other; choose one")
     if since is None and by is None and per is None:
         _report_incident(folder, at, incident, form)
     elif since is None or incident is not None:
         raise InputError(
-            "--since shows a trend over all incidents; --by and --per belong to it, an ID does not"
+            "--since shows a trend over all incidents: --by and --per need it, and it takes no ID"
         )
     else:
         _report_trend(folder, at, since, per, by is not None, form)
@@ -117,6 +106,8 @@ class _Form(NamedTuple):
 
 
 def _report_incident(folder: Path | None, now: datetime, incident: str | None, form: _Form) -> None:
+    from commcast.report.documents import as_document, as_markdown, as_page
+
     with desk_to_read(folder, now) as (desk, ledger):
         figures, zone = _figures(desk, known_ledger(ledger), incident), desk.config.zone
     form.show(
@@ -128,16 +119,18 @@ def _report_incident(folder: Path | None, now: datetime, incident: str | None, f
 
 
 def _figures(desk: Desk, ledger: Ledger, incident: str | None) -> Figures:
+    from commcast.report.reading import read_story
+
     name = incident or _only_one(ledger)
     with ledger.read() as connection:
         story = read_story(connection, name, desk.now)
     if story is None:
-        raise InputError(f"nothing was said of an incident {name!r:.60}; commcast log lists all")
+        raise nothing_sent_for(name)
     return _computed(_with_review(story, desk.config, desk.now), desk.config)
 
 
 def _computed(story: Story, config: Config) -> Figures:
-    """Return the figures of a story by a folder's own tolerance, price and quiet hours."""
+    """Return the figures of a story with the desk's own tolerance, price and quiet hours."""
     quiet = config.channels.sms.quiet if config.channels.sms else None
     tolerate, price = config.send.tolerate, config.send.sms_price
     return figures_of(story, tolerate=tolerate, sms_price=price, night=quiet or NIGHT)
@@ -159,7 +152,7 @@ def _only_one(ledger: Ledger) -> str:
 
 
 def _with_review(story: Story, config: Config, now: datetime) -> Story:
-    """Return the story with the review that its file names by now, if there is a file."""
+    """Return the story with the review that its file names now, if there is a file."""
     from commcast.incidents.load import load_incidents
 
     files = {each.id: each for each in load_incidents(config, now).incidents}
@@ -188,10 +181,8 @@ def _show(figures: Figures, zone: ZoneInfo) -> None:
     _show_wrapped(headline(figures), BOLD)
     _show_tables(tables(figures, clock))
     show("")
-    known = list(facts(figures))
-    width = max(len(what) for what, _ in known)
-    for what, words in known:
-        show(f"{what.ljust(width)}  {words}")
+    for line in aligned(facts(figures)):
+        show(line)
     if (people := people_table(figures, clock)).rows:
         _show_tables([people])
 
@@ -201,21 +192,21 @@ def _show_tables(found: Iterable[ReportTable]) -> None:
     for each in found:
         show("")
         show(each.title, BOLD, *([RED] if each.bad else []))
-        show_painted(table([word.upper() for word in each.head], each.rows, DIM))
+        put(table([word.upper() for word in each.head], each.rows, DIM))
         _show_wrapped(each.note, DIM)
 
 
 def _show_wrapped(text: str, style: str) -> None:
-    for line in textwrap.wrap(inert(text), min(_WIDTH, room_of(sys.stdout)[0])):
+    for line in textwrap.wrap(inert(text), min(79, room_of(sys.stdout)[0])):
         show(line, style)
-
-
-_WIDTH = 79  # columns of 80
 
 
 def _report_trend(
     folder: Path | None, now: datetime, since: str, per: Per | None, by_audience: bool, form: _Form
 ) -> None:
+    from commcast.report.documents import trend_as_markdown, trend_page
+    from commcast.report.reading import read_stories
+
     span = duration(since, "--since")
     with desk_to_read(folder, now) as (desk, ledger), known_ledger(ledger).read() as connection:
         figures = [_computed(story, desk.config) for story in read_stories(connection, now - span, now)]
@@ -264,12 +255,11 @@ def feedback(
             before = read_answers(connection, incident)
         sums = sum(each.yes for each in before) + yes, sum(each.no for each in before) + no
         if not told:
-            raise InputError(f"nobody was told of an incident {incident!r:.60}; commcast log lists all")
+            raise nothing_sent_for(incident)
         if sum(sums) > told:
             what = f"that makes {sum(sums):,} answers to {told:,} messages"
-            remedy = "give only what came in since the last time"
-            if not before:
-                remedy = f"write how many answered yes and no, {told:,} in all at most"
+            all_of_them = f"write how many answered yes and no, {told:,} in all at most"
+            remedy = "give only what came in since the last time" if before else all_of_them
             raise InputError(Fault("", 0, 0, what, remedy))
         if yes or no:
             with ledger.write() as connection:

@@ -29,6 +29,7 @@ from commcast.cli.progress import per_second
 from commcast.cli.session import desk_to_read
 from commcast.cli.status_text import Line, as_document, last_tick_line, lines_of, warnings
 from commcast.errors import CommcastError, ExitCode, InputError
+from commcast.files import sign_of
 from commcast.operations.status import DeskStatus, read_status
 
 if TYPE_CHECKING:
@@ -40,16 +41,16 @@ if TYPE_CHECKING:
 
 
 def status(
-    incident: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="Only this incident.", show_default=False)
-    ] = None,
+    incident: Annotated[str | None, typer.Argument(metavar="[ID]", help="Only this incident.")] = None,
     overdue: Annotated[
         bool,
         typer.Option("--overdue", help="Only what is late; exit with 4 if a promise to readers is broken."),
     ] = False,
     watch: Annotated[
         bool,
-        typer.Option("--watch", "-w", help="Redraw in place until Ctrl-C, with what is being sent."),
+        typer.Option(
+            "--watch", "-w", help="Redraw in place until Ctrl-C (exits with 0), with what is being sent."
+        ),
     ] = False,
     every: Annotated[str, typer.Option("--every", help="With --watch: how often to look.")] = "2s",
     as_json: JsonOption = False,
@@ -59,11 +60,11 @@ def status(
     """Show where every incident stands: what was told to how many, and when the next update is due.
 
     Open incidents come first, by their next deadline. Below each you see what every audience was told last
-    and when it expects more, who is on duty, and who was nudged. A promise is broken until its audience gets
-    something newer; an incident that has ended has no deadline.
+    and when it expects more, who is on duty, and who was nudged. A promise stays broken until its audience
+    gets something newer; an incident that has ended has no deadline.
 
-    A watch disturbs nothing that runs: it reads a copy, and only when something has changed. Ctrl-C ends it
-    with 0. With --json it prints one line of JSON per change, also into a pipe.
+    --watch reads a copy of the ledger, and only when something has changed, so it disturbs no running send.
+    With --json it prints one line of JSON per change, also into a pipe.
 
     Example: commcast status --overdue
 
@@ -71,7 +72,7 @@ def status(
     """
     if watch:
         if overdue or now is not None:
-            raise InputError("--watch always shows the present: leave out --overdue and --now")
+            raise InputError("--watch always shows the current state: leave out --overdue and --now")
         watch_status(folder, incident, every, as_json=as_json)
         return
     found = _read(folder, moment_or_now(now), incident)
@@ -82,7 +83,7 @@ def status(
     elif found.overdue or not overdue:
         _show(found)
     if overdue and found.overdue:
-        say(f"Overdue: {', '.join(found.overdue)}. Readers were promised word; {_way_out(found)}")
+        say(f"Overdue: {', '.join(found.overdue)}. Readers were promised an update; {_way_out(found)}")
         raise typer.Exit(ExitCode.OVERDUE)
 
 
@@ -90,13 +91,13 @@ _PLANNED = frozenset({"scheduled", "rescheduled", "in_progress", "extended", "ve
 
 
 def _way_out(found: DeskStatus) -> str:
-    """Return what helps: words, or, where words wait for a provider, getting them out."""
+    """Return what helps: writing an update or, if one is pending, getting it out."""
     late = [each for each in found.histories if each.id in found.overdue]
     name = late[0].id if len(late) == 1 else "ID"
     if any(each.counts.get("pending") for each in late):
-        return f"what is written waits: commcast send {name}, commcast doctor --connect"
+        return f"one is written but still pending: commcast send {name}, commcast doctor --connect"
     if all(each.status in _PLANNED for each in late):
-        return f"say that it has begun or is done: commcast start {name}, commcast complete {name}"
+        return f"say whether the work has started or is done: commcast start {name}, commcast complete {name}"
     return f'write: commcast update {name} --nothing-new "…"'
 
 
@@ -124,7 +125,7 @@ def _show(found: DeskStatus) -> None:
         show(line, DIM)
 
 
-# A look takes at most one part in six of the time: a copy of a large ledger is not made without end.
+# Looking takes at most a sixth of the time: a large ledger must not be copied all the time.
 _REST = 5
 _ALWAYS_NEW = frozenset({"now", "last_tick", "ticks"})  # no change worth a line by themselves
 
@@ -133,7 +134,7 @@ _ALWAYS_NEW = frozenset({"now", "last_tick", "ticks"})  # no change worth a line
 class Watch:
     """One watch. `seconds` gives monotonic time, `now` aware time.
 
-    The ledger is copied, and the files are read, only if they changed since the last look.
+    The ledger is copied and the files are read only if they have changed since the last look.
     """
 
     folder: Path
@@ -149,7 +150,7 @@ class Watch:
     _counted: tuple[float, Mapping[tuple[str, str, str], int]] | None = None
 
     def look(self) -> DeskStatus:
-        """Return how the desk stands now. Raises what status raises."""
+        """Return the current state of the desk. Raises what status raises."""
         signs = (_sign_of_files(self.folder), _sign_of_ledger(self.folder))
         self.cost = 0.0
         if self._found is None or signs != self._signs:
@@ -183,9 +184,9 @@ def watch_status(folder: Path | None, incident: str | None, every: str, *, as_js
     """Watch a desk until Ctrl-C. Raises InputError without a terminal to draw on, unless for JSON."""
     pause = duration(every, "--every").total_seconds()
     if not as_json and not can_draw(sys.stdout):
-        raise InputError("--watch draws on a terminal; for a program: commcast status --watch --json")
+        raise InputError("--watch needs a terminal; programs use: commcast status --watch --json")
     watch = Watch(find_folder(folder), incident)
-    with suppress(KeyboardInterrupt):  # how a watch ends: nothing was interrupted
+    with suppress(KeyboardInterrupt):  # the normal end of a watch
         (print_changes if as_json else draw)(watch, lambda: time.sleep(max(pause, _REST * watch.cost)))
 
 
@@ -208,14 +209,14 @@ def print_changes(watch: Watch, rest: Callable[[], None]) -> None:
 
 
 def draw(watch: Watch, rest: Callable[[], None]) -> None:
-    """Draw each look in the place of the one before, and `rest` after it."""
+    """Redraw in place after each look, and `rest` after it."""
     from rich.live import Live
 
     lines, size = picture(watch.look(), watch.rates), (0, 0)
     console = console_for(sys.stdout)
     with Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
         while True:
-            if size != room_of(sys.stdout):  # the first look, or a window whose lines have moved
+            if size != room_of(sys.stdout):  # the first look, or the window was resized
                 console.size = size = room_of(sys.stdout)
                 console.clear()
             live.update(_fitted(lines, size[1]), refresh=True)
@@ -232,7 +233,7 @@ _UNREADABLE = "cannot be read now"
 
 
 def picture(found: DeskStatus, rates: Mapping[tuple[str, str, str], float]) -> list[Line]:
-    """Return the lines of one look: what is wrong and what is being sent stand above the table."""
+    """Return the lines of one look: warnings and what is being sent come above the table."""
     local = found.now.astimezone(found.zone)
     lines = [(f"{local:%H:%M:%S %Z}. Ctrl-C ends the watch.", ""), *((each, "") for each in warnings(found))]
     if ticked := last_tick_line(found):
@@ -256,7 +257,7 @@ def _key(each: UnderWay) -> tuple[str, str, str]:
 
 
 def _fitted(lines: list[Line], height: int) -> Text:
-    """Return as many lines as a window shows."""
+    """Return as many lines as fit into the window."""
     from rich.text import Text
 
     room = max(height - 2, 2)
@@ -279,20 +280,12 @@ def _sign_of_files(folder: Path) -> object:
     try:
         paths += sorted((folder / INCIDENTS_FOLDER).iterdir())
     except OSError:
-        return object()  # whatever is wrong there is told by reading it
-    return [(path.name, _sign(path)) for path in paths]
+        return object()  # reading it tells what is wrong there
+    return [sign_of(path) for path in paths]
 
 
 def _sign_of_ledger(folder: Path) -> object:
     from commcast.ledger.store import ledger_path
 
     path = ledger_path(folder)
-    return _sign(path), _sign(path.with_name(f"{path.name}-wal"))
-
-
-def _sign(path: Path) -> tuple[int, ...]:
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return sign_of(path), sign_of(path.with_name(f"{path.name}-wal"))

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from commcast.cli.output import BOLD, DIM, RED, YELLOW, aligned
-from commcast.cli.present import NAMES, notice_in_words
+from commcast.cli.output import BOLD, DIM, RED, YELLOW, aligned, picked
+from commcast.cli.present import NAMES, RECEIPTS, clock_in, notice_in_words
 from commcast.model.times import short_duration
 from commcast.oncall.ticks import LET_IT_RUN, ran_ago, silence, usually
 
@@ -20,14 +20,12 @@ if TYPE_CHECKING:
 
 
 COUNTED = ("accepted", "pending", "claimed", "held", "unknown", "rejected", "skipped")
-RECEIPTS = ("delivered", "bounced", "failed")
 _WORD_OF = {"pending": "waiting", "claimed": "on the way"}
 
 
 def moment(at: datetime, found: DeskStatus) -> str:
-    """Return a moment as the desk's clocks show it, with its day if that is not today."""
-    local, today = at.astimezone(found.zone), found.now.astimezone(found.zone).date()
-    return f"{local:%H:%M}" if local.date() == today else f"{local.day} {local:%b %H:%M}"
+    """Return a time as the desk's clocks show it, with its day if that is not today."""
+    return clock_in(found.zone, at, found.now)
 
 
 def due_in_words(promised: datetime | None, found: DeskStatus) -> str:
@@ -65,7 +63,7 @@ def below(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
 
 
 def _first_word(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
-    """Say that the first message was late, measured by the cadence; or when it is due."""
+    """Yield when the first message is due by the cadence, or that it was late."""
     if each.over or each.first_due is None or each.began is None:
         return
     within = f"the cadence says within {short_duration(each.first_due - each.began)}"
@@ -79,7 +77,7 @@ def _first_word(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
 
 
 def _audience_lines(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
-    """Yield what each audience was told last, and when it expects more; after an end, only what is owed."""
+    """Yield what each audience was told last and is promised; after an end, only what is pending."""
     shown = [one for one in each.audiences if not each.over or one.promised or one.waits]
     width = min(max((len(one.audience) for one in shown), default=0), _NAME)
     told = [_told(one, found) for one in shown]
@@ -110,7 +108,7 @@ def _deliveries(each: IncidentProgress) -> Iterator[Line]:
 
 
 def _people(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
-    """Say who is on duty, whom the incident was offered to, and who was nudged last."""
+    """Yield who is on duty, who the incident was offered to, and who was nudged last."""
     duty = each.duty
     has_it = f"{duty.owner} has it" if duty.owner else "nobody owns it: name an owner, or commcast take"
     backup = f", backup {duty.backup}" if duty.backup else ""
@@ -122,8 +120,8 @@ def _people(each: IncidentProgress, found: DeskStatus) -> Iterator[Line]:
         yield f"offered to {person} {ago} ago, not taken yet: {take}", YELLOW
     if each.nudged is not None:
         yield _cut(f"nudged {moment(each.nudged.at, found)}: {_nudged(each.nudged)}", _TITLE), YELLOW
-        if not any(state in _MAY_HAVE_HEARD for *_, state in _ways(each.nudged)):
-            yield "nobody was woken by that: commcast doctor", RED
+        if _MAY_HAVE_HEARD.isdisjoint({each.nudged.called, *(state for *_, state in each.nudged.people)}):
+            yield "that nudge reached nobody: commcast doctor", RED
 
 
 def _nudged(nudged: LastNudge) -> str:
@@ -139,10 +137,6 @@ def _nudged(nudged: LastNudge) -> str:
     return ", ".join(parts)
 
 
-def _ways(nudged: LastNudge) -> list[tuple[str, str, str]]:
-    return [*nudged.people, ("", "command", nudged.called)]
-
-
 def _to_do(each: IncidentProgress) -> Iterator[Line]:
     if each.counts.get("unknown"):
         yield f"{each.counts['unknown']} may or may not have arrived: commcast reconcile {each.id}", YELLOW
@@ -152,7 +146,7 @@ def _to_do(each: IncidentProgress) -> Iterator[Line]:
     if each.stopped_by:
         yield f"stopped by {each.stopped_by}: commcast resume {each.id}", YELLOW
     if not each.has_file:
-        yield "its file is gone or broken; what is frozen of it still goes out", YELLOW
+        yield "its file is gone or broken; messages that are already frozen still go out", YELLOW
 
 
 def _cut(text: str, width: int) -> str:
@@ -198,11 +192,11 @@ def _row(each: IncidentProgress, found: DeskStatus) -> tuple[str, ...]:
 
 
 def warnings(found: DeskStatus) -> Iterator[str]:
-    """Yield what endangers promises, if anything is open."""
+    """Yield what puts promises at risk, if anything is open."""
     for name, until in found.pauses.items():
-        yield f"{name} is left alone until {moment(until, found)}: it asked for that, or gave no answers."
+        yield f"{name} is paused until {moment(until, found)}: it asked for that, or did not answer."
     if not found.has_ledger:
-        yield "There is no ledger in this folder: nothing is known of what was told. See: commcast doctor"
+        yield "There is no ledger in this folder, so nobody knows what was sent. See: commcast doctor"
     elif all(each.over for each in found.histories):
         return
     else:
@@ -237,25 +231,15 @@ def as_document(found: DeskStatus) -> dict[str, Any]:
 
 def _sending_document(each: UnderWay) -> dict[str, Any]:
     return {
-        "incident": each.incident,
-        "notice": each.notice,
-        "channel": each.channel,
-        "done": each.done,
-        "total": each.total,
-        "rejected": each.counts.get("rejected", 0),
-        "unknown": each.counts.get("unknown", 0),
+        **picked(each, "incident", "notice", "channel", "done", "total"),
+        **{state: each.counts.get(state, 0) for state in ("rejected", "unknown")},
     }
 
 
 def _incident_document(each: IncidentProgress, now: datetime) -> dict[str, Any]:
     return {
-        "id": each.id,
-        "title": each.title,
-        "status": each.status,
-        "severity": each.severity,
+        **picked(each, "id", "title", "status", "severity", "drafts", "over"),
         "update": each.number,
-        "drafts": list(each.drafts),
-        "over": each.over,
         "told_elsewhere": each.elsewhere,
         "last_told": each.told_at,
         "next_update_by": each.promised,
@@ -274,11 +258,10 @@ def _incident_document(each: IncidentProgress, now: datetime) -> dict[str, Any]:
 
 def _audience_document(each: AudienceProgress, now: datetime) -> dict[str, Any]:
     return {
-        "audience": each.audience,
+        **picked(each, "audience", "channels"),
         "last_told": each.told_at,
         "notice": each.notice or None,
         "update": each.number or None,
-        "channels": list(each.channels),
         "next_update_by": each.promised,
         "overdue": each.is_late(now),
         "waiting": each.waits,
@@ -288,8 +271,7 @@ def _audience_document(each: AudienceProgress, now: datetime) -> dict[str, Any]:
 def _duty_document(each: IncidentProgress) -> dict[str, Any]:
     offered = each.duty.offered
     return {
-        "owner": each.duty.owner,
-        "backup": each.duty.backup,
+        **picked(each.duty, "owner", "backup"),
         "offered_to": offered.person if offered else None,
         "offered_at": offered.offered_at if offered else None,
     }
@@ -297,21 +279,16 @@ def _duty_document(each: IncidentProgress) -> dict[str, Any]:
 
 def _nudged_document(each: LastNudge) -> dict[str, Any]:
     return {
-        "notice": each.notice,
-        "at": each.at,
+        **picked(each, "notice", "at"),
         "people": [{"name": name, "channel": by, "state": state} for name, by, state in each.people],
         "command": each.called or None,
     }
 
 
 def _ticks_document(drift: Drift | None) -> dict[str, Any] | None:
-    """Return how far ticks are apart, in seconds; None if there were too few to tell."""
+    """Return how far ticks are apart; None if there were too few to tell."""
     if drift is None:
         return None
-    return {
-        "typical_seconds": round(drift.typical.total_seconds()),
-        "worst_seconds": round(drift.worst.total_seconds()),
-        "shortest_promise_seconds": round(drift.shortest_promise.total_seconds()),
-        "gaps": drift.gaps,
-        "hosts": list(drift.hosts),
-    }
+    lengths = picked(drift, "typical", "worst", "shortest_promise")
+    seconds = {f"{name}_seconds": round(length.total_seconds()) for name, length in lengths.items()}
+    return {**seconds, **picked(drift, "gaps", "hosts")}

@@ -15,7 +15,7 @@ import typer
 
 from commcast.cli.options import DryRunOption, FolderOption, JsonOption, duration, moment_or_now
 from commcast.cli.outcomes import tell_signal, trouble_document
-from commcast.cli.output import going_on_unread, say, show, show_json, show_prose
+from commcast.cli.output import going_on_unread, picked, say, show, show_json, show_prose
 from commcast.cli.present import NAMES, notice_in_words
 from commcast.cli.progress import ProgressBar
 from commcast.cli.session import desk_to_read, desk_to_work, worker_for
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 
 def _nudged_in_words(nudged: NudgeResult) -> str:
     """Return who was nudged and why."""
-    why = why_in_words(nudged.nudges)
-    text = f"nudged {' and '.join(nudged.people)}: {why}" if nudged.people else f"nudged: {why}"
+    text = f"nudged {' and '.join(nudged.people)}".rstrip() + f": {why_in_words(nudged.nudges)}"
     came = delivered_in_words(nudged.delivered) if nudged.delivered else ""
     return f"{text} ({came})" if came else text
 
@@ -61,12 +60,12 @@ def delivered_in_words(delivered: Delivered) -> str:
     """Return what one run did about an incident, "" for nothing."""
     parts = [f"{count} {kind}" for kind, count in sorted(delivered.outcomes.items()) if kind != "not_taken"]
     if delivered.lost:
-        parts.append(f"{delivered.lost} unknown: an earlier run ended before the answer came")
+        parts.append(f"{delivered.lost} unknown: an earlier run ended before the answer arrived")
     if delivered.held_back:
-        all_of_them = "nobody hears it: all " if delivered.nobody_heard else ""
-        parts.append(f"{all_of_them}{delivered.held_back} had as many messages as an hour allows")
+        all_of_them = "nobody was told: all " if delivered.nobody_heard else ""
+        parts.append(f"{all_of_them}{delivered.held_back} already had the most messages an hour allows")
     if delivered.expired:
-        parts.append(f"{delivered.expired} not told: the promise in their words had passed")
+        parts.append(f"{delivered.expired} not told: the promise in their message had passed")
     if left := delivered.waiting - delivered.planned:
         parts.append(f"{left} waiting")
     if delivered.planned and delivered.planned_at:
@@ -74,7 +73,7 @@ def delivered_in_words(delivered: Delivered) -> str:
     if delivered.stopped_by and delivered.waiting:
         parts.append(f"stopped by {delivered.stopped_by}")
     for each in delivered.taken_over:
-        parts.append(f"{each.provider} took no more ({each.why}), {each.by} took over the rest")
+        parts.append(f"{each.provider} accepted no more ({each.why}), {each.by} took over the rest")
     for trouble in delivered.troubles:
         parts.append(f"{trouble.provider} {'refuses us' if trouble.refuses else 'is down'}: {trouble.why}")
     about = dict.fromkeys(notice_in_words(notice, number) for notice, number in delivered.frozen)
@@ -100,10 +99,7 @@ def as_document(ticked: Ticked, code: ExitCode) -> dict[str, Any]:
 def _outcomes(delivered: Delivered) -> Mapping[str, Any]:
     return {
         "outcomes": {str(kind): count for kind, count in delivered.outcomes.items()},
-        "lost": delivered.lost,
-        "waiting": delivered.waiting,
-        "planned": delivered.planned,
-        "stopped_by": delivered.stopped_by,
+        **picked(delivered, "lost", "waiting", "planned", "stopped_by"),
         **trouble_document(delivered),
     }
 
@@ -157,11 +153,9 @@ def _document(found: Foreseen) -> dict[str, Any]:
         ],
         "would_nudge": [
             {
-                "incident": each.incident,
+                **picked(each, "incident", "people"),
                 "nudge": each.nudge.id,
-                "why": each.nudge.why,
-                "people": list(each.people),
-                "line": each.nudge.line,
+                **picked(each.nudge, "why", "line"),
             }
             for each in found.waking
         ],
@@ -176,10 +170,10 @@ _ENDED_BY_SIGNAL = frozenset({ExitCode.INTERRUPTED, ExitCode.TERMINATED})
 def run_loop(
     one_pass: Callable[[], ExitCode], every: float, lasting: float, is_closed: Callable[[], bool]
 ) -> ExitCode:
-    """Run passes until the time is over, `is_closed`, or a signal came; return the exit code.
+    """Run passes until `lasting` seconds are over, `is_closed`, or a signal arrives; return the exit code.
 
-    They begin at a fixed interval in seconds, counted from the first: one that takes long shifts no later
-    one. None begins later than `lasting` seconds after the first.
+    They start `every` seconds, counted from the first: a slow pass does not shift the later ones. None starts
+    more than `lasting` seconds after the first.
     """
     codes: list[ExitCode] = []
     start = time.monotonic()
@@ -196,7 +190,7 @@ def run_loop(
 
 
 def next_step(passed: float, every: float) -> float:
-    """Return when the next pass is due, in seconds from the first; missed ones are left out."""
+    """Return when the next pass is due, in seconds from the first; missed passes are skipped."""
     return (passed // every + 1) * every
 
 
@@ -206,23 +200,16 @@ def loop_code(codes: Sequence[ExitCode]) -> ExitCode:
 
 
 def tick(
-    loop: Annotated[
-        str | None,
-        typer.Option("--loop", help="Repeat at this interval, such as 1m.", show_default=False),
-    ] = None,
+    loop: Annotated[str | None, typer.Option("--loop", help="Repeat at this interval, such as 1m.")] = None,
     for_: Annotated[
-        str | None,
-        typer.Option("--for", help="Stop the loop after this time, such as 5h.", show_default=False),
+        str | None, typer.Option("--for", help="Stop the loop after this time, such as 5h.")
     ] = None,
     until_closed: Annotated[
         bool, typer.Option("--until-closed", help="Stop the loop when no incident is open and nothing waits.")
     ] = False,
     dry_run: DryRunOption = False,
     now: Annotated[
-        str | None,
-        typer.Option(
-            "--now", help="With --dry-run: what a tick would send at this time.", show_default=False
-        ),
+        str | None, typer.Option("--now", help="With --dry-run: what a tick would send at this time.")
     ] = None,
     as_json: JsonOption = False,
     folder: FolderOption = None,
@@ -232,7 +219,7 @@ def tick(
     It sends released updates, reminders, nudges and, if [silence] says so, holding statements; never a draft.
     It prints nothing if nothing happened. A broken file is reported (exit 2) and stops only its own incident.
     A loop exits with the gravest code of its passes; "try again" (75) counts only from the last one. If a
-    pass takes longer than the interval, the passes it missed are left out. A pass that exits with 0 or 1
+    pass takes longer than the interval, the passes it missed are skipped. A pass that exits with 0 or 1
     requests heartbeat_url of commcast.toml, if there is one.
 
     Example: commcast tick --loop 1m --until-closed
@@ -240,10 +227,10 @@ def tick(
     if dry_run:
         raise typer.Exit(show_foreseen(folder, moment_or_now(now), as_json))
     if now is not None:
-        raise InputError("--now needs --dry-run: what is sent is sent now")
+        raise InputError("--now needs --dry-run: a real tick always runs now")
     if (for_ is not None or until_closed) and loop is None:
         option = "--until-closed" if until_closed else "--for"
-        raise InputError(f"{option} needs a loop: add --loop 1m")
+        raise InputError(f"{option} needs --loop")
     if loop is None:
         raise typer.Exit(_pass(folder, as_json, RepeatFilter()))
     if as_json:
@@ -254,13 +241,13 @@ def tick(
         is_closed = (lambda: _is_closed(folder)) if until_closed else (lambda: False)
         raise typer.Exit(run_loop(lambda: _pass_in_loop(folder, talk), every, lasting, is_closed))
     except KeyboardInterrupt:
-        words = "Interrupted: the loop has ended; the next tick goes on where it left."
+        words = "Interrupted: the loop has ended; the next tick continues where it stopped."
         raise Interrupted(words, ExitCode.INTERRUPTED) from None
 
 
 @dataclass
 class RepeatFilter:
-    """Says each fault once, and again only after it was gone: a loop does not repeat itself."""
+    """Says each fault once, and again only if it comes back: a loop does not repeat itself."""
 
     last: dict[str, list[str]] = field(default_factory=dict)
 
@@ -284,7 +271,7 @@ def _pass_in_loop(folder: Path | None, talk: RepeatFilter) -> ExitCode:
 
 
 def _is_closed(folder: Path | None) -> bool:
-    """Return, and say, whether a loop has nothing left to wait for; what cannot be read may be open."""
+    """Return, and say, whether a loop has nothing left to wait for; an unreadable file may be open."""
     from commcast.operations.tick import is_anything_open
 
     try:
@@ -295,7 +282,7 @@ def _is_closed(folder: Path | None) -> bool:
     except CommcastError:
         return False
     if not is_open:
-        show("No incident is open and nothing waits: the loop has ended.")
+        show("No incident is open and nothing is pending: the loop has ended.")
     return not is_open
 
 
@@ -311,7 +298,7 @@ def _pass(folder: Path | None, as_json: bool, talk: RepeatFilter) -> ExitCode:
 
 
 def _beat(desk: Desk, code: ExitCode) -> str:
-    """Tell the monitor that this pass went well; return why it could not be told, else ""."""
+    """Tell the monitor that this pass succeeded; return why that failed, else ""."""
     settings = desk.config.tick
     if not settings.heartbeat_url:
         return ""
@@ -345,6 +332,6 @@ def _tell(desk: Desk, ticked: Ticked, as_json: bool, talk: RepeatFilter) -> Exit
 
 
 def _is_news(delivered: Delivered) -> bool:
-    """Return whether something happened: that an incident is still stopped is no news every minute."""
+    """Return whether something happened: an incident that is still stopped is not news every minute."""
     counts = (delivered.handed_over, delivered.lost, delivered.expired, delivered.held_back)
-    return any(counts) or bool(delivered.troubles or delivered.taken_over)
+    return any((*counts, delivered.troubles, delivered.taken_over))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from commcast.model.message import Delivery, Outcome
 from commcast.providers.outbox import OutboxAdapter
 from commcast.rendering.compose import ReaderGroup
 from tests.support.desk import numbered, write_desk
-from tests.support.terminal import run
+from tests.support.terminal import audited, run
 
 PACKAGE = str(Path(prompt.__file__).parents[1])
 WORDS = (
@@ -72,7 +71,7 @@ def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter
     monkeypatch.setattr(prompt, "at_terminal", lambda: True)
     monkeypatch.setattr(prompt, "says_yes", lambda *_: True)
     monkeypatch.setattr(OutboxAdapter, "send", _noting_depth(OutboxAdapter.send, found))
-    with _audited(watch):
+    with audited(watch):
         run("declare", "Card payments fail", *WORDS, folder=tmp_path)
     found["list opens"] = max(lists.values())
     found["words"] = max(words.values())
@@ -94,21 +93,6 @@ def _noting_depth(
         return send(adapter, batch)
 
     return noting
-
-
-_watching: list[Callable[[str, tuple[Any, ...]], None]] = []
-
-
-@contextmanager
-def _audited(watch: Callable[[str, tuple[Any, ...]], None]) -> Iterator[None]:
-    if not _watching:
-        sys.addaudithook(lambda event, given: _watching[-1](event, given) if len(_watching) > 1 else None)
-        _watching.append(lambda *_: None)
-    _watching.append(watch)
-    try:
-        yield
-    finally:
-        _watching.pop()
 
 
 def test_one_declare_looks_once(counted: Counter[str]) -> None:

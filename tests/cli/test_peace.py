@@ -85,7 +85,7 @@ def test_a_text_shows_its_promise_and_the_promise_of_texts(bench: Bench) -> None
     shown = run("preview", "pay7", "--audience", "customers", folder=bench.folder).stdout
     assert "customers, by SMS (1 segment, GSM-7)" in shown
     assert "Next text by " in shown
-    assert "; who only gets texts: the next one by " in words(shown)
+    assert "; readers who only get texts: the next one by " in words(shown)
 
 
 def test_what_a_cap_holds_back_is_shown_and_released_all_the_same(bench: Bench) -> None:
@@ -97,7 +97,7 @@ def test_what_a_cap_holds_back_is_shown_and_released_all_the_same(bench: Bench) 
     )
     shown = run("preview", "pay7", folder=bench.folder).stdout
     assert f"Not told: 2 by email in customers: {HELD_BACK}" in words(shown)
-    assert "Promise: none; nobody hears of it now." in run("send", "--dry-run", folder=bench.folder).stdout
+    assert "Promise: none; nobody is told now." in run("send", "--dry-run", folder=bench.folder).stdout
     done = run("send", "pay7", "--yes", folder=bench.folder, expect=5)
     assert "update 2 released, 0 handed over." in done.stdout
     assert "NOBODY WAS TOLD: all 3 had as many messages within the hour" in done.stderr

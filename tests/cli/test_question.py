@@ -172,7 +172,7 @@ def test_what_carries_the_messages_may_itself_be_affected(
     path.write_text(path.read_text().replace("owner: dana\n", "owner: dana\naffected: [sendgrid-mail]\n"))
     shown = " ".join(plain("send", "pay7", "--dry-run", folder=folder).stdout.split())
     assert "email goes through sendgrid, which is itself affected" in shown
-    assert "through sendgrid (127.0.0.1:9); where it refuses us, through 127.0.0.1:25" in shown
+    assert "through sendgrid (127.0.0.1:9); if it refuses us, through 127.0.0.1:25" in shown
 
 
 @pytest.mark.parametrize("command", [("send", "login1", "--dry-run"), ("preview", "login1")])

@@ -363,5 +363,5 @@ def test_ctrl_c_after_the_yes_stops_the_incident_until_resume(
 def test_after_sending_the_next_promise_is_named(desk: Path) -> None:
     draft(desk)
     done = run_at_terminal(desk, "send", "--yes")
-    assert "Next word is promised by" in done.stderr
+    assert "The next update is promised by" in done.stderr
     assert "commcast update card1" in done.stderr

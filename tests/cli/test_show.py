@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,28 +16,29 @@ import pytest
 from sqlalchemy import update
 
 from commcast.cli import status as watching
+from commcast.cli.preview import _result_of
 from commcast.cli.status import Watch, picture
 from commcast.config.load import load_config
 from commcast.incidents import load
 from commcast.ledger import tables as schema
-from commcast.ledger.history import tallies
+from commcast.ledger.fence import stop_incident
 from commcast.ledger.oncall import offer, take
-from commcast.ledger.releases import released_incidents
-from commcast.ledger.store import ledger_path, open_ledger
 from commcast.ledger.tables import stamp
 from commcast.model.incident import Incident
-from commcast.model.message import Blame, OutcomeKind
+from commcast.model.message import Blame, Outcome, OutcomeKind
 from tests.support.desk import Bench, numbered, update_text, write_desk, write_incident, write_list
 from tests.support.providers import FakeAdapter, saying
 from tests.support.scenario import FIRST, ReportedNight, night_of_pay7
 from tests.support.terminal import (
     CTRL_C,
     at_terminal,
+    audited,
     bench_now,
     declare,
     every_byte,
     everything_in,
     just_now,
+    missing,
     outbox,
     run,
     run_at_terminal,
@@ -62,39 +60,11 @@ def say_more(bench: Bench, **keys: str) -> None:
 
 # --- what only shows is watched from inside: no packet, nothing opened for writing, no byte changed
 
-WATCH = """
-import json, os, sys
-folder, command = sys.argv[1], sys.argv[2:]
-seen = []
-CHANGES = {"os." + name for name in "rename remove mkdir rmdir chmod truncate link symlink".split()}
-def inside(path):
-    return isinstance(path, (str, bytes)) and folder in os.fsdecode(path)
-def watch(event, args):
-    if event.startswith("socket.") and event in {"socket.connect", "socket.sendto", "socket.getaddrinfo"}:
-        seen.append([event, str(args[1:])])
-    elif event == "open" and inside(args[0]) and (args[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
-        seen.append([event, str(args[0])])
-    elif (event == "sqlite3.connect" or event in CHANGES) and inside(args[0]):
-        seen.append([event, str(args[0])])
-sys.addaudithook(watch)
-from commcast.cli import app
-code = 0
-try:
-    app([*command, "-C", folder])
-except SystemExit as end:
-    code = end.code
-sys.stderr.write("SEEN " + json.dumps([int(code or 0), seen]))
-"""
-LEAVE_A_LOG = """
-import os, sys
-from pathlib import Path
-from commcast.ledger.fence import stop_incident
-from tests.support.desk import Bench
-bench = Bench(Path(sys.argv[1]))
-with bench.ledger.write() as connection:
-    stop_incident(connection, 'other', 'dana', bench.now)
-os._exit(0)
-"""
+CHANGES = {
+    "os." + name for name in ["rename", "remove", "mkdir", "rmdir", "chmod", "truncate", "link", "symlink"]
+}
+ASKS = {"socket.connect", "socket.sendto", "socket.getaddrinfo"}
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 NEW = ("--severity", "1", "--issue", "a", "--resolution", "b", "--timeframe", "unknown")
 
 
@@ -110,24 +80,28 @@ def untouched(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureR
     say_more(bench, status="identified")
     bench.ledger.close()
     if request.param != "closed":  # the ledger is changed in a process that is killed
-        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-        subprocess.run([sys.executable, "-c", LEAVE_A_LOG, str(folder)], check=True, env=environment)
+        if (child := os.fork()) == 0:
+            with Bench(folder).ledger.write() as connection:
+                stop_incident(connection, "other", "dana", bench.now)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
         assert (folder / ".commcast/ledger.db-wal").stat().st_size > 0
     return folder
 
 
-def watched(desk: Path, *command: str) -> tuple[int, list[list[str]]]:
-    """Run a command; return its exit code, and what it did to the folder and the network."""
-    done = subprocess.run(
-        [sys.executable, "-c", WATCH, str(desk), *command],
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    code, seen = json.loads(done.stderr.rpartition("SEEN ")[2])
-    return code, seen
+def watched(desk: Path, *command: str) -> tuple[int, str, set[str]]:
+    """Run a command; return its exit code and its result, and what it did to the folder and the network."""
+    seen: set[str] = set()
+
+    def watch(event: str, given: tuple[Any, ...]) -> None:
+        inside = bool(given) and isinstance(given[0], str | bytes) and str(desk) in os.fsdecode(given[0])
+        opens = event == "open" and inside and (given[2] or 0) & WRITES
+        if event in ASKS or opens or (inside and event in {"sqlite3.connect", *CHANGES}):
+            seen.add(event)
+
+    with audited(watch):
+        done = run_at_terminal(desk, *command)
+    return done.exit_code, done.stdout, seen
 
 
 @pytest.mark.parametrize(
@@ -152,16 +126,18 @@ def watched(desk: Path, *command: str) -> tuple[int, list[list[str]]]:
 )
 def test_what_only_shows_touches_nothing(untouched: Path, command: tuple[str, ...]) -> None:
     before = everything_in(untouched)
-    assert watched(untouched, *command) == (0, [])
+    code, _, seen = watched(untouched, *command)
+    assert (code, seen) == (0, set())
     assert everything_in(untouched) == before
 
 
 def test_the_watch_sees_what_a_send_does(bench: Bench) -> None:
     config = bench.folder / "commcast.toml"
     config.write_text(config.read_text().replace('provider = "outbox"', 'provider = "smtp"'))
-    code, seen = watched(bench.folder, "send", "pay7", "--yes")
-    assert code == 75
-    assert {"socket.connect", "sqlite3.connect"} <= {event for event, _ in seen}
+    code, shown, seen = watched(bench.folder, "send", "pay7", "--yes")
+    counts = [line.split()[2:] for line in shown.splitlines() if line.startswith("customers  email")]
+    assert counts == [["-", "-", "-", "-", "-", "2"]]  # the last column: WAITING
+    assert (code, {"socket.connect", "sqlite3.connect"} <= seen) == (75, True)
 
 
 # --- preview and test: the very messages
@@ -206,7 +182,13 @@ def test_preview_shows_what_send_hands_over(desk: Path) -> None:
 
 
 def test_preview_masks_addresses_knows_another_time_and_one_audience(desk: Path) -> None:
-    draft(desk)
+    """A look-alike is replaced and said; an emoji is kept, and named as what makes the text costly."""
+    declare(desk, "--issue", "Card payments “fail” \N{PARTY POPPER}")
+    sms = json.loads(preview(desk, "--json").stdout)["notices"][1]["audiences"][0]["message"]
+    assert (sms["encoding"], sms["forced_by"]) == ("UCS-2", "\N{PARTY POPPER}")
+    assert ["“", '"'] in sms["replaced"]
+    shown = preview(desk).stdout
+    assert "UCS-2 because of" in shown and "Look-alikes replaced" in shown
     done = preview(desk, "--now", "2031-01-02T10:05Z")
     assert "a…@customer.example" in done.stdout
     assert "alex@customer.example" not in done.output and "+4915550100001" not in done.output
@@ -215,38 +197,22 @@ def test_preview_masks_addresses_knows_another_time_and_one_audience(desk: Path)
     one = preview(desk, "--audience", "customers").stdout
     assert "--- customers, by email" in one and "--- customers, by SMS" in one
     assert "--- support" not in one
-    assert "those that do: customers" in preview(desk, "--audience", "custmers", code=2).stderr
+    assert "these do: customers" in preview(desk, "--audience", "custmers", code=2).stderr
     (desk / ".commcast" / "ledger.db").unlink()  # as in a reviewer's clone
     assert "there is no ledger here" in preview(desk).stderr
 
 
-def test_preview_tells_what_forced_a_costly_text(desk: Path) -> None:
-    """A look-alike is replaced and said; an emoji is kept, and named as what makes the text costly."""
-    declare(desk, "--issue", "Card payments “fail” \N{PARTY POPPER}")
-    sms = json.loads(preview(desk, "--json").stdout)["notices"][1]["audiences"][0]["message"]
-    assert (sms["encoding"], sms["forced_by"]) == ("UCS-2", "\N{PARTY POPPER}")
-    assert ["“", '"'] in sms["replaced"]
-    shown = preview(desk).stdout
-    assert "UCS-2 because of" in shown and "Look-alikes replaced" in shown
-
-
-def test_preview_of_what_quiet_hours_hold_says_so(desk: Path) -> None:
-    """It was not sent, and status counts it as held."""
+def test_preview_says_what_quiet_hours_hold_and_to_whom_a_holding_statement_goes(desk: Path) -> None:
+    """A line without its notice would read as if nothing at all went by mail."""
     path = desk / "commcast.toml"
     now = datetime.now(UTC).astimezone(load_config(desk).zone)
     quiet = f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=2):%H:%M}"
     night = path.read_text().replace('quiet = "21:00-08:00"', f'quiet = "{quiet}"')
     path.write_text(night.replace("wake_for = [1, 2]", "wake_for = []"))
     declare(desk, "--yes")
-    shown = preview(desk).stdout
-    assert "Update 1 by email: already sent\n" in shown
-    assert "Update 1 by SMS: quiet hours hold back 1 of 1 until they end\n" in shown
-
-
-def test_preview_says_to_whom_a_holding_statement_goes_and_when(desk: Path) -> None:
-    """A line without its notice would read as if nothing at all went by mail."""
-    declare(desk, "--yes")
     shown = " ".join(preview(desk).stdout.split())
+    assert "Update 1 by email: already sent" in shown
+    assert "Update 1 by SMS: quiet hours hold back 1 of 1 until they end" in shown
     assert "Holding statement by email to executives, internal: silence is left to the nudge" in shown
     assert "Holding statement by email to support, partners, customers: goes out by itself from" in shown
 
@@ -311,21 +277,12 @@ def test_test_sends_every_audience_to_oneself_and_changes_nothing_of_what_is_owe
     assert after == before
     run_at_terminal(desk, "tick")
     assert len(outbox(desk)) == 6
-    assert run_at_terminal(desk, "send", "card1", "--yes").exit_code == 0
+    assert "7 handed over" in run_at_terminal(desk, "send", "card1", "--yes").stdout
     assert len(outbox(desk)) == 6 + 7
-    ledger = open_ledger(ledger_path(desk), load_config(desk).desk)
-    with ledger.read() as connection:
-        assert sum(tally.count for tally in tallies(connection)) == 7
-        assert released_incidents(connection) == {"card1"}
-    ledger.close()
-
-
-def test_a_test_of_an_end_finds_its_readers_though_nobody_was_told(desk: Path) -> None:
-    declare(desk)
-    run_at_terminal(desk, "resolve", "card1", "--fixed", "It works again.")
-    done = run_at_terminal(desk, "test", "card1", "--to", "me@own.example")
-    assert done.exit_code == 0, done.output
-    assert len(outbox(desk)) == 5
+    declare(desk, title="Nobody was told of this")
+    run_at_terminal(desk, "resolve", "nobody1", "--fixed", "It works again.")
+    done = run_at_terminal(desk, "test", "nobody1", "--to", "me@own.example")
+    assert (done.exit_code, len(outbox(desk))) == (0, 6 + 7 + 5)  # an end finds its readers all the same
 
 
 @pytest.mark.parametrize(
@@ -338,7 +295,22 @@ def test_a_test_without_a_usable_address_sends_nothing(desk: Path, to: list[str]
     assert said in done.stderr
 
 
-# --- templates and schema
+@pytest.mark.parametrize(
+    ("kind", "blame", "said", "code"),
+    [
+        (None, Blame.PROVIDER, "unknown: no answer arrived", 1),
+        (OutcomeKind.ACCEPTED, Blame.PROVIDER, "accepted, its-id", 0),
+        (OutcomeKind.REJECTED, Blame.PROVIDER, "rejected (busy)", 1),
+        (OutcomeKind.NOT_TAKEN, Blame.PROVIDER, "not sent (busy)", 75),
+        (OutcomeKind.NOT_TAKEN, Blame.ACCOUNT, "not sent (busy)", 78),
+    ],
+)
+def test_a_test_says_what_became_of_it(kind: OutcomeKind | None, blame: Blame, said: str, code: int) -> None:
+    outcome = Outcome(1, kind, "busy", "its-id", blame=blame) if kind else None
+    assert _result_of(outcome) == (said, code)
+
+
+# --- templates, and the schema of files
 
 
 def test_templates_says_which_file_wins_and_why_a_mail_is_text_only(tmp_path: Path) -> None:
@@ -355,9 +327,6 @@ def test_templates_says_which_file_wins_and_why_a_mail_is_text_only(tmp_path: Pa
     assert max(map(len, lines)) <= 80
     assert not any("support" in line for line in lines)
     run("templates", "--audience", "nobody", folder=folder, expect=2)
-
-
-def test_schema_is_json_schema() -> None:
     for kind in ("incident", "config", "preset"):
         assert json.loads(run("schema", kind).stdout)["properties"]
     run("schema", "poem", expect=2)
@@ -422,18 +391,14 @@ def test_what_is_open_comes_first_and_planned_work_has_no_first_word_that_is_lat
     assert not any("first word" in line for line in lines)
 
 
-def test_a_first_word_that_reaches_nobody_is_overdue(tmp_path: Path) -> None:
-    write_desk(tmp_path, customers=numbered(3), support=[])
-    write_incident(tmp_path)
-    bench = Bench(tmp_path)
+def test_a_first_word_that_reaches_nobody_is_overdue(bench: Bench) -> None:
     busy = FakeAdapter(answer=saying(OutcomeKind.NOT_TAKEN, Blame.PROVIDER, retry_after=9000.0))
     bench.adapter = lambda channel: busy
     bench.send()
     status_at(bench, "--overdue")
-    now = (bench.now + timedelta(minutes=11)).isoformat()
-    late = run("status", "--overdue", "--now", now, folder=tmp_path, expect=4)
-    assert "never" in late.stdout and "LATE by 1m" in late.stdout
-    assert "commcast send pay7" in late.stderr
+    now = (bench.now + timedelta(minutes=16)).isoformat()
+    late = run("status", "--overdue", "--now", now, folder=bench.folder, expect=4)
+    assert missing("never … LATE by ", late.stdout) == [] and "commcast send pay7" in late.stderr
 
 
 # --- status as the desk: every audience with its promise, who is on duty, who was nudged
@@ -481,9 +446,7 @@ def test_each_audience_has_what_it_was_told_and_its_own_promise(four: Bench) -> 
     assert incident["deliveries"]["accepted"] == 7
     audiences = {each["audience"]: each for each in incident["audiences"]}
     assert list(audiences) == ["support", "executives", "partners", "customers"]
-    assert {name: each["overdue"] for name, each in audiences.items() if not each["overdue"]} == {
-        "executives": False
-    }
+    assert [name for name, each in audiences.items() if not each["overdue"]] == ["executives"]
     customers = audiences["customers"]
     assert (customers["notice"], customers["channels"]) == ("update:1", ["email", "sms"])
     assert incident["next_update_by"] == customers["next_update_by"] == "2026-11-21T09:25:00+00:00"
@@ -505,6 +468,7 @@ def test_the_last_word_to_who_only_gets_texts_is_their_last_text(tmp_path: Path)
 
 
 def test_overdue_prints_only_what_is_late_and_exits_with_4(four: Bench) -> None:
+    """An audience is late until each reader got something newer: partners refuse it, one customer waits."""
     four.send()
     write_incident(four.folder, "dns2", at=four.now, severity=2)
     four.send("dns2")
@@ -515,32 +479,23 @@ def test_overdue_prints_only_what_is_late_and_exits_with_4(four: Bench) -> None:
     assert first_words(late) == ["pay7", "support", "partners", "customers"]
     found = document_at(four, "--overdue", expect=4, minutes=21)
     assert (found["overdue"], [each["id"] for each in found["incidents"]]) == (["pay7"], ["pay7"])
-
-
-def test_an_audience_is_late_until_each_of_its_readers_got_something_newer(four: Bench) -> None:
-    """Partners refuse the second update, and one customer waits for it."""
-    four.send()
     four.later(minutes=10)
     say_more(four, nothing_new="Still at it.")
     four.release()
     four.freeze()
     d = schema.delivery.c
-    for state, which in (
-        ("accepted", d.audience != "partners"),
-        ("rejected", d.audience == "partners"),
-        ("pending", d.key == "ann@example.com"),
-    ):
+    partners, ann = d.audience == "partners", d.key == "ann@example.com"
+    for state, which in (("accepted", ~partners), ("rejected", partners), ("pending", ann)):
+        values = update(schema.delivery).where(which, d.notice == "update:2").values(state=state)
         with four.ledger.write() as connection:
-            connection.execute(
-                update(schema.delivery).where(which, d.notice == "update:2").values(state=state)
-            )
-    lines = status_at(four, "--overdue", expect=4, minutes=12)
+            connection.execute(values)
+    lines = status_at(four, "pay7", "--overdue", expect=4, minutes=12)
     assert first_words([line for line in lines if "LATE" in line]) == ["pay7", "partners", "customers"]
     four.adapter = lambda channel: FakeAdapter(channel)
     four.later(minutes=12)
     say_more(four, status="resolved", fixed="Rolled back.")
     four.send()
-    assert status_at(four, "--overdue", hours=2) == []
+    assert status_at(four, "pay7", "--overdue", hours=2) == []
 
 
 def test_three_incidents_and_four_audiences_fit_eighty_columns(four: Bench) -> None:
@@ -553,43 +508,32 @@ def test_three_incidents_and_four_audiences_fit_eighty_columns(four: Bench) -> N
     for days in (0, 40):
         lines = status_at(four, days=days)
         assert max(map(len, lines)) <= 80
-    assert first_words([line for line in lines if line[:1] not in {" ", "T"}])[1:] == [
-        "pay7",
-        "login4",
-        "dns2",
-    ]
+    names = first_words([line for line in lines if line[:1] not in {" ", "T"}])
+    assert names == ["ID", "pay7", "login4", "dns2"]
 
 
-def test_who_is_on_duty_and_an_offer_that_waits_are_shown(four: Bench) -> None:
+@pytest.mark.parametrize("file", ["there", "gone", "broken"])
+def test_who_is_on_duty_and_an_offer_that_waits_are_shown(four: Bench, file: str) -> None:
+    """A tick nudges that owner from the ledger: also without the file, status asks nobody to name one."""
     four.send()
-    assert "  dana has it" in status_at(four)
+    path = four.folder / "incidents" / "pay7.yaml"
+    if file != "there":
+        path.unlink() if file == "gone" else path.write_text("updates: [")
+    lines = status_at(four, minutes=1)
+    lost = "  its file is gone or broken; messages that are already frozen still go out"
+    assert ("  dana has it" in lines, lost in lines) == (True, file != "there")
     with four.ledger.write() as connection:
         offer(connection, "pay7", "sam", by="dana", now=four.now)
     lines = status_at(four, minutes=5)
     assert "  dana has it" in lines
     assert "  offered to sam 5m ago, not taken yet: commcast take pay7 --as sam" in lines
     waiting = document_at(four)["incidents"][0]["on_duty"]
-    assert waiting["offered_to"] == "sam" and waiting["offered_at"] == four.now.isoformat()
+    assert (waiting["offered_to"], waiting["offered_at"]) == ("sam", four.now.isoformat())
     with four.ledger.write() as connection:
         take(connection, "pay7", "sam", by="sam", now=four.now)
     assert "  sam has it" in status_at(four)
     nobody: dict[str, None] = {"backup": None, "offered_to": None, "offered_at": None}
     assert document_at(four)["incidents"][0]["on_duty"] == {"owner": "sam", **nobody}
-
-
-@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "broken"])
-def test_who_is_on_duty_is_known_though_the_file_is(four: Bench, is_gone: bool) -> None:
-    """A tick nudges that owner from the ledger: status asks nobody to name one."""
-    four.send()
-    path = four.folder / "incidents" / "pay7.yaml"
-    path.unlink() if is_gone else path.write_text("updates: [")
-    lines = status_at(four, minutes=1)
-    assert "  dana has it" in lines
-    assert "  its file is gone or broken; what is frozen of it still goes out" in lines
-    with four.ledger.write() as connection:
-        take(connection, "pay7", "sam", by="sam", now=four.now)
-    assert "  sam has it" in status_at(four)
-    assert document_at(four)["incidents"][0]["on_duty"]["owner"] == "sam"
 
 
 def called(bench: Bench, notice: str, state: str, detail: str = "", minute: int = 0) -> None:
@@ -603,21 +547,14 @@ def called(bench: Bench, notice: str, state: str, detail: str = "", minute: int 
 def nudged(bench: Bench, minute: int, states: dict[str, str]) -> None:
     """Leave a nudge in the ledger as one is told: a story of the incident's own people."""
     at = stamp(bench.now + timedelta(minutes=minute))
-    shared = {"incident": "~pay7", "notice": f"nudge:{minute}"}
     for channel, state in states.items():
-        sent = {"number": 1, "channel": channel, "state": "frozen", "owner": "", "created_at": at}
-        to = {"channel": channel, "key": channel, "address": channel, "audience": "people", "digest": ""}
+        of = {"incident": "~pay7", "notice": f"nudge:{minute}", "channel": channel}
+        sent = {"number": 1, "state": "frozen", "owner": "", "created_at": at}
+        row: dict[str, object] = {"key": channel, "address": channel, "audience": "people", "digest": ""}
+        new = schema.broadcast.insert().values(**of, **sent).returning(schema.broadcast.c.id)
         with bench.ledger.write() as connection:
-            broadcast = connection.execute(
-                schema.broadcast.insert().values(**shared, **sent).returning(schema.broadcast.c.id)
-            ).scalar_one()
-            row = {
-                "broadcast": broadcast,
-                "recipient": {"name": "Dana Reyes"},
-                "state": state,
-                "changed_at": at,
-            }
-            connection.execute(schema.delivery.insert().values(**shared, **to, **row))
+            row |= {"broadcast": connection.execute(new).scalar_one(), "recipient": {"name": "Dana Reyes"}}
+            connection.execute(schema.delivery.insert().values(**of, **row, state=state, changed_at=at))
 
 
 def test_the_last_nudge_is_shown_under_its_incident_and_is_none_of_its_own(four: Bench) -> None:
@@ -636,14 +573,18 @@ def test_the_last_nudge_is_shown_under_its_incident_and_is_none_of_its_own(four:
     assert document_at(four, minutes=18)["sending"] == []  # what is sent to readers, that is
 
 
-def test_a_nudge_that_reached_nobody_says_so(four: Bench) -> None:
+def test_who_was_not_reached_and_a_nudge_that_reached_nobody_say_so(four: Bench) -> None:
+    four.adapter = lambda channel: FakeAdapter(channel, answer=saying(OutcomeKind.REJECTED))
     four.send()
+    assert "  partners    nobody was reached  none due" in status_at(four)
     called(four, "nudge:handover:sam:1", "accepted")  # that it was handed over is no nudge
     assert not any("nudged" in line for line in status_at(four))
     called(four, "nudge:1", "rejected", "nobody can be reached")
     lines = status_at(four)
     assert "  nudged 10:06: nobody can be reached" in lines
-    assert "  nobody was woken by that: commcast doctor" in lines
+    assert "  that nudge reached nobody: commcast doctor" in lines
+    called(four, "nudge:2", "accepted", minute=1)
+    assert not any("reached nobody" in line for line in status_at(four, minutes=2))
 
 
 def test_a_late_first_word_is_said_and_one_in_time_is_not(four: Bench) -> None:
@@ -657,12 +598,6 @@ def test_a_late_first_word_is_said_and_one_in_time_is_not(four: Bench) -> None:
     assert f"  the first word came 25m after the start; {within}" in status_at(four)
     path.write_text(in_time)
     assert not any("first word" in line for line in status_at(four))
-
-
-def test_whom_nobody_reached_and_who_waits_are_told_apart(four: Bench) -> None:
-    four.adapter = lambda channel: FakeAdapter(channel, answer=saying(OutcomeKind.REJECTED))
-    four.send()
-    assert "  partners    nobody was reached  none due" in status_at(four)
 
 
 # --- status --watch: drawn in place, read only when something changed, a line of JSON for each change
@@ -737,32 +672,11 @@ def test_nothing_is_read_if_nothing_changed_and_every_byte_stays(
     path.write_text(path.read_text() + "# a comment\n")
     watch.look()
     assert (watch.looks, len(parsed)) == (3, 2)
-
-
-def test_promises_and_the_silence_of_ticks_grow_without_reading_anything(bench: Bench) -> None:
-    bench.send()
-    ticked(bench)
-    watch, _ = watch_of(bench)
     assert "The last tick ran" in pictured(watch)
-    watch.now = lambda: datetime.now(UTC) + timedelta(minutes=11)
-    assert "No tick has run for 1" in pictured(watch)
-    watch.now = lambda: datetime(2999, 1, 1, tzinfo=UTC)
-    assert "LATE by" in pictured(watch)
-    assert watch.looks == 1
-
-
-@pytest.mark.parametrize(
-    ("more", "remedy"),
-    [
-        ([], "status --watch --json"),
-        (["--overdue"], "leave out"),
-        (["--now", "2026-11-21T10:05Z"], "leave out"),
-        (["--every", "soon"], "--every: 'soon' is not a length of time"),
-    ],
-    ids=["no terminal", "--overdue", "--now", "--every"],
-)
-def test_what_a_watch_cannot_mean_is_refused(bench: Bench, more: list[str], remedy: str) -> None:
-    assert remedy in run("status", "--watch", *more, folder=bench.folder, expect=2).stderr
+    for later, said in ((timedelta(minutes=11), "No tick has run for 1"), (timedelta(days=9), "LATE by")):
+        watch.now = lambda later=later: datetime.now(UTC) + later  # type: ignore[misc]
+        assert said in pictured(watch)
+    assert watch.looks == 3
 
 
 def steps_of(*acts: Callable[[], object]) -> Callable[..., None]:
@@ -834,22 +748,6 @@ def test_a_window_too_low_says_how_many_lines_are_missing() -> None:
     assert shown[9] == "… 21 more lines: a taller window or commcast status shows them"
 
 
-def test_ctrl_c_ends_the_lines_quietly(bench: Bench) -> None:
-    bench.send()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "commcast", "status", "--watch", "--json", "-C", str(bench.folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-    )
-    assert process.stdout is not None
-    assert json.loads(process.stdout.readline())["commcast"] == "status"
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (0, "")
-
-
 # --- report: what was promised and kept, for the person who has to answer for it
 
 LATER = ("--now", "2026-11-22T09:00Z")
@@ -877,21 +775,13 @@ def test_a_report_begins_with_what_matters_and_fits_a_terminal(told: Path) -> No
         assert "\x1b" not in "".join(seen)
 
 
-def test_the_ledger_serves_when_the_file_is_gone(tmp_path: Path) -> None:
-    night = night_of_pay7(tmp_path)
-    night.close()
-    before = run("report", "pay7", "--json", *LATER, folder=tmp_path).stdout
-    night.path.unlink()
-    assert run("report", "pay7", "--json", *LATER, folder=tmp_path).stdout == before
-
-
 def test_a_report_as_json_markdown_and_page(told: Path, tmp_path: Path) -> None:
     document = json.loads(run("report", "pay7", "--json", folder=told).stdout)
     assert (document["commcast"], document["version"]) == ("report", 1)
     assert (document["promises"]["due"], document["promises"]["kept"]) == (21, 18)
     assert document["down_seconds"] == (2 * 60 + 9) * 60
-    late = [each for each in document["promises"]["each"] if each["state"] == "late"]
-    assert {each["late_seconds"] for each in late} == {11 * 60}
+    late = {each["late_seconds"] for each in document["promises"]["each"] if each["state"] == "late"}
+    assert late == {11 * 60}
     text = run("report", "pay7", "--markdown", folder=told).stdout
     assert text.startswith("## How we communicated: Card payments fail in the EU")
     assert "| 11:15 | customers, executives, support | 10:55 | 11 min late, at 11:26 |" in text
@@ -901,27 +791,24 @@ def test_a_report_as_json_markdown_and_page(told: Path, tmp_path: Path) -> None:
     assert run("report", "pay7", "--html", "-", *LATER, folder=told).stdout.rstrip() == page.rstrip()
 
 
-def test_a_hostile_title_makes_no_markup(tmp_path: Path) -> None:
-    title = '"<b>x</b> | [a](http://evil.example) @all `c`"'
-    ReportedNight(tmp_path, title=title).say("10:01", **FIRST)
-    text = run("report", "pay7", "--markdown", folder=tmp_path).stdout
-    assert r"\<b\>x\</b\> \| \[a\]\(http\://evil.example\) \@all \`c\`" in text.splitlines()[0]
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["report", "nothing1"], "nothing was said"),
-        (["report", "~pay7"], "nothing was said"),
+        (["report", "nothing1"], "nothing was sent for an incident 'nothing1'"),
+        (["report", "~pay7"], "nothing was sent"),
         (["report", "pay7", "--html", "none/r.html"], "cannot be written"),
         (["report", "pay7", "--json", "--markdown"], "choose one"),
-        (["report", "pay7", "--since", "90d"], "an ID does not"),
-        (["report", "--by", "audience"], "--by and --per belong to it"),
+        (["report", "pay7", "--since", "90d"], "it takes no ID"),
+        (["report", "--by", "audience"], "--by and --per need it"),
         (["report", "--since", "soon"], "Invalid value for --since"),
         (["report", "--since", "30d", "--by", "audence"], "'--by': 'audence' is not one of 'audience'"),
         (["report", "--since", "30d", "--per", "day"], "'--per': 'day' is not one of 'week', 'month'"),
-        (["log", "nothing1"], "nothing was said"),
-        (["feedback", "nothing1", "--yes", "1"], "nobody was told"),
+        (["log", "nothing1"], "nothing was sent"),
+        (["status", "--watch"], "status --watch --json"),
+        (["status", "--watch", "--overdue"], "leave out"),
+        (["status", "--watch", "--now", "2026-11-21T10:05Z"], "leave out"),
+        (["status", "--watch", "--every", "soon"], "--every: 'soon' is not a length of time"),
+        (["feedback", "nothing1", "--yes", "1"], "nothing was sent"),
         (["feedback", "pay7", "--yes", "-1"], "greater than or equal to 0"),
         (["feedback", "pay7", "--no", "99999999999"], "less than or equal to"),
         (["feedback", "pay7", "--yes", "200"], "write how many answered yes and no, "),
@@ -936,28 +823,28 @@ def test_what_cannot_be_shown_is_refused_and_changes_nothing(
     assert "0 yes, 0 no" in run("feedback", "pay7", folder=told).stdout
 
 
-def test_the_trend_tells_deposits_and_withdrawals(told: Path, tmp_path: Path) -> None:
+def test_the_trend_by_week_and_by_audience_and_month(told: Path, tmp_path: Path) -> None:
     shown = run(*TREND, folder=told).stdout.splitlines()
     assert shown[0] == "1 incident: kept 18 of 21 promises, 1 of 3 estimates held, 2 h 9 min down."
     assert any(line.split()[:3] == ["16", "Nov", "1"] and "18 of 21" in line for line in shown)
     run(*TREND, "--html", tmp_path / "t.html", folder=told)
     assert "How Acme Pay communicated" in (tmp_path / "t.html").read_text()
     assert "No incident" in run("report", "--since", "2d", *TREND[3:], folder=told).stdout
-
-
-def test_the_trend_by_audience_and_month(told: Path) -> None:
     asked = (*TREND, "--by", "audience", "--per", "month")
     document = json.loads(run(*asked, "--json", folder=told).stdout)
     november = {each["audience"]: each for each in document["lines"] if each["from"] == "2026-11-01"}
-    assert {name: (each["kept"], each["due"]) for name, each in november.items()} == dict.fromkeys(
-        ("customers", "executives", "support"), (6, 7)
-    )
+    kept = {name: (each["kept"], each["due"]) for name, each in november.items()}
+    assert kept == dict.fromkeys(("customers", "executives", "support"), (6, 7))
     assert document["total"]["kept"] == 18
     assert "| 1 Nov | customers |" in run(*asked, "--markdown", folder=told).stdout
 
 
-def test_feedback_adds_up_and_stands_in_the_report(tmp_path: Path) -> None:
-    night_of_pay7(tmp_path).close()
+def test_feedback_adds_up_and_stands_in_the_report_also_without_the_file(tmp_path: Path) -> None:
+    night = night_of_pay7(tmp_path)
+    night.close()
+    before = run("report", "pay7", "--json", *LATER, folder=tmp_path).stdout
+    night.path.unlink()
+    assert run("report", "pay7", "--json", *LATER, folder=tmp_path).stdout == before
 
     def feedback(*counts: str, expect: int = 0) -> Any:
         return run("feedback", "pay7", *counts, folder=tmp_path, expect=expect)
@@ -984,22 +871,18 @@ def test_the_log_tells_who_was_told_when_by_whom_and_what_was_promised(told: Pat
     assert (first["providers"], first["next_update_by"]) == (["outbox"], "2026-11-21T09:21:00+00:00")
     assert sum(each["count"] for each in document["said"] if each["notice"] == "update:1") == 26
     assert document["deliveries"] == []
-
-
-def test_nudges_are_listed_apart_and_are_no_incident(told: Path) -> None:
-    for incident in ([], ["pay7"]):
-        before, _, after = run("log", *incident, folder=told).stdout.partition(
-            "Told to our own people, of pay7:"
-        )
-        assert "nudge" not in before
-        assert after.count("nudge") == 2
+    for incident in ([], ["pay7"]):  # nudges are listed apart, and are no incident
+        whole = run("log", *incident, folder=told).stdout
+        before, _, after = whole.partition("Told to our own people, of pay7:")
+        assert ("nudge" in before, after.count("nudge")) == (False, 2)
     document = json.loads(run("log", "--json", folder=told).stdout)
     assert {each["incident"] for each in document["said"]} == {"pay7"}
     assert [each["by"] for each in document["nudges"]] == ["email", "command"]
 
 
 def test_a_message_that_took_a_while_shows_its_first_and_last_reader(tmp_path: Path) -> None:
-    night = ReportedNight(tmp_path)
+    title = '"<b>x</b> | [a](http://evil.example) @all `c`"'
+    night = ReportedNight(tmp_path, title=title)
     night.say("10:01", **FIRST)
     later = stamp(datetime(2026, 11, 21, 9, 5, tzinfo=UTC) + timedelta(seconds=30))
     with night.bench.ledger.write() as connection:
@@ -1007,6 +890,8 @@ def test_a_message_that_took_a_while_shows_its_first_and_last_reader(tmp_path: P
         connection.execute(update(schema.delivery).where(one).values(changed_at=later))
     night.close()
     assert "21 Nov 10:01-10:05  update 1" in run("log", "pay7", folder=tmp_path).stdout
+    text = run("report", "pay7", "--markdown", folder=tmp_path).stdout  # a hostile title makes no markup
+    assert r"\<b\>x\</b\> \| \[a\]\(http\://evil.example\) \@all \`c\`" in text.splitlines()[0]
 
 
 def test_log_lists_unknown_ones_masked_and_all_in_full_on_demand(bench: Bench) -> None:

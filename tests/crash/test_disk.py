@@ -450,7 +450,7 @@ def test_a_restored_ledger_sends_nothing_until_a_person_takes_it_and_then_nothin
     assert runs.do(desk.folder, "doctor", "--adopt-ledger").code == 5
     assert every_byte(desk.folder) == looked_at
     adopted = runs.do(desk.folder, *ADOPT)
-    assert f"{waited} deliveries that it had open are unknown now" in adopted.said
+    assert f"{waited} deliveries that were open are now unknown" in adopted.said
     for command in (("tick",), SEND):
         assert runs.do(desk.folder, *command).code in {0, 1}
     assert set(desk.got().values()) == {1}, "somebody was told twice"

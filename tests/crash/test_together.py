@@ -318,7 +318,7 @@ def test_a_supervisor_or_a_lost_terminal_ends_a_run_that_the_next_one_finishes(
 def test_a_person_stops_the_incident_and_resume_finishes_it(desk: Desk, runs: Children) -> None:
     ended = interrupt(desk, runs, signal.SIGINT)
     assert ended.code == 130
-    assert ended.said.endswith("Go on with: commcast resume pay7\n")
+    assert ended.said.endswith("Continue with: commcast resume pay7\n")
     handed, wait = counts(ended)
     assert (handed, handed + wait) == (len(desk.got()), len(desk.people))
     assert runs.do(desk.folder, "tick").code == 0

@@ -1,4 +1,4 @@
-"""The project as others meet it: README and help are true, a wheel is complete, little is imported.
+"""The project as others meet it: documents and help are true, a wheel is complete, little is imported.
 
 In README.md a block of commands under the comment `<!-- checked -->` is run and compared::
 
@@ -26,8 +26,7 @@ import sysconfig
 import tomllib
 import venv
 import zipfile
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,8 @@ import pytest
 import typer.main
 
 import commcast
+from benchmarks import page, results
+from benchmarks.registry import GROUPS
 from commcast.cli import app
 from tests.support.desk import Bench, write_desk, write_incident
 
@@ -53,31 +54,21 @@ LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 # --- the README
 
 
-@dataclass(frozen=True)
-class Step:
-    """One command of a block, what it prints and its exit code. `line` is its place in README.md.
+def steps(text: str) -> Iterator[tuple[int, str, str, int]]:
+    """Yield line, command, printed text and exit code of all checked blocks, and of the blocks to write.
 
-    A block that is to be written has the command "file NAME", and its text in `printed`.
+    These have the command "file NAME", and their text as what is printed.
     """
-
-    line: int
-    command: str
-    printed: str
-    exit_code: int
-
-
-def steps(text: str) -> Iterator[Step]:
-    """Yield the commands of all checked blocks, and the blocks to write, as they stand."""
     for block in sorted([*BLOCK.finditer(text), *FILE.finditer(text)], key=lambda found: found.start()):
         if block.re is FILE:
-            yield Step(text.count("\n", 0, block.start()) + 1, f"file {block['name']}", block["text"], 0)
+            yield text.count("\n", 0, block.start()) + 1, f"file {block['name']}", block["text"], 0
             continue
         starts = list(re.finditer(r"^\$ ((?:.*\\\n)*.*)\n?", block["text"], re.MULTILINE))
         ends = [*(start.start() for start in starts[1:]), len(block["text"])]
         for start, end in zip(starts, ends, strict=True):
             line = text.count("\n", 0, block.start("text") + start.start()) + 1
             code = int(block["exit"] or 0) if start is starts[-1] else 0
-            yield Step(line, start[1].replace("\\\n", " "), block["text"][start.end() : end], code)
+            yield line, start[1].replace("\\\n", " "), block["text"][start.end() : end], code
 
 
 def as_pattern(printed: str) -> str:
@@ -92,17 +83,17 @@ def test_every_checked_block_of_the_readme_prints_what_it_shows(tmp_path: Path) 
     story = list(steps(README.read_text()))
     assert story, "README.md has no checked block"
     folder = tmp_path
-    for step in story:
-        verb, _, rest = step.command.partition(" ")
+    for line, command, shown, expected in story:
+        verb, _, rest = command.partition(" ")
         if verb == "cd":
             folder = folder / rest.strip()
         elif verb == "file":
-            (folder / rest).write_text(step.printed)
+            (folder / rest).write_text(shown)
         else:
-            code, printed = run_commcast(step.command, folder, home=tmp_path)
-            place = f"README.md:{step.line}: $ {step.command}"
-            assert code == step.exit_code, f"{place} exited with {code}:\n{printed}"
-            assert re.fullmatch(as_pattern(step.printed), printed), f"{place} printed:\n{printed}"
+            code, printed = run_commcast(command, folder, home=tmp_path)
+            place = f"README.md:{line}: $ {command}"
+            assert code == expected, f"{place} exited with {code}:\n{printed}"
+            assert re.fullmatch(as_pattern(shown), printed), f"{place} printed:\n{printed}"
 
 
 def run_commcast(command: str, folder: Path, home: Path) -> tuple[int, str]:
@@ -137,18 +128,24 @@ def test_the_documents_name_what_is_there() -> None:
     assert "$(MAKE) test" in check
 
 
+def test_the_performance_page_is_what_the_kept_results_and_the_notes_give() -> None:
+    text, rows = page.PAGE.read_text(), [row for group in GROUPS for row in group.rows]
+    assert text == page.render(results.read(), page.read_notes())
+    assert [row.key for row in rows if row.target is not None and f"\n| {row.what} |" not in text] == []
+    assert set(page.read_notes()) <= {row.key for row in rows}
+
+
 def commands(command: Any, path: str) -> Iterator[tuple[str, Any]]:
-    """Yield every command below a group, with the words that call it."""
+    """Yield every command and group below a group, with the words that call it."""
     for name, child in getattr(command, "commands", {}).items():
-        if getattr(child, "commands", None):
-            yield from commands(child, f"{path} {name}")
-        else:
-            yield f"{path} {name}", child
+        yield f"{path} {name}", child
+        yield from commands(child, f"{path} {name}")
 
 
-@pytest.mark.parametrize(("words", "command"), [*commands(typer.main.get_command(app), "commcast")])
-def test_the_help_of_every_command_has_an_example(words: str, command: Any) -> None:
-    assert words in f"{command.help or ''}\n{command.epilog or ''}"
+def test_the_help_of_every_command_has_an_example() -> None:
+    found = dict(commands(typer.main.get_command(app), "commcast"))
+    without = [name for name, each in found.items() if name not in f"{each.help or ''}\n{each.epilog or ''}"]
+    assert len(found) == 44 and without == []
 
 
 def options(command: Any) -> set[str]:
@@ -158,18 +155,13 @@ def options(command: Any) -> set[str]:
 
 def test_no_command_or_option_that_a_script_may_use_is_gone() -> None:
     lines = (CHECKOUT / "tests" / "data" / "options.txt").read_text().splitlines()[1:]
-    group, gone = typer.main.get_command(app), []
-    for line in lines:
-        words, _, known = line.partition(":")
-        command: Any = group
-        for word in words.split():
-            command = command.commands[word]
-        gone += [f"{words} {option}" for option in set(known.split()) - options(command)]
+    found, gone = dict(commands(typer.main.get_command(app), "commcast")), []
+    for words, _, known in (line.partition(":") for line in lines):
+        gone += [f"{words} {each}" for each in set(known.split()) - options(found[f"commcast {words}"])]
     assert len(lines) == 44 and gone == []
 
 
 # --- what is imported when
-
 
 # Runs `commcast` as its entry point does, then tells on the last line which of the named modules it loaded.
 WATCHED = """
@@ -196,23 +188,20 @@ OF_SENDING = HEAVY - {"sqlalchemy"} | {
     "sqlalchemy.dialects.postgresql",
     "uvloop",
 }
-
-
 OF_COMMANDS = {f"commcast.cli.{path.stem}" for path in (CHECKOUT / "commcast/cli").glob("*.py")} - {
     "commcast.cli.__init__",
     "commcast.cli.commands",
     "commcast.cli.output",
 }
-
-
-def loaded_by(*arguments: str, folder: Path, of: Collection[str]) -> set[str]:
-    """Return which of these modules a command loads without a terminal; it has to end well."""
-    command = [sys.executable, "-c", WATCHED, ",".join(of), *arguments]
-    done = subprocess.run(
-        command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return set(done.stdout.splitlines()[-1].removeprefix("loaded:").split())
+# Asks every command for its help in one process; prints who was the first to load which heavy module.
+OF_HELP = """
+import sys
+from commcast.cli.commands import Commands
+heavy = set(sys.argv[1].split(","))
+for name, command in Commands().items():
+    print(*(f"{name} loads {each}" for each in sorted(heavy & set(sys.modules))), sep="\\n", end="")
+    heavy -= set(sys.modules)
+"""
 
 
 @pytest.mark.parametrize(
@@ -238,7 +227,13 @@ def test_a_command_loads_nothing_that_it_does_not_need(
     if arguments[0] != "send":
         bench.send()
     bench.ledger.close()
-    assert loaded_by(*arguments, folder=tmp_path, of=heavy) == set()
+    printed = _run(sys.executable, "-c", WATCHED, ",".join(heavy), *arguments, folder=tmp_path)
+    assert printed.splitlines()[-1] == "loaded:"
+
+
+def test_the_help_of_no_command_loads_anything_heavy() -> None:
+    heavy = OF_SENDING | {"sqlalchemy", "asyncio"}
+    assert _run(sys.executable, "-c", OF_HELP, ",".join(heavy)) == ""
 
 
 def test_the_layer_rules_name_every_provider() -> None:
@@ -255,39 +250,23 @@ def test_the_layer_rules_name_every_provider() -> None:
 # --- however it is installed, it finds its templates and its example from any folder
 
 
-@dataclass(frozen=True)
-class Environment:
-    """A new virtual environment that borrows our dependencies, but not our commcast."""
+def installed(folder: Path, *what: str) -> tuple[Path, Path]:
+    """Install commcast into a new environment that borrows our dependencies, and let it play its demo.
 
-    folder: Path
-
-    @classmethod
-    def create(cls, folder: Path) -> Environment:
-        venv.create(folder, with_pip=False, symlinks=True)
-        new = cls(folder)
-        # It adds the folder alone: the .pth files in there, our own editable install, are not followed.
-        new.site_packages.joinpath("borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        return new
-
-    @property
-    def site_packages(self) -> Path:
-        base = {"base": str(self.folder), "platbase": str(self.folder)}
-        return Path(sysconfig.get_path("purelib", "venv", base))
-
-    def install(self, *what: str) -> None:
-        offline = ("--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed", "--quiet")
-        python = f"--python={self.folder / 'bin' / 'python'}"
-        _run(sys.executable, "-m", "pip", python, "install", *offline, *what)
-
-    def tells_its_story(self, elsewhere: Path) -> None:
-        """The demo reads the shipped example with the shipped templates."""
-        _run(str(self.folder / "bin" / "commcast"), "demo", folder=elsewhere)
-
-    def templates(self, elsewhere: Path) -> Path:
-        code = "from commcast.rendering.templates import shipped_templates; print(shipped_templates())"
-        found = Path(_run(str(self.folder / "bin" / "python"), "-c", code, folder=elsewhere).strip())
-        assert (found / "customers" / "email.txt.j2").is_file()
-        return found
+    Returns its site-packages, and the folder in which it finds the templates.
+    """
+    venv.create(folder, with_pip=False, symlinks=True)
+    packages = sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)})
+    # It adds the folder alone: the .pth files in there, our own editable install, are not followed.
+    Path(packages, "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    offline = ("--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed", "--quiet")
+    python = str(folder / "bin" / "python")
+    _run(sys.executable, "-m", "pip", f"--python={python}", "install", *offline, *what)
+    _run(str(folder / "bin" / "commcast"), "demo", folder=folder)  # reads the shipped example and templates
+    code = "from commcast.rendering.templates import shipped_templates; print(shipped_templates())"
+    templates = Path(_run(python, "-c", code, folder=folder).strip())
+    assert (templates / "customers" / "email.txt.j2").is_file()
+    return Path(packages), templates
 
 
 @pytest.fixture(scope="module")
@@ -304,18 +283,13 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("source", [".", "again"], ids=["wheel", "sdist"])
 def test_a_built_commcast_carries_its_own_data(source: str, built: Path, tmp_path: Path) -> None:
-    new = Environment.create(tmp_path / "env")
     (wheel,) = (built / source).glob("*.whl")
-    new.install(str(wheel))
-    assert new.templates(tmp_path) == new.site_packages / "commcast" / "_data" / "templates"
-    new.tells_its_story(tmp_path)
+    packages, templates = installed(tmp_path, str(wheel))
+    assert templates == packages / "commcast" / "_data" / "templates"
 
 
 def test_an_editable_install_uses_the_folders_of_the_checkout(tmp_path: Path) -> None:
-    new = Environment.create(tmp_path / "env")
-    new.install("--editable", str(CHECKOUT))
-    assert new.templates(tmp_path) == CHECKOUT / "templates"
-    new.tells_its_story(tmp_path)
+    assert installed(tmp_path, "--editable", str(CHECKOUT))[1] == CHECKOUT / "templates"
 
 
 def test_the_wheel_holds_all_data_files_and_nothing_else_of_the_checkout(built: Path) -> None:
@@ -323,7 +297,7 @@ def test_the_wheel_holds_all_data_files_and_nothing_else_of_the_checkout(built: 
     names = zipfile.ZipFile(wheel).namelist()
     assert zipfile.ZipFile(by_sdist).namelist() == names
     wanted = {f"commcast/_data/{path}" for kind in ("templates", "incidents") for path in _files(kind)}
-    for kind in ("commcast/incidents/shipped_presets", "commcast/report"):
+    for kind in ("commcast/incidents/shipped_presets", "commcast/report", "commcast/cli"):
         wanted |= {str(path) for path in _files(kind) if path.suffix != ".pyc"}
     assert wanted <= set(names)
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"commcast"}

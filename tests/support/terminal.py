@@ -9,10 +9,12 @@ import select
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -205,3 +207,19 @@ def screen(written: str, columns: int = 80) -> list[str]:
     while lines and not lines[-1].strip():
         lines.pop()
     return [line.rstrip() for line in lines]
+
+
+_watching: list[Callable[[str, tuple[Any, ...]], None]] = []
+
+
+@contextmanager
+def audited(watch: Callable[[str, tuple[Any, ...]], None]) -> Iterator[None]:
+    """Let `watch` hear what this process does to files, sockets and databases."""
+    if not _watching:
+        sys.addaudithook(lambda event, given: _watching[-1](event, given) if len(_watching) > 1 else None)
+        _watching.append(lambda *_: None)
+    _watching.append(watch)
+    try:
+        yield
+    finally:
+        _watching.pop()
