@@ -355,12 +355,12 @@ TOLD = apis.error(20003, 401, f"{NUMBER} {apis.TOKEN}")
 @pytest.mark.parametrize(
     ("handler", "raised", "words"),
     [
-        pytest.param(http.answer(401, TOLD), Refused, "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN", id="401"),
-        pytest.param(http.answer(403, TOLD), Refused, "https://console.twilio.com/", id="403"),
-        pytest.param(http.answer(400, TOLD), Refused, "base_url", id="400"),
-        pytest.param(http.answer(503, TOLD), TryAgain, "now (503)", id="503"),
-        pytest.param(http.reset, TryAgain, "the connection broke", id="reset"),
-        *[pytest.param(http.answer(200, body), TryAgain, "no sense", id=body) for body in ("x", "[]", "{}")],
+        (http.answer(401, TOLD), Refused, "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"),
+        (http.answer(403, TOLD), Refused, "https://console.twilio.com/"),
+        (http.answer(400, TOLD), Refused, "base_url"),
+        (http.answer(503, TOLD), TryAgain, "now (503)"),
+        (http.reset, TryAgain, "the connection broke"),
+        *[(http.answer(200, body), TryAgain, "no sense") for body in ("x", "[]", "{}")],
     ],
 )
 def test_what_the_records_cannot_tell(ask: str, handler: Handler, raised: Any, words: str) -> None:

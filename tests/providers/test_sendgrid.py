@@ -161,17 +161,6 @@ def test_every_line_of_the_table_counts(line: int, monkeypatch: pytest.MonkeyPat
     assert wrong_cases() != []
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_too_many_requests(count: int) -> None:
-    """Nothing was taken, the time that SendGrid names is handed on, and nothing is asked before it."""
-    busy = http.answer(429, b"", {"X-RateLimit-Reset": str(int(apis.NOW.timestamp()) + 7)})
-    outcomes, server = send(SendGrid(answers=[busy]), plain(count))
-    assert {(each.kind, each.blame, each.retry_after) for each in outcomes.values()} == {
-        (NOT_TAKEN, PROVIDER, 7.0)
-    }
-    assert len(server.exchanges) == server.connections == 1
-
-
 def test_a_request_id_is_kept_short_and_clean() -> None:
     """What SendGrid calls a request is stored and shown: no control character, and not without end."""
     answer = HttpAnswer(202, {"x-message-id": "a\x1b[31m_b-c.d" + "e" * 500})

@@ -360,14 +360,10 @@ def test_a_tag_that_is_in_an_email_is_drawn_again(mails: list[Email]) -> None:
     assert readings(request)[1][1].text == mails[0].text
 
 
-def test_tags_differ_from_request_to_request() -> None:
-    """What was in one request tells nothing about the next one's tags: 128 random bits."""
+def test_tags_differ() -> None:
+    """What was in one request tells nothing about the next one's: 128 random bits. None holds another."""
     made_twenty = [made(mail(1, "Hello Dana\n"), mail(2, "Hello Kim\n"))[0] for _ in range(20)]
     assert len({tag for built in made_twenty for tag in tagged(*built)[0]}) == 20
-
-
-def test_more_than_ten_tags_do_not_touch_each_other() -> None:
-    """The tag of line 1 is no part of the tag of line 11."""
     built, _ = made(*(mail(n, "".join(f"{n} line {line}\n" for line in range(25))) for n in (1, 2)))
     lines = [words.text.split("\n")[11] for _, words in readings(*built).values()]
     assert lines == ["1 line 11", "2 line 11"]
@@ -400,6 +396,9 @@ def test_how_many_go_together() -> None:
     assert readings(*built)[1001][1].text == "Hello 1001\n"
     again = mail(2, to=Mailbox("READER1@private.example"))
     assert deliveries(made(mail(1), again, mail(3), mail(4, to=mail(1).to))[0]) == [(1, 3), (2,), (4,)]
+    (request,), _ = made(*(mail(n, f"Hello {n}\n") for n in range(1, 6)))
+    part = readings(request.part([1, 3]))  # says the same to fewer people
+    assert part == {number: readings(request)[number] for number in (2, 4)}
 
 
 def test_no_request_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,13 +409,6 @@ def test_no_request_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(len(json.dumps(request.body)) < 4000 for request in built)
     assert [(each.delivery, each.kind) for each in refused] == [(31, REJECTED)]
     assert sendgrid_request.MOST_SUBSTITUTED == 10_000
-
-
-def test_a_part_has_its_own_readers() -> None:
-    """A part of a request says the same to fewer people."""
-    (request,), _ = made(*(mail(n, f"Hello {n}\n") for n in range(1, 6)))
-    part = request.part([1, 3])
-    assert readings(part) == {number: readings(request)[number] for number in (2, 4)}
 
 
 # --- names, addresses, headers
@@ -485,14 +477,10 @@ def test_headers_are_those_of_the_other_adapters() -> None:
 
 
 def test_what_is_not_there_is_left_out() -> None:
-    """No header is empty."""
+    """No header is empty. An unsubscribe group brings its own link: an email has one List-Unsubscribe."""
     (request,), _ = made(mail(1, references=(), list_id="", list_unsubscribe="", reply_to=""))
     assert request.body["headers"] == {"Auto-Submitted": "auto-generated"}
     assert not {"reply_to", "asm"} & request.body.keys()
-
-
-def test_an_unsubscribe_group_brings_its_own_link() -> None:
-    """The group is named, and our header left out: an email has one List-Unsubscribe."""
     (request,), _ = made(mail(1), provider=SendGridProvider(asm_group=7, category="outages"))
     assert (request.body["asm"], request.body["categories"]) == ({"group_id": 7}, ["outages"])
     assert "List-Unsubscribe" not in request.body["headers"]

@@ -241,13 +241,14 @@ def test_a_201_that_names_no_message_is_unknown(body: str) -> None:
     assert (found.kind, found.provider_id) == (UNKNOWN, "")
 
 
-@pytest.mark.parametrize(
-    "state", ["queued", "accepted", "sending", "sent", "scheduled", "delivered", "new", None]
-)
-def test_a_201_with_a_name_is_accepted_in_any_other_state(state: str | None) -> None:
+STATES = ("queued", "accepted", "sending", "sent", "scheduled", "delivered", "new", None)
+
+
+def test_a_201_with_a_name_is_accepted_in_any_other_state() -> None:
     """What is not said to have failed was taken; its name is kept."""
-    found = outcome(1, HttpAnswer(201, {}, json.dumps({**GOOD, "status": state})), NOW)
-    assert found == Outcome(1, ACCEPTED, provider_id=apis.sid(1))
+    bodies = [json.dumps({**GOOD, "status": state}) for state in STATES]
+    found = [outcome(1, HttpAnswer(201, {}, body), NOW) for body in bodies]
+    assert found == [Outcome(1, ACCEPTED, provider_id=apis.sid(1))] * len(STATES)
 
 
 @pytest.mark.parametrize(
