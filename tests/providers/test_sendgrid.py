@@ -295,13 +295,16 @@ def test_requests_are_made_off_the_event_loop(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_after_a_refused_key_the_rest_is_not_tried() -> None:
-    """A key revoked midway: what was accepted stays accepted, the rest waits for a person."""
+    """A key revoked midway: what was accepted stays accepted, the rest waits for a person.
+
+    Each request has a connection of its own, which nobody can close just as it is used again.
+    """
     items = [Delivery(n, replace(email(n), text="line\n" * n)) for n in range(1, 5)]  # one request each
     good = SendGrid()
     outcomes, server = send(http.in_turn(good, good, http.answer(401), good), items)
     assert meanings(outcomes, 1, 2) == {(ACCEPTED, RECIPIENT)}
     assert meanings(outcomes, 3, 4) == {(NOT_TAKEN, ACCOUNT)}
-    assert len(server.exchanges) == 3
+    assert len(server.exchanges) == server.connections == 3
 
 
 def test_narrowing_ends_before_the_lease_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,6 +361,7 @@ def test_how_many_readers_a_request_carries(settings: dict[str, Any], size: int)
     adapter = adapter_at("http://127.0.0.1:1", connections=3, **settings)
     assert (adapter.batch_size, adapter.window) == (size, 3 * size)
     assert adapter.per_second == settings.get("per_second", 0)
+    assert adapter_at("http://127.0.0.1:1", connections=64, batch=1000).window == sendgrid.MOST_CLAIMED
 
 
 # --- keys
