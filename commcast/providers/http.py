@@ -1,18 +1,19 @@
-"""HTTP to a provider: connections, timeouts, and the answer or why there is none."""
+"""HTTP to a provider: connections, timeouts, what answers mean, and why there was none."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import io
+import json
 import re
 import socket
 import ssl
 import threading
 import urllib.request
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -29,54 +30,32 @@ from commcast.model.message import Blame, Outcome, OutcomeKind
 from commcast.providers.base import Refused
 
 LONGEST_BODY = 8 << 20  # bytes of an answer that are read; a longer one counts as garbage
+FIRST_DOUBTS = 3  # unexplained refusals, with nobody accepted, until the account is at fault
+ASK_AGAIN = 1.0  # seconds until a delivery refused so is tried again; others may have been accepted by then
 _LONGEST_WAIT = 86_400.0  # seconds: a provider that says "in a year" is not believed beyond a day
 _FAREWELL = 2.0  # seconds that leaving waits for the connections to close
 _PIECE = 1 << 16
-_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,9})?")
+_NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,9})?")
+_SECRET = "[!-~]{1,500}"  # noqa: S105 - the shape of one
 
 _T = TypeVar("_T")
 
 
 class NoAnswer(StrEnum):
-    """What happened when no whole answer came.
+    """What happened if no whole answer came, in words to show."""
 
-    unresolved   the server's name has no address
-    unreachable  no connection: refused, no route, or not in time
-    certificate  the server's certificate is not trusted
-    handshake    TLS could not be agreed on
-    lost         the connection broke before the whole answer was there
-    silence      the total deadline passed
-    garbage      the answer is not HTTP, or longer than LONGEST_BODY
-    """
-
-    UNRESOLVED = "unresolved"
-    UNREACHABLE = "unreachable"
-    CERTIFICATE = "certificate"
-    HANDSHAKE = "handshake"
-    LOST = "lost"
-    SILENCE = "silence"
-    GARBAGE = "garbage"
-
-    @property
-    def words(self) -> str:
-        """What happened, for a person."""
-        return _IN_WORDS[self]
-
-
-_IN_WORDS = {
-    NoAnswer.UNRESOLVED: "its name has no address",
-    NoAnswer.UNREACHABLE: "no connection",
-    NoAnswer.CERTIFICATE: "nobody vouches for its certificate",
-    NoAnswer.HANDSHAKE: "no TLS connection",
-    NoAnswer.LOST: "the connection broke",
-    NoAnswer.SILENCE: "no answer in time",
-    NoAnswer.GARBAGE: "its answer makes no sense",
-}
+    UNRESOLVED = "the server's name has no address"
+    UNREACHABLE = "no connection"  # refused, no route, or not in time
+    CERTIFICATE = "the server's certificate is not trusted"
+    HANDSHAKE = "no TLS connection"
+    LOST = "the connection broke"
+    SILENCE = "no answer in time"  # the deadline for the whole request passed
+    GARBAGE = "the answer makes no sense"  # it is not HTTP, or longer than LONGEST_BODY
 
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """A whole answer (`trouble` is None), or what came instead (`status` is 0).
+    """A whole answer (`trouble` is None), or why there is none (`status` is 0).
 
     `sent` says whether any byte of the request may have left; if so, a missing answer is `unknown`.
     Names in `headers` are lower-case. `body` is text, with broken bytes replaced.
@@ -89,6 +68,20 @@ class HttpAnswer:
     sent: bool = True
 
 
+def json_in(answer: HttpAnswer) -> Any:
+    """Return the JSON of an answer's body; None if it holds none."""
+    try:
+        return json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def object_in(answer: HttpAnswer) -> dict[str, Any]:
+    """Return the JSON object of an answer's body; empty if it holds none."""
+    found = json_in(answer)
+    return found if isinstance(found, dict) else {}
+
+
 # --- what an answer means
 
 
@@ -98,22 +91,21 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     Reads Retry-After (seconds or an HTTP date, RFC 9110 10.2.3), else X-RateLimit-Reset (SendGrid: Unix
     seconds). A negative number is nonsense: None. A moment in the past means now: 0. Never beyond a day.
     """
-    for name, read in (("retry-after", _after), ("x-ratelimit-reset", _reset)):
-        wait = read(headers.get(name, "").strip(), now)
-        if wait is not None:
-            return min(wait, _LONGEST_WAIT)
-    return None
+    after, reset = (headers.get(name, "").strip() for name in ("retry-after", "x-ratelimit-reset"))
+    wait, at, unix = _seconds(after), mail_date(after), _seconds(reset)
+    if wait is None and at is not None:
+        wait = (at - now).total_seconds()
+    elif wait is None and unix is not None:
+        wait = unix - now.timestamp()
+    return None if wait is None else min(max(wait, 0.0), _LONGEST_WAIT)
 
 
-def _after(text: str, now: datetime) -> float | None:
-    if _NUMBER.fullmatch(text):
-        return float(text) if float(text) >= 0 else None
-    at = mail_date(text)
-    return max((at - now).total_seconds(), 0.0) if at else None
+def _seconds(text: str) -> float | None:
+    return float(text) if _NUMBER.fullmatch(text) else None
 
 
 def mail_date(text: object) -> datetime | None:
-    """Read a date as mails and HTTP write it (RFC 5322); without a zone it is UTC. None if it is no date."""
+    """Read a date as email and HTTP write it (RFC 5322); without a zone it is UTC. None if it is no date."""
     try:
         at = parsedate_to_datetime(str(text))
     except (ValueError, TypeError, OverflowError):
@@ -121,61 +113,136 @@ def mail_date(text: object) -> datetime | None:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def _reset(text: str, now: datetime) -> float | None:
-    if not _NUMBER.fullmatch(text) or float(text) < 0:
-        return None
-    return max(float(text) - now.timestamp(), 0.0)
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What an answer means. `said` is a pattern for the status and what the provider adds to it.
+
+    An accepted message is "202 taken". `doubtful` says that the answer does not show who is at fault: the
+    recipient, or our account or message.
+    """
+
+    said: str
+    kind: OutcomeKind
+    blame: Blame
+    words: str
+    suppress: bool = False
+    opted_out: bool = False
+    doubtful: bool = False
 
 
-# Before the first byte has left, the provider took nothing; afterwards nobody knows.
-_NOT_SENT = {
-    NoAnswer.UNRESOLVED: (Blame.PROVIDER, "the provider's name has no address"),
-    NoAnswer.UNREACHABLE: (Blame.PROVIDER, "the provider cannot be reached"),
-    NoAnswer.CERTIFICATE: (Blame.ACCOUNT, "the provider's certificate is not trusted"),
-    NoAnswer.HANDSHAKE: (Blame.PROVIDER, "no TLS connection can be made"),
-    NoAnswer.LOST: (Blame.PROVIDER, "the connection broke before the request was sent"),
-    NoAnswer.SILENCE: (Blame.PROVIDER, "the provider did not answer in time"),
-    NoAnswer.GARBAGE: (Blame.PROVIDER, "the provider's answer makes no sense"),
-}
-_SENT = {
-    NoAnswer.LOST: "the connection broke after the request was sent",
-    NoAnswer.SILENCE: "no answer came after the request was sent",
-    NoAnswer.GARBAGE: "a senseless answer came after the request was sent",
-}
-_SENT_ELSE = "the request was sent, and its answer was lost"
+_REJECTED, _UNKNOWN, _NOT_TAKEN = OutcomeKind.REJECTED, OutcomeKind.UNKNOWN, OutcomeKind.NOT_TAKEN
+_PROVIDER, _ACCOUNT, _ONE = Blame.PROVIDER, Blame.ACCOUNT, Blame.RECIPIENT
+_UNLISTED = Rule("", _UNKNOWN, _ONE, "no rule covers this answer")
 
 
-def without_answer(delivery: int, answer: HttpAnswer) -> Outcome:
-    """Return the outcome of a delivery whose request got no whole answer; `answer.trouble` is set."""
-    assert answer.trouble is not None  # noqa: S101 - a whole answer is judged by its provider's table
-    if answer.sent:
-        return Outcome(delivery, OutcomeKind.UNKNOWN, _SENT.get(answer.trouble, _SENT_ELSE))
-    blame, words = _NOT_SENT[answer.trouble]
-    return Outcome(delivery, OutcomeKind.NOT_TAKEN, words, blame=blame)
+def table(provider: str, *own: Rule) -> tuple[Rule, ...]:
+    """Return a provider's rules among those for any server (RFC 9110, RFC 8470). The first that fits counts.
+
+    408 says that our request never arrived whole; we know that it left whole, so it cannot be trusted.
+    425 says that the request was not begun, which its RFC promises. 407 comes from a proxy: the provider saw
+    nothing.
+    """
+    return (
+        Rule(r"\d+ taken", OutcomeKind.ACCEPTED, _ONE, ""),
+        Rule("407.*", _NOT_TAKEN, _ACCOUNT, "the proxy wants a login"),
+        Rule("408.*", _UNKNOWN, _ONE, "the server says it stopped waiting for a request that was sent"),
+        Rule("425.*", _NOT_TAKEN, _PROVIDER, "the server did not start on the request"),
+        Rule("429.*", _NOT_TAKEN, _PROVIDER, f"{provider} takes no more requests now"),
+        *own,
+        Rule(r"2\d\d.*", _UNKNOWN, _ONE, f"the request was sent, but the answer is not {provider}'s"),
+        Rule(r"3\d\d.*", _NOT_TAKEN, _ACCOUNT, "redirected, which is not followed: check base_url"),
+        Rule(r"4\d\d.*", _NOT_TAKEN, _ACCOUNT, f"{provider} does not accept such a request"),
+        Rule(r"5\d\d.*", _UNKNOWN, _ONE, f"{provider} failed after the request was sent"),
+    )
 
 
-def checked(
-    answer: HttpAnswer, provider: str, what: str, refusals: Mapping[int, str], otherwise: str
-) -> HttpAnswer:
-    """Return a good answer to a question about `what`. Raises Refused or TryAgain for any other answer.
+def rule_for(said: str, rules: Sequence[Rule]) -> Rule:
+    """Return the rule for an answer. An answer without one is unknown, so that nobody is told twice."""
+    return next((rule for rule in rules if re.fullmatch(rule.said, said)), _UNLISTED)
+
+
+def outcome_of(
+    delivery: int, answer: HttpAnswer, said: str, rules: Sequence[Rule], now: datetime, provider_id: str
+) -> Outcome:
+    """Return what an answer, whole or not, means for one delivery."""
+    if answer.trouble is not None:
+        if answer.sent:
+            return Outcome(delivery, _UNKNOWN, f"the request was sent, its answer was lost: {answer.trouble}")
+        blame = _ACCOUNT if answer.trouble is NoAnswer.CERTIFICATE else _PROVIDER
+        return Outcome(delivery, _NOT_TAKEN, f"nothing was sent: {answer.trouble}", blame=blame)
+    rule = rule_for(said, rules)
+    return Outcome(
+        delivery,
+        rule.kind,
+        f"{rule.words} ({said})" if rule.words else "",
+        provider_id=provider_id,
+        blame=rule.blame,
+        retry_after=retry_after(answer.headers, now) if rule.blame is _PROVIDER else None,
+        suppress=rule.suppress,
+        opted_out=rule.opted_out,
+    )
+
+
+@dataclass(slots=True)
+class Doubts:
+    """Decides who is at fault if refusals do not show it: the recipient, once anybody was accepted."""
+
+    provider: str
+    has_accepted: bool = False
+    count: int = 0
+
+    def weigh(self, refused: Outcome, status: int) -> Outcome:
+        """Return what a doubtful refusal means.
+
+        While nobody was accepted, nobody is rejected for what may be our fault: the delivery is tried again,
+        and at the third such refusal the account is at fault.
+        """
+        self.count += 1
+        if self.has_accepted:
+            return refused
+        if self.count < FIRST_DOUBTS:
+            return replace(refused, kind=_NOT_TAKEN, retry_after=ASK_AGAIN)
+        words = f"{self.provider} refuses every request ({status})"
+        return replace(refused, kind=_NOT_TAKEN, detail=words, blame=_ACCOUNT)
+
+
+def checked(answer: HttpAnswer, provider: str, what: str, refusals: Mapping[int, str], otherwise: str) -> Any:
+    """Return the JSON of a good answer to a question about `what`. Raises Refused or TryAgain for any other.
 
     `refusals` are the words for a status that a person has to fix, `otherwise` those for one not listed.
     """
     if answer.trouble is NoAnswer.CERTIFICATE:
-        hint = "look at base_url and this machine's authorities"
+        hint = "check base_url and this machine's certificate authorities"
         raise Refused(f"{provider}'s certificate is not trusted; {hint}")
-    if answer.trouble is not None:
-        raise TryAgain(f"{provider} cannot be asked for {what} now ({answer.trouble.words})")
-    if answer.status in {408, 425, 429} or answer.status >= 500:
-        raise TryAgain(f"{provider} cannot be asked for {what} now ({answer.status})")
+    if answer.trouble is not None or answer.status in {408, 425, 429} or answer.status >= 500:
+        raise TryAgain(f"{provider} cannot be asked for {what} now ({answer.trouble or answer.status})")
     if answer.status != 200:
         raise Refused(refusals.get(answer.status, otherwise))
-    return answer
+    if (found := json_in(answer)) is None:
+        raise nonsense(provider)
+    return found
+
+
+def list_in(found: object, provider: str) -> list[Any]:
+    """Return a list of an answer. Raises TryAgain if it is none."""
+    if not isinstance(found, list):
+        raise nonsense(provider)
+    return found
 
 
 def nonsense(provider: str) -> TryAgain:
     """Return the error for a good answer that cannot be read."""
-    return TryAgain(f"{provider}'s answer makes no sense; nothing was learnt from it")
+    return TryAgain(f"{provider}'s answer makes no sense; nothing was learned from it")
+
+
+def secret_faults(
+    provider: str, name: str, secret: str, source: str, shape: str = _SECRET, kind: str = "plain characters"
+) -> list[Fault]:
+    """Return the fault of an environment variable that holds no possible secret, without showing it."""
+    if re.fullmatch(shape, secret):
+        return []
+    what = f"{name} is not {kind}" if secret else f"{name} is not set"
+    return [Fault(CONFIG_NAME, 0, 0, f"providers.{provider}: {what}", f"get it from {source}")]
 
 
 # --- connections
@@ -199,7 +266,8 @@ class Connections:
 
     `timeout` is the total for a request in seconds, connecting and reading included. With `keep` a connection
     serves one request after another; without, each request has its own, so that none is lost because the
-    other side closes a kept connection at that moment. Nothing is followed, repeated, remembered or decoded.
+    other side closes a kept connection at that moment. Redirects are not followed, nothing is retried, no
+    cookie is kept and no body decompressed.
     A proxy is used only for https, as urllib finds it (HTTPS_PROXY, NO_PROXY): http stays on this machine.
     Raises ProviderError if that proxy cannot work.
     """
@@ -246,14 +314,16 @@ class Connections:
                     method,
                     URL(url, encoded=True),
                     headers={**headers, "Accept-Encoding": "identity"},
-                    data=io.BytesIO(body) if body else None,  # in pieces: a large body holds nobody up
+                    data=io.BytesIO(body)
+                    if body
+                    else None,  # in pieces: a large body would block the event loop
                     allow_redirects=False,
                     proxy=self._proxy,
                     trace_request_ctx=sent,
                 ) as response,
             ):
                 return await _whole(response)
-        except Exception as error:  # whatever a server makes the library stumble over
+        except Exception as error:  # anything that an answer can make the library raise
             if not (sent.is_set() or isinstance(error, (aiohttp.ClientError, OSError))):
                 raise  # a fault of ours
             trouble = next((no for kind, no in _TROUBLES if isinstance(error, kind)), NoAnswer.LOST)
@@ -264,7 +334,7 @@ _C = TypeVar("_C", bound=Connections)
 
 
 class OverHttp(Generic[_C]):
-    """What an adapter and its provider's records share: a context that holds the connections."""
+    """What a provider's adapter and its records share: a context that holds the connections."""
 
     _client: _C
 
@@ -298,7 +368,7 @@ def _proxy(provider: str, base_url: str) -> str | None:
     found = urllib.request.getproxies()
     url = found.get("https") or found.get("all")
     if url and urlsplit(url).scheme not in {"http", "https"}:
-        what = f"providers.{provider}: HTTPS_PROXY is no proxy that speaks HTTP"
+        what = f"providers.{provider}: HTTPS_PROXY is not an HTTP proxy"
         raise ProviderError(provider, Fault(CONFIG_NAME, 0, 0, what, "set it to http://…, or unset it"))
     return url
 
@@ -329,9 +399,9 @@ def _look_up(found: Future[list[ResolveResult]], host: str, port: int, family: s
                 for kind, _, proto, _, address in socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
             ]
         )
-    except ValueError:  # a name that cannot even be asked for
+    except ValueError:  # a name that cannot be looked up at all
         found.set_exception(socket.gaierror(socket.EAI_NONAME, "not a name"))
-    except BaseException as error:  # the waiting task gets it: nobody sees what a thread raises
+    except BaseException as error:  # raised in the waiting task: in the thread it would be lost
         found.set_exception(error)
 
 
@@ -339,7 +409,7 @@ def _look_up(found: Future[list[ResolveResult]], host: str, port: int, family: s
 
 
 async def as_they_come(work: Iterable[Coroutine[Any, Any, _T]]) -> AsyncGenerator[_T, None]:
-    """Do all of it at once, and yield each result as it comes; closing the generator cancels what is left."""
+    """Run all of it concurrently, and yield results as they come; closing the generator cancels the rest."""
     tasks = [asyncio.create_task(each) for each in work]
     try:
         for answered in asyncio.as_completed(tasks):
@@ -350,14 +420,10 @@ async def as_they_come(work: Iterable[Coroutine[Any, Any, _T]]) -> AsyncGenerato
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class HaltedError(Exception):
-    """There are no further turns: the work that waited for one has not begun."""
-
-
 class Turns:
-    """`async with turns:` holds one of `count` turns; waiting tasks are served in order.
+    """`async with turns as may_begin` holds one of `count` turns; waiting tasks are served in order.
 
-    Raises HaltedError in every task that waits for a turn at or after `halt`. For one event loop.
+    `may_begin` is false at or after `halt`, also for tasks that were waiting. For one event loop.
     """
 
     def __init__(self, count: int) -> None:
@@ -365,15 +431,13 @@ class Turns:
         self.is_halted = False
 
     def halt(self) -> None:
-        """Give no further turns; a task that has one keeps it."""
+        """Let no further work begin; a task that has a turn keeps it."""
         self.is_halted = True
-        self._free.release()  # wakes the first task that waits, which wakes the next
+        self._free.release()  # resumes the first task that waits, which resumes the next
 
-    async def __aenter__(self) -> None:
+    async def __aenter__(self) -> bool:
         await self._free.acquire()
-        if self.is_halted:
-            self._free.release()
-            raise HaltedError
+        return not self.is_halted
 
     async def __aexit__(self, *_: object) -> None:
         self._free.release()

@@ -21,8 +21,7 @@ import pytest
 from tests.crash.faults import Faults
 from tests.crash.services import Desk
 from tests.support.reader import as_root, own_disk_options
-from tests.support.servers import sendgrid as sendgrid_standin
-from tests.support.servers import twilio as twilio_standin
+from tests.support.servers import apis
 
 ROOT = Path(__file__).parents[2]
 SEND = ("send", "pay7", "--yes")
@@ -71,9 +70,9 @@ class Children:
 
     def _started(self) -> subprocess.Popen[str]:
         secrets = {
-            "SENDGRID_API_KEY": sendgrid_standin.KEY,
-            "TWILIO_ACCOUNT_SID": twilio_standin.ACCOUNT,
-            "TWILIO_AUTH_TOKEN": twilio_standin.TOKEN,
+            "SENDGRID_API_KEY": apis.KEY,
+            "TWILIO_ACCOUNT_SID": apis.ACCOUNT,
+            "TWILIO_AUTH_TOKEN": apis.TOKEN,
         }
         return subprocess.Popen(
             [sys.executable, "-m", "tests.crash.driver"],

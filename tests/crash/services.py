@@ -24,8 +24,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from commcast.ledger.store import ledger_path
 from commcast.providers.outbox import OutboxAdapter
 from tests.support.desk import write_desk, write_incident
-from tests.support.servers import sendgrid as sendgrid_standin
-from tests.support.servers import twilio as twilio_standin
+from tests.support.servers import apis
 from tests.support.servers.http import HOST, Exchange, Handler, HttpStandIn, Inbox, Writer, threaded
 
 LATENCY = 0.01  # seconds before a stand-in takes a request, so that a kill falls into one
@@ -242,7 +241,7 @@ def smtp(window: int = 4, *, pipelining: bool = False) -> Iterator[Service]:
 
 @contextmanager
 def sendgrid(batch: int = 2, connections: int = 2) -> Iterator[Service]:
-    service = sendgrid_standin.SendGrid()
+    service = apis.SendGrid()
     limits = f"batch = {batch}\nconnections = {connections}\n"
     with threaded(HttpStandIn(_slowly(service))) as server:
         yield Service(
@@ -257,7 +256,7 @@ def sendgrid(batch: int = 2, connections: int = 2) -> Iterator[Service]:
 
 @contextmanager
 def twilio(connections: int = 3) -> Iterator[Service]:
-    service = twilio_standin.Twilio()
+    service = apis.Twilio()
     with threaded(HttpStandIn(_slowly(service))) as server:
         yield Service(
             "twilio",

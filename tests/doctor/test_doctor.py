@@ -288,7 +288,10 @@ def test_the_desk_line_keeps_bom_line_ends_and_mode(tmp_path: Path) -> None:
 
 # --- a secret that is missing is seen before it is needed, and nothing connects
 
-MISSING = "Warning: email cannot be sent: commcast.toml: providers.sendgrid: has no key; set SENDGRID_API_KEY"
+MISSING = (
+    "Warning: email cannot be sent: commcast.toml: providers.sendgrid: SENDGRID_API_KEY is not set; "
+    "get it from https://app.sendgrid.com/settings/api_keys"
+)
 WORDS = ("--issue", "Some cards fail.", "--resolution", "We roll back.", "--timeframe", "unknown")
 
 

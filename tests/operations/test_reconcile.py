@@ -51,9 +51,8 @@ from tests.support.desk import (
 )
 from tests.support.providers import (
     FakeAdapter,
-    FakeLists,
     FakeRecords,
-    SaidRecords,
+    SayingRecords,
     die_over,
     saying,
     seeing,
@@ -431,13 +430,13 @@ def test_a_provider_is_asked_about_what_has_no_receipt(ledger: Ledger) -> None:
     """Where nothing is open nobody is asked, nor who keeps no records."""
     assert receive(ledger) == []
     accept(ledger, "a", "b")
-    records = SaidRecords(arrived("a"))
+    records = SayingRecords(arrived("a"))
     (received,) = receive(ledger, sendgrid=records)
     assert (received.asked, received.joined.counts, received.is_news) == (2, {"delivered": 1}, True)
     receive(ledger, sendgrid=records)
     assert records.asked == [(SINCE, {"id-a", "id-b"}), (SINCE, {"id-b"})]
     assert records.left == 2
-    receive(ledger, sendgrid=SaidRecords(arrived("b")))
+    receive(ledger, sendgrid=SayingRecords(arrived("b")))
     assert receive(ledger) == []
     accept(ledger, "c", provider="smtp", channel="sms")
     assert receive(ledger, smtp=None) == []
@@ -450,13 +449,13 @@ def test_one_providers_trouble_is_not_the_others(
 ) -> None:
     accept(ledger, "a")
     accept(ledger, "+491", provider="twilio", channel="sms")
-    broken: dict[str, SaidRecords | Exception] = {
+    broken: dict[str, SayingRecords | Exception] = {
         "made": trouble,
-        "entered": SaidRecords(closed=trouble),
-        "asked": SaidRecords([*arrived("a"), trouble]),
+        "entered": SayingRecords(closed=trouble),
+        "asked": SayingRecords([*arrived("a"), trouble]),
     }
     first, second = receive(
-        ledger, sendgrid=broken[when], twilio=SaidRecords(arrived("+491"), Channel.SMS, "twilio")
+        ledger, sendgrid=broken[when], twilio=SayingRecords(arrived("+491"), Channel.SMS, "twilio")
     )
     assert (first.trouble, first.exit_code) == (trouble, code)
     assert (second.exit_code, second.joined.counts) == (ExitCode.DONE, {"delivered": 1})
@@ -476,7 +475,7 @@ def test_receipts_are_joined_by_chunks(ledger: Ledger, monkeypatch: pytest.Monke
             seen_at.append(heard(ledger)["delivered"])
             yield each
 
-    (received,) = receive(ledger, sendgrid=SaidRecords(said()))
+    (received,) = receive(ledger, sendgrid=SayingRecords(said()))
     assert (received.trouble, received.joined.counts) == (None, {"delivered": count})
     assert seen_at == [number // 10 * 10 for number in range(count)]
 
@@ -484,7 +483,7 @@ def test_receipts_are_joined_by_chunks(ledger: Ledger, monkeypatch: pytest.Monke
 def test_receipts_that_cannot_be_written_end_the_run(ledger: Ledger) -> None:
     accept(ledger, "a")
     with nothing_can_be_written(), pytest.raises(LedgerError):
-        receive(ledger, sendgrid=SaidRecords(arrived("a")))
+        receive(ledger, sendgrid=SayingRecords(arrived("a")))
     assert heard(ledger) == {}
 
 
@@ -499,7 +498,7 @@ def test_two_at_once_are_one(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) ->
 
     def one() -> None:
         own = open_ledger(ledger.path, DESK)
-        found.extend(receive(own, sendgrid=SaidRecords([*arrived(*keys[1::2]), *bounces])))
+        found.extend(receive(own, sendgrid=SayingRecords([*arrived(*keys[1::2]), *bounces])))
         own.close()
 
     threads = [threading.Thread(target=one) for _ in range(2)]
@@ -531,7 +530,7 @@ def bring_in(
 ) -> list[Imported]:
     names = [(name, not marked or marked[at]) for at, name in enumerate(lists)]
     importer = Importer(ledger, "SendGrid", "dana", lambda: NOW)
-    return importer.bring_in(FakeLists(lists=dict(lists), closed=trouble), names)
+    return importer.bring_in(SayingRecords(lists=dict(lists), closed=trouble), names)
 
 
 def opt_out(ledger: Ledger, key: str) -> None:

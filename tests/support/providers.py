@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from commcast.ledger.broadcasts import open_broadcasts
 from commcast.ledger.claims import settle_and_claim
@@ -17,6 +16,7 @@ from commcast.model.message import NOT_BEGUN, Blame, Delivery, Email, Outcome, O
 from commcast.providers.base import Asked, Seen, Sighting, SuppressionEntry
 from tests.support.desk import Bench
 
+T = TypeVar("T")
 Answer = Callable[[Delivery], Outcome | None]
 
 
@@ -66,35 +66,24 @@ class FakeAdapter:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.left += 1
 
     def halt(self) -> None:
-        """Answer what was begun all the same."""
-        self._give_back()
-
-    def _give_back(self) -> None:
-        """Let what waits for a connection wait no more."""
+        """Give back what waits for a connection; what was begun is answered all the same."""
         self._halted.set()
         self._halted = asyncio.Event()
 
     async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
         size = self.batch_size
-        tasks = [
-            asyncio.create_task(self._request(batch[start : start + size]))
-            for start in range(0, len(batch), size)
-        ]
+        parts = (batch[start : start + size] for start in range(0, len(batch), size))
+        tasks = [asyncio.create_task(self._request(part)) for part in parts]
         try:
             for done in asyncio.as_completed(tasks):
                 outcomes, began = await done
                 for outcome in outcomes:
                     if outcome.retry_after is not None and outcome.blame is Blame.PROVIDER:
-                        self._give_back()
+                        self.halt()
                     yield outcome
                 if began:  # heard before the connection is used again
                     self._at_once.release()
@@ -184,9 +173,7 @@ class FakeRecords:
         self.inside += 1
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.inside -= 1
 
     async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:
@@ -207,24 +194,27 @@ class FakeRecords:
 
 
 @dataclass
-class SaidRecords:
-    """Records that say these receipts; what is an error is raised at its place, or at once where `closed`."""
+class SayingRecords:
+    """Records that say what they are given: receipts, `lists` by name, and `answers` to what doctor asks.
+
+    What is an error is raised at its place, `closed` at once. `asked` is since when receipts were asked for,
+    and for which open ids.
+    """
 
     said: Iterable[Receipt | Exception] = ()
     channel: Channel = Channel.EMAIL
     name: str = "sendgrid"
     closed: Exception | None = None
+    lists: dict[str, Sequence[SuppressionEntry | Exception]] = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[datetime, Collection[str]]] = field(default_factory=list)
+    senders: list[str] = field(default_factory=list)
     left: int = 0
 
     async def __aenter__(self) -> Self:
-        if self.closed is not None:
-            raise self.closed
-        return self
+        return _or_raised(self.closed or self)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.left += 1
 
     async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:
@@ -234,71 +224,14 @@ class SaidRecords:
     async def receipts(self, since: datetime, open_ids: Collection[str]) -> AsyncIterator[Receipt]:
         self.asked.append((since, open_ids))
         for each in self.said:
-            if isinstance(each, Exception):
-                raise each
-            yield each
-
-
-@dataclass
-class FakeLists(SaidRecords):
-    """A provider's own lists, by name."""
-
-    lists: dict[str, Sequence[SuppressionEntry | Exception]] = field(default_factory=dict)
-
-    async def listed(self, names: Collection[str]) -> AsyncIterator[SuppressionEntry]:
-        for each in (each for name in names for each in self.lists[name]):
-            if isinstance(each, Exception):
-                raise each
-            yield each
-
-
-def die_over(bench: Bench, owner: str = DEAD, incident: str = "pay7") -> None:
-    """Claim all that is open, as a run does that is killed then."""
-    with bench.ledger.write() as connection:
-        for broadcast in open_broadcasts(connection, incident):
-            settle_and_claim(
-                connection, broadcast.id, [], count=9999, owner=owner, lease=LEASE, now=bench.now
-            )
-
-
-@dataclass
-class SayingRecords:
-    """Records that say what they are given: receipts, lists by name, and `answers` to what doctor asks.
-
-    What is an error is raised at its place.
-    """
-
-    said: Sequence[Receipt | Exception] = ()
-    channel: Channel = Channel.EMAIL
-    name: str = "sendgrid"
-    lists: dict[str, Sequence[SuppressionEntry | Exception]] = field(default_factory=dict)
-    answers: dict[str, Any] = field(default_factory=dict)
-    senders: list[str] = field(default_factory=list)
-    left: int = 0
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.left += 1
-
-    async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:
-        raise NotImplementedError
-        yield
-
-    async def receipts(self, since: datetime, open_ids: Collection[str]) -> AsyncIterator[Receipt]:
-        for each in self.said:
             yield _or_raised(each)
 
     async def listed(self, names: Collection[str]) -> AsyncIterator[SuppressionEntry]:
-        for name in names:
-            for each in self.lists[name]:
-                yield _or_raised(each)
+        for each in (each for name in names for each in self.lists[name]):
+            yield _or_raised(each)
 
     async def scopes(self) -> tuple[str, ...]:
-        return _or_raised(self.answers["scopes"])  # type: ignore[no-any-return]
+        return _or_raised(self.answers["scopes"])
 
     async def account(self) -> Any:
         return _or_raised(self.answers["account"])
@@ -311,7 +244,16 @@ class SayingRecords:
         return _or_raised(self.answers["sender"])
 
 
-def _or_raised(said: Any) -> Any:
+def _or_raised(said: T | Exception) -> T:
     if isinstance(said, Exception):
         raise said
     return said
+
+
+def die_over(bench: Bench, owner: str = DEAD, incident: str = "pay7") -> None:
+    """Claim all that is open, as a run does that is killed then."""
+    with bench.ledger.write() as connection:
+        for broadcast in open_broadcasts(connection, incident):
+            settle_and_claim(
+                connection, broadcast.id, [], count=9999, owner=owner, lease=LEASE, now=bench.now
+            )

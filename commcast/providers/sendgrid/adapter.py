@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,42 +11,37 @@ from datetime import datetime
 from commcast.config.settings import SendGridProvider
 from commcast.model.incident import Channel
 from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind
-from commcast.providers.http import HaltedError, HttpAnswer, OverHttp, Turns, as_they_come
+from commcast.providers.http import Doubts, HttpAnswer, OverHttp, Turns, as_they_come
 from commcast.providers.sendgrid.client import SendGridClient
 from commcast.providers.sendgrid.outcomes import judge, named, outcomes
 from commcast.providers.sendgrid.request import Request, requests
 
 DEADLINE = 12 * 60.0  # seconds for one `send`, narrowing included: a claim's lease outlasts two
-BATCHES_A_SECOND = 20  # a limit of messages a second is not met by one burst of all of them
-FIRST_DOUBTS = 3  # refused for anything but an address, and nobody accepted: the fault is ours
-ASK_AGAIN = 1.0  # seconds until such a delivery is tried again; others may have been accepted by then
+BATCHES_A_SECOND = 20  # a limit of messages per second is not used up by one burst of all of them
 MOST_CLAIMED = 20_000  # deliveries in flight: databases take statements of some tens of thousands of values
 _LONGEST_FIELDS = 100
 
 
 class SendGridAdapter(OverHttp[SendGridClient]):
-    """Mail through SendGrid's Web API.
+    """Email through SendGrid's Web API.
 
-    `deadline` is the longest that one `send` can take, in seconds; a lease must be longer. `clock` returns
-    the current time (aware). Raises ProviderError if there is no usable key.
+    `clock` returns the current time (aware). Raises ProviderError if there is no usable key.
     """
 
     channel = Channel.EMAIL
     name = "sendgrid"
 
     def __init__(self, provider: SendGridProvider, key: str | None, clock: Callable[[], datetime]) -> None:
-        self.connections = min(provider.connections, MOST_CLAIMED // provider.batch)
+        connections = min(provider.connections, MOST_CLAIMED // provider.batch)
         self.per_second = provider.per_second
         self.batch_size = provider.batch
         if self.per_second:
             self.batch_size = min(provider.batch, max(1, int(self.per_second // BATCHES_A_SECOND)))
-        self.window = self.connections * self.batch_size
-        self.deadline = DEADLINE
+        self.window = connections * self.batch_size
         self._provider, self._clock = provider, clock
         self._timeout = provider.timeout.total_seconds()
         self._client = SendGridClient(provider.base_url, key, self._timeout)
-        self._history = _Standing()
-        self._turns = Turns(self.connections)
+        self._turns, self._doubts = Turns(connections), Doubts("SendGrid")
         self._building = asyncio.Lock()
 
     def halt(self) -> None:
@@ -54,9 +49,9 @@ class SendGridAdapter(OverHttp[SendGridClient]):
         self._turns.halt()
 
     async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
-        """Yield one outcome per mail. After an answer that is neither yes nor no, the rest is not tried.
+        """Yield one outcome per email. After an answer that is neither yes nor no, the rest is not tried.
 
-        Only a refused request, of which SendGrid took nothing, is asked again, in parts.
+        Only a refused request, of which SendGrid took nothing, is sent again, in parts.
         """
         if self.batch_size > 1:
             async for outcome in self._hand_over(batch):
@@ -72,19 +67,15 @@ class SendGridAdapter(OverHttp[SendGridClient]):
         return [outcome async for outcome in self._hand_over([item])]
 
     async def _hand_over(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
-        last_begin = asyncio.get_running_loop().time() + self.deadline - self._timeout
+        last_begin = asyncio.get_running_loop().time() + DEADLINE - self._timeout
         made, unsendable = await self._requests(batch)
         for each in unsendable:
             yield each
-        course = _Course(list(reversed(made)), self._history)
+        course = _Course(made[::-1], self._doubts)
         while course.waiting:
             request = course.waiting.pop()
-            answer = await self._ask(request, course, last_begin)
-            if answer is None:
-                found = course.untried(request.deliveries)
-            else:
-                found = course.heed(request, answer, self._clock())
-            for each in found:
+            answer = None if course.rest else await self._ask(request, course, last_begin)
+            for each in course.heed(request, answer, self._clock()):
                 yield each
 
     async def _requests(self, batch: Sequence[Delivery]) -> tuple[list[Request], list[Outcome]]:
@@ -95,25 +86,15 @@ class SendGridAdapter(OverHttp[SendGridClient]):
         return [], [Outcome(item.delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN) for item in batch]
 
     async def _ask(self, request: Request, course: _Course, last_begin: float) -> HttpAnswer | None:
-        """Return the answer to a request; None if it is not tried, which `course.rest` explains."""
-        if course.rest is not None:
-            return None
-        try:
-            async with self._turns:
-                if asyncio.get_running_loop().time() <= last_begin:
-                    return await self._client.post_mail(request.body)
+        """Return the answer to a request; None if it is not sent, which `course.rest` explains."""
+        async with self._turns as may_begin:
+            if not may_begin:
+                course.end(Blame.RECIPIENT, NOT_BEGUN)
+            elif asyncio.get_running_loop().time() > last_begin:
                 course.end(Blame.PROVIDER, "not tried in time")
-        except HaltedError:
-            course.end(Blame.RECIPIENT, NOT_BEGUN)
+            else:
+                return await self._client.post_mail(request.body)
         return None
-
-
-@dataclass(slots=True)
-class _Standing:
-    """What a run has seen: whether anybody was accepted, and how often it was not clear who is at fault."""
-
-    accepts: bool = False
-    doubts: int = 0
 
 
 @dataclass(slots=True)
@@ -121,29 +102,33 @@ class _Course:
     """The state of one `send`. The last of `waiting` is next; `rest`, once set, is the outcome of all."""
 
     waiting: list[Request]
-    history: _Standing
+    doubts: Doubts
     rest: Outcome | None = None
 
-    def heed(self, request: Request, answer: HttpAnswer, now: datetime) -> list[Outcome]:
-        """Return the outcomes that an answer gives; parts of the request that are tried again wait."""
-        if answer.trouble is None and judge(answer).narrows:
+    def heed(self, request: Request, answer: HttpAnswer | None, now: datetime) -> list[Outcome]:
+        """Return the outcomes that an answer gives; parts of the request that are tried again wait.
+
+        Without an answer, the request was not sent.
+        """
+        if answer is None:
+            return self._untried(request.deliveries)
+        if judge(answer).doubtful:
             return self._narrow(request, answer, now)
         found = outcomes(request.deliveries, answer, now)
         first = found[0]
         if first.kind is OutcomeKind.ACCEPTED:
-            self.history.accepts = True
+            self.doubts.has_accepted = True
         elif first.kind is OutcomeKind.NOT_TAKEN:
             self.rest = first
         else:
-            self.end(Blame.PROVIDER, "not tried: an answer before it was lost")
+            self.end(Blame.PROVIDER, "not tried: the answer to an earlier request was lost")
         return found
 
     def end(self, blame: Blame, words: str) -> None:
         """Try nothing more."""
-        self.rest = self.rest or Outcome(0, OutcomeKind.NOT_TAKEN, words, blame=blame)
+        self.rest = Outcome(0, OutcomeKind.NOT_TAKEN, words, blame=blame)
 
-    def untried(self, deliveries: Iterable[int]) -> list[Outcome]:
-        """Return the outcomes of deliveries that are no longer tried."""
+    def _untried(self, deliveries: Iterable[int]) -> list[Outcome]:
         assert self.rest is not None  # noqa: S101 - asked only when it is set
         return [replace(self.rest, delivery=delivery) for delivery in deliveries]
 
@@ -153,30 +138,17 @@ class _Course:
         if found.fields:
             fields = ", ".join(found.fields)[:_LONGEST_FIELDS]
             self.end(Blame.ACCOUNT, f"SendGrid refuses the message: {fields} ({answer.status})")
-            return self.untried(request.deliveries)
+            return self._untried(request.deliveries)
         if not found.readers and count > 1:
             self.waiting += [request.part(range(count // 2, count)), request.part(range(count // 2))]
             return []
-        is_doubtful = found.beyond or not found.readers
-        self.history.doubts += is_doubtful
         refused = found.readers or {0}
-        if is_doubtful and not self.history.accepts:
-            # Nobody is rejected for what may be our fault: they are tried again.
-            return self._doubt(request, refused, answer)
-        if len(refused) < count:
-            self.waiting.append(request.part(index for index in range(count) if index not in refused))
-        return outcomes([request.deliveries[index] for index in sorted(refused)], answer, now)
-
-    def _doubt(self, request: Request, refused: Collection[int], answer: HttpAnswer) -> list[Outcome]:
-        """Return the outcomes of a refusal that may be our fault or a reader's."""
-        if self.history.doubts >= FIRST_DOUBTS:
-            self.end(Blame.ACCOUNT, f"SendGrid refuses whatever it is handed ({answer.status})")
-            return self.untried(request.deliveries)
-        others = [index for index in range(len(request.deliveries)) if index not in refused]
-        if others:
+        (told,) = outcomes([0], answer, now)
+        if found.beyond or not found.readers:
+            told = self.doubts.weigh(told, answer.status)
+        if told.blame is Blame.ACCOUNT:
+            self.rest = told
+            return self._untried(request.deliveries)
+        if others := [index for index in range(count) if index not in refused]:
             self.waiting.append(request.part(others))
-        words = f"SendGrid refuses the request ({answer.status})"
-        return [
-            Outcome(request.deliveries[index], OutcomeKind.NOT_TAKEN, words, retry_after=ASK_AGAIN)
-            for index in sorted(refused)
-        ]
+        return [replace(told, delivery=request.deliveries[index]) for index in sorted(refused)]

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
-from urllib.parse import quote
 
 import python_http_client
 import sendgrid
 
-from commcast.config.settings import CONFIG_NAME
-from commcast.errors import Fault, ProviderError
-from commcast.providers.http import Connections, HttpAnswer
+from commcast.errors import ProviderError
+from commcast.providers.http import Connections, HttpAnswer, secret_faults
 
-OWN_ID = "commcast_delivery"  # the custom argument that holds a mail's Message-ID without its brackets
+OWN_ID = "commcast_delivery"  # the custom argument that holds an email's Message-ID without its brackets
+_KEYS = "https://app.sendgrid.com/settings/api_keys"
 
-_KEY = re.compile(r"[!-~]{1,500}")
 # At DEBUG it logs each request's key and payload. A filter, since logging.config switches loggers on again.
 _logger = logging.getLogger("python_http_client.client")
 
@@ -43,45 +40,30 @@ class _Writer(python_http_client.Client):  # type: ignore[misc] # the SDK has no
         raise _WrittenError(request)
 
 
-def checked_key(key: str | None) -> str:
-    """Return the key without the white space around it. Raises ProviderError if it cannot be one."""
-    key = (key or "").strip()
-    if _KEY.fullmatch(key):
-        return key
-    what = "is not a key: it holds more than plain characters" if key else "has no key"
-    raise ProviderError(
-        "sendgrid", Fault(CONFIG_NAME, 0, 0, f"providers.sendgrid: {what}", "set SENDGRID_API_KEY")
-    )
-
-
 class SendGridClient(Connections):
     """The Web API of one account, for one event loop; its context holds the connections.
 
-    `timeout` is the total for a request in seconds. Each request has a connection of its own: one that was
-    kept may be closed by the other side as it is used, which would make a whole request unknown.
-    Raises ProviderError if the key cannot be one, or if HTTPS_PROXY cannot work.
+    `key` may have white space around it. `timeout` is the total for a request in seconds. Each request has a
+    connection of its own: one that was kept may be closed by the other side as it is used, which would make a
+    whole request unknown. Raises ProviderError if the key cannot be one, or if HTTPS_PROXY cannot work.
     """
 
     def __init__(self, base_url: str, key: str | None, timeout: float) -> None:
         super().__init__("sendgrid", base_url, timeout, keep=False)
+        key = (key or "").strip()
+        if faults := secret_faults("sendgrid", "SENDGRID_API_KEY", key, _KEYS):
+            raise ProviderError("sendgrid", faults)
         _logger.addFilter(_mute)
-        api = sendgrid.SendGridAPIClient(api_key=checked_key(key), host=base_url)
+        api = sendgrid.SendGridAPIClient(api_key=key, host=base_url)
         self._writer = _Writer(base_url, api.client.request_headers, version=3)
 
     async def post_mail(self, body: dict[str, Any]) -> HttpAnswer:
         """Hand over one mail/send request, once."""
         return await self._write(lambda: self._writer.mail.send.post(request_body=body))
 
-    async def get(self, path: Sequence[str], query: Mapping[str, str]) -> HttpAnswer:
-        """Read what stands at /v3/ and the path's parts."""
-
-        def write() -> None:
-            at: Any = self._writer
-            for part in path:
-                at = at._(quote(part, safe=""))
-            at.get(query_params=dict(query))
-
-        return await self._write(write)
+    async def get(self, path: str, query: Mapping[str, str]) -> HttpAnswer:
+        """Read what is at /v3/ and this path."""
+        return await self._write(lambda: self._writer._(path).get(query_params=dict(query)))
 
     async def _write(self, write: Callable[[], object]) -> HttpAnswer:
         request = await asyncio.to_thread(_written, write)  # a thousand readers take a while to write

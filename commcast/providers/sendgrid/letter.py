@@ -1,4 +1,4 @@
-"""One mail as SendGrid sees it: what all mails of a request share, and what is one reader's own."""
+"""One email as SendGrid sees it: what all emails of a request share, and what is one reader's own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import parseaddr
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from commcast.config.settings import SendGridProvider
 from commcast.model.message import (
@@ -20,46 +20,55 @@ from commcast.model.message import (
     Mailbox,
     Outcome,
     OutcomeKind,
-    Pieces,
     Skeleton,
 )
 from commcast.providers.mime import LONGEST_NAME, bracketed, one_line, wire_address
 from commcast.providers.sendgrid.client import OWN_ID
 
 _SKELETONS_KEPT = 256
+_BROKEN = re.compile(r"[\x00\ud800-\udfff]")  # what no JSON text or email can hold
+_SEPARATORS = re.compile(r"[;,]")  # SendGrid takes them for the end of a name
+_TAME_NAME = re.compile(r"[\w.'-]+(?: [\w.'-]+)*")  # nothing in it is invisible or separates
+_OFF = {"enable": False}
+
+
+class ReaderView(NamedTuple):
+    """What one reader sees of an email."""
+
+    subject: str
+    text: str
+    html: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cut:
-    """One group's mail with its places numbered through subject, text and HTML.
+    """One group's email with places for a reader's values.
 
-    `plain` and `escaped` are the numbers of the reader's values for each place: first in subject and text,
-    then in the HTML.
+    `plain` and `escaped` are the numbers of these values, in the order of their places: first in subject and
+    text, then in the HTML.
     """
 
-    subject: Pieces
-    text: Pieces
-    html: Pieces
+    skeleton: Skeleton
     plain: tuple[int, ...]
     escaped: tuple[int, ...]
 
     @property
-    def places(self) -> int:
-        return len(self.plain) + len(self.escaped)
-
-    @property
     def literals(self) -> list[str]:
-        return [piece for piece in (*self.subject, *self.text, *self.html) if isinstance(piece, str)]
+        parts = (*self.skeleton.subject, *self.skeleton.text, *self.skeleton.html)
+        return [piece for piece in parts if isinstance(piece, str)]
 
-    def filled(self, at: Sequence[str]) -> tuple[str, str, str]:
-        """Return subject, text and HTML with a text at each place."""
-        return _joined(self.subject, at), _joined(self.text, at), _joined(self.html, at)
+    def filled(self, at: Sequence[str]) -> ReaderView:
+        """Return the email with a text at each place."""
+        texts, parts = iter(at), (self.skeleton.subject, self.skeleton.text, self.skeleton.html)
+        return ReaderView(
+            *("".join([piece if isinstance(piece, str) else next(texts) for piece in part]) for part in parts)
+        )
 
 
 def cut_of(email: Email) -> tuple[Cut, tuple[str, ...]] | None:
-    """Return where a mail is cut, and the reader's own text for each place; None if it has to go whole.
+    """Return where an email is cut, and the reader's own text for each place; None if it has to go whole.
 
-    The cut filled with these texts is then exactly the mail, and JSON and mails can hold them.
+    The cut filled with these texts is then exactly the email, and JSON and email can hold them.
     """
     how = email.spliced
     cut = _cut(how.skeleton) if how else None
@@ -74,55 +83,28 @@ def cut_of(email: Email) -> tuple[Cut, tuple[str, ...]] | None:
 
 @lru_cache(_SKELETONS_KEPT)
 def _cut(skeleton: Skeleton) -> Cut | None:
-    numbers: list[int] = []
-
-    def numbered(pieces: Pieces) -> Pieces:
-        found: list[str | int] = []
-        for piece in pieces:
-            if isinstance(piece, int):
-                numbers.append(piece)
-            found.append(piece if isinstance(piece, str) else len(numbers) - 1)
-        return tuple(found)
-
-    subject, text = numbered(skeleton.subject), numbered(skeleton.text)
-    plain = tuple(numbers)
-    cut = Cut(subject, text, numbered(skeleton.html), plain, tuple(numbers[len(plain) :]))
+    plain, escaped = (
+        tuple(piece for piece in pieces if isinstance(piece, int))
+        for pieces in ((*skeleton.subject, *skeleton.text), skeleton.html)
+    )
+    cut = Cut(skeleton, plain, escaped)
     return cut if _is_whole("".join(cut.literals)) else None
 
 
 def _is_whole(text: str) -> bool:
-    """Whether the text holds neither lone surrogates nor NUL."""
+    """Return whether the text holds neither lone surrogates nor NUL."""
     try:
-        text.encode()
+        text.encode()  # a hundred times faster than a search
     except UnicodeEncodeError:
         return False
     return "\x00" not in text
 
 
-def _joined(pieces: Pieces, at: Sequence[str]) -> str:
-    return "".join([at[p] if type(p) is int else p for p in pieces])  # type: ignore[misc]
-
-
-_BROKEN = re.compile(r"[\x00\ud800-\udfff]")  # what no JSON text or mail can hold
-_SEPARATORS = re.compile(r"[;,]")  # SendGrid takes them for the end of a name
-_TAME_NAME = re.compile(r"[\w.'-]+(?: [\w.'-]+)*")  # nothing in it is unshown or separates
-_OFF = {"enable": False}
-
-
-@dataclass(frozen=True, slots=True)
-class ReaderView:
-    """What one reader sees of a mail."""
-
-    subject: str
-    text: str
-    html: str
-
-
 @dataclass(frozen=True, slots=True)
 class SplitEmail:
-    """One mail taken apart: what all mails of a request share, and what is one reader's own.
+    """One email taken apart: what all emails of a request share, and what is one reader's own.
 
-    `cut` is set if filling it with the reader's `own` texts gives exactly this mail.
+    `cut` is set if filling it with the reader's `own` texts gives exactly this email.
     """
 
     delivery: int
@@ -138,32 +120,32 @@ class SplitEmail:
 
     @property
     def shape(self) -> tuple[str, int, int]:
-        """What must be the same in mails that are merged line by line."""
-        return self.frame, self.reading.text.count("\n"), _line_count(self.reading.html)
+        """What must be the same in emails that are merged line by line."""
+        html = self.reading.html
+        return self.frame, self.reading.text.count("\n"), html.count("\n") if html else -1
 
 
 def letter_of(item: Delivery, provider: SendGridProvider, frames: dict[object, str]) -> SplitEmail | Outcome:
-    """Return a mail taken apart, or its outcome if it cannot be sent. `frames` are those made so far."""
+    """Return an email taken apart, or its outcome if it cannot be sent. `frames` are those made so far."""
     email = item.message
     if not isinstance(email, Email):
-        raise TypeError("sendgrid carries mail only")
+        raise TypeError("sendgrid carries email only")
     listed = email.references, email.list_id, email.list_unsubscribe
     shared = (email.sender, email.reply_to, *listed, email.calendar)
     try:
         if shared not in frames:
             frames[shared] = json.dumps(_frame(email, provider))
     except ValueError:
-        words = "the sender, reply address or a header cannot stand in a mail"
+        words = "the sender, reply address or a header cannot be put into an email"
         return Outcome(item.delivery, OutcomeKind.NOT_TAKEN, words, blame=Blame.ACCOUNT)
     cut, own = cut_of(email) or (None, ())
-    if cut:
-        reading = ReaderView(email.subject, email.text, email.html)
-    else:
+    reading = ReaderView(email.subject, email.text, email.html)
+    if not cut:
         reading = ReaderView(one_line(email.subject), _unbroken(email.text), _unbroken(email.html))
     try:
         person = _person(email)
         if not reading.subject or not reading.text:
-            raise ValueError("the mail has no subject or no text")
+            raise ValueError("the email has no subject or no text")
     except ValueError as error:
         return Outcome(item.delivery, OutcomeKind.REJECTED, str(error))
     return SplitEmail(item.delivery, frames[shared], person, reading, cut, own)
@@ -195,7 +177,7 @@ def _frame(email: Email, provider: SendGridProvider) -> dict[str, Any]:
 def _attachment(calendar: CalendarFile) -> dict[str, str]:
     return {
         "content": b64encode(calendar.text.encode()).decode(),
-        "type": "text/calendar",  # a parameter is refused; the method stands in the file
+        "type": "text/calendar",  # SendGrid refuses a parameter; the method is in the file
         "filename": calendar.name,
         "disposition": "attachment",
     }
@@ -227,10 +209,10 @@ def _person(email: Email) -> dict[str, Any]:
 def _mailbox(mailbox: Mailbox) -> dict[str, str]:
     try:
         address = wire_address(mailbox.address)
-    except UnicodeError:  # it would quote what it stumbles over
-        raise ValueError("the address cannot stand in a mail; write it as name@example.com") from None
+    except UnicodeError:  # its own words would quote the address
+        raise ValueError("the address cannot be put into an email; write it as name@example.com") from None
     if not address.isascii():
-        raise ValueError("the address is not ASCII before its @, which SendGrid does not take")
+        raise ValueError("the address is not ASCII before its @, which SendGrid does not accept")
     name = mailbox.name
     if len(name) > LONGEST_NAME or not _TAME_NAME.fullmatch(name):
         name = " ".join(_SEPARATORS.sub(" ", one_line(name)).split())[:LONGEST_NAME].strip()
@@ -238,12 +220,4 @@ def _mailbox(mailbox: Mailbox) -> dict[str, str]:
 
 
 def _unbroken(text: str) -> str:
-    try:
-        text.encode()  # a hundred times faster than a search, and nearly always right
-    except UnicodeEncodeError:
-        return _BROKEN.sub("\ufffd", text)
-    return text.replace("\x00", "\ufffd")
-
-
-def _line_count(html: str) -> int:
-    return html.count("\n") if html else -1
+    return text if _is_whole(text) else _BROKEN.sub("\ufffd", text)

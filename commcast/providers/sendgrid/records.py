@@ -12,25 +12,22 @@ from commcast.config.settings import SendGridProvider
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
 from commcast.providers.base import Asked, Seen, Sighting, SuppressionEntry
-from commcast.providers.http import HttpAnswer, OverHttp, checked, nonsense
+from commcast.providers.http import HttpAnswer, OverHttp, checked, list_in
 from commcast.providers.sendgrid.client import OWN_ID, SendGridClient
 from commcast.recipients.addresses import normalise_email
 
-_PAGE = 500  # the most that SendGrid gives of a list at once
+_PAGE = 500  # rows: the most that SendGrid returns at once
 _MOST_PAGES = 1000
 _OLD_PAGES = 20  # of bounces from before the time in question, at each call
-_ASKED_AT_ONCE = 20  # deliveries a question: a URL has an end, and questions a minute are few
+_ASKED_AT_ONCE = 20  # deliveries per query: a URL's length and the queries per minute are limited
 _MOST_FOUND = 1000
-_CLOCKS = timedelta(minutes=5)  # by how much SendGrid's clock and ours may differ
+_CLOCKS = timedelta(minutes=5)  # how far SendGrid's clock may be from ours
 _MANY_YEARS = 4_102_444_800  # Unix time of the year 2100
 _NO_ACTIVITY = frozenset({400, 403, 404})
-_LONGEST_ADDRESS = 320  # characters of what cannot be read as one
+_LONGEST_ADDRESS = 320  # characters kept of an address that cannot be read
 _RECEIPTS = {"delivered": ReceiptKind.DELIVERED, "not_delivered": ReceiptKind.FAILED}
-_LISTS: Mapping[str, tuple[str, ...]] = {
-    "bounces": ("suppression", "bounces"),
-    "blocks": ("suppression", "blocks"),
-    "unsubscribes": ("suppression", "unsubscribes"),
-}
+_REFUSED = "SendGrid did not deliver it"
+_LISTS = ("bounces", "blocks", "unsubscribes")
 _CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 _QUOTABLE = re.compile(r"[^\"'\\\x00-\x20\x7f-\x9f]{1,1000}")
 
@@ -49,14 +46,16 @@ class SendGridRecords(OverHttp[SendGridClient]):
         self._group, self._clock = provider.asm_group, clock
 
     async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:  # noqa: ARG002
-        """Yield what Email Activity says. Not every account has it; a mail takes about a minute to show up.
+        """Yield what Email Activity says. Not every account has it; an email shows up after about a minute.
 
         Our own id identifies each mail, so `known` is not needed.
         """
         waiting = [each for each in asked if _is_quotable(each)]
         for each in asked:
             if not _is_quotable(each):
-                yield Sighting(each.delivery, Seen.CANNOT, detail="its address or id cannot be asked for")
+                yield Sighting(
+                    each.delivery, Seen.CANNOT, detail="its address or id cannot be used in a query"
+                )
         while waiting:
             part, waiting = _next_part(waiting)
             found = await self._activity(" OR ".join(f"({_is_own(each)})" for each in part))
@@ -70,23 +69,23 @@ class SendGridRecords(OverHttp[SendGridClient]):
 
         Email Activity limits how often it may be asked; the rest comes with a later call.
         """
-        start = {"start_time": str(int(since.timestamp()))}
-        async for row in self._rows("bounces", start):
-            if (receipt := _receipt(ReceiptKind.BOUNCED, row)) is not None:
-                yield receipt
-        # A mail to an address that bounced long ago is accepted and dropped, so old entries count as well.
-        async for row in self._rows("bounces", {}, _OLD_PAGES):
-            if (receipt := _receipt(ReceiptKind.BOUNCED, row)) is not None and receipt.at < since:
-                yield receipt
-        async for row in self._rows("blocks", start):
-            if (receipt := _receipt(ReceiptKind.FAILED, row)) is not None:
-                yield receipt
+        new = {"start_time": str(int(since.timestamp()))}
+        for name, kind, query, pages in (
+            ("bounces", ReceiptKind.BOUNCED, new, _MOST_PAGES),
+            # An email to an address that bounced long ago is accepted and dropped: old entries count as well.
+            ("bounces", ReceiptKind.BOUNCED, {}, _OLD_PAGES),
+            ("blocks", ReceiptKind.FAILED, new, _MOST_PAGES),
+        ):
+            async for row in self._rows(name, query, pages):
+                receipt = _receipt(kind, row)
+                if receipt and (query or receipt.at < since):
+                    yield receipt
         for open_id in self._by_turns(open_ids):
             messages = await self._activity(f'msg_id LIKE "{open_id}%"', patient=False)
             if messages is None:
                 return
             for message in messages:
-                if (told := _told(message, open_id)) is not None:
+                if told := _told(message, open_id):
                     yield told
 
     async def listed(self, names: Collection[str]) -> AsyncIterator[SuppressionEntry]:
@@ -94,49 +93,38 @@ class SendGridRecords(OverHttp[SendGridClient]):
 
         Members of our unsubscribe group count as unsubscribed. Entries without a date get the current time.
         """
-        for name in _LISTS:
-            if name not in names:
-                continue
+        for name in (each for each in _LISTS if each in names):
             seen: set[str] = set()
-            async for row in self._rows(name, {}):
-                if (entry := self._entry(name, row)) is not None and entry.address not in seen:
-                    seen.add(entry.address)
-                    yield entry
-            for address in await self._left_group() if name == "unsubscribes" else ():
-                row = {"email": address}
-                if (entry := self._entry(name, row)) is not None and entry.address not in seen:
+            async for row in self._rows(name, {}, _MOST_PAGES):
+                if (entry := self._entry(name, row)) and entry.address not in seen:
                     seen.add(entry.address)
                     yield entry
 
     async def scopes(self) -> tuple[str, ...]:
         """Return what the key may do, as SendGrid names it ("mail.send")."""
-        found = _json(await self._read(("scopes",), {}, "its own scopes", "a working key"))
-        names = found.get("scopes") if isinstance(found, dict) else None
-        return tuple(
-            name for name in _list(names) if isinstance(name, str) and re.fullmatch(r"[\w.]{1,100}", name)
-        )
+        found = await self._read("scopes", {}, "its own scopes", "")
+        names = list_in(found.get("scopes") if isinstance(found, dict) else None, "SendGrid")
+        return tuple(name for name in names if isinstance(name, str) and re.fullmatch(r"[\w.]{1,100}", name))
 
-    async def _rows(
-        self, name: str, query: Mapping[str, str], most: int | None = None
-    ) -> AsyncIterator[dict[str, Any]]:
+    async def _rows(self, name: str, query: Mapping[str, str], pages: int) -> AsyncIterator[dict[str, Any]]:
         """Yield the rows of a list, each once: the list may grow at its beginning while it is read."""
         seen: set[str] = set()
-        for page in range(_MOST_PAGES if most is None else most):
+        for page in range(pages):
             paging = {**query, "limit": str(_PAGE), "offset": str(page * _PAGE)}
-            rows = _list(_json(await self._read(_LISTS[name], paging, name, "suppression.read")))
+            found = await self._read(f"suppression/{name}", paging, name, "suppression.read")
+            rows = list_in(found, "SendGrid")
             for row in rows:
                 mark = json.dumps(row, sort_keys=True)
                 if isinstance(row, dict) and mark not in seen:
                     seen.add(mark)
                     yield row
             if len(rows) < _PAGE:
-                return
-
-    async def _left_group(self) -> list[Any]:
-        if not self._group:
-            return []
-        path = ("asm", "groups", str(self._group), "suppressions")
-        return _list(_json(await self._read(path, {}, "the unsubscribe group", "asm.groups.read")))
+                break
+        if name == "unsubscribes" and self._group:
+            path = f"asm/groups/{self._group}/suppressions"
+            found = await self._read(path, {}, "the unsubscribe group", "asm.groups.read")
+            for address in list_in(found, "SendGrid"):
+                yield {"email": address}
 
     def _entry(self, name: str, row: Mapping[str, Any]) -> SuppressionEntry | None:
         # An address that we cannot read is passed on as it is, so that an import can count it.
@@ -152,40 +140,26 @@ class SendGridRecords(OverHttp[SendGridClient]):
 
     async def _activity(self, query: str, *, patient: bool = True) -> list[dict[str, Any]] | None:
         """Return what Email Activity finds; None without one or, unless `patient`, if we asked too often."""
-        answer = await self._client.get(("messages",), {"query": query, "limit": str(_MOST_FOUND)})
-        unasked = _NO_ACTIVITY if patient else _NO_ACTIVITY | {429}
-        if answer.trouble is None and answer.status in unasked:
+        answer = await self._client.get("messages", {"query": query, "limit": str(_MOST_FOUND)})
+        if answer.status in _NO_ACTIVITY or (answer.status == 429 and not patient):
             return None
-        found = _json(_checked(answer, "Email Activity", "messages.read"))
+        found = _checked(answer, "Email Activity", "messages.read")
         messages = found.get("messages") if isinstance(found, dict) else None
         if not isinstance(messages, list):
             return None
         return [message for message in messages if isinstance(message, dict)]
 
-    async def _read(self, path: Sequence[str], query: Mapping[str, str], what: str, scope: str) -> HttpAnswer:
+    async def _read(self, path: str, query: Mapping[str, str], what: str, scope: str) -> Any:
         return _checked(await self._client.get(path, query), what, scope)
 
 
-def _checked(answer: HttpAnswer, what: str, scope: str) -> HttpAnswer:
+def _checked(answer: HttpAnswer, what: str, scope: str) -> Any:
     refusals = {
         401: "SendGrid refuses the key; set SENDGRID_API_KEY to one that works",
-        403: f"the key may not read {what}; give it the scope {scope}",
+        403: f"the key may not read {what}; {f'give it the scope {scope}' if scope else 'use another key'}",
     }
-    otherwise = f"SendGrid does not tell {what} ({answer.status}); look at base_url"
+    otherwise = f"SendGrid does not return {what} ({answer.status}); check base_url"
     return checked(answer, "SendGrid", what, refusals, otherwise)
-
-
-def _json(answer: HttpAnswer) -> Any:
-    try:
-        return json.loads(answer.body)
-    except (ValueError, RecursionError):
-        raise nonsense("SendGrid") from None
-
-
-def _list(found: Any) -> list[Any]:
-    if not isinstance(found, list):
-        raise nonsense("SendGrid")
-    return found
 
 
 def _is_quotable(asked: Asked) -> bool:
@@ -199,7 +173,7 @@ def _is_own(asked: Asked) -> str:
 
 
 def _to_any(asked: Sequence[Asked], now: datetime) -> str:
-    """Return the query for all mails to these people since our first one can have left."""
+    """Return the query for all emails to these people since our first one can have left."""
     people = " OR ".join(f'to_email="{each.address}"' for each in asked)
     begun, ended = _stamp(min(each.begun for each in asked) - _CLOCKS), _stamp(now + _CLOCKS)
     return f'({people}) AND last_event_time BETWEEN TIMESTAMP "{begun}" AND TIMESTAMP "{ended}"'
@@ -210,15 +184,14 @@ def _stamp(at: datetime) -> str:
 
 
 def _next_part(waiting: Sequence[Asked]) -> tuple[list[Asked], list[Asked]]:
-    """Return the deliveries to ask about next, and the others. One query holds no address twice, because the
-    address alone tells its answers apart."""
+    """Return the deliveries to ask about next, and the others.
+
+    One query holds no address twice, because the address alone tells its answers apart.
+    """
     part: dict[str, Asked] = {}
     others = []
     for each in waiting:
-        key = each.address.casefold()
-        if len(part) < _ASKED_AT_ONCE and key not in part:
-            part[key] = each
-        else:
+        if len(part) >= _ASKED_AT_ONCE or part.setdefault(each.address.casefold(), each) is not each:
             others.append(each)
     return list(part.values()), others
 
@@ -232,22 +205,20 @@ def _sighting(
     asked: Asked, found: Sequence[Mapping[str, Any]] | None, others: Sequence[Mapping[str, Any]] | None
 ) -> Sighting:
     if found is None or others is None:
-        return Sighting(
-            asked.delivery, Seen.CANNOT, detail="the account has no Email Activity that the key may read"
-        )
+        detail = "the account has no Email Activity, or the key may not read it"
+        return Sighting(asked.delivery, Seen.CANNOT, detail=detail)
     ours = _of(asked, found)
     same = [message for message in ours if _squeezed(message.get("subject")) == _squeezed(asked.words)]
     if not same:
         return Sighting(asked.delivery, Seen.FOREIGN if ours or _of(asked, others) else Seen.NOTHING)
     # If one copy was delivered, it was taken, whatever became of another.
-    best = min(same, key=lambda message: message.get("status") == "not_delivered")
-    refused = best.get("status") == "not_delivered"
-    return Sighting(
-        asked.delivery,
-        Seen.REFUSED if refused else Seen.TAKEN,
-        _request_id(best.get("msg_id")),
-        "SendGrid did not deliver it" if refused else "",
-    )
+    best = min(same, key=_is_refused)
+    seen, detail = (Seen.REFUSED, _REFUSED) if _is_refused(best) else (Seen.TAKEN, "")
+    return Sighting(asked.delivery, seen, _request_id(best.get("msg_id")), detail)
+
+
+def _is_refused(message: Mapping[str, Any]) -> bool:
+    return message.get("status") == "not_delivered"
 
 
 def _squeezed(words: object) -> str:
@@ -263,9 +234,8 @@ def _receipt(kind: ReceiptKind, row: Mapping[str, Any]) -> Receipt | None:
     key, at = _key(row.get("email")), _moment(row.get("created"))
     if not key or at is None:
         return None
-    lasting = (
-        kind is ReceiptKind.BOUNCED
-    )  # SendGrid drops what goes to a bounced address, a blocked one it tries
+    # SendGrid drops what goes to a bounced address; a blocked one it tries.
+    lasting = kind is ReceiptKind.BOUNCED
     words = " ".join(filter(None, ("bounced" if lasting else "blocked", _code(row))))
     return Receipt(kind, at, words, key=key, lasting=lasting, suppress=lasting)
 
@@ -276,7 +246,7 @@ def _told(message: Mapping[str, Any], open_id: str) -> Receipt | None:
     kind = _RECEIPTS.get(str(message.get("status")))
     if kind is None or not mine or not key or at is None:
         return None
-    detail = "" if kind is ReceiptKind.DELIVERED else "SendGrid did not deliver it"
+    detail = "" if kind is ReceiptKind.DELIVERED else _REFUSED
     return Receipt(kind, at, detail, provider_id=open_id, key=key)
 
 

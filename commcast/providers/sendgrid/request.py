@@ -1,4 +1,4 @@
-"""Packs finished mails into as few mail/send requests as give each reader exactly their own words."""
+"""Packs finished emails into as few mail/send requests as give each reader exactly their own words."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from commcast.config.settings import SendGridProvider
 from commcast.model.message import Delivery, Outcome, OutcomeKind
 from commcast.providers.sendgrid.letter import Cut, ReaderView, SplitEmail, letter_of
 
-# SendGrid's mail/send: at most 1,000 personalizations, under 30 MB, 10,000 bytes of substitutions a person.
+# Limits of mail/send: at most 1,000 personalizations, under 30 MB, 10,000 bytes of substitutions per person.
 MOST_READERS = 1000
 LARGEST_REQUEST = 29_900_000  # bytes
 MOST_SUBSTITUTED = 10_000  # bytes
@@ -42,7 +43,7 @@ def requests(
     provider: SendGridProvider,
     draw: Callable[[], str] = lambda: secrets.token_hex(16),
 ) -> tuple[list[Request], list[Outcome]]:
-    """Return the requests for a batch, and the outcomes of the mails that fit in none.
+    """Return the requests for a batch, and the outcomes of the emails that fit in no request.
 
     `draw` returns 128 random bits in hexadecimal, so that no incident text can guess the tags that stand for
     a reader's own lines.
@@ -57,9 +58,9 @@ def requests(
         else:
             alike[letter.shape].append(letter)
     made: list[Request] = []
-    for letters in alike.values():
-        for group in _groups(letters):
-            _make(group, draw, made, refused)
+    for group in chain.from_iterable(map(_groups, alike.values())):
+        for request in _packed(group, draw):
+            _keep(request, made, refused)
     return made, refused
 
 
@@ -78,47 +79,37 @@ def _groups(letters: Sequence[SplitEmail]) -> Iterator[list[SplitEmail]]:
     times: Counter[str] = Counter()
     rounds: dict[int, list[SplitEmail]] = defaultdict(list)
     for letter in letters:
-        address = letter.address
-        rounds[times[address]].append(letter)
-        times[address] += 1
+        rounds[times[letter.address]].append(letter)
+        times[letter.address] += 1
     for group in rounds.values():
         for start in range(0, len(group), MOST_READERS):
             yield group[start : start + MOST_READERS]
 
 
-def _make(
-    letters: Sequence[SplitEmail], draw: Callable[[], str], made: list[Request], refused: list[Outcome]
-) -> None:
-    """Make the requests for letters of one shape."""
+def _packed(letters: Sequence[SplitEmail], draw: Callable[[], str]) -> Iterator[Request]:
+    """Yield the requests for letters of one shape."""
     by_cut: dict[Cut | None, list[SplitEmail]] = defaultdict(list)
     for letter in letters:
         by_cut[letter.cut].append(letter)
     if len(by_cut) > 1:
         request, right = _merged_right(letters, draw)
         if len(right) == len(letters):
-            _keep(request, made, refused)
+            yield request
             return
-    for group in by_cut.values():
-        _make_alike(group, draw, made, refused)
-
-
-def _make_alike(
-    letters: Sequence[SplitEmail], draw: Callable[[], str], made: list[Request], refused: list[Outcome]
-) -> None:
-    """Make the requests for letters that are cut at the same places, or not cut at all."""
-    by_tags = letters[0].cut is not None and len(letters) > 1
-    request, right = (_tagged if by_tags else _merged_right)(letters, draw)
-    _keep(request if len(right) == len(letters) else request.part(right), made, refused)
-    # If substitution would not give a reader exactly these words, they go as they are, to all who share them.
-    literal: dict[ReaderView, list[SplitEmail]] = defaultdict(list)
-    for index in sorted(set(range(len(letters))).difference(right)):
-        literal[letters[index].reading].append(letters[index])
-    for group in literal.values():
-        _keep(_merged(group, draw), made, refused)
+    for cut, group in by_cut.items():
+        request, right = (_tagged if cut and len(group) > 1 else _merged_right)(group, draw)
+        if right:
+            yield request if len(right) == len(group) else request.part(right)
+        # If substitution would not give readers exactly their words, these go as they are.
+        literal: dict[ReaderView, list[SplitEmail]] = defaultdict(list)
+        for index in sorted(set(range(len(group))).difference(right)):
+            literal[group[index].reading].append(group[index])
+        for same in literal.values():
+            yield _merged(same, draw)
 
 
 def _tagged(letters: Sequence[SplitEmail], draw: Callable[[], str]) -> tuple[Request, list[int]]:
-    """Return one request for letters that are cut at the same places, and whom it gives exactly their words.
+    """Return one request for letters cut at the same places, and which of them it reproduces exactly.
 
     Each letter is known to equal its cut filled with its own texts. No text holds a tag, so substitution
     gives the same; this is checked for the first letter, and then holds for all.
@@ -127,16 +118,16 @@ def _tagged(letters: Sequence[SplitEmail], draw: Callable[[], str]) -> tuple[Req
     assert cut is not None  # noqa: S101 - asked only for letters that are cut
     own = "\n".join([text for letter in letters for text in letter.own])
     mark = _mark([own, *cut.literals], draw)
-    tags = [f"{mark}{place}-" for place in range(cut.places)]
+    tags = [f"{mark}{place}-" for place in range(len(letters[0].own))]
     substitutions = [dict(zip(tags, letter.own, strict=True)) for letter in letters]
-    request = _request(letters, ReaderView(*cut.filled(tags)), substitutions)
+    request = _request(letters, cut.filled(tags), substitutions)
     if expand(request.body, 0) != letters[0].reading:
         return request, []
     return request, [index for index, values in enumerate(substitutions) if _is_short(values)]
 
 
 def _merged_right(letters: Sequence[SplitEmail], draw: Callable[[], str]) -> tuple[Request, list[int]]:
-    """Return the letters merged line by line, and whom the request gives exactly their words."""
+    """Return the letters merged line by line, and which of them the request reproduces exactly."""
     request = _merged(letters, draw)
     people = request.body["personalizations"]
     return request, [
@@ -155,12 +146,10 @@ def _is_short(values: Mapping[str, str]) -> bool:
 
 def _keep(request: Request, made: list[Request], refused: list[Outcome]) -> None:
     count = len(request.deliveries)
-    if not count:
-        return
     if _is_small(request.body):
         made.append(request)
     elif count == 1:
-        words = "the mail is too large for SendGrid"
+        words = "the email is too large for SendGrid"
         refused.append(Outcome(request.deliveries[0], OutcomeKind.REJECTED, words))
     else:
         _keep(request.part(range(count // 2)), made, refused)
@@ -174,15 +163,12 @@ def _is_small(body: Mapping[str, Any]) -> bool:
 
 
 def _merged(letters: Sequence[SplitEmail], draw: Callable[[], str]) -> Request:
-    """Return one request: a line that all mails share stays as it is, any other becomes a tag."""
+    """Return one request: a line that all emails share stays as it is, any other becomes a tag."""
     readings = [letter.reading for letter in letters]
-    mark = _mark({part for each in readings for part in (each.subject, each.text, each.html)}, draw)
+    mark = _mark(set(chain.from_iterable(readings)), draw)
     own: list[dict[str, str]] = [{} for _ in letters]
-    subject, text, html = (
-        "\n".join(_lines([getattr(reading, part).split("\n") for reading in readings], mark, own))
-        for part in ("subject", "text", "html")
-    )
-    return _request(letters, ReaderView(subject, text, html), own)
+    parts = [[text.split("\n") for text in texts] for texts in zip(*readings, strict=True)]
+    return _request(letters, ReaderView(*("\n".join(_lines(part, mark, own)) for part in parts)), own)
 
 
 def _request(letters: Sequence[SplitEmail], shared: ReaderView, own: Sequence[Mapping[str, str]]) -> Request:
@@ -193,12 +179,8 @@ def _request(letters: Sequence[SplitEmail], shared: ReaderView, own: Sequence[Ma
     content = [{"type": "text/plain", "value": shared.text}]
     if shared.html:
         content.append({"type": "text/html", "value": shared.html})
-    body = {
-        "personalizations": persons,
-        **json.loads(letters[0].frame),
-        "subject": shared.subject,
-        "content": content,
-    }
+    frame = json.loads(letters[0].frame)
+    body = {"personalizations": persons, **frame, "subject": shared.subject, "content": content}
     return Request(body, tuple(letter.delivery for letter in letters))
 
 
@@ -210,9 +192,9 @@ def _mark(texts: Iterable[str], draw: Callable[[], str]) -> str:
             return f"-c{drawn}n"
 
 
-def _lines(mails: Sequence[Sequence[str]], mark: str, own: Sequence[dict[str, str]]) -> Iterator[str]:
-    """Yield the shared lines of all mails; note in `own` what each reader's tags become."""
-    for lines in zip(*mails, strict=True):
+def _lines(emails: Sequence[Sequence[str]], mark: str, own: Sequence[dict[str, str]]) -> Iterator[str]:
+    """Yield the shared lines of all emails; note in `own` what each reader's tags become."""
+    for lines in zip(*emails, strict=True):
         if lines.count(lines[0]) == len(lines):
             yield lines[0]
             continue

@@ -11,23 +11,19 @@ from typing import Any
 from commcast.config.settings import TwilioProvider
 from commcast.model.incident import Channel
 from commcast.model.message import NOT_BEGUN, Blame, Delivery, Outcome, OutcomeKind, Sms
-from commcast.providers.http import HaltedError, OverHttp, Turns, as_they_come
-from commcast.providers.twilio.client import Credentials, TwilioClient, is_e164, sendable
+from commcast.providers.http import Doubts, OverHttp, Turns, as_they_come
+from commcast.providers.twilio.client import Credentials, TwilioClient, is_e164, is_service, sendable
 from commcast.providers.twilio.outcomes import is_doubtful, outcome
 
-FIRST_DOUBTS = 3  # refused with an unknown error number, and nobody accepted: the fault is ours
 LONGEST_VALIDITY = 36_000  # seconds: the longest that Twilio keeps a text in its queue
-ASK_AGAIN = 1.0  # seconds until such a text is tried again; others may have been accepted by then
 LATE_VALIDITY = 3600  # seconds, for a text that is sent after its promise on purpose
-_SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
 _SHORT_CODE = re.compile(r"[0-9]{3,8}")
 
 
 class TwilioAdapter(OverHttp[TwilioClient]):
     """Texts through Twilio's Messages API.
 
-    `deadline` is the longest that one request can take, in seconds; a lease must be longer. `clock` returns
-    the current time (aware). Raises ProviderError if HTTPS_PROXY cannot work.
+    `clock` returns the current time (aware). Raises ProviderError if HTTPS_PROXY cannot work.
 
     A messaging service, if one is set (or if the message's sender is one), picks a number for each reader; if
     the sender is a number or a short code, that one of its pool is used. A name is not sent with a service:
@@ -41,21 +37,17 @@ class TwilioAdapter(OverHttp[TwilioClient]):
     def __init__(
         self, provider: TwilioProvider, credentials: Credentials, clock: Callable[[], datetime]
     ) -> None:
-        self.connections = provider.connections
-        self.per_second = provider.per_second
-        self.window = provider.connections
-        self.deadline = provider.timeout.total_seconds()
+        self.per_second, self.window = provider.per_second, provider.connections
         self._provider, self._clock = provider, clock
-        self._client = TwilioClient(provider.base_url, credentials, self.deadline)
-        self._turns = Turns(provider.connections)
-        self._accepts, self._doubts = False, 0
+        self._client = TwilioClient(provider.base_url, credentials, provider.timeout.total_seconds())
+        self._turns, self._doubts = Turns(provider.connections), Doubts("Twilio")
 
     def halt(self) -> None:
         """Begin no further text; those in flight finish."""
         self._turns.halt()
 
     async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
-        """Yield one outcome per text as answers come, with as many under way as there are connections."""
+        """Yield one outcome per text as answers come, with as many in flight as there are connections."""
         texts = [(item.delivery, item.message) for item in batch if isinstance(item.message, Sms)]
         if len(texts) < len(batch):
             raise TypeError("twilio carries texts only")
@@ -64,35 +56,25 @@ class TwilioAdapter(OverHttp[TwilioClient]):
                 yield answer
 
     async def _in_turn(self, delivery: int, sms: Sms) -> Outcome:
-        try:
-            async with self._turns:
+        async with self._turns as may_begin:
+            if may_begin:
                 return await self._hand_over(delivery, sms)
-        except HaltedError:
-            return Outcome(delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN)
+        return Outcome(delivery, OutcomeKind.NOT_TAKEN, NOT_BEGUN)
 
     async def _hand_over(self, delivery: int, sms: Sms) -> Outcome:
         if not is_e164(sms.to):
-            return Outcome(delivery, OutcomeKind.REJECTED, "it is not a number with a country code")
+            return Outcome(delivery, OutcomeKind.REJECTED, "not a number with a country code")
         sender = self._sender(sms.sender)
         if not sender:
             words = "there is no sender: set messaging_service or from"
             return Outcome(delivery, OutcomeKind.NOT_TAKEN, words, blame=Blame.ACCOUNT)
         answer = await self._client.create_message(**sender, **self._fields(sms))
         found = outcome(delivery, answer, self._clock())
-        self._accepts |= found.kind is OutcomeKind.ACCEPTED
-        if found.kind is not OutcomeKind.REJECTED or not is_doubtful(answer):
-            return found
-        self._doubts += 1
-        if self._accepts:
-            return found
-        if self._doubts >= FIRST_DOUBTS:
-            words = f"Twilio refuses whatever it is handed ({answer.status})"
-            return Outcome(delivery, OutcomeKind.NOT_TAKEN, words, blame=Blame.ACCOUNT)
-        # Nobody is rejected for what may be our fault: they are tried again.
-        return Outcome(delivery, OutcomeKind.NOT_TAKEN, found.detail, retry_after=ASK_AGAIN)
+        self._doubts.has_accepted |= found.kind is OutcomeKind.ACCEPTED
+        return self._doubts.weigh(found, answer.status) if is_doubtful(answer) else found
 
     def _sender(self, sender: str) -> dict[str, Any]:
-        service = sender if _SERVICE.fullmatch(sender) else self._provider.messaging_service
+        service = sender if is_service(sender) else self._provider.messaging_service
         if not service:
             return {"from_": sendable(sender)} if sender else {}
         is_number = is_e164(sender) or _SHORT_CODE.fullmatch(sender)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,16 +14,17 @@ from twilio.rest import Client
 
 from commcast.config.settings import CONFIG_NAME
 from commcast.errors import Fault, ProviderError
-from commcast.providers.http import Connections, HttpAnswer, NoAnswer
+from commcast.providers.http import Connections, HttpAnswer, NoAnswer, object_in, secret_faults
 
+CONSOLE = "https://console.twilio.com/"
 GAVE_UP = frozenset({"failed", "undelivered", "canceled"})  # states of a message that did not arrive
 PAGE_SIZE = 1000  # the most rows that Twilio puts on a page
 MOST_PAGES = 1000
 _SID = r"[0-9a-fA-F]{32}"
 _MESSAGE_SID = re.compile(f"(?:SM|MM){_SID}")
+_SERVICE = re.compile(f"MG{_SID}")
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _CODE = re.compile(r"[1-9][0-9]{0,5}")
-_SECRET = re.compile(r"[!-~]{1,500}")
 # A link to the next page. It stays at the same server: it begins with one slash and a plain name.
 _NEXT = re.compile(r"/2010-04-01/[A-Za-z0-9_.~!$&'()*+,;=:@%/-]{1,500}(?:\?[!-~]{0,4000})?")
 
@@ -85,17 +85,22 @@ class Credentials:
         """
         names = ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_API_KEY", "TWILIO_API_SECRET")
         account, token, key, secret = (environ.get(name, "").strip() for name in names)
-        faults = [_sid_fault("TWILIO_ACCOUNT_SID", "AC", account)]
+        faults = _sid_faults("TWILIO_ACCOUNT_SID", account, "AC")
         if key or secret:
-            faults += [_sid_fault("TWILIO_API_KEY", "SK", key), _secret_fault("TWILIO_API_SECRET", secret)]
+            faults += _sid_faults("TWILIO_API_KEY", key, "SK")
+            faults += secret_faults("twilio", "TWILIO_API_SECRET", secret, CONSOLE)
         elif token:
-            faults.append(_secret_fault("TWILIO_AUTH_TOKEN", token))
+            faults += secret_faults("twilio", "TWILIO_AUTH_TOKEN", token, CONSOLE)
         else:
             what = "neither TWILIO_AUTH_TOKEN nor TWILIO_API_KEY with TWILIO_API_SECRET is set"
-            faults.append(_fault(what, "set one of them"))
-        if found := [fault for fault in faults if fault is not None]:
-            raise ProviderError("twilio", found)
+            faults.append(Fault(CONFIG_NAME, 0, 0, f"providers.twilio: {what}", "set one of them"))
+        if faults:
+            raise ProviderError("twilio", faults)
         return cls(account, key or account, secret if key else token)
+
+
+def _sid_faults(name: str, value: str, prefix: str) -> list[Fault]:
+    return secret_faults("twilio", name, value, CONSOLE, prefix + _SID, f"{prefix} and 32 hexadecimal digits")
 
 
 class TwilioClient(Connections):
@@ -127,19 +132,20 @@ class TwilioClient(Connections):
         """Yield each page of the messages; the filters are those of the SDK's `messages.list`.
 
         An answer that is no page is the last. If the link to the next page leads elsewhere, in a circle or on
-        for ever, the last answer is a garbage one.
+        forever, the last answer is a garbage one.
         """
         page = await _answered(self._sdk.messages.page_async(page_size=PAGE_SIZE, **filters))
-        gone: set[str] = set()
+        seen: set[str] = set()
         while True:
             yield page
-            link = _next_link(page)
-            if not link:
+            link = object_in(page).get("next_page_uri") if page.status == 200 else None
+            if not link or not isinstance(link, str):
                 return
-            if link in gone or not _is_safe(link) or len(gone) >= MOST_PAGES:
+            climbs = ".." in link.partition("?")[0] or "%2e" in link.lower()
+            if link in seen or climbs or not _NEXT.fullmatch(link) or len(seen) >= MOST_PAGES:
                 yield HttpAnswer(trouble=NoAnswer.GARBAGE)
                 return
-            gone.add(link)
+            seen.add(link)
             page = await _answered(self._sdk.request_async("GET", self._base_url + link))
 
     async def account(self) -> HttpAnswer:
@@ -165,8 +171,13 @@ def sendable(text: str) -> str:
 
 
 def is_e164(number: str) -> bool:
-    """Whether this is a number with its country code, as Twilio wants it."""
+    """Return whether this is a number with its country code, as Twilio wants it."""
     return bool(_E164.fullmatch(number))
+
+
+def is_service(sender: str) -> bool:
+    """Return whether a sender is the id of a messaging service."""
+    return bool(_SERVICE.fullmatch(sender))
 
 
 def message_sid(found: Mapping[str, Any]) -> str:
@@ -176,18 +187,9 @@ def message_sid(found: Mapping[str, Any]) -> str:
 
 
 def error_code(found: object) -> str:
-    """Return Twilio's number of an error, "" if this is none."""
+    """Return Twilio's error number, "" if this is none."""
     code = str(found) if isinstance(found, int | str) else ""
     return code if _CODE.fullmatch(code) else ""
-
-
-def parsed(answer: HttpAnswer) -> dict[str, Any]:
-    """Return the object that an answer holds; empty if it holds none."""
-    try:
-        found = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 async def _answered(asking: Awaitable[object]) -> HttpAnswer:
@@ -198,38 +200,9 @@ async def _answered(asking: Awaitable[object]) -> HttpAnswer:
     raise AssertionError("the SDK asked nothing")
 
 
-def _next_link(page: HttpAnswer) -> str:
-    """Return the link to the next page as Twilio gives it, "" if this is the last."""
-    link = parsed(page).get("next_page_uri") if page.trouble is None and page.status == 200 else None
-    return link if isinstance(link, str) else ""
-
-
-def _is_safe(link: str) -> bool:
-    climbs = ".." in link.partition("?")[0] or "%2e" in link.lower()
-    return bool(_NEXT.fullmatch(link)) and not climbs
-
-
 def _messaging_url(base_url: str) -> str:
     """Return the server for messaging services: beside the API at Twilio, else the same server."""
     parts = urlsplit(base_url)
     if re.fullmatch(r"api\.(?:[a-z0-9-]+\.)*twilio\.com", parts.netloc):
         return f"{parts.scheme}://messaging.{parts.netloc.removeprefix('api.')}"
     return base_url
-
-
-def _sid_fault(name: str, prefix: str, value: str) -> Fault | None:
-    if re.fullmatch(prefix + _SID, value):
-        return None
-    what = f"{name} is not {prefix} and 32 hexadecimal digits" if value else f"{name} is not set"
-    return _fault(what, "copy it from https://console.twilio.com/")
-
-
-def _secret_fault(name: str, value: str) -> Fault | None:
-    if _SECRET.fullmatch(value):
-        return None
-    what = f"{name} holds more than plain characters" if value else f"{name} is not set"
-    return _fault(what, "copy it from https://console.twilio.com/")
-
-
-def _fault(what: str, remedy: str) -> Fault:
-    return Fault(CONFIG_NAME, 0, 0, f"providers.twilio: {what}", remedy)

@@ -14,39 +14,48 @@ from commcast.config.settings import TwilioProvider
 from commcast.model.incident import Channel
 from commcast.model.message import Receipt, ReceiptKind
 from commcast.providers.base import Asked, Seen, Sighting
-from commcast.providers.http import HttpAnswer, OverHttp, as_they_come, checked, mail_date, nonsense
+from commcast.providers.http import (
+    HttpAnswer,
+    OverHttp,
+    as_they_come,
+    checked,
+    list_in,
+    mail_date,
+    nonsense,
+)
 from commcast.providers.twilio.client import (
+    CONSOLE,
     GAVE_UP,
     Credentials,
     TwilioClient,
     error_code,
     is_e164,
+    is_service,
     message_sid,
-    parsed,
     sendable,
 )
 
-CONSOLE = "https://console.twilio.com/"
-_BEFORE = timedelta(minutes=2)  # by how much Twilio's clock may differ from ours
-_AFTER = timedelta(minutes=10)  # and how late it may make a message of a request
+_PAUSE = 10.0  # seconds until a text that the list did not show is looked up again
+_BEFORE = timedelta(minutes=2)  # how far Twilio's clock may be from ours
+_AFTER = timedelta(minutes=10)  # how late after a request it may create the message
 _DAY = timedelta(days=1)
 _LONGEST_NAME = 120
 _TRIAL = "Sent from your Twilio trial account - "  # what a trial account writes before every text
 _ARRIVED = frozenset({"delivered", "read"})
-# What a later error number means, and whether to suppress the number. Sources: one page a
-# number under https://www.twilio.com/docs/api/errors. Unreachable today (30003, 30005, 30008) says nothing
-# about tomorrow. 21610 comes late if a messaging service sends.
-_LATER: Mapping[str, tuple[str, bool]] = {
-    "21610": ("opted out", True),
-    "30001": ("the queue was full", False),
-    "30002": ("the account is suspended", False),
-    "30003": ("unreachable", False),
-    "30004": ("blocked", True),
-    "30005": ("unknown number", False),
-    "30006": ("landline", True),
-    "30007": ("filtered", False),
-    "30008": ("unknown error", False),
+# What a later error number means. Sources: one page per number under https://www.twilio.com/docs/api/errors.
+_LATER = {
+    "21610": "opted out",  # comes late if a messaging service sends
+    "30001": "the queue was full",
+    "30002": "the account is suspended",
+    "30003": "unreachable",
+    "30004": "blocked",
+    "30005": "unknown number",
+    "30006": "landline",
+    "30007": "filtered",
+    "30008": "unknown error",
 }
+# Unreachable today (30003, 30005, 30008) says nothing about tomorrow.
+_SUPPRESSING = frozenset({"21610", "30004", "30006"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +86,7 @@ class _Text:
     @property
     def reason(self) -> str:
         """Why it did not arrive, in a few words."""
-        words = _LATER[self.code][0] if self.code in _LATER else self.state
-        return ": ".join(filter(None, (self.code, words)))
-
-    def says(self, words: str) -> bool:
-        return words in {self.words, self.words.removeprefix(_TRIAL)}
+        return ": ".join(filter(None, (self.code, _LATER.get(self.code, self.state))))
 
     def is_of(self, asked: Asked) -> bool:
         """Whether it was created when this delivery was handed over."""
@@ -90,7 +95,7 @@ class _Text:
 
 
 class TwilioRecords(OverHttp[TwilioClient]):
-    """The records of one account. `clock` returns the current time (aware); `sleep` waits `pause` seconds.
+    """The records of one account. `clock` returns the current time (aware); `sleep` waits that many seconds.
 
     Raises ProviderError if HTTPS_PROXY cannot work.
     """
@@ -103,37 +108,37 @@ class TwilioRecords(OverHttp[TwilioClient]):
         provider: TwilioProvider,
         credentials: Credentials,
         clock: Callable[[], datetime],
-        pause: float = 10.0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._client = TwilioClient(provider.base_url, credentials, provider.timeout.total_seconds())
-        self._variables, self._at_once, self._clock = credentials.variables, provider.connections, clock
-        self._pause, self._sleep = pause, sleep
+        self._variables, self._at_once = credentials.variables, provider.connections
+        self._clock, self._sleep = clock, sleep
 
     async def look(self, asked: Sequence[Asked], known: Collection[str]) -> AsyncIterator[Sighting]:
-        """Yield what the list of messages says. The list lags, so a missing text is looked up again after the
+        """Yield what the list of messages says. The list lags, so a missing text is looked up again after a
         pause, this time without dates: a text that is still queued has no date yet.
         """
         given = set(known)
-        groups: dict[str, list[Asked]] = {}
+        waiting: dict[str, list[Asked]] = {}
         for each in sorted(asked, key=lambda each: each.begun):
             if is_e164(each.address):
-                groups.setdefault(each.address, []).append(each)
+                waiting.setdefault(each.address, []).append(each)
             else:
-                yield Sighting(each.delivery, Seen.CANNOT, detail="it is not a number that can be asked for")
-        lost: dict[str, list[Asked]] = {}
-        async for group, texts in self._ask(groups, is_dated=True):
-            for each in group:
-                if (found := _found(each, texts, given)) is not None:
-                    yield found
-                else:
-                    lost.setdefault(each.address, []).append(each)
-        if not lost:
-            return
-        await self._sleep(self._pause)
-        async for group, texts in self._ask(lost, is_dated=False):
-            for each in group:
-                yield _found(each, texts, given) or _missed(each, texts)
+                yield Sighting(each.delivery, Seen.CANNOT, detail="not a number with a country code")
+        for is_last in (False, True):
+            lost: dict[str, list[Asked]] = {}
+            async for group, texts in self._ask(waiting, is_dated=not is_last):
+                for each in group:
+                    if found := _found(each, texts, given):
+                        yield found
+                    elif is_last:
+                        yield _missed(each, texts)
+                    else:
+                        lost.setdefault(each.address, []).append(each)
+            if not lost:
+                return
+            await self._sleep(_PAUSE)
+            waiting = lost
 
     async def receipts(self, since: datetime, open_ids: Collection[str]) -> AsyncIterator[Receipt]:
         """Yield what became of these messages, each once; nothing for those still on their way."""
@@ -171,9 +176,9 @@ class TwilioRecords(OverHttp[TwilioClient]):
 
         A name or a short code cannot be asked for in one way. Raises Refused or TryAgain.
         """
-        if re.fullmatch("MG[0-9a-fA-F]{32}", sender):
+        if is_service(sender):
             answer = await self._client.messaging_service(sender)
-            if answer.trouble is None and answer.status == 404:
+            if answer.status == 404:
                 return False
             return self._checked(answer, "the messaging service").get("sid") == sender
         if not is_e164(sender):
@@ -224,15 +229,16 @@ class TwilioRecords(OverHttp[TwilioClient]):
         at = text.changed or self._clock()
         if not text.gave_up:
             return Receipt(ReceiptKind.DELIVERED, at, provider_id=text.sid)
-        suppress = text.code in _LATER and _LATER[text.code][1]
+        suppress = text.code in _SUPPRESSING
         return Receipt(ReceiptKind.FAILED, at, text.reason, provider_id=text.sid, suppress=suppress)
 
     def _checked(self, answer: HttpAnswer, what: str) -> dict[str, Any]:
         """Return the object in a good answer. Raises Refused or TryAgain for any other."""
-        login = f"Twilio refuses to tell {what} ({answer.status}); check {self._variables} at {CONSOLE}"
+        login = f"Twilio refuses access to {what} ({answer.status}); check {self._variables} at {CONSOLE}"
         where = f"check TWILIO_ACCOUNT_SID at {CONSOLE} and base_url"
-        otherwise = f"Twilio does not tell {what} ({answer.status}); {where}"
-        if not (found := parsed(checked(answer, "Twilio", what, {401: login, 403: login}, otherwise))):
+        otherwise = f"Twilio does not return {what} ({answer.status}); {where}"
+        found = checked(answer, "Twilio", what, {401: login, 403: login}, otherwise)
+        if not found or not isinstance(found, dict):
             raise nonsense("Twilio")
         return found
 
@@ -240,7 +246,8 @@ class TwilioRecords(OverHttp[TwilioClient]):
 def _found(asked: Asked, texts: Sequence[_Text], given: set[str]) -> Sighting | None:
     """Return the sighting of our exact words; `given` are messages that belong to other deliveries."""
     words = _words(sendable(asked.words))
-    same = [text for text in texts if text.is_of(asked) and text.says(words) and text.sid not in given]
+    ours = [text for text in texts if text.is_of(asked) and text.sid not in given]
+    same = [text for text in ours if words in {text.words, text.words.removeprefix(_TRIAL)}]
     if not same:
         return None
     # If one copy was sent, it was taken, whatever became of another.
@@ -252,17 +259,13 @@ def _found(asked: Asked, texts: Sequence[_Text], given: set[str]) -> Sighting | 
 
 
 def _missed(asked: Asked, texts: Sequence[_Text]) -> Sighting:
-    others = sum(text.is_of(asked) for text in texts)
-    if not others:
-        return Sighting(asked.delivery, Seen.NOTHING)
-    return Sighting(asked.delivery, Seen.FOREIGN, detail=f"other messages at that time: {others}")
+    if others := sum(text.is_of(asked) for text in texts):
+        return Sighting(asked.delivery, Seen.FOREIGN, detail=f"other messages at that time: {others}")
+    return Sighting(asked.delivery, Seen.NOTHING)
 
 
 def _rows(found: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    rows = found.get(name)
-    if not isinstance(rows, list):
-        raise nonsense("Twilio")
-    return [row for row in rows if isinstance(row, dict)]
+    return [row for row in list_in(found.get(name), "Twilio") if isinstance(row, dict)]
 
 
 def _words(text: str) -> str:

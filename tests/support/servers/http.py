@@ -1,4 +1,4 @@
-"""Servers on 127.0.0.1: an HTTP server under the test's control, a mail server, and certificates."""
+"""Servers on 127.0.0.1: an HTTP server under the test's control, an SMTP server, and certificates."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import ssl
 import struct
 import threading
 import time
-from collections import defaultdict
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -27,19 +29,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 HOST = "127.0.0.1"
-_LONGEST_HEAD = 64 << 10
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER with no time: closing sends a reset
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request as it came. Names in `headers` are lower-case; `connection` counts from 1."""
+    """One request as it came. Names in `headers` are lower-case."""
 
     method: str
     target: str
     headers: Mapping[str, str]
     body: bytes
-    connection: int = 0
 
     @property
     def path(self) -> str:
@@ -58,11 +58,14 @@ class Exchange:
         return json.loads(self.body)
 
 
+Body = bytes | str | Mapping[str, Any] | list[Any]
+
+
 class Writer:
-    """The answering side of one connection."""
+    """The answering side of one connection. `ended` is set when the server ends."""
 
     def __init__(self, stream: asyncio.StreamWriter, ended: asyncio.Event) -> None:
-        self._stream, self._ended = stream, ended
+        self._stream, self.ended = stream, ended
         self.closed = False
 
     async def raw(self, data: bytes) -> None:
@@ -71,35 +74,10 @@ class Writer:
         await self._stream.drain()
 
     async def answer(
-        self,
-        status: int = 200,
-        body: bytes | str | Mapping[str, Any] | list[Any] = b"",
-        headers: Mapping[str, str] | None = None,
-        length: int | None = None,
+        self, status: int = 200, body: Body = b"", headers: Mapping[str, str] | None = None
     ) -> None:
-        """Write a whole answer. A mapping or list goes as JSON; `length` is another Content-Length."""
-        await self.raw(_answer(status, body, headers or {}, length))
-
-    async def hang(self) -> None:
-        """Say nothing until the server ends."""
-        await self._ended.wait()
-        self.close()
-
-    async def drip(self, data: bytes, pause: float = 0.05) -> None:
-        """Write one byte after another, `pause` seconds apart, until the other side or the server ends."""
-        for at in range(len(data)):
-            await self.raw(data[at : at + 1])
-            try:
-                await asyncio.wait_for(self._ended.wait(), pause)
-                break
-            except TimeoutError:
-                continue
-
-    async def endless(self, head: bytes, piece: bytes = b"x" * 65536) -> None:
-        """Write the head, and then pieces for ever."""
-        await self.raw(head)
-        while not self._ended.is_set():
-            await self.raw(piece)
+        """Write a whole answer. A mapping or list goes as JSON."""
+        await self.raw(_answer(status, body, headers))
 
     def close(self) -> None:
         """End the connection as usual (FIN)."""
@@ -118,11 +96,10 @@ Handler = Callable[[Exchange, Writer], Awaitable[None]]
 
 
 class HttpStandIn:
-    """The server. `exchanges` holds every whole request, `connections` counts what was accepted, `open` what
-    is still being served.
+    """The server. `exchanges` are whole requests, `connections` counts those accepted, `open` those served.
 
     `tls` serves https. `take` closes each connection after that many bytes of the request have been read,
-    with a reset where `rude` is set: such a request is in no exchange, its bytes are in `pieces`.
+    with a reset if `rude` is set: such a request is in no exchange.
     """
 
     def __init__(
@@ -135,7 +112,6 @@ class HttpStandIn:
     ) -> None:
         self.handler = handler
         self.exchanges: list[Exchange] = []
-        self.pieces: list[bytes] = []
         self.faults: list[BaseException] = []
         self.connections = 0
         self.open = 0
@@ -180,7 +156,7 @@ class HttpStandIn:
         assert task is not None
         self._tasks.add(task)
         try:
-            await self._serve(reader, stream, self.connections)
+            await self._serve(reader, stream)
         except (ConnectionError, asyncio.IncompleteReadError, ssl.SSLError, asyncio.CancelledError):
             pass  # the other side went away: that is what many tests make it do
         except Exception as error:
@@ -190,14 +166,14 @@ class HttpStandIn:
             self.open -= 1
             stream.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter, number: int) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
         writer = Writer(stream, self._ended)
         if self._take is not None:
-            self.pieces.append(await reader.readexactly(self._take) if self._take else b"")
+            await reader.readexactly(self._take)
             writer.reset() if self._rude else writer.close()
             return
         while not writer.closed:
-            exchange = await _read(reader, number)
+            exchange = await _read(reader)
             async with self._news:
                 self.exchanges.append(exchange)
                 self._news.notify_all()
@@ -209,23 +185,22 @@ class HttpStandIn:
 @contextmanager
 def threaded(server: HttpStandIn) -> Iterator[HttpStandIn]:
     """Run the server in a thread of its own, for tests whose sender is another process."""
-    ready = threading.Event()
-    loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+    ready: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:
         end = asyncio.Event()
-        async with server:
-            loops.append((asyncio.get_running_loop(), end))
-            ready.set()
-            await end.wait()
+        # Its faults are raised below, where the test sees them.
+        with suppress(Exception):
+            async with server:
+                ready.set_result((asyncio.get_running_loop(), end))
+                await end.wait()
 
-    thread = threading.Thread(target=lambda: asyncio.run(_quietly(serve)), daemon=True)
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     thread.start()
-    assert ready.wait(10)
+    loop, end = ready.result(10)
     try:
         yield server
     finally:
-        loop, end = loops[0]
         loop.call_soon_threadsafe(end.set)
         thread.join(10)
     if server.faults:
@@ -235,11 +210,7 @@ def threaded(server: HttpStandIn) -> Iterator[HttpStandIn]:
 # --- ready handlers
 
 
-def answer(
-    status: int = 200,
-    body: bytes | str | Mapping[str, Any] | list[Any] = b"",
-    headers: Mapping[str, str] | None = None,
-) -> Handler:
+def answer(status: int = 200, body: Body = b"", headers: Mapping[str, str] | None = None) -> Handler:
     """Answer every request alike; the connection stays open unless the other side closes it."""
 
     async def handle(exchange: Exchange, writer: Writer) -> None:
@@ -264,26 +235,6 @@ def redirect(url: str, status: int = 302) -> Handler:
     return answer(status, "moved", {"Location": url})
 
 
-def half(status: int = 202, body: bytes = b'{"half": ', headers: Mapping[str, str] | None = None) -> Handler:
-    """Promise more than is sent, and close."""
-
-    async def handle(exchange: Exchange, writer: Writer) -> None:
-        await writer.answer(status, body, headers, length=len(body) + 1000)
-        writer.close()
-
-    return handle
-
-
-def close_after(count: int, status: int = 202, headers: Mapping[str, str] | None = None) -> Handler:
-    """Write the first `count` bytes of an answer, and close."""
-
-    async def handle(exchange: Exchange, writer: Writer) -> None:
-        await writer.raw(_answer(status, b"{}", headers or {"X-Message-Id": "never"}, None)[:count])
-        writer.close()
-
-    return handle
-
-
 def then_close(handler: Handler) -> Handler:
     """Answer as if the connection were kept, and close it: it dies between two requests."""
 
@@ -304,9 +255,15 @@ def raw(data: bytes) -> Handler:
     return handle
 
 
+def half(status: int = 202, body: bytes = b'{"half": ') -> Handler:
+    """Promise more than is sent, and close."""
+    return raw(b"HTTP/1.1 %d Words\r\nContent-Length: 1000\r\n\r\n%s" % (status, body))
+
+
 async def hang(exchange: Exchange, writer: Writer) -> None:
     """Never answer."""
-    await writer.hang()
+    await writer.ended.wait()
+    writer.close()
 
 
 async def reset(exchange: Exchange, writer: Writer) -> None:
@@ -319,25 +276,32 @@ async def close(exchange: Exchange, writer: Writer) -> None:
     writer.close()
 
 
-async def garbage(exchange: Exchange, writer: Writer) -> None:
-    """Answer with something that is not HTTP."""
-    await writer.raw(b"\x00\xff\xfe 250 OK\r\n\x1b]0;hello\x07\r\n\r\n")
-    writer.close()
+# Something that is not HTTP.
+garbage = raw(b"\x00\xff\xfe 250 OK\r\n\x1b]0;hello\x07\r\n\r\n")
 
 
-async def endless(exchange: Exchange, writer: Writer) -> None:
-    """Answer 202 with a body that never ends."""
-    await writer.endless(b"HTTP/1.1 202 Accepted\r\nX-Message-Id: never\r\n\r\n")
+def endlessly(piece: bytes, head: bytes = b"") -> Handler:
+    """Answer 202 with pieces for ever, of the headers unless another `head` ends them."""
+
+    async def handle(exchange: Exchange, writer: Writer) -> None:
+        await writer.raw(b"HTTP/1.1 202 Accepted\r\nX-Message-Id: never\r\n" + head)
+        while not writer.ended.is_set():
+            await writer.raw(piece)
+
+    return handle
 
 
-async def endless_head(exchange: Exchange, writer: Writer) -> None:
-    """Answer 202 with headers that never end."""
-    await writer.endless(b"HTTP/1.1 202 Accepted\r\n", b"X-Filler: x\r\n" * 5000)
+endless = endlessly(b"x" * 65536, b"\r\n")
+endless_head = endlessly(b"X-Filler: x\r\n" * 5000)
 
 
 async def drip(exchange: Exchange, writer: Writer) -> None:
     """Answer 202 so slowly that each single read succeeds and the whole never comes."""
-    await writer.drip(_answer(202, b"x" * 5000, {"X-Message-Id": "never"}, None))
+    for byte in _answer(202, b"x" * 5000, {"X-Message-Id": "never"}):
+        await writer.raw(bytes([byte]))
+        with suppress(TimeoutError):
+            await asyncio.wait_for(writer.ended.wait(), 0.05)
+            return
 
 
 @asynccontextmanager
@@ -348,44 +312,25 @@ async def nobody() -> AsyncIterator[str]:
         yield f"http://{HOST}:{held.getsockname()[1]}"
 
 
-def _answer(status: int, body: Any, headers: Mapping[str, str], length: int | None) -> bytes:
+def _answer(status: int, body: Body, headers: Mapping[str, str] | None) -> bytes:
+    head = dict(headers or {})
     if isinstance(body, (Mapping, list)):
-        headers = {"Content-Type": "application/json", **headers}
+        head = {"Content-Type": "application/json", **head}
         body = json.dumps(body)
     data = body.encode() if isinstance(body, str) else body
-    head = {**headers, "Content-Length": str(len(data) if length is None else length)}
+    head["Content-Length"] = str(len(data))
     lines = [f"HTTP/1.1 {status} Words", *(f"{name}: {value}" for name, value in head.items()), "", ""]
-    return "\r\n".join(lines).encode("latin-1") + bytes(data)
+    return "\r\n".join(lines).encode("latin-1") + data
 
 
-async def _read(reader: asyncio.StreamReader, number: int) -> Exchange:
-    head = (await reader.readuntil(b"\r\n\r\n"))[:_LONGEST_HEAD].decode("latin-1")
+async def _read(reader: asyncio.StreamReader) -> Exchange:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     first, *lines = head.split("\r\n")
     method, target, _ = first.split(" ", 2)
-    headers = {
-        name.strip().lower(): value.strip()
-        for name, _, value in (line.partition(":") for line in lines if line)
-    }
-    if headers.get("transfer-encoding", "").lower() == "chunked":
-        return Exchange(method, target, headers, await _chunks(reader), number)
+    pairs = (line.partition(":") for line in lines if line)
+    headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
     body = await reader.readexactly(int(headers.get("content-length", "0")))
-    return Exchange(method, target, headers, body, number)
-
-
-async def _chunks(reader: asyncio.StreamReader) -> bytes:
-    whole = b""
-    while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
-        whole += (await reader.readexactly(size + 2))[:-2]
-    await reader.readuntil(b"\r\n")
-    return whole
-
-
-async def _quietly(serve: Callable[[], Awaitable[None]]) -> None:
-    try:
-        await serve()
-    except Exception:
-        # Kept in the server's `faults`, and raised by `threaded` where the test sees it.
-        return
+    return Exchange(method, target, headers, body)
 
 
 @dataclass(frozen=True)
@@ -419,19 +364,15 @@ class Inbox:
         raw = envelope.original_content or b""
         login = session.auth_data.login.decode() if isinstance(session.auth_data, LoginPassword) else ""
         options = tuple(option.upper() for option in envelope.mail_options)
-        taken = Received(
-            envelope.mail_from or "", tuple(envelope.rcpt_tos), raw, options, bool(session.ssl), login
+        recipients = tuple(envelope.rcpt_tos)
+        self.messages.append(
+            Received(envelope.mail_from or "", recipients, raw, options, bool(session.ssl), login)
         )
-        self.messages.append(taken)
         return f"250 2.0.0 Ok: queued as Q{len(self.messages):06X}"
 
-    def counts(self) -> Mapping[str, int]:
+    def counts(self) -> Counter[str]:
         """How many messages each recipient got."""
-        counted: dict[str, int] = defaultdict(int)
-        for message in self.messages:
-            for recipient in message.recipients:
-                counted[recipient] += 1
-        return counted
+        return Counter(chain.from_iterable(message.recipients for message in self.messages))
 
 
 @asynccontextmanager
