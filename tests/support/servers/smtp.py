@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 import pytest
 
 from commcast.config.settings import SmtpProvider
+from commcast.providers.smtp.adapter import SmtpAdapter
 from tests.support.reader import as_root
 from tests.support.servers.http import HOST, Certificate, Received
 
@@ -34,6 +35,10 @@ GOOD = "good"  # what a healthy server says
 # How replies go out: each by itself, together as far as the commands are at hand, or byte by byte.
 EACH, MERGED, BYTES = "each", "merged", "bytes"
 PIPELINING = ("PIPELINING", "SIZE 30000000", "8BITMIME")
+PASSWORD = "correct horse battery"
+STEP = timedelta(
+    seconds=1.5
+)  # if something stalls; the idle clock does not let it pass while anything happens
 
 
 def relay(
@@ -239,55 +244,46 @@ async def scripted_server(script: Script) -> AsyncIterator[int]:
             await asyncio.sleep(0)  # the turns of the loop in which aborted connections end
 
 
+@asynccontextmanager
+async def adapter_for(script: Script, **settings: Any) -> AsyncIterator[SmtpAdapter]:
+    """An adapter with one connection to a scripted server, by TLS if that has a certificate; it soon loses
+    patience with a server that stalls."""
+    settings = {"connections": 1, **settings}
+    if script.certificate:
+        settings = {"security": "starttls", "ca_file": str(script.certificate.pem), **settings}
+    if {STALL, DRIP} & {action for actions in script.actions.values() for action in actions}:
+        settings = {"timeout": STEP, **settings}
+    async with scripted_server(script) as port, SmtpAdapter(relay(port, **settings), PASSWORD) as adapter:
+        yield adapter
+
+
 # --- Postfix
 
 
-@dataclass(frozen=True)
-class Sink:
-    """A running smtp-sink: its port, and the folder in which it keeps every message."""
-
-    port: int
-    folder: Path
-
-    def taken(self) -> list[str]:
-        """Return the recipients of all messages; it notes them in a header of its own."""
-        heads = [path.read_text().partition("\n\n")[0] for path in self.folder.rglob("mail.*")]
-        return [found for head in heads for found in re.findall(r"^X-Rcpt-Args: <(.*?)>", head, re.M)]
-
-
 @contextmanager
-def smtp_sink(*options: str) -> Iterator[Sink]:
-    """Run Postfix's smtp-sink, which keeps all it takes; without it the test fails."""
-    binary = _tool("smtp-sink")
+def smtp_sink(*options: str) -> Iterator[tuple[int, Callable[[], list[str]]]]:
+    """Run Postfix's smtp-sink; give its port, and what tells the recipients of all messages it took."""
+    binary, port = _tool("smtp-sink"), _free_port()
     # Started by root it becomes nobody, who cannot look into pytest's own folders.
-    user = ("-u", "nobody") if os.geteuid() == 0 else ()
-    port = _free_port()
+    user = ("-u", "nobody", "-R", "/") if os.geteuid() == 0 else ()
     with TemporaryDirectory() as name:
         Path(name).chmod(0o777)
-        place = ("-R", "/", "-d", f"{name}/mail.") if user else ("-d", f"{name}/mail.")
-        with subprocess.Popen([binary, "-4", *user, *place, *options, f"{HOST}:{port}", "128"]) as process:
+
+        def taken() -> list[str]:
+            heads = [path.read_text().partition("\n\n")[0] for path in Path(name).rglob("mail.*")]
+            return [found for head in heads for found in re.findall(r"^X-Rcpt-Args: <(.*?)>", head, re.M)]
+
+        command = [binary, "-4", *user, "-d", f"{name}/mail.", *options, f"{HOST}:{port}", "128"]
+        with subprocess.Popen(command) as process:
             try:
-                _wait_for(port, process)
-                yield Sink(port, Path(name))
+                until = time.monotonic() + 20
+                while not _listens(port):
+                    if time.monotonic() > until or process.poll() is not None:
+                        pytest.fail(f"{command} does not listen")
+                    time.sleep(0.02)
+                yield port, taken
             finally:
                 process.terminate()
-
-
-@dataclass(frozen=True)
-class Postfix:
-    """A whole Postfix: it knows readerN@private.example, throws their mail away and keeps a log of each."""
-
-    port: int
-    folder: Path
-
-    def delivered(self, at_least: int) -> Mapping[str, int]:
-        """How often each reader's mail was delivered, once that many deliveries are logged."""
-        until, sent = time.monotonic() + 30, list[str]()
-        while len(sent) < at_least and time.monotonic() < until:
-            log = (self.folder / "log").read_text()
-            sent = re.findall(r"to=<([^>]*)>, .*status=sent", log)
-            time.sleep(0.05)
-        return Counter(sent)
 
 
 _MAIN_CF = """\
@@ -307,6 +303,9 @@ virtual_mailbox_domains = private.example
 virtual_mailbox_maps = regexp:{folder}/readers
 virtual_transport = discard:
 in_flow_delay = 0
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = {certificate.pem}
+smtpd_tls_key_file = {certificate.key}
 """
 _MASTER_CF = """\
 127.0.0.1:{port} inet n - n - - smtpd
@@ -327,32 +326,39 @@ postlog unix-dgram n - n - 1 postlogd
 
 
 @contextmanager
-def real_postfix(certificate: Certificate | None = None) -> Iterator[Postfix]:
-    """Run a Postfix that has nothing to do with the machine's own; with `certificate` it offers STARTTLS."""
-    postfix, root = _tool("postfix"), as_root()
-    port = _free_port()
-    folder = Path(mkdtemp(prefix="commcast-postfix-"))
+def real_postfix(certificate: Certificate) -> Iterator[tuple[int, Callable[[int], Mapping[str, int]]]]:
+    """Run a whole Postfix that has nothing to do with the machine's own; it offers STARTTLS.
+
+    It knows readerN@private.example and throws their email away. Give its port, and what tells how often each
+    reader's was delivered, once that many deliveries are logged.
+    """
+    postfix, root = [*as_root(), _tool("postfix")], as_root()
+    port, folder = _free_port(), Path(mkdtemp(prefix="commcast-postfix-"))
+
+    def delivered(at_least: int) -> Mapping[str, int]:
+        until, sent = time.monotonic() + 30, list[str]()
+        while len(sent) < at_least and time.monotonic() < until:
+            sent = re.findall(r"to=<([^>]*)>, .*status=sent", (folder / "log").read_text())
+            time.sleep(0.05)
+        return Counter(sent)
+
     try:
         folder.chmod(0o755)
         for part in ("conf", "queue", "data"):
             (folder / part).mkdir()
         (folder / "readers").write_text("/^reader[0-9]+@private\\.example$/ x\n")
-        main = _MAIN_CF.format(folder=folder)
-        if certificate:
-            main += f"smtpd_tls_security_level = may\nsmtpd_tls_cert_file = {certificate.pem}\n"
-            main += f"smtpd_tls_key_file = {certificate.key}\n"
-        (folder / "conf" / "main.cf").write_text(main)
+        (folder / "conf" / "main.cf").write_text(_MAIN_CF.format(folder=folder, certificate=certificate))
         (folder / "conf" / "master.cf").write_text(_MASTER_CF.format(port=port))
         subprocess.run([*root, "chown", "-R", "root:", str(folder)], check=True)
         subprocess.run([*root, "chown", "postfix", str(folder / "data")], check=True)
-        _order([*root, postfix], folder, "start")
+        _order(postfix, folder, "start")
         try:
             with socket.create_connection((HOST, port), timeout=30) as probe:
                 if not probe.recv(200).startswith(b"220 "):
                     pytest.fail(f"Postfix does not greet: {(folder / 'log').read_text()}")
-            yield Postfix(port, folder)
+            yield port, delivered
         finally:
-            _order([*root, postfix], folder, "stop")
+            _order(postfix, folder, "stop")
     finally:  # what Postfix leaves behind belongs to others; only root can remove it
         subprocess.run([*root, "rm", "-rf", str(folder)], check=True)
 
@@ -379,12 +385,6 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 20
-    while time.monotonic() < until and process.poll() is None:
-        try:
-            socket.create_connection((HOST, port), timeout=5).close()
-            return
-        except ConnectionRefusedError:
-            time.sleep(0.02)
-    pytest.fail(f"{process.args!r} does not listen")
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
