@@ -224,32 +224,18 @@ def test_after_a_halt_no_file_is_begun(tmp_path: Path) -> None:
     assert not (tmp_path / "outbox").exists()
 
 
-def _linked(outbox: Path) -> None:
-    (outbox.parent / "elsewhere").mkdir()
-    outbox.symlink_to(outbox.parent / "elsewhere")
-
-
-def _open_to_all(outbox: Path) -> None:
-    outbox.mkdir()
-    outbox.chmod(0o777)
-
-
-def _a_file(outbox: Path) -> None:
-    outbox.write_text("not a folder")
-
-
 @pytest.mark.parametrize(
     ("lay", "below", "says"),
     [
-        (_linked, "", "is a link; replace"),
-        (_open_to_all, "", "chmod 700"),
-        (_a_file, "", "is a file; move"),
-        (_a_file, "outbox", "is a file; move"),
-        (_a_file, "outbox/outbox", "a parent of the outbox"),
+        (lambda outbox: outbox.symlink_to("."), "", "is a link; replace"),
+        (lambda outbox: outbox.mkdir() or outbox.chmod(0o777), "", "chmod 700"),
+        (lambda outbox: outbox.write_text("a file"), "", "is a file; move"),
+        (lambda outbox: outbox.write_text("a file"), "outbox", "is a file; move"),
+        (lambda outbox: outbox.write_text("a file"), "outbox/outbox", "a parent of the outbox"),
     ],
 )
 def test_a_folder_laid_by_a_stranger_is_refused(
-    tmp_path: Path, lay: Callable[[Path], None], below: str, says: str
+    tmp_path: Path, lay: Callable[[Path], object], below: str, says: str
 ) -> None:
     """A link, a folder open to all, a file, also on the way: nothing is written, and a person has to look."""
     lay(tmp_path / "outbox")

@@ -222,25 +222,6 @@ def test_the_two_laws_of_the_table(stage: SmtpStage, code: int, enhanced: str) -
     assert kind is not UNKNOWN or stage is S.DOT
 
 
-REPLIES = [
-    case
-    for case in CASES
-    if re.match(r"[345]\d\d", case[1]) and case[0] not in {S.BODY, S.RESET, S.TLS, S.AUTH}  # see below
-]
-
-
-@BOTH_ROADS
-@pytest.mark.parametrize("case", REPLIES, ids=lambda case: f"{case[0]}-{case[1].replace(' ', '-')}")
-def test_a_servers_reply(case: Case) -> None:
-    """A reply on the wire at that point becomes that outcome; the next email goes through."""
-    stage, said, kind, blame, suppress, words = case
-    script = Script({"ehlo" if stage is S.HELLO else stage.value: [f"{said} because"]})
-    first, second = talk(script, *MAILS[:2])
-    assert (first.kind, first.blame, first.suppress, second.kind) == (kind, blame, suppress, ACCEPTED)
-    assert words in first.detail
-    assert [message.recipients for message in script.messages] == [("reader2@private.example",)]
-
-
 # --- connections
 
 
