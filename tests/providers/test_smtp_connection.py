@@ -203,10 +203,12 @@ def test_a_sender_refused_gets_no_dot_at_all(monkeypatch: pytest.MonkeyPatch) ->
     [
         # A server that keeps the envelope of a refused email: that is no refusal of the next one's sender.
         (PIPELINING, {"dot": [HARD], "mail": [GOOD, "503 5.5.1 nested MAIL command"]}, "RAA", "23", 2),
+        (PIPELINING, {"dot": [HARD], "mail": [GOOD, GOOD, "503 5.5.1 not you"]}, "RAN", "2", 1),
         # One that says more than it was asked is not trusted with a body, nor with its next reply.
         (PIPELINING, {"data": ["354 go on\r\n250 2.0.0 ok"]}, "NAA", "23", 2),
         (PIPELINING, {"data": ["354 go on\r\n554 5.7.1 no"]}, "NAA", "23", 2),
-        *[((), {point: ["250 ok\r\n250 ok"]}, "NAA", "23", 2) for point in ("mail", "rcpt")],
+        ((), {"mail": ["250 ok\r\n250 ok"]}, "NAA", "23", 2),
+        ((), {"rcpt": ["250 ok\r\n354 go on"]}, "NAA", "23", 2),
         ((), {"data": ["354 go on\r\n250 ok"]}, "NAA", "23", 2),
         # One that ends each connection after an email gets each by a connection of its own.
         (PIPELINING, {"mail": [GOOD, BYE] * 9}, "AAA", "123", 3),
