@@ -329,7 +329,6 @@ class HttpContract(AdapterContract):
         assert most == 3
 
     def test_a_halt_gives_back_at_once_what_has_not_begun(self, rig: HttpRig) -> None:
-        """What is in flight finishes."""
         items = hand_overs(rig.channel, 6)
 
         async def scenario() -> tuple[list[Outcome], list[Outcome], int]:

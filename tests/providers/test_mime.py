@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from email import quoprimime
 from email.header import decode_header, make_header
 from email.message import EmailMessage, MIMEPart
 from email.utils import parseaddr
@@ -155,7 +154,6 @@ def test_any_words_read_back_and_make_no_header(name: str, subject: str, text: s
     "value", ["<a@b>\r\nBcc: eve@evil.example", "<a b@c>", "<\u00e9@b>", "<a@b><c@d>", "<>"]
 )
 def test_ids_and_links_are_one_plain_word(field: str, value: str) -> None:
-    """An id or link that could break a header is refused, by the name of its field."""
     given_value = (value,) if field == "references" else value
     with pytest.raises(ValueError, match=field):
         build(replace(MAIL, **{field: given_value}))  # type: ignore[arg-type]
@@ -305,14 +303,6 @@ def test_any_mail_is_the_stdlibs_or_refused_in_its_words(mail: Email) -> None:
     assert told(build, mail) == told(by_stdlib, mail)
 
 
-@settings(max_examples=500)
-@given(LINES.map(str.encode).map(bytes.splitlines).filter(bool).map(lambda lines: lines[0]))
-def test_a_line_is_encoded_as_the_stdlib_does(line: bytes) -> None:
-    """Long or short, plain or not, whatever it begins and ends with."""
-    wanted = quoprimime.body_encode(line.decode("latin-1"), 76, eol="\r\n").encode() + b"\r\n"
-    assert mime_body.encoded_line(line) == wanted
-
-
 @pytest.mark.parametrize("end", ["=", "\u00e9", ".", " ", "\t", "x", " x", "=x", "%b%"])
 @pytest.mark.parametrize("begin", ["", ".", "=", " "])
 def test_the_borders_of_a_line(begin: str, end: str) -> None:
@@ -335,7 +325,6 @@ def test_the_borders_of_a_line(begin: str, end: str) -> None:
     ],
 )
 def test_a_value_at_the_beginning_and_end_of_a_line(value: str) -> None:
-    """However it came about: the bytes are those of the whole words."""
     mail = spliced(Skeleton(("x",), (0, " and more\n", 0), ("<p>\n", 0, "</p>\n", 0, "\n")), (value,))
     wanted = told(by_stdlib, mail)
     assert told(wire, mail) == (stuffed(wanted) if isinstance(wanted, bytes) else wanted)

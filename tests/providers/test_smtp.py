@@ -267,10 +267,8 @@ def test_several_connections_at_once() -> None:
     assert (script.connections, len(script.messages)) == (3, 40)
     assert len({message.recipients for message in script.messages}) == 40
     full = Script({"connect": [GOOD, *["421 4.7.0 too many connections"] * 40]})
-    assert {
-        each.kind for each in talk(full, *hand_overs(Channel.EMAIL, 40), connections=3, at_once=True)
-    } == {ACCEPTED}
-    assert full.connections <= 3
+    talk(full, *hand_overs(Channel.EMAIL, 40), connections=3, at_once=True)
+    assert (len(full.messages), full.connections <= 3) == (40, True)
 
 
 @BOTH_ROADS
@@ -472,20 +470,16 @@ def test_a_non_ascii_address(extensions: list[str]) -> None:
     """With SMTPUTF8 (which needs 8BITMIME) its local part goes unchanged, otherwise that reader alone is
     refused; a non-ASCII domain goes as punycode, and needs neither."""
     script, can = Script(extensions=extensions), len(extensions) == 2
-    outcomes = talk(script, Delivery(1, email(1, address=EAI)), Delivery(2, email(2, address=IDN)))
-    assert [outcome.kind for outcome in outcomes] == [ACCEPTED if can else REJECTED, ACCEPTED]
-    assert can or "SMTPUTF8" in outcomes[0].detail
-    sender = "MAIL FROM:<status@acme.example>"
-    said = [sender, "RCPT TO:<dana@xn--mnchen-3ya.example>", "DATA", "QUIT"]
-    if can:
-        said = [
-            f"{sender} BODY=8BITMIME SMTPUTF8",
-            "RCPT TO:<d\u00e1na@xn--mnchen-3ya.example>",
-            "DATA",
-            *said,
-        ]
-    assert script.spoken[1:] == said
-    assert script.connections == 1
+    items = [Delivery(n, email(n, address=to)) for n, to in enumerate(["", EAI, IDN, ""], 1)]
+    outcomes = sorted(talk(script, *items, at_once=True), key=lambda each: each.delivery)
+    kind = ACCEPTED if can else REJECTED
+    assert [outcome.kind for outcome in outcomes] == [ACCEPTED, kind, ACCEPTED, ACCEPTED]
+    assert can or "SMTPUTF8" in outcomes[1].detail
+    said = [line for line in script.spoken if "BODY=" in line or "xn--" in line]
+    wide = "MAIL FROM:<status@acme.example> BODY=8BITMIME SMTPUTF8"
+    eai = [wide, "RCPT TO:<d\u00e1na@xn--mnchen-3ya.example>"] if can else []
+    assert said == [*eai, "RCPT TO:<dana@xn--mnchen-3ya.example>"]
+    assert (script.connections, len(script.messages)) == (1, 3 + can)
 
 
 # --- what is kept
