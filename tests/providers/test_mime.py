@@ -299,7 +299,6 @@ ODD_MAILS = st.builds(
 @settings(max_examples=200)
 @given(ODD_MAILS)
 def test_any_mail_is_the_stdlibs_or_refused_in_its_words(mail: Email) -> None:
-    """Also with odd senders, ids and dates, and where a mail cannot be built."""
     assert told(build, mail) == told(by_stdlib, mail)
 
 
@@ -368,7 +367,6 @@ def test_a_thousand_readers_of_one_skeleton_make_one_frame(monkeypatch: pytest.M
 
 
 def test_lines_that_readers_share_are_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Person by person: 100 mails with one line of their own in each body, and all else alike."""
     encoded = counted(monkeypatch, mime_body, "b2a_qp")
     for mail in of_one_group(100):
         build(replace(mail, spliced=None))

@@ -69,14 +69,10 @@ class _SmsRig(_EmailRig):
 
 
 class TestEmailOutbox(AdapterContract):
-    """The contract, for emails."""
-
     rig_class = _EmailRig
 
 
 class TestSmsOutbox(AdapterContract):
-    """The contract, for texts."""
-
     rig_class = _SmsRig
 
 
@@ -115,7 +111,6 @@ def test_a_file_is_what_would_be_sent(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077, 0o777])
 def test_only_the_owner_can_read(tmp_path: Path, umask: int) -> None:
-    """The folder is 0700 and a file 0600, whatever the umask."""
     before = os.umask(umask)
     try:
         (outcome,) = _send(tmp_path / "outbox", Delivery(1, email(1)))
@@ -137,7 +132,6 @@ def test_names() -> None:
 
 @pytest.mark.parametrize("address", ["../../etc/passwd@x.example", "a/b@x.example", "..@x.example"])
 def test_a_name_cannot_leave_the_folder(tmp_path: Path, address: str) -> None:
-    """A hostile address becomes a harmless name, or no file."""
     _send(tmp_path / "a" / "outbox", Delivery(1, email(1, address=address)))
     assert {path.parent for path in tmp_path.rglob("*") if path.is_file()} <= {tmp_path / "a" / "outbox"}
 
@@ -160,7 +154,6 @@ def test_another_deliverys_file_stays(
 
 
 def test_a_link_under_the_files_name_is_not_followed(tmp_path: Path) -> None:
-    """A symbolic link laid where the file goes is left alone, and so is what it points to."""
     target, folder = tmp_path / "precious", tmp_path / "outbox"
     target.write_bytes(mime.build(email(1)))
     folder.mkdir(mode=0o700)
@@ -182,7 +175,6 @@ def test_a_failing_disk_takes_nothing(
 
 
 def test_a_write_that_stops_half_way(tmp_path: Path) -> None:
-    """The kernel's own limit cuts the write: no half file appears."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
     try:
@@ -194,7 +186,6 @@ def test_a_write_that_stops_half_way(tmp_path: Path) -> None:
 
 
 def test_a_batch_waits_once_for_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight files are eight waits for content and one for all the names."""
     synced: list[bool] = []
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(stat.S_ISDIR(os.fstat(handle).st_mode)))
     outcomes = _send(tmp_path / "outbox", *hand_overs(Channel.EMAIL, 8))
@@ -212,7 +203,6 @@ def test_names_that_may_not_last_are_all_taken_back(tmp_path: Path, monkeypatch:
 
 
 def test_after_a_halt_no_file_is_begun(tmp_path: Path) -> None:
-    """What was not begun is given back at once, and says so."""
 
     async def scenario() -> list[Outcome]:
         async with OutboxAdapter(Channel.EMAIL, tmp_path / "outbox") as adapter:

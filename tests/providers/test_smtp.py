@@ -296,7 +296,6 @@ def test_leaving_does_not_wait_for_a_hanging_server(point: str, tmp_path: Path) 
 
 
 def test_a_server_that_is_not_there() -> None:
-    """Not taken, the provider is down: nobody listens, or the name has no address."""
     with socket.socket() as taken:
         taken.bind((HOST, 0))  # bound, but not listening
         refused = asyncio.run(send_one(relay(taken.getsockname()[1])))
@@ -498,7 +497,6 @@ def test_a_non_ascii_address(extensions: list[str]) -> None:
     ],
 )
 def test_the_servers_id_of_an_email(reply: str, queue_id: str) -> None:
-    """The queue id is found in what the usual servers say."""
     assert smtp_outcomes.queue_id(reply) == queue_id
 
 
@@ -526,7 +524,6 @@ def test_a_detail_names_nobody(text: str, code: str, stage: SmtpStage) -> None:
 
 @BOTH_ROADS
 def test_a_detail_says_why() -> None:
-    """The person on call reads the code and the server's own reason."""
     reply = "550 5.7.1 <reader1@private.example>: rejected by policy, see https://x.example/p1"
     (outcome,) = talk(Script({"rcpt": [reply]}), MAILS[0])
     assert outcome.detail.startswith("the recipient was refused (550 5.7.1: ")

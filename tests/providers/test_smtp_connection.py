@@ -176,7 +176,6 @@ def test_a_refused_recipient_gets_a_lone_dot(wants_empty: bool, dot: str) -> Non
 @pytest.mark.parametrize("action", [CLOSE, STALL, GARBAGE, BYE])
 @pytest.mark.parametrize("point", ["data", "dot"])
 def test_a_refused_recipient_stays_refused(point: str, action: str) -> None:
-    """Whatever happens to the connection after the refusal, that reader is answered."""
     script = Script({"rcpt": [HARD], point: [action]}, PIPELINING, wants_empty=True)
     assert said(three(script))[0] == "R"
     assert "1" not in got(script)
@@ -265,7 +264,6 @@ def test_many_emails_take_a_write_each(writes: Writes, loop: str) -> None:
 
 
 def test_an_email_that_comes_while_a_body_is_in_flight_is_announced_at_once(writes: Writes) -> None:
-    """Its envelope does not wait for the answer to the body before it."""
 
     async def scenario() -> None:
         async with adapter_for(Script({"dot": [STALL]}, PIPELINING)) as adapter:
@@ -397,7 +395,6 @@ def test_a_connection_that_comes_while_we_leave_is_closed(
 @pytest.mark.parametrize("extensions", [PIPELINING, ()])
 @pytest.mark.parametrize("point", ["connect", "mail", "rcpt", "data", "dot"])
 def test_a_cancelled_call_hurts_no_other(point: str, extensions: Sequence[str]) -> None:
-    """Cancelled at any point: the emails of another call get through."""
     script = Script({point: [STALL]}, extensions)
 
     async def scenario() -> list[Outcome]:
@@ -452,7 +449,6 @@ REPLIES = st.lists(st.tuples(st.integers(200, 599), st.lists(LINES, min_size=1, 
 def test_a_reply_is_the_same_in_any_pieces(
     replies: list[tuple[int, list[str]]], cuts: list[int], bare: bool
 ) -> None:
-    """However the bytes are cut, whole replies come out, as they were put in."""
     end = "\n" if bare else "\r\n"
     wire = "".join(
         f"{code}{' ' if number == len(lines) else '-'}{line}{end}"
@@ -491,7 +487,6 @@ def test_any_bytes_at_all_end_in_replies_or_in_garbage(data: bytes, size: int) -
     ],
 )
 def test_what_is_no_reply(wire: bytes) -> None:
-    """Endless lines and replies, two codes in one reply, codes that are none."""
     assert Replies().feed(wire)[-1] == (NO_REPLY, b"")
 
 
