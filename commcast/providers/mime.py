@@ -1,10 +1,10 @@
-"""Turns a finished Email into the bytes of its mail; the same Email always gives the same bytes."""
+"""Turns an Email into its bytes (RFC 5322); the same Email always gives the same bytes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from email.header import Header
 from email.message import EmailMessage
@@ -12,6 +12,7 @@ from email.policy import EmailPolicy
 from email.utils import format_datetime, parseaddr
 from functools import lru_cache
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any
 
 import idna
@@ -19,8 +20,7 @@ import idna
 from commcast.model.message import CalendarFile, Email, Mailbox
 from commcast.providers import quoted_printable
 
-# Characters. A name is only shown, so a longer one is cut: better than not telling its reader.
-LONGEST_NAME = 100
+LONGEST_NAME = 100  # characters; a longer name is cut, so that its reader is told all the same
 _LONGEST_TOKEN = 900  # bytes of an id or link: a header line ends at 998 (RFC 5322 2.1.1)
 
 _UNSHOWN = re.compile(
@@ -39,18 +39,28 @@ _PLAIN_ADDRESS = re.compile(
 _PLAIN_NAME = re.compile(r"[\w!#$%&'*+/^`{|}~-]+(?: [\w!#$%&'*+/^`{|}~-]+)*", re.ASCII)
 _LONGEST_PLAIN = 64  # characters of a name and its address that need no folding
 _FOLDED = re.compile(r"[^\r\n]*(?:\r\n[ \t][^\r\n]*)*")
-_UNSOUND = "the mail's headers do not come out as they were set; write a plainer name or subject"
+_UNSOUND = "the email's headers do not come out as they were set; write a plainer name or subject"
 _TEXT, _HTML = 0, 1  # what a number in a frame stands for; 2 and 3 are the boundaries
 _FRAMES_KEPT, _SUBJECTS_KEPT, _SECONDS_KEPT = 64, 256, 64
+_SHARED = ("sender", "references", "reply_to", "list_unsubscribe", "list_id", "calendar")  # fields of Email
+_shared = attrgetter(*_SHARED)
+_PROBE = Email(
+    sender=Mailbox(""),
+    to=Mailbox("to@example.com"),
+    subject="subject",
+    text="text\n",
+    html="",
+    message_id="<id@example.com>",
+)
 _ORIGIN = {"from", "to", "subject", "date", "message-id", "in-reply-to", "references", "reply-to"}
 _OUR_HEADERS = frozenset(_ORIGIN | {"list-unsubscribe", "list-id", "auto-submitted"})
 
 
 class _MailPolicy(EmailPolicy):
-    """Lines of 76 (the stdlib's SMTP policy writes 78, RFC 2045 allows 76), and our headers as we fold them.
+    """Lines of 76 (RFC 2045 allows 76, the stdlib's SMTP policy writes 78), and our headers as we fold them.
 
-    The stdlib would decode a title that looks like an encoded-word, line breaks in it included, and turns a
-    long id or link into an encoded-word, which no mail program reads as one.
+    The stdlib would decode a title that looks like an encoded-word, including line breaks in it, and would
+    turn a long id or link into an encoded-word, which no email program reads as one.
     """
 
     def header_store_parse(self, name: str, value: Any) -> tuple[str, Any]:
@@ -67,26 +77,26 @@ _POLICY = _MailPolicy(linesep="\r\n", max_line_length=76, cte_type="7bit")
 
 
 def build(email: Email) -> bytes:
-    """Return the mail with CRLF line ends: ASCII, but for an address that needs SMTPUTF8 (RFC 6532).
+    """Return the email with CRLF line ends: ASCII, except for an address that needs SMTPUTF8 (RFC 6532).
 
-    Text and HTML are always quoted-printable. A mail without a date gets no Date: the first server adds it.
+    Text and HTML are always quoted-printable. Without a date there is no Date: the first server adds one.
     Control characters in a name or subject become spaces. Raises ValueError("what; remedy"), without the
-    address, if an address, id or link holds one, or if the date has no zone.
+    address, if an address, id or link contains one, or if the date has no time zone.
     """
     return _assembled(email)[0]
 
 
 def wire(email: Email) -> bytes:
-    """Return what `build` returns as SMTP carries it after DATA: a dot before each dot that begins a line.
+    """Return the bytes of `build` as sent after DATA: a dot is doubled at the beginning of a line.
 
-    It ends in CRLF; the caller writes the lone dot that ends the data (RFC 5321 4.5.2).
+    They end in CRLF; the caller writes the lone dot that ends the data (RFC 5321 4.5.2).
     """
     raw, has_dots = _assembled(email)
     return raw.replace(b"\r\n.", b"\r\n..") if has_dots else raw
 
 
 def by_stdlib(email: Email) -> bytes:
-    """Return the mail as the stdlib builds it: the same bytes as `build`, about fifty times slower."""
+    """Return the email as the stdlib builds it: the same bytes as `build`, about fifty times slower."""
     mail = EmailMessage(policy=_POLICY)
     mail["From"] = _mailbox(email.sender, "From")
     mail["To"] = _mailbox(email.to, "To")
@@ -97,31 +107,28 @@ def by_stdlib(email: Email) -> bytes:
 
 
 def _assembled(email: Email) -> tuple[bytes, bool]:
-    """Return the mail's bytes, and whether a line may begin with a dot."""
-    dated, has_html = email.date is not None, bool(email.html)
-    names = email.sender.address, email.sender.name, email.reply_to
-    listed = email.references, email.list_unsubscribe, email.list_id
+    """Return the email's bytes, and whether a line may begin with a dot."""
     try:
-        frame = _frame(*names, *listed, dated, has_html, email.calendar)
+        frame = _frame(_shared(email), email.date is not None, bool(email.html))
         if frame is not None:
             return frame.filled(email)
-    except ValueError:  # building it with the stdlib says what is wrong
-        return by_stdlib(email), True
+    except ValueError:  # the stdlib's way says what is wrong
+        pass
     return by_stdlib(email), True
 
 
 @dataclass(frozen=True, slots=True)
 class _SharedMail:
-    """What all mails of a sender about an incident share: the bytes `before` and `after` a reader's headers.
+    """What all emails of a sender about an incident share: the bytes before and after a reader's headers.
 
-    A number in `after` stands for a mail's own part: its text, its HTML or one of its two boundaries.
+    A number in `after` stands for an email's own part: its text, its HTML or one of its two boundaries.
     """
 
     before: bytes
     after: tuple[bytes | int, ...]
 
     def filled(self, email: Email) -> tuple[bytes, bool]:
-        """Return the mail's bytes, and whether a line may begin with a dot. Raises ValueError as `build`."""
+        """Return the same as `_assembled`. Raises ValueError like `build`."""
         dated = "" if email.date is None else f"Date: {_date(email.date)}\r\n"
         own = (
             f"To: {_to(email.to)}\r\nSubject: {_subject(email.subject)}\r\n"
@@ -140,34 +147,16 @@ class _SharedMail:
 
 
 @lru_cache(_FRAMES_KEPT)
-def _frame(
-    address: str,
-    name: str,
-    reply_to: str,
-    references: tuple[str, ...],
-    list_unsubscribe: str,
-    list_id: str,
-    is_dated: bool,
-    has_html: bool,
-    calendar: CalendarFile | None,
-) -> _SharedMail | None:
-    """Cut a mail that the stdlib built into its frame; None if the frame does not give that mail back.
+def _frame(shared: tuple[Any, ...], is_dated: bool, has_html: bool) -> _SharedMail | None:
+    """Cut an email that the stdlib built into its frame; None if the frame doesn't give that email back.
 
-    `by_stdlib` has checked that the mail holds no header which we did not set.
+    `by_stdlib` has checked that it has no header that we didn't set.
     """
-    probe = Email(
-        sender=Mailbox(address, name),
-        to=Mailbox("to@example.com"),
-        subject="subject",
-        text="text\n",
+    probe = replace(
+        _PROBE,
         html="html\n" if has_html else "",
-        message_id="<id@example.com>",
-        references=references,
-        reply_to=reply_to,
-        list_unsubscribe=list_unsubscribe,
-        list_id=list_id,
         date=datetime(2000, 1, 1, tzinfo=UTC) if is_dated else None,
-        calendar=calendar,
+        **dict(zip(_SHARED, shared, strict=True)),
     )
     raw = by_stdlib(probe)
     before, _, rest = raw.partition(b"To: to@example.com\r\n")
@@ -191,17 +180,17 @@ def _pieces(after: bytes, message_id: str) -> Iterator[bytes | int]:
 
 
 def _boundary(message_id: str) -> str:
-    # Quoted-printable and base64 never hold "=_", so the boundary cannot occur in a part (RFC 2045 6.7, 6.8).
+    # Quoted-printable and base64 never contain "=_", so no part can contain it (RFC 2045 6.7, 6.8).
     return "=_" + sha256(message_id.encode()).hexdigest()[:32]
 
 
 def _outer_boundary(message_id: str) -> str:
-    """Return the boundary between the words and what is attached to them."""
+    """Return the boundary between the body and the attachment."""
     return "=_" + sha256(f"{message_id} attached".encode()).hexdigest()[:32]
 
 
 def _to(mailbox: Mailbox) -> str:
-    """Return the value of To: directly if it is plain and short, else as `by_stdlib` makes it."""
+    """Return the value of To: directly if it is plain and short, otherwise as `by_stdlib` makes it."""
     address, name = mailbox.address, mailbox.name
     if _PLAIN_ADDRESS.fullmatch(address) and len(address) <= _LONGEST_PLAIN:
         if not name:
@@ -229,20 +218,20 @@ def _formatted(second: datetime, offset: timedelta) -> str:
 
 
 def _sound(value: str) -> str:
-    """Return a header's value after checking that it begins no other header and no body."""
+    """Return a header's value after checking that it starts no other header and no body."""
     if not _FOLDED.fullmatch(value):
         raise ValueError(_UNSOUND)
     return value
 
 
 def wire_address(address: str) -> str:
-    """Return the address as it goes over the wire: its domain in ASCII (punycode), its local part as it is.
+    """Return the address as it is sent: its domain in ASCII (punycode), its local part unchanged.
 
-    Raises ValueError if the address cannot stand in an SMTP command or a header.
+    Raises ValueError if the address can't be used in an SMTP command or a header.
     """
     local, at, domain = address.rpartition("@")
     if not at or not _LOCAL_PART.fullmatch(local) or len(local.encode()) > 64:
-        raise ValueError("the address cannot stand in a mail; write it as name@example.com")
+        raise ValueError("the address cannot be used in an email; write it as name@example.com")
     if not domain.isascii():
         domain = _punycode(domain)
     if not _ASCII_DOMAIN.fullmatch(domain):
@@ -276,7 +265,7 @@ def _phrase(name: str, header: str) -> str:
 
 
 def _unstructured(text: str, header: str) -> str:
-    """Return the text folded at its spaces; encoded if it has to be, or if it only looks encoded."""
+    """Return the text folded at its spaces; encoded if it has to be, or if it already looks encoded."""
     foldable = all(len(word) <= 60 for word in text.split(" "))
     if not _PLAIN.fullmatch(text) or "=?" in text or not foldable or "  " in text:
         return _encoded(text, header)
@@ -311,7 +300,7 @@ def _set_origin(mail: EmailMessage, email: Email) -> None:
 def bracketed(text: str, field: str) -> str:
     inner = text.removeprefix("<").removesuffix(">")
     if not _TOKEN.fullmatch(inner) or len(inner) > _LONGEST_TOKEN:
-        raise ValueError(f"{field} is not one word of plain characters; write it as <…>")
+        raise ValueError(f"{field} must be one word of plain characters; write it as <…>")
     return f"<{inner}>"
 
 
@@ -326,7 +315,7 @@ def _set_body(mail: EmailMessage, email: Email) -> None:
 
 
 def _attach(mail: EmailMessage, calendar: CalendarFile) -> None:
-    """Attach a calendar file in the form that mail programs and calendars expect (RFC 6047)."""
+    """Attach a calendar file in the form that email programs and calendars expect (RFC 6047)."""
     mail.add_attachment(
         calendar.text.encode(),
         maintype="text",
@@ -337,7 +326,7 @@ def _attach(mail: EmailMessage, calendar: CalendarFile) -> None:
 
 
 def _checked(mail: EmailMessage) -> bytes:
-    """Return the mail's bytes after checking that it has no header which we did not set."""
+    """Return the email's bytes after checking that it has no header that we didn't set."""
     raw = mail.as_bytes()
     head = raw.partition(b"\r\n\r\n")[0]
     names = [

@@ -28,14 +28,14 @@ _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 
 class _UnfitFolder(OSError):
-    """The folder is not one that we may write into; a person has to fix it."""
+    """We must not write into this folder; a person has to fix it."""
 
 
-_AT_ONCE = 8  # files that are written and synced at the same time
+_AT_ONCE = 8  # files written and synced at the same time
 
 
 class OutboxAdapter:
-    """Mails as .eml and texts as .txt files in `folder`, which is made for the first message.
+    """Writes emails as .eml and texts as .txt files to `folder`, which is created for the first message.
 
     Only the owner may read the folder (0700) and each file (0600), whatever the umask. A file appears whole
     and on disk, or not at all; the file of another delivery is never overwritten.
@@ -59,16 +59,19 @@ class OutboxAdapter:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Begin no further file, and wait for none: a disk that hangs only blocks its own threads."""
+        """Begin no more files, and wait for none: a disk that hangs blocks only its own threads."""
         self.halt()
         self._disk.shutdown(wait=False)
 
     def halt(self) -> None:
-        """Begin no further file, not even in a `send` that is under way."""
+        """Begin no more files, not even in a `send` that is in progress."""
         self._is_halted = True
 
     async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
-        """Yield one outcome for each message, once its file is on disk; `provider_id` is the file's name."""
+        """Yield one outcome per message, once its file is on disk; `provider_id` is the file's name.
+
+        Raises TypeError if a message is not for this channel.
+        """
         wanted = Email if self.channel is Channel.EMAIL else Sms
         if not all(isinstance(item.message, wanted) for item in batch):
             raise TypeError(f"this outbox takes {self.channel} only")
@@ -78,7 +81,7 @@ class OutboxAdapter:
             yield outcome
 
     def _settled(self, found: Sequence[Outcome]) -> Sequence[Outcome]:
-        """Return the outcomes once the disk has the names of all files that were written."""
+        """Return the outcomes once the names of all written files are on disk."""
         written = [each for each in found if each.kind is OutcomeKind.ACCEPTED]
         try:
             if written:
@@ -96,7 +99,7 @@ class OutboxAdapter:
         try:
             content, ending = _file_of(item.message)
         except ValueError as error:
-            return Outcome(item.delivery, OutcomeKind.REJECTED, f"cannot be put into a file: {error}")
+            return Outcome(item.delivery, OutcomeKind.REJECTED, f"cannot be written to a file: {error}")
         try:
             with self._folders:
                 _make_folder(self._folder)
@@ -126,20 +129,20 @@ def _file_of(message: Message) -> tuple[bytes, str]:
     if isinstance(message, Email):
         return mime.build(message), ".eml"
     if not re.fullmatch(r"\+?[0-9]+", message.to):
-        raise ValueError("the number is not in international form; write it as +4930123456")
+        raise ValueError("the number must be in international format; write it as +4930123456")
     size = text.measure(message.body)
     head = f"To: {message.to}\nSegments: {size.segments} ({size.encoding})\n\n"
     return f"{head}{message.body}\n".encode(), ".txt"
 
 
 def _make_folder(folder: Path) -> None:
-    """Make the folder; refuse a link, and a folder open to everybody (a stranger may have put it there)."""
+    """Create the folder; refuse a link, and a folder that anyone can write to (it may be a stranger's)."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir(mode=0o700)
         folder.chmod(0o700)
     except NotADirectoryError:
-        raise _UnfitFolder(f"the outbox {folder} leads through a file; move that away") from None
+        raise _UnfitFolder(f"a parent of the outbox {folder} is a file; move it away") from None
     except FileExistsError:
         _check_folder(folder if os.path.lexists(folder) else folder.parent)
 
@@ -147,17 +150,17 @@ def _make_folder(folder: Path) -> None:
 def _check_folder(folder: Path) -> None:
     found = folder.lstat()
     if stat.S_ISLNK(found.st_mode):
-        raise _UnfitFolder(f"the outbox {folder} is a link; put a plain folder there")
+        raise _UnfitFolder(f"the outbox {folder} is a link; replace it with a folder")
     if not stat.S_ISDIR(found.st_mode):
         raise _UnfitFolder(f"the outbox {folder} is a file; move it away")
     if found.st_mode & stat.S_IWOTH:
-        raise _UnfitFolder(f"anybody may write into the outbox; fix it with: chmod 700 {folder}")
+        raise _UnfitFolder(f"anyone can write to the outbox; fix it with: chmod 700 {folder}")
 
 
 def _write(folder: Path, stem: str, ending: str, content: bytes) -> Path:
-    """Write a file that is whole or absent. Its name has yet to reach the disk.
+    """Write a file that is whole or absent. Its name is not on disk yet.
 
-    Raises OSError with nothing left behind.
+    Raises OSError, and then leaves nothing behind.
     """
     handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=folder)
     try:
@@ -172,7 +175,7 @@ def _write(folder: Path, stem: str, ending: str, content: bytes) -> Path:
 
 
 def _place(temporary: Path, folder: Path, stem: str, ending: str, content: bytes) -> Path:
-    """Give the file its name. A file there with the same content is this message, written before."""
+    """Give the file its name. If a file there has the same content, this message was written before."""
     for number in range(1, _MOST_NAMESAKES):
         target = folder / (f"{stem}{ending}" if number == 1 else f"{stem}-{number}{ending}")
         try:
@@ -185,7 +188,7 @@ def _place(temporary: Path, folder: Path, stem: str, ending: str, content: bytes
 
 
 def _link(temporary: Path, target: Path) -> None:
-    """Name the file without replacing one; on a disk without hard links, check and rename."""
+    """Name the file without replacing another; on a disk without hard links, check and rename."""
     try:
         os.link(temporary, target)
     except OSError as error:

@@ -18,13 +18,13 @@ SMTP_PASSWORD = "COMMCAST_SMTP_PASSWORD"  # noqa: S105 - the variable's name, no
 def adapter_for(config: Config, channel: Channel, clock: Callable[[], datetime]) -> Adapter:
     """Return the adapter that the configuration names for a channel. Nothing is opened yet.
 
-    Raises ProviderError if its settings or secrets cannot work.
+    Raises ConfigError if the channel is not configured, and ProviderError if settings or secrets can't work.
     """
     return _adapter(config, channel, _channel_settings(config, channel).provider, clock)
 
 
 def fallback_for(config: Config, channel: Channel, clock: Callable[[], datetime]) -> Adapter | None:
-    """Return the adapter that takes over if a channel's provider refuses everything; None without one."""
+    """Return the adapter that takes over if a channel's provider fails; None if there is no fallback."""
     fallback = _channel_settings(config, channel).fallback
     return _adapter(config, channel, fallback, clock) if fallback else None
 
@@ -53,7 +53,7 @@ def _adapter(config: Config, channel: Channel, provider: str, clock: Callable[[]
 
 
 def records_for(config: Config, provider: str, clock: Callable[[], datetime]) -> Records | None:
-    """Return the records of a provider; None if it keeps none that can be read.
+    """Return the records of a provider; None if it has none that can be read.
 
     Raises ProviderError if its secrets are missing.
     """
@@ -72,6 +72,6 @@ def records_for(config: Config, provider: str, clock: Callable[[], datetime]) ->
 def _channel_settings(config: Config, channel: Channel) -> EmailChannel | SmsChannel:
     used = config.channels.email if channel is Channel.EMAIL else config.channels.sms
     if used is None:
-        what = f"messages wait for {channel}, and there is no [channels.{channel}]"
-        raise ConfigError(Fault(CONFIG_NAME, 0, 0, what, "put it back until they are delivered"))
+        what = f"messages are waiting for {channel}, and [channels.{channel}] is missing"
+        raise ConfigError(Fault(CONFIG_NAME, 0, 0, what, "put it back until they have been sent"))
     return used

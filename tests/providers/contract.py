@@ -181,7 +181,7 @@ class AdapterContract:
 
     def test_one_outcome_for_each_delivery(self, rig: Rig) -> None:
         """Every delivery is answered once, under its own id, and its message arrives once, at nobody else's
-        address; no detail names a reader or holds a secret."""
+        address; no detail names a reader or has a secret in it."""
         items = hand_overs(rig.channel, 25)
         outcomes = rig.send(*items)
         assert sorted(outcome.delivery for outcome in outcomes) == [item.delivery for item in items]
@@ -194,7 +194,7 @@ class AdapterContract:
         assert told == []
 
     def test_ids_match(self, rig: Rig) -> None:
-        """Each accepted delivery has a provider id of its own."""
+        """Each accepted delivery of a request has a provider id of its own."""
         assert len({each.provider_id for each in rig.send(*hand_overs(rig.channel, 5))} - {""}) == 5
 
     def test_says_what_it_is(self, rig: Rig) -> None:
@@ -218,7 +218,7 @@ class AdapterContract:
 
     @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
     def test_hostile_words_break_nothing(self, rig: Rig, text: str) -> None:
-        """Whatever a name, subject or text holds: one outcome, one message, to its reader alone."""
+        """Whatever a name, subject or text is: one outcome, one message, to its reader alone."""
         item = Delivery(1, _with_words(message(rig.channel, 1), text))
         (outcome,) = rig.send(item)
         assert outcome.kind in {ACCEPTED, REJECTED}
@@ -226,8 +226,6 @@ class AdapterContract:
         assert [one.addresses for one in rig.arrived()] == expected
 
     def test_hostile_text_at_random(self, rig: Rig) -> None:
-        """The same for any text at all."""
-
         @settings(max_examples=15, suppress_health_check=list(HealthCheck))
         @given(st.lists(st.text(max_size=80), min_size=1, max_size=4))
         def any_text(texts: list[str]) -> None:
@@ -235,7 +233,6 @@ class AdapterContract:
                 Delivery(number, _with_words(message(rig.channel, number), text))
                 for number, text in enumerate(texts, 1)
             ]
-
             outcomes = rig.send(*items)
             assert sorted(outcome.delivery for outcome in outcomes) == [item.delivery for item in items]
             assert {outcome.kind for outcome in outcomes} <= {ACCEPTED, REJECTED}
@@ -246,10 +243,9 @@ class AdapterContract:
         "address", ["", "-", "a@b\r\nRCPT TO:<eve@evil.example>", "+4930\n+4931", "\ud800"]
     )
     def test_an_impossible_address_fails_alone(self, rig: Rig, address: str) -> None:
-        """What cannot be addressed is refused for good, and the next one is served."""
+        """What can't be addressed is refused for good, and the next one is served."""
         bad, good = hand_overs(rig.channel, 2)
         bad = Delivery(1, _with_address(bad.message, address))
-
         first, second = sorted(rig.send(bad, good), key=lambda each: each.delivery)
         assert first.kind is REJECTED
         assert "eve" not in first.detail
@@ -336,7 +332,6 @@ class HttpContract(AdapterContract):
         assert most == 3
 
     def test_a_halt_gives_back_at_once_what_has_not_begun(self, rig: HttpRig) -> None:
-        """What is in flight finishes."""
         items = hand_overs(rig.channel, 6)
 
         async def scenario() -> tuple[list[Outcome], list[Outcome], int]:

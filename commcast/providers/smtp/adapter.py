@@ -15,11 +15,9 @@ from commcast.config.settings import CONFIG_NAME, SmtpProvider
 from commcast.errors import Fault, ProviderError
 from commcast.model.incident import Channel
 from commcast.model.message import Delivery, Email, Outcome
-from commcast.providers.smtp.dialogue import Dialogue
-from commcast.providers.smtp.letter import Batch, Conversation, Letter
-from commcast.providers.smtp.opening import Opening, close, name_of, offered, words_of
+from commcast.providers.smtp.connection import Batch, Connection, Letter
+from commcast.providers.smtp.opening import Opening
 from commcast.providers.smtp.outcomes import Answer, SmtpStage, outcome
-from commcast.providers.smtp.pipeline import Pipeline
 
 _CANCEL_AGAIN = 0.05  # seconds
 
@@ -27,9 +25,10 @@ _CANCEL_AGAIN = 0.05  # seconds
 class Pool:
     """Spreads letters over at most `provider.connections` connections.
 
-    A letter goes to an idle connection, else behind a body in flight; else it waits, and another connection
-    is opened. The first is opened alone, and so is the next after a failure, so that a closed door is tried
-    only once, and a wrong password too. With `per_second` each waiting letter gets a connection of its own.
+    A letter goes to an idle connection, else behind a body in flight; otherwise it waits while another
+    connection is opened. The first one is opened alone, and so is the next after a failure, so a server that
+    is down, or a wrong password, is tried only once. With `per_second` each waiting letter gets a connection
+    of its own.
     """
 
     def __init__(
@@ -40,12 +39,12 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Letter] = deque()
         self._fresh: deque[Letter] = deque()  # only for connections that have carried nothing yet
-        self._talks: set[Conversation] = set()
+        self._talks: set[Connection] = set()
         # Ordered sets of the connections that can take a letter.
-        self._idle: dict[Conversation, None] = {}
-        self._roomy: dict[Conversation, None] = {}
+        self._idle: dict[Connection, None] = {}
+        self._roomy: dict[Connection, None] = {}
         self._openings: set[asyncio.Task[None]] = set()
-        # A letter with a slot does not wait for another's opening: all that waited would then go at once.
+        # A letter with a slot does not wait for another's opening: all that waited would leave together.
         self._is_paced = bool(provider.per_second)
         self._proved = self._halted = False
         self._open_again_at = 0.0
@@ -53,7 +52,7 @@ class Pool:
     # --- called by the adapter
 
     def post(self, letter: Letter) -> None:
-        """Take a letter; it is answered in time, whatever happens."""
+        """Take a letter. Whatever happens, it is answered in time."""
         if self._halted:
             letter.not_begun()
             return
@@ -62,22 +61,20 @@ class Pool:
 
     def forget(self, batch: Batch) -> None:
         """Nobody waits for these letters any more: begin none of them, and end those that can be ended."""
-        for queue in (self._waiting, self._fresh):
-            kept = [letter for letter in queue if letter.batch is not batch]
-            queue.clear()
-            queue.extend(kept)
+        self._waiting = deque(letter for letter in self._waiting if letter.batch is not batch)
+        self._fresh = deque(letter for letter in self._fresh if letter.batch is not batch)
         for talk in tuple(self._talks):
             talk.forget(batch)
 
     def halt(self) -> None:
-        """Give back at once every letter that has not begun, and take no more."""
+        """Give back every letter that has not begun, at once, and take no more."""
         self._halted = True
         for queue in (self._fresh, self._waiting):
             while queue:
                 queue.popleft().not_begun()
 
     async def close(self, farewell: float) -> None:
-        """Say QUIT on idle connections, wait at most `farewell` seconds, and close the rest."""
+        """Send QUIT on idle connections, wait at most `farewell` seconds, and close them all."""
         self.halt()
         talks = tuple(self._talks)
         try:
@@ -91,7 +88,7 @@ class Pool:
         """Cancel the openings until they have ended.
 
         Once is not enough: asyncio.wait_for of Python 3.11, which the library uses to wait for a reply, loses
-        a cancellation that comes together with that reply.
+        a cancellation that arrives together with that reply.
         """
         while self._openings:
             for opening in self._openings:
@@ -101,7 +98,7 @@ class Pool:
 
     # --- called by the connections
 
-    def take(self, talk: Conversation) -> Letter | None:
+    def take(self, talk: Connection) -> Letter | None:
         return self._take(self._waiting, talk) if self._waiting else None
 
     def again(self, letter: Letter) -> None:
@@ -112,7 +109,7 @@ class Pool:
         else:
             self._fresh.append(letter)
 
-    def is_free(self, talk: Conversation) -> None:
+    def is_free(self, talk: Connection) -> None:
         self._roomy.pop(talk, None)
         letter = self.take(talk)
         if letter is not None:
@@ -120,10 +117,10 @@ class Pool:
         else:
             self._idle[talk] = None
 
-    def has_room(self, talk: Conversation) -> None:
+    def has_room(self, talk: Connection) -> None:
         self._roomy[talk] = None
 
-    def is_gone(self, talk: Conversation) -> None:
+    def is_gone(self, talk: Connection) -> None:
         self._talks.discard(talk)
         self._idle.pop(talk, None)
         self._roomy.pop(talk, None)
@@ -146,13 +143,13 @@ class Pool:
                 talk.give(letter)
         self._open()
 
-    def _take(self, queue: deque[Letter], talk: Conversation) -> Letter | None:
-        """Return the next letter that this connection can carry; answer those that cannot be sent."""
+    def _take(self, queue: deque[Letter], talk: Connection) -> Letter | None:
+        """Return the next letter that this connection can carry; answer those that can't be sent."""
         while queue:
             letter = queue.popleft()
             if letter.due <= self._loop.time():
                 letter.not_begun()
-            elif letter.needs_smtputf8 and not talk.offered.smtputf8:
+            elif letter.needs_smtputf8 and not talk.takes_utf8:
                 letter.answered(Answer(SmtpStage.MAIL, "missing"))
             else:
                 return letter
@@ -167,38 +164,30 @@ class Pool:
         if not (self._proved or self._is_paced):
             free = min(free, 1 - opening)
         if self._talks and not self._fresh and self._loop.time() < self._open_again_at:
-            return  # the server accepts no more connections: the open ones serve all
+            return  # the server accepts no more connections: the open ones carry everything
         for _ in range(min(wanted, free)):
             task = self._loop.create_task(self._run(Opening(self._provider, self._password, self._context)))
             self._openings.add(task)
 
     async def _run(self, opening: Opening) -> None:
+        answer = None
         try:
             async with asyncio.timeout(self._deadline):
                 client = await opening.run()
-        except Exception as error:  # whatever the library raises for what a server sends: it is one answer
-            self._leave_opening()
-            self._failed(Answer(opening.stage, name_of(error, opening.stage), words_of(error)))
-        except BaseException:
-            self._leave_opening()
-            raise
+        except Exception as error:  # whatever the library raises for what a server sends is an answer
+            answer = opening.answer(error)
+        finally:
+            self._openings.discard(cast(asyncio.Task[None], asyncio.current_task()))
+        if answer is not None:
+            self._failed(answer)
+        elif self._halted:
+            opening.close()
         else:
-            self._leave_opening()
             self._opened(client)
 
-    def _leave_opening(self) -> None:
-        self._openings.discard(cast(asyncio.Task[None], asyncio.current_task()))
-
     def _opened(self, client: aiosmtplib.SMTP) -> None:
-        if self._halted:
-            close(client, cast(asyncio.WriteTransport, client.transport))
-            return
         self._proved = True
-        talk: Conversation
-        if offered(client).pipelining:
-            talk = Pipeline(self, client, self._timeout)
-        else:
-            talk = Dialogue(self, client, self._timeout)
+        talk = Connection(self, client, self._timeout)
         self._talks.add(talk)
         letter = self._take(self._fresh, talk)
         if letter is not None:
@@ -208,7 +197,7 @@ class Pool:
         self._open()
 
     def _failed(self, answer: Answer) -> None:
-        """Answer the letters that needed this connection; all of them if there is no other."""
+        """Answer the letters that needed this connection: all of them if there is no other."""
         self._proved = False
         self._open_again_at = self._loop.time() + self._timeout
         for _ in range(1 if self._openings else len(self._fresh)):
@@ -220,17 +209,17 @@ class Pool:
 
 
 READY = 2  # deliveries claimed per connection: one in flight, and one ready behind it
-DEADLINE_STEPS = 3  # a delivery, waiting and opening included, may take as long as this many steps
+DEADLINE_STEPS = 3  # a delivery may take as many times `timeout`, including waiting and opening
 FAREWELL = 2.0  # seconds to wait for servers to answer QUIT
 
 
 class SmtpAdapter:
-    """Mail through one SMTP relay.
+    """Email through one SMTP relay.
 
-    `deadline` is the longest that one delivery can take, in seconds from the call of `send`, waiting for a
-    connection included; a lease must be longer.
-    Raises ProviderError if the settings cannot work or would send a password in the clear, and, on entering,
-    if `ca_file` (relative to the current directory) cannot be read.
+    `deadline` is the longest that one delivery can take, in seconds from the call of `send`, including the
+    wait for a connection; a lease must be longer.
+    Raises ProviderError if the settings can't work or would send a password in the clear, and, on entering
+    the context, if `ca_file` (relative to the current directory) can't be read.
     """
 
     channel = Channel.EMAIL
@@ -258,15 +247,15 @@ class SmtpAdapter:
         await asyncio.sleep(0)  # aborted connections end in this turn of the loop
 
     def halt(self) -> None:
-        """Begin no further letter; those that wait are given back at once."""
+        """Begin no more letters; those that wait are given back at once."""
         if self._pool is not None:
             self._pool.halt()
 
     async def send(self, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
-        """Yield one outcome per mail, as answers come."""
+        """Yield one outcome per email, as replies arrive. Raises TypeError for anything but emails."""
         emails = [(item, item.message) for item in batch if isinstance(item.message, Email)]
         if len(emails) < len(batch):
-            raise TypeError("smtp carries mail only")
+            raise TypeError("smtp carries email only")
         pool, user = self._open_pool(), self._provider.user
         due = asyncio.get_running_loop().time() + self.deadline
         letters = Batch(len(batch), user)
@@ -277,11 +266,11 @@ class SmtpAdapter:
                 except ValueError as error:
                     answer = Answer(SmtpStage.MAIL, "unsendable", str(error))
                     letters.tell(outcome(item.delivery, email, answer, user))
-            async for each in letters.answers():
+            async for each in letters.outcomes():
                 yield each
         finally:
             letters.is_closed = True
-            if not letters.is_done:
+            if letters.owed:
                 pool.forget(letters)
 
     def _open_pool(self) -> Pool:
@@ -295,10 +284,10 @@ def _check(provider: SmtpProvider, password: str | None) -> None:
     if not provider.host:
         faults.append(("host", "is empty", "write the server's name"))
     if provider.hello and not re.fullmatch(r"[A-Za-z0-9.:\[\]-]+", provider.hello):
-        faults.append(("hello", "is not a host name", "write this machine's name, or leave it out"))
+        faults.append(("hello", "is not a host name", "write this machine's name, or remove it"))
     if provider.user and provider.security == "none":
         what = "would send the password in the clear"
-        faults.append(("user", what, 'write security = "starttls" or "tls", or leave user out'))
+        faults.append(("user", what, 'write security = "starttls" or "tls", or remove user'))
     if provider.user and not password:
         faults.append(("user", "has no password", "set COMMCAST_SMTP_PASSWORD"))
     if faults:
@@ -316,6 +305,4 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=ca_file or None)
     except (OSError, ValueError):
         what = "providers.smtp.ca_file: cannot be read as certificates"
-        raise ProviderError(
-            "smtp", Fault(CONFIG_NAME, 0, 0, what, "name a PEM file, or leave it out")
-        ) from None
+        raise ProviderError("smtp", Fault(CONFIG_NAME, 0, 0, what, "name a PEM file, or remove it")) from None

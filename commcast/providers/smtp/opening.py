@@ -10,8 +10,7 @@ from typing import cast
 import aiosmtplib
 
 from commcast.config.settings import SmtpProvider
-from commcast.providers.smtp.letter import Offered
-from commcast.providers.smtp.outcomes import OPENING, SmtpStage, reply_line
+from commcast.providers.smtp.outcomes import Answer, SmtpStage, reply_line
 
 
 class MissingError(Exception):
@@ -19,7 +18,7 @@ class MissingError(Exception):
 
 
 class Opening:
-    """One connection being opened, and the stage it has reached."""
+    """A connection that is being opened, and the stage it has reached."""
 
     def __init__(self, provider: SmtpProvider, password: str, context: ssl.SSLContext | None) -> None:
         self._provider, self._password, self._context = provider, password, context
@@ -28,12 +27,43 @@ class Opening:
         self.stage = SmtpStage.CONNECT
 
     async def run(self) -> aiosmtplib.SMTP:
-        """Return the client, ready for the first mail. If it raises (see `name_of`), everything is closed."""
+        """Return the client, ready for the first email. If this raises (see `answer`), all is closed."""
         try:
             return await self._open()
         except BaseException:
-            close(self._client, self._transport)
+            self.close()
             raise
+
+    def close(self) -> None:
+        """Close at once and drop what is still in our buffer: an orderly close would wait for the server."""
+        if self._transport is not None:
+            self._transport.abort()
+        if self._client is not None:
+            self._client.close()
+
+    def answer(self, error: Exception) -> Answer:
+        """Return what an error of `run` means: what came instead of a good reply, and the server's words."""
+        if isinstance(error, aiosmtplib.SMTPConnectError) and isinstance(error.__cause__, Exception):
+            error = error.__cause__  # the library's own error hides it
+        said, words = "garbage", str(getattr(error, "strerror", None) or "")
+        match error:
+            case MissingError():
+                said = "missing"
+            case aiosmtplib.SMTPResponseException(code=code, message=words):
+                said = reply_line(code, words) if code > 0 else "garbage"
+            case TimeoutError():
+                said = "silence"
+            case socket.gaierror() | UnicodeError() if self.stage is SmtpStage.CONNECT:
+                said = "unresolved"
+            case ssl.SSLCertVerificationError(verify_message=words):
+                said = "certificate"
+            case ssl.SSLError():
+                said, words = "handshake", ""
+            case aiosmtplib.SMTPServerDisconnected():
+                said = "lost"
+            case OSError():
+                said = "unreachable" if self.stage is SmtpStage.CONNECT else "lost"
+        return Answer(self.stage, said, words)
 
     async def _open(self) -> aiosmtplib.SMTP:
         provider = self._provider
@@ -64,7 +94,7 @@ class Opening:
         try:
             await client.ehlo()
         except aiosmtplib.SMTPHeloError as error:
-            if error.code not in {500, 502}:  # only a server that does not know EHLO gets HELO
+            if error.code not in {500, 502}:  # HELO is only for a server that doesn't know EHLO
                 raise
             await client.helo()
 
@@ -74,10 +104,10 @@ class Opening:
             raise MissingError
         await client.starttls()
         self._transport = cast(asyncio.WriteTransport, client.transport)
-        await self._greet(client)  # earlier offers no longer count (RFC 3207 4.2)
+        await self._greet(client)  # what was offered before TLS no longer counts (RFC 3207 4.2)
 
     async def _login(self, client: aiosmtplib.SMTP) -> None:
-        """Log in by one method: the library's `login` tries all of them, which is several failed logins."""
+        """Log in by one method: the library's `login` tries them all, and each would be a failed login."""
         self.stage = SmtpStage.AUTH
         methods = {"plain": client.auth_plain, "login": client.auth_login, "cram-md5": client.auth_crammd5}
         for name, method in methods.items():
@@ -87,22 +117,8 @@ class Opening:
         raise MissingError
 
 
-def offered(client: aiosmtplib.SMTP) -> Offered:
-    """Return what the server's last answer to EHLO offers; SMTPUTF8 needs 8BITMIME (RFC 6531 3.1)."""
-    has = client.supports_extension
-    return Offered(has("pipelining"), has("size"), has("smtputf8") and has("8bitmime"))
-
-
-def close(client: aiosmtplib.SMTP | None, transport: asyncio.WriteTransport | None) -> None:
-    """Close at once and drop what is still in our buffer: a plain close would wait for the server."""
-    if transport is not None:
-        transport.abort()
-    if client is not None:
-        client.close()
-
-
 async def _dial(host: str, port: int, timeout: float) -> socket.socket:
-    """Connect to the first address that answers; each gets its share of the time, in case one never does."""
+    """Connect to the first address that answers; each gets an equal share of the time."""
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout):
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -114,55 +130,15 @@ async def _dial(host: str, port: int, timeout: float) -> socket.socket:
             async with asyncio.timeout(timeout / len(found)):
                 await loop.sock_connect(sock, address)
             return sock
-        except OSError as error:
+        except BaseException as error:
             sock.close()
+            if not isinstance(error, OSError):
+                raise
             last = error
-        except BaseException:
-            sock.close()
-            raise
     raise last
 
 
 def _literal(sock: socket.socket) -> str:
-    """Return our own address as RFC 5321 4.1.3 writes it: looking up our name is slow and reveals it."""
+    """Return our own address as in RFC 5321 4.1.3: looking up our name would be slow and reveal it."""
     address = str(sock.getsockname()[0]).partition("%")[0]
     return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
-
-
-def name_of(error: Exception, stage: SmtpStage) -> str:
-    """Return what came instead of a good reply, in the words of `Answer.said`."""
-    match _root(error):
-        case MissingError():
-            return "missing"
-        case aiosmtplib.SMTPResponseException() as refusal:
-            return reply_line(refusal.code, refusal.message) if refusal.code > 0 else "garbage"
-        case TimeoutError():
-            return "silence"
-        case socket.gaierror() | UnicodeError() if stage is SmtpStage.CONNECT:
-            return "unresolved"
-        case ssl.SSLCertVerificationError():
-            return "certificate"
-        case ssl.SSLError() if stage in OPENING:
-            return "handshake"
-        case aiosmtplib.SMTPServerDisconnected():
-            return "lost"
-        case OSError():
-            return "unreachable" if stage is SmtpStage.CONNECT else "lost"
-    return "garbage"
-
-
-def words_of(error: Exception) -> str:
-    match _root(error):
-        case aiosmtplib.SMTPResponseException() as refusal:
-            return refusal.message
-        case ssl.SSLCertVerificationError() as refusal:
-            return refusal.verify_message
-        case OSError() as failure if not isinstance(failure, (aiosmtplib.SMTPException, ssl.SSLError)):
-            return failure.strerror or ""
-    return ""
-
-
-def _root(error: Exception) -> BaseException:
-    """Return the cause of the library's own error for a connection that could not be made."""
-    wrapped = isinstance(error, aiosmtplib.SMTPConnectError) and error.__cause__ is not None
-    return cast(BaseException, error.__cause__) if wrapped else error

@@ -8,14 +8,14 @@ from enum import StrEnum
 
 from commcast.model.message import Blame, Email, Outcome, OutcomeKind
 
-_LONGEST_TEXT = 120  # characters of a server's words that we keep
+_LONGEST_TEXT = 120  # characters of a server's text that we keep
 _QUEUE_ID = re.compile(
     r"queued as ([\w-]+)|\bid=([\w-]+)|InternalId=(\d+)|^2\.0\.0 ([\w-]+) Message accepted", re.ASCII
 )
 
 
 class SmtpStage(StrEnum):
-    """How far the dialogue has come. From DOT on, the server may have the message."""
+    """How far a transaction has come. From DOT on, the server may have the message."""
 
     CONNECT = "connect"
     TLS = "tls"
@@ -31,10 +31,10 @@ class SmtpStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How a delivery ended: the stage, the reply or what came instead of one, and the server's words.
+    """How a delivery ended: the stage, the reply or what came instead of one, and the server's text.
 
-    `said` is a reply as "550 5.1.1" (code, and enhanced code where given), or one of unresolved, unreachable,
-    certificate, handshake, missing (an extension), silence, lost, garbage, unsendable.
+    `said` is a reply as "550 5.1.1" (the code, and the enhanced code if there is one), or one of unresolved,
+    unreachable, certificate, handshake, missing (an extension), silence, lost, garbage, unsendable.
     """
 
     stage: SmtpStage
@@ -42,16 +42,10 @@ class Answer:
     text: str = ""
 
     @property
-    def opened(self) -> bool:
-        return self.stage not in OPENING
-
-    @property
     def keeps_connection(self) -> bool:
-        """Whether the dialogue can continue, because both sides know where they are."""
-        if self.stage in OPENING or self.stage is SmtpStage.RESET:
-            return False
-        clear = self.said == "missing" or re.fullmatch(r"[45](?!21).*", self.said)
-        return bool(clear) or (self.stage is SmtpStage.DOT and self.said.startswith("2"))
+        """Whether the next transaction can follow, because both sides know where they are."""
+        clear = r"[45](?!21)|2" if self.stage is SmtpStage.DOT else r"[45](?!21)"
+        return self.stage is not SmtpStage.RESET and bool(re.match(clear, self.said))
 
     @property
     def was_stale(self) -> bool:
@@ -62,7 +56,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What an answer means at some stages; `said` is a pattern for the whole of `Answer.said`."""
+    """What an answer means at some stages; `said` is a pattern for all of `Answer.said`."""
 
     stages: frozenset[SmtpStage]
     said: str
@@ -74,22 +68,18 @@ class Rule:
 
 OPENING = frozenset({SmtpStage.CONNECT, SmtpStage.TLS, SmtpStage.HELLO, SmtpStage.AUTH})
 _BEFORE_DOT = frozenset(SmtpStage) - {SmtpStage.DOT}
-_CONNECT, _TLS, _AUTH = (
-    frozenset({SmtpStage.CONNECT}),
-    frozenset({SmtpStage.TLS}),
-    frozenset({SmtpStage.AUTH}),
-)
-_MAIL, _RCPT, _DOT = frozenset({SmtpStage.MAIL}), frozenset({SmtpStage.RCPT}), frozenset({SmtpStage.DOT})
+_CONNECT, _TLS, _AUTH = (frozenset({stage}) for stage in (SmtpStage.CONNECT, SmtpStage.TLS, SmtpStage.AUTH))
+_MAIL, _RCPT, _DOT = (frozenset({stage}) for stage in (SmtpStage.MAIL, SmtpStage.RCPT, SmtpStage.DOT))
 _CONTENT = frozenset({SmtpStage.DATA, SmtpStage.DOT})
 
 _ACCEPTED, _REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
 _UNKNOWN, _NOT_TAKEN = OutcomeKind.UNKNOWN, OutcomeKind.NOT_TAKEN
 _SERVER, _ACCOUNT, _ONE = Blame.PROVIDER, Blame.ACCOUNT, Blame.RECIPIENT
 
-# The first line that fits counts. Sources: RFC 5321 3.8, 4.2 and 4.5.3.2; RFC 3463; RFC 4954; RFC 6531.
-# A server that judges the sender only at RCPT says 5.1.7 or 5.1.8 there: that is about us.
+# The first rule that matches applies. Sources: RFC 5321 3.8, 4.2 and 4.5.3.2; RFC 3463; RFC 4954; RFC 6531.
+# A server that checks the sender only at RCPT says 5.1.7 or 5.1.8 there: that is about us.
 # No STARTTLS, or an untrusted certificate: trying again fixes neither, a person has to.
-# A 421 after the dot is a refusal like any 4xx: the server says that it did not take the message.
+# A 421 after the dot is a refusal like any other 4xx: the server says that it did not accept the message.
 # fmt: off
 OUTCOMES: tuple[Rule, ...] = (
     Rule(_BEFORE_DOT, r"421.*", _NOT_TAKEN, _SERVER, "the server is closing the connection"),
@@ -98,36 +88,36 @@ OUTCOMES: tuple[Rule, ...] = (
     Rule(_CONNECT | _TLS, "certificate", _NOT_TAKEN, _ACCOUNT, "the server's certificate is not trusted"),
     Rule(_CONNECT | _TLS, "handshake", _NOT_TAKEN, _SERVER, "no TLS connection can be made"),
     Rule(_TLS, "missing", _NOT_TAKEN, _ACCOUNT, "the server offers no STARTTLS"),
-    Rule(_AUTH, "missing", _NOT_TAKEN, _ACCOUNT, "the server offers no login that we know"),
-    Rule(_AUTH, r"5.*", _NOT_TAKEN, _ACCOUNT, "the login is refused"),
-    Rule(OPENING, r"[45].*", _NOT_TAKEN, _SERVER, "the server does not serve us now"),
+    Rule(_AUTH, "missing", _NOT_TAKEN, _ACCOUNT, "the server offers no login method that we support"),
+    Rule(_AUTH, r"5.*", _NOT_TAKEN, _ACCOUNT, "the login was refused"),
+    Rule(OPENING, r"[45].*", _NOT_TAKEN, _SERVER, "the server refuses service for now"),
     Rule(_MAIL, "missing", _REJECTED, _ONE, "the address needs SMTPUTF8, which the server does not offer"),
-    Rule(_MAIL, "unsendable", _REJECTED, _ONE, "the message cannot be put into a mail"),
-    Rule(_MAIL | _RCPT, r"5\d\d 5\.6\.7", _REJECTED, _ONE, "the server does not take this non-ASCII address"),
+    Rule(_MAIL, "unsendable", _REJECTED, _ONE, "the message cannot be made into an email"),
+    Rule(_MAIL | _RCPT, r"5\d\d 5\.6\.7", _REJECTED, _ONE, "the server refuses this non-ASCII address"),
     Rule(_MAIL, r"552.*", _REJECTED, _ONE, "the message is too large for the server"),
-    Rule(_MAIL, r"5.*", _NOT_TAKEN, _ACCOUNT, "the sender is refused"),
-    Rule(_MAIL, r"4.*", _NOT_TAKEN, _SERVER, "the server takes no mail now"),
-    Rule(_RCPT, r"530.*|5\d\d 5\.1\.[78]", _NOT_TAKEN, _ACCOUNT, "the sender or login is refused"),
-    Rule(_RCPT, r"55[013] 5\.1\.\d+", _REJECTED, _ONE, "there is no such mailbox", suppress=True),
-    Rule(_RCPT, r"5.*", _REJECTED, _ONE, "the recipient is refused"),
-    Rule(_RCPT, r"4.*", _NOT_TAKEN, _ONE, "the recipient is not taken now"),
-    Rule(_CONTENT, r"421.*|4\d\d 4\.3\.\d+", _NOT_TAKEN, _SERVER, "the server's mail system is in trouble"),
-    Rule(_CONTENT, r"4.*", _NOT_TAKEN, _ONE, "the message is not taken now"),
-    Rule(_CONTENT, r"5.*", _REJECTED, _ONE, "the message is refused"),
+    Rule(_MAIL, r"5.*", _NOT_TAKEN, _ACCOUNT, "the sender was refused"),
+    Rule(_MAIL, r"4.*", _NOT_TAKEN, _SERVER, "the server accepts no email for now"),
+    Rule(_RCPT, r"530.*|5\d\d 5\.1\.[78]", _NOT_TAKEN, _ACCOUNT, "the sender or login was refused"),
+    Rule(_RCPT, r"55[013] 5\.1\.\d+", _REJECTED, _ONE, "no such mailbox", suppress=True),
+    Rule(_RCPT, r"5.*", _REJECTED, _ONE, "the recipient was refused"),
+    Rule(_RCPT, r"4.*", _NOT_TAKEN, _ONE, "the recipient was not accepted for now"),
+    Rule(_CONTENT, r"421.*|4\d\d 4\.3\.\d+", _NOT_TAKEN, _SERVER, "the server's mail system has a problem"),
+    Rule(_CONTENT, r"4.*", _NOT_TAKEN, _ONE, "the message was not accepted for now"),
+    Rule(_CONTENT, r"5.*", _REJECTED, _ONE, "the message was refused"),
     Rule(_DOT, r"2.*", _ACCEPTED, _ONE, ""),
     Rule(_DOT, "lost", _UNKNOWN, _ONE, "the connection broke after the message was handed over"),
-    Rule(_DOT, "silence", _UNKNOWN, _ONE, "no answer came after the message was handed over"),
-    Rule(_DOT, r"garbage|\d.*", _UNKNOWN, _ONE, "a senseless answer came after the message was handed over"),
+    Rule(_DOT, "silence", _UNKNOWN, _ONE, "no reply came after the message was handed over"),
+    Rule(_DOT, r"garbage|\d.*", _UNKNOWN, _ONE, "an invalid reply came after the message was handed over"),
     Rule(_BEFORE_DOT, "lost", _NOT_TAKEN, _SERVER, "the connection broke before the message was handed over"),
-    Rule(_BEFORE_DOT, "silence", _NOT_TAKEN, _SERVER, "the server did not answer in time"),
-    Rule(_BEFORE_DOT, r"garbage|\d.*", _NOT_TAKEN, _SERVER, "the server's answer makes no sense here"),
+    Rule(_BEFORE_DOT, "silence", _NOT_TAKEN, _SERVER, "the server did not reply in time"),
+    Rule(_BEFORE_DOT, r"garbage|\d.*", _NOT_TAKEN, _SERVER, "the server's reply makes no sense here"),
 )
 # fmt: on
-_UNLISTED = Rule(frozenset(SmtpStage), "", _UNKNOWN, _ONE, "no rule speaks of this answer")
+_UNLISTED = Rule(frozenset(SmtpStage), "", _UNKNOWN, _ONE, "no rule covers this reply")
 
 
 def judge(answer: Answer) -> Rule:
-    """Return the rule for an answer. An answer that no line covers is unknown: nobody is told twice."""
+    """Return the rule for an answer. An answer that no rule covers is unknown: nobody is told twice."""
     fits = (rule for rule in OUTCOMES if answer.stage in rule.stages and re.fullmatch(rule.said, answer.said))
     return next(fits, _UNLISTED)
 
@@ -139,7 +129,7 @@ def reply_line(code: int, text: str) -> str:
 
 
 def accepted(delivery: int, text: str) -> Outcome:
-    """Return the outcome of a 2xx to the final dot: what the table says, but faster."""
+    """Return the outcome of a 2xx after the final dot: what the table says, but faster."""
     return Outcome(delivery, OutcomeKind.ACCEPTED, provider_id=queue_id(text))
 
 
@@ -161,14 +151,14 @@ def queue_id(text: str) -> str:
 def _detail(rule: Rule, email: Email, answer: Answer, user: str) -> str:
     code = answer.said if answer.said[0].isdigit() else ""
     words = ""
-    if answer.stage is not SmtpStage.AUTH:  # what a server says to a login may hold the login
+    if answer.stage is not SmtpStage.AUTH:  # the reply to a login may contain it
         words = _harmless(answer.text.removeprefix(code.partition(" ")[2]), email, user)
     said = ": ".join(filter(None, (code, words)))
     return f"{rule.words} ({said})" if said else rule.words
 
 
 def _harmless(text: str, email: Email, user: str) -> str:
-    """Return a server's words without control characters, addresses, long codes and parts of known names."""
+    """Return a server's text without control characters, addresses, long codes and parts of known names."""
     known = f"{email.to.address} {email.to.name} {email.sender.address} {user}"
     secret = {part.casefold() for part in re.split(r"[\W_]+", known)}
     shown = re.sub(r"\S*(?:@|%40)\S*", "*", text[:1000])

@@ -1,17 +1,29 @@
-"""An SMTP server on 127.0.0.1 that does at each point of the dialogue what a test tells it to."""
+"""SMTP servers on 127.0.0.1: one that follows a script, Postfix's test sink, and a whole Postfix."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import shutil
 import socket
 import ssl
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+import subprocess
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile, mkdtemp
 from typing import Any, ClassVar
 
+import pytest
+
+from commcast.config.settings import SmtpProvider
+from commcast.providers.smtp.adapter import SmtpAdapter
+from tests.support.reader import as_root
 from tests.support.servers.http import HOST, Certificate, Received
 
 CLOSE = "close"  # hang up without a word
@@ -20,10 +32,21 @@ GARBAGE = "garbage"  # bytes that are no reply
 DRIP = "drip"  # a reply that never ends
 GOOD = "good"  # what a healthy server says
 
+# How replies go out: each by itself, together as far as the commands are at hand, or byte by byte.
+EACH, MERGED, BYTES = "each", "merged", "bytes"
+PIPELINING = ("PIPELINING", "SIZE 30000000", "8BITMIME")
+PASSWORD = "correct horse battery"
+STEP = timedelta(
+    seconds=1.5
+)  # if something stalls; the idle clock does not let it pass while anything happens
 
-EACH = "each"  # every reply goes out by itself
-MERGED = "merged"  # replies go out together, as far as what is asked is at hand
-BYTES = "bytes"  # every byte of a reply goes out by itself
+
+def relay(
+    port: int, security: str = "none", timeout: timedelta = timedelta(seconds=20), **settings: Any
+) -> SmtpProvider:
+    """Return the settings of a server on this machine; `timeout` may be a part of a second."""
+    made = SmtpProvider.model_validate({"host": HOST, "port": port, "security": security, **settings})
+    return made.model_copy(update={"timeout": timeout})
 
 
 @dataclass
@@ -31,13 +54,12 @@ class Script:
     """What the scripted server does at each point, in turn, and then what a healthy one does.
 
     Points: connect ehlo helo starttls auth mail rcpt data body middle dot rset quit. An action is a reply
-    ("550 5.1.1 no"), or one of CLOSE, STALL, GARBAGE, DRIP, GOOD. "body" is the moment after 354 in which
-    nothing was read yet, "middle" the one after the body's first line. With `wants_empty` it says 354 also
-    where no recipient was taken. `pace` is how replies go out: EACH, MERGED or BYTES. With `tls` it speaks
-    TLS from the first byte, else after STARTTLS, if there is a `certificate`.
+    ("550 5.1.1 no"), or one of CLOSE, STALL, GARBAGE, DRIP, GOOD. "body" is right after 354, "middle" after
+    the body's first line. With `wants_empty` it says 354 even if no recipient was accepted. With `tls` it
+    speaks TLS from the first byte, otherwise after STARTTLS, if there is a `certificate`.
     """
 
-    also_offered: ClassVar[Sequence[str]] = ()  # beside each script's own extensions
+    also_offered: ClassVar[Sequence[str]] = ()  # besides each script's own extensions
 
     actions: Mapping[str, Sequence[str]] = field(default_factory=dict)
     extensions: Sequence[str] = ("SIZE 30000000", "8BITMIME")
@@ -82,8 +104,8 @@ class Talk:
         verb = text.split(" ")[0].lower()
         if verb == "ehlo":
             offered = ["mail.example", *self.script.also_offered, *self.script.extensions]
-            lines = [f"250{'-' if more else ' '}{word}" for more, word in _with_more(offered)]
-            await self.answer("ehlo", "\r\n".join(lines))
+            *lines, last = offered
+            await self.answer("ehlo", "".join(f"250-{line}\r\n" for line in lines) + f"250 {last}")
         elif verb == "starttls":
             await self.answer("starttls", "220 2.0.0 ready")
             await self.flush()
@@ -178,10 +200,6 @@ class Talk:
             await self.writer.drain()
 
 
-def _with_more(words: Sequence[str]) -> Iterator[tuple[bool, str]]:
-    yield from ((number < len(words) - 1, word) for number, word in enumerate(words))
-
-
 def _path(text: str) -> str:
     found = re.search(r"<(.*?)>", text)
     return found[1] if found else ""
@@ -224,3 +242,149 @@ async def scripted_server(script: Script) -> AsyncIterator[int]:
             writer.transport.abort()
         for _ in range(3):
             await asyncio.sleep(0)  # the turns of the loop in which aborted connections end
+
+
+@asynccontextmanager
+async def adapter_for(script: Script, **settings: Any) -> AsyncIterator[SmtpAdapter]:
+    """An adapter with one connection to a scripted server, by TLS if that has a certificate; it soon loses
+    patience with a server that stalls."""
+    settings = {"connections": 1, **settings}
+    if script.certificate:
+        settings = {"security": "starttls", "ca_file": str(script.certificate.pem), **settings}
+    if {STALL, DRIP} & {action for actions in script.actions.values() for action in actions}:
+        settings = {"timeout": STEP, **settings}
+    async with scripted_server(script) as port, SmtpAdapter(relay(port, **settings), PASSWORD) as adapter:
+        yield adapter
+
+
+# --- Postfix
+
+
+@contextmanager
+def smtp_sink(*options: str) -> Iterator[tuple[int, Callable[[], list[str]]]]:
+    """Run Postfix's smtp-sink; give its port, and what tells the recipients of all messages it took."""
+    binary, port = _tool("smtp-sink"), _free_port()
+    # Started by root it becomes nobody, who cannot look into pytest's own folders.
+    user = ("-u", "nobody", "-R", "/") if os.geteuid() == 0 else ()
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+
+        def taken() -> list[str]:
+            heads = [path.read_text().partition("\n\n")[0] for path in Path(name).rglob("mail.*")]
+            return [found for head in heads for found in re.findall(r"^X-Rcpt-Args: <(.*?)>", head, re.M)]
+
+        command = [binary, "-4", *user, "-d", f"{name}/mail.", *options, f"{HOST}:{port}", "128"]
+        with subprocess.Popen(command) as process:
+            try:
+                until = time.monotonic() + 20
+                while not _listens(port):
+                    if time.monotonic() > until or process.poll() is not None:
+                        pytest.fail(f"{command} does not listen")
+                    time.sleep(0.02)
+                yield port, taken
+            finally:
+                process.terminate()
+
+
+_MAIN_CF = """\
+compatibility_level = 3.6
+queue_directory = {folder}/queue
+enable_long_queue_ids = yes
+data_directory = {folder}/data
+maillog_file = {folder}/log
+maillog_file_prefixes = {folder}
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+mynetworks = 127.0.0.0/8
+myhostname = mail.example
+mydestination =
+alias_maps =
+virtual_mailbox_domains = private.example
+virtual_mailbox_maps = regexp:{folder}/readers
+virtual_transport = discard:
+in_flow_delay = 0
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = {certificate.pem}
+smtpd_tls_key_file = {certificate.key}
+"""
+_MASTER_CF = """\
+127.0.0.1:{port} inet n - n - - smtpd
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+error unix - - n - - error
+retry unix - - n - - error
+discard unix - - n - - discard
+anvil unix - - n - 1 anvil
+proxymap unix - - n - - proxymap
+tlsmgr unix - - n 1000? 1 tlsmgr
+postlog unix-dgram n - n - 1 postlogd
+"""
+
+
+@contextmanager
+def real_postfix(certificate: Certificate) -> Iterator[tuple[int, Callable[[int], Mapping[str, int]]]]:
+    """Run a whole Postfix that has nothing to do with the machine's own; it offers STARTTLS.
+
+    It knows readerN@private.example and throws their email away. Give its port, and what tells how often each
+    reader's was delivered, once that many deliveries are logged.
+    """
+    postfix, root = [*as_root(), _tool("postfix")], as_root()
+    port, folder = _free_port(), Path(mkdtemp(prefix="commcast-postfix-"))
+
+    def delivered(at_least: int) -> Mapping[str, int]:
+        until, sent = time.monotonic() + 30, list[str]()
+        while len(sent) < at_least and time.monotonic() < until:
+            sent = re.findall(r"to=<([^>]*)>, .*status=sent", (folder / "log").read_text())
+            time.sleep(0.05)
+        return Counter(sent)
+
+    try:
+        folder.chmod(0o755)
+        for part in ("conf", "queue", "data"):
+            (folder / part).mkdir()
+        (folder / "readers").write_text("/^reader[0-9]+@private\\.example$/ x\n")
+        (folder / "conf" / "main.cf").write_text(_MAIN_CF.format(folder=folder, certificate=certificate))
+        (folder / "conf" / "master.cf").write_text(_MASTER_CF.format(port=port))
+        subprocess.run([*root, "chown", "-R", "root:", str(folder)], check=True)
+        subprocess.run([*root, "chown", "postfix", str(folder / "data")], check=True)
+        _order(postfix, folder, "start")
+        try:
+            with socket.create_connection((HOST, port), timeout=30) as probe:
+                if not probe.recv(200).startswith(b"220 "):
+                    pytest.fail(f"Postfix does not greet: {(folder / 'log').read_text()}")
+            yield port, delivered
+        finally:
+            _order(postfix, folder, "stop")
+    finally:  # what Postfix leaves behind belongs to others; only root can remove it
+        subprocess.run([*root, "rm", "-rf", str(folder)], check=True)
+
+
+def _order(postfix: Sequence[str], folder: Path, order: str) -> None:
+    with TemporaryFile("w+") as words:  # a file, since the daemon would keep a pipe open for ever
+        command = [*postfix, "-c", str(folder / "conf"), order]
+        code = subprocess.run(command, stdout=words, stderr=words, timeout=60, check=False).returncode
+        words.seek(0)
+        if code:
+            log = folder / "log"
+            pytest.fail(f"postfix {order}: {words.read()}{log.read_text() if log.exists() else ''}")
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        pytest.fail(f"{name} is missing; install it: apt-get install --no-install-recommends postfix")
+    return found
+
+
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
