@@ -21,8 +21,9 @@ from commcast.model.incident import Channel
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from commcast.ledger.history import OutcomeTally, Told
+    from commcast.ledger.history import Told
     from commcast.ledger.store import Ledger
+    from commcast.ledger.tallies import DeliveryCount
     from commcast.ledger.unknowns import Act
     from commcast.report.story import StoryNudge, Telling
 
@@ -78,7 +79,7 @@ class Record:
     was done about those of unknown outcome.
     """
 
-    said: list[OutcomeTally]
+    said: list[DeliveryCount]
     tellings: dict[str, list[Telling]] = field(default_factory=dict)
     stated: dict[tuple[str, str, str, str], datetime] = field(default_factory=dict)
     nudges: dict[str, list[StoryNudge]] = field(default_factory=dict)

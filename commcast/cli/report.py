@@ -262,13 +262,13 @@ def feedback(
         with ledger.read() as connection:
             told = messages_accepted(connection, incident)
             before = read_answers(connection, incident)
-        sums = sum(each.yes for each in before) + yes, sum(each.no for each in before) + no
+        sums = before[0] + yes, before[1] + no
         if not told:
             raise InputError(f"nobody was told of an incident {incident!r:.60}; commcast log lists all")
         if sum(sums) > told:
             what = f"that makes {sum(sums):,} answers to {told:,} messages"
             remedy = "give only what came in since the last time"
-            if not before:
+            if not any(before):
                 remedy = f"write how many answered yes and no, {told:,} in all at most"
             raise InputError(Fault("", 0, 0, what, remedy))
         if yes or no:

@@ -16,7 +16,7 @@ from commcast.ledger.oncall import last_tick
 from commcast.ledger.releases import read_releases
 from commcast.ledger.suppressions import erased_among, suppressed_among
 from commcast.ledger.tables import IS_FROZEN, MAYBE_TOLD, WAITING, State, one_of
-from commcast.ledger.tallies import REASON, count_deliveries
+from commcast.ledger.tallies import REASON, DeliveryCount, count_deliveries
 from commcast.ledger.wrong_words import NOTHING_HEARD, told_wrong
 from commcast.model.history import History, ReaderHistory, Said, WrongWords
 from commcast.model.incident import Channel, NextWord
@@ -38,21 +38,6 @@ class ToldPerson:
     zone: str
     locale: str
     recipient: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class OutcomeTally:
-    """How many deliveries of one notice over one channel to one audience are in one state, and why."""
-
-    incident: str
-    notice: str
-    number: int
-    channel: str
-    audience: str
-    state: State
-    reason: str
-    count: int
-    changed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,18 +225,13 @@ def count_skipped(connection: Connection, incident: str, notices: Collection[str
     return connection.execute(select(func.count()).where(*wanted)).scalar_one()
 
 
-def tallies(connection: Connection, incident: str | None = None) -> tuple[OutcomeTally, ...]:
-    """Return counts by notice, channel, audience, state and reason, in the order things were said.
+def tallies(connection: Connection, incident: str | None = None) -> list[DeliveryCount]:
+    """Count deliveries by notice, channel, audience, state and reason, in the order things were sent.
 
-    Without an incident those of all, but not what their own people were told.
+    Without an incident: of all incidents, without nudges to their own people.
     """
     wanted = None if incident is None else _delivery.c.incident == incident
-    return tuple(
-        OutcomeTally(
-            t.incident, t.notice, t.number, t.channel, t.audience, t.state, t.reason, t.count, t.changed_at
-        )
-        for t in count_deliveries(connection, wanted, REASON)
-    )
+    return count_deliveries(connection, wanted, REASON)
 
 
 def deliveries(

@@ -42,11 +42,10 @@ from commcast.ledger.settle import (
     reopen,
     room,
     settle_lost,
-    suppress_refused,
     take_slots,
 )
 from commcast.ledger.store import Ledger, open_ledger
-from commcast.ledger.suppressions import list_suppressions, suppress
+from commcast.ledger.suppressions import list_suppressions, suppress, suppress_refused
 from commcast.ledger.tables import ALL_INCIDENTS, State, stamp
 from commcast.model.message import OutcomeKind
 from tests.support.desk import (
