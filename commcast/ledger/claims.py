@@ -72,7 +72,7 @@ def planned(connection: Connection, broadcast: int, now: datetime) -> tuple[int,
 
 
 def ripe_now(connection: Connection, now: datetime, incident: str = "") -> Iterator[Ripe]:
-    """Yield the broadcasts (of one incident) with deliveries that may be sent now, in the order of freezing."""
+    """Yield, in the order of freezing, the broadcasts (of one incident) with deliveries that may go now."""
     b, d = _broadcast.c, _delivery.c
     rows = connection.execute(
         select(b.incident, b.notice, b.number, b.channel, func.count())

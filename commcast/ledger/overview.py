@@ -154,7 +154,7 @@ class BroadcastCounts:
 
 
 def under_way(counted: Iterable[BroadcastCounts]) -> tuple[BroadcastCounts, ...]:
-    """Return the broadcasts with deliveries that wait or are on their way, oldest first; held ones don't count."""
+    """Return the broadcasts with waiting or claimed deliveries (held ones don't count), oldest first."""
     return tuple(each for each in counted if each.counts[State.PENDING] or each.counts[State.CLAIMED])
 
 

@@ -123,14 +123,16 @@ def moved(path: Path) -> None:
     [
         pytest.param(lambda path: path.write_bytes(b""), "is empty", id="empty"),
         *(
-            pytest.param(cut_short(size), "is cut short|no SQLite file", id=f"cut short at {size}")
+            pytest.param(cut_short(size), "is cut short|not an SQLite file", id=f"cut short at {size}")
             for size in (1, 99, 100, 4096, -4096, -1)
         ),
         pytest.param(
-            lambda path: path.write_bytes(b"title: Card payments fail\n" * 100), "no SQLite file", id="text"
+            lambda path: path.write_bytes(b"title: Card payments fail\n" * 100),
+            "not an SQLite file",
+            id="text",
         ),
         pytest.param(rubbish, "is damaged", id="pages of rubbish"),
-        pytest.param(anothers, "not a ledger of commcast", id="another program's"),
+        pytest.param(anothers, "not a commcast ledger", id="another program's"),
         pytest.param(
             lambda path: change(path, "update alembic_version set version_num = '9999'"),
             "newer commcast",
@@ -463,7 +465,7 @@ def test_a_ledger_that_is_always_being_written_is_tried_again(
 ) -> None:
     changing = iter(range(1000))
     monkeypatch.setattr(copying, "_state", lambda path, log: (next(changing),))
-    with pytest.raises(TryAgain, match="written all the time"), open_copy(path, DESK):
+    with pytest.raises(TryAgain, match="written constantly"), open_copy(path, DESK):
         pass
 
 
@@ -517,7 +519,9 @@ def refused_in_words(path: Path, says: str) -> None:
 def test_a_full_disk_is_named_whatever_the_database_calls_it(
     path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    about = {"SQLITE_CANTOPEN": "cannot be opened: look at the rights"}.get(name, "reading or writing failed")
+    about = {"SQLITE_CANTOPEN": "cannot be opened: check the permissions"}.get(
+        name, "reading or writing failed"
+    )
     assert about in trouble(path, name)
     usage = shutil.disk_usage(path.parent)._replace(free=8192)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
