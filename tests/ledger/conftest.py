@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def ask(ledger: Ledger, look: Callable[..., Any], *given: Any, **named: Any) -> 
     """Return what a look-up finds; a list of what it yields."""
     with ledger.read() as connection:
         found = look(connection, *given, **named)
-        return list(found) if isinstance(found, Iterator) else found
+        return list(found) if isinstance(found, Generator) else found
 
 
 def do(ledger: Ledger, change: Callable[..., Any], *given: Any, **named: Any) -> Any:
