@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -151,9 +152,7 @@ def other_desks(path: Path) -> None:
         pytest.param(lambda path: path.parent.chmod(0o777), "anybody may write", id="anybody may write"),
     ],
 )
-def test_a_ledger_that_cannot_be_trusted_is_refused(
-    path: Path, damage: Callable[[Path], object], says: str
-) -> None:
+def test_a_ledger_that_cannot_be_trusted_is_refused(path: Path, damage: Any, says: str) -> None:
     """And never replaced: an empty file is not taken for a new ledger. No desk is named in full."""
     damage(path)
     before = mode(path.parent)
@@ -164,16 +163,13 @@ def test_a_ledger_that_cannot_be_trusted_is_refused(
 def test_damage_behind_the_first_page_is_named_when_it_is_read(path: Path) -> None:
     with closing(open_ledger(path, DESK)) as ledger:
         fill(ledger, [f"{n}@example.com" for n in range(200)])
+    with pytest.raises(LedgerError, match="has no desk"):  # a configuration without one trusts no ledger
+        open_ledger(path, "")
     whole = bytearray(path.read_bytes())
     whole[4096 * 3 :] = b"\x55" * (len(whole) - 4096 * 3)
     path.write_bytes(whole)
     with pytest.raises(LedgerError, match="is damaged"):
         states(open_ledger(path, DESK))
-
-
-def test_a_configuration_without_a_desk_trusts_no_ledger(path: Path) -> None:
-    with pytest.raises(LedgerError, match="has no desk"):
-        open_ledger(path, "")
 
 
 def test_a_link_to_nowhere_is_no_missing_ledger_which_could_be_made_anew(path: Path, tmp_path: Path) -> None:
@@ -214,18 +210,13 @@ def test_a_new_ledger_is_never_made_over_anything(tmp_path: Path, there: bytes) 
     assert path.read_bytes() == there
     assert [found.name for found in path.parent.iterdir()] == ["ledger.db"]
     path.unlink()
+    with pytest.raises(LedgerError), nothing_can_be_written():
+        create_ledger(path, DESK)
+    assert list(path.parent.iterdir()) == [], "one that could not be made leaves nothing"
     path.parent.rmdir()
     path.parent.write_text("")  # nor where its folder would be
     with pytest.raises(LedgerError):
         create_ledger(path, DESK)
-
-
-def test_a_ledger_that_could_not_be_made_leaves_nothing(tmp_path: Path) -> None:
-    path = ledger_path(tmp_path)
-    with pytest.raises(LedgerError), nothing_can_be_written():
-        create_ledger(path, DESK)
-    assert list(path.parent.iterdir()) == []
-    create_ledger(path, DESK).close()
 
 
 def test_adopting_keeps_all_that_was_said_and_makes_a_ledger_only_where_there_is_none(path: Path) -> None:
@@ -255,9 +246,7 @@ def generations(path: Path) -> list[int]:
     return [mark.generation for mark in backups.read_marks(path, DESK)]
 
 
-def test_marks_beside_the_ledger_and_of_the_user_tell_a_backup(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_marks_of_the_ledger_and_the_user_tell_a_backup(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second is made by the first send only; each is brought up if it is lost, and never lowered."""
     beside, of_user = backups.places(path)
     assert (generations(path), of_user.exists()) == ([0], False)
@@ -416,28 +405,22 @@ def test_a_copy_shows_what_a_killed_writer_committed_and_touches_nothing(path: P
     assert states(open_ledger(path, DESK)) == {"a": "pending"}
 
 
-def test_a_ledger_that_is_always_being_written_is_tried_again(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_ledger_written_all_the_time_is_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changing = iter(range(1000))
     monkeypatch.setattr(location, "_state", lambda path, log: (next(changing),))
     with pytest.raises(TryAgain, match="written constantly"), open_copy(path, DESK):
         pass
 
 
-def test_a_copy_that_has_no_room_is_an_error_for_people(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_copy_without_room_is_an_error_for_people(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LedgerError), nothing_can_be_written(), open_copy(path, DESK):
         pass
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(tempfile, "tempdir", str(path / "nowhere"))
     with pytest.raises(LedgerError, match=r"temporary folder to read it: .*TMPDIR"), open_copy(path, DESK):
         pass
 
 
-def test_a_folder_that_may_not_be_entered_is_an_error_for_people(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_nobody_may_enter_is_an_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Path.lstat
 
     def refuse(each: Path) -> os.stat_result:
@@ -450,33 +433,25 @@ def test_a_folder_that_may_not_be_entered_is_an_error_for_people(
 
 
 @pytest.mark.parametrize("name", ["SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE", "SQLITE_CANTOPEN"])
-def test_a_full_disk_is_named_whatever_the_database_calls_it(
-    path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_a_full_disk_by_other_names(path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Below 128 KiB; what is free is asked of the nearest folder that is there."""
     about = {"SQLITE_CANTOPEN": "cannot be opened: check the permissions"}.get(
         name, "reading or writing failed"
     )
     assert about in trouble(path, name)
-    usage = shutil.disk_usage(path.parent)
-    asked: list[Path] = []
-    for free in (128 << 10, (128 << 10) - 1, None):
-
-        def disk_usage(folder: Path, free: int | None = free) -> object:
-            asked.append(folder)
-            if free is None:
-                raise OSError(errno.EACCES, "no")
-            return usage._replace(free=free)
-
-        monkeypatch.setattr(shutil, "disk_usage", disk_usage)
-        is_full = free == (128 << 10) - 1
-        assert trouble(path, name).startswith(f"{path}: the disk is full (131071 bytes free)") is is_full
-    assert "the disk is full (free space unknown)" in trouble(path, "SQLITE_FULL")
-    path.unlink()
-    assert set(asked) == {path.parent}
+    asked: dict[Path, int] = {}
+    for free in (128 << 10, (128 << 10) - 1):
+        monkeypatch.setattr(location, "free_bytes", lambda at, f=free: asked.setdefault(at, f) and f)
+        is_full = f"{path}: the disk is full (131071 bytes free)" in trouble(path, name)
+        assert is_full is (free < 128 << 10)
+    assert list(asked) == [path.parent]
     shutil.rmtree(path.parent)
-    trouble(path, name)
-    assert asked[-1] == path.parents[1]
+    assert "the disk is full" in trouble(path, name)
+    assert list(asked) == [path.parent, path.parents[1]]
+    monkeypatch.undo()
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: path.stat())  # which is not there
+    assert about in trouble(path, name)
+    assert "the disk is full (free space unknown)" in trouble(path, "SQLITE_FULL")
 
 
 def trouble(path: Path, name: str) -> str:
@@ -513,9 +488,7 @@ def test_old_ledgers_brought_up_to_date_are_like_new_ones() -> None:
     assert schema.REVISION in steps.known_revisions()
 
 
-def test_an_older_ledger_is_brought_up_to_date_when_it_is_opened(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_older_ledger_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All or nothing: a step that fails leaves the ledger as it was."""
     monkeypatch.setattr(schema, "REVISION", "9999")
 
