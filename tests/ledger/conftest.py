@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy import event, update
 
 from commcast.ledger.store import Ledger, create_ledger, ledger_path
+from commcast.ledger.suppressions import erase, suppress
 from commcast.ledger.tables import delivery
-from tests.support.desk import DESK
+from tests.support.desk import DESK, NOW
 
 
 @pytest.fixture
@@ -38,6 +39,14 @@ def rewrite(ledger: Ledger, *where: Any, **values: Any) -> None:
     """Put values into deliveries, past all rules."""
     with ledger.write() as connection:
         connection.execute(update(delivery).where(*where).values(**values))
+
+
+def opt_out(ledger: Ledger, key: str, reason: str = "asked") -> None:
+    do(ledger, suppress, "email", key, reason=reason, by="dana", now=NOW)
+
+
+def forget(ledger: Ledger, key: str) -> int:
+    return int(do(ledger, erase, ledger.secret, "email", key, by="dana", now=NOW))
 
 
 def plans_of(ledger: Ledger, begins: tuple[str, ...], look: Callable[[], object]) -> list[str]:

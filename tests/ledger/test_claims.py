@@ -370,25 +370,19 @@ def test_a_closed_provider_is_claimed_for_by_nobody_until_its_longest_pause_ends
     assert claimed(ledger, broadcast, now=until, limit=pace(0)) == "b"
 
 
-def test_who_takes_over_does_not_wait_for_the_first_providers_time(ledger: Ledger) -> None:
-    broadcast, delivery = one(ledger)
-    answer(ledger, broadcast, [said(delivery, NOT_TAKEN, wait=LEASE)])
-    assert claimed(ledger, broadcast) == ""
-    # Its own "later" is kept: a greylisted reader is not asked for again and again.
-    assert claimed(ledger, broadcast, limit=pace(0, provider="fake"), waits=False) == ""
-    assert claimed(ledger, broadcast, limit=pace(0, provider="sendgrid"), waits=False) == "a"
-
-
-def test_what_waits_by_plan_waits_for_another_provider_too(ledger: Ledger) -> None:
+def test_who_takes_over_waits_by_plan_but_not_for_the_first_providers_time(ledger: Ledger) -> None:
     """That one was told "later" is not another's business; that others hear first is everybody's."""
     later = NOW + timedelta(minutes=5)
     broadcast = fill(ledger, "ab", row=replace(ROW, not_before=later))
     assert ask(ledger, claims.planned, broadcast.id, NOW) == (2, later)
-    limit = pace(0, provider="fake")
-    assert claimed(ledger, broadcast, limit=limit, waits=False) == ""
-    (first, _) = claim(ledger, broadcast, now=later, limit=limit, waits=False).claims
-    answer(ledger, broadcast, [said(first.delivery, NOT_TAKEN, wait=timedelta(minutes=20))])
-    assert ask(ledger, claims.planned, broadcast.id, NOW) == (0, None), "this one waits for a provider"
+    same, other = pace(0, provider="fake"), pace(0, provider="sendgrid")
+    assert claimed(ledger, broadcast, limit=other, waits=False) == ""
+    for each in claim(ledger, broadcast, now=later, limit=same, waits=False).claims:
+        answer(ledger, broadcast, [said(each.delivery, NOT_TAKEN, wait=LEASE)])
+    assert ask(ledger, claims.planned, broadcast.id, NOW) == (0, None), "these wait for a provider"
+    # Its own "later" is kept: a greylisted reader is not asked for again and again.
+    assert claimed(ledger, broadcast) == claimed(ledger, broadcast, limit=same, waits=False) == ""
+    assert claimed(ledger, broadcast, limit=other, waits=False) == "ab"
 
 
 def test_a_pause_is_lifted_by_a_person_or_void_where_no_clock_meant_it(ledger: Ledger) -> None:

@@ -20,13 +20,13 @@ from commcast.ledger.overview import overviews
 from commcast.ledger.receipts import harmless, join_receipts, open_ids, open_providers
 from commcast.ledger.settle import Settlement
 from commcast.ledger.store import Ledger
-from commcast.ledger.suppressions import erase, erased_key, list_suppressions, suppress, unsuppress
+from commcast.ledger.suppressions import erased_key, list_suppressions, unsuppress
 from commcast.ledger.tables import State, stamp
 from commcast.model.history import ERASED, NOBODY_KNOWS, Said
 from commcast.model.incident import Channel
 from commcast.model.message import Outcome, OutcomeKind, Receipt, ReceiptKind
 from commcast.model.oncall import Handover
-from tests.ledger.conftest import ask, do, plans_of, rewrite
+from tests.ledger.conftest import ask, do, forget, opt_out, plans_of, rewrite
 from tests.support.desk import NOW, ROW, answer, claim, fill, said, states, told
 
 DELIVERED, BOUNCED, FAILED = ReceiptKind.DELIVERED, ReceiptKind.BOUNCED, ReceiptKind.FAILED
@@ -46,16 +46,8 @@ def readers(ledger: Ledger, notice: str = "update:2") -> list[str]:
     return [each.address for each in ask(ledger, history.told_people, "pay7", "email", notice)]
 
 
-def opt_out(ledger: Ledger, key: str, reason: str = "asked") -> None:
-    do(ledger, suppress, "email", key, reason=reason, by="dana", now=NOW)
-
-
-def let_in(ledger: Ledger, key: str, channel: str = "email") -> bool:
-    return bool(do(ledger, unsuppress, ledger.secret, channel, key))
-
-
-def forget(ledger: Ledger, key: str) -> int:
-    return int(do(ledger, erase, ledger.secret, "email", key, by="dana", now=NOW))
+def let_in(ledger: Ledger, key: str, channel: str = "email") -> Any:
+    return do(ledger, unsuppress, ledger.secret, channel, key)
 
 
 def suppressed(ledger: Ledger) -> dict[str, str]:
@@ -92,24 +84,19 @@ def test_who_was_told_twice_is_one_reader_as_last_frozen_with_words(ledger: Ledg
 
 
 def test_an_incident_stands_where_its_frozen_broadcasts_stand(ledger: Ledger) -> None:
+    """A stop is written once, and one of all hides none."""
     for number, channel in ((1, "email"), (3, "email"), (1, "sms")):
         fill(ledger, "a", number=number, channel=channel)
     fill(ledger, "a", number=4, finish=False)
-    do(ledger, stop_incident, "*", "dana", NOW)
+    stops = (("*", "dana"), ("pay7", "sam"), ("pay7", "kim"))
+    assert [do(ledger, stop_incident, *each, NOW) for each in stops] == [True, True, False]
+    assert [stop.by for stop in ask(ledger, stops_in_force, "pay7")] == ["dana", "sam"]
+    assert [stop.by for stop in ask(ledger, stops_in_force, "web1")] == ["dana"]
     found = ask(ledger, history.incident_history, "pay7")
     assert found.told_up_to == {Channel.EMAIL: 3, Channel.SMS: 1}
     begun = sorted(f"{notice} {channel.value}" for notice, channel in found.begun)
     assert begun == ["update:1 email", "update:1 sms", "update:3 email"]
     assert (found.releases, found.stopped_by) == ({}, "dana")
-
-
-def test_a_stop_is_written_once_and_one_of_all_hides_none(ledger: Ledger) -> None:
-    stops = [
-        do(ledger, stop_incident, *each, NOW) for each in (("pay7", "dana"), ("pay7", "sam"), ("*", "sam"))
-    ]
-    assert stops == [True, False, True]
-    assert [stop.by for stop in ask(ledger, stops_in_force, "pay7")] == ["dana", "sam"]
-    assert [stop.by for stop in ask(ledger, stops_in_force, "web1")] == ["sam"]
 
 
 def test_tallies_count_by_state_and_reason_and_the_log_asks_for_some_states(ledger: Ledger) -> None:

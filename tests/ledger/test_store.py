@@ -373,7 +373,12 @@ def test_a_refused_statement_is_told_without_an_address(ledger: Ledger) -> None:
     assert "ann@example.com" not in str(caught.value)
 
 
-def test_a_copy_leaves_the_folder_as_it_was_while_a_writer_is_open(ledger: Ledger) -> None:
+def test_a_copy_leaves_the_folder_as_it_was_while_a_writer_is_open(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The copy is private, and gone afterwards."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "room"))
+    (tmp_path / "room").mkdir()
     fill(ledger, "a")
     before = snapshot(ledger.path.parent)
     assert "ledger.db-wal" in before
@@ -382,6 +387,8 @@ def test_a_copy_leaves_the_folder_as_it_was_while_a_writer_is_open(ledger: Ledge
         assert copy.path == ledger.path
         assert states(copy) == {"a": "pending"}
         fill(copy, "b", number=2)
+        assert [mode(found) for found in (tmp_path / "room").iterdir()] == [0o700]
+    assert list((tmp_path / "room").iterdir()) == []
     assert snapshot(ledger.path.parent) == before
     assert states(ledger) == {"a": "pending"}
 
@@ -462,15 +469,6 @@ def trouble(path: Path, name: str) -> str:
     return str(caught.value)
 
 
-def test_the_copy_is_gone_afterwards(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    room = tmp_path / "room"
-    room.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(room))
-    with open_copy(path, DESK):
-        assert [mode(found) for found in room.iterdir()] == [0o700]
-    assert list(room.iterdir()) == []
-
-
 def shape(build: Callable[[Connection], None]) -> set[tuple[str, ...]]:
     """Return every table, column and index that `build` makes, in the database's own words."""
     engine = create_engine("sqlite://")
@@ -486,28 +484,6 @@ def shape(build: Callable[[Connection], None]) -> set[tuple[str, ...]]:
 def test_old_ledgers_brought_up_to_date_are_like_new_ones() -> None:
     assert shape(steps.upgrade) == shape(schema.metadata.create_all)
     assert schema.REVISION in steps.known_revisions()
-
-
-def test_an_older_ledger_is_brought_up_to_date(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All or nothing: a step that fails leaves the ledger as it was."""
-    monkeypatch.setattr(schema, "REVISION", "9999")
-
-    def half(connection: Connection) -> None:
-        connection.execute(text("create table half (a)"))
-        raise sqlite3.OperationalError("no room")
-
-    def whole(connection: Connection) -> None:
-        connection.execute(text("update alembic_version set version_num = '9999'"))
-
-    monkeypatch.setattr(steps, "upgrade", half)
-    with pytest.raises(sqlite3.OperationalError):
-        open_ledger(path, DESK)
-    with raw(path) as connection:
-        assert connection.execute("select count(*) from sqlite_master where name = 'half'").fetchone() == (0,)
-    monkeypatch.setattr(steps, "upgrade", whole)
-    open_ledger(path, DESK).close()
-    with raw(path) as connection:
-        assert connection.execute("select version_num from alembic_version").fetchone() == ("9999",)
 
 
 def test_a_ledger_that_an_earlier_commcast_wrote_goes_on(tmp_path: Path) -> None:
@@ -537,7 +513,9 @@ def test_a_ledger_that_an_earlier_commcast_wrote_goes_on(tmp_path: Path) -> None
     assert (bench.rows("old1"), bench.tick().delivered) == ([], {})
 
 
-def test_a_ledger_of_the_tables_before_is_brought_up_to_date_with_all_its_rows(path: Path) -> None:
+def test_an_older_ledger_is_brought_up_to_date_with_all_its_rows_or_left_as_it_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with closing(open_ledger(path, DESK)) as ledger:
         claim(ledger, fill(ledger, "ab"), 1)
     with raw(path) as connection:
@@ -546,13 +524,25 @@ def test_a_ledger_of_the_tables_before_is_brought_up_to_date_with_all_its_rows(p
         connection.execute("drop index delivery_composition")
         connection.execute("delete from meta where name = 'generation'")
         connection.execute("update alembic_version set version_num = '0002'")
+    upgrade = steps.upgrade
+
+    def fail(connection: Connection) -> None:
+        upgrade(connection)
+        raise sqlite3.OperationalError("no room")
+
+    def found(*wanted: str) -> list[str]:
+        with raw(path) as connection:
+            return [connection.execute(f"select {each}").fetchone()[0] for each in wanted]
+
+    revision, judged = "version_num from alembic_version", "count(*) from sqlite_master where name = 'judged'"
+    monkeypatch.setattr(steps, "upgrade", fail)
+    with pytest.raises(sqlite3.OperationalError):
+        open_ledger(path, DESK)
+    assert found(revision, judged) == ["0002", 0]
+    monkeypatch.undo()
     with closing(open_ledger(path, DESK)) as upgraded:
-        assert states(upgraded) == {"a": "claimed", "b": "pending"}
-        assert upgraded.secret == ledger.secret
-    with raw(path) as connection:
-        assert connection.execute("select version_num from alembic_version").fetchall() == [("0004",)]
-        assert connection.execute("select count(*) from judged").fetchall() == [(0,)]
-        assert connection.execute("select value from meta where name = 'generation'").fetchall() == [("0",)]
+        assert (states(upgraded), upgraded.secret) == ({"a": "claimed", "b": "pending"}, ledger.secret)
+    assert found(revision, judged, "value from meta where name = 'generation'") == ["0004", 1, "0"]
 
 
 def test_a_ledger_keeps_aware_times_as_texts_that_sort(ledger: Ledger) -> None:

@@ -19,12 +19,11 @@ from commcast.ledger.releases import read_releases
 from commcast.ledger.resolutions import ANOTHERS, Candidate, Finding, candidates, send_again
 from commcast.ledger.settle import NO_ANSWER, settle_lost
 from commcast.ledger.store import Ledger
-from commcast.ledger.suppressions import erase, suppress
 from commcast.ledger.tables import ALL_INCIDENTS, State
-from commcast.ledger.unknowns import Doubt, Which, doubt_groups, ids_of_others
+from commcast.ledger.unknowns import Doubt, Which, count_open, doubt_all_open, doubt_groups, ids_of_others
 from commcast.model.message import OutcomeKind
 from commcast.model.release import ELSEWHERE
-from tests.ledger.conftest import ask, do, rewrite
+from tests.ledger.conftest import ask, do, forget, opt_out, rewrite
 from tests.support.desk import LEASE, ME, NOW, OTHER, ROW, answer, claim, fill, said, states, told, yes_to
 
 LATER = NOW + timedelta(minutes=40)
@@ -86,15 +85,6 @@ def by_hand(ledger: Ledger, *chosen: Candidate, state: State = State.ACCEPTED) -
     return do(ledger, resolutions.settle_by_hand, chosen, state, because="the log", by="dana", now=LATER)
 
 
-def opt_out(ledger: Ledger, key: str) -> None:
-    do(ledger, suppress, "email", key, reason="asked", by="x", now=LATER)
-
-
-def forget(ledger: Ledger, *keys: str) -> None:
-    for key in keys:
-        do(ledger, erase, ledger.secret, "email", key, by="dana", now=LATER)
-
-
 # --- when it was handed over, and which are meant
 
 
@@ -152,15 +142,12 @@ def test_what_is_proved_is_settled_with_its_proof(ledger: Ledger) -> None:
     found = unknown(ledger)
     refused = Finding(found["b"], State.REJECTED, "twilio did not send it", "twilio", "SM2")
     assert record(ledger, accepted(found["a"]), refused) == [(State.ACCEPTED, ""), (State.REJECTED, "")]
-    settled = [(r.state, r.reason, r.provider, r.provider_id) for r in told(ledger).values()]
-    assert settled == [
-        ("accepted", "found at twilio", "twilio", "SM1"),
-        ("rejected", "twilio did not send it", "twilio", "SM2"),
-    ]
-    assert [(x.notice, x.channel, x.address, x.what, x.became, x.by, x.at) for x in done(ledger)] == [
-        ("update:1", "email", "a", "reconcile", "accepted", "twilio", LATER),
-        ("update:1", "email", "b", "reconcile", "rejected", "twilio", LATER),
-    ]
+    proofs = {"a": ("accepted", "found at twilio", "SM1"), "b": ("rejected", "twilio did not send it", "SM2")}
+    assert {key: (r.state, r.reason, r.provider_id) for key, r in told(ledger).items()} == proofs
+    assert {r.provider for r in told(ledger).values()} == {"twilio"}
+    assert [(x.address, x.became, x.detail) for x in done(ledger)] == [(k, *p[:2]) for k, p in proofs.items()]
+    about = {(x.notice, x.channel, x.what, x.by, x.at) for x in done(ledger)}
+    assert about == {("update:1", "email", "reconcile", "twilio", LATER)}
     assert ask(ledger, unknowns.acts, "web1") == []
 
 
@@ -343,7 +330,8 @@ def test_a_person_settles_with_their_name_and_reason(ledger: Ledger, state: Stat
 def test_nothing_that_was_seen_or_decided_names_somebody_erased(ledger: Ledger) -> None:
     lost(ledger, "a b c")
     found = unknown(ledger)
-    forget(ledger, "a", "b", "c")
+    for key in "abc":
+        forget(ledger, key)
     record(ledger, accepted(found["a"], "a.eml"), nothing(found["b"], "seen: b"))
     by_number = {each.delivery: each for each in ask(ledger, candidates, ALL, LATER)}
     by_hand(ledger, by_number[found["c"].claim.delivery])
@@ -375,10 +363,6 @@ def test_a_thousand_decisions_are_one_transaction(ledger: Ledger) -> None:
 # --- a ledger that is older than what was sent: all that it has open is in doubt
 
 
-def take_over(ledger: Ledger) -> int:
-    return int(do(ledger, unknowns.doubt_all_open, "dana", LATER))
-
-
 def test_what_waits_is_held_or_claimed_becomes_unknown_and_what_is_over_stays(ledger: Ledger) -> None:
     """A provider is asked about all the time since the backup."""
     claim(ledger, fill(ledger, ["claimed", "pending"]), 1)
@@ -386,7 +370,7 @@ def test_what_waits_is_held_or_claimed_becomes_unknown_and_what_is_over_stays(le
     fill(ledger, ["held"], channel="sms", row=held)
     fill(ledger, ["skipped"], number=2, channel="sms", row=replace(ROW, state=State.SKIPPED))
     rewrite(ledger, schema.delivery.c.key == "held", composition=None)
-    assert ask(ledger, unknowns.count_open) == take_over(ledger) == 3
+    assert ask(ledger, count_open) == do(ledger, doubt_all_open, "dana", LATER) == 3
     in_doubt = dict.fromkeys(["claimed", "pending", "held"], "unknown")
     assert states(ledger) == {**in_doubt, "skipped": "skipped"}
     assert [(act.what, act.by) for act in done(ledger)] == [("restore", "dana")] * 3
@@ -402,7 +386,7 @@ def test_what_was_released_and_not_open_counts_as_told_elsewhere(ledger: Ledger,
         fill(ledger, "ab", number=2, finish=False, status="identified")
     else:
         do(ledger, yes_to, 2, "identified")
-    assert take_over(ledger) == 1
+    assert do(ledger, doubt_all_open, "dana", LATER) == 1
     assert {key: row.notice for key, row in told(ledger).items()} == {"a": "update:1"}
     releases = ask(ledger, read_releases, "pay7")
     assert {number: each.how for number, each in releases.items()} == {1: "yes", 2: ELSEWHERE}
