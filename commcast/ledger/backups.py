@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import stat
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from socket import gethostname
 
 from commcast.files import sync_folder
 from commcast.ledger.location import named_errors
@@ -45,9 +45,7 @@ def name_of(secret: bytes) -> str:
 
 def new_mark(desk: str, name: str, generation: int) -> BackupMark:
     """Return the mark for a generation that was just committed on this host."""
-    return BackupMark(
-        desk, name, generation, datetime.now(UTC).isoformat(timespec="seconds"), socket.gethostname()
-    )
+    return BackupMark(desk, name, generation, datetime.now(UTC).isoformat(timespec="seconds"), gethostname())
 
 
 def places(path: Path) -> tuple[Path, ...]:

@@ -28,6 +28,7 @@ from commcast.model.message import Outcome, OutcomeKind, Receipt, ReceiptKind
 from commcast.model.oncall import Handover
 from tests.ledger.conftest import ask, do, forget, opt_out, plans_of, rewrite
 from tests.support.desk import NOW, ROW, answer, claim, fill, said, states, told
+from tests.support.values import rows as rows_of
 
 DELIVERED, BOUNCED, FAILED = ReceiptKind.DELIVERED, ReceiptKind.BOUNCED, ReceiptKind.FAILED
 ACCEPTED = OutcomeKind.ACCEPTED
@@ -211,7 +212,7 @@ def accept(ledger: Ledger, keys: str, number: int = 1, at: datetime = NOW, **how
     """Let a provider take update `number` to these addresses at a time; `ids` is its name for all of them."""
     broadcast = fill(ledger, keys.split(), number=number, status="identified")
     for taken in claim(ledger, broadcast, now=at).claims:
-        name = how.get("ids", f"id-{taken.key}-{number}")
+        name = how.get("ids", f"{taken.key}-{number}")
         outcome = Outcome(taken.delivery, how.get("kind", ACCEPTED), provider_id=name)
         answer(ledger, broadcast, [Settlement(outcome, how.get("provider", "sendgrid"))], now=at)
 
@@ -246,58 +247,44 @@ def block(key: str, at: datetime = NOW + MINUTE) -> Receipt:
     return Receipt(FAILED, at, "busy", key=key)
 
 
-@pytest.mark.parametrize(
-    ("receipts", "found", "foreign"),
-    [
-        pytest.param(
-            [arrived("id-a-1"), arrived("somebody-else"), arrived("")], {"a": "delivered"}, 2, id="its own id"
-        ),
-        pytest.param(
-            [arrived("id-a-1", key="a"), arrived("id-a-2", key="b"), arrived("id-c-1", key="a")],
-            {"a": "delivered"},
-            2,
-            id="both have to fit",
-        ),
-        pytest.param([arrived("request", key="c")], {"c:3": "delivered"}, 0, id="an id of a whole request"),
-        pytest.param(
-            [arrived("id-a-1", NOW + 9 * DAY, "a"), block("a", NOW + 9 * DAY), block("b")],
-            {"a": "delivered", "b": "failed busy"},
-            1,
-            id="both, however old; an address alone, three days for each",
-        ),
-        *(
-            pytest.param([block("b", NOW + later)], found, not found, id=f"an address alone, after {later}")
-            for later, found in {
-                timedelta(hours=72): {"b": "failed busy"},
-                timedelta(hours=72, seconds=1): {},
-                timedelta(): {"b": "failed busy"},
-                timedelta(seconds=-1): {"b": "failed busy"},  # whole seconds, and clocks that differ
-                timedelta(seconds=-3): {},
-            }.items()
-        ),
-        pytest.param([block("a", NOW + 25 * MINUTE)], {"a:2": "failed busy"}, 0, id="the latest before"),
-        pytest.param([block("a")], {"a": "failed busy"}, 0, id="a block drops nothing"),
-        pytest.param(
-            [bounce("a", NOW - 200 * DAY)],
-            {"a": "failed dropped: gone", "a:2": "failed dropped: gone"},
-            0,
-            id="an old bounce drops what came after it",
-        ),
-        pytest.param(
-            [arrived("id-a-2", NOW + 21 * MINUTE, "a"), bounce("a", NOW + 15 * MINUTE)],
-            {"a": "bounced gone", "a:2": "delivered"},
-            0,
-            id="but not what arrived",
-        ),
-    ],
-)
-def test_which_delivery_a_receipt_speaks_of(ledger: Ledger, receipts: Any, found: Any, foreign: int) -> None:
+WHICH = """
+its own id                 | arrived a-1, arrived other, arrived                  | 2 | a delivered
+both have to fit           | arrived a-1 to a, arrived a-2 to b, arrived c-1 to a | 2 | a delivered
+an id of a whole request   | arrived request to c                                 | 0 | c:3 delivered
+id and address, of any age | arrived a-1 to a after 216                           | 0 | a delivered
+an address within 3 days   | block to a after 216, block to b after 72            | 1 | b failed busy
+and no more                | block to b after 72.001                              | 1 |
+not before it went         | block to b after -0.001                              | 1 |
+but clocks differ          | block to b after -0.0003                             | 0 | b failed busy
+at once                    | block to b after 0                                   | 0 | b failed busy
+the latest before          | block to a after 0.4                                 | 0 | a:2 failed busy
+a block drops nothing      | block to a                                           | 0 | a failed busy
+an old bounce drops all | bounce to a after -4800 | 0 | a failed dropped: gone, a:2 failed dropped: gone
+not what arrived | arrived a-2 to a after 0.35, bounce to a after 0.25 | 0 | a bounced gone, a:2 delivered
+"""
+
+
+def receipt_of(text: str) -> Receipt:
+    """Return a receipt: its kind, the provider's id, "to" an address, "after" so many hours."""
+    words = text.split()
+    key = words[words.index("to") + 1] if "to" in words else ""
+    hours = float(words[words.index("after") + 1]) if "after" in words else 1 / 60
+    at = NOW + timedelta(hours=hours)
+    if words[0] != "arrived":
+        return {"block": block, "bounce": bounce}[words[0]](key, at)
+    return arrived("".join(words[1:2]), at, key)
+
+
+@pytest.mark.parametrize("row", rows_of(WHICH), ids=lambda row: row[0])
+def test_which_delivery_a_receipt_speaks_of(ledger: Ledger, row: list[str]) -> None:
     accept(ledger, "a b")
     accept(ledger, "a", number=2, at=NOW + 20 * MINUTE)
     accept(ledger, "c d", number=3, ids="request")
+    receipts = [receipt_of(each) for each in row[1].split(", ")]
     joined = hear(ledger, *receipts)
-    assert (kinds(ledger), joined.foreign) == (found, foreign)
-    assert joined.counts.total() == len(found)
+    found = kinds(ledger)
+    assert ", ".join(f"{key} {said}" for key, said in found.items()) == row[3]
+    assert (joined.foreign, joined.counts.total()) == (int(row[2]), len(found))
     assert bool(suppressed(ledger)) is any(each.suppress for each in receipts)
 
 
@@ -310,7 +297,7 @@ def test_which_delivery_a_receipt_speaks_of(ledger: Ledger, receipts: Any, found
 )
 def test_only_what_this_provider_accepted_has_receipts(ledger: Ledger, kind: OutcomeKind, where: Any) -> None:
     accept(ledger, "a", kind=kind)
-    assert hear(ledger, bounce("a"), arrived("id-a-1"), **where).foreign == 2
+    assert hear(ledger, bounce("a"), arrived("a-1"), **where).foreign == 2
     assert (kinds(ledger), suppressed(ledger)) == ({}, {})
 
 
@@ -319,7 +306,7 @@ def test_only_what_this_provider_accepted_has_receipts(ledger: Ledger, kind: Out
     "order",
     [
         *itertools.permutations(
-            [arrived("id-a-1", NOW + 2 * MINUTE), block("a", NOW + 3 * MINUTE), bounce("a", NOW + 4 * MINUTE)]
+            [arrived("a-1", NOW + 2 * MINUTE), block("a", NOW + 3 * MINUTE), bounce("a", NOW + 4 * MINUTE)]
         )
     ],
 )
@@ -339,7 +326,7 @@ def test_a_receipt_gives_way_to_a_stronger_one(
     accept(ledger, "a")
     before = rows(ledger)["a"]
     for minutes, kind in enumerate((first, second)):
-        hear(ledger, Receipt(kind, NOW + minutes * MINUTE, provider_id="id-a-1"))
+        hear(ledger, Receipt(kind, NOW + minutes * MINUTE, provider_id="a-1"))
     after = rows(ledger)["a"]
     assert after.receipt == max(first, second, key=[FAILED, BOUNCED, DELIVERED].index)
     assert replace(after, receipt="", receipt_at=None, receipt_detail="") == before  # nothing else changes
@@ -349,7 +336,7 @@ def test_twice_is_once(ledger: Ledger) -> None:
     for number in (1, 2):
         accept(ledger, "a b", number=number, at=NOW + number * 10 * MINUTE)
     heard = [bounce("a", NOW + 11 * MINUTE), block("b", NOW + 21 * MINUTE)]
-    heard += [arrived("id-b-1", NOW + 12 * MINUTE), arrived("id-a-2", NOW + 22 * MINUTE)]
+    heard += [arrived("b-1", NOW + 12 * MINUTE), arrived("a-2", NOW + 22 * MINUTE)]
     assert hear(ledger, *heard).counts.total()
     before = rows(ledger), suppressed(ledger)
     again = hear(ledger, *heard, *heard)
@@ -361,7 +348,7 @@ def test_twice_is_once(ledger: Ledger) -> None:
 def test_who_was_let_in_again_is_not_shut_out_by_the_same_bounce(ledger: Ledger, delivered: bool) -> None:
     accept(ledger, "a")
     if delivered:
-        hear(ledger, arrived("id-a-1", NOW))
+        hear(ledger, arrived("a-1", NOW))
     first = hear(ledger, bounce("a"))
     assert (first.counts.total(), first.suppressed) == (not delivered, 1)
     assert let_in(ledger, "a")
@@ -414,7 +401,7 @@ def test_of_an_erased_person_only_the_kind_is_kept(ledger: Ledger, bounced_first
 def test_times_out_of_all_range_are_no_traceback(ledger: Ledger, at: datetime) -> None:
     accept(ledger, "a")
     hear(ledger, bounce("a", at, lasting=False))
-    hear(ledger, arrived("id-a-1", at))
+    hear(ledger, arrived("a-1", at))
     assert rows(ledger)["a"].receipt == "delivered"
 
 
@@ -436,10 +423,10 @@ def test_open_is_what_was_accepted_lately_and_has_no_receipt(ledger: Ledger) -> 
     accept(ledger, "d", number=2, at=NOW - 4 * DAY)
     accept(ledger, "e", number=3, kind=OutcomeKind.UNKNOWN)
     accept(ledger, "f", number=4, provider="twilio")
-    hear(ledger, arrived("id-a-1", NOW), bounce("c", NOW))
+    hear(ledger, arrived("a-1", NOW), bounce("c", NOW))
     since = NOW - 3 * DAY
     assert ask(ledger, open_providers, since) == {("sendgrid", "email"): 1, ("twilio", "email"): 1}
-    assert ask(ledger, open_ids, "sendgrid", Channel.EMAIL, since) == {"id-b-1"}
+    assert ask(ledger, open_ids, "sendgrid", Channel.EMAIL, since) == {"b-1"}
     assert ask(ledger, overviews)["pay7"].receipts == {"delivered": 1, "bounced": 1}
 
 
@@ -453,7 +440,7 @@ def test_an_old_ledger_that_kept_no_claim_is_asked_by_its_answers(ledger: Ledger
 
 def test_both_joins_use_an_index(ledger: Ledger) -> None:
     accept(ledger, "a")
-    plans = plans_of(ledger, ("select delivery.id",), lambda: hear(ledger, arrived("id-a-1"), bounce("a")))
+    plans = plans_of(ledger, ("select delivery.id",), lambda: hear(ledger, arrived("a-1"), bounce("a")))
     for index in ("delivery_receipt", "delivery_person"):
         assert index in " ".join(plans)
 

@@ -157,7 +157,9 @@ def _window(start: str, start_utc: str, end: str, end_utc: str) -> dict[str, Any
         "span": span(start, start_utc, end, end_utc, day),
         "start": moment(start, start_utc, day, later=True),
         "end": moment(end, end_utc, day, later=True),
-        "length": "1 hour 30 minutes", "has_begun": False, "is_over": False,
+        "length": "1 hour 30 minutes",
+        "has_begun": False,
+        "is_over": False,
     }
 
 
