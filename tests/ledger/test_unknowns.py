@@ -86,8 +86,6 @@ def by_hand(ledger: Ledger, *chosen: Candidate, state: State = State.ACCEPTED) -
 
 
 # --- when it was handed over, and which are meant
-
-
 @pytest.mark.parametrize(
     ("settled", "ended"),
     [
@@ -135,8 +133,6 @@ def test_only_unknown_ones_are_found_in_chunks_and_by_what_is_asked(ledger: Ledg
 
 
 # --- what a provider's records say
-
-
 def test_what_is_proved_is_settled_with_its_proof(ledger: Ledger) -> None:
     lost(ledger, "a b")
     found = unknown(ledger)
@@ -219,8 +215,6 @@ def test_one_message_never_stands_for_two(ledger: Ledger) -> None:
 
 
 # --- what a person decides
-
-
 def test_sent_again_it_waits_in_doubt_with_who_said_so(ledger: Ledger) -> None:
     """Without the wait that the provider asked for; and given up, it is unknown again."""
     broadcast = fill(ledger, "ab")
@@ -361,8 +355,6 @@ def test_a_thousand_decisions_are_one_transaction(ledger: Ledger) -> None:
 
 
 # --- a ledger that is older than what was sent: all that it has open is in doubt
-
-
 def test_what_waits_is_held_or_claimed_becomes_unknown_and_what_is_over_stays(ledger: Ledger) -> None:
     """A provider is asked about all the time since the backup."""
     claim(ledger, fill(ledger, ["claimed", "pending"]), 1)
