@@ -16,12 +16,10 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from commcast.ledger import broadcasts, claims, settle
+from commcast.ledger import broadcasts, claims, fence, releases, settle
 from commcast.ledger import tables as schema
 from commcast.ledger.broadcasts import Broadcast
-from commcast.ledger.fence import lift_stop, stop_incident
 from commcast.ledger.history import deliveries
-from commcast.ledger.releases import unfinished_incidents
 from commcast.ledger.settle import SendLimit, close, closed_until, current_owner, is_dead, pauses, settle_lost
 from commcast.ledger.store import Ledger, open_ledger
 from commcast.ledger.suppressions import Suppression, list_suppressions, suppress, suppress_refused
@@ -116,11 +114,11 @@ def test_an_unfinished_list_and_a_failed_transaction_leave_no_claim(ledger: Ledg
 def test_a_stop_holds_at_the_very_next_claim(ledger: Ledger, stopped: str, holds: bool) -> None:
     broadcast = fill(ledger, "ab")
     first = claim(ledger, broadcast, 1).claims[0]
-    do(ledger, stop_incident, stopped, "dana", NOW)
+    do(ledger, fence.stop_incident, stopped, "dana", NOW)
     turn = answer(ledger, broadcast, [said(first.delivery, ACCEPTED)], 1)
     assert (len(turn.claims), turn.stopped_by) == ((0, "dana") if holds else (1, ""))
     assert states(ledger) == {"a": "accepted", "b": "pending" if holds else "claimed"}
-    do(ledger, lift_stop, stopped, "dana", NOW)
+    do(ledger, fence.lift_stop, stopped, "dana", NOW)
     assert len(claim(ledger, broadcast).claims) == holds
 
 
@@ -272,7 +270,7 @@ def test_what_a_run_asks_again_and_again_is_found_by_an_index(ledger: Ledger) ->
             claims.waiting(connection, broadcast.id)
             broadcasts.open_broadcasts(connection, "pay7")
             broadcasts.held_rows(connection, "pay7", NOW)
-            unfinished_incidents(connection)
+            releases.unfinished_incidents(connection)
             claims._RIPE_FOR_ANOTHER.rows(connection, broadcast=broadcast.id, now=stamp(NOW), most=1)
             claims._MINE.run(connection, ids="[1]", by_owner=ME)
             suppress_refused(connection, [said(mine.delivery, REJECTED).outcome], NOW)

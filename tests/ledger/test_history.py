@@ -11,12 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from commcast.ledger import history, oncall, suppressions
+from commcast.ledger import fence, history, oncall, overview, suppressions
 from commcast.ledger import tables as schema
-from commcast.ledger.fence import stop_incident, stops_in_force
 from commcast.ledger.history import deliveries
 from commcast.ledger.oncall import TICKS_KEPT, Call, drift, handovers, offer
-from commcast.ledger.overview import overviews
 from commcast.ledger.receipts import harmless, join_receipts, open_ids, open_providers
 from commcast.ledger.settle import Settlement
 from commcast.ledger.store import Ledger
@@ -88,9 +86,9 @@ def test_an_incident_stands_where_its_frozen_broadcasts_stand(ledger: Ledger) ->
         fill(ledger, "a", number=number, channel=channel)
     fill(ledger, "a", number=4, finish=False)
     stops = (("*", "dana"), ("pay7", "sam"), ("pay7", "kim"))
-    assert [do(ledger, stop_incident, *each, NOW) for each in stops] == [True, True, False]
-    assert [stop.by for stop in ask(ledger, stops_in_force, "pay7")] == ["dana", "sam"]
-    assert [stop.by for stop in ask(ledger, stops_in_force, "web1")] == ["dana"]
+    assert [do(ledger, fence.stop_incident, *each, NOW) for each in stops] == [True, True, False]
+    assert [stop.by for stop in ask(ledger, fence.stops_in_force, "pay7")] == ["dana", "sam"]
+    assert [stop.by for stop in ask(ledger, fence.stops_in_force, "web1")] == ["dana"]
     found = ask(ledger, history.incident_history, "pay7")
     assert found.told_up_to == {Channel.EMAIL: 3, Channel.SMS: 1}
     begun = sorted(f"{notice} {channel.value}" for notice, channel in found.begun)
@@ -419,7 +417,7 @@ def test_open_is_what_was_accepted_lately_and_has_no_receipt(ledger: Ledger) -> 
     since = NOW - 3 * DAY
     assert ask(ledger, open_providers, since) == {("sendgrid", "email"): 1, ("twilio", "email"): 1}
     assert ask(ledger, open_ids, "sendgrid", Channel.EMAIL, since) == {"b-1"}
-    assert ask(ledger, overviews)["pay7"].receipts == {"delivered": 1, "bounced": 1}
+    assert ask(ledger, overview.overviews)["pay7"].receipts == {"delivered": 1, "bounced": 1}
 
 
 def test_an_old_ledger_that_kept_no_claim_is_asked_by_its_answers(ledger: Ledger) -> None:

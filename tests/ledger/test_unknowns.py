@@ -11,11 +11,9 @@ import pytest
 from sqlalchemy import select
 
 from commcast.errors import DecisionNeeded
-from commcast.ledger import resolutions, unknowns
+from commcast.ledger import fence, releases, resolutions, unknowns
 from commcast.ledger import tables as schema
 from commcast.ledger.broadcasts import Broadcast, begin_freeze
-from commcast.ledger.fence import stop_incident
-from commcast.ledger.releases import read_releases
 from commcast.ledger.resolutions import ANOTHERS, Candidate, Finding, candidates, send_again
 from commcast.ledger.settle import NO_ANSWER, settle_lost
 from commcast.ledger.store import Ledger
@@ -248,7 +246,7 @@ def test_what_changed_meanwhile_is_not_decided_about(ledger: Ledger, decide: Cal
 @pytest.mark.parametrize("stopped", ["pay7", ALL_INCIDENTS])
 def test_nothing_of_a_stopped_incident_is_sent_again(ledger: Ledger, stopped: str) -> None:
     lost(ledger, "a")
-    do(ledger, stop_incident, stopped, "kim", LATER)
+    do(ledger, fence.stop_incident, stopped, "kim", LATER)
     with pytest.raises(DecisionNeeded, match=r"stopped by kim.*commcast resume pay7"):
         again(ledger, *offered(ledger).values())
     assert states(ledger) == {"a": "unknown"}
@@ -380,8 +378,8 @@ def test_what_was_released_and_not_open_counts_as_told_elsewhere(ledger: Ledger,
         do(ledger, yes_to, 2, "identified")
     assert do(ledger, doubt_all_open, "dana", LATER) == 1
     assert {key: row.notice for key, row in told(ledger).items()} == {"a": "update:1"}
-    releases = ask(ledger, read_releases, "pay7")
-    assert {number: each.how for number, each in releases.items()} == {1: "yes", 2: ELSEWHERE}
+    found = ask(ledger, releases.read_releases, "pay7")
+    assert {number: each.how for number, each in found.items()} == {1: "yes", 2: ELSEWHERE}
     assert len(ask(ledger, lambda c: c.execute(select(schema.composition.c.broadcast)).all())) == 1
     anew: dict[str, Any] = {"incident": "pay7", "notice": "update:2", "number": 2, "channel": "email"}
     assert do(ledger, begin_freeze, **anew, owner="me", now=LATER)[1] is not frozen
