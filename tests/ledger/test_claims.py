@@ -138,6 +138,21 @@ def test_what_must_not_go_any_more_is_skipped_at_the_claim(ledger: Ledger) -> No
     assert found == gone | {"e": ("skipped", "expired: its promise had passed")}
 
 
+def test_what_may_go_now_is_counted_by_notice(ledger: Ledger) -> None:
+    times = (
+        {},
+        {"not_before": NOW + TICK},
+        {"not_before": NOW},
+        {"expires_at": NOW},
+        {"expires_at": NOW + TICK},
+    )
+    for number, more in enumerate(times):
+        fill(ledger, "ab", incident=f"web{number}", row=replace(ROW, **more))
+    found = [(each.incident, each.deliveries) for each in ask(ledger, claims.ripe_now, NOW)]
+    assert found == [("web0", 2), ("web2", 2), ("web4", 2)]
+    assert [each.incident for each in ask(ledger, claims.ripe_now, NOW, "web2")] == ["web2"]
+
+
 def test_older_words_that_were_not_taken_do_not_follow_newer_ones(ledger: Ledger) -> None:
     first = fill(ledger, "ab")
     mine = claim(ledger, first).claims
