@@ -114,9 +114,12 @@ def _read(ledger: Ledger, incident: str | None, channel: Channel | None, everyon
     return record
 
 
+_SAID = (*("incident", "notice", "number", "channel", "audience", "state", "reason", "count", "changed_at"),)
+
+
 def _document(record: Record, addresses: bool) -> dict[str, Any]:
     return {
-        "said": [asdict(each) for each in record.said],
+        "said": [{name: getattr(each, name) for name in _SAID} for each in record.said],
         "messages": [
             _telling_document(name, each, record.stated.get((name, each.notice, each.channel, each.audience)))
             for name, tellings in record.tellings.items()

@@ -995,6 +995,8 @@ def test_nudges_are_listed_apart_and_are_no_incident(told: Path) -> None:
         assert after.count("nudge") == 2
     document = json.loads(run("log", "--json", folder=told).stdout)
     assert {each["incident"] for each in document["said"]} == {"pay7"}
+    keys = "incident notice number channel audience state reason count changed_at"
+    assert {" ".join(each) for each in document["said"]} == {keys}
     assert [each["by"] for each in document["nudges"]] == ["email", "command"]
 
 
