@@ -114,7 +114,7 @@ def _read(ledger: Ledger, incident: str | None, channel: Channel | None, everyon
     return record
 
 
-_SAID = (*("incident", "notice", "number", "channel", "audience", "state", "reason", "count", "changed_at"),)
+_SAID = ("incident", "notice", "number", "channel", "audience", "state", "reason", "count", "changed_at")
 
 
 def _document(record: Record, addresses: bool) -> dict[str, Any]:
