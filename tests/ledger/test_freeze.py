@@ -127,53 +127,39 @@ def play(ledger: Ledger, steps: str) -> list[str]:
     return [f"{row}: {shown.get(why, state)}" for row, state, why in rows]
 
 
+STORIES = """
+newer words end what still waits of older ones
+1: a b c d / accepted / 1 sms held: b / 2: a b c
+1 a: accepted, 1 b: ended, 1 c: ended, 1 d: pending, 1 sms b: held, 2 a: pending, 2 b: pending, 2 c: pending
+older ones frozen late end nothing, nor newer ones of another incident
+1 web1: a / 2: a / 1: a
+2 a: pending, 1 a: pending, 1 web1 a: pending
+after the end nobody hears of the beginning, on a list or not
+1: told waits gone / accepted / 2 resolved: told waits
+1 told: accepted, 1 waits: ended, 1 gone: ended, 2 told: pending, 2 waits: never began
+who is being told while the end is made ready gets it
+1: a b / 2 resolved half: a b / claim / open
+1 a: claimed, 1 b: ended, 2 a: pending, 2 b: never began
+who may have heard some of it gets the end
+1: a / unknown / 2: a / 3 resolved: a
+1 a: unknown, 2 a: ended, 3 a: pending
+who waits for a second copy gets the end instead
+1: a / unknown / doubt / 2 resolved: a
+1 a: ended, 2 a: pending
+an end ends nothing on another channel or of another incident
+1 web1: a / 1 sms: a / 2 resolved: a
+1 sms a: pending, 2 a: pending, 1 web1 a: pending
+who heard of it before this ledger gets the end
+elsewhere / 2: a / 3 resolved: a
+2 a: ended, 3 a: pending
+who wants the end only gets it
+1: a / 2 completed: a end-only
+1 a: ended, 2 a: never began, 2 end-only: pending
+""".strip().splitlines()
+
+
 @pytest.mark.parametrize(
-    ("steps", "found"),
-    [
-        pytest.param(
-            "1: a b c d / accepted / 1 sms held: b / 2: a b c",
-            "1 a: accepted, 1 b: ended, 1 c: ended, 1 d: pending, 1 sms b: held, 2 a: pending, 2 b: pending, "
-            "2 c: pending",
-            id="newer words end what still waits of older ones",
-        ),
-        pytest.param("2: a / 1: a", "2 a: pending, 1 a: pending", id="older ones frozen late end nothing"),
-        pytest.param("1 web1: a / 2: a", "2 a: pending, 1 web1 a: pending", id="nor of another incident"),
-        pytest.param(
-            "1: told waits gone / accepted / 2 resolved: told waits",
-            "1 told: accepted, 1 waits: ended, 1 gone: ended, 2 told: pending, 2 waits: never began",
-            id="after the end nobody hears of the beginning, on a list or not",
-        ),
-        pytest.param(
-            "1: a b / 2 resolved half: a b / claim / open",
-            "1 a: claimed, 1 b: ended, 2 a: pending, 2 b: never began",
-            id="who is being told while the end is made ready gets it",
-        ),
-        pytest.param(
-            "1: a / unknown / 2: a / 3 resolved: a",
-            "1 a: unknown, 2 a: ended, 3 a: pending",
-            id="who may have heard some of it gets the end",
-        ),
-        pytest.param(
-            "1: a / unknown / doubt / 2 resolved: a",
-            "1 a: ended, 2 a: pending",
-            id="who waits for a second copy gets the end instead",
-        ),
-        pytest.param(
-            "1 web1: a / 1 sms: a / 2 resolved: a",
-            "1 sms a: pending, 2 a: pending, 1 web1 a: pending",
-            id="an end ends nothing on another channel or of another incident",
-        ),
-        pytest.param(
-            "elsewhere / 2: a / 3 resolved: a",
-            "2 a: ended, 3 a: pending",
-            id="who heard of it before this ledger gets the end",
-        ),
-        pytest.param(
-            "1: a / 2 completed: a end-only",
-            "1 a: ended, 2 a: never began, 2 end-only: pending",
-            id="who wants the end only gets it",
-        ),
-    ],
+    ("steps", "found"), [*zip(STORIES[1::3], STORIES[2::3], strict=True)], ids=STORIES[::3]
 )
 def test_what_newer_words_end(ledger: Ledger, steps: str, found: str) -> None:
     """What was given up is skipped, but unknown if it may have arrived."""
