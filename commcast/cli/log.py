@@ -21,8 +21,9 @@ from commcast.model.incident import Channel
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from commcast.ledger.history import OutcomeTally, Told
+    from commcast.ledger.history import Told
     from commcast.ledger.store import Ledger
+    from commcast.ledger.tallies import DeliveryCount
     from commcast.ledger.unknowns import Act
     from commcast.report.story import StoryNudge, Telling
 
@@ -79,7 +80,7 @@ class Record:
     was done about those of unknown outcome.
     """
 
-    said: list[OutcomeTally]
+    said: list[DeliveryCount]
     tellings: dict[str, list[Telling]] = field(default_factory=dict)
     stated: dict[tuple[str, str, str, str], datetime] = field(default_factory=dict)
     nudges: dict[str, list[StoryNudge]] = field(default_factory=dict)
@@ -113,9 +114,12 @@ def _read(ledger: Ledger, incident: str | None, channel: Channel | None, everyon
     return record
 
 
+_SAID = ("incident", "notice", "number", "channel", "audience", "state", "reason", "count", "changed_at")
+
+
 def _document(record: Record, addresses: bool) -> dict[str, Any]:
     return {
-        "said": [asdict(each) for each in record.said],
+        "said": [{name: getattr(each, name) for name in _SAID} for each in record.said],
         "messages": [
             _telling_document(name, each, record.stated.get((name, each.notice, each.channel, each.audience)))
             for name, tellings in record.tellings.items()

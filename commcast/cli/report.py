@@ -253,13 +253,13 @@ def feedback(
         with ledger.read() as connection:
             told = messages_accepted(connection, incident)
             before = read_answers(connection, incident)
-        sums = sum(each.yes for each in before) + yes, sum(each.no for each in before) + no
+        sums = before[0] + yes, before[1] + no
         if not told:
             raise nothing_sent_for(incident)
         if sum(sums) > told:
             what = f"that makes {sum(sums):,} answers to {told:,} messages"
             all_of_them = f"write how many answered yes and no, {told:,} in all at most"
-            remedy = "give only what came in since the last time" if before else all_of_them
+            remedy = "give only what came in since the last time" if any(before) else all_of_them
             raise InputError(Fault("", 0, 0, what, remedy))
         if yes or no:
             with ledger.write() as connection:

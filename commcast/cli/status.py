@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from commcast.config.settings import Config
     from commcast.incidents.load import Loaded
-    from commcast.ledger.overview import UnderWay
+    from commcast.ledger.overview import BroadcastCounts
 
 
 def status(
@@ -170,7 +170,7 @@ class Watch:
             self._loaded = (sign, load_incidents(config, now))
         return self._loaded[1]
 
-    def _measure(self, sending: tuple[UnderWay, ...]) -> None:
+    def _measure(self, sending: tuple[BroadcastCounts, ...]) -> None:
         """Note how fast each broadcast went since the last look."""
         at, counts = self.seconds(), {_key(each): each.done for each in sending}
         if self._counted is not None:
@@ -244,7 +244,7 @@ def picture(found: DeskStatus, rates: Mapping[tuple[str, str, str], float]) -> l
     return [*lines, ("", ""), *lines_of(found)]
 
 
-def _sending_line(each: UnderWay, rate: float | None) -> str:
+def _sending_line(each: BroadcastCounts, rate: float | None) -> str:
     facts = [f"{each.done:,} of {each.total:,}"]
     if rate is not None:
         facts.append(per_second(rate) if rate else "nothing since the last look")
@@ -252,7 +252,7 @@ def _sending_line(each: UnderWay, rate: float | None) -> str:
     return f"  {each.incident} {NAMES[each.channel]}, {each.notice}: {', '.join(facts)}"
 
 
-def _key(each: UnderWay) -> tuple[str, str, str]:
+def _key(each: BroadcastCounts) -> tuple[str, str, str]:
     return each.incident, each.notice, each.channel
 
 

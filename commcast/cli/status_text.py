@@ -13,7 +13,7 @@ from commcast.oncall.ticks import LET_IT_RUN, ran_ago, silence, usually
 
 if TYPE_CHECKING:
     from commcast.ledger.oncall import LastNudge
-    from commcast.ledger.overview import UnderWay
+    from commcast.ledger.overview import BroadcastCounts
     from commcast.model.history import AudienceProgress
     from commcast.model.oncall import Drift
     from commcast.operations.status import DeskStatus, IncidentProgress
@@ -229,7 +229,7 @@ def as_document(found: DeskStatus) -> dict[str, Any]:
     }
 
 
-def _sending_document(each: UnderWay) -> dict[str, Any]:
+def _sending_document(each: BroadcastCounts) -> dict[str, Any]:
     return {
         **picked(each, "incident", "notice", "channel", "done", "total"),
         **{state: each.counts.get(state, 0) for state in ("rejected", "unknown")},

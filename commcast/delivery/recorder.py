@@ -13,8 +13,9 @@ from sqlalchemy import Connection
 
 from commcast.ledger.broadcasts import Broadcast
 from commcast.ledger.claims import Claim, Turn, planned, settle_and_claim, waiting
-from commcast.ledger.settle import SendLimit, Settlement, close, settle, suppress_refused
+from commcast.ledger.settle import SendLimit, Settlement, close, settle
 from commcast.ledger.store import Ledger
+from commcast.ledger.suppressions import suppress_refused
 from commcast.model.message import Outcome
 
 Result = TypeVar("Result")

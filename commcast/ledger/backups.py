@@ -1,8 +1,8 @@
-"""Marks of how far the ledger had come: a restored backup is older than they say.
+"""Marks that record a ledger's generation, so that a restored backup is recognised as too old.
 
-A ledger's generation is committed before the mark that tells of it is written. So a ledger is never older
-than its mark, whatever is killed or loses power between the two; unless an older copy was put in its place,
-or the disk lost what it said it had kept. A mark that is missing or unreadable says nothing.
+A generation is committed before its mark is written. So a ledger is never older than its mark, even after a
+kill or a power cut between the two; unless an older copy was put in its place, or the disk lost data it had
+confirmed. A missing or unreadable mark says nothing.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import stat
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from socket import gethostname
 
 from commcast.files import sync_folder
 from commcast.ledger.location import named_errors
@@ -26,9 +26,9 @@ _LONGEST = 4096  # bytes of a mark that are read
 
 @dataclass(frozen=True, slots=True)
 class BackupMark:
-    """The highest generation that was seen of a desk's ledger, `at` (ISO 8601, UTC) and on which `host`.
+    """The highest generation seen of a desk's ledger, when (`at`, ISO 8601 in UTC) and on which `host`.
 
-    `ledger` names it, see `name_of`.
+    `ledger` is the result of `name_of`.
     """
 
     desk: str
@@ -39,22 +39,20 @@ class BackupMark:
 
 
 def name_of(secret: bytes) -> str:
-    """Return a ledger's own name: it tells nothing of its secret, and every copy of it has the same."""
+    """Return a ledger's name: it reveals nothing of the secret, and every copy has the same one."""
     return hashlib.sha256(b"name of the ledger\0" + secret).hexdigest()[:16]
 
 
 def new_mark(desk: str, name: str, generation: int) -> BackupMark:
-    """Return the mark of a generation that was committed just now on this host."""
-    return BackupMark(
-        desk, name, generation, datetime.now(UTC).isoformat(timespec="seconds"), socket.gethostname()
-    )
+    """Return the mark for a generation that was just committed on this host."""
+    return BackupMark(desk, name, generation, datetime.now(UTC).isoformat(timespec="seconds"), gethostname())
 
 
 def places(path: Path) -> tuple[Path, ...]:
     """Return where the marks of the ledger at `path` are: beside it, and in the user's state folder.
 
-    The second one stays when the whole folder is restored. It belongs to one folder of one host and user: a
-    copy elsewhere has its own. There is none where the user has no home.
+    The second one survives when the whole folder is restored. It belongs to one folder, host and user; a user
+    without a home has none.
     """
     beside = path.with_name(MARK_NAME)
     state = _state_folder()
@@ -65,19 +63,19 @@ def places(path: Path) -> tuple[Path, ...]:
 
 
 def read_marks(path: Path, desk: str) -> tuple[BackupMark, ...]:
-    """Return the marks of this desk that can be read.
+    """Return the readable marks of this desk.
 
-    Read them before the ledger, which may go further meanwhile.
+    Call it before reading the ledger, whose generation may rise in the meantime.
     """
     found = (_read(place) for place in places(path))
     return tuple(mark for mark in found if mark is not None and mark.desk == desk)
 
 
 def write_marks(path: Path, mark: BackupMark, *, anew: bool = False) -> None:
-    """Write a mark, durably; a higher one of the same ledger stays, unless it is set `anew`.
+    """Write a mark durably; a higher one of the same ledger stays, unless `anew` is set.
 
-    Raises LedgerError where the one beside the ledger cannot be written. The other one is written where that
-    is possible: a user without a home sends all the same.
+    Raises LedgerError if the one beside the ledger can't be written. The other one is optional: a user
+    without a home can send all the same.
     """
     beside, *others = places(path)
     with named_errors(beside):
@@ -89,37 +87,37 @@ def bring_up(marks: Iterable[Path], mark: BackupMark, *, anew: bool = False) -> 
     """Write a mark to each of these places that takes it."""
     for place in marks:
         if not mark.generation and not place.exists():
-            continue  # nothing has been sent: there is nothing to lose yet
+            continue  # nothing has been sent, so nothing can be lost
         try:
             place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write(place, mark, anew=anew)
         except OSError:
-            continue  # a second pair of eyes; doctor tells where it is missing
+            continue  # it is only a second mark; doctor reports if it is missing
 
 
 def doubt(path: Path, marks: Iterable[BackupMark], name: str, generation: int) -> str:
-    """Return why a ledger is not the one that sent from here last, "" where nothing speaks against it."""
+    """Return why a ledger can't be the one that last sent from here, "" if nothing speaks against it."""
     for mark in marks:
         seen = f"seen {mark.at.replace('T', ' ').replace('+00:00', ' UTC')} on {mark.host}"
         if mark.ledger != name:
-            what = f"is another ledger than the one that sent from here last ({seen})"
+            what = f"is not the ledger that last sent from here ({seen})"
         elif mark.generation > generation:
             what = (
-                f"is older than the ledger that sent from here last (generation {generation}; "
+                f"is older than the ledger that last sent from here (generation {generation}; "
                 f"{mark.generation} was {seen}): it looks restored from a backup"
             )
         else:
             continue
         return (
-            f"{path}: {what}. Who was told since is not in it, and would be told again: put the newest one "
-            "back; or take this one, where all that waits then counts as perhaps told, with: "
+            f"{path}: {what}. Readers told since then are not in it and would be told again: put the newest "
+            "one back; or adopt this one, and all waiting messages count as possibly sent, with: "
             "commcast doctor --adopt-ledger"
         )
     return ""
 
 
 def _state_folder() -> Path | None:
-    """Return where this user's programs keep their state (XDG base directories), None where nowhere."""
+    """Return the user's state folder (XDG base directories), None if there is none."""
     given = os.environ.get("XDG_STATE_HOME", "")
     if Path(given).is_absolute():
         return Path(given)
@@ -143,7 +141,7 @@ def _read(place: Path) -> BackupMark | None:
 
 
 def _write(place: Path, mark: BackupMark, *, anew: bool) -> None:
-    """Write in place: less than a sector, its checksum tells where it was torn, and no other file is left."""
+    """Write in place: it fits in a sector, its checksum reveals a torn write, and no extra file is left."""
     is_new = not place.exists()
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     handle = os.open(place, flags, 0o600)
@@ -153,7 +151,7 @@ def _write(place: Path, mark: BackupMark, *, anew: bool) -> None:
             return
         content = _written(mark)
         if os.pwrite(handle, content, 0) != len(content):
-            os.pwrite(handle, content, 0)  # the disk filled up in the middle: this says so
+            os.pwrite(handle, content, 0)  # the disk filled up half-way: now this raises
         os.ftruncate(handle, len(content))
         os.fsync(handle)
     finally:
@@ -174,7 +172,7 @@ def _parsed(content: bytes) -> BackupMark | None:
     try:
         return BackupMark(**json.loads(line))
     except (TypeError, ValueError):
-        return None  # written by a later version, which knows more
+        return None  # written by a newer version
 
 
 def _sum(line: str) -> str:

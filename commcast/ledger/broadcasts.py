@@ -1,9 +1,9 @@
-"""Fills a broadcast with its rows and words, chunk by chunk; newer words end older ones."""
+"""Freezes a broadcast: its rows and words go in, and newer words replace older ones that still wait."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,9 +31,9 @@ _frozen = tables.frozen_broadcast
 
 
 def end_older_words(connection: Connection, broadcast: Broadcast, now: datetime) -> None:
-    """Skip what `broadcast`, which opens now, overtakes on its channel."""
+    """Skip what `broadcast`, which opens now, replaces on its channel."""
     if not connection.execute(_broadcasts_before(broadcast).limit(1)).all():
-        return  # and no list of a million readers is looked through for it
+        return  # saves looking through a list of a million readers
     is_end = _is_end(connection, broadcast)
     if is_end:
         _spare_the_untold(connection, broadcast, now)
@@ -41,9 +41,9 @@ def end_older_words(connection: Connection, broadcast: Broadcast, now: datetime)
 
 
 def _supersede(connection: Connection, broadcast: Broadcast, now: datetime, *, everybody: bool) -> None:
-    """Skip what still waits of earlier updates for people who are due these newer words on this channel.
+    """Skip what still waits from earlier updates for people who will get these newer words on this channel.
 
-    When it is over, `everybody` is meant: nobody hears of a beginning after the end.
+    With `everybody` for all people: after the end nobody is told that it began.
     """
     newer = select(_delivery.c.key).where(
         _delivery.c.broadcast == broadcast.id, _delivery.c.state.in_(WAITING)
@@ -60,10 +60,10 @@ def _supersede(connection: Connection, broadcast: Broadcast, now: datetime, *, e
 
 
 def _spare_the_untold(connection: Connection, broadcast: Broadcast, now: datetime) -> None:
-    """Take the end back from those for whom all earlier words still wait: they never heard that it began."""
+    """Skip the end for people whose earlier messages all still wait: they were never told that it began."""
     ways_of_release = select(_release.c.how).where(_release.c.incident == broadcast.incident)
     if ELSEWHERE in connection.execute(ways_of_release).scalars():
-        return  # some were told before this ledger began, and it does not know whom
+        return  # some were told before this ledger began, and it doesn't know who
     earlier = select(_delivery.c.key).where(*_earlier(broadcast))
     connection.execute(
         update(_delivery)
@@ -72,7 +72,7 @@ def _spare_the_untold(connection: Connection, broadcast: Broadcast, now: datetim
             _delivery.c.state.in_(WAITING),
             _delivery.c.key.in_(earlier.where(_delivery.c.state.in_(WAITING))),
             _delivery.c.key.not_in(_told_of(broadcast, merged_into(connection, broadcast.incident))),
-            # Who waits to be told once more may have been told the first time.
+            # A delivery that waits for a second attempt may have arrived at the first.
             _delivery.c.key.not_in(
                 earlier.where(or_(_delivery.c.state.in_(MAYBE_TOLD), _delivery.c.doubted == 1))
             ),
@@ -82,7 +82,7 @@ def _spare_the_untold(connection: Connection, broadcast: Broadcast, now: datetim
 
 
 def _told_of(broadcast: Broadcast, incidents: Sequence[str]) -> Select[tuple[str]]:
-    """Return who heard of incidents that go on as this one."""
+    """Return the keys of readers who may have been told of incidents that continue as this one."""
     return select(_delivery.c.key).where(
         _delivery.c.incident.in_(incidents),
         _delivery.c.channel == broadcast.channel,
@@ -91,7 +91,7 @@ def _told_of(broadcast: Broadcast, incidents: Sequence[str]) -> Select[tuple[str
 
 
 def _earlier(broadcast: Broadcast) -> tuple[Any, ...]:
-    """Return the conditions of a delivery of older words on the same channel."""
+    """Return the conditions for deliveries of older words on the same channel."""
     return (
         _delivery.c.incident == broadcast.incident,
         _delivery.c.channel == broadcast.channel,
@@ -100,36 +100,26 @@ def _earlier(broadcast: Broadcast) -> tuple[Any, ...]:
 
 
 def _broadcasts_before(broadcast: Broadcast) -> Select[tuple[int]]:
-    """Return the broadcasts of older words; of holding statements of one update the newest is what counts."""
-    older_holding = and_(
-        _frozen.c.number == broadcast.number,
-        _frozen.c.id < broadcast.id,
-        _frozen.c.notice.like("holding:%"),
-    )
-    return select(_frozen.c.id).where(
-        _frozen.c.incident == broadcast.incident,
-        _frozen.c.channel == broadcast.channel,
-        or_(_frozen.c.number < broadcast.number, older_holding),
-    )
+    """Return the broadcasts of older words; of one update's holding statements only the newest counts."""
+    f = _frozen.c
+    of_same_update = (f.number == broadcast.number, f.id < broadcast.id, f.notice.like("holding:%"))
+    older = or_(f.number < broadcast.number, and_(*of_same_update))
+    return select(f.id).where(f.incident == broadcast.incident, f.channel == broadcast.channel, older)
 
 
 def _is_end(connection: Connection, broadcast: Broadcast) -> bool:
-    status = connection.execute(
-        select(_release.c.status).where(
-            _release.c.incident == broadcast.incident, _release.c.number == broadcast.number
-        )
-    ).scalar_one_or_none()
-    return status in END_STATUSES
+    of_it = (_release.c.incident == broadcast.incident, _release.c.number == broadcast.number)
+    return connection.execute(select(_release.c.status).where(*of_it)).scalar_one_or_none() in END_STATUSES
 
 
 _composition = tables.composition
-# A freeze that takes longer was given up, wherever its process ran.
+# A freeze that takes longer has been abandoned, on whatever host it ran.
 FREEZE_LEASE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """One notice of an incident over one channel. `number` is the update it speaks of."""
+    """One notice of an incident on one channel. `number` is the update it is about."""
 
     id: int
     incident: str
@@ -142,7 +132,7 @@ class Broadcast:
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """One group's words as they are frozen; `wording` is JSON, `envelope` holds sender and reply-to."""
+    """One group's frozen words; `wording` is JSON, `envelope` holds sender and reply-to."""
 
     audience: str
     zone: str
@@ -155,10 +145,10 @@ class Composition:
 
 @dataclass(frozen=True, slots=True)
 class FrozenRow:
-    """One recipient of a broadcast as it goes into the ledger.
+    """One recipient of a broadcast, ready for the ledger.
 
-    `digest` is that of the rendered content. `not_before` is set for a held row, which has no composition:
-    its words are made when it goes. `reason` tells why a row is skipped or held.
+    `digest` is the digest of the rendered content. A held row has `not_before` and no composition: its words
+    are made when it is sent. `reason` says why a row is skipped or held.
     """
 
     key: str
@@ -175,7 +165,7 @@ class FrozenRow:
 
 @dataclass(frozen=True, slots=True)
 class HeldRow:
-    """A delivery that waited for its reader's quiet hours to end."""
+    """A delivery held until its reader's quiet hours end."""
 
     id: int
     broadcast: int
@@ -198,40 +188,26 @@ def begin_freeze(
     owner: str,
     now: datetime,
 ) -> tuple[Broadcast, bool]:
-    """Return the broadcast and whether the caller is to fill it.
+    """Return the broadcast, and whether the caller has to fill it.
 
-    A half-filled one of a dead process, or one that has taken longer than `FREEZE_LEASE`, is emptied and
-    taken over. One that is frozen, or that a living process is filling, is the other's.
+    A half-filled one is emptied and taken over if its process is dead or took longer than `FREEZE_LEASE`.
+    One that is frozen, or that a living process is filling, stays as it is.
     """
     existing = find_broadcast(connection, incident, notice, channel)
+    changed = {"number": number, "owner": owner, "created_at": now}
     if existing is None:
-        connection.execute(
-            insert(_broadcast).values(
-                incident=incident,
-                notice=notice,
-                number=number,
-                channel=channel,
-                state=BroadcastState.FREEZING,
-                owner=owner,
-                created_at=now,
-            )
-        )
-    elif existing.state is BroadcastState.FROZEN or not _may_take_over(connection, existing, owner, now):
+        new = {"incident": incident, "notice": notice, "channel": channel, "state": BroadcastState.FREEZING}
+        made = connection.execute(insert(_broadcast).values(**new, **changed).returning(_broadcast))
+        return _from_row(made.one()), True
+    if existing.state is BroadcastState.FROZEN or not _may_take_over(connection, existing, owner, now):
         return existing, False
-    else:
-        _empty(connection, existing.id)
-        connection.execute(
-            update(_broadcast)
-            .where(_broadcast.c.id == existing.id)
-            .values(owner=owner, number=number, created_at=now)
-        )
-    made = find_broadcast(connection, incident, notice, channel)
-    assert made is not None  # noqa: S101 - it was inserted or found in this very transaction
-    return made, True
+    _empty(connection, existing.id)
+    connection.execute(update(_broadcast).where(_broadcast.c.id == existing.id).values(**changed))
+    return replace(existing, number=number, owner=owner), True
 
 
 def find_broadcast(connection: Connection, incident: str, notice: str, channel: str) -> Broadcast | None:
-    """Return a broadcast by its key, None where there is none."""
+    """Return a broadcast by its key, None if there is none."""
     row = connection.execute(
         select(_broadcast).where(
             _broadcast.c.incident == incident,
@@ -249,23 +225,16 @@ def broadcasts_of(connection: Connection, incident: str) -> tuple[Broadcast, ...
 
 
 def add_composition(connection: Connection, broadcast: int, composition: Composition) -> int:
-    """Put one group's words into a broadcast; return its number."""
-    made = connection.execute(
-        insert(_composition)
-        .values(
-            broadcast=broadcast,
-            **{each.name: getattr(composition, each.name) for each in fields(Composition)},
-        )
-        .returning(_composition.c.id)
-    )
-    return int(made.scalar_one())
+    """Put one group's words into a broadcast; return their number."""
+    made = insert(_composition).values(broadcast=broadcast, **_columns(composition))
+    return int(connection.execute(made.returning(_composition.c.id)).scalar_one())
 
 
 def add_rows(connection: Connection, broadcast: Broadcast, rows: Sequence[FrozenRow], now: datetime) -> None:
     """Put recipients into a broadcast that is freezing.
 
-    The UNIQUE key refuses a second row for one notice, channel and address: the first one stays.
-    Raises TryAgain where another process has taken the broadcast over.
+    The UNIQUE key allows one row per notice, channel and address: the first one stays.
+    Raises TryAgain if another process has taken the broadcast over.
     """
     check_still_filling(connection, broadcast)
     if rows:
@@ -274,27 +243,24 @@ def add_rows(connection: Connection, broadcast: Broadcast, rows: Sequence[Frozen
 
 
 def check_still_filling(connection: Connection, broadcast: Broadcast) -> None:
-    """Raise TryAgain where the broadcast is no longer the caller's to fill."""
+    """Raise TryAgain if the broadcast is no longer the caller's to fill."""
     found = find_broadcast(connection, broadcast.incident, broadcast.notice, broadcast.channel)
     if found is None or found.owner != broadcast.owner or found.state is not BroadcastState.FREEZING:
         raise TryAgain("another process has taken this broadcast over")
 
 
-def finish_freeze(connection: Connection, broadcasts: Iterable[Broadcast], owner: str, now: datetime) -> bool:
-    """Open broadcasts to claims, and end what is pending of older words to the same people.
+def finish_freeze(connection: Connection, broadcasts: Sequence[Broadcast], owner: str, now: datetime) -> bool:
+    """Open broadcasts to claims, and skip older words that still wait for the same people.
 
-    All of them at once, so that no message leaves while another channel's list is still half in.
-    Returns False, and changes nothing, where one of them is no longer the caller's to open.
+    All at once, so that no message leaves while another channel's list is still incomplete.
+    Returns False, and changes nothing, if one of them is no longer the caller's to open.
     """
-    ids = [broadcast.id for broadcast in broadcasts]
-    mine = (
-        _broadcast.c.id.in_(ids),
-        _broadcast.c.owner == owner,
-        _broadcast.c.state == BroadcastState.FREEZING,
-    )
-    if len(connection.execute(select(_broadcast.c.id).where(*mine)).all()) != len(ids):
+    mine = _filled_by(connection, broadcasts, owner)
+    if len(mine) != len(broadcasts):
         return False
-    connection.execute(update(_broadcast).where(*mine).values(state=BroadcastState.FROZEN))
+    connection.execute(
+        update(_broadcast).where(_broadcast.c.id.in_(mine)).values(state=BroadcastState.FROZEN)
+    )
     for broadcast in broadcasts:
         end_older_words(connection, broadcast, now)
     return True
@@ -308,7 +274,7 @@ def read_composition(connection: Connection, composition: int) -> Composition:
 
 def open_broadcasts(connection: Connection, incident: str | None = None) -> tuple[Broadcast, ...]:
     """Return frozen broadcasts with deliveries that still wait or are claimed, oldest first."""
-    # Two halves, for each has its index.
+    # In two halves, because each has its own index.
     of_broadcast = select(_delivery.c.id).where(_delivery.c.broadcast == _frozen.c.id)
     waiting = or_(
         of_broadcast.where(IS_PENDING).exists(),
@@ -320,13 +286,13 @@ def open_broadcasts(connection: Connection, incident: str | None = None) -> tupl
 
 
 def is_anything_claimed(connection: Connection) -> bool:
-    """Return whether any delivery is somebody's, living or dead."""
+    """Return whether any process, living or dead, has claimed a delivery."""
     claimed = select(_delivery.c.id).where(IS_OPEN, _delivery.c.state == State.CLAIMED).limit(1)
     return connection.execute(claimed).first() is not None
 
 
 def held_rows(connection: Connection, incident: str, now: datetime) -> tuple[HeldRow, ...]:
-    """Return an incident's held deliveries whose time has come."""
+    """Return an incident's held deliveries that may be sent now."""
     d = _delivery.c
     rows = connection.execute(
         select(
@@ -341,7 +307,7 @@ def held_rows(connection: Connection, incident: str, now: datetime) -> tuple[Hel
 
 
 def thaw_row(connection: Connection, held: HeldRow, row: FrozenRow, now: datetime) -> None:
-    """Let a held delivery go with the words made for it now, or skip it with the row's reason."""
+    """Release a held delivery with words made just now, or skip it with the row's reason."""
     connection.execute(
         update(_delivery)
         .where(_delivery.c.id == held.id, _delivery.c.state == State.HELD)
@@ -358,25 +324,25 @@ def thaw_row(connection: Connection, held: HeldRow, row: FrozenRow, now: datetim
 
 
 def drop_freeze(connection: Connection, broadcasts: Iterable[Broadcast], owner: str) -> None:
-    """Take back broadcasts that never opened, rows and all."""
-    for broadcast in broadcasts:
-        mine = connection.execute(
-            select(_broadcast.c.id).where(
-                _broadcast.c.id == broadcast.id,
-                _broadcast.c.owner == owner,
-                _broadcast.c.state == BroadcastState.FREEZING,
-            )
-        ).scalar_one_or_none()
-        if mine is not None:
-            _empty(connection, mine)
-            connection.execute(delete(_broadcast).where(_broadcast.c.id == mine))
+    """Delete broadcasts of `owner` that never opened, with their rows and words."""
+    mine = _filled_by(connection, broadcasts, owner)
+    connection.execute(delete(_broadcast).where(_broadcast.c.id.in_(mine)))  # rows and words go with it
+
+
+def _filled_by(connection: Connection, broadcasts: Iterable[Broadcast], owner: str) -> Sequence[int]:
+    """Return which of these broadcasts `owner` is still filling."""
+    mine = select(_broadcast.c.id).where(
+        _broadcast.c.id.in_([broadcast.id for broadcast in broadcasts]),
+        _broadcast.c.owner == owner,
+        _broadcast.c.state == BroadcastState.FREEZING,
+    )
+    return connection.execute(mine).scalars().all()
 
 
 def _may_take_over(connection: Connection, existing: Broadcast, owner: str, now: datetime) -> bool:
-    begun = connection.execute(
-        select(_broadcast.c.created_at).where(_broadcast.c.id == existing.id)
-    ).scalar_one()
-    return existing.owner == owner or is_dead(existing.owner) or begun <= now - FREEZE_LEASE
+    begun = select(_broadcast.c.created_at).where(_broadcast.c.id == existing.id)
+    is_free = existing.owner == owner or is_dead(existing.owner)
+    return is_free or connection.execute(begun).scalar_one() <= now - FREEZE_LEASE
 
 
 def _empty(connection: Connection, broadcast: int) -> None:
@@ -385,8 +351,8 @@ def _empty(connection: Connection, broadcast: int) -> None:
 
 
 def _values(broadcast: Broadcast, row: FrozenRow, now: datetime) -> dict[str, Any]:
-    whose = {"broadcast": broadcast.id, "incident": broadcast.incident, "notice": broadcast.notice}
-    return {**_columns(row), **whose, "channel": broadcast.channel, "changed_at": now}
+    whose = {name: getattr(broadcast, name) for name in ("incident", "notice", "channel")}
+    return {**_columns(row), **whose, "broadcast": broadcast.id, "changed_at": now}
 
 
 def _columns(row: FrozenRow | Composition) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""Rows of a release gather in a private temporary table beside the ledger, then go into it.
+"""Gathers a release's rows in a private temporary table beside the ledger, then moves them into it.
 
-Until they go in, the ledger holds nothing of them: SQLite keeps a temporary table in a file of its own that
-has no name any more. So a question can be asked over rows that are ready, and a "no" leaves nothing behind.
+Until then the ledger contains nothing of them: SQLite keeps temporary tables in an unlinked file of its own.
+So a question can be asked about rows that are ready, and a "no" leaves nothing behind.
 
-An index of a million addresses in the order of a list is written page by page at random: each transaction
-rewrites most of it. So rows go in by order of address: all at once, or some thousands a transaction.
+Written in list order, a million addresses would touch the pages of their index at random, and each
+transaction would rewrite most of it. So rows go in by address: all at once, or thousands per transaction.
 """
 
 from __future__ import annotations
@@ -31,49 +31,36 @@ from commcast.ledger.location import free_bytes
 from commcast.ledger.store import Ledger
 from commcast.ledger.tables import stamp
 
-# key, address, audience, words (the number that add_words gave), recipient as JSON, digest, state, reason,
-# not_before, expires_at
+# The columns below; `words` is the number from add_words, `recipient` is JSON.
 GatheredRow = tuple[str, str, str, int | None, str, str, str, str, str | None, str | None]
 
-_OWN = (
-    "key",
-    "address",
-    "audience",
-    "words",
-    "recipient",
-    "digest",
-    "state",
-    "reason",
-    "not_before",
-    "expires_at",
-)
-_COLUMNS = ", ".join(_OWN)
+_COLUMNS = "key, address, audience, words, recipient, digest, state, reason, not_before, expires_at"
 _INTO = _COLUMNS.replace("words", "composition")
 _OUT_OF = _COLUMNS.replace("words", "(select id from temp.words where number = gathered.words)")
 _SHARED = "broadcast, incident, notice, channel, changed_at"
-MOVED_AT_ONCE = 20_000  # rows a transaction: a quarter of a second, for which others wait
-_AT_ONCE = 1_000  # rows a statement; SQLite takes 32,766 parameters
-_UNDER_WAY = 2  # of these wait for the database; more would only take memory
+MOVED_AT_ONCE = 20_000  # rows per transaction: others wait for a quarter of a second
+_AT_ONCE = 1_000  # rows per statement; SQLite allows 32,766 parameters
+_UNDER_WAY = 2  # statements that may wait for the database; more would only take memory
 
 
 class Gathering:
-    """Takes the rows of some notices, in a thread of its own, on a connection of its own.
+    """Gathers the rows of some notices, in its own thread and on its own connection.
 
-    `add` and `end_of_part` return at once unless the database is behind; what goes wrong there is raised by
-    one of the next calls, at the latest by `finish`. With `filling`, the broadcasts of all notices in order,
-    rows go into the ledger as they come; else they stay beside it until `move_all` or `move_by_chunks`.
-    Left by an error, it moves no more; what has moved is for the caller to take back.
+    `add` and `end_of_part` return at once unless the database is behind; its errors are raised by one of the
+    next calls, at the latest by `finish`. With `filling`, the broadcasts of all notices in order, rows go
+    into the ledger as they come; otherwise they stay beside it until `move_all` or `move_by_chunks`.
+    After an error it moves nothing more; the caller has to delete what has moved.
     """
 
     def __init__(self, ledger: Ledger, now: datetime, filling: Sequence[Broadcast] = ()) -> None:
         self._ledger, self._now, self._filling = ledger, now, filling
         self._pool = ThreadPoolExecutor(1, "gathering")
         self._under_way: deque[Future[None]] = deque()
-        self._rows: dict[int, list[GatheredRow]] = {}  # by the part they are of
-        self._parts: list[int] = []  # the notice of each part, by their numbers
-        self._part_of: dict[int, int] = {}  # the part that each notice's rows go into now
-        self._words: list[tuple[int, Composition]] = []  # with the notice they are of
-        self._known_words = 0  # so many of them have a number in the ledger
+        self._rows: dict[int, list[GatheredRow]] = {}  # by part
+        self._parts: list[int] = []  # the notice of each part
+        self._part_of: dict[int, int] = {}  # the current part of each notice
+        self._words: list[tuple[int, Composition]] = []  # each with its notice
+        self._known_words = 0  # how many of them are in the ledger
         self.count = 0  # rows gathered
         self._gathered = self._moved = 0
         self._given_up = False
@@ -98,16 +85,16 @@ class Gathering:
                     connection.exec_driver_sql("drop table temp.words")
         finally:
             if self._given_up:
-                self._connection.invalidate()  # with it go the temporary tables
+                self._connection.invalidate()  # which drops the temporary tables
             self._connection.close()
 
     def add_words(self, notice: int, composition: Composition) -> int:
-        """Take the words of one group of a notice's readers; return the number its rows name them by."""
+        """Take the words of one group of readers; return the number that its rows refer to."""
         self._words.append((notice, composition))
         return len(self._words) - 1
 
     def add(self, notice: int, rows: Sequence[GatheredRow]) -> None:
-        """Take rows of a notice. Raises what an earlier call met: LedgerError, or TryAgain."""
+        """Take rows of a notice. Raises errors of earlier calls: LedgerError or TryAgain."""
         if notice not in self._part_of:
             self._part_of[notice] = len(self._parts)
             self._parts.append(notice)
@@ -120,7 +107,7 @@ class Gathering:
             del waiting[:_AT_ONCE]
 
     def end_of_part(self) -> None:
-        """Let what was added so far go before what follows: an audience of better rank is told first."""
+        """Put everything added so far before what follows: audiences with a better rank are told first."""
         for part, rows in self._rows.items():
             if rows:
                 self._submit(self._gather, part, rows)
@@ -129,7 +116,7 @@ class Gathering:
             self._submit(self._move_gathered)
 
     def finish(self) -> None:
-        """Return when all that was added is in its place. Raises as `add` does."""
+        """Wait until everything added is in its place. Raises like `add`."""
         self.end_of_part()
         if not self._filling:
             self._submit(self._put_in_order)
@@ -137,20 +124,20 @@ class Gathering:
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Yield the connection in one transaction that writes. Raises as `Ledger.write` does."""
+        """Yield the connection in one transaction that writes. Raises like `Ledger.write`."""
         with self._ledger.naming_errors():
             self._connection.execution_options(commcast_reads=False)
             with self._connection.begin():
                 yield self._connection
 
     def move_all(self, connection: Connection, broadcasts: Sequence[Broadcast]) -> None:
-        """Put everything into these broadcasts, one for each notice, within the caller's `transaction`."""
+        """Put everything into these broadcasts, one per notice, within the caller's `transaction`."""
         self._put_words(connection, broadcasts)
         for part in range(len(self._parts)):
             self._move_part(connection, part, broadcasts, "")
 
     def move_by_chunks(self, broadcasts: Sequence[Broadcast]) -> None:
-        """Put everything into these broadcasts, some thousand rows a transaction."""
+        """Put everything into these broadcasts, `MOVED_AT_ONCE` rows per transaction."""
         for part in range(len(self._parts)):
             last: str | None = ""
             while last is not None:
@@ -169,7 +156,7 @@ class Gathering:
             values = chain.from_iterable((part, *row) for row in rows)
             connection.exec_driver_sql(_gather_sql(len(rows)), tuple(values))
         self._gathered += len(rows)
-        # What gathers before it moves doubles, so that each page of the index is written a few times only.
+        # Each move is twice as large as the one before, so that index pages are written only a few times.
         if self._filling and self._gathered >= max(MOVED_AT_ONCE, self._moved):
             self._move_gathered()
 
@@ -178,7 +165,7 @@ class Gathering:
             connection.exec_driver_sql("create index temp.in_order on gathered (part, key)")
 
     def _move_gathered(self) -> None:
-        """Put what has gathered into the ledger; then begin with an empty table."""
+        """Move what has gathered into the ledger; then start with an empty table."""
         if not self._gathered:
             return
         self._put_in_order()
@@ -195,7 +182,7 @@ class Gathering:
         self._gathered = 0
 
     def _move_chunk(self, part: int, broadcasts: Sequence[Broadcast], after: str) -> str | None:
-        """Move rows behind an address in one transaction; return the last one's, None at the end."""
+        """Move rows after an address in one transaction; return the last address, None at the end."""
         with self.transaction() as connection:
             check_still_filling(connection, broadcasts[self._parts[part]])
             words = self._put_words(connection, broadcasts)
@@ -214,13 +201,11 @@ class Gathering:
     ) -> None:
         into = broadcasts[self._parts[part]]
         shared = (into.id, into.incident, into.notice, into.channel, stamp(self._now))
-        if last is None:
-            connection.exec_driver_sql(_MOVE.format(""), (*shared, part, after))
-        else:
-            connection.exec_driver_sql(_MOVE.format("and key <= ?"), (*shared, part, after, last))
+        until, bound = ("", ()) if last is None else ("and key <= ?", (last,))
+        connection.exec_driver_sql(_MOVE.format(until), (*shared, part, after, *bound))
 
     def _put_words(self, connection: Connection, broadcasts: Sequence[Broadcast]) -> int:
-        """Put new words into the ledger and note their numbers there; return how many they were."""
+        """Put new words into the ledger and note their ids; return how many they were."""
         new = self._words[self._known_words :]
         for number, (notice, composition) in enumerate(new, self._known_words):
             made = add_composition(connection, broadcasts[notice].id, composition)
@@ -229,7 +214,7 @@ class Gathering:
 
     @contextmanager
     def _beside(self) -> Iterator[Connection]:
-        """Yield the connection in a transaction that touches the temporary tables alone."""
+        """Yield the connection in a transaction that touches only the temporary tables."""
         try:
             self._connection.execution_options(commcast_reads=True)
             with self._connection.begin():
@@ -242,7 +227,7 @@ class Gathering:
             raise TryAgain(
                 f"{folder}: rows cannot be kept in the temporary folder ({error.orig}"
                 + (f"; {free} bytes free" if free is not None else "")
-                + "); make room there, or set SQLITE_TMPDIR to another. Nothing was released by this"
+                + "); make room there, or set SQLITE_TMPDIR to another folder. Nothing was released"
             ) from None
 
 
@@ -254,9 +239,9 @@ _MOVE = (
 )
 
 
-@lru_cache(maxsize=2)  # one size but for the end of a part: SQLite takes long to prepare it, and keeps it
+@lru_cache(maxsize=2)  # nearly always one size; SQLite is slow to prepare it, and caches it
 def _gather_sql(rows: int) -> str:
-    places = "(" + ", ".join("?" * (len(_OWN) + 1)) + ")"
+    places = "(?" + ", ?" * len(_COLUMNS.split(", ")) + ")"
     return f"insert into temp.gathered values {', '.join([places] * rows)}"  # noqa: S608
 
 

@@ -1,38 +1,38 @@
-"""What a report counts."""
+"""What reports count: releases, outcomes, promises, texts, feedback."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, case, func, insert, or_, select, type_coerce
 
 from commcast.ledger import tables
-from commcast.ledger.tables import IS_FROZEN, State, Time
-from commcast.ledger.tallies import PROVIDER, REASON, RECEIPT, count_deliveries, ended_at
+from commcast.ledger.tables import IS_FROZEN, State, Time, fields_of
+from commcast.ledger.tallies import PROVIDER, REASON, RECEIPT, DeliveryCount, count_deliveries, ended_at
 from commcast.model.incident import Channel, NextWord
 
 _release, _broadcast, _composition = tables.release, tables.frozen_broadcast, tables.composition
-_delivery = tables.delivery
+_delivery, _feedback = tables.delivery, tables.feedback
 
 _TOLD = (State.ACCEPTED, State.UNKNOWN)
-_NOBODY = "hears nothing"  # how the reasons of plan.people begin for somebody who opted out or was refused
+_NOBODY = "hears nothing"  # how plan/reasons.py begins for people who opted out or were refused
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which incidents are told of: one, or all whose first release is not before `since` (aware).
+    """Which incidents to read: one, or all first released at or after `since` (aware).
 
-    What an incident's own people were told is no incident: it is told of only where it is named.
+    Nudges to an incident's own people count only if their story is named.
     """
 
     incident: str = ""
     since: datetime | None = None
 
     def holds(self, column: ColumnElement[str]) -> ColumnElement[bool]:
-        """Return the condition that an incident's id is one of these."""
+        """Return the condition that a column holds the id of one of these."""
         if self.since is None:
             return column == self.incident
         first = func.min(_release.c.released_at) >= self.since
@@ -41,7 +41,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRecord:
-    """A release with all that was known then."""
+    """A release with everything that was known then."""
 
     incident: str
     number: int
@@ -56,34 +56,11 @@ class ReleaseRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class CountedOutcome:
-    """Deliveries of one broadcast to one audience that ended alike, and when the first and last did.
-
-    `reason` is there for skipped ones alone, without what differs from person to person. `number` is the
-    update that the notice speaks of.
-    """
-
-    incident: str
-    notice: str
-    number: int
-    channel: str
-    frozen_at: datetime
-    audience: str
-    state: State
-    reason: str
-    receipt: str
-    provider: str
-    count: int
-    first_at: datetime
-    last_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Promised:
-    """How many readers of an audience a broadcast promised word by a time, and what came of it.
+    """How many readers of an audience were promised another message by a time, and how many got it.
 
-    `gone` opted out or were refused for good before the next word; `in_time` had a later message accepted by
-    then, between `first_at` and `last_at` (None: no later message reached anybody).
+    `gone` opted out or were refused for good before it; for `in_time` a later message was accepted by then.
+    `first_at` and `last_at` are when later messages were accepted (None: no later message reached anybody).
     """
 
     incident: str
@@ -101,7 +78,7 @@ class Promised:
 
 @dataclass(frozen=True, slots=True)
 class TextsAt:
-    """How many texts readers of one zone got within one minute of UTC, `minute`."""
+    """How many texts readers in one time zone got within one minute, `minute` (UTC)."""
 
     incident: str
     audience: str
@@ -113,46 +90,34 @@ class TextsAt:
 def read_released(connection: Connection, scope: Scope) -> tuple[ReleaseRecord, ...]:
     """Return the releases of incidents, oldest first."""
     r = _release.c
-    columns: tuple[Any, ...] = (
-        r.incident,
-        r.number,
-        r.at,
-        r.title,
-        r.status,
-        r.severity,
-        r.how,
-        r.by,
-        r.released_at,
-        r.facts,
-    )
+    columns = fields_of(ReleaseRecord, _release)
     rows = connection.execute(select(*columns).where(scope.holds(r.incident)).order_by(r.incident, r.number))
     return tuple(ReleaseRecord(*row) for row in rows)
 
 
-def read_counted(connection: Connection, scope: Scope) -> tuple[CountedOutcome, ...]:
-    """Return what became of every broadcast's deliveries, in the order things were said."""
-    found: dict[tuple[object, ...], CountedOutcome] = {}
+def read_counted(connection: Connection, scope: Scope) -> list[DeliveryCount]:
+    """Count the deliveries of every broadcast by outcome, in the order things were sent.
+
+    Only skipped ones keep their reason, without what differs from person to person.
+    """
     ours = scope.holds(_delivery.c.incident)
-    for t in count_deliveries(connection, ours, REASON, RECEIPT, PROVIDER, ended=True):
-        reason = "" if t.state is not State.SKIPPED else _NOBODY if t.reason.startswith(_NOBODY) else t.reason
-        alike = (t.broadcast, t.audience, t.state, reason, t.receipt, t.provider)
-        known = found.get(alike)
-        found[alike] = CountedOutcome(
-            *(t.incident, t.notice, t.number, t.channel, t.frozen_at, *alike[1:]),
-            t.count + (known.count if known else 0),
-            min(t.first_at, known.first_at) if known else t.first_at,
-            max(t.last_at, known.last_at) if known else t.last_at,
-        )
-    return tuple(found.values())
+    counts = count_deliveries(connection, ours, REASON, RECEIPT, PROVIDER, ended=True)
+    return [replace(each, reason=_general_reason(each)) for each in counts]
+
+
+def _general_reason(count: DeliveryCount) -> str:
+    if count.state is not State.SKIPPED:
+        return ""
+    return _NOBODY if count.reason.startswith(_NOBODY) else count.reason
 
 
 def read_promised(connection: Connection, scope: Scope) -> tuple[Promised, ...]:
-    """Return every promise with how many of its readers had word in time, in the order they were made.
+    """Return every promise and how many of its readers got a message in time, in the order of the promises.
 
-    Reader by reader: their own next message counts, on the channel of the promise.
+    For each reader only their own next message on the promise's channel counts.
     """
     d, c, b = _delivery.c, _composition.c, _broadcast.c
-    # From each reader's last message back to the first: what came after one is what was met before it.
+    # Rows run from each reader's last message back to the first, so "before" a row means later in time.
     later: dict[str, Any] = {
         "partition_by": (d.incident, d.channel, d.key),
         "order_by": d.broadcast.desc(),
@@ -199,7 +164,7 @@ def read_promised(connection: Connection, scope: Scope) -> tuple[Promised, ...]:
 
 
 def read_stated(connection: Connection, scope: Scope) -> dict[tuple[str, str, str, str], datetime]:
-    """Return by when word was promised, by incident, notice, channel and audience; the earliest one."""
+    """Return the earliest time promised, by incident, notice, channel and audience."""
     b, c = _broadcast.c, _composition.c
     whose = (b.incident, b.notice, b.channel, c.audience)
     rows = connection.execute(
@@ -212,43 +177,30 @@ def read_stated(connection: Connection, scope: Scope) -> dict[tuple[str, str, st
 
 
 def read_texts(connection: Connection, scope: Scope) -> tuple[TextsAt, ...]:
-    """Return how many texts went to readers of which zone in which minute."""
+    """Count texts by the reader's time zone and the minute they were accepted in."""
     d, c = _delivery.c, _composition.c
     minute = type_coerce(func.substr(ended_at(), 1, len("2026-11-21T09:05")).concat("+00:00"), Time)
     rows = connection.execute(
         select(d.incident, d.audience, c.zone, minute, func.count())
         .join(_composition, c.id == d.composition)
-        .where(scope.holds(d.incident), d.channel == "sms", d.state == State.ACCEPTED, IS_FROZEN)
+        .where(scope.holds(d.incident), d.channel == Channel.SMS, d.state == State.ACCEPTED, IS_FROZEN)
         .group_by(d.incident, d.audience, c.zone, minute)
     )
     return tuple(TextsAt(*row) for row in rows)
 
 
 def _promises_time() -> ColumnElement[bool]:
-    """Return the condition that words promise a time: of texts only those to who gets no mail beside them."""
+    """Return the condition that words promise a time; texts do only for readers who get no email."""
     word = func.coalesce(_composition.c.context["next_word"].as_string(), "")
     return or_(_broadcast.c.channel == Channel.EMAIL, word == NextWord.UPDATE.value)
 
 
-_feedback, _delivery = tables.feedback, tables.delivery
-_composition = tables.composition
-
-_TEXTS_MEASURED = 500  # different texts that are measured; of more, those that most readers got
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """What was entered of readers' answers to "did we keep you well informed?"."""
-
-    yes: int
-    no: int
-    by: str
-    at: datetime
+_TEXTS_MEASURED = 500  # at most so many different texts are measured: those that most readers got
 
 
 @dataclass(frozen=True, slots=True)
 class TextSent:
-    """One text that `count` readers got word for word; `recipient` holds the values of one of them."""
+    """One text that `count` readers got, word for word; `recipient` holds the values of one of them."""
 
     audience: str
     count: int
@@ -258,11 +210,11 @@ class TextSent:
     recipient: Mapping[str, Any]
 
 
-def read_answers(connection: Connection, incident: str) -> tuple[Answered, ...]:
-    """Return the counts that were entered for an incident, oldest first."""
-    f = _feedback.c
-    rows = connection.execute(select(f.yes, f.no, f.by, f.at).where(f.incident == incident).order_by(f.id))
-    return tuple(Answered(*row) for row in rows)
+def read_answers(connection: Connection, incident: str) -> tuple[int, int]:
+    """Return how many readers of an incident answered yes, and how many no."""
+    sums = [func.coalesce(func.sum(column), 0) for column in (_feedback.c.yes, _feedback.c.no)]
+    yes, no = connection.execute(select(*sums).where(_feedback.c.incident == incident)).one()
+    return yes, no
 
 
 def record_answers(
@@ -270,29 +222,23 @@ def record_answers(
 ) -> tuple[int, int]:
     """Add counts of readers' answers; return the sums."""
     connection.execute(insert(_feedback).values(incident=incident, yes=yes, no=no, by=by, at=now))
-    answers = read_answers(connection, incident)
-    return sum(each.yes for each in answers), sum(each.no for each in answers)
+    return read_answers(connection, incident)
 
 
 def messages_accepted(connection: Connection, incident: str) -> int:
-    """Return how many messages of an incident providers took."""
+    """Count an incident's accepted messages."""
     ours = (_delivery.c.incident == incident, _delivery.c.state == State.ACCEPTED, IS_FROZEN)
     return connection.execute(select(func.count()).where(*ours)).scalar_one()
 
 
 def read_texts_sent(connection: Connection, incident: str) -> tuple[tuple[TextSent, ...], int]:
-    """Return the texts that were handed over, those of most readers first, and how many there were in all.
+    """Return the different texts that were sent, most readers first, and how many messages there were.
 
-    Of very many different ones only the first are returned.
+    At most `_TEXTS_MEASURED` different texts are returned.
     """
     d, c = _delivery.c, _composition.c
-    ours = (
-        d.incident == incident,
-        d.channel == "sms",
-        or_(d.state == State.ACCEPTED, d.state == State.UNKNOWN),
-        d.composition.is_not(None),
-        IS_FROZEN,
-    )
+    theirs = (d.incident == incident, d.channel == Channel.SMS, d.state.in_(_TOLD))
+    ours = (*theirs, d.composition.is_not(None), IS_FROZEN)
     total = connection.execute(select(func.count()).where(*ours)).scalar_one()
     alike = (
         select(func.count().label("count"), func.min(d.id).label("first"))

@@ -1,4 +1,4 @@
-"""Claims: a delivery belongs to one process, on disk, before its first byte leaves."""
+"""Claims: before a delivery's first byte leaves, one process owns it, and the disk says so."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _broadcast, _delivery = tables.frozen_broadcast, tables.delivery
 
 
 class Ripe(NamedTuple):
-    """How many deliveries of one notice over one channel may go now."""
+    """How many deliveries of one notice on one channel may be sent now."""
 
     incident: str
     notice: str
@@ -57,64 +57,49 @@ class Ripe(NamedTuple):
     deliveries: int
 
 
-def waiting(connection: Connection, broadcast: int) -> tuple[int, datetime | None]:
-    """Return how many deliveries of a broadcast wait, and when the first of them may be tried again."""
-    row = connection.execute(
-        select(func.count(), func.min(_delivery.c.not_before)).where(
-            _delivery.c.broadcast == broadcast, IS_PENDING
-        )
-    ).one()
+def waiting(
+    connection: Connection, broadcast: int, *also: ColumnElement[bool]
+) -> tuple[int, datetime | None]:
+    """Count the deliveries of a broadcast that wait, and return when the first may be tried again."""
+    ours = (_delivery.c.broadcast == broadcast, IS_PENDING, *also)
+    row = connection.execute(select(func.count(), func.min(_delivery.c.not_before)).where(*ours)).one()
     return int(row[0]), row[1]
 
 
 def planned(connection: Connection, broadcast: int, now: datetime) -> tuple[int, datetime | None]:
-    """Return how many deliveries of a broadcast wait because others hear first, and until when."""
-    row = connection.execute(
-        select(func.count(), func.min(_delivery.c.not_before)).where(
-            _delivery.c.broadcast == broadcast,
-            IS_PENDING,
-            _delivery.c.attempts == 0,
-            _delivery.c.not_before > now,
-        )
-    ).one()
-    return int(row[0]), row[1]
+    """Count the deliveries of a broadcast that wait because others are told first, and until when."""
+    return waiting(connection, broadcast, _delivery.c.attempts == 0, _delivery.c.not_before > now)
 
 
 def ripe_now(connection: Connection, now: datetime, incident: str = "") -> Iterator[Ripe]:
-    """Yield, in the order they were frozen, the broadcasts (of one incident) of which some may go now."""
-    asked = (
-        select(
-            _broadcast.c.incident,
-            _broadcast.c.notice,
-            _broadcast.c.number,
-            _broadcast.c.channel,
-            func.count(),
-        )
-        .join(_delivery, _delivery.c.broadcast == _broadcast.c.id)
+    """Yield, in the order of freezing, the broadcasts (of one incident) with deliveries that may go now."""
+    b, d = _broadcast.c, _delivery.c
+    rows = connection.execute(
+        select(b.incident, b.notice, b.number, b.channel, func.count())
+        .join(_delivery, d.broadcast == b.id)
         .where(
             IS_PENDING,
-            or_(_delivery.c.not_before.is_(None), _delivery.c.not_before <= now),
-            or_(_delivery.c.expires_at.is_(None), _delivery.c.expires_at > now),
+            or_(d.not_before.is_(None), d.not_before <= now),
+            or_(d.expires_at.is_(None), d.expires_at > now),
+            *([b.incident == incident] if incident else []),
         )
-        .group_by(_broadcast.c.id)
-        .order_by(_broadcast.c.id)
+        .group_by(b.id)
+        .order_by(b.id)
     )
-    if incident:
-        asked = asked.where(_broadcast.c.incident == incident)
-    for row in connection.execute(asked):
+    for row in rows:
         yield Ripe(*row)
 
 
 _suppression, _stop = tables.suppression, tables.stop
 _this = _broadcast.alias()
 
-NO_SUCH_WAIT = timedelta(hours=2)  # longer than any wait that is ever written
+NO_SUCH_WAIT = timedelta(hours=2)  # longer than any wait that is written
 EXPIRED = "expired: its promise had passed"
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A delivery that this process, and nobody else, may hand over now."""
+    """A delivery that only this process may hand over now."""
 
     delivery: int
     channel: str
@@ -129,12 +114,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one transaction gave: new claims, or why there are none.
+    """The result of one transaction: new claims, or why there are none.
 
-    `slots` are when each hand-over of the claims may begin, empty where the provider has no limit.
-    `expired` counts what was skipped because its promise had passed. `stopped_by` names who stopped the
-    incident, `closed_until` until when the provider asked for a pause. `next_try` is when the first of what
-    waits may be tried again; it is only looked up when nothing was claimed.
+    `slots` are the times at which each batch of the claims may start, empty if the provider has no limit.
+    `expired` counts deliveries skipped because their promise had passed. `stopped_by` names who stopped the
+    incident; `closed_until` is the end of a pause that the provider asked for. `next_try` is when the first
+    waiting delivery may be tried again; it is only looked up if nothing was claimed.
     """
 
     claims: tuple[Claim, ...] = ()
@@ -147,7 +132,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class _Taker:
-    """Who claims, and on what terms; `by` is the provider, `waits` means what it does in settle_and_claim."""
+    """Who claims, and on what terms; `by` is the provider, `waits` is explained in settle_and_claim."""
 
     owner: str
     lease: timedelta
@@ -168,13 +153,13 @@ def settle_and_claim(
     limit: SendLimit | None = None,
     waits: bool = True,
 ) -> Turn:
-    """Record answers and claim up to `count` further deliveries of a frozen broadcast, in one transaction.
+    """Record answers and claim up to `count` more deliveries of a frozen broadcast, in one transaction.
 
-    `limit` is the provider's. With `waits` unset, what another provider asked to be tried later may go now.
+    `limit` is the provider's. With `waits` unset, deliveries that another provider put off may be sent now.
     """
     settle(connection, settlements, owner=owner, now=now)
     taker = _Taker(owner, lease, now, limit.provider if limit else None, waits)
-    stopped_by = _stopped_by(connection, broadcast)
+    stopped_by = str(_STOPPED_BY.run(connection, broadcast=broadcast).scalar_one_or_none() or "")
     if stopped_by or count <= 0:
         return Turn(stopped_by=stopped_by)
     if limit and (until := closed_until(connection, limit.provider, now)):
@@ -189,10 +174,6 @@ def settle_and_claim(
     return replace(turn, slots=take_slots(connection, limit, slot, len(turn.claims)))
 
 
-def _stopped_by(connection: Connection, broadcast: int) -> str:
-    return str(_STOPPED_BY.run(connection, broadcast=broadcast).scalar_one_or_none() or "")
-
-
 def _turn(connection: Connection, broadcast: int, count: int, taker: _Taker) -> Turn:
     claims, expired = _claim(connection, broadcast, count, taker)
     if claims:
@@ -203,7 +184,7 @@ def _turn(connection: Connection, broadcast: int, count: int, taker: _Taker) -> 
 def _claim(
     connection: Connection, broadcast: int, count: int, taker: _Taker
 ) -> tuple[tuple[Claim, ...], int]:
-    """Claim what may go; what may no longer (opted out since the freeze, promise passed) is skipped.
+    """Claim deliveries that may be sent; skip those that no longer may (opted out, promise passed).
 
     Returns the claims, and how many were skipped because their promise had passed.
     """
@@ -240,36 +221,25 @@ def _candidates(connection: Connection, broadcast: int, count: int, taker: _Take
 
 
 def _stops() -> Select[Any]:
-    incident = (
-        select(_broadcast.c.incident).where(_broadcast.c.id == bindparam("broadcast")).scalar_subquery()
-    )
-    return (
-        select(_stop.c.by)
-        .where(
-            _stop.c.lifted_at.is_(None),
-            or_(_stop.c.incident == incident, _stop.c.incident == ALL_INCIDENTS),
-        )
-        .limit(1)
-    )
+    incident = select(_broadcast.c.incident).where(_broadcast.c.id == bindparam("broadcast"))
+    halts = or_(_stop.c.incident == incident.scalar_subquery(), _stop.c.incident == ALL_INCIDENTS)
+    return select(_stop.c.by).where(_stop.c.lifted_at.is_(None), halts).limit(1)
 
 
 def _ripe(*also: ColumnElement[bool]) -> Select[Any]:
-    """Return what may go now, oldest first, with all that a Claim holds, and why it may not go after all."""
+    """Select what may be sent now, oldest first: why it may not after all, then the fields of a Claim."""
+    d = _delivery.c
     # A time far off was written before this machine's clock was set back.
-    ripe = or_(
-        _delivery.c.not_before.is_(None),
-        _delivery.c.not_before <= bindparam("now"),
-        _delivery.c.not_before > bindparam("far_off"),
-        *also,
-    )
+    far_off = d.not_before > bindparam("far_off")
+    ripe = or_(d.not_before.is_(None), d.not_before <= bindparam("now"), far_off, *also)
     opted_out = (
         select(func.count())
-        .where(_suppression.c.channel == _delivery.c.channel, _suppression.c.key == _delivery.c.key)
+        .where(_suppression.c.channel == d.channel, _suppression.c.key == d.key)
         .correlate(_delivery)
         .scalar_subquery()
     )
-    # Newer words overtook these while they were in flight and came back as not taken. Mostly there are none,
-    # which is found out once and not for each reader.
+    # Newer words may have gone out while these were in flight and came back as not taken. Mostly there are
+    # none, which is found out once and not for each reader.
     speaks = _broadcast.alias()
     there_are_newer = (
         select(speaks.c.id)
@@ -286,51 +256,37 @@ def _ripe(*also: ColumnElement[bool]) -> Select[Any]:
         select(func.count())
         .select_from(newer.join(speaks_of, speaks_of.c.id == newer.c.broadcast))
         .where(
-            newer.c.channel == _delivery.c.channel,
-            newer.c.key == _delivery.c.key,
-            newer.c.incident == _delivery.c.incident,
+            *(newer.c[name] == d[name] for name in ("channel", "key", "incident")),
             speaks_of.c.number > _broadcast.c.number,
-            newer.c.state != State.SKIPPED,
-            newer.c.state != State.REJECTED,
+            *(newer.c.state != gone for gone in (State.SKIPPED, State.REJECTED)),
         )
         .correlate(_delivery, _broadcast)
         .scalar_subquery()
     )
     return as_one(
         select(
-            _delivery.c.expires_at,
+            d.expires_at,
             opted_out.label("opted_out"),
             case((there_are_newer, overtaken), else_=0).label("overtaken"),
-            _delivery.c.id,
-            _delivery.c.channel,
-            _delivery.c.key,
-            _delivery.c.address,
-            _delivery.c.composition,
-            _delivery.c.recipient,
-            _delivery.c.digest,
-            _delivery.c.notice,
-            (_delivery.c.attempts + 1).label("attempts"),
+            *(d.id, d.channel, d.key, d.address, d.composition, d.recipient, d.digest, d.notice),
+            (d.attempts + 1).label("attempts"),
         )
-        .join(_broadcast, _broadcast.c.id == _delivery.c.broadcast)
-        .where(
-            _delivery.c.broadcast == bindparam("broadcast"),
-            IS_PENDING,
-            ripe,
-        )
-        .order_by(_delivery.c.id)
+        .join(_broadcast, _broadcast.c.id == d.broadcast)
+        .where(d.broadcast == bindparam("broadcast"), IS_PENDING, ripe)
+        .order_by(d.id)
         .limit(bindparam("most"))
     )
 
 
 def _ripe_for_another() -> Select[Any]:
-    """Return the same, where another provider's "later" is not this one's; its own is, and so is a plan's."""
+    """Select the same, without the waits that another provider asked for."""
     was_tried = _delivery.c.attempts > 0
     no_provider, another = _delivery.c.provider.is_(None), _delivery.c.provider != bindparam("provider")
     return _ripe(and_(was_tried, or_(no_provider, another)))
 
 
 def _take(connection: Connection, fit: Sequence[Claim], taker: _Taker) -> tuple[Claim, ...]:
-    """Claim them; what somebody else was quicker to claim is left out."""
+    """Claim them; leave out what another process claimed first."""
     ids = as_json([claim.delivery for claim in fit])
     taken = _TAKE.run(
         connection,
@@ -356,7 +312,7 @@ def _taking() -> Update:
             lease_until=bindparam("leased"),
             attempts=_delivery.c.attempts + 1,
             claimed_at=bindparam("now"),
-            # Who is handed it, on disk before the first byte leaves: if the answer is lost, they are asked.
+            # On disk before the first byte leaves: if the answer is lost, this provider is asked.
             provider=bindparam("by_provider"),
             provider_id=None,
             changed_at=bindparam("now"),
@@ -388,7 +344,7 @@ def _skip(connection: Connection, ids: Iterable[int], reason: str, now: datetime
 
 
 def _unfit(expires_at: str | None, opted_out: int, overtaken: int, now: str) -> str:
-    """Return why a delivery must not go any more, "" where it may."""
+    """Return why a delivery must not be sent any more, "" if it may."""
     if opted_out:
         return "opted out"
     if overtaken:

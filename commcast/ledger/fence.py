@@ -1,4 +1,4 @@
-"""What keeps words from leaving: the stops in force, and the fence around a question."""
+"""The stops in force, and the fence that shows whether anything changed during a question."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Stop:
 
     @property
     def is_for_correction(self) -> bool:
-        """Whether it ends by itself as soon as a correction is ready to go."""
+        """Whether it ends by itself as soon as a correction is ready."""
         return self.by.endswith(_CORRECTING)
 
 
 def stop_incident(connection: Connection, incident: str, by: str, now: datetime) -> bool:
-    """Stop an incident (or ALL_INCIDENTS); return False where it was stopped already.
+    """Stop an incident (or ALL_INCIDENTS); return False if it was stopped already.
 
-    A stop that only waits for a correction gives way: it would end by itself, and a person's must not.
+    It replaces a stop for a correction, because that would end by itself and a person's must not.
     """
     found = [stop for stop in stops_in_force(connection, incident) if stop.incident == incident]
     if any(not stop.is_for_correction for stop in found):
@@ -48,7 +48,7 @@ def stop_incident(connection: Connection, incident: str, by: str, now: datetime)
 def stop_to_correct(connection: Connection, incident: str, by: str, now: datetime) -> str:
     """Stop an incident until a correction is ready; return who had stopped it before, "" for nobody.
 
-    It takes the place of their stop: the person who corrects decides that the right words go.
+    It replaces their stop: the person who corrects decides that the right words are sent.
     """
     found = [stop for stop in stops_in_force(connection, incident) if stop.incident == incident]
     lift_stop(connection, incident, by, now)
@@ -57,7 +57,7 @@ def stop_to_correct(connection: Connection, incident: str, by: str, now: datetim
 
 
 def lift_stop_to_correct(connection: Connection, incident: str, by: str, now: datetime) -> None:
-    """Lift what `stop_to_correct` put on an incident; a person's own stop stays."""
+    """Lift a stop by `stop_to_correct`; a person's own stop stays."""
     connection.execute(
         update(_stop)
         .where(_stop.c.incident == incident, _stop.c.lifted_at.is_(None), _stop.c.by.endswith(_CORRECTING))
@@ -66,7 +66,7 @@ def lift_stop_to_correct(connection: Connection, incident: str, by: str, now: da
 
 
 def lift_stop(connection: Connection, incident: str, by: str, now: datetime) -> bool:
-    """Lift the stop of an incident (or of ALL_INCIDENTS); return False where there was none."""
+    """Lift the stop of an incident (or of ALL_INCIDENTS); return False if there was none."""
     lifted = connection.execute(
         update(_stop)
         .where(_stop.c.incident == incident, _stop.c.lifted_at.is_(None))
@@ -87,11 +87,11 @@ def stops_in_force(connection: Connection, incident: str | None = None) -> tuple
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Counts and newest numbers from before the words were made: equal ones later mean nothing has changed.
+    """Counts and newest numbers from before the words were made: if they are equal later, nothing changed.
 
-    `told_wrong` counts who may have been told words that a correction puts right; `capped` is the newest
-    broadcast of each channel of any incident: it may use up what the cap allows.
-    What only removes readers (an opt-out, an erasure) is no part of it: claims look at that themselves.
+    `told_wrong` counts readers who may have been told words that a correction puts right; `capped` has the
+    newest broadcast on each channel, of any incident, because it counts towards the cap.
+    Changes that only remove readers (opt-outs, erasures) are left out: claims check those.
     """
 
     releases: tuple[int, int]
@@ -103,7 +103,7 @@ class Fence:
 
 
 def read_fence(connection: Connection, incident: str, wrong: Collection[int]) -> Fence:
-    """Return the fence of an incident as it stands. `wrong` are compositions that hold wrong words."""
+    """Return the current fence of an incident. `wrong` are compositions with wrong words."""
     incidents = [incident, *merged_into(connection, incident)]
     frozen = _broadcast.c.state == BroadcastState.FROZEN
     releases = connection.execute(

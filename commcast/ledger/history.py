@@ -1,4 +1,4 @@
-"""What was said, to whom, with what outcome."""
+"""What was sent, to whom, and with what outcome."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from commcast.ledger.oncall import last_tick
 from commcast.ledger.releases import read_releases
 from commcast.ledger.suppressions import erased_among, suppressed_among
 from commcast.ledger.tables import IS_FROZEN, MAYBE_TOLD, WAITING, State, one_of
-from commcast.ledger.tallies import REASON, count_deliveries
+from commcast.ledger.tallies import REASON, DeliveryCount, count_deliveries
 from commcast.ledger.wrong_words import NOTHING_HEARD, told_wrong
 from commcast.model.history import History, ReaderHistory, Said, WrongWords
 from commcast.model.incident import Channel, NextWord
 
 _broadcast, _composition, _delivery = tables.frozen_broadcast, tables.composition, tables.delivery
 
-# Who waits may be told at any moment by another process: the end is made ready for them too, and the freeze
-# takes it back where they were not told (`finish_freeze`).
+# Another process may send to waiting readers at any moment: the end is prepared for them too, and the freeze
+# skips it if they were not told (`finish_freeze`).
 _TOLD_OR_WAITING = (*MAYBE_TOLD, *WAITING)
 
 
 @dataclass(frozen=True, slots=True)
 class ToldPerson:
-    """Somebody who was told of an incident, as their delivery was frozen."""
+    """A person who was told of an incident, as in their frozen delivery."""
 
     key: str
     address: str
@@ -41,23 +41,8 @@ class ToldPerson:
 
 
 @dataclass(frozen=True, slots=True)
-class OutcomeTally:
-    """How many deliveries of one notice over one channel to one audience are in one state, and why."""
-
-    incident: str
-    notice: str
-    number: int
-    channel: str
-    audience: str
-    state: State
-    reason: str
-    count: int
-    changed_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Told:
-    """One delivery, for the log. `receipt` is what its provider said later, "" for nothing yet."""
+    """One delivery, for the log. `receipt` is what its provider reported later, "" for nothing yet."""
 
     incident: str
     notice: str
@@ -85,10 +70,10 @@ def histories(
     wrong_words: Sequence[WrongWords] = (),
     merged: Sequence[str] = (),
 ) -> dict[str, ReaderHistory]:
-    """Return what the ledger knows of those of `keys` it knows at all; the erased are found by their hash.
+    """Return what the ledger knows about those of `keys` that it knows; erased ones are found by their hash.
 
-    `wrong_words` are those of this channel. Somebody who heard of an incident that was `merged` into this one
-    heard of this one.
+    `wrong_words` are those of this channel. Readers who were told of an incident `merged` into this one count
+    as told of this one.
     """
     heard = _heard(connection, secret, (incident, *merged), notice, channel, keys)
     suppressed = suppressed_among(connection, secret, channel, keys)
@@ -111,9 +96,9 @@ def histories(
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """By key: the state of this notice's delivery, who was told anything else of it, what texts promised.
+    """By key: the state of this notice's delivery, who was told anything earlier, and what texts promised.
 
-    `earlier` are those who were to be told anything else of it, whatever became of that.
+    `earlier` are all with an earlier delivery, whatever its outcome.
     """
 
     states: dict[str, str] = field(default_factory=dict)
@@ -130,7 +115,7 @@ def _heard(
     channel: str,
     keys: Sequence[str],
 ) -> _Heard:
-    """Return what these readers heard of the first of these incidents, and those merged into it."""
+    """Return what these readers were told of the first of these incidents, and those merged into it."""
     d, heard = _delivery.c, _Heard()
     if not _was_spoken_of(connection, incidents, channel):
         return heard
@@ -162,7 +147,7 @@ def _heard(
 
 
 def _text_promises(connection: Connection, incident: str) -> dict[int | None, datetime]:
-    """Return, by the number of their words, when those who only get texts were promised the next one."""
+    """Return, by composition, the time promised to readers who only get texts."""
     rows = connection.execute(
         select(_composition.c.id, _composition.c.next_update_by)
         .join(_broadcast, _broadcast.c.id == _composition.c.broadcast)
@@ -172,7 +157,7 @@ def _text_promises(connection: Connection, incident: str) -> dict[int | None, da
 
 
 def is_text_promise() -> ColumnElement[bool]:
-    """Return the condition that words on SMS promise a text: readers of these get no mail."""
+    """Return the condition that a text promises another text: its readers get no email."""
     return and_(
         _composition.c.next_update_by.is_not(None),
         _composition.c.context["next_word"].as_string() == NextWord.UPDATE.value,
@@ -180,7 +165,7 @@ def is_text_promise() -> ColumnElement[bool]:
 
 
 def _was_spoken_of(connection: Connection, incidents: Sequence[str], channel: str) -> bool:
-    """Return whether there are any deliveries to look through."""
+    """Return whether there are any broadcasts to look through."""
     found = connection.execute(
         select(_broadcast.c.id)
         .where(_broadcast.c.incident.in_(incidents), _broadcast.c.channel == channel)
@@ -197,10 +182,10 @@ def told_people(
     merged: Sequence[str] = (),
     told_from: int = 0,
 ) -> Iterator[ToldPerson]:
-    """Yield who was told anything else of an incident on a channel, or waits to be, as last frozen.
+    """Yield everybody who was told anything else of an incident on a channel, or waits to be, as last frozen.
 
-    Somebody who heard of one that was `merged` into it heard of it. With `told_from` only those count who
-    were told words of that update or a newer one.
+    Readers of incidents `merged` into it count too. With `told_from`, only those count who were told that
+    update or a newer one.
     """
     states = MAYBE_TOLD if told_from else _TOLD_OR_WAITING
     newer = select(_broadcast.c.id).where(_broadcast.c.incident == incident, _broadcast.c.number >= told_from)
@@ -211,7 +196,7 @@ def told_people(
             _delivery.c.channel == channel,
             or_(_delivery.c.notice != notice, _delivery.c.incident != incident),
             _delivery.c.address != "",
-            # What quiet hours hold has no words yet: those before it tell how to speak to this reader.
+            # Held deliveries have no words yet: earlier ones show the reader's zone and language.
             _delivery.c.composition.is_not(None),
             _delivery.c.state.in_(states),
             IS_FROZEN,
@@ -233,31 +218,26 @@ def told_people(
 
 
 def count_skipped(connection: Connection, incident: str, notices: Collection[str], reason: str) -> int:
-    """Return how many deliveries of these notices were skipped for this reason."""
+    """Count the deliveries of these notices that were skipped for this reason."""
     d = _delivery.c
     skipped = (d.state == State.SKIPPED, d.reason == reason, IS_FROZEN)
     wanted = (d.incident == incident, d.notice.in_(notices), *skipped)
     return connection.execute(select(func.count()).where(*wanted)).scalar_one()
 
 
-def tallies(connection: Connection, incident: str | None = None) -> tuple[OutcomeTally, ...]:
-    """Return counts by notice, channel, audience, state and reason, in the order things were said.
+def tallies(connection: Connection, incident: str | None = None) -> list[DeliveryCount]:
+    """Count deliveries by notice, channel, audience, state and reason, in the order things were sent.
 
-    Without an incident those of all, but not what their own people were told.
+    Without an incident: of all incidents, without nudges to their own people.
     """
     wanted = None if incident is None else _delivery.c.incident == incident
-    return tuple(
-        OutcomeTally(
-            t.incident, t.notice, t.number, t.channel, t.audience, t.state, t.reason, t.count, t.changed_at
-        )
-        for t in count_deliveries(connection, wanted, REASON)
-    )
+    return count_deliveries(connection, wanted, REASON)
 
 
 def deliveries(
     connection: Connection, incident: str, states: Sequence[State] = tuple(State)
 ) -> Iterator[Told]:
-    """Yield an incident's deliveries in the order they were frozen."""
+    """Yield an incident's deliveries in the order of freezing."""
     d = _delivery.c
     rows = connection.execute(
         select(
@@ -274,7 +254,7 @@ def deliveries(
 
 
 def incident_history(connection: Connection, incident: str) -> History:
-    """Return what was released and said of an incident, and whether it is stopped."""
+    """Return what was released and sent for an incident, and whether it is stopped."""
     frozen = connection.execute(
         select(_broadcast.c.notice, _broadcast.c.channel, _broadcast.c.number).where(
             _broadcast.c.incident == incident
@@ -297,9 +277,9 @@ def incident_history(connection: Connection, incident: str) -> History:
 
 
 def what_was_said(connection: Connection, incident: str) -> tuple[Said, ...]:
-    """Return what each audience was, or may yet be, told on each channel, oldest first.
+    """Return what each audience was told on each channel, or may still be, oldest first.
 
-    Words that reached nobody, and wait for nobody, promise nothing.
+    Words that reached nobody and wait for nobody are left out.
     """
     b, c = _broadcast.c, _composition.c
     of_these = select(_delivery.c.id).where(_delivery.c.composition == c.id)

@@ -1,4 +1,4 @@
-"""Where the ledger's file is, how it is copied, and disk errors in plain words."""
+"""The ledger's file: whether it may be opened, how it is copied, and disk errors in plain words."""
 
 from __future__ import annotations
 
@@ -22,29 +22,30 @@ from sqlalchemy.exc import DBAPIError
 
 from commcast.errors import LedgerError, TryAgain
 
-BUSY_SECONDS = 10.0  # how long a locked ledger is waited for before exit 75
+BUSY_SECONDS = 10.0  # how long to wait for a locked ledger before exit 75
 _BUSY = {"SQLITE_BUSY", "SQLITE_LOCKED"}
 FULL = {errno.ENOSPC, errno.EDQUOT}
-# SQLite tells some full disks as failed reads and writes, or as a file that cannot be opened: below so many
-# bytes it may not have found room for the index of its log (32 KiB a piece) beside the ledger.
+# SQLite reports some full disks as failed reads and writes, or as a file that can't be opened: with less free
+# than this, the index of its log (in pieces of 32 KiB) may not have fitted beside the ledger.
 _NEXT_TO_NOTHING = 128 << 10
 _DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
 _FAILED = ("SQLITE_IOERR", *_DAMAGED)
+_RESTORE = "restore it from a backup; commcast never replaces it with an empty one"
 
 
 class FailedDisk(LedgerError):
-    """Reading or writing failed below the database, or it is damaged: it is not to be believed any more.
+    """Reading or writing failed below the database, or the database is damaged: it can't be trusted any more.
 
-    After a failed fsync the system may have dropped what was to be written, and the next fsync succeeds all
-    the same. So a process that gets this writes no more: a new one looks at what really is on the disk.
+    After a failed fsync the system may have dropped data, and the next fsync succeeds all the same. So a
+    process that gets this writes nothing more; a new one sees what really is on the disk.
     """
 
 
 @contextmanager
 def named_errors(path: Path, at: Path | None = None) -> Iterator[None]:
-    """Turn what goes wrong with the ledger at `path` into LedgerError, or TryAgain where it is only busy.
+    """Turn errors of the ledger at `path` into LedgerError, or TryAgain if it is only busy.
 
-    `at` is where the file lies that is open, where that is a copy of the ledger.
+    `at` is the file that is open, if that is a copy.
     """
     try:
         yield
@@ -55,7 +56,7 @@ def named_errors(path: Path, at: Path | None = None) -> Iterator[None]:
         if name.split("_SNAPSHOT")[0] in _BUSY:
             raise TryAgain(
                 f"{path}: is in use by another process for over {BUSY_SECONDS:.0f} seconds; nothing is wrong "
-                "with it: the next tick, or the same command, goes on"
+                "with it: the next tick, or the same command again, will continue"
             ) from None
         kind = FailedDisk if name.startswith(_FAILED) else LedgerError
         raise kind(
@@ -74,30 +75,24 @@ def _trouble(at: Path, name: str, said: str, *, is_copy: bool) -> str:
     if name.startswith("SQLITE_FULL") or (nameless and _has_next_to_nothing(at)):
         return _full_for_copy(at) if is_copy else _full(at)
     if name.startswith(_DAMAGED):
-        return (
-            "is damaged; restore it from a backup, it is never replaced by an empty one. Keep the damaged "
-            "one: it may still tell who was told"
-        )
+        return f"is damaged; {_RESTORE}. Keep the damaged file: it may still show who was told"
     if name.startswith("SQLITE_READONLY"):
         return "cannot be written: file, folder or file system is read-only"
     if name.startswith("SQLITE_CANTOPEN"):
-        return "cannot be opened: look at the rights of file and folder, or for a read-only file system"
+        return "cannot be opened: check the permissions of file and folder, or for a read-only file system"
     if name.startswith("SQLITE_IOERR"):
         return _failed(name)
     return said
 
 
 def _failed(how: str) -> str:
-    return (
-        f"reading or writing failed ({how}); look at the disk before anything else, then run the same "
-        "command again"
-    )
+    return f"reading or writing failed ({how}); check the disk first, then run the same command again"
 
 
 def _full_for_copy(copy: Path) -> str:
     return (
         f"there is no room to read it: its copy goes to {copy.parent.parent} ({_free_words(copy)}); "
-        "make room there, or set TMPDIR to another"
+        "make room there, or set TMPDIR to another folder"
     )
 
 
@@ -107,7 +102,7 @@ def _full(path: Path) -> str:
 
 def _free_words(path: Path) -> str:
     free = free_bytes(path.parent if os.path.lexists(path.parent) else path.parents[1])
-    return "nobody knows how much is free" if free is None else f"{free} bytes free"
+    return "free space unknown" if free is None else f"{free} bytes free"
 
 
 def _has_next_to_nothing(path: Path) -> bool:
@@ -116,7 +111,7 @@ def _has_next_to_nothing(path: Path) -> bool:
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Return how many bytes are free on a folder's disk, None where that is not known."""
+    """Return how many bytes are free on a folder's disk, None if that is not known."""
     try:
         return shutil.disk_usage(folder).free
     except OSError:
@@ -125,7 +120,7 @@ def free_bytes(folder: Path) -> int | None:
 
 @contextmanager
 def room_for_copy(path: Path) -> Iterator[Path]:
-    """Yield a private folder for a copy of the ledger at `path`. Raises LedgerError where there is none."""
+    """Yield a private folder for a copy of the ledger at `path`. Raises LedgerError if none can be made."""
     with telling_of_copy(path):
         room = tempfile.TemporaryDirectory(prefix="commcast-")
     with room as folder:
@@ -134,14 +129,14 @@ def room_for_copy(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def telling_of_copy(path: Path) -> Iterator[None]:
-    """Say of a failure that it is the copy's, which lies elsewhere."""
+    """Report an OSError as a failure of the copy, which lies elsewhere. Raises LedgerError."""
     try:
         yield
     except OSError as error:
         if error.errno == errno.EIO:
-            raise LedgerError(f"{path}: reading it failed; look at the disk before anything else") from None
+            raise LedgerError(f"{path}: reading it failed; check the disk first") from None
         reason = f"cannot be copied to the temporary folder to read it: {_reason(path, error)}"
-        raise LedgerError(f"{path}: {reason}; make room there, or set TMPDIR to another") from None
+        raise LedgerError(f"{path}: {reason}; make room there, or set TMPDIR to another folder") from None
 
 
 def _reason(path: Path, error: OSError) -> str:
@@ -149,11 +144,14 @@ def _reason(path: Path, error: OSError) -> str:
         return error.strerror or str(error)
     room = tempfile.gettempdir()
     needs = sum(each.stat().st_size for each in (path, _log(path)) if each.exists())
-    return f"it takes {needs} bytes, and {room} has {free_bytes(Path(room))} left"
+    return f"it needs {needs} bytes, and {room} has {free_bytes(Path(room))} free"
 
 
 def copy_ledger(path: Path, copy: Path) -> None:
-    """Copy a ledger and its write-ahead log as one state, also while another process writes."""
+    """Copy a ledger and its write-ahead log in one consistent state, even while another process writes.
+
+    Raises TryAgain if it never holds still.
+    """
     log, copied_log = _log(path), _log(copy)
     for _ in range(20):
         before = _state(path, log)
@@ -163,7 +161,7 @@ def copy_ledger(path: Path, copy: Path) -> None:
             shutil.copyfile(log, copied_log)
         if _state(path, log) == before:
             return
-    raise TryAgain(f"{path}: is being written all the time; try again in a moment")
+    raise TryAgain(f"{path}: is being written constantly; try again in a moment")
 
 
 def _log(path: Path) -> Path:
@@ -171,7 +169,7 @@ def _log(path: Path) -> Path:
 
 
 def _state(path: Path, log: Path) -> tuple[object, ...]:
-    """Return what changes when a checkpoint moves the log into the ledger; its growth is no matter."""
+    """Return what changes when a checkpoint moves the log into the ledger, but not when the log grows."""
     found = path.stat()
     try:
         with log.open("rb") as file:
@@ -181,9 +179,9 @@ def _state(path: Path, log: Path) -> tuple[object, ...]:
     return (found.st_mtime_ns, found.st_size, found.st_ino, salt)
 
 
-_WAL_HEADER = struct.Struct("=3I2BH6I2I")  # the first of two alike, in the byte order of the machine
+_WAL_HEADER = struct.Struct("=3I2BH6I2I")  # the first of two equal ones, in the machine's byte order
 _VERSION = 3007000
-_DEAD_MAN = 128  # the byte of the index that every open connection holds a lock on
+_DEAD_MAN = 128  # every open connection holds a lock on this byte of the index
 _MAGIC = {b"\x37\x7f\x06\x82": "<", b"\x37\x7f\x06\x83": ">"}  # the byte order of a log's checksums
 _LOG_HEADER, _FRAME_HEADER = 32, 24  # bytes
 _FLOCK = struct.Struct("hhqqi4x")  # fcntl(2), Linux
@@ -191,7 +189,7 @@ _FLOCK = struct.Struct("hhqqi4x")  # fcntl(2), Linux
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """How far a log was committed: `frames` of them, `moved` of these already in the ledger itself."""
+    """How far a log is committed: `frames` in all, `moved` of them already in the ledger itself."""
 
     salt: bytes
     page: int
@@ -202,10 +200,9 @@ class _Index:
 
 
 def lost_commits(path: Path) -> bool:
-    """Return whether the log of the ledger at `path` is without commits that it had.
+    """Return whether the log of the ledger at `path` has lost commits.
 
-    False where another process has the ledger open, or this one: then the log is in good use. Linux only;
-    elsewhere nothing is known.
+    False if this or another process has the ledger open: then the log is in use. Always False outside Linux.
     """
     beside = path.with_name(path.name + "-shm")
     if sys.platform != "linux" or not beside.exists() or _is_open_here(beside):
@@ -213,22 +210,21 @@ def lost_commits(path: Path) -> bool:
     index = _read_index(beside)
     if index is None or index.frames <= index.moved:
         return False
-    log = path.with_name(path.name + "-wal")
     try:
-        with log.open("rb") as file:
+        with _log(path).open("rb") as file:
             lost = _lacks(file, index)
     except FileNotFoundError:
         lost = _is_of_this_boot(index)
     except OSError:
         return False  # opening it will say why
-    return lost and _read_index(beside) == index  # else somebody has begun to work with it
+    return lost and _read_index(beside) == index  # otherwise somebody has started to use it
 
 
 def pages_in_log(path: Path) -> set[int]:
-    """Return the numbers of the ledger's pages that its log holds; not whether they are whole."""
+    """Return the numbers of the ledger's pages that are in its log, whole or not."""
     pages: set[int] = set()
     try:
-        with path.with_name(path.name + "-wal").open("rb") as log:
+        with _log(path).open("rb") as log:
             head = log.read(_LOG_HEADER)
             if len(head) < _LOG_HEADER or head[:4] not in _MAGIC:
                 return pages
@@ -258,12 +254,12 @@ def _lacks(log: IO[bytes], index: _Index) -> bool:
 
 
 def _is_of_this_boot(index: _Index) -> bool:
-    """Return whether the machine has run since; after a power cut the index may be of an earlier log."""
+    """Return whether the machine was up since then; after a power cut an index may be of an older log."""
     return index.written_at > time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _read_index(path: Path) -> _Index | None:
-    """Return what an index says; None where there is none, it is not whole, or somebody has it open."""
+    """Return what an index says; None if it is missing or incomplete, or somebody has it open."""
     try:
         with path.open("rb") as file:
             if _is_locked(file):
@@ -283,19 +279,19 @@ def _read_index(path: Path) -> _Index | None:
 
 
 def _is_locked(file: IO[bytes]) -> bool:
-    """Return whether another process has the ledger open. Locks of our own are not seen by this."""
+    """Return whether another process has the ledger open. This process's own locks don't show."""
     asked = fcntl.fcntl(file, fcntl.F_GETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _DEAD_MAN, 1, 0))
     return bool(_FLOCK.unpack(asked)[0] != fcntl.F_UNLCK)
 
 
 def _is_open_here(path: Path) -> bool:
-    """Return whether this process has a file open: to open and close it again would drop SQLite's locks."""
+    """Return whether this process has a file open: opening and closing it again would drop SQLite's locks."""
     for handle in Path("/proc/self/fd").iterdir():
         try:
             if handle.samefile(path):
                 return True
         except OSError:
-            continue  # closed meanwhile, or there is no such file
+            continue  # closed in the meantime, or no such file
     return False
 
 
@@ -312,7 +308,7 @@ _DATABASE_HEADER = b"SQLite format 3\x00"
 
 
 def is_there(path: Path) -> bool:
-    """Return whether something lies where the ledger goes. Raises LedgerError where it is a link."""
+    """Return whether there is something where the ledger belongs. Raises LedgerError if it is a link."""
     with named_errors(path):
         if not os.path.lexists(path.parent):
             return False
@@ -327,14 +323,14 @@ def is_there(path: Path) -> bool:
 
 
 def check_file(path: Path) -> None:
-    """Refuse a ledger that is missing, a link, somebody else's, empty, cut short or no database at all.
+    """Raise LedgerError if the ledger is missing, a link, somebody else's, empty, cut short or no database.
 
-    Raises LedgerError. Nothing is ever put in its place.
+    Nothing is ever put in its place.
     """
     if not is_there(path):
         raise LedgerError(
-            f"{path}: there is no ledger, and commcast.toml says that this folder has one. Without it "
-            "everybody could be told again: restore it from a backup, or begin anew with: "
+            f"{path}: there is no ledger, but commcast.toml says that this folder has one. Without it "
+            "everybody could be told again: restore it from a backup, or start a new one with: "
             "commcast doctor --adopt-ledger"
         )
     with named_errors(path):
@@ -349,34 +345,33 @@ def check_file(path: Path) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Refuse a folder that is a link, somebody else's, or that anybody may write in. Raises LedgerError."""
+    """Raise LedgerError if a folder is a link, somebody else's, or writable for everybody."""
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode):
-        raise LedgerError(f"{folder}: is a link or not a folder; make it a folder of its own")
+        raise LedgerError(f"{folder}: is a link or not a folder; put a real folder there")
     if found.st_uid not in {os.getuid(), 0}:
         raise LedgerError(f"{folder}: belongs to another user; run commcast as that user")
     if stat.S_IMODE(found.st_mode) & 0o002:
-        raise LedgerError(f"{folder}: anybody may write in it; mend it with: chmod 700 {folder}")
+        raise LedgerError(f"{folder}: anybody may write in it; fix it with: chmod 700 {folder}")
     if stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.getuid():
         folder.chmod(0o700)
 
 
 def _check_content(path: Path, size: int) -> None:
-    restore = "restore it from a backup; it is never replaced by an empty one"
     try:
         with path.open("rb") as file:
             head = file.read(100)
     except OSError as error:
         raise LedgerError(f"{path}: cannot be read: {error.strerror}") from None
     if not head:
-        raise LedgerError(f"{path}: is empty; {restore}")
+        raise LedgerError(f"{path}: is empty; {_RESTORE}")
     if len(head) < 100 or not head.startswith(_DATABASE_HEADER):
-        raise LedgerError(f"{path}: is not a ledger (no SQLite file); {restore}")
+        raise LedgerError(f"{path}: is not a ledger (not an SQLite file); {_RESTORE}")
     page = int.from_bytes(head[16:18], "big")
     page = 65536 if page == 1 else page
     pages = int.from_bytes(head[28:32], "big")
-    # The page count in the header holds only where both change counters agree (SQLite file format, 1.3.7).
-    # A checkpoint that was cut off (killed, or no room) has not written all pages: the log has the rest.
+    # The page count in the header is only valid if both change counters agree (SQLite file format, 1.3.7).
+    # An interrupted checkpoint (killed, or no room) has not written all pages: the log has the rest.
     is_short = head[24:28] == head[92:96] and pages * page > size
     if is_short and not pages_in_log(path).issuperset(range(size // page + 1, pages + 1)):
-        raise LedgerError(f"{path}: is cut short ({size} of {pages * page} bytes); {restore}")
+        raise LedgerError(f"{path}: is cut short ({size} of {pages * page} bytes); {_RESTORE}")

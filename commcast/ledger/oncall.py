@@ -1,4 +1,4 @@
-"""Handovers, pager calls, nudges that were sent, and ticks."""
+"""Handovers, pager calls, sent nudges, and ticks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, delete, func, insert, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, not_, or_, select, update
 
 from commcast.incidents.load import Judged
 from commcast.ledger import tables
@@ -29,14 +28,14 @@ _duty = tables.duty
 def offer(
     connection: Connection, incident: str, person: str, *, by: str, now: datetime, note: str = ""
 ) -> None:
-    """Record that an incident is offered to a person; an earlier offer that nobody took is replaced."""
+    """Record that an incident is offered to a person; an earlier offer that nobody took no longer counts."""
     connection.execute(
         insert(_duty).values(incident=incident, person=person, offered_by=by, offered_at=now, note=note)
     )
 
 
 def take(connection: Connection, incident: str, person: str, *, by: str, now: datetime) -> bool:
-    """Record that a person takes an incident; return whether it had been offered to that person."""
+    """Record that a person takes an incident; return whether it had been offered to them."""
     newest = connection.execute(
         select(_duty).where(_duty.c.incident == incident).order_by(_duty.c.id.desc()).limit(1)
     ).one_or_none()
@@ -53,24 +52,22 @@ def take(connection: Connection, incident: str, person: str, *, by: str, now: da
 
 
 def handovers(connection: Connection, incident: str) -> tuple[Handover, ...]:
-    """Return an incident's hand-overs, oldest first."""
-    rows = connection.execute(select(_duty).where(_duty.c.incident == incident).order_by(_duty.c.id))
-    return tuple(_hand_over(row) for row in rows)
+    """Return an incident's handovers, oldest first."""
+    return handovers_of_all(connection, [incident]).get(incident, ())
 
 
 def handovers_of_all(
     connection: Connection, incidents: Sequence[str] | None = None
 ) -> Mapping[str, tuple[Handover, ...]]:
-    """Return the hand-overs of every incident (or of every one of these) that has any."""
+    """Return the handovers of all incidents (or of these) that have any, oldest first."""
     wanted = [] if incidents is None else [one_of(connection, _duty.c.incident, incidents)]
     found: defaultdict[str, list[Handover]] = defaultdict(list)
     for row in connection.execute(select(_duty).where(*wanted).order_by(_duty.c.id)):
-        found[row.incident].append(_hand_over(row))
+        handover = Handover(
+            row.person, row.offered_by, row.offered_at, row.taken_by or "", row.taken_at, row.note
+        )
+        found[row.incident].append(handover)
     return {incident: tuple(each) for incident, each in found.items()}
-
-
-def _hand_over(row: Row[Any]) -> Handover:
-    return Handover(row.person, row.offered_by, row.offered_at, row.taken_by or "", row.taken_at, row.note)
 
 
 _call = tables.call
@@ -78,7 +75,7 @@ _call = tables.call
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One run of the command. `state` is accepted, rejected, or unknown while nothing more is known."""
+    """One run of the pager command. `state` is unknown until it has ended, then accepted or rejected."""
 
     nudge: str
     at: datetime
@@ -88,7 +85,7 @@ class Call:
 
 
 def begin_call(connection: Connection, incident: str, nudge: str, now: datetime) -> bool:
-    """Record that the command is about to run; False where somebody has begun it before."""
+    """Record that the command is about to run; return False if it has been started before."""
     made = connection.execute(
         insert_unless_there(connection, _call)
         .values(incident=incident, notice=nudge, at=now, state=State.UNKNOWN, detail="")
@@ -117,15 +114,11 @@ def calls(connection: Connection, incident: str) -> tuple[Call, ...]:
 
 
 def failures(connection: Connection, incident: str, nudge: str) -> tuple[str, ...] | None:
-    """Return why a nudge reached nobody by any way, None where it did, may have, or may yet."""
-    sent = select(tables.delivery.c.state, tables.delivery.c.reason).where(
-        tables.delivery.c.incident == tables.OWN_STORY + incident,
-        tables.delivery.c.notice == nudge,
-        IS_FROZEN,
-    )
-    called = select(_call.c.state, _call.c.detail).where(
-        _call.c.incident == incident, _call.c.notice == nudge
-    )
+    """Return why a nudge reached nobody, or None if it did, may have, or still may."""
+    d, c = tables.delivery.c, _call.c
+    of_nudge = (d.incident == OWN_STORY + incident, d.notice == nudge, IS_FROZEN)
+    sent = select(d.state, d.reason).where(*of_nudge)
+    called = select(c.state, c.detail).where(c.incident == incident, c.notice == nudge)
     rows = connection.execute(sent.union_all(called)).all()
     if any(state not in {State.REJECTED, State.SKIPPED} for state, _ in rows):
         return None
@@ -133,10 +126,10 @@ def failures(connection: Connection, incident: str, nudge: str) -> tuple[str, ..
 
 
 def nudges_given(connection: Connection, incident: str, *, with_command: bool = False) -> frozenset[str]:
-    """Return the ids of the nudges that were given for an incident, by whatever way.
+    """Return the ids of an incident's nudges, whether sent or called.
 
-    `with_command` leaves out those whose command nobody has begun to run: a run that died between a nudge's
-    messages and its command has called nobody who sleeps.
+    With `with_command` only those whose command was started: a run may die after a nudge's messages and
+    before its command, and nobody asleep would notice.
     """
     return _nudges_of(connection, [incident], with_command).get(incident, frozenset())
 
@@ -144,10 +137,9 @@ def nudges_given(connection: Connection, incident: str, *, with_command: bool = 
 def _nudges_of(
     connection: Connection, incidents: Sequence[str], with_command: bool
 ) -> dict[str, frozenset[str]]:
-    own = [OWN_STORY + incident for incident in incidents]
-    by_message = select(
-        func.substr(frozen_broadcast.c.incident, len(OWN_STORY) + 1), frozen_broadcast.c.notice
-    ).where(one_of(connection, frozen_broadcast.c.incident, own))
+    own, b = [OWN_STORY + incident for incident in incidents], frozen_broadcast.c
+    id_alone = func.substr(b.incident, len(OWN_STORY) + 1)
+    by_message = select(id_alone, b.notice).where(one_of(connection, b.incident, own))
     by_call = select(_call.c.incident, _call.c.notice).where(one_of(connection, _call.c.incident, incidents))
     found: defaultdict[str, set[str]] = defaultdict(set)
     for incident, nudge in connection.execute(by_call if with_command else by_message.union(by_call)):
@@ -155,16 +147,16 @@ def _nudges_of(
     return {incident: frozenset(nudges) for incident, nudges in found.items()}
 
 
-_delivery, _call = tables.delivery, tables.call
+_delivery = tables.delivery
 
 
 def _is_nudge(notice: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return whether a notice called somebody to act; one that tells of a hand-over does not."""
+    """Return the condition that a notice asks somebody to act; handover notices don't."""
     handed = [notice.like("nudge:handover:%"), notice.like("nudge:taken:%")]
     return and_(notice.like("nudge:%"), not_(or_(*handed)))
 
 
-# Oldest first; what was never to go is nobody's nudge. A range, not a pattern, so that the index serves it.
+# Oldest first, without skipped ones. A range, not a pattern, so that the index is used.
 _OF_NUDGES = (
     select(
         *(_delivery.c.incident, _delivery.c.notice, _delivery.c.channel, _delivery.c.audience),
@@ -179,10 +171,10 @@ _OF_CALLS = select(_call).where(_is_nudge(_call.c.notice)).order_by(_call.c.at)
 
 @dataclass(frozen=True, slots=True)
 class LastNudge:
-    """The last nudge of an incident: who was to hear of it over which channel, and what became of that.
+    """The last nudge of an incident: to whom, on which channel, and with what outcome.
 
-    `people` are (name, channel, state); `called` is the state of the command that calls somebody, "" where it
-    was not run, and `detail` what went wrong with it.
+    `people` are (name, channel, state); `called` is the state of the pager command, "" if it was not run, and
+    `detail` what went wrong with it.
     """
 
     notice: str
@@ -193,7 +185,7 @@ class LastNudge:
 
 
 def last_nudges(connection: Connection) -> Mapping[str, LastNudge]:
-    """Return the last nudge of every incident that had one, by the incident's id."""
+    """Return the last nudge of every incident that had one, by its id."""
     found: dict[str, LastNudge] = {}
     for row in connection.execute(_OF_NUDGES):
         name, at = row.incident.removeprefix(OWN_STORY), row.changed_at
@@ -212,7 +204,7 @@ def last_nudges(connection: Connection) -> Mapping[str, LastNudge]:
     return found
 
 
-TICKS_KEPT = 10_000  # about a week of one a minute
+TICKS_KEPT = 10_000  # about a week, at one per minute
 LOOKED_BACK, MOST_LOOKED_AT = timedelta(days=1), 500
 
 _tick = tables.tick
@@ -231,25 +223,25 @@ def last_tick(connection: Connection) -> datetime | None:
 
 
 def drift(connection: Connection, now: datetime) -> Drift | None:
-    """Return how far apart the ticks of the last day were, None where there were too few to tell."""
+    """Return how far apart the ticks of the last day were, None if there were too few to tell."""
     rows = connection.execute(
         select(_tick.c.at, _tick.c.host)
         .where(_tick.c.at > now - LOOKED_BACK, _tick.c.at <= now)
         .order_by(_tick.c.id.desc())
         .limit(MOST_LOOKED_AT)
     ).all()
-    # A clock that was set back leaves them out of order.
+    # They are out of order if a clock was set back.
     ticks = sorted(row.at for row in rows)
     return drift_of(ticks, sorted({row.host for row in rows}))
 
 
 @dataclass(frozen=True, slots=True)
 class TickSnapshot:
-    """What a tick asks of all incidents, of one moment.
+    """What a tick needs to know of all incidents, at one moment.
 
-    `released` are the incidents that anything was released of, `open` those of them that have not ended,
-    `unfinished` those of which a delivery waits. `judged` are the files found to be over. `nudged` and
-    `handovers` are those of the open incidents that have any; `released_at` tells when updates were released.
+    `released` are the incidents with a release, `open` those of them that have not ended, `unfinished` those
+    with waiting deliveries. `judged` are the files found to be over. `nudged` and `handovers` belong to the
+    open incidents; `released_at` has the `at` of each released update.
     """
 
     released: frozenset[str]
@@ -262,7 +254,7 @@ class TickSnapshot:
 
 
 def tick_snapshot(connection: Connection, *, with_command: bool) -> TickSnapshot:
-    """Return what a tick asks of all incidents; `with_command` is that of `nudges_given`."""
+    """Return the snapshot for a tick; `with_command` as in `nudges_given`."""
     open_ones = open_incidents(connection)
     return TickSnapshot(
         released=released_incidents(connection),

@@ -1,24 +1,24 @@
-"""What the ledger knows of every incident at a glance: its newest release, its promise, its deliveries."""
+"""An overview of every incident: its newest release, its promises and its deliveries."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, func, or_, select
 
 from commcast.ledger import tables
 from commcast.ledger.fence import stops_in_force
+from commcast.ledger.releases import newest_releases
 from commcast.ledger.tables import ALL_INCIDENTS, MAYBE_TOLD, State
 from commcast.ledger.tallies import COMPOSITION, RECEIPT, DeliveryCount, count_deliveries
 from commcast.model.history import AudienceProgress, Heard, NewestRelease, audience_progress
 from commcast.model.incident import END_STATUSES, Channel, NextWord, Status
 from commcast.model.release import ELSEWHERE
 
-_release, _broadcast = tables.release, tables.frozen_broadcast
-_composition, _delivery = tables.composition, tables.delivery
+_broadcast, _composition = tables.frozen_broadcast, tables.composition
 
 _KNOWN_TO_BE_TOLD = (State.ACCEPTED, State.UNKNOWN)
 
@@ -27,11 +27,10 @@ _KNOWN_TO_BE_TOLD = (State.ACCEPTED, State.UNKNOWN)
 class Overview:
     """One incident. `number`, `title`, `status` and `severity` are those of its newest release.
 
-    `audiences` says where each audience stands that anything was to be told; `told_at` is when somebody was
-    last told, `first_told_at` when the first words that reached anybody were frozen. `counts` are the
-    deliveries by state, `receipts` the accepted ones by what their provider said later.
-    `released_at` is when somebody said yes to it. `elsewhere` says that another ledger, or nobody, told
-    of it.
+    `audiences` shows how far each audience has been told; `told_at` is when somebody was last told,
+    `first_told_at` when the first words that reached anybody were frozen. `counts` are the deliveries by
+    state, `receipts` the accepted ones by what their provider said later. `released_at` is when somebody said
+    yes to the newest release; `elsewhere` says that this ledger didn't send it.
     """
 
     incident: str
@@ -54,7 +53,7 @@ class Overview:
 
 
 def count_broadcasts(connection: Connection) -> tuple[BroadcastCounts, ...]:
-    """Return the counts of every broadcast to readers of which there are deliveries, oldest first."""
+    """Return the counts of every broadcast to readers that has deliveries, oldest first."""
     found: dict[int, BroadcastCounts] = {}
     promises = _promises(connection)
     for each in count_deliveries(connection, None, COMPOSITION, RECEIPT):
@@ -69,9 +68,9 @@ def count_broadcasts(connection: Connection) -> tuple[BroadcastCounts, ...]:
 def overviews(
     connection: Connection, counted: Iterable[BroadcastCounts] | None = None
 ) -> dict[str, Overview]:
-    """Return every incident that anything was released of, by its id.
+    """Return every incident with a release, by its id.
 
-    `counted` are the counts of this very moment, where the caller has them.
+    `counted` are the counts of this moment, if the caller has them already.
     """
     found = _newest_releases(connection)
     heard: defaultdict[tuple[str, str], list[Heard]] = defaultdict(list)
@@ -89,8 +88,9 @@ def overviews(
         newest = NewestRelease(overview.number, overview.is_over, overview.elsewhere)
         overview.audiences += (audience_progress(audience, parts, newest),)
     for stop in stops_in_force(connection):
-        for overview in found.values() if stop.incident == ALL_INCIDENTS else _one(found, stop.incident):
-            overview.stopped_by = overview.stopped_by or stop.by
+        for name, overview in found.items():
+            if stop.incident in {name, ALL_INCIDENTS}:
+                overview.stopped_by = overview.stopped_by or stop.by
     return found
 
 
@@ -130,8 +130,17 @@ class BroadcastCounts:
     told_at: datetime | None = None
     parts: dict[str, Part] = field(default_factory=dict)
 
+    @property
+    def total(self) -> int:
+        return self.counts.total() - self.counts[State.SKIPPED]
+
+    @property
+    def done(self) -> int:
+        """The number of deliveries with a lasting outcome."""
+        return sum(self.counts[state] for state in (State.ACCEPTED, State.REJECTED, State.UNKNOWN))
+
     def add(self, tally: DeliveryCount, promised: datetime | None) -> None:
-        """Count deliveries that are alike; `promised` is by when their words promised more."""
+        """Add a group of deliveries; `promised` is the time of the next update that their words promise."""
         part = self.parts.setdefault(tally.audience, Part())
         for counts in (self.counts, part.counts):
             counts[tally.state] += tally.count
@@ -144,53 +153,16 @@ class BroadcastCounts:
             part.promised = min((at for at in (part.promised, promised) if at), default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class UnderWay:
-    """One broadcast of which a delivery waits to go or is on its way. Held ones wait for their hour."""
-
-    incident: str
-    notice: str
-    channel: str
-    counts: Mapping[str, int]
-
-    @property
-    def total(self) -> int:
-        return sum(self.counts.values()) - self.counts.get(State.SKIPPED, 0)
-
-    @property
-    def done(self) -> int:
-        """How many have an outcome that stays."""
-        return sum(self.counts.get(state, 0) for state in (State.ACCEPTED, State.REJECTED, State.UNKNOWN))
-
-
-def under_way(counted: Iterable[BroadcastCounts]) -> tuple[UnderWay, ...]:
-    """Return the broadcasts that are being sent, or wait to be, oldest first."""
-    return tuple(
-        UnderWay(each.incident, each.notice, each.channel, each.counts)
-        for each in counted
-        if each.counts[State.PENDING] or each.counts[State.CLAIMED]
-    )
+def under_way(counted: Iterable[BroadcastCounts]) -> tuple[BroadcastCounts, ...]:
+    """Return the broadcasts with waiting or claimed deliveries (held ones don't count), oldest first."""
+    return tuple(each for each in counted if each.counts[State.PENDING] or each.counts[State.CLAIMED])
 
 
 def _later(one: datetime | None, other: datetime | None) -> datetime | None:
     return max((at for at in (one, other) if at), default=None)
 
 
-def _one(found: dict[str, Overview], incident: str) -> list[Overview]:
-    return [found[incident]] if incident in found else []
-
-
 def _newest_releases(connection: Connection) -> dict[str, Overview]:
-    newest = (
-        select(_release.c.incident, func.max(_release.c.number).label("number"))
-        .group_by(_release.c.incident)
-        .subquery()
-    )
-    rows = connection.execute(
-        select(_release).join(
-            newest, and_(_release.c.incident == newest.c.incident, _release.c.number == newest.c.number)
-        )
-    )
     return {
         row.incident: Overview(
             incident=row.incident,
@@ -201,14 +173,14 @@ def _newest_releases(connection: Connection) -> dict[str, Overview]:
             elsewhere=row.how == ELSEWHERE,
             released_at=row.released_at,
         )
-        for row in rows
+        for row in connection.execute(newest_releases())
     }
 
 
 def _promises(connection: Connection) -> dict[int, datetime | None]:
-    """Return, by composition, when its readers were told to expect more, and on that channel.
+    """Return, by composition, the time at which its readers were told to expect more on that channel.
 
-    A text to who gets mail as well names no time of its own: the mail beside it does.
+    A text to somebody who also gets email promises no time; the email does.
     """
     word = func.coalesce(_composition.c.context["next_word"].as_string(), "")
     rows = connection.execute(

@@ -1,7 +1,7 @@
-"""What providers said later of accepted deliveries: joined to them, weighed, and kept beside them.
+"""Receipts: what providers later report about accepted deliveries.
 
-A word gives way only to a stronger one: failed, bounced, delivered. So it does not matter in which order
-words come, how often, or how many processes hear them.
+A receipt is replaced only by a stronger one: failed, bounced, delivered. So it doesn't matter in which order
+receipts come, how often, or to how many processes.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from commcast.model.message import Receipt, ReceiptKind
 
 _delivery = tables.delivery
 
-# How long before a word that names only an address a message to it may have been handed over.
+# A receipt that names only an address is about a message sent within this time before it.
 WITHIN = timedelta(hours=72)
-# Providers tell whole seconds, and clocks differ a little.
+# Providers report whole seconds, and clocks differ a little.
 GRACE = timedelta(seconds=2)
-LONGEST_WORDS = 120  # characters that are kept of what a provider says
+LONGEST_WORDS = 120  # characters kept of a provider's text
 _STRENGTH = {ReceiptKind.FAILED: 0, ReceiptKind.BOUNCED: 1, ReceiptKind.DELIVERED: 2}
-# A time outside of these is nonsense, and adding to it would overflow.
+# A time outside this range is nonsense, and adding to it would overflow.
 _BEGINNING, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime(2900, 1, 1, tzinfo=UTC)
-# When it was handed over; a ledger of before 0002 did not keep it by itself.
+# When it was handed over; before revision 0002 this was not stored separately.
 _HANDED = func.coalesce(_delivery.c.claimed_at, _delivery.c.changed_at)
 
 
 @dataclass(slots=True)
 class Joined:
-    """What some receipts changed: deliveries by the kind they got, addresses that are suppressed now.
+    """What some receipts changed: deliveries by the kind they got, and newly suppressed addresses.
 
-    `foreign` counts receipts that speak of no delivery of ours.
+    `foreign` counts receipts about none of our deliveries.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -54,7 +54,7 @@ class Joined:
 
 @dataclass(slots=True)
 class _AcceptedRow:
-    """An accepted delivery with the receipt it has so far; `address` is empty where it was erased."""
+    """An accepted delivery with its receipt so far; `address` is empty if it was erased."""
 
     id: int
     key: str
@@ -67,7 +67,7 @@ class _AcceptedRow:
 
 
 def open_providers(connection: Connection, since: datetime) -> dict[tuple[str, Channel], int]:
-    """Return, by provider and channel, how many deliveries it accepted since then that have no receipt."""
+    """Count deliveries accepted since then that have no receipt, by provider and channel."""
     d = _delivery.c
     rows = connection.execute(
         select(d.provider, d.channel, func.count())
@@ -79,7 +79,7 @@ def open_providers(connection: Connection, since: datetime) -> dict[tuple[str, C
 
 
 def open_ids(connection: Connection, provider: str, channel: Channel, since: datetime) -> frozenset[str]:
-    """Return the provider's own names of what it accepted since then and has no receipt."""
+    """Return the provider's ids of deliveries accepted since then that have no receipt."""
     d = _delivery.c
     rows = connection.execute(
         select(d.provider_id)
@@ -107,10 +107,10 @@ def join_receipts(
     receipts: Sequence[Receipt],
     now: datetime,
 ) -> Joined:
-    """Join receipts to the deliveries they speak of, as `Receipt` tells; return what changed.
+    """Match receipts to their deliveries, as described in `Receipt`; return what changed.
 
-    An address is suppressed only together with a change: somebody let in again by hand is not shut out by the
-    same words once more. Of an erased person only the kind is kept.
+    An address is suppressed only if something changes: a person allowed again by hand is not suppressed by
+    the same receipt a second time. For an erased person only the kind is kept.
     """
     receipts = [replace(each, at=min(max(each.at, _BEGINNING), _END)) for each in receipts]
     rows = _Rows(connection, secret, provider, channel, receipts)
@@ -132,7 +132,7 @@ def join_receipts(
 
 
 class _Rows:
-    """The deliveries that some receipts may speak of, found by provider id or by address."""
+    """The deliveries that some receipts may be about, by provider id or by address."""
 
     def __init__(
         self,
@@ -159,11 +159,11 @@ class _Rows:
         return self._by_id.get(provider_id, ())
 
     def to(self, key: str) -> Sequence[_AcceptedRow]:
-        """Return the deliveries to an address in the order in which they were handed over."""
+        """Return the deliveries to an address in the order of sending."""
         return self._by_key.get(key, ())
 
     def _find_ids(self, ids: Sequence[str]) -> None:
-        named = _delivery.c.provider_id != ""  # as in the index, which is partial
+        named = _delivery.c.provider_id != ""  # the condition of the partial index
         for row in self._select(_delivery.c.provider_id.in_(ids), named) if ids else ():
             self._by_id.setdefault(row.provider_id, []).append(row)
 
@@ -173,13 +173,13 @@ class _Rows:
         keys = {each.key for each in receipts}
         by_hash = {erased_key(secret, key): key for key in keys}
         earliest = min(each.at for each in receipts) - WITHIN
-        names_one = any(each.provider_id for each in receipts)  # then it may be of any age
+        names_one = any(each.provider_id for each in receipts)  # then its delivery may be of any age
         young = [] if names_one else [earliest <= _HANDED]
         for row in self._select(_delivery.c.key.in_([*keys, *by_hash]), *young):
             self._by_key.setdefault(by_hash.get(row.key, row.key), []).append(row)
 
     def _select(self, *where: Any) -> Iterator[_AcceptedRow]:
-        """Yield rows, locked where the database locks rows; one that is met again is the same object."""
+        """Yield rows, locked if the database locks rows; each delivery is always the same object."""
         d = _delivery.c
         found = self._connection.execute(
             select(
@@ -195,7 +195,7 @@ class _Rows:
 
 
 def _spoken_of(receipt: Receipt, rows: _Rows) -> Iterator[tuple[_AcceptedRow, Receipt]]:
-    """Yield the deliveries that a receipt speaks of, each with what it says of that one."""
+    """Yield the deliveries that a receipt is about, each with the receipt for that one."""
     if receipt.provider_id:
         found = rows.to(receipt.key) if receipt.key else rows.with_id(receipt.provider_id)
         yield from ((row, receipt) for row in found if row.provider_id == receipt.provider_id)
@@ -205,12 +205,12 @@ def _spoken_of(receipt: Receipt, rows: _Rows) -> Iterator[tuple[_AcceptedRow, Re
         yield before[-1], receipt
     if receipt.lasting:
         dropped = replace(receipt, kind=ReceiptKind.FAILED, detail=f"dropped: {receipt.detail}")
-        # The weakest word of all: it changes nothing where there is a receipt already.
+        # The weakest kind: it never replaces a receipt.
         yield from ((row, dropped) for row in rows.to(receipt.key)[len(before) :])
 
 
 def _weigh(row: _AcceptedRow, said: Receipt) -> bool:
-    """Keep in `row` the stronger of its receipt and this one; return whether anything changed."""
+    """Keep the stronger of the row's receipt and this one in `row`; return whether anything changed."""
     detail = harmless(said.detail) if row.address else ""
     if not row.receipt:
         row.receipt, row.at, row.detail = said.kind.value, said.at, detail
@@ -219,7 +219,7 @@ def _weigh(row: _AcceptedRow, said: Receipt) -> bool:
     if was is ReceiptKind.DELIVERED:
         if said.kind is not ReceiptKind.BOUNCED or said.at <= before:
             return False
-        # Some servers take a mail and send it back later: delivered stays, and is no proof of a reader.
+        # Some servers accept an email and return it later: delivered stays, but proves no reader.
         row.at, row.detail = said.at, _bounced_later(detail, row)
         return True
     if _STRENGTH[said.kind] <= _STRENGTH[was]:
@@ -236,7 +236,7 @@ def _bounced_later(words: str, row: _AcceptedRow) -> str:
 
 
 def _reason(receipt: Receipt) -> str:
-    """Return why an address is suppressed: the kind of the receipt first, and once."""
+    """Return why an address is suppressed: the receipt's kind, once, then its text."""
     kind = receipt.kind.value
     words = harmless(receipt.detail).removeprefix(kind).lstrip(": ")
     return f"{kind}: {words}" if words else kind
@@ -256,7 +256,7 @@ def _keep(connection: Connection, rows: Any) -> None:
 
 
 def harmless(words: str) -> str:
-    """Return a provider's words on one line, short, without addresses, numbers of people and long codes."""
+    """Return a provider's text on one short line, without addresses, phone numbers and long codes."""
     shown = re.sub(r"\S*(?:@|%40)\S*", "*", words[:1000])
     shown = re.sub(r"[^ -~]+", " ", shown)
     shown = re.sub(r"\+?\d[\d ()/-]{5,}\d|\w{25,}", "*", shown)

@@ -1,4 +1,4 @@
-"""What somebody said yes to, and which incidents are merged, unfinished or judged over."""
+"""Released updates, and which incidents are open, merged, unfinished or over."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, select, union
+from sqlalchemy import Connection, Select, and_, delete, func, insert, select, union
 
 from commcast.incidents.load import Judged
 from commcast.ledger import tables
-from commcast.ledger.tables import IS_FROZEN, IS_OPEN, IS_PENDING
+from commcast.ledger.tables import IS_FROZEN, IS_OPEN, IS_PENDING, fields_of, one_of
 from commcast.model.incident import END_STATUSES, Incident, Status, Update
 from commcast.model.release import ELSEWHERE, Release, digest, facts
 
@@ -51,9 +51,9 @@ def record_release(
 
 
 def record_history(connection: Connection, incidents: Iterable[Incident], by: str, now: datetime) -> int:
-    """Mark every unreleased update of `incidents` as told elsewhere; return how many there were.
+    """Mark every unreleased update of `incidents` as told elsewhere; return how many.
 
-    One without an `at` is a draft that nobody has told anywhere: it stays one.
+    An update without an `at` is a draft, and stays one.
     """
     count = 0
     for incident in incidents:
@@ -69,20 +69,18 @@ def record_history(connection: Connection, incidents: Iterable[Incident], by: st
 
 def read_releases(connection: Connection, incident: str) -> dict[int, Release]:
     """Return an incident's releases by update number."""
-    r = _release.c
-    columns = (r.incident, r.number, r.digest, r.at, r.how, r.by)
-    found = connection.execute(select(*columns).where(r.incident == incident))
+    found = connection.execute(select(*fields_of(Release, _release)).where(_release.c.incident == incident))
     return {row.number: Release(*row) for row in found}
 
 
 def release_times(connection: Connection) -> dict[tuple[str, int], datetime]:
-    """Return the moment that each released update bears, by incident and number."""
+    """Return the `at` of each released update, by incident and number."""
     rows = connection.execute(select(_release.c.incident, _release.c.number, _release.c.at))
     return {(row.incident, row.number): row.at for row in rows}
 
 
 def released_facts(connection: Connection, incident: str, number: int) -> Mapping[str, Any]:
-    """Return what was known when update `number` was released; empty where it was not."""
+    """Return what was known when update `number` was released; empty if it was not."""
     found = connection.execute(
         select(_release.c.facts).where(_release.c.incident == incident, _release.c.number == number)
     ).scalar_one_or_none()
@@ -90,9 +88,9 @@ def released_facts(connection: Connection, incident: str, number: int) -> Mappin
 
 
 def released_incident(connection: Connection, incident: str) -> Incident | None:
-    """Return an incident as it was last released, without its file; None where nothing was released.
+    """Return an incident as it was last released, without its file; None if nothing was released.
 
-    What was never released between two updates that were stands in for by the one before.
+    In place of an unreleased update between released ones stands the one before it.
     """
     rows = connection.execute(
         select(_release.c.number, _release.c.facts)
@@ -111,36 +109,32 @@ def released_incident(connection: Connection, incident: str) -> Incident | None:
 
 
 def released_incidents(connection: Connection) -> frozenset[str]:
-    """Return the ids of all incidents that anything was released of."""
+    """Return the ids of all incidents with a release."""
     return frozenset(connection.execute(select(_release.c.incident).distinct()).scalars())
 
 
 def open_incidents(connection: Connection) -> frozenset[str]:
-    """Return the ids of incidents whose newest released update is no end, and was not told elsewhere."""
-    newest = (
-        select(_release.c.incident, func.max(_release.c.number).label("number"))
-        .group_by(_release.c.incident)
-        .subquery()
-    )
-    rows = connection.execute(
-        select(_release.c.incident)
-        .join(newest, and_(_release.c.incident == newest.c.incident, _release.c.number == newest.c.number))
-        .where(_release.c.status.not_in(END_STATUSES), _release.c.how != ELSEWHERE)
-    )
-    return frozenset(rows.scalars())
+    """Return the ids of incidents whose newest release is not an end and was not told elsewhere."""
+    is_open = (_release.c.status.not_in(END_STATUSES), _release.c.how != ELSEWHERE)
+    return frozenset(row.incident for row in connection.execute(newest_releases().where(*is_open)))
+
+
+def newest_releases() -> Select[Any]:
+    """Select the newest release of each incident."""
+    r = _release.c
+    newest = select(r.incident, func.max(r.number).label("number")).group_by(r.incident).subquery()
+    is_newest = and_(r.incident == newest.c.incident, r.number == newest.c.number)
+    return select(_release).join(newest, is_newest)
 
 
 def incidents_by_digest(connection: Connection, digests: Iterable[str]) -> frozenset[str]:
-    """Return the ids under which updates with these words were released: how a renamed file is recognised."""
-    return frozenset(
-        connection.execute(
-            select(_release.c.incident).where(_release.c.digest.in_(list(digests))).distinct()
-        ).scalars()
-    )
+    """Return the ids under which updates with these digests were released, to recognise a renamed file."""
+    same = _release.c.digest.in_(list(digests))
+    return frozenset(connection.execute(select(_release.c.incident).where(same)).scalars())
 
 
 def merged_into(connection: Connection, incident: str) -> tuple[str, ...]:
-    """Return the incidents that go on as this one, also by way of others."""
+    """Return the incidents merged into this one, directly or through others."""
     rows = connection.execute(
         select(_release.c.incident, _release.c.facts["update"]["merged_into"].as_string()).where(
             _release.c.status == Status.MERGED
@@ -160,7 +154,7 @@ def merged_into(connection: Connection, incident: str) -> tuple[str, ...]:
 
 
 def title_of(connection: Connection, incident: str) -> str:
-    """Return an incident's title as it was released, "" where it never was."""
+    """Return an incident's title as it was first released, "" if it never was."""
     title = connection.execute(
         select(_release.c.title).where(_release.c.incident == incident).order_by(_release.c.number).limit(1)
     ).scalar_one_or_none()
@@ -168,11 +162,10 @@ def title_of(connection: Connection, incident: str) -> str:
 
 
 _broadcast, _delivery, _judged = tables.frozen_broadcast, tables.delivery, tables.judged
-_AT_ONCE = 500  # paths in one statement: SQLite bounds how many values one may hold
 
 
 def unfinished_incidents(connection: Connection) -> frozenset[str]:
-    """Return the incidents of which a delivery waits, is held, or is claimed."""
+    """Return the incidents with a waiting, held or claimed delivery."""
     pending = select(_broadcast.c.incident).where(
         select(_delivery.c.id).where(_delivery.c.broadcast == _broadcast.c.id, IS_PENDING).exists()
     )
@@ -181,7 +174,7 @@ def unfinished_incidents(connection: Connection) -> frozenset[str]:
 
 
 def read_judged(connection: Connection) -> dict[str, Judged]:
-    """Return what was judged, by the path of the file."""
+    """Return the incident files that were found to be over, by path."""
     rows = connection.execute(select(_judged.c.path, _judged.c.digest, _judged.c.incident))
     return {path: Judged(digest, incident) for path, digest, incident in rows}
 
@@ -189,10 +182,8 @@ def read_judged(connection: Connection) -> dict[str, Judged]:
 def replace_judged(
     connection: Connection, gone: Collection[str], found: Mapping[str, Judged], now: datetime
 ) -> None:
-    """Forget the files that are `gone` or no longer over, and note the ones that were `found` to be."""
-    paths = sorted({*gone, *found})
-    for start in range(0, len(paths), _AT_ONCE):
-        connection.execute(delete(_judged).where(_judged.c.path.in_(paths[start : start + _AT_ONCE])))
+    """Forget files that are `gone` or no longer over, and record those `found` to be over."""
+    connection.execute(delete(_judged).where(one_of(connection, _judged.c.path, sorted({*gone, *found}))))
     if found:
         rows = [
             {"path": path, "digest": each.digest, "incident": each.incident, "at": now}

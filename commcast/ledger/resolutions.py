@@ -1,4 +1,4 @@
-"""Settles unknown deliveries by what a person decided or a provider's records show."""
+"""Settles unknown deliveries: a person decides, or a provider's records show what happened."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, case, func, sele
 from commcast.errors import DecisionNeeded
 from commcast.ledger import tables
 from commcast.ledger.fence import stops_in_force
-from commcast.ledger.tables import IS_FROZEN, WAITING, State, What
-from commcast.ledger.unknowns import Doubt, Which, chunks, put_acts, unless_erased
+from commcast.ledger.tables import WAITING, State, What, one_of
+from commcast.ledger.unknowns import Doubt, Which, ids_of_others, put_acts, unless_erased
 from commcast.model.incident import END_STATUSES
 
 _broadcast, _delivery, _release = tables.frozen_broadcast, tables.delivery, tables.release
@@ -24,8 +24,8 @@ _suppression, _act = tables.suppression, tables.act
 class Candidate:
     """An unknown delivery that a person may decide about.
 
-    `unfit` says why it must not be sent again, "" where it may. `was_asked` says whether a provider's records
-    were asked since it was handed over.
+    `unfit` says why it must not be sent again, "" if it may. `was_asked` says whether a provider's records
+    were checked since it was claimed.
     """
 
     delivery: int
@@ -40,7 +40,7 @@ class Candidate:
 
 
 def candidates(connection: Connection, which: Which, now: datetime) -> tuple[Candidate, ...]:
-    """Return the unknown deliveries that a person may decide about, in the order they were frozen."""
+    """Return the unknown deliveries that a person may decide about, in the order of freezing."""
     d = _delivery.c
     asked_since = select(_act.c.id).where(
         _act.c.delivery == d.id,
@@ -49,29 +49,22 @@ def candidates(connection: Connection, which: Which, now: datetime) -> tuple[Can
     )
     rows = connection.execute(
         select(
-            d.id.label("delivery"),
-            d.incident,
-            d.notice,
-            d.channel,
-            d.address,
-            func.coalesce(d.provider, "").label("provider"),
-            d.attempts,
-            _why_unfit(now).label("unfit"),
-            asked_since.exists().label("was_asked"),
+            *(d.id, d.incident, d.notice, d.channel, d.address, func.coalesce(d.provider, ""), d.attempts),
+            *(_why_unfit(now), asked_since.exists()),
         )
         .join(_broadcast, _broadcast.c.id == d.broadcast)
         .where(*which.conditions)
         .order_by(d.id)
     )
-    return tuple(Candidate(**row._mapping) for row in rows)
+    return tuple(Candidate(*row) for row in rows)
 
 
 def send_again(
     connection: Connection, chosen: Sequence[Candidate], *, by: str, now: datetime
 ) -> frozenset[int]:
-    """Let what a person chose go once more, as far as it still may; return which do.
+    """Queue the deliveries that a person chose, as far as they still may be sent; return which.
 
-    Raises DecisionNeeded where its incident is stopped: then nothing changes.
+    Raises DecisionNeeded, and changes nothing, if an incident is stopped.
     """
     fit: set[int] = set()
     for incident in {each.incident for each in chosen}:
@@ -99,23 +92,20 @@ def settle_by_hand(
     by: str,
     now: datetime,
 ) -> frozenset[int]:
-    """Record what a person knows of deliveries whose answer was lost; return which of them it settled."""
+    """Record what a person knows about unknown deliveries; return which were settled."""
     reason = f"settled by {by}" + (f": {because}" if because else "")
     values = {"state": state, "reason": unless_erased(reason), "changed_at": now}
     return _decide(connection, chosen, values, What.SETTLE, because, by, now)
 
 
 def states_of(connection: Connection, deliveries: Collection[int]) -> list[State]:
-    """Return the states that these deliveries are in."""
-    return [
-        State(state)
-        for some in chunks(sorted(deliveries))
-        for state in connection.execute(select(_delivery.c.state).where(_delivery.c.id.in_(some))).scalars()
-    ]
+    """Return the states of these deliveries."""
+    these = one_of(connection, _delivery.c.id, sorted(deliveries))
+    return list(connection.execute(select(_delivery.c.state).where(these)).scalars())
 
 
 def stopped_in_words(incident: str, by: str) -> str:
-    """Return why nothing of an incident can be sent again, and the way out."""
+    """Return why nothing of a stopped incident can be sent again, and what to do."""
     return f"{incident} is stopped by {by}: nothing was sent again. First: commcast resume {incident}"
 
 
@@ -138,14 +128,9 @@ def _why_unfit(now: datetime) -> ColumnElement[str]:
             .where(later, newer.c.key == d.key, newer.c.state.in_(states))
         )
 
-    over = _correlated(
-        select(speaks_of.c.id)
-        .join(
-            _release,
-            and_(_release.c.incident == speaks_of.c.incident, _release.c.number == speaks_of.c.number),
-        )
-        .where(later, _release.c.status.in_(sorted(END_STATUSES)))
-    )
+    its_update = and_(_release.c.incident == speaks_of.c.incident, _release.c.number == speaks_of.c.number)
+    is_end = _release.c.status.in_(sorted(END_STATUSES))
+    over = _correlated(select(speaks_of.c.id).join(_release, its_update).where(later, is_end))
     return case(
         (d.address == "", "erased"),
         (d.composition.is_(None), "its words were never made"),
@@ -171,34 +156,32 @@ def _decide(
     by: str,
     now: datetime,
 ) -> frozenset[int]:
-    """Change what still is as the person saw it, and write down that they did."""
+    """Change those that are still as the person saw them, and record who decided."""
     changed: list[int] = []
     for attempts in sorted({each.attempts for each in chosen}):
-        for some in chunks([each.delivery for each in chosen if each.attempts == attempts]):
-            as_seen = (
-                _delivery.c.id.in_(some),
-                _delivery.c.attempts == attempts,
-                _delivery.c.state == State.UNKNOWN,
-            )
-            rows = connection.execute(
-                update(_delivery).where(*as_seen).values(**values).returning(_delivery.c.id)
-            )
-            changed.extend(rows.scalars())
+        these = [each.delivery for each in chosen if each.attempts == attempts]
+        as_seen = (
+            one_of(connection, _delivery.c.id, these),
+            _delivery.c.attempts == attempts,
+            _delivery.c.state == State.UNKNOWN,
+        )
+        rows = connection.execute(
+            update(_delivery).where(*as_seen).values(**values).returning(_delivery.c.id)
+        )
+        changed.extend(rows.scalars())
     put_acts(connection, changed, what, values["state"], detail, by, now)
     return frozenset(changed)
 
 
-_delivery, _act = tables.delivery, tables.act
-
 ANOTHERS = "what was found there is another delivery's"
-_FIRST = "; at first: "  # in a reason: what was known before anybody asked
+_FIRST = "; at first: "  # in a reason: what was known before the records were checked
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a provider's records make of one delivery. `state` is UNKNOWN where they prove nothing.
+    """What a provider's records show about one delivery. `state` is UNKNOWN if they prove nothing.
 
-    `detail` says in a few words what was seen, `by` is the provider that was asked.
+    `detail` says in a few words what was found, `by` is the provider.
     """
 
     doubt: Doubt
@@ -211,19 +194,19 @@ class Finding:
 def record_findings(
     connection: Connection, findings: Sequence[Finding], now: datetime
 ) -> list[tuple[State, str]]:
-    """Settle what is proved, and note what was seen of the rest.
+    """Settle what is proven, and note what was found about the rest.
 
-    Returns, in the same order, the state that each delivery is in now, and why where it stays unknown.
+    Returns, in the same order, each delivery's state now, and the reason if it stays unknown.
     """
     return [_recorded(connection, finding, now) for finding in findings]
 
 
 def _recorded(connection: Connection, finding: Finding, now: datetime) -> tuple[State, str]:
-    if finding.state is not State.UNKNOWN:
-        if finding.provider_id and _is_anothers(connection, finding):
-            return _noted(connection, finding, ANOTHERS, now)
-        return _settled(connection, finding, now)
-    return _noted(connection, finding, finding.detail, now)
+    if finding.state is State.UNKNOWN:
+        return _noted(connection, finding, finding.detail, now)
+    if finding.provider_id and _is_anothers(connection, finding):
+        return _noted(connection, finding, ANOTHERS, now)
+    return _settled(connection, finding, now)
 
 
 def _settled(connection: Connection, finding: Finding, now: datetime) -> tuple[State, str]:
@@ -247,7 +230,7 @@ def _settled(connection: Connection, finding: Finding, now: datetime) -> tuple[S
 
 
 def _noted(connection: Connection, finding: Finding, detail: str, now: datetime) -> tuple[State, str]:
-    """Write what was seen to the delivery, once: the same sight again is no news."""
+    """Note on the delivery what was found, unless it says so already."""
     row = connection.execute(
         select(_delivery.c.reason, _delivery.c.address).where(*_still_as_seen(finding.doubt))
     ).one_or_none()
@@ -260,17 +243,14 @@ def _noted(connection: Connection, finding: Finding, detail: str, now: datetime)
     if seen_before == detail:
         return State.UNKNOWN, detail
     if row.address:
-        connection.execute(
-            update(_delivery)
-            .where(_delivery.c.id == delivery)
-            .values(reason=_reason(row.reason, seen_before, detail))
-        )
+        reason = _reason(row.reason, seen_before, detail)
+        connection.execute(update(_delivery).where(_delivery.c.id == delivery).values(reason=reason))
     put_acts(connection, [delivery], What.RECONCILE, State.UNKNOWN, detail, finding.by, now)
     return State.UNKNOWN, detail
 
 
 def _reason(reason: str, seen_before: str | None, detail: str) -> str:
-    """Return what was seen, and behind it what was known before anybody asked."""
+    """Return what was found, followed by what was known before."""
     first = "" if reason == seen_before else reason.partition(_FIRST)[2] or reason
     return detail + (_FIRST + first if first else "")
 
@@ -283,22 +263,13 @@ def _as_it_is(connection: Connection, finding: Finding) -> tuple[State, str]:
 
 
 def _is_anothers(connection: Connection, finding: Finding) -> bool:
-    """Return whether another delivery has this provider's id: one message never stands for two.
+    """Return whether another delivery already has this provider id: one message never counts twice.
 
-    An id may name a whole request with many readers, so the address counts too.
+    An id may stand for a request with many readers, so only deliveries to the same address count.
     """
     claim = finding.doubt.claim
-    return bool(
-        connection.execute(
-            select(func.count()).where(
-                _delivery.c.channel == claim.channel,
-                _delivery.c.key == claim.key,
-                _delivery.c.provider_id == finding.provider_id,
-                _delivery.c.id != claim.delivery,
-                IS_FROZEN,
-            )
-        ).scalar_one()
-    )
+    found = ids_of_others(connection, claim.channel, [claim.key], [claim.delivery])
+    return finding.provider_id in found
 
 
 def _still_as_seen(doubt: Doubt) -> tuple[ColumnElement[bool], ...]:

@@ -1,4 +1,4 @@
-"""Records what became of claimed deliveries, and how fast a provider may be given more."""
+"""Records the outcomes of claimed deliveries, and paces each provider."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ from commcast.ledger.tables import (
 )
 from commcast.model.message import Outcome, OutcomeKind
 
-# Nobody is believed who asks for more, nor a time that was written before this machine's clock was set back.
+# A longer pause is not believed, and neither is a time written before this machine's clock was set back.
 LONGEST_PAUSE = timedelta(hours=1, minutes=1)
-HORIZON = timedelta(seconds=1)  # slots are given no further ahead: who comes next gets its share soon
-# Nobody is given a slot so far ahead; one that is was written before this machine's clock was set back.
+HORIZON = timedelta(
+    seconds=1
+)  # slots are given no further ahead, so that the next process gets its share soon
+# No slot is given this far ahead: one that is was written before this machine's clock was set back.
 _CLOCK_WAS_WRONG = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
 class SendLimit:
-    """A provider's limit. `per_second` is in messages, 0 for none; `batch` is how many go in one hand-over.
+    """A provider's limit. `per_second` is in messages, 0 for none; `batch` is the number sent at once.
 
     `lead` is how long before its slot a claim has to be on disk.
     """
@@ -49,18 +51,18 @@ class SendLimit:
 
     @property
     def spacing(self) -> timedelta:
-        """The time from one hand-over to the next, never rounded down."""
+        """The time from one batch to the next, never rounded down."""
         return timedelta(microseconds=math.ceil(1e6 * self.batch / self.per_second))
 
 
 def closed_until(connection: Connection, provider: str, now: datetime) -> datetime | None:
-    """Return until when a provider asked to be left alone, None where it may be asked now."""
+    """Return the end of a pause that a provider asked for, None if it may be used now."""
     until = unstamp(_CLOSED_UNTIL.run(connection, provider=provider).scalar_one_or_none())
     return until if until is not None and now < until <= now + LONGEST_PAUSE else None
 
 
 def close(connection: Connection, provider: str, until: datetime) -> None:
-    """Let no process ask a provider before `until`; a later time that is known already stays."""
+    """Let no process use a provider before `until`; a later time that is already known stays."""
     _ensure(connection, provider)
     connection.execute(
         update(pace)
@@ -73,18 +75,18 @@ def close(connection: Connection, provider: str, until: datetime) -> None:
 
 
 def reopen(connection: Connection) -> None:
-    """Let every provider be asked again: a person says so."""
+    """End the pauses of all providers, because a person says so."""
     connection.execute(update(pace).values(closed_until=None))
 
 
 def pauses(connection: Connection, now: datetime) -> dict[str, datetime]:
-    """Return the providers that asked to be left alone, and until when."""
+    """Return the providers that asked for a pause, and until when."""
     found = connection.execute(select(pace.c.provider)).scalars().all()
     return {name: until for name in found if (until := closed_until(connection, name, now))}
 
 
 def next_slot(connection: Connection, limit: SendLimit, now: datetime) -> datetime:
-    """Return when the next hand-over may begin."""
+    """Return when the next batch may start."""
     _ensure(connection, limit.provider)
     kept: datetime | None = connection.execute(
         select(pace.c.next_slot).where(pace.c.provider == limit.provider).with_for_update()
@@ -96,18 +98,18 @@ def next_slot(connection: Connection, limit: SendLimit, now: datetime) -> dateti
 
 
 def room(limit: SendLimit, slot: datetime, now: datetime) -> int:
-    """Return how many deliveries may be claimed now, the first of them for `slot`; 0 where it is far off."""
+    """Return how many deliveries may be claimed now, the first for `slot`; 0 if that is far off."""
     ahead = now + limit.lead + max(HORIZON, limit.spacing) - slot
     return max(int(ahead / limit.spacing), 0) * limit.batch
 
 
 def free_from(limit: SendLimit, slot: datetime) -> datetime:
-    """Return from when on there is room, where `slot` is the next."""
+    """Return when there will be room again if `slot` is the next."""
     return slot + limit.spacing - limit.lead - max(HORIZON, limit.spacing)
 
 
 def take_slots(connection: Connection, limit: SendLimit, slot: datetime, count: int) -> tuple[datetime, ...]:
-    """Take a slot for each hand-over of `count` deliveries, from `slot` on, and return them."""
+    """Take a slot for each batch of `count` deliveries, starting with `slot`, and return them."""
     slots = tuple(slot + number * limit.spacing for number in range(-(-count // limit.batch)))
     if slots:
         after = slots[-1] + limit.spacing
@@ -115,7 +117,7 @@ def take_slots(connection: Connection, limit: SendLimit, slot: datetime, count: 
     return slots
 
 
-# Asked in every turn of a run.
+# Read in every turn of a run.
 _CLOSED_UNTIL = Prepared(lambda: select(pace.c.closed_until).where(pace.c.provider == bindparam("provider")))
 
 
@@ -130,9 +132,10 @@ def current_owner() -> str:
 
 
 def is_dead(owner: str) -> bool:
-    """Return True where `owner` ran on this host and surely runs no more.
+    """Return True if `owner` ran on this host and is certainly not running any more.
 
-    False for a living process, and for another host's or container's: those claims end by their lease.
+    False for a living process, and for one on another host or in another container: their claims end with
+    their lease.
     """
     here, pid, started = owner.rsplit("|", 2)
     host, boot, space = here.split("|")
@@ -150,7 +153,7 @@ def _here() -> str:
 
 
 def _process_space() -> str:
-    """Return this process id namespace: the same number is another process in each container."""
+    """Return the process id namespace: in another container the same number is another process."""
     try:
         return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
@@ -158,7 +161,7 @@ def _process_space() -> str:
 
 
 def _started(pid: int) -> str:
-    """Return when a process began, in its system's own unit; "" when there is no such process."""
+    """Return when a process started, in its system's own unit; "" if there is no such process."""
     if Path("/proc/self/stat").exists():
         # The name in brackets may hold anything; the start time is the 20th field after it (proc(5)).
         _, _, rest = _read(f"/proc/{pid}/stat").rpartition(")")
@@ -177,14 +180,14 @@ def _read(path: str) -> str:
         return ""
 
 
-_delivery, _suppression = tables.delivery, tables.suppression
+_delivery = tables.delivery
 
 NO_ANSWER = "the run ended before the provider answered"
 
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """An outcome and, where the provider did not take it, when it may be tried again."""
+    """An outcome and, if the provider did not take it, when it may be tried again."""
 
     outcome: Outcome
     provider: str
@@ -192,10 +195,10 @@ class Settlement:
 
 
 def settle(connection: Connection, settlements: Sequence[Settlement], *, owner: str, now: datetime) -> None:
-    """Record what became of claimed deliveries.
+    """Record the outcomes of claimed deliveries.
 
-    A late answer settles a delivery that another process had to call unknown; but "not taken" comes too late
-    then, for nothing goes back from unknown to pending.
+    A late answer also settles a delivery that another process had to mark unknown, except "not taken":
+    nothing goes back from unknown to pending.
     """
     alike: dict[_Said, dict[int, str]] = {}
     for each in settlements:
@@ -216,7 +219,7 @@ def settle(connection: Connection, settlements: Sequence[Settlement], *, owner: 
 
 
 def settle_lost(connection: Connection, now: datetime) -> int:
-    """Call unknown what a dead process had claimed, or whose lease has run out; return how many."""
+    """Mark claims unknown whose process is dead or whose lease has run out; return how many."""
     owners = connection.execute(
         select(_delivery.c.owner).where(IS_OPEN, _delivery.c.state == State.CLAIMED).distinct()
     ).scalars()
@@ -235,22 +238,22 @@ def settle_lost(connection: Connection, now: datetime) -> int:
 
 
 def _settling() -> Update:
-    """Return what settles deliveries of which the same was said; their provider's own ids come with them."""
+    """Build the update that settles deliveries with the same outcome, each with its own provider id."""
     delivery, provider_id = given(bindparam("ids"))
     kind = bindparam("kind", type_=String)
     ours = or_(
         _delivery.c.state == State.CLAIMED,
         and_(_delivery.c.state == State.UNKNOWN, kind != OutcomeKind.NOT_TAKEN),
-        # A person had it sent again, and its first answer comes after all: the second one does not go.
+        # A person had it sent again, and then its first answer came after all: the second one is not sent.
         and_(_delivery.c.state == State.PENDING, _delivery.c.doubted == 1, kind == OutcomeKind.ACCEPTED),
     )
     state = case(
         (kind == OutcomeKind.NOT_TAKEN, State.PENDING),
-        # That the second one was refused does not say that the first did not arrive.
+        # If the second one was refused, the first may still have arrived.
         (and_(kind == OutcomeKind.REJECTED, _delivery.c.doubted == 1), State.UNKNOWN),
         else_=kind,
     )
-    # Somebody erased while their message was in flight stays erased: such words may hold the address.
+    # Somebody erased while their message was in flight stays erased: an answer may contain the address.
     erased = _delivery.c.address == ""
     return (
         update(_delivery)
@@ -268,22 +271,3 @@ def _settling() -> Update:
 
 _SETTLE = Prepared(_settling)
 _Said = tuple[OutcomeKind, str, str, str | None]  # kind, detail, provider, when it may be tried again
-
-
-def suppress_refused(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
-    """Suppress addresses that a provider refused for good."""
-    reasons = {outcome.delivery: outcome.detail for outcome in outcomes}
-    people = connection.execute(
-        select(_delivery.c.id, _delivery.c.channel, _delivery.c.key).where(_delivery.c.id.in_(list(reasons)))
-    ).all()
-    rows = [
-        {
-            "channel": person.channel,
-            "key": person.key,
-            "reason": f"refused for good: {reasons[person.id]}",
-            "by": "provider",
-            "at": stamp(now),
-        }
-        for person in people
-    ]
-    connection.execute(insert_unless_there(connection, _suppression), rows)

@@ -1,4 +1,4 @@
-"""Opens, makes and adopts a ledger; refuses any that cannot be trusted."""
+"""Opens, creates and adopts a ledger; refuses one that can't be trusted."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from commcast.ledger.location import (
 
 
 def read_identity(engine: Engine, path: Path) -> dict[str, str]:
-    """Return what the ledger says of itself, its tables brought up to date."""
+    """Bring the tables up to date; return the ledger's names and values about itself."""
     with engine.connect() as connection:
         connection.execution_options(commcast_reads=True)
         revision = _revision(connection, path)
@@ -53,30 +53,30 @@ def read_identity(engine: Engine, path: Path) -> dict[str, str]:
         connection.execution_options(commcast_reads=True)
         kept = {row.name: row.value for row in connection.execute(select(tables.meta))}
     if not kept.get("generation", "").isdecimal():
-        raise LedgerError(f"{path}: is damaged: its generation is gone; restore it from a backup")
+        raise LedgerError(f"{path}: is damaged: its generation is missing; restore it from a backup")
     return kept
 
 
 def check_desk(path: Path, found: str, desk: str) -> None:
-    """Refuse another desk's ledger, and any where the folder does not say whose it is. Raises LedgerError."""
+    """Raise LedgerError if the ledger belongs to another desk, or commcast.toml names no desk."""
     if not desk:
         raise LedgerError(
-            "commcast.toml has no desk: it does not say whose ledger to trust; "
-            "mend it with: commcast doctor --adopt-ledger"
+            "commcast.toml has no desk: it doesn't say which ledger to trust; "
+            "fix it with: commcast doctor --adopt-ledger"
         )
     if found != desk:
         raise LedgerError(
             f"{path}: is the ledger of another desk ({found[:8]}…, this folder's is {desk[:8]}…); "
-            "put the right one there, or take this one with: commcast doctor --adopt-ledger"
+            "put the right one there, or adopt this one with: commcast doctor --adopt-ledger"
         )
 
 
 def secret_of(path: Path, kept: Mapping[str, str]) -> bytes:
-    """Return a ledger's secret. Raises LedgerError where it is gone."""
+    """Return a ledger's secret. Raises LedgerError if it is missing."""
     try:
         return bytes.fromhex(kept["secret"])
     except (KeyError, ValueError):
-        raise LedgerError(f"{path}: is damaged: its secret is gone; restore it from a backup") from None
+        raise LedgerError(f"{path}: is damaged: its secret is missing; restore it from a backup") from None
 
 
 def _revision(connection: Connection, path: Path) -> str:
@@ -84,10 +84,10 @@ def _revision(connection: Connection, path: Path) -> str:
         text("select count(*) from sqlite_master where name in ('alembic_version', 'meta')")
     ).scalar_one()
     if known != 2:
-        raise LedgerError(f"{path}: is a database, but not a ledger of commcast; put the right file there")
+        raise LedgerError(f"{path}: is a database, but not a commcast ledger; put the right file there")
     revision = connection.execute(text("select version_num from alembic_version")).scalar_one_or_none()
     if revision is None:
-        raise LedgerError(f"{path}: is damaged: it does not say how old it is; restore it from a backup")
+        raise LedgerError(f"{path}: is damaged: its revision is missing; restore it from a backup")
     return str(revision)
 
 
@@ -108,11 +108,11 @@ LEDGER_NAME = "ledger.db"
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """An open ledger. `secret` keys Message-IDs and erasure hashes.
+    """An open ledger. `secret` is the key for Message-IDs and erasure hashes.
 
-    `doubt` says why a copy for reading is not to be sent from, "" where nothing speaks against it; what is
-    open for writing has none. `file` is what is open: `path`, or its copy.
-    Used from one thread at a time; `write` is one durable transaction, `read` sees one consistent state.
+    `doubt` says why a copy for reading must not be sent from, "" if nothing speaks against it; a ledger open
+    for writing has none. `file` is what is open: `path`, or its copy.
+    Use it from one thread at a time; `write` is one durable transaction, `read` sees one consistent state.
     """
 
     path: Path
@@ -125,10 +125,10 @@ class Ledger:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """Yield a connection in one transaction, committed with fsync at the end, undone on any error.
+        """Yield a connection in one transaction, committed with fsync at the end, rolled back on any error.
 
-        Raises TryAgain when the ledger stays locked, LedgerError when it cannot be written; once the disk has
-        failed, always.
+        Raises TryAgain if the ledger stays locked, LedgerError if it can't be written; and always once the
+        disk has failed.
         """
         if self._failed:
             raise self._failed[0]
@@ -137,23 +137,23 @@ class Ledger:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Yield a connection that only reads. Raises LedgerError when the ledger cannot be read."""
+        """Yield a connection that only reads. Raises LedgerError if the ledger can't be read."""
         with self.naming_errors(), self.engine.connect() as connection:
             connection.execution_options(commcast_reads=True)
             yield connection
 
     def rise(self) -> None:
-        """Count one more generation, so that an older copy of this ledger is known for one.
+        """Raise the generation by one, so that an older copy of this ledger is recognised.
 
-        To be called before the first message of a run leaves, and after the last. Raises as `write` does, and
-        LedgerError where the mark beside the ledger cannot be written.
+        Call it before the first message of a run leaves, and after the last. Raises like `write`, and
+        LedgerError if the mark beside the ledger can't be written.
         """
         with self.write() as connection:
             generation = raise_generation(connection)
         self.mark(generation)
 
     def mark(self, generation: int) -> None:
-        """Let the marks beside the ledger tell of a generation that was committed. Raises LedgerError."""
+        """Write a committed generation to the ledger's marks. Raises LedgerError."""
         write_marks(self.path, new_mark(self.desk, name_of(self.secret), generation))
 
     def close(self) -> None:
@@ -161,13 +161,13 @@ class Ledger:
 
     @contextmanager
     def naming_errors(self) -> Iterator[None]:
-        """Turn what goes wrong with the file into LedgerError or TryAgain; never use a failed disk again."""
+        """Turn errors of the file into LedgerError or TryAgain; never use a failed disk again."""
         try:
             with named_errors(self.path, None if self.file == self.path else self.file):
                 yield
         except FailedDisk as error:
             self._failed.append(error)
-            self.engine.dispose()  # what such a connection says next is not to be believed
+            self.engine.dispose()  # what such a connection says next can't be trusted
             raise
 
 
@@ -177,9 +177,9 @@ def ledger_path(folder: Path) -> Path:
 
 
 def create_ledger(path: Path, desk: str) -> Ledger:
-    """Make a new ledger for `desk`; never over anything that is there.
+    """Create a new ledger for `desk`. Raises LedgerError if anything is there already.
 
-    It is made under another name and then linked, so that a crash leaves none rather than half of one.
+    It is made under another name and then linked, so that a crash leaves no ledger rather than half of one.
     """
     _create(path, desk, None)
     return open_ledger(path, desk)
@@ -188,11 +188,11 @@ def create_ledger(path: Path, desk: str) -> Ledger:
 def open_ledger(path: Path, desk: str) -> Ledger:
     """Open the ledger of `desk` for writing, bringing older tables up to date.
 
-    Raises LedgerError where it is missing, foreign, damaged or newer than this program (exit 3).
+    Raises LedgerError if it is missing, another desk's, damaged or newer than this program (exit 3).
     """
     check_file(path)
     if lost_commits(path):
-        raise LedgerError(_lost(path))  # SQLite would wipe out every trace of it by opening
+        raise LedgerError(_lost(path))  # opening it with SQLite would wipe out every trace
     marks = read_marks(path, desk)
     ledger = _opened(path, path, desk)
     try:
@@ -207,10 +207,10 @@ def open_ledger(path: Path, desk: str) -> Ledger:
 
 @contextmanager
 def open_copy(path: Path, desk: str, *, any_desk: bool = False) -> Iterator[Ledger | None]:
-    """Yield the ledger for reading, from a private copy that leaves the folder byte-identical.
+    """Yield a private copy of the ledger for reading, None if there is no ledger.
 
-    SQLite cannot read a write-ahead log without touching its index file; so a preview reads a copy.
-    Yields None where there is no ledger. With `any_desk` another desk's is read as well.
+    SQLite can't read a write-ahead log without touching its index file; with a copy the folder stays
+    byte-identical. With `any_desk` another desk's ledger is accepted.
     """
     if not is_there(path):
         yield None
@@ -229,7 +229,7 @@ def open_copy(path: Path, desk: str, *, any_desk: bool = False) -> Iterator[Ledg
 
 
 def check_sound(ledger: Ledger) -> None:
-    """Read every page of a ledger. Raises LedgerError where they do not fit together."""
+    """Read every page of a ledger. Raises LedgerError if they are inconsistent."""
     with ledger.read() as connection:
         said = connection.execute(text("pragma quick_check(1)")).scalar_one()
     if said != "ok":
@@ -237,10 +237,10 @@ def check_sound(ledger: Ledger) -> None:
 
 
 def adopt_ledger(path: Path, desk: str, record: Callable[[Connection, str], None] | None = None) -> Ledger:
-    """Make the ledger at `path` this desk's own: a new one where there is none.
+    """Make the ledger at `path` this desk's own; create one if there is none.
 
-    `record` writes down, in the same transaction, what the adoption means; it is told why the ledger was not
-    to be sent from, "" where nothing speaks against it.
+    `record` runs in the same transaction and records what the adoption means; its text says why the ledger
+    could not be trusted, "" if nothing spoke against it.
     """
     if not is_there(path):
         _create(path, desk, record)
@@ -248,7 +248,7 @@ def adopt_ledger(path: Path, desk: str, record: Callable[[Connection, str], None
     check_file(path)
     lost, marks = lost_commits(path), read_marks(path, desk)
     if lost:
-        # To open it wipes out the trace: until the adoption is through, the mark keeps it from being trusted.
+        # Opening it wipes out the trace: until the adoption is complete, this mark keeps it untrusted.
         write_marks(path, new_mark(desk, "a damaged one", 0), anew=True)
     ledger = _opened(path, path, None)
     try:
@@ -260,7 +260,7 @@ def adopt_ledger(path: Path, desk: str, record: Callable[[Connection, str], None
             generation = raise_generation(connection, seen)
             if record:
                 record(connection, why)
-        # Last: until then a ledger that was not to be trusted is not.
+        # Last, so that an untrusted ledger stays untrusted until everything is recorded.
         write_marks(path, new_mark(desk, name, generation), anew=True)
     finally:
         ledger.close()
@@ -268,7 +268,7 @@ def adopt_ledger(path: Path, desk: str, record: Callable[[Connection, str], None
 
 
 def _doubt(ledger: Ledger, marks: Sequence[BackupMark], *, lost: bool) -> str:
-    """Return why a ledger is not to be sent from; "" where nothing speaks against it."""
+    """Return why a ledger must not be sent from, "" if nothing speaks against it."""
     if lost:
         return _lost(ledger.path)
     with ledger.read() as connection:
@@ -278,9 +278,9 @@ def _doubt(ledger: Ledger, marks: Sequence[BackupMark], *, lost: bool) -> str:
 
 def _lost(path: Path) -> str:
     return (
-        f"{path}: its log (ledger.db-wal) is damaged or gone, and with it what was recorded last. Who was "
-        "told then would be told again: put a whole one back; or take this one, where all that waits then "
-        "counts as perhaps told, with: commcast doctor --adopt-ledger"
+        f"{path}: its log (ledger.db-wal) is damaged or missing, and with it the latest records. Readers "
+        "told then would be told again: put an intact one back; or adopt this one, and all waiting messages "
+        "count as possibly sent, with: commcast doctor --adopt-ledger"
     )
 
 
@@ -290,7 +290,7 @@ def _generation(connection: Connection) -> int:
 
 
 def raise_generation(connection: Connection, above: int = 0) -> int:
-    """Raise the generation, over `above` too, and return it."""
+    """Raise the generation above its value and `above`; return it."""
     generation = max(_generation(connection), above) + 1
     connection.execute(
         update(tables.meta).where(tables.meta.c.name == "generation").values(value=str(generation))
@@ -299,7 +299,7 @@ def raise_generation(connection: Connection, above: int = 0) -> int:
 
 
 def _bring_up(ledger: Ledger) -> None:
-    """Let each mark tell of what others have sent since: of another user, or from before it was lost."""
+    """Bring each mark up to date: another user may have sent, or the mark may have been lost."""
     with ledger.read() as connection:
         generation = _generation(connection)
     if generation:
@@ -314,7 +314,7 @@ def _create(path: Path, desk: str, record: Callable[[Connection, str], None] | N
         handle, name = tempfile.mkstemp(prefix=".new-", suffix=".db", dir=path.parent)
         os.close(handle)
         secret = _make(Path(name), path, desk, record)
-    # Also over the marks of a ledger that is no more.
+    # Also replaces the marks of an earlier ledger.
     write_marks(path, new_mark(desk, name_of(secret), 0), anew=True)
 
 
@@ -338,7 +338,7 @@ def _make(made: Path, path: Path, desk: str, record: Callable[[Connection, str],
 
 
 def _opened(path: Path, file: Path, desk: str | None) -> Ledger:
-    """Open what lies at `file` as the ledger at `path`; None for `desk` takes that of any desk."""
+    """Open `file` as the ledger at `path`; with None for `desk`, any desk's."""
     engine = _engine(file)
     try:
         with named_errors(path, None if file == path else file):
@@ -369,9 +369,9 @@ def _engine(path: Path) -> Engine:
             check_same_thread=False,
         )
 
-    # Kept open: closing the last connection would move the whole log into the ledger each time.
+    # Pooled, because closing the last connection moves the whole log into the ledger.
     engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool, pool_size=1, max_overflow=2)
-    # A signal that comes while a connection is given back comes up all the same: its traceback is noise.
+    # A signal while a connection is returned is raised anyway: the pool's own traceback is noise.
     logging.getLogger("sqlalchemy.pool").addHandler(logging.NullHandler())
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _begin)

@@ -1,32 +1,34 @@
-"""Addresses that are suppressed, and readers who had enough messages this hour."""
+"""Suppressed and erased addresses, and how many messages readers got within the last hour."""
 
 from __future__ import annotations
 
 import hmac
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Select, and_, delete, func, insert, not_, or_, select, update
+from sqlalchemy import Connection, Select, and_, delete, func, insert, or_, select, update
 
 from commcast.ledger import tables
 from commcast.ledger.tables import (
+    IN_FROZEN,
     IS_FROZEN,
     IS_OPEN,
     IS_PENDING,
     MAYBE_TOLD,
-    OWN_STORY,
     WAITING,
     State,
     given_up,
     insert_unless_there,
     one_of,
+    said_to_readers,
     stamp,
     unstamp,
 )
 from commcast.model.history import ERASED
 from commcast.model.incident import Channel
+from commcast.model.message import Outcome
 
 _suppression, _delivery = tables.suppression, tables.delivery
 _ERASED_KEY = "erased:"  # and hexadecimal digits
@@ -34,7 +36,7 @@ _ERASED_KEY = "erased:"  # and hexadecimal digits
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """One address that gets no more messages; `key` is a hash where the person was erased."""
+    """An address that gets no more messages; `key` is a hash if the person was erased."""
 
     channel: str
     key: str
@@ -44,29 +46,39 @@ class Suppression:
 
 
 def suppress(connection: Connection, channel: str, key: str, *, reason: str, by: str, now: datetime) -> None:
-    """Suppress an address, and skip what is pending to it. An older entry keeps its reason."""
-    row = {"channel": channel, "key": key, "reason": reason, "by": by, "at": now}
-    connection.execute(insert_unless_there(connection, _suppression), [row])
+    """Suppress an address, and skip what still waits for it. An older entry keeps its reason."""
+    _add(connection, [Suppression(channel, key, reason, by, now)])
     _skip_waiting(connection, channel, [key], now)
+
+
+def suppress_refused(connection: Connection, outcomes: Sequence[Outcome], now: datetime) -> None:
+    """Suppress the addresses of deliveries that a provider refused permanently."""
+    reasons = {outcome.delivery: f"refused for good: {outcome.detail}" for outcome in outcomes}
+    d = _delivery.c
+    people = connection.execute(select(d.id, d.channel, d.key).where(d.id.in_(list(reasons)))).all()
+    _add(
+        connection,
+        [Suppression(each.channel, each.key, reasons[each.id], "provider", now) for each in people],
+    )
 
 
 def suppress_new(
     connection: Connection, secret: bytes, channel: str, found: Sequence[Suppression], now: datetime
 ) -> frozenset[str]:
-    """Suppress those that are not yet, each with its own reason and date, and skip what is pending to them.
+    """Suppress those that are not suppressed yet, and skip what still waits for them; return their keys.
 
-    Returns their keys. An older entry keeps its reason; an erased person stays a hash.
+    An older entry keeps its reason; an erased person stays a hash.
     """
     known = suppressed_among(connection, secret, channel, [each.key for each in found])
     new = {each.key: each for each in reversed(found) if each.key not in known}
-    rows = [
-        {"channel": channel, "key": key, "reason": each.reason, "by": each.by, "at": each.at}
-        for key, each in new.items()
-    ]
-    if rows:
-        connection.execute(insert_unless_there(connection, _suppression), rows)
+    if new:
+        _add(connection, [replace(each, channel=channel) for each in new.values()])
         _skip_waiting(connection, channel, list(new), now)
     return frozenset(new)
+
+
+def _add(connection: Connection, entries: Sequence[Suppression]) -> None:
+    connection.execute(insert_unless_there(connection, _suppression), [asdict(each) for each in entries])
 
 
 def _skip_waiting(connection: Connection, channel: str, keys: Sequence[str], now: datetime) -> None:
@@ -75,14 +87,14 @@ def _skip_waiting(connection: Connection, channel: str, keys: Sequence[str], now
         .where(
             _delivery.c.channel == channel,
             _delivery.c.key.in_(keys),
-            _delivery.c.state.in_([State.PENDING, State.HELD]),
+            _delivery.c.state.in_(WAITING),
         )
         .values(state=given_up(), reason="opted out", changed_at=now)
     )
 
 
 def unsuppress(connection: Connection, secret: bytes, channel: str, key: str) -> bool:
-    """Let an address hear again; False where it was not suppressed."""
+    """Allow messages to an address again; return False if it was not suppressed."""
     gone = connection.execute(
         delete(_suppression)
         .where(_suppression.c.channel == channel, _suppression.c.key.in_([key, erased_key(secret, key)]))
@@ -92,37 +104,29 @@ def unsuppress(connection: Connection, secret: bytes, channel: str, key: str) ->
 
 
 def erase(connection: Connection, secret: bytes, channel: str, key: str, *, by: str, now: datetime) -> int:
-    """Forget an address: in every delivery it becomes a keyed hash, and an old list cannot tell them again.
+    """Erase an address: in every delivery a keyed hash replaces it, so that an old list can't bring it back.
 
-    A delivery that is being handed over right now keeps its row; its address goes too. Returns how many
-    deliveries spoke to it.
+    A delivery being handed over right now keeps its row but loses the address. Returns the number of
+    deliveries to it.
     """
     suppress(connection, channel, key, reason=ERASED, by=by, now=now)
     hashed = erased_key(secret, key)
     rows = connection.execute(
         update(_delivery)
         .where(_delivery.c.channel == channel, _delivery.c.key == key)
-        # A provider's own name for a delivery may hold the address, as a file's name in the outbox does.
-        .values(
-            key=hashed,
-            address="",
-            recipient={},
-            provider_id="",
-            receipt_detail="",
-            changed_at=now,
-        )
+        # A provider's id may contain the address, as the name of a file in the outbox does.
+        .values(key=hashed, address="", recipient={}, provider_id="", receipt_detail="", changed_at=now)
         .returning(_delivery.c.id)
     ).all()
     connection.execute(
         delete(_suppression).where(_suppression.c.channel == channel, _suppression.c.key == key)
     )
-    row = {"channel": channel, "key": hashed, "reason": ERASED, "by": by, "at": now}
-    connection.execute(insert_unless_there(connection, _suppression), [row])
+    _add(connection, [Suppression(channel, hashed, ERASED, by, now)])
     return len(rows)
 
 
 def phones_beside(connection: Connection, addresses: Sequence[str]) -> tuple[str, ...]:
-    """Return the phone numbers whose deliveries name one of these mail addresses: the same person's."""
+    """Return phone numbers of the same people: their deliveries name one of these email addresses."""
     named = func.lower(_delivery.c.recipient["email"].as_string())
     found = connection.execute(
         select(_delivery.c.key)
@@ -135,7 +139,7 @@ def phones_beside(connection: Connection, addresses: Sequence[str]) -> tuple[str
 def suppressed_among(
     connection: Connection, secret: bytes, channel: str, keys: Sequence[str]
 ) -> dict[str, str]:
-    """Return, of these addresses, the suppressed ones and why."""
+    """Return the suppressed ones among these addresses, and why."""
     anybody = select(_suppression.c.key).where(_suppression.c.channel == channel).limit(1)
     if not connection.execute(anybody).all():
         return {}
@@ -149,16 +153,13 @@ def suppressed_among(
 
 
 def erased_among(connection: Connection, secret: bytes, channel: str, keys: Sequence[str]) -> dict[str, str]:
-    """Return these addresses by the hash that they would have if erased; none where nobody ever was."""
-    erased = [
-        select(table.c.key).where(
-            table.c.channel == channel, table.c.key.between(_ERASED_KEY, _ERASED_KEY + "g")
-        )
-        for table in (_suppression, _delivery)
-    ]
-    if not any(connection.execute(query.limit(1)).all() for query in erased):
-        return {}
-    return {erased_key(secret, key): key for key in keys}
+    """Return these addresses by the hash they would have if erased; empty if nobody ever was."""
+    for table in (_suppression, _delivery):
+        is_erased = table.c.key.between(_ERASED_KEY, _ERASED_KEY + "g")
+        erased = select(table.c.key).where(table.c.channel == channel, is_erased).limit(1)
+        if connection.execute(erased).all():
+            return {erased_key(secret, key): key for key in keys}
+    return {}
 
 
 def list_suppressions(connection: Connection) -> tuple[Suppression, ...]:
@@ -168,23 +169,23 @@ def list_suppressions(connection: Connection) -> tuple[Suppression, ...]:
 
 
 def erased_key(secret: bytes, key: str) -> str:
-    """Return the keyed hash that stands for an erased address: useless without the ledger's secret."""
+    """Return the keyed hash that replaces an erased address; useless without the ledger's secret."""
     return _ERASED_KEY + hmac.digest(secret, b"erased\0" + key.encode(), "sha256").hex()[:40]
 
 
 _broadcast, _delivery, _meta = tables.frozen_broadcast, tables.delivery, tables.meta
 
 LATELY = timedelta(hours=1)
-# A text may have been held for a night: so long ago the broadcast of one that went lately may have begun.
+# A text may have been held overnight: its broadcast may be this old.
 _BEGUN = {Channel.EMAIL: LATELY, Channel.SMS: timedelta(hours=24)}
-# What was held back longer ago is no news any more.
+# After this, readers are no longer told that something was held back.
 HELD_BACK_IS_NEWS = timedelta(hours=24)
 _HELD_BACK = "held_back:"  # and the channel: when a cap last held anything back
 
 
 @dataclass(frozen=True, slots=True)
 class Recently:
-    """What there is to look up for readers of one channel: `spoken` are broadcasts, () for none.
+    """What to look up for the readers of one channel: the recent broadcasts in `spoken`, () for none.
 
     `held_back_from` is the first broadcast in which a cap may have held anything back, None for none.
     """
@@ -196,14 +197,14 @@ class Recently:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nobody needs to be looked up."""
+        """Whether there is nothing to look up."""
         return not self.spoken and self.held_back_from is None
 
 
 def look_back(
     connection: Connection, incident: str, notice: str, channel: str, now: datetime, *, cap: int | None
 ) -> Recently:
-    """Return what there is to look up for readers of a notice; `cap` is None where none holds it back."""
+    """Return what to look up for the readers of a notice; `cap` is None if no cap applies."""
     spoken: tuple[int, ...] = ()
     if cap is not None:
         found = connection.execute(_spoken(channel, now)).all()
@@ -213,14 +214,14 @@ def look_back(
 
 
 def _spoken(channel: str, now: datetime) -> Select[tuple[int, str, str]]:
-    """Return the broadcasts to readers that began lately, or that still have anything to hand over."""
+    """Select the broadcasts to readers that are recent, or that still have something to send."""
     open_ones = or_(
         _broadcast.c.id.in_(select(_delivery.c.broadcast).where(IS_OPEN)),
         select(_delivery.c.id).where(_delivery.c.broadcast == _broadcast.c.id, IS_PENDING).exists(),
     )
     return select(_broadcast.c.id, _broadcast.c.incident, _broadcast.c.notice).where(
         _broadcast.c.channel == channel,
-        not_(_broadcast.c.incident.startswith(OWN_STORY)),
+        said_to_readers(_broadcast.c.incident),
         or_(_broadcast.c.created_at > now - _BEGUN[Channel(channel)], open_ones),
     )
 
@@ -228,9 +229,9 @@ def _spoken(channel: str, now: datetime) -> Select[tuple[int, str, str]]:
 def messages_lately(
     connection: Connection, recently: Recently, incident: str, keys: Sequence[str]
 ) -> dict[str, int]:
-    """Return how many messages each of `keys` got within the last hour, or may have got, or is to get.
+    """Count the messages that each of `keys` got within the last hour, may have got, or will get.
 
-    What waits of this incident does not count: newer words take its place.
+    Messages of this incident that still wait don't count: newer words will replace them.
     """
     if not recently.spoken:
         return {}
@@ -241,16 +242,7 @@ def messages_lately(
     )
     rows = connection.execute(
         select(_delivery.c.key, func.count())
-        .join_from(
-            _broadcast,
-            _delivery,
-            # The key's own columns, so that the database finds them by its index.
-            and_(
-                _delivery.c.incident == _broadcast.c.incident,
-                _delivery.c.notice == _broadcast.c.notice,
-                _delivery.c.channel == _broadcast.c.channel,
-            ),
-        )
+        .join_from(_broadcast, _delivery, IN_FROZEN)
         .where(_broadcast.c.id.in_(recently.spoken), one_of(connection, _delivery.c.key, keys), counts)
         .group_by(_delivery.c.key)
     )
@@ -260,7 +252,7 @@ def messages_lately(
 def held_back_since(
     connection: Connection, recently: Recently, keys: Sequence[str], reason: str
 ) -> Counter[str]:
-    """Return how many messages were skipped for `reason` to each of `keys` since they last got any."""
+    """Count the messages skipped for `reason` for each of `keys` since their last message."""
     held_back: Counter[str] = Counter()
     if recently.held_back_from is None:
         return held_back
@@ -271,7 +263,7 @@ def held_back_since(
             one_of(connection, _delivery.c.key, keys),
             _delivery.c.broadcast >= recently.held_back_from,
             IS_FROZEN,
-            not_(_delivery.c.incident.startswith(OWN_STORY)),
+            said_to_readers(_delivery.c.incident),
         )
         .order_by(_delivery.c.id)
     )
@@ -284,23 +276,17 @@ def held_back_since(
 
 
 def note_held_back(connection: Connection, channel: str, now: datetime) -> None:
-    """Note that a cap held something back on a channel: until then nobody is looked up for it."""
+    """Note that a cap held something back on a channel: only then are readers looked up for it."""
     name = _HELD_BACK + channel
     connection.execute(delete(_meta).where(_meta.c.name == name))
     connection.execute(insert(_meta).values(name=name, value=stamp(now)))
 
 
 def _held_back_from(connection: Connection, channel: str, now: datetime) -> int | None:
-    last = unstamp(
-        connection.execute(
-            select(_meta.c.value).where(_meta.c.name == _HELD_BACK + channel)
-        ).scalar_one_or_none()
-    )
+    noted = select(_meta.c.value).where(_meta.c.name == _HELD_BACK + channel)
+    last = unstamp(connection.execute(noted).scalar_one_or_none())
     if last is None or now - last > HELD_BACK_IS_NEWS:
         return None
-    first = connection.execute(
-        select(func.min(_broadcast.c.id)).where(
-            _broadcast.c.channel == channel, _broadcast.c.created_at > now - HELD_BACK_IS_NEWS
-        )
-    ).scalar_one_or_none()
-    return int(first) if first is not None else None
+    b = _broadcast.c
+    first = select(func.min(b.id)).where(b.channel == channel, b.created_at > now - HELD_BACK_IS_NEWS)
+    return connection.execute(first).scalar_one_or_none()

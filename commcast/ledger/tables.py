@@ -1,9 +1,10 @@
-"""The tables, and statements compiled once."""
+"""The ledger's tables, and statements that are compiled once."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -18,6 +19,7 @@ from sqlalchemy import (
     CursorResult,
     Dialect,
     ForeignKey,
+    FromClause,
     Index,
     Insert,
     Integer,
@@ -27,6 +29,7 @@ from sqlalchemy import (
     Table,
     TypeDecorator,
     UniqueConstraint,
+    and_,
     case,
     cast,
     event,
@@ -39,17 +42,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql import Executable
 
-# The revision these tables stand for; Alembic is imported only when a ledger holds another one.
+# The revision of these tables; Alembic is imported only if a ledger has another one.
 REVISION = "0004"
 
 ALL_INCIDENTS = "*"  # in `stop`: every incident
-# What the people of an incident are told themselves, nudges above all, is a story of its own: "~pay7".
-# Nothing of it counts as told to readers, and a reader's end, cap or stop does not touch it.
+# Messages to an incident's own people, mainly nudges, are kept under an id of their own: "~pay7".
+# They never count as told to readers, and no end, cap or stop of the incident applies to them.
 OWN_STORY = "~"
 
 
 class State(StrEnum):
-    """The state of a delivery. Terminal but for pending, claimed and held; unknown may be settled later."""
+    """The state of a delivery. All but pending, claimed and held are final; unknown may be settled later."""
 
     HELD = "held"
     PENDING = "pending"
@@ -61,31 +64,31 @@ class State(StrEnum):
 
 
 WAITING = (State.PENDING, State.HELD)
-# Who was, or may have been, told: an answer that was lost may well have been a yes.
+# Readers in these states were told, or may have been.
 MAYBE_TOLD = (State.CLAIMED, State.ACCEPTED, State.UNKNOWN)
 
 
 class BroadcastState(StrEnum):
-    """freezing: rows are still going in, nobody may claim. frozen: list and words are fixed."""
+    """freezing: rows are still going in and nobody may claim. frozen: list and words are fixed."""
 
     FREEZING = "freezing"
     FROZEN = "frozen"
 
 
 def stamp(at: datetime) -> str:
-    """Return an aware time as the ledger keeps it."""
+    """Return an aware time as the ledger stores it. Raises ValueError for a naive one."""
     if at.tzinfo is None:
-        raise ValueError("the ledger keeps aware times only")
+        raise ValueError("the ledger stores aware times only")
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def unstamp(text: str | None) -> datetime | None:
-    """Return a time of the ledger as an aware UTC datetime."""
+    """Return a time from the ledger as an aware UTC datetime."""
     return datetime.fromisoformat(text) if text else None
 
 
 class Time(TypeDecorator[datetime]):
-    """An aware time, kept as text that sorts as the times do. What is written may be such a text already."""
+    """An aware time, stored as text that sorts like the times. It may be written as such a text."""
 
     impl = String
     cache_ok = True
@@ -98,7 +101,7 @@ class Time(TypeDecorator[datetime]):
 
 
 class Named(TypeDecorator[StrEnum]):
-    """One of the values of an enumeration, kept by its name."""
+    """A member of an enumeration, stored as its value."""
 
     impl = String
     cache_ok = True
@@ -115,9 +118,9 @@ class Named(TypeDecorator[StrEnum]):
 
 
 class What(StrEnum):
-    """What was done about a lost answer: a provider's records were asked, or a person decided.
+    """What was done about an unknown delivery: a provider's records were asked, or a person decided.
 
-    restore: a person took a ledger that was older than what was sent; that is where the doubt comes from.
+    restore: a person adopted a ledger older than the last send, which made the delivery unknown.
     """
 
     RECONCILE = "reconcile"
@@ -129,10 +132,10 @@ class What(StrEnum):
 metadata = MetaData()
 
 
-def _texts(*names: str) -> Iterator[Column[str]]:
-    """Yield columns of text that is always there."""
+def columns(kind: Any, *names: str, nullable: bool = False, **more: Any) -> Iterator[Column[Any]]:
+    """Yield columns of one type, NOT NULL unless `nullable`. Migrations use it too: it must never change."""
     for name in names:
-        yield Column(name, String, nullable=False)
+        yield Column(name, kind, nullable=nullable, **more)
 
 
 def _where(condition: str) -> dict[str, Any]:
@@ -141,81 +144,76 @@ def _where(condition: str) -> dict[str, Any]:
 
 
 # desk: whose ledger this is. secret: keys of Message-IDs and erasure hashes; never leaves the ledger.
-# generation: a number that rises before a run's first hand-over and after its last.
-meta = Table(
-    "meta", metadata, Column("name", String, primary_key=True), Column("value", String, nullable=False)
-)
+# generation: a number that rises before a run's first delivery and after its last.
+meta = Table("meta", metadata, *columns(String, "name", primary_key=True), *columns(String, "value"))
 
 release = Table(
     "release",
     metadata,
-    Column("incident", String, primary_key=True),
-    Column("number", Integer, primary_key=True),
-    Column("digest", String, nullable=False),
-    Column("at", Time, nullable=False),
-    *_texts("title", "status"),
-    Column("severity", Integer, nullable=False),
-    Column("next_update_by", Time),
-    Column("facts", JSON, nullable=False),
-    *_texts("how", "by"),
-    Column("released_at", Time, nullable=False),
+    *columns(String, "incident", primary_key=True),
+    *columns(Integer, "number", primary_key=True),
+    *columns(String, "digest"),
+    *columns(Time, "at"),
+    *columns(String, "title", "status"),
+    *columns(Integer, "severity"),
+    *columns(Time, "next_update_by", nullable=True),
+    *columns(JSON, "facts"),
+    *columns(String, "how", "by"),
+    *columns(Time, "released_at"),
     Index("release_digest", "digest"),
 )
 
-# One notice over one channel to all its recipients.
+# One notice on one channel to all its recipients.
 broadcast = Table(
     "broadcast",
     metadata,
-    Column("id", Integer, primary_key=True),
-    *_texts("incident", "notice"),
-    Column("number", Integer, nullable=False),
-    Column("channel", String, nullable=False),
-    Column("state", Named(BroadcastState), nullable=False),
-    Column("owner", String, nullable=False),
-    Column("created_at", Time, nullable=False),
+    *columns(Integer, "id", primary_key=True),
+    *columns(String, "incident", "notice"),
+    *columns(Integer, "number"),
+    *columns(String, "channel"),
+    *columns(Named(BroadcastState), "state"),
+    *columns(String, "owner"),
+    *columns(Time, "created_at"),
     UniqueConstraint("incident", "notice", "channel"),
     CheckConstraint("state in ('freezing', 'frozen')"),
 )
 
-# One group's words, frozen: template sources and context; what differs by person is in `delivery`.
+# One group's words, frozen: template sources and context; what differs per person is in `delivery`.
 composition = Table(
     "composition",
     metadata,
-    Column("id", Integer, primary_key=True),
+    *columns(Integer, "id", primary_key=True),
     Column("broadcast", Integer, ForeignKey("broadcast.id", ondelete="CASCADE"), nullable=False, index=True),
-    *_texts("audience", "zone", "locale", "wording"),
-    Column("context", JSON, nullable=False),
-    Column("envelope", JSON, nullable=False),
-    Column("next_update_by", Time),
+    *columns(String, "audience", "zone", "locale", "wording"),
+    *columns(JSON, "context", "envelope"),
+    *columns(Time, "next_update_by", nullable=True),
 )
 
 delivery = Table(
     "delivery",
     metadata,
-    Column("id", Integer, primary_key=True),
+    *columns(Integer, "id", primary_key=True),
     Column("broadcast", Integer, ForeignKey("broadcast.id", ondelete="CASCADE"), nullable=False),
-    *_texts("incident", "notice", "channel", "key", "address", "audience"),
+    *columns(String, "incident", "notice", "channel", "key", "address", "audience"),
     Column("composition", Integer, ForeignKey("composition.id")),
-    Column("recipient", JSON, nullable=False),
-    Column("digest", String, nullable=False),
-    Column("state", Named(State), nullable=False),
-    Column("reason", String, nullable=False, server_default=""),
-    Column("owner", String),
-    Column("lease_until", Time),
-    Column("attempts", Integer, nullable=False, server_default="0"),
-    Column("not_before", Time),
-    Column("expires_at", Time),
-    Column("provider", String),
-    Column("provider_id", String),
-    Column("changed_at", Time, nullable=False),
-    # When it was last claimed: it was handed over, if at all, between then and changed_at.
-    Column("claimed_at", Time),
-    # 1 where a person had it sent again although an earlier hand-over may have arrived.
-    Column("doubted", Integer, nullable=False, server_default="0"),
-    # What the provider said later of an accepted one: delivered (final), bounced or failed.
-    Column("receipt", String),
-    Column("receipt_at", Time),
-    Column("receipt_detail", String),
+    *columns(JSON, "recipient"),
+    *columns(String, "digest"),
+    *columns(Named(State), "state"),
+    *columns(String, "reason", server_default=""),
+    *columns(String, "owner", nullable=True),
+    *columns(Time, "lease_until", nullable=True),
+    *columns(Integer, "attempts", server_default="0"),
+    *columns(Time, "not_before", "expires_at", nullable=True),
+    *columns(String, "provider", "provider_id", nullable=True),
+    *columns(Time, "changed_at"),
+    # The last claim: if it was handed over at all, then between this and changed_at.
+    *columns(Time, "claimed_at", nullable=True),
+    # 1 if a person had it sent again although an earlier attempt may have arrived.
+    *columns(Integer, "doubted", server_default="0"),
+    # What the provider later said about an accepted one: delivered (final), bounced or failed.
+    *columns(String, "receipt", nullable=True),
+    *columns(Time, "receipt_at", nullable=True),
+    *columns(String, "receipt_detail", nullable=True),
     # Promise 1: one notice, one channel, one address. The database refuses a second, no matter who runs.
     UniqueConstraint("incident", "notice", "channel", "key", name="delivery_once"),
     CheckConstraint(
@@ -233,115 +231,121 @@ delivery = Table(
 suppression = Table(
     "suppression",
     metadata,
-    Column("channel", String, primary_key=True),
-    Column("key", String, primary_key=True),
-    *_texts("reason", "by"),
-    Column("at", Time, nullable=False),
+    *columns(String, "channel", "key", primary_key=True),
+    *columns(String, "reason", "by"),
+    *columns(Time, "at"),
 )
 
 stop = Table(
     "stop",
     metadata,
-    Column("id", Integer, primary_key=True),
-    *_texts("incident", "by"),
-    Column("at", Time, nullable=False),
-    Column("lifted_at", Time),
-    Column("lifted_by", String),
+    *columns(Integer, "id", primary_key=True),
+    *columns(String, "incident", "by"),
+    *columns(Time, "at"),
+    *columns(Time, "lifted_at", nullable=True),
+    *columns(String, "lifted_by", nullable=True),
     Index("stop_in_force", "incident", **_where("lifted_at is null")),
 )
 
-# What a person, or a provider's records, made of a delivery whose answer was lost.
+# What a person, or a provider's records, made of an unknown delivery.
 act = Table(
     "act",
     metadata,
-    Column("id", Integer, primary_key=True),
+    *columns(Integer, "id", primary_key=True),
     Column("delivery", Integer, ForeignKey("delivery.id", ondelete="CASCADE"), nullable=False, index=True),
-    Column("what", Named(What), nullable=False),
-    Column("became", Named(State), nullable=False),
-    *_texts("detail", "by"),
-    Column("at", Time, nullable=False),
+    *columns(Named(What), "what"),
+    *columns(Named(State), "became"),
+    *columns(String, "detail", "by"),
+    *columns(Time, "at"),
 )
 
-# How fast every process on this ledger together may hand over, and until when a provider asked for a pause.
+# How fast all processes on this ledger together may hand over, and until when a provider asked for a pause.
 pace = Table(
     "pace",
     metadata,
-    Column("provider", String, primary_key=True),
-    Column("next_slot", Time),
-    Column("closed_until", Time),
+    *columns(String, "provider", primary_key=True),
+    *columns(Time, "next_slot", "closed_until", nullable=True),
 )
 
 tick = Table(
     "tick",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("at", Time, nullable=False),
-    Column("host", String, nullable=False),
+    *columns(Integer, "id", primary_key=True),
+    *columns(Time, "at"),
+    *columns(String, "host"),
 )
 
-# Each run of the command that calls somebody, by its nudge.
+# Each run of the pager command, by its nudge.
 call = Table(
     "call",
     metadata,
-    Column("incident", String, primary_key=True),
-    Column("notice", String, primary_key=True),
-    Column("at", Time, nullable=False),
-    Column("ended_at", Time),
-    # accepted (it ended with 0), rejected, or unknown: begun, and nothing more is known.
-    Column("state", Named(State), nullable=False),
-    Column("detail", String, nullable=False),
+    *columns(String, "incident", "notice", primary_key=True),
+    *columns(Time, "at"),
+    *columns(Time, "ended_at", nullable=True),
+    # accepted (it exited with 0), rejected, or unknown: it began, and nothing more is known.
+    *columns(Named(State), "state"),
+    *columns(String, "detail"),
 )
 
-# Who is on duty for an incident, where that was handed over: the last one that was taken counts.
+# Handovers of an incident: the person who took the last one is on duty.
 duty = Table(
     "duty",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("incident", String, nullable=False, index=True),
-    *_texts("person", "offered_by"),
-    Column("offered_at", Time, nullable=False),
-    Column("note", String, nullable=False, server_default=""),
-    Column("taken_by", String),
-    Column("taken_at", Time),
+    *columns(Integer, "id", primary_key=True),
+    *columns(String, "incident", index=True),
+    *columns(String, "person", "offered_by"),
+    *columns(Time, "offered_at"),
+    *columns(String, "note", server_default=""),
+    *columns(String, "taken_by", nullable=True),
+    *columns(Time, "taken_at", nullable=True),
 )
 
 # What readers answered to "did we keep you well informed?", counted elsewhere and entered by somebody.
 feedback = Table(
     "feedback",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("incident", String, nullable=False, index=True),
-    Column("yes", Integer, nullable=False),
-    Column("no", Integer, nullable=False),
-    Column("by", String, nullable=False),
-    Column("at", Time, nullable=False),
+    *columns(Integer, "id", primary_key=True),
+    *columns(String, "incident", index=True),
+    *columns(Integer, "yes", "no"),
+    *columns(String, "by"),
+    *columns(Time, "at"),
 )
 
-# Incident files that were found to be over, with all of it told: a tick reads one again when it changes.
+# Incident files that are over and fully sent: a tick reads one again only when it changes.
 judged = Table(
     "judged",
     metadata,
-    Column("path", String, primary_key=True),
-    *_texts("digest", "incident"),
-    Column("at", Time, nullable=False),
+    *columns(String, "path", primary_key=True),
+    *columns(String, "digest", "incident"),
+    *columns(Time, "at"),
 )
 
 
-# The one place that says which broadcasts count: while a list is still going in, nobody but the process that
-# fills it, and an erasure, sees anything of it. Whatever else looks up broadcasts looks here.
+# The one place that says which broadcasts count: while a list is still being filled, only the process filling
+# it, and an erasure, may see it. Everything else reads broadcasts from here.
 frozen_broadcast = select(broadcast).where(broadcast.c.state == BroadcastState.FROZEN).subquery("frozen")
-# The same of a delivery, where its broadcast is not joined anyway. Listed once a statement, not once a row.
+# The same for a delivery whose broadcast is not joined. Evaluated once per statement, not once per row.
 IS_FROZEN: ColumnElement[bool] = delivery.c.broadcast.in_(select(frozen_broadcast.c.id).correlate(None))
 
-# Written out word for word as the partial indexes have them: else SQLite cannot see that it may use them,
-# and reads the whole table.
+# A broadcast's deliveries by all columns of their UNIQUE key, so that the database uses its index.
+IN_FROZEN: ColumnElement[bool] = and_(
+    *(delivery.c[name] == frozen_broadcast.c[name] for name in ("incident", "notice", "channel"))
+)
+
+# Spelled exactly like the conditions of the partial indexes: otherwise SQLite doesn't use these indexes and
+# reads the whole table.
 IS_PENDING: ColumnElement[bool] = delivery.c.state == literal_column("'pending'")
 IS_OPEN: ColumnElement[bool] = delivery.c.state.in_([literal_column("'claimed'"), literal_column("'held'")])
 
 
+def fields_of(kind: Any, table: FromClause) -> list[ColumnElement[Any]]:
+    """Return the columns of a table that a dataclass names its fields after."""
+    return [table.c[each.name] for each in fields(kind)]
+
+
 @event.listens_for(metadata, "before_create")
 def _make_partial(_metadata: MetaData, connection: Connection, **_: Any) -> None:
-    """Make indexes partial in PostgreSQL, too: naming it above would import that dialect each time."""
+    """Make indexes partial in PostgreSQL too; an option above would import that dialect every time."""
     if connection.dialect.name == "postgresql":
         for table in metadata.tables.values():
             for index in table.indexes:
@@ -350,20 +354,20 @@ def _make_partial(_metadata: MetaData, connection: Connection, **_: Any) -> None
 
 
 def said_to_readers(incident: ColumnElement[str]) -> ColumnElement[bool]:
-    """Return the condition that an incident's id is not that of what its own people were told."""
+    """Return the condition that an incident's id is not the one of messages to its own people."""
     return not_(incident.startswith(OWN_STORY, autoescape=True))
 
 
 def given_up() -> Case[str]:
-    """Return the state of a delivery that is not to go any more.
+    """Return the state of a delivery that will not be sent any more.
 
-    Who may have got an earlier hand-over of it stays `unknown`: it is not certain that they were not told.
+    It stays `unknown` if an earlier attempt may have arrived.
     """
     return case((delivery.c.doubted == 1, State.UNKNOWN), else_=State.SKIPPED)
 
 
 def insert_unless_there(connection: Connection, table: Table) -> Insert:
-    """Return an insert that leaves a row alone which a UNIQUE key already holds."""
+    """Return an insert that does nothing for a row whose UNIQUE key is already there."""
     if connection.dialect.name == "postgresql":
         from sqlalchemy.dialects import postgresql
 
@@ -374,14 +378,14 @@ def insert_unless_there(connection: Connection, table: Table) -> Insert:
 
 
 class Prepared:
-    """A statement made by `build` when it is first run, and handed to the driver as it was compiled then."""
+    """A statement that is built and compiled when first run; later runs go straight to the driver."""
 
     def __init__(self, build: Callable[[], Executable]) -> None:
         self._build = build
         self._compiled: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {}
 
     def run(self, connection: Connection, **values: object) -> CursorResult[Any]:
-        """Run it. `values` are those of its bind parameters, as the database keeps them."""
+        """Run it. `values` are those of its bind parameters, as the database stores them."""
         sql, names, fixed = self._for(connection)
         return connection.exec_driver_sql(sql, tuple(values.get(name, fixed.get(name)) for name in names))
 
@@ -402,31 +406,33 @@ class Prepared:
 
 
 def as_one(rows: Select[Any]) -> Select[Any]:
-    """Return a statement that gives all rows of another as one JSON document, a list a row."""
+    """Return a statement that gives all rows of another as one JSON document, one list per row."""
     table = rows.subquery()
-    # What is JSON already goes in as it is, not as a text.
+    # JSON columns go in as they are, not as text.
     columns = (func.json(each) if isinstance(each.type, JSON) else each for each in table.c)
     return select(func.json_group_array(func.json_array(*columns)))
 
 
 def given(texts: ColumnElement[Any]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    """Return the columns of the table in a JSON parameter that holds texts by number: number, text."""
+    """Return the two columns, number and text, of a JSON parameter that maps numbers to texts."""
     table = func.json_each(texts).table_valued("key", "value")
     return cast(table.c.key, Integer), table.c.value
 
 
 def listed(parameter: ColumnElement[Any]) -> Select[Any]:
-    """Return the numbers or texts that a JSON parameter lists, for IN."""
+    """Return the numbers or texts in a JSON list parameter, for use with IN."""
     return select(func.json_each(parameter).table_valued("value", joins_implicitly=True).c.value)
 
 
-def one_of(connection: Connection, column: ColumnElement[str], texts: Sequence[str]) -> ColumnElement[bool]:
-    """Return the condition that a column holds one of many texts, all of them in one parameter."""
+def one_of(
+    connection: Connection, column: ColumnElement[Any], values: Sequence[str] | Sequence[int]
+) -> ColumnElement[bool]:
+    """Return the condition that a column holds one of many values, passed as a single parameter."""
     if connection.dialect.name == "postgresql":
-        return column.in_(texts)
-    return column.in_(listed(literal(as_json(texts))))
+        return column.in_(values)
+    return column.in_(listed(literal(as_json(values))))
 
 
 def as_json(rows: Sequence[int] | Sequence[str] | Mapping[int, str]) -> str:
-    """Return what `given` and `listed` read."""
+    """Return the JSON that `given` and `listed` read."""
     return json.dumps(rows, ensure_ascii=False, separators=(",", ":"))

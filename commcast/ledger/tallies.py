@@ -1,4 +1,4 @@
-"""The one count of deliveries: status, log, outcomes and report each fold it as they need."""
+"""The one query that counts deliveries, shared by status, log, outcomes and report."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _LEFT_OUT: dict[str, str | int] = {REASON: "", RECEIPT: "", PROVIDER: "", COMPOS
 
 @dataclass(frozen=True, slots=True)
 class DeliveryCount:
-    """Deliveries of one broadcast to one audience that are alike, and how many they are.
+    """The count of similar deliveries of one broadcast to one audience.
 
-    `number` is the update that the notice speaks of. `reason`, `receipt`, `provider` and `composition` are
-    empty (0) where they were not asked for. `first_at` and `last_at` are when the first and the last of them
-    ended (where that was asked for, else when a row changed), `changed_at` when a row changed last.
+    `number` is the update that the notice is about. `reason`, `receipt`, `provider` and `composition` are
+    empty (0) unless asked for. `first_at` and `last_at` are when the first and the last of them changed (with
+    `ended`: when their outcomes were known), `changed_at` is the last change of a row.
     """
 
     broadcast: int
@@ -48,11 +48,11 @@ def count_deliveries(
 ) -> list[DeliveryCount]:
     """Count deliveries by broadcast, audience and state, and by the columns that `apart` names.
 
-    `incidents` is a condition on `delivery.incident`; None for all, but not what their own people were told.
-    In the order in which things were said.
+    `incidents` is a condition on `delivery.incident`; None for all, without nudges to their own people.
+    The result is in the order of sending.
     """
     d, b = _delivery.c, _broadcast.c
-    # What is not asked for is not looked at: at a million rows each further column takes its time.
+    # Only the columns asked for are read: with a million rows each further one takes time.
     at = ended_at() if ended else d.changed_at
     also = [
         func.coalesce(d[name], empty) if name in apart else literal(empty)
@@ -84,7 +84,7 @@ def count_deliveries(
 
 
 def ended_at() -> ColumnElement[datetime]:
-    """Return when a delivery ended: when its outcome was known, or it was claimed where a person said so."""
+    """Return when a delivery ended: when its outcome came, or if that was settled later, its claim."""
     d = _delivery.c
     said_later = d.id.in_(select(_act.c.delivery).where(_act.c.what.in_((What.SETTLE, What.RECONCILE))))
     return case((said_later, func.coalesce(d.claimed_at, d.changed_at)), else_=d.changed_at)

@@ -1,30 +1,27 @@
-"""Deliveries whose answer was lost: which, and what was done about each."""
+"""Unknown deliveries: which there are, and what was done about each."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, case, delete, func, insert, select, update
 
 from commcast.ledger import tables
 from commcast.ledger.broadcasts import Broadcast
 from commcast.ledger.claims import Claim
-from commcast.ledger.tables import IS_FROZEN, WAITING, BroadcastState, State, What
+from commcast.ledger.tables import IS_FROZEN, WAITING, BroadcastState, State, What, fields_of, one_of
 from commcast.model.release import ELSEWHERE
 
 _broadcast, _delivery, _act = tables.broadcast, tables.delivery, tables.act
-
-_ROWS_A_STATEMENT = 500  # SQLite takes a bounded number of values in one statement
-_T = TypeVar("_T")
+_PROVIDER = func.coalesce(_delivery.c.provider, "")
 
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """Which deliveries are meant: of one incident, on one channel, to one address; None for all."""
+    """Selects unknown deliveries by incident, channel and address; None means any."""
 
     incident: str | None = None
     channel: str | None = None
@@ -32,24 +29,17 @@ class Which:
 
     @property
     def conditions(self) -> list[ColumnElement[bool]]:
-        """The conditions that a delivery of these meets, unknown among them."""
-        wanted = (
-            (_delivery.c.incident, self.incident),
-            (_delivery.c.channel, self.channel),
-            (_delivery.c.key, self.key),
-        )
-        return [
-            _delivery.c.state == State.UNKNOWN,
-            IS_FROZEN,
-            *(c == value for c, value in wanted if value is not None),
-        ]
+        """The conditions on a delivery, including that it is unknown."""
+        wanted = ((column, getattr(self, column.name)) for column in fields_of(Which, _delivery))
+        named = (column == value for column, value in wanted if value is not None)
+        return [_delivery.c.state == State.UNKNOWN, IS_FROZEN, *named]
 
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """One delivery whose answer was lost. It was handed over, if at all, between `begun` and `ended`.
+    """One unknown delivery. If it was handed over at all, then between `begun` and `ended`.
 
-    `provider` is who had it, "" where the run died before it could say so. An erased person has no address.
+    `provider` is "" if the run died before it was recorded. An erased person has no address.
     """
 
     claim: Claim
@@ -61,7 +51,7 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Something that was done about one lost answer, for the log. `became` is the state after it."""
+    """What was done about one unknown delivery, for the log. `became` is the state after it."""
 
     incident: str
     notice: str
@@ -75,13 +65,12 @@ class Act:
 
 
 def doubt_groups(connection: Connection, which: Which) -> dict[tuple[str, str, str], int]:
-    """Return how many deliveries are unknown by (incident, channel, provider or ""), in a stable order."""
+    """Count unknown deliveries by (incident, channel, provider or ""), in a stable order."""
     d = _delivery.c
-    provider = func.coalesce(d.provider, "")
     rows = connection.execute(
-        select(d.incident, d.channel, provider, func.count())
+        select(d.incident, d.channel, _PROVIDER, func.count())
         .where(*which.conditions)
-        .group_by(d.incident, d.channel, provider)
+        .group_by(d.incident, d.channel, _PROVIDER)
         .order_by(func.min(d.id))
     )
     return {(row[0], row[1], row[2]): row[3] for row in rows}
@@ -90,14 +79,12 @@ def doubt_groups(connection: Connection, which: Which) -> dict[tuple[str, str, s
 def doubts(
     connection: Connection, which: Which, providers: Collection[str], *, after: int, limit: int
 ) -> tuple[Doubt, ...]:
-    """Return unknown deliveries of these providers ("" for none named) whose number is above `after`."""
+    """Return up to `limit` unknown deliveries of these providers ("" for none) with an id above `after`."""
     b = _broadcast.c
     rows = connection.execute(
         select(_delivery, b.number, b.owner.label("frozen_by"), b.created_at.label("frozen_at"))
         .join(_broadcast, b.id == _delivery.c.broadcast)
-        .where(
-            *which.conditions, func.coalesce(_delivery.c.provider, "").in_(providers), _delivery.c.id > after
-        )
+        .where(*which.conditions, _PROVIDER.in_(providers), _delivery.c.id > after)
         .order_by(_delivery.c.id)
         .limit(limit)
     )
@@ -107,23 +94,15 @@ def doubts(
 def ids_of_others(
     connection: Connection, channel: str, keys: Collection[str], but: Collection[int]
 ) -> set[str]:
-    """Return the provider's ids of all other deliveries to these addresses: what is theirs is not ours."""
-    found: set[str] = set()
-    for some in chunks(sorted(keys)):
-        rows = connection.execute(
-            select(_delivery.c.id, _delivery.c.provider_id).where(
-                _delivery.c.channel == channel,
-                _delivery.c.key.in_(some),
-                _delivery.c.provider_id != "",
-                IS_FROZEN,
-            )
-        )
-        found.update(row.provider_id for row in rows if row.id not in but)
-    return found
+    """Return the provider ids of all other deliveries to these addresses: they can't be ours."""
+    d = _delivery.c
+    theirs = (d.channel == channel, one_of(connection, d.key, sorted(keys)), d.provider_id != "", IS_FROZEN)
+    rows = connection.execute(select(d.id, d.provider_id).where(*theirs))
+    return {row.provider_id for row in rows if row.id not in but}
 
 
 def acts(connection: Connection, incident: str) -> Iterator[Act]:
-    """Yield all that was done about the lost answers of an incident, oldest first."""
+    """Yield everything that was done about an incident's unknown deliveries, oldest first."""
     d, a = _delivery.c, _act.c
     rows = connection.execute(
         select(d.incident, d.notice, d.channel, d.address, a.what, a.became, a.detail, a.by, a.at)
@@ -144,22 +123,15 @@ def put_acts(
     by: str,
     now: datetime,
 ) -> None:
-    """Write down that `by` did something about these deliveries, and what they became by it."""
+    """Record that `by` did something about these deliveries, and the state they are in now."""
     act = {"what": what, "became": became, "detail": detail, "by": by, "at": now}
     if deliveries:
         connection.execute(insert(_act), [{"delivery": each, **act} for each in deliveries])
 
 
 def unless_erased(text: str) -> ColumnElement[str]:
-    """Return `text`, nothing for somebody erased meanwhile: what others wrote may hold the address."""
+    """Return `text`, or "" for somebody erased meanwhile: it may contain the address."""
     return case((_delivery.c.address == "", ""), else_=text)
-
-
-def chunks(values: Sequence[_T]) -> Iterator[list[_T]]:
-    """Yield `values` in lists that fit into one statement."""
-    left = iter(values)
-    while some := list(islice(left, _ROWS_A_STATEMENT)):
-        yield some
 
 
 def _doubt(row: Row[Any]) -> Doubt:
@@ -171,31 +143,30 @@ def _doubt(row: Row[Any]) -> Doubt:
         *(row.broadcast, row.incident, row.notice, row.number, row.channel),
         *(BroadcastState.FROZEN, row.frozen_by),
     )
-    # What was handed over more than once may have arrived at any of these times; and a ledger of old did not
-    # note when it claimed.
+    # After several attempts it may have arrived at any of them; and old ledgers did not record claim times.
     begun = row.frozen_at if row.doubted or not row.claimed_at else row.claimed_at
-    # A dead run is only found out later: its hand-over had ended by its lease.
+    # A dead run is only noticed later, but by the end of its lease it had stopped.
     ended = max(begun, min(filter(None, (row.lease_until, row.changed_at))))
     return Doubt(claim, broadcast, row.provider or "", begun, ended)
 
 
-_broadcast, _delivery, _release = tables.broadcast, tables.delivery, tables.release
+_release = tables.release
+_IS_OPEN = _delivery.c.state.in_([*WAITING, State.CLAIMED])
 
 REASON = "the ledger was restored: it may have been sent since"
 
 
 def count_open(connection: Connection) -> int:
-    """Return how many deliveries of a ledger are open: they wait, are held, or are claimed."""
-    is_open = _delivery.c.state.in_([*WAITING, State.CLAIMED])
-    return int(connection.execute(select(func.count()).where(is_open, IS_FROZEN)).scalar_one())
+    """Count the open deliveries of a ledger: waiting, held or claimed."""
+    return connection.execute(select(func.count()).where(_IS_OPEN, IS_FROZEN)).scalar_one()
 
 
 def doubt_all_open(connection: Connection, by: str, now: datetime) -> int:
-    """Call unknown all that is open; return how many. Nothing of it goes by itself any more.
+    """Mark all open deliveries unknown, so that none is sent automatically; return how many.
 
-    Words that were released and not frozen count as told elsewhere: readers who are not in this ledger may
-    have been told by the one that came after it. A list that was being frozen loses its rows, which told
-    nobody, and is not frozen anew.
+    Releases that were never frozen count as told elsewhere: the newer ledger may have sent them to readers
+    that this one doesn't know. Broadcasts that were still being filled reached nobody: their rows are
+    deleted, and they are not filled again.
     """
     unopened = select(_broadcast.c.id).where(_broadcast.c.state == BroadcastState.FREEZING)
     for table in (_delivery, tables.composition):
@@ -208,8 +179,8 @@ def doubt_all_open(connection: Connection, by: str, now: datetime) -> int:
     connection.execute(update(_broadcast).values(state=BroadcastState.FROZEN))
     changed = connection.execute(
         update(_delivery)
-        .where(_delivery.c.state.in_([*WAITING, State.CLAIMED]))
-        # The window in which it may have been sent is open to this day.
+        .where(_IS_OPEN)
+        # It may have been sent at any time until now.
         .values(state=State.UNKNOWN, reason=REASON, lease_until=None, not_before=None, changed_at=now)
         .returning(_delivery.c.id)
     )

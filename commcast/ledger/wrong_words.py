@@ -1,4 +1,4 @@
-"""Who was told wrong words, and who follows another open incident."""
+"""Readers who were told wrong words, and readers of another open incident."""
 
 from __future__ import annotations
 
@@ -13,14 +13,23 @@ from sqlalchemy import Connection, func, select, update
 from commcast.ledger import tables
 from commcast.ledger.broadcasts import Broadcast, Composition, broadcasts_of, read_composition
 from commcast.ledger.releases import open_incidents
-from commcast.ledger.tables import IS_FROZEN, IS_OPEN, MAYBE_TOLD, WAITING, State, given_up, one_of
+from commcast.ledger.tables import (
+    IN_FROZEN,
+    IS_FROZEN,
+    IS_OPEN,
+    MAYBE_TOLD,
+    WAITING,
+    State,
+    given_up,
+    one_of,
+)
 from commcast.model.history import WrongWords
 
 _broadcast, _composition, _delivery = tables.frozen_broadcast, tables.composition, tables.delivery
 
 
 class Misheard(NamedTuple):
-    """What one address heard: wrong words not yet put right, whether some wait, and up to which update."""
+    """What one address was told: wrong words not yet corrected, whether some wait, and up to which update."""
 
     wrong: tuple[WrongWords, ...] = ()
     waits: bool = False
@@ -32,7 +41,7 @@ NOTHING_HEARD = Misheard()
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """One group's frozen words, with the values of one of its readers."""
+    """One group's frozen words, with the values of one of its readers as a sample."""
 
     id: int
     broadcast: Broadcast
@@ -41,14 +50,14 @@ class Frozen:
 
 
 def frozen_words(connection: Connection, incident: str) -> Iterator[Frozen]:
-    """Yield all frozen words of an incident that were made for anybody, oldest first."""
+    """Yield all frozen words of an incident that have a reader, oldest first."""
     for broadcast in broadcasts_of(connection, incident):
         ids = select(_composition.c.id).where(_composition.c.broadcast == broadcast.id)
         for number in connection.execute(ids.order_by(_composition.c.id)).scalars():
             sample = connection.execute(
                 select(_delivery.c.recipient)
                 .where(
-                    # The key's own columns, so that the database finds it by its index.
+                    # All columns of the UNIQUE key, so that the database uses its index.
                     _delivery.c.incident == broadcast.incident,
                     _delivery.c.notice == broadcast.notice,
                     _delivery.c.channel == broadcast.channel,
@@ -68,7 +77,7 @@ def told_wrong(
     keys: Sequence[str],
     wrong_words: Sequence[WrongWords],
 ) -> dict[str, Misheard]:
-    """Return what those of `keys` heard of wrong words that the ledger knows of at all."""
+    """Return which wrong words those of `keys` were told that the ledger knows."""
     if not wrong_words:
         return {}
     d = _delivery.c
@@ -88,7 +97,7 @@ def told_wrong(
 
 
 def _misheard(rows: Sequence[Any], wrong: Mapping[int, Sequence[WrongWords]]) -> Misheard:
-    # Who waits to be told once more may have been told the first time.
+    # A delivery that waits for a second attempt may have arrived at the first.
     told = [row for row in rows if row.state in MAYBE_TOLD or row.doubted]
     up_to = max((row.number for row in told), default=0)
     found = {each.by: each for row in told for each in wrong.get(row.composition, ()) if each.by > up_to}
@@ -99,7 +108,7 @@ def _misheard(rows: Sequence[Any], wrong: Mapping[int, Sequence[WrongWords]]) ->
 
 
 def end_wrong_words(connection: Connection, compositions: Collection[int], now: datetime) -> None:
-    """Skip what still waits of words that were corrected: nobody hears them any more."""
+    """Skip deliveries of corrected words that still wait."""
     connection.execute(
         update(_delivery)
         .where(_delivery.c.composition.in_(sorted(compositions)), _delivery.c.state.in_(WAITING))
@@ -108,7 +117,7 @@ def end_wrong_words(connection: Connection, compositions: Collection[int], now: 
 
 
 def on_their_way(connection: Connection, incident: str) -> int:
-    """Return how many deliveries of an incident are with a provider at this moment."""
+    """Count the deliveries of an incident that are with a provider at this moment."""
     return connection.execute(
         select(func.count()).where(
             IS_OPEN, _delivery.c.state == State.CLAIMED, _delivery.c.incident == incident, IS_FROZEN
@@ -118,12 +127,12 @@ def on_their_way(connection: Connection, incident: str) -> int:
 
 _release = tables.release
 
-MOST_STORIES = 5  # the ones that spoke last; more would be no help to who decides
+MOST_STORIES = 5  # the latest ones; more would not help a person decide
 
 
 @dataclass(frozen=True, slots=True)
 class OtherStory:
-    """What another open incident last told on a channel: broadcast, words, and when it promised more."""
+    """The last broadcast of another open incident on a channel, and the time it promised."""
 
     broadcast: int
     incident: str
@@ -135,7 +144,7 @@ class OtherStory:
 
 
 def other_stories(connection: Connection, incident: str) -> tuple[OtherStory, ...]:
-    """Return what the other open incidents last told on each channel, the newest first."""
+    """Return the last broadcasts of the other open incidents on each channel, newest first."""
     others = open_incidents(connection) - {incident}
     if not others:
         return ()
@@ -157,17 +166,10 @@ def other_stories(connection: Connection, incident: str) -> tuple[OtherStory, ..
 
 
 def told_among(connection: Connection, story: OtherStory, keys: Sequence[str]) -> int:
-    """Return how many of `keys` the last words of another incident reached, or may have reached."""
+    """Count those of `keys` that another incident's last broadcast reached, or may have reached."""
     counted = connection.execute(
         select(func.count())
-        .select_from(_broadcast)
-        .join(
-            _delivery,
-            # The key's own columns, so that the database finds them by its index.
-            (_delivery.c.incident == _broadcast.c.incident)
-            & (_delivery.c.notice == _broadcast.c.notice)
-            & (_delivery.c.channel == _broadcast.c.channel),
-        )
+        .join_from(_broadcast, _delivery, IN_FROZEN)
         .where(
             _broadcast.c.id == story.broadcast,
             one_of(connection, _delivery.c.key, keys),

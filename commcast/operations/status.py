@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from commcast.config.settings import Config
     from commcast.incidents.load import Loaded
     from commcast.ledger.oncall import LastNudge
-    from commcast.ledger.overview import Overview, UnderWay
+    from commcast.ledger.overview import BroadcastCounts, Overview
     from commcast.ledger.store import Ledger
     from commcast.operations.desk import Desk
 
@@ -78,7 +78,7 @@ class DeskStatus:
     ticks: Ticks
     has_ledger: bool
     pauses: Mapping[str, datetime]
-    sending: tuple[UnderWay, ...] = ()
+    sending: tuple[BroadcastCounts, ...] = ()
     too_late: str = ""
 
     @property
@@ -100,7 +100,7 @@ class _Known:
     """What the ledger knows, all of one moment. `unread` are the open incidents without a readable file."""
 
     overviews: Mapping[str, Overview] = field(default_factory=dict)
-    sending: tuple[UnderWay, ...] = ()
+    sending: tuple[BroadcastCounts, ...] = ()
     ticks: Ticks = NO_TICKS
     pauses: Mapping[str, datetime] = field(default_factory=dict)
     handovers: Mapping[str, tuple[Handover, ...]] = field(default_factory=dict)

@@ -12,9 +12,10 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 
 from commcast.ledger import chronicle
-from commcast.ledger.chronicle import CountedOutcome, Promised, ReleaseRecord, Scope, TextsAt, TextSent
+from commcast.ledger.chronicle import Promised, ReleaseRecord, Scope, TextsAt, TextSent
 from commcast.ledger.oncall import calls
 from commcast.ledger.tables import OWN_STORY, State
+from commcast.ledger.tallies import DeliveryCount
 from commcast.model.incident import END_STATUSES, Kind
 from commcast.model.release import ELSEWHERE
 from commcast.plan.notices import NoticeKind
@@ -23,7 +24,7 @@ from commcast.rendering.templates import Wording
 from commcast.report.story import NightTexts, Pledge, Shape, Story, StoryNudge, StoryUpdate, Telling, Texts
 
 _Key = TypeVar("_Key", bound=Hashable)
-_Row = TypeVar("_Row", CountedOutcome, Promised, ReleaseRecord, TextsAt)
+_Row = TypeVar("_Row", DeliveryCount, Promised, ReleaseRecord, TextsAt)
 _WAITING = {State.PENDING: "waiting", State.CLAIMED: "waiting", State.HELD: "held"}
 _SHAPES: dict[str, Shape] = {
     NoticeKind.HOLDING: Shape.HOLDING,
@@ -42,12 +43,11 @@ def read_story(connection: Connection, incident: str, now: datetime) -> Story | 
     if not stories:
         return None
     (story,) = stories
-    answers = chronicle.read_answers(connection, incident)
     texts, count = chronicle.read_texts_sent(connection, incident)
     return replace(
         story,
         nudges=read_nudges(connection, incident),
-        feedback=(sum(each.yes for each in answers), sum(each.no for each in answers)),
+        feedback=chronicle.read_answers(connection, incident),
         texts=_measured(texts, count),
     )
 
@@ -90,7 +90,7 @@ def _grouped(rows: Iterable[_Row], key: Callable[[_Row], _Key]) -> dict[_Key, li
 
 def _story(
     released: Sequence[ReleaseRecord],
-    counted: Iterable[CountedOutcome],
+    counted: Iterable[DeliveryCount],
     promised: Iterable[Promised],
     texts: Iterable[TextsAt],
     now: datetime,
@@ -139,12 +139,12 @@ def _time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text).astimezone(UTC) if text else None
 
 
-def _tellings(counted: Iterable[CountedOutcome], stages: Mapping[int, StoryUpdate]) -> tuple[Telling, ...]:
+def _tellings(counted: Iterable[DeliveryCount], stages: Mapping[int, StoryUpdate]) -> tuple[Telling, ...]:
     groups = _grouped(counted, lambda row: (row.notice, row.channel, row.audience))
     return tuple(_telling(rows, stages) for rows in groups.values())
 
 
-def _telling(rows: Sequence[CountedOutcome], stages: Mapping[int, StoryUpdate]) -> Telling:
+def _telling(rows: Sequence[DeliveryCount], stages: Mapping[int, StoryUpdate]) -> Telling:
     one = rows[0]
     accepted = [row for row in rows if row.state is State.ACCEPTED]
     outcomes: Counter[str] = Counter()
@@ -166,7 +166,7 @@ def _telling(rows: Sequence[CountedOutcome], stages: Mapping[int, StoryUpdate]) 
     )
 
 
-def _outcome(row: CountedOutcome) -> str:
+def _outcome(row: DeliveryCount) -> str:
     if row.state is State.SKIPPED:
         return f"skipped: {row.reason or 'no reason kept'}"
     return _WAITING.get(row.state, row.state.value)

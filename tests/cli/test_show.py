@@ -877,6 +877,8 @@ def test_the_log_tells_who_was_told_when_by_whom_and_what_was_promised(told: Pat
         assert ("nudge" in before, after.count("nudge")) == (False, 2)
     document = json.loads(run("log", "--json", folder=told).stdout)
     assert {each["incident"] for each in document["said"]} == {"pay7"}
+    keys = "incident notice number channel audience state reason count changed_at"
+    assert {" ".join(each) for each in document["said"]} == {keys}
     assert [each["by"] for each in document["nudges"]] == ["email", "command"]
 
 

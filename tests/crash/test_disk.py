@@ -541,7 +541,7 @@ def test_the_ledger_of_before_is_not_taken_for_the_one_that_came_after_it(desk: 
     put_back(desk, first)
     ended = runs.do(desk.folder, "tick")
     assert ended.code == UNTRUSTED
-    assert "is another ledger than the one that sent from here last" in ended.said
+    assert "is not the ledger that last sent from here" in ended.said
 
 
 def test_a_user_without_a_place_for_state_sends_all_the_same(desk: Desk, runs: Children) -> None:

@@ -6,18 +6,20 @@ import json
 import random
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import event, text
 
 from commcast.errors import TryAgain
-from commcast.ledger import bulk as gathering
+from commcast.ledger import bulk
 from commcast.ledger import tables as schema
 from commcast.ledger.broadcasts import FREEZE_LEASE, Broadcast, begin_freeze, finish_freeze, read_composition
 from commcast.ledger.bulk import GatheredRow, Gathering
 from commcast.ledger.history import deliveries
 from commcast.ledger.store import Ledger, open_ledger
 from commcast.ledger.suppressions import suppress
+from tests.ledger.conftest import ask, do
 from tests.support.desk import DESK, ME, NOW, OTHER, WORDS
 
 
@@ -29,11 +31,11 @@ def filling(ledger: Ledger) -> Broadcast:
 def begun(
     ledger: Ledger, owner: str = ME, later: timedelta = timedelta(), channel: str = "email"
 ) -> Broadcast:
-    about = {"incident": "pay7", "notice": "update:1", "number": 1, "channel": channel}
-    with ledger.write() as connection:
-        broadcast, mine = begin_freeze(connection, owner=owner, now=NOW + later, **about)  # type: ignore[arg-type]
-        assert mine
-        return broadcast
+    about: dict[str, Any] = {"incident": "pay7", "notice": "update:1", "number": 1, "channel": channel}
+    broadcast, mine = do(ledger, begin_freeze, owner=owner, now=NOW + later, **about)
+    assert mine
+    assert isinstance(broadcast, Broadcast)
+    return broadcast
 
 
 def row(key: str, words: int | None = None, **values: object) -> GatheredRow:
@@ -41,21 +43,19 @@ def row(key: str, words: int | None = None, **values: object) -> GatheredRow:
     return (key, key.upper(), "customers", words, recipient, "d", "pending", "", None, None)
 
 
-def kept(ledger: Ledger) -> list[tuple[object, ...]]:
-    with ledger.read() as connection:
-        columns = [schema.delivery.c[name] for name in ("key", "address", "recipient", "state", "changed_at")]
-        found = connection.execute(schema.delivery.select().with_only_columns(*columns).order_by("id"))
-        return [tuple(each) for each in found]
-
-
 def keys(ledger: Ledger) -> list[str]:
-    return [str(each[0]) for each in kept(ledger)]
+    d = schema.delivery.c
+    found = ask(ledger, lambda c: c.execute(schema.delivery.select().order_by(d.id)).all())
+    assert all((r.address, r.state, r.changed_at) == (r.key.upper(), "pending", NOW) for r in found)
+    return [r.key for r in found]
 
 
-def gather(ledger: Ledger, filling: Broadcast, rows: Sequence[GatheredRow], chunk: int = 7) -> None:
+def gather(ledger: Ledger, filling: Broadcast, *parts: Sequence[GatheredRow], chunk: int = 7) -> None:
     with Gathering(ledger, NOW, [filling]) as gathered:
-        for start in range(0, len(rows), chunk):
-            gathered.add(0, rows[start : start + chunk])
+        for rows in parts:
+            for start in range(0, len(rows), chunk):
+                gathered.add(0, rows[start : start + chunk])
+            gathered.end_of_part()
         gathered.finish()
 
 
@@ -63,15 +63,14 @@ def gather(ledger: Ledger, filling: Broadcast, rows: Sequence[GatheredRow], chun
 def test_all_rows_arrive_once_however_many_turns_it_takes(
     ledger: Ledger, filling: Broadcast, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    monkeypatch.setattr(gathering, "MOVED_AT_ONCE", 10)
-    monkeypatch.setattr(gathering, "_AT_ONCE", 3)
+    monkeypatch.setattr(bulk, "MOVED_AT_ONCE", 10)
+    monkeypatch.setattr(bulk, "_AT_ONCE", 3)
     names = [f"k{n:03}" for n in range(count)]
     random.Random(count).shuffle(names)
     gather(ledger, filling, [row(name) for name in names])
     assert sorted(keys(ledger)) == sorted(names)
-    with ledger.write() as connection:
-        assert finish_freeze(connection, [filling], ME, NOW)
-        assert len(list(deliveries(connection, "pay7"))) == count
+    assert do(ledger, finish_freeze, [filling], ME, NOW)
+    assert len(ask(ledger, deliveries, "pay7")) == count
 
 
 def test_rows_come_in_order_of_address_with_the_words_they_name(ledger: Ledger, filling: Broadcast) -> None:
@@ -80,9 +79,8 @@ def test_rows_come_in_order_of_address_with_the_words_they_name(ledger: Ledger, 
         gathered.add(0, [row(name, words, tags=["a"], by_email=True) for name in ("b", "ä", "a", "b")])
         gathered.finish()
     assert keys(ledger) == ["a", "b", "ä"]
-    with ledger.read() as connection:
-        [made] = connection.exec_driver_sql("select distinct composition from delivery").scalars()
-        assert read_composition(connection, made) == WORDS
+    made = ask(ledger, lambda c: c.exec_driver_sql("select distinct composition from delivery").scalar_one())
+    assert ask(ledger, read_composition, made) == WORDS
 
 
 def test_rows_that_wait_for_a_yes_are_not_in_the_ledger_before(ledger: Ledger, filling: Broadcast) -> None:
@@ -98,35 +96,22 @@ def test_rows_that_wait_for_a_yes_are_not_in_the_ledger_before(ledger: Ledger, f
 def test_rows_of_two_notices_that_come_mixed_go_into_their_own_broadcasts(ledger: Ledger) -> None:
     both = [begun(ledger), begun(ledger, channel="sms")]
     with Gathering(ledger, NOW, both) as gathered:
-        gathered.add(0, [row("mail")])
-        gathered.add(1, [row("text")])
-        gathered.add(0, [row("another mail")])
+        for notice, key in enumerate(("mail", "text", "another mail")):
+            gathered.add(notice % 2, [row(key)])
         gathered.finish()
-    with ledger.read() as connection:
-        found = {(each.channel, each.address) for each in deliveries(connection, "pay7")}
-        assert found == set() or found == {("email", "MAIL"), ("email", "ANOTHER MAIL"), ("sms", "TEXT")}
-    with ledger.write() as connection:
-        assert finish_freeze(connection, both, ME, NOW)
-        found = {(each.channel, each.address) for each in deliveries(connection, "pay7")}
+    assert ask(ledger, deliveries, "pay7") == []  # nobody sees them before both are open
+    assert do(ledger, finish_freeze, both, ME, NOW)
+    found = {(each.channel, each.address) for each in ask(ledger, deliveries, "pay7")}
     assert found == {("email", "MAIL"), ("email", "ANOTHER MAIL"), ("sms", "TEXT")}
 
 
-def test_an_audience_of_better_rank_comes_first(ledger: Ledger, filling: Broadcast) -> None:
-    with Gathering(ledger, NOW, [filling]) as gathered:
-        gathered.add(0, [row("z"), row("y")])
-        gathered.end_of_part()
-        gathered.add(0, [row("b"), row("a")])
-        gathered.finish()
+def test_an_audience_of_better_rank_comes_first_and_the_first_row_of_an_address_stays(
+    ledger: Ledger, filling: Broadcast
+) -> None:
+    gather(ledger, filling, [row("z"), row("y", n=1)], [row("b"), row("y", n=2), row("a")])
     assert keys(ledger) == ["y", "z", "a", "b"]
-
-
-def test_the_first_of_two_rows_of_one_address_stays(ledger: Ledger, filling: Broadcast) -> None:
-    with Gathering(ledger, NOW, [filling]) as gathered:
-        gathered.add(0, [row("a", n=1)])
-        gathered.end_of_part()
-        gathered.add(0, [row("a", n=2)])
-        gathered.finish()
-    assert [each[2] for each in kept(ledger)] == [{"name": "a", "n": 1}]
+    kept = ask(ledger, lambda c: c.execute(schema.delivery.select()).all())
+    assert [each.recipient for each in kept if each.key == "y"] == [{"name": "y", "n": 1}]
 
 
 def test_a_freeze_that_was_lost_puts_nothing_in_and_says_so(ledger: Ledger, filling: Broadcast) -> None:

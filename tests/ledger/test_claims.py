@@ -6,49 +6,26 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, text, update
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from commcast.ledger import claims, settle
+from commcast.ledger import broadcasts, claims, fence, releases, settle
 from commcast.ledger import tables as schema
-from commcast.ledger.broadcasts import (
-    Broadcast,
-    FrozenRow,
-    add_composition,
-    add_rows,
-    held_rows,
-    open_broadcasts,
-)
-from commcast.ledger.claims import planned, waiting
-from commcast.ledger.fence import lift_stop, stop_incident
+from commcast.ledger.broadcasts import Broadcast, FrozenRow
 from commcast.ledger.history import deliveries
-from commcast.ledger.releases import unfinished_incidents
-from commcast.ledger.settle import (
-    NO_ANSWER,
-    SendLimit,
-    close,
-    closed_until,
-    current_owner,
-    is_dead,
-    next_slot,
-    pauses,
-    reopen,
-    room,
-    settle_lost,
-    suppress_refused,
-    take_slots,
-)
+from commcast.ledger.settle import SendLimit, close, closed_until, current_owner, is_dead, pauses, settle_lost
 from commcast.ledger.store import Ledger, open_ledger
-from commcast.ledger.suppressions import list_suppressions, suppress
+from commcast.ledger.suppressions import Suppression, list_suppressions, suppress, suppress_refused
 from commcast.ledger.tables import ALL_INCIDENTS, State, stamp
 from commcast.model.message import OutcomeKind
+from tests.ledger.conftest import ask, do, plans_of, rewrite
 from tests.support.desk import (
     DESK,
     LEASE,
@@ -72,46 +49,34 @@ TICK = timedelta(microseconds=1)
 
 def one(ledger: Ledger, **row: Any) -> tuple[Broadcast, int]:
     """Freeze an update to one address and claim it; return the broadcast and the delivery's number."""
-    broadcast = fill(ledger, ["a"], row=replace(ROW, **row))
+    broadcast = fill(ledger, "a", row=replace(ROW, **row))
     return broadcast, claim(ledger, broadcast).claims[0].delivery
 
 
-def settled_lost(ledger: Ledger, now: datetime) -> int:
-    with ledger.write() as connection:
-        return settle_lost(connection, now)
-
-
-def opted_out(ledger: Ledger, *keys: str) -> None:
-    """Write opt-outs that touch no delivery: the provider's own, or another tool's."""
-    rows = [{"channel": "email", "key": key, "reason": "asked", "by": "x", "at": stamp(NOW)} for key in keys]
-    with ledger.write() as connection:
-        connection.execute(schema.suppression.insert(), rows)
+def claimed(ledger: Ledger, broadcast: Broadcast, count: int = 10, **more: Any) -> str:
+    """Claim deliveries; return their one-letter keys."""
+    return "".join(each.key for each in claim(ledger, broadcast, count, **more).claims)
 
 
 # --- who claims what
-
-
 def test_what_one_process_claimed_no_other_can(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a", "b", "c"])
-    mine = claim(ledger, broadcast, 2)
+    broadcast = fill(ledger, "abc")
+    assert claimed(ledger, broadcast, 2) == "ab"
     second = open_ledger(ledger.path, DESK)
-    theirs = claim(second, broadcast, 10, owner=OTHER)
+    assert claimed(second, broadcast, owner=OTHER) == "c"
     second.close()
-    assert ([c.key for c in mine.claims], [c.key for c in theirs.claims]) == (["a", "b"], ["c"])
-    assert claim(ledger, broadcast).claims == ()
+    assert claimed(ledger, broadcast) == ""
 
 
 def test_a_claim_and_a_skip_that_lost_the_race_take_nothing(ledger: Ledger) -> None:
     """Where a database lets two look at the same candidates, the update itself must see who was first."""
-    broadcast = fill(ledger, ["a"])
+    broadcast = fill(ledger, "a")
     taker = claims._Taker(ME, LEASE, NOW)
-    with ledger.read() as connection:
-        ((_, _, _, *fields),) = claims._candidates(connection, broadcast.id, 9, taker)
+    ((_, _, _, *fields),) = ask(ledger, claims._candidates, broadcast.id, 9, taker)
     seen = claims.Claim(*fields)
-    assert len(claim(ledger, broadcast, owner=OTHER).claims) == 1
-    with ledger.write() as connection:
-        assert claims._take(connection, [seen], taker) == ()
-        claims._skip(connection, [seen.delivery], "opted out", NOW)
+    assert claimed(ledger, broadcast, owner=OTHER) == "a"
+    assert do(ledger, claims._take, [seen], taker) == ()
+    do(ledger, claims._skip, [seen.delivery], "opted out", NOW)
     assert states(ledger) == {"a": "claimed"}
     answer(ledger, broadcast, [said(seen.delivery, ACCEPTED)], owner=OTHER)
     assert states(ledger) == {"a": "accepted"}
@@ -119,87 +84,92 @@ def test_a_claim_and_a_skip_that_lost_the_race_take_nothing(ledger: Ledger) -> N
 
 def test_a_claim_carries_all_that_a_message_needs_and_says_who_is_handed_it(ledger: Ledger) -> None:
     """Killed now, the delivery is asked for where it went, not where it had been before."""
-    broadcast = fill(ledger, ["a"])
-    found = claim(ledger, broadcast, limit=SendLimit("sendgrid", 0, 1, timedelta())).claims[0]
-    assert (found.channel, found.key, found.address, found.notice) == ("email", "a", "a", "update:1")
-    assert (found.recipient, found.digest, found.attempts) == ({"name": "Ann"}, "d", 1)
+    broadcast = fill(ledger, "a")
+    found = claim(ledger, broadcast, limit=pace(0, provider="sendgrid")).claims[0]
+    about = {
+        "channel": "email",
+        "key": "a",
+        "address": "a",
+        "notice": "update:1",
+        "digest": "d",
+        "attempts": 1,
+    }
+    assert {name: getattr(found, name) for name in about} == about
+    assert found.recipient == {"name": "Ann"}
     answer(ledger, broadcast, [said(found.delivery, NOT_TAKEN)])
-    claim(ledger, broadcast, limit=SendLimit("smtp", 0, 1, timedelta()))
+    claim(ledger, broadcast, limit=pace(0))
     assert told(ledger)["a"].provider == "smtp"
 
 
-def test_nothing_is_claimed_while_the_list_is_still_going_in(ledger: Ledger) -> None:
-    assert claim(ledger, fill(ledger, ["a"], finish=False)).claims == ()
-
-
-def test_a_transaction_that_fails_leaves_no_claim(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a"])
+def test_an_unfinished_list_and_a_failed_transaction_leave_no_claim(ledger: Ledger) -> None:
+    assert claimed(ledger, fill(ledger, "a", number=2, finish=False)) == ""
+    broadcast = fill(ledger, "b")
     with pytest.raises(RuntimeError), ledger.write() as connection:
         claims.settle_and_claim(connection, broadcast.id, [], count=1, owner=ME, lease=LEASE, now=NOW)
         raise RuntimeError
-    assert (states(ledger), told(ledger)["a"].attempts) == ({"a": "pending"}, 0)
+    assert (states(ledger), told(ledger)["b"].attempts) == ({"a": "pending", "b": "pending"}, 0)
 
 
 @pytest.mark.parametrize(("stopped", "holds"), [("pay7", True), (ALL_INCIDENTS, True), ("web1", False)])
 def test_a_stop_holds_at_the_very_next_claim(ledger: Ledger, stopped: str, holds: bool) -> None:
-    broadcast = fill(ledger, ["a", "b"])
+    broadcast = fill(ledger, "ab")
     first = claim(ledger, broadcast, 1).claims[0]
-    with ledger.write() as connection:
-        stop_incident(connection, stopped, "dana", NOW)
+    do(ledger, fence.stop_incident, stopped, "dana", NOW)
     turn = answer(ledger, broadcast, [said(first.delivery, ACCEPTED)], 1)
     assert (len(turn.claims), turn.stopped_by) == ((0, "dana") if holds else (1, ""))
     assert states(ledger) == {"a": "accepted", "b": "pending" if holds else "claimed"}
-    with ledger.write() as connection:
-        lift_stop(connection, stopped, "dana", NOW)
+    do(ledger, fence.lift_stop, stopped, "dana", NOW)
     assert len(claim(ledger, broadcast).claims) == holds
 
 
-def test_an_opt_out_written_after_the_freeze_is_heeded_on_its_channel(ledger: Ledger) -> None:
-    """It does not end the claims of those behind, either."""
-    broadcast = fill(ledger, ["a", "b", "c", "d"])
-    opted_out(ledger, "a", "b")
-    with ledger.write() as connection:
-        suppress(connection, "sms", "c", reason="asked", by="x", now=NOW)
-    assert [c.key for c in claim(ledger, broadcast, 1).claims] == ["c"]
-    assert told(ledger)["a"].reason == "opted out"
-    assert states(ledger) == {"a": "skipped", "b": "skipped", "c": "claimed", "d": "pending"}
-
-
-def test_words_whose_promise_has_passed_are_not_handed_over(ledger: Ledger) -> None:
+def test_what_must_not_go_any_more_is_skipped_at_the_claim(ledger: Ledger) -> None:
+    """An opt-out on its channel, also as another tool writes it; a promise that passed. Those behind go."""
     by = NOW + timedelta(minutes=20)
-    broadcast = fill(ledger, ["a", "b"], row=replace(ROW, expires_at=by))
-    assert len(claim(ledger, broadcast, 1, now=by - TICK).claims) == 1
-    assert claim(ledger, broadcast, now=by).claims == ()
-    assert told(ledger)["b"].reason == "expired: its promise had passed"
+    broadcast = fill(ledger, "abcde", row=replace(ROW, expires_at=by))
+    do(ledger, suppress, "sms", "c", reason="asked", by="x", now=NOW)
+    rows = [{"channel": "email", "key": key, "reason": "asked", "by": "x", "at": NOW} for key in "ab"]
+    do(ledger, lambda connection: connection.execute(schema.suppression.insert(), rows))
+    assert claimed(ledger, broadcast, 1) == "c"
+    assert claimed(ledger, broadcast, 1, now=by - TICK) == "d"
+    late = claim(ledger, broadcast, now=by)
+    assert (late.claims, late.expired) == ((), 1)
+    found = {key: (row.state.value, row.reason) for key, row in told(ledger).items()}
+    gone = dict.fromkeys("ab", ("skipped", "opted out")) | dict.fromkeys("cd", ("claimed", ""))
+    assert found == gone | {"e": ("skipped", "expired: its promise had passed")}
+
+
+def test_what_may_go_now_is_counted_by_notice(ledger: Ledger) -> None:
+    times = [("not_before", NOW + TICK), ("not_before", NOW), ("expires_at", NOW), ("expires_at", NOW + TICK)]
+    fill(ledger, "ab", incident="web0")
+    for number, (name, at) in enumerate(times, 1):
+        fill(ledger, "ab", incident=f"web{number}", row=FrozenRow(**{**asdict(ROW), name: at}))
+    found = [(each.incident, each.deliveries) for each in ask(ledger, claims.ripe_now, NOW)]
+    assert found == [("web0", 2), ("web2", 2), ("web4", 2)]
+    assert [each.incident for each in ask(ledger, claims.ripe_now, NOW, "web2")] == ["web2"]
 
 
 def test_older_words_that_were_not_taken_do_not_follow_newer_ones(ledger: Ledger) -> None:
-    first = fill(ledger, ["a", "b"])
+    first = fill(ledger, "ab")
     mine = claim(ledger, first).claims
-    fill(ledger, ["a"], number=2)
+    fill(ledger, "a", number=2)
     answer(ledger, first, [said(each.delivery, NOT_TAKEN) for each in mine])
-    assert [c.key for c in claim(ledger, first).claims] == ["b"]
-    with ledger.read() as connection:
-        found = next(deliveries(connection, "pay7"))
-    assert (found.address, found.notice, found.state, found.reason) == (
-        *("a", "update:1"),
-        *("skipped", "superseded"),
-    )
+    assert claimed(ledger, first) == "b"
+    found = ask(ledger, deliveries, "pay7")[0]
+    assert (found.address, found.notice, found.reason) == ("a", "update:1", "superseded")
 
 
-def test_newer_words_that_are_not_ready_or_go_nowhere_overtake_nothing(ledger: Ledger) -> None:
+@pytest.mark.parametrize("state", [State.SKIPPED, State.REJECTED])
+def test_newer_words_that_are_not_ready_or_go_nowhere_overtake_nothing(ledger: Ledger, state: State) -> None:
     first, delivery = one(ledger)
-    fill(ledger, ["a"], number=2, row=replace(ROW, state=State.SKIPPED))
-    fill(ledger, ["a"], number=3, finish=False)
-    fill(ledger, ["a"], number=4, channel="sms")
-    fill(ledger, ["a"], number=5, incident="web1")
+    fill(ledger, "a", number=2, row=replace(ROW, state=state))
+    fill(ledger, "a", number=3, finish=False)
+    fill(ledger, "a", number=4, channel="sms")
+    fill(ledger, "a", number=5, incident="web1")
     answer(ledger, first, [said(delivery, NOT_TAKEN)])
-    assert len(claim(ledger, first).claims) == 1
+    assert claimed(ledger, first) == "a"
 
 
 # --- what becomes of a claim
-
-
 @pytest.mark.parametrize("first", list(OutcomeKind))
 @pytest.mark.parametrize("second", list(OutcomeKind))
 def test_only_the_owner_settles_and_the_first_answer_stands(
@@ -213,50 +183,39 @@ def test_only_the_owner_settles_and_the_first_answer_stands(
     answer(ledger, broadcast, [said(delivery, first)])
     row = told(ledger)["a"]
     state = "pending" if first is NOT_TAKEN else first.value
-    assert (row.state, row.reason, row.provider, row.provider_id) == (
-        state,
-        f"said {first}",
-        "fake",
-        "its-id",
-    )
-    assert settled_lost(ledger, NOW + LEASE) == 0  # what was answered is not lost when its lease ends
+    assert (row.state, row.reason) == (state, f"said {first}")
+    assert (row.provider, row.provider_id) == ("fake", "its-id")
+    assert do(ledger, settle_lost, NOW + LEASE) == 0  # what was answered is not lost when its lease ends
     answer(ledger, broadcast, [said(delivery, second)])
     answered = first is OutcomeKind.UNKNOWN and second is not NOT_TAKEN
     assert states(ledger) == {"a": second.value if answered else state}
 
 
 @pytest.mark.parametrize("kind", [ACCEPTED, REJECTED])
-def test_a_claim_is_its_owners_until_the_lease_ends_and_a_late_answer_settles_it(
-    ledger: Ledger, kind: OutcomeKind
+def test_a_claim_ends_by_its_lease_or_with_its_owner(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, kind: OutcomeKind
 ) -> None:
-    broadcast, delivery = one(ledger)
-    assert settled_lost(ledger, NOW + LEASE - TICK) == 0
-    assert states(ledger) == {"a": "claimed"}
-    assert settled_lost(ledger, NOW + LEASE) == 1
-    assert (told(ledger)["a"].reason, told(ledger)["a"].state) == (NO_ANSWER, "unknown")
-    answer(ledger, broadcast, [said(delivery, kind)])
-    assert states(ledger) == {"a": kind.value}
-
-
-def test_a_dead_owners_claims_end_at_once_and_nobody_elses(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    broadcast = fill(ledger, ["a", "b", "c"])
+    """At once if that process is dead; and a late answer settles it."""
+    broadcast = fill(ledger, "abc")
     claim(ledger, broadcast, 1, owner=DEAD)
-    claim(ledger, broadcast, 1)
+    mine = claim(ledger, broadcast, 1).claims[0]
+    assert do(ledger, settle_lost, NOW + LEASE - TICK) == 0
     monkeypatch.setattr(settle, "is_dead", lambda owner: owner == DEAD)
-    assert settled_lost(ledger, NOW) == 1
+    assert do(ledger, settle_lost, NOW) == 1
     assert states(ledger) == {"a": "unknown", "b": "claimed", "c": "pending"}
+    assert do(ledger, settle_lost, NOW + LEASE) == 1
+    assert (told(ledger)["b"].reason, told(ledger)["b"].state) == (settle.NO_ANSWER, "unknown")
+    answer(ledger, broadcast, [said(mine.delivery, kind)])
+    assert states(ledger) == {"a": "unknown", "b": kind.value, "c": "pending"}
 
 
 def test_what_was_not_taken_waits_for_its_time(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a", "b", "c"])
+    broadcast = fill(ledger, "abc")
     for each, minutes in zip(claim(ledger, broadcast, 2).claims, (7, 5), strict=True):
         answer(ledger, broadcast, [said(each.delivery, NOT_TAKEN, wait=timedelta(minutes=minutes))])
     later = NOW + timedelta(minutes=5)
-    with ledger.read() as connection:
-        assert waiting(connection, broadcast.id) == (3, later)
-    assert [c.key for c in claim(ledger, broadcast, now=later - TICK).claims] == ["c"]
+    assert ask(ledger, claims.waiting, broadcast.id) == (3, later)
+    assert claimed(ledger, broadcast, now=later - TICK) == "c"
     early = claim(ledger, broadcast, now=later - TICK)
     assert (early.claims, early.next_try) == ((), later)
     assert [(c.key, c.attempts) for c in claim(ledger, broadcast, now=later).claims] == [("b", 2)]
@@ -264,104 +223,69 @@ def test_what_was_not_taken_waits_for_its_time(ledger: Ledger) -> None:
 
 def test_who_a_provider_names_dead_is_suppressed(ledger: Ledger) -> None:
     _, delivery = one(ledger)
-    with ledger.write() as connection:
-        suppress_refused(connection, [said(delivery, REJECTED).outcome], NOW)
-        found = list_suppressions(connection)
-    assert [(s.channel, s.key, s.by) for s in found] == [("email", "a", "provider")]
+    do(ledger, suppress_refused, [said(delivery, REJECTED).outcome], NOW)
+    said_so = Suppression("email", "a", "refused for good: said rejected", "provider", NOW)
+    assert ask(ledger, list_suppressions) == (said_so,)
 
 
-# --- sent again by a person
-
-
-def doubted(ledger: Ledger) -> tuple[Broadcast, int]:
-    """Lose the answer for one delivery, and let it go once more as `resend` does."""
+@pytest.mark.parametrize(
+    ("goes", "kind", "state"),
+    [
+        (True, REJECTED, "unknown"),  # that the copy was refused does not say that the first was
+        (False, ACCEPTED, "accepted"),  # a first answer that comes after all keeps the copy back
+        (False, REJECTED, "pending"),
+    ],
+)
+def test_a_second_copy_for_a_person(ledger: Ledger, goes: bool, kind: OutcomeKind, state: str) -> None:
     broadcast, delivery = one(ledger)
     answer(ledger, broadcast, [said(delivery, OutcomeKind.UNKNOWN)])
-    with ledger.write() as connection:
-        connection.execute(update(schema.delivery).values(state=State.PENDING, doubted=1))
-    return broadcast, delivery
-
-
-def test_a_second_copy_that_is_refused_does_not_say_that_the_first_was(ledger: Ledger) -> None:
-    broadcast, delivery = doubted(ledger)
-    assert claim(ledger, broadcast).claims
-    answer(ledger, broadcast, [said(delivery, REJECTED)])
-    assert states(ledger) == {"a": "unknown"}
-
-
-def test_a_first_answer_that_comes_after_all_keeps_the_second_copy_back(ledger: Ledger) -> None:
-    broadcast, delivery = doubted(ledger)
-    answer(ledger, broadcast, [said(delivery, ACCEPTED)])
-    assert (states(ledger), claim(ledger, broadcast).claims) == ({"a": "accepted"}, ())
-
-
-def test_who_waits_for_a_second_copy_hears_the_end(ledger: Ledger) -> None:
-    """They may have heard of the beginning: they get the end, and not the second copy."""
-    doubted(ledger)
-    fill(ledger, ["a"], number=2, status="resolved")
-    with ledger.read() as connection:
-        found = [(row.notice, row.state) for row in deliveries(connection, "pay7")]
-    assert found == [("update:1", "unknown"), ("update:2", "pending")]
+    rewrite(ledger, state=State.PENDING, doubted=1)
+    assert not goes or claimed(ledger, broadcast) == "a"
+    answer(ledger, broadcast, [said(delivery, kind)])
+    assert states(ledger) == {"a": state}
+    assert claimed(ledger, broadcast) == ("a" if state == "pending" else "")
 
 
 # --- what the database itself refuses, and what it reads
-
-
 def test_the_key_refuses_a_second_row_for_one_notice_channel_and_address(ledger: Ledger) -> None:
-    broadcast = fill(ledger, ["a"], finish=False)
-    with ledger.write() as connection:
-        words = add_composition(connection, broadcast.id, WORDS)
-        again: FrozenRow = replace(ROW, key="a", address="second", composition=words)
-        add_rows(connection, broadcast, [again], NOW)
+    broadcast = fill(ledger, "a", finish=False)
+    words = do(ledger, broadcasts.add_composition, broadcast.id, WORDS)
+    again = replace(ROW, key="a", address="second", composition=words)
+    do(ledger, broadcasts.add_rows, broadcast, [again], NOW)
     assert list(told(ledger)) == ["a"]
-    columns = (
-        "broadcast, incident, notice, channel, key, address, audience, composition, recipient, digest, "
-        "state, changed_at"
-    )
+    columns = ", ".join(each.name for each in schema.delivery.c if each.name != "id")
     with pytest.raises(IntegrityError), ledger.write() as connection:
         connection.execute(text(f"insert into delivery ({columns}) select {columns} from delivery"))  # noqa: S608
     assert states(ledger) == {"a": "pending"}
 
 
 def test_states_in_code_and_table_are_the_same(ledger: Ledger) -> None:
-    fill(ledger, [state.value for state in State])
-    d = schema.delivery.c
-    with ledger.write() as connection:
-        for state in State:
-            connection.execute(update(schema.delivery).where(d.key == state.value).values(state=state))
-    assert states(ledger) == {state.value: state.value for state in State}
-    with pytest.raises(IntegrityError), ledger.write() as connection:
-        connection.execute(update(schema.delivery).values(state="sent"))
+    fill(ledger, "a")
+    for state in State:
+        rewrite(ledger, state=state)
+        assert states(ledger) == {"a": state.value}
+    with pytest.raises(IntegrityError):
+        rewrite(ledger, state="sent")
 
 
 def test_what_a_run_asks_again_and_again_is_found_by_an_index(ledger: Ledger) -> None:
     """A million rows that are done cost nothing: no statement reads the whole table."""
-    asked: list[tuple[str, Any]] = []
+    broadcast = fill(ledger, "a")
 
-    def keep(*call: Any) -> None:
-        asked.append((call[2], call[3]))
+    def run() -> None:
+        mine = claim(ledger, broadcast).claims[0]
+        answer(ledger, broadcast, [said(mine.delivery, NOT_TAKEN)])
+        with ledger.write() as connection:
+            settle_lost(connection, NOW)
+            claims.waiting(connection, broadcast.id)
+            broadcasts.open_broadcasts(connection, "pay7")
+            broadcasts.held_rows(connection, "pay7", NOW)
+            releases.unfinished_incidents(connection)
+            claims._RIPE_FOR_ANOTHER.rows(connection, broadcast=broadcast.id, now=stamp(NOW), most=1)
+            claims._MINE.run(connection, ids="[1]", by_owner=ME)
+            suppress_refused(connection, [said(mine.delivery, REJECTED).outcome], NOW)
 
-    event.listen(ledger.engine, "before_cursor_execute", keep)
-    broadcast = fill(ledger, ["a"])
-    asked.clear()
-    mine = claim(ledger, broadcast).claims[0]
-    answer(ledger, broadcast, [said(mine.delivery, NOT_TAKEN)])
-    with ledger.write() as connection:
-        settle_lost(connection, NOW)
-        waiting(connection, broadcast.id)
-        open_broadcasts(connection, "pay7")
-        held_rows(connection, "pay7", NOW)
-        unfinished_incidents(connection)
-        claims._RIPE_FOR_ANOTHER.rows(connection, broadcast=broadcast.id, now=stamp(NOW), most=1)
-        claims._MINE.run(connection, ids="[1]", by_owner=ME)
-        suppress_refused(connection, [said(mine.delivery, REJECTED).outcome], NOW)
-    with ledger.read() as connection:
-        plans = [
-            step.detail
-            for sql, values in asked
-            if sql.lower().startswith(("select", "update"))
-            for step in connection.exec_driver_sql(f"explain query plan {sql}", values)
-        ]
+    plans = plans_of(ledger, ("select", "update"), run)
     assert len(plans) > 15
     assert [plan for plan in plans if plan.startswith("SCAN delivery")] == []
 
@@ -375,51 +299,44 @@ def pace(per_second: float, batch: int = 1, provider: str = "smtp") -> SendLimit
     return SendLimit(provider, per_second, batch, SOON)
 
 
-def take(ledger: Ledger, limit: SendLimit, wanted: int, now: datetime) -> tuple[datetime, ...]:
+def take(ledger: Ledger, limit: SendLimit, wanted: int, seconds: float = 0) -> tuple[datetime, ...]:
     """Take what may be taken of `wanted` in one transaction, as a claim does."""
+    now = NOW + timedelta(seconds=seconds)
     with ledger.write() as connection:
-        slot = next_slot(connection, limit, now)
-        free = min(wanted, room(limit, slot, now))
-        return take_slots(connection, limit, slot, free)
+        slot = settle.next_slot(connection, limit, now)
+        return settle.take_slots(connection, limit, slot, min(wanted, settle.room(limit, slot, now)))
 
 
 def test_slots_are_evenly_spaced_from_the_lead_on_and_never_shared(ledger: Ledger) -> None:
-    first, second = take(ledger, pace(20), 4, NOW), take(ledger, pace(20), 4, NOW)
-    assert first + second == tuple(NOW + SOON + number * timedelta(seconds=0.05) for number in range(8))
-    assert len(take(ledger, pace(20, provider="twilio"), 20, NOW)) == 20  # a pace of its own
+    taken = take(ledger, pace(20), 4) + take(ledger, pace(20), 4)
+    assert taken == tuple(NOW + SOON + number * timedelta(seconds=0.05) for number in range(8))
+    assert len(take(ledger, pace(20, provider="twilio"), 20)) == 20  # a pace of its own
+    slots = take(ledger, pace(100, batch=5, provider="sendgrid"), 12)  # a batch takes one slot
+    assert (len(slots), slots[1] - slots[0]) == (3, timedelta(seconds=0.05))
 
 
 @pytest.mark.parametrize(
     ("limit", "looks"),
     [
-        (pace(20), [(0, 20), (0, 0), (0.5, 10)]),
-        (pace(0.2), [(0, 1), (4, 0), (5, 1)]),
-        (pace(100, batch=5), [(0, 20)]),
+        (pace(20), [(0, 20), (0, 0), (0.5, 10)]),  # a second ahead
+        (pace(0.2), [(0, 1), (4, 0), (5, 1)]),  # less than one a second
+        (pace(100, batch=5), [(0, 20)]),  # a batch takes the time of its messages
     ],
-    ids=["a second ahead", "less than one a second", "a batch takes the time of its messages"],
 )
-def test_nobody_takes_more_than_a_second_ahead(
-    ledger: Ledger, limit: SendLimit, looks: list[tuple[float, int]]
-) -> None:
+def test_nobody_takes_more_than_a_second_ahead(ledger: Ledger, limit: SendLimit, looks: Any) -> None:
     for seconds, slots in looks:
-        assert len(take(ledger, limit, 500, NOW + timedelta(seconds=seconds))) == slots
-
-
-def test_a_batch_takes_one_slot(ledger: Ledger) -> None:
-    slots = take(ledger, pace(100, batch=5), 12, NOW)
-    assert (len(slots), slots[1] - slots[0]) == (3, timedelta(seconds=0.05))
+        assert len(take(ledger, limit, 500, seconds)) == slots
 
 
 @pytest.mark.parametrize("per_second", [20.0, 100.0])
 def test_unused_slots_are_not_saved_up(ledger: Ledger, per_second: float) -> None:
     """After a quiet minute nobody may send a minute's worth at once, nor wait for a clock set back."""
-    take(ledger, pace(per_second), 1, NOW)
-    later = NOW + timedelta(minutes=1)
-    slots = take(ledger, pace(per_second), 5, later)
-    assert slots[0] >= later
+    take(ledger, pace(per_second), 1)
+    slots = take(ledger, pace(per_second), 5, 60)
+    assert slots[0] >= NOW + timedelta(minutes=1)
     assert slots[-1] - slots[0] == 4 * timedelta(seconds=1 / per_second)
-    take(ledger, pace(per_second), 5, NOW + timedelta(hours=3))
-    assert take(ledger, pace(per_second), 1, NOW) == (NOW + SOON,)
+    take(ledger, pace(per_second), 5, 3 * 60 * 60)
+    assert take(ledger, pace(per_second), 1) == (NOW + SOON,)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -427,17 +344,13 @@ def test_unused_slots_are_not_saved_up(ledger: Ledger, per_second: float) -> Non
     per_second=st.sampled_from([1.0, 7.0, 20.0, 33.3]),
     looks=st.lists(st.tuples(st.integers(0, 900), st.integers(1, 40)), min_size=2, max_size=25),
 )
-def test_no_rolling_second_holds_more_than_the_limit(
-    ledger: Ledger, per_second: float, looks: list[tuple[int, int]]
-) -> None:
+def test_no_rolling_second_holds_more_than_the_limit(ledger: Ledger, per_second: float, looks: Any) -> None:
     """No matter who asks, when, and for how many."""
-    now = NOW
-    taken: list[datetime] = []
-    with ledger.write() as connection:
-        connection.exec_driver_sql("delete from pace")
-    for milliseconds, wanted in looks:
-        now += timedelta(milliseconds=milliseconds)
-        taken += take(ledger, pace(per_second), wanted, now)
+    do(ledger, lambda connection: connection.exec_driver_sql("delete from pace"))
+    milliseconds, taken = 0, list[datetime]()
+    for wait, wanted in looks:
+        milliseconds += wait
+        taken += take(ledger, pace(per_second), wanted, milliseconds / 1000)
     assert taken == sorted(taken)
     for start in taken:
         within = [slot for slot in taken if start <= slot < start + timedelta(seconds=1)]
@@ -446,74 +359,56 @@ def test_no_rolling_second_holds_more_than_the_limit(
 
 def test_claims_come_with_their_slots_and_no_more_than_there_are(ledger: Ledger) -> None:
     broadcast = fill(ledger, [str(number) for number in range(50)])
-    turn = claim(ledger, broadcast, count=50, limit=pace(20))
+    turn, again = (claim(ledger, broadcast, count=50, limit=pace(20)) for _ in range(2))
     assert len(turn.claims) == len(turn.slots) == 20
-    again = claim(ledger, broadcast, count=50, limit=pace(20))
     assert again.claims == ()
     assert again.next_try is not None
     assert again.next_try > NOW
 
 
-def test_a_closed_provider_is_claimed_for_by_nobody_until_its_longest_pause_ends(
-    ledger: Ledger,
-) -> None:
-    broadcast = fill(ledger, ["a", "b"])
+def test_a_closed_provider_is_claimed_for_by_nobody_until_its_longest_pause_ends(ledger: Ledger) -> None:
+    broadcast = fill(ledger, "ab")
     until = NOW + timedelta(seconds=90)
-    with ledger.write() as connection:
-        close(connection, "smtp", until)
-        close(connection, "smtp", NOW + timedelta(seconds=5))
-        assert (closed_until(connection, "smtp", NOW), closed_until(connection, "smtp", until)) == (
-            until,
-            None,
-        )
+    do(ledger, close, "smtp", until)
+    do(ledger, close, "smtp", NOW + timedelta(seconds=5))
+    assert [ask(ledger, closed_until, "smtp", now) for now in (NOW, until)] == [until, None]
     turn = claim(ledger, broadcast, limit=pace(0))
     assert (turn.claims, turn.closed_until, turn.next_try) == ((), until, until)
     # Another provider is not closed, and when the time has come neither is this one.
-    assert claim(ledger, broadcast, count=1, limit=pace(0, provider="sendgrid"), owner=OTHER).claims
-    assert claim(ledger, broadcast, now=until, limit=pace(0)).claims
+    assert claimed(ledger, broadcast, 1, limit=pace(0, provider="sendgrid"), owner=OTHER) == "a"
+    assert claimed(ledger, broadcast, now=until, limit=pace(0)) == "b"
 
 
-def test_who_takes_over_does_not_wait_for_the_first_providers_time(ledger: Ledger) -> None:
-    broadcast, delivery = one(ledger)
-    answer(ledger, broadcast, [said(delivery, NOT_TAKEN, wait=LEASE)])
-    assert claim(ledger, broadcast).claims == ()
-    # Its own "later" is kept: a greylisted reader is not asked for again and again.
-    assert claim(ledger, broadcast, limit=pace(0, provider="fake"), waits=False).claims == ()
-    assert claim(ledger, broadcast, limit=pace(0, provider="sendgrid"), waits=False).claims
-
-
-def test_what_waits_by_plan_waits_for_another_provider_too(ledger: Ledger) -> None:
+def test_who_takes_over_waits_by_plan_but_not_for_the_first_providers_time(ledger: Ledger) -> None:
     """That one was told "later" is not another's business; that others hear first is everybody's."""
     later = NOW + timedelta(minutes=5)
-    broadcast = fill(ledger, ["a", "b"], row=replace(ROW, not_before=later))
-    with ledger.read() as connection:
-        assert planned(connection, broadcast.id, NOW) == (2, later)
-    limit = pace(0, provider="fake")
-    assert claim(ledger, broadcast, limit=limit, waits=False).claims == ()
-    (first, _) = claim(ledger, broadcast, now=later, limit=limit, waits=False).claims
-    answer(ledger, broadcast, [said(first.delivery, NOT_TAKEN, wait=timedelta(minutes=20))])
-    with ledger.read() as connection:
-        assert planned(connection, broadcast.id, NOW) == (0, None), "this one waits for a provider"
+    broadcast = fill(ledger, "ab", row=replace(ROW, not_before=later))
+    assert ask(ledger, claims.planned, broadcast.id, NOW) == (2, later)
+    same, other = pace(0, provider="fake"), pace(0, provider="sendgrid")
+    assert claimed(ledger, broadcast, limit=other, waits=False) == ""
+    for each in claim(ledger, broadcast, now=later, limit=same, waits=False).claims:
+        answer(ledger, broadcast, [said(each.delivery, NOT_TAKEN, wait=LEASE)])
+    assert ask(ledger, claims.planned, broadcast.id, NOW) == (0, None), "these wait for a provider"
+    # Its own "later" is kept: a greylisted reader is not asked for again and again.
+    assert claimed(ledger, broadcast) == claimed(ledger, broadcast, limit=same, waits=False) == ""
+    assert claimed(ledger, broadcast, limit=other, waits=False) == "ab"
 
 
 def test_a_pause_is_lifted_by_a_person_or_void_where_no_clock_meant_it(ledger: Ledger) -> None:
     """One written while this machine's clock was a month ahead: a tick is not silent for a month."""
     broadcast, delivery = one(ledger)
-    month = timedelta(days=30)
+    month, until = timedelta(days=30), NOW + timedelta(minutes=50)
     answer(ledger, broadcast, [said(delivery, NOT_TAKEN, wait=month)])
-    with ledger.write() as connection:
-        close(connection, "smtp", NOW + timedelta(minutes=50))
-        assert pauses(connection, NOW) == {"smtp": NOW + timedelta(minutes=50)}
-        reopen(connection)
-        assert pauses(connection, NOW) == {}
-        close(connection, "smtp", NOW + month)
-        assert pauses(connection, NOW) == {}
-    assert claim(ledger, broadcast, limit=pace(0)).claims
+    do(ledger, close, "smtp", until)
+    assert ask(ledger, pauses, NOW) == {"smtp": until}
+    do(ledger, settle.reopen)
+    assert ask(ledger, pauses, NOW) == {}
+    do(ledger, close, "smtp", NOW + month)
+    assert ask(ledger, pauses, NOW) == {}
+    assert claimed(ledger, broadcast, limit=pace(0)) == "a"
 
 
 # --- owners: proof of death is needed, and nothing less will do
-
-
 def renamed(owner: str, **parts: str) -> str:
     """Return an owner's name with some of its parts replaced."""
     names = ("host", "boot", "space", "pid", "started")
@@ -524,14 +419,9 @@ def renamed(owner: str, **parts: str) -> str:
 @pytest.fixture(scope="module")
 def gone() -> str:
     """The name of a process of this machine that ran and has ended."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from commcast.ledger.settle import current_owner as o; print(o())"],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
-    return done.stdout.strip()
+    script = "from commcast.ledger.settle import current_owner as o; print(o())"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.check_output([sys.executable, "-c", script], text=True, env=env).strip()
 
 
 @pytest.mark.parametrize(

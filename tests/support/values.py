@@ -57,17 +57,16 @@ def incident_of(*updates: Update, **more: Any) -> Incident:
 
 def story(*statuses: Status, severities: tuple[int, ...] = ()) -> Incident:
     """Return an incident that went through these statuses."""
-    window = Window(start=AT + timedelta(days=1), end=AT + timedelta(days=1, hours=2))
-    maintenance = any(status is Status.SCHEDULED for status in statuses)
-    updates = [
-        update_of(
-            number,
-            status,
-            severity=severities[number - 1] if severities else 1,
-            window=window if maintenance else None,
+    maintenance = Status.SCHEDULED in statuses
+    window = (
+        Window(start=AT + timedelta(days=1), end=AT + timedelta(days=1, hours=2)) if maintenance else None
+    )
+    updates = (
+        update_of(number, status, severity=severity, window=window)
+        for number, (status, severity) in enumerate(
+            zip(statuses, severities or (1,) * len(statuses), strict=True), 1
         )
-        for number, status in enumerate(statuses, start=1)
-    ]
+    )
     return incident_of(*updates, kind=Kind.MAINTENANCE if maintenance else Kind.INCIDENT)
 
 
@@ -92,24 +91,11 @@ def standing_of(
 
 AUDIENCES = ("customers", "executives", "support", "partners", "internal")
 PUBLIC = ("customers", "partners")
-PHASES = {
-    "expected": "Expected",
-    "investigating": "Investigating",
-    "identified": "Identified",
-    "monitoring": "Monitoring",
-    "resolved": "Resolved",
-    "reopened": "Reopened",
-    "retracted": "Retracted",
-    "merged": "Merged",
-    "scheduled": "Scheduled",
-    "in_progress": "In progress",
-    "verifying": "Verifying",
-    "completed": "Completed",
-    "rescheduled": "Rescheduled",
-    "extended": "Extended",
-    "cancelled": "Cancelled",
-}
 MAINTENANCE = ("scheduled", "in_progress", "verifying", "completed", "rescheduled", "extended", "cancelled")
+_OF_INCIDENTS = (
+    *("expected", "investigating", "identified", "monitoring", "resolved", "reopened", "retracted", "merged"),
+)
+PHASES = {status: status.replace("_", " ").capitalize() for status in _OF_INCIDENTS + MAINTENANCE}
 ENDS = ("resolved", "retracted", "merged", "completed", "cancelled")
 
 _OPTIONAL = (
@@ -119,18 +105,15 @@ _OPTIONAL = (
 
 Context = dict[str, Any]
 UNTIMED = dict.fromkeys(("earliest", "latest", "span"))
-SCOPE = "card payments in the EU; bank transfer works"
 WORDS: dict[bool, Context] = {  # by whether it is planned work
     False: {
         "issue": "Some EU customers see an error when they pay by card.",
         "resolution": "We are rolling back the 09:45 release and checking that payments recover.",
-        "scope": SCOPE,
         "action": "Please do not pay twice; we show pending payments under Orders.",
     },
     True: {
         "issue": "Card payments pause for up to 10 minutes within this time.",
         "resolution": "We move the payment database to new hardware.",
-        "scope": SCOPE,
         "action": "Please run your payouts before 22:00 CET.",
     },
 }
@@ -169,10 +152,11 @@ def span(start: str, start_utc: str, end: str, end_utc: str, day: str = "") -> d
 
 
 def _window(start: str, start_utc: str, end: str, end_utc: str) -> dict[str, Any]:
+    day = "Sun 29 Nov 2026"
     return {
-        "span": span(start, start_utc, end, end_utc, "Sun 29 Nov 2026"),
-        "start": moment(start, start_utc, "Sun 29 Nov 2026", later=True),
-        "end": moment(end, end_utc, "Sun 29 Nov 2026", later=True),
+        "span": span(start, start_utc, end, end_utc, day),
+        "start": moment(start, start_utc, day, later=True),
+        "end": moment(end, end_utc, day, later=True),
         "length": "1 hour 30 minutes",
         "has_begun": False,
         "is_over": False,
@@ -192,27 +176,17 @@ def _blank_update(status: str) -> Context:
 
 
 def _told_in_full(status: str) -> Context:
-    ended = {
-        "ended": moment("12:10", "11:10"),
-        "duration": "2 hours 18 minutes",
-        "fixed": "We rolled back the 09:45 release.",
-        "remains": "Receipts of the last two hours arrive by tonight.",
-    }
-    estimate = {
-        "known": True,
-        "confidence": "low",
-        "earliest": moment("11:05", "10:05"),
-        "latest": moment("12:05", "11:05"),
-        "span": span("11:05", "10:05", "12:05", "11:05"),
-        "passed": False,
-    }
+    late = {"earliest": moment("11:05", "10:05"), "latest": moment("12:05", "11:05")}
+    late["span"] = span("11:05", "10:05", "12:05", "11:05")
     told: Context = {
-        "timeframe": estimate,
+        "timeframe": {"known": True, "confidence": "low", "passed": False, **late},
         "if_it_persists": "Sign out, sign in again, then write to us.",
         "because": "The first check was wrong.",
     }
     if status in ("resolved", "completed"):
-        told |= ended
+        told |= {"ended": moment("12:10", "11:10"), "duration": "2 hours 18 minutes"}
+        told |= {"fixed": "We rolled back the 09:45 release."}
+        told |= {"remains": "Receipts of the last two hours arrive by tonight."}
     if status in MAINTENANCE:
         told["window"] = _window("22:00", "21:00", "23:30", "22:30")
     if status in ("rescheduled", "extended"):
@@ -223,7 +197,8 @@ def _told_in_full(status: str) -> Context:
 def full(audience: str, status: str, **changes: Any) -> Context:
     """Return the context of `audience` with every fact; `changes` go into the update."""
     planned = status in MAINTENANCE
-    update = _blank_update(status) | WORDS[planned] | _told_in_full(status) | changes
+    words = WORDS[planned] | {"scope": "card payments in the EU; bank transfer works"}
+    update = _blank_update(status) | words | _told_in_full(status) | changes
     context: Context = {
         "organisation": {"name": "Acme Pay", "status_url": "https://status.acme.example"},
         "contact": {

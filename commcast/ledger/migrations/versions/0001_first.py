@@ -4,120 +4,75 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy import JSON, Integer, String
+
+from commcast.ledger.tables import columns
 
 revision = "0001"
 down_revision = None
 
 
 def upgrade() -> None:
-    op.create_table(
-        "meta", sa.Column("name", sa.String, primary_key=True), sa.Column("value", sa.String, nullable=False)
-    )
-    _create_release()
-    _create_broadcast()
-    _create_composition()
-    _create_delivery()
-    op.create_table(
-        "suppression",
-        sa.Column("channel", sa.String, primary_key=True),
-        sa.Column("key", sa.String, primary_key=True),
-        sa.Column("reason", sa.String, nullable=False),
-        sa.Column("by", sa.String, nullable=False),
-        sa.Column("at", sa.String, nullable=False),
-    )
-    op.create_table(
-        "stop",
-        sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("incident", sa.String, nullable=False),
-        sa.Column("by", sa.String, nullable=False),
-        sa.Column("at", sa.String, nullable=False),
-        sa.Column("lifted_at", sa.String),
-        sa.Column("lifted_by", sa.String),
-    )
-    _create_partial_index("stop_in_force", "stop", ["incident"], "lifted_at is null")
-    op.create_table(
-        "tick",
-        sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("at", sa.String, nullable=False),
-        sa.Column("host", sa.String, nullable=False),
-    )
-
-
-def _create_release() -> None:
+    op.create_table("meta", *columns(String, "name", primary_key=True), *columns(String, "value"))
     op.create_table(
         "release",
-        sa.Column("incident", sa.String, primary_key=True),
-        sa.Column("number", sa.Integer, primary_key=True),
-        sa.Column("digest", sa.String, nullable=False),
-        sa.Column("at", sa.String, nullable=False),
-        sa.Column("title", sa.String, nullable=False),
-        sa.Column("status", sa.String, nullable=False),
-        sa.Column("severity", sa.Integer, nullable=False),
-        sa.Column("next_update_by", sa.String),
-        sa.Column("facts", sa.JSON, nullable=False),
-        sa.Column("how", sa.String, nullable=False),
-        sa.Column("by", sa.String, nullable=False),
-        sa.Column("released_at", sa.String, nullable=False),
+        *columns(String, "incident", primary_key=True),
+        *columns(Integer, "number", primary_key=True),
+        *columns(String, "digest", "at", "title", "status"),
+        *columns(Integer, "severity"),
+        *columns(String, "next_update_by", nullable=True),
+        *columns(JSON, "facts"),
+        *columns(String, "how", "by", "released_at"),
     )
     op.create_index("release_digest", "release", ["digest"])
-
-
-def _create_broadcast() -> None:
     op.create_table(
         "broadcast",
-        sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("incident", sa.String, nullable=False),
-        sa.Column("notice", sa.String, nullable=False),
-        sa.Column("number", sa.Integer, nullable=False),
-        sa.Column("channel", sa.String, nullable=False),
-        sa.Column("state", sa.String, nullable=False),
-        sa.Column("owner", sa.String, nullable=False),
-        sa.Column("created_at", sa.String, nullable=False),
+        *columns(Integer, "id", primary_key=True),
+        *columns(String, "incident", "notice"),
+        *columns(Integer, "number"),
+        *columns(String, "channel", "state", "owner", "created_at"),
         sa.UniqueConstraint("incident", "notice", "channel"),
         sa.CheckConstraint("state in ('freezing', 'frozen')"),
     )
-
-
-def _create_composition() -> None:
     op.create_table(
         "composition",
-        sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("broadcast", sa.Integer, sa.ForeignKey("broadcast.id", ondelete="CASCADE"), nullable=False),
-        sa.Column("audience", sa.String, nullable=False),
-        sa.Column("zone", sa.String, nullable=False),
-        sa.Column("locale", sa.String, nullable=False),
-        sa.Column("wording", sa.String, nullable=False),
-        sa.Column("context", sa.JSON, nullable=False),
-        sa.Column("envelope", sa.JSON, nullable=False),
-        sa.Column("next_update_by", sa.String),
+        *columns(Integer, "id", primary_key=True),
+        _of_broadcast(),
+        *columns(String, "audience", "zone", "locale", "wording"),
+        *columns(JSON, "context", "envelope"),
+        *columns(String, "next_update_by", nullable=True),
     )
     op.create_index("ix_composition_broadcast", "composition", ["broadcast"])
+    _create_delivery()
+    op.create_table(
+        "suppression",
+        *columns(String, "channel", "key", primary_key=True),
+        *columns(String, "reason", "by", "at"),
+    )
+    op.create_table(
+        "stop",
+        *columns(Integer, "id", primary_key=True),
+        *columns(String, "incident", "by", "at"),
+        *columns(String, "lifted_at", "lifted_by", nullable=True),
+    )
+    _create_partial_index("stop_in_force", "stop", ["incident"], "lifted_at is null")
+    op.create_table("tick", *columns(Integer, "id", primary_key=True), *columns(String, "at", "host"))
 
 
 def _create_delivery() -> None:
     op.create_table(
         "delivery",
-        sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("broadcast", sa.Integer, sa.ForeignKey("broadcast.id", ondelete="CASCADE"), nullable=False),
-        sa.Column("incident", sa.String, nullable=False),
-        sa.Column("notice", sa.String, nullable=False),
-        sa.Column("channel", sa.String, nullable=False),
-        sa.Column("key", sa.String, nullable=False),
-        sa.Column("address", sa.String, nullable=False),
-        sa.Column("audience", sa.String, nullable=False),
-        sa.Column("composition", sa.Integer, sa.ForeignKey("composition.id")),
-        sa.Column("recipient", sa.JSON, nullable=False),
-        sa.Column("digest", sa.String, nullable=False),
-        sa.Column("state", sa.String, nullable=False),
-        sa.Column("reason", sa.String, nullable=False, server_default=""),
-        sa.Column("owner", sa.String),
-        sa.Column("lease_until", sa.String),
-        sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("not_before", sa.String),
-        sa.Column("expires_at", sa.String),
-        sa.Column("provider", sa.String),
-        sa.Column("provider_id", sa.String),
-        sa.Column("changed_at", sa.String, nullable=False),
+        *columns(Integer, "id", primary_key=True),
+        _of_broadcast(),
+        *columns(String, "incident", "notice", "channel", "key", "address", "audience"),
+        sa.Column("composition", Integer, sa.ForeignKey("composition.id")),
+        *columns(JSON, "recipient"),
+        *columns(String, "digest", "state"),
+        *columns(String, "reason", server_default=""),
+        *columns(String, "owner", "lease_until", nullable=True),
+        *columns(Integer, "attempts", server_default="0"),
+        *columns(String, "not_before", "expires_at", "provider", "provider_id", nullable=True),
+        *columns(String, "changed_at"),
         sa.UniqueConstraint("incident", "notice", "channel", "key", name="delivery_once"),
         sa.CheckConstraint(
             "state in ('held', 'pending', 'claimed', 'accepted', 'rejected', 'unknown', 'skipped')",
@@ -129,7 +84,9 @@ def _create_delivery() -> None:
     op.create_index("delivery_person", "delivery", ["channel", "key"])
 
 
-def _create_partial_index(name: str, table: str, columns: list[str], condition: str) -> None:
-    op.create_index(
-        name, table, columns, sqlite_where=sa.text(condition), postgresql_where=sa.text(condition)
-    )
+def _of_broadcast() -> sa.Column[int]:
+    return sa.Column("broadcast", Integer, sa.ForeignKey("broadcast.id", ondelete="CASCADE"), nullable=False)
+
+
+def _create_partial_index(name: str, table: str, names: list[str], condition: str) -> None:
+    op.create_index(name, table, names, sqlite_where=sa.text(condition), postgresql_where=sa.text(condition))

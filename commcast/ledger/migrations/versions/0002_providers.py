@@ -1,42 +1,36 @@
-"""What asking providers needs: receipts, the pace of each provider, and what became of lost answers."""
+"""What queries to providers need: receipts, the pace of each provider, and how unknown deliveries ended."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy import Integer, String
+
+from commcast.ledger.tables import columns
 
 revision = "0002"
 down_revision = "0001"
 
 
 def upgrade() -> None:
-    op.add_column("delivery", sa.Column("claimed_at", sa.String))
-    op.add_column("delivery", sa.Column("doubted", sa.Integer, nullable=False, server_default="0"))
-    op.add_column("delivery", sa.Column("receipt", sa.String))
-    op.add_column("delivery", sa.Column("receipt_at", sa.String))
-    op.add_column("delivery", sa.Column("receipt_detail", sa.String))
-    answered = sa.text("provider_id <> ''")
-    op.create_index(
-        "delivery_receipt",
-        "delivery",
-        ["provider", "provider_id"],
-        sqlite_where=answered,
-        postgresql_where=answered,
-    )
+    for column in (
+        *columns(String, "claimed_at", nullable=True),
+        *columns(Integer, "doubted", server_default="0"),
+        *columns(String, "receipt", "receipt_at", "receipt_detail", nullable=True),
+    ):
+        op.add_column("delivery", column)
+    has_id = sa.text("provider_id <> ''")
+    names = ["provider", "provider_id"]
+    op.create_index("delivery_receipt", "delivery", names, sqlite_where=has_id, postgresql_where=has_id)
     op.create_table(
         "act",
-        sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("delivery", sa.Integer, sa.ForeignKey("delivery.id", ondelete="CASCADE"), nullable=False),
-        sa.Column("what", sa.String, nullable=False),
-        sa.Column("became", sa.String, nullable=False),
-        sa.Column("detail", sa.String, nullable=False),
-        sa.Column("by", sa.String, nullable=False),
-        sa.Column("at", sa.String, nullable=False),
+        *columns(Integer, "id", primary_key=True),
+        sa.Column("delivery", Integer, sa.ForeignKey("delivery.id", ondelete="CASCADE"), nullable=False),
+        *columns(String, "what", "became", "detail", "by", "at"),
     )
     op.create_index("ix_act_delivery", "act", ["delivery"])
     op.create_table(
         "pace",
-        sa.Column("provider", sa.String, primary_key=True),
-        sa.Column("next_slot", sa.String),
-        sa.Column("closed_until", sa.String),
+        *columns(String, "provider", primary_key=True),
+        *columns(String, "next_slot", "closed_until", nullable=True),
     )

@@ -1,21 +1,19 @@
-"""The generation, by which a restored backup is noticed; and which closed incident files were judged."""
+"""The generation, which shows that a ledger is a restored backup; and which finished incidents were read."""
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
+from sqlalchemy import String, column, table
+
+from commcast.ledger.tables import columns
 
 revision = "0003"
 down_revision = "0002"
 
 
 def upgrade() -> None:
-    meta = sa.table("meta", sa.column("name", sa.String), sa.column("value", sa.String))
+    meta = table("meta", column("name", String), column("value", String))
     op.bulk_insert(meta, [{"name": "generation", "value": "0"}])
     op.create_table(
-        "judged",
-        sa.Column("path", sa.String, primary_key=True),
-        sa.Column("digest", sa.String, nullable=False),
-        sa.Column("incident", sa.String, nullable=False),
-        sa.Column("at", sa.String, nullable=False),
+        "judged", *columns(String, "path", primary_key=True), *columns(String, "digest", "incident", "at")
     )

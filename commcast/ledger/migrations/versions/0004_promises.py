@@ -1,9 +1,11 @@
-"""Promises kept: who was woken and how, who is on duty, and what readers said of how they were informed."""
+"""Promises kept: pager calls, who is on duty, and how well informed readers said they were."""
 
 from __future__ import annotations
 
-import sqlalchemy as sa
 from alembic import op
+from sqlalchemy import Integer, String
+
+from commcast.ledger.tables import columns
 
 revision = "0004"
 down_revision = "0003"
@@ -12,31 +14,24 @@ down_revision = "0003"
 def upgrade() -> None:
     op.create_table(
         "call",
-        sa.Column("incident", sa.String, primary_key=True),
-        sa.Column("notice", sa.String, primary_key=True),
-        sa.Column("at", sa.String, nullable=False),
-        sa.Column("ended_at", sa.String),
-        sa.Column("state", sa.String, nullable=False),
-        sa.Column("detail", sa.String, nullable=False),
+        *columns(String, "incident", "notice", primary_key=True),
+        *columns(String, "at"),
+        *columns(String, "ended_at", nullable=True),
+        *columns(String, "state", "detail"),
     )
     op.create_table(
         "duty",
-        sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("incident", sa.String, nullable=False, index=True),
-        sa.Column("person", sa.String, nullable=False),
-        sa.Column("offered_by", sa.String, nullable=False),
-        sa.Column("offered_at", sa.String, nullable=False),
-        sa.Column("note", sa.String, nullable=False, server_default=""),
-        sa.Column("taken_by", sa.String),
-        sa.Column("taken_at", sa.String),
+        *columns(Integer, "id", primary_key=True),
+        *columns(String, "incident", index=True),
+        *columns(String, "person", "offered_by", "offered_at"),
+        *columns(String, "note", server_default=""),
+        *columns(String, "taken_by", "taken_at", nullable=True),
     )
     op.create_table(
         "feedback",
-        sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("incident", sa.String, nullable=False, index=True),
-        sa.Column("yes", sa.Integer, nullable=False),
-        sa.Column("no", sa.Integer, nullable=False),
-        sa.Column("by", sa.String, nullable=False),
-        sa.Column("at", sa.String, nullable=False),
+        *columns(Integer, "id", primary_key=True),
+        *columns(String, "incident", index=True),
+        *columns(Integer, "yes", "no"),
+        *columns(String, "by", "at"),
     )
     op.create_index("delivery_composition", "delivery", ["composition"])
