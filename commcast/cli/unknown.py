@@ -18,8 +18,7 @@ from commcast.cli.present import NAMES, wrapped
 from commcast.cli.progress import ProgressBar
 from commcast.cli.recipients import channel_and_key
 from commcast.cli.reconcile import check_known, configured_providers
-from commcast.cli.release import desk_now, ledger_of
-from commcast.cli.session import who, worker_for
+from commcast.cli.session import desk_now, ledger_of, who, worker_for
 from commcast.delivery.worker import Delivered, stopping_on_interrupt
 from commcast.errors import DecisionNeeded, ExitCode, InputError, gravest
 from commcast.ledger import resolutions

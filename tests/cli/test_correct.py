@@ -111,7 +111,7 @@ def test_whoever_got_the_wrong_words_reads_both_on_each_channel(
     added = (desk / FILE).read_text().removeprefix(text)
     assert written in added
     assert ("resolution" in added) == (written == "resolution"), "what holds nothing wrong is carried forward"
-    assert ("The title holds it too" in done.stderr) == (wrong in said[0].partition(" --")[0])
+    assert ("The title contains it too" in done.stderr) == (wrong in said[0].partition(" --")[0])
     assert stops(desk) == []
     with open_copy(ledger_path(desk), "", any_desk=True) as ledger:
         assert ledger is not None

@@ -534,8 +534,9 @@ def test_an_incident_moves_when_it_is_taken_and_both_are_told(duty: Bench) -> No
 def test_what_a_crash_kept_from_being_told_the_next_tick_tells(
     duty: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("commcast.cli.handover._tell", lambda *_: None)
-    run("handover", "pay7", "--to", "sam", folder=duty.folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("commcast.oncall.nudges.handing_nudges", lambda *_, **__: ())
+        run("handover", "pay7", "--to", "sam", folder=duty.folder)
     assert told(duty) == []
     said = run("tick", folder=duty.folder).stdout
     assert "nudged Dana Reyes and Sam Okafor: it is offered to somebody else" in said
@@ -575,13 +576,13 @@ def test_a_login_or_an_answer_says_who_takes_it(duty: Bench, monkeypatch: pytest
     monkeypatch.setattr(asking, "at_terminal", lambda: True)
     done = run_at_terminal(duty.folder, "take", "pay7", typed="alex\n\nsam\n")
     assert (done.exit_code, done.stdout) == (0, "sam now has pay7.\n")
-    assert missing("Who are you? (dana, sam, kim) … 'alex' is not a known person", done.stderr) == []
+    assert missing("Who are you? (dana, sam, kim) … no [people.alex] in commcast.toml", done.stderr) == []
 
 
 def test_whom_nobody_knows_or_can_reach_is_said(duty: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments in (("handover", "pay7", "--to", "alex"), ("take", "pay7", "--as", "alex")):
         refused = run(*arguments, folder=duty.folder, expect=2)
-        assert "'alex' is not a known person; known: dana, sam, kim" in refused.stderr
+        assert "no [people.alex] in commcast.toml; add it; known: dana, sam, kim" in refused.stderr
     for note in ("a\nb", "a\tb", "a\x1b[31mb", "a\u202eb", "a" * 201):
         run("handover", "pay7", "--to", "sam", "--note", note, folder=duty.folder, expect=2)
     monkeypatch.delenv("SAM_MAIL")

@@ -259,7 +259,7 @@ def test_a_time_that_clocks_skip_or_show_twice_is_refused(desk: Path, window: st
     ("window", "said"),
     [
         ("soon", "'soon' is not a window"),
-        (f"{DAY} 04:00/02:00", "long after its beginning; where that is meant, write its date"),
+        (f"{DAY} 04:00/02:00", "long after its start; write its date if that is meant"),
         ("2020-01-01 02:00/04:00", "it has begun already"),
         (f"{DAY}T04:00Z/{DAY}T02:00Z", "the window ends before it begins"),
     ],
@@ -327,7 +327,7 @@ SOONER = f"{NOW + timedelta(minutes=20):%Y-%m-%d %H:%M}"
         ("nothing", f"schedule --window '{NIGHT}' {PLAN}", "TITLE is missing; what will be done, in a few"),
         ("nothing", "start", "no maintenance is open; plan one with: commcast schedule"),
         ("nothing", "cancel --because x", "nothing is planned or expected: there is nothing to cancel"),
-        ("ahead", "start", "readers expect database1 later"),
+        ("ahead", "start", "database1 is announced for"),
         ("ahead", "complete --fixed x", "database1 has not begun"),
         ("ahead", "extend --until '2099-01-01 05:00'", "has not begun"),
         ("passed", "start", "the window of database1 is over"),
@@ -335,26 +335,26 @@ SOONER = f"{NOW + timedelta(minutes=20):%Y-%m-%d %H:%M}"
         ("begun", "complete", "--fixed is missing; what was done"),
         ("begun", "extend", "--until is missing"),
         ("begun", "extend --until soon", "--until: 'soon' is not a date and time"),
-        ("begun", "extend --until '2020-01-01 05:00'", "--until: that is not later than the end"),
-        ("begun", f"extend --until '{SOONER}'", "--until: that is not later than the end"),
-        ("begun", f"extend --until {PAST}", "where that is meant, write its date: --until "),
+        ("begun", "extend --until '2020-01-01 05:00'", "--until: that is not later than the announced end"),
+        ("begun", f"extend --until '{SOONER}'", "--until: that is not later than the announced end"),
+        ("begun", f"extend --until {PAST}", "write its date if that is meant: "),
         ("begun", "reschedule", "--window is missing"),
         ("begun", "reschedule --window '2020-01-01 02:00/04:00'", "--window: it has begun already"),
         ("begun", "cancel", "--because is missing"),
         (
             "begun",
             "resolve --fixed x",
-            'no incident; write: commcast complete database1 --fixed "…"',
+            'not an incident; write: commcast complete database1 --fixed "…"',
         ),
         ("begun", "update --status completed", "write: commcast complete database1"),
         ("begun", "update --status extended", "write: commcast extend database1 --until"),
         ("done", "start database1", "database1 is completed already"),
         ("done", "extend database1 --until 2099-01-01", "database1 is completed already"),
-        ("done", "update database1 --issue x", "plan it anew with: commcast schedule"),
+        ("done", "update database1 --issue x", "schedule it again: commcast schedule"),
         ("done", "start", "no maintenance is open; plan one with: commcast schedule"),
-        ("incident", "start cards1", "cards1 is an incident, no maintenance"),
-        ("incident", "extend cards1 --until 05:00", "cards1 is an incident, no maintenance"),
-        ("incident", "complete cards1 --fixed x", "cards1 is an incident, no maintenance"),
+        ("incident", "start cards1", "cards1 is an incident, not maintenance"),
+        ("incident", "extend cards1 --until 05:00", "cards1 is an incident, not maintenance"),
+        ("incident", "complete cards1 --fixed x", "cards1 is an incident, not maintenance"),
         ("incident", "cancel cards1 --because x", "cards1 is an incident that has begun"),
     ],
     ids=timeless,
@@ -373,4 +373,4 @@ def test_what_cannot_be_said_of_planned_work_is_refused(
 def test_moving_work_to_its_own_window_is_refused(desk: Path) -> None:
     schedule(desk)
     done = do(desk, f"reschedule --window '{NIGHT}' --yes")
-    assert (done.exit_code, "that is the window already" in done.stderr) == (2, True)
+    assert (done.exit_code, "this is already the window" in done.stderr) == (2, True)

@@ -515,9 +515,9 @@ def test_y_sends(desk: Path) -> None:
     "dialogue",
     [
         [("Severity", b"1\n"), ("Issue", CTRL_C)],
-        [("Severity", b"1\n"), ("Issue", b"caf\xe9\n"), ("bytes that are no text", CTRL_C)],
+        [("Severity", b"1\n"), ("Issue", b"caf\xe9\n"), ("bytes that are not text", CTRL_C)],
     ],
-    ids=["asked for what is missing", "bytes that are no text are refused"],
+    ids=["asked for what is missing", "bytes that are not text are refused"],
 )
 def test_ctrl_c_at_a_question_of_declare_leaves_no_trace(
     desk: Path, dialogue: list[tuple[str, bytes]]
@@ -587,7 +587,7 @@ def test_a_slip_in_a_command_is_told_what_was_meant(bench: Bench) -> None:
     ],
 )
 def test_words_in_the_place_of_an_id_are_told_where_they_go(verb: str, option: str, bench: Bench) -> None:
-    remedy = f"Words go behind an option: commcast {verb} {option}"
+    remedy = f"Words need an option: commcast {verb} {option}"
     for words in (["Still broken"], ["Still", "broken"]):
         assert remedy in run(verb, *words, folder=bench.folder, expect=2).output
     assert remedy not in run(verb, "pay8", folder=bench.folder, expect=2).output

@@ -322,7 +322,7 @@ def test_an_incident_that_is_not_there_names_those_that_are(desk: Path) -> None:
     draft(desk)
     done = run_at_terminal(desk, "send", "pay9")
     assert done.exit_code == 2
-    assert "there is no incident 'pay9'; known: card1" in done.stderr
+    assert "no incident 'pay9'; known: card1" in done.stderr
 
 
 def test_old_files_over_an_empty_ledger_are_neither_sent_nor_in_the_way(desk: Path) -> None:

@@ -167,10 +167,10 @@ def test_a_dry_run_as_json_counts_what_would_go_out(kept: Kept) -> None:
 
 SEVERITY = "declare Cards --severity"
 NONE_MISSING = "--severity is missing … --issue is missing … --resolution is missing … --timeframe is missing"
-NEARLY = "--severity is missing … is no preset; did you mean: commcast declare payments\n"
+NEARLY = "--severity is missing … is not a preset; did you mean: commcast declare payments\n"
 OVER = "card1 is over (resolved); if it is not: commcast reopen card1 --issue"
-JOINED = "card1 is part of sign1; say more there: commcast update sign1;  … commcast reopen card1"
-NEWS = "leave --nothing-new out and write what is new in {0}, or leave {0} out"
+JOINED = "card1 is part of sign1; post updates there: commcast update sign1;  … commcast reopen card1"
+NEWS = "leave out --nothing-new and write what is new in {0}, or leave out {0}"
 PASSED = f"--timeframe: by {GONE:%H:%M} is on {TOMORROW:%a} {TOMORROW.day} {TOMORROW:%b}"
 REFUSED = [
     ("empty", f"{CARD} --timeframe soon", "--timeframe: 'soon' is not a timeframe"),
@@ -185,21 +185,21 @@ REFUSED = [
     ("empty", f"{CARD} --confidence sure", "--confidence: "),
     ("empty", f"{CARD} --id ../x", "--id: "),
     ("empty", CARD.replace("fail", "\x1b]0;owned\x07"), "TITLE: "),
-    ("empty", CARD.replace("fail", "\udcff"), "TITLE holds bytes that are no text"),
-    ("empty", f"{CARD} --scope caf\udce9", "--scope holds bytes that are no text"),
+    ("empty", CARD.replace("fail", "\udcff"), "TITLE holds bytes that are not text"),
+    ("empty", f"{CARD} --scope caf\udce9", "--scope holds bytes that are not text"),
     ("empty", f"{STORM} soon", "--expected: "),
     ("empty", f"{STORM} '2020-01-01 02:00'", "--expected: "),
-    ("empty", f"{EXPECTED} --status identified", "--expected: what is identified has begun"),
+    ("empty", f"{EXPECTED} --status identified", "--expected: an incident that is identified has begun"),
     ("empty", "declare 'Cards fail'", NONE_MISSING),
     *(
-        ("empty", f"{SEVERITY} {typed!r}", f"severity is 1, 2, 3 or 4, not {typed!r}; 1 is the worst")
+        ("empty", f"{SEVERITY} {typed!r}", f"must be 1 (worst) to 4, not {typed!r}")
         for typed in ("one", "0", "5", "1.5", "")
     ),
     *(("empty", f"declare {typed}", NEARLY) for typed in ("paymets", "Payments", "' payment'")),
     ("empty", UPDATE, "commcast declare"),
     ("empty", RESOLVE, "commcast declare"),
     ("two", UPDATE, "card1, sign1"),
-    ("told", "update", "there is nothing to say"),
+    ("told", "update", "there is nothing new"),
     ("told", "update --timeframe soon", "--timeframe: "),
     ("told", f"update --timeframe 'by {GONE:%H:%M}'", f"{PASSED} … 'by {TOMORROW:%Y-%m-%dT%H:%M}'"),
     ("told", "update --next 8h", "--next: "),
@@ -227,10 +227,10 @@ REFUSED = [
     ("planned draft", "cancel --because Wrong.", "nobody was told of db1; write: commcast discard db1"),
     ("told", f"reopen card1 {ANEW}", "card1 is not over"),
     ("told", REOPEN, "no incident is over"),
-    ("told", f"reopen nope {ANEW}", "there is no incident 'nope'"),
+    ("told", f"reopen nope {ANEW}", "no incident 'nope'"),
     ("told", "merge card1 --into card1", "cannot be part of itself"),
-    ("told", "merge card1 --into nope", "there is no incident 'nope'"),
-    ("told", "merge nope --into card1", "there is no incident 'nope'"),
+    ("told", "merge card1 --into nope", "no incident 'nope'"),
+    ("told", "merge nope --into card1", "no incident 'nope'"),
     ("other over", "merge card1 --into sign1", "--into: sign1 is over"),
     ("other untold", "merge card1 --into sign1", "nobody was told of sign1"),
     # Whoever was told that something is down would hear nothing until then, and no end of it.
@@ -257,7 +257,7 @@ def test_what_cannot_be_said_names_the_option_and_writes_nothing(
 @pytest.mark.parametrize(
     ("state", "command", "said"),
     [
-        ("ending", f"reopen card1 {ANEW}", "commcast discard card1 takes it back"),
+        ("ending", f"reopen card1 {ANEW}", "commcast discard card1 deletes it"),
         (
             "ending",
             "update card1 --issue More.",
@@ -279,7 +279,7 @@ def test_a_draft_that_nobody_released_is_sent_or_taken_back_first(
 def test_without_any_word_the_presets_are_listed(kept: Kept, desk: Path) -> None:
     (desk / "presets" / "warehouse.yaml").write_text("title: [\n")
     names = "dependency | login | payments | slow | warehouse"
-    listed = f"Presets, nearly written already:\n  commcast declare {names}\n"
+    listed = f"Presets (ready-made drafts):\n  commcast declare {names}\n"
     assert do(desk, "declare").stderr.endswith(listed)
     assert "preset" not in do(kept("empty"), "declare 'Card payments fail'").stderr.lower()
 
@@ -322,7 +322,7 @@ def test_a_broken_ledger_keeps_the_words_and_sends_nothing(desk: Path) -> None:
     [
         (
             *("empty", "declare", "Cards fail\n7\n1\nSome fail.\nWe look.\nsoon\nunknown\ny\n"),
-            "write 1 (the worst) to 4 … 'soon' is not a timeframe",
+            "must be 1 (worst) to 4 … 'soon' is not a timeframe",
             "title: Cards fail … severity: 1 … timeframe: unknown",
         ),
         (  # it would be read as tomorrow, and refused once everything else was answered, too
@@ -332,7 +332,7 @@ def test_a_broken_ledger_keeps_the_words_and_sends_nothing(desk: Path) -> None:
         *(
             (
                 *("empty", "declare Cards", f"1\nSome {bad} fail.\nSome fail.\nWe look.\nunknown\ny\n"),
-                *(f"holds the control character {named}; type it once more", "issue: Some fail."),
+                *(f"holds the control character {named}; type it again", "issue: Some fail."),
             )
             for bad, named in (("\x1b[A", "U+001B"), ("a\u2028b", "U+2028"), ("a\tb", "U+0009"))
         ),
@@ -359,14 +359,14 @@ def test_resolve_asks_when_it_ended_and_says_how_long_it_was(desk: Path) -> None
     typed = "Done.\n\n\nsoon\n2025-12-31T10:00Z\n2026-01-01T11:30Z\ny\n"
     done = do(desk, "resolve", typed)
     assert done.exit_code == 0, done.output
-    assert missing("is no time … before it began … It lasted 1 hour 30 minutes.", done.stderr) == []
+    assert missing("is not a time … before it began … It lasted 1 hour 30 minutes.", done.stderr) == []
 
 
 @pytest.mark.usefixtures("person")
 def test_input_that_ends_while_words_are_asked_for_writes_nothing(desk: Path) -> None:
     done = do(desk, "declare Cards", "1\nSome cards are refused.\n")
     assert (done.exit_code, files(desk)) == (5, [])
-    hint = "'paymets' is no preset; did you mean: commcast declare payments\n"
+    hint = "'paymets' is not a preset; did you mean: commcast declare payments\n"
     assert do(desk, "declare paymets").stderr.startswith(hint)  # before anything is asked
 
 
@@ -457,7 +457,7 @@ def test_a_chain_of_merges_ends_for_all(desk: Path) -> None:
 KEPT = """\
 Nothing was released. The draft is kept in incidents/card1.yaml.
   commcast send card1       to send it
-  commcast discard card1    to take it back
+  commcast discard card1    to delete it
 """
 
 
@@ -488,7 +488,7 @@ def test_every_fault_is_named_at_once_and_nothing_is_written(desk: Path) -> None
         done = declare(desk, "--yes")
         assert done.exit_code == 2, done.output
         assert places(done.stderr) == ["audiences/internal.csv", "audiences/partners.csv", *TEMPLATES]
-        assert done.stderr.endswith("Mend that, then give the same command again.\n")
+        assert done.stderr.endswith("Fix that, then run the same command again.\n")
         assert everything_in(desk / "incidents") == before
 
 
