@@ -149,6 +149,25 @@ def run(*arguments: str | Path, folder: Path | None = None, expect: int = 0) -> 
     return result
 
 
+def succeed(folder: Path, *commands: str) -> list[str]:
+    """Run commands, each with --yes, that have to exit with 0; return what is in the outbox then."""
+    for command in commands:
+        done = do(folder, f"{command} --yes")
+        assert done.exit_code == 0, done.output
+    return outbox(folder)
+
+
+def refuse(folder: Path, command: str, said: str, code: int = 2) -> str:
+    """Run a command that has to say these parts, and to write and send nothing; return what it said."""
+    before = everything_in(folder / "incidents"), outbox(folder)
+    done = do(folder, command)
+    assert done.exit_code == code, done.output
+    assert missing(said, done.stderr) == [], done.stderr
+    assert "\x1b" not in done.output
+    assert (everything_in(folder / "incidents"), outbox(folder)) == before
+    return done.stderr
+
+
 def just_now() -> datetime:
     """Return a full minute shortly ago: the commands read the real clock, and a draft nudges after three."""
     return (datetime.now(UTC) - timedelta(minutes=1)).replace(second=0, microsecond=0)
