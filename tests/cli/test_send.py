@@ -39,6 +39,7 @@ from tests.support.terminal import (
     just_now,
     missing,
     outbox,
+    play,
     run,
     run_at_terminal,
 )
@@ -120,39 +121,31 @@ def test_anything_but_yes_keeps_the_draft_and_a_tick_sends_nothing(desk: Path, t
 @pytest.mark.usefixtures("person")
 def test_a_yes_writes_the_time_that_was_shown_and_sends_once(desk: Path) -> None:
     path = draft(desk)
-    done = do(desk, "send", "y\n")
-    assert done.exit_code == 0, done.output
+    play(
+        desk,
+        """
+        send < y         | 0 | 7 | Next word is promised by … commcast update card1
+        send card1       | 0 | 0 | already sent
+        send             | 0 | 0 | already sent
+        send card1 --yes | 0 | 0 | already sent
+        """,
+    )
     assert "at: 2" in path.read_text()
-    sent = outbox(desk)
-    assert len(sent) == 7
-    for again in ("send card1", "send", "send card1 --yes"):
-        done = do(desk, again)
-        assert (done.exit_code, "already sent" in done.stdout) == (0, True), done.output
-    assert outbox(desk) == sent
 
 
 @pytest.mark.usefixtures("person")
-def test_ctrl_c_at_the_question_is_final(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "ask", interrupted)
-    draft(desk)
-    done = do(desk, "send card1")
-    assert (done.exit_code, "nothing was released" in done.stderr) == (130, True)
-    nothing_went_out(desk)
-
-
-@pytest.mark.usefixtures("person")
-def test_ctrl_c_after_the_yes_stops_the_incident_until_resume(
+def test_ctrl_c_is_final_before_the_yes_and_stops_the_incident_after_it(
     desk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     draft(desk)
     with monkeypatch.context() as patch:
+        patch.setattr(asking, "ask", interrupted)
+        play(desk, "send card1 | 130 | 0 | nothing was released")
+    nothing_went_out(desk)
+    with monkeypatch.context() as patch:
         patch.setattr(sending, "hand_over", interrupted)
-        done = do(desk, "send card1", "y\n")
-    assert (done.exit_code, "commcast resume card1" in done.stderr) == (130, True), done.output
-    do(desk, "tick")
-    assert outbox(desk) == []
-    assert do(desk, "resume card1").exit_code == 0
-    assert len(outbox(desk)) == 7
+        play(desk, "send card1 < y | 130 | 0 | commcast resume card1")
+    play(desk, "tick | 0 | 0 |\nresume card1 | 0 | 7 |")
 
 
 @pytest.mark.usefixtures("person")
@@ -189,20 +182,17 @@ def test_a_question_that_was_open_too_long_is_asked_again(
     """Its times have passed: 10:25 is not a promise at 10:40."""
     monkeypatch.setattr(release, "QUESTION_STANDS", timedelta(seconds=-1))
     draft(desk)
-    done = do(desk, "send card1", "y\n")
-    assert (done.exit_code, "no longer right" in done.stderr) == (5, True)
+    play(desk, "send card1 < y | 5 | 0 | no longer right")
     nothing_went_out(desk)
 
 
 @pytest.mark.usefixtures("person")
-@pytest.mark.parametrize(("typed", "code"), [("y\n", 5), ("6\n", 5), ("7\n", 0)])
-def test_above_confirm_above_the_number_is_typed(desk: Path, typed: str, code: int) -> None:
+def test_above_confirm_above_the_number_is_typed(desk: Path) -> None:
     config = desk / "commcast.toml"
     config.write_text(config.read_text().replace("confirm_above = 1000", "confirm_above = 6"))
     draft(desk)
-    done = do(desk, "send card1", typed)
-    assert (done.exit_code, "Type 7 to send" in done.stderr) == (code, True), done.output
-    assert len(outbox(desk)) == (7 if code == 0 else 0)
+    for typed, code, sent in (("y", 5, 0), ("6", 5, 0), ("7", 0, 7)):
+        play(desk, f"send card1 < {typed} | {code} | {sent} | Type 7 to send")
 
 
 # --- what is refused before anything is released
@@ -266,10 +256,18 @@ def test_what_may_not_go_is_explained_and_nothing_is_released(
         nothing_went_out(desk)
 
 
-def test_words_older_than_their_promise_go_with_late(desk: Path) -> None:
+def test_what_does_not_keep_words_from_going(desk: Path) -> None:
+    """They are old, but --late is given; another file is broken; a hundred others were over long before."""
+    old = (
+        DRAFT.replace("  - issue", "  - at: 2025-01-02T10:00Z\n    issue")
+        + "  - at: 2025-01-02T11:00Z\n    status: resolved\n    fixed: It is fixed.\n"
+    )
+    for number in range(100):
+        draft(desk, f"old{number}", old.replace("Card payments", f"Old card payments {number}"))
+    play(desk, "tick | 0 | 0 |\nsend | 0 | 0 | Nothing to send")
     draft(desk, text=AGED)
-    assert do(desk, "send card1 --yes --late").exit_code == 0
-    assert len(outbox(desk)) == 7
+    draft(desk, "b1", "title: [\n")
+    play(desk, "send card1 --yes --late | 0 | 7 | commcast lint")
 
 
 @pytest.mark.parametrize(
@@ -298,27 +296,16 @@ def test_what_cannot_reach_anybody_is_found_before_the_release(
     assert "draft" in run("status", folder=folder).stdout
 
 
-def test_a_good_incident_goes_out_although_another_file_is_broken(desk: Path) -> None:
-    draft(desk)
-    draft(desk, "b1", "title: [\n")
-    done = do(desk, "send card1 --yes")
-    assert (done.exit_code, "commcast lint" in done.stderr) == (0, True), done.output
-
-
 def test_a_renamed_file_and_released_words_that_changed_are_refused(desk: Path) -> None:
     path = draft(desk)
-    done = do(desk, "send --yes")
-    assert missing("Next word is promised by … commcast update card1", done.stderr) == []
-    sent, text = outbox(desk), path.read_text()
+    play(desk, "send --yes | 0 | 7 | Next word is promised by … commcast update card1")
+    text = path.read_text()
     path.write_text(text.replace("Some cards", "All cards"))
-    for command in ("send card1 --yes", "update card1 --issue More. --yes"):
-        done = do(desk, command)
-        assert (done.exit_code, "was released and has changed since" in done.stderr) == (2, True)
+    for command in ("send card1", "update card1 --issue More."):
+        play(desk, f"{command} --yes | 2 | 0 | was released and has changed since")
     path.write_text(text)
     path.rename(path.with_name("card9.yaml"))
-    done = do(desk, "send card9 --yes")
-    assert (done.exit_code, "id: card1" in done.stderr) == (2, True)
-    assert outbox(desk) == sent
+    play(desk, "send card9 --yes | 2 | 0 | id: card1")
 
 
 def test_an_audience_or_a_channel_may_not_go_while_messages_are_due(told: Bench) -> None:
@@ -373,22 +360,6 @@ def test_two_drafts_are_released_together_and_readers_get_the_newest(desk: Path)
     assert (document["released"], document["exit_code"], releases(desk)) == ([1, 2], 0, [1, 2])
     assert len([name for name in outbox(desk) if name.endswith(".eml")]) == 6
     assert sum(row["accepted"] for row in document["outcomes"]) == len(outbox(desk))
-
-
-def test_old_files_over_an_empty_ledger_are_neither_sent_nor_in_the_way(desk: Path) -> None:
-    """A hundred resolved incidents of before are history."""
-    old = (
-        DRAFT.replace("  - issue", "  - at: 2025-01-02T10:00Z\n    issue")
-        + "  - at: 2025-01-02T11:00Z\n    status: resolved\n    fixed: It is fixed.\n"
-    )
-    for number in range(100):
-        draft(desk, f"old{number}", old.replace("Card payments", f"Old card payments {number}"))
-    assert do(desk, "tick").exit_code == 0
-    assert outbox(desk) == []
-    assert "Nothing to send" in do(desk, "send").stdout
-    draft(desk)
-    assert do(desk, "send --yes").exit_code == 0
-    assert len(outbox(desk)) == 7
 
 
 def test_rows_left_out_are_said_also_if_nobody_is_asked(tmp_path: Path) -> None:
@@ -456,9 +427,8 @@ def test_a_draft_is_still_a_draft_after_an_adoption(desk: Path) -> None:
     draft(desk)
     for file in (desk / ".commcast").iterdir():
         file.unlink()
-    assert do(desk, "doctor --adopt-ledger --yes").exit_code == 0
+    play(desk, "doctor --adopt-ledger --yes | 0 | 0 |\nstatus | 0 | 0 | draft")
     nothing_went_out(desk)
-    assert "draft" in do(desk, "status").stdout
 
 
 # --- refusals and erasures
@@ -528,85 +498,84 @@ def test_an_answer_after_an_erasure_does_not_bring_the_address_back(bench: Bench
 # --- stop and resume: nothing leaves while an incident is stopped; afterwards nobody is told twice
 
 
-def test_a_stopped_incident_sends_nothing_until_it_is_resumed(ours: Bench) -> None:
+def break_file(bench: Bench) -> None:
+    (bench.folder / "incidents" / "pay7.yaml").write_text("title: [\n")
+
+
+def mend_list(bench: Bench) -> None:
+    write_list(bench.folder, "customers", "email,phone,name", ["right@example.com,,Right"])
+
+
+STOPS = {
+    "the one": (
+        """
+        stop             | 0 | 0 | pay7 stopped
+        stop pay7        | 0 | 0 | was stopped already
+        tick             | 0 | 0 |
+        stop nothing1    | 2 | 0 | no incident 'nothing1'
+        stop pay7 --all  | 2 | 0 | not both
+        resume pay7      | 0 | 5 | pay7: update 1: 5 accepted
+        """
+    ),
+    "all": (
+        """
+        stop --all --by dana | 0 | 0 | Everything stopped
+        resume pay7          | 5 | 0 | still stopped by dana
+        resume --all         | 0 | 0 | may go on
+        tick                 | 0 | 5 |
+        """
+    ),
+}
+
+
+@pytest.mark.parametrize("story", STOPS.values(), ids=STOPS)
+def test_what_is_stopped_sends_nothing_until_it_is_resumed(ours: Bench, story: str) -> None:
     ours.release()
-    assert "pay7 stopped" in run("stop", folder=ours.folder).stdout  # the only one that is open
-    assert "was stopped already" in run("stop", "pay7", folder=ours.folder).stdout
-    assert run("tick", folder=ours.folder).output == ""
-    assert ours.mails() == []
-    assert "pay7: update 1: 5 accepted" in run("resume", "pay7", folder=ours.folder).stdout
+    play(ours.folder, story)
     names = [path.name.split("-", 1)[1] for path in [*ours.mails(), *ours.texts()]]
     assert set(Counter(names).values()) == {1}
     (ours.folder / "incidents/pay7.yaml").rename(ours.folder / "incidents/pay8.yaml")
-    assert "id: pay7" in run("tick", folder=ours.folder, expect=2).output
+    play(ours.folder, "tick | 2 | 0 | id: pay7")
 
 
-def stopping_after(bench: Bench, count: int) -> list[FakeAdapter]:
-    """Let dana stop pay7 once an adapter has handed over `count` messages; return the adapters."""
+@pytest.mark.parametrize(
+    ("frozen", "meanwhile", "readers"),
+    [(True, break_file, {"ann", "bob", "help"}), (False, mend_list, {"right", "help"})],
+    ids=["the file breaks", "the list is fixed"],
+)
+def test_what_changes_while_it_is_stopped(
+    ours: Bench, frozen: bool, meanwhile: Callable[[Bench], None], readers: set[str]
+) -> None:
+    """What was frozen goes, even if its file breaks; a stop before that leaves the list to be fixed."""
+    ours.release()
+    if frozen:
+        ours.freeze()
+    play(ours.folder, "stop pay7 | 0 | 0 |\ntick | 0 | 0 |")
+    meanwhile(ours)
+    run("resume", "pay7", folder=ours.folder)
+    assert {row.address.split("@")[0] for row in ours.rows() if row.channel == "email"} == readers
+    assert len(ours.mails()) == len(readers)
+
+
+def test_stopped_in_the_middle_the_rest_waits_and_is_told_once(ours: Bench) -> None:
+    write_desk(ours.folder, customers=numbered(40))
     adapters: list[FakeAdapter] = []
 
-    def stop(adapter: FakeAdapter) -> None:
-        if len(adapter.handed) >= count:
-            with bench.ledger.write() as connection:
-                stop_incident(connection, "pay7", "dana", bench.now)
+    def stop_after_five(adapter: FakeAdapter) -> None:
+        if len(adapter.handed) == 5:
+            with ours.ledger.write() as connection:
+                stop_incident(connection, "pay7", "dana", ours.now)
 
     def make(channel: Channel) -> FakeAdapter:
-        adapters.append(FakeAdapter(channel, before=stop))
+        adapters.append(FakeAdapter(channel, before=stop_after_five))
         return adapters[-1]
 
-    bench.adapter = make
-    return adapters
-
-
-def test_stopped_in_the_middle_and_resumed_nobody_gets_a_second_copy(ours: Bench) -> None:
-    write_desk(ours.folder, customers=numbered(40))
-    adapters = stopping_after(ours, 5)
+    ours.adapter = make
     ours.send()
     handed = sum(len(adapter.handed) for adapter in adapters)
     assert handed < 40
-    run("resume", "pay7", folder=ours.folder)
-    assert len(ours.mails()) + len(ours.texts()) == 81 - handed
-    assert all(state == "accepted" for _, state in ours.states())
-
-
-def test_preview_counts_what_waits_and_says_how_it_goes_on(ours: Bench) -> None:
-    stopping_after(ours, 0)
-    ours.send()
     shown = run("preview", "pay7", folder=ours.folder).stdout
-    assert re.search(r"By email \d of 3 still waits?: commcast resume pay7", shown)
+    assert re.search(r"By email \d+ of 41 still waits?: commcast resume pay7", shown)
     assert "Update 1 by email: " not in shown
-
-
-def test_all_stops_every_incident_and_names_who(ours: Bench) -> None:
-    ours.release()
-    run("stop", "--all", "--by", "dana", folder=ours.folder)
-    assert "still stopped by dana" in run("resume", "pay7", folder=ours.folder, expect=5).stdout
-    assert ours.mails() == []
-    run("resume", "--all", folder=ours.folder)
-    run("tick", folder=ours.folder)
-    assert len(ours.mails()) == 3
-
-
-@pytest.mark.parametrize("arguments", [["nothing1"], [], ["pay7", "--all"]])
-def test_a_stop_that_cannot_be_meant_is_refused(ours: Bench, arguments: list[str]) -> None:
-    run("stop", *arguments, folder=ours.folder, expect=2)
-
-
-def test_what_was_stopped_goes_to_the_list_as_it_is_at_the_resume(ours: Bench) -> None:
-    """Nothing is frozen of what is stopped: a list that was fixed meanwhile is the one that counts."""
-    ours.release()
-    run("stop", "pay7", folder=ours.folder)
-    run("tick", folder=ours.folder)
-    write_list(ours.folder, "customers", "email,phone,name", ["right@example.com,,Right"])
-    run("resume", "pay7", folder=ours.folder)
-    assert {row.address for row in ours.rows()} == {"right@example.com", "help@acme.example"}
-
-
-def test_resume_finishes_an_incident_whose_file_is_broken(ours: Bench) -> None:
-    ours.release()
-    ours.freeze()
-    run("stop", "pay7", folder=ours.folder)
-    run("tick", folder=ours.folder)
-    (ours.folder / "incidents" / "pay7.yaml").write_text("title: [\n")
-    run("resume", "pay7", folder=ours.folder)
-    assert len(ours.mails()) == 3
+    play(ours.folder, f"resume pay7 | 0 | {81 - handed} |")
+    assert all(state == "accepted" for _, state in ours.states())

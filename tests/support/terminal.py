@@ -168,6 +168,24 @@ def refuse(folder: Path, command: str, said: str, code: int = 2) -> str:
     return done.stderr
 
 
+def play(folder: Path, story: str) -> None:
+    """Run a story, one command per line: `command < typed | exit code | messages handed over | what it says`.
+
+    Parts that it says are separated by " … "; one that begins with "not:" must be missing.
+    """
+    for line in story.strip().splitlines():
+        command, code, sent, said = (each.strip() for each in re.split(r" \|(?: |$)", line))
+        command, _, typed = command.partition(" < ")
+        before = len(outbox(folder))
+        done = do(folder, command, f"{typed}\n" if typed else "")
+        assert done.exit_code == int(code), f"{line}\n{done.output}"
+        assert len(outbox(folder)) - before == int(sent), f"{line}\n{done.output}"
+        output = " ".join(done.output.split())
+        for part in filter(None, said.split(" … ")):
+            wanted = part.removeprefix("not:")
+            assert (wanted.strip() in output) == (part == wanted), f"{line}\n{done.output}"
+
+
 def just_now() -> datetime:
     """Return a full minute shortly ago: the commands read the real clock, and a draft nudges after three."""
     return (datetime.now(UTC) - timedelta(minutes=1)).replace(second=0, microsecond=0)
