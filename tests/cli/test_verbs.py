@@ -92,36 +92,24 @@ def files(desk: Path) -> list[str]:
 # --- what each verb writes and tells
 
 
-@pytest.mark.parametrize(
-    ("state", "command", "messages", "written"),
-    [
-        ("empty", CARD, 7, "severity: 1 … issue: Some cards are refused."),
-        # A preset brings its words, and options go over them.
-        (
-            "empty",
-            "declare payments --severity 2 --timeframe 30m",
-            7,
-            "severity: 2 … timeframe: 30m … by card.",
-        ),
-        # A clock time is the last one of the desk.
-        ("empty", f"{CARD} --started {BEFORE:%H:%M}", 7, f"started: {BEFORE:%Y-%m-%dT%H:%M}+00:00"),
-        # A plain update is not texted.
-        ("told", "update --nothing-new 'At 60%.' --next 20m", 6, "nothing_new: At 60%. … next_update: 20m"),
-        ("told", f"update --timeframe 'by {TOMORROW:%Y-%m-%dT%H:%M}'", 6, f"by {TOMORROW:%Y-%m-%dT%H:%M}"),
-        (
-            "told",
-            f"{RESOLVE} --remains Slips.",
-            7,
-            "status: resolved … Done. … remains: Slips. … ended: ",
-        ),
-        ("told", RETRACT, 7, "status: retracted … because: Wrong."),
-        ("over", REOPEN, 7, "status: reopened … issue: Cards fail again."),
-        ("two", "merge --into sign1", 7, "status: merged … merged_into: sign1"),
-        ("reopened", UPDATE, 6, "issue: More."),
-        ("reopened", RESOLVE, 7, "status: resolved"),
-    ],
-    ids=timeless,
-)
+REDATED = f"update --timeframe 'by {TOMORROW:%Y-%m-%dT%H:%M}'"
+PRESET = "declare payments --severity 2 --timeframe 30m"  # brings its words; options go over them
+ADDED = [
+    ("empty", CARD, 7, "severity: 1 … issue: Some cards are refused."),
+    ("empty", PRESET, 7, "severity: 2 … timeframe: 30m … by card."),
+    ("empty", f"{CARD} --started {BEFORE:%H:%M}", 7, f"started: {BEFORE:%Y-%m-%dT%H:%M}+00:00"),
+    ("told", "update --nothing-new 'At 60%.' --next 20m", 6, "nothing_new: At 60%. … next_update: 20m"),
+    ("told", REDATED, 6, f"by {TOMORROW:%Y-%m-%dT%H:%M}"),
+    ("told", f"{RESOLVE} --remains Slips.", 7, "status: resolved … Done. … remains: Slips. … ended: "),
+    ("told", RETRACT, 7, "status: retracted … because: Wrong."),
+    ("over", REOPEN, 7, "status: reopened … issue: Cards fail again."),
+    ("two", "merge --into sign1", 7, "status: merged … merged_into: sign1"),
+    ("reopened", UPDATE, 6, "issue: More."),  # a plain update is not texted
+    ("reopened", RESOLVE, 7, "status: resolved"),
+]
+
+
+@pytest.mark.parametrize(("state", "command", "messages", "written"), ADDED, ids=timeless)
 def test_a_verb_adds_to_the_file_and_tells_everybody_once(
     desk: Path, state: str, command: str, messages: int, written: str
 ) -> None:
@@ -290,32 +278,26 @@ def test_a_broken_ledger_keeps_the_words_and_sends_nothing(desk: Path) -> None:
 # --- what a person types
 
 
+ALL = "Cards fail\n7\n1\nSome fail.\nWe look.\nsoon\nunknown\ny\n"
+# Read as tomorrow, it would be refused once everything else was answered.
+EARLIER = f"Cards\n1\nAll fail.\nWe look.\nby {GONE:%H:%M}\nunknown\ny\n"
+CONTROL = "1\nSome {} fail.\nSome fail.\nWe look.\nunknown\ny\n"
+AGAIN = "holds the control character {}; type it again"
+TYPED = [
+    ("empty", "declare", ALL, "must be 1 (worst) to 4 … 'soon' is not a timeframe", "severity: 1"),
+    ("empty", "declare", EARLIER, f"by {GONE:%H:%M} is on ", "timeframe: unknown"),
+    *(
+        ("empty", "declare Cards", CONTROL.format(bad), AGAIN.format(named), "issue: Some fail.")
+        for bad, named in (("\x1b[A", "U+001B"), ("a\u2028b", "U+2028"), ("a\tb", "U+0009"))
+    ),
+    ("told", "resolve", "All back.\nSlips.\n\n\ny\n", "", "fixed: All back. … remains: Slips."),
+    ("told", "retract", "It was wrong.\ny\n", "", "because: It was wrong."),
+    ("over", "reopen", "Again.\nWe look.\nsoon\nunknown\ny\n", "is not a timeframe", "issue: Again."),
+]
+
+
 @pytest.mark.usefixtures("person")
-@pytest.mark.parametrize(
-    ("state", "command", "typed", "said", "written"),
-    [
-        (
-            *("empty", "declare", "Cards fail\n7\n1\nSome fail.\nWe look.\nsoon\nunknown\ny\n"),
-            "must be 1 (worst) to 4 … 'soon' is not a timeframe",
-            "title: Cards fail … severity: 1 … timeframe: unknown",
-        ),
-        (  # it would be read as tomorrow, and refused once everything else was answered, too
-            *("empty", "declare", f"Cards\n1\nAll fail.\nWe look.\nby {GONE:%H:%M}\nunknown\ny\n"),
-            *(f"by {GONE:%H:%M} is on ", "timeframe: unknown"),
-        ),
-        *(
-            (
-                *("empty", "declare Cards", f"1\nSome {bad} fail.\nSome fail.\nWe look.\nunknown\ny\n"),
-                *(f"holds the control character {named}; type it again", "issue: Some fail."),
-            )
-            for bad, named in (("\x1b[A", "U+001B"), ("a\u2028b", "U+2028"), ("a\tb", "U+0009"))
-        ),
-        ("told", "resolve", "All back.\nSlips.\n\n\ny\n", "", "fixed: All back. … remains: Slips."),
-        ("told", "retract", "It was wrong.\ny\n", "", "because: It was wrong."),
-        ("over", "reopen", "Again.\nWe look.\nsoon\nunknown\ny\n", "is not a timeframe", "issue: Again."),
-    ],
-    ids=timeless,
-)
+@pytest.mark.parametrize(("state", "command", "typed", "said", "written"), TYPED, ids=timeless)
 def test_what_is_missing_is_asked_for_until_it_can_be_used(
     desk: Path, state: str, command: str, typed: str, said: str, written: str
 ) -> None:
