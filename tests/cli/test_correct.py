@@ -16,7 +16,16 @@ from commcast.ledger.history import deliveries
 from commcast.ledger.store import ledger_path, open_copy
 from commcast.ledger.tables import State
 from tests.support.reader import parsed, words
-from tests.support.terminal import do, everything_in, make_desk, missing, outbox, refuse, succeed, timeless
+from tests.support.terminal import (
+    do,
+    everything_in,
+    make_desk,
+    outbox,
+    play,
+    refuse,
+    succeed,
+    timeless,
+)
 
 FILE = "incidents/card1.yaml"
 WRONG = "correct --wrong '3 hours' --right '30 minutes'"
@@ -122,9 +131,7 @@ def test_whoever_got_the_wrong_words_reads_both_on_each_channel(
     ],
     ids=["expected end", "end"],
 )
-def test_a_wrong_time_that_messages_compute_is_put_right_below_as_well(
-    desk: Path, said: Sequence[str], wrong: str, right: str
-) -> None:
+def test_a_wrong_time_is_put_right_below_too(desk: Path, said: Sequence[str], wrong: str, right: str) -> None:
     """Such a time is nobody's words: quoted as wrong and shown again below it would help nobody."""
     before = succeed(desk, *said)
     succeed(desk, f"correct card1 --wrong {wrong} --right {right}")
@@ -194,9 +201,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ],
     ids=timeless,
 )
-def test_what_cannot_be_corrected_names_the_option_and_stops_nothing(
-    kept: dict[str, Path], state: str, options: str, said: str
-) -> None:
+def test_what_is_refused_stops_nothing(kept: dict[str, Path], state: str, options: str, said: str) -> None:
     refuse(kept[state], f"correct {options} --yes", said)
     assert stops(kept[state]) == []
 
@@ -217,17 +222,14 @@ def test_a_dry_run_counts_and_leaves_every_byte(kept: dict[str, Path]) -> None:
     assert everything_in(kept["card"]) == before
 
 
-def test_before_anybody_was_told_the_draft_is_sent_or_discarded(desk: Path) -> None:
-    """A yes to this update is none to the draft that holds the wrong words."""
+def test_a_draft_is_sent_or_discarded_first_and_a_changed_file_names_this_command(desk: Path) -> None:
+    """A yes to this update is not a yes to the draft that holds the wrong words."""
     assert do(desk, card()).exit_code == 5
     said = "update 1 of card1 is a draft that nobody released; nothing was written"
     refuse(desk, f"{WRONG} --yes", said, 5)
-
-
-def test_a_released_update_that_changed_names_this_command(told: Path) -> None:
-    path = told / FILE
-    path.write_text(path.read_text().replace("3 hours", "30 minutes"))
-    refuse(told, "send card1 --yes", 'commcast correct card1 --wrong "…" --right')
+    succeed(desk, "send card1")
+    (desk / FILE).write_text((desk / FILE).read_text().replace("3 hours", "30 minutes"))
+    refuse(desk, "send card1 --yes", 'commcast correct card1 --wrong "…" --right')
 
 
 # --- stops
@@ -235,42 +237,36 @@ def test_a_released_update_that_changed_names_this_command(told: Path) -> None:
 
 @pytest.mark.usefixtures("person")
 def test_a_no_keeps_all_stopped_until_the_correction_goes(told: Path) -> None:
-    before = outbox(told)
-    asked = do(told, WRONG, "n\n")
-    assert asked.exit_code == 5
     counts = "2 by email in customers got the wrong words … 0 get only the right words"
-    assert missing(counts, " ".join(asked.stderr.split())) == []
+    play(told, f"{WRONG} < n | 5 | 0 | {counts}")
     assert len(stops(told)) == 1
-    assert do(told, "tick").exit_code == 0
-    assert outbox(told) == before, "a tick released nothing"
-    assert do(told, "send card1", "y\n").exit_code == 0
-    assert len(outbox(told)) == len(before) + 7
+    play(told, "tick | 0 | 0 |\nsend card1 < y | 0 | 7 |")
     assert stops(told) == []
 
 
 @pytest.mark.usefixtures("person")
-def test_who_stops_it_meanwhile_is_not_overruled(told: Path) -> None:
-    before = outbox(told)
-    assert do(told, WRONG, "n\n").exit_code == 5
-    assert "card1 stopped" in do(told, "stop card1 --by sam").stdout
-    assert do(told, "send card1 --yes").exit_code == 5
-    assert outbox(told) == before
-    assert "still stopped by sam" in do(told, "discard card1 --yes").stderr
-
-
-def test_a_persons_own_stop_ends_with_the_correction(told: Path) -> None:
-    do(told, "stop card1 --by dana")
-    done = do(told, f"{WRONG} --yes")
-    assert (done.exit_code, "It was stopped by dana" in done.stderr, stops(told)) == (0, True, []), (
-        done.output
-    )
-
-
-def test_a_stop_of_everything_stays_and_the_wrong_words_do_not_go_on(told: Path) -> None:
-    do(told, "stop --all --by dana")
-    before = outbox(told)
-    assert do(told, f"{WRONG} --yes").exit_code == 5
-    assert do(told, "resume --all").exit_code == 0
-    assert outbox(told) == before
-    succeed(told, "send card1")
-    assert len(outbox(told)) == len(before) + 7
+@pytest.mark.parametrize(
+    "story",
+    [
+        f"""
+        {WRONG} < n           | 5 | 0 |
+        stop card1 --by sam   | 0 | 0 | card1 stopped
+        send card1 --yes      | 5 | 0 |
+        discard card1 --yes   | 0 | 0 | still stopped by sam
+        """,
+        f"""
+        stop card1 --by dana  | 0 | 0 |
+        {WRONG} --yes         | 0 | 7 | It was stopped by dana
+        """,
+        f"""
+        stop --all --by dana  | 0 | 0 |
+        {WRONG} --yes         | 5 | 0 |
+        resume --all          | 0 | 0 |
+        send card1 --yes      | 0 | 7 |
+        """,
+    ],
+    ids=["by others meanwhile, it stays", "by a person before, it ends", "of everything, it stays"],
+)
+def test_a_stop_beside_that_of_the_correction(told: Path, story: str) -> None:
+    play(told, story)
+    assert stops(told) == (["sam"] if "sam" in story else [])

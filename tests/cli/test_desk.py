@@ -124,9 +124,7 @@ def test_the_demo_tells_the_whole_story_on_a_screen_of_eighty_columns(demo: tupl
             assert "88123" not in body.get_content(), "a customer reads an internal word"
 
 
-def test_the_demo_runs_twice_and_leaves_a_desk_in_order(
-    demo: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_demo_runs_twice(demo: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     told, folder = demo
     monkeypatch.chdir(folder.parent)
     assert run("demo").stdout == told
@@ -264,9 +262,7 @@ def crontab_commands(text: str) -> list[tuple[list[str], str]]:
 
 
 @pytest.mark.parametrize("has_secrets", [True, False])
-def test_the_crontab_line_ticks_this_desk_with_nothing_set(
-    ticking: Bench, tmp_path: Path, has_secrets: bool
-) -> None:
+def test_the_crontab_line_ticks_this_desk(ticking: Bench, tmp_path: Path, has_secrets: bool) -> None:
     secrets = tmp_path / "secrets 5%.env"
     if has_secrets:
         secrets.write_text("WITNESS='is set'\n")
@@ -488,9 +484,7 @@ def test_an_incident_moves_when_it_is_taken_and_both_are_told(duty: Bench) -> No
     }
 
 
-def test_what_a_crash_kept_from_being_told_the_next_tick_tells(
-    duty: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_a_crash_the_next_tick_tells(duty: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("commcast.oncall.nudges.handing_nudges", lambda *_, **__: ())
         play(duty.folder, "handover pay7 --to sam | 0 | 0 |")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,10 +12,10 @@ import pytest
 from commcast.cli.present import destination
 from commcast.cli.question import new_facts
 from commcast.config.load import load_config
-from commcast.model.incident import Timeframe, Update
 from commcast.plan.reasons import HELD_BACK
 from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
 from tests.support.terminal import WORDS, bench_now, declare, do, just_now, missing, run, run_at_terminal
+from tests.support.values import update_of
 
 
 def words(text: str) -> str:
@@ -40,12 +41,8 @@ def add_to_config(folder: Path, before: str, text: str) -> None:
     ],
 )
 def test_new_numbers_times_and_links_are_named(before: str, now: str, found: list[str]) -> None:
-    def update(issue: str) -> Update:
-        at, frame = datetime(2026, 11, 21, 10, tzinfo=UTC), Timeframe()
-        said = {"status": "investigating", "severity": 1, "issue": issue, "resolution": "We look."}
-        return Update(number=1, line=1, at=at, at_written=True, timeframe=frame, **said)
-
-    assert new_facts(update(before) if before else None, update(now)) == found
+    earlier = update_of(1, issue=before) if before else None
+    assert new_facts(earlier, update_of(2, issue=now)) == found
 
 
 SCREEN = (
@@ -108,34 +105,33 @@ def test_whom_a_mild_severity_leaves_out_is_said(desk: Path, command: str) -> No
 # --- how long it takes at a limit, and through what
 
 
-def limited_desk(
-    folder: Path, per_second: float, monkeypatch: pytest.MonkeyPatch, fallback: str = ""
-) -> Path:
-    """Return a desk whose mail goes through SendGrid at a limit; nothing listens at its address."""
+@pytest.fixture
+def limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Return what makes a desk whose mail goes through SendGrid at a limit; nothing listens there."""
     monkeypatch.setenv("SENDGRID_API_KEY", "SG.nobody")
-    extra = f'[providers.sendgrid]\nbase_url = "http://127.0.0.1:9"\nper_second = {per_second}\n'
-    write_desk(folder, email="sendgrid", support=[], extra=extra)
-    if fallback:
-        add_to_config(folder, '"sendgrid"', f'"sendgrid"\nfallback = "{fallback}"')
-    write_incident(folder, at=just_now())
-    return folder
+
+    def make(per_second: float, fallback: str = "") -> Path:
+        extra = f'[providers.sendgrid]\nbase_url = "http://127.0.0.1:9"\nper_second = {per_second}\n'
+        write_desk(tmp_path, email="sendgrid", support=[], extra=extra)
+        if fallback:
+            add_to_config(tmp_path, '"sendgrid"', f'"sendgrid"\nfallback = "{fallback}"')
+        write_incident(tmp_path, at=just_now())
+        return tmp_path
+
+    return make
 
 
-def test_how_long_it_takes_at_the_limit_is_said_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown = words(run("preview", "pay7", folder=limited_desk(tmp_path, 1, monkeypatch)).stdout)
+def test_how_long_it_takes_at_the_limit_is_said_before(limited: Callable[..., Path]) -> None:
+    shown = words(run("preview", "pay7", folder=limited(1)).stdout)
     assert "At 1 a second the last of 2 email messages leaves by" in shown
     assert "promise the next update: readers" not in shown
     assert "email: through sendgrid (127.0.0.1:9)" in shown
 
 
 @pytest.mark.usefixtures("person")
-def test_a_promise_before_the_last_hand_over_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_promise_before_the_last_hand_over_is_refused(limited: Callable[..., Path]) -> None:
     """Two emails at one per hour, and an update promised within twenty minutes: a draft stays."""
-    folder = limited_desk(tmp_path, 1 / 3600, monkeypatch)
+    folder = limited(1 / 3600)
     refused = do(folder, "send pay7", "y\n")
     assert refused.exit_code == 5
     assert missing("after the promised … Raise per_second", refused.stderr) == []
@@ -144,12 +140,10 @@ def test_a_promise_before_the_last_hand_over_is_refused(
     assert "promise the next update: readers not reached by then are dropped" in words(sent.stderr)
 
 
-def test_what_carries_the_messages_may_itself_be_affected(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = limited_desk(tmp_path, 100, monkeypatch, fallback="smtp") / "incidents/pay7.yaml"
+def test_what_carries_the_messages_may_itself_be_affected(limited: Callable[..., Path]) -> None:
+    path = limited(100, fallback="smtp") / "incidents/pay7.yaml"
     path.write_text(path.read_text().replace("owner: dana\n", "owner: dana\naffected: [sendgrid-mail]\n"))
-    shown = words(run("send", "pay7", "--dry-run", folder=tmp_path).stdout)
+    shown = words(run("send", "pay7", "--dry-run", folder=path.parents[1]).stdout)
     assert "email goes through sendgrid, which is itself affected" in shown
     assert "through sendgrid (127.0.0.1:9); where it refuses us, through 127.0.0.1:25" in shown
 

@@ -110,7 +110,7 @@ ADDED = [
 
 
 @pytest.mark.parametrize(("state", "command", "messages", "written"), ADDED, ids=timeless)
-def test_a_verb_adds_to_the_file_and_tells_everybody_once(
+def test_a_verb_adds_and_tells_once(
     desk: Path, state: str, command: str, messages: int, written: str
 ) -> None:
     path, sent, before = in_state(desk, state) / FILE, len(outbox(desk)), ""
@@ -237,9 +237,7 @@ DRAFTED = [
     [*((2, *row) for row in REFUSED), *((5, *row) for row in DRAFTED)],
     ids=timeless,
 )
-def test_what_cannot_be_said_names_the_option_and_writes_nothing(
-    kept: Kept, code: int, state: str, command: str, said: str
-) -> None:
+def test_what_is_refused_names_the_option(kept: Kept, code: int, state: str, command: str, said: str) -> None:
     said_so = refuse(kept(state), f"{command} --yes", said, code)
     assert "status:" not in said_so.replace("--status:", "")
 
@@ -298,7 +296,7 @@ TYPED = [
 
 @pytest.mark.usefixtures("person")
 @pytest.mark.parametrize(("state", "command", "typed", "said", "written"), TYPED, ids=timeless)
-def test_what_is_missing_is_asked_for_until_it_can_be_used(
+def test_what_is_missing_is_asked_for(
     desk: Path, state: str, command: str, typed: str, said: str, written: str
 ) -> None:
     done = do(in_state(desk, state), command, typed)
@@ -451,9 +449,7 @@ def test_no_update_is_appended_that_cannot_go(desk: Path, verb: str, break_it: C
 
 
 @pytest.mark.parametrize("how", ["typed", "edited"])
-def test_words_of_a_person_are_kept_and_what_to_do_comes_last(
-    desk: Path, monkeypatch: pytest.MonkeyPatch, how: str
-) -> None:
+def test_what_a_person_typed_is_kept(desk: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     monkeypatch.setenv("EDITOR", "true")
     monkeypatch.setattr(prompt, "at_terminal", lambda: how == "typed")
     if how == "typed":
