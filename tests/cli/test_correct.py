@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -19,7 +19,6 @@ from tests.support.reader import parsed, words
 from tests.support.terminal import (
     do,
     everything_in,
-    make_desk,
     outbox,
     play,
     refuse,
@@ -164,19 +163,13 @@ def test_the_right_time_is_the_one_next_to_the_wrong_one(wrong: str, right: str,
 # --- what is refused
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Desks by what their readers were told; what is refused leaves them as they are."""
-    told = {
-        "card": [card()],
-        "started": [card("Cards fail.", started=clock(-30))],
-        "corrected": [card(), WRONG],
-        "planned": [PLANNED],
-    }
-    desks = {state: make_desk(tmp_path_factory.mktemp(state) / "desk") for state in told}
-    for state, commands in told.items():
-        succeed(desks[state], *commands)
-    return desks
+STATES = {
+    "card": [f"{card()} --yes"],
+    "started": [f"{card('Cards fail.', started=clock(-30))} --yes"],
+    "corrected": [f"{card()} --yes", f"{WRONG} --yes"],
+    "planned": [f"{PLANNED} --yes"],
+}
+Kept = Callable[..., Path]
 
 
 @pytest.mark.parametrize(
@@ -201,25 +194,26 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ],
     ids=timeless,
 )
-def test_what_is_refused_stops_nothing(kept: dict[str, Path], state: str, options: str, said: str) -> None:
-    refuse(kept[state], f"correct {options} --yes", said)
-    assert stops(kept[state]) == []
+def test_what_is_refused_stops_nothing(kept: Kept, state: str, options: str, said: str) -> None:
+    refuse(kept(*STATES[state]), f"correct {options} --yes", said)
+    assert stops(kept(*STATES[state])) == []
 
 
-def test_a_dry_run_counts_and_leaves_every_byte(kept: dict[str, Path]) -> None:
-    before = everything_in(kept["card"])
-    error = json.loads(do(kept["card"], "correct card1 --json").stdout)
+def test_a_dry_run_counts_and_leaves_every_byte(kept: Kept) -> None:
+    desk = kept(*STATES["card"])
+    before = everything_in(desk)
+    error = json.loads(do(desk, "correct card1 --json").stdout)
     assert (error["commcast"], error["exit_code"]) == ("error", 2)
     assert error["message"].startswith("2 options are missing:")
-    assert "who got the wrong words" in do(kept["card"], f"{WRONG} --dry-run").stdout
-    plan = json.loads(do(kept["card"], f"{WRONG} --dry-run --json").stdout)
+    assert "who got the wrong words" in do(desk, f"{WRONG} --dry-run").stdout
+    plan = json.loads(do(desk, f"{WRONG} --dry-run --json").stdout)
     corrected = {
         (notice["channel"], audience["audience"]): audience["corrected"]
         for notice in plan["notices"]
         for audience in notice["audiences"]
     }
     assert (corrected["email", "customers"], corrected["sms", "customers"]) == (2, 1)
-    assert everything_in(kept["card"]) == before
+    assert everything_in(desk) == before
 
 
 def test_a_draft_is_sent_or_discarded_first_and_a_changed_file_names_this_command(desk: Path) -> None:

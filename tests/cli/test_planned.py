@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from commcast.model.times import write_instant
 from tests.support.reader import ReaderCalendar, calendar_file, event_in, parsed, sequence, words
 from tests.support.terminal import do, everything_in, make_desk, missing, outbox, refuse, succeed, timeless
 
+Kept = Callable[..., Path]
 PLAN = "--issue 'Payments pause for 10 minutes.' --resolution 'We move the database.'"
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 DAY = (NOW + timedelta(days=20)).date()
@@ -160,27 +162,21 @@ def test_what_was_expected_and_does_not_come_is_called_off(desk: Path) -> None:
 # --- windows as they are read
 
 
-@pytest.fixture(scope="module")
-def untouched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A desk that nothing is written to."""
-    return make_desk(tmp_path_factory.mktemp("planned") / "desk")
-
-
 def in_berlin(desk: Path) -> Path:
     path = desk / "commcast.toml"
     path.write_text(path.read_text().replace('zone = "UTC"', 'zone = "Europe/Berlin"'))
     return desk
 
 
-def test_a_dry_run_echoes_the_window_as_it_was_read_and_writes_nothing(untouched: Path) -> None:
-    before = everything_in(untouched)
-    assert "Attached: database1.ics, CONFIRMED, sequence 0" in schedule(untouched, more="--dry-run").stdout
-    done = schedule(untouched, f"{DAY} 22:00/02:00", "--dry-run")
+def test_a_dry_run_echoes_the_window_as_it_was_read_and_writes_nothing(kept: Kept) -> None:
+    before = everything_in(kept())
+    assert "Attached: database1.ics, CONFIRMED, sequence 0" in schedule(kept(), more="--dry-run").stdout
+    done = schedule(kept(), f"{DAY} 22:00/02:00", "--dry-run")
     after = DAY + timedelta(days=1)
     read = f"{DAY:%a} {DAY.day} {DAY:%b} {DAY.year}, 22:00 to {after:%a} {after.day} {after:%b}, 02:00 UTC"
     assert done.exit_code == 0
     assert f"Window: {read}, 4 hours; zone UTC." in done.stderr
-    assert everything_in(untouched) == before
+    assert everything_in(kept()) == before
 
 
 def test_an_end_may_name_its_offset_in_the_night_of_two_such_hours(desk: Path) -> None:
@@ -208,8 +204,8 @@ def test_an_end_may_name_its_offset_in_the_night_of_two_such_hours(desk: Path) -
     ],
     ids=timeless,
 )
-def test_a_window_that_is_none_is_explained(untouched: Path, window: str, said: str) -> None:
-    refuse(untouched, f"schedule 'Database moves' --window {shlex.quote(window)} {PLAN} --yes", said)
+def test_a_window_that_is_none_is_explained(kept: Kept, window: str, said: str) -> None:
+    refuse(kept(), f"schedule 'Database moves' --window {shlex.quote(window)} {PLAN} --yes", said)
 
 
 @pytest.mark.usefixtures("person")
@@ -244,28 +240,26 @@ def test_a_window_that_passed_without_a_word_has_three_ways_on(desk: Path) -> No
     succeed(desk, f"complete --ended {NOW - timedelta(minutes=12):%H:%M} --fixed 'It moved.'")
 
 
-@pytest.fixture(scope="module")
-def planned(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return a desk with work in a state, made once: what is refused leaves it as it was."""
-    made: dict[str, Path] = {}
-    states = {
-        "ahead": ("scheduled", -120.0),
-        "passed": ("scheduled", 70.0),
-        "begun": ("in_progress", 10.0),
-        "done": ("completed", 10.0),
-    }
+# Work in each state: its status, and since when its window has run, in minutes.
+STATES = {
+    "ahead": ("scheduled", -120.0),
+    "passed": ("scheduled", 70.0),
+    "begun": ("in_progress", 10.0),
+    "done": ("completed", 10.0),
+}
+CARDS = "declare 'Cards fail' --severity 2 --issue 'Cards fail.' --resolution 'We look.' --timeframe unknown"
 
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory, kept: Kept) -> Kept:
+    """Return a desk with work in a state, made once."""
+
+    @cache
     def get(state: str) -> Path:
-        if state not in made:
-            desk = make_desk(tmp_path_factory.mktemp(state) / "desk")
-            status, began = states.get(state, ("", 0.0))
-            if status:
-                running(desk, status, began=began)
-            elif state == "incident":
-                words = "--severity 2 --issue 'Cards fail.' --resolution 'We look.' --timeframe unknown"
-                succeed(desk, f"declare 'Cards fail' {words}")
-            made[state] = desk
-        return made[state]
+        if state not in STATES:
+            return kept(f"{CARDS} --yes") if state == "incident" else kept()
+        status, began = STATES[state]
+        return running(make_desk(tmp_path_factory.mktemp(state) / "desk"), status, began=began)
 
     return get
 
@@ -317,7 +311,5 @@ SOONER = f"{NOW + timedelta(minutes=20):%Y-%m-%d %H:%M}"
     ],
     ids=timeless,
 )
-def test_what_is_refused_of_planned_work(
-    planned: Callable[[str], Path], state: str, command: str, said: str
-) -> None:
+def test_what_is_refused_of_planned_work(planned: Kept, state: str, command: str, said: str) -> None:
     refuse(planned(state), f"{command} --yes", said)

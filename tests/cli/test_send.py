@@ -453,6 +453,14 @@ def test_a_refusal_of_one_is_remembered(
     assert bench.states()["email", "rejected"] == refused
 
 
+def test_who_was_not_told_in_time_is_counted(bench: Bench) -> None:
+    bench.release()
+    bench.freeze()
+    bench.later(hours=3)
+    delivered = bench.send_released()
+    assert (delivered.expired, delivered.exit_code(0.02)) == (5, ExitCode.DECISION)
+
+
 def test_an_answer_after_an_erasure_does_not_bring_the_address_back(bench: Bench) -> None:
     bench.release()
     bench.freeze()

@@ -19,9 +19,9 @@ from tests.support.terminal import (
     declare,
     do,
     everything_in,
-    make_desk,
     missing,
     outbox,
+    prepare,
     refuse,
     timeless,
 )
@@ -60,29 +60,7 @@ STATES = {
     "planned draft": [PLANNED],
     "expected": [f"{EXPECTED} --yes"],
 }
-Kept = Callable[[str], Path]
-
-
-def in_state(desk: Path, state: str) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prompt, "at_terminal", lambda: False)
-        for command in STATES[state]:
-            done = do(desk, command)
-            assert done.exit_code == (0 if "--yes" in command else 5), done.output
-    return desk
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
-    """Return the desk of a state, made once: what is refused, or a dry run, leaves it as it was."""
-    desks: dict[str, Path] = {}
-
-    def get(state: str) -> Path:
-        if state not in desks:
-            desks[state] = in_state(make_desk(tmp_path_factory.mktemp("state") / "desk"), state)
-        return desks[state]
-
-    return get
+Kept = Callable[..., Path]
 
 
 def files(desk: Path) -> list[str]:
@@ -113,7 +91,7 @@ ADDED = [
 def test_a_verb_adds_and_tells_once(
     desk: Path, state: str, command: str, messages: int, written: str
 ) -> None:
-    path, sent, before = in_state(desk, state) / FILE, len(outbox(desk)), ""
+    path, sent, before = prepare(desk, *STATES[state]) / FILE, len(outbox(desk)), ""
     if path.exists():
         before = "# ours: keep me\n" + path.read_text()
         path.write_text(before)
@@ -128,7 +106,7 @@ def test_a_verb_adds_and_tells_once(
 
 def test_a_clock_time_is_written_with_its_date(desk: Path) -> None:
     """A draft that is released after that time would mean the next day."""
-    in_state(desk, "told")
+    prepare(desk, *STATES["told"])
     assert do(desk, f"{UPDATE} --timeframe 'by {SOON:%H:%M}' --next {SOON:%H:%M}").exit_code == 5
     text = (desk / FILE).read_text().replace('"', "").replace("'", "")
     assert f"timeframe: by {SOON:%Y-%m-%dT%H:%M}+00:00\n" in text
@@ -137,14 +115,14 @@ def test_a_clock_time_is_written_with_its_date(desk: Path) -> None:
 
 @pytest.mark.parametrize(("state", "command"), [("empty", CARD), ("told", UPDATE), ("over", REOPEN)])
 def test_a_dry_run_shows_all_and_leaves_every_byte(kept: Kept, state: str, command: str) -> None:
-    before = everything_in(kept(state))
-    done = do(kept(state), f"{command} --dry-run")
+    before = everything_in(kept(*STATES[state]))
+    done = do(kept(*STATES[state]), f"{command} --dry-run")
     assert done.exit_code == 0, done.output
     assert "Dry run: nothing was written, nothing was sent." in done.stdout
-    document = json.loads(do(kept(state), f"{command} --dry-run --json").stdout)
+    document = json.loads(do(kept(*STATES[state]), f"{command} --dry-run --json").stdout)
     sent = (document["commcast"], document["version"], document["send"])
     assert sent == ("plan", 1, 6 if command == UPDATE else 7)
-    assert everything_in(kept(state)) == before
+    assert everything_in(kept(*STATES[state])) == before
 
 
 # --- what is refused
@@ -238,7 +216,7 @@ DRAFTED = [
     ids=timeless,
 )
 def test_what_is_refused_names_the_option(kept: Kept, code: int, state: str, command: str, said: str) -> None:
-    said_so = refuse(kept(state), f"{command} --yes", said, code)
+    said_so = refuse(kept(*STATES[state]), f"{command} --yes", said, code)
     assert "status:" not in said_so.replace("--status:", "")
 
 
@@ -247,7 +225,7 @@ def test_without_any_word_the_presets_are_listed(kept: Kept, desk: Path) -> None
     names = "dependency | login | payments | slow | warehouse"
     listed = f"Presets (ready-made drafts):\n  commcast declare {names}\n"
     assert do(desk, "declare").stderr.endswith(listed)
-    assert "preset" not in do(kept("empty"), "declare 'Card payments fail'").stderr.lower()
+    assert "preset" not in do(kept(), "declare 'Card payments fail'").stderr.lower()
 
 
 # --- ids, and what the disk holds
@@ -299,7 +277,7 @@ TYPED = [
 def test_what_is_missing_is_asked_for(
     desk: Path, state: str, command: str, typed: str, said: str, written: str
 ) -> None:
-    done = do(in_state(desk, state), command, typed)
+    done = do(prepare(desk, *STATES[state]), command, typed)
     assert done.exit_code == 0, done.output
     assert missing(said, done.stderr) == [], done.stderr
     text = next((desk / "incidents").glob("*.yaml")).read_text()
@@ -363,7 +341,7 @@ def bodies(desk: Path, before: list[str]) -> list[str]:
 
 
 def test_a_false_alarm_is_taken_back_from_those_who_heard_it(desk: Path) -> None:
-    before = outbox(in_state(desk, "told"))
+    before = outbox(prepare(desk, *STATES["told"]))
     path = desk / "audiences/customers.csv"
     path.write_text(path.read_text().splitlines()[0] + "\nnew@example.com,,New,\n")
     assert do(desk, f"{RETRACT} --yes").exit_code == 0
@@ -374,7 +352,7 @@ def test_a_false_alarm_is_taken_back_from_those_who_heard_it(desk: Path) -> None
 
 def test_two_stories_become_one_and_its_end_reaches_the_readers_of_both(desk: Path) -> None:
     """Also along a chain; who is told of the one, and is on no list of the other, is told of its end once."""
-    in_state(desk, "told")
+    prepare(desk, *STATES["told"])
     do(desk, NETWORK)
     before = outbox(desk)
     assert do(desk, "merge card1 --into network1 --yes").exit_code == 0
@@ -444,7 +422,7 @@ def test_a_template_that_nobody_gets_now_keeps_nothing_back(desk: Path) -> None:
 
 @pytest.mark.parametrize(("verb", "break_it"), [(UPDATE, break_lists), (RESOLVE, break_templates)])
 def test_no_update_is_appended_that_cannot_go(desk: Path, verb: str, break_it: Callable[..., None]) -> None:
-    break_it(in_state(desk, "told"))
+    break_it(prepare(desk, *STATES["told"]))
     assert len(places(refuse(desk, f"{verb} --yes", ""))) == 2
 
 
@@ -479,7 +457,7 @@ def test_a_row_that_breaks_a_list_below_its_first_readers_leaves_a_draft(desk: P
 
 
 def test_discard_gives_the_file_back_as_it_was(desk: Path) -> None:
-    before = (in_state(desk, "told") / FILE).read_bytes()
+    before = (prepare(desk, *STATES["told"]) / FILE).read_bytes()
     for commands, what, them in (([UPDATE], "update 2", "it"), ([UPDATE, RESOLVE], "updates 2, 3", "them")):
         for command in commands:
             do(desk, command)
@@ -493,7 +471,7 @@ def test_discard_gives_the_file_back_as_it_was(desk: Path) -> None:
 
 
 def test_discard_removes_the_file_if_nothing_was_released(desk: Path) -> None:
-    in_state(desk, "draft")
+    prepare(desk, *STATES["draft"])
     done = do(desk, "discard card1", "y\n")  # but not without a terminal
     assert (done.exit_code, "with --yes" in done.stderr, (desk / FILE).exists()) == (5, True, True)
     assert do(desk, "discard card1 --yes").exit_code == 0
@@ -502,7 +480,7 @@ def test_discard_removes_the_file_if_nothing_was_released(desk: Path) -> None:
 
 @pytest.mark.usefixtures("person")
 def test_discard_asks_first(desk: Path) -> None:
-    do(in_state(desk, "told"), UPDATE, "n\n")
+    do(prepare(desk, *STATES["told"]), UPDATE, "n\n")
     before = (desk / FILE).read_bytes()
     for typed in ("n\n", ""):
         assert do(desk, "discard card1", typed).exit_code == 5

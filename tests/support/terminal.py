@@ -157,6 +157,16 @@ def succeed(folder: Path, *commands: str) -> list[str]:
     return outbox(folder)
 
 
+def prepare(folder: Path, *commands: str) -> Path:
+    """Run commands without a terminal: those without --yes leave a draft. Return the folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asking, "at_terminal", lambda: False)
+        for command in commands:
+            done = do(folder, command)
+            assert done.exit_code == (0 if "--yes" in command else 5), done.output
+    return folder
+
+
 def refuse(folder: Path, command: str, said: str, code: int = 2) -> str:
     """Run a command that has to say these parts, and to write and send nothing; return what it said."""
     before = everything_in(folder / "incidents"), outbox(folder)
