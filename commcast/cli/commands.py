@@ -32,7 +32,9 @@ _COMMANDS = {
         "declare": "Start an incident: write its file, show what goes out, ask, and send.",
         "update": "Post an update; fields you omit are carried forward.",
         "end:resolve": "Say that it is over, to everybody who was told that it began.",
-        "correct": "Correct something that was sent: its readers get a correction, others the right words.",
+        "correct": (
+            "Correct something that was sent: its readers get a correction, everyone else the right wording."
+        ),
         "end:retract": "Withdraw a false alarm; exactly those who were told get a retraction.",
         "end:reopen": "Say that it is not over after all, with what is seen and done now.",
         "end:merge": "End an incident that is part of another, with one last message that names it.",

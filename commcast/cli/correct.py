@@ -45,10 +45,10 @@ def correct(
         typer.Option("--update", help="Only the words of this update; repeat it.", show_default=False),
     ] = None,
 ) -> None:
-    """Correct something that was sent: its readers get a correction, others the right words.
+    """Correct something that was sent: its readers get a correction, everyone else the right wording.
 
     Sending stops at once, on every host. Readers who got the wrong words, or may have got them, are told on
-    the same channel what was wrong and what is right; everyone else gets the right words instead.
+    the same channel what was wrong and what is right; everyone else gets only the right wording.
 
     Example: commcast correct pay7 --wrong "3 hours" --right "30 minutes"
     """

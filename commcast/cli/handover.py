@@ -53,8 +53,7 @@ def handover(
         found = _incident(desk, ledger, incident)
         offer = partial(oncall.offer, incident=found.id, person=person, by=by, now=clock(), note=text)
         before, after = _moved(desk, ledger, found, offer)
-        _show(found, after, as_json, _offered_in_words(found, before, after, person))
-        _warn_of_addresses(desk.config, person)
+        _show(desk.config, person, found.id, after, as_json, _offered_in_words(found, before, after, person))
 
 
 def take(
@@ -81,12 +80,12 @@ def take(
         before, after = _moved(desk, ledger, found, taking)
         backup = f", backup {after.backup}" if after.backup else ""
         now = "already" if before.owner == after.owner else "now"
-        _show(found, after, as_json, f"{after.owner} {now} has {found.id}{backup}.")
         offered_to = before.offered.person if before.offered else None
         if before.owner not in {None, person} and offered_to != person:
             offered = f"; it was offered to {offered_to}" if offered_to else ""
             say(f"You take it over from {before.owner}, who had not offered it to you{offered}.")
-        _warn_of_addresses(desk.config, person)
+        said = f"{after.owner} {now} has {found.id}{backup}."
+        _show(desk.config, person, found.id, after, as_json, said)
 
 
 def known_person(config: Config, named: str) -> str:
@@ -122,8 +121,8 @@ def _who_takes(config: Config, named: str | None) -> str:
     if not known or not prompt.at_terminal():
         remedy = f"pass --as NAME; known: {known or 'nobody yet: write [people] in commcast.toml'}"
         raise InputError(f"no [people] entry matches your login {who()!r:.60}; {remedy}")
-    check = partial(known_person, config)
-    return known_person(config, prompt.ask_until_good(f"Who are you? ({known})", check))
+    answer = prompt.ask_until_good(f"Who are you? ({known})", partial(known_person, config))
+    return known_person(config, answer)
 
 
 def _one_line(note: str) -> str:
@@ -195,18 +194,15 @@ def _offered_in_words(incident: Incident, before: OnDuty, after: OnDuty, person:
     )
 
 
-def _show(incident: Incident, after: OnDuty, as_json: bool, text: str) -> None:
+def _show(config: Config, person: str, name: str, after: OnDuty, as_json: bool, text: str) -> None:
+    """Show who is on duty now, and why a person could not be nudged."""
+    from commcast.oncall.people import unreachable
+
     if as_json:
         offered = after.offered.person if after.offered else None
         duty = {"owner": after.owner, "backup": after.backup, "offered_to": offered}
-        show_json("duty", {"incident": incident.id, **duty})
+        show_json("duty", {"incident": name, **duty})
     else:
         show(text)
-
-
-def _warn_of_addresses(config: Config, person: str) -> None:
-    """Say why a person could not be nudged."""
-    from commcast.oncall.people import unreachable
-
     for fault in unreachable(person, config, os.environ):
         say(f"Note: {fault}")

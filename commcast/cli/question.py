@@ -119,16 +119,14 @@ def _nudge_sentence(desk: Desk, plan: Plan, promised: datetime, when: When) -> s
 
     config, on_duty = desk.config, on_duty_for(plan.incident, plan.known.handovers)
     at = when(first_nudge(plan.incident.latest, desk.now, promised))
-    keys = [key for key in (on_duty.owner, on_duty.backup) if key in config.people][:1] or list(config.people)
-    reachable = [
-        found.name
-        for found in (reach(key, config, os.environ) for key in keys if key)
-        if found.email or found.phone
-    ]
+    keys = [key for key in (on_duty.owner, on_duty.backup) if key and key in config.people][:1]
+    keys = keys or list(config.people)
+    reached = [reach(key, config, os.environ) for key in keys]
+    reachable = [found.name for found in reached if found.email or found.phone]
     if config.nudge and config.nudge.command:
         reachable.append(f"the command {config.nudge.command[0]}")
     if not reachable and keys:
-        return f"Nobody can be nudged: {_without_address([key for key in keys if key], config)}."
+        return f"Nobody can be nudged: {_without_address(keys, config)}."
     if not reachable:
         return f"Nobody can be nudged: write [people] in commcast.toml, and owner in {plan.incident.path}."
     return f"{_listed(reachable)} {'is' if len(reachable) == 1 else 'are'} nudged at {at}."
@@ -353,24 +351,20 @@ def is_sure(tally: Tally, confirm_above: int, seconds: float) -> bool:
     return answer.replace(",", "") == str(tally.send)
 
 
-def good_until_line(desk: Desk, until: datetime) -> str:
-    """Return how long the question can be answered."""
-    return f"This question is good until {until.astimezone(desk.config.zone):%H:%M:%S %Z}."
-
-
 def too_late(desk: Desk, until: datetime) -> str:
     """Return that a yes would come too late: the times in the words are wrong, or quiet hours have begun."""
     at = f"{until.astimezone(desk.config.zone):%H:%M:%S %Z}"
     return f"The question was good until {at}: the times in these messages are no longer right."
 
 
-_TOLD = ("issue", "resolution", "scope", "action")
-_TOLD_ONCE = ("nothing_new", "fixed", "remains", "if_it_persists", "because")
+_TOLD = (
+    *("issue", "resolution", "scope", "action"),
+    *("nothing_new", "fixed", "remains", "if_it_persists", "because"),
+)
 
 
 def _facts(update: Update) -> Iterator[str]:
-    texts = [getattr(update, key) for key in (*_TOLD, *_TOLD_ONCE)]
-    texts += [getattr(words, key) for words in update.words.values() for key in _TOLD]
-    for text in texts:
-        for found in _TELLING.findall(text or ""):
-            yield found.rstrip(".,;:").strip()
+    for said in (update, *update.words.values()):  # words for one audience have fewer keys
+        for text in (getattr(said, key, None) for key in _TOLD):
+            for found in _TELLING.findall(text or ""):
+                yield found.rstrip(".,;:").strip()

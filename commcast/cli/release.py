@@ -170,7 +170,7 @@ def _ask(look: Look, said: VerbInput) -> datetime:
     question.check_lasts_no_longer(desk, tally)
     if good_until <= asked_at:
         raise DecisionNeeded(question.too_late(desk, good_until))
-    say(question.good_until_line(desk, good_until))
+    say(f"This question is good until {good_until.astimezone(desk.config.zone):%H:%M:%S %Z}.")
     try:
         seconds = (good_until - clock()).total_seconds()
         if not question.is_sure(tally, desk.config.send.confirm_above, seconds):

@@ -75,9 +75,8 @@ def discard(
             _ask_to_discard(found, numbers, what)
         with ledger.write() as connection:  # nobody can release anything while this is held
             if not _is_still_draft(connection, desk, found, numbers, whole=whole):
-                raise DecisionNeeded(
-                    f"{found.path} has changed or was sent since you looked; nothing was discarded."
-                )
+                what = f"{found.path} has changed or was sent since you looked"
+                raise DecisionNeeded(f"{what}; nothing was discarded.")
             path = desk.config.folder / found.path
             if whole:
                 path.unlink()

@@ -77,8 +77,8 @@ def resume(
         with ledger.write() as connection:
             lifted = lift_stop(connection, wanted, by or who(), clock())
             reopen(connection)
-        name = "Everything" if everything else wanted
-        say(f"{name} {'may go on' if lifted else 'was not stopped; what is open goes on'}.")
+        how = "may go on" if lifted else "was not stopped; what is open goes on"
+        say(f"{'Everything' if everything else wanted} {how}.")
         with ledger.read() as connection:
             in_progress = {broadcast.incident for broadcast in open_broadcasts(connection)}
         codes = [ExitCode.DONE]

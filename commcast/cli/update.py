@@ -34,7 +34,7 @@ def update(said: VerbInput) -> None:
     _check_status(place, said)
     _refuse_news_without_news(place, said)
     if not (said.keys or said.edit or prompt.at_terminal()):
-        refuse("", "there is nothing new", "write what is new with --issue, --status …, or --nothing-new")
+        refuse("", "nothing new to send", "write what is new with --issue, --status …, or --nothing-new")
     append_and_send(place, said, {} if said.keys else typed_words(said, "nothing_new"))
 
 

@@ -495,6 +495,7 @@ STOPS = {
         stop             | 0 | 0 | pay7 stopped
         stop pay7        | 0 | 0 | was stopped already
         tick             | 0 | 0 |
+        send pay7        | 5 | 0 | lift it with: commcast resume pay7
         stop nothing1    | 2 | 0 | no incident 'nothing1'
         stop pay7 --all  | 2 | 0 | not both
         resume pay7      | 0 | 5 | pay7: update 1: 5 accepted

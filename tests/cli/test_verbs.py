@@ -161,7 +161,7 @@ REFUSED = [
     ("empty", UPDATE, "commcast declare"),
     ("empty", RESOLVE, "commcast declare"),
     ("two", UPDATE, "card1, sign1"),
-    ("told", "update", "there is nothing new"),
+    ("told", "update", "nothing new to send"),
     ("told", "update --timeframe soon", "--timeframe: "),
     ("told", f"update --timeframe 'by {GONE:%H:%M}'", f"{PASSED} … 'by {TOMORROW:%Y-%m-%dT%H:%M}'"),
     ("told", "update --next 8h", "--next: "),
