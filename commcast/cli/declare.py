@@ -46,8 +46,7 @@ _TRIES = 20  # other people may take the same id at the same moment
     "next_update internal expected_at started id edit"
 )
 def declare(
-    said: VerbInput,
-    title: Annotated[str | None, argument("A title, or a preset's name (payments).")] = None,
+    said: VerbInput, title: Annotated[str | None, argument("A title, or a preset's name (payments).")] = None
 ) -> None:
     """Start an incident: write its file, show what goes out, ask, and send.
 

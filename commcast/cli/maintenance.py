@@ -22,8 +22,7 @@ DEFAULT_SEVERITY = 2  # customers are told of it, and of its end even if nobody 
 
 @verb("window severity issue resolution scope action affected audiences owner internal id edit")
 def schedule(
-    said: VerbInput,
-    title: Annotated[str | None, argument("A title, or a preset's name.")] = None,
+    said: VerbInput, title: Annotated[str | None, argument("A title, or a preset's name.")] = None
 ) -> None:
     """Announce planned work: write its file, show what goes out, ask, and send.
 
@@ -84,10 +83,7 @@ def reschedule(said: VerbInput) -> None:
     place = _find_maintenance(said)
     if "window" not in said.keys:
         refuse("", "--window is missing", 'write the new time: --window "2026-12-06 02:00/04:00"')
-    found, old = (
-        read_window(place.desk, said.keys["window"]),
-        window_of(place.incident),
-    )
+    found, old = read_window(place.desk, said.keys["window"]), window_of(place.incident)
     clock_times.check_ahead(place.desk, found)
     if (found.start, found.end) == (old.start, old.end):
         refuse("--window", "this is already the window", "give the new one")

@@ -60,12 +60,7 @@ def find_open(
 
 
 def find_in(
-    desk: Desk,
-    ledger: Ledger | None,
-    wanted: str | None,
-    is_meant: IsMeant,
-    what: str,
-    none: str,
+    desk: Desk, ledger: Ledger | None, wanted: str | None, is_meant: IsMeant, what: str, none: str
 ) -> Place:
     """Return the incident `wanted`, else the only one that `is_meant`. Raises InputError."""
     desk, loaded = session.load(desk, ledger)

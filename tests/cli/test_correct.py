@@ -16,15 +16,7 @@ from commcast.ledger.history import deliveries
 from commcast.ledger.store import ledger_path, open_copy
 from commcast.ledger.tables import State
 from tests.support.reader import parsed, words
-from tests.support.terminal import (
-    do,
-    everything_in,
-    outbox,
-    play,
-    refuse,
-    succeed,
-    timeless,
-)
+from tests.support.terminal import do, everything_in, outbox, play, refuse, succeed, timeless
 
 FILE = "incidents/card1.yaml"
 WRONG = "correct --wrong '3 hours' --right '30 minutes'"

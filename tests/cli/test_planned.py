@@ -293,11 +293,7 @@ SOONER = f"{NOW + timedelta(minutes=20):%Y-%m-%d %H:%M}"
         ("begun", "reschedule", "--window is missing"),
         ("begun", "reschedule --window '2020-01-01 02:00/04:00'", "--window: it has begun already"),
         ("begun", "cancel", "--because is missing"),
-        (
-            "begun",
-            "resolve --fixed x",
-            'not an incident; write: commcast complete database1 --fixed "…"',
-        ),
+        ("begun", "resolve --fixed x", 'not an incident; write: commcast complete database1 --fixed "…"'),
         ("begun", "update --status completed", "write: commcast complete database1"),
         ("begun", "update --status extended", "write: commcast extend database1 --until"),
         ("done", "start database1", "database1 is completed already"),

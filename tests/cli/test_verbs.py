@@ -249,6 +249,9 @@ def test_a_broken_ledger_keeps_the_words_and_sends_nothing(desk: Path) -> None:
     done = declare(desk, "--yes")
     assert (done.exit_code, "The draft is kept in incidents/card1.yaml" in done.stderr) == (3, True)
     assert (files(desk), outbox(desk)) == (["card1.yaml"], [])
+    done = do(desk, f"{UPDATE} --yes")
+    assert (done.exit_code, "The draft is kept" in done.stderr) == (3, True), done.output
+    assert "issue: More." in (desk / FILE).read_text()
 
 
 # --- what a person types
