@@ -167,6 +167,26 @@ def test_what_changes_is_asked_again(desk: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("person")
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("", "update 1 was sent by … while you were asked … nothing was sent by you"),
+        ("--json", '"released": []'),
+    ],
+)
+def test_what_others_sent_meanwhile_is_not_sent_again(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, how: str, said: str
+) -> None:
+    def sent_meanwhile(_question: str, _seconds: float) -> bool:
+        assert do(desk, "send card1 --yes").exit_code == 0
+        return True
+
+    monkeypatch.setattr(asking, "says_yes", sent_meanwhile)
+    draft(desk)
+    play(desk, f"send card1 {how} | 0 | 7 | {said}")
+
+
+@pytest.mark.usefixtures("person")
 def test_an_old_question_is_asked_again(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its times have passed: 10:25 is not a promise at 10:40."""
     monkeypatch.setattr(release, "QUESTION_STANDS", timedelta(seconds=-1))
