@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from commcast.cli.options import OPTION_OF, refuse
+from commcast.cli.options import refuse
 from commcast.cli.output import say
 from commcast.errors import Fault, InputError
 from commcast.model.incident import Window
@@ -35,12 +35,14 @@ def with_dates(keys: dict[str, Any], desk: Desk, *, is_expected: bool = False) -
     """Return `keys` with their clock times as moments, with date and offset from UTC.
 
     `started` and `ended` ("09:52") become the latest such moment; `expected_at`, `timeframe` ("by 16:30") and
-    `next_update` the next one, but what `is_expected` lasts from its beginning. Raises InputError where that
-    is so far off that another time is meant.
+    `next_update` the next one, except that the timeframe of what `is_expected` counts from its start. Raises
+    InputError if that is so far off that another time is meant.
     """
     found: dict[str, Any] = {key: _latest(keys[key], desk) for key in ("started", "ended") if key in keys}
-    if "started" in keys:
-        _check_past(desk, OPTION_OF["started"], keys["started"], found["started"])
+    if "started" in keys and found["started"] != keys["started"]:
+        moment = datetime.fromisoformat(found["started"])
+        if _is_far(moment, desk.now):
+            raise InputError(_far("--started", keys["started"], "was last on", moment, desk))
     if "expected_at" in keys:
         found["expected_at"] = _ahead(keys["expected_at"], desk)
     dated = {"next_update"} if is_expected or "expected_at" in keys else {"next_update", "timeframe"}
@@ -65,10 +67,13 @@ def _latest(text: str, desk: Desk) -> str:
 
 def _ahead(text: str, desk: Desk) -> str:
     """Return the coming moment that `text` names. Raises InputError if it names none."""
-    zone = desk.config.zone
-    if _BARE_CLOCK.fullmatch(text):
-        return write_instant(_read("--expected", lambda: parse_clock_time(text, desk.now, zone)))
-    return write_instant(_read("--expected", lambda: parse_instant(text, zone)))
+    zone, is_clock = desk.config.zone, _BARE_CLOCK.fullmatch(text)
+    return write_instant(
+        _read(
+            "--expected",
+            lambda: parse_clock_time(text, desk.now, zone) if is_clock else parse_instant(text, zone),
+        )
+    )
 
 
 def _is_far(moment: datetime, since: datetime) -> bool:
@@ -77,7 +82,7 @@ def _is_far(moment: datetime, since: datetime) -> bool:
 
 
 def with_its_date(desk: Desk, text: str) -> str:
-    """Return "by 16:30", or "16:30", with the date it has now: a draft released later must not mean another.
+    """Return "by 16:30", or "16:30", with today's date: a draft released later must not mean another day.
 
     Anything but an existing clock time is returned unchanged. Raises InputError if it is far off.
     """
@@ -88,29 +93,18 @@ def with_its_date(desk: Desk, text: str) -> str:
         moment = parse_clock_time(found["clock"], desk.now, desk.config.zone)
     except ValueError:
         return text
-    if fault := far_estimate(desk, text, moment):
-        raise InputError(fault)
+    check_estimate(desk, text, moment)
     return f"{_by(text)}{write_instant(moment)}"
 
 
-def check_estimate(desk: Desk, timeframe: object, incident: Incident) -> None:
-    """Refuse "by 16:30" of a minute ago: readers would be told a time tomorrow. Raises InputError."""
-    if fault := far_estimate(desk, str(timeframe or ""), incident.latest.timeframe.latest):
-        raise InputError(fault)
+def check_estimate(desk: Desk, timeframe: object, latest: datetime | None) -> None:
+    """Refuse "by 16:30" if that is so far off that another time must be meant: one that has just passed.
 
-
-def far_estimate(desk: Desk, timeframe: str, latest: datetime | None) -> Fault | None:
-    """Return the fault of a "by 16:30" that is so far off that another time must be meant."""
-    if latest is None or not _by(timeframe) or not _is_far(latest, desk.now):
-        return None
-    return _far("--timeframe", timeframe.strip(), "is on", latest, desk)
-
-
-def _check_past(desk: Desk, option: str, text: str, written: str) -> None:
-    """Refuse a clock time last shown so long ago, at `written`, that another is meant. Raises InputError."""
-    is_clock = written != text
-    if is_clock and _is_far(moment := datetime.fromisoformat(written), desk.now):
-        raise InputError(_far(option, text, "was last on", moment, desk))
+    Raises InputError.
+    """
+    text = str(timeframe or "").strip()
+    if latest is not None and _by(text) and _is_far(latest, desk.now):
+        raise InputError(_far("--timeframe", text, "is on", latest, desk))
 
 
 def _far(option: str, text: str, verb: str, moment: datetime, desk: Desk) -> Fault:
@@ -128,7 +122,7 @@ def _by(text: str) -> str:
 
 Result = TypeVar("Result")
 BEGUN = frozenset({"in_progress", "verifying", "extended"})
-EARLY = timedelta(minutes=15)  # how long before its time work may begin without being moved
+EARLY = timedelta(minutes=15)  # how long before its window work may start without being rescheduled
 
 
 def window_of(incident: Incident) -> Window:
@@ -140,7 +134,7 @@ def window_of(incident: Incident) -> Window:
 def read_window(desk: Desk, text: str) -> Window:
     window = _read("--window", lambda: parse_window(text, desk.now, desk.config.zone))
     until = text.rpartition("/")[2].strip()
-    _check_not_far(desk, "--window", until, window.end, window.start, "its beginning")
+    _check_not_far(desk, "--window", until, window.end, window.start, "its start")
     return window
 
 
@@ -160,42 +154,37 @@ def longer(desk: Desk, incident: Incident, until: str) -> Window:
     if incident.latest.status not in BEGUN and desk.now < old.start:
         refuse("", f"{name} has not begun ({shown(desk, old)})", how_to_move(name))
     if end <= old.end:
-        what = f"that is not later than the end that was said ({shown(desk, old)})"
-        refuse("--until", what, "write a later end, with its date where that is another day")
-    _check_not_far(desk, "--until", until, end, old.end, "the end that was said")
+        what = f"that is not later than the announced end ({shown(desk, old)})"
+        refuse("--until", what, "write a later end, with its date if that is another day")
+    _check_not_far(desk, "--until", until, end, old.end, "the announced end")
     if end <= desk.now:
-        refuse("--until", "that has passed", "write an end that is still to come")
+        refuse("--until", "that has passed", "write an end in the future")
     return Window(start=old.start, end=end)
 
 
 def _check_not_far(desk: Desk, option: str, until: str, end: datetime, since: datetime, name: str) -> None:
-    """Refuse a clock time without a date that is far off: one that has passed today is no time tomorrow."""
+    """Refuse a clock time without a date that is far off: if it passed today, tomorrow is not meant."""
     if len(until) <= len("05:00") and _is_far(end, since):
         said = end.astimezone(desk.config.zone)
         what = f"{until} is on {said:%a} {said.day} {said:%b}, long after {name}"
         dated = f"{said:%Y-%m-%dT%H:%M}"
         dated = f'"…/{dated}"' if option == "--window" else dated
-        refuse(option, what, f"where that is meant, write its date: {option} {dated}")
+        refuse(option, what, f"write its date if that is meant: {dated}")
 
 
-def still_to_come(desk: Desk) -> Callable[[Incident], None]:
-    """Return a check that the window of new work lies ahead; it also tells the person that window."""
-
-    def check(incident: Incident) -> None:
-        window = window_of(incident)
-        check_ahead(desk, window)
-        say_window(desk, window)
-
-    return check
+def check_new(desk: Desk, incident: Incident) -> None:
+    """Refuse new work whose window is not still to come; tell the person that window. Raises InputError."""
+    check_ahead(desk, window_of(incident))
+    say_window(desk, window_of(incident))
 
 
 def check_ahead(desk: Desk, window: Window) -> None:
     if window.start <= desk.now:
-        refuse("--window", f"it has begun already ({_in_words(desk, window)})", "give a start to come")
+        refuse("--window", f"it has begun already ({_in_words(desk, window)})", "give a start in the future")
 
 
 def say_window(desk: Desk, window: Window) -> None:
-    """Say the window with weekday, zone and UTC, as it was read."""
+    """Tell the person the window with weekday, zone and UTC."""
     say(f"Window: {_in_words(desk, window)}; zone {desk.config.organisation.zone}.")
 
 
@@ -203,8 +192,7 @@ def _in_words(desk: Desk, window: Window) -> str:
     zone = desk.config.zone
     offsets = {moment.astimezone(zone).utcoffset() for moment in (window.start, window.end)}
     changes = ", the clocks change within it" if len(offsets) > 1 else ""
-    shown = span(window.start, window.end, zone, None)["full"]
-    return f"{shown}, {spoken_duration(window.end - window.start)}{changes}"
+    return f"{shown(desk, window)}, {spoken_duration(window.end - window.start)}{changes}"
 
 
 def shown(desk: Desk, window: Window) -> str:
@@ -216,11 +204,11 @@ def written(window: Window) -> dict[str, str]:
 
 
 def how_to_move(name: str) -> str:
-    return f'move it first: commcast reschedule {name} --window "…"'
+    return f'reschedule it first: commcast reschedule {name} --window "…"'
 
 
 def how_to_go_on(name: str) -> str:
-    """Return the ways on from a window that passed without a word: only what did not happen is moved."""
+    """Return what to do about a window that passed without an update; it moves only if nothing happened."""
     return (
         "say what became of it:\n"
         f'  it is done:       commcast complete {name} --ended HH:MM --fixed "…"\n'

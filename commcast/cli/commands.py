@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple, cast
 
@@ -24,19 +25,21 @@ class CommandEntry(NamedTuple):
     help: str
 
 
-# In the order in which --help shows them: by panel, each command behind its file where that has another name.
-# The sentences stand here too so that --help need not read the code of twenty files.
+# In the order in which --help shows them: by panel; "file:command" if the file has another name.
+# The sentences are repeated here so that --help need not read the code of twenty files.
 _COMMANDS = {
     "During an incident": {
         "declare": "Start an incident: write its file, show what goes out, ask, and send.",
         "update": "Post an update; fields you omit are carried forward.",
         "end:resolve": "Say that it is over, to everybody who was told that it began.",
-        "correct": "Correct something that was sent: its readers get a correction, others the right words.",
+        "correct": (
+            "Correct something that was sent: its readers get a correction, everyone else the right wording."
+        ),
         "end:retract": "Withdraw a false alarm; exactly those who were told get a retraction.",
         "end:reopen": "Say that it is not over after all, with what is seen and done now.",
         "end:merge": "End an incident that is part of another, with one last message that names it.",
-        "send": "Release an incident's drafts after a question, and send what is owed.",
-        "send:discard": "Take back updates that nobody released: only their lines leave the file.",
+        "send": "Release an incident's drafts after a question, and send what is due.",
+        "send:discard": "Delete unreleased drafts from the incident file.",
         "stop": "Stop sending, on every host; messages already handed over still arrive.",
         "stop:resume": "Lift a stop and send what is still pending; nobody gets it twice.",
         "handover": "Offer an incident to another person; both are told, and it moves when it is taken.",
@@ -89,26 +92,23 @@ TABLE = tuple(
 )
 
 
-class Commands(Mapping[str, TyperCommand | TyperGroup]):
-    """All commands by name; each is imported when it is asked for, and not when it is only listed."""
+_ENTRIES = {entry.name: entry for entry in TABLE}
 
-    def __init__(self) -> None:
-        self._entries = {entry.name: entry for entry in TABLE}
-        self._made: dict[str, TyperCommand | TyperGroup] = {}
+
+class Commands(Mapping[str, TyperCommand | TyperGroup]):
+    """All commands by name; each is imported when it is asked for, not when it is listed."""
 
     def __getitem__(self, name: str) -> TyperCommand | TyperGroup:
-        entry = self._entries[name]
-        if name not in self._made:
-            self._made[name] = _make(entry)
-        return self._made[name]
+        return _make(_ENTRIES[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(_ENTRIES)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(_ENTRIES)
 
 
+@cache
 def _make(entry: CommandEntry) -> TyperCommand | TyperGroup:
     found = getattr(import_module(f"commcast.cli.{entry.module}"), entry.name)
     if not isinstance(found, typer.Typer):
@@ -121,7 +121,7 @@ def _make(entry: CommandEntry) -> TyperCommand | TyperGroup:
 
 
 _TITLED = ("declare", "schedule")
-# Where the words belong that somebody wrote in the place of an incident's id.
+# The option for words that somebody wrote in place of an incident's id.
 _WORDS_GO_TO = {
     "update": '--nothing-new "…" (or --issue "…")',
     "resolve": '--fixed "…"',
@@ -133,10 +133,10 @@ _WORDS_GO_TO = {
 
 
 class CommcastCommand(TyperCommand):
-    """A command that tells a person all that is missing, not one option after another."""
+    """A command that lists all missing options at once."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Return what is left of `args`. Raises the library's usage error, which ends in exit code 2."""
+        """Return what is left of `args`. Raises the library's usage error, which exits with 2."""
         given = list(args)
         try:
             return super().parse_args(ctx, args)
@@ -154,7 +154,7 @@ class CommcastCommand(TyperCommand):
             cast(typer.Context, ctx).fail(f"{what}\n{remedy}")
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command. Of an id that holds spaces it is said where words go."""
+        """Run the command; if an id holds spaces, the error says which option takes words."""
         try:
             return super().invoke(ctx)
         except InputError as error:
@@ -171,7 +171,7 @@ class CommcastCommand(TyperCommand):
         ]
 
     def _meant(self, ctx: Any, args: list[str]) -> str:
-        """Return what was probably meant by more words than a command takes, "" where nobody knows."""
+        """Return what was probably meant by more words than a command takes, "" if unclear."""
         given, more, _ = self.make_parser(ctx).parse_args(args=args)
         if self.name in _TITLED:
             title = shlex.quote(inert(" ".join([str(given.get("title", "")), *more])))
@@ -180,4 +180,4 @@ class CommcastCommand(TyperCommand):
 
     def _place_of_words(self) -> str:
         option = _WORDS_GO_TO.get(self.name or "")
-        return f"Words go behind an option: commcast {self.name} {option}" if option else ""
+        return f"Words need an option: commcast {self.name} {option}" if option else ""

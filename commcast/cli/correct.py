@@ -5,21 +5,19 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from datetime import time as time_of_day
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from commcast.cli import options
 from commcast.cli.clock_times import BEGUN
-from commcast.cli.options import clock, refuse, text_option, update_entry
+from commcast.cli.options import VerbInput, clock, refuse, text_option, update_entry, verb
 from commcast.cli.output import say
-from commcast.cli.release import desk_now, ledger_of, send_incident
-from commcast.cli.send import plan_only
-from commcast.cli.session import who
-from commcast.cli.verbs import OpenIncident, VerbInput, append, check_unchanged, checked_update, find_in
+from commcast.cli.release import send_incident
+from commcast.cli.session import Place, desk_now, ledger_of, who
+from commcast.cli.verbs import append, check_unchanged, checked_update, find_in
 from commcast.errors import Fault, InputError
 from commcast.files import FORBIDDEN
 from commcast.model.text import holds, nearest, put_title_right
@@ -37,51 +35,43 @@ _PATIENCE = 30.0  # seconds
 _BETWEEN_LOOKS = 0.1
 
 
+@verb("incident action timeframe internal")
 def correct(
+    said: VerbInput,
     wrong: Annotated[str, text_option("The wrong words, as they were sent: '3 hours'.")],
     right: Annotated[str, text_option("What is right instead: '30 minutes'.")],
-    incident: options.IncidentArgument = None,
     number: Annotated[
         list[int] | None,
         typer.Option("--update", help="Only the words of this update; repeat it.", show_default=False),
     ] = None,
-    action: options.ActionOption = None,
-    timeframe: options.TimeframeOption = None,
-    internal: options.InternalOption = None,
-    yes: options.YesOption = False,
-    dry_run: options.DryRunOption = False,
-    as_json: options.JsonOption = False,
-    folder: options.FolderOption = None,
 ) -> None:
-    """Correct something that was sent: its readers get a correction, others the right words.
+    """Correct something that was sent: its readers get a correction, everyone else the right wording.
 
     Sending stops at once, on every host. Readers who got the wrong words, or may have got them, are told on
-    the same channel what was wrong and what is right; everyone else gets the right words instead.
+    the same channel what was wrong and what is right; everyone else gets only the right wording.
 
     Example: commcast correct pay7 --wrong "3 hours" --right "30 minutes"
     """
-    said = VerbInput.of(locals())
     wrong, right = _checked(wrong.strip(), right.strip())
     keys = {key: text for key, text in said.keys.items() if key not in {"wrong", "right"}}
-    desk = desk_now(folder)
-    none = "no incident is open; name the one whose words were wrong: commcast correct ID …"
-    with ledger_of(desk, dry_run=dry_run) as ledger:
-        place = find_in(desk, ledger, incident, none=none)
+    desk = desk_now(said.folder)
+    none = "no incident is open; name the one to correct: commcast correct ID …"
+    with ledger_of(desk, dry_run=said.dry_run) as ledger:
+        place = find_in(desk, ledger, said.incident, lambda _, is_open: is_open, "incidents are open", none)
         found = _found(place, ledger, wrong, number or [])
-        times = {} if found.in_words or timeframe else _right_times(place, wrong, right)
+        times = {} if found.in_words or "timeframe" in keys else _right_times(place, wrong, right)
         entry = update_entry(_entry(place, found, wrong, right) | times | keys)
-        checked, seen = checked_update(desk, place.incident, entry)
+        incident, seen = checked_update(place.desk, place.incident, entry)
         _tell_of_title(place.incident, wrong, right)
-        if dry_run:
-            raise typer.Exit(plan_only(desk, checked, ledger, place.present, said.wishes))
-        check_unchanged(place, checked, said.wishes, ledger)
-        _halt(ledger, place.incident.id)
-        written = append(desk, checked, entry, seen)
-        raise typer.Exit(send_incident(desk, written, ledger, place.present, said.wishes))
+        if not said.dry_run:
+            check_unchanged(place, incident, said, ledger)
+            _halt(ledger, incident.id)
+            incident = append(place.desk, incident, entry, seen)
+        raise typer.Exit(send_incident(replace(place, incident=incident), ledger, said))
 
 
 def _checked(wrong: str, right: str) -> tuple[str, str]:
-    """Return both as they are. Raises InputError where one is empty or unfit, or both say the same."""
+    """Return both as they are. Raises InputError if one is empty or unfit, or both say the same."""
     faults = [
         Fault(option, 0, 0, "is empty" if not text else "holds a control character", "write plain words")
         for option, text in (("--wrong", wrong), ("--right", right))
@@ -96,7 +86,7 @@ def _checked(wrong: str, right: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Where wrong words stand: the updates whose frozen messages hold them, and how.
+    """Where the wrong words are: the updates whose frozen messages contain them, and how.
 
     `as_timeframe`: as the expected end. `in_words`: in what somebody wrote. Otherwise messages compute it.
     """
@@ -106,8 +96,8 @@ class _Found:
     in_words: bool
 
 
-def _found(place: OpenIncident, ledger: Ledger, wrong: str, only: Sequence[int]) -> _Found:
-    """Return where the wrong words stand. Raises InputError, naming the nearest words, if nowhere."""
+def _found(place: Place, ledger: Ledger, wrong: str, only: Sequence[int]) -> _Found:
+    """Return where the wrong words are. Raises InputError, naming the nearest words, if nowhere."""
     from commcast.operations.earlier_words import words_of, wrong_in
     from commcast.plan.corrections import says
 
@@ -117,12 +107,13 @@ def _found(place: OpenIncident, ledger: Ledger, wrong: str, only: Sequence[int])
         refuse("--update", f"{incident.id} has no update {unknown[0]}", remedy)
     with ledger.read() as connection:
         said = [words for words in words_of(connection, incident.id) if not only or words.number in only]
-    before = _corrected_before(incident, wrong)
+    same = [update for update in incident.updates if (update.wrong or "").casefold() == wrong.casefold()]
+    before = {number: update for update in same for number in update.corrects}
+    zone = place.desk.config.zone
     holding = {
-        words.number: is_timeframe
+        words.number: hit[1]
         for words in said
-        if words.number not in before and (hit := wrong_in(words, incident, wrong, place.desk.config.zone))
-        for is_timeframe in [hit[1]]
+        if words.number not in before and (hit := wrong_in(words, incident, wrong, zone))
     }
     if not holding and (said or not says(incident.latest, wrong)):
         _refuse_nowhere(incident, wrong, said, before)
@@ -131,25 +122,19 @@ def _found(place: OpenIncident, ledger: Ledger, wrong: str, only: Sequence[int])
     return _Found(tuple(sorted(holding)), as_timeframe, written or as_timeframe or not holding)
 
 
-def _corrected_before(incident: Incident, wrong: str) -> Mapping[int, Update]:
-    """Return, by the updates that said `wrong`, the one that has corrected them already."""
-    same = [update for update in incident.updates if (update.wrong or "").casefold() == wrong.casefold()]
-    return {number: update for update in same for number in update.corrects}
-
-
 def _refuse_nowhere(
     incident: Incident, wrong: str, said: Iterable[EarlierWords], before: Mapping[int, Update]
 ) -> NoReturn:
     if before:
         done = next(iter(before.values()))
         what = f"{wrong!r:.80} was corrected already, to {done.right!r:.80}, by update {done.number}"
-        refuse("--wrong", what, "where that is wrong too, write it with --wrong")
+        refuse("--wrong", what, "if that is wrong too, pass it with --wrong")
     near = nearest(wrong, [text for words in said for text in words.texts])
     remedy = f"the nearest is {near!r:.80}" if near else f"see what was said, in {incident.path}"
     refuse("--wrong", f"no message of {incident.id} says {wrong!r:.80}", remedy)
 
 
-def _entry(place: OpenIncident, found: _Found, wrong: str, right: str) -> dict[str, Any]:
+def _entry(place: Place, found: _Found, wrong: str, right: str) -> dict[str, Any]:
     """Return the keys of the update that corrects."""
     from commcast.plan.corrections import corrected
 
@@ -163,18 +148,18 @@ def _entry(place: OpenIncident, found: _Found, wrong: str, right: str) -> dict[s
     return {key: value for key, value in keys.items() if value not in (None, "", {})}
 
 
-def _timeframe(place: OpenIncident, number: int, right: str) -> str:
-    """Return the right expected end as the file takes it: counted, as the wrong one was, from its message."""
+def _timeframe(place: Place, number: int, right: str) -> str:
+    """Return the right expected end for the file: counted, as the wrong one was, from its message."""
     desk, update = place.desk, place.incident.update(number)
     try:
         meant = parse_timeframe(right, update.at, desk.config.zone)
     except ValueError:
         remedy = "write --right as 30 minutes, 1h to 2h, by 14:00 or unknown, or add --timeframe"
-        refuse("--right", f"{right!r:.80} is no expected end", remedy)
+        refuse("--right", f"{right!r:.80} is not an expected end", remedy)
     if meant.latest is None:
         return "unknown"
     if meant.earliest is not None or meant.latest <= desk.now:
-        return right  # counted from now: a stretch, or an end that would be over
+        return right  # counted from now: a range, or an end that would have passed
     return f"by {write_instant(meant.latest)}"
 
 
@@ -183,13 +168,13 @@ def _tell_of_title(incident: Incident, wrong: str, right: str) -> None:
     if holds(incident.title, wrong):
         title = put_title_right(incident.title, wrong, right)
         say(
-            f"The title holds it too: from now on readers read {title!r:.120}; the title in the file stays, "
-            "for it was released."
+            f"The title contains it too: from now on readers see {title!r:.120}; the title in the file stays "
+            "as it was released."
         )
 
 
 def _halt(ledger: Ledger, incident: str) -> None:
-    """Stop sending, and wait for the answers to what is on its way, so that it is known who got it."""
+    """Stop sending, and wait for the answers to what is on its way, to know who got it."""
     from commcast.ledger.fence import stop_to_correct
     from commcast.ledger.settle import settle_lost
     from commcast.ledger.wrong_words import on_their_way
@@ -214,11 +199,11 @@ def _halt(ledger: Ledger, incident: str) -> None:
 _CLOCK = re.compile(r"(?<![\d:])(\d{1,2}):(\d{2})(?![\d:])")
 
 
-def _right_times(place: OpenIncident, wrong: str, right: str) -> dict[str, Any]:
-    """Return the keys that put right what `wrong` names, where it is a time that messages compute.
+def _right_times(place: Place, wrong: str, right: str) -> dict[str, Any]:
+    """Return the keys that correct what `wrong` names, if it is a time that messages compute.
 
-    To say what is right and to show the wrong time below it would help nobody. Raises InputError where
-    another command says such a time.
+    Otherwise a correction would still show the wrong time below. Raises InputError if another command says
+    such a time.
     """
     desk, incident = place.desk, place.incident
     key, shown, zone = next(_named(incident, wrong, desk), ("", desk.now, desk.config.zone))
@@ -229,16 +214,16 @@ def _right_times(place: OpenIncident, wrong: str, right: str) -> dict[str, Any]:
         move = f'extend {incident.id} --until "…"' if begun else f'reschedule {incident.id} --window "…"'
         refuse("--wrong", "this is a time of the planned window", f"commcast {move} tells both windows")
     if key == "started":
-        remedy = f'tell it in words: commcast update {incident.id} --issue "…"'
+        remedy = f'explain it in an update: commcast update {incident.id} --issue "…"'
         refuse("--wrong", "this is when it began, which was released and stays", remedy)
     meant = clock_near(shown, right, zone)
     if key == "ended":
         if meant is None:
             remedy = "write its clock time: --right 10:01"
-            refuse("--wrong", f"{right!r:.40} names no one time of the end", remedy)
+            refuse("--wrong", f"{right!r:.40} does not name one time of the end", remedy)
         return {key: write_instant(meant)}
     if meant is None or incident.latest.timeframe.earliest is not None:
-        remedy = 'say the right one as well: --timeframe "…"'
+        remedy = 'pass the right one as well: --timeframe "…"'
         refuse("--wrong", "this is a time of the expected end", remedy)
     return {key: f"by {write_instant(meant)}"}
 
@@ -263,7 +248,7 @@ def _named(incident: Incident, wrong: str, desk: Desk) -> Iterator[tuple[str, da
 def clock_near(moment: datetime, text: str, zone: tzinfo) -> datetime | None:
     """Return the moment next to `moment` at which clocks in `zone` show the one time that `text` names.
 
-    None where it names none or several.
+    None if it names none or several.
     """
     clocks = _CLOCK.findall(text)
     if len(clocks) != 1 or int(clocks[0][0]) > 23 or int(clocks[0][1]) > 59:

@@ -1,30 +1,28 @@
-"""The command declare: from one line, or a preset, to an incident file and its first message."""
+"""The command declare: makes an incident file from one line or a preset, and sends the first message."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
-import typer
-
-from commcast.cli import options, prompt
-from commcast.cli.clock_times import (
-    check_ahead,
-    check_estimate,
-    far_estimate,
-    read_window,
-    with_dates,
-    with_its_date,
-    written,
+from commcast.cli import clock_times, prompt
+from commcast.cli.options import (
+    VerbInput,
+    argument,
+    in_terms_of_options,
+    missing_options,
+    refuse,
+    update_entry,
+    verb,
 )
-from commcast.cli.options import in_terms_of_options, meaning, missing_options, refuse, update_entry
 from commcast.cli.output import say
 from commcast.cli.question import check_can_go
-from commcast.cli.release import desk_now, ledger_for, ledger_of, send_incident
-from commcast.cli.send import plan_only
-from commcast.cli.verbs import VerbInput
+from commcast.cli.release import send_written
+from commcast.cli.session import Place, desk_now
+from commcast.cli.verbs import ask_for
 from commcast.errors import InputError, LedgerError
 from commcast.model.times import parse_timeframe
 
@@ -34,42 +32,21 @@ if TYPE_CHECKING:
     from commcast.operations.desk import Desk
 
 
-# In the order in which a file begins with them.
+# In the order in which they appear in a file.
 _TOP_KEYS = (
     *("id", "title", "kind", "severity", "started", "window", "affected", "audiences"),
     *("owner", "backup"),
 )
-_NEEDED = ("issue", "resolution", "timeframe")
+NEEDED = ("issue", "resolution", "timeframe")
 _TRIES = 20  # other people may take the same id at the same moment
 
 
+@verb(
+    "severity issue resolution timeframe confidence scope action status affected audiences owner "
+    "next_update internal expected_at started id edit"
+)
 def declare(
-    title: Annotated[
-        str | None, typer.Argument(help="A title, or a preset's name (payments).", show_default=False)
-    ] = None,
-    severity: options.SeverityOption = None,
-    issue: options.IssueOption = None,
-    resolution: options.ResolutionOption = None,
-    timeframe: options.TimeframeOption = None,
-    confidence: options.ConfidenceOption = None,
-    scope: options.ScopeOption = None,
-    action: options.ActionOption = None,
-    status: options.StatusOption = None,
-    affected: options.AffectedOption = None,
-    audience: options.AudienceOption = None,
-    owner: options.OwnerOption = None,
-    next_: options.NextOption = None,
-    internal: options.InternalOption = None,
-    expected: options.ExpectedOption = None,
-    started: Annotated[
-        str | None, typer.Option(help="When it began: 09:52, or 2026-11-21T09:52Z.", show_default=False)
-    ] = None,
-    id: options.IdOption = None,
-    edit: options.EditOption = False,
-    yes: options.YesOption = False,
-    dry_run: options.DryRunOption = False,
-    as_json: options.JsonOption = False,
-    folder: options.FolderOption = None,
+    said: VerbInput, title: Annotated[str | None, argument("A title, or a preset's name (payments).")] = None
 ) -> None:
     """Start an incident: write its file, show what goes out, ask, and send.
 
@@ -78,12 +55,11 @@ def declare(
     Example: commcast declare "Card payments fail" --severity 2 --issue "Some cards are
     refused." --resolution "We roll back the last release." --timeframe unknown
     """
-    said = VerbInput.of(locals())
-    if expected and said.keys.setdefault("status", "expected") != "expected":
-        refuse("--expected", f"what is {status} has begun", "leave --status out")
-    desk = desk_now(folder)
-    data = first_words(desk.config, title, with_dates(said.keys, desk))
-    begin(desk, completed(desk, data, asked=not edit, hint=_preset_hint(desk.config, title)), said)
+    if "expected_at" in said.keys and (status := said.keys.setdefault("status", "expected")) != "expected":
+        refuse("--expected", f"an incident that is {status} has begun", "leave out --status")
+    desk = desk_now(said.folder)
+    data = first_words(desk.config, title, clock_times.with_dates(said.keys, desk))
+    begin(desk, completed(desk, data, asked=not said.edit, hint=_preset_hint(desk.config, title)), said)
 
 
 def begin(
@@ -91,22 +67,18 @@ def begin(
 ) -> NoReturn:
     """Write the file that `data` makes, and send it. Raises typer.Exit with how that ended.
 
-    `check` refuses by InputError an incident that this verb does not begin: then nothing is written.
+    `check` raises InputError for an incident that this verb does not start: then nothing is written.
     """
     present = _ids_in_folder(desk)
     taken = present | _ids_in_ledger(desk)
-    if said.dry_run:
-        incident = _checked(desk, data, taken, check, edit=said.edit)[0]
-        with ledger_of(desk, dry_run=True) as ledger:
-            raise typer.Exit(plan_only(desk, incident, ledger, present, said.wishes))
 
     def check_all(incident: Incident) -> None:
         check(incident)
-        check_can_go(desk, incident, None, edit=said.edit)
+        if not said.dry_run:
+            check_can_go(desk, incident, None, edit=said.edit)
 
-    incident = _write_incident(desk, data, taken, check_all, edit=said.edit)
-    with ledger_for(desk, incident) as ledger:
-        raise typer.Exit(send_incident(desk, incident, ledger, present, said.wishes))
+    incident = _write_incident(desk, data, taken, check_all, said)
+    send_written(Place(desk, incident, present), said)
 
 
 def first_words(config: Config, title: str | None, keys: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,19 +97,19 @@ def first_words(config: Config, title: str | None, keys: Mapping[str, Any]) -> d
 
 
 def _preset_hint(config: Config, title: str | None) -> str:
-    """Return the presets or, if one was probably meant, which one; "" for any other title."""
+    """Return the list of presets or, if one was probably meant, its name; "" for any other title."""
     from difflib import get_close_matches
 
     from commcast.incidents.presets import preset_names
 
     names = preset_names(config)
     if title is None:
-        return f"Presets, nearly written already:\n  commcast declare {' | '.join(names)}"
+        return f"Presets (ready-made drafts):\n  commcast declare {' | '.join(names)}"
     word = title.strip().lower()
     close = get_close_matches(word, names, 1)
     if title in names or not close or " " in word:
         return ""
-    return f"{title!r:.60} is no preset; did you mean: commcast declare {close[0]}"
+    return f"{title!r:.60} is not a preset; did you mean: commcast declare {close[0]}"
 
 
 def completed(desk: Desk, data: dict[str, Any], *, asked: bool, hint: str = "") -> dict[str, Any]:
@@ -149,21 +121,21 @@ def completed(desk: Desk, data: dict[str, Any], *, asked: bool, hint: str = "") 
     first = data["updates"][0]
     planned = data.get("kind") == "maintenance"
     missing = [key for key in ("title", "severity", *(["window"] if planned else [])) if key not in data]
-    missing += [key for key in (_NEEDED[:2] if planned else _NEEDED) if key not in first]
+    missing += [key for key in (NEEDED[:2] if planned else NEEDED) if key not in first]
     if missing and not prompt.at_terminal():
         error = missing_options(missing, planned=planned)
         if hint:
             error.add_note(hint)
         raise error
     if missing and asked:
-        opening = "A few words are needed; nothing is sent before you have seen all of it."
+        opening = "Some answers are needed; nothing is sent before you have seen all of it."
         say(f"{hint}\n{opening}" if hint else opening)
     for key in missing:
-        # An editor gets an empty place to fill in.
+        # An editor shows an empty value to fill in.
         answer = _asked(desk, key, planned=planned) if asked else ""
         (data if key in _TOP_KEYS else first)[key] = answer
     if asked and "timeframe" in missing and "expected_at" not in {**data, **first}:
-        first["timeframe"] = with_its_date(desk, first["timeframe"])
+        first["timeframe"] = clock_times.with_its_date(desk, first["timeframe"])
     data["updates"][0] = update_entry(first) | first
     return _ordered(data)
 
@@ -174,34 +146,26 @@ def _ordered(data: dict[str, Any]) -> dict[str, Any]:
 
 def _asked(desk: Desk, key: str, *, planned: bool) -> Any:
     """Return what a person typed for a key, as an incident file holds it."""
-    question = f"{key.capitalize()} ({meaning(key, planned=planned)}):"
-    answer = prompt.ask_until_good(question, answer_check(desk, key))
+    answer = ask_for(key, answer_check(desk, key), planned=planned)
     if key == "window":
-        return written(read_window(desk, answer))
+        return clock_times.written(clock_times.read_window(desk, answer))
     return int(answer) if key == "severity" else answer
 
 
 def answer_check(desk: Desk, key: str) -> prompt.Check:
-    """Return what refuses an answer that could not stand under this key."""
+    """Return the check that refuses a wrong answer for this key."""
 
-    def check_severity(answer: str) -> None:
-        if answer not in {"1", "2", "3", "4"}:
-            raise ValueError("is no severity; write 1 (the worst) to 4")
+    def check(answer: str) -> None:
+        if key == "severity" and answer not in {"1", "2", "3", "4"}:
+            raise ValueError("must be 1 (worst) to 4")
+        if key == "timeframe":
+            clock_times.check_estimate(
+                desk, answer, parse_timeframe(answer, desk.now, desk.config.zone).latest
+            )
+        if key == "window":
+            clock_times.check_ahead(desk, clock_times.read_window(desk, answer))
 
-    def check_timeframe(answer: str) -> None:
-        latest = parse_timeframe(answer, desk.now, desk.config.zone).latest
-        if fault := far_estimate(desk, answer, latest):
-            raise ValueError(f"{fault.what}; {fault.remedy}")
-
-    def check_window(answer: str) -> None:
-        try:
-            check_ahead(desk, read_window(desk, answer))
-        except InputError as error:
-            [fault] = error.faults
-            raise ValueError(f"{fault.what}; {fault.remedy.replace('--window ', '')}") from None
-
-    checks = {"severity": check_severity, "timeframe": check_timeframe, "window": check_window}
-    return checks.get(key, lambda _: None)
+    return check
 
 
 def _ids_in_folder(desk: Desk) -> set[str]:
@@ -215,28 +179,30 @@ def _ids_in_folder(desk: Desk) -> set[str]:
 
 
 def _ids_in_ledger(desk: Desk) -> frozenset[str]:
-    """Return the ids that the ledger remembers: under one of them everybody would have been told already."""
+    """Return the ids in the ledger: under one of them everybody would count as told already."""
     from commcast.ledger.releases import released_incidents
     from commcast.ledger.store import ledger_path, open_copy
 
-    try:
-        with open_copy(ledger_path(desk.config.folder), desk.config.desk) as ledger:
-            if ledger is None:
-                return frozenset()
+    with suppress(LedgerError), open_copy(ledger_path(desk.config.folder), desk.config.desk) as ledger:
+        if ledger is not None:
             with ledger.read() as connection:
                 return released_incidents(connection)
-    except LedgerError:
-        return frozenset()  # sending will say so; the words are kept all the same
+    return frozenset()  # if it is broken, sending will say so; the draft is kept
 
 
 def _write_incident(
-    desk: Desk, data: dict[str, Any], taken: set[str], check: Callable[[Incident], None], *, edit: bool
+    desk: Desk, data: dict[str, Any], taken: set[str], check: Callable[[Incident], None], said: VerbInput
 ) -> Incident:
-    """Write the file of a new incident once all of it is right. Raises InputError: nothing is written."""
+    """Write the file of a new incident once all of it is right; a dry run writes nothing.
+
+    Raises InputError; then nothing is written.
+    """
     from commcast.incidents.editor import create_file
 
     for _ in range(_TRIES):
-        incident, text = _checked(desk, data, taken, check, edit=edit)
+        incident, text = _checked(desk, data, taken, check, edit=said.edit)
+        if said.dry_run:
+            return incident
         try:
             path = create_file(desk.config, incident.id, text)
         except InputError as error:
@@ -266,7 +232,8 @@ def _checked(
     try:
         incident = parse_incident(text, name, desk.config, desk.now)
         check_story(desk, incident, None)
-        check_estimate(desk, data["updates"][0].get("timeframe") if not edit else None, incident)
+        typed = None if edit else data["updates"][0].get("timeframe")
+        clock_times.check_estimate(desk, typed, incident.latest.timeframe.latest)
     except InputError as error:
         raise error if edit else in_terms_of_options(error, text, name, 1) from None
     if incident.id in taken:

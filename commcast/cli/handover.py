@@ -1,9 +1,10 @@
-"""The commands handover and take: hand an incident from one person to another."""
+"""The commands handover and take: an incident goes from one person to another."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,8 @@ from commcast.errors import InputError
 from commcast.model.oncall import OnDuty, on_duty_for
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from commcast.config.settings import Config, Person
     from commcast.ledger.store import Ledger
     from commcast.model.incident import Incident
@@ -27,9 +30,11 @@ _LONGEST_NOTE = 200  # characters; it goes into a text message
 
 
 def handover(
-    to: Annotated[str, typer.Option("--to", help="The person of commcast.toml who should have it.")],
+    to: Annotated[str, typer.Option("--to", help="The person in commcast.toml who should have it.")],
     incident: IncidentArgument = None,
-    note: Annotated[str, typer.Option(help="A sentence for whoever takes it.", show_default=False)] = "",
+    note: Annotated[
+        str, typer.Option(help="A sentence for the person who takes it.", show_default=False)
+    ] = "",
     as_json: JsonOption = False,
     folder: FolderOption = None,
 ) -> None:
@@ -43,22 +48,18 @@ def handover(
     from commcast.ledger import oncall
 
     with desk_to_work(folder) as (desk, ledger), going_on_unread():
-        person, said = known_person(desk.config, to), _one_line(note)
-        found = _incident(desk, ledger, incident)
-        before = _on_duty(found, ledger)
+        person, text = known_person(desk.config, to), _one_line(note)
         by = _person_of_login(desk.config.people, who()) or who()
-        with ledger.write() as connection:
-            oncall.offer(connection, found.id, person, by=by, now=clock(), note=said)
-        after = _on_duty(found, ledger)
-        _tell(desk, ledger, found, after)
-        _show(found, after, as_json, _offered_in_words(found, before, after, person))
-        _warn_of_addresses(desk.config, person)
+        found = _incident(desk, ledger, incident)
+        offer = partial(oncall.offer, incident=found.id, person=person, by=by, now=clock(), note=text)
+        before, after = _moved(desk, ledger, found, offer)
+        _show(desk.config, person, found.id, after, as_json, _offered_in_words(found, before, after, person))
 
 
 def take(
     incident: IncidentArgument = None,
     as_: Annotated[
-        str | None, typer.Option("--as", help="The person of commcast.toml who takes it.", show_default=False)
+        str | None, typer.Option("--as", help="The person in commcast.toml who takes it.", show_default=False)
     ] = None,
     as_json: JsonOption = False,
     folder: FolderOption = None,
@@ -75,29 +76,26 @@ def take(
     with desk_to_work(folder) as (desk, ledger), going_on_unread():
         person = _who_takes(desk.config, as_)
         found = _incident(desk, ledger, incident)
-        before = _on_duty(found, ledger)
-        with ledger.write() as connection:
-            was_offered = oncall.take(connection, found.id, person, by=who(), now=clock())
-        after = _on_duty(found, ledger)
-        _tell(desk, ledger, found, after)
-        _show(found, after, as_json, _taken_in_words(found, before, after))
-        if before.owner not in {None, person} and not was_offered:
-            offered = f"; it was offered to {before.offered.person}" if before.offered else ""
+        taking = partial(oncall.take, incident=found.id, person=person, by=who(), now=clock())
+        before, after = _moved(desk, ledger, found, taking)
+        backup = f", backup {after.backup}" if after.backup else ""
+        now = "already" if before.owner == after.owner else "now"
+        offered_to = before.offered.person if before.offered else None
+        if before.owner not in {None, person} and offered_to != person:
+            offered = f"; it was offered to {offered_to}" if offered_to else ""
             say(f"You take it over from {before.owner}, who had not offered it to you{offered}.")
-        _warn_of_addresses(desk.config, person)
+        said = f"{after.owner} {now} has {found.id}{backup}."
+        _show(desk.config, person, found.id, after, as_json, said)
 
 
 def known_person(config: Config, named: str) -> str:
-    """Return the key of a person, named by it or by their name. Raises InputError with who is known."""
+    """Return the key of a person, given that or their name. Raises InputError, naming who is known."""
     if named in config.people:
         return named
     if (found := _person_of_login(config.people, named)) is not None:
         return found
-    raise InputError(f"{named!r:.60} is not a known person; known: {_known(config)}")
-
-
-def _known(config: Config) -> str:
-    return ", ".join(config.people) or "nobody yet: write [people] in commcast.toml"
+    known = f"; known: {', '.join(config.people)}" if config.people else ""
+    raise InputError(f"no [people.{named:.60}] in commcast.toml; add it{known}")
 
 
 def _person_of_login(people: Mapping[str, Person], login: str) -> str | None:
@@ -119,17 +117,12 @@ def _who_takes(config: Config, named: str | None) -> str:
         return known_person(config, named)
     if (found := _person_of_login(config.people, who())) is not None:
         return found
-    if not config.people or not prompt.at_terminal():
-        what = f"no [people] entry matches your login {who()!r:.60}; pass --as NAME; known: {_known(config)}"
-        raise InputError(what)
-
-    def check(answer: str) -> None:
-        try:
-            known_person(config, answer)
-        except InputError as error:
-            raise ValueError(str(error)) from None
-
-    return known_person(config, prompt.ask_until_good(f"Who are you? ({', '.join(config.people)})", check))
+    known = ", ".join(config.people)
+    if not known or not prompt.at_terminal():
+        remedy = f"pass --as NAME; known: {known or 'nobody yet: write [people] in commcast.toml'}"
+        raise InputError(f"no [people] entry matches your login {who()!r:.60}; {remedy}")
+    answer = prompt.ask_until_good(f"Who are you? ({known})", partial(known_person, config))
+    return known_person(config, answer)
 
 
 def _one_line(note: str) -> str:
@@ -159,32 +152,34 @@ def _incident(desk: Desk, ledger: Ledger, wanted: str | None) -> Incident:
     return found
 
 
-def _on_duty(incident: Incident, ledger: Ledger) -> OnDuty:
-    from commcast.ledger import oncall
+def _moved(
+    desk: Desk, ledger: Ledger, incident: Incident, move: Callable[[Connection], object]
+) -> tuple[OnDuty, OnDuty]:
+    """Record a move and tell both people as nudges are sent; return who was on duty before, and who is now.
 
-    with ledger.read() as connection:
-        return on_duty_for(incident, oncall.handovers(connection, incident.id))
-
-
-def _tell(desk: Desk, ledger: Ledger, incident: Incident, on_duty: OnDuty) -> None:
-    """Tell both, the way nudges are sent; the next tick tells what cannot be told now."""
+    The next tick tells those who could not be told now.
+    """
     from commcast.ledger import oncall
     from commcast.oncall.nudges import handing_nudges
     from commcast.operations.wake import Nudger
 
-    with ledger.read() as connection:
+    with ledger.write() as connection:
+        before = on_duty_for(incident, oncall.handovers(connection, incident.id))
+        move(connection)
+        handovers = oncall.handovers(connection, incident.id)
         given = oncall.nudges_given(connection, incident.id)
-        moved = oncall.handovers(connection, incident.id)
-    nudges = handing_nudges(incident, moved, desk.config, desk.now, nudged=given)
+    after = on_duty_for(incident, handovers)
+    nudges = handing_nudges(incident, handovers, desk.config, desk.now, nudged=given)
     if not nudges:
-        return
+        return before, after
     with ProgressBar() as progress:
         nudger = Nudger(desk, worker_for(desk, ledger, progress), os.environ)
-        told = nudger.nudge(incident, nudges, on_duty)
+        told = nudger.nudge(incident, nudges, after)
     if told.unreached:
         say(f"Nobody was told: {told.unreached}")
     elif told.people:
         say(f"Told: {' and '.join(told.people)}.")
+    return before, after
 
 
 def _offered_in_words(incident: Incident, before: OnDuty, after: OnDuty, person: str) -> str:
@@ -199,24 +194,15 @@ def _offered_in_words(incident: Incident, before: OnDuty, after: OnDuty, person:
     )
 
 
-def _taken_in_words(incident: Incident, before: OnDuty, after: OnDuty) -> str:
-    backup = f", backup {after.backup}" if after.backup else ""
-    now = "already" if before.owner == after.owner else "now"
-    return f"{after.owner} {now} has {incident.id}{backup}."
-
-
-def _show(incident: Incident, after: OnDuty, as_json: bool, text: str) -> None:
-    if not as_json:
-        show(text)
-        return
-    offered = after.offered.person if after.offered else None
-    content = {"incident": incident.id, "owner": after.owner, "backup": after.backup, "offered_to": offered}
-    show_json("duty", content)
-
-
-def _warn_of_addresses(config: Config, person: str) -> None:
-    """Say why a person could not be nudged."""
+def _show(config: Config, person: str, name: str, after: OnDuty, as_json: bool, text: str) -> None:
+    """Show who is on duty now, and why a person could not be nudged."""
     from commcast.oncall.people import unreachable
 
+    if as_json:
+        offered = after.offered.person if after.offered else None
+        duty = {"owner": after.owner, "backup": after.backup, "offered_to": offered}
+        show_json("duty", {"incident": name, **duty})
+    else:
+        show(text)
     for fault in unreachable(person, config, os.environ):
         say(f"Note: {fault}")

@@ -2,216 +2,123 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from commcast.cli import options, prompt
-from commcast.cli.clock_times import (
-    BEGUN,
-    EARLY,
-    check_ahead,
-    how_to_go_on,
-    how_to_move,
-    longer,
-    read_window,
-    say_window,
-    shown,
-    still_to_come,
-    window_of,
-    written,
-)
+from commcast.cli import clock_times, prompt
+from commcast.cli.clock_times import read_window, shown, window_of, written
 from commcast.cli.declare import begin, completed, first_words
-from commcast.cli.options import refuse
-from commcast.cli.release import desk_now
-from commcast.cli.verbs import OpenIncident, VerbInput, append_and_send, find_open, refuse_untold, typed_words
+from commcast.cli.options import VerbInput, argument, refuse, text_option, verb
+from commcast.cli.session import Place, desk_now
+from commcast.cli.verbs import append_and_send, find_open, refuse_untold, typed_words
 from commcast.model.times import write_instant
 
 if TYPE_CHECKING:
     from commcast.model.incident import Incident
 
 
-DEFAULT_SEVERITY = 2  # customers hear of it, and of its end where nobody writes
+DEFAULT_SEVERITY = 2  # customers are told of it, and of its end even if nobody writes
 
 
+@verb("window severity issue resolution scope action affected audiences owner internal id edit")
 def schedule(
-    title: Annotated[
-        str | None, typer.Argument(help="A title, or a preset's name.", show_default=False)
-    ] = None,
-    window: options.WindowOption = None,
-    severity: options.SeverityOption = None,
-    issue: options.IssueOption = None,
-    resolution: options.ResolutionOption = None,
-    scope: options.ScopeOption = None,
-    action: options.ActionOption = None,
-    affected: options.AffectedOption = None,
-    audience: options.AudienceOption = None,
-    owner: options.OwnerOption = None,
-    internal: options.InternalOption = None,
-    id: options.IdOption = None,
-    edit: options.EditOption = False,
-    yes: options.YesOption = False,
-    dry_run: options.DryRunOption = False,
-    as_json: options.JsonOption = False,
-    folder: options.FolderOption = None,
+    said: VerbInput, title: Annotated[str | None, argument("A title, or a preset's name.")] = None
 ) -> None:
     """Announce planned work: write its file, show what goes out, ask, and send.
 
-    Readers are reminded before it begins, and their calendars follow it. The severity is 2 unless given.
+    Readers are reminded before it begins, and their calendars are kept up to date. Default severity: 2.
 
     Example: commcast schedule "Database moves" --window "2026-12-05 02:00/04:00"
     --issue "Payments pause for 10 minutes." --resolution "We move the database."
     """
-    said = VerbInput.of(locals())
-    desk = desk_now(folder)
-    if window is not None:
-        said.keys["window"] = written(read_window(desk, window))
+    desk = desk_now(said.folder)
+    if "window" in said.keys:
+        said.keys["window"] = written(read_window(desk, said.keys["window"]))
     data = {"severity": DEFAULT_SEVERITY, **first_words(desk.config, title, said.keys), "kind": "maintenance"}
-    begin(desk, completed(desk, data, asked=not edit), said, still_to_come(desk))
+    begin(desk, completed(desk, data, asked=not said.edit), said, partial(clock_times.check_new, desk))
 
 
-def start(
-    incident: options.IncidentArgument = None,
-    issue: options.IssueOption = None,
-    resolution: options.ResolutionOption = None,
-    scope: options.ScopeOption = None,
-    action: options.ActionOption = None,
-    next_: options.NextOption = None,
-    internal: options.InternalOption = None,
-    edit: options.EditOption = False,
-    yes: options.YesOption = False,
-    dry_run: options.DryRunOption = False,
-    as_json: options.JsonOption = False,
-    folder: options.FolderOption = None,
-) -> None:
+@verb("incident issue resolution scope action next_update internal edit")
+def start(said: VerbInput) -> None:
     """Say that the planned work has begun.
 
     Example: commcast start database1
     """
-    said = VerbInput.of(locals())
     place = _find_maintenance(said)
     window, name = window_of(place.incident), place.incident.id
-    if place.incident.latest.status in BEGUN:
-        refuse("", f"{name} has begun already", f"say more with: commcast update {name}")
+    if place.incident.latest.status in clock_times.BEGUN:
+        refuse("", f"{name} has begun already", f"post an update with: commcast update {name}")
+    announced = shown(place.desk, window)
     if place.desk.now >= window.end:
-        refuse("", f"the window of {name} is over ({shown(place.desk, window)})", how_to_go_on(name))
-    if place.desk.now < window.start - EARLY:
-        refuse("", f"readers expect {name} later ({shown(place.desk, window)})", how_to_move(name))
+        refuse("", f"the window of {name} is over ({announced})", clock_times.how_to_go_on(name))
+    if place.desk.now < window.start - clock_times.EARLY:
+        remedy = f'reschedule it before starting early: commcast reschedule {name} --window "…"'
+        refuse("", f"{name} is announced for {announced}", remedy)
     append_and_send(place, said, {"status": "in_progress"})
 
 
+@verb("incident because issue resolution scope action next_update internal edit")
 def extend(
-    incident: options.IncidentArgument = None,
-    until: Annotated[str | None, options.text_option("The new end: 05:00, or 2026-12-05 05:00.")] = None,
-    because: options.BecauseOption = None,
-    issue: options.IssueOption = None,
-    resolution: options.ResolutionOption = None,
-    scope: options.ScopeOption = None,
-    action: options.ActionOption = None,
-    next_: options.NextOption = None,
-    internal: options.InternalOption = None,
-    edit: options.EditOption = False,
-    yes: options.YesOption = False,
-    dry_run: options.DryRunOption = False,
-    as_json: options.JsonOption = False,
-    folder: options.FolderOption = None,
+    said: VerbInput,
+    until: Annotated[str | None, text_option("The new end: 05:00, or 2026-12-05 05:00.")] = None,
 ) -> None:
     """Say that the work takes longer than planned.
 
     Example: commcast extend --until 05:00 --because "Copying takes longer than planned."
     """
-    said = VerbInput.of(locals())
     place = _find_maintenance(said)
     if until is None:
         refuse("", "--until is missing", "write the new end: --until 05:00")
-    window = longer(place.desk, place.incident, until)
-    say_window(place.desk, window)
+    window = clock_times.longer(place.desk, place.incident, until)
+    clock_times.say_window(place.desk, window)
     append_and_send(place, said, {"status": "extended", "window": written(window)})
 
 
-def reschedule(
-    incident: options.IncidentArgument = None,
-    window: options.WindowOption = None,
-    because: options.BecauseOption = None,
-    issue: options.IssueOption = None,
-    resolution: options.ResolutionOption = None,
-    scope: options.ScopeOption = None,
-    action: options.ActionOption = None,
-    internal: options.InternalOption = None,
-    edit: options.EditOption = False,
-    yes: options.YesOption = False,
-    dry_run: options.DryRunOption = False,
-    as_json: options.JsonOption = False,
-    folder: options.FolderOption = None,
-) -> None:
+@verb("incident window because issue resolution scope action internal edit")
+def reschedule(said: VerbInput) -> None:
     """Move planned work to another time; calendars and reminders move with it.
 
     Example: commcast reschedule database1 --window "2026-12-06 02:00/04:00"
     """
-    said = VerbInput.of(locals())
     place = _find_maintenance(said)
-    if window is None:
+    if "window" not in said.keys:
         refuse("", "--window is missing", 'write the new time: --window "2026-12-06 02:00/04:00"')
-    found, old = read_window(place.desk, window), window_of(place.incident)
-    check_ahead(place.desk, found)
+    found, old = read_window(place.desk, said.keys["window"]), window_of(place.incident)
+    clock_times.check_ahead(place.desk, found)
     if (found.start, found.end) == (old.start, old.end):
-        refuse("--window", "that is the window already", "give the new one")
-    say_window(place.desk, found)
+        refuse("--window", "this is already the window", "give the new one")
+    clock_times.say_window(place.desk, found)
     append_and_send(place, said, {"status": "rescheduled", "window": written(found)})
 
 
-def complete(
-    incident: options.IncidentArgument = None,
-    fixed: options.FixedOption = None,
-    remains: options.RemainsOption = None,
-    if_it_persists: options.PersistsOption = None,
-    ended: options.EndedOption = None,
-    internal: options.InternalOption = None,
-    edit: options.EditOption = False,
-    yes: options.YesOption = False,
-    dry_run: options.DryRunOption = False,
-    as_json: options.JsonOption = False,
-    folder: options.FolderOption = None,
-) -> None:
+@verb("incident fixed remains if_it_persists ended internal edit")
+def complete(said: VerbInput) -> None:
     """Say that the work is done, and what remains.
 
     Example: commcast complete database1 --fixed "The database runs on new hardware."
     """
-    said = VerbInput.of(locals())
     place = _find_maintenance(said)
     latest, window, name = place.incident.latest, window_of(place.incident), place.incident.id
-    if latest.status not in BEGUN and place.desk.now < window.start:
+    if latest.status not in clock_times.BEGUN and place.desk.now < window.start:
         remedy = f'call it off with: commcast cancel {name} --because "…"'
         refuse("", f"{name} has not begun ({shown(place.desk, window)})", remedy)
     typed = typed_words(said, "fixed", planned=True)
-    if (
-        typed
-        and remains is None
-        and (answer := prompt.ask("What may readers still notice? (empty: nothing)"))
-    ):
-        typed["remains"] = answer
+    if typed and "remains" not in said.keys:
+        answer = prompt.ask("What may readers still notice? (empty: nothing)")
+        typed |= {"remains": answer} if answer else {}
     ended_now = {"ended": write_instant(place.desk.now)}
     append_and_send(place, said, ended_now | said.keys | typed | {"status": "completed"})
 
 
-def cancel(
-    incident: options.IncidentArgument = None,
-    because: options.BecauseOption = None,
-    internal: options.InternalOption = None,
-    edit: options.EditOption = False,
-    yes: options.YesOption = False,
-    dry_run: options.DryRunOption = False,
-    as_json: options.JsonOption = False,
-    folder: options.FolderOption = None,
-) -> None:
+@verb("incident because internal edit")
+def cancel(said: VerbInput) -> None:
     """Call off planned work, or what was expected and will not come.
 
     Example: commcast cancel database1 --because "The new hardware came damaged."
     """
-    said = VerbInput.of(locals())
     place = find_open(
         said,
-        is_meant=lambda each: _is_planned(each) or _is_expected(each),
+        is_meant=lambda each, is_open: is_open and (_is_planned(each) or _is_expected(each)),
         what="maintenances or expected incidents are open",
         none="nothing is planned or expected: there is nothing to cancel",
     )
@@ -225,18 +132,19 @@ def cancel(
     append_and_send(place, said, typed_words(said, "because") | {"status": status})
 
 
-def _find_maintenance(said: VerbInput) -> OpenIncident:
+def _find_maintenance(said: VerbInput) -> Place:
     place = find_open(
         said,
-        is_meant=_is_planned,
+        is_meant=lambda each, is_open: is_open and _is_planned(each),
         what="maintenances are open",
         none="no maintenance is open; plan one with: commcast schedule",
     )
     found = place.incident
     if not _is_planned(found):
-        refuse("", f"{found.id} is an incident, no maintenance", f"say more with: commcast update {found.id}")
+        remedy = f"post an update with: commcast update {found.id}"
+        refuse("", f"{found.id} is an incident, not maintenance", remedy)
     if found.latest.is_end:
-        refuse("", f"{found.id} is {found.latest.status} already", "plan it anew with: commcast schedule")
+        refuse("", f"{found.id} is {found.latest.status} already", "schedule it again: commcast schedule")
     return place
 
 

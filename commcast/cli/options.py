@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -25,13 +28,13 @@ def text_option(help: str, *names: str) -> Any:
     return _option(help, *names, metavar="TEXT")
 
 
-def _argument(help: str, **more: Any) -> Any:
+def argument(help: str, **more: Any) -> Any:
     return typer.Argument(help=help, show_default=False, **more)
 
 
 def _severity(text: str) -> int:
     if text.strip() not in {"1", "2", "3", "4"}:
-        refuse("--severity", f"severity is 1, 2, 3 or 4, not {text!r:.40}", "1 is the worst")
+        refuse("--severity", f"must be 1 (worst) to 4, not {text!r:.40}")
     return int(text)
 
 
@@ -40,87 +43,47 @@ FolderOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Skip confirmation: release and send.")]
-# Where a yes sends nothing.
+# If a yes sends nothing.
 NoQuestionOption = Annotated[bool, typer.Option("--yes", "-y", help="Skip confirmation.")]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", "-n", help="Show what would be sent; write and send nothing.")
 ]
 NowOption = Annotated[str | None, _option("Show as of this time, such as 2026-11-21T10:05+01:00.", "--now")]
+LateOption = Annotated[
+    bool, typer.Option("--late", help='Also send updates whose own "next update by" has passed.')
+]
 EditOption = Annotated[bool, typer.Option("--edit", "-e", help="Open the text in $EDITOR first.")]
 ByOption = Annotated[str | None, _option("Name recorded as the decision-maker; default: your login.")]
 AddresseeOption = Annotated[str | None, _option("Only to this address or number.", "--to", metavar="ADDRESS")]
-IncidentArgument = Annotated[str | None, _argument("The incident's id; may be left out when one is open.")]
+IncidentArgument = Annotated[str | None, argument("The incident's id; may be left out when one is open.")]
 
-# What fills the keys of an incident file.
-IdOption = Annotated[str | None, _option("A short id; default: made from the title.")]
-StatusOption = Annotated[str | None, text_option("investigating, identified, monitoring …")]
-SeverityOption = Annotated[
-    int | None, _option("1 is the worst, 4 the mildest.", parser=_severity, metavar="1-4")
-]
-IssueOption = Annotated[str | None, text_option("What readers see, in their words.")]
-ResolutionOption = Annotated[str | None, text_option("What is being done, or may be done.")]
-TimeframeOption = Annotated[str | None, text_option("unknown, 30m, '1h to 2h', or 'by 14:00'.")]
-ConfidenceOption = Annotated[str | None, text_option("How reliable the timeframe is: low or high.")]
-ScopeOption = Annotated[str | None, text_option("What is affected, and what still works.")]
-ActionOption = Annotated[str | None, text_option("What readers should do, or not do.")]
-AffectedOption = Annotated[str | None, text_option("Components, such as payments,login.")]
-AudienceOption = Annotated[list[str] | None, _option("Who is told; repeat it. Default: by severity.")]
-OwnerOption = Annotated[str | None, text_option("The person of commcast.toml who leads.")]
-NextOption = Annotated[str | None, text_option("When readers will hear more: 20m, or 14:00.", "--next")]
-InternalOption = Annotated[str | None, text_option("Shown only to audiences with the internal view.")]
-NothingNewOption = Annotated[
-    str | None, text_option("A short progress note when nothing else changed: 'rollback at 60%'.")
-]
-WindowOption = Annotated[
-    str | None, text_option('"2026-12-05 02:00/04:00", "2026-12-05 22:00/2026-12-06 02:00", "22:00/02:00".')
-]
-ExpectedOption = Annotated[str | None, text_option('Not here yet: when it is expected, "2026-12-05 02:00".')]
-BecauseOption = Annotated[str | None, text_option("Why, in readers' words.")]
-FixedOption = Annotated[str | None, text_option("What fixed it, or what was done.")]
-RemainsOption = Annotated[str | None, text_option("What readers may still notice.")]
-PersistsOption = Annotated[str | None, text_option("What readers should do if it is not over for them.")]
-EndedOption = Annotated[str | None, text_option("When it was over, such as 11:08; default: now.")]
-
-
-def refuse(option: str, what: str, remedy: str = "") -> NoReturn:
-    """Raise InputError for what was typed; `option` is "" where it is about no single one."""
-    raise InputError(Fault(option, 0, 0, what, remedy))
-
-
-def find_folder(given: Path | None) -> Path:
-    """Return the desk's folder: the one given, else this one or the nearest above that holds commcast.toml.
-
-    Raises ConfigError where there is none.
-    """
-    if given is not None:
-        return given
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / CONFIG_NAME).is_file():
-            return folder
-    what, remedy = f"there is no {CONFIG_NAME} here or above", "go to a desk's folder, or: commcast init"
-    raise ConfigError(Fault(CONFIG_NAME, 0, 0, what, remedy))
-
-
-def clock() -> datetime:
-    """Return now, aware: the one place that reads the clock."""
-    return datetime.now(UTC)
-
-
-def moment_or_now(text: str | None) -> datetime:
-    """Return the time given with --now, else now."""
-    if text is None:
-        return clock()
-    from commcast.model.times import parse_instant
-
-    try:
-        return parse_instant(text, None)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--now") from None
-
-
-_UNDECODED = re.compile("[\ud800-\udfff]")  # how Python shows bytes of the command line that are no text
-_KEY_OF_PARAMETER = {"next_": "next_update", "audience": "audiences", "expected": "expected_at"}
+# The options of a verb that fill a key of the incident file, by that key.
+_HELP_OF_KEYS = {
+    "id": "A short id; default: made from the title.",
+    "status": "investigating, identified, monitoring …",
+    "severity": "1 is the worst, 4 the mildest.",
+    "issue": "What readers see, in their words.",
+    "resolution": "What is being done, or may be done.",
+    "timeframe": "unknown, 30m, '1h to 2h', or 'by 14:00'.",
+    "confidence": "How reliable the timeframe is: low or high.",
+    "scope": "What is affected, and what still works.",
+    "action": "What readers should do, or not do.",
+    "affected": "Components, such as payments,login.",
+    "audiences": "Who is told; repeat it. Default: by severity.",
+    "owner": "The person in commcast.toml who leads.",
+    "next_update": "When readers will hear more: 20m, or 14:00.",
+    "internal": "Shown only to audiences with the internal view.",
+    "nothing_new": "A short progress note when nothing else changed: 'rollback at 60%'.",
+    "window": '"2026-12-05 02:00/04:00", "2026-12-05 22:00/2026-12-06 02:00", "22:00/02:00".',
+    "expected_at": 'Not here yet: when it is expected, "2026-12-05 02:00".',
+    "started": "When it began: 09:52, or 2026-11-21T09:52Z.",
+    "because": "Why, in readers' words.",
+    "fixed": "What fixed it, or what was done.",
+    "remains": "What readers may still notice.",
+    "if_it_persists": "What readers should do if it is not over for them.",
+    "ended": "When it was over, such as 11:08; default: now.",
+    "check_in": "An audience to ask on the next working day whether all is well; repeat it.",
+}
 # In the order in which a person reads an update; internal words last.
 _UPDATE_KEYS = (
     *("status", "expected_at", "window", "because", "severity", "affected", "audiences", "owner", "ended"),
@@ -144,18 +107,126 @@ OPTION_OF = {
 }
 
 
+def _of_key(key: str, help: str) -> Any:
+    """Return the type of the parameter for a key of the incident file, with its option."""
+    if key == "severity":
+        return Annotated[int | None, _option(help, parser=_severity, metavar="1-4")]
+    if key in {"audiences", "check_in"}:
+        return Annotated[list[str] | None, _option(help, OPTION_OF[key])]
+    return Annotated[str | None, text_option(help, OPTION_OF[key])]
+
+
+_SHARED = {
+    "incident": IncidentArgument,
+    **{key: _of_key(key, help) for key, help in _HELP_OF_KEYS.items()},
+    "edit": EditOption,
+    "late": LateOption,
+    "yes": YesOption,
+    "dry_run": DryRunOption,
+    "as_json": JsonOption,
+    "folder": FolderOption,
+}
+_FLAGS = ("edit", "late", "yes", "dry_run", "as_json")
+_KEYWORD = Parameter.KEYWORD_ONLY
+
+
+@dataclass(frozen=True, slots=True)
+class VerbInput:
+    """What a person typed with a verb: the incident, the keys of its file, and how to proceed.
+
+    `edit` opens an editor first; `late` also sends stale updates; `dry_run` writes and sends nothing.
+    """
+
+    keys: dict[str, Any]
+    incident: str | None = None
+    folder: Path | None = None
+    yes: bool = False
+    dry_run: bool = False
+    as_json: bool = False
+    edit: bool = False
+    late: bool = False
+
+
+def verb(shared: str, *, incident: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the shared options named, and those that every verb has; it gets them as a `VerbInput`.
+
+    Options of its own stay in its signature, and come first in --help. `incident` is the help for that
+    argument, if not the usual one. The command raises InputError for bytes that are not text.
+    """
+    kinds = _SHARED | ({"incident": Annotated[str | None, argument(incident)]} if incident else {})
+    parameters = [
+        Parameter(name, _KEYWORD, default=False if name in _FLAGS else None, annotation=kinds[name])
+        for name in [*shared.split(), "yes", "dry_run", "as_json", "folder"]
+    ]
+
+    def wrap(function: Callable[..., None]) -> Callable[..., None]:
+        own = [*signature(function, eval_str=True).parameters.values()][1:]
+
+        @wraps(function)
+        def command(**given: Any) -> None:
+            how = {each.name: given[each.name] for each in fields(VerbInput) if each.name in given}
+            function(VerbInput(written_keys(given), **how), **{each.name: given[each.name] for each in own})
+
+        first = [each.replace(kind=_KEYWORD) for each in own]
+        command.__signature__ = Signature([*first, *parameters])  # type: ignore[attr-defined]
+        command.__annotations__ = {}  # the signature has them
+        return command
+
+    return wrap
+
+
+def refuse(option: str, what: str, remedy: str = "") -> NoReturn:
+    """Raise InputError for what was typed; `option` is "" if no single option is to blame."""
+    raise InputError(Fault(option, 0, 0, what, remedy))
+
+
+def find_folder(given: Path | None) -> Path:
+    """Return the desk's folder: the one given, else this one or the nearest above with commcast.toml.
+
+    Raises ConfigError if there is none.
+    """
+    if given is not None:
+        return given
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / CONFIG_NAME).is_file():
+            return folder
+    what = f"no desk here: no {CONFIG_NAME} in {here} or its parents"
+    raise ConfigError(Fault("", 0, 0, what, "go to a desk's folder, or: commcast init"))
+
+
+def clock() -> datetime:
+    """Return now, aware: the one place that reads the clock."""
+    return datetime.now(UTC)
+
+
+def moment_or_now(text: str | None) -> datetime:
+    """Return the time given with --now, else now."""
+    if text is None:
+        return clock()
+    from commcast.model.times import parse_instant
+
+    try:
+        return parse_instant(text, None)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--now") from None
+
+
+_UNDECODED = re.compile("[\ud800-\udfff]")  # how Python shows bytes of the command line that are not text
+
+
 def written_keys(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys of an incident file that a command's options fill, as they are written there.
 
     Raises InputError for bytes that are not text.
     """
-    keys = {_KEY_OF_PARAMETER.get(name, name): value for name, value in parameters.items()}
+    keys = dict(parameters)
     if isinstance(keys.get("affected"), str):
         keys["affected"] = [part.strip() for part in keys["affected"].split(",") if part.strip()]
     keys = {key: value for key, value in keys.items() if key in OPTION_OF and value not in (None, [], ())}
     texts = {key: "".join(value) if isinstance(value, list) else str(value) for key, value in keys.items()}
     if no_text := [key for key, text in texts.items() if _UNDECODED.search(text)]:
-        what, remedy = "holds bytes that are no text", "write it in UTF-8, or in an editor with --edit"
+        what, remedy = "holds bytes that are not text", "write it in UTF-8, or in an editor with --edit"
         raise InputError(Fault("", 0, 0, f"{OPTION_OF[key]} {what}", remedy) for key in no_text)
     return keys
 
@@ -165,15 +236,9 @@ def update_entry(keys: Mapping[str, Any]) -> dict[str, Any]:
     return {key: keys[key] for key in _UPDATE_KEYS if key in keys}
 
 
-_MEANING = {
+_MEANING = {key: f"{help[0].lower()}{help[1:].rstrip('.')}" for key, help in _HELP_OF_KEYS.items()} | {
     "title": "what is wrong, in a few words",
-    "severity": "1 is the worst, 4 the mildest",
-    "issue": "what readers see, in their words",
-    "resolution": "what is being done, or may be",
-    "timeframe": "unknown, 30m, 1h to 2h, or by 14:00",
-    "fixed": "what mended it",
     "window": 'from when to when: "2026-12-05 02:00/04:00"',
-    "because": "why, in readers' words",
 }
 _MEANING_OF_WORK = {
     "title": "what will be done, in a few words",
@@ -185,12 +250,11 @@ _MEANING_OF_WORK = {
 
 def meaning(key: str, *, planned: bool = False) -> str:
     """Return what a key is for: in an incident, or in `planned` work."""
-    said = _MEANING | _MEANING_OF_WORK if planned else _MEANING
-    return said.get(key, "what you would say to somebody who waits")
+    return (_MEANING | _MEANING_OF_WORK if planned else _MEANING)[key]
 
 
 def missing_options(keys: Iterable[str], *, planned: bool = False) -> InputError:
-    """Return the error that lists every option that has to be given, of an incident or of `planned` work."""
+    """Return the error that lists every missing option, of an incident or of `planned` work."""
     return InputError(
         Fault("", 0, 0, f"{OPTION_OF[key]} is missing", meaning(key, planned=planned).partition(" (")[0])
         for key in keys
@@ -198,7 +262,7 @@ def missing_options(keys: Iterable[str], *, planned: bool = False) -> InputError
 
 
 def in_terms_of_options(error: InputError, text: str, name: str, first_line: int) -> InputError:
-    """Return the same faults; one in a line that an option made names the option instead of a line."""
+    """Return the same faults; a fault in a line that an option wrote names the option instead."""
     lines = text.split("\n")
     return InputError(
         _named(fault, lines) if fault.file == name and fault.line >= first_line else fault
@@ -207,18 +271,13 @@ def in_terms_of_options(error: InputError, text: str, name: str, first_line: int
 
 
 def _named(fault: Fault, lines: list[str]) -> Fault:
-    if (key := fault.what.partition(" ")[0]) in OPTION_OF:
-        return _of_option(OPTION_OF[key], fault.what, fault.remedy)
-    for line in reversed(lines[: fault.line]):
-        found = re.match(r"\s*(?:- )?\s*([a-z_]+):", line)
-        if found and found[1] in OPTION_OF:
-            return _of_option(OPTION_OF[found[1]], fault.what.removeprefix(f"{found[1]}: "), fault.remedy)
-    return Fault("", 0, 0, fault.what, fault.remedy)
-
-
-def _of_option(option: str, what: str, remedy: str) -> Fault:
-    """Return a fault of a line as one of the option that made it: there is no line to take out."""
-    return Fault(option, 0, 0, what, remedy.replace("take the line out", f"leave {option} out"))
+    """Return the fault of a line as that of the option that wrote it: there is no line to take out."""
+    found = (re.match(r"\s*(?:- )?\s*([a-z_]+):", line) for line in reversed(lines[: fault.line]))
+    keys = [fault.what.partition(" ")[0], *(each[1] for each in found if each)]
+    key = next((key for key in keys if key in OPTION_OF), "")
+    option = OPTION_OF.get(key, "")
+    remedy = fault.remedy.replace("take the line out", f"leave {option} out") if option else fault.remedy
+    return Fault(option, 0, 0, fault.what.removeprefix(f"{key}: "), remedy)
 
 
 def duration(text: str, option: str) -> timedelta:

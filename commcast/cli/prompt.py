@@ -10,15 +10,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from commcast.cli.output import inert, say
 from commcast.errors import DecisionNeeded, Fault, InputError
 from commcast.files import FORBIDDEN, read_text_file
 
-# What no incident file may hold, and what does not belong into one line of it.
+# What no incident file may hold, and what may not be in one line of it.
 _UNFIT = re.compile(FORBIDDEN.pattern + r"|[\r\t]")
-Check = Callable[[str], object]  # raises ValueError("what is wrong; what to write")
+Check = Callable[[str], object]  # raises InputError, or ValueError("what is wrong; what to write")
 
 
 def at_terminal() -> bool:
@@ -27,9 +28,9 @@ def at_terminal() -> bool:
 
 
 def ask(question: str, seconds: float | None = None) -> str:
-    """Return the line typed after `question`. Raises DecisionNeeded when the input ends without an answer.
+    """Return the line typed after `question`. Raises DecisionNeeded if the input ends without an answer.
 
-    With `seconds`, raises TimeOver where nothing was typed for so long.
+    Raises NothingTyped if nothing is typed within `seconds`.
     """
     sys.stderr.write(inert(question) + " ")
     sys.stderr.flush()
@@ -48,18 +49,18 @@ class NothingTyped(Exception):
 
 
 def _is_typed_within(seconds: float) -> bool:
-    """Wait for a line. A terminal gives whole lines, so none is left behind in Python's buffer."""
+    """Wait for a line. A terminal gives whole lines, so none is left in Python's buffer."""
     try:
         handle = sys.stdin.fileno()
-    except (OSError, ValueError):  # what is no file cannot be waited for: it answers at once
+    except (OSError, ValueError):  # not a file, so there is nothing to wait for: it answers at once
         return True
     return bool(select.select([handle], [], [], seconds)[0])
 
 
 def ask_until_good(question: str, check: Check, *, is_needed: bool = True) -> str:
-    """Return an answer that `check` takes; what is wrong with the others is said.
+    """Ask until `check` takes the answer, and return it; say what is wrong with the others.
 
-    Where it is not needed, nothing is an answer, too.
+    If it is not needed, the answer may be empty.
     """
     while True:
         answer = ask(question)
@@ -67,10 +68,13 @@ def ask_until_good(question: str, check: Check, *, is_needed: bool = True) -> st
             if not answer and not is_needed:
                 return answer
             if not answer:
-                raise ValueError("is empty; it is needed, Ctrl-C ends without a trace")
+                raise ValueError("is empty, but needed; Ctrl-C cancels without a trace")
             if unfit := _UNFIT.search(answer):
-                raise ValueError(f"holds {_named(unfit[0])}; type it once more, in plain text")
+                raise ValueError(f"holds {_named(unfit[0])}; type it again, in plain text")
             check(answer)
+        except InputError as error:
+            for fault in error.faults:
+                say(f"  {replace(fault, file='')}")
         except ValueError as error:
             say(f"  {error}")
         else:
@@ -78,19 +82,19 @@ def ask_until_good(question: str, check: Check, *, is_needed: bool = True) -> st
 
 
 def _named(character: str) -> str:
-    is_byte = "\ud800" <= character <= "\udfff"  # how Python shows a byte that is no text
-    return "bytes that are no text" if is_byte else f"the control character U+{ord(character):04X}"
+    is_byte = "\ud800" <= character <= "\udfff"  # how Python shows a byte that is not text
+    return "bytes that are not text" if is_byte else f"the control character U+{ord(character):04X}"
 
 
 def says_yes(question: str, seconds: float | None = None) -> bool:
-    """Return whether the answer is yes; anything else, also nothing, is no. Raises as `ask` does."""
+    """Return whether the answer is yes; anything else, even nothing, is no. Raises as `ask` does."""
     return ask(f"{question} [y/N]", seconds).lower() in {"y", "yes"}
 
 
 def edited(text: str, suffix: str = ".yaml") -> str:
     """Return `text` as changed in $VISUAL or $EDITOR (else vi).
 
-    Raises InputError where no editor runs, or it ends with an error: then nothing was changed.
+    Raises InputError if no editor runs, or it fails: then nothing was changed.
     """
     command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
     with tempfile.TemporaryDirectory(prefix="commcast-") as folder:
@@ -99,10 +103,9 @@ def edited(text: str, suffix: str = ".yaml") -> str:
         try:
             done = subprocess.run([*shlex.split(command), str(path)], check=False)
             if done.returncode:
-                raise OSError(f"it ended with {done.returncode}")
+                raise OSError(f"it exited with {done.returncode}")
             return read_text_file(path, name="the edited text")
         except (OSError, ValueError) as error:
-            what = f"the editor {command!r:.60} did not do its work ({error})"
-            raise InputError(
-                Fault("", 0, 0, what, "set EDITOR to one that runs here, or use options")
-            ) from None
+            what = f"the editor {command!r:.60} failed ({error})"
+            remedy = "set EDITOR to one that runs here, or use options"
+            raise InputError(Fault("", 0, 0, what, remedy)) from None

@@ -22,22 +22,21 @@ if TYPE_CHECKING:
     from commcast.delivery.tally import Tally
     from commcast.ledger.store import Ledger
     from commcast.model.incident import Incident, Update
-    from commcast.model.oncall import OnDuty
     from commcast.operations.desk import Desk, Plan
 
 
 def check_can_go(desk: Desk, incident: Incident, ledger: Ledger | None, *, edit: bool) -> None:
-    """Refuse words, before they are written, that broken lists or templates keep from going.
+    """Refuse an update, before it is written, if broken lists or templates would keep it from going.
 
-    Words that a person may have typed, in an editor or at a terminal, are not refused: they are kept as a
-    draft. Raises InputError with the faults of all lists and templates.
+    What a person may have typed, in an editor or at a terminal, is not refused but kept as a draft. Raises
+    InputError with the faults of all lists and templates.
     """
     if edit or prompt.at_terminal():
         return
     from commcast.delivery.tally import faults_in
     from commcast.operations.desk import make_plan
 
-    remedy = "Nothing was written, nothing was sent. Mend that, then give the same command again."
+    remedy = "Nothing was written, nothing was sent. Fix that, then run the same command again."
     with _adding(remedy):
         plan = make_plan(desk, incident, ledger, as_if_released=True)
         if faults := faults_in(plan.deliveries):
@@ -46,7 +45,7 @@ def check_can_go(desk: Desk, incident: Incident, ledger: Ledger | None, *, edit:
 
 @contextmanager
 def keeping_words(incident: Incident) -> Iterator[None]:
-    """Say of every end before the release, after what is wrong, that the draft is kept, and how to go on."""
+    """Add to every error before the release that the draft is kept, and what to do with it."""
     remedy = draft_kept(incident)
     try:
         with _adding(f"Nothing was released. {remedy}"):
@@ -59,17 +58,18 @@ def keeping_words(incident: Incident) -> Iterator[None]:
 
 
 def draft_kept(incident: Incident) -> str:
-    """Return where the words of an incident are kept, and how to go on with them."""
-    return (
-        f"The draft is kept in {incident.path}.\n"
-        f"  commcast send {incident.id}       to send it\n"
-        f"  commcast discard {incident.id}    to take it back"
-    )
+    """Return where the draft is kept, and what to do with it."""
+    return f"The draft is kept in {incident.path}.\n{ways_on(incident.id)}"
+
+
+def ways_on(name: str, send: str = "to send it", discard: str = "to delete it") -> str:
+    """Return the two commands for a draft, each with what it does."""
+    return f"  commcast send {name}       {send}\n  commcast discard {name}    {discard}"
 
 
 @contextmanager
 def _adding(remedy: str) -> Iterator[None]:
-    """Note on what goes wrong how to go on: it is said below the faults."""
+    """Note on an error what to do next: it is shown below the faults."""
     try:
         yield
     except CommcastError as error:
@@ -81,10 +81,7 @@ _MOST_NAMED = 3  # people; commcast doctor names all
 
 
 def silence_line(desk: Desk, plan: Plan, tally: Tally, when: When) -> str:
-    """Return what happens if nobody writes before the promise of these words: what is sent, who is woken.
-
-    The ledger knows who has taken the incident over, and how late ticks are.
-    """
+    """Return what happens if nobody posts before the promised time: what is sent, who is nudged."""
     from commcast.plan.promises import hold_at, says_hold
 
     update, config = plan.incident.latest, desk.config
@@ -100,18 +97,12 @@ def silence_line(desk: Desk, plan: Plan, tally: Tally, when: When) -> str:
         said += f", {_listed(others)} nothing" if others else ""
     else:
         said = "nothing goes out by itself ([silence] in commcast.toml)"
-    nudge = _nudge_sentence(desk, plan, _on_duty(plan), min(promised.values()), when)
+    nudge = _nudge_sentence(desk, plan, min(promised.values()), when)
     return f"If nobody writes until then, {said}. {nudge}"
 
 
-def _on_duty(plan: Plan) -> OnDuty:
-    from commcast.model.oncall import on_duty_for
-
-    return on_duty_for(plan.incident, plan.known.handovers)
-
-
 def _promised(tally: Tally) -> dict[str, datetime]:
-    """Return, by audience, the promise that these mails make."""
+    """Return, by audience, the promise that these emails make."""
     return {
         name: by
         for each in tally.notices
@@ -121,32 +112,31 @@ def _promised(tally: Tally) -> dict[str, datetime]:
     }
 
 
-def _nudge_sentence(desk: Desk, plan: Plan, on_duty: OnDuty, promised: datetime, when: When) -> str:
+def _nudge_sentence(desk: Desk, plan: Plan, promised: datetime, when: When) -> str:
+    from commcast.model.oncall import on_duty_for
     from commcast.oncall.nudges import first_nudge
     from commcast.oncall.people import reach
 
-    latest, config = plan.incident.latest, desk.config
-    at = when(first_nudge(latest, desk.now, promised))
-    keys = [key for key in (on_duty.owner, on_duty.backup) if key in config.people][:1] or list(config.people)
-    reachable = [
-        found.name
-        for found in (reach(key, config, os.environ) for key in keys if key)
-        if found.email or found.phone
-    ]
+    config, on_duty = desk.config, on_duty_for(plan.incident, plan.known.handovers)
+    at = when(first_nudge(plan.incident.latest, desk.now, promised))
+    keys = [key for key in (on_duty.owner, on_duty.backup) if key and key in config.people][:1]
+    keys = keys or list(config.people)
+    reached = [reach(key, config, os.environ) for key in keys]
+    reachable = [found.name for found in reached if found.email or found.phone]
     if config.nudge and config.nudge.command:
         reachable.append(f"the command {config.nudge.command[0]}")
     if not reachable and keys:
-        return f"Nobody can be nudged: {_without_address([key for key in keys if key], config)}."
+        return f"Nobody can be nudged: {_without_address(keys, config)}."
     if not reachable:
         return f"Nobody can be nudged: write [people] in commcast.toml, and owner in {plan.incident.path}."
     return f"{_listed(reachable)} {'is' if len(reachable) == 1 else 'are'} nudged at {at}."
 
 
 def _without_address(keys: Sequence[str], config: Config) -> str:
-    """Return that none of these people can be reached, and what helps, as doctor says it."""
+    """Return that none of these people can be reached, and what to do, as doctor says it."""
     from commcast.oncall.people import unreachable
 
-    # Whose address is not written at all is told only what to write.
+    # If there is no address at all, only what to write is said.
     faults = [
         fault.removeprefix(f"{key} has no address; ")
         for key in keys[:_MOST_NAMED]
@@ -167,7 +157,7 @@ _TELLING = re.compile(
 
 
 def full_text(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> Iterator[str]:
-    """Yield the lines to look at: the messages, then, next to the question, what a person decides by."""
+    """Yield the lines to look at: the messages, then, close to the question, what the decision rests on."""
     yield from present.messages(tally)
     yield present.rule("what goes out")
     yield from summary(desk, plan, tally, ledger)
@@ -189,29 +179,24 @@ def summary(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None) -> Iter
     if counts := present.counts_table(tally):
         yield counts
         yield ""
-    for line in [*present.reasons(tally, when), *present.not_sent(plan, ledger)]:
+    lines = [*present.reasons(tally, when), *present.not_sent(plan, ledger)]
+    lines += [*_not_told_so_mild(desk, plan, tally), *other_stories(plan, when)]
+    if tally.notices:
+        update, previous = plan.incident.latest, _last_released(plan)
+        if news := [*new_facts(previous, update), *new_timeframe(previous, update, when)]:
+            lines.append(f"New here, check each: {', '.join(news)}")
+        lines += [*lasting_lines(desk, tally, when), present.promise_line(tally, when)]
+        if not update.is_end:
+            lines.append(silence_line(desk, plan, tally, when))
+    for line in lines:
         yield from present.wrapped(line, indent="    " if line.startswith("  ") else "  ", first="")
-    for line in [*_not_told_so_mild(desk, plan, tally), *other_stories(plan, when)]:
-        yield from present.wrapped(line, indent="  ", first="")
-    update = plan.incident.latest
-    previous = _last_released(plan)
-    if not tally.notices:
-        return
-    news = [*new_facts(previous, update), *new_timeframe(previous, update, when)]
-    if news:
-        yield from present.wrapped(f"New here, check each: {', '.join(news)}", indent="  ", first="")
-    for line in lasting_lines(desk, tally, when):
-        yield from present.wrapped(line, indent="  ", first="")
-    yield from present.wrapped(present.promise_line(tally, when), indent="  ", first="")
-    if not update.is_end:
-        yield from present.wrapped(silence_line(desk, plan, tally, when), indent="  ", first="")
-    if price := desk.config.send.sms_price:
+    if tally.notices and (price := desk.config.send.sms_price):
         segments = sum(notice.segments for notice in tally.notices)
         yield f"SMS cost: {segments} segments x {price:g} = {segments * price:,.2f}"
 
 
 def _not_told_so_mild(desk: Desk, plan: Plan, tally: Tally) -> Iterator[str]:
-    """Yield which audiences hear nothing because of the severity alone; whoever names them knows it."""
+    """Yield which audiences are not told because of the severity, unless the update names its audiences."""
     from commcast.plan.notices import audiences_of
 
     update = plan.incident.latest
@@ -223,7 +208,7 @@ def _not_told_so_mild(desk: Desk, plan: Plan, tally: Tally) -> Iterator[str]:
 
 
 def lasting_lines(desk: Desk, tally: Tally, when: present.When) -> Iterator[str]:
-    """Yield how long each channel takes at its provider's limit, and where that breaks the promise."""
+    """Yield how long each channel takes at its provider's limit, and whether that breaks the promise."""
     from commcast.delivery.tally import lastings
 
     for each in lastings(desk.config, tally, desk.now):
@@ -235,31 +220,32 @@ def lasting_lines(desk: Desk, tally: Tally, when: present.When) -> Iterator[str]
         )
         if each.outlasts_promise and each.promised:
             yield (
-                f"Warning: that is after {when(each.promised)}, by when these very messages promise the next "
-                "word: whoever is not reached by then is dropped, unsent."
+                f"Warning: that is after {when(each.promised)}, when these messages promise the next update: "
+                "readers not reached by then are dropped."
             )
 
 
 def check_lasts_no_longer(desk: Desk, tally: Tally) -> None:
-    """Refuse words whose promise passes before the last of them has left. Raises DecisionNeeded."""
+    """Refuse an update whose promise passes before the last message leaves. Raises DecisionNeeded."""
     from commcast.delivery.tally import lastings
 
     when = present.clock_of(desk.config, desk.now)
     for each in lastings(desk.config, tally, desk.now):
         if each.outlasts_promise and each.promised:
+            provider = getattr(desk.config.channels, each.channel).provider
             raise DecisionNeeded(
                 f"The last of {each.messages:,} {present.NAMES[each.channel]} messages leaves by "
                 f"{when(each.last_at)} at {each.per_second:g} a second, after the promised "
-                f"{when(each.promised)}. Raise per_second if {name_of(desk, each.channel)} allows it, or "
-                "lengthen the cadence in commcast.toml; with --yes whoever is not reached by then is dropped."
+                f"{when(each.promised)}. Raise per_second if {provider} allows it, or lengthen the "
+                "cadence in commcast.toml; with --yes the readers not reached by then are dropped."
             )
 
 
 def check_somebody_hears(plan: Plan, tally: Tally) -> None:
-    """Refuse words that everybody who should read them is suppressed from. Raises InputError.
+    """Refuse an update if all its readers are suppressed. Raises InputError.
 
-    Ends are let through: whoever asked to hear nothing more does not keep an incident open. So is what a cap
-    holds back: it is released, and the next message to each says so.
+    Ends go through: readers who opted out don't keep an incident open. So does what a cap holds back: it is
+    released, and the next message to each reader says so.
     """
     skipped = [a.skipped for n in tally.notices for a in n.audiences.values()]
     if any(HELD_BACK in each for each in skipped):
@@ -267,30 +253,24 @@ def check_somebody_hears(plan: Plan, tally: Tally) -> None:
     suppressed = sum(sum(each.values()) for each in skipped)
     if suppressed and not tally.send and not tally.held and not plan.incident.latest.is_end:
         raise InputError(
-            f"nobody would hear of it: all {suppressed:,} readers are suppressed; "
+            f"nobody would be told: all {suppressed:,} readers are suppressed; "
             "see who and why with: commcast recipients suppressed"
         )
 
 
-def name_of(desk: Desk, channel: str) -> str:
-    """Return the name of the provider of a channel."""
-    used = desk.config.channels.email if channel == "email" else desk.config.channels.sms
-    return used.provider if used else channel
-
-
 def _last_released(plan: Plan) -> Update | None:
-    """Return what readers read last: a draft before this one was read by nobody."""
+    """Return the update that was released last; drafts before this one don't count."""
     before = [number for number in plan.history.releases if number < plan.incident.latest.number]
     return plan.incident.update(max(before)) if before else None
 
 
 def reader_warnings(desk: Desk, plan: Plan) -> Iterator[str]:
-    """Yield what readers will miss in these messages, as long as it can still be written."""
+    """Yield what readers will miss in these messages, while it can still be added."""
     incident, contact = plan.incident, desk.config.contact
     is_first = not plan.history.releases and incident.kind == "incident"
     if is_first and not incident.started_written:
         yield (
-            "Warning: No start is given: readers are told since when we know. Add started: to the file, "
+            "Warning: No start is given: readers are told when we first noticed. Add started: to the file, "
             "or --started 09:52"
         )
     yield from _carrier_warnings(desk, plan)
@@ -299,7 +279,7 @@ def reader_warnings(desk: Desk, plan: Plan) -> Iterator[str]:
 
 
 def _carrier_warnings(desk: Desk, plan: Plan) -> Iterator[str]:
-    """Yield a warning where what carries the messages is itself said to be affected."""
+    """Yield a warning if the provider that carries the messages is itself said to be affected."""
     config = desk.config
     public = [
         config.components[name].public for name in plan.incident.latest.affected if name in config.components
@@ -323,7 +303,7 @@ def new_facts(previous: Update | None, update: Update) -> list[str]:
 
 
 def new_timeframe(previous: Update | None, update: Update, when: present.When) -> list[str]:
-    """Return the expected end, where this update is the first to say it."""
+    """Return the expected end, if this update is the first to say it."""
     frame = update.timeframe
     if update.is_end or (previous and previous.timeframe == frame):
         return []
@@ -334,7 +314,7 @@ def new_timeframe(previous: Update | None, update: Update, when: present.When) -
 
 
 def tick_warnings(desk: Desk, plan: Plan) -> Iterator[str]:
-    """Yield a warning where no tick has run lately, or where ticks are too late for what is promised."""
+    """Yield a warning if no tick has run lately, or ticks are too late for what is promised."""
     from commcast.oncall.ticks import Ticks, silence, too_late
 
     ticks = Ticks(plan.history.last_tick, plan.known.drift)
@@ -363,17 +343,12 @@ def is_sure(tally: Tally, confirm_above: int, seconds: float) -> bool:
     """
     held = f", and {tally.held:,} after quiet hours" if tally.held else ""
     if not tally.send and not tally.held:
-        return prompt.says_yes("Nobody hears of this now. Release it all the same?", seconds)
+        return prompt.says_yes("Nobody is told of this now. Release it anyway?", seconds)
     if tally.send <= confirm_above:
         return prompt.says_yes(f"Send {in_words(tally)}{held}?", seconds)
-    typed = f"Type {tally.send} to send, anything else to not:"
+    typed = f"Type {tally.send} to send, anything else to cancel:"
     answer = prompt.ask(f"Send {in_words(tally)}{held}? {typed}", seconds)
     return answer.replace(",", "") == str(tally.send)
-
-
-def good_until_line(desk: Desk, until: datetime) -> str:
-    """Return until when the question can be answered."""
-    return f"This question is good until {until.astimezone(desk.config.zone):%H:%M:%S %Z}."
 
 
 def too_late(desk: Desk, until: datetime) -> str:
@@ -382,20 +357,14 @@ def too_late(desk: Desk, until: datetime) -> str:
     return f"The question was good until {at}: the times in these messages are no longer right."
 
 
+_TOLD = (
+    *("issue", "resolution", "scope", "action"),
+    *("nothing_new", "fixed", "remains", "if_it_persists", "because"),
+)
+
+
 def _facts(update: Update) -> Iterator[str]:
-    texts = [
-        update.issue,
-        update.resolution,
-        update.scope,
-        update.action,
-        update.nothing_new,
-        update.fixed,
-        update.remains,
-        update.if_it_persists,
-        update.because,
-    ]
-    for words in update.words.values():
-        texts += [words.issue, words.resolution, words.scope, words.action]
-    for text in texts:
-        for found in _TELLING.findall(text or ""):
-            yield found.rstrip(".,;:").strip()
+    for said in (update, *update.words.values()):  # words for one audience have fewer keys
+        for text in (getattr(said, key, None) for key in _TOLD):
+            for found in _TELLING.findall(text or ""):
+                yield found.rstrip(".,;:").strip()

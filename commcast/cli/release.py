@@ -3,102 +3,66 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack, nullcontext
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from commcast.cli import prompt, question
-from commcast.cli.options import clock
-from commcast.cli.outcomes import (
-    already_sent,
-    outcome_document,
-    show_outcomes,
-    tell_held_back,
-    tell_planned,
-    tell_promise,
-    tell_trouble,
-    what_happened,
-)
+import typer
+
+from commcast.cli import outcomes, prompt, question
+from commcast.cli.options import VerbInput, clock
 from commcast.cli.output import going_on_unread, say, show, show_json, show_prose
 from commcast.cli.present import clock_of, rows_left_out, tally_document
 from commcast.cli.progress import ProgressBar
 from commcast.cli.question import keeping_words
-from commcast.cli.session import tell_doubt, tell_unusable, who, worker_for
+from commcast.cli.session import Place, ledger_of, tell_unusable, who, worker_for
 from commcast.errors import DecisionNeeded, ExitCode
 
 if TYPE_CHECKING:
     from commcast.delivery.tally import Tally
     from commcast.delivery.worker import Delivered
     from commcast.ledger.store import Ledger
-    from commcast.model.incident import Incident
-    from commcast.model.release import Release
     from commcast.operations.desk import Desk, Plan
     from commcast.operations.release import Look, Released
 
-_LOOKS = 3  # so often one command looks: whoever's words change more often looks again by themselves
-
-
-@dataclass(frozen=True, slots=True)
-class Wishes:
-    """What the person said with the command: `yes` asks nothing, `late` sends what is stale as well."""
-
-    yes: bool = False
-    late: bool = False
-    as_json: bool = False
+_LOOKS = 3  # how often one command looks: if the words keep changing, the person looks again
 
 
 class _SentByOthers(Exception):
-    """Somebody else has released all of it while this person was asked."""
-
-    def __init__(self, release: Release) -> None:
-        self.release = release
+    """Somebody else released all of it while this person was asked; its argument is their release."""
 
 
-def send_incident(
-    desk: Desk, incident: Incident, ledger: Ledger, present: Collection[str], wishes: Wishes
-) -> ExitCode:
-    """Release the drafts of an incident, if a person says yes, and send what is due of it.
+def send_incident(place: Place, ledger: Ledger, said: VerbInput) -> ExitCode:
+    """Release the drafts of an incident, if a person says yes, and send what is due; a dry run only shows it.
 
-    `present` are the ids of all incidents in the folder. Returns the exit code of the delivery.
-    Raises DecisionNeeded, InputError, LedgerError, TryAgain; then nothing was sent.
+    Returns the exit code of the delivery. Raises DecisionNeeded, InputError, LedgerError, TryAgain; then
+    nothing was sent.
     """
-    from commcast.operations.desk import make_plan
-
-    with nullcontext() if incident.latest.at_written else keeping_words(incident):
-        plan = make_plan(desk, incident, ledger, present=present, as_if_released=True, late=wishes.late)
-    if plan.drafts or plan.review or (wishes.late and plan.deliveries):
-        return _release_and_send(desk, plan, ledger, present, wishes)
-    _check_not_stopped(plan)
-    return _send_released(desk, plan, ledger, wishes)
-
-
-def _check_not_stopped(plan: Plan) -> None:
-    name, stopped_by = plan.incident.id, plan.history.stopped_by
-    if plan.history.correcting and plan.incident.latest.corrects:
-        return  # it ends as soon as these words are ready to go
-    if stopped_by:
-        raise DecisionNeeded(f"{name} is stopped by {stopped_by}; lift it with: commcast resume {name}")
-
-
-def _release_and_send(
-    desk: Desk, plan: Plan, ledger: Ledger, present: Collection[str], wishes: Wishes
-) -> ExitCode:
     from commcast.delivery.worker import stopping_on_interrupt
+    from commcast.operations.desk import make_plan
     from commcast.operations.release import fill
     from commcast.operations.send import hand_over
 
+    desk, incident, present = place.desk, place.incident, place.present
+    with nullcontext() if said.dry_run or incident.latest.at_written else keeping_words(incident):
+        plan = make_plan(desk, incident, ledger, present=present, as_if_released=True, late=said.late)
+    if said.dry_run:
+        return _show_plan(desk, plan, ledger, said)
     is_draft = bool(plan.drafts or plan.review)
+    if not is_draft and not (said.late and plan.deliveries):
+        return _send_released(desk, plan, ledger, said)
     with ExitStack() as looks:
         try:
-            with keeping_words(plan.incident) if is_draft else nullcontext():
-                look, released = _ask_and_release(desk, plan, ledger, present, wishes, looks)
+            with keeping_words(incident) if is_draft else nullcontext():
+                look, released = _ask_and_release(desk, plan, ledger, present, said, looks)
         except _SentByOthers as sent:
-            return _tell_sent_by_others(plan, ledger, sent.release, wishes)
+            [theirs] = sent.args
+            words = f"update {theirs.number} was sent by {theirs.by} while you were asked"
+            text = f"{incident.id}: {words} ({theirs.at:%H:%M} UTC); nothing was sent by you."
+            return _show_outcome(plan, ledger, said, text)
         # From here on the words are released: Ctrl-C stops the incident.
-        with stopping_on_interrupt(ledger, plan.incident.id, clock), going_on_unread():
+        with stopping_on_interrupt(ledger, incident.id, clock), going_on_unread():
             if released.signal:
                 signal.raise_signal(released.signal)
             if released.not_written:
@@ -108,15 +72,24 @@ def _release_and_send(
             with ProgressBar() as progress:
                 worker = worker_for(look.desk, ledger, progress)
                 delivered = hand_over(look.desk, worker, released.plan, risen=True)
-            return _tell(look.desk, released.plan, ledger, wishes, list(released.numbers), delivered)
+            return _tell(look.desk, released.plan, ledger, said, list(released.numbers), delivered)
+
+
+def _check_not_stopped(plan: Plan) -> None:
+    name, history = plan.incident.id, plan.history
+    # A stop put by a correction ends as soon as its words are ready to go.
+    if history.stopped_by and not (history.correcting and plan.incident.latest.corrects):
+        raise DecisionNeeded(
+            f"{name} is stopped by {history.stopped_by}; lift it with: commcast resume {name}"
+        )
 
 
 def _ask_and_release(
-    desk: Desk, plan: Plan, ledger: Ledger, present: Collection[str], wishes: Wishes, looks: ExitStack
+    desk: Desk, plan: Plan, ledger: Ledger, present: Collection[str], said: VerbInput, looks: ExitStack
 ) -> tuple[Look, Released]:
-    """Look, ask and release; where something changes meanwhile, look again, and ask again if it shows.
+    """Look, ask and release; if something changes meanwhile, look again, and ask again if it shows.
 
-    Raises DecisionNeeded for anything but a yes.
+    Raises DecisionNeeded for anything but a yes, InputError if lists hold nobody or everybody opted out.
     """
     from commcast.operations import release
     from commcast.operations.send import check_providers
@@ -125,14 +98,19 @@ def _ask_and_release(
     for _ in range(_LOOKS):
         _check_not_stopped(plan)
         check_providers(worker_for(desk, ledger, ProgressBar()), plan)
-        look = _look(desk, plan, ledger, present, wishes, looks)
+        with ProgressBar() as progress:
+            late, freezing = said.late, progress.freezing
+            found = release.looking(desk, plan, ledger, present, late=late, progress=freezing)
+            look = looks.enter_context(found)
+        _check_tally(plan, look.tally)
+        question.check_somebody_hears(plan, look.tally)
         if look.tally.digest != shown:
-            if shown and not wishes.yes:
+            if shown and not said.yes:
                 say("The lists, the templates or the incident have changed since you looked. Look again:")
-            good_until = _ask(look, wishes)
+            good_until = _ask(look, said)
             shown = look.tally.digest
         try:
-            how = "yes" if wishes.yes else "question"
+            how = "yes" if said.yes else "question"
             released = release.say_yes(look, how=how, by=who(), good_until=good_until, clock=clock)
         except release.TimeOver:
             raise DecisionNeeded(question.too_late(desk, good_until)) from None
@@ -143,37 +121,13 @@ def _ask_and_release(
             raise _SentByOthers(theirs)
         before = plan
         desk, plan = release.plan_again(look)
-        if wishes.yes and plan.drafts != before.drafts:
+        if said.yes and plan.drafts != before.drafts:
             # A yes covers the words that were there; not those that somebody adds meanwhile.
             raise DecisionNeeded(f"{plan.incident.path} was changed by somebody meanwhile.")
     raise DecisionNeeded(f"{plan.incident.id} changed each time you looked.")
 
 
-def _look(
-    desk: Desk, plan: Plan, ledger: Ledger, present: Collection[str], wishes: Wishes, looks: ExitStack
-) -> Look:
-    """Render every message of the plan once, counted and kept.
-
-    Raises InputError where lists hold nobody or everybody opted out, DecisionNeeded where words are stale.
-    """
-    from commcast.operations.release import looking
-
-    with ProgressBar() as progress:
-        found = looking(desk, plan, ledger, present, late=wishes.late, progress=progress.freezing)
-        look = looks.enter_context(found)
-    check_tally(plan, look.tally)
-    question.check_somebody_hears(plan, look.tally)
-    return look
-
-
-def tally_of(plan: Plan) -> Tally:
-    """Render every message of what is due once, and count. Raises as `check_tally`, and for what is wrong."""
-    tally = plan.tally()
-    check_tally(plan, tally)
-    return tally
-
-
-def check_tally(plan: Plan, tally: Tally) -> None:
+def _check_tally(plan: Plan, tally: Tally) -> None:
     """Refuse words for lists that hold nobody (InputError), and words that are stale (DecisionNeeded)."""
     from commcast.delivery.rows import check_not_empty
 
@@ -184,9 +138,11 @@ def check_tally(plan: Plan, tally: Tally) -> None:
         raise DecisionNeeded(f"Update {plan.incident.latest.number} is {stale[0]}.")
 
 
-def show_plan(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None, *, as_json: bool) -> ExitCode:
-    """Print what a --dry-run would send: the result of the command. Returns 78 where that cannot be sent."""
-    if as_json:
+def _show_plan(desk: Desk, plan: Plan, ledger: Ledger, said: VerbInput) -> ExitCode:
+    """Show what would be released and sent; write and send nothing. Returns 78 if that cannot be sent."""
+    tally = plan.tally()
+    _check_tally(plan, tally)
+    if said.as_json:
         show_json("plan", tally_document(plan, tally))
         return tell_unusable(desk, plan)
     for line in question.full_text(desk, plan, tally, ledger):
@@ -197,12 +153,12 @@ def show_plan(desk: Desk, plan: Plan, tally: Tally, ledger: Ledger | None, *, as
     return code
 
 
-def _ask(look: Look, wishes: Wishes) -> datetime:
+def _ask(look: Look, said: VerbInput) -> datetime:
     """Show what goes out and ask; return until when the yes counts. Else raises DecisionNeeded."""
     desk, plan, tally = look.desk, look.plan, look.tally
     asked_at = clock()
     good_until = look.good_until(asked_at)
-    if wishes.yes:
+    if said.yes:
         when = clock_of(desk.config, desk.now)
         for line in [*rows_left_out(tally), *question.lasting_lines(desk, tally, when)]:
             say(line)
@@ -214,125 +170,83 @@ def _ask(look: Look, wishes: Wishes) -> datetime:
     question.check_lasts_no_longer(desk, tally)
     if good_until <= asked_at:
         raise DecisionNeeded(question.too_late(desk, good_until))
-    say(question.good_until_line(desk, good_until))
+    say(f"This question is good until {good_until.astimezone(desk.config.zone):%H:%M:%S %Z}.")
     try:
-        is_sure = question.is_sure(
-            tally, desk.config.send.confirm_above, (good_until - clock()).total_seconds()
-        )
+        seconds = (good_until - clock()).total_seconds()
+        if not question.is_sure(tally, desk.config.send.confirm_above, seconds):
+            raise DecisionNeeded("No: nothing was released.")
     except prompt.NothingTyped:
         raise DecisionNeeded(question.too_late(desk, good_until)) from None
-    if not is_sure:
-        raise DecisionNeeded("No: nothing was released.")
     return good_until
 
 
-def _tell_sent_by_others(plan: Plan, ledger: Ledger, release: Release, wishes: Wishes) -> ExitCode:
-    from commcast.delivery.worker import Delivered
-
-    if wishes.as_json:
-        show_json("send", outcome_document(plan.incident, ledger, [], Delivered(), ExitCode.DONE))
-        return ExitCode.DONE
-    show_prose(
-        f"{plan.incident.id}: update {release.number} was sent by {release.by} while you were asked "
-        f"({release.at:%H:%M} UTC); nothing was sent by you."
-    )
-    show_outcomes(plan.incident, ledger)
-    return ExitCode.DONE
-
-
-def _send_released(desk: Desk, plan: Plan, ledger: Ledger, wishes: Wishes) -> ExitCode:
-    """Send what was released before and has not gone yet; say so where all of it has."""
+def _send_released(desk: Desk, plan: Plan, ledger: Ledger, said: VerbInput) -> ExitCode:
+    """Send what was released before and has not gone yet; say so if all of it has."""
     from commcast.delivery.worker import stopping_on_interrupt
     from commcast.ledger.broadcasts import held_rows, open_broadcasts
     from commcast.operations.send import freeze_released, hand_over
 
+    _check_not_stopped(plan)
+    name = plan.incident.id
     with ledger.read() as connection:
-        waits = open_broadcasts(connection, plan.incident.id) or held_rows(
-            connection, plan.incident.id, desk.now
-        )
+        waits = open_broadcasts(connection, name) or held_rows(connection, name, desk.now)
     if not plan.deliveries and not waits:
-        return _nothing_to_send(plan, ledger, wishes)
-    with stopping_on_interrupt(ledger, plan.incident.id, clock), going_on_unread():
+        if stale := [line.reason for line in plan.lines if "--late" in line.reason]:
+            raise DecisionNeeded(f"{name}: update {plan.incident.latest.number} is {stale[0]}")
+        return _show_outcome(plan, ledger, said, outcomes.already_sent(plan))
+    with stopping_on_interrupt(ledger, name, clock), going_on_unread():
         with ProgressBar() as progress:
             worker = worker_for(desk, ledger, progress)
             freeze_released(desk, worker, plan)
             delivered = hand_over(desk, worker, plan)
-        return _tell(desk, plan, ledger, wishes, [], delivered)
-
-
-def _nothing_to_send(plan: Plan, ledger: Ledger, wishes: Wishes) -> ExitCode:
-    stale = [line.reason for line in plan.lines if "--late" in line.reason]
-    if stale:
-        raise DecisionNeeded(f"{plan.incident.id}: update {plan.incident.latest.number} is {stale[0]}")
-    if wishes.as_json:
-        from commcast.delivery.worker import Delivered
-
-        show_json("send", outcome_document(plan.incident, ledger, [], Delivered(), ExitCode.DONE))
-    else:
-        show_prose(already_sent(plan))
-        show_outcomes(plan.incident, ledger)
-    return ExitCode.DONE
+        return _tell(desk, plan, ledger, said, [], delivered)
 
 
 def _tell(
-    desk: Desk, plan: Plan, ledger: Ledger, wishes: Wishes, released: list[int], delivered: Delivered
+    desk: Desk, plan: Plan, ledger: Ledger, said: VerbInput, released: list[int], delivered: Delivered
 ) -> ExitCode:
     """Show what became of it, and what is left to do; return the command's exit code."""
-    code = delivered.exit_code(desk.config.send.tolerate)
-    if wishes.as_json:
-        show_json("send", outcome_document(plan.incident, ledger, released, delivered, code))
-    else:
-        show_prose(what_happened(plan, released, delivered))
-        show_outcomes(plan.incident, ledger)
-    tell_trouble(plan.incident.id, delivered)
-    tell_planned(desk, delivered)
+    text = outcomes.what_happened(plan, released, delivered)
+    code = _show_outcome(plan, ledger, said, text, released, delivered, desk.config.send.tolerate)
+    outcomes.tell_trouble(plan.incident.id, delivered)
+    outcomes.tell_planned(desk, delivered)
     if released:
-        tell_held_back(desk, delivered)
+        outcomes.tell_held_back(desk, delivered)
     is_heard = delivered.handed_over or delivered.waiting or delivered.planned
     if released and is_heard and code is ExitCode.DONE and not plan.incident.latest.is_end:
-        # A question has warned of ticks before.
-        tell_promise(desk, plan, question.tick_warnings(desk, plan) if wishes.yes else ())
+        # At a question these warnings were shown before.
+        outcomes.tell_promise(desk, plan, question.tick_warnings(desk, plan) if said.yes else ())
     return code
 
 
-@contextmanager
-def ledger_of(desk: Desk, *, dry_run: bool = False) -> Iterator[Ledger]:
-    """Yield the desk's ledger: for a dry run a copy of it, which leaves no trace.
+def _show_outcome(
+    plan: Plan,
+    ledger: Ledger,
+    said: VerbInput,
+    text: str,
+    released: Sequence[int] = (),
+    delivered: Delivered | None = None,
+    tolerate: float = 0.0,
+) -> ExitCode:
+    """Show `text` and what became of the messages, or both as JSON; return the exit code of the delivery."""
+    from commcast.delivery.worker import Delivered
 
-    Raises LedgerError in both cases alike.
+    delivered = delivered or Delivered()
+    code = delivered.exit_code(tolerate)
+    if said.as_json:
+        show_json("send", outcomes.outcome_document(plan.incident, ledger, list(released), delivered, code))
+    else:
+        show_prose(text)
+        outcomes.show_outcomes(plan.incident, ledger)
+    return code
+
+
+def send_written(place: Place, said: VerbInput) -> NoReturn:
+    """Send an incident whose words were just written, or, for a dry run, show it.
+
+    Raises typer.Exit with how that ended. If the ledger cannot be opened, the words are kept.
     """
-    from commcast.ledger.location import check_file
-    from commcast.ledger.store import ledger_path, open_copy, open_ledger
-
-    path = ledger_path(desk.config.folder)
-    if dry_run:
-        check_file(path)
-        with open_copy(path, desk.config.desk) as copy:
-            assert copy is not None  # noqa: S101 - check_file has seen it
-            tell_doubt(copy)
-            yield copy
-        return
-    ledger = open_ledger(path, desk.config.desk)
-    try:
-        yield ledger
-    finally:
-        ledger.close()
-
-
-@contextmanager
-def ledger_for(desk: Desk, draft: Incident) -> Iterator[Ledger]:
-    """Yield the ledger for words just written; where it cannot be opened, say that they are kept."""
     with ExitStack() as stack:
-        with keeping_words(draft):
-            ledger = stack.enter_context(ledger_of(desk))
-        yield ledger
-
-
-def desk_now(folder: Path | None) -> Desk:
-    """Return the desk as of this second: files hold no smaller times."""
-    from commcast.cli.options import find_folder
-    from commcast.model.times import at_offset_of
-    from commcast.operations.desk import open_desk
-
-    desk = open_desk(find_folder(folder), clock().replace(microsecond=0))
-    return replace(desk, now=at_offset_of(desk.config.zone, desk.now))
+        with nullcontext() if said.dry_run else keeping_words(place.incident):
+            ledger = stack.enter_context(ledger_of(place.desk, dry_run=said.dry_run))
+        raise typer.Exit(send_incident(place, ledger, said))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from commcast.cli.options import clock, find_folder
 from commcast.cli.output import say
 from commcast.cli.present import NAMES
-from commcast.errors import ConfigError, ExitCode, Fault, InputError
+from commcast.errors import ConfigError, ExitCode, Fault, InputError, LedgerError
 
 if TYPE_CHECKING:
     from commcast.cli.progress import ProgressBar
@@ -22,19 +23,63 @@ if TYPE_CHECKING:
     from commcast.operations.desk import Desk, Plan
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An incident, its desk, and the ids of all incidents there."""
+
+    desk: Desk
+    incident: Incident
+    present: Collection[str]
+
+
+def desk_now(folder: Path | None) -> Desk:
+    """Return the desk as of this second: files hold no smaller times."""
+    from commcast.model.times import at_offset_of
+    from commcast.operations.desk import open_desk
+
+    desk = open_desk(find_folder(folder), clock().replace(microsecond=0))
+    return replace(desk, now=at_offset_of(desk.config.zone, desk.now))
+
+
+@contextmanager
+def ledger_of(desk: Desk, *, dry_run: bool = False) -> Iterator[Ledger]:
+    """Yield the desk's ledger; for a dry run a copy of it, so that no byte of it changes.
+
+    Raises LedgerError.
+    """
+    from commcast.ledger.location import check_file
+    from commcast.ledger.store import ledger_path, open_copy, open_ledger
+
+    path = ledger_path(desk.config.folder)
+    if dry_run:
+        check_file(path)
+        with open_copy(path, desk.config.desk) as copy:
+            assert copy is not None  # noqa: S101 - check_file has seen it
+            tell_doubt(copy)
+            yield copy
+    else:
+        with closing(open_ledger(path, desk.config.desk)) as ledger:
+            yield ledger
+
+
+@contextmanager
+def ledger_if_any(desk: Desk) -> Iterator[Ledger | None]:
+    """Yield a copy of the ledger, None if it cannot be opened: words are kept first, and sending says why."""
+    with ExitStack() as stack:
+        ledger = None
+        with suppress(LedgerError):
+            ledger = stack.enter_context(ledger_of(desk, dry_run=True))
+        yield ledger
+
+
 @contextmanager
 def desk_to_work(folder: Path | None) -> Iterator[tuple[Desk, Ledger]]:
     """Yield the desk as of now and its ledger, open for writing. Raises ConfigError and LedgerError."""
-    from commcast.ledger.store import ledger_path, open_ledger
     from commcast.operations.desk import open_desk
 
-    found = find_folder(folder)
-    desk = open_desk(found, clock())
-    ledger = open_ledger(ledger_path(found), desk.config.desk)
-    try:
+    desk = open_desk(find_folder(folder), clock())
+    with ledger_of(desk) as ledger:
         yield desk, ledger
-    finally:
-        ledger.close()
 
 
 @contextmanager
@@ -51,13 +96,13 @@ def desk_to_read(folder: Path | None, now: datetime) -> Iterator[tuple[Desk, Led
 
 
 def tell_doubt(ledger: Ledger | None) -> None:
-    """Say of a ledger that is only read why it is not to be sent from."""
+    """Say why nothing may be sent from this ledger, if so: it was opened for reading only."""
     if ledger is not None and ledger.doubt:
         say(ledger.doubt)
 
 
 def worker_for(desk: Desk, ledger: Ledger, progress: ProgressBar) -> Worker:
-    """Return what sends for this process, and tells `progress` how far it is."""
+    """Return what sends for this process and reports to `progress`."""
     from commcast.delivery.run import DRAIN_SECONDS
     from commcast.operations.send import make_worker
 
@@ -72,9 +117,9 @@ def worker_for(desk: Desk, ledger: Ledger, progress: ProgressBar) -> Worker:
 
 
 def tell_unusable(desk: Desk, plan: Plan) -> ExitCode:
-    """Warn of each channel of what is owed that cannot be served, a missing secret above all.
+    """Warn of each channel in use that cannot send, such as one without its secret.
 
-    Returns the exit code that the real run would end in for it. Nothing connects.
+    Returns the exit code that the real run would have. Nothing connects.
     """
     from commcast.operations.send import unusable
     from commcast.providers.registry import adapter_for, fallback_for
@@ -96,7 +141,7 @@ def tell_unusable(desk: Desk, plan: Plan) -> ExitCode:
 
 
 def who() -> str:
-    """Return the name under which the ledger remembers this person's decisions."""
+    """Return the name under which the ledger records this person's decisions."""
     import getpass
 
     try:
@@ -108,13 +153,22 @@ def who() -> str:
 _NAMES_SHOWN = 12
 
 
+def load(desk: Desk, ledger: Ledger | None) -> tuple[Desk, Loaded]:
+    """Return the desk that knows when updates were released, and the incidents of its folder."""
+    from commcast.incidents.load import load_incidents
+    from commcast.operations.desk import with_releases
+
+    desk = with_releases(desk, ledger)
+    return desk, load_incidents(desk.config, desk.now, released_at=desk.released_at)
+
+
 def find_incident(
     loaded: Loaded, wanted: str | None, is_meant: Callable[[Incident], bool], what: str
 ) -> Incident | None:
-    """Return the incident `wanted`; without an id the only one that `is_meant`, None where there is none.
+    """Return the incident `wanted`; without an id the only one that `is_meant`, None if there is none.
 
-    A broken file stops this unless another incident was named. `what` says in the plural what was looked for.
-    Raises InputError.
+    A broken file is an error unless another incident was named. `what` says in the plural what was looked
+    for. Raises InputError.
     """
     if wanted is not None:
         return _named(loaded, wanted)
@@ -122,17 +176,18 @@ def find_incident(
         raise InputError(fault for error in loaded.broken.values() for fault in error.faults)
     meant = [incident for incident in loaded.incidents if is_meant(incident)]
     if len(meant) > 1:
-        raise InputError(Fault("", 0, 0, f"{len(meant)} {what}", f"say which: {_listed(meant)}"))
+        names = listed(incident.id for incident in meant)
+        raise InputError(Fault("", 0, 0, f"{len(meant)} {what}", f"say which: {names}"))
     return meant[0] if meant else None
 
 
 def is_open(incident: Incident) -> bool:
-    """Return whether readers of an incident still wait for word."""
+    """Return whether readers of an incident still wait for updates."""
     return not incident.latest.is_end
 
 
 def is_open_for_readers(ledger: Ledger | None) -> Callable[[Incident], bool]:
-    """Return a test for incidents whose readers still wait: an unreleased end has not reached them."""
+    """Return a test for incidents whose readers still wait: they don't know of an unreleased end."""
     from commcast.operations.desk import read_history
 
     def test(incident: Incident) -> bool:
@@ -143,30 +198,27 @@ def is_open_for_readers(ledger: Ledger | None) -> Callable[[Incident], bool]:
 
 
 def needs_sending(desk: Desk, ledger: Ledger | None) -> Callable[[Incident], bool]:
-    """Return a test for incidents that have something to release, or something released that has not gone."""
+    """Return a test for incidents that have something to release, or to send of what was released."""
+    from commcast.ledger.broadcasts import open_broadcasts
+    from commcast.ledger.history import tallies
+    from commcast.ledger.tables import State
     from commcast.operations.desk import make_plan
 
-    waiting = _waiting(ledger) if ledger is not None else set()
+    waiting: set[str] = set()
+    if ledger is not None:
+        with ledger.read() as connection:
+            named = {broadcast.incident for broadcast in open_broadcasts(connection)}
+            counts = [tally for name in named for tally in tallies(connection, name)]
+        # Frozen messages that can go now; quiet hours hold the others.
+        waiting = {each.incident for each in counts if each.state in {State.PENDING, State.CLAIMED}}
 
     def test(incident: Incident) -> bool:
         plan = make_plan(desk, incident, ledger)
-        # The end of what nobody ever heard of is old history, not a draft.
+        # The end of an incident that nobody was told of is old history, not a draft.
         new = bool(plan.drafts) and (is_open(incident) or bool(plan.history.releases))
         return new or plan.review or bool(plan.deliveries) or incident.id in waiting
 
     return test
-
-
-def _waiting(ledger: Ledger) -> set[str]:
-    """Return the incidents of which something frozen can go now; what quiet hours hold cannot."""
-    from commcast.ledger.broadcasts import open_broadcasts
-    from commcast.ledger.history import tallies
-    from commcast.ledger.tables import State
-
-    with ledger.read() as connection:
-        named = {broadcast.incident for broadcast in open_broadcasts(connection)}
-        counts = [tally for name in named for tally in tallies(connection, name)]
-    return {tally.incident for tally in counts if tally.state in {State.PENDING, State.CLAIMED}}
 
 
 def _named(loaded: Loaded, wanted: str) -> Incident:
@@ -179,13 +231,18 @@ def _named(loaded: Loaded, wanted: str) -> Incident:
         return found
     own = [name for name in loaded.broken if name.rpartition("/")[2].removesuffix(".yaml") == wanted]
     faults = [fault for name in own or loaded.broken for fault in loaded.broken[name].faults]
-    if not own:
-        known = _listed(loaded.incidents) or "there is none yet: commcast declare"
-        faults.append(Fault("", 0, 0, f"there is no incident {wanted!r:.60}", f"known: {known}"))
-    raise InputError(faults)
+    known = [incident.id for incident in loaded.incidents]
+    raise InputError(faults if own else [*faults, no_incident(wanted, known)])
 
 
-def _listed(incidents: Iterable[Incident]) -> str:
-    names: Sequence[str] = [incident.id for incident in incidents]
+def no_incident(wanted: str, known: Collection[str]) -> Fault:
+    """Return the fault of an id that no incident has."""
+    remedy = f"known: {listed(known)}" if known else "there are none yet (commcast declare starts one)"
+    return Fault("", 0, 0, f"no incident {wanted!r:.60}", remedy)
+
+
+def listed(ids: Iterable[str]) -> str:
+    """Return the ids in words, the first twelve of them."""
+    names = list(ids)
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more

@@ -1,4 +1,4 @@
-"""The commands stop and resume: halt deliveries at the next claim, and let them go on."""
+"""The commands stop and resume: halt deliveries at the next claim, and continue them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from commcast.cli.options import ByOption, FolderOption, clock, refuse
+from commcast.cli.options import ByOption, FolderOption, argument, clock, refuse
 from commcast.cli.outcomes import tell_trouble
 from commcast.cli.output import going_on_unread, say, show, show_prose
 from commcast.cli.progress import ProgressBar
-from commcast.cli.session import desk_to_work, who, worker_for
+from commcast.cli.session import desk_to_work, load, no_incident, who, worker_for
 from commcast.cli.tick import delivered_in_words
 from commcast.errors import ExitCode, InputError, gravest
 
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
 
 IdArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[ID]", help="The incident; may be left out when one is open.", show_default=False
-    ),
+    str | None, argument("The incident; may be left out when one is open.", metavar="[ID]")
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Every incident, including later ones.")]
 
@@ -37,24 +34,25 @@ def stop(
 ) -> None:
     """Stop sending, on every host; messages already handed over still arrive.
 
-    Until somebody resumes, no tick and no send hands anything over.
+    Until somebody resumes, neither tick nor send sends anything.
 
     Example: commcast stop pay7 --by dana
     """
     from commcast.ledger.fence import stop_incident
     from commcast.ledger.history import tallies
-    from commcast.ledger.tables import ALL_INCIDENTS, State
+    from commcast.ledger.tables import State
 
     with desk_to_work(folder) as (desk, ledger):
         wanted = _wanted(desk, ledger, incident, everything)
         with ledger.write() as connection:
             is_new = stop_incident(connection, wanted, by or who(), clock())
         with ledger.read() as connection:
-            found = tallies(connection, None if wanted == ALL_INCIDENTS else wanted)
+            found = tallies(connection, None if everything else wanted)
     waiting = sum(each.count for each in found if each.state in {State.PENDING, State.HELD})
     waits = "1 delivery waits" if waiting == 1 else f"{waiting} deliveries wait"
-    show_prose(f"{_name(wanted)} {'stopped' if is_new else 'was stopped already'}; {waits}.")
-    say(f"Let them go on with: commcast resume {'--all' if everything else wanted}")
+    name, which = ("Everything", "--all") if everything else (wanted, wanted)
+    show_prose(f"{name} {'stopped' if is_new else 'was stopped already'}; {waits}.")
+    say(f"Resume with: commcast resume {which}")
 
 
 def resume(
@@ -66,10 +64,11 @@ def resume(
     """Lift a stop and send what is still pending; nobody gets it twice.
 
     Exits like the delivery: 0 done, 1 unknown or rejected, 75 try again. --all lifts a stop of everything,
-    but not those of single incidents. A pause that a provider asked for ends as well.
+    but not those of single incidents. A pause that a provider asked for ends too.
 
     Example: commcast resume pay7
     """
+    from commcast.ledger.broadcasts import open_broadcasts
     from commcast.ledger.fence import lift_stop
     from commcast.ledger.settle import reopen
 
@@ -78,9 +77,12 @@ def resume(
         with ledger.write() as connection:
             lifted = lift_stop(connection, wanted, by or who(), clock())
             reopen(connection)
-        say(f"{_name(wanted)} {'may go on' if lifted else 'was not stopped; what is open goes on'}.")
+        how = "may go on" if lifted else "was not stopped; what is open goes on"
+        say(f"{'Everything' if everything else wanted} {how}.")
+        with ledger.read() as connection:
+            in_progress = {broadcast.incident for broadcast in open_broadcasts(connection)}
         codes = [ExitCode.DONE]
-        for one in _with_open_deliveries(ledger, wanted):
+        for one in sorted(in_progress) if everything else [wanted]:
             with ProgressBar() as progress:
                 delivered = _deliver(desk, worker_for(desk, ledger, progress), one)
             words = delivered_in_words(delivered) or "nothing more to deliver"
@@ -98,14 +100,12 @@ def resume(
 def _deliver(desk: Desk, worker: Worker, incident: str) -> Delivered:
     """Deliver what is open and, if the file is in order, what is released and due, as a tick would."""
     from commcast.delivery.worker import stopping_on_interrupt
-    from commcast.incidents.load import load_incidents
-    from commcast.operations.desk import check_story, with_releases
+    from commcast.operations.desk import check_story
     from commcast.operations.send import send_released
 
     ledger = worker.ledger
-    desk = with_releases(desk, ledger)
     with stopping_on_interrupt(ledger, incident, clock):
-        loaded = load_incidents(desk.config, desk.now, released_at=desk.released_at)
+        desk, loaded = load(desk, ledger)
         for found in (each for each in loaded.incidents if each.id == incident):
             try:
                 check_story(desk, found, ledger, loaded.ids)
@@ -113,16 +113,6 @@ def _deliver(desk: Desk, worker: Worker, incident: str) -> Delivered:
             except InputError as error:
                 say(str(error))
         return worker.deliver(incident)
-
-
-def _with_open_deliveries(ledger: Ledger, wanted: str) -> list[str]:
-    from commcast.ledger.broadcasts import open_broadcasts
-    from commcast.ledger.tables import ALL_INCIDENTS
-
-    if wanted != ALL_INCIDENTS:
-        return [wanted]
-    with ledger.read() as connection:
-        return sorted({broadcast.incident for broadcast in open_broadcasts(connection)})
 
 
 def _wanted(desk: Desk, ledger: Ledger, incident: str | None, everything: bool) -> str:
@@ -147,11 +137,5 @@ def _wanted(desk: Desk, ledger: Ledger, incident: str | None, everything: bool) 
         return is_open[0]
     known = told.keys() | {each.id for each in load_incidents(desk.config, desk.now).incidents}
     if incident not in known:
-        refuse("", f"there is no incident {incident!r:.60}; known are: {', '.join(sorted(known)[:20])}")
+        raise InputError([no_incident(incident, sorted(known))])
     return incident
-
-
-def _name(wanted: str) -> str:
-    from commcast.ledger.tables import ALL_INCIDENTS
-
-    return "Everything" if wanted == ALL_INCIDENTS else wanted

@@ -19,8 +19,7 @@ from commcast.cli.present import NAMES, wrapped
 from commcast.cli.progress import ProgressBar
 from commcast.cli.recipients import channel_and_key
 from commcast.cli.reconcile import check_known, configured_providers
-from commcast.cli.release import desk_now, ledger_of
-from commcast.cli.session import who, worker_for
+from commcast.cli.session import desk_now, ledger_of, who, worker_for
 from commcast.errors import DecisionNeeded, ExitCode, InputError, gravest
 from commcast.model.incident import Channel
 

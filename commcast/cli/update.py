@@ -2,65 +2,48 @@
 
 from __future__ import annotations
 
-from commcast.cli import options
-from commcast.cli.options import refuse
-from commcast.cli.verbs import OpenIncident, VerbInput, append_and_send, asked_for, find_open, refuse_over
+from commcast.cli import prompt
+from commcast.cli.options import VerbInput, refuse, verb
+from commcast.cli.session import Place
+from commcast.cli.verbs import append_and_send, find_open, refuse_over, typed_words
 
-# Statuses that a verb of their own says, and what an update alone would leave out.
+# Statuses with a command of their own, and what an update alone would leave out.
 _OWN_VERBS = {
-    "resolved": ('resolve {id} --fixed "…"', "ends the incident without what mended it"),
-    "completed": ('complete {id} --fixed "…"', "ends the maintenance without what was done"),
+    "resolved": ('resolve {id} --fixed "…"', "ends the incident without saying what fixed it"),
+    "completed": ('complete {id} --fixed "…"', "ends the maintenance without saying what was done"),
     "cancelled": ('cancel {id} --because "…"', "ends the maintenance without saying why"),
     "rescheduled": ('reschedule {id} --window "…"', "needs the new window"),
     "extended": ('extend {id} --until "…"', "needs the new end"),
-    "retracted": ('retract {id} --because "…"', "takes all of it back without saying why"),
+    "retracted": ('retract {id} --because "…"', "withdraws all of it without saying why"),
     "merged": ("merge {id} --into ID", "ends it without naming the incident that goes on"),
 }
 
 
-def update(
-    incident: options.IncidentArgument = None,
-    status: options.StatusOption = None,
-    issue: options.IssueOption = None,
-    resolution: options.ResolutionOption = None,
-    timeframe: options.TimeframeOption = None,
-    confidence: options.ConfidenceOption = None,
-    scope: options.ScopeOption = None,
-    action: options.ActionOption = None,
-    nothing_new: options.NothingNewOption = None,
-    expected: options.ExpectedOption = None,
-    next_: options.NextOption = None,
-    severity: options.SeverityOption = None,
-    affected: options.AffectedOption = None,
-    audience: options.AudienceOption = None,
-    owner: options.OwnerOption = None,
-    internal: options.InternalOption = None,
-    edit: options.EditOption = False,
-    yes: options.YesOption = False,
-    dry_run: options.DryRunOption = False,
-    as_json: options.JsonOption = False,
-    folder: options.FolderOption = None,
-) -> None:
+@verb(
+    "incident status issue resolution timeframe confidence scope action nothing_new expected_at next_update "
+    "severity affected audiences owner internal edit"
+)
+def update(said: VerbInput) -> None:
     """Post an update; fields you omit are carried forward.
 
     Example: commcast update --nothing-new "The rollback is at 60%." --next 20m
     """
-    said = VerbInput.of(locals())
     place = find_open(said)
-    if status is None and not edit:
+    if "status" not in said.keys and not said.edit:
         refuse_over(place)
     _check_status(place, said)
     _refuse_news_without_news(place, said)
-    remedy = "say what is new, with --issue, --status …, or --nothing-new"
-    append_and_send(place, said, {} if said.keys or edit else asked_for("nothing_new", remedy))
+    if not (said.keys or said.edit or prompt.at_terminal()):
+        refuse("", "nothing new to send", "write what is new with --issue, --status …, or --nothing-new")
+    append_and_send(place, said, {} if said.keys else typed_words(said, "nothing_new"))
 
 
-def _check_status(place: OpenIncident, said: VerbInput) -> None:
-    """Refuse a status that a verb of its own says, and to expect what has begun. Raises InputError."""
+def _check_status(place: Place, said: VerbInput) -> None:
+    """Refuse a status with a command of its own, and to expect what has begun. Raises InputError."""
     name, now, status = place.incident.id, place.incident.latest.status, said.keys.get("status")
     if status in _OWN_VERBS and not said.edit:
-        verb, why = _OWN_VERBS[status]
-        refuse("--status", f"{status} {why}", f"write: commcast {verb.format(id=name)}")
+        command, why = _OWN_VERBS[status]
+        refuse("--status", f"{status} {why}", f"write: commcast {command.format(id=name)}")
     if now == "expected":
         return
     if status == "expected" and not said.edit:
@@ -69,8 +52,8 @@ def _check_status(place: OpenIncident, said: VerbInput) -> None:
         refuse("--expected", f"{name} has begun: it is {now}", "leave it out")
 
 
-def _refuse_news_without_news(place: OpenIncident, said: VerbInput) -> None:
-    """Refuse to say that nothing is new above words that are. Raises InputError."""
+def _refuse_news_without_news(place: Place, said: VerbInput) -> None:
+    """Refuse to say that nothing is new above text that is new. Raises InputError."""
     latest, keys = place.incident.latest, said.keys
     new = " and ".join(
         f"--{key}"
@@ -78,6 +61,6 @@ def _refuse_news_without_news(place: OpenIncident, said: VerbInput) -> None:
         if key in keys and str(keys[key]).strip() != getattr(latest, key)
     )
     if "nothing_new" in keys and new:
-        what = f"readers would read that nothing is new, and new words of {new} below it"
-        remedy = f"leave --nothing-new out and write what is new in {new}, or leave {new} out"
+        what = f"readers would read that nothing is new, and the new text of {new} below it"
+        remedy = f"leave out --nothing-new and write what is new in {new}, or leave out {new}"
         refuse("--nothing-new", what, remedy)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -16,7 +16,7 @@ from commcast.ledger.history import deliveries
 from commcast.ledger.store import ledger_path, open_copy
 from commcast.ledger.tables import State
 from tests.support.reader import parsed, words
-from tests.support.terminal import do, everything_in, make_desk, missing, outbox, timeless
+from tests.support.terminal import do, everything_in, outbox, play, refuse, succeed, timeless
 
 FILE = "incidents/card1.yaml"
 WRONG = "correct --wrong '3 hours' --right '30 minutes'"
@@ -41,18 +41,10 @@ def clock(minutes: int) -> str:
     return f"{NOW + timedelta(minutes=minutes):%H:%M}"
 
 
-def tell(desk: Path, *commands: str) -> list[str]:
-    """Run commands that have to end in 0; return what the outbox then holds."""
-    for command in commands:
-        done = do(desk, f"{command} --yes")
-        assert done.exit_code == 0, done.output
-    return outbox(desk)
-
-
 @pytest.fixture
 def told(desk: Path) -> Path:
     """A desk whose customers were told a wrong number by mail and by SMS."""
-    tell(desk, card())
+    succeed(desk, card())
     return desk
 
 
@@ -98,7 +90,7 @@ PLAIN = "That was wrong; right is: “Cards fail.” "  # no stop is doubled
 def test_whoever_got_the_wrong_words_reads_both_on_each_channel(
     desk: Path, said: Sequence[str], wrong: str, right: str, texts: int, mail: str, written: str
 ) -> None:
-    before, text = tell(desk, *said), (desk / FILE).read_text()
+    before, text = succeed(desk, *said), (desk / FILE).read_text()
     done = do(desk, f"correct card1 --wrong '{wrong}' --right '{right}' --yes")
     assert done.exit_code == 0, done.output
     mails, messages = since(desk, before)
@@ -111,7 +103,7 @@ def test_whoever_got_the_wrong_words_reads_both_on_each_channel(
     added = (desk / FILE).read_text().removeprefix(text)
     assert written in added
     assert ("resolution" in added) == (written == "resolution"), "what holds nothing wrong is carried forward"
-    assert ("The title holds it too" in done.stderr) == (wrong in said[0].partition(" --")[0])
+    assert ("The title contains it too" in done.stderr) == (wrong in said[0].partition(" --")[0])
     assert stops(desk) == []
     with open_copy(ledger_path(desk), "", any_desk=True) as ledger:
         assert ledger is not None
@@ -130,12 +122,10 @@ def test_whoever_got_the_wrong_words_reads_both_on_each_channel(
     ],
     ids=["expected end", "end"],
 )
-def test_a_wrong_time_that_messages_compute_is_put_right_below_as_well(
-    desk: Path, said: Sequence[str], wrong: str, right: str
-) -> None:
+def test_a_wrong_time_is_put_right_below_too(desk: Path, said: Sequence[str], wrong: str, right: str) -> None:
     """Such a time is nobody's words: quoted as wrong and shown again below it would help nobody."""
-    before = tell(desk, *said)
-    tell(desk, f"correct card1 --wrong {wrong} --right {right}")
+    before = succeed(desk, *said)
+    succeed(desk, f"correct card1 --wrong {wrong} --right {right}")
     mails, texts = since(desk, before)
     assert mails
     for message in (*mails, *texts):
@@ -165,19 +155,13 @@ def test_the_right_time_is_the_one_next_to_the_wrong_one(wrong: str, right: str,
 # --- what is refused
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Desks by what their readers were told; what is refused leaves them as they are."""
-    told = {
-        "card": [card()],
-        "started": [card("Cards fail.", started=clock(-30))],
-        "corrected": [card(), WRONG],
-        "planned": [PLANNED],
-    }
-    desks = {state: make_desk(tmp_path_factory.mktemp(state) / "desk") for state in told}
-    for state, commands in told.items():
-        tell(desks[state], *commands)
-    return desks
+STATES = {
+    "card": [f"{card()} --yes"],
+    "started": [f"{card('Cards fail.', started=clock(-30))} --yes"],
+    "corrected": [f"{card()} --yes", f"{WRONG} --yes"],
+    "planned": [f"{PLANNED} --yes"],
+}
+Kept = Callable[..., Path]
 
 
 @pytest.mark.parametrize(
@@ -202,50 +186,36 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ],
     ids=timeless,
 )
-def test_what_cannot_be_corrected_names_the_option_and_stops_nothing(
-    kept: dict[str, Path], state: str, options: str, said: str
-) -> None:
-    before = everything_in(kept[state] / "incidents"), outbox(kept[state])
-    done = do(kept[state], f"correct {options} --yes")
-    assert done.exit_code == 2, done.output
-    assert missing(said, done.stderr) == [], done.stderr
-    assert (everything_in(kept[state] / "incidents"), outbox(kept[state])) == before
-    assert stops(kept[state]) == []
+def test_what_is_refused_stops_nothing(kept: Kept, state: str, options: str, said: str) -> None:
+    refuse(kept(*STATES[state]), f"correct {options} --yes", said)
+    assert stops(kept(*STATES[state])) == []
 
 
-def test_a_program_that_asked_for_json_gets_a_document_of_a_wrong_line_too(kept: dict[str, Path]) -> None:
-    document = json.loads(do(kept["card"], "correct card1 --json").stdout)
-    assert (document["commcast"], document["exit_code"]) == ("error", 2)
-    assert document["message"].startswith("2 options are missing:")
-
-
-def test_a_dry_run_counts_and_leaves_every_byte(kept: dict[str, Path]) -> None:
-    before = everything_in(kept["card"])
-    assert "who got the wrong words" in do(kept["card"], f"{WRONG} --dry-run").stdout
-    plan = json.loads(do(kept["card"], f"{WRONG} --dry-run --json").stdout)
+def test_a_dry_run_counts_and_leaves_every_byte(kept: Kept) -> None:
+    desk = kept(*STATES["card"])
+    before = everything_in(desk)
+    error = json.loads(do(desk, "correct card1 --json").stdout)
+    assert (error["commcast"], error["exit_code"]) == ("error", 2)
+    assert error["message"].startswith("2 options are missing:")
+    assert "who got the wrong words" in do(desk, f"{WRONG} --dry-run").stdout
+    plan = json.loads(do(desk, f"{WRONG} --dry-run --json").stdout)
     corrected = {
         (notice["channel"], audience["audience"]): audience["corrected"]
         for notice in plan["notices"]
         for audience in notice["audiences"]
     }
     assert (corrected["email", "customers"], corrected["sms", "customers"]) == (2, 1)
-    assert everything_in(kept["card"]) == before
+    assert everything_in(desk) == before
 
 
-def test_before_anybody_was_told_the_draft_is_sent_or_discarded(desk: Path) -> None:
-    """A yes to this update is none to the draft that holds the wrong words."""
+def test_a_draft_is_sent_or_discarded_first_and_a_changed_file_names_this_command(desk: Path) -> None:
+    """A yes to this update is not a yes to the draft that holds the wrong words."""
     assert do(desk, card()).exit_code == 5
-    done = do(desk, f"{WRONG} --yes")
     said = "update 1 of card1 is a draft that nobody released; nothing was written"
-    assert (done.exit_code, said in done.stderr, outbox(desk)) == (5, True, []), done.output
-
-
-def test_a_released_update_that_changed_names_this_command(told: Path) -> None:
-    path = told / FILE
-    path.write_text(path.read_text().replace("3 hours", "30 minutes"))
-    done = do(told, "send card1 --yes")
-    assert done.exit_code == 2
-    assert 'commcast correct card1 --wrong "…" --right "…"' in " ".join(done.stderr.split())
+    refuse(desk, f"{WRONG} --yes", said, 5)
+    succeed(desk, "send card1")
+    (desk / FILE).write_text((desk / FILE).read_text().replace("3 hours", "30 minutes"))
+    refuse(desk, "send card1 --yes", 'commcast correct card1 --wrong "…" --right')
 
 
 # --- stops
@@ -253,42 +223,36 @@ def test_a_released_update_that_changed_names_this_command(told: Path) -> None:
 
 @pytest.mark.usefixtures("person")
 def test_a_no_keeps_all_stopped_until_the_correction_goes(told: Path) -> None:
-    before = outbox(told)
-    asked = do(told, WRONG, "n\n")
-    assert asked.exit_code == 5
     counts = "2 by email in customers got the wrong words … 0 get only the right words"
-    assert missing(counts, " ".join(asked.stderr.split())) == []
+    play(told, f"{WRONG} < n | 5 | 0 | {counts}")
     assert len(stops(told)) == 1
-    assert do(told, "tick").exit_code == 0
-    assert outbox(told) == before, "a tick released nothing"
-    assert do(told, "send card1", "y\n").exit_code == 0
-    assert len(outbox(told)) == len(before) + 7
+    play(told, "tick | 0 | 0 |\nsend card1 < y | 0 | 7 |")
     assert stops(told) == []
 
 
 @pytest.mark.usefixtures("person")
-def test_who_stops_it_meanwhile_is_not_overruled(told: Path) -> None:
-    before = outbox(told)
-    assert do(told, WRONG, "n\n").exit_code == 5
-    assert "card1 stopped" in do(told, "stop card1 --by sam").stdout
-    assert do(told, "send card1 --yes").exit_code == 5
-    assert outbox(told) == before
-    assert "still stopped by sam" in do(told, "discard card1 --yes").stderr
-
-
-def test_a_persons_own_stop_ends_with_the_correction(told: Path) -> None:
-    do(told, "stop card1 --by dana")
-    done = do(told, f"{WRONG} --yes")
-    assert (done.exit_code, "It was stopped by dana" in done.stderr, stops(told)) == (0, True, []), (
-        done.output
-    )
-
-
-def test_a_stop_of_everything_stays_and_the_wrong_words_do_not_go_on(told: Path) -> None:
-    do(told, "stop --all --by dana")
-    before = outbox(told)
-    assert do(told, f"{WRONG} --yes").exit_code == 5
-    assert do(told, "resume --all").exit_code == 0
-    assert outbox(told) == before
-    tell(told, "send card1")
-    assert len(outbox(told)) == len(before) + 7
+@pytest.mark.parametrize(
+    "story",
+    [
+        f"""
+        {WRONG} < n           | 5 | 0 |
+        stop card1 --by sam   | 0 | 0 | card1 stopped
+        send card1 --yes      | 5 | 0 |
+        discard card1 --yes   | 0 | 0 | still stopped by sam
+        """,
+        f"""
+        stop card1 --by dana  | 0 | 0 |
+        {WRONG} --yes         | 0 | 7 | It was stopped by dana
+        """,
+        f"""
+        stop --all --by dana  | 0 | 0 |
+        {WRONG} --yes         | 5 | 0 |
+        resume --all          | 0 | 0 |
+        send card1 --yes      | 0 | 7 |
+        """,
+    ],
+    ids=["by others meanwhile, it stays", "by a person before, it ends", "of everything, it stays"],
+)
+def test_a_stop_beside_that_of_the_correction(told: Path, story: str) -> None:
+    play(told, story)
+    assert stops(told) == (["sam"] if "sam" in story else [])

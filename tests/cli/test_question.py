@@ -1,7 +1,10 @@
-"""What stands on the screen before the question: what a person decides by."""
+"""What a person sees before the question and after sending: what they decide by."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -9,27 +12,22 @@ import pytest
 from commcast.cli.present import destination
 from commcast.cli.question import new_facts
 from commcast.config.load import load_config
-from commcast.model.incident import Timeframe, Update
-from tests.support.desk import write_desk, write_incident
-from tests.support.terminal import WORDS, declare, just_now, run_at_terminal
-from tests.support.terminal import run as plain
+from commcast.plan.reasons import HELD_BACK
+from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
+from tests.support.terminal import WORDS, bench_now, declare, do, just_now, missing, run, run_at_terminal
+from tests.support.values import update_of
 
 
-def update(issue: str, **more: str) -> Update:
-    from datetime import UTC, datetime
+def words(text: str) -> str:
+    return " ".join(text.split())
 
-    return Update(
-        number=1,
-        line=1,
-        at=datetime(2026, 11, 21, 10, tzinfo=UTC),
-        at_written=True,
-        status="investigating",
-        severity=1,
-        issue=issue,
-        resolution="We look.",
-        timeframe=Timeframe(),
-        **more,
-    )
+
+def add_to_config(folder: Path, before: str, text: str) -> None:
+    path = folder / "commcast.toml"
+    path.write_text(path.read_text().replace(before, text))
+
+
+# --- the screen
 
 
 @pytest.mark.parametrize(
@@ -43,53 +41,45 @@ def update(issue: str, **more: str) -> Update:
     ],
 )
 def test_new_numbers_times_and_links_are_named(before: str, now: str, found: list[str]) -> None:
-    assert new_facts(update(before) if before else None, update(now)) == found
+    earlier = update_of(1, issue=before) if before else None
+    assert new_facts(earlier, update_of(2, issue=now)) == found
+
+
+SCREEN = (
+    "card1 SEV-1 update 1, investigating … SMS cost: 1 segments x 0.08 = 0.08 … "
+    "Left out: 1 of 2 rows of partners are bad … audiences/partners.csv:2: … "
+    "readers are told to expect word by … get a holding statement from … no tick has run yet … "
+    "commcast tick --loop 1m … end expected … "
+    "Readers cannot reach you: [contact] in commcast.toml is empty … customers SMS 1 1 1 … "
+    "SMS: into files in outbox/ (nothing leaves) This question is good until … "
+    "| Subject: [Investigating] Card payments fail (card1) … Send 7 messages: 6 emails, 1 SMS? [y/N]"
+)
 
 
 @pytest.mark.usefixtures("person")
 def test_the_screen_before_the_question(desk: Path) -> None:
     """Counts, promise, what happens without a person, what is new, the messages, and the tick that misses."""
-    (desk / "audiences" / "partners.csv").write_text(
-        "email,name\nnot an address,X\nnoc@partner.example,NOC\n"
-    )
-    config = desk / "commcast.toml"
-    config.write_text(config.read_text().replace("# sms_price = 0.08 ", "sms_price = 0.08 "))
+    (desk / "audiences" / "partners.csv").write_text("email,name\nno address,X\nnoc@partner.example,NOC\n")
+    add_to_config(desk, "# sms_price = 0.08 ", "sms_price = 0.08 ")
     done = declare(desk)
-    assert done.exit_code == 5
-    screen = " ".join(done.stderr.split())
-    for words in (
-        "card1 SEV-1 update 1, investigating",
-        "SMS cost: 1 segments x 0.08 = 0.08",
-        "Left out: 1 of 2 rows of partners are bad",
-        "audiences/partners.csv:2:",
-        "readers are told to expect word by",
-        "get a holding statement from",
-        "no tick has run yet",
-        "commcast tick --loop 1m",
-        "end expected",
-        "Readers cannot reach you: [contact] in commcast.toml is empty",
-        "customers SMS 1 1 1",
-        "SMS: into files in outbox/ (nothing leaves) This question is good until",
-        "| Subject: [Investigating] Card payments fail (card1)",
-        "Send 7 messages: 6 emails, 1 SMS? [y/N]",
-    ):
-        assert words in screen, f"{words}\n{done.stderr}"
-    assert done.stdout == ""
+    assert (done.exit_code, done.stdout) == (5, "")
+    assert missing(SCREEN, words(done.stderr)) == [], done.stderr
+    run_at_terminal(desk, "tick")
+    assert "no tick has run" not in declare(desk).stderr
 
 
 @pytest.mark.usefixtures("person")
 def test_no_line_of_the_screen_is_wider_than_80_columns(desk: Path) -> None:
     declare(desk, "--scope", "Payments by card " * 20)
-    done = run_at_terminal(desk, "send", "card1", typed="n\n")
-    assert max(len(line) for line in done.stderr.split("\n")) <= 80
+    assert max(len(line) for line in do(desk, "send card1", "n\n").stderr.split("\n")) <= 80
 
 
 @pytest.mark.usefixtures("person")
 def test_what_is_new_is_measured_by_what_readers_read(desk: Path) -> None:
     """A draft that was never sent told nobody of its numbers."""
     declare(desk, "--scope", "About 40% of payments.", "--yes")
-    run_at_terminal(desk, "update", "card1", "--scope", "About 55% of payments.", typed="n\n")
-    done = run_at_terminal(desk, "update", "card1", "--nothing-new", "We still roll back.", typed="n\n")
+    do(desk, "update card1 --scope 'About 55% of payments.'", "n\n")
+    done = do(desk, "update card1 --nothing-new 'We still roll back.'", "n\n")
     assert "New here, check each: 55%" in done.stderr
 
 
@@ -100,92 +90,134 @@ def test_where_messages_go_is_named(tmp_path: Path) -> None:
     assert destination(config, "sms") == "into files in outbox/ (nothing leaves)"
 
 
-@pytest.mark.usefixtures("person")
-def test_a_tick_of_just_now_is_no_warning(desk: Path) -> None:
-    run_at_terminal(desk, "tick")
-    assert "no tick has run" not in declare(desk).stderr
+@pytest.mark.parametrize("command", ["send login1 --dry-run", "preview login1"])
+def test_whom_a_mild_severity_leaves_out_is_said(desk: Path, command: str) -> None:
+    """Nothing else would tell that whole audiences are not told; a person who names audiences knows it."""
+    run_at_terminal(desk, "declare", "Login is slow", "--severity", "3", *WORDS)
+    said = "Not told at severity 3: executives, partners, customers (severities in commcast.toml)"
+    assert said in words(do(desk, command).stdout)
+    run_at_terminal(desk, "declare", "Slow", "--severity", "3", "--audience", "support", *WORDS)
+    declare(desk)
+    for name in ("slow1", "card1"):
+        assert "Not told at severity" not in do(desk, f"preview {name}").stdout
 
 
-def test_the_help_groups_commands_and_shows_an_example_for_each(desk: Path) -> None:
-    screen = run_at_terminal(desk, "init", "--help").stdout
-    assert "Example: commcast init" in screen
-    for name in ("declare", "update", "resolve", "send", "discard", "preview", "test"):
-        assert f"Example: commcast {name}" in run_at_terminal(desk, name, "--help").stdout
+# --- how long it takes at a limit, and through what
 
 
-LIMITED = "[providers.sendgrid]\nper_second = {per_second}\n"
-
-
-def limited_desk(
-    folder: Path, per_second: float, monkeypatch: pytest.MonkeyPatch, fallback: str = ""
-) -> Path:
-    """Return a desk whose mail goes through SendGrid at a limit; nothing listens at its address."""
+@pytest.fixture
+def limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Return what makes a desk whose mail goes through SendGrid at a limit; nothing listens there."""
     monkeypatch.setenv("SENDGRID_API_KEY", "SG.nobody")
-    write_desk(folder, email="sendgrid", support=[], extra=LIMITED.format(per_second=per_second))
-    config = folder / "commcast.toml"
-    text = config.read_text().replace(
-        "[providers.sendgrid]\n", '[providers.sendgrid]\nbase_url = "http://127.0.0.1:9"\n'
-    )
-    if fallback:
-        text = text.replace('provider = "sendgrid"', f'provider = "sendgrid"\nfallback = "{fallback}"')
-    config.write_text(text)
-    return folder
+
+    def make(per_second: float, fallback: str = "") -> Path:
+        extra = f'[providers.sendgrid]\nbase_url = "http://127.0.0.1:9"\nper_second = {per_second}\n'
+        write_desk(tmp_path, email="sendgrid", support=[], extra=extra)
+        if fallback:
+            add_to_config(tmp_path, '"sendgrid"', f'"sendgrid"\nfallback = "{fallback}"')
+        write_incident(tmp_path, at=just_now())
+        return tmp_path
+
+    return make
 
 
-def test_how_long_it_takes_at_the_limit_is_said_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = limited_desk(tmp_path, 1, monkeypatch)
-    write_incident(folder, at=just_now())
-    shown = " ".join(plain("preview", "pay7", folder=folder).stdout.split())
+def test_how_long_it_takes_at_the_limit_is_said_before(limited: Callable[..., Path]) -> None:
+    shown = words(run("preview", "pay7", folder=limited(1)).stdout)
     assert "At 1 a second the last of 2 email messages leaves by" in shown
-    assert "promise the next word" not in shown
+    assert "promise the next update: readers" not in shown
     assert "email: through sendgrid (127.0.0.1:9)" in shown
 
 
 @pytest.mark.usefixtures("person")
-def test_a_promise_before_the_last_hand_over_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two mails at one in an hour, and word promised within twenty minutes: exit 5, a draft stays."""
-    folder = limited_desk(tmp_path, 1 / 3600, monkeypatch)
-    write_incident(folder, at=just_now())
-    refused = run_at_terminal(folder, "send", "pay7", typed="y\n")
+def test_a_promise_before_the_last_hand_over_is_refused(limited: Callable[..., Path]) -> None:
+    """Two emails at one per hour, and an update promised within twenty minutes: a draft stays."""
+    folder = limited(1 / 3600)
+    refused = do(folder, "send pay7", "y\n")
     assert refused.exit_code == 5
-    assert "after the promised" in refused.stderr
-    assert "Raise per_second" in refused.stderr
-    assert "1 draft waits" in plain("status", folder=folder).stdout
+    assert missing("after the promised … Raise per_second", refused.stderr) == []
+    assert "1 draft waits" in run("status", folder=folder).stdout
+    sent = run("send", "pay7", "--yes", folder=folder, expect=75)
+    assert "promise the next update: readers not reached by then are dropped" in words(sent.stderr)
 
 
-def test_with_yes_the_late_promise_is_said_and_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = limited_desk(tmp_path, 1 / 3600, monkeypatch)
-    write_incident(folder, at=just_now())
-    sent = plain("send", "pay7", "--yes", folder=folder, expect=75)
-    assert "whoever is not reached by then is dropped, unsent" in " ".join(sent.stderr.split())
-
-
-def test_what_carries_the_messages_may_itself_be_affected(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = limited_desk(tmp_path, 100, monkeypatch, fallback="smtp")
-    path = write_incident(folder, at=just_now())
+def test_what_carries_the_messages_may_itself_be_affected(limited: Callable[..., Path]) -> None:
+    path = limited(100, fallback="smtp") / "incidents/pay7.yaml"
     path.write_text(path.read_text().replace("owner: dana\n", "owner: dana\naffected: [sendgrid-mail]\n"))
-    shown = " ".join(plain("send", "pay7", "--dry-run", folder=folder).stdout.split())
+    shown = words(run("send", "pay7", "--dry-run", folder=path.parents[1]).stdout)
     assert "email goes through sendgrid, which is itself affected" in shown
     assert "through sendgrid (127.0.0.1:9); if it refuses us, through 127.0.0.1:25" in shown
 
 
-@pytest.mark.parametrize("command", [("send", "login1", "--dry-run"), ("preview", "login1")])
-def test_whom_a_mild_severity_leaves_out_is_said(desk: Path, command: tuple[str, ...]) -> None:
-    """Nothing else would tell that whole audiences hear nothing."""
-    run_at_terminal(desk, "declare", "Login is slow", "--severity", "3", *WORDS)
-    shown = " ".join(run_at_terminal(desk, *command).stdout.split())
-    assert "Not told at severity 3: executives, partners, customers (severities in commcast.toml)" in shown
+# --- caps, leads, texts and other open incidents
+
+ROWS = ["ann@example.com,+4915112345671,Ann", ",+4915112345672,Bob", "kim@example.com,,Kim"]
 
 
-def test_who_is_named_by_hand_leaves_nobody_out_unsaid(desk: Path) -> None:
-    """Whoever names audiences knows whom they leave out; and a severity that all hear has no such line."""
-    run_at_terminal(desk, "declare", "Login is slow", "--severity", "3", "--audience", "support", *WORDS)
-    assert "Not told at severity" not in run_at_terminal(desk, "preview", "login1").stdout
-    declare(desk)
-    assert "Not told at severity" not in run_at_terminal(desk, "preview", "card1").stdout
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    bench = bench_now(tmp_path)
+    write_list(tmp_path, "customers", "email,phone,name", ROWS)
+    return bench
+
+
+def test_preview_says_who_follows_another_open_incident_already(bench: Bench) -> None:
+    def preview() -> tuple[str, list[tuple[str, str, int]]]:
+        document = json.loads(run("preview", "pay7", "--json", folder=bench.folder).stdout)
+        following = [(each["incident"], each["channel"], each["readers"]) for each in document["following"]]
+        return run("preview", "pay7", folder=bench.folder).stdout, sorted(following)
+
+    write_incident(bench.folder, "net3", at=just_now(), severity=2)
+    bench.send("net3")
+    shown, following = preview()
+    assert all(len(line) <= 80 for line in shown.splitlines() if not line.startswith("|"))
+    said = "3 of those by email were told of net3 at  … 2 of those by SMS were told of net3 at  … "
+    said += ": Investigating, Card payments fail, next update by "
+    assert missing(said, words(shown)) == []
+    assert following == [("net3", "email", 3), ("net3", "sms", 2)]
+    end = {"status": "resolved", "fixed": "Rolled back.", "remains": "nothing"}
+    at = just_now() + timedelta(minutes=1)
+    write_incident(bench.folder, "net3", at=just_now(), severity=2, more=update_text(at, **end))
+    bench.send("net3")
+    shown, following = preview()
+    assert ("net3" in shown, following) == (False, [])
+
+
+def test_a_lead_is_shown_before_and_after_and_is_no_failure(bench: Bench) -> None:
+    add_to_config(bench.folder, "[audiences.support]\n", '[audiences.support]\nlead = "5m"\n')
+    path = write_incident(bench.folder, at=just_now(), severity=3)
+    path.write_text(path.read_text().replace("severity: 3", "severity: 3\naudiences: [support, customers]"))
+    run("tick", folder=bench.folder)
+    shown = words(run("preview", "pay7", folder=bench.folder).stdout)
+    assert missing("Later: 2 by email in customers at  … a tick sends them", shown) == []
+    done = run("send", "pay7", "--yes", folder=bench.folder)
+    assert "pay7: update 1 released, 1 handed over." in done.stdout
+    assert missing("4 follow at  … , sent by tick.", done.stderr) == []
+    assert "wait for their turn" not in done.stderr
+    assert "would send nothing" in run("tick", "--dry-run", folder=bench.folder).stdout
+    later = (datetime.now(UTC) + timedelta(minutes=6)).isoformat(timespec="minutes")
+    shown = run("tick", "--dry-run", "--now", later, folder=bench.folder).stdout
+    assert "pay7: would send update 1 by email to 2" in shown
+    told = json.loads(run("send", "pay7", "--json", folder=bench.folder).stdout)
+    assert (told["planned"], told["waiting"]) == (4, 4)
+
+
+def test_a_text_shows_its_promise_and_the_promise_of_texts(bench: Bench) -> None:
+    write_list(bench.folder, "customers", "email,phone,name", ROWS[1:2])
+    shown = words(run("preview", "pay7", "--audience", "customers", folder=bench.folder).stdout)
+    said = "customers, by SMS (1 segment, GSM-7) … Next text by  … ; who only gets texts: the next one by "
+    assert missing(said, shown) == []
+
+
+def test_what_a_cap_holds_back_is_shown_and_released_all_the_same(bench: Bench) -> None:
+    add_to_config(bench.folder, "[send]\n", "[send]\nmost_an_hour = 1\n")
+    bench.send()
+    more = update_text(just_now() + timedelta(minutes=1), status="identified", resolution="A fix comes.")
+    write_incident(bench.folder, at=just_now(), more=more)
+    shown = words(run("preview", "pay7", folder=bench.folder).stdout)
+    assert f"Not told: 2 by email in customers: {HELD_BACK}" in shown
+    assert "Promise: none; nobody hears of it now." in run("send", "--dry-run", folder=bench.folder).stdout
+    done = run("send", "pay7", "--yes", folder=bench.folder, expect=5)
+    assert "update 2 released, 0 handed over." in done.stdout
+    assert "NOBODY WAS TOLD: all 3 had as many messages within the hour" in done.stderr
+    assert "Next word is promised" not in done.stderr
+    assert "held back" in run("log", "pay7", folder=bench.folder).stdout

@@ -456,9 +456,9 @@ def test_only_y_sends(desk: Path, keys: bytes, code: int) -> None:
     "dialogue",
     [
         [("Severity", b"1\n"), ("Issue", CTRL_C)],
-        [("Severity", b"1\n"), ("Issue", b"caf\xe9\n"), ("bytes that are no text", CTRL_C)],
+        [("Severity", b"1\n"), ("Issue", b"caf\xe9\n"), ("bytes that are not text", CTRL_C)],
     ],
-    ids=["asked for what is missing", "bytes that are no text are refused"],
+    ids=["asked for what is missing", "bytes that are not text are refused"],
 )
 def test_ctrl_c_at_a_question_of_declare_leaves_no_trace(
     desk: Path, dialogue: list[tuple[str, bytes]]
@@ -528,7 +528,7 @@ PLACES = {
         ),
         (["log", "--channel", "fax"], "Invalid value for '--channel': 'fax' is not one of 'email', 'sms'"),
         *(
-            ([verb, *words], f"Words go behind an option: commcast {verb} {place}")
+            ([verb, *words], f"Words need an option: commcast {verb} {place}")
             for verb, place in PLACES.items()
             for words in (["Still broken"], ["Still", "broken"])
         ),
@@ -539,4 +539,4 @@ def test_a_slip_in_a_command_is_told_what_was_meant(
 ) -> None:
     monkeypatch.chdir(bench.folder)
     assert said in run(*arguments, expect=2).output
-    assert "Words go" not in run("update", "pay8", expect=2).output
+    assert "Words need" not in run("update", "pay8", expect=2).output

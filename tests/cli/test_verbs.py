@@ -14,7 +14,17 @@ import pytest
 from commcast.cli import prompt
 from commcast.errors import InputError
 from commcast.incidents.editor import with_update, without_updates
-from tests.support.terminal import WORDS, declare, do, everything_in, make_desk, missing, outbox, timeless
+from tests.support.terminal import (
+    WORDS,
+    declare,
+    do,
+    everything_in,
+    missing,
+    outbox,
+    prepare,
+    refuse,
+    timeless,
+)
 
 FILE = "incidents/card1.yaml"
 NOW = datetime.now(UTC)
@@ -50,29 +60,7 @@ STATES = {
     "planned draft": [PLANNED],
     "expected": [f"{EXPECTED} --yes"],
 }
-Kept = Callable[[str], Path]
-
-
-def in_state(desk: Path, state: str) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prompt, "at_terminal", lambda: False)
-        for command in STATES[state]:
-            done = do(desk, command)
-            assert done.exit_code == (0 if "--yes" in command else 5), done.output
-    return desk
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
-    """Return the desk of a state, made once: what is refused, or a dry run, leaves it as it was."""
-    desks: dict[str, Path] = {}
-
-    def get(state: str) -> Path:
-        if state not in desks:
-            desks[state] = in_state(make_desk(tmp_path_factory.mktemp("state") / "desk"), state)
-        return desks[state]
-
-    return get
+Kept = Callable[..., Path]
 
 
 def files(desk: Path) -> list[str]:
@@ -82,40 +70,28 @@ def files(desk: Path) -> list[str]:
 # --- what each verb writes and tells
 
 
-@pytest.mark.parametrize(
-    ("state", "command", "messages", "written"),
-    [
-        ("empty", CARD, 7, "severity: 1 … issue: Some cards are refused."),
-        # A preset brings its words, and options go over them.
-        (
-            "empty",
-            "declare payments --severity 2 --timeframe 30m",
-            7,
-            "severity: 2 … timeframe: 30m … by card.",
-        ),
-        # A clock time is the last one of the desk.
-        ("empty", f"{CARD} --started {BEFORE:%H:%M}", 7, f"started: {BEFORE:%Y-%m-%dT%H:%M}+00:00"),
-        # A plain update is not texted.
-        ("told", "update --nothing-new 'At 60%.' --next 20m", 6, "nothing_new: At 60%. … next_update: 20m"),
-        ("told", f"update --timeframe 'by {TOMORROW:%Y-%m-%dT%H:%M}'", 6, f"by {TOMORROW:%Y-%m-%dT%H:%M}"),
-        (
-            "told",
-            f"{RESOLVE} --remains Slips.",
-            7,
-            "status: resolved … Done. … remains: Slips. … ended: ",
-        ),
-        ("told", RETRACT, 7, "status: retracted … because: Wrong."),
-        ("over", REOPEN, 7, "status: reopened … issue: Cards fail again."),
-        ("two", "merge --into sign1", 7, "status: merged … merged_into: sign1"),
-        ("reopened", UPDATE, 6, "issue: More."),
-        ("reopened", RESOLVE, 7, "status: resolved"),
-    ],
-    ids=timeless,
-)
-def test_a_verb_adds_to_the_file_and_tells_everybody_once(
+REDATED = f"update --timeframe 'by {TOMORROW:%Y-%m-%dT%H:%M}'"
+PRESET = "declare payments --severity 2 --timeframe 30m"  # brings its words; options go over them
+ADDED = [
+    ("empty", CARD, 7, "severity: 1 … issue: Some cards are refused."),
+    ("empty", PRESET, 7, "severity: 2 … timeframe: 30m … by card."),
+    ("empty", f"{CARD} --started {BEFORE:%H:%M}", 7, f"started: {BEFORE:%Y-%m-%dT%H:%M}+00:00"),
+    ("told", "update --nothing-new 'At 60%.' --next 20m", 6, "nothing_new: At 60%. … next_update: 20m"),
+    ("told", REDATED, 6, f"by {TOMORROW:%Y-%m-%dT%H:%M}"),
+    ("told", f"{RESOLVE} --remains Slips.", 7, "status: resolved … Done. … remains: Slips. … ended: "),
+    ("told", RETRACT, 7, "status: retracted … because: Wrong."),
+    ("over", REOPEN, 7, "status: reopened … issue: Cards fail again."),
+    ("two", "merge --into sign1", 7, "status: merged … merged_into: sign1"),
+    ("reopened", UPDATE, 6, "issue: More."),  # a plain update is not texted
+    ("reopened", RESOLVE, 7, "status: resolved"),
+]
+
+
+@pytest.mark.parametrize(("state", "command", "messages", "written"), ADDED, ids=timeless)
+def test_a_verb_adds_and_tells_once(
     desk: Path, state: str, command: str, messages: int, written: str
 ) -> None:
-    path, sent, before = in_state(desk, state) / FILE, len(outbox(desk)), ""
+    path, sent, before = prepare(desk, *STATES[state]) / FILE, len(outbox(desk)), ""
     if path.exists():
         before = "# ours: keep me\n" + path.read_text()
         path.write_text(before)
@@ -130,47 +106,33 @@ def test_a_verb_adds_to_the_file_and_tells_everybody_once(
 
 def test_a_clock_time_is_written_with_its_date(desk: Path) -> None:
     """A draft that is released after that time would mean the next day."""
-    in_state(desk, "told")
+    prepare(desk, *STATES["told"])
     assert do(desk, f"{UPDATE} --timeframe 'by {SOON:%H:%M}' --next {SOON:%H:%M}").exit_code == 5
     text = (desk / FILE).read_text().replace('"', "").replace("'", "")
     assert f"timeframe: by {SOON:%Y-%m-%dT%H:%M}+00:00\n" in text
     assert f"next_update: {SOON:%Y-%m-%dT%H:%M}+00:00\n" in text
 
 
-@pytest.mark.parametrize(
-    ("state", "command"),
-    [
-        ("told", SIGN),
-        ("told", UPDATE),
-        ("told", RESOLVE),
-        ("told", RETRACT),
-        ("over", REOPEN),
-        ("two", "merge card1 --into sign1"),
-        ("empty", PLANNED),
-    ],
-    ids=timeless,
-)
+@pytest.mark.parametrize(("state", "command"), [("empty", CARD), ("told", UPDATE), ("over", REOPEN)])
 def test_a_dry_run_shows_all_and_leaves_every_byte(kept: Kept, state: str, command: str) -> None:
-    before = everything_in(kept(state))
-    done = do(kept(state), f"{command} --dry-run")
+    before = everything_in(kept(*STATES[state]))
+    done = do(kept(*STATES[state]), f"{command} --dry-run")
     assert done.exit_code == 0, done.output
     assert "Dry run: nothing was written, nothing was sent." in done.stdout
-    assert everything_in(kept(state)) == before
-
-
-def test_a_dry_run_as_json_counts_what_would_go_out(kept: Kept) -> None:
-    document = json.loads(do(kept("empty"), f"{CARD} --dry-run --json").stdout)
-    assert (document["commcast"], document["version"], document["send"]) == ("plan", 1, 7)
+    document = json.loads(do(kept(*STATES[state]), f"{command} --dry-run --json").stdout)
+    sent = (document["commcast"], document["version"], document["send"])
+    assert sent == ("plan", 1, 6 if command == UPDATE else 7)
+    assert everything_in(kept(*STATES[state])) == before
 
 
 # --- what is refused
 
 SEVERITY = "declare Cards --severity"
 NONE_MISSING = "--severity is missing … --issue is missing … --resolution is missing … --timeframe is missing"
-NEARLY = "--severity is missing … is no preset; did you mean: commcast declare payments\n"
+NEARLY = "--severity is missing … is not a preset; did you mean: commcast declare payments\n"
 OVER = "card1 is over (resolved); if it is not: commcast reopen card1 --issue"
-JOINED = "card1 is part of sign1; say more there: commcast update sign1;  … commcast reopen card1"
-NEWS = "leave --nothing-new out and write what is new in {0}, or leave {0} out"
+JOINED = "card1 is part of sign1; post updates there: commcast update sign1;  … commcast reopen card1"
+NEWS = "leave out --nothing-new and write what is new in {0}, or leave out {0}"
 PASSED = f"--timeframe: by {GONE:%H:%M} is on {TOMORROW:%a} {TOMORROW.day} {TOMORROW:%b}"
 REFUSED = [
     ("empty", f"{CARD} --timeframe soon", "--timeframe: 'soon' is not a timeframe"),
@@ -185,21 +147,21 @@ REFUSED = [
     ("empty", f"{CARD} --confidence sure", "--confidence: "),
     ("empty", f"{CARD} --id ../x", "--id: "),
     ("empty", CARD.replace("fail", "\x1b]0;owned\x07"), "TITLE: "),
-    ("empty", CARD.replace("fail", "\udcff"), "TITLE holds bytes that are no text"),
-    ("empty", f"{CARD} --scope caf\udce9", "--scope holds bytes that are no text"),
+    ("empty", CARD.replace("fail", "\udcff"), "TITLE holds bytes that are not text"),
+    ("empty", f"{CARD} --scope caf\udce9", "--scope holds bytes that are not text"),
     ("empty", f"{STORM} soon", "--expected: "),
     ("empty", f"{STORM} '2020-01-01 02:00'", "--expected: "),
-    ("empty", f"{EXPECTED} --status identified", "--expected: what is identified has begun"),
+    ("empty", f"{EXPECTED} --status identified", "--expected: an incident that is identified has begun"),
     ("empty", "declare 'Cards fail'", NONE_MISSING),
     *(
-        ("empty", f"{SEVERITY} {typed!r}", f"severity is 1, 2, 3 or 4, not {typed!r}; 1 is the worst")
+        ("empty", f"{SEVERITY} {typed!r}", f"must be 1 (worst) to 4, not {typed!r}")
         for typed in ("one", "0", "5", "1.5", "")
     ),
     *(("empty", f"declare {typed}", NEARLY) for typed in ("paymets", "Payments", "' payment'")),
     ("empty", UPDATE, "commcast declare"),
     ("empty", RESOLVE, "commcast declare"),
     ("two", UPDATE, "card1, sign1"),
-    ("told", "update", "there is nothing to say"),
+    ("told", "update", "nothing new to send"),
     ("told", "update --timeframe soon", "--timeframe: "),
     ("told", f"update --timeframe 'by {GONE:%H:%M}'", f"{PASSED} … 'by {TOMORROW:%Y-%m-%dT%H:%M}'"),
     ("told", "update --next 8h", "--next: "),
@@ -227,10 +189,10 @@ REFUSED = [
     ("planned draft", "cancel --because Wrong.", "nobody was told of db1; write: commcast discard db1"),
     ("told", f"reopen card1 {ANEW}", "card1 is not over"),
     ("told", REOPEN, "no incident is over"),
-    ("told", f"reopen nope {ANEW}", "there is no incident 'nope'"),
+    ("told", f"reopen nope {ANEW}", "no incident 'nope'"),
     ("told", "merge card1 --into card1", "cannot be part of itself"),
-    ("told", "merge card1 --into nope", "there is no incident 'nope'"),
-    ("told", "merge nope --into card1", "there is no incident 'nope'"),
+    ("told", "merge card1 --into nope", "no incident 'nope'"),
+    ("told", "merge nope --into card1", "no incident 'nope'"),
     ("other over", "merge card1 --into sign1", "--into: sign1 is over"),
     ("other untold", "merge card1 --into sign1", "nobody was told of sign1"),
     # Whoever was told that something is down would hear nothing until then, and no end of it.
@@ -241,47 +203,29 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("state", "command", "said"), REFUSED, ids=timeless)
-def test_what_cannot_be_said_names_the_option_and_writes_nothing(
-    kept: Kept, state: str, command: str, said: str
-) -> None:
-    before = everything_in(kept(state) / "incidents"), outbox(kept(state))
-    done = do(kept(state), f"{command} --yes")
-    assert done.exit_code == 2, done.output
-    assert missing(said, done.stderr) == [], done.stderr
-    assert "\x1b" not in done.output
-    assert "status:" not in done.stderr.replace("--status:", "")
-    assert (everything_in(kept(state) / "incidents"), outbox(kept(state))) == before
+DRAFTED = [
+    ("ending", f"reopen card1 {ANEW}", "commcast discard card1 deletes it"),
+    ("ending", "update card1 --issue More.", "update 2 (resolved) of card1 is a draft that nobody released"),
+    ("draft", UPDATE, "update 1 of card1 is a draft that nobody released; nothing was written"),
+]
 
 
 @pytest.mark.parametrize(
-    ("state", "command", "said"),
-    [
-        ("ending", f"reopen card1 {ANEW}", "commcast discard card1 takes it back"),
-        (
-            "ending",
-            "update card1 --issue More.",
-            "update 2 (resolved) of card1 is a draft that nobody released",
-        ),
-        ("draft", UPDATE, "update 1 of card1 is a draft that nobody released; nothing was written"),
-    ],
+    ("code", "state", "command", "said"),
+    [*((2, *row) for row in REFUSED), *((5, *row) for row in DRAFTED)],
     ids=timeless,
 )
-def test_a_draft_that_nobody_released_is_sent_or_taken_back_first(
-    kept: Kept, state: str, command: str, said: str
-) -> None:
-    before = everything_in(kept(state) / "incidents"), outbox(kept(state))
-    done = do(kept(state), f"{command} --yes")
-    assert (done.exit_code, said in done.stderr) == (5, True), done.stderr
-    assert (everything_in(kept(state) / "incidents"), outbox(kept(state))) == before
+def test_what_is_refused_names_the_option(kept: Kept, code: int, state: str, command: str, said: str) -> None:
+    said_so = refuse(kept(*STATES[state]), f"{command} --yes", said, code)
+    assert "status:" not in said_so.replace("--status:", "")
 
 
 def test_without_any_word_the_presets_are_listed(kept: Kept, desk: Path) -> None:
     (desk / "presets" / "warehouse.yaml").write_text("title: [\n")
     names = "dependency | login | payments | slow | warehouse"
-    listed = f"Presets, nearly written already:\n  commcast declare {names}\n"
+    listed = f"Presets (ready-made drafts):\n  commcast declare {names}\n"
     assert do(desk, "declare").stderr.endswith(listed)
-    assert "preset" not in do(kept("empty"), "declare 'Card payments fail'").stderr.lower()
+    assert "preset" not in do(kept(), "declare 'Card payments fail'").stderr.lower()
 
 
 # --- ids, and what the disk holds
@@ -289,8 +233,9 @@ def test_without_any_word_the_presets_are_listed(kept: Kept, desk: Path) -> None
 
 def test_an_id_that_is_known_is_not_used_again(desk: Path) -> None:
     """Under an id that only the ledger knows everybody would already have been told."""
-    assert declare(desk, "--yes").exit_code == 0
-    assert declare(desk, "--yes").exit_code == 0
+    shutil.rmtree(desk / "incidents")  # the first incident makes its folder
+    for more in (["--yes"], ["--yes"]):
+        assert declare(desk, *more).exit_code == 0
     assert files(desk) == ["card1.yaml", "card2.yaml"]
     (desk / FILE).unlink()
     assert declare(desk, "--yes", "--scope", "All cards.").exit_code == 0
@@ -299,53 +244,43 @@ def test_an_id_that_is_known_is_not_used_again(desk: Path) -> None:
     assert (refused.exit_code, "card1 is in use already" in refused.stderr) == (2, True)
 
 
-def test_the_first_incident_makes_its_folder(desk: Path) -> None:
-    shutil.rmtree(desk / "incidents")
-    assert declare(desk, "--yes").exit_code == 0
-    assert files(desk) == ["card1.yaml"]
-
-
 def test_a_broken_ledger_keeps_the_words_and_sends_nothing(desk: Path) -> None:
     (desk / ".commcast" / "ledger.db").unlink()
     done = declare(desk, "--yes")
-    assert done.exit_code == 3
-    assert "The draft is kept in incidents/card1.yaml" in done.stderr
+    assert (done.exit_code, "The draft is kept in incidents/card1.yaml" in done.stderr) == (3, True)
     assert (files(desk), outbox(desk)) == (["card1.yaml"], [])
+    done = do(desk, f"{UPDATE} --yes")
+    assert (done.exit_code, "The draft is kept" in done.stderr) == (3, True), done.output
+    assert "issue: More." in (desk / FILE).read_text()
 
 
 # --- what a person types
 
 
+ALL = "Cards fail\n7\n1\nSome fail.\nWe look.\nsoon\nunknown\ny\n"
+# Read as tomorrow, it would be refused once everything else was answered.
+EARLIER = f"Cards\n1\nAll fail.\nWe look.\nby {GONE:%H:%M}\nunknown\ny\n"
+CONTROL = "1\nSome {} fail.\nSome fail.\nWe look.\nunknown\ny\n"
+AGAIN = "holds the control character {}; type it again"
+TYPED = [
+    ("empty", "declare", ALL, "must be 1 (worst) to 4 … 'soon' is not a timeframe", "severity: 1"),
+    ("empty", "declare", EARLIER, f"by {GONE:%H:%M} is on ", "timeframe: unknown"),
+    *(
+        ("empty", "declare Cards", CONTROL.format(bad), AGAIN.format(named), "issue: Some fail.")
+        for bad, named in (("\x1b[A", "U+001B"), ("a\u2028b", "U+2028"), ("a\tb", "U+0009"))
+    ),
+    ("told", "resolve", "All back.\nSlips.\n\n\ny\n", "", "fixed: All back. … remains: Slips."),
+    ("told", "retract", "It was wrong.\ny\n", "", "because: It was wrong."),
+    ("over", "reopen", "Again.\nWe look.\nsoon\nunknown\ny\n", "is not a timeframe", "issue: Again."),
+]
+
+
 @pytest.mark.usefixtures("person")
-@pytest.mark.parametrize(
-    ("state", "command", "typed", "said", "written"),
-    [
-        (
-            *("empty", "declare", "Cards fail\n7\n1\nSome fail.\nWe look.\nsoon\nunknown\ny\n"),
-            "write 1 (the worst) to 4 … 'soon' is not a timeframe",
-            "title: Cards fail … severity: 1 … timeframe: unknown",
-        ),
-        (  # it would be read as tomorrow, and refused once everything else was answered, too
-            *("empty", "declare", f"Cards\n1\nAll fail.\nWe look.\nby {GONE:%H:%M}\nunknown\ny\n"),
-            *(f"by {GONE:%H:%M} is on ", "timeframe: unknown"),
-        ),
-        *(
-            (
-                *("empty", "declare Cards", f"1\nSome {bad} fail.\nSome fail.\nWe look.\nunknown\ny\n"),
-                *(f"holds the control character {named}; type it once more", "issue: Some fail."),
-            )
-            for bad, named in (("\x1b[A", "U+001B"), ("a\u2028b", "U+2028"), ("a\tb", "U+0009"))
-        ),
-        ("told", "resolve", "All back.\nSlips.\n\n\ny\n", "", "fixed: All back. … remains: Slips."),
-        ("told", "retract", "It was wrong.\ny\n", "", "because: It was wrong."),
-        ("over", "reopen", "Again.\nWe look.\nsoon\nunknown\ny\n", "is not a timeframe", "issue: Again."),
-    ],
-    ids=timeless,
-)
-def test_what_is_missing_is_asked_for_until_it_can_be_used(
+@pytest.mark.parametrize(("state", "command", "typed", "said", "written"), TYPED, ids=timeless)
+def test_what_is_missing_is_asked_for(
     desk: Path, state: str, command: str, typed: str, said: str, written: str
 ) -> None:
-    done = do(in_state(desk, state), command, typed)
+    done = do(prepare(desk, *STATES[state]), command, typed)
     assert done.exit_code == 0, done.output
     assert missing(said, done.stderr) == [], done.stderr
     text = next((desk / "incidents").glob("*.yaml")).read_text()
@@ -359,14 +294,14 @@ def test_resolve_asks_when_it_ended_and_says_how_long_it_was(desk: Path) -> None
     typed = "Done.\n\n\nsoon\n2025-12-31T10:00Z\n2026-01-01T11:30Z\ny\n"
     done = do(desk, "resolve", typed)
     assert done.exit_code == 0, done.output
-    assert missing("is no time … before it began … It lasted 1 hour 30 minutes.", done.stderr) == []
+    assert missing("is not a time … before it began … It lasted 1 hour 30 minutes.", done.stderr) == []
 
 
 @pytest.mark.usefixtures("person")
 def test_input_that_ends_while_words_are_asked_for_writes_nothing(desk: Path) -> None:
     done = do(desk, "declare Cards", "1\nSome cards are refused.\n")
     assert (done.exit_code, files(desk)) == (5, [])
-    hint = "'paymets' is no preset; did you mean: commcast declare payments\n"
+    hint = "'paymets' is not a preset; did you mean: commcast declare payments\n"
     assert do(desk, "declare paymets").stderr.startswith(hint)  # before anything is asked
 
 
@@ -394,10 +329,7 @@ def test_an_editor_runs_without_a_shell_and_its_text_is_used(
 @pytest.mark.usefixtures("person")
 def test_an_editor_fills_what_is_missing(desk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled = tmp_path / "filled.yaml"
-    filled.write_text(
-        "# ours\ntitle: Cards fail\nseverity: 1\nupdates:\n  - issue: Cards fail.\n"
-        "    resolution: We look.\n    timeframe: unknown\n"
-    )
+    filled.write_text("# ours\n" + ONE)
     monkeypatch.setenv("EDITOR", f"cp {filled}")
     assert do(desk, "declare Cards --edit --yes").exit_code == 0
     assert "# ours" in next((desk / "incidents").glob("*.yaml")).read_text()
@@ -412,7 +344,7 @@ def bodies(desk: Path, before: list[str]) -> list[str]:
 
 
 def test_a_false_alarm_is_taken_back_from_those_who_heard_it(desk: Path) -> None:
-    before = outbox(in_state(desk, "told"))
+    before = outbox(prepare(desk, *STATES["told"]))
     path = desk / "audiences/customers.csv"
     path.write_text(path.read_text().splitlines()[0] + "\nnew@example.com,,New,\n")
     assert do(desk, f"{RETRACT} --yes").exit_code == 0
@@ -422,8 +354,8 @@ def test_a_false_alarm_is_taken_back_from_those_who_heard_it(desk: Path) -> None
 
 
 def test_two_stories_become_one_and_its_end_reaches_the_readers_of_both(desk: Path) -> None:
-    """Who heard of the one, and stands on no list of the other, hears how the other one ends: once."""
-    in_state(desk, "told")
+    """Also along a chain; who is told of the one, and is on no list of the other, is told of its end once."""
+    prepare(desk, *STATES["told"])
     do(desk, NETWORK)
     before = outbox(desk)
     assert do(desk, "merge card1 --into network1 --yes").exit_code == 0
@@ -434,22 +366,12 @@ def test_two_stories_become_one_and_its_end_reaches_the_readers_of_both(desk: Pa
     before = outbox(desk)
     do(desk, "update network1 --nothing-new 'We look.' --yes")
     assert len(outbox(desk)) == len(before) + 1, "the story goes on for its own readers"
-    before = outbox(desk)
-    assert do(desk, "resolve network1 --fixed Done. --yes").exit_code == 0
-    assert len(outbox(desk)) == len(before) + 7
-    assert do(desk, "tick").exit_code == 0
-    assert len(outbox(desk)) == len(before) + 7
-
-
-def test_a_chain_of_merges_ends_for_all(desk: Path) -> None:
-    in_state(desk, "told")
-    do(desk, NETWORK)
     do(desk, f"declare 'Power is out' --severity 1 {ANEW} --audience support --yes")
-    for one, other in (("card1", "network1"), ("network1", "power1")):
-        assert do(desk, f"merge {one} --into {other} --yes").exit_code == 0
+    assert do(desk, "merge network1 --into power1 --yes").exit_code == 0
     before = outbox(desk)
-    do(desk, "resolve power1 --fixed Done. --yes")
-    assert len(outbox(desk)) == len(before) + 7
+    for command in ("resolve power1 --fixed Done. --yes", "tick"):
+        assert do(desk, command).exit_code == 0
+        assert len(outbox(desk)) == len(before) + 7
 
 
 # --- words that broken lists or templates keep from going: never written twice, and never lost
@@ -457,7 +379,7 @@ def test_a_chain_of_merges_ends_for_all(desk: Path) -> None:
 KEPT = """\
 Nothing was released. The draft is kept in incidents/card1.yaml.
   commcast send card1       to send it
-  commcast discard card1    to take it back
+  commcast discard card1    to delete it
 """
 
 
@@ -483,13 +405,10 @@ TEMPLATES = ["templates/customers/email.txt.j2", "templates/internal/email.txt.j
 def test_every_fault_is_named_at_once_and_nothing_is_written(desk: Path) -> None:
     break_lists(desk)
     break_templates(desk)
-    before = everything_in(desk / "incidents")
     for _ in range(2):
-        done = declare(desk, "--yes")
-        assert done.exit_code == 2, done.output
-        assert places(done.stderr) == ["audiences/internal.csv", "audiences/partners.csv", *TEMPLATES]
-        assert done.stderr.endswith("Mend that, then give the same command again.\n")
-        assert everything_in(desk / "incidents") == before
+        said = refuse(desk, f"{CARD} --yes", "")
+        assert places(said) == ["audiences/internal.csv", "audiences/partners.csv", *TEMPLATES]
+        assert said.endswith("Fix that, then run the same command again.\n")
 
 
 def test_a_template_that_fails_for_its_first_reader_is_named_once(desk: Path) -> None:
@@ -504,32 +423,25 @@ def test_a_template_that_nobody_gets_now_keeps_nothing_back(desk: Path) -> None:
     assert declare(desk, "--yes").exit_code == 0
 
 
-@pytest.mark.parametrize("verb", [UPDATE, RESOLVE], ids=["update", "resolve"])
-@pytest.mark.parametrize("break_it", [break_lists, break_templates])
-def test_no_update_is_appended_that_cannot_go(
-    desk: Path, verb: str, break_it: Callable[[Path], None]
-) -> None:
-    break_it(in_state(desk, "told"))
-    before = everything_in(desk / "incidents"), outbox(desk)
-    done = do(desk, f"{verb} --yes")
-    assert (done.exit_code, len(places(done.stderr))) == (2, 2), done.output
-    assert (everything_in(desk / "incidents"), outbox(desk)) == before
+@pytest.mark.parametrize(("verb", "break_it"), [(UPDATE, break_lists), (RESOLVE, break_templates)])
+def test_no_update_is_appended_that_cannot_go(desk: Path, verb: str, break_it: Callable[..., None]) -> None:
+    break_it(prepare(desk, *STATES["told"]))
+    assert len(places(refuse(desk, f"{verb} --yes", ""))) == 2
 
 
-@pytest.mark.usefixtures("person")
-def test_words_typed_at_a_terminal_are_kept_and_how_to_go_on_stands_last(desk: Path) -> None:
-    break_lists(desk)
-    done = do(desk, "declare 'Card payments fail'", "1\nSome cards are refused.\nWe look.\nunknown\n")
+@pytest.mark.parametrize("how", ["typed", "edited"])
+def test_what_a_person_typed_is_kept(desk: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setenv("EDITOR", "true")
+    monkeypatch.setattr(prompt, "at_terminal", lambda: how == "typed")
+    if how == "typed":
+        break_lists(desk)
+        done = do(desk, "declare 'Card payments fail'", "1\nSome cards are refused.\nWe look.\nunknown\n")
+    else:
+        break_templates(desk)
+        done = declare(desk, "--edit", "--yes")
     assert (done.exit_code, len(places(done.stderr))) == (2, 2), done.output
     assert done.stderr.endswith(KEPT)
     assert "Some cards are refused." in (desk / FILE).read_text()
-
-
-def test_words_of_an_editor_are_kept(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    break_templates(desk)
-    monkeypatch.setenv("EDITOR", "true")
-    done = declare(desk, "--edit", "--yes")
-    assert (done.exit_code, done.stderr.endswith(KEPT)) == (2, True), done.output
 
 
 def test_a_row_that_breaks_a_list_below_its_first_readers_leaves_a_draft(desk: Path) -> None:
@@ -548,22 +460,21 @@ def test_a_row_that_breaks_a_list_below_its_first_readers_leaves_a_draft(desk: P
 
 
 def test_discard_gives_the_file_back_as_it_was(desk: Path) -> None:
-    before = (in_state(desk, "told") / FILE).read_bytes()
-    for count, what in ((1, "update 2"), (2, "updates 2, 3")):
-        for _ in range(count):
-            do(desk, UPDATE)
+    before = (prepare(desk, *STATES["told"]) / FILE).read_bytes()
+    for commands, what, them in (([UPDATE], "update 2", "it"), ([UPDATE, RESOLVE], "updates 2, 3", "them")):
+        for command in commands:
+            do(desk, command)
         assert (desk / FILE).read_bytes() != before
-        them = "it" if count == 1 else "them"
         done = do(desk, "discard --yes")
         assert done.stdout == f"Discarded {what} of {FILE}; nobody was told of {them}.\n", done.output
         assert (desk / FILE).read_bytes() == before
     done = do(desk, "discard card1 --yes")
     assert (done.exit_code, "card1 has no draft" in done.stderr) == (2, True)
-    assert (desk / FILE).read_bytes() == before
+    assert do(desk, f"{UPDATE} --yes").exit_code == 0  # a discarded end leaves it open
 
 
-def test_discard_removes_the_file_where_nothing_was_released(desk: Path) -> None:
-    in_state(desk, "draft")
+def test_discard_removes_the_file_if_nothing_was_released(desk: Path) -> None:
+    prepare(desk, *STATES["draft"])
     done = do(desk, "discard card1", "y\n")  # but not without a terminal
     assert (done.exit_code, "with --yes" in done.stderr, (desk / FILE).exists()) == (5, True, True)
     assert do(desk, "discard card1 --yes").exit_code == 0
@@ -571,18 +482,12 @@ def test_discard_removes_the_file_where_nothing_was_released(desk: Path) -> None
 
 
 @pytest.mark.usefixtures("person")
-@pytest.mark.parametrize("typed", ["n\n", ""])
-def test_discard_asks_first(desk: Path, typed: str) -> None:
-    do(in_state(desk, "told"), UPDATE, "n\n")
+def test_discard_asks_first(desk: Path) -> None:
+    do(prepare(desk, *STATES["told"]), UPDATE, "n\n")
     before = (desk / FILE).read_bytes()
-    assert do(desk, "discard card1", typed).exit_code == 5
-    assert (desk / FILE).read_bytes() == before
-
-
-def test_a_discarded_end_leaves_the_incident_open(desk: Path) -> None:
-    in_state(desk, "ending")
-    assert do(desk, "discard --yes").exit_code == 0
-    assert do(desk, f"{UPDATE} --yes").exit_code == 0
+    for typed in ("n\n", ""):
+        assert do(desk, "discard card1", typed).exit_code == 5
+        assert (desk / FILE).read_bytes() == before
 
 
 ONE = "title: T\nseverity: 1\nupdates:\n  - issue: I\n    resolution: R\n    timeframe: unknown\n"
@@ -612,11 +517,8 @@ def test_what_was_appended_is_taken_back_to_the_byte(text: str) -> None:
     assert without_updates(longer, "f.yaml", [count + 1, count + 2]) == text
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [(ONE, 1), ("title: T\nseverity: 1\nupdates: [{issue: I}, {issue: J}]\n", 2)],
-    ids=["the last one", "in brackets"],
-)
-def test_what_cannot_be_taken_out_is_left_to_a_person(text: str, number: int) -> None:
-    with pytest.raises(InputError, match="by hand"):
-        without_updates(text, "f.yaml", [number])
+def test_what_cannot_be_taken_out_is_left_to_a_person() -> None:
+    in_brackets = "title: T\nseverity: 1\nupdates: [{issue: I}, {issue: J}]\n"
+    for text, number in ((ONE, 1), (in_brackets, 2)):
+        with pytest.raises(InputError, match="by hand"):
+            without_updates(text, "f.yaml", [number])

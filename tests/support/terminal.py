@@ -151,6 +151,53 @@ def run(*arguments: str | Path, folder: Path | None = None, expect: int = 0) -> 
     return result
 
 
+def succeed(folder: Path, *commands: str) -> list[str]:
+    """Run commands, each with --yes, that have to exit with 0; return what is in the outbox then."""
+    for command in commands:
+        done = do(folder, f"{command} --yes")
+        assert done.exit_code == 0, done.output
+    return outbox(folder)
+
+
+def prepare(folder: Path, *commands: str) -> Path:
+    """Run commands without a terminal: those without --yes leave a draft. Return the folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asking, "at_terminal", lambda: False)
+        for command in commands:
+            done = do(folder, command)
+            assert done.exit_code == (0 if "--yes" in command else 5), done.output
+    return folder
+
+
+def refuse(folder: Path, command: str, said: str, code: int = 2) -> str:
+    """Run a command that has to say these parts, and to write and send nothing; return what it said."""
+    before = everything_in(folder / "incidents"), outbox(folder)
+    done = do(folder, command)
+    assert done.exit_code == code, done.output
+    assert missing(said, done.stderr) == [], done.stderr
+    assert "\x1b" not in done.output
+    assert (everything_in(folder / "incidents"), outbox(folder)) == before
+    return done.stderr
+
+
+def play(folder: Path, story: str) -> None:
+    """Run a story, one command per line: `command < typed | exit code | messages handed over | what it says`.
+
+    Parts that it says are separated by " … "; one that begins with "not:" must be missing.
+    """
+    for line in story.strip().splitlines():
+        command, code, sent, said = (each.strip() for each in re.split(r" \|(?: |$)", line))
+        command, _, typed = command.partition(" < ")
+        before = len(outbox(folder))
+        done = do(folder, command, f"{typed}\n" if typed else "")
+        assert done.exit_code == int(code), f"{line}\n{done.output}"
+        assert len(outbox(folder)) - before == int(sent), f"{line}\n{done.output}"
+        output = " ".join(done.output.split())
+        for part in filter(None, said.split(" … ")):
+            wanted = part.removeprefix("not:")
+            assert (wanted.strip() in output) == (part == wanted), f"{line}\n{done.output}"
+
+
 def just_now() -> datetime:
     """Return a full minute shortly ago: the commands read the real clock, and a draft nudges after three."""
     return (datetime.now(UTC) - timedelta(minutes=1)).replace(second=0, microsecond=0)
