@@ -1,161 +1,125 @@
-"""Finds everything that is wrong in a folder, without a ledger: what the command lint shows."""
+"""Finds everything that is wrong in a desk's folder, without a ledger: what `commcast lint` shows."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from commcast.config.load import load_config
+from commcast.config.settings import CONFIG_NAME, Config
 from commcast.errors import Fault, InputError
-
-if TYPE_CHECKING:
-    from commcast.config.settings import Config
-    from commcast.model.incident import Channel, Incident, Recipient
-    from commcast.rendering.render import Renderer
-    from commcast.rendering.templates import Templates
+from commcast.incidents.load import load_incident, load_incidents
+from commcast.incidents.presets import list_presets
+from commcast.model.incident import Channel, Incident, Recipient, Status
+from commcast.plan.cadence import lateness_faults, promises
+from commcast.plan.notices import audiences_of
+from commcast.recipients.lists import open_recipients
+from commcast.rendering.context import Occasion, build_context, next_word, recipient_values
+from commcast.rendering.render import Renderer
+from commcast.rendering.templates import Templates, shipped_templates
 
 
 @dataclass
 class Findings:
-    """What lint found. `checked` counts by kind what was looked at; warnings do not fail."""
+    """What lint found. `checked` counts what was checked, by kind; warnings are not failures."""
 
     faults: list[Fault] = field(default_factory=list)
     warnings: list[Fault] = field(default_factory=list)
-    checked: dict[str, int] = field(default_factory=dict)
+    checked: Counter[str] = field(default_factory=Counter)
 
-    def add(self, error: InputError) -> None:
+    def add(self, faults: Iterable[Fault]) -> None:
         """Keep each fault once: the same template fails for many incidents."""
-        self.faults.extend(fault for fault in error.faults if fault not in self.faults)
+        self.faults.extend(fault for fault in faults if fault not in self.faults)
 
-    def count(self, kind: str, number: int) -> None:
-        self.checked[kind] = self.checked.get(kind, 0) + number
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Keep the faults that are raised inside, and go on."""
+        try:
+            yield
+        except InputError as error:
+            self.add(error.faults)
 
 
 def find_faults(folder: Path, files: list[Path], now: datetime) -> Findings:
-    """Return all that is wrong in a folder, or in some of its incident files."""
-    from commcast.config.load import load_config
-    from commcast.config.settings import CONFIG_NAME
-
+    """Return everything that is wrong in a folder, or in these of its incident files."""
     findings = Findings()
-    try:
+    with findings.noting():
         config = load_config(folder)
-    except InputError as error:
-        findings.add(error)
-        return findings
-    findings.warnings.extend(
-        Fault(CONFIG_NAME, 0, 0, f"{key} has no effect yet", "this version reads it and does nothing more")
-        for key in config.not_served
-    )
-    incidents = _named_incidents(config, files, now, findings) if files else _incidents(config, now, findings)
-    findings.count("incidents", len(incidents))
-    if not files:
-        _check_presets(config, findings)
-    lists = _check_lists(config, findings)
-    check_words(config, incidents, lists, findings)
+        findings.warnings.extend(
+            Fault(CONFIG_NAME, 0, 0, f"{key} has no effect yet", "this version ignores it")
+            for key in config.not_served
+        )
+        incidents = _incidents(config, files, now, findings)
+        for incident in incidents:
+            findings.add(lateness_faults(config, incident))
+        with findings.noting():
+            if not files:
+                findings.checked["presets"] += len(list_presets(config))
+        lists = {name: _read_list(config, name, findings) for name in config.audiences}
+        check_words(config, incidents, lists, findings)
     return findings
 
 
-def _incidents(config: Config, now: datetime, findings: Findings) -> list[Incident]:
-    from commcast.incidents.load import load_incidents
-
-    try:
+def _incidents(config: Config, files: list[Path], now: datetime, findings: Findings) -> list[Incident]:
+    """Return the incidents that can be read, of these files or of all."""
+    findings.checked["incidents"] += len(files)
+    found: list[Incident] = []
+    if files:
+        # Files are only found to be in the desk's folder by its absolute path.
+        anchored = config.model_copy(update={"folder": config.folder.absolute()})
+        for file in files:
+            with findings.noting():
+                found.append(load_incident(Path.cwd() / file, anchored, now))
+        return found
+    with findings.noting():
         loaded = load_incidents(config, now)
-    except InputError as fault:
-        findings.add(fault)
-        return []
-    for error in loaded.broken.values():
-        findings.add(error)
-    findings.count("incidents", len(loaded.broken))
-    return _keeping_the_cadence(config, loaded.incidents, findings)
-
-
-def _named_incidents(config: Config, files: list[Path], now: datetime, findings: Findings) -> list[Incident]:
-    from commcast.incidents.load import load_incident
-
-    incidents = []
-    for file in files:
-        path = file if file.is_absolute() else Path.cwd() / file
-        try:
-            incidents.append(load_incident(path, _anchored(config), now))
-        except InputError as error:
-            findings.add(error)
-            findings.count("incidents", 1)
-    return _keeping_the_cadence(config, incidents, findings)
-
-
-def _anchored(config: Config) -> Config:
-    """Return the configuration with its folder as an absolute path, so that files are found to be in it."""
-    return config.model_copy(update={"folder": config.folder.absolute()})
-
-
-def _keeping_the_cadence(config: Config, incidents: Iterable[Incident], findings: Findings) -> list[Incident]:
-    from commcast.plan.cadence import lateness_faults
-
-    incidents = list(incidents)
-    for incident in incidents:
-        if faults := lateness_faults(config, incident):
-            findings.add(InputError(faults))
-    return incidents
-
-
-def _check_presets(config: Config, findings: Findings) -> None:
-    from commcast.incidents.presets import list_presets
-
-    try:
-        findings.count("presets", len(list_presets(config)))
-    except InputError as error:
-        findings.add(error)
+        findings.checked["incidents"] += len(loaded.incidents) + len(loaded.broken)
+        for error in loaded.broken.values():
+            findings.add(error.faults)
+        found.extend(loaded.incidents)
+    return found
 
 
 @dataclass
 class SampleRow:
-    """What the words are tried on: the first good row of a list, and all languages in it."""
+    """What templates are tried on: the first good row of a list, and all languages in the list."""
 
     sample: Recipient | None = None
     locales: set[str] = field(default_factory=lambda: {""})
 
 
-def _check_lists(config: Config, findings: Findings) -> dict[str, SampleRow]:
-    lists = {}
-    for name in config.audiences:
-        lists[name] = SampleRow()
-        findings.count("audiences", 1)
-        with _noting(findings):
-            _read_list(config, name, lists[name], findings)
-    return lists
-
-
-def _read_list(config: Config, name: str, found: SampleRow, findings: Findings) -> None:
-    from commcast.recipients.lists import open_recipients
-
-    reading, channels, is_reached = open_recipients(name, config), config.audiences[name].channels, False
-    for recipient in reading:
-        found.sample = found.sample or recipient
-        found.locales.add(recipient.locale)
-        is_reached = is_reached or any(recipient.key(channel) for channel in channels)
-    findings.count("recipients", reading.rows - reading.skipped)
-    findings.warnings.extend(fault for fault in reading.faults if fault not in findings.warnings)
-    if reading.rows == reading.skipped:
-        what = f"audience {name} has nobody who can be told"
-        findings.warnings.append(Fault(config.audiences[name].recipients, 0, 0, what, "add a row"))
-    elif not is_reached:
-        findings.warnings.append(reaches_nobody(config, name))
+def _read_list(config: Config, name: str, findings: Findings) -> SampleRow:
+    found, audience = SampleRow(), config.audiences[name]
+    findings.checked["audiences"] += 1
+    with findings.noting():
+        reading, is_reached = open_recipients(name, config), False
+        for recipient in reading:
+            found.sample = found.sample or recipient
+            found.locales.add(recipient.locale)
+            is_reached = is_reached or any(recipient.key(channel) for channel in audience.channels)
+        findings.checked["recipients"] += reading.rows - reading.skipped
+        findings.warnings.extend(fault for fault in reading.faults if fault not in findings.warnings)
+        if reading.rows == reading.skipped:
+            what = f"audience {name} has no usable recipient"
+            findings.warnings.append(Fault(audience.recipients, 0, 0, what, "add a row"))
+        elif not is_reached:
+            findings.warnings.append(reaches_nobody(config, name))
+    return found
 
 
 def reaches_nobody(config: Config, name: str) -> Fault:
-    """Return the warning of a list whose readers have nothing that their audience's channels could use."""
-    from commcast.model.incident import Channel
-
+    """Return the warning about a list in which nobody has an address for their audience's channels."""
     audience = config.audiences[name]
     by = " and ".join("email" if channel is Channel.EMAIL else "SMS" for channel in audience.channels)
-    columns = {Channel.EMAIL: "an email", Channel.SMS: "a phone"}
-    column = " or ".join(columns[channel] for channel in audience.channels)
+    column = " or ".join("an email" if each is Channel.EMAIL else "a phone" for each in audience.channels)
     others = [channel for channel in Channel if channel not in audience.channels]
-    what = f"no reader of it can be reached by {by}, which is how audience {name} is told"
+    what = f"none of its readers can be reached by {by}, which audience {name} uses"
     more = f", or {others[0]} to the channels of audience {name}" if others else ""
     return Fault(audience.recipients, 0, 0, what, f"add {column} column{more}")
 
@@ -163,58 +127,42 @@ def reaches_nobody(config: Config, name: str) -> Fault:
 def check_words(
     config: Config, incidents: Iterable[Incident], lists: Mapping[str, SampleRow], findings: Findings
 ) -> None:
-    """Compile the templates of every audience, status and language; render each incident's newest words."""
-    from commcast.model.incident import Status
-    from commcast.plan.notices import audiences_of
-    from commcast.rendering.templates import Templates, shipped_templates
-
-    words = _TrialRenderer(config, Templates(config.folder / "templates", shipped_templates()))
+    """Compile the templates for each audience, status and language; render each incident's newest update."""
+    trial = _TrialRenderer(config)
     for audience, settings in config.audiences.items():
-        for channel in settings.channels:
-            for status in Status:
-                for locale in sorted(lists[audience].locales):
-                    with _noting(findings):
-                        words.renderer(audience, channel, status, locale)
+        for channel, status, locale in product(settings.channels, Status, sorted(lists[audience].locales)):
+            with findings.noting():
+                trial.renderer(audience, channel, status, locale)
     for incident in incidents:
         for audience in audiences_of(incident, incident.latest, config):
             if sample := lists[audience].sample:
                 for channel in config.audiences[audience].channels:
-                    with _noting(findings):
-                        words.render(incident, audience, channel, sample)
-    findings.count("templates", words.compiled)
+                    with findings.noting():
+                        trial.render(incident, audience, channel, sample)
+    findings.checked["templates"] += len(trial.by_digest)
 
 
 class _TrialRenderer:
-    """Renders as a broadcast would; each wording is compiled once."""
+    """Renders as a broadcast would; `by_digest` holds each wording, compiled once."""
 
-    def __init__(self, config: Config, templates: Templates) -> None:
+    def __init__(self, config: Config) -> None:
         self._config = config
-        self._templates = templates
+        self._templates = Templates(config.folder / "templates", shipped_templates())
         self._by_place: dict[tuple[str, ...], Renderer] = {}
-        self._by_digest: dict[str, Renderer] = {}
-
-    @property
-    def compiled(self) -> int:
-        return len(self._by_digest)
+        self.by_digest: dict[str, Renderer] = {}
 
     def renderer(self, audience: str, channel: Channel, status: str, locale: str) -> Renderer:
-        from commcast.rendering.render import Renderer
-
         place = (audience, channel.value, status, locale)
         if place not in self._by_place:
             view = self._config.audiences[audience].view
             wording = self._templates.choose(audience, view, status, locale, channel)
-            if wording.digest not in self._by_digest:
-                self._by_digest[wording.digest] = Renderer(wording)
-            self._by_place[place] = self._by_digest[wording.digest]
+            if wording.digest not in self.by_digest:
+                self.by_digest[wording.digest] = Renderer(wording)
+            self._by_place[place] = self.by_digest[wording.digest]
         return self._by_place[place]
 
     def render(self, incident: Incident, audience: str, channel: Channel, reader: Recipient) -> None:
         """Render the newest update for one reader. Raises TemplateError."""
-        from commcast.model.incident import Channel
-        from commcast.plan.cadence import promises
-        from commcast.rendering.context import Occasion, build_context, next_word, recipient_values
-
         update = incident.latest
         renderer = self.renderer(audience, channel, update.status, reader.locale)
         values = recipient_values(reader, self._config.audiences[audience])
@@ -234,12 +182,3 @@ class _TrialRenderer:
             renderer.email(context, values)
         else:
             renderer.sms(context, values)
-
-
-@contextmanager
-def _noting(findings: Findings) -> Iterator[None]:
-    """Keep what is wrong, and go on."""
-    try:
-        yield
-    except InputError as error:
-        findings.add(error)

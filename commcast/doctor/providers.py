@@ -1,4 +1,4 @@
-"""Checks providers: settings, secrets, and what they answer when asked."""
+"""Checks providers: settings, secrets and, with --connect, what the providers answer."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import smtplib
 import ssl
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -33,7 +34,7 @@ _REFUSED = ExitCode.REFUSED
 SMTP_PASSWORD = "COMMCAST_SMTP_PASSWORD"  # noqa: S105 - the variable's name, not a password
 KEYS_PAGE = "https://app.sendgrid.com/settings/api_keys"
 CONSOLE = "https://console.twilio.com"
-# Where a provider's own servers are; elsewhere answers somebody else, if only a stand-in for a rehearsal.
+# The providers' own servers; anything else is somebody else, or a server for tests.
 _HOSTS = {"sendgrid": ("api.sendgrid.com", "api.eu.sendgrid.com"), "twilio": ("api.twilio.com",)}
 _TITLES = {"sendgrid": "SendGrid", "twilio": "Twilio", "smtp": "SMTP"}
 _SECRETS = {
@@ -41,17 +42,18 @@ _SECRETS = {
     "sendgrid": ("SENDGRID_API_KEY",),
     "twilio": ("TWILIO_ACCOUNT_SID", "TWILIO_AUTH_TOKEN", "TWILIO_API_KEY", "TWILIO_API_SECRET"),
 }
-# What SendGrid calls a right and the parts that make it up, and what does not work without it.
+# Scopes of SendGrid, and what does not work without them.
 _READS = {
-    "suppression.read": "bounces and lists: commcast receipts and recipients import learn nothing",
-    "messages.read": "Email Activity: commcast reconcile settles no mail, receipts hears of no delivery",
+    "suppression.read": "bounces and suppressions, which receipts and recipients import need",
+    "messages.read": "Email Activity, which reconcile and receipts need",
 }
+# Scopes that together are as good as one.
 _PARTS = {
     "suppression.read": {f"suppression.{each}.read" for each in ("bounces", "blocks", "unsubscribes")},
 }
 
 
-_SECONDS = 10.0  # for one answer of a mail server
+_SECONDS = 10.0  # for one response of a mail server
 _E164 = r"\+[1-9]\d{6,14}"
 _LONGEST_CODE = 8  # digits of a short code
 _LONGEST_NAME = 11  # characters of an alphanumeric sender, with at least one letter (Twilio)
@@ -82,7 +84,7 @@ def providers(config: Config, clock: Clock, *, connect: bool) -> Iterator[Check]
             continue
         if settings.provider == "outbox":
             remedy = 'to go live: README, "Going live", then commcast doctor --connect'
-            yield warn(channel, "goes into files, nothing is sent", remedy)
+            yield warn(channel, "is written to files, nothing is sent", remedy)
         used = [name for name in (settings.provider, settings.fallback) if name and name != "outbox"]
         for name in used:
             yield from _written(config, channel, name, takes_over=name != settings.provider)
@@ -94,24 +96,24 @@ def providers(config: Config, clock: Clock, *, connect: bool) -> Iterator[Check]
 
 
 def _written(config: Config, channel: Channel, name: str, *, takes_over: bool) -> Iterator[Check]:
-    """Yield what the configuration and the environment hold for one provider."""
+    """Yield what the configuration and the environment say about one provider."""
     provider: Any = getattr(config.providers, name)
     role = "falls back on" if takes_over else "goes to"
     if name == "smtp":
-        where = f"{provider.host}:{provider.port} ({provider.security})"
+        yield ok(
+            channel, f"{role} {provider.host}:{provider.port} ({provider.security}); {_limits(provider)}"
+        )
+        if provider.security == "none":
+            yield warn(channel, "is sent unencrypted", 'write security = "starttls", or "tls"')
     else:
-        where = urlsplit(provider.base_url).netloc
-    yield ok(channel, f"{role} {where}; {_limits(provider)}")
-    if name == "smtp" and provider.security == "none":
-        yield warn(channel, "travels in the clear", 'write security = "starttls", or "tls"')
-    if name in _HOSTS:
+        yield ok(channel, f"{role} {urlsplit(provider.base_url).netloc}; {_limits(provider)}")
         yield from _own_server(channel, name, provider)
     if name != "smtp" or provider.user:
         yield from (ok("secret", f"{each} is set") for each in _SECRETS[name] if os.environ.get(each))
 
 
 def _limits(provider: SmtpProvider | SendGridProvider | TwilioProvider) -> str:
-    rate = f"at most {provider.per_second:g} messages a second" if provider.per_second else "no limit of ours"
+    rate = f"at most {provider.per_second:g} messages per second" if provider.per_second else "no rate limit"
     batch = f"batches of {provider.batch}" if isinstance(provider, SendGridProvider) else ""
     return ", ".join(filter(None, (f"{provider.connections} connections", batch, rate)))
 
@@ -120,29 +122,27 @@ def _own_server(channel: Channel, name: str, provider: SendGridProvider | Twilio
     url, hosts = urlsplit(provider.base_url), _HOSTS[name]
     if url.scheme == "https" and url.hostname in hosts and url.port in (None, 443):
         return
-    clear = ", and the key travels in the clear" if url.scheme != "https" else ""
+    clear = ", and the key is sent unencrypted" if url.scheme != "https" else ""
     what = f"{provider.base_url} is not {_TITLES[name]} itself ({' or '.join(hosts)}){clear}"
-    remedy = f"take base_url out of [providers.{name}], unless you rehearse with a stand-in"
-    yield warn(channel, what, remedy)
+    yield warn(channel, what, f"remove base_url from [providers.{name}], unless this is a server for tests")
 
 
 def _shared_fate(config: Config, used: Collection[str]) -> Iterator[Check]:
-    """Warn of a fallback that fails together with the first provider, because it is the same company."""
+    """Warn about a fallback that fails together with the first provider: it is the same company."""
     smtp = config.providers.smtp
     if smtp is None or set(used) != {"smtp", "sendgrid"}:
         return
     relay, web = smtp.host.lower().rstrip("."), urlsplit(config.providers.sendgrid.base_url).hostname
-    # A stand-in for a rehearsal is on this machine, as a relay may be: that says nothing of SendGrid.
+    # A server for tests is on this machine, as a relay may be: neither is SendGrid.
     if (relay == web and not is_loopback(relay)) or any(
         relay == own or relay.endswith(f".{own}") for own in ("sendgrid.net", "sendgrid.com")
     ):
-        what = f"the fallback shares its provider's fate: {smtp.host} is SendGrid, too"
-        remedy = "name somebody else's relay as fallback, or leave it out"
-        yield warn(Channel.EMAIL, what, remedy)
+        what = f"the fallback fails together with its provider: {smtp.host} is SendGrid too"
+        yield warn(Channel.EMAIL, what, "use another company's relay as fallback, or none")
 
 
 def _refused_settings(config: Config, channel: Channel, clock: Clock) -> Iterator[Check]:
-    """Yield what keeps an adapter from being made, such as a user without a password."""
+    """Yield what keeps an adapter from being created, such as a user without a password."""
     for make in (registry.adapter_for, registry.fallback_for):
         try:
             make(config, channel, clock)
@@ -153,7 +153,7 @@ def _refused_settings(config: Config, channel: Channel, clock: Clock) -> Iterato
 
 
 def _greeted(config: Config, channel: Channel, name: str, clock: Clock) -> Iterator[Check]:
-    """Yield what a provider says when it is asked; nothing is sent and nothing is changed there."""
+    """Yield what a provider answers; nothing is sent, and nothing is changed there."""
     if name == "smtp":
         assert config.providers.smtp is not None  # noqa: S101 - load_config refuses smtp without settings
         yield hello(config.providers.smtp, config.folder)
@@ -176,50 +176,46 @@ async def _asked(config: Config, channel: Channel, name: str, clock: Clock) -> l
             remedy += " (or base_url is the other region's)"
         found.append(fail(channel, str(refusal), remedy, _REFUSED))
     except TryAgain as trouble:
-        what, remedy = str(trouble), "try again, or look at base_url"
-        found.append(fail(channel, what, remedy, trouble.exit_code))
+        found.append(fail(channel, str(trouble), "try again, or check base_url", trouble.exit_code))
     return found
 
 
 async def _ask_sendgrid(records: _SendGrid, config: Config) -> AsyncIterator[Check]:
     scopes = await records.scopes()
     about = Channel.EMAIL
-    if "mail.send" not in scopes:
+    if "mail.send" in scopes:
+        yield ok(about, "SendGrid accepts the key, and it may send")
+    else:
         what = "the key may not send: it lacks the scope mail.send"
         yield fail(about, what, f"give it Mail Send: {KEYS_PAGE}", _REFUSED)
-    else:
-        yield ok(about, "SendGrid takes the key, and it may send")
     reads = dict(_READS)
     if config.providers.sendgrid.asm_group:
-        reads["asm.groups.read"] = "the unsubscribe group: recipients import does not see who left"
+        reads["asm.groups.read"] = "the unsubscribe group, which recipients import needs"
     for scope, without in reads.items():
         if scope not in scopes and not _PARTS.get(scope, {scope}) <= set(scopes):
-            what = f"the key may not read {without} ({scope})"
-            yield warn(about, what, f"give it that scope: {KEYS_PAGE}")
+            remedy = f"give it that scope: {KEYS_PAGE}"
+            yield warn(about, f"the key may not read {without} ({scope})", remedy)
 
 
 async def _ask_twilio(records: _Twilio, config: Config) -> AsyncIterator[Check]:
     account, about = await records.account(), Channel.SMS
     status, kind = account.status.lower(), account.type.lower()
     if status != "active":
-        what = f"the Twilio account is {status[:40] or 'in a state that it does not name'}"
+        what = f"the Twilio account is {status[:40] or 'not active'}"
         yield fail(about, what, f"see why: {CONSOLE}", _REFUSED)
         return
-    yield ok(about, "Twilio takes the credentials, and the account is active")
+    yield ok(about, "Twilio accepts the credentials, and the account is active")
     if kind == "trial":
-        what = "it is a trial account: only numbers that were verified with Twilio are told"
+        what = "this is a trial account: only numbers verified with Twilio get texts"
         yield warn(about, what, f"upgrade it: {CONSOLE}")
     for ask in (_sender, _balance):
         try:
-            check = await ask(records, config)
+            yield await ask(records, config)
         except CommcastError as error:
-            what = str(error)
-            check = warn(about, what, "the account is fine: this is one thing less that is known")
-        if check is not None:
-            yield check
+            yield warn(about, str(error), "the account works; only this could not be checked")
 
 
-async def _sender(records: _Twilio, config: Config) -> Check | None:
+async def _sender(records: _Twilio, config: Config) -> Check:
     sms = config.channels.sms
     sender = config.providers.twilio.messaging_service or (sms.sender if sms else "")
     shown = sender if len(sender) <= 12 else f"{sender[:12]}…"
@@ -229,29 +225,28 @@ async def _sender(records: _Twilio, config: Config) -> Check | None:
         return check
     known = await records.knows_sender(sender)
     if known is None:
-        depends = "whether Twilio takes it depends on the country"
+        depends = "whether Twilio accepts it depends on the country"
         return ok(Channel.SMS, f"the sender {shown} is a name: {depends}")
     if known:
         return ok(Channel.SMS, f"Twilio knows the sender {shown}")
-    what = f"the Twilio account has no sender {shown}"
-    remedy = f"write one of its own: {CONSOLE}/us1/develop/phone-numbers/manage/incoming"
-    return fail(Channel.SMS, what, remedy, _REFUSED)
+    remedy = f"use one of its own: {CONSOLE}/us1/develop/phone-numbers/manage/incoming"
+    return fail(Channel.SMS, f"the Twilio account has no sender {shown}", remedy, _REFUSED)
 
 
 def _unasked_sender(sender: str, shown: str) -> Check | None:
-    """Return what can be said of a sender that Twilio need not be asked about, None of any other.
+    """Return the check of a sender that Twilio need not be asked about, None for any other.
 
-    Twilio's alphanumeric sender IDs: up to 11 letters, digits and spaces, at least one letter.
+    Twilio's alphanumeric sender IDs have up to 11 letters, digits and spaces, and at least one letter.
     """
     fault = ""
     if sender.startswith("+"):
-        fault = "" if re.fullmatch(_E164, sender) else "is no number in full"
+        fault = "" if re.fullmatch(_E164, sender) else "is not a complete number"
     elif re.fullmatch(rf"\d{{3,{_LONGEST_CODE}}}", sender):
-        return ok(Channel.SMS, f"the sender {shown} is a short code: whether it is ours was not asked")
+        return ok(Channel.SMS, f"the sender {shown} is a short code, which was not checked")
     elif not re.search("[A-Za-z]", sender):
-        fault = "is no number in full, no short code and, without a letter, no name"
+        fault = "is not a complete number or a short code, and a name needs a letter"
     elif len(sender) > _LONGEST_NAME:
-        fault = f"is longer than the {_LONGEST_NAME} characters that a name may have"
+        fault = f"is longer than the {_LONGEST_NAME} characters of a name"
     remedy = 'write from = "+4915799912345", or a name such as "Acme Pay", in [channels.sms]'
     return fail(Channel.SMS, f"the sender {shown} {fault}", remedy, _REFUSED) if fault else None
 
@@ -260,32 +255,28 @@ async def _balance(records: _Twilio, config: Config) -> Check:
     held_now, currency = await records.balance()
     amount = float(held_now)
     held = f"the Twilio balance is {amount:,.2f} {currency[:8]}"
-    remedy = f"fill it up: {CONSOLE}/us1/billing/manage-billing/billing-overview"
+    remedy = f"top it up: {CONSOLE}/us1/billing/manage-billing/billing-overview"
     if amount <= 0:
         return warn(Channel.SMS, f"{held}: texts may be refused", remedy)
     price = config.send.sms_price
     readers = await asyncio.to_thread(_readers_of_texts, config) if price else 0
     if readers * price > amount:
-        what = f"{held}: that pays for {int(amount / price):,} texts, and {readers:,} readers get texts"
-        return warn(Channel.SMS, what, remedy)
+        return warn(Channel.SMS, f"{held}: enough for {int(amount / price):,} of {readers:,} texts", remedy)
     return ok(Channel.SMS, held)
 
 
 def _readers_of_texts(config: Config) -> int:
-    """Return how many numbers one update may go to; another check reports lists that cannot be read."""
+    """Return how many numbers one update may go to; lists that cannot be read are reported elsewhere."""
     count = 0
     for name, audience in config.audiences.items():
-        if Channel.SMS not in audience.channels:
-            continue
-        try:
-            count += sum(1 for recipient in open_recipients(name, config) if recipient.key(Channel.SMS))
-        except InputError:
-            continue
+        if Channel.SMS in audience.channels:
+            with suppress(InputError):
+                count += sum(1 for reader in open_recipients(name, config) if reader.key(Channel.SMS))
     return count
 
 
 def hello(smtp: SmtpProvider, folder: Path) -> Check:
-    """Say EHLO, STARTTLS and log in where that is asked for, and NOOP; no mail."""
+    """Connect as a run would, with STARTTLS and login if configured; no email is sent."""
     where = f"{smtp.host}:{smtp.port}"
     try:
         context = ssl.create_default_context(cafile=str(folder / smtp.ca_file) if smtp.ca_file else None)
@@ -303,7 +294,7 @@ def hello(smtp: SmtpProvider, folder: Path) -> Check:
             server.noop()
     except (OSError, smtplib.SMTPException, ValueError) as error:
         return _failed(smtp, where, error)
-    return ok("email", f"{where} answers{' and takes the login' if smtp.user else ''}")
+    return ok("email", f"{where} responds{' and accepts the login' if smtp.user else ''}")
 
 
 def _dialled(smtp: SmtpProvider, context: ssl.SSLContext) -> smtplib.SMTP:
@@ -313,7 +304,7 @@ def _dialled(smtp: SmtpProvider, context: ssl.SSLContext) -> smtplib.SMTP:
 
 
 def _log_in(server: smtplib.SMTP, user: str) -> None:
-    """Log in by one method: the library's `login` tries all, which is several failed logins at once."""
+    """Log in by one method: the library's `login` tries all, which counts as several failed logins."""
     server.user, server.password = user, os.environ.get(SMTP_PASSWORD, "")
     methods: dict[str, Any] = {
         "PLAIN": server.auth_plain,
@@ -325,30 +316,30 @@ def _log_in(server: smtplib.SMTP, user: str) -> None:
         if name in offered:
             server.auth(name, method)
             return
-    raise smtplib.SMTPAuthenticationError(504, "no login that we know is offered")
+    raise smtplib.SMTPAuthenticationError(504, "no known login method is offered")
 
 
 def _failed(smtp: SmtpProvider, where: str, error: Exception) -> Check:
-    """Return what a failed hello means, and what to write; a login's answer is left out, it may hold it."""
+    """Return what a failed connection means. The answer to a login is left out: it may contain the login."""
     if isinstance(error, smtplib.SMTPAuthenticationError) and error.smtp_code >= 500:
         remedy = f"check user and {SMTP_PASSWORD}"
         return fail("email", f"{where} refuses the login of {smtp.user}", remedy, ExitCode.REFUSED)
     if isinstance(error, smtplib.SMTPNotSupportedError):
-        remedy = 'write security = "tls" with port = 465, or name the port that offers it'
+        remedy = 'write security = "tls" with port = 465, or use a port that offers it'
         return fail("email", f"{where} offers no STARTTLS", remedy, ExitCode.REFUSED)
     if isinstance(error, ssl.SSLCertVerificationError):
         what = f"the certificate of {where} is not trusted: {error.verify_message}"
-        remedy = 'write ca_file = "…" with the certificates that vouch for it, or the host\'s right name'
+        remedy = 'write ca_file = "…" with its CA certificates, or correct host'
         return fail("email", what[:200], remedy, ExitCode.REFUSED)
-    what = f"{where} does not answer as it should: {_why(error)}"
+    what = f"{where} does not respond correctly: {_why(error)}"
     if isinstance(error, smtplib.SMTPAuthenticationError):
-        what = f"{where} takes no login now"
-    remedy = 'check host, port, security ("tls" for port 465, "starttls" for 587), and the way there'
+        what = f"{where} does not accept logins now"
+    remedy = 'check host, port, security ("tls" for port 465, "starttls" for 587), and the network'
     return fail("email", what[:200], remedy, ExitCode.TRY_AGAIN)
 
 
 def _why(error: Exception) -> str:
-    """Return in plain words what a library says of a broken connection."""
+    """Return in plain words why a connection failed."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     return "no TLS connection" if isinstance(error, ssl.SSLError) else str(error)

@@ -1,6 +1,6 @@
-"""The heartbeat: tells a monitor that a tick went well, in bounded time and never inside one's own network.
+"""The heartbeat: tells a monitor that a tick went well, within a time limit and not inside our own network.
 
-The monitor is what notices that ticks stopped; nothing that goes wrong here makes a tick fail.
+The monitor notices when ticks stop. Nothing that goes wrong here makes a tick fail.
 """
 
 from __future__ import annotations
@@ -20,54 +20,54 @@ from commcast.errors import ExitCode
 from commcast.providers.http import NamesInThreads
 
 SECONDS = 5.0  # for all of it: name, connection, TLS, answer
-# The pass got through every incident and was hindered by nothing. Where files are broken, providers down or
-# nobody can be reached the monitor is not told: its alarm may be the last that reaches somebody.
+# The tick handled every incident without trouble. If files are broken, providers are down or nobody can be
+# reached, the monitor is not told: its alarm may be the only one that still reaches somebody.
 WENT_WELL = frozenset({ExitCode.DONE, ExitCode.UNKNOWN_OUTCOME})
 _FROM_ENVIRONMENT = "env:"
 _ENDS_IN_A_NUMBER = re.compile(r"(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$", re.IGNORECASE)
 _NAT64 = IPv6Network("64:ff9b::/96")
 _WHY: tuple[tuple[type[BaseException], str], ...] = (
     (TimeoutError, "gave no answer in time"),
-    (aiohttp.ClientConnectorDNSError, "is a name that cannot be found"),
-    (aiohttp.ClientConnectorCertificateError, "shows a certificate that cannot be trusted"),
-    (aiohttp.ClientConnectorSSLError, "speaks no TLS that we can use"),
+    (aiohttp.ClientConnectorDNSError, "cannot be resolved"),
+    (aiohttp.ClientConnectorCertificateError, "has an untrusted certificate"),
+    (aiohttp.ClientConnectorSSLError, "has no usable TLS"),
     (aiohttp.ClientConnectorError, "cannot be reached"),
-    (aiohttp.InvalidURL, "is no host that can be asked"),
-    (aiohttp.ClientError, "gave no proper answer"),
+    (aiohttp.InvalidURL, "is not a valid host"),
+    (aiohttp.ClientError, "gave no valid response"),
 )
 
 
 class PrivateAddressError(Exception):
-    """A host leads to an address of one's own network only, and that is not allowed."""
+    """A host only has addresses in our own network, and that is not allowed."""
 
 
 def url_of(written: str, environ: Mapping[str, str]) -> str:
-    """Return the address that commcast.toml writes, or names; "" where its variable is not set."""
+    """Return the address in commcast.toml or in the variable it names; "" if that is not set."""
     if written.startswith(_FROM_ENVIRONMENT):
         return environ.get(written.removeprefix(_FROM_ENVIRONMENT), "").strip()
     return written
 
 
 def ping(url: str, *, private: bool, seconds: float = SECONDS, names: AbstractResolver | None = None) -> str:
-    """Ask `url` once with GET; return "" where the answer was 2xx, else why not.
+    """Request `url` once with GET; return "" if the response was 2xx, else why not.
 
-    What is returned names the host and nothing else of the address. `private` lets it lead to an address of
-    one's own network. A redirect is not followed; of an answer only its head is read; no proxy is used.
+    The returned text contains the host but nothing else of the address. `private` allows addresses in our own
+    network. Redirects are not followed, only the head of a response is read, and no proxy is used.
     """
     try:
         host = URL(url).host or "its host"
     except ValueError:
-        return "the heartbeat's address is no web address"
+        return "the heartbeat's address is not a web address"
     try:
         status = asyncio.run(_ask(url, private, seconds, names or NamesInThreads()))
     except PrivateAddressError:
-        return f"{host} is an address of this network; if that is meant: heartbeat_private = true in [tick]"
+        return f"{host} is in this network; if that is intended: heartbeat_private = true in [tick]"
     except (aiohttp.ClientError, OSError, ValueError, ssl.SSLError) as error:
         return f"{host} {next((why for kind, why in _WHY if isinstance(error, kind)), 'cannot be reached')}"
     if 200 <= status < 300:
         return ""
-    moved = ": it is not followed, write where it leads" if 300 <= status < 400 else ""
-    return f"{host} answered {status}{moved}"
+    moved = ": redirects are not followed, write the final address" if 300 <= status < 400 else ""
+    return f"{host} responded with {status}{moved}"
 
 
 async def _ask(url: str, private: bool, seconds: float, names: AbstractResolver) -> int:
@@ -75,7 +75,7 @@ async def _ask(url: str, private: bool, seconds: float, names: AbstractResolver)
         _check_number(URL(url), private)
         connector = aiohttp.TCPConnector(
             resolver=names if private else _PublicOnly(names),
-            # Made now: the library's own was made when it was imported, whatever is trusted since.
+            # Created now: the library's own context dates from its import and may trust other certificates.
             ssl=ssl.create_default_context() if URL(url).scheme == "https" else True,
             use_dns_cache=False,
             force_close=True,
@@ -87,7 +87,7 @@ async def _ask(url: str, private: bool, seconds: float, names: AbstractResolver)
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None),
                 headers={"User-Agent": "commcast", "Accept-Encoding": "identity"},
-                trust_env=False,  # no proxy, and no login out of .netrc
+                trust_env=False,  # no proxy, and no login from .netrc
             ) as session,
             session.get(URL(url), allow_redirects=False) as response,
         ):
@@ -96,9 +96,10 @@ async def _ask(url: str, private: bool, seconds: float, names: AbstractResolver)
 
 
 def _check_number(url: URL, private: bool) -> None:
-    """Refuse a host that is a number where it may not be asked: numbers are not looked up by any resolver.
+    """Refuse a host that is an address, which no resolver sees, if it may not be requested.
 
-    Numbers in short or other forms (127.1, 0x7f000001) mean what nobody sees. Raises InvalidURL.
+    Addresses in short or other forms (127.1, 0x7f000001) are always refused. Raises InvalidURL or
+    PrivateAddressError.
     """
     host = (url.raw_host or "").rstrip(".")
     try:
@@ -112,9 +113,9 @@ def _check_number(url: URL, private: bool) -> None:
 
 
 class _PublicOnly(AbstractResolver):
-    """Looks a name up once, and gives only addresses of the internet: what it gives is connected to.
+    """Looks a name up once and returns only public addresses, which are then connected to.
 
-    A name that means another address a moment later changes nothing any more.
+    If the name means another address a moment later, that changes nothing.
     """
 
     def __init__(self, names: AbstractResolver) -> None:
@@ -134,7 +135,7 @@ class _PublicOnly(AbstractResolver):
 
 
 def _is_private(host: str) -> bool:
-    """Return whether `host` is a number that means no machine of the internet; a name is not."""
+    """Return whether `host` is an address, not a name, and not a public one."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -149,5 +150,5 @@ def _is_public(address: IPv4Address | IPv6Address) -> bool:
         if address in _NAT64:
             return _is_public(IPv4Address(int(address) & 0xFFFFFFFF))
         if address.sixtofour is not None or address.teredo is not None:
-            return False  # ways to reach an IPv4 address by another name
+            return False  # other ways to reach an IPv4 address
     return address.is_global and not address.is_multicast

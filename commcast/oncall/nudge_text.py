@@ -1,4 +1,4 @@
-"""What a nudge says: the facts for its templates, and the JSON for [nudge] command."""
+"""What a nudge says: the values for its templates, and the JSON for [nudge] command."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from commcast.oncall.nudges import Nudge
 
 _HINTS = {
     "promise": "If nothing is new, say just that. Paste this and finish the sentence:",
-    "late": "Say what is so now, even if nothing is new. Paste this and finish the sentence:",
-    "held": "Say what is so now; any word of yours takes over. Paste this and finish the sentence:",
-    "draft": "Nothing goes out before somebody says yes to it:",
-    "estimate": "Say what readers may expect now:",
-    "broken file": "Nothing new goes out of it before it is mended. This names every fault:",
-    "handover": "Until somebody takes it, it stays where it was:",
+    "late": "Say where things stand, even if nothing is new. Paste this and finish the sentence:",
+    "held": "Say where things stand; your update takes over. Paste this and finish the sentence:",
+    "draft": "Nothing is sent until somebody says yes:",
+    "estimate": "Tell readers what to expect now:",
+    "broken file": "Nothing new is sent from it until it is fixed. This lists every error:",
+    "handover": "Nothing changes until somebody takes it:",
     "taken": "Where it stands:",
 }
 
@@ -49,7 +49,7 @@ def nudge_context(
 
 
 def _hint(nudge: Nudge) -> str:
-    """Return what to do with the line; one without "…" is whole as it stands."""
+    """Return what to do with the line; only one with "…" has to be completed."""
     hint = _HINTS[nudge.why]
     return hint if "…" in nudge.line else hint.replace(" and finish the sentence", "")
 
@@ -57,7 +57,7 @@ def _hint(nudge: Nudge) -> str:
 def command_document(
     config: Config, incident: Incident, nudge: Nudge, context: dict[str, Any], people: Sequence[str]
 ) -> dict[str, Any]:
-    """Return what the command of [nudge] reads: one stable document, versioned."""
+    """Return what the command of [nudge] reads: one stable, versioned document."""
     told = context["nudge"]
     return {
         "commcast": "nudge",
@@ -77,35 +77,33 @@ def command_document(
 
 
 def headline(config: Config, nudge: Nudge, now: datetime, form: str = "both") -> str:
-    """Return in one sentence what is due; `form` is how its time is written (clocktimes.moment)."""
-    if nudge.note and nudge.deadline is None:
-        return nudge.note
+    """Return in one sentence what is due; `form` is how its time is written (`model.times.moment`)."""
     if nudge.deadline is None:
-        return {"draft": "A draft waits for a yes"}.get(nudge.why, "Somebody is needed")
+        return nudge.note or "A draft is waiting for a yes"
     by = moment(nudge.deadline, config.zone, now)[form]
     left = nudge.deadline - now
     some = "" if set(nudge.audiences) <= set(nudge.held) else " to some"
-    if nudge.why == "held" and left <= timedelta():
-        return f"Nobody wrote by {by}: a holding statement goes out late{some}"
     away = f"in {spoken_duration(left)}" if left > timedelta() else f"{spoken_duration(-left)} ago"
+    held = f"Nobody wrote: a holding statement goes out{some} before {by}"
+    if left <= timedelta():
+        held = f"Nobody wrote by {by}: a holding statement goes out late{some}"
     return {
-        "promise": f"Word is due by {by}, {away}",
-        "held": f"Nobody wrote: a holding statement goes out{some} before {by}",
+        "promise": f"An update is due by {by}, {away}",
+        "held": held,
         "late": f"The promise of {by} is broken, {away}",
         "estimate": f"Our estimate of {by} has passed",
     }[nudge.why]
 
 
 def _says(nudge: Nudge) -> list[str]:
-    """Return what else is so, and what becomes of those who wait if nobody writes."""
+    """Return the nudge's note, and what those who wait get if nobody writes."""
     found = [nudge.note] if nudge.note and nudge.deadline is not None else []
     left = [name for name in nudge.audiences if name not in nudge.held]
-    held, nothing = ", ".join(nudge.held), ", ".join(left)
     if nudge.why == "promise" and not nudge.held:
-        found.append("If nobody writes, nothing goes out and the promise is broken.")
+        found.append("If nobody writes, nothing is sent and the promise is broken.")
     elif nudge.why == "promise":
-        found.append("If nobody writes, a holding statement goes out by itself shortly before.")
+        found.append("If nobody writes, a holding statement is sent automatically shortly before.")
     if nudge.held and left and nudge.why in {"promise", "held"}:
-        found.append(f"It goes only to: {held}")
-        found.append(f"Without word from you these hear nothing, and the promise is broken: {nothing}")
+        found.append(f"It only goes to: {', '.join(nudge.held)}")
+        found.append(f"Unless you write, these get nothing and the promise is broken: {', '.join(left)}")
     return found

@@ -1,4 +1,4 @@
-"""How the people in commcast.toml are reached: by addresses given there or in the environment."""
+"""How people in commcast.toml are reached: addresses written there or in environment variables."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ _FROM_ENVIRONMENT = "env:"
 
 
 class Reach(NamedTuple):
-    """Somebody of commcast.toml: `email` and `phone` (E.164) are "" where there is none that can be used.
-
-    `key` is theirs in [people].
-    """
+    """A person in commcast.toml, by `key` in [people]; `email` and `phone` (E.164) are "" if not usable."""
 
     name: str
     email: str = ""
@@ -24,26 +21,24 @@ class Reach(NamedTuple):
 
 
 def reach(person: str, config: Config, environ: Mapping[str, str]) -> Reach:
-    """Return how to reach a person by their key in [people]; an address that cannot be used is left out.
+    """Return how to reach a person by their key in [people], leaving out addresses that are not usable.
 
-    Whom the configuration does not know has their key as a name and no address. What is wrong is for
-    `unreachable` to say: a nudge goes on with what there is.
+    An unknown key is its own name, without an address. `unreachable` says what is wrong; a nudge makes do
+    with what there is.
     """
-    found, _ = _resolve(person, config, environ)
-    return found
+    return _resolve(person, config, environ)[0]
 
 
 def unreachable(person: str, config: Config, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what keeps a person from being reached, each as "what; remedy" and never with an address."""
+    """Return why a person cannot be reached, each as "what; remedy" and without any address."""
     found, faults = _resolve(person, config, environ)
     if not faults and not found.email and not found.phone:
-        what = f"{person} has no address"
-        return (f"{what}; write email or phone in [people.{person}] of commcast.toml",)
+        return (f"{person} has no address; write email or phone in [people.{person}] of commcast.toml",)
     return faults
 
 
 def variables_of(config: Config) -> Mapping[str, str]:
-    """Return the variables of the environment that hold people's addresses, each with whose it is."""
+    """Return the environment variables that hold addresses, each with what: "the email of dana"."""
     return {
         value.removeprefix(_FROM_ENVIRONMENT): f"the {kind} of {person}"
         for person, settings in config.people.items()
@@ -55,8 +50,7 @@ def variables_of(config: Config) -> Mapping[str, str]:
 def _resolve(person: str, config: Config, environ: Mapping[str, str]) -> tuple[Reach, tuple[str, ...]]:
     settings = config.people.get(person)
     if settings is None:
-        known = ", ".join(list(config.people)[:20]) or "nobody yet"
-        return Reach(person, key=person), (f"{person!r:.60} is not a known person; known: {known}",)
+        return Reach(person, key=person), (f"no [people.{person:.60}] in commcast.toml; add it",)
     faults: list[str] = []
     region = config.channels.sms.region if config.channels.sms else ""
 

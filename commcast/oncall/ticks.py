@@ -1,4 +1,4 @@
-"""When a tick last ran, how late ticks usually are, and which promises they can keep."""
+"""When a tick last ran, how far apart ticks usually are, and which promises they can keep."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
+from commcast.model.oncall import TICK_LATE, Drift
 from commcast.model.times import short_duration
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from commcast.config.settings import Config
-    from commcast.model.oncall import Drift
-
 
 LET_IT_RUN = "Let cron run it (commcast cron), or: commcast tick --loop 1m"
 _MINUTE, _JITTER = timedelta(minutes=1), timedelta(seconds=5)
@@ -22,7 +21,7 @@ _NAMED = 3  # keys of the configuration in one line
 
 
 class Ticks(NamedTuple):
-    """What the ledger knows of ticks: the last one, and how far apart they were lately."""
+    """What the ledger knows about ticks: the last one, and how far apart recent ones were."""
 
     last: datetime | None = None
     drift: Drift | None = None
@@ -32,16 +31,14 @@ NO_TICKS = Ticks()
 
 
 def read_ticks(connection: Connection, now: datetime) -> Ticks:
-    """Return what a ledger knows of ticks."""
+    """Return what a ledger knows about ticks."""
     from commcast.ledger.oncall import drift, last_tick
 
     return Ticks(last_tick(connection), drift(connection, now))
 
 
 def silence(ticks: Ticks, now: datetime) -> str:
-    """Return that no tick has run lately, without a full stop; "" where one has."""
-    from commcast.model.oncall import TICK_LATE
-
+    """Return that no tick has run recently, without a full stop; "" if one has."""
     if ticks.last is None:
         return "no tick has run yet"
     ago = now - ticks.last
@@ -54,7 +51,7 @@ def ran_ago(last: datetime, now: datetime) -> str:
 
 
 def usually(drift: Drift) -> str:
-    """Return how far ticks are apart, without a full stop: "every 1m or so, at worst 2m apart"."""
+    """Return how far apart ticks are, without a full stop: "every 1m or so, at worst 2m apart"."""
     words = f"every {_about(drift.typical)} or so, at worst {_about(drift.worst, _JITTER)} apart"
     if drift.gaps:
         many = "a gap" if drift.gaps == 1 else f"{drift.gaps} gaps"
@@ -63,7 +60,7 @@ def usually(drift: Drift) -> str:
 
 
 def too_late(drift: Drift | None, config: Config) -> str:
-    """Return which promises ticks so far apart cannot keep, and what to do; "" where all is well."""
+    """Return which promises ticks this far apart cannot keep, and what to do; "" if they keep all."""
     if drift is None:
         return ""
     broken = not_kept(drift, config)
@@ -75,24 +72,21 @@ def too_late(drift: Drift | None, config: Config) -> str:
     if broken:
         more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
         words += f" ({', '.join(broken[:_NAMED])}{more})"
-    if early:
-        words += (
-            f'; let it run more often, or write hold_before = "{short_duration(drift.hold_before)}" in [tick]'
-        )
-    return words
+    before = short_duration(drift.hold_before)
+    return f'{words}; let it run more often, or write hold_before = "{before}" in [tick]' if early else words
 
 
 def _about(length: timedelta, slack: timedelta = timedelta(seconds=30)) -> str:
-    """Return a length in full minutes from one on, rounded up but for `slack`; below, in seconds."""
+    """Return a length rounded up to minutes, ignoring up to `slack`; below a minute, in seconds."""
     if length < _MINUTE:
         return short_duration(length)
     return short_duration(ceil((length - slack) / _MINUTE) * _MINUTE)
 
 
 def not_kept(drift: Drift, config: Config) -> tuple[str, ...]:
-    """Return the keys of commcast.toml that ask for more than ticks so far apart can keep, with their values.
+    """Return the keys of commcast.toml, with values, that promise more than ticks this far apart can keep.
 
-    A default that the file leaves out is named alike: it is promised, too.
+    Defaults that the file leaves out are included: they are promises too.
     """
     return tuple(
         f"{key} = {written}" for key, length, written in _promised(config) if length < drift.shortest_promise

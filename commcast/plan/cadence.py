@@ -1,4 +1,4 @@
-"""When readers will hear from us again: the promise (`next_update_by`) in every message until the end."""
+"""The promise of the next update (`next_update_by`), which every message makes until the end."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from commcast.model.incident import Incident, Status, Update
 
 
 def promise(cadence: Cadence, incident: Incident, update: Update, audience: str) -> datetime | None:
-    """Return when `audience` is told to expect more, aware and on a full minute; None when this is the end.
+    """Return when `audience` is told to expect the next update, on a full minute; None if this is the end.
 
-    Never later than the cadence, nor than the writer's own `next_update`. A maintenance promises messages at
-    its planned start and end, something expected one when it should begin.
+    Never later than the cadence or the writer's own `next_update`. Maintenance promises an update at its
+    planned start and end; an expected incident, when it should begin.
     """
     if update.is_end:
         return None
@@ -33,12 +33,12 @@ def promises(config: Config, incident: Incident, update: Update) -> Mapping[str,
 def interval(
     cadence: Cadence, incident: Incident, update: Update, audience: str, *, at: datetime | None = None
 ) -> timedelta:
-    """Return how long an audience may wait for a message after `update`, or after `at` (aware).
+    """Return how long an audience may wait for a message after `update`, or after `at`.
 
-    It is longer once the incident is old.
+    The wait grows with the age of the incident.
     """
     every = cadence.audiences.get(audience, cadence.every)
-    # Planned work is announced long before it begins, and is young when it does.
+    # Planned work is announced long before it begins: its age counts from its start.
     began = update.window.start if update.window else incident.started
     age = (at or update.at) - began
     slower = [pace for after, pace in cadence.later if age >= after]
@@ -50,14 +50,14 @@ def lateness_faults(
 ) -> list[Fault]:
     """Return a fault for each update whose own `next_update` is later than its severity's cadence allows.
 
-    Updates that are `released`, by number, keep their words: a shorter cadence binds the next ones.
+    Updates that are `released`, by number, are left alone: a shorter cadence only binds later ones.
     """
     faults = []
     for update in incident.updates:
         if (
             update.next_update is None
-            or update.is_end
             or update.number in released
+            or update.is_end
             or _window_promise(update)
         ):
             continue
@@ -66,37 +66,35 @@ def lateness_faults(
             minutes = int((latest - update.at).total_seconds() // 60)
             what = f"next_update is later than the cadence of severity {update.severity} allows"
             remedy = f"write {minutes}m or less, or leave it out"
-            if update.next_clock and _is_tomorrow(update.next_update, update.at, config):
+            day, today = (each.astimezone(config.zone).date() for each in (update.next_update, update.at))
+            if update.next_clock and day > today:
                 what = f"next_update {update.next_clock} has passed (it was read as tomorrow)"
                 remedy = f"write a new time, or {minutes}m"
             faults.append(Fault(incident.path, update.line, 0, what, remedy))
     return faults
 
 
-def _is_tomorrow(moment: datetime, at: datetime, config: Config) -> bool:
-    return moment.astimezone(config.zone).date() > at.astimezone(config.zone).date()
-
-
 def window_bound(update: Update, promised: datetime) -> bool:
     """Return whether a promise is exactly the planned start or end of planned work."""
-    bound = _window_promise(update)
-    return bound is not None and _full_minute(bound, after=update.at) == promised
+    return _window_promise(update) == promised
 
 
 def since_window(update: Update, promised: datetime) -> bool:
-    """Return whether a promise is the planned start or end of planned work, or was made after that."""
+    """Return whether a promise is for the planned start or end of planned work, or later."""
     bound = _window_promise(update)
-    return bound is not None and _full_minute(bound, after=update.at) <= promised
+    return bound is not None and bound <= promised
 
 
 def _window_promise(update: Update) -> datetime | None:
+    """Return the next planned moment after an update, on a full minute: a start or an end."""
+    planned: list[datetime] = []
     if update.status is Status.EXPECTED and update.expected_at is not None:
-        return update.expected_at if update.expected_at > update.at else None
-    if update.window is None:
-        return None
-    if update.status in {Status.SCHEDULED, Status.RESCHEDULED} and update.window.start > update.at:
-        return update.window.start
-    return update.window.end if update.window.end > update.at else None
+        planned = [update.expected_at]
+    elif update.window is not None:
+        is_to_come = update.status in {Status.SCHEDULED, Status.RESCHEDULED}
+        planned = [update.window.start, update.window.end] if is_to_come else [update.window.end]
+    found = next((moment for moment in planned if moment > update.at), None)
+    return found and _full_minute(found, after=update.at)
 
 
 def _full_minute(by: datetime, after: datetime) -> datetime:

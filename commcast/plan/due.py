@@ -1,4 +1,4 @@
-"""The plan of one incident: its newest update, follow-ups, and who hears first."""
+"""The plan of one incident: its newest update, follow-ups, and who is told first."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from commcast.plan.reminders import next_morning, reminders_due
 def updates_due(
     incident: Incident, history: History, config: Config, now: datetime, *, late: bool = False
 ) -> tuple[Due, ...]:
-    """Return a line for each channel: the newest released update, due or not.
+    """Return a line per channel for the newest released update, due or not.
 
-    Only the newest counts: older updates are never sent as a backlog. An update older than its own promise is
-    stale; `late` sends it anyway.
+    Older updates are never sent as a backlog. An update whose own promise has passed is stale; `late` sends
+    it anyway.
     """
     update = newest_released(incident, history)
     if update is None:
@@ -48,9 +48,9 @@ def updates_due(
 def _update_notice(
     incident: Incident, update: Update, channel: Channel, history: History, config: Config, now: datetime
 ) -> Notice:
-    """Return the notice of an update; a mail names the promises it breaks, a text whether it is a plain one.
+    """Return the notice of an update: an email admits broken promises, a text knows whether it is routine.
 
-    Only mails state a time to everybody; a text owns up to what it promised itself.
+    Only emails promise everybody a time; a text admits only what texts promised.
     """
     notice, sms = notice_of(incident, update, channel, history, config), config.channels.sms
     if channel is Channel.EMAIL:
@@ -59,9 +59,9 @@ def _update_notice(
 
 
 def with_held(lines: Iterable[Due], held: Mapping[tuple[str, Channel], tuple[int, int]]) -> tuple[Due, ...]:
-    """Return the plan with the reasons of frozen notices saying how many messages quiet hours hold.
+    """Return the plan with, for frozen notices, how many messages quiet hours hold back.
 
-    `held` has by notice and channel how many are held, and how many there are.
+    `held` maps notice and channel to (messages held, messages in all).
     """
     return tuple(
         replace(line, reason=reasons.HELD_FOR_THE_NIGHT.format(held=found[0], number=found[1]))
@@ -93,22 +93,23 @@ def _is_stale(notice: Notice, now: datetime) -> bool:
     return bool(promised) and now >= max(promised)
 
 
-# Without a tick for this long nobody would send the rest: then everybody is told at once.
+# With no tick for this long, nobody would send the rest: everybody is told at once.
 TICK_IS_GONE = timedelta(minutes=10)
 _NO_LEAD = frozenset({1, 2})  # the worst severities wait for nobody
-# Wrong words are out, or readers wait for the end, or have long known: nothing is gained by waiting.
+# Something wrong was sent, or readers are waiting for the end or already know: waiting gains nothing.
 _AT_ONCE = frozenset({"correction", "retracted", "resolved", "started"})
 
 
 def others_wait(
     notice: Notice, incident: Incident, history: History, config: Config, now: datetime
 ) -> Mapping[str, datetime]:
-    """Return, by audience, when those hear of a notice who hear later than others; {} if all hear now.
+    """Return, by audience, when audiences without a lead are told; {} if everybody is told now.
 
-    Nobody waits until their own promise is about to break, nor longer than half the time until the notice's
+    Nobody waits until a promise to them is about to break, nor longer than half the time until the notice's
     own promise.
     """
-    if not _may_wait(notice, history, now):
+    may_wait = notice.kind is NoticeKind.UPDATE and not _is_urgent(notice)
+    if not may_wait or history.last_tick is None or now - history.last_tick >= TICK_IS_GONE:
         return {}
     hearing = audiences_of(incident, incident.update(notice.number), config)
     leads = {name: lead for name in hearing if (lead := config.audiences[name].lead)}
@@ -123,20 +124,15 @@ def others_wait(
     return waits
 
 
-def _may_wait(notice: Notice, history: History, now: datetime) -> bool:
-    if notice.kind is not NoticeKind.UPDATE or notice.severity in _NO_LEAD:
-        return False
-    if notice.is_end or not _AT_ONCE.isdisjoint(notice.events):
-        return False
-    if any(each.by == notice.number for each in notice.wrong_words):
-        return False
-    return history.last_tick is not None and now - history.last_tick < TICK_IS_GONE
+def _is_urgent(notice: Notice) -> bool:
+    corrects = any(each.by == notice.number for each in notice.wrong_words)
+    return notice.severity in _NO_LEAD or notice.is_end or corrects or not _AT_ONCE.isdisjoint(notice.events)
 
 
 def _bounds(
     notice: Notice, audience: str, said: Iterable[Said], config: Config, now: datetime
 ) -> Iterable[datetime]:
-    """Yield the latest times until which an audience may wait."""
+    """Yield the times by which an audience has to be told."""
     if (own := notice.next_update_by.get(audience)) is not None:
         yield now + (own - now) / 2
     promised = [each.promised for each in said if (each.audience, each.channel) == (audience, notice.channel)]
@@ -147,9 +143,9 @@ def _bounds(
 REVIEW = f"{NoticeKind.FOLLOW_UP}:review"
 CHECK_IN = f"{NoticeKind.FOLLOW_UP}:check-in"
 
-_EARLIEST_ZONE = ZoneInfo("Etc/GMT-14")  # in which each day begins first
-ASKED_FOR = timedelta(days=3)  # this long after its morning a check-in is only a nuisance
-REVIEW_IS_NEWS = timedelta(days=90)  # a later one is not sent by mail
+_EARLIEST_ZONE = ZoneInfo("Etc/GMT-14")  # where each day begins first
+ASKED_FOR = timedelta(days=3)  # after this, a check-in would only be a nuisance
+REVIEW_IS_NEWS = timedelta(days=90)  # a later one is not sent by email
 
 
 def follow_ups_due(incident: Incident, history: History, config: Config, now: datetime) -> Iterator[Due]:
@@ -157,63 +153,45 @@ def follow_ups_due(incident: Incident, history: History, config: Config, now: da
     end = newest_released(incident, history)
     if end is None or not end.is_end:
         return
-    for kind, line_of in ((REVIEW, _review), (CHECK_IN, _check_in)):
+
+    def new(kind: str) -> Notice | None:
         notice = follow_up_notice(kind, incident, end, history, config)
-        is_new = notice.audiences and (notice.id, Channel.EMAIL) not in history.begun
-        if is_new and (line := line_of(notice, incident, end, history, config, now)):
-            yield line
+        return notice if notice.audiences and (kind, Channel.EMAIL) not in history.begun else None
+
+    if incident.postmortem and now - end.at <= REVIEW_IS_NEWS and (review := new(REVIEW)):
+        waits = reasons.REVIEW_WAITS.format(incident=incident.id)
+        yield Due(review, history.asked, reasons.REVIEW_OWED if history.asked else waits)
+    first = next_morning(end.at, _EARLIEST_ZONE)
+    if now < first + ASKED_FOR and (check_in := new(CHECK_IN)):
+        later = reasons.CHECK_IN_LATER.format(time=f"{first.astimezone(config.zone):%a %H:%M %Z}")
+        is_due = now >= first
+        yield Due(check_in, is_due, reasons.CHECK_IN_OWED if is_due else later, None if is_due else first)
 
 
 def follow_up_notice(kind: str, incident: Incident, end: Update, history: History, config: Config) -> Notice:
     """Return a follow-up (REVIEW or CHECK_IN) of an incident that ended with `end`."""
     ends = _ends(incident, end)
-    wanted = {name for update in ends for name in update.check_in}
-    told = _told(ends[0], history) & config.audiences.keys()
-    hearing = told & wanted if kind == CHECK_IN else told
+    first = ends[0].number
+    told = {each.audience for each in history.said if each.channel is Channel.EMAIL and each.number >= first}
+    wanted = {name for update in ends for name in update.check_in} if kind == CHECK_IN else told
     return replace(
         notice_of(incident, end, Channel.EMAIL, history, config),
         id=kind,
         kind=NoticeKind.FOLLOW_UP,
         events=frozenset(),
-        audiences=config.by_rank(hearing),
+        audiences=config.by_rank(told & wanted & config.audiences.keys()),
         only_told=True,
-        told_from=ends[0].number,
+        told_from=first,
         asks_after=end.at if kind == CHECK_IN else None,
     )
 
 
-def _told(end: Update, history: History) -> set[str]:
-    """Return the audiences that were told an end by mail."""
-    return {
-        said.audience for said in history.said if said.channel is Channel.EMAIL and said.number >= end.number
-    }
-
-
 def _ends(incident: Incident, end: Update) -> list[Update]:
-    """Return the end, and the same end before it was corrected, oldest first."""
+    """Return an end with the ends that it corrects, oldest first."""
     found = [end]
     while found[0].corrects and found[0].number > 1 and incident.update(found[0].number - 1).is_end:
         found.insert(0, incident.update(found[0].number - 1))
     return found
-
-
-def _review(
-    notice: Notice, incident: Incident, end: Update, history: History, _config: Config, now: datetime
-) -> Due | None:
-    if not incident.postmortem or now - end.at > REVIEW_IS_NEWS:
-        return None
-    waits = reasons.REVIEW_WAITS.format(incident=incident.id)
-    return Due(notice, history.asked, reasons.REVIEW_OWED if history.asked else waits)
-
-
-def _check_in(
-    notice: Notice, _incident: Incident, end: Update, _history: History, config: Config, now: datetime
-) -> Due | None:
-    first = next_morning(end.at, _EARLIEST_ZONE)
-    if now < first:
-        when = f"{first.astimezone(config.zone):%a %H:%M %Z}"
-        return Due(notice, False, reasons.CHECK_IN_LATER.format(time=when), first)
-    return Due(notice, True, reasons.CHECK_IN_OWED) if now < first + ASKED_FOR else None
 
 
 def due(
@@ -226,11 +204,11 @@ def due(
     early: timedelta | None = None,
     unaided: bool = False,
 ) -> tuple[Due, ...]:
-    """Return a line for each notice that may be due now. `late` sends stale updates as well.
+    """Return a line for each notice that may be due now. `late` also sends stale updates.
 
-    Holding statements go `early` before their promise, by default as early as the configuration says. If a
-    person's words are due, nothing goes out by itself. `unaided` leaves out everything that needs files: the
-    rest is decided from the ledger alone.
+    Holding statements are sent `early` before their promise, by default as configured. If a person's update
+    is due, nothing is sent automatically. `unaided` leaves out everything that needs files: the rest is
+    decided from the ledger alone.
     """
     before = config.tick.hold_before if early is None else early
     lines = () if unaided else updates_due(incident, history, config, now, late=late)

@@ -15,7 +15,7 @@ from commcast.plan.cadence import promises
 
 
 class NoticeKind(StrEnum):
-    """What a notice is; its value begins the notice's id in the ledger ("update:3")."""
+    """What a notice is; its id in the ledger begins with this value ("update:3")."""
 
     UPDATE = "update"
     HOLDING = "holding"
@@ -30,21 +30,12 @@ def kind_of(notice: str) -> NoticeKind:
 
 
 def moment_id(at: datetime) -> str:
-    """Return a moment as it appears in a notice's id, in UTC and to the second."""
+    """Return a moment as notice ids contain it: in UTC, to the second."""
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def promise_id(at: datetime, again: int = 0) -> str:
-    """Return a promise as it appears in the id of what keeps it: its moment.
-
-    `again` is the number of the update if an older one had promised the same moment, else 0: what kept the
-    older promise does not keep this one.
-    """
-    return f"{moment_id(at)}:{again}" if again else moment_id(at)
-
-
 def is_named_for(notice: str, at: datetime) -> bool:
-    """Return whether a holding statement, by its id, keeps a promise of this moment."""
+    """Return whether this is the id of a holding statement that keeps a promise of this moment."""
     named = notice.partition("/")[0].split(":", 1)[1]
     return kind_of(notice) is NoticeKind.HOLDING and f"{named}:".startswith(f"{moment_id(at)}:")
 
@@ -63,7 +54,7 @@ _EVENT_OF_STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What a holding statement says: nothing is new since `since`, and it is the `step`th in a row."""
+    """A holding statement: nothing is new since `since`, and it is the `step`th in a row."""
 
     since: datetime
     step: int
@@ -71,26 +62,26 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What is due to readers on one channel, named "update:3" or "holding:2026-11-21T09:25Z" in the ledger.
+    """What is due to readers on one channel; its id is like "update:3" or "holding:2026-11-21T09:25:00Z".
 
-    number          the update whose facts it gives
-    after           the update that this channel gave before it, 0 for none
-    events          what is new since this channel last spoke: first, worse, resolved …
+    number          the update whose facts it contains
+    after           the update sent on this channel before it, 0 for none
+    events          what is new since the last message on this channel: first, worse, resolved …
     audiences       those that use the channel, best rank first
-    told_elsewhere  readers heard of the incident before this ledger began
+    told_elsewhere  readers were told of the incident before this ledger began
     next_update_by  the promise to each audience
-    broken          by audience, the promise that had passed unkept when this goes
+    broken          by audience, the broken promise that it admits
     holds           by audience, what a holding statement says
-    ahead           in a reminder, the time before the event
-    only_told       it goes only to those who were told before, as the ledger knows them
-    keeps           the promise of a text that this one keeps: it goes only to those whose last text made it
-    not_before      when each audience hears that is not among the first to hear
-    wrong_words     what was said wrongly on this channel
-    is_plain        nothing in it is an event for a text: it goes only to those to whom it is more than plain
-    merged          the incidents that continue as this one, whose readers count as told of it
-    goes_on_as      the title it continues under itself
-    told_from       a follow-up goes to those who were told words of this update or a newer one
-    asks_after      the end that a follow-up asks about, on the reader's next working day
+    ahead           in a reminder, the time until the start
+    only_told       only for readers who were told before, according to the ledger
+    keeps           the promise that this text keeps: only for readers whose last text made it
+    not_before      by audience, when audiences without a lead are told
+    wrong_words     what was wrong in earlier messages on this channel
+    is_plain        a routine update: texted only to readers for whom it is more than that
+    merged          incidents that continue as this one; their readers count as told of it
+    goes_on_as      the title under which this one continues
+    told_from       a follow-up is for readers who were told this update or a newer one
+    asks_after      the end that a check-in asks about, on the reader's next working day
     """
 
     incident: str
@@ -124,7 +115,7 @@ class Notice:
 class Due:
     """One line of the plan: a notice, whether it is due now, and why or why not.
 
-    `from_` is when it goes by itself if nobody writes before, None if it does not.
+    `from_` is when it is sent automatically unless somebody writes first; None if it never is.
     """
 
     notice: Notice
@@ -134,7 +125,7 @@ class Due:
 
 
 def newest_released(incident: Incident, history: History) -> Update | None:
-    """Return the newest update that somebody released, None if there is none."""
+    """Return the newest released update, None if there is none."""
     released = [number for number in history.releases if number <= len(incident.updates)]
     return incident.update(max(released)) if released else None
 
@@ -142,7 +133,7 @@ def newest_released(incident: Incident, history: History) -> Update | None:
 def notice_of(
     incident: Incident, update: Update, channel: Channel, history: History, config: Config
 ) -> Notice:
-    """Return the notice that `update` is on a channel."""
+    """Return the notice of `update` on a channel."""
     hearing = audiences_of(incident, update, config)
     elsewhere = [number for number, release in history.releases.items() if release.how == ELSEWHERE]
     told_up_to = max([history.told_up_to.get(channel, 0), *elsewhere])
@@ -165,21 +156,20 @@ def notice_of(
 
 
 def audiences_of(incident: Incident, update: Update, config: Config) -> tuple[str, ...]:
-    """Return the audiences that hear of an update, best rank first.
+    """Return the audiences of an update, best rank first.
 
-    Audiences of earlier updates stay: nobody is left in the middle of a story because it became milder. An
-    audience that is gone from commcast.toml has no list and no words any more.
+    Audiences of earlier updates are included: nobody is dropped because an incident became milder. Audiences
+    that are no longer in commcast.toml are left out.
     """
-    hearing: set[str] = set()
-    for earlier in incident.updates[: update.number]:
-        hearing.update(
-            config.audiences_for(earlier.severity) if earlier.audiences is None else earlier.audiences
-        )
-    return config.by_rank(hearing & config.audiences.keys())
+    named = (
+        config.audiences_for(earlier.severity) if earlier.audiences is None else earlier.audiences
+        for earlier in incident.updates[: update.number]
+    )
+    return config.by_rank(set().union(*named) & config.audiences.keys())
 
 
 def events_of(incident: Incident, update: Update, told_up_to: int) -> frozenset[str]:
-    """Return what is new in `update` for a channel that was told everything up to update `told_up_to`."""
+    """Return what is new in `update` on a channel whose last message was update `told_up_to`, 0 for none."""
     found = set()
     if told_up_to == 0:
         found.add("first")
@@ -195,14 +185,14 @@ def events_of(incident: Incident, update: Update, told_up_to: int) -> frozenset[
 
 
 def _says_again(before: Update, newer: Update) -> bool:
-    """Return whether an update keeps the status before it, and only corrects it or adds to it."""
+    """Return whether an update only corrects or repeats the status before it."""
     if newer.status is not before.status:
         return False
     return bool(newer.corrects) or not (newer.is_end or newer.window != before.window)
 
 
 def _event_of_expected(before: Update, newer: Update) -> str:
-    """Return the event if what was expected begins, or gets another time, as planned work does."""
+    """Return the event when something expected begins or is expected at another time."""
     if newer.status is Status.EXPECTED:
         is_moved = before.expected_at != newer.expected_at and not newer.corrects
         return _EVENT_OF_STATUS[Status.RESCHEDULED] if is_moved else ""
@@ -210,17 +200,17 @@ def _event_of_expected(before: Update, newer: Update) -> str:
 
 
 def last_said(history: History, channel: Channel) -> dict[str, Said]:
-    """Return, by audience, what it was told last on a channel."""
+    """Return, by audience, the last message on a channel."""
     return {said.audience: said for said in history.said if said.channel is channel}
 
 
 def broken_promises(
     history: History, channel: Channel, audiences: Iterable[str], now: datetime
 ) -> Mapping[str, datetime]:
-    """Return, by audience, the promise that had passed by `now` without any message.
+    """Return, by audience, the promise that had passed by `now` without a message.
 
-    Messages that are still pending, after a crash or while a provider is down, have told nobody anything.
-    Readers see minutes: a message within the promised minute is in time.
+    Messages that are still pending, after a crash or while a provider is down, don't count. Readers see
+    minutes: a message within the promised minute is in time.
     """
     minute = now.replace(second=0, microsecond=0)
     last = {said.audience: said for said in history.said if said.channel is channel and said.heard}
@@ -232,7 +222,7 @@ def broken_promises(
 
 
 def holds_in_a_row(history: History, channel: Channel, audience: str) -> int:
-    """Return how many holding statements an audience got since a person last wrote."""
+    """Return how many holding statements an audience got since a person last posted an update."""
     count = 0
     for said in history.said:
         if said.channel is channel and said.audience == audience:
@@ -241,14 +231,12 @@ def holds_in_a_row(history: History, channel: Channel, audience: str) -> int:
 
 
 def name_of_promise(promised: datetime, made: Iterable[Said], said: Collection[Said]) -> str:
-    """Return the name of the promise that `made` made; `said` is everything sent about the incident.
+    """Return how ids name the promise that `made` made; `said` is everything sent about the incident.
 
-    A moment may be promised twice: a holding statement goes shortly before it, and a person who writes then
-    may name the same moment.
+    That is its moment, and the number of the update if an older one had promised the same moment: a holding
+    statement goes out shortly before it, and a person who writes then may promise that moment again. What
+    kept the older promise does not keep the newer one.
     """
     number = max(each.number for each in made)
-    first = min(
-        (each.number for each in said if promised == each.promised or promised in each.text_promises),
-        default=number,
-    )
-    return promise_id(promised, number if number > first else 0)
+    numbers = [each.number for each in said if promised in (each.promised, *each.text_promises)]
+    return f"{moment_id(promised)}:{number}" if number > min(numbers, default=number) else moment_id(promised)

@@ -35,7 +35,7 @@ _DEFAULTS = Silence.model_construct()
 
 
 class _Case(NamedTuple):
-    """One open incident at one moment, by which all statements of this file are decided."""
+    """One open incident at one moment: everything in this file is decided from it."""
 
     incident: Incident
     newest: Update
@@ -47,11 +47,11 @@ class _Case(NamedTuple):
 def holds_due(
     incident: Incident, history: History, config: Config, now: datetime, *, early: timedelta
 ) -> tuple[Due, ...]:
-    """Return a line for each promise by mail that a holding statement has to keep, now or later.
+    """Return a line for each promise by email that a holding statement has to keep, now or later.
 
-    Audiences that were promised the same moment share one statement. It goes `early` before the promise, but
-    never in the first half of the wait; texts keep their own promises. While news still waits for all of an
-    audience, as when a provider is down, the news goes first.
+    Audiences that were promised the same moment share one statement. It is sent `early` before the promise,
+    but never in the first half of the wait; texts keep their own promises. While an update has not reached
+    anybody in an audience, for example because a provider is down, that update is sent first.
     """
     update = newest_released(incident, history)
     if update is None or update.is_end:
@@ -68,32 +68,27 @@ def holds_due(
 def says_hold(config: Config, update: Update, audience: str, promised: datetime) -> bool:
     """Return whether an audience gets a holding statement if nobody writes before `promised`.
 
-    The start and end of planned work always get one, and so does what was promised after them: readers wait
-    for just that moment.
+    Promises for the planned start or end of work, or later, always get one: readers are waiting for that
+    moment.
     """
-    if since_window(update, promised):
-        return True
-    silence = config.silence
-    return (
-        silence is not None
-        and update.severity in silence.severities
-        and silence.audiences.get(audience) is OnSilence.HOLD
-    )
+    if (silence := config.silence) is None or update.severity not in silence.severities:
+        return since_window(update, promised)
+    return silence.audiences.get(audience) is OnSilence.HOLD or since_window(update, promised)
 
 
 def hold_at(said_at: datetime, promised: datetime, early: timedelta) -> datetime:
-    """Return when the statement that keeps a promise goes: `early`, but in the second half of the wait."""
+    """Return when the statement that keeps a promise is sent: `early`, but in the second half of the wait."""
     return max(promised - early, said_at + (promised - said_at) / 2)
 
 
 def last_news(incident: Incident, newest: Update) -> datetime:
-    """Return when there was news last; updates that said "nothing new" do not count."""
+    """Return when there was last news; updates that said "nothing new" don't count."""
     news = [update.at for update in incident.updates[: newest.number] if update.nothing_new is None]
     return news[-1] if news else newest.at
 
 
 def _next_promise(case: _Case, audience: str, base: datetime, step: int) -> datetime:
-    """Return what the `step`th holding statement in a row promises an audience, counted from `base`."""
+    """Return the promise of the `step`th holding statement in a row to an audience, counted from `base`."""
     silence, cadence = case.config.silence or _DEFAULTS, case.config.cadence_of(case.newest.severity)
     every = interval(cadence, case.incident, case.newest, audience, at=base)
     steps = [each.after(every) for each in silence.steps]
@@ -102,7 +97,7 @@ def _next_promise(case: _Case, audience: str, base: datetime, step: int) -> date
 
 
 def _hold_lines(case: _Case, promised: datetime, waiting: list[Said], early: timedelta) -> Iterator[Due]:
-    """Yield a line for those whose promise is kept, and one for those who are left to the nudge."""
+    """Yield a line for audiences that get a statement, and one for those that only cause a nudge."""
     begun = case.history.begun
     hearing = [said for said in waiting if says_hold(case.config, case.newest, said.audience, promised)]
     others = [said for said in waiting if said not in hearing]
@@ -112,7 +107,7 @@ def _hold_lines(case: _Case, promised: datetime, waiting: list[Said], early: tim
         return
     notice = _hold_notice(case, promised, hearing)
     if (notice.id, notice.channel) in begun:
-        # It went to others: these were left to the nudge then, and [silence] says otherwise by now.
+        # It was sent to other audiences, before [silence] was changed to include these.
         notice = replace(notice, id=":".join([notice.id, *notice.audiences]))
     since = min(hold_at(said.at, promised, early) for said in hearing)
     if (notice.id, notice.channel) in begun:
@@ -129,7 +124,7 @@ def _hold_notice(case: _Case, promised: datetime, said: list[Said]) -> Notice:
     audiences = config.by_rank({each.audience for each in said})
     since, base = last_news(incident, update), max(promised, now)
     steps = {name: holds_in_a_row(history, Channel.EMAIL, name) + 1 for name in audiences}
-    # Readers who never got the newest words get those: to them something has changed.
+    # Readers who never got the newest update get that instead: to them something has changed.
     knowing = {each.audience for each in said if not _has_news(incident, each.number, update.number)}
     return replace(
         notice_of(incident, update, Channel.EMAIL, history, config),
@@ -145,12 +140,12 @@ def _hold_notice(case: _Case, promised: datetime, said: list[Said]) -> Notice:
 
 
 def _has_news(incident: Incident, heard: int, newest: int) -> bool:
-    """Return whether anything new was said after the update numbered `heard`."""
+    """Return whether there was news after the update numbered `heard`."""
     return any(update.nothing_new is None for update in incident.updates[heard:newest])
 
 
-# The least time between the end of quiet hours and a promise that was moved out of them: ticks may turn out
-# to come only every ten minutes. Longer times are rounded up.
+# The least time between the end of quiet hours and a promise that was moved out of them, because ticks may
+# run only every ten minutes. Longer times are rounded up.
 AFTER_QUIET, _ROUND = timedelta(minutes=10), timedelta(minutes=5)
 
 
@@ -165,10 +160,10 @@ def promise_to(
     *,
     early: timedelta | None = None,
 ) -> datetime | None:
-    """Return the time that a notice promises an audience's readers in `zone`; `word`: how they hear more.
+    """Return the time that a notice promises to readers in `zone`; `word` is how they get the next update.
 
-    None for an end, and for readers who are promised no time. The next text goes `early` before it, by
-    default as early as the configuration says.
+    None for an end, and for readers who are promised no time. The next text is sent `early` before it, by
+    default as configured.
     """
     by, sms = notice.next_update_by.get(audience), config.channels.sms
     if by is None or word in {NextWord.KEY, NextWord.END}:
@@ -192,18 +187,18 @@ def text_promise(
     early: timedelta = AFTER_QUIET,
     is_awaited: bool = False,
 ) -> datetime:
-    """Return when readers in `zone` who only get texts are told to expect the next one.
+    """Return when readers in `zone` who only get texts are told to expect the next one, on a full minute.
 
-    Plain updates are not texted, so it is later than `by`, the promise of the mails: `only_sms_every` from
-    now, unless `by` is a time that readers wait for (`is_awaited`: planned work begins or ends). It is on a
-    full minute and never in their quiet hours, nor so soon after them that a text which goes `early` before
-    it would fall into them, unless the severity ignores quiet hours.
+    Routine updates are not texted, so it is later than `by`, the promise of the emails: `only_sms_every` from
+    now, unless readers are waiting for `by` itself (`is_awaited`: planned work begins or ends). It is never
+    in their quiet hours, nor so soon after them that a text sent `early` before it would be, unless the
+    severity ignores quiet hours.
     """
     promised = by if is_awaited else max(by, now + sms.only_sms_every)
     promised = max(promised.replace(second=0, microsecond=0), by)
     if sms.quiet is None or severity in sms.wake_for:
         return promised
-    # The text goes shortly before its promise: that too is after the quiet hours.
+    # The text is sent shortly before its promise: that has to be outside quiet hours too.
     room = max(AFTER_QUIET, ceil(early / _ROUND) * _ROUND)
     for moment in (promised, promised - room):
         if until := end_of_quiet(moment, sms.quiet, zone):
@@ -217,7 +212,7 @@ def texts_due(
 ) -> tuple[Due, ...]:
     """Return a line for each promise of a text that is not kept yet, now or later.
 
-    It goes `early` before the promise. Texts promise nothing to readers who get mail as well.
+    It is sent `early` before the promise. Texts promise nothing to readers who also get email.
     """
     newest, said = newest_released(incident, history), history.said
     if config.channels.sms is None or newest is None or newest.is_end:
@@ -225,12 +220,10 @@ def texts_due(
     case = _Case(incident, newest, history, config, now)
     lines = []
     for audience, promised in _open_promises(said, incident):
-        # The last words on SMS that made this promise to the audience.
+        # The last text that made this promise to the audience.
         made = [each for each in _texts_to(audience, said) if promised in each.text_promises][-1]
-        if (
-            audience in config.audiences
-            and (_text_id(promised, made, said), Channel.SMS) not in history.begun
-        ):
+        is_begun = (_text_id(promised, made, said), Channel.SMS) in history.begun
+        if audience in config.audiences and not is_begun:
             lines.append(_text_line(case, promised, made, early))
     return tuple(lines)
 
@@ -240,23 +233,19 @@ def _texts_to(audience: str, said: Iterable[Said]) -> list[Said]:
 
 
 def _open_promises(said: Iterable[Said], incident: Incident) -> Iterator[tuple[str, datetime]]:
-    """Yield (audience, promise) of the texts that readers wait for.
+    """Yield (audience, promise) of the texts that readers are waiting for.
 
-    A text to all of an audience keeps every promise to it; one that keeps a promise keeps only that one. A
-    correction may go to some: the others still wait, which is decided reader by reader.
+    A text to a whole audience keeps every promise to it; a promised text keeps only its own. A correction may
+    go to some readers only: whether the others are still waiting is decided reader by reader.
     """
     waiting: dict[str, set[datetime]] = {}
     for each in said:
-        if each.channel is not Channel.SMS:
-            continue
-        if _is_for_all(each, incident):
-            waiting[each.audience] = set()
-        own = waiting.setdefault(each.audience, set())
-        own -= {promised for promised in own if is_named_for(each.notice, promised)}
-        own |= set(each.text_promises)
+        if each.channel is Channel.SMS:
+            own = set() if _is_for_all(each, incident) else waiting.get(each.audience, set())
+            kept = {promised for promised in own if is_named_for(each.notice, promised)}
+            waiting[each.audience] = (own - kept).union(each.text_promises)
     for audience, open_ones in waiting.items():
-        for promised in sorted(open_ones):
-            yield audience, promised
+        yield from ((audience, promised) for promised in sorted(open_ones))
 
 
 def _is_for_all(said: Said, incident: Incident) -> bool:
@@ -265,7 +254,7 @@ def _is_for_all(said: Said, incident: Incident) -> bool:
 
 
 def _known_to_all(promised: datetime, audience: str, said: Iterable[Said], incident: Incident) -> int:
-    """Return the last update that everybody who waits for this promise knows: some may know more."""
+    """Return the last update that everybody waiting for this promise has; some may have a later one."""
     known: list[int] = []
     for each in _texts_to(audience, said):
         if _is_for_all(each, incident):
@@ -280,11 +269,11 @@ def _text_id(promised: datetime, made: Said, said: Sequence[Said]) -> str:
 
 
 def _text_line(case: _Case, promised: datetime, made: Said, early: timedelta) -> Due:
-    """Return the text that keeps a promise: newer facts, or that nothing is new."""
+    """Return the line of the text that keeps a promise: with newer facts, or saying that nothing is new."""
     config, newest = case.config, case.newest
     told = {"promise": f"{promised.astimezone(config.zone):%H:%M}", "number": newest.number}
     notice, goes = _text(case, promised, made), hold_at(made.at, promised, early)
-    # Quiet hours may have moved the promise away from the start or end of the work that it stood for.
+    # Quiet hours may have moved the promise away from the planned start or end that it was made for.
     awaited = promises(config, case.incident, newest).get(made.audience) or promised
     if notice.holds and not any(says_hold(config, newest, made.audience, by) for by in (promised, awaited)):
         return Due(notice, False, reasons.TEXT_LEFT_TO_NUDGE.format(**told))
@@ -296,20 +285,20 @@ def _text_line(case: _Case, promised: datetime, made: Said, early: timedelta) ->
 def promised_text(
     notice: str, audience: str, incident: Incident, history: History, config: Config, now: datetime
 ) -> Notice | None:
-    """Return the text that keeps a promise to an audience, by its id in the ledger, as it reads at `now`.
+    """Return the text with this id in the ledger, which keeps a promise to an audience, as of `now`.
 
-    None if the ledger no longer knows the words that promised it.
+    None if the ledger no longer has the message that made the promise.
     """
-    newest = newest_released(incident, history)
-    for made in _texts_to(audience, history.said) if newest else ():
-        for promised in made.text_promises:
-            if newest and _text_id(promised, made, history.said) == notice:
-                return _text(_Case(incident, newest, history, config, now), promised, made)
-    return None
+    if (newest := newest_released(incident, history)) is None:
+        return None
+    case = _Case(incident, newest, history, config, now)
+    promises_made = ((by, each) for each in _texts_to(audience, history.said) for by in each.text_promises)
+    named = (_text(case, *each) for each in promises_made if _text_id(*each, history.said) == notice)
+    return next(named, None)
 
 
 def _text(case: _Case, promised: datetime, made: Said) -> Notice:
-    """Return the text that keeps the promise `made`: a holding statement if nothing is newer."""
+    """Return the text that keeps a promise of `made`: a holding statement if there is nothing newer."""
     incident, newest, history, config, now = case
     known = _known_to_all(promised, made.audience, history.said, incident)
     notice = replace(
@@ -322,7 +311,7 @@ def _text(case: _Case, promised: datetime, made: Said) -> Notice:
         keeps=promised,
         after=known,
     )
-    # Of planned work it says that nobody has confirmed its start or end, and says so to everybody.
+    # For planned work it says that nobody has confirmed its start or end, and says so to everybody.
     if made.number < newest.number or (known < newest.number and newest.window is None):
         return notice
     step = _step(made, history.said)
@@ -335,7 +324,7 @@ def _text(case: _Case, promised: datetime, made: Said) -> Notice:
 
 
 def _step(made: Said, said: tuple[Said, ...]) -> int:
-    """Return how many texts in a row, including the next one, say that nothing is new."""
+    """Return how many texts in a row, including the next, say that nothing is new."""
     texts = _texts_to(made.audience, said)
     before = {_text_id(promised, each, said): each for each in texts for promised in each.text_promises}
     step, kept = 1, made

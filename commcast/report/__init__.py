@@ -1,1 +1,1 @@
-"""Report: what was promised and kept, from plain facts to figures, words and pages."""
+"""Report: what was promised and kept, as figures, text, JSON and pages."""

@@ -1,4 +1,4 @@
-"""A report as a page, as Markdown and as JSON."""
+"""A report as HTML, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from zoneinfo import ZoneInfo
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from commcast import __version__
-from commcast.report.drawing import tall_timeline, trend_chart, wide_timeline
+from commcast.report.drawing import tall_timeline, wide_timeline
 from commcast.report.figures import AudienceFigures, Estimate, Figures, Gap, Promise, worst_severity
 from commcast.report.story import StoryNudge, Telling
-from commcast.report.trend import Trend, trend_cards, trend_headline, trend_table
+from commcast.report.trend import Trend, trend_cards, trend_chart, trend_headline, trend_table
 from commcast.report.words import ReportTable, cards, clock_of, facts, headline, people_table, subject, tables
 
 
-# The pages are the program's own, not messages: nothing in a user's templates/ changes them.
+# The pages belong to the program: nothing in a desk's templates/ changes them.
 def as_page(figures: Figures, zone: ZoneInfo) -> str:
-    """Return the whole page as HTML."""
+    """Return the report of one incident as an HTML page."""
     clock = clock_of(figures, zone)
     return _render(
         "page.html.j2",
@@ -42,7 +42,7 @@ def as_page(figures: Figures, zone: ZoneInfo) -> str:
 
 
 def trend_page(trend: Trend, organisation: str) -> str:
-    """Return the page of a trend as HTML."""
+    """Return a trend as an HTML page."""
     return _render(
         "trend.html.j2",
         title=f"How {organisation} communicated",
@@ -64,12 +64,12 @@ def _render(name: str, **values: object) -> str:
     return environment.get_template(name).render(version=__version__, **values)
 
 
-# What GitHub, GitLab or pandoc would take for markup, HTML, somebody's name, or a link.
+# What GitHub, GitLab or pandoc would treat as markup, HTML, a mention or a link.
 _MARKUP = re.compile(r"[\\`*_{}\[\]()#+!|~<>&$@]|(?<=[a-z]):(?=//)")
 
 
 def as_markdown(figures: Figures, zone: ZoneInfo) -> str:
-    """Return the whole report as one document."""
+    """Return the report of one incident as Markdown."""
     clock = clock_of(figures, zone)
     lines = [f"## How we communicated: {plain(figures.story.title)}", ""]
     lines += [plain(subject(figures, clock)), "", f"**{plain(headline(figures))}**", ""]
@@ -81,7 +81,7 @@ def as_markdown(figures: Figures, zone: ZoneInfo) -> str:
 
 
 def trend_as_markdown(trend: Trend) -> str:
-    """Return a trend as one document."""
+    """Return a trend as Markdown."""
     head = ("## How we communicated", "", f"**{plain(trend_headline(trend))}**", "")
     return "\n".join((*head, *_table_lines(trend_table(trend))))
 
@@ -97,7 +97,7 @@ def _table_lines(table: ReportTable) -> Iterator[str]:
 
 
 def plain(text: str) -> str:
-    """Return `text` with everything escaped that Markdown would take for markup."""
+    """Return `text` with everything escaped that Markdown would treat as markup."""
     return _MARKUP.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
 
 
@@ -106,7 +106,7 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def as_document(figures: Figures) -> dict[str, Any]:
-    """Return all figures of one incident, for JSON. Times are ISO 8601, lengths are whole seconds."""
+    """Return all figures of one incident for JSON. Times are ISO 8601, durations are whole seconds."""
     story = figures.story
     yes, no = story.feedback
     return {
@@ -142,7 +142,7 @@ def as_document(figures: Figures) -> dict[str, Any]:
     }
 
 
-# What the document calls our fields; the others go by their own names, and these two stay out of it.
+# Names in the document, where they differ from our fields; two fields are left out.
 _NAMES = {
     "name": "audience",
     "from_start": "first_after_start_seconds",
@@ -164,7 +164,7 @@ def _fields(each: AudienceFigures | Promise | Telling | Estimate | StoryNudge) -
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it."""
+    """Return a value for JSON."""
     match value:
         case datetime():
             return value.isoformat()

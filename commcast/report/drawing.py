@@ -1,55 +1,53 @@
-"""The timeline and the trend's chart, as shapes to draw."""
+"""The timeline of one incident, as shapes to draw."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
-from itertools import pairwise
+from datetime import datetime, timedelta
+from itertools import accumulate, pairwise
+from typing import NamedTuple
 
 from commcast.report.figures import AudienceFigures, Figures, Gap, Kept, Promise, tellings_of
 from commcast.report.story import Shape, Telling
-from commcast.report.trend import PromiseAccount, Trend
-from commcast.report.words import Clock, beginning, day_of, length, many, name_of, roughly, said_of
+from commcast.report.words import Clock, beginning, length, many, name_of, roughly, said_of
 
 _STEPS = [timedelta(minutes=minutes) for minutes in (5, 10, 15, 30, 60, 120, 180, 360, 720)]
-# Longer stretches of nothing are drawn shorter than they are, and marked.
+# Longer periods without events are drawn shorter than they are, and marked.
 _BREAK_ABOVE, _BREAK_SHARE, _BREAK_DRAWN = timedelta(hours=6), 0.25, 0.1
 
 
 class Scale:
-    """From moments to pixels along. Long stretches without events are shortened; `breaks` are those."""
+    """Maps moments to pixels along the axis. `breaks` numbers the long gaps, which are drawn shorter."""
 
     def __init__(self, moments: Iterable[datetime], start: float, end: float) -> None:
         self.moments = sorted(set(moments))
         lengths = [after - before for before, after in pairwise(self.moments)]
-        rest, broken = sum(lengths, timedelta()), [False] * len(lengths)
+        rest, broken = sum(lengths, timedelta()), set[int]()
         for i in sorted(range(len(lengths)), key=lambda i: lengths[i], reverse=True):
-            if lengths[i] > _BREAK_ABOVE and lengths[i] > _BREAK_SHARE * rest:
-                rest, broken[i] = rest - lengths[i], True
-        drawn = [
-            _BREAK_DRAWN * (rest.total_seconds() or 1.0) if is_long else each.total_seconds()
-            for each, is_long in zip(lengths, broken, strict=True)
-        ]
+            if lengths[i] > max(_BREAK_ABOVE, _BREAK_SHARE * rest):
+                rest -= lengths[i]
+                broken.add(i)
+        self.breaks = sorted(broken)
+        drawn = [each.total_seconds() for each in lengths]
+        for i in broken:
+            drawn[i] = _BREAK_DRAWN * (rest.total_seconds() or 1.0)
         size = (end - start) / (sum(drawn) or 1.0)
-        self.places = [start]
-        for each in drawn:
-            self.places.append(self.places[-1] + each * size)
-        self.breaks = [i for i, is_long in enumerate(broken) if is_long]
+        self.places = [start + along * size for along in accumulate(drawn, initial=0.0)]
 
     def at(self, moment: datetime) -> float:
-        """Return where a moment is; one outside is at the edge."""
-        i = max(0, min(bisect_right(self.moments, moment) - 1, len(self.moments) - 2))
+        """Return the pixel of a moment; one outside the axis is at its edge."""
         if len(self.moments) < 2:
             return self.places[0]
+        i = max(0, min(bisect_right(self.moments, moment) - 1, len(self.moments) - 2))
         before, after = self.moments[i], self.moments[i + 1]
         share = min(1.0, max(0.0, (moment - before) / (after - before)))
         return self.places[i] + share * (self.places[i + 1] - self.places[i])
 
 
 def ticks(scale: Scale, most: float) -> Iterator[datetime]:
-    """Yield round clock times, equally far apart and at most `most` of them."""
+    """Yield round clock times at equal distances, at most `most` of them."""
     first, last = scale.moments[0], scale.moments[-1]
     span = last - first
     shown = span - sum((scale.moments[i + 1] - scale.moments[i] for i in scale.breaks), timedelta())
@@ -64,9 +62,8 @@ def ticks(scale: Scale, most: float) -> Iterator[datetime]:
         tick += step
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A rectangle; `what` is its class in the page's style, `title` what it says when pointed at."""
+class Bar(NamedTuple):
+    """A rectangle; `what` is its CSS class, `title` its tooltip."""
 
     x: float
     y: float
@@ -76,8 +73,7 @@ class Bar:
     title: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A straight line."""
 
     x1: float
@@ -87,9 +83,8 @@ class Line:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
-    """Some words; `anchor` is start, middle or end; `turned` words run upwards."""
+class Label(NamedTuple):
+    """Some text; `anchor` is start, middle or end; `turned` text runs upwards."""
 
     x: float
     y: float
@@ -99,9 +94,8 @@ class Label:
     turned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class MessageMark:
-    """A message: its shape by `what`, with a letter or number in it."""
+class MessageMark(NamedTuple):
+    """A message: a shape given by `what`, with a letter or number in it."""
 
     x: float
     y: float
@@ -112,7 +106,7 @@ class MessageMark:
 
 @dataclass(slots=True)
 class Drawing:
-    """All shapes of one timeline; those of one kind are in drawing order."""
+    """All shapes of one drawing; those of one kind are in drawing order."""
 
     width: float
     height: float = 0.0
@@ -123,7 +117,7 @@ class Drawing:
     labels: list[Label] = field(default_factory=list)
 
 
-_MARK = 20.0  # how far apart marks must be not to touch
+_MARK = 20.0  # closer marks would touch
 _FINE = {Kept.KEPT, Kept.OPEN}
 _LETTERS = {
     Shape.HOLDING: "H",
@@ -132,14 +126,13 @@ _LETTERS = {
     Shape.CORRECTION: "C",
     Shape.END: "✓",
 }
-_ROOMY = 80  # a lane this wide has room for words beside its line
+_ROOMY = 80  # a lane this wide has room for text beside its line
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """Where things are: along from `start` to `end`; lanes across, each `lane` wide from `first` on.
+class _Frame(NamedTuple):
+    """The layout: time runs along from `start` to `end`; lanes are across, each `lane` wide from `first` on.
 
-    `base` is where a lane's line is inside it; marks are in `levels` rows from there, `level` apart, promises
+    `base` is the place of a lane's line in it; marks are in `levels` rows from there, `level` apart, promises
     in `rows` rows from `span` beyond the line, `row` apart.
     """
 
@@ -158,13 +151,13 @@ class _Frame:
 
 
 def wide_timeline(figures: Figures, clock: Clock) -> Drawing:
-    """Return the timeline for a page of 700 pixels and more: time runs to the right."""
+    """Return the timeline for wide pages: time runs to the right."""
     frame = _Frame(True, 1100, 144, 1066, 58, 116, 52, 2, -21, 3, 18, 13)
     return _Plot(figures, clock, frame).drawing()
 
 
 def tall_timeline(figures: Figures, clock: Clock) -> Drawing:
-    """Return the timeline for a phone: time runs down, with as much room as the messages need."""
+    """Return the timeline for a phone: time runs down, as long as the messages need."""
     count = max(1, len(figures.audiences))
     lane = 306 / min(count, 5)
     room = _room(figures)
@@ -173,7 +166,7 @@ def tall_timeline(figures: Figures, clock: Clock) -> Drawing:
 
 
 def _room(figures: Figures) -> float:
-    """Return how long a tall timeline is, so that the marks of most neighbours do not touch."""
+    """Return the length of a tall timeline on which most neighbouring marks don't touch."""
     scale = Scale(_moments(figures), 0, 1)
     closest = [
         scale.at(after.first_at) - scale.at(before.first_at)
@@ -216,7 +209,7 @@ class _Plot:
     def _axis(self) -> None:
         clear = 64.0 if self.frame.wide else 30.0
         breaks = [(self.scale.places[i] + self.scale.places[i + 1]) / 2 for i in self.scale.breaks]
-        # On a tall page the beginning and the end are named where the hours are.
+        # On a tall page, the labels of the start and end are among those of the hours.
         taken = [] if self.frame.wide else [(self.scale.at(at), 26.0) for at in self._ends]
         taken += [(along, 56.0 if self.frame.wide else 16.0) for along in breaks]
         shown: datetime | None = None
@@ -240,7 +233,7 @@ class _Plot:
         return [story.began_at or beginning(story), *([ended] if ended else [])]
 
     def _bounds(self) -> None:
-        """Draw when it began and when it was over, across all lanes."""
+        """Draw the start and end across all lanes."""
         story, ended = self.figures.story, self.figures.ended
         start = story.began_at or beginning(story)
         began, over = self.scale.at(start), self.scale.at(ended) if ended else None
@@ -256,7 +249,7 @@ class _Plot:
             self.made.bars.append(self._bar(began, over, across, 5, what, title))
 
     def _bound(self, at: datetime, text: str, what: str, anchor: str, lower: float = 0) -> None:
-        """Draw one of the two; on a tall page its words are where the hours are, moved down by `lower`."""
+        """Draw one of the two; on a tall page its label is among the hours, moved down by `lower`."""
         along, kind = self.scale.at(at), f"bound {what}"
         self._cross_line(along, what)
         if self.frame.wide:
@@ -294,16 +287,14 @@ class _Plot:
         self.made.labels.append(Label(across + 6, 34, cut(notes[1] or notes[0], fits + 2), "note"))
 
     def _messages(self, base: float, each: AudienceFigures, told: Sequence[Telling]) -> None:
-        levels = self.frame.levels if self.frame.lane > _ROOMY else 1
-        ends = [-_MARK * 2] * levels
+        taken = [-_MARK] * (self.frame.levels if self.frame.lane > _ROOMY else 1)
         for telling in told:
             if telling.first_at is None:
                 continue
             along = self.scale.at(telling.first_at)
-            free = [i for i in range(levels) if along - ends[i] >= _MARK]
-            level = free[0] if free else ends.index(min(ends))
-            along = max(along, ends[level] + _MARK - 2)  # a little later rather than on top of another
-            ends[level] = along
+            level = _first_free(taken, along)
+            along = max(along, taken[level] - 2)  # a little later rather than on top of another
+            taken[level] = along + _MARK
             across = base + level * self.frame.level
             if level:
                 self._line((along, base), (along, across), "stem")
@@ -321,20 +312,19 @@ class _Plot:
         return f"{name_of(telling)} at {at}: {each.name}, {readers}"
 
     def _promises(self, across: float, promises: Sequence[Promise]) -> None:
-        rows = [-1.0] * self.frame.rows
+        taken = [0.0] * self.frame.rows
         drawn: set[tuple[datetime, Kept]] = set()
         for promise in sorted(promises, key=lambda each: (each.made_at, each.promised)):
             if (promise.promised, promise.state) in drawn:
-                continue  # repeated, as by a reminder
+                continue  # repeated, for example by a reminder
             drawn.add((promise.promised, promise.state))
             start, end = self.scale.at(promise.made_at), self.scale.at(promise.promised)
             until = self.scale.at(promise.promised + promise.late) if promise.late else end
             if promise.state is Kept.BROKEN:
                 until = self.frame.end
-            free = [i for i, taken in enumerate(rows) if start >= taken + 2]
-            row = free[0] if free else rows.index(min(rows))
-            # Room for the words after it.
-            rows[row] = until + (80 if self.frame.wide and promise.state not in _FINE else 0)
+            row = _first_free(taken, start)
+            # With room for the text after it.
+            taken[row] = until + 2 + (80 if self.frame.wide and promise.state not in _FINE else 0)
             self._promise(across + row * self.frame.row, promise, start, end, until)
 
     def _promise(self, across: float, promise: Promise, start: float, end: float, until: float) -> None:
@@ -349,7 +339,7 @@ class _Plot:
             return
         if until > end:
             self.made.spans.append(self._bar(end, until, across - 1, 8, "span overdue", title))
-        text = "no word" if promise.late is None else f"{length(promise.late)} late"
+        text = "no message" if promise.late is None else f"{length(promise.late)} late"
         if self.frame.wide:
             near_end = until > self.frame.end - 70
             x, anchor = (until, "end") if near_end else (until + 5, "start")
@@ -357,7 +347,7 @@ class _Plot:
             self.made.labels.append(Label(x, y, text, "late", anchor))
         else:
             middle = (end + until) / 2
-            if until - end > 7 * len(text):  # there is room for it beside its bar
+            if until - end > 7 * len(text):  # there is room beside its bar
                 self.made.labels.append(Label(across + 19, middle, text, "late", "middle", turned=True))
             elif self.frame.lane > _ROOMY:
                 self.made.labels.append(Label(across + 11, middle + 4, text.replace(" late", ""), "late"))
@@ -369,7 +359,7 @@ class _Plot:
         text = length(gap.length)
         if self.frame.wide and end - start > 130:
             text += " of silence"
-        # A text to some readers only may fall within it: the words stay clear of that.
+        # A text to some readers only may fall within it: the label stays clear of that.
         places = [start + share * (end - start) for share in (0.5, 0.25, 0.75)]
         room = 3.6 * len(text) + _MARK / 2
         along = next((at for at in places if all(abs(at - mark) > room for mark in marks)), places[0])
@@ -402,47 +392,11 @@ class _Plot:
         return (along, across) if self.frame.wide else (across, along)
 
 
+def _first_free(taken: Sequence[float], along: float) -> int:
+    """Return the first row that is not taken at `along`, else the one that is free first."""
+    return next((row for row, until in enumerate(taken) if until <= along), taken.index(min(taken)))
+
+
 def cut(text: str, most: int) -> str:
     """Return `text` cut to at most `most` characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
-
-
-_EDGE = 12.0
-_MIDDLE, _UP = 160.0, 130.0  # where the line is, and the height of the largest bar
-_WIDEST = 64.0
-
-
-def trend_chart(trend: Trend, room: float) -> Drawing:
-    """Return a chart `room` wide: promises kept above a line and broken below it, over all audiences."""
-    accounts: dict[date, PromiseAccount] = {}
-    for line in trend.lines:
-        accounts.setdefault(line.start, PromiseAccount()).join(line.account)
-    step = (room - 2 * _EDGE) / max(1, len(accounts))
-    deepest = max((each.broken for each in accounts.values()), default=0)
-    most = max(1, deepest, *(each.kept for each in accounts.values()))
-    depth = _UP * deepest / most
-    made = Drawing(room, _MIDDLE + depth + 54)
-    width = min(_WIDEST, step * 0.62)
-    shown = max(1, round(58 / step + 0.5))
-    for i, (start, account) in enumerate(accounts.items()):
-        middle = _EDGE + (i + 0.5) * step
-        _bars(made, middle, width, account, most, start)
-        if i % shown == 0:
-            made.labels.append(Label(middle, _MIDDLE + depth + 44, day_of(start), "tick", "middle"))
-    made.lines.append(Line(_EDGE, _MIDDLE, room - _EDGE, _MIDDLE, "base"))
-    return made
-
-
-def _bars(
-    made: Drawing, middle: float, width: float, account: PromiseAccount, most: int, start: date
-) -> None:
-    kept = f"kept {account.kept} of {many(account.due, 'promise')}"
-    title = f"from {day_of(start)}: {kept}, {length(account.down)} down"
-    up, down = _UP * account.kept / most, _UP * account.broken / most
-    left = middle - width / 2
-    if account.kept:
-        made.spans.append(Bar(left, _MIDDLE - up, width, up, "span kept", title))
-        made.labels.append(Label(middle, _MIDDLE - up - 6, str(account.kept), "name", "middle"))
-    if account.broken:
-        made.spans.append(Bar(left, _MIDDLE, width, down, "span overdue", title))
-        made.labels.append(Label(middle, _MIDDLE + down + 15, str(account.broken), "late", "middle"))

@@ -1,4 +1,4 @@
-"""The figures of a report: computed from a story alone, each defined here with its units (pure)."""
+"""The figures of a report, each defined here with its units: computed from a story alone (pure)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,8 @@ from datetime import datetime, time, timedelta
 from enum import StrEnum
 from itertools import pairwise
 
+from commcast.plan.reminders import is_inside
 from commcast.report.story import Pledge, Shape, Story, StoryUpdate, Telling
-
-NIGHT = (time(21), time(8))  # if the configuration sets no quiet hours
-# Nothing was resolved here, so no estimate can be compared with this end.
-_NOT_AN_END = {"retracted", "merged", "cancelled"}
-# Nothing has happened yet: readers wait for the announced time, not for a message.
-_STILL_AHEAD = {"expected", "scheduled", "rescheduled"}
 
 
 class Kept(StrEnum):
@@ -28,15 +23,22 @@ class Kept(StrEnum):
     OPEN = "open"
 
 
+NIGHT = (time(21), time(8))  # if the configuration sets no quiet hours
+# Nothing was resolved, so estimates cannot be compared with such an end.
+_NOT_AN_END = {"retracted", "merged", "cancelled"}
+# Nothing has happened yet: readers are waiting for the announced time, not for a message.
+_STILL_AHEAD = {"expected", "scheduled", "rescheduled"}
+
+
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """One message's promise to one audience, made at `made_at`: the next message by `promised`.
+    """A promise that one message made to one audience at `made_at`: the next message by `promised`.
 
-    `share` (0 to 1) is how many of the readers who were promised it, and could still be reached, had a later
-    message accepted by then. kept: all but `tolerate` of them. partly: fewer. late: nobody by then, but
-    somebody afterwards. never: nobody at all, and its time has passed. open: its time is still to come.
-    `late` is from the promise until the first reader had the next message (partly: until the last), None if
-    the promise was kept or nobody ever had one. `by_holding` says that it was a holding statement.
+    `share` (0 to 1) is how many of its readers who could still be reached had a later message accepted by
+    then. kept: all but `tolerate` of them. partly: fewer. late: nobody by then, but somebody afterwards.
+    never: nobody at all, and its time has passed. open: its time has not come. `late` is the time from
+    `promised` until the first reader had the next message (partly: the last reader), None if the promise was
+    kept or nobody had one. `by_holding` says that the next message was a holding statement.
     """
 
     notice: str
@@ -53,7 +55,7 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Time in which an audience had no message, from one that reached it to the next, or to the end."""
+    """A time without a message to an audience: from one to the next, or to the end."""
 
     start: datetime
     end: datetime
@@ -65,12 +67,12 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class AudienceFigures:
-    """One audience. Lengths are from the moment a message's first reader had it.
+    """One audience. A message counts from the moment its first reader had it.
 
     `first_at` is when its first reader had the first message, `first_all_at` when its last reader had it.
-    `from_start` is the time from the beginning to the first message (None: the beginning is not known, nobody
-    was told, or it was announced before), `from_release` the same from the first release. `silence` is the
-    longest gap, None if there is none. `messages` counts notices that reached it, on any channel.
+    `from_start` is the time from the start of the incident to the first message (None if the start is
+    unknown, nobody was told, or it was announced before), `from_release` the same from the first release.
+    `silence` is the longest gap, None for none. `messages` counts notices that reached it, on any channel.
     """
 
     name: str
@@ -90,7 +92,7 @@ class AudienceFigures:
 
     @property
     def due(self) -> int:
-        """How many promises' time has come: all but the open ones."""
+        """How many promises are not open: their time has come."""
         return sum(promise.state is not Kept.OPEN for promise in self.promises)
 
 
@@ -98,8 +100,8 @@ class AudienceFigures:
 class Estimate:
     """An estimate of the end: when it was given, for when (`earliest` only for a range), and the real end.
 
-    `off` is the real end minus `latest`: above zero it took longer than estimated. For a range it is zero
-    inside, and the real end minus `earliest` before it. None while the incident is not over, or if it was
+    `off` is the real end minus `latest`: above zero, it took longer than estimated. In a range it is zero,
+    before the range the real end minus `earliest`. None while the incident is not over, or if it was
     withdrawn. An estimate that later updates only carry forward counts once.
     """
 
@@ -119,7 +121,7 @@ class Estimate:
 
     @property
     def held(self) -> bool | None:
-        """Whether it was over by `latest`; None if that is not known."""
+        """Whether it was over by `latest`; None if unknown."""
         return None if self.off is None else self.off <= timedelta()
 
 
@@ -128,8 +130,8 @@ class Figures:
     """What a report shows of one incident.
 
     `ended` is when it was over, according to the last end or its correction; `until` is the end of the period
-    shown: the last message, or now. `holdings` and `corrections` count notices, each once for all its
-    audiences. `cost` is the number of segments times the price of one, None if no price is set.
+    shown: the last message, or now. `holdings` and `corrections` count notices, once for all audiences.
+    `cost` is the number of text segments times the price of one, None if no price is set.
     """
 
     story: Story
@@ -159,7 +161,7 @@ class Figures:
 
     @property
     def down(self) -> timedelta | None:
-        """How long it lasted: from its beginning to its end, or until now; None if nobody knows."""
+        """How long it lasted, until its end or now; None if unknown."""
         start = self.story.started
         if start is None or self.story.is_planned or self.withdrawn:
             return None
@@ -167,12 +169,12 @@ class Figures:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is an incident, not planned work, and not over: its downtime continues."""
+        """Whether it is an incident that is not over: its downtime continues."""
         return not self.story.is_planned and not self.story.is_over
 
     @property
     def withdrawn(self) -> bool:
-        """Whether it ended without being resolved: a false alarm, cancelled, or merged into another one."""
+        """Whether it ended without being resolved: a false alarm, cancelled or merged into another one."""
         return self.story.stages[-1].status in _NOT_AN_END
 
     @property
@@ -187,7 +189,7 @@ def figures_of(
     sms_price: float = 0.0,
     night: tuple[time, time] = NIGHT,
 ) -> Figures:
-    """Return the figures of a story. `tolerate` is the share of readers that a kept promise may miss."""
+    """Return the figures of a story. `tolerate` is the share (0 to 1) of readers a kept promise may miss."""
     ended = _ended(story)
     names = dict.fromkeys(each.audience for each in story.tellings)
     audiences = [_audience(name, story, tolerate, night) for name in names]
@@ -206,7 +208,7 @@ def figures_of(
 
 
 def tellings_of(story: Story, audience: str) -> list[Telling]:
-    """Return for each notice the telling that reached an audience first, in the order in which they did."""
+    """Return, for each notice, the telling that reached an audience first, oldest first."""
     reached = [each for each in story.tellings if each.audience == audience and each.first_at is not None]
     first: dict[str, Telling] = {}
     for each in sorted(reached, key=lambda each: each.first_at or each.frozen_at):
@@ -240,17 +242,17 @@ def _audience(name: str, story: Story, tolerate: float, night: tuple[time, time]
         texts_at_night=sum(
             each.count
             for each in story.nights
-            if each.audience == name and is_night(each.local.time(), night)
+            if each.audience == name and is_inside(each.local.time(), night)
         ),
     )
 
 
 def gaps(story: Story, audience: str) -> Iterator[Gap]:
-    """Yield the times without a message to an audience, between its messages and until the end (or now).
+    """Yield the times without a message to an audience, between its messages and until the end or now.
 
-    Nobody waits for a message after an end, so no silence begins there, nor after a mere announcement of
-    planned work or of an expected incident. Follow-ups (reviews, check-ins) end no silence, and neither does
-    a promised text that goes to some readers only while others get email.
+    Nobody waits for a message after an end, nor after the announcement of planned work or of an expected
+    incident, so no silence begins there. Follow-ups (reviews, check-ins) end no silence, nor do promised
+    texts to some readers if others get email.
     """
     by_mail = any(t.audience == audience and t.channel == "email" and t.first_at for t in story.tellings)
     told = [
@@ -268,12 +270,6 @@ def gaps(story: Story, audience: str) -> Iterator[Gap]:
     until = story.stages[-1].released_at if story.is_over else story.now
     if until > last:
         yield Gap(last, until)
-
-
-def is_night(clock: time, night: tuple[time, time]) -> bool:
-    """Return whether a clock time lies in the hours `night` (from, to), which may reach over midnight."""
-    start, end = night
-    return start <= clock < end if start <= end else clock >= start or clock < end
 
 
 def _promise(pledge: Pledge, told: list[Telling], story: Story, tolerate: float) -> Promise:
@@ -313,7 +309,7 @@ def _state(pledge: Pledge, share: float, story: Story, tolerate: float) -> Kept:
 def _ended(story: Story) -> datetime | None:
     """Return when it was over according to the last end: the time it states, else its own.
 
-    What follows an end only corrects its wording: the end stays, unless the correction states another one.
+    An end that follows an end is a correction: it only moves the end if it states another time.
     """
     found = None
     for before, stage in zip((None, *story.stages), story.stages, strict=False):
@@ -337,5 +333,5 @@ def _estimates(story: Story, ended: datetime | None) -> Iterator[Estimate]:
 
 
 def worst_severity(stages: Iterable[StoryUpdate]) -> int:
-    """Return the worst severity that an incident had: 1 is the worst of all."""
+    """Return the worst severity that an incident had; 1 is the worst."""
     return min(stage.severity for stage in stages)

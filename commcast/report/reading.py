@@ -1,4 +1,4 @@
-"""From the ledger's rows to the stories that a report is computed from."""
+"""Reads the stories that a report is computed from out of the ledger."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SHAPES: dict[str, Shape] = {
 
 
 def read_story(connection: Connection, incident: str, now: datetime) -> Story | None:
-    """Return the story of an incident, None if nothing of it was sent.
+    """Return the story of an incident, None if nothing was sent about it.
 
     The number of queries does not grow with the number of messages.
     """
@@ -53,15 +53,15 @@ def read_story(connection: Connection, incident: str, now: datetime) -> Story | 
 
 
 def read_stories(connection: Connection, since: datetime, now: datetime) -> tuple[Story, ...]:
-    """Return the stories of all incidents first announced since then, oldest first, for a trend.
+    """Return the stories of all incidents first released since then, oldest first, for a trend.
 
-    They have no nudges, no feedback and no segments. The number of queries is always the same.
+    They have no nudges, feedback or segments. The number of queries is always the same.
     """
     return tuple(sorted(_stories(connection, Scope(since=since), now), key=lambda each: each.first_release))
 
 
 def read_tellings(connection: Connection, incident: str) -> tuple[Telling, ...]:
-    """Return everything sent about an incident, oldest first; "~pay7" is what our own people were sent."""
+    """Return everything sent about an incident, oldest first; "~pay7" is what was sent to its own people."""
     stages = {each.number: _stage(each) for each in chronicle.read_released(connection, Scope(incident))}
     return _tellings(chronicle.read_counted(connection, Scope(incident)), stages)
 
@@ -81,7 +81,7 @@ def _stories(connection: Connection, scope: Scope, now: datetime) -> list[Story]
 
 
 def _grouped(rows: Iterable[_Row], key: Callable[[_Row], _Key]) -> dict[_Key, list[_Row]]:
-    """Return the rows by their keys, both in the order in which they came."""
+    """Return the rows by key, both in the order in which they come."""
     groups: dict[_Key, list[_Row]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row)
@@ -173,7 +173,7 @@ def _outcome(row: DeliveryCount) -> str:
 
 
 def _shape(notice: str, stage: StoryUpdate | None) -> Shape:
-    """Return what a notice was: its id says its kind, and the update behind it what it was about."""
+    """Return what a notice was, from the kind in its id and from its update."""
     if shape := _SHAPES.get(notice.partition(":")[0]):
         return shape
     if stage is not None and stage.corrects:
@@ -182,14 +182,14 @@ def _shape(notice: str, stage: StoryUpdate | None) -> Shape:
 
 
 def _pledges(promised: Iterable[Promised]) -> tuple[Pledge, ...]:
-    """Return the promises; those that a message made on both channels are one if they are the same."""
+    """Return the promises; equal ones that a notice made on both channels are one."""
     groups = _grouped(promised, lambda row: (row.notice, row.audience, row.promised))
     return tuple(
         Pledge(
             notice=notice,
             audience=audience,
-            made_at=min(row.made_at for row in rows),
             promised=by,
+            made_at=min(row.made_at for row in rows),
             readers=sum(row.readers for row in rows),
             gone=sum(row.gone for row in rows),
             in_time=sum(row.in_time for row in rows),
@@ -201,7 +201,7 @@ def _pledges(promised: Iterable[Promised]) -> tuple[Pledge, ...]:
 
 
 def read_nudges(connection: Connection, incident: str) -> tuple[StoryNudge, ...]:
-    """Return the nudges that our own people got for an incident, oldest first."""
+    """Return the nudges to our own people about an incident, oldest first."""
     own = chronicle.read_counted(connection, Scope(f"{OWN_STORY}{incident}"))
     told = [StoryNudge(row.notice, row.last_at, row.channel, row.count, _outcome(row)) for row in own]
     for call in calls(connection, incident):
@@ -211,7 +211,7 @@ def read_nudges(connection: Connection, incident: str) -> tuple[StoryNudge, ...]
 
 
 def _measured(texts: Sequence[TextSent], count: int) -> Texts:
-    """Return the segments of all texts; if there are very many different ones, extrapolated from these."""
+    """Return the segments of all texts; if there are very many, an estimate from those given."""
     known = sum(text.count for text in texts)
     if not known:
         return Texts()

@@ -1,4 +1,4 @@
-"""The story of an incident as a report reads it: plain values, no database."""
+"""The story of an incident, as a report reads it: plain values, no database."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Shape(StrEnum):
@@ -21,10 +22,10 @@ class Shape(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoryUpdate:
-    """One released update: the time it gives itself (`at`), and when somebody released it.
+    """One released update: its own time (`at`), and when somebody released it.
 
-    `earliest` and `latest` are its estimate of the end, or the end of a planned window; None if unknown.
-    `ended` is when it says that the incident was over. `elsewhere` says that another ledger sent it.
+    `earliest` and `latest` are its estimate of the end, or the planned end; None if unknown. `ended` is when
+    it says that the incident was over. `elsewhere` means that it was sent before this ledger began.
     """
 
     number: int
@@ -42,11 +43,11 @@ class StoryUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Telling:
-    """One notice to one audience over one channel.
+    """One notice to one audience on one channel.
 
-    `first_at` and `last_at` are when the provider accepted it for the first and the last of its readers, None
-    if for nobody. `outcomes` counts its deliveries: accepted (which includes delivered, bounced and failed
-    ones), delivered, bounced, failed, rejected, unknown, waiting, held, "skipped: …".
+    `first_at` and `last_at` are when the provider accepted it for the first and the last reader, None if for
+    nobody. `outcomes` counts its deliveries: accepted (including delivered, bounced and failed), delivered,
+    bounced, failed, rejected, unknown, waiting, held, "skipped: …".
     """
 
     notice: str
@@ -62,44 +63,43 @@ class Telling:
 
     @property
     def is_for_some(self) -> bool:
-        """Whether it went only to those readers of the audience who had been promised a text."""
+        """Whether it was only for readers who had been promised a text."""
         return "/" in self.notice
 
     @property
     def statement(self) -> str:
-        """Its notice, without the audience that the notice of a promised text names."""
+        """Its notice id, without the audience in the id of a promised text."""
         statement, to_some, _ = self.notice.partition("/")
         return statement + to_some
 
     @property
     def reached(self) -> int:
-        """For how many readers a provider accepted it."""
+        """How many readers a provider accepted it for."""
         return self.outcomes.get("accepted", 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Pledge:
-    """The next message that one message promised one audience by a time.
+class Pledge(NamedTuple):
+    """The next message that one message promised to one audience by a time.
 
-    `readers` were promised it; `gone` of them opted out or were refused for good before it came; `in_time` of
-    them had a later message accepted by `promised`. `first_at` and `last_at` are when the first and the last
-    of them had their next message, None if nobody had one.
+    `first_at` and `last_at` are when the first and the last of its readers had their next message, None if
+    nobody had one. `readers` were promised it; `gone` of them opted out or were refused for good before it
+    came; `in_time` of them had a later message accepted by `promised`.
     """
 
     notice: str
     audience: str
     made_at: datetime
     promised: datetime
+    first_at: datetime | None
+    last_at: datetime | None
     readers: int
     gone: int
     in_time: int
-    first_at: datetime | None
-    last_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class NightTexts:
-    """How many texts an audience got within one minute in one zone, by its readers' own clocks."""
+    """How many texts an audience got within one minute, in the readers' own time zone."""
 
     audience: str
     local: datetime
@@ -108,7 +108,7 @@ class NightTexts:
 
 @dataclass(frozen=True, slots=True)
 class StoryNudge:
-    """One nudge to our own people: by email, sms or command, to how many, and its outcome."""
+    """One nudge to our own people by email, sms or command: to how many, and its outcome."""
 
     notice: str
     at: datetime
@@ -119,7 +119,7 @@ class StoryNudge:
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """Text messages: how many were sent, and their segments; `exact` is False for an estimate."""
+    """How many texts were sent, and their segments; `exact` is False if that is an estimate."""
 
     count: int = 0
     segments: int = 0
@@ -128,10 +128,10 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """All that a report is computed from. Times are aware; `now` is when the report is made.
+    """Everything that a report is computed from. `now` is when the report is made.
 
-    `started` is when an incident began; None if nobody knows, and for planned work, which is announced long
-    before it begins. `feedback` is (yes, no).
+    `started` is when an incident began; None if unknown, and for planned work, which is announced long before
+    it begins. `feedback` is (yes, no).
     """
 
     incident: str
@@ -150,7 +150,7 @@ class Story:
 
     @property
     def first_release(self) -> datetime:
-        """When somebody first released an update here, or elsewhere if none was released here."""
+        """When an update was first released here or, if none was, elsewhere."""
         ours = [stage.released_at for stage in self.stages if not stage.elsewhere]
         return min(ours or [stage.released_at for stage in self.stages])
 
@@ -160,12 +160,12 @@ class Story:
 
     @property
     def was_expected(self) -> bool:
-        """Whether it was announced before it began, as expected."""
+        """Whether it was first announced as expected."""
         return self.stages[0].status == "expected"
 
     @property
     def began_at(self) -> datetime | None:
-        """When announced work or an expected incident began; None before that, and for other incidents."""
+        """When planned work or an expected incident began; None before that and for other incidents."""
         if self.is_planned:
             return next((stage.at for stage in self.stages if stage.status == "in_progress"), None)
         begun = (stage.at for stage in self.stages if stage.status != "expected" and not stage.is_end)

@@ -9,8 +9,9 @@ from enum import StrEnum
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from commcast.report.drawing import Bar, Drawing, Label, Line
 from commcast.report.figures import AudienceFigures, Figures
-from commcast.report.words import Card, ReportTable, day_of, length, many
+from commcast.report.words import Card, ReportTable, day_of, length, many, share_card
 
 _WEEKS_UP_TO = timedelta(days=92)
 
@@ -27,10 +28,10 @@ class PromiseAccount:
     """What built trust and what cost it in some incidents, or for one audience in them.
 
     Built by: `kept` promises, of `due` whose time has come; estimates that `held`, of those `judged` against
-    a real end. Lost by: `down` time (of incidents, not of planned work), promises `broken` (late, partly or
-    never kept), `corrections`, and texts `at_night`. An incident counts in the row in which its first update
-    was released; its downtime, estimates and corrections count for each audience that was told anything.
-    `still_open` counts the incidents whose downtime continues.
+    a real end. Cost by: `down` time (of incidents, not planned work), `broken` promises (kept late, partly or
+    never), `corrections`, and texts `at_night`. An incident counts in the row of its first release; its
+    downtime, estimates and corrections count for each audience that was told anything. `still_open` counts
+    incidents whose downtime continues.
     """
 
     incidents: int = 0
@@ -53,7 +54,7 @@ class PromiseAccount:
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
     def add(self, figures: Figures, audiences: Iterable[AudienceFigures]) -> None:
-        """Count an incident, with the promises and texts of these of its audiences."""
+        """Add an incident, with the promises and texts of these audiences."""
         for each in audiences:
             self.kept += each.kept
             self.due += each.due
@@ -68,7 +69,7 @@ class PromiseAccount:
 
 @dataclass(frozen=True, slots=True)
 class TrendRow:
-    """One row: a week or month by its first day, and an audience ("" for all of them together)."""
+    """One row: a week or month, by its first day, and an audience, "" for all together."""
 
     start: date
     audience: str
@@ -77,7 +78,7 @@ class TrendRow:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """All rows, oldest first, and their sum. `since` is aware; rows without an incident are included."""
+    """All rows, oldest first, including empty ones, and their sum."""
 
     since: datetime
     per: Per
@@ -86,7 +87,7 @@ class Trend:
 
 
 def per_for(span: timedelta) -> Per:
-    """Return how long a row is for a trend of this length: a week for up to three months."""
+    """Return the length of a row: a week if the trend covers up to three months."""
     return Per.WEEK if span <= _WEEKS_UP_TO else Per.MONTH
 
 
@@ -99,7 +100,7 @@ def trend_of(
     per: Per,
     by_audience: bool = False,
 ) -> Trend:
-    """Return the trend of incidents whose first update was released since then."""
+    """Return the trend of incidents that were first released in this period."""
     known = list(all_figures)
     names = sorted({each.name for figures in known for each in figures.audiences}) if by_audience else [""]
     starts = _starts(since.astimezone(zone).date(), now.astimezone(zone).date(), per)
@@ -116,7 +117,7 @@ def trend_of(
 
 
 def trend_table(trend: Trend) -> ReportTable:
-    """Return the trend as a table, its sum last."""
+    """Return the trend as a table, with the sum last."""
     by_audience = any(line.audience for line in trend.lines)
     title = f"By {trend.per}{' and audience' if by_audience else ''}"
     head = ("From", *(["Audience"] if by_audience else []), "Count", "Kept", "In time")
@@ -132,8 +133,8 @@ def trend_table(trend: Trend) -> ReportTable:
     ]
     rows.append(row("all", "all", trend.total))
     note = (
-        "Deposited: promises kept; ends in time, by the latest time we named. "
-        "Withdrawn: time down, promises broken, words that were wrong (corrections), texts at night."
+        "What built trust: promises kept, and ends in time (by the latest time we named). "
+        "What cost trust: downtime, broken promises, corrections of what was wrong, texts at night."
     )
     return ReportTable(title, head, tuple(rows), note, small=False)
 
@@ -142,7 +143,7 @@ def trend_headline(trend: Trend) -> str:
     """Return the trend in one line."""
     total = trend.total
     if not total.incidents:
-        return "No incident was spoken of in this time."
+        return "No incidents in this period."
     kept = f"kept {total.kept} of {many(total.due, 'promise')}"
     held = f"{total.held} of {many(total.judged, 'estimate')} held" if total.judged else "no estimate given"
     return f"{many(total.incidents, 'incident')}: {kept}, {held}, {_down(total)}."
@@ -157,23 +158,21 @@ def _down(total: PromiseAccount) -> str:
 
 
 def trend_cards(trend: Trend) -> Iterator[Card]:
-    """Yield the figures that a manager looks for: what built trust, then what cost it."""
+    """Yield the most important figures: what built trust, then what cost it."""
     total = trend.total
     if total.due:
-        tone = "bad" if total.broken else "good"
-        yield Card(f"{total.kept} of {total.due}", "promises kept", f"{total.broken} not kept", tone)
+        yield share_card(total.kept, total.due, "promises kept", f"{total.broken} not kept")
     if total.judged:
-        tone = "good" if total.held == total.judged else "bad"
-        yield Card(f"{total.held} of {total.judged}", "ends in time", "by the latest time we named", tone)
+        yield share_card(total.held, total.judged, "ends in time", "by the latest time we named")
     still = f", {total.still_open:,} still open" if total.still_open else ""
     down = length(total.down) if total.down else "not known"
     yield Card(down, "down", f"{many(total.incidents, 'incident')} and planned works{still}")
-    yield Card(str(total.corrections), "corrections", "words that were wrong")
+    yield Card(str(total.corrections), "corrections", "of something we got wrong")
     yield Card(f"{total.at_night:,}", "texts at night", "by the readers' own clocks")
 
 
 def trend_document(trend: Trend) -> dict[str, Any]:
-    """Return the trend as JSON; lengths are whole seconds."""
+    """Return the trend for JSON; durations are whole seconds."""
     return {
         "since": trend.since.isoformat(),
         "per": trend.per.value,
@@ -214,3 +213,44 @@ def _starts(first: date, last: date, per: Per) -> list[date]:
     while (after := _start(starts[-1] + timedelta(days=7 if per is Per.WEEK else 31), per)) <= last:
         starts.append(after)
     return starts
+
+
+_EDGE = 12.0
+_MIDDLE, _UP = 160.0, 130.0  # the place of the line, and the height of the largest bar
+_WIDEST = 64.0
+
+
+def trend_chart(trend: Trend, room: float) -> Drawing:
+    """Return a chart `room` wide: promises kept above a line and broken below it, over all audiences."""
+    accounts: dict[date, PromiseAccount] = {}
+    for line in trend.lines:
+        accounts.setdefault(line.start, PromiseAccount()).join(line.account)
+    step = (room - 2 * _EDGE) / max(1, len(accounts))
+    deepest = max((each.broken for each in accounts.values()), default=0)
+    most = max(1, deepest, *(each.kept for each in accounts.values()))
+    depth = _UP * deepest / most
+    made = Drawing(room, _MIDDLE + depth + 54)
+    width = min(_WIDEST, step * 0.62)
+    shown = max(1, round(58 / step + 0.5))
+    for i, (start, account) in enumerate(accounts.items()):
+        middle = _EDGE + (i + 0.5) * step
+        _bars(made, middle, width, account, most, start)
+        if i % shown == 0:
+            made.labels.append(Label(middle, _MIDDLE + depth + 44, day_of(start), "tick", "middle"))
+    made.lines.append(Line(_EDGE, _MIDDLE, room - _EDGE, _MIDDLE, "base"))
+    return made
+
+
+def _bars(
+    made: Drawing, middle: float, width: float, account: PromiseAccount, most: int, start: date
+) -> None:
+    kept = f"kept {account.kept} of {many(account.due, 'promise')}"
+    title = f"from {day_of(start)}: {kept}, {length(account.down)} down"
+    up, down = _UP * account.kept / most, _UP * account.broken / most
+    left = middle - width / 2
+    if account.kept:
+        made.spans.append(Bar(left, _MIDDLE - up, width, up, "span kept", title))
+        made.labels.append(Label(middle, _MIDDLE - up - 6, str(account.kept), "name", "middle"))
+    if account.broken:
+        made.spans.append(Bar(left, _MIDDLE, width, down, "span overdue", title))
+        made.labels.append(Label(middle, _MIDDLE + down + 15, str(account.broken), "late", "middle"))

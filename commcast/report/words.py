@@ -1,4 +1,4 @@
-"""One incident's figures in words and tables."""
+"""One incident's figures as text and tables."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 
 
 class Clock:
-    """Shows times in the desk's zone; the day is named if the story is longer than one day."""
+    """Shows times in the desk's time zone, with the day if the story is longer than one day."""
 
     def __init__(self, zone: ZoneInfo, moments: Iterable[datetime]) -> None:
         self.zone = zone
         self._days = {at.astimezone(zone).date() for at in moments}
 
     def time(self, at: datetime) -> str:
-        """Return the time like 10:24, or 21 Nov 10:24; a day outside the story is always named."""
+        """Return a time like 10:24, or 21 Nov 10:24 if the day is not clear."""
         local = at.astimezone(self.zone)
         return f"{local:%H:%M}" if self._days == {local.date()} else f"{self.day(at)} {local:%H:%M}"
 
@@ -34,11 +34,11 @@ class Clock:
         return f"{self.day(at)} {local.year}, {local:%H:%M}"
 
     def letters(self, at: datetime) -> str:
-        """Return the zone's own letters at that time, such as CET."""
+        """Return the abbreviation of the zone at that time, such as CET."""
         return at.astimezone(self.zone).tzname() or self.zone.key
 
     def hour_or_day(self, at: datetime, before: datetime | None) -> str:
-        """Return the label of a moment on an axis: its hour, or its day if `before` was on another one."""
+        """Return the label of a moment on an axis: its time, or its day if `before` was on another day."""
         local = at.astimezone(self.zone)
         is_new = before is None or before.astimezone(self.zone).date() != local.date()
         return self.day(at) if is_new and len(self._days) > 1 else f"{local:%H:%M}"
@@ -50,21 +50,15 @@ def day_of(at: date) -> str:
 
 
 def length(span: timedelta) -> str:
-    """Return a length to the minute: 34 min, 1 h 16 min, 2 d 3 h."""
-    minutes = int(span.total_seconds() // 60)
-    if minutes < 1:
-        return "under 1 min"
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, rest = divmod(minutes, 60)
-    if hours < 24:
-        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    """Return a duration to the minute, or to the hour from a day on: 34 min, 1 h 16 min, 2 d 3 h."""
+    hours, minutes = divmod(max(0, span // timedelta(minutes=1)), 60)
     days, hours = divmod(hours, 24)
-    return f"{days} d {hours} h" if hours else f"{days} d"
+    counts = {"d": days, "h": hours, "min": 0 if days else minutes}
+    return " ".join(f"{count} {unit}" for unit, count in counts.items() if count) or "under 1 min"
 
 
 def roughly(span: timedelta) -> str:
-    """Return a length in its largest unit alone: 6 d, 23 h."""
+    """Return a duration in its largest unit only: 6 d, 23 h."""
     hours = span / timedelta(hours=1)
     return f"{hours / 24:.0f} d" if hours >= 36 else f"{hours:.0f} h"
 
@@ -80,7 +74,7 @@ _FIRST_OUTCOMES = ("accepted", "delivered", "bounced", "failed", "rejected", "un
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One figure to see first; `tone` is good, bad or plain."""
+    """One of the most important figures; `tone` is good, bad or plain."""
 
     figure: str
     label: str
@@ -90,7 +84,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class ReportTable:
-    """Rows under a heading; `bad` holds the numbers (from 0) of rows about something that went wrong.
+    """Rows under a heading; `bad` are the numbers (from 0) of rows about something that went wrong.
 
     A page may show a `small` table next to another.
     """
@@ -104,14 +98,14 @@ class ReportTable:
 
 
 def clock_of(figures: Figures, zone: ZoneInfo) -> Clock:
-    """Return the clock of a story; its days are those of its messages, beginning and end."""
+    """Return the clock of a story, which covers its start, end and messages."""
     story = figures.story
     moments = [each.first_at for each in story.tellings if each.first_at]
     return Clock(zone, [beginning(story), figures.until, *moments])
 
 
 def beginning(story: Story) -> datetime:
-    """Return where a story begins: when the incident began, or the first release if nobody knows."""
+    """Return when a story starts: when the incident began or, if unknown, the first release."""
     return story.started or story.first_release
 
 
@@ -122,7 +116,7 @@ def headline(figures: Figures) -> str:
         parts.append(f"Kept {figures.kept} of {many(figures.due, 'promise')}")
     first, _ = _first_and_last(figures)
     if first and first.from_start is not None:
-        parts.append(f"first word after {length(first.from_start)}")
+        parts.append(f"first message after {length(first.from_start)}")
     if (ahead := _ahead(figures)) is not None:
         parts.append(f"announced {length(ahead)} before it began")
     if (silent := _most_silent(figures)) and silent.silence:
@@ -149,37 +143,39 @@ def subject(figures: Figures, clock: Clock) -> str:
 
 
 def cards(figures: Figures, clock: Clock) -> Iterator[Card]:
-    """Yield the figures that a manager looks for."""
+    """Yield the most important figures."""
     if figures.due:
         missed = figures.due - figures.kept
-        note = "every one of them" if not missed else f"{missed} not kept"
-        tone = "bad" if missed else "good"
-        yield Card(f"{figures.kept} of {figures.due}", "promises kept", note, tone)
+        note = f"{missed} not kept" if missed else "every one of them"
+        yield share_card(figures.kept, figures.due, "promises kept", note)
     first, last = _first_and_last(figures)
     if first and last and first.from_start is not None and last.from_start is not None:
         note = "to every audience"
         if length(last.from_start) != length(first.from_start):
             note = f"to {first.name}; {last.name} after {length(last.from_start)}"
-        yield Card(length(first.from_start), "until the first word", note)
+        yield Card(length(first.from_start), "until the first message", note)
     if (ahead := _ahead(figures)) is not None:
         label = "notice of the work" if figures.story.is_planned else "known ahead"
-        yield Card(length(ahead), label, "from the first word to its beginning")
+        yield Card(length(ahead), label, "from the first message to the start")
     if (silent := _most_silent(figures)) and (gap := silent.silence):
         note = f"{silent.name}, {clock.time(gap.start)} to {clock.time(gap.end)}"
         yield Card(length(gap.length), "longest silence", note)
     judged = [each for each in figures.estimates if each.held is not None]
     if judged:
         held = sum(bool(each.held) for each in judged)
-        tone = "good" if held == len(judged) else "bad"
-        yield Card(f"{held} of {len(judged)}", "estimates held", "over by the time we named", tone)
+        yield share_card(held, len(judged), "estimates held", "over by the time we named")
     yes, no = figures.story.feedback
     if yes + no:
-        share = f"{round(100 * yes / (yes + no))}%"
-        yield Card(share, "felt well informed", f"{yes:,} yes, {no:,} no")
+        yield Card(f"{yes / (yes + no):.0%}", "felt well informed", f"{yes:,} yes, {no:,} no")
+
+
+def share_card(count: int, total: int, label: str, note: str) -> Card:
+    """Return the card of how many succeeded out of how many: good if all did, else bad."""
+    return Card(f"{count} of {total}", label, note, "good" if count == total else "bad")
 
 
 def tables(figures: Figures, clock: Clock) -> Iterator[ReportTable]:
-    """Yield the tables of a report, the most important first; an empty one is left out."""
+    """Yield the tables of a report, the most important first, without empty ones."""
     made = (
         _audiences(figures, clock),
         _not_kept(figures, clock),
@@ -191,7 +187,7 @@ def tables(figures: Figures, clock: Clock) -> Iterator[ReportTable]:
 
 
 def facts(figures: Figures) -> Iterator[tuple[str, str]]:
-    """Yield the smaller facts: (what it is, the figure in words)."""
+    """Yield the less important figures as (label, text)."""
     held_up = sum(promise.by_holding and promise.state is Kept.KEPT for promise in figures.promises)
     also = f"; they kept {many(held_up, 'promise')}" if held_up else ""
     yield "Holding statements", f"{figures.holdings}{also}" if figures.holdings else "none"
@@ -206,11 +202,11 @@ def facts(figures: Figures) -> Iterator[tuple[str, str]]:
 
 
 def said_of(promise: Promise, clock: Clock) -> str:
-    """Return what came of a promise, in words."""
+    """Return what became of a promise, as text."""
     if promise.state is Kept.OPEN:
         return "still open"
     if promise.state is Kept.BROKEN:
-        return "no word came"
+        return "no message came"
     how = " by a holding statement" if promise.by_holding else ""
     if promise.state is Kept.KEPT:
         return f"kept{how}"
@@ -221,21 +217,21 @@ def said_of(promise: Promise, clock: Clock) -> str:
 
 
 def name_of(telling: Telling) -> str:
-    """Return what a message was, as people call it."""
+    """Return the name of a message: "update 3", "holding statement"."""
     if telling.shape in {Shape.UPDATE, Shape.CORRECTION}:
         return f"{telling.shape} {telling.number}"
     return str(telling.shape)
 
 
 def _first_and_last(figures: Figures) -> tuple[AudienceFigures | None, AudienceFigures | None]:
-    """Return which audience had its first message first, and which last."""
+    """Return the audience that got its first message first, and the one that got it last."""
     told = [each for each in figures.audiences if each.from_start is not None]
     told.sort(key=lambda each: each.from_start or timedelta())
     return (told[0], told[-1]) if told else (None, None)
 
 
 def _ahead(figures: Figures) -> timedelta | None:
-    """Return how long before it began the first reader knew of it; None if it was not announced."""
+    """Return how long before its start the first reader was told; None if it was not announced."""
     first = min((each.first_at for each in figures.audiences if each.first_at), default=None)
     began = figures.story.began_at
     return began - first if began and first and began > first else None
@@ -248,12 +244,12 @@ def _most_silent(figures: Figures) -> AudienceFigures | None:
 
 def _audiences(figures: Figures, clock: Clock) -> ReportTable:
     rows = tuple(_audience(each, clock) for each in figures.audiences)
-    head = ("Audience", "First word", "After yes", "Longest silence", "Messages", "Kept")
-    note = "First word: from the beginning. After yes: from the first yes to an update."
+    head = ("Audience", "First message", "After yes", "Longest silence", "Messages", "Kept")
+    note = "First message: since it began. After yes: since the first yes to an update."
     if figures.story.is_planned or (figures.story.was_expected and not figures.story.started):
-        note = "After yes: from the first yes to an update."
+        note = "After yes: since the first yes to an update."
     elif not figures.story.started:
-        note = "When it began is not written in its file, so the time to the first word is not known."
+        note = "Its file does not say when it began, so the time to the first message is not known."
     return ReportTable("By audience", head, rows, note, small=False)
 
 
@@ -280,12 +276,12 @@ def _not_kept(figures: Figures, clock: Clock) -> ReportTable:
                 each.audience
             )
     rows = tuple((by, ", ".join(to), said, came) for (by, said, came), to in wrong.items())
-    head = ("Promised for", "To", "Said at", "What came of it")
+    head = ("Promised for", "To", "Said at", "What became of it")
     return ReportTable("Promises that were not kept", head, rows, bad=frozenset(range(len(rows))))
 
 
 def _messages(figures: Figures, clock: Clock) -> ReportTable:
-    """Return what was said, one row per notice; texts promised for the same moment share one."""
+    """Return what was sent, one row per notice; texts promised for the same moment share a row."""
     notices: defaultdict[str, list[Telling]] = defaultdict(list)
     for each in figures.story.tellings:
         notices[each.statement].append(each)
@@ -298,7 +294,7 @@ def _messages(figures: Figures, clock: Clock) -> ReportTable:
             by = clock.time(min(promised)) if promised else "none"
             rows.append((first, (clock.time(first), name_of(tellings[0]), _readers(tellings), by)))
     said = tuple(row for _, row in sorted(rows, key=lambda pair: pair[0]))
-    return ReportTable("What was said", ("At", "What", "To how many", "Next word by"), said, small=False)
+    return ReportTable("What was said", ("At", "What", "To how many", "Next update by"), said, small=False)
 
 
 def _readers(tellings: Iterable[Telling]) -> str:
@@ -348,11 +344,11 @@ def _deliveries(figures: Figures) -> ReportTable:
         for outcome in order
     )
     head = ("Outcome", *(_WAYS[way] for way in ways))
-    return ReportTable("Deliveries", head, rows, "Accepted: the provider took it.")
+    return ReportTable("Deliveries", head, rows, "Accepted: by the provider.")
 
 
 def people_table(figures: Figures, clock: Clock) -> ReportTable:
-    """Return the nudges that our own people got, one row per nudge and outcome."""
+    """Return the nudges to our own people, one row per nudge and outcome."""
     alike: defaultdict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     for each in figures.story.nudges:
         alike[clock.time(each.at), each.notice, each.outcome][each.way] += each.count

@@ -197,7 +197,7 @@ def test_each_kind_of_file_is_judged(bench: Bench) -> None:
 
 
 UNREACHABLE = (
-    "audiences/support.csv: no reader of it can be reached by email … "
+    "audiences/support.csv: none of its readers can be reached by email … "
     "add an email column, or sms to the channels of audience support"
 )
 
@@ -393,10 +393,10 @@ def test_check_counts_by_channel_and_names_rows_left_out(bench: Bench) -> None:
     assert customers["faults"][0].startswith("audiences/customers.csv:3:")
     write_list(bench.folder, "support", "name,phone", ["Su,+4915112345679"])
     result = run("recipients", "check", folder=bench.folder)
-    assert "no reader of it can be reached by email" in result.stderr
+    assert "none of its readers can be reached by email" in result.stderr
     assert "customers" in result.stdout and "warning" not in result.stdout
     support, customers = check()
-    assert (customers["warnings"], "no reader" in support["warnings"][0]) == ([], True)
+    assert (customers["warnings"], "none of its" in support["warnings"][0]) == ([], True)
 
 
 def test_what_is_no_audience_and_no_address_is_refused(bench: Bench) -> None:

@@ -476,7 +476,7 @@ def test_ctrl_c_at_a_question_of_declare_leaves_no_trace(
         (("update", "card1", "--status", "broken"), "--status: 'broken' is not known"),
         (("update", "card1", "--issue", "More cards fail.", "--dry-run"), "Dry run: nothing was written"),
         (("update", "card1", "--issue", "More cards fail.", "--yes"), "no tick has run yet"),
-        (("lint",), "audience support has nobody who can be told"),
+        (("lint",), "audience support has no usable recipient"),
         (("recipients", "check", "no-such-audience-at-all-whatever-it-may-be"), "audiences are: "),
         (("doctor",), f"{'D' * 60} is not set: the email of dana"),
     ],

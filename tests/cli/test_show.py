@@ -213,8 +213,8 @@ def test_preview_says_what_quiet_hours_hold_and_to_whom_a_holding_statement_goes
     shown = " ".join(preview(desk).stdout.split())
     assert "Update 1 by email: already sent" in shown
     assert "Update 1 by SMS: quiet hours hold back 1 of 1 until they end" in shown
-    assert "Holding statement by email to executives, internal: silence is left to the nudge" in shown
-    assert "Holding statement by email to support, partners, customers: goes out by itself from" in shown
+    assert "Holding statement by email to executives, internal: no holding statement, only a nudge" in shown
+    assert "Holding statement by email to support, partners, customers: is sent automatically from" in shown
 
 
 @pytest.mark.parametrize(
@@ -765,7 +765,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_report_begins_with_what_matters_and_fits_a_terminal(told: Path) -> None:
     lines = run("report", "pay7", folder=told).stdout.splitlines()
     assert lines[0] == "Card payments fail in the EU"
-    assert "Kept 18 of 21 promises, first word after 9 min, longest silence 31 min." in lines
+    assert "Kept 18 of 21 promises, first message after 9 min, longest silence 31 min." in lines
     assert any("11:15" in line and "11 min late" in line for line in lines)
     assert any("24 texts, 24 segments, 1.71 in all" in line for line in lines)
     assert run("report", folder=told).stdout.splitlines() == lines  # the only incident needs no id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -18,7 +18,7 @@ from commcast.oncall.nudges import Nudge, Why, broken_file_nudge, first_nudge, h
 from commcast.oncall.people import Reach, reach, unreachable, variables_of
 from commcast.plan.due import due
 from tests.plan.test_promises import HOLDS, MINUTE, Told, begun
-from tests.support.values import AT, config_of, incident_of, story, update_of
+from tests.support.values import AT, cases, config_of, incident_of, story, update_of
 
 S = Status
 
@@ -32,14 +32,9 @@ def for_customers(told: Told, minutes: int) -> list[Nudge]:
     return [nudge for nudge in nudges(told, AT + minutes * MINUTE) if "customers" in nudge.audiences]
 
 
-def quiet() -> Told:
-    """Return an incident told at AT where silence is left to the nudge."""
-    return begun(config_of())
-
-
-def begun_with(*statuses: Status, after: int = 0) -> Told:
-    """Return an incident with these updates, told some minutes after AT."""
-    told = Told(story(*statuses), config_of())
+def quiet(*statuses: Status, after: int = 0) -> Told:
+    """Return an incident with these updates, told some minutes after AT; silence is left to the nudge."""
+    told = Told(story(*(statuses or (S.INVESTIGATING,))), config_of())
     told.release()
     told.tick(AT + after * MINUTE)
     return told
@@ -48,63 +43,54 @@ def begun_with(*statuses: Status, after: int = 0) -> Told:
 # --- promises
 
 
-def test_at_three_quarters_of_the_wait_once_with_the_line_to_paste() -> None:
+@cases("""
+    silence              | held_at | minute | mark | why     | both | held
+                         |         | 14     |      |         |      |
+                         |         | 15     | 75   | promise |      |
+                         |         | 20     | 75   | promise |      |
+                         |         | 21     | late | late    | both |
+    customers support    |         | 15     | 75   | promise |      | customers support
+    customers            |         | 15     | 75   | promise |      | customers
+    customers severity 2 |         | 15     | 75   | promise |      |
+    customers stopped    |         | 17     | 75   | promise |      |
+    customers            |         | 17     | held | held    | both | customers   # the owner is likely asleep
+    customers            | 17      | 36     | 75   | promise | both | customers
+""")
+def test_when_and_how_somebody_is_nudged_about_a_promise(
+    silence: str, held_at: str, minute: str, mark: str, why: str, both: str, held: str
+) -> None:
+    """Those in `[silence]` are held, in its severities: the rest hear nothing by itself."""
+    table: dict[str, object] = dict.fromkeys({"customers", "support"} & {*silence.split()}, "hold")
+    told = begun(config_of(silence=table | ({"severities": [2]} if "severity" in silence else {})))
+    told.history = replace(told.history, stopped_by="dana" if "stopped" in silence else "")
+    if held_at:
+        told.tick(AT + int(held_at) * MINUTE)
+    found = for_customers(told, int(minute))
+    shown = [(each.id.rpartition(":")[2], each.why, each.backup_too, " ".join(each.held)) for each in found]
+    assert shown == ([(mark, why, bool(both), held)] if mark else [])
+    stop = "dana stopped it; commcast resume pay7 lifts the stop." if "stopped" in silence else ""
+    assert {each.note for each in found} <= {stop}
+
+
+def test_a_nudge_is_given_once_with_the_line_to_paste_and_twice_in_a_long_wait() -> None:
     told = quiet()
-    assert nudges(told, AT + 14 * MINUTE) == ()
     (nudge,) = nudges(told, AT + 15 * MINUTE)
-    assert nudge.id == "nudge:2026-11-21T09:25:00Z:75"
-    assert (nudge.why, nudge.deadline, nudge.backup_too) == (Why.PROMISE, AT + 20 * MINUTE, False)
+    assert (nudge.id, nudge.deadline) == ("nudge:2026-11-21T09:25:00Z:75", AT + 20 * MINUTE)
     assert set(nudge.audiences) == {"board", "customers", "support"}
     assert nudge.line == 'commcast update pay7 --nothing-new "…" --next 20m'
     assert nudges(told, AT + 16 * MINUTE, frozenset({nudge.id})) == ()
-
-
-def test_a_long_wait_is_nudged_twice() -> None:
-    told = quiet()
-    told.config = config_of(cadence={"1": {"every": "60m"}})
     said = Said("update:1", 1, Channel.EMAIL, "customers", AT, AT + 60 * MINUTE)
+    told.config = config_of(cadence={"1": {"every": "60m"}})
     told.history = replace(told.history, said=(said,))
     ids = [tuple(n.id.rpartition(":")[2] for n in nudges(told, AT + m * MINUTE)) for m in (29, 30, 50, 51)]
     assert ids == [(), ("50",), ("50",), ("85",)]
 
 
-def test_what_was_late_or_never_sent_is_told_to_the_backup_too() -> None:
-    (broken,) = nudges(quiet(), AT + 21 * MINUTE)
-    assert (broken.why, broken.backup_too) == (Why.LATE, True)
+def test_what_was_never_sent_is_told_to_the_backup_too() -> None:
     told = Told(story(S.INVESTIGATING), config_of())
     told.release()
     (unsent,) = nudges(told, AT + 21 * MINUTE)
     assert (unsent.why, unsent.backup_too, unsent.line) == (Why.LATE, True, "commcast send pay7 --late")
-
-
-def test_from_the_first_holding_statement_on_both_are_nudged() -> None:
-    told = begun()
-    assert [(nudge.why, nudge.backup_too) for nudge in for_customers(told, 17)] == [(Why.HELD, True)]
-    told.tick(AT + 17 * MINUTE)
-    assert [(nudge.why, nudge.backup_too, nudge.held) for nudge in for_customers(told, 36)] == [
-        (Why.PROMISE, True, ("customers", "support"))
-    ]
-
-
-def test_a_nudge_names_those_whom_a_holding_statement_rescues() -> None:
-    """Only what `[silence]` has on "hold", and only in its severities: the rest hear nothing by itself."""
-    told = begun()
-    (nudge,) = nudges(told, AT + 15 * MINUTE)
-    assert (set(nudge.audiences), set(nudge.held)) == (
-        {"board", "customers", "support"},
-        {"customers", "support"},
-    )
-    told.config = config_of(silence={"customers": "hold", "severities": [2]})
-    (nudge,) = nudges(told, AT + 15 * MINUTE)
-    assert nudge.held == ()
-
-
-def test_what_somebody_stopped_is_said_to_be_so() -> None:
-    told = begun()
-    told.history = replace(told.history, stopped_by="dana")
-    (nudge,) = for_customers(told, 17)
-    assert (nudge.why, nudge.held) == (Why.PROMISE, ())
-    assert nudge.note == "It is stopped by dana; commcast resume pay7 lifts that."
 
 
 def test_nobody_is_nudged_after_the_end() -> None:
@@ -126,40 +112,33 @@ def test_no_promise_passes_without_a_nudge(gaps: list[int], holds: bool) -> None
         seen |= {nudge.id for nudge in found}
         told.tick(now)
         for said in told.history.said:
-            newer = [
-                each for each in told.history.said if each.audience == said.audience and each.at > said.at
-            ]
-            if said.promised and now > said.promised and not newer and said.channel is Channel.EMAIL:
+            newer = [each for each in told.history.said if each.audience == said.audience]
+            is_last = all(each.at <= said.at for each in newer)
+            if said.promised and now > said.promised and is_last and said.channel is Channel.EMAIL:
                 assert any(said.promised.strftime("%Y-%m-%dT%H:%M:%SZ:") in each for each in seen)
 
 
 # --- drafts, estimates, planned work, broken files
 
 
-@pytest.mark.parametrize(("minutes", "wanted"), [(2, []), (3, ["nudge:draft:1"])])
-def test_a_draft_is_nudged_for_after_three_minutes(minutes: int, wanted: list[str]) -> None:
-    now = AT + minutes * MINUTE
-    found = nudges_due(story(S.INVESTIGATING), History(), (), HOLDS, now, drafted={1: AT}, nudged=())
-    assert [nudge.id for nudge in found] == wanted
-    assert all(nudge.line == "commcast send pay7" for nudge in found)
-
-
-def test_a_passed_estimate_is_nudged_for_once() -> None:
+def test_a_draft_is_nudged_for_after_three_minutes_and_a_passed_estimate_and_a_broken_file_once() -> None:
+    for minutes, wanted in ((2, []), (3, [("nudge:draft:1", "commcast send pay7")])):
+        now = AT + minutes * MINUTE
+        found = nudges_due(story(S.INVESTIGATING), History(), (), HOLDS, now, drafted={1: AT}, nudged=())
+        assert [(nudge.id, nudge.line) for nudge in found] == wanted
     update = update_of(1, S.INVESTIGATING, timeframe=Timeframe(latest=AT + 10 * MINUTE))
-    told = Told(incident_of(update), config_of())
-    told.release()
-    told.tick(AT)
+    told = begun(config_of(), incident_of(update))
     assert nudges(told, AT + 9 * MINUTE) == ()
     (nudge,) = nudges(told, AT + 10 * MINUTE)
     assert nudge.why is Why.ESTIMATE
     assert nudges(told, AT + 11 * MINUTE, frozenset({nudge.id})) == ()
+    one, same, other = (broken_file_nudge(told.incident, faults).id for faults in "aab")
+    assert one == same != other
 
 
-@pytest.mark.parametrize(
-    ("before", "marks"), [(31, []), (30, ["30m"]), (10, ["10m"])], ids=lambda each: str(each)
-)
+@pytest.mark.parametrize(("before", "marks"), [(31, []), (30, ["30m"]), (10, ["10m"])])
 def test_both_ends_of_a_window_are_nudged_for(before: int, marks: list[str]) -> None:
-    planned, working = begun_with(S.SCHEDULED), begun_with(S.SCHEDULED, S.IN_PROGRESS, after=10)
+    planned, working = quiet(S.SCHEDULED), quiet(S.SCHEDULED, S.IN_PROGRESS, after=10)
     window = planned.incident.latest.window
     assert window is not None
     for told, moment, line in (
@@ -170,11 +149,6 @@ def test_both_ends_of_a_window_are_nudged_for(before: int, marks: list[str]) -> 
         assert [nudge.id.rpartition(":")[2] for nudge in found] == marks
         assert {nudge.line for nudge in found} <= {line}
     assert first_nudge(planned.incident.latest, AT, window.start) == window.start - 30 * MINUTE
-
-
-def test_a_file_is_nudged_for_once_for_each_way_in_which_it_is_broken() -> None:
-    one, same, other = (broken_file_nudge(story(S.INVESTIGATING), faults).id for faults in "aab")
-    assert one == same != other
 
 
 # --- hand-overs
@@ -201,29 +175,20 @@ def test_an_offer_is_told_to_both_once_and_once_more_when_nobody_takes_it() -> N
     assert of_handovers(OFFERED, after=60, nudged=[first.id, again.id]) == ()
 
 
+LATER = Handover("kim", "sam", AT + timedelta(minutes=5))
+
+
 @pytest.mark.parametrize(
     ("handovers", "told", "note"),
     [
-        pytest.param([OFFERED], ("dana", "sam"), "Dana Reyes offers this to Sam Oyo", id="offered"),
-        pytest.param(
-            [Handover("sam", "kim", AT)],
-            ("dana", "sam", "kim"),
-            "Kim offers this to Sam Oyo",
-            id="by others",
-        ),
-        pytest.param(
-            [Handover("sam", "root", AT)], ("dana", "sam"), "root offers this to Sam Oyo", id="by a stranger"
-        ),
-        pytest.param(
-            [TAKEN], ("dana", "sam"), "Sam Oyo has taken this over from Dana Reyes", id="taken, not offered"
-        ),
-        pytest.param(
-            [TAKEN, Handover("kim", "sam", AT + timedelta(minutes=5))],
-            ("sam", "kim"),
-            "Sam Oyo offers this to Kim",
-            id="the last alone is news",
-        ),
+        ([OFFERED], ("dana", "sam"), "Dana Reyes offers this to Sam Oyo"),
+        ([Handover("sam", "kim", AT)], ("dana", "sam", "kim"), "Kim offers this to Sam Oyo"),
+        ([Handover("sam", "root", AT)], ("dana", "sam"), "root offers this to Sam Oyo"),
+        ([TAKEN], ("dana", "sam"), "Sam Oyo has taken this over from Dana Reyes"),
+        ([TAKEN, LATER], ("sam", "kim"), "Sam Oyo offers this to Kim"),
+        ([replace(OFFERED, note="watch db")], ("dana", "sam"), "Dana Reyes offers this to Sam Oyo: watch db"),
     ],
+    ids=["offered", "by others", "by a stranger", "taken, not offered", "the last alone is news", "a note"],
 )
 def test_who_is_told_of_a_hand_over(handovers: list[Handover], told: tuple[str, ...], note: str) -> None:
     (found,) = of_handovers(*handovers)
@@ -247,46 +212,29 @@ def config_with(**person: str) -> Config:
     return config_of(people={"dana": {"name": "Dana Reyes", **person}})
 
 
-@pytest.mark.parametrize(
-    ("person", "email", "phone", "fault"),
-    [
-        pytest.param({"email": "dana@acme.example"}, "dana@acme.example", "", "", id="as it stands there"),
-        pytest.param({"email": "env:DANA_MAIL"}, "Dana@acme.example", "", "", id="from the environment"),
-        pytest.param({"phone": "env:DANA_PHONE"}, "", "+4915112345671", "", id="a phone, too"),
-        pytest.param({"phone": "+49 151 12345671"}, "", "+4915112345671", "", id="a phone is made E.164"),
-        pytest.param(
-            {"email": "env:NOT_SET", "phone": "env:DANA_PHONE"},
-            *("", "+4915112345671"),
-            "NOT_SET is not set: the email of dana; set it where commcast runs",
-            id="one is",
-        ),
-        pytest.param(
-            {"email": "env:ODD"}, "", "", "the email of dana is not an email address", id="no address"
-        ),
-        pytest.param(
-            {},
-            *("", ""),
-            "dana has no address; write email or phone in [people.dana] of commcast.toml",
-            id="none",
-        ),
-    ],
-)
+@cases("""
+    mail              | call             | email             | phone          | fault
+    dana@acme.example |                  | dana@acme.example |                |
+    env:DANA_MAIL     |                  | Dana@acme.example |                |
+                      | env:DANA_PHONE   |                   | +4915112345671 |
+                      | +49 151 12345671 |                   | +4915112345671 |
+    env:NOT_SET       | env:DANA_PHONE   |  | +4915112345671  | NOT_SET is not set: the email of dana; set it
+    env:ODD           |                  |  |                 | the email of dana is not an email address
+                      |                  |  |                 | dana has no address; write email or phone in
+""")
 def test_an_address_stands_in_the_file_or_in_the_environment(
-    person: Mapping[str, str], email: str, phone: str, fault: str
+    mail: str, call: str, email: str, phone: str, fault: str
 ) -> None:
-    """A fault names no address."""
-    assert reach("dana", config_with(**person), SET) == Reach("Dana Reyes", email, phone, "dana")
-    found = unreachable("dana", config_with(**person), SET)
+    """A phone is made E.164; a fault names no address."""
+    config = config_with(email=mail, phone=call)
+    assert reach("dana", config, SET) == Reach("Dana Reyes", email, phone, "dana")
+    found = unreachable("dana", config, SET)
     assert len(found) == bool(fault)
     assert all(each.startswith(fault) and "at acme" not in each for each in found)
 
 
-def test_whom_nobody_knows_is_called_by_the_key() -> None:
-    config = config_of()
-    assert reach("kim", config, {}) == Reach("kim", key="kim")
-    assert unreachable("kim", config, {}) == ("'kim' is not a known person; known: nobody yet",)
-
-
-def test_the_variables_that_hold_addresses_are_known() -> None:
+def test_whom_nobody_knows_is_called_by_the_key_and_variables_that_hold_addresses_are_known() -> None:
+    assert reach("kim", config_of(), {}) == Reach("kim", key="kim")
+    assert unreachable("kim", config_of(), {}) == ("no [people.kim] in commcast.toml; add it",)
     config = config_with(email="env:DANA_MAIL", phone="+4915112345671")
     assert variables_of(config) == {"DANA_MAIL": "the email of dana"}

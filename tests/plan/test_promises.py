@@ -1,23 +1,24 @@
-"""What goes out by itself: holding statements, until a person writes, and reminders of planned work."""
+"""What goes out by itself: holding statements, reminders of planned work, and promised texts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from commcast.config.settings import Config, Maintenance
+from commcast.config.settings import Config, Maintenance, Silence, SmsChannel
 from commcast.model.history import History, Said
 from commcast.model.incident import Channel, Incident, Kind, Status, Update, Window
 from commcast.plan.due import due
 from commcast.plan.notices import Due, NoticeKind
-from commcast.plan.promises import hold_at
-from commcast.plan.reminders import ahead, offset_of, reminders_due
+from commcast.plan.promises import AFTER_QUIET, hold_at, text_promise, texts_due
+from commcast.plan.reminders import ahead, end_of_quiet, offset_of, reminders_due
 from tests.support.values import AT, config_of, incident_of, released, story, update_of
 
 S = Status
@@ -70,9 +71,8 @@ class Told:
         )
 
     def mails(self, audience: str) -> list[Said]:
-        return [
-            each for each in self.history.said if (each.audience, each.channel) == (audience, Channel.EMAIL)
-        ]
+        own = (audience, Channel.EMAIL)
+        return [each for each in self.history.said if (each.audience, each.channel) == own]
 
 
 def begun(config: Config = HOLDS, incident: Incident | None = None) -> Told:
@@ -96,23 +96,19 @@ def test_it_goes_shortly_before_the_promise_and_names_it() -> None:
     assert told.tick(AT + 18 * MINUTE) == []
 
 
-def test_the_plan_says_when_it_would_go() -> None:
+def test_the_plan_says_when_it_would_go_and_who_is_left_to_the_nudge() -> None:
     told = begun()
     found = due(told.incident, told.history, HOLDS, AT + MINUTE)
     (line,) = [each for each in found if each.from_]
     assert not line.is_due
-    assert line.reason == "goes out by itself from 10:22 CET if nobody writes before"
+    assert line.reason == "is sent automatically from 10:22 CET unless somebody writes first"
     left = [line.reason for line in found if line.notice.audiences == ("board",)]
-    assert left == ["silence is left to the nudge (commcast.toml, [silence])"]
-
-
-def test_a_statement_to_those_who_were_left_to_the_nudge_has_an_id_of_its_own() -> None:
+    assert left == ["no holding statement, only a nudge (commcast.toml, [silence])"]
     told = begun(config_of(silence={"customers": "hold"}))
     assert [line.notice.audiences for line in told.tick(AT + 17 * MINUTE)] == [("customers",)]
-    told.config = HOLDS
-    assert [line.notice.id for line in told.tick(AT + 18 * MINUTE)] == [
-        "holding:2026-11-21T09:25:00Z:support"
-    ]
+    told.config = HOLDS  # a statement to those who were left has an id of its own
+    (line,) = told.tick(AT + 18 * MINUTE)
+    assert line.notice.id == "holding:2026-11-21T09:25:00Z:support"
 
 
 def test_steps_grow_and_then_are_steady() -> None:
@@ -131,34 +127,30 @@ def ended() -> Told:
     return told
 
 
-@pytest.mark.parametrize(
-    "told",
-    [
-        pytest.param(begun(config_of()), id="no table"),
-        pytest.param(begun(config_of(silence={})), id="an empty table"),
-        pytest.param(begun(config_of(silence={"customers": "nudge"})), id="left to the nudge"),
-        pytest.param(
-            begun(config_of(silence={"customers": "hold", "severities": [2]})), id="another severity"
-        ),
-        pytest.param(begun(incident=story(S.INVESTIGATING, severities=(3,))), id="a milder incident"),
-        pytest.param(ended(), id="after the end"),
-    ],
-)
+SILENT = {
+    "no table": begun(config_of()),
+    "an empty table": begun(config_of(silence={})),
+    "left to the nudge": begun(config_of(silence={"customers": "nudge"})),
+    "another severity": begun(config_of(silence={"customers": "hold", "severities": [2]})),
+    "a milder incident": begun(incident=story(S.INVESTIGATING, severities=(3,))),
+    "after the end": ended(),
+}
+
+
+@pytest.mark.parametrize("told", SILENT.values(), ids=SILENT.keys())
 def test_nothing_is_said_by_itself_where_the_table_does_not_say_so(told: Told) -> None:
     for minute in range(11, 190, 2):
         assert told.tick(AT + minute * MINUTE) == []
 
 
-def test_a_late_one_owns_the_promise_and_promises_from_now() -> None:
-    told = begun()
-    now = AT + timedelta(hours=3)
+def test_a_late_one_owns_the_promise_and_promises_from_now_and_none_goes_in_the_first_half_of_the_wait() -> (
+    None
+):
+    told, now = begun(), AT + timedelta(hours=3)
     (line,) = told.tick(now)
     assert line.notice.broken["customers"] == AT + EVERY
     assert line.notice.next_update_by["customers"] == now + 60 * MINUTE  # hourly after two hours
     assert told.tick(now) == []
-
-
-def test_never_in_the_first_half_of_the_wait() -> None:
     assert hold_at(AT, AT + 4 * MINUTE, 3 * MINUTE) == AT + 2 * MINUTE
     assert hold_at(AT, AT + 20 * MINUTE, 17 * MINUTE) == AT + 10 * MINUTE
 
@@ -171,61 +163,40 @@ def test_the_window_of_a_planned_work_is_spoken_of_without_any_table() -> None:
     assert [found.count(NoticeKind.HOLDING) for found in kinds] == [0, 1]
 
 
-@st.composite
-def nights(draw: st.DrawFn) -> tuple[list[int], set[int]]:
-    """Return minutes between ticks, and at which ticks a person writes."""
-    gaps = draw(st.lists(st.integers(1, 200), min_size=1, max_size=40))
-    return gaps, draw(st.sets(st.integers(0, len(gaps) - 1), max_size=6))
-
-
 @settings(max_examples=40)
-@given(nights())
-def test_whatever_happens(night: tuple[list[int], set[int]]) -> None:
-    """No promise passes that a tick could keep; nothing twice; what is late is owned; a person takes over."""
-    gaps, writing = night
+@given(
+    gaps=st.lists(st.integers(1, 200) | st.just(1), min_size=1, max_size=60),
+    writing=st.sets(st.integers(0, 59), max_size=6),
+)
+def test_whatever_happens(gaps: list[int], writing: set[int]) -> None:
+    """No promise passes that a tick could keep; nothing twice; what is late is owned, and nothing else is.
+
+    `gaps` are the minutes between ticks; at some of them a person writes, and takes over.
+    """
     told, now = begun(), AT
     for number, gap in enumerate(gaps):
-        earlier, now = now, now + gap * MINUTE
+        now += gap * MINUTE
         before = {name: told.mails(name)[-1] for name in ("customers", "support")}
         told.write(now) if number in writing else told.tick(now)
         for name, last in before.items():
             assert last.promised is not None
             told_now = told.mails(name)[-1] is not last
-            if now >= hold_at(last.at, last.promised, 3 * MINUTE):
-                assert told_now
-            if earlier <= last.promised < now and told_now:
+            assert told_now or now < hold_at(last.at, last.promised, 3 * MINUTE)
+            if told_now:
                 line = next(line for at, line in reversed(told.log) if at == now)
-                assert line.notice.broken[name] == last.promised
+                assert line.notice.broken.get(name) == (last.promised if last.promised < now else None)
             promised = told.mails(name)[-1].promised
             assert promised is None or promised > now
     ids = [(line.notice.id, line.notice.channel) for _, line in told.log]
     assert len(set(ids)) == len(ids)
 
 
-@settings(max_examples=15)
-@given(st.sets(st.integers(1, 300), max_size=8))
-def test_with_a_tick_every_minute_no_promise_breaks(writing: set[int]) -> None:
-    told = begun()
-    for minute in range(1, 301):
-        now = AT + minute * MINUTE
-        told.write(now) if minute in writing else told.tick(now)
-    for name in ("customers", "support"):
-        said = told.mails(name)
-        for last, new in pairwise(said):
-            assert last.promised is None or new.at <= last.promised
-    for _, line in told.log:
-        assert not line.notice.broken.keys() & {"customers", "support"}
-
-
 def test_word_within_the_promised_minute_is_not_called_late() -> None:
-    told = begun(config_of())
-    within = told.incident.latest.at + EVERY + timedelta(seconds=42)
-    told.write(within)
-    assert told.log[-1][1].notice.broken == {}
-    late = begun(config_of())
-    late.write(late.incident.latest.at + EVERY + timedelta(seconds=60))
-    mails = [line.notice for _, line in late.log if line.notice.channel is Channel.EMAIL]
-    assert set(mails[-1].broken) == {"board", "customers", "support"}
+    for seconds, late in ((42, set()), (60, {"board", "customers", "support"})):
+        told = begun(config_of())
+        told.write(AT + EVERY + timedelta(seconds=seconds))
+        mails = [line.notice for _, line in told.log if line.notice.channel is Channel.EMAIL]
+        assert set(mails[-1].broken) == late
 
 
 def test_since_when_nothing_is_new_is_when_there_was_news_last() -> None:
@@ -289,89 +260,52 @@ def over_time(incident: Incident, channel: Channel, config: Config = TEXTED) -> 
 
 CLOSE = TEXTED.model_copy(update={"maintenance": Maintenance.model_construct(reminders=(2 * HOUR, HOUR))})
 EVENING = 5 * HOUR + 30 * MINUTE  # 20:30 in Berlin of the evening before: half an hour before quiet hours
+OFFSETS = {"1:7d": 7 * DAY, "1:1d": DAY, "1:1h": HOUR}
+EVENINGS = {name: (left if left > HOUR else timedelta()) + EVENING for name, left in OFFSETS.items()}
+NEXT_WEEK = Window(start=START + 7 * DAY, end=START + 7 * DAY + 2 * HOUR)
+MOVED = planned(told(), told(2, S.RESCHEDULED, at=START - 3 * DAY, window=NEXT_WEEK))
+OVER = (S.IN_PROGRESS, S.EXTENDED, S.VERIFYING, S.COMPLETED, S.CANCELLED)
+EMAIL, TEXT = Channel.EMAIL, Channel.SMS
+REMINDED: dict[str, tuple[Incident, Channel, Config, dict[str, timedelta]]] = {
+    "by mail": (planned(told()), EMAIL, TEXTED, OFFSETS),
+    "a text that would wake readers goes before their quiet hours": (planned(told()), TEXT, TEXTED, EVENINGS),
+    "a severity that wakes": (planned(told(severity=1)), TEXT, TEXTED, OFFSETS),
+    "two that meet before quiet hours are one": (planned(told()), TEXT, CLOSE, {"1:1h": EVENING}),
+    "texted only where the folder asks for it": (planned(told()), TEXT, config_of(), {}),
+    "only after the announcement": (planned(told(at=START - DAY)), EMAIL, TEXTED, {"1:1h": HOUR}),
+    "an hour before": (planned(told(at=START - HOUR)), EMAIL, TEXTED, {}),
+    "the old ones are gone": (MOVED, EMAIL, TEXTED, {"2:7d": timedelta()}),
+    **{status: (planned(told(), told(2, status, at=START - 3 * HOUR)), EMAIL, TEXTED, {}) for status in OVER},
+}
 
 
-@pytest.mark.parametrize(
-    ("severity", "channel", "config", "left"),
-    [
-        pytest.param(2, Channel.EMAIL, TEXTED, {"7d": 7 * DAY, "1d": DAY, "1h": HOUR}, id="by mail"),
-        pytest.param(
-            2,
-            Channel.SMS,
-            TEXTED,
-            {"7d": 7 * DAY + EVENING, "1d": DAY + EVENING, "1h": EVENING},
-            id="a text that would wake readers goes before their quiet hours",
-        ),
-        pytest.param(
-            1, Channel.SMS, TEXTED, {"7d": 7 * DAY, "1d": DAY, "1h": HOUR}, id="a severity that wakes"
-        ),
-        pytest.param(2, Channel.SMS, CLOSE, {"1h": EVENING}, id="two that meet before quiet hours are one"),
-        pytest.param(2, Channel.SMS, config_of(), {}, id="texted only where the folder asks for it"),
-    ],
-)
+@pytest.mark.parametrize(("incident", "channel", "config", "left"), REMINDED.values(), ids=REMINDED.keys())
 def test_a_week_a_day_and_an_hour_before_the_start(
-    severity: int, channel: Channel, config: Config, left: dict[str, timedelta]
+    incident: Incident, channel: Channel, config: Config, left: dict[str, timedelta]
 ) -> None:
-    found = over_time(planned(told(severity=severity)), channel, config)
-    assert found == [(f"reminder:1:{name}", length) for name, length in left.items()]
+    """Of what was announced before; nothing reminds of work that has begun, is over or has moved."""
+    found = over_time(incident, channel, config)
+    assert found == [(f"reminder:{name}", length) for name, length in left.items()]
 
 
-@pytest.mark.parametrize(
-    ("announced", "reminders"),
-    [
-        (3 * DAY, ["reminder:1:1d", "reminder:1:1h"]),
-        (DAY, ["reminder:1:1h"]),
-        (HOUR, []),
-        (20 * MINUTE, []),
-    ],
-)
-def test_only_what_comes_after_the_announcement_reminds(announced: timedelta, reminders: list[str]) -> None:
-    incident = planned(told(at=START - announced))
-    assert [name for name, _ in over_time(incident, Channel.EMAIL)] == reminders
-
-
-def test_after_a_gap_only_the_newest_goes_and_none_past_the_start() -> None:
+def test_after_a_gap_only_the_newest_goes_and_none_past_the_start_or_at_night() -> None:
     incident = planned(told())
-    assert plan(incident, START - 2 * DAY) == {
-        Channel.EMAIL: "reminder:1:7d",
-        Channel.SMS: "reminder:1:7d",
-    }
+    assert plan(incident, START - 2 * DAY) == dict.fromkeys(Channel, "reminder:1:7d")
     assert plan(incident, START - 30 * MINUTE)[Channel.EMAIL] == "reminder:1:1h"
-    assert plan(incident, START) == {}
-    assert plan(incident, START + HOUR) == {}
+    assert plan(incident, START) == plan(incident, START + HOUR) == {}
+    assert plan(MOVED, NEXT_WEEK.start - DAY)[Channel.EMAIL] == "reminder:2:1d"
+    # The tick came after quiet hours had begun, and they last until after the start.
+    lines = reminders_due(incident, known(incident), TEXTED, START - 4 * HOUR)
+    texts = [(line.is_due, line.reason) for line in lines if line.notice.channel is Channel.SMS]
+    assert texts == [(False, "quiet hours last until it would be too late for this reminder")]
 
 
-def test_a_text_that_missed_its_evening_does_not_wake_readers() -> None:
-    """The tick came after quiet hours had begun, and they last until after the start."""
-    lines = reminders_due(planned(told()), known(planned(told())), TEXTED, START - 4 * HOUR)
-    texts = [line for line in lines if line.notice.channel is Channel.SMS]
-    assert [(line.is_due, line.reason) for line in texts] == [
-        (False, "quiet hours last until it would be too late for this reminder")
-    ]
-
-
-@pytest.mark.parametrize("status", [S.IN_PROGRESS, S.EXTENDED, S.VERIFYING, S.COMPLETED, S.CANCELLED])
-def test_work_that_has_begun_or_is_over_reminds_of_nothing(status: Status) -> None:
-    incident = planned(told(), told(2, status, at=START - 3 * HOUR))
-    assert over_time(incident, Channel.EMAIL) == []
-
-
-def test_after_a_move_the_old_reminders_are_gone() -> None:
-    later = Window(start=START + 7 * DAY, end=START + 7 * DAY + 2 * HOUR)
-    incident = planned(told(), told(2, S.RESCHEDULED, at=START - 3 * DAY, window=later))
-    assert Channel.EMAIL not in plan(incident, START - HOUR)
-    assert plan(incident, later.start - DAY)[Channel.EMAIL] == "reminder:2:1d"
-
-
-def test_an_update_that_is_yet_to_go_says_it_all() -> None:
+def test_an_update_that_is_yet_to_go_says_it_all_and_what_is_no_planned_work_reminds_of_nothing() -> None:
     incident = planned(told())
     fresh = History(releases=known(incident).releases)
     lines = due(incident, fresh, TEXTED, START - 6 * DAY)
     assert {line.notice.id for line in lines if line.is_due} == {"update:1"}
-
-
-def test_nothing_is_owed_of_what_nobody_released_or_is_no_planned_work() -> None:
-    assert reminders_due(planned(told()), History(), TEXTED, START - HOUR) == ()
+    assert reminders_due(incident, History(), TEXTED, START - HOUR) == ()  # nobody released it
     plain = incident_of(update_of(1))
     assert reminders_due(plain, known(plain), TEXTED, START) == ()
 
@@ -389,11 +323,8 @@ def test_the_plan_holds_reminders_beside_updates() -> None:
 @pytest.mark.parametrize(
     ("left", "said"),
     [
-        (DAY, DAY),
-        (23 * HOUR + 50 * MINUTE, DAY),
-        (20 * HOUR + 50 * MINUTE, 20 * HOUR),
-        (47 * MINUTE, 45 * MINUTE),
-        (3 * MINUTE, MINUTE),
+        *((DAY, DAY), (23 * HOUR + 50 * MINUTE, DAY), (20 * HOUR + 50 * MINUTE, 20 * HOUR)),
+        *((47 * MINUTE, 45 * MINUTE), (3 * MINUTE, MINUTE)),
     ],
 )
 def test_readers_are_told_how_far_off_it_is_and_not_how_late_we_are(left: timedelta, said: timedelta) -> None:
@@ -405,3 +336,132 @@ def test_a_reminder_is_known_by_its_id(offset: timedelta) -> None:
     config = config_of(maintenance={"reminders": [f"{int(offset.total_seconds() // 60)}m"]})
     (line,) = reminders_due(planned(told()), known(planned(told())), config, START - offset)[:1]
     assert offset_of(line.notice.id) == offset
+
+
+# --- readers who only get texts: which time a text promises them
+
+BERLIN = ZoneInfo("Europe/Berlin")
+YEAR = datetime(2026, 3, 1, 0, 0, 17, tzinfo=UTC)
+ZONES = ("Europe/Berlin", "America/New_York", "Asia/Tokyo", "Australia/Lord_Howe", "UTC")
+MOMENTS = st.integers(0, 270 * 24 * 60).map(lambda minutes: YEAR + minutes * MINUTE)
+NIGHT = (time(21), time(8))
+QUIET = SmsChannel().model_copy(update={"quiet": NIGHT})
+
+
+@given(
+    now=MOMENTS,
+    after=st.integers(1, 30 * 60),
+    zone=st.sampled_from(ZONES),
+    every=st.integers(1, 600),
+    quiet=st.sampled_from([NIGHT, (time(12), time(13)), (time(0), time(23)), (time(8), time(7, 59))]),
+)
+def test_a_text_never_promises_a_time_of_quiet_nor_one_too_soon(
+    now: datetime, after: int, zone: str, every: int, quiet: tuple[time, time]
+) -> None:
+    sms = SmsChannel(quiet=None, only_sms_every=f"{every}m").model_copy(update={"quiet": quiet})
+    by = now + after * MINUTE
+    promised = text_promise(by, sms, 2, ZoneInfo(zone), now)
+    assert promised >= by
+    assert promised > now + (every - 1) * MINUTE
+    assert end_of_quiet(promised, quiet, ZoneInfo(zone)) is None
+
+
+@given(now=MOMENTS, zone=st.sampled_from(ZONES))
+def test_a_text_that_keeps_a_promise_goes_outside_of_quiet_hours_too(now: datetime, zone: str) -> None:
+    promised = text_promise(now, QUIET, 2, ZoneInfo(zone), now)
+    assert end_of_quiet(promised - AFTER_QUIET, NIGHT, ZoneInfo(zone)) is None
+
+
+def test_a_text_promises_the_plain_time_where_it_wakes_and_for_planned_work() -> None:
+    night = datetime(2026, 11, 21, 22, 0, 30, tzinfo=UTC)
+    assert text_promise(night, QUIET, 1, BERLIN, night) == datetime(2026, 11, 22, 0, 0, tzinfo=UTC)
+    assert text_promise(night, QUIET, 2, BERLIN, night) == datetime(2026, 11, 22, 7, 10, tzinfo=UTC)
+    day, night = YEAR.replace(hour=12, second=0), YEAR.replace(hour=23, second=0)
+    assert text_promise(day, QUIET, 3, BERLIN, day - HOUR, is_awaited=True) == day
+    by = night + timedelta(hours=8, minutes=10)
+    assert text_promise(night, QUIET, 3, BERLIN, night - HOUR, is_awaited=True) == by
+
+
+@pytest.mark.parametrize(("early", "minute"), [(3, 10), (10, 10), (11, 15), (30, 30)])
+def test_a_promise_after_quiet_hours_leaves_room_for_how_far_ticks_are_apart(early: int, minute: int) -> None:
+    morning = datetime(2026, 12, 5, 7, tzinfo=UTC)  # 08:00 in Berlin
+    for now in (morning - 9 * HOUR, morning - 119 * MINUTE):
+        promised = text_promise(now, QUIET, 3, BERLIN, now, early=early * MINUTE)
+        assert promised == morning + minute * MINUTE
+
+
+# --- which promised texts are due
+
+BY_TEXT = config_of(channels={"email": {"from": "a@acme.example"}, "sms": {}})
+ONE, TWO = story(S.INVESTIGATING), story(S.INVESTIGATING, S.IDENTIFIED)
+CORRECTED = incident_of(TWO.update(1), TWO.update(2).model_copy(update={"corrects": (1,)}))
+FIRST, SECOND, THIRD = (f"holding:2026-11-21T{hour}:05:00Z/customers" for hour in (11, 12, 13))
+
+
+def due_texts(
+    incident: Incident, *said: Said, minute: int, silence: bool = False, early: int = 3
+) -> dict[str, tuple[bool, str]]:
+    history = History(
+        releases=released(incident, len(incident.updates)),
+        said=said,
+        begun=frozenset((each.notice, each.channel) for each in said),
+    )
+    config = BY_TEXT
+    if silence:
+        config = config.model_copy(update={"silence": Silence.model_validate({"customers": "hold"})})
+    lines = texts_due(incident, history, config, AT + minute * MINUTE, early=early * MINUTE)
+    return {line.notice.id: (line.is_due, line.reason) for line in lines}
+
+
+def texted(number: int, *promised: int, notice: str = "", channel: Channel = Channel.SMS) -> Said:
+    """Return an update's words, said when it was, that promise texts so many minutes after AT."""
+    by = tuple(AT + minutes * MINUTE for minutes in promised)
+    at = AT + 10 * (number - 1) * MINUTE
+    return Said(notice or f"update:{number}", number, channel, "customers", at, min(by, default=None), by)
+
+
+LATER = "the text promised by 12:05 is sent automatically shortly before"
+FACTS = "the text promised by 12:05, with the facts of update 2"
+LEFT = "nothing is new for the text promised by 12:05: only a nudge ([silence])"
+OLD = "the text promised by 12:05: nothing is new since update"
+
+
+@pytest.mark.parametrize(
+    ("incident", "said", "minute", "silence", "early", "due"),
+    [
+        (TWO, [texted(1, 120)], 116, False, 3, LATER),
+        (TWO, [texted(1, 120)], 117, False, 3, FACTS),
+        (TWO, [texted(1, 120)], 177, False, 3, FACTS),
+        (TWO, [texted(1, 120)], 116, False, 5, FACTS),
+        (ONE, [texted(1, 120)], 118, False, 3, LEFT),
+        (ONE, [texted(1, 120)], 118, True, 3, f"{OLD} 1"),
+        # A correction went to some, and promised what the text before it had promised to all.
+        (CORRECTED, [texted(1, 120), texted(2, 120)], 118, True, 3, FACTS),
+        (TWO, [texted(1, 120), texted(2, 120)], 118, True, 3, f"{OLD} 2"),
+    ],
+)
+def test_facts_go_shortly_before_the_promise_and_old_ones_only_where_silence_may_be_held(
+    incident: Incident, said: list[Said], minute: int, silence: bool, early: int, due: str
+) -> None:
+    is_due = due == FACTS or (silence and "nothing is new" in due)
+    found = due_texts(incident, *said, minute=minute, silence=silence, early=early)
+    assert list(found.values()) == [(is_due, due)]
+
+
+@pytest.mark.parametrize(
+    ("incident", "said", "due"),
+    [
+        # Two zones were promised two times; a text that keeps one leaves the other.
+        (TWO, [texted(1, 120, 180)], {FIRST, SECOND}),
+        (TWO, [texted(1, 120, 180), texted(2, 240, notice=FIRST)], {SECOND, THIRD}),
+        # Words to all keep every promise, a correction only of those it reaches.
+        (TWO, [texted(1, 120), texted(2, 180)], {SECOND}),
+        (CORRECTED, [texted(1, 120), texted(2, 180)], {FIRST, SECOND}),
+        # Nothing is due after the end, without a promise, nor to readers who get mail.
+        (story(S.INVESTIGATING, S.RESOLVED), [texted(1, 120)], set()),
+        (TWO, [texted(1)], set()),
+        (TWO, [texted(1, 120, channel=Channel.EMAIL)], set()),
+    ],
+)
+def test_each_promise_is_kept_for_itself(incident: Incident, said: list[Said], due: set[str]) -> None:
+    assert due_texts(incident, *said, minute=200).keys() == due

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
+
 from commcast.config.settings import Config
 from commcast.model.history import History
 from commcast.model.incident import Channel, Incident, Kind, Recipient, Status, Timeframe, Update, Window
@@ -28,6 +30,12 @@ READER = Recipient(2, email="Ann@example.com", email_key="ann@example.com", phon
 def rows(table: str) -> list[list[str]]:
     """Return the cells of a table written as text: a row a line, | between the cells."""
     return [[cell.strip() for cell in line.split("|")] for line in table.strip().splitlines()]
+
+
+def cases(table: str) -> pytest.MarkDecorator:
+    """Parametrize a test over such a table: its first row names the arguments, " # " begins a comment."""
+    names, *found = rows("\n".join(line.partition(" # ")[0] for line in table.splitlines()))
+    return pytest.mark.parametrize(names, found)
 
 
 def config_of(**changed: Any) -> Config:
