@@ -373,7 +373,7 @@ def test_suppressed_addresses_get_nothing_and_are_shown_in_full_only_if_asked_fo
     found = json.loads(recipients("suppressed", "--addresses", "--json"))["suppressed"]
     assert {each["address"] for each in found} == {"ann@example.com", "(erased)"}
     checked = json.loads(recipients("check", "customers", "--json"))
-    assert checked["audiences"][0]["suppressed"] == 2
+    assert checked["audiences"][0]["suppressed"] == 3  # bob by both channels
 
 
 def test_check_counts_by_channel_and_names_rows_left_out(bench: Bench) -> None:

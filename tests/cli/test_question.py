@@ -204,7 +204,7 @@ def test_a_lead_is_shown_before_and_after_and_is_no_failure(bench: Bench) -> Non
 def test_a_text_shows_its_promise_and_the_promise_of_texts(bench: Bench) -> None:
     write_list(bench.folder, "customers", "email,phone,name", ROWS[1:2])
     shown = words(run("preview", "pay7", "--audience", "customers", folder=bench.folder).stdout)
-    said = "customers, by SMS (1 segment, GSM-7) … Next text by  … ; who only gets texts: the next one by "
+    said = "customers, by SMS (1 segment, GSM-7) … Next text by  … ; readers who only get texts: the next one by "
     assert missing(said, shown) == []
 
 
@@ -215,7 +215,7 @@ def test_what_a_cap_holds_back_is_shown_and_released_all_the_same(bench: Bench) 
     write_incident(bench.folder, at=just_now(), more=more)
     shown = words(run("preview", "pay7", folder=bench.folder).stdout)
     assert f"Not told: 2 by email in customers: {HELD_BACK}" in shown
-    assert "Promise: none; nobody hears of it now." in run("send", "--dry-run", folder=bench.folder).stdout
+    assert "Promise: none; nobody is told now." in run("send", "--dry-run", folder=bench.folder).stdout
     done = run("send", "pay7", "--yes", folder=bench.folder, expect=5)
     assert "update 2 released, 0 handed over." in done.stdout
     assert "NOBODY WAS TOLD: all 3 had as many messages within the hour" in done.stderr

@@ -119,7 +119,7 @@ def test_a_yes_writes_the_time_that_was_shown_and_sends_once(desk: Path) -> None
     play(
         desk,
         """
-        send < y         | 0 | 7 | Next word is promised by … commcast update card1
+        send < y         | 0 | 7 | The next update is promised by … commcast update card1
         send card1       | 0 | 0 | already sent
         send             | 0 | 0 | already sent
         send card1 --yes | 0 | 0 | already sent
@@ -312,7 +312,7 @@ def test_what_reaches_nobody_is_not_released(
 
 def test_a_renamed_file_and_released_words_that_changed_are_refused(desk: Path) -> None:
     path = draft(desk)
-    play(desk, "send --yes | 0 | 7 | Next word is promised by … commcast update card1")
+    play(desk, "send --yes | 0 | 7 | The next update is promised by … commcast update card1")
     text = path.read_text()
     path.write_text(text.replace("Some cards", "All cards"))
     for command in ("send card1", "update card1 --issue More."):
