@@ -8,7 +8,6 @@ import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
@@ -18,11 +17,12 @@ from sqlalchemy import update
 
 from commcast.delivery import breaker as verdict
 from commcast.delivery import run as broadcasting
-from commcast.delivery.run import BroadcastRun, Ended
-from commcast.delivery.worker import LEASE, Delivered
+from commcast.delivery.run import LEASE, BroadcastRun, Ended
+from commcast.delivery.worker import Delivered
 from commcast.errors import ExitCode, Fault, LedgerError, ProviderError
 from commcast.ledger import tables as schema
 from commcast.ledger.broadcasts import Broadcast, open_broadcasts
+from commcast.ledger.claims import settle_and_claim
 from commcast.ledger.fence import stop_incident, stops_in_force
 from commcast.ledger.settle import current_owner, settle_lost
 from commcast.ledger.store import open_ledger
@@ -79,9 +79,8 @@ def run_of(
     return BroadcastRun(
         broadcast=frozen(bench, adapter.channel),
         ledger=bench.ledger,
-        adapter=adapter,
+        make=lambda _: adapter,
         owner=current_owner(),
-        lease=LEASE,
         clock=clock or Clock(),
         halt=halt or asyncio.Event(),
         progress=progress or Unheard(),
@@ -227,7 +226,7 @@ def test_credentials_that_are_refused_stop_at_once_and_the_rest_waits(tmp_path: 
     adapter = FakeAdapter(answer=saying(NOT_TAKEN, Blame.ACCOUNT))
     delivered = send_with(bench, adapter)
     assert len(adapter.handed) == 1
-    assert delivered.refused == "said not_taken"
+    assert [each.why for each in delivered.troubles] == ["said not_taken"]
     assert delivered.exit_code(0.02) is ExitCode.REFUSED
     assert mails(bench) == {"pending": 30}
     bench.later(minutes=2)
@@ -263,7 +262,7 @@ def test_a_provider_that_is_down_ends_the_run_and_nothing_is_lost(tmp_path: Path
     bench = bench_of(tmp_path, 50)
     adapter = FakeAdapter(answer=saying(NOT_TAKEN, Blame.PROVIDER), connections=2)
     delivered = send_with(bench, adapter)
-    assert delivered.down == "said not_taken"
+    assert [each.why for each in delivered.troubles] == ["said not_taken"]
     assert delivered.exit_code(0.02) is ExitCode.TRY_AGAIN
     assert mails(bench) == {"pending": 50}
     assert len(adapter.handed) <= verdict.FAILURES_IN_A_ROW
@@ -276,7 +275,7 @@ def test_a_provider_that_never_answers_costs_few_unknowns(tmp_path: Path) -> Non
     """Whoever takes a message and falls silent, each time, gets no more of them."""
     bench = bench_of(tmp_path, 50)
     delivered = send_with(bench, FakeAdapter(answer=saying(UNKNOWN), connections=2))
-    assert delivered.down == "said unknown"
+    assert delivered.troubles[0].why == "said unknown"
     assert delivered.exit_code(0.02) is ExitCode.UNKNOWN_OUTCOME
     assert mails(bench)["unknown"] <= verdict.FAILURES_IN_A_ROW
     assert mails(bench)["pending"] == 50 - mails(bench)["unknown"]
@@ -578,8 +577,9 @@ def test_a_tolerated_share_of_refusals_is_no_failure(tmp_path: Path) -> None:
 
 def test_what_a_dead_run_had_claimed_is_unknown_and_told(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, 5)
-    dead = replace(run_of(bench, FakeAdapter()), owner=current_owner().rpartition("|")[0] + "|1")
-    asyncio.run(dead._turn([], 2))  # claims, as a run does, and never settles
+    dead, broadcast = current_owner().rpartition("|")[0] + "|1", frozen(bench).id
+    with bench.ledger.write() as connection:
+        settle_and_claim(connection, broadcast, [], count=2, owner=dead, lease=LEASE, now=START)
     delivered = send_with(bench, FakeAdapter())
     assert delivered.lost == 2
     assert delivered.exit_code(0.02) is ExitCode.UNKNOWN_OUTCOME
@@ -599,7 +599,7 @@ def test_a_provider_that_cannot_be_opened_refuses_us_and_the_other_channel_goes_
     bench.adapter = lambda channel: Unopened() if channel is Channel.EMAIL else texts
     delivered = bench.worker.deliver("pay7")
     assert delivered.exit_code(0.02) is ExitCode.REFUSED
-    assert "ca_file cannot be read" in delivered.refused
+    assert "ca_file cannot be read" in delivered.troubles[0].why
     assert mails(bench) == {"pending": 3}
     assert len(texts.handed) > 0
 
@@ -617,8 +617,8 @@ def test_an_answer_that_came_before_a_run_was_cut_off_is_recorded(tmp_path: Path
 
     async def cut_off() -> None:
         runs.append(asyncio.create_task(run_of(bench, CutOff(ready=1)).deliver()))
-        with pytest.raises(asyncio.CancelledError):
-            await runs[0]
+        ended = await runs[0]
+        assert (ended.interrupted, ended.waiting) == (True, 2)
 
     asyncio.run(cut_off())
     assert mails(bench) == {"accepted": 1, "pending": 2}

@@ -77,7 +77,7 @@ def test_a_named_time_is_respected_by_everybody(tmp_path: Path) -> None:
     busy = FakeAdapter(answer=saying(NOT_TAKEN, Blame.PROVIDER, retry_after=600.0), connections=2)
     delivered = send_with(bench, busy)
     assert len(busy.handed) <= 2
-    assert "not to be tried before" in delivered.down
+    assert "not to be tried before" in delivered.troubles[0].why
     assert delivered.exit_code(0.02) is ExitCode.TRY_AGAIN
     again = FakeAdapter()
     bench.later(minutes=5)
