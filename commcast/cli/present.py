@@ -38,25 +38,27 @@ _NAMES = {"email": "email", "sms": "SMS"}
 def other_stories(plan: Plan, when: Callable[[datetime], str]) -> Iterator[str]:
     """Yield how many of the readers already follow another open incident, and what it last told them."""
     found = plan.following.found() if plan.following else ()
-    for each in sorted(found, key=lambda one: one.channel):
-        many = f"{'At least ' if each.at_least else ''}{each.readers:,} of those by {_NAMES[each.channel]}"
+    for each in sorted(found, key=lambda one: one.story.channel):
+        story = each.story
+        many = f"{'At least ' if each.at_least else ''}{each.readers:,} of those by {_NAMES[story.channel]}"
         were = "was" if each.readers == 1 else "were"
-        status = each.status.replace("_", " ").capitalize()
-        promised = f", next update by {when(each.promised)}" if each.promised else ""
-        yield f"{many} {were} told of {each.incident} at {when(each.at)}: {status}, {each.title}{promised}."
+        status = story.status.replace("_", " ").capitalize()
+        promised = f", next update by {when(story.promised)}" if story.promised else ""
+        told = f"{status}, {story.title}{promised}"
+        yield f"{many} {were} told of {story.incident} at {when(story.at)}: {told}."
 
 
 def others_document(plan: Plan) -> list[dict[str, Any]]:
     """Return the same as JSON."""
     return [
         {
-            "incident": each.incident,
-            "channel": each.channel,
+            "incident": each.story.incident,
+            "channel": each.story.channel,
             "readers": each.readers,
             "at_least": each.at_least,
-            "status": each.status,
-            "told_at": each.at.isoformat(),
-            "next_update_by": each.promised.isoformat() if each.promised else None,
+            "status": each.story.status,
+            "told_at": each.story.at.isoformat(),
+            "next_update_by": each.story.promised.isoformat() if each.story.promised else None,
         }
         for each in (plan.following.found() if plan.following else ())
     ]

@@ -13,7 +13,6 @@ from sqlalchemy import Connection
 
 from commcast.config.load import load_config
 from commcast.config.settings import CONFIG_NAME, Config
-from commcast.delivery.lookups import lookup_in, told_before_in
 from commcast.errors import Fault, InputError
 from commcast.files import FileSign, sign_of
 from commcast.incidents.unfold import ReleasedAt
@@ -333,15 +332,13 @@ def deliveries_of(
 
     if incident.update(notice.number).merged_into:
         notice = replace(notice, goes_on_as=known.title_of_whole)
-    lookup = None if ledger is None else lookup_in(ledger, desk.config, desk.now)
-    told_before = None if ledger is None else told_before_in(ledger)
-    led = _led_by_who_has_it(incident, known.handovers)
+    led = _with_current_owner(incident, known.handovers)
     # Only texts promise a time that has to leave room for it.
     early = known.hold_before(desk.config) if notice.channel is Channel.SMS and ledger is not None else None
-    return PendingRows(desk.config, desk.templates, led, notice, desk.now, lookup, told_before, early)
+    return PendingRows(desk.config, desk.templates, led, notice, desk.now, ledger, early)
 
 
-def _led_by_who_has_it(incident: Incident, taken: Sequence[Handover]) -> Incident:
+def _with_current_owner(incident: Incident, taken: Sequence[Handover]) -> Incident:
     """Return the incident with whoever took it over as its owner: readers inside are told who leads."""
     owner = on_duty_for(incident, taken).owner
     if owner == incident.latest.owner:

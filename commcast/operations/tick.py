@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from commcast.operations.wake import NudgeResult
 
 
-class Hands(Protocol):
+class Actions(Protocol):
     """What becomes of what a round finds: a tick does it, a dry run notes it.
 
     What one of these raises is the fault of that incident alone, but for LedgerError and Interrupted.
@@ -52,7 +52,7 @@ class Hands(Protocol):
         """Send what is frozen of an incident: the ledger holds all it needs."""
         ...
 
-    def wake(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
+    def nudge(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
         """Nudge an incident's people, once for each of these."""
         ...
 
@@ -83,8 +83,8 @@ class Round:
             self.known, self.has_acted = read_snapshot(self.desk, self.ledger), False
         return self.known
 
-    def go(self, hands: Hands) -> None:
-        """Look at each incident and give what is due to `hands`.
+    def go(self, actions: Actions) -> None:
+        """Look at each incident and give what is due to `actions`.
 
         What is wrong with one incident stops only that one; what is frozen of it goes out from the ledger.
         """
@@ -93,25 +93,25 @@ class Round:
         self.errors.update(self.loaded.broken)
         for incident in self.loaded.incidents:
             if incident.id in known.released:
-                self._one(incident, hands)
+                self._one(incident, actions)
             elif faults := self._renamed(incident):
                 self.errors[incident.path] = InputError(faults)
             elif not incident.latest.is_end:  # the end of what nobody ever heard of is old history
-                self._nudge_of_drafts(incident, hands)
-            if hands.is_interrupted:
+                self._nudge_of_drafts(incident, actions)
+            if actions.is_interrupted:
                 return
-        self._without_file(hands)
-        self._finish_frozen(hands)
+        self._without_file(actions)
+        self._finish_frozen(actions)
 
     def _renamed(self, incident: Incident) -> list[Fault]:
         with self.ledger.read() as connection:
             return renamed_faults(connection, incident, self.loaded.ids)
 
-    def _nudge_of_drafts(self, incident: Incident, hands: Hands) -> None:
+    def _nudge_of_drafts(self, incident: Incident, actions: Actions) -> None:
         """Nudge the people of an incident that was written down and never released."""
-        self._nudge(Plan(incident, History(), (), ()), hands)
+        self._nudge(Plan(incident, History(), (), ()), actions)
 
-    def _without_file(self, hands: Hands) -> None:
+    def _without_file(self, actions: Actions) -> None:
         """Keep the promises of open incidents whose file cannot be read, or is gone."""
         for incident in sorted(self._now_known().open - set(self.loaded.ids)):
             plan = plan_from_ledger(self.desk, incident, self.ledger)
@@ -120,35 +120,35 @@ class Round:
             path = plan.incident.path
             gone = InputError(Fault(path, 0, 0, "is gone, and readers wait for its end", "put the file back"))
             error = self.errors.setdefault(path, gone)
-            if isinstance(error, InputError) and not hands.is_interrupted:
-                self._keep_promises(incident, error, hands)
+            if isinstance(error, InputError) and not actions.is_interrupted:
+                self._keep_promises(incident, error, actions)
 
-    def _one(self, incident: Incident, hands: Hands) -> None:
+    def _one(self, incident: Incident, actions: Actions) -> None:
         try:
             history = check_story(self.desk, incident, self.ledger, self.loaded.ids)
             history = replace(history, last_tick=self.desk.now)  # this very round is a tick
             plan = make_plan(self.desk, incident, self.ledger, history=history)
-            self._nudge(plan, hands)
-            if not hands.is_interrupted:
-                self._send(plan, hands)
+            self._nudge(plan, actions)
+            if not actions.is_interrupted:
+                self._send(plan, actions)
         except (LedgerError, Interrupted):
             raise
         except CommcastError as error:
             self.errors[incident.path] = error
             if isinstance(error, InputError):
-                self._keep_promises(incident.id, error, hands)
+                self._keep_promises(incident.id, error, actions)
 
-    def _send(self, plan: Plan, hands: Hands) -> None:
+    def _send(self, plan: Plan, actions: Actions) -> None:
         incident = plan.incident
         if plan.deliveries or incident.id in self.known.unfinished:
             self.has_acted = True
-            hands.send(plan)
+            actions.send(plan)
             return
         self.quiet[incident.id] = plan.history.stopped_by
         if _is_over(plan) and incident.path in self.loaded.digests:
             self.over[incident.path] = Judged(self.loaded.digests[incident.path], incident.id)
 
-    def _keep_promises(self, incident: str, error: InputError, hands: Hands) -> None:
+    def _keep_promises(self, incident: str, error: InputError, actions: Actions) -> None:
         """Keep what was promised of an incident whose file, lists or templates are wrong; nudge its people.
 
         It speaks from the ledger: the last released words, to those who were told them.
@@ -157,17 +157,17 @@ class Round:
         plan = plan_from_ledger(self.desk, incident, self.ledger)
         if plan is not None and not _end_is_told(plan):
             where = next((fault.file for fault in error.faults), "")
-            self._nudge(plan, hands, broken_file_nudge(plan.incident, str(error), where))
-        self._from_ledger(incident, plan, hands)
+            self._nudge(plan, actions, broken_file_nudge(plan.incident, str(error), where))
+        self._from_ledger(incident, plan, actions)
 
-    def _from_ledger(self, incident: str, plan: Plan | None, hands: Hands) -> None:
+    def _from_ledger(self, incident: str, plan: Plan | None, actions: Actions) -> None:
         """Send what the ledger alone can say of an incident; what is wrong with that stops no other."""
         self.has_acted = True
         try:
             if plan is None:
-                hands.finish(incident)
+                actions.finish(incident)
             else:
-                hands.send(plan)
+                actions.send(plan)
         except (LedgerError, Interrupted):
             raise
         except CommcastError as worse:
@@ -175,7 +175,7 @@ class Round:
             if str(worse) != str(self.errors.get(path)):
                 self.errors[f"{path} (from the ledger)" if path in self.errors else path] = worse
 
-    def _nudge(self, plan: Plan, hands: Hands, *more: Nudge) -> None:
+    def _nudge(self, plan: Plan, actions: Actions, *more: Nudge) -> None:
         """Nudge an incident's people first: a long broadcast must not delay that."""
         given, taken = self._given_and_taken(plan.incident.id)
         incident, config, now = plan.incident, self.desk.config, self.desk.now
@@ -188,7 +188,7 @@ class Round:
         if wanted:
             self.has_acted = True
             try:
-                hands.wake(incident, wanted, on_duty_for(incident, taken))
+                actions.nudge(incident, wanted, on_duty_for(incident, taken))
             except (LedgerError, Interrupted):
                 raise
             except CommcastError as error:  # what keeps its people asleep must not keep readers waiting
@@ -203,13 +203,13 @@ class Round:
             given = nudges_given(connection, incident, with_command=_calls(self.desk))
             return given, handovers(connection, incident)
 
-    def _finish_frozen(self, hands: Hands) -> None:
+    def _finish_frozen(self, actions: Actions) -> None:
         """Finish what is frozen, or held, of incidents whose file is broken or gone, and that are over."""
         waiting = self._now_known().unfinished
         seen = {incident.id for incident in self.loaded.incidents}
         for incident in sorted(waiting - seen - self.kept):
-            self._from_ledger(incident, plan_from_ledger(self.desk, incident, self.ledger), hands)
-            if hands.is_interrupted:
+            self._from_ledger(incident, plan_from_ledger(self.desk, incident, self.ledger), actions)
+            if actions.is_interrupted:
                 return
 
 
@@ -307,11 +307,11 @@ def tick(desk: Desk, ledger: Ledger, make_worker: Callable[[], Worker]) -> Ticke
     with ledger.write() as connection:
         record_tick(connection, desk.now)
     judged = look.known.judged
-    hands = _Sending(desk, make_worker, Ticked(quiet=look.quiet, errors=look.errors))
-    look.go(hands)
-    if not hands.is_interrupted:
+    actions = _Sending(desk, make_worker, Ticked(quiet=look.quiet, errors=look.errors))
+    look.go(actions)
+    if not actions.is_interrupted:
         _keep_judged(desk, ledger, judged, look.over)
-    return hands.ticked
+    return actions.ticked
 
 
 @dataclass
@@ -340,7 +340,7 @@ class _Sending:
     def finish(self, incident: str) -> None:
         self.ticked.delivered[incident] = self.worker.deliver(incident)
 
-    def wake(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
+    def nudge(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
         from commcast.operations.wake import Nudger
 
         nudger = Nudger(self.desk, self.worker, os.environ)

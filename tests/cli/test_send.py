@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -269,7 +270,7 @@ def test_lists_without_anybody_are_an_error_before_the_question(desk: Path) -> N
     draft(desk)
     done = run_at_terminal(desk, "send", "card1", "--yes")
     assert done.exit_code == 2
-    assert "nobody to tell" in done.stderr
+    assert re.match("no recipients: audiences/.+, audiences/.+ have no usable row$", done.stderr, re.M)
     nothing_went_out(desk)
 
 

@@ -125,8 +125,7 @@ def test_a_second_update_asks_once_for_all_readers_of_a_block(
             pending.incident,
             pending.notice,
             pending.now,
-            pending.lookup,
-            pending.told_before,
+            pending.ledger,
         )
     )
     blocks = (tmp_path / "audiences/customers.csv").stat().st_size / 65_536 + 1
