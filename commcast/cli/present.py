@@ -129,7 +129,7 @@ def reasons(tally: Tally, when: When) -> Iterator[str]:
                     f"Corrected: {audience.corrected:,} by {channel} in {audience.audience} got the wrong "
                     f"words and are told so; {only_right:,} get only the right words"
                 )
-            for why, count in [*audience.skipped.items(), *audience.not_owed.items()]:
+            for why, count in [*audience.skipped.items(), *audience.not_due.items()]:
                 if why == _SAME:
                     continue
                 yield f"Not told: {count} by {channel} in {audience.audience}: {why}"
@@ -299,7 +299,7 @@ def _audience_document(audience: AudienceTally) -> dict[str, Any]:
         "held": audience.held,
         "held_until": audience.held_until.isoformat() if audience.held_until else None,
         "skipped": dict(audience.skipped),
-        "not_owed": dict(audience.not_owed),
+        "not_due": dict(audience.not_due),
         "message": _sample_document(audience.sample) if audience.sample else None,
         "corrected": audience.corrected,
         "correction": _sample_document(audience.correction) if audience.correction else None,
@@ -379,7 +379,7 @@ def quoted(text: str, width: int | None) -> Iterator[str]:
 def _left_out(notice: NoticeTally, audience: AudienceTally) -> int:
     """Return how many hear nothing: all that the lines below the table give a reason for."""
     found = notice.counts.get(audience.audience)
-    not_told = sum(count for why, count in audience.not_owed.items() if why != _SAME)
+    not_told = sum(count for why, count in audience.not_due.items() if why != _SAME)
     return sum(audience.skipped.values()) + not_told + (found.skipped if found else 0)
 
 

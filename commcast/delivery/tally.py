@@ -40,7 +40,7 @@ class AudienceTally:
     held: int = 0
     held_until: datetime | None = None
     skipped: Counter[str] = field(default_factory=Counter)
-    not_owed: Counter[str] = field(default_factory=Counter)
+    not_due: Counter[str] = field(default_factory=Counter)
     sample: PendingRow | None = None
     corrected: int = 0
     correction: PendingRow | None = None
@@ -153,7 +153,7 @@ def _count(audience: AudienceTally, row: PendingRow) -> None:
     elif decision.action is Action.SKIP:
         audience.skipped[decision.reason] += 1
     else:
-        audience.not_owed[decision.reason] += 1
+        audience.not_due[decision.reason] += 1
 
 
 def _earlier(known: datetime | None, group: ReaderGroup | None) -> datetime | None:

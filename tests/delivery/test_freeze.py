@@ -84,7 +84,7 @@ def test_an_address_hears_once_from_the_audience_of_best_rank_and_the_survey_cou
     best = {address.lower(): "customers" for address in customers}
     best |= {address.lower(): "support" for address in support}
     assert sorted(told) == sorted(best.items())
-    repeated = sum(each.not_owed["the same address again"] for each in tally.audiences.values())
+    repeated = sum(each.not_due["the same address again"] for each in tally.audiences.values())
     assert (tally.send, repeated) == (len(best), len(customers + support) - len(best))
 
 
