@@ -14,7 +14,6 @@ from sqlalchemy import event
 
 from commcast.config.settings import Config
 from commcast.errors import ExitCode
-from commcast.ledger.fence import lift_stop, stop_incident
 from commcast.model.history import History, ReaderHistory, Said
 from commcast.model.incident import Channel, Incident, Level, Status
 from commcast.plan import reasons
@@ -309,10 +308,9 @@ def test_a_lead_of_more_than_an_hour_is_refused() -> None:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     write_desk(tmp_path)
-    path = tmp_path / "commcast.toml"
-    path.write_text(path.read_text().replace("rank = 1\n", 'rank = 1\nlead = "5m"\n'))
     write_incident(tmp_path, severity=3)
     bench = Bench(tmp_path)
+    bench.edit("commcast.toml", "rank = 1\n", 'rank = 1\nlead = "5m"\n')
     bench.tick()
     return bench
 
@@ -365,13 +363,11 @@ def test_those_who_wait_are_told_nothing_if_it_is_over_before(bench: Bench) -> N
 
 def test_a_stop_halts_those_who_wait(bench: Bench) -> None:
     bench.send()
-    with bench.ledger.write() as connection:
-        stop_incident(connection, "pay7", "dana", bench.now)
+    bench.stop()
     bench.later(minutes=6)
     bench.tick()
     assert len(bench.mails()) == 1
-    with bench.ledger.write() as connection:
-        lift_stop(connection, "pay7", "dana", bench.now)
+    bench.resume()
     bench.tick()
     assert len(bench.mails()) == 3
 

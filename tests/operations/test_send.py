@@ -15,7 +15,6 @@ import pytest
 from sqlalchemy import Connection, event
 
 from commcast.errors import ExitCode, InputError
-from commcast.ledger.fence import lift_stop, stop_incident
 from commcast.ledger.suppressions import erase, suppress
 from commcast.ledger.tables import State
 from commcast.operations.dry_run import Foreseen, foresee
@@ -26,6 +25,7 @@ from tests.support.scenario import night
 Step = Callable[[Bench], object]
 IDENTIFIED = {"status": "identified", "resolution": "A fix is on its way."}
 RESOLVED = {"status": "resolved", "fixed": "The release is rolled back.", "remains": "nothing"}
+PAY7 = "incidents/pay7.yaml"
 EVENING = datetime(2026, 11, 21, 21, tzinfo=UTC)  # 22:00 in Berlin
 
 
@@ -62,33 +62,16 @@ def foreseen_and_done(bench: Bench) -> tuple[Foreseen, Ticked]:
 # What happens on a desk: each of these takes a bench
 
 
-def path_of(bench: Bench) -> Path:
-    return bench.folder / "incidents" / "pay7.yaml"
-
-
 def edit(path: str, old: str, new: str) -> Step:
-    return lambda bench: (bench.folder / path).write_text((bench.folder / path).read_text().replace(old, new))
+    return lambda bench: bench.edit(path, old, new)
 
 
 def says(**keys: str) -> Step:
-    """Append an update of this moment, which nobody has released yet."""
-    return lambda bench: path_of(bench).write_text(
-        path_of(bench).read_text() + update_text(bench.now, **keys)
-    )
+    return lambda bench: bench.write(**keys)
 
 
 def later(minutes: float) -> Step:
     return lambda bench: bench.later(minutes=minutes)
-
-
-def stop(bench: Bench) -> None:
-    with bench.ledger.write() as connection:
-        stop_incident(connection, "pay7", "dana", bench.now)
-
-
-def resume(bench: Bench) -> None:
-    with bench.ledger.write() as connection:
-        lift_stop(connection, "pay7", "dana", bench.now)
 
 
 def opt_out(bench: Bench) -> None:
@@ -102,15 +85,15 @@ def erased(bench: Bench) -> None:
 
 
 def goes(bench: Bench) -> None:
-    path_of(bench).rename(bench.folder / "away.yaml")
+    (bench.folder / PAY7).rename(bench.folder / "away.yaml")
 
 
 def is_renamed(bench: Bench) -> None:
-    path_of(bench).rename(bench.folder / "incidents/pay8.yaml")
+    (bench.folder / PAY7).rename(bench.folder / "incidents/pay8.yaml")
 
 
 def breaks(bench: Bench) -> None:
-    path_of(bench).write_text("title: [")
+    (bench.folder / PAY7).write_text("title: [")
 
 
 def others_listed(bench: Bench) -> None:
@@ -132,7 +115,7 @@ def text_with_its_time(bench: Bench) -> None:
 
 def support_is_first(bench: Bench) -> None:
     edit("commcast.toml", "rank = 1\n", 'rank = 1\nlead = "10m"\n')(bench)
-    edit("incidents/pay7.yaml", "severity: 1\n", "severity: 3\naudiences: [support, customers]\n")(bench)
+    edit(PAY7, "severity: 1\n", "severity: 3\naudiences: [support, customers]\n")(bench)
 
 
 def in_the_evening(severity: int = 2, every: str = "30m") -> Step:
@@ -153,8 +136,9 @@ def until(hour: int, minute: int = 0) -> Step:
 
 
 send, release, freeze, tick = Bench.send, Bench.release, Bench.freeze, foreseen_and_done
+stop, resume = Bench.stop, Bench.resume
 plain, worse, ends = says(**IDENTIFIED), says(severity="1"), says(**RESOLVED)
-mild = edit("incidents/pay7.yaml", "severity: 1", "severity: 2")
+mild = edit(PAY7, "severity: 1", "severity: 2")
 HALF_DAY = "12h"
 ALL = "email 3 accepted, sms 2 accepted"
 CASES: list[tuple[str, Sequence[Step], Mapping[int, str]]] = [
@@ -251,7 +235,7 @@ def test_late_sends_what_is_older_than_its_promise(bench: Bench) -> None:
 
 
 def test_a_stop_is_named_and_ends_a_run_with_its_code(bench: Bench) -> None:
-    stop(bench)
+    bench.stop()
     delivered = bench.send()
     assert (delivered.stopped_by, delivered.exit_code(0.02)) == ("dana", ExitCode.DECISION)
     assert foresee(bench.desk, bench.ledger).stopped == {"pay7": "dana"}
@@ -265,9 +249,9 @@ def test_an_erased_reader_leaves_no_address_behind(bench: Bench) -> None:
 
 def test_released_words_may_not_change_but_internal_notes_may(bench: Bench) -> None:
     bench.send()
-    edit("incidents/pay7.yaml", "db-eu-3", "db-eu-4")(bench)
+    edit(PAY7, "db-eu-3", "db-eu-4")(bench)
     bench.check()
-    edit("incidents/pay7.yaml", "an error", "two errors")(bench)
+    edit(PAY7, "an error", "two errors")(bench)
     with pytest.raises(InputError, match="released and has changed"):
         bench.check()
 
@@ -338,11 +322,11 @@ def test_the_emails_of_an_incident_hold_together_and_name_one_reader(bench: Benc
 
 
 def broken(bench: Bench) -> None:
-    edit("incidents/pay7.yaml", "severity: 1", "severity: 9")(bench)
+    edit(PAY7, "severity: 1", "severity: 9")(bench)
 
 
 def mended(bench: Bench) -> None:
-    edit("incidents/pay7.yaml", "severity: 9", "severity: 1")(bench)
+    edit(PAY7, "severity: 9", "severity: 1")(bench)
 
 
 def drafted(bench: Bench) -> None:
@@ -367,9 +351,9 @@ def frozen(bench: Bench) -> None:
         {18: goes},
         {9: drafted},
         {9: released},
-        {9: stop, 24: resume},
+        {9: Bench.stop, 24: Bench.resume},
         {9: frozen},
-        {9: stop, 12: released},
+        {9: Bench.stop, 12: released},
     ],
     ids=lambda happens: " ".join(f"{at}:{what.__name__}" for at, what in happens.items()) or "nothing",
 )
@@ -388,7 +372,7 @@ def test_a_dry_run_says_what_the_tick_does(
             sent += sum(each.deliveries for each in found.coming)
             woken += len(found.waking)
         assert woken
-        assert sent or stop in happens.values()
+        assert sent or Bench.stop in happens.values()
 
 
 def test_a_draft_that_nobody_released_nudges_and_is_not_sent(bench: Bench) -> None:
