@@ -87,14 +87,6 @@ def mailed(bench: Bench, name: str, number: int) -> dict[str, str]:
     }
 
 
-def test_a_cap_counts_over_all_incidents_and_lets_go_after_an_hour(capped: Bench) -> None:
-    for minute, name in enumerate(("pay7", "net3", "pay7", "net3")):
-        say(capped, name, minute)
-    assert set(mailed(capped, "net3", 2).values()) == {CAPPED}
-    say(capped, "pay7", 62)
-    assert CAPPED not in mailed(capped, "pay7", 3).values()
-
-
 def test_what_was_held_back_is_said_once_in_the_next_message(capped: Bench) -> None:
     for minute in (0, 1, 2, 3, 4):
         say(capped, "pay7", minute)
@@ -162,7 +154,7 @@ MOVES = st.lists(st.tuples(NAMES, st.integers(1, 40), KINDS), min_size=3, max_si
 
 @settings(max_examples=8, deadline=None)
 @given(moves=MOVES, cap=st.integers(1, 3))
-def test_no_hour_holds_more_than_the_cap_but_for_what_none_holds_back(
+def test_no_hour_of_all_incidents_holds_more_than_the_cap_but_for_what_none_holds_back(
     moves: list[tuple[str, int, str]], cap: int
 ) -> None:
     with TemporaryDirectory() as folder:
