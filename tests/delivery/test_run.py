@@ -32,24 +32,9 @@ from commcast.ledger.store import open_ledger
 from commcast.ledger.suppressions import list_suppressions
 from commcast.model.incident import Channel
 from commcast.model.message import Blame, Delivery, DeliveryProgress, Email, Outcome, OutcomeKind, Unheard
-from tests.support.desk import (
-    DESK,
-    START,
-    Bench,
-    nothing_can_be_written,
-    numbered,
-    write_desk,
-    write_incident,
-)
-from tests.support.providers import (
-    DEAD,
-    FakeAdapter,
-    HeldAdapter,
-    accepted,
-    address_of,
-    saying,
-    settle_down,
-)
+from tests.support import desk, providers
+from tests.support.desk import START, Bench, nothing_can_be_written
+from tests.support.providers import FakeAdapter, HeldAdapter, accepted, address_of, saying
 
 ACCEPTED, REJECTED = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED
 NOT_TAKEN, UNKNOWN = OutcomeKind.NOT_TAKEN, OutcomeKind.UNKNOWN
@@ -74,8 +59,8 @@ def going_on() -> Callable[[], datetime]:
 
 def bench_of(folder: Path, people: int) -> Bench:
     """Return a desk with this many customers, whose first update is frozen and not handed over."""
-    write_desk(folder, customers=numbered(people), support=[])
-    write_incident(folder)
+    desk.write_desk(folder, customers=desk.numbered(people), support=[])
+    desk.write_incident(folder)
     bench = Bench(folder)
     bench.release()
     bench.freeze()
@@ -387,7 +372,7 @@ def test_what_a_dead_run_had_claimed_is_unknown_and_told(tmp_path: Path) -> None
     bench = bench_of(tmp_path, 5)
     broadcast = run_of(bench, FakeAdapter()).broadcast.id
     with bench.ledger.write() as connection:
-        settle_and_claim(connection, broadcast, [], count=2, owner=DEAD, lease=LEASE, now=START)
+        settle_and_claim(connection, broadcast, [], count=2, owner=providers.DEAD, lease=LEASE, now=START)
     delivered = send_with(bench, FakeAdapter())
     assert (delivered.lost, delivered.exit_code(0.02)) == (2, ExitCode.UNKNOWN_OUTCOME)
     assert emails(bench) == {"unknown": 2, "accepted": 3}
@@ -516,24 +501,28 @@ def test_a_short_pause_is_waited_for_within_the_run(
     assert adapter.begun[connections] - adapter.begun[0] >= 0.1
 
 
-@pytest.mark.parametrize(("asked", "waits"), [(3600.0, 3600), (1e9, 3600), (-5.0, 0)])
-def test_a_providers_own_time_is_respected_within_an_hour(tmp_path: Path, asked: float, waits: int) -> None:
-    bench = bench_of(tmp_path, 1)
+@pytest.mark.parametrize(
+    ("blame", "asked", "waits"),
+    [
+        (Blame.PROVIDER, 3600.0, 3600),
+        (Blame.PROVIDER, 1e9, 3600),
+        (Blame.PROVIDER, -5.0, 0),
+        (Blame.RECIPIENT, None, 60),
+    ],
+)
+def test_what_is_not_taken_is_tried_again_at_a_providers_own_time_within_an_hour(
+    tmp_path: Path, blame: Blame, asked: float | None, waits: int
+) -> None:
     halt = asyncio.Event()
 
     def later(item: Delivery) -> Outcome:
         halt.set()
-        return Outcome(item.delivery, NOT_TAKEN, "later", blame=Blame.PROVIDER, retry_after=asked)
+        return Outcome(item.delivery, NOT_TAKEN, "later", blame=blame, retry_after=asked)
 
-    ended = deliver(bench, FakeAdapter(answer=later), halt=halt)
+    ended = deliver(bench_of(tmp_path, 1), FakeAdapter(answer=later), halt=halt)
     assert ended.next_try is not None
     # Never before the named time, and not all processes at the same moment.
     assert 0 <= (ended.next_try - START).total_seconds() - waits <= 5
-
-
-def test_what_one_reader_is_refused_for_now_is_tried_a_minute_later(tmp_path: Path) -> None:
-    ended = deliver(bench_of(tmp_path, 1), FakeAdapter(answer=saying(NOT_TAKEN)))
-    assert ended.next_try == START + timedelta(minutes=1)
 
 
 def test_waits_come_with_jitter_and_never_before_a_named_time() -> None:
@@ -582,7 +571,7 @@ def test_an_adapter_that_hangs_is_waited_for_only_a_certain_time(
         halt = asyncio.Event()
         run = asyncio.create_task(run_of(bench, adapter, halt=halt).deliver())
         await adapter.begun.wait()
-        await settle_down()
+        await providers.settle_down()
         halt.set()
         return await run
 
@@ -651,7 +640,7 @@ def test_if_answers_cannot_be_recorded_nothing_more_leaves(tmp_path: Path) -> No
             deliver(bench, adapter)
     assert (len(adapter.handed) <= 3 + 2, emails(bench)["claimed"] <= 2) == (True, True)
     bench.ledger.close()
-    bench.ledger = open_ledger(bench.ledger.path, DESK)  # a new process: the one before writes no more
+    bench.ledger = open_ledger(bench.ledger.path, desk.DESK)  # a new process: the one before writes no more
     with bench.ledger.write() as connection:
         settle_lost(connection, START + LEASE)
     send_with(bench, rest)

@@ -28,28 +28,9 @@ from commcast.operations.reconcile import ERASED, NOT_ASKED, Received, Receiver,
 from commcast.operations.reconcile import UnknownGroup as Group
 from commcast.operations.suppress import Imported, Importer
 from commcast.providers.base import Asked, Records, Refused, Seen, Sighting, SuppressionEntry
-from tests.support import desk
-from tests.support.desk import (
-    DESK,
-    NOW,
-    Bench,
-    fill,
-    nothing_can_be_written,
-    numbered,
-    states,
-    write_desk,
-    write_incident,
-)
-from tests.support.providers import (
-    FakeAdapter,
-    FakeLists,
-    FakeRecords,
-    SaidRecords,
-    die_over,
-    saying,
-    seeing,
-    taken,
-)
+from tests.support import desk, providers
+from tests.support.desk import DESK, NOW, Bench, fill, nothing_can_be_written
+from tests.support.providers import FakeAdapter, FakeRecords, SaidRecords, saying, seeing, taken
 
 ALL = Which()
 LATER, SINCE = NOW + timedelta(minutes=5), NOW - timedelta(days=3)
@@ -70,13 +51,15 @@ def desk_of(
     Without an `answer` the run died over them, and nobody wrote down who had them.
     """
     su = ["help@acme.example,Su"]
-    write_desk(folder, customers=numbered(customers), support=su, email=email, sms='provider = "twilio"')
-    write_incident(folder)
+    desk.write_desk(
+        folder, customers=desk.numbered(customers), support=su, email=email, sms='provider = "twilio"'
+    )
+    desk.write_incident(folder)
     bench = Bench(folder)
     bench.release()
     if answer is None:
         bench.freeze()
-        die_over(bench)
+        providers.die_over(bench)
         return bench
     name = {Channel.SMS: "twilio", Channel.EMAIL: email}
     bench.adapter = lambda channel: FakeAdapter(channel, saying(answer), name=name[channel], ready=50)
@@ -86,7 +69,7 @@ def desk_of(
 
 def another(bench: Bench) -> None:
     """Send a second incident of which the answers are lost as well."""
-    write_incident(bench.folder, "web1")
+    desk.write_incident(bench.folder, "web1")
     bench.release("web1")
     bench.adapter = lambda channel: FakeAdapter(channel, saying(OutcomeKind.UNKNOWN), name="twilio", ready=50)
     bench.send("web1")
@@ -173,8 +156,8 @@ def test_what_is_asked_of_a_text_is_its_very_words(tmp_path: Path) -> None:
     assert {(asked.own_id, asked.begun, asked.ended) for asked in records.asked} == {("", begun, bench.now)}
     # What a run hands over of the same incident in another desk's folder.
     other = tmp_path / "other"
-    write_desk(other, customers=numbered(2), support=["help@acme.example,Su"])
-    write_incident(other)
+    desk.write_desk(other, customers=desk.numbered(2), support=["help@acme.example,Su"])
+    desk.write_incident(other)
     adapters = {channel: FakeAdapter(channel) for channel in Channel}
     second = Bench(other, adapter=adapters.__getitem__)
     second.send()
@@ -505,7 +488,7 @@ def bring_in(
 ) -> list[Imported]:
     names = [(name, not marked or marked[at]) for at, name in enumerate(lists)]
     importer = Importer(ledger, "SendGrid", "dana", lambda: NOW)
-    return importer.bring_in(FakeLists(lists=dict(lists), closed=trouble), names)
+    return importer.bring_in(providers.FakeLists(lists=dict(lists), closed=trouble), names)
 
 
 def opt_out(ledger: Ledger, key: str) -> None:
@@ -536,7 +519,7 @@ def test_an_entry_keeps_its_reason_and_its_date_and_ends_what_waits(ledger: Ledg
     assert (found.read, found.new) == (1, 1)
     reason = "imported from SendGrid: bounces: 550 * gone"
     assert suppressed(ledger) == {ANN: Suppression("email", ANN, reason, "dana", THEN)}
-    assert states(ledger) == {ANN: "skipped", "bob@example.com": "pending"}
+    assert desk.states(ledger) == {ANN: "skipped", "bob@example.com": "pending"}
 
 
 def test_known_doubled_and_unreadable_ones_are_counted(ledger: Ledger) -> None:
