@@ -199,10 +199,11 @@ def others(_: Delivery, handed: int) -> bool:
     return handed > 1
 
 
-OURS, THEIRS = {"blame": Blame.ACCOUNT}, {"blame": Blame.PROVIDER}
+OURS: dict[str, Any] = {"blame": Blame.ACCOUNT}
+THEIRS: dict[str, Any] = {"blame": Blame.PROVIDER}
+OPTS_OUT: dict[str, Any] = {"suppress": True, "opted_out": True}
 WHOLE = {"batch_size": 25, "ready": 1}
 ALL_AT_ONCE = {"batch_size": 60}  # all answers come before the ledger has counted the first
-OPTS_OUT = {"suppress": True, "opted_out": True}
 ALL_REFUSED = "the first 20 recipients were all refused: no"
 CASES: list[tuple[str, int, Answer, dict[str, int], str, str, str]] = [
     ("no key", 30, by(NOT_TAKEN, "no", **OURS), {}, "30 pending", "no", ""),

@@ -323,47 +323,6 @@ def test_support_is_told_first_and_a_later_tick_tells_the_rest(bench: Bench) -> 
     assert bench.states() == ALL_TOLD
 
 
-def test_everybody_is_told_at_once_if_no_tick_has_run_lately(bench: Bench) -> None:
-    bench.later(minutes=10)
-    write_incident(bench.folder, severity=3, at=bench.now)
-    bench.send()
-    assert bench.states() == ALL_TOLD
-
-
-def test_newer_words_win_over_those_that_wait(bench: Bench) -> None:
-    bench.send()
-    at = bench.later(minutes=2)
-    bench.tick()
-    write_incident(bench.folder, severity=3, more=update_text(at, severity="1"))
-    bench.send()
-    assert bench.states() == {("email", "accepted"): 1, ("email", "skipped"): 2, ("sms", "skipped"): 2}
-    assert bench.states(notice="update:2") == ALL_TOLD
-    bench.later(minutes=5)
-    bench.tick()
-    assert len(bench.mails()) == 1 + 3
-
-
-def test_those_who_wait_are_told_nothing_if_it_is_over_before(bench: Bench) -> None:
-    bench.send()
-    end = update_text(bench.later(minutes=2), **OVER)
-    write_incident(bench.folder, severity=3, more=end)
-    bench.send()
-    bench.later(minutes=10)
-    bench.tick()
-    assert {row.audience for row in bench.rows() if row.state == "accepted"} == {"support"}
-
-
-def test_a_stop_halts_those_who_wait(bench: Bench) -> None:
-    bench.send()
-    bench.stop()
-    bench.later(minutes=6)
-    bench.tick()
-    assert len(bench.mails()) == 1
-    bench.resume()
-    bench.tick()
-    assert len(bench.mails()) == 3
-
-
 def test_a_correction_reaches_those_who_wait_before_the_wrong_words_do(bench: Bench) -> None:
     """Support read the wrong words and is told so; the customers read the right ones only, and at once."""
     bench.send()

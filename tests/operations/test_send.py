@@ -191,6 +191,23 @@ CASES: list[tuple[str, Sequence[Step], Mapping[int, str]]] = [
         [support_is_first, release, tick, later(1), tick],
         {1: "email 1 accepted, email 2 pending, sms 2 pending"},
     ),
+    ("nobody waits if no tick ran lately", [support_is_first, tick, later(10), send], {1: ALL}),
+    (
+        "newer words win over those that wait",
+        [support_is_first, tick, send, later(2), tick, worse, send, later(9), tick],
+        {1: "email 1 accepted, email 2 skipped, sms 2 skipped", 2: ALL},
+    ),
+    (
+        "those who wait are told nothing if it is over before",
+        [support_is_first, tick, send, later(2), ends, send, later(9), tick],
+        dict.fromkeys((1, 2), "email 1 accepted, email 2 skipped, sms 2 skipped"),
+    ),
+    (
+        "a stop halts those who wait",
+        [support_is_first, tick, send, stop, later(11), tick],
+        {1: "email 1 accepted, email 2 pending, sms 2 pending"},
+    ),
+    ("until then", [support_is_first, tick, send, stop, later(11), tick, resume, tick], {1: ALL}),
     ("texts wait for quiet hours", [in_the_evening(), send, tick], {1: "email 3 accepted, sms 2 held"}),
     (
         "not a minute less",
