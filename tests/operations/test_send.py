@@ -375,10 +375,10 @@ def frozen(bench: Bench) -> None:
     ids=lambda happens: " ".join(f"{at}:{what.__name__}" for at, what in happens.items()) or "nothing",
 )
 def test_a_dry_run_says_what_the_tick_does(
-    happens: dict[int, Callable[[Bench], None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    happens: dict[int, Callable[[Bench], None]], tmp_path: Path
 ) -> None:
     """Every third minute of a time in which nobody writes, and something goes wrong."""
-    with night(tmp_path, monkeypatch) as here:
+    with night(tmp_path) as here:
         here.bench.send()
         sent, woken = 0, 0
         for minute in range(3, 46, 3):

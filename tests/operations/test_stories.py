@@ -229,9 +229,9 @@ EVENING = "0 Investigating, 14 Identified, 30 Identified"
 
 
 @pytest.fixture
-def evening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Story]:
+def evening(tmp_path: Path) -> Iterator[Story]:
     """Declared, and two more updates; then the owner falls asleep, at minute 30."""
-    with night(tmp_path, monkeypatch, silence=ALL_HOLD) as story:
+    with night(tmp_path, silence=ALL_HOLD) as story:
         story.bench.send()
         story.until(14, near=(14,))
         story.say(status="identified", issue="A release broke card payments.")
@@ -363,11 +363,9 @@ def test_a_broken_list_cannot_silence_a_promise(tmp_path: Path) -> None:
     assert "It is the switch." in story.texts(ANN)[-1]
 
 
-def test_where_ticks_come_late_holding_statements_come_early(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_ticks_come_late_holding_statements_come_early(tmp_path: Path) -> None:
     """A scheduler that comes every seven minutes keeps promises of twenty."""
-    with night(tmp_path, monkeypatch, silence=ALL_HOLD) as story:
+    with night(tmp_path, silence=ALL_HOLD) as story:
         story.path.unlink()
         story.until(70, every=7)
         story.declare()

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlalchemy import Connection, Table, insert, select
 
 from commcast.config.load import load_config
@@ -243,6 +242,7 @@ class Story:
         self.folder, self.start, self.severity, self.head = folder, start, severity, head
         self.bench = Bench(folder, start)
         self.bench.adapter = self.adapter
+        self.edit, self.write = self.bench.edit, self.bench.write
         self.heard: list[Heard] = []
         self.answers: dict[str, OutcomeKind] = {}
 
@@ -270,12 +270,6 @@ class Story:
         """Return a moment of the story."""
         return (self.start + timedelta(minutes=minute)).astimezone(UTC)
 
-    def edit(self, path: str, old: str, new: str) -> None:
-        """Replace words that a file of the desk has."""
-        text = (self.folder / path).read_text()
-        assert old in text
-        (self.folder / path).write_text(text.replace(old, new))
-
     def people(self, head: str, *rows: str) -> None:
         """Write the customers' list."""
         write_list(self.folder, "customers", head, rows)
@@ -290,11 +284,6 @@ class Story:
         """Write the incident and send it."""
         self.draft(text)
         self.bench.send()
-
-    def write(self, **keys: str) -> None:
-        """Append an update of this moment; nobody has said yes to it yet."""
-        with self.path.open("a") as file:
-            file.write(update_text(self.bench.now, **keys))
 
     def say(self, **keys: str) -> None:
         """Append an update and send it, as a verb with --yes does."""
@@ -409,7 +398,7 @@ HOLDS = 'customers = "hold"\nsupport = "hold"\n'
 
 
 @contextmanager
-def night(folder: Path, _: pytest.MonkeyPatch, *, silence: str = HOLDS) -> Iterator[Story]:
+def night(folder: Path, *, silence: str = HOLDS) -> Iterator[Story]:
     """Yield a desk of three audiences with an incident of severity 1 that nobody has released yet."""
     folder.mkdir(parents=True, exist_ok=True)
     story = Story(folder, extra=NIGHT + silence)
