@@ -17,6 +17,7 @@ from sqlalchemy import Connection, event
 from commcast.errors import ExitCode, InputError
 from commcast.ledger.suppressions import erase, suppress
 from commcast.ledger.tables import State
+from commcast.operations.desk import make_plan
 from commcast.operations.dry_run import Foreseen, foresee
 from commcast.operations.tick import Ticked
 from tests.support.desk import Bench, update_text, write_desk, write_incident, write_list
@@ -262,6 +263,16 @@ def test_an_erased_reader_leaves_no_address_behind(bench: Bench) -> None:
     bench.send()
     erased(bench)
     assert all(row.address != "ann@example.com" for row in bench.rows())
+
+
+def test_readers_who_are_still_listed_are_counted_once_at_the_end(bench: Bench) -> None:
+    """Those who were told before come from the ledger, too."""
+    bench.send()
+    later(9)(bench)
+    ends(bench)
+    tally = make_plan(bench.desk, bench.incident(), bench.ledger, as_if_released=True).tally()
+    counted = [audience for notice in tally.notices for audience in notice.audiences.values()]
+    assert (tally.send, sum(each.not_due.total() for each in counted)) == (5, 0)
 
 
 def test_released_words_may_not_change_but_internal_notes_may(bench: Bench) -> None:
