@@ -104,6 +104,8 @@ NIGHT = {"sms": 'quiet = "21:00-08:00"\nwake_for = []'}
 HELD = NIGHT | {"start": START.replace(hour=21)}
 JUST_BEFORE = NIGHT | {"start": START.replace(hour=19, minute=50)}
 FEW_TEXTS = {"sms": 'events = ["first", "resolved", "retracted"]'}
+LONGER = "It takes 2 hours."
+wrongly = say(issue=NEAR, corrects="1", wrong=f'"{WRONG}"', right=f'"{RIGHT}"')  # said nowhere else
 ONLY_ANN, LEVEL = listed(f"{ANN},{ANN_SMS},Ann"), "email,name,level"
 near, over = say(issue=NEAR), say(status="resolved", issue=OVER, fixed="Back.", if_it_persists="Call us.")
 alarm = say(status="retracted", because="A false alarm.")
@@ -130,6 +132,12 @@ CASES: list[Case] = [
         {},
         [send, write_correction, freeze, later(1), near],
         {ANN: [FIRST, f"wrong {WRONG} right {RIGHT}\n{NEAR}"]},
+    ),
+    (
+        "a correction that is itself wrong",
+        {},
+        [send, wrongly, later(5), say(issue=LONGER, corrects="2", wrong=f'"{RIGHT}"', right='"2 hours"')],
+        {ANN: [FIRST, f"wrong {WRONG} right {RIGHT}\n{NEAR}", f"wrong {RIGHT} right 2 hours\n{LONGER}"]},
     ),
     # Only an end that is itself the correction leaves out readers who saw nothing wrong.
     (
