@@ -46,21 +46,25 @@ def clock_in(zone: ZoneInfo, at: datetime, reference: datetime) -> str:
 def other_stories(plan: Plan, when: When) -> Iterator[str]:
     """Yield how many of the readers also follow another open incident, and what it last told them."""
     found = plan.following.found() if plan.following else ()
-    for each in sorted(found, key=lambda one: one.channel):
-        many = f"{'At least ' if each.at_least else ''}{each.readers:,} of those by {NAMES[each.channel]}"
+    for each in sorted(found, key=lambda one: one.story.channel):
+        story = each.story
+        many = f"{'At least ' if each.at_least else ''}{each.readers:,} of those by {NAMES[story.channel]}"
         were = "was" if each.readers == 1 else "were"
-        status = each.status.replace("_", " ").capitalize()
-        promised = f", next update by {when(each.promised)}" if each.promised else ""
-        yield f"{many} {were} told of {each.incident} at {when(each.at)}: {status}, {each.title}{promised}."
+        status = story.status.replace("_", " ").capitalize()
+        promised = f", next update by {when(story.promised)}" if story.promised else ""
+        told = f"{status}, {story.title}{promised}"
+        yield f"{many} {were} told of {story.incident} at {when(story.at)}: {told}."
 
 
 def others_document(plan: Plan) -> list[dict[str, Any]]:
     """Return the same as JSON."""
     return [
         {
-            **picked(each, "incident", "channel", "readers", "at_least", "status"),
-            "told_at": each.at,
-            "next_update_by": each.promised,
+            **picked(each.story, "incident", "channel"),
+            **picked(each, "readers", "at_least"),
+            "status": each.story.status,
+            "told_at": each.story.at,
+            "next_update_by": each.story.promised,
         }
         for each in (plan.following.found() if plan.following else ())
     ]
@@ -120,8 +124,8 @@ def reasons(tally: Tally, when: When) -> Iterator[str]:
                     f"Corrected: {audience.corrected:,} by {channel} in {audience.audience} got the wrong "
                     f"words and are told so; {only_right:,} get only the right words"
                 )
-            for why, count in [*audience.skipped.items(), *audience.not_owed.items()]:
-                # Who is on two lists is told once: `recipients check` counts them.
+            for why, count in [*audience.skipped.items(), *audience.not_due.items()]:
+                # An address on two lists is told once: `recipients check` counts those.
                 if why != SAME_ADDRESS:
                     yield f"Not told: {count} by {channel} in {audience.audience}: {why}"
     yield from rows_left_out(tally)
@@ -276,7 +280,8 @@ def _notice_document(notice: NoticeTally) -> dict[str, Any]:
 def _audience_document(audience: AudienceTally) -> dict[str, Any]:
     return {
         **picked(audience, "audience", "send", "segments", "later", "later_at", "held", "held_until"),
-        **picked(audience, "skipped", "not_owed", "corrected"),
+        **picked(audience, "skipped", "corrected"),
+        "not_owed": audience.not_due,
         "message": _sample_document(audience.sample) if audience.sample else None,
         "correction": _sample_document(audience.correction) if audience.correction else None,
     }
@@ -351,7 +356,7 @@ def quoted(text: str, width: int | None) -> Iterator[str]:
 def _left_out(notice: NoticeTally, audience: AudienceTally) -> int:
     """Return how many are not told: those that the lines below the table give a reason for."""
     found = notice.counts.get(audience.audience)
-    not_told = sum(count for why, count in audience.not_owed.items() if why != SAME_ADDRESS)
+    not_told = sum(count for why, count in audience.not_due.items() if why != SAME_ADDRESS)
     return sum(audience.skipped.values()) + not_told + (found.skipped if found else 0)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from commcast.model.incident import Channel
     from commcast.model.message import Delivery, Outcome
     from commcast.operations.desk import Desk, Plan
-    from commcast.plan.notices import Notice
 
 
 def preview(
@@ -201,23 +200,15 @@ def _send_tests(desk: Desk, plan: Plan, addresses: dict[Channel, str], ledger: L
 
 
 def one_an_audience(deliveries: PendingRows) -> list[PendingRow]:
-    """Return one reader's message per audience, even if quiet hours or an opt-out would hold it now."""
-    from commcast.model.history import ReaderHistory
+    """Return one reader's message of each audience, also where quiet hours or an opt-out hold it now."""
+    from commcast.model.history import NOBODY_KNOWS
     from commcast.plan.readers import SEND
 
-    def all_told(_notice: Notice, keys: Sequence[str]) -> dict[str, ReaderHistory]:
-        return dict.fromkeys(keys, ReaderHistory("", True, ""))  # an end goes only to those who were told
-
     found: dict[str, PendingRow] = {}
-    zone = deliveries.config.organisation.zone
-    for row in replace(deliveries, lookup=all_told):
-        if row.audience in found or not row.address:
-            continue
-        own_zone = str(row.values.get("timezone") or zone)
-        locale = str(row.values.get("locale") or "")
-        found[row.audience] = deliveries.written(
-            row.key, row.address, row.audience, SEND, row.values, own_zone, locale
-        )
+    for row in replace(deliveries, all_told=True):  # so that an end has its readers
+        if row.audience not in found and row.address:
+            reader = deliveries.reader(row.key, row.address, row.audience, row.values)
+            found[row.audience] = deliveries.written(reader, SEND, NOBODY_KNOWS)
     return list(found.values())
 
 

@@ -12,11 +12,11 @@ from commcast.ledger.settle import SendLimit
 from commcast.model.message import NOT_BEGUN, Blame, Outcome, OutcomeKind
 from commcast.providers.base import Adapter
 
-FAILURES_IN_A_ROW = 20  # a provider that takes nothing so often is down: the run ends, nothing is lost
-FIRST_REFUSALS = 20  # so many refused and none accepted: it is us, not them (a relay that is not open to us)
-LOST_REQUESTS = 2  # so many whole requests unanswered in a row: each costs as many readers as it carries
-NO_REASON = "it gives no reason"  # an adapter may leave it out, and the run must end all the same
-LONGEST_RETRY = 3_600.0  # seconds: no provider's "try again later" is believed beyond an hour
+FAILURES_IN_A_ROW = 20  # after these a provider counts as down: the run ends, nothing is lost
+FIRST_REFUSALS = 20  # with none accepted: it is us, not the readers (a relay that is not open to us)
+LOST_REQUESTS = 2  # whole requests unanswered in a row: each costs as many readers as it carries
+NO_REASON = "it gives no reason"  # an adapter may leave it out, and the run has to end even so
+LONGEST_RETRY = 3_600.0  # seconds: a provider's "try again later" is not believed beyond an hour
 SHORTEST_PAUSE = 1.0  # seconds: "at once" is not an answer to "too many"
 _LATEST_AFTER = 5.0  # seconds after a named time within which the processes that wait for it come back
 GREYLISTED = 60.0  # seconds: one reader's "not now" waits for a later run
@@ -24,13 +24,12 @@ GREYLISTED = 60.0  # seconds: one reader's "not now" waits for a later run
 
 @dataclass(slots=True)
 class CircuitBreaker:
-    """What the answers so far say of a run.
+    """What the answers so far mean for a run.
 
-    `patience` is how many requests may fail in a row, `batch` how many readers a request carries.
-    `refused` is the provider's word where it refuses us as a whole, `down` where it takes nothing; "" while
-    neither. `is_silent` says that it was down by answers that were lost, each of which costs a reader;
-    `accepts` whether anybody was accepted yet. `chance` gives numbers from 0 to 1, so that many processes do
-    not all come back at once.
+    `patience` is how many requests may fail in a row, `batch` how many readers a request carries. `refused`
+    is the provider's reason if it refuses us as a whole, `down` if it takes nothing, else "". `is_silent`
+    means that it is down because answers were lost, each of which costs a reader; `accepts` that it has
+    accepted somebody. `chance` gives numbers from 0 to 1, so that many processes don't all come back at once.
     """
 
     patience: int
@@ -50,19 +49,19 @@ class CircuitBreaker:
 
     @property
     def is_final(self) -> bool:
-        """Whether the run is to end."""
+        """Whether the run has to end."""
         return bool(self.refused or self.down)
 
     @property
     def to_suppress(self) -> list[Outcome]:
-        """Who is to hear nothing more: who asked for that, and whom the provider will never serve.
+        """Whom to suppress: readers who opted out, and those whom the provider will never serve.
 
-        Nobody of the latter where all were refused, for that is more likely our fault.
+        None of the latter if all were refused, as that is more likely our fault.
         """
         return [*self.opted_out, *(self.refused_for_good if self.accepts else [])]
 
     def heed(self, outcome: Outcome, request: int) -> None:
-        """Take one answer into account. `request` numbers the hand-over that it was an answer to."""
+        """Take one answer into account. `request` is the number of the request that it answers."""
         if outcome.kind is OutcomeKind.ACCEPTED:
             self._failed_in_row, self._unknown_in_row, self.accepts = 0, 0, True
         elif outcome.kind is OutcomeKind.REJECTED:
@@ -74,7 +73,7 @@ class CircuitBreaker:
             self.refused = self.refused or outcome.detail or NO_REASON
 
     def wait(self, outcome: Outcome) -> float:
-        """Return in how many seconds what was not taken may be tried again, never before a named time."""
+        """Return in how many seconds to try again what was not taken, never before a named time."""
         if outcome.retry_after is not None:
             named = max(outcome.retry_after, SHORTEST_PAUSE)
             return min(named + min(named / 10, _LATEST_AFTER) * self.chance(), LONGEST_RETRY)
@@ -84,9 +83,9 @@ class CircuitBreaker:
         return min(2.0 ** (self._failed_in_row // 4), 8.0) * (1 + self.chance()) / 2
 
     def _heed_failure(self, outcome: Outcome, request: int) -> None:
-        """Stop where nothing is taken, or nothing is answered: a silent provider would cost us the list."""
+        """Stop if nothing is taken, or nothing is answered: a silent provider would cost us the list."""
         if outcome.kind is OutcomeKind.NOT_TAKEN and outcome.retry_after is not None:
-            return  # it is there and says when: the pause is kept, and how long a run waits has its own bound
+            return  # it is up and says when: the pause is kept, and a run's waiting has its own limit
         if outcome.kind is OutcomeKind.UNKNOWN:
             self._unknown_in_row += 1
         if request != self._last_failed:
@@ -97,16 +96,16 @@ class CircuitBreaker:
             self.is_silent = outcome.kind is OutcomeKind.UNKNOWN
 
     def _loses_too_many(self) -> bool:
-        """Return whether requests that carry many were lost so often that it costs too many readers."""
+        """Return whether requests with many readers were lost too often."""
         if self.batch == 1:
             return False  # each request is one reader: counted as a failure
         allowed = max(FAILURES_IN_A_ROW, LOST_REQUESTS * self.batch) if self.accepts else LOST_REQUESTS
         return self._unknown_in_row >= allowed
 
     def _heed_refusal(self, outcome: Outcome) -> None:
-        """Stop where everybody is refused from the first: one message, not fifty thousand."""
+        """Stop if everybody is refused from the start: one error, not fifty thousand."""
         if outcome.opted_out:
-            # A reader's own "stop" speaks of nobody else.
+            # A reader's own "stop" says nothing about anybody else.
             self.opted_out.append(outcome)
             return
         if outcome.suppress:
@@ -117,11 +116,11 @@ class CircuitBreaker:
             self.refused = f"the first {self._refused_first} recipients were all refused: {outcome.detail}"
 
 
-LATE = timedelta(milliseconds=50)  # a hand-over that missed its slot by more takes another one
-LATE_BATCH = timedelta(milliseconds=200)  # making a request of many readers takes its time
-AFTER_SILENCE = 120.0  # seconds a provider is left alone that answered nothing: each try costs a reader
+LATE = timedelta(milliseconds=50)  # a request that missed its slot by more takes another one
+LATE_BATCH = timedelta(milliseconds=200)  # a request of many readers takes longer to make
+AFTER_SILENCE = 120.0  # seconds that a provider without answers is left alone: each try costs a reader
 LONGEST_WAIT = timedelta(seconds=35)  # a run waits no longer than this for a provider to be ready again
-LONGEST_PAUSES = timedelta(seconds=60)  # all the pauses together that a run grants a provider
+LONGEST_PAUSES = timedelta(seconds=60)  # all pauses together that a run grants a provider
 _FIRST_LEAD, _LONGEST_LEAD = 0.02, 5.0  # seconds from a claim to its slot: what the disk and the loop need
 _FORGETTING = 0.9  # how much of a longer lead stays with each transaction that did not need it
 
@@ -130,7 +129,7 @@ _FORGETTING = 0.9  # how much of a longer lead stays with each transaction that 
 class RateLimiter:
     """What one run has to respect at one provider. `clock` gives aware now.
 
-    `closed_until` is until when the provider asked to be left alone, None while it did not.
+    `closed_until` is until when the provider asked to be left alone, None if it did not.
     """
 
     adapter: Adapter
@@ -155,7 +154,7 @@ class RateLimiter:
         self._lead = min(max(_FIRST_LEAD, self._lead * _FORGETTING, 2 * seconds), _LONGEST_LEAD)
 
     def asked_to_pause(self, seconds: float) -> None:
-        """Begin nothing more for so long."""
+        """Begin nothing more for this long."""
         until = self.clock() + timedelta(seconds=seconds)
         if self.closed_until is None or until > self.closed_until:
             self.closed_until = until
@@ -170,7 +169,7 @@ class RateLimiter:
         self._paused += pause
 
     async def slot_is_kept(self, slot: datetime | None, over: asyncio.Event) -> bool:
-        """Wait for a slot, or for the run's end; False where it was missed, for then others are crowded."""
+        """Wait for a slot, or for the run's end; False if it was missed: using it late crowds others."""
         if slot is None:
             return True
         ending = asyncio.create_task(over.wait())

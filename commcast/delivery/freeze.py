@@ -6,8 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -50,41 +49,28 @@ _all_as_json = json.JSONEncoder(separators=(_INSIDE, ": ")).encode
 
 
 class Keeper:
-    """Keeps what the stream of a release gives: rows beside the ledger, words in memory, until a yes.
+    """Keeps what the stream of a release gives: rows in `gathering`, words in memory, until a yes.
 
-    With `filling`, the broadcasts of its notices in order, rows go into these as they come.
-    `progress` hears how many rows there are so far. Used as a context: what is kept is gone with it.
+    `notices` are those whose rows are taken, by their numbers from 0; `progress` is told how many rows there
+    are so far.
     """
 
     def __init__(
         self,
-        ledger: Ledger,
+        gathering: Gathering,
+        notices: Sequence[Notice],
+        secret: bytes,
         now: datetime,
         progress: Callable[[int], None],
-        filling: Sequence[Broadcast] = (),
     ) -> None:
-        self.gathering = Gathering(ledger, now, filling)
+        self.gathering = gathering
         self.held_back: set[Channel] = set()  # where a cap holds something back
-        self._secret, self._now, self._progress = ledger.secret, now, progress
-        self._notices: Sequence[Notice] = ()
+        self._notices, self._secret, self._now, self._progress = notices, secret, now, progress
         self._audience = ""
         self._words: dict[int, tuple[int, str | None]] = {}
 
-    def __enter__(self) -> Self:
-        self.gathering.__enter__()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.gathering.__exit__(kind, error, trace)
-
-    def begin(self, notices: Sequence[Notice]) -> None:
-        """Name the notices whose rows are taken, by their numbers from 0."""
-        self._notices = notices
-
     def take(self, number: int, rows: Sequence[PendingRow]) -> None:
-        """Keep those of one audience who are owed something of a notice. Raises as `Gathering.add` does."""
+        """Keep the rows of one audience that something is decided for. Raises as `Gathering.add` does."""
         if rows[0].audience != self._audience:
             self.gathering.end_of_part()
             self._audience = rows[0].audience
@@ -117,7 +103,7 @@ class Keeper:
     def _not_sent(self, row: PendingRow, values: str) -> GatheredRow:
         key, address, until = row.key, row.address, row.decision.until
         if row.decision.reason == WAS_ERASED.reason:
-            # An old list still tells of somebody who was erased: nothing of it is kept.
+            # An old list still has somebody who was erased: nothing of that row is kept.
             key, address, values = erased_key(self._secret, row.key), "", "{}"
         state = _STATE_OF[row.decision.action].value
         not_before = stamp(until) if until else None
@@ -127,7 +113,7 @@ class Keeper:
 def begin_all(
     connection: Connection, notices: Iterable[Notice], owner: str, now: datetime
 ) -> tuple[Broadcast, ...]:
-    """Begin to fill the broadcasts of these notices; () where one is filled, or another process fills it."""
+    """Begin to fill the broadcasts of these notices; () if one is filled, or another process fills it."""
     begun = [
         begin_freeze(
             connection,
@@ -154,9 +140,10 @@ def open_all(
     owner: str,
     now: datetime,
 ) -> bool:
-    """Open filled broadcasts to claims, all at once; return False where one is no longer ours to open.
+    """Open filled broadcasts to claims, all at once; return False if one is no longer ours to open.
 
-    What waits of older and of `wrong_words` ends in the same moment: nobody gets them after their correction.
+    What is pending of older words and of `wrong_words` ends in the same transaction: nobody gets them after
+    their correction.
     """
     if not finish_freeze(connection, broadcasts, owner, now):
         return False
@@ -176,9 +163,9 @@ def freeze(
     now: datetime,
     progress: Callable[[int], None],
 ) -> bool:
-    """Freeze released notices, all or none, as their rows are read; nobody looks at them first.
+    """Freeze released notices, all or none, as their rows are read, without a question.
 
-    `rows` come with the number of their notice, from 0. Returns False where another living process freezes
+    `rows` come with the number of their notice, from 0. Returns False if another living process is freezing
     one of them. What goes wrong while rows are read is raised; then nothing stays behind.
     """
     with ledger.write() as connection:
@@ -186,11 +173,11 @@ def freeze(
     if not broadcasts:
         return False
     try:
-        with Keeper(ledger, now, progress, broadcasts) as keeper:
-            keeper.begin(notices)
+        with Gathering(ledger, now, broadcasts) as gathering:
+            keeper = Keeper(gathering, notices, ledger.secret, now, progress)
             for number, some in rows:
                 keeper.take(number, some)
-            keeper.gathering.finish()
+            gathering.finish()
     except BaseException:
         with ledger.write() as connection:
             drop_freeze(connection, broadcasts, owner)
@@ -200,7 +187,7 @@ def freeze(
 
 
 def read_whole(deliveries: Sequence[PendingRows]) -> Iterator[tuple[int, Sequence[PendingRow]]]:
-    """Yield all rows of these notices, as `freeze` takes them. Raises InputError where lists hold nobody."""
+    """Yield all rows of these notices, as `freeze` takes them. Raises InputError if lists hold nobody."""
     yield from read_together(deliveries)
     for each in deliveries:
         check_not_empty(each.notice, each.counts)
@@ -208,7 +195,7 @@ def read_whole(deliveries: Sequence[PendingRows]) -> Iterator[tuple[int, Sequenc
 
 @dataclass(frozen=True, slots=True)
 class Thawed:
-    """A held delivery with the words made for it now, or the reason why it is dropped."""
+    """A delivery that quiet hours held, with the words made for it now, or the reason why it is dropped."""
 
     held: HeldRow
     written: PendingRow | None
@@ -252,16 +239,16 @@ def _as_json(values: Sequence[Mapping[str, Any]]) -> list[str]:
         return []
     joined = _all_as_json(values)[1:-1].replace(f"}}{_INSIDE}{{", f"}}{_BETWEEN}{{")
     texts = joined.replace(_INSIDE, ", ").split(_BETWEEN)
-    # Where values hold objects themselves, they too were taken apart.
+    # If values hold objects themselves, these were taken apart, too.
     return texts if len(texts) == len(values) else [json.dumps(each) for each in values]
 
 
 def _expiry(group: ReaderGroup | None, now: datetime) -> datetime | None:
     """Return when words become stale: at their promise, unless they are sent late on purpose.
 
-    Words that state no time are not false when the promise to the others passes, and who is dropped here
-    would hear nothing before the end: plain updates are not texted, nor sent to who wants key events only.
-    They stand for a while longer.
+    Words that state no time are not wrong when the promise to the others passes, and a reader dropped here
+    would be told nothing until the end: plain updates are not texted, nor sent to readers who want key events
+    only. Such words stand a while longer.
     """
     if group is None:
         return None
@@ -304,7 +291,7 @@ class FrozenWords:
     def message(self, claim: Claim, now: datetime) -> Message:
         """Return the finished message of a claim whose words are loaded.
 
-        Raises LedgerError where the words do not render as they did when they were released.
+        Raises LedgerError if the words do not render as they did when they were released.
         """
         group = self._groups.get(claim.composition)
         if group is None:

@@ -1,4 +1,4 @@
-"""The deliveries owed of one notice, as a stream: recipients, decisions, and the words rendered for each.
+"""The pending deliveries of one notice, as a stream: recipients, decisions, and the words made for each.
 
 Preview, the question before sending and the freeze all read this one stream, so they cannot disagree.
 """
@@ -9,26 +9,25 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from commcast.config.settings import CONFIG_NAME, Config
 from commcast.errors import Fault, InputError
+from commcast.ledger.history import histories, told_people
+from commcast.ledger.store import Ledger
+from commcast.ledger.suppressions import Recently, held_back_since, look_back, messages_lately
 from commcast.model.history import NOBODY_KNOWS, FormerReader, Listener, ReaderHistory, WrongWords, level_of
 from commcast.model.incident import Channel, Incident, NextWord, Recipient, Update
 from commcast.plan import reasons
 from commcast.plan.corrections import goes_to_former_readers, is_for_former_reader, is_newcomer
 from commcast.plan.notices import Notice, NoticeKind
 from commcast.plan.promises import promise_to
-from commcast.plan.readers import Action, Decision, decide
+from commcast.plan.readers import Action, Decision, decide, is_never_held_back
 from commcast.recipients.lists import Repeats, open_recipients
 from commcast.rendering.compose import Content, ReaderGroup, ReaderWords, envelope_of, renderer_for
 from commcast.rendering.context import Correction, Occasion, build_context, next_word, recipient_values
 from commcast.rendering.templates import Templates, Wording
-
-if TYPE_CHECKING:
-    from commcast.delivery.lookups import Lookup, ToldBefore
-
 
 CHUNK = 1000  # former readers looked up in the ledger at once
 REPEATED = Decision(Action.NOT_DUE, reasons.SAME_ADDRESS)
@@ -36,7 +35,7 @@ _CASES_KEPT = 4096
 
 
 class PendingRow(NamedTuple):
-    """One recipient of a notice; `words` and `group` are there where a message goes, now or later."""
+    """One recipient of a notice; `words` and `group` are set if a message goes, now or later."""
 
     key: str
     address: str
@@ -48,17 +47,17 @@ class PendingRow(NamedTuple):
 
     @property
     def content(self) -> Content | None:
-        """What the reader reads, None where no message goes."""
+        """What the reader reads, None if no message goes."""
         return self.words.content if self.words else None
 
     @property
     def is_correction(self) -> bool:
-        """Whether the reader reads that earlier words of ours were wrong."""
+        """Whether the reader is told that an earlier message was wrong."""
         return self.group is not None and bool(self.group.context.get("corrections"))
 
     @property
     def digest(self) -> str:
-        """The digest of the words, "" where no message goes."""
+        """The digest of the words, "" if no message goes."""
         return self.words.digest if self.words else ""
 
 
@@ -66,18 +65,19 @@ class PendingRow(NamedTuple):
 class ListCount:
     """What reading one audience's list gave."""
 
-    rows: int = 0
-    skipped: int = 0
-    faults: list[str] = field(default_factory=list)
+    file: str
+    rows: int
+    skipped: int
+    faults: list[str]
 
 
 @dataclass
 class PendingRows:
-    """All owed deliveries of one notice; `counts` is filled as the lists are read.
+    """All pending deliveries of one notice; `counts` is filled as the lists are read.
 
-    `lookup` and `told_before` ask the ledger, None where there is none: nobody was told anything then.
-    `early` is how long before their promise texts go by themselves, None for as long as commcast.toml says.
-    Each iteration reads the lists anew; only one at a time.
+    Without a `ledger` nobody was told anything. `early` is how long before their promise texts go by
+    themselves, None for as long as commcast.toml says. `all_told` is for tests: as if all were told before.
+    Each iteration reads the lists again; only one at a time.
     """
 
     config: Config
@@ -85,14 +85,15 @@ class PendingRows:
     incident: Incident
     notice: Notice
     now: datetime
-    lookup: Lookup | None
-    told_before: ToldBefore | None
+    ledger: Ledger | None
     early: timedelta | None = None
+    all_told: bool = False
     counts: dict[str, ListCount] = field(default_factory=dict)
     _groups: dict[tuple[str, Listener], ReaderGroup] = field(default_factory=dict)
     _wordings: dict[tuple[str, str], Wording] = field(default_factory=dict)
     _cases: dict[tuple[Any, ...], tuple[Decision, ReaderGroup | None]] = field(default_factory=dict)
     _seen: Repeats = field(default_factory=Repeats)
+    _recently: Recently | None = None
 
     def __iter__(self) -> Iterator[PendingRow]:
         """Yield each address once: the audience of best rank wins.
@@ -114,20 +115,19 @@ class PendingRows:
         """Return the row of each reader; the ledger is asked once for all of them."""
         on_mail = self.notice.channel is Channel.EMAIL
         keys = [person.email_key if on_mail else person.phone for person in people]
-        histories = self._histories([key for key in keys if key])
+        known_of = self.histories([key for key in keys if key])
         known, told_of = self._cases, self.config.audiences[audience]
         mails = Channel.EMAIL in told_of.channels
         rows = []
         for person, key in zip(people, keys, strict=True):
             line, email, _, phone, _, locale, zone, components, _, level, _ = person
-            history = histories.get(key, NOBODY_KNOWS) if histories else NOBODY_KNOWS
+            history = known_of.get(key, NOBODY_KNOWS) if known_of else NOBODY_KNOWS
             by_email = on_mail or (bool(email) and mails)
             case = (audience, not key, history, components, level, zone, locale, by_email)
             decision, group = known.get(case) or self._decided(case, person)
             decision = self._unless_repeated(key, decision)
             values, address = recipient_values(person, told_of), email if on_mail else phone
-            # What is held is rendered too, so that it is known to be right; its words are made anew when it
-            # goes.
+            # What is held is rendered too, so that faults show now; its words are made again when it goes.
             if group is None or decision is REPEATED:
                 rows.append(PendingRow(key, address, audience, decision, values))
             else:
@@ -136,7 +136,7 @@ class PendingRows:
         return rows
 
     def _decided(self, case: tuple[Any, ...], person: Recipient) -> tuple[Decision, ReaderGroup | None]:
-        """Return what all readers alike are owed, and whose words they get: one decision for all of them."""
+        """Return the decision for all readers with the same case, and the group whose words they get."""
         audience, _, history, *_, by_email = case
         decision = decide(person, self.notice, history, self.config, self.now, audience=audience)
         group = None
@@ -153,69 +153,88 @@ class PendingRows:
         """Return the decision, or REPEATED for an address that had another one before."""
         if decision.action is not Action.NOT_DUE:
             return decision if self._seen.add(key) else REPEATED
-        # Who is not owed it in this audience may be in the next one.
+        # A reader who does not get it in this audience may get it in the next one.
         return REPEATED if key and key in self._seen else decision
 
-    def _histories(self, keys: Sequence[str]) -> Mapping[str, ReaderHistory]:
-        return self.lookup(self.notice, keys) if self.lookup else {}
+    def histories(self, keys: Sequence[str]) -> Mapping[str, ReaderHistory]:
+        """Return what the ledger knows of these addresses; those it knows nothing of are left out."""
+        if self.all_told:
+            return dict.fromkeys(keys, ReaderHistory(told=True))
+        if self.ledger is None:
+            return {}
+        notice, channel = self.notice, self.notice.channel
+        with self.ledger.read() as connection:
+            found = histories(
+                connection,
+                self.ledger.secret,
+                notice.incident,
+                notice.id,
+                channel,
+                keys,
+                notice.wrong_words,
+                notice.merged,
+            )
+            if self._recently is None:  # what was said in the last hour is looked up once
+                cap = None if is_never_held_back(notice) else self.config.send.most_an_hour
+                self._recently = look_back(connection, notice.incident, notice.id, channel, self.now, cap=cap)
+            if self._recently.is_quiet:
+                return found
+            lately = messages_lately(connection, self._recently, notice.incident, keys)
+            held_back = held_back_since(connection, self._recently, keys, reasons.HELD_BACK)
+        for key in lately.keys() | held_back.keys():
+            history = found.get(key, NOBODY_KNOWS)
+            found[key] = history._replace(lately=lately.get(key, 0), held_back=held_back[key])
+        return found
+
+    def _told_before(self) -> Iterator[FormerReader]:
+        if self.ledger is None:
+            return
+        notice = self.notice
+        with self.ledger.read() as connection:
+            for each in told_people(
+                connection, notice.incident, notice.channel, notice.id, notice.merged, notice.told_from
+            ):
+                yield FormerReader(
+                    each.key, each.address, each.audience, each.zone, each.locale, each.recipient
+                )
 
     def former_readers(self) -> Iterator[list[PendingRow]]:
-        """Yield who was told that it began and stands on no list any more: they hear how it ended."""
-        former = iter(self.told_before(self.notice) if self.told_before else ())
+        """Yield those who were told that it began and are on no list now: they are told how it ended."""
+        former, notice = self._told_before(), self.notice
         while chunk := list(islice(former, CHUNK)):
-            histories = self._histories([person.key for person in chunk])
-            chunk = [
-                person
-                for person in chunk
-                if is_for_former_reader(self.notice, histories.get(person.key, NOBODY_KNOWS))
-            ]
-            if self.notice.only_told:
-                chunk = [person for person in chunk if person.audience in self.notice.audiences]
+            known = self.histories([person.key for person in chunk])
+            rows = []
             for person in chunk:
+                history = known.get(person.key, NOBODY_KNOWS)
+                if not is_for_former_reader(notice, history):
+                    continue
+                if notice.only_told and person.audience not in notice.audiences:
+                    continue
                 if person.audience not in self.config.audiences:
-                    raise InputError(_gone(person.audience, self.notice))
-            rows = [
-                self._former_row(person, histories.get(person.key, NOBODY_KNOWS))
-                for person in chunk
-                if person.key not in self._seen
-            ]
+                    raise InputError(_gone(person.audience, notice))
+                if person.key not in self._seen:
+                    reader = person.as_recipient(notice.channel)
+                    decision = decide(
+                        reader, notice, history, self.config, self.now, audience=person.audience
+                    )
+                    rows.append(self.written(person, self._unless_repeated(person.key, decision), history))
             if rows:
                 yield rows
 
-    def _former_row(self, person: FormerReader, history: ReaderHistory) -> PendingRow:
-        reader = person.as_recipient(self.notice.channel)
-        decision = decide(reader, self.notice, history, self.config, self.now, audience=person.audience)
-        decision = self._unless_repeated(person.key, decision)
-        if decision.action not in {Action.SEND, Action.HOLD}:
-            return PendingRow(person.key, person.address, person.audience, decision, person.values)
-        return self.written(
-            person.key,
-            person.address,
-            person.audience,
-            decision,
-            person.values,
-            person.zone,
-            person.locale,
-            history=history,
-        )
+    def reader(self, key: str, address: str, audience: str, values: Mapping[str, Any]) -> FormerReader:
+        """Return the reader of a row that is stored; what its values leave out is the desk's."""
+        zone = str(values.get("timezone") or self.config.organisation.zone)
+        return FormerReader(key, address, audience, zone, str(values.get("locale") or ""), values)
 
-    def written(
-        self,
-        key: str,
-        address: str,
-        audience: str,
-        decision: Decision,
-        values: Mapping[str, Any],
-        zone: str,
-        locale: str,
-        line: int = 0,
-        history: ReaderHistory = NOBODY_KNOWS,
-    ) -> PendingRow:
-        """Return the row of one reader with the words rendered for them."""
-        by_email = bool(values.get("by_email"))
-        word = next_word(level_of(values), self.notice.channel, by_email=by_email)
-        group = self._group(audience, self._listener(zone, locale, word, history))
-        return PendingRow(key, address, audience, decision, values, group, group.words(values, line=line))
+    def written(self, person: FormerReader, decision: Decision, history: ReaderHistory) -> PendingRow:
+        """Return the row of a reader who is on no list, with the words rendered for them if it is sent."""
+        row = PendingRow(person.key, person.address, person.audience, decision, person.values)
+        if decision.action not in {Action.SEND, Action.HOLD}:
+            return row
+        by_email = bool(person.values.get("by_email"))
+        word = next_word(level_of(person.values), self.notice.channel, by_email=by_email)
+        group = self._group(person.audience, self._listener(person.zone, person.locale, word, history))
+        return row._replace(group=group, words=group.words(person.values))
 
     def _listener(self, zone: str, locale: str, word: NextWord, history: ReaderHistory) -> Listener:
         broken = history.promised if history.promised and history.promised < self.now else None
@@ -223,47 +242,46 @@ class PendingRows:
         return Listener(zone, locale, word, history.held_back, broken, history.told_wrong, is_new)
 
     def _group(self, audience: str, listener: Listener) -> ReaderGroup:
-        found = self._groups.get((audience, listener))
-        if found is None:
-            found = self._groups[audience, listener] = self._make_group(audience, listener)
-        return found
+        if (audience, listener) not in self._groups:
+            self._groups[audience, listener] = self._make_group(audience, listener)
+        return self._groups[audience, listener]
 
     def _wording(self, audience: str, locale: str) -> Wording:
-        found = self._wordings.get((audience, locale))
-        if found is None:
+        if (audience, locale) not in self._wordings:
             view, status = (
                 self.config.audiences[audience].view,
                 self.incident.update(self.notice.number).status,
             )
-            found = self.templates.choose(audience, view, status, locale, self.notice.channel)
-            self._wordings[audience, locale] = found
-        return found
+            chosen = self.templates.choose(audience, view, status, locale, self.notice.channel)
+            self._wordings[audience, locale] = chosen
+        return self._wordings[audience, locale]
 
     def _make_group(self, audience: str, listener: Listener) -> ReaderGroup:
         update = self.incident.update(self.notice.number)
-        zone, locale = listener.zone, listener.locale
+        locale, zone, word = listener.locale, ZoneInfo(listener.zone), listener.next_word
         wording = self._wording(audience, locale)
-        word, at, now = listener.next_word, ZoneInfo(zone), self.now
-        promise = promise_to(self.notice, audience, word, update, self.config, at, now, early=self.early)
+        promise = promise_to(
+            self.notice, audience, word, update, self.config, zone, self.now, early=self.early
+        )
         context = build_context(
             self.config,
             self.incident,
             update,
             audience,
-            zone=ZoneInfo(zone),
+            zone=zone,
             locale=locale,
             first="first" in self.notice.events or listener.is_new,
             next_update_by=promise,
             previous=self._heard_before(update, listener),
             occasion=self._occasion(audience, listener),
-            # What is said by itself changes no plan: it brings no entry for a calendar.
+            # A holding statement changes no plan, so it brings no calendar entry.
             with_calendar=self.notice.channel is Channel.EMAIL and not self.notice.holds,
         )
         return ReaderGroup(
             channel=self.notice.channel,
             incident=self.incident.id,
             audience=audience,
-            zone=zone,
+            zone=listener.zone,
             locale=locale,
             wording=wording,
             context=context,
@@ -274,13 +292,13 @@ class PendingRows:
         )
 
     def _broken(self, audience: str, listener: Listener) -> datetime | None:
-        """Return the promise to these readers that passed unkept: of a text, only what a text promised."""
+        """Return the promise to these readers that was broken; of a text, only what a text promised."""
         if listener.next_word in {NextWord.KEY, NextWord.END}:
             return None
         return listener.broken if self.notice.channel is Channel.SMS else self.notice.broken.get(audience)
 
     def _heard_before(self, update: Update, listener: Listener) -> Update | None:
-        """Return the update to compare with: nothing for a newcomer, nor with words that are corrected."""
+        """Return the update to compare with: none for a newcomer, nor for a correction."""
         if not self.notice.after or update.corrects or listener.is_new:
             return None
         return self.incident.update(self.notice.after)
@@ -326,11 +344,12 @@ def read_together(deliveries: Sequence[PendingRows]) -> Iterator[tuple[int, list
                 yield number, each.rows_of(audience, people)
         for _, each in hearing:
             faults = [str(fault) for fault in reading.faults]
-            each.counts[audience] = ListCount(reading.rows, reading.skipped, faults)
+            file = each.config.audiences[audience].recipients
+            each.counts[audience] = ListCount(file, reading.rows, reading.skipped, faults)
     for number, each in enumerate(deliveries):
         if goes_to_former_readers(each.notice):
             yield from ((number, rows) for rows in each.former_readers())
-        each.begin()  # what is read keeps no million of addresses
+        each.begin()  # do not keep a million addresses
 
 
 def _by_rank(names: Iterable[str], deliveries: Sequence[PendingRows]) -> list[str]:
@@ -357,15 +376,16 @@ def _gone(audience: str, notice: Notice) -> Fault:
         CONFIG_NAME,
         0,
         0,
-        f"audience {audience} was told of {notice.incident} and is gone: its readers would hear no end",
+        f"audience {audience} was told of {notice.incident} and is gone: its readers would not learn the end",
         f"put [audiences.{audience}] back until the end is told",
     )
 
 
 def check_not_empty(notice: Notice, counts: Mapping[str, ListCount]) -> None:
-    """Refuse a notice whose lists hold nobody at all. Raises InputError."""
+    """Refuse a notice whose lists have no usable row. Raises InputError."""
     if notice.only_told or not notice.audiences:
-        return  # who was told before may all have asked to hear nothing more
+        return  # all who were told before may have opted out
     if not any(count.rows > count.skipped for count in counts.values()):
-        lists = ", ".join(notice.audiences)
-        raise InputError(f"nobody to tell: the lists of {lists} hold no usable row")
+        verb = "have" if len(counts) > 1 else "has"
+        files = ", ".join(count.file for count in counts.values())
+        raise InputError(f"no recipients: {files} {verb} no usable row")

@@ -25,10 +25,10 @@ from commcast.rendering.render import SmsContent
 class AudienceTally:
     """One audience on one channel. `segments` counts SMS parts over all its readers.
 
-    `later` of those that are sent go at `later_at`, because others hear first. `text_by` is the first time by
-    which readers who only get texts are promised the next one. `corrected` counts those, sent or held, who
-    read that earlier words of ours were wrong: `correction` is one of them, `sample` one of the others.
-    `texted_in` are the time zones of those who get a text.
+    `later` of those that are sent go at `later_at`, because others are told first. `text_by` is the first
+    time by which readers who only get texts are promised the next one. `corrected` counts those, sent or
+    held, who get a correction: `correction` is one of them, `sample` one of the others. `texted_in` are the
+    time zones of those who get a text.
     """
 
     audience: str
@@ -40,22 +40,22 @@ class AudienceTally:
     held: int = 0
     held_until: datetime | None = None
     skipped: Counter[str] = field(default_factory=Counter)
-    not_owed: Counter[str] = field(default_factory=Counter)
+    not_due: Counter[str] = field(default_factory=Counter)
     sample: PendingRow | None = None
     corrected: int = 0
     correction: PendingRow | None = None
     texted_in: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NoticeTally:
-    """One notice on one channel. `counts` tells what reading each list gave."""
+    """One notice on one channel, as its rows pass. `counts` tells what reading each list gave."""
 
     notice: Notice
     reason: str
-    audiences: Mapping[str, AudienceTally]
     counts: Mapping[str, ListCount]
-    digest: str
+    audiences: dict[str, AudienceTally]
+    _digest: hashlib._Hash = field(default_factory=hashlib.sha256, repr=False, compare=False)
 
     @property
     def send(self) -> int:
@@ -68,6 +68,23 @@ class NoticeTally:
     @property
     def segments(self) -> int:
         return sum(audience.segments for audience in self.audiences.values())
+
+    @property
+    def digest(self) -> str:
+        """Equal exactly when the same people get the same words."""
+        return self._digest.hexdigest()
+
+    def count(self, rows: Sequence[PendingRow]) -> None:
+        told = [
+            f"{key}\0{decision.action}\0{words.digest if words else ''}\n"
+            for key, _, _, decision, _, _, words in rows
+            if decision.action is not Action.NOT_DUE
+        ]
+        self._digest.update("".join(told).encode())
+        for row in rows:
+            if row.audience not in self.audiences:
+                self.audiences[row.audience] = AudienceTally(row.audience)
+            _count(self.audiences[row.audience], row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +106,6 @@ class Tally:
         return sum(notice.held for notice in self.notices)
 
 
-class RowDigest:
-    """A digest over a stream of rows: equal exactly when the same people get the same words."""
-
-    def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-
-    def add(self, rows: Iterable[PendingRow]) -> None:
-        told = [
-            f"{key}\0{decision.action}\0{words.digest if words else ''}\n"
-            for key, _, _, decision, _, _, words in rows
-            if decision.action is not Action.NOT_DUE
-        ]
-        self._hash.update("".join(told).encode())
-
-    def hexdigest(self) -> str:
-        return self._hash.hexdigest()
-
-
 def tally_all(
     deliveries: Sequence[PendingRows],
     reasons: Sequence[str],
@@ -115,43 +114,22 @@ def tally_all(
 ) -> Tally:
     """Read every list to its end, so that each message is rendered once before any is sent.
 
-    `reasons` say why each notice is due. `following` hears who is told; `keeper` keeps the rows, so that what
-    was counted is what goes.
+    `reasons` say why each notice is due. `following` learns who is told; `keeper` keeps the rows, so that
+    what was counted is what goes.
     """
-    counted = [
-        _Counting(each, reason, {name: AudienceTally(name) for name in each.notice.audiences})
+    counted = tuple(
+        NoticeTally(
+            each.notice, reason, each.counts, {name: AudienceTally(name) for name in each.notice.audiences}
+        )
         for each, reason in zip(deliveries, reasons, strict=True)
-    ]
-    if keeper:
-        keeper.begin([each.notice for each in deliveries])
+    )
     for number, rows in read_together(deliveries):
         counted[number].count(rows)
         if following:
             following.look(deliveries[number].notice, [row.key for row in rows if row.words is not None])
         if keeper:
             keeper.take(number, rows)
-    return Tally(tuple(each.tally() for each in counted))
-
-
-@dataclass(slots=True)
-class _Counting:
-    """One notice while its rows pass."""
-
-    pending: PendingRows
-    reason: str
-    audiences: dict[str, AudienceTally]
-    digest: RowDigest = field(default_factory=RowDigest)
-
-    def count(self, rows: Sequence[PendingRow]) -> None:
-        self.digest.add(rows)
-        for row in rows:
-            if row.audience not in self.audiences:
-                self.audiences[row.audience] = AudienceTally(row.audience)
-            _count(self.audiences[row.audience], row)
-
-    def tally(self) -> NoticeTally:
-        counts = self.pending.counts
-        return NoticeTally(self.pending.notice, self.reason, self.audiences, counts, self.digest.hexdigest())
+    return Tally(counted)
 
 
 def _count(audience: AudienceTally, row: PendingRow) -> None:
@@ -175,7 +153,7 @@ def _count(audience: AudienceTally, row: PendingRow) -> None:
     elif decision.action is Action.SKIP:
         audience.skipped[decision.reason] += 1
     else:
-        audience.not_owed[decision.reason] += 1
+        audience.not_due[decision.reason] += 1
 
 
 def _earlier(known: datetime | None, group: ReaderGroup | None) -> datetime | None:
@@ -197,8 +175,8 @@ def faults_in(
 ) -> tuple[Fault, ...]:
     """Return the faults of every audience's list and templates, each once, after those `known` already.
 
-    Each list is read until its first readers have their words, and to its end only where the `whole` is asked
-    for; what is wrong below what was read stays unseen.
+    Each list is read until its first readers have their words, to its end only if `whole` is set; faults
+    further down stay unseen.
     """
     found: dict[Hashable, Fault] = {}
     errors = [known] if known else []
@@ -227,7 +205,7 @@ def _errors_of(deliveries: PendingRows, audience: str, *, whole: bool) -> list[I
 
 
 def _errors_of_template(deliveries: PendingRows, audience: str) -> list[InputError]:
-    """Return what keeps the words of an audience from being made whose readers nobody can know."""
+    """Return what is wrong with the templates of an audience whose list cannot be read."""
     told = deliveries.config.audiences.get(audience)
     if told is None:
         return []
@@ -245,8 +223,8 @@ class Lasting:
     """One channel's messages of one release, at its provider's limit.
 
     `per_second` is the limit, in messages; `last_at` (aware) is when the last of `messages` is handed over
-    at best; `promised` is the earliest time by which these mails say that more comes, None at an end, and for
-    texts, which state none.
+    at best; `promised` is the earliest next update that these emails promise, None at an end, and for texts,
+    which state none.
     """
 
     channel: Channel
@@ -258,12 +236,12 @@ class Lasting:
 
     @property
     def outlasts_promise(self) -> bool:
-        """Whether the last reader would be told of a time that has already passed."""
+        """Whether the last reader would be promised a time that has already passed."""
         return self.promised is not None and self.last_at > self.promised
 
 
 def lastings(config: Config, tally: Tally, now: datetime) -> Iterator[Lasting]:
-    """Yield how long each channel takes that has a limit. Channels are delivered side by side."""
+    """Yield how long each channel with a limit takes. Channels are delivered side by side."""
     messages: Counter[Channel] = Counter()
     promises: dict[Channel, datetime] = {}
     for notice in tally.notices:
@@ -283,24 +261,19 @@ LOOKED_AT = 50_000  # readers of one channel: a preview of a million does not wa
 
 @dataclass(frozen=True, slots=True)
 class Follows:
-    """So many readers of one channel were told of another incident, and what that was.
+    """How many readers of one channel were told of another incident, and what that was (`story`).
 
-    `at_least` says that not all readers were looked at.
+    `at_least` means that not all readers were looked at.
     """
 
-    channel: str
+    story: OtherStory
     readers: int
     at_least: bool
-    incident: str
-    title: str
-    status: str
-    at: datetime
-    promised: datetime | None
 
 
 @dataclass
 class Following:
-    """Counts while the lists are read; where no other incident is open nobody is looked up."""
+    """Counts who follows another incident while the lists are read; looks nobody up if no other is open."""
 
     ledger: Ledger
     incident: str
@@ -328,16 +301,7 @@ class Following:
     def found(self) -> tuple[Follows, ...]:
         """Return what was counted."""
         return tuple(
-            Follows(
-                story.channel,
-                self._told[story.broadcast],
-                story.channel in self._cut,
-                story.incident,
-                story.title,
-                story.status,
-                story.at,
-                story.promised,
-            )
+            Follows(story, self._told[story.broadcast], story.channel in self._cut)
             for story in self._stories or ()
             if self._told[story.broadcast]
         )

@@ -13,7 +13,6 @@ from sqlalchemy import Connection
 
 from commcast.config.load import load_config
 from commcast.config.settings import CONFIG_NAME, Config
-from commcast.delivery.lookups import lookup_in, told_before_in
 from commcast.errors import Fault, InputError
 from commcast.files import FileSign, sign_of
 from commcast.incidents.unfold import ReleasedAt
@@ -84,16 +83,16 @@ class Snapshot:
     fence: Fence | None = None
 
     def hold_before(self, config: Config) -> timedelta:
-        """Return how long before a promise a holding statement goes: longer where ticks are seen to drift."""
+        """Return how long before a promise a holding statement goes: longer if ticks have been late."""
         return max(config.tick.hold_before, self.drift.hold_before if self.drift else timedelta())
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is due of one incident. `lines` says of each channel why or why not.
+    """What is due of an incident. `lines` says for each channel why or why not.
 
-    `following` counts, as the messages are tallied, who follows another incident already. `templates` are
-    those that say it, where not the folder's own. `known` is what the ledger knew when it was made.
+    `following` counts, as the messages are tallied, who already follows another incident. `templates` are set
+    if they are not the folder's own. `known` is what the ledger knew when the plan was made.
     """
 
     incident: Incident
@@ -111,7 +110,7 @@ class Plan:
 
     @property
     def halted_by(self) -> str:
-        """Who stopped it, "" for nobody; a stop put only until the correction, released by now, is over."""
+        """Who stopped it, "" for nobody; a stop that was to last until a correction ends with its release."""
         newest = newest_released(self.incident, self.history)
         ends = self.history.correcting and newest is not None and bool(newest.corrects)
         return "" if ends else self.history.stopped_by
@@ -142,7 +141,7 @@ def open_desk(folder: Path, now: datetime) -> Desk:
 
 
 def with_releases(desk: Desk, ledger: Ledger | None) -> Desk:
-    """Return the desk that knows when updates were released whose files do not say it yet."""
+    """Return the desk with the release times of updates whose files do not have them yet."""
     if ledger is None:
         return desk
     with ledger.read() as connection:
@@ -164,10 +163,9 @@ def make_plan(
     """Return what is due of an incident now; `as_if_released` also counts what nobody has released yet.
 
     With `present`, the ids of all incidents in the folder, its story is checked too (`check_story`).
-    `history` is what the ledger knows of it, where that was read a moment ago.
-    `asked` says that a person has said yes to it: then a review that waited goes.
-    `unaided` is only what the ledger can say alone. Lists are opened, so that a missing or broken one is
-    named now; they are read when the deliveries are.
+    `history` is what the ledger knows of it, if that was read a moment ago. `asked` means that a person has
+    said yes to it: then a review that waited goes. `unaided` is only what the ledger can say alone. Lists are
+    opened now, so that a missing or broken one is reported; they are read when the deliveries are.
     Raises InputError.
     """
     asked = asked or as_if_released
@@ -200,7 +198,7 @@ def take_snapshot(
     as_if_released: bool,
     asked: bool,
 ) -> Snapshot:
-    """Return all that a plan asks of one incident, of one moment. Raises InputError as `check_story`."""
+    """Return all that a plan needs of one incident, all of one moment. Raises InputError as `check_story`."""
     if history is None:
         history = incident_history(connection, incident.id)
     if present is not None:
@@ -226,9 +224,9 @@ def _planned(incident: Incident, history: History, as_if_released: bool, asked: 
 def with_newcomers(
     desk: Desk, incident: Incident, lines: tuple[Due, ...], known: Snapshot, ledger: Ledger
 ) -> tuple[Due, ...]:
-    """Return the plan with the text of a plain update due, where a list has changed and somebody comes late.
+    """Return the plan with the text of a plain update due if a list has changed and somebody is new to it.
 
-    It goes with the mail of the same update: a list that changes later is looked through at the next one.
+    It goes with the email of the same update; a list that changes later is looked at with the next one.
     """
     if not any(
         line.is_due and line.notice.channel is Channel.EMAIL and not line.notice.only_told for line in lines
@@ -266,10 +264,10 @@ def _following(ledger: Ledger | None, incident: Incident) -> Following | None:
 
 
 def plan_from_ledger(desk: Desk, incident: str, ledger: Ledger) -> Plan | None:
-    """Return what is owed of an incident by its last released words alone: its file is broken or gone.
+    """Return what is due of an incident by its last released words alone: its file is broken or gone.
 
-    Only what keeps a promise by itself; None where nothing was released. Shipped templates say it, so that a
-    broken template cannot silence it either.
+    Only what keeps a promise by itself; None if nothing was released. It uses the shipped templates, so that
+    a broken template cannot silence it either.
     """
     with ledger.read() as connection:
         known = released_incident(connection, incident)
@@ -280,7 +278,7 @@ def plan_from_ledger(desk: Desk, incident: str, ledger: Ledger) -> Plan | None:
 
 
 def read_history(ledger: Ledger | None, incident: str) -> History:
-    """Return what the ledger knows of an incident; nothing where there is no ledger."""
+    """Return what the ledger knows of an incident; nothing if there is no ledger."""
     if ledger is None:
         return History()
     with ledger.read() as connection:
@@ -290,11 +288,11 @@ def read_history(ledger: Ledger | None, incident: str) -> History:
 def check_story(
     desk: Desk, incident: Incident, ledger: Ledger | None, present: Iterable[str] = ()
 ) -> History:
-    """Return what the ledger knows of an incident, where its file may be used.
+    """Return what the ledger knows of an incident whose file may be used.
 
-    Refused is one whose promises break the cadence, whose released words changed, or that was renamed.
-    `present` are the ids of all incidents in the folder: words released under an id that is there no more
-    are those of a renamed file. Raises InputError with every fault.
+    A file is refused if its promises break the cadence, if its released words changed, or if it was renamed:
+    its words were released under an id that is no longer `present`, the ids of all incidents in the folder.
+    Raises InputError with every fault.
     """
     if ledger is None:
         if faults := list(lateness_faults(desk.config, incident, {})):
@@ -333,16 +331,14 @@ def deliveries_of(
 
     if incident.update(notice.number).merged_into:
         notice = replace(notice, goes_on_as=known.title_of_whole)
-    lookup = None if ledger is None else lookup_in(ledger, desk.config, desk.now)
-    told_before = None if ledger is None else told_before_in(ledger)
-    led = _led_by_who_has_it(incident, known.handovers)
+    led = _with_current_owner(incident, known.handovers)
     # Only texts promise a time that has to leave room for it.
     early = known.hold_before(desk.config) if notice.channel is Channel.SMS and ledger is not None else None
-    return PendingRows(desk.config, desk.templates, led, notice, desk.now, lookup, told_before, early)
+    return PendingRows(desk.config, desk.templates, led, notice, desk.now, ledger, early)
 
 
-def _led_by_who_has_it(incident: Incident, taken: Sequence[Handover]) -> Incident:
-    """Return the incident with whoever took it over as its owner: readers inside are told who leads."""
+def _with_current_owner(incident: Incident, taken: Sequence[Handover]) -> Incident:
+    """Return the incident with its current owner after handovers: internal readers are told who leads."""
     owner = on_duty_for(incident, taken).owner
     if owner == incident.latest.owner:
         return incident
@@ -351,7 +347,7 @@ def _led_by_who_has_it(incident: Incident, taken: Sequence[Handover]) -> Inciden
 
 
 def _check_lists(config: Config, plan: Iterable[PendingRows]) -> None:
-    """Open every list that is owed something. Raises InputError, also with what is wrong with the words."""
+    """Open every list that something is due to. Raises InputError, also with the faults of the templates."""
     from commcast.delivery.tally import faults_in
     from commcast.recipients.lists import open_recipients
 
@@ -364,7 +360,7 @@ def _check_lists(config: Config, plan: Iterable[PendingRows]) -> None:
 
 
 def renamed_faults(connection: Connection, incident: Incident, present: Iterable[str]) -> list[Fault]:
-    """Return a fault where an incident nobody released holds the words of one whose file is gone."""
+    """Return a fault if an unreleased incident has the words of a released one whose file is gone."""
     known = incidents_by_digest(connection, [digest(incident, update) for update in incident.updates])
     return [
         Fault(

@@ -1,4 +1,4 @@
-"""What a tick would do now: the same pass, but only noted, with nothing sent."""
+"""What a tick would do now: the same pass, but only noted; nothing is sent."""
 
 from __future__ import annotations
 
@@ -11,27 +11,18 @@ from typing import NamedTuple
 
 from commcast.errors import CommcastError
 from commcast.ledger.broadcasts import held_rows
-from commcast.ledger.claims import ripe_now
+from commcast.ledger.claims import Ripe, ripe_now
 from commcast.ledger.fence import stops_in_force
 from commcast.ledger.store import Ledger
+from commcast.model.history import NOBODY_KNOWS
 from commcast.model.incident import Channel, Incident
 from commcast.model.oncall import OnDuty
 from commcast.oncall.nudges import Nudge
 from commcast.operations.desk import Desk, Plan
-from commcast.operations.quiet_hours import readers_of, reason_to_drop
+from commcast.operations.quiet_hours import reason_to_drop, writer_of
 from commcast.operations.tick import make_round
 from commcast.operations.wake import whom
 from commcast.plan.notices import NoticeKind, kind_of
-
-
-class Coming(NamedTuple):
-    """How many deliveries of one notice over one channel a tick would hand over."""
-
-    incident: str
-    notice: str
-    number: int
-    channel: str
-    deliveries: int
 
 
 class Waking(NamedTuple):
@@ -44,19 +35,19 @@ class Waking(NamedTuple):
 
 @dataclass
 class Foreseen:
-    """What a tick would send, whom it would nudge, what it would leave alone, and what is wrong.
+    """What a tick would send (`coming`), whom it would nudge, what it would leave alone, and what is wrong.
 
-    `stopped` tells by incident who stopped it, `errors` by file what is wrong.
+    `stopped` says by incident who stopped it, `errors` by file what is wrong.
     """
 
-    coming: list[Coming] = field(default_factory=list)
+    coming: list[Ripe] = field(default_factory=list)
     waking: list[Waking] = field(default_factory=list)
     stopped: dict[str, str] = field(default_factory=dict)
     errors: dict[str, CommcastError] = field(default_factory=dict)
 
 
 def foresee(desk: Desk, ledger: Ledger) -> Foreseen:
-    """Return what a tick would do at the desk's now. Nothing is written.
+    """Return what a tick would do at the desk's now. Writes nothing.
 
     Raises InputError if there are no files.
     """
@@ -68,7 +59,7 @@ def foresee(desk: Desk, ledger: Ledger) -> Foreseen:
 
 @dataclass
 class _Notes:
-    """Takes the place of a tick's hands, and only notes what they would do."""
+    """Notes what a tick would do, instead of doing it."""
 
     desk: Desk
     ledger: Ledger
@@ -83,11 +74,10 @@ class _Notes:
         found = plan.tally().notices if plan.deliveries else ()
         updates = [each for each in found if each.send and kind_of(each.notice.id) is NoticeKind.UPDATE]
         self._note_ripe(incident, overtaken_on={each.notice.channel for each in updates})
-        self._note_thawing(plan)
+        self._note_held(plan)
         for each in found:
             now = each.send - sum(audience.later for audience in each.audiences.values())
-            if now:
-                self._note(each.notice.incident, each.notice.id, each.notice.number, each.notice.channel, now)
+            self._note(incident, each.notice.id, each.notice.number, each.notice.channel, now)
 
     def finish(self, incident: str) -> None:
         with self.ledger.read() as connection:
@@ -98,32 +88,32 @@ class _Notes:
             self._note_ripe(incident)
 
     def _note_ripe(self, incident: str, overtaken_on: Collection[Channel] = ()) -> None:
-        """Note what is frozen and waits, unless a newer update takes its place on its channel."""
+        """Note what is frozen and pending, unless a newer update takes its place on its channel."""
         with self.ledger.read() as connection:
-            for each in ripe_now(connection, self.desk.now, incident):
-                if each.channel not in overtaken_on:
-                    self._note(incident, each.notice, each.number, each.channel, each.deliveries)
+            ripe = ripe_now(connection, self.desk.now, incident)
+            self.foreseen.coming.extend(each for each in ripe if each.channel not in overtaken_on)
 
-    def _note_thawing(self, plan: Plan) -> None:
+    def _note_held(self, plan: Plan) -> None:
         """Note what quiet hours held back until now and is still to be sent."""
         with self.ledger.read() as connection:
             rows = held_rows(connection, plan.incident.id, self.desk.now)
-        thawing: Counter[tuple[str, int, str]] = Counter()
+        going: Counter[tuple[str, int, str]] = Counter()
         for (notice, number, channel, _), of_one in groupby(
             rows, key=lambda row: (row.notice, row.number, row.channel, row.audience)
         ):
             held = list(of_one)
-            standing_of = readers_of(self.desk, plan, held, self.ledger)
-            thawing[notice, number, channel] += sum(
-                not reason_to_drop(self.desk, plan, row, standing_of(row.key)) for row in held
+            known = writer_of(self.desk, self.ledger, plan, held[0]).histories([row.key for row in held])
+            going[notice, number, channel] += sum(
+                not reason_to_drop(self.desk, plan, row, known.get(row.key, NOBODY_KNOWS)) for row in held
             )
-        for (notice, number, channel), count in (+thawing).items():
+        for (notice, number, channel), count in going.items():
             self._note(plan.incident.id, notice, number, channel, count)
 
     def _note(self, incident: str, notice: str, number: int, channel: str, deliveries: int) -> None:
-        self.foreseen.coming.append(Coming(incident, notice, number, channel, deliveries))
+        if deliveries:
+            self.foreseen.coming.append(Ripe(incident, notice, number, channel, deliveries))
 
-    def wake(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
+    def nudge(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
         for nudge in nudges:
             people = tuple(each.name for each in whom(self.desk, on_duty, nudge, os.environ))
             self.foreseen.waking.append(Waking(incident.id, nudge, people))

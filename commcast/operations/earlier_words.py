@@ -23,7 +23,7 @@ from commcast.plan.notices import newest_released
 
 @dataclass(frozen=True, slots=True)
 class EarlierWords:
-    """What one group of readers was made to read: of update `number`, at the moment `at` that it bears."""
+    """What one group of readers was sent about update `number`; `at` is the time on the message."""
 
     frozen: Frozen
     number: int
@@ -38,7 +38,7 @@ class EarlierWords:
 def words_of(connection: Connection, incident: str) -> Iterator[EarlierWords]:
     """Yield all that was frozen of an incident as one reader of each group reads it, oldest first.
 
-    What a correction quotes of earlier words is left out, what it says instead is not.
+    What a correction quotes of earlier words is left out; what it says instead is not.
     """
     from commcast.delivery.freeze import thawed_group
     from commcast.rendering.render import EmailContent
@@ -66,14 +66,16 @@ def trace(
             continue
         for update in corrections:
             if words.number in update.corrects and (said := wrong_in(words, incident, update.wrong, zone)):
-                found.append(_wrong_words(words, update.number, *said))
+                frozen = words.frozen
+                audience, by = frozen.composition.audience, update.number
+                found.append(WrongWords(frozen.id, words.channel, audience, by, said[0], words.at, said[1]))
     return tuple(found)
 
 
 def wrong_in(
     words: EarlierWords, incident: Incident, wrong: str | None, zone: ZoneInfo
 ) -> tuple[str, bool] | None:
-    """Return what of these words is wrong, as they put it, and whether it is the expected end."""
+    """Return what is wrong in these words, as they put it, and whether it is the expected end."""
     if not wrong:
         return None
     if any(holds(text, wrong) for text in words.texts):
@@ -84,9 +86,9 @@ def wrong_in(
 
 
 def timeframe_meant(incident: Incident, number: int, wrong: str, zone: ZoneInfo) -> Timeframe | None:
-    """Return the timeframe of update `number` where `wrong` is what it, or an update before, wrote of it.
+    """Return the timeframe of update `number` if `wrong` is how it, or an update before it, was written.
 
-    Readers got clock times of it; whoever notices that it is wrong says "3 hours".
+    Readers got clock times; a person who notices that they are wrong says "3 hours".
     """
     said = incident.update(number).timeframe
     for update in incident.updates[:number]:
@@ -100,7 +102,7 @@ def timeframe_meant(incident: Incident, number: int, wrong: str, zone: ZoneInfo)
 
 
 def _forms(words: EarlierWords, frame: Timeframe | None) -> list[str]:
-    """Return how a timeframe may stand in these words."""
+    """Return how a timeframe may be worded in these words."""
     shown = words.frozen.composition.context["update"]["timeframe"]
     if frame is None or not shown["known"]:
         return []
@@ -109,26 +111,22 @@ def _forms(words: EarlierWords, frame: Timeframe | None) -> list[str]:
     return [f"by {shown['latest'][form]}" for form in ("both", "sms")]
 
 
-def _wrong_words(words: EarlierWords, by: int, said: str, is_timeframe: bool) -> WrongWords:
-    return WrongWords(
-        composition=words.frozen.id,
-        channel=words.channel,
-        audience=words.frozen.composition.audience,
-        by=by,
-        said=said,
-        at=words.at,
-        is_timeframe=is_timeframe,
-    )
-
-
 def with_earlier_words(
     connection: Connection, config: Config, incident: Incident, history: History
 ) -> History:
-    """Return the history with what of earlier words matters to the newest, where these are still to go."""
+    """Return the history with the earlier words that matter to the newest update, if it is still to go.
+
+    At an end these include the incidents that were merged into this one: their readers are told, too.
+    """
     newest = newest_released(incident, history)
     if newest is None or any(f"update:{newest.number}" == notice for notice, _ in history.begun):
         return history
-    return _with_merged(connection, newest, incident, with_mistakes(connection, config, incident, history))
+    history = with_mistakes(connection, config, incident, history)
+    if not newest.is_end:
+        return history
+    merged = merged_into(connection, incident.id)
+    channels = frozenset(Channel(each.channel) for name in merged for each in broadcasts_of(connection, name))
+    return replace(history, merged=merged, merged_on=channels)
 
 
 def with_mistakes(connection: Connection, config: Config, incident: Incident, history: History) -> History:
@@ -137,12 +135,3 @@ def with_mistakes(connection: Connection, config: Config, incident: Incident, hi
     if not corrections:
         return history
     return replace(history, wrong_words=trace(connection, incident, corrections, config.zone))
-
-
-def _with_merged(connection: Connection, newest: Update, incident: Incident, history: History) -> History:
-    """Return the history with the incidents that go on as this one, where its end is to be told."""
-    if not newest.is_end:
-        return history
-    merged = merged_into(connection, incident.id)
-    channels = frozenset(Channel(each.channel) for name in merged for each in broadcasts_of(connection, name))
-    return replace(history, merged=merged, merged_on=channels)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from commcast.delivery.freeze import TEXT_STANDS
-from commcast.delivery.lookups import lookup_in
+from commcast.delivery.rows import PendingRows
 from commcast.ledger.broadcasts import HeldRow
 from commcast.ledger.store import Ledger
-from commcast.model.history import NOBODY_KNOWS, ReaderHistory, Said
+from commcast.model.history import ReaderHistory, Said
 from commcast.model.incident import Channel
 from commcast.operations.desk import Desk, Plan
 from commcast.plan.cadence import promises
@@ -22,9 +21,9 @@ STALE = "expired: nobody has written since, long after the promise"
 
 
 def reason_to_drop(desk: Desk, plan: Plan, row: HeldRow, history: ReaderHistory) -> str:
-    """Return why a held text does not go to its reader any more, "" where it still stands.
+    """Return why a held text no longer goes to its reader, "" if it still does.
 
-    Whoever was promised a text gets it, however old the facts are: it says from when they are.
+    A reader who was promised a text gets it, however old the facts are: it says from when they are.
     """
     if row.audience not in desk.config.audiences:
         return "its audience is gone from commcast.toml"
@@ -40,18 +39,21 @@ def reason_to_drop(desk: Desk, plan: Plan, row: HeldRow, history: ReaderHistory)
     return STALE if history.promised is None and _is_old(desk, plan, row) else ""
 
 
-def readers_of(
-    desk: Desk, plan: Plan, rows: Sequence[HeldRow], ledger: Ledger
-) -> Callable[[str], ReaderHistory]:
-    """Return what tells the standing of the readers of held rows, all of one notice and audience, by key."""
-    found = lookup_in(ledger, desk.config, desk.now)(
-        held_notice(desk, plan, rows[0]), [row.key for row in rows]
+def writer_of(desk: Desk, ledger: Ledger, plan: Plan, row: HeldRow) -> PendingRows:
+    """Return what makes the words of a held row, and of all others of its notice and audience."""
+    return PendingRows(
+        desk.config,
+        plan.templates or desk.templates,
+        plan.incident,
+        held_notice(desk, plan, row),
+        desk.now,
+        ledger,
+        plan.known.hold_before(desk.config),
     )
-    return lambda key: found.get(key, NOBODY_KNOWS)
 
 
 def held_notice(desk: Desk, plan: Plan, row: HeldRow) -> Notice:
-    """Return the notice that was held, with the newest facts: what was so at night may not be so now."""
+    """Return the notice that was held, with the newest facts: they may have changed overnight."""
     held, newest = plan.incident.update(row.number), plan.incident.update(max(plan.history.releases))
     channel, config = Channel(row.channel), desk.config
     if kind_of(row.notice) is NoticeKind.REMINDER:
@@ -76,7 +78,7 @@ def held_notice(desk: Desk, plan: Plan, row: HeldRow) -> Notice:
         return notice
     if newest.window is None:
         return replace(notice, keeps=desk.now)
-    # Of planned work the times that it names have passed.
+    # The times that planned work names have passed.
     return replace(notice, holds={row.audience: Hold(last_news(plan.incident, newest), 1)})
 
 
@@ -86,10 +88,10 @@ def _is_before(said: Said, row: HeldRow) -> bool:
 
 
 def _is_old(desk: Desk, plan: Plan, row: HeldRow) -> bool:
-    """Return whether nobody stands for the facts any more; holding statements by mail keep them true, too."""
+    """Return whether the facts are too old to send; holding statements by email keep them fresh, too."""
     newest = plan.incident.update(max(plan.history.releases))
     if newest.is_end or kind_of(row.notice) is NoticeKind.HOLDING:
-        return False  # an end promises nothing that could pass; the other says itself from when its facts are
+        return False  # an end promises nothing; a holding statement says itself from when its facts are
     mailed = [
         said.promised
         for said in plan.history.said

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 
 from commcast.delivery.freeze import FrozenWords
@@ -27,14 +28,14 @@ _A = TypeVar("_A")
 _R = TypeVar("_R")
 
 ASKED_AT_ONCE = 500  # deliveries that a provider is asked about at a time
-_AT_ONCE = 50  # findings that one transaction records: what is proved stays proved when the run is killed
+_AT_ONCE = 50  # findings that one transaction records: what is proved is kept if the run is killed
 _LONGEST_DETAIL = 120  # characters of a provider's words
 NOT_ASKED = "could not be asked"
-# A provider's list lags behind what it took: what is not in it may be there in a few minutes.
+# A provider's list lags behind: what is not in it yet may be there in a few minutes.
 NOT_LISTED = "does not list it (yet): ask again in a few minutes"
 # Twilio's records wait for the lag, and look once more (providers/twilio_records.py).
 _NOT_LISTED_TWICE = {"twilio": "twilio does not list it, looked at twice"}
-ERASED = "erased: nobody can be asked"
+ERASED = "erased: there is no address to ask about"
 _SEEN = {
     Seen.TAKEN: (State.ACCEPTED, "found at {by}"),
     Seen.REFUSED: (State.REJECTED, "{by} has it, and did not deliver it"),
@@ -75,7 +76,7 @@ class ReconcileTally:
 
 @dataclass(slots=True)
 class Reconciled:
-    """What asking gave. `troubles` says, by provider, why it could not be asked (to the end)."""
+    """What asking gave. `troubles` says, by provider, why it could not be asked, or not to the end."""
 
     tallies: dict[UnknownGroup, ReconcileTally] = field(default_factory=dict)
     troubles: dict[str, CommcastError] = field(default_factory=dict)
@@ -87,7 +88,7 @@ class Reconciled:
 
     @property
     def exit_code(self) -> ExitCode:
-        """The code this ends in: a provider that can be asked later (75) says more than what is left (1)."""
+        """The exit code: that of a provider that could not be asked, else 1 if anything is still unknown."""
         if self.troubles:
             return gravest(error.exit_code for error in self.troubles.values())
         return ExitCode.UNKNOWN_OUTCOME if self.unknown else ExitCode.DONE
@@ -101,9 +102,9 @@ class Reconciled:
 class Reconciler:
     """Asks for one process.
 
-    `configured` names the provider of each channel: it is asked where a run died before it could say who had
-    a delivery. `records_for` opens a provider's records, None where it keeps none; it may raise ConfigError.
-    `progress` hears a provider's name and how many of its deliveries are done.
+    `configured` names the provider of each channel: it is asked if a run died before it could say who had a
+    delivery. `records_for` opens a provider's records, None if it keeps none; it may raise ConfigError.
+    `progress` is told a provider's name and how many of its deliveries are done.
     """
 
     ledger: Ledger
@@ -113,9 +114,9 @@ class Reconciler:
     progress: Callable[[str, int], None]
 
     def reconcile(self, which: Which) -> Reconciled:
-        """Ask about all unknown deliveries of these, and settle what is proved. Twice is as once.
+        """Ask about all unknown deliveries of these, and settle what is proved. Safe to repeat.
 
-        Raises LedgerError. What a provider refuses or cannot tell now is no error: it is among the troubles.
+        Raises LedgerError. What a provider refuses or cannot tell now is among the troubles.
         """
         with self.ledger.write() as connection:
             settle_lost(connection, self.clock())
@@ -179,37 +180,32 @@ class _Asking:
         """Ask about all of them. Raises what the records raise; what was found by then is recorded."""
         records = self.reconciler.records_for(self.provider) if self.provider else None
         if records is None or records.channel != self.channel:
-            await self._say_of_all(self._without_records)
+            await self._by_chunks(self._say_without_records)
             return
         async with records:
-            after = 0
-            while chunk := await self._off_loop(self._read, after):
-                after = chunk[-1].claim.delivery
-                await self._look(records, chunk)
+            await self._by_chunks(partial(self._look, records))
 
-    async def _say_of_all(self, why: str) -> None:
+    async def _by_chunks(self, work: Callable[[Sequence[Doubt]], Awaitable[None]]) -> None:
         after = 0
         while chunk := await self._off_loop(self._read, after):
             after = chunk[-1].claim.delivery
-            by = self.provider or "commcast"
-            told = [Finding(doubt, State.UNKNOWN, why, by) for doubt in self._without_erased(chunk)]
-            await self._off_loop(self._record, told)
+            await work(chunk)
 
     async def _off_loop(self, work: Callable[[_A], _R], argument: _A) -> _R:
         return await asyncio.get_running_loop().run_in_executor(self.thread, work, argument)
 
-    @property
-    def _without_records(self) -> str:
-        return (
-            f"{self.provider} keeps no records" if self.provider else f"no provider is set for {self.channel}"
-        )
+    async def _say_without_records(self, chunk: Sequence[Doubt]) -> None:
+        by = self.provider or "commcast"
+        why = f"{by} keeps no records" if self.provider else f"no provider is set for {self.channel}"
+        told = [Finding(doubt, State.UNKNOWN, why, by) for doubt in self._without_erased(chunk)]
+        await self._off_loop(self._record, told)
 
     async def _look(self, records: Records, chunk: Sequence[Doubt]) -> None:
-        """Ask about one chunk and record, few by few, what comes."""
+        """Ask about one chunk and record the answers, some at a time, as they come."""
         self.reconciler.progress(self.provider, self._done)
         asked, found, known = await self._off_loop(self._asked, chunk)
-        waiting = {doubt.claim.delivery: doubt for doubt in chunk}
-        waiting = {each.delivery: waiting[each.delivery] for each in asked}
+        doubt_of = {doubt.claim.delivery: doubt for doubt in chunk}
+        waiting = {each.delivery: doubt_of[each.delivery] for each in asked}
         try:
             if asked:
                 async for sighting in records.look(asked, known):
@@ -222,17 +218,16 @@ class _Asking:
             silence = f"{self.provider} gave no answer about it"
             found += [Finding(each, State.UNKNOWN, silence, self.provider) for each in waiting.values()]
         finally:
-            # Also when the asking is cut off: nothing that was proved is forgotten.
+            # Also if the asking is cut off: nothing that was proved is lost.
             self.thread.submit(self._record, found).result()
 
     def _finding(self, doubt: Doubt, sighting: Sighting) -> Finding:
         state, words = _SEEN[sighting.seen]
-        detail = f" ({sighting.detail[:_LONGEST_DETAIL]})" if sighting.detail else ""
         words = words.format(by=self.provider)
         if sighting.seen is Seen.NOTHING:
             words = _NOT_LISTED_TWICE.get(self.provider, words)
-        words += detail
-        return Finding(doubt, state, words, self.provider, sighting.provider_id)
+        detail = f" ({sighting.detail[:_LONGEST_DETAIL]})" if sighting.detail else ""
+        return Finding(doubt, state, words + detail, self.provider, sighting.provider_id)
 
     def _read(self, after: int) -> tuple[Doubt, ...]:
         which = replace(self.which, channel=self.channel)
@@ -246,7 +241,8 @@ class _Asking:
         with self.reconciler.ledger.read() as connection:
             known = ids_of_others(connection, self.channel, {doubt.claim.key for doubt in named}, ids)
             for doubt in named:
-                self._words_of(doubt).load(connection, [doubt.claim])
+                words = FrozenWords(doubt.broadcast, self.reconciler.ledger.secret)
+                self._words.setdefault(doubt.broadcast.id, words).load(connection, [doubt.claim])
         asked: list[Asked] = []
         cannot: list[Finding] = []
         for doubt in named:
@@ -257,14 +253,10 @@ class _Asking:
                 cannot.append(Finding(doubt, State.UNKNOWN, why, self.provider))
         return asked, cannot, known
 
-    def _words_of(self, doubt: Doubt) -> FrozenWords:
-        fresh = FrozenWords(doubt.broadcast, self.reconciler.ledger.secret)
-        return self._words.setdefault(doubt.broadcast.id, fresh)
-
     def _question(self, doubt: Doubt) -> Asked:
         """Return what is asked of a delivery, its words as they were frozen. Raises CommcastError."""
         claim = doubt.claim
-        message = self._words_of(doubt).message(claim, self.reconciler.clock())
+        message = self._words[doubt.broadcast.id].message(claim, self.reconciler.clock())
         return Asked(
             delivery=claim.delivery,
             address=claim.address,
@@ -295,22 +287,20 @@ class _Asking:
 
 
 RECEIPTS_AT_ONCE = 300  # receipts that are joined in one transaction: others get their turn in between
-# What keeps one provider from being asked, and no other. The ledger's own troubles end the run.
-_TROUBLES = (Refused, TryAgain, InputError)
+# What keeps one provider, and no other, from being asked. The ledger's own errors end the run.
+TROUBLES = (Refused, TryAgain, InputError)
 
 
 class Hindered(Protocol):
-    """What takes note of why a provider could not be asked, or not to the end."""
+    """Keeps why a provider could not be asked, or not to the end."""
 
     trouble: CommcastError | None
 
 
-async def in_chunks(
-    said: AsyncIterator[_A], size: int, asked: Hindered, hinders: tuple[type[CommcastError], ...]
-) -> AsyncIterator[list[_A]]:
+async def in_chunks(said: AsyncIterator[_A], size: int, asked: Hindered) -> AsyncIterator[list[_A]]:
     """Yield what a provider says in lists of `size`, the last one shorter.
 
-    Where one of `hinders` ends it too early, that is noted in `asked`.
+    If one of TROUBLES ends it too early, it is kept in `asked`.
     """
     chunk: list[_A] = []
     try:
@@ -319,7 +309,7 @@ async def in_chunks(
             if len(chunk) == size:
                 yield chunk
                 chunk = []
-    except hinders as trouble:
+    except TROUBLES as trouble:
         asked.trouble = trouble
     if chunk:
         yield chunk
@@ -349,7 +339,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Receiver:
-    """Asks for one process. `records_for` makes a provider's records, None where it keeps none.
+    """Asks for one process. `records_for` makes a provider's records, None if it keeps none.
 
     It may raise ConfigError. `clock` gives aware now.
     """
@@ -361,7 +351,7 @@ class Receiver:
     def receive(self, since: datetime) -> list[Received]:
         """Ask every provider that accepted deliveries without a receipt since then.
 
-        Raises LedgerError or TryAgain where the ledger cannot be written; what was joined until then stays.
+        Raises LedgerError or TryAgain if the ledger cannot be written; what was joined until then stays.
         """
         with self.ledger.read() as connection:
             providers = open_providers(connection, since)
@@ -370,7 +360,7 @@ class Receiver:
             received = Received(provider, channel, asked)
             try:
                 records = self.records_for(provider)
-            except _TROUBLES as trouble:
+            except TROUBLES as trouble:
                 received.trouble = trouble
             else:
                 if records is None or records.channel is not channel:
@@ -385,12 +375,12 @@ class Receiver:
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(records)
-            except _TROUBLES as trouble:
+            except TROUBLES as trouble:
                 received.trouble = trouble
                 return
             said = records.receipts(since, ids)
-            async for receipts in in_chunks(said, RECEIPTS_AT_ONCE, received, _TROUBLES):
-                # In a thread: the provider's connection lives on while the ledger waits for its disk.
+            async for receipts in in_chunks(said, RECEIPTS_AT_ONCE, received):
+                # In a thread: the provider's connection stays alive while the ledger waits for its disk.
                 await asyncio.to_thread(self._join, receipts, received)
 
     def _join(self, receipts: list[Receipt], received: Received) -> None:

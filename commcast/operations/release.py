@@ -1,7 +1,7 @@
 """One look and one yes: what a person is shown is gathered once, and their yes releases exactly that.
 
 From the look until the yes nothing is written. The yes is one transaction: releases, broadcasts, words and
-rows, open to claims. It is refused where anything has changed that could change a word or a reader.
+rows, open to claims. It is refused if anything has changed that could change a word or a reader.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -24,6 +23,7 @@ from commcast.files import FileSign, read_text_file, sign_of
 from commcast.incidents.editor import fill_times, incidents_locked
 from commcast.incidents.load import parse_incident, source_of
 from commcast.ledger.broadcasts import Broadcast
+from commcast.ledger.bulk import Gathering
 from commcast.ledger.fence import lift_stop_to_correct, read_fence
 from commcast.ledger.releases import read_releases, record_release
 from commcast.ledger.settle import current_owner
@@ -34,18 +34,15 @@ from commcast.operations.desk import Desk, Plan, make_plan, open_desk, with_rele
 from commcast.plan.reminders import next_quiet
 from commcast.signals import deferring_signals
 
-if TYPE_CHECKING:
-    pass
-
-# After so long at the question the times in the messages are wrong.
+# After this time at the question, the times in the messages are wrong.
 QUESTION_STANDS = timedelta(minutes=10)
-_MARGIN = timedelta(minutes=1)  # before a promise: so long may pass until the last message has left
-AT_ONCE = 100_000  # rows that one transaction takes in: for more, others would wait too long
+_MARGIN = timedelta(minutes=1)  # before a promise: the time until the last message has left
+AT_ONCE = 100_000  # rows in one transaction; with more, other processes would wait too long
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a person is shown before a yes: plan and tally, with the very rows and words kept for the yes.
+    """What a person is shown before a yes: plan and tally, with the same rows and words kept for the yes.
 
     `signs` are those of the files it was made from. `present` are the ids of all incidents in the folder.
     """
@@ -60,7 +57,7 @@ class Look:
     late: bool
 
     def good_until(self, asked_at: datetime) -> datetime:
-        """Return until when a yes counts: the words' times hold, and no texted reader's night begins."""
+        """Return until when a yes counts: the times in the words are right, and no quiet hours have begun."""
         now, sms = self.desk.now, self.desk.config.channels.sms
         audiences = [audience for each in self.tally.notices for audience in each.audiences.values()]
         promised = [
@@ -82,7 +79,7 @@ class Look:
 class Released:
     """What a yes released: the plan as it stands now, and the numbers of its updates.
 
-    `broadcasts` are still to be filled, () where all rows are in. `not_written` says why the file lacks its
+    `broadcasts` are still to be filled, () if all rows are in. `not_written` says why the file lacks its
     times. `signal` came during the yes and ended nothing: the caller raises it, as the words are released.
     """
 
@@ -105,19 +102,21 @@ def looking(
 ) -> Iterator[Look]:
     """Read the lists and render every message once: counted for the question, and kept for the yes.
 
-    Raises InputError where a list or template is wrong.
+    Raises InputError if a list or template is wrong.
     """
     signs = _signs(desk, plan, desk.sign)
-    with Keeper(ledger, desk.now, progress) as keeper:
+    with Gathering(ledger, desk.now) as gathering:
+        notices = [each.notice for each in plan.deliveries]
+        keeper = Keeper(gathering, notices, ledger.secret, desk.now, progress)
         tally = plan.tally(keeper)
-        keeper.gathering.finish()
+        gathering.finish()
         yield Look(desk, ledger, plan, tally, keeper, signs, present, late)
 
 
 def plan_again(look: Look) -> tuple[Desk, Plan]:
     """Return desk and plan as they are by now, as of the same moment: something has changed since the look.
 
-    Raises InputError where a file is wrong by now.
+    Raises InputError if a file is wrong by now.
     """
     folder, path = look.desk.config.folder, look.plan.incident.path
     desk = with_releases(open_desk(folder, look.desk.now), look.ledger)
@@ -128,7 +127,7 @@ def plan_again(look: Look) -> tuple[Desk, Plan]:
 
 
 def released_by_others(look: Look) -> Release | None:
-    """Return the release of somebody else that took all of this look's drafts; None where any is left."""
+    """Return the release of somebody else that took all of this look's drafts; None if any is left."""
     with look.ledger.read() as connection:
         known = read_releases(connection, look.plan.incident.id)
     theirs = [known[number] for number in look.plan.drafts if number in known]
@@ -169,7 +168,7 @@ def say_yes(
 
 
 def fill(look: Look, released: Released) -> None:
-    """Put the rows that wait beside the ledger into their broadcasts, and open these. Raises as `say_yes`."""
+    """Move the gathered rows into their broadcasts, and open these. Raises as `say_yes`."""
     if released.broadcasts:
         look.keeper.gathering.move_by_chunks(released.broadcasts)
         with look.ledger.write() as connection:
@@ -214,7 +213,7 @@ def _record(connection: Connection, look: Look, how: str, by: str) -> None:
 
 
 def with_times(incident: Incident) -> Incident:
-    """Return the incident as its file is once the times of its updates are written into it."""
+    """Return the incident as its file will be once the times of its updates are written into it."""
     updates = tuple(update.model_copy(update={"at_written": True}) for update in incident.updates)
     return incident.model_copy(update={"updates": updates})
 
@@ -235,7 +234,7 @@ def _open(connection: Connection, look: Look, broadcasts: Sequence[Broadcast], o
 
 
 def _write_times(look: Look) -> str:
-    """Write `at` where the file has none; return why that failed: the ledger has it, and it comes later."""
+    """Write each `at` that the file lacks; return why that failed: the ledger has it, so it comes later."""
     path = look.desk.config.folder / look.plan.incident.path
     times = {update.number: update.at for update in look.plan.incident.updates if not update.at_written}
     try:
@@ -246,7 +245,7 @@ def _write_times(look: Look) -> str:
 
 
 def _signs(desk: Desk, plan: Plan, of_config: FileSign) -> tuple[FileSign, ...]:
-    """Return the signs of all files that words and readers are made from, but for the incident's own."""
+    """Return the signs of all files that words and readers are made from, except the incident's own."""
     config = desk.config
     names = {name for each in plan.deliveries for name in each.notice.audiences}
     known = sorted(names & config.audiences.keys())

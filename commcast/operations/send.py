@@ -1,4 +1,4 @@
-"""The one path from released words to settled deliveries: freeze, thaw, deliver."""
+"""The one path from released words to settled deliveries: freeze, release what quiet hours held, deliver."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from itertools import groupby
 from sqlalchemy import Connection
 
 from commcast.delivery.freeze import Thawed, freeze, read_whole, thaw
-from commcast.delivery.lookups import lookup_in
-from commcast.delivery.rows import CHUNK, PendingRow, PendingRows
+from commcast.delivery.rows import CHUNK, PendingRows
 from commcast.delivery.worker import Delivered, Worker, stopping_on_interrupt
 from commcast.errors import ProviderError, TryAgain
 from commcast.ledger.broadcasts import HeldRow, find_broadcast, held_rows
@@ -21,12 +20,12 @@ from commcast.ledger.history import count_skipped
 from commcast.ledger.settle import current_owner
 from commcast.ledger.store import Ledger
 from commcast.ledger.tables import BroadcastState
-from commcast.model.history import ReaderHistory
+from commcast.model.history import NOBODY_KNOWS, ReaderHistory
 from commcast.model.incident import Channel, Incident
 from commcast.model.message import DeliveryProgress
 from commcast.operations.desk import Desk, Plan, make_plan
 from commcast.operations.earlier_words import with_mistakes
-from commcast.operations.quiet_hours import STALE, held_notice, readers_of, reason_to_drop
+from commcast.operations.quiet_hours import STALE, reason_to_drop, writer_of
 from commcast.plan.notices import Notice
 from commcast.plan.readers import SEND
 from commcast.plan.reasons import HELD_BACK
@@ -40,7 +39,7 @@ FREEZE_PATIENCE = 120.0  # seconds
 def send(desk: Desk, worker: Worker, plan: Plan) -> Delivered:
     """Freeze what is released and due of an incident, then hand over all of it that is open.
 
-    Nobody looks at it first: a person's words go through `release.say_yes`. Sending again sends nothing new.
+    Nothing is asked: what a person writes goes through `release.say_yes`. Sending again sends nothing new.
     Raises InputError, LedgerError or TryAgain; then nothing of the notice has left.
     """
     with stopping_on_interrupt(worker.ledger, plan.incident.id, worker.clock):
@@ -49,7 +48,7 @@ def send(desk: Desk, worker: Worker, plan: Plan) -> Delivered:
 
 
 def freeze_released(desk: Desk, worker: Worker, plan: Plan) -> None:
-    """Freeze what is released and due, but nothing of what was stopped: a list may be mended meanwhile.
+    """Freeze what is released and due, but nothing that was stopped: somebody may be fixing a list.
 
     Raises as `send`.
     """
@@ -57,7 +56,7 @@ def freeze_released(desk: Desk, worker: Worker, plan: Plan) -> None:
         return
     if plan.deliveries:
         _freeze(desk, worker, plan)
-    if plan.history.correcting:  # no wrong words wait any more
+    if plan.history.correcting:  # no wrong words are pending any more
         with worker.ledger.write() as connection:
             lift_stop_to_correct(connection, plan.incident.id, worker.owner, worker.clock())
 
@@ -70,7 +69,7 @@ def send_released(desk: Desk, worker: Worker, incident: Incident, *, late: bool 
 def hand_over(desk: Desk, worker: Worker, plan: Plan, *, risen: bool = False) -> Delivered:
     """Hand over what is frozen of an incident, and what quiet hours held back until now.
 
-    `risen` says that the ledger's generation has just risen.
+    `risen` means that the ledger's generation has just risen.
     """
     if plan.halted_by:
         delivered = worker.deliver(plan.incident.id)
@@ -81,10 +80,10 @@ def hand_over(desk: Desk, worker: Worker, plan: Plan, *, risen: bool = False) ->
         held = held_rows(connection, plan.incident.id, desk.now)
         ids = {notice for notice, _ in frozen}
         held_back = count_skipped(connection, plan.incident.id, ids, HELD_BACK) if ids else 0
-        history = (
-            with_mistakes(connection, desk.config, plan.incident, plan.history) if held else plan.history
-        )
-    stale = _let_go(desk, worker.ledger, replace(plan, history=history), held)
+        if held:
+            history = with_mistakes(connection, desk.config, plan.incident, plan.history)
+            plan = replace(plan, history=history)
+    stale = _let_go(desk, worker.ledger, plan, held)
     delivered = worker.deliver(plan.incident.id, risen=risen)
     delivered.expired += stale
     delivered.frozen, delivered.held_back = list(frozen), held_back
@@ -92,12 +91,11 @@ def hand_over(desk: Desk, worker: Worker, plan: Plan, *, risen: bool = False) ->
 
 
 def check_providers(worker: Worker, plan: Plan) -> None:
-    """Refuse settings that no provider can work with, while a person can mend them: nothing is released.
+    """Refuse settings that no provider can work with, before anything is released.
 
-    Raises ProviderError, or ConfigError where a channel is gone.
+    Raises ProviderError, or ConfigError if a channel is gone.
     """
-    found = [error for _, error in unusable(plan, worker.adapter_for, worker.fallback_for)]
-    if found:
+    if found := [error for _, error in unusable(plan, worker.adapter_for, worker.fallback_for)]:
         raise ProviderError(found[0].provider, [fault for error in found for fault in error.faults])
 
 
@@ -126,44 +124,28 @@ def _is_frozen(connection: Connection, notice: Notice) -> bool:
 
 
 def _let_go(desk: Desk, ledger: Ledger, plan: Plan, held: Sequence[HeldRow]) -> int:
-    """Make the words of what quiet hours held back, now that its time has come.
+    """Make the words of what quiet hours held back and may go now.
 
-    Returns how many are not told because nobody has written since.
+    Returns how many readers are not told because nobody has written since.
     """
     stale = 0
     for _, rows in groupby(held, key=lambda row: (row.broadcast, row.audience)):
         of_one = list(rows)
-        writer = _writer(desk, ledger, plan, of_one[0])
+        writer = writer_of(desk, ledger, plan, of_one[0])
         for start in range(0, len(of_one), CHUNK):
-            thawed = _thawed(desk, ledger, plan, of_one[start : start + CHUNK], writer)
+            some = of_one[start : start + CHUNK]
+            known = writer.histories([row.key for row in some])
+            thawed = [_thawed(desk, plan, row, known.get(row.key, NOBODY_KNOWS), writer) for row in some]
             thaw(ledger, thawed, desk.now)
             stale += sum(row.reason == STALE for row in thawed)
     return stale
 
 
-def _thawed(
-    desk: Desk, ledger: Ledger, plan: Plan, rows: Sequence[HeldRow], writer: PendingRows
-) -> list[Thawed]:
-    history_of = readers_of(desk, plan, rows, ledger)
-    return [
-        Thawed(row, None, reason)
-        if (reason := reason_to_drop(desk, plan, row, history_of(row.key)))
-        else Thawed(row, _words_for(writer, row, history_of(row.key)))
-        for row in rows
-    ]
-
-
-def _writer(desk: Desk, ledger: Ledger, plan: Plan, row: HeldRow) -> PendingRows:
-    return PendingRows(
-        desk.config,
-        plan.templates or desk.templates,
-        plan.incident,
-        held_notice(desk, plan, row),
-        desk.now,
-        lookup_in(ledger, desk.config, desk.now),
-        None,
-        plan.known.hold_before(desk.config),
-    )
+def _thawed(desk: Desk, plan: Plan, row: HeldRow, history: ReaderHistory, writer: PendingRows) -> Thawed:
+    if reason := reason_to_drop(desk, plan, row, history):
+        return Thawed(row, None, reason)
+    reader = writer.reader(row.key, row.address, row.audience, row.recipient)
+    return Thawed(row, writer.written(reader, SEND, history))
 
 
 def unusable(
@@ -171,9 +153,9 @@ def unusable(
     adapter_for: Callable[[Channel], Adapter],
     fallback_for: Callable[[Channel], Adapter | None] | None,
 ) -> Iterator[tuple[Channel, ProviderError]]:
-    """Yield each channel of what is owed that no provider can serve, and why; nothing is opened.
+    """Yield each channel of what is due that no provider can serve, and why; nothing is opened.
 
-    Raises ConfigError where a channel is gone.
+    Raises ConfigError if a channel is gone.
     """
     for channel in dict.fromkeys(each.notice.channel for each in plan.deliveries):
         try:
@@ -186,20 +168,6 @@ def unusable(
                 yield channel, ProviderError(error.provider, [*error.faults, *second.faults])
 
 
-def _words_for(writer: PendingRows, row: HeldRow, history: ReaderHistory) -> PendingRow:
-    values = row.recipient
-    return writer.written(
-        row.key,
-        row.address,
-        row.audience,
-        SEND,
-        values,
-        str(values.get("timezone") or writer.config.organisation.zone),
-        str(values.get("locale") or ""),
-        history=history,
-    )
-
-
 def make_worker(
     desk: Desk,
     ledger: Ledger,
@@ -208,7 +176,7 @@ def make_worker(
     progress: DeliveryProgress,
     halting: Callable[[], None] | None = None,
 ) -> Worker:
-    """Return what delivers for this process, and tells `progress` how far it is. `clock` gives aware now.
+    """Return this process's worker, which tells `progress` how far it is. `clock` gives aware now.
 
     `halting` is called when a signal asks a run to end.
     """

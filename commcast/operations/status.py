@@ -1,4 +1,4 @@
-"""Reads what status shows from the folder and the ledger: where every incident and every audience stands."""
+"""Reads what status shows from the folder and the ledger: how far every incident and every audience is."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def read_status(
     incident: str | None,
     load: Callable[[Config, datetime], Loaded] | None = None,
 ) -> DeskStatus:
-    """Read all that status shows; leaves no trace. Raises InputError for an incident nobody knows.
+    """Read all that status shows; write nothing. Raises InputError for an unknown incident.
 
     `load` reads the incident files; a watch reads them again only if they changed.
     """
@@ -126,7 +126,7 @@ def read_status(
     if incident is not None:
         histories = [each for each in histories if each.id == incident]
         if not histories and not any(Path(path).stem == incident for path in loaded.broken):
-            raise InputError(f"there is no incident {incident!r:.60}; commcast status lists all")
+            raise InputError(f"no incident {incident!r:.60}; commcast status lists all")
     return DeskStatus(
         now=desk.now,
         zone=desk.config.zone,
@@ -189,7 +189,7 @@ def _of_file(incident: Incident, known: _Known, config: Config) -> IncidentProgr
             status="draft",
             severity=latest.severity,
             drafts=tuple(update.number for update in incident.updates),
-            # An end is no news if nobody ever heard of the incident.
+            # An end is no news if nobody was ever told of the incident.
             over=latest.is_end,
             began=incident.started,
             first_due=_first_due(incident, config),
@@ -230,7 +230,7 @@ def _of_ledger(overview: Overview, known: _Known, config: Config) -> IncidentPro
 
 
 def _audiences(overview: Overview, config: Config) -> tuple[AudienceProgress, ...]:
-    """Return where each audience stands, best rank first; if it was told nothing, a first message is due."""
+    """Return how far each audience is, best rank first; if it was told nothing, a first message is due."""
     due = overview.released_at + config.cadence_of(overview.severity).first
     is_due = not overview.elsewhere and not overview.is_over
     found = [

@@ -10,13 +10,13 @@ from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
-from commcast.errors import CommcastError, ExitCode, TryAgain
+from commcast.errors import CommcastError, ExitCode
 from commcast.ledger.receipts import harmless
 from commcast.ledger.store import Ledger
 from commcast.ledger.suppressions import Suppression, suppress_new, suppressed_among
 from commcast.model.incident import Channel
-from commcast.operations.reconcile import in_chunks
-from commcast.providers.base import Refused, SuppressionEntry
+from commcast.operations.reconcile import TROUBLES, in_chunks
+from commcast.providers.base import SuppressionEntry
 from commcast.recipients.addresses import normalise_email
 
 CHUNK = 300  # addresses that are written in one transaction
@@ -35,13 +35,13 @@ class Lists(Protocol):
     ) -> None: ...
 
     def listed(self, names: Collection[str]) -> AsyncIterator[SuppressionEntry]:
-        """Yield what stands on these lists."""
+        """Yield the entries of these lists."""
         ...
 
 
 @dataclass(slots=True)
 class Imported:
-    """What one list gave. `suppresses` is unset where it was only counted: then `new` hear on.
+    """What one list gave. Without `suppresses` it was only counted: then nobody `new` is suppressed.
 
     `known` were suppressed before, or erased. `trouble` is why it could not be read, or not to its end.
     """
@@ -63,7 +63,7 @@ class Imported:
 class Importer:
     """Imports for one process and one provider, whose name as people write it is `title`.
 
-    `by` is who asked for it, `clock` gives aware now.
+    `by` is the person who asked for it, `clock` gives aware now.
     """
 
     ledger: Ledger
@@ -72,9 +72,9 @@ class Importer:
     clock: Callable[[], datetime]
 
     def bring_in(self, lists: Lists, names: Sequence[tuple[str, bool]]) -> list[Imported]:
-        """Read lists by name; suppress what stands on those that are marked True, and count the others.
+        """Read lists by name; suppress the addresses on those that are marked True, and count the others.
 
-        Raises LedgerError or TryAgain where the ledger cannot be written; what was written until then stays.
+        Raises LedgerError or TryAgain if the ledger cannot be written; what was written until then stays.
         """
         found = [Imported(name, suppresses) for name, suppresses in names]
         asyncio.run(self._bring_in(lists, found))
@@ -84,16 +84,16 @@ class Importer:
         async with AsyncExitStack() as stack:
             try:
                 await stack.enter_async_context(lists)
-            except (Refused, TryAgain) as trouble:
+            except TROUBLES as trouble:
                 for each in found:
                     each.trouble = trouble
                 return
             for each in found:
-                # One list a request: a key that may not read one may well read another.
+                # One list per request: a key that may not read one may still read another.
                 await self._one(lists.listed([each.list]), each)
 
     async def _one(self, entries: AsyncIterator[SuppressionEntry], imported: Imported) -> None:
-        async for chunk in in_chunks(entries, CHUNK, imported, (Refused, TryAgain)):
+        async for chunk in in_chunks(entries, CHUNK, imported):
             await asyncio.to_thread(self._write, chunk, imported)
 
     def _readable(self, entries: Sequence[SuppressionEntry]) -> Iterator[Suppression]:

@@ -1,4 +1,4 @@
-"""One pass over all incidents: sends what is due, nudges people where that is due."""
+"""One pass over all incidents: sends what is due, and nudges the people whose turn it is."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ if TYPE_CHECKING:
     from commcast.operations.wake import NudgeResult
 
 
-class Hands(Protocol):
-    """What becomes of what a round finds: a tick does it, a dry run notes it.
+class Actions(Protocol):
+    """What a tick does with what a round finds; a dry run only notes it.
 
-    What one of these raises is the fault of that incident alone, but for LedgerError and Interrupted.
+    What one of these raises concerns that incident alone, except LedgerError and Interrupted.
     """
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether a signal came: nothing more is begun."""
+        """Whether a signal came: nothing more may begin."""
         ...
 
     def send(self, plan: Plan) -> None:
-        """Send what is owed of an incident, and all that is frozen of it and open."""
+        """Send what is due of an incident, and all that is frozen of it and open."""
         ...
 
     def finish(self, incident: str) -> None:
         """Send what is frozen of an incident: the ledger holds all it needs."""
         ...
 
-    def wake(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
+    def nudge(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
         """Nudge an incident's people, once for each of these."""
         ...
 
@@ -61,10 +61,10 @@ class Hands(Protocol):
 class Round:
     """One look over all incidents, and what it found.
 
-    `known` is what the ledger said at its beginning; once anything is sent it is read anew (`_now_known`).
-    `over` are the files that the next one need not read. `errors` is what went wrong by file. `quiet` are the
-    incidents that were looked at and had nothing to send, with who stopped each, "" for nobody; `kept` are
-    those whose promises were kept from the ledger.
+    `known` is what the ledger said at the start; once anything is sent it is read again (`_now_known`).
+    `over` are the files that the next round need not read. `errors` says by file what went wrong. `quiet` are
+    the incidents with nothing to send, and who stopped each, "" for nobody; `kept` are those whose promises
+    were kept from the ledger.
     """
 
     desk: Desk
@@ -78,13 +78,13 @@ class Round:
     has_acted: bool = False
 
     def _now_known(self) -> TickSnapshot:
-        """Return what the ledger knows of all incidents, read anew where something was sent since."""
+        """Return what the ledger knows of all incidents, read again if something was sent since."""
         if self.has_acted:
             self.known, self.has_acted = read_snapshot(self.desk, self.ledger), False
         return self.known
 
-    def go(self, hands: Hands) -> None:
-        """Look at each incident and give what is due to `hands`.
+    def go(self, actions: Actions) -> None:
+        """Look at each incident and pass what is due to `actions`.
 
         What is wrong with one incident stops only that one; what is frozen of it goes out from the ledger.
         """
@@ -93,81 +93,79 @@ class Round:
         self.errors.update(self.loaded.broken)
         for incident in self.loaded.incidents:
             if incident.id in known.released:
-                self._one(incident, hands)
+                self._one(incident, actions)
             elif faults := self._renamed(incident):
                 self.errors[incident.path] = InputError(faults)
-            elif not incident.latest.is_end:  # the end of what nobody ever heard of is old history
-                self._nudge_of_drafts(incident, hands)
-            if hands.is_interrupted:
+            elif not incident.latest.is_end:  # it was written down and never released
+                self._nudge(Plan(incident, History(), (), ()), actions)
+            if actions.is_interrupted:
                 return
-        self._without_file(hands)
-        self._finish_frozen(hands)
+        self._without_file(actions)
+        self._finish_frozen(actions)
 
     def _renamed(self, incident: Incident) -> list[Fault]:
         with self.ledger.read() as connection:
             return renamed_faults(connection, incident, self.loaded.ids)
 
-    def _nudge_of_drafts(self, incident: Incident, hands: Hands) -> None:
-        """Nudge the people of an incident that was written down and never released."""
-        self._nudge(Plan(incident, History(), (), ()), hands)
-
-    def _without_file(self, hands: Hands) -> None:
+    def _without_file(self, actions: Actions) -> None:
         """Keep the promises of open incidents whose file cannot be read, or is gone."""
         for incident in sorted(self._now_known().open - set(self.loaded.ids)):
             plan = plan_from_ledger(self.desk, incident, self.ledger)
             if plan is None or not plan.history.said:
                 continue
             path = plan.incident.path
-            gone = InputError(Fault(path, 0, 0, "is gone, and readers wait for its end", "put the file back"))
+            gone = InputError(
+                Fault(path, 0, 0, "is gone, and readers are waiting for its end", "put it back")
+            )
             error = self.errors.setdefault(path, gone)
-            if isinstance(error, InputError) and not hands.is_interrupted:
-                self._keep_promises(incident, error, hands)
+            if isinstance(error, InputError) and not actions.is_interrupted:
+                self._keep_promises(incident, error, actions)
 
-    def _one(self, incident: Incident, hands: Hands) -> None:
+    def _one(self, incident: Incident, actions: Actions) -> None:
         try:
             history = check_story(self.desk, incident, self.ledger, self.loaded.ids)
             history = replace(history, last_tick=self.desk.now)  # this very round is a tick
             plan = make_plan(self.desk, incident, self.ledger, history=history)
-            self._nudge(plan, hands)
-            if not hands.is_interrupted:
-                self._send(plan, hands)
+            self._nudge(plan, actions)
+            if not actions.is_interrupted:
+                self._send(plan, actions)
         except (LedgerError, Interrupted):
             raise
         except CommcastError as error:
             self.errors[incident.path] = error
             if isinstance(error, InputError):
-                self._keep_promises(incident.id, error, hands)
+                self._keep_promises(incident.id, error, actions)
 
-    def _send(self, plan: Plan, hands: Hands) -> None:
+    def _send(self, plan: Plan, actions: Actions) -> None:
         incident = plan.incident
         if plan.deliveries or incident.id in self.known.unfinished:
             self.has_acted = True
-            hands.send(plan)
+            actions.send(plan)
             return
         self.quiet[incident.id] = plan.history.stopped_by
         if _is_over(plan) and incident.path in self.loaded.digests:
             self.over[incident.path] = Judged(self.loaded.digests[incident.path], incident.id)
 
-    def _keep_promises(self, incident: str, error: InputError, hands: Hands) -> None:
+    def _keep_promises(self, incident: str, error: InputError, actions: Actions) -> None:
         """Keep what was promised of an incident whose file, lists or templates are wrong; nudge its people.
 
-        It speaks from the ledger: the last released words, to those who were told them.
+        The words come from the ledger: the last released ones, to those who were told them.
         """
         self.kept.add(incident)
         plan = plan_from_ledger(self.desk, incident, self.ledger)
         if plan is not None and not _end_is_told(plan):
             where = next((fault.file for fault in error.faults), "")
-            self._nudge(plan, hands, broken_file_nudge(plan.incident, str(error), where))
-        self._from_ledger(incident, plan, hands)
+            self._nudge(plan, actions, broken_file_nudge(plan.incident, str(error), where))
+        self._from_ledger(incident, plan, actions)
 
-    def _from_ledger(self, incident: str, plan: Plan | None, hands: Hands) -> None:
+    def _from_ledger(self, incident: str, plan: Plan | None, actions: Actions) -> None:
         """Send what the ledger alone can say of an incident; what is wrong with that stops no other."""
         self.has_acted = True
         try:
             if plan is None:
-                hands.finish(incident)
+                actions.finish(incident)
             else:
-                hands.send(plan)
+                actions.send(plan)
         except (LedgerError, Interrupted):
             raise
         except CommcastError as worse:
@@ -175,7 +173,7 @@ class Round:
             if str(worse) != str(self.errors.get(path)):
                 self.errors[f"{path} (from the ledger)" if path in self.errors else path] = worse
 
-    def _nudge(self, plan: Plan, hands: Hands, *more: Nudge) -> None:
+    def _nudge(self, plan: Plan, actions: Actions, *more: Nudge) -> None:
         """Nudge an incident's people first: a long broadcast must not delay that."""
         given, taken = self._given_and_taken(plan.incident.id)
         incident, config, now = plan.incident, self.desk.config, self.desk.now
@@ -188,14 +186,14 @@ class Round:
         if wanted:
             self.has_acted = True
             try:
-                hands.wake(incident, wanted, on_duty_for(incident, taken))
+                actions.nudge(incident, wanted, on_duty_for(incident, taken))
             except (LedgerError, Interrupted):
                 raise
-            except CommcastError as error:  # what keeps its people asleep must not keep readers waiting
+            except CommcastError as error:  # a nudge that fails must not keep readers waiting
                 self.errors[incident.path] = error
 
     def _given_and_taken(self, incident: str) -> tuple[frozenset[str], tuple[Handover, ...]]:
-        """Return the nudges that were given for an incident, and its hand-overs."""
+        """Return the nudges that were given for an incident, and its handovers."""
         known = self._now_known()
         if incident in known.open:
             return known.nudged.get(incident, frozenset()), known.handovers.get(incident, ())
@@ -203,20 +201,20 @@ class Round:
             given = nudges_given(connection, incident, with_command=_calls(self.desk))
             return given, handovers(connection, incident)
 
-    def _finish_frozen(self, hands: Hands) -> None:
-        """Finish what is frozen, or held, of incidents whose file is broken or gone, and that are over."""
+    def _finish_frozen(self, actions: Actions) -> None:
+        """Finish what is frozen or held of incidents that are over, or whose file is broken or gone."""
         waiting = self._now_known().unfinished
         seen = {incident.id for incident in self.loaded.incidents}
         for incident in sorted(waiting - seen - self.kept):
-            self._from_ledger(incident, plan_from_ledger(self.desk, incident, self.ledger), hands)
-            if hands.is_interrupted:
+            self._from_ledger(incident, plan_from_ledger(self.desk, incident, self.ledger), actions)
+            if actions.is_interrupted:
                 return
 
 
 def make_round(desk: Desk, ledger: Ledger) -> Round:
-    """Read all incidents and what the ledger knows of them. Raises InputError where there are no files."""
+    """Read all incidents and what the ledger knows of them. Raises InputError if there are no files."""
     known = read_snapshot(desk, ledger)
-    # What waits may need its file, to say what is true by the time it goes.
+    # What is pending may need its file, to say what is true by the time it goes.
     usable = {path: each for path, each in known.judged.items() if each.incident not in known.unfinished}
     return Round(desk, ledger, load_incidents(desk.config, desk.now, usable, known.released_at), known)
 
@@ -232,7 +230,7 @@ def _calls(desk: Desk) -> bool:
 
 
 def _drafted_at(desk: Desk, update: Update, path: str) -> datetime:
-    """Return since when a draft waits: when it says it was said, else when its file was written."""
+    """Return since when a draft is waiting: the time it gives, else when its file was written."""
     if update.at_written:
         return update.at
     try:
@@ -242,16 +240,16 @@ def _drafted_at(desk: Desk, update: Update, path: str) -> datetime:
 
 
 def _end_is_told(plan: Plan) -> bool:
-    """Return whether an incident is over for its readers: what is wrong with its file now harms nobody."""
+    """Return whether an incident is over for its readers, so that a fault in its file harms nobody."""
     latest = plan.incident.latest
     told = {notice for notice, _ in plan.history.begun}
     return latest.is_end and (f"update:{latest.number}" in told or not told)
 
 
 def _is_over(plan: Plan) -> bool:
-    """Return whether nothing of an incident can become due unless its file, or what it is read by, changes.
+    """Return whether nothing of an incident can become due unless its file, or the program, changes.
 
-    A stop is somebody's word that may be lifted; an update without a time of its own reads as now.
+    A stop may be lifted, and an update without a time of its own counts as of now: neither is over.
     """
     incident = plan.incident
     return (
@@ -267,8 +265,8 @@ def _is_over(plan: Plan) -> bool:
 class Ticked:
     """What one tick did: by incident what was delivered, who was nudged, and what went wrong with it.
 
-    `quiet` are the incidents that were looked at and had nothing to send, with who stopped each, "" for
-    nobody. What was found to be over in an earlier tick is in neither.
+    `quiet` are the incidents that had nothing to send, with who stopped each, "" for nobody. What an earlier
+    tick found to be over is in neither.
     """
 
     delivered: dict[str, Delivered] = field(default_factory=dict)
@@ -277,7 +275,7 @@ class Ticked:
     errors: dict[str, CommcastError] = field(default_factory=dict)
 
     def exit_code(self, tolerate: float) -> ExitCode:
-        # A stop is somebody's decision already: it is no news to cron.
+        # A stop is a decision that somebody has already made: no news for cron.
         codes = [
             code
             for done in self.delivered.values()
@@ -287,31 +285,33 @@ class Ticked:
         ]
         if any(nudged.unreached for nudged in self.nudged.values()):
             codes.append(ExitCode.DECISION)
-        woken = (nudged.delivered for nudged in self.nudged.values() if nudged.delivered)
-        codes.extend(done.exit_code(tolerate) for done in woken if done.signal)
+        codes.extend(done.exit_code(tolerate) for done in self._nudges if done.signal)
         return gravest([*codes, *(error.exit_code for error in self.errors.values())])
 
     @property
     def is_interrupted(self) -> bool:
-        woken = (nudged.delivered for nudged in self.nudged.values() if nudged.delivered)
-        return any(done.signal for done in (*self.delivered.values(), *woken))
+        return any(done.signal for done in (*self.delivered.values(), *self._nudges))
+
+    @property
+    def _nudges(self) -> list[Delivered]:
+        return [nudged.delivered for nudged in self.nudged.values() if nudged.delivered]
 
 
 def tick(desk: Desk, ledger: Ledger, make_worker: Callable[[], Worker]) -> Ticked:
-    """Send what is released and owed of every incident; `make_worker` is called where anything is.
+    """Send what is released and due of every incident; `make_worker` is called only if anything is.
 
     What is wrong with one incident stops only that one.
-    Raises LedgerError at once when the ledger cannot be trusted, InputError where there are no files.
+    Raises LedgerError at once if the ledger cannot be trusted, InputError if there are no files.
     """
     look = make_round(desk, ledger)
     with ledger.write() as connection:
         record_tick(connection, desk.now)
     judged = look.known.judged
-    hands = _Sending(desk, make_worker, Ticked(quiet=look.quiet, errors=look.errors))
-    look.go(hands)
-    if not hands.is_interrupted:
+    actions = _Sending(desk, make_worker, Ticked(quiet=look.quiet, errors=look.errors))
+    look.go(actions)
+    if not actions.is_interrupted:
         _keep_judged(desk, ledger, judged, look.over)
-    return hands.ticked
+    return actions.ticked
 
 
 @dataclass
@@ -340,7 +340,7 @@ class _Sending:
     def finish(self, incident: str) -> None:
         self.ticked.delivered[incident] = self.worker.deliver(incident)
 
-    def wake(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
+    def nudge(self, incident: Incident, nudges: Sequence[Nudge], on_duty: OnDuty) -> None:
         from commcast.operations.wake import Nudger
 
         nudger = Nudger(self.desk, self.worker, os.environ)
@@ -348,7 +348,7 @@ class _Sending:
 
 
 def _keep_judged(desk: Desk, ledger: Ledger, known: Mapping[str, Judged], over: Mapping[str, Judged]) -> None:
-    """Keep what was found to be over, and forget what is no more; write nothing where nothing changed."""
+    """Keep what was found to be over, forget files that are gone; write nothing if nothing changed."""
     gone = known.keys() - over.keys()
     found = {path: each for path, each in over.items() if known.get(path) != each}
     if gone or found:
@@ -357,9 +357,10 @@ def _keep_judged(desk: Desk, ledger: Ledger, known: Mapping[str, Judged], over: 
 
 
 def is_anything_open(desk: Desk, ledger: Ledger) -> bool:
-    """Return whether somebody may have to hear anything more: a reader, or the people of an incident.
+    """Return whether anything may still have to be said: to a reader, or to the people of an incident.
 
-    A file that cannot be read may be open: it counts. The end of what nobody ever heard of does not.
+    A file that cannot be read counts, as it may be open. An incident that ended before anybody was told does
+    not.
     """
     with ledger.read() as connection:
         if open_incidents(connection) or unfinished_incidents(connection):

@@ -1,4 +1,4 @@
-"""Nudges an incident's people: by mail, by text, by a command."""
+"""Nudges an incident's people: by email, by text, by a command."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from commcast.operations.desk import Desk
 from commcast.plan.notices import Notice, NoticeKind
 from commcast.plan.readers import SEND
 from commcast.rendering.compose import Envelope, ReaderGroup, renderer_for
-from commcast.rendering.templates import Templates, Wording, shipped_templates
+from commcast.rendering.templates import Templates, shipped_templates
 
-LONGEST_CALL = 20.0  # seconds: a pager that takes longer is not waited for
-LONGEST_DETAIL = 200  # characters of what the command complained of
+LONGEST_CALL = 20.0  # seconds that a command, such as a pager's, may take
+LONGEST_DETAIL = 200  # characters of the command's error output
 
 
 def call_once(
@@ -42,9 +42,9 @@ def call_once(
     folder: Path,
     clock: Callable[[], datetime],
 ) -> None:
-    """Run the command for this nudge, unless some process has begun to; record what came of it.
+    """Run the command for this nudge, unless another process has begun to, and record the result.
 
-    No shell reads it, and what it prints goes nowhere but for the last line of a complaint.
+    No shell is involved. Output is dropped, except the last line on stderr if the command fails.
     """
     with ledger.write() as connection:
         if not begin_call(connection, incident, nudge, clock()):
@@ -76,12 +76,12 @@ def _run(command: Sequence[str], document: str, folder: Path) -> tuple[bool, str
     return False, f"{command[0]} ended with {done.returncode}{said}"
 
 
-AUDIENCE = "_nudge"  # no audience of a folder can be called so
+AUDIENCE = "_nudge"  # no audience of a desk can have this name
 
 
 @dataclass(slots=True)
 class NudgeResult:
-    """What came of an incident's nudges. `unreached` says whom none could reach, and why; "" for nothing."""
+    """What became of an incident's nudges. `unreached` says who was not reached and why, "" for nobody."""
 
     nudges: list[Nudge] = field(default_factory=list)
     people: list[str] = field(default_factory=list)
@@ -90,7 +90,7 @@ class NudgeResult:
 
 
 def whom(desk: Desk, on_duty: OnDuty, nudge: Nudge, environ: Mapping[str, str]) -> list[Reach]:
-    """Return who is nudged: the owner, the backup where it comes to that, everybody where there is no owner.
+    """Return who is nudged: the owner, the backup if need be, everybody if there is no owner.
 
     An offer that nobody took nudges both the person who made it and the person it was made to.
     """
@@ -121,7 +121,7 @@ class Nudger:
         return done
 
     def _failed(self, incident: Incident, nudges: Sequence[Nudge]) -> str:
-        """Say which nudge was given and woke nobody: its mail was refused, its command cannot be run."""
+        """Say which nudge was given and reached nobody: its email was refused, its command cannot be run."""
         with self.worker.ledger.read() as connection:
             for nudge in nudges:
                 why = failures(connection, incident.id, nudge.id)
@@ -136,17 +136,12 @@ class Nudger:
         config = self.desk.config
         owner = config.people.get(on_duty.owner or "")
         of_others = replace(nudge, line=nudge.line_of_others or nudge.line)
-        context, context_of_others = (
+        contexts = [
             nudge_context(config, incident, each, owner.name if owner else "", self.desk.now)
             for each in (nudge, of_others)
-        )
-        sendable = [
-            plan
-            for channel in Channel
-            if (
-                plan := _OwedNudge(self.desk, incident, nudge, channel, people, context, context_of_others)
-            ).rows
         ]
+        by_channel = [_ChannelNudge(self.desk, incident, nudge, each, people, contexts) for each in Channel]
+        sendable = [each for each in by_channel if each.rows]
         if sendable:
             worker = self.worker
             notices, rows = [each.notice for each in sendable], [each.rows for each in sendable]
@@ -154,7 +149,8 @@ class Nudger:
             freeze(worker.ledger, notices, enumerate(rows), (), worker.owner, self.desk.now, told)
         command = config.nudge.command if config.nudge else ()
         if command:
-            document = command_document(config, incident, nudge, context, [each.name for each in people])
+            names = [each.name for each in people]
+            document = command_document(config, incident, nudge, contexts[0], names)
             call_once(
                 self.worker.ledger,
                 incident.id,
@@ -170,7 +166,7 @@ class Nudger:
     def _note_unreached(
         self, incident: Incident, nudge: Nudge, people: Sequence[Reach], done: NudgeResult
     ) -> None:
-        """Say once that nobody could be reached: the person who reads what cron printed is nudged by that."""
+        """Say once that nobody could be reached: then cron's output nudges the person who reads it."""
         with self.worker.ledger.write() as connection:
             if not begin_call(connection, incident.id, nudge.id, self.desk.now):
                 return
@@ -184,10 +180,10 @@ class Nudger:
 
 
 @dataclass
-class _OwedNudge:
-    """One nudge over one channel, as the freeze reads it: rows that are all to be sent.
+class _ChannelNudge:
+    """One nudge over one channel, as the freeze reads it: rows that all have to be sent.
 
-    `context_of_others` is for those whom its line is not for (Nudge.line_for).
+    The first of `contexts` is for those whom its line is for (Nudge.line_for), the second for all others.
     """
 
     desk: Desk
@@ -195,8 +191,7 @@ class _OwedNudge:
     nudge: Nudge
     channel: Channel
     people: Sequence[Reach]
-    context: Mapping[str, Any]
-    context_of_others: Mapping[str, Any]
+    contexts: Sequence[Mapping[str, Any]]
 
     @property
     def notice(self) -> Notice:
@@ -218,33 +213,26 @@ class _OwedNudge:
 
     @cached_property
     def rows(self) -> list[PendingRow]:
-        """Everybody who has an address on this channel; nobody where the channel is not in use."""
+        """Everybody who has an address on this channel; nobody if the channel is not in use."""
         if getattr(self.desk.config.channels, self.channel) is None:
             return []
         return list({row.key: row for row in self._rows()}.values())
 
     def _rows(self) -> Iterator[PendingRow]:
+        for_them, for_others = map(self._group, self.contexts)
         for person in self.people:
             address = person.email if self.channel is Channel.EMAIL else person.phone
             if address:
                 values = {"name": person.name, "greeting": f"Hello {person.name},", "email": person.email}
-                is_for_them = self.nudge.line_for in {"", person.key}
-                group = self._group if is_for_them else self._group_of_others
+                group = for_them if self.nudge.line_for in {"", person.key} else for_others
                 key = address.lower()
                 yield PendingRow(key, address, AUDIENCE, SEND, values, group, group.words(values))
 
-    @cached_property
-    def _group(self) -> ReaderGroup:
-        return self._worded(self.context)
-
-    @cached_property
-    def _group_of_others(self) -> ReaderGroup:
-        return self._worded(self.context_of_others)
-
-    def _worded(self, context: Mapping[str, Any]) -> ReaderGroup:
-        config, channels = self.desk.config, self.desk.config.channels
-        used = channels.email if self.channel is Channel.EMAIL else channels.sms
-        wording = _wording(self.channel)
+    def _group(self, context: Mapping[str, Any]) -> ReaderGroup:
+        config = self.desk.config
+        used = getattr(config.channels, self.channel)
+        # The shipped templates: a fault in the desk's own must not keep a nudge from going.
+        wording = Templates(None, shipped_templates()).choose(AUDIENCE, View.INTERNAL, "", "", self.channel)
         return ReaderGroup(
             channel=self.channel,
             incident=self.incident.id,
@@ -253,12 +241,7 @@ class _OwedNudge:
             locale="",
             wording=wording,
             context=context,
-            envelope=Envelope(sender=used.sender if used else ""),
+            envelope=Envelope(sender=used.sender),
             next_update_by=None,
             renderer=renderer_for(wording.to_json()),
         )
-
-
-def _wording(channel: Channel) -> Wording:
-    """Return how a nudge is worded: the folder's own templates cannot keep anybody asleep."""
-    return Templates(None, shipped_templates()).choose(AUDIENCE, View.INTERNAL, "", "", channel)

@@ -241,7 +241,7 @@ THREE = "incidents/a1.yaml:2:11:  … incidents/b1.yaml:6:16:  … incidents/c1.
         (lambda desk: [draft(desk), draft(desk, "login1")], "send --yes", 2, "card1, login1"),
         (lambda desk: draft(desk, text=HALF), "send card1 --yes", 2, "incidents/card1.yaml:5:"),
         (break_three, "send --yes", 2, THREE),
-        (empty_lists, "send card1 --yes", 2, "nobody to tell"),
+        (empty_lists, "send card1 --yes", 2, "no recipients: audiences/ … have no usable row"),
         (lambda desk: do(draft(desk).parents[1], "stop card1"), "send card1 --yes", 5, "resume card1"),
         (lambda desk: draft(desk, text=AGED), "send card1 --yes", 5, "--late"),
         *((take_ledger, f"send card1 --yes{dry}", 3, "doctor --adopt") for dry in ("", " --dry-run")),

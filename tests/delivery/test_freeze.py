@@ -1,4 +1,4 @@
-"""From lists to a frozen ledger: the survey's answer is the freeze's too; flat in memory, few questions."""
+"""From lists to a frozen ledger and back: what is counted is frozen, and what is frozen is recognised."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import json
 import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event
+from sqlalchemy import event, select, update
 
 from commcast.delivery.freeze import _as_json, read_whole
 from commcast.delivery.freeze import freeze as freeze_rows
@@ -19,13 +20,14 @@ from commcast.delivery.rows import PendingRows
 from commcast.delivery.tally import tally_all
 from commcast.errors import InputError, LedgerError
 from commcast.ledger import bulk as gathering
+from commcast.ledger import tables as schema
 from commcast.ledger.broadcasts import begin_freeze, drop_freeze
 from commcast.ledger.settle import current_owner
 from commcast.model.incident import Channel
 from commcast.operations.desk import make_plan
-from commcast.rendering.compose import ReaderGroup, ReaderWords
+from commcast.rendering.compose import ReaderGroup, ReaderWords, content_digest, renderer_for
 from commcast.rendering.render import EmailContent
-from tests.support.desk import OTHER, Bench, write_desk, write_incident, write_list
+from tests.support.desk import OTHER, Bench, numbered, write_desk, write_incident, write_list
 
 WORDS = ReaderWords(EmailContent("s", "t\n", ""), "d" * 64)
 
@@ -57,16 +59,19 @@ def tried(bench: Bench, pending: Sequence[PendingRows], heard: list[int]) -> boo
     return freeze_rows(bench.ledger, notices, rows, (), current_owner(), bench.now, heard.append)
 
 
-def numbered(count: int) -> list[str]:
-    return [f"c{n}@example.com,+4915112{n:06d},Customer {n}" for n in range(count)]
+def statements_of(bench: Bench) -> list[str]:
+    """Return the list into which each statement of the ledger goes from now on."""
+    said: list[str] = []
+    event.listen(bench.ledger.engine, "before_cursor_execute", lambda *given: said.append(given[2].lower()))
+    return said
 
 
 addresses = st.sampled_from([f"{name}@acme.example" for name in ("a", "A", "b", "c", "B", "d")])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
 @given(st.lists(addresses, max_size=8), st.lists(addresses, max_size=8))
-def test_an_address_hears_once_from_the_audience_of_best_rank_and_the_survey_counts_the_same(
+def test_an_address_is_told_once_by_the_audience_of_best_rank_and_the_tally_counts_the_same(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
     customers: list[str],
@@ -84,7 +89,7 @@ def test_an_address_hears_once_from_the_audience_of_best_rank_and_the_survey_cou
     best = {address.lower(): "customers" for address in customers}
     best |= {address.lower(): "support" for address in support}
     assert sorted(told) == sorted(best.items())
-    repeated = sum(each.not_owed["the same address again"] for each in tally.audiences.values())
+    repeated = sum(each.not_due["the same address again"] for each in tally.audiences.values())
     assert (tally.send, repeated) == (len(best), len(customers + support) - len(best))
 
 
@@ -96,8 +101,7 @@ def test_ten_thousand_readers_cost_a_few_questions_a_block(
     bench = bench_of(tmp_path, numbered(10_000), [])
     bench.release()
     pending = mails_owed(bench)
-    said: list[str] = []
-    event.listen(bench.ledger.engine, "before_cursor_execute", lambda *given: said.append(given[2].lower()))
+    said = statements_of(bench)
     heard = freeze(bench, pending)
     blocks = (tmp_path / "audiences/customers.csv").stat().st_size / 65_536 + 1
     selects = sum(each.startswith("select") for each in said)
@@ -116,28 +120,15 @@ def test_a_second_update_asks_once_for_all_readers_of_a_block(
     bench.release()
     pending = mails_owed(bench)
     freeze(bench, pending)
-    said: list[str] = []
-    event.listen(bench.ledger.engine, "before_cursor_execute", lambda *given: said.append(given[2].lower()))
-    rows = list(
-        PendingRows(
-            pending.config,
-            pending.templates,
-            pending.incident,
-            pending.notice,
-            pending.now,
-            pending.lookup,
-            pending.told_before,
-        )
-    )
+    said = statements_of(bench)
+    rows = list(replace(pending, _cases={}, _groups={}))
     blocks = (tmp_path / "audiences/customers.csv").stat().st_size / 65_536 + 1
     assert {row.decision.reason for row in rows} == {"already in the ledger: pending"}
     assert sum(each.startswith("select") for each in said) <= 6 * blocks
 
 
-def test_memory_is_flat_from_two_to_twenty_thousand_readers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """But for some ten bytes a reader, by which a repeated address is found."""
+def test_memory_is_flat_in_the_readers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Except some ten bytes per reader, by which a repeated address is found."""
     same_words(monkeypatch)
     bench = bench_of(tmp_path, numbered(100), [])
     bench.release()
@@ -221,3 +212,58 @@ def test_a_second_attempt_freezes_what_the_first_had_to_drop(tmp_path: Path) -> 
         ("email", "pending"): 6,
         ("sms", "pending"): 5,
     }
+
+
+# And back: what was frozen is recognised when it is handed over, whichever version froze it
+
+USER_EMAIL = (
+    "{% block subject %}{{ incident.title }}{% endblock %}Dear {{ recipient.name|upper }}, {{ update.issue }}"
+)
+
+
+def frozen_bench(folder: Path, template: str = "") -> tuple[Bench, dict[str, str]]:
+    """Return a desk whose first update is frozen, and the content digest of each reader's words."""
+    bench = bench_of(folder, numbered(3), ["help@acme.example,Su Port"])
+    if template:
+        (folder / "templates/customers").mkdir(parents=True)
+        (folder / "templates/customers/email.txt.j2").write_text(template)
+    bench.release()
+    plan = make_plan(bench.desk, bench.incident(), bench.ledger).deliveries
+    contents = {row.key: row.content for deliveries in plan for row in deliveries}
+    bench.freeze()
+    return bench, {key: content_digest(content) for key, content in contents.items() if content}
+
+
+def freeze_digests(bench: Bench, digests: dict[str, str]) -> None:
+    with bench.ledger.write() as connection:
+        for key, digest in digests.items():
+            row = schema.delivery.c.key == key
+            connection.execute(update(schema.delivery).where(row).values(digest=digest))
+
+
+def test_what_is_spliced_is_frozen_with_another_digest_than_what_is_rendered(tmp_path: Path) -> None:
+    bench, plain = frozen_bench(tmp_path)
+    with bench.ledger.read() as connection:
+        rows = connection.execute(select(schema.delivery.c.key, schema.delivery.c.digest)).all()
+    assert {key for key, digest in rows if digest.startswith("s1:")} == {key for key in plain if "@" in key}
+    assert {key: digest for key, digest in rows if "@" not in key}.items() <= plain.items()
+
+
+@pytest.mark.parametrize("unspliced", [False, True], ids=["another process", "a version without splicing"])
+@pytest.mark.parametrize("template", ["", USER_EMAIL], ids=["shipped", "own template"])
+def test_what_others_froze_is_sent(tmp_path: Path, template: str, unspliced: bool) -> None:
+    bench, plain = frozen_bench(tmp_path, template)
+    renderer_for.cache_clear()
+    if unspliced:
+        freeze_digests(bench, plain)
+    bench.send()
+    assert bench.states() == {("email", "accepted"): 4, ("sms", "accepted"): 3}
+
+
+@pytest.mark.parametrize("prefix", ["", "s1:", "s2:"])
+def test_other_words_than_were_frozen_are_not_sent(tmp_path: Path, prefix: str) -> None:
+    bench, plain = frozen_bench(tmp_path)
+    freeze_digests(bench, {key: prefix + digest[::-1] for key, digest in plain.items()})
+    with pytest.raises(LedgerError, match="do not render as they did"):
+        bench.send()
+    assert {state for _, state in bench.states()} == {"pending"}

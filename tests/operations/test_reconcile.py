@@ -1,4 +1,4 @@
-"""Asking providers of lost answers, receipts and lists: what they prove is kept, nothing is sent."""
+"""Asking providers about unknown deliveries, receipts and lists: what they prove is kept, nothing is sent."""
 
 from __future__ import annotations
 
@@ -24,40 +24,13 @@ from commcast.model.incident import Channel
 from commcast.model.message import Email, Outcome, OutcomeKind, Receipt, ReceiptKind, Sms
 from commcast.operations import reconcile as reconciling
 from commcast.operations import suppress as importing
-from commcast.operations.reconcile import (
-    ERASED,
-    NOT_ASKED,
-    Received,
-    Receiver,
-    Reconciled,
-    Reconciler,
-    UnknownGroup,
-)
+from commcast.operations.reconcile import ERASED, NOT_ASKED, Received, Receiver, Reconciled, Reconciler
+from commcast.operations.reconcile import UnknownGroup as Group
 from commcast.operations.suppress import Imported, Importer
 from commcast.providers.base import Asked, Records, Refused, Seen, Sighting, SuppressionEntry
-from tests.support.desk import (
-    DESK,
-    NOW,
-    Bench,
-    answer,
-    claim,
-    fill,
-    nothing_can_be_written,
-    numbered,
-    states,
-    told,
-    write_desk,
-    write_incident,
-)
-from tests.support.providers import (
-    FakeAdapter,
-    FakeRecords,
-    SayingRecords,
-    die_over,
-    saying,
-    seeing,
-    taken,
-)
+from tests.support import desk, providers
+from tests.support.desk import DESK, NOW, Bench, fill, nothing_can_be_written
+from tests.support.providers import FakeAdapter, FakeRecords, SayingRecords, saying, seeing, taken
 
 ALL = Which()
 LATER, SINCE = NOW + timedelta(minutes=5), NOW - timedelta(days=3)
@@ -71,36 +44,32 @@ TROUBLES = [
 
 
 def desk_of(
-    tmp_path: Path, customers: int = 4, *, email: str = "outbox", answer: OutcomeKind | None = None
+    folder: Path, customers: int = 4, *, email: str = "outbox", answer: OutcomeKind | None = None
 ) -> Bench:
     """A desk whose texts go by Twilio; the answers to all of its messages were lost.
 
     Without an `answer` the run died over them, and nobody wrote down who had them.
     """
-    write_desk(
-        tmp_path,
-        customers=numbered(customers),
-        support=["help@acme.example,Su"],
-        email=email,
-        sms='provider = "twilio"',
+    su = ["help@acme.example,Su"]
+    desk.write_desk(
+        folder, customers=desk.numbered(customers), support=su, email=email, sms='provider = "twilio"'
     )
-    write_incident(tmp_path)
-    bench = Bench(tmp_path)
+    desk.write_incident(folder)
+    bench = Bench(folder)
     bench.release()
-    if answer is not None:
-        bench.adapter = lambda channel: FakeAdapter(
-            channel, answer=saying(answer), name="twilio" if channel is Channel.SMS else email, ready=50
-        )
-        bench.send()
+    if answer is None:
+        bench.freeze()
+        providers.die_over(bench)
         return bench
-    bench.freeze()
-    die_over(bench)
+    name = {Channel.SMS: "twilio", Channel.EMAIL: email}
+    bench.adapter = lambda channel: FakeAdapter(channel, saying(answer), name=name[channel], ready=50)
+    bench.send()
     return bench
 
 
 def another(bench: Bench) -> None:
     """Send a second incident of which the answers are lost as well."""
-    write_incident(bench.folder, "web1")
+    desk.write_incident(bench.folder, "web1")
     bench.release("web1")
     bench.adapter = lambda channel: FakeAdapter(channel, saying(OutcomeKind.UNKNOWN), name="twilio", ready=50)
     bench.send("web1")
@@ -110,18 +79,15 @@ def ask(
     bench: Bench,
     *records: FakeRecords,
     which: Which = ALL,
-    email: str = "outbox",
     sms: str = "twilio",
     records_for: Callable[[str], Records | None] | None = None,
 ) -> Reconciled:
     """Reconcile with these records, and none of any other provider; anything handed over fails the test."""
     by_name: dict[str, Records] = {each.name: each for each in records}
+    email = records[0].name if records and records[0].channel == "email" else "outbox"
     reconciler = Reconciler(
         ledger=bench.ledger,
-        configured={
-            "email": records[0].name if records and records[0].channel == "email" else "outbox",
-            "sms": sms,
-        },
+        configured={"email": email, "sms": sms},
         records_for=records_for or by_name.get,
         clock=lambda: bench.now,
         progress=lambda provider, done: None,
@@ -149,8 +115,8 @@ def change(bench: Bench, *where: object, **values: object) -> None:
         connection.execute(update(schema.delivery).where(*where).values(**values))  # type: ignore[arg-type]
 
 
-SMS = UnknownGroup("pay7", "sms", "twilio")
-MAIL = UnknownGroup("pay7", "email", "outbox")
+SMS = Group("pay7", "sms", "twilio")
+MAIL = Group("pay7", "email", "outbox")
 half = seeing(Seen.NOTHING)
 
 
@@ -190,8 +156,8 @@ def test_what_is_asked_of_a_text_is_its_very_words(tmp_path: Path) -> None:
     assert {(asked.own_id, asked.begun, asked.ended) for asked in records.asked} == {("", begun, bench.now)}
     # What a run hands over of the same incident in another desk's folder.
     other = tmp_path / "other"
-    write_desk(other, customers=numbered(2), support=["help@acme.example,Su"])
-    write_incident(other)
+    desk.write_desk(other, customers=desk.numbered(2), support=["help@acme.example,Su"])
+    desk.write_incident(other)
     adapters = {channel: FakeAdapter(channel) for channel in Channel}
     second = Bench(other, adapter=adapters.__getitem__)
     second.send()
@@ -202,7 +168,7 @@ def test_what_is_asked_of_a_text_is_its_very_words(tmp_path: Path) -> None:
 def test_what_is_asked_of_a_mail_is_its_subject_and_its_message_id(tmp_path: Path) -> None:
     bench = desk_of(tmp_path, customers=2, email="sendgrid")
     records = FakeRecords(Channel.EMAIL, "sendgrid")
-    ask(bench, records, which=Which(channel="email"), email="sendgrid")
+    ask(bench, records, which=Which(channel="email"))
     change(bench, state="pending", owner=None)
     adapter = FakeAdapter(Channel.EMAIL)
     bench.adapter = lambda channel: adapter if channel is Channel.EMAIL else FakeAdapter(channel)
@@ -223,19 +189,13 @@ def test_the_provider_that_had_them_is_asked_not_the_one_of_today(tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("records", "sms", "why"),
-    [
-        pytest.param(FakeRecords(), "", "no provider is set for sms", id="nobody serves it any more"),
-        pytest.param(FakeRecords(Channel.EMAIL), "twilio", "twilio keeps no records", id="another channel's"),
-    ],
+    ("of", "sms", "why"),
+    [(Channel.SMS, "", "no provider is set for sms"), (Channel.EMAIL, "twilio", "twilio keeps no records")],
 )
-def test_where_nobody_can_be_asked_that_is_said(
-    tmp_path: Path, records: FakeRecords, sms: str, why: str
-) -> None:
-    by_name: dict[str, Records] = {"twilio": records}
-    result = ask(desk_of(tmp_path), sms=sms, records_for=by_name.get)
-    assert result.tallies[UnknownGroup("pay7", "sms", sms)].unknown == {why: 4}
-    assert records.asked == []
+def test_if_nobody_can_be_asked_that_is_said(tmp_path: Path, of: Channel, sms: str, why: str) -> None:
+    records = FakeRecords(of)
+    result = ask(desk_of(tmp_path), sms=sms, records_for={"twilio": records}.get)
+    assert (result.tallies[Group("pay7", "sms", sms)].unknown, records.asked) == ({why: 4}, [])
 
 
 def test_what_a_living_process_is_handing_over_is_not_asked_about(tmp_path: Path) -> None:
@@ -247,7 +207,7 @@ def test_what_a_living_process_is_handing_over_is_not_asked_about(tmp_path: Path
     assert of_texts(bench) == {"claimed": 4}
 
 
-def test_twice_is_as_once(tmp_path: Path) -> None:
+def test_asking_twice_changes_nothing(tmp_path: Path) -> None:
     bench = desk_of(tmp_path)
     records = FakeRecords(answer=every_second)
     ask(bench, records)
@@ -265,7 +225,7 @@ def test_the_ids_of_other_deliveries_are_told_and_none_is_taken_twice(tmp_path: 
     result = ask(bench, one, which=Which(channel="sms"))
     assert one.known == [set(), {"SM1"}]
     anothers = {"what was found there is another delivery's": 1}
-    assert result.tallies[UnknownGroup("web1", "sms", "twilio")].unknown == anothers
+    assert result.tallies[Group("web1", "sms", "twilio")].unknown == anothers
 
 
 def test_only_the_incident_that_is_meant_is_asked_about(tmp_path: Path) -> None:
@@ -282,7 +242,7 @@ def test_a_look_that_is_cut_short_keeps_what_it_proved_and_the_other_provider_is
     mails = FakeRecords(Channel.EMAIL, "sendgrid", trouble=TryAgain("busy"), until=2)
     result = ask(bench, mails, FakeRecords())
     assert of_texts(bench) == {"accepted": 4}
-    tally = result.tallies[UnknownGroup("pay7", "email", "sendgrid")]
+    tally = result.tallies[Group("pay7", "email", "sendgrid")]
     assert (tally.accepted, tally.unknown) == (2, {NOT_ASKED: 3})
     assert {name: str(error) for name, error in result.troubles.items()} == {"sendgrid": "busy"}
     assert result.exit_code is ExitCode.TRY_AGAIN
@@ -362,13 +322,6 @@ def test_many_are_asked_about_in_chunks(tmp_path: Path, monkeypatch: pytest.Monk
     assert (result.tallies[SMS].accepted, result.tallies[SMS].unknown.total()) == (5, 5)
 
 
-def test_a_ledger_that_cannot_be_written_ends_it(tmp_path: Path) -> None:
-    bench = desk_of(tmp_path)
-    ask(bench, FakeRecords(answer=half))
-    with nothing_can_be_written(), pytest.raises(LedgerError):
-        ask(bench, FakeRecords())
-
-
 @pytest.mark.parametrize("sightings", [0, 1, 3])
 def test_killed_in_the_middle_it_loses_nothing_and_the_next_one_finishes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sightings: int
@@ -389,6 +342,18 @@ def test_killed_in_the_middle_it_loses_nothing_and_the_next_one_finishes(
     assert len({row.provider_id for row in texts(bench)}) == 4
 
 
+def test_what_cannot_be_recorded_ends_it(tmp_path: Path, ledger: Ledger) -> None:
+    bench = desk_of(tmp_path / "desk")
+    ask(bench, FakeRecords(answer=half))
+    accept(ledger, "a")
+    with nothing_can_be_written():
+        with pytest.raises(LedgerError):
+            ask(bench, FakeRecords())
+        with pytest.raises(LedgerError):
+            receive(ledger, sendgrid=SayingRecords(arrived("a")))
+    assert heard(ledger) == {}
+
+
 # --- receipts
 
 
@@ -402,9 +367,9 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 def accept(ledger: Ledger, *keys: str, provider: str = "sendgrid", channel: str = "email") -> None:
     """Let a provider take an update to these addresses."""
     broadcast = fill(ledger, keys, channel=channel)
-    for each in claim(ledger, broadcast, len(keys)).claims:
+    for each in desk.claim(ledger, broadcast, len(keys)).claims:
         outcome = Outcome(each.delivery, OutcomeKind.ACCEPTED, provider_id=f"id-{each.key}")
-        answer(ledger, broadcast, [Settlement(outcome, provider)])
+        desk.answer(ledger, broadcast, [Settlement(outcome, provider)])
 
 
 def arrived(*keys: str) -> list[Receipt]:
@@ -423,7 +388,7 @@ def receive(ledger: Ledger, **records: Records | Exception | None) -> list[Recei
 
 def heard(ledger: Ledger) -> Counter[str]:
     """Return how many deliveries have each kind of receipt."""
-    return Counter(row.receipt for row in told(ledger).values() if row.receipt)
+    return Counter(row.receipt for row in desk.told(ledger).values() if row.receipt)
 
 
 def test_a_provider_is_asked_about_what_has_no_receipt(ledger: Ledger) -> None:
@@ -561,7 +526,7 @@ def test_an_entry_keeps_its_reason_and_its_date_and_ends_what_waits(ledger: Ledg
     assert (found.read, found.new) == (1, 1)
     reason = "imported from SendGrid: bounces: 550 * gone"
     assert suppressed(ledger) == {ANN: Suppression("email", ANN, reason, "dana", THEN)}
-    assert states(ledger) == {ANN: "skipped", "bob@example.com": "pending"}
+    assert desk.states(ledger) == {ANN: "skipped", "bob@example.com": "pending"}
 
 
 def test_known_doubled_and_unreadable_ones_are_counted(ledger: Ledger) -> None:
@@ -588,20 +553,19 @@ def test_known_doubled_and_unreadable_ones_are_counted(ledger: Ledger) -> None:
     assert (again[0].new, again[0].known) == (0, 1)
 
 
-def test_an_erased_person_stays_a_hash(ledger: Ledger) -> None:
-    with ledger.write() as connection:
-        erase(connection, ledger.secret, "email", ANN, by="dana", now=NOW)
-    (found,) = bring_in(ledger, bounces=[entry("Ann@example.com")])
-    assert (found.new, found.known) == (0, 1)
-    assert list(suppressed(ledger)) == [erased_key(ledger.secret, ANN)]
-
-
-def test_a_list_that_is_only_counted_suppresses_nobody(ledger: Ledger) -> None:
+def test_a_list_that_is_only_counted_suppresses_nobody_and_an_erased_reader_stays_a_hash(
+    ledger: Ledger,
+) -> None:
     opt_out(ledger, "old@example.com")
     writes = watch_writes(ledger)
     (found,) = bring_in(ledger, False, blocks=[entry(ANN), entry("old@example.com")])
     assert (found.read, found.new, found.known, found.suppresses) == (2, 1, 1, False)
     assert (list(suppressed(ledger)), writes()) == (["old@example.com"], 0)
+    with ledger.write() as connection:
+        erase(connection, ledger.secret, "email", ANN, by="dana", now=NOW)
+    (found,) = bring_in(ledger, bounces=[entry("Ann@example.com")])
+    assert (found.new, found.known) == (0, 1)
+    assert set(suppressed(ledger)) == {"old@example.com", erased_key(ledger.secret, ANN)}
 
 
 def test_one_lists_trouble_is_not_the_others_but_a_provider_that_is_down_is_everybodys(

@@ -6,7 +6,6 @@ import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,14 +16,14 @@ from commcast.incidents.load import load_incident
 from commcast.ledger import bulk
 from commcast.ledger.broadcasts import open_broadcasts
 from commcast.ledger.bulk import temporary_folder
-from commcast.ledger.fence import lift_stop, stop_incident, stop_to_correct, stops_in_force
+from commcast.ledger.fence import stop_to_correct, stops_in_force
 from commcast.ledger.oncall import take
 from commcast.ledger.suppressions import suppress
 from commcast.operations import release
 from commcast.operations.desk import make_plan, with_releases
 from commcast.operations.release import Look, Released, fill, looking, plan_again, released_by_others, say_yes
 from commcast.recipients.lists import open_recipients
-from tests.support.desk import START, Bench, numbered, update_text, write_desk, write_incident, write_list
+from tests.support.desk import START, Bench, numbered, write_desk, write_incident
 from tests.support.terminal import every_byte
 
 DRAFT = START + timedelta(minutes=1)
@@ -46,13 +45,17 @@ def looks() -> Iterator[ExitStack]:
         yield stack
 
 
-def look_at(bench: Bench, looks: ExitStack, name: str = "pay7") -> Look:
-    """Look as a verb does, at its moment."""
-    desk = bench.desk
-    plan = make_plan(desk, bench.incident(name), bench.ledger, present=NOBODY_ELSE, as_if_released=True)
-    return looks.enter_context(
-        looking(desk, plan, bench.ledger, NOBODY_ELSE, late=False, progress=lambda _: None)
-    )
+def look_at(bench: Bench, looks: ExitStack, name: str = "pay7", again: Look | None = None) -> Look:
+    """Look as a command does, at its moment, or once more as of the moment of another look."""
+    if again is None:
+        desk = with_releases(bench.desk, bench.ledger)
+        path = bench.folder / "incidents" / f"{name}.yaml"
+        incident = load_incident(path, desk.config, desk.now, desk.released_at)
+        plan = make_plan(desk, incident, bench.ledger, present=NOBODY_ELSE, as_if_released=True)
+    else:
+        desk, plan = plan_again(again)
+    look = looking(desk, plan, bench.ledger, NOBODY_ELSE, late=False, progress=lambda _: None)
+    return looks.enter_context(look)
 
 
 def yes(bench: Bench, look: Look, *, now: datetime | None = None) -> Released | None:
@@ -124,88 +127,49 @@ def test_the_yes_releases_freezes_opens_and_writes_the_time(tmp_path: Path, look
     bench.ledger.close()
 
 
-def _another_release(bench: Bench) -> None:
-    bench.release()
-
-
-def _somebody_stops_it(bench: Bench) -> None:
-    with bench.ledger.write() as connection:
-        stop_incident(connection, "pay7", "sam", bench.now)
-
-
-def _somebody_takes_it(bench: Bench) -> None:
+def taken_over(bench: Bench) -> None:
     with bench.ledger.write() as connection:
         take(connection, "pay7", "sam", by="sam", now=bench.now)
 
 
-def _a_reader_more(bench: Bench) -> None:
-    path = bench.folder / "audiences/customers.csv"
-    path.write_text(path.read_text() + "new@example.com,,New\n")
+def with_template(bench: Bench) -> None:
+    (bench.folder / "templates/customers").mkdir(parents=True)
+    (bench.folder / "templates/customers/sms.txt.j2").write_text("Other words.")
 
 
-def _another_config(bench: Bench) -> None:
-    path = bench.folder / "commcast.toml"
-    path.write_text(path.read_text() + "\n# a comment\n")
+def other_words(bench: Bench) -> None:
+    bench.edit("incidents/pay7.yaml", "Card payments fail", "Card payments fail badly")
 
 
-def _a_template(bench: Bench) -> None:
-    folder = bench.folder / "templates/customers"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sms.txt.j2").write_text("Other words.")
-
-
-def _other_words(bench: Bench) -> None:
-    path = bench.folder / "incidents/pay7.yaml"
-    path.write_text(path.read_text().replace("Card payments fail", "Card payments fail badly"))
-
-
-def _a_comment(bench: Bench) -> None:
-    path = bench.folder / "incidents/pay7.yaml"
-    path.write_text(path.read_text() + "# seen by Sam\n")
+def adding(path: str, text: str) -> Callable[[Bench], None]:
+    return lambda bench: bench.append(path, text)
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "same_words"),
     [
-        _another_release,
-        _somebody_stops_it,
-        _somebody_takes_it,
-        _a_reader_more,
-        _another_config,
-        _a_template,
-        _other_words,
-        _a_comment,
+        pytest.param(Bench.release, True, id="another release"),
+        pytest.param(Bench.stop, True, id="a stop"),
+        pytest.param(taken_over, False, id="another owner, whom support is told"),
+        pytest.param(adding("audiences/customers.csv", "new@example.com,,New\n"), False, id="a reader more"),
+        pytest.param(adding("commcast.toml", "\n# a comment\n"), True, id="a comment in the settings"),
+        pytest.param(with_template, False, id="a template"),
+        pytest.param(other_words, False, id="other words"),
+        pytest.param(adding("incidents/pay7.yaml", "# seen by Sam\n"), True, id="a comment"),
     ],
-    ids=lambda change: change.__name__.strip("_"),
 )
 def test_what_changes_while_a_person_looks_is_seen_before_the_yes(
-    change: Callable[[Bench], None], bench: Bench, looks: ExitStack
-) -> None:
-    look = look_at(bench, looks)
-    change(bench)
-    before = rows_in(bench)
-    assert yes(bench, look) is None
-    assert rows_in(bench) == before
-    assert bench.mails() == []
-
-
-@pytest.mark.parametrize(
-    ("change", "same"),
-    [(_a_comment, True), (_another_config, True), (_a_reader_more, False), (_other_words, False)],
-    ids=["a comment", "a comment in the settings", "a reader more", "other words"],
-)
-def test_the_same_digest_goes_another_is_asked_again(
-    change: Callable[[Bench], None], same: bool, bench: Bench, looks: ExitStack
+    change: Callable[[Bench], None], same_words: bool, bench: Bench, looks: ExitStack
 ) -> None:
     """The second stream has the same moment: only what really changed differs."""
     look = look_at(bench, looks)
     change(bench)
     assert yes(bench, look) is None
-    desk, plan = plan_again(look)
-    again = looks.enter_context(
-        looking(desk, plan, bench.ledger, NOBODY_ELSE, late=False, progress=lambda _: None)
-    )
-    assert (again.tally.digest == look.tally.digest) is same
+    assert (rows_in(bench), bench.mails()) == (0, [])
+    again = look_at(bench, looks, again=look)
+    assert again.desk.now == look.desk.now
+    assert again.plan.incident.latest.at == look.plan.incident.latest.at
+    assert (again.tally.digest == look.tally.digest) is same_words
     assert yes(bench, again) is not None
 
 
@@ -248,12 +212,10 @@ def test_the_question_is_good_until_the_promise_in_the_words_is_near(bench: Benc
 
 def test_the_question_ends_when_a_texted_readers_night_begins(tmp_path: Path, looks: ExitStack) -> None:
     evening = datetime(2026, 11, 21, 20, 55, tzinfo=UTC)
-    write_desk(tmp_path)
-    config = tmp_path / "commcast.toml"
-    config.write_text(config.read_text().replace("[channels.sms]", '[channels.sms]\nquiet = "21:00-08:00"'))
-    config.write_text(config.read_text().replace('zone = "Europe/Berlin"', 'zone = "UTC"'))
+    write_desk(tmp_path, sms='quiet = "21:00-08:00"')
     write_incident(tmp_path, severity=2, at=evening)
     bench = Bench(tmp_path, now=evening)
+    bench.edit("commcast.toml", 'zone = "Europe/Berlin"', 'zone = "UTC"')
     look = look_at(bench, looks)
     assert look.good_until(evening) == datetime(2026, 11, 21, 21, 0, tzinfo=UTC)
     bench.ledger.close()
@@ -304,15 +266,9 @@ def test_a_file_without_the_time_of_its_release_takes_it_from_the_ledger(
     assert bench.tick().errors == {}
     assert len(bench.mails()) == 3
     monkeypatch.undo()
-    path.write_text(path.read_text() + update_text(bench.now, issue="News."))
+    bench.write(issue="News.")
     with ExitStack() as more:
-        desk = with_releases(bench.desk, bench.ledger)
-        incident = load_incident(path, desk.config, desk.now, desk.released_at)
-        plan = make_plan(desk, incident, bench.ledger, present=NOBODY_ELSE, as_if_released=True)
-        second = more.enter_context(
-            looking(desk, plan, bench.ledger, NOBODY_ELSE, late=False, progress=lambda _: None)
-        )
-        assert yes(bench, second) is not None
+        assert yes(bench, look_at(bench, more)) is not None
     assert bench.incident().updates[0].at == START
     bench.ledger.close()
 
@@ -353,9 +309,6 @@ def test_a_fault_in_the_yes_leaves_a_draft(
 def test_a_full_temporary_folder_is_named_and_not_the_ledgers_disk(
     bench: Bench, looks: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_room(*_: object, **__: object) -> None:
-        raise sqlite3.OperationalError("database or disk is full")
-
     monkeypatch.setenv("SQLITE_TMPDIR", str(bench.folder))
     monkeypatch.setattr(bulk, "_gather_sql", lambda _: "insert into temp.nowhere values (1)")
     with pytest.raises(TryAgain, match="temporary folder") as caught:
@@ -381,11 +334,11 @@ def test_the_temporary_folder_is_the_one_that_sqlite_takes(
 def test_a_tick_during_a_question_keeps_the_promise_all_the_same(tmp_path: Path, looks: ExitStack) -> None:
     """The holding statement goes; the look at the update notices it, and is made again at once."""
     write_desk(tmp_path, extra='[silence]\ncustomers = "hold"\n')
-    path = write_incident(tmp_path)
+    write_incident(tmp_path)
     bench = Bench(tmp_path)
     bench.send()
     bench.later(minutes=17)
-    path.write_text(path.read_text() + update_text(bench.now, issue="News."))
+    bench.write(issue="News.")
     look = look_at(bench, looks)
     bench.later(minutes=1)
     released = bench.incident()
@@ -397,36 +350,21 @@ def test_a_tick_during_a_question_keeps_the_promise_all_the_same(tmp_path: Path,
     bench.ledger.close()
 
 
-def test_a_correction_lifts_its_own_stop_with_the_yes(bench: Bench, looks: ExitStack) -> None:
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_correction_lifts_its_own_stop_with_the_yes_and_notices_a_resume(
+    bench: Bench, looks: ExitStack, resumed: bool
+) -> None:
     bench.send()
     with bench.ledger.write() as connection:
         stop_to_correct(connection, "pay7", "dana", bench.now)
-    path = bench.folder / "incidents/pay7.yaml"
     bench.later(minutes=2)
-    path.write_text(
-        path.read_text()
-        + update_text(bench.now, corrects="[1]", wrong="error", right="message", issue="Fixed.")
-    )
+    bench.write(corrects="[1]", wrong="error", right="message", issue="Fixed.")
     look = look_at(bench, looks)
-    assert yes(bench, look) is not None
+    if resumed:
+        bench.resume("sam")
+    assert (yes(bench, look) is None) is resumed
     with bench.ledger.read() as connection:
         assert stops_in_force(connection, "pay7") == ()
-
-
-def test_a_resume_during_the_question_of_a_correction_is_noticed(bench: Bench, looks: ExitStack) -> None:
-    bench.send()
-    with bench.ledger.write() as connection:
-        stop_to_correct(connection, "pay7", "dana", bench.now)
-    path = bench.folder / "incidents/pay7.yaml"
-    bench.later(minutes=2)
-    path.write_text(
-        path.read_text()
-        + update_text(bench.now, corrects="[1]", wrong="error", right="message", issue="Fixed.")
-    )
-    look = look_at(bench, looks)
-    with bench.ledger.write() as connection:
-        lift_stop(connection, "pay7", "sam", bench.now)
-    assert yes(bench, look) is None
 
 
 def test_caps_are_counted_again_where_another_incident_spoke_meanwhile(
@@ -450,12 +388,3 @@ def test_lists_are_read_once_for_all_channels(bench: Bench, monkeypatch: pytest.
     assert len(plan.deliveries) == 2
     plan.tally()
     assert sorted(opened) == ["customers", "support"]
-
-
-def test_a_second_look_is_as_of_the_same_moment(bench: Bench, looks: ExitStack) -> None:
-    look = look_at(bench, looks)
-    write_list(bench.folder, "customers", "email,phone,name", ["eve@example.com,,Eve"])
-    desk, plan = plan_again(look)
-    assert desk.now == look.desk.now
-    assert replace(desk, sign=look.desk.sign).config == look.desk.config
-    assert plan.incident.latest.at == look.plan.incident.latest.at

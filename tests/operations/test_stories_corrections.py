@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from commcast.model.message import Delivery, Email, Outcome, OutcomeKind
 from commcast.providers import registry
 from tests.support.desk import START, Bench, numbered
 from tests.support.providers import FakeAdapter, accepted, address_of, saying
-from tests.support.scenario import ANN, ANN_SMS, BOB, BOB_SMS, Story
+from tests.support.scenario import ANN, ANN_SMS, BOB, BOB_SMS, Story, say
 from tests.support.terminal import run
 
 WRONG, RIGHT = "3 hours", "30 minutes"
-SU = "help@acme.example"
-HEAD = "email,phone,name"
-CORRECTED, ONLY_RIGHT = f"wrong {WRONG} right {RIGHT}\nIt takes {RIGHT}.", f"It takes {RIGHT}."
+SU, NEW = "help@acme.example", "new@example.com"
+FIRST, ONLY_RIGHT = f"It takes {WRONG}.", f"It takes {RIGHT}."
+CORRECTED, BY_TEXT = f"wrong {WRONG} right {RIGHT}\n{ONLY_RIGHT}", f"wrong {WRONG} {ONLY_RIGHT}"
+NEAR, OVER = "A fix is near.", "It is over."
 # Rendered in no time: what the shipped words say is tested elsewhere.
 WORDS = (
     "{% block subject %}{{ incident.title }}{% endblock %}\n{% for each in corrections %}"
@@ -39,152 +40,156 @@ class Mistaken(Story):
             (folder / "templates" / audience / "email.txt.j2").write_text(WORDS)
             (folder / "templates" / audience / "sms.txt.j2").write_text(TEXT)
         self.draft()
-        self.edit(
-            "incidents/pay7.yaml",
-            "Some customers see an error when they pay by card.",
-            f"It takes {WRONG}.",
-        )
-
-    def write_correction(self) -> None:
-        self.write(issue=ONLY_RIGHT, corrects="1", wrong=f'"{WRONG}"', right=f'"{RIGHT}"')
-
-    def correct(self) -> None:
-        """Write the correction five minutes later, and send it."""
-        self.bench.later(minutes=5)
-        self.write_correction()
-        self.bench.send()
+        self.edit("incidents/pay7.yaml", "Some customers see an error when they pay by card.", FIRST)
 
     def said(self, to: str) -> list[str]:
         return [text.strip() for text in self.texts(to)]
 
 
-@pytest.fixture
-def story(tmp_path: Path) -> Mistaken:
-    return Mistaken(tmp_path)
+Step = Callable[[Mistaken], object]
+OTHERS = "    for: {support: {issue: It takes a while.}}\n"  # support is told the same facts in other words
 
 
-@pytest.mark.parametrize("kind", [OutcomeKind.REJECTED, OutcomeKind.UNKNOWN])
-def test_each_channel_is_corrected_by_what_went_there(story: Mistaken, kind: OutcomeKind) -> None:
-    """Bob's mail was refused, or its answer was lost, which counts as told; his text arrived."""
-    story.answers[BOB] = kind
+def send(story: Mistaken) -> None:
     story.bench.send()
-    story.answers.clear()
-    story.correct()
-    assert story.said(ANN)[1] == CORRECTED
-    assert story.said(BOB) == [ONLY_RIGHT if kind is OutcomeKind.REJECTED else CORRECTED]
-    assert story.said(BOB_SMS)[1].startswith(f"wrong {WRONG}")
 
 
-@pytest.mark.parametrize("left", [False, True], ids=["all are listed", "Bob left the list"])
-def test_words_that_still_wait_are_never_sent(story: Mistaken, left: bool) -> None:
+def freeze(story: Mistaken) -> None:
+    """Release it; the run dies before its first claim."""
     story.bench.release()
     story.bench.freeze()
-    if left:
-        story.people(HEAD, f"{ANN},{ANN_SMS},Ann")
-    story.correct()
-    story.minutes(1)
-    told = {ANN, ANN_SMS, SU} if left else {ANN, ANN_SMS, BOB, BOB_SMS, SU}
-    assert {heard.to: heard.text.strip() for heard in story.heard} == dict.fromkeys(told, ONLY_RIGHT)
-    assert story.bench.states()["email", "skipped"] == 3
 
 
-def test_a_reader_who_left_the_list_with_the_wrong_words_is_corrected_too(story: Mistaken) -> None:
-    story.bench.send()
-    story.people(HEAD, "new@example.com,,New")
-    story.correct()
-    assert story.said(ANN)[1] == CORRECTED
-    assert story.said("new@example.com") == [ONLY_RIGHT]
-
-
-def test_only_the_audience_that_read_it_is_corrected(story: Mistaken) -> None:
-    """Support was told other words for the same facts."""
-    other = "    for: {support: {issue: It takes a while.}}\n"
-    story.path.write_text(story.path.read_text() + other)
-    story.bench.send()
+def write_correction(story: Mistaken) -> None:
     story.bench.later(minutes=5)
-    story.write_correction()
-    story.path.write_text(story.path.read_text() + other)
+    story.write(issue=ONLY_RIGHT, corrects="1", wrong=f'"{WRONG}"', right=f'"{RIGHT}"')
+
+
+def correct(story: Mistaken) -> None:
+    """Write the correction five minutes later, and send it."""
+    write_correction(story)
     story.bench.send()
-    assert story.said(SU) == ["It takes a while.", "It takes a while."]
-    assert story.said(ANN)[1] == CORRECTED
 
 
-def test_a_correction_that_newer_words_overtook_comes_with_them(story: Mistaken) -> None:
-    story.bench.send()
-    story.go_to(5)
-    story.write_correction()
-    story.bench.release()
-    story.bench.freeze()
-    story.go_to(6)
-    story.say(issue="A fix is near.")
-    assert story.said(ANN)[1:] == [f"wrong {WRONG} right {RIGHT}\nA fix is near."]
+def later(minutes: float) -> Step:
+    return lambda story: story.bench.later(minutes=minutes)
 
 
-def test_nobody_is_corrected_twice_and_everybody_hears_what_follows(story: Mistaken) -> None:
-    """Only an end that is itself the correction leaves out readers who saw nothing wrong."""
-    story.bench.send()
-    story.correct()
-    story.go_to(10)
-    story.say(issue="A fix is near.")
-    assert story.said(ANN)[1:] == [CORRECTED, "A fix is near."]
-    story.go_to(15)
-    story.say(status="resolved", issue="It is over.", fixed="We took it back.", if_it_persists="Call us.")
-    for address in (ANN, BOB, SU, ANN_SMS, BOB_SMS):
-        assert "It is over" in story.said(address)[-1]
+def tick(story: Mistaken) -> None:
+    story.minutes(1)
 
 
-def test_a_reader_who_was_corrected_hears_that_it_was_a_false_alarm(story: Mistaken) -> None:
-    story.bench.send()
-    story.correct()
-    story.go_to(10)
-    story.say(status="retracted", because="A false alarm.")
-    assert story.bench.states(notice="update:3") == {("email", "accepted"): 3, ("sms", "accepted"): 2}
+def in_other_words(story: Mistaken) -> None:
+    story.path.write_text(story.path.read_text() + OTHERS)
 
 
-def test_a_text_is_corrected_though_its_channel_carries_no_corrections(tmp_path: Path) -> None:
-    story = Mistaken(tmp_path, sms='events = ["first", "resolved", "retracted"]')
-    story.bench.send()
-    story.correct()
-    assert len(story.said(ANN_SMS)) == 2
+def answering(kind: OutcomeKind | None) -> Step:
+    """From now on Bob's provider gives this answer to emails."""
+    return lambda story: story.answers.update({BOB: kind}) if kind else story.answers.clear()
 
 
-@pytest.mark.parametrize("level", ["key", "end"])
-def test_readers_who_want_little_read_the_correction_of_what_they_read(tmp_path: Path, level: str) -> None:
-    story = Mistaken(tmp_path)
-    story.people("email,name,level", f"{ANN},Ann,")
-    story.bench.send()
-    story.people("email,name,level", f"{ANN},Ann,{level}")
-    story.correct()
-    assert story.said(ANN)[1] == CORRECTED
+def listed(*rows: str, head: str = "email,phone,name") -> Step:
+    return lambda story: story.people(head, *rows)
+
+
+def in_the_morning(story: Mistaken) -> None:
+    story.bench.now = START.replace(day=22, hour=7, minute=1)
+
+
+def to(*readers: str, said: Sequence[str]) -> dict[str, Sequence[str]]:
+    return {reader: list(said) for reader in readers}
+
+
+NIGHT = {"sms": 'quiet = "21:00-08:00"\nwake_for = []'}
+HELD = NIGHT | {"start": START.replace(hour=21)}
+JUST_BEFORE = NIGHT | {"start": START.replace(hour=19, minute=50)}
+FEW_TEXTS = {"sms": 'events = ["first", "resolved", "retracted"]'}
+LONGER = "It takes 2 hours."
+wrongly = say(issue=NEAR, corrects="1", wrong=f'"{WRONG}"', right=f'"{RIGHT}"')  # said nowhere else
+ONLY_ANN, LEVEL = listed(f"{ANN},{ANN_SMS},Ann"), "email,name,level"
+near, over = say(issue=NEAR), say(status="resolved", issue=OVER, fixed="Back.", if_it_persists="Call us.")
+alarm = say(status="retracted", because="A false alarm.")
+refused, lost, answers = answering(OutcomeKind.REJECTED), answering(OutcomeKind.UNKNOWN), answering(None)
+EMAILS, TEXTS = (ANN, BOB, SU), (ANN_SMS, BOB_SMS)
+BY_EMAIL, BY_SMS = [FIRST, CORRECTED], [FIRST, BY_TEXT]
+Case = tuple[str, dict[str, Any], Sequence[Step], Mapping[str, Sequence[str]]]
+CASES: list[Case] = [
+    # Each channel is corrected by what went there: an answer that was lost counts as told.
+    ("refused", {}, [refused, send, answers, correct], {BOB: [ONLY_RIGHT], BOB_SMS: BY_SMS, ANN: BY_EMAIL}),
+    ("lost", {}, [lost, send, answers, correct], {BOB: [CORRECTED], BOB_SMS: BY_SMS, ANN: BY_EMAIL}),
+    ("pending words never go", {}, [freeze, correct, tick], to(*EMAILS, *TEXTS, said=[ONLY_RIGHT])),
+    ("nor to those who left", {}, [freeze, ONLY_ANN, correct, tick], to(ANN, ANN_SMS, SU, said=[ONLY_RIGHT])),
+    ("they are told nothing", {}, [freeze, ONLY_ANN, correct, tick], to(BOB, BOB_SMS, said=[])),
+    ("a newcomer", {}, [send, listed(f"{NEW},,New"), correct], {ANN: BY_EMAIL, NEW: [ONLY_RIGHT]}),
+    (
+        "an audience that read other words is not corrected",
+        {},
+        [in_other_words, send, write_correction, in_other_words, send],
+        {SU: ["It takes a while.", "It takes a while."], ANN: BY_EMAIL},
+    ),
+    (
+        "a correction that newer words overtook comes with them",
+        {},
+        [send, write_correction, freeze, later(1), near],
+        {ANN: [FIRST, f"wrong {WRONG} right {RIGHT}\n{NEAR}"]},
+    ),
+    (
+        "a correction that is itself wrong",
+        {},
+        [send, wrongly, later(5), say(issue=LONGER, corrects="2", wrong=f'"{RIGHT}"', right='"2 hours"')],
+        {ANN: [FIRST, f"wrong {WRONG} right {RIGHT}\n{NEAR}", f"wrong {RIGHT} right 2 hours\n{LONGER}"]},
+    ),
+    # Only an end that is itself the correction leaves out readers who saw nothing wrong.
+    (
+        "nobody is corrected twice, and everybody is told what follows",
+        {},
+        [send, correct, later(5), near, later(5), over],
+        to(*EMAILS, said=[*BY_EMAIL, NEAR, OVER]) | to(*TEXTS, said=[*BY_SMS, OVER]),
+    ),
+    (
+        "readers who were corrected are told that it was a false alarm",
+        {},
+        [send, correct, later(5), alarm],
+        to(*EMAILS, said=[*BY_EMAIL, ONLY_RIGHT]) | to(*TEXTS, said=[*BY_SMS, ONLY_RIGHT]),
+    ),
+    ("texts carry no other corrections", FEW_TEXTS, [send, correct], {ANN_SMS: BY_SMS}),
+    *(
+        (
+            f"a reader who now wants only {level}",
+            {},
+            [listed(f"{ANN},Ann,", head=LEVEL), send, listed(f"{ANN},Ann,{level}", head=LEVEL), correct],
+            {ANN: BY_EMAIL},
+        )
+        for level in ("key", "end")
+    ),
+    # What a night held goes as what it is by then.
+    ("nobody is texted at night", HELD, [send, later(25), correct], to(*TEXTS, said=[])),
+    ("held wrong words", HELD, [send, later(25), correct, in_the_morning, near], to(*TEXTS, said=[NEAR])),
+    (
+        "a held correction comes with what is newest",
+        JUST_BEFORE,
+        [send, later(25), correct, in_the_morning, near],
+        to(*TEXTS, said=[FIRST, f"wrong {WRONG} {NEAR}"]),
+    ),
+]
 
 
 @pytest.mark.parametrize(
-    ("start", "told"),
-    [
-        pytest.param(START.replace(hour=21), [], id="the wrong words were held, and never go"),
-        pytest.param(START.replace(hour=19, minute=50), [f"It takes {WRONG}."], id="the correction was held"),
-    ],
+    ("options", "steps", "said"), [pytest.param(*case, id=name) for name, *case in CASES]
 )
-def test_what_a_night_held_goes_as_what_it_is_by_then(
-    tmp_path: Path, start: datetime, told: list[str]
+def test_who_reads_what(
+    tmp_path: Path, options: dict[str, Any], steps: Sequence[Step], said: Mapping[str, Sequence[str]]
 ) -> None:
-    story = Mistaken(tmp_path, start=start, sms='quiet = "21:00-08:00"\nwake_for = []')
-    story.bench.send()
-    assert story.said(ANN_SMS) == story.said(BOB_SMS) == told
-    story.bench.later(minutes=25)
-    story.correct()
-    assert story.said(ANN_SMS) == told
-    story.bench.now = START.replace(day=22, hour=7, minute=1)
-    story.say(issue="A fix is near.")
-    for reader in (ANN_SMS, BOB_SMS):
-        (text,) = story.said(reader)[len(told) :]
-        assert text == (f"wrong {WRONG} A fix is near." if told else "A fix is near.")
+    story = Mistaken(tmp_path, **options)
+    for step in steps:
+        step(story)
+    assert {to: story.said(to) for to in said} == said
 
 
-def test_noticed_in_the_middle_of_many_one_command_puts_it_right(
+def test_noticed_in_the_middle_of_many_one_command_corrects_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    people, noticed = 2_000, 450
+    people, noticed = 1_000, 300
     handed: list[Delivery] = []
     other: list[Bench] = []
 
@@ -197,17 +202,12 @@ def test_noticed_in_the_middle_of_many_one_command_puts_it_right(
         return saying(OutcomeKind.UNKNOWN)(item) if item.delivery % 100 == 7 else accepted(item)
 
     before: Callable[[FakeAdapter], object] | None = stopping
-    monkeypatch.setattr(
-        registry,
-        "adapter_for",
-        lambda *_: FakeAdapter(
-            answer=losing_some if before else accepted,
-            before=before,
-            batch_size=20,
-            connections=4,
-            handed=handed,
-        ),
-    )
+
+    def adapter_for(*_: object) -> FakeAdapter:
+        answer = losing_some if before else accepted
+        return FakeAdapter(answer=answer, before=before, batch_size=20, connections=4, handed=handed)
+
+    monkeypatch.setattr(registry, "adapter_for", adapter_for)
     rows = [",,".join(row.split(",")[::2]) for row in numbered(people)]
     story = Mistaken(tmp_path, start=datetime.now(UTC) - timedelta(minutes=1), customers=rows)
     other.append(story.bench)

@@ -1,7 +1,6 @@
 """Planned work, nights in which clocks change, and what is said after an end.
 
-A length of time is that long, whatever clocks show meanwhile (three hours, or a day of 24 hours). A clock
-time is refused if that night's clocks skip it or show it twice, unless it names its offset.
+A length of time is that long, whatever clocks show meanwhile: three hours, or a day of 24 hours.
 """
 
 from __future__ import annotations
@@ -57,12 +56,11 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def write(bench: Bench, **keys: str) -> None:
-    with (bench.folder / "incidents" / "move1.yaml").open("a") as file:
-        file.write(update_text(bench.now, **keys))
+    bench.append("incidents/move1.yaml", update_text(bench.now, **keys))
 
 
 def say(bench: Bench, at: datetime, **keys: str) -> None:
-    """Append an update of a moment and send it, as a verb with --yes does."""
+    """Append an update of a moment and send it, as a command with --yes does."""
     bench.now = at
     write(bench, **keys)
     bench.send("move1")
@@ -154,7 +152,7 @@ def test_work_whose_end_nobody_confirms_is_not_called_complete(bench: Bench) -> 
     said = []
     while bench.now < END + timedelta(hours=5):
         before = len(bench.mails())
-        bench.later(minutes=1)
+        bench.later(minutes=1 if bench.now < END else 7)
         bench.tick()
         if len(bench.mails()) > before:
             said.append((bench.now - END, newest(bench)))
@@ -172,7 +170,6 @@ def test_work_whose_end_nobody_confirms_is_not_called_complete(bench: Bench) -> 
 
 def test_a_late_end_owns_what_it_had_promised(bench: Bench) -> None:
     say(bench, START, status="in_progress")
-    # No tick ran meanwhile.
     say(bench, END + timedelta(hours=1), status="completed", fixed="It runs on new hardware.")
     assert "We had promised to write by " in newest(bench)
 
@@ -229,19 +226,18 @@ def local(zone: str, evening: str, hour: int, minute: int = 0, days: int = 0) ->
 
 def desk_in(folder: Path, zone: str, now: datetime) -> Bench:
     write_desk(folder, customers=[f"{ANN},,Ann"], support=[], extra=EVERY_3H)
-    config = folder / "commcast.toml"
-    config.write_text(config.read_text().replace('zone = "Europe/Berlin"', f'zone = "{zone}"'))
-    return Bench(folder, now)
+    bench = Bench(folder, now)
+    bench.edit("commcast.toml", 'zone = "Europe/Berlin"', f'zone = "{zone}"')
+    return bench
 
 
-def ticked(bench: Bench, name: str, moments: Iterable[datetime]) -> list[tuple[str, datetime]]:
-    """Tick at each moment; return what each new mail is labelled, and when it went."""
+def ticked(bench: Bench, moments: Iterable[datetime]) -> list[tuple[str, datetime]]:
+    """Tick at each moment; return what each new email is labelled, and when it went."""
     found: list[tuple[str, datetime]] = []
-    seen = len(bench.mails())
     for moment in moments:
+        seen = len(bench.mails())
         tick(bench, moment)
         new = bench.mails()[seen:]
-        seen += len(new)
         found += [(str(parsed(path)["Subject"]).partition("]")[0][1:], moment) for path in new]
     return found
 
@@ -270,7 +266,7 @@ def test_each_follow_up_comes_once_at_the_promised_instant(
     )
     made.release("pay7")
     near = [at for turn in (1, 2, 3) for at in steps(began + turn * PACE - 3 * STEP, began + turn * PACE)]
-    assert ticked(made, "pay7", [began, *near]) == [
+    assert ticked(made, [began, *near]) == [
         ("Investigating", began),
         *(("No change", began + turn * PACE - STEP) for turn in (1, 2, 3)),
     ]
@@ -296,7 +292,7 @@ def test_planned_work_over_the_change_is_reminded_of_begun_and_asked_for_once(
     )
     made.release("move1")
     watched = [at for left in LEFT.values() for at in steps(start - left - 2 * STEP, start - left + 2 * STEP)]
-    assert ticked(made, "move1", [announced, *watched]) == [
+    assert ticked(made, [announced, *watched]) == [
         ("Scheduled", announced),
         ("Reminder: in 7 days", start - LEFT["7d"]),
         ("Reminder: in 1 day", start - LEFT["1d"]),
@@ -305,7 +301,7 @@ def test_planned_work_over_the_change_is_reminded_of_begun_and_asked_for_once(
     made.now = start
     write(made, status="in_progress")
     made.release("move1")
-    assert ticked(made, "move1", steps(start + STEP, end + 2 * STEP)) == [
+    assert ticked(made, steps(start + STEP, end + 2 * STEP)) == [
         ("In progress", start + STEP),
         ("No change", end - STEP),
     ]
@@ -336,21 +332,6 @@ SEPTEMBER = datetime(2026, 9, 1, tzinfo=UTC)
 def test_a_window_over_the_change_is_as_long_as_it_really_is(zone: str, written: str, hours: float) -> None:
     found = parse_window(written, SEPTEMBER, ZoneInfo(zone))
     assert found.end - found.start == timedelta(hours=hours)
-
-
-@pytest.mark.parametrize(
-    ("zone", "written", "said"),
-    [
-        ("Europe/Berlin", "2026-10-25 02:30/04:00", "occurs twice in Europe/Berlin; write the offset"),
-        ("Europe/Berlin", "2027-03-28 01:00/02:30", "does not exist in Europe/Berlin"),
-        ("America/New_York", "2026-11-01 00:00/01:30", "occurs twice in America/New_York"),
-        ("Australia/Lord_Howe", "2027-04-04 01:45/03:00", "occurs twice in Australia/Lord_Howe"),
-        ("Australia/Lord_Howe", "2026-10-04 02:15/03:00", "does not exist in Australia/Lord_Howe"),
-    ],
-)
-def test_a_clock_time_that_cannot_be_told_is_refused(zone: str, written: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        parse_window(written, SEPTEMBER, ZoneInfo(zone))
 
 
 def test_the_next_such_clock_time_does_not_stumble_over_hours_that_are_past() -> None:
@@ -417,7 +398,7 @@ def test_a_check_in_goes_in_the_morning_of_each_readers_zone(tmp_path: Path) -> 
     story.bench.now = SATURDAY.replace(hour=12, minute=0)
     while story.bench.now < SATURDAY + timedelta(days=3):
         story.bench.tick()
-        story.bench.later(minutes=30)
+        story.bench.later(hours=2)
     assert {heard.to: heard.at for heard in story.heard[before:]} == {
         "ann@example.com": datetime(2026, 11, 23, 0, 0, tzinfo=UTC),
         "bob@example.com": datetime(2026, 11, 23, 8, 0, tzinfo=UTC),
@@ -440,17 +421,16 @@ def test_a_check_in_is_left_out_when(tmp_path: Path, reopened: bool) -> None:
     assert told_of(story, "follow-up:check-in") == set()
 
 
-def test_the_last_mail_asks_once_whether_readers_were_kept_informed(tmp_path: Path) -> None:
+def test_the_last_email_asks_once_whether_readers_were_kept_informed(tmp_path: Path) -> None:
     write_desk(tmp_path)
-    config = tmp_path / "commcast.toml"
-    url = 'feedback_url = "https://acme.example/f/{id}?from=mail"'
-    config.write_text(config.read_text().replace("[contact]\n", f"[contact]\n{url}\n"))
     write_incident(tmp_path)
     made = Bench(tmp_path)
+    url = "https://acme.example/f/{id}?from=mail"
+    made.edit("commcast.toml", "[contact]\n", f'[contact]\nfeedback_url = "{url}"\n')
     made.send()
     assert not any("well informed" in path.read_text() for path in made.mails())
-    end = update_text(made.later(minutes=10), status="resolved", fixed="The release is back.")
-    write_incident(tmp_path, more=end)
+    made.later(minutes=10)
+    made.write(status="resolved", fixed="The release is back.")
     made.send()
     for path in made.mails()[3:]:
         mail = path.read_text().replace("=\n", "").replace("=3D", "=")
@@ -460,12 +440,10 @@ def test_the_last_mail_asks_once_whether_readers_were_kept_informed(tmp_path: Pa
     assert not any("well informed" in path.read_text() for path in made.texts())
 
 
-@given(
-    hours=st.integers(0, 20_000),
-    zone=st.sampled_from(
-        ["Europe/Berlin", "America/New_York", "Asia/Tokyo", "Pacific/Auckland", "Etc/GMT-14"]
-    ),
-)
+ZONES = st.sampled_from(["Europe/Berlin", "America/New_York", "Asia/Tokyo", "Pacific/Auckland", "Etc/GMT-14"])
+
+
+@given(hours=st.integers(0, 20_000), zone=ZONES)
 def test_a_morning_is_nine_on_a_working_day_after_the_end(hours: int, zone: str) -> None:
     at = SATURDAY + timedelta(hours=hours)
     morning = next_morning(at, ZoneInfo(zone)).astimezone(ZoneInfo(zone))

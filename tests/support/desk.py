@@ -26,6 +26,7 @@ from commcast.ledger.broadcasts import (
     finish_freeze,
 )
 from commcast.ledger.claims import Turn, settle_and_claim
+from commcast.ledger.fence import lift_stop, stop_incident
 from commcast.ledger.history import Told, deliveries
 from commcast.ledger.releases import record_release
 from commcast.ledger.settle import SendLimit, Settlement, current_owner
@@ -210,6 +211,29 @@ class Bench:
         """Move the clock on."""
         self.now += timedelta(**length)
         return self.now
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace words that a file of the desk has."""
+        text = (self.folder / path).read_text()
+        assert old in text
+        (self.folder / path).write_text(text.replace(old, new))
+
+    def append(self, path: str, text: str) -> None:
+        """Add to the end of a file of the desk."""
+        with (self.folder / path).open("a") as file:
+            file.write(text)
+
+    def write(self, **keys: str) -> None:
+        """Append an update of this moment to pay7; nobody has said yes to it yet."""
+        self.append("incidents/pay7.yaml", update_text(self.now, **keys))
+
+    def stop(self, by: str = "dana") -> None:
+        with self.ledger.write() as connection:
+            stop_incident(connection, "pay7", by, self.now)
+
+    def resume(self, by: str = "dana") -> None:
+        with self.ledger.write() as connection:
+            lift_stop(connection, "pay7", by, self.now)
 
     def rows(self, name: str = "pay7") -> list[Told]:
         with self.ledger.read() as connection:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 from sqlalchemy import Connection, Table, insert, select
 
 from commcast.config.load import load_config
@@ -19,7 +19,7 @@ from commcast.incidents.editor import create_file
 from commcast.incidents.load import parse_incident
 from commcast.incidents.yaml_lines import lines_of
 from commcast.ledger import tables as schema
-from commcast.ledger.oncall import begin_call, end_call
+from commcast.ledger.oncall import begin_call, end_call, record_tick
 from commcast.ledger.tables import OWN_STORY, stamp
 from commcast.model.incident import Channel, Incident
 from commcast.model.message import Delivery, Email, Outcome, OutcomeKind
@@ -242,6 +242,7 @@ class Story:
         self.folder, self.start, self.severity, self.head = folder, start, severity, head
         self.bench = Bench(folder, start)
         self.bench.adapter = self.adapter
+        self.edit, self.write = self.bench.edit, self.bench.write
         self.heard: list[Heard] = []
         self.answers: dict[str, OutcomeKind] = {}
 
@@ -269,12 +270,6 @@ class Story:
         """Return a moment of the story."""
         return (self.start + timedelta(minutes=minute)).astimezone(UTC)
 
-    def edit(self, path: str, old: str, new: str) -> None:
-        """Replace words that a file of the desk has."""
-        text = (self.folder / path).read_text()
-        assert old in text
-        (self.folder / path).write_text(text.replace(old, new))
-
     def people(self, head: str, *rows: str) -> None:
         """Write the customers' list."""
         write_list(self.folder, "customers", head, rows)
@@ -290,11 +285,6 @@ class Story:
         self.draft(text)
         self.bench.send()
 
-    def write(self, **keys: str) -> None:
-        """Append an update of this moment; nobody has said yes to it yet."""
-        with self.path.open("a") as file:
-            file.write(update_text(self.bench.now, **keys))
-
     def say(self, **keys: str) -> None:
         """Append an update and send it, as a verb with --yes does."""
         self.write(**keys)
@@ -308,14 +298,23 @@ class Story:
         """Set the clock; no tick runs in the meantime."""
         self.bench.now = self.start + timedelta(minutes=minute)
 
-    def until(self, minute: float, every: float = 1) -> None:
-        """Tick until a minute of the story."""
+    def until(self, minute: float, every: float = 1, near: Iterable[int] | None = None) -> None:
+        """Tick until a minute of the story.
+
+        With `near`, ticks that are further than a minute from one of these, and from every tenth, are only
+        recorded: what would be due then goes with the next one, at a minute that no story expects.
+        """
+        watched = None if near is None else {at + by for at in near for by in (-1, 0, 1)}
         while self.bench.now < self.start + timedelta(minutes=minute):
             self.bench.later(minutes=every)
-            self.bench.tick()
+            if watched is None or self.minute in watched or self.minute % 10 == 0:
+                self.bench.tick()
+            else:
+                with self.bench.ledger.write() as connection:
+                    record_tick(connection, self.bench.now)
 
     def minutes(self, count: float, every: float = 1) -> None:
-        """Tick for so many minutes more."""
+        """Tick for this many minutes more."""
         self.until((self.bench.now - self.start) / timedelta(minutes=1) + count, every)
 
     def by(self, to: str) -> list[Heard]:
@@ -343,34 +342,44 @@ def say(**keys: str) -> Act:
 class Told:
     """One story as a table.
 
-    `acts` are done at their minutes, at 0 the incident is declared, ticks run every minute up to `until`.
-    `heard` is what each address heard, by `Story.line`; `words` is what the nth message to an address says,
-    `never` what it does not say. `desk` has options of `Story`.
+    At minute 0 the incident is declared, or what `acts` says; `file` is a whole other one. Then `acts` are
+    done at their minutes. Ticks run every minute up to `until`, or only at the minutes of `ticks`. `heard` is
+    what each address heard, by `Story.line`; `words` are parts of the nth message to an address, in their
+    order and separated by "…", `never` what it does not say. `desk` has options of `Story`.
     """
 
-    until: int
     heard: Mapping[str, str]
+    until: int = 0
     acts: Mapping[int, Act] = field(default_factory=dict)
-    words: Mapping[tuple[str, int], Sequence[str]] = field(default_factory=dict)
+    words: Mapping[tuple[str, int], str] = field(default_factory=dict)
     never: Mapping[tuple[str, int], str] = field(default_factory=dict)
     desk: Mapping[str, Any] = field(default_factory=dict)
+    ticks: Sequence[int] | None = None
+    file: str = ""
 
 
-def tell(folder: Path, told: Told) -> None:
+def tell(folder: Path, told: Told) -> Story:
     """Live through a story and assert who heard what, when."""
     story = Story(folder, **told.desk)
-    for minute in range(told.until + 1):
-        story.go_to(minute)
-        if minute:
+    lines = ", ".join(told.heard.values()).split(", ")
+    near = {1, 2, told.until, *told.acts, *(int(line.split()[0]) for line in lines if line)}
+    for minute in sorted({0, *told.acts, *(told.ticks or ()), told.until}):
+        if told.ticks is None and minute:
+            story.until(minute, near=near)
+        elif minute in (told.ticks or ()):
+            story.go_to(minute)
             story.bench.tick()
-        if act := told.acts.get(minute, None if minute else Story.declare):
+        else:
+            story.go_to(minute)
+        if act := told.acts.get(minute, None if minute else lambda story: story.declare(told.file)):
             act(story)
     assert {to: story.line(to) for to in told.heard} == told.heard
     for (to, number), said in told.words.items():
-        for each in said:
-            assert each in " ".join(story.texts(to)[number].split())
+        text = " ".join(story.texts(to)[number].split())
+        assert re.search(".*".join(map(re.escape, said.split(" … "))), text), (text, said)
     for (to, number), unsaid in told.never.items():
         assert unsaid not in story.texts(to)[number]
+    return story
 
 
 NIGHT = """
@@ -389,7 +398,7 @@ HOLDS = 'customers = "hold"\nsupport = "hold"\n'
 
 
 @contextmanager
-def night(folder: Path, _: pytest.MonkeyPatch, *, silence: str = HOLDS) -> Iterator[Story]:
+def night(folder: Path, *, silence: str = HOLDS) -> Iterator[Story]:
     """Yield a desk of three audiences with an incident of severity 1 that nobody has released yet."""
     folder.mkdir(parents=True, exist_ok=True)
     story = Story(folder, extra=NIGHT + silence)

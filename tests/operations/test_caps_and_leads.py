@@ -1,14 +1,11 @@
-"""What holds messages back: caps on messages per hour, and a lead of one audience before all others.
-
-Who is held back or waits, until when, what is never held back, and how it is said.
-"""
+"""What holds messages back: caps on messages per hour, and an audience that is told before all others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +14,6 @@ from sqlalchemy import event
 
 from commcast.config.settings import Config
 from commcast.errors import ExitCode
-from commcast.ledger.fence import lift_stop, stop_incident
 from commcast.model.history import History, ReaderHistory, Said
 from commcast.model.incident import Channel, Incident, Level, Status
 from commcast.plan import reasons
@@ -30,12 +26,7 @@ from tests.support.values import AT, READER, config_of, released, standing_of, s
 S = Status
 MINUTE = timedelta(minutes=1)
 OVER = {"status": "resolved", "fixed": "Rolled back.", "remains": "nothing"}
-AGAIN = {
-    "status": "reopened",
-    "issue": "It fails again.",
-    "resolution": "We look again.",
-    "timeframe": "unknown",
-}
+AGAIN = {"status": "reopened", "issue": "Again.", "resolution": "We look.", "timeframe": "unknown"}
 CAPPED = "held back: as many messages as one address gets in an hour"
 PLAIN = story(S.INVESTIGATING, S.IDENTIFIED)
 SEVERAL = (S.IDENTIFIED, S.MONITORING, S.RESOLVED, S.RETRACTED, S.MERGED)
@@ -96,16 +87,6 @@ def mailed(bench: Bench, name: str, number: int) -> dict[str, str]:
     }
 
 
-def test_a_cap_counts_over_all_incidents_and_lets_go_after_an_hour(capped: Bench) -> None:
-    say(capped, "pay7", 0)
-    say(capped, "net3", 1)
-    say(capped, "pay7", 2)
-    say(capped, "net3", 3)
-    assert set(mailed(capped, "net3", 2).values()) == {CAPPED}
-    say(capped, "pay7", 62)
-    assert CAPPED not in mailed(capped, "pay7", 3).values()
-
-
 def test_what_was_held_back_is_said_once_in_the_next_message(capped: Bench) -> None:
     for minute in (0, 1, 2, 3, 4):
         say(capped, "pay7", minute)
@@ -129,7 +110,7 @@ def test_no_cap_holds_back_a_first_notice_a_worsening_or_an_end(tmp_path: Path) 
     assert not [row for row in bench.rows("pay7") + bench.rows("net3") if row.reason == CAPPED]
 
 
-def test_who_was_told_nothing_hears_the_first_whatever_the_others_got(capped: Bench) -> None:
+def test_a_reader_who_was_told_nothing_gets_the_first_message_all_the_same(capped: Bench) -> None:
     for minute in (0, 1, 2):
         say(capped, "pay7", minute)
     path = capped.folder / "audiences" / "customers.csv"
@@ -139,41 +120,27 @@ def test_who_was_told_nothing_hears_the_first_whatever_the_others_got(capped: Be
     assert mailed(capped, "pay7", 4)["ann@example.com"] == CAPPED
 
 
-Statement = tuple[str, object]
+def counts(bench: Bench) -> list[tuple[str, Any]]:
+    """Return the list into which each query goes, from now on, that counts what readers got lately."""
+    said: list[tuple[str, Any]] = []
+
+    def keep(*given: Any) -> None:
+        if "coalesce(delivery.claimed_at" in given[2].lower():
+            said.append((given[2], given[3]))
+
+    event.listen(bench.ledger.engine, "before_cursor_execute", keep)
+    return said
 
 
-@pytest.fixture
-def statements(capped: Bench) -> Iterator[list[Statement]]:
-    said: list[Statement] = []
-
-    def keep(*given: object) -> None:
-        said.append((str(given[2]).lower(), given[3]))
-
-    event.listen(capped.ledger.engine, "before_cursor_execute", keep)
-    yield said
-    event.remove(capped.ledger.engine, "before_cursor_execute", keep)
-
-
-def counting(statements: list[Statement]) -> list[Statement]:
-    return [each for each in statements if "coalesce(delivery.claimed_at" in each[0]]
-
-
-def test_nobody_is_counted_where_fewer_broadcasts_spoke_than_the_cap(
-    capped: Bench, statements: list[Statement]
-) -> None:
+def test_readers_are_counted_by_an_index_once_as_many_broadcasts_spoke_as_the_cap(capped: Bench) -> None:
+    said = counts(capped)
     for minute in (0, 1, 2):
         say(capped, "pay7", minute)
-    assert counting(statements) == []
+    assert said == []
     say(capped, "pay7", 3)
-    assert len(counting(statements)) == 2, "one for each list of that channel: a chunk each"
-
-
-def test_who_is_counted_is_found_by_an_index(capped: Bench, statements: list[Statement]) -> None:
-    for minute in (0, 1, 2, 3):
-        say(capped, "pay7", minute)
-    sql, values = counting(statements)[0]
+    assert len(said) == 2, "one for each list of that channel: a chunk each"
     with capped.ledger.read() as connection:
-        plan = connection.exec_driver_sql(f"explain query plan {sql}", values).all()  # type: ignore[arg-type]
+        plan = connection.exec_driver_sql(f"explain query plan {said[0][0]}", said[0][1]).all()
     steps = [str(row[3]).lower() for row in plan]
     assert any("search delivery using index sqlite_autoindex_delivery" in step for step in steps), steps
     assert not any("scan delivery" in step for step in steps), steps
@@ -181,18 +148,13 @@ def test_who_is_counted_is_found_by_an_index(capped: Bench, statements: list[Sta
 
 # Over random histories
 
-MOVES = st.lists(
-    st.tuples(
-        st.sampled_from(["pay7", "net3"]), st.integers(1, 40), st.sampled_from(["plain", "worse", "end"])
-    ),
-    min_size=3,
-    max_size=10,
-)
+NAMES, KINDS = st.sampled_from(["pay7", "net3"]), st.sampled_from(["plain", "worse", "end"])
+MOVES = st.lists(st.tuples(NAMES, st.integers(1, 40), KINDS), min_size=3, max_size=10)
 
 
 @settings(max_examples=8, deadline=None)
 @given(moves=MOVES, cap=st.integers(1, 3))
-def test_no_hour_holds_more_than_the_cap_but_for_what_none_holds_back(
+def test_no_hour_of_all_incidents_holds_more_than_the_cap_but_for_what_none_holds_back(
     moves: list[tuple[str, int, str]], cap: int
 ) -> None:
     with TemporaryDirectory() as folder:
@@ -238,17 +200,15 @@ def write_list_of_all(bench: Bench, name: str, at: datetime) -> None:
     path.write_text(path.read_text().replace("severity: 3", "severity: 3\naudiences: [support, customers]"))
 
 
-# An audience that hears first
-
-LEAD = "[audiences.support]\n"
+# An audience that is told first
 
 
-def leading(lead: str = "5m", every: str = "30m") -> Config:
+def leading(lead: str = "5m") -> Config:
     audiences = {
         "customers": {"recipients": "c.csv", "rank": 9, "channels": ["email", "sms"]},
         "support": {"recipients": "s.csv", "rank": 1, "lead": lead},
     }
-    return config_of(audiences=audiences, cadence={"3": {"every": every}})
+    return config_of(audiences=audiences, cadence={"3": {"every": "30m"}})
 
 
 def waits(
@@ -257,71 +217,56 @@ def waits(
     told: int = 0,
     lead: str = "5m",
     tick: timedelta | None = MINUTE,
-    promised: datetime | None = None,
-    now: datetime = AT,
+    promised: timedelta | None = None,
     channel: Channel = Channel.EMAIL,
 ) -> dict[str, timedelta]:
-    desk = leading(lead)
-    said = (Said("update:1", 1, channel, "customers", AT, promised),) if promised else ()
+    """Return how long each audience waits after the newest update; `tick` is how long ago one was."""
+    desk, now = leading(lead), incident.latest.at
+    by = now + promised if promised is not None else None
     history = History(
         releases=released(incident, len(incident.updates)),
         told_up_to=dict.fromkeys(Channel, told) if told else {},
-        said=said,
+        said=(Said("update:1", 1, channel, "customers", AT, by),) if by else (),
         last_tick=now - tick if tick is not None else None,
     )
     notice = notice_of(incident, incident.latest, channel, history, desk)
-    found = others_wait(notice, incident, history, desk, now)
-    return {name: at - now for name, at in found.items()}
+    return {name: at - now for name, at in others_wait(notice, incident, history, desk, now).items()}
 
 
-MILD = story(S.INVESTIGATING, severities=(3,))
+def mild(*statuses: Status) -> Incident:
+    return story(*statuses, severities=(3,) * len(statuses))
 
 
-def test_the_others_wait_as_long_as_the_lead() -> None:
-    assert waits(MILD) == {"customers": 5 * MINUTE}
-    assert waits(MILD, channel=Channel.SMS) == {"customers": 5 * MINUTE}, "who has the lead gets no texts"
-
-
-@pytest.mark.parametrize("severity", [1, 2])
-def test_nobody_waits_for_the_worst(severity: int) -> None:
-    assert waits(story(S.INVESTIGATING, severities=(severity,))) == {}
+FIRST, TWO = mild(S.INVESTIGATING), mild(S.INVESTIGATING, S.IDENTIFIED)
 
 
 @pytest.mark.parametrize(
-    ("ago", "wait"), [(None, False), (TICK_IS_GONE, False), (TICK_IS_GONE - MINUTE, True)]
-)
-def test_nobody_waits_where_no_tick_would_send_the_rest(ago: timedelta | None, wait: bool) -> None:
-    assert bool(waits(MILD, tick=ago)) == wait
-
-
-@pytest.mark.parametrize(
-    ("statuses", "wait"),
+    ("incident", "options", "minutes"),
     [
-        ((S.INVESTIGATING, S.IDENTIFIED), True),
-        ((S.INVESTIGATING, S.RESOLVED), False),
-        ((S.INVESTIGATING, S.RETRACTED), False),
-        ((S.INVESTIGATING, S.RESOLVED, S.REOPENED), True),
-        ((S.SCHEDULED,), True),
-        ((S.SCHEDULED, S.RESCHEDULED), False),
-        ((S.SCHEDULED, S.IN_PROGRESS), False),
-        ((S.SCHEDULED, S.CANCELLED), False),
+        pytest.param(FIRST, {}, 5, id="as long as the lead"),
+        pytest.param(FIRST, {"channel": Channel.SMS}, 5, id="also for texts, which the first gets none of"),
+        pytest.param(FIRST, {"lead": "50m"}, 15, id="at most half of what the words promise"),
+        pytest.param(story(S.INVESTIGATING, severities=(1,)), {}, 0, id="severity 1"),
+        pytest.param(story(S.INVESTIGATING, severities=(2,)), {}, 0, id="severity 2"),
+        pytest.param(FIRST, {"tick": None}, 0, id="no tick would send the rest"),
+        pytest.param(FIRST, {"tick": TICK_IS_GONE}, 0, id="ticks have ended"),
+        pytest.param(FIRST, {"tick": TICK_IS_GONE - MINUTE}, 5, id="ticks still run"),
+        pytest.param(TWO, {"promised": 6 * MINUTE}, 3, id="half of an earlier promise"),
+        pytest.param(TWO, {"promised": 2 * MINUTE}, 0, id="a promise that is near"),
+        pytest.param(TWO, {"promised": -MINUTE}, 0, id="a broken promise"),
+        (TWO, {}, 5),
+        (mild(S.INVESTIGATING, S.RESOLVED), {}, 0),
+        (mild(S.INVESTIGATING, S.RETRACTED), {}, 0),
+        (mild(S.INVESTIGATING, S.RESOLVED, S.REOPENED), {}, 5),
+        (mild(S.SCHEDULED), {}, 5),
+        (mild(S.SCHEDULED, S.RESCHEDULED), {}, 0),
+        (mild(S.SCHEDULED, S.IN_PROGRESS), {}, 0),
+        (mild(S.SCHEDULED, S.CANCELLED), {}, 0),
     ],
 )
-def test_ends_and_corrections_wait_for_nobody(statuses: tuple[Status, ...], wait: bool) -> None:
-    found = waits(story(*statuses, severities=(3,) * len(statuses)), told=len(statuses) - 1)
-    assert bool(found) == wait
-
-
-def test_nobody_waits_past_a_promise_made_to_them() -> None:
-    two = story(S.INVESTIGATING, S.IDENTIFIED, severities=(3, 3))
-    now = two.latest.at
-    assert waits(two, told=1, now=now, promised=now + 6 * MINUTE) == {"customers": 3 * MINUTE}
-    assert waits(two, told=1, now=now, promised=now + 2 * MINUTE) == {}
-    assert waits(two, told=1, now=now, promised=now - MINUTE) == {}
-
-
-def test_nobody_waits_past_half_of_what_the_words_promise() -> None:
-    assert waits(MILD, lead="50m") == {"customers": 15 * MINUTE}
+def test_how_long_the_others_wait(incident: Incident, options: dict[str, Any], minutes: int) -> None:
+    found = waits(incident, told=len(incident.updates) - 1, **options)
+    assert found == ({"customers": minutes * MINUTE} if minutes else {})
 
 
 @given(
@@ -333,14 +278,11 @@ def test_nobody_waits_past_half_of_what_the_words_promise() -> None:
 def test_a_wait_is_short_and_ends_before_any_promise(
     lead: int, promised: int | None, severity: int, tick: int | None
 ) -> None:
-    two = story(S.INVESTIGATING, S.IDENTIFIED, severities=(severity, severity))
-    now = two.latest.at
     found = waits(
-        two,
+        story(S.INVESTIGATING, S.IDENTIFIED, severities=(severity, severity)),
         told=1,
-        now=now,
         lead=f"{lead}m",
-        promised=None if promised is None else now + promised * MINUTE,
+        promised=None if promised is None else promised * MINUTE,
         tick=None if tick is None else tick * MINUTE,
     )
     assert found.keys() <= {"customers"}
@@ -358,81 +300,34 @@ def test_a_lead_of_more_than_an_hour_is_refused() -> None:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     write_desk(tmp_path)
-    path = tmp_path / "commcast.toml"
-    path.write_text(path.read_text().replace(LEAD, LEAD + 'lead = "5m"\n'))
     write_incident(tmp_path, severity=3)
     bench = Bench(tmp_path)
+    bench.edit("commcast.toml", "rank = 1\n", 'rank = 1\nlead = "5m"\n')
     bench.tick()
     return bench
 
 
-def test_support_hears_first_and_the_next_tick_tells_the_rest(bench: Bench) -> None:
+ALL_TOLD = {("email", "accepted"): 3, ("sms", "accepted"): 2}
+
+
+def test_support_is_told_first_and_a_later_tick_tells_the_rest(bench: Bench) -> None:
     delivered = bench.send()
     assert delivered.exit_code(0.02) is ExitCode.DONE
-    assert (delivered.planned, delivered.waiting) == (4, 4)
-    assert delivered.planned_at == START + 5 * MINUTE
+    assert (delivered.planned, delivered.waiting, delivered.planned_at) == (4, 4, START + 5 * MINUTE)
     assert bench.states() == {("email", "accepted"): 1, ("email", "pending"): 2, ("sms", "pending"): 2}
     bench.later(minutes=4)
     assert bench.tick().exit_code(0.02) is ExitCode.DONE
     assert len(bench.mails()) == 1
     bench.later(minutes=1)
     bench.tick()
-    assert bench.states() == {("email", "accepted"): 3, ("sms", "accepted"): 2}
-
-
-def test_everybody_hears_at_once_where_no_tick_has_run_lately(bench: Bench) -> None:
-    bench.later(minutes=10)
-    write_incident(bench.folder, severity=3, at=bench.now)
-    bench.send()
-    assert bench.states() == {("email", "accepted"): 3, ("sms", "accepted"): 2}
-
-
-def test_newer_words_win_over_those_that_wait(bench: Bench) -> None:
-    bench.send()
-    at = bench.later(minutes=2)
-    bench.tick()
-    write_incident(bench.folder, severity=3, more=update_text(at, severity="1"))
-    bench.send()
-    assert bench.states() == {("email", "accepted"): 1, ("email", "skipped"): 2, ("sms", "skipped"): 2}
-    assert bench.states(notice="update:2") == {("email", "accepted"): 3, ("sms", "accepted"): 2}
-    bench.later(minutes=5)
-    bench.tick()
-    assert len(bench.mails()) == 1 + 3
-
-
-def test_who_still_waits_hears_nothing_where_it_is_over_before(bench: Bench) -> None:
-    bench.send()
-    end = update_text(bench.later(minutes=2), **OVER)
-    write_incident(bench.folder, severity=3, more=end)
-    bench.send()
-    bench.later(minutes=10)
-    bench.tick()
-    assert {row.audience for row in bench.rows() if row.state == "accepted"} == {"support"}
-
-
-def test_a_stop_halts_those_who_wait(bench: Bench) -> None:
-    bench.send()
-    with bench.ledger.write() as connection:
-        stop_incident(connection, "pay7", "dana", bench.now)
-    bench.later(minutes=6)
-    bench.tick()
-    assert len(bench.mails()) == 1
-    with bench.ledger.write() as connection:
-        lift_stop(connection, "pay7", "dana", bench.now)
-    bench.tick()
-    assert len(bench.mails()) == 3
+    assert bench.states() == ALL_TOLD
 
 
 def test_a_correction_reaches_those_who_wait_before_the_wrong_words_do(bench: Bench) -> None:
     """Support read the wrong words and is told so; the customers read the right ones only, and at once."""
     bench.send()
-    right = update_text(
-        bench.later(minutes=2),
-        issue="Some customers see an error when they pay by voucher.",
-        corrects="1",
-        wrong="by card",
-        right="by voucher",
-    )
+    words = {"issue": "Some customers see an error when they pay by voucher.", "corrects": "1"}
+    right = update_text(bench.later(minutes=2), **words, wrong="by card", right="by voucher")
     write_incident(bench.folder, severity=3, more=right)
     bench.send()
     bench.later(minutes=10)
