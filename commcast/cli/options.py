@@ -217,8 +217,8 @@ def _named(fault: Fault, lines: list[str]) -> Fault:
 
 
 def _of_option(option: str, what: str, remedy: str) -> Fault:
-    """Return a fault of a line as one of the option that made it: there is no line to take out."""
-    return Fault(option, 0, 0, what, remedy.replace("take the line out", f"leave {option} out"))
+    """Return a fault of a line as one of the option that made it: there is no line to remove."""
+    return Fault(option, 0, 0, what, remedy.replace("remove the line", f"leave {option} out"))
 
 
 def duration(text: str, option: str) -> timedelta:

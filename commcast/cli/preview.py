@@ -175,7 +175,7 @@ def own_addresses(given: list[str], desk: Desk) -> dict[Channel, str]:
             addresses[Channel.EMAIL if is_mail else Channel.SMS] = address
         except ValueError as error:
             what, _, remedy = str(error).partition("; ")
-            faults.append(Fault("--to", 0, 0, what, remedy))
+            faults.append(Fault("--to", 0, 0, f"{text!r:.60} {what}", remedy))
     if faults:
         raise InputError(faults)
     return addresses

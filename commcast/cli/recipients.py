@@ -305,7 +305,7 @@ def channel_and_key(address: str, config: Config) -> tuple[Channel, str]:
     try:
         is_mail, _, key = normalise_any(address, config.channels.sms.region if config.channels.sms else "")
     except ValueError as error:
-        raise InputError(f"the address {error}") from None
+        raise InputError(f"{address!r:.60} {error}") from None
     return Channel.EMAIL if is_mail else Channel.SMS, key
 
 

@@ -443,8 +443,8 @@ def test_check_counts_by_channel_and_names_rows_left_out(bench: Bench) -> None:
     ("command", "said"),
     [
         (("check", "vip"), "no audience 'vip'; audiences are: support, customers"),
-        (("suppress", "alex"), "is neither a mail address nor a phone number; write one such as "),
-        *((("suppress", "--", address), "the address ") for address in ("nonsense", "a@b@c", "-1", "123")),
+        (("suppress", "alex"), "'alex' is neither an email address nor a phone number; try "),
+        *((("suppress", "--", address), f"{address!r} ") for address in ("nonsense", "a@b@c", "-1", "123")),
     ],
 )
 def test_what_is_no_audience_and_no_address_is_refused(

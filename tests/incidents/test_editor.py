@@ -197,7 +197,7 @@ def test_a_new_file_is_made_once_and_whole(desk: Config) -> None:
     assert path == desk.folder / "incidents" / "pay7.yaml"
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert path.read_text() == 'title: "Cards: down"\nseverity: 1\nupdates:\n' + ENTRY_LINES
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="file exists"):
         create_incident(desk, "pay7", {"title": "x"})
     assert [file.name for file in path.parent.iterdir()] == ["pay7.yaml"]
 

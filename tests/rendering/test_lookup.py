@@ -85,7 +85,7 @@ def test_the_listing_says_which_file_wins_and_where_a_mail_is_text_only(tmp_path
 
 
 def test_an_audience_without_a_template_is_an_error_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(TemplateError, match=r"no sms template fits the audience vip.*vip/sms\.txt\.j2"):
+    with pytest.raises(TemplateError, match=r"no sms template for audience vip.*vip/sms\.txt\.j2"):
         choose(templates(tmp_path, {}), "", Channel.SMS)
 
 
@@ -157,7 +157,7 @@ def test_names_that_are_no_file_names_are_refused(tmp_path: Path, name: str) -> 
 
 def test_a_missing_include_is_an_error_unless_it_may_be_missing(tmp_path: Path) -> None:
     found = templates(tmp_path, {"vip/email.txt.j2": 'x\n{% include "no.j2" %}'})
-    with pytest.raises(TemplateError, match=r"email\.txt\.j2:2: 'no\.j2' is not there"):
+    with pytest.raises(TemplateError, match=r"email\.txt\.j2:2: 'no\.j2' not found"):
         choose(found)
     assert choose(templates(tmp_path, {"vip/email.txt.j2": '{% include "no.j2" ignore missing %}'}))
 
@@ -182,13 +182,13 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_fine(tmp_path: Pa
     elsewhere = write(tmp_path / "elsewhere", {"email.txt.j2": "secret", "vip/email.txt.j2": "secret"})
     folder = tmp_path / "user/vip"
     folder.symlink_to(elsewhere)
-    with pytest.raises(TemplateError, match="link out of the templates folder"):
+    with pytest.raises(TemplateError, match="leads out of its folder"):
         choose(found)
     folder.unlink()
     folder.mkdir()
     link = folder / "email.txt.j2"
     link.symlink_to(elsewhere / "email.txt.j2")
-    with pytest.raises(TemplateError, match="link out of the templates folder"):
+    with pytest.raises(TemplateError, match="leads out of its folder"):
         choose(found)
     link.unlink()
     link.symlink_to(tmp_path / "user/ok.j2")
@@ -196,9 +196,9 @@ def test_a_link_out_of_the_folder_is_refused_and_one_inside_is_fine(tmp_path: Pa
     (tmp_path / "desk").mkdir()
     (tmp_path / "desk/templates").symlink_to(elsewhere)
     led_out = Templates(tmp_path / "desk/templates", found.shipped)
-    with pytest.raises(TemplateError, match="templates/: leads out of the folder"):
+    with pytest.raises(TemplateError, match="templates/: leads out of the desk's folder"):
         choose(led_out)
-    with pytest.raises(TemplateError, match="templates/: leads out of the folder"):
+    with pytest.raises(TemplateError, match="templates/: leads out of the desk's folder"):
         led_out.listing({"vip": View.PUBLIC})
 
 
@@ -208,7 +208,7 @@ def test_the_listing_names_no_winner_that_rendering_refuses(tmp_path: Path) -> N
     (tmp_path / "user/vip/email.txt.j2").symlink_to(tmp_path / "secret")
     (row,) = found.listing({"vip": View.PUBLIC}, [Channel.EMAIL])
     assert row.text == ""
-    assert row.note.startswith("refused: templates/vip/email.txt.j2: is a link out")
+    assert row.note.startswith("refused: templates/vip/email.txt.j2: leads out")
 
 
 def test_a_folder_that_may_not_be_looked_into_never_falls_back_to_shipped_words(
@@ -239,7 +239,7 @@ def test_what_is_no_plain_text_file_is_refused_at_once(tmp_path: Path, kind: str
         path.symlink_to(target)
     else:
         path.write_bytes({"huge": b"x" * 70_000, "latin": b"caf\xe9", "nul": b"a\0b"}[kind])
-    with pytest.raises(TemplateError, match=r"templates/vip/email\.txt\.j2: "):
+    with pytest.raises(TemplateError, match=r"templates/vip/email\.txt\.j2:(1:4:)? "):
         choose(found)
 
 
