@@ -19,10 +19,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
 from operator import attrgetter
-from typing import Self
+from typing import NamedTuple, Self
 
 FAULTS_SHOWN_PER_FILE = 100
 
@@ -48,8 +47,7 @@ def gravest(codes: Iterable[ExitCode]) -> ExitCode:
     return next((code for code in ExitCode if code in found), ExitCode.DONE)
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """One mistake in something a person wrote.
 
     `line` and `column` count from 1; 0 means unknown.

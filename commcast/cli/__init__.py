@@ -94,9 +94,7 @@ def _end(
     """Tell an error to people and, where JSON was asked for, to programs; return what ends the process."""
     say("\n".join([message, *notes]))
     if as_json:
-        from dataclasses import asdict
-
-        what = {"faults": [asdict(fault) for fault in faults]} if faults else {"message": message}
+        what = {"faults": [fault._asdict() for fault in faults]} if faults else {"message": message}
         show_json("error", {"exit_code": code, **what})
     return typer.Exit(code)
 

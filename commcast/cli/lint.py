@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,8 +64,8 @@ def _document(found: Findings) -> dict[str, Any]:
     return {
         "ok": not found.faults,
         "checked": found.checked,
-        "faults": [asdict(fault) for fault in found.faults],
-        "warnings": [asdict(fault) for fault in found.warnings],
+        "faults": [fault._asdict() for fault in found.faults],
+        "warnings": [fault._asdict() for fault in found.warnings],
     }
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import commcast
 from commcast.config.settings import Config
@@ -20,8 +21,7 @@ from commcast.incidents.unfold import ReleasedAt, Unfolding
 from commcast.model.incident import Incident
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """What is kept of a file whose incident was found to be over, with nothing left to send.
 
     `digest` covers its bytes and all they were judged by; `incident` is its id, so that a second file with

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from commcast.config.settings import Config
 from commcast.errors import Fault, InputError, in_order
@@ -18,8 +17,7 @@ from commcast.model.incident import ID_PATTERN
 PRESETS_FOLDER = "presets"
 
 
-@dataclass(frozen=True, slots=True)
-class Preset:
+class Preset(NamedTuple):
     """One preset. `data` has the keys of an incident file as written, without id, at and started."""
 
     name: str

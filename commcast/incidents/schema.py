@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
@@ -189,8 +188,7 @@ class _WithoutNulls(GenerateJsonSchema):
 Shape = TypeVar("Shape", IncidentFile, PresetFile)
 
 
-@dataclass(frozen=True, slots=True)
-class Checked(Generic[Shape]):
+class Checked(NamedTuple, Generic[Shape]):
     """A file as written and everything wrong with it; `spoiled` has the places of these faults.
 
     `written` is without the faulty values, so that the rest can still be checked; None if that fails.

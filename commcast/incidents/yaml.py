@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -28,8 +28,7 @@ _LONGEST_FAULT = 300
 Loc = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class YamlPlace:
+class YamlPlace(NamedTuple):
     """Where a value is, from 1. `key_*`: where its key, or else it, starts; `flow`: inside { } or [ ]."""
 
     line: int

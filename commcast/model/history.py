@@ -13,8 +13,7 @@ from commcast.model.release import Release
 ERASED = "erased"  # why somebody is suppressed: we may not keep their address
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """One notice that was sent to one audience on one channel, and what it promised.
 
     `number` is the update it was about, `at` when its recipients were frozen. `promised` is when readers were
@@ -105,8 +104,7 @@ class ReaderHistory(NamedTuple):
 NOBODY_KNOWS = ReaderHistory()
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """How far one notice on one channel has reached one audience.
 
     `number` is the update it is about. `told` counts the readers who were, or may have been, told; `at` is
@@ -146,8 +144,7 @@ class AudienceProgress:
         return self.promised is not None and self.promised < now
 
 
-@dataclass(frozen=True, slots=True)
-class NewestRelease:
+class NewestRelease(NamedTuple):
     """The last released update: its number, whether it is an end, and whether it was told elsewhere."""
 
     number: int
@@ -223,8 +220,7 @@ class Listener(NamedTuple):
     is_new: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FormerReader:
+class FormerReader(NamedTuple):
     """Somebody who was told of this incident: enough to tell them how it ends, whatever the lists say."""
 
     key: str

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(NamedTuple):
     """One address with the name a reader sees; `name` may be empty."""
 
     address: str
@@ -34,8 +33,7 @@ class Skeleton:
     html: Pieces
 
 
-@dataclass(frozen=True, slots=True)
-class Spliced:
+class Spliced(NamedTuple):
     """How one reader's words were made: a skeleton, and the values put into it.
 
     `escaped` are the same values as they appear in HTML. No value is empty, begins or ends with white space,

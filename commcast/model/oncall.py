@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from math import ceil
+from typing import NamedTuple
 
 from commcast.model.incident import Incident
 
 
-@dataclass(frozen=True, slots=True)
-class Handover:
+class Handover(NamedTuple):
     """An incident offered to a person of commcast.toml (its key), or taken by that person unasked.
 
     `offered_by` is "" if it was taken unasked. Until it is taken, `taken_at` is None and `taken_by` is "".
@@ -27,8 +26,7 @@ class Handover:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class OnDuty:
+class OnDuty(NamedTuple):
     """Who answers for an incident, as keys of [people]; None for nobody.
 
     `offered` is the hand-over that nobody has taken yet; until somebody does, the earlier owner answers.
@@ -89,8 +87,7 @@ _MINUTE = timedelta(minutes=1)
 _AT_WORK = timedelta(minutes=3)  # how long a pass may take until its messages have left
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
+class Drift(NamedTuple):
     """How far apart ticks have been lately: `typical` is the median, `worst` the 95th percentile.
 
     `seen` counts the intervals, `gaps` those left out because they were too long to be usual; the longest of

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from commcast.errors import Fault
 from commcast.model.incident import Incident, Update
@@ -24,8 +23,7 @@ _LONGEST_SHOWN = 80  # characters of a value in a fault
 ELSEWHERE = "elsewhere"
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(NamedTuple):
     """One released update as the ledger knows it.
 
     `how` is the kind of yes: question, yes, or elsewhere (it was history when the ledger was adopted, so this

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
+from typing import NamedTuple
 
 from gsm0338.charset import BASIC_CHARACTER_SET, BASIC_CHARACTER_SET_EXTENSION
 
@@ -47,8 +47,7 @@ _LOOKALIKES = {
 _LOOKALIKE = re.compile("[" + re.escape("".join(_LOOKALIKES)) + "]")
 
 
-@dataclass(frozen=True, slots=True)
-class SmsSize:
+class SmsSize(NamedTuple):
     """What a text costs.
 
     `encoding` is "GSM-7" or "UCS-2"; `units` are septets or UTF-16 code units, without any part's header.

@@ -8,11 +8,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault, InputError
 from commcast.files import open_regular
@@ -29,8 +28,7 @@ _SLIP = 0.8  # how similar to a known column a name must be to count as a slip f
 Cells = Mapping[str, str | tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class ListRow:
+class ListRow(NamedTuple):
     """One row of a list and its line number in the file."""
 
     number: int
@@ -43,8 +41,7 @@ class ListRow:
         return self.format.column(self.text, name)
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(NamedTuple):
     """Many rows of a list by columns: the cells of each, one per row. Every cell is text."""
 
     numbers: Sequence[int]

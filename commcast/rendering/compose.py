@@ -7,11 +7,11 @@ import hmac
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parseaddr
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from commcast.config.settings import Config
 from commcast.errors import Fault, TemplateError
@@ -67,8 +67,7 @@ class ReaderWords:
         return digest == self.digest or (":" not in digest and digest == content_digest(self.content))
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """What a group's messages carry besides their content; frozen with it."""
 
     sender: str
@@ -77,7 +76,7 @@ class Envelope:
 
     def to_json(self) -> dict[str, str]:
         """Return the envelope as JSON values, to be frozen."""
-        return asdict(self)
+        return self._asdict()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +151,7 @@ class ReaderGroup:
             raise _for_reader(error, self.audience, line) from None
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryKey:
+class DeliveryKey(NamedTuple):
     """What identifies a delivery; its Message-ID is derived from it."""
 
     incident: str

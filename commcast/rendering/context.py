@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from commcast.config.settings import Audience, Config
@@ -31,8 +30,7 @@ _TURNS = END_STATUSES | {Status.REOPENED}
 _ASKED_AT = frozenset({Status.RESOLVED, Status.COMPLETED})
 
 
-@dataclass(frozen=True, slots=True)
-class _Clock:
+class _Clock(NamedTuple):
     """Shows times in the readers' zone, None as None.
 
     The day is left out if it is that of `reference` (None: never).
@@ -55,8 +53,7 @@ def next_word(level: Level, channel: Channel, *, by_email: bool) -> NextWord:
     return NextWord.EMAIL if channel is Channel.SMS and by_email else NextWord.UPDATE
 
 
-@dataclass(frozen=True, slots=True)
-class Correction:
+class Correction(NamedTuple):
     """Something wrong that these readers were told, the time their message shows, and what is correct.
 
     `timeframe` is the correct one if the expected end was wrong. `is_short` is for text messages.
@@ -69,8 +66,7 @@ class Correction:
     is_short: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Occasion:
+class Occasion(NamedTuple):
     """What a message says besides the facts of its update; all times are aware.
 
     `now` is when it goes out. `broken` is a promise to these readers that had passed by then. A holding

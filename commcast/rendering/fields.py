@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from jinja2 import Environment, nodes
 from jinja2.exceptions import TemplateError
@@ -18,8 +19,7 @@ _ALL_FIELDS = frozenset(("get", "items", "keys", "values"))
 _CAPTURING = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock)
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(NamedTuple):
     """The fields of a reader that a wording uses.
 
     `bare` fields are only printed, unchanged, straight into the message: nothing else in it depends on them.
@@ -45,8 +45,7 @@ class _NotListed(Exception):
     """A template uses the reader in a way that names no field."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """Where a node is in its template."""
 
     captured: bool = False

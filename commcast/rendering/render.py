@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from html.parser import HTMLParser
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from jinja2 import Template, UndefinedError
 from jinja2.exceptions import SecurityError, TemplateNotFound, TemplateRuntimeError, TemplateSyntaxError
@@ -127,8 +126,7 @@ _FINE = bytes((9, 10, *range(32, 127)))  # of ASCII
 Pieces = Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class EmailContent:
+class EmailContent(NamedTuple):
     """The words of one finished email. `html` is "" for a text-only email; lines end in "\\n"."""
 
     subject: str
@@ -136,8 +134,7 @@ class EmailContent:
     html: str
 
 
-@dataclass(frozen=True, slots=True)
-class SmsContent:
+class SmsContent(NamedTuple):
     """One finished text message. `replaced` holds pairs of a look-alike character and its replacement."""
 
     body: str
@@ -145,8 +142,7 @@ class SmsContent:
     replaced: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(NamedTuple):
     """What the templates of an email wrote, in pieces as written. `left` is what is left of the characters.
 
     `html` is None without an HTML part.

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from markupsafe import escape
 
@@ -40,8 +39,7 @@ class HoleKind(Enum):
     PART = re.compile(PLAIN)
 
 
-@dataclass(frozen=True, slots=True)
-class MarkedHtml:
+class MarkedHtml(NamedTuple):
     """The strictest place of each mark, and the HTML with plain links instead of the marks inside links."""
 
     places: Mapping[str, HoleKind]

@@ -7,11 +7,11 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from jinja2 import Environment, nodes
 from jinja2.exceptions import TemplateSyntaxError
@@ -64,8 +64,7 @@ class Wording:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class TemplateRow:
+class TemplateRow(NamedTuple):
     """One row of `commcast templates`: what an audience gets. `text` is "" if no template fits."""
 
     audience: str
@@ -117,15 +116,15 @@ class Templates:
         row = TemplateRow(audience, channel, status, locale)
         found = self._find(audience, view, status, locale, channel)
         if not found:
-            return replace(row, note="no template")
+            return row._replace(note="no template")
         try:
             for name in found:
                 self._read(name)
         except TemplateError as error:
-            return replace(row, note=f"refused: {error}")
+            return row._replace(note=f"refused: {error}")
         text, html = (*map(display_name, found), "")[:2]
         note = "text only" if channel is Channel.EMAIL and not html else ""
-        return replace(row, text=text, html=html, note=note)
+        return row._replace(text=text, html=html, note=note)
 
     def _find(self, audience: str, view: View, status: str, locale: str, channel: Channel) -> tuple[str, ...]:
         """Return the names of a message's text and, if it has one, its HTML part; () if nothing fits."""
