@@ -43,8 +43,7 @@ class ExitCode(IntEnum):
 
 def gravest(codes: Iterable[ExitCode]) -> ExitCode:
     """Return the exit code of a run with many parts, the most serious one."""
-    found = set(codes)
-    return next((code for code in ExitCode if code in found), ExitCode.DONE)
+    return min(codes, key=list(ExitCode).index, default=ExitCode.DONE)
 
 
 class Fault(NamedTuple):

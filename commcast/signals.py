@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # A wrapper may pass on a signal that the terminal sent to us as well: within this time two count as one.
 AGAIN_AFTER = 0.5  # seconds
+Handler = Callable[[int, FrameType | None], None]
 _RESUMABLE = (signal.SIGTERM, signal.SIGHUP)
 _ALL = (signal.SIGINT, *_RESUMABLE)
 
@@ -100,9 +101,7 @@ def ending_in_order(
 
 
 @contextmanager
-def _restored(
-    numbers: Iterable[int], handler: Callable[[int, FrameType | None], None] | None = None
-) -> Iterator[Mapping[int, Any]]:
+def _restored(numbers: Iterable[int], handler: Handler | None = None) -> Iterator[Mapping[int, Any]]:
     """Set a handler for the signals that we may handle; yield the earlier ones, restore them at the end."""
     before = {int(number): signal.getsignal(number) for number in numbers if _is_ours(number)}
     try:

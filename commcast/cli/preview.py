@@ -293,7 +293,7 @@ def _test_calendar(row: PendingRow) -> CalendarFile | None:
     from commcast.rendering.calendars import as_test
 
     found = row.group.calendar if row.group else None
-    return replace(found, text=as_test(found.text, f"[TEST for {row.audience}]")) if found else None
+    return found._replace(text=as_test(found.text, f"[TEST for {row.audience}]")) if found else None
 
 
 def _write_samples(desk: Desk, plan: Plan, tally: Tally, folder: Path, ledger: Ledger | None) -> None:

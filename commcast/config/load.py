@@ -171,11 +171,7 @@ def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     name = path.name
     try:
         if not path.is_file():
-            raise ConfigError.of(
-                "",
-                f"no desk here: no {name} in {path.parent}",
-                "go to a desk, or run commcast init",
-            )
+            raise ConfigError.of("", f"no desk here: no {name} in {path.parent}", "commcast init makes one")
         raw = path.read_bytes()[: _LARGEST_CONFIG + 1]
     except OSError as error:
         raise ConfigError.of(name, f"cannot be read: {error.strerror}", f"check: ls -l {path}") from None
@@ -297,11 +293,7 @@ def _provider_faults(config: Config, channel: Channel, key: str, provider: str) 
     elif provider == "smtp" and config.providers.smtp is None:
         yield path, "smtp has no settings", "add [providers.smtp] with host and port"
     elif provider == "twilio" and not (config.providers.twilio.messaging_service or (sms and sms.sender)):
-        yield (
-            path,
-            "twilio has no sender",
-            "set from in [channels.sms], or messaging_service in [providers.twilio]",
-        )
+        yield path, "twilio has no sender", "set from in [channels.sms], or messaging_service of twilio"
 
 
 def _fallback_faults(config: Config, channel: Channel, provider: str, fallback: str) -> Iterator[Wrong]:

@@ -28,6 +28,7 @@ from commcast.model.times import parse_duration
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
+_MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
 _SERVICE_SID = "^(MG[0-9a-fA-F]{32})?$"
 
 
@@ -88,9 +89,7 @@ def is_loopback(host: str) -> bool:
 
 def _service_sid(sid: str) -> str:
     if not re.fullmatch(_SERVICE_SID, sid):
-        raise ValueError(
-            "is not a messaging service SID; copy it from Twilio's console: MG and 32 hex digits"
-        )
+        raise ValueError("is not a messaging service SID; copy it from Twilio's console (MG…)")
     return sid
 
 
@@ -418,18 +417,13 @@ class Tick(ConfigTable):
 class Maintenance(ConfigTable):
     """How long before planned work readers are reminded of it."""
 
-    reminders: Annotated[tuple[Length, ...], Field(max_length=10)] = (
-        timedelta(days=7),
-        timedelta(hours=24),
-        timedelta(hours=1),
-    )
+    reminders: Annotated[tuple[Length, ...], Field(max_length=10)] = (168 * _HOUR, 24 * _HOUR, _HOUR)
 
 
 def _cadence(first: timedelta, every: timedelta, *later: tuple[timedelta, timedelta]) -> Cadence:
     return Cadence.model_construct(first=first, every=every, later=later)
 
 
-_MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
 DEFAULT_CADENCE = {
     "1": _cadence(10 * _MINUTE, 20 * _MINUTE, (2 * _HOUR, _HOUR)),
     "2": _cadence(15 * _MINUTE, 30 * _MINUTE, (2 * _HOUR, _HOUR)),

@@ -38,9 +38,7 @@ def create_file(config: Config, incident_id: str, text: str) -> Path:
     """
     name = f"incidents/{incident_id:.60}.yaml"
     if not re.fullmatch(ID_PATTERN, incident_id):
-        raise InputError.of(
-            "", f"{incident_id!r:.60} cannot be an id", "use a-z, 0-9 and -, at most 40 characters"
-        )
+        raise InputError.of("", f"{incident_id!r:.60} cannot be an id", "use at most 40 of a-z, 0-9 and -")
     folder = _incidents_folder(config)
     path = folder / f"{incident_id}.yaml"
     with _telling(name), temporary_file(folder, text.encode(), _FILE_MODE) as written:
@@ -158,9 +156,11 @@ def _candidates(text: str, document: YamlDocument, entry: Mapping[str, Any]) -> 
         for comma in (", ", " "):
             yield text[:end] + comma + in_braces(entry) + text[end:]
         return
-    lines = text.split("\n")
+    lines, line_end = text.split("\n"), _line_end(text)
     for after in _gaps(lines, document, place):
-        yield _spliced(lines, after, _block(lines, document, place, entry), _line_end(text))
+        before, behind = "\n".join(lines[:after]), lines[after:]
+        before += "\n" if behind else line_end  # the last line had no end
+        yield before + line_end.join(_block(lines, document, place, entry)) + line_end + "\n".join(behind)
 
 
 def _gaps(lines: list[str], document: YamlDocument, place: YamlPlace) -> Iterator[int]:
@@ -198,12 +198,6 @@ def _block(lines: list[str], document: YamlDocument, place: YamlPlace, entry: Ma
     last = document.places["updates", len(document.value(("updates",))) - 1]
     spaced = len(document.value(("updates",))) > 1 and last.line > 1 and not lines[last.line - 2].strip()
     return [*([""] if spaced else []), f"{indent}- {first.lstrip(' ')}", *rest]
-
-
-def _spliced(lines: list[str], after: int, new: list[str], line_end: str) -> str:
-    before, behind = "\n".join(lines[:after]), lines[after:]
-    before += "\n" if behind else line_end  # the last line had no end
-    return before + line_end.join(new) + line_end + "\n".join(behind)
 
 
 def _offset(text: str, line: int, column: int) -> int:

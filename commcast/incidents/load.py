@@ -124,9 +124,8 @@ class _Reading:
         name = _name(path, self.config)
         try:
             raw = _read(path, name, self.config)
-            self.incidents[name] = parse_incident(
-                decode(raw, name), name, self.config, self.now, self.released_at
-            )
+            text = decode(raw, name)
+            self.incidents[name] = parse_incident(text, name, self.config, self.now, self.released_at)
             if self.grounds is not None:
                 self.digests[name] = digest_of(raw, self.grounds)
         except InputError as error:

@@ -104,9 +104,7 @@ class _Shared(_Entry):
 class UpdateEntry(_Shared):
     """One dated update. What is left out is carried forward from the update before it."""
 
-    at: Moment | None = Field(
-        None, description="When it was sent: 2026-11-21T10:05+01:00; filled in at release"
-    )
+    at: Moment | None = Field(None, description="When it was sent: 2026-11-21T10:05+01:00; set at release")
     status: Status | None = None
     severity: SeverityWritten | None = None
     issue: Sentence | None = Field(None, description="What readers see, in their words")

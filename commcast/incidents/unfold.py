@@ -228,11 +228,9 @@ class Unfolding:
         named += [(("for", name), name, config.audiences, "audiences") for name in words]
         for below, name, known, table in named:
             if name is not None and name not in known:
-                listed = ", ".join(list(known)[:20])
                 what = f"{below[0]}: no [{table}.{name:.60}] in commcast.toml"
-                self._fault(
-                    (*loc, *below), what, f"add it, or use one of {listed}" if listed else "add it", key=True
-                )
+                remedy = "add it" + (f", or use one of {', '.join(list(known)[:20])}" if known else "")
+                self._fault((*loc, *below), what, remedy, key=True)
 
     def _window(self, loc: Loc, window: WindowWritten | None) -> Window | None:
         """Return the window written at `loc`, None if there is none or it is wrong, which is noted."""

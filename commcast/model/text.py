@@ -1,4 +1,4 @@
-"""How many segments a text takes; whether it contains wrong words, and the text with them put right."""
+"""How many segments a text message takes; finds wrong wording in a text and corrects it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _LOOKALIKE = re.compile("[" + re.escape("".join(_LOOKALIKES)) + "]")
 
 
 class SmsSize(NamedTuple):
-    """What a text costs.
+    """What a text message costs.
 
     `encoding` is "GSM-7" or "UCS-2"; `units` are septets or UTF-16 code units, without any part's header.
     `forced_by` is the first character that GSM-7 lacks, "" if the text is GSM-7.
@@ -81,8 +81,8 @@ def measure(text: str) -> SmsSize:
 def replace_lookalikes(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Return `text` with its look-alike characters replaced, and each (character, replacement) once.
 
-    Each is replaced by itself, so that a text assembled from parts gives the same as its parts. Letters are
-    never touched: nobody's name is changed to save a segment.
+    Each is replaced on its own, so that the parts of a text give the same as the whole. Letters are never
+    touched: nobody's name is changed to save a segment.
     """
     found = dict.fromkeys(_LOOKALIKE.findall(text))
     if not found:

@@ -12,9 +12,7 @@ from pytimeparse.timeparse import timeparse as read_seconds
 from commcast.model.incident import Confidence, Timeframe, Window
 
 # Only what cannot be misread: "90" has no unit and "1:30" may be minutes or hours.
-_DURATION = re.compile(
-    r"\s*(?:\d+(?:\.\d+)?\s*(?:w|d|h|m|s|min|mins|hours?|days?|minutes?|weeks?)\s*)+", re.IGNORECASE
-)
+_DURATION = re.compile(r"(?i)\s*(?:\d+(?:\.\d+)?\s*(?:[wdhms]|mins?|(?:minute|hour|day|week)s?)\s*)+")
 _LONGEST = timedelta(days=366)
 
 

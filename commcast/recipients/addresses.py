@@ -46,9 +46,7 @@ def _plan(head: str) -> re.Pattern[str]:
     refused = "".join(f"(?!(?:{pattern})$)" for pattern in barred if pattern)
     prefix = tables[0].national_prefix_for_parsing
     stripped = f"(?!{prefix})" if prefix else ""
-    digits = "|".join(
-        f"[1-9][0-9]{{{length - 1}}}" for length in lengths if len(str(code)) + length in _E164_DIGITS
-    )
+    digits = "|".join(f"[1-9][0-9]{{{n - 1}}}" for n in lengths if len(str(code)) + n in _E164_DIGITS)
     return re.compile(rf"\+{code}{stripped}{refused}(?:{digits or '(?!)'})", re.ASCII)
 
 
@@ -103,9 +101,7 @@ def normalise_any(text: str, region: str) -> tuple[bool, str, str]:
     if "@" in text:
         return True, *normalise_email(text)
     if not re.search("[0-9]", text):
-        raise ValueError(
-            "is neither an email address nor a phone number; try dana@example.com or +49 30 23125"
-        )
+        raise ValueError("is neither an email address nor a phone number; try dana@example.com or +4930231")
     phone = normalise_phone(text, region)
     return False, phone, phone
 
@@ -203,17 +199,15 @@ def _validated(address: str) -> tuple[str, str]:
     if address.startswith("-"):
         raise ValueError("starts with a dash, which mail servers may take for an option; use another address")
     domain = address.rpartition("@")[2]
-    stand_in = _STAND_IN if _PRIVATE_DOMAIN.fullmatch(domain) else ""
+    tail = _STAND_IN if _PRIVATE_DOMAIN.fullmatch(domain) else ""
     try:
-        found = validate_email(
-            address + stand_in, check_deliverability=False, test_environment=True, strict=True
-        )
+        found = validate_email(address + tail, check_deliverability=False, test_environment=True, strict=True)
     except EmailNotValidError as error:
         # The library's reason names characters, never the address.
         why = "".join(char if char.isprintable() else _MASK for char in str(error))[:120]
         why = why[:1].lower() + why[1:].rstrip(".").replace(";", ",")
         raise ValueError(f"is not an email address ({why}); write one such as dana@example.com") from None
-    return found.local_part, found.ascii_domain.removesuffix(stand_in)
+    return found.local_part, found.ascii_domain.removesuffix(tail)
 
 
 def _check_phone_shape(text: str, region: str) -> None:
@@ -225,9 +219,7 @@ def _check_phone_shape(text: str, region: str) -> None:
     if _SPREADSHEET.fullmatch(text):
         raise ValueError("was rewritten by a spreadsheet; format its column as text and export again")
     if len(text) > _LONGEST_PHONE or not _PHONE_SHAPE.fullmatch(text):
-        raise ValueError(
-            "has more than digits, spaces and ( ) / . -; write +, country code, number, no extension"
-        )
+        raise ValueError("has more than digits, spaces, ()/.-; write +, country code, number, no extension")
     if not text.startswith("+") and not region:
         raise ValueError("has no country code; add it (+49…), or set region under [channels.sms]")
     if text[0] not in "+0(" and phonenumbers.ndd_prefix_for_region(region, True) == "0":

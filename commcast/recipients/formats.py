@@ -287,9 +287,7 @@ def find_list(folder: Path, name: str) -> Path:
         path = (folder / name).resolve(strict=True)
         inside = path.is_relative_to(folder.resolve(strict=True))
     except (OSError, ValueError, RuntimeError):
-        raise InputError.of(
-            name, "file not found", "create it, or name another file under [audiences]"
-        ) from None
+        raise InputError.of(name, "file not found", "create it, or name another under [audiences]") from None
     if not inside:
         raise InputError.of(name, "is outside the desk's folder", "copy it into audiences/")
     if path.suffix.lower() not in _SUFFIXES:

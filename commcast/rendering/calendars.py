@@ -50,7 +50,8 @@ def calendar_of(
         transp="TRANSPARENT",  # our work does not make its readers busy
     )
     if config.channels.email is not None:
-        event.add("organizer", _organizer(config.channels.email.sender))
+        name, address = parseaddr(config.channels.email.sender)
+        event.add("organizer", f"mailto:{address}", {"cn": name} if name else {})
     if config.organisation.status_url:
         event.add("url", config.organisation.status_url)
     calendar = Calendar()
@@ -76,16 +77,6 @@ def as_test(text: str, mark: str) -> str:
         event.add("summary", f"{mark} {summary}")
         event.add("uid", f"{uid}-test")
     return str(calendar.to_ical(), "utf-8")
-
-
-def _organizer(sender: str) -> Any:
-    from icalendar import vCalAddress, vText
-
-    name, address = parseaddr(sender)
-    organizer = vCalAddress(f"mailto:{address}")
-    if name:
-        organizer.params["cn"] = vText(name)
-    return organizer
 
 
 def _description(config: Config, incident: Incident, update: Update, words: Mapping[str, str | None]) -> str:

@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 from commcast.config.settings import Config
-from commcast.errors import Fault, TemplateError
+from commcast.errors import TemplateError
 from commcast.model.incident import Channel
 from commcast.model.message import CalendarFile, Email, Mailbox, Message, Sms, Spliced
 from commcast.model.text import measure
@@ -148,7 +148,8 @@ class ReaderGroup:
                 return self.renderer.email(self.context, values)
             return self.renderer.sms(self.context, values)
         except TemplateError as error:
-            raise _for_reader(error, self.audience, line) from None
+            reader = f" (for the reader in line {line} of audience {self.audience})" if line else ""
+            raise TemplateError(f._replace(what=f.what + reader) for f in error.faults) from None
 
 
 class DeliveryKey(NamedTuple):
@@ -180,9 +181,7 @@ def envelope_of(config: Config, channel: Channel, incident: str) -> Envelope:
 
 def content_digest(content: Content) -> str:
     """Return the digest of the content itself: frozen, and checked again at delivery."""
-    parts = (
-        [content.body] if isinstance(content, SmsContent) else [content.subject, content.text, content.html]
-    )
+    parts = [content.body] if isinstance(content, SmsContent) else [*content]
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
 
 
@@ -263,8 +262,3 @@ def _unsubscribe(url: str) -> str:
     if url.startswith("mailto:") and "?" not in url:
         url += "?subject=unsubscribe"
     return f"<{url}>"
-
-
-def _for_reader(error: TemplateError, audience: str, line: int) -> TemplateError:
-    reader = f" (for the reader in line {line} of audience {audience})" if line else ""
-    return TemplateError(Fault(f.file, f.line, f.column, f"{f.what}{reader}", f.remedy) for f in error.faults)

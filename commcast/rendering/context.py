@@ -27,6 +27,7 @@ from commcast.model.times import moment, span, spoken_duration
 from commcast.rendering.calendars import calendar_of
 
 _TURNS = END_STATUSES | {Status.REOPENED}
+Facts = dict[str, Any]  # plain JSON values
 _ASKED_AT = frozenset({Status.RESOLVED, Status.COMPLETED})
 
 
@@ -39,10 +40,10 @@ class _Clock(NamedTuple):
     zone: ZoneInfo
     reference: datetime | None
 
-    def __call__(self, at: datetime | None) -> dict[str, str] | None:
+    def __call__(self, at: datetime | None) -> Facts | None:
         return None if at is None else moment(at, self.zone, self.reference)
 
-    def span(self, start: datetime | None, end: datetime | None) -> dict[str, str] | None:
+    def span(self, start: datetime | None, end: datetime | None) -> Facts | None:
         return span(start, end, self.zone, self.reference) if start and end else None
 
 
@@ -98,7 +99,7 @@ NO_OCCASION = Occasion()
 
 def _occasion_facts(
     config: Config, incident: Incident, update: Update, occasion: Occasion, show: _Clock
-) -> dict[str, Any]:
+) -> Facts:
     """Return what templates may use of an occasion: plain JSON values, None for what does not apply."""
     return {
         "held_back": occasion.held_back or None,
@@ -115,7 +116,7 @@ def _occasion_facts(
     }
 
 
-def _if(applies: object, **facts: Any) -> dict[str, Any] | None:
+def _if(applies: object, **facts: Any) -> Facts | None:
     return facts if applies else None
 
 
@@ -135,26 +136,21 @@ def _label(update: Update, occasion: Occasion) -> str:
     return f"Reminder: in {spoken_duration(occasion.ahead)}" if occasion.ahead else phase(update.status)
 
 
-def _broken_promise(occasion: Occasion, show: _Clock) -> dict[str, Any] | None:
+def _broken_promise(occasion: Occasion, show: _Clock) -> Facts | None:
     now, broken = occasion.now, occasion.broken
     if broken is None or now is None:
         return None
     return {"promised": show(broken), "now": show(now), "late": spoken_duration(now - broken)}
 
 
-def _holding(occasion: Occasion, show: _Clock) -> dict[str, Any] | None:
-    now, since = occasion.now, occasion.unchanged_since
+def _holding(occasion: Occasion, show: _Clock) -> Facts | None:
+    now, since, step = occasion.now, occasion.unchanged_since, occasion.step
     if since is None or now is None:
         return None
-    return {
-        "since": show(since),
-        "age": spoken_duration(now - since),
-        "now": show(now),
-        "step": occasion.step,
-    }
+    return {"since": show(since), "age": spoken_duration(now - since), "now": show(now), "step": step}
 
 
-def _correction(correction: Correction, show: _Clock) -> dict[str, Any]:
+def _correction(correction: Correction, show: _Clock) -> Facts:
     frame, right = correction.timeframe or Timeframe(), correction.right
     if stretch := show.span(frame.earliest, frame.latest):
         right = stretch["sms" if correction.is_short else "between"]
@@ -163,9 +159,7 @@ def _correction(correction: Correction, show: _Clock) -> dict[str, Any]:
     return {"at": show(correction.at), "wrong": correction.wrong, "right": right}
 
 
-def _feedback(
-    config: Config, incident: Incident, update: Update, occasion: Occasion
-) -> dict[str, str] | None:
+def _feedback(config: Config, incident: Incident, update: Update, occasion: Occasion) -> Facts | None:
     """Return where readers can say whether we kept them well informed; the links name nobody."""
     url = config.contact.feedback_url.replace("{id}", incident.id)
     if not url or occasion.follow_up or update.status not in _ASKED_AT:
@@ -188,7 +182,7 @@ def build_context(
     previous: Update | None,
     occasion: Occasion = NO_OCCASION,
     with_calendar: bool = False,
-) -> dict[str, Any]:
+) -> Facts:
     """Return what templates may use for the readers of `audience` in one zone and locale: plain JSON values.
 
     `first` means that these readers were told nothing of the incident before; `previous` is the update they
@@ -205,7 +199,7 @@ def build_context(
     is_same_day = now.astimezone(zone).date() == update.at.astimezone(zone).date()
     show = _Clock(zone, update.at if is_same_day else None)
     view, words = config.audiences[audience].view, _words(update, audience)
-    context: dict[str, Any] = {
+    context: Facts = {
         "organisation": {"name": config.organisation.name, "status_url": config.organisation.status_url},
         "contact": _contact(config, incident),
         "incident": _incident(config, incident, update, show),
@@ -227,7 +221,7 @@ def build_context(
     return context
 
 
-def recipient_values(recipient: Recipient, audience: Audience) -> dict[str, Any]:
+def recipient_values(recipient: Recipient, audience: Audience) -> Facts:
     """Return what templates may use of one reader as `recipient`: plain JSON values.
 
     The list's other columns are there too, and never hide ours.
@@ -252,7 +246,7 @@ def _contact(config: Config, incident: Incident) -> dict[str, str]:
     return {**contact, "reply_to": contact["reply_to"].replace("{id}", incident.id)}
 
 
-def _incident(config: Config, incident: Incident, update: Update, show: _Clock) -> dict[str, Any]:
+def _incident(config: Config, incident: Incident, update: Update, show: _Clock) -> Facts:
     # A component without a public name is left out: its id is internal.
     named = (config.components[each].public for each in update.affected if each in config.components)
     return {
@@ -275,7 +269,7 @@ def _title(incident: Incident, update: Update) -> str:
     return title
 
 
-def _update(incident: Incident, update: Update, occasion: Occasion, show: _Clock) -> dict[str, Any]:
+def _update(incident: Incident, update: Update, occasion: Occasion, show: _Clock) -> Facts:
     """Return what an update says, the same for all readers but for what they know."""
     now = occasion.now or update.at
     return {
@@ -296,7 +290,7 @@ def _update(incident: Incident, update: Update, occasion: Occasion, show: _Clock
     }
 
 
-def _changes(update: Update, previous: Update | None, now: datetime, show: _Clock) -> dict[str, Any]:
+def _changes(update: Update, previous: Update | None, now: datetime, show: _Clock) -> Facts:
     """Return what an update changes for readers who got `previous` last."""
     severity = window = None
     if previous and previous.severity != update.severity:
@@ -317,7 +311,7 @@ def _words(update: Update, audience: str) -> dict[str, str | None]:
     return update.model_dump(include=set(AudienceWords.model_fields)) | special.model_dump(exclude_none=True)
 
 
-def _timeframe(timeframe: Timeframe, now: datetime, show: _Clock) -> dict[str, Any]:
+def _timeframe(timeframe: Timeframe, now: datetime, show: _Clock) -> Facts:
     latest = timeframe.latest
     return {
         "known": timeframe.known,
@@ -329,9 +323,7 @@ def _timeframe(timeframe: Timeframe, now: datetime, show: _Clock) -> dict[str, A
     }
 
 
-def _earlier_timeframe(
-    update: Update, previous: Update | None, now: datetime, show: _Clock
-) -> dict[str, Any] | None:
+def _earlier_timeframe(update: Update, previous: Update | None, now: datetime, show: _Clock) -> Facts | None:
     """Return the estimate that this one replaces: no estimate changes unannounced."""
     if previous is None or update.is_end or previous.window is not None:
         return None
@@ -339,9 +331,7 @@ def _earlier_timeframe(
     return _timeframe(previous.timeframe, now, show) if is_replaced else None
 
 
-def _unchanged_since(
-    incident: Incident, update: Update, knows: int | None, show: _Clock
-) -> dict[str, str] | None:
+def _unchanged_since(incident: Incident, update: Update, knows: int | None, show: _Clock) -> Facts | None:
     """Return when there was news last; updates that said "nothing new" themselves don't count.
 
     None for readers who only know the updates up to `knows`, if there was news after those.
@@ -370,7 +360,7 @@ def _began(incident: Incident, update: Update) -> datetime | None:
     return next((u.at for u in incident.updates[moved:] if u.status is Status.IN_PROGRESS), planned)
 
 
-def _window(window: Window | None, now: datetime, show: _Clock) -> dict[str, Any] | None:
+def _window(window: Window | None, now: datetime, show: _Clock) -> Facts | None:
     if window is None:
         return None
     return {
@@ -383,20 +373,16 @@ def _window(window: Window | None, now: datetime, show: _Clock) -> dict[str, Any
     }
 
 
-def _expected(update: Update, previous: Update | None, now: datetime, show: _Clock) -> dict[str, Any] | None:
+def _expected(update: Update, previous: Update | None, now: datetime, show: _Clock) -> Facts | None:
     """Return when an expected incident begins; also if it has just begun or been withdrawn."""
     told = update if update.status is Status.EXPECTED else previous
     if told is None or told.status is not Status.EXPECTED or told.expected_at is None:
         return None
     moved = previous.expected_at if previous and previous.expected_at != told.expected_at else None
-    return {
-        "at": show(told.expected_at),
-        "passed": told.expected_at <= now,
-        "was": show(moved),
-    }
+    return {"at": show(told.expected_at), "passed": told.expected_at <= now, "was": show(moved)}
 
 
-def _internal(config: Config, update: Update) -> dict[str, Any]:
+def _internal(config: Config, update: Update) -> Facts:
     person = config.people.get(update.owner) if update.owner else None
     return {
         "text": update.internal,

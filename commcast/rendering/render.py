@@ -332,9 +332,7 @@ def _reason(error: Exception) -> tuple[str, str]:
     """Return (what is wrong, what to do), in words that never quote a reader's data."""
     match error:
         case UndefinedError():
-            what = re.sub(
-                "^('.*') is undefined$", r"unknown variable \1", error.message or "something is undefined"
-            )
+            what = re.sub("^('.*') is undefined$", r"unknown variable \1", error.message or "undefined")
             return what.rstrip("."), "if it is a list column, every row needs it"
         case LimitExceeded():
             what, _, remedy = str(error).partition("; ")

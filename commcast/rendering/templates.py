@@ -7,7 +7,6 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -30,8 +29,7 @@ _NAME = re.compile(r"(?:(user|shipped):)?((?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+(?:\
 _PART = re.compile(r"(?:[A-Za-z0-9_-]{1,64})?")
 
 
-@dataclass(frozen=True)
-class Wording:
+class Wording(NamedTuple):
     """The templates of one message with everything they include: enough to render it again anywhere, later.
 
     `text` and `html` name their entry in `sources`; `html` is "" for a text-only email and for SMS.
@@ -46,7 +44,7 @@ class Wording:
 
     def to_json(self) -> str:
         """Return the wording as JSON; equal wordings give the same text."""
-        fields = {**vars(self), "sources": dict(self.sources)}
+        fields = {**self._asdict(), "sources": dict(self.sources)}
         return json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
@@ -76,8 +74,7 @@ class TemplateRow(NamedTuple):
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Templates:
+class Templates(NamedTuple):
     """The user's templates over the shipped ones. `user` is None if there is no such folder."""
 
     user: Path | None
@@ -191,9 +188,8 @@ class Templates:
         if folder is None:
             raise template_error(name, "not found", "create the folder templates/")
         try:
-            text = read_text_file(
-                folder / relative, folder=folder, name=display_name(name), largest=LARGEST_TEMPLATE
-            )
+            shown = display_name(name)
+            text = read_text_file(folder / relative, folder=folder, name=shown, largest=LARGEST_TEMPLATE)
         except InputError as error:
             raise TemplateError(error.faults) from None
         if "\0" in text:

@@ -196,9 +196,7 @@ def test_the_key_that_was_meant_is_not_said_to_be_missing_as_well(tmp_path: Path
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigError, match=rf"no desk here: no commcast\.toml in {tmp_path}; .* commcast init"
-    ):
+    with pytest.raises(ConfigError, match=rf"no desk here: no commcast\.toml in {tmp_path}; commcast init"):
         load_config(tmp_path)
     (tmp_path / "commcast.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="UTF-8"):

@@ -145,7 +145,7 @@ def test_lists_are_opened_and_not_read(bench: Bench) -> None:
     assert (state, what.partition(" ")[2]) == ("ok", "can be used")
     write_list(bench.folder, "customers", "street", ["Main St"])
     (bench.folder / "audiences" / "support.csv").unlink()
-    first = "audiences/support.csv: file not found; create it, or name another file under [audiences]"
+    first = "audiences/support.csv: file not found; create it, or name another under [audiences]"
     assert checks(bench, "lists", expect=2) == [("FAIL", f"2 are broken: {first}")]
 
 

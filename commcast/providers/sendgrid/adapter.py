@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from commcast.config.settings import SendGridProvider
@@ -145,7 +145,7 @@ class _Course:
     def untried(self, deliveries: Iterable[int]) -> list[Outcome]:
         """Return the outcomes of deliveries that are no longer tried."""
         assert self.rest is not None  # noqa: S101 - asked only when it is set
-        return [replace(self.rest, delivery=delivery) for delivery in deliveries]
+        return [self.rest._replace(delivery=delivery) for delivery in deliveries]
 
     def _narrow(self, request: Request, answer: HttpAnswer, now: datetime) -> list[Outcome]:
         count = len(request.deliveries)
