@@ -231,6 +231,7 @@ def test_each_hostile_text_is_refused_within_2_s_and_200_mb_and_a_pipe_without_w
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert "pipe.yaml: is not a regular file" in done.stdout
+    assert "many on a line.yaml:5:792: has more than 20000 values" in done.stdout
 
 
 PIECES = ["a: ", "- ", "  ", " #", ": ", "&a", "*a", "---", *"b\n\"'{}[]#|>!\t\\?,"]

@@ -17,7 +17,7 @@ from typing import Any
 
 import phonenumbers
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from commcast.config.settings import Config
@@ -329,13 +329,10 @@ names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_si
 def test_what_a_spreadsheet_quotes_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, written: list[str], delimiter: str
 ) -> None:
-    folder = tmp_path_factory.mktemp("desk")
-    lines = [f"email{delimiter}name"]
-    lines += [
-        f'a{n}@acme.example{delimiter}"{name.replace(chr(34), chr(34) * 2)}"'
-        for n, name in enumerate(written)
-    ]
-    assert [r.name for r in read(folder, "\r\n".join(lines))] == written
+    quoted = ['"' + name.replace('"', '""') + '"' for name in written]
+    lines = [f"a{n}@acme.example{delimiter}{name}" for n, name in enumerate(quoted)]
+    found = read(tmp_path_factory.mktemp("desk"), "\r\n".join([f"email{delimiter}name", *lines]))
+    assert [person.name for person in found] == written
 
 
 # --- by columns and by line ---------------------------------------------------------------------------------
@@ -408,6 +405,9 @@ def tables(draw: st.DrawFn) -> tuple[str, bytes]:
     return draw(st.sampled_from(["l.csv", "l.csv", "l.tsv"])), (mark + text)[:cut].encode()
 
 
+@settings(max_examples=150)
+@example(("l.csv", b"email,name\na@acme.example," + b"x" * 201))
+@example(("l.csv", b"email,plan\na@acme.example," + b"y" * 1001))
 @given(tables() | st.binary(max_size=200).map(lambda content: ("l.csv", b"email,name\n" + content)))
 def test_a_table_by_columns_and_by_line_is_one(
     tmp_path_factory: pytest.TempPathFactory, table: tuple[str, bytes]
