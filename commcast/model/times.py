@@ -161,7 +161,7 @@ def in_zone(local: datetime, zone: ZoneInfo) -> datetime:
     if early.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != local:
         what = f"{text} does not exist in {zone.key}, because the clocks go forward"
         raise ValueError(f"{what}; write the offset, or another time")
-    choices = " or ".join(f"{text}{_sign(moment)}" for moment in (early, late))
+    choices = " or ".join(f"{text}{moment.isoformat()[-6:]}" for moment in (early, late))
     raise ValueError(f"{text} occurs twice in {zone.key}; write the offset: {choices}")
 
 
@@ -237,10 +237,6 @@ def _offset(text: str, offset: str) -> tzinfo:
         raise ValueError(f"{text} has no such offset from UTC; write -12:00 to +14:00")
     length = timedelta(hours=hours, minutes=minutes)
     return timezone(-length if offset[0] == "-" else length)
-
-
-def _sign(moment: datetime) -> str:
-    return moment.isoformat()[-6:]
 
 
 # Written out here: strftime would follow the locale of the machine that happens to send.

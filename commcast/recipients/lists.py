@@ -101,7 +101,8 @@ class Columns:
         """Return a recipient for each row, and which rows are odd: their recipients are meaningless."""
         columns, count = rows.columns, len(rows.texts)
         odd: set[int] = set()
-        if _holds_unfit(columns):
+        text = "".join(map("".join, columns.values()))
+        if not text.isprintable() and UNFIT.search(text):  # no forbidden character is printable
             odd.update(range(count))
         nothing = [""] * count
         addresses, keys, strange = plain_emails(columns.get("email", nothing))
@@ -152,12 +153,6 @@ class _Kept:
         except ValueError:
             return False
         return True
-
-
-def _holds_unfit(columns: Mapping[str, Sequence[str]]) -> bool:
-    """Return whether any cell holds a forbidden character: all of those are unprintable."""
-    text = "".join(map("".join, columns.values()))
-    return not text.isprintable() and UNFIT.search(text) is not None
 
 
 def _longer(cells: Sequence[str], most: int) -> set[int]:

@@ -146,12 +146,9 @@ class Templates(NamedTuple):
         if not inside:
             raise TemplateError.of("templates/", "leads out of the desk's folder", "make it a plain folder")
 
-    def _folder(self, root: str) -> Path | None:
-        return self.user if root == USER else self.shipped
-
     def _exists(self, name: str) -> bool:
         root, _, relative = name.partition(":")
-        folder = self._folder(root)
+        folder = self.user if root == USER else self.shipped
         if folder is None:
             return False
         try:
@@ -184,7 +181,7 @@ class Templates(NamedTuple):
 
     def _read(self, name: str) -> str:
         root, _, relative = name.partition(":")
-        folder = self._folder(root)
+        folder = self.user if root == USER else self.shipped
         if folder is None:
             raise template_error(name, "not found", "create the folder templates/")
         try:
