@@ -236,10 +236,8 @@ def test_all_faults_of_broken_entries_at_once(desk: Config) -> None:
 
 # Text that is no incident; text below LEAST; what of LEAST is written otherwise; the same for a maintenance.
 REFUSED = [
-    ("", "1:1: is empty"),
-    ("# only a comment\n", "1:1: is empty"),
-    ("- a\n", "1:1: is not a list of keys"),
-    ("just words\n", "1:1: is not a list of keys"),
+    *(("", "1:1: is empty"), ("# only a comment\n", "1:1: is empty")),
+    *(("- a\n", "1:1: is not a list of keys"), ("just words\n", "1:1: is not a list of keys")),
     ("title: x\nseverity: 1\n", "1:1: 'updates' is missing"),
     ("title: x\nseverity: 1\nupdates: []\n", "3:10: updates: is empty"),
     ("title: x\nseverity: 1\nupdates: soon\n", "3:10: updates: is not a list"),

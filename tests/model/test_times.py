@@ -148,9 +148,7 @@ def test_any_text_is_a_time_or_a_value_error(text: str, read: Callable[[str], ob
 @pytest.mark.parametrize(
     ("seconds", "written", "said"),
     [
-        (30, "30s", "less than a minute"),
-        (60, "1m", "1 minute"),
-        (7500, "2h5m", "2 hours 5 minutes"),
+        *((30, "30s", "less than a minute"), (60, "1m", "1 minute"), (7500, "2h5m", "2 hours 5 minutes")),
         (90_000, "1d1h", "1 day 1 hour"),
     ],
 )

@@ -306,14 +306,7 @@ def test_an_included_template_is_named_where_it_fails_and_a_mail_needs_a_subject
     "bad",
     [
         *(
-            "\x1b]0;owned\x07",
-            "\x9b2J",
-            "a\x00b",
-            "a\u202eb",
-            "a\u2029b",
-            "a\rb",
-            "\x7f",
-            "a\ud800",
+            *("\x1b]0;owned\x07", "\x9b2J", "a\x00b", "a\u202eb", "a\u2029b", "a\rb", "\x7f", "a\ud800"),
             "a\x0bb",
         ),
         *("a\x0cb", "a\x85b", "a\u2028b", "a\x1b[2Jb"),

@@ -209,10 +209,8 @@ MUST: dict[str, tuple[str, ...]] = {
     "verifying": (*MAINTENANCE_FACTS, "is done, and we are checking", "Sign out, sign in again"),
     "extended": (
         *MAINTENANCE_FACTS,
-        "New end: Sun 29 Nov, 23:30 CET (22:30 UTC)",
-        f"Now planned for: {WINDOW}",
-        f"Before it was: {WINDOW_BEFORE}",
-        "Why: The first check was wrong.",
+        *("New end: Sun 29 Nov, 23:30 CET (22:30 UTC)", f"Now planned for: {WINDOW}"),
+        *(f"Before it was: {WINDOW_BEFORE}", "Why: The first check was wrong."),
     ),
     "completed": (*ENDED_FACTS, "The planned work is complete."),
     "cancelled": ("The planned work is cancelled.", f"It was planned for: {WINDOW}", "Why:"),
