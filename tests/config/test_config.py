@@ -71,9 +71,7 @@ LIMIT = "[providers.sendgrid]\nper_second = 12.5\n"
         (LIMIT, lambda c: c.per_second(Channel.EMAIL), 0),
     ],
 )
-def test_what_a_configuration_means(
-    tmp_path: Path, more: str, ask: Callable[[Any], object], meant: object
-) -> None:
+def test_what_settings_mean(tmp_path: Path, more: str, ask: Callable[[Any], object], meant: object) -> None:
     assert ask(loaded(tmp_path, LEAST + more)) == meant
 
 
@@ -169,9 +167,7 @@ REFUSED_INSTEAD = [
     ],
     ids=[row[-1] for row in (*REFUSED_BELOW, *REFUSED_INSTEAD)],
 )
-def test_a_fault_says_what_to_write_and_never_in_the_words_of_a_library(
-    tmp_path: Path, text: str, said: str
-) -> None:
+def test_a_fault_says_what_to_write_in_our_own_words_always(tmp_path: Path, text: str, said: str) -> None:
     lines = faults(tmp_path, text)
     assert said in "\n".join(lines)
     for line in lines:

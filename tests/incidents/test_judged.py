@@ -60,9 +60,7 @@ def second_tick(bench: Bench, parsed: list[str]) -> Ticked:
     return bench.tick()
 
 
-def test_of_a_thousand_closed_and_three_open_files_the_second_tick_parses_three(
-    bench: Bench, parsed: list[str]
-) -> None:
+def test_of_a_thousand_closed_and_three_open_files_three_are_parsed(bench: Bench, parsed: list[str]) -> None:
     """What was closed is not written down again either."""
     for number in range(1000):  # history that another desk told
         more = update_text(bench.now + timedelta(minutes=1), **END)
@@ -167,9 +165,7 @@ def test_what_is_wrong_with_a_judged_file_is_said_on_each_tick(
     assert parsed == ["pay7"]
 
 
-def test_a_second_file_with_the_id_of_a_judged_one_is_a_fault_of_both(
-    bench: Bench, parsed: list[str]
-) -> None:
+def test_a_second_file_with_the_id_of_a_judged_one_faults_both(bench: Bench, parsed: list[str]) -> None:
     path = close(bench, "pay7", explicit_id=True)
     bench.tick()
     path.with_name("again.yaml").write_text(path.read_text())
@@ -181,9 +177,7 @@ def test_a_second_file_with_the_id_of_a_judged_one_is_a_fault_of_both(
     assert parsed == []
 
 
-def test_a_copy_under_another_id_passes_and_a_renamed_file_is_named_on_each_tick(
-    bench: Bench, parsed: list[str]
-) -> None:
+def test_a_copy_under_another_id_passes_and_a_renamed_file_is_named(bench: Bench, parsed: list[str]) -> None:
     path = close(bench, "pay7")
     bench.tick()
     copy = path.with_name("copy.yaml")

@@ -157,9 +157,7 @@ UNTOLD += "  - status: resolved\n    ended: 2026-11-21T08:00+01:00\n    fixed: I
         ),
     ],
 )
-def test_what_the_last_update_means(
-    desk: Config, text: str, ask: Callable[[Any], object], meant: object
-) -> None:
+def test_what_an_update_means(desk: Config, text: str, ask: Callable[[Any], object], meant: object) -> None:
     assert ask(read(text, desk).latest) == meant
 
 
@@ -347,9 +345,7 @@ def test_of_several_exit_codes_the_gravest_counts() -> None:
 # --- a folder of files --------------------------------------------------------------------------------------
 
 
-def test_broken_files_do_not_stop_the_others_and_nothing_outside_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_and_foreign_files_stop_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "desk").mkdir()
     config, folder = make_desk(tmp_path / "desk"), tmp_path / "desk" / "incidents"
     texts = {
@@ -397,9 +393,7 @@ def test_broken_files_do_not_stop_the_others_and_nothing_outside_is_read(
     assert len(loaded.broken["incidents/one.yaml"].faults) == 19
 
 
-def test_an_empty_folder_has_none_and_one_that_cannot_be_read_is_a_fault(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_empty_folder_is_fine_a_lost_one_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a lost folder would look like a quiet day."""
     config, folder = make_desk(tmp_path), tmp_path / "incidents"
     (tmp_path.parent / f"{tmp_path.name}-elsewhere").mkdir()

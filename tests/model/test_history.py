@@ -71,9 +71,7 @@ STANDS: dict[str, tuple[list[Heard], NewestRelease, int | None]] = {
 
 
 @pytest.mark.parametrize(("heard", "newest", "promised"), STANDS.values(), ids=STANDS.keys())
-def test_a_promise_stands_until_something_newer_is_told(
-    heard: Sequence[Heard], newest: NewestRelease, promised: int | None
-) -> None:
+def test_which_promise_is_open(heard: Sequence[Heard], newest: NewestRelease, promised: int | None) -> None:
     found = audience_progress("customers", heard, newest)
     assert found.promised == (None if promised is None else at(promised))
     assert found.is_late(at(100)) is (promised is not None)
@@ -192,9 +190,7 @@ def taken(person: str, minute: int = 0) -> Handover:
         pytest.param([offered("dana")], "dana", "sam", None, id="offered to its owner: nothing waits"),
     ],
 )
-def test_the_last_hand_over_that_was_taken_counts(
-    handovers: list[Handover], owner: str, backup: str, waits_for: str | None
-) -> None:
+def test_who_is_on_duty(handovers: list[Handover], owner: str, backup: str, waits_for: str | None) -> None:
     found = who_is_on_duty("dana", "sam", handovers)
     assert (found.owner, found.backup) == (owner, backup)
     assert (found.offered.person if found.offered else None) == waits_for

@@ -38,7 +38,7 @@ SIZES = [
 
 
 @pytest.mark.parametrize(("text", "encoding", "units", "segments", "forced_by"), SIZES)
-def test_a_text_is_measured_as_the_provider_bills_it(
+def test_texts_are_sized_as_billed(
     text: str, encoding: str, units: int, segments: int, forced_by: str
 ) -> None:
     assert measure(text) == SmsSize(encoding, units, segments, forced_by)
@@ -62,7 +62,7 @@ def test_what_no_phone_can_show_is_refused(text: str) -> None:
         ("👨\u200d👩\u200d👧", "👨\u200d👩\u200d👧", ()),
     ],
 )
-def test_look_alikes_are_replaced_once_named_and_letters_never(
+def test_look_alikes_are_replaced_and_named(
     text: str, plain: str, replaced: tuple[tuple[str, str], ...]
 ) -> None:
     assert replace_lookalikes(text) == (plain, replaced)
@@ -138,7 +138,7 @@ PHRASE = st.lists(st.text("abcdefgh0123456789", min_size=1, max_size=6), min_siz
 
 
 @given(before=PHRASE, wrong=PHRASE, right=PHRASE, behind=PHRASE)
-def test_what_is_put_right_says_the_right_words_and_the_wrong_no_more(
+def test_what_is_put_right_says_only_the_right_words(
     before: str, wrong: str, right: str, behind: str
 ) -> None:
     text, expected = f"{before} {wrong} {behind}", f"{before} {right} {behind}"

@@ -113,9 +113,7 @@ REFUSED: list[tuple[Callable[[str], object], str, list[str]]] = [
 @pytest.mark.parametrize(
     ("read", "what", "text"), [(read, what, text) for read, what, texts in REFUSED for text in texts]
 )
-def test_what_can_be_misread_is_refused_with_a_remedy(
-    read: Callable[[str], object], what: str, text: str
-) -> None:
+def test_what_can_be_misread_is_refused_in_words(read: Callable[[str], object], what: str, text: str) -> None:
     with pytest.raises(ValueError, match=what):
         read(text)
 

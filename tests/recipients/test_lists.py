@@ -111,9 +111,7 @@ def test_json_lines_are_read_with_lists_and_numbers_as_written(tmp_path: Path, n
         ("email,name\na@acme.example,A\nbad,B\n", [(2, "A")]),
     ],
 )
-def test_a_list_is_read_each_time_with_fresh_counts(
-    tmp_path: Path, text: str, found: list[tuple[int, str]]
-) -> None:
+def test_a_list_is_read_with_fresh_counts(tmp_path: Path, text: str, found: list[tuple[int, str]]) -> None:
     reading = opened(tmp_path, text)
     for _ in range(2):
         assert [(person.line, person.name) for person in reading] == found
@@ -242,7 +240,7 @@ BROKEN_JSON = [
     ("name", "text", "fault"),
     [("l.csv", *row) for row in BROKEN_TABLES] + [("l.jsonl", *row) for row in BROKEN_JSON],
 )
-def test_a_broken_structure_always_stops(
+def test_broken_lists_stop(
     tmp_path: Path, name: str, text: str | bytes, fault: str, changes: dict[str, Any]
 ) -> None:
     assert faults(tmp_path, text, name, **changes)[0].startswith(f"{name}:{fault}")
@@ -409,7 +407,7 @@ def tables(draw: st.DrawFn) -> tuple[str, bytes]:
 @example(("l.csv", b"email,name\na@acme.example," + b"x" * 201))
 @example(("l.csv", b"email,plan\na@acme.example," + b"y" * 1001))
 @given(tables() | st.binary(max_size=200).map(lambda content: ("l.csv", b"email,name\n" + content)))
-def test_a_table_by_columns_and_by_line_is_one(
+def test_columns_and_lines_are_one(
     tmp_path_factory: pytest.TempPathFactory, table: tuple[str, bytes]
 ) -> None:
     check_alike(tmp_path_factory.mktemp("desk"), *table)
@@ -454,7 +452,7 @@ def test_a_line_of_64_kib_is_the_longest(tmp_path: Path, length: int, end: str) 
     assert broken == [what] * (length > LONGEST_LINE)
 
 
-def test_a_list_of_numbers_in_e164_asks_the_library_nothing(
+def test_numbers_in_e164_are_read_without_the_library(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(phonenumbers, "parse")

@@ -144,9 +144,7 @@ SPECIAL = update(words={"support": AudienceWords(issue="Card revenue is down 40%
         (update(window=NEW), {"previous": update(window=NEW)}, {"previous_window": None}),
     ],
 )
-def test_what_a_context_tells_of_an_update(
-    told: Update, options: dict[str, Any], shown: dict[str, object]
-) -> None:
+def test_what_is_told_of_an_update(told: Update, options: dict[str, Any], shown: dict[str, object]) -> None:
     found = context(told, **options)["update"]
     for path, value in shown.items():
         assert reduce(getitem, path.split("."), found) == value
@@ -176,9 +174,7 @@ SECRET = st.text("QXZJKV", min_size=6, max_size=12)
 
 
 @given(SECRET, SECRET, SECRET, st.sampled_from(list(Status)))
-def test_a_secret_from_inside_is_nowhere_in_a_public_context(
-    internal: str, owner: str, component: str, status: Status
-) -> None:
+def test_no_secret_is_in_a_public_context(internal: str, owner: str, component: str, status: Status) -> None:
     told = update(
         status=status, internal=f"it is {internal}", owner=owner, backup=owner, affected=(component,)
     )
@@ -203,9 +199,7 @@ def test_a_context_survives_json_and_only_an_end_promises_no_next_update(status:
     ("audience", "email", "expected"),
     [("customers", "d@x.example", True), ("customers", "", False), ("texted", "d@x.example", False)],
 )
-def test_a_readers_own_columns_stand_beside_ours_and_never_hide_them(
-    audience: str, email: str, expected: bool
-) -> None:
+def test_a_readers_own_columns_never_hide_ours_beside_them(audience: str, email: str, expected: bool) -> None:
     """`by_email` is true only where mail really comes."""
     own = {"plan": "gold", "name": "Eve", "by_email": "x"}
     values = recipient_values(

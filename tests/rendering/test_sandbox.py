@@ -106,16 +106,14 @@ def test_all_that_is_included_is_part_of_the_wording(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("verb", ["include {}", "extends {}", "import {} as x", "from {} import x"])
-def test_only_plain_written_names_inside_the_folder_can_be_included(
-    tmp_path: Path, written: str, verb: str
-) -> None:
+def test_only_plain_names_inside_the_folder_can_be_included(tmp_path: Path, written: str, verb: str) -> None:
     (tmp_path / "secret.j2").write_text("secret")
     found = templates(tmp_path, {"vip/email.txt.j2": "{% " + verb.format(written) + " %}"})
     with pytest.raises(TemplateError, match=r"templates/vip/email\.txt\.j2:1: "):
         choose(found)
 
 
-def test_a_file_is_parsed_once_however_often_it_is_asked_for(
+def test_a_file_is_parsed_once_however_often_it_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each audience, channel and notice of a tick asks again; what changed meanwhile is seen all the same."""

@@ -109,7 +109,7 @@ def assert_spliced_well(words: ReaderWords) -> None:
 
 @settings(SLOW, max_examples=550)
 @given(st.data(), st.sampled_from((Channel.EMAIL, Channel.EMAIL, Channel.EMAIL, Channel.SMS)))
-def test_what_is_spliced_or_shared_is_what_is_rendered_for_that_reader_alone(
+def test_what_is_spliced_or_shared_is_what_each_reader_would_get(
     data: st.DataObject, channel: Channel
 ) -> None:
     wording = data.draw(wordings(channel))
@@ -148,7 +148,7 @@ def test_any_value_in_any_place_gives_the_mail_rendered_for_that_reader_alone(pi
         ("{{ recipient.name }}" * 9, "<p>{{ recipient.name }}</p>" * 9, ("x", *LARGE_NAMES), 1),
     ],
 )
-def test_a_value_that_makes_an_email_another_one_is_not_spliced(
+def test_a_value_that_changes_more_stays_out(
     text: str, html: str, names: Sequence[str], spliced: int
 ) -> None:
     """And one that makes it too long or too large is refused, for that reader only."""
@@ -483,9 +483,7 @@ def test_a_mark_that_is_not_its_value_alone_lets_nothing_be_cut(text: str, html:
         ('<a href="{{ recipient.x }}{{ recipient.x }}">t</a>', ("https://a",), ("a",)),
     ],
 )
-def test_a_value_fits_only_where_every_check_stays_as_it_is(
-    html: str, fit: tuple[Any, ...], unfit: tuple[Any, ...]
-) -> None:
+def test_a_value_fits_where_all_checks_hold(html: str, fit: tuple[Any, ...], unfit: tuple[Any, ...]) -> None:
     made = cut("t", html)
     assert made is not None
     assert [value for value in fit if made.values_of({"x": value}) != (value,)] == []

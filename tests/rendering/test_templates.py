@@ -133,7 +133,7 @@ class TestEveryMessage:
         assert ("meta", {"name": "color-scheme", "content": "light dark"}) in page.tags
         assert "<title>" in html and "@media (prefers-color-scheme: dark)" in html
 
-    def test_a_text_message_is_cheap_and_promises_what_texts_keep(
+    def test_a_text_is_cheap_and_promises_what_texts_keep(
         self, audience: str, status: str, make: Any
     ) -> None:
         content = text_message(make(audience, status))
@@ -147,7 +147,7 @@ class TestEveryMessage:
         assert ("10:25" in content.body) == (status not in ENDS and not by_email)
         assert not re.search(r"None|\.\.|  |: \.", content.body)
 
-    def test_the_inside_stays_inside_and_it_apologises_once_at_most(
+    def test_the_inside_stays_inside_and_one_sorry_will_do(
         self, audience: str, status: str, make: Any
     ) -> None:
         text = mail(make(audience, status, first=True)).text
