@@ -172,9 +172,7 @@ def test_a_fault_says_what_to_write_in_our_own_words_always(tmp_path: Path, text
     assert said in "\n".join(lines)
     for line in lines:
         assert re.match(r"commcast\.toml(:\d+:\d+)?: ", line)
-        assert not any(
-            foreign in line for foreign in ("Input should", "String should", "Value error", "pattern")
-        )
+        assert not re.search("Input should|String should|Value error|pattern", line)
 
 
 def test_all_faults_are_named_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:

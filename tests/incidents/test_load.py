@@ -373,9 +373,7 @@ def test_broken_and_foreign_files_stop_no_others(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(load, "parse_incident", stumble)
     loaded = load_incidents(config, NOW)
-    assert [(incident.id, incident.path) for incident in loaded.incidents] == [
-        ("good", "incidents/good.yaml")
-    ]
+    assert [(one.id, one.path) for one in loaded.incidents] == [("good", "incidents/good.yaml")]
     assert {name: error.faults[0].what for name, error in loaded.broken.items()} == {
         "incidents/a.yaml": "id 'x1' is also used by incidents/b.yaml",
         "incidents/a?[31m?.yaml": "has a control character in its name",
@@ -406,10 +404,7 @@ def test_an_empty_folder_is_fine_a_lost_one_a_fault(tmp_path: Path, monkeypatch:
     assert load_incidents(config, NOW).incidents == ()
     folder.rmdir()
     assert "incidents/: is missing; create it: mkdir" in cannot_load()
-    for target, said in (
-        ("nowhere", "is missing"),
-        (f"../{tmp_path.name}-elsewhere", "leads out of the desk's"),
-    ):
+    for target, said in (("nowhere", "is missing"), (f"../{tmp_path.name}-elsewhere", "leads out of")):
         folder.symlink_to(tmp_path / target)
         assert said in cannot_load()
         folder.unlink()
@@ -546,19 +541,14 @@ def test_a_users_own_preset_hides_the_shipped_one(own_desk: Config) -> None:
 
 
 def test_an_unknown_preset_names_the_known(own_desk: Config) -> None:
-    for name, said in (
-        ("payment", "did you mean payments"),
-        ("../../etc/passwd", "presets: dependency, login"),
-    ):
+    for name, said in (("payment", "did you mean payments"), ("../../etc/passwd", "presets: dependency")):
         with pytest.raises(InputError, match=said):
             find_preset(own_desk, name)
 
 
 def test_a_preset_holds_no_times_and_no_id(own_desk: Config) -> None:
     path = own_desk.folder / "presets" / "late.yaml"
-    path.write_text(
-        OWN.replace("  - issue", "  - at: 2026-11-21T10:05Z\n    issue") + "id: late\nstarted: x\n"
-    )
+    path.write_text(OWN.replace("  - is", "  - at: 2026-11-21T10:05Z\n    is") + "id: late\nstarted: x\n")
     with pytest.raises(InputError) as caught:
         find_preset(own_desk, "late")
     assert [(fault.file, fault.line) for fault in caught.value.faults] == [

@@ -144,10 +144,7 @@ def test_a_released_update_that_changed_or_is_gone_is_named_with_its_line() -> N
     assert (drafts(three, [2]), drafts(three, released(three, 1, 2, 3))) == ((1, 3), ())
     now = incident_of(three.update(1), update_of(2, issue="Cards work."))
     faults = changed(now, released(three, 3, 2, 1))
-    assert [(fault.line, fault.what.partition(" was")[0]) for fault in faults] == [
-        (7, "update 2"),
-        (0, "update 3"),
-    ]
+    assert [(one.line, one.what.partition(" was")[0]) for one in faults] == [(7, "update 2"), (0, "update 3")]
     assert all("put it back as it was" in fault.remedy for fault in faults)
 
 

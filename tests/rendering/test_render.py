@@ -175,9 +175,7 @@ SECRET = st.text("QXZJKV", min_size=6, max_size=12)
 
 @given(SECRET, SECRET, SECRET, st.sampled_from(list(Status)))
 def test_no_secret_is_in_a_public_context(internal: str, owner: str, component: str, status: Status) -> None:
-    told = update(
-        status=status, internal=f"it is {internal}", owner=owner, backup=owner, affected=(component,)
-    )
+    told = update(status=status, internal=f"is {internal}", owner=owner, backup=owner, affected=(component,))
     text = json.dumps(context(told))
     assert not any(secret in text for secret in (internal, owner, component, "incidents/"))
     inside = json.dumps(context(told, audience="support"))

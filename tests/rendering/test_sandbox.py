@@ -125,10 +125,7 @@ def test_a_file_is_parsed_once_however_often_it_is_used(
         return parse(self, source, *more)
 
     monkeypatch.setattr(Environment, "parse", noting)
-    user = {
-        "vip/email.txt.j2": f"{tmp_path} {{% include 'vip/foot.j2' %}}",
-        "vip/foot.j2": f"{tmp_path} foot",
-    }
+    user = {"vip/email.txt.j2": f"{tmp_path} {{% include 'vip/foot.j2' %}}", "vip/foot.j2": f"{tmp_path}"}
     found = templates(tmp_path, user)
     wordings = {choose(found).digest for _ in range(5)}
     assert (len(wordings), len(parsed)) == (1, 2)
@@ -142,7 +139,7 @@ def test_names_that_are_no_file_names_are_refused(tmp_path: Path, name: str) -> 
     found = templates(tmp_path, {}, {"vip/email.txt.j2": "found"})
     for audience, status, locale in (
         (name, "", ""),
-        *([("vip", name, ""), ("vip", "", name)] if name else []),
+        *((("vip", name, ""), ("vip", "", name)) if name else ()),
     ):
         with pytest.raises(TemplateError, match="no file can have this name"):
             found.choose(audience, View.PUBLIC, status, locale, Channel.EMAIL)
@@ -267,11 +264,9 @@ INSIDES = ("Popen", "<class", "<built-in", "<function", "<module", "<bound", "Tr
 
 def render(source: str, *, html: bool = False, extra: dict[str, str] | None = None) -> str:
     subject = "" if html or "block subject" in source else "{% block subject %}s{% endblock %}"
-    sources = {
-        "user:a.j2": subject + source,
-        "user:t.j2": "{% block subject %}s{% endblock %}t",
-        **(extra or {}),
-    }
+    sources = {"user:a.j2": subject + source, "user:t.j2": "{% block subject %}s{% endblock %}t"} | (
+        extra or {}
+    )
     names = ("user:t.j2", "user:a.j2") if html else ("user:a.j2", "")
     content = Renderer(Wording(Channel.EMAIL, *names, "user", sources)).email(CONTEXT, {})
     return (content.html if html else content.text).strip()
