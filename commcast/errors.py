@@ -3,9 +3,9 @@
 The tree (exit code)::
 
     CommcastError
-      InputError            files, options or configuration are wrong; nothing was sent of them   2
-        ConfigError         commcast.toml: stops everything, not only one incident                2
-          ProviderError     a provider's settings or secrets cannot work: it is handed nothing   78
+      InputError            files, options or configuration are wrong; nothing from them is sent  2
+        ConfigError         commcast.toml is wrong: stops everything, not only one incident       2
+          ProviderError     a provider's settings or secrets can't work: it gets no messages     78
         TemplateError       a template cannot be found, compiled or rendered                      2
       LedgerError           we cannot remember safely, so we do not send                          3
       DecisionNeeded        a person must decide: a draft, a changed plan, a missing yes          5
@@ -19,14 +19,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum
+from operator import attrgetter
+from typing import NamedTuple, Self
 
 FAULTS_SHOWN_PER_FILE = 100
 
 
 class ExitCode(IntEnum):
-    """Exit codes of a run, the gravest first: if several apply, the first of them is used."""
+    """Exit codes of a run, the most serious first: if several apply, the first one is used."""
 
     INTERRUPTED = 130
     TERMINATED = 143
@@ -41,16 +42,14 @@ class ExitCode(IntEnum):
 
 
 def gravest(codes: Iterable[ExitCode]) -> ExitCode:
-    """Return the code that a run of many parts exits with: 3 over 2 over 78 over 5 over 1 over 75."""
-    found = set(codes)
-    return next((code for code in ExitCode if code in found), ExitCode.DONE)
+    """Return the exit code of a run with many parts, the most serious one."""
+    return min(codes, key=list(ExitCode).index, default=ExitCode.DONE)
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """One mistake in something a person wrote.
 
-    `line` and `column` count from 1; 0 means that the place is not known.
+    `line` and `column` count from 1; 0 means unknown.
     `what` says what is wrong, `remedy` what to write instead.
     """
 
@@ -68,6 +67,11 @@ class Fault:
         return f"{text}; {self.remedy}" if self.remedy else text
 
 
+def in_order(faults: Iterable[Fault]) -> list[Fault]:
+    """Return the faults of one file, each once, in the order of their places."""
+    return sorted(dict.fromkeys(faults), key=attrgetter("line", "column"))
+
+
 class CommcastError(Exception):
     """Something the person on call can act on. Never shown with a traceback."""
 
@@ -75,7 +79,7 @@ class CommcastError(Exception):
 
 
 class InputError(CommcastError):
-    """What a person wrote is wrong. It holds every fault found, so that one run shows them all."""
+    """What a person wrote is wrong. Holds every fault found, so that one run shows them all."""
 
     exit_code = ExitCode.INPUT
 
@@ -86,6 +90,11 @@ class InputError(CommcastError):
             faults = (faults,)
         self.faults: tuple[Fault, ...] = tuple(faults)
         super().__init__("\n".join(self.lines()))
+
+    @classmethod
+    def of(cls, file: str, what: str, remedy: str = "") -> Self:
+        """Return the error of one fault that concerns a file as a whole."""
+        return cls(Fault(file, 0, 0, what, remedy))
 
     def lines(self) -> list[str]:
         """Return one line per fault: the first 100 of each file, then how many more it has."""
@@ -128,13 +137,13 @@ class LedgerError(CommcastError):
 
 
 class DecisionNeeded(CommcastError):
-    """Nothing was released: a person has to confirm, or look again."""
+    """Nothing was released: a person has to confirm, or check again."""
 
     exit_code = ExitCode.DECISION
 
 
 class TryAgain(CommcastError):
-    """A passing problem: the same command, or the next tick, will carry on."""
+    """A temporary problem: the same command, or the next tick, will carry on."""
 
     exit_code = ExitCode.TRY_AGAIN
 

@@ -1,4 +1,4 @@
-"""Files from outside: read within bounds, written durably."""
+"""Reads files of any origin within limits, and writes files durably."""
 
 from __future__ import annotations
 
@@ -20,44 +20,52 @@ FORBIDDEN = re.compile(
 )
 
 
-def read_text_file(path: Path, *, folder: Path | None = None, name: str = "") -> str:
+def read_text_file(
+    path: Path, *, folder: Path | None = None, name: str = "", largest: int = LARGEST_FILE
+) -> str:
     """Return the text of a regular file, without its byte order mark.
 
     The file, links followed, must be inside `folder` (default: its own); `name` is what faults call it.
-    Raises InputError for anything else: a pipe, a device, a directory, over 1 MiB, not UTF-8.
+    Raises InputError for anything else: a pipe, a device, a directory, over `largest` bytes, not UTF-8.
     """
-    return decode(read_bytes_file(path, folder=folder, name=name), name or path.name)
+    return decode(read_bytes_file(path, folder=folder, name=name, largest=largest), name or path.name)
 
 
-def read_bytes_file(path: Path, *, folder: Path | None = None, name: str = "") -> bytes:
+def read_bytes_file(
+    path: Path, *, folder: Path | None = None, name: str = "", largest: int = LARGEST_FILE
+) -> bytes:
     """Return the bytes of a file under the rules of `read_text_file`. Never waits for a pipe or a device."""
     name = name or path.name
     try:
         inside = (folder or path.parent).resolve(strict=True)
         real = path.resolve(strict=True)
         if not real.is_relative_to(inside):
-            raise InputError(Fault(name, 0, 0, "leads out of its folder", "keep the file itself there"))
+            raise InputError.of(name, "leads out of its folder", "keep the file itself there")
         with open_regular(real, name, "write a plain text file") as file:
-            raw = file.read(LARGEST_FILE + 1)
+            raw = file.read(largest + 1)
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or "its links go round in a circle"
-        raise InputError(Fault(name, 0, 0, f"cannot be read: {reason}")) from None
-    if len(raw) > LARGEST_FILE:
-        raise InputError(Fault(name, 0, 0, f"is larger than {LARGEST_FILE >> 10} KiB", "shorten it"))
+        raise InputError.of(name, cannot_read(error)) from None
+    if len(raw) > largest:
+        raise InputError.of(name, f"is larger than {largest >> 10} KiB", "shorten it")
     return raw
+
+
+def cannot_read(error: OSError | RuntimeError) -> str:
+    """Return why a path can't be read. Before Python 3.13 pathlib raises RuntimeError for a loop of links."""
+    return f"cannot be read: {getattr(error, 'strerror', None) or 'its links form a loop'}"
 
 
 @contextmanager
 def open_regular(path: Path | str, name: str, remedy: str) -> Iterator[BinaryIO]:
     """Open a regular file for reading; `name` is what faults call it.
 
-    Opened without waiting, and only then looked at: a pipe would hang, a device never end, and a path may
+    It is opened without waiting and checked once open: a pipe would hang, a device never end, and a path may
     become one at any time. Links are not followed. Raises InputError with `remedy`, and OSError.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | os.O_NOFOLLOW)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise InputError(Fault(name, 0, 0, "is not a regular file", remedy))
+        raise InputError.of(name, "is not a regular file", remedy)
     with os.fdopen(handle, "rb", buffering=1 << 16) as file:
         yield file
 
@@ -76,12 +84,12 @@ def decode(raw: bytes, name: str) -> str:
 
 
 def line_and_column(text: str, index: int) -> tuple[int, int]:
-    """Return where a character stands, from 1."""
+    """Return the line and column of a character, from 1."""
     return text.count("\n", 0, index) + 1, index - (text.rfind("\n", 0, index) + 1) + 1
 
 
 def sync_folder(folder: Path) -> None:
-    """Write a folder's names to the disk: a file that is synced may still lose its name. Raises OSError."""
+    """Flush a folder's entries to disk: a synced file may otherwise lose its name. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -93,9 +101,9 @@ FileSign = tuple[str, int, int, int]
 
 
 def sign_of(path: Path) -> FileSign:
-    """Return what changes when a file is written or replaced: its path, inode, size and time in nanoseconds.
+    """Return what changes when a file is written or replaced: its path, inode, size and mtime in nanoseconds.
 
-    Of a file that is not there only the path is told.
+    For a missing file all but the path is 0.
     """
     try:
         found = path.stat()
@@ -108,7 +116,7 @@ def sign_of(path: Path) -> FileSign:
 def temporary_file(
     folder: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None
 ) -> Iterator[Path]:
-    """Yield a file that is wholly on disk; afterwards it is gone, unless it was renamed. Raises OSError."""
+    """Yield a file that is completely on disk; it is deleted afterwards unless renamed. Raises OSError."""
     handle, written = tempfile.mkstemp(prefix=".", suffix=".new", dir=folder)
     path = Path(written)
     try:

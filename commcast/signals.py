@@ -1,7 +1,7 @@
 """Signals that end a process: at once if no message is in flight, otherwise in order.
 
 SIGINT is a person saying stop. SIGTERM (a supervisor) and SIGHUP (a terminal or ssh session that closed) say
-nothing about the incident: the next run carries on. What was ignored when we started (nohup) stays ignored.
+nothing about the incident: the next run carries on. Signals ignored at start (nohup) stay ignored.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 # A wrapper may pass on a signal that the terminal sent to us as well: within this time two count as one.
 AGAIN_AFTER = 0.5  # seconds
+Handler = Callable[[int, FrameType | None], None]
 _RESUMABLE = (signal.SIGTERM, signal.SIGHUP)
 _ALL = (signal.SIGINT, *_RESUMABLE)
 
 
 class EndedBySignal(BaseException):
-    """SIGTERM or SIGHUP came while nothing was in flight; like KeyboardInterrupt, not an error of a line."""
+    """SIGTERM or SIGHUP arrived while nothing was in flight. Like KeyboardInterrupt, not an Exception."""
 
     def __init__(self, number: int) -> None:
         self.name = signal.Signals(number).name
@@ -32,22 +33,20 @@ class EndedBySignal(BaseException):
 
 @contextmanager
 def ending_at_once() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise EndedBySignal, so that what is half done is undone before the end."""
+    """Let SIGTERM and SIGHUP raise EndedBySignal, so that half-done work is undone before the exit."""
 
     def end(number: int, _frame: FrameType | None) -> None:
         raise EndedBySignal(number)
 
-    with _restored(_RESUMABLE) as before:
-        for number in before:
-            signal.signal(number, end)
+    with _restored(_RESUMABLE, end):
         yield
 
 
 @contextmanager
 def never_lost() -> Iterator[Callable[[], None]]:
-    """Yield a function that raises again the first signal that came in the meantime and ended nothing.
+    """Yield a function that raises the first signal again if its exception was swallowed.
 
-    Its exception may be raised inside a library, or a finalizer, that swallows every exception.
+    It may have been raised inside a library, or a finalizer, that swallows every exception.
     """
     heard: list[tuple[int, FrameType | None]] = []
 
@@ -69,17 +68,10 @@ def never_lost() -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def deferring_signals() -> Iterator[list[int]]:
-    """Yield a list of the signals that come meanwhile and end nothing: the caller raises them afterwards."""
+    """Yield a list of the signals that arrive meanwhile; the caller raises them afterwards."""
     heard: list[int] = []
-    numbers = [int(number) for number in (signal.SIGINT, *_RESUMABLE) if _is_ours(number)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number in before:
-        signal.signal(number, lambda number, _frame: heard.append(number))
-    try:
+    with _restored(_ALL, lambda number, _frame: heard.append(number)):
         yield heard
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -109,14 +101,16 @@ def ending_in_order(
 
 
 @contextmanager
-def _restored(numbers: Iterable[int]) -> Iterator[Mapping[int, Any]]:
-    """Yield the handlers of those signals that we may handle, and put them back at the end."""
+def _restored(numbers: Iterable[int], handler: Handler | None = None) -> Iterator[Mapping[int, Any]]:
+    """Set a handler for the signals that we may handle; yield the earlier ones, restore them at the end."""
     before = {int(number): signal.getsignal(number) for number in numbers if _is_ours(number)}
     try:
+        for number in before if handler else ():
+            signal.signal(number, handler)
         yield before
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _is_ours(number: int) -> bool:

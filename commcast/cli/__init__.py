@@ -88,9 +88,7 @@ def _end(code: ExitCode, message: str, as_json: bool, faults: Sequence[Fault] = 
     """Print an error, with --json also as a document; return what ends the process."""
     say(message)
     if as_json:
-        from dataclasses import asdict
-
-        what = {"faults": [asdict(fault) for fault in faults]} if faults else {"message": message}
+        what = {"faults": [fault._asdict() for fault in faults]} if faults else {"message": message}
         show_json("error", {"exit_code": code, **what})
     return typer.Exit(code)
 

@@ -206,7 +206,7 @@ def _write_incident(
         try:
             path = create_file(desk.config, incident.id, text)
         except InputError as error:
-            if "id" in data or "is there already" not in str(error):
+            if "id" in data or "file exists" not in str(error):
                 raise
             taken.add(incident.id)
             continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -64,8 +63,8 @@ def _document(found: Findings) -> dict[str, Any]:
     return {
         "ok": not found.faults,
         "checked": found.checked,
-        "faults": [asdict(fault) for fault in found.faults],
-        "warnings": [asdict(fault) for fault in found.warnings],
+        "faults": [fault._asdict() for fault in found.faults],
+        "warnings": [fault._asdict() for fault in found.warnings],
     }
 
 
@@ -128,7 +127,7 @@ def _grouped(rows: Iterable[TemplateRow]) -> dict[TemplateRow, list[str]]:
     """Return the statuses that share one template, by the rest of their rows."""
     groups: dict[TemplateRow, list[str]] = {}
     for row in rows:
-        groups.setdefault(replace(row, status="", locale=""), []).append(row.status)
+        groups.setdefault(row._replace(status="", locale=""), []).append(row.status)
     return groups
 
 

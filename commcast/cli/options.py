@@ -271,12 +271,12 @@ def in_terms_of_options(error: InputError, text: str, name: str, first_line: int
 
 
 def _named(fault: Fault, lines: list[str]) -> Fault:
-    """Return the fault of a line as that of the option that wrote it: there is no line to take out."""
+    """Return the fault of a line as that of the option that wrote it: there is no line to remove."""
     found = (re.match(r"\s*(?:- )?\s*([a-z_]+):", line) for line in reversed(lines[: fault.line]))
     keys = [fault.what.partition(" ")[0], *(each[1] for each in found if each)]
     key = next((key for key in keys if key in OPTION_OF), "")
     option = OPTION_OF.get(key, "")
-    remedy = fault.remedy.replace("take the line out", f"leave {option} out") if option else fault.remedy
+    remedy = fault.remedy.replace("remove the line", f"leave {option} out") if option else fault.remedy
     return Fault(option, 0, 0, fault.what.removeprefix(f"{key}: "), remedy)
 
 

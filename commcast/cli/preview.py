@@ -252,7 +252,7 @@ def _test_message(
     )
     calendar = row.group.calendar
     if calendar is not None:
-        calendar = replace(calendar, text=as_test(calendar.text, f"[TEST for {row.audience}]"))
+        calendar = calendar._replace(text=as_test(calendar.text, f"[TEST for {row.audience}]"))
     message = build_message(
         mark_test(row.content, row.audience),
         row.group.envelope,

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from commcast.cli.output import inert, say
@@ -74,7 +73,7 @@ def ask_until_good(question: str, check: Check, *, is_needed: bool = True) -> st
             check(answer)
         except InputError as error:
             for fault in error.faults:
-                say(f"  {replace(fault, file='')}")
+                say(f"  {fault._replace(file='')}")
         except ValueError as error:
             say(f"  {error}")
         else:

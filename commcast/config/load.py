@@ -1,4 +1,4 @@
-"""Reads commcast.toml, and reports every fault at once with its place."""
+"""Reads commcast.toml and reports all its faults at once, with their places."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails
 
 from commcast.config.settings import CONFIG_NAME, Config
-from commcast.errors import FAULTS_SHOWN_PER_FILE, ConfigError, Fault
+from commcast.errors import FAULTS_SHOWN_PER_FILE, ConfigError, Fault, in_order
 from commcast.model.incident import Channel
 
 _MOST_LINES = 60  # of one value: a longer one is not followed to its end
@@ -24,10 +24,10 @@ _LARGEST = 1 << 16  # characters of a text that is parsed this often
 
 
 class Places:
-    """Tells where keys stand in one text of TOML.
+    """Finds the places of keys in one TOML text.
 
-    A key stands on the line with which the text, parsed up to there, first holds it: so however TOML may
-    write it, no key inside a comment or a string is taken for one.
+    A key is on the first line up to which the parsed text contains it. So however TOML writes it, nothing in
+    a comment or a string is taken for a key.
     """
 
     def __init__(self, text: str) -> None:
@@ -50,7 +50,7 @@ class Places:
         return 0, 0
 
     def _begins(self, number: int, keys: Sequence[str]) -> bool:
-        """Return whether the text holds the key with this line, and not before it."""
+        """Return whether the text has the key with this line, but not without it."""
         before = self._parse(number)
         if before is None or _held(before, keys) == keys:
             return False
@@ -71,7 +71,7 @@ def _parsed(text: str) -> dict[str, Any] | None:
 
 
 def _held(node: Any, keys: Sequence[str]) -> Sequence[str]:
-    """Return the part of a path that the data holds."""
+    """Return the part of a path that the data has."""
     for count, key in enumerate(keys):
         if not isinstance(node, dict) or key not in node:
             return keys[:count]
@@ -80,35 +80,35 @@ def _held(node: Any, keys: Sequence[str]) -> Sequence[str]:
 
 
 PROVIDERS = {Channel.EMAIL: ("outbox", "smtp", "sendgrid"), Channel.SMS: ("outbox", "twilio")}
-# Pydantic's kinds of faults in our words, and what to write instead; braces are filled from the fault.
+# Pydantic's kinds of errors in our words, and what to write instead; braces are filled in from the error.
 _IN_OUR_WORDS = {
     kind: words
     for kinds, *words in (
         ("extra_forbidden", "unknown key", "check its spelling: commcast schema config lists all"),
-        ("missing", "is missing", "add it: commcast schema config tells what it holds"),
+        ("missing", "is missing", "add it: commcast schema config describes it"),
         ("less_than_equal", "is too large", "write {le} or less"),
         ("greater_than_equal", "is too small", "write {ge} or more"),
-        ("finite_number", "is no number to count with", "write one such as 10"),
-        ("int_type int_parsing", "is no whole number", "write one such as 10, without quotes"),
-        ("int_from_float", "is no whole number", "write one such as 10"),
-        ("float_type float_parsing", "is no number", "write one such as 2.5, without quotes"),
+        ("finite_number", "is not a finite number", "write one such as 10"),
+        ("int_type int_parsing", "is not a whole number", "write one such as 10, without quotes"),
+        ("int_from_float", "is not a whole number", "write one such as 10"),
+        ("float_type float_parsing", "is not a number", "write one such as 2.5, without quotes"),
         ("bool_type bool_parsing", "is neither true nor false", "write true or false, without quotes"),
-        ("string_type", "is no text", "write it in quotes"),
+        ("string_type", "is not text", "write it in quotes"),
         ("string_too_short", "is too short", "write at least {min_length} characters"),
         ("string_too_long too_long", "is too long", "write at most {max_length} characters"),
-        ("string_pattern_mismatch", "is not of its form", "look it up: commcast schema config"),
-        ("literal_error", "is none that is known", "write {expected}"),
-        ("tuple_type list_type", "is no list", 'write one such as ["email"]'),
-        ("mapping_type dict_type model_type", "is no table", "write it as [{path}]"),
+        ("string_pattern_mismatch", "has the wrong form", "look it up: commcast schema config"),
+        ("literal_error", "is not known", "write {expected}"),
+        ("tuple_type list_type", "is not a list", 'write one such as ["email"]'),
+        ("mapping_type dict_type model_type", "is not a table", "write it as [{path}]"),
         ("too_short", "is empty", "fill it in"),
     )
     for kind in kinds.split()
 }
 # Patterns with words of their own, by the last part of the key path.
 _FORMS = {
-    "region": ("is no region", 'write a country in two capital letters, such as "DE"'),
-    "desk": ("is no desk's name", "write 16 to 64 hexadecimal digits, as commcast init does"),
-    "[key]": ("is no name", "write up to 40 small letters, digits and hyphens, such as big-customers"),
+    "region": ("is not a region", 'write a country in two capital letters, such as "DE"'),
+    "desk": ("is not a desk's id", "write 16 to 64 hexadecimal digits, as commcast init does"),
+    "[key]": ("is not a name", "use up to 40 lower-case letters, digits and hyphens, such as big-customers"),
 }
 _LARGEST_CONFIG = 1 << 20  # bytes
 
@@ -120,7 +120,7 @@ def load_config(folder: Path) -> Config:
     """
     text, data = _read_toml(folder / CONFIG_NAME)
     if "folder" in data:
-        raise _placed([("folder", "unknown key", "take it out")], text)
+        raise _placed([("folder", "unknown key", "remove it")], text)
     try:
         config = Config.model_validate({**data, "folder": folder})
     except ValidationError as error:
@@ -136,8 +136,8 @@ Wrong = tuple[str, str, str]  # the key's path, what is wrong with it, what to w
 def _placed(found: Iterable[Wrong], text: str) -> ConfigError:
     """Return the error of all that is wrong, in the order of the file."""
     places = Places(text)
-    faults = [Fault(CONFIG_NAME, *places.of(path), f"{path}: {what}", remedy) for path, what, remedy in found]
-    return ConfigError(sorted(faults, key=lambda fault: fault.line))
+    faults = (Fault(CONFIG_NAME, *places.of(path), f"{path}: {what}", remedy) for path, what, remedy in found)
+    return ConfigError(in_order(faults))
 
 
 def config_schema() -> dict[str, Any]:
@@ -157,7 +157,7 @@ def config_schema() -> dict[str, Any]:
 
 
 class _ReadableDefaults(GenerateJsonSchema):
-    """Leaves out defaults such as PT20M, and tables that hold one: nobody may write a length of time so."""
+    """Omits defaults such as PT20M, and tables with one: a length of time can't be written like that."""
 
     def default_schema(self, schema: Any) -> dict[str, Any]:
         found = super().default_schema(schema)
@@ -171,26 +171,24 @@ def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:
     name = path.name
     try:
         if not path.is_file():
-            remedy = "go to the folder, or make one: commcast init"
-            raise ConfigError(Fault(name, 0, 0, f"no {name} here or above", remedy))
+            raise ConfigError.of("", f"no desk here: no {name} in {path.parent}", "commcast init makes one")
         raw = path.read_bytes()[: _LARGEST_CONFIG + 1]
     except OSError as error:
-        remedy = f"look at: ls -l {path}"
-        raise ConfigError(Fault(name, 0, 0, f"cannot be read: {error.strerror}", remedy)) from None
+        raise ConfigError.of(name, f"cannot be read: {error.strerror}", f"check: ls -l {path}") from None
     if len(raw) > _LARGEST_CONFIG:
-        raise ConfigError(Fault(name, 0, 0, "is larger than 1 MiB", "keep recipients in audiences/*.csv"))
+        raise ConfigError.of(name, "is larger than 1 MiB", "keep recipients in audiences/*.csv")
     try:
         text = raw.decode("utf-8-sig")
         return text, tomllib.loads(text)
     except UnicodeDecodeError:
-        raise ConfigError(Fault(name, 0, 0, "is not UTF-8 text", "save it as UTF-8")) from None
+        raise ConfigError.of(name, "is not UTF-8 text", "save it as UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         found = re.fullmatch(r"(.*?)\s*\(at (?:line (\d+), column (\d+))?.*\)", str(error), re.DOTALL)
         what, line, column = found.groups() if found else (str(error), 0, 0)
-        fault = Fault(name, int(line or 0), int(column or 0), f"is not TOML: {what}", "mend the line")
+        fault = Fault(name, int(line or 0), int(column or 0), f"invalid TOML: {what}", "fix this line")
         raise ConfigError(fault) from None
     except RecursionError:
-        raise ConfigError(Fault(name, 0, 0, "is nested too deeply", "mend the brackets")) from None
+        raise ConfigError.of(name, "is nested too deeply", "fix the brackets") from None
 
 
 def _faults(error: ValidationError) -> Iterator[Wrong]:
@@ -224,7 +222,7 @@ def _nearest(key: str, known: Iterable[str]) -> str:
 
 
 def _resolved(node: Any) -> dict[str, Any]:
-    """Return the table that a place of the schema takes; {} where it takes none."""
+    """Return the table that a place of the schema takes; {} if it takes none."""
     if not isinstance(node, dict):
         return {}
     for choice in [node, *node.get("anyOf", []), *node.get("allOf", [])]:
@@ -252,7 +250,7 @@ def _in_our_words(problem: ErrorDetails, path: str) -> tuple[str, str]:
 
 
 def _cross_faults(config: Config) -> Iterator[Wrong]:
-    """Yield what is wrong between tables that are right by themselves."""
+    """Yield what is wrong between tables that are each valid."""
     for name, audience in config.audiences.items():
         path = f"audiences.{name}.channels"
         for channel in audience.channels:
@@ -267,7 +265,7 @@ def _cross_faults(config: Config) -> Iterator[Wrong]:
         yield from _not_audiences(config, "silence", config.silence.audiences, own)
     for event in ("resolved", "retracted"):
         if config.channels.sms is not None and event not in config.channels.sms.events:
-            remedy = "add it: who is texted that it began is texted its end"
+            remedy = "add it: readers who are texted about the start are texted about the end"
             yield "channels.sms.events", f"leaves out {event!r}", remedy
     for channel in Channel:
         used = getattr(config.channels, channel)
@@ -290,13 +288,12 @@ def _provider_faults(config: Config, channel: Channel, key: str, provider: str) 
     path = f"channels.{channel}.{key}"
     sms = config.channels.sms
     if provider not in PROVIDERS[channel]:
-        usable = " or ".join(PROVIDERS[channel])
-        yield path, f"{provider!r:.40} is not a provider of {channel}", f"write {usable}"
+        *others, last = PROVIDERS[channel]
+        yield path, f"unknown {channel} provider {provider!r:.40}", f"use {', '.join(others)} or {last}"
     elif provider == "smtp" and config.providers.smtp is None:
         yield path, "smtp has no settings", "add [providers.smtp] with host and port"
     elif provider == "twilio" and not (config.providers.twilio.messaging_service or (sms and sms.sender)):
-        remedy = "write from in [channels.sms], or messaging_service in [providers.twilio]"
-        yield path, "twilio has no sender", remedy
+        yield path, "twilio has no sender", "set from in [channels.sms], or messaging_service of twilio"
 
 
 def _fallback_faults(config: Config, channel: Channel, provider: str, fallback: str) -> Iterator[Wrong]:
@@ -305,6 +302,6 @@ def _fallback_faults(config: Config, channel: Channel, provider: str, fallback: 
         yield path, "is the provider itself", "name another, or leave it out"
     elif fallback == "outbox":
         # What goes into a file counts as sent, and nobody reads it.
-        yield path, "outbox tells nobody", "name a provider that sends, or leave it out"
+        yield path, "outbox sends nothing", "name a provider that sends, or leave it out"
     else:
         yield from _provider_faults(config, channel, "fallback", fallback)

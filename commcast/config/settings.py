@@ -28,12 +28,13 @@ from commcast.model.times import parse_duration
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
+_MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
 _SERVICE_SID = "^(MG[0-9a-fA-F]{32})?$"
 
 
 def _one_line(text: str) -> str:
     if _CONTROL.search(text):
-        raise ValueError("holds a line break or another control character; write plain text on one line")
+        raise ValueError("has a line break or another control character; write plain text on one line")
     return text
 
 
@@ -41,9 +42,7 @@ def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise ValueError(
-            f'{name!r:.60} is not a time zone; write one such as "Europe/Berlin" or "UTC"'
-        ) from None
+        raise ValueError(f'{name!r:.60} is not a time zone; write "Europe/Berlin" or "UTC"') from None
     return name
 
 
@@ -55,7 +54,7 @@ def web_url(url: str) -> str:
 
 
 def _secret_url(url: str) -> str:
-    """Check an address that may hold a token: faults never show it."""
+    """Check an address that may contain a token: faults never show it."""
     if re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*", url):
         return url
     try:
@@ -65,7 +64,7 @@ def _secret_url(url: str) -> str:
 
 
 def _short_enough(length: timedelta) -> timedelta:
-    # A claim's lease must outlive the longest hand-over: three such steps, twice over.
+    # A claim's lease must outlive the longest hand-over: twice three such steps.
     if not timedelta(seconds=1) <= length <= timedelta(minutes=2):
         raise ValueError("must be between 1s and 2m; write 60s")
     return length
@@ -74,14 +73,14 @@ def _short_enough(length: timedelta) -> timedelta:
 def _base_url(url: str) -> str:
     parts = urlsplit(web_url(url))
     if parts.username or parts.password or parts.query or parts.fragment or parts.path not in {"", "/"}:
-        raise ValueError(f"{url!r:.80} holds more than a server; write https://api.provider.example")
+        raise ValueError(f"{url!r:.80} has more than a server; write https://api.provider.example")
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise ValueError(f"{url!r:.80} would send the key in the clear; write https://…")
     return url.rstrip("/")
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine itself, such as a stand-in server for a rehearsal."""
+    """Return whether a host is this machine, such as a stand-in server for a rehearsal."""
     try:
         return ip_address(host).is_loopback
     except ValueError:
@@ -90,10 +89,7 @@ def is_loopback(host: str) -> bool:
 
 def _service_sid(sid: str) -> str:
     if not re.fullmatch(_SERVICE_SID, sid):
-        raise ValueError(
-            "is no SID of a messaging service; write MG and its 32 hexadecimal digits, as Twilio's console "
-            "shows them"
-        )
+        raise ValueError("is not a messaging service SID; copy it from Twilio's console (MG…)")
     return sid
 
 
@@ -207,7 +203,7 @@ def _sender(text: str) -> str:
     if not re.fullmatch(r"[^@\s<>]+@[^@\s<>]+", address):
         raise ValueError('is not a sender; write "Acme Pay <status@acme.example>"')
     if not address.isascii():
-        raise ValueError("must be an ASCII address: providers refuse others as senders")
+        raise ValueError("must be an ASCII address; providers accept no other senders")
     return text
 
 
@@ -222,7 +218,7 @@ def _quiet(text: str) -> tuple[time, time] | None:
 
 def _short_lead(length: timedelta) -> timedelta:
     if length > timedelta(hours=1):
-        raise ValueError("is longer than an hour, for which nobody may wait; write 5m")
+        raise ValueError("is longer than an hour; write 5m")
     return length
 
 
@@ -234,6 +230,9 @@ def _share(text: str) -> float:
 
 
 Lead = Annotated[Length, AfterValidator(_short_lead)]
+_QUIET_SCHEMA = {"type": "string", "pattern": r"^(\d\d:\d\d-\d\d:\d\d)?$", "examples": ["21:00-08:00"]}
+QuietHours = Annotated[tuple[time, time] | None, BeforeValidator(_quiet), WithJsonSchema(_QUIET_SCHEMA)]
+Share = Annotated[float, BeforeValidator(_share), WithJsonSchema({"type": "string", "examples": ["2%"]})]
 SmsEvent = Literal["first", "worse", "correction", "retracted", "reopened", "resolved", "started", "reminder"]
 
 
@@ -256,7 +255,7 @@ class Contact(ConfigTable):
 
 
 class Person(ConfigTable):
-    """Somebody who can own an incident. An address may be `env:NAME`, which is read only when needed."""
+    """Somebody who can own an incident. An address may be `env:NAME`, read only when needed."""
 
     name: Line
     email: Line = ""
@@ -270,7 +269,7 @@ class Component(ConfigTable):
 
 
 class Audience(ConfigTable):
-    """People who get the same words. If an address is in several audiences, the lowest `rank` wins.
+    """People who get the same wording. If an address is in several audiences, the lowest `rank` wins.
 
     `lead` is how long before all others they are told, if the update can wait.
     """
@@ -284,7 +283,7 @@ class Audience(ConfigTable):
 
 
 class Cadence(ConfigTable):
-    """How often readers hear of one severity. `later` holds (after this long, this often), by rising age."""
+    """How often readers are updated at one severity. `later` has (after this long, this often), by age."""
 
     first: Length = timedelta(minutes=15)
     every: Length = timedelta(minutes=30)
@@ -296,15 +295,15 @@ class Cadence(ConfigTable):
     def _split(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        own = {key: value for key, value in data.items() if key in {"first", "every"}}
+        own = {key: data[key] for key in ("first", "every") if key in data}
         rest = {key: parse_duration(value) for key, value in data.items() if key not in own}
-        later = [(parse_duration(k.removeprefix("after_")), rest[k]) for k in rest if k.startswith("after_")]
-        audiences = {key: length for key, length in rest.items() if not key.startswith("after_")}
-        return {**own, "later": tuple(sorted(later)), "audiences": audiences}
+        ages = [key for key in rest if key.startswith("after_")]
+        later = sorted((parse_duration(key.removeprefix("after_")), rest.pop(key)) for key in ages)
+        return {**own, "later": tuple(later), "audiences": rest}
 
 
 class OnSilence(StrEnum):
-    """What happens for an audience when a promise is about to break: a holding statement, or a nudge only."""
+    """What happens when a promise to an audience is about to break: a holding statement, or only a nudge."""
 
     HOLD = "hold"
     NUDGE = "nudge"
@@ -317,7 +316,7 @@ class Step(NamedTuple):
     cadences: int = 0
 
     def after(self, every: timedelta) -> timedelta:
-        """Return the length for an audience that hears every `every`."""
+        """Return the length for an audience that is updated every `every`."""
         return self.cadences * every if self.cadences else self.length
 
 
@@ -333,10 +332,10 @@ StepWritten = Annotated[
 
 
 class Silence(ConfigTable):
-    """What happens when a promise is about to break: nothing goes out by itself unless this table says so.
+    """What happens when a promise is about to break: nothing is sent by itself unless this table says so.
 
-    `audiences` names those that get a holding statement; for all others the owner is nudged. `steps` are what
-    the holding statements in a row promise, `then` what each further one promises.
+    `audiences` are those that get a holding statement; for all others the owner is nudged. `steps` are what
+    consecutive holding statements promise, `then` what each further one promises.
     """
 
     audiences: Mapping[str, OnSilence] = Field(default_factory=dict)
@@ -353,7 +352,7 @@ class Silence(ConfigTable):
     def _split(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        own = {key: value for key, value in data.items() if key in {"severities", "steps", "then"}}
+        own = {key: data[key] for key in ("severities", "steps", "then") if key in data}
         return {**own, "audiences": {key: value for key, value in data.items() if key not in own}}
 
 
@@ -372,26 +371,20 @@ class EmailChannel(ConfigTable):
 
 
 class SmsChannel(ConfigTable):
-    """How texts are sent, for which events, and when they wait for the morning."""
+    """How texts are sent, for which events, and during which hours they wait."""
 
     provider: str = "outbox"
     sender: Line = Field(default="", alias="from")
     fallback: str = ""
     events: tuple[SmsEvent, ...] = tuple(event for event in get_args(SmsEvent) if event != "reminder")
-    quiet: Annotated[
-        tuple[time, time] | None,
-        BeforeValidator(_quiet),
-        WithJsonSchema(
-            {"type": "string", "pattern": r"^(\d\d:\d\d-\d\d:\d\d)?$", "examples": ["21:00-08:00"]}
-        ),
-    ] = None
+    quiet: QuietHours = None
     wake_for: tuple[Severity, ...] = (1,)
     region: Annotated[str, Field(pattern="^([A-Z]{2})?$")] = ""
     only_sms_every: Length = timedelta(hours=2)
 
 
 class Channels(ConfigTable):
-    """The channels in use; a channel that is left out is not used."""
+    """The channels in use; one that is left out is not used."""
 
     email: EmailChannel | None = None
     sms: SmsChannel | None = None
@@ -401,9 +394,7 @@ class Send(ConfigTable):
     """The safeguards of a broadcast."""
 
     confirm_above: Annotated[int, Field(ge=0)] = 1000
-    tolerate: Annotated[
-        float, BeforeValidator(_share), WithJsonSchema({"type": "string", "examples": ["2%"]})
-    ] = 0.02
+    tolerate: Share = 0.02
     bad_rows: Literal["skip", "stop"] = "skip"
     unsubscribe: Annotated[Line, AfterValidator(_unsubscribe)] = ""
     sms_price: Annotated[float, Field(ge=0)] = 0.0
@@ -411,10 +402,10 @@ class Send(ConfigTable):
 
 
 class Tick(ConfigTable):
-    """What `tick` may take for a release, how long before a promise it acts, and which URL it calls after it.
+    """What `tick` accepts as a release, how long before a promise it acts, and which URL it requests then.
 
-    `heartbeat_url` may be `env:NAME`, since it may hold a token. `heartbeat_private` allows an address in a
-    private network.
+    `heartbeat_url` may be `env:NAME`, because it may contain a token. `heartbeat_private` allows an address
+    in a private network.
     """
 
     release: Literal["never", "committed"] = "never"
@@ -426,18 +417,13 @@ class Tick(ConfigTable):
 class Maintenance(ConfigTable):
     """How long before planned work readers are reminded of it."""
 
-    reminders: Annotated[tuple[Length, ...], Field(max_length=10)] = (
-        timedelta(days=7),
-        timedelta(hours=24),
-        timedelta(hours=1),
-    )
+    reminders: Annotated[tuple[Length, ...], Field(max_length=10)] = (168 * _HOUR, 24 * _HOUR, _HOUR)
 
 
 def _cadence(first: timedelta, every: timedelta, *later: tuple[timedelta, timedelta]) -> Cadence:
     return Cadence.model_construct(first=first, every=every, later=later)
 
 
-_MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
 DEFAULT_CADENCE = {
     "1": _cadence(10 * _MINUTE, 20 * _MINUTE, (2 * _HOUR, _HOUR)),
     "2": _cadence(15 * _MINUTE, 30 * _MINUTE, (2 * _HOUR, _HOUR)),
@@ -447,7 +433,7 @@ DEFAULT_CADENCE = {
 
 
 class Config(ConfigTable):
-    """All of commcast.toml. Every path in it is relative to `folder`, where the file is."""
+    """All of commcast.toml. Every path in it is relative to `folder`, the folder of the file."""
 
     folder: Path = Field(exclude=True, default=Path())
     desk: Annotated[str, Field(pattern="^([0-9a-f]{16,64})?$")] = ""
@@ -471,12 +457,12 @@ class Config(ConfigTable):
 
     @property
     def not_served(self) -> tuple[str, ...]:
-        """The keys that are part of the format, but that this version does not act on yet."""
+        """The keys in use that this version accepts but does not act on yet."""
         return () if self.tick.release == "never" else ("tick.release",)
 
     def per_second(self, channel: Channel) -> float:
-        """Return how many messages per second the provider of a channel may get, 0 for any number."""
-        used = self.channels.email if channel is Channel.EMAIL else self.channels.sms
+        """Return how many messages per second the provider of a channel may get, 0 for no limit."""
+        used = getattr(self.channels, channel)
         settings = getattr(self.providers, used.provider, None) if used else None
         return float(getattr(settings, "per_second", 0))
 
@@ -486,7 +472,7 @@ class Config(ConfigTable):
         return own.get(str(severity), DEFAULT_CADENCE[str(severity)])
 
     def audiences_for(self, severity: int) -> tuple[str, ...]:
-        """Return the audiences that hear of a severity, best rank first."""
+        """Return the audiences that are told of a severity, best rank first."""
         named = (n for n, a in self.audiences.items() if a.severities is None or severity in a.severities)
         return self.by_rank(named)
 

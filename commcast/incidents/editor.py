@@ -1,4 +1,4 @@
-"""Writes incident files: new lines go in, and every byte that was there stays.
+"""Writes incident files: adds lines, and keeps every byte that was there.
 
 The new lines are spliced into the text, and the result is read back before it replaces the file.
 """
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from commcast.config.settings import Config
-from commcast.errors import Fault, InputError
+from commcast.errors import InputError
 from commcast.files import decode, read_bytes_file, sync_folder, temporary_file
 from commcast.incidents.yaml import YamlDocument, YamlPlace, parse
 from commcast.incidents.yaml_lines import as_written, in_braces, lines_of
@@ -32,22 +32,20 @@ _SMALL_WORDS = frozenset(
 
 
 def create_file(config: Config, incident_id: str, text: str) -> Path:
-    """Write incidents/<id>.yaml with `text`, and return its path. Nobody ever reads half a file.
+    """Write incidents/<id>.yaml with `text`, and return its path. Nobody ever sees half a file.
 
-    Raises InputError if the id is not valid, or the file exists already.
+    Raises InputError if the id is not valid, or the file exists.
     """
     name = f"incidents/{incident_id:.60}.yaml"
     if not re.fullmatch(ID_PATTERN, incident_id):
-        what = f"{incident_id!r:.60} cannot be an id"
-        raise InputError(Fault("", 0, 0, what, "write a-z, 0-9, -: at most 40"))
+        raise InputError.of("", f"{incident_id!r:.60} cannot be an id", "use at most 40 of a-z, 0-9 and -")
     folder = _incidents_folder(config)
     path = folder / f"{incident_id}.yaml"
     with _telling(name), temporary_file(folder, text.encode(), _FILE_MODE) as written:
         try:
             os.link(written, path)  # unlike a rename, a link never replaces what is there
         except FileExistsError:
-            remedy = "take another id, or write an update"
-            raise InputError(Fault(name, 0, 0, "is there already", remedy)) from None
+            raise InputError.of(name, "file exists", "use another id, or write an update") from None
         sync_folder(folder)
     return path
 
@@ -55,15 +53,13 @@ def create_file(config: Config, incident_id: str, text: str) -> Path:
 def append_update(path: Path, entry: Mapping[str, Any], *, seen: str | None = None) -> None:
     """Add an update below the last one.
 
-    `seen` is the text that the update was checked against: if somebody has changed the file since, nothing is
-    written. Raises InputError if that is so, or the file is not YAML or cannot be written.
+    `seen` is the text that the update was checked against. Raises InputError, with nothing written, if the
+    file has changed since, is not YAML or cannot be written.
     """
 
     def added(text: str, name: str) -> str:
         if seen is not None and text != seen:
-            raise InputError(
-                Fault(name, 0, 0, "was changed by somebody meanwhile", "say it again; see first")
-            )
+            raise InputError.of(name, "was changed by somebody meanwhile", "check it, then run this again")
         return with_update(text, name, entry)
 
     _edit(path, added)
@@ -72,7 +68,7 @@ def append_update(path: Path, entry: Mapping[str, Any], *, seen: str | None = No
 def fill_times(path: Path, times: Mapping[int, datetime], *, locked: bool = False) -> None:
     """Write the `at` of these updates (numbers from 1), unless they have one.
 
-    `locked` says that the caller is within `incidents_locked`.
+    `locked` means that the caller is within `incidents_locked`.
     """
 
     def filled(text: str, name: str) -> str:
@@ -84,9 +80,9 @@ def fill_times(path: Path, times: Mapping[int, datetime], *, locked: bool = Fals
 
 
 def remove_updates(path: Path, numbers: Iterable[int]) -> None:
-    """Take these updates (from 1) out of a file; the lines of all others stay, and one has to stay.
+    """Remove these updates (from 1) from a file; the lines of all others stay, and one has to stay.
 
-    Raises InputError if that cannot be done without touching anything else.
+    Raises InputError if that can't be done without touching anything else.
     """
     _edit(path, lambda text, name: without_updates(text, name, numbers))
 
@@ -140,13 +136,12 @@ def without_updates(text: str, name: str, numbers: Iterable[int]) -> str:
         del lines[first - 1 : last]
     result = "\n".join(lines)
     if not stays or not _reads_as(result, {**document.data, "updates": stays}, name):
-        remedy = "take the lines out by hand"
-        raise InputError(document.fault(("updates",), "cannot be taken out here", remedy))
+        raise InputError(document.fault(("updates",), "cannot be removed here", "delete the lines by hand"))
     return result
 
 
 def new_incident_id(title: str, taken: Container[str]) -> str:
-    """Return a free id that is easy to say on the phone: the title's first word of substance and a number."""
+    """Return a free id that is easy to say on the phone: the title's first meaningful word and a number."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     words = [word for word in re.findall(r"[a-z]{3,}", plain) if word not in _SMALL_WORDS]
     stem = words[0][:8] if words else "incident"
@@ -154,23 +149,26 @@ def new_incident_id(title: str, taken: Container[str]) -> str:
 
 
 def _candidates(text: str, document: YamlDocument, entry: Mapping[str, Any]) -> Iterator[str]:
-    """Yield texts with the new update, the best looking first; the first that reads right is taken."""
+    """Yield texts with the new update, best looking first; the first that reads back correctly is used."""
     place = document.places["updates",]
     if text[_offset(text, place.line, place.column)] == "[":
         end = _offset(text, place.end_line, place.end_column) - 1
         for comma in (", ", " "):
             yield text[:end] + comma + in_braces(entry) + text[end:]
         return
-    lines = text.split("\n")
+    lines, line_end = text.split("\n"), _line_end(text)
     for after in _gaps(lines, document, place):
-        yield _spliced(lines, after, _block(lines, document, place, entry), _line_end(text))
+        before, behind = "\n".join(lines[:after]), lines[after:]
+        before += "\n" if behind else line_end  # the last line had no end
+        yield before + line_end.join(_block(lines, document, place, entry)) + line_end + "\n".join(behind)
 
 
 def _gaps(lines: list[str], document: YamlDocument, place: YamlPlace) -> Iterator[int]:
     """Yield the lines (from 1) that the update may follow: after the last one's comments, text, or space."""
     last = document.places["updates", len(document.value(("updates",))) - 1]
     below = [p.key_line for loc, p in document.places.items() if len(loc) == 1 and p.key_line > place.line]
-    last_line = min([*below, len(lines) + 1, *_document_end(lines, last.line)]) - 1
+    ends = [n for n, line in enumerate(lines, 1) if n > last.line and re.match(r"\.\.\.\s*$", line)]
+    last_line = min([*below, len(lines) + 1, *ends]) - 1
     text_end = last_line
     while text_end > last.line and re.match(r"\s*(#|$)", lines[text_end - 1]):
         text_end -= 1
@@ -194,23 +192,12 @@ def _lines_of_update(lines: list[str], document: YamlDocument, index: int) -> tu
     return first, next(_gaps(lines, document, document.places["updates",]))
 
 
-def _document_end(lines: list[str], start: int) -> list[int]:
-    return [n for n, line in enumerate(lines, 1) if n > start and re.match(r"\.\.\.\s*$", line)][:1]
-
-
 def _block(lines: list[str], document: YamlDocument, place: YamlPlace, entry: Mapping[str, Any]) -> list[str]:
     indent = " " * (place.column - 1)
     first, *rest = lines_of(entry, place.column + 1)
     last = document.places["updates", len(document.value(("updates",))) - 1]
     spaced = len(document.value(("updates",))) > 1 and last.line > 1 and not lines[last.line - 2].strip()
     return [*([""] if spaced else []), f"{indent}- {first.lstrip(' ')}", *rest]
-
-
-def _spliced(lines: list[str], after: int, new: list[str], line_end: str) -> str:
-    before, behind = lines[:after], lines[after:]
-    if behind:
-        return "\n".join(before) + "\n" + line_end.join(new) + line_end + "\n".join(behind)
-    return "\n".join(before) + line_end + line_end.join(new) + line_end  # the last line had no end
 
 
 def _offset(text: str, line: int, column: int) -> int:
@@ -232,7 +219,7 @@ def _reads_as(text: str, wanted: Any, name: str) -> bool:
 
 
 def _loose(value: Any) -> Any:
-    """Return `value` with True distinct from 1, and without the line ends after a last block of text."""
+    """Return `value` with True distinct from 1, and without line ends after a last block of text."""
     if isinstance(value, dict):
         return {key: _loose(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -245,8 +232,7 @@ def _incidents_folder(config: Config) -> Path:
     with _telling("incidents"):
         folder.mkdir(exist_ok=True)
         if not folder.resolve(strict=True).is_relative_to(config.folder.resolve(strict=True)):
-            remedy = "make it a plain folder there"
-            raise InputError(Fault("incidents", 0, 0, "leads out of the folder", remedy))
+            raise InputError.of("incidents", "leads out of the desk's folder", "make it a plain folder there")
     return folder
 
 
@@ -269,7 +255,7 @@ def _edit(path: Path, change: Callable[[str, str], str], *, locked: bool = False
 
 @contextmanager
 def incidents_locked(folder: Path) -> Iterator[None]:
-    """Keep the verbs of other processes from writing incident files of the desk in `folder` meanwhile."""
+    """Keep other processes from writing incident files of the desk in `folder` meanwhile."""
     with _turn((folder / "incidents").resolve()):
         yield
 
@@ -290,5 +276,5 @@ def _telling(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = f"cannot be written: {error.strerror}"
-        raise InputError(Fault(name, 0, 0, what, "make room or check rights")) from None
+        remedy = "free disk space or check permissions"
+        raise InputError.of(name, f"cannot be written: {error.strerror}", remedy) from None

@@ -10,22 +10,22 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import commcast
 from commcast.config.settings import Config
-from commcast.errors import Fault, InputError
-from commcast.files import LARGEST_FILE, decode, open_regular, read_bytes_file
+from commcast.errors import Fault, InputError, in_order
+from commcast.files import LARGEST_FILE, cannot_read, decode, open_regular, read_bytes_file
 from commcast.incidents.schema import IncidentFile, check_shape
 from commcast.incidents.unfold import ReleasedAt, Unfolding
 from commcast.model.incident import Incident
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """What is kept of a file whose incident was found to be over, with nothing left to send.
 
-    `digest` covers its bytes and everything they were judged by; `incident` is its id, so that a second file
-    with the same id is still noticed.
+    `digest` covers its bytes and all they were judged by; `incident` is its id, so that a second file with
+    the same id is still noticed.
     """
 
     digest: str
@@ -49,8 +49,8 @@ INCIDENTS_FOLDER = "incidents"
 class Loaded:
     """A folder's incidents in the order of their files, and what is wrong with the other files.
 
-    `over` holds, by file, the ids of incidents that were not read because they were judged before. `digests`
-    holds the digests of the files of `incidents`, with which they can be judged.
+    `over` has, by file, the ids of incidents that were not read because they were judged before. `digests`
+    has the digests of the files of `incidents`, with which they can be judged.
     """
 
     incidents: tuple[Incident, ...]
@@ -124,16 +124,15 @@ class _Reading:
         name = _name(path, self.config)
         try:
             raw = _read(path, name, self.config)
-            self.incidents[name] = parse_incident(
-                decode(raw, name), name, self.config, self.now, self.released_at
-            )
+            text = decode(raw, name)
+            self.incidents[name] = parse_incident(text, name, self.config, self.now, self.released_at)
             if self.grounds is not None:
                 self.digests[name] = digest_of(raw, self.grounds)
         except InputError as error:
             self.broken[name] = error
         except Exception as error:  # a mistake of ours in one file must not silence the others
             what = f"could not be read: {type(error).__name__}"
-            self.broken[name] = InputError(Fault(name, 0, 0, what, "please report it"))
+            self.broken[name] = InputError.of(name, what, "please report this")
 
     def result(self, over: Mapping[str, str]) -> Loaded:
         incidents = dict(sorted(self.incidents.items()))
@@ -142,7 +141,7 @@ class _Reading:
             names.setdefault(incident.id, []).append(name)
         for name, incident in incidents.items():
             if others := [other for other in names[incident.id] if other != name]:
-                what = f"id {incident.id!r} is also that of {', '.join(others)}"
+                what = f"id {incident.id!r} is also used by {', '.join(others)}"
                 self.broken[name] = InputError(Fault(name, 1, 1, what, "give each incident its own id"))
         good = {name: incident for name, incident in incidents.items() if name not in self.broken}
         return Loaded(
@@ -169,20 +168,19 @@ def _incident_files(config: Config) -> list[str]:
     folder = config.folder / INCIDENTS_FOLDER
     try:
         if not folder.resolve(strict=True).is_relative_to(config.folder.resolve(strict=True)):
-            raise _unfit("leads out of the folder", "make it a plain folder there")
+            raise _unfit("leads out of the desk's folder", "make it a plain folder there")
         found = sorted(os.listdir(folder))  # noqa: PTH208 - a thousand Paths cost more than reading the files
     except FileNotFoundError:
-        raise _unfit("is missing", f"make it: mkdir {folder}") from None
+        raise _unfit("is missing", f"create it: mkdir {folder}") from None
     except NotADirectoryError:
         raise _unfit("is not a folder", f"move it away, then: mkdir {folder}") from None
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or "its links go round in a circle"
-        raise _unfit(f"cannot be read: {reason}", f"look at: ls -ld {folder}") from None
+        raise _unfit(cannot_read(error), f"check: ls -ld {folder}") from None
     return [name for name in found if name.endswith((".yaml", ".yml")) and not name.startswith(".")]
 
 
 def _unfit(what: str, remedy: str) -> InputError:
-    return InputError(Fault(f"{INCIDENTS_FOLDER}/", 0, 0, what, remedy))
+    return InputError.of(f"{INCIDENTS_FOLDER}/", what, remedy)
 
 
 def load_incident(path: Path, config: Config, now: datetime, released_at: ReleasedAt = _NO_TIMES) -> Incident:
@@ -196,9 +194,9 @@ def load_incident(path: Path, config: Config, now: datetime, released_at: Releas
 
 def _read(path: Path, name: str, config: Config) -> bytes:
     if not path.name.isprintable():
-        raise InputError(Fault(name, 0, 0, "holds a control character in its name", "rename it"))
+        raise InputError.of(name, "has a control character in its name", "rename it")
     if path.suffix != ".yaml":
-        raise InputError(Fault(name, 0, 0, "is not read under this name", f"rename it to {path.stem}.yaml"))
+        raise InputError.of(name, "is not read under this name", f"rename it to {path.stem}.yaml")
     return read_bytes_file(path, folder=config.folder, name=name)
 
 
@@ -212,18 +210,18 @@ def parse_incident(
     checked = check_shape(text, name, IncidentFile)
     faults, incident = checked.faults, None
     if checked.written is not None:
-        reading = Unfolding(
+        unfolding = Unfolding(
             checked.document, config, now, checked.written, checked.spoiled, Path(name).stem, released_at
         )
-        incident = reading.incident()
-        faults = faults + reading.faults
+        incident = unfolding.incident()
+        faults = faults + unfolding.faults
     if faults or incident is None:
-        raise InputError(sorted(set(faults), key=lambda fault: (fault.line, fault.column)))
+        raise InputError(in_order(faults))
     return incident.model_copy(update={"source": source_of(text)})
 
 
 def source_of(text: str) -> str:
-    """Return what tells one text of an incident file from another, by every byte of it."""
+    """Return the digest that tells one text of an incident file from any other."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -1,16 +1,15 @@
-"""Presets: foreseeable incidents, nearly written. The user's own come first, then the shipped ones."""
+"""Presets: ready-made drafts for foreseeable incidents. The user's own come first, then the shipped ones."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from commcast.config.settings import Config
-from commcast.errors import Fault, InputError
+from commcast.errors import Fault, InputError, in_order
 from commcast.files import read_text_file
 from commcast.incidents.schema import PresetFile, check_shape
 from commcast.model.incident import ID_PATTERN
@@ -18,9 +17,8 @@ from commcast.model.incident import ID_PATTERN
 PRESETS_FOLDER = "presets"
 
 
-@dataclass(frozen=True, slots=True)
-class Preset:
-    """One preset. `data` holds the keys of an incident file as written, without id, at and started."""
+class Preset(NamedTuple):
+    """One preset. `data` has the keys of an incident file as written, without id, at and started."""
 
     name: str
     origin: str  # "presets" (the user's folder) or "shipped"
@@ -53,8 +51,8 @@ def find_preset(config: Config, name: str) -> Preset:
     paths = _paths(config)
     if name not in paths:
         close = get_close_matches(name, paths, 1)
-        remedy = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(paths))}"
-        raise InputError(Fault("", 0, 0, f"there is no preset {name!r:.60}", remedy))
+        remedy = f"did you mean {close[0]}?" if close else f"presets: {', '.join(sorted(paths))}"
+        raise InputError.of("", f"no preset {name!r:.60}", remedy)
     return _load(name, *paths[name], config)
 
 
@@ -81,8 +79,8 @@ def _load(name: str, path: Path, origin: str, config: Config) -> Preset:
     for number, entry in enumerate(written.updates if written else ()):
         if entry.at is not None:
             loc = ("updates", number, "at")
-            faults.append(document.fault(loc, "a preset holds no times", "take `at` out", key=True))
+            faults.append(document.fault(loc, "a preset has no times", "remove `at`", key=True))
     if faults or written is None:
-        raise InputError(sorted(faults, key=lambda fault: (fault.line, fault.column)))
+        raise InputError(in_order(faults))
     data = {key: value for key, value in document.data.items() if key != "about"}
     return Preset(name, origin, written.about or "", written.title, data)

@@ -1,13 +1,12 @@
-"""The incident file as a person writes it, and what is wrong with its shape in words."""
+"""The incident file as a person writes it; faults in its shape, in plain words."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
@@ -31,23 +30,23 @@ _SENTENCE_KEYS = {
 def _sentence(text: str) -> str:
     found = FORBIDDEN.search(text) or re.search("\r", text)
     if found:
-        raise ValueError(f"holds the control character U+{ord(found[0]):04X}; write plain text")
+        raise ValueError(f"has the control character U+{ord(found[0]):04X}; write plain text")
     if not text.strip():
-        raise ValueError("is empty; write it, or take the line out")
+        raise ValueError("is empty; write it, or remove the line")
     return text.strip()
 
 
 def _one_line(text: str) -> str:
     text = _sentence(text)
     if re.search(r"[\n\t]", text):
-        raise ValueError("holds a line break or a tab; write it on one line")
+        raise ValueError("has a line break or a tab; write it on one line")
     return text
 
 
 def _link_or_words(text: str) -> str:
     text = _one_line(text)
     if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:\S", text) and not re.match(r"https?://[^/\s]", text):
-        raise ValueError("is not a web address; write https://…, or words")
+        raise ValueError("is not a web address; write https://…, or plain text")
     return text
 
 
@@ -59,13 +58,8 @@ Sentence = Annotated[str, Field(max_length=LONGEST_SENTENCE), AfterValidator(_se
 OneLine = Annotated[str, Field(max_length=LONGEST_TITLE), AfterValidator(_one_line)]
 Name = Annotated[str, Field(max_length=80), AfterValidator(_one_line)]
 Names = Annotated[list[Name], Field(min_length=1, max_length=200), AfterValidator(_once)]
-Moment = Annotated[
-    OneLine,
-    Field(
-        description="Date and time with offset from UTC",
-        examples=["2026-11-21T10:05+01:00", "2026-11-21T09:05Z"],
-    ),
-]
+_MOMENTS = ["2026-11-21T10:05+01:00", "2026-11-21T09:05Z"]
+Moment = Annotated[OneLine, Field(description="Date and time with offset from UTC", examples=_MOMENTS)]
 SeverityWritten = Annotated[int, Field(strict=True, ge=1, le=4, description="1 is the worst, 4 the mildest")]
 NumberWritten = Annotated[int, Field(strict=True, ge=1)]
 NumbersWritten = Annotated[list[NumberWritten], Field(min_length=1, max_length=100)]
@@ -83,7 +77,7 @@ class WindowWritten(_Entry):
 
 
 class WordsWritten(_Entry):
-    """Other words for one audience; the facts stay the same."""
+    """Other wording for one audience; the facts stay the same."""
 
     issue: Sentence | None = None
     resolution: Sentence | None = None
@@ -92,95 +86,94 @@ class WordsWritten(_Entry):
 
 
 class _Shared(_Entry):
-    """What may be at the top of the file and be changed by an update."""
+    """What may be at the top of the file and may be changed by an update."""
 
-    affected: Names | None = Field(None, description="Components of commcast.toml that are hit")
+    affected: Names | None = Field(None, description="Components of commcast.toml that are affected")
     audiences: Names | None = Field(None, description="Who is told; left out, commcast.toml decides")
     owner: Name | None = Field(None, description="The person of commcast.toml who leads")
-    backup: Name | None = Field(None, description="Who is woken when the owner does not answer")
+    backup: Name | None = Field(None, description="Who is alerted if the owner does not answer")
     window: WindowWritten | None = None
     translations: dict[Name, dict[Name, Sentence]] | None = Field(
-        None, description="A locale's words: {de: {issue: …}}"
+        None, description="Translations by locale: {de: {issue: …}}"
     )
-    offer: Sentence | None = Field(None, description="What those hit are offered")
-    merged_into: Name | None = Field(None, description="The id of the incident that goes on instead")
+    offer: Sentence | None = Field(None, description="What affected readers are offered")
+    merged_into: Name | None = Field(None, description="The id of the incident that continues instead")
     expected_at: Moment | None = Field(None, description="When an expected incident will begin")
 
 
 class UpdateEntry(_Shared):
-    """One dated update. What is left out is carried forward from the update before."""
+    """One dated update. What is left out is carried forward from the update before it."""
 
-    at: Moment | None = Field(None, description="When it is said: 2026-11-21T10:05+01:00; filled at release")
+    at: Moment | None = Field(None, description="When it was sent: 2026-11-21T10:05+01:00; set at release")
     status: Status | None = None
     severity: SeverityWritten | None = None
     issue: Sentence | None = Field(None, description="What readers see, in their words")
     resolution: Sentence | None = Field(None, description="What is being done, or may be")
     timeframe: OneLine | None = Field(None, description="unknown | 30m | 1h to 2h | by 14:00")
-    confidence: Confidence | None = Field(None, description="How sure the timeframe is")
-    scope: Sentence | None = Field(None, description="Who and what is hit, and what works")
+    confidence: Confidence | None = Field(None, description="How reliable the timeframe is")
+    scope: Sentence | None = Field(None, description="What is affected, and what still works")
     action: Sentence | None = Field(None, description="What readers should do, or not do")
-    next_update: OneLine | None = Field(None, description="When readers hear more: 20m, or 14:00")
-    nothing_new: Sentence | None = Field(None, description="Said instead of repeating the words before")
+    next_update: OneLine | None = Field(None, description="When readers will hear more: 20m, or 14:00")
+    nothing_new: Sentence | None = Field(None, description="A short progress note when nothing else changed")
     internal: Sentence | None = Field(None, description="For internal audiences only; never carried forward")
     words: dict[Name, WordsWritten] | None = Field(
-        None, alias="for", description="Other words for one audience: {executives: {issue: …}}"
+        None, alias="for", description="Other wording for one audience: {executives: {issue: …}}"
     )
     ended: Moment | None = Field(None, description="When it was over; left out: `at`")
-    fixed: Sentence | None = Field(None, description="What mended it")
+    fixed: Sentence | None = Field(None, description="What fixed it")
     remains: Sentence | None = Field(None, description="What readers may still notice")
-    if_it_persists: Sentence | None = Field(None, description="What to do when it is not over for a reader")
+    if_it_persists: Sentence | None = Field(None, description="What to do if it is not over for a reader")
     because: Sentence | None = Field(None, description="Why a plan changed")
     corrects: NumberWritten | NumbersWritten | None = Field(
         None, description="The number of the update that was wrong, or a list of them"
     )
-    wrong: Sentence | None = Field(None, description="The wrong words of that update")
-    right: Sentence | None = Field(None, description="The right words")
+    wrong: Sentence | None = Field(None, description="The wrong wording of that update")
+    right: Sentence | None = Field(None, description="The correct wording")
     check_in: Names | None = Field(
-        None, description="In an end: audiences to ask on the next working day whether all is well"
+        None, description="At the end: audiences to ask on the next working day whether all is well"
     )
 
 
-class IncidentFile(_Shared):
-    """An incident or a maintenance: one file, its updates a dated list that is appended to."""
+class _File(_Shared):
+    """What incident files and presets have in common."""
+
+    title: OneLine
+    kind: Kind = Kind.INCIDENT
+    severity: SeverityWritten
+    updates: list[UpdateEntry] = Field(min_length=1, max_length=MOST_UPDATES)
+
+
+class IncidentFile(_File):
+    """An incident or a maintenance in one file; its updates are a dated, append-only list."""
 
     id: Annotated[str, Field(pattern=f"^{ID_PATTERN}$")] | None = Field(
         None, description="Short enough to say on the phone; left out: the file's name"
     )
-    title: OneLine
-    kind: Kind = Kind.INCIDENT
-    severity: SeverityWritten
     started: Moment | None = Field(None, description="When it began; left out: the first update's `at`")
     postmortem: Annotated[OneLine, AfterValidator(_link_or_words)] | None = Field(
-        None, description="Where the review stands, or when it will"
+        None, description="Where the review is, or when it will be there"
     )
     dedupe_key: OneLine | None = Field(None, description="The alert that opened it, so that it opens once")
-    updates: list[UpdateEntry] = Field(min_length=1, max_length=MOST_UPDATES)
 
 
-class PresetFile(_Shared):
-    """An incident one can see coming: an incident file without id, at and started, nearly written."""
+class PresetFile(_File):
+    """A ready-made draft of a foreseeable incident: an incident file without id, at and started."""
 
-    about: OneLine | None = Field(None, description="When to take this preset")
-    title: OneLine
-    kind: Kind = Kind.INCIDENT
-    severity: SeverityWritten
-    updates: list[UpdateEntry] = Field(min_length=1, max_length=MOST_UPDATES)
+    about: OneLine | None = Field(None, description="When to use this preset")
 
 
 def incident_schema() -> dict[str, Any]:
     """Return the JSON Schema of an incident file, for editors that complete and check YAML."""
-    schema = IncidentFile.model_json_schema(by_alias=True, schema_generator=_WithoutNulls)
-    return {"title": "commcast incident", **schema}
+    return IncidentFile.model_json_schema(by_alias=True, schema_generator=_WithoutNulls)
 
 
 def preset_schema() -> dict[str, Any]:
     """Return the JSON Schema of a preset file."""
-    schema = PresetFile.model_json_schema(by_alias=True, schema_generator=_WithoutNulls)
-    return {"title": "commcast preset", **schema}
+    return PresetFile.model_json_schema(by_alias=True, schema_generator=_WithoutNulls)
 
 
 class _WithoutNulls(GenerateJsonSchema):
-    """Leaves out the null of each key that may be missing: in a file an empty value is a fault."""
+    """Omits the null of each key that may be missing: in a file an empty value is a fault."""
 
     def nullable_schema(self, schema: Any) -> dict[str, Any]:
         return self.generate_inner(schema["schema"])
@@ -193,11 +186,10 @@ class _WithoutNulls(GenerateJsonSchema):
 Shape = TypeVar("Shape", IncidentFile, PresetFile)
 
 
-@dataclass(frozen=True, slots=True)
-class Checked(Generic[Shape]):
-    """A file as written and everything wrong with it; `spoiled` are the places of these faults.
+class Checked(NamedTuple, Generic[Shape]):
+    """A file as written and everything wrong with it; `spoiled` has the places of these faults.
 
-    `written` lacks the faulty values, so that the rest can still be checked; None if that fails.
+    `written` is without the faulty values, so that the rest can still be checked; None if that fails.
     """
 
     document: YamlDocument
@@ -207,7 +199,7 @@ class Checked(Generic[Shape]):
 
 
 def check_shape(text: str, name: str, shape: type[Shape]) -> Checked[Shape]:
-    """Return the file that `text` is, as far as it fits the shape; `name` is what faults call it."""
+    """Return what is written in `text`, as far as it fits the shape; `name` is what faults call the file."""
     document = examine(text, name, sentences=frozenset(_SENTENCE_KEYS))
     faults = list(document.faults)
     if not isinstance(document.data, dict):
@@ -216,47 +208,51 @@ def check_shape(text: str, name: str, shape: type[Shape]) -> Checked[Shape]:
             faults.append(document.fault((), what, "write title, severity and updates"))
         return Checked(document, None, faults)
     problems = [(loc, _BLANK) for loc in _blanks(document.data, ())]
-    try:
-        written = shape.model_validate(document.data)
-        if not problems:
-            return Checked(document, written, faults)
-    except ValidationError as error:
-        found = [(_plain_loc(problem["loc"]), problem) for problem in error.errors(include_url=False)]
-        places = {loc for loc, _ in found}
-        problems = found + [problem for problem in problems if not _inside(problem[0], places)]
+    written, found = _validated(shape, document.data)
+    if not found and not problems:
+        return Checked(document, written, faults)
+    places = {loc for loc, _ in found}
+    problems = found + [(loc, blank) for loc, blank in problems if places.isdisjoint(_around(loc))]
     spoiled = {loc for loc, _ in problems}
     for number, (loc, problem) in enumerate(problems):
         is_shown = number < FAULTS_SHOWN_PER_FILE
         faults.append(_fault(document, loc, problem, shape, is_shown))
         if is_shown:
             spoiled.update(_meant(loc, problem, shape))
-    try:
-        rest = shape.model_validate(_without(document.data, [loc for loc, _ in problems]))
-    except ValidationError:
-        return Checked(document, None, faults, frozenset(spoiled))
+    rest, _ = _validated(shape, _without(document.data, [loc for loc, _ in problems]))
     return Checked(document, rest, faults, frozenset(spoiled))
 
 
-def _inside(loc: Loc, places: set[Loc]) -> bool:
-    return any(loc[:length] in places for length in range(1, len(loc) + 1))
+Problem = tuple[Loc, Mapping[str, Any]]
+
+
+def _validated(shape: type[Shape], data: Any) -> tuple[Shape | None, list[Problem]]:
+    """Return the data in its shape, None if it does not fit, and pydantic's problems with their places.
+
+    Steps of a place that are not in the file ("[key]" after a bad key) are left out.
+    """
+    try:
+        return shape.model_validate(data), []
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+    return None, [(tuple(step for step in each["loc"] if step != "[key]"), each) for each in found]
+
+
+def _around(loc: Loc) -> Iterator[Loc]:
+    return (loc[:length] for length in range(1, len(loc) + 1))
 
 
 _BLANK: Mapping[str, Any] = {"type": "blank"}
 
 
 def _blanks(value: Any, loc: Loc) -> Iterator[Loc]:
-    """Yield where a key has no value: to pydantic it is left out, to a person it is unfinished."""
+    """Yield where a key has no value: pydantic takes it as left out, a person has not finished it."""
     steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for step, inner in steps:
         if inner is None:
             yield (*loc, step)
         else:
             yield from _blanks(inner, (*loc, step))
-
-
-def _plain_loc(loc: tuple[int | str, ...]) -> Loc:
-    """Return pydantic's path without the steps that are not in the file ("[key]" after a bad key)."""
-    return tuple(step for step in loc if step != "[key]") if "[key]" in loc else loc
 
 
 def _fault(
@@ -278,7 +274,7 @@ def _fault(
 def _unknown_key(document: YamlDocument, loc: Loc, shape: type[BaseModel], suggest: bool) -> tuple[str, str]:
     place = document.places.get(loc)
     if place and place.flow and document.value(loc) is None:
-        return f"{str(loc[-1])!r:.60} became a key of its own: a comma ends the text inside {{ }}", QUOTE
+        return f"{str(loc[-1])!r:.60} was read as a key: a comma ends the text inside {{ }}", QUOTE
     known = _keys_at(loc, shape)
     close = get_close_matches(str(loc[-1]), known, 1) if suggest else []
     remedy = f"did you mean '{close[0]}'?" if close else f"known here: {', '.join(known)}"
@@ -297,7 +293,7 @@ def _keys_at(loc: Loc, shape: type[BaseModel]) -> list[str]:
 
 
 def _meant(loc: Loc, problem: Mapping[str, Any], shape: type[BaseModel]) -> Iterator[Loc]:
-    """Yield the key that was meant by a mistyped one: it is not missing as well."""
+    """Yield the key that a mistyped one was meant to be: it is not missing as well."""
     if problem["type"] == "extra_forbidden":
         for close in get_close_matches(str(loc[-1]), _keys_at(loc, shape), 1):
             yield (*loc[:-1], close)
@@ -305,15 +301,14 @@ def _meant(loc: Loc, problem: Mapping[str, Any], shape: type[BaseModel]) -> Iter
 
 def _explain(key: str, kind: str, problem: Mapping[str, Any], value: Any) -> tuple[str, str]:
     if value is None or kind == "blank":
-        return "has no value", "write it, or take the line out"
+        return "has no value", "write it, or remove the line"
     if key in {"next_update", "timeframe"} and isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value} has no unit", f"write {value}m or {value}h"
     if key == "severity":
-        return f"must be 1 (worst) to 4, not {value!r:.40}", "write one of 1, 2, 3, 4"
+        return f"must be 1 (worst) to 4, not {value!r:.40}", "write 1, 2, 3 or 4"
     if key == "id":
-        return f"{value!r:.60} cannot be an id", "write a-z, 0-9 and -, at most 40 characters"
-    explain = _KINDS.get(kind)
-    if explain:
+        return f"{value!r:.60} cannot be an id", "use a-z, 0-9 and -, at most 40 characters"
+    if explain := _KINDS.get(kind):
         return explain(problem, value)
     what, _, remedy = problem["msg"].removeprefix("Value error, ").partition("; ")
     return what, remedy
@@ -339,9 +334,10 @@ _KINDS: dict[str, Callable[[Mapping[str, Any], Any], tuple[str, str]]] = {
     "enum": _choices,
     "string_too_long": lambda p, v: (f"is {len(v)} characters long", f"at most {p['ctx']['max_length']}"),
     "list_type": lambda _, v: ("is not a list", f"write [{v}]" if isinstance(v, str) else "write [one, two]"),
-    "dict_type": lambda _, __: ("is not a group of keys", "write its keys indented below it"),
-    "model_type": lambda _, __: ("is not a group of keys", "write its keys indented below it"),
-    "too_short": lambda _, __: ("is empty", "name at least one, or take the line out"),
+    **dict.fromkeys(
+        ("dict_type", "model_type"), lambda _, __: ("is not a group of keys", "indent its keys below it")
+    ),
+    "too_short": lambda _, __: ("is empty", "name at least one, or remove the line"),
     "too_long": lambda p, _: ("has too many entries", f"at most {p['ctx']['max_length']}"),
     "int_type": lambda _, v: (f"must be a number, not {v!r:.40}", "write 1, 2 …"),
     "greater_than_equal": lambda _, v: (f"must be a number from 1, not {v!r:.40}", "write 1, 2 …"),
@@ -349,7 +345,7 @@ _KINDS: dict[str, Callable[[Mapping[str, Any], Any], tuple[str, str]]] = {
 
 
 def _without(data: dict[str, Any], locs: list[Loc]) -> dict[str, Any]:
-    """Return `data` without the values at `locs`; what a file must have gets a stand-in."""
+    """Return `data` without the values at `locs`; required keys get a placeholder."""
     rest: dict[str, Any] = deepcopy(data)
     for loc in sorted(locs, key=lambda loc: [str(step).zfill(6) for step in loc], reverse=True):
         _remove(rest, loc)

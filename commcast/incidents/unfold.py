@@ -1,4 +1,4 @@
-"""Turns a file as written into an incident; each update carries forward what was said before."""
+"""Turns a written file into an incident; each update carries forward what was said before."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from commcast.model.incident import (
 from commcast.model.times import is_clock_time, parse_instant, parse_promise, parse_timeframe
 
 Result = TypeVar("Result")
-# When update number so-and-so of an incident was released: for one whose file does not say it, because
-# whoever released it could not write it there.
+# By incident and update, when an update was released whose file does not say so, because it could not be
+# written there.
 ReleasedAt = Mapping[tuple[str, int], datetime]
 
 
@@ -41,7 +41,7 @@ _STATUSES = {Kind.INCIDENT: INCIDENT_STATUSES, Kind.MAINTENANCE: MAINTENANCE_STA
 _OVER = frozenset({Status.RESOLVED, Status.COMPLETED})
 _NOT_BEGUN = END_STATUSES | {Status.EXPECTED}
 _OF_THE_FILE = ("severity", "affected", "audiences", "owner", "backup")
-_SAID_AFRESH = ("issue", "resolution", "scope", "action")  # closed by an end, said again at a reopening
+_SAID_AFRESH = ("issue", "resolution", "scope", "action")  # closed by an end, written again at a reopening
 _AS_WRITTEN = ("nothing_new", "internal", "fixed", "remains", "if_it_persists", "because", "wrong", "right")
 
 
@@ -49,7 +49,7 @@ _AS_WRITTEN = ("nothing_new", "internal", "fixed", "remains", "if_it_persists", 
 class _Said:
     """What the updates so far have said, for the next one to carry forward.
 
-    `stretch` is the timeframe as it was written, if it counts from when an expected incident begins.
+    `stretch` is the timeframe as written, if it counts from when an expected incident begins.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -64,9 +64,9 @@ class _Said:
 
 @dataclass(slots=True)
 class Unfolding:
-    """One file on its way to an incident; `faults` gathers everything wrong with it.
+    """One file on its way to an incident; `faults` collects everything wrong with it.
 
-    `stem`, the file's name, is the id where the file gives none.
+    `stem`, the file's name, is the id if the file has none.
     """
 
     document: YamlDocument
@@ -89,10 +89,7 @@ class Unfolding:
         self._names((), written)
         self.said.values = {key: getattr(written, key) for key in _OF_THE_FILE}
         self.said.window = self._window((), written.window)
-        if written.expected_at is not None:
-            self.said.expected_at = self._attempt(
-                ("expected_at",), parse_instant, written.expected_at, self.zone
-            )
+        self.said.expected_at = self._moment(("expected_at",), written.expected_at)
         updates = [self._update(number, entry) for number, entry in enumerate(written.updates, 1)]
         started = self._started(updates)
         self._check_ends(updates, started)
@@ -114,6 +111,10 @@ class Unfolding:
     def _fault(self, loc: Loc, what: str, remedy: str, *, key: bool = False) -> None:
         self.faults.append(self.document.fault(loc, what, remedy, key=key))
 
+    def _moment(self, loc: Loc, text: str | None) -> datetime | None:
+        """Return the moment that a text names, None for no text or a wrong one, which is noted at `loc`."""
+        return None if text is None else self._attempt(loc, parse_instant, text, self.zone)
+
     def _attempt(self, loc: Loc, read: Callable[..., Result], *given: Any) -> Result | None:
         """Return what `read` makes of a text, or note its complaint at `loc`."""
         try:
@@ -126,26 +127,25 @@ class Unfolding:
     def _id(self) -> str:
         if self.written.id:
             return self.written.id
-        stem = self.stem
-        if not re.fullmatch(ID_PATTERN, stem) and ("id",) not in self.spoiled:
-            what = f"the file's name {stem!r:.60} cannot be an id"
+        if not re.fullmatch(ID_PATTERN, self.stem) and ("id",) not in self.spoiled:
+            what = f"the file's name {self.stem!r:.60} cannot be an id"
             self._fault((), what, "rename it (a-z, 0-9, -), or add id: …")
-        return stem
+        return self.stem
 
     def _started(self, updates: list[Update | None]) -> datetime:
-        # While it was only expected it had not begun.
+        # While it was only expected, it had not begun.
         begun = [each for each in updates if each and each.status not in _NOT_BEGUN]
         first = (begun or updates)[0].at if updates[0] else self.now  # type: ignore[union-attr]
         if self.written.started is None:
             return first
-        started = self._attempt(("started",), parse_instant, self.written.started, self.zone) or first
+        started = self._moment(("started",), self.written.started) or first
         if started > first and self.written.kind is Kind.INCIDENT and updates[0]:
             self._fault(("started",), "started is after the first update", "write when it began")
         return started
 
     def _check_ends(self, updates: list[Update | None], started: datetime) -> None:
         if self.written.started is None and self.written.updates[0].at is None:
-            return  # nobody said when it began, and nothing was sent yet: the first update is of this moment
+            return  # nobody said when it began, and nothing was sent yet: the first update is from now
         reopened: datetime | None = None
         for update in updates:
             if update is None:
@@ -154,14 +154,13 @@ class Unfolding:
             loc = ("updates", update.number - 1, "ended")
             # Its `at` may have seconds, which nobody types.
             if update.ended and reopened and update.ended < reopened.replace(second=0, microsecond=0):
-                at = f"{reopened.astimezone(self.zone):%Y-%m-%dT%H:%M}"
-                what = f"ended is before it was reopened, at {at}"
-                self._fault(loc, what, "write when it was over this time, or leave it out")
+                what = f"ended is before it was reopened, at {reopened.astimezone(self.zone):%Y-%m-%dT%H:%M}"
+                self._fault(loc, what, "write when it ended this time, or leave it out")
             elif update.ended and update.ended < started and self.written.kind is Kind.INCIDENT:
                 if self.written.started is None:
                     self._fault(loc, "ended is before the first update", "add started: when it began")
                 else:
-                    self._fault(loc, "ended is before it started", "write when it was over")
+                    self._fault(loc, "ended is before it started", "write when it ended")
 
     def _update(self, number: int, entry: UpdateEntry) -> Update | None:
         loc: Loc = ("updates", number - 1)
@@ -192,17 +191,13 @@ class Unfolding:
             at=at,
             at_written=entry.at is not None,
             status=status,
-            severity=carried["severity"],
             affected=tuple(carried["affected"] or ()),
             audiences=None if carried["audiences"] is None else tuple(carried["audiences"]),
-            owner=carried["owner"],
             owner_named=entry.owner is not None,
-            backup=carried["backup"],
             issue=entry.issue or (entry.fixed if status in _OVER else None) or carried["issue"],
-            # What was being done, and what readers should do meanwhile, is false once it is over.
+            # What was being done, and what readers should do meanwhile, no longer applies.
             resolution=(entry.resolution or "") if is_over else carried["resolution"],
             timeframe=timeframe,
-            scope=carried.get("scope"),
             action=entry.action if is_over else carried.get("action"),
             next_update=promise,
             next_clock=entry.next_update if is_clock_time(entry.next_update) else "",
@@ -213,31 +208,29 @@ class Unfolding:
             expected_at=expected_at,
             merged_into=entry.merged_into,
             check_in=tuple(entry.check_in or ()),
+            **{key: carried.get(key) for key in ("severity", "owner", "backup", "scope")},
             **{key: getattr(entry, key) for key in _AS_WRITTEN},
         )
 
     def _names(self, loc: Loc, entry: IncidentFile | UpdateEntry) -> None:
-        """Note each audience, component and person of an entry that the configuration does not know.
+        """Note each audience, component and person of an entry that is not in the configuration.
 
-        Components are looked up only if it knows any.
+        Components are checked only if it has any.
         """
         config = self.config
-        named: list[tuple[Loc, str, Any, Mapping[str, Any]]] = []
-        for key, kind, known in (
-            ("audiences", "audience", config.audiences),
-            ("affected", "component", config.components),
-        ):
-            if known or key == "audiences":
-                named += [((key, n), kind, name, known) for n, name in enumerate(getattr(entry, key) or ())]
-        named += [((key,), "person", getattr(entry, key), config.people) for key in ("owner", "backup")]
+        named: list[tuple[Loc, Any, Mapping[str, Any], str]] = []
+        for key, known in (("audiences", config.audiences), ("affected", config.components)):
+            table = "audiences" if key == "audiences" else "components"
+            names = enumerate(getattr(entry, key) or ()) if known or key == "audiences" else ()
+            named += [((key, n), name, known, table) for n, name in names]
+        named += [((key,), getattr(entry, key), config.people, "people") for key in ("owner", "backup")]
         words = getattr(entry, "words", None) or ()
-        named += [(("for", name), "audience", name, config.audiences) for name in words]
-        for below, kind, name, known in named:
+        named += [(("for", name), name, config.audiences, "audiences") for name in words]
+        for below, name, known, table in named:
             if name is not None and name not in known:
-                names = ", ".join(list(known)[:20]) or "none yet: add it to commcast.toml"
-                self._fault(
-                    (*loc, *below), f"{name!r:.60} is not a known {kind}", f"known: {names}", key=True
-                )
+                what = f"{below[0]}: no [{table}.{name:.60}] in commcast.toml"
+                remedy = "add it" + (f", or use one of {', '.join(list(known)[:20])}" if known else "")
+                self._fault((*loc, *below), what, remedy, key=True)
 
     def _window(self, loc: Loc, window: WindowWritten | None) -> Window | None:
         """Return the window written at `loc`, None if there is none or it is wrong, which is noted."""
@@ -245,15 +238,13 @@ class Unfolding:
         if window is None:
             is_missing = written.kind is Kind.MAINTENANCE and written.updates[0].window is None and not loc
             if is_missing and not any("window" in place for place in self.spoiled):
-                what = "'window' is missing: a maintenance needs it"
-                self._fault((), what, "add window: {from: …, to: …}")
+                self._fault((), "'window' is missing: a maintenance needs it", "add window: {from: …, to: …}")
             return None
         loc = (*loc, "window")
         if written.kind is not Kind.MAINTENANCE:
             self._fault(loc, "only a maintenance has a window", "add kind: maintenance", key=True)
             return None
-        start = self._attempt((*loc, "from"), parse_instant, window.start, self.zone)
-        end = self._attempt((*loc, "to"), parse_instant, window.end, self.zone)
+        start, end = self._moment((*loc, "from"), window.start), self._moment((*loc, "to"), window.end)
         if start is None or end is None:
             return None
         if end <= start:
@@ -262,14 +253,14 @@ class Unfolding:
         return Window(start=start, end=end)
 
     def _at(self, loc: Loc, entry: UpdateEntry) -> datetime:
-        """Return the update's moment; if it is not released yet, that is the moment of reading."""
+        """Return the update's time; if it is not released yet, the time of reading."""
         earlier = self.said.at
         loc = (*loc, "at")
         if entry.at is None:
             released = self.released_at.get((self.written.id or self.stem, int(loc[1]) + 1))
             at = released or (max(self.now, earlier) if earlier else self.now)
         else:
-            written = self._attempt(loc, parse_instant, entry.at, self.zone)
+            written = self._moment(loc, entry.at)
             if written is None:
                 return earlier or self.now
             at = written
@@ -278,10 +269,10 @@ class Unfolding:
         return at
 
     def _check_order(self, loc: Loc, at: datetime, earlier: datetime | None) -> None:
-        # Updates above the last one may be released: a clock that was set back must not refuse them.
+        # Earlier updates may be released: they are not refused because a clock was set back.
         is_last = loc[1] == len(self.written.updates) - 1
         if is_last and at > self.now + _CLOCK_SKEW:
-            self._fault(loc, "at is in the future", "write when it was said, or leave `at` out")
+            self._fault(loc, "at is in the future", "write when it was sent, or leave `at` out")
         elif earlier and at < earlier:
             self._fault(loc, "at is before the update above it", "keep updates in order of time")
 
@@ -293,16 +284,14 @@ class Unfolding:
             known = ", ".join(sorted(_STATUSES[kind]))
             self._fault(where, f"{status} is not a status of kind {kind}", f"write one of {known}")
         elif self.said.ended and status is not Status.REOPENED and not (entry.corrects and status is before):
-            remedy = "write status: reopened, or a new file"
-            self._fault(where, f"nothing may follow {before} but reopened", remedy)
+            self._fault(where, f"only reopened may follow {before}", "write status: reopened, or a new file")
         elif status is Status.REOPENED and before is not Status.REOPENED and not self.said.ended:
-            self._fault(
-                where, "reopened follows only an end", "write investigating, identified or monitoring"
-            )
+            remedy = "write investigating, identified or monitoring"
+            self._fault(where, "reopened may only follow an end", remedy)
         return status
 
     def _carry(self, loc: Loc, entry: UpdateEntry, number: int, status: Status) -> None:
-        """Take over what this update says; note what is missing at first, and again after an end."""
+        """Adopt what this update says; note what is missing in the first one, and in one after an end."""
         afresh = number == 1 or (self.said.ended and status is Status.REOPENED)
         if afresh:
             for key in _SAID_AFRESH:
@@ -315,7 +304,7 @@ class Unfolding:
         needed = ("issue", "resolution") if planned else ("issue", "resolution", "timeframe")
         for key in needed if afresh else ():
             if getattr(entry, key) is None and (*loc, key) not in self.spoiled:
-                why = "the first update needs it" if number == 1 else "after an end it is needed anew"
+                why = "the first update needs it" if number == 1 else "it is needed again after an end"
                 self._fault(loc, f"'{key}' is missing: {why}", _HOW[key])
 
     def _timeframe(self, loc: Loc, entry: UpdateEntry, at: datetime, status: Status) -> Timeframe | None:
@@ -332,17 +321,17 @@ class Unfolding:
                 self._fault(loc, "timeframe ends outside the window", remedy)
             return found
         if entry.confidence and (*loc, "timeframe") not in self.spoiled:
-            self._fault((*loc, "confidence"), "confidence stands without a timeframe", "add timeframe: …")
+            self._fault((*loc, "confidence"), "confidence without a timeframe", "add timeframe: …")
         if entry.window is not None:
-            said.timeframe = None  # it was said of the window before
+            said.timeframe = None  # it was about the earlier window
         if said.timeframe is None and window is not None:
             return Timeframe(latest=window.end)  # a maintenance lasts as long as its window
         return said.timeframe
 
     def _move_estimate(self, begins: datetime) -> None:
-        """Move the estimate of something expected that begins at another time than was said.
+        """Move the estimate of something expected whose start has moved.
 
-        A stretch as somebody wrote it ("2h") lasts as long from then on; a moment before it begins is moot.
+        A length of time ("2h") counts from the new start; a moment before the new start is dropped.
         """
         estimate, stretch = self.said.timeframe, self.said.stretch
         if estimate is None or estimate.latest is None:
@@ -356,7 +345,7 @@ class Unfolding:
         if entry.next_update is None:
             return None
         if status in END_STATUSES:
-            self._fault((*loc, "next_update"), f"no update follows {status}", "take the line out")
+            self._fault((*loc, "next_update"), f"no update follows {status}", "remove the line")
             return None
         return self._attempt((*loc, "next_update"), parse_promise, entry.next_update, at, self.zone)
 
@@ -365,24 +354,23 @@ class Unfolding:
         if entry.ended is None:
             return at if status in _OVER else None
         if status not in END_STATUSES:
-            what = f"ended stands in an update that is {status}"
-            self._fault(loc, what, "write status: resolved, or take it out")
-        ended = self._attempt(loc, parse_instant, entry.ended, self.zone)
+            self._fault(loc, f"ended in an update that is {status}", "write status: resolved, or remove it")
+        ended = self._moment(loc, entry.ended)
         if ended is not None and ended > at:
-            self._fault(loc, "ended is after its own update", "write when it was over")
+            self._fault(loc, "ended is after its own update", "write when it ended")
         return ended
 
     def _corrects(self, loc: Loc, entry: UpdateEntry, number: int) -> None:
         for corrected in _numbers(entry.corrects):
             if corrected >= number:
-                what = f"there is no earlier update {corrected}"
-                self._fault((*loc, "corrects"), what, "write the number of one above")
+                what = f"no earlier update {corrected}"
+                self._fault((*loc, "corrects"), what, "write the number of an update above")
 
     def _expected_at(self, loc: Loc, entry: UpdateEntry, status: Status, at: datetime) -> datetime | None:
         """Return when something expected begins: as said here, before, or at the top of the file."""
         if entry.expected_at is not None:
             loc = (*loc, "expected_at")
-            found = self.said.expected_at = self._attempt(loc, parse_instant, entry.expected_at, self.zone)
+            found = self.said.expected_at = self._moment(loc, entry.expected_at)
             if status is Status.EXPECTED and found is not None and found <= at:
                 self._fault(loc, "expected_at is not after its own update", "write when it will begin")
         return self.said.expected_at if status is Status.EXPECTED else None
@@ -394,6 +382,6 @@ def _numbers(corrects: int | list[int] | None) -> tuple[int, ...]:
 
 _HOW = {
     "issue": "add issue: what readers see, in their words",
-    "resolution": "add resolution: what is being done, or may be",
+    "resolution": "add resolution: what is being done",
     "timeframe": "add timeframe: unknown, 30m, 1h to 2h, or by 14:00",
 }

@@ -1,11 +1,11 @@
-"""Reads YAML from people as data that knows its places; refuses hostile files."""
+"""Reads YAML written by people, with the place of each value; refuses hostile files."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -19,7 +19,7 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from commcast.errors import Fault, InputError
+from commcast.errors import Fault, InputError, in_order
 from commcast.files import FORBIDDEN, line_and_column
 from commcast.incidents.yaml_lines import plain_value
 
@@ -28,9 +28,8 @@ _LONGEST_FAULT = 300
 Loc = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class YamlPlace:
-    """Where a value is, from 1. `key_*`: where its key, or itself, starts; `flow`: inside { } or [ ]."""
+class YamlPlace(NamedTuple):
+    """Where a value is, from 1. `key_*`: where its key, or else it, starts; `flow`: inside { } or [ ]."""
 
     line: int
     column: int
@@ -52,8 +51,8 @@ class YamlDocument:
 
     def place(self, loc: Loc) -> tuple[int, int]:
         """Return line and column of the value at `loc`, or of the nearest value around it."""
-        found = self._nearest(loc)
-        return (found.line, found.column) if found else (1, 1)
+        around = (self.places.get(loc[:length]) for length in range(len(loc), -1, -1))
+        return next(((found.line, found.column) for found in around if found), (1, 1))
 
     def key_place(self, loc: Loc) -> tuple[int, int]:
         """Return line and column of the key at `loc`, or of the nearest value around it."""
@@ -76,18 +75,15 @@ class YamlDocument:
         line, column = self.key_place(loc) if key else self.place(loc)
         return Fault(self.name, line, column, _shown(what), _shown(remedy))
 
-    def _nearest(self, loc: Loc) -> YamlPlace | None:
-        return next((self.places[loc[:n]] for n in range(len(loc), -1, -1) if loc[:n] in self.places), None)
-
 
 def _shown(text: str) -> str:
-    """Return `text` fit for a terminal and a log: one line, not too long, no whole address or number."""
+    """Return `text` fit for a terminal and a log: one short line without complete addresses or numbers."""
     text = " ".join(text.split())[:_LONGEST_FAULT]
     text = re.sub(r"([^\s@'\"])[^\s@'\"]*@(?=\S)", r"\1…@", text)
     return re.sub(r"\+[0-9 ]{5,}(?=[0-9]{4})", "…", text)
 
 
-# Bounds that keep the slowest possible text within a second; 500 updates are 134 KB in 3,500 lines.
+# Limits that keep the slowest possible text within a second; 500 updates are 134 KB in 3,500 lines.
 _MOST_CHARACTERS = 1 << 19
 _MOST_LINES = 10_000
 _LONGEST_LINE = 20_000
@@ -109,10 +105,10 @@ def parse(text: str, name: str, *, sentences: frozenset[str] = frozenset()) -> Y
 
 
 def examine(text: str, name: str, *, sentences: frozenset[str] = frozenset()) -> YamlDocument:
-    """Return the document of `text` with `.faults` filled, not raised, so that a caller can add its own.
+    """Return the document of `text` with its faults in `.faults`, so that a caller can add its own.
 
     Under a key of `sentences` a comment after unquoted text is a fault: mostly it is a sentence with " #".
-    A line that is not YAML is mended in memory to find the faults after it; `data` is None if that fails.
+    A line that is not YAML is patched in memory to find the faults after it; `data` is None if that fails.
     """
     refused = _refuse(text, name)
     if refused:
@@ -121,19 +117,19 @@ def examine(text: str, name: str, *, sentences: frozenset[str] = frozenset()) ->
     budget = _REPAIR_BUDGET
     while True:
         builder = _Builder(text, name, sentences)
-        mended = builder.run()
+        patched = builder.run()
         budget -= len(text)
-        if mended is None or budget < len(text):
+        if patched is None or budget < len(text):
             break
         faults.append(builder.broken[0])
-        text = mended
+        text = patched
     document = builder.document
-    document.faults = sorted({*faults, *builder.broken, *builder.faults}, key=lambda f: (f.line, f.column))
+    document.faults = in_order([*faults, *builder.broken, *builder.faults])
     return document
 
 
 def _refuse(text: str, name: str) -> Fault | None:
-    """Return why this text is not even parsed: it is too large, or holds what no sentence may hold."""
+    """Return why this text is not even parsed: it is too large, or has a forbidden character."""
     if len(text) > _MOST_CHARACTERS:
         return Fault(name, 0, 0, f"is larger than {_MOST_CHARACTERS >> 10} Ki characters", "shorten it")
     found = _NOT_IN_FILES.search(text)
@@ -144,23 +140,23 @@ def _refuse(text: str, name: str) -> Fault | None:
     lines = text.split("\n")
     if len(lines) > _MOST_LINES:
         return Fault(name, _MOST_LINES, 1, f"has more than {_MOST_LINES} lines", "shorten it")
-    is_head = True  # nothing but comments and blank lines so far
+    is_head = True  # only comments and blank lines so far
     for number, line in enumerate(lines, 1):
         if len(line) > _LONGEST_LINE:
             what = f"is longer than {_LONGEST_LINE} characters"
             return Fault(name, number, _LONGEST_LINE, what, "break it")
         if is_head and line.startswith("%"):
-            return Fault(name, number, 1, "YAML directives (%…) are not used here", "delete the line")
+            return Fault(name, number, 1, "YAML directives (%…) are not allowed here", "delete the line")
         is_head = is_head and line.lstrip()[:1] in {"", "#"}
     return None
 
 
 class _Stop(Exception):
-    """Reading cannot go on; the fault is already noted."""
+    """Reading can't go on; the fault is already noted."""
 
 
 class _Builder:
-    """Builds the data from parser events, so that every bound holds before anything large exists."""
+    """Builds the data from parser events, so that every limit is checked before anything large exists."""
 
     def __init__(self, text: str, name: str, sentences: frozenset[str]) -> None:
         self.text = text
@@ -174,7 +170,7 @@ class _Builder:
         self.events: Iterator[Any] = iter(())
 
     def run(self) -> str | None:
-        """Read the text. If a line is not YAML but the rest can be read, return the text with it mended."""
+        """Read the text. If a line is not YAML but the rest can be read, return the text with it patched."""
         self.events = iter(YAML(typ="safe", pure=True).parse(self.text))
         try:
             self._documents()
@@ -187,7 +183,7 @@ class _Builder:
             self.document.data = None
             mark = self.scalar.end_mark if self.scalar else None
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            self.broken.append(Fault(self.document.name, line, column, "is not YAML from here on", QUOTE))
+            self.broken.append(Fault(self.document.name, line, column, "invalid YAML here", QUOTE))
         return None
 
     def _documents(self) -> None:
@@ -195,8 +191,7 @@ class _Builder:
         for event in self.events:
             if isinstance(event, DocumentStartEvent):
                 if not is_first:
-                    remedy = "one file holds one incident: delete ---"
-                    self._stop(event, "a second document starts here", remedy)
+                    self._stop(event, "a second document starts here", "one file is one incident: delete ---")
                 is_first = False
             elif isinstance(event, ScalarEvent | MappingStartEvent | SequenceStartEvent | AliasEvent):
                 self.document.data = self._node(event, (), event)
@@ -206,28 +201,28 @@ class _Builder:
         if self.nodes > _MOST_NODES:
             self._stop(event, f"has more than {_MOST_NODES} values", "shorten it")
         if len(loc) > _DEEPEST:
-            self._stop(event, "is nested too deeply", "no incident needs that: check the brackets and dashes")
+            self._stop(event, "is nested too deeply", "check the brackets and dashes")
         if isinstance(event, AliasEvent):
-            self._fault(event, f"*{event.anchor} is a YAML alias, which is not used here", QUOTE)
+            self._fault(event, f"*{event.anchor} is a YAML alias, which is not allowed here", QUOTE)
             self._put(event, loc, key, event, flow)
             return None
         if event.anchor is not None:
-            self._fault(event, f"&{event.anchor} is a YAML anchor, which is not used here", QUOTE)
+            self._fault(event, f"&{event.anchor} is a YAML anchor, which is not allowed here", QUOTE)
         if event.tag is not None:
-            self._fault(event, "a YAML tag (!…) is not used here", QUOTE)
+            self._fault(event, "a YAML tag (!…) is not allowed here", QUOTE)
         value: Any
+        flow = flow or bool(getattr(event, "flow_style", False))
         if isinstance(event, MappingStartEvent):
-            value, end = self._mapping(event, loc, flow)
+            value, end = self._mapping(loc, flow)
         elif isinstance(event, SequenceStartEvent):
-            value, end = self._sequence(event, loc, flow)
+            value, end = self._sequence(loc, flow)
         else:
             value, end = self._scalar(event, loc), event
         self._put(event, loc, key, end, flow)
         return value
 
-    def _mapping(self, start: Any, loc: Loc, flow: bool) -> tuple[dict[str, Any], Any]:
+    def _mapping(self, loc: Loc, flow: bool) -> tuple[dict[str, Any], Any]:
         data: dict[str, Any] = {}
-        flow = flow or bool(start.flow_style)
         for event in self.events:
             if isinstance(event, MappingEndEvent):
                 return data, event
@@ -236,13 +231,12 @@ class _Builder:
             self._scalar(event, ())
             key = FORBIDDEN.sub("?", event.value)
             if key in data:
-                self._fault(event, f"{key!r:.60} stands here twice", "keep one of them")
+                self._fault(event, f"{key!r:.60} is here twice", "keep one of them")
             data[key] = self._node(next(self.events), (*loc, key), event, flow)
         raise _Stop
 
-    def _sequence(self, start: Any, loc: Loc, flow: bool) -> tuple[list[Any], Any]:
+    def _sequence(self, loc: Loc, flow: bool) -> tuple[list[Any], Any]:
         data: list[Any] = []
-        flow = flow or bool(start.flow_style)
         for event in self.events:
             if isinstance(event, SequenceEndEvent):
                 return data, event
@@ -261,9 +255,8 @@ class _Builder:
             return FORBIDDEN.sub("?", text)
         comment = self._comment_behind(event)
         if comment and loc and loc[-1] in self.sentences:
-            place = event.end_mark.line + 1, comment
             what = 'YAML drops the rest of the line after " #"'
-            self.faults.append(Fault(self.document.name, *place, what, QUOTE))
+            self.faults.append(Fault(self.document.name, event.end_mark.line + 1, comment, what, QUOTE))
         return plain_value(text)
 
     def _comment_behind(self, event: Any) -> int:
@@ -278,7 +271,6 @@ class _Builder:
         if isinstance(event, ScalarEvent) and event.style is None and not event.value:
             first = key.end_mark  # nothing is written: the place is the key's colon
         start, key_start, finish = ((mark.line + 1, mark.column + 1) for mark in (first, begin, last))
-        flow = flow or bool(getattr(event, "flow_style", False))
         self.document.places[loc] = YamlPlace(*start, *key_start, *finish, flow)
 
     def _fault(self, event: Any, what: str, remedy: str) -> None:
@@ -290,13 +282,17 @@ class _Builder:
         raise _Stop
 
     def _broken(self, error: MarkedYAMLError) -> str | None:
-        """Note why the text is not YAML. Return it with the one character that breaks it covered, or None."""
+        """Note why the text is not YAML. Return it with the character that breaks it replaced, or None."""
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line, mark.column) if mark else (0, 0)
         problem = error.problem or "unreadable"
         here = self.lines[line][column : column + 1] if line < len(self.lines) else ""
         if here == ":":
-            self._break(line, column, self._colon_words(line), QUOTE)
+            start = self.scalar.start_mark.line if self.scalar is not None else line
+            what = '": " inside text without quotes'
+            if start != line:
+                what = f'": " inside the text that began in line {start + 1} (or a key there has no colon)'
+            self._break(line, column, what, QUOTE)
             return self._covered(line, column)
         if "expected <block end>, but found '<scalar>'" in problem and self.scalar is not None:
             return self._broken_scalar(self.scalar, line, column)
@@ -304,21 +300,15 @@ class _Builder:
         self._break(*place, what, remedy)
         return None
 
-    def _colon_words(self, line: int) -> str:
-        start = self.scalar.start_mark.line if self.scalar is not None else line
-        if start == line:
-            return '": " stands inside text without quotes'
-        return f'": " stands inside the text that began in line {start + 1} (or a key there lacks its colon)'
-
     def _broken_scalar(self, scalar: ScalarEvent, line: int, column: int) -> str | None:
         comment = self._comment_behind(scalar) if scalar.style is None else 0
         if comment:
             self._break(scalar.end_mark.line, comment - 1, 'YAML drops the rest after " #"', QUOTE)
             return self._covered(scalar.end_mark.line, comment - 1)
         if scalar.style in ("'", '"') and scalar.end_mark.line == line:
-            what, remedy = "text stands behind the closing quote", "put all of it in quotes, or after |"
+            what, remedy = "text after the closing quote", "put all of it in quotes, or after |"
         else:
-            what, remedy = "text stands where a key is expected", "check the indentation, or " + QUOTE
+            what, remedy = "text in place of a key", "check the indentation, or " + QUOTE
         self._break(line, column, what, remedy)
         return None
 
@@ -334,7 +324,7 @@ _BACKSLASH = "write \\\\ for a backslash, or use single quotes"
 
 
 def _explain(error: MarkedYAMLError, here: str, place: tuple[int, int]) -> tuple[str, str, tuple[int, int]]:
-    """Return what a person needs to know of a parser's error, the remedy, and its better place (from 0)."""
+    """Return what is wrong in plain words, the remedy, and a better place than the parser's (from 0)."""
     problem, context = error.problem or "", error.context or ""
     opened = (error.context_mark.line, error.context_mark.column) if error.context_mark else place
     unquoted = f"text without quotes cannot start with {here}"
@@ -345,13 +335,13 @@ def _explain(error: MarkedYAMLError, here: str, place: tuple[int, int]) -> tuple
     known = (
         (is_open, "this quote is never closed", "close it", opened),
         ("unknown escape" in problem, f"\\{here} means nothing in double quotes", _BACKSLASH, place),
-        (here == "\t", "a tab stands where YAML wants spaces", "write spaces", place),
+        (here == "\t", "a tab where YAML needs spaces", "write spaces", place),
         ("cannot start any token" in problem, unquoted, QUOTE, place),
         (has_no_colon, "this line has no colon", f"write key: value, {or_quote}", opened),
-        ("block scalar" in context, "text stands behind | or >", next_lines, place),
+        ("block scalar" in context, "text after | or >", next_lines, place),
         ("flow" in context, "this bracket is never closed", f"close it, {or_quote}", opened),
         ("sequence entries" in problem, "a list cannot start here", next_line, place),
         (re.search("anchor|alias|tag", context), unquoted if here else unquoted + "&, * or !", QUOTE, opened),
     )  # fmt: skip
-    vague = (True, "is not YAML from here on", "check indentation, quotes and brackets", place)
+    vague = (True, "invalid YAML here", "check indentation, quotes and brackets", place)
     return next(row[1:] for row in (*known, vague) if row[0])

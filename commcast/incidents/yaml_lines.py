@@ -1,4 +1,4 @@
-"""Writes values as lines of YAML that every reader takes for the same, and reads what is unquoted."""
+"""Writes values as YAML that every YAML reader understands alike; reads unquoted values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]{1,40}|[0-9]{1,40}(?:\.[0-9]{0,40}))(?:[eE][-+]?[0-9]{1,4})?")
 _SPECIAL = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
-# Text that readers of YAML 1.1 and 1.2 both take for text without quotes.
+# Text that readers of YAML 1.1 and 1.2 both read as text without quotes.
 _LENGTH = r"(?:[0-9]+(?:min|m|h|d|w))+"
 _TIME = rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9:]+(?:[+-][0-9:]+|Z)|{_LENGTH}(?: to {_LENGTH})?"
 _PLAIN = re.compile(rf"[^\W\d_][^:#\n\t\[\]{{}},&*!|>'\"%@`=]*|{_TIME}")
@@ -40,7 +40,7 @@ def plain_value(text: str) -> str | int | float | bool | None:
 
 
 def as_written(value: Any) -> Any:
-    """Return `value` with its times, lengths of time and choices as the text that files hold."""
+    """Return `value` with its times, durations and choices as the text that files have."""
     if isinstance(value, Mapping):
         return {str(key): as_written(item) for key, item in value.items()}
     if isinstance(value, datetime):
@@ -57,7 +57,7 @@ def lines_of(data: Mapping[str, Any], indent: int) -> list[str]:
     pad = " " * indent
     lines: list[str] = []
     for name, value in as_written(data).items():
-        key = _word(name)
+        key = _scalar(name)
         if isinstance(value, dict) and value:
             lines += [f"{pad}{key}:", *lines_of(value, indent + 2)]
         elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
@@ -80,27 +80,18 @@ def _text_lines(head: str, text: str, indent: int) -> list[str]:
     return [f"{head} {_scalar(text, _PLAIN_SENTENCE)}"]
 
 
-def _word(text: str) -> str:
-    return _scalar(text, _PLAIN)
-
-
 def in_braces(value: Any) -> str:
     """Return a value on one line, as it may appear inside { } or [ ]."""
     value = as_written(value)
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_word(key)}: {in_braces(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_scalar(key)}: {in_braces(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(in_braces(item) for item in value) + "]"
-    return _word(value) if isinstance(value, str) else json.dumps(value)
+    return _scalar(value) if isinstance(value, str) else json.dumps(value)
 
 
-def _scalar(text: str, plain: re.Pattern[str]) -> str:
-    if (
-        plain.fullmatch(text)
-        and text == text.strip()
-        and not text.endswith(":")
-        and text.isprintable()
-        and not _WORDS_OF_OLD_YAML.fullmatch(text)
-    ):
+def _scalar(text: str, plain: re.Pattern[str] = _PLAIN) -> str:
+    is_plain = plain.fullmatch(text) and text.isprintable() and text == text.strip()
+    if is_plain and not text.endswith(":") and not _WORDS_OF_OLD_YAML.fullmatch(text):
         return text
     return json.dumps(text, ensure_ascii=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -112,7 +112,7 @@ def join_receipts(
     An address is suppressed only if something changes: a person allowed again by hand is not suppressed by
     the same receipt a second time. For an erased person only the kind is kept.
     """
-    receipts = [replace(each, at=min(max(each.at, _BEGINNING), _END)) for each in receipts]
+    receipts = [each._replace(at=min(max(each.at, _BEGINNING), _END)) for each in receipts]
     rows = _Rows(connection, secret, provider, channel, receipts)
     joined, changed, silenced = Joined(), dict[int, _AcceptedRow](), list[Suppression]()
     for receipt in receipts:
@@ -204,7 +204,7 @@ def _spoken_of(receipt: Receipt, rows: _Rows) -> Iterator[tuple[_AcceptedRow, Re
     if before and before[-1].handed >= receipt.at - WITHIN:
         yield before[-1], receipt
     if receipt.lasting:
-        dropped = replace(receipt, kind=ReceiptKind.FAILED, detail=f"dropped: {receipt.detail}")
+        dropped = receipt._replace(kind=ReceiptKind.FAILED, detail=f"dropped: {receipt.detail}")
         # The weakest kind: it never replaces a receipt.
         yield from ((row, dropped) for row in rows.to(receipt.key)[len(before) :])
 

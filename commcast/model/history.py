@@ -1,4 +1,4 @@
-"""What was said so far: of an incident, to an audience, to one reader."""
+"""What was said so far about an incident, to an audience, to one reader."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from commcast.model.release import Release
 ERASED = "erased"  # why somebody is suppressed: we may not keep their address
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """One notice that was sent to one audience on one channel, and what it promised.
 
     `number` is the update it was about, `at` when its recipients were frozen. `promised` is when readers were
-    told to expect more, None for no promise; if readers in several zones were promised different times, the
-    earliest. `text_promises` are all times by which readers who only get texts were promised the next one.
-    `heard` is False while it has not reached anybody, so that nobody knows of its promise.
+    told to expect more (the earliest time if it differs by zone), None for no promise. `text_promises` are
+    all times by which readers who only get texts were promised the next one. `heard` is False while it has
+    not reached anybody, so that nobody knows of its promise.
     """
 
     notice: str
@@ -34,10 +33,10 @@ class Said:
 
 
 class WrongWords(NamedTuple):
-    """Words that turned out wrong, as one group of readers got them.
+    """Something that turned out wrong, as one group of readers got it.
 
-    `composition` is the ledger's number of that group's words, `by` the number of the update that corrects
-    them. `said` is what was wrong, as these readers read it, `at` the time on their message (aware).
+    `composition` is the ledger's number of that group's content, `by` the number of the update that corrects
+    it. `said` is what was wrong, as these readers read it, `at` the time on their message (aware).
     `is_timeframe` means that the expected end was wrong.
     """
 
@@ -54,13 +53,13 @@ class WrongWords(NamedTuple):
 class History:
     """What was released and sent about one incident.
 
-    `begun` holds (notice, channel) of every broadcast whose recipients are frozen. `told_up_to` is, by
-    channel, the number of the last update that was broadcast. `said` is what readers did, or may have, read,
-    oldest first. `stopped_by` names the person who stopped it, "" for nobody; `correcting` means that it is
-    stopped only until a correction is ready. `wrong_words` are the words that released corrections correct.
-    `merged` are the incidents that continue as this one, `merged_on` the channels on which their readers were
-    told. `last_tick` is when a tick last used the ledger. `asked` means that a person is sending now, or
-    previewing what they would send.
+    `begun` has (notice, channel) of every broadcast whose recipients are frozen. `told_up_to` is, by channel,
+    the number of the last update that was broadcast. `said` is what readers read, or may have read, oldest
+    first. `stopped_by` names the person who stopped it, "" for nobody; `correcting` means that it is stopped
+    only until a correction is ready. `wrong_words` is what released corrections correct. `merged` are the
+    incidents that continue as this one, `merged_on` the channels on which their readers were told.
+    `last_tick` is when a tick last used the ledger. `asked` means that a person is sending now, or previewing
+    what they would send.
     """
 
     releases: Mapping[int, Release] = field(default_factory=dict)
@@ -80,13 +79,13 @@ class ReaderHistory(NamedTuple):
     """What the ledger knows of one address when one notice is planned.
 
     `state` is the state of its delivery of this notice, "" if there is none. `told` means that it was, or may
-    have been, told anything of the incident on this channel; `is_known`, that the ledger holds any earlier
+    have been, told anything about the incident on this channel; `is_known`, that the ledger has any earlier
     delivery to it, whatever its outcome. `suppressed` is why it gets no more messages, "" if it does.
-    `lately` counts the messages it got on this channel within the last hour, of all incidents, as far as that
-    comes near the cap; `held_back` those that the cap held back since its last message. `promised` is when
-    the last text to a reader who only gets texts told them to expect the next one. After a correction:
-    `told_wrong` are the wrong words that this address did, or may have, read and that were not put right yet;
-    `waits` means that a delivery of wrong words is pending; `heard` is the number of the last update it was
+    `lately` counts the messages it got on this channel within the last hour, for all incidents, as far as
+    that comes near the cap; `held_back` those that the cap held back since its last message. `promised` is
+    when the last text to a reader who only gets texts told them to expect the next one. After a correction:
+    `told_wrong` is what this address read, or may have read, that was wrong and is not corrected yet; `waits`
+    means that a delivery with something wrong is pending; `heard` is the number of the last update it was
     told.
     """
 
@@ -105,8 +104,7 @@ class ReaderHistory(NamedTuple):
 NOBODY_KNOWS = ReaderHistory()
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """How far one notice on one channel has reached one audience.
 
     `number` is the update it is about. `told` counts the readers who were, or may have been, told; `at` is
@@ -124,12 +122,11 @@ class Heard:
     promised: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AudienceProgress:
-    """How far one audience has been told: `notice` is the newest one that reached anybody in it, "" for none.
+class AudienceProgress(NamedTuple):
+    """How far an audience has been told: `notice` is the newest one that reached anybody in it, "" for none.
 
     `number` is the update that notice is about, `channels` those it went by, `told_at` when. `promised` is
-    the time by which the audience still expects more, None if nothing was promised or the promise is settled.
+    the time by which the audience still expects more, None if no promise is open.
     `waits` counts the readers who are still pending.
     """
 
@@ -146,9 +143,8 @@ class AudienceProgress:
         return self.promised is not None and self.promised < now
 
 
-@dataclass(frozen=True, slots=True)
-class NewestRelease:
-    """The last released update: its number, whether it is an end, and whether it was told elsewhere."""
+class NewestRelease(NamedTuple):
+    """The last released update: its number, whether it is an end, and whether another ledger told it."""
 
     number: int
     is_end: bool
@@ -160,14 +156,15 @@ def audience_progress(audience: str, heard: Sequence[Heard], newest: NewestRelea
 
     Any newer notice to the audience keeps a promise. What a text promised to readers who only get texts is
     kept by a newer text; a text that goes only to them (its notice names the audience) keeps no other
-    promise, and counts as the last thing the audience was told only if nobody in it gets mail. Readers for
-    whom the newest notice is still pending have the promise of the one before: that stands as well. The end
-    settles a promise once it is told, and at once if nobody in the audience is left to be told.
+    promise, and counts as the last thing the audience was told only if nobody in it gets email. Readers for
+    whom the newest notice is still pending have the promise of the one before: that one is open as well. The
+    end settles a promise once it is told, and at once if nobody in the audience is left to be told.
     """
     waits = sum(each.waits for each in heard)
     reached = [each for each in heard if each.told]
     by_mail = any(each.channel == Channel.EMAIL for each in reached)
-    told = [each for each in reached if not (by_mail and _is_for_some(each))]
+    # A notice that names the audience goes only to those of it to whom a text promised it.
+    told = [each for each in reached if not (by_mail and "/" in each.notice)]
     texts = [each for each in reached if each.channel == Channel.SMS]
     if not told:
         return AudienceProgress(audience, waits=waits)
@@ -192,13 +189,8 @@ def audience_progress(audience: str, heard: Sequence[Heard], newest: NewestRelea
     )
 
 
-def _is_for_some(heard: Heard) -> bool:
-    """Return whether a notice goes only to the readers of an audience to whom a text promised it."""
-    return "/" in heard.notice
-
-
 def _stands(told: int, heard: Sequence[Heard], newest: NewestRelease) -> bool:
-    """Return whether an audience still waits for what was promised with update `told`."""
+    """Return whether a promise made with update `told` is still open."""
     if told == newest.number:
         return not newest.is_end
     if newest.elsewhere:
@@ -210,8 +202,8 @@ class Listener(NamedTuple):
     """What readers of one audience have in common if they read the same words.
 
     `next_word` is how they will hear more, `held_back` how many messages a cap kept from them, `broken` the
-    promise of their last text if it was not kept. `told_wrong` are the wrong words they read; `is_new` means
-    that they hear of this for the first time, though others were told before.
+    promise of their last text if it was not kept. `told_wrong` is what they read that was wrong; `is_new`
+    means that they are told of this for the first time, though others were told before.
     """
 
     zone: str
@@ -223,9 +215,8 @@ class Listener(NamedTuple):
     is_new: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class FormerReader:
-    """Somebody who was told of this incident: enough to tell them how it ends, whatever the lists say."""
+class FormerReader(NamedTuple):
+    """Somebody who was told of this incident: enough to tell them how it ends, whatever the lists say now."""
 
     key: str
     address: str
@@ -235,7 +226,7 @@ class FormerReader:
     values: Mapping[str, Any]
 
     def as_recipient(self, channel: Channel) -> Recipient:
-        """Return this reader as one of today's recipients, so that one rule decides for all."""
+        """Return this reader as a recipient of today's lists, so that one rule decides for all."""
         level = level_of(self.values)
         if channel is Channel.EMAIL:
             return Recipient(0, email=self.address, email_key=self.key, timezone=self.zone, level=level)
@@ -243,5 +234,5 @@ class FormerReader:
 
 
 def level_of(values: Mapping[str, Any]) -> Level:
-    """Return how much a reader wants to hear, by their stored values; those of older versions lack it."""
+    """Return how much a reader wants to hear, from their stored values; older versions stored none."""
     return Level(values.get("level", Level.ALL))

@@ -1,4 +1,4 @@
-"""The terms of commcast as frozen, validated values: incident, update, recipient and their parts."""
+"""The terms of commcast as frozen, checked values: incident, update, recipient and their parts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Kind(StrEnum):
 
 
 class Status(StrEnum):
-    """Where an incident or a maintenance stands."""
+    """How far an incident or a maintenance has got."""
 
     EXPECTED = "expected"
     INVESTIGATING = "investigating"
@@ -60,24 +60,16 @@ class Status(StrEnum):
 
 
 MAINTENANCE_STATUSES = frozenset(
-    {
-        Status.SCHEDULED,
-        Status.IN_PROGRESS,
-        Status.VERIFYING,
-        Status.COMPLETED,
-        Status.RESCHEDULED,
-        Status.EXTENDED,
-        Status.CANCELLED,
-    }
+    map(
+        Status, ("scheduled", "in_progress", "verifying", "completed", "rescheduled", "extended", "cancelled")
+    )
 )
 INCIDENT_STATUSES = frozenset(Status) - MAINTENANCE_STATUSES
-END_STATUSES = frozenset(
-    {Status.RESOLVED, Status.RETRACTED, Status.MERGED, Status.COMPLETED, Status.CANCELLED}
-)
+END_STATUSES = frozenset(map(Status, ("resolved", "retracted", "merged", "completed", "cancelled")))
 
 
 class Confidence(StrEnum):
-    """How sure the writer is of a timeframe."""
+    """How reliable the writer thinks a timeframe is."""
 
     LOW = "low"
     HIGH = "high"
@@ -110,7 +102,7 @@ class Window(_Frozen):
 
 
 class AudienceWords(_Frozen):
-    """Other words for one audience (`for:`) with the same facts. None keeps the update's own words."""
+    """Other wording for one audience (`for:`) with the same facts. None keeps the update's own."""
 
     issue: str | None = None
     resolution: str | None = None
@@ -122,7 +114,7 @@ class Update(_Frozen):
     """One dated entry of an incident, with what earlier entries said carried forward.
 
     `number` is its position in the file, from 1; `line` is its line there. `at` is aware; if the file leaves
-    it out it is the moment of reading, and `at_written` is False. `owner` may be carried forward as well;
+    it out, it is the time of reading, and `at_written` is False. `owner` may be carried forward as well;
     `owner_named` means that this entry names it itself. `resolution` may be "" at the end, where `fixed` says
     what was done. `next_update` is the writer's own promise, aware; None leaves it to the cadence.
     `next_clock` is how it was written if that was a clock time without a date, else ""; no reader gets it and
@@ -174,8 +166,8 @@ class Update(_Frozen):
 class Incident(_Frozen):
     """One problem or maintenance, read from one file. `updates` is never empty and is in order of time.
 
-    If the file leaves `started` out it is the moment of the first update, and `started_written` is False:
-    then nobody knows when it really began. `source` tells the text of the file from any other.
+    If the file leaves `started` out, it is the time of the first update, and `started_written` is False: then
+    nobody knows when it really began. `source` identifies the text of the file.
     """
 
     id: str
@@ -202,7 +194,7 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Level(StrEnum):
-    """How much a recipient wants to hear: everything, the key events, or the end only."""
+    """How much a recipient wants to hear: everything, key events, or only the end."""
 
     ALL = "all"
     KEY = "key"

@@ -1,4 +1,4 @@
-"""What is handed to a provider, and what happened to it."""
+"""What a provider is given, and what became of it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(NamedTuple):
     """One address with the name a reader sees; `name` may be empty."""
 
     address: str
@@ -22,11 +21,11 @@ Pieces = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Skeleton:
-    """One group's mail rendered once, cut at the places of a reader's values.
+    """One group's email rendered once, cut at the places of a reader's values.
 
-    A text among the pieces stands for itself, a number for the reader's value of that number. No text is
-    empty, and no two texts follow each other. All readers of a group share one object, so that what is
-    derived from it once (a frame of encoded lines) can be kept by its identity.
+    A piece is text, or the number of a reader's value. No text is empty, and no two texts follow each other.
+    All readers of a group share one object, so that what is derived from it (a frame of encoded lines) can be
+    cached by its identity.
     """
 
     subject: Pieces
@@ -34,12 +33,11 @@ class Skeleton:
     html: Pieces
 
 
-@dataclass(frozen=True, slots=True)
-class Spliced:
-    """How one reader's words were made: a skeleton, and the values put into it.
+class Spliced(NamedTuple):
+    """How one reader's email was made: a skeleton, and the values put into it.
 
     `escaped` are the same values as they appear in HTML. No value is empty, begins or ends with white space,
-    or contains a line end or a character that is not allowed in mail.
+    or contains a line end or a character that is not allowed in email.
     """
 
     skeleton: Skeleton
@@ -47,9 +45,8 @@ class Spliced:
     escaped: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CalendarFile:
-    """A calendar entry that goes with a mail; the lines of `text` end in CRLF (RFC 5545)."""
+class CalendarFile(NamedTuple):
+    """A calendar entry that goes with an email; the lines of `text` end in CRLF (RFC 5545)."""
 
     name: str
     text: str
@@ -57,9 +54,9 @@ class CalendarFile:
 
 @dataclass(frozen=True, slots=True)
 class Email:
-    """One finished mail for one addressee.
+    """One finished email for one addressee.
 
-    `text` and `html` use "\\n" line ends; `html` is empty for a text-only mail.
+    `text` and `html` use "\\n" line ends; `html` is empty for a text-only email.
     `message_id` and `references` are complete with angle brackets. `message_id` is the same whenever the same
     delivery is built again, so that mail systems can drop a second copy (RFC 7352).
     `spliced` says how subject, text and html were made, if they were spliced: a shortcut to the same bytes.
@@ -82,7 +79,7 @@ class Email:
 
 @dataclass(frozen=True, slots=True)
 class Sms:
-    """One finished text message. `to` is E.164; `valid_until` (aware) is when it has become stale.
+    """One finished text message. `to` is E.164; after `valid_until` (aware) it is stale.
 
     `sender` is a number, a name or a messaging service; "" leaves the choice to the provider's settings.
     """
@@ -111,8 +108,8 @@ class OutcomeKind(StrEnum):
     """What an adapter may report of one hand-over.
 
     accepted   the provider took responsibility (250, 202, 201); nobody says "delivered"
-    rejected   the provider said no to this recipient, for good
-    unknown    handed over, and the answer was lost: never sent again automatically
+    rejected   the provider refused this recipient for good
+    unknown    handed over, but the answer was lost: never sent again automatically
     not_taken  the provider certainly did not take it: back to pending, a later run tries again
     """
 
@@ -125,7 +122,7 @@ class OutcomeKind(StrEnum):
 class Blame(StrEnum):
     """What a refusal is about.
 
-    recipient  this address alone; the others are not affected
+    recipient  this address only; the others are not affected
     provider   the provider as a whole is down or busy: the next tick tries again (exit 75)
     account    credentials or sender are refused: the broadcast stops at once (exit 78)
     """
@@ -135,15 +132,14 @@ class Blame(StrEnum):
     ACCOUNT = "account"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One delivery's answer.
 
     `provider_id` is the provider's own name for it (a queue id, a SID), empty if it gave none.
     `detail` is a short reason, safe to store and to show: no secret, no address.
-    `retry_after` is in seconds and only used with `not_taken`; None if the provider named no time.
+    `retry_after` is in seconds and only used with `not_taken`; None if the provider gave no time.
     `suppress` means that this address should get no more messages (opted out, mailbox does not exist).
-    `opted_out` means that this reader asked for silence, which says nothing about anybody else.
+    `opted_out` means that this reader opted out, which says nothing about anybody else.
     """
 
     delivery: int
@@ -157,7 +153,7 @@ class Outcome:
 
 
 class DeliveryProgress(Protocol):
-    """Is told how far a send has come, always from the same thread. Its methods must not raise."""
+    """Is told how far a send has got, always from the same thread. Its methods must not raise."""
 
     def freezing(self, rows: int) -> None:
         """Note how many rows of the current list are rendered and frozen so far."""
@@ -165,7 +161,7 @@ class DeliveryProgress(Protocol):
     def begins(self, broadcast: str, waiting: int) -> None:
         """Note that `waiting` deliveries of a broadcast ("pay7 email") are about to be handed over.
 
-        Called again if another provider takes over what the first one did not take.
+        Called again if another provider takes over from the first.
         """
 
     def settled(self, broadcast: str, outcomes: Mapping[str, int]) -> None:
@@ -190,8 +186,7 @@ class ReceiptKind(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """A provider's later report of one delivery.
 
     It is joined to the delivery by `provider_id`, by `key` (the address as the ledger compares it), or by

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from math import ceil
+from typing import NamedTuple
 
 from commcast.model.incident import Incident
 
 
-@dataclass(frozen=True, slots=True)
-class Handover:
+class Handover(NamedTuple):
     """An incident offered to a person of commcast.toml (its key), or taken by that person unasked.
 
     `offered_by` is "" if it was taken unasked. Until it is taken, `taken_at` is None and `taken_by` is "".
-    `note` is what was said with the offer, "" for nothing.
+    `note` is the note with the offer, "" for none.
     """
 
     person: str
@@ -27,8 +26,7 @@ class Handover:
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class OnDuty:
+class OnDuty(NamedTuple):
     """Who answers for an incident, as keys of [people]; None for nobody.
 
     `offered` is the hand-over that nobody has taken yet; until somebody does, the earlier owner answers.
@@ -48,9 +46,9 @@ def who_is_on_duty(
 ) -> OnDuty:
     """Return who is on duty. `handovers` are in the order in which they were made.
 
-    The last one that was taken counts. Only the last one can wait: a second offer replaces the first. An
-    owner named in the file at `owner_since` replaces all hand-overs before that. If the backup takes over,
-    the former owner becomes the backup: two people stay two.
+    The last one that was taken counts. Only the last one can be pending: a second offer replaces the first.
+    An owner named in the file at `owner_since` replaces all hand-overs before that. If the backup takes over,
+    the former owner becomes the backup, so that there are still two people.
     """
     if owner_since is not None:
         handovers = [each for each in handovers if (each.taken_at or each.offered_at) >= owner_since]
@@ -70,27 +68,22 @@ def on_duty_for(incident: Incident, handovers: Sequence[Handover]) -> OnDuty:
 
 def owner_since(incident: Incident) -> datetime | None:
     """Return when an update after the first last named an owner, the same or another; None if none did."""
-    named = [
-        after.at
-        for before, after in pairwise(incident.updates)
-        if after.owner_named or before.owner != after.owner
-    ]
+    named = [new.at for old, new in pairwise(incident.updates) if new.owner_named or old.owner != new.owner]
     return named[-1] if named else None
 
 
-TICK_LATE = timedelta(minutes=10)  # without a tick for this long, nothing can be expected to go out by itself
+TICK_LATE = timedelta(minutes=10)  # without a tick for this long, nothing is sent automatically
 _FEWEST = 4  # intervals; fewer say nothing
 # Two hosts whose cron fires at the same second count as one tick, or half of all intervals would be zero.
 _TOGETHER = timedelta(seconds=15)
-# An interval longer than this, and than this many usual ones, has a cause of its own (a machine that slept)
-# and says nothing about how late ticks usually are.
+# An interval longer than this, and than this many usual ones, has another cause (a machine that slept) and
+# says nothing about how late ticks usually are.
 _GAP, _USUAL = timedelta(hours=1), 10
 _MINUTE = timedelta(minutes=1)
 _AT_WORK = timedelta(minutes=3)  # how long a pass may take until its messages have left
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
+class Drift(NamedTuple):
     """How far apart ticks have been lately: `typical` is the median, `worst` the 95th percentile.
 
     `seen` counts the intervals, `gaps` those left out because they were too long to be usual; the longest of
@@ -106,7 +99,7 @@ class Drift:
 
     @property
     def hold_before(self) -> timedelta:
-        """How early to keep a promise so that a tick is sure to come before it: full minutes."""
+        """How early to act on a promise so that a tick certainly comes before it: full minutes."""
         return ceil(self.worst / _MINUTE) * _MINUTE
 
     @property

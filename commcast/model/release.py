@@ -1,18 +1,17 @@
-"""A release: a person's yes to one update, held as its number and the digest of its words (pure)."""
+"""A release: a person's yes to one update, kept as its number and the digest of its text (pure)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from commcast.errors import Fault
 from commcast.model.incident import Incident, Update
 
-# No reader gets these: its place in the file, who is on call for it, internal words.
+# No reader gets these: its place in the file, who is on call for it, the internal note.
 _NOT_PUBLISHED = {"number", "line", "at_written", "internal", "owner", "owner_named", "backup"}
 
 # Keys of later versions: if empty they do not change the digest, so that older releases still match.
@@ -24,12 +23,11 @@ _LONGEST_SHOWN = 80  # characters of a value in a fault
 ELSEWHERE = "elsewhere"
 
 
-@dataclass(frozen=True, slots=True)
-class Release:
+class Release(NamedTuple):
     """One released update as the ledger knows it.
 
-    `how` is the kind of yes: question, yes, or elsewhere (it was history when the ledger was adopted, so this
-    ledger tells nobody of it).
+    `how` is the kind of yes: question, yes, or elsewhere (it was sent before the ledger was adopted, so this
+    ledger tells nobody about it).
     """
 
     incident: str
@@ -43,7 +41,7 @@ class Release:
 def digest(incident: Incident, update: Update) -> str:
     """Return the digest of everything readers may get of an update, without `internal` and the incident's id.
 
-    The id is left out so that a renamed file is recognised by what it already said.
+    The id is left out so that a renamed file is recognised by what it has already said.
     """
     published = {
         "title": incident.title,
@@ -74,8 +72,8 @@ def changed(
 ) -> list[Fault]:
     """Return a fault for each released update that the file no longer holds as it was released.
 
-    `facts_of` returns the facts an update was released with, so that the fault can say how it was; None where
-    only the digests are at hand.
+    `facts_of` returns the facts an update was released with, so that the fault can say how it was; None if
+    only the digests are available.
     """
     faults = []
     for number, release in sorted(releases.items()):

@@ -1,13 +1,13 @@
-"""How many segments a text takes; whether it contains wrong words, and the text with them put right."""
+"""How many segments a text message takes; finds wrong wording in a text and corrects it."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
+from typing import NamedTuple
 
 from gsm0338.charset import BASIC_CHARACTER_SET, BASIC_CHARACTER_SET_EXTENSION
 
@@ -47,9 +47,8 @@ _LOOKALIKES = {
 _LOOKALIKE = re.compile("[" + re.escape("".join(_LOOKALIKES)) + "]")
 
 
-@dataclass(frozen=True, slots=True)
-class SmsSize:
-    """What a text costs.
+class SmsSize(NamedTuple):
+    """What a text message costs.
 
     `encoding` is "GSM-7" or "UCS-2"; `units` are septets or UTF-16 code units, without any part's header.
     `forced_by` is the first character that GSM-7 lacks, "" if the text is GSM-7.
@@ -82,8 +81,8 @@ def measure(text: str) -> SmsSize:
 def replace_lookalikes(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Return `text` with its look-alike characters replaced, and each (character, replacement) once.
 
-    Each is replaced by itself, so that a text assembled from parts gives the same as its parts. Letters are
-    never touched: nobody's name is changed to save a segment.
+    Each is replaced on its own, so that the parts of a text give the same as the whole. Letters are never
+    touched: nobody's name is changed to save a segment.
     """
     found = dict.fromkeys(_LOOKALIKE.findall(text))
     if not found:

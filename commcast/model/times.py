@@ -1,9 +1,9 @@
-"""Points and lengths of time: read as people write them, shown as readers see them."""
+"""Moments and lengths of time: read as people write them, shown as readers see them."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from typing import TypeGuard
 from zoneinfo import ZoneInfo
 
@@ -12,9 +12,7 @@ from pytimeparse.timeparse import timeparse as read_seconds
 from commcast.model.incident import Confidence, Timeframe, Window
 
 # Only what cannot be misread: "90" has no unit and "1:30" may be minutes or hours.
-_DURATION = re.compile(
-    r"\s*(?:\d+(?:\.\d+)?\s*(?:w|d|h|m|s|min|mins|hours?|days?|minutes?|weeks?)\s*)+", re.IGNORECASE
-)
+_DURATION = re.compile(r"(?i)\s*(?:\d+(?:\.\d+)?\s*(?:[wdhms]|mins?|(?:minute|hour|day|week)s?)\s*)+")
 _LONGEST = timedelta(days=366)
 
 
@@ -23,36 +21,32 @@ def parse_duration(text: str) -> timedelta:
 
     Raises ValueError, with what to write instead, for anything but a number with a unit, repeated.
     """
-    if not isinstance(text, str) or len(text) > 40 or not _DURATION.fullmatch(text):
-        raise ValueError(f"{text!r:.40} is not a length of time; write 20m, 1h30m or 2d")
-    seconds = read_seconds(text.strip())
+    is_length = isinstance(text, str) and len(text) <= 40 and _DURATION.fullmatch(text)
+    seconds = read_seconds(text.strip()) if is_length else None
     if not seconds:
-        raise ValueError(f"{text!r} is not a length of time; write 20m, 1h30m or 2d")
-    if seconds > _LONGEST.total_seconds():  # asked first: a timedelta holds no number of any size
+        raise ValueError(f"{text!r:.40} is not a length of time; write 20m, 1h30m or 2d")
+    if seconds > _LONGEST.total_seconds():  # checked first: a timedelta can't hold any number
         raise ValueError(f"{text!r} is longer than a year; write a shorter time")
     return timedelta(seconds=seconds)
 
 
 def short_duration(length: timedelta) -> str:
     """Return `length` as it is written in files: 20m, 1h30m, 2d. Below a minute: seconds."""
-    seconds = int(length.total_seconds())
-    if seconds < 60:
-        return f"{seconds}s"
-    days, rest = divmod(seconds // 60, 1440)
-    hours, minutes = divmod(rest, 60)
-    parts = [f"{days}d" if days else "", f"{hours}h" if hours else "", f"{minutes}m" if minutes else ""]
-    return "".join(parts)
+    parts = "".join(f"{count}{unit[0]}" for count, unit in _units(length))
+    return parts or f"{int(length.total_seconds())}s"
 
 
 def spoken_duration(length: timedelta) -> str:
     """Return `length` to the minute in words: "2 hours 5 minutes", "less than a minute"."""
-    minutes = int(length.total_seconds() // 60)
-    if minutes < 1:
-        return "less than a minute"
-    days, rest = divmod(minutes, 1440)
-    hours, minutes = divmod(rest, 60)
-    named = [(days, "day"), (hours, "hour"), (minutes, "minute")]
-    return " ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in named if count)
+    parts = [f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in _units(length)]
+    return " ".join(parts) or "less than a minute"
+
+
+def _units(length: timedelta) -> list[tuple[int, str]]:
+    """Return how many days, hours and minutes a length has, without those it has none of."""
+    hours, minutes = divmod(max(int(length.total_seconds()), 0) // 60, 60)
+    counts = (*divmod(hours, 24), minutes)
+    return [(count, unit) for count, unit in zip(counts, ("day", "hour", "minute"), strict=True) if count]
 
 
 FIRST_YEAR, LAST_YEAR = 2000, 2100
@@ -101,13 +95,13 @@ def parse_clock_time(text: str, after: datetime, zone: ZoneInfo) -> datetime:
     clock, day = time(int(found[1]), int(found[2])), after.astimezone(zone).date()
     for _ in range(3):
         local = datetime.combine(day, clock)
-        # A day on which that time is over does not count, even if its clocks skipped it or showed it twice.
+        # A day on which that time is over doesn't count, even if its clocks skipped it or showed it twice.
         if any(_at_offset(local.replace(tzinfo=zone, fold=fold)) > after for fold in (0, 1)):
             moment = in_zone(local, zone)
             if moment > after:
                 return moment
         day += timedelta(days=1)
-    raise ValueError(f"{text} does not come soon enough; write the date too")  # pragma: no cover
+    raise ValueError(f"{text} is too far away; write the date too")  # pragma: no cover
 
 
 def parse_window(text: str, after: datetime, zone: ZoneInfo) -> Window:
@@ -165,10 +159,9 @@ def in_zone(local: datetime, zone: ZoneInfo) -> datetime:
         return _at_offset(early)
     text = local.strftime("%Y-%m-%dT%H:%M")
     if early.astimezone(UTC).astimezone(zone).replace(tzinfo=None) != local:
-        raise ValueError(
-            f"{text} does not exist in {zone.key}: the clocks go forward; write the offset, or another time"
-        )
-    choices = " or ".join(f"{text}{_sign(moment)}" for moment in (early, late))
+        what = f"{text} does not exist in {zone.key}, because the clocks go forward"
+        raise ValueError(f"{what}; write the offset, or another time")
+    choices = " or ".join(f"{text}{moment.isoformat()[-6:]}" for moment in (early, late))
     raise ValueError(f"{text} occurs twice in {zone.key}; write the offset: {choices}")
 
 
@@ -195,13 +188,12 @@ def parse_timeframe(
     try:
         lengths = [parse_duration(part) for part in written.split(" to ", 1)]
     except ValueError:
-        raise ValueError(
-            f"{text!r:.40} is not a timeframe; write unknown, 30m, 1h to 2h, or by 14:00"
-        ) from None
+        what = f"{text!r:.40} is not a timeframe"
+        raise ValueError(f"{what}; write unknown, 30m, 1h to 2h, or by 14:00") from None
     if len(lengths) == 1:
         return Timeframe(latest=at + lengths[0], confidence=confidence)
     if lengths[0] >= lengths[1]:
-        raise ValueError(f"{text!r:.40} does not grow; write the shorter time first: 1h to 2h")
+        raise ValueError(f"{text!r:.40} has the longer time first; write 1h to 2h")
     return Timeframe(earliest=at + lengths[0], latest=at + lengths[1], confidence=confidence)
 
 
@@ -225,16 +217,14 @@ def _moment_after(text: str, at: datetime, zone: ZoneInfo) -> datetime:
     return parse_clock_time(text, at, zone) if _CLOCK.fullmatch(text) else parse_instant(text, zone)
 
 
-def _local(text: str, date: str, clock: str) -> datetime:
-    year, month, day = (int(part) for part in date.split("-"))
-    hour, minute, *rest = clock.split(":")
-    second, _, fraction = (rest[0] if rest else "0").partition(".")
+def _local(text: str, day: str, clock: str) -> datetime:
+    year, month, of_month = map(int, day.split("-"))
+    hour, minute, second, fraction = [*re.split("[:.]", clock), "0", "0"][:4]
     if not FIRST_YEAR <= year <= LAST_YEAR:
         raise ValueError(f"{text} is not between the years {FIRST_YEAR} and {LAST_YEAR}; {_HOW}")
     try:
-        return datetime(  # noqa: DTZ001 - the caller makes it aware
-            year, month, day, int(hour), int(minute), int(second), int(fraction.ljust(6, "0"))
-        )
+        clock_time = time(int(hour), int(minute), int(second), int(fraction.ljust(6, "0")))
+        return datetime.combine(date(year, month, of_month), clock_time)
     except ValueError:
         raise ValueError(f"{text} is not a moment that exists; check day, hour and minute") from None
 
@@ -247,10 +237,6 @@ def _offset(text: str, offset: str) -> tzinfo:
         raise ValueError(f"{text} has no such offset from UTC; write -12:00 to +14:00")
     length = timedelta(hours=hours, minutes=minutes)
     return timezone(-length if offset[0] == "-" else length)
-
-
-def _sign(moment: datetime) -> str:
-    return moment.isoformat()[-6:]
 
 
 # Written out here: strftime would follow the locale of the machine that happens to send.

@@ -234,7 +234,7 @@ def _audiences(overview: Overview, config: Config) -> tuple[AudienceProgress, ..
     due = overview.released_at + config.cadence_of(overview.severity).first
     is_due = not overview.elsewhere and not overview.is_over
     found = [
-        replace(each, promised=due) if is_due and not each.notice and each.waits else each
+        each._replace(promised=due) if is_due and not each.notice and each.waits else each
         for each in overview.audiences
     ]
 

@@ -13,7 +13,7 @@ import threading
 import urllib.request
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -201,9 +201,9 @@ class Doubts:
         if self.has_accepted:
             return refused
         if self.count < FIRST_DOUBTS:
-            return replace(refused, kind=_NOT_TAKEN, retry_after=ASK_AGAIN)
+            return refused._replace(kind=_NOT_TAKEN, retry_after=ASK_AGAIN)
         words = f"{self.provider} refuses every request ({status})"
-        return replace(refused, kind=_NOT_TAKEN, detail=words, blame=_ACCOUNT)
+        return refused._replace(kind=_NOT_TAKEN, detail=words, blame=_ACCOUNT)
 
 
 def checked(answer: HttpAnswer, provider: str, what: str, refusals: Mapping[int, str], otherwise: str) -> Any:

@@ -1,10 +1,10 @@
-"""Mail addresses and phone numbers: what to send to, compare, and log."""
+"""Email addresses and phone numbers: what to send to, compare, and log."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import phonenumbers
@@ -13,29 +13,31 @@ from phonenumbers import COUNTRY_CODE_TO_REGION_CODE, PhoneMetadata
 
 _LONGEST_CODE = 3
 _E164_DIGITS = range(7, 16)  # of a whole number, country code included
-_OUTSIDE_COUNTRIES = "001"  # the library's region of codes that no country has: satellites, +800
 _NOBODYS = re.compile("(?!)")
 
 
 def is_plain_phone(text: str) -> bool:
-    """Return whether `text` is certainly an ordinary number in E.164, without parsing it. False says nothing.
+    """Return whether `text` is certainly an ordinary number in E.164, without parsing it. False means unsure.
 
-    The library judges a number written as + and digits by its country's tables alone: what a national prefix
+    For a number written as + and digits, the library uses its country's tables alone: what a national prefix
     looks like, how long a number is, and which ones are premium-rate. If no prefix can be stripped, the first
     digit is not zero, the length is possible and no premium-rate plan of that country code matches, the
-    library returns the very same digits. A test compares the two over numbers of every country.
+    library returns the same digits. A test compares the two over numbers of every country.
     """
     return _plan(text[: _LONGEST_CODE + 1]).fullmatch(text) is not None
 
 
 @lru_cache(maxsize=1024)
 def _plan(head: str) -> re.Pattern[str]:
-    """Return the pattern of the plain numbers that begin so. No country code begins another one."""
+    """Return the pattern of the plain numbers with these first characters. No country code begins another."""
     if not re.fullmatch(r"\+[1-9][0-9]{2}", head):
         return _NOBODYS
     codes = [int(head[1 : end + 1]) for end in range(1, _LONGEST_CODE + 1)]
-    code = next((code for code in codes if code in COUNTRY_CODE_TO_REGION_CODE), None)
-    tables = [] if code is None else list(_tables(code))
+    code = next((code for code in codes if code in COUNTRY_CODE_TO_REGION_CODE), 0)
+    # Of all regions that share the code, the main one first.
+    regions = COUNTRY_CODE_TO_REGION_CODE.get(code, ())
+    found = (PhoneMetadata.metadata_for_region_or_calling_code(code, region) for region in regions)
+    tables = [table for table in found if table is not None]
     general = tables[0].general_desc if tables else None
     lengths = general.possible_length if general else ()
     if not lengths:
@@ -44,29 +46,15 @@ def _plan(head: str) -> re.Pattern[str]:
     refused = "".join(f"(?!(?:{pattern})$)" for pattern in barred if pattern)
     prefix = tables[0].national_prefix_for_parsing
     stripped = f"(?!{prefix})" if prefix else ""
-    digits = "|".join(
-        f"[1-9][0-9]{{{length - 1}}}" for length in lengths if len(str(code)) + length in _E164_DIGITS
-    )
+    digits = "|".join(f"[1-9][0-9]{{{n - 1}}}" for n in lengths if len(str(code)) + n in _E164_DIGITS)
     return re.compile(rf"\+{code}{stripped}{refused}(?:{digits or '(?!)'})", re.ASCII)
-
-
-def _tables(code: int) -> Iterator[PhoneMetadata]:
-    """Yield the tables of all that share a country code, the main one first."""
-    for region in COUNTRY_CODE_TO_REGION_CODE[code]:
-        if region == _OUTSIDE_COUNTRIES:
-            table = PhoneMetadata.metadata_for_nongeo_region(code)
-        else:
-            table = PhoneMetadata.metadata_for_region(region)
-        if table is not None:
-            yield table
 
 
 _LONGEST_EMAIL = 254  # RFC 5321 4.5.3.1.3, without the angle brackets
 _LONGEST_PHONE = 40
 
-# The plain shape that nearly every address has. A match is certainly valid (a test compares it with the
-# library over generated addresses); everything else goes to the library. A label with two hyphens may be
-# punycode.
+# The plain shape of nearly every address. A match is certainly valid (a test compares it with the library
+# over generated addresses); everything else goes to the library. A label with two hyphens may be punycode.
 _SHAPE = (
     r"(?=[^@\n]{1,64}@)[A-Za-z0-9_+]+(?:[.-][A-Za-z0-9_+]+)*@"
     r"(?:[A-Za-z0-9]{1,30}(?:-[A-Za-z0-9]{1,30})?\.)+"
@@ -76,9 +64,10 @@ _PLAIN = re.compile(_SHAPE)
 # A column of them and of empty cells, one per line. Atomic: a mismatch is given up at once.
 _PLAIN_LINES = re.compile(rf"(?>(?:{_SHAPE})?\n)*+", re.MULTILINE)
 _CAPITAL_IN_DOMAIN = re.compile(r"@[^\n]*[A-Z]")
-# Reserved for networks without the public DNS (RFC 2606, 6762): fine in a rehearsal or with one's own relay.
+_DOMAIN = re.compile("@[^@]*$")
+# Reserved for networks without the public DNS (RFC 2606, 6762): fine in a rehearsal or with your own relay.
 _PRIVATE_DOMAIN = re.compile(r"(?:.+\.)?(?:localhost|local|invalid)", re.IGNORECASE)
-_STAND_IN = ".test"  # appended to a private domain, it lets the library judge the rest
+_STAND_IN = ".test"  # appended to a private domain, it lets the library check the rest
 
 _E164 = re.compile(r"\+[1-9][0-9]{6,14}")
 _PHONE_SHAPE = re.compile(r"[+(0-9][0-9 ()/.\-]+")
@@ -90,9 +79,9 @@ _MASK = "…"
 def normalise_email(text: str) -> tuple[str, str]:
     """Return (address to send to, key to compare with).
 
-    The domain of both is lower case and ASCII (punycode), as it goes on the wire; the key is lower case
-    throughout. A local part outside ASCII is kept: only a server with SMTPUTF8 accepts it.
-    Dots and "+tags" are kept: with most providers they name another mailbox.
+    The domain of both is lower case and ASCII (punycode); all of the key is lower case. A local part outside
+    ASCII is kept: only a server with SMTPUTF8 accepts it. Dots and "+tags" are kept: with most providers they
+    name another mailbox.
     Raises ValueError("what; remedy"), without the address.
     """
     address = text.strip(" \t")
@@ -105,16 +94,14 @@ def normalise_email(text: str) -> tuple[str, str]:
 
 
 def normalise_any(text: str, region: str) -> tuple[bool, str, str]:
-    """Return (whether it is a mail address, the address, key to compare with) of what may be mail or phone.
+    """Return (whether it is an email address, the address, key to compare with) of an address of either kind.
 
     Raises ValueError("what; remedy"), without the address.
     """
     if "@" in text:
         return True, *normalise_email(text)
     if not re.search("[0-9]", text):
-        raise ValueError(
-            "is neither a mail address nor a phone number; write one such as dana@example.com or +49 30 23125"
-        )
+        raise ValueError("is neither an email address nor a phone number; try dana@example.com or +4930231")
     phone = normalise_phone(text, region)
     return False, phone, phone
 
@@ -122,7 +109,7 @@ def normalise_any(text: str, region: str) -> tuple[bool, str, str]:
 def plain_emails(cells: Sequence[str]) -> tuple[Sequence[str], Sequence[str], frozenset[int]]:
     """Return (addresses, keys, which cells are not plain) of a column, as `normalise_email` gives them.
 
-    A cell that is not plain must be judged by itself; its values here are meaningless. An empty cell stays
+    A cell that is not plain must be checked by itself; its values here are meaningless. An empty cell stays
     empty.
     """
     joined = "\n".join(cells) + "\n"
@@ -130,8 +117,9 @@ def plain_emails(cells: Sequence[str]) -> tuple[Sequence[str], Sequence[str], fr
         return cells, cells, frozenset(range(len(cells)))  # a line feed inside a cell, as JSON can write it
     odd = _not_plain(joined, cells)
     keys = joined.lower().split("\n")[:-1]
-    addresses = cells if _CAPITAL_IN_DOMAIN.search(joined) is None else [*map(_with_small_domain, cells)]
-    return addresses, keys, odd
+    if _CAPITAL_IN_DOMAIN.search(joined):
+        cells = [_DOMAIN.sub(lambda found: found[0].lower(), cell) for cell in cells]
+    return cells, keys, odd
 
 
 def _not_plain(joined: str, cells: Sequence[str]) -> frozenset[int]:
@@ -145,16 +133,11 @@ def _not_plain(joined: str, cells: Sequence[str]) -> frozenset[int]:
     )
 
 
-def _with_small_domain(address: str) -> str:
-    local, at, domain = address.rpartition("@")
-    return local + at + domain.lower()
-
-
 def normalise_phone(text: str, region: str) -> str:
     """Return the number as E.164 (+491701234567).
 
     A national number is read as one of `region` (a country such as "DE"); without a region it is refused,
-    since a guess might text a stranger. Raises ValueError("what; remedy"), without the number.
+    because a guess might text a stranger. Raises ValueError("what; remedy"), without the number.
     """
     text = text.strip(" \t")
     if is_plain_phone(text):
@@ -163,17 +146,17 @@ def normalise_phone(text: str, region: str) -> str:
         _check_phone_shape(text, region)
     number = _parsed(text, region)
     if phonenumbers.number_type(number) == phonenumbers.PhoneNumberType.PREMIUM_RATE:
-        raise ValueError("is a premium-rate number, which costs us or the reader; write an ordinary number")
+        raise ValueError("is a premium-rate number; write an ordinary one")
     normal = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
-    # Several zeros (+31 00…): a number that would lose another one when read again belongs to nobody.
+    # Several zeros (+31 00…): a number that would lose another one when read again is nobody's.
     if not _E164.fullmatch(normal) or phonenumbers.parse(normal) != number:
-        raise ValueError("is not a number the whole world can dial; write +, the country code and the number")
+        raise ValueError("cannot be dialled from abroad; write +, the country code and the number")
     return normal
 
 
 def odd_phones(cells: Iterable[str]) -> frozenset[int]:
     """Return which cells of a column are neither empty nor already a plain number in E.164."""
-    plan, head = _plan, slice(_LONGEST_CODE + 1)  # by local names: this is asked for every reader
+    plan, head = _plan, slice(_LONGEST_CODE + 1)  # local names: this runs for every reader
     return frozenset(n for n, cell in enumerate(cells) if cell and plan(cell[head]).fullmatch(cell) is None)
 
 
@@ -190,9 +173,9 @@ def _parsed(text: str, region: str) -> phonenumbers.PhoneNumber:
 
 
 def mask(address: str) -> str:
-    """Return what may appear in a log or an error: d…@example.com for mail, …0123 for a phone, else only "…".
+    """Return what may appear in a log or an error: d…@example.com, …0123 for a phone, else only "…".
 
-    The result is harmless on a terminal, whatever was put in.
+    The result is harmless on a terminal, whatever `address` is.
     """
     local, at, domain = address.strip().rpartition("@")
     if at:
@@ -206,54 +189,43 @@ def _shown(text: str) -> str:
 
 
 def _validated(address: str) -> tuple[str, str]:
-    """Return (local part, ASCII domain) of an address that the library has judged."""
+    """Return (local part, ASCII domain) of an address that the library accepts. Raises ValueError."""
     if not address:
         raise ValueError("is empty; write an address such as dana@example.com")
     if len(address) > _LONGEST_EMAIL:
         raise ValueError(f"is longer than {_LONGEST_EMAIL} characters; write one address")
-    if (found := _invisible(address)) is not None:
-        raise ValueError(f"holds the invisible character {found}; type the address anew")
+    if (character := _invisible(address)) is not None:
+        raise ValueError(f"has the invisible character {character}; type the address again")
     if address.startswith("-"):
-        raise ValueError("starts with a dash, which mail programs take for an option; write another address")
+        raise ValueError("starts with a dash, which mail servers may take for an option; use another address")
     domain = address.rpartition("@")[2]
-    stand_in = _STAND_IN if _PRIVATE_DOMAIN.fullmatch(domain) else ""
+    tail = _STAND_IN if _PRIVATE_DOMAIN.fullmatch(domain) else ""
     try:
-        judged = validate_email(
-            address + stand_in, check_deliverability=False, test_environment=True, strict=True
-        )
+        found = validate_email(address + tail, check_deliverability=False, test_environment=True, strict=True)
     except EmailNotValidError as error:
-        raise ValueError(
-            f"is not an email address ({_reason(error)}); write one such as dana@example.com"
-        ) from None
-    return judged.local_part, judged.ascii_domain.removesuffix(stand_in)
-
-
-def _reason(error: EmailNotValidError) -> str:
-    """Return the library's reason, fit for a sentence; it names characters, never the address."""
-    text = "".join(char if char.isprintable() else _MASK for char in str(error))[:120]
-    return text[:1].lower() + text[1:].rstrip(".").replace(";", ",")
+        # The library's reason names characters, never the address.
+        why = "".join(char if char.isprintable() else _MASK for char in str(error))[:120]
+        why = why[:1].lower() + why[1:].rstrip(".").replace(";", ",")
+        raise ValueError(f"is not an email address ({why}); write one such as dana@example.com") from None
+    return found.local_part, found.ascii_domain.removesuffix(tail)
 
 
 def _check_phone_shape(text: str, region: str) -> None:
-    """Raise ValueError for anything that the phone library would accept too generously."""
+    """Raise ValueError for what the phone library would accept too generously."""
     if not text:
         raise ValueError("is empty; write +, the country code and the number")
     if (found := _invisible(text)) is not None:
-        raise ValueError(f"holds the invisible character {found}; type the number anew")
+        raise ValueError(f"has the invisible character {found}; type the number again")
     if _SPREADSHEET.fullmatch(text):
-        raise ValueError("was turned into a sum by a spreadsheet; format its column as text and export again")
+        raise ValueError("was rewritten by a spreadsheet; format its column as text and export again")
     if len(text) > _LONGEST_PHONE or not _PHONE_SHAPE.fullmatch(text):
-        raise ValueError(
-            "holds more than digits, spaces and ( ) / . -; write +, country code and number, no extension"
-        )
+        raise ValueError("has more than digits, spaces, ()/.-; write +, country code, number, no extension")
     if not text.startswith("+") and not region:
-        raise ValueError("has no country code; write it with one (+49…), or set region under [channels.sms]")
+        raise ValueError("has no country code; add it (+49…), or set region under [channels.sms]")
     if text[0] not in "+0(" and phonenumbers.ndd_prefix_for_region(region, True) == "0":
-        raise ValueError(
-            "lacks its + or its leading 0, as spreadsheets do to it; write +, the country code and the number"
-        )
+        raise ValueError("lost its + or its leading 0; write +, the country code and the number")
 
 
 def _invisible(text: str) -> str | None:
-    """Return the code point (U+200B) of the first character of `text` that nobody can see."""
+    """Return the code point (U+200B) of the first invisible character of `text`."""
     return next((f"U+{ord(char):04X}" for char in text if unicodedata.category(char) in _INVISIBLE), None)

@@ -1,4 +1,4 @@
-"""Reads CSV and JSON Lines as named cells with their places, in blocks; refuses hostile files."""
+"""Reads CSV and JSON Lines in blocks, as named cells with their places; refuses hostile files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from commcast.errors import FAULTS_SHOWN_PER_FILE, Fault, InputError
 from commcast.files import open_regular
@@ -29,9 +28,8 @@ _SLIP = 0.8  # how similar to a known column a name must be to count as a slip f
 Cells = Mapping[str, str | tuple[str, ...]]
 
 
-@dataclass(frozen=True, slots=True)
-class ListRow:
-    """One row of a list and its place in the file."""
+class ListRow(NamedTuple):
+    """One row of a list and its line number in the file."""
 
     number: int
     cells: Cells
@@ -43,9 +41,8 @@ class ListRow:
         return self.format.column(self.text, name)
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """Many rows of a list side by side: of each column the cells, one a row. Every cell is text."""
+class Rows(NamedTuple):
+    """Many rows of a list by columns: the cells of each, one per row. Every cell is text."""
 
     numbers: Sequence[int]
     texts: Sequence[str]
@@ -60,17 +57,11 @@ class Rows:
 
 
 class Broken(Exception):
-    """A line that does not fit the file's structure: then no row of the file can be trusted."""
-
-    def __init__(self, column: int, what: str, remedy: str) -> None:
-        super().__init__(column, what, remedy)
-
-    def fault(self, name: str, number: int) -> Fault:
-        return Fault(name, number, *self.args)
+    """A line does not fit the file's structure, so no row can be trusted. Holds (column, what, remedy)."""
 
 
 def _clean(block: bytes) -> str | None:
-    """Return a block as text with lines that end in LF alone; None if any of its lines is in doubt."""
+    """Return a block as text whose lines end in LF alone; None if a line has to be read by itself."""
     block = block.replace(b"\r\n", b"\n").removesuffix(b"\r")
     if len(block) > LONGEST_LINE or b"\r" in block or b"\0" in block:
         return None
@@ -82,7 +73,7 @@ def _clean(block: bytes) -> str | None:
 
 def _decoded(raw: bytes) -> str:
     if len(raw) > LONGEST_LINE:
-        raise Broken(1, "the line is longer than 64 KiB", "write one recipient a line")
+        raise Broken(1, "the line is longer than 64 KiB", "write one recipient per line")
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise Broken(1, "this is UTF-16", "save the file as UTF-8")
     try:
@@ -91,14 +82,14 @@ def _decoded(raw: bytes) -> str:
         column = len(raw[: error.start].decode("utf-8")) + 1
         raise Broken(column, "this is not UTF-8 text", "save the file as UTF-8") from None
     if "\0" in text:
-        raise Broken(text.index("\0") + 1, "holds a NUL character", "save the file as UTF-8 text")
+        raise Broken(text.index("\0") + 1, "has a NUL character", "save the file as UTF-8 text")
     if "\r" in text:
-        raise Broken(text.index("\r") + 1, "holds a lone carriage return", "end each line with LF or CRLF")
+        raise Broken(text.index("\r") + 1, "has a lone carriage return", "end each line with LF or CRLF")
     return text
 
 
 class CellTable:
-    """Lines of cells under a header. A quoted cell ends on its line: an open quote cannot swallow people."""
+    """Lines of cells under a header. A quoted cell ends on its line: an open quote can't swallow rows."""
 
     def __init__(self, columns: tuple[str, ...], delimiter: str) -> None:
         self._columns, self._delimiter = columns, delimiter
@@ -115,7 +106,7 @@ class CellTable:
             if what:
                 raise Broken(places[index], what, remedy)
             if column in columns[:index]:
-                raise Broken(places[index], f"column {column} stands twice", "remove or rename one of them")
+                raise Broken(places[index], f"column {column} is there twice", "remove or rename one of them")
         if not {"email", "phone"} & set(columns):
             raise Broken(1, "neither an email nor a phone column", "add one to the header line")
         return cls(columns, delimiter)
@@ -127,17 +118,15 @@ class CellTable:
         cells = _split(text, self._delimiter)
         if len(cells) != len(self._columns):
             starts = [*_starts(text, self._delimiter), len(text) + 1]
-            raise Broken(
-                starts[min(len(cells), len(self._columns))],
-                f"{len(cells)} cells, but the header has {len(self._columns)} columns",
-                f"add or remove cells, and quote a cell that holds {self._delimiter!r}",
-            )
+            what = f"{len(cells)} cells, but the header has {len(self._columns)} columns"
+            remedy = f"add or remove cells, and quote a cell that contains {self._delimiter!r}"
+            raise Broken(starts[min(len(cells), len(self._columns))], what, remedy)
         return dict(zip(self._columns, cells, strict=True))
 
     def rows(self, block: bytes, number: int) -> Rows | None:
-        """Return the lines of a block, the first one `number`, column by column; None if any is in doubt.
+        """Return the lines of a block (the first is `number`) by columns; None if one has to be read alone.
 
-        The result holds the cells that `cells` gives line by line, and perhaps rows that are blank.
+        The cells are those that `cells` gives line by line; some rows may be blank.
         """
         text = _clean(block)
         if text is None:
@@ -172,7 +161,7 @@ class CellTable:
 
 
 class JsonLines:
-    """One flat JSON object a line. Numbers stay as they are written; true and false are refused."""
+    """One flat JSON object per line. Numbers stay as they are written; true and false are refused."""
 
     def cells(self, text: str) -> Cells | None:
         """Return the line's cells by column, None for a blank line. Raises Broken."""
@@ -182,9 +171,9 @@ class JsonLines:
             # json.loads refuses a byte order mark, with a message of its own.
             found = json.loads(text) if text.startswith("\ufeff") else _JSON.decode(text)
         except json.JSONDecodeError as error:
-            raise Broken(error.colno, f"is not JSON: {error.msg}", "write one object a line") from None
+            raise Broken(error.colno, f"invalid JSON: {error.msg}", "write one object per line") from None
         except RecursionError:
-            raise Broken(1, "is nested too deeply", "write one flat object a line") from None
+            raise Broken(1, "is nested too deeply", "write one flat object per line") from None
         if not isinstance(found, dict):
             raise Broken(1, "is not an object", 'write {"email": "…"}')
         return {
@@ -217,14 +206,14 @@ ListFormat = CellTable | JsonLines
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise Broken(1, "a key stands twice", "remove one of them")
+        raise Broken(1, "a key is there twice", "remove one of them")
     if len(found) > _MOST_COLUMNS:
         raise Broken(1, f"more than {_MOST_COLUMNS} keys", "keep those that templates use")
     return found
 
 
 def _no_constant(name: str) -> str:
-    raise Broken(1, f"{name} is not JSON", "write a number, or a text in quotes")
+    raise Broken(1, f"invalid JSON: {name}", "write a number, or text in quotes")
 
 
 _JSON = json.JSONDecoder(object_pairs_hook=_once, parse_int=str, parse_float=str, parse_constant=_no_constant)
@@ -236,20 +225,20 @@ def _column_problem(column: str) -> tuple[str, str]:
     if column in CORE_COLUMNS:
         return "", ""
     if "@" in column:
-        return "an address where a column's name should be", "start with a line such as email,name"
+        return "an address in place of a column's name", "start with a line such as email,name"
     if not _COLUMN.fullmatch(column):
         if "|" in column:
             return "columns separated by |", "separate them by a comma, a semicolon or a tab"
         return f"{column[:40]!a} is not a column name", _better(column)
     if column in _TAKEN:
-        return f"{column} already has a meaning in templates", "rename the column"
+        return f"{column} has another meaning in templates", "rename the column"
     if near := difflib.get_close_matches(column, CORE_COLUMNS, n=1, cutoff=_SLIP):
         return f"unknown column {column}", f"did you mean {near[0]}? if not, rename it"
     return "", ""
 
 
 def _better(column: str) -> str:
-    """Return what to write instead of a name that is not valid: something that is not refused again."""
+    """Return what to write instead of an invalid name: something that is not refused again."""
     better = re.sub(r"[^a-z0-9]+", "_", column.lower()).strip("_")[:40]
     whole = better.replace("_", "")
     if whole in CORE_COLUMNS:
@@ -267,10 +256,7 @@ def _split(text: str, delimiter: str) -> list[str]:
     try:
         return next(csv.reader([text], delimiter=delimiter, strict=True, skipinitialspace=True))
     except csv.Error:
-        what, remedy = (
-            "a quote that is not closed where its cell ends",
-            'close it; a quote inside is written ""',
-        )
+        what, remedy = "quote not closed at the end of its cell", 'close it; write a quote inside as ""'
         raise Broken(_starts(text, delimiter)[-1], what, remedy) from None
 
 
@@ -301,13 +287,11 @@ def find_list(folder: Path, name: str) -> Path:
         path = (folder / name).resolve(strict=True)
         inside = path.is_relative_to(folder.resolve(strict=True))
     except (OSError, ValueError, RuntimeError):
-        remedy = "make it, or name another file under [audiences]"
-        raise InputError(Fault(name, 0, 0, "is not there", remedy)) from None
+        raise InputError.of(name, "file not found", "create it, or name another under [audiences]") from None
     if not inside:
-        raise InputError(Fault(name, 0, 0, "lies outside this folder", "copy it into audiences/"))
+        raise InputError.of(name, "is outside the desk's folder", "copy it into audiences/")
     if path.suffix.lower() not in _SUFFIXES:
-        remedy = "write a .csv, .tsv, .jsonl or .ndjson file"
-        raise InputError(Fault(name, 0, 0, "is not a list that is understood", remedy))
+        raise InputError.of(name, "unknown kind of list", "use a .csv, .tsv, .jsonl or .ndjson file")
     return path
 
 
@@ -320,10 +304,10 @@ def check_list(path: Path, name: str) -> None:
 def read_list(
     path: Path, name: str, broken: list[Fault], *, by_columns: bool = True
 ) -> Iterator[Rows | list[ListRow]]:
-    """Yield the rows, with one block of at most 64 KiB in memory at a time; lists have no blank lines.
+    """Yield the rows, with one block of at most 64 KiB in memory at a time.
 
-    A block of a table comes as `Rows` if that is sure to give what reading it line by line would. All other
-    blocks are read line by line, and without `by_columns` every block is.
+    A block of a table comes as `Rows` if that certainly gives what reading it line by line would give. All
+    other blocks are read line by line; without `by_columns` all are.
 
     Lines that do not fit the structure are added to `broken`, at most 100: then the list must not be used.
     Raises InputError as `check_list` does.
@@ -349,7 +333,7 @@ def _lines(block: bytes, first: int, form: ListFormat, name: str, broken: list[F
             text = _decoded(raw.removesuffix(b"\r"))
             cells = form.cells(text)
         except Broken as error:
-            broken.append(error.fault(name, number))
+            broken.append(Fault(name, number, *error.args))
             if len(broken) >= FAULTS_SHOWN_PER_FILE or _is_too_long(raw):
                 break
             continue
@@ -368,11 +352,11 @@ def _opened(path: Path, name: str) -> Iterator[BinaryIO]:
         with open_regular(path, name, "write the list into a file of its own") as file:
             yield file
     except OSError as error:
-        raise InputError(Fault(name, 0, 0, f"cannot be read: {error.strerror}")) from None
+        raise InputError.of(name, f"cannot be read: {error.strerror}") from None
 
 
 def _raw_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines without a byte order mark and their ends; one that is too long comes in pieces."""
+    """Yield the lines without byte order mark and line ends; one that is too long comes in pieces."""
     line = file.readline(LONGEST_LINE + 2).removeprefix(_MARK)
     while line:
         yield line.removesuffix(b"\n").removesuffix(b"\r")
@@ -382,7 +366,7 @@ def _raw_lines(file: BinaryIO) -> Iterator[bytes]:
 def _blocks(file: BinaryIO) -> Iterator[bytes]:
     """Yield the rest of a file in blocks of whole lines, without the last line end of each.
 
-    A block is longer than 64 KiB only if one of its lines is; such a line ends the reading.
+    A block is longer than 64 KiB only if one of its lines is; reading ends with such a line.
     """
     rest = b"" if file.tell() else file.read(len(_MARK)).removeprefix(_MARK)
     while read := file.read(max(LONGEST_LINE - len(rest), 1 << 10)):
@@ -408,6 +392,5 @@ def _format(path: Path, name: str, lines: Iterator[bytes]) -> tuple[ListFormat, 
             if text.strip():
                 return CellTable.from_header(text, "\t" if suffix == ".tsv" else ""), number + 1
         except Broken as error:
-            raise InputError(error.fault(name, number)) from None
-    remedy = "write a header line such as email,name and a row a recipient"
-    raise InputError(Fault(name, 0, 0, "is empty", remedy))
+            raise InputError(Fault(name, number, *error.args)) from None
+    raise InputError.of(name, "is empty", "write a header line such as email,name and a row per recipient")

@@ -1,4 +1,4 @@
-"""Streams a recipient list: each row is a checked Recipient or a fault with its place."""
+"""Streams a recipient list: each row becomes a checked Recipient or a fault with its place."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from commcast.model.incident import Level, Recipient
 from commcast.recipients.addresses import normalise_email, normalise_phone, odd_phones, plain_emails
 from commcast.recipients.formats import CORE_COLUMNS, Cells, ListRow, Rows, check_list, find_list, read_list
 
-BLANKS = " \t\xa0"  # what stands around a cell's text without belonging to it
+BLANKS = " \t\xa0"  # stripped from both ends of a cell
 LONGEST_NAME = 200
 LONGEST_VALUE = 1000
 _LOCALE = re.compile(r"[a-z]{2}(-[A-Z]{2})?")
@@ -32,13 +32,13 @@ UNFIT = re.compile(
 
 def name_of(text: str) -> str:
     if len(text) > LONGEST_NAME:
-        raise ValueError(f"is longer than {LONGEST_NAME} characters; write a shorter one, it is never cut")
+        raise ValueError(f"is longer than {LONGEST_NAME} characters; write a shorter name")
     return " ".join(value_of(text).split())
 
 
 def value_of(text: str) -> str:
     if found := UNFIT.search(text):
-        raise ValueError(f"holds the invisible character U+{ord(found[0]):04X}; type the text anew")
+        raise ValueError(f"has the invisible character U+{ord(found[0]):04X}; type the text again")
     if len(text) > LONGEST_VALUE:
         raise ValueError(f"is longer than {LONGEST_VALUE} characters; write a shorter text")
     return text
@@ -54,7 +54,7 @@ def components_of(text: str, config: Config) -> tuple[str, ...]:
     components = items_of(text)
     if config.components and not config.components.keys() >= set(components):
         known = ", ".join(list(config.components)[:20])
-        raise ValueError(f"names a component that commcast.toml does not know; it knows {known}")
+        raise ValueError(f"names a component that is not in commcast.toml; components are {known}")
     return components
 
 
@@ -86,7 +86,7 @@ _made: Callable[[tuple[Any, ...]], Recipient] = partial(tuple.__new__, Recipient
 
 
 class Columns:
-    """Makes recipients from columns. A row that is not odd gives what reading it by itself gives."""
+    """Makes recipients from columns: for a row that is not odd, the same as reading it by itself."""
 
     def __init__(self, components: Callable[[str], tuple[str, ...]]) -> None:
         self._known = {
@@ -98,10 +98,11 @@ class Columns:
         }
 
     def recipients(self, rows: Rows) -> tuple[list[Recipient], set[int]]:
-        """Return a recipient for each row, and which rows are odd: the recipients of those mean nothing."""
+        """Return a recipient for each row, and which rows are odd: their recipients are meaningless."""
         columns, count = rows.columns, len(rows.texts)
         odd: set[int] = set()
-        if _holds_unfit(columns):
+        text = "".join(map("".join, columns.values()))
+        if not text.isprintable() and UNFIT.search(text):  # no forbidden character is printable
             odd.update(range(count))
         nothing = [""] * count
         addresses, keys, strange = plain_emails(columns.get("email", nothing))
@@ -154,12 +155,6 @@ class _Kept:
         return True
 
 
-def _holds_unfit(columns: Mapping[str, Sequence[str]]) -> bool:
-    """Return whether any cell holds a forbidden character: all of those are unprintable."""
-    text = "".join(map("".join, columns.values()))
-    return not text.isprintable() and UNFIT.search(text) is not None
-
-
 def _longer(cells: Sequence[str], most: int) -> set[int]:
     if max(map(len, cells)) <= most:
         return set()
@@ -173,9 +168,6 @@ def _extras(columns: Mapping[str, Sequence[str]], odd: set[int]) -> Iterable[Map
         return repeat({})
     for cells in further.values():
         odd |= _longer(cells, LONGEST_VALUE)
-    if len(further) == 1:
-        ((name, cells),) = further.items()
-        return [{name: cell.strip(BLANKS)} for cell in cells]
     stripped = [[cell.strip(BLANKS) for cell in cells] for cells in further.values()]
     return [dict(zip(further, row, strict=True)) for row in zip(*stripped, strict=True)]
 
@@ -186,11 +178,11 @@ T = TypeVar("T")
 class RecipientList:
     """One audience's list. Iterating reads the file from its start and yields the good rows in flat memory.
 
-    A broken structure raises InputError with every broken line, after rows before it were yielded.
+    A broken structure raises InputError with every broken line, after the rows before it were yielded.
     A bad row (a wrong address, zone, …) is left out and counted or, with `bad_rows = "stop"`, raises
-    InputError after the whole file was read. So a list may be used only once its iteration has ended.
+    InputError after the whole file was read. So use a list only once its iteration has ended.
 
-    Meanwhile and after: `rows` read that were not blank, `skipped` of them, and the first 100 `faults`.
+    `rows` counts those read that were not blank, `skipped` the bad ones; `faults` has the first 100.
     `by_columns=False` reads line by line, which gives the same and takes longer.
     """
 
@@ -212,13 +204,13 @@ class RecipientList:
         self.rows, self.skipped, self.faults = 0, 0, []
         broken: list[Fault] = []
         for block in read_list(self._path, self._name, broken, by_columns=self._by_columns):
-            people = self._one_by_one(block) if isinstance(block, list) else self._side_by_side(block)
+            if isinstance(block, list):
+                people = [person for line in block if (person := self._person(line)) is not None]
+            else:
+                people = self._side_by_side(block)
             if people and not broken:
                 yield people
         self._judge(broken)
-
-    def _one_by_one(self, lines: Iterable[ListRow | None]) -> list[Recipient]:
-        return [person for line in lines if line is not None and (person := self._person(line)) is not None]
 
     def _person(self, line: ListRow) -> Recipient | None:
         self.rows += 1
@@ -229,7 +221,7 @@ class RecipientList:
         return recipient
 
     def _side_by_side(self, rows: Rows) -> list[Recipient]:
-        """Return the people of rows that are judged column by column; odd rows are judged one by one."""
+        """Return the people of rows that are checked by columns; odd rows are checked one by one."""
         people, odd = self._columns.recipients(rows)
         self.rows += len(people) - len(odd)
         if not odd:
@@ -251,8 +243,7 @@ class RecipientList:
         bad = self.faults if self._config.send.bad_rows == "stop" else []
         if bad:
             what = f"{self.skipped} of {self.rows} rows are bad"
-            remedy = 'mend them, or write bad_rows = "skip" under [send]'
-            bad = [Fault(self._name, 0, 0, what, remedy), *bad]
+            bad = [Fault(self._name, 0, 0, what, 'fix them, or set bad_rows = "skip" under [send]'), *bad]
         if broken or bad:
             raise InputError([*broken, *bad][:FAULTS_SHOWN_PER_FILE])
 
@@ -269,7 +260,7 @@ def changed_since(name: str, config: Config, moment: datetime) -> bool:
 def open_recipients(name: str, config: Config) -> RecipientList:
     """Return the list of audience `name`, its place and header already checked.
 
-    A .csv has a header line and commas, semicolons or tabs; .tsv tabs; .jsonl and .ndjson an object a line.
+    A .csv has a header line and commas, semicolons or tabs; .tsv tabs; .jsonl and .ndjson an object per line.
     Columns: email, phone, name, locale, timezone, components, tags, level; others go into `Recipient.extra`.
     components and tags hold several values as `a|b` or `a;b` (in JSON also as a list).
     Raises InputError for an unknown audience, a broken header, and a file that is missing, special or
@@ -284,8 +275,8 @@ def open_recipients(name: str, config: Config) -> RecipientList:
 def known_audience(name: str, config: Config) -> Audience:
     """Return the settings of an audience. Raises InputError if there is none of that name."""
     if name not in config.audiences:
-        known = ", ".join(config.audiences)
-        raise InputError(Fault(CONFIG_NAME, 0, 0, f"no audience {name!r:.60}", f"audiences are: {known}"))
+        remedy = f"audiences are: {', '.join(config.audiences)}"
+        raise InputError.of(CONFIG_NAME, f"no audience {name!r:.60}", remedy)
     return config.audiences[name]
 
 
@@ -316,7 +307,7 @@ def _recipient(cells: Cells, line: int, config: Config) -> tuple[Recipient, list
     email, email_key = row.take("email", normalise_email, ("", ""))
     phone = row.take("phone", lambda text: normalise_phone(text, region), "")
     if not (email or phone or row.problems):
-        row.problems.append(("email", "and phone are both empty; write at least one of them"))
+        row.problems.append(("email", "and phone are both empty; fill in at least one"))
     recipient = Recipient(
         line=line,
         email=email,

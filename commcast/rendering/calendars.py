@@ -1,4 +1,4 @@
-"""Planned work as a calendar file, so that readers' calendars follow it (RFC 5545, 5546: PUBLISH)."""
+"""Planned work as a calendar file, so that readers' calendars stay up to date (RFC 5545, 5546: PUBLISH)."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ def calendar_of(
 ) -> dict[str, Any] | None:
     """Return the calendar file that goes with an update, None if none does: plain JSON values.
 
-    `words` are the readers' own. The same update always gives the same `text`; its lines end in CRLF.
-    `sequence` rises with each change of the window, so that a calendar knows which of two files is newer.
+    `words` are the readers' own. An update always gives the same `text`; its lines end in CRLF. `sequence`
+    rises with each change of the window, so that a calendar knows which of two files is newer.
     """
     if incident.kind is not Kind.MAINTENANCE or update.window is None or update.status not in _COMES_WITH:
         return None
     from icalendar import Calendar, Event
 
-    sequence = _sequence(incident, update)
     is_cancelled = update.status is Status.CANCELLED
+    moves = sum(newer.window != older.window for older, newer in pairwise(incident.updates[: update.number]))
+    sequence = moves + is_cancelled
     status = "CANCELLED" if is_cancelled else "CONFIRMED"
     event = Event()
     _add(
         event,
-        uid=_uid(config, incident),
+        # It depends on the desk and the incident only.
+        uid=f"{incident.id}-{sha256(f'{config.desk}/{incident.id}'.encode()).hexdigest()[:32]}",
         sequence=sequence,
         dtstamp=update.at.astimezone(UTC).replace(microsecond=0),
         dtstart=update.window.start.astimezone(UTC),
@@ -48,7 +50,8 @@ def calendar_of(
         transp="TRANSPARENT",  # our work does not make its readers busy
     )
     if config.channels.email is not None:
-        event.add("organizer", _organizer(config.channels.email.sender))
+        name, address = parseaddr(config.channels.email.sender)
+        event.add("organizer", f"mailto:{address}", {"cn": name} if name else {})
     if config.organisation.status_url:
         event.add("url", config.organisation.status_url)
     calendar = Calendar()
@@ -64,7 +67,7 @@ def _add(component: Component, **properties: Any) -> None:
 
 
 def as_test(text: str, mark: str) -> str:
-    """Return a calendar file marked as a test: an entry of its own, which no real one replaces."""
+    """Return a calendar file marked as a test: an entry of its own that no real one replaces."""
     from icalendar import Calendar
 
     calendar = Calendar.from_ical(text)
@@ -74,27 +77,6 @@ def as_test(text: str, mark: str) -> str:
         event.add("summary", f"{mark} {summary}")
         event.add("uid", f"{uid}-test")
     return str(calendar.to_ical(), "utf-8")
-
-
-def _organizer(sender: str) -> Any:
-    from icalendar import vCalAddress, vText
-
-    name, address = parseaddr(sender)
-    organizer = vCalAddress(f"mailto:{address}")
-    if name:
-        organizer.params["cn"] = vText(name)
-    return organizer
-
-
-def _uid(config: Config, incident: Incident) -> str:
-    """Return the name by which calendars know this work: it depends on the folder and the incident only."""
-    return f"{incident.id}-{sha256(f'{config.desk}/{incident.id}'.encode()).hexdigest()[:32]}"
-
-
-def _sequence(incident: Incident, update: Update) -> int:
-    told = incident.updates[: update.number]
-    moves = sum(newer.window != older.window for older, newer in pairwise(told))
-    return moves + (update.status is Status.CANCELLED)
 
 
 def _description(config: Config, incident: Incident, update: Update, words: Mapping[str, str | None]) -> str:

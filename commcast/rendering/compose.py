@@ -1,4 +1,4 @@
-"""From one group's words and one reader's values to the finished message, before and after the freeze."""
+"""Makes the finished message from a group's words and a reader's values, before and after the freeze."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import hmac
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parseaddr
 from functools import lru_cache, partial
-from typing import Any, Self
+from typing import Any, NamedTuple
 
 from commcast.config.settings import Config
-from commcast.errors import Fault, TemplateError
+from commcast.errors import TemplateError
 from commcast.model.incident import Channel
 from commcast.model.message import CalendarFile, Email, Mailbox, Message, Sms, Spliced
 from commcast.model.text import measure
@@ -29,24 +29,23 @@ Content = EmailContent | SmsContent
 class ReaderWords:
     """What one reader reads. `digest` is frozen, and compared again at delivery.
 
-    It is the hex digest of the content or, after "s1:", of a skeleton and the values spliced into it.
+    It is the hex digest of the content or, if it starts with "s1:", of a skeleton and its spliced values.
     """
 
     __slots__ = ("_content", "_cut", "_spliced", "_values", "digest")
 
-    def __init__(self, content: Content | None, digest: str, spliced: Spliced | None = None) -> None:
-        self._content = content
-        self._spliced = spliced
-        self._cut: CutMail | None = None
-        self._values: tuple[str, ...] = ()
+    def __init__(
+        self,
+        content: Content | None,
+        digest: str,
+        spliced: Spliced | None = None,
+        cut: CutMail | None = None,
+        values: tuple[str, ...] = (),
+    ) -> None:
+        """Keep the content, or the cut email and the values of which it is made when it is read."""
+        self._content, self._spliced = content, spliced
+        self._cut, self._values = cut, values
         self.digest = digest
-
-    @classmethod
-    def put_together(cls, cut: CutMail, values: tuple[str, ...], digest: str) -> Self:
-        """Return what `values` make of a cut email: made only when it is read."""
-        words = cls(None, digest)
-        words._cut, words._values = cut, values
-        return words
 
     @property
     def content(self) -> Content:
@@ -64,12 +63,11 @@ class ReaderWords:
         return self._spliced
 
     def are_frozen_as(self, digest: str) -> bool:
-        """Return whether this is what was frozen; older versions froze digests of the content only."""
+        """Return whether these words were frozen as `digest`; older versions digested the content only."""
         return digest == self.digest or (":" not in digest and digest == content_digest(self.content))
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """What a group's messages carry besides their content; frozen with it."""
 
     sender: str
@@ -77,15 +75,16 @@ class Envelope:
     list_unsubscribe: str = ""
 
     def to_json(self) -> dict[str, str]:
-        return asdict(self)
+        """Return the envelope as JSON values, to be frozen."""
+        return self._asdict()
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderGroup:
     """Readers who are told the same: one audience, time zone and locale on one channel.
 
-    `context` is JSON only, so that a frozen group renders the same as a fresh one. `next_update_by` is the
-    promise that the message makes; one without a promise is right until `stands_until`.
+    `context` is JSON only, so that a frozen group renders the same as a new one. `next_update_by` is the
+    promise that the message makes; without one it stays true until `stands_until`.
     """
 
     channel: Channel
@@ -99,23 +98,24 @@ class ReaderGroup:
     next_update_by: datetime | None
     renderer: Renderer
     stands_until: datetime | None = None
-    calendar: CalendarFile | None = field(init=False, repr=False, compare=False)
-    _shared: Shared[CutMail | ReaderWords] | None = field(init=False, repr=False, compare=False)
+    calendar: CalendarFile | None = field(default=None, init=False, repr=False, compare=False)
+    _shared: Shared[CutMail | ReaderWords] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Decide from the syntax tree what may be made once for many readers."""
-        object.__setattr__(self, "calendar", _calendar_in(self.context))
+        """Find out from the syntax tree what can be made once for many readers."""
+        if found := self.context.get("calendar"):
+            object.__setattr__(self, "calendar", CalendarFile(found["name"], found["text"]))
         fields = self.renderer.fields
         if fields is not None and self.channel is Channel.SMS:
             # Look-alike characters and runs of spaces may reach across the edges of a value: no splicing.
             fields = Fields((), (*fields.bare, *fields.keys))
-        shared = Shared(fields.keys, partial(self._make, fields.bare)) if fields else None
-        object.__setattr__(self, "_shared", shared)
+        if fields is not None:
+            object.__setattr__(self, "_shared", Shared(fields.keys, partial(self._make, fields.bare)))
 
     def words(self, values: Mapping[str, Any], *, line: int = 0) -> ReaderWords:
         """Return what one reader reads. Raises TemplateError, naming the `line` of their list.
 
-        It is the same whether it is spliced, shared or rendered for this reader alone.
+        Splicing, sharing and rendering for this reader alone all give the same.
         """
         made = self._shared.get(values) if self._shared else None
         if isinstance(made, ReaderWords):
@@ -123,19 +123,11 @@ class ReaderGroup:
         own = made.values_of(values) if made else None
         if made is None or own is None:
             return _alone(self.alone(values, line))
-        if self._digests_skeleton:
-            return ReaderWords.put_together(made, own, f"s1:{made.digest(own)}")
-        words = ReaderWords.put_together(made, own, "")
-        words.digest = content_digest(words.content)
+        words = ReaderWords(None, "", cut=made, values=own)
+        # Which of several skeletons exist depends on earlier readers: then the content is digested.
+        is_the_only_one = self.renderer.fields is not None and not self.renderer.fields.keys
+        words.digest = f"s1:{made.digest(own)}" if is_the_only_one else content_digest(words.content)
         return words
-
-    @property
-    def _digests_skeleton(self) -> bool:
-        """Whether all readers who fit are spliced into one skeleton, in every process and in any order.
-
-        If there are several, which of them are made depends on who came before: then the content is digested.
-        """
-        return self.renderer.fields is not None and not self.renderer.fields.keys
 
     def _make(self, bare: Sequence[str], values: Mapping[str, Any]) -> CutMail | ReaderWords | None:
         """Return what readers with the same key fields share; None if nothing can be shared."""
@@ -143,7 +135,7 @@ class ReaderGroup:
             if self.channel is Channel.SMS:
                 return _alone(self.renderer.sms(self.context, values))
             cut = cut_mail(self.renderer, self.context, values, bare)
-        except TemplateError:  # rendering for the reader alone reports it, with their line
+        except TemplateError:  # reported when rendering for the reader alone, with their line
             return None
         if cut is None or cut.fields:
             return cut
@@ -156,11 +148,11 @@ class ReaderGroup:
                 return self.renderer.email(self.context, values)
             return self.renderer.sms(self.context, values)
         except TemplateError as error:
-            raise _for_reader(error, self.audience, line) from None
+            reader = f" (for the reader in line {line} of audience {self.audience})" if line else ""
+            raise TemplateError(f._replace(what=f.what + reader) for f in error.faults) from None
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryKey:
+class DeliveryKey(NamedTuple):
     """What identifies a delivery; its Message-ID is derived from it."""
 
     incident: str
@@ -189,9 +181,7 @@ def envelope_of(config: Config, channel: Channel, incident: str) -> Envelope:
 
 def content_digest(content: Content) -> str:
     """Return the digest of the content itself: frozen, and checked again at delivery."""
-    parts = (
-        [content.subject, content.text, content.html] if isinstance(content, EmailContent) else [content.body]
-    )
+    parts = [content.body] if isinstance(content, SmsContent) else [*content]
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()
 
 
@@ -246,11 +236,6 @@ def _email_of(envelope: Envelope, incident: str, secret: bytes) -> tuple[partial
     return email, domain
 
 
-def _calendar_in(context: Mapping[str, Any]) -> CalendarFile | None:
-    found = context.get("calendar")
-    return CalendarFile(found["name"], found["text"]) if found else None
-
-
 def mark_test(content: Content, audience: str) -> ReaderWords:
     """Return the same content, marked as a test for an audience in every place a reader looks first."""
     mark = f"[TEST for {audience}]"
@@ -277,8 +262,3 @@ def _unsubscribe(url: str) -> str:
     if url.startswith("mailto:") and "?" not in url:
         url += "?subject=unsubscribe"
     return f"<{url}>"
-
-
-def _for_reader(error: TemplateError, audience: str, line: int) -> TemplateError:
-    reader = f" (for the reader in line {line} of audience {audience})" if line else ""
-    return TemplateError(Fault(f.file, f.line, f.column, f"{f.what}{reader}", f.remedy) for f in error.faults)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from commcast.config.settings import Audience, Config
@@ -26,37 +24,40 @@ from commcast.model.incident import (
 )
 from commcast.model.text import put_title_right
 from commcast.model.times import moment, span, spoken_duration
+from commcast.rendering.calendars import calendar_of
 
 _TURNS = END_STATUSES | {Status.REOPENED}
+Facts = dict[str, Any]  # plain JSON values
 _ASKED_AT = frozenset({Status.RESOLVED, Status.COMPLETED})
 
 
-@dataclass(frozen=True, slots=True)
-class _Clock:
-    """Shows times in the readers' zone; the day is left out if it is that of `reference` (None: never)."""
+class _Clock(NamedTuple):
+    """Shows times in the readers' zone, None as None.
+
+    The day is left out if it is that of `reference` (None: never).
+    """
 
     zone: ZoneInfo
     reference: datetime | None
 
-    def __call__(self, at: datetime) -> dict[str, str]:
-        return moment(at, self.zone, self.reference)
+    def __call__(self, at: datetime | None) -> Facts | None:
+        return None if at is None else moment(at, self.zone, self.reference)
 
-    def span(self, start: datetime, end: datetime) -> dict[str, str]:
-        return span(start, end, self.zone, self.reference)
+    def span(self, start: datetime | None, end: datetime | None) -> Facts | None:
+        return span(start, end, self.zone, self.reference) if start and end else None
 
 
 def next_word(level: Level, channel: Channel, *, by_email: bool) -> NextWord:
-    """Return how a reader will hear more; `by_email` says that email reaches them, too."""
+    """Return how a reader will hear more; `by_email` says whether email reaches them too."""
     if level is not Level.ALL:
         return NextWord.KEY if level is Level.KEY else NextWord.END
     return NextWord.EMAIL if channel is Channel.SMS and by_email else NextWord.UPDATE
 
 
-@dataclass(frozen=True, slots=True)
-class Correction:
-    """Wrong words that these readers got, the time their message shows, and what is right instead.
+class Correction(NamedTuple):
+    """Something wrong that these readers were told, the time their message shows, and what is correct.
 
-    `timeframe` is the right one if the wrong words were the expected end. `is_short` is for text messages.
+    `timeframe` is the correct one if the expected end was wrong. `is_short` is for text messages.
     """
 
     at: datetime
@@ -66,17 +67,16 @@ class Correction:
     is_short: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Occasion:
+class Occasion(NamedTuple):
     """What a message says besides the facts of its update; all times are aware.
 
     `now` is when it goes out. `broken` is a promise to these readers that had passed by then. A holding
-    statement says that nothing is new since `unchanged_since`, as the `step`th in a row; a reminder says how
-    long `ahead` of the event it is. `next_word` is how they will hear more; a cap `held_back` that many
+    statement says that nothing has changed since `unchanged_since`, as the `step`th in a row; a reminder says
+    how long `ahead` of the event it is. `next_word` is how they will hear more; a cap `held_back` that many
     messages to them. `facts_from` is set if they get the facts later than others did. `corrections` are of
-    what these very readers were told; `catches_up` says that others heard of it before. They know at most the
-    updates up to `knows_up_to`, None for all. `goes_on_as` is the title of the incident that continues this
-    one. `follow_up` is "review" or "check-in" for a message after the end.
+    what these very readers were told; `catches_up` says that others were told before them. They know the
+    updates up to `knows_up_to` at most, None for all. `goes_on_as` is the title of the incident that
+    continues this one. `follow_up` is "review" or "check-in" for a message after the end.
     """
 
     now: datetime | None = None
@@ -99,25 +99,25 @@ NO_OCCASION = Occasion()
 
 def _occasion_facts(
     config: Config, incident: Incident, update: Update, occasion: Occasion, show: _Clock
-) -> dict[str, Any]:
+) -> Facts:
     """Return what templates may use of an occasion: plain JSON values, None for what does not apply."""
     return {
         "held_back": occasion.held_back or None,
-        "facts_from": show(occasion.facts_from) if occasion.facts_from else None,
+        "facts_from": show(occasion.facts_from),
         "broken_promise": _broken_promise(occasion, show),
         "holding": _holding(occasion, show),
         "reminder": {"ahead": spoken_duration(occasion.ahead)} if occasion.ahead else None,
         "corrections": [_correction(each, show) for each in occasion.corrections],
-        "follow_up": {"kind": occasion.follow_up, "review": incident.postmortem}
-        if occasion.follow_up
-        else None,
+        "follow_up": _if(occasion.follow_up, kind=occasion.follow_up, review=incident.postmortem),
         "feedback": _feedback(config, incident, update, occasion),
-        "merged_into": {"id": update.merged_into, "title": occasion.goes_on_as}
-        if update.merged_into is not None
-        else None,
-        "catch_up": {"since": show(incident.updates[0].at)} if occasion.catches_up else None,
+        "merged_into": _if(update.merged_into is not None, id=update.merged_into, title=occasion.goes_on_as),
+        "catch_up": _if(occasion.catches_up, since=show(incident.updates[0].at)),
         "label": _label(update, occasion),
     }
+
+
+def _if(applies: object, **facts: Any) -> Facts | None:
+    return facts if applies else None
 
 
 def phase(status: Status) -> str:
@@ -136,40 +136,30 @@ def _label(update: Update, occasion: Occasion) -> str:
     return f"Reminder: in {spoken_duration(occasion.ahead)}" if occasion.ahead else phase(update.status)
 
 
-def _broken_promise(occasion: Occasion, show: _Clock) -> dict[str, Any] | None:
-    if occasion.broken is None or occasion.now is None:
+def _broken_promise(occasion: Occasion, show: _Clock) -> Facts | None:
+    now, broken = occasion.now, occasion.broken
+    if broken is None or now is None:
         return None
-    return {
-        "promised": show(occasion.broken),
-        "now": show(occasion.now),
-        "late": spoken_duration(occasion.now - occasion.broken),
-    }
+    return {"promised": show(broken), "now": show(now), "late": spoken_duration(now - broken)}
 
 
-def _holding(occasion: Occasion, show: _Clock) -> dict[str, Any] | None:
-    if occasion.unchanged_since is None or occasion.now is None:
+def _holding(occasion: Occasion, show: _Clock) -> Facts | None:
+    now, since, step = occasion.now, occasion.unchanged_since, occasion.step
+    if since is None or now is None:
         return None
-    return {
-        "since": show(occasion.unchanged_since),
-        "age": spoken_duration(occasion.now - occasion.unchanged_since),
-        "now": show(occasion.now),
-        "step": occasion.step,
-    }
+    return {"since": show(since), "age": spoken_duration(now - since), "now": show(now), "step": step}
 
 
-def _correction(correction: Correction, show: _Clock) -> dict[str, Any]:
-    frame, right = correction.timeframe, correction.right
-    if frame is not None and frame.latest is not None:
-        if frame.earliest is not None:
-            right = show.span(frame.earliest, frame.latest)["sms" if correction.is_short else "between"]
-        else:
-            right = f"by {show(frame.latest)['sms' if correction.is_short else 'both']}"
+def _correction(correction: Correction, show: _Clock) -> Facts:
+    frame, right = correction.timeframe or Timeframe(), correction.right
+    if stretch := show.span(frame.earliest, frame.latest):
+        right = stretch["sms" if correction.is_short else "between"]
+    elif latest := show(frame.latest):
+        right = f"by {latest['sms' if correction.is_short else 'both']}"
     return {"at": show(correction.at), "wrong": correction.wrong, "right": right}
 
 
-def _feedback(
-    config: Config, incident: Incident, update: Update, occasion: Occasion
-) -> dict[str, str] | None:
+def _feedback(config: Config, incident: Incident, update: Update, occasion: Occasion) -> Facts | None:
     """Return where readers can say whether we kept them well informed; the links name nobody."""
     url = config.contact.feedback_url.replace("{id}", incident.id)
     if not url or occasion.follow_up or update.status not in _ASKED_AT:
@@ -192,13 +182,13 @@ def build_context(
     previous: Update | None,
     occasion: Occasion = NO_OCCASION,
     with_calendar: bool = False,
-) -> dict[str, Any]:
+) -> Facts:
     """Return what templates may use for the readers of `audience` in one zone and locale: plain JSON values.
 
-    `first` says that this is the first these readers hear of the incident; `previous` is the update they got
-    last; `next_update_by` is the promise (aware), None at an end; `with_calendar` says that a calendar file
-    may go with the message. The key `internal` exists only for audiences whose view is internal: what is not
-    there cannot leak. Raises ValueError for an update that is no end and has no promise.
+    `first` means that these readers were told nothing of the incident before; `previous` is the update they
+    got last; `next_update_by` is the promise (aware), None at an end; `with_calendar` means that a calendar
+    file may go with the message. The key `internal` exists only for audiences whose view is internal: what is
+    not there cannot leak. Raises ValueError for an update that is no end and has no promise.
     """
     word = None if update.is_end else occasion.next_word
     is_promised = word in {NextWord.UPDATE, NextWord.EMAIL}
@@ -208,20 +198,20 @@ def build_context(
     # A message that repeats the words of another day names the day of each time: readers would assume today.
     is_same_day = now.astimezone(zone).date() == update.at.astimezone(zone).date()
     show = _Clock(zone, update.at if is_same_day else None)
-    view = config.audiences[audience].view
-    context: dict[str, Any] = {
+    view, words = config.audiences[audience].view, _words(update, audience)
+    context: Facts = {
         "organisation": {"name": config.organisation.name, "status_url": config.organisation.status_url},
         "contact": _contact(config, incident),
         "incident": _incident(config, incident, update, show),
         "update": {
             **_update(incident, update, occasion, show),
-            **_words(update, audience),
+            **words,
             **_changes(update, previous, now, show),
             "first": first,
         },
-        "next_update_by": show(next_update_by) if next_update_by and is_promised else None,
+        "next_update_by": show(next_update_by if is_promised else None),
         "next_word": word.value if word else None,
-        "calendar": _calendar(config, incident, update, audience) if with_calendar else None,
+        "calendar": calendar_of(config, incident, update, words) if with_calendar else None,
         **_occasion_facts(config, incident, update, occasion, show),
         "audience": {"name": audience, "view": view.value},
         "locale": locale,
@@ -231,7 +221,7 @@ def build_context(
     return context
 
 
-def recipient_values(recipient: Recipient, audience: Audience) -> dict[str, Any]:
+def recipient_values(recipient: Recipient, audience: Audience) -> Facts:
     """Return what templates may use of one reader as `recipient`: plain JSON values.
 
     The list's other columns are there too, and never hide ours.
@@ -251,30 +241,21 @@ def recipient_values(recipient: Recipient, audience: Audience) -> dict[str, Any]
     }
 
 
-def _calendar(config: Config, incident: Incident, update: Update, audience: str) -> dict[str, Any] | None:
-    from commcast.rendering.calendars import calendar_of  # imported late: most messages carry none
-
-    return calendar_of(config, incident, update, _words(update, audience))
-
-
 def _contact(config: Config, incident: Incident) -> dict[str, str]:
-    contact = config.contact
-    return {
-        "reply_to": contact.reply_to.replace("{id}", incident.id),
-        "phone": contact.phone,
-        "hours": contact.hours,
-        "after_hours": contact.after_hours,
-    }
+    contact = config.contact.model_dump(include={"reply_to", "phone", "hours", "after_hours"})
+    return {**contact, "reply_to": contact["reply_to"].replace("{id}", incident.id)}
 
 
-def _incident(config: Config, incident: Incident, update: Update, show: _Clock) -> dict[str, Any]:
+def _incident(config: Config, incident: Incident, update: Update, show: _Clock) -> Facts:
+    # A component without a public name is left out: its id is internal.
+    named = (config.components[each].public for each in update.affected if each in config.components)
     return {
         "id": incident.id,
         "title": _title(incident, update),
         "kind": incident.kind.value,
         "started": show(incident.started),
         "started_known": incident.started_written,
-        "affected": _public_names(config, update.affected),
+        "affected": list(dict.fromkeys(named)),
         "affected_known": bool(update.affected),
     }
 
@@ -288,12 +269,7 @@ def _title(incident: Incident, update: Update) -> str:
     return title
 
 
-def _public_names(config: Config, affected: tuple[str, ...]) -> list[str]:
-    """Return each name once. A component without a public name is left out: its id is internal."""
-    return list(dict.fromkeys(config.components[c].public for c in affected if c in config.components))
-
-
-def _update(incident: Incident, update: Update, occasion: Occasion, show: _Clock) -> dict[str, Any]:
+def _update(incident: Incident, update: Update, occasion: Occasion, show: _Clock) -> Facts:
     """Return what an update says, the same for all readers but for what they know."""
     now = occasion.now or update.at
     return {
@@ -304,7 +280,7 @@ def _update(incident: Incident, update: Update, occasion: Occasion, show: _Clock
         "timeframe": _timeframe(update.timeframe, now, show),
         "nothing_new": update.nothing_new,
         "unchanged_since": _unchanged_since(incident, update, occasion.knows_up_to, show),
-        "ended": show(update.ended) if update.ended else None,
+        "ended": show(update.ended),
         "duration": _duration(incident, update),
         "fixed": update.fixed,
         "remains": update.remains,
@@ -314,52 +290,49 @@ def _update(incident: Incident, update: Update, occasion: Occasion, show: _Clock
     }
 
 
-def _changes(update: Update, previous: Update | None, now: datetime, show: _Clock) -> dict[str, Any]:
+def _changes(update: Update, previous: Update | None, now: datetime, show: _Clock) -> Facts:
     """Return what an update changes for readers who got `previous` last."""
+    severity = window = None
+    if previous and previous.severity != update.severity:
+        severity = "worse" if update.severity < previous.severity else "better"
+    if previous and previous.window != update.window:
+        window = _window(previous.window, update.at, show)
     return {
         "earlier_timeframe": _earlier_timeframe(update, previous, now, show),
-        "severity_changed": _severity_changed(update, previous),
+        "severity_changed": severity,
         "expected": _expected(update, previous, now, show),
-        "previous_window": _previous_window(update, previous, show),
+        "previous_window": window,
     }
 
 
 def _words(update: Update, audience: str) -> dict[str, str | None]:
     """Return the update's sentences, those written for the audience in place of the general ones."""
     special = update.words.get(audience) or AudienceWords()
-    return {
-        name: getattr(update, name) if getattr(special, name) is None else getattr(special, name)
-        for name in ("issue", "resolution", "scope", "action")
-    }
+    return update.model_dump(include=set(AudienceWords.model_fields)) | special.model_dump(exclude_none=True)
 
 
-def _timeframe(timeframe: Timeframe, now: datetime, show: _Clock) -> dict[str, Any]:
-    earliest, latest = timeframe.earliest, timeframe.latest
+def _timeframe(timeframe: Timeframe, now: datetime, show: _Clock) -> Facts:
+    latest = timeframe.latest
     return {
         "known": timeframe.known,
         "confidence": timeframe.confidence.value,
-        "earliest": show(earliest) if earliest else None,
-        "latest": show(latest) if latest else None,
-        "span": show.span(earliest, latest) if earliest and latest else None,
+        "earliest": show(timeframe.earliest),
+        "latest": show(latest),
+        "span": show.span(timeframe.earliest, latest),
         "passed": latest is not None and latest < now,
     }
 
 
-def _earlier_timeframe(
-    update: Update, previous: Update | None, now: datetime, show: _Clock
-) -> dict[str, Any] | None:
-    """Return the estimate that this one replaces: no estimate changes without mention."""
+def _earlier_timeframe(update: Update, previous: Update | None, now: datetime, show: _Clock) -> Facts | None:
+    """Return the estimate that this one replaces: no estimate changes unannounced."""
     if previous is None or update.is_end or previous.window is not None:
         return None
-    if not previous.timeframe.known or previous.timeframe.latest == update.timeframe.latest:
-        return None
-    return _timeframe(previous.timeframe, now, show)
+    is_replaced = previous.timeframe.known and previous.timeframe.latest != update.timeframe.latest
+    return _timeframe(previous.timeframe, now, show) if is_replaced else None
 
 
-def _unchanged_since(
-    incident: Incident, update: Update, knows: int | None, show: _Clock
-) -> dict[str, str] | None:
-    """Return when there was news last; updates that said "nothing new" themselves do not count.
+def _unchanged_since(incident: Incident, update: Update, knows: int | None, show: _Clock) -> Facts | None:
+    """Return when there was news last; updates that said "nothing new" themselves don't count.
 
     None for readers who only know the updates up to `knows`, if there was news after those.
     """
@@ -370,12 +343,6 @@ def _unchanged_since(
     return show(news[-1].at) if is_known else None
 
 
-def _severity_changed(update: Update, previous: Update | None) -> str | None:
-    if previous is None or previous.severity == update.severity:
-        return None
-    return "worse" if update.severity < previous.severity else "better"
-
-
 def _duration(incident: Incident, update: Update) -> str | None:
     began = _began(incident, update)
     if update.ended is None or began is None or update.ended < began:
@@ -384,18 +351,16 @@ def _duration(incident: Incident, update: Update) -> str | None:
 
 
 def _began(incident: Incident, update: Update) -> datetime | None:
-    """Return when it began, None if nobody said. Planned work is announced long before it begins."""
+    """Return when it began, None if nobody said so. Planned work is announced long before it begins."""
     if incident.kind is not Kind.MAINTENANCE:
         return incident.started if incident.started_written else None
-    # Work that began before it was moved does not count.
+    # Work that began before it was moved doesn't count.
     moved = max((u.number for u in incident.updates if u.status is Status.RESCHEDULED), default=0)
-    work = [u.at for u in incident.updates[moved:] if u.status is Status.IN_PROGRESS]
-    if work:
-        return work[0]
-    return update.window.start if update.window else None
+    planned = update.window.start if update.window else None
+    return next((u.at for u in incident.updates[moved:] if u.status is Status.IN_PROGRESS), planned)
 
 
-def _window(window: Window | None, now: datetime, show: _Clock) -> dict[str, Any] | None:
+def _window(window: Window | None, now: datetime, show: _Clock) -> Facts | None:
     if window is None:
         return None
     return {
@@ -408,26 +373,16 @@ def _window(window: Window | None, now: datetime, show: _Clock) -> dict[str, Any
     }
 
 
-def _previous_window(update: Update, previous: Update | None, show: _Clock) -> dict[str, Any] | None:
-    if previous is None or previous.window == update.window:
-        return None
-    return _window(previous.window, update.at, show)
-
-
-def _expected(update: Update, previous: Update | None, now: datetime, show: _Clock) -> dict[str, Any] | None:
+def _expected(update: Update, previous: Update | None, now: datetime, show: _Clock) -> Facts | None:
     """Return when an expected incident begins; also if it has just begun or been withdrawn."""
     told = update if update.status is Status.EXPECTED else previous
     if told is None or told.status is not Status.EXPECTED or told.expected_at is None:
         return None
     moved = previous.expected_at if previous and previous.expected_at != told.expected_at else None
-    return {
-        "at": show(told.expected_at),
-        "passed": told.expected_at <= now,
-        "was": show(moved) if moved else None,
-    }
+    return {"at": show(told.expected_at), "passed": told.expected_at <= now, "was": show(moved)}
 
 
-def _internal(config: Config, update: Update) -> Mapping[str, Any]:
+def _internal(config: Config, update: Update) -> Facts:
     person = config.people.get(update.owner) if update.owner else None
     return {
         "text": update.internal,

@@ -1,10 +1,11 @@
-"""Which of a reader's values a template uses, and how, as its syntax tree shows."""
+"""Which of a reader's values a template uses, and how, according to its syntax tree."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 
 from jinja2 import Environment, nodes
 from jinja2.exceptions import TemplateError
@@ -18,12 +19,11 @@ _ALL_FIELDS = frozenset(("get", "items", "keys", "values"))
 _CAPTURING = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock)
 
 
-@dataclass(frozen=True, slots=True)
-class Fields:
+class Fields(NamedTuple):
     """The fields of a reader that a wording uses.
 
-    `bare` fields are only printed, unchanged, straight into the message: nothing else in it depends on them.
-    Anything may depend on the `keys`. Each field is in one of the two.
+    `bare` fields are only printed, unchanged, into the message: nothing else in it depends on them. Anything
+    may depend on the `keys`. Each field is in one of the two.
     """
 
     bare: tuple[str, ...]
@@ -33,8 +33,8 @@ class Fields:
 def fields_used(sources: Mapping[str, str]) -> Fields | None:
     """Return the fields that templates and all they include or import use, in a fixed order.
 
-    Return None if they cannot be listed: the reader as a whole is passed on, compared or looped over, a field
-    is looked up by a computed name, or something else takes the name of the reader.
+    Return None if they can't be listed: the reader as a whole is passed on, compared or looped over, a field
+    is looked up by a computed name, or something else has the reader's name.
     """
     found = {name: _found_in(source) for name, source in sources.items()}
     listed = {name: each for name, each in found.items() if each is not None}
@@ -45,8 +45,7 @@ class _NotListed(Exception):
     """A template uses the reader in a way that names no field."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
+class _Place(NamedTuple):
     """Where a node is in its template."""
 
     captured: bool = False
@@ -60,7 +59,7 @@ class _FieldsFound:
     printed: list[tuple[str, _Place]] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     names: list[tuple[type[nodes.Node], str, _Place]] = field(default_factory=list)
-    # What a block writes may be read back: the block is in a captured place, or called through self or super.
+    # A block's output may be read back: the block is in a captured place, or called through self or super.
     blocks_are_read: bool = False
 
 
@@ -119,9 +118,9 @@ def _constant(node: nodes.Node) -> str:
 
 
 def _refuse_other_readers(node: nodes.Node) -> None:
-    """Raise _NotListed if the reader is used alone, or if its name may mean something else.
+    """Raise _NotListed if the reader is used as a whole, or if its name may mean something else.
 
-    The name inside `recipient.x` never gets here: that node is taken as a whole.
+    The name inside `recipient.x` never gets here: that node is handled before.
     """
     taken: list[str] = []
     if isinstance(node, (nodes.Name, nodes.NSRef, nodes.Macro)):

@@ -1,14 +1,13 @@
-"""From a wording and its context to finished content, checked before it leaves."""
+"""Renders a wording and its context to finished content, and checks it before it leaves."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from html.parser import HTMLParser
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from jinja2 import Template, UndefinedError
 from jinja2.exceptions import SecurityError, TemplateNotFound, TemplateRuntimeError, TemplateSyntaxError
@@ -44,7 +43,7 @@ _OWN_LINK = re.compile(f'(<a{_BEFORE})[ \n]+href="{SCHEME}{PLAIN}"({ATTRIBUTES}[
 
 
 class HtmlCheck:
-    """Checks the emails of one template. Tags seen before are known: most are alike."""
+    """Checks the emails of one template. Tags seen before are not checked again: most are alike."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
@@ -61,7 +60,7 @@ class HtmlCheck:
             yield from self._tag_problems(tag)
 
     def _tag_problems(self, tag: str) -> Iterator[str]:
-        """Yield what is wrong with a tag that is not known; a tag without a fault is known from now on.
+        """Yield what is wrong with a new tag; a tag without a fault is known from now on.
 
         A link that differs by reader is known by what surrounds its address.
         """
@@ -98,7 +97,7 @@ class _TagReader(HTMLParser):
 
 def _attribute_problem(name: str, value: str) -> str:
     if name in _LINKS and not _LINK.fullmatch(value):
-        return f"has a {name} that is no web or mail address"
+        return f"has a {name} that is not a web or email address"
     if name in _LOADS or (name == "style" and _LOADINGSTYLE.search(value)):
         return f"loads something by its {name}"
     if name.startswith("on") or (name == "http-equiv" and value.strip().lower() == "refresh"):
@@ -112,7 +111,7 @@ def _tag_problems(tag: str) -> list[str]:
         reader.feed(tag)
         reader.close()
     except AssertionError:  # how the parser refuses <![…
-        return ["the HTML part holds a tag that no mail program knows"]
+        return ["the HTML part has a tag that no email program knows"]
     return reader.problems
 
 
@@ -127,8 +126,7 @@ _FINE = bytes((9, 10, *range(32, 127)))  # of ASCII
 Pieces = Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class EmailContent:
+class EmailContent(NamedTuple):
     """The words of one finished email. `html` is "" for a text-only email; lines end in "\\n"."""
 
     subject: str
@@ -136,8 +134,7 @@ class EmailContent:
     html: str
 
 
-@dataclass(frozen=True, slots=True)
-class SmsContent:
+class SmsContent(NamedTuple):
     """One finished text message. `replaced` holds pairs of a look-alike character and its replacement."""
 
     body: str
@@ -145,9 +142,8 @@ class SmsContent:
     replaced: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What the templates of an email wrote, in pieces as written. `left` is the budget's characters.
+class Written(NamedTuple):
+    """What the templates of an email wrote, in pieces as written. `left` is what is left of the characters.
 
     `html` is None without an HTML part.
     """
@@ -161,7 +157,7 @@ class Written:
 class Renderer:
     """Renders one wording for many readers; compiled once, used by one thread at a time.
 
-    Raises TemplateError when a template does not compile. Each message has at most 2 seconds.
+    Raises TemplateError if a template does not compile. Each message may take 2 seconds.
     """
 
     def __init__(self, wording: Wording) -> None:
@@ -175,82 +171,82 @@ class Renderer:
         """The fields of a reader that the wording uses; None if they cannot be listed."""
         return fields_used(self.wording.sources)
 
-    def email(self, context: Mapping[str, Any], recipient: Mapping[str, Any], line: int = 0) -> EmailContent:
-        """Return the email for one reader: `recipient` as context.recipient_values gives it, from row `line`.
+    def email(self, context: Mapping[str, Any], recipient: Mapping[str, Any]) -> EmailContent:
+        """Return the email for one reader: `recipient` as context.recipient_values gives it.
 
-        Raises TemplateError with template, line and row if a template fails, grows without bounds or writes
+        Raises TemplateError with template and line if a template fails, grows without bounds or writes
         nothing; for a subject of several lines or over 255 characters; for a control character; for a link
-        that is no web or email address, and for anything that an email program would load from elsewhere.
+        that is not a web or email address, and for anything that an email program would load from elsewhere.
         """
-        return self.finish(self.write(context, recipient, line), line)
+        return self.finish(self.write(context, recipient))
 
-    def write(self, context: Mapping[str, Any], recipient: Mapping[str, Any], line: int = 0) -> Written:
+    def write(self, context: Mapping[str, Any], recipient: Mapping[str, Any]) -> Written:
         """Run the templates of an email for one reader. Raises TemplateError as `email` does."""
         values = {**context, READER: recipient}
         budget = Budget()
-        subject, text = self._text.render(values, budget, line, LARGEST_TEXT)
+        subject, text = self._text.render(values, budget, LARGEST_TEXT)
         if subject is None:
-            self._text.fail("has no block subject", "begin with {% block subject %}…{% endblock %}", line)
-        html = self._html.render(values, budget, line, LARGEST_HTML)[1] if self._html else None
+            self._text.fail("has no block subject", "begin with {% block subject %}…{% endblock %}")
+        html = self._html.render(values, budget, LARGEST_HTML)[1] if self._html else None
         return Written(subject, text, html, budget.characters)
 
-    def finish(self, written: Written, line: int = 0, *, checked_html: str = "") -> EmailContent:
+    def finish(self, written: Written, *, checked_html: str = "") -> EmailContent:
         """Return the finished email. Raises TemplateError as `email` does.
 
         `checked_html` is checked instead of the HTML if it differs where a reader's values go.
         """
         html = "".join(written.html or ()).replace("\r\n", "\n").strip()
         if self._html:
-            self._check_html(self._html, checked_html or html, line)
+            self._check_html(self._html, checked_html or html)
         return EmailContent(
-            self._subject("".join(written.subject).strip(), line),
-            self._body("".join(written.text).replace("\r\n", "\n"), line),
+            self._subject("".join(written.subject).strip()),
+            self._body("".join(written.text).replace("\r\n", "\n")),
             html and html + "\n",
         )
 
-    def sms(self, context: Mapping[str, Any], recipient: Mapping[str, Any], line: int = 0) -> SmsContent:
+    def sms(self, context: Mapping[str, Any], recipient: Mapping[str, Any]) -> SmsContent:
         """Return the text message for one reader, on one line, with look-alike characters replaced.
 
         Raises TemplateError as `email` does, and for more than 1,600 characters: a text is never cut.
         """
         values = {**context, READER: recipient}
-        _, pieces = self._text.render(values, Budget(), line, LARGEST_TEXT)
+        _, pieces = self._text.render(values, Budget(), LARGEST_TEXT)
         body, replaced = replace_lookalikes(" ".join("".join(pieces).split()))
         body = " ".join(body.split())
-        self._check_text("message", body, line)
+        self._check_text("message", body)
         if len(body) > MAX_CHARACTERS:
             what = f"the SMS has {len(body)} characters, more than {MAX_CHARACTERS:,}"
-            self._text.fail(what, "write shorter sentences", line)
+            self._text.fail(what, "write shorter sentences")
         return SmsContent(body, measure(body), replaced)
 
-    def _subject(self, subject: str, line: int) -> str:
+    def _subject(self, subject: str) -> str:
         if "\n" in subject or "\t" in subject:
-            self._text.fail("the subject has more than one line", "write it on one line", line)
-        self._check_text("subject", subject, line)
+            self._text.fail("the subject has more than one line", "write it on one line")
+        self._check_text("subject", subject)
         if len(subject) > LONGEST_SUBJECT:
             what = f"the subject has {len(subject)} characters, more than {LONGEST_SUBJECT}"
-            self._text.fail(what, "write a shorter title", line)
+            self._text.fail(what, "write a shorter title")
         return subject
 
-    def _body(self, text: str, line: int) -> str:
+    def _body(self, text: str) -> str:
         # A signature's "-- " keeps its space (RFC 3676 4.3).
         lines = [row if row == "-- " else row.rstrip() for row in text.split("\n")]
         body = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
-        self._check_text("text", body, line)
+        self._check_text("text", body)
         return body + "\n"
 
-    def _check_text(self, part: str, text: str, line: int) -> None:
+    def _check_text(self, part: str, text: str) -> None:
         if not text:
-            self._text.fail(f"the {part} is empty", "write words for this status", line)
-        self._text.check_characters(part, text, line)
+            self._text.fail(f"the {part} is empty", "write words for this status")
+        self._text.check_characters(part, text)
 
-    def _check_html(self, template: _Compiled, html: str, line: int) -> None:
+    def _check_html(self, template: _Compiled, html: str) -> None:
         if not html:
-            template.fail("the HTML part is empty", "write words for this status, or remove the file", line)
-        template.check_characters("HTML part", html, line)
+            template.fail("the HTML part is empty", "write words for this status, or remove the file")
+        template.check_characters("HTML part", html)
         for problem in self._html_check.problems(html):
-            remedy = "an email links by http, https or mailto only, and loads nothing from elsewhere"
-            template.fail(problem, remedy, line)
+            remedy = "emails link by http, https or mailto only, and load nothing from elsewhere"
+            template.fail(problem, remedy)
 
 
 class _Compiled:
@@ -264,16 +260,14 @@ class _Compiled:
                 self._environment.get_template(each)
             self._template = self._environment.get_template(name)
         except TemplateSyntaxError as error:
-            raise template_error(error.name or name, *_reason(error), line=error.lineno) from None
+            raise template_error(error.name or name, *_reason(error), error.lineno) from None
         except TemplateError:
             raise
         except Exception as error:
             what, remedy = _reason(error)
             raise template_error(name, f"does not compile: {what}", remedy) from None
 
-    def render(
-        self, values: dict[str, Any], budget: Budget, line: int, largest: int
-    ) -> tuple[Pieces | None, Pieces]:
+    def render(self, values: dict[str, Any], budget: Budget, largest: int) -> tuple[Pieces | None, Pieces]:
         """Return (what the block subject wrote or None, all the rest), in pieces as written."""
         self._environment.budget = budget
         try:
@@ -281,25 +275,24 @@ class _Compiled:
             subjects = _take_out(context, "subject")
             pieces = _bounded(self._template.root_render_func(context), largest)
         except Exception as error:
-            name, at = _place(error.__traceback__) or (self._name, 0)
-            what, remedy = _reason(error)
-            raise template_error(name, what + _for_row(line), remedy, at) from None
+            name, line = _place(error.__traceback__) or (self._name, 0)
+            raise template_error(name, *_reason(error), line) from None
         return (subjects[0] if subjects else None), pieces
 
-    def fail(self, what: str, remedy: str, line: int) -> NoReturn:
-        raise template_error(self._name, what + _for_row(line), remedy)
+    def fail(self, what: str, remedy: str) -> NoReturn:
+        raise template_error(self._name, what, remedy)
 
-    def check_characters(self, part: str, text: str, line: int) -> None:
+    def check_characters(self, part: str, text: str) -> None:
         if text.isascii() and not text.encode().translate(None, _FINE):
             return
         found = _CONTROL.search(text) or _HALF.search(text)
         if found:
-            what = f"the {part} holds the control character U+{ord(found[0]):04X}"
-            self.fail(what, "remove it from the incident, the template or the list", line)
+            what = f"the {part} has the control character U+{ord(found[0]):04X}"
+            self.fail(what, "remove it from the incident, the template or the list")
 
 
 def _take_out(context: Context, block: str) -> list[Pieces]:
-    """Make `block` write into the list returned, not into the text, wherever it is defined."""
+    """Redirect `block` into the list returned, wherever it is defined."""
     taken: list[Pieces] = []
 
     def capture(inner: Context) -> Iterator[str]:
@@ -337,28 +330,23 @@ def _place(trace: TracebackType | None) -> tuple[str, int] | None:
 
 def _reason(error: Exception) -> tuple[str, str]:
     """Return (what is wrong, what to do), in words that never quote a reader's data."""
-    if isinstance(error, UndefinedError):
-        return (
-            (error.message or "something is undefined").rstrip("."),
-            "check the spelling, and that each row has this column",
-        )
-    if isinstance(error, LimitExceeded):
-        what, _, remedy = str(error).partition("; ")
-        return what, remedy or "make the template simpler"
-    if isinstance(error, ZeroDivisionError):
-        return "divides by zero", "test the divisor first"
-    if isinstance(error, TemplateNotFound):
-        return f"the template {error.name} is not there", "check the name"
-    if isinstance(error, (TemplateSyntaxError, TemplateRuntimeError)) and not isinstance(
-        error, SecurityError
-    ):
-        return (error.message or "fails").rstrip("."), "fix this line"
-    if isinstance(error, (RecursionError, SyntaxError, MemoryError)):  # Python's own words for too deep
-        return "is nested too deeply", "make the template simpler"
-    if isinstance(error, (TypeError, OverflowError)):
-        return f"cannot be worked out: {error}"[:200], "check what the line is given"
-    return f"cannot be worked out ({type(error).__name__})", "check what the line is given"
-
-
-def _for_row(line: int) -> str:
-    return f", for the recipient in line {line}" if line else ""
+    match error:
+        case UndefinedError():
+            what = re.sub("^('.*') is undefined$", r"unknown variable \1", error.message or "undefined")
+            return what.rstrip("."), "if it is a list column, every row needs it"
+        case LimitExceeded():
+            what, _, remedy = str(error).partition("; ")
+            return what, remedy or "make the template simpler"
+        case ZeroDivisionError():
+            return "divides by zero", "test the divisor first"
+        case TemplateNotFound():
+            return f"template {error.name} not found", "check the name"
+        case SecurityError():
+            pass
+        case TemplateSyntaxError() | TemplateRuntimeError():
+            return (error.message or "fails").rstrip("."), "fix this line"
+        case RecursionError() | SyntaxError() | MemoryError():  # Python's own words for too deep
+            return "is nested too deeply", "make the template simpler"
+        case TypeError() | OverflowError():
+            return f"cannot be evaluated: {error}"[:200], "check the values used on this line"
+    return f"cannot be evaluated ({type(error).__name__})", "check the values used on this line"

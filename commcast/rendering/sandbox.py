@@ -1,4 +1,4 @@
-"""The Jinja environment: what templates may touch, and what they may cost."""
+"""The Jinja environment: what templates may access, and what they may cost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CHARGE, CONCAT, HOLD = "commcast charge", "commcast concat", "commcast hold"
 
 
 class LimitExceeded(SecurityError):
-    """A template costs too much, or does what it may not. Its text is "what" or "what; remedy"."""
+    """A template costs too much, or does something forbidden. Its text is "what" or "what; remedy"."""
 
 
 @dataclass(slots=True)
@@ -48,9 +48,9 @@ class Budget:
     look_again: float = field(default_factory=lambda: time.monotonic() + LONGEST_TIME)
 
     def spend(self, characters: int = 0) -> None:
-        """Take one step that makes `characters`. Raises LimitExceeded when steps, characters or time run out.
+        """Take one step that makes `characters`. Raises LimitExceeded if steps, characters or time run out.
 
-        Only this thread's own work counts as time: a busy or sleeping machine fails no message.
+        Only this thread's CPU time counts: no message fails because the machine is busy or asleep.
         """
         self.steps -= 1
         self.characters -= characters
@@ -66,7 +66,7 @@ class Budget:
 
 
 class _Metering(NodeTransformer):
-    """Adds a charge to the start of every body that can run again, and a check around all that can grow."""
+    """Adds a charge to every body that can run again, and a check around everything that can grow."""
 
     def __init__(self, environment: MessageEnvironment, name: str | None) -> None:
         self._environment = environment
@@ -78,7 +78,7 @@ class _Metering(NodeTransformer):
         return super().visit(node, *args, **kwargs)
 
     def _refused(self, node: nodes.Node) -> str:
-        """Return why a node is not available, "" if it is."""
+        """Return why a node is not allowed, "" if it is."""
         match node:
             case nodes.For(recursive=True):
                 return "recursive loops are not available in templates"
@@ -86,11 +86,11 @@ class _Metering(NodeTransformer):
                 return "too many comparisons in a row; join them with and"
             case nodes.EvalContextModifier():
                 return "escaping cannot be switched off"
-            # Jinja itself notices an unknown name in a branch only when a message takes that branch.
+            # Jinja itself reports an unknown name in a branch only when a message takes that branch.
             case nodes.Filter() if node.name not in self._environment.filters:
-                return f"no filter is named {node.name!r:.60}"
+                return f"unknown filter {node.name!r:.60}"
             case nodes.Test() if node.name not in self._environment.tests:
-                return f"no test is named {node.name!r:.60}"
+                return f"unknown test {node.name!r:.60}"
         return ""
 
     def visit_Template(self, node: Any) -> nodes.Node:
@@ -145,7 +145,7 @@ _MOST_CODES = 500
 
 
 class _Codes(BytecodeCache):
-    """What templates compile to, for the life of this process: audiences and channels share their parts."""
+    """Compiled templates, for the life of this process: audiences and channels share their parts."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], CodeType] = {}
@@ -165,7 +165,7 @@ _CODES = {html: _Codes() for html in (False, True)}
 
 
 class _Missing(StrictUndefined):
-    """An undefined value. Errors never say what it was looked up in or by: that may be a reader's data."""
+    """An undefined value. Errors never show what it was looked up in, which may be a reader's data."""
 
     __slots__ = ()
 
@@ -181,7 +181,7 @@ class _Missing(StrictUndefined):
 
 
 class MessageEnvironment(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, narrowed: values are JSON, and only what this module names can be reached from them.
+    """Jinja's sandbox, narrowed: values are JSON, and only what this module names can be accessed.
 
     Set `budget` before each message; one environment renders one message at a time.
     """
@@ -211,7 +211,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         self.filters |= {CHARGE: self._charge, CONCAT: self._concat, HOLD: self._held}
 
     def join_path(self, template: str, parent: str) -> str:
-        """Return the full name: names count from the root of the templates, whatever the parent."""
+        """Return the full name: names are relative to the root of the templates, not to the parent."""
         del parent
         return resolve_in(self._sources, template)
 
@@ -225,7 +225,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         return tree
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """Return a field, or one of the few methods that templates may use; anything else is undefined."""
+        """Return a field, or one of the few methods that templates may use; all else is undefined."""
         if isinstance(obj, (dict, Mapping)) and attribute in obj:  # dict first: the cheap question
             return obj[attribute]
         return super().getattr(obj, attribute)
@@ -238,19 +238,19 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         return any(attr in names for kind, names in _METHODS if isinstance(obj, kind))
 
     def unsafe_undefined(self, obj: Any, attribute: str) -> Undefined:
-        """Treat what may not be reached like what is not there: a reader may lack a column `copy`."""
+        """Treat what is forbidden like what does not exist: a reader may lack a column `copy`."""
         return self.undefined(obj=obj, name=attribute)
 
     def wrap_str_format(self, value: Any) -> None:
-        """Give no method `format`, not even a sandboxed one: a width in it makes a text of any length."""
+        """Allow no method `format`, not even a sandboxed one: a width in it makes a text of any length."""
         del value
 
     def call(self, context: Context, function: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Call a macro, a block or an allowed method; what it returns counts."""
+        """Call a macro, a block or an allowed method; its result is charged."""
         return self._held(super().call(context, function, *args, **kwargs))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Compute with numbers of a sane size; join two texts or two lists with +, repeat a text with *."""
+        """Calculate with numbers of a sane size; join texts or lists with +, repeat a text with *."""
         if _both((int, float), left, right) and operator != "**":
             self.budget.spend()
             result = super().call_binop(context, operator, left, right)
@@ -261,9 +261,9 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
             self._fits(len(left) * max(0, right))
             return left * right
         joins = operator == "+" and any(_both(kind, left, right) for kind in (str, list, tuple))
-        # Of what is undefined Jinja says which name it is.
+        # For undefined values Jinja says which name it is.
         if not (joins or isinstance(left, Undefined) or isinstance(right, Undefined)):
-            raise LimitExceeded(f"{operator} does not work here; it is for numbers, and ~ joins texts")
+            raise LimitExceeded(f"{operator} does not work here; use it with numbers, and ~ to join texts")
         return self._held(super().call_binop(context, operator, left, right))
 
     def _fits(self, characters: int) -> None:
@@ -287,11 +287,11 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         if isinstance(value, str):
             self.budget.spend(len(value))
         elif not isinstance(value, Undefined) and (what := _not_printable(value)):
-            raise LimitExceeded(f"prints {what} where text is meant; test it first, join a list")
+            raise LimitExceeded(f"prints {what} instead of text; test it first, join a list")
         return value
 
     def _charge(self, characters: int) -> str:
-        self.budget.spend(max(0, characters))  # `map` can ask for any filter by name, with any value
+        self.budget.spend(max(0, characters))  # `map` can call any filter by name, with any value
         return ""
 
     def _concat(self, parts: tuple[Any, ...]) -> str:
@@ -300,7 +300,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         return markup_join(texts) if self.autoescape else str_join(texts)
 
     def _guarded(self, name: str) -> Callable[..., Any]:
-        """Return Jinja's filter, with a look at what goes in and what comes out."""
+        """Return Jinja's filter, with checks of its input and output."""
         function = FILTERS[name]
         place = int(hasattr(function, "jinja_pass_arg"))  # Jinja passes those a context or the like first
 
@@ -315,7 +315,7 @@ class MessageEnvironment(ImmutableSandboxedEnvironment):
         return run
 
     def _check(self, name: str, value: Any, settings: list[Any]) -> None:
-        """Refuse what a filter would print as None or the like, or make far too much of."""
+        """Refuse what a filter would print as None or the like, or would make too much text of."""
         if name in _LIST_FILTERS:
             self.budget.spend(_size(value))
             return
@@ -345,7 +345,7 @@ def _size(value: Any) -> int:
 
 
 def _reach(setting: Any) -> int:
-    """Return how far one setting of a filter can blow its text up: a width, or the length of a text."""
+    """Return how far one setting of a filter can extend its text: a width, or the length of a text."""
     if isinstance(setting, str):
         return len(setting)
     return abs(int(setting)) if isinstance(setting, (int, float)) else 1
@@ -355,14 +355,14 @@ _KINDS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     (type(None), "None"),
     (bool, "true or false"),
     (int, ""),
-    (float, "no number"),
+    (float, "NaN or infinity"),
     (Mapping, "a group of fields"),
     ((list, tuple, range), "a list"),
 )
 
 
 def _not_printable(value: Any) -> str:
-    """Return what a value is, "" for a number. An infinite one, and NaN, are no numbers."""
+    """Return what a value is, "" for a number. Infinity and NaN don't count as numbers."""
     if isinstance(value, float) and abs(value) <= LARGEST_NUMBER:
         return ""
-    return next((words for kind, words in _KINDS if isinstance(value, kind)), "what is no text")
+    return next((words for kind, words in _KINDS if isinstance(value, kind)), "something that is not text")

@@ -1,11 +1,10 @@
-"""Renders an email once and splices each reader's values into it."""
+"""Renders an email once and inserts each reader's values into it."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
 from typing import Any, Generic, TypeVar
@@ -33,29 +32,22 @@ _BEGUN = re.compile(SCHEME)
 
 
 class HoleKind(Enum):
-    """What a value must be, as written in HTML: any text, a whole plain link, or a plain part of one."""
+    """What a value has to be, as written in HTML: any text, a whole plain link, or a plain part of one."""
 
     TEXT = re.compile(".+")  # an escaped value: no quote, no angle bracket
     LINK = re.compile(SCHEME + PLAIN)
     PART = re.compile(PLAIN)
 
 
-@dataclass(frozen=True, slots=True)
-class MarkedHtml:
-    """The strictest place of each mark, and the HTML with plain links instead of the marks inside links."""
-
-    places: Mapping[str, HoleKind]
-    checked: str
-
-
 class _Misplaced(Exception):
     """A mark is where a value could change more than itself."""
 
 
-def read_marks(html: str, marks: re.Pattern[str]) -> MarkedHtml | None:
-    """Return where the marks are: in text between tags, or in the double-quoted href of an <a>.
+def read_marks(html: str, marks: re.Pattern[str]) -> tuple[Mapping[str, HoleKind], str] | None:
+    """Return the strictest place of each mark, and the HTML with plain links instead of marks in links.
 
-    Return None if one is elsewhere: in a comment, a style, a tag's name or another attribute.
+    A mark may be in text between tags, or in the double-quoted href of an <a>. Return None if one is
+    elsewhere: in a comment, a style, a tag's name or another attribute.
     An escaped value in text has no "<" and no ">", so the same tags are found around it; one in a link has
     nothing that ends the attribute, and the link is http, https or mailto whatever the value is.
     """
@@ -68,7 +60,7 @@ def read_marks(html: str, marks: re.Pattern[str]) -> MarkedHtml | None:
             parts[number] = _tag(parts[number], marks, places)
     except _Misplaced:
         return None
-    return MarkedHtml(places, "".join(parts))
+    return places, "".join(parts)
 
 
 def _tag(tag: str, marks: re.Pattern[str], places: dict[str, HoleKind]) -> str:
@@ -214,18 +206,15 @@ def _cut_up(
     marked = read_marks("".join(written.html or ()).replace("\r\n", "\n").strip(), _MARK)
     if marked is None:
         return None
-    content = renderer.finish(written, checked_html=marked.checked)
+    places, checked = marked
+    content = renderer.finish(written, checked_html=checked)
     numbers = {mark: number for number, mark in enumerate(own)}
-    skeleton = Skeleton(
-        subject=_cut(content.subject, numbers),
-        text=_cut(content.text, numbers),
-        html=_cut(content.html, numbers),
-    )
+    skeleton = Skeleton(*(_cut(part, numbers) for part in content))
     return CutMail(
         fields,
         skeleton,
         [_limit(mark, written, content.subject) for mark in own],
-        [marked.places.get(mark, HoleKind.TEXT) for mark in own],
+        [places.get(mark, HoleKind.TEXT) for mark in own],
     )
 
 
@@ -269,7 +258,7 @@ def _came_out(written: Written) -> Counter[str] | None:
 
 
 def _limit(mark: str, written: Written, subject: str) -> int:
-    """Return how long a value may be for the email to fit, whatever the other values are."""
+    """Return how long a value may be for the email not to get too large, whatever the other values are."""
     text, html = "".join(written.text), "".join(written.html or ())
     rooms = [
         (subject, LONGEST_SUBJECT - len(subject), 1),
@@ -290,13 +279,13 @@ def _cut(text: str, numbers: Mapping[str, int]) -> Pieces:
 
 
 MOST_KEPT = 256
-TRIED = 64  # after this many more were made than used again, no more are made
+TRIED = 64  # once this many more were made than reused, no more are made
 
 T = TypeVar("T")
 
 
 class Shared(Generic[T]):
-    """Keeps what `make` returns, by the readers' values of the fields `keys`; None ("nothing") too."""
+    """Caches what `make` returns, by the readers' values of the fields `keys`; None ("nothing") too."""
 
     def __init__(self, keys: tuple[str, ...], make: Callable[[Mapping[str, Any]], T | None]) -> None:
         self._keys = keys

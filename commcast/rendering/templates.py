@@ -1,4 +1,4 @@
-"""Which template an audience gets: the look-up order, and everything a message needs, frozen as a Wording."""
+"""Which template an audience gets: the lookup order, and all that a message needs, frozen as a Wording."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import hashlib
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from jinja2 import Environment, nodes
 from jinja2.exceptions import TemplateSyntaxError
 
-from commcast.errors import Fault, TemplateError
+from commcast.errors import Fault, InputError, TemplateError
+from commcast.files import read_text_file
 from commcast.model.incident import Channel, View
 
 USER = "user"
@@ -30,9 +29,8 @@ _NAME = re.compile(r"(?:(user|shipped):)?((?:[A-Za-z0-9_-]+/)*[A-Za-z0-9_-]+(?:\
 _PART = re.compile(r"(?:[A-Za-z0-9_-]{1,64})?")
 
 
-@dataclass(frozen=True)
-class Wording:
-    """The templates of one message with everything they include: enough to render it again, elsewhere, later.
+class Wording(NamedTuple):
+    """The templates of one message with everything they include: enough to render it again anywhere, later.
 
     `text` and `html` name their entry in `sources`; `html` is "" for a text-only email and for SMS.
     `origin` is "user" or "shipped". `sources` maps names such as "user:customers/email.txt.j2" to their text.
@@ -45,8 +43,8 @@ class Wording:
     sources: Mapping[str, str]
 
     def to_json(self) -> str:
-        """Return the wording as JSON: the same wording always gives the same text."""
-        fields = {**vars(self), "sources": dict(self.sources)}
+        """Return the wording as JSON; equal wordings give the same text."""
+        fields = {**self._asdict(), "sources": dict(self.sources)}
         return json.dumps(fields, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
@@ -64,9 +62,8 @@ class Wording:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class TemplateRow:
-    """One row of `commcast templates`: what an audience gets. `text` is "" if nothing fits."""
+class TemplateRow(NamedTuple):
+    """One row of `commcast templates`: what an audience gets. `text` is "" if no template fits."""
 
     audience: str
     channel: Channel
@@ -77,8 +74,7 @@ class TemplateRow:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Templates:
+class Templates(NamedTuple):
     """The user's templates over the shipped ones. `user` is None if there is no such folder."""
 
     user: Path | None
@@ -90,11 +86,11 @@ class Templates:
         The first file wins: the user's folder, then the shipped one; in each the audience's folder, then
         `customers` (view public) or `internal`; in each status and locale, status, locale, general. The HTML
         part has to be in the same folder as its text, or the two could say different things.
-        Raises TemplateError if nothing fits, or a file that is needed is missing, unsafe or not a template.
+        Raises TemplateError if nothing fits, or if a file it needs is missing, unsafe or not a template.
         """
         found = self._find(audience, view, status, locale, channel)
         if not found:
-            raise TemplateError(_nothing_fits(audience, view, status, channel))
+            raise _nothing_fits(audience, view, status, channel)
         sources: dict[str, str] = {}
         for name in found:
             self._add(name, sources, ())
@@ -108,34 +104,30 @@ class Templates:
         statuses: Iterable[str] = ("",),
         locales: Iterable[str] = ("",),
     ) -> tuple[TemplateRow, ...]:
-        """Return which file wins for each audience, channel, status and locale ("" is any)."""
-        return tuple(
-            self._listed(audience, view, channel, status, locale)
-            for (audience, view), channel, status, locale in product(
-                audiences.items(), channels, statuses, locales
-            )
-        )
+        """Return which file wins for each audience, channel, status and locale ("" for any)."""
+        every = product(audiences.items(), channels, statuses, locales)
+        return tuple(self._listed(*each) for each in every)
 
-    def _listed(self, audience: str, view: View, channel: Channel, status: str, locale: str) -> TemplateRow:
+    def _listed(self, named: tuple[str, View], channel: Channel, status: str, locale: str) -> TemplateRow:
+        audience, view = named
         row = TemplateRow(audience, channel, status, locale)
         found = self._find(audience, view, status, locale, channel)
         if not found:
-            return replace(row, note="no template")
+            return row._replace(note="no template")
         try:
             for name in found:
                 self._read(name)
         except TemplateError as error:
-            return replace(row, note=f"refused: {error}")
+            return row._replace(note=f"refused: {error}")
         text, html = (*map(display_name, found), "")[:2]
-        return replace(
-            row, text=text, html=html, note="text only" if channel is Channel.EMAIL and not html else ""
-        )
+        note = "text only" if channel is Channel.EMAIL and not html else ""
+        return row._replace(text=text, html=html, note=note)
 
     def _find(self, audience: str, view: View, status: str, locale: str, channel: Channel) -> tuple[str, ...]:
         """Return the names of a message's text and, if it has one, its HTML part; () if nothing fits."""
         self._check_user_folder()
         if not all(_PART.fullmatch(part) for part in (audience, status, locale)) or not audience:
-            raise TemplateError(Fault("templates", 0, 0, "no file can have this name", "use a-z, 0-9 and -"))
+            raise TemplateError.of("templates", "no file can have this name", "use a-z, 0-9 and -")
         folders = dict.fromkeys((audience, _COMMON_FOLDER[view]))
         for root, folder, level in product((USER, SHIPPED), folders, _levels(status, locale)):
             start = f"{root}:{folder}/{level}{channel.value}"
@@ -152,23 +144,18 @@ class Templates:
         except (OSError, RuntimeError):  # links in a circle, before Python 3.13
             inside = False
         if not inside:
-            raise TemplateError(
-                Fault("templates/", 0, 0, "leads out of the folder", "make it a plain folder")
-            )
-
-    def _folder(self, root: str) -> Path | None:
-        return self.user if root == USER else self.shipped
+            raise TemplateError.of("templates/", "leads out of the desk's folder", "make it a plain folder")
 
     def _exists(self, name: str) -> bool:
         root, _, relative = name.partition(":")
-        folder = self._folder(root)
+        folder = self.user if root == USER else self.shipped
         if folder is None:
             return False
         try:
             os.lstat(folder / relative)
         except (FileNotFoundError, NotADirectoryError):
             return False
-        except OSError as error:  # it may be there: using another template instead would be wrong
+        except OSError as error:  # it may exist: using another template instead would be wrong
             what = f"cannot be read: {error.strerror}"
             raise template_error(f"{root}:", what, f"look at: ls -lR {folder}") from None
         return True
@@ -189,22 +176,22 @@ class Templates:
             if self._exists(target):
                 self._add(target, sources, above)
             elif not optional:
-                remedy = "check the name, from templates/ on"
-                raise template_error(name, f"{written!r} is not there", remedy, line)
+                remedy = "write its path below templates/"
+                raise template_error(name, f"{written!r} not found", remedy, line)
 
     def _read(self, name: str) -> str:
         root, _, relative = name.partition(":")
-        folder = self._folder(root)
+        folder = self.user if root == USER else self.shipped
         if folder is None:
-            raise template_error(name, "is not there", "make the folder templates")
+            raise template_error(name, "not found", "create the folder templates/")
         try:
-            return _read_inside(folder, relative)
-        except RuntimeError:  # pathlib's error for links in a circle, before Python 3.13
-            raise template_error(name, "is a link in a circle", "fix the link") from None
-        except (OSError, ValueError) as error:
-            what = error.strerror or "cannot be read" if isinstance(error, OSError) else str(error)
-            what, _, remedy = what.partition("; ")
-            raise template_error(name, what, remedy or "fix the file") from None
+            shown = display_name(name)
+            text = read_text_file(folder / relative, folder=folder, name=shown, largest=LARGEST_TEMPLATE)
+        except InputError as error:
+            raise TemplateError(error.faults) from None
+        if "\0" in text:
+            raise template_error(name, "has a NUL character", "save it as plain text")
+        return text
 
 
 def resolve_in(sources: Mapping[str, str], written: str) -> str:
@@ -221,7 +208,7 @@ def _resolved(written: str, exists: Callable[[str], bool]) -> str:
 def reached(sources: Mapping[str, str], name: str) -> tuple[str, ...]:
     """Return the names in `sources` that `name` pulls in by any way, itself first.
 
-    Raises TemplateError if a template does not parse, or names another in a way that cannot be looked up.
+    Raises TemplateError if a template does not parse, or does not name another one by a constant.
     """
     found, todo = dict.fromkeys([name]), [name]
     while todo:
@@ -234,12 +221,12 @@ def reached(sources: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 
 def template_error(name: str, what: str, remedy: str, line: int = 0) -> TemplateError:
-    """Return the error of one template, under the name that people know it by."""
+    """Return the error of one template, under the name that people know."""
     return TemplateError(Fault(display_name(name), line, 0, what, remedy))
 
 
 def display_name(name: str) -> str:
-    """Return a template's name as people know it: templates/… in their folder, or a shipped one."""
+    """Return a template's name as people know it: templates/… in their desk, or a shipped one."""
     root, _, relative = name.partition(":")
     return f"templates/{relative}" if root == USER else f"shipped templates/{relative}"
 
@@ -250,25 +237,21 @@ def shipped_templates() -> Path:
     for folder in (package / "_data" / "templates", package.parent / "templates"):
         if folder.is_dir():
             return folder
-    raise TemplateError(
-        Fault("templates", 0, 0, "the shipped templates are missing", "install commcast again")
-    )
+    raise TemplateError.of("templates", "the shipped templates are missing", "reinstall commcast")
 
 
 def _levels(status: str, locale: str) -> Iterator[str]:
-    """Yield the prefixes of a file name, most special first; "de-AT" falls back to its language."""
+    """Yield the prefixes of a file name, most specific first; "de-AT" falls back to its language."""
     locales = dict.fromkeys((locale, locale.partition("-")[0], ""))
     for state in dict.fromkeys((status, "")):
         for tongue in locales:
             yield "".join(f"{part}." for part in (state, tongue) if part)
 
 
-def _nothing_fits(audience: str, view: View, status: str, channel: Channel) -> Fault:
-    what = f"no {channel.value} template fits the audience {audience}"
-    if status:
-        what += f" at status {status}"
+def _nothing_fits(audience: str, view: View, status: str, channel: Channel) -> TemplateError:
+    what = f"no {channel.value} template for audience {audience}{status and f' at status {status}'}"
     remedy = f"write templates/{audience}/{channel.value}.txt.j2, or one in templates/{_COMMON_FOLDER[view]}"
-    return Fault(f"templates/{audience}", 0, 0, what, remedy)
+    return TemplateError.of(f"templates/{audience}", what, remedy)
 
 
 @lru_cache(maxsize=MOST_TEMPLATES * 4)  # each audience, channel and notice asks again for the same few files
@@ -289,28 +272,6 @@ def _reference(name: str, node: nodes.Node) -> tuple[str, int, bool]:
     target = getattr(node, "template", None)
     written = target.value if isinstance(target, nodes.Const) else None
     if not isinstance(written, str) or not _NAME.fullmatch(written):
-        what, remedy = "this is not the name of a template", 'write it in quotes: "customers/layout.html.j2"'
+        what, remedy = "this is not a template's name", 'write it in quotes: "customers/layout.html.j2"'
         raise template_error(name, what, remedy, node.lineno)
     return written, node.lineno, bool(getattr(node, "ignore_missing", False))
-
-
-def _read_inside(folder: Path, relative: str) -> str:
-    """Return the text of a file that lies in `folder`. Raises OSError, or ValueError("what; remedy")."""
-    path = (folder / relative).resolve(strict=True)
-    if not path.is_relative_to(folder.resolve()):
-        raise ValueError("is a link out of the templates folder; copy the file to this place")
-    # Opened without blocking and checked once open: a pipe in its place must not stop us for ever.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0))
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise ValueError("is not a regular file; put a template there")
-        raw = file.read(LARGEST_TEMPLATE + 1)
-    if len(raw) > LARGEST_TEMPLATE:
-        raise ValueError(f"is larger than {LARGEST_TEMPLATE // 1024} KB; split it up")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    if "\0" in text:
-        raise ValueError("holds a NUL character; save it as plain text")
-    return text

@@ -400,7 +400,7 @@ def test_check_counts_by_channel_and_names_rows_left_out(bench: Bench) -> None:
 
 
 def test_what_is_no_audience_and_no_address_is_refused(bench: Bench) -> None:
-    wrong = "is neither a mail address nor a phone number; write one such as "
+    wrong = "'alex' is neither an email address nor a phone number; try "
     for verb, typed, said in (
         ("check", ["vip"], "no audience 'vip'; audiences are: support, customers"),
         ("suppress", ["alex"], wrong),

@@ -204,7 +204,9 @@ def test_a_lead_is_shown_before_and_after_and_is_no_failure(bench: Bench) -> Non
 def test_a_text_shows_its_promise_and_the_promise_of_texts(bench: Bench) -> None:
     write_list(bench.folder, "customers", "email,phone,name", ROWS[1:2])
     shown = words(run("preview", "pay7", "--audience", "customers", folder=bench.folder).stdout)
-    said = "customers, by SMS (1 segment, GSM-7) … Next text by … ; readers who only get texts: the next one by"
+    said = (
+        "customers, by SMS (1 segment, GSM-7) … Next text by … ; readers who only get texts: the next one by"
+    )
     assert missing(said, shown) == []
 
 

@@ -112,7 +112,7 @@ def test_a_configuration_that_may_not_be_read(bench: Bench, monkeypatch: pytest.
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
     done = run("tick", folder=bench.folder, expect=2)
-    assert done.stderr.startswith("commcast.toml: cannot be read: Permission denied; look at: ls -l ")
+    assert done.stderr.startswith("commcast.toml: cannot be read: Permission denied; check: ls -l ")
 
 
 def test_ctrl_c_before_any_command_is_one_line(

@@ -6,8 +6,10 @@ import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -96,20 +98,10 @@ def test_the_least_an_incident_needs(desk: Config) -> None:
     assert (update.audiences, update.next_update, update.at_written) == (None, None, True)
 
 
-def test_what_was_reopened_may_end_in_the_same_minute(desk: Config) -> None:
-    incident = read(REOPENED + "    ended: 2026-11-21T11:30\n", desk)
-    assert incident.latest.ended == utc("2026-11-21T10:30")
-
-
 def test_the_shipped_example_loads(desk: Config) -> None:
     incident = read(EXAMPLE.read_text(), desk)
-    assert [update.status for update in incident.updates] == [
-        "investigating",
-        "identified",
-        "identified",
-        "monitoring",
-        "resolved",
-    ]
+    statuses = "investigating identified identified monitoring resolved"
+    assert " ".join(update.status for update in incident.updates) == statuses
     assert incident.started_written is True
     assert "executives" in incident.update(2).words
     assert incident.update(2).internal and not incident.update(3).internal
@@ -127,42 +119,56 @@ def test_words_are_carried_forward_but_not_what_belongs_to_one_update(desk: Conf
     assert not (two.internal or two.nothing_new or two.words or two.next_update)
 
 
-def test_the_end_says_what_was_not_what_is(desk: Config) -> None:
-    assert read(LEAST + END + "    fixed: We rolled back.\n", desk).latest.issue == "We rolled back."
-    end = read(LEAST + END, desk).latest
-    assert (end.issue, end.ended) == ("Some payments fail.", utc("2026-11-21T10:00"))
-    early = read(LEAST + END + "    ended: 2026-11-21T10:50\n", desk).latest
-    assert early.ended == utc("2026-11-21T09:50")
+WORK = MAINTENANCE + SECOND + "    status: in_progress\n    timeframe: by 2026-11-28 03:00\n"
+BACK = LEAST + "    scope: EU\n    action: Wait.\n" + END + "  - status: reopened\n"
+AGAIN = BACK + "    issue: Again.\n    resolution: We look.\n    timeframe: unknown\n"
+MOVED = "  - at: 2026-11-21T10:10+01:00\n    expected_at: 2026-11-25T18:00+01:00\n"
+# Declared and resolved as drafts: the first update is of the moment it goes, the end stands there.
+UNTOLD = LEAST.replace("  - at: 2026-11-21T10:05+01:00\n    issue", "  - issue")
+UNTOLD += "  - status: resolved\n    ended: 2026-11-21T08:00+01:00\n    fixed: It works again.\n"
 
 
-def test_reopened_says_anew_what_is_so(desk: Config) -> None:
-    """What stood before the end is not carried over it."""
-    back = LEAST + "    scope: EU\n    action: Wait.\n" + END + "  - status: reopened\n"
-    asked = [fault.split("'")[1] for fault in faults(back, desk)]
-    assert sorted(asked) == ["issue", "resolution", "timeframe"]
-    again = read(back + "    issue: Again.\n    resolution: We look.\n    timeframe: unknown\n", desk).latest
-    assert (again.status, again.timeframe.known) == (Status.REOPENED, False)
-    assert (again.scope, again.action) == (None, None)
+@pytest.mark.parametrize(
+    ("text", "ask", "meant"),
+    [
+        # The end says what was, not what is.
+        (LEAST + END + "    fixed: We rolled back.\n", lambda u: u.issue, "We rolled back."),
+        (LEAST + END, lambda u: (u.issue, u.ended), ("Some payments fail.", utc("2026-11-21T10:00"))),
+        (LEAST + END + "    ended: 2026-11-21T10:50\n", lambda u: u.ended, utc("2026-11-21T09:50")),
+        (REOPENED + "    ended: 2026-11-21T11:30\n", lambda u: u.ended, utc("2026-11-21T10:30")),
+        (UNTOLD, lambda u: u.is_end, True),
+        # What stood before an end is not carried over it.
+        (AGAIN, lambda u: (u.status, u.timeframe.known), ("reopened", False)),
+        (AGAIN, lambda u: (u.scope, u.action), (None, None)),
+        (LEAST + "  - issue: Most payments fail.\n", lambda u: (u.at, u.at_written), (NOW, False)),
+        # A maintenance lasts as long as its window; an estimate is inside it and ends with it.
+        (MAINTENANCE, lambda u: (u.status, u.window.end), ("scheduled", utc("2026-11-28T03:00"))),
+        (MAINTENANCE, lambda u: u.timeframe.latest, utc("2026-11-28T03:00")),
+        (MAINTENANCE + SECOND + LONGER, lambda u: u.timeframe.latest, utc("2026-11-28T05:00")),
+        (WORK, lambda u: u.timeframe.latest, utc("2026-11-28T02:00")),
+        (WORK + "  -" + LONGER[3:], lambda u: u.timeframe.latest, utc("2026-11-28T05:00")),
+        # How long something expected takes is counted from when it comes; a moment before that is moot.
+        (STORM, lambda u: u.timeframe.earliest, utc("2026-11-24T18:00")),
+        (STORM, lambda u: u.timeframe.latest, utc("2026-11-24T19:00")),
+        (STORM.replace("1h to 2h", "2h") + MOVED, lambda u: u.timeframe.latest, utc("2026-11-25T19:00")),
+        (
+            STORM.replace("1h to 2h", "by 2026-11-24T20:00") + MOVED,
+            *(lambda u: u.timeframe.latest, None),
+        ),
+    ],
+)
+def test_what_an_update_means(desk: Config, text: str, ask: Callable[[Any], object], meant: object) -> None:
+    assert ask(read(text, desk).latest) == meant
 
 
-def test_an_update_without_at_is_said_now(desk: Config) -> None:
-    update = read(LEAST + "  - issue: Most payments fail.\n", desk).latest
-    assert (update.at, update.at_written) == (NOW, False)
-
-
-def test_maintenance_lasts_as_long_as_its_window(desk: Config) -> None:
-    planned = read(MAINTENANCE, desk).latest
-    assert planned.status is Status.SCHEDULED
-    assert planned.window and planned.timeframe.latest == planned.window.end == utc("2026-11-28T03:00")
-    extended = read(MAINTENANCE + SECOND + LONGER + "    because: Copying takes longer.\n", desk).latest
-    assert extended.timeframe.latest == utc("2026-11-28T05:00")
-
-
-def test_an_estimate_of_the_work_is_inside_the_window_and_ends_with_it(desk: Config) -> None:
-    work = MAINTENANCE + SECOND + "    status: in_progress\n    timeframe: by 2026-11-28 03:00\n"
-    assert read(work, desk).latest.timeframe.latest == utc("2026-11-28T02:00")
-    moved = work + LONGER.replace("    status", "  - status", 1)
-    assert read(moved, desk).latest.timeframe.latest == utc("2026-11-28T05:00")
+def test_when_an_expected_incident_began(desk: Config) -> None:
+    later = STORM + "  - at: 2026-11-24T18:10+01:00\n    status: investigating\n"
+    begun = parse_incident(later, "incidents/pay7.yaml", desk, utc("2026-11-24T18:00"))
+    assert (begun.started, begun.latest.timeframe) == (utc("2026-11-24T17:10"), begun.update(1).timeframe)
+    back = "  - at: 2026-11-21T10:10+01:00\n    status: retracted\n    because: It turned north.\n"
+    again = "  - at: 2026-11-21T10:20+01:00\n    status: reopened\n    issue: Cards fail.\n"
+    again += "    resolution: We look.\n    timeframe: unknown\n"
+    assert read(STORM + back + again, desk).started == utc("2026-11-21T09:20")
 
 
 def test_keys_of_later_verbs_are_part_of_the_format(desk: Config) -> None:
@@ -204,15 +210,15 @@ def test_all_faults_of_broken_entries_at_once(desk: Config) -> None:
         f"incidents/pay7.yaml:{line}"
         for line in (
             f'1:22: YAML drops the rest of the line after " #"; {QUOTE}',
-            "2:11: severity: must be 1 (worst) to 4, not 'big'; write one of 1, 2, 3, 4",
+            "2:11: severity: must be 1 (worst) to 4, not 'big'; write 1, 2, 3 or 4",
             "3:1: unknown key 'startd'; did you mean 'started'?",
-            "4:1: 'no' is not a known person; known: dana, sam",
+            "4:1: owner: no [people.no] in commcast.toml; add it, or use one of dana, sam",
             "6:9: at: 2026-02-30T10:05+01:00 is not a moment that exists; check day, hour and minute",
-            f'7:22: ": " stands inside text without quotes; {QUOTE}',
+            f'7:22: ": " inside text without quotes; {QUOTE}',
             "8:5: unknown key 'resoluton'; did you mean 'resolution'?",
             "9:16: timeframe: 2 has no unit; write 2m or 2h",
-            f"10:40: '40% since' became a key of its own: a comma ends the text inside {{ }}; {QUOTE}",
-            "10:52: 'nobody' is not a known audience; known: customers, executives",
+            f"10:40: '40% since' was read as a key: a comma ends the text inside {{ }}; {QUOTE}",
+            "10:52: for: no [audiences.nobody] in commcast.toml; add it, or use one of customers, executives",
             "12:13: status: 'investgating' is not known; did you mean investigating?",
             f"13:12: issue: is not a sentence: YAML read {{ }} or [ ] or a list; {QUOTE}",
             "14:18: next_update: 20 has no unit; write 20m or 20h",
@@ -220,41 +226,41 @@ def test_all_faults_of_broken_entries_at_once(desk: Config) -> None:
             '16:12: scope: YAML reads false as yes or no, not as text; write it in quotes: "false"',
             f'18:17: YAML drops the rest after " #"; {QUOTE}',
             "20:18: next_update: '10:00x' is not a date and time; write it as 2026-11-21T10:05+01:00",
-            "21:13: internal: has no value; write it, or take the line out",
-            "22:5: update 4: is not a group of keys; write its keys indented below it",
+            "21:13: internal: has no value; write it, or remove the line",
+            "22:5: update 4: is not a group of keys; indent its keys below it",
         )
     ]
 
 
 # Text that is no incident; text below LEAST; what of LEAST is written otherwise; the same for a maintenance.
 REFUSED = [
-    ("", "1:1: is empty"),
-    ("# only a comment\n", "1:1: is empty"),
-    ("- a\n", "1:1: is not a list of keys"),
-    ("just words\n", "1:1: is not a list of keys"),
+    *(("", "1:1: is empty"), ("# only a comment\n", "1:1: is empty")),
+    *(("- a\n", "1:1: is not a list of keys"), ("just words\n", "1:1: is not a list of keys")),
     ("title: x\nseverity: 1\n", "1:1: 'updates' is missing"),
     ("title: x\nseverity: 1\nupdates: []\n", "3:10: updates: is empty"),
     ("title: x\nseverity: 1\nupdates: soon\n", "3:10: updates: is not a list"),
     (REOPENED + "    ended: 2026-11-21T11:29\n", "17:12: ended is before it was reopened, at 2026-11-21T11"),
 ]  # fmt: skip
 REFUSED_BELOW = [
-    ("    at: 2026-11-21T10:05+01:00\n", "8:5: 'at' stands here twice"),
+    ("    at: 2026-11-21T10:05+01:00\n", "8:5: 'at' is here twice"),
     ("  - just words\n  - at: 2026-11-21T10:00+01:00\n", "9:9: at is before the update above it"),
     ("    next_update: 2026-11-21T10:05+01:00\n", "8:18: next_update: 2026-11-21T10:05+01:00 is not after"),
     ("    timeframe: by 2026-11-21 10:00\n", "twice"),
     ("    status: scheduled\n", "8:13: scheduled is not a status of kind incident"),
-    ("    status: reopened\n", "8:13: reopened follows only an end"),
+    ("    status: reopened\n", "8:13: reopened may only follow an end"),
     (END + "    next_update: 20m\n", "10:18: no update follows resolved"),
-    (END + "  - issue: More.\n", "10:5: nothing may follow resolved"),
+    *((BACK[len(LEAST) :], f"12:5: '{key}' is missing: it is needed") for key in ("issue", "timeframe")),
+    (BACK[len(LEAST) :], "12:5: 'resolution' is missing: it is needed again after an end"),
+    (END + "  - issue: More.\n", "10:5: only reopened may follow resolved"),
     (END + "    ended: 2026-11-21T12:00\n", "10:12: ended is after"),
-    ("    ended: 2026-11-21T10:00\n", "8:12: ended stands in an update that is investigating"),
+    ("    ended: 2026-11-21T10:00\n", "8:12: ended in an update that is investigating"),
     (END + "    ended: 2026-11-21T09:00\n", "10:12: ended is before the first update; add started: when it"),
     (END + "    ended: 2026-11-21T09:00\nstarted: 2026-11-21T09:30\n", "10:12: ended is before it started"),
-    ("    audiences: [everyone]\n", "8:17: 'everyone' is not a known audience; known: customers"),
+    ("    audiences: [everyone]\n", "8:17: audiences: no [audiences.everyone] in commcast.toml; add"),
     ("    audiences: customers\n", "8:16: audiences: is not a list; write [customers]"),
     ("    audiences: []\n", "8:16: audiences: is empty"),
-    ("    affected: [db]\n", "8:16: 'db' is not a known component; known: payments-api"),
-    ("    corrects: 1\n", "8:15: there is no earlier update 1"),
+    ("    affected: [db]\n", "8:16: affected: no [components.db] in commcast.toml; add it, or use one"),
+    ("    corrects: 1\n", "8:15: no earlier update 1"),
     ("    confidence: sure\n", "8:17: confidence: 'sure' is not known"),
     ("    " + WINDOW, "8:5: only a maintenance has a window"),
     ("started: 2026-11-21T10:06+01:00\n", "8:10: started is after the first update"),
@@ -268,7 +274,7 @@ REFUSED_INSTEAD = [
     ("    timeframe: 1h to 2h\n", "", "4:5: 'timeframe' is missing"),
     ("Card payments fail", "404", "1:8: title: YAML reads 404 as a number"),
     ("Card payments fail", ".nan", "1:8: title: YAML reads nan as a number"),
-    ("Card payments fail", '"a\\nb"', "1:8: title: holds a line break"),
+    ("Card payments fail", '"a\\nb"', "1:8: title: has a line break"),
     ("Card payments fail", "x" * 201, "1:8: title: is 201 characters long"),
     ("Some payments fail.", "x" * 4001, "5:12: issue: is 4001 characters long"),
     ("Some payments fail.", '" "', "5:12: issue: is empty"),
@@ -306,14 +312,20 @@ def test_what_is_refused_and_where(desk: Config, text: str, fault: str) -> None:
     assert all("; " in line for line in found), found
 
 
-def test_components_are_looked_up_only_where_the_configuration_names_any(desk: Config) -> None:
+def test_components_and_the_files_name_are_checked_only_where_they_matter(desk: Config) -> None:
     without = desk.model_copy(update={"components": {}})
     assert read(LEAST + "    affected: [db]\n", without).latest.affected == ("db",)
-
-
-def test_a_file_name_that_is_no_id_needs_one(desk: Config) -> None:
     assert "cannot be an id" in faults(LEAST, desk, "incidents/Pay 7.yaml")[0]
     assert read(LEAST + "id: pay7\n", desk, "incidents/Pay 7.yaml").id == "pay7"
+
+
+def test_a_clock_that_was_set_back_does_not_refuse_what_was_said_before(desk: Config) -> None:
+    """Only the newest update can still be a draft; a quarter of an hour ahead is another machine's clock."""
+    ahead = LEAST.replace("10:05+01:00", "14:30+01:00")  # it is 13:00
+    assert read(ahead + "  - nothing_new: Still at it.\n", desk).latest.number == 2
+    for clock in ("13:04", "13:14"):
+        assert faults(LEAST.replace("10:05+01:00", f"{clock}+01:00"), desk) == []
+    assert "at is in the future" in faults(ahead, desk)[0]
 
 
 def test_the_first_hundred_faults_and_then_the_total(desk: Config) -> None:
@@ -330,107 +342,80 @@ def test_of_several_exit_codes_the_gravest_counts() -> None:
     assert gravest([]) is ExitCode.DONE
 
 
-def test_three_broken_files_do_not_stop_the_fourth(tmp_path: Path) -> None:
-    config = make_desk(tmp_path)
-    folder = tmp_path / "incidents"
-    (folder / "good.yaml").write_text(LEAST)
-    (folder / "one.yaml").write_text(BAD)
-    (folder / "three.yaml").write_text("title: [\n")
+# --- a folder of files --------------------------------------------------------------------------------------
+
+
+def test_broken_and_foreign_files_stop_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "desk").mkdir()
+    config, folder = make_desk(tmp_path / "desk"), tmp_path / "desk" / "incidents"
+    texts = {
+        "good": LEAST,
+        "one": BAD,
+        "three": "title: [\n",
+        "a": LEAST + "id: x1\n",
+        "b": LEAST + "id: x1\n",
+    }
+    for name, text in {**texts, "a\x1b[31m\n": LEAST, "stumble": LEAST}.items():
+        (folder / f"{name}.yaml").write_text(text)
     (folder / "two.yaml").write_bytes(b"title: caf\xe9\n")
     (folder / ".two.yaml.swp").write_bytes(b"\0")
     (folder / ".#two.yaml").symlink_to("nobody@nowhere")
-    loaded = load_incidents(config, NOW)
-    assert [incident.id for incident in loaded.incidents] == ["good"]
-    assert list(loaded.broken) == ["incidents/one.yaml", "incidents/three.yaml", "incidents/two.yaml"]
-    assert len(loaded.broken["incidents/one.yaml"].faults) == 19
-
-
-def test_two_files_with_one_id_are_both_broken(tmp_path: Path) -> None:
-    config = make_desk(tmp_path)
-    for name in ("a", "b", "c"):
-        (tmp_path / "incidents" / f"{name}.yaml").write_text(LEAST + ("id: x1\n" if name != "c" else ""))
-    loaded = load_incidents(config, NOW)
-    assert [incident.id for incident in loaded.incidents] == ["c"]
-    assert "also that of incidents/b.yaml" in str(loaded.broken["incidents/a.yaml"])
-
-
-def test_nothing_outside_the_folder_is_read(tmp_path: Path) -> None:
-    (tmp_path / "desk").mkdir()
-    config = make_desk(tmp_path / "desk")
     (tmp_path / "far.yaml").write_text(LEAST)
-    folder = tmp_path / "desk" / "incidents"
     (folder / "far.yaml").symlink_to(tmp_path / "far.yaml")
     (folder / "old.yml").write_text(LEAST)
     os.mkfifo(folder / "pipe.yaml")
     (folder / "folder.yaml").mkdir()
-    broken = load_incidents(config, NOW).broken
-    assert {name: error.faults[0].what for name, error in broken.items()} == {
-        "incidents/far.yaml": "leads out of its folder",
-        "incidents/folder.yaml": "is not a regular file",
-        "incidents/old.yml": "is not read under this name",
-        "incidents/pipe.yaml": "is not a regular file",
-    }
-
-
-def test_an_empty_folder_has_none_and_one_that_cannot_be_read_is_a_fault(tmp_path: Path) -> None:
-    """Else a lost folder would look like a quiet day."""
-    config, folder = make_desk(tmp_path), tmp_path / "incidents"
-    assert load_incidents(config, NOW).incidents == ()
-    folder.rmdir()
-    assert "incidents/: is missing; make it: mkdir" in cannot_load(config)
-    folder.symlink_to(tmp_path / "nowhere")
-    assert "is missing" in cannot_load(config)
-    folder.unlink()
-    (tmp_path.parent / f"{tmp_path.name}-elsewhere").mkdir()
-    folder.symlink_to(tmp_path.parent / f"{tmp_path.name}-elsewhere")
-    assert "leads out of the folder" in cannot_load(config)
-    folder.unlink()
-    folder.write_text("no folder")
-    assert "is not a folder" in cannot_load(config)
-
-
-def test_a_folder_that_may_not_be_listed_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = make_desk(tmp_path)
-
-    def refuse(_: Path) -> list[str]:
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-
-    monkeypatch.setattr(os, "listdir", refuse)
-    assert "incidents/: cannot be read: Permission denied" in cannot_load(config)
-
-
-def cannot_load(config: Config) -> str:
-    with pytest.raises(InputError) as caught:
-        load_incidents(config, NOW)
-    return str(caught.value)
-
-
-def test_a_mistake_of_ours_in_one_file_does_not_silence_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = make_desk(tmp_path)
-    for name in ("one", "two"):
-        (tmp_path / "incidents" / f"{name}.yaml").write_text(LEAST)
 
     def stumble(text: str, name: str, config: Config, now: datetime, _at: object) -> Incident:
-        if name == "incidents/one.yaml":
+        if name == "incidents/stumble.yaml":
             raise OverflowError("Python int too large")
         return parse_incident(text, name, config, now)
 
     monkeypatch.setattr(load, "parse_incident", stumble)
     loaded = load_incidents(config, NOW)
-    assert [incident.id for incident in loaded.incidents] == ["two"]
-    broken = loaded.broken["incidents/one.yaml"]
-    assert str(broken) == "incidents/one.yaml: could not be read: OverflowError; please report it"
+    assert [(one.id, one.path) for one in loaded.incidents] == [("good", "incidents/good.yaml")]
+    assert {name: error.faults[0].what for name, error in loaded.broken.items()} == {
+        "incidents/a.yaml": "id 'x1' is also used by incidents/b.yaml",
+        "incidents/a?[31m?.yaml": "has a control character in its name",
+        "incidents/b.yaml": "id 'x1' is also used by incidents/a.yaml",
+        "incidents/far.yaml": "leads out of its folder",
+        "incidents/folder.yaml": "is not a regular file",
+        "incidents/old.yml": "is not read under this name",
+        "incidents/one.yaml": 'YAML drops the rest of the line after " #"',
+        "incidents/pipe.yaml": "is not a regular file",
+        "incidents/stumble.yaml": "could not be read: OverflowError",
+        "incidents/three.yaml": "this bracket is never closed",
+        "incidents/two.yaml": "byte 0xe9 is not UTF-8",
+    }
+    assert list(loaded.broken) == sorted(loaded.broken)
+    assert len(loaded.broken["incidents/one.yaml"].faults) == 19
 
 
-def test_a_clock_that_was_set_back_does_not_refuse_what_was_said_before(desk: Config) -> None:
-    """Only the newest update can still be a draft; a quarter of an hour ahead is another machine's clock."""
-    ahead = LEAST.replace("10:05+01:00", "14:30+01:00")  # it is 13:00
-    assert read(ahead + "  - nothing_new: Still at it.\n", desk).latest.number == 2
-    for clock in ("13:04", "13:14"):
-        assert faults(LEAST.replace("10:05+01:00", f"{clock}+01:00"), desk) == []
-    assert "at is in the future" in faults(ahead, desk)[0]
+def test_an_empty_folder_is_fine_a_lost_one_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a lost folder would look like a quiet day."""
+    config, folder = make_desk(tmp_path), tmp_path / "incidents"
+    (tmp_path.parent / f"{tmp_path.name}-elsewhere").mkdir()
+
+    def cannot_load() -> str:
+        with pytest.raises(InputError) as caught:
+            load_incidents(config, NOW)
+        return str(caught.value)
+
+    assert load_incidents(config, NOW).incidents == ()
+    folder.rmdir()
+    assert "incidents/: is missing; create it: mkdir" in cannot_load()
+    for target, said in (("nowhere", "is missing"), (f"../{tmp_path.name}-elsewhere", "leads out of")):
+        folder.symlink_to(tmp_path / target)
+        assert said in cannot_load()
+        folder.unlink()
+    folder.write_text("no folder")
+    assert "is not a folder" in cannot_load()
+
+    def refuse(_: Path) -> list[str]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    assert "incidents/: cannot be read: Permission denied" in cannot_load()
 
 
 WORST = {
@@ -473,20 +458,7 @@ def test_each_of_the_worst_files_is_read_within_2_s_and_200_mb(tmp_path: Path) -
 
 
 KEYS = "title severity updates id at issue status timeframe next_update for window ended".split()  # noqa: SIM905
-SCALARS = [
-    "x",
-    "1",
-    "1h",
-    "by 14:00",
-    "resolved",
-    "2026-11-21T10:05Z",
-    "~",
-    "true",
-    ".nan",
-    '"a: b"',
-    "a #b",
-    "0m",
-]
+SCALARS = ["x", "1", "1h", "by 14:00", "resolved", "2026-11-21T10:05Z", "~", "true", ".nan", '"a: b"', "a #b"]
 VALUES = st.recursive(
     st.sampled_from(SCALARS),
     lambda inner: st.one_of(
@@ -513,64 +485,19 @@ def test_faults_show_no_address_no_number_and_no_control(desk: Config, tmp_path:
     shown = "\n".join(found)
     assert len(shown.splitlines()) == len(found)
     assert "reyes@" not in shown and "5550100" not in shown and "\x1b" not in shown
-    assert "d…@acme.example" in shown and "…0100" in shown
+    assert "…@acme.example" in shown and "…0100" in shown
     assert max(map(len, found)) < 700
 
 
-def test_a_file_name_with_controls_is_refused(tmp_path: Path) -> None:
-    config = make_desk(tmp_path)
-    (tmp_path / "incidents" / "a\x1b[31m\n.yaml").write_text(LEAST + "id: a\n")
-    broken = load_incidents(config, NOW).broken
-    assert list(broken) == ["incidents/a?[31m?.yaml"]
-
-
-def test_load_incident_names_the_file_in_its_folder(tmp_path: Path) -> None:
-    config = make_desk(tmp_path)
-    path = tmp_path / "incidents" / "pay7.yaml"
-    path.write_text(LEAST)
-    assert load_incident(path, config, NOW).path == "incidents/pay7.yaml"
-
-
-def test_the_schema_is_of_use_to_a_yaml_editor() -> None:
+def test_the_schemas_are_of_use_to_a_yaml_editor() -> None:
     schema = incident_schema()
     entry = schema["$defs"]["UpdateEntry"]["properties"]
     assert set(schema["required"]) == {"title", "severity", "updates"}
     assert entry["timeframe"]["type"] == entry["at"]["type"] == "string"
     assert {"for", "corrects", "wrong", "right", "translations", "offer"} <= set(entry)
     assert schema["additionalProperties"] is False
-
-
-def test_an_end_may_lie_before_a_first_update_that_is_not_told_yet(desk: Config) -> None:
-    """Declared and resolved as drafts: the first update is of the moment it goes, the end stands there."""
-    untold = LEAST.replace("  - at: 2026-11-21T10:05+01:00\n    issue", "  - issue")
-    end = "  - status: resolved\n    ended: 2026-11-21T08:00+01:00\n    fixed: It works again.\n"
-    assert read(untold + end, desk).latest.is_end
-
-
-def test_how_long_what_is_expected_takes_is_counted_from_when_it_comes(desk: Config) -> None:
-    frame = read(STORM, desk).latest.timeframe
-    assert (frame.earliest, frame.latest) == (utc("2026-11-24T18:00"), utc("2026-11-24T19:00"))
-    later = STORM + "  - at: 2026-11-24T18:10+01:00\n    status: investigating\n"
-    begun = parse_incident(later, "incidents/pay7.yaml", desk, utc("2026-11-24T18:00"))
-    assert begun.started == utc("2026-11-24T17:10")
-    assert begun.latest.timeframe == frame
-
-
-@pytest.mark.parametrize(("said", "moved"), [("2h", utc("2026-11-25T19:00")), ("by 2026-11-24T20:00", None)])
-def test_an_estimate_follows_what_is_expected_to_its_new_time(
-    desk: Config, said: str, moved: datetime | None
-) -> None:
-    """It would end before it begins: a stretch lasts as long from then on, a moment is moot."""
-    text = STORM.replace("1h to 2h", said)
-    text += "  - at: 2026-11-21T10:10+01:00\n    expected_at: 2026-11-25T18:00+01:00\n"
-    assert read(text, desk).latest.timeframe.latest == moved
-
-
-def test_what_was_taken_back_began_when_it_was_reopened(desk: Config) -> None:
-    back = "  - at: 2026-11-21T10:10+01:00\n    status: retracted\n    because: It turned north.\n"
-    again = "  - at: 2026-11-21T10:20+01:00\n    status: reopened\n    issue: Cards fail.\n"
-    again += "    resolution: We look.\n    timeframe: unknown\n"
-    assert read(STORM + back + again, desk).started == utc("2026-11-21T09:20")
+    properties = set(preset_schema()["properties"])
+    assert "about" in properties and not {"id", "started"} & properties
 
 
 # --- presets ------------------------------------------------------------------------------------------------
@@ -599,6 +526,7 @@ def test_the_shipped_presets_are_ready(own_desk: Config) -> None:
     for preset in presets:
         path = create_incident(own_desk, f"{preset.name}1", preset.data)
         fill_times(path, {1: NOW})
+        append_update(path, {"at": NOW, "nothing_new": "We are still looking."})
         incident = load_incident(path, own_desk, NOW)
         assert incident.title == preset.title
         assert not set("<>{}[]_") & set(incident.latest.issue + incident.latest.resolution)
@@ -613,32 +541,17 @@ def test_a_users_own_preset_hides_the_shipped_one(own_desk: Config) -> None:
 
 
 def test_an_unknown_preset_names_the_known(own_desk: Config) -> None:
-    with pytest.raises(InputError, match="did you mean payments"):
-        find_preset(own_desk, "payment")
-    with pytest.raises(InputError, match="known: dependency, login"):
-        find_preset(own_desk, "../../etc/passwd")
+    for name, said in (("payment", "did you mean payments"), ("../../etc/passwd", "presets: dependency")):
+        with pytest.raises(InputError, match=said):
+            find_preset(own_desk, name)
 
 
 def test_a_preset_holds_no_times_and_no_id(own_desk: Config) -> None:
     path = own_desk.folder / "presets" / "late.yaml"
-    path.write_text(
-        OWN.replace("  - issue", "  - at: 2026-11-21T10:05Z\n    issue") + "id: late\nstarted: x\n"
-    )
+    path.write_text(OWN.replace("  - is", "  - at: 2026-11-21T10:05Z\n    is") + "id: late\nstarted: x\n")
     with pytest.raises(InputError) as caught:
         find_preset(own_desk, "late")
     assert [(fault.file, fault.line) for fault in caught.value.faults] == [
         ("presets/late.yaml", line) for line in (5, 9, 10)
     ]
     assert find_preset(own_desk, "slow").origin == "shipped"
-
-
-def test_an_update_can_follow_a_preset(own_desk: Config) -> None:
-    path = create_incident(own_desk, "pay7", find_preset(own_desk, "payments").data)
-    append_update(path, {"at": NOW, "nothing_new": "We are still looking."})
-    assert load_incident(path, own_desk, NOW).latest.nothing_new == "We are still looking."
-
-
-def test_the_schema_knows_no_times() -> None:
-    schema = preset_schema()
-    assert "about" in schema["properties"]
-    assert not {"id", "started"} & set(schema["properties"])

@@ -1,21 +1,26 @@
-"""History: which promises still stand, and that a release is a yes to these very words."""
+"""What was said and promised, what a release is a yes to, who is on call, and how late ticks come."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 import pytest
 
 from commcast.model.history import Heard, NewestRelease, audience_progress
-from commcast.model.incident import AudienceWords, Status, Timeframe, Window
-from commcast.model.release import changed, digest, drafts, facts
-from tests.support.values import AT, incident_of, released, story, update_of
+from commcast.model.incident import AudienceWords, Incident, Status, Timeframe, Update, Window
+from commcast.model.oncall import Drift, Handover, OnDuty, drift_of, on_duty_for, owner_since, who_is_on_duty
+from commcast.model.release import _NOT_PUBLISHED, changed, digest, drafts, facts
+from commcast.oncall.ticks import not_kept
+from tests.support.values import AT, config_of, incident_of, released, story, update_of
+
+MINUTE = timedelta(minutes=1)
 
 
 def at(minute: int) -> datetime:
-    return AT + timedelta(minutes=minute)
+    return AT + minute * MINUTE
 
 
 def update(number: int, promised: int | None = None, **more: int | str) -> Heard:
@@ -66,33 +71,30 @@ STANDS: dict[str, tuple[list[Heard], NewestRelease, int | None]] = {
 
 
 @pytest.mark.parametrize(("heard", "newest", "promised"), STANDS.values(), ids=STANDS.keys())
-def test_a_promise_stands_until_something_newer_is_told(
-    heard: Sequence[Heard], newest: NewestRelease, promised: int | None
-) -> None:
+def test_which_promise_is_open(heard: Sequence[Heard], newest: NewestRelease, promised: int | None) -> None:
     found = audience_progress("customers", heard, newest)
     assert found.promised == (None if promised is None else at(promised))
     assert found.is_late(at(100)) is (promised is not None)
 
 
-def test_the_newest_notice_that_reached_somebody_is_what_it_was_told() -> None:
-    heard = [update(1, 20), holding(1, 40), holding(1, 40, channel="sms"), update(2, 60, told=0, waits=3)]
+@pytest.mark.parametrize(
+    ("heard", "notice", "channels", "told_at", "waits"),
+    [
+        (
+            [FIRST, holding(1, 40), holding(1, 40, channel="sms"), update(2, 60, told=0, waits=3)],
+            *("holding:40", ("email", "sms"), 10, 3),
+        ),
+        # A text that kept a promise is the last word to an audience without email, and to no other.
+        ([sms(1, 15), text(2, 90)], "holding:90/customers", ("sms",), 20, 0),
+        ([FIRST, sms(1, 15), text(2, 90)], "update:1", ("email", "sms"), 10, 0),
+    ],
+)
+def test_the_newest_notice_that_reached_somebody_is_what_it_was_told(
+    heard: Sequence[Heard], notice: str, channels: tuple[str, ...], told_at: int, waits: int
+) -> None:
     found = audience_progress("customers", heard, SECOND)
-    assert (found.notice, found.channels, found.told_at, found.waits) == (
-        "holding:40",
-        ("email", "sms"),
-        at(10),
-        3,
-    )
-
-
-def test_who_only_gets_texts_was_told_by_the_text_that_kept_a_promise() -> None:
-    """It is the last word to an audience without mail; one with mail knows newer words, or these as well."""
-    first, kept = update(1, 15, channel="sms"), text(2, 90)
-    found = audience_progress("customers", [first, kept], SECOND)
-    assert (found.notice, found.number, found.told_at) == ("holding:90/customers", 2, at(20))
-    assert found.promised == at(90)
-    found = audience_progress("customers", [update(1, 20), first, kept], SECOND)
-    assert (found.notice, found.told_at) == ("update:1", at(10))
+    assert (found.notice, found.channels, found.told_at) == (notice, channels, at(told_at))
+    assert (found.number, found.waits) == (2 if notice.endswith("customers") else 1, waits)
 
 
 # --- release ------------------------------------------------------------------------------------------------
@@ -106,79 +108,44 @@ def digest_with(update: dict[str, Any], **more: Any) -> str:
     return digest(other, other.latest)
 
 
-@pytest.mark.parametrize(
-    "update",
-    [
-        {"at": AT + timedelta(minutes=1)},
-        {"status": Status.MONITORING},
-        {"severity": 2},
-        {"affected": ("api",)},
-        {"audiences": ("board",)},
-        {"timeframe": Timeframe(latest=AT)},
-        {"next_update": AT + timedelta(minutes=5)},
-        {"words": {"board": AudienceWords(issue="x")}},
-        {"window": Window(start=AT, end=AT + timedelta(hours=1))},
-        {"ended": AT},
-        *(
-            {key: "x"}
-            for key in ("issue", "resolution", "scope", "action", "nothing_new", "fixed", "remains")
-        ),
-        *({key: "x"} for key in ("if_it_persists", "because", "wrong", "right", "merged_into")),
-    ],
-    ids=lambda update: next(iter(update)),
-)
-def test_all_that_a_reader_may_get_is_in_the_digest(update: dict[str, Any]) -> None:
-    assert digest_with(update) != digest(BASE, BASE.latest)
+OTHER_VALUES: dict[str, Any] = {
+    **dict.fromkeys(("issue", "resolution", "scope", "action", "nothing_new", "fixed", "remains"), "x"),
+    **dict.fromkeys(("if_it_persists", "because", "wrong", "right", "merged_into"), "x"),
+    **dict.fromkeys(("next_update", "expected_at", "ended"), AT + 5 * MINUTE),
+    "at": AT + MINUTE,
+    "status": Status.MONITORING,
+    "severity": 2,
+    "affected": ("api",),
+    "audiences": ("board",),
+    "timeframe": Timeframe(latest=AT),
+    "words": {"board": AudienceWords(issue="x")},
+    "window": Window(start=AT, end=AT + timedelta(hours=1)),
+    "corrects": (1,),
+    "check_in": ("board",),
+}
 
 
-@pytest.mark.parametrize("more", [{"title": "Other"}, {"started": AT - timedelta(hours=1)}])
-def test_the_incidents_own_words_are_in_the_digest(more: dict[str, Any]) -> None:
-    assert digest_with({}, **more) != digest(BASE, BASE.latest)
-
-
-def test_what_no_reader_gets_may_change() -> None:
-    inner = {"internal": "db-eu-3", "owner": "dana", "owner_named": True, "backup": "sam", "line": 99}
-    assert digest_with({**inner, "at_written": False}) == digest(BASE, BASE.latest)
-    assert digest_with({}, id="web1", path="incidents/web1.yaml", dedupe_key="k") == digest(BASE, BASE.latest)
-
-
-def test_every_field_of_an_update_was_thought_of() -> None:
-    """A new field is published and so in the digest, unless it is named as internal here and there."""
-    from commcast.model.release import _NOT_PUBLISHED
-
-    assert set(type(BASE.latest).model_fields) >= _NOT_PUBLISHED
+def test_all_that_a_reader_may_get_is_in_the_digest_and_nothing_else() -> None:
+    """A new field of an update is published, and so in the digest, unless it is named as internal."""
     internal = {"internal", "owner", "owner_named", "backup", "number", "line", "at_written"}
     assert internal == _NOT_PUBLISHED
-
-
-def test_a_released_update_that_is_as_it_was_is_no_fault() -> None:
-    two = story(Status.INVESTIGATING, Status.IDENTIFIED)
-    assert changed(two, released(two, 1, 2)) == []
-    assert changed(two, {}) == []
+    assert set(OTHER_VALUES) == set(Update.model_fields) - internal - {"next_clock"}
+    same = digest(BASE, BASE.latest)
+    assert [name for name, value in OTHER_VALUES.items() if digest_with({name: value}) == same] == []
+    assert digest_with({}, title="Other") != same != digest_with({}, started=AT - timedelta(hours=1))
+    inner = {"internal": "db-eu-3", "owner": "dana", "owner_named": True, "backup": "sam", "line": 99}
+    assert digest_with({**inner, "at_written": False}) == same
+    assert digest_with({}, id="web1", path="incidents/web1.yaml", dedupe_key="k") == same
 
 
 def test_a_released_update_that_changed_or_is_gone_is_named_with_its_line() -> None:
     three = story(Status.INVESTIGATING, Status.IDENTIFIED, Status.MONITORING)
+    assert changed(three, released(three, 1, 2)) == changed(three, {}) == []
+    assert (drafts(three, [2]), drafts(three, released(three, 1, 2, 3))) == ((1, 3), ())
     now = incident_of(three.update(1), update_of(2, issue="Cards work."))
     faults = changed(now, released(three, 3, 2, 1))
-    assert [(fault.line, fault.what.partition(" was")[0]) for fault in faults] == [
-        (7, "update 2"),
-        (0, "update 3"),
-    ]
+    assert [(one.line, one.what.partition(" was")[0]) for one in faults] == [(7, "update 2"), (0, "update 3")]
     assert all("put it back as it was" in fault.remedy for fault in faults)
-
-
-def test_drafts_are_what_nobody_released() -> None:
-    three = story(Status.INVESTIGATING, Status.IDENTIFIED, Status.MONITORING)
-    assert drafts(three, [2]) == (1, 3)
-    assert drafts(three, released(three, 1, 2, 3)) == ()
-
-
-def test_facts_hold_what_was_known_then() -> None:
-    found = facts(BASE, BASE.latest)
-    assert found["incident"]["title"] == "Cards fail"
-    assert "updates" not in found["incident"]
-    assert found["update"]["issue"] == "Cards fail."
 
 
 def test_a_changed_release_says_how_it_was() -> None:
@@ -188,3 +155,112 @@ def test_a_changed_release_says_how_it_was() -> None:
     assert 'has changed since: issue was "It is slow."; now "It is very slow. xxx' in fault.what
     assert fault.what.endswith('x…"')
     assert len(fault.what) < 200
+    assert "updates" not in facts(BASE, BASE.latest)["incident"]
+
+
+# --- on call ------------------------------------------------------------------------------------------------
+
+
+def offered(person: str, minute: int = 0) -> Handover:
+    return Handover(person, "dana", AT + minute * MINUTE)
+
+
+def taken(person: str, minute: int = 0) -> Handover:
+    """Return a hand-over that was offered at a minute, and taken in the next one."""
+    at = AT + minute * MINUTE
+    return Handover(person, "dana", at, taken_by=person, taken_at=at + MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("handovers", "owner", "backup", "waits_for"),
+    [
+        pytest.param([], "dana", "sam", None, id="the file's own words where nothing was handed over"),
+        pytest.param([offered("alex")], "dana", "sam", "alex", id="until it is taken the earlier owner is"),
+        pytest.param([taken("alex")], "alex", "sam", None, id="taken: the new one is"),
+        pytest.param([offered("alex"), offered("kim", 1)], "dana", "sam", "kim", id="the second replaces"),
+        pytest.param([offered("alex"), taken("kim", 1)], "kim", "sam", None, id="taken by another: no offer"),
+        pytest.param([taken("alex"), offered("kim", 5)], "alex", "sam", "kim", id="handed on, not taken yet"),
+        pytest.param([taken("alex"), taken("kim", 5)], "kim", "sam", None, id="handed on and taken"),
+        pytest.param([taken("sam")], "sam", "dana", None, id="the backup takes over: two people stay two"),
+        pytest.param([taken("sam"), taken("dana", 5)], "dana", "sam", None, id="and gives it back"),
+        pytest.param([taken("dana")], "dana", "sam", None, id="taken by its owner: nothing moves"),
+        pytest.param([offered("dana")], "dana", "sam", None, id="offered to its owner: nothing waits"),
+    ],
+)
+def test_who_is_on_duty(handovers: list[Handover], owner: str, backup: str, waits_for: str | None) -> None:
+    found = who_is_on_duty("dana", "sam", handovers)
+    assert (found.owner, found.backup) == (owner, backup)
+    assert (found.offered.person if found.offered else None) == waits_for
+
+
+def test_an_incident_without_an_owner_can_be_taken_and_a_later_owner_in_the_file_counts() -> None:
+    assert who_is_on_duty(None, None, [taken("sam")]) == OnDuty("sam", None)
+    assert who_is_on_duty(None, "sam", [taken("sam")]) == OnDuty("sam", None)
+    for handover, owner in ((taken("sam"), "kim"), (offered("sam"), "kim"), (taken("sam", 40), "sam")):
+        assert who_is_on_duty("kim", None, [handover], owner_since=AT + 30 * MINUTE) == OnDuty(owner, None)
+
+
+def owned(*owners: str | None, named: int = 1) -> Incident:
+    """Return an incident whose updates have these owners; update `named` names its own."""
+    pairs = enumerate(owners, 1)
+    return incident_of(*(update_of(n, owner=owner, owner_named=n == named) for n, owner in pairs))
+
+
+@pytest.mark.parametrize(
+    ("incident", "minutes"),
+    [
+        pytest.param(owned(None, None, None), None, id="none names one"),
+        pytest.param(owned("dana", "dana", "dana"), None, id="only the first does"),
+        pytest.param(owned("dana", "kim", "kim"), 10, id="another one"),
+        pytest.param(owned("dana", "dana", "dana", named=2), 10, id="the same one again"),
+    ],
+)
+def test_the_file_names_an_owner_anew_where_an_update_does(incident: Incident, minutes: int | None) -> None:
+    """dana lost it to sam: whom the file names after that has it."""
+    assert owner_since(incident) == (None if minutes is None else AT + minutes * MINUTE)
+    owner = "sam" if minutes is None else incident.latest.owner
+    assert on_duty_for(incident, [taken("sam", 5)]).owner == owner
+    assert on_duty_for(incident, [taken("sam", 10)]).owner == "sam"
+
+
+# --- drift --------------------------------------------------------------------------------------------------
+
+
+def ticks(*apart: float) -> Sequence[datetime]:
+    """Return ticks so many minutes after one another."""
+    return [AT + minutes * MINUTE for minutes in accumulate(apart, initial=0.0)]
+
+
+@pytest.mark.parametrize(
+    ("apart", "typical", "worst"),
+    [
+        pytest.param([1] * 30, 1, 1, id="cron"),
+        pytest.param([5, 5, 17, 5, 5, 8], 5, 17, id="of few the worst is the latest"),
+        pytest.param([1] * 97 + [7, 1, 9], 1, 1, id="of many the two latest of a hundred do not count"),
+        pytest.param([5] * 90 + [17] * 10, 5, 17, id="but one in ten does"),
+        pytest.param([5, 5, 5, 5, 480, 5], 5, 5, id="a machine that slept is a gap"),
+        pytest.param([60, 62, 70, 90, 61], 62, 90, id="hourly ticks are no gaps"),
+        pytest.param([5, *[0.05, 4.95] * 3, 0.05], 5, 5, id="two hosts at once are one"),
+    ],
+)
+def test_typical_and_worst(apart: Sequence[float], typical: float, worst: float) -> None:
+    found = drift_of(ticks(*apart))
+    assert found is not None
+    assert (found.typical, found.worst) == (typical * MINUTE, worst * MINUTE)
+
+
+def test_too_few_ticks_tell_nothing_and_gaps_and_hosts_are_told() -> None:
+    assert {drift_of(ticks(*apart)) for apart in ([], [1], [1, 1, 1], [0.1] * 10)} == {drift_of([])} == {None}
+    found = drift_of(ticks(5, 5, 480, 5, 5, 600), ["b", "a", "b"])
+    assert found == Drift(5 * MINUTE, 5 * MINUTE, 6, 2, 600 * MINUTE, ("b", "a"))
+
+
+def test_every_promise_shorter_than_ticks_can_keep_is_named() -> None:
+    drift = Drift(5 * MINUTE, timedelta(minutes=16, seconds=40))
+    assert (drift.hold_before, drift.shortest_promise) == (17 * MINUTE, 20 * MINUTE)
+    own = {"first": "10m", "every": "15m", "after_2h": "60m", "board": "10m"}
+    config = config_of(cadence={"1": own, "3": {"every": "20m"}})
+    assert not_kept(drift, config) == ("cadence.1.every = 15m", "cadence.1.board = 10m")
+    assert not_kept(Drift(MINUTE, 2 * MINUTE), config) == ()
+    only = config_of(audiences={"customers": {"recipients": "c.csv", "severities": [1]}})
+    assert not_kept(Drift(20 * MINUTE, 25 * MINUTE), only) == ("cadence.1.every = 20m",)

@@ -1,4 +1,4 @@
-"""Texts: sizes as they are billed, look-alikes replaced, and wrong words put right."""
+"""Texts: sizes as they are billed, look-alikes replaced, and wrong words found and put right."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from commcast.model.text import (
-    MAX_CHARACTERS,
     SmsSize,
     as_said,
+    holds,
     measure,
+    nearest,
     put_right,
     put_title_right,
     replace_lookalikes,
@@ -20,33 +21,24 @@ from commcast.model.text import (
 
 SIZES = [
     # text, encoding, units, segments, forced by; compared with Twilio's own calculator
-    ("", "GSM-7", 0, 1, ""),
-    ("Card payments fail", "GSM-7", 18, 1, ""),
-    ("a" * 160, "GSM-7", 160, 1, ""),
-    ("a" * 161, "GSM-7", 161, 2, ""),
-    ("a" * 306, "GSM-7", 306, 2, ""),
-    ("a" * 307, "GSM-7", 307, 3, ""),
-    ("€" * 80, "GSM-7", 160, 1, ""),
-    ("a" + "€" * 80, "GSM-7", 161, 2, ""),
+    *(("", "GSM-7", 0, 1, ""), ("Card payments fail", "GSM-7", 18, 1, "")),
+    *(("a" * 160, "GSM-7", 160, 1, ""), ("a" * 161, "GSM-7", 161, 2, ""), ("a" * 306, "GSM-7", 306, 2, "")),
+    *(("a" * 307, "GSM-7", 307, 3, ""), ("a" * 1600, "GSM-7", 1600, 11, "")),
+    *(("€" * 80, "GSM-7", 160, 1, ""), ("a" + "€" * 80, "GSM-7", 161, 2, "")),
     ("€" * 153, "GSM-7", 306, 3, ""),  # 76 whole ones fit a part of 153
     ("^{}\\[~]|€\f", "GSM-7", 20, 1, ""),
     ("@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ", "GSM-7", 31, 1, ""),
-    ("ç", "UCS-2", 1, 1, "ç"),
-    ("`", "UCS-2", 1, 1, "`"),
-    ("a\tb", "UCS-2", 3, 1, "\t"),
-    ("’" + "a" * 69, "UCS-2", 70, 1, "’"),
-    ("a" * 70 + "’", "UCS-2", 71, 2, "’"),
-    ("ж" * 134, "UCS-2", 134, 2, "ж"),
-    ("ж" * 135, "UCS-2", 135, 3, "ж"),
-    ("😀" * 35, "UCS-2", 70, 1, "😀"),
-    ("😀" * 36, "UCS-2", 72, 2, "😀"),
+    *(("ç", "UCS-2", 1, 1, "ç"), ("`", "UCS-2", 1, 1, "`"), ("a\tb", "UCS-2", 3, 1, "\t")),
+    *(("’" + "a" * 69, "UCS-2", 70, 1, "’"), ("a" * 70 + "’", "UCS-2", 71, 2, "’")),
+    *(("ж" * 134, "UCS-2", 134, 2, "ж"), ("ж" * 135, "UCS-2", 135, 3, "ж")),
+    *(("😀" * 35, "UCS-2", 70, 1, "😀"), ("😀" * 36, "UCS-2", 72, 2, "😀")),
     ("😀" * 67, "UCS-2", 134, 3, "😀"),  # 33 whole ones fit a part of 67
     ("a" * 66 + "😀" * 3, "UCS-2", 72, 2, "😀"),
 ]
 
 
 @pytest.mark.parametrize(("text", "encoding", "units", "segments", "forced_by"), SIZES)
-def test_a_text_is_measured_as_the_provider_bills_it(
+def test_texts_are_sized_as_billed(
     text: str, encoding: str, units: int, segments: int, forced_by: str
 ) -> None:
     assert measure(text) == SmsSize(encoding, units, segments, forced_by)
@@ -70,20 +62,10 @@ def test_what_no_phone_can_show_is_refused(text: str) -> None:
         ("👨\u200d👩\u200d👧", "👨\u200d👩\u200d👧", ()),
     ],
 )
-def test_look_alikes_are_replaced_once_named_and_letters_never(
+def test_look_alikes_are_replaced_and_named(
     text: str, plain: str, replaced: tuple[tuple[str, str], ...]
 ) -> None:
     assert replace_lookalikes(text) == (plain, replaced)
-
-
-def test_a_smart_quote_no_longer_halves_the_room_of_a_text() -> None:
-    text = "it’s " + "a" * 155
-    assert measure(text).segments == 3
-    assert measure(replace_lookalikes(text)[0]) == SmsSize("GSM-7", 160, 1, "")
-
-
-def test_the_longest_body_is_twilios() -> None:
-    assert (MAX_CHARACTERS, measure("a" * MAX_CHARACTERS).segments) == (1600, 11)
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x1b"), max_size=500)
@@ -105,39 +87,38 @@ def test_segments_hold_all_units_and_lose_at_most_one_unit_each(text: str) -> No
 
 
 @given(texts, texts)
-def test_more_text_never_costs_less(left: str, right: str) -> None:
-    assert measure(left + right).segments >= measure(left).segments
-    assert measure(left + right).units <= 2 * (measure(left).units + measure(right).units)
-
-
-@given(texts, texts)
-def test_replacing_in_parts_equals_replacing_the_whole(left: str, right: str) -> None:
+def test_replacing_in_parts_equals_replacing_the_whole_and_keeps_every_letter(left: str, right: str) -> None:
     whole, replaced = replace_lookalikes(left + right)
     assert whole == replace_lookalikes(left)[0] + replace_lookalikes(right)[0]
     assert replace_lookalikes(whole) == (whole, ())
     assert all(char in left + right for char, _ in replaced)
-
-
-@given(texts)
-def test_replacing_puts_in_only_what_gsm_7_has_and_keeps_every_letter(text: str) -> None:
-    _, replaced = replace_lookalikes(text)
     assert all(measure(replacement).encoding == "GSM-7" for _, replacement in replaced)
-    kept = [char for char in text if unicodedata.category(char)[0] == "L" and char not in "ʹʻʼˈ"]
-    assert not {char for char, _ in replaced} & (set(kept) - {"x"})
+    assert {char for char, _ in replaced if unicodedata.category(char)[0] == "L"} <= set("ʹʻʼˈ")
+
+
+# --- wrong words --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("text", "right", "found"),
+    ("text", "wrong", "right", "found"),
     [
-        ("Cards fail again.", "Cards fail.", "Cards fail."),
-        ("Cards fail again!", "Cards fail.", "Cards fail!"),
-        ("Cards fail again, and more.", "Cards fail.", "Cards fail, and more."),
-        ("Cards fail again", "Cards fail.", "Cards fail."),
-        ("Cards fail again. More.", "at 3 p.m.", "At 3 p.m. More."),
+        ("It takes\n3\n  Hours.", "3 hours", "4 hours", "It takes\n4 hours."),
+        ("It takes 13 hours, or 1.3 hours, or 3 hoursish.", "3 hours", "x", None),
+        ("3.5 apples", "3", "x", None),
+        ("We said ‘now’.", "'now'", "then", "We said then."),
+        ("Three hours. Not three hours.", "three hours", "one hour", "One hour. Not one hour."),
+        # A stop that follows already is not doubled.
+        ("Cards fail again.", "cards fail again", "Cards fail.", "Cards fail."),
+        ("Cards fail again!", "cards fail again", "Cards fail.", "Cards fail!"),
+        ("Cards fail again, and more.", "cards fail again", "Cards fail.", "Cards fail, and more."),
+        ("Cards fail again", "cards fail again", "Cards fail.", "Cards fail."),
+        ("Cards fail again. More.", "cards fail again", "at 3 p.m.", "At 3 p.m. More."),
     ],
 )
-def test_a_stop_that_follows_the_wrong_words_is_not_doubled(text: str, right: str, found: str) -> None:
-    assert put_right(text, "cards fail again", right) == found
+def test_wrong_words_are_found_and_put_right(text: str, wrong: str, right: str, found: str | None) -> None:
+    """In any case and over line ends, and never inside another word or number."""
+    assert holds(text, wrong) is (found is not None)
+    assert put_right(text, wrong, right) == (found or text)
 
 
 def test_a_title_gets_no_stop() -> None:
@@ -145,7 +126,30 @@ def test_a_title_gets_no_stop() -> None:
     assert put_title_right("Cards fail now", "now", "at 3 p.m.") == "Cards fail at 3 p.m."
 
 
-def test_wrong_words_are_quoted_in_the_letter_case_they_had() -> None:
+def test_wrong_words_are_quoted_in_the_letter_case_they_had_and_near_ones_are_named() -> None:
     assert as_said(["No.", "Oh: Cards\nfail."], "cards fail") == "Cards fail"
     assert as_said(["Cards fail.", "The cards fail."], "cards fail") == "cards fail"
     assert as_said(["Nothing."], "cards fail") == "cards fail"
+    assert nearest("4 hours", ["The rollback takes 3 hours, we think."]) == "3 hours"
+    assert nearest("a fire in the cellar", ["All is well."]) == ""
+
+
+PHRASE = st.lists(st.text("abcdefgh0123456789", min_size=1, max_size=6), min_size=1, max_size=4).map(" ".join)
+
+
+@given(before=PHRASE, wrong=PHRASE, right=PHRASE, behind=PHRASE)
+def test_what_is_put_right_says_only_the_right_words(
+    before: str, wrong: str, right: str, behind: str
+) -> None:
+    text, expected = f"{before} {wrong} {behind}", f"{before} {right} {behind}"
+    assert holds(text, wrong)
+    corrected = put_right(text, wrong, right)
+    assert right.casefold() in corrected.casefold() and holds(corrected, right)
+    if not holds(expected, wrong) and corrected == expected:
+        assert not holds(corrected, wrong)
+
+
+@given(text=st.text(max_size=200), wrong=st.text(max_size=20), right=st.text(max_size=20))
+def test_any_text_can_be_searched(text: str, wrong: str, right: str) -> None:
+    corrected = put_right(text, wrong, right)
+    assert holds(text, wrong) or corrected == text

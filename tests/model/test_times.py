@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import locale
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
@@ -33,144 +34,93 @@ def utc(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
-# --- lengths ------------------------------------------------------------------------------------------------
+# --- read as people write them ------------------------------------------------------------------------------
+
+LENGTHS = {"20m": 20, "1h30m": 90, "1.5h": 90, "2d": 2880, "1 hour": 60, " 90 min ": 90}
+INSTANTS = {
+    **dict.fromkeys(("2026-11-21T10:05+01:00", "2026-11-21 10:05+01:00", "2026-11-21T10:05 +0100"), AT),
+    **dict.fromkeys(("2026-11-21T09:05Z", "2026-11-21T10:05"), AT),
+    "2026-11-21T09:05:30Z": AT + MINUTE / 2,
+    "2026-11-21T9:05:30.25Z": AT + timedelta(seconds=30.25),
+}
+CLOCK_TIMES = {"14:00": "2026-11-21T13:00", "10:05": "2026-11-22T09:05", "9:30": "2026-11-22T08:30"}
+TIMEFRAMES = {
+    "unknown": (None, None),
+    "30m": (None, "2026-11-21T09:35"),
+    "1h to 2h": ("2026-11-21T10:05", "2026-11-21T11:05"),
+    "by 14:00": (None, "2026-11-21T13:00"),
+    "by 2026-11-22 14:00": (None, "2026-11-22T13:00"),
+}
+PROMISES = {"20m": 20, "10:30": 25, "2026-11-21T10:30+01:00": 25}
+
+
+def length(text: str) -> timedelta:
+    return parse_duration(text)
+
+
+def instant(text: str) -> datetime:
+    return parse_instant(text, BERLIN)
+
+
+def clock_time(text: str) -> datetime:
+    return parse_clock_time(text, AT, BERLIN)
+
+
+def timeframe(text: str) -> tuple[datetime | None, datetime | None]:
+    found = parse_timeframe(text, AT, BERLIN)
+    assert found.known is (found.latest is not None)
+    return found.earliest, found.latest
+
+
+def promise(text: str) -> datetime:
+    return parse_promise(text, AT, BERLIN)
 
 
 @pytest.mark.parametrize(
-    ("text", "minutes"),
-    [("20m", 20), ("1h30m", 90), ("1.5h", 90), ("2d", 2880), ("1 hour", 60), (" 90 min ", 90)],
+    ("read", "text", "meant"),
+    [
+        *((length, text, minutes * MINUTE) for text, minutes in LENGTHS.items()),
+        *((instant, text, at) for text, at in INSTANTS.items()),
+        *((clock_time, text, utc(at)) for text, at in CLOCK_TIMES.items()),
+        *((timeframe, text, tuple(at and utc(at) for at in span)) for text, span in TIMEFRAMES.items()),
+        *((promise, text, AT + minutes * MINUTE) for text, minutes in PROMISES.items()),
+    ],
 )
-def test_a_number_with_a_unit_is_a_length(text: str, minutes: float) -> None:
-    assert parse_duration(text) == minutes * MINUTE
+def test_what_people_write_has_one_meaning(read: Callable[[str], object], text: str, meant: object) -> None:
+    """A length of time; a moment; the next such time of day; an estimate and a promise from an update on."""
+    assert read(text) == meant
+
+
+REFUSED: list[tuple[Callable[[str], object], str, list[str]]] = [
+    (length, "write", ["", "20", "1:30", "-5m", "0m", "20m ago", "soon", "m", "9999d"]),
+    (length, "write", ["1" * 50 + "m", "9" * 20 + "h"]),
+    (instant, "not a moment that exists; ", ["2026-02-30T10:00Z", "2026-11-21T25:00Z", "2026-11-21T24:00Z"]),
+    (instant, "not a moment that exists; ", ["2026-11-21T23:59:60Z", "2026-13-01T10:00Z"]),
+    (instant, "years .*; ", ["99999-01-01T10:00Z", "1999-12-31T23:59Z"]),
+    (instant, "offset .*; ", ["2026-11-21T10:00+15:00"]),
+    (instant, "not a date and time; ", ["2026-11-21", "21.11.2026 10:05", "2026-11-21T10:05+01:00\n"]),
+    (instant, "not a date and time; ", ["٢٠٢٦-11-21T10:05Z", "tomorrow", ""]),
+    (instant, "does not exist .*; ", ["2026-03-29T02:30"]),
+    (instant, r"occurs twice .*; .*02:30\+02:00 or 2026-10-25T02:30\+01:00", ["2026-10-25T02:30"]),
+    (lambda text: parse_instant(text, None), "no offset .*; ", ["2026-11-21T10:05"]),
+    (clock_time, "clock time; write", ["24:00", "12:60", "2pm", "1400", "", "14:00:00"]),
+    (lambda text: parse_clock_time(text, utc("2026-03-28T20:00"), BERLIN), "does not exist", ["02:30"]),
+    (timeframe, "; ", ["soon", "2", "2h to 1h", "1h to", "by noon", "by 2026-11-21 09:00", "1 to 2h"]),
+    (promise, "; ", ["20", "soon", "2026-11-21T10:05+01:00", "2026-11-21T10:00+01:00", "0m", "10:99"]),
+]
 
 
 @pytest.mark.parametrize(
-    "text", ["", "20", "1:30", "-5m", "0m", "20m ago", "soon", "m", "9999d", "1" * 50 + "m", "9" * 20 + "h"]
+    ("read", "what", "text"), [(read, what, text) for read, what, texts in REFUSED for text in texts]
 )
-def test_a_length_that_can_be_misread_is_refused_with_a_remedy(text: str) -> None:
-    with pytest.raises(ValueError, match="write"):
-        parse_duration(text)
+def test_what_can_be_misread_is_refused_in_words(read: Callable[[str], object], what: str, text: str) -> None:
+    with pytest.raises(ValueError, match=what):
+        read(text)
 
 
 @given(st.integers(min_value=1, max_value=500_000))
 def test_a_length_that_is_written_reads_back(minutes: int) -> None:
     assert parse_duration(short_duration(minutes * MINUTE)) == minutes * MINUTE
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(30, "less than a minute"), (60, "1 minute"), (7500, "2 hours 5 minutes"), (90_000, "1 day 1 hour")],
-)
-def test_readers_get_lengths_in_words(seconds: int, said: str) -> None:
-    assert spoken_duration(timedelta(seconds=seconds)) == said
-
-
-# --- moments as they are written ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "moment"),
-    [
-        ("2026-11-21T10:05+01:00", AT),
-        ("2026-11-21 10:05+01:00", AT),
-        ("2026-11-21T10:05 +0100", AT),
-        ("2026-11-21T09:05Z", AT),
-        ("2026-11-21T09:05:30Z", AT + MINUTE / 2),
-        ("2026-11-21T09:05:30.25Z", AT + timedelta(seconds=30.25)),
-        ("2026-11-21T10:05", AT),
-    ],
-)
-def test_moments(text: str, moment: datetime) -> None:
-    found = parse_instant(text, BERLIN)
-    assert found == moment
-    assert found.tzinfo is not None
-
-
-@pytest.mark.parametrize(
-    ("text", "what"),
-    [
-        ("2026-02-30T10:00Z", "not a moment that exists"),
-        ("2026-11-21T25:00Z", "not a moment that exists"),
-        ("2026-11-21T23:59:60Z", "not a moment that exists"),
-        ("2026-13-01T10:00Z", "not a moment that exists"),
-        ("99999-01-01T10:00Z", "years"),
-        ("1999-12-31T23:59Z", "years"),
-        ("2026-11-21T10:00+15:00", "offset"),
-        ("2026-11-21", "not a date and time"),
-        ("21.11.2026 10:05", "not a date and time"),
-        ("2026-11-21T10:05+01:00\n", "not a date and time"),
-        ("٢٠٢٦-11-21T10:05Z", "not a date and time"),
-        ("tomorrow", "not a date and time"),
-        ("", "not a date and time"),
-        ("2026-03-29T02:30", "does not exist"),
-        ("2026-10-25T02:30", r"occurs twice .*02:30\+02:00 or 2026-10-25T02:30\+01:00"),
-    ],
-)
-def test_what_is_no_moment_says_what_to_write(text: str, what: str) -> None:
-    with pytest.raises(ValueError, match=what) as error:
-        parse_instant(text, BERLIN)
-    assert "; " in str(error.value)
-
-
-def test_a_local_time_needs_a_zone() -> None:
-    with pytest.raises(ValueError, match="no offset"):
-        parse_instant("2026-11-21T10:05", None)
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [("14:00", "2026-11-21T13:00"), ("10:05", "2026-11-22T09:05"), ("9:30", "2026-11-22T08:30")],
-)
-def test_a_clock_time_is_the_next_one(text: str, found: str) -> None:
-    assert parse_clock_time(text, AT, BERLIN) == utc(found)
-
-
-@pytest.mark.parametrize("text", ["24:00", "12:60", "2pm", "1400", "", "14:00:00"])
-def test_other_clock_times_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="clock time; write"):
-        parse_clock_time(text, AT, BERLIN)
-
-
-def test_a_clock_time_in_the_skipped_hour_is_refused() -> None:
-    with pytest.raises(ValueError, match="does not exist"):
-        parse_clock_time("02:30", utc("2026-03-28T20:00"), BERLIN)
-
-
-@pytest.mark.parametrize(
-    ("text", "earliest", "latest"),
-    [
-        ("unknown", None, None),
-        ("30m", None, "2026-11-21T09:35"),
-        ("1h to 2h", "2026-11-21T10:05", "2026-11-21T11:05"),
-        ("by 14:00", None, "2026-11-21T13:00"),
-        ("by 2026-11-22 14:00", None, "2026-11-22T13:00"),
-    ],
-)
-def test_timeframes_are_anchored_to_their_update(text: str, earliest: str | None, latest: str | None) -> None:
-    found = parse_timeframe(text, AT, BERLIN)
-    assert (found.earliest, found.latest) == (earliest and utc(earliest), latest and utc(latest))
-    assert found.known is (latest is not None)
-
-
-@pytest.mark.parametrize(
-    "text", ["soon", "2", "2h to 1h", "1h to", "by noon", "by 2026-11-21 09:00", "1 to 2h"]
-)
-def test_other_timeframes_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="; "):
-        parse_timeframe(text, AT, BERLIN)
-
-
-@pytest.mark.parametrize(("text", "minutes"), [("20m", 20), ("10:30", 25), ("2026-11-21T10:30+01:00", 25)])
-def test_promises(text: str, minutes: int) -> None:
-    assert parse_promise(text, AT, BERLIN) == AT + minutes * MINUTE
-
-
-@pytest.mark.parametrize(
-    "text", ["20", "soon", "2026-11-21T10:05+01:00", "2026-11-21T10:00+01:00", "0m", "10:99"]
-)
-def test_other_promises_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="; "):
-        parse_promise(text, AT, BERLIN)
 
 
 OFFSETS = st.integers(-12 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -182,15 +132,27 @@ def test_a_moment_that_is_written_reads_back(moment: datetime) -> None:
     assert parse_instant(write_instant(moment), None) == moment.replace(microsecond=0)
 
 
-@given(st.text(max_size=40), st.sampled_from([parse_timeframe, parse_promise]))
-def test_any_text_is_a_time_or_a_value_error(text: str, read: object) -> None:
+@given(st.text(max_size=40), st.sampled_from([timeframe, promise]))
+def test_any_text_is_a_time_or_a_value_error(text: str, read: Callable[[str], object]) -> None:
     try:
-        read(text, AT, BERLIN)  # type: ignore[operator]
+        read(text)
     except ValueError as error:
         assert "; " in str(error)
 
 
-# --- clock times as readers see them ------------------------------------------------------------------------
+# --- shown as readers see them ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written", "said"),
+    [
+        *((30, "30s", "less than a minute"), (60, "1m", "1 minute"), (7500, "2h5m", "2 hours 5 minutes")),
+        (90_000, "1d1h", "1 day 1 hour"),
+    ],
+)
+def test_lengths_are_short_in_files_and_words_for_readers(seconds: int, written: str, said: str) -> None:
+    length = timedelta(seconds=seconds)
+    assert (short_duration(length), spoken_duration(length)) == (written, said)
 
 
 # When it is, where the reader is, when they read it, a form, and what they see in it.

@@ -186,7 +186,7 @@ LATER = Handover("kim", "sam", AT + timedelta(minutes=5))
         ([Handover("sam", "root", AT)], ("dana", "sam"), "root offers this to Sam Oyo"),
         ([TAKEN], ("dana", "sam"), "Sam Oyo has taken this over from Dana Reyes"),
         ([TAKEN, LATER], ("sam", "kim"), "Sam Oyo offers this to Kim"),
-        ([replace(OFFERED, note="watch db")], ("dana", "sam"), "Dana Reyes offers this to Sam Oyo: watch db"),
+        ([OFFERED._replace(note="watch db")], ("dana", "sam"), "Dana Reyes offers this to Sam Oyo: watch db"),
     ],
     ids=["offered", "by others", "by a stranger", "taken, not offered", "the last alone is news", "a note"],
 )

@@ -406,7 +406,7 @@ def test_an_audience_that_is_gone_from_the_configuration_stops_no_tick(tmp_path:
     story.edit("commcast.toml", 'support = "hold"\n', "")
     story.go_to(18)
     ticked = story.bench.tick()
-    assert "'support' is not a known audience" in str(ticked.errors["incidents/pay7.yaml"])
+    assert "no [audiences.support] in commcast.toml" in str(ticked.errors["incidents/pay7.yaml"])
     for name in ("pay7", "pay8"):
         assert ticked.delivered[name].outcomes == {"accepted": 2}, "customers, by mail"
 

@@ -231,7 +231,7 @@ def known(incident: Incident, *begun: tuple[str, Channel]) -> History:
     """Return what is known where all was released when it was said, and broadcast."""
     numbers = range(1, len(incident.updates) + 1)
     releases = released(incident, *numbers)
-    said = {number: replace(releases[number], at=incident.update(number).at) for number in numbers}
+    said = {number: releases[number]._replace(at=incident.update(number).at) for number in numbers}
     sent = {(f"update:{number}", channel) for number in numbers for channel in Channel}
     return History(said, frozenset({*sent, *begun}), dict.fromkeys(Channel, len(numbers)))
 

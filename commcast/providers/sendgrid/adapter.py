@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from commcast.config.settings import SendGridProvider
@@ -130,7 +130,7 @@ class _Course:
 
     def _untried(self, deliveries: Iterable[int]) -> list[Outcome]:
         assert self.rest is not None  # noqa: S101 - asked only when it is set
-        return [replace(self.rest, delivery=delivery) for delivery in deliveries]
+        return [self.rest._replace(delivery=delivery) for delivery in deliveries]
 
     def _narrow(self, request: Request, answer: HttpAnswer, now: datetime) -> list[Outcome]:
         count = len(request.deliveries)
@@ -151,4 +151,4 @@ class _Course:
             return self._untried(request.deliveries)
         if others := [index for index in range(count) if index not in refused]:
             self.waiting.append(request.part(others))
-        return [replace(told, delivery=request.deliveries[index]) for index in sorted(refused)]
+        return [told._replace(delivery=request.deliveries[index]) for index in sorted(refused)]

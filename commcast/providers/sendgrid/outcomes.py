@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from commcast.model.message import Blame, Outcome, OutcomeKind
@@ -51,7 +51,7 @@ def judge(answer: HttpAnswer) -> Rule:
 def outcomes(deliveries: Iterable[int], answer: HttpAnswer, now: datetime) -> list[Outcome]:
     """Return what the answer, whole or not, means for readers of its request."""
     one = outcome_of(0, answer, _said_by(answer), OUTCOMES, now, request_id(answer))
-    return [replace(one, delivery=delivery) for delivery in deliveries]
+    return [one._replace(delivery=delivery) for delivery in deliveries]
 
 
 def _said_by(answer: HttpAnswer) -> str:
