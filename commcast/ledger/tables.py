@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -339,8 +338,8 @@ IS_OPEN: ColumnElement[bool] = delivery.c.state.in_([literal_column("'claimed'")
 
 
 def fields_of(kind: Any, table: FromClause) -> list[ColumnElement[Any]]:
-    """Return the columns of a table that a dataclass names its fields after."""
-    return [table.c[each.name] for each in fields(kind)]
+    """Return the columns of a table that the annotated fields of a class are called after."""
+    return [table.c[name] for name in kind.__annotations__]
 
 
 @event.listens_for(metadata, "before_create")

@@ -270,7 +270,7 @@ def test_a_ledger_that_stays_locked_is_named_and_left_to_the_next_run(desk: Desk
         ended = runs.do(desk.folder, *SEND, patience=0.3)
         assert ended.code == TRY_AGAIN
         assert f"{desk.ledger}: is in use by another process" in ended.said
-        assert "the next tick, or the same command, goes on" in ended.said
+        assert "the next tick, or the same command again, will continue" in ended.said
         assert not desk.told()
     check_finished(desk, runs.do(desk.folder, *SEND))
 
