@@ -30,7 +30,7 @@ class CommandEntry(NamedTuple):
 _COMMANDS = {
     "During an incident": {
         "declare": "Start an incident: write its file, show what goes out, ask, and send.",
-        "update": "Post an update; fields you omit are carried forward.",
+        "declare:update": "Post an update; fields you omit are carried forward.",
         "end:resolve": "Say that it is over, to everybody who was told that it began.",
         "correct": (
             "Correct something that was sent: its readers get a correction, everyone else the right wording."

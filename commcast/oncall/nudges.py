@@ -72,7 +72,7 @@ class Nudge:
     line_of_others: str = ""
 
 
-class _Case(NamedTuple):
+class _Moment(NamedTuple):
     """One open incident at one moment; `update` is its newest released one, `lines` is the plan."""
 
     incident: Incident
@@ -104,7 +104,7 @@ def nudges_due(
         found.append(Nudge(nudge_id(Why.DRAFT, newest), Why.DRAFT, f"commcast send {incident.id}"))
     update = newest_released(incident, history)
     if update is not None and not update.is_end:
-        case = _Case(incident, update, history, lines, config, now)
+        case = _Moment(incident, update, history, lines, config, now)
         found += [*_of_promises(case), *_of_estimate(case), *_of_stale(case), *_of_unheard(case)]
     return tuple(nudge for nudge in found if nudge.id not in nudged)
 
@@ -135,7 +135,7 @@ def update_line(incident: Incident, update: Update, config: Config) -> str:
     return f'commcast update {incident.id} --nothing-new "…" --next {short_duration(every)}'
 
 
-def _of_promises(case: _Case) -> Iterator[Nudge]:
+def _of_promises(case: _Moment) -> Iterator[Nudge]:
     history = case.history
     automatic = [] if history.stopped_by else case.lines  # a stop also stops what is sent automatically
     going = {line.notice.id for line in automatic if line.is_due}
@@ -175,14 +175,14 @@ def _is_held(said: Said, promised: datetime, by_itself: Iterable[Notice]) -> boo
     )
 
 
-def _of_estimate(case: _Case) -> Iterator[Nudge]:
+def _of_estimate(case: _Moment) -> Iterator[Nudge]:
     latest = case.update.timeframe.latest
     if case.history.said and case.update.window is None and latest is not None and case.now >= latest:
         line = f"commcast update {case.incident.id} --timeframe unknown"
         yield Nudge(nudge_id(Why.ESTIMATE, moment_id(latest)), Why.ESTIMATE, line, deadline=latest)
 
 
-def _of_stale(case: _Case) -> Iterator[Nudge]:
+def _of_stale(case: _Moment) -> Iterator[Nudge]:
     """Nudge about an update that was released but reached nobody before its own promise had passed."""
     stale = [line.notice for line in case.lines if line.reason == UPDATE_STALE]
     if stale:
@@ -192,7 +192,7 @@ def _of_stale(case: _Case) -> Iterator[Nudge]:
         yield Nudge(nudge_id("stale", number), Why.LATE, line, backup_too=True, note=note)
 
 
-def _of_unheard(case: _Case) -> Iterator[Nudge]:
+def _of_unheard(case: _Moment) -> Iterator[Nudge]:
     """Nudge if nothing reached anybody: all was held for a night and dropped, or nobody may be told."""
     if case.history.said:
         return
@@ -239,7 +239,7 @@ def _marks(update: Update, said_at: datetime, promised: datetime) -> dict[str, d
 
 
 def _mark(
-    case: _Case, promised: datetime, waiting: Sequence[Said], *, is_first_hold: bool
+    case: _Moment, promised: datetime, waiting: Sequence[Said], *, is_first_hold: bool
 ) -> tuple[str, Why]:
     """Return the last mark that has passed, "" if none has."""
     if is_first_hold or case.now > promised:
@@ -249,7 +249,7 @@ def _mark(
     return next((mark for mark in reversed(marks) if case.now >= marks[mark]), ""), Why.PROMISE
 
 
-def _line_for(case: _Case, promised: datetime) -> str:
+def _line_for(case: _Moment, promised: datetime) -> str:
     incident, window = case.incident, case.update.window
     if incident.kind is Kind.MAINTENANCE and window is not None and window_bound(case.update, promised):
         return f"commcast {'start' if promised < window.end else 'complete'} {incident.id}"
