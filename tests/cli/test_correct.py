@@ -62,9 +62,6 @@ def stops(desk: Path) -> list[str]:
             return [stop.by for stop in stops_in_force(connection)]
 
 
-# --- who reads what
-
-
 DOWN = "resolve --fixed 'Down for 4 hours.'"
 PLAIN = "That was wrong; right is: “Cards fail.” "  # no stop is doubled
 
@@ -152,9 +149,6 @@ def test_the_right_time_is_the_one_next_to_the_wrong_one(wrong: str, right: str,
     assert found == (datetime.fromisoformat(meant).replace(tzinfo=berlin) if meant else None)
 
 
-# --- what is refused
-
-
 STATES = {
     "card": [f"{card()} --yes"],
     "started": [f"{card('Cards fail.', started=clock(-30))} --yes"],
@@ -216,9 +210,6 @@ def test_a_draft_is_sent_or_discarded_first_and_a_changed_file_names_this_comman
     succeed(desk, "send card1")
     (desk / FILE).write_text((desk / FILE).read_text().replace("3 hours", "30 minutes"))
     refuse(desk, "send card1 --yes", 'commcast correct card1 --wrong "…" --right')
-
-
-# --- stops
 
 
 @pytest.mark.usefixtures("person")

@@ -152,7 +152,7 @@ def test_a_yes_or_above_confirm_above_the_number_is_needed(
 def test_the_question_says_to_whom_and_what_a_yes_means(bench: Bench) -> None:
     shown = run_at_terminal(bench.folder, *RESEND, typed="n\n").stderr
     said = (
-        "update 1 by email: 3 to h…@acme.example, a…@example.com, b…@example.com … 1 by SMS: 2 to …5671, …5672"
+        "update 1 by email: 3 to h…@acme.example, a…@example.com, b…@example.com … by SMS: 2 to …5671, …5672"
         " … Anyone who did get it gets it twice. … Nothing filters out a second copy … Send 5 messages again?"
     )
     assert missing(said, shown) == []
