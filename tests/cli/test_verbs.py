@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,19 +13,7 @@ import pytest
 from commcast.cli import prompt
 from commcast.errors import InputError
 from commcast.incidents.editor import with_update, without_updates
-from tests.support.terminal import (
-    WORDS,
-    declare,
-    do,
-    everything_in,
-    missing,
-    outbox,
-    play,
-    prepare,
-    refuse,
-    succeed,
-    timeless,
-)
+from tests.support.terminal import do, everything_in, missing, outbox, prepare, refuse, succeed, timeless
 
 FILE = "incidents/card1.yaml"
 NOW = datetime.now(UTC)
@@ -34,7 +21,8 @@ GONE, SOON, AHEAD = NOW - timedelta(minutes=5), NOW + timedelta(minutes=18), NOW
 BEFORE, TOMORROW = NOW - timedelta(hours=11), GONE + timedelta(days=1)
 DAY = f"{NOW + timedelta(days=3):%Y-%m-%d}"
 
-CARD = f"declare 'Card payments fail' --severity 1 {shlex.join(WORDS)}"
+WORDS = "--issue 'Some cards are refused.' --resolution 'We roll back.' --timeframe '1h to 2h'"
+CARD = f"declare 'Card payments fail' --severity 1 {WORDS}"
 SIGN = CARD.replace("Card payments fail", "Sign-in fails")
 NEEDED = "--issue 'Cards fail again.' --resolution 'We look into it.'"
 ANEW = f"{NEEDED} --timeframe unknown"
@@ -210,18 +198,17 @@ def test_an_id_that_is_known_is_not_used_again(desk: Path) -> None:
     """Under an id that only the ledger knows everybody would already have been told."""
     shutil.rmtree(desk / "incidents")  # the first incident makes its folder
     for _ in range(2):
-        assert declare(desk, "--yes").exit_code == 0
+        assert do(desk, f"{CARD} --yes").exit_code == 0
     assert files(desk) == ["card1.yaml", "card2.yaml"]
     (desk / FILE).unlink()
-    assert declare(desk, "--yes", "--scope", "All cards.").exit_code == 0
+    assert do(desk, f"{CARD} --yes --scope 'All cards.'").exit_code == 0
     assert files(desk) == ["card2.yaml", "card3.yaml"]
-    refused = declare(desk, "--yes", "--id", "card1")
-    assert (refused.exit_code, "card1 is in use already" in refused.stderr) == (2, True)
+    refuse(desk, f"{CARD} --yes --id card1", "card1 is in use already")
 
 
 def test_a_broken_ledger_keeps_the_words_and_sends_nothing(desk: Path) -> None:
     (desk / ".commcast" / "ledger.db").unlink()
-    done = declare(desk, "--yes")
+    done = do(desk, f"{CARD} --yes")
     assert (done.exit_code, "The draft is kept in incidents/card1.yaml" in done.stderr) == (3, True)
     assert (files(desk), outbox(desk)) == (["card1.yaml"], [])
     done = do(desk, f"{UPDATE} --yes")
@@ -292,7 +279,7 @@ def test_an_editor_runs_without_a_shell_and_its_text_is_used(
     editor.write_text(f"#!/bin/sh\n{script}\n")
     editor.chmod(0o755)
     monkeypatch.setenv("EDITOR", f"'{editor}'")
-    done = declare(desk, "--edit", "--yes")
+    done = do(desk, f"{CARD} --edit --yes")
     assert (done.exit_code, said in done.stderr) == (code, True), done.output
     assert files(desk) == ([] if code else ["card1.yaml"])
     assert code or missing("# ours … All cards are refused.", (desk / FILE).read_text()) == []
@@ -323,16 +310,13 @@ def test_two_stories_become_one_and_its_end_reaches_the_readers_of_both(desk: Pa
     assert len(last) == 7
     mails = [text for text in last if "MIME-Version" in text]
     assert all(missing("The network is slow … (network1)", mail) == [] for mail in mails)
-    play(
-        desk,
-        f"""
-        update network1 --nothing-new 'We look.' --yes                               | 0 | 1 |
-        declare 'Power is out' --severity 1 {ANEW} --audience support --yes          | 0 | 1 |
-        merge network1 --into power1 --yes                                           | 0 | 7 |
-        resolve power1 --fixed Done. --yes                                           | 0 | 7 |
-        tick                                                                         | 0 | 0 |
-        """,
-    )
+    assert do(desk, "update network1 --nothing-new 'We look.' --yes").exit_code == 0
+    assert len(outbox(desk)) == len(before) + 8, "the story goes on for its own readers"
+    succeed(desk, f"declare 'Power is out' --severity 1 {ANEW} --audience support")
+    before = succeed(desk, "merge network1 --into power1")
+    assert len(succeed(desk, "resolve power1 --fixed Done.")) == len(before) + 7
+    do(desk, "tick")
+    assert len(outbox(desk)) == len(before) + 7
 
 
 KEPT = """\
@@ -375,10 +359,10 @@ def test_only_a_template_that_somebody_gets_now_keeps_words_back(desk: Path) -> 
     (desk / "templates" / "customers").mkdir()
     unused = desk / "templates" / "customers" / "resolved.sms.txt.j2"
     unused.write_text("{% if")
-    assert declare(desk, "--yes", "--dry-run").exit_code == 0
+    assert do(desk, f"{CARD} --yes --dry-run").exit_code == 0
     (desk / "templates" / "customers").rename(desk / "templates" / "partners")
     break_templates(desk, "{% block subject %}x{% endblock %}{{ nosuch }}")
-    assert places(declare(desk, "--yes").stderr) == TEMPLATES
+    assert places(do(desk, f"{CARD} --yes").stderr) == TEMPLATES
     assert files(desk) == []
 
 
@@ -397,7 +381,7 @@ def test_what_a_person_typed_is_kept(desk: Path, monkeypatch: pytest.MonkeyPatch
         done = do(desk, "declare 'Card payments fail'", "1\nSome cards are refused.\nWe look.\nunknown\n")
     else:
         break_templates(desk)
-        done = declare(desk, "--edit", "--yes")
+        done = do(desk, f"{CARD} --edit --yes")
     assert (done.exit_code, len(places(done.stderr))) == (2, 2), done.output
     assert done.stderr.endswith(KEPT)
     assert "Some cards are refused." in (desk / FILE).read_text()
@@ -409,7 +393,7 @@ def test_a_row_that_breaks_a_list_below_its_first_readers_leaves_a_draft(desk: P
     path.write_text(path.read_text().replace('bad_rows = "skip"', 'bad_rows = "stop"'))
     for name in ("partners", "internal"):
         (desk / "audiences" / f"{name}.csv").write_text("email\na@acme.example\nno address\n")
-    done = declare(desk, "--yes", "--json")
+    done = do(desk, f"{CARD} --yes --json")
     assert (done.exit_code, done.stderr.endswith(KEPT)) == (2, True), done.output
     named = {fault["file"] for fault in json.loads(done.stdout)["faults"]}
     assert named == {"audiences/internal.csv", "audiences/partners.csv"}
