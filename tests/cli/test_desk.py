@@ -150,18 +150,15 @@ def test_each_kind_of_file_is_judged(bench: Bench) -> None:
     assert "tick.release has no effect yet" in run("lint", folder=bench.folder, expect=2).stderr
 
 
-UNREACHABLE = (
-    "audiences/support.csv: none of its readers can be reached by email … "
-    "add an email column, or sms to the channels of audience support"
-)
-
-
 def test_what_is_left_out_of_a_list_is_a_warning(bench: Bench) -> None:
     """A bad row; good rows that no channel reaches; but not if one of two channels does."""
+    unreachable = (
+        "support.csv: none of its readers can be reached by email … or sms to the channels of audience"
+    )
     phone = ["Su,+4915112345679"]
     for audience, head, rows, warned in (
         ("support", "email,name", ["help@acme.example,Su", "nobody,No"], "audiences/support.csv:3"),
-        ("support", "name,phone", phone, UNREACHABLE),
+        ("support", "name,phone", phone, unreachable),
         ("support", "email,name", ["help@acme.example,Su"], ""),
         ("customers", "name,phone", phone, ""),
     ):
@@ -447,15 +444,12 @@ def test_whom_nobody_knows_or_can_reach_is_said(duty: Bench, monkeypatch: pytest
     assert "sam now has pay7" in run("take", "pay7", "--as", "sam", folder=duty.folder).stdout
 
 
-def test_readers_inside_are_told_who_leads_now(duty: Bench) -> None:
+def test_readers_inside_are_told_who_leads_now_and_what_is_over_needs_nobody(duty: Bench) -> None:
     """The file still names dana: what support reads names the person who took it over."""
     config = duty.folder / "commcast.toml"
     config.write_text(config.read_text().replace("[audiences.support]", "[audiences.internal]"))
     run("take", "pay7", "--as", "sam", folder=duty.folder)
     duty.write(nothing_new="Still at it.")
     play(duty.folder, "preview pay7 | 0 | 0 | Sam Okafor … not:Dana Reyes")
-
-
-def test_what_is_over_needs_nobody(duty: Bench) -> None:
     duty.write(status="resolved", fixed="Rolled back.")
     play(duty.folder, "handover pay7 --to sam | 2 | 0 | is over\ntake --as sam | 2 | 0 | no incident is open")

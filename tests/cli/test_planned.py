@@ -180,11 +180,9 @@ def test_an_end_may_name_its_offset_in_the_night_of_two_such_hours(desk: Path) -
 @pytest.mark.parametrize(
     ("window", "said"),
     [
-        (f"{DAY} 04:00/02:00", "--window: 02:00 is on "),
         ("tomorrow", "--window: 'tomorrow' is not a window; write \"2026-12-05 02:00/04:00\""),
         (f"{DAY} 04:00/{DAY} 02:00", "--window: the window ends before it begins; write a later end"),
         (f"{DAY} 04:00/04:00", "--window: 04:00 is when it begins; write a later end"),
-        ("2020-01-01 02:00/04:00", "--window: it has begun already (Wed 1 Jan 2020, 02:00 to 04:00 UTC"),
         (f"{DAY} 25:00/26:00", "is not a moment that exists"),
         (f"{DAY} 02:00/26:00", "26:00 is not a clock time"),
         ("02:00\x1b[2J/04:00", "--window: "),
@@ -202,8 +200,11 @@ def test_a_window_that_would_be_refused_later_is_asked_for_again(desk: Path) -> 
     typed = "\n".join([*wrong, NIGHT, "Payments pause.", "We move the database.", "y", ""])
     done = do(desk, "schedule 'Database moves'", typed)
     assert done.exit_code == 0, done.output
-    said = "'soon' is not a window … long after its start; write its date if that is meant … "
-    assert missing(f"{said}it has begun already … the window ends before it begins", done.stderr) == []
+    said = (
+        "'soon' is not a window … long after its start; write its date if that is meant … it has begun "
+        "already (Wed 1 Jan 2020, 02:00 to 04:00 UTC … the window ends before it begins"
+    )
+    assert missing(said, done.stderr) == []
     assert f"from: {DAY}T02:00+00:00" in (desk / FILE).read_text()
 
 
