@@ -169,10 +169,7 @@ Kept = Callable[..., Path]
         ("card", "--wrong '4 hours' --right now", "no message of card1 says '4 hours' … 3 hours"),
         ("card", "card1", "2 options are missing:\n  --wrong  The wrong words … \n  --right  What is right"),
         ("card", "card1 --wrong x", "an option is missing:\n  --right  What is right instead"),
-        (
-            *("corrected", "--wrong '3 hours' --right '30 minutes'"),
-            "was corrected already, to '30 minutes', by update 2",
-        ),
+        ("corrected", WRONG.removeprefix("correct "), "was corrected already, to '30 minutes', by update 2"),
         ("planned", "card1 --wrong 02:00 --right 05:00", "commcast reschedule card1"),
         ("started", f"card1 --wrong {clock(-30)} --right {clock(-20)}", "when it began"),
     ],

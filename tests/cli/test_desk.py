@@ -8,7 +8,6 @@ import json
 import shlex
 import stat
 import subprocess
-from datetime import date
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,6 @@ from ruamel.yaml import YAML
 from sqlalchemy import select
 
 from commcast.cli import prompt as asking
-from commcast.cli.demo_desk import moved
 from commcast.config.load import load_config
 from commcast.ledger import tables as schema
 from commcast.ledger.oncall import last_tick
@@ -101,11 +99,6 @@ def test_the_demo_works_on_every_day_also_in_summer_and_replaces_only_a_demo(tmp
     (tmp_path / "thesis.txt").write_text("years of work")
     assert "exists and is not a demo folder" in run("demo", "--folder", tmp_path, expect=2).stderr
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
-
-
-def test_the_example_keeps_its_clock_times_on_another_day() -> None:
-    text = "# Saturday 21 November 2026\n- at: 2026-11-21T10:05+01:00\n"
-    assert moved(text, date(2027, 7, 3)) == "# Saturday 3 July 2027\n- at: 2027-07-03T10:05+02:00\n"
 
 
 BROKEN = {

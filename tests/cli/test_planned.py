@@ -248,11 +248,7 @@ PAST = f"{NOW - timedelta(minutes=30):%H:%M}"
 @pytest.mark.parametrize(
     ("state", "command", "said"),
     [
-        (
-            "nothing",
-            "schedule 'Database moves'",
-            "--window is missing … --issue is … --resolution is missing",
-        ),
+        ("nothing", "schedule Move", "--window is missing … --issue is … --resolution is missing"),
         ("nothing", f"schedule --window '{NIGHT}' {PLAN}", "TITLE is missing; what will be done, in a few"),
         ("nothing", "start", "no maintenance is open; plan one with: commcast schedule"),
         ("nothing", "cancel --because x", "nothing is planned or expected: there is nothing to cancel"),

@@ -272,12 +272,10 @@ def test_killed_in_the_middle_nobody_is_lost(
     dying(tmp_path).ledger.close()
     child = os.fork()
     if child == 0:
+        adapter = FakeAdapter(before=lambda adapter: os.kill(os.getpid(), signal.SIGKILL))
+        monkeypatch.setattr(wiring, "adapter_for", lambda *_: adapter)
         if step == "after the decision":
-            dies: Callable[..., None] = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # noqa: E731
-            monkeypatch.setattr(delivering.Worker, "deliver", dies)
-        else:
-            adapter = FakeAdapter(before=lambda adapter: os.kill(os.getpid(), signal.SIGKILL))
-            monkeypatch.setattr(wiring, "adapter_for", lambda *_: adapter)
+            monkeypatch.setattr(delivering.Worker, "deliver", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
         run(*RESEND, "--yes", folder=tmp_path)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL

@@ -354,8 +354,7 @@ def test_every_fault_is_named_at_once_and_nothing_is_written(desk: Path) -> None
 def test_only_a_template_that_somebody_gets_now_keeps_words_back(desk: Path) -> None:
     """One that fails for its first reader is named once."""
     (desk / "templates" / "customers").mkdir()
-    unused = desk / "templates" / "customers" / "resolved.sms.txt.j2"
-    unused.write_text("{% if")
+    (desk / "templates" / "customers" / "resolved.sms.txt.j2").write_text("{% if")
     assert do(desk, f"{CARD} --yes --dry-run").exit_code == 0
     (desk / "templates" / "customers").rename(desk / "templates" / "partners")
     break_templates(desk, "{% block subject %}x{% endblock %}{{ nosuch }}")
@@ -409,21 +408,16 @@ def test_discard_gives_the_file_back_as_it_was(desk: Path) -> None:
     succeed(desk, UPDATE)  # a discarded end leaves it open
 
 
-def test_discard_removes_the_file_if_nothing_was_released(desk: Path) -> None:
-    prepare(desk, *STATES["draft"])
-    done = do(desk, "discard card1", "y\n")  # but not without a terminal
-    assert (done.exit_code, "with --yes" in done.stderr, (desk / FILE).exists()) == (5, True, True)
-    assert do(desk, "discard card1 --yes").exit_code == 0
-    assert not (desk / FILE).exists()
-
-
 @pytest.mark.usefixtures("person")
-def test_discard_asks_first(desk: Path) -> None:
-    do(prepare(desk, *STATES["told"]), UPDATE, "n\n")
-    before = (desk / FILE).read_bytes()
+def test_discard_asks_first(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (prepare(desk, *STATES["draft"]) / FILE).read_bytes()
     for typed in ("n\n", ""):
         assert do(desk, "discard card1", typed).exit_code == 5
-        assert (desk / FILE).read_bytes() == before
+    monkeypatch.setattr(prompt, "at_terminal", lambda: False)
+    refuse(desk, "discard card1", "with --yes", 5)
+    assert (desk / FILE).read_bytes() == before
+    assert do(desk, "discard card1 --yes").exit_code == 0
+    assert not (desk / FILE).exists()
 
 
 ONE = "title: T\nseverity: 1\nupdates:\n  - issue: I\n    resolution: R\n    timeframe: unknown\n"
