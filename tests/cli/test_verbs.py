@@ -312,7 +312,7 @@ def test_two_stories_become_one_and_its_end_reaches_the_readers_of_both(desk: Pa
     succeed(desk, f"declare 'Power is out' --severity 1 {ANEW} --audience support")
     before = succeed(desk, "merge network1 --into power1")
     assert len(succeed(desk, "resolve power1 --fixed Done.")) == len(before) + 7
-    do(desk, "tick")
+    assert do(desk, "tick").exit_code == 0
     assert len(outbox(desk)) == len(before) + 7
 
 
