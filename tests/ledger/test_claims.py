@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,21 +25,8 @@ from commcast.ledger.suppressions import Suppression, list_suppressions, suppres
 from commcast.ledger.tables import ALL_INCIDENTS, State, stamp
 from commcast.model.message import OutcomeKind
 from tests.ledger.conftest import ask, do, plans_of, rewrite
-from tests.support.desk import (
-    DESK,
-    LEASE,
-    ME,
-    NOW,
-    OTHER,
-    ROW,
-    WORDS,
-    answer,
-    claim,
-    fill,
-    said,
-    states,
-    told,
-)
+from tests.support import desk
+from tests.support.desk import LEASE, ME, NOW, OTHER, ROW, answer, claim, fill, said, states, told
 
 ACCEPTED, REJECTED, NOT_TAKEN = OutcomeKind.ACCEPTED, OutcomeKind.REJECTED, OutcomeKind.NOT_TAKEN
 DEAD = "elsewhere|boot|pid:[1]|12|99"
@@ -58,11 +44,10 @@ def claimed(ledger: Ledger, broadcast: Broadcast, count: int = 10, **more: Any) 
     return "".join(each.key for each in claim(ledger, broadcast, count, **more).claims)
 
 
-# --- who claims what
 def test_what_one_process_claimed_no_other_can(ledger: Ledger) -> None:
     broadcast = fill(ledger, "abc")
     assert claimed(ledger, broadcast, 2) == "ab"
-    second = open_ledger(ledger.path, DESK)
+    second = open_ledger(ledger.path, desk.DESK)
     assert claimed(second, broadcast, owner=OTHER) == "c"
     second.close()
     assert claimed(ledger, broadcast) == ""
@@ -86,16 +71,8 @@ def test_a_claim_carries_all_that_a_message_needs_and_says_who_is_handed_it(ledg
     """Killed now, the delivery is asked for where it went, not where it had been before."""
     broadcast = fill(ledger, "a")
     found = claim(ledger, broadcast, limit=pace(0, provider="sendgrid")).claims[0]
-    about = {
-        "channel": "email",
-        "key": "a",
-        "address": "a",
-        "notice": "update:1",
-        "digest": "d",
-        "attempts": 1,
-    }
-    assert {name: getattr(found, name) for name in about} == about
-    assert found.recipient == {"name": "Ann"}
+    assert (found.channel, found.key, found.address, found.notice) == ("email", "a", "a", "update:1")
+    assert (found.digest, found.attempts, found.recipient) == ("d", 1, {"name": "Ann"})
     answer(ledger, broadcast, [said(found.delivery, NOT_TAKEN)])
     claim(ledger, broadcast, limit=pace(0))
     assert told(ledger)["a"].provider == "smtp"
@@ -158,10 +135,10 @@ def test_older_words_that_were_not_taken_do_not_follow_newer_ones(ledger: Ledger
     assert (found.address, found.notice, found.reason) == ("a", "update:1", "superseded")
 
 
-@pytest.mark.parametrize("state", [State.SKIPPED, State.REJECTED])
-def test_newer_words_that_are_not_ready_or_go_nowhere_overtake_nothing(ledger: Ledger, state: State) -> None:
+def test_newer_words_that_are_not_ready_or_go_nowhere_overtake_nothing(ledger: Ledger) -> None:
     first, delivery = one(ledger)
-    fill(ledger, "a", number=2, row=replace(ROW, state=state))
+    fill(ledger, "a", number=2, row=replace(ROW, state=State.SKIPPED))
+    fill(ledger, "a", number=6, row=replace(ROW, state=State.REJECTED))
     fill(ledger, "a", number=3, finish=False)
     fill(ledger, "a", number=4, channel="sms")
     fill(ledger, "a", number=5, incident="web1")
@@ -169,12 +146,9 @@ def test_newer_words_that_are_not_ready_or_go_nowhere_overtake_nothing(ledger: L
     assert claimed(ledger, first) == "a"
 
 
-# --- what becomes of a claim
 @pytest.mark.parametrize("first", list(OutcomeKind))
 @pytest.mark.parametrize("second", list(OutcomeKind))
-def test_only_the_owner_settles_and_the_first_answer_stands(
-    ledger: Ledger, first: OutcomeKind, second: OutcomeKind
-) -> None:
+def test_only_the_owner_settles_and_once(ledger: Ledger, first: OutcomeKind, second: OutcomeKind) -> None:
     """What was lost may be answered after all, but never goes back to pending."""
     broadcast, delivery = one(ledger)
     answer(ledger, broadcast, [said(delivery, first)], owner=OTHER)
@@ -191,22 +165,17 @@ def test_only_the_owner_settles_and_the_first_answer_stands(
     assert states(ledger) == {"a": second.value if answered else state}
 
 
-@pytest.mark.parametrize("kind", [ACCEPTED, REJECTED])
-def test_a_claim_ends_by_its_lease_or_with_its_owner(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, kind: OutcomeKind
-) -> None:
-    """At once if that process is dead; and a late answer settles it."""
+def test_a_claim_ends_by_its_lease_or_with_its_owner(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once if that process is dead."""
     broadcast = fill(ledger, "abc")
     claim(ledger, broadcast, 1, owner=DEAD)
-    mine = claim(ledger, broadcast, 1).claims[0]
+    claim(ledger, broadcast, 1)
     assert do(ledger, settle_lost, NOW + LEASE - TICK) == 0
     monkeypatch.setattr(settle, "is_dead", lambda owner: owner == DEAD)
     assert do(ledger, settle_lost, NOW) == 1
     assert states(ledger) == {"a": "unknown", "b": "claimed", "c": "pending"}
     assert do(ledger, settle_lost, NOW + LEASE) == 1
     assert (told(ledger)["b"].reason, told(ledger)["b"].state) == (settle.NO_ANSWER, "unknown")
-    answer(ledger, broadcast, [said(mine.delivery, kind)])
-    assert states(ledger) == {"a": "unknown", "b": kind.value, "c": "pending"}
 
 
 def test_what_was_not_taken_waits_for_its_time(ledger: Ledger) -> None:
@@ -228,28 +197,26 @@ def test_who_a_provider_names_dead_is_suppressed(ledger: Ledger) -> None:
     assert ask(ledger, list_suppressions) == (said_so,)
 
 
-@pytest.mark.parametrize(
-    ("goes", "kind", "state"),
-    [
-        (True, REJECTED, "unknown"),  # that the copy was refused does not say that the first was
-        (False, ACCEPTED, "accepted"),  # a first answer that comes after all keeps the copy back
-        (False, REJECTED, "pending"),
-    ],
-)
-def test_a_second_copy_for_a_person(ledger: Ledger, goes: bool, kind: OutcomeKind, state: str) -> None:
+def test_a_second_copy_for_a_person(ledger: Ledger) -> None:
+    """That it was refused does not say that the first was; a first answer after all keeps it back."""
     broadcast, delivery = one(ledger)
-    answer(ledger, broadcast, [said(delivery, OutcomeKind.UNKNOWN)])
-    rewrite(ledger, state=State.PENDING, doubted=1)
-    assert not goes or claimed(ledger, broadcast) == "a"
-    answer(ledger, broadcast, [said(delivery, kind)])
-    assert states(ledger) == {"a": state}
-    assert claimed(ledger, broadcast) == ("a" if state == "pending" else "")
+    for goes, kind, state in (
+        (True, REJECTED, "unknown"),
+        (False, ACCEPTED, "accepted"),
+        (False, REJECTED, "pending"),
+    ):
+        rewrite(ledger, state=State.PENDING, doubted=1)
+        assert not goes or claimed(ledger, broadcast) == "a"
+        answer(ledger, broadcast, [said(delivery, kind)])
+        assert states(ledger) == {"a": state}
+        assert claimed(ledger, broadcast) == ("a" if state == "pending" else "")
 
 
-# --- what the database itself refuses, and what it reads
-def test_the_key_refuses_a_second_row_for_one_notice_channel_and_address(ledger: Ledger) -> None:
+def test_the_table_refuses_a_second_row_for_one_notice_channel_and_address_and_other_states(
+    ledger: Ledger,
+) -> None:
     broadcast = fill(ledger, "a", finish=False)
-    words = do(ledger, broadcasts.add_composition, broadcast.id, WORDS)
+    words = do(ledger, broadcasts.add_composition, broadcast.id, desk.WORDS)
     again = replace(ROW, key="a", address="second", composition=words)
     do(ledger, broadcasts.add_rows, broadcast, [again], NOW)
     assert list(told(ledger)) == ["a"]
@@ -257,13 +224,6 @@ def test_the_key_refuses_a_second_row_for_one_notice_channel_and_address(ledger:
     with pytest.raises(IntegrityError), ledger.write() as connection:
         connection.execute(text(f"insert into delivery ({columns}) select {columns} from delivery"))  # noqa: S608
     assert states(ledger) == {"a": "pending"}
-
-
-def test_states_in_code_and_table_are_the_same(ledger: Ledger) -> None:
-    fill(ledger, "a")
-    for state in State:
-        rewrite(ledger, state=state)
-        assert states(ledger) == {"a": state.value}
     with pytest.raises(IntegrityError):
         rewrite(ledger, state="sent")
 
@@ -290,8 +250,6 @@ def test_what_a_run_asks_again_and_again_is_found_by_an_index(ledger: Ledger) ->
     assert [plan for plan in plans if plan.startswith("SCAN delivery")] == []
 
 
-# --- a provider's limit holds over all processes on one ledger, and so does a pause that it asked for
-
 SOON = timedelta(milliseconds=20)
 
 
@@ -315,17 +273,12 @@ def test_slots_are_evenly_spaced_from_the_lead_on_and_never_shared(ledger: Ledge
     assert (len(slots), slots[1] - slots[0]) == (3, timedelta(seconds=0.05))
 
 
-@pytest.mark.parametrize(
-    ("limit", "looks"),
-    [
-        (pace(20), [(0, 20), (0, 0), (0.5, 10)]),  # a second ahead
-        (pace(0.2), [(0, 1), (4, 0), (5, 1)]),  # less than one a second
-        (pace(100, batch=5), [(0, 20)]),  # a batch takes the time of its messages
-    ],
-)
-def test_nobody_takes_more_than_a_second_ahead(ledger: Ledger, limit: SendLimit, looks: Any) -> None:
-    for seconds, slots in looks:
-        assert len(take(ledger, limit, 500, seconds)) == slots
+def test_nobody_takes_more_than_a_second_ahead(ledger: Ledger) -> None:
+    """Also less than one a second; and a batch takes the time of its messages."""
+    slow, batches = pace(0.2, provider="slow"), pace(100, batch=5, provider="batches")
+    assert [len(take(ledger, pace(20), 500, seconds)) for seconds in (0, 0, 0.5)] == [20, 0, 10]
+    assert [len(take(ledger, slow, 500, seconds)) for seconds in (0, 4, 5)] == [1, 0, 1]
+    assert len(take(ledger, batches, 500)) == 20
 
 
 @pytest.mark.parametrize("per_second", [20.0, 100.0])
@@ -408,7 +361,6 @@ def test_a_pause_is_lifted_by_a_person_or_void_where_no_clock_meant_it(ledger: L
     assert claimed(ledger, broadcast, limit=pace(0)) == "a"
 
 
-# --- owners: proof of death is needed, and nothing less will do
 def renamed(owner: str, **parts: str) -> str:
     """Return an owner's name with some of its parts replaced."""
     names = ("host", "boot", "space", "pid", "started")
@@ -416,29 +368,23 @@ def renamed(owner: str, **parts: str) -> str:
     return "|".join({**found, **parts}[name] for name in names)
 
 
-@pytest.fixture(scope="module")
-def gone() -> str:
-    """The name of a process of this machine that ran and has ended."""
+def test_who_is_called_dead() -> None:
+    """Proof of death is needed, and nothing less will do."""
     script = "from commcast.ledger.settle import current_owner as o; print(o())"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    return subprocess.check_output([sys.executable, "-c", script], text=True, env=env).strip()
-
-
-@pytest.mark.parametrize(
-    ("owner", "dead"),
-    [
-        pytest.param(lambda gone: current_owner(), False, id="this process"),
-        pytest.param(lambda gone: gone, True, id="one that ended"),
-        pytest.param(lambda gone: renamed(current_owner(), started="1"), True, id="a number used again"),
-        pytest.param(lambda gone: renamed(gone, host="other"), False, id="another host's"),
-        pytest.param(lambda gone: renamed(gone, space="pid:[1]"), False, id="another container's"),
-        pytest.param(lambda gone: renamed(current_owner(), boot="earlier"), True, id="before the last boot"),
-        pytest.param(lambda gone: renamed(current_owner(), boot=""), False, id="no boot is known"),
-    ],
-)
-def test_who_is_called_dead(gone: str, owner: Callable[[str], str], dead: bool) -> None:
-    assert is_dead(owner(gone)) is dead
-    assert gone != current_owner() == current_owner()
+    gone = subprocess.check_output([sys.executable, "-c", script], text=True, env=env).strip()
+    me = current_owner()
+    dead = {
+        "this process": (me, False),
+        "one that ended": (gone, True),
+        "a number used again": (renamed(me, started="1"), True),
+        "another host's": (renamed(gone, host="other"), False),
+        "another container's": (renamed(gone, space="pid:[1]"), False),
+        "before the last boot": (renamed(me, boot="earlier"), True),
+        "no boot is known": (renamed(me, boot=""), False),
+    }
+    assert [name for name, (owner, is_gone) in dead.items() if is_dead(owner) is not is_gone] == []
+    assert gone != me == current_owner()
 
 
 def test_a_process_that_waits_to_be_buried_is_dead() -> None:

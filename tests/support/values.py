@@ -45,13 +45,10 @@ def config_of(**changed: Any) -> Config:
 
 def update_of(number: int, status: Status = Status.IDENTIFIED, **more: Any) -> Update:
     """Return update `number`, ten minutes after the one before it."""
-    said: dict[str, Any] = {
-        "at": AT + timedelta(minutes=10 * (number - 1)),
-        "severity": 1,
-        "line": 5 + number,
-    }
+    said: dict[str, Any] = {"at": AT + timedelta(minutes=10 * (number - 1)), "severity": 1}
+    said |= {"line": 5 + number, "at_written": True, "timeframe": Timeframe()}
     said |= {"issue": "Cards fail.", "resolution": "We roll back."}
-    return Update(number=number, status=status, at_written=True, **{"timeframe": Timeframe(), **said, **more})
+    return Update(number=number, status=status, **{**said, **more})
 
 
 def incident_of(*updates: Update, **more: Any) -> Incident:
