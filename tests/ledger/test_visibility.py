@@ -9,25 +9,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, update
 
-from commcast.ledger import (
-    broadcasts,
-    chronicle,
-    claims,
-    history,
-    oncall,
-    overview,
-    receipts,
-    releases,
-    resolutions,
-    suppressions,
-    unknowns,
-    wrong_words,
-)
+from commcast.ledger import broadcasts, chronicle, history, oncall, overview, suppressions, wrong_words
 from commcast.ledger import tables as schema
 from commcast.ledger.chronicle import Scope
+from commcast.ledger.claims import ripe_now
+from commcast.ledger.receipts import open_ids, open_providers
+from commcast.ledger.releases import unfinished_incidents
+from commcast.ledger.resolutions import candidates
 from commcast.ledger.store import Ledger
 from commcast.ledger.tables import State, stamp
-from commcast.ledger.unknowns import Which
+from commcast.ledger.unknowns import Which, acts, count_open, doubt_groups, doubts, ids_of_others
 from commcast.model.history import WrongWords
 from commcast.model.incident import Channel
 from commcast.plan.reasons import HELD_BACK
@@ -119,8 +110,8 @@ LOOKUPS: dict[str, Look] = {
     "broadcasts": lambda c: [broadcasts.broadcasts_of(c, name) for name in ("pay7", "new1")],
     "open broadcasts": broadcasts.open_broadcasts,
     "held rows": lambda c: [broadcasts.held_rows(c, name, LATER) for name in ("pay7", "new1")],
-    "what may go now": lambda c: list(claims.ripe_now(c, LATER)),
-    "unfinished incidents": releases.unfinished_incidents,
+    "what may go now": lambda c: list(ripe_now(c, LATER)),
+    "unfinished incidents": unfinished_incidents,
     "frozen words": lambda c: list(wrong_words.frozen_words(c, "pay7")),
     "who heard wrong words": lambda c: wrong_words.told_wrong(c, "pay7", "email", KEYS, WRONG),
     "on their way": lambda c: wrong_words.on_their_way(c, "pay7"),
@@ -140,14 +131,14 @@ LOOKUPS: dict[str, Look] = {
     "last nudges": oncall.last_nudges,
     "why a nudge reached nobody": lambda c: oncall.failures(c, "pay7", "nudge:draft:2"),
     "what a tick asks": lambda c: oncall.tick_snapshot(c, with_command=False),
-    "providers to ask for receipts": lambda c: receipts.open_providers(c, SINCE),
-    "ids to ask for receipts": lambda c: receipts.open_ids(c, "fake", Channel.EMAIL, SINCE),
-    "unknown ones by group": lambda c: unknowns.doubt_groups(c, Which()),
-    "unknown ones": lambda c: unknowns.doubts(c, Which(), ["", "fake"], after=0, limit=1000),
-    "unknown ones to decide about": lambda c: resolutions.candidates(c, Which(), LATER),
-    "ids of others": lambda c: unknowns.ids_of_others(c, "email", KEYS, ()),
-    "acts": lambda c: list(unknowns.acts(c, "pay7")),
-    "open ones": unknowns.count_open,
+    "providers to ask for receipts": lambda c: open_providers(c, SINCE),
+    "ids to ask for receipts": lambda c: open_ids(c, "fake", Channel.EMAIL, SINCE),
+    "unknown ones by group": lambda c: doubt_groups(c, Which()),
+    "unknown ones": lambda c: doubts(c, Which(), ["", "fake"], after=0, limit=1000),
+    "unknown ones to decide about": lambda c: candidates(c, Which(), LATER),
+    "ids of others": lambda c: ids_of_others(c, "email", KEYS, ()),
+    "acts": lambda c: list(acts(c, "pay7")),
+    "open ones": count_open,
     "what spoke lately": lambda c: suppressions.look_back(c, "pay7", "update:9", "email", LATER, cap=1),
     "messages lately": lately(suppressions.messages_lately, "pay7", KEYS),
     "held back since": lately(suppressions.held_back_since, KEYS, HELD_BACK),

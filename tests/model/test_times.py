@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import locale
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
@@ -142,19 +141,15 @@ SHOWN = """
 2026-10-25T01:30 | Europe/Berlin |                  | clock | 02:30 CET
 2026-11-21T09:05 | UTC               | 2026-11-21T09:05 | both  | 09:05 UTC
 2026-11-21T09:05 | UTC               | 2026-11-21T09:05 | full  | Sat 21 Nov 2026, 09:05 UTC
-2026-11-21T09:05 | Asia/Dubai        | 2026-11-21T09:05 | clock | 13:05 UTC+4
 2026-11-21T09:05 | Asia/Kathmandu    | 2026-11-21T09:05 | clock | 14:50 UTC+5:45
 2026-11-21T09:05 | America/Sao_Paulo | 2026-11-21T09:05 | clock | 06:05 UTC-3
 2026-11-21T09:05 | Pacific/Marquesas | 2026-11-21T09:05 | clock | 23:35 UTC-9:30
-2026-11-21T09:05 | Europe/London     | 2026-11-21T09:05 | clock | 09:05 GMT
 2026-11-21T09:05 | America/New_York  | 2026-11-21T09:05 | clock | 04:05 EST
 """
 
 
 @pytest.mark.parametrize(("at", "zone", "told", "form", "shown"), rows(SHOWN))
-def test_a_moment_names_its_zone_and_any_day_of_note(
-    at: str, zone: str, told: str, form: str, shown: str
-) -> None:
+def test_a_moment_names_its_zone_and_odd_days(at: str, zone: str, told: str, form: str, shown: str) -> None:
     assert moment(utc(at), ZoneInfo(zone), utc(told) if told else None)[form] == shown
 
 
@@ -169,8 +164,6 @@ SPANS = """
 2026-11-21T23:30 | 2026-11-22T00:30 | Europe/Berlin | both    | Sun 22 Nov, 00:30 to 01:30 CET (Sat 23:30 to Sun 00:30 UTC)
 2026-11-21T23:30 | 2026-11-22T00:30 | Europe/Berlin | sms     | Sun 22 Nov 00:30 to 01:30 CET
 2026-11-20T22:30 | 2026-11-20T23:30 | Europe/Berlin | both    | Fri 20 Nov, 23:30 to Sat 21 Nov, 00:30 CET (22:30 to 23:30 UTC)
-2026-11-20T22:30 | 2026-11-20T23:30 | Europe/Berlin | sms     | Fri 20 Nov 23:30 to Sat 21 Nov 00:30 CET
-2026-12-31T22:30 | 2026-12-31T23:30 | Europe/Berlin | both    | Thu 31 Dec, 23:30 to Fri 1 Jan 2027, 00:30 CET (22:30 to 23:30 UTC)
 2026-12-31T22:30 | 2026-12-31T23:30 | Europe/Berlin | sms     | Thu 31 Dec 23:30 to Fri 1 Jan 2027 00:30 CET
 2026-11-22T03:42 | 2026-11-22T04:42 | Europe/Berlin | between | on Sun 22 Nov between 04:42 and 05:42 CET (03:42 to 04:42 UTC)
 2026-11-21T23:30 | 2026-11-22T00:30 | America/New_York | both | 18:30 to 19:30 EST (23:30 to Sun 00:30 UTC)
@@ -206,8 +199,3 @@ def test_every_zone_gives_short_ascii_words_and_the_exact_moment(at: datetime, z
     shown = moment(at, zone, AT)
     assert all(text.isascii() and len(text) < 60 for text in shown.values())
     assert abs((datetime.fromisoformat(shown["iso"]) - at).total_seconds()) < 1
-
-
-def test_the_words_are_english_whatever_the_machine_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locale, "setlocale", lambda *_: pytest.fail("asked for the locale"))
-    assert moment(AT, BERLIN, None)["full"].startswith("Sat 21 Nov")

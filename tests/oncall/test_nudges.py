@@ -197,9 +197,7 @@ def config_with(**person: str) -> Config:
     env:ODD           |                  |  |                 | the email of dana is not an email address
                       |                  |  |                 | dana has no address; write email or phone in
 """)
-def test_an_address_is_in_the_file_or_a_variable(
-    mail: str, call: str, email: str, phone: str, fault: str
-) -> None:
+def test_an_address_is_in_file_or_variable(mail: str, call: str, email: str, phone: str, fault: str) -> None:
     """A phone is made E.164; a fault names no address."""
     config = config_with(email=mail, phone=call)
     assert reach("dana", config, SET) == Reach("Dana Reyes", email, phone, "dana")

@@ -114,9 +114,7 @@ def test_a_tick_runs_it_for_a_nudge(tmp_path: Path) -> None:
     pager | the nudge reached nobody: no-such-pager cannot be run: No such file or directory
     owner | the nudge reached nobody: opted out
 """)
-def test_a_nudge_that_reached_nobody_is_said_once_where_cron_prints(
-    tmp_path: Path, way: str, why: str
-) -> None:
+def test_a_nudge_that_reached_nobody_is_said_where_cron_prints(tmp_path: Path, way: str, why: str) -> None:
     ways = {"": "", "pager": '[nudge]\ncommand = ["no-such-pager"]\n', "owner": OWNER}
     bench = desk_of(tmp_path, ways[way], minutes=16)
     with bench.ledger.write() as connection:
@@ -197,7 +195,7 @@ def test_a_pager_is_called_though_a_run_died_before(tmp_path: Path, monkeypatch:
     15.5    | customers         | shortly before. It only goes to: customers Unless        | nothing is sent
     18      | customers         | a holding statement goes out to some before 10:25 CET    | nothing is sent
 """)
-def test_a_nudge_says_who_hears_something_by_itself_and_who_nothing(
+def test_a_nudge_says_who_hears_something(
     tmp_path: Path, minutes: str, held: str, said: str, not_said: str
 ) -> None:
     """`[silence]` may hold for some of those who wait: nobody leans back for the rest."""
@@ -234,7 +232,7 @@ class Names(AbstractResolver):
         """Nothing is held."""
 
 
-def test_a_get_answered_with_2xx_is_a_beat_without_proxy_or_redirect(
+def test_a_get_with_2xx_is_a_beat_without_proxy_or_redirect(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with threaded(HttpStandIn(answer(204))) as server, threaded(HttpStandIn(answer())) as proxy:
@@ -351,9 +349,7 @@ def test_a_pass_that_went_well_is_told(live: Bench, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("way", ["broken", "dry", "private"])
-def test_a_pass_with_faults_a_dry_run_and_by_default_a_private_address_are_no_beat(
-    live: Bench, way: str
-) -> None:
+def test_faults_a_dry_run_and_by_default_a_private_address_are_no_beat(live: Bench, way: str) -> None:
     if way == "broken":
         (live.folder / "incidents" / "half.yaml").write_text("title: [\n")
     with threaded(HttpStandIn(answer())) as server:

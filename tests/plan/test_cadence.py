@@ -105,11 +105,10 @@ LATE = WINDOW.start + 10 * MINUTE
 SOON = AT + timedelta(seconds=40)
 
 
-@pytest.mark.parametrize("status", list(Status))
-def test_all_but_an_end_promises_something(status: Status) -> None:
-    is_end = status in {S.RESOLVED, S.RETRACTED, S.MERGED, S.COMPLETED, S.CANCELLED}
-    update = update_of(1, status)
-    assert (promise(PACE, incident_of(update), update, "customers") is None) == is_end
+def test_all_but_an_end_promises_something() -> None:
+    updates = [update_of(1, status) for status in S]
+    ends = [each.status for each in updates if promise(PACE, incident_of(each), each, "customers") is None]
+    assert {*ends} == {S.RESOLVED, S.RETRACTED, S.MERGED, S.COMPLETED, S.CANCELLED}
 
 
 def test_the_pace_slows_with_age_and_is_never_faster_than_an_audiences_own() -> None:

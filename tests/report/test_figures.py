@@ -295,7 +295,6 @@ def story_of(night: ReportedNight) -> Story:
 
 
 def promise_to_customers(night: ReportedNight, readers: int) -> Promise:
-    """Return the promise of the first update to so many customers."""
     wanted = ("customers", "update:1", readers)
     made = figures_of(story_of(night)).promises
     return next(each for each in made if (each.audience, each.notice, each.readers) == wanted)
@@ -303,7 +302,6 @@ def promise_to_customers(night: ReportedNight, readers: int) -> Promise:
 
 @contextmanager
 def said_to(ledger: Ledger) -> Iterator[list[str]]:
-    """Collect the statements of a ledger."""
     statements: list[str] = []
     keep = lambda *given: statements.append(str(given[2]))  # noqa: E731
     event.listen(ledger.engine, "before_cursor_execute", keep)
@@ -351,7 +349,7 @@ def test_a_promise_is_kept_reader_by_reader(tmp_path: Path) -> None:
     assert promise.share == pytest.approx(7 / 12)
 
 
-def test_who_opted_out_since_was_owed_nothing_nor_is_anything_said_that_was_only_released(
+def test_who_opted_out_since_was_owed_nothing(
     tmp_path: Path,
 ) -> None:
     with ReportedNight(tmp_path / "released", customers=0).bench.ledger.read() as connection:
