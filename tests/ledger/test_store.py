@@ -132,7 +132,6 @@ def other_desks(path: Path) -> None:
         pytest.param(lambda path: path.write_bytes(b"title: Card\n" * 99), "not an SQLite file", id="text"),
         pytest.param(lambda path: spoil(path, 100, 4096), "is damaged", id="pages of rubbish"),
         pytest.param(anothers, "not a commcast ledger", id="another program's"),
-        pytest.param(change("drop table meta"), "not a commcast ledger", id="without its meta"),
         pytest.param(change("update alembic_version set version_num = '9999'"), "newer commcast", id="newer"),
         pytest.param(change("delete from alembic_version"), "revision is missing", id="no revision"),
         pytest.param(change("delete from meta where name = 'secret'"), "secret is missing", id="no secret"),
@@ -362,11 +361,8 @@ def test_a_disk_that_takes_no_write_leaves_no_claim_and_a_refusal_names_no_addre
         with pytest.raises(LedgerError, match="read-only"):
             fill(another, "b", number=2)
         with pytest.raises(LedgerError) as caught:
-            do(
-                another,
-                lambda c: c.execute(text("insert into nowhere values (:who)"), {"who": "ann@example.com"}),
-            )
-        assert "ann@example.com" not in str(caught.value)
+            do(another, lambda c: c.execute(text("insert into nowhere values (:who)"), {"who": "ann@acme"}))
+        assert "ann@acme" not in str(caught.value)
 
 
 def test_a_copy_leaves_no_trace(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

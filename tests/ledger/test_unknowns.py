@@ -305,8 +305,8 @@ def test_nothing_that_was_seen_or_decided_names_somebody_erased(ledger: Ledger) 
     by_number = {each.delivery: each for each in ask(ledger, candidates, ALL, LATER)}
     by_hand(ledger, by_number[found["c"].claim.delivery])
     rows = ask(ledger, lambda c: c.execute(select(schema.delivery).order_by(schema.delivery.c.id)).all())
-    found = [("accepted", "", "", ""), ("unknown", "", "", NO_ANSWER), ("accepted", "", "", "")]
-    assert [(row.state, row.provider_id, row.address, row.reason) for row in rows] == found
+    nameless = [("accepted", "", "", ""), ("unknown", "", "", NO_ANSWER), ("accepted", "", "", "")]
+    assert [(row.state, row.provider_id, row.address, row.reason) for row in rows] == nameless
 
 
 def test_a_thousand_decisions_are_one_transaction(ledger: Ledger) -> None:

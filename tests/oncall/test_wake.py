@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -220,13 +221,11 @@ class Names(AbstractResolver):
         self.answers = list(answers)
         self.asked: list[str] = []
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    async def resolve(self, host: str, port: int = 0, family: Any = socket.AF_UNSPEC) -> list[ResolveResult]:
         self.asked.append(host)
-        found = (self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]).split()
-        more = {"port": port, "family": family, "proto": 0, "flags": 0}
-        return [ResolveResult(hostname=host, host=each, **more) for each in found]  # type: ignore[typeddict-item]
+        found = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        more: Any = {"hostname": host, "port": port, "family": family, "proto": 0, "flags": 0}
+        return [more | {"host": each} for each in found.split()]
 
     async def close(self) -> None:
         """Nothing is held."""

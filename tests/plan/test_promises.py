@@ -115,7 +115,11 @@ def test_nothing_is_said_by_itself_where_the_table_does_not_say_so_nor_after_the
     ended = begun()
     ended.write(AT + 10 * MINUTE, S.RESOLVED)
     milder = begun(incident=story(S.INVESTIGATING, severities=(3,)))
-    tables = ({}, {"customers": "nudge"}, {"customers": "hold", "severities": [2]})
+    tables: tuple[dict[str, Any], ...] = (
+        {},
+        {"customers": "nudge"},
+        {"customers": "hold", "severities": [2]},
+    )
     silent = [begun(config_of()), *(begun(config_of(silence=each)) for each in tables), milder, ended]
     for minute in range(11, 190, 2):
         assert [told.tick(AT + minute * MINUTE) for told in silent] == [[]] * 6
@@ -250,8 +254,10 @@ REMINDED: dict[str, tuple[Incident, Channel, Config, dict[str, timedelta]]] = {
 @pytest.mark.parametrize("name", REMINDED)
 def test_a_week_a_day_and_an_hour_before_the_start(name: str) -> None:
     """Of what was announced before; nothing reminds of work that has begun, is over or has moved."""
-    *of, left = REMINDED[name]
-    assert over_time(*of) == [(f"reminder:{name}", length) for name, length in left.items()]
+    incident, channel, config, left = REMINDED[name]
+    assert over_time(incident, channel, config) == [
+        (f"reminder:{name}", length) for name, length in left.items()
+    ]
 
 
 def test_after_a_gap_only_the_newest_goes_and_none_past_the_start_or_at_night() -> None:

@@ -62,9 +62,7 @@ def story(*statuses: Status, severities: tuple[int, ...] = ()) -> Incident:
     planned, start = Status.SCHEDULED in statuses, AT + timedelta(days=1)
     window = Window(start=start, end=start + timedelta(hours=2)) if planned else None
     said = enumerate(zip(statuses, severities or (1,) * len(statuses), strict=True), 1)
-    updates = (
-        update_of(number, status, severity=severity, window=window) for number, (status, severity) in said
-    )
+    updates = (update_of(n, status, severity=severity, window=window) for n, (status, severity) in said)
     return incident_of(*updates, kind=Kind.MAINTENANCE if planned else Kind.INCIDENT)
 
 
@@ -156,11 +154,9 @@ def _blank_update(status: str) -> Context:
 def _told_in_full(status: str) -> Context:
     late = {"earliest": moment("11:05", "10:05"), "latest": moment("12:05", "11:05")}
     late["span"] = span("11:05", "10:05", "12:05", "11:05")
-    told: Context = {
-        "timeframe": {"known": True, "confidence": "low", "passed": False, **late},
-        "if_it_persists": "Sign out, sign in again, then write to us.",
-        "because": "The first check was wrong.",
-    }
+    told: Context = {"timeframe": {"known": True, "confidence": "low", "passed": False, **late}}
+    told |= {"if_it_persists": "Sign out, sign in again, then write to us."}
+    told |= {"because": "The first check was wrong."}
     if status in ("resolved", "completed"):
         told |= {"ended": moment("12:10", "11:10"), "duration": "2 hours 18 minutes"}
         told |= {"fixed": "We rolled back the 09:45 release."}
