@@ -101,14 +101,9 @@ def anothers(path: Path) -> None:
     change("create table meta (name, value)")(path)
 
 
-def moved(path: Path) -> None:
-    path.parent.rename(path.parent.with_name("elsewhere"))
-    path.parent.symlink_to(path.parent.with_name("elsewhere"))
-
-
 def linked(path: Path) -> None:
-    path.rename(path.with_name("elsewhere.db"))
-    path.symlink_to(path.with_name("elsewhere.db"))
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to(path.with_name("elsewhere"))
 
 
 def change(statement: str) -> Callable[[Path], None]:
@@ -117,11 +112,6 @@ def change(statement: str) -> Callable[[Path], None]:
             connection.execute(statement)
 
     return apply
-
-
-def other_desks(path: Path) -> None:
-    path.unlink()
-    create_ledger(path, OTHER_DESK).close()
 
 
 @pytest.mark.parametrize(
@@ -137,8 +127,12 @@ def other_desks(path: Path) -> None:
         pytest.param(change("delete from meta where name = 'secret'"), "secret is missing", id="no secret"),
         pytest.param(change("update meta set value = 'x' where name = 'secret'"), "secret is", id="no hex"),
         pytest.param(change("delete from meta"), "generation is missing", id="nothing about itself"),
-        pytest.param(other_desks, f"another desk \\({OTHER_DESK[:8]}…, this", id="another desk's"),
-        pytest.param(moved, "is a link", id="its folder is a link"),
+        pytest.param(
+            lambda path: (path.unlink(), create_ledger(path, OTHER_DESK).close()),
+            f"another desk \\({OTHER_DESK[:8]}…, this",
+            id="another desk's",
+        ),
+        pytest.param(lambda path: linked(path.parent), "is a link", id="its folder is a link"),
         pytest.param(linked, "is a link; put the ledger itself there", id="a link"),
         pytest.param(lambda path: path.parent.chmod(0o777), "anybody may write", id="anybody may write"),
     ],

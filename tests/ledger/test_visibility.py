@@ -96,10 +96,9 @@ def told_of_others(c: Connection) -> Iterator[int]:
         yield wrong_words.told_among(c, story, KEYS)
 
 
+PLEDGES: tuple[Callable[..., Any], ...] = (chronicle.read_promised, chronicle.read_stated)
 LOOKUPS: dict[str, Look] = {
-    "readers of the next update": heard("email", "update:3"),
-    "readers of an update that was told": heard("email", "update:2"),
-    "readers by text": heard("sms", "update:3"),
+    **{f"readers of {of}": heard(*of.split()) for of in ("email update:3", "email update:2", "sms update:3")},
     "who was told before": lambda c: list(history.told_people(c, "pay7", "email", "update:9", ["new1"])),
     "told from an update on": lambda c: list(history.told_people(c, "pay7", "email", "update:9", (), 3)),
     "skipped ones": lambda c: history.count_skipped(c, "pay7", {"update:2", "update:3"}, HELD_BACK),
@@ -122,10 +121,8 @@ LOOKUPS: dict[str, Look] = {
     "overviews": overview.overviews,
     "report: counts": lambda c: chronicle.read_counted(c, Scope(since=SINCE)),
     "report: counts of nudges": lambda c: chronicle.read_counted(c, Scope("~pay7")),
-    "report: promises": lambda c: chronicle.read_promised(c, Scope("pay7")),
-    "report: promises stated": lambda c: chronicle.read_stated(c, Scope("pay7")),
-    "report: texts": lambda c: chronicle.read_texts(c, Scope("pay7")),
-    "report: texts sent": lambda c: chronicle.read_texts_sent(c, "pay7"),
+    "report: promises, those stated": lambda c: [look(c, Scope("pay7")) for look in PLEDGES],
+    "report: texts": lambda c: (chronicle.read_texts(c, Scope("pay7")), chronicle.read_texts_sent(c, "pay7")),
     "report: accepted": lambda c: chronicle.messages_accepted(c, "pay7"),
     "nudges given": lambda c: (oncall.nudges_given(c, "pay7"), oncall.nudges_given(c, "new1")),
     "last nudges": oncall.last_nudges,

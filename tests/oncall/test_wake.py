@@ -275,18 +275,16 @@ def test_a_name_is_looked_up_once_and_leads_home_only_where_that_is_allowed(answ
     assert [each.headers["host"] for each in server.exchanges] == [f"beat.example:{server.port}"] * is_beat
 
 
-@pytest.mark.parametrize(
-    ("handler", "why"),
-    [
-        *((standins.hang, "gave no answer in time"), (standins.garbage, "gave no valid response")),
-        *((standins.reset, "gave no valid response"), (standins.close, "gave no valid response")),
-        *((standins.drip, ""), (standins.endless, ""), (standins.endless_head, "gave no")),
-        (answer(503, "down"), "responded with 503"),
-    ],
-)
-def test_a_monitor_that_misbehaves_keeps_nobody(handler: standins.Handler, why: str) -> None:
+NOT_VALID = "gave no valid response"
+MISBEHAVES = {"hang": "gave no answer in time", "drip": "", "endless": "", "endless_head": "gave no"}
+MISBEHAVES |= {"garbage": NOT_VALID, "reset": NOT_VALID, "close": NOT_VALID, "down": "responded with 503"}
+
+
+@pytest.mark.parametrize("name", MISBEHAVES)
+def test_a_monitor_that_misbehaves_keeps_nobody(name: str) -> None:
     """Of an endless or a dripping answer the head is enough, or the time is over."""
-    with threaded(HttpStandIn(handler)) as server:
+    why = MISBEHAVES[name]
+    with threaded(HttpStandIn(getattr(standins, name, answer(503, "down")))) as server:
         said = ping(server.url, private=True, seconds=0.5)
     assert said.startswith(f"127.0.0.1 {why}") if why else said in {"", "127.0.0.1 gave no answer in time"}
 
