@@ -264,17 +264,7 @@ def test_who_must_not_hear_it_again_is_named_with_the_reason(ledger: Ledger) -> 
 
 
 def test_newer_words_that_wait_are_told_from_those_that_have_gone(ledger: Ledger) -> None:
-    lost(ledger, "a")
-    newer = fill(ledger, "a", number=2)
-    waits = dict.fromkeys((State.HELD, State.PENDING, State.CLAIMED), "newer words are on the way to them")
-    went = dict.fromkeys((State.ACCEPTED, State.UNKNOWN), "newer words have gone to them")
-    for state in State:
-        rewrite(ledger, schema.delivery.c.broadcast == newer.id, state=state)
-        found = {each.notice: each.unfit for each in ask(ledger, candidates, ALL, NOW)}
-        assert found["update:1"] == {**waits, **went}.get(state, "")
-
-
-def test_newer_words_that_went_nowhere_or_elsewhere_are_no_reason(ledger: Ledger) -> None:
+    """What went nowhere, to others or elsewhere is no reason."""
     lost(ledger, "a")
     do(ledger, yes_to, 7, "resolved")  # released, and not frozen yet
     fill(ledger, "a", number=3, finish=False)
@@ -282,6 +272,13 @@ def test_newer_words_that_went_nowhere_or_elsewhere_are_no_reason(ledger: Ledger
     fill(ledger, "a", number=5, incident="web1")
     fill(ledger, "c", number=6)
     assert offered(ledger, Which("pay7", "email"))["a"].unfit == ""
+    newer = fill(ledger, "a", number=8)
+    waits = dict.fromkeys((State.HELD, State.PENDING, State.CLAIMED), "newer words are on the way to them")
+    went = dict.fromkeys((State.ACCEPTED, State.UNKNOWN), "newer words have gone to them")
+    for state in State:
+        rewrite(ledger, schema.delivery.c.broadcast == newer.id, state=state)
+        found = {each.notice: each.unfit for each in ask(ledger, candidates, ALL, NOW)}
+        assert found["update:1"] == {**waits, **went}.get(state, "")
 
 
 def test_a_person_settles_with_their_name_and_reason(ledger: Ledger) -> None:

@@ -118,6 +118,11 @@ def test_the_pace_slows_with_age_and_is_never_faster_than_an_audiences_own() -> 
             assert promise(PACE, old, old.latest, name) == AT + minutes * MINUTE
     seldom = Cadence.model_validate({"every": "20m", "after_2h": "60m", "board": "3h"})
     assert interval(seldom, old, old.latest, "board") == 3 * HOUR
+    # Planned work that was announced two weeks before is young when it begins.
+    begun = update_of(1, S.IN_PROGRESS, window=WINDOW, at=WINDOW.start)
+    incident = incident_of(begun, kind=Kind.MAINTENANCE, started=AT - 14 * DAY)
+    assert interval(PACE, incident, begun, "customers", at=WINDOW.end - 30 * MINUTE) == 20 * MINUTE
+    assert interval(PACE, incident, begun, "customers", at=WINDOW.end) == 60 * MINUTE
 
 
 def expected(at: datetime = AT + 5 * DAY, **more: Any) -> Update:
@@ -162,14 +167,6 @@ def test_each_audience_has_its_own_promise_by_the_updates_own_severity() -> None
     assert promises(config, incident, incident.latest) == own
     milder = story(S.INVESTIGATING, S.MONITORING, severities=(1, 4))
     assert promises(config_of(), milder, milder.latest)["customers"] == milder.latest.at + 24 * HOUR
-
-
-def test_planned_work_is_young_when_it_begins() -> None:
-    """It was announced two weeks before: the pace is that of what began just now."""
-    begun = planned(S.IN_PROGRESS, at=WINDOW.start)
-    incident = incident_of(begun, kind=Kind.MAINTENANCE, started=AT - 14 * DAY)
-    assert interval(PACE, incident, begun, "customers", at=WINDOW.end - 30 * MINUTE) == 20 * MINUTE
-    assert interval(PACE, incident, begun, "customers", at=WINDOW.end) == 60 * MINUTE
 
 
 TOO_LATE = "next_update is later than the cadence of severity 1 allows", "write 20m or less, or leave it out"

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -83,14 +82,10 @@ DUE: dict[str, tuple[Incident, History, Line, Line]] = {
 }
 
 
-@pytest.mark.parametrize("name", DUE)
-def test_the_newest_released_update_is_due_once_on_each_channel(name: str) -> None:
-    incident, history, email, sms = DUE[name]
-    found = lines(incident, history)
-    assert (found.get("email"), found.get("sms")) == (email, sms)
-
-
-def test_only_the_newest_released_update_is_due_and_its_line_says_what_it_is() -> None:
+def test_only_the_newest_released_update_is_due_once_on_each_channel_and_its_line_says_what_it_is() -> None:
+    for rule, (incident, history, email, sms) in DUE.items():
+        each = lines(incident, history)
+        assert (each.get("email"), each.get("sms")) == (email, sms), rule
     three = story(S.INVESTIGATING, S.IDENTIFIED, S.MONITORING)
     found = due(three, standing_of(three, 1, 2), CONFIG, AT)
     assert {line.notice.id for line in found} == {"update:2"}
@@ -251,12 +246,9 @@ LEVELS: dict[str, tuple[Notice, bool, bool]] = {
 }
 
 
-@pytest.mark.parametrize(("of", "key", "end"), LEVELS.values(), ids=LEVELS.keys())
-def test_who_was_told_hears_on_by_their_level(of: Notice, key: bool, end: bool) -> None:
-    assert [hears(level, of) for level in (Level.ALL, Level.KEY, Level.END)] == [True, key, end]
-
-
-def test_what_is_first_to_a_reader_is_a_key_event() -> None:
+def test_who_was_told_hears_on_by_their_level_and_what_is_first_to_a_reader_is_a_key_event() -> None:
+    for rule, (of, key, end) in LEVELS.items():
+        assert [hears(level, of) for level in (Level.ALL, Level.KEY, Level.END)] == [True, key, end], rule
     assert hears(Level.KEY, PLAIN, NEW)
     assert not hears(Level.END, PLAIN, NEW)
     assert not hears(Level.KEY, replace(PLAIN, told_elsewhere=True), NEW), "they may know it"
