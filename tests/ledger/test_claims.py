@@ -268,12 +268,8 @@ def test_slots_are_evenly_spaced_from_the_lead_on_never_shared_and_within_a_seco
     assert len(take(ledger, pace(20, provider="twilio"), 20)) == 20  # a pace of its own
     slots = take(ledger, pace(100, batch=5, provider="sendgrid"), 12)
     assert (len(slots), slots[1] - slots[0]) == (3, timedelta(seconds=0.05))
-    slow, batches = pace(0.2, provider="slow"), pace(100, batch=5, provider="batches")
-    assert [len(take(ledger, pace(20, provider="new"), 500, seconds)) for seconds in (0, 0, 0.5)] == [
-        20,
-        0,
-        10,
-    ]
+    fast, slow, batches = pace(20, 1, "fast"), pace(0.2, 1, "slow"), pace(100, 5, "batches")
+    assert [len(take(ledger, fast, 500, seconds)) for seconds in (0, 0, 0.5)] == [20, 0, 10]
     assert [len(take(ledger, slow, 500, seconds)) for seconds in (0, 4, 5)] == [1, 0, 1]
     assert len(take(ledger, batches, 500)) == 20
 
@@ -289,11 +285,11 @@ def test_unused_slots_are_not_saved_up(ledger: Ledger, per_second: float) -> Non
     assert take(ledger, pace(per_second), 1) == (NOW + SOON,)
 
 
+LOOK = st.tuples(st.integers(0, 900), st.integers(1, 40))
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    per_second=st.sampled_from([1.0, 7.0, 20.0, 33.3]),
-    looks=st.lists(st.tuples(st.integers(0, 900), st.integers(1, 40)), min_size=2, max_size=25),
-)
+@given(st.sampled_from([1.0, 7.0, 20.0, 33.3]), st.lists(LOOK, min_size=2, max_size=25))
 def test_no_rolling_second_holds_more_than_the_limit(ledger: Ledger, per_second: float, looks: Any) -> None:
     """No matter who asks, when, and for how many."""
     do(ledger, lambda connection: connection.exec_driver_sql("delete from pace"))

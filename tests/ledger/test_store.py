@@ -86,7 +86,7 @@ def test_a_missing_ledger_is_never_made_by_opening(tmp_path: Path) -> None:
         assert (ledger, list(path.parent.iterdir())) == (None, [])
 
 
-def cut_short(size: int) -> Callable[[Path], object]:
+def cut(size: int) -> Callable[[Path], object]:
     return lambda path: path.write_bytes(path.read_bytes()[:size])
 
 
@@ -118,7 +118,7 @@ def change(statement: str) -> Callable[[Path], None]:
     ("damage", "says"),
     [
         pytest.param(lambda path: path.write_bytes(b""), "is empty", id="empty"),
-        *((cut_short(size), "is cut short|not an SQLite file") for size in (1, 99, 100, 4096, -4096, -1)),
+        *((cut(size), "is cut short|not an SQLite file") for size in (1, 99, 100, 4096, -4096, -1)),
         pytest.param(lambda path: path.write_bytes(b"title: Card\n" * 99), "not an SQLite file", id="text"),
         pytest.param(lambda path: spoil(path, 100, 4096), "is damaged", id="pages of rubbish"),
         pytest.param(anothers, "not a commcast ledger", id="another program's"),
@@ -127,10 +127,7 @@ def change(statement: str) -> Callable[[Path], None]:
         pytest.param(change("delete from meta where name = 'secret'"), "secret is missing", id="no secret"),
         pytest.param(change("update meta set value = 'x' where name = 'secret'"), "secret is", id="no hex"),
         pytest.param(change("delete from meta"), "generation is missing", id="nothing about itself"),
-        (
-            lambda path: (path.unlink(), create_ledger(path, OTHER_DESK).close()),
-            "another desk .0d5e0d5e…, this",
-        ),
+        (lambda path: adopt_ledger(path, OTHER_DESK).close(), "another desk .0d5e0d5e…, this"),
         pytest.param(lambda path: linked(path.parent), "is a link", id="its folder is a link"),
         pytest.param(linked, "is a link; put the ledger itself there", id="a link"),
         pytest.param(lambda path: path.parent.chmod(0o777), "anybody may write", id="anybody may write"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -91,11 +91,6 @@ def heard(channel: str, notice: str) -> Look:
     return lambda c: history.histories(c, b"secret", "pay7", notice, channel, KEYS, WRONG, ["new1"])
 
 
-def told_of_others(c: Connection) -> Iterator[int]:
-    for story in wrong_words.other_stories(c, "pay7"):
-        yield wrong_words.told_among(c, story, KEYS)
-
-
 PLEDGES: tuple[Callable[..., Any], ...] = (chronicle.read_promised, chronicle.read_stated)
 LOOKUPS: dict[str, Look] = {
     **{f"readers of {of}": heard(*of.split()) for of in ("email update:3", "email update:2", "sms update:3")},
@@ -115,7 +110,9 @@ LOOKUPS: dict[str, Look] = {
     "who heard wrong words": lambda c: wrong_words.told_wrong(c, "pay7", "email", KEYS, WRONG),
     "on their way": lambda c: wrong_words.on_their_way(c, "pay7"),
     "other stories": lambda c: wrong_words.other_stories(c, "pay7"),
-    "told of another story": lambda c: list(told_of_others(c)),
+    "told of another story": lambda c: [
+        wrong_words.told_among(c, story, KEYS) for story in wrong_words.other_stories(c, "pay7")
+    ],
     "counts by broadcast": overview.count_broadcasts,
     "under way": lambda c: overview.under_way(overview.count_broadcasts(c)),
     "overviews": overview.overviews,

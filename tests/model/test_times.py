@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -41,22 +42,15 @@ TIMEFRAMES = {
 PROMISES = {"20m": 20, "10:30": 25, "2026-11-21T10:30+01:00": 25}
 
 
-def instant(text: str) -> datetime:
-    return parse_instant(text, BERLIN)
-
-
-def clock_time(text: str) -> datetime:
-    return times.parse_clock_time(text, AT, BERLIN)
+instant = partial(parse_instant, zone=BERLIN)
+clock_time = partial(times.parse_clock_time, after=AT, zone=BERLIN)
+promise = partial(times.parse_promise, at=AT, zone=BERLIN)
 
 
 def timeframe(text: str) -> tuple[datetime | None, datetime | None]:
     found = times.parse_timeframe(text, AT, BERLIN)
     assert found.known is (found.latest is not None)
     return found.earliest, found.latest
-
-
-def promise(text: str) -> datetime:
-    return times.parse_promise(text, AT, BERLIN)
 
 
 def test_what_people_write_has_one_meaning() -> None:

@@ -27,10 +27,6 @@ def nudges(told: Told, now: datetime, given_before: frozenset[str] = frozenset()
     return nudges_due(told.incident, told.history, lines, told.config, now, drafted={}, nudged=given_before)
 
 
-def for_customers(told: Told, minutes: int) -> list[Nudge]:
-    return [nudge for nudge in nudges(told, AT + minutes * MINUTE) if "customers" in nudge.audiences]
-
-
 def quiet(*statuses: Status, after: int = 0) -> Told:
     """Return an incident with these updates, told some minutes after AT; silence is left to the nudge."""
     told = Told(story(*(statuses or (S.INVESTIGATING,))), config_of())
@@ -61,7 +57,7 @@ def test_when_and_how_somebody_is_nudged_about_a_promise(
     told.history = replace(told.history, stopped_by="dana" if "stopped" in silence else "")
     if held_at:
         told.tick(AT + int(held_at) * MINUTE)
-    found = for_customers(told, int(minute))
+    found = [each for each in nudges(told, AT + int(minute) * MINUTE) if "customers" in each.audiences]
     shown = [(each.id.rpartition(":")[2], each.why, each.backup_too, " ".join(each.held)) for each in found]
     assert shown == ([(mark, why, bool(both), held)] if mark else [])
     stop = "dana stopped it; commcast resume pay7 lifts the stop." if "stopped" in silence else ""

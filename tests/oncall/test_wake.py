@@ -53,11 +53,6 @@ def desk_of(folder: Path, extra: str = OWNER, *, minutes: float = 0) -> Bench:
     return bench
 
 
-def write_more(bench: Bench) -> None:
-    path = bench.folder / "incidents" / "pay7.yaml"
-    path.write_text(path.read_text() + update_text(bench.now, issue="It is the switch."))
-
-
 def call(bench: Bench, *command: str) -> Call:
     folder, nudge = bench.folder, "nudge:draft:1"
     call_once(bench.ledger, "pay7", nudge, command, '{"a": "ü"}', folder=folder, clock=lambda: bench.now)
@@ -131,7 +126,8 @@ def test_a_nudge_that_reached_nobody_is_said_where_cron_prints(tmp_path: Path, w
 def released_late(folder: Path) -> Bench:
     """Return a desk on which a nudge is due, and an update that a person released."""
     bench = desk_of(folder, minutes=1)
-    write_more(bench)
+    path = bench.folder / "incidents" / "pay7.yaml"
+    path.write_text(path.read_text() + update_text(bench.now, issue="It is the switch."))
     bench.later(minutes=3)
     assert [nudge.id for nudge in bench.tick().nudged["pay7"].nudges] == ["nudge:draft:2"]
     bench.release()
