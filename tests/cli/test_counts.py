@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,12 @@ from commcast.model.message import Delivery, Outcome
 from commcast.providers.outbox import OutboxAdapter
 from commcast.rendering.compose import ReaderGroup
 from tests.support.desk import numbered, write_desk
-from tests.support.terminal import audited, run
+from tests.support.terminal import audited, declare, outbox
 
 PACKAGE = str(Path(prompt.__file__).parents[1])
-WORDS = (
-    "--severity",
-    "1",
-    "--issue",
-    "Cards fail.",
-    "--resolution",
-    "We roll back.",
-    "--timeframe",
-    "unknown",
-)
 
 
-@pytest.fixture
-def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+def test_one_declare_looks_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A person declares an incident to 14 readers by email, ten of whom get a text too, and says yes."""
     write_desk(tmp_path, customers=numbered(10), support=[f"s{n}@acme.example,Su" for n in range(4)])
     found: Counter[str] = Counter()
@@ -68,23 +57,10 @@ def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter
         if event == "open" and str(given[0]).startswith(str(tmp_path / "audiences")):
             lists[Path(given[0]).name] += 1
 
-    monkeypatch.setattr(prompt, "at_terminal", lambda: True)
-    monkeypatch.setattr(prompt, "says_yes", lambda *_: True)
-    monkeypatch.setattr(OutboxAdapter, "send", _noting_depth(OutboxAdapter.send, found))
-    with audited(watch):
-        run("declare", "Card payments fail", *WORDS, folder=tmp_path)
-    found["list opens"] = max(lists.values())
-    found["words"] = max(words.values())
-    found["messages"] = len(list((tmp_path / "outbox").glob("*.*")))
-    yield found
-
-
-def _noting_depth(
-    send: Callable[[OutboxAdapter, Sequence[Delivery]], AsyncIterator[Outcome]], found: Counter[str]
-) -> Callable[[OutboxAdapter, Sequence[Delivery]], AsyncIterator[Outcome]]:
-    """Note how many of our own frames lie between the command and the adapter."""
+    send = OutboxAdapter.send
 
     def noting(adapter: OutboxAdapter, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
+        """Note how many of our own frames lie between the command and the adapter."""
         depth, frame = 0, sys._getframe(1)
         while frame is not None and "/cli/commands.py" not in frame.f_code.co_filename:
             depth += frame.f_code.co_filename.startswith(PACKAGE)
@@ -92,14 +68,15 @@ def _noting_depth(
         found["frames"] = max(found["frames"], depth)
         return send(adapter, batch)
 
-    return noting
-
-
-def test_one_declare_looks_once(counted: Counter[str]) -> None:
-    assert counted["messages"] == 24
-    assert counted["parses"] <= 3
-    assert counted["list opens"] <= 4
-    assert counted["words"] <= 2
-    assert counted["reads"] <= 16
-    assert counted["writes"] <= 6
-    assert counted["frames"] <= 12
+    monkeypatch.setattr(prompt, "at_terminal", lambda: True)
+    monkeypatch.setattr(prompt, "says_yes", lambda *_: True)
+    monkeypatch.setattr(OutboxAdapter, "send", noting)
+    with audited(watch):
+        assert declare(tmp_path).exit_code == 0
+    assert len(outbox(tmp_path)) == 24
+    assert found["parses"] <= 3
+    assert max(lists.values()) <= 4
+    assert max(words.values()) <= 2
+    assert found["reads"] <= 16
+    assert found["writes"] <= 6
+    assert 0 < found["frames"] <= 12
