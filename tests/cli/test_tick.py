@@ -35,18 +35,13 @@ def break_files(folder: Path) -> None:
         (folder / f"incidents/{name}.yaml").write_text(text)
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return bench_now(tmp_path)
+bench = pytest.fixture(lambda tmp_path: bench_now(tmp_path))
 
 
-def test_each_reason_for_a_nudge_is_said_once() -> None:
+def test_each_reason_is_said_once_and_what_stays_as_it_was_is_no_news() -> None:
     """Two audiences may have been promised two times, both of which have passed."""
     nudges = [Nudge(str(i), why, "") for i, why in enumerate((Why.LATE, Why.LATE, Why.ESTIMATE, Why.LATE))]
     assert why_in_words(nudges) == "a promise is broken and an estimate has passed"
-
-
-def test_what_stays_as_it_was_is_no_news_every_minute() -> None:
     news = [Delivered(lost=1), Delivered(expired=1), Delivered(held_back=1), Delivered(waiting=3)]
     assert [_is_news(each) for each in news] == [True, True, True, False]
     assert not _is_news(Delivered(waiting=3, stopped_by="dana"))
@@ -191,9 +186,11 @@ def test_a_loop_goes_on_while_one_is_open_or_its_file_is_lost(bench: Bench, beco
 
 
 def tick_at(bench: Bench, *minutes_ago: float) -> None:
+    """Leave in the ledger that ticks ran then, and no others."""
     now = datetime.now(UTC)
     rows = [{"at": stamp(now - timedelta(minutes=each)), "host": "a"} for each in minutes_ago]
     with bench.ledger.write() as connection:
+        connection.execute(schema.tick.delete())
         connection.execute(schema.tick.insert(), rows)
 
 
@@ -214,7 +211,7 @@ def test_no_tick_for_ten_minutes_is_said_everywhere(bench: Bench) -> None:
     assert tick_warnings_of(bench) == []
 
 
-def test_late_ticks_say_which_promises_they_cannot_keep(bench: Bench) -> None:
+def test_ticks_say_how_often_they_come_and_late_ones_which_promises_they_cannot_keep(bench: Bench) -> None:
     bench.append("commcast.toml", '[cadence.1]\nevery = "15m"\n')
     bench.send()
     tick_at(bench, 42, 37, 32, 15.5, 10, 5)
@@ -224,10 +221,6 @@ def test_late_ticks_say_which_promises_they_cannot_keep(bench: Bench) -> None:
     doctor = in_one(run("doctor", folder=bench.folder).stdout)
     assert said in doctor and 'write hold_before = "17m" in [tick]' in doctor
     assert any(said in warning for warning in tick_warnings_of(bench))
-
-
-def test_ticks_in_time_say_how_often_they_come(bench: Bench) -> None:
-    bench.send()
     tick_at(bench, 5, 4, 3, 2, 1, 0)
     assert "The last tick ran" in run("status", folder=bench.folder).stdout
     assert "comes every 1m or so, at worst 1m apart" in run("doctor", folder=bench.folder).stdout

@@ -23,8 +23,8 @@ from commcast.cli import app
 from commcast.cli import prompt as asking
 from tests.support.desk import Bench, write_desk, write_incident
 
-WORDS = ("--issue", "Some cards are refused.", "--resolution", "We roll back the last release.")
-WORDS += ("--timeframe", "1h to 2h")
+_TIMES = ("--timeframe", "1h to 2h")
+WORDS = ("--issue", "Some cards are refused.", "--resolution", "We roll back the last release.", *_TIMES)
 CTRL_C, CTRL_D = b"\x03", b"\x04"
 _PATIENCE = 60.0  # seconds for the next words on the screen
 
@@ -100,6 +100,10 @@ class Seen:
 
     screen: str
     exit_code: int
+
+    def left(self, columns: int = 200) -> list[str]:
+        """Return the lines that stand on a screen of so many columns in the end."""
+        return screen(self.screen.replace("\n", "\r\n"), columns)
 
 
 def at_terminal(
