@@ -36,9 +36,8 @@ from tests.support.values import cases, rows
 bench = pytest.fixture(lambda tmp_path: terminal.bench_now(tmp_path))
 
 
-CHANGES = {
-    f"os.{name}" for name in ["rename", "remove", "mkdir", "rmdir", "chmod", "truncate", "link", "symlink"]
-}
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod"}
+CHANGES |= {"os.truncate", "os.link", "os.symlink"}
 ASKS = {"socket.connect", "socket.sendto", "socket.getaddrinfo"}
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
@@ -54,7 +53,9 @@ def untouched(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureR
     bench.ledger.close()
     if request.param != "closed":  # the ledger is changed in a process that is killed
         if (child := os.fork()) == 0:
-            Bench(folder).stop()
+            other = Bench(folder)
+            other.stop()
+            other.resume()
             os._exit(0)
         assert os.waitpid(child, 0)[1] == 0
         assert (folder / ".commcast/ledger.db-wal").stat().st_size > 0
@@ -93,11 +94,7 @@ def test_what_only_shows_touches_nothing(untouched: Path) -> None:
     for command in (each for row in rows(SHOWS) for each in row):
         assert (command, *watched(untouched, *command.split())) == (command, 0, set())
         assert everything_in(untouched) == before, command
-
-
-def test_the_watch_sees_what_a_send_does(bench: Bench) -> None:
-    bench.edit("commcast.toml", 'provider = "outbox"', 'provider = "smtp"')
-    code, seen = watched(bench.folder, "send", "pay7", "--yes")
+    code, seen = watched(untouched, "send", "pay7", "--yes")  # the watch is not blind
     assert (code, {"socket.connect", "sqlite3.connect"} <= seen) == (75, True)
 
 
@@ -601,8 +598,8 @@ def test_a_file_half_written_is_named_and_the_watch_goes_on(
     acts = [partial(becomes, text) for text in ("[organisation\n", whole, whole)]
     with pytest.raises(KeyboardInterrupt):
         watching.draw(watch_of(bench)[0], steps_of(*acts))
-    assert ["cannot be read now: commcast.toml" in each for each in seen] == [False, True, False]
-    assert all("pay7" in each for each in seen)
+    shown = [("pay7" in each, "cannot be read now: commcast.toml" in each) for each in seen]
+    assert shown == [(True, False), (True, True), (True, False)]
 
 
 def test_a_window_too_low_says_how_many_lines_are_missing() -> None:
