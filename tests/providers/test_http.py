@@ -21,14 +21,7 @@ from commcast.errors import ConfigError, TryAgain
 from commcast.model.message import Blame, Outcome, OutcomeKind
 from commcast.providers import http as ours
 from commcast.providers.base import Refused
-from commcast.providers.http import (
-    Connections,
-    Doubts,
-    HttpAnswer,
-    NoAnswer,
-    Turns,
-    retry_after,
-)
+from commcast.providers.http import Connections, Doubts, HttpAnswer, NoAnswer, Turns, retry_after
 from tests.providers.contract import BOUNDED
 from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, RECIPIENT, REJECTED, UNKNOWN
 from tests.support.servers import http
@@ -78,8 +71,6 @@ def test_a_request_goes_out_as_it_was_written() -> None:
     login, encoding = exchange.headers["authorization"], exchange.headers["accept-encoding"]
     assert (login, encoding) == ("Basic secret", "identity")
 
-
-# --- answers that do not come, or not whole
 
 CHUNKED = b"HTTP/1.1 202 A\r\nTransfer-Encoding: chunked\r\n\r\n"
 LOST: dict[str, tuple[Handler, NoAnswer | None]] = {
@@ -182,9 +173,6 @@ def test_whatever_a_server_says_there_is_one_answer(data: bytes) -> None:
     (answer,), server = post(http.raw(data), timeout=5.0)
     assert answer.sent
     assert len(server.exchanges) == 1
-
-
-# --- requests that never leave
 
 
 @pytest.mark.parametrize("name", ["api.twilio.invalid", "a" * 70 + ".invalid", "api..invalid"])
@@ -292,16 +280,12 @@ def test_a_redirect_is_never_followed(status: int) -> None:
 NO_LOSS, ONE_LOSS = [None] * 6, [None, NoAnswer.LOST, None]
 
 
-@pytest.mark.parametrize(
-    ("handler", "keep", "troubles", "connections"),
-    [
-        (GOOD, True, NO_LOSS, 1),
-        (GOOD, False, NO_LOSS, 6),
-        (http.then_close(GOOD), False, NO_LOSS, 6),
-        *[(http.in_turn(GOOD, dies, GOOD), True, ONE_LOSS, 2) for dies in (http.close, http.reset)],
-    ],
-    ids=["kept", "one each", "one each, closed between two", "kept, closed", "kept, reset"],
-)
+@pytest.mark.parametrize(("handler", "keep", "troubles", "connections"), [
+    (GOOD, True, NO_LOSS, 1),
+    (GOOD, False, NO_LOSS, 6),
+    (http.then_close(GOOD), False, NO_LOSS, 6),
+    *[(http.in_turn(GOOD, dies, GOOD), True, ONE_LOSS, 2) for dies in (http.close, http.reset)],
+], ids=["kept", "one each", "one each, closed between two", "kept, closed", "kept, reset"])  # fmt: skip
 def test_connections_are_kept_or_one_each(
     handler: Handler, keep: bool, troubles: Any, connections: int
 ) -> None:
@@ -324,9 +308,6 @@ def test_nothing_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     asyncio.run(scenario())
     headers = [exchange.headers for exchange in server.exchanges]
     assert [("cookie" in each, each["authorization"]) for each in headers] == [(False, "Basic secret")] * 3
-
-
-# --- proxies
 
 
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "ALL_PROXY", "HTTPS_PROXY"])
@@ -408,9 +389,6 @@ def test_a_proxy_of_another_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ConfigError, match="HTTPS_PROXY") as caught:
         Connections("twilio", "https://api.twilio.com", 20.0, keep=True)
     assert "hidden" not in str(caught.value)
-
-
-# --- what it means
 
 
 @pytest.mark.parametrize("trouble", NoAnswer)
@@ -514,25 +492,19 @@ RESETS = [(UNIX + 30, 30.0), (UNIX, 0.0), (UNIX - 1, 0.0), (UNIX * 1000, DAY), (
 RESET = {"x-ratelimit-reset": f"{UNIX + 30}"}
 
 
-@pytest.mark.parametrize(
-    ("headers", "wait"),
-    [
-        *[({"retry-after": text}, wait) for wait, texts in WAITS.items() for text in texts],
-        *[({"x-ratelimit-reset": str(text)}, wait) for text, wait in RESETS],
-        *[({"retry-after": text, **RESET}, wait) for text, wait in (("7", 7.0), ("0", 0.0))],
-        *[
-            ({"retry-after": text, **RESET}, 30.0)
-            for text in ("-7", "", "soon", "Sat, 99 Nov 2026 10:05:30 GMT")
-        ],
-        *[(headers, None) for headers in ({}, {"Retry-After": "7"})],  # an answer's names are lower-case
+@pytest.mark.parametrize(("headers", "wait"), [
+    *[({"retry-after": text}, wait) for wait, texts in WAITS.items() for text in texts],
+    *[({"x-ratelimit-reset": str(text)}, wait) for text, wait in RESETS],
+    *[({"retry-after": text, **RESET}, wait) for text, wait in (("7", 7.0), ("0", 0.0))],
+    *[
+        ({"retry-after": text, **RESET}, 30.0)
+        for text in ("-7", "", "soon", "Sat, 99 Nov 2026 10:05:30 GMT")
     ],
-)
+    *[(headers, None) for headers in ({}, {"Retry-After": "7"})],  # an answer's names are lower-case
+])  # fmt: skip
 def test_retry_after(headers: dict[str, str], wait: float | None) -> None:
     """Seconds or a date, else the reset; the past means now, the far future a day, and nonsense nothing."""
     assert retry_after(headers, NOW) == wait
-
-
-# --- turns
 
 
 @pytest.mark.parametrize("given_one", [False, True], ids=["before its turn", "just as its turn comes"])

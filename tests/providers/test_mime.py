@@ -197,9 +197,6 @@ def test_what_is_no_address(address: str) -> None:
     assert not address or address not in told
 
 
-# --- the short way, by splicing readers' values into encoded text
-
-
 def joined(pieces: Pieces, values: Sequence[str]) -> str:
     return "".join(values[piece] if isinstance(piece, int) else piece for piece in pieces)
 
@@ -313,16 +310,13 @@ def test_the_borders_of_a_line(begin: str, end: str) -> None:
         assert wire(mail) == stuffed(by_stdlib(mail))
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
-        # At the beginning of a line of its own, and behind a soft break.
-        *(".hidden", "x" * 75 + ".x", "x" * 73 + "..", "."),
-        # What should not be a value: it must break no line.
-        *("a\rb", "a\nb", "a\n.\nb", "a \nb" + "c" * 90, "a\u2028b", "a\x0bb"),
-        *("", " ", "a ", "\u200d", "\ud800"),
-    ],
-)
+@pytest.mark.parametrize("value", [
+    # At the beginning of a line of its own, and behind a soft break.
+    *(".hidden", "x" * 75 + ".x", "x" * 73 + "..", "."),
+    # What should not be a value: it must break no line.
+    *("a\rb", "a\nb", "a\n.\nb", "a \nb" + "c" * 90, "a\u2028b", "a\x0bb"),
+    *("", " ", "a ", "\u200d", "\ud800"),
+])  # fmt: skip
 def test_a_value_at_the_beginning_and_end_of_a_line(value: str) -> None:
     mail = spliced(Skeleton(("x",), (0, " and more\n", 0), ("<p>\n", 0, "</p>\n", 0, "\n")), (value,))
     wanted = told(by_stdlib, mail)

@@ -214,16 +214,13 @@ def test_after_a_halt_no_file_is_begun(tmp_path: Path) -> None:
     assert not (tmp_path / "outbox").exists()
 
 
-@pytest.mark.parametrize(
-    ("lay", "below", "says"),
-    [
-        (lambda outbox: outbox.symlink_to("."), "", "is a link; replace"),
-        (lambda outbox: outbox.mkdir() or outbox.chmod(0o777), "", "chmod 700"),
-        (lambda outbox: outbox.write_text("a file"), "", "is a file; move"),
-        (lambda outbox: outbox.write_text("a file"), "outbox", "is a file; move"),
-        (lambda outbox: outbox.write_text("a file"), "outbox/outbox", "a parent of the outbox"),
-    ],
-)
+@pytest.mark.parametrize(("lay", "below", "says"), [
+    (lambda outbox: outbox.symlink_to("."), "", "is a link; replace"),
+    (lambda outbox: outbox.mkdir() or outbox.chmod(0o777), "", "chmod 700"),
+    (lambda outbox: outbox.write_text("a file"), "", "is a file; move"),
+    (lambda outbox: outbox.write_text("a file"), "outbox", "is a file; move"),
+    (lambda outbox: outbox.write_text("a file"), "outbox/outbox", "a parent of the outbox"),
+])  # fmt: skip
 def test_a_folder_laid_by_a_stranger_is_refused(
     tmp_path: Path, lay: Callable[[Path], object], below: str, says: str
 ) -> None:

@@ -100,8 +100,6 @@ def ago(**time: float) -> str:
     return format_datetime(NOW - timedelta(**time))
 
 
-# --- Twilio: looking for one delivery
-
 TAKEN, NOTHING = Sighting(1, Seen.TAKEN, sid(1)), Sighting(1, Seen.NOTHING)
 FOREIGN = Sighting(1, Seen.FOREIGN, detail="other messages at that time: 1")
 ON_ITS_WAY = ("queued", "accepted", "scheduled", "sending", "sent", "new")
@@ -223,9 +221,6 @@ def test_what_was_seen_before_a_failure_is_told() -> None:
     assert seen == [TAKEN]
 
 
-# --- Twilio: the way to the next page
-
-
 def following(way: Callable[[int], object]) -> tuple[int, bool]:
     """Read a list whose pages lead on like that; return how many were asked for, and whether it was left."""
     pages = 0
@@ -267,9 +262,6 @@ def test_a_list_that_never_ends_is_left(monkeypatch: pytest.MonkeyPatch) -> None
     assert following(lambda page: f"/2010-04-01/x?PageToken=PA{page}") == (8, True)
 
 
-# --- Twilio: receipts
-
-
 # One page per number under https://www.twilio.com/docs/api/errors.
 # fmt: off
 LATER = {
@@ -280,15 +272,12 @@ LATER = {
 # fmt: on
 
 
-@pytest.mark.parametrize(
-    ("state", "code", "detail"),
-    [
-        *[(state, None, "") for state in ("delivered", "read")],
-        *[(state, None, None) for state in (*ON_ITS_WAY, "partially_delivered")],  # later, perhaps
-        *[("undelivered", code, f"{code}: {words}") for code, words in LATER.items()],
-        *[(state, None, state) for state in ("failed", "canceled")],
-    ],
-)
+@pytest.mark.parametrize(("state", "code", "detail"), [
+    *[(state, None, "") for state in ("delivered", "read")],
+    *[(state, None, None) for state in (*ON_ITS_WAY, "partially_delivered")],  # later, perhaps
+    *[("undelivered", code, f"{code}: {words}") for code, words in LATER.items()],
+    *[(state, None, state) for state in ("failed", "canceled")],
+])  # fmt: skip
 def test_receipts(state: str, code: int | None, detail: str | None) -> None:
     """What the list says of a message that was accepted; three numbers suppress the reader's."""
     changed = datetime(2026, 11, 21, 10, 7, 3, tzinfo=UTC)
@@ -323,22 +312,17 @@ def test_what_cannot_be_asked_for_asks_nothing() -> None:
     assert (receipts(twilio), looked(twilio, sleep=naps), twilio.lists, naps.taken) == ([], {}, [], [])
 
 
-@pytest.mark.parametrize(
-    ("updated", "gone", "minutes"),
-    [
-        *[(ago(minutes=-2), ago(minutes=-1), 2), ("Sat, 21 Nov 2026 10:07:00 -0000", None, 2)],
-        *[(updated, ago(minutes=-1), 1) for updated in (None, "soon")],
-        *[(wrong, wrong, 0) for wrong in (None, "Sat, 21 Nov 2026 99:07:00 +0000")],
-    ],
-)
+@pytest.mark.parametrize(("updated", "gone", "minutes"), [
+    *[(ago(minutes=-2), ago(minutes=-1), 2), ("Sat, 21 Nov 2026 10:07:00 -0000", None, 2)],
+    *[(updated, ago(minutes=-1), 1) for updated in (None, "soon")],
+    *[(wrong, wrong, 0) for wrong in (None, "Sat, 21 Nov 2026 99:07:00 +0000")],
+])  # fmt: skip
 def test_when_it_happened(updated: str | None, gone: str | None, minutes: int) -> None:
     """When the message changed last, else when it was sent, else now; always with a time zone."""
     listed = {"messages": [{**sent(1), "date_updated": updated, "date_sent": gone}]}
     (found,) = receipts(http.answer(200, listed), sid(1))
     assert found.at == NOW + timedelta(minutes=minutes)
 
-
-# --- Twilio: what goes wrong, and the account
 
 ASKS: dict[str, Callable[[TwilioRecords], Awaitable[Any]]] = {
     "look": lambda records: every(records.look([asked()], set())),
@@ -352,17 +336,14 @@ TOLD = apis.error(20003, 401, f"{NUMBER} {apis.TOKEN}")
 
 
 @pytest.mark.parametrize("ask", ASKS)
-@pytest.mark.parametrize(
-    ("handler", "raised", "words"),
-    [
-        (http.answer(401, TOLD), Refused, "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"),
-        (http.answer(403, TOLD), Refused, "https://console.twilio.com/"),
-        (http.answer(400, TOLD), Refused, "base_url"),
-        (http.answer(503, TOLD), TryAgain, "now (503)"),
-        (http.reset, TryAgain, "the connection broke"),
-        *[(http.answer(200, body), TryAgain, "no sense") for body in ("x", "[]", "{}")],
-    ],
-)
+@pytest.mark.parametrize(("handler", "raised", "words"), [
+    (http.answer(401, TOLD), Refused, "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"),
+    (http.answer(403, TOLD), Refused, "https://console.twilio.com/"),
+    (http.answer(400, TOLD), Refused, "base_url"),
+    (http.answer(503, TOLD), TryAgain, "now (503)"),
+    (http.reset, TryAgain, "the connection broke"),
+    *[(http.answer(200, body), TryAgain, "no sense") for body in ("x", "[]", "{}")],
+])  # fmt: skip
 def test_what_the_records_cannot_tell(ask: str, handler: Handler, raised: Any, words: str) -> None:
     """A refusal needs a person, a failure time; neither is "nothing is there", and no secret is shown."""
     with pytest.raises(raised, match=re.escape(words)) as caught:
@@ -409,14 +390,11 @@ def test_the_balance() -> None:
             asking(Twilio(balance={"balance": rubbish, "currency": "EUR"}), ASKS["balance"])
 
 
-@pytest.mark.parametrize(
-    ("senders", "known"),
-    [
-        ((SENDER, SERVICE), True),
-        ((SENDER[:-1], "+15005550009", "MG" + "0" * 32), False),  # a part of a number is another number
-        (("ACME", "12345", ""), None),
-    ],
-)
+@pytest.mark.parametrize(("senders", "known"), [
+    ((SENDER, SERVICE), True),
+    ((SENDER[:-1], "+15005550009", "MG" + "0" * 32), False),  # a part of a number is another number
+    (("ACME", "12345", ""), None),
+])  # fmt: skip
 def test_whether_a_sender_is_known(senders: tuple[str, ...], known: bool | None) -> None:
     """A number or a service is the account's own or not; of a name nobody can tell."""
 
@@ -462,8 +440,6 @@ def test_no_list_breaks_it(rows: list[Any], way: Any) -> None:
     if sighting.seen is Seen.TAKEN:
         assert any(row.get("body") == WORDS and row.get("to") == NUMBER for row in rows)
 
-
-# --- SendGrid
 
 BEGUN = NOW - timedelta(minutes=30)
 AT = NOW - timedelta(minutes=10)
@@ -575,9 +551,6 @@ def look(account: Account, *people: Asked) -> list[Seen]:
     return [each.seen for each in sorted(found, key=lambda each: each.delivery)]
 
 
-# --- SendGrid: looking for deliveries
-
-
 def test_what_email_activity_says_of_a_delivery() -> None:
     """By our own name, the address and the subject's words: taken, refused, another's, or nothing."""
     account = Account()
@@ -612,14 +585,11 @@ def test_many_are_asked_for_in_few_questions() -> None:
     assert look(account, mailed(1), other) == [Seen.TAKEN, Seen.FOREIGN]
 
 
-@pytest.mark.parametrize(
-    "activity",
-    [
-        *map(http.answer, (400, 403, 404)),
-        http.answer(200, {"errors": [{"message": "none"}]}),
-        http.answer(200, []),
-    ],
-)
+@pytest.mark.parametrize("activity", [
+    *map(http.answer, (400, 403, 404)),
+    http.answer(200, {"errors": [{"message": "none"}]}),
+    http.answer(200, []),
+])  # fmt: skip
 def test_an_account_without_email_activity(activity: Handler) -> None:
     """Not every account has it: then nothing is known, and nothing is guessed."""
     assert look(Account(activity), mailed(1), mailed(2)) == [Seen.CANNOT, Seen.CANNOT]
@@ -633,9 +603,6 @@ def test_what_cannot_be_asked_is_not_asked(changed: dict[str, str]) -> None:
     account = Account()
     account.sent(2)
     assert look(account, mailed(1, **changed), mailed(2)) == [Seen.CANNOT, Seen.TAKEN]
-
-
-# --- SendGrid: receipts
 
 
 def told(account: Account, open_ids: Collection[str] = ()) -> list[Receipt]:
@@ -699,9 +666,6 @@ def test_no_open_id_is_starved() -> None:
     clocks = [lambda minute=minute: NOW + timedelta(minutes=minute) for minute in range(3)]
     asked_first = [SendGridRecords(SendGridProvider(), KEY, each)._by_turns("abc")[0] for each in clocks]
     assert sorted(asked_first) == ["a", "b", "c"]
-
-
-# --- SendGrid: lists
 
 
 def listed(account: Handler, *names: str, **settings: Any) -> list[SuppressionEntry]:
@@ -790,21 +754,15 @@ def test_scopes() -> None:
     assert ask(Account(), "scopes")[0] == ("mail.send", "suppression.read")
 
 
-# --- SendGrid: every kind of no
-
-
 @pytest.mark.parametrize("what", ["bounces", "scopes"])
-@pytest.mark.parametrize(
-    ("handler", "kind", "words"),
-    [
-        (http.answer(401, {"errors": [{"message": f"bad key {KEY}"}]}), Refused, "SendGrid refuses the key"),
-        (http.answer(403), Refused, "the key may not read (its own )?{what}; (give it the scope|use)"),
-        (http.answer(404), Refused, "base_url"),
-        (http.answer(500, "<html>reader1@private.example"), TryAgain, "500"),
-        (http.reset, TryAgain, "the connection broke"),
-        *[(http.answer(200, body), TryAgain, "makes no sense") for body in ("<html>", "7", "{}")],
-    ],
-)
+@pytest.mark.parametrize(("handler", "kind", "words"), [
+    (http.answer(401, {"errors": [{"message": f"bad key {KEY}"}]}), Refused, "SendGrid refuses the key"),
+    (http.answer(403), Refused, "the key may not read (its own )?{what}; (give it the scope|use)"),
+    (http.answer(404), Refused, "base_url"),
+    (http.answer(500, "<html>reader1@private.example"), TryAgain, "500"),
+    (http.reset, TryAgain, "the connection broke"),
+    *[(http.answer(200, body), TryAgain, "makes no sense") for body in ("<html>", "7", "{}")],
+])  # fmt: skip
 def test_refusals(handler: Handler, kind: type[CommcastError], words: str, what: str) -> None:
     """A person has to fix it, or it is tried again; no key and no address is shown."""
     with pytest.raises(kind, match=words.replace("{what}", what)) as caught:

@@ -110,8 +110,6 @@ def meanings(outcomes: dict[int, Outcome], *numbers: int) -> set[Meaning]:
     return {(outcomes[n].kind, outcomes[n].blame) for n in numbers or outcomes}
 
 
-# --- the table
-
 # Status, headers, body, and what that must mean: kind, blame, words. Sources: SendGrid's API description and
 # its responses, 4xx and rate-limits pages. What any server's answer means is in test_http.py.
 CASES: list[tuple[int, dict[str, str], Any, OutcomeKind, Blame, str]] = [
@@ -167,9 +165,6 @@ def test_a_request_id_is_kept_short_and_clean() -> None:
     assert sendgrid_outcomes.request_id(answer) == ("a31m_b-c.d" + "e" * 500)[:100]
 
 
-# --- narrowing
-
-
 @pytest.mark.parametrize("names", [True, False], ids=["named", "unnamed"])
 @pytest.mark.parametrize(("count", "bad"), [(250, {124}), (64, {10, 11, 40, 64})], ids=["one", "several"])
 def test_a_bad_address_costs_one_reader(count: int, bad: set[int], names: bool) -> None:
@@ -203,26 +198,23 @@ OF_THE_MESSAGE = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("answers", "expected", "requests"),
-    [
-        # What is the same for all is no reader's fault: nobody is refused for good, nothing is narrowed.
-        *[([complaint(*fields)], [STOPPED] * 3, 1) for fields in OF_THE_MESSAGE],
-        # Refused without a word of an address, and nobody accepted: the third one shows that it is us.
-        ([REFUSED] * 99, [AGAIN] * 2 + [STOPPED] * 62, 10),
-        ([http.answer(413)] * 99, [AGAIN] * 2 + [STOPPED] * 62, 10),
-        ([OWN_LINES] * 99, [AGAIN] * 2 + [STOPPED] * 62, 3),
-        # However many: a bad address says nothing of the message.
-        ([BAD_ADDRESS] * 6, [BAD] * 6 + [GOOD] * 6, 7),
-        # Another answer is about the part that was asked; what was not begun was surely not taken.
-        ([REFUSED, http.answer(429)], [BUSY] * 8, 2),
-        *[
-            ([REFUSED, lost], [LOST] * 4 + [BUSY] * 4, 2)
-            for lost in (http.answer(500), http.reset, http.answer(202))
-        ],
-        ([REFUSED, http.answer(401)], [STOPPED] * 8, 2),
+@pytest.mark.parametrize(("answers", "expected", "requests"), [
+    # What is the same for all is no reader's fault: nobody is refused for good, nothing is narrowed.
+    *[([complaint(*fields)], [STOPPED] * 3, 1) for fields in OF_THE_MESSAGE],
+    # Refused without a word of an address, and nobody accepted: the third one shows that it is us.
+    ([REFUSED] * 99, [AGAIN] * 2 + [STOPPED] * 62, 10),
+    ([http.answer(413)] * 99, [AGAIN] * 2 + [STOPPED] * 62, 10),
+    ([OWN_LINES] * 99, [AGAIN] * 2 + [STOPPED] * 62, 3),
+    # However many: a bad address says nothing of the message.
+    ([BAD_ADDRESS] * 6, [BAD] * 6 + [GOOD] * 6, 7),
+    # Another answer is about the part that was asked; what was not begun was surely not taken.
+    ([REFUSED, http.answer(429)], [BUSY] * 8, 2),
+    *[
+        ([REFUSED, lost], [LOST] * 4 + [BUSY] * 4, 2)
+        for lost in (http.answer(500), http.reset, http.answer(202))
     ],
-)
+    ([REFUSED, http.answer(401)], [STOPPED] * 8, 2),
+])  # fmt: skip
 def test_what_answers_mean_for_the_readers_of_a_batch(
     answers: list[Handler], expected: list[Meaning], requests: int
 ) -> None:
@@ -322,19 +314,16 @@ def test_narrowing_ends_before_the_lease_does(monkeypatch: pytest.MonkeyPatch) -
     assert "in time" in outcomes[1].detail
 
 
-@pytest.mark.parametrize(
-    ("fields", "wanted"),
-    [
-        ([None, 7, "personalizations.9999.to", "from\x1b[31m"], NamedInRefusal()),
-        (["personalizations.1"], NamedInRefusal(frozenset({1}), (), True)),
-        *[
-            ([f"personalizations.1.{to}"], NamedInRefusal(frozenset({1})))
-            for to in ("to", "to.0", "to.0.email")
-        ],
-        (["personalizations.1.to.0.name"], NamedInRefusal(frozenset({1}), (), True)),
-        (["from", "from"], NamedInRefusal(frozenset(), ("from",))),
+@pytest.mark.parametrize(("fields", "wanted"), [
+    ([None, 7, "personalizations.9999.to", "from\x1b[31m"], NamedInRefusal()),
+    (["personalizations.1"], NamedInRefusal(frozenset({1}), (), True)),
+    *[
+        ([f"personalizations.1.{to}"], NamedInRefusal(frozenset({1})))
+        for to in ("to", "to.0", "to.0.email")
     ],
-)
+    (["personalizations.1.to.0.name"], NamedInRefusal(frozenset({1}), (), True)),
+    (["from", "from"], NamedInRefusal(frozenset(), ("from",))),
+])  # fmt: skip
 def test_what_a_refusal_names(fields: list[Any], wanted: NamedInRefusal) -> None:
     errors = [1, None, *({"field": each} for each in fields)]
     assert named(HttpAnswer(400, {}, json.dumps({"errors": errors})), 3) == wanted
@@ -345,26 +334,17 @@ def test_a_refusal_that_cannot_be_read_names_nothing(body: str) -> None:
     assert named(HttpAnswer(400, {}, body), 3) == NamedInRefusal()
 
 
-# --- batches
-
-
-@pytest.mark.parametrize(
-    ("settings", "size"),
-    [
-        ({}, 250),
-        ({"batch": 1000}, 1000),
-        *[({"per_second": n}, most) for n, most in ((100, 5), (1, 1), (10**5, 250))],
-    ],
-)
+@pytest.mark.parametrize(("settings", "size"), [
+    ({}, 250),
+    ({"batch": 1000}, 1000),
+    *[({"per_second": n}, most) for n, most in ((100, 5), (1, 1), (10**5, 250))],
+])  # fmt: skip
 def test_how_many_readers_a_request_carries(settings: dict[str, Any], size: int) -> None:
     """As many as is set, and no more than a twentieth of a second's limit."""
     adapter = adapter_at("http://127.0.0.1:1", connections=3, **settings)
     assert (adapter.batch_size, adapter.window) == (size, 3 * size)
     assert adapter.per_second == settings.get("per_second", 0)
     assert adapter_at("http://127.0.0.1:1", connections=64, batch=1000).window == sendgrid.MOST_CLAIMED
-
-
-# --- keys
 
 
 @pytest.mark.parametrize("key", [None, "", "  ", "SG.a\nb", "SG.\u00e9", "SG a", "SG.\x00"])
@@ -377,9 +357,6 @@ def test_a_key_that_is_none(key: str | None) -> None:
 
 def test_what_holds_the_key_does_not_show_it() -> None:
     assert KEY not in repr(SendGridClient("http://127.0.0.1:1", KEY, 1))
-
-
-# --- the official description
 
 
 def test_requests_are_what_the_official_description_says() -> None:

@@ -91,9 +91,6 @@ def spliced(number: int, *values: str, skeleton: Skeleton = SKELETON, **changed:
     return replace(whole, spliced=how, **changed)
 
 
-# --- merging
-
-
 def test_the_same_words_go_as_they_are() -> None:
     """Emails that do not differ, or only one, need no substitution, spliced or not."""
     (request,), _ = made(*(mail(number, html="<p>Hi</p>\n") for number in range(1, 4)))
@@ -135,19 +132,15 @@ def test_the_values_of_spliced_emails_are_the_substitutions() -> None:
     assert (len({tag[:35] for tag in own}), len(own)) == (1, 5)
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"text": "Hello,\nAll is well.\nAnd more.\n"},
-        {"html": "<p>Hi</p>"},
-        {"sender": Mailbox("other@acme.example")},
-        {"reply_to": "other@acme.example"},
-        {"list_unsubscribe": "mailto:other@acme.example"},
-        {"references": ("<other@acme.example>",)},
-        {"calendar": CalendarFile("move1.ics", "BEGIN:2\r\n")},
-    ],
-    ids=lambda changed: next(iter(changed)),
-)
+@pytest.mark.parametrize("changed", [
+    {"text": "Hello,\nAll is well.\nAnd more.\n"},
+    {"html": "<p>Hi</p>"},
+    {"sender": Mailbox("other@acme.example")},
+    {"reply_to": "other@acme.example"},
+    {"list_unsubscribe": "mailto:other@acme.example"},
+    {"references": ("<other@acme.example>",)},
+    {"calendar": CalendarFile("move1.ics", "BEGIN:2\r\n")},
+], ids=lambda changed: next(iter(changed)))  # fmt: skip
 def test_what_cannot_be_merged_goes_apart(changed: dict[str, Any]) -> None:
     """Another shape or frame is another request, spliced or not."""
     built, _ = made(mail(1), replace(mail(2), **changed), mail(3))
@@ -244,18 +237,11 @@ def test_any_emails_come_out_as_they_went_in(mails: list[Email]) -> None:
         assert not [address for address in others if address in json.dumps(person)]
 
 
-# --- what substitution would not give
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"text": "Hello Kim,\nsomething else.\n/b\n"},
-        {"html": "<p>Hello Kin,</p>\n"},
-        {"subject": "Cards fail for K"},
-    ],
-    ids=lambda changed: next(iter(changed)),
-)
+@pytest.mark.parametrize("changed", [
+    {"text": "Hello Kim,\nsomething else.\n/b\n"},
+    {"html": "<p>Hello Kin,</p>\n"},
+    {"subject": "Cards fail for K"},
+], ids=lambda changed: next(iter(changed)))  # fmt: skip
 def test_what_splicing_would_not_give_goes_as_it_is(changed: dict[str, Any]) -> None:
     """Each email's own words are compared before it leaves: a mistake in splicing reaches nobody."""
     mails = [spliced(1, "Dana", "/a"), spliced(2, "Kim", "/b", **changed), spliced(3, "Ann", "/c")]
@@ -263,18 +249,15 @@ def test_what_splicing_would_not_give_goes_as_it_is(changed: dict[str, Any]) -> 
     assert [found[n][1] for n in (1, 2, 3)] == [(each.subject, each.text, each.html) for each in mails]
 
 
-@pytest.mark.parametrize(
-    ("mails", "wrong", "expected"),
-    [
-        pytest.param([spliced(n, "Dana", f"/{n}") for n in (1, 2)], "Dana", [(1,), (2,)], id="spliced"),
-        pytest.param(
-            [mail(n, f"Hello {who}\n") for n, who in enumerate(("Dana", "Kim", "Ann", "Kim"), 1)],
-            "Kim",
-            [(1, 3), (2, 4)],
-            id="merged",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("mails", "wrong", "expected"), [
+    pytest.param([spliced(n, "Dana", f"/{n}") for n in (1, 2)], "Dana", [(1,), (2,)], id="spliced"),
+    pytest.param(
+        [mail(n, f"Hello {who}\n") for n, who in enumerate(("Dana", "Kim", "Ann", "Kim"), 1)],
+        "Kim",
+        [(1, 3), (2, 4)],
+        id="merged",
+    ),
+])  # fmt: skip
 def test_what_substitution_would_change_goes_literally(
     mails: list[Email], wrong: str, expected: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,21 +319,15 @@ def test_a_thousand_spliced_readers_are_expanded_once(monkeypatch: pytest.Monkey
     assert (looks, len(request.deliveries)) == ([0], 1000)
 
 
-# --- what a tag is
-
 TAG = f"-c{'0' * 32}n0-"
 BESIDE = Skeleton(("x ", 0), (TAG, 0, "\n"), ())
 
 
-@pytest.mark.parametrize(
-    "mails",
-    [
-        [mail(1, f"Hello Dana,\n{TAG}\n"), mail(2, f"Hello Kim,\n{TAG}\n")],
-        [spliced(1, TAG, "/a"), spliced(2, "Kim", "/a")],
-        [spliced(1, "Dana", "/a", skeleton=BESIDE), spliced(2, "Kim", "/a", skeleton=BESIDE)],
-    ],
-    ids=["in an email", "in a reader's value", "in what stands for all"],
-)
+@pytest.mark.parametrize("mails", [
+    [mail(1, f"Hello Dana,\n{TAG}\n"), mail(2, f"Hello Kim,\n{TAG}\n")],
+    [spliced(1, TAG, "/a"), spliced(2, "Kim", "/a")],
+    [spliced(1, "Dana", "/a", skeleton=BESIDE), spliced(2, "Kim", "/a", skeleton=BESIDE)],
+], ids=["in an email", "in a reader's value", "in what stands for all"])  # fmt: skip
 def test_a_tag_that_is_in_an_email_is_drawn_again(mails: list[Email]) -> None:
     """Content that holds the tag would be filled with another's line: that tag is not used."""
     drawn = iter(["0" * 32, "1" * 32])
@@ -369,17 +346,10 @@ def test_tags_differ() -> None:
     assert lines == ["1 line 11", "2 line 11"]
 
 
-# --- limits
-
-
-@pytest.mark.parametrize(
-    "mails",
-    [
-        [mail(n, f"Hello {who}\n") for n, who in enumerate(("Dana", "\u00e9" * 2000, "Ann", "Kim"), 1)],
-        [spliced(n, who, "/a") for n, who in enumerate(("Dana", "\u00e9" * 900, "Ann", "Kim"), 1)],
-    ],
-    ids=["merged", "spliced"],
-)
+@pytest.mark.parametrize("mails", [
+    [mail(n, f"Hello {who}\n") for n, who in enumerate(("Dana", "\u00e9" * 2000, "Ann", "Kim"), 1)],
+    [spliced(n, who, "/a") for n, who in enumerate(("Dana", "\u00e9" * 900, "Ann", "Kim"), 1)],
+], ids=["merged", "spliced"])  # fmt: skip
 def test_substitutions_beyond_ten_thousand_bytes_go_literally(mails: list[Email]) -> None:
     """Counted in JSON, six bytes per letter here: that email goes alone, the others stay together."""
     built, _ = made(*mails)
@@ -411,9 +381,6 @@ def test_no_request_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sendgrid_request.MOST_SUBSTITUTED == 10_000
 
 
-# --- names, addresses, headers
-
-
 # A name is only shown: what SendGrid would stumble over is taken out.
 NAMES = {
     "Reyes; Dana, Dr.": "Reyes Dana Dr.",
@@ -441,18 +408,15 @@ IMPOSSIBLE = ["", "-", "dana", "d\u00e4na@example.com", "a@b\r\nBcc: eve@evil.ex
 ONE, ALL = (REJECTED, RECIPIENT), (NOT_TAKEN, ACCOUNT)
 
 
-@pytest.mark.parametrize(
-    ("changed", "expected", "words"),
-    [
-        *[({"to": Mailbox(address)}, ONE, "the address ") for address in IMPOSSIBLE],
-        *[(each, ONE, "the email has no ") for each in ({"subject": " \r\n\u202e "}, {"text": ""})],
-        ({"message_id": "<a b>"}, ONE, ""),
-        *[({"sender": Mailbox(address)}, ALL, "the sender") for address in ("st\u00e4@a.example", "")],
-        ({"reply_to": "nobody"}, ALL, "the sender, reply address"),
-        ({"list_unsubscribe": "mailto:a b"}, ALL, ""),
-        ({"list_id": "a\r\nBcc: eve@evil.example"}, ALL, ""),
-    ],
-)
+@pytest.mark.parametrize(("changed", "expected", "words"), [
+    *[({"to": Mailbox(address)}, ONE, "the address ") for address in IMPOSSIBLE],
+    *[(each, ONE, "the email has no ") for each in ({"subject": " \r\n\u202e "}, {"text": ""})],
+    ({"message_id": "<a b>"}, ONE, ""),
+    *[({"sender": Mailbox(address)}, ALL, "the sender") for address in ("st\u00e4@a.example", "")],
+    ({"reply_to": "nobody"}, ALL, "the sender, reply address"),
+    ({"list_unsubscribe": "mailto:a b"}, ALL, ""),
+    ({"list_id": "a\r\nBcc: eve@evil.example"}, ALL, ""),
+])  # fmt: skip
 def test_an_email_that_cannot_be_is_refused_alone(changed: Any, expected: Any, words: str) -> None:
     """For that reader only, without the address; what is the same for everybody stops the run."""
     built, (refused,) = made(mail(1), replace(mail(2), **changed), mail(3))

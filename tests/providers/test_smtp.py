@@ -137,8 +137,6 @@ async def send_one(settings: SmtpProvider) -> Outcome:
         return (await collect(adapter, MAILS[:1]))[0]
 
 
-# --- the table
-
 Case = tuple[SmtpStage, str, OutcomeKind, Blame, bool, str]
 BEFORE = [stage for stage in S if stage is not S.DOT]
 AFTER = "after the message was handed over"
@@ -222,9 +220,6 @@ def test_the_two_laws_of_the_table(stage: SmtpStage, code: int, enhanced: str) -
     assert kind is not UNKNOWN or stage is S.DOT
 
 
-# --- connections
-
-
 @BOTH_ROADS
 def test_a_connection_is_used_again_and_left_politely() -> None:
     """Many emails, one connection, one QUIT; RSET only after a refusal."""
@@ -238,17 +233,13 @@ def test_a_connection_is_used_again_and_left_politely() -> None:
 
 
 @BOTH_ROADS
-@pytest.mark.parametrize(
-    ("actions", "kinds"),
-    [
-        *[({"mail": [GOOD, action]}, [ACCEPTED] * 3) for action in ("421 4.3.2 enough", CLOSE)],
-        *[
-            ({"rcpt": ["550 no"], "rset": [action]}, [REJECTED, ACCEPTED, ACCEPTED])
-            for action in ("500 what", CLOSE, "421 bye")
-        ],
+@pytest.mark.parametrize(("actions", "kinds"), [
+    *[({"mail": [GOOD, action]}, [ACCEPTED] * 3) for action in ("421 4.3.2 enough", CLOSE)],
+    *[
+        ({"rcpt": ["550 no"], "rset": [action]}, [REJECTED, ACCEPTED, ACCEPTED])
+        for action in ("500 what", CLOSE, "421 bye")
     ],
-    ids=["idle-421", "idle-close", "rset-500", "rset-close", "rset-421"],
-)
+], ids=["idle-421", "idle-close", "rset-500", "rset-close", "rset-421"])  # fmt: skip
 def test_a_server_that_ends_an_idle_connection(
     actions: dict[str, list[str]], kinds: list[OutcomeKind]
 ) -> None:
@@ -290,9 +281,6 @@ def test_leaving_does_not_wait_for_a_hanging_server(point: str, tmp_path: Path) 
     """A server that never answers QUIT, also over TLS, delays us for at most the farewell."""
     script = Script({point: [STALL] * 9}, ["STARTTLS"], make_certificate(tmp_path))
     assert timed_talk(script, MAILS[0])[1] <= STEP.total_seconds() + smtp.FAREWELL
-
-
-# --- reaching the server
 
 
 def test_a_server_that_is_not_there() -> None:
@@ -346,19 +334,13 @@ def test_an_old_server_without_ehlo() -> None:
     assert not any(line.startswith("HELO") for line in refused.spoken)
 
 
-# --- TLS and login
-
-
-@pytest.mark.parametrize(
-    ("extensions", "security", "blame", "words", "said"),
-    [
-        (["AUTH LOGIN"], "starttls", ACCOUNT, "login was refused", ["AUTH LOGIN"]),
-        (["AUTH CRAM-MD5 PLAIN LOGIN"], "starttls", ACCOUNT, "login was refused", ["AUTH PLAIN"]),
-        (["AUTH XOAUTH2"], "starttls", ACCOUNT, "no login method that we support", []),
-        (None, "starttls", ACCOUNT, "offers no STARTTLS", []),  # neither email nor password goes out
-        ([], "tls", PROVIDER, "no TLS connection", []),
-    ],
-)
+@pytest.mark.parametrize(("extensions", "security", "blame", "words", "said"), [
+    (["AUTH LOGIN"], "starttls", ACCOUNT, "login was refused", ["AUTH LOGIN"]),
+    (["AUTH CRAM-MD5 PLAIN LOGIN"], "starttls", ACCOUNT, "login was refused", ["AUTH PLAIN"]),
+    (["AUTH XOAUTH2"], "starttls", ACCOUNT, "no login method that we support", []),
+    (None, "starttls", ACCOUNT, "offers no STARTTLS", []),  # neither email nor password goes out
+    ([], "tls", PROVIDER, "no TLS connection", []),
+])  # fmt: skip
 @BOTH_ROADS
 def test_a_server_that_never_lets_us_in(
     tmp_path: Path, extensions: list[str] | None, security: str, blame: Blame, words: str, said: list[str]
@@ -386,16 +368,12 @@ def test_trouble_while_a_connection_is_opened(tmp_path: Path, point: str, reply:
     assert [message.secure for message in script.messages] == [True]
 
 
-@pytest.mark.parametrize(
-    ("made", "is_trusted", "kind"),
-    [
-        ({}, True, ACCEPTED),
-        ({}, False, NOT_TAKEN),
-        ({"host": "mail.elsewhere.example"}, True, NOT_TAKEN),
-        ({"valid": timedelta(days=-1)}, True, NOT_TAKEN),
-    ],
-    ids=["trusted", "unknown authority", "other host", "run out"],
-)
+@pytest.mark.parametrize(("made", "is_trusted", "kind"), [
+    ({}, True, ACCEPTED),
+    ({}, False, NOT_TAKEN),
+    ({"host": "mail.elsewhere.example"}, True, NOT_TAKEN),
+    ({"valid": timedelta(days=-1)}, True, NOT_TAKEN),
+], ids=["trusted", "unknown authority", "other host", "run out"])  # fmt: skip
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 def test_certificates(
     tmp_path: Path, made: dict[str, Any], is_trusted: bool, kind: OutcomeKind, security: str
@@ -413,18 +391,15 @@ def test_certificates(
         assert "certificate is not trusted" in outcome.detail
 
 
-@pytest.mark.parametrize(
-    ("settings", "password", "says"),
-    [
-        ({"user": USER, "security": "none"}, PASSWORD, "in the clear"),
-        ({"user": USER}, None, "COMMCAST_SMTP_PASSWORD"),
-        ({"user": USER}, "", "COMMCAST_SMTP_PASSWORD"),
-        ({"host": ""}, None, "host"),
-        ({"hello": "a b"}, None, "hello"),
-        ({"security": "tls", "ca_file": "missing.pem"}, None, "ca_file"),
-        ({"security": "tls", "ca_file": __file__}, None, "ca_file"),
-    ],
-)
+@pytest.mark.parametrize(("settings", "password", "says"), [
+    ({"user": USER, "security": "none"}, PASSWORD, "in the clear"),
+    ({"user": USER}, None, "COMMCAST_SMTP_PASSWORD"),
+    ({"user": USER}, "", "COMMCAST_SMTP_PASSWORD"),
+    ({"host": ""}, None, "host"),
+    ({"hello": "a b"}, None, "hello"),
+    ({"security": "tls", "ca_file": "missing.pem"}, None, "ca_file"),
+    ({"security": "tls", "ca_file": __file__}, None, "ca_file"),
+])  # fmt: skip
 def test_settings_that_cannot_work(settings: dict[str, str], password: str | None, says: str) -> None:
     """What could never work, or would tell the password, is refused before anything is opened."""
 
@@ -435,9 +410,6 @@ def test_settings_that_cannot_work(settings: dict[str, str], password: str | Non
     with pytest.raises(ConfigError, match=re.escape(says)) as caught:
         asyncio.run(enter())
     assert PASSWORD not in str(caught.value)
-
-
-# --- what goes over the wire
 
 
 @BOTH_ROADS
@@ -481,21 +453,15 @@ def test_a_non_ascii_address(extensions: list[str]) -> None:
     assert (script.connections, len(script.messages)) == (1, 3 + can)
 
 
-# --- what is kept
-
-
-@pytest.mark.parametrize(
-    ("reply", "queue_id"),
-    [
-        ("2.0.0 Ok: queued as 4Vx3Pq0kXyz", "4Vx3Pq0kXyz"),
-        ("OK id=1rQabc-0001Xy-2k", "1rQabc-0001Xy-2k"),
-        ("2.0.0 3AL9x0aB012345 Message accepted for delivery", "3AL9x0aB012345"),
-        ("2.6.0 <a@b.example> [InternalId=12345, Hostname=x] Queued mail for delivery", "12345"),
-        ("2.0.0 Ok", ""),
-        ("2.0.0 queued as <eve@evil.example>", ""),
-        ("", ""),
-    ],
-)
+@pytest.mark.parametrize(("reply", "queue_id"), [
+    ("2.0.0 Ok: queued as 4Vx3Pq0kXyz", "4Vx3Pq0kXyz"),
+    ("OK id=1rQabc-0001Xy-2k", "1rQabc-0001Xy-2k"),
+    ("2.0.0 3AL9x0aB012345 Message accepted for delivery", "3AL9x0aB012345"),
+    ("2.6.0 <a@b.example> [InternalId=12345, Hostname=x] Queued mail for delivery", "12345"),
+    ("2.0.0 Ok", ""),
+    ("2.0.0 queued as <eve@evil.example>", ""),
+    ("", ""),
+])  # fmt: skip
 def test_the_servers_id_of_an_email(reply: str, queue_id: str) -> None:
     assert smtp_outcomes.queue_id(reply) == queue_id
 

@@ -92,8 +92,6 @@ def got(script: Script) -> str:
     return "".join(to.removeprefix("reader")[0] for message in script.messages for to in message.recipients)
 
 
-# --- a server that fails at each point, for the first or second email of the three
-
 HARD, SOFT, BYE, ODD = "550 5.7.1 no", "450 4.2.0 later", "421 4.3.2 bye", "299 2.9.9 what"
 DEAD = (CLOSE, STALL, GARBAGE, DRIP)
 WORDS = {CLOSE: "broke", STALL: "repl", DRIP: "repl", GARBAGE: "repl"}  # found in a detail
@@ -196,22 +194,19 @@ def test_a_sender_refused_gets_no_dot_at_all(monkeypatch: pytest.MonkeyPatch) ->
     assert ["reader1" in to for message in script.messages for to in message.recipients] == [False, False]
 
 
-@pytest.mark.parametrize(
-    ("extensions", "actions", "became", "taken", "connections"),
-    [
-        # A server that keeps the envelope of a refused email: that is no refusal of the next one's sender.
-        (PIPELINING, {"dot": [HARD], "mail": [GOOD, "503 5.5.1 nested MAIL command"]}, "RAA", "23", 2),
-        (PIPELINING, {"dot": [HARD], "mail": [GOOD, GOOD, "503 5.5.1 not you"]}, "RAN", "2", 1),
-        # One that says more than it was asked is not trusted with a body, nor with its next reply.
-        (PIPELINING, {"data": ["354 go on\r\n250 2.0.0 ok"]}, "NAA", "23", 2),
-        (PIPELINING, {"data": ["354 go on\r\n554 5.7.1 no"]}, "NAA", "23", 2),
-        ((), {"mail": ["250 ok\r\n250 ok"]}, "NAA", "23", 2),
-        ((), {"rcpt": ["250 ok\r\n354 go on"]}, "NAA", "23", 2),
-        ((), {"data": ["354 go on\r\n250 ok"]}, "NAA", "23", 2),
-        # One that ends each connection after an email gets each by a connection of its own.
-        (PIPELINING, {"mail": [GOOD, BYE] * 9}, "AAA", "123", 3),
-    ],
-)
+@pytest.mark.parametrize(("extensions", "actions", "became", "taken", "connections"), [
+    # A server that keeps the envelope of a refused email: that is no refusal of the next one's sender.
+    (PIPELINING, {"dot": [HARD], "mail": [GOOD, "503 5.5.1 nested MAIL command"]}, "RAA", "23", 2),
+    (PIPELINING, {"dot": [HARD], "mail": [GOOD, GOOD, "503 5.5.1 not you"]}, "RAN", "2", 1),
+    # One that says more than it was asked is not trusted with a body, nor with its next reply.
+    (PIPELINING, {"data": ["354 go on\r\n250 2.0.0 ok"]}, "NAA", "23", 2),
+    (PIPELINING, {"data": ["354 go on\r\n554 5.7.1 no"]}, "NAA", "23", 2),
+    ((), {"mail": ["250 ok\r\n250 ok"]}, "NAA", "23", 2),
+    ((), {"rcpt": ["250 ok\r\n354 go on"]}, "NAA", "23", 2),
+    ((), {"data": ["354 go on\r\n250 ok"]}, "NAA", "23", 2),
+    # One that ends each connection after an email gets each by a connection of its own.
+    (PIPELINING, {"mail": [GOOD, BYE] * 9}, "AAA", "123", 3),
+])  # fmt: skip
 def test_odd_servers(
     extensions: Sequence[str], actions: dict[str, list[str]], became: str, taken: str, connections: int
 ) -> None:
@@ -230,9 +225,6 @@ def test_an_idle_connection_that_speaks_or_closes_is_dropped(more: str, extensio
             return "".join([said(await collect(adapter, [item])) for item in MAILS[:2]])
 
     assert (run(scenario()), script.connections) == ("AA", 2)
-
-
-# --- one write, and where the dot is
 
 
 Writes = Callable[[], list[bytes]]
@@ -327,9 +319,6 @@ def test_a_small_body_stuck_in_our_own_buffer(
     monkeypatch.setattr(mime, "wire", lambda _: body)
     script = Script({"body": [action]}, PIPELINING)
     assert said(in_calls(script, MAILS[:1], loop=loop, timeout=STEP)) == became
-
-
-# --- stopping
 
 
 def test_a_halt_gives_back_what_is_not_begun() -> None:
@@ -439,8 +428,6 @@ def test_only_if_nothing_is_paced_does_a_letter_wait_for_the_first_opening(per_s
     assert run(scenario()) == (2 if per_second else 1)
 
 
-# --- the parser
-
 LINES = st.text(alphabet="abc 25.-\u00e9", max_size=12)
 REPLIES = st.lists(st.tuples(st.integers(200, 599), st.lists(LINES, min_size=1, max_size=4)), max_size=6)
 
@@ -475,22 +462,16 @@ def test_any_bytes_at_all_end_in_replies_or_in_garbage(data: bytes, size: int) -
                 return
 
 
-@pytest.mark.parametrize(
-    "wire",
-    [
-        b"x" * (LONGEST_LINE + 1),
-        b"250 " + b"x" * LONGEST_LINE + b"\r\n",
-        b"250-x\r\n" * (LONGEST_REPLY // 6) + b"250 x\r\n",
-        b"250-one\r\n550 two\r\n",
-        *(b"25\r\n", b"2500 ok\r\n", b"250_ok\r\n", b"000 ok\r\n", b"999 ok\r\n", b"\r\n"),
-        b"\xb2\xb5\xb0 ok\r\n",
-    ],
-)
+@pytest.mark.parametrize("wire", [
+    b"x" * (LONGEST_LINE + 1),
+    b"250 " + b"x" * LONGEST_LINE + b"\r\n",
+    b"250-x\r\n" * (LONGEST_REPLY // 6) + b"250 x\r\n",
+    b"250-one\r\n550 two\r\n",
+    *(b"25\r\n", b"2500 ok\r\n", b"250_ok\r\n", b"000 ok\r\n", b"999 ok\r\n", b"\r\n"),
+    b"\xb2\xb5\xb0 ok\r\n",
+])  # fmt: skip
 def test_what_is_no_reply(wire: bytes) -> None:
     assert Replies().feed(wire)[-1] == (NO_REPLY, b"")
-
-
-# --- Postfix's own code: its test sink with every fault it offers, and a whole Postfix
 
 
 @pytest.fixture
@@ -537,24 +518,20 @@ def test_the_sink_takes_each_of_hundreds_once(
     assert counted == Counter(f"reader{number}@private.example" for number in range(1, 401))
 
 
-@pytest.mark.parametrize(
-    ("options", "kinds"),
-    [
-        # These leave PIPELINING on. After "." the second is an email whose envelope stood behind.
-        *[(("-q", point), {NOT_TAKEN}) for point in ("connect", "ehlo", "mail", "rcpt", "data")],
-        (("-q", "."), {UNKNOWN, NOT_TAKEN}),
-        *[(("-Q", point), {NOT_TAKEN}) for point in ("mail", "rcpt", "data", ".")],
-        (("-A", "0"), {REJECTED, NOT_TAKEN, UNKNOWN}),
-        # These switch it off.
-        *[(("-r", point), {NOT_TAKEN}) for point in ("rcpt", "data", ".")],
-        *[(("-f", point), {REJECTED}) for point in ("rcpt", "data", ".")],
-        (("-f", "mail"), {NOT_TAKEN}),
-        # Slow answers; slow reading through a tiny window.
-        (("-w", "1"), {ACCEPTED}),
-        (("-H", "1", "-T", "2048"), {ACCEPTED}),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
-)
+@pytest.mark.parametrize(("options", "kinds"), [
+    # These leave PIPELINING on. After "." the second is an email whose envelope stood behind.
+    *[(("-q", point), {NOT_TAKEN}) for point in ("connect", "ehlo", "mail", "rcpt", "data")],
+    (("-q", "."), {UNKNOWN, NOT_TAKEN}),
+    *[(("-Q", point), {NOT_TAKEN}) for point in ("mail", "rcpt", "data", ".")],
+    (("-A", "0"), {REJECTED, NOT_TAKEN, UNKNOWN}),
+    # These switch it off.
+    *[(("-r", point), {NOT_TAKEN}) for point in ("rcpt", "data", ".")],
+    *[(("-f", point), {REJECTED}) for point in ("rcpt", "data", ".")],
+    (("-f", "mail"), {NOT_TAKEN}),
+    # Slow answers; slow reading through a tiny window.
+    (("-w", "1"), {ACCEPTED}),
+    (("-H", "1", "-T", "2048"), {ACCEPTED}),
+], ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")  # fmt: skip
 def test_the_sink_fails(options: tuple[str, ...], kinds: set[OutcomeKind]) -> None:
     """Each of its faults: one outcome per email, and none that says accepted; if it is slow, all are."""
     count = 4 if kinds == {ACCEPTED} else 12
@@ -565,14 +542,11 @@ def test_the_sink_fails(options: tuple[str, ...], kinds: set[OutcomeKind]) -> No
     assert {outcome.kind for outcome in outcomes} <= kinds
 
 
-@pytest.mark.parametrize(
-    ("security", "count", "connections", "unknown"),
-    [
-        ("none", 2_000, 8, {7, 8, 50, 51, 52, 250}),
-        ("starttls", 300, 8, {7, 8, 50, 51, 52, 250}),
-        ("none", 6, 1, {1, 2, 3, 4, 6}),  # a whole window of unknown readers
-    ],
-)
+@pytest.mark.parametrize(("security", "count", "connections", "unknown"), [
+    ("none", 2_000, 8, {7, 8, 50, 51, 52, 250}),
+    ("starttls", 300, 8, {7, 8, 50, 51, 52, 250}),
+    ("none", 6, 1, {1, 2, 3, 4, 6}),  # a whole window of unknown readers
+])  # fmt: skip
 def test_postfix_takes_thousands(
     security: str, count: int, connections: int, unknown: set[int], pipelined: list[bool], tmp_path: Path
 ) -> None:

@@ -65,9 +65,6 @@ def ask(handler: Handler, *texts: Sms, **settings: Any) -> tuple[list[Outcome], 
     return RIG.ask(handler, *items, **settings)
 
 
-# --- one batch, many requests
-
-
 def test_a_halt_gives_back_the_rest_of_a_batch() -> None:
     """At once, though two texts of the batch are in flight; these are answered later."""
 
@@ -117,8 +114,6 @@ def test_a_text_that_waits_for_its_turn_loses_no_time() -> None:
     outcomes, server = ask(slow, *[Sms(NUMBER, WORDS)] * 4, connections=1, timeout=timedelta(seconds=1.5))
     assert ({each.kind for each in outcomes}, server.connections) == ({ACCEPTED}, 1)
 
-
-# --- the table
 
 Case = tuple[str, OutcomeKind, Blame, bool, str]
 SENDERS = "21212 21267 21601 21603 21606 21607 21616 21657 21659 21660 21661 21663"
@@ -225,16 +220,12 @@ def test_the_laws_of_the_table(status: int, code: str) -> None:
 WHOLE = json.dumps(GOOD)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        *("", "{}", "[]", "null", "not json", "[" * 100_000, '{"sid": ' + "9" * 100_000 + "}"),
-        *('{"sid": "SM123"}', '{"sid": null, "status": "queued"}', '{"sid": 5}', '{"sid": {"a": ["SM1"]}}'),
-        *(WHOLE[:-1], "\ufffd\ufffd" + WHOLE, "<html>"),
-        *(WHOLE.replace(apis.sid(1), wrong) for wrong in (apis.sid(1) + "\\n", "AC" + apis.sid(1)[2:])),
-    ],
-    ids=range(16),
-)
+@pytest.mark.parametrize("body", [
+    *("", "{}", "[]", "null", "not json", "[" * 100_000, '{"sid": ' + "9" * 100_000 + "}"),
+    *('{"sid": "SM123"}', '{"sid": null, "status": "queued"}', '{"sid": 5}', '{"sid": {"a": ["SM1"]}}'),
+    *(WHOLE[:-1], "\ufffd\ufffd" + WHOLE, "<html>"),
+    *(WHOLE.replace(apis.sid(1), wrong) for wrong in (apis.sid(1) + "\\n", "AC" + apis.sid(1)[2:])),
+], ids=range(16))  # fmt: skip
 def test_a_201_that_names_no_message_is_unknown(body: str) -> None:
     """Broken, empty or foreign: something was taken, perhaps. The SDK would raise; nothing is raised."""
     found = outcome(1, HttpAnswer(201, {}, body), NOW)
@@ -261,15 +252,11 @@ def test_only_a_number_is_an_error_number(code: object) -> None:
     assert said == ("400 21610" if code == "21610" else "400")
 
 
-@pytest.mark.parametrize(
-    ("first", "refusal", "expected"),
-    [
-        ([], (400, apis.error(21999)), [(NOT_TAKEN, RECIPIENT, 1.0)] * 2 + [(NOT_TAKEN, ACCOUNT, None)] * 4),
-        ([answer(201, GOOD)], (400, apis.error(21999)), [(REJECTED, RECIPIENT, None)] * 5),
-        ([answer(201, GOOD)], (401, apis.error(20003, 401)), [(NOT_TAKEN, ACCOUNT, None)] * 5),
-    ],
-    ids=["nobody was accepted", "somebody was accepted", "the credentials"],
-)
+@pytest.mark.parametrize(("first", "refusal", "expected"), [
+    ([], (400, apis.error(21999)), [(NOT_TAKEN, RECIPIENT, 1.0)] * 2 + [(NOT_TAKEN, ACCOUNT, None)] * 4),
+    ([answer(201, GOOD)], (400, apis.error(21999)), [(REJECTED, RECIPIENT, None)] * 5),
+    ([answer(201, GOOD)], (401, apis.error(20003, 401)), [(NOT_TAKEN, ACCOUNT, None)] * 5),
+], ids=["nobody was accepted", "somebody was accepted", "the credentials"])  # fmt: skip
 def test_refusals_of_a_number_that_nobody_knows(
     first: list[Handler], refusal: tuple[int, Any], expected: list[Any]
 ) -> None:
@@ -278,8 +265,6 @@ def test_refusals_of_a_number_that_nobody_knows(
     found = [(each.kind, each.blame, each.retry_after) for each in outcomes]
     assert found == [(ACCEPTED, RECIPIENT, None)] * len(first) + expected
 
-
-# --- the request
 
 OTHER = "MG" + "ab" * 16
 
@@ -303,35 +288,29 @@ def test_a_text_is_posted_as_it_is() -> None:
     assert form(Sms(NUMBER, "a\ud800b\x00c\udfffd \U0001f6a8"))["Body"] == "a\ufffdbc\ufffdd \U0001f6a8"
 
 
-@pytest.mark.parametrize(
-    ("service", "sender", "expected"),
-    [
-        (SERVICE, "", {"MessagingServiceSid": SERVICE}),
-        (SERVICE, SENDER, {"MessagingServiceSid": SERVICE, "From": SENDER}),
-        (SERVICE, "12345", {"MessagingServiceSid": SERVICE, "From": "12345"}),
-        (SERVICE, "ACME", {"MessagingServiceSid": SERVICE}),
-        *[(service, OTHER, {"MessagingServiceSid": OTHER}) for service in (SERVICE, "")],
-        *[("", sender, {"From": sender}) for sender in (SENDER, "12345", "ACME Pay")],
-    ],
-)
+@pytest.mark.parametrize(("service", "sender", "expected"), [
+    (SERVICE, "", {"MessagingServiceSid": SERVICE}),
+    (SERVICE, SENDER, {"MessagingServiceSid": SERVICE, "From": SENDER}),
+    (SERVICE, "12345", {"MessagingServiceSid": SERVICE, "From": "12345"}),
+    (SERVICE, "ACME", {"MessagingServiceSid": SERVICE}),
+    *[(service, OTHER, {"MessagingServiceSid": OTHER}) for service in (SERVICE, "")],
+    *[("", sender, {"From": sender}) for sender in (SENDER, "12345", "ACME Pay")],
+])  # fmt: skip
 def test_who_sends(service: str, sender: str, expected: dict[str, str]) -> None:
     """A service picks the sender, a number beside it is the one of its pool; a name alone is a sender."""
     posted = form(Sms(NUMBER, WORDS, sender=sender), messaging_service=service)
     assert {name: posted[name] for name in ("From", "MessagingServiceSid") if name in posted} == expected
 
 
-@pytest.mark.parametrize(
-    ("left", "seconds"),
-    [
-        (timedelta(minutes=20), "1200"),
-        (timedelta(seconds=59.9), "59"),
-        (timedelta(seconds=1.5), "1"),
-        (timedelta(0), "3600"),  # sent late on purpose: it is not to be dropped at once
-        (timedelta(minutes=-5), "3600"),
-        (timedelta(hours=10), "36000"),
-        (timedelta(days=30), "36000"),
-    ],
-)
+@pytest.mark.parametrize(("left", "seconds"), [
+    (timedelta(minutes=20), "1200"),
+    (timedelta(seconds=59.9), "59"),
+    (timedelta(seconds=1.5), "1"),
+    (timedelta(0), "3600"),  # sent late on purpose: it is not to be dropped at once
+    (timedelta(minutes=-5), "3600"),
+    (timedelta(hours=10), "36000"),
+    (timedelta(days=30), "36000"),
+])  # fmt: skip
 def test_how_long_a_text_is_good(left: timedelta, seconds: str) -> None:
     """Twilio drops what it could not send until then; it knows whole seconds from 1 to 36,000."""
     assert form(Sms(NUMBER, WORDS, valid_until=NOW + left))["ValidityPeriod"] == seconds
@@ -356,14 +335,10 @@ NOT_E164 = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("sms", "kind", "blame"),
-    [
-        *[(Sms(number, WORDS), REJECTED, RECIPIENT) for number in NOT_E164],
-        (Sms(NUMBER, WORDS), NOT_TAKEN, ACCOUNT),
-    ],
-    ids=[*map(repr, NOT_E164), "no sender"],
-)
+@pytest.mark.parametrize(("sms", "kind", "blame"), [
+    *[(Sms(number, WORDS), REJECTED, RECIPIENT) for number in NOT_E164],
+    (Sms(NUMBER, WORDS), NOT_TAKEN, ACCOUNT),
+], ids=[*map(repr, NOT_E164), "no sender"])  # fmt: skip
 def test_what_is_not_even_asked(sms: Sms, kind: OutcomeKind, blame: Blame) -> None:
     """A number without its country is refused without naming it; without a sender a person has to set one."""
     (found,), server = ask(Twilio(), sms, messaging_service="")
@@ -393,8 +368,6 @@ def test_says_its_limits() -> None:
     assert (made.window, made.per_second) == (7, 2.5)
 
 
-# --- credentials, and where the SDK is sent
-
 GIVEN = {"TWILIO_ACCOUNT_SID": apis.ACCOUNT, "TWILIO_AUTH_TOKEN": TOKEN}
 KEYED = {"TWILIO_ACCOUNT_SID": apis.ACCOUNT, "TWILIO_API_KEY": "SK" + "1b" * 16, "TWILIO_API_SECRET": "hush"}
 
@@ -414,26 +387,23 @@ ID, KEY_ID, LOGIN, SECRET = "TWILIO_ACCOUNT_SID", "TWILIO_API_KEY", "TWILIO_AUTH
 NO_LOGIN = "neither TWILIO_AUTH_TOKEN nor TWILIO_API_KEY"
 
 
-@pytest.mark.parametrize(
-    ("environ", "named"),
-    [
-        ({}, [f"{ID} is not set", NO_LOGIN]),
-        ({LOGIN: TOKEN}, [f"{ID} is not set"]),
-        *[(each, [NO_LOGIN]) for each in ({ID: apis.ACCOUNT}, {**GIVEN, LOGIN: " \t"})],
-        *[
-            ({**GIVEN, ID: wrong}, [f"{ID} is not AC and 32"])
-            for wrong in ("SK" + "1" * 32, apis.ACCOUNT + "0", "AC" + "\u0661" * 32)
-        ],
-        *[
-            ({**GIVEN, LOGIN: wrong}, [f"{LOGIN} is not plain characters"])
-            for wrong in ("se\ncret", "s\u00e9cret")
-        ],
-        ({**GIVEN, KEY_ID: "SK" + "1" * 32}, [f"{SECRET} is not set"]),
-        ({**GIVEN, SECRET: "hush"}, [f"{KEY_ID} is not set"]),
-        ({**KEYED, KEY_ID: apis.ACCOUNT}, [f"{KEY_ID} is not SK and 32"]),
-        ({**KEYED, SECRET: "hu\x00sh"}, [f"{SECRET} is not plain characters"]),
+@pytest.mark.parametrize(("environ", "named"), [
+    ({}, [f"{ID} is not set", NO_LOGIN]),
+    ({LOGIN: TOKEN}, [f"{ID} is not set"]),
+    *[(each, [NO_LOGIN]) for each in ({ID: apis.ACCOUNT}, {**GIVEN, LOGIN: " \t"})],
+    *[
+        ({**GIVEN, ID: wrong}, [f"{ID} is not AC and 32"])
+        for wrong in ("SK" + "1" * 32, apis.ACCOUNT + "0", "AC" + "\u0661" * 32)
     ],
-)
+    *[
+        ({**GIVEN, LOGIN: wrong}, [f"{LOGIN} is not plain characters"])
+        for wrong in ("se\ncret", "s\u00e9cret")
+    ],
+    ({**GIVEN, KEY_ID: "SK" + "1" * 32}, [f"{SECRET} is not set"]),
+    ({**GIVEN, SECRET: "hush"}, [f"{KEY_ID} is not set"]),
+    ({**KEYED, KEY_ID: apis.ACCOUNT}, [f"{KEY_ID} is not SK and 32"]),
+    ({**KEYED, SECRET: "hu\x00sh"}, [f"{SECRET} is not plain characters"]),
+])  # fmt: skip
 def test_credentials_that_cannot_be_right(environ: dict[str, str], named: list[str]) -> None:
     """Each variable that is missing or wrong is named, no other, and no value is shown."""
     with pytest.raises(ConfigError) as caught:
@@ -463,14 +433,11 @@ TWILIO, DUBLIN = "twilio.com", "dublin.ie1.twilio.com"
 OWN, EVIL = "http://127.0.0.1:8080", "https://api.twilio.com.evil.example"
 
 
-@pytest.mark.parametrize(
-    ("base_url", "hosts"),
-    [
-        *[(f"https://api.{at}", (f"https://api.{at}", f"https://messaging.{at}")) for at in (TWILIO, DUBLIN)],
-        (f"{OWN}/", (OWN, OWN)),
-        (EVIL, (EVIL, EVIL)),
-    ],
-)
+@pytest.mark.parametrize(("base_url", "hosts"), [
+    *[(f"https://api.{at}", (f"https://api.{at}", f"https://messaging.{at}")) for at in (TWILIO, DUBLIN)],
+    (f"{OWN}/", (OWN, OWN)),
+    (EVIL, (EVIL, EVIL)),
+])  # fmt: skip
 def test_base_urls(base_url: str, hosts: tuple[str, str]) -> None:
     """The API is asked at base_url; messaging services beside it at Twilio, else at the same server."""
     sdk = TwilioClient(base_url, CREDENTIALS, 1.0)._sdk

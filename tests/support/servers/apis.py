@@ -47,8 +47,6 @@ def _timed(kind: type[_Provider], settings: dict[str, Any]) -> _Provider:
     return kind.model_validate(settings).model_copy(update={"timeout": timeout})
 
 
-# --- SendGrid
-
 KEY = "SG.kept-secret_key.0123456789abcdef"
 _FORBIDDEN = re.compile(
     r"x-sg-e?id|received|dkim-signature|content-type|content-transfer-encoding|to|from|subject|reply-to|b?cc",
@@ -140,8 +138,6 @@ def check_body(body: Any) -> None:
             assert value.isprintable()
     assert json.dumps(body, ensure_ascii=False).encode(), "a lone surrogate is no Unicode"
 
-
-# --- Twilio
 
 ACCOUNT = "AC" + "0a" * 16
 TOKEN = "kept5ecret" * 3
@@ -284,8 +280,6 @@ def _check(exchange: Exchange) -> None:
         found = _faults(value, {**_own("twilio"), "$ref": f"#/$defs/{kind}"})
         assert not found, found[:5]
 
-
-# --- the official descriptions
 
 # They are no part of this repository. Read now: tests see no COMMCAST_ variables.
 _SPECS = Path(os.environ.get("COMMCAST_SPECS") or Path(__file__).parents[4] / "shared" / "specs")

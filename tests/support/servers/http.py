@@ -207,9 +207,6 @@ def threaded(server: HttpStandIn) -> Iterator[HttpStandIn]:
         raise server.faults[0]
 
 
-# --- ready handlers
-
-
 def answer(status: int = 200, body: Body = b"", headers: Mapping[str, str] | None = None) -> Handler:
     """Answer every request alike; the connection stays open unless the other side closes it."""
 

@@ -257,9 +257,6 @@ async def adapter_for(script: Script, **settings: Any) -> AsyncIterator[SmtpAdap
         yield adapter
 
 
-# --- Postfix
-
-
 @contextmanager
 def smtp_sink(*options: str) -> Iterator[tuple[int, Callable[[], list[str]]]]:
     """Run Postfix's smtp-sink; give its port, and what tells the recipients of all messages it took."""
