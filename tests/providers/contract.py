@@ -1,10 +1,4 @@
-"""What every adapter must do, for any provider.
-
-A new adapter joins with a few lines: a `Rig` (how to make it, what arrived, a provider that hangs), and
-
-    class TestMine(AdapterContract):
-        rig_class = MyRig
-"""
+"""What every adapter must do: a new one joins by a `Rig`, and a subclass of AdapterContract that names it."""
 
 from __future__ import annotations
 
@@ -197,15 +191,10 @@ class AdapterContract:
         """Each accepted delivery of a request has a provider id of its own."""
         assert len({each.provider_id for each in rig.send(*hand_overs(rig.channel, 5))} - {""}) == 5
 
-    def test_says_what_it_is(self, rig: Rig) -> None:
+    async def test_says_what_it_is(self, rig: Rig) -> None:
         """An adapter names itself, its channel and its limits; unused, it is left at once."""
-
-        async def scenario() -> Adapter:
-            async with rig.working() as adapter:
-                assert await collect(adapter, []) == []
-                return adapter
-
-        adapter = asyncio.run(scenario())
+        async with rig.working() as adapter:
+            assert await collect(adapter, []) == []
         assert (adapter.channel, bool(adapter.name)) == (rig.channel, True)
         assert adapter.window >= adapter.batch_size >= 1
         assert list(rig.arrived()) == []
@@ -253,25 +242,20 @@ class AdapterContract:
         assert [one.addresses for one in rig.arrived()] == [(address_of(good),)]
 
     @pytest.mark.parametrize("is_cancelled", [True, False], ids=["cancelled", "left"])
-    def test_the_end_is_bounded_while_the_provider_hangs(self, rig: Rig, is_cancelled: bool) -> None:
+    async def test_the_end_is_bounded_while_the_provider_hangs(self, rig: Rig, is_cancelled: bool) -> None:
         """A cancelled `send` ends with the cancellation, and the context can be left, both soon."""
-
-        async def scenario() -> float:
-            async with rig.hanging() as make:
-                async with make() as adapter:
-                    task = asyncio.create_task(collect(adapter, hand_overs(rig.channel, 1)))
-                    await asyncio.sleep(0.1)  # lets it reach the provider; nothing depends on how far it came
-                    begin = time.monotonic()
-                    if is_cancelled:
-                        task.cancel()
-                        with pytest.raises(asyncio.CancelledError):
-                            await task
-                spent = time.monotonic() - begin
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-                return spent
-
-        assert asyncio.run(scenario()) < BOUNDED
+        async with rig.hanging() as make:
+            async with make() as adapter:
+                task = asyncio.create_task(collect(adapter, hand_overs(rig.channel, 1)))
+                await asyncio.sleep(0.1)  # lets it reach the provider; nothing depends on how far it came
+                begin = time.monotonic()
+                if is_cancelled:
+                    task.cancel()
+                    with pytest.raises(asyncio.CancelledError):
+                        await task
+            assert time.monotonic() - begin < BOUNDED
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 class HttpContract(AdapterContract):
@@ -283,17 +267,16 @@ class HttpContract(AdapterContract):
     def rig(self, tmp_path: Path) -> HttpRig:
         return self.rig_class(tmp_path)
 
-    @pytest.mark.parametrize("handler", [http.hang, http.reset], ids=["silence", "reset"])
-    def test_a_lost_answer_is_unknown(self, rig: HttpRig, handler: Handler) -> None:
-        """Once the request has left nobody knows, and it is not repeated."""
-        soon: dict[str, Any] = {"timeout": timedelta(seconds=1)} if handler is http.hang else {}
-        outcomes, server = rig.ask(handler, *hand_overs(rig.channel, 1), **soon)
-        assert [outcome.kind for outcome in outcomes] == [UNKNOWN]
-        assert [exchange.method for exchange in server.exchanges] == ["POST"]
-
-    def test_what_never_left_was_not_taken(self, rig: HttpRig, tmp_path: Path) -> None:
-        """Nobody listens: the provider is down. Nobody vouches for the certificate: a person has to look."""
+    def test_a_lost_answer_is_unknown_and_what_never_left_was_not_taken(
+        self, rig: HttpRig, tmp_path: Path
+    ) -> None:
+        """Nothing is repeated. A provider that is down is at fault; a certificate needs a person."""
         (item,) = hand_overs(rig.channel, 1)
+        for handler, timeout in ((http.hang, 1), (http.reset, 20)):
+            (outcome,), server = rig.ask(handler, item, timeout=timedelta(seconds=timeout))
+            assert (outcome.kind, [exchange.method for exchange in server.exchanges]) == (UNKNOWN, ["POST"])
+        (outcome,), server = rig.ask(rig.takes_one, item, tls=make_certificate(tmp_path).server_context())
+        assert (outcome.kind, outcome.blame, server.exchanges) == (NOT_TAKEN, ACCOUNT, [])
 
         async def refused() -> list[Outcome]:
             async with http.nobody() as url, rig.adapter(url) as adapter:
@@ -301,75 +284,56 @@ class HttpContract(AdapterContract):
 
         (outcome,) = asyncio.run(refused())
         assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
-        (outcome,), server = rig.ask(rig.takes_one, item, tls=make_certificate(tmp_path).server_context())
-        assert (outcome.kind, outcome.blame, server.exchanges) == (NOT_TAKEN, ACCOUNT, [])
 
-    def test_all_connections_are_used_and_no_more(self, rig: HttpRig) -> None:
+    async def test_all_connections_are_used_and_no_more(self, rig: HttpRig) -> None:
         """Each of them carries a request before any is answered; all others wait for their turn."""
+        full, most, here = asyncio.Event(), 0, 0
 
-        async def scenario() -> tuple[list[Outcome], int]:
-            full = asyncio.Event()
-            most = here = 0
+        async def held(exchange: Exchange, writer: Writer) -> None:
+            nonlocal most, here
+            here += 1
+            most = max(most, here)
+            await full.wait()
+            here -= 1
+            await rig.takes_one(exchange, writer)
 
-            async def held(exchange: Exchange, writer: Writer) -> None:
-                nonlocal most, here
-                here += 1
-                most = max(most, here)
-                await full.wait()
-                here -= 1
-                await rig.takes_one(exchange, writer)
+        async with HttpStandIn(held) as server, rig.adapter(server.url, connections=3) as adapter:
+            items = hand_overs(rig.channel, 4 * adapter.window)
+            calls = [asyncio.create_task(send_all(adapter, items)) for _ in range(2)]  # they share the turns
+            await server.requested(3)
+            full.set()
+            outcomes = [each for found in await asyncio.gather(*calls) for each in found]
+        assert ({outcome.kind for outcome in outcomes}, most) == ({ACCEPTED}, 3)
 
-            async with HttpStandIn(held) as server, rig.adapter(server.url, connections=3) as adapter:
-                items = hand_overs(rig.channel, 4 * adapter.window)
-                sending = asyncio.create_task(send_all(adapter, items))
-                others = asyncio.create_task(send_all(adapter, items))  # all callers share the turns
-                await server.requested(3)
-                full.set()
-                return [*await sending, *await others], most
+    async def test_a_halt_gives_back_at_once_what_has_not_begun(self, rig: HttpRig) -> None:
+        items, go_on = hand_overs(rig.channel, 6), asyncio.Event()
 
-        outcomes, most = asyncio.run(scenario())
-        assert {outcome.kind for outcome in outcomes} == {ACCEPTED}
-        assert most == 3
+        async def held(exchange: Exchange, writer: Writer) -> None:
+            await go_on.wait()
+            await rig.takes_one(exchange, writer)
 
-    def test_a_halt_gives_back_at_once_what_has_not_begun(self, rig: HttpRig) -> None:
-        items = hand_overs(rig.channel, 6)
-
-        async def scenario() -> tuple[list[Outcome], list[Outcome], int]:
-            go_on = asyncio.Event()
-
-            async def held(exchange: Exchange, writer: Writer) -> None:
-                await go_on.wait()
-                await rig.takes_one(exchange, writer)
-
-            async with HttpStandIn(held) as server, rig.adapter(server.url, connections=1) as adapter:
-                first = asyncio.create_task(collect(adapter, items[:1]))
-                await server.requested()
-                others = [asyncio.create_task(collect(adapter, [item])) for item in items[1:5]]
-                await asyncio.sleep(0)
-                adapter.halt()
-                given_back = [each for found in await asyncio.gather(*others) for each in found]
-                given_back += await collect(adapter, items[5:])
-                go_on.set()
-                return await first, given_back, len(server.exchanges)
-
-        finished, given_back, asked = asyncio.run(scenario())
-        assert [each.kind for each in finished] == [ACCEPTED]
+        async with HttpStandIn(held) as server, rig.adapter(server.url, connections=1) as adapter:
+            first = asyncio.create_task(collect(adapter, items[:1]))
+            await server.requested()
+            others = [asyncio.create_task(collect(adapter, [item])) for item in items[1:5]]
+            await asyncio.sleep(0)
+            adapter.halt()
+            given_back = [each for found in await asyncio.gather(*others) for each in found]
+            given_back += await collect(adapter, items[5:])
+            go_on.set()
+            assert [each.kind for each in await first] == [ACCEPTED]
         given = {(each.kind, each.blame, each.detail) for each in given_back}
         assert (len(given_back), given) == (5, {(NOT_TAKEN, RECIPIENT, NOT_BEGUN)})
-        assert asked == 1
+        assert len(server.exchanges) == 1
 
-    def test_leaving_answers_what_waits(self, rig: HttpRig) -> None:
+    async def test_leaving_answers_what_waits(self, rig: HttpRig) -> None:
         """A request in flight is unknown, one that waits for its turn was not taken."""
-
-        async def scenario() -> list[Outcome]:
-            async with HttpStandIn(http.hang) as server:
-                async with rig.adapter(server.url, connections=1) as adapter:
-                    items = hand_overs(rig.channel, 3)
-                    tasks = [asyncio.create_task(collect(adapter, [item])) for item in items]
-                    await server.requested()
-                return [outcome for part in await asyncio.gather(*tasks) for outcome in part]
-
-        kinds = [outcome.kind for outcome in asyncio.run(asyncio.wait_for(scenario(), BOUNDED))]
+        async with asyncio.timeout(BOUNDED), HttpStandIn(http.hang) as server:
+            async with rig.adapter(server.url, connections=1) as adapter:
+                items = hand_overs(rig.channel, 3)
+                tasks = [asyncio.create_task(collect(adapter, [item])) for item in items]
+                await server.requested()
+            kinds = [outcome.kind for part in await asyncio.gather(*tasks) for outcome in part]
         assert sorted(kinds) == [NOT_TAKEN, NOT_TAKEN, UNKNOWN]
 
     def test_nothing_secret_is_logged_or_told(
