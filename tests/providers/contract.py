@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 
 import pytest
@@ -28,21 +29,13 @@ from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer, m
 
 BOUNDED = 8.0  # seconds in which a context must be left, whatever the provider does
 
-HOSTILE = {
-    "line breaks": "Dana\r\nBcc: eve@evil.example\r\n\r\nbody",
-    "lone CR": "Dana\rBcc: eve@evil.example",
-    "other line ends": "Dana\x0b\x0c\x85\u2028Bcc: eve@evil.example",
-    "encoded line breaks": "=?utf-8?q?=0D=0ABcc:_eve@evil.example?=",
-    "semicolon and comma": "Reyes; Dana, <eve@evil.example>",
-    "quotes": 'Dana "Dee\\" Reyes',
-    "RTL": "\u05d3\u05e0\u05d4 \u202egnp.exe\u202c",
-    "emoji": "\U0001f6a8 Dana \U0001f468\u200d\U0001f469\u200d\U0001f467",
-    "long": "x" * 1000,
-    "long and not ASCII": "\u00e9" * 1000,
-    "lone surrogate": "Dana \ud800",
-    "template": "{{ 7 * 7 }} -sub- %s",
-    "empty": "",
-}
+HOSTILE = [  # names, subjects and texts: line ends, quotes, directions, lengths, half a character, templates
+    *(f"Dana{end}Bcc: eve@evil.example" for end in ("\r\n", "\r", "\x0b\x0c\x85\u2028")),
+    *("Dana\r\nBcc: eve@evil.example\r\n\r\nbody", "=?utf-8?q?=0D=0ABcc:_eve@evil.example?="),
+    *("Reyes; Dana, <eve@evil.example>", 'Dana "Dee\\" Reyes', "\u05d3\u05e0\u05d4 \u202egnp.exe\u202c"),
+    *("\U0001f6a8 \U0001f468\u200d\U0001f469\u200d\U0001f467", "x" * 1000, "\u00e9" * 1000, "Dana \ud800"),
+    *("{{ 7 * 7 }} -sub- %s", ""),
+]
 
 
 @dataclass(frozen=True)
@@ -205,7 +198,7 @@ class AdapterContract:
         with pytest.raises(TypeError):
             rig.send(*hand_overs(other, 1))
 
-    @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
+    @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
     def test_hostile_words_break_nothing(self, rig: Rig, text: str) -> None:
         """Whatever a name, subject or text is: one outcome, one message, to its reader alone."""
         item = Delivery(1, _with_words(message(rig.channel, 1), text))
@@ -256,6 +249,24 @@ class AdapterContract:
             assert time.monotonic() - begin < BOUNDED
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+class TableContract:
+    """The outcome table of a provider, which is OUTCOMES of its module, against cases from its documents."""
+
+    module: ModuleType
+
+    def wrong(self) -> list[str]:
+        """Return the cases that the table, as it is now, does not answer as it must."""
+        raise NotImplementedError
+
+    def test_each_line_is_right_and_needed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each answer means what it must; without any one line, some case goes wrong."""
+        assert self.wrong() == []
+        lines = self.module.OUTCOMES
+        for number, line in enumerate(lines):
+            monkeypatch.setattr(self.module, "OUTCOMES", lines[:number] + lines[number + 1 :])
+            assert self.wrong() != [], line
 
 
 class HttpContract(AdapterContract):

@@ -25,8 +25,18 @@ from commcast.providers.base import Adapter
 from commcast.providers.smtp import adapter as smtp
 from commcast.providers.smtp import outcomes as smtp_outcomes
 from commcast.providers.smtp.adapter import SmtpAdapter
-from commcast.providers.smtp.outcomes import OUTCOMES, Answer, SmtpStage, judge
-from tests.providers.contract import AdapterContract, Arrived, Rig, collect, email, hand_overs, send_all
+from commcast.providers.smtp.outcomes import Answer, judge
+from commcast.providers.smtp.outcomes import SmtpStage as S
+from tests.providers.contract import (
+    AdapterContract,
+    Arrived,
+    Rig,
+    TableContract,
+    collect,
+    email,
+    hand_overs,
+    send_all,
+)
 from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, RECIPIENT, REJECTED, UNKNOWN
 from tests.support import idle_clock
 from tests.support.servers.http import HOST, Inbox, aiosmtpd_server, make_certificate
@@ -45,7 +55,6 @@ from tests.support.servers.smtp import (
 
 USER = "desk"
 MAILS = hand_overs(Channel.EMAIL, 5)
-S = SmtpStage
 
 
 class SmtpRig(Rig):
@@ -81,20 +90,14 @@ class SmtpRig(Rig):
 
 
 class TestSmtp(AdapterContract):
-    """The contract, against aiosmtpd."""
-
     rig_class = SmtpRig
 
 
 class PipelinedRig(SmtpRig):
-    """The same server, which also offers PIPELINING."""
-
     pipelining = True
 
 
 class TestSmtpPipelined(AdapterContract):
-    """The contract, with several commands at once."""
-
     rig_class = PipelinedRig
 
 
@@ -110,22 +113,16 @@ BOTH_ROADS = pytest.mark.usefixtures("road")
 def timed_talk(
     script: Script, *items: Delivery, at_once: bool = False, **how: Any
 ) -> tuple[list[Outcome], float]:
-    """Send the items to a scripted server: one after another by one connection, or at once.
-
-    Returns the outcomes, and the seconds it took by a clock that moves only while nothing happens.
-    """
+    """Send to a scripted server, one after another or at once; return how long it took by an idle clock."""
 
     async def scenario() -> tuple[list[Outcome], float]:
         begin = asyncio.get_running_loop().time()
         async with adapter_for(script, **{"timeout": STEP, **how}) as adapter:
-            if at_once:
-                outcomes = await send_all(adapter, items)
-            else:
-                outcomes = [outcome for item in items for outcome in await collect(adapter, [item])]
+            calls = [items] if at_once else [[item] for item in items]
+            outcomes = [outcome for call in calls for outcome in await send_all(adapter, call)]
         return outcomes, asyncio.get_running_loop().time() - begin
 
-    done: tuple[list[Outcome], float] = idle_clock.run(scenario())
-    return done
+    return idle_clock.run(scenario())  # type: ignore[no-any-return]
 
 
 def talk(script: Script, *items: Delivery, **how: Any) -> list[Outcome]:
@@ -137,21 +134,14 @@ async def send_one(settings: SmtpProvider) -> Outcome:
         return (await collect(adapter, MAILS[:1]))[0]
 
 
-Case = tuple[SmtpStage, str, OutcomeKind, Blame, bool, str]
+Case = tuple[S, str, OutcomeKind, Blame, bool, str]
 BEFORE = [stage for stage in S if stage is not S.DOT]
 AFTER = "after the message was handed over"
 
 
-def means(
-    at: SmtpStage | Sequence[SmtpStage],
-    said: str,
-    kind: OutcomeKind,
-    blame: Blame,
-    words: str,
-    suppress: bool = False,
-) -> list[Case]:
-    """The cases of some answers ("550 5.1.1|551") at some stages: what they mean, and in which words."""
-    stages = [at] if isinstance(at, SmtpStage) else at
+def means(at: S | Sequence[S], said: str, *meaning: Any, suppress: bool = False) -> list[Case]:
+    """The cases of some answers ("550 5.1.1|551") at some stages: kind, blame and words of what they mean."""
+    stages, (kind, blame, words) = [at] if isinstance(at, S) else at, meaning
     return [(stage, each, kind, blame, suppress, words) for stage in stages for each in said.split("|")]
 
 
@@ -194,26 +184,20 @@ CASES: list[Case] = [
 ]
 
 
-def wrong_cases() -> list[str]:
-    """Return the cases that the table, as it is now, does not answer as it must."""
-    wrong = []
-    for stage, said, kind, blame, suppress, words in CASES:
-        rule = judge(Answer(stage, said))
-        if (rule.kind, rule.blame, rule.suppress) != (kind, blame, suppress) or words not in rule.words:
-            wrong.append(f"{stage} {said}: {rule}")
-    return wrong
+class TestTable(TableContract):
+    module = smtp_outcomes
 
-
-def test_each_rule_of_the_table_is_right_and_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each answer means what it must; without any one rule, some case goes wrong."""
-    assert wrong_cases() == []
-    for number, rule in enumerate(OUTCOMES):
-        monkeypatch.setattr(smtp_outcomes, "OUTCOMES", OUTCOMES[:number] + OUTCOMES[number + 1 :])
-        assert wrong_cases() != [], rule
+    def wrong(self) -> list[str]:
+        found = [(case, judge(Answer(*case[:2]))) for case in CASES]
+        return [
+            f"{stage} {said}: {rule}"
+            for (stage, said, *wanted, words), rule in found
+            if [rule.kind, rule.blame, rule.suppress] != wanted or words not in rule.words
+        ]
 
 
 @given(st.sampled_from(list(S)), st.integers(100, 599), st.sampled_from(["", " 5.1.1", " 4.3.0", " 2.0.0"]))
-def test_the_two_laws_of_the_table(stage: SmtpStage, code: int, enhanced: str) -> None:
+def test_the_two_laws_of_the_table(stage: S, code: int, enhanced: str) -> None:
     """Only a 2xx after the dot is accepted; before the dot nothing is unknown."""
     kind = judge(Answer(stage, f"{code}{enhanced}")).kind
     assert (kind is ACCEPTED) == (stage is S.DOT and 200 <= code < 300)
@@ -230,23 +214,6 @@ def test_a_connection_is_used_again_and_left_politely() -> None:
     assert [each.kind for each in outcomes] == [ACCEPTED, REJECTED, NOT_TAKEN, REJECTED, ACCEPTED]
     assert script.connections == 1
     assert [line for line in script.spoken if line in {"RSET", "QUIT"}] == [*["RSET"] * 3, "QUIT"]
-
-
-@BOTH_ROADS
-@pytest.mark.parametrize(("actions", "kinds"), [
-    *[({"mail": [GOOD, action]}, [ACCEPTED] * 3) for action in ("421 4.3.2 enough", CLOSE)],
-    *[
-        ({"rcpt": ["550 no"], "rset": [action]}, [REJECTED, ACCEPTED, ACCEPTED])
-        for action in ("500 what", CLOSE, "421 bye")
-    ],
-], ids=["idle-421", "idle-close", "rset-500", "rset-close", "rset-421"])  # fmt: skip
-def test_a_server_that_ends_an_idle_connection(
-    actions: dict[str, list[str]], kinds: list[OutcomeKind]
-) -> None:
-    """A used connection that is closed when the next email begins is replaced: nobody waits for that."""
-    server = Script(actions)
-    assert [outcome.kind for outcome in talk(server, *MAILS[:3])] == kinds
-    assert (server.connections, len(server.messages)) == (2, kinds.count(ACCEPTED))
 
 
 @BOTH_ROADS
@@ -477,7 +444,7 @@ HOSTILE_REPLY = st.lists(
 
 
 @given(HOSTILE_REPLY, st.sampled_from(["550", "450", "250", "354", "421"]), st.sampled_from(list(S)))
-def test_a_detail_names_nobody(text: str, code: str, stage: SmtpStage) -> None:
+def test_a_detail_names_nobody(text: str, code: str, stage: S) -> None:
     """Whatever a server says, what we keep has no part of an address, no login, no control character."""
     message = replace(email(1), to=Mailbox("dana.reyes@private.example", "Dana Reyes"))
     said = smtp_outcomes.reply_line(int(code), text)

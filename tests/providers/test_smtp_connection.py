@@ -474,7 +474,7 @@ def test_postfix_takes_thousands(
     for number in unknown:
         waiting[number - 1] = Delivery(number, email(number, address=f"nobody{number}@private.example"))
     certificate = make_certificate(tmp_path)
-    how = {"connections": connections, "security": security, "ca_file": str(certificate.pem)}
+    how: dict[str, Any] = {"connections": connections, "security": security, "ca_file": str(certificate.pem)}
 
     async def work(adapter: SmtpAdapter) -> None:
         while waiting:

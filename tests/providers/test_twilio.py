@@ -23,7 +23,7 @@ from commcast.providers.twilio import outcomes as twilio_outcomes
 from commcast.providers.twilio.adapter import TwilioAdapter
 from commcast.providers.twilio.client import Credentials, TwilioClient, sendable
 from commcast.providers.twilio.outcomes import OUTCOMES, outcome, said_by
-from tests.providers.contract import Arrived, HttpContract, HttpRig, collect, hand_overs
+from tests.providers.contract import Arrived, HttpContract, HttpRig, TableContract, collect, hand_overs
 from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, RECIPIENT, REJECTED, UNKNOWN
 from tests.support.servers import apis
 from tests.support.servers.apis import CREDENTIALS, NOW, NUMBER, SENDER, SERVICE, TOKEN, WORDS, Twilio
@@ -43,16 +43,14 @@ class TwilioRig(HttpRig):
         self.takes_all = self.twilio = Twilio()
         self.takes_one = answer(201, GOOD)
 
-    def adapter(self, url: str, **settings: Any) -> TwilioAdapter:
-        return TwilioAdapter(apis.twilio(url, **settings), CREDENTIALS, apis.clock)
+    def adapter(self, url: str, login: Credentials = CREDENTIALS, **settings: Any) -> TwilioAdapter:
+        return TwilioAdapter(apis.twilio(url, **settings), login, apis.clock)
 
     def arrived(self) -> Sequence[Arrived]:
         return [Arrived((row["to"],), row["body"]) for row in self.twilio.messages]
 
 
 class TestContract(HttpContract):
-    """The contract, against the stand-in."""
-
     rig_class = TwilioRig
 
 
@@ -65,43 +63,34 @@ def ask(handler: Handler, *texts: Sms, **settings: Any) -> tuple[list[Outcome], 
     return RIG.ask(handler, *items, **settings)
 
 
-def test_a_halt_gives_back_the_rest_of_a_batch() -> None:
+async def test_a_halt_gives_back_the_rest_of_a_batch() -> None:
     """At once, though two texts of the batch are in flight; these are answered later."""
+    go_on = asyncio.Event()
 
-    async def scenario() -> tuple[list[Outcome], list[Outcome]]:
-        go_on = asyncio.Event()
+    async def held(exchange: Exchange, writer: Writer) -> None:
+        await go_on.wait()
+        await writer.answer(201, GOOD)
 
-        async def held(exchange: Exchange, writer: Writer) -> None:
-            await go_on.wait()
-            await writer.answer(201, GOOD)
-
-        async with HttpStandIn(held) as server, RIG.adapter(server.url, connections=2) as made:
-            sending = made.send(hand_overs(Channel.SMS, 6))
-            first = asyncio.ensure_future(anext(sending))
-            await server.requested(2)
-            made.halt()
-            given_back = [await first, *[await anext(sending) for _ in range(3)]]
-            go_on.set()
-            return given_back, [each async for each in sending]
-
-    given_back, answered = asyncio.run(scenario())
+    async with HttpStandIn(held) as server, RIG.adapter(server.url, connections=2) as made:
+        sending = made.send(hand_overs(Channel.SMS, 6))
+        first = asyncio.ensure_future(anext(sending))
+        await server.requested(2)
+        made.halt()
+        given_back = [await first, *[await anext(sending) for _ in range(3)]]
+        go_on.set()
+        assert [each.kind async for each in sending] == [ACCEPTED] * 2
     assert {(each.kind, each.detail) for each in given_back} == {(NOT_TAKEN, NOT_BEGUN)}
-    assert [each.kind for each in answered] == [ACCEPTED] * 2
 
 
-def test_a_batch_that_is_left_ends_what_it_began() -> None:
+async def test_a_batch_that_is_left_ends_what_it_began() -> None:
     """Closing the outcomes early leaves no request behind."""
-
-    async def scenario() -> None:
-        handler = in_turn(answer(201, GOOD), hang)
-        async with HttpStandIn(handler) as server, RIG.adapter(server.url, connections=4) as made:
-            sending = made.send(hand_overs(Channel.SMS, 4))
-            assert (await anext(sending)).kind is ACCEPTED
-            before = asyncio.all_tasks()
-            await sending.aclose()  # type: ignore[attr-defined]
-            assert len(before - asyncio.all_tasks()) >= 3
-
-    asyncio.run(scenario())
+    handler = in_turn(answer(201, GOOD), hang)
+    async with HttpStandIn(handler) as server, RIG.adapter(server.url, connections=4) as made:
+        sending = made.send(hand_overs(Channel.SMS, 4))
+        assert (await anext(sending)).kind is ACCEPTED
+        before = asyncio.all_tasks()
+        await sending.aclose()  # type: ignore[attr-defined]
+        assert len(before - asyncio.all_tasks()) >= 3
 
 
 def test_a_text_that_waits_for_its_turn_loses_no_time() -> None:
@@ -175,30 +164,22 @@ def judged(said: str) -> Outcome:
     return outcome(7, HttpAnswer(int(status), {"retry-after": "9"}, json.dumps(body)), NOW)
 
 
-def wrong_cases() -> list[str]:
-    """Return the cases that the table, as it is now, does not answer as it must."""
-    wrong = []
-    for said, kind, blame, suppress, words in CASES:
-        made = apis.sid(1) if said.startswith("201 ") else ""
-        wait = 9.0 if blame is PROVIDER else None
-        found = judged(said)
-        expected = Outcome(7, kind, found.detail, made, blame, wait, suppress, words == "opted out")
-        shown = found.detail == "" if kind is ACCEPTED else found.detail.endswith(f"({said})")
-        if found != expected or words not in found.detail or not shown or TOKEN in found.detail:
-            wrong.append(f"{said}: {found}")
-    return wrong
+class TestTable(TableContract):
+    """No secret is shown, and only a busy Twilio names a time."""
 
+    module = twilio_outcomes
 
-def test_every_line_of_the_table() -> None:
-    """Each answer means what it must; no secret is shown, and only a busy Twilio names a time."""
-    assert wrong_cases() == []
-
-
-@pytest.mark.parametrize("number", range(len(OUTCOMES)), ids=lambda n: f"{n}-{OUTCOMES[n].said}")
-def test_no_line_of_the_table_is_idle(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any one line, some case above goes wrong: the cases cover the whole table."""
-    monkeypatch.setattr(twilio_outcomes, "OUTCOMES", OUTCOMES[:number] + OUTCOMES[number + 1 :])
-    assert wrong_cases() != []
+    def wrong(self) -> list[str]:
+        wrong = []
+        for said, kind, blame, suppress, words in CASES:
+            made = apis.sid(1) if said.startswith("201 ") else ""
+            wait = 9.0 if blame is PROVIDER else None
+            found = judged(said)
+            expected = Outcome(7, kind, found.detail, made, blame, wait, suppress, words == "opted out")
+            shown = found.detail == "" if kind is ACCEPTED else found.detail.endswith(f"({said})")
+            if found != expected or words not in found.detail or not shown or TOKEN in found.detail:
+                wrong.append(f"{said}: {found}")
+        return wrong
 
 
 def test_every_number_of_the_table_has_a_case() -> None:
@@ -302,18 +283,14 @@ def test_who_sends(service: str, sender: str, expected: dict[str, str]) -> None:
     assert {name: posted[name] for name in ("From", "MessagingServiceSid") if name in posted} == expected
 
 
+# What is sent late on purpose is not to be dropped at once.
 @pytest.mark.parametrize(("left", "seconds"), [
-    (timedelta(minutes=20), "1200"),
-    (timedelta(seconds=59.9), "59"),
-    (timedelta(seconds=1.5), "1"),
-    (timedelta(0), "3600"),  # sent late on purpose: it is not to be dropped at once
-    (timedelta(minutes=-5), "3600"),
-    (timedelta(hours=10), "36000"),
-    (timedelta(days=30), "36000"),
+    *[(20 * 60, "1200"), (59.9, "59"), (1.5, "1"), (0, "3600"), (-5 * 60, "3600")],
+    *[(36_000, "36000"), (30 * 86_400, "36000")],
 ])  # fmt: skip
-def test_how_long_a_text_is_good(left: timedelta, seconds: str) -> None:
+def test_how_long_a_text_is_good(left: float, seconds: str) -> None:
     """Twilio drops what it could not send until then; it knows whole seconds from 1 to 36,000."""
-    assert form(Sms(NUMBER, WORDS, valid_until=NOW + left))["ValidityPeriod"] == seconds
+    assert form(Sms(NUMBER, WORDS, valid_until=NOW + timedelta(seconds=left)))["ValidityPeriod"] == seconds
 
 
 @given(st.text(st.characters(), max_size=30))
@@ -324,15 +301,7 @@ def test_whole_characters_stay(text: str) -> None:
     assert sendable(text).encode().decode() == sendable(text)
 
 
-NOT_E164 = [
-    "",
-    "4915500",
-    "+0155001234",
-    "+49 155 0012",
-    "+49155001234567890",
-    "+49155\n",
-    "\uff0b491550012345",
-]
+NOT_E164 = ["", "4915500", "+015500123", "+49 155 001", "+4915500123456789", "+49155\n", "\uff0b491550012345"]
 
 
 @pytest.mark.parametrize(("sms", "kind", "blame"), [
@@ -391,14 +360,9 @@ NO_LOGIN = "neither TWILIO_AUTH_TOKEN nor TWILIO_API_KEY"
     ({}, [f"{ID} is not set", NO_LOGIN]),
     ({LOGIN: TOKEN}, [f"{ID} is not set"]),
     *[(each, [NO_LOGIN]) for each in ({ID: apis.ACCOUNT}, {**GIVEN, LOGIN: " \t"})],
-    *[
-        ({**GIVEN, ID: wrong}, [f"{ID} is not AC and 32"])
-        for wrong in ("SK" + "1" * 32, apis.ACCOUNT + "0", "AC" + "\u0661" * 32)
-    ],
-    *[
-        ({**GIVEN, LOGIN: wrong}, [f"{LOGIN} is not plain characters"])
-        for wrong in ("se\ncret", "s\u00e9cret")
-    ],
+    *[({**GIVEN, ID: wrong}, [f"{ID} is not AC and 32"])
+      for wrong in ("SK" + "1" * 32, apis.ACCOUNT + "0", "AC" + "\u0661" * 32)],
+    *[({**GIVEN, LOGIN: wrong}, [f"{LOGIN} is not plain"]) for wrong in ("se\ncret", "s\u00e9cret")],
     ({**GIVEN, KEY_ID: "SK" + "1" * 32}, [f"{SECRET} is not set"]),
     ({**GIVEN, SECRET: "hush"}, [f"{KEY_ID} is not set"]),
     ({**KEYED, KEY_ID: apis.ACCOUNT}, [f"{KEY_ID} is not SK and 32"]),
@@ -413,16 +377,11 @@ def test_credentials_that_cannot_be_right(environ: dict[str, str], named: list[s
     assert not [value for value in environ.values() if value.strip() and value in str(caught.value)]
 
 
-def test_an_api_key_logs_in() -> None:
+async def test_an_api_key_logs_in() -> None:
     """The key is the user, its secret the password; the path names the account."""
-    server = HttpStandIn(answer(201, GOOD))
-
-    async def scenario() -> None:
-        keyed = Credentials.from_environment(KEYED)
-        async with server, TwilioAdapter(apis.twilio(server.url), keyed, apis.clock) as made:
-            await collect(made, hand_overs(Channel.SMS, 1))
-
-    asyncio.run(scenario())
+    keyed = Credentials.from_environment(KEYED)
+    async with HttpStandIn(answer(201, GOOD)) as server, RIG.adapter(server.url, login=keyed) as made:
+        await collect(made, hand_overs(Channel.SMS, 1))
     (exchange,) = server.exchanges
     assert exchange.path == f"/2010-04-01/Accounts/{apis.ACCOUNT}/Messages.json"
     encoded = exchange.headers["authorization"].removeprefix("Basic ")
