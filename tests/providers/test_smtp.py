@@ -39,19 +39,9 @@ from tests.providers.contract import (
 )
 from tests.providers.kinds import ACCEPTED, ACCOUNT, NOT_TAKEN, PROVIDER, RECIPIENT, REJECTED, UNKNOWN
 from tests.support import idle_clock
+from tests.support.servers import smtp as standins
 from tests.support.servers.http import HOST, Inbox, aiosmtpd_server, make_certificate
-from tests.support.servers.smtp import (
-    CLOSE,
-    GARBAGE,
-    GOOD,
-    PASSWORD,
-    STALL,
-    STEP,
-    Script,
-    adapter_for,
-    relay,
-    scripted_server,
-)
+from tests.support.servers.smtp import CLOSE, GARBAGE, GOOD, PASSWORD, STALL, STEP, Script, adapter_for, relay
 
 USER = "desk"
 MAILS = hand_overs(Channel.EMAIL, 5)
@@ -81,7 +71,7 @@ class SmtpRig(Rig):
     @asynccontextmanager
     async def hanging(self) -> AsyncIterator[Callable[[], Adapter]]:
         offered = ["PIPELINING"] if self.pipelining else []
-        async with scripted_server(Script({"dot": [STALL]}, offered)) as port:
+        async with standins.scripted_server(Script({"dot": [STALL]}, offered)) as port:
             yield lambda: SmtpAdapter(relay(port), None)
 
     def arrived(self) -> Sequence[Arrived]:
@@ -264,7 +254,7 @@ def test_a_black_hole_before_a_good_address(monkeypatch: pytest.MonkeyPatch) -> 
     """If the first addresses swallow packets, the next one is tried within the time."""
 
     async def scenario() -> Outcome:
-        async with scripted_server(Script()) as port:
+        async with standins.scripted_server(Script()) as port:
             loop = asyncio.get_running_loop()
             real, where = loop.sock_connect, (HOST, port)
 

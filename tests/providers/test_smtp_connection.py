@@ -29,9 +29,9 @@ from commcast.providers.smtp.connection import LONGEST_LINE, LONGEST_REPLY, ONE_
 from tests.providers.contract import collect, email, hand_overs
 from tests.providers.kinds import ACCEPTED, NOT_TAKEN, REJECTED, UNKNOWN
 from tests.support.idle_clock import IdleClockLoop
+from tests.support.servers import smtp as standins
 from tests.support.servers.http import make_certificate
 from tests.support.servers.smtp import (
-    BYTES,
     CLOSE,
     DRIP,
     EACH,
@@ -42,11 +42,6 @@ from tests.support.servers.smtp import (
     STALL,
     STEP,
     Script,
-    Talk,
-    adapter_for,
-    real_postfix,
-    relay,
-    scripted_server,
 )
 
 LETTERS = {ACCEPTED: "A", REJECTED: "R", UNKNOWN: "U", NOT_TAKEN: "N"}
@@ -64,7 +59,7 @@ def in_calls(script: Script, *calls: Sequence[Delivery], loop: str = "asyncio", 
     """Send by several calls at once; the outcomes come back in order of the deliveries."""
 
     async def scenario() -> list[Outcome]:
-        async with adapter_for(script, **more) as adapter:
+        async with standins.adapter_for(script, **more) as adapter:
             found = await asyncio.gather(*(collect(adapter, items) for items in calls))
             return sorted((each for part in found for each in part), key=lambda each: each.delivery)
 
@@ -125,8 +120,16 @@ FAILS: list[tuple[int, str, tuple[str, ...], str, str]] = [
 
 
 # In which ways: all of them for what can be said in pieces.
-FEW = [("plain", EACH, "asyncio"), ("pipelined", EACH, "asyncio"), ("tls", EACH, "asyncio")]
-MANY = [*FEW, *product(["pipelined"], (MERGED, BYTES), LOOPS), ("tls", MERGED, "uvloop")]
+FEW = [
+    ("plain", EACH, "asyncio"),
+    ("pipelined", EACH, "asyncio"),
+    ("tls", EACH, "asyncio"),
+]
+MANY = [
+    *FEW,
+    *product(["pipelined"], (MERGED, standins.BYTES), LOOPS),
+    ("tls", MERGED, "uvloop"),
+]
 CASES = [
     (number, point, action, plain if way[0] == "plain" else pipelined, *way)
     for number, point, actions, pipelined, plain in FAILS
@@ -177,12 +180,12 @@ def test_a_sender_refused_gets_no_dot_at_all(monkeypatch: pytest.MonkeyPatch) ->
     """A server that refuses MAIL, and goes on to 354, may have a recipient: the connection is closed."""
     script = Script({"mail": ["550 5.7.1 no"]}, PIPELINING, wants_empty=True)
 
-    async def careless(self: Talk, text: str) -> None:
+    async def careless(self: standins.Talk, text: str) -> None:
         self.sender = self.sender or "somebody"
         await self.answer("rcpt", "250 2.1.5 ok")
         self.recipients.append(text)
 
-    monkeypatch.setattr(Talk, "rcpt", careless)
+    monkeypatch.setattr(standins.Talk, "rcpt", careless)
     assert said(three(script))[0] == "N"
     assert script.connections == 2
     assert ["reader1" in to for message in script.messages for to in message.recipients] == [False, False]
@@ -218,7 +221,7 @@ async def test_an_idle_connection_that_speaks_or_closes_is_dropped(
 ) -> None:
     """A server's word or end while nothing is under way costs no email."""
     script = Script({"dot": [f"250 2.0.0 Ok\r\n{more}"]}, extensions)
-    async with adapter_for(script) as adapter:
+    async with standins.adapter_for(script) as adapter:
         assert [said(await collect(adapter, [item])) for item in MAILS[:2]] == ["A", "A"]
     assert script.connections == 2
 
@@ -252,7 +255,7 @@ def test_many_emails_take_a_write_each(writes: Writes, loop: str) -> None:
 
 
 async def test_an_email_that_comes_while_a_body_is_in_flight_is_announced_at_once(writes: Writes) -> None:
-    async with adapter_for(Script({"dot": [STALL]}, PIPELINING)) as adapter:
+    async with standins.adapter_for(Script({"dot": [STALL]}, PIPELINING)) as adapter:
         for number, item in enumerate(MAILS[:2], 2):
             call = asyncio.create_task(collect(adapter, [item]))
             await until(lambda: len(writes()) >= number)  # noqa: B023 - awaited at once
@@ -316,7 +319,7 @@ def test_a_small_body_stuck_in_our_own_buffer(
 async def test_a_halt_gives_back_what_is_not_begun() -> None:
     """What is under way may finish; what waits comes back at once, as not begun, also in later calls."""
     script = Script({"dot": [STALL]}, PIPELINING)
-    async with adapter_for(script) as adapter:
+    async with standins.adapter_for(script) as adapter:
         call = asyncio.create_task(collect(adapter, MAILS))
         await until(lambda: script.used["dot"])
         adapter.halt()
@@ -351,8 +354,8 @@ async def test_a_connection_that_comes_while_we_leave_is_closed(
     monkeypatch.setattr(smtp_pool, "Opening", Late)
     monkeypatch.setattr(Late, "ready", asyncio.Event())
     monkeypatch.setattr(Late, "cancels", cancels)
-    async with asyncio.timeout(20), scripted_server(script := Script({}, PIPELINING)) as port:
-        async with SmtpAdapter(relay(port), None) as adapter:
+    async with asyncio.timeout(20), standins.scripted_server(script := Script({}, PIPELINING)) as port:
+        async with SmtpAdapter(standins.relay(port), None) as adapter:
             call = asyncio.create_task(collect(adapter, MAILS[:1]))
             await Late.ready.wait()
             adapter.halt()
@@ -365,7 +368,7 @@ async def test_a_connection_that_comes_while_we_leave_is_closed(
 @pytest.mark.parametrize("point", ["connect", "mail", "rcpt", "data", "dot"])
 async def test_a_cancelled_call_hurts_no_other(point: str, extensions: Sequence[str]) -> None:
     script = Script({point: [STALL]}, extensions)
-    async with adapter_for(script, timeout=2 * STEP) as adapter:
+    async with standins.adapter_for(script, timeout=2 * STEP) as adapter:
         call = asyncio.create_task(collect(adapter, MAILS[:1]))
         await until(lambda: script.used[point])
         other = asyncio.create_task(collect(adapter, MAILS[1:3]))
@@ -390,7 +393,9 @@ def test_a_letter_that_waits_too_long_is_given_back(monkeypatch: pytest.MonkeyPa
 async def test_only_if_nothing_is_paced_does_a_letter_wait_for_the_first_opening(per_second: int) -> None:
     """A letter that has its slot goes by a connection of its own: those that waited would go all at once."""
     script = Script({"connect": [STALL]}, PIPELINING)
-    async with adapter_for(script, connections=2, per_second=per_second, timeout=20 * STEP) as adapter:
+    async with standins.adapter_for(
+        script, connections=2, per_second=per_second, timeout=20 * STEP
+    ) as adapter:
         calls = [asyncio.create_task(collect(adapter, [item])) for item in MAILS[:2]]
         await until(lambda: script.messages if per_second else script.connections)
         assert script.connections == (2 if per_second else 1)
@@ -481,10 +486,10 @@ def test_postfix_takes_thousands(
             outcomes.extend(await collect(adapter, [waiting.pop(0)]))
 
     async def send(port: int) -> None:
-        async with SmtpAdapter(relay(port, **how), None) as adapter:
+        async with SmtpAdapter(standins.relay(port, **how), None) as adapter:
             await asyncio.gather(*(work(adapter) for _ in range(adapter.window)))
 
-    with real_postfix(certificate, "" if is_pipelined else "pipelining") as (port, delivered):
+    with standins.real_postfix(certificate, "" if is_pipelined else "pipelining") as (port, delivered):
         uvloop.run(send(port))
         counted = delivered(count - len(unknown))
     assert set(pipelined) == {is_pipelined}
