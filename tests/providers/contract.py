@@ -114,18 +114,13 @@ class HttpRig(Rig):
 def email(number: int, *, name: str = "", subject: str = "Card payments fail", address: str = "") -> Email:
     to = Mailbox(address or f"reader{number}@private.example", name)
     return Email(
-        sender=Mailbox("status@acme.example", "Acme Pay"),
-        to=to,
-        subject=subject,
+        sender=Mailbox("status@acme.example", "Acme Pay"), to=to, subject=subject,
         text=f"Hello,\n.a line with a dot\nFrom here to there \u2013 {number}\n.\n",
-        html=f"<p>Hello, {number}</p>\n",
-        message_id=f"<pay7.{number}@acme.example>",
-        references=("<pay7@acme.example>",),
-        reply_to="help+pay7@acme.example",
-        list_unsubscribe="mailto:unsubscribe@acme.example",
-        list_id="incidents.acme.example",
+        html=f"<p>Hello, {number}</p>\n", message_id=f"<pay7.{number}@acme.example>",
+        references=("<pay7@acme.example>",), list_unsubscribe="mailto:unsubscribe@acme.example",
+        reply_to="help+pay7@acme.example", list_id="incidents.acme.example",
         date=datetime(2026, 11, 21, 10, 5, tzinfo=UTC),
-    )
+    )  # fmt: skip
 
 
 def message(channel: Channel, number: int) -> Message:
@@ -278,9 +273,7 @@ class HttpContract(AdapterContract):
     def rig(self, tmp_path: Path) -> HttpRig:
         return self.rig_class(tmp_path)
 
-    def test_a_lost_answer_is_unknown_and_what_never_left_was_not_taken(
-        self, rig: HttpRig, tmp_path: Path
-    ) -> None:
+    def test_a_lost_answer_is_unknown_what_stayed_was_not_taken(self, rig: HttpRig, tmp_path: Path) -> None:
         """Nothing is repeated. A provider that is down is at fault; a certificate needs a person."""
         (item,) = hand_overs(rig.channel, 1)
         for handler, timeout in ((http.hang, 1), (http.reset, 20)):

@@ -34,6 +34,10 @@ DAY = 86_400.0
 GOOD = http.answer(201, {"sid": "SM1"})
 SOON = 1.0  # seconds: a deadline that a test waits for, long enough for a request to leave a busy machine
 BODY = b"To=%2B4915500&Body=hello"
+_NAMES = b"Content-Length Transfer-Encoding Content-Encoding Location Set-Cookie Connection".split()
+_VALUES = b"chunked gzip deflate br close 0 5 -1 upgrade".split()
+_HEADER = st.tuples(st.sampled_from(_NAMES), st.one_of(st.sampled_from(_VALUES), st.binary(max_size=20)))
+NO_LOSS, ONE_LOSS = [None] * 6, [None, NoAnswer.LOST, None]
 
 
 def post(
@@ -142,11 +146,6 @@ def test_a_long_answer_is_read_no_further(monkeypatch: pytest.MonkeyPatch) -> No
         assert post(http.answer(202, b"x" * size))[0][0].trouble is trouble
 
 
-_NAMES = b"Content-Length Transfer-Encoding Content-Encoding Location Set-Cookie Connection".split()
-_VALUES = b"chunked gzip deflate br close 0 5 -1 upgrade".split()
-_HEADER = st.tuples(st.sampled_from(_NAMES), st.one_of(st.sampled_from(_VALUES), st.binary(max_size=20)))
-
-
 def _answer(status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> bytes:
     head = [b"HTTP/1.1 %d X" % status, *(b"%s: %s" % header for header in headers), b"", body]
     return b"\r\n".join(head)
@@ -251,9 +250,6 @@ async def test_a_redirect_is_never_followed(status: int) -> None:
         server = HttpStandIn(http.redirect(f"{other.url}/x", status))
         (answer,) = await served(server)
     assert (answer.status, len(server.exchanges), other.connections) == (status, 1, 0)
-
-
-NO_LOSS, ONE_LOSS = [None] * 6, [None, NoAnswer.LOST, None]
 
 
 @pytest.mark.parametrize(("handler", "keep", "troubles", "connections"), [

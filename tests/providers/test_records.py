@@ -28,6 +28,13 @@ from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer
 
 OTHER = "+491550099999"
 TRIAL = "Sent from your Twilio trial account - "
+BEGUN = NOW - timedelta(minutes=30)
+AT = NOW - timedelta(minutes=10)
+_OWN = r"\(unique_args\['commcast_delivery'\]=\"([^\"]+)\" AND to_email=\"([^\"]+)\"\)"
+_ANY = r'\((.*)\) AND last_event_time BETWEEN TIMESTAMP "([^"]+)" AND TIMESTAMP "([^"]+)"'
+NO_EMAILS = (None, "x" * 999, "a@b\r\nc", "\ud800@c")
+CREATED = int(AT.timestamp())
+NO_ROWS: list[Any] = [7, None, [], {}, *({"created": CREATED, "email": each} for each in NO_EMAILS)]
 
 
 def asked_of(handler: Handler, make: Callable[[str], Any], question: Callable[[Any], Any]) -> Any:
@@ -425,12 +432,6 @@ def test_no_list_breaks_it(rows: list[Any], way: Any) -> None:
         assert any(row.get("body") == WORDS and row.get("to") == NUMBER for row in rows)
 
 
-BEGUN = NOW - timedelta(minutes=30)
-AT = NOW - timedelta(minutes=10)
-_OWN = r"\(unique_args\['commcast_delivery'\]=\"([^\"]+)\" AND to_email=\"([^\"]+)\"\)"
-_ANY = r'\((.*)\) AND last_event_time BETWEEN TIMESTAMP "([^"]+)" AND TIMESTAMP "([^"]+)"'
-
-
 def _created(row: Any, otherwise: int) -> Any:
     return row.get("created", otherwise) if isinstance(row, dict) else otherwise
 
@@ -678,11 +679,6 @@ def test_a_list_without_end_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     page = http.answer(200, [bounce(number) for number in range(500)])
     found, server = ask(page, "listed", ["bounces"])
     assert (len(found), len(server.exchanges)) == (500, 3)
-
-
-NO_EMAILS = (None, "x" * 999, "a@b\r\nc", "\ud800@c")
-CREATED = int(AT.timestamp())
-NO_ROWS: list[Any] = [7, None, [], {}, *({"created": CREATED, "email": each} for each in NO_EMAILS)]
 
 
 @pytest.mark.parametrize("row", NO_ROWS)

@@ -45,6 +45,11 @@ from tests.support.servers.smtp import CLOSE, GARBAGE, GOOD, PASSWORD, STALL, ST
 
 USER = "desk"
 MAILS = hand_overs(Channel.EMAIL, 5)
+BOTH_ROADS = pytest.mark.usefixtures("road")
+Case = tuple[S, str, OutcomeKind, Blame, bool, str]
+BEFORE = [stage for stage in S if stage is not S.DOT]
+AFTER = "after the message was handed over"
+EAI, IDN = "d\u00e1na@m\u00fcnchen.example", "dana@m\u00fcnchen.example"
 
 
 class SmtpRig(Rig):
@@ -97,9 +102,6 @@ def road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Script, "also_offered", ["PIPELINING"] if request.param == "pipelined" else [])
 
 
-BOTH_ROADS = pytest.mark.usefixtures("road")
-
-
 def timed_talk(
     script: Script, *items: Delivery, at_once: bool = False, **how: Any
 ) -> tuple[list[Outcome], float]:
@@ -122,11 +124,6 @@ def talk(script: Script, *items: Delivery, **how: Any) -> list[Outcome]:
 async def send_one(settings: SmtpProvider) -> Outcome:
     async with SmtpAdapter(settings, None) as adapter:
         return (await collect(adapter, MAILS[:1]))[0]
-
-
-Case = tuple[S, str, OutcomeKind, Blame, bool, str]
-BEFORE = [stage for stage in S if stage is not S.DOT]
-AFTER = "after the message was handed over"
 
 
 def means(at: S | Sequence[S], said: str, *meaning: Any, suppress: bool = False) -> list[Case]:
@@ -387,9 +384,6 @@ def test_only_what_the_server_offers_is_used() -> None:
         script = Script(extensions=extensions)
         talk(script, Delivery(1, email(1)))
         assert f"MAIL FROM:<status@acme.example>{options}" in script.spoken
-
-
-EAI, IDN = "d\u00e1na@m\u00fcnchen.example", "dana@m\u00fcnchen.example"
 
 
 @BOTH_ROADS

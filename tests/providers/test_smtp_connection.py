@@ -48,6 +48,9 @@ LETTERS = {ACCEPTED: "A", REJECTED: "R", UNKNOWN: "U", NOT_TAKEN: "N"}
 MAILS = hand_overs(Channel.EMAIL, 6)
 LOOPS: dict[str, Any] = {"asyncio": IdleClockLoop, "uvloop": uvloop.new_event_loop}
 BOTH_LOOPS = pytest.mark.parametrize("loop", LOOPS)
+Writes = Callable[[], list[bytes]]
+LINES = st.text(alphabet="abc 25.-\u00e9", max_size=12)
+REPLIES = st.lists(st.tuples(st.integers(200, 599), st.lists(LINES, min_size=1, max_size=4)), max_size=6)
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -226,9 +229,6 @@ async def test_an_idle_connection_that_speaks_or_closes_is_dropped(
     assert script.connections == 2
 
 
-Writes = Callable[[], list[bytes]]
-
-
 @pytest.fixture
 def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
     """What connections have written, in order."""
@@ -402,10 +402,6 @@ async def test_only_if_nothing_is_paced_does_a_letter_wait_for_the_first_opening
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
-
-
-LINES = st.text(alphabet="abc 25.-\u00e9", max_size=12)
-REPLIES = st.lists(st.tuples(st.integers(200, 599), st.lists(LINES, min_size=1, max_size=4)), max_size=6)
 
 
 @given(REPLIES, st.lists(st.integers(0, 400), max_size=30), st.booleans())

@@ -30,6 +30,20 @@ from tests.support.servers.apis import CREDENTIALS, NOW, NUMBER, SENDER, SERVICE
 from tests.support.servers.http import Exchange, Handler, HttpStandIn, Writer, answer, hang, in_turn
 
 GOOD = apis.message(1)  # the first message that the stand-in takes
+Case = tuple[str, OutcomeKind, Blame, bool, str]
+SENDERS = "21212 21267 21601 21603 21606 21607 21616 21657 21659 21660 21661 21663"
+SERVICES = "21701 21702 21703 21704 21705 21709 21711 21712 21715"
+SETTINGS = "21609 21620 21621 21622 21623 21624 21626"
+WHOLE = json.dumps(GOOD)
+STATES = ("queued", "accepted", "sending", "sent", "scheduled", "delivered", "new", None)
+OTHER = "MG" + "ab" * 16
+NOT_E164 = ["", "4915500", "+015500123", "+49 155 001", "+4915500123456789", "+49155\n", "\uff0b491550012345"]
+GIVEN = {"TWILIO_ACCOUNT_SID": apis.ACCOUNT, "TWILIO_AUTH_TOKEN": TOKEN}
+KEYED = {"TWILIO_ACCOUNT_SID": apis.ACCOUNT, "TWILIO_API_KEY": "SK" + "1b" * 16, "TWILIO_API_SECRET": "hush"}
+ID, KEY_ID, LOGIN, SECRET = "TWILIO_ACCOUNT_SID", "TWILIO_API_KEY", "TWILIO_AUTH_TOKEN", "TWILIO_API_SECRET"
+NO_LOGIN = "neither TWILIO_AUTH_TOKEN nor TWILIO_API_KEY"
+TWILIO, DUBLIN = "twilio.com", "dublin.ie1.twilio.com"
+OWN, EVIL = "http://127.0.0.1:8080", "https://api.twilio.com.evil.example"
 
 
 class TwilioRig(HttpRig):
@@ -102,12 +116,6 @@ def test_a_text_that_waits_for_its_turn_loses_no_time() -> None:
 
     outcomes, server = ask(slow, *[Sms(NUMBER, WORDS)] * 4, connections=1, timeout=timedelta(seconds=1.5))
     assert ({each.kind for each in outcomes}, server.connections) == ({ACCEPTED}, 1)
-
-
-Case = tuple[str, OutcomeKind, Blame, bool, str]
-SENDERS = "21212 21267 21601 21603 21606 21607 21616 21657 21659 21660 21661 21663"
-SERVICES = "21701 21702 21703 21704 21705 21709 21711 21712 21715"
-SETTINGS = "21609 21620 21621 21622 21623 21624 21626"
 
 
 def means(said: str, kind: OutcomeKind, blame: Blame, words: str, suppress: bool = False) -> list[Case]:
@@ -198,9 +206,6 @@ def test_the_laws_of_the_table(status: int, code: str) -> None:
     assert rule.kind is UNKNOWN or (300 <= status < 500 and status != 408)
 
 
-WHOLE = json.dumps(GOOD)
-
-
 @pytest.mark.parametrize("body", [
     *("", "{}", "[]", "null", "not json", "[" * 100_000, '{"sid": ' + "9" * 100_000 + "}"),
     *('{"sid": "SM123"}', '{"sid": null, "status": "queued"}', '{"sid": 5}', '{"sid": {"a": ["SM1"]}}'),
@@ -211,9 +216,6 @@ def test_a_201_that_names_no_message_is_unknown(body: str) -> None:
     """Broken, empty or foreign: something was taken, perhaps. The SDK would raise; nothing is raised."""
     found = outcome(1, HttpAnswer(201, {}, body), NOW)
     assert (found.kind, found.provider_id) == (UNKNOWN, "")
-
-
-STATES = ("queued", "accepted", "sending", "sent", "scheduled", "delivered", "new", None)
 
 
 def test_a_201_with_a_name_is_accepted_in_any_other_state() -> None:
@@ -245,9 +247,6 @@ def test_refusals_of_a_number_that_nobody_knows(
     outcomes, _ = ask(in_turn(*first, answer(*refusal)), *[Sms(NUMBER, WORDS)] * 6)
     found = [(each.kind, each.blame, each.retry_after) for each in outcomes]
     assert found == [(ACCEPTED, RECIPIENT, None)] * len(first) + expected
-
-
-OTHER = "MG" + "ab" * 16
 
 
 def form(sms: Sms, **settings: Any) -> dict[str, str]:
@@ -301,9 +300,6 @@ def test_whole_characters_stay(text: str) -> None:
     assert sendable(text).encode().decode() == sendable(text)
 
 
-NOT_E164 = ["", "4915500", "+015500123", "+49 155 001", "+4915500123456789", "+49155\n", "\uff0b491550012345"]
-
-
 @pytest.mark.parametrize(("sms", "kind", "blame"), [
     *[(Sms(number, WORDS), REJECTED, RECIPIENT) for number in NOT_E164],
     (Sms(NUMBER, WORDS), NOT_TAKEN, ACCOUNT),
@@ -337,10 +333,6 @@ def test_says_its_limits() -> None:
     assert (made.window, made.per_second) == (7, 2.5)
 
 
-GIVEN = {"TWILIO_ACCOUNT_SID": apis.ACCOUNT, "TWILIO_AUTH_TOKEN": TOKEN}
-KEYED = {"TWILIO_ACCOUNT_SID": apis.ACCOUNT, "TWILIO_API_KEY": "SK" + "1b" * 16, "TWILIO_API_SECRET": "hush"}
-
-
 def test_credentials() -> None:
     """A token goes with the account, a secret with its key; a key is used before a token."""
     keyed = Credentials(apis.ACCOUNT, "SK" + "1b" * 16, "hush")
@@ -350,10 +342,6 @@ def test_credentials() -> None:
     assert CREDENTIALS.variables == "TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN"
     assert keyed.variables == "TWILIO_API_KEY and TWILIO_API_SECRET"
     assert TOKEN not in f"{CREDENTIALS!r} {CREDENTIALS}"
-
-
-ID, KEY_ID, LOGIN, SECRET = "TWILIO_ACCOUNT_SID", "TWILIO_API_KEY", "TWILIO_AUTH_TOKEN", "TWILIO_API_SECRET"
-NO_LOGIN = "neither TWILIO_AUTH_TOKEN nor TWILIO_API_KEY"
 
 
 @pytest.mark.parametrize(("environ", "named"), [
@@ -386,10 +374,6 @@ async def test_an_api_key_logs_in() -> None:
     assert exchange.path == f"/2010-04-01/Accounts/{apis.ACCOUNT}/Messages.json"
     encoded = exchange.headers["authorization"].removeprefix("Basic ")
     assert base64.b64decode(encoded).decode() == f"SK{'1b' * 16}:hush"
-
-
-TWILIO, DUBLIN = "twilio.com", "dublin.ie1.twilio.com"
-OWN, EVIL = "http://127.0.0.1:8080", "https://api.twilio.com.evil.example"
 
 
 @pytest.mark.parametrize(("base_url", "hosts"), [

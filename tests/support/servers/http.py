@@ -13,12 +13,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, cast
 from urllib.parse import parse_qsl, urlsplit
 
@@ -95,6 +94,7 @@ class Writer:
 Handler = Callable[[Exchange, Writer], Awaitable[None]]
 
 
+@dataclass(eq=False)
 class HttpStandIn:
     """The server. `exchanges` are whole requests, `connections` counts those accepted, `open` those served.
 
@@ -102,39 +102,31 @@ class HttpStandIn:
     with a reset if `rude` is set: such a request is in no exchange.
     """
 
-    def __init__(
-        self,
-        handler: Handler,
-        *,
-        tls: ssl.SSLContext | None = None,
-        take: int | None = None,
-        rude: bool = False,
-    ) -> None:
-        self.handler = handler
+    handler: Handler
+    _: KW_ONLY
+    tls: ssl.SSLContext | None = None
+    take: int | None = None
+    rude: bool = False
+
+    def __post_init__(self) -> None:
         self.exchanges: list[Exchange] = []
         self.faults: list[BaseException] = []
-        self.connections = 0
-        self.open = 0
-        self.port = 0
-        self._tls, self._take, self._rude = tls, take, rude
+        self.connections = self.open = self.port = 0
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._ended = asyncio.Event()
-        self._news = asyncio.Condition()
+        self._ended, self._news = asyncio.Event(), asyncio.Condition()
 
     @property
     def url(self) -> str:
-        return f"{'https' if self._tls else 'http'}://{HOST}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{HOST}:{self.port}"
 
     async def __aenter__(self) -> Self:
         self._ended, self._news = asyncio.Event(), asyncio.Condition()
-        self._server = await asyncio.start_server(self._accept, HOST, self.port, ssl=self._tls)
+        self._server = await asyncio.start_server(self._accept, HOST, self.port, ssl=self.tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         assert self._server is not None
         self._ended.set()
         self._server.close()
@@ -168,9 +160,9 @@ class HttpStandIn:
 
     async def _serve(self, reader: asyncio.StreamReader, stream: asyncio.StreamWriter) -> None:
         writer = Writer(stream, self._ended)
-        if self._take is not None:
-            await reader.readexactly(self._take)
-            writer.reset() if self._rude else writer.close()
+        if self.take is not None:
+            await reader.readexactly(self.take)
+            writer.reset() if self.rude else writer.close()
             return
         while not writer.closed:
             exchange = await _read(reader)
@@ -374,11 +366,7 @@ class Inbox:
 
 @asynccontextmanager
 async def aiosmtpd_server(
-    inbox: Inbox,
-    *,
-    tls: ssl.SSLContext | None = None,
-    login: tuple[str, str] | None = None,
-    smtputf8: bool = False,
+    inbox: Inbox, *, tls: ssl.SSLContext | None = None, login: tuple[str, str] | None = None
 ) -> AsyncIterator[int]:
     """Run aiosmtpd and give its port. With `tls` it demands STARTTLS, with `login` also AUTH."""
 
@@ -389,22 +377,16 @@ async def aiosmtpd_server(
     opened: list[SMTP] = []
 
     def protocol() -> SMTP:
-        inbox.connections += 1
-        opened.append(
-            SMTP(
-                inbox,
-                hostname="mail.example",
-                enable_SMTPUTF8=smtputf8,
-                tls_context=tls,
-                require_starttls=tls is not None,
-                auth_required=login is not None,
-                authenticator=authenticate if login else None,
-                loop=asyncio.get_running_loop(),
-            )
-        )
+        how: dict[str, Any] = {
+            "tls_context": tls,
+            "require_starttls": tls is not None,
+            "auth_required": login is not None,
+        }
+        opened.append(SMTP(inbox, hostname="mail.example", loop=loop, authenticator=check, **how))
         return opened[-1]
 
-    server = await asyncio.get_running_loop().create_server(protocol, HOST, 0)
+    loop, check = asyncio.get_running_loop(), authenticate if login else None
+    server = await loop.create_server(protocol, HOST, 0)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
@@ -448,9 +430,6 @@ def make_certificate(folder: Path, *, host: str = HOST, valid: timedelta = timed
     )
     made = Certificate(folder / "certificate.pem", folder / "key.pem")
     made.pem.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    made.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
+    encoding, how = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    made.key.write_bytes(key.private_bytes(encoding, how, serialization.NoEncryption()))
     return made
