@@ -396,22 +396,14 @@ def test_a_doubtful_refusal_is_the_recipients_once_anybody_was_accepted() -> Non
     assert doubts.weigh(refused, 400) == refused
 
 
-@pytest.mark.parametrize(
-    ("answer", "raised", "words"),
-    [
-        (HttpAnswer(401), Refused, "fix the key"),
-        *[(HttpAnswer(status), Refused, "check base_url") for status in (302, 400, 204)],
-        *[(HttpAnswer(status), TryAgain, f"now ({status})") for status in (408, 425, 429, 500, 503)],
-        *[
-            (HttpAnswer(trouble=each), TryAgain, f"now ({each})")
-            for each in NoAnswer
-            if each.name != "CERTIFICATE"
-        ],
-        (HttpAnswer(trouble=NoAnswer.CERTIFICATE), Refused, "certificate is not trusted"),
-        *[(HttpAnswer(200, {}, body), TryAgain, "makes no sense") for body in ("", "<html>", "[" * 100_000)],
-    ],
-    ids=lambda value: f"{value.status} {value.trouble or ''}" if isinstance(value, HttpAnswer) else "",
-)
+@pytest.mark.parametrize(("answer", "raised", "words"), [
+    (HttpAnswer(401), Refused, "fix the key"),
+    *[(HttpAnswer(status), Refused, "check base_url") for status in (302, 400, 204)],
+    *[(HttpAnswer(status), TryAgain, f"now ({status})") for status in (408, 425, 429, 500, 503)],
+    *[(HttpAnswer(trouble=each), TryAgain, f"now ({each})") for each in NoAnswer if "cert" not in each],
+    (HttpAnswer(trouble=NoAnswer.CERTIFICATE), Refused, "certificate is not trusted"),
+    *[(HttpAnswer(200, {}, body), TryAgain, "makes no sense") for body in ("", "<html>", "[" * 100_000)],
+])  # fmt: skip
 def test_a_question_that_is_not_answered(answer: HttpAnswer, raised: type[Exception], words: str) -> None:
     """A refusal needs a person, a failure needs time."""
     with pytest.raises(raised, match=re.escape(words)) as caught:

@@ -123,16 +123,8 @@ FAILS: list[tuple[int, str, tuple[str, ...], str, str]] = [
 
 
 # In which ways: all of them for what can be said in pieces.
-FEW = [
-    ("plain", EACH, "asyncio"),
-    ("pipelined", EACH, "asyncio"),
-    ("tls", EACH, "asyncio"),
-]
-MANY = [
-    *FEW,
-    *product(["pipelined"], (MERGED, standins.BYTES), LOOPS),
-    ("tls", MERGED, "uvloop"),
-]
+FEW = [(road, EACH, "asyncio") for road in ("plain", "pipelined", "tls")]
+MANY = [*FEW, *product(["pipelined"], (MERGED, standins.BYTES), LOOPS), ("tls", MERGED, "uvloop")]
 CASES = [
     (number, point, action, plain if way[0] == "plain" else pipelined, *way)
     for number, point, actions, pipelined, plain in FAILS
@@ -219,7 +211,7 @@ def test_odd_servers(
 
 @pytest.mark.parametrize("extensions", [PIPELINING, ()])
 @pytest.mark.parametrize("more", ["421 4.4.2 idle too long", HARD])
-async def test_an_idle_connection_that_speaks_or_closes_is_dropped(
+async def test_an_idle_connection_that_speaks_or_ends_is_dropped(
     more: str, extensions: Sequence[str]
 ) -> None:
     """A server's word or end while nothing is under way costs no email."""
@@ -298,7 +290,7 @@ def test_a_large_body_that_stalls_is_not_taken(
 
 @BOTH_LOOPS
 @pytest.mark.parametrize(("action", "became"), [(STALL, "N"), (CLOSE, "U")])
-def test_a_small_body_stuck_in_our_own_buffer(
+def test_a_small_body_still_here(
     action: str, became: str, monkeypatch: pytest.MonkeyPatch, loop: str
 ) -> None:
     """If the dot is surely still ours it is not taken; if nobody can know any more, unknown."""
@@ -330,8 +322,7 @@ async def test_a_halt_gives_back_what_is_not_begun() -> None:
 
 
 class Late(smtp_opening.Opening):
-    """A connection that is there in the moment in which it is cancelled: asyncio.wait_for of Python 3.11,
-    which the library uses, gives the answer and forgets the cancellation when both come in one turn."""
+    """There just as it is cancelled: wait_for of Python 3.11, which the library uses, forgets that then."""
 
     ready = asyncio.Event()
     cancels = 1  # until it heeds one
@@ -405,9 +396,7 @@ async def test_only_if_nothing_is_paced_does_a_letter_wait_for_the_first_opening
 
 
 @given(REPLIES, st.lists(st.integers(0, 400), max_size=30), st.booleans())
-def test_a_reply_is_the_same_in_any_pieces(
-    replies: list[tuple[int, list[str]]], cuts: list[int], bare: bool
-) -> None:
+def test_a_reply_in_any_pieces(replies: list[tuple[int, list[str]]], cuts: list[int], bare: bool) -> None:
     end = "\n" if bare else "\r\n"
     wire = "".join(
         f"{code}{' ' if number == len(lines) else '-'}{line}{end}"
@@ -446,20 +435,6 @@ def test_what_is_no_reply(wire: bytes) -> None:
     assert Replies().feed(wire)[-1] == (NO_REPLY, b"")
 
 
-@pytest.fixture
-def pipelined(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """For every connection that is opened, whether it is pipelined."""
-    opened: list[bool] = []
-
-    def note(*args: Any) -> Connection:
-        made = Connection(*args)
-        opened.append(made._is_pipelined)
-        return made
-
-    monkeypatch.setattr(smtp_pool, "Connection", note)
-    return opened
-
-
 @pytest.mark.parametrize(("security", "is_pipelined", "count", "connections", "unknown"), [
     ("none", True, 2_000, 8, {7, 8, 50, 51, 52, 250}),
     ("starttls", True, 300, 8, {7, 8, 50, 51, 52, 250}),
@@ -468,10 +443,17 @@ def pipelined(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 ])  # fmt: skip
 def test_postfix_takes_thousands(
     security: str, is_pipelined: bool, count: int, connections: int, unknown: set[int],
-    pipelined: list[bool], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:  # fmt: skip
     """Pipelined or not, in the clear and over TLS: each email once; only unknown readers are refused."""
-    waiting, outcomes = hand_overs(Channel.EMAIL, count), list[Outcome]()
+    pipelined, waiting, outcomes = list[bool](), hand_overs(Channel.EMAIL, count), list[Outcome]()
+
+    class Noted(Connection):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            pipelined.append(self._is_pipelined)
+
+    monkeypatch.setattr(smtp_pool, "Connection", Noted)
     for number in unknown:
         waiting[number - 1] = Delivery(number, email(number, address=f"nobody{number}@private.example"))
     certificate = make_certificate(tmp_path)
