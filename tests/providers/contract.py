@@ -162,8 +162,7 @@ class AdapterContract:
         return self.rig_class(tmp_path)
 
     def test_one_outcome_for_each_delivery(self, rig: Rig) -> None:
-        """Every delivery is answered once, under its own id, and its message arrives once, at nobody else's
-        address; no detail names a reader or has a secret in it."""
+        """Each is answered under its own id and arrives once, at nobody else's; no detail tells a secret."""
         items = hand_overs(rig.channel, 25)
         outcomes = rig.send(*items)
         assert sorted(outcome.delivery for outcome in outcomes) == [item.delivery for item in items]
@@ -343,8 +342,7 @@ class HttpContract(AdapterContract):
     def test_nothing_secret_is_logged_or_told(
         self, rig: HttpRig, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
     ) -> None:
-        """With every logger switched on at DEBUG: no credentials, no address and no word of a message, and
-        none in a detail, however the provider repeats them."""
+        """No credentials, address or words of a message, at DEBUG or in a detail that a provider repeats."""
         (item,) = hand_overs(rig.channel, 1)
         shown = item.message.text if isinstance(item.message, Email) else item.message.body
         told = [*rig.secrets, address_of(item), address_of(item)[1:], *shown.splitlines(), "Basic ", "Bearer"]

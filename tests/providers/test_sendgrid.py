@@ -204,9 +204,7 @@ OF_THE_MESSAGE = [
     *[([REFUSED, lost], [LOST] * 4 + [BUSY] * 4, 2) for lost in (http.answer(500), http.reset)],
     ([REFUSED, http.answer(401)], [STOPPED] * 8, 2),
 ])  # fmt: skip
-def test_what_answers_mean_for_the_readers_of_a_batch(
-    answers: list[Handler], expected: list[Any], requests: int
-) -> None:
+def test_what_answers_mean_for_a_batch(answers: list[Handler], expected: list[Any], requests: int) -> None:
     """No detail shows an address, and nothing is asked beyond the given answers."""
     service = SendGrid(answers=list(answers))
     outcomes, server = send(service, plain(len(expected)))

@@ -102,9 +102,7 @@ def road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(Script, "also_offered", ["PIPELINING"] if request.param == "pipelined" else [])
 
 
-def timed_talk(
-    script: Script, *items: Delivery, at_once: bool = False, **how: Any
-) -> tuple[list[Outcome], float]:
+def timed(script: Script, *items: Delivery, at_once: bool = False, **how: Any) -> tuple[list[Outcome], float]:
     """Send to a scripted server, one after another or at once; return how long it took by an idle clock."""
 
     async def scenario() -> tuple[list[Outcome], float]:
@@ -118,7 +116,7 @@ def timed_talk(
 
 
 def talk(script: Script, *items: Delivery, **how: Any) -> list[Outcome]:
-    return timed_talk(script, *items, **how)[0]
+    return timed(script, *items, **how)[0]
 
 
 async def send_one(settings: SmtpProvider) -> Outcome:
@@ -205,8 +203,7 @@ def test_a_connection_is_used_again_and_left_politely() -> None:
 
 @BOTH_ROADS
 def test_several_connections_at_once() -> None:
-    """No more connections than allowed, each used again, everybody told once; a server that accepts no more
-    is not asked again and again."""
+    """No more than allowed, each used again, everybody told once; a server that is full is left in peace."""
     outcomes = talk(script := Script(), *hand_overs(Channel.EMAIL, 40), connections=3, at_once=True)
     assert [outcome.kind for outcome in outcomes] == [ACCEPTED] * 40
     assert (script.connections, len(script.messages)) == (3, 40)
@@ -219,12 +216,12 @@ def test_several_connections_at_once() -> None:
 @BOTH_ROADS
 def test_the_whole_hand_over_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that stalls ends the delivery; so does the deadline, even if each step is within its time."""
-    (outcome,), seconds = timed_talk(Script({"dot": [STALL]}), MAILS[0])
+    (outcome,), seconds = timed(Script({"dot": [STALL]}), MAILS[0])
     assert outcome.kind is UNKNOWN
     assert STEP.total_seconds() <= seconds < smtp.DEADLINE_STEPS * STEP.total_seconds() + smtp.FAREWELL
     assert SmtpAdapter(relay(25), None).deadline == 60
     monkeypatch.setattr(smtp, "DEADLINE_STEPS", 0.01)
-    (outcome,), seconds = timed_talk(Script({"rcpt": [STALL]}), MAILS[0], timeout=timedelta(seconds=30))
+    (outcome,), seconds = timed(Script({"rcpt": [STALL]}), MAILS[0], timeout=timedelta(seconds=30))
     assert (outcome.kind, outcome.blame) == (NOT_TAKEN, PROVIDER)
     assert seconds < 5
 
@@ -234,7 +231,7 @@ def test_the_whole_hand_over_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> 
 def test_leaving_does_not_wait_for_a_hanging_server(point: str, tmp_path: Path) -> None:
     """A server that never answers QUIT, also over TLS, delays us for at most the farewell."""
     script = Script({point: [STALL] * 9}, ["STARTTLS"], make_certificate(tmp_path))
-    assert timed_talk(script, MAILS[0])[1] <= STEP.total_seconds() + smtp.FAREWELL
+    assert timed(script, MAILS[0])[1] <= STEP.total_seconds() + smtp.FAREWELL
 
 
 def test_a_server_that_is_not_there() -> None:
@@ -380,8 +377,7 @@ def test_only_what_the_server_offers_is_used() -> None:
 @BOTH_ROADS
 @pytest.mark.parametrize("extensions", [["8BITMIME"], ["SMTPUTF8"], [], ["SMTPUTF8", "8BITMIME"]])
 def test_a_non_ascii_address(extensions: list[str]) -> None:
-    """With SMTPUTF8 (which needs 8BITMIME) its local part goes unchanged, otherwise that reader alone is
-    refused; a non-ASCII domain goes as punycode, and needs neither."""
+    """Its local part needs SMTPUTF8 and 8BITMIME, or that reader is refused; a domain goes as punycode."""
     script, can = Script(extensions=extensions), len(extensions) == 2
     items = [Delivery(n, email(n, address=to)) for n, to in enumerate(["", EAI, IDN, ""], 1)]
     outcomes = sorted(talk(script, *items, at_once=True), key=lambda each: each.delivery)
@@ -400,9 +396,7 @@ def test_a_non_ascii_address(extensions: list[str]) -> None:
     ("OK id=1rQabc-0001Xy-2k", "1rQabc-0001Xy-2k"),
     ("2.0.0 3AL9x0aB012345 Message accepted for delivery", "3AL9x0aB012345"),
     ("2.6.0 <a@b.example> [InternalId=12345, Hostname=x] Queued mail for delivery", "12345"),
-    ("2.0.0 Ok", ""),
-    ("2.0.0 queued as <eve@evil.example>", ""),
-    ("", ""),
+    *[(reply, "") for reply in ("2.0.0 Ok", "2.0.0 queued as <eve@evil.example>", "")],
 ])  # fmt: skip
 def test_the_servers_id_of_an_email(reply: str, queue_id: str) -> None:
     assert smtp_outcomes.queue_id(reply) == queue_id

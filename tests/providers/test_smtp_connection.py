@@ -338,9 +338,7 @@ class Late(smtp_opening.Opening):
 
 @BOTH_LOOPS
 @pytest.mark.parametrize("cancels", [1, 2])
-async def test_a_connection_that_comes_while_we_leave_is_closed(
-    cancels: int, loop: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_late_connection_is_closed(cancels: int, loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody would end it any more: it would stand open until the loop is torn down around it."""
     monkeypatch.setattr(smtp_pool, "Opening", Late)
     monkeypatch.setattr(Late, "ready", asyncio.Event())

@@ -190,7 +190,6 @@ class TestTable(TableContract):
 
 
 def test_every_number_of_the_table_has_a_case() -> None:
-    """A number in a line is in a case too."""
     listed = {code for rule in OUTCOMES for code in re.findall(r"\d{5}", rule.said)}
     assert listed <= {said.partition(" ")[2].removeprefix("failed ") for said, *_ in CASES}
 
@@ -239,9 +238,7 @@ def test_only_a_number_is_an_error_number(code: object) -> None:
     ([answer(201, GOOD)], (400, apis.error(21999)), [(REJECTED, RECIPIENT, None)] * 5),
     ([answer(201, GOOD)], (401, apis.error(20003, 401)), [(NOT_TAKEN, ACCOUNT, None)] * 5),
 ], ids=["nobody was accepted", "somebody was accepted", "the credentials"])  # fmt: skip
-def test_refusals_of_a_number_that_nobody_knows(
-    first: list[Handler], refusal: tuple[int, Any], expected: list[Any]
-) -> None:
+def test_refusals_nobody_knows(first: list[Handler], refusal: tuple[int, Any], expected: list[Any]) -> None:
     """They may speak of us until somebody was accepted; what was accepted stays so, whatever follows."""
     outcomes, _ = ask(in_turn(*first, answer(*refusal)), *[Sms(NUMBER, WORDS)] * 6)
     found = [(each.kind, each.blame, each.retry_after) for each in outcomes]

@@ -224,16 +224,6 @@ def redirect(url: str, status: int = 302) -> Handler:
     return answer(status, "moved", {"Location": url})
 
 
-def then_close(handler: Handler) -> Handler:
-    """Answer as if the connection were kept, and close it: it dies between two requests."""
-
-    async def handle(exchange: Exchange, writer: Writer) -> None:
-        await handler(exchange, writer)
-        writer.close()
-
-    return handle
-
-
 def raw(data: bytes) -> Handler:
     """Answer with these bytes and close."""
 
@@ -329,7 +319,6 @@ class Received:
     sender: str
     recipients: tuple[str, ...]
     raw: bytes
-    options: tuple[str, ...] = ()
     secure: bool = False
     login: str = ""
     at: float = field(default_factory=time.monotonic)
@@ -340,7 +329,6 @@ class Inbox:
     """An aiosmtpd handler that keeps and counts all it is given."""
 
     messages: list[Received] = field(default_factory=list)
-    connections: int = 0
     pipelining: bool = False
 
     async def handle_EHLO(
@@ -352,11 +340,8 @@ class Inbox:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         raw = envelope.original_content or b""
         login = session.auth_data.login.decode() if isinstance(session.auth_data, LoginPassword) else ""
-        options = tuple(option.upper() for option in envelope.mail_options)
-        recipients = tuple(envelope.rcpt_tos)
-        self.messages.append(
-            Received(envelope.mail_from or "", recipients, raw, options, bool(session.ssl), login)
-        )
+        to = tuple(envelope.rcpt_tos)
+        self.messages.append(Received(envelope.mail_from or "", to, raw, bool(session.ssl), login))
         return f"250 2.0.0 Ok: queued as Q{len(self.messages):06X}"
 
     def counts(self) -> Counter[str]:

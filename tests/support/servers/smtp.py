@@ -150,9 +150,8 @@ class Talk:
         number, good = len(self.script.messages) + 1, bool(self.recipients)
         answer = f"250 2.0.0 Ok: queued as S{number}" if good else "554 5.5.1 no valid recipients"
         if (await self.answer("dot", answer)).startswith("2"):
-            self.script.messages.append(
-                Received(self.sender, tuple(self.recipients), bytes(raw), (), self.secure, self.login)
-            )
+            to = tuple(self.recipients)
+            self.script.messages.append(Received(self.sender, to, bytes(raw), self.secure, self.login))
         self.sender, self.recipients = "", []
 
     async def line(self) -> bytes:
@@ -244,8 +243,7 @@ async def scripted_server(script: Script) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def adapter_for(script: Script, **settings: Any) -> AsyncIterator[SmtpAdapter]:
-    """An adapter with one connection to a scripted server, by TLS if that has a certificate; it soon loses
-    patience with a server that stalls."""
+    """An adapter with one connection to it, by TLS if it has a certificate, impatient if it stalls."""
     settings = {"connections": 1, **settings}
     if script.certificate:
         settings = {"security": "starttls", "ca_file": str(script.certificate.pem), **settings}
