@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from commcast.cli import prompt
 from commcast.incidents import editor, schema
 from commcast.ledger.bulk import Gathering
 from commcast.ledger.store import Ledger
+from commcast.model.message import Delivery, Outcome
+from commcast.providers.outbox import OutboxAdapter
 from commcast.rendering.compose import ReaderGroup
 from tests.support.desk import numbered, write_desk
 from tests.support.terminal import audited, declare, outbox
@@ -49,6 +53,18 @@ def test_one_declare_looks_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         if event == "open" and str(given[0]).startswith(str(tmp_path / "audiences")):
             lists[Path(given[0]).name] += 1
 
+    package, plain_send = str(Path(prompt.__file__).parents[1]), OutboxAdapter.send
+
+    def sending(adapter: OutboxAdapter, batch: Sequence[Delivery]) -> AsyncIterator[Outcome]:
+        """Note how many frames of ours lie between the command and the adapter."""
+        depth, frame = 0, sys._getframe(1)
+        while frame is not None and "/cli/commands.py" not in frame.f_code.co_filename:
+            depth += frame.f_code.co_filename.startswith(package)
+            frame = frame.f_back  # type: ignore[assignment]
+        found["frames"] = max(found["frames"], depth)
+        return plain_send(adapter, batch)
+
+    monkeypatch.setattr(OutboxAdapter, "send", sending)
     monkeypatch.setattr(prompt, "at_terminal", lambda: True)
     monkeypatch.setattr(prompt, "says_yes", lambda *_: True)
     with audited(watch):
@@ -56,3 +72,4 @@ def test_one_declare_looks_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(outbox(tmp_path)) == 24
     assert found["parses"] <= 3 and found["reads"] <= 16 and found["writes"] <= 6
     assert max(lists.values()) <= 4 and max(words.values()) <= 2
+    assert 4 <= found["frames"] <= 12
