@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -18,15 +17,13 @@ from commcast.ledger.broadcasts import open_broadcasts
 from commcast.ledger.bulk import temporary_folder
 from commcast.ledger.fence import stop_to_correct, stops_in_force
 from commcast.ledger.oncall import take
-from commcast.ledger.suppressions import suppress
 from commcast.operations import release
 from commcast.operations.desk import make_plan, with_releases
-from commcast.operations.release import Look, Released, fill, looking, plan_again, released_by_others, say_yes
+from commcast.operations.release import Look, Released, fill, looking, plan_again, say_yes
 from commcast.recipients.lists import open_recipients
 from tests.support.desk import START, Bench, numbered, write_desk, write_incident
 from tests.support.terminal import every_byte
 
-DRAFT = START + timedelta(minutes=1)
 NOBODY_ELSE = ("pay7",)
 
 
@@ -173,31 +170,6 @@ def test_what_changes_while_a_person_looks_is_seen_before_the_yes(
     assert yes(bench, again) is not None
 
 
-def test_of_two_who_say_yes_the_first_one_wins(bench: Bench, looks: ExitStack) -> None:
-    """The other one is told whose it was; one release, one set of rows."""
-    mine, theirs = look_at(bench, looks), look_at(bench, looks)
-    assert yes(bench, theirs) is not None
-    count = rows_in(bench)
-    assert yes(bench, mine) is None
-    found = released_by_others(mine)
-    assert found is not None
-    assert (found.number, found.by) == (1, "dana")
-    assert rows_in(bench) == count
-
-
-def test_who_opts_out_during_the_question_is_left_out_at_the_claim(bench: Bench, looks: ExitStack) -> None:
-    look = look_at(bench, looks)
-    first = look.tally.notices[0].audiences["customers"].sample
-    assert first is not None
-    with bench.ledger.write() as connection:
-        suppress(connection, "email", first.key, reason="asked", by="dana", now=bench.now)
-    assert yes(bench, look) is not None
-    bench.worker.deliver("pay7")
-    told = {row.address: row.state.value for row in bench.rows() if row.channel == "email"}
-    assert told.pop(first.address) == "skipped"
-    assert set(told.values()) == {"accepted"}
-
-
 def test_the_question_is_good_until_the_promise_in_the_words_is_near(bench: Bench, looks: ExitStack) -> None:
     """Severity 1 promises the next word within twenty minutes; a slow answer comes after ten."""
     look = look_at(bench, looks)
@@ -271,39 +243,6 @@ def test_a_file_without_the_time_of_its_release_takes_it_from_the_ledger(
         assert yes(bench, look_at(bench, more)) is not None
     assert bench.incident().updates[0].at == START
     bench.ledger.close()
-
-
-def test_a_signal_during_the_yes_is_heard_after_it(
-    bench: Bench, looks: ExitStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C in the middle of the transaction: whole or not at all, and the caller raises it."""
-    look = look_at(bench, looks)
-    record = release._record
-
-    def interrupted(*given: object) -> None:
-        signal.raise_signal(signal.SIGINT)
-        record(*given)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(release, "_record", interrupted)
-    released = yes(bench, look)
-    assert released is not None
-    assert released.signal == signal.SIGINT
-    assert len(bench.rows()) == 5
-
-
-def test_a_fault_in_the_yes_leaves_a_draft(
-    bench: Bench, looks: ExitStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    look = look_at(bench, looks)
-
-    def full(*_: object) -> None:
-        raise sqlite3.OperationalError("disk I/O error")
-
-    monkeypatch.setattr(release, "_open", full)
-    with pytest.raises(sqlite3.OperationalError):
-        yes(bench, look)
-    assert rows_in(bench) == 0
-    assert make_plan(bench.desk, bench.incident(), bench.ledger, as_if_released=True).drafts == (1,)
 
 
 def test_a_full_temporary_folder_is_named_and_not_the_ledgers_disk(

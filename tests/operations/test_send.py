@@ -93,10 +93,6 @@ def is_renamed(bench: Bench) -> None:
     (bench.folder / PAY7).rename(bench.folder / "incidents/pay8.yaml")
 
 
-def breaks(bench: Bench) -> None:
-    (bench.folder / PAY7).write_text("title: [")
-
-
 def others_listed(bench: Bench) -> None:
     write_list(bench.folder, "customers", "email,phone,name", ["new@example.com,,New"])
 
@@ -144,7 +140,6 @@ HALF_DAY = "12h"
 ALL = "email 3 accepted, sms 2 accepted"
 CASES: list[tuple[str, Sequence[Step], Mapping[int, str]]] = [
     ("each reader gets one message per channel", [send], {1: ALL}),
-    ("the same send again sends nothing", [send, send], {1: ALL}),
     ("saving a file publishes nothing", [tick], {}),
     ("a tick sends what was released, once", [release, tick, tick], {1: ALL}),
     ("lists that change tell nobody twice", [send, listed_otherwise, send], {1: ALL}),
@@ -185,8 +180,6 @@ CASES: list[tuple[str, Sequence[Step], Mapping[int, str]]] = [
         {1: ALL, 2: "email 2 accepted, email 1 skipped"},
     ),
     ("a renamed file is not sent again", [send, is_renamed, tick], {1: ALL}),
-    ("what is frozen goes though its file broke", [release, freeze, breaks, tick], {1: ALL}),
-    ("or is gone", [release, freeze, goes, later(1), tick], {1: ALL}),
     (
         "others wait for the audience that is told first",
         [support_is_first, release, tick, later(1), tick],
@@ -203,13 +196,6 @@ CASES: list[tuple[str, Sequence[Step], Mapping[int, str]]] = [
         [support_is_first, tick, send, later(2), ends, send, later(9), tick],
         dict.fromkeys((1, 2), "email 1 accepted, email 2 skipped, sms 2 skipped"),
     ),
-    (
-        "a stop halts those who wait",
-        [support_is_first, tick, send, stop, later(11), tick],
-        {1: "email 1 accepted, email 2 pending, sms 2 pending"},
-    ),
-    ("until then", [support_is_first, tick, send, stop, later(11), tick, resume, tick], {1: ALL}),
-    ("texts wait for quiet hours", [in_the_evening(), send, tick], {1: "email 3 accepted, sms 2 held"}),
     (
         "not a minute less",
         [in_the_evening(every=HALF_DAY), send, until(6, 59), tick],
@@ -245,26 +231,6 @@ def test_what_is_sent(bench: Bench, steps: Sequence[Step], left: Mapping[int, st
     assert (len(bench.mails()), len(bench.texts())) == (accepted["email"], accepted["sms"])
 
 
-def test_late_sends_what_is_older_than_its_promise(bench: Bench) -> None:
-    bench.release()
-    bench.later(minutes=25)
-    bench.send_released(late=True)
-    assert len(bench.mails()) == 3
-
-
-def test_a_stop_is_named_and_ends_a_run_with_its_code(bench: Bench) -> None:
-    bench.stop()
-    delivered = bench.send()
-    assert (delivered.stopped_by, delivered.exit_code(0.02)) == ("dana", ExitCode.DECISION)
-    assert foresee(bench.desk, bench.ledger).stopped == {"pay7": "dana"}
-
-
-def test_an_erased_reader_leaves_no_address_behind(bench: Bench) -> None:
-    bench.send()
-    erased(bench)
-    assert all(row.address != "ann@example.com" for row in bench.rows())
-
-
 def test_readers_who_are_still_listed_are_counted_once_at_the_end(bench: Bench) -> None:
     """Those who were told before come from the ledger, too."""
     bench.send()
@@ -273,22 +239,6 @@ def test_readers_who_are_still_listed_are_counted_once_at_the_end(bench: Bench) 
     tally = make_plan(bench.desk, bench.incident(), bench.ledger, as_if_released=True).tally()
     counted = [audience for notice in tally.notices for audience in notice.audiences.values()]
     assert (tally.send, sum(each.not_due.total() for each in counted)) == (5, 0)
-
-
-def test_released_words_may_not_change_but_internal_notes_may(bench: Bench) -> None:
-    bench.send()
-    edit(PAY7, "db-eu-3", "db-eu-4")(bench)
-    bench.check()
-    edit(PAY7, "an error", "two errors")(bench)
-    with pytest.raises(InputError, match="released and has changed"):
-        bench.check()
-
-
-def test_a_renamed_file_is_recognised_by_what_it_said(bench: Bench) -> None:
-    bench.send()
-    is_renamed(bench)
-    with pytest.raises(InputError, match="id: pay7"):
-        bench.check("pay8")
 
 
 def test_one_reader_that_a_template_fails_for_stops_all_before_the_first(bench: Bench) -> None:
@@ -401,12 +351,6 @@ def test_a_dry_run_says_what_the_tick_does(
             woken += len(found.waking)
         assert woken
         assert sent or Bench.stop in happens.values()
-
-
-def test_a_draft_that_nobody_released_nudges_and_is_not_sent(bench: Bench) -> None:
-    bench.later(minutes=5)
-    found, _ = foreseen_and_done(bench)
-    assert ([each.nudge.why for each in found.waking], found.coming) == (["draft"], [])
 
 
 # What a pass costs if nothing is due

@@ -125,7 +125,7 @@ def test_work_whose_end_nobody_confirms_is_not_called_complete(bench: Bench) -> 
     """Readers are told at the end of the window, again at growing steps, never in the same words."""
     say(bench, START, status="in_progress")
     bench.now = END - timedelta(minutes=10)
-    said = {}
+    said: dict[str, timedelta] = {}
     while bench.now < END + timedelta(hours=5):
         tick(bench, bench.now + timedelta(minutes=1 if bench.now < END else 7))
         said.setdefault(newest(bench), bench.now - END)

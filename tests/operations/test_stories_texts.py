@@ -11,7 +11,7 @@ import pytest
 from commcast.ledger.oncall import record_tick
 from commcast.operations.dry_run import foresee
 from tests.support.desk import START, update_text
-from tests.support.scenario import ANN_SMS, BOB_SMS, Act, Story, Told, say, tell
+from tests.support.scenario import ANN_SMS, BOB_SMS, Act, Story, Told, both, say, tell
 
 HEAD = "email,phone,name,timezone"
 BOTH = ("ann@example.com,+4915112345671,Ann", f",{BOB_SMS},Bob")
@@ -40,10 +40,6 @@ def slower(story: Story) -> None:
     """Ticks come farther apart than when the promise was made: its text falls due in quiet hours."""
     path = story.folder / "commcast.toml"
     path.write_text(path.read_text() + '\n[tick]\nhold_before = "15m"\n')
-
-
-def both(*acts: Act) -> Act:
-    return lambda story: [act(story) for act in acts]
 
 
 FACTS = say(status="identified", resolution="A fix is on its way.")

@@ -338,6 +338,10 @@ def say(**keys: str) -> Act:
     return lambda story: story.say(**keys)
 
 
+def both(*acts: Act) -> Act:
+    return lambda story: [act(story) for act in acts]
+
+
 @dataclass(frozen=True)
 class Told:
     """One story as a table.
