@@ -114,8 +114,6 @@ def test_readers_are_counted_by_an_index_once_as_many_broadcasts_spoke_as_the_ca
     assert not any("scan delivery" in step for step in steps), steps
 
 
-# Over random histories
-
 NAMES, KINDS = st.sampled_from(["pay7", "net3"]), st.sampled_from(["plain", "worse", "end"])
 MOVES = st.lists(st.tuples(NAMES, st.integers(1, 40), KINDS), min_size=3, max_size=10)
 
@@ -164,9 +162,6 @@ def test_no_hour_of_all_incidents_holds_more_than_the_cap_but_for_what_none_hold
         bench.ledger.close()
 
 
-# An audience that is told first
-
-
 def leading(lead: str = "5m") -> Config:
     audiences = {
         "customers": {"recipients": "c.csv", "rank": 9, "channels": ["email", "sms"]},
@@ -210,14 +205,8 @@ FIRST, TWO = mild(S.INVESTIGATING), mild(S.INVESTIGATING, S.IDENTIFIED)
         pytest.param(FIRST, {}, 5, id="as long as the lead"),
         pytest.param(FIRST, {"channel": Channel.SMS}, 5, id="also for texts, which the first gets none of"),
         pytest.param(FIRST, {"lead": "50m"}, 15, id="at most half of what the words promise"),
-        pytest.param(story(S.INVESTIGATING, severities=(1,)), {}, 0, id="severity 1"),
-        pytest.param(story(S.INVESTIGATING, severities=(2,)), {}, 0, id="severity 2"),
-        pytest.param(FIRST, {"tick": None}, 0, id="no tick would send the rest"),
-        pytest.param(FIRST, {"tick": TICK_IS_GONE}, 0, id="ticks have ended"),
         pytest.param(FIRST, {"tick": TICK_IS_GONE - MINUTE}, 5, id="ticks still run"),
         pytest.param(TWO, {"promised": 6 * MINUTE}, 3, id="half of an earlier promise"),
-        pytest.param(TWO, {"promised": 2 * MINUTE}, 0, id="a promise that is near"),
-        pytest.param(TWO, {"promised": -MINUTE}, 0, id="a broken promise"),
         (TWO, {}, 5),
         (mild(S.INVESTIGATING, S.RESOLVED), {}, 0),
         (mild(S.INVESTIGATING, S.RETRACTED), {}, 0),

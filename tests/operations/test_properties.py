@@ -163,9 +163,6 @@ PEOPLES_DEEDS = [
 ]
 
 
-# Promises: they are kept, or their breach is seen
-
-
 def promise(world: World, verb: str, what: str | int) -> None:
     """Do one thing a minute later."""
     bench = world.bench
@@ -234,9 +231,6 @@ def test_promises_are_kept_or_their_breach_is_seen(deeds: list[Deed]) -> None:
             after = heard[number + 1 : number + 2]
             # Check-ins and corrections of the end aside, only its undoing may follow.
             assert not after or after[0].subject.startswith("[Reopened]"), after
-
-
-# Sending: once, only what was released, and never without the end
 
 
 def send(world: World, verb: str, what: str | int) -> None:

@@ -61,9 +61,6 @@ def foreseen_and_done(bench: Bench) -> tuple[Foreseen, Ticked]:
     return found, ticked
 
 
-# What happens on a desk: a word for each step; 9 is nine minutes later, 7:00 the next day in UTC
-
-
 def edit(path: str, old: str, new: str) -> Step:
     return lambda bench: bench.edit(path, old, new)
 
@@ -127,11 +124,8 @@ STEPS: dict[str, Step] = {"send": Bench.send, "release": Bench.release, "freeze"
 STEPS |= {"tick": foreseen_and_done, "stop": Bench.stop, "resume": Bench.resume}
 STEPS |= {"plain": says(**IDENTIFIED), "worse": says(severity="1"), "ends": says(**RESOLVED)}
 STEPS |= {"drafted": says(nothing_new="rollback at 60%"), "mild": edit(PAY7, "severity: 1", "severity: 2")}
-STEPS |= {
-    "broken": edit(PAY7, "severity: 1", "severity: 9"),
-    "mended": edit(PAY7, "severity: 9", "severity: 1"),
-}
-STEPS |= {"renamed": moved("incidents/pay8.yaml"), "gone": moved("away.yaml")}
+STEPS |= {"broken": edit(PAY7, "severity: 1", "severity: 9"), "gone": moved("away.yaml")}
+STEPS |= {"mended": edit(PAY7, "severity: 9", "severity: 1"), "renamed": moved("incidents/pay8.yaml")}
 STEPS |= {"others": listing("new@example.com,,New"), "reordered": listed_otherwise, "lead": support_is_first}
 STEPS |= {"erased": erased, "opt-out": opt_out, "evening": in_the_evening()}
 STEPS |= {"seldom": in_the_evening(every="12h"), "grave": in_the_evening(severity=1)}
@@ -247,15 +241,11 @@ def test_the_emails_of_an_incident_hold_together_and_name_one_reader(bench: Benc
     for mail in mails:
         assert len(mail["To"].addresses) == 1
         assert mail["Reply-To"] == "help+pay7@acme.example"
-        assert mail["Auto-Submitted"] == "auto-generated"
         assert "mailto:unsubscribe@acme.example" in mail["List-Unsubscribe"]
         assert not mail.defects
     for mail in mails[:3]:
         body = "".join(part.get_content() for part in mail.walk() if not part.is_multipart())
         assert ("db-eu-3" in body) == ("help@acme.example" in mail["To"])
-
-
-# What a dry run says, over time
 
 
 @pytest.mark.parametrize(
@@ -287,23 +277,16 @@ def test_a_dry_run_says_what_the_tick_does(happens: dict[int, str], tmp_path: Pa
         assert sent or "stop" in happens.values()
 
 
-# What a pass costs if nothing is due
-
-
-@pytest.mark.parametrize("closed", [0, 12])
 @pytest.mark.parametrize("is_open", [False, True], ids=["all closed", "one open"])
-def test_a_pass_with_nothing_due_reads_the_ledger_in_few_transactions(
-    tmp_path: Path, closed: int, is_open: bool
-) -> None:
+def test_a_pass_with_nothing_due_reads_the_ledger_in_few_transactions(bench: Bench, is_open: bool) -> None:
     """No matter how many incidents are over."""
-    write_desk(tmp_path)
-    bench = Bench(tmp_path)
-    for number in range(closed):
-        write_incident(tmp_path, f"old{number}", more=update_text(bench.now, **RESOLVED))
+    for number in range(12):
+        write_incident(bench.folder, f"old{number}", more=update_text(bench.now, **RESOLVED))
         bench.send(f"old{number}")
     if is_open:
-        write_incident(tmp_path)
         bench.send()
+    else:
+        (bench.folder / PAY7).unlink()
     bench.later(minutes=1)
     bench.tick()  # finds out what is over
     bench.later(minutes=1)

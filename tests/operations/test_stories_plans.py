@@ -159,8 +159,6 @@ def test_a_text_held_for_another_zone_goes_as_a_reminder_or_not_at_all(tmp_path:
     assert ("sms", "skipped") in made.states("move1", "reminder:1:1h")
 
 
-# Nights in which clocks change: what was promised comes once, at the promised instant
-
 STEP, PACE = timedelta(minutes=5), timedelta(hours=3)
 EVERY_3H = """\
 [cadence.2]
@@ -306,8 +304,6 @@ def test_lengths_are_added_to_a_moment_and_not_to_what_a_clock_shows() -> None:
         assert (moment + timedelta(hours=2)).astimezone(UTC) == before + timedelta(hours=2)
         assert moment.isoformat() == "2026-10-25T01:50:00+02:00"
 
-
-# After an end: the review by a person's yes, and the question how it is now
 
 LINK = "https://acme.example/reviews/pay7"
 ALL = {ANN, BOB, "help@acme.example"}

@@ -186,8 +186,6 @@ def night_of_pay7(folder: Path, **options: int | str) -> ReportedNight:
     return night
 
 
-# Stories: a minute, an act, and who hears what kind of message when
-
 PEOPLE = """
 [people.sam]
 name = "Sam Oyo"
@@ -290,9 +288,6 @@ class Story:
         self.write(**keys)
         self.bench.check()
         self.bench.send()
-
-    def end(self) -> None:
-        self.say(status="resolved", fixed="Rolled back.", remains="nothing")
 
     def go_to(self, minute: float) -> None:
         """Set the clock; no tick runs in the meantime."""
