@@ -134,6 +134,7 @@ STEPS["timed"] = text_says(STATED)
 
 
 def do(bench: Bench, steps: str) -> None:
+    """Do each of these; 9 is nine minutes later, 7:00 a time of the next day in UTC."""
     for word in steps.split():
         hour, _, minute = word.partition(":")
         if minute:
