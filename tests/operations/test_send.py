@@ -162,6 +162,8 @@ def do(bench: Bench, steps: str) -> None:
     release freeze 25 tick            | 3 skipped / 2 accepted |  # a text states no time
     release freeze 180 tick           | 3 skipped / 2 skipped  |
     timed release freeze 25 tick      | 3 skipped / 2 skipped  |  # this one does
+    release freeze broken tick        | all                    |  # what is frozen goes from the ledger
+    release freeze gone tick          | all                    |
     stop send tick                    |                        |
     stop send tick resume tick        | all                    |
     release freeze opt-out tick       | 2 accepted 1 skipped / 2 accepted |  # counts until the claim
