@@ -151,10 +151,7 @@ UNTOLD += "  - status: resolved\n    ended: 2026-11-21T08:00+01:00\n    fixed: I
         (STORM, lambda u: u.timeframe.earliest, utc("2026-11-24T18:00")),
         (STORM, lambda u: u.timeframe.latest, utc("2026-11-24T19:00")),
         (STORM.replace("1h to 2h", "2h") + MOVED, lambda u: u.timeframe.latest, utc("2026-11-25T19:00")),
-        (
-            STORM.replace("1h to 2h", "by 2026-11-24T20:00") + MOVED,
-            *(lambda u: u.timeframe.latest, None),
-        ),
+        (STORM.replace("1h to 2h", "by 2026-11-24T20:00") + MOVED, *(lambda u: u.timeframe.latest, None)),
     ],
 )
 def test_what_an_update_means(desk: Config, text: str, ask: Callable[[Any], object], meant: object) -> None:
