@@ -339,9 +339,6 @@ def test_of_several_exit_codes_the_gravest_counts() -> None:
     assert gravest([]) is ExitCode.DONE
 
 
-# --- a folder of files --------------------------------------------------------------------------------------
-
-
 def test_broken_and_foreign_files_stop_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "desk").mkdir()
     config, folder = make_desk(tmp_path / "desk"), tmp_path / "desk" / "incidents"
@@ -496,8 +493,6 @@ def test_the_schemas_are_of_use_to_a_yaml_editor() -> None:
     properties = set(preset_schema()["properties"])
     assert "about" in properties and not {"id", "started"} & properties
 
-
-# --- presets ------------------------------------------------------------------------------------------------
 
 OWN = """\
 about: the night batch is late

@@ -222,8 +222,6 @@ def test_any_text_is_data_or_faults(text: str) -> None:
     assert document.faults or parse(text, "x.yaml").data == document.data
 
 
-# --- written by verbs ---------------------------------------------------------------------------------------
-
 EXAMPLE = (Path(__file__).parents[2] / "incidents" / "pay7.yaml").read_text()
 ENTRY = {"at": NOW, "status": Status.MONITORING, "issue": "It works.", "next_update": timedelta(minutes=20)}
 WRITTEN = {"at": "2026-11-21T12:00+00:00", "status": "monitoring", "issue": "It works.", "next_update": "20m"}

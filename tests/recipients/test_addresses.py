@@ -201,8 +201,6 @@ def test_a_normalised_phone_number_is_e164_and_stays_as_it_is(text: str, region:
     assert normalise_phone(number, "US") == number
 
 
-# --- addresses by the column --------------------------------------------------------------------------------
-
 DOMAINS = ["acme.example", "ACME.example", "a-b.example", "xn--a.example", "x.local", "x.test", "a"]
 mails = st.builds(
     "{}@{}".format, st.from_regex(r"[A-Za-z0-9_+.-]{1,20}", fullmatch=True), st.sampled_from(DOMAINS)

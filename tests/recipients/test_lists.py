@@ -55,8 +55,6 @@ def faults(folder: Path, text: str | bytes, name: str = "list.csv", **changes: A
 
 STOP: dict[str, Any] = {"send": {"bad_rows": "stop"}}
 
-# --- what is read -------------------------------------------------------------------------------------------
-
 FULL = Recipient(
     line=2,
     email="Dana@acme.example",
@@ -118,8 +116,6 @@ def test_a_list_is_read_with_fresh_counts(tmp_path: Path, text: str, found: list
         assert reading.skipped == len(reading.faults) == text.count("bad") == reading.rows - len(found)
 
 
-# --- bad rows -----------------------------------------------------------------------------------------------
-
 BAD_ROWS = [
     ("sam@@acme.example,,,,,,,", "1: email is not an email address"),
     (",+1,,,,,,", "2: phone is not a phone number"),
@@ -175,8 +171,6 @@ def test_bad_rows_stop_when_asked_after_all_were_read_and_with_the_total(tmp_pat
     assert len(lines) == len(reading.faults) == 100
     assert reading.rows == 251
 
-
-# --- broken structure ---------------------------------------------------------------------------------------
 
 BROKEN_TABLES = [
     ("", " is empty"),
@@ -261,9 +255,6 @@ def test_all_broken_lines_are_named_at_once_up_to_a_hundred_and_no_row_is_used(t
     assert [line.split(":")[1] for line in broken] == ["5", "1902"]
 
 
-# --- the file -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("recipients", "said"),
     [
@@ -293,8 +284,6 @@ def test_only_regular_lists_inside_the_folder_are_read(tmp_path: Path, recipient
     (folder / "inside.csv").symlink_to("real.csv")
     assert len(list(open_recipients("customers", desk(folder, "inside.csv")))) == 1
 
-
-# --- whatever comes -----------------------------------------------------------------------------------------
 
 cells = st.text("ab,;\t\"' @.+17\r\n\0é\u202e", max_size=12)
 
@@ -332,8 +321,6 @@ def test_what_a_spreadsheet_quotes_is_read_back(
     found = read(tmp_path_factory.mktemp("desk"), "\r\n".join([f"email{delimiter}name", *lines]))
     assert [person.name for person in found] == written
 
-
-# --- by columns and by line ---------------------------------------------------------------------------------
 
 Read = tuple[list[Recipient], int, int, list[str], list[str]]
 
@@ -463,9 +450,6 @@ def test_numbers_in_e164_are_read_without_the_library(
     assert odd_phones(["+12025550123", "+447700900123", "+33612345678", "+919876543210"]) == frozenset()
 
 
-# --- repeats ------------------------------------------------------------------------------------------------
-
-
 @given(st.lists(st.text("ab", max_size=4)))
 def test_an_address_is_new_once(keys: Sequence[str]) -> None:
     repeats, known = Repeats(), set[str]()
@@ -483,8 +467,6 @@ def test_of_many_addresses_none_is_taken_for_another() -> None:
     marks = bytes(range(24))  # one that is found across two others is not there
     assert [_holds(marks, marks[at : at + 8]) for at in (0, 4, 8, 13, 16)] == [True, False, True, False, True]
 
-
-# --- memory -------------------------------------------------------------------------------------------------
 
 PROGRAM = """
 import resource, sys
