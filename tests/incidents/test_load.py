@@ -32,19 +32,9 @@ SECOND = "  - at: 2026-11-21T11:00+01:00\n"
 END = SECOND + "    status: resolved\n"
 WINDOW = "window: {from: 2026-11-28T02:00, to: 2026-11-28T04:00}\n"
 LONGER = "    status: extended\n    window: {from: 2026-11-28T02:00, to: 2026-11-28T06:00}\n"
-REOPENED = (
-    LEAST
-    + END
-    + """\
-  - at: 2026-11-21T11:30:40+01:00
-    status: reopened
-    issue: Again.
-    resolution: We look.
-    timeframe: unknown
-  - at: 2026-11-21T12:00+01:00
-    status: resolved
-"""
-)
+FRESH = "    issue: Again.\n    resolution: We look.\n    timeframe: unknown\n"
+REOPENED = f"{LEAST}{END}  - at: 2026-11-21T11:30:40+01:00\n    status: reopened\n{FRESH}"
+REOPENED += "  - at: 2026-11-21T12:00+01:00\n    status: resolved\n"
 MAINTENANCE = f"""\
 title: Database upgrade
 kind: maintenance
@@ -121,7 +111,7 @@ def test_words_are_carried_forward_but_not_what_belongs_to_one_update(desk: Conf
 
 WORK = MAINTENANCE + SECOND + "    status: in_progress\n    timeframe: by 2026-11-28 03:00\n"
 BACK = LEAST + "    scope: EU\n    action: Wait.\n" + END + "  - status: reopened\n"
-AGAIN = BACK + "    issue: Again.\n    resolution: We look.\n    timeframe: unknown\n"
+AGAIN = BACK + FRESH
 MOVED = "  - at: 2026-11-21T10:10+01:00\n    expected_at: 2026-11-25T18:00+01:00\n"
 # Declared and resolved as drafts: the first update is of the moment it goes, the end stands there.
 UNTOLD = LEAST.replace("  - at: 2026-11-21T10:05+01:00\n    issue", "  - issue")
@@ -138,8 +128,7 @@ UNTOLD += "  - status: resolved\n    ended: 2026-11-21T08:00+01:00\n    fixed: I
         (REOPENED + "    ended: 2026-11-21T11:30\n", lambda u: u.ended, utc("2026-11-21T10:30")),
         (UNTOLD, lambda u: u.is_end, True),
         # What stood before an end is not carried over it.
-        (AGAIN, lambda u: (u.status, u.timeframe.known), ("reopened", False)),
-        (AGAIN, lambda u: (u.scope, u.action), (None, None)),
+        (AGAIN, lambda u: (u.status, u.timeframe.known, u.scope, u.action), ("reopened", False, None, None)),
         (LEAST + "  - issue: Most payments fail.\n", lambda u: (u.at, u.at_written), (NOW, False)),
         # A maintenance lasts as long as its window; an estimate is inside it and ends with it.
         (MAINTENANCE, lambda u: (u.status, u.window.end), ("scheduled", utc("2026-11-28T03:00"))),
@@ -163,8 +152,7 @@ def test_when_an_expected_incident_began(desk: Config) -> None:
     begun = parse_incident(later, "incidents/pay7.yaml", desk, utc("2026-11-24T18:00"))
     assert (begun.started, begun.latest.timeframe) == (utc("2026-11-24T17:10"), begun.update(1).timeframe)
     back = "  - at: 2026-11-21T10:10+01:00\n    status: retracted\n    because: It turned north.\n"
-    again = "  - at: 2026-11-21T10:20+01:00\n    status: reopened\n    issue: Cards fail.\n"
-    again += "    resolution: We look.\n    timeframe: unknown\n"
+    again = f"  - at: 2026-11-21T10:20+01:00\n    status: reopened\n{FRESH}"
     assert read(STORM + back + again, desk).started == utc("2026-11-21T09:20")
 
 
@@ -232,7 +220,7 @@ def test_all_faults_of_broken_entries_at_once(desk: Config) -> None:
 # Text that is no incident; text below LEAST; what of LEAST is written otherwise; the same for a maintenance.
 REFUSED = [
     *(("", "1:1: is empty"), ("# only a comment\n", "1:1: is empty")),
-    *(("- a\n", "1:1: is not a list of keys"), ("just words\n", "1:1: is not a list of keys")),
+    ("- a\n", "1:1: is not a list of keys"),
     ("title: x\nseverity: 1\n", "1:1: 'updates' is missing"),
     ("title: x\nseverity: 1\nupdates: []\n", "3:10: updates: is empty"),
     ("title: x\nseverity: 1\nupdates: soon\n", "3:10: updates: is not a list"),
@@ -265,12 +253,10 @@ REFUSED_BELOW = [
     ("postmortem: javascript:alert(1)\n", "8:13: postmortem: is not a web address"),
 ]  # fmt: skip
 REFUSED_INSTEAD = [
-    ("severity: 2", "severity: true", "2:11: severity: must be 1"),
     ("severity: 2", "severity: '2'", "2:11: severity: must be 1"),
     ("severity: 2\n", "", "1:1: 'severity' is missing"),
     ("    timeframe: 1h to 2h\n", "", "4:5: 'timeframe' is missing"),
     ("Card payments fail", "404", "1:8: title: YAML reads 404 as a number"),
-    ("Card payments fail", ".nan", "1:8: title: YAML reads nan as a number"),
     ("Card payments fail", '"a\\nb"', "1:8: title: has a line break"),
     ("Card payments fail", "x" * 201, "1:8: title: is 201 characters long"),
     ("Some payments fail.", "x" * 4001, "5:12: issue: is 4001 characters long"),
@@ -412,16 +398,27 @@ def test_an_empty_folder_is_fine_a_lost_one_a_fault(tmp_path: Path, monkeypatch:
     assert "incidents/: cannot be read: Permission denied" in cannot_load()
 
 
-WORST = {
-    "many-updates": LEAST + "  - {}\n" * 990,
-    "many broken updates": LEAST + "  - {a: 1, b: 2, at: x}\n" * 990,
-    "too many updates": LEAST + "  - {}\n" * 9000,
-    "many unknown keys": LEAST + "".join(f"k{n}: v\n" for n in range(9_900)),
-    "many names": LEAST + "    audiences: [" + "a,\n" * 9_900 + "]\n",
-    "long names": LEAST + "    audiences: [" + ("x" * 9_000 + ",\n") * 50 + "]\n",
-    "digits": LEAST.replace("1h to 2h", "1" * 9_000) + "    next_update: " + "9h" * 4_000 + "\n",
-}
+MIB = 1 << 20
+ALIASES = [f"{chr(98 + n)}: &{chr(98 + n)} [*{chr(97 + n)}, *{chr(97 + n)}]\n" for n in range(24)]
+WORST = (
+    # Incidents with too much of something.
+    *(LEAST + "  - {}\n" * 990, LEAST + "  - {a: 1, b: 2, at: x}\n" * 990, LEAST + "  - {}\n" * 9000),
+    LEAST + "".join(f"k{n}: v\n" for n in range(9_900)),
+    LEAST + "    audiences: [" + "a,\n" * 9_900 + "]\n",
+    LEAST + "    audiences: [" + ("x" * 9_000 + ",\n") * 50 + "]\n",
+    LEAST.replace("1h to 2h", "1" * 9_000) + "    next_update: " + "9h" * 4_000 + "\n",
+    # YAML that grows, or is deep, long or broken.
+    *("a: &a [x, x]\n" + "".join(ALIASES), "a: &a [*a]\n", 'a: "' + "x" * 8 * MIB + '"\n'),
+    *("a: " + "[" * 20_000, "[" * 20_000 + "]" * 20_000, "{a: " * 20_000, "- " * 5_000, "? " * 5_000),
+    *("".join(" " * n + "a:\n" for n in range(900)), ("issue: " + "a " * 9_900 + "\n") * 25),
+    *("a: " + "x" * 500_000, "".join(f"k{n}: v\n" for n in range(9_990)), "k: v\n" * 9_990),
+    *("---\n" * 9_990, "[" + "a, \n" * 9_990 + "]", "\n" * 9_990, "# x\n" * 9_990),
+    *('a: "' + ("\\n" * 4_990 + "\n") * 40 + '"', "a: |\n" + (" " + "x" * 9_900 + "\n") * 50),
+    *("a: >\n" + " a\n\n" * 4_900, "a: " + "!" * 19_900, "a: b: c\n" * 9_990, "a:" * 9_900),
+    *("issue: a # b\n  c\n" * 4_900, "%A\n" * 9_990),
+)
 
+# 200 MB of address space for a reader that starts at about 60, and 2 s for each.
 LOADER = """
 import resource, sys, time
 from datetime import datetime, UTC
@@ -436,19 +433,22 @@ for path in (Path(sys.argv[1]) / "incidents").iterdir():
     try:
         load_incident(path, config, datetime(2026, 11, 21, 12, tzinfo=UTC))
     except InputError as error:
-        print(len(str(error)))
+        print(str(error)[:200])
     took = time.process_time() - began
     assert took < 2, f"{path.name}: {took:.1f} s"
 """
 
 
-def test_each_of_the_worst_files_is_read_within_2_s_and_200_mb(tmp_path: Path) -> None:
+def test_each_of_the_worst_files_is_read_within_2_s_and_200_mb_and_a_pipe_at_once(tmp_path: Path) -> None:
     make_desk(tmp_path)
-    for name, text in WORST.items():
-        (tmp_path / "incidents" / f"{name}.yaml").write_text(text)
+    os.mkfifo(tmp_path / "incidents" / "pipe.yaml")
+    for number, text in enumerate((*WORST, "\n".join(["[" + "a," * 4_900] * 20))):
+        (tmp_path / "incidents" / f"worst{number}.yaml").write_text(text)
     command = [sys.executable, "-c", LOADER, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
+    assert "pipe.yaml: is not a regular file" in done.stdout
+    assert f"worst{len(WORST)}.yaml:5:792: has more than 20000 values" in done.stdout
 
 
 KEYS = "title severity updates id at issue status timeframe next_update for window ended".split()  # noqa: SIM905
@@ -524,15 +524,14 @@ def test_the_shipped_presets_are_ready(own_desk: Config) -> None:
         assert not set("<>{}[]_") & set(incident.latest.issue + incident.latest.resolution)
 
 
-def test_a_users_own_preset_hides_the_shipped_one(own_desk: Config) -> None:
+def test_a_users_own_preset_hides_the_shipped_one_and_an_unknown_one_names_the_known(
+    own_desk: Config,
+) -> None:
     (own_desk.folder / "presets" / "login.yaml").write_text(OWN)
     preset = find_preset(own_desk, "login")
     assert (preset.origin, preset.about) == ("presets", "the night batch is late")
     assert "about" not in preset.data
     assert len(list_presets(own_desk)) == 4
-
-
-def test_an_unknown_preset_names_the_known(own_desk: Config) -> None:
     for name, said in (("payment", "did you mean payments"), ("../../etc/passwd", "presets: dependency")):
         with pytest.raises(InputError, match=said):
             find_preset(own_desk, name)
