@@ -60,14 +60,11 @@ WHO |= {"timezone": "Europe/Vienna", "components": ("api", "web"), "tags": ("vip
 FULL = Recipient(2, "Dana@acme.example", "dana@acme.example", level=Level.KEY, extra={"plan": "gold"}, **WHO)
 
 
-@pytest.mark.parametrize(
-    ("name", "delimiter"), [("l.csv", ","), ("l.csv", ";"), ("l.csv", "\t"), ("l.tsv", "\t"), ("l.CSV", ",")]
-)
+@pytest.mark.parametrize("name", ["l.csv ,", "l.csv ;", "l.csv \t", "l.tsv \t", "l.CSV ,"])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_a_table_is_read_whatever_its_delimiter_line_ends_and_mark(
-    tmp_path: Path, name: str, delimiter: str, end: str, mark: str
-) -> None:
+def test_a_table_is_read_in_any_form(tmp_path: Path, name: str, end: str, mark: str) -> None:
+    name, delimiter = name.split(" ")
     row = ["Dana@ACME.example", "0170 1234567", '"Dana  Reyes"', "de-AT", "Europe/Vienna", "api|web"]
     row += ["vip | beta|vip", "key", " gold "]
     text = mark + delimiter.join([*CORE_COLUMNS, "plan"]) + end + delimiter.join(row) + end
@@ -197,9 +194,7 @@ BROKEN_JSON = [
     ("name", "text", "fault"),
     [("l.csv", *row) for row in BROKEN_TABLES] + [("l.jsonl", *row) for row in BROKEN_JSON],
 )
-def test_broken_lists_stop(
-    tmp_path: Path, name: str, text: str | bytes, fault: str, changes: dict[str, Any]
-) -> None:
+def test_broken_lists_stop(tmp_path: Path, name: str, text: str | bytes, fault: str, changes: Any) -> None:
     assert faults(tmp_path, text, name, **changes)[0].startswith(f"{name}:{fault}")
 
 
@@ -248,13 +243,12 @@ def test_only_regular_lists_inside_the_folder_are_read(tmp_path: Path, recipient
     assert len(list(open_recipients("customers", desk(folder, "inside.csv")))) == 1
 
 
+Folders = pytest.TempPathFactory
 cells = st.text("ab,;\t\"' @.+17\r\n\0é\u202e", max_size=12)
 
 
 @given(st.lists(st.lists(cells, max_size=4), max_size=5), st.sampled_from(["l.csv", "l.tsv", "l.jsonl"]))
-def test_any_rows_are_read_skipped_or_refused_with_a_place(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], name: str
-) -> None:
+def test_any_rows_are_read_or_refused(tmp_path_factory: Folders, rows: list[list[str]], name: str) -> None:
     folder = tmp_path_factory.mktemp("desk")
     text = "email,name\n" + "\n".join(",".join(row) for row in rows)
     (folder / name).write_bytes(text.encode())
@@ -273,9 +267,7 @@ names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_si
 
 
 @given(st.lists(names, min_size=1, max_size=5), st.sampled_from([",", ";", "\t"]))
-def test_what_a_spreadsheet_quotes_is_read_back(
-    tmp_path_factory: pytest.TempPathFactory, written: list[str], delimiter: str
-) -> None:
+def test_what_is_quoted_is_read_back(tmp_path_factory: Folders, written: list[str], delimiter: str) -> None:
     quoted = ['"' + name.replace('"', '""') + '"' for name in written]
     lines = [f"a{n}@acme.example{delimiter}{name}" for n, name in enumerate(quoted)]
     found = read(tmp_path_factory.mktemp("desk"), "\r\n".join([f"email{delimiter}name", *lines]))
@@ -352,9 +344,7 @@ def tables(draw: st.DrawFn) -> tuple[str, bytes]:
 @example(("l.csv", b"email,name\na@acme.example," + b"x" * 201))
 @example(("l.csv", b"email,plan\na@acme.example," + b"y" * 1001))
 @given(tables() | st.binary(max_size=200).map(lambda content: ("l.csv", b"email,name\n" + content)))
-def test_columns_and_lines_are_one(
-    tmp_path_factory: pytest.TempPathFactory, table: tuple[str, bytes]
-) -> None:
+def test_columns_and_lines_are_one(tmp_path_factory: Folders, table: tuple[str, bytes]) -> None:
     check_alike(tmp_path_factory.mktemp("desk"), *table)
 
 
@@ -362,9 +352,7 @@ ROWS = st.fixed_dictionaries({}, optional={c: st.sampled_from(CELLS[c]) for c in
 
 
 @given(st.lists(ROWS, max_size=6))
-def test_json_lines_hold_what_the_table_of_the_same_cells_holds(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, str]]
-) -> None:
+def test_json_lines_are_like_tables(tmp_path_factory: Folders, rows: list[dict[str, str]]) -> None:
     folder = tmp_path_factory.mktemp("desk")
     text = "\n".join(json.dumps(row) for row in rows)
     people, count, skipped, *_ = check_alike(folder, "l.jsonl", b"\xef\xbb\xbf" + text.encode())
@@ -397,9 +385,7 @@ def test_a_line_of_64_kib_is_the_longest(tmp_path: Path, length: int) -> None:
         assert [what in each for each in broken] == [True] * (length > LONGEST_LINE)
 
 
-def test_numbers_in_e164_are_read_without_the_library(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_e164_is_read_without_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(phonenumbers, "parse")
     rows = [f"a{n}@acme.example,+4915112{n:06d}" for n in range(3000)]
     (tmp_path / "l.csv").write_text("\n".join(["email,phone", *rows]))

@@ -178,7 +178,7 @@ HELD_AND_LATE = Occasion(now=NEXT, broken=AT, unchanged_since=AT - timedelta(hou
 
 
 @given(SECRET, SECRET, SECRET, st.sampled_from(list(Status)), st.sampled_from([NO_OCCASION, HELD_AND_LATE]))
-def test_no_secret_and_no_person_is_in_a_public_context(
+def test_no_secret_and_no_person_is_public(
     internal: str, backup: str, component: str, status: Status, occasion: Occasion
 ) -> None:
     told = update(status=status, internal=f"is {internal}", backup=backup, affected=(component,), because="x")
@@ -208,9 +208,8 @@ def test_a_context_survives_json_and_only_an_end_promises_no_next_update(status:
 def test_a_readers_own_columns_never_hide_ours_beside_them(audience: str, email: str, expected: bool) -> None:
     """`by_email` is true only where mail really comes."""
     own = {"plan": "gold", "name": "Eve", "by_email": "x"}
-    values = recipient_values(
-        Recipient(2, email=email, phone="+491", name="Dana", extra=own), DESK.audiences[audience]
-    )
+    reader = Recipient(2, email=email, phone="+491", name="Dana", extra=own)
+    values = recipient_values(reader, DESK.audiences[audience])
     assert (values["plan"], values["name"], values["greeting"]) == ("gold", "Dana", "Hello Dana,")
     assert values["by_email"] is expected
     assert json.loads(json.dumps(values)) == values

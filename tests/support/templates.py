@@ -96,10 +96,9 @@ ROUND = (
     *("{% with w = title %}BODY{% endwith %}", "BODY BODY"),
 )
 FILES = (
-    '{% include "p1.j2" %}',
-    '{% include "p1.j2" without context %}',
-    '{% filter upper %}{% include "p1.j2" %}{% endfilter %}',
+    *('{% include "p1.j2" %}', '{% include "p1.j2" without context %}'),
     '{% set v %}{% include "p1.j2" %}{% endset %}{{ v }}',
+    '{% filter upper %}{% include "p1.j2" %}{% endfilter %}',
     '{% macro m() %}{% include "p1.j2" %}{% endmacro %}{{ m() }}',
     '{% from "p2.j2" import value with context %}{{ value }}',
     '{% import "p2.j2" as part with context %}{{ part.value }}{{ part.made() }}',
