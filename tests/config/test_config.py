@@ -72,9 +72,7 @@ def test_what_settings_mean(tmp_path: Path, more: str, ask: Callable[[Any], obje
 def test_the_schema_describes_what_is_written() -> None:
     schema = config_schema()
     assert "folder" not in schema["properties"]
-    cadence = schema["$defs"]["Cadence"]
-    assert set(cadence["properties"]) == {"first", "every"}
-    assert cadence["additionalProperties"]["type"] == "string"
+    assert set(schema["$defs"]["Cadence"]["properties"]) == {"first", "every"}
     assert set(schema["$defs"]["Silence"]["properties"]) == {"severities", "steps", "then"}
     assert "PT" not in str(schema)
 
@@ -86,7 +84,6 @@ REFUSED_BELOW = [
     ("[people.dana]\nemial = 'd@x.org'\n", "people.dana.emial: unknown key; did you mean email"),
     ("[providers.smtp]\nhost = 'x'\nport = 25\nsecurty = 'tls'\n", "did you mean security?"),
     ("[cadence.1]\nevry = '10m'\n", "cadence.1.evry: is neither a known key nor an audience; did you"),
-    ("[cadence.1]\nzzz = '10m'\n", "audiences are: customers"),
     ("[send]\nzzz = 1\n", "send.zzz: unknown key; check its spelling: commcast schema config lists all"),
     ("[channels.sms]\nquiet = '9pm-8am'\n", "21:00-08:00"),
     ("[channels.sms]\nevents = ['first']\n", "channels.sms.events: leaves out 'resolved'"),
@@ -210,14 +207,11 @@ PLACES = [
 
 
 def test_a_key_is_found_where_it_begins() -> None:
-    """One in a comment or in a text is none; one that is missing is missing in its table."""
     assert [(path, Places(TEXT).of(path)) for path, _ in PLACES] == PLACES
 
 
 def test_a_key_of_another_table_is_not_the_one_and_the_search_has_an_end() -> None:
-    """Written with an escape it is not found at all, rather than in another table."""
     assert Places("[a]\nkey = 1\n[c]\nkey = 2\n").of("c.key") == (4, 1)
     assert Places('"k\\u0065y" = 1\n[c]\nkey = 2\n').of("key") == (0, 0)
-    # Each look costs a parse of all before it.
     text = "[a]\n" + "".join(f'k{number} = "last"\n' for number in range(3_000)) + "last = 1\n"
     assert Places(text).of("a.last") == (0, 0)

@@ -42,11 +42,8 @@ from tests.support.servers.http import Certificate, Inbox, aiosmtpd_server, make
 from tests.support.terminal import bench_now, every_byte, just_now, make_desk, missing, run
 from tests.support.values import cases
 
-SECRETS = {
-    "SENDGRID_API_KEY": "SG.not-a-real-key.at-all",
-    "TWILIO_ACCOUNT_SID": "AC" + "0" * 32,
-    "TWILIO_AUTH_TOKEN": "not-a-real-token",
-}
+SECRETS = {"SENDGRID_API_KEY": "SG.not-a-real-key.at-all", "TWILIO_ACCOUNT_SID": "AC" + "0" * 32}
+SECRETS |= {"TWILIO_AUTH_TOKEN": "not-a-real-token"}
 WELL = {"account": SimpleNamespace(status="active", type="Full"), "sender": True}
 WELL["balance"] = (Decimal("12.30"), "USD")
 
@@ -119,7 +116,6 @@ def test_a_good_desk_is_ok_and_stays_as_it_is(doctor: Doctor) -> None:
 
 
 def test_what_cannot_be_read_or_written_has_the_exit_code_of_its_kind(doctor: Doctor) -> None:
-    """Broken files are 2, a ledger that is missing or cannot be written is 3."""
     folder, real = doctor.bench.folder, os.access
     (folder / "incidents" / "half.yaml").write_text("title: [\n")
     broken = "FAIL  incidents: 1 is broken: incidents/half.yaml\n      run: commcast lint\n"
@@ -151,7 +147,6 @@ def test_a_full_disk_copies_of_a_ledger_and_a_remote_disk_are_warnings(doctor: D
 
 
 def test_lists_are_opened_and_not_read(doctor: Doctor) -> None:
-    """A bad row is none of its matters: a million rows would take too long."""
     folder = doctor.bench.folder
     write_list(folder, "customers", "email,phone,name", ["ann@example.com,,Ann", "nobody,,"])
     assert doctor.checks("lists") == [("ok", "2 can be opened")]
@@ -254,7 +249,6 @@ def test_old_history_stays_quiet_over_an_adopted_ledger(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_desk_gets_one_as_its_first_line(doctor: Doctor) -> None:
-    """The file keeps its BOM, its line ends and its mode."""
     path = doctor.bench.folder / "commcast.toml"
     doctor.change((f'desk = "{DESK}"\n', "# our desk\n"))
     text = path.read_text()
@@ -411,11 +405,8 @@ def test_a_secret_that_is_missing_keeps_the_desk_from_sending(doctor: Doctor, wh
     assert asked.left == 0
 
 
-WARNINGS = {
-    "other": "is not SendGrid itself (api.sendgrid.com or api.eu.sendgrid.com)",
-    "fate": "fails together with its provider",
-    "clear": "the key is sent unencrypted",
-}
+WARNINGS = {"other": "is not SendGrid itself (api.sendgrid.com or api.eu.sendgrid.com)"}
+WARNINGS |= {"fate": "fails together with its provider", "clear": "the key is sent unencrypted"}
 
 
 @cases("""
@@ -493,8 +484,7 @@ def balance(amount: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("says", "code", "said"),
     [
-        ({}, 0, ALL_WELL),
-        (account("suspended"), 78, "FAIL  SMS: the Twilio account is suspended"),
+        *(({}, 0, ALL_WELL), (account("suspended"), 78, "FAIL  SMS: the Twilio account is suspended")),
         (account(""), 78, "FAIL  SMS: the Twilio account is not active"),
         (account("active", "Trial"), 0, "warn  SMS: this is a trial account: only numbers verified"),
         ({"sender": False}, 78, "FAIL  SMS: the Twilio account has no sender …2345"),
@@ -548,5 +538,4 @@ def test_records_can_be_asked_what_doctor_asks() -> None:
     sendgrid: doctor_providers._SendGrid = SendGridRecords(SendGridProvider(), "SG.key", clock)
     login = Credentials("AC1", "AC1", "token")
     twilio: doctor_providers._Twilio = TwilioRecords(TwilioProvider(), login, clock)
-    assert callable(sendgrid.scopes)
-    assert all(map(callable, (twilio.account, twilio.balance, twilio.knows_sender)))
+    assert all(map(callable, (sendgrid.scopes, twilio.account, twilio.balance, twilio.knows_sender)))

@@ -31,6 +31,7 @@ def bench(tmp_path: Path) -> Bench:
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that were parsed, in order; clear it between ticks."""
     names: list[str] = []
+    monkeypatch.setattr(commcast, "__version__", commcast.__version__)  # put back afterwards
     parse = load.parse_incident
 
     def noted(text: str, name: str, *rest: object) -> object:
@@ -60,7 +61,6 @@ def second_tick(bench: Bench, parsed: list[str]) -> Ticked:
 
 
 def test_of_a_thousand_closed_and_three_open_files_three_are_parsed(bench: Bench, parsed: list[str]) -> None:
-    """What was closed is not written down again either."""
     for number in range(1000):  # history that another desk told
         more = update_text(bench.now + timedelta(minutes=1), **END)
         write_incident(bench.folder, f"old{number:04}", at=bench.now, more=more)
@@ -117,10 +117,7 @@ HAPPENS: dict[str, Callable[[Bench, Path], object]] = {
 
 
 @pytest.mark.parametrize("happens", HAPPENS.values(), ids=HAPPENS.keys())
-def test_a_closed_file_is_read_again_when(
-    bench: Bench, parsed: list[str], happens: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(commcast, "__version__", commcast.__version__)  # put back afterwards
+def test_a_closed_file_is_read_again_when(bench: Bench, parsed: list[str], happens: Any) -> None:
     path = close(bench, "pay7")
     bench.tick()
     second_tick(bench, parsed)
@@ -154,8 +151,7 @@ def test_what_is_wrong_with_a_judged_file_is_said_on_each_tick(bench: Bench, par
     bench.tick()
     text = path.read_text()
     for old, new, said in (
-        ("title: ", "title: [", "pay7.yaml:"),
-        ("Rolled back.", "Mended.", "was released and has changed"),
+        *(("title: ", "title: [", "pay7.yaml:"), ("Rolled back.", "Mended.", "was released and has changed")),
     ):
         path.write_text(text.replace(old, new))
         for _ in range(2):
@@ -190,7 +186,6 @@ def test_a_copy_under_another_id_passes_and_a_renamed_file_is_named(bench: Bench
 
 
 def test_what_a_dead_run_left_of_a_judged_one_is_finished(bench: Bench, parsed: list[str]) -> None:
-    """`resend` puts a delivery back; its process may die before it has gone."""
     close(bench, "pay7")
     bench.tick()
     with bench.ledger.write() as connection:

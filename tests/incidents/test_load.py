@@ -62,7 +62,6 @@ def test_how_a_clock_time_was_written_is_kept_for_faults_and_published_nowhere(d
 
 
 def test_the_least_an_incident_needs(desk: Config) -> None:
-    """Title, severity and one update with three keys; the rest has a meaning when it is left out."""
     incident = read(LEAST, desk)
     update = incident.latest
     assert (incident.id, incident.path, incident.kind) == ("pay7", "incidents/pay7.yaml", Kind.INCIDENT)
@@ -76,9 +75,7 @@ def test_the_least_an_incident_needs(desk: Config) -> None:
 
 def test_the_shipped_example_loads(desk: Config) -> None:
     incident = read(EXAMPLE.read_text(), desk)
-    statuses = "investigating identified identified monitoring resolved"
-    assert " ".join(update.status for update in incident.updates) == statuses
-    assert incident.started_written is True
+    assert (len(incident.updates), incident.latest.status, incident.started_written) == (5, "resolved", True)
     assert "executives" in incident.update(2).words
     assert incident.update(2).internal and not incident.update(3).internal
 
@@ -142,13 +139,6 @@ def test_when_an_expected_incident_began(desk: Config) -> None:
     assert read(STORM + back + again, desk).started == utc("2026-11-21T09:20")
 
 
-def test_keys_of_later_verbs_are_part_of_the_format(desk: Config) -> None:
-    entry = "    corrects: 1\n    wrong: a\n    right: b\n    translations: {de: {issue: Ausfall}}\n"
-    entry += "    offer: A credit.\n    merged_into: pay6\n    expected_at: 2026-11-22T10:00\n"
-    top = "dedupe_key: alert-9\npostmortem: https://acme.example/pm\nbackup: sam\n"
-    assert faults(LEAST + SECOND + entry + top, desk) == []
-
-
 BAD = """\
 title: Card payments # fail
 severity: big
@@ -176,7 +166,6 @@ updates:
 
 
 def test_all_faults_of_broken_entries_at_once(desk: Config) -> None:
-    """Each with line and column, what is wrong, and what to write; none of them twice in other words."""
     assert faults(BAD, desk) == [
         f"incidents/pay7.yaml:{line}"
         for line in (
@@ -205,9 +194,8 @@ def test_all_faults_of_broken_entries_at_once(desk: Config) -> None:
 
 # Text that is no incident; text below LEAST; what of LEAST is written otherwise; the same for a maintenance.
 REFUSED = [
-    *(("", "1:1: is empty"), ("# only a comment\n", "1:1: is empty")),
-    ("- a\n", "1:1: is not a list of keys"),
-    ("title: x\nseverity: 1\n", "1:1: 'updates' is missing"),
+    ("# only a comment\n", "1:1: is empty"),
+    *(("- a\n", "1:1: is not a list of keys"), ("title: x\nseverity: 1\n", "1:1: 'updates' is missing")),
     ("title: x\nseverity: 1\nupdates: []\n", "3:10: updates: is empty"),
     ("title: x\nseverity: 1\nupdates: soon\n", "3:10: updates: is not a list"),
     (REOPENED + "    ended: 2026-11-21T11:29\n", "17:12: ended is before it was reopened, at 2026-11-21T11"),
@@ -229,7 +217,6 @@ REFUSED_BELOW = [
     (END + "    ended: 2026-11-21T09:00\nstarted: 2026-11-21T09:30\n", "10:12: ended is before it started"),
     ("    audiences: [everyone]\n", "8:17: audiences: no [audiences.everyone] in commcast.toml; add"),
     ("    audiences: customers\n", "8:16: audiences: is not a list; write [customers]"),
-    ("    audiences: []\n", "8:16: audiences: is empty"),
     ("    affected: [db]\n", "8:16: affected: no [components.db] in commcast.toml; add it, or use one"),
     ("    corrects: 1\n", "8:15: no earlier update 1"),
     ("    confidence: sure\n", "8:17: confidence: 'sure' is not known"),
@@ -450,7 +437,6 @@ def test_any_keys_and_values_are_an_incident_or_faults(desk: Config, data: dict[
 
 
 def test_faults_show_no_address_no_number_and_no_control(desk: Config, tmp_path: Path) -> None:
-    """They go to logs and terminals: one line each, masked, not endless."""
     text = LEAST + '    owner: dana.reyes@acme.example\n    backup: "+49 30 5550100"\n'
     text += '    for: {"a\\nb": 3, "\\x1b[31m": {}}\n'
     found = faults(text + "    " + "k" * 900 + ": v\n", desk)
@@ -466,7 +452,7 @@ def test_the_schemas_are_of_use_to_a_yaml_editor() -> None:
     entry = schema["$defs"]["UpdateEntry"]["properties"]
     assert entry["timeframe"]["type"] == entry["at"]["type"] == "string"
     assert {"for", "corrects", "wrong", "right", "translations", "offer"} <= set(entry)
-    assert schema["additionalProperties"] is False
+    assert schema["additionalProperties"] is False and "dedupe_key" in schema["properties"]
     properties = set(preset_schema()["properties"])
     assert "about" in properties and not {"id", "started"} & properties
 
@@ -482,7 +468,6 @@ def own_desk(tmp_path: Path) -> Config:
 
 
 def test_the_shipped_presets_are_ready(own_desk: Config) -> None:
-    """Each of the four makes an incident that loads, with no hole in its words."""
     presets = list_presets(own_desk)
     assert [preset.name for preset in presets] == ["dependency", "login", "payments", "slow"]
     for preset in presets:

@@ -1,7 +1,4 @@
-"""YAML from people: plain data with places, all faults at once; what verbs write reads back equal.
-
-Hostile files are refused cheaply, and every byte that stood in a file stays.
-"""
+"""YAML from people: plain data with places, all faults at once; what verbs write reads back equal."""
 
 from __future__ import annotations
 
@@ -46,7 +43,6 @@ def faults(text: str) -> list[tuple[int, int, str]]:
     ],
 )
 def test_strings_stay_strings(text: str, value: object) -> None:
-    """YAML 1.2 with fewer numbers: what a person would not call a number is text."""
     found = parse(text, "x.yaml").data["a"]
     assert repr(found) == repr(value)
 
@@ -57,10 +53,8 @@ def test_strings_stay_strings(text: str, value: object) -> None:
         *(("a: 1\nb: 2\na: 3\n", 3, 1, "twice"), ("a: 1\n---\nb: 2\n", 2, 1, "second document")),
         *(("a:\n\t- b\n", 2, 1, "tab"), ("a:\tb\n", 1, 3, "tab"), ("a: &x b\n", 1, 4, "anchor")),
         *(("a: *x\n", 1, 4, "alias"), ("a: &x\n", 1, 4, "anchor")),
-        ("a: !!python/object:os.system x\n", 1, 4, "tag"),
-        ("a: !include secrets.yaml\n", 1, 4, "tag"),
-        ("%YAML 1.1\n---\na: no\n", 1, 1, "directives"),
-        ('a: "never\nb: c\n', 1, 4, "never closed"),
+        *(("a: !!python/object:os.system x\n", 1, 4, "tag"), ("a: !include secrets.yaml\n", 1, 4, "tag")),
+        *(("%YAML 1.1\n---\na: no\n", 1, 1, "directives"), ('a: "never\nb: c\n', 1, 4, "never closed")),
         ('a: "one" two\n', 1, 10, "after the closing quote"),
         ("a: [b\nc: d\n", 2, 2, '": " inside the text that began in line 1'),
         *(("a: @home\n", 1, 4, "cannot start with @"), ("a: %x\n", 1, 4, "cannot start with %")),
@@ -72,10 +66,8 @@ def test_strings_stay_strings(text: str, value: object) -> None:
         *(("a: b\0c\n", 1, 5, "U+0000"), ("a: b\n# \u202e evil\n", 2, 3, "U+202E")),
         *(("a: b\rc: d\n", 1, 5, "U+000D"), ("a: \ufeffb\n", 1, 4, "U+FEFF")),
         *(("issue: cards fail # 40%\n", 1, 19, '" #"'), ("issue: cards\n  fail # 40%\n", 2, 8, '" #"')),
-        ("issue: cards # 40%\n  fail\n", 1, 14, '" #"'),
-        ("{issue: cards # 40%\n}\n", 1, 15, '" #"'),
-        ("issue: cards fail: all\n", 1, 18, '": "'),
-        ("{issue: cards fail: all}\n", 1, 19, '": "'),
+        *(("issue: cards # 40%\n  fail\n", 1, 14, '" #"'), ("{issue: cards # 40%\n}\n", 1, 15, '" #"')),
+        *(("issue: cards fail: all\n", 1, 18, '": "'), ("{issue: cards fail: all}\n", 1, 19, '": "')),
     ],
 )
 def test_what_yaml_would_misread_is_a_fault_in_place(text: str, line: int, column: int, what: str) -> None:
@@ -138,7 +130,6 @@ PIECES = ["a: ", "- ", "  ", " #", ": ", "&a", "*a", "---", *"b\n\"'{}[]#|>!\t\\
 
 @given(st.text(max_size=200) | st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
 def test_any_text_is_data_or_faults(text: str) -> None:
-    """Nothing but InputError leaves the reader, and every fault has a place in the text."""
     document = examine(text, "x.yaml", sentences=SENTENCES)
     for fault in document.faults:
         assert 0 <= fault.line <= text.count("\n") + 1
@@ -149,12 +140,9 @@ def test_any_text_is_data_or_faults(text: str) -> None:
 EXAMPLE = (Path(__file__).parents[2] / "incidents" / "pay7.yaml").read_text()
 ENTRY = {"at": NOW, "status": Status.MONITORING, "issue": "It works.", "next_update": timedelta(minutes=20)}
 WRITTEN = {"at": "2026-11-21T12:00+00:00", "status": "monitoring", "issue": "It works.", "next_update": "20m"}
-ENTRY_LINES = """\
-  - at: 2026-11-21T12:00+00:00
-    status: monitoring
-    issue: It works.
-    next_update: 20m
-"""
+ENTRY_LINES = (
+    "  - at: 2026-11-21T12:00+00:00\n    status: monitoring\n    issue: It works.\n    next_update: 20m\n"
+)
 
 
 @pytest.fixture
@@ -177,7 +165,6 @@ def test_an_update_is_only_new_lines() -> None:
 FILES = {
     "keys below": LEAST + "started: 2026-11-21T10:00+01:00\n# the end\n",
     "comment of the update": LEAST + "    # db-3 again\n\n# about the file\n",
-    "comment below": LEAST + "\n\n# about the file\n",
     "comment between": LEAST + "\n# who leads\nowner: dana\n",
     "no line end": LEAST.rstrip("\n"),
     "no line end behind a block": LEAST + "    scope: |\n      all of it",
@@ -192,7 +179,6 @@ FILES = {
     "a document's end": "---\n" + LEAST + "...\n",
     "comments everywhere": "title: x # b\nupdates: # c\n  # d\n  - # e\n    issue: |  # f\n      g\n  # h\n",
     "quoted": LEAST + "    scope: 'it''s\n      all'\n",
-    "updates first": "updates:\n  - issue: a\n    timeframe: 1h\nseverity: 1\ntitle: x\n",
     "one line": '{title: x, severity: 1, updates: [{issue: "a"}]}',
 }
 
@@ -310,7 +296,6 @@ def test_a_whole_file_reads_back(top: dict[str, Any], updates: list[dict[str, An
 
 
 def test_a_new_file_is_made_once_and_whole(desk: Config) -> None:
-    """0644 whatever the umask, never over another file, nothing else left in the folder."""
     old_mask = os.umask(0o077)
     try:
         path = create_incident(desk, "pay7", {"title": "Cards: down", "severity": 1, "updates": [WRITTEN]})
@@ -392,9 +377,11 @@ def test_writers_take_turns_and_a_full_disk_harms_none(desk: Config, monkeypatch
 def test_ids_can_be_said_on_the_phone() -> None:
     for title, expected in (
         *(
-            ("Card payments fail in the EU", "card3"),
-            ("The API is slow", "api1"),
-            ("決済が失敗", "incident1"),
+            *(
+                ("Card payments fail in the EU", "card3"),
+                ("The API is slow", "api1"),
+                ("決済が失敗", "incident1"),
+            ),
         ),
         *(("Überweisungen stocken", "uberweis1"), ("", "incident1")),
     ):

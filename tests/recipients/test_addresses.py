@@ -55,11 +55,7 @@ BAD_PHONES = {
     "has no country code": [("0170 1234567", ""), ("491701234567", "")],
     "lost its + or its leading 0": [("491701234567", "DE"), ("1701234567", "DE")],
     "spreadsheet": [("1.4E+10", ""), ("1,4e+10", "DE"), ("4.91701E+11", "DE"), ("491701234567.0", "DE")],
-    "no extension": [
-        ("+1 202 555 0123 ext 5", ""),
-        ("+1 202 555 0123 x5", ""),
-        ("tel:+12025550123;ext=5", ""),
-    ],
+    "no extension": [(f"+1 202 555 0123{more}", "") for more in (" ext 5", " x5", ";ext=5")],
     "has more than digits": [
         *(("1-800-FLOWERS", "US"), ("+49 170 l234567", ""), ("++491701234567", ""), ("-1701234567", "DE")),
         *(("+٤٩١٧٠١٢٣٤٥٦٧", ""), ("+49 30 5550100 / +49 30 5550101", "")),
@@ -97,7 +93,7 @@ def test_a_bad_mail_address_is_refused_with_a_remedy_and_without_being_shown(wri
 
 
 @pytest.mark.parametrize(
-    ("written", "region", "number"), [(*n, x) for x, y in GOOD_PHONES.items() for n in y]
+    ("written", "region", "number"), [(*x, n) for n in GOOD_PHONES for x in GOOD_PHONES[n]]
 )
 def test_a_phone_number_written_differently_is_one_number(written: str, region: str, number: str) -> None:
     assert normalise_phone(written, region) == number
@@ -230,12 +226,3 @@ def test_a_number_that_stands_as_it_is_written_is_what_the_library_makes_of_it(t
         assert re.fullmatch(r"\+[1-9][0-9]{6,14}", text)
         assert by_the_library(text) == text
         assert normalise_phone(text, "DE") == text
-
-
-def test_ordinary_numbers_of_every_country_are_judged_alike() -> None:
-    kinds, regions = range(len(phonenumbers.PhoneNumberType.values())), phonenumbers.SUPPORTED_REGIONS
-    found = [phonenumbers.example_number_for_type(r, k) for r in regions for k in kinds]
-    texts = [phonenumbers.format_number(n, phonenumbers.PhoneNumberFormat.E164) for n in found if n]
-    plain = [text for text in texts if is_plain_phone(text)]
-    assert [by_the_library(text) for text in plain] == plain
-    assert len(plain) > 0.8 * len(texts)

@@ -17,15 +17,8 @@ from hypothesis import strategies as st
 from commcast.errors import TemplateError
 from commcast.model.incident import Channel
 from commcast.model.message import Email, Skeleton
-from commcast.rendering.compose import (
-    Content,
-    DeliveryKey,
-    ReaderGroup,
-    ReaderWords,
-    build_message,
-    content_digest,
-    renderer_for,
-)
+from commcast.rendering import compose
+from commcast.rendering.compose import Content, DeliveryKey, ReaderGroup, ReaderWords
 from commcast.rendering.fields import Fields, fields_used
 from commcast.rendering.render import EmailContent, Renderer
 from commcast.rendering.splice import MOST_KEPT, TRIED, CutMail, cut_mail
@@ -135,7 +128,6 @@ def test_any_value_in_any_place_gives_the_mail_rendered_for_that_reader_alone(pi
     ],
 )
 def test_what_changes_more_stays_out(text: str, html: str, names: Sequence[str], spliced: int) -> None:
-    """And one that makes it too long or too large is refused, for that reader only."""
     people = [{**DANA, "name": name} for name in names]
     assert assert_both_ways_agree(made(text, html), people) == spliced
 
@@ -155,7 +147,7 @@ def test_an_error_of_one_reader_names_their_line() -> None:
 def shipped(audience: str, status: str, channel: Channel, context: Mapping[str, Any]) -> ReaderGroup:
     wording = shipped_wording(audience, status, channel)
     own = {key: value for key, value in context.items() if key != "recipient"}
-    return group_of(wording, own, renderer_for(wording.to_json()))
+    return group_of(wording, own, compose.renderer_for(wording.to_json()))
 
 
 @pytest.mark.parametrize("told", [full, minimal])
@@ -212,7 +204,6 @@ def test_equal_values_of_another_kind_are_not_alike() -> None:
 
 
 def test_only_so_much_is_made_and_kept_for_sharing(renders: list[str]) -> None:
-    """Where readers are hardly ever alike, no more is made to be shared."""
     group = made("{{ recipient.name|upper }} {{ recipient.link }}")
     words = [group.words({**DANA, "name": f"N{n}"}) for n in range(1000)]
     assert len(renders) == 1000
@@ -250,12 +241,15 @@ def test_a_digest_changes_with_the_words_and_does_not_depend_on_who_came_before(
 
 @pytest.mark.parametrize("text", ["{{ recipient.name }}", "{{ recipient.name|upper }}", "all the same"])
 def test_words_frozen_by_an_older_version_are_known_again(text: str) -> None:
-    """It froze a digest of the content alone, whatever the template."""
     words = made(text, "<p>{{ title }}</p>").words(DANA)
     content = words.content
     assert isinstance(content, EmailContent)
     old = hashlib.sha256(json.dumps([*content], ensure_ascii=False).encode()).hexdigest()
-    assert words.are_frozen_as(words.digest) and words.are_frozen_as(old) and old == content_digest(content)
+    assert (
+        words.are_frozen_as(words.digest)
+        and words.are_frozen_as(old)
+        and old == compose.content_digest(content)
+    )
     assert not words.are_frozen_as(made(text + "!").words(DANA).digest)
     assert not words.are_frozen_as("s1:" + old)
 
@@ -265,8 +259,8 @@ NOW = datetime(2026, 11, 21, 9, 5, tzinfo=UTC)
 
 
 def message_of(group: ReaderGroup, key: DeliveryKey = KEY) -> Email:
-    words, address = group.words(DANA), "dana@example.com"
-    found = build_message(words, group.envelope, key, address=address, name="Dana", secret=b"secret", now=NOW)
+    given: dict[str, Any] = {"address": "dana@example.com", "name": "Dana", "secret": b"secret", "now": NOW}
+    found = compose.build_message(group.words(DANA), group.envelope, key, **given)
     assert isinstance(found, Email)
     return found
 
@@ -330,10 +324,8 @@ BLOCK = "{% block b %}{% endblock %}"
     ],
 )
 def test_bare_is_what_is_only_printed(source: str, more: dict[str, str], is_bare: bool) -> None:
-    """Whatever else may depend on a value makes it a key."""
-    assert fields_used({"user:t.j2": source, **more}) == (
-        Fields(("x",), ()) if is_bare else Fields((), ("x",))
-    )
+    found = fields_used({"user:t.j2": source, **more})
+    assert found == (Fields(("x",), ()) if is_bare else Fields((), ("x",)))
 
 
 WHOLE = (

@@ -1,8 +1,4 @@
-"""The shipped templates, compiled once; and templates and readers that hypothesis makes.
-
-`wordings` makes wordings that use a reader in every way and every place, `readers` the values of readers for
-them, `group_of` a group of both.
-"""
+"""The shipped templates, compiled once; and templates and readers that hypothesis makes."""
 
 from __future__ import annotations
 
@@ -50,7 +46,19 @@ def shipped_renderer(audience: str, status: str, channel: Channel) -> Renderer:
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 ANY = (
-    *("x", " ", "\n", "\n\n\n", "Hello ", "--", "- ", " \n", "-- \n", "\r\n", "\t", "…", "é"),
+    "x",
+    " ",
+    "\n",
+    "\n\n\n",
+    "Hello ",
+    "--",
+    "- ",
+    " \n",
+    "-- \n",
+    "\r\n",
+    "\t",
+    "…",
+    "é",
     "{# a comment #}",
 )
 BARE = (
@@ -181,12 +189,9 @@ def _body(draw: Draw, wild: bool, depth: int, more: tuple[str, ...] = ()) -> str
 
 _NUMBER = st.integers(0, 10**9)
 _TAME = (
-    "BODY BODY",
-    "{% if recipient.plan == 'gold' %}BODY{% else %}BODY{% endif %}",
-    "{% if title %}BODY{%- endif %}",
-    "{% for n in names %}{{ n }}BODY{% endfor %}",
-    '{% include "p1.j2" %}',
-    "{{ recipient.plan|upper }}BODY",
+    *("BODY BODY", "{% if recipient.plan == 'gold' %}BODY{% else %}BODY{% endif %}"),
+    *("{% if title %}BODY{%- endif %}", "{% for n in names %}{{ n }}BODY{% endfor %}"),
+    *('{% include "p1.j2" %}', "{{ recipient.plan|upper }}BODY"),
 )
 
 
