@@ -413,6 +413,7 @@ WARNINGS |= {"fate": "fails together with its provider", "clear": "the key is se
     email         | host              | url                                   | warned
     sendgrid      | 127.0.0.1         | https://api.eu.sendgrid.com/          |
     sendgrid      | 127.0.0.1         | https://api.sendgrid.com:443          |
+    sendgrid      | 127.0.0.1         | https://api.sendgrid.com:8443         | other
     sendgrid      | 127.0.0.1         | https://api.sendgrid.com.evil.example | other
     sendgrid      | 127.0.0.1         | http://127.0.0.1:9                    | other clear
     sendgrid/smtp | smtp.sendgrid.net | https://api.sendgrid.com              | fate

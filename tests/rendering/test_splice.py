@@ -349,7 +349,6 @@ WHOLE = (
 def test_where_the_reader_is_used_as_a_whole_nothing_is_listed(source: str) -> None:
     assert fields_used({**PARTS, "user:t.j2": source}) is None
     assert fields_used({**PARTS, "user:t.j2": '{% include "u.j2" %}', "user:u.j2": source}) is None
-    # A file that is not there is no matter here.
     assert all(fields_used({"user:t.j2": missing}) is not None for missing in FILES[:6])
 
 
