@@ -21,8 +21,8 @@ from commcast.providers.sendgrid import adapter as sendgrid
 from commcast.providers.sendgrid import outcomes as sendgrid_outcomes
 from commcast.providers.sendgrid import request as sendgrid_request
 from commcast.providers.sendgrid.adapter import SendGridAdapter
-from commcast.providers.sendgrid.client import SendGridClient
 from commcast.providers.sendgrid.outcomes import NamedInRefusal, named
+from commcast.providers.sendgrid.request import SendGridClient
 from tests.providers.contract import (
     Arrived,
     HttpContract,

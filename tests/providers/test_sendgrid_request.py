@@ -17,8 +17,7 @@ from commcast.config.settings import SendGridProvider
 from commcast.model.message import CalendarFile, Delivery, Email, Mailbox, Outcome, Skeleton
 from commcast.providers import mime
 from commcast.providers.sendgrid import request as sendgrid_request
-from commcast.providers.sendgrid.client import OWN_ID
-from commcast.providers.sendgrid.letter import ReaderView
+from commcast.providers.sendgrid.letter import OWN_ID, ReaderView
 from commcast.providers.sendgrid.request import Request, expand, requests
 from tests.providers import splicing
 from tests.providers.contract import email

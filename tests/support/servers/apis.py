@@ -18,8 +18,7 @@ from urllib.parse import urlencode
 from jsonschema import Draft202012Validator
 
 from commcast.config.settings import SendGridProvider, TwilioProvider
-from commcast.providers.sendgrid.client import OWN_ID
-from commcast.providers.sendgrid.letter import ReaderView
+from commcast.providers.sendgrid.letter import OWN_ID, ReaderView
 from commcast.providers.twilio.client import Credentials
 from tests.support.servers.http import Exchange, Handler, Writer
 
