@@ -81,11 +81,11 @@ clean:
 	@$(PIP) --no-build-isolation --editable '.[dev]'
 	@touch $@
 
-# The tests send to Postfix: to its test sink, and to a whole one that they start in a folder of its own (as
-# root); they let the disk fail under a run with strace; and they look at a report in Chromium.
+# The tests send to a Postfix that they start in a folder of its own (as root); they let the disk fail under a
+# run with strace; and they look at a report in Chromium.
 system-tools:
 	@missing=; \
-	for tool in smtp-sink strace; do \
+	for tool in postfix strace; do \
 	  $(SYSTEM_TOOLS) command -v $$tool >/dev/null || missing="$$missing $$tool"; \
 	done; \
 	{ command -v chromium || command -v chromium-browser || command -v google-chrome; } >/dev/null \
